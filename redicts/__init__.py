@@ -1,0 +1,1 @@
+"""Nested dicts under dotted paths, shared between threads, processes and hosts."""

@@ -1,0 +1,296 @@
+"""The reference backend: a tree of nodes in this process, one lock around it.
+
+What a transaction means is easiest to read here. It is a real store all the same: for tests, for programs of one
+process, and as the model that the contract suite compares every other backend with.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+import os
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from math import ceil
+from typing import Final, TypeVar
+from weakref import WeakSet
+
+from redicts.core.backend import Backend, BackendPlugin, BackendSettings, Capabilities
+from redicts.core.transaction import (
+    Add,
+    Answer,
+    AnyRead,
+    Check,
+    Delete,
+    Entries,
+    Exactly,
+    Expire,
+    Key,
+    Names,
+    Outcome,
+    Path,
+    Put,
+    ReadNames,
+    Scope,
+    Transaction,
+    Verdict,
+    Write,
+    canonical_counter,
+    fits_counter,
+)
+
+_CAPABILITIES: Final = Capabilities(life=True, processes=False, durable=False, atomic_entries=None)
+
+_RECLAIMED_PER_WRITE: Final = 16
+"""How many expired values one writing transaction frees. More than one per value written, so a backlog shrinks."""
+
+
+_Item = TypeVar("_Item")
+
+
+class MemorySettings(BackendSettings):
+    """The settings of the backend ``memory``: none."""
+
+
+class _Node:
+    """One segment of the tree: perhaps a value, perhaps nodes below. Empty nodes are removed."""
+
+    __slots__ = ("_sorted", "below", "deadline", "value")
+
+    def __init__(self) -> None:
+        self.value: bytes | None = None
+        self.deadline: float | None = None
+        self.below: dict[str, _Node] = {}
+        self._sorted: list[str] | None = None
+
+    def names_after(self, name: str | None) -> Iterator[str]:
+        """Yield the names below that sort after this one, in order: what lets a page go on where the last one ended."""
+        if self._sorted is None:
+            self._sorted = sorted(self.below)
+        start = 0 if name is None else bisect_right(self._sorted, name)
+        return itertools.islice(self._sorted, start, None)
+
+    def child(self, name: str) -> _Node:
+        """Return the node below with this name, made if need be."""
+        node = self.below.get(name)
+        if node is None:
+            node = self.below[name] = _Node()
+            self._sorted = None
+        return node
+
+    def drop(self, name: str) -> None:
+        """Remove the node below with this name."""
+        del self.below[name]
+        self._sorted = None
+
+
+class MemoryBackend(Backend):
+    """A store in the memory of this process, shared by its threads. A forked child gets a copy of its own.
+
+    ``clock`` returns the store's time in seconds; tests pass one that they can move.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._spaces: dict[str, _Node] = {}
+        self._lives: list[tuple[float, Key]] = []
+        self._mortal = 0
+        self._lock = threading.Lock()
+        _instances.add(self)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """All but what needs a second process."""
+        return _CAPABILITIES
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        """Decide and apply one minitransaction under the store's lock."""
+        with self._lock:
+            now = self._clock()
+            culprit = self._first_failed(transaction.checks, now)
+            answers = tuple([self._answer(read, now) for read in transaction.reads])
+            if culprit is not None:
+                return Outcome(Verdict.CHECK_FAILED, answers, culprit=culprit)
+            undo: list[tuple[Key, bytes | None, float | None]] = []
+            sums: list[int] = []
+            for index, write in enumerate(transaction.writes):
+                for key, value, deadline in self._assignments(write, now):
+                    if value is None and isinstance(write, Add):
+                        for step in reversed(undo):
+                            self._assign(*step)
+                        return Outcome(Verdict.NOT_A_COUNTER, answers, culprit=index)
+                    undo.append(self._assign(key, value, deadline))
+                    if isinstance(write, Add) and value is not None:
+                        sums.append(int(value))
+            if transaction.writes:
+                self._reclaim(now)
+            return Outcome(Verdict.APPLIED, answers, tuple(sums))
+
+    def _first_failed(self, checks: tuple[Check, ...], now: float) -> int | None:
+        for index, check in enumerate(checks):
+            live = self._live(check.key, check.scope, now)
+            if isinstance(check, Exactly):
+                holds = {path: node.value for path, node in live} == check.entries
+            else:
+                holds = all(_value(node).startswith(check.prefix) for _, node in live)
+            if not holds:
+                return index
+        return None
+
+    def _answer(self, read: AnyRead, now: float) -> Answer:
+        after = None if read.cursor is None else tuple(json.loads(read.cursor))
+        if isinstance(read, ReadNames):
+            names, more = _page(self._live_names(read.key, now, after), read.limit)
+            return Names(tuple(names), _cursor((names[-1],)) if more else None)
+        entries, more = _page(self._live(read.key, read.scope, now, after), read.limit)
+        values = {path: _value(node) for path, node in entries}
+        lives = {
+            path: max(1, ceil((node.deadline - now) * 1000))
+            for path, node in entries
+            if read.lives and node.deadline is not None
+        }
+        return Entries(values, lives, _cursor(entries[-1][0]) if more else None)
+
+    def _assignments(self, write: Write, now: float) -> Iterator[tuple[Key, bytes | None, float | None]]:
+        """Yield what a write comes down to: a value and a deadline for each of some keys, or no value to remove it."""
+        if isinstance(write, (Delete, Expire)):
+            for path, node in list(self._live(write.key, write.scope, now)):
+                key = Key(write.key.space, write.key.path + path)
+                if isinstance(write, Delete):
+                    yield key, None, None
+                else:
+                    yield key, node.value, _deadline(write.life, now)
+            return
+        old = next((node for _, node in self._live(write.key, Scope.NODE, now)), None)
+        kept = None if old is None else old.deadline
+        if isinstance(write, Put):
+            yield write.key, write.value, kept if write.keep_life else _deadline(write.life, now)
+            return
+        count = 0 if old is None else canonical_counter(_value(old))
+        fits = count is not None and fits_counter(count + write.amount)
+        yield write.key, b"%d" % (count + write.amount) if count is not None and fits else None, kept
+
+    def _live(self, key: Key, scope: Scope, now: float, after: Path | None = None) -> Iterator[tuple[Path, _Node]]:
+        """Yield the live nodes of a scope by relative path, in order, from the one after the path ``after``."""
+        node = self._find(key)
+        if node is None:
+            return
+        for path, found in [((), node)] if scope is Scope.NODE else _walk(node, (), after):
+            dead = found.deadline is not None and found.deadline <= now
+            if found.value is not None and not dead and scope.covers(path) and path != after:
+                yield path, found
+
+    def _live_names(self, key: Key, now: float, after: Path | None) -> Iterator[str]:
+        node = self._find(key)
+        if node is None:
+            return
+        for name in node.names_after(None if after is None else after[0]):
+            below = Key(key.space, (*key.path, name))
+            if next(self._live(below, Scope.SUBTREE, now), None) is not None:
+                yield name
+
+    def _find(self, key: Key) -> _Node | None:
+        node = self._spaces.get(key.space)
+        for segment in key.path:
+            if node is None:
+                return None
+            node = node.below.get(segment)
+        return node
+
+    def _assign(self, key: Key, value: bytes | None, deadline: float | None) -> tuple[Key, bytes | None, float | None]:
+        """Give exactly this key a value and a deadline, or remove both, and return what it had."""
+        if value is None and self._find(key) is None:
+            return key, None, None
+        nodes = [self._spaces.setdefault(key.space, _Node())]
+        for segment in key.path:
+            nodes.append(nodes[-1].child(segment))
+        node = nodes[-1]
+        had = key, node.value, node.deadline
+        self._mortal += (deadline is not None) - (node.deadline is not None)
+        node.value, node.deadline = value, deadline
+        if deadline is not None:
+            heapq.heappush(self._lives, (deadline, key))
+        for parent, name in zip(reversed(nodes[:-1]), reversed(key.path)):
+            if node.value is not None or node.below:
+                break
+            parent.drop(name)
+            node = parent
+        return had
+
+    def _reclaim(self, now: float) -> None:
+        """Free some of the expired values, so that their memory comes back without anybody asking for them."""
+        for _ in range(_RECLAIMED_PER_WRITE):
+            if not self._lives or self._lives[0][0] > now:
+                break
+            deadline, key = heapq.heappop(self._lives)
+            node = self._find(key)
+            if node is not None and node.deadline == deadline:
+                self._assign(key, None, None)
+        if len(self._lives) > 64 + 2 * self._mortal:
+            self._lives = [
+                (node.deadline, Key(space, path))
+                for space, root in self._spaces.items()
+                for path, node in _walk(root, (), None)
+                if node.deadline is not None
+            ]
+            heapq.heapify(self._lives)
+
+
+def _walk(node: _Node, path: Path, after: Path | None) -> Iterator[tuple[Path, _Node]]:
+    """Yield a node and all below it in order, skipping what comes before the relative path ``after``."""
+    yield path, node
+    resumed = after[0] if after else None
+    if resumed is not None and resumed in node.below:
+        yield from _walk(node.below[resumed], (*path, resumed), after[1:] if after else None)
+    for name in node.names_after(resumed):
+        yield from _walk(node.below[name], (*path, name), None)
+
+
+def _page(found: Iterator[_Item], limit: int | None) -> tuple[list[_Item], bool]:
+    """Take what fits on a page, and tell whether more follows."""
+    page = list(itertools.islice(found, limit))
+    return page, limit is not None and next(found, None) is not None
+
+
+def _cursor(last: Path) -> bytes:
+    return json.dumps(last).encode()
+
+
+def _deadline(life: int | None, now: float) -> float | None:
+    return None if life is None else now + life / 1000
+
+
+def _value(node: _Node) -> bytes:
+    assert node.value is not None  # only nodes with a value come out of _live
+    return node.value
+
+
+_instances: WeakSet[MemoryBackend] = WeakSet()
+
+
+def _hold_locks() -> None:
+    """Fork only between two transactions, so that the child's copy holds no half of one and no locked lock."""
+    _held.extend(_instances)
+    for backend in _held:
+        backend._lock.acquire()
+
+
+def _free_locks() -> None:
+    while _held:
+        _held.pop()._lock.release()
+
+
+_held: list[MemoryBackend] = []
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold_locks, after_in_parent=_free_locks, after_in_child=_free_locks)
+
+
+def _open(_settings: MemorySettings, _database: int) -> MemoryBackend:
+    return MemoryBackend()
+
+
+plugin: Final = BackendPlugin("memory", MemorySettings, _open)

@@ -1,0 +1,90 @@
+"""What a backend is: one method that executes minitransactions, and a statement of what the store can do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from redicts.core.transaction import Outcome, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What one opened store can do. Per instance, because it may depend on a server's version or on the settings.
+
+    A backend that meets a transaction needing something it did not declare raises
+    :class:`~redicts.errors.Unsupported` and changes nothing; it never quietly does less.
+    """
+
+    life: bool
+    """Values can have a life (``Put.life``, ``Put.keep_life`` of such a value, :class:`Expire`, ``Read.lives``)."""
+
+    processes: bool
+    """Several processes can open the same store and see each other's writes."""
+
+    durable: bool
+    """Values are still there after the last client closed the store and another one opened it."""
+
+    atomic_entries: int | None
+    """How many values one transaction may touch, or ``None`` for any number. A larger one is answered
+    ``Verdict.TOO_LARGE``. At least 1,000 where it is set."""
+
+
+class Backend(ABC):
+    """One opened store (one database of it), shared by all threads of the process.
+
+    To write a backend, subclass this, implement :meth:`execute` as :mod:`redicts.core.transaction` says, and declare
+    :attr:`capabilities`. ``redicts.contract`` certifies the result.
+
+    Rules beyond those of the transaction
+        - *Threads*: any number of threads may call :meth:`execute` at once.
+        - *Fork*: a child process may go on using the instance that its parent opened; it must not use the parent's
+          sockets or file handles to do so. What a store without ``processes`` gives the child is its own copy.
+        - *Once*: a request that the backend sends again, because the reply to the first was lost, is applied once,
+          even if the first arrives late (RIFL: Lee et al., "Implementing linearizability at large scale and low
+          latency", SOSP 2015).
+        - *Errors*: a failure of the store is raised as one of the classes below
+          :class:`~redicts.errors.StoreError`, with where it happened and what to do, and never with a secret.
+          If the writes may have happened all the same, its ``maybe_applied`` is true.
+    """
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What this store can do. Costs nothing to ask after the first :meth:`execute`."""
+
+    @abstractmethod
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        """Decide and apply one minitransaction at one instant.
+
+        Raises :class:`~redicts.errors.StoreError` if the store fails and :class:`~redicts.errors.Unsupported` if the
+        transaction needs a capability that is not declared.
+
+        Cost: one round trip on a networked store.
+        """
+
+    def close(self) -> None:  # noqa: B027  (closing nothing is right for a store that holds nothing)
+        """Let go of connections and files. Calls under way in other threads finish; calling it twice is harmless."""
+
+
+class BackendSettings(BaseModel):
+    """Base of every backend's own settings: frozen, unknown fields refused, input never echoed in an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class BackendPlugin:
+    """What a backend's module offers under the name ``plugin``."""
+
+    name: str
+    """The name by which settings choose it."""
+    settings: type[BackendSettings]
+    """The model that validates its part of the settings."""
+    open: Callable[[Any, int], Backend]
+    """Opens one database: called with an instance of ``settings`` and the number of the database (0 or above).
+    It does no I/O that can fail for want of a server; that belongs into the first :meth:`Backend.execute`."""

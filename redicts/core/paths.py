@@ -1,0 +1,93 @@
+r"""Paths: the dotted text that users write, and the tuple of segments that everything else uses.
+
+In dotted text a dot separates segments; a dot that belongs to a segment is written ``\.`` and a backslash ``\\``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from redicts.core.transaction import Path
+from redicts.errors import PathError
+
+ROOT: Final[Path] = ()
+
+MAX_DEPTH: Final = 128
+"""The most segments a path may have."""
+
+
+def parse(path: str | Iterable[str]) -> Path:
+    r"""Return the segments of a dotted text, or of an iterable, which is taken segment by segment.
+
+    Raises :class:`~redicts.errors.PathError` for anything that is no text, for an empty segment, for a backslash that
+    escapes neither a dot nor a backslash, and for more than :data:`MAX_DEPTH` segments.
+
+    >>> parse("a.b.c")
+    ('a', 'b', 'c')
+    >>> parse(r"www\.example\.org.port")
+    ('www.example.org', 'port')
+    >>> parse(["www.example.org", "port"])
+    ('www.example.org', 'port')
+    """
+    if not isinstance(path, str):
+        return _checked(_segments(path), path)
+    if "\\" not in path:
+        return _checked(tuple(path.split(".")), path)
+    return _checked(tuple(_split_escaped(path)), path)
+
+
+def render(path: Path) -> str:
+    r"""Return the dotted text of a path, such that ``parse(render(path)) == path``. The root is the empty text.
+
+    >>> render(("www.example.org", "port"))
+    'www\\.example\\.org.port'
+    """
+    return ".".join([segment.replace("\\", "\\\\").replace(".", "\\.") for segment in path])
+
+
+def described(path: Path) -> str:
+    """Return how an error names a path."""
+    return repr(render(path)) if path else "the root"
+
+
+def _segments(path: object) -> Path:
+    if not isinstance(path, Iterable) or isinstance(path, (bytes, bytearray)):
+        raise PathError(f"a path is dotted text or an iterable of segments, not {type(path).__name__}: {path!r}")
+    return tuple(path)
+
+
+def _checked(segments: Path, given: object) -> Path:
+    if len(segments) > MAX_DEPTH:
+        raise PathError(f"the path {shortened(given)} has {len(segments)} segments; at most {MAX_DEPTH} are allowed")
+    for segment in segments:
+        if not isinstance(segment, str):
+            raise PathError(f"a segment of a path is text, not {type(segment).__name__}: {segment!r} in {given!r}")
+        if not segment:
+            raise PathError(f"the path {shortened(given)} has an empty segment; each needs one character or more")
+    return segments
+
+
+def shortened(given: object, most: int = 200) -> str:
+    """Return a repr that is fit for an error message, cut where it is very long."""
+    text = repr(given)
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+
+
+def _split_escaped(path: str) -> list[str]:
+    segments = [""]
+    characters = iter(path)
+    for character in characters:
+        if character == ".":
+            segments.append("")
+        elif character == "\\":
+            escaped = next(characters, "")
+            if escaped not in (".", "\\"):
+                raise PathError(
+                    rf"the path {shortened(path)} has a backslash before {escaped!r}; write \\ for a backslash and \. "
+                    "for a dot in a segment, or give the path as a list of segments"
+                )
+            segments[-1] += escaped
+        else:
+            segments[-1] += character
+    return segments

@@ -1,0 +1,93 @@
+"""Every exception that redicts raises on purpose, in one tree.
+
+::
+
+    RedictsError
+    ├── InternalError                   redicts or the store broke its own rules
+    ├── PathError        (ValueError)   a path or a key of a dict is not usable
+    ├── LeafError        (ValueError)   a value cannot be stored, read or counted
+    ├── SettingsError    (ValueError)   a configuration is wrong
+    ├── Unsupported                     the chosen store cannot do what was asked
+    ├── Conflict                        an expected value was not there
+    └── StoreError                      the store failed, not the caller
+        ├── Unreachable  (ConnectionError)  no connection, or it broke
+        │   └── StoreTimeout (TimeoutError) no answer in time
+        ├── AccessDenied                wrong password, missing permission
+        ├── ReadOnly                    the store refuses writes
+        ├── StoreFull                   no memory or no disk left
+        ├── StoreBusy                   the store is occupied; trying later helps
+        └── Damaged                     what is stored is not what redicts wrote
+
+A backend maps the exceptions of its client library to the branch below :class:`StoreError` at its border, so nobody
+has to import that library in order to catch its errors.
+"""
+
+from __future__ import annotations
+
+
+class RedictsError(Exception):
+    """Base of all exceptions of this package."""
+
+
+class InternalError(RedictsError):
+    """The store answered something that the contract rules out, or redicts has a fault."""
+
+
+class PathError(RedictsError, ValueError):
+    """A dotted path, a segment of a path or a key of a stored dict is not usable. Nothing was written."""
+
+
+class LeafError(RedictsError, ValueError):
+    """A value cannot be encoded, decoded or counted with. Nothing was written."""
+
+
+class SettingsError(RedictsError, ValueError):
+    """A configuration is wrong. The settings that were in force stay in force."""
+
+
+class Unsupported(RedictsError):
+    """The chosen store does not offer what this call needs (see ``Capabilities``). Nothing was written."""
+
+
+class Conflict(RedictsError):
+    """A value was not what the caller expected, so nothing was written."""
+
+
+class StoreError(RedictsError):
+    """The store failed.
+
+    ``maybe_applied`` tells whether the writes of the failed call may have happened all the same: it is true only
+    when the request was sent and no answer came back.
+    """
+
+    def __init__(self, message: str, *, maybe_applied: bool = False) -> None:
+        super().__init__(message)
+        self.maybe_applied = maybe_applied
+
+
+class Unreachable(StoreError, ConnectionError):
+    """There is no connection to the store, or it broke and could not be made again."""
+
+
+class StoreTimeout(Unreachable, TimeoutError):
+    """The store gave no answer in time, or no connection of the pool became free in time."""
+
+
+class AccessDenied(StoreError):
+    """The store refused the user, the password or the permission."""
+
+
+class ReadOnly(StoreError):
+    """The store refuses writes: a read-only replica, a read-only file."""
+
+
+class StoreFull(StoreError):
+    """The store has no memory or no disk left for a write."""
+
+
+class StoreBusy(StoreError):
+    """The store is occupied (loading, locked by a writer, running a script); the same call may work later."""
+
+
+class Damaged(StoreError):
+    """The store holds something at our keys that redicts did not write, or a file that is not a store."""
