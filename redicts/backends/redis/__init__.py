@@ -1,0 +1,13 @@
+"""The backend ``redis``: one hash per nested dict, one Lua script, on Redis 6.2 and newer and on Valkey."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from redicts.backends.redis.backend import RedisBackend, open_redis
+from redicts.backends.redis.settings import RedisSettings
+from redicts.core.backend import BackendPlugin
+
+__all__ = ["RedisBackend", "RedisSettings", "plugin"]
+
+plugin: Final = BackendPlugin("redis", RedisSettings, open_redis)

@@ -1,0 +1,85 @@
+"""The Redis backend: one minitransaction is one call of one Lua script."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Final
+
+import redis
+
+from redicts.backends.redis.connections import Connections, described, pool_for
+from redicts.backends.redis.settings import RedisSettings
+from redicts.backends.redis.words import outcome_of, unpacked, words_for
+from redicts.core.backend import Backend, Capabilities
+from redicts.core.transaction import Outcome, Put, Transaction, Verdict
+from redicts.errors import InternalError
+
+ATOMIC_ENTRIES: Final = 10_000
+"""How many fields one call of the script may touch, so that it never holds the server for long."""
+
+_SCRIPT: Final = (Path(__file__).parent / "script.lua").read_bytes()
+_SHA: Final = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
+
+
+class RedisBackend(Backend):
+    """One database of a Redis (6.2 or newer) or Valkey server."""
+
+    def __init__(self, connections: Connections, prefix: str, *, simulated: bool = False) -> None:
+        self._connections = connections
+        self._prefix = prefix.encode()
+        self._capabilities = Capabilities(
+            life=True, processes=not simulated, durable=not simulated, atomic_entries=ATOMIC_ENTRIES
+        )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The same for every server; a simulated one ends with this process."""
+        return self._capabilities
+
+    @property
+    def client(self) -> redis.Redis:
+        """A client of redis-py on the same connections, for what redicts does not do."""
+        return redis.Redis(connection_pool=self._connections.pool)
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        """Decide and apply one minitransaction in one call of the script."""
+        if sum(isinstance(write, Put) for write in transaction.writes) > ATOMIC_ENTRIES:
+            return Outcome(Verdict.TOO_LARGE)
+        words = words_for(transaction, self._prefix)
+        if not transaction.writes:
+            return outcome_of(self._run(b"", 0, words), transaction)
+        lane = self._connections.lane()
+        try:
+            return outcome_of(self._run(self._prefix + b"r:" + lane.name, lane.number, words), transaction)
+        finally:
+            self._connections.give_back(lane)
+
+    def _run(self, lane: bytes, number: int, words: list[bytes]) -> list[Any]:
+        arguments = _packed([self._prefix + b"x:", lane, b"%016d" % number, b"%d" % ATOMIC_ENTRIES, *words])
+        count = len(words) + 4 + 3
+        command = b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n$1\r\n0\r\n%b" % (count, _SHA, arguments)
+        fallback = b"*%d\r\n$4\r\nEVAL\r\n$%d\r\n%b\r\n$1\r\n0\r\n%b" % (count, len(_SCRIPT), _SCRIPT, arguments)
+        while True:
+            reply: list[Any] = self._connections.call(command, fallback)
+            status = reply[0]
+            if status == b"R":
+                return unpacked(reply[1])
+            if status == b"S":
+                raise InternalError("the server saw a later request of the same lane; was this process copied?")
+            if status != b"A":
+                return reply
+
+    def close(self) -> None:
+        """Close the connections that are idle now, and the others when their requests are over."""
+        self._connections.close()
+
+
+def open_redis(settings: RedisSettings, database: int) -> RedisBackend:
+    """Open one database of a server. Connects to nothing yet."""
+    connections = Connections(pool_for(settings, database), described(settings, database), settings.retries)
+    return RedisBackend(connections, settings.prefix)
+
+
+def _packed(arguments: list[bytes]) -> bytes:
+    return b"".join([b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in arguments])

@@ -1,0 +1,559 @@
+-- Executes one minitransaction on the layout described in layout.py. The meaning of every step is that of
+-- redicts/core/transaction.py; nothing here knows what values are used for.
+--
+-- ARGV: expiry index, lane ('' if nothing is written), number of the request, most fields one call may touch,
+--       counts of checks, reads and writes, and then their words one after the other (see words.py).
+-- Reply: { status, culprit, answer, ..., sum, ... }, or { status } alone for 'L', 'A' and 'S'.
+--   '+' applied   '!' a check failed   '#' not a counter   'L' too large
+--   'A' expired fields were in the way and some are gone now: send it again
+--   'S' this request was overtaken by a later one of its lane
+--   'R' sent before: the reply of then follows, packed
+--
+-- A call makes every function it passes anew, which costs more than most commands do. So what is needed for some
+-- calls only is made inside the function that needs it.
+
+local call, byte, sub, find, match = redis.call, string.byte, string.sub, string.find, string.match
+local expiries, lane = ARGV[1], ARGV[2]
+
+-- Reading one leaf is the most frequent request of all: it is answered before anything is made.
+if ARGV[6] == '1' and ARGV[5] == '0' and ARGV[7] == '0' and ARGV[8] == 'r' and ARGV[10] ~= '>' and ARGV[13] == '0' then
+  local parent, name = match(ARGV[9], '^(.*)%.([^.:%%]*)$')
+  local field = parent and call('HGET', parent, name)
+  if field then
+    local first = byte(field)
+    if not first or first > 3 or first == 0 then return { '+', 0, { '', '=', field, '' } } end
+  end
+end
+
+local DIRECTORY = '\1'
+local most = tonumber(ARGV[4])
+local TOO_MANY = {}
+
+local clock
+local function now()
+  if not clock then
+    local time = call('TIME')
+    clock = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  end
+  return clock
+end
+
+-- Names and fields -----------------------------------------------------------------------------------------------
+
+local function escaped(name)
+  if not find(name, '[%%%.:{}%z]') then return name end
+  return (string.gsub(name, '[%%%.:{}%z]', function(c) return string.format('%%%02X', byte(c)) end))
+end
+
+local function split(dir)
+  local parent, name = match(dir, '^(.*)%.([^.:]*)$')
+  if not parent then return nil end
+  if find(name, '%%') then name = string.gsub(name, '%%(%x%x)', function(h) return string.char(tonumber(h, 16)) end) end
+  return parent, name
+end
+
+local function deadline_of(field)
+  return byte(field) == 2 and tonumber(sub(field, 2, 17)) or nil
+end
+
+-- The value in a field, or nil for a directory and for a value whose life is over.
+local function live(field)
+  local first = byte(field)
+  if not first or first > 3 or first == 0 then return field end
+  if first == 3 then return sub(field, 2) end
+  if first == 2 and tonumber(sub(field, 2, 17)) > now() then return sub(field, 18) end
+  return nil
+end
+
+local function is_plain(items)
+  for i = 2, #items, 2 do
+    local first = byte(items[i])
+    if first and first <= 3 and first >= 1 then return false end
+  end
+  return true
+end
+
+-- The live value at exactly this key, and the field, hash and name that it is kept under.
+local function leaf(dir)
+  local parent, name = split(dir)
+  if not parent then return nil end
+  local field = call('HGET', parent, name)
+  return field and live(field) or nil, field, parent, name
+end
+
+-- Walking and reading --------------------------------------------------------------------------------------------
+
+local touched = 0
+local function touch(count)
+  touched = touched + count
+  if touched > most then error(TOO_MANY) end
+end
+
+-- Calls visit(directory, fields) for every hash at and below a directory, and counts what it touches.
+local function each_hash(dir, visit)
+  local pending = { dir }
+  while #pending > 0 do
+    local at = table.remove(pending)
+    local count = call('HLEN', at)
+    if count > 0 then
+      touch(count)
+      local fields = call('HGETALL', at)
+      local plain = is_plain(fields)
+      if not plain then
+        for i = 2, #fields, 2 do
+          if fields[i] == DIRECTORY then pending[#pending + 1] = at .. '.' .. escaped(fields[i - 1]) end
+        end
+      end
+      visit(at, fields, plain)
+    end
+  end
+end
+
+-- Adds what is live of a hash to an answer: suffix, { name, value, ... }, { name, remaining life, ... }.
+local function emit(answer, suffix, fields, plain, with_lives)
+  local kept, lives = fields, ''
+  if not plain then
+    kept = {}
+    if with_lives then lives = {} end
+    for i = 1, #fields, 2 do
+      local value = live(fields[i + 1])
+      if value then
+        kept[#kept + 1], kept[#kept + 2] = fields[i], value
+        local deadline = with_lives and deadline_of(fields[i + 1])
+        if deadline then lives[#lives + 1], lives[#lives + 2] = fields[i], deadline - now() end
+      end
+    end
+  end
+  local size = #answer
+  if #kept > 0 then answer[size + 1], answer[size + 2], answer[size + 3] = suffix, kept, lives end
+  return #kept / 2
+end
+
+-- The first element of an answer is its cursor: suffix and scan position of every hash that is still to be walked,
+-- with NUL between. A small hash is read whole, a large one piece by piece.
+local function read(dir, scope, limit, with_lives, pending)
+  local PIECE, SMALL = 200, 1000
+  local answer = { '' }
+  if #pending == 0 then
+    if scope ~= '>' then
+      local value, field = leaf(dir)
+      if value then
+        local deadline = with_lives and deadline_of(field)
+        return { '', '=', value, deadline and deadline - now() or '' }
+      end
+      if scope == '=' then return answer end
+    end
+    if not limit then
+      each_hash(dir, function(at, fields, plain) emit(answer, sub(at, #dir + 1), fields, plain, with_lives) end)
+      return answer
+    end
+    pending = { '', '0' }
+  end
+  local room, found, looked = math.max(limit, SMALL), 0, 0
+  while #pending > 0 and found < limit and looked < most do
+    local suffix, scan = pending[#pending - 1], pending[#pending]
+    local at = dir .. suffix
+    local size, fields = call('HLEN', at), nil
+    if found > 0 and found + math.min(size, 2 * PIECE) > room then break end
+    if scan == '0' and size <= room - found then
+      fields = call('HGETALL', at)
+    else
+      local piece = call('HSCAN', at, scan, 'COUNT', PIECE)
+      scan, fields = piece[1], piece[2]
+    end
+    if scan == '0' then
+      pending[#pending], pending[#pending - 1] = nil, nil
+    else
+      pending[#pending] = scan
+    end
+    local plain = is_plain(fields)
+    if not plain then
+      for i = 2, #fields, 2 do
+        if fields[i] == DIRECTORY then
+          pending[#pending + 1], pending[#pending + 2] = suffix .. '.' .. escaped(fields[i - 1]), '0'
+        end
+      end
+    end
+    looked = looked + #fields / 2 + 1
+    found = found + emit(answer, suffix, fields, plain, with_lives)
+  end
+  if #pending > 0 then answer[1] = table.concat(pending, '\0') end
+  return answer
+end
+
+-- { cursor, { name, ... } }. A name counts if something live is at it or below, so nothing may be due.
+local function names(dir, limit, scan)
+  local PIECE, SMALL = 200, 1000
+  if #call('ZRANGEBYSCORE', expiries, '-inf', now(), 'LIMIT', 0, 1) > 0 then error(TOO_MANY) end
+  local size = call('HLEN', dir)
+  if not limit or (scan == '0' and size <= math.max(limit, SMALL)) then
+    if not limit then touch(size) end
+    return { '', call('HKEYS', dir) }
+  end
+  local found = {}
+  repeat
+    local piece = call('HSCAN', dir, scan, 'COUNT', PIECE)
+    scan = piece[1]
+    for i = 1, #piece[2], 2 do found[#found + 1] = piece[2][i] end
+  until scan == '0' or #found >= limit or #found + 2 * PIECE > math.max(limit, SMALL)
+  return { scan ~= '0' and scan or '', found }
+end
+
+-- Checking -------------------------------------------------------------------------------------------------------
+
+local function holds(check)
+  -- Calls visit(suffix, name, value) for every live value of the scope, until visit returns false.
+  local function each_live(visit)
+    local dir = check.dir
+    if check.scope ~= '>' then
+      local value = leaf(dir)
+      if value then return visit('=', '', value) end
+      if check.scope == '=' then return true end
+    end
+    local going = true
+    each_hash(dir, function(at, fields)
+      local suffix = sub(at, #dir + 1)
+      for i = 1, #fields, 2 do
+        local value = going and live(fields[i + 1])
+        if value then going = visit(suffix, fields[i], value) end
+      end
+    end)
+    return going
+  end
+
+  if check.kind == '^' then
+    return each_live(function(_, _, value) return sub(value, 1, #check.prefix) == check.prefix end)
+  end
+  local wanted, missing = {}, #check.items / 3
+  for i = 1, #check.items, 3 do
+    wanted[check.items[i] .. '\0' .. check.items[i + 1]] = check.items[i + 2]
+  end
+  return each_live(function(suffix, name, value)
+    missing = missing - 1
+    return wanted[suffix .. '\0' .. name] == value
+  end) and missing == 0
+end
+
+-- Changing -------------------------------------------------------------------------------------------------------
+
+-- Returns prepare(writes, index), apply(write) and sweep(count).
+local function writing()
+  local changes = 0
+
+  local function change(...)
+    changes = changes + 1
+    return call(...)
+  end
+
+  -- Calls a command with many arguments, a bounded and even number at a time.
+  local function in_chunks(items, command, key)
+    local CHUNK = 2000
+    for first = 1, #items, CHUNK do
+      local last = math.min(first + CHUNK - 1, #items)
+      if key then
+        change(command, key, unpack(items, first, last))
+      else
+        change(command, unpack(items, first, last))
+      end
+    end
+  end
+
+  local function member(dir, name) return dir .. '\0' .. name end
+
+  local function field_for(value, deadline)
+    if deadline then return string.format('\2%016.0f', deadline) .. value end
+    local first = byte(value)
+    if first and first >= 1 and first <= 3 then return '\3' .. value end
+    return value
+  end
+
+  -- Removes the markers of directories that have become empty, from this one upwards.
+  local function prune(dir)
+    while call('HLEN', dir) == 0 do
+      local parent, name = split(dir)
+      if not parent or call('HGET', parent, name) ~= DIRECTORY then return end
+      change('HDEL', parent, name)
+      dir = parent
+    end
+  end
+
+  local function sweep(count)
+    local due = call('ZRANGEBYSCORE', expiries, '-inf', now(), 'LIMIT', 0, count)
+    for _, entry in ipairs(due) do
+      local cut = find(entry, '%z')
+      local dir, name = sub(entry, 1, cut - 1), sub(entry, cut + 1)
+      local field = call('HGET', dir, name)
+      local deadline = field and deadline_of(field)
+      if deadline and deadline <= now() then
+        change('HDEL', dir, name)
+        prune(dir)
+      end
+    end
+    in_chunks(due, 'ZREM', expiries)
+    return #due
+  end
+
+  -- What removing everything below a directory comes down to, and after how many changes that was found out.
+  local function plan_below(dir)
+    local plan = { hashes = {}, mortal = {}, changes = changes }
+    each_hash(dir, function(at, fields, plain)
+      plan.hashes[#plan.hashes + 1] = at
+      for i = 1, plain and 0 or #fields, 2 do
+        if byte(fields[i + 1]) == 2 then plan.mortal[#plan.mortal + 1] = member(at, fields[i]) end
+      end
+    end)
+    return plan
+  end
+
+  local function clear_below(dir, plan)
+    if not plan or plan.changes ~= changes then plan = plan_below(dir) end
+    in_chunks(plan.hashes, 'UNLINK')
+    in_chunks(plan.mortal, 'ZREM', expiries)
+    return #plan.hashes > 0
+  end
+
+  -- Sees to the markers that lead to a directory; leaves on the way give way to them.
+  local function make_directory(dir)
+    if call('HLEN', dir) > 0 then return end
+    local parent, name = split(dir)
+    if not parent then return end
+    local field = call('HGET', parent, name)
+    if field == DIRECTORY then return end
+    if field and deadline_of(field) then change('ZREM', expiries, member(parent, name)) end
+    make_directory(parent)
+    change('HSET', parent, name, DIRECTORY)
+  end
+
+  local function put(dir, life, items)
+    local deadline = tonumber(life) and now() + tonumber(life)
+    local fresh = call('HLEN', dir) == 0
+    if fresh then
+      make_directory(dir)
+      if not deadline and is_plain(items) then return in_chunks(items, 'HSET', dir) end
+    end
+    local fields, scores, lasting = {}, {}, {}
+    for i = 1, #items, 2 do
+      local name, until_then = items[i], deadline
+      local old = not fresh and call('HGET', dir, name)
+      if old == DIRECTORY then
+        clear_below(dir .. '.' .. escaped(name))
+      elseif old and byte(old) == 2 then
+        if life == 'keep' and live(old) then until_then = deadline_of(old) end
+        if not until_then then lasting[#lasting + 1] = member(dir, name) end
+      end
+      if until_then then
+        scores[#scores + 1], scores[#scores + 2] = string.format('%.0f', until_then), member(dir, name)
+      end
+      fields[i], fields[i + 1] = name, field_for(items[i + 1], until_then)
+    end
+    in_chunks(lasting, 'ZREM', expiries)
+    in_chunks(scores, 'ZADD', expiries)
+    in_chunks(fields, 'HSET', dir)
+  end
+
+  local function delete(dir, scope, plan)
+    if scope ~= '>' then
+      local _, field, parent, name = leaf(dir)
+      if field and field ~= DIRECTORY then
+        change('HDEL', parent, name)
+        if deadline_of(field) then change('ZREM', expiries, member(parent, name)) end
+        prune(parent)
+      end
+      if scope == '=' then return end
+    end
+    if clear_below(dir, plan) then
+      local parent, name = split(dir)
+      if parent and call('HGET', parent, name) == DIRECTORY then
+        change('HDEL', parent, name)
+        prune(parent)
+      end
+    end
+  end
+
+  local function expire(dir, scope, life)
+    local deadline = life ~= '' and now() + tonumber(life) or nil
+    local function give(at, fields)
+      local changed, scores, lasting = {}, {}, {}
+      for i = 1, #fields, 2 do
+        local name, value = fields[i], live(fields[i + 1])
+        if value then
+          changed[#changed + 1], changed[#changed + 2] = name, field_for(value, deadline)
+          if deadline then
+            scores[#scores + 1], scores[#scores + 2] = string.format('%.0f', deadline), member(at, name)
+          elseif deadline_of(fields[i + 1]) then
+            lasting[#lasting + 1] = member(at, name)
+          end
+        end
+      end
+      in_chunks(changed, 'HSET', at)
+      in_chunks(scores, 'ZADD', expiries)
+      in_chunks(lasting, 'ZREM', expiries)
+    end
+    if scope ~= '>' then
+      local value, field, parent, name = leaf(dir)
+      if value then give(parent, { name, field }) end
+      if value or scope == '=' then return end
+    end
+    each_hash(dir, give)
+  end
+
+  -- The text of value + amount in 64 bits, or nil. Lua's numbers are doubles, so large ones are left to INCRBY.
+  local function sum_of(value, amount)
+    if not (value == '0' or (#value <= 20 and find(value, '^%-?[1-9]%d*$'))) then return nil end
+    if #value < 16 and #amount < 16 then return string.format('%.0f', tonumber(value) + tonumber(amount)) end
+    local scratch = expiries .. 'sum'
+    call('SET', scratch, value)
+    local reply = redis.pcall('INCRBY', scratch, amount)
+    local total = call('GET', scratch)
+    call('DEL', scratch)
+    if type(reply) == 'table' and reply.err then return nil end
+    return total
+  end
+
+  -- What the key of the write at this index holds once the writes before it are done.
+  local function value_before(writes, index)
+    local key = writes[index].dir
+    local parent, name = split(key)
+    for i = index - 1, 1, -1 do
+      local write = writes[i]
+      if write.kind == 'd' then
+        local at = write.dir == key and write.scope ~= '>'
+        local above = write.scope ~= '=' and sub(key, 1, #write.dir + 1) == write.dir .. '.'
+        if at or above then return nil end
+      elseif write.kind == 'a' and write.dir == key then
+        return write.sum
+      elseif write.kind == 'p' and write.dir == parent then
+        for item = #write.items - 1, 1, -2 do
+          if write.items[item] == name then return write.items[item + 1] end
+        end
+      end
+    end
+    return (leaf(key))
+  end
+
+  -- Looks at everything that a write will touch, so that whatever can go wrong goes wrong before the first change.
+  local function prepare(writes, index)
+    local write = writes[index]
+    if write.kind == 'p' then
+      touch(#write.items / 2)
+      local dir = write.dir
+      while dir and call('HLEN', dir) == 0 do dir = split(dir) end
+    elseif write.kind == 'a' then
+      write.sum = sum_of(value_before(writes, index) or '0', write.amount)
+      return write.sum ~= nil
+    else
+      if write.scope ~= '>' then leaf(write.dir) end
+      if write.scope ~= '=' then write.plan = plan_below(write.dir) end
+    end
+    return true
+  end
+
+  local function apply(write)
+    if write.kind == 'p' then
+      put(write.dir, write.life, write.items)
+    elseif write.kind == 'a' then
+      local parent, name = split(write.dir)
+      put(parent, 'keep', { name, write.sum })
+    elseif write.kind == 'd' then
+      delete(write.dir, write.scope, write.plan)
+    else
+      expire(write.dir, write.scope, write.life)
+    end
+  end
+
+  return prepare, apply, sweep
+end
+
+-- The request ----------------------------------------------------------------------------------------------------
+
+if lane ~= '' then
+  local last = call('GET', lane)
+  if last then
+    local done, number = tonumber(sub(last, 1, 16)), tonumber(ARGV[3])
+    if done == number then return { 'R', sub(last, 17) } end
+    if done > number then return { 'S' } end
+  end
+end
+
+local prepare, apply, sweep
+
+local function run()
+  local position = 7
+  local function word()
+    position = position + 1
+    return ARGV[position]
+  end
+  local function words(count)
+    local CHUNK = 2000
+    local list = { unpack(ARGV, position + 1, position + math.min(count, CHUNK)) }
+    for i = CHUNK + 1, count do list[i] = ARGV[position + i] end
+    position = position + count
+    return list
+  end
+
+  local reply, writes = { '+', 0 }, {}
+  for i = 1, tonumber(ARGV[5]) do
+    local check = { kind = word(), dir = word(), scope = word() }
+    if check.kind == '^' then check.prefix = word() else check.items = words(3 * tonumber(word())) end
+    if reply[1] == '+' and not holds(check) then reply[1], reply[2] = '!', i end
+  end
+  for i = 1, tonumber(ARGV[6]) do
+    local kind, dir, scope, limit, with_lives = word(), word(), word(), tonumber(word()), word() == '1'
+    local pending = words(tonumber(word()))
+    if kind == 'n' then
+      reply[2 + i] = names(dir, limit, pending[1] or '0')
+    else
+      reply[2 + i] = read(dir, scope, limit, with_lives, pending)
+    end
+  end
+  if reply[1] ~= '+' or ARGV[7] == '0' then return reply, writes end
+  prepare, apply, sweep = writing()
+  for i = 1, tonumber(ARGV[7]) do
+    local write = { kind = word(), dir = word() }
+    if write.kind == 'p' then
+      write.life = word()
+      write.items = words(2 * tonumber(word()))
+    elseif write.kind == 'a' then
+      write.amount = word()
+    else
+      write.scope = word()
+      if write.kind == 'e' then write.life = word() end
+    end
+    writes[i] = write
+    if not prepare(writes, i) then
+      reply[1], reply[2] = '#', i
+      return reply, {}
+    end
+  end
+  return reply, writes
+end
+
+local fine, reply, writes = pcall(run)
+if not fine then
+  if reply ~= TOO_MANY then error(reply) end
+  if not sweep then prepare, apply, sweep = writing() end
+  if sweep(2000) > 0 then return { 'A' } end
+  reply, writes = { 'L' }, {}
+end
+if #writes > 0 then
+  most = math.huge
+  for _, write in ipairs(writes) do
+    apply(write)
+    if write.sum then reply[#reply + 1] = write.sum end
+  end
+  sweep(32)
+end
+if lane ~= '' then
+  local function packed(item, out)
+    if type(item) == 'table' then
+      out[#out + 1] = 'l' .. #item .. ':'
+      for _, inner in ipairs(item) do packed(inner, out) end
+    else
+      local text = tostring(item)
+      out[#out + 1] = 's' .. #text .. ':' .. text
+    end
+    return out
+  end
+  call('SET', lane, ARGV[3] .. table.concat(packed(reply, {})), 'PX', 300000)
+end
+return reply

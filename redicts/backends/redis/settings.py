@@ -1,0 +1,86 @@
+"""The settings of the backend ``redis``."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pydantic import Field, SecretStr, model_validator
+
+from redicts.core.backend import BackendSettings
+
+_SCHEMES: Final = {"redis": False, "rediss": True, "unix": False}
+
+
+class RedisSettings(BackendSettings):
+    """Where the server is, who we are there, and how its connections are kept.
+
+    ``url`` stands for the fields it speaks of: ``redis://user:password@host:port/database``, ``rediss://...`` for TLS,
+    or ``unix:///path/to/socket?database=1``. Times are in seconds.
+    """
+
+    host: str = "localhost"
+    port: int = Field(6379, ge=1, le=65535)
+    unix_socket: str | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    default_database: int = Field(0, ge=0)
+
+    tls: bool = False
+    tls_ca_file: str | None = None
+    tls_cert_file: str | None = None
+    tls_key_file: str | None = None
+    tls_check_hostname: bool = True
+
+    prefix: str = ""
+    """Goes before the name of every key, so that several applications can share one database."""
+    max_connections: int = Field(100, ge=1)
+    timeout_secs: float = Field(50, gt=0)
+    """How long to wait for a free connection when all are in use."""
+    connect_timeout_secs: float = Field(5, gt=0)
+    socket_timeout_secs: float = Field(10, gt=0)
+    """How long to wait for an answer to one request."""
+    retries: int = Field(3, ge=0)
+    """How often a request is sent again after its connection broke. It is applied once all the same."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_url(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "url" not in data:
+            return data
+        rest = {name: value for name, value in data.items() if name != "url"}
+        url = data["url"]
+        if not isinstance(url, str):
+            raise ValueError("url must be text such as redis://host:6379/0")
+        from_url = _fields(url)
+        twice = sorted(set(from_url) & set(rest))
+        if twice:
+            raise ValueError(f"{', '.join(twice)} given both in the url and as a field; leave one out")
+        return {**from_url, **rest}
+
+
+def _fields(url: str) -> dict[str, Any]:
+    """Return the fields that a URL speaks of. No message repeats the URL: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError("url cannot be read; write redis://user:password@host:port/database") from None
+    if parts.scheme not in _SCHEMES:
+        raise ValueError(f"url begins with redis://, rediss:// or unix://, not {parts.scheme}://")
+    query = parse_qs(parts.query)
+    if set(query) - {"database"}:
+        raise ValueError("url has an unknown parameter; only database is known, give others as fields")
+    database = query.get("database", [parts.path.strip("/") if parts.scheme != "unix" else ""])[-1]
+    if database and not database.isdecimal():
+        raise ValueError("url names no database by number; write redis://host:port/0")
+    found: dict[str, Any] = {
+        "host": parts.hostname,
+        "port": port,
+        "unix_socket": parts.path if parts.scheme == "unix" else None,
+        "username": unquote(parts.username) if parts.username else None,
+        "password": unquote(parts.password) if parts.password else None,
+        "default_database": int(database) if database else None,
+        "tls": _SCHEMES[parts.scheme] or None,
+    }
+    return {name: value for name, value in found.items() if value is not None}

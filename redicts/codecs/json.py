@@ -1,0 +1,53 @@
+"""The codec ``json``: everything that ``json.dumps`` takes and gives back, as plain JSON text."""
+
+from __future__ import annotations
+
+import json
+from json.encoder import encode_basestring
+from json.scanner import make_scanner
+from typing import Final
+
+from redicts.core.codec import Codec
+
+_CONSTANTS: Final = {None: b"null", True: b"true", False: b"false"}
+_dumps: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_dumps_ascii: Final = json.JSONEncoder(separators=(",", ":")).encode
+_decoder: Final = json.JSONDecoder()
+_scan: Final = make_scanner(_decoder)
+
+
+class JsonCodec(Codec):
+    """Plain JSON text in UTF-8, so that anybody can read what is stored.
+
+    As ``json.dumps`` does, it takes NaN and the infinities, integers of any size, and turns tuples into lists. Text
+    with lone surrogates, which UTF-8 does not know, is written with escapes.
+    """
+
+    @property
+    def name(self) -> str:
+        """``json``."""
+        return "json"
+
+    def encode(self, value: object, /) -> bytes:
+        """Return the JSON text of a value. Plain numbers and texts take a short way, because most leaves are that."""
+        kind = type(value)
+        if kind is int:
+            return str(value).encode()
+        if value is None or kind is bool:
+            return _CONSTANTS[value]  # type: ignore[index]  # these three are its keys
+        try:
+            return (encode_basestring(value) if kind is str else _dumps(value)).encode()  # type: ignore[arg-type]
+        except UnicodeEncodeError:
+            return _dumps_ascii(value).encode()
+
+    def decode(self, data: bytes, /) -> object:
+        """Return the value of a JSON text."""
+        text = data.decode()
+        try:
+            value, end = _scan(text, 0)
+        except StopIteration:
+            end = -1
+        return value if end == len(text) else _decoder.decode(text)
+
+
+codec: Final = JsonCodec()

@@ -1,0 +1,136 @@
+"""Nested dicts and leaves: a value taken apart into the leaves of its tree, and put together from them again.
+
+A dict is an inner node; every other value is one leaf, and so are an empty dict and whatever is :class:`Packed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Final, final
+
+from redicts.core.codec import Codec
+from redicts.core.paths import MAX_DEPTH, described, shortened
+from redicts.core.transaction import Path
+from redicts.errors import Damaged, LeafError, PathError
+
+
+@final
+class Absent(Enum):
+    """The type of :data:`ABSENT`."""
+
+    ABSENT = "ABSENT"
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = Absent.ABSENT
+"""Stands for "nothing is stored", where ``None`` would be a value that can be stored."""
+
+
+class Packed:
+    """Wraps a dict that is to be stored as one leaf.
+
+    It is read and written as fast as a number, comes back as a plain dict, and its parts cannot be reached by path.
+
+    >>> Packed({"user": 7})
+    Packed({'user': 7})
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return f"Packed({self.value!r})"
+
+
+def flatten(value: object, at: Path, codec: Codec) -> dict[Path, bytes]:
+    """Return the encoded leaves of a value by path relative to where it goes.
+
+    Raises :class:`~redicts.errors.LeafError` for a value that the codec refuses, a cycle and too deep a dict, and
+    :class:`~redicts.errors.PathError` for a key that is no text or empty; both name the path.
+    """
+    leaves: dict[Path, bytes] = {}
+    if type(value) is dict and value:
+        _flatten(value, (), at, codec, leaves, [])
+    elif isinstance(value, dict) and value:
+        _flatten(dict(value), (), at, codec, leaves, [])
+    else:
+        leaves[()] = encode(value, at, codec)
+    return leaves
+
+
+def _flatten(
+    node: dict[Any, Any], path: Path, at: Path, codec: Codec, leaves: dict[Path, bytes], above: list[dict[Any, Any]]
+) -> None:
+    if any(node is other for other in above):
+        raise LeafError(f"the value for {described(at + path)} contains itself; a tree has no cycles")
+    above.append(node)
+    for name, value in node.items():
+        if not isinstance(name, str) or not name:
+            what = "empty" if name == "" else f"{type(name).__name__}: {shortened(name)}"
+            raise PathError(
+                f"a key in the dict for {described(at + path)} is {what}; keys are text of one character or more"
+            )
+        below = (*path, name)
+        if isinstance(value, dict) and value:
+            if len(at) + len(below) >= MAX_DEPTH:
+                raise LeafError(f"the dict for {described(at)} is nested more than {MAX_DEPTH} levels deep")
+            _flatten(value, below, at, codec, leaves, above)
+        else:
+            leaves[below] = encode(value, at + below, codec)
+    above.pop()
+
+
+def encode(value: object, at: Path, codec: Codec) -> bytes:
+    """Return the bytes of one leaf, or raise :class:`~redicts.errors.LeafError` naming the path."""
+    try:
+        return codec.encode(value.value if isinstance(value, Packed) else value)
+    except RecursionError:
+        raise LeafError(f"the value for {described(at)} is nested too deep, or contains itself") from None
+    except (TypeError, ValueError) as error:
+        raise LeafError(
+            f"the value for {described(at)} cannot be stored with the codec {codec.name}: {error}"
+        ) from error
+
+
+def decode(data: bytes, at: Path, codec: Codec) -> object:
+    """Return the value of one leaf, or raise :class:`~redicts.errors.Damaged` naming the path."""
+    try:
+        return codec.decode(data)
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"what is stored at {described(at)} is not {codec.name}: {error}") from error
+
+
+def nest(leaves: Mapping[Path, bytes], at: Path, codec: Codec) -> object:
+    """Return the value that these leaves, by path relative to ``at``, make up; :data:`ABSENT` if there are none."""
+    if not leaves:
+        return ABSENT
+    if len(leaves) == 1 and () in leaves:
+        return decode(leaves[()], at, codec)
+    dicts: dict[Path, dict[str, object]] = {(): {}}
+    for path, data in leaves.items():
+        above = path[:-1]
+        parent = dicts.get(above)
+        if parent is None:
+            parent = _make(dicts, above, at)
+        if not path or path[-1] in parent:
+            raise Damaged(f"both a value and values below it are stored at {described(at + path)}")
+        parent[path[-1]] = decode(data, at + path, codec)
+    return dicts[()]
+
+
+def _make(dicts: dict[Path, dict[str, object]], path: Path, at: Path) -> dict[str, object]:
+    """Return a new dict at this path, put into its parent, which is made if need be."""
+    parent = dicts.get(path[:-1])
+    if parent is None:
+        parent = _make(dicts, path[:-1], at)
+    if path[-1] in parent:
+        raise Damaged(f"both a value and values below it are stored at {described(at + path)}")
+    made: dict[str, object] = {}
+    parent[path[-1]] = made
+    dicts[path] = made
+    return made

@@ -1,0 +1,31 @@
+"""Lives: seconds as users give and get them, milliseconds as everything else has them."""
+
+from __future__ import annotations
+
+from math import ceil, isfinite
+from typing import Final
+
+from redicts.errors import LeafError
+
+_MOST: Final = 10**14
+"""The longest life in milliseconds, some three thousand years: stores count in numbers of limited size."""
+
+
+def milliseconds(seconds: float | None) -> int | None:
+    """Return a life given in seconds in milliseconds; ``None``, for ever, stays ``None``.
+
+    Raises :class:`~redicts.errors.LeafError` for what is no positive and finite number: 0 means "now" to some and "for
+    ever" to others.
+    """
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not isfinite(seconds) or seconds <= 0:
+        raise LeafError(
+            f"a life is a positive number of seconds, or None for ever, not {seconds!r}; to remove a value, delete it"
+        )
+    return min(max(1, round(seconds * 1000)), _MOST)
+
+
+def whole_seconds(life: int) -> int:
+    """Return a remaining life in whole seconds, rounded up: what is still there has at least one."""
+    return ceil(life / 1000)

@@ -1,0 +1,59 @@
+"""What storing a value comes down to: its leaves, and the writes that put them in place of what is there.
+
+A space is prefix-free: a leaf has nothing below it. So whoever stores at a path removes the leaves above it, and
+whoever stores a leaf removes what is below.
+"""
+
+from __future__ import annotations
+
+from redicts.core.codec import Codec
+from redicts.core.leaves import Packed, flatten
+from redicts.core.transaction import VALUES, Delete, Key, Path, Put, Scope, Write
+from redicts.errors import LeafError
+
+
+def leaves_of(value: object, path: Path, codec: Codec) -> dict[Path, bytes]:
+    """Return the encoded leaves of a value by path relative to where it goes; at the root, none for an empty dict.
+
+    Raises what :func:`redicts.core.leaves.flatten` raises, and :class:`~redicts.errors.LeafError` for a leaf at the
+    root.
+    """
+    leaves = flatten(value, path, codec)
+    if path or () not in leaves:
+        return leaves
+    if isinstance(value, Packed) or value != {}:
+        refuse_root(path)
+    return {}
+
+
+def replacing(leaves: dict[Path, bytes], path: Path, life: int | None) -> tuple[Write, ...]:
+    """Return the writes that put these leaves in place of everything at and below a path."""
+    key = Key(VALUES, path)
+    # A leaf is put over the one that is there, so only what is below must go: one change less for the store.
+    scope = Scope.BELOW if () in leaves else Scope.SUBTREE
+    puts = [Put(Key(VALUES, path + below), data, life) for below, data in leaves.items()]
+    return (*clearing_above(path), Delete(key, scope), *puts)
+
+
+def merging(leaves: dict[Path, bytes], path: Path, life: int | None) -> tuple[Write, ...]:
+    """Return the writes that put these leaves over what is there and leave the rest."""
+    in_the_way = {path[:depth]: None for depth in range(1, len(path))}
+    for below in leaves:
+        full = path + below
+        in_the_way |= {full[:depth]: None for depth in range(max(1, len(path)), len(full))}
+    return (
+        *[Delete(Key(VALUES, above), Scope.NODE) for above in in_the_way],
+        *[Delete(Key(VALUES, path + below), Scope.BELOW) for below in leaves],
+        *[Put(Key(VALUES, path + below), data, life) for below, data in leaves.items()],
+    )
+
+
+def clearing_above(path: Path) -> list[Write]:
+    """Return the writes that remove the leaves above a path."""
+    return [Delete(Key(VALUES, path[:depth]), Scope.NODE) for depth in range(1, len(path))]
+
+
+def refuse_root(path: Path) -> None:
+    """Raise :class:`~redicts.errors.LeafError` for the root, which holds names and no value of its own."""
+    if not path:
+        raise LeafError("the root is a dict and cannot be a leaf; store a dict there, or a value under a name")

@@ -1,0 +1,356 @@
+"""Every operation on values, as steps that do no I/O (see :mod:`redicts.core.drive`).
+
+Atomicity
+    Each operation is one minitransaction, so others see all of it or nothing. Where a store bounds how much one
+    transaction may touch (``Capabilities.atomic_entries``), larger reads are taken in pages and larger writes in
+    steps, and others may see the steps; what must not be torn apart is refused with
+    :class:`~redicts.errors.Unsupported` instead.
+
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from redicts.core.changes import Changes
+from redicts.core.codec import Codec, counts_as_text
+from redicts.core.drive import Pause, Steps
+from redicts.core.leaves import ABSENT, Packed, nest
+from redicts.core.paths import described
+from redicts.core.plans import clearing_above, leaves_of, merging, refuse_root, replacing
+from redicts.core.transaction import (
+    NOTHING,
+    VALUES,
+    Add,
+    Delete,
+    Entries,
+    Exactly,
+    Expire,
+    Key,
+    Names,
+    Outcome,
+    Path,
+    Put,
+    Read,
+    ReadNames,
+    Scope,
+    Transaction,
+    Verdict,
+    Write,
+    fits_counter,
+)
+from redicts.errors import Conflict, InternalError, LeafError, Unsupported
+
+_STEP: Final = 1_000
+"""How many values one step of a large write touches, and one page of a walk holds."""
+
+_ATTEMPTS: Final = 1_000
+"""How often an optimistic change is tried when others change the same value all the time."""
+
+
+class TreeStore:
+    """The operations on the values of one tree.
+
+    ``atomic_entries`` is that of the store's capabilities. Paths are tuples of segments that
+    :mod:`redicts.core.paths` has checked; lives are in milliseconds, ``None`` for ever.
+    """
+
+    def __init__(self, codec: Codec, atomic_entries: int | None) -> None:
+        self._codec = codec
+        self._atomic_entries = atomic_entries
+        self._counts = counts_as_text(codec)
+
+    # Reading
+
+    def read(self, path: Path) -> Steps[object]:
+        """Return the value at a path, a dict for an inner node, or ``ABSENT``. One transaction per page."""
+        return nest((yield from self._entries(path)), path, self._codec)
+
+    def exists(self, path: Path) -> Steps[bool]:
+        """Tell whether a leaf or an inner node is there. One transaction."""
+        found = yield from self._page(path, None, 1)
+        while not found.values and found.cursor is not None:
+            found = yield from self._page(path, found.cursor, 1)
+        return bool(found.values)
+
+    def life(self, path: Path) -> Steps[int | None]:
+        """Return the remaining life in milliseconds of the longest-lived leaf at or below a path.
+
+        ``None`` means for ever, 0 that nothing is there. One transaction per page.
+        """
+        longest = 0
+        cursor = None
+        while True:
+            found = yield from self._page(path, cursor, self._atomic_entries, lives=True)
+            if len(found.lives) < len(found.values):
+                return None
+            longest = max(longest, *found.lives.values(), 0)
+            cursor = found.cursor
+            if cursor is None:
+                return longest
+
+    def names(self, path: Path) -> Steps[list[str]]:
+        """Return the names directly below a path. One transaction per page."""
+        found: dict[str, None] = {}
+        cursor = None
+        while True:
+            reads = (ReadNames(Key(VALUES, path), self._atomic_entries, cursor),)
+            (answer,) = (yield Transaction(reads=reads)).answers
+            if not isinstance(answer, Names):
+                raise InternalError(f"the store answered a read of names with {type(answer).__name__}")
+            found.update(dict.fromkeys(answer.names))
+            cursor = answer.cursor
+            if cursor is None:
+                return list(found)
+
+    def leaf_page(self, path: Path, cursor: bytes | None) -> Steps[tuple[list[Path], bytes | None]]:
+        """Return the paths of some leaves at and below a path, and where to go on. One transaction."""
+        found = yield from self._page(path, cursor, _STEP)
+        return [path + below for below in found.values], found.cursor
+
+    # Writing
+
+    def write(self, path: Path, value: object, life: int | None = None) -> Steps[None]:
+        """Replace everything at and below a path by a value. One transaction."""
+        yield from self._apply(replacing(leaves_of(value, path, self._codec), path, life))
+
+    def delete(self, path: Path) -> Steps[None]:
+        """Remove everything at and below a path. One transaction."""
+        yield from self._apply((Delete(Key(VALUES, path), Scope.SUBTREE),))
+
+    def expire(self, path: Path, life: int | None) -> Steps[None]:
+        """Give every leaf at and below a path this life. One transaction."""
+        yield from self._apply((Expire(Key(VALUES, path), Scope.SUBTREE, life),))
+
+    def merge(self, path: Path, value: Mapping[str, object], life: int | None = None) -> Steps[None]:
+        """Store the leaves of a dict over what is there, and leave the rest. One transaction, more for empty dicts.
+
+        An empty dict in the value stays out where a dict is already: it says "a dict", and one is there.
+        """
+        if not value:
+            return
+        leaves = leaves_of(dict(value), path, self._codec)
+        empty = [below for below, data in leaves.items() if data == self._codec.encode({})]
+        if not empty:
+            yield from self._apply(merging(leaves, path, life))
+            return
+        for attempt in range(_ATTEMPTS):
+            checks = []
+            for below in empty:
+                if (yield from self._has_below(path + below)):
+                    leaves.pop(below, None)
+                else:
+                    leaves[below] = self._codec.encode({})
+                    checks.append(Exactly(Key(VALUES, path + below), Scope.BELOW, NOTHING))
+            outcome = yield Transaction(tuple(checks), (), merging(leaves, path, life))
+            if self._is_done(outcome, path):
+                return
+            yield _pause(attempt)
+        raise _contended(path)
+
+    def add(self, path: Path, amount: float) -> Steps[float]:
+        """Add to the number at a path, 0 if there is none, and return the sum. One transaction for integers.
+
+        Floats, integers beyond 64 bits and codecs that do not write integers as decimal text take an optimistic
+        read and write, two transactions and more under contention.
+        """
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+            raise LeafError(f"what is added to {described(path)} is a number, not {type(amount).__name__}")
+        refuse_root(path)
+        if isinstance(amount, int) and self._counts and fits_counter(amount):
+            key = Key(VALUES, path)
+            checks = (Exactly(key, Scope.BELOW, NOTHING),)
+            outcome = yield Transaction(checks, (), (*clearing_above(path), Add(key, amount)))
+            if outcome.applied:
+                return outcome.sums[0]
+
+        def added(old: object) -> object:
+            if old is ABSENT:
+                return amount
+            if isinstance(old, bool) or not isinstance(old, (int, float)):
+                raise LeafError(f"{described(path)} holds {_a_kind(old)}, no number that could be added to")
+            return old + amount
+
+        total = yield from self.change(path, added)
+        assert isinstance(total, (int, float))
+        return total
+
+    def change(self, path: Path, function: Callable[[Any], object]) -> Steps[object]:
+        """Replace the value at a path by what a function makes of it, optimistically, and return the new value.
+
+        The function gets the value or ``ABSENT``; if it returns ``ABSENT`` the value is removed. Leaves that stay the
+        same are not written, those that change keep their life. Two transactions, and two more for each time that
+        somebody else changed the value in between. Raises :class:`~redicts.errors.Conflict` after a thousand of those.
+        """
+        key = Key(VALUES, path)
+        for attempt in range(_ATTEMPTS):
+            old = yield from self._entries(path)
+            value = function(nest(old, path, self._codec))
+            new = {} if value is ABSENT else leaves_of(value, path, self._codec)
+            writes = clearing_above(path) if new else []
+            writes += [Delete(Key(VALUES, path + below), Scope.NODE) for below in old if below not in new]
+            writes += [
+                Put(Key(VALUES, path + below), data, keep_life=True)
+                for below, data in new.items()
+                if old.get(below) != data
+            ]
+            outcome = yield Transaction((Exactly(key, Scope.SUBTREE, old),), (), tuple(writes))
+            if self._is_done(outcome, path):
+                return value.value if isinstance(value, Packed) else value
+            yield _pause(attempt)
+        raise _contended(path)
+
+    def compare_and_set(self, path: Path, expected: object, value: object, life: int | None = None) -> Steps[bool]:
+        """Store a value if what is there equals another one (``ABSENT``: nothing), and tell whether that was so.
+
+        Values are compared as Python compares them. One transaction, more if equal values have other bytes.
+        """
+        key = Key(VALUES, path)
+        wanted = NOTHING if expected is ABSENT else leaves_of(expected, path, self._codec)
+        leaves = {} if value is ABSENT else leaves_of(value, path, self._codec)
+        writes = replacing(leaves, path, life) if leaves else (Delete(key, Scope.SUBTREE),)
+        for attempt in range(_ATTEMPTS):
+            reads = (Read(key, Scope.SUBTREE, self._atomic_entries),)
+            outcome = yield Transaction((Exactly(key, Scope.SUBTREE, wanted),), reads, writes)
+            if self._is_done(outcome, path):
+                return True
+            found = _entries_in(outcome)
+            if found.cursor is not None:
+                raise self._too_large(path)
+            if nest(found.values, path, self._codec) != nest(wanted, path, self._codec):
+                return False
+            wanted = found.values
+            yield _pause(attempt)
+        raise _contended(path)
+
+    def take(self, path: Path) -> Steps[object]:
+        """Remove the value at a path and return it, or ``ABSENT``. One transaction."""
+        key = Key(VALUES, path)
+        reads = (Read(key, Scope.SUBTREE, self._atomic_entries),)
+        outcome = yield Transaction((), reads, (Delete(key, Scope.SUBTREE),))
+        if outcome.verdict is Verdict.TOO_LARGE:
+            value = yield from self.read(path)
+            yield from self.delete(path)
+            return value
+        return nest(_entries_in(outcome).values, path, self._codec)
+
+    def set_default(self, path: Path, default: object, life: int | None = None) -> Steps[object]:
+        """Store a value if nothing is there, and return what is there then. One transaction."""
+        key = Key(VALUES, path)
+        leaves = leaves_of(default, path, self._codec)
+        reads = (Read(key, Scope.SUBTREE, self._atomic_entries),)
+        outcome = yield Transaction((Exactly(key, Scope.SUBTREE, NOTHING),), reads, replacing(leaves, path, life))
+        if self._is_done(outcome, path):
+            return nest(leaves, path, self._codec)
+        found = _entries_in(outcome)
+        if found.cursor is None:
+            return nest(found.values, path, self._codec)
+        return (yield from self.read(path))
+
+    def commit(self, changes: Changes) -> Steps[None]:
+        """Apply several changes at one instant. One transaction."""
+        outcome = yield Transaction(tuple(changes.checks), (), tuple(changes.writes))
+        if outcome.verdict is Verdict.CHECK_FAILED:
+            assert outcome.culprit is not None
+            path = changes.checks[outcome.culprit].key.path
+            raise Conflict(f"{described(path)} is not what was expected; none of the changes was made")
+        if outcome.verdict is Verdict.NOT_A_COUNTER:
+            assert outcome.culprit is not None
+            path = changes.writes[outcome.culprit].key.path
+            raise LeafError(f"{described(path)} holds no 64-bit integer to add to; none of the changes was made")
+        if outcome.verdict is Verdict.TOO_LARGE:
+            raise Unsupported(
+                f"the changes touch more values than this store takes at once ({self._atomic_entries}); split them"
+            )
+
+    def begin(self, at: Path) -> Changes:
+        """Return an empty collection of changes, their paths relative to this one."""
+        return Changes(self._codec, at)
+
+    # What the operations share
+
+    def _page(self, path: Path, cursor: bytes | None, limit: int | None, *, lives: bool = False) -> Steps[Entries]:
+        reads = (Read(Key(VALUES, path), Scope.SUBTREE, limit, cursor, lives),)
+        return _entries_in((yield Transaction((), reads)))
+
+    def _entries(self, path: Path) -> Steps[Mapping[Path, bytes]]:
+        found = yield from self._page(path, None, self._atomic_entries)
+        if found.cursor is None:
+            return found.values
+        values = dict(found.values)
+        while found.cursor is not None:
+            found = yield from self._page(path, found.cursor, self._atomic_entries)
+            values.update(found.values)
+        return values
+
+    def _has_below(self, path: Path) -> Steps[bool]:
+        cursor = None
+        while True:
+            reads = (Read(Key(VALUES, path), Scope.BELOW, 1, cursor),)
+            found = _entries_in((yield Transaction((), reads)))
+            if found.values or found.cursor is None:
+                return bool(found.values)
+            cursor = found.cursor
+
+    def _apply(self, writes: tuple[Write, ...]) -> Steps[None]:
+        """Apply writes in one transaction, or step by step if they are too many for one."""
+        outcome = yield Transaction((), (), writes)
+        if outcome.verdict is Verdict.TOO_LARGE:
+            for write in writes:
+                if not isinstance(write, Put):
+                    yield from self._apply_one(write)
+            puts = [write for write in writes if isinstance(write, Put)]
+            for start in range(0, len(puts), _STEP):
+                yield Transaction((), (), tuple(puts[start : start + _STEP]))
+
+    def _apply_one(self, write: Write) -> Steps[None]:
+        """Apply a write to a whole scope, or to the values in it page by page if they are too many for one."""
+        outcome = yield Transaction((), (), (write,))
+        if outcome.verdict is not Verdict.TOO_LARGE or not isinstance(write, (Delete, Expire)):
+            return
+        cursor = None
+        while True:
+            reads = (Read(write.key, write.scope, _STEP, cursor),)
+            found = _entries_in((yield Transaction((), reads)))
+            keys = [Key(write.key.space, write.key.path + below) for below in found.values]
+            if isinstance(write, Delete):
+                yield Transaction((), (), tuple([Delete(key, Scope.NODE) for key in keys]))
+            else:
+                yield Transaction((), (), tuple([Expire(key, Scope.NODE, write.life) for key in keys]))
+            cursor = found.cursor
+            if cursor is None:
+                return
+
+    def _is_done(self, outcome: Outcome, path: Path) -> bool:
+        if outcome.verdict is Verdict.TOO_LARGE:
+            raise self._too_large(path)
+        return outcome.applied
+
+    def _too_large(self, path: Path) -> Unsupported:
+        return Unsupported(
+            f"{described(path)} has more values than this store changes at once ({self._atomic_entries}); "
+            "change a smaller part of it"
+        )
+
+
+def _entries_in(outcome: Outcome) -> Entries:
+    """Return the answer to the one read of a transaction."""
+    (answer,) = outcome.answers
+    if not isinstance(answer, Entries):
+        raise InternalError(f"the store answered a read of values with {type(answer).__name__}")
+    return answer
+
+
+def _pause(attempt: int) -> Pause:
+    """Return how long to wait before an optimistic change is tried again: randomly, so that rivals part."""
+    return Pause(random.uniform(0, min(0.05, 0.0005 * 2 ** min(attempt, 10))))  # noqa: S311  (no secret)
+
+
+def _contended(path: Path) -> Conflict:
+    return Conflict(f"{described(path)} was changed by others {_ATTEMPTS} times in a row; lock it, or try again later")
+
+
+def _a_kind(value: object) -> str:
+    return "a dict" if isinstance(value, dict) else f"a value of type {type(value).__name__}"
