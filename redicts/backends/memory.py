@@ -54,6 +54,13 @@ _Item = TypeVar("_Item")
 class MemorySettings(BackendSettings):
     """The settings of the backend ``memory``: none."""
 
+    @classmethod
+    def fields_of_url(cls, url: str) -> dict[str, object]:
+        """Accept ``memory://`` and nothing more."""
+        if url != "memory://":
+            raise ValueError("the URL of this backend is memory:// and nothing more")
+        return {}
+
 
 class _Node:
     """One segment of the tree: perhaps a value, perhaps nodes below. Empty nodes are removed."""

@@ -13,7 +13,7 @@ _CONSTANTS: Final = {None: b"null", True: b"true", False: b"false"}
 _dumps: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _dumps_ascii: Final = json.JSONEncoder(separators=(",", ":")).encode
 _decoder: Final = json.JSONDecoder()
-_scan: Final = make_scanner(_decoder)
+_scan: Final = make_scanner(_decoder)  # type: ignore[arg-type]  # any object with these settings will do
 
 
 class JsonCodec(Codec):

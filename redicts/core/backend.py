@@ -76,13 +76,23 @@ class BackendSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
+    @property
+    def main_database(self) -> int:
+        """The number of the database to use where the settings name none. A store's URL may say another than 0."""
+        return 0
+
+    @classmethod
+    def fields_of_url(cls, url: str) -> dict[str, object]:  # noqa: ARG003  (for those that override it)
+        """Return the fields that a URL stands for. Raises ``ValueError``, without the URL, if it stands for none."""
+        raise ValueError("this backend is not chosen by a URL; give its settings as a dict")
+
 
 @dataclass(frozen=True, slots=True)
 class BackendPlugin:
     """What a backend's module offers under the name ``plugin``."""
 
     name: str
-    """The name by which settings choose it."""
+    """The name by which settings choose it, also as the scheme of a URL."""
     settings: type[BackendSettings]
     """The model that validates its part of the settings."""
     open: Callable[[Any, int], Backend]

@@ -46,6 +46,14 @@ def render(path: Path) -> str:
     return ".".join([segment.replace("\\", "\\\\").replace(".", "\\.") for segment in path])
 
 
+def joined(above: Path, below: Path) -> Path:
+    """Return one path after another. Raises :class:`~redicts.errors.PathError` if that is too deep."""
+    path = above + below
+    if len(path) > MAX_DEPTH:
+        raise PathError(f"the path {shortened(render(path))} has {len(path)} segments; at most {MAX_DEPTH} are allowed")
+    return path
+
+
 def described(path: Path) -> str:
     """Return how an error names a path."""
     return repr(render(path)) if path else "the root"

@@ -43,6 +43,16 @@ class RedisSettings(BackendSettings):
     retries: int = Field(3, ge=0)
     """How often a request is sent again after its connection broke. It is applied once all the same."""
 
+    @property
+    def main_database(self) -> int:
+        """The database of the URL."""
+        return self.default_database
+
+    @classmethod
+    def fields_of_url(cls, url: str) -> dict[str, object]:
+        """Return the field ``url``: it is taken apart like one given by name."""
+        return {"url": url}
+
     @model_validator(mode="before")
     @classmethod
     def _expand_url(cls, data: Any) -> Any:

@@ -1,0 +1,45 @@
+"""Finds the backends and codecs that come with redicts by name, and imports each when it is first chosen."""
+
+from __future__ import annotations
+
+import pkgutil
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+import redicts.backends
+import redicts.codecs
+from redicts.core.backend import BackendPlugin
+from redicts.core.codec import Codec
+from redicts.errors import SettingsError
+
+
+def backend_plugin(name: str) -> BackendPlugin:
+    """Return the backend of this name. Raises :class:`~redicts.errors.SettingsError` if there is none that works."""
+    plugin: BackendPlugin = _module("backend", redicts.backends, name).plugin
+    return plugin
+
+
+def codec(name: str) -> Codec:
+    """Return the codec of this name. Raises :class:`~redicts.errors.SettingsError` if there is none that works."""
+    found: Codec = _module("codec", redicts.codecs, name).codec
+    return found
+
+
+def _module(kind: str, package: Any, name: str) -> Any:
+    known = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    if name not in known:
+        raise SettingsError(f"there is no {kind} {name!r}; {suggestion(name, known)}")
+    try:
+        return import_module(f"{package.__name__}.{name}")
+    except ImportError as error:
+        raise SettingsError(
+            f"the {kind} {name!r} cannot be used here: {error}; install the missing package, "
+            f"for instance with: pip install 'redicts[{name}]'"
+        ) from error
+
+
+def suggestion(name: str, known: list[str]) -> str:
+    """Return what an error says after an unknown name: the nearest known one, or all of them."""
+    nearest = get_close_matches(name, known, n=1)
+    return f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known)}"

@@ -1,0 +1,147 @@
+"""The pool: the settings in force, and the opened databases that belong to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from redicts.core import drive
+from redicts.core.backend import Backend
+from redicts.core.drive import Steps
+from redicts.core.forks import ForkSafeLock
+from redicts.core.store import TreeStore
+from redicts.errors import Unsupported
+from redicts.front import settings as forms
+from redicts.front.builtins import backend_plugin, codec
+
+if TYPE_CHECKING:
+    import redis
+
+_Result = TypeVar("_Result")
+
+_lock: Final = ForkSafeLock()
+
+
+class Tree:
+    """One opened database: a backend, and the operations on it."""
+
+    __slots__ = ("backend", "store")
+
+    def __init__(self, backend: Backend, store: TreeStore) -> None:
+        self.backend = backend
+        self.store = store
+
+    def run(self, steps: Steps[_Result]) -> _Result:
+        """Run an operation of the store against the backend."""
+        return drive.run(steps, self.backend)
+
+
+class _Opened:
+    """One generation of settings with its databases, opened when first used."""
+
+    def __init__(self, settings: forms.Settings) -> None:
+        self.settings = settings
+        self._lock = ForkSafeLock()
+        self._trees: dict[int, Tree] = {}
+        self._by_name: dict[str | None, Tree] = {}
+
+    def tree(self, name: str | None) -> Tree:
+        try:
+            return self._by_name[name]
+        except KeyError:
+            return self._open(name)
+
+    def _open(self, name: str | None) -> Tree:
+        number = self.settings.database(name)
+        with self._lock:
+            tree = self._trees.get(number)
+            if tree is None:
+                backend = backend_plugin(self.settings.backend).open(self.settings.options, number)
+                store = TreeStore(codec(self.settings.codec), backend.capabilities.atomic_entries)
+                tree = self._trees[number] = Tree(backend, store)
+            self._by_name[name] = tree
+            return tree
+
+    def close(self) -> None:
+        with self._lock:
+            for tree in self._trees.values():
+                tree.backend.close()
+
+
+class Pool:
+    """The one pool of this process: it holds the settings and the connections that belong to them.
+
+    ``Pool()`` returns it, always the same; with ``cfg`` it is reloaded first. Until it is given a configuration it
+    uses Redis on this host, port 6379, database 0.
+
+    >>> Pool().reload(cfg={"backend": "memory"})
+    >>> Pool().settings.backend
+    'memory'
+    """
+
+    _instance: Pool | None = None
+    _opened: _Opened | None
+
+    def __new__(cls, cfg: Mapping[str, Any] | str | None = None) -> Pool:  # noqa: ARG004  (__init__ uses it)
+        """Return the pool of this process."""
+        if cls._instance is None:
+            with _lock:
+                if cls._instance is None:
+                    pool = super().__new__(cls)
+                    pool._opened = None
+                    cls._instance = pool
+        return cls._instance
+
+    def __init__(self, cfg: Mapping[str, Any] | str | None = None) -> None:
+        if cfg is not None:
+            self.reload(cfg)
+
+    def reload(self, cfg: Mapping[str, Any] | str | None = None, fake_redis: bool = False) -> None:
+        """Replace the settings, in one step and for every existing proxy, and close the connections of the old ones.
+
+        ``cfg`` is a dict or a URL (``sqlite:///state.db``, ``redis://host:6379/0``); without it the defaults come
+        back. With ``fake_redis`` the values live on a simulated Redis server inside this process until the next
+        reload. Calls that other threads have under way end on the old settings.
+
+        Raises :class:`~redicts.errors.SettingsError` if the configuration is wrong; the old settings then stay.
+        """
+        opened = _Opened(forms.parse(cfg, fake_redis=fake_redis))
+        with _lock:
+            old, self._opened = self._opened, opened
+        if old is not None:
+            old.close()
+
+    @property
+    def settings(self) -> forms.Settings:
+        """The settings in force. Their repr shows no secret."""
+        return self._current().settings
+
+    def tree(self, db_name: str | None = None) -> Tree:
+        """Return an opened database: the default one, or the one that ``names`` of the settings calls so.
+
+        Raises :class:`~redicts.errors.SettingsError` for an unknown name. No round trip.
+        """
+        return self._current().tree(db_name)
+
+    def get_connection(self, db_name: str | None = None) -> redis.Redis:
+        """Return a client of redis-py for a database, on the connections of this pool.
+
+        Raises :class:`~redicts.errors.Unsupported` if the backend is not Redis.
+        """
+        client: redis.Redis | None = getattr(self.tree(db_name).backend, "client", None)
+        if client is None:
+            raise Unsupported(f"the backend {self.settings.backend!r} has no Redis connections; choose backend 'redis'")
+        return client
+
+    def _current(self) -> _Opened:
+        opened = self._opened
+        if opened is None:
+            with _lock:
+                if self._opened is None:
+                    self._opened = _Opened(forms.parse(None))
+                opened = self._opened
+        return opened
+
+    def __repr__(self) -> str:
+        opened = self._opened
+        return f"<Pool {opened.settings.backend if opened else 'not used yet'}>"
