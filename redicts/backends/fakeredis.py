@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 import fakeredis
-import redis
 
 from redicts.backends.redis.backend import RedisBackend
-from redicts.backends.redis.connections import Connections
 from redicts.backends.redis.settings import RedisSettings
 from redicts.core.backend import BackendPlugin
 
@@ -19,14 +17,8 @@ class FakeRedisSettings(RedisSettings):
 
 def open_fake(settings: FakeRedisSettings, database: int) -> RedisBackend:
     """Open one database of a new simulated server. Its state ends with the backend."""
-    pool = redis.BlockingConnectionPool(
-        connection_class=fakeredis.FakeRedisConnection,
-        server=fakeredis.FakeServer(),
-        db=database,
-        protocol=2,
-        max_connections=settings.max_connections,
-    )
-    return RedisBackend(Connections(pool, "the simulated server", 0), settings.prefix, simulated=True)
+    options = {"connection_class": fakeredis.FakeRedisConnection, "server": fakeredis.FakeServer(), "protocol": 2}
+    return RedisBackend({**options, "db": database}, "the simulated server", settings, simulated=True)
 
 
 plugin: Final = BackendPlugin("fakeredis", FakeRedisSettings, open_fake)

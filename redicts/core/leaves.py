@@ -59,7 +59,10 @@ def flatten(value: object, at: Path, codec: Codec) -> dict[Path, bytes]:
     elif isinstance(value, dict) and value:
         _flatten(dict(value), (), at, codec, leaves, [])
     else:
-        leaves[()] = encode(value, at, codec)
+        try:
+            leaves[()] = codec.encode(value.value if isinstance(value, Packed) else value)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise _refused(error, at, codec) from error
     return leaves
 
 
@@ -81,20 +84,17 @@ def _flatten(
                 raise LeafError(f"the dict for {described(at)} is nested more than {MAX_DEPTH} levels deep")
             _flatten(value, below, at, codec, leaves, above)
         else:
-            leaves[below] = encode(value, at + below, codec)
+            try:
+                leaves[below] = codec.encode(value.value if isinstance(value, Packed) else value)
+            except (TypeError, ValueError, RecursionError) as error:
+                raise _refused(error, at + below, codec) from error
     above.pop()
 
 
-def encode(value: object, at: Path, codec: Codec) -> bytes:
-    """Return the bytes of one leaf, or raise :class:`~redicts.errors.LeafError` naming the path."""
-    try:
-        return codec.encode(value.value if isinstance(value, Packed) else value)
-    except RecursionError:
-        raise LeafError(f"the value for {described(at)} is nested too deep, or contains itself") from None
-    except (TypeError, ValueError) as error:
-        raise LeafError(
-            f"the value for {described(at)} cannot be stored with the codec {codec.name}: {error}"
-        ) from error
+def _refused(error: Exception, at: Path, codec: Codec) -> LeafError:
+    if isinstance(error, RecursionError):
+        return LeafError(f"the value for {described(at)} is nested too deep, or contains itself")
+    return LeafError(f"the value for {described(at)} cannot be stored with the codec {codec.name}: {error}")
 
 
 def decode(data: bytes, at: Path, codec: Codec) -> object:

@@ -39,6 +39,10 @@ NOTHING: Final[Mapping[Path, bytes]] = MappingProxyType({})
 """No entries: ``Exactly(key, scope, NOTHING)`` checks that a scope is empty."""
 
 
+SMALL_PAGE: Final = 1_000
+"""How many values a page may hold however small its limit is."""
+
+
 class Scope(Enum):
     """Which keys an element of a transaction speaks of."""
 
@@ -93,10 +97,12 @@ class Prefixed(NamedTuple):
 class Read(NamedTuple):
     """Read the live values in a scope, as :class:`Entries`.
 
-    Without ``limit`` the answer is complete, and one snapshot. With it, the answer holds at most that many values; if
-    more may follow it carries a cursor, and the same read with that cursor goes on from there. A page may hold fewer
+    Without ``limit`` the answer is complete, and one snapshot. With it, the answer may be a page: at most that many
+    values, or :data:`SMALL_PAGE` if that is more, for a store that walks in pieces need not cut a small one. If more
+    may follow, the page carries a cursor, and the same read with that cursor goes on from there. It may hold fewer
     values than its limit, even none, and still have a cursor. Over the pages of one walk, each value that is there
-    from the first to the last appears at least once, and exactly once if nothing in the scope changed meanwhile.
+    from the first to the last appears at least once, and exactly once if nothing in the scope changed meanwhile. An
+    answer without a cursor to a read without one is complete, and one snapshot.
 
     With ``lives`` the answer tells the remaining life of the values that have one.
     """
@@ -151,8 +157,8 @@ class Add(NamedTuple):
     """Write: add to the counter at exactly this key, and keep its life.
 
     A counter is a value that is the canonical decimal text of a signed 64-bit integer (``b"0"``, ``b"-17"``). An
-    absent one counts as 0 and lives for ever. If the value is anything else, or the sum does not fit into 64 bits,
-    the whole transaction is refused with :attr:`Verdict.NOT_A_COUNTER`.
+    absent one counts as 0 and lives for ever. The amount is in the same range. If the value is anything else, or the
+    sum leaves that range, the whole transaction is refused with :attr:`Verdict.NOT_A_COUNTER`.
     """
 
     key: Key

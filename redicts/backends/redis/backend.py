@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import redis
 
-from redicts.backends.redis.connections import Connections, described, pool_for
+from redicts.backends.redis.connections import Connections, connection_options, described
 from redicts.backends.redis.settings import RedisSettings
 from redicts.backends.redis.words import outcome_of, unpacked, words_for
 from redicts.core.backend import Backend, Capabilities
@@ -18,16 +18,27 @@ from redicts.errors import InternalError
 ATOMIC_ENTRIES: Final = 10_000
 """How many fields one call of the script may touch, so that it never holds the server for long."""
 
+_MOST: Final = b"%d" % ATOMIC_ENTRIES
 _SCRIPT: Final = (Path(__file__).parent / "script.lua").read_bytes()
 _SHA: Final = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
 
 
 class RedisBackend(Backend):
-    """One database of a Redis (6.2 or newer) or Valkey server."""
+    """One database of a Redis (6.2 or newer) or Valkey server.
 
-    def __init__(self, connections: Connections, prefix: str, *, simulated: bool = False) -> None:
-        self._connections = connections
-        self._prefix = prefix.encode()
+    ``options`` are those of redis-py for a connection, the class under ``connection_class``; ``where`` names the
+    server in errors.
+    """
+
+    def __init__(
+        self, options: dict[str, Any], where: str, settings: RedisSettings, *, simulated: bool = False
+    ) -> None:
+        made_of = {name: value for name, value in options.items() if name != "connection_class"}
+        self._connections = Connections(lambda: options["connection_class"](**made_of), where, settings)
+        self._pool = redis.BlockingConnectionPool(
+            max_connections=settings.max_connections, timeout=cast("int", settings.timeout_secs), **options
+        )
+        self._prefix = settings.prefix.encode()
         self._capabilities = Capabilities(
             life=True, processes=not simulated, durable=not simulated, atomic_entries=ATOMIC_ENTRIES
         )
@@ -39,12 +50,12 @@ class RedisBackend(Backend):
 
     @property
     def client(self) -> redis.Redis:
-        """A client of redis-py on the same connections, for what redicts does not do."""
-        return redis.Redis(connection_pool=self._connections.pool)
+        """A client of redis-py for the same database, for what redicts does not do. Its connections are its own."""
+        return redis.Redis(connection_pool=self._pool)
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         """Decide and apply one minitransaction in one call of the script."""
-        if sum(isinstance(write, Put) for write in transaction.writes) > ATOMIC_ENTRIES:
+        if len(transaction.writes) > ATOMIC_ENTRIES and _count_puts(transaction) > ATOMIC_ENTRIES:
             return Outcome(Verdict.TOO_LARGE)
         words = words_for(transaction, self._prefix)
         if not transaction.writes:
@@ -56,7 +67,7 @@ class RedisBackend(Backend):
             self._connections.give_back(lane)
 
     def _run(self, lane: bytes, number: int, words: list[bytes]) -> list[Any]:
-        arguments = _packed([self._prefix + b"x:", lane, b"%016d" % number, b"%d" % ATOMIC_ENTRIES, *words])
+        arguments = _packed([self._prefix + b"x:", lane, b"%016d" % number, _MOST, *words])
         count = len(words) + 4 + 3
         command = b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n$1\r\n0\r\n%b" % (count, _SHA, arguments)
         fallback = b"*%d\r\n$4\r\nEVAL\r\n$%d\r\n%b\r\n$1\r\n0\r\n%b" % (count, len(_SCRIPT), _SCRIPT, arguments)
@@ -73,12 +84,16 @@ class RedisBackend(Backend):
     def close(self) -> None:
         """Close the connections that are idle now, and the others when their requests are over."""
         self._connections.close()
+        self._pool.disconnect(inuse_connections=False)
 
 
 def open_redis(settings: RedisSettings, database: int) -> RedisBackend:
     """Open one database of a server. Connects to nothing yet."""
-    connections = Connections(pool_for(settings, database), described(settings, database), settings.retries)
-    return RedisBackend(connections, settings.prefix)
+    return RedisBackend(connection_options(settings, database), described(settings, database), settings)
+
+
+def _count_puts(transaction: Transaction) -> int:
+    return sum(isinstance(write, Put) for write in transaction.writes)
 
 
 def _packed(arguments: list[bytes]) -> bytes:

@@ -44,10 +44,6 @@ def mapped(error: Exception, where: str, *, maybe_applied: bool = False) -> Stor
             return kind(f"redis at {where}: {meaning}")
     if isinstance(error, exceptions.AuthenticationError):
         return AccessDenied(f"redis at {where}: user name or password is wrong")
-    if "No connection available" in text:
-        return StoreTimeout(
-            f"redis at {where}: all connections stayed in use for timeout_secs; raise max_connections or timeout_secs"
-        )
     doubt = "; the request may have been carried out" if maybe_applied else ""
     if isinstance(error, exceptions.TimeoutError):
         return StoreTimeout(f"redis at {where}: no answer in time{doubt}", maybe_applied=maybe_applied)

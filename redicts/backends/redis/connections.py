@@ -1,7 +1,7 @@
-"""Requests over pooled connections: each is sent, sent again if its reply was lost, and applied once.
+"""Requests over kept connections: each is sent, sent again if its reply was lost, and applied once.
 
-Connections and pool are those of redis-py. What its command layer does per call is left out, because one request here
-is one call of one script; and its own retries are switched off, because they would apply a write twice.
+Connections are those of redis-py; its pool and command layer are not used, because a request here is one call of one
+script and they would take longer than the server does. Its retries are switched off: they would apply a write twice.
 """
 
 from __future__ import annotations
@@ -10,17 +10,22 @@ import os
 import random
 import secrets
 import time
-from typing import Any, Final, cast
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Any, Final
 
 import redis
 from redis import exceptions
 from redis.backoff import NoBackoff
+from redis.connection import AbstractConnection
 from redis.retry import Retry
 
 from redicts.backends.redis.border import is_final, mapped
 from redicts.backends.redis.settings import RedisSettings
+from redicts.errors import StoreTimeout
 
 _FIRST_PAUSE_SECS: Final = 0.02
+_LOST: Final = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 
 
 class Lane:
@@ -38,21 +43,33 @@ class Lane:
 
 
 class Connections:
-    """The connections to one database of one server."""
+    """The connections to one database of one server: at most so many, each used by one request at a time."""
 
-    def __init__(self, pool: redis.ConnectionPool, where: str, retries: int) -> None:
-        self.pool = pool
-        self.where = where
-        self._retries = retries
+    def __init__(self, make: Callable[[], AbstractConnection], where: str, settings: RedisSettings) -> None:
+        self._make = make
+        self._where = where
+        self._most = settings.max_connections
+        self._patience = settings.timeout_secs
+        self._retries = settings.retries
         self._closed = False
-        self._lanes: list[Lane] = []
+        self._start()
+
+    def _start(self) -> None:
         self._owner = os.getpid()
+        self._idle: list[AbstractConnection] = []
+        self._lanes: list[Lane] = []
+        self._permits: SimpleQueue[None] = SimpleQueue()
+        for _ in range(self._most):
+            self._permits.put(None)
+
+    def _start_anew_after_fork(self) -> None:
+        # A child that used its parent's sockets or went on numbering its lanes would get its parent's replies.
+        if self._owner != os.getpid():
+            self._start()
 
     def lane(self) -> Lane:
         """Take a lane for one request, numbered anew; give it back with :meth:`give_back` when that is over."""
-        if self._owner != os.getpid():
-            # A child that went on numbering its parent's lanes would be told its parent's replies.
-            self._lanes, self._owner = [], os.getpid()
+        self._start_anew_after_fork()
         try:
             lane = self._lanes.pop()
         except IndexError:
@@ -70,65 +87,104 @@ class Connections:
 
         Raises an error below :class:`~redicts.errors.StoreError`. Cost: one round trip.
         """
-        attempt = 0
+        self._start_anew_after_fork()
+        permits = self._permits
+        try:
+            permits.get(timeout=self._patience)
+        except Empty:
+            raise StoreTimeout(
+                f"redis at {self._where}: all {self._most} connections stayed in use for {self._patience} seconds; "
+                "raise max_connections or timeout_secs"
+            ) from None
+        try:
+            return self._call(command, fallback)
+        finally:
+            permits.put(None)
+
+    def _call(self, command: bytes, fallback: bytes) -> Any:
         maybe_applied = False
+        attempt = 0
         while True:
             connection = None
-            sent = False
             try:
-                connection = self.pool.get_connection()
-                sent = True
-                try:
-                    connection.send_packed_command([command])
-                    return connection.read_response()
-                except exceptions.NoScriptError:
-                    connection.send_packed_command([fallback])
-                    return connection.read_response()
+                connection = self._take()
+                reply = _exchange(connection, command, fallback)
             except (exceptions.RedisError, OSError) as error:
-                lost = isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError))
-                if connection is not None and lost:
-                    connection.disconnect()
-                maybe_applied = maybe_applied or (sent and lost)
-                attempt += 1
-                if not lost or is_final(error) or attempt > self._retries or "No connection available" in str(error):
-                    raise mapped(error, self.where, maybe_applied=maybe_applied) from error
+                lost = isinstance(error, _LOST)
+                if connection is not None:
+                    self._drop(connection) if lost else self._keep(connection)
+                maybe_applied |= lost and connection is not None
+                if not lost or attempt == self._retries or is_final(error):
+                    raise mapped(error, self._where, maybe_applied=maybe_applied) from error
             except BaseException:
                 # Ctrl-C between request and reply: the reply must not be taken for that of a later request.
                 if connection is not None:
                     connection.disconnect()
                 raise
-            finally:
-                if connection is not None:
-                    self.pool.release(connection)
-                    if self._closed:
-                        connection.disconnect()
-            time.sleep(_FIRST_PAUSE_SECS * (2**attempt - 2) * random.random())  # noqa: S311  (no secret)
+            else:
+                self._keep(connection)
+                return reply
+            if attempt > 0:
+                time.sleep(_FIRST_PAUSE_SECS * 2**attempt * random.random())  # noqa: S311  (no secret)
+            attempt += 1
+
+    def _take(self) -> AbstractConnection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            connection = self._make()
+            connection.connect()
+            return connection
+
+    def _keep(self, connection: AbstractConnection) -> None:
+        self._idle.append(connection)
+        if self._closed:
+            self._close_idle()
+
+    def _drop(self, connection: AbstractConnection) -> None:
+        """Let go of a connection that broke, and of the idle ones: what broke one has mostly broken all."""
+        connection.disconnect()
+        self._close_idle()
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            try:
+                self._idle.pop().disconnect()
+            except IndexError:
+                return
 
     def close(self) -> None:
         """Close what is idle now, and everything else when its request is over."""
+        self._start_anew_after_fork()
         self._closed = True
-        self.pool.disconnect(inuse_connections=False)
+        self._close_idle()
 
 
-def pool_for(settings: RedisSettings, database: int) -> redis.BlockingConnectionPool:
-    """Return a pool of connections for one database. Connects to nothing yet."""
+def _exchange(connection: AbstractConnection, command: bytes, fallback: bytes) -> Any:
+    try:
+        connection.send_packed_command([command])
+        return connection.read_response()
+    except exceptions.NoScriptError:
+        connection.send_packed_command([fallback])
+        return connection.read_response()
+
+
+def connection_options(settings: RedisSettings, database: int) -> dict[str, Any]:
+    """Return what redis-py needs to know to make a connection, its class among it."""
     options: dict[str, Any] = {
+        "connection_class": redis.Connection,
         "db": database,
         "username": settings.username,
         "password": settings.password.get_secret_value() if settings.password else None,
         "socket_timeout": settings.socket_timeout_secs,
+        "socket_connect_timeout": settings.connect_timeout_secs,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
     }
     if settings.unix_socket is not None:
         options |= {"connection_class": redis.UnixDomainSocketConnection, "path": settings.unix_socket}
     else:
-        options |= {
-            "host": settings.host,
-            "port": settings.port,
-            "socket_connect_timeout": settings.connect_timeout_secs,
-            "socket_keepalive": True,
-        }
+        options |= {"host": settings.host, "port": settings.port, "socket_keepalive": True}
     if settings.tls:
         options |= {
             "connection_class": redis.SSLConnection,
@@ -137,9 +193,7 @@ def pool_for(settings: RedisSettings, database: int) -> redis.BlockingConnection
             "ssl_keyfile": settings.tls_key_file,
             "ssl_check_hostname": settings.tls_check_hostname,
         }
-    return redis.BlockingConnectionPool(
-        max_connections=settings.max_connections, timeout=cast("int", settings.timeout_secs), **options
-    )
+    return options
 
 
 def described(settings: RedisSettings, database: int) -> str:

@@ -15,13 +15,37 @@
 local call, byte, sub, find, match = redis.call, string.byte, string.sub, string.find, string.match
 local expiries, lane = ARGV[1], ARGV[2]
 
--- Reading one leaf is the most frequent request of all: it is answered before anything is made.
-if ARGV[6] == '1' and ARGV[5] == '0' and ARGV[7] == '0' and ARGV[8] == 'r' and ARGV[10] ~= '>' and ARGV[13] == '0' then
+local LANE_LIFE = 300000
+
+if lane ~= '' then
+  local last = call('GET', lane)
+  if last then
+    local done, number = tonumber(sub(last, 1, 16)), tonumber(ARGV[3])
+    if done == number then return { 'R', sub(last, 17) } end
+    if done > number then return { 'S' } end
+  end
+end
+
+-- The two most frequent requests are answered before anything is made: the read of one leaf, and the store of one leaf
+-- where a leaf is already or where a dict lacks the name. Neither has markers, lives or anything below to see to.
+if ARGV[5] == '0' and ARGV[6] == '1' and ARGV[7] == '0' and ARGV[8] == 'r' and ARGV[10] ~= '>' and ARGV[13] == '0' then
   local parent, name = match(ARGV[9], '^(.*)%.([^.:%%]*)$')
   local field = parent and call('HGET', parent, name)
   if field then
     local first = byte(field)
     if not first or first > 3 or first == 0 then return { '+', 0, { '', '=', field, '' } } end
+  end
+elseif ARGV[8] == 's' and ARGV[10] == '' then
+  local parent, name = match(ARGV[9], '^(.*)%.([^.:%%]*)$')
+  local first = byte(ARGV[11])
+  if parent and (not first or first > 3 or first == 0) and call('ZCARD', expiries) == 0 then
+    local old = call('HGET', parent, name)
+    first = old and byte(old)
+    if old and (not first or first > 3 or first == 0) or not old and call('HLEN', parent) > 0 then
+      call('HSET', parent, name, ARGV[11])
+      call('SET', lane, ARGV[3] .. 'l2:s1:+s1:0', 'PX', LANE_LIFE)
+      return { '+', 0 }
+    end
   end
 end
 
@@ -248,6 +272,11 @@ local function writing()
   -- Calls a command with many arguments, a bounded and even number at a time.
   local function in_chunks(items, command, key)
     local CHUNK = 2000
+    if key and #items > 0 and #items <= CHUNK then
+      changes = changes + 1
+      call(command, key, unpack(items))
+      return
+    end
     for first = 1, #items, CHUNK do
       local last = math.min(first + CHUNK - 1, #items)
       if key then
@@ -296,6 +325,21 @@ local function writing()
   -- What removing everything below a directory comes down to, and after how many changes that was found out.
   local function plan_below(dir)
     local plan = { hashes = {}, mortal = {}, changes = changes }
+    local count = call('HLEN', dir)
+    if count == 0 then return plan end
+    if count <= most - touched then
+      -- Most dicts hold plain values only, and values alone are half of what there is to look at.
+      local values, plain = call('HVALS', dir), true
+      for i = 1, count do
+        local first = byte(values[i])
+        if first and first <= 3 and first >= 1 then plain = false break end
+      end
+      if plain then
+        touch(count)
+        plan.hashes[1] = dir
+        return plan
+      end
+    end
     each_hash(dir, function(at, fields, plain)
       plan.hashes[#plan.hashes + 1] = at
       for i = 1, plain and 0 or #fields, 2 do
@@ -466,15 +510,6 @@ end
 
 -- The request ----------------------------------------------------------------------------------------------------
 
-if lane ~= '' then
-  local last = call('GET', lane)
-  if last then
-    local done, number = tonumber(sub(last, 1, 16)), tonumber(ARGV[3])
-    if done == number then return { 'R', sub(last, 17) } end
-    if done > number then return { 'S' } end
-  end
-end
-
 local prepare, apply, sweep
 
 local function run()
@@ -508,6 +543,14 @@ local function run()
   end
   if reply[1] ~= '+' or ARGV[7] == '0' then return reply, writes end
   prepare, apply, sweep = writing()
+  if ARGV[8] == 's' then
+    local parent, name = split(ARGV[9])
+    writes = { { kind = 'd', dir = ARGV[9], scope = '>' } }
+    writes[2] = { kind = 'p', dir = parent, life = ARGV[10], items = { name, ARGV[11] } }
+    prepare(writes, 1)
+    prepare(writes, 2)
+    return reply, writes
+  end
   for i = 1, tonumber(ARGV[7]) do
     local write = { kind = word(), dir = word() }
     if write.kind == 'p' then
@@ -554,6 +597,6 @@ if lane ~= '' then
     end
     return out
   end
-  call('SET', lane, ARGV[3] .. table.concat(packed(reply, {})), 'PX', 300000)
+  call('SET', lane, ARGV[3] .. table.concat(packed(reply, {})), 'PX', LANE_LIFE)
 end
 return reply

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from itertools import chain, islice
+from typing import Any, Final, cast
 
 from redicts.backends.redis.layout import name_bytes, name_text, path_of, suffix
 from redicts.core.transaction import (
@@ -38,14 +39,17 @@ _VERDICTS: Final = {
 
 def words_for(transaction: Transaction, prefix: bytes) -> list[bytes]:
     """Return the words that say a transaction, the names of its keys beginning with this prefix."""
-    writes = list(_grouped(transaction.writes, prefix))
-    words = [b"%d" % len(transaction.checks), b"%d" % len(transaction.reads), b"%d" % len(writes)]
+    writes = transaction.writes[_implied(transaction.writes) :]
+    if not transaction.checks and not transaction.reads and _is_store(writes):
+        return [b"0", b"0", b"1", *_store(cast("Put", writes[1]), prefix)]
+    groups = list(_groups(writes))
+    words = [b"%d" % len(transaction.checks), b"%d" % len(transaction.reads), b"%d" % len(groups)]
     for check in transaction.checks:
         words += _check(check, prefix)
     for read in transaction.reads:
         words += _read(read, prefix)
-    for write in writes:
-        words += write
+    for group in groups:
+        words += _write(group, prefix)
     return words
 
 
@@ -100,64 +104,84 @@ def _check(check: Check, prefix: bytes) -> Iterator[bytes]:
             yield from (b"=", b"", value)
 
 
-def _read(read: AnyRead, prefix: bytes) -> Iterator[bytes]:
+def _read(read: AnyRead, prefix: bytes) -> list[bytes]:
     limit = b"" if read.limit is None else b"%d" % read.limit
     pending = [] if read.cursor is None else read.cursor.split(b"\0")
-    if isinstance(read, Read):
-        yield from (b"r", _hash(read.key, prefix), _SCOPES[read.scope], limit, b"1" if read.lives else b"")
-    else:
-        yield from (b"n", _hash(read.key, prefix), b"", limit, b"")
-    yield b"%d" % len(pending)
-    yield from pending
-
-
-def _life(write: Put) -> bytes:
-    if write.keep_life:
-        return b"keep"
-    return b"" if write.life is None else b"%d" % write.life
-
-
-def _same_group(one: Write, other: Write) -> bool:
-    """Tell whether the script takes two puts as one: into the same dict, with the same life."""
-    return (
-        isinstance(one, Put)
-        and isinstance(other, Put)
-        and one.life == other.life
-        and one.keep_life == other.keep_life
-        and one.key.space == other.key.space
-        and one.key.path[:-1] == other.key.path[:-1]
-    )
+    scope, lives = (_SCOPES[read.scope], b"1" if read.lives else b"") if isinstance(read, Read) else (b"", b"")
+    kind = b"r" if isinstance(read, Read) else b"n"
+    return [kind, _hash(read.key, prefix), scope, limit, lives, b"%d" % len(pending), *pending]
 
 
 def _groups(writes: tuple[Write, ...]) -> Iterator[tuple[Write, ...]]:
+    """Yield the writes, successive puts into the same dict with the same life together: they are one to the script."""
     start = 0
-    for index in range(1, len(writes) + 1):
-        if index == len(writes) or not _same_group(writes[start], writes[index]):
-            yield writes[start:index]
-            start = index
+    while start < len(writes):
+        first = writes[start]
+        end = start + 1
+        if isinstance(first, Put):
+            (space, path), _, life, keep_life = first
+            parent = path[:-1]
+            while end < len(writes):
+                other = writes[end]
+                if not isinstance(other, Put) or other.key.path[:-1] != parent or other.key.space != space:
+                    break
+                if other.life != life or other.keep_life is not keep_life:
+                    break
+                end += 1
+        yield writes[start:end]
+        start = end
 
 
-def _grouped(writes: tuple[Write, ...], prefix: bytes) -> Iterator[list[bytes]]:
-    for group in _groups(writes):
-        write = group[0]
-        if isinstance(write, Put):
-            items = {name_bytes(put.key.path[-1]): put.value for put in group if isinstance(put, Put)}
-            parent = Key(write.key.space, write.key.path[:-1])
-            words = [b"p", _hash(parent, prefix), _life(write), b"%d" % len(items)]
-            for item in items.items():
-                words += item
-            yield words
-        elif isinstance(write, Delete):
-            yield [b"d", _hash(write.key, prefix), _SCOPES[write.scope]]
-        elif isinstance(write, Add):
-            yield [b"a", _hash(write.key, prefix), b"%d" % write.amount]
-        else:
-            life = b"" if write.life is None else b"%d" % write.life
-            yield [b"e", _hash(write.key, prefix), _SCOPES[write.scope], life]
+def _write(group: tuple[Write, ...], prefix: bytes) -> list[bytes]:
+    write = group[0]
+    if isinstance(write, Put):
+        items = {name_bytes(put.key.path[-1]): put.value for put in cast("tuple[Put, ...]", group)}
+        parent = Key(write.key.space, write.key.path[:-1])
+        return [b"p", _hash(parent, prefix), _life(write), b"%d" % len(items), *chain.from_iterable(items.items())]
+    if isinstance(write, Delete):
+        return [b"d", _hash(write.key, prefix), _SCOPES[write.scope]]
+    if isinstance(write, Add):
+        return [b"a", _hash(write.key, prefix), b"%d" % write.amount]
+    return [b"e", _hash(write.key, prefix), _SCOPES[write.scope], b"" if write.life is None else b"%d" % write.life]
+
+
+def _life(put: Put) -> bytes:
+    return b"keep" if put.keep_life else b"" if put.life is None else b"%d" % put.life
+
+
+def _implied(writes: tuple[Write, ...]) -> int:
+    """Return how many of the first writes need not be said: removing what is above a value that is put or counted last.
+
+    A leaf above gives way to the marker of the dict that it becomes.
+    """
+    last = writes[-1] if writes else None
+    if not isinstance(last, (Put, Add)):
+        return 0
+    space, path = last.key
+    for index, write in enumerate(writes):
+        above = write.key.path
+        if not isinstance(write, Delete) or write.scope is not Scope.NODE or write.key.space != space:
+            return index
+        if len(above) >= len(path) or path[: len(above)] != above:
+            return index
+    raise AssertionError("the last write is no Delete")
+
+
+def _is_store(writes: tuple[Write, ...]) -> bool:
+    """Tell whether the writes put one value and remove what is below: what storing one leaf comes down to."""
+    if len(writes) != 2:
+        return False
+    one, other = writes
+    return isinstance(other, Put) and isinstance(one, Delete) and one.scope is Scope.BELOW and one.key == other.key
+
+
+def _store(put: Put, prefix: bytes) -> list[bytes]:
+    return [b"s", _hash(put.key, prefix), _life(put), put.value]
 
 
 def _index_of_write(writes: tuple[Write, ...], group: int) -> int:
-    return sum(len(members) for index, members in enumerate(_groups(writes)) if index < group)
+    implied = _implied(writes)
+    return implied + sum(len(members) for members in islice(_groups(writes[implied:]), group))
 
 
 def _answer(read: AnyRead, answer: Sequence[Any]) -> Answer:
