@@ -39,7 +39,7 @@ class Proxy:
     >>> Pool().reload(cfg={"backend": "memory"})
     >>> car = Proxy("garage.car")
     >>> car.set("wheels", 4).set("paint", {"colour": "red"}).val()
-    {'wheels': 4, 'paint': {'colour': 'red'}}
+    {'paint': {'colour': 'red'}, 'wheels': 4}
     >>> car["paint.colour"].val()
     'red'
     """

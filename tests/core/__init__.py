@@ -1,0 +1,1 @@
+"""What redicts means, on no store or on the memory backend."""

@@ -1,0 +1,1 @@
+"""Servers, proxies and waiting, for the other tests; and the tests of these."""

@@ -1,0 +1,30 @@
+"""Waiting in tests: poll for a condition until it holds or its deadline has passed; never sleep and hope."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+
+PATIENCE: Final = 20.0
+"""Seconds after which something that should have happened at once is taken for not happening."""
+
+
+def eventually(condition: Callable[[], T], what: str, *, within: float = PATIENCE, every: float = 0.01) -> T:
+    """Call ``condition`` until it returns something true, and return that.
+
+    ``what`` is the rule that is waited for, as the failure shall state it: "the server answers". ``within`` and
+    ``every`` are seconds, until this gives up and between two calls; only a failing test waits to the end. Whatever
+    ``condition`` raises is passed on.
+
+    Raises :class:`AssertionError` if ``condition`` does not hold within the time.
+    """
+    deadline = time.monotonic() + within
+    while True:
+        if value := condition():
+            return value
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"not within {within:g} seconds: {what}")
+        time.sleep(every)
