@@ -9,14 +9,11 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
-import os
-import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from math import ceil
 from typing import Final, TypeVar
-from weakref import WeakSet
 
 from redicts.core.backend import Backend, BackendPlugin, BackendSettings, Capabilities
 from redicts.core.transaction import (
@@ -41,6 +38,7 @@ from redicts.core.transaction import (
     canonical_counter,
     fits_counter,
 )
+from redicts.forks import WholeCopyLock
 
 _CAPABILITIES: Final = Capabilities(life=True, processes=False, durable=False, atomic_entries=None)
 
@@ -105,8 +103,7 @@ class MemoryBackend(Backend):
         self._spaces: dict[str, _Node] = {}
         self._lives: list[tuple[float, Key]] = []
         self._mortal = 0
-        self._lock = threading.Lock()
-        _instances.add(self)
+        self._lock = WholeCopyLock()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -148,7 +145,7 @@ class MemoryBackend(Backend):
         return None
 
     def _answer(self, read: AnyRead, now: float) -> Answer:
-        after = None if read.cursor is None else tuple(json.loads(read.cursor))
+        after = None if read.cursor is None else _path_in(read.cursor)
         if isinstance(read, ReadNames):
             names, more = _page(self._live_names(read.key, now, after), read.limit)
             return Names(tuple(names), _cursor((names[-1],)) if more else None)
@@ -263,7 +260,12 @@ def _page(found: Iterator[_Item], limit: int | None) -> tuple[list[_Item], bool]
 
 
 def _cursor(last: Path) -> bytes:
-    return json.dumps(last).encode()
+    # As bytes, because JSON would join two lone surrogates into one character.
+    return json.dumps([segment.encode("utf-8", "surrogatepass").hex() for segment in last]).encode()
+
+
+def _path_in(cursor: bytes) -> Path:
+    return tuple([bytes.fromhex(segment).decode("utf-8", "surrogatepass") for segment in json.loads(cursor)])
 
 
 def _deadline(life: int | None, now: float) -> float | None:
@@ -273,27 +275,6 @@ def _deadline(life: int | None, now: float) -> float | None:
 def _value(node: _Node) -> bytes:
     assert node.value is not None  # only nodes with a value come out of _live
     return node.value
-
-
-_instances: WeakSet[MemoryBackend] = WeakSet()
-
-
-def _hold_locks() -> None:
-    """Fork only between two transactions, so that the child's copy holds no half of one and no locked lock."""
-    _held.extend(_instances)
-    for backend in _held:
-        backend._lock.acquire()
-
-
-def _free_locks() -> None:
-    while _held:
-        _held.pop()._lock.release()
-
-
-_held: list[MemoryBackend] = []
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold_locks, after_in_parent=_free_locks, after_in_child=_free_locks)
 
 
 def _open(_settings: MemorySettings, _database: int) -> MemoryBackend:

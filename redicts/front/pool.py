@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from redicts.core import drive
 from redicts.core.backend import Backend
 from redicts.core.drive import Steps
-from redicts.core.forks import ForkSafeLock
 from redicts.core.store import TreeStore
 from redicts.errors import Unsupported
+from redicts.forks import ForkSafeLock
 from redicts.front import settings as forms
 from redicts.front.builtins import backend_plugin, codec
 

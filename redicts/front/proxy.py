@@ -9,11 +9,11 @@ from weakref import WeakValueDictionary
 
 from redicts.core import paths
 from redicts.core.changes import Changes
-from redicts.core.forks import ForkSafeLock
 from redicts.core.leaves import ABSENT
 from redicts.core.lives import milliseconds, whole_seconds
 from redicts.core.transaction import Path
 from redicts.errors import LeafError
+from redicts.forks import ForkSafeLock
 from redicts.front.pool import Pool, Tree
 
 _proxies: WeakValueDictionary[tuple[object, ...], Proxy] = WeakValueDictionary()
