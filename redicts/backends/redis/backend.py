@@ -15,7 +15,7 @@ from redicts.core.backend import Backend, Capabilities
 from redicts.core.transaction import Outcome, Put, Transaction, Verdict
 from redicts.errors import InternalError
 
-ATOMIC_ENTRIES: Final = 10_000
+ATOMIC_ENTRIES: Final = 5_000
 """How many fields one call of the script may touch, so that it never holds the server for long."""
 
 _MOST: Final = b"%d" % ATOMIC_ENTRIES

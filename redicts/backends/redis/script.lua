@@ -2,7 +2,9 @@
 -- redicts/core/transaction.py; nothing here knows what values are used for.
 --
 -- ARGV: expiry index, lane ('' if nothing is written), number of the request, most fields one call may touch,
---       counts of checks, reads and writes, and then their words one after the other (see words.py).
+--       counts of checks, reads and writes, and then their words one after the other (see words.py). Writes are
+--       'p' put into a dict   'x' remove names of a dict   'l' give names of a dict a life   'a' add
+--       'd' delete   'e' expire, both below a key or at and below it   's' a delete below a key and a put there, alone
 -- Reply: { status, culprit, answer, ..., sum, ... }, or { status } alone for 'L', 'A' and 'S'.
 --   '+' applied   '!' a check failed   '#' not a counter   'L' too large
 --   'A' expired fields were in the way and some are gone now: send it again
@@ -395,50 +397,63 @@ local function writing()
     in_chunks(fields, 'HSET', dir)
   end
 
-  local function delete(dir, scope, plan)
-    if scope ~= '>' then
-      local _, field, parent, name = leaf(dir)
-      if field and field ~= DIRECTORY then
-        change('HDEL', parent, name)
-        if deadline_of(field) then change('ZREM', expiries, member(parent, name)) end
-        prune(parent)
+  -- The leaves under these names of a directory, dead ones too: { name, field, ... }.
+  local function leaves_among(dir, names)
+    local CHUNK, found = 2000, {}
+    for first = 1, #names, CHUNK do
+      local fields = call('HMGET', dir, unpack(names, first, math.min(first + CHUNK - 1, #names)))
+      for i = 1, #fields do
+        if fields[i] and fields[i] ~= DIRECTORY then
+          found[#found + 1], found[#found + 2] = names[first + i - 1], fields[i]
+        end
       end
-      if scope == '=' then return end
     end
-    if clear_below(dir, plan) then
-      local parent, name = split(dir)
-      if parent and call('HGET', parent, name) == DIRECTORY then
-        change('HDEL', parent, name)
-        prune(parent)
-      end
+    return found
+  end
+
+  local function remove(dir, leaves)
+    local names, mortal = {}, {}
+    for i = 1, #leaves, 2 do
+      names[#names + 1] = leaves[i]
+      if deadline_of(leaves[i + 1]) then mortal[#mortal + 1] = member(dir, leaves[i]) end
+    end
+    in_chunks(names, 'HDEL', dir)
+    in_chunks(mortal, 'ZREM', expiries)
+    if #names > 0 then prune(dir) end
+  end
+
+  local function delete(dir, scope, plan)
+    local parent, name = split(dir)
+    if scope == '*' and parent then remove(parent, leaves_among(parent, { name })) end
+    if clear_below(dir, plan) and parent and call('HGET', parent, name) == DIRECTORY then
+      change('HDEL', parent, name)
+      prune(parent)
     end
   end
 
-  local function expire(dir, scope, life)
+  local function give_life(dir, leaves, life)
     local deadline = life ~= '' and now() + tonumber(life) or nil
-    local function give(at, fields)
-      local changed, scores, lasting = {}, {}, {}
-      for i = 1, #fields, 2 do
-        local name, value = fields[i], live(fields[i + 1])
-        if value then
-          changed[#changed + 1], changed[#changed + 2] = name, field_for(value, deadline)
-          if deadline then
-            scores[#scores + 1], scores[#scores + 2] = string.format('%.0f', deadline), member(at, name)
-          elseif deadline_of(fields[i + 1]) then
-            lasting[#lasting + 1] = member(at, name)
-          end
+    local changed, scores, lasting = {}, {}, {}
+    for i = 1, #leaves, 2 do
+      local name, value = leaves[i], live(leaves[i + 1])
+      if value then
+        changed[#changed + 1], changed[#changed + 2] = name, field_for(value, deadline)
+        if deadline then
+          scores[#scores + 1], scores[#scores + 2] = string.format('%.0f', deadline), member(dir, name)
+        elseif deadline_of(leaves[i + 1]) then
+          lasting[#lasting + 1] = member(dir, name)
         end
       end
-      in_chunks(changed, 'HSET', at)
-      in_chunks(scores, 'ZADD', expiries)
-      in_chunks(lasting, 'ZREM', expiries)
     end
-    if scope ~= '>' then
-      local value, field, parent, name = leaf(dir)
-      if value then give(parent, { name, field }) end
-      if value or scope == '=' then return end
-    end
-    each_hash(dir, give)
+    in_chunks(changed, 'HSET', dir)
+    in_chunks(scores, 'ZADD', expiries)
+    in_chunks(lasting, 'ZREM', expiries)
+  end
+
+  local function expire(dir, scope, life)
+    local parent, name = split(dir)
+    if scope == '*' and parent then give_life(parent, leaves_among(parent, { name }), life) end
+    each_hash(dir, function(at, fields) give_life(at, fields, life) end)
   end
 
   -- The text of value + amount in 64 bits, or nil. Lua's numbers are doubles, so large ones are left to INCRBY.
@@ -461,9 +476,13 @@ local function writing()
     for i = index - 1, 1, -1 do
       local write = writes[i]
       if write.kind == 'd' then
-        local at = write.dir == key and write.scope ~= '>'
-        local above = write.scope ~= '=' and sub(key, 1, #write.dir + 1) == write.dir .. '.'
+        local at = write.dir == key and write.scope == '*'
+        local above = sub(key, 1, #write.dir + 1) == write.dir .. '.'
         if at or above then return nil end
+      elseif write.kind == 'x' and write.dir == parent then
+        for _, gone in ipairs(write.items) do
+          if gone == name then return nil end
+        end
       elseif write.kind == 'a' and write.dir == key then
         return write.sum
       elseif write.kind == 'p' and write.dir == parent then
@@ -485,9 +504,12 @@ local function writing()
     elseif write.kind == 'a' then
       write.sum = sum_of(value_before(writes, index) or '0', write.amount)
       return write.sum ~= nil
+    elseif write.items then
+      touch(#write.items)
+      call('HLEN', write.dir)
     else
-      if write.scope ~= '>' then leaf(write.dir) end
-      if write.scope ~= '=' then write.plan = plan_below(write.dir) end
+      if write.scope == '*' then leaf(write.dir) end
+      write.plan = plan_below(write.dir)
     end
     return true
   end
@@ -500,6 +522,10 @@ local function writing()
       put(parent, 'keep', { name, write.sum })
     elseif write.kind == 'd' then
       delete(write.dir, write.scope, write.plan)
+    elseif write.kind == 'x' then
+      remove(write.dir, leaves_among(write.dir, write.items))
+    elseif write.kind == 'l' then
+      give_life(write.dir, leaves_among(write.dir, write.items), write.life)
     else
       expire(write.dir, write.scope, write.life)
     end
@@ -558,6 +584,11 @@ local function run()
       write.items = words(2 * tonumber(word()))
     elseif write.kind == 'a' then
       write.amount = word()
+    elseif write.kind == 'x' then
+      write.items = words(tonumber(word()))
+    elseif write.kind == 'l' then
+      write.life = word()
+      write.items = words(tonumber(word()))
     else
       write.scope = word()
       if write.kind == 'e' then write.life = word() end

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, groupby
 from typing import Any, Final, cast
 
 from redicts.backends.redis.layout import name_bytes, name_text, path_of, suffix
@@ -15,6 +15,7 @@ from redicts.core.transaction import (
     Delete,
     Entries,
     Exactly,
+    Expire,
     Key,
     Names,
     Outcome,
@@ -39,10 +40,10 @@ _VERDICTS: Final = {
 
 def words_for(transaction: Transaction, prefix: bytes) -> list[bytes]:
     """Return the words that say a transaction, the names of its keys beginning with this prefix."""
-    writes = transaction.writes[_implied(transaction.writes) :]
-    if not transaction.checks and not transaction.reads and _is_store(writes):
-        return [b"0", b"0", b"1", *_store(cast("Put", writes[1]), prefix)]
-    groups = list(_groups(writes))
+    groups = _groups(transaction.writes)
+    groups = groups[_implied(groups) :]
+    if not transaction.checks and not transaction.reads and _is_store(groups):
+        return [b"0", b"0", b"1", *_store(cast("Put", groups[1][0]), prefix)]
     words = [b"%d" % len(transaction.checks), b"%d" % len(transaction.reads), b"%d" % len(groups)]
     for check in transaction.checks:
         words += _check(check, prefix)
@@ -112,66 +113,71 @@ def _read(read: AnyRead, prefix: bytes) -> list[bytes]:
     return [kind, _hash(read.key, prefix), scope, limit, lives, b"%d" % len(pending), *pending]
 
 
-def _groups(writes: tuple[Write, ...]) -> Iterator[tuple[Write, ...]]:
-    """Yield the writes, successive puts into the same dict with the same life together: they are one to the script."""
-    start = 0
-    while start < len(writes):
-        first = writes[start]
-        end = start + 1
-        if isinstance(first, Put):
-            (space, path), _, life, keep_life = first
-            parent = path[:-1]
-            while end < len(writes):
-                other = writes[end]
-                if not isinstance(other, Put) or other.key.path[:-1] != parent or other.key.space != space:
-                    break
-                if other.life != life or other.keep_life is not keep_life:
-                    break
-                end += 1
-        yield writes[start:end]
-        start = end
-
-
-def _write(group: tuple[Write, ...], prefix: bytes) -> list[bytes]:
-    write = group[0]
+def _kin(write: Write) -> tuple[object, ...]:
+    """Return what successive writes must share to be one to the script: they speak of names of one dict alike."""
+    space, path = write.key
     if isinstance(write, Put):
-        items = {name_bytes(put.key.path[-1]): put.value for put in cast("tuple[Put, ...]", group)}
-        parent = Key(write.key.space, write.key.path[:-1])
-        return [b"p", _hash(parent, prefix), _life(write), b"%d" % len(items), *chain.from_iterable(items.items())]
-    if isinstance(write, Delete):
-        return [b"d", _hash(write.key, prefix), _SCOPES[write.scope]]
+        return Put, space, path[:-1], write.life, write.keep_life
+    if isinstance(write, Delete) and write.scope is Scope.NODE:
+        return Delete, space, path[:-1]
+    if isinstance(write, Expire) and write.scope is Scope.NODE:
+        return Expire, space, path[:-1], write.life
+    return (id(write),)
+
+
+def _groups(writes: tuple[Write, ...]) -> list[list[Write]]:
+    return [list(group) for _, group in groupby(writes, _kin)]
+
+
+def _write(group: list[Write], prefix: bytes) -> list[bytes]:
+    write = group[0]
     if isinstance(write, Add):
         return [b"a", _hash(write.key, prefix), b"%d" % write.amount]
-    return [b"e", _hash(write.key, prefix), _SCOPES[write.scope], b"" if write.life is None else b"%d" % write.life]
+    if not isinstance(write, Put) and write.scope is not Scope.NODE:
+        said = [_hash(write.key, prefix), _SCOPES[write.scope]]
+        return [b"d", *said] if isinstance(write, Delete) else [b"e", *said, _life(write)]
+    parent = _hash(Key(write.key.space, write.key.path[:-1]), prefix)
+    if isinstance(write, Put):
+        items = {name_bytes(put.key.path[-1]): put.value for put in cast("list[Put]", group)}
+        return [b"p", parent, _life(write), b"%d" % len(items), *chain.from_iterable(items.items())]
+    names = [name_bytes(other.key.path[-1]) for other in group if other.key.path]
+    said = [b"x", parent] if isinstance(write, Delete) else [b"l", parent, _life(write)]
+    return [*said, b"%d" % len(names), *names]
 
 
-def _life(put: Put) -> bytes:
-    return b"keep" if put.keep_life else b"" if put.life is None else b"%d" % put.life
+def _life(write: Put | Expire) -> bytes:
+    if isinstance(write, Put) and write.keep_life:
+        return b"keep"
+    return b"" if write.life is None else b"%d" % write.life
 
 
-def _implied(writes: tuple[Write, ...]) -> int:
-    """Return how many of the first writes need not be said: removing what is above a value that is put or counted last.
+def _implied(groups: list[list[Write]]) -> int:
+    """Return how many of the first groups need not be said: removals of what is above all that is written then.
 
-    A leaf above gives way to the marker of the dict that it becomes.
+    A leaf above gives way to the marker of the dict that it becomes, so that a value can be put or counted below.
     """
-    last = writes[-1] if writes else None
+    last = groups[-1][-1] if groups else None
     if not isinstance(last, (Put, Add)):
         return 0
-    space, path = last.key
-    for index, write in enumerate(writes):
-        above = write.key.path
-        if not isinstance(write, Delete) or write.scope is not Scope.NODE or write.key.space != space:
-            return index
-        if len(above) >= len(path) or path[: len(above)] != above:
-            return index
-    raise AssertionError("the last write is no Delete")
+    above: Path = ()
+    for index, group in enumerate(groups):
+        write = group[0]
+        space, path = write.key
+        is_next = isinstance(write, Delete) and write.scope is Scope.NODE and len(group) == 1
+        if not is_next or path[:-1] != above or space != last.key.space:
+            depth = len(above)
+            # Writes of one group speak of names of one dict, so its first one stands for all.
+            below = [group[0].key for group in groups[index:]]
+            return index if all(len(key.path) > depth and key.path[:depth] == above for key in below) else 0
+        above = path
+    return 0
 
 
-def _is_store(writes: tuple[Write, ...]) -> bool:
+def _is_store(groups: list[list[Write]]) -> bool:
     """Tell whether the writes put one value and remove what is below: what storing one leaf comes down to."""
-    if len(writes) != 2:
+    if len(groups) != 2 or len(groups[1]) != 1:
         return False
-    one, other = writes
+    (one, *_), (other,) = groups
     return isinstance(other, Put) and isinstance(one, Delete) and one.scope is Scope.BELOW and one.key == other.key
 
 
@@ -179,9 +185,9 @@ def _store(put: Put, prefix: bytes) -> list[bytes]:
     return [b"s", _hash(put.key, prefix), _life(put), put.value]
 
 
-def _index_of_write(writes: tuple[Write, ...], group: int) -> int:
-    implied = _implied(writes)
-    return implied + sum(len(members) for members in islice(_groups(writes[implied:]), group))
+def _index_of_write(writes: tuple[Write, ...], said: int) -> int:
+    groups = _groups(writes)
+    return sum(len(group) for group in groups[: _implied(groups) + said])
 
 
 def _answer(read: AnyRead, answer: Sequence[Any]) -> Answer:
