@@ -10,6 +10,7 @@ from typing import Final
 from redicts.core.codec import Codec
 
 _CONSTANTS: Final = {None: b"null", True: b"true", False: b"false"}
+_ZERO: Final = ord("0")
 _dumps: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _dumps_ascii: Final = json.JSONEncoder(separators=(",", ":")).encode
 _decoder: Final = json.JSONDecoder()
@@ -42,6 +43,8 @@ class JsonCodec(Codec):
 
     def decode(self, data: bytes, /) -> object:
         """Return the value of a JSON text."""
+        if data.isdigit() and (data[0] != _ZERO or len(data) == 1):
+            return int(data)
         text = data.decode()
         try:
             value, end = _scan(text, 0)

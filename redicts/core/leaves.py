@@ -97,12 +97,12 @@ def _refused(error: Exception, at: Path, codec: Codec) -> LeafError:
     return LeafError(f"the value for {described(at)} cannot be stored with the codec {codec.name}: {error}")
 
 
-def decode(data: bytes, at: Path, codec: Codec) -> object:
-    """Return the value of one leaf, or raise :class:`~redicts.errors.Damaged` naming the path."""
-    try:
-        return codec.decode(data)
-    except (ValueError, RecursionError) as error:
-        raise Damaged(f"what is stored at {described(at)} is not {codec.name}: {error}") from error
+def _unreadable(error: Exception, at: Path, codec: Codec) -> Damaged:
+    return Damaged(f"what is stored at {described(at)} is not {codec.name}: {error}")
+
+
+def _both(at: Path) -> Damaged:
+    return Damaged(f"both a value and values below it are stored at {described(at)}")
 
 
 def nest(leaves: Mapping[Path, bytes], at: Path, codec: Codec) -> object:
@@ -110,17 +110,27 @@ def nest(leaves: Mapping[Path, bytes], at: Path, codec: Codec) -> object:
     if not leaves:
         return ABSENT
     if len(leaves) == 1 and () in leaves:
-        return decode(leaves[()], at, codec)
-    dicts: dict[Path, dict[str, object]] = {(): {}}
-    for path, data in leaves.items():
-        above = path[:-1]
-        parent = dicts.get(above)
-        if parent is None:
-            parent = _make(dicts, above, at)
-        if not path or path[-1] in parent:
-            raise Damaged(f"both a value and values below it are stored at {described(at + path)}")
-        parent[path[-1]] = decode(data, at + path, codec)
-    return dicts[()]
+        try:
+            return codec.decode(leaves[()])
+        except (ValueError, RecursionError) as error:
+            raise _unreadable(error, at, codec) from error
+    whole: dict[str, object] = {}
+    dicts: dict[Path, dict[str, object]] = {(): whole}
+    above: Path = ()
+    parent = whole
+    path: Path = ()
+    try:
+        for path, data in leaves.items():
+            if path[:-1] != above:
+                above = path[:-1]
+                known = dicts.get(above)
+                parent = _make(dicts, above, at) if known is None else known
+            if not path or path[-1] in parent:
+                raise _both(at + path)
+            parent[path[-1]] = codec.decode(data)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(error, at + path, codec) from error
+    return whole
 
 
 def _make(dicts: dict[Path, dict[str, object]], path: Path, at: Path) -> dict[str, object]:
@@ -129,7 +139,7 @@ def _make(dicts: dict[Path, dict[str, object]], path: Path, at: Path) -> dict[st
     if parent is None:
         parent = _make(dicts, path[:-1], at)
     if path[-1] in parent:
-        raise Damaged(f"both a value and values below it are stored at {described(at + path)}")
+        raise _both(at + path)
     made: dict[str, object] = {}
     parent[path[-1]] = made
     dicts[path] = made

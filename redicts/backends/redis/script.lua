@@ -28,14 +28,23 @@ if lane ~= '' then
   end
 end
 
--- The two most frequent requests are answered before anything is made: the read of one leaf, and the store of one leaf
--- where a leaf is already or where a dict lacks the name. Neither has markers, lives or anything below to see to.
+-- The most frequent requests are answered before anything is made: the read of one leaf or of a dict of plain leaves,
+-- and the store of one leaf where a leaf is already or where a dict lacks the name. None has to see to lives.
 if ARGV[5] == '0' and ARGV[6] == '1' and ARGV[7] == '0' and ARGV[8] == 'r' and ARGV[10] ~= '>' and ARGV[13] == '0' then
   local parent, name = match(ARGV[9], '^(.*)%.([^.:%%]*)$')
   local field = parent and call('HGET', parent, name)
   if field then
     local first = byte(field)
     if not first or first > 3 or first == 0 then return { '+', 0, { '', '=', field, '' } } end
+    local limit = math.min(tonumber(ARGV[4]), tonumber(ARGV[11]) or tonumber(ARGV[4]))
+    if first == 1 and ARGV[10] == '*' and call('HLEN', ARGV[9]) <= limit then
+      local fields, plain = call('HGETALL', ARGV[9]), true
+      for i = 2, #fields, 2 do
+        first = byte(fields[i])
+        if first and first <= 3 and first >= 1 then plain = false break end
+      end
+      if plain and #fields > 0 then return { '+', 0, { '', '', fields, '' } } end
+    end
   end
 elseif ARGV[8] == 's' and ARGV[10] == '' then
   local parent, name = match(ARGV[9], '^(.*)%.([^.:%%]*)$')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain, groupby
+from itertools import chain
 from typing import Any, Final, cast
 
 from redicts.backends.redis.layout import name_bytes, name_text, path_of, suffix
@@ -115,9 +115,10 @@ def _read(read: AnyRead, prefix: bytes) -> list[bytes]:
 
 def _kin(write: Write) -> tuple[object, ...]:
     """Return what successive writes must share to be one to the script: they speak of names of one dict alike."""
-    space, path = write.key
     if isinstance(write, Put):
-        return Put, space, path[:-1], write.life, write.keep_life
+        (space, path), _, life, keep_life = write
+        return Put, space, path[:-1], life, keep_life
+    space, path = write.key
     if isinstance(write, Delete) and write.scope is Scope.NODE:
         return Delete, space, path[:-1]
     if isinstance(write, Expire) and write.scope is Scope.NODE:
@@ -126,7 +127,16 @@ def _kin(write: Write) -> tuple[object, ...]:
 
 
 def _groups(writes: tuple[Write, ...]) -> list[list[Write]]:
-    return [list(group) for _, group in groupby(writes, _kin)]
+    groups: list[list[Write]] = []
+    group: list[Write] = []
+    kin: tuple[object, ...] = ()
+    for write in writes:
+        other = _kin(write)
+        if other != kin:
+            kin, group = other, []
+            groups.append(group)
+        group.append(write)
+    return groups
 
 
 def _write(group: list[Write], prefix: bytes) -> list[bytes]:
@@ -138,7 +148,7 @@ def _write(group: list[Write], prefix: bytes) -> list[bytes]:
         return [b"d", *said] if isinstance(write, Delete) else [b"e", *said, _life(write)]
     parent = _hash(Key(write.key.space, write.key.path[:-1]), prefix)
     if isinstance(write, Put):
-        items = {name_bytes(put.key.path[-1]): put.value for put in cast("list[Put]", group)}
+        items = {name_bytes(path[-1]): value for (_, path), value, _, _ in cast("list[Put]", group)}
         return [b"p", parent, _life(write), b"%d" % len(items), *chain.from_iterable(items.items())]
     names = [name_bytes(other.key.path[-1]) for other in group if other.key.path]
     said = [b"x", parent] if isinstance(write, Delete) else [b"l", parent, _life(write)]
