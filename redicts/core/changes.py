@@ -15,6 +15,7 @@ from redicts.core.transaction import (
     Expire,
     Key,
     Path,
+    Put,
     Scope,
     Write,
     fits_counter,
@@ -23,40 +24,55 @@ from redicts.errors import LeafError, Unsupported
 
 
 class Changes:
-    """Changes to several paths, given relative to one, that :meth:`TreeStore.commit` applies at one instant."""
+    """Changes to several paths that :meth:`TreeStore.commit` applies at one instant."""
 
-    def __init__(self, codec: Codec, at: Path) -> None:
+    def __init__(self, codec: Codec) -> None:
         self._codec = codec
-        self._at = at
         self.checks: list[Exactly] = []
         self.writes: list[Write] = []
 
     def expect(self, path: Path, value: object) -> None:
         """Demand that this value, byte for byte as it would be stored, is there (``ABSENT``: nothing)."""
-        path = self._at + path
         leaves = NOTHING if value is ABSENT else leaves_of(value, path, self._codec)
         self.checks.append(Exactly(Key(VALUES, path), Scope.SUBTREE, leaves))
 
     def write(self, path: Path, value: object, life: int | None) -> None:
         """Replace what is there."""
-        path = self._at + path
         self.writes += replacing(leaves_of(value, path, self._codec), path, life)
 
     def delete(self, path: Path) -> None:
         """Remove what is there."""
-        self.writes.append(Delete(Key(VALUES, self._at + path), Scope.SUBTREE))
+        self.writes.append(Delete(Key(VALUES, path), Scope.SUBTREE))
 
     def expire(self, path: Path, life: int | None) -> None:
         """Give what is there a life."""
-        self.writes.append(Expire(Key(VALUES, self._at + path), Scope.SUBTREE, life))
+        self.writes.append(Expire(Key(VALUES, path), Scope.SUBTREE, life))
 
     def add(self, path: Path, amount: int) -> None:
         """Add to a 64-bit integer."""
-        path = self._at + path
         refuse_root(path)
         if isinstance(amount, bool) or not isinstance(amount, int) or not fits_counter(amount):
             raise LeafError(f"what is added to {described(path)} in a transaction is a 64-bit integer, not {amount!r}")
         if not counts_as_text(self._codec):
             raise Unsupported(f"the codec {self._codec.name} does not store integers as text; use update_with")
         key = Key(VALUES, path)
+        below = self._left_below(path)
+        if below:
+            raise LeafError(f"{described(path)} is made a dict by this transaction and cannot be added to")
+        if below is None:
+            self.checks.append(Exactly(key, Scope.BELOW, NOTHING))
         self.writes += [*clearing_above(path), Add(key, amount)]
+
+    def _left_below(self, path: Path) -> bool | None:
+        """Tell whether the writes so far leave something below a path; ``None`` if that depends on what is there."""
+        left: bool | None = None
+        for write in self.writes:
+            at = write.key.path
+            if isinstance(write, Delete) and write.scope is not Scope.NODE and path[: len(at)] == at:
+                left = False
+            elif isinstance(write, (Put, Add)):
+                if len(at) > len(path) and at[: len(path)] == path:
+                    left = True
+                elif path[: len(at)] == at:
+                    left = False
+        return left

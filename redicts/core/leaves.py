@@ -71,6 +71,8 @@ def _flatten(
 ) -> None:
     if any(node is other for other in above):
         raise LeafError(f"the value for {described(at + path)} contains itself; a tree has no cycles")
+    if len(at) + len(path) >= MAX_DEPTH:
+        raise LeafError(f"the dict for {described(at)} is nested more than {MAX_DEPTH} levels deep")
     above.append(node)
     for name, value in node.items():
         if not isinstance(name, str) or not name:
@@ -80,8 +82,6 @@ def _flatten(
             )
         below = (*path, name)
         if isinstance(value, dict) and value:
-            if len(at) + len(below) >= MAX_DEPTH:
-                raise LeafError(f"the dict for {described(at)} is nested more than {MAX_DEPTH} levels deep")
             _flatten(value, below, at, codec, leaves, above)
         else:
             try:

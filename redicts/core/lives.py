@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from math import ceil, isfinite
+from math import ceil, inf
 from typing import Final
 
+from redicts.core.paths import shortened
 from redicts.errors import LeafError
 
 _MOST: Final = 10**14
@@ -19,11 +20,11 @@ def milliseconds(seconds: float | None) -> int | None:
     """
     if seconds is None:
         return None
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not isfinite(seconds) or seconds <= 0:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < inf:
         raise LeafError(
-            f"a life is a positive number of seconds, or None for ever, not {seconds!r}; to remove a value, delete it"
+            f"a life is a positive number of seconds, or None for ever, not {shortened(seconds)}; to remove a value, delete it"
         )
-    return min(max(1, round(seconds * 1000)), _MOST)
+    return _MOST if seconds > _MOST / 1000 else max(1, round(seconds * 1000))
 
 
 def whole_seconds(life: int) -> int:

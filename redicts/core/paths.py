@@ -61,7 +61,9 @@ def described(path: Path) -> str:
 
 def _segments(path: object) -> Path:
     if not isinstance(path, Iterable) or isinstance(path, (bytes, bytearray)):
-        raise PathError(f"a path is dotted text or an iterable of segments, not {type(path).__name__}: {path!r}")
+        raise PathError(
+            f"a path is dotted text or an iterable of segments, not {type(path).__name__}: {shortened(path)}"
+        )
     return tuple(path)
 
 
@@ -70,7 +72,9 @@ def _checked(segments: Path, given: object) -> Path:
         raise PathError(f"the path {shortened(given)} has {len(segments)} segments; at most {MAX_DEPTH} are allowed")
     for segment in segments:
         if not isinstance(segment, str):
-            raise PathError(f"a segment of a path is text, not {type(segment).__name__}: {segment!r} in {given!r}")
+            raise PathError(
+                f"a segment of a path is text, not {type(segment).__name__}: {shortened(segment)} in {shortened(given)}"
+            )
         if not segment:
             raise PathError(f"the path {shortened(given)} has an empty segment; each needs one character or more")
     return segments

@@ -171,7 +171,10 @@ class TreeStore:
                 return amount
             if isinstance(old, bool) or not isinstance(old, (int, float)):
                 raise LeafError(f"{described(path)} holds {_a_kind(old)}, no number that could be added to")
-            return old + amount
+            try:
+                return old + amount
+            except OverflowError:
+                raise LeafError(f"{described(path)}: the sum of a float and so large an integer is no float") from None
 
         total = yield from self.change(path, added)
         assert isinstance(total, (int, float))
@@ -212,50 +215,53 @@ class TreeStore:
         leaves = {} if value is ABSENT else leaves_of(value, path, self._codec)
         writes = replacing(leaves, path, life) if leaves else (Delete(key, Scope.SUBTREE),)
         for attempt in range(_ATTEMPTS):
-            reads = (Read(key, Scope.SUBTREE, self._atomic_entries),)
-            outcome = yield Transaction((Exactly(key, Scope.SUBTREE, wanted),), reads, writes)
-            if self._is_done(outcome, path):
+            outcome = yield Transaction((Exactly(key, Scope.SUBTREE, wanted),), (Read(key, Scope.SUBTREE),), writes)
+            if outcome.applied:
                 return True
-            found = _entries_in(outcome)
-            if found.cursor is not None:
-                raise self._too_large(path)
-            if nest(found.values, path, self._codec) != nest(wanted, path, self._codec):
+            too_large = outcome.verdict is Verdict.TOO_LARGE
+            found = (yield from self._entries(path)) if too_large else _entries_in(outcome).values
+            if nest(found, path, self._codec) != nest(wanted, path, self._codec):
                 return False
-            wanted = found.values
+            if too_large:
+                raise self._too_large(path)
+            wanted = found
             yield _pause(attempt)
         raise _contended(path)
 
     def take(self, path: Path) -> Steps[object]:
         """Remove the value at a path and return it, or ``ABSENT``. One transaction."""
         key = Key(VALUES, path)
-        reads = (Read(key, Scope.SUBTREE, self._atomic_entries),)
-        outcome = yield Transaction((), reads, (Delete(key, Scope.SUBTREE),))
-        if outcome.verdict is Verdict.TOO_LARGE:
-            value = yield from self.read(path)
-            yield from self.delete(path)
-            return value
-        return nest(_entries_in(outcome).values, path, self._codec)
+        outcome = yield Transaction((), (Read(key, Scope.SUBTREE),), (Delete(key, Scope.SUBTREE),))
+        if outcome.applied:
+            return nest(_entries_in(outcome).values, path, self._codec)
+        value = yield from self.read(path)
+        yield from self.delete(path)
+        return value
 
     def set_default(self, path: Path, default: object, life: int | None = None) -> Steps[object]:
         """Store a value if nothing is there, and return what is there then. One transaction."""
         key = Key(VALUES, path)
         leaves = leaves_of(default, path, self._codec)
-        reads = (Read(key, Scope.SUBTREE, self._atomic_entries),)
-        outcome = yield Transaction((Exactly(key, Scope.SUBTREE, NOTHING),), reads, replacing(leaves, path, life))
-        if self._is_done(outcome, path):
-            return nest(leaves, path, self._codec)
-        found = _entries_in(outcome)
-        if found.cursor is None:
-            return nest(found.values, path, self._codec)
-        return (yield from self.read(path))
+        checks = (Exactly(key, Scope.SUBTREE, NOTHING),)
+        outcome = yield Transaction(checks, (Read(key, Scope.SUBTREE),), replacing(leaves, path, life))
+        if outcome.applied:
+            return nest(leaves, path, self._codec) if leaves else {}
+        if outcome.verdict is not Verdict.TOO_LARGE:
+            return nest(_entries_in(outcome).values, path, self._codec)
+        value = yield from self.read(path)
+        if value is ABSENT:
+            raise self._too_large(path)
+        return value
 
     def commit(self, changes: Changes) -> Steps[None]:
         """Apply several changes at one instant. One transaction."""
         outcome = yield Transaction(tuple(changes.checks), (), tuple(changes.writes))
         if outcome.verdict is Verdict.CHECK_FAILED:
             assert outcome.culprit is not None
-            path = changes.checks[outcome.culprit].key.path
-            raise Conflict(f"{described(path)} is not what was expected; none of the changes was made")
+            key, scope, _ = changes.checks[outcome.culprit]
+            if scope is Scope.BELOW:
+                raise LeafError(f"{described(key.path)} holds a dict, no number; none of the changes was made")
+            raise Conflict(f"{described(key.path)} is not what was expected; none of the changes was made")
         if outcome.verdict is Verdict.NOT_A_COUNTER:
             assert outcome.culprit is not None
             path = changes.writes[outcome.culprit].key.path
@@ -265,9 +271,9 @@ class TreeStore:
                 f"the changes touch more values than this store takes at once ({self._atomic_entries}); split them"
             )
 
-    def begin(self, at: Path) -> Changes:
-        """Return an empty collection of changes, their paths relative to this one."""
-        return Changes(self._codec, at)
+    def begin(self) -> Changes:
+        """Return an empty collection of changes."""
+        return Changes(self._codec)
 
     # What the operations share
 
@@ -297,23 +303,21 @@ class TreeStore:
     def _apply(self, writes: tuple[Write, ...]) -> Steps[None]:
         """Apply writes in one transaction, or step by step if they are too many for one."""
         outcome = yield Transaction((), (), writes)
-        if outcome.verdict is Verdict.TOO_LARGE:
-            for write in writes:
-                if not isinstance(write, Put):
-                    yield from self._apply_one(write)
-            puts = [write for write in writes if isinstance(write, Put)]
-            for start in range(0, len(puts), _STEP):
-                yield Transaction((), (), tuple(puts[start : start + _STEP]))
-
-    def _apply_one(self, write: Write) -> Steps[None]:
-        """Apply a write to a whole scope, or to the values in it page by page if they are too many for one."""
-        outcome = yield Transaction((), (), (write,))
-        if outcome.verdict is not Verdict.TOO_LARGE or not isinstance(write, (Delete, Expire)):
+        if outcome.verdict is not Verdict.TOO_LARGE:
             return
+        if len(writes) == 1:
+            yield from self._apply_to_pages(writes[0])
+            return
+        step = min(_STEP, (len(writes) + 1) // 2)
+        for start in range(0, len(writes), step):
+            yield from self._apply(writes[start : start + step])
+
+    def _apply_to_pages(self, write: Write) -> Steps[None]:
+        """Apply a write of a whole scope to the values in it, page by page."""
+        assert isinstance(write, (Delete, Expire))  # any other touches one value
         cursor = None
         while True:
-            reads = (Read(write.key, write.scope, _STEP, cursor),)
-            found = _entries_in((yield Transaction((), reads)))
+            found = _entries_in((yield Transaction((), (Read(write.key, write.scope, _STEP, cursor),))))
             keys = [Key(write.key.space, write.key.path + below) for below in found.values]
             if isinstance(write, Delete):
                 yield Transaction((), (), tuple([Delete(key, Scope.NODE) for key in keys]))

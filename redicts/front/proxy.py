@@ -12,7 +12,7 @@ from redicts.core.changes import Changes
 from redicts.core.leaves import ABSENT
 from redicts.core.lives import milliseconds, whole_seconds
 from redicts.core.transaction import Path
-from redicts.errors import LeafError
+from redicts.errors import LeafError, PathError
 from redicts.forks import ForkSafeLock
 from redicts.front.pool import Pool, Tree
 
@@ -59,7 +59,7 @@ class Proxy:
         db_name: str | None = None,
     ) -> Proxy:
         """Return the proxy for these arguments, the one that exists if there is one."""
-        segments = paths.ROOT if path == "" else paths.parse(path)
+        segments = paths.ROOT if isinstance(path, str) and not path else _parsed(path)
         return _proxy(cls, segments, lock_acquire_timeout, lock_expire_timeout, db_name)
 
     # Values
@@ -204,9 +204,10 @@ class Proxy:
         They are fetched a page at a time while the iteration goes on, one round trip per thousand. Leaves that others
         store or remove meanwhile may or may not turn up.
         """
+        # One tree for the whole walk: a cursor means something only to the store that gave it.
+        tree = self._tree()
         cursor = None
         while True:
-            tree = self._tree()
             page, cursor = tree.run(tree.store.leaf_page(self._path, cursor))
             for path in page:
                 yield self._at(path)
@@ -279,8 +280,7 @@ class Proxy:
         return Pool().tree(self._db_name)
 
     def _below(self, key: str | Iterable[str]) -> Path:
-        below = paths.parse(key)
-        return paths.joined(self._path, below)
+        return paths.joined(self._path, _parsed(key))
 
     def _at(self, path: Path) -> Proxy:
         return _proxy(type(self), path, self._acquire_timeout, self._expire_timeout, self._db_name)
@@ -308,31 +308,32 @@ class Transaction:
     {'account': {'anna': 7, 'ben': 3}}
     """
 
-    __slots__ = ("_changes", "_tree")
+    __slots__ = ("_changes", "_proxy", "_tree")
 
     def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
         self._tree = proxy._tree()
-        self._changes: Changes = self._tree.store.begin(proxy._path)
+        self._changes: Changes = self._tree.store.begin()
 
     def expect(self, key: str | Iterable[str], value: Any) -> None:
         """Make the changes only if this value is at ``key``; ``ABSENT`` for nothing. Compared as it is stored."""
-        self._changes.expect(paths.parse(key), value)
+        self._changes.expect(self._proxy._below(key), value)
 
     def set(self, key: str | Iterable[str], value: Any, expire: float | None = None) -> None:
         """Replace what is at ``key``. ``expire`` is in seconds."""
-        self._changes.write(paths.parse(key), value, milliseconds(expire))
+        self._changes.write(self._proxy._below(key), value, milliseconds(expire))
 
     def delete(self, key: str | Iterable[str]) -> None:
         """Remove what is at ``key``."""
-        self._changes.delete(paths.parse(key))
+        self._changes.delete(self._proxy._below(key))
 
     def add(self, key: str | Iterable[str], count: int) -> None:
         """Add to the 64-bit integer at ``key``; nothing there counts as 0."""
-        self._changes.add(paths.parse(key), count)
+        self._changes.add(self._proxy._below(key), count)
 
     def expire(self, key: str | Iterable[str], seconds: float | None) -> None:
         """Give what is at ``key`` a life in seconds, or with ``None`` let it last for ever."""
-        self._changes.expire(paths.parse(key), milliseconds(seconds))
+        self._changes.expire(self._proxy._below(key), milliseconds(seconds))
 
     def __enter__(self) -> Transaction:
         return self
@@ -355,6 +356,13 @@ def section(name: str | Iterable[str], *args: Any, **kwargs: Any) -> Proxy:
     Pick a name that nobody else picks; ``section(__name__)`` is a good one.
     """
     return Proxy(name, *args, **kwargs)
+
+
+def _parsed(path: str | Iterable[str]) -> Path:
+    """Return the segments of a path. A proxy is none, although iterating it gives texts: names from the store."""
+    if isinstance(path, Proxy):
+        raise PathError(f"a path is dotted text or an iterable of segments, not a proxy; take the key() of {path!r}")
+    return paths.parse(path)
 
 
 def _proxy(kind: type[Proxy], path: Path, acquire_timeout: float, expire_timeout: float, db_name: str | None) -> Proxy:

@@ -59,11 +59,9 @@ def parse(cfg: Mapping[str, Any] | str | None, *, fake_redis: bool = False) -> S
     try:
         backend = plugin.settings.model_validate(options)
     except ValidationError as error:
-        raise _refused(error, f"backend {name!r}", list(plugin.settings.model_fields)) from None
-    numbers = {own.pop(key) for key in ("database", "default") if own.get(key) is not None}
-    if len(numbers) > 1:
-        raise SettingsError("settings: database and default say two different numbers; give one of them")
-    own.setdefault("default", numbers.pop() if numbers else backend.main_database)
+        raise _refused(error, f"backend {name!r}", [*plugin.settings.model_fields, *_OWN]) from None
+    number = _number(own)
+    own["default"] = backend.main_database if number is None else number
     try:
         settings = Settings(backend=name, options=backend, **own)
     except ValidationError as error:
@@ -87,13 +85,34 @@ def _taken_apart(cfg: Mapping[str, Any] | str | None) -> tuple[dict[str, Any], d
         if options:
             strange = ", ".join(map(str, options))
             raise SettingsError(f"settings: {strange} beside a backend given as a dict; put it into that dict")
+        if "name" not in backend:
+            near = [f"there is no setting {str(key)!r}; {suggestion(str(key), ['name'])}" for key in backend]
+            raise SettingsError(f"settings: a backend given as a dict has a name; {near[0] if near else 'give one'}")
         options = {key: value for key, value in backend.items() if key != "name"}
-        own["backend"] = backend.get("name", DEFAULT_BACKEND)
+        own["backend"] = backend["name"]
     if not isinstance(own.get("backend", ""), str):
         raise SettingsError("settings: backend is a name, or a dict with a name")
     if isinstance(own.get("codec"), Mapping):
+        unknown = [str(key) for key in own["codec"] if key != "name"]
+        if unknown:
+            raise SettingsError(f"codec: there is no setting {unknown[0]!r}; {suggestion(unknown[0], ['name'])}")
         own["codec"] = own["codec"].get("name", "json")
     return own, options
+
+
+def _number(own: dict[str, Any]) -> int | None:
+    """Take the number of the default database, which has two names, out of what is said for the pool."""
+    said = {}
+    for key in ("database", "default"):
+        value = own.pop(key, None)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise SettingsError(f"settings: {key} is the number of a database, 0 or above")
+        said[key] = value
+    if len(set(said.values())) > 1:
+        raise SettingsError("settings: database and default say two different numbers; give one of them")
+    return next(iter(said.values()), None)
 
 
 def _from_url(url: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -236,37 +236,37 @@ end
 
 -- Checking -------------------------------------------------------------------------------------------------------
 
-local function holds(check)
-  -- Calls visit(suffix, name, value) for every live value of the scope, until visit returns false.
-  local function each_live(visit)
-    local dir = check.dir
-    if check.scope ~= '>' then
-      local value = leaf(dir)
-      if value then return visit('=', '', value) end
-      if check.scope == '=' then return true end
+-- Each live value of the scope starts with the prefix.
+local function all_start(dir, scope, prefix)
+  if scope ~= '>' then
+    local value = leaf(dir)
+    if value or scope == '=' then return not value or sub(value, 1, #prefix) == prefix end
+  end
+  local all = true
+  each_hash(dir, function(_, fields)
+    for i = 2, #fields, 2 do
+      local value = live(fields[i])
+      if value and sub(value, 1, #prefix) ~= prefix then all = false end
     end
-    local going = true
-    each_hash(dir, function(at, fields)
-      local suffix = sub(at, #dir + 1)
-      for i = 1, #fields, 2 do
-        local value = going and live(fields[i + 1])
-        if value then going = visit(suffix, fields[i], value) end
-      end
-    end)
-    return going
-  end
+  end)
+  return all
+end
 
-  if check.kind == '^' then
-    return each_live(function(_, _, value) return sub(value, 1, #check.prefix) == check.prefix end)
+-- The live values of the scope are these: { suffix, name, value, ... }. One page that can hold one more settles it.
+local function are_exactly(dir, scope, items)
+  local wanted, missing = {}, #items / 3
+  for i = 1, #items, 3 do wanted[items[i] .. '\0' .. items[i + 1]] = items[i + 2] end
+  local answer = read(dir, scope, missing + 1, false, {})
+  for group = 2, #answer, 3 do
+    local suffix, fields = answer[group], answer[group + 1]
+    if suffix == '=' then fields = { '', fields } end
+    for i = 1, #fields, 2 do
+      missing = missing - 1
+      if wanted[suffix .. '\0' .. fields[i]] ~= fields[i + 1] then return false end
+    end
   end
-  local wanted, missing = {}, #check.items / 3
-  for i = 1, #check.items, 3 do
-    wanted[check.items[i] .. '\0' .. check.items[i + 1]] = check.items[i + 2]
-  end
-  return each_live(function(suffix, name, value)
-    missing = missing - 1
-    return wanted[suffix .. '\0' .. name] == value
-  end) and missing == 0
+  if answer[1] ~= '' and missing >= 0 then error(TOO_MANY) end
+  return missing == 0
 end
 
 -- Changing -------------------------------------------------------------------------------------------------------
@@ -471,10 +471,9 @@ local function writing()
     if #value < 16 and #amount < 16 then return string.format('%.0f', tonumber(value) + tonumber(amount)) end
     local scratch = expiries .. 'sum'
     call('SET', scratch, value)
-    local reply = redis.pcall('INCRBY', scratch, amount)
-    local total = call('GET', scratch)
+    local fits = pcall(call, 'INCRBY', scratch, amount)
+    local total = fits and call('GET', scratch) or nil
     call('DEL', scratch)
-    if type(reply) == 'table' and reply.err then return nil end
     return total
   end
 
@@ -563,9 +562,13 @@ local function run()
 
   local reply, writes = { '+', 0 }, {}
   for i = 1, tonumber(ARGV[5]) do
-    local check = { kind = word(), dir = word(), scope = word() }
-    if check.kind == '^' then check.prefix = word() else check.items = words(3 * tonumber(word())) end
-    if reply[1] == '+' and not holds(check) then reply[1], reply[2] = '!', i end
+    local kind, dir, scope, holds = word(), word(), word(), nil
+    if kind == '^' then
+      holds = all_start(dir, scope, word())
+    else
+      holds = are_exactly(dir, scope, words(3 * tonumber(word())))
+    end
+    if reply[1] == '+' and not holds then reply[1], reply[2] = '!', i end
   end
   for i = 1, tonumber(ARGV[6]) do
     local kind, dir, scope, limit, with_lives = word(), word(), word(), tonumber(word()), word() == '1'
