@@ -22,7 +22,8 @@ def milliseconds(seconds: float | None) -> int | None:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < inf:
         raise LeafError(
-            f"a life is a positive number of seconds, or None for ever, not {shortened(seconds)}; to remove a value, delete it"
+            f"a life is a positive number of seconds, or None for ever, not {shortened(seconds)}; "
+            "to remove a value, delete it"
         )
     return _MOST if seconds > _MOST / 1000 else max(1, round(seconds * 1000))
 

@@ -84,7 +84,7 @@ class RedisBackend(Backend):
     def close(self) -> None:
         """Close the connections that are idle now, and the others when their requests are over."""
         self._connections.close()
-        self._pool.disconnect(inuse_connections=False)
+        self._pool.disconnect()
 
 
 def open_redis(settings: RedisSettings, database: int) -> RedisBackend:
