@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from types import TracebackType
+from typing import Final
 from weakref import WeakSet
 
 
@@ -46,9 +47,12 @@ class WholeCopyLock(_Lock):
 _freed: WeakSet[ForkSafeLock] = WeakSet()
 _waited_for: WeakSet[WholeCopyLock] = WeakSet()
 _held: list[WholeCopyLock] = []
+_forking: Final = threading.Lock()
 
 
 def _before_fork() -> None:
+    # Two threads that fork at once would wait for each other's locks.
+    _forking.acquire()
     for lock in list(_waited_for):
         lock._lock.acquire()
         _held.append(lock)
@@ -57,6 +61,7 @@ def _before_fork() -> None:
 def _after_fork() -> None:
     while _held:
         _held.pop()._lock.release()
+    _forking.release()
 
 
 def _after_fork_in_child() -> None:

@@ -152,7 +152,8 @@ class MemoryBackend(Backend):
         entries, more = _page(self._live(read.key, read.scope, now, after), read.limit)
         values = {path: _value(node) for path, node in entries}
         lives = {
-            path: max(1, ceil((node.deadline - now) * 1000))
+            # Rounded first: in floats, a deadline less the time that it was made from is not always the life given.
+            path: max(1, ceil(round((node.deadline - now) * 1000, 3)))
             for path, node in entries
             if read.lives and node.deadline is not None
         }

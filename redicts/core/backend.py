@@ -30,8 +30,9 @@ class Capabilities:
     """Values are still there after the last client closed the store and another one opened it."""
 
     atomic_entries: int | None
-    """How many values one transaction may touch, or ``None`` for any number. A larger one is answered
-    ``Verdict.TOO_LARGE``. At least 1,000 where it is set."""
+    """How many values one transaction may touch, or ``None`` for any number; pages do not count. One that puts more
+    is answered ``Verdict.TOO_LARGE``, and so may be one whose checks, reads and writes together touch more. At least
+    1,000 where it is set."""
 
 
 class Backend(ABC):
@@ -68,7 +69,11 @@ class Backend(ABC):
         """
 
     def close(self) -> None:  # noqa: B027  (closing nothing is right for a store that holds nothing)
-        """Let go of connections and files. Calls under way in other threads finish; calling it twice is harmless."""
+        """Let go of connections and files.
+
+        Calls under way in other threads finish, and so does one that comes a moment later, as when settings are
+        replaced: whatever it has to open it closes again. Calling it twice is harmless.
+        """
 
 
 class BackendSettings(BaseModel):

@@ -10,8 +10,8 @@ from enum import Enum
 from typing import Any, Final, final
 
 from redicts.core.codec import Codec
-from redicts.core.paths import MAX_DEPTH, described, shortened
-from redicts.core.transaction import Path
+from redicts.core.paths import described, shortened
+from redicts.core.transaction import MAX_DEPTH, Path
 from redicts.errors import Damaged, LeafError, PathError
 
 

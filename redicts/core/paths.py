@@ -8,13 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from redicts.core.transaction import Path
+from redicts.core.transaction import MAX_DEPTH, Path
 from redicts.errors import PathError
 
 ROOT: Final[Path] = ()
-
-MAX_DEPTH: Final = 128
-"""The most segments a path may have."""
 
 
 def parse(path: str | Iterable[str]) -> Path:

@@ -32,6 +32,9 @@ from typing import Final, NamedTuple, Union
 Path = tuple[str, ...]
 """Segments from the root down. Each is non-empty text; dots, globs, blanks, NUL and lone surrogates are data."""
 
+MAX_DEPTH: Final = 128
+"""The most segments that a path may have."""
+
 VALUES: Final = "v"
 """The space that holds the tree's values."""
 
@@ -64,7 +67,7 @@ class Key(NamedTuple):
     """Where a value lives: a space (short ASCII text, chosen by core) and a path in it.
 
     Spaces share nothing: the same path in two spaces names two values. The empty path is the root; it holds no value
-    itself, so it only occurs with a scope, or as the parent of names.
+    itself, so whatever speaks of exactly the root finds and changes nothing.
     """
 
     space: str
@@ -101,7 +104,8 @@ class Read(NamedTuple):
     values, or :data:`SMALL_PAGE` if that is more, for a store that walks in pieces need not cut a small one. If more
     may follow, the page carries a cursor, and the same read with that cursor goes on from there. It may hold fewer
     values than its limit, even none, and still have a cursor. Over the pages of one walk, each value that is there
-    from the first to the last appears at least once, and exactly once if nothing in the scope changed meanwhile. An
+    from the first to the last appears at least once, and exactly once if nothing in the scope changed meanwhile. A
+    cursor serves every client of the store, for the same key and scope; ``limit`` is 1 or more. An
     answer without a cursor to a read without one is complete, and one snapshot.
 
     With ``lives`` the answer tells the remaining life of the values that have one.
@@ -117,7 +121,7 @@ class Read(NamedTuple):
 class ReadNames(NamedTuple):
     """Read the names directly below a key, as :class:`Names`: the first segments of all live values below it.
 
-    ``limit`` and ``cursor`` work as in :class:`Read`.
+    ``limit`` and ``cursor`` work as in :class:`Read`, with names for values.
     """
 
     key: Key
@@ -205,12 +209,13 @@ class Verdict(Enum):
     APPLIED = "applied"
     """Every check held, every write is applied."""
     CHECK_FAILED = "check failed"
-    """A check did not hold; nothing was written. ``culprit`` is its index among the checks."""
+    """A check did not hold; nothing was written. ``culprit`` is the index of one that did not, among the checks."""
     NOT_A_COUNTER = "not a counter"
     """An :class:`Add` met no 64-bit decimal, or would leave that range; nothing was written. ``culprit`` is its index
     among the writes."""
     TOO_LARGE = "too large"
-    """The transaction touches more values than ``Capabilities.atomic_entries``; nothing was read or written."""
+    """The transaction touches more values than ``Capabilities.atomic_entries``; nothing was read or written, and
+    there is no ``culprit``."""
 
 
 class Outcome(NamedTuple):

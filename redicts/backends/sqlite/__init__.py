@@ -1,0 +1,32 @@
+"""The backend ``sqlite``: a tree in one SQLite file, shared by the threads and processes of one machine.
+
+The path ``":memory:"`` stands for a store in the memory of the process, which nobody else sees and which ends with it.
+
+*What a crash leaves.* Whole transactions, always: the file uses a write-ahead log (while it is open, files with
+``-wal`` and ``-shm`` added to the name lie beside it). When a process dies, all that it has committed is there. When
+the machine loses power, the last commits before may be lost, since they are not forced to the disk one by one
+(``PRAGMA synchronous = NORMAL``); the file is consistent all the same.
+
+*Where it works.* On a local disk. Network file systems lack the locks and the shared memory that SQLite relies on.
+
+*Time.* Lives end by the machine's clock, which all its processes share. If that clock is set, lives change with it.
+
+*Space.* The file does not shrink when values are deleted or expire; the space is used again.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from redicts.backends.sqlite.backend import SqliteBackend
+from redicts.backends.sqlite.settings import SqliteSettings
+from redicts.core.backend import BackendPlugin
+
+__all__ = ["SqliteBackend", "SqliteSettings", "plugin"]
+
+
+def _open(settings: SqliteSettings, database: int) -> SqliteBackend:
+    return SqliteBackend(settings.path, database, settings.busy_timeout_secs)
+
+
+plugin: Final = BackendPlugin("sqlite", SqliteSettings, _open)

@@ -1,0 +1,52 @@
+"""The settings of the backend ``sqlite``, as fields or as a URL."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import parse_qsl, unquote
+
+from pydantic import Field, field_validator
+
+from redicts.core.backend import BackendSettings
+
+_SCHEME = "sqlite://"
+
+
+class SqliteSettings(BackendSettings):
+    """Where the file is, and how long to wait for others who write to it."""
+
+    path: str = Field(min_length=1)
+    """The file, made when first used; its directory must exist. ``":memory:"`` is a store in this process only."""
+
+    busy_timeout_secs: float = Field(default=10.0, gt=0, allow_inf_nan=False)
+    """How many seconds a call waits for locks of others on the file before it raises ``StoreBusy``."""
+
+    @classmethod
+    def fields_of_url(cls, url: str) -> dict[str, object]:
+        """Return the path, and what else is given as a parameter.
+
+        >>> SqliteSettings.fields_of_url("sqlite:///state.db")
+        {'path': 'state.db'}
+        >>> SqliteSettings.fields_of_url("sqlite:////var/lib/state.db?busy_timeout_secs=2.5")
+        {'path': '/var/lib/state.db', 'busy_timeout_secs': '2.5'}
+        >>> SqliteSettings.fields_of_url("sqlite:///:memory:")
+        {'path': ':memory:'}
+        """
+        location, _, query = url.removeprefix(_SCHEME).partition("?")
+        if not location.startswith("/"):
+            raise ValueError(
+                "the URL has three slashes before a relative path (sqlite:///state.db), and four before an absolute one"
+            )
+        return {"path": unquote(location[1:]), **dict(parse_qsl(query, keep_blank_values=True))}
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _as_text(cls, path: object) -> object:
+        return os.fspath(path) if isinstance(path, os.PathLike) else path
+
+    @field_validator("path")
+    @classmethod
+    def _without_nul(cls, path: str) -> str:
+        if "\x00" in path:
+            raise ValueError("there is a NUL character in it; no path has one")
+        return path

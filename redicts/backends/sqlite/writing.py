@@ -1,0 +1,92 @@
+"""Writes inside of one SQL transaction, at one instant, and the removal of what has expired."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from redicts.backends.sqlite import statements
+from redicts.backends.sqlite.paths import bounds, encode
+from redicts.backends.sqlite.reading import Instant, stored_leaf
+from redicts.core.transaction import Add, Delete, Expire, Put, Write, canonical_counter, fits_counter
+
+_LAST_DEADLINE: Final = 2**63 - 1
+"""The largest integer of SQLite: longer lives end here, in 292 million years."""
+
+_RECLAIMED_AT_LEAST: Final = 64
+_RECLAIMED_PER_WRITE: Final = 2
+
+_Row = tuple[bytes, bytes, int | None]
+
+
+def apply(instant: Instant, writes: tuple[Write, ...]) -> tuple[list[int], int | None]:
+    """Apply writes in order and return the sums of the counters, until an Add meets none: then also its index.
+
+    Puts that follow each other are handed to SQLite together.
+    """
+    sums: list[int] = []
+    rows: list[_Row] = []
+    statement = statements.PUT
+    for index, write in enumerate(writes):
+        if isinstance(write, Put):
+            key, value, life, keep_life = write
+            wanted = statements.PUT_KEEPING_LIFE if keep_life else statements.PUT
+            if wanted != statement:
+                _put(instant, statement, rows)
+                statement = wanted
+            last = instant.now if keep_life else _deadline(life, instant.now)
+            rows.append((encode(instant.database, key), value, last))
+            continue
+        _put(instant, statement, rows)
+        if isinstance(write, Add):
+            count = _count(instant, write)
+            if count is None:
+                return sums, index
+            sums.append(count)
+        else:
+            _change_scope(instant, write)
+    _put(instant, statement, rows)
+    return sums, None
+
+
+def reclaim(instant: Instant, writes: int) -> None:
+    """Remove some expired values of any database, those that expired first; more than so many writes can add."""
+    expired = instant.cursor.execute(
+        statements.READ_EXPIRED, (instant.now, _RECLAIMED_AT_LEAST + _RECLAIMED_PER_WRITE * writes)
+    ).fetchall()
+    if expired:
+        instant.cursor.executemany(statements.DELETE_NODE, expired)
+
+
+def _put(instant: Instant, statement: str, rows: list[_Row]) -> None:
+    """Store what has been collected, and begin to collect anew."""
+    if len(rows) == 1:
+        instant.cursor.execute(statement, rows[0])
+    elif rows:
+        instant.cursor.executemany(statement, rows)
+    rows.clear()
+
+
+def _count(instant: Instant, add: Add) -> int | None:
+    """Add to a counter and return the sum, or return ``None`` if there is no counter or no room in it."""
+    leaf = stored_leaf(instant, add.key)
+    live = leaf is not None and (leaf[1] is None or leaf[1] > instant.now)
+    count = canonical_counter(leaf[0]) if leaf is not None and live else 0
+    if count is None or not fits_counter(count + add.amount):
+        return None
+    count += add.amount
+    row = (encode(instant.database, add.key), b"%d" % count, instant.now)
+    instant.cursor.execute(statements.PUT_KEEPING_LIFE, row)
+    return count
+
+
+def _change_scope(instant: Instant, write: Delete | Expire) -> None:
+    lower, upper = bounds(encode(instant.database, write.key), write.scope)
+    if isinstance(write, Delete):
+        instant.cursor.execute(statements.DELETE_RANGE, (lower, upper))
+    else:
+        deadline = _deadline(write.life, instant.now)
+        instant.cursor.execute(statements.EXPIRE_RANGE, (deadline, lower, upper, instant.now))
+
+
+def _deadline(life: int | None, now: int) -> int | None:
+    return None if life is None else min(now + life, _LAST_DEADLINE)

@@ -1,0 +1,88 @@
+"""A backend on the bench: every outcome is examined for its form, and the words that laws need often are short."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from redicts.contract.form import entries_of, examine_form, names_of
+from redicts.contract.law import require, shortened
+from redicts.core.backend import Backend, Capabilities
+from redicts.core.transaction import (
+    Answer,
+    AnyRead,
+    Check,
+    Entries,
+    Key,
+    Names,
+    Outcome,
+    Path,
+    Read,
+    ReadNames,
+    Scope,
+    Transaction,
+    Write,
+)
+
+
+class Client:
+    """One client of the store. All methods may be called from any thread, as those of the backend."""
+
+    __slots__ = ("backend",)
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the backend claims."""
+        return self.backend.capabilities
+
+    def execute(self, transaction: Transaction) -> Outcome:
+        """Execute a transaction and examine the form of its outcome."""
+        outcome = self.backend.execute(transaction)
+        examine_form(transaction, outcome)
+        return outcome
+
+    def run(self, checks: Sequence[Check] = (), reads: Sequence[AnyRead] = (), writes: Sequence[Write] = ()) -> Outcome:
+        """Execute a transaction made of these."""
+        return self.execute(Transaction(tuple(checks), tuple(reads), tuple(writes)))
+
+    def apply(self, *writes: Write) -> Outcome:
+        """Write, and insist that it is applied."""
+        outcome = self.run(writes=writes)
+        require(outcome.applied, f"writes without checks ended with {outcome.verdict.name}: {shortened(writes)}")
+        return outcome
+
+    def holds(self, *checks: Check) -> bool:
+        """Tell whether all these checks hold."""
+        return self.run(checks=checks).applied
+
+    def ask(self, *reads: AnyRead) -> tuple[Answer, ...]:
+        """Read, and insist on answers."""
+        outcome = self.run(reads=reads)
+        require(outcome.applied, f"reads without checks ended with {outcome.verdict.name}: {shortened(reads)}")
+        return outcome.answers
+
+    def entries(self, read: Read) -> Entries:
+        """Read, and return the answer."""
+        return entries_of(self.ask(read)[0])
+
+    def read(self, key: Key, scope: Scope = Scope.SUBTREE) -> Mapping[Path, bytes]:
+        """Return the values in a scope."""
+        return self.entries(Read(key, scope)).values
+
+    def value(self, key: Key) -> bytes | None:
+        """Return the value at exactly this key."""
+        return self.read(key, Scope.NODE).get(())
+
+    def lives(self, key: Key, scope: Scope = Scope.SUBTREE) -> Mapping[Path, int]:
+        """Return the remaining lives in a scope, in milliseconds."""
+        return self.entries(Read(key, scope, lives=True)).lives
+
+    def page_of_names(self, read: ReadNames) -> Names:
+        """Read names, and return the answer."""
+        return names_of(self.ask(read)[0])
+
+    def names(self, key: Key) -> set[str]:
+        """Return the names directly below a key."""
+        return set(self.page_of_names(ReadNames(key)).names)

@@ -1,0 +1,87 @@
+"""A forked child that does one piece of work with what its parent opened, and tells how that went."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+from redicts.contract.law import require
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_DONE: Final = b"done"
+
+
+class ForkedChild:
+    """Forks at once; the child calls ``work`` and exits. ``with`` ends a child that hangs.
+
+    The child runs nothing but ``work``: it never returns into the code of its parent, writes to no stream it
+    inherited, and calls no exit handlers. So it is safe however many threads the parent has, if what ``work`` uses is.
+    """
+
+    def __init__(self, work: Callable[[], object], patience: float) -> None:
+        self._patience = patience
+        self._result, writing = os.pipe()
+        with warnings.catch_warnings():
+            # From Python 3.12 on, forking with threads warns: whether the store copes is what is examined here.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._pid = os.fork()
+        if self._pid == 0:
+            _work_and_exit(work, writing)
+        os.close(writing)
+        self._ended = False
+
+    def finish(self) -> None:
+        """Wait for the child; raises ``LawBroken`` with what it raised, or if it does not end in time."""
+        told = b""
+        deadline = time.monotonic() + self._patience
+        while True:
+            ready, _, _ = select.select([self._result], [], [], max(0.0, deadline - time.monotonic()))
+            require(
+                ready, f"a forked child did not finish within {self._patience:g} seconds; is it waiting for a lock?"
+            )
+            part = os.read(self._result, 65536)
+            if not part:
+                break
+            told += part
+        _, status = os.waitpid(self._pid, 0)
+        self._ended = True
+        require(os.WIFEXITED(status), f"a forked child died of signal {os.WTERMSIG(status)}")
+        require(told == _DONE, f"in a forked child: {told.decode(errors='replace') or 'it ended without a word'}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        os.close(self._result)
+        if not self._ended:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+
+
+def _work_and_exit(work: Callable[[], object], writing: int) -> None:
+    told = _DONE
+    try:
+        work()
+    except BaseException as error:
+        told = _in_one_line(error).encode(errors="backslashreplace")
+    finally:
+        with contextlib.suppress(OSError):
+            os.write(writing, told[:4000])
+        os._exit(0)
+
+
+def _in_one_line(error: BaseException) -> str:
+    text = "".join(traceback.format_exception_only(type(error), error)).strip()
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{text} ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else text

@@ -1,0 +1,114 @@
+"""The form of an outcome: what must be true of every answer, whatever was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from redicts.contract.law import require, shortened
+from redicts.core.transaction import (
+    SMALL_PAGE,
+    Add,
+    Answer,
+    AnyRead,
+    Entries,
+    Names,
+    Outcome,
+    Path,
+    Read,
+    Transaction,
+    Verdict,
+)
+
+
+def examine_form(transaction: Transaction, outcome: Outcome) -> None:
+    """Raise ``LawBroken`` if the outcome does not have the form that the transaction calls for."""
+    require(isinstance(outcome, Outcome), f"execute returned no Outcome but {shortened(outcome)}")
+    require(isinstance(outcome.verdict, Verdict), f"the verdict is no Verdict but {outcome.verdict!r}")
+    _examine_culprit(transaction, outcome)
+    _examine_sums(transaction, outcome)
+    expected = 0 if outcome.verdict is Verdict.TOO_LARGE else len(transaction.reads)
+    require(isinstance(outcome.answers, tuple), f"the answers are no tuple but {shortened(outcome.answers)}")
+    require(
+        len(outcome.answers) == expected,
+        f"{len(outcome.answers)} answers for {len(transaction.reads)} reads, verdict {outcome.verdict.name}",
+    )
+    for read, answer in zip(transaction.reads, outcome.answers):
+        _examine_answer(read, answer)
+
+
+def entries_of(answer: Answer) -> Entries:
+    """Return the answer to a :class:`Read`, whose form was examined, as what it is."""
+    assert isinstance(answer, Entries)
+    return answer
+
+
+def names_of(answer: Answer) -> Names:
+    """Return the answer to a :class:`ReadNames`, whose form was examined, as what it is."""
+    assert isinstance(answer, Names)
+    return answer
+
+
+def _examine_culprit(transaction: Transaction, outcome: Outcome) -> None:
+    culprit = outcome.culprit
+    if outcome.verdict is Verdict.APPLIED:
+        require(culprit is None, f"an applied transaction has the culprit {culprit!r}")
+    elif outcome.verdict is Verdict.CHECK_FAILED:
+        known = isinstance(culprit, int) and 0 <= culprit < len(transaction.checks)
+        require(known, f"the culprit {culprit!r} is no index among {len(transaction.checks)} checks")
+    elif outcome.verdict is Verdict.NOT_A_COUNTER:
+        adds = [index for index, write in enumerate(transaction.writes) if isinstance(write, Add)]
+        require(culprit in adds, f"the culprit {culprit!r} is not the index of an Add among the writes (those: {adds})")
+
+
+def _examine_sums(transaction: Transaction, outcome: Outcome) -> None:
+    adds = sum(isinstance(write, Add) for write in transaction.writes)
+    expected = adds if outcome.applied else 0
+    require(isinstance(outcome.sums, tuple), f"the sums are no tuple but {shortened(outcome.sums)}")
+    require(
+        len(outcome.sums) == expected,
+        f"{len(outcome.sums)} sums for {adds} Adds, verdict {outcome.verdict.name}",
+    )
+    require(all(type(each) is int for each in outcome.sums), f"the sums are no integers: {shortened(outcome.sums)}")
+
+
+def _examine_answer(read: AnyRead, answer: Answer) -> None:
+    if isinstance(read, Read):
+        require(isinstance(answer, Entries), f"a Read was answered by {shortened(answer)}")
+        assert isinstance(answer, Entries)
+        _examine_entries(read, answer)
+        size = len(answer.values)
+    else:
+        require(isinstance(answer, Names), f"a ReadNames was answered by {shortened(answer)}")
+        assert isinstance(answer, Names)
+        _examine_names(answer)
+        size = len(answer.names)
+    if read.limit is None:
+        require(answer.cursor is None, f"a read without a limit was answered with the cursor {answer.cursor!r}")
+    else:
+        most = max(read.limit, SMALL_PAGE)
+        require(size <= most, f"a page of {size} for the limit {read.limit}, it may hold {most}")
+        require(answer.cursor is None or isinstance(answer.cursor, bytes), f"the cursor {answer.cursor!r} is no bytes")
+
+
+def _examine_entries(read: Read, answer: Entries) -> None:
+    require(isinstance(answer.values, Mapping), f"the values are no mapping but {shortened(answer.values)}")
+    for path, value in answer.values.items():
+        require(_is_path(path), f"a path in an answer is no tuple of non-empty text: {shortened(path)}")
+        require(read.scope.covers(path), f"the path {shortened(path)} is outside of the scope {read.scope.name}")
+        require(isinstance(value, bytes), f"a value in an answer is no bytes: {shortened(value)}")
+    require(isinstance(answer.lives, Mapping), f"the lives are no mapping but {shortened(answer.lives)}")
+    require(read.lives or not answer.lives, "lives came without being asked for")
+    for path, life in answer.lives.items():
+        require(path in answer.values, f"a life without a value, at {shortened(path)}")
+        require(type(life) is int and life >= 1, f"a remaining life of {life!r}, it must be a positive integer")
+
+
+def _examine_names(answer: Names) -> None:
+    require(isinstance(answer.names, tuple), f"the names are no tuple but {shortened(answer.names)}")
+    texts = all(isinstance(name, str) and name for name in answer.names)
+    require(texts, f"the names are not all non-empty text: {shortened(answer.names)}")
+    require(len(set(answer.names)) == len(answer.names), f"the names are not distinct: {shortened(answer.names)}")
+
+
+def _is_path(path: Path) -> bool:
+    return isinstance(path, tuple) and all(isinstance(segment, str) and segment for segment in path)

@@ -1,0 +1,98 @@
+"""What a law is, what it may need, and the register of all laws."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from redicts.contract.bench import Bench
+
+
+class Need(Enum):
+    """What a law needs in order to be examined."""
+
+    LIFE = "capability life"
+    NO_LIFE = "a store that does not claim life"
+    PROCESSES = "capability processes"
+    NO_PROCESSES = "a store that does not claim processes"
+    DURABLE = "capability durable"
+    LIMIT = "capability atomic_entries set"
+    NO_LIMIT = "capability atomic_entries None"
+    FORK = "a platform with os.fork"
+    OPENER = "the harness's opener"
+    LOST_REPLIES = "the harness's drop_reply"
+    LATE_REQUESTS = "the harness's hold_request"
+
+
+class LawBroken(AssertionError):
+    """The store did not do what a law says."""
+
+
+class NotRun(Exception):
+    """A law cannot be examined here. ``demanded`` tells whether a certificate needs it all the same."""
+
+    def __init__(self, reason: str, *, demanded: bool) -> None:
+        super().__init__(reason)
+        self.demanded = demanded
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """One law: ``examine`` raises, preferably :class:`LawBroken`, if the store on the bench breaks it."""
+
+    name: str
+    """``subject.rule``, for example ``writes.put_replaces_what_was_there``."""
+    says: str
+    """The law in one sentence."""
+    needs: tuple[Need, ...]
+    examine: Callable[[Bench], None]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+_register: Final[dict[str, Law]] = {}
+
+
+def law(needs: Iterable[Need] = ()) -> Callable[[Callable[[Bench], None]], Callable[[Bench], None]]:
+    """Register a function as a law. Its module names the subject, its name the rule, its docstring says the law."""
+
+    def register(examine: Callable[[Bench], None]) -> Callable[[Bench], None]:
+        subject = examine.__module__.rpartition(".")[2]
+        says = inspect.getdoc(examine)
+        if not says:
+            raise TypeError(f"the law {examine.__name__} has no docstring that states it")
+        name = f"{subject}.{examine.__name__}"
+        if name in _register:
+            raise TypeError(f"there are two laws of the name {name}")
+        _register[name] = Law(name, says.splitlines()[0], tuple(needs), examine)
+        return examine
+
+    return register
+
+
+def registered() -> tuple[Law, ...]:
+    """Return the laws registered so far, in the order of their definition."""
+    return tuple(_register.values())
+
+
+def require(condition: object, what: str) -> None:
+    """Raise :class:`LawBroken` with these words unless the condition is true."""
+    if not condition:
+        raise LawBroken(what)
+
+
+def require_equal(actual: object, expected: object, what: str) -> None:
+    """Raise :class:`LawBroken` unless both are equal; ``what`` says what was looked at."""
+    if actual != expected:
+        raise LawBroken(f"{what}: {shortened(actual)}, expected {shortened(expected)}")
+
+
+def shortened(value: object, most: int = 300) -> str:
+    """Return a repr that is short enough for one line of a report."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"

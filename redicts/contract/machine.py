@@ -1,0 +1,335 @@
+"""The state machine: random transactions on the store and on the model, which must answer alike at every step.
+
+The model is :class:`~redicts.backends.memory.MemoryBackend` with a clock of its own. Both clocks need not agree: a life
+is either so long that nobody sees its end, or so short that it is over, for both, before anything is compared.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Final
+
+import hypothesis
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.strategies import DataObject
+
+from redicts.backends.memory import MemoryBackend
+from redicts.contract.bench import OUTLIVE, SHORT, Bench
+from redicts.contract.client import Client
+from redicts.contract.clock import ManualClock
+from redicts.contract.law import LawBroken, require, require_equal, shortened
+from redicts.contract.walk import many, walk, walk_names
+from redicts.core.transaction import (
+    Add,
+    Answer,
+    AnyRead,
+    Check,
+    Delete,
+    Entries,
+    Exactly,
+    Expire,
+    Key,
+    Outcome,
+    Path,
+    Prefixed,
+    Put,
+    Read,
+    ReadNames,
+    Scope,
+    Transaction,
+    Verdict,
+    Write,
+)
+
+_DAY: Final = 24 * 3600 * 1000
+_LONG: Final = (10 * _DAY, 300 * _DAY)
+_HOUR: Final = 3600 * 1000
+"""Milliseconds by which remaining lives may differ: no run takes so long, and no two long lives are so close."""
+
+_CLOSE: Final = ("a", "ab", "b", "a.b", ".", "*", "a*", "A", "a ", "%", "\x01")
+"""Segments that are likely to be taken for each other, and so drawn as often as all others together."""
+
+_WAITS: Final = 2
+"""How many short lives one example may outlive, where that really takes time."""
+
+
+def compare_with_model(bench: Bench, *, examples: int, steps: int, seconds: float) -> None:
+    """Run the state machine this often and this long; a difference is made small for at most ``seconds``, then raised.
+
+    Raises ``LawBroken`` with the difference and the steps that lead to it.
+    """
+    finding = _Finding(seconds)
+
+    class Comparison(_Comparison):
+        """The machine on this bench."""
+
+    Comparison.bench = bench
+    Comparison.finding = finding
+    settings = hypothesis.settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        database=None,
+        deadline=None,
+        print_blob=False,
+        report_multiple_bugs=False,
+        phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    try:
+        run_state_machine_as_test(hypothesis.seed(bench.seed)(Comparison), settings=settings)
+    except BaseException as error:
+        if finding.text is None:
+            raise
+        raise LawBroken(finding.text) from error
+
+
+class _Enough(BaseException):
+    """Ends Hypothesis in the middle of making an example smaller."""
+
+
+class _Finding:
+    """The smallest difference found, and how much longer a smaller one is looked for."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._deadline: float | None = None
+        self._size = 0
+        self.text: str | None = None
+
+    def add(self, error: BaseException, log: list[str]) -> None:
+        """Keep this difference if it takes fewer steps than those before."""
+        if self.text is None or len(log) <= self._size:
+            self._size = len(log)
+            steps = "\n".join(f"  {number}. {step}" for number, step in enumerate(log, 1))
+            self.text = (
+                f"{type(error).__name__ if not isinstance(error, LawBroken) else 'differs'}: {error}\nafter\n{steps}"
+            )
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._seconds
+
+    def check_time(self) -> None:
+        """Raise what ends the search if it has gone on for long enough."""
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise _Enough
+
+
+class _Comparison(RuleBasedStateMachine):
+    """Two clients of the store and the model, in step."""
+
+    bench: ClassVar[Bench]
+    finding: ClassVar[_Finding]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.finding.check_time()
+        bench = self.bench
+        self._clients = [bench.store, bench.client()]
+        self._clock = ManualClock()
+        self._model = Client(MemoryBackend(self._clock))
+        self._spaces = [bench.fresh_space(), bench.fresh_space()]
+        self._life = bench.capabilities.life
+        self._waits = _WAITS if bench.harness.waits else 1_000_000
+        self._segments: list[str] = ["a"]
+        self._values: list[bytes] = [b""]
+        self._log: list[str] = []
+
+    @initialize(data=st.data())
+    def choose_words(self, data: DataObject) -> None:
+        """Choose the few segments and values that this example is made of, so that they meet."""
+        harness = self.bench.harness
+        segments = harness.segments()
+        if close := [name for name in _CLOSE if name in harness.names]:
+            segments = st.one_of(st.sampled_from(close), segments)
+        self._segments = data.draw(st.lists(segments, min_size=1, max_size=5, unique=True))
+        values = data.draw(st.lists(harness.values(), min_size=1, max_size=4, unique=True))
+        self._values = [*values, b"5", b"-5", b"05"]
+
+    @rule(data=st.data(), client=st.integers(0, 1))
+    def transact(self, data: DataObject, client: int) -> None:
+        """Execute one transaction of anything on both."""
+        space = data.draw(st.sampled_from(self._spaces))
+        writes = self._draw_writes(data, space)
+        checks = [self._draw_check(data, space) for _ in range(data.draw(st.integers(0, 2)))]
+        reads = [self._draw_read(data, space) for _ in range(data.draw(st.integers(0, 2)))]
+        self._execute(client, Transaction(tuple(checks), tuple(reads), tuple(writes)))
+        if any(getattr(write, "life", None) == SHORT for write in writes):
+            self._waits -= 1
+            self._do("let the short lives end", lambda: self._let_time_pass(OUTLIVE / 1000))
+
+    @rule(data=st.data(), client=st.integers(0, 1), limit=st.sampled_from([1, 2, 3, 1000]))
+    def walk(self, data: DataObject, client: int, limit: int) -> None:
+        """Walk through a scope, and compare with the model's complete answer."""
+        key, scope = (
+            self._draw_key(data, data.draw(st.sampled_from(self._spaces)), 0),
+            data.draw(st.sampled_from(Scope)),
+        )
+        expected = dict(self._model.read(key, scope))
+
+        def compare() -> None:
+            found = walk(self._clients[client], Read(key, scope, limit), many(len(expected)))
+            require_equal(sorted(found), sorted(expected.items()), "the walk finds")
+
+        self._do(f"walk client={client} {shortened(Read(key, scope, limit))}", compare)
+
+    @rule(data=st.data(), client=st.integers(0, 1), limit=st.sampled_from([1, 2, 3, 1000]))
+    def walk_over_names(self, data: DataObject, client: int, limit: int) -> None:
+        """Walk over the names below a key, and compare with the model's complete answer."""
+        key = self._draw_key(data, data.draw(st.sampled_from(self._spaces)), 0)
+        expected = self._model.names(key)
+
+        def compare() -> None:
+            found = walk_names(self._clients[client], ReadNames(key, limit), many(len(expected)))
+            require_equal(sorted(found), sorted(expected), "the walk over names finds")
+
+        self._do(f"walk client={client} {shortened(ReadNames(key, limit))}", compare)
+
+    @invariant()
+    def both_hold_the_same(self) -> None:
+        """After each step, both spaces read alike."""
+        reads = [Read(Key(space, ()), Scope.SUBTREE, lives=self._life) for space in self._spaces]
+        transaction = Transaction((), tuple(reads))
+        expected = self._model.execute(transaction)
+        client = self._clients[len(self._log) % 2]
+        self._do(None, lambda: _compare(transaction, client.execute(transaction), expected))
+
+    def teardown(self) -> None:
+        """Empty both spaces."""
+        for space in self._spaces:
+            self._clients[0].run(writes=(Delete(Key(space, ()), Scope.SUBTREE),))
+        self._clients[1].backend.close()
+
+    def _execute(self, client: int, transaction: Transaction) -> None:
+        failing = [number for number, check in enumerate(transaction.checks) if not self._model.holds(check)]
+        expected = self._model.execute(transaction)
+
+        def compare() -> None:
+            outcome = self._clients[client].execute(transaction)
+            _compare(transaction, outcome, expected, failing)
+
+        self._do(f"client={client} {shortened(transaction, 1500)}", compare)
+
+    def _do(self, step: str | None, action: Callable[[], object]) -> None:
+        if step is not None:
+            self._log.append(step)
+        try:
+            action()
+        except Exception as error:
+            self.finding.add(error, self._log)
+            raise
+
+    def _let_time_pass(self, seconds: float) -> None:
+        self.bench.harness.advance(seconds)
+        self._clock.advance(seconds)
+
+    def _draw_path(self, data: DataObject, least: int) -> Path:
+        segments = st.integers(0, len(self._segments) - 1).map(lambda index: self._segments[index])
+        return tuple(data.draw(st.lists(segments, min_size=least, max_size=4)))
+
+    def _draw_key(self, data: DataObject, space: str, least: int) -> Key:
+        return Key(space, self._draw_path(data, least))
+
+    def _draw_value(self, data: DataObject) -> bytes:
+        return self._values[data.draw(st.integers(0, len(self._values) - 1))]
+
+    def _draw_life(self, data: DataObject) -> int | None:
+        if not self._life:
+            return None
+        lives = (None, *_LONG, SHORT) if self._waits > 0 else (None, *_LONG)
+        return data.draw(st.sampled_from(lives))
+
+    def _draw_writes(self, data: DataObject, space: str) -> list[Write]:
+        """Draw a few writes; where one would leave a value below another, others come first that clear the way."""
+        live = set(self._model.read(Key(space, ())))
+        writes: list[Write] = []
+        for kind in data.draw(st.lists(st.sampled_from(("put", "put", "add", "delete", "expire")), max_size=4)):
+            if kind in {"put", "add"}:
+                path = self._draw_path(data, 1)
+                key = Key(space, path)
+                writes += _clearing(live, key)
+                live = {other for other in live if not _related(other, path)} | {path}
+                if kind == "add":
+                    writes.append(
+                        Add(key, data.draw(st.sampled_from((1, -1, 0, 2**62, -(2**62), 2**63 - 1, -(2**63)))))
+                    )
+                else:
+                    writes.append(Put(key, self._draw_value(data), self._draw_life(data), data.draw(st.booleans())))
+                continue
+            key, scope = self._draw_key(data, space, 0), data.draw(st.sampled_from(Scope))
+            if kind == "delete":
+                writes.append(Delete(key, scope))
+                size = len(key.path)
+                live = {path for path in live if path[:size] != key.path or not scope.covers(path[size:])}
+            elif self._life:
+                writes.append(Expire(key, scope, self._draw_life(data)))
+        return writes
+
+    def _draw_check(self, data: DataObject, space: str) -> Check:
+        key, scope = self._draw_key(data, space, 0), data.draw(st.sampled_from(Scope))
+        if data.draw(st.booleans()):
+            value = self._draw_value(data)
+            return Prefixed(key, scope, value[: data.draw(st.integers(0, 3))])
+        entries = dict(self._model.read(key, scope))
+        change = data.draw(st.sampled_from(("none", "none", "less", "other", "more")))
+        if change == "more":
+            path = self._draw_path(data, 0)
+            if scope.covers(path):
+                entries[path] = self._draw_value(data)
+        elif entries and change != "none":
+            path = data.draw(st.sampled_from(sorted(entries)))
+            if change == "less":
+                del entries[path]
+            else:
+                entries[path] = self._draw_value(data)
+        return Exactly(key, scope, entries)
+
+    def _draw_read(self, data: DataObject, space: str) -> AnyRead:
+        key = self._draw_key(data, space, 0)
+        if data.draw(st.booleans()):
+            return ReadNames(key)
+        return Read(key, data.draw(st.sampled_from(Scope)), lives=self._life and data.draw(st.booleans()))
+
+
+def _related(one: Path, other: Path) -> bool:
+    """Tell whether one of two paths is the other or lies below it."""
+    size = min(len(one), len(other))
+    return one[:size] == other[:size]
+
+
+def _clearing(live: Iterable[Path], key: Key) -> list[Write]:
+    """Return the deletes without which a value at this key would lie below or above another one."""
+    above = [path for path in live if len(path) < len(key.path) and _related(path, key.path)]
+    writes: list[Write] = [Delete(Key(key.space, path), Scope.NODE) for path in above]
+    if any(len(path) > len(key.path) and _related(path, key.path) for path in live):
+        writes.append(Delete(key, Scope.BELOW))
+    return writes
+
+
+def _compare(transaction: Transaction, outcome: Outcome, expected: Outcome, failing: list[int] | None = None) -> None:
+    """Insist that the store's outcome is the model's. Any of several failing checks may be the culprit."""
+    require_equal(outcome.verdict, expected.verdict, "the verdict")
+    if outcome.verdict is Verdict.CHECK_FAILED:
+        require(
+            outcome.culprit in (failing or ()),
+            f"the culprit is {outcome.culprit}, but the failing checks are {failing}",
+        )
+    else:
+        require_equal(outcome.culprit, expected.culprit, "the culprit")
+    require_equal(outcome.sums, expected.sums, "the sums")
+    for number, (answer, wanted) in enumerate(zip(outcome.answers, expected.answers)):
+        require_equal(_canonical(answer), _canonical(wanted), f"answer {number}, to {transaction.reads[number]!r},")
+        if isinstance(answer, Entries) and isinstance(wanted, Entries):
+            _compare_lives(answer.lives, wanted.lives)
+
+
+def _compare_lives(lives: Mapping[Path, int], expected: Mapping[Path, int]) -> None:
+    require_equal(set(lives), set(expected), "those that have a life")
+    for path, life in expected.items():
+        near = abs(lives[path] - life) <= _HOUR
+        require(near and lives[path] <= max(_LONG), f"the life of {path!r}: {lives[path]} ms, expected {life}")
+
+
+def _canonical(answer: Answer) -> Any:
+    """Return an answer as something of which the order does not matter."""
+    return dict(answer.values) if isinstance(answer, Entries) else set(answer.names)

@@ -1,0 +1,122 @@
+"""Other processes that open the store themselves: what they are told to do, and what they answer."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from redicts.contract.client import Client
+from redicts.contract.law import LawBroken, require
+from redicts.core.backend import Backend
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_STARTING: Final = 60.0
+"""Seconds in which a new interpreter has imported everything, on a busy machine too."""
+
+Work = Callable[..., Any]
+"""A function at the top of a module: called with a client of the other process, and whatever was sent with it."""
+
+
+class OtherProcess:
+    """A spawned process with one client of its own; ``with`` ends it. Commands are carried out one after the other."""
+
+    def __init__(self, opener: Callable[[], Backend], patience: float) -> None:
+        self._patience = patience
+        context = multiprocessing.get_context("spawn")
+        self._ours, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(opener, theirs), daemon=True)
+        try:
+            self._process.start()
+        except BaseException:
+            self._ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._greeted = False
+
+    def start(self, work: Work, *details: object) -> None:
+        """Have the other process do this, and do not wait for it."""
+        self._greet()
+        self._ours.send((work, details))
+
+    def result(self) -> Any:
+        """Wait for what was started and return its result; raises ``LawBroken`` with what it raised there."""
+        return self._receive(self._patience)
+
+    def call(self, work: Work, *details: object) -> Any:
+        """Have the other process do this and return its result."""
+        self.start(work, *details)
+        return self.result()
+
+    def wait_for_word(self) -> Any:
+        """Wait for what the work going on reports by :func:`report`."""
+        return self._receive(self._patience)
+
+    def kill(self) -> None:
+        """End the process in the middle of whatever it does, without a chance to tidy up."""
+        self._process.kill()
+        self._process.join(self._patience)
+        require(self._process.exitcode is not None, "a killed process does not end")
+
+    def _greet(self) -> None:
+        if not self._greeted:
+            self._receive(_STARTING)
+            self._greeted = True
+
+    def _receive(self, seconds: float) -> Any:
+        require(self._ours.poll(seconds), f"another process gave no answer within {seconds:g} seconds")
+        try:
+            went_well, result = self._ours.recv()
+        except EOFError:
+            self._process.join(1)
+            raise LawBroken(f"another process ended without an answer, exit code {self._process.exitcode}") from None
+        require(went_well, f"in another process: {result}")
+        return result
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._ours.close()  # the other side takes this as the end
+        self._process.join(1 if error else self._patience)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._process.close()
+
+
+_speaking: list[Connection] = []
+
+
+def report(word: object) -> None:
+    """Tell something before the end; work that goes on in another process calls this."""
+    _speaking[0].send((True, word))
+
+
+def _serve(opener: Callable[[], Backend], theirs: Connection) -> None:
+    _speaking.append(theirs)
+    try:
+        backend = opener()
+    except Exception:
+        theirs.send((False, traceback.format_exc()))
+        return
+    try:
+        theirs.send((True, "ready"))
+        while True:
+            work, details = theirs.recv()
+            try:
+                answer = (True, work(Client(backend), *details))
+            except Exception as error:
+                answer = (False, f"{type(error).__name__}: {error}")
+            theirs.send(answer)
+    except (EOFError, BrokenPipeError, ConnectionResetError, pickle.PicklingError):
+        pass
+    finally:
+        backend.close()

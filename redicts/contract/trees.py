@@ -1,0 +1,75 @@
+"""Small trees with everything in them that scopes get wrong, and the plain rule that says what a scope holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Final
+
+from redicts.core.transaction import Path, Scope
+
+TREE: Final[Mapping[Path, bytes]] = {
+    ("leaf",): b"1",
+    ("in",): b"2",
+    ("inner", "leaf"): b"3",
+    ("inner", "deep", "a"): b"4",
+    ("inner", "deep", "ab"): b"5",
+    ("inner", "deep", "b", "c", "d"): b"",
+    ("inner", "deeper"): b"7",
+    ("innermost", "leaf"): b"8",
+    ("other", "inner", "leaf"): b"9",
+    ("inner.deep", "a"): b"10",
+    ("inner*",): b"11",
+}
+"""Prefix-free. Beside the inner nodes lie others whose text begins alike."""
+
+PLACES: Final[tuple[Path, ...]] = (
+    (),
+    ("inner",),
+    ("inner", "deep"),
+    ("inner", "deep", "b", "c"),
+    ("inner", "leaf"),
+    ("leaf",),
+    ("inner", "de"),
+    ("in", "absent"),
+    ("absent",),
+)
+"""The root, inner nodes, leaves, and keys at which there is nothing: between two that begin alike, below a leaf."""
+
+
+def within(entries: Mapping[Path, bytes], place: Path, scope: Scope) -> dict[Path, bytes]:
+    """Return what of these entries lies in a scope of a key, by path relative to it."""
+    relative = {path[len(place) :]: value for path, value in entries.items() if path[: len(place)] == place}
+    return {path: value for path, value in relative.items() if scope.covers(path)}
+
+
+def without(entries: Mapping[Path, bytes], place: Path, scope: Scope) -> dict[Path, bytes]:
+    """Return what of these entries does not lie in a scope of a key."""
+    gone = {place + path for path in within(entries, place, scope)}
+    return {path: value for path, value in entries.items() if path not in gone}
+
+
+def names_below(entries: Mapping[Path, bytes], place: Path) -> set[str]:
+    """Return the names directly below a key."""
+    return {path[0] for path in within(entries, place, Scope.BELOW)}
+
+
+def scopes() -> Iterator[tuple[Path, Scope]]:
+    """Yield every scope of every place."""
+    yield from product(PLACES, Scope)
+
+
+def huge() -> dict[Path, bytes]:
+    """Return a tree of several thousand entries, so that a store that makes no small pages makes several."""
+    paths: list[Path] = [("wide", f"n{number}") for number in range(2300)]
+    paths += [("dicts", f"d{number}", *path) for number in range(300) for path in (("a",), ("b",), ("c", "d"))]
+    return {**large(), **{path: b"%d" % number for number, path in enumerate(paths)}}
+
+
+def large() -> dict[Path, bytes]:
+    """Return a tree of several hundred entries: a wide dict, a bushy one, a deep one, and single leaves."""
+    paths: list[Path] = [("wide", f"n{number}") for number in range(220)]
+    paths += [("bushy", *path) for path in product("abc", "xyz", ("0", "00", "1"), ("p", "p.q"))]
+    paths += [("deep", *["down"] * depth, name) for depth in range(40) for name in ("leaf", "zleaf", "c")]
+    paths += [("single",), ("wide.",), ("~",)]
+    return {path: b"%d" % number for number, path in enumerate(paths)}

@@ -1,0 +1,44 @@
+"""Backends that are each wrong in one way, and the laws that refuse them.
+
+Importing this package collects all of them in :data:`BROKEN`. Each is derived from a correct store and differs from it
+in what its docstring says, and in nothing else, so a refusal is due to that.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.contract.broken import (
+    checks,
+    claims,
+    clients,
+    counters,
+    expiry,
+    lives,
+    names,
+    network,
+    paging,
+    reads,
+    threads,
+    writes,
+)
+from tests.contract.broken.register import Broken, registered
+
+__all__ = [
+    "BROKEN",
+    "Broken",
+    "checks",
+    "claims",
+    "clients",
+    "counters",
+    "expiry",
+    "lives",
+    "names",
+    "network",
+    "paging",
+    "reads",
+    "threads",
+    "writes",
+]
+
+BROKEN: Final[tuple[Broken, ...]] = registered()

@@ -1,0 +1,107 @@
+"""Clients that do not see each other, or disturb each other when they leave."""
+
+from __future__ import annotations
+
+import time
+
+from redicts.contract import SharedBackend
+from redicts.core.backend import Backend
+from redicts.core.transaction import Answer, AnyRead, Delete, Entries, Outcome, Put, Read, Transaction, Verdict, Write
+from redicts.errors import StoreError
+from tests.contract.broken.register import broken_client
+from tests.contract.dicts import DictBackend
+
+
+@broken_client("clients.a_read_is_never_stale", of=DictBackend)
+class ReadsAreCached(SharedBackend):
+    """A client answers a read that it has seen before as it did then, until it writes itself."""
+
+    def __init__(self, shared: Backend) -> None:
+        super().__init__(shared)
+        self.cache: dict[AnyRead, Answer] = {}
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        outcome = super().execute(transaction)
+        if transaction.writes:
+            self.cache.clear()
+            return outcome
+        fresh = zip(transaction.reads, outcome.answers)
+        return outcome._replace(answers=tuple([self.cache.setdefault(read, answer) for read, answer in fresh]))
+
+
+@broken_client("clients.writes_are_seen_at_once", of=DictBackend)
+class WritesAreHeldBack(SharedBackend):
+    """A client sends mere writes only with its next call."""
+
+    def __init__(self, shared: Backend) -> None:
+        super().__init__(shared)
+        self.held: list[Write] = []
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if transaction.writes and all(isinstance(write, (Put, Delete)) for write in transaction.writes):
+            self.held += transaction.writes
+            return Outcome(Verdict.APPLIED)
+        held, self.held = self.held, []
+        super().execute(Transaction(writes=tuple(held)))
+        return super().execute(transaction)
+
+
+@broken_client("clients.lives_are_seen_by_all", of=DictBackend)
+class LivesAreTheClientsOwn(SharedBackend):
+    """A client tells only the lives of values that it wrote itself."""
+
+    def __init__(self, shared: Backend) -> None:
+        super().__init__(shared)
+        self.written: set[tuple[str, ...]] = set()
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        self.written |= {write.key.path for write in transaction.writes}
+        outcome = super().execute(transaction)
+        answers = [self.own(read, answer) for read, answer in zip(transaction.reads, outcome.answers)]
+        return outcome._replace(answers=tuple(answers))
+
+    def own(self, read: AnyRead, answer: Answer) -> Answer:
+        if isinstance(read, Read) and isinstance(answer, Entries):
+            lives = {path: life for path, life in answer.lives.items() if read.key.path + path in self.written}
+            return answer._replace(lives=lives)
+        return answer
+
+
+@broken_client("clients.a_client_may_leave", of=DictBackend)
+class ClosingTwiceFails(SharedBackend):
+    """Closing a client a second time raises an error."""
+
+    closed = False
+
+    def close(self) -> None:
+        if self.closed:
+            raise StoreError("closed already")
+        self.closed = True
+
+
+@broken_client("clients.a_client_may_leave", of=DictBackend)
+class ClosingEmptiesTheStore(SharedBackend):
+    """A client that leaves takes everything along."""
+
+    def close(self) -> None:
+        assert isinstance(self.shared, DictBackend)
+        self.shared.spaces = {}
+
+
+@broken_client("clients.calls_under_way_finish", of=DictBackend)
+class ClosingCutsCallsShort(SharedBackend):
+    """A call under way fails when its client is closed."""
+
+    closed = False
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if len(transaction.writes) < 100:
+            return super().execute(transaction)
+        for _ in range(10):
+            time.sleep(0.0005)
+            if self.closed:
+                raise StoreError("closed")
+        return super().execute(transaction)
+
+    def close(self) -> None:
+        self.closed = True

@@ -1,0 +1,122 @@
+"""Counters that take what is none, or count wrongly."""
+
+from __future__ import annotations
+
+from redicts.core.transaction import Add, Outcome, Put, Transaction, Verdict
+from tests.contract.broken.register import broken_store
+from tests.contract.dicts import DictBackend, Refused, Spaces
+
+
+@broken_store("counters.add_counts_from_nothing")
+class AbsentCountersStayAbsent(DictBackend):
+    """Adding 0 to an absent counter leaves it absent."""
+
+    def add(self, spaces: Spaces, write: Add, now: float) -> int:
+        if write.amount == 0 and self.old(spaces, write.key, now, "Add") is None:
+            return 0
+        return super().add(spaces, write, now)
+
+
+@broken_store("counters.add_counts_on")
+class PositiveSumsHaveASign(DictBackend):
+    """The text of a sum is not canonical once it had been negative."""
+
+    def add(self, spaces: Spaces, write: Add, now: float) -> int:
+        old = self.old(spaces, write.key, now, "Add")
+        total = super().add(spaces, write, now)
+        if old is not None and old.value.startswith(b"-") and total >= 0:
+            super().put(spaces, Put(write.key, b"+%d" % total, keep_life=True), now)
+        return total
+
+
+@broken_store("counters.counters_are_exact", "counters.add_counts_on")
+class CountersAreFloats(DictBackend):
+    """Sums are made with floating point numbers."""
+
+    def sum(self, value: bytes, amount: int) -> int:
+        total = super().sum(value, amount)
+        return int(float(int(value)) + amount) if abs(total) < 2**62 else total
+
+
+@broken_store("counters.sums_come_in_the_order_of_adds")
+class OneSumPerKey(DictBackend):
+    """All Adds to one key are told the last sum."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
+        keys = [write.key for write in transaction.writes if isinstance(write, Add)]
+        last = dict(zip(keys, outcome.sums))
+        return outcome._replace(sums=tuple(last[key] for key in keys)) if outcome.applied else outcome
+
+
+@broken_store("counters.only_canonical_text_is_a_counter")
+class AnyIntegerCounts(DictBackend):
+    """Whatever Python takes for an integer is a counter."""
+
+    def sum(self, value: bytes, amount: int) -> int:
+        try:
+            count = int(value)
+        except ValueError:
+            raise Refused from None
+        return super().sum(b"%d" % count, amount)
+
+
+@broken_store("counters.only_canonical_text_is_a_counter")
+class LeadingZerosCount(DictBackend):
+    """A decimal with leading zeros is a counter."""
+
+    def sum(self, value: bytes, amount: int) -> int:
+        return super().sum(value.lstrip(b"0") or b"0" if value.isdigit() else value, amount)
+
+
+@broken_store("counters.only_canonical_text_is_a_counter")
+class EmptyCountsAsZero(DictBackend):
+    """The empty bytes are a counter at 0."""
+
+    def sum(self, value: bytes, amount: int) -> int:
+        return super().sum(value or b"0", amount)
+
+
+@broken_store("counters.a_sum_beyond_64_bits_is_refused")
+class CountersWrap(DictBackend):
+    """A sum beyond 64 bits wraps around."""
+
+    def sum(self, value: bytes, amount: int) -> int:
+        try:
+            return super().sum(value, amount)
+        except Refused:
+            if not value.lstrip(b"-").isdigit() or super().sum(value, 0) is None:
+                raise
+            return (int(value) + amount + 2**63) % 2**64 - 2**63
+
+
+@broken_store("counters.a_sum_beyond_64_bits_is_refused", "counters.counters_are_exact")
+class CountersSaturate(DictBackend):
+    """A sum at or beyond the ends of 64 bits stays just within them."""
+
+    def sum(self, value: bytes, amount: int) -> int:
+        total = super().sum(value, 0) + amount
+        return max(-(2**63) + 1, min(2**63 - 2, total))
+
+
+@broken_store("counters.the_refused_add_is_the_culprit", "writes.all_writes_or_none")
+class CulpritAmongAdds(DictBackend):
+    """The culprit is the index of the refused Add among the Adds, not among the writes."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
+        if outcome.verdict is Verdict.NOT_A_COUNTER:
+            before = transaction.writes[: outcome.culprit]
+            return outcome._replace(culprit=sum(isinstance(write, Add) for write in before))
+        return outcome
+
+
+@broken_store("counters.a_failed_check_stops_counters")
+class CountersComeBeforeChecks(DictBackend):
+    """A refused counter is told although a check failed."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        before = self.spaces
+        alone = super().decide(transaction._replace(checks=()), now)
+        self.spaces = before
+        return alone if alone.verdict is Verdict.NOT_A_COUNTER else super().decide(transaction, now)

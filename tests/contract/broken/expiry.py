@@ -1,0 +1,179 @@
+"""Values that have expired, and are still there for somebody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from redicts.core.transaction import Add, Delete, Expire, Key, Outcome, Path, Put, Scope, Transaction, Verdict
+from tests.contract.broken.register import broken_store
+from tests.contract.dicts import DictBackend, Held, Spaces
+
+
+class _Blind(DictBackend):
+    """Does not look at the end of lives in some words."""
+
+    blind: ClassVar[frozenset[str]]
+
+    def alive(self, held: Held, now: float, what: str) -> bool:
+        return what in self.blind or super().alive(held, now, what)
+
+
+@broken_store(
+    "life.a_value_lives_as_long_as_given", "life.the_shortest_life_is_a_millisecond", "life.expire_ends_its_scope"
+)
+class ExpiredIsReadable(_Blind):
+    """Read answers with expired values."""
+
+    blind = frozenset({"Read"})
+
+
+@broken_store("expired.reads_do_not_see_it", "life.many_lives_end_on_their_own")
+class ExpiredIsReadableInScopes(DictBackend):
+    """Read of a whole scope answers with expired values, though Read of a single key does not."""
+
+    def found(self, spaces: Spaces, key: Key, scope: Scope, now: float, what: str) -> dict[Path, Held]:
+        sees_all = what == "Read" and scope is not Scope.NODE
+        return super().found(spaces, key, scope, float("-inf") if sees_all else now, what)
+
+
+@broken_store("expired.exactly_does_not_see_it", "expired.absence_can_be_claimed")
+class ExpiredCountsInExactly(_Blind):
+    """Exactly sees expired values."""
+
+    blind = frozenset({"Exactly"})
+
+
+@broken_store("expired.prefixed_does_not_see_it", "expired.absence_can_be_claimed")
+class ExpiredCountsInPrefixed(_Blind):
+    """Prefixed sees expired values."""
+
+    blind = frozenset({"Prefixed"})
+
+
+@broken_store("expired.names_do_not_show_it", "life.many_lives_end_on_their_own")
+class ExpiredIsNamed(_Blind):
+    """Names of expired values are listed."""
+
+    blind = frozenset({"ReadNames"})
+
+
+@broken_store("expired.pages_do_not_show_it")
+class ExpiredIsOnPages(_Blind):
+    """Pages hold expired values."""
+
+    blind = frozenset({"Page"})
+
+
+@broken_store("expired.expire_cannot_bring_it_back", "expired.it_makes_way_for_values_below")
+class ExpireRevives(_Blind):
+    """Expire gives expired values a new life."""
+
+    blind = frozenset({"Expire"})
+
+
+@broken_store("expired.keep_life_keeps_none_of_it")
+class KeepLifeKeepsTheDead(_Blind):
+    """Put with keep_life over an expired value makes one that has expired."""
+
+    blind = frozenset({"keep_life"})
+
+
+@broken_store("expired.a_refused_transaction_cannot_bring_it_back")
+class UndoingRevives(DictBackend):
+    """When a transaction over expired values is undone, they come back without the life they had."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
+        if outcome.verdict is Verdict.NOT_A_COUNTER:
+            for write in transaction.writes:
+                held = self.space_in(self.spaces, write.key).get(write.key.path)
+                if held is not None and not self.alive(held, now, ""):
+                    self.store(self.spaces, write.key, Held(held.value))
+        return outcome
+
+
+@broken_store("expired.add_counts_from_zero", "model.the_store_answers_as_the_model")
+class AddCountsOnFromTheDead(_Blind):
+    """Add counts on from an expired value."""
+
+    blind = frozenset({"Add"})
+
+
+@broken_store("expired.delete_of_it_does_nothing")
+class DeletingTheDeadFails(DictBackend):
+    """Deleting an expired value raises an error."""
+
+    def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
+        if write.key.path in self.space_in(spaces, write.key) and self.old(spaces, write.key, now, "") is None:
+            raise KeyError(write.key)
+        super().delete(spaces, write, now)
+
+
+@broken_store("expired.it_makes_way_for_a_value_above")
+class TheDeadAreHeirs(DictBackend):
+    """When a value goes, what had expired below it is there again."""
+
+    def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
+        super().delete(spaces, write, now)
+        entries, place = self.space_in(spaces, write.key), write.key.path
+        for path, held in list(entries.items()):
+            if place and path[: len(place)] == place and not self.alive(held, now, ""):
+                entries[path] = Held(held.value)
+
+
+class _Timers(DictBackend):
+    """Ends lives by timers that are set once and never taken back."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.timers: list[tuple[float, Key]] = []
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        now = self.clock()
+        for timer in [timer for timer in self.timers if timer[0] <= now]:
+            self.timers.remove(timer)
+            self.space_in(self.spaces, timer[1]).pop(timer[1].path, None)
+        return super().execute(transaction)
+
+    def store(self, spaces: Spaces, key: Key, held: Held) -> None:
+        if held.deadline is not None:
+            self.timers.append((held.deadline, key))
+        super().store(spaces, key, held)
+
+
+@broken_store("life.put_clears_the_old_life", "life.lives_are_the_values_own")
+class TimersAreNotTakenBack(_Timers):
+    """When the life that a value once had would have ended, whatever is there then is deleted."""
+
+
+@broken_store("expired.put_begins_anew")
+class ThePlaceStaysDead(DictBackend):
+    """A put over an expired value has expired as well, unless it brings a life."""
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        old = self.space_in(spaces, write.key).get(write.key.path)
+        if old is not None and not self.alive(old, now, "") and write.life is None and not write.keep_life:
+            self.store(spaces, write.key, Held(write.value, old.deadline))
+        else:
+            super().put(spaces, write, now)
+
+
+@broken_store("life.expire_with_none_makes_lasting")
+class EndlessLivesAreLong(DictBackend):
+    """What Expire makes lasting has a very long life."""
+
+    def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
+        super().expire(spaces, write._replace(life=10**12) if write.life is None else write, now)
+
+
+@broken_store("expired.add_counts_from_zero")
+class AddKeepsTheDeadlineOfTheDead(DictBackend):
+    """Add to an expired value counts from 0, but the sum has the ended life of the old value."""
+
+    def add(self, spaces: Spaces, write: Add, now: float) -> int:
+        old = self.space_in(spaces, write.key).get(write.key.path)
+        total = super().add(spaces, write, now)
+        if old is not None and not self.alive(old, now, ""):
+            self.store(spaces, write.key, Held(b"%d" % total, old.deadline))
+        return total

@@ -1,0 +1,168 @@
+"""Names that are taken for others, for patterns, for several, or are changed."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import re
+import unicodedata
+
+from redicts.core.transaction import Delete, Key, Path
+from tests.contract.broken.register import broken_store
+from tests.contract.dicts import DictBackend, Spaces
+
+
+class _Renaming(DictBackend):
+    """Stores a segment under a name made from it, and answers with that name."""
+
+    def path(self, path: Path) -> Path:
+        return tuple(self.name(segment) for segment in path)
+
+    def name(self, segment: str) -> str:
+        raise NotImplementedError
+
+
+@broken_store(
+    "names.a_prefix_of_a_name_is_another_name", "names.a_write_hits_one_name", "reads.a_read_answers_its_scope"
+)
+class PrefixesOfText(DictBackend):
+    """A scope is everything whose text begins with the key's text: ``a`` hits ``ab``."""
+
+    def relative(self, path: Path, place: Path) -> Path | None:
+        if not place or path[: len(place)] == place:
+            return path[len(place) :]
+        if (
+            path[: len(place) - 1] == place[:-1]
+            and len(path) >= len(place)
+            and path[len(place) - 1].startswith(place[-1])
+        ):
+            return path[len(place) :]
+        return None
+
+
+@broken_store("names.patterns_are_data", "names.a_write_hits_one_name", "model.the_store_answers_as_the_model")
+class SegmentsAreGlobs(DictBackend):
+    """Segments of a key are taken for globs when a scope is read, checked or deleted."""
+
+    def relative(self, path: Path, place: Path) -> Path | None:
+        begins = path[: len(place)]
+        if len(begins) < len(place) or not all(
+            fnmatch.fnmatchcase(own, glob) or own == glob for own, glob in zip(begins, place)
+        ):
+            return None
+        return path[len(place) :]
+
+
+@broken_store("names.patterns_are_data")
+class SegmentsAreLikePatterns(DictBackend):
+    """Segments of a key are taken for LIKE patterns of SQL."""
+
+    def relative(self, path: Path, place: Path) -> Path | None:
+        begins = path[: len(place)]
+        if len(begins) < len(place) or not all(
+            own == like or self._like(own, like) for own, like in zip(begins, place)
+        ):
+            return None
+        return path[len(place) :]
+
+    def _like(self, text: str, pattern: str) -> bool:
+        return bool(re.fullmatch(re.escape(pattern).replace("%", ".*").replace("_", "."), text, re.DOTALL))
+
+
+@broken_store("names.separators_are_data", "names.every_name_names_a_leaf", "model.the_store_answers_as_the_model")
+class DotsSeparate(DictBackend):
+    """A dot in a segment makes two segments of it."""
+
+    def path(self, path: Path) -> Path:
+        return tuple(part for segment in path for part in segment.split(".") if part)
+
+
+@broken_store("names.separators_are_data")
+class NulSeparates(DictBackend):
+    """Segments are joined by NUL, and NUL in a segment is not escaped."""
+
+    def path(self, path: Path) -> Path:
+        return tuple("\x00".join(path).split("\x00")) if path and all(path) else path
+
+
+@broken_store("names.spaces_share_nothing")
+class SpacesAreOne(DictBackend):
+    """All spaces are one."""
+
+    def space(self, name: str) -> str:
+        return ""
+
+
+@broken_store("names.spaces_share_nothing")
+class SpacesBeginAlike(DictBackend):
+    """A delete in one space also hits those whose names begin alike."""
+
+    def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
+        for name in spaces:
+            if name.startswith(write.key.space):
+                spaces[name] = dict(spaces[name])
+                super().delete(spaces, write._replace(key=Key(name, write.key.path)), now)
+
+
+@broken_store("names.every_name_names_a_leaf", "names.every_name_names_a_dict", "pages.pages_hold_hostile_names")
+class SurrogatesAreReplaced(_Renaming):
+    """Lone surrogates become question marks."""
+
+    def name(self, segment: str) -> str:
+        return segment.encode("utf-8", "replace").decode()
+
+
+@broken_store("names.every_name_names_a_leaf", "names.names_are_kept_apart")
+class SurrogatePairsAreJoined(_Renaming):
+    """Two lone surrogates become the character that they look like."""
+
+    def name(self, segment: str) -> str:
+        return segment.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+
+
+@broken_store("names.every_name_names_a_leaf", "names.names_are_kept_apart")
+class LongNamesAreCut(_Renaming):
+    """Names are cut at 255 characters."""
+
+    def name(self, segment: str) -> str:
+        return segment[:255]
+
+
+@broken_store("names.names_are_kept_apart", "names.a_write_hits_one_name")
+class CaseDoesNotMatter(_Renaming):
+    """Upper and lower case are the same."""
+
+    def name(self, segment: str) -> str:
+        return segment.lower()
+
+
+@broken_store("names.names_are_kept_apart", "names.every_name_names_a_leaf")
+class NamesAreNormalised(_Renaming):
+    """Names are brought into Unicode's normal form."""
+
+    def name(self, segment: str) -> str:
+        return unicodedata.normalize("NFC", segment)
+
+
+@broken_store("names.every_name_names_a_leaf", "names.any_tree_comes_back", "reads.a_read_answers_its_scope")
+class BlanksAreStripped(_Renaming):
+    """Blanks around a name, and dots, are stripped from it."""
+
+    def name(self, segment: str) -> str:
+        return re.sub(r"[^a-z]", "", segment) or segment.strip() or "_"
+
+
+@broken_store("names.paths_may_be_deep")
+class DeepPathsAreCut(DictBackend):
+    """What lies deeper than 64 segments is taken for the dict there."""
+
+    def path(self, path: Path) -> Path:
+        return path[:64]
+
+
+@broken_store("names.every_name_names_a_dict")
+class RepeatedSegmentsAreMerged(DictBackend):
+    """A segment that is equal to the one before it is left out."""
+
+    def path(self, path: Path) -> Path:
+        return tuple(segment for segment, _ in itertools.groupby(path))

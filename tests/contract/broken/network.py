@@ -1,0 +1,90 @@
+"""Networks on which a request counts twice, or is given up."""
+
+from __future__ import annotations
+
+from redicts.core.transaction import Add, Outcome, Transaction
+from redicts.errors import Unreachable
+from tests.contract.broken.register import broken_network_client, broken_server
+from tests.contract.dicts import DictBackend
+from tests.contract.networks import NetworkClient, ReplyLost, Server
+
+
+@broken_server(
+    "replies.a_lost_add_counts_once",
+    "replies.a_lost_claim_succeeds",
+    "replies.the_first_outcome_is_told",
+    "replies.a_lost_put_overwrites_nobody",
+    "replies.a_lost_delete_removes_nothing_new",
+    "replies.a_lost_expire_changes_no_later_life",
+    "replies.a_late_request_is_not_applied",
+    of=DictBackend,
+)
+class RequestsAreNotRemembered(Server):
+    """A request that comes twice is executed twice."""
+
+    def handle(self, number: int, transaction: Transaction) -> Outcome:
+        return self.store.execute(transaction)
+
+
+@broken_server(
+    "replies.a_lost_put_overwrites_nobody",
+    "replies.a_lost_delete_removes_nothing_new",
+    "replies.a_lost_expire_changes_no_later_life",
+    of=DictBackend,
+)
+class OnlyCountersAreRemembered(Server):
+    """What looks as if it could be repeated without harm is executed twice."""
+
+    def handle(self, number: int, transaction: Transaction) -> Outcome:
+        if transaction.checks or any(isinstance(write, Add) for write in transaction.writes):
+            return super().handle(number, transaction)
+        return self.store.execute(transaction)
+
+
+@broken_server("replies.the_first_outcome_is_told", of=DictBackend)
+class OnlyVerdictsAreRemembered(Server):
+    """A request that comes twice is executed once, but its reads are answered anew."""
+
+    def handle(self, number: int, transaction: Transaction) -> Outcome:
+        known = number in self.outcomes
+        outcome = super().handle(number, transaction)
+        if known:
+            outcome = outcome._replace(answers=self.store.execute(Transaction(reads=transaction.reads)).answers)
+        return outcome
+
+
+@broken_server("replies.a_late_request_is_not_applied", of=DictBackend)
+class RequestsAreForgottenWhenAnswered(Server):
+    """The outcome of a request is forgotten when its client has heard it."""
+
+    def answered(self, number: int) -> None:
+        del self.outcomes[number]
+
+
+@broken_server("replies.a_lost_refusal_is_told", of=DictBackend)
+class RefusalsAreTakenForDone(Server):
+    """A request that comes twice and was refused is told to be applied."""
+
+    def handle(self, number: int, transaction: Transaction) -> Outcome:
+        known = number in self.outcomes
+        outcome = super().handle(number, transaction)
+        if known and not outcome.applied:
+            return self.store.execute(Transaction(reads=transaction.reads))
+        return outcome
+
+
+@broken_network_client(
+    "replies.a_lost_read_is_answered",
+    "replies.a_lost_add_counts_once",
+    "replies.a_lost_claim_succeeds",
+    "replies.a_lost_refusal_is_told",
+    of=DictBackend,
+)
+class LostRepliesAreErrors(NetworkClient):
+    """A client that hears no reply gives up."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        try:
+            return self.network.send(next(self.network.numbers), transaction)
+        except ReplyLost:
+            raise Unreachable("the connection broke", maybe_applied=True) from None

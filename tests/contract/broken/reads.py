@@ -1,0 +1,121 @@
+"""Answers that show something else than what is there."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from redicts.core.transaction import Entries, Names, Outcome, Path, Put, Read, ReadNames, Scope, Transaction, Verdict
+from tests.contract.broken.register import broken_store
+from tests.contract.dicts import DictBackend, Held, Spaces
+
+
+@broken_store("reads.a_read_answers_its_scope")
+class BelowIncludesTheKey(DictBackend):
+    """A read of what is below a key answers with the key's own value as well."""
+
+    def covers(self, scope: Scope, relative: Path, what: str) -> bool:
+        return scope.covers(relative) or (what == "Read" and scope is Scope.BELOW)
+
+
+@broken_store("reads.a_read_answers_its_scope")
+class ReadsEndAtChildren(DictBackend):
+    """A read sees direct children, and nothing deeper."""
+
+    def covers(self, scope: Scope, relative: Path, what: str) -> bool:
+        return scope.covers(relative) and (what != "Read" or len(relative) < 2)
+
+
+@broken_store("reads.names_are_those_directly_below")
+class OnlyLeavesAreNamed(DictBackend):
+    """The names of a key are those of its leaves; dicts are not among them."""
+
+    def covers(self, scope: Scope, relative: Path, what: str) -> bool:
+        return scope.covers(relative) and (what != "ReadNames" or len(relative) == 1)
+
+
+@broken_store("reads.names_are_those_directly_below")
+class NamesAreRepeated(DictBackend):
+    """A name is listed once for each value below it."""
+
+    def names(self, read: ReadNames, now: float) -> Names:
+        found = self.found(self.spaces, read.key, Scope.BELOW, now, "ReadNames")
+        return Names(tuple(path[0] for path in found)) if read.limit is None else super().names(read, now)
+
+
+@broken_store("reads.an_empty_space_answers_nothing")
+class NewSpacesAreUnknown(DictBackend):
+    """A space exists only after something was written to it."""
+
+    def answer(self, read: Read | ReadNames, now: float) -> Entries | Names:
+        self.spaces[read.key.space]
+        return super().answer(read, now)
+
+
+@broken_store("reads.values_come_back_as_they_were", "reads.any_value_comes_back")
+class ValuesAreText(DictBackend):
+    """Values go through text."""
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        super().put(spaces, write._replace(value=write.value.decode("latin-1").encode("ascii", "replace")), now)
+
+
+@broken_store("reads.values_come_back_as_they_were")
+class ValuesEndAtNul(DictBackend):
+    """A value ends at its first NUL."""
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        super().put(spaces, write._replace(value=write.value.split(b"\x00")[0]), now)
+
+
+@broken_store("reads.a_megabyte_comes_back")
+class LargeValuesAreCut(DictBackend):
+    """Values are cut at 64 KiB."""
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        super().put(spaces, write._replace(value=write.value[:65536]), now)
+
+
+@broken_store("reads.answers_come_in_the_order_of_reads")
+class NamesAreAnsweredLast(DictBackend):
+    """Answers come sorted by their kind."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
+        return outcome._replace(answers=tuple(sorted(outcome.answers, key=lambda answer: isinstance(answer, Names))))
+
+
+@broken_store("reads.answers_come_in_the_order_of_reads")
+class RepeatedReadsAreAnsweredOnce(DictBackend):
+    """A read that is there twice is answered once."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        return super().decide(transaction._replace(reads=tuple(dict.fromkeys(transaction.reads))), now)
+
+
+@broken_store("reads.answers_show_the_state_before_the_writes", "pages.pages_come_with_any_verdict")
+class AnswersShowTheStateAfter(DictBackend):
+    """Reads see the state after the writes."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
+        return outcome._replace(answers=tuple(self.answer(read, now) for read in transaction.reads))
+
+
+@broken_store("reads.answers_come_when_a_counter_is_refused")
+class NoAnswersOnARefusedCounter(DictBackend):
+    """No answers come when a counter is refused."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
+        return outcome._replace(answers=()) if outcome.verdict is Verdict.NOT_A_COUNTER else outcome
+
+
+@broken_store("reads.an_unlimited_read_is_complete", "sizes.a_thousand_values_are_read_and_checked")
+class ReadsAreCut(DictBackend):
+    """A read without a limit answers at most a hundred values."""
+
+    def page(
+        self, found: dict[Path, Held], limit: int | None, cursor: bytes | None
+    ) -> tuple[dict[Path, Held], bytes | None]:
+        page, cursor = super().page(found, limit, cursor)
+        return dict(islice(page.items(), 100)) if limit is None else page, cursor

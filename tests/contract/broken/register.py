@@ -1,0 +1,80 @@
+"""How a broken backend is described and collected."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeVar
+
+from redicts.contract import SharedBackend
+from redicts.core.backend import Backend
+from tests.contract.harnesses import InstanceHarness, NetworkHarness
+
+_Class = TypeVar("_Class", bound=type)
+
+
+class Broken(NamedTuple):
+    """One broken backend."""
+
+    name: str
+    says: str
+    """What is wrong with it."""
+    refused_by: tuple[str, ...]
+    """The laws that must each refuse it; others may as well."""
+    harness: Callable[[], InstanceHarness]
+
+
+_register: Final[list[Broken]] = []
+
+
+def _add(broken: type, refused_by: tuple[str, ...], harness: Callable[[], InstanceHarness]) -> None:
+    says = inspect.getdoc(broken)
+    assert says, f"{broken.__name__} says what is wrong with it"
+    assert refused_by, f"{broken.__name__} says which laws refuse it"
+    _register.append(Broken(broken.__name__, says.splitlines()[0], refused_by, harness))
+
+
+def broken_store(*refused_by: str, opener: Callable[[], Backend] | None = None) -> Callable[[_Class], _Class]:
+    """Register a store, all of whose clients are the one instance."""
+
+    def register(store: _Class) -> _Class:
+        _add(store, refused_by, lambda: InstanceHarness(store, opener=opener))
+        return store
+
+    return register
+
+
+def broken_client(*refused_by: str, of: Callable[[Any], Backend]) -> Callable[[_Class], _Class]:
+    """Register a client of an instance of a correct store."""
+
+    def register(client: _Class) -> _Class:
+        assert issubclass(client, SharedBackend)
+        _add(client, refused_by, lambda: InstanceHarness(of, client=client))
+        return client
+
+    return register
+
+
+def broken_server(*refused_by: str, of: Callable[[Any], Backend]) -> Callable[[_Class], _Class]:
+    """Register a server behind a network, of a correct store."""
+
+    def register(server: _Class) -> _Class:
+        _add(server, refused_by, lambda: NetworkHarness(of, server=server))
+        return server
+
+    return register
+
+
+def broken_network_client(*refused_by: str, of: Callable[[Any], Backend]) -> Callable[[_Class], _Class]:
+    """Register a client on a network, of a correct server."""
+
+    def register(client: _Class) -> _Class:
+        _add(client, refused_by, lambda: NetworkHarness(of, client=client))
+        return client
+
+    return register
+
+
+def registered() -> tuple[Broken, ...]:
+    """Return all that were registered."""
+    return tuple(_register)

@@ -1,0 +1,201 @@
+"""Writes that do too much, too little, or in another order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from redicts.core.transaction import (
+    Add,
+    Delete,
+    Entries,
+    Key,
+    Names,
+    Outcome,
+    Path,
+    Put,
+    ReadNames,
+    Scope,
+    Transaction,
+    Verdict,
+)
+from tests.contract.broken.register import broken_store
+from tests.contract.dicts import DictBackend, Held, Spaces
+
+
+@broken_store("writes.put_replaces_what_was_there")
+class PutKeepsLongerEnds(DictBackend):
+    """A put overwrites the beginning of a longer old value."""
+
+    def store(self, spaces: Spaces, key: Key, held: Held) -> None:
+        old = self.space_in(spaces, key).get(self.path(key.path), held).value
+        super().store(spaces, key, held._replace(value=held.value + old[len(held.value) :]))
+
+
+@broken_store("writes.delete_removes_its_scope")
+class DeleteBelowTakesTheKey(DictBackend):
+    """A delete of what is below a key deletes the key as well."""
+
+    def covers(self, scope: Scope, relative: Path, what: str) -> bool:
+        return scope.covers(relative) or (what == "Delete" and scope is Scope.BELOW)
+
+
+@broken_store("writes.delete_removes_its_scope", "writes.a_subtree_is_replaced_in_one_transaction")
+class DeleteTakesOnlyChildren(DictBackend):
+    """A delete sees direct children, and nothing deeper."""
+
+    def covers(self, scope: Scope, relative: Path, what: str) -> bool:
+        return scope.covers(relative) and (what != "Delete" or len(relative) < 2)
+
+
+@broken_store("writes.deleting_nothing_is_no_error")
+class DeletingNothingFails(DictBackend):
+    """Deleting what is not there raises an error."""
+
+    def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
+        if not self.found(spaces, write.key, write.scope, now, "Delete"):
+            raise KeyError(write.key)
+        super().delete(spaces, write, now)
+
+
+class _Remembering(DictBackend):
+    """Keeps a list of names beside the values, as a store with directories does."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.known: set[tuple[str, Path]] = set()
+
+    def store(self, spaces: Spaces, key: Key, held: Held) -> None:
+        self.known.add((key.space, key.path))
+        super().store(spaces, key, held)
+
+
+@broken_store("writes.delete_leaves_no_orphans", "writes.the_last_value_takes_its_parents_along")
+class OrphansAreLeft(_Remembering):
+    """A dict whose values are deleted leaves its name behind."""
+
+    def names(self, read: ReadNames, now: float) -> Names:
+        size = len(read.key.path)
+        known = {
+            path[size]
+            for space, path in self.known
+            if space == read.key.space and path[:size] == read.key.path and path[size:]
+        }
+        return Names(tuple(known)) if read.limit is None else super().names(read, now)
+
+
+@broken_store("writes.delete_leaves_no_orphans")
+class OrphansComeBack(DictBackend):
+    """What is deleted as part of a deep subtree is hidden, and there again when a parent is stored again."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.hidden: dict[tuple[str, Path], Held] = {}
+
+    def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
+        for relative, held in self.found(spaces, write.key, write.scope, float("-inf"), "Delete").items():
+            if len(relative) > 1:
+                self.hidden[write.key.space, write.key.path + relative] = held._replace(deadline=None)
+        super().delete(spaces, write, now)
+
+    def store(self, spaces: Spaces, key: Key, held: Held) -> None:
+        super().store(spaces, key, held)
+        for path, value in [(path, value) for (space, path), value in self.hidden.items() if space == key.space]:
+            if path[:-1][: len(key.path) - 1] == key.path[:-1] and key.path[:-1]:
+                self.space_in(spaces, key).setdefault(path, value)
+                del self.hidden[key.space, path]
+
+
+@broken_store(
+    "writes.writes_take_effect_in_order",
+    "writes.scopes_of_writes_see_earlier_writes",
+    "writes.a_subtree_is_replaced_in_one_transaction",
+    "life.writes_to_lives_take_effect_in_order",
+)
+class WritesAreReversed(DictBackend):
+    """Writes are applied from the last to the first."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction._replace(writes=transaction.writes[::-1]), now)
+        if outcome.verdict is Verdict.NOT_A_COUNTER and outcome.culprit is not None:
+            outcome = outcome._replace(culprit=len(transaction.writes) - 1 - outcome.culprit)
+        return outcome._replace(sums=outcome.sums[::-1])
+
+
+@broken_store("writes.scopes_of_writes_see_earlier_writes", "writes.writes_take_effect_in_order")
+class DeletesComeFirst(DictBackend):
+    """All deletes of a transaction are done before its puts."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        deletes = tuple(write for write in transaction.writes if isinstance(write, Delete))
+        others = tuple(write for write in transaction.writes if not isinstance(write, Delete))
+        return super().decide(transaction._replace(writes=deletes + others), now)
+
+
+@broken_store(
+    "writes.all_writes_or_none",
+    "writes.many_writes_or_none",
+    "life.a_refused_transaction_changes_no_life",
+    "reads.answers_come_when_a_counter_is_refused",
+)
+class RefusedCountersLeaveTheRest(DictBackend):
+    """What stands before a refused counter stays written, and its answers are read afterwards."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
+        if outcome.verdict is Verdict.NOT_A_COUNTER:
+            super().decide(Transaction(writes=transaction.writes[: outcome.culprit]), now)
+            return outcome._replace(answers=tuple(self.answer(read, now) for read in transaction.reads))
+        return outcome
+
+
+@broken_store("writes.all_writes_or_none")
+class DeletesAreNotUndone(DictBackend):
+    """When a counter is refused, the puts before it are undone, but not the deletes."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
+        if outcome.verdict is Verdict.NOT_A_COUNTER:
+            before = transaction.writes[: outcome.culprit]
+            super().decide(Transaction(writes=tuple(write for write in before if isinstance(write, Delete))), now)
+        return outcome
+
+
+@broken_store("writes.many_writes_or_none")
+class LargeTransactionsAreSplit(DictBackend):
+    """A transaction is executed in pieces of two hundred writes."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        sums: tuple[int, ...] = ()
+        answers: tuple[Entries | Names, ...] = ()
+        for start in range(0, max(1, len(transaction.writes)), 200):
+            piece = transaction._replace(writes=transaction.writes[start : start + 200])
+            outcome = super().decide(piece if not start else Transaction(writes=piece.writes), now)
+            answers = answers or outcome.answers
+            if outcome.verdict is Verdict.NOT_A_COUNTER:
+                return outcome._replace(answers=answers, culprit=start + (outcome.culprit or 0))
+            if not outcome.applied:
+                return outcome
+            sums += outcome.sums
+        return Outcome(Verdict.APPLIED, answers, sums)
+
+
+@broken_store("writes.a_leaf_gives_way", "expired.it_makes_way_for_values_below")
+class LeavesStandInTheWay(DictBackend):
+    """Nothing can be put below a key that held a value before, in the same transaction or as expired bytes."""
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        was = self.space_in(self.spaces, write.key)
+        if any(write.key.path[:depth] in was for depth in range(1, len(write.key.path))):
+            raise NotADirectoryError(write.key)
+        super().put(spaces, write, now)
+
+
+@broken_store("writes.writes_take_effect_in_order", "counters.sums_come_in_the_order_of_adds")
+class AddsSeeTheStateBefore(DictBackend):
+    """Add counts on from the state before the transaction."""
+
+    def add(self, spaces: Spaces, write: Add, now: float) -> int:
+        old = self.old(self.spaces, write.key, now, "Add")
+        total = self.sum(b"0" if old is None else old.value, write.amount)
+        self.store(spaces, write.key, Held(b"%d" % total, None if old is None else old.deadline))
+        return total

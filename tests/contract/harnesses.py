@@ -1,0 +1,174 @@
+"""Harnesses for our own backends, and for whatever lives inside one instance."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from redicts.contract import Harness, ManualClock, SharedBackend
+from redicts.contract.law import Need
+from redicts.core.backend import Backend
+from tests.contract.networks import Network, NetworkClient, Server
+from tests.support.proxy import FaultyProxy
+
+if TYPE_CHECKING:
+    from tests.support.servers import RedisServer
+
+_LOCAL: Final = {Need.LOST_REPLIES, Need.LATE_REQUESTS}
+_NOT_SHARED: Final = {Need.PROCESSES, Need.DURABLE}
+
+
+class InstanceHarness(Harness):
+    """For a store that lives inside one instance and takes its time from a clock that can be set.
+
+    ``client`` makes a client of the instance; by default all clients are the instance itself.
+    """
+
+    networked = False
+
+    def __init__(
+        self,
+        make: Callable[[Callable[[], float]], Backend],
+        client: Callable[[Backend], Backend] = SharedBackend,
+        opener: Callable[[], Backend] | None = None,
+    ) -> None:
+        self.clock: Final = ManualClock()
+        self.store: Final = make(self.clock)
+        self._client: Final = client
+        self._opener: Final = opener
+
+    def open(self) -> Backend:
+        return self._client(self.store)
+
+    @property
+    def opener(self) -> Callable[[], Backend] | None:
+        return self._opener
+
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+
+class NetworkHarness(InstanceHarness):
+    """For such a store behind a network that loses replies and holds requests up."""
+
+    networked = True
+
+    def __init__(
+        self,
+        make: Callable[[Callable[[], float]], Backend],
+        server: Callable[[Backend], Server] = Server,
+        client: Callable[[Network], Backend] = NetworkClient,
+    ) -> None:
+        super().__init__(make)
+        self._network: Final = Network(server(self.store))
+        self._through: Final = client
+
+    def lossy(self) -> Backend:
+        return self._through(self._network)
+
+    def drop_reply(self) -> bool:
+        self._network.loses_reply = True
+        return True
+
+    def hold_request(self) -> bool:
+        self._network.holds_request = True
+        return True
+
+    def deliver_request(self) -> None:
+        self._network.deliver()
+
+
+class MemoryHarness(InstanceHarness):
+    """The memory backend, with a clock that can be set."""
+
+    not_run: Final = frozenset({*_LOCAL, *_NOT_SHARED, Need.NO_LIFE, Need.LIMIT})
+
+    def __init__(self) -> None:
+        from redicts.backends.memory import MemoryBackend
+
+        super().__init__(MemoryBackend)
+
+
+class SqliteHarness(Harness):
+    """The SQLite backend, with a file of its own."""
+
+    networked = False
+    not_run: Final = frozenset({*_LOCAL, Need.NO_LIFE, Need.NO_PROCESSES, Need.LIMIT})
+
+    def __init__(self, directory: Path) -> None:
+        self._open: Final = functools.partial(open_backend, "sqlite", {"path": str(directory / "contract.db")})
+
+    def open(self) -> Backend:
+        return self._open()
+
+    @property
+    def opener(self) -> Callable[[], Backend]:
+        return self._open
+
+
+class FakeRedisHarness(InstanceHarness):
+    """The Redis backend on a simulated server: its state is that of one instance, its time is real."""
+
+    not_run: Final = frozenset({*_LOCAL, *_NOT_SHARED, Need.NO_LIFE, Need.NO_LIMIT})
+
+    def __init__(self) -> None:
+        super().__init__(lambda _clock: open_backend("fakeredis", {}))
+
+    def advance(self, seconds: float) -> None:
+        Harness.advance(self, seconds)
+
+    @property
+    def waits(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.store.close()
+
+
+class RedisHarness(Harness):
+    """The Redis backend on a real server; clients whose replies can be lost go through a proxy."""
+
+    not_run: Final = frozenset({Need.NO_LIFE, Need.NO_PROCESSES, Need.NO_LIMIT})
+
+    def __init__(self, server: RedisServer) -> None:
+        self._proxy: Final = FaultyProxy(server.port)
+        self._open: Final = functools.partial(open_backend, "redis", {"host": FaultyProxy.host, "port": server.port})
+
+    def open(self) -> Backend:
+        return self._open()
+
+    @property
+    def opener(self) -> Callable[[], Backend]:
+        return self._open
+
+    def lossy(self) -> Backend:
+        options = {"host": self._proxy.host, "port": self._proxy.port, "socket_timeout_secs": 0.5}
+        return open_backend("redis", options)
+
+    def drop_reply(self) -> bool:
+        self._proxy.drop_replies(1)
+        return True
+
+    def hold_request(self) -> bool:
+        self._proxy.hold_requests(1)
+        return True
+
+    def deliver_request(self) -> None:
+        self._proxy.release_held()
+
+    def close(self) -> None:
+        pending = self._proxy.pending
+        self._proxy.close()
+        assert pending == 0, "every fault that was planned hit a request"
+
+
+def open_backend(name: str, options: Mapping[str, Any]) -> Backend:
+    """Open database 0 of one of our own backends."""
+    import importlib
+
+    plugin = importlib.import_module(f"redicts.backends.{name}").plugin
+    backend = plugin.open(plugin.settings(**options), 0)
+    assert isinstance(backend, Backend)
+    return backend

@@ -1,0 +1,284 @@
+"""The suite's own rules: what its report says, when it certifies, and that nothing a store does stops it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from redicts.contract import (
+    HOSTILE_SEGMENTS,
+    HOSTILE_VALUES,
+    LAWS,
+    Examination,
+    Harness,
+    ManualClock,
+    Need,
+    Report,
+    SharedBackend,
+    Status,
+    certify,
+)
+from redicts.contract.bench import Bench
+from redicts.contract.law import law as register_law
+from redicts.core.backend import Backend, Capabilities
+from redicts.core.transaction import Outcome, Put, Transaction
+from redicts.errors import StoreError
+from tests.contract.dicts import DictBackend
+from tests.contract.harnesses import InstanceHarness, MemoryHarness
+
+QUICK = tuple(
+    law for law in LAWS if law.name.split(".")[0] in {"claims", "checks", "counters", "replies", "processes", "life"}
+)
+
+
+class _Claiming(DictBackend):
+    """Claims processes, to be opened by a harness that may have no opener."""
+
+    claims = Capabilities(life=True, processes=True, durable=False, atomic_entries=None)
+
+
+class _Raising(DictBackend):
+    """Raises an error in every transaction that writes."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if transaction.writes:
+            raise StoreError("the disk is on fire")
+        return super().execute(transaction)
+
+
+class _Hanging(DictBackend):
+    """Never answers a put."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if any(isinstance(write, Put) for write in transaction.writes):
+            threading.Event().wait(60)
+        return super().execute(transaction)
+
+
+class _Bare(Harness):
+    """A harness with nothing but what it must have."""
+
+    def open(self) -> Backend:
+        return SharedBackend(_STORE)
+
+
+class _Closed(Harness):
+    """A harness whose store cannot be opened."""
+
+    def open(self) -> Backend:
+        raise StoreError("nobody is there")
+
+
+_STORE = _Claiming(ManualClock())
+
+
+@pytest.fixture(scope="module")
+def memory_report() -> Report:
+    """Return what the quick laws say of the memory backend."""
+    return certify(MemoryHarness(), laws=QUICK, seed=7)
+
+
+def test_the_report_names_every_law(memory_report: Report) -> None:
+    """The text and the dict of a report name each law that was asked for, with its result."""
+    text = str(memory_report)
+    told = memory_report.to_dict()["laws"]
+    assert [each["law"] for each in told] == [law.name for law in QUICK]
+    for law in QUICK:
+        assert law.name in text
+
+
+def test_the_report_says_where_it_comes_from(memory_report: Report) -> None:
+    """The report names the versions, the platform, the seed, the backend and its claims."""
+    told = memory_report.to_dict()
+    assert told["seed"] == 7
+    assert told["backend"] == "MemoryBackend"
+    assert told["harness"] == "MemoryHarness"
+    assert told["capabilities"] == {"life": True, "processes": False, "durable": False, "atomic_entries": None}
+    assert set(told["about"]) == {"redicts", "hypothesis", "python", "platform"}
+    assert "seed 7" in str(memory_report)
+
+
+def test_a_report_is_json(memory_report: Report) -> None:
+    """The dict of a report survives JSON unchanged."""
+    told = memory_report.to_dict()
+    assert json.loads(json.dumps(told)) == told
+
+
+def test_a_report_of_failures_is_json() -> None:
+    """So does that of a refused store, with its reasons and tracebacks."""
+    told = certify(InstanceHarness(_Raising), laws=QUICK[:20]).to_dict()
+    assert json.loads(json.dumps(told)) == told
+    assert not told["certified"]
+
+
+def test_what_is_not_claimed_is_not_demanded(memory_report: Report) -> None:
+    """Laws of a capability that is not claimed are not run, say so, and do not stand in the way."""
+    results = {result.law: result for result in memory_report.results}
+    result = results["processes.processes_lose_no_update"]
+    assert (result.status, result.demanded) == (Status.NOT_RUN, False)
+    assert result.reason == "the store does not claim processes"
+
+
+def test_a_law_that_is_demanded_but_not_run_refuses() -> None:
+    """Without the hooks that its claims demand, a store is not certified, and the report says which hook is missing."""
+    laws = [law for law in LAWS if law.name.startswith(("claims.", "processes.", "replies."))]
+    report = certify(_Bare(), laws=laws)
+    reasons = {result.law: result.reason for result in report.results if result.status is Status.NOT_RUN}
+    assert "opener" in reasons["processes.processes_lose_no_update"]
+    assert reasons["replies.a_lost_add_counts_once"] == "the harness cannot drop replies"
+    assert not report.with_status(Status.FAILED)
+    assert not report.certified
+    assert "not run: replies.a_lost_add_counts_once" in str(report)
+
+
+def test_without_a_network_no_reply_is_lost() -> None:
+    """A store that is not networked needs no hook for lost replies."""
+    report = certify(MemoryHarness(), laws=[law for law in LAWS if Need.LOST_REPLIES in law.needs])
+    assert {result.demanded for result in report.results} == {False}
+
+
+def test_hidden_names_refuse() -> None:
+    """A harness that keeps hostile names from its store gets no certificate, even if all laws pass."""
+
+    class Narrow(MemoryHarness):
+        names = HOSTILE_SEGMENTS[:20]
+
+    report = certify(Narrow(), laws=QUICK[:3])
+    assert not report.with_status(Status.FAILED)
+    assert not report.certified
+    assert f"keeps {len(HOSTILE_SEGMENTS) - 20} of the suite's names" in str(report)
+
+
+def test_a_raising_store_is_refused() -> None:
+    """A law in which the store raises anything fails, with what it raised as the reason."""
+    report = certify(InstanceHarness(_Raising), laws=QUICK[:20])
+    assert not report.certified
+    assert {"StoreError: the disk is on fire"} == {
+        result.reason.split(" (")[0] for result in report.with_status(Status.FAILED)
+    }
+
+
+def test_a_store_that_cannot_be_opened_is_refused() -> None:
+    """If the store cannot be opened, every law fails and nothing is known of its claims."""
+    report = certify(_Closed(), laws=QUICK[:20])
+    assert {result.status for result in report.results} == {Status.FAILED}
+    assert report.capabilities is None
+    assert not report.certified
+    assert "not opened" in str(report)
+
+
+def test_a_hanging_store_is_refused() -> None:
+    """A law that does not end in time fails, and no other one is examined after it."""
+    report = certify(InstanceHarness(_Hanging), laws=QUICK[3:6], patience=0.05)
+    first, *others = report.results
+    assert first.status is Status.FAILED
+    assert "did not end" in first.reason
+    assert {(result.status, result.demanded) for result in others} == {(Status.NOT_RUN, True)}
+
+
+def test_nothing_examined_certifies_nothing() -> None:
+    """A report without laws is no certificate."""
+    assert not certify(MemoryHarness(), laws=[]).certified
+
+
+def test_a_law_leaves_nothing_behind() -> None:
+    """The spaces in which the laws worked are empty afterwards, but for what this store keeps of expired values."""
+    harness = InstanceHarness(DictBackend)
+    certify(harness, laws=QUICK)
+    store = harness.store
+    assert isinstance(store, DictBackend)
+    lasting = [held for space in store.spaces.values() for held in space.values() if held.deadline is None]
+    assert lasting == []
+
+
+def test_clients_are_closed() -> None:
+    """Every client that the suite opened is closed when the law has ended, also when it failed."""
+    opened: list[Counting] = []
+
+    class Counting(SharedBackend):
+        def __init__(self, shared: Backend) -> None:
+            super().__init__(shared)
+            self.closed = 0
+            opened.append(self)
+
+        def close(self) -> None:
+            self.closed += 1
+
+    for store in (DictBackend, _Raising):
+        certify(
+            InstanceHarness(store, client=Counting),
+            laws=[law for law in LAWS if law.name.startswith(("reads", "threads"))],
+        )
+    assert opened
+    assert all(client.closed for client in opened)
+
+
+def test_the_same_seed_makes_the_same_examples() -> None:
+    """Random examples follow from the seed, and from nothing else."""
+
+    def drawn(seed: int) -> list[bytes]:
+        values: list[bytes] = []
+        harness = MemoryHarness()
+        bench = Bench(harness, thorough=False, seed=seed, patience=1)
+        bench.for_all(harness.values(), 20, values.append)
+        return values
+
+    assert drawn(1) == drawn(1)
+    assert drawn(1) != drawn(2)
+
+
+def test_the_machine_tells_how_it_came_there() -> None:
+    """A difference to the model is told with the steps that lead to it."""
+
+    class Forgetting(DictBackend):
+        def store(self, spaces: Any, key: Any, held: Any) -> None:
+            if len(key.path) < 3:
+                super().store(spaces, key, held)
+
+    law = next(law for law in LAWS if law.name == "model.the_store_answers_as_the_model")
+    result = Examination(InstanceHarness(Forgetting), patience=4).examine(law)
+    assert result.status is Status.FAILED
+    assert "\nafter\n  1. " in result.reason
+
+
+def test_laws_are_stated_once() -> None:
+    """A law has a docstring of one sentence, and no two have one name."""
+    assert len({law.name for law in LAWS}) == len(LAWS)
+    for law in LAWS:
+        assert law.says.endswith("."), law
+    with pytest.raises(TypeError, match="docstring"):
+        register_law()(_unstated)
+    with pytest.raises(TypeError, match="two laws"):
+        register_law()(LAWS[0].examine)
+
+
+def test_hostile_words_are_distinct() -> None:
+    """No hostile segment is empty or stands there twice, nor does a value."""
+    assert all(HOSTILE_SEGMENTS)
+    assert len(set(HOSTILE_SEGMENTS)) == len(HOSTILE_SEGMENTS)
+    assert len(set(HOSTILE_VALUES)) == len(HOSTILE_VALUES)
+
+
+def test_the_suite_does_without_pytest() -> None:
+    """The suite is importable, and runs, where pytest is not installed."""
+    code = (
+        "import sys; sys.modules['pytest'] = None\n"
+        "from redicts.contract import LAWS, Harness, SharedBackend, certify\n"
+        "from redicts.backends.memory import MemoryBackend\n"
+        "store = MemoryBackend()\n"
+        "class Memory(Harness):\n"
+        "    networked = False\n"
+        "    def open(self): return SharedBackend(store)\n"
+        "report = certify(Memory(), laws=LAWS[:30])\n"
+        "assert report.certified, report\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+
+
+def _unstated(bench: Bench) -> None:
+    pass
