@@ -104,7 +104,7 @@ def test(arguments: Sequence[str]) -> int:
     }
     variables = dict(os.environ)
     if "--quick-lint-only" not in chosen:
-        steps["pytest"] = ["pytest", "-n", "2", *passed_on]
+        steps["pytest"] = ["pytest", "-n", "2", "--dist", "loadgroup", *passed_on]
         servers = required_servers(python)
         variables[SERVERS_VARIABLE] = os.pathsep.join(server.path for server in servers)
         say(f"Redis servers: {', '.join(f'{server.name} ({server.path})' for server in servers)}")

@@ -42,8 +42,8 @@ from redicts.forks import WholeCopyLock
 
 _CAPABILITIES: Final = Capabilities(life=True, processes=False, durable=False, atomic_entries=None)
 
-_RECLAIMED_PER_WRITE: Final = 16
-"""How many expired values one writing transaction frees. More than one per value written, so a backlog shrinks."""
+_RECLAIMED_BESIDE: Final = 16
+"""How many expired values a writing transaction frees beside as many as it writes, so that a backlog shrinks."""
 
 
 _Item = TypeVar("_Item")
@@ -130,7 +130,7 @@ class MemoryBackend(Backend):
                     if isinstance(write, Add) and value is not None:
                         sums.append(int(value))
             if transaction.writes:
-                self._reclaim(now)
+                self._reclaim(now, len(undo) + _RECLAIMED_BESIDE)
             return Outcome(Verdict.APPLIED, answers, tuple(sums))
 
     def _first_failed(self, checks: tuple[Check, ...], now: float) -> int | None:
@@ -225,9 +225,9 @@ class MemoryBackend(Backend):
             node = parent
         return had
 
-    def _reclaim(self, now: float) -> None:
+    def _reclaim(self, now: float, most: int) -> None:
         """Free some of the expired values, so that their memory comes back without anybody asking for them."""
-        for _ in range(_RECLAIMED_PER_WRITE):
+        for _ in range(most):
             if not self._lives or self._lives[0][0] > now:
                 break
             deadline, key = heapq.heappop(self._lives)

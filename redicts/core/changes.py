@@ -65,14 +65,16 @@ class Changes:
 
     def _left_below(self, path: Path) -> bool | None:
         """Tell whether the writes so far leave something below a path; ``None`` if that depends on what is there."""
-        left: bool | None = None
+        left: set[Path] = set()
+        cleared = False
         for write in self.writes:
             at = write.key.path
-            if isinstance(write, Delete) and write.scope is not Scope.NODE and path[: len(at)] == at:
-                left = False
-            elif isinstance(write, (Put, Add)):
-                if len(at) > len(path) and at[: len(path)] == path:
-                    left = True
-                elif path[: len(at)] == at:
-                    left = False
-        return left
+            is_at_or_above = path[: len(at)] == at
+            if isinstance(write, (Put, Add)):
+                cleared |= is_at_or_above
+                if not is_at_or_above and at[: len(path)] == path:
+                    left.add(at)
+            elif isinstance(write, Delete):
+                cleared |= is_at_or_above and write.scope is not Scope.NODE
+                left = {other for other in left if other[: len(at)] != at or not write.scope.covers(other[len(at) :])}
+        return True if left else False if cleared else None

@@ -17,7 +17,7 @@ from typing import Any, Final
 from redicts.core.changes import Changes
 from redicts.core.codec import Codec, counts_as_text
 from redicts.core.drive import Pause, Steps
-from redicts.core.leaves import ABSENT, Packed, nest
+from redicts.core.leaves import ABSENT, nest
 from redicts.core.paths import described
 from redicts.core.plans import clearing_above, leaves_of, merging, refuse_root, replacing
 from redicts.core.transaction import (
@@ -201,7 +201,7 @@ class TreeStore:
             ]
             outcome = yield Transaction((Exactly(key, Scope.SUBTREE, old),), (), tuple(writes))
             if self._is_done(outcome, path):
-                return value.value if isinstance(value, Packed) else value
+                return nest(new, path, self._codec) if new else value
             yield _pause(attempt)
         raise _contended(path)
 
@@ -229,7 +229,10 @@ class TreeStore:
         raise _contended(path)
 
     def take(self, path: Path) -> Steps[object]:
-        """Remove the value at a path and return it, or ``ABSENT``. One transaction."""
+        """Remove the value at a path and return it, or ``ABSENT``. One transaction.
+
+        A value beyond ``atomic_entries`` is read and then removed, with what others have stored there meanwhile.
+        """
         key = Key(VALUES, path)
         outcome = yield Transaction((), (Read(key, Scope.SUBTREE),), (Delete(key, Scope.SUBTREE),))
         if outcome.applied:

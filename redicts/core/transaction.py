@@ -15,7 +15,8 @@ How a transaction is executed
 
 Expiry
     A value whose life has run out is *gone*: for every check, read, page and write, from the instant at which it ends
-    by the clock of the store. That its bytes are still there must not be observable.
+    by the clock of the store. That its bytes are still there must not be observable. Clock and state belong to one
+    moment: a store that looks at the clock, waits for a lock and then reads would take for gone what was renewed.
 
 Prefix-free spaces
     Whoever sends transactions keeps every space prefix-free: a key that holds a live value has no live values below.

@@ -328,7 +328,10 @@ class Transaction:
         self._changes.delete(self._proxy._below(key))
 
     def add(self, key: str | Iterable[str], count: int) -> None:
-        """Add to the 64-bit integer at ``key``; nothing there counts as 0."""
+        """Add to the 64-bit integer at ``key``; nothing there counts as 0.
+
+        A dict there makes the transaction fail, unless it sets or deletes that place, or one above it, before.
+        """
         self._changes.add(self._proxy._below(key), count)
 
     def expire(self, key: str | Iterable[str], seconds: float | None) -> None:
@@ -355,7 +358,7 @@ def section(name: str | Iterable[str], *args: Any, **kwargs: Any) -> Proxy:
 
     Pick a name that nobody else picks; ``section(__name__)`` is a good one.
     """
-    return Proxy(name, *args, **kwargs)
+    return Proxy(_parsed(name), *args, **kwargs)
 
 
 def _parsed(path: str | Iterable[str]) -> Path:

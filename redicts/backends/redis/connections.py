@@ -25,6 +25,7 @@ from redicts.backends.redis.settings import RedisSettings
 from redicts.errors import StoreTimeout
 
 _FIRST_PAUSE_SECS: Final = 0.02
+_LONGEST_PAUSE_SECS: Final = 1.0
 _LOST: Final = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 
 
@@ -55,12 +56,13 @@ class Connections:
         self._start()
 
     def _start(self) -> None:
-        self._owner = os.getpid()
         self._idle: list[AbstractConnection] = []
         self._lanes: list[Lane] = []
         self._permits: SimpleQueue[None] = SimpleQueue()
         for _ in range(self._most):
             self._permits.put(None)
+        # Last: another thread of a child that sees it takes the rest for its own.
+        self._owner = os.getpid()
 
     def _start_anew_after_fork(self) -> None:
         # A child that used its parent's sockets or went on numbering its lanes would get its parent's replies.
@@ -113,7 +115,7 @@ class Connections:
                 lost = isinstance(error, _LOST)
                 if connection is not None:
                     self._drop(connection) if lost else self._keep(connection)
-                maybe_applied |= lost and connection is not None
+                maybe_applied |= lost and connection is not None and not is_final(error)
                 if not lost or attempt == self._retries or is_final(error):
                     raise mapped(error, self._where, maybe_applied=maybe_applied) from error
             except BaseException:
@@ -125,7 +127,8 @@ class Connections:
                 self._keep(connection)
                 return reply
             if attempt > 0:
-                time.sleep(_FIRST_PAUSE_SECS * 2**attempt * random.random())  # noqa: S311  (no secret)
+                pause = min(_LONGEST_PAUSE_SECS, _FIRST_PAUSE_SECS * 2 ** min(attempt, 16))
+                time.sleep(pause * random.random())  # noqa: S311  (no secret)
             attempt += 1
 
     def _take(self) -> AbstractConnection:

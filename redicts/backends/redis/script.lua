@@ -124,7 +124,8 @@ local function touch(count)
   if touched > most then error(TOO_MANY) end
 end
 
--- Calls visit(directory, fields) for every hash at and below a directory, and counts what it touches.
+-- Calls visit(directory, fields, plain) for every hash at and below a directory, until it returns true; counts what
+-- that touches.
 local function each_hash(dir, visit)
   local pending = { dir }
   while #pending > 0 do
@@ -134,14 +135,15 @@ local function each_hash(dir, visit)
       touch(count)
       local fields = call('HGETALL', at)
       local plain = is_plain(fields)
+      if visit(at, fields, plain) then return true end
       if not plain then
         for i = 2, #fields, 2 do
           if fields[i] == DIRECTORY then pending[#pending + 1] = at .. '.' .. escaped(fields[i - 1]) end
         end
       end
-      visit(at, fields, plain)
     end
   end
+  return false
 end
 
 -- Adds what is live of a hash to an answer: suffix, { name, value, ... }, { name, remaining life, ... }.
@@ -216,21 +218,36 @@ local function read(dir, scope, limit, with_lives, pending)
   return answer
 end
 
--- { cursor, { name, ... } }. A name counts if something live is at it or below, so nothing may be due.
+-- { cursor, { name, ... } }. A name counts if something live is at it or below; if nothing is due, all do.
 local function names(dir, limit, scan)
   local PIECE, SMALL = 200, 1000
-  if #call('ZRANGEBYSCORE', expiries, '-inf', now(), 'LIMIT', 0, 1) > 0 then error(TOO_MANY) end
+  local due = #call('ZRANGEBYSCORE', expiries, '-inf', now(), 'LIMIT', 0, 1) > 0
   local size = call('HLEN', dir)
-  if not limit or (scan == '0' and size <= math.max(limit, SMALL)) then
-    if not limit then touch(size) end
-    return { '', call('HKEYS', dir) }
+  local whole = not limit or scan == '0' and size <= math.max(limit, SMALL)
+  if not limit then touch(size) end
+  if whole and not due then return { '', call('HKEYS', dir) } end
+  local found, looked = {}, 0
+  local function counts(name, field)
+    if not due or live(field) then return true end
+    return field == DIRECTORY and each_hash(dir .. '.' .. escaped(name), function(_, fields)
+      for i = 2, #fields, 2 do
+        if live(fields[i]) then return true end
+      end
+    end)
   end
-  local found = {}
   repeat
-    local piece = call('HSCAN', dir, scan, 'COUNT', PIECE)
-    scan = piece[1]
-    for i = 1, #piece[2], 2 do found[#found + 1] = piece[2][i] end
-  until scan == '0' or #found >= limit or #found + 2 * PIECE > math.max(limit, SMALL)
+    local fields
+    if whole then
+      scan, fields = '0', call('HGETALL', dir)
+    else
+      local piece = call('HSCAN', dir, scan, 'COUNT', PIECE)
+      scan, fields = piece[1], piece[2]
+    end
+    for i = 1, #fields, 2 do
+      if counts(fields[i], fields[i + 1]) then found[#found + 1] = fields[i] end
+    end
+    looked = looked + #fields / 2
+  until scan == '0' or #found >= limit or #found + 2 * PIECE > math.max(limit, SMALL) or looked > most
   return { scan ~= '0' and scan or '', found }
 end
 
@@ -242,19 +259,18 @@ local function all_start(dir, scope, prefix)
     local value = leaf(dir)
     if value or scope == '=' then return not value or sub(value, 1, #prefix) == prefix end
   end
-  local all = true
-  each_hash(dir, function(_, fields)
+  return not each_hash(dir, function(_, fields)
     for i = 2, #fields, 2 do
       local value = live(fields[i])
-      if value and sub(value, 1, #prefix) ~= prefix then all = false end
+      if value and sub(value, 1, #prefix) ~= prefix then return true end
     end
   end)
-  return all
 end
 
 -- The live values of the scope are these: { suffix, name, value, ... }. One page that can hold one more settles it.
 local function are_exactly(dir, scope, items)
   local wanted, missing = {}, #items / 3
+  touch(missing)
   for i = 1, #items, 3 do wanted[items[i] .. '\0' .. items[i + 1]] = items[i + 2] end
   local answer = read(dir, scope, missing + 1, false, {})
   for group = 2, #answer, 3 do
@@ -273,7 +289,8 @@ end
 
 -- Returns prepare(writes, index), apply(write) and sweep(count).
 local function writing()
-  local changes = 0
+  -- How many changes were made, and how many lives were given: that many more may be over at the next sweep.
+  local changes, given = 0, 0
 
   local function change(...)
     changes = changes + 1
@@ -311,14 +328,14 @@ local function writing()
   local function prune(dir)
     while call('HLEN', dir) == 0 do
       local parent, name = split(dir)
-      if not parent or call('HGET', parent, name) ~= DIRECTORY then return end
+      if not parent or redis.pcall('HGET', parent, name) ~= DIRECTORY then return end
       change('HDEL', parent, name)
       dir = parent
     end
   end
 
   local function sweep(count)
-    local due = call('ZRANGEBYSCORE', expiries, '-inf', now(), 'LIMIT', 0, count)
+    local due = call('ZRANGEBYSCORE', expiries, '-inf', now(), 'LIMIT', 0, count + given)
     for _, entry in ipairs(due) do
       local cut = find(entry, '%z')
       local dir, name = sub(entry, 1, cut - 1), sub(entry, cut + 1)
@@ -403,6 +420,7 @@ local function writing()
     end
     in_chunks(lasting, 'ZREM', expiries)
     in_chunks(scores, 'ZADD', expiries)
+    given = given + #scores / 2
     in_chunks(fields, 'HSET', dir)
   end
 
@@ -434,7 +452,7 @@ local function writing()
   local function delete(dir, scope, plan)
     local parent, name = split(dir)
     if scope == '*' and parent then remove(parent, leaves_among(parent, { name })) end
-    if clear_below(dir, plan) and parent and call('HGET', parent, name) == DIRECTORY then
+    if clear_below(dir, plan) and parent and redis.pcall('HGET', parent, name) == DIRECTORY then
       change('HDEL', parent, name)
       prune(parent)
     end
@@ -469,7 +487,7 @@ local function writing()
   local function sum_of(value, amount)
     if not (value == '0' or (#value <= 20 and find(value, '^%-?[1-9]%d*$'))) then return nil end
     if #value < 16 and #amount < 16 then return string.format('%.0f', tonumber(value) + tonumber(amount)) end
-    local scratch = expiries .. 'sum'
+    local scratch = lane .. ':sum'
     call('SET', scratch, value)
     local fits = pcall(call, 'INCRBY', scratch, amount)
     local total = fits and call('GET', scratch) or nil
@@ -510,6 +528,8 @@ local function writing()
       local dir = write.dir
       while dir and call('HLEN', dir) == 0 do dir = split(dir) end
     elseif write.kind == 'a' then
+      local dir = split(write.dir)
+      while dir and call('HLEN', dir) == 0 do dir = split(dir) end
       write.sum = sum_of(value_before(writes, index) or '0', write.amount)
       return write.sum ~= nil
     elseif write.items then
@@ -581,6 +601,8 @@ local function run()
   end
   if reply[1] ~= '+' or ARGV[7] == '0' then return reply, writes end
   prepare, apply, sweep = writing()
+  -- A foreign key in the place of the index must be met before the first change.
+  call('ZCARD', expiries)
   if ARGV[8] == 's' then
     local parent, name = split(ARGV[9])
     writes = { { kind = 'd', dir = ARGV[9], scope = '>' } }
@@ -635,7 +657,7 @@ if lane ~= '' then
       out[#out + 1] = 'l' .. #item .. ':'
       for _, inner in ipairs(item) do packed(inner, out) end
     else
-      local text = tostring(item)
+      local text = type(item) == 'number' and string.format('%.0f', item) or item
       out[#out + 1] = 's' .. #text .. ':' .. text
     end
     return out

@@ -32,8 +32,8 @@ class RedisSettings(BackendSettings):
     tls_key_file: str | None = None
     tls_check_hostname: bool = True
 
-    prefix: str = ""
-    """Goes before the name of every key, so that several applications can share one database."""
+    prefix: str = Field("", pattern=r"^[^\x00]*$")
+    """Goes before the name of every key, so that several applications can share one database. Any text without NUL."""
     max_connections: int = Field(100, ge=1)
     timeout_secs: float = Field(50, gt=0)
     """How long to wait for a free connection when all are in use."""
@@ -41,7 +41,8 @@ class RedisSettings(BackendSettings):
     socket_timeout_secs: float = Field(10, gt=0)
     """How long to wait for an answer to one request."""
     retries: int = Field(3, ge=0)
-    """How often a request is sent again after its connection broke. It is applied once all the same."""
+    """How often a request is sent again after its connection broke. It is applied once all the same. With 0, the first
+    call after a restart of the server fails."""
 
     @property
     def main_database(self) -> int:

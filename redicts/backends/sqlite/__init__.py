@@ -7,6 +7,10 @@ The path ``":memory:"`` stands for a store in the memory of the process, which n
 the machine loses power, the last commits before may be lost, since they are not forced to the disk one by one
 (``PRAGMA synchronous = NORMAL``); the file is consistent all the same.
 
+*Forks.* A fork of the process waits until no thread is in the midst of a transaction, and closes the file; parent and
+child open it anew when they next use it. A store in memory is copied. What a child cannot do is use a file in whose
+transaction it was forked (by a signal handler): it is told so.
+
 *Where it works.* On a local disk. Network file systems lack the locks and the shared memory that SQLite relies on.
 
 *Time.* Lives end by the machine's clock, which all its processes share. If that clock is set, lives change with it.

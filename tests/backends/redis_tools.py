@@ -1,0 +1,284 @@
+"""What the tests of the Redis backend share: clients of a server, what lies in it, and what commands it ran."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path as File
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Union
+
+from redicts import Pool, Proxy, root
+from redicts.backends.redis import RedisBackend, RedisSettings
+from redicts.backends.redis.backend import open_redis
+from redicts.core.transaction import VALUES, Key, Outcome, Transaction, Write
+from tests.support.ports import bound_socket
+from tests.support.resp import Malformed, StreamEnded, Value, read_message
+from tests.support.servers import RedisServer
+from tests.support.waiting import PATIENCE
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Content = Union[bytes, dict[bytes, bytes], list[bytes]]
+"""A string; the fields of a hash, or the members of a sorted set with their scores; a list."""
+
+_CONTENTS: Final = """
+redis.call('SELECT', ARGV[1])
+local found = {}
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local kind, content = redis.call('TYPE', key).ok, nil
+  if kind == 'hash' then content = redis.call('HGETALL', key)
+  elseif kind == 'zset' then content = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+  elseif kind == 'list' then content = redis.call('LRANGE', key, 0, -1)
+  else content = { redis.call('GET', key) } end
+  found[#found + 1] = { key, kind, content, redis.call('PTTL', key) }
+end
+return found
+"""
+_DIRECTORY: Final = b"\x01"
+_MORTAL: Final = re.compile(rb"\x02([0-9]{16})", re.DOTALL)
+_LONGEST_LANE: Final = 300_000
+"""Milliseconds that the record of a lane lives."""
+
+
+class Target(Protocol):
+    """What a client can connect to: a server, or a proxy before one."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+
+
+def configuration(target: Target, **more: object) -> dict[str, Any]:
+    """Return the settings of a client of this server or proxy, in the form that ``Pool().reload`` takes."""
+    return {"host": target.host, "port": target.port, **more}
+
+
+@contextlib.contextmanager
+def opened(target: Target, *, database: int = 0, **more: object) -> Iterator[RedisBackend]:
+    """Open a backend on a server or proxy, and close it at the end of the block."""
+    with opened_with(configuration(target, **more), database=database) as backend:
+        yield backend
+
+
+@contextlib.contextmanager
+def opened_with(settings: Mapping[str, object], *, database: int = 0) -> Iterator[RedisBackend]:
+    """Open a backend with exactly these settings, and close it at the end of the block."""
+    backend = open_redis(RedisSettings.model_validate(settings), database)
+    try:
+        yield backend
+    finally:
+        backend.close()
+
+
+@contextlib.contextmanager
+def front(target: Target, **more: object) -> Iterator[Proxy]:
+    """Have the pool of this process use a server or proxy; gives the root."""
+    with front_with(configuration(target, **more)) as tree:
+        yield tree
+
+
+@contextlib.contextmanager
+def front_with(cfg: Mapping[str, Any] | str) -> Iterator[Proxy]:
+    """Have the pool of this process use these settings; gives the root."""
+    Pool().reload(cfg=cfg)
+    try:
+        yield root()
+    finally:
+        Pool().reload(cfg={"backend": "memory"})
+
+
+def key(*path: str) -> Key:
+    """Return the key of the tree's value at this path."""
+    return Key(VALUES, path)
+
+
+def write(backend: RedisBackend, *writes: Write) -> Outcome:
+    """Apply writes without checks."""
+    return backend.execute(Transaction(writes=writes))
+
+
+# What lies in a database -----------------------------------------------------------------------------------------
+
+
+class Contents(NamedTuple):
+    """All keys of one database at one instant; ``lives`` holds the remaining milliseconds of those that expire."""
+
+    keys: dict[bytes, Content]
+    lives: dict[bytes, int]
+
+    def data(self, prefix: bytes = b"") -> dict[bytes, Content]:
+        """Return everything but the records of lanes, which come and go."""
+        return {name: content for name, content in self.keys.items() if not name.startswith(prefix + b"r:")}
+
+    def timeless(self) -> dict[bytes, Content]:
+        """Return the data with every deadline replaced by one and the same, to compare runs at different times."""
+        return {name: _timeless(content) for name, content in self.data().items()}
+
+
+def contents(server: RedisServer, database: int = 0) -> Contents:
+    """Return all that lies in a database."""
+    found = server.command("EVAL", _CONTENTS, 0, database)
+    assert isinstance(found, list)
+    keys: dict[bytes, Content] = {}
+    lives: dict[bytes, int] = {}
+    for entry in found:
+        assert isinstance(entry, list)
+        name, kind, items, life = entry
+        assert isinstance(name, bytes)
+        assert isinstance(items, list)
+        texts = [item for item in items if isinstance(item, bytes)]
+        assert len(texts) == len(items)
+        if kind == b"string":
+            keys[name] = texts[0]
+        else:
+            keys[name] = texts if kind == b"list" else dict(zip(texts[::2], texts[1::2]))
+        if isinstance(life, int) and life >= 0:
+            lives[name] = life
+    return Contents(keys, lives)
+
+
+def data(server: RedisServer) -> dict[bytes, Content]:
+    """Return all that lies in database 0 but the records of lanes."""
+    return contents(server).data()
+
+
+def examine_layout(found: Contents, prefix: bytes = b"") -> None:
+    """Insist on what must hold between two requests; written anew from the description, not from the code."""
+    expiries = found.keys.get(prefix + b"x:", {})
+    assert isinstance(expiries, dict)
+    mortal: dict[bytes, bytes] = {}
+    for name, content in found.keys.items():
+        assert name.startswith(prefix), f"{name!r} has not the prefix {prefix!r}"
+        own = name[len(prefix) :]
+        if own.startswith(b"r:"):
+            assert isinstance(content, bytes), f"the lane {name!r} is no string"
+            assert 0 < found.lives.get(name, 0) <= _LONGEST_LANE, f"the lane {name!r} does not expire"
+        elif own != b"x:":
+            assert re.match(rb"[a-z]+:(\.|\Z)", own), f"{name!r} is no key of the layout"
+            assert isinstance(content, dict), f"{name!r} is no hash"
+            mortal.update(_examine_hash(found, name, content))
+    assert expiries == mortal, "the leaves with a life are not those in the sorted set"
+
+
+def _examine_hash(found: Contents, name: bytes, fields: dict[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Insist on the rules of one hash, and yield the members of the sorted set that it calls for."""
+    assert name not in found.lives, f"the hash {name!r} expires"
+    parent, dot, last = name.rpartition(b".")
+    if dot and b":" not in last:
+        above = found.keys.get(parent)
+        assert isinstance(above, dict), f"the hash {name!r} has no parent"
+        assert above.get(_unescaped(last)) == _DIRECTORY, f"the hash {name!r} has no marker in its parent"
+    for field, value in fields.items():
+        if value == _DIRECTORY:
+            assert name + b"." + _escaped(field) in found.keys, f"the marker {field!r} in {name!r} leads nowhere"
+        elif value.startswith(b"\x02"):
+            deadline = _MORTAL.match(value)
+            assert deadline, f"the field {field!r} in {name!r} has no deadline: {value!r}"
+            yield name + b"\0" + field, b"%d" % int(deadline[1])
+        elif value.startswith(b"\x03"):
+            assert value[1:2] in {b"\x01", b"\x02", b"\x03"}, f"escaped for no reason: {value!r}"
+        else:
+            assert not value.startswith(_DIRECTORY), f"a directory with something behind it: {value!r}"
+
+
+def _escaped(segment: bytes) -> bytes:
+    return b"".join(b"%%%02X" % byte if byte in b"%.:{}\0" else bytes([byte]) for byte in segment)
+
+
+def _unescaped(segment: bytes) -> bytes:
+    return re.sub(rb"%([0-9A-F]{2})", lambda found: bytes([int(found[1], 16)]), segment)
+
+
+def _timeless(content: Content) -> Content:
+    if not isinstance(content, dict):
+        return content
+    return {
+        name: b"deadline" if b"\0" in name else _MORTAL.sub(b"\x02deadline", value) if value[:1] == b"\x02" else value
+        for name, value in content.items()
+    }
+
+
+# What a server did -----------------------------------------------------------------------------------------------
+
+
+def calls(server: RedisServer) -> dict[str, int]:
+    """Return how often each command ran since the last ``CONFIG RESETSTAT``, those inside of scripts included."""
+    stats = server.info("commandstats")
+    return {name.removeprefix("cmdstat_"): int(told.split(",")[0].partition("=")[2]) for name, told in stats.items()}
+
+
+_CHANGES: Final = ("hset", "hdel", "unlink", "zadd", "zrem")
+
+
+def changes(server: RedisServer) -> dict[str, int]:
+    """Return how often each command ran that changes the tree, since the last ``CONFIG RESETSTAT``."""
+    return {name: count for name, count in calls(server).items() if name in _CHANGES}
+
+
+def clients(server: RedisServer) -> int:
+    """Return how many clients are connected, beside the one that asks."""
+    listed = server.command("CLIENT", "LIST", "TYPE", "NORMAL")
+    assert isinstance(listed, bytes)
+    return len(listed.splitlines()) - 1
+
+
+# What stands for a server ----------------------------------------------------------------------------------------
+
+
+class Stub:
+    """Answers data requests with these lines, the last one for ever, where a real server cannot be brought to it.
+
+    ``None`` stands for a connection that ends without an answer.
+    """
+
+    host: Final = "127.0.0.1"
+
+    def __init__(self, *lines: bytes | None) -> None:
+        self._lines = list(lines)
+        self._listener = bound_socket()
+        self._listener.listen()
+        self.port: Final[int] = self._listener.getsockname()[1]
+        self._ended = False
+        self._thread = threading.Thread(target=self._serve, name="stub", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while not self._ended:
+            connection, _ = self._listener.accept()
+            connection.settimeout(PATIENCE)
+            with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError, StreamEnded, Malformed):
+                while True:
+                    words = read_message(stream).value
+                    line = b"+OK" if _is_setup(words) else self._lines[0]
+                    if not _is_setup(words) and len(self._lines) > 1:
+                        self._lines.pop(0)
+                    if line is None:
+                        break
+                    connection.sendall(line + b"\r\n")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._ended = True
+        socket.create_connection((self.host, self.port), PATIENCE).close()  # wakes it
+        self._thread.join(PATIENCE)
+        self._listener.close()
+        assert not self._thread.is_alive(), "the stub ends when its clients are gone"
+
+
+def _is_setup(words: Value) -> bool:
+    return isinstance(words, list) and words[0] in {b"CLIENT", b"HELLO", b"AUTH", b"SELECT"}
+
+
+def no_file(directory: File, name: str) -> str:
+    """Return the path of a file that is not there."""
+    path = directory / name
+    assert not path.exists()
+    return str(path)

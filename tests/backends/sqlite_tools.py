@@ -1,0 +1,194 @@
+"""What the tests of the SQLite backend share: a clock, short words for transactions, and children that answer."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import sqlite3
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from redicts.backends.sqlite.backend import SqliteBackend
+from redicts.core.backend import Backend
+from redicts.core.transaction import (
+    VALUES,
+    Add,
+    AnyRead,
+    Check,
+    Entries,
+    Key,
+    Names,
+    Outcome,
+    Put,
+    Read,
+    ReadNames,
+    Scope,
+    Transaction,
+    Write,
+)
+
+T = TypeVar("T")
+
+PATIENCE: Final = 20.0
+NOBODY: Final = 65534
+"""The number of a user without rights, on every POSIX system."""
+
+
+class Clock:
+    """Milliseconds that pass only when told to, shown as seconds."""
+
+    def __init__(self, milliseconds: int = 1_700_000_000_300) -> None:
+        self.milliseconds = milliseconds
+
+    def __call__(self) -> float:
+        return self.milliseconds / 1000
+
+
+def key(*path: str, space: str = VALUES) -> Key:
+    """Return a key among the values, or in another space."""
+    return Key(space, path)
+
+
+def run(backend: Backend, *writes: Write, checks: tuple[Check, ...] = (), reads: tuple[AnyRead, ...] = ()) -> Outcome:
+    """Execute one transaction."""
+    return backend.execute(Transaction(checks, reads, writes))
+
+
+def entries(backend: Backend, read: Read) -> Entries:
+    """Return the answer to one read."""
+    (answer,) = run(backend, reads=(read,)).answers
+    assert isinstance(answer, Entries)
+    return answer
+
+
+def names(backend: Backend, read: ReadNames) -> Names:
+    """Return the answer to one read of names."""
+    (answer,) = run(backend, reads=(read,)).answers
+    assert isinstance(answer, Names)
+    return answer
+
+
+def value(backend: Backend, *path: str) -> bytes | None:
+    """Return the value of a leaf, if there is one."""
+    return entries(backend, Read(key(*path))).values.get(())
+
+
+def tree(backend: Backend, *path: str) -> dict[tuple[str, ...], bytes]:
+    """Return all values of a subtree by relative path."""
+    return dict(entries(backend, Read(key(*path), Scope.SUBTREE)).values)
+
+
+def count(backend: Backend, *path: str) -> int:
+    """Return the sum of a counter as the store adds to it."""
+    return run(backend, Add(key(*path), 0)).sums[0]
+
+
+def plain(path: Path | str) -> sqlite3.Connection:
+    """Open the file as any other program would; the caller closes the connection."""
+    return sqlite3.connect(str(path), isolation_level=None, timeout=0)
+
+
+def rows(path: Path) -> int:
+    """Count the rows that are stored, those of expired values too."""
+    connection = plain(path)
+    try:
+        found: int = connection.execute("SELECT count(*) FROM entries").fetchone()[0]
+    finally:
+        connection.close()
+    return found
+
+
+class Child:
+    """A forked process that runs ``work`` and nothing else, and hands back what it returned or raised."""
+
+    def __init__(self, work: Callable[[], Any], *, without_rights: bool = False) -> None:
+        self._reading, writing = os.pipe()
+        with warnings.catch_warnings():
+            # From Python 3.12 on a fork with threads warns; whether the backend copes is what the tests are about.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.pid = os.fork()
+        if self.pid == 0:
+            _work_and_exit(work, writing, without_rights)
+        os.close(writing)
+
+    def result(self) -> Any:
+        """Wait for the child's end and return what its work returned; raises ``AssertionError`` if that raised."""
+        answer = b""
+        deadline = time.monotonic() + PATIENCE
+        try:
+            while True:
+                if not select.select([self._reading], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                    os.kill(self.pid, signal.SIGKILL)
+                    raise AssertionError(f"the child did not end within {PATIENCE:g} seconds")
+                part = os.read(self._reading, 65536)
+                if not part:
+                    break
+                answer += part
+        finally:
+            os.close(self._reading)
+            os.waitpid(self.pid, 0)
+        assert answer, "the child ended without an answer"
+        returned, raised = pickle.loads(answer)
+        assert raised is None, f"in the child: {raised}"
+        return returned
+
+
+def as_ordinary_user(work: Callable[[], Any]) -> Any:
+    """Return what work returns that a user does who is stopped by permissions, as root is not."""
+    return Child(work, without_rights=True).result()
+
+
+def error_of(work: Callable[[], Any]) -> tuple[str, str]:
+    """Return the name of the exception's class and its text; work must raise."""
+    try:
+        work()
+    except Exception as error:
+        return type(error).__name__, str(error)
+    raise AssertionError("nothing was raised")
+
+
+def _work_and_exit(work: Callable[[], Any], writing: int, without_rights: bool) -> None:
+    try:
+        if without_rights and os.geteuid() == 0:
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+        answer = pickle.dumps((work(), None))
+    except BaseException:
+        answer = pickle.dumps((None, traceback.format_exc()))
+    finally:
+        os.write(writing, answer)
+        os._exit(0)
+
+
+def add_many(path: str, times: int, barrier: Any) -> None:
+    """Count up in a process of its own; ``barrier`` lets all begin at once."""
+    backend = SqliteBackend(path, busy_timeout_secs=60)
+    barrier.wait(PATIENCE)
+    for _ in range(times):
+        assert run(backend, Add(key("count"), 1)).applied
+    backend.close()
+
+
+def create_at_once(path: str, name: str, barrier: Any) -> None:
+    """Be among the first to use a file that is not there yet."""
+    backend = SqliteBackend(path)
+    barrier.wait(PATIENCE)
+    assert run(backend, Put(key(name), b"here")).applied
+    backend.close()
+
+
+def write_pairs_for_ever(path: str) -> None:
+    """Write twenty leaves with one value in each transaction, until killed."""
+    backend = SqliteBackend(path, busy_timeout_secs=60)
+    number = 0
+    while True:
+        number += 1
+        text = b"%d" % number
+        run(backend, *[Put(key("pair", str(leaf)), text) for leaf in range(20)], Add(key("count"), 1))

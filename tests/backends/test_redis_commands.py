@@ -1,0 +1,138 @@
+"""Only commands whose cost is known are used: nothing walks the keys of a server, and nothing is matched by pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+
+from redicts import ABSENT, Proxy
+from tests.backends.redis_tools import calls, front
+from tests.support.servers import RedisServer
+
+ALLOWED: Final = {
+    *("evalsha", "eval", "time"),
+    *("hget", "hmget", "hexists", "hset", "hdel", "hlen", "hgetall", "hvals", "hkeys", "hscan"),
+    *("zadd", "zrem", "zcard", "zscore", "zrangebyscore"),
+    *("get", "set", "del", "incrby", "unlink", "type"),
+}
+"""What the script may run. HSCAN walks the fields of one hash; SCAN and KEYS would walk all keys."""
+
+HARNESS: Final = {"auth", "info", "config", "config|resetstat", "client", "client|setinfo", "hello", "select"}
+"""What the tests themselves run, and what sets a connection up."""
+
+
+def use_everything(tree: Proxy) -> None:
+    """Call everything that a proxy offers."""
+    tree.set([], {"a": {"b": 1, "c": {"d": [2]}}, "*": 3, "h?llo": {"[x]": 4}, "n": 1.5})
+    tree.set("mortal", {"x": {str(number): number for number in range(50)}}, expire=600)
+    tree.set("brief", {str(number): {"x": number} for number in range(50)}, expire=0.001)
+    wide = {str(number): number for number in range(2_500)}
+    tree.set("wide", wide)
+    tree.set("huge", {str(number): wide for number in range(5)})
+    for place in (
+        tree,
+        tree["a"],
+        tree["*"],
+        tree["h?llo"],
+        tree["mortal"],
+        tree["wide"],
+        tree["absent"],
+        tree["huge"],
+    ):
+        place.val()
+        place.exists()
+        place.time_to_live()
+        place.keys()
+        place.values()
+        list(place.iter_children())
+        list(place.children())
+        len(place)
+        bool(place == 1)
+    assert "*" in tree
+    assert "?" not in tree
+    tree["a.b"].add(1)
+    tree["a.b"].add(2**62)
+    tree["n"].add(0.25)
+    tree["a"].update({"c": {"e": 5}, "f": {}}, expire=600)
+    tree["a"].update_with(lambda value: {**value, "g": 6})
+    tree["a"].compare_and_set(1, 2)
+    tree["absent"].compare_and_set(ABSENT, 2)
+    tree.setdefault("a", 1)
+    tree.setdefault("fresh", {"x": 1}, expire=600)
+    with tree.transaction() as changes:
+        changes.expect("*", 3)
+        changes.set("*", {"?": 1})
+        changes.delete("h?llo")
+        changes.add("counted", 5)
+        changes.expire("wide", 600)
+    tree["mortal"].expire(None)
+    tree["huge"].expire(600)
+    tree.pop("wide")
+    tree.pop("*")
+    tree.pop("huge.1")
+    tree.delete("huge")
+    del tree["absent"]
+    tree.clear()
+
+
+def test_the_commands_that_are_used(redis_server: RedisServer) -> None:
+    """Everything that a proxy offers comes down to calls of one script, and that to commands from a short list."""
+    redis_server.command("CONFIG", "RESETSTAT")
+    with front(redis_server) as tree:
+        use_everything(tree)
+    used = calls(redis_server)
+    assert used.keys() - HARNESS <= ALLOWED, used.keys() - HARNESS - ALLOWED
+    assert used["eval"] <= 1, "the script is sent whole once"
+
+
+ONE_ROUND_TRIP: Final[dict[str, Callable[[Proxy], Any]]] = {
+    "val": lambda tree: tree.val(),
+    "val-of-a-leaf": lambda tree: tree["a.b"].val(),
+    "exists": lambda tree: tree["a"].exists(),
+    "keys": lambda tree: tree.keys(),
+    "time-to-live": lambda tree: tree.time_to_live(),
+    "set": lambda tree: tree.set("a.b", 2),
+    "set-a-dict": lambda tree: tree.set("a", {"x": {"y": {"z": 1}}}, expire=600),
+    "delete": lambda tree: tree.delete("a"),
+    "clear": lambda tree: tree.clear(),
+    "add": lambda tree: tree["a.b"].add(1),
+    "expire": lambda tree: tree.expire(600),
+    "update": lambda tree: tree.update({"a": {"x": 1}, "d": {"e": {"f": 1}}}),
+    "pop": lambda tree: tree.pop("a"),
+    "setdefault": lambda tree: tree.setdefault("z", 1),
+    "compare-and-set": lambda tree: tree["a.b"].compare_and_set(1, 2),
+}
+
+
+@pytest.mark.parametrize("name", ONE_ROUND_TRIP)
+def test_one_call_is_one_round_trip(redis_server: RedisServer, name: str) -> None:
+    """What the documentation says takes one round trip is one EVALSHA and no other request."""
+    with front(redis_server) as tree:
+        tree.set([], {"a": {"b": 1}, "c": 2})
+        redis_server.command("CONFIG", "RESETSTAT")
+        ONE_ROUND_TRIP[name](tree)
+        used = calls(redis_server)
+    assert used["evalsha"] == 1
+    assert used.keys() - HARNESS <= ALLOWED - {"eval"}
+
+
+@pytest.mark.parametrize("name", ["val-of-a-leaf", "set", "add", "exists", "delete"])
+def test_the_rest_of_the_database_costs_nothing(redis_server: RedisServer, name: str) -> None:
+    """The work for one small place does not grow with what else is stored, in the same dict and elsewhere."""
+
+    def work(others: int) -> dict[str, int]:
+        redis_server.command("FLUSHALL")
+        tree.set("a", {"b": 1, **{f"beside{number}": number for number in range(others)}})
+        tree.set("elsewhere", {str(number): {"x": number} for number in range(others)}, expire=600)
+        redis_server.command("CONFIG", "RESETSTAT")
+        operations[name](tree)
+        return {name: count for name, count in calls(redis_server).items() if name not in HARNESS}
+
+    operations = ONE_ROUND_TRIP | {
+        "exists": lambda tree: tree["a.b"].exists(),
+        "delete": lambda tree: tree.delete("a.b"),
+    }
+    with front(redis_server) as tree:
+        assert work(3) == work(900)

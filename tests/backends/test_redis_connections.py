@@ -1,0 +1,414 @@
+"""How a server is reached, how many connections are kept, and that none is left or mixed up."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from typing import Any, Final
+from urllib.parse import quote
+
+import pytest
+import redis
+
+from redicts import AccessDenied, Pool, Proxy, Unreachable, root
+from redicts.backends.redis import RedisSettings
+from redicts.backends.redis.backend import open_redis
+from redicts.core.transaction import Add, Put, Read, Transaction
+from tests.backends.redis_tools import (
+    clients,
+    configuration,
+    contents,
+    data,
+    front,
+    front_with,
+    key,
+    opened,
+    opened_with,
+    write,
+)
+from tests.support.proxy import FaultyProxy
+from tests.support.servers import RedisServer, StartRedis, TlsMissing
+from tests.support.skips import EXCUSE
+from tests.support.waiting import PATIENCE, eventually
+
+PASSWORD: Final = "p%40:/ @ss?#w\u00f6rd"
+"""With everything in it that must be escaped in a URL."""
+
+SCRIPT: Final = files("redicts.backends.redis").joinpath("script.lua").read_bytes()
+"""Loaded beforehand where a test holds requests back: a server that does not know it needs a second request."""
+
+
+def examine_use(tree: Proxy) -> None:
+    """Write and read something."""
+    tree.set("a.b", {"c": 1})
+    assert tree["a.b.c"].add(1) == 2
+    assert tree.val() == {"a": {"b": {"c": 2}}}
+
+
+# Ways to a server ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["field", "url"])
+def test_a_unix_socket(redis_server: RedisServer, form: str) -> None:
+    """A server is reached through its Unix socket, which the settings or a URL name."""
+    path = str(redis_server.socket_path)
+    cfg = {"unix_socket": path} if form == "field" else f"unix://{quote(path)}"
+    with front_with(cfg) as tree:
+        examine_use(tree)
+        listed = redis_server.command("CLIENT", "LIST")
+        assert isinstance(listed, bytes)
+        assert listed.count(path.encode()) >= 2, "the client's connection is one through the socket"
+
+
+@pytest.mark.parametrize("form", ["field", "url"])
+def test_a_unix_socket_with_a_database(redis_server: RedisServer, form: str) -> None:
+    """A URL of a socket names the database as a parameter."""
+    path = str(redis_server.socket_path)
+    cfg: Any = {"unix_socket": path, "database": 3} if form == "field" else f"unix://{quote(path)}?database=3"
+    with front_with(cfg) as tree:
+        examine_use(tree)
+    assert contents(redis_server).data() == {}
+    assert contents(redis_server, 3).data().keys() == {b"v:", b"v:.a", b"v:.a.b"}
+
+
+def test_urls_with_and_without_a_database(redis_server: RedisServer) -> None:
+    """``redis://host:port/number``: without the number it is database 0."""
+    base = f"redis://{redis_server.host}:{redis_server.port}"
+    for number, ending in {0: "", 5: "/5", 7: "?database=7"}.items():
+        with front_with(base + ending) as tree:
+            tree.set("number", number)
+        assert contents(redis_server, number).data() == {b"v:": {b"number": b"%d" % number}}
+    with front_with({"url": base + "/5", "prefix": "app:"}) as tree:
+        tree.set("number", 8)
+    assert contents(redis_server, 5).data(b"app:").keys() >= {b"v:", b"app:v:"}
+
+
+def test_named_databases(redis_server: RedisServer) -> None:
+    """Names of the settings stand for numbers, each a tree of its own."""
+    with front(redis_server, database=2, names={"persons": 4}) as tree:
+        tree.set("a", 1)
+        root(db_name="persons").set("a", 2)
+        assert tree.val() == {"a": 1}
+        assert root(db_name="persons").val() == {"a": 2}
+    assert contents(redis_server, 2).data() == {b"v:": {b"a": b"1"}}
+    assert contents(redis_server, 4).data() == {b"v:": {b"a": b"2"}}
+
+
+@pytest.mark.parametrize("form", ["fields", "url"])
+@pytest.mark.parametrize("user", [None, "w\u00f6rker:1"])
+def test_user_and_password(start_redis: StartRedis, user: str | None, form: str) -> None:
+    """User and password are used as they are, and unescaped from a URL."""
+    secret = "".join(f"\\x{byte:02x}" for byte in PASSWORD.encode())
+    acl = f'"w\\xc3\\xb6rker:1" on ">{secret}" allkeys allcommands'
+    server = start_redis(password=PASSWORD, acl=[acl])
+    cfg: Any = configuration(server, username=user, password=PASSWORD)
+    if form == "url":
+        cfg = f"redis://{quote(user or '', '')}:{quote(PASSWORD, '')}@{server.host}:{server.port}/0"
+    with front_with(cfg) as tree:
+        examine_use(tree)
+
+
+@pytest.fixture
+def tls_server(start_redis: StartRedis) -> RedisServer:
+    """Run a server that speaks TLS."""
+    try:
+        return start_redis(tls=True, password="secret")
+    except TlsMissing as missing:
+        pytest.skip(f"{EXCUSE} {missing}")
+
+
+@pytest.mark.parametrize("form", ["fields", "url"])
+def test_tls(tls_server: RedisServer, form: str) -> None:
+    """With the authority's certificate the connection is encrypted and the server's name checked."""
+    ca = {"tls_ca_file": str(tls_server.certificate)}
+    cfg: Any = configuration(tls_server, tls=True, password="secret", **ca)
+    if form == "url":
+        cfg = {"url": f"rediss://:secret@localhost:{tls_server.port}/0", **ca}
+    with front_with(cfg) as tree:
+        examine_use(tree)
+
+
+def test_tls_is_not_given_up(tls_server: RedisServer) -> None:
+    """Without the authority's certificate, and without TLS, there is no connection: nothing is sent in the clear."""
+    for wrong in ({"tls": True}, {"tls": False}):
+        settings = configuration(tls_server, password="secret", socket_timeout_secs=2, retries=0, **wrong)
+        with opened_with(settings) as backend, pytest.raises(Unreachable, match=str(tls_server.port)):
+            write(backend, Put(key("a"), b"1"))
+    assert data(tls_server) == {}
+
+
+def test_tls_with_a_name_that_is_not_the_servers(tls_server: RedisServer) -> None:
+    """The name in the certificate must be the server's, unless the settings say that it need not."""
+    # A way to write 127.0.0.1 that is not the name in the certificate.
+    settings = {"host": "127.1", "port": tls_server.port, "tls": True, "password": "secret", "retries": 0}
+    settings["tls_ca_file"] = str(tls_server.certificate)
+    with opened_with(settings) as backend, pytest.raises(Unreachable, match=r"127\.1"):
+        write(backend, Put(key("a"), b"1"))
+    with opened_with(settings | {"tls_check_hostname": False}) as backend:
+        assert write(backend, Put(key("a"), b"1")).applied
+    nobody_trusted = settings | {"tls_ca_file": None, "tls_check_hostname": False}
+    with opened_with(nobody_trusted) as backend, pytest.raises(Unreachable):
+        write(backend, Put(key("a"), b"1"))
+
+
+# How many connections --------------------------------------------------------------------------------------------
+
+
+def test_no_more_connections_than_set(redis_server: RedisServer, faulty_proxy: FaultyProxy) -> None:
+    """Threads beyond ``max_connections`` wait for their turn, and all get through."""
+    threads, most = 12, 3
+    with opened(faulty_proxy, max_connections=most) as backend, ThreadPoolExecutor(threads) as pool:
+        redis_server.command("SCRIPT", "LOAD", SCRIPT)
+        faulty_proxy.hold_requests(most)
+        counting = [pool.submit(write, backend, Add(key("n"), 1)) for _ in range(threads)]
+        faulty_proxy.wait_until_held(most)
+        assert clients(redis_server) == most
+        faulty_proxy.release_held()
+        assert sorted(each.result(PATIENCE).sums[0] for each in counting) == list(range(1, threads + 1))
+        assert faulty_proxy.connections <= most
+
+
+def test_one_thread_uses_one_connection(redis_server: RedisServer, faulty_proxy: FaultyProxy) -> None:
+    """A connection is kept and used again; nothing connects before it must."""
+    with opened(faulty_proxy) as backend:
+        assert faulty_proxy.connections == 0
+        for _ in range(20):
+            write(backend, Add(key("n"), 1))
+        assert faulty_proxy.connections == 1
+        assert clients(redis_server) == 1
+
+
+def test_failures_use_no_connection_up(faulty_proxy: FaultyProxy) -> None:
+    """After any number of failures there are still as many connections as set."""
+    with opened(faulty_proxy, max_connections=2, timeout_secs=5, retries=0) as backend:
+        for _ in range(5):
+            faulty_proxy.drop_replies()
+            with pytest.raises(Unreachable):
+                write(backend, Add(key("n"), 1))
+        faulty_proxy.refuse()
+        faulty_proxy.cut_all()
+        for _ in range(5):
+            with pytest.raises(Unreachable):
+                write(backend, Add(key("n"), 1))
+        faulty_proxy.accept()
+        faulty_proxy.hold_requests(2)
+        with ThreadPoolExecutor(2) as pool:
+            counting = [pool.submit(write, backend, Add(key("n"), 1)) for _ in range(2)]
+            faulty_proxy.wait_until_held(2)
+            faulty_proxy.release_held()
+            assert sorted(each.result(PATIENCE).sums[0] for each in counting) == [6, 7]
+
+
+def test_close_leaves_no_connection(redis_server: RedisServer, faulty_proxy: FaultyProxy) -> None:
+    """After close() none is left: the idle ones end at once, those in use with their requests. Twice is harmless."""
+    with opened(faulty_proxy) as backend, ThreadPoolExecutor(3) as pool:
+        redis_server.command("SCRIPT", "LOAD", SCRIPT)
+        faulty_proxy.hold_requests(3)
+        counting = [pool.submit(write, backend, Add(key("n"), 1)) for _ in range(3)]
+        faulty_proxy.wait_until_held(3)
+        backend.close()
+        backend.close()
+        assert clients(redis_server) == 3, "a request under way is not broken off"
+        faulty_proxy.release_held()
+        assert sorted(each.result(PATIENCE).sums[0] for each in counting) == [1, 2, 3]
+        eventually(lambda: clients(redis_server) == 0, "no connection is left")
+        write(backend, Add(key("n"), 1))
+        eventually(lambda: clients(redis_server) == 0, "a late request leaves none either")
+
+
+def test_reload_leaves_no_connection(redis_server: RedisServer) -> None:
+    """Each reload ends the connections of the settings before it, those of ``get_connection`` among them."""
+    for _ in range(5):
+        with front(redis_server) as tree:
+            tree.set("a", 1)
+            client = Pool().get_connection()
+            assert client.hget("v:", "a") == b"1"
+            assert clients(redis_server) >= 1
+    del client
+    eventually(lambda: clients(redis_server) == 0, "no connection is left")
+
+
+def test_reload_under_load_fails_no_call(redis_server: RedisServer) -> None:
+    """While the settings are replaced again and again, every call of other threads succeeds, and is applied once."""
+    threads, each = 4, 150
+    with front(redis_server, retries=0) as tree, ThreadPoolExecutor(threads) as pool:
+        started = threading.Barrier(threads + 1)
+
+        def count() -> None:
+            started.wait(PATIENCE)
+            for _ in range(each):
+                root()["n"].add(1)
+
+        counting = [pool.submit(count) for _ in range(threads)]
+        started.wait(PATIENCE)
+        reloads = 0
+        while not all(one.done() for one in counting):
+            Pool().reload(cfg=configuration(redis_server, retries=0))
+            reloads += 1
+        for one in counting:
+            one.result(PATIENCE)
+        assert reloads >= 2
+        assert tree["n"].val() == threads * each
+    eventually(lambda: clients(redis_server) == 0, "no connection is left")
+
+
+def test_closing_beside_a_call_breaks_none(redis_server: RedisServer, faulty_proxy: FaultyProxy) -> None:
+    """A connection that one thread gives back, another takes and a third closes at that moment, serves its request."""
+    with opened(faulty_proxy, max_connections=1, retries=0) as backend, ThreadPoolExecutor(2) as pool:
+        write(backend, Put(key("n"), b"0"))
+        faulty_proxy.hold_requests(2)
+        first = pool.submit(write, backend, Add(key("n"), 1))
+        faulty_proxy.wait_until_held()
+        second = pool.submit(write, backend, Add(key("n"), 1))
+        backend.close()
+        faulty_proxy.release_held()
+        assert first.result(PATIENCE).sums == (1,)
+        faulty_proxy.wait_until_held()
+        backend.close()
+        faulty_proxy.release_held()
+        assert second.result(PATIENCE).sums == (2,)
+        eventually(lambda: clients(redis_server) == 0, "no connection is left")
+
+
+def test_a_client_of_redis_py(redis_server: RedisServer) -> None:
+    """``get_connection`` gives a client for the same database, with the same password and the same settings."""
+    with front(redis_server, database=5) as tree:
+        tree.set("a.b", 42)
+        client = Pool().get_connection()
+        assert isinstance(client, redis.Redis)
+        assert client.hget("v:.a", "b") == b"42"
+
+
+# Interruptions ---------------------------------------------------------------------------------------------------
+
+
+class Interrupted(BaseException):
+    """Stands for Ctrl-C."""
+
+
+@contextlib.contextmanager
+def interrupting() -> Iterator[None]:
+    """Have SIGUSR1 raise in the main thread what Ctrl-C raises, wherever it is."""
+
+    def interrupt(_number: int, _frame: Any) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def interrupt_when_held(proxy: FaultyProxy) -> threading.Thread:
+    """Start a thread that interrupts the main one as soon as its request is under way."""
+
+    def wait_and_interrupt() -> None:
+        proxy.wait_until_held()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    thread = threading.Thread(target=wait_and_interrupt)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_an_interrupted_call_leaves_no_reply_to_others(
+    redis_server: RedisServer, faulty_proxy: FaultyProxy, kind: str
+) -> None:
+    """Ctrl-C between a request and its reply: later calls get their own replies, and the late request harms nobody."""
+    reading = Transaction(reads=(Read(key("a")),))
+    transaction = reading if kind == "read" else Transaction(writes=(Put(key("n"), b"interrupted"),))
+    with opened(faulty_proxy, max_connections=1, timeout_secs=5) as backend, interrupting():
+        write(backend, Put(key("a"), b"a"), Put(key("b"), b"b"), Put(key("n"), b"1"))
+        for count in range(5):
+            faulty_proxy.hold_requests()
+            thread = interrupt_when_held(faulty_proxy)
+            with pytest.raises(Interrupted):
+                backend.execute(transaction)
+            thread.join(PATIENCE)
+            for _ in range(2):
+                answer = backend.execute(Transaction(reads=(Read(key("b")),))).answers[0]
+                assert answer.values == {(): b"b"}  # type: ignore[union-attr]
+                assert write(backend, Put(key("n"), b"%d" % count)).applied
+            faulty_proxy.release_held()
+            assert data(redis_server) == {b"v:": {b"a": b"a", b"b": b"b", b"n": b"%d" % count}}
+        assert clients(redis_server) <= 1
+
+
+@pytest.mark.parametrize("moment", ["before it is sent", "before the reply is read", "after the reply is read"])
+def test_an_interruption_at_any_moment(redis_server: RedisServer, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same at the moments between which a signal can come."""
+    connection: Any = redis.Connection
+
+    def send(self: Any, command: Any, check_health: bool = True) -> None:
+        if armed and moment == "before it is sent":
+            armed.clear()
+            raise KeyboardInterrupt
+        real_send(self, command, check_health)
+
+    def read(self: Any, *arguments: Any, **named: Any) -> Any:
+        if armed and moment == "before the reply is read":
+            armed.clear()
+            raise KeyboardInterrupt
+        reply = real_read(self, *arguments, **named)
+        if armed and moment == "after the reply is read":
+            armed.clear()
+            raise KeyboardInterrupt
+        return reply
+
+    armed: list[bool] = []
+    real_send, real_read = connection.send_packed_command, connection.read_response
+    with opened(redis_server, max_connections=1, timeout_secs=5) as backend:
+        write(backend, Put(key("a"), b"a"), Put(key("n"), b"0"))
+        monkeypatch.setattr(connection, "send_packed_command", send)
+        monkeypatch.setattr(connection, "read_response", read)
+        for count in range(1, 4):
+            armed.append(True)
+            with pytest.raises(KeyboardInterrupt):
+                backend.execute(Transaction(reads=(Read(key("a")),)))
+            assert write(backend, Add(key("n"), 1)).sums == (count,)
+            answer = backend.execute(Transaction(reads=(Read(key("n")),))).answers[0]
+            assert answer.values == {(): b"%d" % count}  # type: ignore[union-attr]
+        assert clients(redis_server) == 1
+
+
+def test_replies_of_threads_are_not_mixed_up(redis_server: RedisServer) -> None:
+    """Many threads on few connections get their own replies, each time."""
+    threads, each = 8, 150
+    with opened(redis_server, max_connections=3) as backend, ThreadPoolExecutor(threads) as pool:
+
+        def talk(thread: int) -> None:
+            for number in range(each):
+                value = b"%d of %d" % (number, thread)
+                write(backend, Put(key("t", str(thread)), value))
+                answer = backend.execute(Transaction(reads=(Read(key("t", str(thread))),))).answers[0]
+                assert answer.values == {(): value}  # type: ignore[union-attr]
+
+        for one in [pool.submit(talk, thread) for thread in range(threads)]:
+            one.result(PATIENCE)
+
+
+def test_a_backend_that_is_forgotten_leaves_no_connection(redis_server: RedisServer) -> None:
+    """A backend that nobody closed is closed with the last reference to it."""
+    backend = open_redis(RedisSettings.model_validate(configuration(redis_server)), 0)
+    write(backend, Put(key("a"), b"1"))
+    assert clients(redis_server) == 1
+    del backend
+    gc.collect()
+    eventually(lambda: clients(redis_server) == 0, "no connection is left")
+
+
+def test_a_wrong_password_leaves_no_connection(start_redis: StartRedis) -> None:
+    """A refused connection is closed, each time."""
+    server = start_redis(password="right")
+    with opened(server, password="wrong", max_connections=2, timeout_secs=1) as backend:
+        for _ in range(5):
+            with pytest.raises(AccessDenied):
+                write(backend, Put(key("a"), b"1"))
+        eventually(lambda: clients(server) == 0, "no connection is left")

@@ -1,0 +1,450 @@
+"""What can be wrong with a server, its users or its settings: each is one class of error, with a remedy.
+
+No text of any of them, nor of what shows the settings, holds a password.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from redicts import (
+    AccessDenied,
+    Pool,
+    ReadOnly,
+    RedictsError,
+    SettingsError,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    StoreTimeout,
+    Unreachable,
+    root,
+)
+from redicts.backends.redis import RedisBackend
+from redicts.core.transaction import Add, Delete, Put, Read, ReadNames, Scope, Transaction
+from tests.backends.redis_tools import (
+    Stub,
+    configuration,
+    data,
+    front,
+    front_with,
+    key,
+    no_file,
+    opened,
+    opened_with,
+    write,
+)
+from tests.support.ports import free_port
+from tests.support.proxy import FaultyProxy
+from tests.support.servers import RedisError, RedisServer, StartRedis
+from tests.support.waiting import PATIENCE, eventually
+
+SECRET: Final = "s3cr3t-Marker"
+
+
+def texts_of(error: BaseException) -> str:
+    """Return everything that a log may show of an error: texts, reprs, and the traceback with its causes."""
+    return "\n".join([str(error), repr(error), repr(error.args), *traceback.format_exception(error)])
+
+
+def examine(error: StoreError, *wanted: str) -> None:
+    """Insist that an error tells what is wanted, keeps the client library's as its cause, and holds no secret."""
+    text = texts_of(error)
+    for each in wanted:
+        assert each in str(error), str(error)
+    assert isinstance(error.__cause__, Exception), "the client library's error is kept as the cause"
+    assert not isinstance(error.__cause__, RedictsError)
+    assert SECRET not in text
+
+
+def at(target: Any) -> str:
+    """Return how an error names a server."""
+    return f"{target.host}:{target.port}"
+
+
+def ask(backend: RedisBackend) -> None:
+    """Read something."""
+    backend.execute(Transaction(reads=(Read(key("a")),)))
+
+
+# No connection ---------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_connection(redis_server: RedisServer) -> None:
+    """Where nothing listens, host and port are named."""
+    port = free_port()
+    settings = {"host": "127.0.0.1", "port": port, "password": SECRET}
+    with opened_with(settings) as backend, pytest.raises(Unreachable) as failed:
+        ask(backend)
+    examine(failed.value, f"127.0.0.1:{port}", "start it or correct host and port")
+    assert isinstance(failed.value, ConnectionError)
+    assert not isinstance(failed.value, StoreTimeout)
+
+
+@pytest.mark.parametrize("name", ["socket", "ROOM", "BUSY.NOAUTH.READONLY"])
+def test_a_unix_socket_that_is_not_there(tmp_path: Path, name: str) -> None:
+    """A path at which no socket is, whatever words are in it, is no connection, and is named."""
+    path = no_file(tmp_path, name)
+    with opened_with({"unix_socket": path, "password": SECRET}) as backend, pytest.raises(Unreachable) as failed:
+        ask(backend)
+    examine(failed.value, path)
+
+
+def test_a_connection_that_is_broken_always(faulty_proxy: FaultyProxy) -> None:
+    """Connections that end without a reply, each time, are no timeout."""
+    with opened(faulty_proxy, retries=1) as backend:
+        faulty_proxy.drop_replies(2)
+        with pytest.raises(Unreachable) as failed:
+            ask(backend)
+        assert not isinstance(failed.value, StoreTimeout)
+        examine(failed.value, at(faulty_proxy), "no connection")
+
+
+def test_all_connections_in_use(faulty_proxy: FaultyProxy) -> None:
+    """When no connection becomes free within ``timeout_secs``, the error says which settings to raise."""
+    with opened(faulty_proxy, max_connections=1, timeout_secs=0.1, password=None) as backend:
+        faulty_proxy.hold_requests()
+        other = threading.Thread(target=ask, args=(backend,))
+        other.start()
+        try:
+            faulty_proxy.wait_until_held()
+            with pytest.raises(StoreTimeout) as failed:
+                write(backend, Put(key("a"), b"1"))
+        finally:
+            faulty_proxy.release_held()
+            other.join(PATIENCE)
+        assert at(faulty_proxy) in str(failed.value)
+        assert "max_connections or timeout_secs" in str(failed.value)
+        assert not failed.value.maybe_applied
+        ask(backend)
+
+
+def test_a_database_that_is_not_there(redis_server: RedisServer) -> None:
+    """A number that the server does not have is said, with the number."""
+    with opened(redis_server, database=99) as backend, pytest.raises(Unreachable) as failed:
+        ask(backend)
+    examine(failed.value, at(redis_server), "database 99", "no database of that number")
+
+
+# No access -------------------------------------------------------------------------------------------------------
+
+USERS: Final = (
+    f"writer on >{SECRET} ~app:* +@all -@dangerous",
+    f"reader on >{SECRET} ~app:* +@read +eval +evalsha +time",
+    f"nothing on >{SECRET} ~app:* +ping",
+    f"elsewhere on >{SECRET} ~other:* +@all",
+)
+
+
+@pytest.fixture
+def guarded(start_redis: StartRedis) -> RedisServer:
+    """Run a server with a password for the default user, and further users."""
+    return start_redis(password=SECRET, acl=USERS)
+
+
+@pytest.mark.parametrize(
+    ("credentials", "remedy"),
+    [
+        ({}, "set password in the settings"),
+        ({"password": SECRET + "-wrong"}, "correct username and password"),
+        ({"username": "writer", "password": SECRET + "-wrong"}, "correct username and password"),
+        ({"username": "writer"}, "correct username and password"),
+        ({"username": "nobody", "password": SECRET}, "correct username and password"),
+    ],
+    ids=["none", "wrong", "wrong-of-user", "none-of-user", "unknown-user"],
+)
+def test_wrong_credentials(guarded: RedisServer, credentials: dict[str, Any], remedy: str) -> None:
+    """A missing or wrong password is refused access, at once, and the remedy names the settings."""
+    with FaultyProxy(guarded.port) as proxy:
+        with opened(proxy, **credentials) as backend, pytest.raises(AccessDenied) as failed:
+            write(backend, Put(key("a"), b"1"))
+        examine(failed.value, at(proxy), remedy)
+        assert not failed.value.maybe_applied
+        assert proxy.connections == 1, "nothing is tried again that cannot get better"
+
+
+def test_a_password_where_none_is_wanted(redis_server: RedisServer) -> None:
+    """A password for a server that knows none is refused by it; the remedy is to take it out."""
+    with opened(redis_server, password=SECRET) as backend, pytest.raises(AccessDenied) as failed:
+        ask(backend)
+    examine(failed.value, at(redis_server), "take it out of the settings")
+
+
+@pytest.mark.parametrize("credentials", [{"password": SECRET}, {"username": "writer", "password": SECRET}])
+def test_right_credentials(guarded: RedisServer, credentials: dict[str, Any]) -> None:
+    """The default user's password works, and a user with the keys of the prefix and no dangerous command suffices."""
+    with opened(guarded, prefix="app:", **credentials) as backend:
+        for _ in range(2):
+            write(backend, Put(key("a", "b"), b"1", 900_000), Add(key("n"), 1), Add(key("big"), 2**62))
+            assert write(backend, Delete(key("a"), Scope.SUBTREE), Delete(key("big"), Scope.NODE)).applied
+            ask(backend)
+
+
+@pytest.mark.parametrize("user", ["nothing", "elsewhere"])
+def test_a_user_without_permission(guarded: RedisServer, user: str) -> None:
+    """A user who may not run scripts, or not touch keys with our prefix, is told what to allow; nothing is written."""
+    with opened(guarded, prefix="app:", username=user, password=SECRET) as backend:
+        for _ in range(2):
+            with pytest.raises(AccessDenied) as failed:
+                write(backend, Put(key("a"), b"1"))
+            examine(failed.value, at(guarded), "allow", "keys with our prefix")
+    assert data(guarded) == {}
+
+
+def test_a_user_who_may_only_read(guarded: RedisServer) -> None:
+    """A user with read commands can read, and is refused writes, of which nothing is done."""
+    with opened(guarded, prefix="app:", password=SECRET) as backend:
+        write(backend, Put(key("a"), b"1"))
+    before = data(guarded)
+    with opened(guarded, prefix="app:", username="reader", password=SECRET) as backend:
+        transaction = Transaction(reads=(Read(key(), Scope.SUBTREE), ReadNames(key())))
+        assert backend.execute(transaction).answers[0].values == {("a",): b"1"}  # type: ignore[union-attr]
+        for operation in (Put(key("a"), b"2"), Put(key("b", "c"), b"2", 9_000), Delete(key(), Scope.SUBTREE)):
+            with pytest.raises(AccessDenied):
+                write(backend, operation)
+    assert {name: content for name, content in data(guarded).items() if b"r:" not in name} == {
+        name: content for name, content in before.items() if b"r:" not in name
+    }
+
+
+# No writes -------------------------------------------------------------------------------------------------------
+
+
+def test_a_read_only_replica(start_redis: StartRedis) -> None:
+    """A replica answers reads and refuses writes."""
+    primary = start_redis()
+    replica = start_redis(replica_of=primary)
+    with opened(primary) as writer, opened(replica) as backend:
+        write(writer, Put(key("a", "b"), b"1"), Put(key("m"), b"1", 900_000))
+        reads = Transaction(reads=(Read(key("a", "b")), ReadNames(key()), Read(key(), Scope.SUBTREE, None, None, True)))
+        eventually(lambda: len(data(replica)) == 3, "the replica has the data")
+        assert backend.execute(reads).answers[0].values == {(): b"1"}  # type: ignore[union-attr]
+        with pytest.raises(ReadOnly) as failed:
+            write(backend, Put(key("a", "b"), b"2"))
+        examine(failed.value, at(replica), "connect to the primary")
+        assert data(replica) == data(primary)
+
+
+def test_names_on_a_read_only_replica_with_something_expired(start_redis: StartRedis) -> None:
+    """Reads do not fail on a replica because expired values have not been removed by its primary yet."""
+    primary = start_redis()
+    primary.command("HSET", "v:", "dead", b"\x02%016d" % 1 + b"1", "alive", b"2")
+    primary.command("ZADD", "x:", 1, b"v:\0dead")
+    replica = start_redis(replica_of=primary)
+    with opened(replica) as backend:
+        answer = backend.execute(Transaction(reads=(ReadNames(key()),))).answers[0]
+        assert answer.names == ("alive",)  # type: ignore[union-attr]
+
+
+def test_a_replica_that_lost_its_primary(start_redis: StartRedis) -> None:
+    """A replica that refuses to serve old data is busy: later it may work."""
+    primary = start_redis()
+    replica = start_redis(replica_of=primary, options={"replica-serve-stale-data": "no"})
+    with opened(replica, retries=0) as backend:
+        ask(backend)
+        primary.kill()
+        eventually(lambda: replica.info("replication")["master_link_status"] == "down", "the link is down")
+        with pytest.raises(StoreBusy) as failed:
+            ask(backend)
+        examine(failed.value, at(replica), "lost its primary")
+
+
+def test_too_few_replicas(start_redis: StartRedis) -> None:
+    """A server that wants more replicas refuses writes, says so, and answers reads."""
+    server = start_redis(options={"min-replicas-to-write": "1"})
+    with opened(server) as backend:
+        ask(backend)
+        with pytest.raises(ReadOnly) as failed:
+            write(backend, Put(key("a"), b"1"))
+        examine(failed.value, at(server), "more replicas")
+    assert data(server) == {}
+
+
+def test_a_full_server(start_redis: StartRedis) -> None:
+    """At maxmemory writes are refused whole, reads and removals work, and writes do again when there is room."""
+    server = start_redis(max_memory=100 << 20, options={"maxmemory-policy": "noeviction"})
+    with opened(server) as backend:
+        write(backend, Put(key("a", "b"), b"1", 900_000), Put(key("n"), b"5"), Put(key("other", "leaf"), b"1"))
+        before = data(server)
+        server.command("CONFIG", "SET", "maxmemory", 1)
+        attempts = (
+            (Put(key("a", "c"), b"2"),),
+            (Put(key("fresh", "c"), b"2", 900_000), Add(key("n"), 1)),
+            (Add(key("n"), 1),),
+            (Add(key("n"), 2**62), Put(key("fresh"), b"1")),
+        )
+        for writes in attempts:
+            with pytest.raises(StoreFull) as failed:
+                write(backend, *writes)
+            examine(failed.value, at(server), "maxmemory", "raise the limit")
+            assert data(server) == before
+        ask(backend)
+        assert write(backend, Delete(key("a"), Scope.SUBTREE)).applied
+        assert data(server) == {b"v:": {b"n": b"5", b"other": b"\x01"}, b"v:.other": {b"leaf": b"1"}}
+        server.command("CONFIG", "SET", "maxmemory", 0)
+        assert write(backend, Add(key("n"), 1)).sums == (6,)
+
+
+# Busy ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_script_that_does_not_end(start_redis: StartRedis) -> None:
+    """While somebody's script blocks the server, calls are told that it is busy; after that they work."""
+    server = start_redis(options={"lua-time-limit": "10"})
+
+    def loop() -> None:
+        with contextlib.suppress(RedisError):
+            server.command("EVAL", "while true do end", 0)
+
+    def is_busy() -> bool:
+        try:
+            server.command("PING")
+        except RedisError as error:
+            return "BUSY" in str(error)
+        return False
+
+    with opened(server, retries=0) as backend:
+        ask(backend)
+        looping = threading.Thread(target=loop)
+        looping.start()
+        try:
+            eventually(is_busy, "the script blocks the server")
+            with pytest.raises(StoreBusy) as failed:
+                write(backend, Put(key("a"), b"1"))
+            examine(failed.value, at(server), "try again later")
+            assert not failed.value.maybe_applied
+        finally:
+            server.command("SCRIPT", "KILL")
+            looping.join(PATIENCE)
+        assert write(backend, Add(key("n"), 1)).sums == (1,)
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "said"),
+    [
+        (b"-LOADING Redis is loading the dataset in memory", StoreBusy, "loading its data; try again later"),
+        (b"-BUSY Redis is busy running a script. You can only call SCRIPT KILL", StoreBusy, "script that does not end"),
+        (b"-MASTERDOWN Link with MASTER is down", StoreBusy, "lost its primary"),
+        (b"-ERR max number of clients reached", StoreBusy, "raise its maxclients"),
+        (b"-MISCONF Redis is configured to save RDB snapshots, but it cannot", ReadOnly, "look into its log"),
+        (b"-NOREPLICAS Not enough good replicas to write.", ReadOnly, "more replicas"),
+        (b"-READONLY You can't write against a read only replica.", ReadOnly, "connect to the primary"),
+        (b"-OOM command not allowed when used memory > 'maxmemory'.", StoreFull, "raise the limit"),
+        (b"-NOPERM this user has no permissions to run the 'evalsha' command", AccessDenied, "this user may not"),
+        (b"-NOAUTH Authentication required.", AccessDenied, "set password in the settings"),
+        (b"-ERR something that nobody expected", StoreError, "something that nobody expected"),
+    ],
+    ids=lambda value: value[1:].split()[0].decode() if isinstance(value, bytes) else "",
+)
+def test_each_reply_of_a_server_is_an_error_of_ours(line: bytes, kind: type[StoreError], said: str) -> None:
+    """What a server answers in states that are hard to bring about is mapped to the class that says what to do."""
+    with Stub(line) as stub, opened(stub, retries=1) as backend:
+        with pytest.raises(StoreError) as failed:
+            write(backend, Put(key("a"), b"1"))
+        assert type(failed.value) is kind
+        examine(failed.value, at(stub), said)
+        assert not failed.value.maybe_applied, "the server said that it did nothing"
+
+
+@pytest.mark.parametrize("line", [b"-LOADING Redis is loading", b"-NOPERM no permissions", b"-OOM command not allowed"])
+def test_a_clear_answer_to_a_repetition_leaves_the_doubt_about_the_first(line: bytes) -> None:
+    """When the first reply was lost and the repetition is refused, the first may have been carried out all the same."""
+    with Stub(None, line) as stub, opened(stub) as backend:
+        with pytest.raises(StoreError) as failed:
+            write(backend, Put(key("a"), b"1"))
+        assert failed.value.maybe_applied
+
+
+def test_what_is_no_redis(redis_server: RedisServer) -> None:
+    """A port at which something else answers is an error of ours, and no later call takes the rest of its reply."""
+    with Stub(b"HTTP/1.1 400 Bad Request\r\n\r\n+OK\r\n+OK") as stub, opened(stub, retries=0) as backend:
+        for _ in range(3):
+            with pytest.raises(StoreError) as failed:
+                ask(backend)
+            examine(failed.value, at(stub))
+
+
+def test_the_number_of_clients_is_reached(start_redis: StartRedis) -> None:
+    """A real server with no connection left is busy."""
+    server = start_redis(options={"maxclients": "3"})
+    with contextlib.ExitStack() as others, opened(server, retries=0) as backend:
+        for _ in range(3):
+            ask(others.enter_context(opened(server)))
+        with pytest.raises(StoreBusy) as failed:
+            ask(backend)
+        examine(failed.value, at(server), "raise its maxclients")
+
+
+# Secrets ---------------------------------------------------------------------------------------------------------
+
+
+def shown() -> Iterator[str]:
+    """Yield everything that shows what the pool works with."""
+    backend = Pool().tree().backend
+    assert isinstance(backend, RedisBackend)
+    settings = Pool().settings
+    client = backend.client
+    for each in (Pool(), settings, settings.options, root(), backend, backend.capabilities, client):
+        yield repr(each)
+        yield str(each)
+    yield repr(client.connection_pool)
+    yield str(settings.model_dump())
+    yield settings.model_dump_json()
+    yield repr(vars(backend))
+
+
+@pytest.mark.parametrize("form", ["fields", "url"])
+def test_no_password_is_shown(guarded: RedisServer, form: str) -> None:
+    """The password is in no repr of pool, settings, backend or client, and still works."""
+    url = f"redis://writer:{SECRET}@{at(guarded)}/0"
+    cfg: Any = configuration(guarded, username="writer", password=SECRET) if form == "fields" else url
+    with front_with({"url": cfg, "prefix": "app:"} if form == "url" else cfg | {"prefix": "app:"}) as tree:
+        tree.set("a", 1)
+        for text in shown():
+            assert SECRET not in text
+    with front_with(cfg):
+        for text in shown():
+            assert SECRET not in text
+
+
+@pytest.mark.parametrize(
+    "cfg",
+    [
+        {"password": SECRET, "port": "no number"},
+        {"password": SECRET, "pasword": SECRET},
+        {"password": [SECRET]},
+        {"backend": {"name": "redis", "password": SECRET, "host": 5}},
+        {"url": f"redis://user:{SECRET}@host:port/0"},
+        {"url": f"redis://user:{SECRET}@host:6379/zero"},
+        {"url": f"redis://user:{SECRET}@host:6379/0?unknown={SECRET}"},
+        {"url": f"http://user:{SECRET}@host/0"},
+        {"url": f"redis://user:{SECRET}@host:6379/0", "password": SECRET},
+        {"url": [f"redis://user:{SECRET}@host:6379/0"]},
+        {"url": f"redis://user:{SECRET}@[host:6379/0"},
+        f"redis://user:{SECRET}@host:999999/0",
+        f"redis://user:{SECRET}@host/0?database=1&x={SECRET}",
+        f"user:{SECRET}@host:6379",
+        f"radis://user:{SECRET}@host:6379",
+    ],
+    ids=str,
+)
+def test_no_password_is_in_a_refusal_of_settings(cfg: Any) -> None:
+    """Settings that are wrong are refused without their values: a password may be among them, in the wrong place."""
+    with pytest.raises(SettingsError) as refused:
+        Pool().reload(cfg=cfg)
+    assert SECRET not in texts_of(refused.value).replace(repr(cfg), "")
+    assert SECRET not in str(refused.value)
+
+
+def test_no_password_is_in_a_failure_of_the_front(guarded: RedisServer) -> None:
+    """The whole way through the front, a wrong password shows nowhere in what is raised."""
+    with front(guarded, password=SECRET + "-wrong") as tree, pytest.raises(AccessDenied) as failed:
+        tree.set("a", 1)
+    assert SECRET not in texts_of(failed.value)

@@ -1,0 +1,238 @@
+"""A forked child goes on with its parent's backend: over connections and lanes of its own, with its own replies."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import pickle
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+from typing import Any, Final
+
+import pytest
+
+from redicts import Pool, root
+from redicts.backends.redis import RedisBackend
+from redicts.backends.redis.connections import Connections
+from redicts.core.transaction import Add, Put, Read, Transaction
+from tests.backends.redis_tools import configuration, contents, data, examine_layout, front, key, opened, write
+from tests.support.servers import RedisServer
+from tests.support.waiting import PATIENCE, eventually
+
+EACH: Final = 100
+
+
+class Child:
+    """A forked process that runs a function; :meth:`result` waits for what it returns."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._reading, writing = os.pipe()
+        with warnings.catch_warnings():
+            # Newer Pythons warn of forks beside threads. That is what is tested here.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.pid = os.fork()
+        if self.pid == 0:
+            status = 1
+            try:
+                os.close(self._reading)
+                try:
+                    result: Any = function()
+                except BaseException as error:
+                    result = error
+                with os.fdopen(writing, "wb") as pipe:
+                    pickle.dump(result, pipe)
+                status = 0
+            finally:
+                os._exit(status)
+        os.close(writing)
+
+    def result(self) -> Any:
+        """Wait for the child to end; return what it returned, or raise what it raised."""
+        with os.fdopen(self._reading, "rb") as pipe:
+            text = pipe.read()
+        assert os.waitpid(self.pid, 0)[1] == 0
+        result = pickle.loads(text)
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+
+def count(backend: RedisBackend, times: int = EACH) -> list[int]:
+    """Count up so many times, and return the sums."""
+    return [write(backend, Add(key("n"), 1)).sums[0] for _ in range(times)]
+
+
+def lanes(server: RedisServer) -> set[bytes]:
+    """Return the names of all lanes."""
+    found = contents(server)
+    return found.keys.keys() - found.data().keys()
+
+
+@pytest.fixture
+def backend(redis_server: RedisServer) -> Iterator[RedisBackend]:
+    """Give a backend that has been used, so that there is a connection and a lane to inherit."""
+    with opened(redis_server, max_connections=8) as backend:
+        write(backend, Put(key("n"), b"0"))
+        yield backend
+
+
+def test_parent_and_child_count_at_once(backend: RedisBackend, redis_server: RedisServer) -> None:
+    """Both go on at the same time; no count is lost, doubled or told twice."""
+    child = Child(lambda: count(backend))
+    sums = count(backend) + child.result() + count(backend)
+    assert sorted(sums) == list(range(1, 3 * EACH + 1))
+    assert data(redis_server) == {b"v:": {b"n": b"%d" % (3 * EACH)}}
+    examine_layout(contents(redis_server))
+
+
+def test_lanes_are_not_shared(backend: RedisBackend, redis_server: RedisServer) -> None:
+    """A child numbers requests in lanes of its own: with the parent's it would be told the parent's replies."""
+    before = lanes(redis_server)
+    child = Child(lambda: count(backend, 3))
+    assert child.result() == [1, 2, 3]
+    childs = lanes(redis_server) - before
+    assert len(before) == len(childs) == 1
+    assert count(backend, 3) == [4, 5, 6]
+    assert lanes(redis_server) == before | childs
+
+
+def test_the_childs_end_leaves_the_parents_connection_alone(backend: RedisBackend, redis_server: RedisServer) -> None:
+    """A child that closes the backend, or ends without, does not close the parent's connection with the server."""
+    listed = redis_server.command("CLIENT", "LIST", "TYPE", "NORMAL")
+    assert isinstance(listed, bytes)
+    ids = {line.split()[0] for line in listed.splitlines()}
+    Child(backend.close).result()
+    Child(lambda: count(backend, 2) and None).result()
+    assert count(backend, 1) == [3]
+    listed = redis_server.command("CLIENT", "LIST", "TYPE", "NORMAL")
+    assert isinstance(listed, bytes)
+    assert len(ids & {line.split()[0] for line in listed.splitlines()}) == 1, "the parent's connection is the same"
+
+
+def test_many_children(backend: RedisBackend) -> None:
+    """Children of one parent, and a child's child, do not get in each other's way."""
+
+    def with_child_of_its_own() -> list[int]:
+        child = Child(lambda: count(backend, 20))
+        return count(backend, 20) + list(child.result())
+
+    children = [Child(with_child_of_its_own) for _ in range(4)]
+    sums = [total for child in children for total in child.result()]
+    assert sorted(sums) == list(range(1, 4 * 40 + 1))
+
+
+def test_a_fork_beside_threads_that_write(backend: RedisBackend, redis_server: RedisServer) -> None:
+    """Whatever other threads of the parent are doing at the fork, the child works, and so do they."""
+    ended = threading.Event()
+    counted: list[int] = []
+
+    def go_on() -> None:
+        while not ended.is_set():
+            counted.append(write(backend, Add(key("n"), 1)).sums[0])
+
+    with ThreadPoolExecutor(4) as threads:
+        going = [threads.submit(go_on) for _ in range(4)]
+        eventually(lambda: len(counted) > 20, "the threads write")
+        try:
+            for _ in range(10):
+                counted.extend(Child(lambda: count(backend, 5)).result())
+        finally:
+            ended.set()
+        for each in going:
+            each.result(PATIENCE)
+    assert sorted(counted) == list(range(1, len(counted) + 1))
+    assert data(redis_server) == {b"v:": {b"n": b"%d" % len(counted)}}
+
+
+def test_all_threads_of_a_child_notice_the_fork(backend: RedisBackend, redis_server: RedisServer) -> None:
+    """Also when a child's first calls come from several threads at once, none uses what is its parent's.
+
+    One child after the other is interrupted at one step of its first call more, and another thread calls there.
+    """
+
+    def call_at_step(number: int) -> tuple[list[int], int]:
+        sums: list[int] = []
+        steps = 0
+
+        def step(frame: FrameType, event: str, _argument: Any) -> Any:
+            nonlocal steps
+            if frame.f_code.co_filename != source:
+                return None
+            steps += event == "line"
+            if event == "line" and steps == number:
+                other = threading.Thread(target=lambda: sums.extend(count(backend, 1)))
+                other.start()
+                other.join(PATIENCE)
+            return step
+
+        sys.settrace(step)
+        try:
+            sums += count(backend, 1)
+        finally:
+            sys.settrace(None)
+        return sums, steps
+
+    source = Connections.call.__code__.co_filename
+    (lane,) = lanes(redis_server)
+    total = 0
+    for number in itertools.count(1):
+        sums, steps = Child(lambda number=number: call_at_step(number)).result()  # type: ignore[misc]
+        assert sorted(sums) == list(range(total + 1, total + len(sums) + 1)), f"at step {number}"
+        total += len(sums)
+        record = contents(redis_server).keys[lane]
+        assert isinstance(record, bytes)
+        assert int(record[:16]) == 1, f"at step {number} a child used its parent's lane"
+        if number > steps:
+            break
+    assert number > 10, "the steps were seen"
+    assert count(backend, 1) == [total + 1]
+
+
+def in_a_process(cfg: dict[str, Any], times: int, queue: Any) -> None:
+    """Count through the front, in a process of multiprocessing."""
+    if Pool().settings.options.model_dump()["port"] != cfg["port"]:
+        Pool().reload(cfg=cfg)
+    queue.put([root()["n"].add(1) for _ in range(times)])
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_of_multiprocessing(redis_server: RedisServer, method: str) -> None:
+    """Processes that are forked use the settings in force, spawned ones those they are given; both count rightly."""
+    context: Any = multiprocessing.get_context(method)
+    cfg = configuration(redis_server)
+    with front(redis_server) as tree, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        tree["n"].add(1)
+        queue = context.Queue()
+        processes = [context.Process(target=in_a_process, args=(cfg, 30, queue)) for _ in range(2)]
+        for process in processes:
+            process.start()
+        sums = [tree["n"].add(1) for _ in range(30)]
+        for _ in processes:
+            sums += queue.get(timeout=60)
+        for process in processes:
+            process.join(60)
+            assert process.exitcode == 0
+            process.close()
+        queue.close()
+        queue.join_thread()
+        assert sorted(sums) == list(range(2, 92))
+
+
+def test_a_child_reads_what_the_parent_wrote(backend: RedisBackend) -> None:
+    """Right after a fork both see each other's writes."""
+    write(backend, Put(key("from", "parent"), b"1"))
+
+    def read_and_write() -> Any:
+        answer = backend.execute(Transaction(reads=(Read(key("from", "parent")),))).answers[0]
+        write(backend, Put(key("from", "child"), b"2"))
+        return dict(answer.values)  # type: ignore[union-attr]
+
+    assert Child(read_and_write).result() == {(): b"1"}
+    answer = backend.execute(Transaction(reads=(Read(key("from", "child")),))).answers[0]
+    assert answer.values == {(): b"2"}  # type: ignore[union-attr]

@@ -1,0 +1,234 @@
+"""Servers that die, come back, drop their clients or stand still: calls go on without anybody's help, applied once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import pytest
+
+from redicts import StoreBusy, StoreTimeout, Unreachable
+from redicts.backends.redis import RedisBackend
+from redicts.core.transaction import Add, Delete, Put, Read, Scope, Transaction
+from tests.backends.redis_tools import (
+    clients,
+    contents,
+    data,
+    examine_layout,
+    front,
+    key,
+    opened,
+    opened_with,
+    write,
+)
+from tests.support.ports import bound_socket
+from tests.support.proxy import FaultyProxy
+from tests.support.servers import RedisServer, StartRedis
+from tests.support.waiting import PATIENCE, eventually
+
+MANY: Final = 12
+
+
+def open_many_connections(backend: RedisBackend, proxy: FaultyProxy) -> None:
+    """Have the backend keep many connections: its requests are held until so many are under way at once."""
+    before = proxy.connections
+    proxy.hold_requests(MANY)
+    with ThreadPoolExecutor(MANY) as threads:
+        asked = [threads.submit(backend.execute, Transaction(reads=(Read(key("n")),))) for _ in range(MANY)]
+        proxy.wait_until_held(MANY)
+        proxy.release_held()
+        for each in asked:
+            each.result(PATIENCE)
+    assert proxy.connections - before >= MANY - 1
+
+
+def count_at_once(backend: RedisBackend) -> set[int]:
+    """Count up by many threads at once, and return the sums that they got."""
+    barrier = threading.Barrier(MANY)
+
+    def count() -> int:
+        barrier.wait(PATIENCE)
+        return write(backend, Add(key("n"), 1)).sums[0]
+
+    with ThreadPoolExecutor(MANY) as threads:
+        return {each.result(PATIENCE) for each in [threads.submit(count) for _ in range(MANY)]}
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["stop", "kill"])
+def test_a_server_that_comes_back_is_used_again(start_redis: StartRedis, crash: bool) -> None:
+    """After a restart the next call works, through the same pool, also if the data is gone."""
+    server = start_redis()
+    with front(server) as tree:
+        tree.set("a", 1)
+        (server.kill if crash else server.stop)()
+        server.restart()
+        assert tree.val() is None
+        assert tree["a"].add(1) == 1
+        tree.set("b", {"c": [2]}, expire=900)
+        assert tree.val() == {"a": 1, "b": {"c": [2]}}
+
+
+def test_all_connections_may_be_stale_at_once(start_redis: StartRedis) -> None:
+    """After a restart every kept connection is broken; all callers that meet them get through, and count once."""
+    server = start_redis(append_only=True)
+    with FaultyProxy(server.port) as proxy, opened(proxy) as backend:
+        write(backend, Add(key("n"), 1))
+        open_many_connections(backend, proxy)
+        server.kill()
+        server.restart()
+        assert count_at_once(backend) == set(range(2, MANY + 2))
+        server.kill()
+        server.restart()
+        for count in range(MANY):
+            assert write(backend, Add(key("n"), 1)).sums == (MANY + 2 + count,)
+
+
+@pytest.mark.parametrize("command", ["CLIENT KILL TYPE normal", "SCRIPT FLUSH"])
+def test_what_a_server_forgets_is_made_anew(redis_server: RedisServer, command: str) -> None:
+    """Connections that the server closes and scripts that it drops between two calls are no failure."""
+    with opened(redis_server) as backend:
+        for count in range(5):
+            assert write(backend, Add(key("n"), 1)).sums == (count + 1,)
+            redis_server.command(*command.split())
+        assert backend.execute(Transaction(reads=(Read(key("n")),))).answers[0].values == {(): b"5"}  # type: ignore[union-attr]
+
+
+def test_connections_that_are_killed_under_load_lose_nothing(redis_server: RedisServer) -> None:
+    """While a server closes all connections again and again, counting goes on and is exact."""
+    each, threads = 150, 4
+    with opened(redis_server, retries=1_000) as backend, ThreadPoolExecutor(threads) as pool:
+        done = [pool.submit(lambda: [write(backend, Add(key("n"), 1)) for _ in range(each)]) for _ in range(threads)]
+        kills = 0
+        while not all(one.done() for one in done) and kills < 40:
+            redis_server.command("CLIENT", "KILL", "TYPE", "normal")
+            kills += 1
+        for one in done:
+            one.result(PATIENCE)
+        assert kills
+    assert data(redis_server) == {b"v:": {b"n": b"%d" % (each * threads)}}
+
+
+def test_a_crash_tears_no_transaction_and_repeats_none(start_redis: StartRedis) -> None:
+    """Over crashes of a server that keeps an append-only file, what was acknowledged is there, once, and whole.
+
+    Two counters are changed by each transaction, and stay equal. Their value lies between the number of calls that
+    succeeded and that plus the number of those whose error says that they may have been carried out.
+    """
+    server = start_redis(append_only=True)
+    acknowledged = doubtful = 0
+    ended = threading.Event()
+    lock = threading.Lock()
+
+    def count(backend: RedisBackend) -> None:
+        nonlocal acknowledged, doubtful
+        while not ended.is_set():
+            try:
+                write(backend, Add(key("a", "n"), 1), Put(key("b"), b"x", 900_000), Add(key("c", "d", "n"), 1))
+            except (Unreachable, StoreBusy) as error:  # busy loading its file
+                with lock:
+                    doubtful += error.maybe_applied
+            else:
+                with lock:
+                    acknowledged += 1
+
+    with opened(server) as backend, ThreadPoolExecutor(3) as threads:
+        counting = [threads.submit(count, backend) for _ in range(3)]
+        for _ in range(4):
+            so_far = acknowledged
+            eventually(lambda so_far=so_far: acknowledged > so_far + 20, "counting goes on")  # type: ignore[misc]
+            server.kill()
+            server.restart()
+        so_far = acknowledged
+        eventually(lambda: acknowledged > so_far + 20, "counting goes on after the last restart")
+        ended.set()
+        for each in counting:
+            each.result(PATIENCE)
+    found = contents(server)
+    examine_layout(found)
+    first, second = found.keys[b"v:.a"], found.keys[b"v:.c.d"]
+    assert isinstance(first, dict)
+    assert first == second
+    assert acknowledged <= int(first[b"n"]) <= acknowledged + doubtful
+
+
+def test_a_repetition_after_a_restart_is_known(start_redis: StartRedis) -> None:
+    """A request whose reply was lost is recognised by the server's next life, if the data survives."""
+    server = start_redis(append_only=True)
+    with FaultyProxy(server.port) as proxy, opened(proxy, socket_timeout_secs=5) as backend:
+        write(backend, Put(key("taken"), b"first"))
+        proxy.drop_replies()
+        proxy.hold_requests()
+        with ThreadPoolExecutor(1) as thread:
+            taking = thread.submit(
+                backend.execute,
+                Transaction((), (Read(key("taken")),), (Delete(key("taken"), Scope.SUBTREE), Add(key("n"), 1))),
+            )
+            proxy.wait_until_held()
+            assert data(server) == {b"v:": {b"n": b"1"}}
+            server.kill()
+            server.restart()
+            assert data(server) == {b"v:": {b"n": b"1"}}
+            proxy.cut_all()
+            outcome = taking.result(PATIENCE)
+        assert outcome.answers[0].values == {(): b"first"}  # type: ignore[union-attr]
+        assert outcome.sums == (1,)
+        assert data(server) == {b"v:": {b"n": b"1"}}
+
+
+def test_a_server_that_is_down_is_unreachable(start_redis: StartRedis) -> None:
+    """With no server there is an error that names host and port and says what to do, soon; later calls work again."""
+    server = start_redis()
+    with opened(server) as backend:
+        write(backend, Add(key("n"), 1))
+        server.stop()
+        started = time.monotonic()
+        with pytest.raises(Unreachable, match=f"{server.host}:{server.port}.*start it or correct host and port"):
+            write(backend, Add(key("n"), 1))
+        assert time.monotonic() - started < PATIENCE
+        server.restart()
+        assert write(backend, Add(key("n"), 1)).sums == (1,)
+
+
+def test_a_paused_server_is_a_timeout(start_redis: StartRedis) -> None:
+    """A server that answers nothing costs ``socket_timeout_secs`` per attempt; what waited there is applied once."""
+    server = start_redis()
+    with opened(server, socket_timeout_secs=0.3, retries=1) as backend:
+        write(backend, Add(key("n"), 1))
+        server.pause()
+        started = time.monotonic()
+        with pytest.raises(StoreTimeout, match=f"{server.host}:{server.port}.*may have been carried out") as failed:
+            write(backend, Add(key("n"), 1))
+        assert 0.3 <= time.monotonic() - started < PATIENCE
+        assert failed.value.maybe_applied
+        server.resume()
+        # The attempts that waited in the server's sockets are carried out, once, or overtaken by the next request.
+        eventually(lambda: clients(server) == 0, "the server has seen the given-up connections end")
+        before = int(data(server)[b"v:"][b"n"])  # type: ignore[call-overload]
+        assert before in {1, 2}
+        assert write(backend, Add(key("n"), 1)).sums == (before + 1,)
+
+
+def test_a_host_that_accepts_and_never_answers_is_a_timeout() -> None:
+    """A first connection is bounded by the timeouts too: the settings that begin a connection are answered or not."""
+    with bound_socket() as listener:
+        listener.listen()
+        host, port = listener.getsockname()
+        settings = {"host": host, "port": port, "socket_timeout_secs": 0.1, "connect_timeout_secs": 0.1, "retries": 1}
+        with opened_with(settings) as backend, pytest.raises(StoreTimeout, match=f"{host}:{port}"):
+            write(backend, Add(key("n"), 1))
+
+
+def test_a_full_queue_of_connections_is_a_timeout() -> None:
+    """A host that does not even accept costs ``connect_timeout_secs`` per attempt."""
+    with bound_socket() as listener, bound_socket() as one, bound_socket() as two:
+        listener.listen(0)
+        for filler in (one, two):
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        host, port = listener.getsockname()
+        settings = {"host": host, "port": port, "socket_timeout_secs": 5, "connect_timeout_secs": 0.1, "retries": 1}
+        with opened_with(settings) as backend, pytest.raises(StoreTimeout, match=f"{host}:{port}") as failed:
+            write(backend, Add(key("n"), 1))
+        assert not failed.value.maybe_applied

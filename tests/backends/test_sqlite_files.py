@@ -1,0 +1,626 @@
+"""The file: how it is made and found, what is refused untouched, and what each failure tells its reader."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from redicts.backends.sqlite import SqliteSettings, files, plugin
+from redicts.backends.sqlite.backend import SqliteBackend
+from redicts.backends.sqlite.failures import is_busy, translated
+from redicts.core.transaction import Add, Put
+from redicts.errors import (
+    AccessDenied,
+    Damaged,
+    InternalError,
+    ReadOnly,
+    RedictsError,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    Unreachable,
+    Unsupported,
+)
+from tests.backends.sqlite_tools import as_ordinary_user, error_of, key, plain, run, tree, value
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Name a file that is not there yet."""
+    return tmp_path / "s.db"
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """Make a directory that every user may enter and write to."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o777)
+        yield Path(name)
+
+
+def filled(path: Path) -> SqliteBackend:
+    """Open a store with one value in it."""
+    store = SqliteBackend(str(path), busy_timeout_secs=0.05)
+    run(store, Put(key("a"), b"1"))
+    return store
+
+
+def read_and_close(path: Path) -> bytes | None:
+    """Read the value that ``filled`` wrote."""
+    store = SqliteBackend(str(path))
+    try:
+        return value(store, "a")
+    finally:
+        store.close()
+
+
+def write_and_close(path: Path) -> None:
+    """Write over the value that ``filled`` wrote."""
+    store = SqliteBackend(str(path))
+    try:
+        run(store, Put(key("a"), b"2"))
+    finally:
+        store.close()
+
+
+# How it is opened
+
+
+def test_opening_touches_nothing(tmp_path: Path) -> None:
+    """Opening does no I/O: a store that cannot be is only found out by the first transaction."""
+    backend = plugin.open(SqliteSettings(path=str(tmp_path / "not there" / "s.db")), 0)
+    with pytest.raises(Unreachable):
+        run(backend, Put(key("a"), b"1"))
+    plugin.open(SqliteSettings(path=str(tmp_path / "s.db")), 0).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_plugin_opens_the_database_that_is_asked_for(file: Path) -> None:
+    """The plugin is named sqlite; what it opens has the file, the database and the time-out that were asked for."""
+    assert plugin.name == "sqlite"
+    first = plugin.open(SqliteSettings(path=str(file)), 0)
+    second = plugin.open(SqliteSettings.model_validate({"path": file, "busy_timeout_secs": 0.01}), 1)
+    run(first, Put(key("a"), b"1"))
+    assert tree(second) == {}
+    holder = plain(file)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreBusy):
+        run(second, Put(key("a"), b"2"))
+    holder.close()
+    first.close()
+    second.close()
+
+
+def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path means the directory in which the store was opened, wherever the process goes later."""
+    monkeypatch.chdir(tmp_path)
+    backend = plugin.open(SqliteSettings(path="s.db"), 0)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run(backend, Put(key("a"), b"1"))
+    backend.close()
+    assert (tmp_path / "s.db").exists()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"path": ""},
+        {"path": "a\x00b"},
+        {"path": 5},
+        {"path": "s.db", "busy_timeout_secs": 0},
+        {"path": "s.db", "busy_timeout_secs": -1},
+        {"path": "s.db", "busy_timeout_secs": float("inf")},
+        {"path": "s.db", "timeout": 5},
+    ],
+)
+def test_wrong_settings_are_refused(fields: dict[str, object]) -> None:
+    """A path that cannot be one, a time-out that is none and an unknown field are refused."""
+    with pytest.raises(ValidationError):
+        SqliteSettings.model_validate(fields)
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:///state.db", "state.db"),
+        ("sqlite:////var/lib/state.db", "/var/lib/state.db"),
+        ("sqlite:///:memory:", ":memory:"),
+        ("sqlite:///a%20b%3F%23.db", "a b?#.db"),
+    ],
+)
+def test_a_url_names_the_file(url: str, path: str) -> None:
+    """Three slashes come before a relative path, four before an absolute one; parameters are fields."""
+    assert SqliteSettings.model_validate(SqliteSettings.fields_of_url(url)) == SqliteSettings(path=path)
+    with_parameter = SqliteSettings.model_validate(SqliteSettings.fields_of_url(url + "?busy_timeout_secs=2.5"))
+    assert with_parameter == SqliteSettings(path=path, busy_timeout_secs=2.5)
+
+
+@pytest.mark.parametrize("url", ["sqlite://state.db", "sqlite:", "sqlite://", "sqlite:///", "sqlite:///s.db?size=3"])
+def test_other_urls_are_refused(url: str) -> None:
+    """A URL with a host, without a path or with an unknown parameter is refused."""
+    with pytest.raises(ValueError, match=r"slashes|path|size"):
+        SqliteSettings.model_validate(SqliteSettings.fields_of_url(url))
+
+
+@pytest.mark.parametrize("name", ["a b.db", "ü?#%41.db", "file:s.db", "s'\".db", "\udcff.db"])
+def test_a_file_may_have_any_name(name: str, tmp_path: Path) -> None:
+    """No character of the file's name means anything to SQLite, with a write-ahead log lying there or without."""
+    file = tmp_path / name
+    first = filled(file)
+    assert (tmp_path / (name + "-wal")).stat().st_size > 0
+    assert read_and_close(file) == b"1"
+    first.close()
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+    assert read_and_close(file) == b"1"
+
+
+@pytest.mark.parametrize("exists", [False, True], ids=["missing", "empty"])
+def test_a_new_file_is_marked(exists: bool, file: Path) -> None:
+    """A missing or an empty file becomes a store: marked as ours, with the version of its layout, and a log."""
+    if exists:
+        file.touch()
+    store = filled(file)
+    connection = plain(file)
+    assert connection.execute("PRAGMA application_id").fetchone() == (int.from_bytes(b"rdct", "big"),)
+    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+    store.close()
+    assert read_and_close(file) == b"1"
+
+
+def test_a_file_that_another_made_meanwhile_is_used(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If another process makes the file a store between our look and our turn to do so, its store is used."""
+    create = files._create
+
+    def slow(connection: sqlite3.Connection, path: str) -> None:
+        monkeypatch.undo()
+        filled(file).close()
+        create(connection, path)
+
+    monkeypatch.setattr(files, "_create", slow)
+    assert read_and_close(file) == b"1"
+
+
+def test_closing_leaves_one_file(file: Path) -> None:
+    """After the last client has closed it, the store is one file again, which can be copied."""
+    filled(file).close()
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_link_leads_to_the_file(file: Path) -> None:
+    """A store reached over a symbolic link is the one the link leads to, with one log."""
+    link = file.with_name("link.db")
+    link.symlink_to(file)
+    store = filled(link)
+    assert read_and_close(file) == b"1"
+    store.close()
+    assert sorted(each.name for each in file.parent.iterdir()) == ["link.db", "s.db"]
+
+
+def test_a_copy_without_a_log_gets_one(file: Path, tmp_path: Path) -> None:
+    """What VACUUM INTO or a backup made of a store is a store, and uses a log again."""
+    filled(file).close()
+    connection = plain(file)
+    connection.execute("VACUUM INTO ?", [str(tmp_path / "copy.db")])
+    connection.close()
+    connection = plain(tmp_path / "copy.db")
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.close()
+    write_and_close(tmp_path / "copy.db")
+    connection = plain(tmp_path / "copy.db")
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+# What is refused
+
+
+def foreign(path: Path, *statements: str) -> None:
+    """Make a database of another program."""
+    connection = plain(path)
+    for statement in statements:
+        connection.execute(statement)
+    connection.close()
+
+
+def some_text(path: Path) -> None:
+    """Make a file that is shorter than the header of a database."""
+    path.write_bytes(b"some text\n")
+
+
+def long_text(path: Path) -> None:
+    """Make a file of several pages."""
+    path.write_bytes(b"no database at all\n" * 1_000)
+
+
+def database(path: Path) -> None:
+    """Make an ordinary database."""
+    foreign(path, "CREATE TABLE t (a)", "INSERT INTO t VALUES (1)")
+
+
+def database_with_our_table(path: Path) -> None:
+    """Make a database that happens to have a table of our name."""
+    foreign(path, "CREATE TABLE entries (key BLOB, value BLOB, deadline INTEGER)")
+
+
+def marked_database(path: Path) -> None:
+    """Make a database that says whose it is."""
+    foreign(path, "PRAGMA application_id = 7", "CREATE TABLE t (a)")
+
+
+def versioned_database(path: Path) -> None:
+    """Make a database that is empty but for its version."""
+    foreign(path, "PRAGMA user_version = 1")
+
+
+def database_with_log(path: Path) -> None:
+    """Make a database that uses a write-ahead log, closed in order."""
+    foreign(path, "PRAGMA journal_mode = WAL", "CREATE TABLE t (a)", "INSERT INTO t VALUES (1)")
+
+
+def database_left_by_a_crash(path: Path) -> None:
+    """Leave a log with contents, as a program does that is killed."""
+    original = path.with_name("original.db")
+    connection = plain(original)
+    for statement in ("PRAGMA journal_mode = WAL", "CREATE TABLE t (a)", "INSERT INTO t VALUES (1)"):
+        connection.execute(statement)
+    path.write_bytes(original.read_bytes())
+    path.with_name(path.name + "-wal").write_bytes(Path(f"{original}-wal").read_bytes())
+    connection.close()
+    original.unlink()
+
+
+def altered_store(path: Path) -> None:
+    """Make a store and remove its index."""
+    filled(path).close()
+    foreign(path, "DROP INDEX entries_by_deadline")
+
+
+def store_without_version(path: Path) -> None:
+    """Make a store and take its version away."""
+    filled(path).close()
+    foreign(path, "PRAGMA user_version = 0")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        some_text,
+        long_text,
+        database,
+        database_with_our_table,
+        marked_database,
+        versioned_database,
+        database_with_log,
+        database_left_by_a_crash,
+        altered_store,
+        store_without_version,
+    ],
+)
+def test_what_is_not_ours_is_left_as_it_is(make: Callable[[Path], None], file: Path) -> None:
+    """A file that is no store of ours is refused, by reads and writes, and not a byte of it or its log changes."""
+    make(file)
+    before = {each.name: each.read_bytes() for each in file.parent.iterdir()}
+    modified = file.stat().st_mtime_ns
+    for use in (read_and_close, write_and_close):
+        with pytest.raises(Damaged) as caught:
+            use(file)
+        assert str(file) in str(caught.value)
+        assert "choose another" in str(caught.value)
+    after = {each.name: each.read_bytes() for each in file.parent.iterdir() if not each.name.endswith("-shm")}
+    assert after == before
+    assert file.stat().st_mtime_ns == modified
+
+
+def test_a_foreign_log_is_seen_through_a_link(file: Path) -> None:
+    """A link does not hide the log of another program's database from our look."""
+    database_left_by_a_crash(file)
+    before = file.read_bytes()
+    link = file.with_name("link.db")
+    link.symlink_to(file)
+    with pytest.raises(Damaged):
+        read_and_close(link)
+    assert file.read_bytes() == before
+
+
+def test_a_newer_layout_is_refused(file: Path) -> None:
+    """A file that a newer redicts wrote is left as it is, and the error says to upgrade."""
+    filled(file).close()
+    foreign(file, "PRAGMA user_version = 2")
+    before = file.read_bytes()
+    with pytest.raises(Damaged, match=r"newer redicts .*upgrade"):
+        write_and_close(file)
+    assert file.read_bytes() == before
+
+
+def test_locks_of_a_foreign_connection_survive_our_look(file: Path) -> None:
+    """Looking at a file does not drop the locks that another connection of this process holds on it."""
+    database_with_log(file)
+    connection = plain(file)
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("INSERT INTO t VALUES (2)")
+    with pytest.raises(Damaged):
+        read_and_close(file)
+    script = f"import sqlite3; sqlite3.connect({str(file)!r}, timeout=0).execute('BEGIN IMMEDIATE')"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "database is locked" in ended.stderr
+    connection.execute("COMMIT")
+    connection.close()
+
+
+@pytest.mark.parametrize("damage", [b"\x00" * 4096, b"\xff" * 4096], ids=["zeros", "ones"])
+def test_a_damaged_file_is_named(damage: bytes, file: Path) -> None:
+    """Where the contents are damaged, the error says so, names the file and tells what to do."""
+    store = filled(file)
+    run(store, *[Put(key(str(each)), b"x" * 100) for each in range(1_000)])
+    store.close()
+    content = bytearray(file.read_bytes())
+    for page in range(4096, len(content) - 4096, 4096):
+        content[page : page + 4096] = damage
+    file.write_bytes(content)
+    store = SqliteBackend(str(file))
+    with pytest.raises(Damaged, match="restore it") as caught:
+        tree(store)
+    assert str(file) in str(caught.value)
+    assert isinstance(caught.value.__cause__, sqlite3.DatabaseError)
+    store.close()
+
+
+def test_removed_tables_are_noticed(file: Path) -> None:
+    """If another program removes our tables while the store is open, the next call says so."""
+    store = filled(file)
+    foreign(file, "DROP TABLE entries")
+    with pytest.raises(Damaged, match="tables"):
+        value(store, "a")
+    with pytest.raises(Damaged):
+        run(store, Put(key("a"), b"1"))
+    store.close()
+
+
+# What stands in the way
+
+
+def test_a_directory_is_no_file(tmp_path: Path) -> None:
+    """A directory or a device in place of the file is named as such."""
+    for path in (tmp_path, Path(os.devnull)):
+        with pytest.raises(Unreachable, match="not a file"):
+            read_and_close(path)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(Unreachable, match="not a file"):
+        read_and_close(pipe)
+
+
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    """If the directory is missing, or is a file, the error names it and says what to do."""
+    with pytest.raises(Unreachable, match=r"'.*nowhere' does not exist; create it"):
+        read_and_close(tmp_path / "nowhere" / "s.db")
+    (tmp_path / "text").write_text("")
+    with pytest.raises(Unreachable, match="correct the path"):
+        read_and_close(tmp_path / "text" / "s.db")
+    with pytest.raises(Unreachable, match="correct the path"):
+        read_and_close(tmp_path / ("x" * 300) / "s.db")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(Unreachable):
+        read_and_close(tmp_path / "loop" / "s.db")
+
+
+def test_a_locked_file_is_waited_for_then_busy(file: Path) -> None:
+    """A write waits for the lock of another program as long as the settings say, changes nothing, and works later."""
+    store = filled(file)
+    other = plain(file)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreBusy, match="busy_timeout_secs") as caught:
+        run(store, Put(key("a"), b"2"))
+    assert str(file) in str(caught.value)
+    assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
+    assert not caught.value.maybe_applied
+    other.execute("ROLLBACK")
+    other.close()
+    run(store, Add(key("a"), 1))
+    assert value(store, "a") == b"2"
+    store.close()
+
+
+def test_a_full_disk_changes_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If there is no room left, nothing of the transaction is written, and smaller ones and reads go on."""
+    store = filled(file)
+    store.close()
+    opened = files._connect
+
+    def small(path: str, *, uri: bool = False) -> sqlite3.Connection:
+        connection = opened(path, uri=uri)
+        connection.execute("PRAGMA max_page_count = 40")
+        return connection
+
+    monkeypatch.setattr(files, "_connect", small)
+    with pytest.raises(StoreFull, match="free some space") as caught:
+        run(store, Put(key("b"), b"1"), Put(key("c"), b"x" * 1_000_000))
+    assert str(file) in str(caught.value)
+    assert not caught.value.maybe_applied
+    assert tree(store) == {("a",): b"1"}
+    run(store, Put(key("b"), b"2"))
+    assert value(store, "b") == b"2"
+    store.close()
+
+
+def test_a_failing_commit_may_have_happened(public: Path) -> None:
+    """If the operating system fails in the midst of a commit, the error says that the writes may have happened."""
+    file = public / "s.db"
+    filled(file).close()
+    os.chmod(file, 0o666)
+
+    def write_beyond_the_limit() -> tuple[str, bool, bytes | None]:
+        store = SqliteBackend(str(file))
+        run(store, Put(key("b"), b"1"))
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, hard))
+        try:
+            run(store, *[Put(key("big", str(each)), b"x" * 1_000) for each in range(200)])
+        except StoreError as error:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+            run(store, Put(key("b"), b"2"))
+            found = type(error).__name__, error.maybe_applied, value(store, "b")
+            assert tree(store, "big") == {}
+            store.close()
+            return found
+        raise AssertionError("nothing was raised")
+
+    assert as_ordinary_user(write_beyond_the_limit) == ("Unreachable", True, b"2")
+
+
+def test_an_exception_amid_a_transaction_leaves_no_lock(file: Path) -> None:
+    """Whatever is raised in the midst of a transaction, it is undone at once, also while the exception is kept."""
+    store = filled(file)
+    other = filled(file)
+    kept = []
+    wrong: Any = object()
+    for writes in ((Put(key("z"), wrong),), (Put(key("z"), b"1"), Put(key("z"), wrong)), (Put(key(wrong), b""),)):
+        with pytest.raises(Exception) as caught:  # noqa: PT011  (any: it is no business of the backend)
+            run(store, Put(key("a"), b"2"), Add(key("n"), 1), *writes)
+        kept.append(caught.value)
+        run(other, Put(key("b"), b"1"))
+        assert value(store, "a") == b"1"
+    store.close()
+    other.close()
+
+
+# What permissions forbid. Root is stopped by none, so that these run as another user where the tests are run by root.
+
+
+def test_a_read_only_file_can_be_read(public: Path) -> None:
+    """What this user may only read answers reads, and a write says that it is read-only."""
+    file = public / "s.db"
+    filled(file).close()
+    os.chmod(file, 0o444)
+    assert as_ordinary_user(lambda: read_and_close(file)) == b"1"
+    name, text = as_ordinary_user(lambda: error_of(lambda: write_and_close(file)))
+    assert name == ReadOnly.__name__
+    assert str(file) in text
+    assert "writable" in text
+    os.chmod(file, 0o666)
+    assert as_ordinary_user(lambda: read_and_close(file)) == b"1"
+
+
+def test_a_file_that_becomes_writable_is_written(public: Path) -> None:
+    """A client that was refused can write as soon as the permission is given, without being opened anew."""
+
+    def try_twice() -> tuple[str, bytes | None]:
+        own = public / "own.db"
+        filled(own).close()
+        os.chmod(own, 0o444)
+        store = SqliteBackend(str(own))
+        name, _ = error_of(lambda: run(store, Put(key("a"), b"2")))
+        for each in public.iterdir():
+            os.chmod(each, 0o644)
+        run(store, Put(key("a"), b"3"))
+        found = value(store, "a")
+        store.close()
+        return name, found
+
+    assert as_ordinary_user(try_twice) == (ReadOnly.__name__, b"3")
+
+
+def test_a_read_only_copy_without_a_log_can_be_read(public: Path) -> None:
+    """A copy in a directory where nothing can be written answers reads if it has no log."""
+    file = public / "s.db"
+    filled(file).close()
+    foreign(file, "PRAGMA journal_mode = DELETE")
+    os.chmod(file, 0o444)
+    os.chmod(public, 0o555)
+    assert as_ordinary_user(lambda: read_and_close(file)) == b"1"
+    name, _ = as_ordinary_user(lambda: error_of(lambda: write_and_close(file)))
+    assert name == ReadOnly.__name__
+
+
+def test_missing_permissions_are_named(public: Path) -> None:
+    """Without the right to read the file, or to use its directory, the error says which, and of what."""
+    file = public / "s.db"
+    filled(file).close()
+
+    def refusal(path: Path = file) -> tuple[str, str]:
+        found: tuple[str, str] = as_ordinary_user(lambda: error_of(lambda: read_and_close(path)))
+        return found
+
+    os.chmod(file, 0o000)
+    name, text = refusal()
+    assert (name, str(file) in text, "may not read it" in text) == (AccessDenied.__name__, True, True)
+    os.chmod(file, 0o444)
+    os.chmod(public, 0o555)
+    name, text = refusal()
+    assert (name, str(file) in text, "the directory" in text) == (ReadOnly.__name__, True, True)
+    name, text = refusal(public / "new.db")
+    assert (name, "may not create files" in text) == (AccessDenied.__name__, True)
+    (public / "inner").mkdir()
+    os.chmod(public, 0o000)
+    name, text = refusal(public / "inner" / "s.db")
+    assert (name, "may not look into" in text) == (AccessDenied.__name__, True)
+    os.chmod(public, 0o777)
+
+
+# What each error of SQLite becomes
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("no such table: entries", Damaged),
+        ("access permission denied", AccessDenied),
+        ("database is locked", StoreBusy),
+        ("database table is locked: entries", StoreBusy),
+        ("attempt to write a readonly database", ReadOnly),
+        ("disk I/O error", Unreachable),
+        ("database disk image is malformed", Damaged),
+        ("database or disk is full", StoreFull),
+        ("unable to open database file", Unreachable),
+        ("locking protocol", StoreBusy),
+        ("string or blob too big", Unsupported),
+        ("file is not a database", Damaged),
+        ("something else", Unreachable),
+    ],
+)
+def test_errors_are_known_by_their_text(text: str, expected: type[RedictsError], file: Path) -> None:
+    """Python 3.10 does not tell SQLite's code of an error: its text will do, and the message keeps it."""
+    error = sqlite3.OperationalError(text)
+    found = translated(error, str(file))
+    assert type(found) is expected
+    assert str(file) in str(found)
+    assert text in str(found)
+    assert is_busy(error) == (expected is StoreBusy)
+
+
+def test_misuse_is_a_fault_of_redicts(file: Path) -> None:
+    """A value that SQLite cannot hold at all, which core never sends, is no failure of the store."""
+    store = filled(file)
+    wrong: Any = object()
+    with pytest.raises(InternalError, match="report"):
+        run(store, Put(key("b"), wrong))
+    store.close()
+
+
+def test_a_value_too_large_for_sqlite_is_unsupported(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value beyond SQLite's limit is refused as such, and nothing is written."""
+    store = filled(file)
+
+    def too_large(*_: object) -> None:
+        raise OverflowError("BLOB longer than INT_MAX bytes")
+
+    monkeypatch.setattr(store, "_write", too_large)
+    with pytest.raises(Unsupported, match="larger than SQLite can hold"):
+        run(store, Put(key("b"), b"1"))
+    monkeypatch.undo()
+    assert tree(store) == {("a",): b"1"}
+    store.close()

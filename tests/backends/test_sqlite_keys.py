@@ -1,0 +1,74 @@
+"""How keys become bytes: nothing is lost, and every scope is one contiguous range."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redicts.backends.sqlite.paths import bounds, decode, decode_all, encode, past
+from redicts.core.transaction import Key, Path, Scope
+
+SEGMENTS = st.one_of(
+    st.text(st.sampled_from("\x00\x01\x02\x03a.\xff\ud800\udc00\U00010000\U0010ffff"), min_size=1, max_size=3),
+    st.text(st.characters(), min_size=1, max_size=4),
+)
+PATHS: st.SearchStrategy[Path] = st.lists(SEGMENTS, max_size=4).map(tuple)
+SPACES = st.sampled_from(["v", "vx", "w"])
+DATABASES = st.sampled_from(["0", "1", "10"])
+
+
+@given(DATABASES, SPACES, PATHS, PATHS)
+def test_a_path_relative_to_a_key_comes_back(database: str, space: str, base: Path, path: Path) -> None:
+    """The bytes after those of a key decode to the rest of the path."""
+    prefix = encode(database, Key(space, base))
+    whole = encode(database, Key(space, base + path))
+    assert whole.startswith(prefix)
+    assert decode(whole[len(prefix) :]) == path
+
+
+@given(st.lists(PATHS, max_size=5))
+def test_many_are_decoded_as_one_by_one(paths: list[Path]) -> None:
+    """Decoding at once gives what decoding each gives."""
+    skip = len(encode("0", Key("v", ())))
+    rests = sorted([encode("0", Key("v", path))[skip:] for path in paths])
+    assert decode_all(rests) == [decode(rest) for rest in rests]
+    assert decode_all([rest for rest in rests if rest]) == [decode(rest) for rest in rests if rest]
+
+
+@given(st.tuples(DATABASES, SPACES, PATHS), st.tuples(DATABASES, SPACES, PATHS), st.sampled_from(Scope))
+def test_a_scope_is_a_range(base: tuple[str, str, Path], other: tuple[str, str, Path], scope: Scope) -> None:
+    """A key lies between the bounds of a scope exactly if the scope covers it."""
+    lower, upper = bounds(encode(base[0], Key(base[1], base[2])), scope)
+    depth = len(base[2])
+    below = other[:2] == base[:2] and other[2][:depth] == base[2]
+    inside = lower < encode(other[0], Key(other[1], other[2])) < upper
+    assert inside == (below and scope.covers(other[2][depth:]))
+
+
+@given(PATHS, PATHS, PATHS)
+def test_past_a_key_lie_those_that_follow_its_subtree(base: Path, below: Path, other: Path) -> None:
+    """What is past a key is above all keys below it, and not above any further one."""
+    mark = past(encode("0", Key("v", base)))
+    assert encode("0", Key("v", base + below)) < mark
+    further = encode("0", Key("v", other))
+    if other[: len(base)] != base and further > encode("0", Key("v", base)):
+        assert further > mark
+
+
+@given(PATHS, PATHS)
+def test_keys_sort_as_their_paths(left: Path, right: Path) -> None:
+    """The order of the bytes is that of the paths, segment by segment and code point by code point."""
+    assert (encode("0", Key("v", left)) < encode("0", Key("v", right))) == (left < right)
+
+
+def test_neighbours_are_not_below() -> None:
+    """Neither is ``ab`` below ``a``, nor database 10 in database 1, nor space ``vx`` in space ``v``."""
+    lower, upper = bounds(encode("1", Key("v", ("a",))), Scope.SUBTREE)
+    for database, space, path in (
+        ("1", "v", ("ab",)),
+        ("1", "v", ("a\x00",)),
+        ("1", "v", ("a\x01",)),
+        ("10", "v", ("a",)),
+        ("1", "vx", ("a",)),
+    ):
+        assert not lower < encode(database, Key(space, path)) < upper

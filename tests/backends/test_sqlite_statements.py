@@ -1,0 +1,187 @@
+"""What the statements cost: each finds its rows through an index, and an operation reads no more than it needs."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from redicts.backends.sqlite import files, statements
+from redicts.backends.sqlite.backend import SqliteBackend
+from redicts.core.transaction import (
+    NOTHING,
+    Add,
+    Delete,
+    Exactly,
+    Expire,
+    Prefixed,
+    Put,
+    Read,
+    ReadNames,
+    Scope,
+    Transaction,
+)
+from tests.backends.sqlite_tools import Clock, key, names, plain, run
+
+TEXTS = {
+    name: text
+    for name, text in vars(statements).items()
+    if isinstance(text, str) and text.startswith(("SELECT", "INSERT", "UPDATE", "DELETE"))
+}
+
+
+class Meter:
+    """Counts the steps of SQLite's virtual machine: what an operation costs, the same on every machine."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.statements: list[str] = []
+
+    def _step(self) -> int:
+        self.steps += 1
+        return 0
+
+    def watch(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        connection.set_progress_handler(self._step, 1)
+        connection.set_trace_callback(self.statements.append)
+        return connection
+
+    def of(self, work: Callable[[], object]) -> int:
+        before = self.steps
+        self.statements.clear()
+        work()
+        return self.steps - before
+
+
+@pytest.fixture
+def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
+    """Watch every connection that is opened."""
+    found = Meter()
+    connect = files._connect
+    monkeypatch.setattr(files, "_connect", lambda *given, **named: found.watch(connect(*given, **named)))
+    return found
+
+
+@pytest.fixture
+def store(meter: Meter, tmp_path: Path) -> Iterator[SqliteBackend]:
+    """Open an empty store whose connections are watched."""
+    backend = SqliteBackend(str(tmp_path / "s.db"), clock=Clock())
+    yield backend
+    backend.close()
+
+
+def grow(backend: SqliteBackend, leaves: int) -> None:
+    """Fill the store: three dicts ``d0`` to ``d2`` of so many leaves each, some with a life."""
+    run(
+        backend,
+        *[
+            Put(key(f"d{each % 3}", f"{each // 3:06}"), b"mine", 1_000_000 if each % 7 == 0 else None)
+            for each in range(3 * leaves)
+        ],
+    )
+
+
+@pytest.mark.parametrize("analyzed", [False, True], ids=["fresh", "analyzed"])
+@pytest.mark.parametrize("name", sorted(TEXTS))
+def test_each_statement_searches(name: str, analyzed: bool, store: SqliteBackend, tmp_path: Path) -> None:
+    """No statement scans the table or sorts, also after somebody has run ANALYZE."""
+    grow(store, 500)
+    connection = plain(tmp_path / "s.db")
+    try:
+        if analyzed:
+            connection.execute("ANALYZE")
+        text = TEXTS[name]
+        # Before SQLite 3.36 a plan says "SEARCH TABLE".
+        plan = [
+            row[3].replace("SEARCH TABLE", "SEARCH")
+            for row in connection.execute(f"EXPLAIN QUERY PLAN {text}", [b"a"] * text.count("?"))
+        ]
+    finally:
+        connection.close()
+    if text.startswith("INSERT"):
+        assert plan == []
+    elif text == statements.READ_EXPIRED:
+        assert plan == ["SEARCH entries USING COVERING INDEX entries_by_deadline (deadline<?)"]
+    elif "key > ?" in text:
+        assert plan == ["SEARCH entries USING PRIMARY KEY (key>? AND key<?)"]
+    else:
+        assert plan == ["SEARCH entries USING PRIMARY KEY (key=?)"]
+
+
+def test_the_list_of_statements_is_complete(store: SqliteBackend, meter: Meter) -> None:
+    """Every SELECT, INSERT, UPDATE and DELETE that runs is among those whose plan is tested."""
+    run(store)
+    meter.statements.clear()
+    place = key("a", "b")
+    run(
+        store,
+        Put(place, b"1"),
+        Put(place, b"1", keep_life=True),
+        Add(place, 1),
+        Expire(place, Scope.NODE, 1),
+        Delete(place, Scope.SUBTREE),
+        checks=(Exactly(place, Scope.SUBTREE, NOTHING), Prefixed(place, Scope.NODE, b"x")),
+        reads=(Read(place), Read(place, Scope.BELOW, limit=1), ReadNames(place)),
+    )
+    kinds = {text.split("?")[0].split("x'")[0].split(" (key")[0] for text in TEXTS.values()}
+    ran = [each for each in meter.statements if each.split()[0] in {"SELECT", "INSERT", "UPDATE", "DELETE"}]
+    assert len(ran) >= 11
+    for text in ran:
+        assert any(text.startswith(kind) for kind in kinds), text
+
+
+@pytest.mark.parametrize(
+    "transaction",
+    [
+        Transaction(reads=(Read(key("d1", "000007")),)),
+        Transaction(writes=(Put(key("d1", "000007"), b"2"),)),
+        Transaction(writes=(Delete(key("d1", "000007"), Scope.SUBTREE),)),
+        Transaction(checks=(Exactly(key("d1"), Scope.SUBTREE, NOTHING),)),
+        Transaction(checks=(Exactly(key(), Scope.BELOW, {("x",): b"1", ("y",): b"2"}),)),
+        Transaction(checks=(Prefixed(key(), Scope.SUBTREE, b"theirs"),)),
+        Transaction(reads=(ReadNames(key()),)),
+        Transaction(reads=(Read(key(), Scope.SUBTREE, limit=5),)),
+        Transaction(reads=(ReadNames(key("d1"), limit=5),)),
+    ],
+    ids=[
+        "leaf read",
+        "leaf write",
+        "leaf delete",
+        "exactly nothing",
+        "exactly two",
+        "prefixed, first differs",
+        "names above large dicts",
+        "page",
+        "page of names",
+    ],
+)
+def test_the_cost_does_not_grow_with_the_store(transaction: Transaction, store: SqliteBackend, meter: Meter) -> None:
+    """What touches a few values, or must look at no more, costs the same in a store 50 times as large."""
+    grow(store, 40)
+    store.execute(transaction)
+    small = meter.of(lambda: store.execute(transaction))
+    grow(store, 2_000)
+    store.execute(transaction)
+    large = meter.of(lambda: store.execute(transaction))
+    assert 0 < large <= small + 10
+
+
+def test_names_of_a_flat_dict_take_few_statements(store: SqliteBackend, meter: Meter) -> None:
+    """A dict of leaves is read in batches that grow, not name by name."""
+    grow(store, 1_000)
+    found: list[str] = []
+    meter.of(lambda: found.extend(names(store, ReadNames(key("d1"))).names))
+    assert len(found) == 1_000
+    assert len([each for each in meter.statements if each.startswith("SELECT")]) <= 8
+
+
+def test_a_hundred_puts_are_one_transaction(store: SqliteBackend, meter: Meter) -> None:
+    """Puts that follow each other take one transaction and, whatever their lives, one run of a statement each."""
+    writes = tuple([Put(key("a", str(each)), b"1", None if each % 2 else 50) for each in range(100)])
+    store.execute(Transaction(writes=writes))
+    steps = meter.of(lambda: store.execute(Transaction(writes=writes)))
+    assert len([each for each in meter.statements if each.startswith("INSERT")]) == 100
+    assert [each for each in meter.statements if each.startswith(("BEGIN", "COMMIT"))] == ["BEGIN IMMEDIATE", "COMMIT"]
+    assert steps < 100 * 60

@@ -1,0 +1,187 @@
+"""A value is taken apart into leaves and put together again without loss, or refused with the path."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redicts.codecs.json import codec
+from redicts.core.leaves import ABSENT, Packed, flatten, nest
+from redicts.core.transaction import MAX_DEPTH, Path
+from redicts.errors import Damaged, LeafError, PathError, StoreError
+
+AT: Path = ("up", "here.now")
+WHERE = re.escape(r"'up.here\\.now")
+"""How errors name that path, but for the end of the quotes, as a pattern."""
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
+documents = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+)
+trees = st.recursive(
+    scalars | st.lists(documents, max_size=3),
+    lambda inner: st.dictionaries(st.text(st.characters(), min_size=1, max_size=3), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(value=trees)
+def test_leaves_make_the_value_again(value: Any) -> None:
+    """What is flattened nests to the same value."""
+    assert nest(flatten(value, AT, codec), AT, codec) == value
+
+
+@given(value=trees)
+def test_leaves_are_prefix_free(value: Any) -> None:
+    """No leaf lies below another one."""
+    leaves = flatten(value, (), codec)
+    assert leaves
+    for path in leaves:
+        assert not any(path[:depth] in leaves for depth in range(len(path)))
+
+
+@given(value=trees.filter(lambda value: isinstance(value, dict) and value), order=st.randoms(use_true_random=False))
+def test_the_order_of_leaves_does_not_matter(value: Any, order: Any) -> None:
+    """A store may answer leaves in any order."""
+    leaves = list(flatten(value, (), codec).items())
+    order.shuffle(leaves)
+    assert nest(dict(leaves), (), codec) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "leaves"),
+    [
+        (5, {(): b"5"}),
+        (None, {(): b"null"}),
+        ({}, {(): b"{}"}),
+        ([], {(): b"[]"}),
+        ([{"a": {}}], {(): b'[{"a":{}}]'}),
+        ({"a": 1, "b": {"c": {}, "d": [{}]}}, {("a",): b"1", ("b", "c"): b"{}", ("b", "d"): b"[{}]"}),
+        ({"a.b": {"c": 1}}, {("a.b", "c"): b"1"}),
+        (Packed({"a": 1}), {(): b'{"a":1}'}),
+        ({"a": Packed({}), "b": Packed(5)}, {("a",): b"{}", ("b",): b"5"}),
+        (OrderedDict(a=OrderedDict(b=1)), {("a", "b"): b"1"}),
+        (OrderedDict(), {(): b"{}"}),
+    ],
+)
+def test_what_is_a_leaf(value: object, leaves: dict[Path, bytes]) -> None:
+    """A dict with keys is an inner node; all else is one leaf, an empty dict and a packed value included."""
+    assert flatten(value, AT, codec) == leaves
+
+
+def test_one_dict_in_two_places_is_no_cycle() -> None:
+    """The same dict may stand in several places, side by side and at different depths."""
+    shared = {"x": {"y": 1}}
+    value = {"a": shared, "b": {"c": shared, "d": shared}}
+    assert nest(flatten(value, (), codec), (), codec) == value
+
+
+def test_cycles_are_refused_with_the_path() -> None:
+    """A dict inside itself is refused where it occurs again, through lists and subclasses of dict, too."""
+    plain: dict[str, Any] = {"a": {"b": {}}}
+    plain["a"]["b"]["c"] = plain["a"]
+    with pytest.raises(LeafError, match=rf"{WHERE}\.a\.b\.c' contains itself"):
+        flatten(plain, AT, codec)
+    special: OrderedDict[str, Any] = OrderedDict()
+    special["a"] = special
+    with pytest.raises(LeafError, match=r"contains itself"):
+        flatten(special, AT, codec)
+    through: dict[str, Any] = {}
+    through["a"] = [through]
+    with pytest.raises(LeafError, match=rf"{WHERE}\.a'"):
+        flatten(through, AT, codec)
+
+
+@pytest.mark.parametrize("above", [0, 1, 100, MAX_DEPTH - 1])
+def test_the_depth_of_dicts_is_bounded(above: int) -> None:
+    """A leaf may lie as deep as a path may be, counted from the root, and one level more is refused."""
+    at = ("u",) * above
+
+    def nested(levels: int) -> Any:
+        value: Any = 1
+        for _ in range(levels):
+            value = {"d": value}
+        return value
+
+    (deepest,) = flatten(nested(MAX_DEPTH - above), at, codec)
+    assert len(at + deepest) == MAX_DEPTH
+    with pytest.raises(LeafError, match=f"more than {MAX_DEPTH} levels"):
+        flatten(nested(MAX_DEPTH - above + 1), at, codec)
+
+
+def test_below_the_deepest_path_there_is_no_dict() -> None:
+    """Where the path is as deep as it may be, a leaf can be stored and a dict cannot."""
+    deepest = ("u",) * MAX_DEPTH
+    assert flatten({}, deepest, codec) == {(): b"{}"}
+    with pytest.raises(LeafError, match=f"more than {MAX_DEPTH} levels"):
+        flatten({"d": 1}, deepest, codec)
+
+
+@pytest.mark.parametrize(
+    ("key", "says"), [("", "empty"), (5, "int: 5"), (None, "NoneType"), (b"k", "bytes"), ((), "tuple")]
+)
+def test_keys_that_are_no_text_are_refused_with_the_path(key: object, says: str) -> None:
+    """A key of a dict is text of one character or more; the error names the dict that has another one."""
+    with pytest.raises(PathError, match=rf"{WHERE}' is {says}"):
+        flatten({key: 1}, AT, codec)
+    with pytest.raises(PathError, match=rf"{WHERE}\.a\.b' is {says}"):
+        flatten({"fine": 1, "a": {"b": {key: {}}}}, AT, codec)
+
+
+def test_what_the_codec_refuses_is_named() -> None:
+    """The error names path and codec, and is caused by what the codec raised."""
+    with pytest.raises(LeafError, match=rf"{WHERE}\.a' cannot be stored with the codec json") as caught:
+        flatten({"a": {1}}, AT, codec)
+    assert isinstance(caught.value.__cause__, TypeError)
+    with pytest.raises(LeafError, match="the root"):
+        flatten({1}, (), codec)
+
+
+def test_what_cannot_be_decoded_is_damage() -> None:
+    """Bytes that the codec does not understand are damage of the store, no mistake of the caller."""
+    damaged: list[tuple[dict[Path, bytes], str]] = [
+        ({(): b"{"}, "'"),
+        ({("a",): b"{", ("b",): b"1"}, r"\.a'"),
+        ({("b",): b"1", ("c", "a"): b""}, r"\.c\.a'"),
+        ({("a",): b"[" * 200_000}, r"\.a'"),
+    ]
+    for leaves, end in damaged:
+        with pytest.raises(Damaged, match=f"{WHERE}{end} is not json") as caught:
+            nest(leaves, AT, codec)
+        assert isinstance(caught.value, StoreError)
+        assert not isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        {(): b"1", ("a",): b"2"},
+        {("a",): b"2", (): b"1"},
+        {("a",): b"1", ("a", "b"): b"2"},
+        {("a", "b"): b"2", ("a",): b"1"},
+        {("a",): b"1", ("a", "b", "c", "d"): b"2"},
+        {("a", "b", "c", "d"): b"2", ("a",): b"1"},
+        {("x",): b"0", ("a", "b", "c"): b"2", ("a", "b"): b"1"},
+        {("a",): b"{}", ("a", "b"): b"2"},
+    ],
+)
+def test_a_leaf_below_a_leaf_is_damage(leaves: dict[Path, bytes]) -> None:
+    """If a store holds a value and values below it, that is told, in whatever order they come."""
+    with pytest.raises(Damaged, match=f"both a value and values below it are stored at {WHERE}"):
+        nest(leaves, AT, codec)
+
+
+def test_no_leaves_are_nothing() -> None:
+    """Nothing stored is no value, not even ``None``."""
+    assert nest({}, AT, codec) is ABSENT
+    assert repr(ABSENT) == "ABSENT"
+
+
+def test_a_packed_value_shows_what_it_holds() -> None:
+    """The repr of a packed value is the expression that makes it."""
+    assert repr(Packed({"a": [1]})) == "Packed({'a': [1]})"
