@@ -104,7 +104,9 @@ def test(arguments: Sequence[str]) -> int:
     }
     variables = dict(os.environ)
     if "--quick-lint-only" not in chosen:
-        steps["pytest"] = ["pytest", "-n", "2", "--dist", "loadgroup", *passed_on]
+        if not passed_on:
+            steps["examples"] = ["pytest", "README.md", "docs", "redicts"]
+        steps["pytest"] = ["pytest", "-n", "2", *(passed_on or ["tests"])]
         servers = required_servers(python)
         variables[SERVERS_VARIABLE] = os.pathsep.join(server.path for server in servers)
         say(f"Redis servers: {', '.join(f'{server.name} ({server.path})' for server in servers)}")
