@@ -132,7 +132,8 @@ class TreeStore:
         if not value:
             return
         leaves = leaves_of(dict(value), path, self._codec)
-        empty = [below for below, data in leaves.items() if data == self._codec.encode({})]
+        no_names = self._codec.encode({})
+        empty = [below for below, data in leaves.items() if data == no_names]
         if not empty:
             yield from self._apply(merging(leaves, path, life))
             return
@@ -142,7 +143,7 @@ class TreeStore:
                 if (yield from self._has_below(path + below)):
                     leaves.pop(below, None)
                 else:
-                    leaves[below] = self._codec.encode({})
+                    leaves[below] = no_names
                     checks.append(Exactly(Key(VALUES, path + below), Scope.BELOW, NOTHING))
             outcome = yield Transaction(tuple(checks), (), merging(leaves, path, life))
             if self._is_done(outcome, path):

@@ -100,20 +100,22 @@ local function live(field)
   return nil
 end
 
-local function is_plain(items)
-  for i = 2, #items, 2 do
+-- Whether { name, field, ... }, or with step 1 { field, ... }, holds neither directories nor lives nor escapes.
+local function is_plain(items, step)
+  step = step or 2
+  for i = step, #items, step do
     local first = byte(items[i])
     if first and first <= 3 and first >= 1 then return false end
   end
   return true
 end
 
--- The live value at exactly this key, and the field, hash and name that it is kept under.
+-- The live value at exactly this key, and the field that it is kept in.
 local function leaf(dir)
   local parent, name = split(dir)
   if not parent then return nil end
   local field = call('HGET', parent, name)
-  return field and live(field) or nil, field, parent, name
+  return field and live(field) or nil, field
 end
 
 -- Walking and reading --------------------------------------------------------------------------------------------
@@ -357,12 +359,7 @@ local function writing()
     if count == 0 then return plan end
     if count <= most - touched then
       -- Most dicts hold plain values only, and values alone are half of what there is to look at.
-      local values, plain = call('HVALS', dir), true
-      for i = 1, count do
-        local first = byte(values[i])
-        if first and first <= 3 and first >= 1 then plain = false break end
-      end
-      if plain then
+      if is_plain(call('HVALS', dir), 1) then
         touch(count)
         plan.hashes[1] = dir
         return plan
@@ -520,16 +517,19 @@ local function writing()
     return (leaf(key))
   end
 
+  -- Looks at a directory, and at those above it that will have to be made.
+  local function look_up_from(dir)
+    while dir and call('HLEN', dir) == 0 do dir = split(dir) end
+  end
+
   -- Looks at everything that a write will touch, so that whatever can go wrong goes wrong before the first change.
   local function prepare(writes, index)
     local write = writes[index]
     if write.kind == 'p' then
       touch(#write.items / 2)
-      local dir = write.dir
-      while dir and call('HLEN', dir) == 0 do dir = split(dir) end
+      look_up_from(write.dir)
     elseif write.kind == 'a' then
-      local dir = split(write.dir)
-      while dir and call('HLEN', dir) == 0 do dir = split(dir) end
+      look_up_from((split(write.dir)))
       write.sum = sum_of(value_before(writes, index) or '0', write.amount)
       return write.sum ~= nil
     elseif write.items then
