@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 import fakeredis
 
 from redicts.backends.redis.backend import RedisBackend
+from redicts.backends.redis.listening import StationListener
 from redicts.backends.redis.settings import RedisSettings
 from redicts.core.backend import BackendPlugin
 from redicts.core.transaction import Outcome, Transaction
@@ -17,19 +19,35 @@ class FakeRedisBackend(RedisBackend):
     """The Redis backend, one request at a time and never during a fork: a child's copy of the server is whole."""
 
     def __init__(self, settings: RedisSettings, database: int) -> None:
+        server = fakeredis.FakeServer()
         options = {
             "connection_class": fakeredis.FakeRedisConnection,
-            "server": fakeredis.FakeServer(),
+            "server": server,
             "db": database,
             "protocol": 2,
         }
         super().__init__(options, "the simulated server", settings, simulated=True)
+        self._server = server
+        self._owner = os.getpid()
         self._lock = WholeCopyLock()
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         """Decide and apply one minitransaction on the simulated server."""
         with self._lock:
+            self._start_anew_after_fork()
             return super().execute(transaction)
+
+    def _start_anew_after_fork(self) -> None:
+        # The copied server would go on sending to the listeners of the parent, which nobody here reads.
+        if self._owner != os.getpid():
+            self._server.subscribers.clear()
+            self._owner = os.getpid()
+
+    def listen(self, name: str, /) -> StationListener:
+        """Listen on the simulated server: each message goes into the memory of the connection that subscribes."""
+        with self._lock:
+            self._start_anew_after_fork()
+            return super().listen(name)
 
 
 class FakeRedisSettings(RedisSettings):

@@ -6,9 +6,11 @@ process, and as the model that the contract suite compares every other backend w
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import json
+import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ from math import ceil
 from typing import Final, TypeVar
 
 from redicts.core.backend import Backend, BackendPlugin, BackendSettings, Capabilities
+from redicts.core.listener import Listener
 from redicts.core.transaction import (
     Add,
     Answer,
@@ -34,13 +37,14 @@ from redicts.core.transaction import (
     Scope,
     Transaction,
     Verdict,
+    Wake,
     Write,
     canonical_counter,
     fits_counter,
 )
 from redicts.forks import WholeCopyLock
 
-_CAPABILITIES: Final = Capabilities(life=True, processes=False, durable=False, atomic_entries=None)
+_CAPABILITIES: Final = Capabilities(life=True, processes=False, durable=False, atomic_entries=None, push=True)
 
 _RECLAIMED_BESIDE: Final = 16
 """How many expired values a writing transaction frees beside as many as it writes, so that a backlog shrinks."""
@@ -92,6 +96,34 @@ class _Node:
         self._sorted = None
 
 
+class MemoryListener(Listener):
+    """A listener in the memory of this process."""
+
+    __slots__ = ("_among", "_bell", "_name")
+
+    def __init__(self, name: bytes, among: dict[bytes, MemoryListener]) -> None:
+        self._name = name
+        self._among = among
+        # Held until it is rung. An event has a lock inside, which a fork may leave held in the child for ever.
+        self._bell = threading.Lock()
+        self._bell.acquire()
+        among[name] = self
+
+    def wake(self) -> None:
+        """Let a call of :meth:`wait` return, this one or the next."""
+        with contextlib.suppress(RuntimeError):  # it rings already
+            self._bell.release()
+
+    def wait(self, seconds: float, /) -> bool:
+        """Return true when woken, or false after so many seconds."""
+        return self._bell.acquire(timeout=min(max(0.0, seconds), threading.TIMEOUT_MAX))
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._among.get(self._name) is self:
+            del self._among[self._name]
+
+
 class MemoryBackend(Backend):
     """A store in the memory of this process, shared by its threads. A forked child gets a copy of its own.
 
@@ -103,6 +135,7 @@ class MemoryBackend(Backend):
         self._spaces: dict[str, _Node] = {}
         self._lives: list[tuple[float, Key]] = []
         self._mortal = 0
+        self._listeners: dict[bytes, MemoryListener] = {}
         self._lock = WholeCopyLock()
 
     @property
@@ -118,20 +151,34 @@ class MemoryBackend(Backend):
             answers = tuple([self._answer(read, now) for read in transaction.reads])
             if culprit is not None:
                 return Outcome(Verdict.CHECK_FAILED, answers, culprit=culprit)
-            undo: list[tuple[Key, bytes | None, float | None]] = []
-            sums: list[int] = []
-            for index, write in enumerate(transaction.writes):
-                for key, value, deadline in self._assignments(write, now):
-                    if value is None and isinstance(write, Add):
-                        for step in reversed(undo):
-                            self._assign(*step)
-                        return Outcome(Verdict.NOT_A_COUNTER, answers, culprit=index)
-                    undo.append(self._assign(key, value, deadline))
-                    if isinstance(write, Add) and value is not None:
-                        sums.append(int(value))
-            if transaction.writes:
-                self._reclaim(now, len(undo) + _RECLAIMED_BESIDE)
-            return Outcome(Verdict.APPLIED, answers, tuple(sums))
+            return self._apply(transaction.writes, answers, now)
+
+    def _apply(self, writes: tuple[Write, ...], answers: tuple[Answer, ...], now: float) -> Outcome:
+        undo: list[tuple[Key, bytes | None, float | None]] = []
+        sums: list[int] = []
+        called: list[bytes] = []
+        for index, write in enumerate(writes):
+            if isinstance(write, Wake):
+                called += [_value(node) for _, node in self._live(write.key, write.scope, now)]
+            for key, value, deadline in self._assignments(write, now):
+                if value is None and isinstance(write, Add):
+                    for step in reversed(undo):
+                        self._assign(*step)
+                    return Outcome(Verdict.NOT_A_COUNTER, answers, culprit=index)
+                undo.append(self._assign(key, value, deadline))
+                if isinstance(write, Add) and value is not None:
+                    sums.append(int(value))
+        for name in called:
+            listener = self._listeners.get(name)
+            if listener is not None:
+                listener.wake()
+        if writes:
+            self._reclaim(now, len(undo) + _RECLAIMED_BESIDE)
+        return Outcome(Verdict.APPLIED, answers, tuple(sums))
+
+    def listen(self, name: str, /) -> MemoryListener:
+        """Listen in this process."""
+        return MemoryListener(name.encode(), self._listeners)
 
     def _first_failed(self, checks: tuple[Check, ...], now: float) -> int | None:
         for index, check in enumerate(checks):
@@ -161,13 +208,13 @@ class MemoryBackend(Backend):
 
     def _assignments(self, write: Write, now: float) -> Iterator[tuple[Key, bytes | None, float | None]]:
         """Yield what a write comes down to: a value and a deadline for each of some keys, or no value to remove it."""
-        if isinstance(write, (Delete, Expire)):
+        if isinstance(write, (Delete, Expire, Wake)):
             for path, node in list(self._live(write.key, write.scope, now)):
                 key = Key(write.key.space, write.key.path + path)
-                if isinstance(write, Delete):
-                    yield key, None, None
-                else:
+                if isinstance(write, Expire):
                     yield key, node.value, _deadline(write.life, now)
+                else:
+                    yield key, None, None
             return
         old = next((node for _, node in self._live(write.key, Scope.NODE, now)), None)
         kept = None if old is None else old.deadline

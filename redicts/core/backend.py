@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from redicts.core.listener import Listener, Poller
 from redicts.core.transaction import Outcome, Transaction
 
 
@@ -33,6 +34,10 @@ class Capabilities:
     """How many values one transaction may touch, or ``None`` for any number; pages do not count. One that puts more
     is answered ``Verdict.TOO_LARGE``, and so may be one whose checks, reads and writes together touch more. At least
     1,000 where it is set."""
+
+    push: bool = False
+    """A :class:`~redicts.core.transaction.Wake` reaches listeners at once, whichever client applied it. Without it,
+    they look again at short intervals, see :meth:`Backend.listen`."""
 
 
 class Backend(ABC):
@@ -67,6 +72,20 @@ class Backend(ABC):
 
         Cost: one round trip on a networked store.
         """
+
+    def listen(self, name: str, /) -> Listener:  # noqa: ARG002  (for those that can push)
+        """Listen, until the listener is closed, for each :class:`~redicts.core.transaction.Wake` that meets this name.
+
+        Listening has begun when this returns: whatever is applied after that is not missed. Names are unique; they
+        are ASCII text of at most 100 characters, ``station/number``, and the station is the same for all listeners of
+        a process, so that a store may send what is for one process to one address.
+
+        A store that can push overrides this and declares ``push``. Any other inherits a listener that is woken at
+        short, growing, random intervals. Raises :class:`~redicts.errors.StoreError` if the store fails.
+
+        Cost: one round trip at most, and none if the process listens already.
+        """
+        return Poller()
 
     def close(self) -> None:  # noqa: B027  (closing nothing is right for a store that holds nothing)
         """Let go of connections and files.
@@ -103,3 +122,6 @@ class BackendPlugin:
     open: Callable[[Any, int], Backend]
     """Opens one database: called with an instance of ``settings`` and the number of the database (0 or above).
     It does no I/O that can fail for want of a server; that belongs into the first :meth:`Backend.execute`."""
+    adopt: Callable[[object], Backend | None] | None = None
+    """Opens the store that a client object of the user's is connected to, on connections of its own; ``None`` if it is
+    no client that this backend knows. Does no I/O."""

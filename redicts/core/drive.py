@@ -1,6 +1,6 @@
 """Runs steps against a backend, blocking.
 
-An operation of core is a generator: it yields what it wants done, a transaction or a pause, and is sent the outcome.
+An operation of core is a generator: it yields what it wants done, a transaction or a wait, and is sent the outcome.
 This is the only place where that meets a store and a clock, so tests can put anything else in its place and run every
 interleaving of several operations.
 """
@@ -12,6 +12,7 @@ from collections.abc import Generator
 from typing import Final, NamedTuple, TypeVar, Union
 
 from redicts.core.backend import Backend
+from redicts.core.listener import Listener
 from redicts.core.transaction import Outcome, Transaction, Verdict
 
 
@@ -21,18 +22,31 @@ class Pause(NamedTuple):
     seconds: float
 
 
-Request = Union[Transaction, Pause]
+class Listen(NamedTuple):
+    """A request to listen under this name until the operation ends."""
+
+    name: str
+
+
+class Await(NamedTuple):
+    """A request to wait until the listener is woken, at most so many seconds. It may have been woken for no reason."""
+
+    seconds: float
+
+
+Request = Union[Transaction, Pause, Listen, Await]
 
 Result = TypeVar("Result")
 
 Steps = Generator[Request, Outcome, Result]
-"""An operation that returns a ``Result``. A pause is answered by :data:`PAUSED`."""
+"""An operation that returns a ``Result``. What is no transaction is answered by :data:`DONE`."""
 
-PAUSED: Final = Outcome(Verdict.APPLIED)
+DONE: Final = Outcome(Verdict.APPLIED)
 
 
 def run(steps: Steps[Result], backend: Backend) -> Result:
     """Run an operation to its end and return its result. What the backend raises is raised inside the operation."""
+    listener: Listener | None = None
     try:
         request = next(steps)
         while True:
@@ -40,8 +54,8 @@ def run(steps: Steps[Result], backend: Backend) -> Result:
                 if isinstance(request, Transaction):
                     outcome = backend.execute(request)
                 else:
-                    time.sleep(request.seconds)
-                    outcome = PAUSED
+                    listener = _attend(request, listener, backend)
+                    outcome = DONE
             except BaseException as error:
                 request = steps.throw(error)
             else:
@@ -49,3 +63,17 @@ def run(steps: Steps[Result], backend: Backend) -> Result:
     except StopIteration as stop:
         result: Result = stop.value
         return result
+    finally:
+        if listener is not None:
+            listener.close()
+
+
+def _attend(request: Pause | Listen | Await, listener: Listener | None, backend: Backend) -> Listener | None:
+    """Do what is no transaction, and return the listener that is open then."""
+    if isinstance(request, Pause):
+        time.sleep(request.seconds)
+    elif isinstance(request, Listen):
+        return backend.listen(request.name)
+    elif listener is not None:
+        listener.wait(request.seconds)
+    return listener

@@ -170,9 +170,22 @@ class Add(NamedTuple):
     amount: int
 
 
+class Wake(NamedTuple):
+    """Write: wake the listeners that are listed in a scope, and clear the list.
+
+    Each live value in the scope is the name of a listener (see :meth:`redicts.core.backend.Backend.listen`) in ASCII.
+    A name under which nobody listens, here or in another process, is passed over, and so is what is no name. The
+    values are deleted as :class:`Delete` would. Nobody is woken unless the transaction is applied, and nobody before it
+    is: whoever is woken and looks sees what it wrote.
+    """
+
+    key: Key
+    scope: Scope
+
+
 Check = Union[Exactly, Prefixed]
 AnyRead = Union[Read, ReadNames]
-Write = Union[Put, Delete, Expire, Add]
+Write = Union[Put, Delete, Expire, Add, Wake]
 
 
 class Transaction(NamedTuple):

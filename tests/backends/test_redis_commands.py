@@ -16,6 +16,7 @@ ALLOWED: Final = {
     *("hget", "hmget", "hexists", "hset", "hdel", "hlen", "hgetall", "hvals", "hkeys", "hscan"),
     *("zadd", "zrem", "zcard", "zscore", "zrangebyscore"),
     *("get", "set", "del", "incrby", "unlink", "type"),
+    *("publish", "subscribe"),
 }
 """What the script may run. HSCAN walks the fields of one hash; SCAN and KEYS would walk all keys."""
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from redicts import Damaged, Proxy, root
-from redicts.core.transaction import Add, Delete, Expire, Put, Scope, Write
+from redicts.core.transaction import Add, Delete, Expire, Put, Scope, Wake, Write
 from tests.backends.redis_tools import contents, data, examine_layout, front, key, opened, write
 from tests.support.servers import RedisServer
 
@@ -136,6 +136,9 @@ WRITES: Final[dict[str, tuple[Write, ...]]] = {
     "expire-node": (Put(key("other", "leaf"), b"8"), Expire(key("a", "b", "leaf"), Scope.NODE, 900_000)),
     "expire-below": (Put(key("other", "leaf"), b"8"), Expire(key("a", "b"), Scope.BELOW, 900_000)),
     "persist": (Put(key("other", "leaf"), b"8"), Expire(key("a"), Scope.SUBTREE, None)),
+    "wake-node": (Put(key("other", "leaf"), b"8"), Wake(key("a", "b", "leaf"), Scope.NODE)),
+    "wake-below": (Put(key("other", "leaf"), b"8"), Wake(key("a", "b"), Scope.BELOW)),
+    "wake-subtree": (Wake(key("a", "b"), Scope.SUBTREE), Put(key("a", "b", "d", "e"), b"1")),
     "replace": (Delete(key("a", "b"), Scope.SUBTREE), Put(key("a", "b", "x", "y"), b"1"), Put(key("other", "q"), b"1")),
     "leaf-over-dict": (Put(key("n"), b"6"), Delete(key("a", "b"), Scope.BELOW), Put(key("a", "b"), b"1")),
     "dict-over-leaf": (

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import pytest
@@ -60,7 +60,7 @@ class Meter:
         self.requests = 0
         self.most_entries = 0
 
-    def call(self, command: bytes, fallback: bytes) -> Any:
+    def call(self, command: bytes, fallback: Callable[[], bytes]) -> Any:
         """Stand in for ``Connections.call``."""
         reply = self._call(command, fallback)
         self.requests += 1

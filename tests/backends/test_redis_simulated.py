@@ -28,6 +28,7 @@ from redicts.core.transaction import (
     Scope,
     Transaction,
     Verdict,
+    Wake,
 )
 from tests.backends.redis_tools import contents, key, opened
 from tests.support.servers import RedisServer
@@ -78,6 +79,7 @@ writes: Final = st.one_of(
     st.builds(add, places, st.sampled_from([1, -1, 2**62, -(2**63)])),
     st.builds(lambda path, scope: [Delete(key(*path), scope)], paths, scopes),
     st.builds(lambda path, scope, life: [Expire(key(*path), scope, life)], paths, scopes, lives),
+    st.builds(lambda path, scope: [Wake(key(*path), scope)], paths, scopes),
 )
 transactions: Final = st.builds(
     lambda checks, reads, writes: Transaction(

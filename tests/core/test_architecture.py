@@ -16,7 +16,14 @@ import redicts
 
 ROOT = Path(redicts.__file__).parent
 
-WORDS = {"redicts.core.transaction", "redicts.core.backend", "redicts.core.codec", "redicts.errors", "redicts.forks"}
+WORDS = {
+    "redicts.core.transaction",
+    "redicts.core.backend",
+    "redicts.core.listener",
+    "redicts.core.codec",
+    "redicts.errors",
+    "redicts.forks",
+}
 """What those who write a backend or a codec need: the contract's words, the errors, and locks that survive a fork."""
 
 NO_IO = {"socket", "ssl", "sqlite3", "redis", "fakeredis", "subprocess", "asyncio", "threading", "os", "pathlib", "io"}

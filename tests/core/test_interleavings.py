@@ -10,7 +10,7 @@ import pytest
 
 from redicts.backends.memory import MemoryBackend
 from redicts.codecs.json import codec
-from redicts.core.drive import PAUSED, Pause, Steps, run
+from redicts.core.drive import DONE, Pause, Steps, run
 from redicts.core.leaves import ABSENT
 from redicts.core.store import TreeStore
 from redicts.core.transaction import Path
@@ -35,7 +35,7 @@ class Client:
     def step(self) -> None:
         """Have the request that is waiting executed, and take the next one."""
         request = self._request
-        outcome = PAUSED if isinstance(request, Pause) else self._backend.execute(request)
+        outcome = DONE if isinstance(request, Pause) else self._backend.execute(request)
         self._request = self._advance(lambda: self._steps.send(outcome))
 
     def _advance(self, advance: Callable[[], Any]) -> Any:

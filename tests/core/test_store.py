@@ -10,7 +10,7 @@ import pytest
 from redicts.codecs.json import codec
 from redicts.core import store as store_module
 from redicts.core.codec import Codec
-from redicts.core.drive import PAUSED, Pause, Steps
+from redicts.core.drive import DONE, Pause, Steps
 from redicts.core.leaves import ABSENT, Packed
 from redicts.core.store import TreeStore
 from redicts.core.transaction import (
@@ -82,8 +82,9 @@ def play(steps: Steps[Any], outcomes: Iterator[Outcome]) -> tuple[list[Transacti
         while True:
             if isinstance(request, Pause):
                 pauses.append(request)
-                request = steps.send(PAUSED)
+                request = steps.send(DONE)
             else:
+                assert isinstance(request, Transaction)
                 transactions.append(request)
                 request = steps.send(next(outcomes))
     except StopIteration as stop:

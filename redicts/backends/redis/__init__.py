@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from redicts.backends.redis.adoption import adopt
 from redicts.backends.redis.backend import RedisBackend, open_redis
 from redicts.backends.redis.settings import RedisSettings
 from redicts.core.backend import BackendPlugin
 
 __all__ = ["RedisBackend", "RedisSettings", "plugin"]
 
-plugin: Final = BackendPlugin("redis", RedisSettings, open_redis)
+plugin: Final = BackendPlugin("redis", RedisSettings, open_redis, adopt)

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import redis
+from redis.connection import AbstractConnection
 
 from redicts.backends.redis.connections import Connections, connection_options, described
+from redicts.backends.redis.layout import HashNames
+from redicts.backends.redis.listening import Listening, StationListener
 from redicts.backends.redis.settings import RedisSettings
 from redicts.backends.redis.words import outcome_of, unpacked, words_for
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.transaction import Outcome, Put, Transaction, Verdict
-from redicts.errors import InternalError
+from redicts.errors import InternalError, StoreError
 
 ATOMIC_ENTRIES: Final = 5_000
 """How many fields one call of the script may touch, so that it never holds the server for long."""
@@ -21,6 +24,11 @@ ATOMIC_ENTRIES: Final = 5_000
 _MOST: Final = b"%d" % ATOMIC_ENTRIES
 _SCRIPT: Final = (Path(__file__).parent / "script.lua").read_bytes()
 _SHA: Final = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
+
+
+_SHORT: Final = 256
+_SIZES: Final = [b"$%d" % size for size in range(_SHORT)]
+"""What goes before short arguments, made once: to format forty takes longer than to join them."""
 
 
 class RedisBackend(Backend):
@@ -34,13 +42,22 @@ class RedisBackend(Backend):
         self, options: dict[str, Any], where: str, settings: RedisSettings, *, simulated: bool = False
     ) -> None:
         made_of = {name: value for name, value in options.items() if name != "connection_class"}
-        self._connections = Connections(lambda: options["connection_class"](**made_of), where, settings)
+
+        def connection() -> AbstractConnection:
+            made: AbstractConnection = options["connection_class"](**made_of)
+            return made
+
+        self._connections = Connections(connection, where, settings)
         self._pool = redis.BlockingConnectionPool(
             max_connections=settings.max_connections, timeout=cast("int", settings.timeout_secs), **options
         )
         self._prefix = settings.prefix.encode()
+        self._hash_names = HashNames(self._prefix)
+        # Channels are the same for all databases of a server, so the database is in their names.
+        self._channels = self._prefix + b"s:%d:" % options["db"]
+        self._listening = Listening(connection, self._channels, where, settings.retries)
         self._capabilities = Capabilities(
-            life=True, processes=not simulated, durable=not simulated, atomic_entries=ATOMIC_ENTRIES
+            life=True, processes=not simulated, durable=not simulated, atomic_entries=ATOMIC_ENTRIES, push=True
         )
 
     @property
@@ -57,20 +74,29 @@ class RedisBackend(Backend):
         """Decide and apply one minitransaction in one call of the script."""
         if len(transaction.writes) > ATOMIC_ENTRIES and _count_puts(transaction) > ATOMIC_ENTRIES:
             return Outcome(Verdict.TOO_LARGE)
-        words = words_for(transaction, self._prefix)
+        words = words_for(transaction, self._hash_names, self._channels)
         if not transaction.writes:
             return outcome_of(self._run(b"", 0, words), transaction)
         lane = self._connections.lane()
+        in_doubt = True
         try:
-            return outcome_of(self._run(self._prefix + b"r:" + lane.name, lane.number, words), transaction)
+            outcome = outcome_of(self._run(self._prefix + b"r:" + lane.name, lane.number, words), transaction)
+            in_doubt = False
+        except StoreError as error:
+            in_doubt = error.maybe_applied
+            raise
         finally:
-            self._connections.give_back(lane)
+            self._connections.give_back(lane, in_doubt=in_doubt)
+        return outcome
 
     def _run(self, lane: bytes, number: int, words: list[bytes]) -> list[Any]:
         arguments = _packed([self._prefix + b"x:", lane, b"%016d" % number, _MOST, *words])
         count = len(words) + 4 + 3
         command = b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n$1\r\n0\r\n%b" % (count, _SHA, arguments)
-        fallback = b"*%d\r\n$4\r\nEVAL\r\n$%d\r\n%b\r\n$1\r\n0\r\n%b" % (count, len(_SCRIPT), _SCRIPT, arguments)
+
+        def fallback() -> bytes:
+            return b"*%d\r\n$4\r\nEVAL\r\n$%d\r\n%b\r\n$1\r\n0\r\n%b" % (count, len(_SCRIPT), _SCRIPT, arguments)
+
         while True:
             reply: list[Any] = self._connections.call(command, fallback)
             status = reply[0]
@@ -81,9 +107,14 @@ class RedisBackend(Backend):
             if status != b"A":
                 return reply
 
+    def listen(self, name: str, /) -> StationListener:
+        """Listen over the one connection that this process subscribes with."""
+        return self._listening.listen(name)
+
     def close(self) -> None:
-        """Close the connections that are idle now, and the others when their requests are over."""
+        """Close the connections that are idle now, the others when their requests are over and nobody listens."""
         self._connections.close()
+        self._listening.close()
         self._pool.disconnect()
 
 
@@ -97,4 +128,10 @@ def _count_puts(transaction: Transaction) -> int:
 
 
 def _packed(arguments: list[bytes]) -> bytes:
-    return b"".join([b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in arguments])
+    parts = []
+    for argument in arguments:
+        size = len(argument)
+        parts.append(_SIZES[size] if size < _SHORT else b"$%d" % size)
+        parts.append(argument)
+    parts.append(b"")
+    return b"\r\n".join(parts)

@@ -20,6 +20,11 @@ from redicts.errors import (
 
 _Meaning = tuple[type[StoreError], str]
 
+_CHANNELS: Final[_Meaning] = (
+    AccessDenied,
+    "this user may not use our channels; allow them, as in +publish +subscribe &app:s:* where the prefix is app:",
+)
+
 _MEANINGS: Final[dict[str, _Meaning]] = {
     "WRONGTYPE": (Damaged, "a key with our prefix holds another type; set another prefix or remove the foreign key"),
     "OOM": (StoreFull, "the server's maxmemory is reached; free memory there or raise the limit"),
@@ -53,6 +58,8 @@ _BY_TEXT: Final[tuple[tuple[str, _Meaning], ...]] = (
     ("Authentication required", _MEANINGS["NOAUTH"]),
     ("unauthenticated", _MEANINGS["NOAUTH"]),
     ("without any password configured", (AccessDenied, "the server knows no password; take it out of the settings")),
+    ("access one of the channels", _CHANNELS),
+    ("publish to the channel", _CHANNELS),
     ("can't run this command", _MEANINGS["NOPERM"]),
     ("can't access at least one of the keys", _MEANINGS["NOPERM"]),
     ("max number of clients reached", (StoreBusy, "the server has no connection left; raise its maxclients")),
@@ -74,9 +81,14 @@ def mapped(error: Exception, where: str, *, maybe_applied: bool = False) -> Stor
     return StoreError(f"redis at {where}: {error}", maybe_applied=maybe_applied)
 
 
-def is_final(error: Exception) -> bool:
-    """Tell whether the server answered, so that sending the request again would meet the same error."""
+def is_answer(error: Exception) -> bool:
+    """Tell whether the server answered, so that the request was certainly not carried out."""
     return _meaning(error) is not None
+
+
+def is_passing(error: Exception) -> bool:
+    """Tell whether the server answered that it is not ready yet, so that the same request may work in a moment."""
+    return _meaning(error) in (_MEANINGS["LOADING"], _MEANINGS["MASTERDOWN"])
 
 
 def _meaning(error: Exception) -> _Meaning | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
@@ -20,7 +21,7 @@ from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection
 from redis.retry import Retry
 
-from redicts.backends.redis.border import is_final, mapped
+from redicts.backends.redis.border import is_answer, is_passing, mapped
 from redicts.backends.redis.settings import RedisSettings
 from redicts.errors import StoreTimeout
 
@@ -58,6 +59,7 @@ class Connections:
     def _start(self) -> None:
         self._idle: list[AbstractConnection] = []
         self._lanes: list[Lane] = []
+        self._in_doubt = threading.local()
         self._permits: SimpleQueue[None] = SimpleQueue()
         for _ in range(self._most):
             self._permits.put(None)
@@ -72,20 +74,30 @@ class Connections:
     def lane(self) -> Lane:
         """Take a lane for one request, numbered anew; give it back with :meth:`give_back` when that is over."""
         self._start_anew_after_fork()
-        try:
-            lane = self._lanes.pop()
-        except IndexError:
-            lane = Lane()
+        lane: Lane | None = self._in_doubt.__dict__.pop("lane", None)
+        if lane is None:
+            try:
+                lane = self._lanes.pop()
+            except IndexError:
+                lane = Lane()
         lane.number += 1
         return lane
 
-    def give_back(self, lane: Lane) -> None:
-        """Let the next request use this lane. Right also after a failure: a late request is then a stale one."""
-        if self._owner == os.getpid():
+    def give_back(self, lane: Lane, *, in_doubt: bool = False) -> None:
+        """Let another request use this lane; ``in_doubt`` if nobody knows whether the last one was carried out.
+
+        Then the next request of this thread will use it. So whatever a thread does about its doubt makes the request
+        that is late a stale one, which the server refuses.
+        """
+        if self._owner != os.getpid():
+            return
+        if in_doubt:
+            self._in_doubt.lane = lane
+        else:
             self._lanes.append(lane)
 
-    def call(self, command: bytes, fallback: bytes) -> Any:
-        """Send a packed command and return its reply; ``fallback`` is sent if the server does not know the script.
+    def call(self, command: bytes, fallback: Callable[[], bytes]) -> Any:
+        """Send a packed command and return its reply; ``fallback`` makes what is sent if the server does not know it.
 
         Raises an error below :class:`~redicts.errors.StoreError`. Cost: one round trip.
         """
@@ -103,7 +115,7 @@ class Connections:
         finally:
             permits.put(None)
 
-    def _call(self, command: bytes, fallback: bytes) -> Any:
+    def _call(self, command: bytes, fallback: Callable[[], bytes]) -> Any:
         maybe_applied = False
         attempt = 0
         while True:
@@ -112,11 +124,12 @@ class Connections:
                 connection = self._take()
                 reply = _exchange(connection, command, fallback)
             except (exceptions.RedisError, OSError) as error:
-                lost = isinstance(error, _LOST)
+                lost, answered = isinstance(error, _LOST), is_answer(error)
                 if connection is not None:
                     self._drop(connection) if lost else self._keep(connection)
-                maybe_applied |= lost and connection is not None and not is_final(error)
-                if not lost or attempt == self._retries or is_final(error):
+                maybe_applied |= lost and connection is not None and not answered
+                is_worth_it = is_passing(error) if answered else lost
+                if attempt == self._retries or not is_worth_it:
                     raise mapped(error, self._where, maybe_applied=maybe_applied) from error
             except BaseException:
                 # Ctrl-C between request and reply: the reply must not be taken for that of a later request.
@@ -126,10 +139,8 @@ class Connections:
             else:
                 self._keep(connection)
                 return reply
-            if attempt > 0:
-                pause = min(_LONGEST_PAUSE_SECS, _FIRST_PAUSE_SECS * 2 ** min(attempt, 16))
-                time.sleep(pause * random.random())  # noqa: S311  (no secret)
             attempt += 1
+            pause_before(attempt)
 
     def _take(self) -> AbstractConnection:
         try:
@@ -163,13 +174,20 @@ class Connections:
         self._close_idle()
 
 
-def _exchange(connection: AbstractConnection, command: bytes, fallback: bytes) -> Any:
+def _exchange(connection: AbstractConnection, command: bytes, fallback: Callable[[], bytes]) -> Any:
     try:
         connection.send_packed_command([command])
         return connection.read_response()
     except exceptions.NoScriptError:
-        connection.send_packed_command([fallback])
+        connection.send_packed_command([fallback()])
         return connection.read_response()
+
+
+def pause_before(attempt: int) -> None:
+    """Let a short, growing, random time pass before a try that follows others; the first try again is made at once."""
+    if attempt > 1:
+        pause = min(_LONGEST_PAUSE_SECS, _FIRST_PAUSE_SECS * 2 ** min(attempt - 1, 16))
+        time.sleep(pause * random.random())  # noqa: S311  (no secret)
 
 
 def connection_options(settings: RedisSettings, database: int) -> dict[str, Any]:

@@ -9,9 +9,15 @@ key                   what it holds
 ``r:<lane>``          number and reply of the last request of a lane, for five minutes
 ====================  =======================================================================================
 
-Every key begins with the prefix of the settings. In the name of a key, the bytes ``% . : { }`` and NUL of a segment
-are written as ``%`` and two hexadecimal digits, so that the last dot of a name always ends the parent's name. A field
-is named by the segment itself.
+The other spaces lie like ``v``, each under its own name; what they are for is nothing to us.
+
+Besides, ``s:<number of the database>:<station>`` is the channel at which one process listens: a message there is the
+rest of the name of the listener that it is for. An empty message to the channel with no station is sent by whoever is
+about to wake somebody, to meet a missing permission before the first change.
+
+Every key and channel begins with the prefix of the settings. In the name of a key, the bytes ``% . : { }`` and NUL of a
+segment are written as ``%`` and two hexadecimal digits, so that the last dot of a name always ends the parent's name. A
+field is named by the segment itself.
 
 A field holds the value as it is, so ``HGET v:.a b`` shows ``42``. Four first bytes are set apart: ``\1`` alone says
 that a dict lies below; ``\2`` and 16 digits, the millisecond since the epoch at which the life of the value that
@@ -26,10 +32,37 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from redicts.core.transaction import Path
+from redicts.core.transaction import Key, Path
 
 _SET_APART: Final = re.compile(rb"[%.:{}\x00]")
+_MOST_KEPT: Final = 2_000
+_LONGEST_KEPT: Final = 200
 _WRITTEN: Final = re.compile(rb"%([0-9A-F]{2})")
+
+
+class HashNames:
+    """Names the hash of a key's dict.
+
+    Short names are remembered, a bounded number of them: every request for a lock speaks of the same keys above it, and
+    to spell out half a dozen takes longer than the server takes to look at them.
+    """
+
+    __slots__ = ("_known", "_prefix")
+
+    def __init__(self, prefix: bytes) -> None:
+        self._prefix = prefix
+        self._known: dict[Key, bytes] = {}
+
+    def __call__(self, key: Key) -> bytes:
+        """Return the name of the hash that holds what lies directly below this key."""
+        name = self._known.get(key)
+        if name is None:
+            name = self._prefix + key.space.encode() + b":" + suffix(key.path)
+            if len(name) <= _LONGEST_KEPT:
+                if len(self._known) >= _MOST_KEPT:
+                    self._known.clear()
+                self._known[key] = name
+        return name
 
 
 def name_bytes(name: str) -> bytes:

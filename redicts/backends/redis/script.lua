@@ -2,9 +2,12 @@
 -- redicts/core/transaction.py; nothing here knows what values are used for.
 --
 -- ARGV: expiry index, lane ('' if nothing is written), number of the request, most fields one call may touch,
---       counts of checks, reads and writes, and then their words one after the other (see words.py). Writes are
+--       counts of checks, reads and writes, and then their words one after the other (see words.py). Checks are
+--       '^' of several keys   '=' of one key   'f' of one field. Reads are 'r' values   'n' names   'f' one field.
+--       Writes are
 --       'p' put into a dict   'x' remove names of a dict   'l' give names of a dict a life   'a' add
 --       'd' delete   'e' expire, both below a key or at and below it   's' a delete below a key and a put there, alone
+--       'w' wake those whose names are the values of any scope, and delete them
 -- Reply: { status, culprit, answer, ..., sum, ... }, or { status } alone for 'L', 'A' and 'S'.
 --   '+' applied   '!' a check failed   '#' not a counter   'L' too large
 --   'A' expired fields were in the way and some are gone now: send it again
@@ -15,9 +18,11 @@
 -- calls only is made inside the function that needs it.
 
 local call, byte, sub, find, match = redis.call, string.byte, string.sub, string.find, string.match
+local ARGV = ARGV
 local expiries, lane = ARGV[1], ARGV[2]
 
-local LANE_LIFE = 300000
+-- As text: a number that is passed to a command is printed first, which takes longer than a small command.
+local LANE_LIFE = '300000'
 
 if lane ~= '' then
   local last = call('GET', lane)
@@ -46,6 +51,10 @@ if ARGV[5] == '0' and ARGV[6] == '1' and ARGV[7] == '0' and ARGV[8] == 'r' and A
       if plain and #fields > 0 then return { '+', 0, { '', '', fields, '' } } end
     end
   end
+elseif ARGV[5] == '0' and ARGV[6] == '1' and ARGV[7] == '0' and ARGV[8] == 'f' then
+  local field = call('HGET', ARGV[9], ARGV[10])
+  local first = field and byte(field)
+  if field and (not first or first > 3 or first == 0) then return { '+', 0, { '', '=', field, '' } } end
 elseif ARGV[8] == 's' and ARGV[10] == '' then
   local parent, name = match(ARGV[9], '^(.*)%.([^.:%%]*)$')
   local first = byte(ARGV[11])
@@ -61,16 +70,16 @@ elseif ARGV[8] == 's' and ARGV[10] == '' then
 end
 
 local DIRECTORY = '\1'
-local most = tonumber(ARGV[4])
-local TOO_MANY = {}
 
-local clock
+-- The millisecond since the epoch, as a number and as text.
+local clock, clock_text
 local function now()
   if not clock then
     local time = call('TIME')
-    clock = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+    clock_text = time[1] .. sub('00000' .. time[2], -6, -4)
+    clock = tonumber(clock_text)
   end
-  return clock
+  return clock, clock_text
 end
 
 -- Names and fields -----------------------------------------------------------------------------------------------
@@ -87,10 +96,6 @@ local function split(dir)
   return parent, name
 end
 
-local function deadline_of(field)
-  return byte(field) == 2 and tonumber(sub(field, 2, 17)) or nil
-end
-
 -- The value in a field, or nil for a directory and for a value whose life is over.
 local function live(field)
   local first = byte(field)
@@ -98,6 +103,214 @@ local function live(field)
   if first == 3 then return sub(field, 2) end
   if first == 2 and tonumber(sub(field, 2, 17)) > now() then return sub(field, 18) end
   return nil
+end
+
+-- The short way --------------------------------------------------------------------------------------------------
+
+-- Carries out a small request that meets nothing unusual, as those of locks and guarded writes do: for it, neither the
+-- functions of the long way are made, which is most of what they cost, nor is anything looked at twice.
+--
+-- It collects its changes while it looks, so that before the first one it can give up at any point; the long way then
+-- starts from the beginning. Each of its writes is in another space, so none touches what another has looked at.
+local function short_way()
+  local at, reply, record, changes, spaces, checked = 7, { '+', 0 }, '', {}, {}, 0
+
+  local function is_plain(field)
+    local first = byte(field)
+    return not first or first > 3 or first == 0
+  end
+
+  -- Calls visit(directory, name, value) for each live value below a directory; returns nothing if there is much there.
+  local function each_value(dir, visit)
+    local MUCH, seen, pending = 64, 0, { dir }
+    while #pending > 0 do
+      local at = table.remove(pending)
+      local count = call('HLEN', at)
+      seen = seen + count
+      if seen > MUCH then return nil end
+      local fields = count > 0 and call('HGETALL', at) or pending
+      for i = 1, count * 2, 2 do
+        local name, field = fields[i], fields[i + 1]
+        if field == DIRECTORY then
+          pending[#pending + 1] = at .. '.' .. escaped(name)
+        else
+          local value = live(field)
+          if value then visit(at, name, value) end
+        end
+      end
+    end
+    return true
+  end
+
+  -- Collects the removal of the markers of a directory that will be empty, and of those above that will be so then.
+  local function prune(dir)
+    repeat
+      local parent, last = split(dir)
+      if not parent or redis.pcall('HGET', parent, last) ~= DIRECTORY then return end
+      changes[#changes + 1] = { 'HDEL', parent, last }
+      dir = parent
+    until call('HLEN', dir) > 1
+  end
+
+  for _ = 1, tonumber(ARGV[5]) do
+    local kind = ARGV[at + 1]
+    if kind == '^' then
+      if ARGV[at + 2] ~= '>' then return nil end
+      local count, prefix = tonumber(ARGV[at + 3]), ARGV[at + 4]
+      local starts = true
+      local function look(_, _, value)
+        if sub(value, 1, #prefix) ~= prefix then starts = false end
+      end
+      for i = at + 5, at + 4 + count do
+        checked = checked + 1
+        if starts and not each_value(ARGV[i], look) then return nil end
+        if not starts and reply[1] == '+' then reply[1], reply[2] = '!', checked end
+      end
+      at = at + 4 + count
+    elseif kind == '=' then
+      local scope, dir = ARGV[at + 2], ARGV[at + 4]
+      if ARGV[at + 3] ~= '0' or scope ~= '>' and scope ~= '=' then return nil end
+      local parent, name = split(dir)
+      if scope == '>' and call('HLEN', dir) > 0 then return nil end
+      if scope == '=' and (not parent or call('HGET', parent, name)) then return nil end
+      checked = checked + 1
+      at = at + 4
+    else
+      local field = kind == 'f' and call('HGET', ARGV[at + 2], ARGV[at + 3])
+      if not field or live(field) ~= ARGV[at + 4] then return nil end
+      checked = checked + 1
+      at = at + 4
+    end
+  end
+
+  for _ = 1, tonumber(ARGV[6]) do
+    local kind, dir = ARGV[at + 1], ARGV[at + 2]
+    if kind == 'f' then
+      local field = call('HGET', dir, ARGV[at + 3])
+      local value = field and live(field)
+      if field and not value then return nil end
+      local life = ''
+      if value and ARGV[at + 4] ~= '' and byte(field) == 2 then
+        life = string.format('%.0f', tonumber(sub(field, 2, 17)) - now())
+      end
+      reply[#reply + 1] = value and { '', '=', value, life } or { '' }
+      record = record .. (value and 'l4:s0:s1:=s' .. #value .. ':' .. value .. 's' .. #life .. ':' .. life or 'l1:s0:')
+      at = at + 4
+    elseif kind == 'r' and ARGV[at + 3] == '>' and ARGV[at + 5] == '' and ARGV[at + 6] == '0' then
+      if tonumber(ARGV[at + 4] ~= '' and ARGV[at + 4] or 1000) < 64 then return nil end
+      local answer, text = { '' }, ''
+      local whole = each_value(dir, function(where, name, value)
+        local suffix = sub(where, #dir + 1)
+        answer[#answer + 1], answer[#answer + 2], answer[#answer + 3] = suffix, { name, value }, ''
+        text = text .. 's' .. #suffix .. ':' .. suffix
+        text = text .. 'l2:s' .. #name .. ':' .. name .. 's' .. #value .. ':' .. value .. 's0:'
+      end)
+      if not whole then return nil end
+      reply[#reply + 1] = answer
+      record = record .. 'l' .. #answer .. ':s0:' .. text
+      at = at + 6
+    else
+      return nil
+    end
+  end
+
+  for _ = 1, reply[1] == '+' and tonumber(ARGV[7]) or 0 do
+    local kind, dir = ARGV[at + 1], ARGV[at + 2]
+    local space = match(dir, '^.*:')
+    if spaces[space] then return nil end
+    spaces[space] = true
+    if kind == 's' then
+      local life, value = ARGV[at + 3], ARGV[at + 4]
+      local parent, name = split(dir)
+      if not parent or life ~= '' or not is_plain(value) then return nil end
+      local old = call('HGET', parent, name)
+      if old and not is_plain(old) or not old and call('HLEN', parent) == 0 then return nil end
+      changes[#changes + 1] = { 'HSET', parent, name, value }
+      at = at + 4
+    elseif kind == 'p' then
+      local life, count, name, value = tonumber(ARGV[at + 3]), ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
+      if not life or count ~= '1' then return nil end
+      local above, last = dir, nil
+      while call('HLEN', above) == 0 do
+        local parent, below = split(above)
+        if not parent then break end
+        changes[#changes + 1] = { 'HSET', parent, below, DIRECTORY }
+        above, last = parent, below
+      end
+      local old = call('HGET', above, last or name)
+      if old and (last or not is_plain(old) and byte(old) ~= 2) then return nil end
+      local deadline = string.format('%016.0f', now() + life)
+      changes[#changes + 1] = { 'ZADD', expiries, deadline, dir .. '\0' .. name }
+      changes[#changes + 1] = { 'HSET', dir, name, '\2' .. deadline .. value }
+      at = at + 6
+    elseif kind == 'a' then
+      local parent, name = split(dir)
+      local old, amount = parent and call('HGET', parent, name), ARGV[at + 3]
+      -- Up to 15 digits a double is exact.
+      if not old or #old > 15 or #amount > 15 or not (old == '0' or find(old, '^%-?[1-9]%d*$')) then return nil end
+      local sum = string.format('%.0f', tonumber(old) + tonumber(amount))
+      changes[#changes + 1] = { 'HSET', parent, name, sum }
+      reply[#reply + 1] = sum
+      record = record .. 's' .. #sum .. ':' .. sum
+      at = at + 3
+    elseif kind == 'x' then
+      local count, name = ARGV[at + 3], ARGV[at + 4]
+      if count ~= '1' then return nil end
+      local old = call('HGET', dir, name)
+      if old and old ~= DIRECTORY then
+        changes[#changes + 1] = { 'HDEL', dir, name }
+        if byte(old) == 2 then changes[#changes + 1] = { 'ZREM', expiries, dir .. '\0' .. name } end
+        if call('HLEN', dir) == 1 then prune(dir) end
+      end
+      at = at + 4
+    elseif kind == 'w' then
+      local count = call('HLEN', dir)
+      if ARGV[at + 3] ~= '>' or count > 8 then return nil end
+      if count > 0 then
+        local listed, channels = call('HGETALL', dir), ARGV[at + 4]
+        -- To a station that nobody has: what forbids to publish must be met before the first change.
+        call('PUBLISH', channels, '')
+        for i = 1, #listed, 2 do
+          local field = listed[i + 1]
+          if field == DIRECTORY then return nil end
+          local station, number = match(live(field) or '', '^([!-.0-~]+)/([!-~]+)$')
+          if station and #station + #number < 100 then
+            changes[#changes + 1] = { 'PUBLISH', channels .. station, number }
+          end
+          if byte(field) == 2 then changes[#changes + 1] = { 'ZREM', expiries, dir .. '\0' .. listed[i] } end
+        end
+        changes[#changes + 1] = { 'UNLINK', dir }
+        prune(dir)
+      end
+      at = at + 4
+    else
+      return nil
+    end
+  end
+
+  -- What is due must be swept, which is left to the long way. A foreign key in the place of the index is met here.
+  if call('ZCARD', expiries) > 0 then
+    local _, until_now = now()
+    if #call('ZRANGEBYSCORE', expiries, '-inf', until_now, 'LIMIT', '0', '1') > 0 then return nil end
+  end
+  for _, change in ipairs(changes) do call(unpack(change)) end
+  record = 'l' .. #reply .. ':s1:' .. reply[1] .. 's' .. #tostring(reply[2]) .. ':' .. reply[2] .. record
+  call('SET', lane, ARGV[3] .. record, 'PX', LANE_LIFE)
+  return reply
+end
+
+if lane ~= '' then
+  local reply = short_way()
+  if reply then return reply end
+end
+
+-- The long way ---------------------------------------------------------------------------------------------------
+
+local most = tonumber(ARGV[4])
+local TOO_MANY = {}
+
+local function deadline_of(field)
+  return byte(field) == 2 and tonumber(sub(field, 2, 17)) or nil
 end
 
 -- Whether { name, field, ... }, or with step 1 { field, ... }, holds neither directories nor lives nor escapes.
@@ -110,12 +323,17 @@ local function is_plain(items, step)
   return true
 end
 
--- The live value at exactly this key, and the field that it is kept in.
+-- The live value under a name of a directory, and the field that it is kept in.
+local function value_at(parent, name)
+  local field = call('HGET', parent, name)
+  return field and live(field) or nil, field
+end
+
+-- The same of exactly this key.
 local function leaf(dir)
   local parent, name = split(dir)
   if not parent then return nil end
-  local field = call('HGET', parent, name)
-  return field and live(field) or nil, field
+  return value_at(parent, name)
 end
 
 -- Walking and reading --------------------------------------------------------------------------------------------
@@ -168,6 +386,13 @@ local function emit(answer, suffix, fields, plain, with_lives)
   return #kept / 2
 end
 
+-- The answer that is one value, or none.
+local function answer_of(value, field, with_lives)
+  if not value then return { '' } end
+  local deadline = with_lives and deadline_of(field)
+  return { '', '=', value, deadline and deadline - now() or '' }
+end
+
 -- The first element of an answer is its cursor: suffix and scan position of every hash that is still to be walked,
 -- with NUL between. A small hash is read whole, a large one piece by piece.
 local function read(dir, scope, limit, with_lives, pending)
@@ -176,10 +401,7 @@ local function read(dir, scope, limit, with_lives, pending)
   if #pending == 0 then
     if scope ~= '>' then
       local value, field = leaf(dir)
-      if value then
-        local deadline = with_lives and deadline_of(field)
-        return { '', '=', value, deadline and deadline - now() or '' }
-      end
+      if value then return answer_of(value, field, with_lives) end
       if scope == '=' then return answer end
     end
     if not limit then
@@ -255,18 +477,36 @@ end
 
 -- Checking -------------------------------------------------------------------------------------------------------
 
--- Each live value of the scope starts with the prefix.
+-- Each live value of the scope starts with the prefix. It is too much to say only when so many were looked at and all
+-- do: one that does not settles it, so a large hash is looked at piece by piece until there is one.
 local function all_start(dir, scope, prefix)
+  local PIECE = 200
   if scope ~= '>' then
     local value = leaf(dir)
     if value or scope == '=' then return not value or sub(value, 1, #prefix) == prefix end
   end
-  return not each_hash(dir, function(_, fields)
-    for i = 2, #fields, 2 do
-      local value = live(fields[i])
-      if value and sub(value, 1, #prefix) ~= prefix then return true end
-    end
-  end)
+  local pending = { dir }
+  while #pending > 0 do
+    local at, scan = table.remove(pending), '0'
+    local small = call('HLEN', at) <= PIECE
+    repeat
+      local fields
+      if small then
+        fields = call('HGETALL', at)
+      else
+        local piece = call('HSCAN', at, scan, 'COUNT', PIECE)
+        scan, fields = piece[1], piece[2]
+      end
+      for i = 1, #fields, 2 do
+        local field = fields[i + 1]
+        local value = live(field)
+        if value and sub(value, 1, #prefix) ~= prefix then return false end
+        if field == DIRECTORY then pending[#pending + 1] = at .. '.' .. escaped(fields[i]) end
+      end
+      touch(#fields / 2)
+    until scan == '0'
+  end
+  return true
 end
 
 -- The live values of the scope are these: { suffix, name, value, ... }. One page that can hold one more settles it.
@@ -455,6 +695,28 @@ local function writing()
     end
   end
 
+  -- Publishes the number of each listener that is named in a scope to the channel of its station; deletes the names.
+  local function wake(dir, scope, channels, plan)
+    local function publish(name)
+      local station, number = match(name, '^([!-.0-~]+)/([!-~]+)$')
+      if station and #name <= 100 then call('PUBLISH', channels .. station, number) end
+    end
+    local parent, name = split(dir)
+    if scope ~= '>' and parent then
+      local value = leaf(dir)
+      if value then publish(value) end
+      remove(parent, leaves_among(parent, { name }))
+    end
+    if scope == '=' or call('HLEN', dir) == 0 then return end
+    each_hash(dir, function(_, fields)
+      for i = 2, #fields, 2 do
+        local value = live(fields[i])
+        if value then publish(value) end
+      end
+    end)
+    delete(dir, '>', plan)
+  end
+
   local function give_life(dir, leaves, life)
     local deadline = life ~= '' and now() + tonumber(life) or nil
     local changed, scores, lasting = {}, {}, {}
@@ -498,9 +760,9 @@ local function writing()
     local parent, name = split(key)
     for i = index - 1, 1, -1 do
       local write = writes[i]
-      if write.kind == 'd' then
-        local at = write.dir == key and write.scope == '*'
-        local above = sub(key, 1, #write.dir + 1) == write.dir .. '.'
+      if write.kind == 'd' or write.kind == 'w' then
+        local at = write.dir == key and write.scope ~= '>'
+        local above = write.scope ~= '=' and sub(key, 1, #write.dir + 1) == write.dir .. '.'
         if at or above then return nil end
       elseif write.kind == 'x' and write.dir == parent then
         for _, gone in ipairs(write.items) do
@@ -522,6 +784,16 @@ local function writing()
     while dir and call('HLEN', dir) == 0 do dir = split(dir) end
   end
 
+  -- Whether the scope of this 'w' holds anything, or may do so when the writes before it are done.
+  local function may_name_somebody(writes, index)
+    local write = writes[index]
+    if write.plan and write.plan.hashes[1] or write.scope ~= '>' and leaf(write.dir) then return true end
+    for i = 1, index - 1 do
+      if writes[i].kind == 'p' or writes[i].kind == 'a' then return true end
+    end
+    return false
+  end
+
   -- Looks at everything that a write will touch, so that whatever can go wrong goes wrong before the first change.
   local function prepare(writes, index)
     local write = writes[index]
@@ -536,8 +808,12 @@ local function writing()
       touch(#write.items)
       call('HLEN', write.dir)
     else
-      if write.scope == '*' then leaf(write.dir) end
-      write.plan = plan_below(write.dir)
+      if write.scope ~= '>' then leaf(write.dir) end
+      if write.scope ~= '=' then write.plan = plan_below(write.dir) end
+      if write.kind == 'w' and may_name_somebody(writes, index) then
+        -- To a station that nobody has: what forbids to publish must be met before the first change.
+        call('PUBLISH', write.channels, '')
+      end
     end
     return true
   end
@@ -550,6 +826,8 @@ local function writing()
       put(parent, 'keep', { name, write.sum })
     elseif write.kind == 'd' then
       delete(write.dir, write.scope, write.plan)
+    elseif write.kind == 'w' then
+      wake(write.dir, write.scope, write.channels, write.plan)
     elseif write.kind == 'x' then
       remove(write.dir, leaves_among(write.dir, write.items))
     elseif write.kind == 'l' then
@@ -580,33 +858,49 @@ local function run()
     return list
   end
 
-  local reply, writes = { '+', 0 }, {}
-  for i = 1, tonumber(ARGV[5]) do
-    local kind, dir, scope, holds = word(), word(), word(), nil
-    if kind == '^' then
-      holds = all_start(dir, scope, word())
+  local reply, writes, checked = { '+', 0 }, {}, 0
+  local function settle(holds)
+    checked = checked + 1
+    if reply[1] == '+' and not holds then reply[1], reply[2] = '!', checked end
+  end
+  for _ = 1, tonumber(ARGV[5]) do
+    local kind = word()
+    if kind == 'f' then
+      settle(value_at(word(), word()) == word())
     else
-      holds = are_exactly(dir, scope, words(3 * tonumber(word())))
+      local scope, count = word(), tonumber(word())
+      if kind == '^' then
+        local prefix = word()
+        for _ = 1, count do settle(all_start(word(), scope, prefix)) end
+      else
+        settle(are_exactly(word(), scope, words(3 * count)))
+      end
     end
-    if reply[1] == '+' and not holds then reply[1], reply[2] = '!', i end
   end
   for i = 1, tonumber(ARGV[6]) do
-    local kind, dir, scope, limit, with_lives = word(), word(), word(), tonumber(word()), word() == '1'
-    local pending = words(tonumber(word()))
-    if kind == 'n' then
-      reply[2 + i] = names(dir, limit, pending[1] or '0')
+    local kind = word()
+    if kind == 'f' then
+      local value, field = value_at(word(), word())
+      reply[2 + i] = answer_of(value, field, word() == '1')
     else
-      reply[2 + i] = read(dir, scope, limit, with_lives, pending)
+      local dir, scope, limit, with_lives = word(), word(), tonumber(word()), word() == '1'
+      local pending = words(tonumber(word()))
+      if kind == 'n' then
+        reply[2 + i] = names(dir, limit, pending[1] or '0')
+      else
+        reply[2 + i] = read(dir, scope, limit, with_lives, pending)
+      end
     end
   end
   if reply[1] ~= '+' or ARGV[7] == '0' then return reply, writes end
   prepare, apply, sweep = writing()
   -- A foreign key in the place of the index must be met before the first change.
   call('ZCARD', expiries)
-  if ARGV[8] == 's' then
-    local parent, name = split(ARGV[9])
-    writes = { { kind = 'd', dir = ARGV[9], scope = '>' } }
-    writes[2] = { kind = 'p', dir = parent, life = ARGV[10], items = { name, ARGV[11] } }
+  if ARGV[position + 1] == 's' then
+    local _, dir, life, value = word(), word(), word(), word()
+    local parent, name = split(dir)
+    writes = { { kind = 'd', dir = dir, scope = '>' } }
+    writes[2] = { kind = 'p', dir = parent, life = life, items = { name, value } }
     prepare(writes, 1)
     prepare(writes, 2)
     return reply, writes
@@ -626,6 +920,7 @@ local function run()
     else
       write.scope = word()
       if write.kind == 'e' then write.life = word() end
+      if write.kind == 'w' then write.channels = word() end
     end
     writes[i] = write
     if not prepare(writes, i) then

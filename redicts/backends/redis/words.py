@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Final, cast
 
-from redicts.backends.redis.layout import name_bytes, name_text, path_of, suffix
+from redicts.backends.redis.layout import HashNames, name_bytes, name_text, path_of, suffix
 from redicts.core.transaction import (
     Add,
     Answer,
@@ -14,22 +14,24 @@ from redicts.core.transaction import (
     Check,
     Delete,
     Entries,
-    Exactly,
     Expire,
     Key,
     Names,
     Outcome,
     Path,
+    Prefixed,
     Put,
     Read,
     Scope,
     Transaction,
     Verdict,
+    Wake,
     Write,
 )
 from redicts.errors import InternalError
 
-_SCOPES: Final = {Scope.NODE: b"=", Scope.BELOW: b">", Scope.SUBTREE: b"*"}
+_NODE: Final = Scope.NODE
+_BELOW: Final = Scope.BELOW
 _VERDICTS: Final = {
     b"+": Verdict.APPLIED,
     b"!": Verdict.CHECK_FAILED,
@@ -38,19 +40,19 @@ _VERDICTS: Final = {
 }
 
 
-def words_for(transaction: Transaction, prefix: bytes) -> list[bytes]:
-    """Return the words that say a transaction, the names of its keys beginning with this prefix."""
+def words_for(transaction: Transaction, names: HashNames, channels: bytes) -> list[bytes]:
+    """Return the words that say a transaction; ``channels`` is what the names of channels begin with."""
     groups = _groups(transaction.writes)
     groups = groups[_implied(groups) :]
-    if not transaction.checks and not transaction.reads and _is_store(groups):
-        return [b"0", b"0", b"1", *_store(cast("Put", groups[1][0]), prefix)]
-    words = [b"%d" % len(transaction.checks), b"%d" % len(transaction.reads), b"%d" % len(groups)]
-    for check in transaction.checks:
-        words += _check(check, prefix)
+    is_store = _is_store(groups)
+    said, checks = _checks(transaction.checks, names)
+    words = [b"%d" % said, b"%d" % len(transaction.reads), b"%d" % (1 if is_store else len(groups)), *checks]
     for read in transaction.reads:
-        words += _read(read, prefix)
+        words += _read(read, names)
+    if is_store:
+        return words + _store(cast("Put", groups[1][0]), names)
     for group in groups:
-        words += _write(group, prefix)
+        words += _wake(group[0], names, channels) if isinstance(group[0], Wake) else _write(group, names)
     return words
 
 
@@ -89,28 +91,51 @@ def unpacked(data: bytes) -> list[Any]:
     return reply
 
 
-def _hash(key: Key, prefix: bytes) -> bytes:
-    return prefix + key.space.encode() + b":" + suffix(key.path)
+def _scope(scope: Scope) -> bytes:
+    # Not by a dict: the hash of an Enum's member is computed in Python, each time.
+    return b"=" if scope is _NODE else b">" if scope is _BELOW else b"*"
 
 
-def _check(check: Check, prefix: bytes) -> Iterator[bytes]:
-    if not isinstance(check, Exactly):
-        yield from (b"^", _hash(check.key, prefix), _SCOPES[check.scope], check.prefix)
-        return
-    yield from (b"=", _hash(check.key, prefix), _SCOPES[check.scope], b"%d" % len(check.entries))
-    for path, value in check.entries.items():
-        if path:
-            yield from (suffix(path[:-1]), name_bytes(path[-1]), value)
+def _checks(checks: tuple[Check, ...], names: HashNames) -> tuple[int, list[bytes]]:
+    """Return how many checks there are to the script, and their words: one of its checks is of several keys."""
+    said = 0
+    words: list[bytes] = []
+    alike: tuple[Scope, bytes] | None = None
+    for check in checks:
+        if isinstance(check, Prefixed):
+            key, scope, start = check
+            if alike is None or start != alike[1] or scope is not alike[0]:
+                alike, counted, keys = (scope, start), len(words) + 2, 0
+                words += (b"^", _scope(scope), b"", start)
+                said += 1
+            keys += 1
+            words[counted] = b"%d" % keys
+            words.append(names(key))
         else:
-            yield from (b"=", b"", value)
+            alike = None
+            said += 1
+            if check.scope is _NODE and check.key.path and len(check.entries) == 1 and () in check.entries:
+                words += (b"f", *_field(check.key, names), check.entries[()])
+                continue
+            words += (b"=", _scope(check.scope), b"%d" % len(check.entries), names(check.key))
+            for path, value in check.entries.items():
+                words += (suffix(path[:-1]), name_bytes(path[-1]), value) if path else (b"=", b"", value)
+    return said, words
 
 
-def _read(read: AnyRead, prefix: bytes) -> list[bytes]:
+def _read(read: AnyRead, names: HashNames) -> list[bytes]:
+    if isinstance(read, Read) and read.scope is _NODE and read.key.path and read.cursor is None:
+        return [b"f", *_field(read.key, names), b"1" if read.lives else b""]
     limit = b"" if read.limit is None else b"%d" % read.limit
     pending = [] if read.cursor is None else read.cursor.split(b"\0")
-    scope, lives = (_SCOPES[read.scope], b"1" if read.lives else b"") if isinstance(read, Read) else (b"", b"")
+    scope, lives = (_scope(read.scope), b"1" if read.lives else b"") if isinstance(read, Read) else (b"", b"")
     kind = b"r" if isinstance(read, Read) else b"n"
-    return [kind, _hash(read.key, prefix), scope, limit, lives, b"%d" % len(pending), *pending]
+    return [kind, names(read.key), scope, limit, lives, b"%d" % len(pending), *pending]
+
+
+def _field(key: Key, names: HashNames) -> tuple[bytes, bytes]:
+    """Return the hash that a value lies in, and its name there: most values have neighbours, so the hash is known."""
+    return names(Key(key.space, key.path[:-1])), name_bytes(key.path[-1])
 
 
 def _kin(write: Write) -> tuple[object, ...]:
@@ -139,20 +164,28 @@ def _groups(writes: tuple[Write, ...]) -> list[list[Write]]:
     return groups
 
 
-def _write(group: list[Write], prefix: bytes) -> list[bytes]:
+def _write(group: Sequence[Write], names: HashNames) -> list[bytes]:
     write = group[0]
+    assert not isinstance(write, Wake)  # words_for says those itself
     if isinstance(write, Add):
-        return [b"a", _hash(write.key, prefix), b"%d" % write.amount]
+        return [b"a", names(write.key), b"%d" % write.amount]
     if not isinstance(write, Put) and write.scope is not Scope.NODE:
-        said = [_hash(write.key, prefix), _SCOPES[write.scope]]
+        said = [names(write.key), _scope(write.scope)]
         return [b"d", *said] if isinstance(write, Delete) else [b"e", *said, _life(write)]
-    parent = _hash(Key(write.key.space, write.key.path[:-1]), prefix)
+    if isinstance(write, Put) and len(group) == 1:
+        parent, name = _field(write.key, names)
+        return [b"p", parent, _life(write), b"1", name, write.value]
+    parent = names(Key(write.key.space, write.key.path[:-1]))
     if isinstance(write, Put):
         items = {name_bytes(path[-1]): value for (_, path), value, _, _ in cast("list[Put]", group)}
         return [b"p", parent, _life(write), b"%d" % len(items), *chain.from_iterable(items.items())]
-    names = [name_bytes(other.key.path[-1]) for other in group if other.key.path]
+    removed = [name_bytes(other.key.path[-1]) for other in group if other.key.path]
     said = [b"x", parent] if isinstance(write, Delete) else [b"l", parent, _life(write)]
-    return [*said, b"%d" % len(names), *names]
+    return [*said, b"%d" % len(removed), *removed]
+
+
+def _wake(write: Wake, names: HashNames, channels: bytes) -> list[bytes]:
+    return [b"w", names(write.key), _scope(write.scope), channels]
 
 
 def _life(write: Put | Expire) -> bytes:
@@ -167,7 +200,7 @@ def _implied(groups: list[list[Write]]) -> int:
     A leaf above gives way to the marker of the dict that it becomes, so that a value can be put or counted below.
     """
     last = groups[-1][-1] if groups else None
-    if not isinstance(last, (Put, Add)):
+    if not isinstance(last, (Put, Add)) or not isinstance(groups[0][0], Delete):
         return 0
     above: Path = ()
     for index, group in enumerate(groups):
@@ -191,8 +224,8 @@ def _is_store(groups: list[list[Write]]) -> bool:
     return isinstance(other, Put) and isinstance(one, Delete) and one.scope is Scope.BELOW and one.key == other.key
 
 
-def _store(put: Put, prefix: bytes) -> list[bytes]:
-    return [b"s", _hash(put.key, prefix), _life(put), put.value]
+def _store(put: Put, names: HashNames) -> list[bytes]:
+    return [b"s", names(put.key), _life(put), put.value]
 
 
 def _index_of_write(writes: tuple[Write, ...], said: int) -> int:

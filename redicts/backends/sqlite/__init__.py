@@ -13,6 +13,9 @@ transaction it was forked (by a signal handler): it is told so.
 
 *Where it works.* On a local disk. Network file systems lack the locks and the shared memory that SQLite relies on.
 
+*Waking.* A thread that waits, for a lock say, is woken at once by the threads of its own process. What other processes
+do it sees by looking, at intervals of 1 to 50 milliseconds; one thread of a process looks for all of them.
+
 *Time.* Lives end by the machine's clock, which all its processes share. If that clock is set, lives change with it.
 
 *Space.* The file does not shrink when values are deleted or expire; the space is used again.

@@ -113,6 +113,11 @@ class Connections:
             sleep(min(delay * jitter, deadline - now))
             delay = min(2 * delay, _LONGEST_DELAY_SECS)
 
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closed
+
     def close(self) -> None:
         """Close what is idle now, and from now on each connection as soon as the call that uses it ends."""
         self._closed = True

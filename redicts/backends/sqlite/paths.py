@@ -15,6 +15,8 @@ v, "\x00"           ``30 00 76 00 01 02 00``
 v, "\x01"           ``30 00 76 00 01 03 00``
 ==================  ==================================
 
+Keys that do not begin with the number of a database belong to the backend itself, see ``bulletin.py``.
+
 The technique is that of FoundationDB's tuple layer; the escapes are chosen so that either can be undone by itself.
 """
 

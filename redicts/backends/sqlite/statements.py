@@ -38,6 +38,7 @@ TAKE_SNAPSHOT: Final = "PRAGMA user_version"
 
 READ_NODE: Final = "SELECT value, deadline FROM entries WHERE key = ?"
 READ_RANGE: Final = f"SELECT key, value, deadline FROM entries WHERE {_IN_RANGE} AND {_LIVE} ORDER BY key LIMIT ?"
+READ_VALUES: Final = f"SELECT value FROM entries WHERE {_IN_RANGE} AND {_LIVE} ORDER BY key"
 READ_KEYS: Final = f"SELECT key FROM entries WHERE {_IN_RANGE} AND {_LIVE} ORDER BY key LIMIT ?"
 READ_OTHER_PREFIX: Final = (
     f"SELECT 1 FROM entries WHERE {_IN_RANGE} AND {_LIVE} AND ifnull(substr(value, 1, ?), x'') <> ? LIMIT 1"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from redicts.backends.sqlite import statements
 from redicts.backends.sqlite.paths import bounds, encode
 from redicts.backends.sqlite.reading import Instant, stored_leaf
-from redicts.core.transaction import Add, Delete, Expire, Put, Write, canonical_counter, fits_counter
+from redicts.core.transaction import Add, Delete, Expire, Put, Wake, Write, canonical_counter, fits_counter
 
 _LAST_DEADLINE: Final = 2**63 - 1
 """The largest integer of SQLite: longer lives end here, in 292 million years."""
@@ -18,12 +18,24 @@ _RECLAIMED_PER_WRITE: Final = 2
 _Row = tuple[bytes, bytes, int | None]
 
 
-def apply(instant: Instant, writes: tuple[Write, ...]) -> tuple[list[int], int | None]:
-    """Apply writes in order and return the sums of the counters, until an Add meets none: then also its index.
+class Effects(NamedTuple):
+    """What writes bring about beside what they store: sums of counters, and values that name whom to wake.
 
-    Puts that follow each other are handed to SQLite together.
+    ``culprit`` is the index of an Add that met no counter; then the writes from there on are not applied.
+    """
+
+    sums: list[int]
+    woken: list[bytes]
+    culprit: int | None = None
+
+
+def apply(instant: Instant, writes: tuple[Write, ...]) -> Effects:
+    """Apply writes in order, until an Add meets no counter. Puts that follow each other are handed to SQLite together.
+
+    Nobody is woken yet, as the transaction can still fail.
     """
     sums: list[int] = []
+    woken: list[bytes] = []
     rows: list[_Row] = []
     statement = statements.PUT
     for index, write in enumerate(writes):
@@ -40,12 +52,14 @@ def apply(instant: Instant, writes: tuple[Write, ...]) -> tuple[list[int], int |
         if isinstance(write, Add):
             count = _count(instant, write)
             if count is None:
-                return sums, index
+                return Effects(sums, woken, index)
             sums.append(count)
+        elif isinstance(write, Wake):
+            woken += _clear(instant, write)
         else:
             _change_scope(instant, write)
     _put(instant, statement, rows)
-    return sums, None
+    return Effects(sums, woken)
 
 
 def reclaim(instant: Instant, writes: int) -> None:
@@ -77,6 +91,15 @@ def _count(instant: Instant, add: Add) -> int | None:
     row = (encode(instant.database, add.key), b"%d" % count, instant.now)
     instant.cursor.execute(statements.PUT_KEEPING_LIFE, row)
     return count
+
+
+def _clear(instant: Instant, write: Wake) -> list[bytes]:
+    """Delete what is in a scope, and return it. Mostly there is nothing, and one look is all."""
+    lower, upper = bounds(encode(instant.database, write.key), write.scope)
+    listed = instant.cursor.execute(statements.READ_VALUES, (lower, upper, instant.now)).fetchall()
+    if listed:
+        instant.cursor.execute(statements.DELETE_RANGE, (lower, upper))
+    return [value for (value,) in listed]
 
 
 def _change_scope(instant: Instant, write: Delete | Expire) -> None:
