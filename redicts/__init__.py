@@ -7,8 +7,14 @@ from redicts.errors import (
     AccessDenied,
     Conflict,
     Damaged,
+    Deadlock,
     InternalError,
     LeafError,
+    Locked,
+    LockError,
+    LockLost,
+    LockTimeout,
+    NotHeld,
     PathError,
     ReadOnly,
     RedictsError,
@@ -20,6 +26,7 @@ from redicts.errors import (
     Unreachable,
     Unsupported,
 )
+from redicts.front.lock import Lock, LockInfo
 from redicts.front.pool import Pool
 from redicts.front.proxy import Proxy, Transaction, root, section
 
@@ -28,8 +35,16 @@ __all__ = [
     "AccessDenied",
     "Conflict",
     "Damaged",
+    "Deadlock",
     "InternalError",
     "LeafError",
+    "Lock",
+    "LockError",
+    "LockInfo",
+    "LockLost",
+    "LockTimeout",
+    "Locked",
+    "NotHeld",
     "Packed",
     "PathError",
     "Pool",

@@ -9,6 +9,12 @@
     ├── SettingsError    (ValueError)   a configuration is wrong
     ├── Unsupported                     the chosen store cannot do what was asked
     ├── Conflict                        an expected value was not there
+    ├── LockError                       a lock is not as the caller needs it
+    │   ├── LockTimeout  (TimeoutError)     it was not free in time
+    │   ├── Deadlock                        waiting for it would never end
+    │   ├── LockLost                        its lease ran out, or it was broken
+    │   ├── NotHeld                         this thread does not hold it
+    │   └── Locked                          somebody else's lock forbids this write
     └── StoreError                      the store failed, not the caller
         ├── Unreachable  (ConnectionError)  no connection, or it broke
         │   └── StoreTimeout (TimeoutError) no answer in time
@@ -51,6 +57,34 @@ class Unsupported(RedictsError):
 
 class Conflict(RedictsError):
     """A value was not what the caller expected, so nothing was written."""
+
+
+class LockError(RedictsError):
+    """A lock is not as the caller needs it."""
+
+
+class LockTimeout(LockError, TimeoutError):
+    """A lock did not become free in time. Nothing is left of the attempt."""
+
+
+class Deadlock(LockError):
+    """Waiting for a lock would never end: everybody in a circle of owners waits for the next one.
+
+    Of each circle one owner gets this error, the one that came last. Nothing is left of its attempt; the locks that it
+    holds already are still its own.
+    """
+
+
+class LockLost(LockError):
+    """A lock is no longer held: its lease ran out, or an operator broke it. Nothing was written."""
+
+
+class NotHeld(LockError):
+    """The running thread or task does not hold the lock that it wants to release, extend or rely on."""
+
+
+class Locked(LockError):
+    """With mandatory locks: somebody else's lock covers what was to be written. Nothing was written."""
 
 
 class StoreError(RedictsError):

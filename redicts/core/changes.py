@@ -30,6 +30,8 @@ class Changes:
         self._codec = codec
         self.checks: list[Exactly] = []
         self.writes: list[Write] = []
+        self.paths: list[Path] = []
+        """At and below which paths there are changes."""
 
     def expect(self, path: Path, value: object) -> None:
         """Demand that this value, byte for byte as it would be stored, is there (``ABSENT``: nothing)."""
@@ -38,14 +40,17 @@ class Changes:
 
     def write(self, path: Path, value: object, life: int | None) -> None:
         """Replace what is there."""
+        self.paths.append(path)
         self.writes += replacing(leaves_of(value, path, self._codec), path, life)
 
     def delete(self, path: Path) -> None:
         """Remove what is there."""
+        self.paths.append(path)
         self.writes.append(Delete(Key(VALUES, path), Scope.SUBTREE))
 
     def expire(self, path: Path, life: int | None) -> None:
         """Give what is there a life."""
+        self.paths.append(path)
         self.writes.append(Expire(Key(VALUES, path), Scope.SUBTREE, life))
 
     def add(self, path: Path, amount: int) -> None:
@@ -61,6 +66,7 @@ class Changes:
             raise LeafError(f"{described(path)} is made a dict by this transaction and cannot be added to")
         if below is None:
             self.checks.append(Exactly(key, Scope.BELOW, NOTHING))
+        self.paths.append(path)
         self.writes += [*clearing_above(path), Add(key, amount)]
 
     def _left_below(self, path: Path) -> bool | None:

@@ -306,10 +306,14 @@ class TreeStore:
 
     def _apply(self, writes: tuple[Write, ...]) -> Steps[None]:
         """Apply writes in one transaction, or step by step if they are too many for one."""
+        if not writes:
+            return
         outcome = yield Transaction((), (), writes)
         if outcome.verdict is not Verdict.TOO_LARGE:
             return
         if len(writes) == 1:
+            if isinstance(writes[0], (Put, Add)) or writes[0].scope is Scope.NODE:
+                raise Unsupported("what guards a write is more than this store looks at in one transaction")
             yield from self._apply_to_pages(writes[0])
             return
         step = min(_STEP, (len(writes) + 1) // 2)
@@ -324,9 +328,9 @@ class TreeStore:
             found = _entries_in((yield Transaction((), (Read(write.key, write.scope, _STEP, cursor),))))
             keys = [Key(write.key.space, write.key.path + below) for below in found.values]
             if isinstance(write, Delete):
-                yield Transaction((), (), tuple([Delete(key, Scope.NODE) for key in keys]))
+                yield from self._apply(tuple([Delete(key, Scope.NODE) for key in keys]))
             else:
-                yield Transaction((), (), tuple([Expire(key, Scope.NODE, write.life) for key in keys]))
+                yield from self._apply(tuple([Expire(key, Scope.NODE, write.life) for key in keys]))
             cursor = found.cursor
             if cursor is None:
                 return

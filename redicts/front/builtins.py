@@ -9,7 +9,7 @@ from typing import Any
 
 import redicts.backends
 import redicts.codecs
-from redicts.core.backend import BackendPlugin
+from redicts.core.backend import Backend, BackendPlugin
 from redicts.core.codec import Codec
 from redicts.errors import SettingsError
 
@@ -18,6 +18,22 @@ def backend_plugin(name: str) -> BackendPlugin:
     """Return the backend of this name. Raises :class:`~redicts.errors.SettingsError` if there is none that works."""
     plugin: BackendPlugin = _module("backend", redicts.backends, name).plugin
     return plugin
+
+
+def adopted(client: object) -> Backend:
+    """Return a backend for the store that a client object of the user's is connected to.
+
+    Raises :class:`~redicts.errors.SettingsError` if it is no client that a backend knows.
+    """
+    backend: Backend | None = None
+    adopt = backend_plugin("redis").adopt
+    if adopt is not None:
+        backend = adopt(client)
+    if backend is None:
+        raise SettingsError(
+            f"{type(client).__name__} leads to no store; give a Proxy, the Pool, a backend, or a client of redis-py"
+        )
+    return backend
 
 
 def codec(name: str) -> Codec:

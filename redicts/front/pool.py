@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
-from redicts.core import drive
-from redicts.core.backend import Backend
-from redicts.core.drive import Steps
-from redicts.core.store import TreeStore
 from redicts.errors import Unsupported
 from redicts.forks import ForkSafeLock
 from redicts.front import settings as forms
 from redicts.front.builtins import backend_plugin, codec
+from redicts.front.tree import Tree
 
 if TYPE_CHECKING:
     import redis
 
-_Result = TypeVar("_Result")
-
 _lock: Final = ForkSafeLock()
-
-
-class Tree:
-    """One opened database: a backend, and the operations on it."""
-
-    __slots__ = ("backend", "store")
-
-    def __init__(self, backend: Backend, store: TreeStore) -> None:
-        self.backend = backend
-        self.store = store
-
-    def run(self, steps: Steps[_Result]) -> _Result:
-        """Run an operation of the store against the backend."""
-        return drive.run(steps, self.backend)
 
 
 class _Opened:
@@ -57,8 +38,9 @@ class _Opened:
             tree = self._trees.get(number)
             if tree is None:
                 backend = backend_plugin(self.settings.backend).open(self.settings.options, number)
-                store = TreeStore(codec(self.settings.codec), backend.capabilities.atomic_entries)
-                tree = self._trees[number] = Tree(backend, store)
+                mandatory = self.settings.mandatory_locks
+                tree = Tree(backend, codec(self.settings.codec), mandatory_locks=mandatory)
+                self._trees[number] = tree
             self._by_name[name] = tree
             return tree
 

@@ -11,10 +11,14 @@ from redicts.core import paths
 from redicts.core.changes import Changes
 from redicts.core.leaves import ABSENT
 from redicts.core.lives import milliseconds, whole_seconds
+from redicts.core.locks.records import Mode
 from redicts.core.transaction import Path
 from redicts.errors import LeafError, PathError
 from redicts.forks import ForkSafeLock
-from redicts.front.pool import Pool, Tree
+from redicts.front.holdings import release, write
+from redicts.front.lock import NO_WISHES, Lock, acquire, lease_of, patience_of, release_after
+from redicts.front.pool import Pool
+from redicts.front.tree import Tree
 
 _proxies: WeakValueDictionary[tuple[object, ...], Proxy] = WeakValueDictionary()
 _lock: Final = ForkSafeLock()
@@ -84,7 +88,7 @@ class Proxy:
         """
         path = self._below(key)
         tree = self._tree()
-        tree.run(tree.store.write(path, value, milliseconds(expire)))
+        write(tree, tree.store.write(path, value, milliseconds(expire)), path)
         return self
 
     def exists(self) -> bool:
@@ -94,13 +98,14 @@ class Proxy:
 
     def delete(self, key: str | Iterable[str]) -> None:
         """Remove what is at ``key`` below this place. Nothing being there is no error."""
+        path = self._below(key)
         tree = self._tree()
-        tree.run(tree.store.delete(self._below(key)))
+        write(tree, tree.store.delete(path), path)
 
     def clear(self) -> None:
         """Remove everything at and below this place."""
         tree = self._tree()
-        tree.run(tree.store.delete(self._path))
+        write(tree, tree.store.delete(self._path), self._path)
 
     def add(self, count: float) -> Any:
         """Add to the number that is stored here, and return the sum. Nothing stored counts as 0. Keeps the life.
@@ -109,7 +114,7 @@ class Proxy:
         somebody else changes the number. Raises ``ValueError`` if what is stored is no number.
         """
         tree = self._tree()
-        return tree.run(tree.store.add(self._path, count))
+        return write(tree, tree.store.add(self._path, count), self._path)
 
     def update(self, value: Mapping[str, Any], expire: float | None = None) -> Proxy:
         """Store the leaves of a dict over what is here, leave the rest, and return this proxy.
@@ -120,7 +125,7 @@ class Proxy:
         tree = self._tree()
         if not isinstance(value, Mapping):
             raise LeafError(f"update takes a dict, not {type(value).__name__}")
-        tree.run(tree.store.merge(self._path, value, milliseconds(expire)))
+        write(tree, tree.store.merge(self._path, value, milliseconds(expire)), self._path)
         return self
 
     def update_with(self, function: Callable[[Any], Any], default: Any = None) -> Any:
@@ -133,7 +138,9 @@ class Proxy:
         Two round trips, and two more for each repetition. Raises :class:`~redicts.errors.Conflict` after a thousand.
         """
         tree = self._tree()
-        return tree.run(tree.store.change(self._path, lambda old: function(default if old is ABSENT else old)))
+        return write(
+            tree, tree.store.change(self._path, lambda old: function(default if old is ABSENT else old)), self._path
+        )
 
     def compare_and_set(self, expected: Any, value: Any, expire: float | None = None) -> bool:
         """Store ``value`` here if what is here equals ``expected``, and tell whether it was so.
@@ -142,7 +149,7 @@ class Proxy:
         seconds.
         """
         tree = self._tree()
-        return tree.run(tree.store.compare_and_set(self._path, expected, value, milliseconds(expire)))
+        return write(tree, tree.store.compare_and_set(self._path, expected, value, milliseconds(expire)), self._path)
 
     def pop(self, key: str | Iterable[str], *default: Any) -> Any:
         """Remove what is at ``key`` below this place and return it.
@@ -153,7 +160,7 @@ class Proxy:
             raise TypeError(f"pop takes a key and at most one default, not {len(default)}")
         path = self._below(key)
         tree = self._tree()
-        value = tree.run(tree.store.take(path))
+        value = write(tree, tree.store.take(path), path)
         if value is not ABSENT:
             return value
         if default:
@@ -164,7 +171,7 @@ class Proxy:
         """Store ``default`` at ``key`` if nothing is there, and return what is there then. ``expire`` is in seconds."""
         path = self._below(key)
         tree = self._tree()
-        return tree.run(tree.store.set_default(path, default, milliseconds(expire)))
+        return write(tree, tree.store.set_default(path, default, milliseconds(expire)), path)
 
     def transaction(self) -> Transaction:
         """Collect changes in a ``with`` block and make them at one instant when it ends: see :class:`Transaction`."""
@@ -175,7 +182,7 @@ class Proxy:
     def expire(self, seconds: float | None) -> None:
         """Give every leaf at and below this place a life in seconds, or with ``None`` let them last for ever."""
         tree = self._tree()
-        tree.run(tree.store.expire(self._path, milliseconds(seconds)))
+        write(tree, tree.store.expire(self._path, milliseconds(seconds)), self._path)
 
     def time_to_live(self) -> int:
         """Return the remaining life in seconds, rounded up; -1 if it has no end, -2 if nothing is stored.
@@ -187,6 +194,43 @@ class Proxy:
         if life is None:
             return -1
         return whole_seconds(life) if life else -2
+
+    # Locks
+
+    def lock(self, **options: Any) -> Lock:
+        """Return a lock on this place and all below it, for what :meth:`acquire` does not offer. No round trip.
+
+        The options are those of :class:`Lock`: ``shared``, ``renew``, ``on_danger``, ``on_loss``; and the two timeouts,
+        which are those of this proxy unless given.
+        """
+        timeouts = {"expire_timeout": self._expire_timeout, "acquire_timeout": self._acquire_timeout}
+        return Lock(self, (), **{**timeouts, **options})
+
+    def acquire(self, blocking: bool = True) -> bool:
+        """Lock this place and all below it for this thread, as :meth:`Lock.acquire` does, and return true.
+
+        ``with proxy:`` does this, and releases at the end. What this thread then writes here is guarded: if the lock is
+        lost meanwhile, nothing is written, and :class:`~redicts.errors.LockLost` is raised.
+        """
+        lease, patience = lease_of(self._expire_timeout), patience_of(self._acquire_timeout)
+        return acquire(self._db_name, (self._path,), Mode.EXCLUSIVE, lease, patience, NO_WISHES, blocking)
+
+    def release(self) -> None:
+        """Release this place, as :meth:`Lock.release` does. Locks on places below stay."""
+        release(self._db_name, (self._path,))
+
+    def is_locked(self) -> bool:
+        """Tell whether anybody, this thread included, holds a lock on this place or on what is above."""
+        return self.lock().is_locked()
+
+    def __enter__(self) -> Proxy:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        release_after(error, self.release)
 
     # Places
 
@@ -276,6 +320,9 @@ class Proxy:
 
     # Own
 
+    def _lock_place(self) -> tuple[str | None, Path]:
+        return self._db_name, self._path
+
     def _tree(self) -> Tree:
         return Pool().tree(self._db_name)
 
@@ -345,7 +392,7 @@ class Transaction:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            self._tree.run(self._tree.store.commit(self._changes))
+            write(self._tree, self._tree.store.commit(self._changes), *dict.fromkeys(self._changes.paths))
 
 
 def root(*args: Any, **kwargs: Any) -> Proxy:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, SerializeAsAny, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, SerializeAsAny, StrictBool, ValidationError
 
 from redicts.core.backend import BackendSettings
 from redicts.errors import SettingsError
@@ -17,7 +17,7 @@ FAKE_BACKEND: Final = "fakeredis"
 _SCHEMES: Final = {"rediss": "redis", "unix": "redis"}
 """Schemes of URLs that are not the name of their backend."""
 
-_OWN: Final = ("backend", "codec", "database", "default", "names")
+_OWN: Final = ("backend", "codec", "database", "default", "mandatory_locks", "names")
 
 
 class Settings(BaseModel):
@@ -32,6 +32,8 @@ class Settings(BaseModel):
     """The number of the database that is meant when none is named."""
     names: Mapping[str, NonNegativeInt] = Field(default_factory=dict)
     """Names for other databases, and their numbers."""
+    mandatory_locks: StrictBool = False
+    """Whether a write is refused that somebody else's lock covers."""
 
     def database(self, name: str | None) -> int:
         """Return the number of the database with this name; ``None`` stands for the default one.

@@ -41,8 +41,9 @@ from redicts.core.transaction import (
     Verdict,
 )
 from redicts.errors import Damaged, InternalError, LeafError, PathError, SettingsError
-from redicts.front.pool import Pool, Tree
+from redicts.front.pool import Pool
 from redicts.front.proxy import Proxy, root
+from redicts.front.tree import Tree
 from redicts.migration.old_data import Batch, OldData, Removal, keys_above, path_of
 from redicts.migration.report import Migration, Reason, readable
 

@@ -1,0 +1,45 @@
+"""Guards: checks that go along with every write of an operation, so that it is made only while a lock allows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from redicts.core.drive import Steps
+from redicts.core.transaction import Check, Transaction, Verdict
+
+_Result = TypeVar("_Result")
+
+
+def guarded(
+    steps: Steps[_Result], guards: tuple[Check, ...], refusal: Callable[[int], Steps[Exception]]
+) -> Steps[_Result]:
+    """Run an operation so that none of its writes is applied unless all guards hold.
+
+    If one does not, the operation ends there, with the exception that ``refusal`` makes for the index of that guard.
+    No transaction more than without: the guards are part of those that write.
+    """
+    count = len(guards)
+    try:
+        request = next(steps)
+        while True:
+            writing = isinstance(request, Transaction) and bool(request.writes)
+            if isinstance(request, Transaction) and writing:
+                request = request._replace(checks=guards + request.checks)
+            try:
+                outcome = yield request
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                request = steps.throw(error)
+                continue
+            if writing and outcome.verdict is Verdict.CHECK_FAILED and outcome.culprit is not None:
+                if outcome.culprit < count:
+                    raise (yield from refusal(outcome.culprit))
+                outcome = outcome._replace(culprit=outcome.culprit - count)
+            request = steps.send(outcome)
+    except StopIteration as stop:
+        result: _Result = stop.value
+        return result
+    finally:
+        steps.close()

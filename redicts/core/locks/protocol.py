@@ -1,0 +1,204 @@
+"""What can be done with a lock: acquire it, give it back, let its lease begin anew, find it, break it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Final
+
+from redicts.core.drive import Listen, Steps
+from redicts.core.locks.acquisition import Acquisition, Grant, Timing, wake
+from redicts.core.locks.records import (
+    HOLDERS,
+    LISTENERS,
+    TOKENS,
+    WAITERS,
+    WAITING_FOR,
+    Record,
+    Request,
+    entries_in,
+    reads_of,
+    records_in,
+)
+from redicts.core.transaction import (
+    Add,
+    Delete,
+    Exactly,
+    Expire,
+    Key,
+    Put,
+    Read,
+    Scope,
+    Transaction,
+    Verdict,
+    Wake,
+    canonical_counter,
+)
+from redicts.errors import LockLost, StoreError, Unsupported
+
+_CLOCK_BITS: Final = 8
+"""A tree's first token is the time in milliseconds, times 2 to the power of this: see :meth:`Protocol._token`."""
+
+_STEP: Final = 100
+"""How many records one transaction removes or renews, or wakes one by one."""
+
+_FIRST_TOKEN: Final = 2**40
+"""A counter of tokens below this was never set to the time."""
+
+
+class Protocol:
+    """The operations on the locks of one tree.
+
+    ``clock`` is monotonic and in seconds, ``wall_clock`` gives seconds since the epoch; it orders nothing.
+    """
+
+    def __init__(self, clock: Callable[[], float], wall_clock: Callable[[], float], timing: Timing = Timing()) -> None:  # noqa: B008
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._timing = timing
+
+    def acquire(
+        self, request: Request, lease: int, patience: float | None, own: Collection[Request] = ()
+    ) -> Steps[Grant | None]:
+        """Acquire a lock for ``lease`` milliseconds, waiting at most ``patience`` seconds, ``None`` for ever.
+
+        With a patience of 0 it returns ``None`` if the lock is not free. ``own`` are the locks that the owner holds.
+        Raises :class:`~redicts.errors.LockTimeout` and :class:`~redicts.errors.Deadlock`. However it ends, if not
+        with a grant, nothing is left in the store, or ``request.pending`` stays true: then :meth:`withdraw` is due.
+
+        One transaction if the lock is free. Otherwise three before waiting, and one when woken; with a patience of 0,
+        two more if the owner holds locks, which may allow what the first one did not see.
+        """
+        deadline = None if patience is None else self._clock() + patience
+        request.pending = True
+        acquisition = Acquisition(request, lease, own, deadline, self._clock, self._timing)
+        try:
+            grant = yield from acquisition.at_once()
+            if grant is None and patience != 0:
+                yield Listen(request.listener)
+                grant = yield from acquisition.in_turn()
+            elif grant is None and (own or acquisition.too_large):
+                grant = yield from acquisition.after_a_look()
+            if grant is None:
+                request.pending = False
+                return None
+            return grant._replace(token=(yield from self._token(grant.token, request)))
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            if isinstance(error, StoreError) and not error.maybe_applied and not acquisition.written:
+                request.pending = False
+            else:
+                yield from self._withdraw_after(error, request)
+            raise
+
+    def _withdraw_after(self, error: BaseException, request: Request) -> Steps[None]:
+        try:
+            yield from self.withdraw(request)
+        except StoreError:
+            # What went wrong first tells more; that something is pending tells the caller to try again.
+            raise error from None
+
+    def withdraw(self, request: Request) -> Steps[None]:
+        """Remove whatever a request has in the store, and let those behind it go on. One transaction."""
+        keys = [key for space in (HOLDERS, WAITERS) for key in request.keys(space)]
+        yield from self._remove([*keys, Key(WAITING_FOR, (request.owner.name,))], [request.name])
+        request.pending = False
+
+    def release(self, request: Request) -> Steps[bool]:
+        """Give a lock back, and tell whether it was still held, on all its paths. One transaction."""
+        request.pending = True
+        there = yield from self._remove(request.keys(HOLDERS), [request.name])
+        request.pending = False
+        return all(there)
+
+    def renew(self, requests: Iterable[tuple[Request, int]]) -> Steps[list[bool]]:
+        """Let leases begin anew, each with so many milliseconds, and tell which locks are still held.
+
+        What is not held any more, if only on one of its paths, is not brought back. One transaction per hundred paths.
+        """
+        asked = list(requests)
+        keys = [(key, lease) for request, lease in asked for key in request.keys(HOLDERS)]
+        there: list[bool] = []
+        for start in range(0, len(keys), _STEP):
+            step = keys[start : start + _STEP]
+            outcome = yield Transaction(
+                (),
+                tuple([Read(key) for key, _ in step]),
+                tuple([Expire(key, Scope.NODE, lease) for key, lease in step]),
+            )
+            there += [bool(entries_in(answer).values) for answer in outcome.answers]
+        held, after = [], 0
+        for request, _ in asked:
+            first, after = after, after + len(request.paths)
+            held.append(all(there[first:after]))
+        return held
+
+    def found(self, scopes: Iterable[Key]) -> Steps[list[Record]]:
+        """Return the records below some keys, with their remaining lives. One transaction, more if there are many."""
+        records: list[Record] = []
+        for read in reads_of(scopes, lives=True):
+            while True:
+                (answer,) = (yield Transaction((), (read,))).answers
+                entries = entries_in(answer)
+                records += records_in(read.key, entries)
+                if entries.cursor is None:
+                    break
+                read = read._replace(cursor=entries.cursor)  # noqa: PLW2901  (the next page)
+        return records
+
+    def break_(self, records: Iterable[Record]) -> Steps[None]:
+        """Remove locks, whoever holds them or waits for them, and let others go on. One transaction per hundred."""
+        broken = list(records)
+        for start in range(0, len(broken), _STEP):
+            step = broken[start : start + _STEP]
+            yield from self._remove([record.key for record in step], [record.request for record in step])
+
+    def _remove(self, keys: list[Key], names: list[str]) -> Steps[list[bool]]:
+        """Remove records, wake those who are listed under some names, and tell which records were there."""
+        reads = tuple([Read(key) for key in keys])
+        deletes = tuple([Delete(key, Scope.NODE) for key in keys])
+        outcome = yield Transaction((), reads, (*deletes, *[wake(name) for name in names]))
+        if outcome.verdict is Verdict.TOO_LARGE:
+            # So many wait that they cannot be woken in the same transaction; then the lock goes first.
+            outcome = yield Transaction((), reads, deletes)
+            for name in names:
+                yield from self._wake_in_steps(name)
+        if not outcome.applied:
+            raise Unsupported("a lock on more paths than this store changes in one transaction")
+        return [bool(entries_in(answer).values) for answer in outcome.answers]
+
+    def _wake_in_steps(self, name: str) -> Steps[None]:
+        scope = Key(LISTENERS, (name,))
+        cursor = None
+        while True:
+            (answer,) = (yield Transaction((), (Read(scope, Scope.BELOW, _STEP, cursor),))).answers
+            listed = entries_in(answer)
+            below = list(listed.values)
+            for start in range(0, len(below), _STEP):
+                wakes = [Wake(Key(LISTENERS, (name, *path)), Scope.NODE) for path in below[start : start + _STEP]]
+                yield Transaction(writes=tuple(wakes))
+            cursor = listed.cursor
+            if cursor is None:
+                return
+
+    def _token(self, counted: int, request: Request) -> Steps[int]:
+        """Return the token to give out for what the counter says.
+
+        Tokens must rise even if the store lost all its data, for the resources that they guard did not forget theirs.
+        So a counter that has just begun is set to the time, by somebody who holds his lock: as long as he does, nobody
+        has a later token for a conflicting one.
+        """
+        mine = Exactly(request.keys(HOLDERS)[0], Scope.NODE, {(): request.record})
+        while counted < _FIRST_TOKEN:
+            start = int(self._wall_clock() * 1000) << _CLOCK_BITS
+            unchanged = Exactly(TOKENS, Scope.NODE, {(): b"%d" % counted})
+            outcome = yield Transaction((mine, unchanged), (Read(TOKENS),), (Put(TOKENS, b"%d" % start),))
+            if outcome.applied:
+                return start
+            counted = canonical_counter(entries_in(outcome.answers[0]).values.get((), b"0")) or 0
+            if outcome.culprit and counted >= _FIRST_TOKEN:
+                outcome = yield Transaction((mine,), (), (Add(TOKENS, 1),))
+                counted = outcome.sums[0] if outcome.applied else counted
+            if not outcome.culprit and not outcome.applied:
+                raise LockLost("the lease ran out, or the lock was broken, before it was given out; acquire it again")
+        return counted

@@ -1,0 +1,183 @@
+"""What the running owner does with locks: acquire, rely on one that it holds, give back, and guard its writes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final, TypeVar
+
+from redicts.core.drive import Steps
+from redicts.core.locks.guards import guarded
+from redicts.core.locks.records import HOLDERS, Mode, Owner, Request, exclusive_to, scopes_of
+from redicts.core.paths import described
+from redicts.core.transaction import Check, Exactly, Path, Prefixed, Scope
+from redicts.errors import Locked, LockLost, NotHeld
+from redicts.front.holds import Acquired, Held, Hold, Paths, Wishes, remove_later, stop_watching, watch
+from redicts.front.owners import holder, request_name
+from redicts.front.tree import Tree
+
+log: Final = logging.getLogger("redicts.locks")
+
+_Result = TypeVar("_Result")
+
+
+def acquire(
+    tree: Tree, place: object, paths: Paths, mode: Mode, lease: int, patience: float | None, wishes: Wishes
+) -> Hold | None:
+    """Acquire a lock for the running owner, or rely once more on one that it holds already.
+
+    ``place`` is by what :func:`release` finds it again, ``lease`` is in milliseconds, ``patience`` in seconds. Returns
+    ``None`` if the patience is 0 and the lock is not free. However it ends otherwise, nothing is left in the store, or
+    is removed as soon as the store can be reached.
+    """
+    me = holder()
+    held = me.held.get(tree) or Held()
+    hold = held.covering(paths, mode)
+    if hold is not None and lease > hold.lease and not renew(hold, lease):
+        hold = None
+    if hold is not None:
+        hold.relied_on += 1
+    else:
+        request = Request(request_name(), me.owner, mode, paths, int(time.time() * 1000))
+        try:
+            grant = tree.run(tree.locks.acquire(request, lease, patience, held.requests))
+            if grant is None:
+                return None
+            hold = Hold(tree, request, grant, lease, me.is_alive)
+            held.add(hold)
+            me.held[tree] = held
+        except BaseException:
+            if hold is not None and request in held.requests:
+                held.remove(hold)
+            if request.pending:
+                remove_later(tree, request, lease)
+            raise
+    me.acquired.setdefault((place, paths), []).append(Acquired(hold, wishes))
+    try:
+        wishes.add_to(hold)
+    except BaseException:
+        release(place, paths)
+        raise
+    return hold
+
+
+def release(place: object, paths: Paths) -> None:
+    """Release what the running owner acquired last at this place on these paths.
+
+    The lock itself is given back when nothing relies on it any more. One that was lost meanwhile is logged as a
+    warning. Raises :class:`~redicts.errors.NotHeld` if there is none.
+    """
+    me = holder()
+    stack = me.acquired.get((place, paths))
+    if not stack:
+        raise NotHeld(f"{me.owner.label} holds no lock on {_told(paths)} that could be released")
+    hold, wishes = stack.pop()
+    if not stack:
+        del me.acquired[place, paths]
+    wishes.take_from(hold)
+    hold.relied_on -= 1
+    if not hold.relied_on:
+        held = me.held[hold.tree]
+        held.remove(hold)
+        if not held.requests:
+            del me.held[hold.tree]
+        _give_back(hold)
+
+
+def _give_back(hold: Hold) -> None:
+    if hold.is_watched:
+        stop_watching(hold)
+    try:
+        # Also what is lost by the clock of this process: the store may know of a renewal of which no reply came.
+        was_held = hold.tree.run(hold.tree.locks.release(hold.request))
+    except BaseException:
+        remove_later(hold.tree, hold.request, hold.lease)
+        raise
+    if hold.lost or not was_held:
+        hold.lost = True
+        log.warning("the lock on %r was lost before it was released: its lease ran out, or it was broken", hold)
+
+
+def renew(hold: Hold, lease: int) -> bool:
+    """Let a lease begin anew with so many milliseconds, and tell whether the lock is still held. One round trip."""
+    since = time.monotonic()
+    if hold.lost or not hold.tree.run(hold.tree.locks.renew([(hold.request, lease)]))[0]:
+        hold.lose()
+        return False
+    hold.begin_lease(since, lease)
+    watch(hold)
+    return True
+
+
+def current(place: object, paths: Paths) -> Hold | None:
+    """Return the lock that the running owner acquired last at this place on these paths."""
+    stack = holder().acquired.get((place, paths))
+    return stack[-1].hold if stack else None
+
+
+def write(tree: Tree, steps: Steps[_Result], *paths: Path) -> _Result:
+    """Run an operation that writes at and below some paths, guarded by the locks that the running owner holds there.
+
+    Raises :class:`~redicts.errors.LockLost` if one of them is lost, and with mandatory locks
+    :class:`~redicts.errors.Locked` if somebody else's lock covers a path. Nothing is written then. No round trip more
+    than without.
+    """
+    me = holder()
+    held = me.held.get(tree)
+    if held is None and not tree.mandatory_locks:
+        return tree.run(steps)
+    held = held or Held()
+    guards = [(hold, guard) for path in paths for hold in held.overlapping(path) for guard in hold.guards(path)]
+    for hold, _ in guards:
+        if hold.lost:
+            steps.close()
+            raise lost(hold)
+    checks: list[Check] = [guard for _, guard in guards]
+    if tree.mandatory_locks:
+        checks += _nothing_foreign(me.owner, held, paths)
+    if not checks:
+        return tree.run(steps)
+
+    def refusal(failed: int) -> Steps[Exception]:
+        if failed < len(guards):
+            hold = guards[failed][0]
+            hold.lose()
+            return lost(hold)
+        scopes = [key for path in paths for key in scopes_of(path, HOLDERS)]
+        records = yield from tree.locks.found(scopes)
+        foreign = next((record for record in records if record.owner != me.owner.name), None)
+        return Locked(f"{_told(paths)} cannot be written: locked is {foreign or 'something in there'}")
+
+    return tree.run(guarded(steps, tuple(checks), refusal))
+
+
+def _nothing_foreign(owner: Owner, held: Held, paths: Paths) -> list[Check]:
+    """Return the checks that nobody else holds a lock on what is above, at or below some paths."""
+    mine = [
+        (key.path, hold.request)
+        for path in paths
+        for hold in held.overlapping(path)
+        for key in hold.request.keys(HOLDERS)
+    ]
+    checks: list[Check] = []
+    for scope in dict.fromkeys([key for path in paths for key in scopes_of(path, HOLDERS)]):
+        depth = len(scope.path)
+        inside = {path[depth:]: request for path, request in mine if path[:depth] == scope.path}
+        if any(request.mode is Mode.SHARED for request in inside.values()):
+            records = {path: request.record for path, request in inside.items()}
+            checks.append(Exactly(scope, Scope.BELOW, records))
+        else:
+            checks.append(Prefixed(scope, Scope.BELOW, exclusive_to(owner)))
+    return checks
+
+
+def lost(hold: Hold) -> LockLost:
+    """Return the error that says that a lock is lost."""
+    return LockLost(
+        f"the lock on {hold!r} is lost: its lease of {hold.lease / 1000:g} seconds ran out, or it was broken; nothing "
+        "was written. Release it and acquire it again, and choose a longer lock_expire_timeout or let it be renewed"
+    )
+
+
+def _told(paths: Paths) -> str:
+    return " and ".join([described(path) for path in paths])

@@ -1,0 +1,34 @@
+"""An opened database: a backend, and what can be done with the values and the locks on it."""
+
+from __future__ import annotations
+
+import time
+from typing import TypeVar
+
+from redicts.core import drive
+from redicts.core.backend import Backend
+from redicts.core.codec import Codec
+from redicts.core.drive import Steps
+from redicts.core.locks.protocol import Protocol
+from redicts.core.store import TreeStore
+
+_Result = TypeVar("_Result")
+
+
+class Tree:
+    """One opened database: its backend, the operations on its values and those on its locks.
+
+    With ``mandatory_locks`` a write that somebody else's lock covers is refused.
+    """
+
+    __slots__ = ("__weakref__", "backend", "locks", "mandatory_locks", "store")
+
+    def __init__(self, backend: Backend, codec: Codec, *, mandatory_locks: bool = False) -> None:
+        self.backend = backend
+        self.store = TreeStore(codec, backend.capabilities.atomic_entries)
+        self.locks = Protocol(time.monotonic, time.time)
+        self.mandatory_locks = mandatory_locks
+
+    def run(self, steps: Steps[_Result]) -> _Result:
+        """Run an operation against the backend."""
+        return drive.run(steps, self.backend)

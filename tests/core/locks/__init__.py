@@ -1,0 +1,1 @@
+"""The lock protocol: its modules, and the lock table as a whole."""

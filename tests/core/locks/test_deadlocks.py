@@ -1,0 +1,393 @@
+"""Deadlocks: a circle of owners who wait for each other ends soon, and at the cost of at most one request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import pytest
+
+from redicts.core.drive import Await
+from redicts.core.locks import deadlocks
+from redicts.core.locks.acquisition import Grant
+from redicts.core.locks.records import WAITING_FOR, Mode, Request
+from redicts.core.transaction import Delete, Key, Path, Put, Scope, Transaction
+from redicts.errors import Deadlock, LockTimeout
+from tests.core.locks.stage import TIMING, Actor, S, Stage, X
+
+A, B, C, AB, AC = ("a",), ("b",), ("c",), ("a", "b"), ("a", "c")
+
+LONG_ENOUGH = TIMING.first_beat + 2 * TIMING.beat
+"""Seconds within which a circle ends."""
+
+Wish = tuple[str, Path, Mode]
+"""An owner, a path and a mode."""
+
+
+class Scene:
+    """Owners who hold something and then wait for something, one after the other."""
+
+    def __init__(self, holding: Iterable[Wish], patience: float | None = None) -> None:
+        self.stage = Stage()
+        self.held: dict[str, list[Request]] = {}
+        self.waiting: dict[str, Actor[Grant | None]] = {}
+        self.requests: dict[str, Request] = {}
+        self.patience = patience
+        for owner, path, mode in holding:
+            self.held.setdefault(owner, []).append(self.stage.hold(owner, path, mode=mode, own=self.own(owner)))
+
+    def own(self, owner: str) -> list[Request]:
+        return self.held.get(owner, [])
+
+    def wait(self, owner: str, *paths: Path, mode: Mode = X) -> Actor[Grant | None]:
+        """Let an owner wait for something, and a moment pass."""
+        request = self.requests[owner] = self.stage.request(owner, *paths, mode=mode)
+        actor = self.stage.start(request, self.patience, self.own(owner))
+        assert not actor.done
+        self.waiting[owner] = actor
+        self.stage.advance(0.01)
+        return actor
+
+    def pass_time(self) -> None:
+        self.stage.advance(LONG_ENOUGH)
+
+    @property
+    def raised(self) -> dict[str, BaseException]:
+        """Who got an error."""
+        return {owner: actor.error for owner, actor in self.waiting.items() if actor.error is not None}
+
+    def loser(self) -> Deadlock:
+        """Return the error of the only one who got one."""
+        (error,) = self.raised.values()
+        assert isinstance(error, Deadlock)
+        return error
+
+    @property
+    def granted(self) -> set[str]:
+        return {owner for owner, actor in self.waiting.items() if actor.result is not None}
+
+
+CIRCLES: dict[str, tuple[list[Wish], list[Wish]]] = {
+    "two": ([("1", A, X), ("2", B, X)], [("1", B, X), ("2", A, X)]),
+    "two, the second one first": ([("2", A, X), ("1", B, X)], [("1", A, X), ("2", B, X)]),
+    "three": ([("1", A, X), ("2", B, X), ("3", C, X)], [("1", B, X), ("2", C, X), ("3", A, X)]),
+    "three, in another order": ([("1", A, X), ("2", B, X), ("3", C, X)], [("2", C, X), ("1", B, X), ("3", A, X)]),
+    "below what is held": ([("1", A, X), ("2", B, X)], [("1", ("b", "x"), X), ("2", ("a", "x", "y"), X)]),
+    "above what is held": ([("1", AB, X), ("2", AC, X)], [("1", AC, X), ("2", AB, X)]),
+    "the parent of both": ([("1", AB, X), ("2", AC, X)], [("1", A, X), ("2", A, X)]),
+    "the root": ([("1", AB, X), ("2", C, X)], [("1", C, X), ("2", (), X)]),
+    "readers of what is written": ([("1", A, X), ("2", B, X)], [("1", B, S), ("2", A, S)]),
+    "writers of what is read": ([("1", A, S), ("2", B, S)], [("1", B, X), ("2", A, X)]),
+    "two readers who want to write": ([("1", A, S), ("2", A, S)], [("1", A, X), ("2", A, X)]),
+    "readers who want to write below": ([("1", A, S), ("2", A, S)], [("1", AB, X), ("2", AB, X)]),
+    "readers who want to write above": ([("1", AB, S), ("2", AC, S)], [("1", A, X), ("2", A, X)]),
+}
+
+
+@pytest.mark.parametrize("name", CIRCLES)
+def test_of_a_circle_the_last_one_gives_way(name: str) -> None:
+    """If everybody holds what the next one wants, exactly one gets Deadlock: who came last. The others go on."""
+    holding, wanting = CIRCLES[name]
+    scene = Scene(holding)
+    for owner, path, mode in wanting:
+        scene.wait(owner, path, mode=mode)
+    scene.pass_time()
+    last = wanting[-1][0]
+    assert set(scene.raised) == {last}
+    error = str(scene.loser())
+    for owner, path, _ in wanting:
+        assert f"host {owner} waits for {'the root' if not path else repr('.'.join(path))}" in error
+    for owner, path, _ in holding:
+        assert f"'{'.'.join(path)}' by host {owner}" in error
+    kept = [(owner, path) for owner, path, _ in holding if owner == last]
+    assert set(kept) <= scene.stage.holders(), "it keeps its own"
+    assert last not in {owner for owner, _ in scene.stage.waiters()}
+    for request in scene.held[last]:
+        scene.stage.release(request)
+    others = {owner for owner, *_ in wanting[:-1]}
+    while others:
+        (owner,) = scene.granted & others  # one after the other goes on
+        for request in [*scene.held[owner], scene.requests[owner]]:
+            scene.stage.release(request)
+        others.remove(owner)
+    assert set(scene.stage.left()) <= {"n"}
+
+
+def test_a_circle_ends_at_the_first_beat_of_the_last() -> None:
+    """Deadlock comes about a second after the circle closed, long before a timeout."""
+    scene = Scene([("1", A, X), ("2", B, X)], patience=60)
+    scene.wait("1", B)
+    scene.stage.advance(10)
+    scene.wait("2", A)
+    scene.stage.advance(TIMING.first_beat)
+    assert "waits for" in str(scene.loser())
+
+
+def test_who_came_last_counts_and_not_who_notices() -> None:
+    """Who came earlier and is told later of the circle does not give way for it."""
+    scene = Scene([("1", A, X), ("2", B, X)])
+    earlier = scene.stage.request("2", A)
+    scene.wait("1", B)
+    scene.waiting["2"] = scene.stage.start(earlier, None, scene.own("2"))
+    scene.pass_time()
+    assert set(scene.raised) == {"1"}
+    assert scene.granted == set(), "1 still holds a"
+
+
+CHAINS: dict[str, tuple[list[Wish], list[Wish]]] = {
+    "two": ([("1", A, X), ("2", B, X)], [("1", B, X)]),
+    "three": ([("1", A, X), ("2", B, X), ("3", C, X)], [("1", B, X), ("2", C, X)]),
+    "two for one": ([("1", A, X)], [("2", A, X), ("3", A, X)]),
+    "for a parent and a child": ([("1", A, X), ("2", B, X)], [("2", AB, X), ("3", A, X)]),
+    "a reader who wants to write": ([("1", A, S), ("2", A, S)], [("1", A, X)]),
+    "beside each other": ([("1", AB, X), ("2", ("x", "b"), X)], [("1", ("x",), X)]),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_chain_is_no_circle(name: str) -> None:
+    """Who waits for somebody who does not wait for him waits on, however long it takes."""
+    holding, wanting = CHAINS[name]
+    scene = Scene(holding)
+    for owner, path, mode in wanting:
+        scene.wait(owner, path, mode=mode)
+    scene.stage.advance(20)  # less than a lease
+    assert not scene.raised
+    assert not scene.granted
+    assert not any(actor.done for actor in scene.waiting.values())
+
+
+def test_a_waiter_who_waits_for_me_is_passed() -> None:
+    """A soft circle costs nobody anything: who stands in the way but could not go on before me is overtaken."""
+    scene = Scene([("1", A, X), ("3", B, X)])
+    scene.wait("2", A, B)  # waits for 1 and 3
+    scene.held["1"] = []  # what 1 holds is not told, so 2 is on its ticket
+    waiting = scene.wait("1", B, mode=S)
+    scene.pass_time()
+    assert not scene.raised
+    assert not waiting.done, "3 holds it"
+    scene.stage.release(scene.held["3"][0])
+    assert waiting.result is not None
+    assert ("2", A) in scene.stage.waiters()
+
+
+def test_a_soft_circle_of_three_opens() -> None:
+    """The waiter in the way may wait for me by way of others: 1 is behind 2, who waits for 3, who waits for 1."""
+    scene = Scene([("1", A, X), ("3", C, X)])
+    scene.wait("2", B, C)
+    scene.wait("3", A)
+    behind = scene.wait("1", B)
+    assert not behind.done
+    scene.pass_time()
+    assert behind.result is not None
+    assert not scene.raised
+    assert scene.granted == {"1"}
+
+
+def test_waiters_who_do_not_wait_for_me_are_not_passed() -> None:
+    """A waiter is overtaken only for a reason: a circle that it is part of."""
+    scene = Scene([("1", A, X), ("3", C, X)])
+    scene.wait("2", B, C)
+    behind = scene.wait("1", B)
+    scene.stage.advance(20)
+    assert not behind.done
+    assert not scene.raised
+    scene.stage.release(scene.held["3"][0])
+    assert scene.granted == {"2"}
+
+
+def waits_at(actor: Actor[Grant | None], transactions: int) -> None:
+    """Let an actor go on until it has sent so many transactions."""
+    while transactions:
+        transactions -= isinstance(actor.asked, Transaction)
+        actor.step()
+
+
+@pytest.mark.parametrize("opening", ["release", "expiry", "withdrawal", "another wish"])
+def test_a_circle_that_opens_meanwhile_raises_nothing(opening: str) -> None:
+    """Between finding a circle and looking at it once more it may open; then nobody gets an error."""
+    scene = Scene([("1", A, X), ("2", B, X)])
+    first = scene.wait("1", B)
+    scene.stage.advance(1.5)
+    last = scene.wait("2", A)
+    last.stopped = True
+    scene.stage.clock.advance(TIMING.first_beat)
+    scene.stage.settle()
+    last.stopped = False
+    last.step()
+    waits_at(last, 2)  # it renews its place, writes down whom it waits for, and reads what that one waits for
+    confirming = last.asked
+    assert isinstance(confirming, Transaction)
+    assert any(check.key.space == "d" for check in confirming.checks)
+    assert not confirming.writes
+    stage = scene.stage
+    if opening == "release":
+        stage.do(stage.protocol.release(scene.held["1"][0]))
+    elif opening == "expiry":
+        stage.do(stage.protocol.renew([(scene.held["1"][0], 1)]))
+        stage.clock.advance(0.001)
+    elif opening == "withdrawal":
+        first.throw(KeyboardInterrupt())
+        while not first.done:
+            first.step()
+    else:
+        edge = Key(WAITING_FOR, ("here.1",))
+        stage.backend.execute(Transaction(writes=(Put(edge, b'[1, "here/9", "something else", []]'),)))
+    last.run()
+    stage.settle()
+    stage.advance(1.0)
+    assert last.error is None
+    if opening in {"release", "expiry"}:
+        assert last.result is not None
+
+
+def test_the_circle_is_confirmed_in_one_transaction() -> None:
+    """If nothing opens the circle, the same steps end in Deadlock: the test above can fail."""
+    scene = Scene([("1", A, X), ("2", B, X)])
+    scene.wait("1", B)
+    scene.stage.advance(1.5)
+    last = scene.wait("2", A)
+    last.stopped = True
+    scene.stage.clock.advance(TIMING.first_beat)
+    scene.stage.settle()
+    last.stopped = False
+    last.step()
+    waits_at(last, 3)
+    while not last.done:
+        assert not isinstance(last.asked, Await)
+        last.step()
+    assert isinstance(last.error, Deadlock)
+
+
+def test_circles_beside_each_other_each_cost_one() -> None:
+    """Two circles that share nobody end each by itself, by the one who came last in it."""
+    scene = Scene([("1", A, X), ("2", B, X), ("3", C, X), ("4", ("d",), X)])
+    for owner, path in (("1", B), ("3", ("d",)), ("4", C), ("2", A)):
+        scene.wait(owner, path)
+    scene.pass_time()
+    assert set(scene.raised) == {"2", "4"}
+
+
+def test_two_circles_through_one_owner() -> None:
+    """Who came last and is in two circles gives way once, and opens both."""
+    scene = Scene([("1", A, S), ("2", A, S), ("3", B, X)])
+    scene.wait("1", B, mode=S)
+    scene.wait("2", B, mode=S)
+    scene.wait("3", A)
+    scene.pass_time()
+    assert set(scene.raised) == {"3"}
+
+
+def test_a_timeout_before_the_first_beat_is_a_timeout() -> None:
+    """Who has less patience than it takes to notice gets LockTimeout, and the other one its lock."""
+    scene = Scene([("1", A, X), ("2", B, X)])
+    scene.wait("1", B)
+    scene.patience = TIMING.first_beat / 2
+    scene.wait("2", A)
+    scene.pass_time()
+    assert isinstance(scene.raised["2"], LockTimeout)
+    assert set(scene.raised) == {"2"}
+
+
+# What strangers write down
+
+GARBAGE = {
+    "nothing": b"",
+    "no JSON": b"{",
+    "no UTF-8": b"\xff\xfe\x00",
+    "a number": b"5",
+    "null": b"null",
+    "a text of four": b'"abcd"',
+    "a dict of four": b'{"a": 1, "b": 2, "c": 3, "d": 4}',
+    "too short": b"[1, 2, 3]",
+    "no links": b'[1, "n", "t", 5]',
+    "no time": b'["x", "n", "t", []]',
+    "not a number": b'[NaN, "n", "t", []]',
+    "infinite": b'[Infinity, "n", "t", []]',
+    "a huge float": b'[1e999, "n", "t", []]',
+    "a huge integer": b"[" + b"1" * 5_000 + b', "n", "t", []]',
+    "deep": b"[" * 100_000,
+    "links of other things": b'[1, "n", "t", [1, null, "abcd", {"a": 1}, [1, 2, 3, 4]]]',
+    "a link to the root": b'[1, "n", "t", [[[], "here.2", true, "t"]]]',
+    "a link to an empty segment": b'[1, "n", "t", [[[""], "here.2", true, "t"]]]',
+    "a link to an owner without a name": b'[1, "n", "t", [[["/b", "!", "x"], "", true, "t"]]]',
+    "a link to itself": b'[1, "n", "t", [[["/b", "!", "x"], "here.1", true, "t"]]]',
+    "a link to somebody unknown": b'[1, "n", "t", [[["/b", "!", "x"], "nobody", true, "t"]]]',
+    "a link to what nobody holds": b'[1, "n", "t", [[["/b", "!", "x"], "here.2", true, "t"]]]',
+    "a deep link": json.dumps([1, "n", "t", [[["a"] * 500, "here.2", True, "t"]]]).encode(),
+}
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+def test_what_strangers_write_down_harms_nobody(name: str) -> None:
+    """Bytes that no owner can have written are passed over: who waits waits on, and gets the lock."""
+    scene = Scene([("1", A, X)])
+    waiting = scene.wait("2", A)
+    for beat in range(4):
+        scene.stage.backend.execute(Transaction(writes=(Put(Key(WAITING_FOR, ("here.1",)), GARBAGE[name]),)))
+        scene.stage.advance(1 if beat else TIMING.first_beat)
+    assert waiting.error is None
+    assert all(segment for sent in scene.stage.sent for read in sent.reads for segment in read.key.path)
+    assert all(len(read.key.path) <= 128 for sent in scene.stage.sent for read in sent.reads)
+    scene.stage.release(scene.held["1"][0])
+    assert waiting.result is not None
+
+
+def test_a_circle_is_found_beside_garbage() -> None:
+    """What strangers wrote about others does not hide a circle."""
+    scene = Scene([("1", A, S), ("2", B, X), ("3", A, S)])
+    scene.stage.backend.execute(Transaction(writes=(Put(Key(WAITING_FOR, ("here.3",)), b"{"),)))
+    scene.wait("1", B)
+    scene.wait("2", A)
+    scene.pass_time()
+    assert set(scene.raised) == {"2"}
+
+
+def test_any_text_is_written_down_as_it_is() -> None:
+    """A circle over paths of odd segments is found, lone surrogates that would pair included."""
+    for segment in ("!", ".", "\x00", "\ud800", "\u00e9", "\ud83d\ude00", "\U0001f600"):
+        scene = Scene([("1", (segment, "a"), X), ("2", (segment, "b"), X)])
+        scene.wait("1", (segment, "b"))
+        scene.wait("2", (segment, "a"))
+        scene.pass_time()
+        assert set(scene.raised) == {"2"}, ascii(segment)
+
+
+def test_what_is_written_down_goes_with_the_wait() -> None:
+    """Who waits has written down what for from the first beat on, and nothing of it stays."""
+    scene = Scene([("1", A, X)])
+    waiting = scene.wait("2", A)
+    assert "d" not in scene.stage.left()
+    scene.stage.advance(TIMING.first_beat)
+    edges = scene.stage.entries("d")
+    assert set(edges.values) == {("here.2",)}
+    assert edges.lives[("here.2",)] <= TIMING.waiter_life * 1000
+    scene.stage.release(scene.held["1"][0])
+    assert waiting.result is not None
+    assert "d" not in scene.stage.left()
+
+
+def test_many_readers_who_want_to_write() -> None:
+    """Two of many readers want to write: a circle, however many others read."""
+    readers = deadlocks._MOST_LINKS + 20
+    for one, other in ((1, 2), (97, 98), (10, readers - 1)):
+        scene = Scene([(str(number), A, S) for number in range(readers)])
+        scene.wait(str(one), A)
+        scene.wait(str(other), A)
+        scene.pass_time()
+        assert set(scene.raised) == {str(other)}
+
+
+def test_a_dead_owner_is_no_deadlock_for_long() -> None:
+    """Who died while waiting is part of no circle once what it wrote down has run out; then only its lease counts."""
+    scene = Scene([("1", A, X), ("2", B, X)])
+    first = scene.wait("1", B)
+    scene.stage.advance(TIMING.first_beat)
+    first.abandon()
+    scene.stage.advance(TIMING.waiter_life)
+    last = scene.wait("2", A)
+    scene.pass_time()
+    assert not last.done
+    scene.stage.backend.execute(Transaction(writes=(Delete(Key("h", ("/a",)), Scope.BELOW),)))
+    scene.stage.advance(TIMING.beat)
+    assert last.result is not None
