@@ -7,41 +7,24 @@ drift.
 
 from __future__ import annotations
 
-import argparse
-import json
 import platform
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
-from statistics import median
 from typing import Any
 
 import redis
 
+from benchmarks.report import medians, options, row, told
 from redicts import Pool, section
 from redicts.backends.redis import plugin
 from redicts.codecs.json import codec
-from redicts.core.store import TreeStore
-from redicts.front.pool import Tree
+from redicts.front.tree import Tree
 from tests.support.executables import find_executables
 from tests.support.servers import RedisServer
 
 LEAVES = {f"name{number:02}": number for number in range(100)}
 PLAIN = {name: str(number) for name, number in LEAVES.items()}
-
-
-def medians(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the median time of each call in microseconds; they take turns, so that drift meets all alike."""
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    for warm_up in (True, False):
-        for _ in range(rounds // 10 if warm_up else rounds):
-            for name, call in calls.items():
-                start = time.perf_counter()
-                call()
-                if not warm_up:
-                    taken[name].append(time.perf_counter() - start)
-    return {name: median(times) * 1e6 for name, times in taken.items()}
 
 
 def operations(server: RedisServer, rounds: int) -> list[dict[str, Any]]:
@@ -82,7 +65,7 @@ def operations(server: RedisServer, rounds: int) -> list[dict[str, Any]]:
 def tree_on(server: RedisServer) -> Tree:
     """Open a tree beside the pool's, so that two are open at once."""
     backend = plugin.open(plugin.settings.model_validate({"port": server.port}), 0)
-    return Tree(backend, TreeStore(codec, backend.capabilities.atomic_entries))
+    return Tree(backend, codec)
 
 
 def read_dict(tree: Tree) -> object:
@@ -125,47 +108,17 @@ def memory(server: RedisServer) -> dict[str, Any]:
     return row("memory of a leaf", grown(ours), theirs, "plain hash", 1.3, "bytes")
 
 
-def row(what: str, ours: float, theirs: float, beside: str, most: float | None, unit: str) -> dict[str, Any]:
-    """Return one line of the result."""
-    ratio = ours / theirs
-    return {
-        "what": what,
-        "redicts": round(ours, 1),
-        "beside": beside,
-        "theirs": round(theirs, 1),
-        "unit": unit,
-        "ratio": round(ratio, 2),
-        "at most": most,
-        "kept": most is None or ratio <= most,
-    }
-
-
 def main() -> int:
     """Measure everything, print it, and tell by the exit status whether the bounds were kept."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=2000, help="counted calls of each kind (default %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args()
+    asked = options(__doc__, 2000)
     executable = find_executables()[-1]
     with RedisServer(executable) as one, RedisServer(executable) as other:
         rows = [
-            *operations(one, options.rounds),
-            other_keys(one, other, options.rounds),
+            *operations(one, asked.rounds),
+            other_keys(one, other, asked.rounds),
             memory(one),
         ]
-        about = f"{executable}, redis-py {redis.__version__}, Python {platform.python_version()}"
-    if options.json:
-        print(json.dumps({"about": about, "rounds": options.rounds, "rows": rows}, indent=2))
-    else:
-        print(f"{about}, medians of {options.rounds} calls in turn")
-        for line in rows:
-            kept = "kept" if line["kept"] else "BROKEN"
-            bound = "" if line["at most"] is None else f"  (at most {line['at most']}: {kept})"
-            print(
-                f"{line['what']:40} {line['redicts']:8} {line['unit']:5}  {line['beside']:12} {line['theirs']:8}"
-                f"  ratio {line['ratio']:5.2f}{bound}"
-            )
-    return 0 if all(line["kept"] for line in rows) else 1
+    return told(f"{executable}, redis-py {redis.__version__}, Python {platform.python_version()}", asked, rows)
 
 
 if __name__ == "__main__":

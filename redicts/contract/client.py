@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from redicts.contract.form import entries_of, examine_form, names_of
 from redicts.contract.law import require, shortened
 from redicts.core.backend import Backend, Capabilities
+from redicts.core.listener import Listener
 from redicts.core.transaction import (
     Answer,
     AnyRead,
@@ -86,3 +87,9 @@ class Client:
     def names(self, key: Key) -> set[str]:
         """Return the names directly below a key."""
         return set(self.page_of_names(ReadNames(key)).names)
+
+    def listen(self, name: str) -> Listener:
+        """Listen under this name; the thread that listens is the one that waits and closes."""
+        listener = self.backend.listen(name)
+        require(isinstance(listener, Listener), f"listen returned no Listener but {shortened(listener)}")
+        return listener

@@ -137,6 +137,7 @@ _UNMET: Final[dict[Need, Callable[[Bench], None]]] = {
     Need.PROCESSES: _need_claim("processes", wanted=True),
     Need.NO_PROCESSES: _need_claim("processes", wanted=False),
     Need.DURABLE: _need_claim("durable", wanted=True),
+    Need.PUSH: _need_claim("push", wanted=True),
     Need.LIMIT: _need_limit(wanted=True),
     Need.NO_LIMIT: _need_limit(wanted=False),
     Need.FORK: _need_fork,

@@ -10,6 +10,7 @@ from hypothesis.strategies import SearchStrategy
 
 from redicts.contract.hostile import HOSTILE_SEGMENTS, any_values, segments_among
 from redicts.core.backend import Backend, Capabilities
+from redicts.core.listener import Listener
 from redicts.core.transaction import Outcome, Transaction
 
 
@@ -119,3 +120,7 @@ class SharedBackend(Backend):
     def execute(self, transaction: Transaction, /) -> Outcome:
         """Execute on the shared instance."""
         return self.shared.execute(transaction)
+
+    def listen(self, name: str, /) -> Listener:
+        """Listen on the shared instance."""
+        return self.shared.listen(name)

@@ -45,7 +45,7 @@ HOSTILE_VALUES: Final[tuple[bytes, ...]] = (
     b"\x03\x03", b"\x04",
     b"\xc1", b"\xc1\x00", b"\xff", b"\xff\xfe", b"\x80", b"\xf0\x9f\x98", b"0", b"1", b"-1", b"007", b"1.5", b"1e400",
     b" ", b"\n", b"\r\n", b"$-1\r\n", b"*0\r\n", b"*", b"%", b"nil", b"null", b"None", b"{}", b'{"a": 1}', b"[1]",
-    b'"a"',
+    b'"a"', b"station/1",
     bytes(range(256)), b"x" * 20_000, b"\x00" * 5_000,
 )  # fmt: skip
 """Values that a store may take for something of its own."""

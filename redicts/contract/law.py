@@ -20,6 +20,7 @@ class Need(Enum):
     PROCESSES = "capability processes"
     NO_PROCESSES = "a store that does not claim processes"
     DURABLE = "capability durable"
+    PUSH = "capability push"
     LIMIT = "capability atomic_entries set"
     NO_LIMIT = "capability atomic_entries None"
     FORK = "a platform with os.fork"

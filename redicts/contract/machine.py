@@ -40,6 +40,7 @@ from redicts.core.transaction import (
     Scope,
     Transaction,
     Verdict,
+    Wake,
     Write,
 )
 
@@ -133,6 +134,7 @@ class _Comparison(RuleBasedStateMachine):
         self._waits = _WAITS if bench.harness.waits else 1_000_000
         self._segments: list[str] = ["a"]
         self._values: list[bytes] = [b""]
+        self._written: list[Path] = []
         self._log: list[str] = []
 
     @initialize(data=st.data())
@@ -224,6 +226,10 @@ class _Comparison(RuleBasedStateMachine):
         self._clock.advance(seconds)
 
     def _draw_path(self, data: DataObject, least: int) -> Path:
+        """Draw a path, every third time one that was written to or lies above one, so that words meet."""
+        if self._written and not data.draw(st.integers(0, 2)):
+            path = data.draw(st.sampled_from(self._written))
+            return path if least else path[: data.draw(st.integers(0, len(path)))]
         segments = st.integers(0, len(self._segments) - 1).map(lambda index: self._segments[index])
         return tuple(data.draw(st.lists(segments, min_size=least, max_size=4)))
 
@@ -243,9 +249,10 @@ class _Comparison(RuleBasedStateMachine):
         """Draw a few writes; where one would leave a value below another, others come first that clear the way."""
         live = set(self._model.read(Key(space, ())))
         writes: list[Write] = []
-        for kind in data.draw(st.lists(st.sampled_from(("put", "put", "add", "delete", "expire")), max_size=4)):
+        for kind in data.draw(st.lists(st.sampled_from(("put", "put", "add", "clear", "expire")), max_size=4)):
             if kind in {"put", "add"}:
                 path = self._draw_path(data, 1)
+                self._written.append(path)
                 key = Key(space, path)
                 writes += _clearing(live, key)
                 live = {other for other in live if not _related(other, path)} | {path}
@@ -257,8 +264,8 @@ class _Comparison(RuleBasedStateMachine):
                     writes.append(Put(key, self._draw_value(data), self._draw_life(data), data.draw(st.booleans())))
                 continue
             key, scope = self._draw_key(data, space, 0), data.draw(st.sampled_from(Scope))
-            if kind == "delete":
-                writes.append(Delete(key, scope))
+            if kind == "clear":
+                writes.append(Wake(key, scope) if data.draw(st.booleans()) else Delete(key, scope))
                 size = len(key.path)
                 live = {path for path in live if path[:size] != key.path or not scope.covers(path[size:])}
             elif self._life:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from redicts.contract.client import Client
-from redicts.contract.law import LawBroken, require
+from redicts.contract.law import LawBroken, NotRun, require
 from redicts.core.backend import Backend
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from redicts.contract.bench import Bench
 
 _STARTING: Final = 60.0
 """Seconds in which a new interpreter has imported everything, on a busy machine too."""
@@ -90,6 +93,16 @@ class OtherProcess:
             self._process.kill()
             self._process.join()
         self._process.close()
+
+
+@contextlib.contextmanager
+def other_processes(bench: Bench, count: int) -> Iterator[list[OtherProcess]]:
+    """Start so many processes on the store of a bench, and end them in the end."""
+    opener = bench.harness.opener
+    if opener is None:  # the need was met when the law began
+        raise NotRun("the harness has no opener", demanded=True)
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(OtherProcess(opener, bench.patience)) for _ in range(count)]
 
 
 _speaking: list[Connection] = []

@@ -15,6 +15,7 @@ from typing import ClassVar, Final, NamedTuple
 from weakref import WeakSet
 
 from redicts.core.backend import Backend, Capabilities
+from redicts.core.listener import Listener, Poller
 from redicts.core.transaction import (
     Add,
     Answer,
@@ -34,6 +35,7 @@ from redicts.core.transaction import (
     Scope,
     Transaction,
     Verdict,
+    Wake,
     Write,
     canonical_counter,
     fits_counter,
@@ -55,15 +57,40 @@ class Refused(Exception):
     """A counter was refused."""
 
 
+class DictListener(Listener):
+    """One who sleeps until the store's bell rings, and then looks whether it was for him."""
+
+    def __init__(self, store: DictBackend, name: bytes) -> None:
+        self.store: Final = store
+        self.name: Final = name
+        self.called = False
+        store.listeners.append(self)
+
+    def wait(self, seconds: float, /) -> bool:
+        with self.store.bell:
+            woken = self.store.bell.wait_for(lambda: self.called, max(0.0, seconds))
+            self.called = False
+        return woken
+
+    def close(self) -> None:
+        with self.store.bell:
+            if self in self.store.listeners:
+                self.store.listeners.remove(self)
+
+
 class DictBackend(Backend):
     """A transaction works on copies of the spaces it writes to, which replace them in one assignment at its end."""
 
-    claims: ClassVar[Capabilities] = Capabilities(life=True, processes=False, durable=False, atomic_entries=None)
+    claims: ClassVar[Capabilities] = Capabilities(
+        life=True, processes=False, durable=False, atomic_entries=None, push=True
+    )
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock: Final = clock
         self.spaces: Spaces = {}
+        self.listeners: Final[list[DictListener]] = []
         self.lock = threading.RLock()
+        self.bell = threading.Condition()
         _instances.add(self)
 
     @property
@@ -79,14 +106,20 @@ class DictBackend(Backend):
         answers = tuple([self.answer(read, now) for read in transaction.reads])
         if culprit is not None:
             return Outcome(Verdict.CHECK_FAILED, answers, culprit=culprit)
-        spaces, sums = self.draft(transaction.writes), list[int]()
+        spaces, sums, called = self.draft(transaction.writes), list[int](), list[bytes]()
         for index, write in enumerate(transaction.writes):
+            if isinstance(write, Wake):
+                called += self.listed(spaces, write, now)
             try:
                 self.write(spaces, write, now, sums)
             except Refused:
                 return Outcome(Verdict.NOT_A_COUNTER, answers, culprit=index)
         self.spaces = spaces
+        self.call(called)
         return Outcome(Verdict.APPLIED, answers, tuple(sums))
+
+    def listen(self, name: str, /) -> Listener:
+        return DictListener(self, name.encode("ascii"))
 
     def draft(self, writes: tuple[Write, ...]) -> Spaces:
         """Return the spaces, with copies of those that will be written to."""
@@ -197,6 +230,8 @@ class DictBackend(Backend):
             sums.append(self.add(spaces, write, now))
         elif isinstance(write, Delete):
             self.delete(spaces, write, now)
+        elif isinstance(write, Wake):
+            self.clear(spaces, write, now)
         else:
             self.expire(spaces, write, now)
 
@@ -228,6 +263,22 @@ class DictBackend(Backend):
         for relative, held in self.found(spaces, write.key, write.scope, now, "Expire").items():
             self.space_in(spaces, write.key)[place + relative] = Held(held.value, self.deadline(write.life, now))
 
+    def listed(self, spaces: Spaces, write: Wake, now: float) -> list[bytes]:
+        """Return the values on a list, which may be names."""
+        return [held.value for held in self.found(spaces, write.key, write.scope, now, "Wake").values()]
+
+    def clear(self, spaces: Spaces, write: Wake, now: float) -> None:
+        entries, place = self.space_in(spaces, write.key), self.path(write.key.path)
+        for relative in self.found(spaces, write.key, write.scope, now, "Wake"):
+            del entries[place + relative]
+
+    def call(self, names: list[bytes]) -> None:
+        """Wake those who listen under one of these names."""
+        with self.bell:
+            for listener in self.listeners:
+                listener.called |= listener.name in names
+            self.bell.notify_all()
+
     def deadline(self, life: int | None, now: float) -> float | None:
         return None if life is None else now + life / 1000
 
@@ -257,6 +308,7 @@ def _renew_locks() -> None:
     """In a forked child nobody holds a lock, whatever the parent's threads held; the spaces are whole at all times."""
     for backend in list(_instances):
         backend.lock = threading.RLock()
+        backend.bell = threading.Condition()
 
 
 if hasattr(os, "register_at_fork"):
@@ -264,7 +316,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class LifelessBackend(DictBackend):
-    """One that does not claim ``life``, and refuses what needs it."""
+    """One that does not claim ``life``, and refuses what needs it; and that cannot push."""
 
     claims = Capabilities(life=False, processes=False, durable=False, atomic_entries=None)
 
@@ -275,12 +327,18 @@ class LifelessBackend(DictBackend):
             raise Unsupported("this store has no lives")
         return super().execute(transaction)
 
+    def listen(self, name: str, /) -> Listener:
+        return Poller()
+
+    def call(self, names: list[bytes]) -> None:
+        pass
+
 
 class LimitedBackend(DictBackend):
     """One that claims a limit, and refuses what goes beyond it."""
 
     limit: ClassVar[int] = 1200
-    claims = Capabilities(life=True, processes=False, durable=True, atomic_entries=limit)
+    claims = Capabilities(life=True, processes=False, durable=True, atomic_entries=limit, push=True)
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         if self.touched(transaction, now) > self.limit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -95,7 +96,7 @@ class SqliteHarness(Harness):
     """The SQLite backend, with a file of its own."""
 
     networked = False
-    not_run: Final = frozenset({*_LOCAL, Need.NO_LIFE, Need.NO_PROCESSES, Need.LIMIT})
+    not_run: Final = frozenset({*_LOCAL, Need.NO_LIFE, Need.NO_PROCESSES, Need.LIMIT, Need.PUSH})
 
     def __init__(self, directory: Path) -> None:
         self._open: Final = functools.partial(open_backend, "sqlite", {"path": str(directory / "contract.db")})
@@ -106,6 +107,40 @@ class SqliteHarness(Harness):
     @property
     def opener(self) -> Callable[[], Backend]:
         return self._open
+
+
+class SqliteMemoryHarness(InstanceHarness):
+    """The SQLite backend in the memory of the process, with a clock that can be set."""
+
+    not_run: Final = MemoryHarness.not_run
+
+    def __init__(self) -> None:
+        from redicts.backends.sqlite import SqliteBackend
+
+        super().__init__(lambda clock: SqliteBackend(":memory:", clock=clock))
+
+    def close(self) -> None:
+        self.store.close()
+
+
+class FileHarness(Harness):
+    """For a store that is made with the path of a file, and that processes share."""
+
+    networked = False
+
+    def __init__(self, make: Callable[[str], Backend]) -> None:
+        self._directory: Final = tempfile.TemporaryDirectory()
+        self._open: Final = functools.partial(make, str(Path(self._directory.name, "contract.db")))
+
+    def open(self) -> Backend:
+        return self._open()
+
+    @property
+    def opener(self) -> Callable[[], Backend]:
+        return self._open
+
+    def close(self) -> None:
+        self._directory.cleanup()
 
 
 class FakeRedisHarness(InstanceHarness):

@@ -12,6 +12,7 @@ import time
 from typing import Final
 
 from redicts.core.backend import Backend, Capabilities
+from redicts.core.listener import Listener
 from redicts.core.transaction import Outcome, Transaction
 
 _RESEND_AFTER: Final = 0.01
@@ -85,3 +86,6 @@ class NetworkClient(Backend):
                 return self.network.send(number, transaction)
             except ReplyLost:
                 time.sleep(_RESEND_AFTER)
+
+    def listen(self, name: str, /) -> Listener:
+        return self.network.server.store.listen(name)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from redicts.contract import LAWS, Examination, Harness, Law, Need, Status
-from tests.contract.harnesses import FakeRedisHarness, MemoryHarness, RedisHarness, SqliteHarness
+from tests.contract.harnesses import FakeRedisHarness, MemoryHarness, RedisHarness, SqliteHarness, SqliteMemoryHarness
 from tests.support.servers import RedisServer
 
 each_law = pytest.mark.parametrize("law", LAWS, ids=str)
@@ -38,6 +38,16 @@ def test_memory(law: Law) -> None:
 def test_sqlite(law: Law, sqlite_harness: SqliteHarness) -> None:
     """The SQLite backend keeps the law."""
     keeps(sqlite_harness, SqliteHarness.not_run, law)
+
+
+@each_law
+def test_sqlite_in_memory(law: Law) -> None:
+    """The SQLite backend without a file keeps the law."""
+    harness = SqliteMemoryHarness()
+    try:
+        keeps(harness, SqliteMemoryHarness.not_run, law)
+    finally:
+        harness.close()
 
 
 @each_law

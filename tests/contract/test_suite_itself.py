@@ -24,7 +24,9 @@ from redicts.contract import (
     certify,
 )
 from redicts.contract.bench import Bench
+from redicts.contract.client import Client
 from redicts.contract.law import law as register_law
+from redicts.contract.locking import Locker
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.transaction import Outcome, Put, Transaction
 from redicts.errors import StoreError
@@ -98,7 +100,8 @@ def test_the_report_says_where_it_comes_from(memory_report: Report) -> None:
     assert told["seed"] == 7
     assert told["backend"] == "MemoryBackend"
     assert told["harness"] == "MemoryHarness"
-    assert told["capabilities"] == {"life": True, "processes": False, "durable": False, "atomic_entries": None}
+    capabilities = {"life": True, "processes": False, "durable": False, "atomic_entries": None, "push": True}
+    assert told["capabilities"] == capabilities
     assert set(told["about"]) == {"redicts", "hypothesis", "python", "platform"}
     assert "seed 7" in str(memory_report)
 
@@ -194,6 +197,16 @@ def test_a_law_leaves_nothing_behind() -> None:
     assert isinstance(store, DictBackend)
     lasting = [held for space in store.spaces.values() for held in space.values() if held.deadline is None]
     assert lasting == []
+
+
+def test_locks_that_are_there_are_not_disturbed() -> None:
+    """The laws on locks neither meet the locks that a store holds already, nor touch them."""
+    harness = InstanceHarness(DictBackend)
+    holder = Locker(Client(harness.store), {space: space for space in ("h", "w", "n", "d", "f", "v")})
+    lock = holder.take(())
+    assert certify(harness, laws=[law for law in LAWS if law.name.startswith("locks.")]).certified
+    assert holder.held() == {lock.name}
+    assert holder.release(lock)
 
 
 def test_clients_are_closed() -> None:

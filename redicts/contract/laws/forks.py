@@ -13,7 +13,8 @@ from redicts.contract.bench import Bench
 from redicts.contract.client import Client
 from redicts.contract.forked import ForkedChild
 from redicts.contract.law import Need, law, require, require_equal
-from redicts.core.transaction import Add, Key, Put
+from redicts.contract.listening import await_listing, fresh_name, list_at, require_woken, wait_until_cleared
+from redicts.core.transaction import Add, Key, Put, Scope, Wake
 
 _ROUNDS: Final = 60
 
@@ -110,6 +111,87 @@ def a_copy_is_never_half(bench: Bench) -> None:
         _own_answers(store, bench.key("own"), b"child")
 
     _fork_amid_calls(bench, store, work)
+
+
+@law(needs=[Need.FORK, Need.PROCESSES])
+def child_and_parent_wake_each_other(bench: Bench) -> None:
+    """A child listens anew and is woken by its parent, and the parent by it, also after the child closed and ended."""
+    store, name = bench.store, fresh_name()
+    here, there = bench.key("list", "here"), bench.key("list", "there")
+    with store.listen(name) as listener:
+
+        def work() -> None:
+            listener.close()  # what a child leaves that was forked amid a wait
+            own = fresh_name()
+            with store.listen(own) as childs:
+                list_at(store, there, own)
+                wait_until_cleared(childs, store, there, bench.patience / 2)
+            store.apply(Wake(here, Scope.NODE))
+
+        for _ in range(2):
+            list_at(store, here, name)
+            with ForkedChild(work, bench.patience) as child:
+                await_listing(store, there, in_time=bench.deadline())
+                store.apply(Wake(there, Scope.NODE))
+                wait_until_cleared(listener, store, here, bench.patience)
+                child.finish()
+        list_at(store, here, name)
+        bench.client().apply(Wake(here, Scope.NODE))
+        require_woken(listener, bench.patience, "a listener of a parent, after its child closed it and ended,")
+
+
+@law(needs=[Need.FORK, Need.NO_PROCESSES])
+def a_child_listens_in_its_own_copy(bench: Bench) -> None:
+    """A child of a store without ``processes`` listens and calls in its copy; its parent goes on to be called."""
+    store, name, key = bench.store, fresh_name(), bench.key("list")
+    with store.listen(name) as listener:
+
+        def work() -> None:
+            listener.close()
+            own = fresh_name()
+            with store.listen(own) as childs:
+                list_at(store, key, own)
+                store.apply(Wake(key, Scope.NODE))
+                require_woken(childs, bench.patience / 2, "a listener of a forked child")
+
+        for _ in range(2):
+            with ForkedChild(work, bench.patience) as child:
+                child.finish()
+        list_at(store, key, name)
+        store.apply(Wake(key, Scope.NODE))
+        require_woken(listener, bench.patience, "a listener of a parent, after its child closed it and ended,")
+
+
+@law(needs=[Need.FORK])
+def a_fork_amid_waits_is_harmless(bench: Bench) -> None:
+    """A child forked while other threads of its parent wait calls those on the list, and listens itself."""
+    store, over = bench.store, threading.Event()
+
+    def sleep(key: Key) -> None:
+        name = fresh_name()
+        with store.listen(name) as listener:
+            while not over.is_set():
+                list_at(store, key, name)
+                for _ in range(200):
+                    listener.wait(0.0)
+
+    def work() -> None:
+        store.apply(Wake(bench.key("list"), Scope.SUBTREE))
+        own = fresh_name()
+        with store.listen(own) as listener:
+            list_at(store, bench.key("own"), own)
+            store.apply(Wake(bench.key("own"), Scope.NODE))
+            require_woken(listener, bench.patience / 4, "a listener of a forked child")
+
+    def fork() -> None:
+        try:
+            for _ in range(10):
+                with ForkedChild(work, bench.patience / 2) as child:
+                    child.finish()
+        finally:
+            over.set()
+
+    bench.together([fork, *(partial(sleep, bench.key("list", name)) for name in ("one", "two"))])
 
 
 def _fork_amid_calls(bench: Bench, store: Client, work: Callable[[], object]) -> None:

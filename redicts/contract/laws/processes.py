@@ -4,27 +4,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from redicts.contract.bench import LONG, SHORT, Bench
 from redicts.contract.client import Client
-from redicts.contract.law import Need, NotRun, law, require, require_equal
-from redicts.contract.spawned import OtherProcess, report
+from redicts.contract.law import Need, law, require, require_equal
+from redicts.contract.listening import SOON, await_listing, fresh_name, list_at, wait_until_cleared
+from redicts.contract.spawned import other_processes, report
 from redicts.contract.trees import TREE
-from redicts.core.transaction import NOTHING, Add, Delete, Exactly, Key, Path, Put, Scope
+from redicts.core.transaction import NOTHING, Add, Delete, Exactly, Key, Path, Put, Scope, Wake, Write
 
 _ADDS: Final = 100
 _PAIRS: Final = 300
 _REPORTED: Final = 5
+_TRIES: Final = 5
 
 
 @law(needs=[Need.PROCESSES, Need.OPENER])
 def processes_see_each_other(bench: Bench) -> None:
     """What one process has written, another one sees in its next call: values of hostile names, deletes, and lives."""
-    with _others(bench, 1) as [other]:
+    with other_processes(bench, 1) as [other]:
         bench.plant(TREE)
         require_equal(other.call(_read, bench.key()), dict(TREE), "another process reads")
         names: dict[Path, bytes] = {("d", name): b"%d" % number for number, name in enumerate(bench.harness.names)}
@@ -49,7 +50,7 @@ def processes_see_each_other(bench: Bench) -> None:
 @law(needs=[Need.PROCESSES, Need.OPENER])
 def processes_lose_no_update(bench: Bench) -> None:
     """Adds and optimistic loops of several processes at once are all counted."""
-    with _others(bench, 2) as others:
+    with other_processes(bench, 2) as others:
         for other in others:
             other.start(_count, bench.key("count"), bench.key("d", "optimistic"))
         _count(bench.store, bench.key("count"), bench.key("d", "optimistic"))
@@ -63,7 +64,7 @@ def processes_lose_no_update(bench: Bench) -> None:
 def processes_see_no_half_write(bench: Bench) -> None:
     """Values that another process always writes together, and a subtree it replaces, are never seen half written."""
     _pair(bench.store, bench.key(), 0)
-    with _others(bench, 2) as [writer, reader]:
+    with other_processes(bench, 2) as [writer, reader]:
         writer.start(_write_pairs, bench.key(), _PAIRS)
         reader.start(_read_pairs, bench.key(), _PAIRS, bench.patience)
         _read_pairs(bench.store, bench.key(), _PAIRS, bench.patience)
@@ -75,7 +76,7 @@ def processes_see_no_half_write(bench: Bench) -> None:
 def a_killed_process_leaves_nothing_half_done(bench: Bench) -> None:
     """A process that is killed in the middle of its writes leaves whole transactions, and stops nobody else."""
     _pair(bench.store, bench.key(), 0)
-    with _others(bench, 2) as others:
+    with other_processes(bench, 2) as others:
         for other in others:
             other.start(_write_pairs, bench.key(), None)
             other.wait_for_word()
@@ -88,11 +89,74 @@ def a_killed_process_leaves_nothing_half_done(bench: Bench) -> None:
             _whole(bench.store, bench.key())
 
 
+@law(needs=[Need.PROCESSES, Need.OPENER])
+def processes_wake_each_other(bench: Bench) -> None:
+    """A Wake of one process wakes the listeners of another, of its own, and of both at once."""
+    root, here, there = bench.key("list"), bench.key("list", "here"), bench.key("list", "there")
+    name = fresh_name()
+    with other_processes(bench, 1) as [other], bench.store.listen(name) as listener:
+        for wake in (Wake(there, Scope.NODE), Wake(root, Scope.BELOW)):
+            other.start(_sleep, there, bench.patience)
+            await_listing(bench.store, there, in_time=bench.deadline())
+            bench.store.apply(wake)
+            other.result()
+        list_at(bench.store, here, name)
+        other.call(_write, [Wake(here, Scope.NODE)])
+        wait_until_cleared(listener, bench.store, here, bench.patience)
+        list_at(bench.store, here, name)
+        other.start(_sleep, there, bench.patience)
+        await_listing(bench.store, there, in_time=bench.deadline())
+        bench.client().apply(Wake(root, Scope.SUBTREE))
+        wait_until_cleared(listener, bench.store, here, bench.patience)
+        other.result()
+
+
+@law(needs=[Need.PROCESSES, Need.OPENER, Need.PUSH])
+def calls_to_other_processes_are_sent(bench: Bench) -> None:
+    """Where ``push`` is claimed, a Wake reaches the listener of another process long before he would look himself."""
+    key = bench.key("list")
+    seconds: list[float] = []
+    with other_processes(bench, 1) as [other]:
+        for _ in range(_TRIES):
+            other.start(_sleep, key, bench.patience)
+            await_listing(bench.store, key, in_time=bench.deadline())
+            begun = time.monotonic()
+            bench.store.apply(Wake(key, Scope.NODE))
+            other.result()
+            seconds.append(time.monotonic() - begun)
+    require(
+        min(seconds) < SOON,
+        f"the fastest of {_TRIES} wake-ups of another process took {min(seconds):.2f} seconds: they are not sent",
+    )
+
+
+@law(needs=[Need.PROCESSES, Need.OPENER])
+def a_killed_listener_harms_nobody(bench: Bench) -> None:
+    """A Wake over a list on which a process stands that was killed is applied, and wakes the others on it."""
+    here, there = bench.key("list", "here"), bench.key("list", "there")
+    name = fresh_name()
+    with other_processes(bench, 1) as [other], bench.store.listen(name) as listener:
+        other.start(_sleep, there, bench.patience)
+        await_listing(bench.store, there, in_time=bench.deadline())
+        other.kill()
+        list_at(bench.store, here, name)
+        bench.store.apply(Wake(bench.key("list"), Scope.BELOW))
+        wait_until_cleared(listener, bench.store, here, bench.patience)
+        bench.expect({})
+
+
+def _sleep(client: Client, key: Key, patience: float) -> None:
+    name = fresh_name()
+    with client.listen(name) as listener:
+        list_at(client, key, name)
+        wait_until_cleared(listener, client, key, patience)
+
+
 def _read(client: Client, key: Key) -> dict[Path, bytes]:
     return dict(client.read(key))
 
 
-def _write(client: Client, writes: Sequence[Put | Delete | Add]) -> None:
+def _write(client: Client, writes: Sequence[Write]) -> None:
     client.apply(*writes)
 
 
@@ -139,12 +203,3 @@ def _read_pairs(client: Client, root: Key, rounds: int, patience: float) -> None
         age = _whole(client, root)
         require(age >= last, f"a reader sees the state {age} after the state {last}")
         last = age
-
-
-@contextlib.contextmanager
-def _others(bench: Bench, count: int) -> Iterator[list[OtherProcess]]:
-    opener = bench.harness.opener
-    if opener is None:  # the need was met when the law began
-        raise NotRun("the harness has no opener", demanded=True)
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(OtherProcess(opener, bench.patience)) for _ in range(count)]

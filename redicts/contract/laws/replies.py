@@ -13,6 +13,7 @@ from redicts.contract.bench import LONG, Bench
 from redicts.contract.client import Client
 from redicts.contract.form import entries_of, names_of
 from redicts.contract.law import Need, law, require, require_equal
+from redicts.contract.listening import fresh_name, list_at, require_woken
 from redicts.core.transaction import (
     NOTHING,
     Add,
@@ -29,6 +30,7 @@ from redicts.core.transaction import (
     ReadNames,
     Scope,
     Verdict,
+    Wake,
     Write,
 )
 
@@ -149,6 +151,35 @@ def a_lost_delete_removes_nothing_new(bench: Bench) -> None:
         _race(bench, {("d", "a"): b"old"}, delete, meanwhile, {("d", "a"): b"theirs"})
 
 
+@law(needs=[Need.LOST_REPLIES])
+def a_lost_wake_wakes(bench: Bench) -> None:
+    """A Wake whose reply was lost wakes whoever is listed, and clears the list."""
+    client, other = bench.lossy(), bench.client()
+    for scope, path in ((Scope.NODE, ()), (Scope.SUBTREE, ("a", "b"))):
+        name = fresh_name()
+        with other.listen(name) as listener:
+            list_at(other, bench.key("list", *path), name)
+            bench.lose_reply()
+            client.apply(Wake(bench.key("list"), scope))
+            require_woken(listener, bench.patience, "a listener called by a Wake whose reply was lost")
+        bench.expect({})
+
+
+@law(needs=[Need.LOST_REPLIES])
+def a_lost_wake_clears_nothing_new(bench: Bench) -> None:
+    """A Wake whose reply was lost does not clear what another client listed in the meantime."""
+    for scope in (Scope.NODE, Scope.SUBTREE):
+
+        def wake(scope: Scope = scope) -> Write:
+            return Wake(bench.key("list", "a"), scope)
+
+        def meanwhile(other: Client) -> bool:
+            check = Exactly(bench.key("list", "a"), Scope.NODE, NOTHING)
+            return other.run(checks=[check], writes=[Put(bench.key("list", "a"), b"new/1")]).applied
+
+        _race(bench, {("list", "a"): b"old/1"}, wake, meanwhile, {("list", "a"): b"new/1"})
+
+
 @law(needs=[Need.LOST_REPLIES, Need.LIFE])
 def a_lost_expire_changes_no_later_life(bench: Bench) -> None:
     """An Expire, or a Put with a life, whose reply was lost does not change the life that another client gave since."""
@@ -224,6 +255,7 @@ def _kinds(bench: Bench) -> list[tuple[list[Write], dict[Path, bytes]]]:
         ([keep], {("a",): b"7", ("d", "b"): b"6"}),
         ([delete], {("a",): b"5"}),
         ([add], {("a",): b"6", ("d", "b"): b"6"}),
+        ([Wake(bench.key("d"), Scope.BELOW), add], {("a",): b"6"}),
         ([put, keep, delete, add], {("a",): b"8", ("new",): b"1"}),
         ([], {("a",): b"5", ("d", "b"): b"6"}),
     ]

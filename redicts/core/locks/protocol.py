@@ -33,7 +33,7 @@ from redicts.core.transaction import (
     Wake,
     canonical_counter,
 )
-from redicts.errors import LockLost, StoreError, Unsupported
+from redicts.errors import Damaged, LockLost, StoreError, Unsupported
 
 _CLOCK_BITS: Final = 8
 """A tree's first token is the time in milliseconds, times 2 to the power of this: see :meth:`Protocol._token`."""
@@ -43,6 +43,9 @@ _STEP: Final = 100
 
 _FIRST_TOKEN: Final = 2**40
 """A counter of tokens below this was never set to the time."""
+
+_ATTEMPTS: Final = 1_000
+"""How often to try to set it while others change it."""
 
 
 class Protocol:
@@ -189,7 +192,9 @@ class Protocol:
         has a later token for a conflicting one.
         """
         mine = Exactly(request.keys(HOLDERS)[0], Scope.NODE, {(): request.record})
-        while counted < _FIRST_TOKEN:
+        for _ in range(_ATTEMPTS):
+            if counted >= _FIRST_TOKEN:
+                return counted
             start = int(self._wall_clock() * 1000) << _CLOCK_BITS
             unchanged = Exactly(TOKENS, Scope.NODE, {(): b"%d" % counted})
             outcome = yield Transaction((mine, unchanged), (Read(TOKENS),), (Put(TOKENS, b"%d" % start),))
@@ -201,4 +206,4 @@ class Protocol:
                 counted = outcome.sums[0] if outcome.applied else counted
             if not outcome.culprit and not outcome.applied:
                 raise LockLost("the lease ran out, or the lock was broken, before it was given out; acquire it again")
-        return counted
+        raise Damaged("the counter of fencing tokens does not keep what is put there")

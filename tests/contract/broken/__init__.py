@@ -14,12 +14,16 @@ from tests.contract.broken import (
     clients,
     counters,
     expiry,
+    listeners,
     lives,
+    locks,
     names,
     network,
     paging,
     reads,
+    shared,
     threads,
+    wakes,
     writes,
 )
 from tests.contract.broken.register import Broken, registered
@@ -32,12 +36,16 @@ __all__ = [
     "clients",
     "counters",
     "expiry",
+    "listeners",
     "lives",
+    "locks",
     "names",
     "network",
     "paging",
     "reads",
+    "shared",
     "threads",
+    "wakes",
     "writes",
 ]
 

@@ -88,12 +88,16 @@ class KeepLifeIsRefused(LifelessBackend):
     "forks.an_unused_instance_may_be_forked",
     "forks.a_child_may_close",
     "forks.a_fork_amid_calls_is_harmless",
+    "processes.processes_wake_each_other",
+    "processes.calls_to_other_processes_are_sent",
+    "processes.a_killed_listener_harms_nobody",
+    "forks.child_and_parent_wake_each_other",
     opener=partial(DictBackend, ManualClock()),
 )
 class OtherProcessesAreOnTheirOwn(DictBackend):
     """Processes are claimed, and each has a store of its own."""
 
-    claims = Capabilities(life=True, processes=True, durable=False, atomic_entries=None)
+    claims = Capabilities(life=True, processes=True, durable=False, atomic_entries=None, push=True)
 
 
 class _Durable(DictBackend):

@@ -15,6 +15,7 @@ from tests.contract.networks import NetworkClient, ReplyLost, Server
     "replies.the_first_outcome_is_told",
     "replies.a_lost_put_overwrites_nobody",
     "replies.a_lost_delete_removes_nothing_new",
+    "replies.a_lost_wake_clears_nothing_new",
     "replies.a_lost_expire_changes_no_later_life",
     "replies.a_late_request_is_not_applied",
     of=DictBackend,
@@ -29,6 +30,7 @@ class RequestsAreNotRemembered(Server):
 @broken_server(
     "replies.a_lost_put_overwrites_nobody",
     "replies.a_lost_delete_removes_nothing_new",
+    "replies.a_lost_wake_clears_nothing_new",
     "replies.a_lost_expire_changes_no_later_life",
     of=DictBackend,
 )

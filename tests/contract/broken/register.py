@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
-from redicts.contract import SharedBackend
+from redicts.contract import Harness, SharedBackend
 from redicts.core.backend import Backend
-from tests.contract.harnesses import InstanceHarness, NetworkHarness
+from tests.contract.harnesses import FileHarness, InstanceHarness, NetworkHarness
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -21,17 +21,17 @@ class Broken(NamedTuple):
     """What is wrong with it."""
     refused_by: tuple[str, ...]
     """The laws that must each refuse it; others may as well."""
-    harness: Callable[[], InstanceHarness]
+    harness: Callable[[], Harness]
 
 
-_register: Final[list[Broken]] = []
+_register: Final[dict[type, Broken]] = {}
 
 
-def _add(broken: type, refused_by: tuple[str, ...], harness: Callable[[], InstanceHarness]) -> None:
+def _add(broken: type, refused_by: tuple[str, ...], harness: Callable[[], Harness]) -> None:
     says = inspect.getdoc(broken)
     assert says, f"{broken.__name__} says what is wrong with it"
     assert refused_by, f"{broken.__name__} says which laws refuse it"
-    _register.append(Broken(broken.__name__, says.splitlines()[0], refused_by, harness))
+    _register[broken] = Broken(broken.__name__, says.splitlines()[0], refused_by, harness)
 
 
 def broken_store(*refused_by: str, opener: Callable[[], Backend] | None = None) -> Callable[[_Class], _Class]:
@@ -75,6 +75,22 @@ def broken_network_client(*refused_by: str, of: Callable[[Any], Backend]) -> Cal
     return register
 
 
+def broken_shared_store(*refused_by: str) -> Callable[[_Class], _Class]:
+    """Register a store in a file, made with its path, that several processes open."""
+
+    def register(store: _Class) -> _Class:
+        _add(store, refused_by, lambda: FileHarness(store))
+        return store
+
+    return register
+
+
+def also_refused(broken: type, *refused_by: str) -> None:
+    """Name more laws that must refuse one that is registered, for what follows from its fault."""
+    known = _register[broken]
+    _register[broken] = known._replace(refused_by=known.refused_by + refused_by)
+
+
 def registered() -> tuple[Broken, ...]:
     """Return all that were registered."""
-    return tuple(_register)
+    return tuple(_register.values())

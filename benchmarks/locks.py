@@ -1,0 +1,313 @@
+"""Locks on Redis beside redis-py's own ``Lock``: alone, nested, handed over, contended, and beside many others.
+
+Run it from the project's folder with ``python -m benchmarks.locks``; it starts servers of its own. Both sides of a
+ratio are measured in one run, in turn where that is possible, and medians are compared. A *round trip* is a ``PING`` by
+redis-py's client in the same run and after the same pause.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import platform
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier, Event
+from statistics import median
+from typing import Any, Final, NamedTuple
+
+import redis
+
+from benchmarks.report import medians, options, row, told
+from redicts import Lock, Pool, Proxy
+from tests.support.executables import find_executables
+from tests.support.servers import RedisServer
+
+_PROCESSES: Final = 4
+_CONTENDED_SECS: Final = 4.0
+_FOREIGN: Final = 10_000
+
+_spawn: Final[Any] = multiprocessing.get_context("spawn")
+
+
+def alone(server: RedisServer, rounds: int) -> list[dict[str, Any]]:
+    """Measure acquire and release of a lock that nobody else wants, and of one that this thread holds already."""
+    client = redis.Redis(port=server.port)
+    Pool().reload(cfg={"port": server.port})
+    proxy = Proxy("jobs.import")
+
+    def theirs() -> None:
+        lock = client.lock("jobs.import", timeout=30, blocking=True)
+        lock.acquire()
+        lock.release()
+
+    def ours() -> None:
+        proxy.acquire()
+        proxy.release()
+
+    deep, deeper = Proxy("jobs"), Proxy("jobs.import.files.one.two")
+
+    def at(place: Proxy) -> Callable[[], None]:
+        def once() -> None:
+            place.acquire()
+            place.release()
+
+        return once
+
+    times = medians(
+        {"theirs": theirs, "ours": ours, "depth 1": at(deep), "depth 5": at(deeper), "ping": client.ping}, rounds
+    )
+    guarded = section_writes(rounds)
+    with proxy:
+        before = client.info("stats")["total_commands_processed"]
+        nested = medians({"nested": at(proxy), "below": at(deeper)}, rounds)
+        sent = client.info("stats")["total_commands_processed"] - before - 1
+    return [
+        row("acquire and release, two segments", times["ours"], times["theirs"], "redis-py's Lock", 1.3, "us"),
+        row("the same, one segment", times["depth 1"], times["theirs"], "redis-py's Lock", None, "us"),
+        row("the same, five segments", times["depth 5"], times["theirs"], "redis-py's Lock", None, "us"),
+        row("nested acquire and release", nested["nested"], 20.0, "20 us", 1.0, "us"),
+        row("nested, on what is below", nested["below"], 20.0, "20 us", 1.0, "us"),
+        row("commands sent by nested acquires", float(sent), 1.0, "", 0.0, "sent"),
+        guarded,
+    ]
+
+
+def section_writes(rounds: int) -> dict[str, Any]:
+    """Measure a write under a lock beside one without."""
+    free, locked = Proxy("free"), Proxy("locked")
+    with locked:
+        times = medians({"free": lambda: free.set("leaf", 42), "guarded": lambda: locked.set("leaf", 42)}, rounds)
+    return row("write of a leaf under a lock", times["guarded"], times["free"], "without a lock", None, "us")
+
+
+# Hand-off: one process waits, the other releases; the clock is that of the machine, the same for both.
+
+
+def wait_for_lock(ours: bool, port: int, pipe: Connection) -> None:
+    """Acquire again and again when told to, and say when it was granted."""
+    acquire, release = lock_of(ours, port)
+    while pipe.recv():
+        pipe.send("waiting")
+        acquire()
+        granted = time.monotonic()
+        release()
+        pipe.send(granted)
+
+
+def lock_of(ours: bool, port: int) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Return acquire and release of the one lock or the other."""
+    if ours:
+        Pool().reload(cfg={"port": port})
+        proxy = Proxy("handed.over", lock_acquire_timeout=60)
+        return proxy.acquire, proxy.release
+    lock: Any = redis.Redis(port=port).lock("handed over", timeout=30, blocking_timeout=60)
+    return lock.acquire, lock.release
+
+
+def handed_over(ours: bool, port: int, rounds: int) -> tuple[float, float]:
+    """Return the median time from the call of release to the end of the other process's acquire, and of a round trip.
+
+    In microseconds. Both begin after the same pause, because what has slept is slow at first on any machine.
+    """
+    acquire, release = lock_of(ours, port)
+    client = redis.Redis(port=port)
+    pipe, other_end = _spawn.Pipe()
+    waiter = _spawn.Process(target=wait_for_lock, args=(ours, port, other_end))
+    waiter.start()
+    handed, pinged = [], []
+    for number in range(rounds):
+        pause = 0.02 + 0.1 * (number * 0.618 % 1)  # in whatever phase a poll is
+        time.sleep(pause)
+        start = time.monotonic()
+        client.ping()
+        pinged.append(time.monotonic() - start)
+        acquire()
+        pipe.send(True)
+        pipe.recv()
+        time.sleep(pause)
+        start = time.monotonic()
+        release()
+        handed.append(pipe.recv() - start)
+    pipe.send(False)
+    waiter.join()
+    return float(median(handed) * 1e6), float(median(pinged) * 1e6)
+
+
+def hand_off(server: RedisServer, rounds: int) -> list[dict[str, Any]]:
+    """Measure how long a waiter waits after the release."""
+    rounds = max(20, rounds // 20)
+    ours, ping = handed_over(True, server.port, rounds)
+    theirs, _ = handed_over(False, server.port, rounds)
+    return [
+        row("hand-off to a waiter", ours, ping, "one round trip", 5, "us"),
+        row("redis-py's hand-off beside ours", theirs, ours, "redicts", None, "us", least=20),
+    ]
+
+
+# Contention: four processes count under one lock.
+
+
+class Share(NamedTuple):
+    """What one process got: how often it counted, and its longest wait for the lock in seconds."""
+
+    counted: int
+    longest: float
+
+
+def count(ours: bool, port: int, start: Barrier, stop: Event, pipe: Connection) -> None:
+    """Count under the lock until told to stop."""
+    acquire, release = lock_of(ours, port)
+    add: Callable[[], object] = partial(redis.Redis(port=port).incr, "number")
+    if ours:
+        add = partial(Proxy("handed.over").get("number").add, 1)
+    counted, longest = 0, 0.0
+    start.wait()
+    while not stop.is_set():
+        before = time.monotonic()
+        acquire()
+        longest = max(longest, time.monotonic() - before)
+        add()
+        release()
+        counted += 1
+    pipe.send((counted, longest))
+
+
+def shares(work: Callable[..., None], arguments: list[tuple[Any, ...]]) -> list[Share]:
+    """Let processes work at once for a while, and return what each got."""
+    start, stop = _spawn.Barrier(len(arguments) + 1), _spawn.Event()
+    pipes, workers = [], []
+    for own in arguments:
+        pipe, other_end = _spawn.Pipe()
+        workers.append(_spawn.Process(target=work, args=(*own, start, stop, other_end)))
+        workers[-1].start()
+        pipes.append(pipe)
+    start.wait()
+    time.sleep(_CONTENDED_SECS)
+    stop.set()
+    found = [Share(*pipe.recv()) for pipe in pipes]
+    for worker in workers:
+        worker.join()
+    return found
+
+
+def contended(server: RedisServer) -> list[dict[str, Any]]:
+    """Measure four processes that count under one lock."""
+    ours = shares(count, [(True, server.port)] * _PROCESSES)
+    theirs = shares(count, [(False, server.port)] * _PROCESSES)
+
+    def total(found: list[Share]) -> float:
+        return sum(share.counted for share in found) / _CONTENDED_SECS
+
+    def longest(found: list[Share]) -> float:
+        return max(share.longest for share in found) * 1000
+
+    counts = [share.counted for share in ours]
+    their_counts = [share.counted for share in theirs]
+    return [
+        row("four processes: slowest beside fastest", min(counts), max(counts), "fastest", None, "counts", least=0.8),
+        row("redis-py's Lock: slowest beside fastest", min(their_counts), max(their_counts), "fastest", None, "counts"),
+        row("longest wait of redis-py's Lock", longest(theirs), longest(ours), "redicts", None, "ms", least=10),
+        row("counts per second, all together", total(ours), total(theirs), "redis-py's Lock", None, "/s", least=0.6),
+    ]
+
+
+# Disjoint subtrees
+
+
+def count_apart(ours: bool, port: int, name: str, start: Barrier, stop: Event, pipe: Connection) -> None:
+    """Acquire and release a lock of one's own until told to stop."""
+    if ours:
+        Pool().reload(cfg={"port": port})
+        proxy = Proxy([name, "own"])
+        acquire, release = proxy.acquire, proxy.release
+    else:
+        lock = redis.Redis(port=port).lock(name, timeout=30)
+        acquire, release = lock.acquire, lock.release
+    counted, longest = 0, 0.0
+    start.wait()
+    while not stop.is_set():
+        before = time.monotonic()
+        acquire()
+        longest = max(longest, time.monotonic() - before)
+        release()
+        counted += 1
+    pipe.send((counted, longest))
+
+
+def disjoint(server: RedisServer) -> list[dict[str, Any]]:
+    """Measure whether locks apart slow each other down more than redis-py's locks of different names do."""
+    gained = {}
+    client = redis.Redis(port=server.port)
+    for ours in (True, False):
+        one = shares(count_apart, [(ours, server.port, "section0")])
+        before = client.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"]
+        many = shares(count_apart, [(ours, server.port, f"section{number}") for number in range(_PROCESSES)])
+        calls = client.info("commandstats")["cmdstat_evalsha"]["calls"] - before
+        counted = sum(share.counted for share in many)
+        gained[ours] = counted / one[0].counted
+        if ours:
+            requests = calls / counted
+    return [
+        row(
+            "disjoint: four processes beside one",
+            gained[True],
+            gained[False],
+            "redis-py's Lock",
+            None,
+            "times",
+            least=0.8,
+        ),
+        row("disjoint: requests for each acquire and release", requests, 2.0, "none waits", 1.01, "sent"),
+    ]
+
+
+# Many other locks
+
+
+def hold_many(port: int) -> None:
+    """Acquire many locks and never release them."""
+    Pool().reload(cfg={"port": port})
+    for number in range(_FOREIGN):
+        Proxy(["others", f"group{number % 100}", f"lock{number}"], lock_expire_timeout=3600).acquire()
+
+
+def among_others(empty: RedisServer, full: RedisServer, rounds: int) -> dict[str, Any]:
+    """Measure whether ten thousand locks elsewhere in the tree make an acquire dearer."""
+    stranger = _spawn.Process(target=hold_many, args=(full.port,))
+    stranger.start()
+    stranger.join()
+    trees = {
+        name: Lock(redis.Redis(port=server.port), "jobs.import") for name, server in (("empty", empty), ("full", full))
+    }
+
+    def at(lock: Lock) -> Callable[[], None]:
+        def once() -> None:
+            lock.acquire()
+            lock.release()
+
+        return once
+
+    times = medians({name: at(lock) for name, lock in trees.items()}, rounds)
+    return row("among 10,000 other locks", times["full"], times["empty"], "among none", 1.15, "us")
+
+
+def main() -> int:
+    """Measure everything, print it, and tell by the exit status whether the bounds were kept."""
+    asked = options(__doc__, 2000)
+    executable = find_executables()[-1]
+    with RedisServer(executable) as one, RedisServer(executable) as other:
+        rows = [
+            *alone(one, asked.rounds),
+            *hand_off(one, asked.rounds),
+            *contended(one),
+            *disjoint(one),
+            among_others(one, other, asked.rounds),
+        ]
+    return told(f"{executable}, redis-py {redis.__version__}, Python {platform.python_version()}", asked, rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

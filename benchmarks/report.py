@@ -1,0 +1,71 @@
+"""What the benchmarks share: taking turns, and telling the result."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+
+def medians(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the median time of each call in microseconds; they take turns, so that drift meets all alike."""
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for warm_up in (True, False):
+        for _ in range(rounds // 10 if warm_up else rounds):
+            for name, call in calls.items():
+                start = time.perf_counter()
+                call()
+                if not warm_up:
+                    taken[name].append(time.perf_counter() - start)
+    return {name: median(times) * 1e6 for name, times in taken.items()}
+
+
+def row(
+    what: str,
+    ours: float,
+    theirs: float,
+    beside: str,
+    most: float | None,
+    unit: str,
+    *,
+    least: float | None = None,
+) -> dict[str, Any]:
+    """Return one line of the result: the ratio of ours to theirs is at most, or at least, so much."""
+    ratio = ours / theirs
+    return {
+        "what": what,
+        "redicts": round(ours, 1),
+        "beside": beside,
+        "theirs": round(theirs, 1),
+        "unit": unit,
+        "ratio": round(ratio, 2),
+        "bound": f"at most {most}" if most is not None else f"at least {least}" if least is not None else None,
+        "kept": (most is None or ratio <= most) and (least is None or ratio >= least),
+    }
+
+
+def options(description: str | None, rounds: int) -> argparse.Namespace:
+    """Return what was asked for on the command line."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=rounds, help="counted calls of each kind (default %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser.parse_args()
+
+
+def told(about: str, asked: argparse.Namespace, rows: list[dict[str, Any]]) -> int:
+    """Print the result, and return an exit status that tells whether the bounds were kept."""
+    if asked.json:
+        print(json.dumps({"about": about, "rounds": asked.rounds, "rows": rows}, indent=2))
+    else:
+        print(f"{about}, medians of {asked.rounds} calls in turn")
+        for line in rows:
+            kept = "kept" if line["kept"] else "BROKEN"
+            bound = "" if line["bound"] is None else f"  ({line['bound']}: {kept})"
+            print(
+                f"{line['what']:44} {line['redicts']:9} {line['unit']:7}  {line['beside']:20} {line['theirs']:9}"
+                f"  ratio {line['ratio']:6.2f}{bound}"
+            )
+    return 0 if all(line["kept"] for line in rows) else 1

@@ -1,0 +1,333 @@
+"""Listeners that miss calls, do not wait as long as they should, or disturb others when they leave."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from redicts.contract import SharedBackend
+from redicts.core.listener import Listener, Poller
+from redicts.core.transaction import Outcome, Transaction
+from redicts.errors import StoreError
+from tests.contract.broken.register import broken_client, broken_server, broken_store
+from tests.contract.dicts import DictBackend, DictListener, LifelessBackend
+from tests.contract.networks import Server
+
+
+class _Deaf(DictListener):
+    def wait(self, seconds: float, /) -> bool:
+        self.called = False
+        return super().wait(seconds)
+
+
+@broken_store("listeners.a_call_before_the_wait_counts")
+class CallsBeforeAWaitAreLost(DictBackend):
+    """A call counts only if the listener waits already."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _Deaf(self, name.encode())
+
+
+class _DeafAfterwards(DictListener):
+    waited = False
+
+    def wait(self, seconds: float, /) -> bool:
+        if self.waited:
+            self.called = False
+        self.waited = not super().wait(seconds)
+        return not self.waited
+
+
+@broken_store("listeners.a_call_before_the_wait_counts")
+class CallsBetweenWaitsAreLost(DictBackend):
+    """A call that comes after a wait was over, and before the next one, is lost."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _DeafAfterwards(self, name.encode())
+
+
+class _Late(DictListener):
+    def __init__(self, store: DictBackend, name: bytes) -> None:
+        super().__init__(store, name)
+        self.close()
+
+    def wait(self, seconds: float, /) -> bool:
+        with self.store.bell:
+            if self not in self.store.listeners:
+                self.store.listeners.append(self)
+        return super().wait(seconds)
+
+
+@broken_store("listeners.a_call_before_the_wait_counts")
+class ListeningBeginsWithTheWait(DictBackend):
+    """Listening has not begun when listen returns, but with the first wait."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _Late(self, name.encode())
+
+
+class _Once(DictListener):
+    woken = False
+
+    def wait(self, seconds: float, /) -> bool:
+        if self.woken:
+            time.sleep(seconds)
+            return False
+        self.woken = super().wait(seconds)
+        return self.woken
+
+
+@broken_store("listeners.a_call_before_the_wait_counts", "listeners.no_call_is_lost_in_a_race")
+class OneCallPerListener(DictBackend):
+    """A listener is woken once, and never again."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _Once(self, name.encode())
+
+
+@broken_store("listeners.no_call_is_lost_in_a_race")
+class CalledBeforeItIsWritten(DictBackend):
+    """Listeners are called an instant before others can see what was written."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        with self.lock:
+            before = self.spaces
+            outcome = super().execute(transaction)
+            after, self.spaces = self.spaces, before
+            if before is after or not outcome.applied or not transaction.writes:
+                return outcome
+        time.sleep(0.002)
+        with self.lock:
+            self.call_nobody = True
+            super().execute(transaction._replace(checks=()))
+            self.call_nobody = False
+        return outcome
+
+    call_nobody = False
+
+    def call(self, names: list[bytes]) -> None:
+        if not self.call_nobody:
+            super().call(names)
+
+
+class _Slower(Poller):
+    def __init__(self) -> None:
+        super().__init__()
+        self.interval = 0.001
+
+    def wait(self, seconds: float, /) -> bool:
+        interval, self.interval = self.interval, 2 * self.interval
+        time.sleep(min(interval, seconds))
+        return interval < seconds
+
+
+@broken_store("listeners.no_call_is_lost_in_a_race")
+class IntervalsGrowForEver(LifelessBackend):
+    """The store does not push, and its listeners look again after ever longer intervals."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _Slower()
+
+
+class _Impatient(DictListener):
+    def wait(self, seconds: float, /) -> bool:
+        return super().wait(seconds / 2)
+
+
+@broken_store("listeners.a_wait_ends_when_its_time_is_over")
+class WaitsEndTooEarly(DictBackend):
+    """A wait returns false when half of its time is over."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _Impatient(self, name.encode())
+
+
+class _Stubborn(DictListener):
+    def wait(self, seconds: float, /) -> bool:
+        return super().wait(seconds + 5)
+
+
+@broken_store("listeners.a_wait_ends_when_its_time_is_over")
+class WaitsDoNotEnd(DictBackend):
+    """A wait lasts until it is ended by a call, however little time it has."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _Stubborn(self, name.encode())
+
+
+class _Unfit(DictListener):
+    def wait(self, seconds: float, /) -> bool:
+        return super().wait(seconds) or None  # type: ignore[return-value]
+
+
+@broken_store("listeners.a_wait_ends_when_its_time_is_over")
+class WaitsReturnNothing(DictBackend):
+    """A wait whose time is over returns neither true nor false."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _Unfit(self, name.encode())
+
+
+@broken_store("listeners.names_that_begin_alike_are_two")
+class NamesAreCut(DictBackend):
+    """Of a name, the first 64 characters count, and of those who share them the last one is woken."""
+
+    def listen(self, name: str, /) -> Listener:
+        listener = DictListener(self, name.encode()[:64])
+        with self.bell:
+            self.listeners[:] = [other for other in self.listeners if other.name != listener.name] + [listener]
+        return listener
+
+    def call(self, names: list[bytes]) -> None:
+        super().call([name[:64] for name in names])
+
+
+class _ClosedOnce(DictListener):
+    def close(self) -> None:
+        with self.store.bell:
+            self.store.listeners.remove(self)
+
+
+@broken_store("listeners.a_listener_may_leave")
+class ClosingAListenerTwiceFails(DictBackend):
+    """Closing a listener a second time raises an error."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _ClosedOnce(self, name.encode())
+
+
+class _Sociable(DictListener):
+    def close(self) -> None:
+        station, _, _ = self.name.partition(b"/")
+        with self.store.bell:
+            self.store.listeners[:] = [each for each in self.store.listeners if not each.name.startswith(station)]
+
+
+@broken_store("listeners.a_listener_may_leave")
+class TheFirstToLeaveTakesAllAlong(DictBackend):
+    """When one listener is closed, nobody listens at its station any more."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _Sociable(self, name.encode())
+
+
+@broken_store("listeners.a_listener_may_leave")
+class CallsToTheClosedFail(DictBackend):
+    """A call to a listener that was closed raises an error."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.known: set[bytes] = set()
+
+    def listen(self, name: str, /) -> Listener:
+        self.known.add(name.encode())
+        return super().listen(name)
+
+    def call(self, names: list[bytes]) -> None:
+        super().call(names)
+        if self.known & set(names) - {listener.name for listener in self.listeners}:
+            raise StoreError("nobody is there")
+
+
+@broken_client("listeners.a_client_that_leaves_takes_no_listener_along", of=DictBackend)
+class ClosingAClientEndsAllListening(SharedBackend):
+    """When a client is closed, nobody in its process listens any more."""
+
+    def close(self) -> None:
+        assert isinstance(self.shared, DictBackend)
+        self.shared.listeners.clear()
+
+
+@broken_store("listeners.a_listener_sleeps_until_it_is_called")
+class PollsAndClaimsToPush(DictBackend):
+    """Pushing is claimed, and the listener is the one that is inherited."""
+
+    def listen(self, name: str, /) -> Listener:
+        return Poller()
+
+
+class _Dozing(DictListener):
+    def wait(self, seconds: float, /) -> bool:
+        time.sleep(min(seconds, 0.3))
+        return seconds > 0.3
+
+
+@broken_store("listeners.a_listener_sleeps_until_it_is_called")
+class LooksNowAndThen(DictBackend):
+    """Pushing is claimed, no call is ever sent, and listeners look for themselves every 0.3 seconds."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _Dozing(self, name.encode())
+
+
+class _Deferring(DictBackend):
+    """Keeps its calls until it is told to make them."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.deferred: list[bytes] = []
+
+    def call(self, names: list[bytes]) -> None:
+        self.deferred += names
+
+    def flush(self) -> None:
+        super().call(self.deferred)
+        self.deferred = []
+
+
+@broken_server("replies.a_lost_wake_wakes", of=_Deferring)
+class CallsAreLostWithTheReply(Server):
+    """Listeners are called when the first reply has arrived, or else not at all."""
+
+    def handle(self, number: int, transaction: Transaction) -> Outcome:
+        assert isinstance(self.store, _Deferring)
+        if number in self.outcomes:
+            self.store.deferred = []
+        return super().handle(number, transaction)
+
+    def answered(self, number: int) -> None:
+        assert isinstance(self.store, _Deferring)
+        self.store.flush()
+
+
+class _Ringing(DictBackend):
+    """Has one rope for its bell, and does not know of forks."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.rope = threading.Lock()
+
+    def call(self, names: list[bytes]) -> None:
+        with self.rope:
+            super().call(names)
+
+
+class _Pulling(DictListener):
+    def wait(self, seconds: float, /) -> bool:
+        assert isinstance(self.store, _Ringing)
+        with self.store.rope:
+            time.sleep(0.0005)
+        return super().wait(seconds)
+
+
+@broken_store("forks.a_fork_amid_waits_is_harmless")
+class TheRopeIsHeldForEver(_Ringing):
+    """What another thread's listener holds at a fork is never free in the child."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _Pulling(self, name.encode())
+
+
+@broken_store("forks.a_child_listens_in_its_own_copy", "forks.a_fork_amid_waits_is_harmless")
+class NobodyCallsInAChild(DictBackend):
+    """What carries the calls is not there in a forked child, as a thread is not."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.process = os.getpid()
+
+    def call(self, names: list[bytes]) -> None:
+        if self.process == os.getpid():
+            super().call(names)

@@ -1,0 +1,413 @@
+"""What is wrong in ways that matter to locks, and what the laws on locks say of those that are broken elsewhere.
+
+A backend has no lock code, so all of these break the contract; the laws on locks refuse them for what follows.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from redicts.contract import SharedBackend
+from redicts.core.backend import Backend
+from redicts.core.transaction import (
+    Add,
+    Check,
+    Delete,
+    Exactly,
+    Expire,
+    Key,
+    Outcome,
+    Path,
+    Prefixed,
+    Put,
+    Scope,
+    Transaction,
+    Write,
+)
+from tests.contract.broken import (
+    checks,
+    claims,
+    expiry,
+    lives,
+    names,
+    network,
+    reads,
+    threads,
+    wakes,
+)
+from tests.contract.broken.register import also_refused, broken_client, broken_store
+from tests.contract.dicts import DictBackend, Held, Spaces
+
+# Checks
+
+
+@broken_store("locks.one_foreign_lock_among_many_is_seen", "checks.prefixed_refuses_foreign_values")
+class OnlyTheFirstIsChecked(DictBackend):
+    """Prefixed looks at the first value that it finds in its scope."""
+
+    def holds(self, check: Check, now: float) -> bool:
+        if isinstance(check, Exactly):
+            return super().holds(check, now)
+        found = list(self.found(self.spaces, check.key, check.scope, now, "Prefixed").values())
+        return all(self.starts(held.value, check.prefix) for held in found[:1])
+
+
+@broken_store(
+    "locks.a_lock_keeps_what_lies_below",
+    "locks.a_lock_keeps_what_lies_above",
+    "locks.the_root_overlaps_with_all",
+    "locks_threads.of_many_attempts_one_succeeds",
+    "locks_threads.no_two_that_conflict_are_held_at_once",
+)
+class PrefixedLooksOnlyAtTheKey(DictBackend):
+    """Prefixed looks at the key itself, whatever its scope."""
+
+    def covers(self, scope: Scope, relative: Path, what: str) -> bool:
+        return scope.covers(relative) and (what != "Prefixed" or not relative)
+
+
+@broken_store("locks.the_root_overlaps_with_all", "locks.shared_and_exclusive_exclude_each_other")
+class NothingLiesBelowTheRoot(DictBackend):
+    """Prefixed of what is below the root finds nothing."""
+
+    def holds(self, check: Check, now: float) -> bool:
+        return (isinstance(check, Prefixed) and not check.key.path) or super().holds(check, now)
+
+
+@broken_store("locks.shared_locks_stand_side_by_side", "locks.own_locks_are_no_obstacle")
+class PrefixedMeansEqual(DictBackend):
+    """Prefixed holds if each value is the prefix, and nothing more."""
+
+    def starts(self, value: bytes, prefix: bytes) -> bool:
+        return value == prefix
+
+
+@broken_store("locks.several_places_are_locked_all_or_none", "locks_queue.who_came_first_goes_first")
+class OnlyTheFirstCheckCounts(DictBackend):
+    """Of several checks, the first is evaluated."""
+
+    def failed(self, checks: tuple[Check, ...], now: float) -> int | None:
+        return super().failed(checks[:1], now)
+
+
+@broken_store("locks.every_name_is_locked_with_what_is_below")
+class SegmentsAreNothingButGlobs(DictBackend):
+    """Segments of a key are patterns that need not match their own text."""
+
+    def relative(self, path: Path, place: Path) -> Path | None:
+        odd = any(bracket in segment for segment in place for bracket in "[]")
+        return None if odd and path != place else super().relative(path, place)
+
+
+@broken_store("locks_deadlocks.of_a_circle_one_gives_way", "locks_deadlocks.threads_in_a_circle_do_not_hang")
+class LongValuesAreNeverEqual(DictBackend):
+    """Exactly fails for values of more than a hundred bytes, as where a column is too short."""
+
+    def holds(self, check: Check, now: float) -> bool:
+        if isinstance(check, Exactly) and any(len(value) > 100 for value in check.entries.values()):
+            return False
+        return super().holds(check, now)
+
+
+@broken_store(
+    "locks_guards.a_write_under_a_held_lock_is_made",
+    "locks_queue.who_came_first_goes_first",
+    "locks_deadlocks.a_queue_is_no_circle",
+)
+class ExactlySeesTheSiblings(DictBackend):
+    """Exactly of one key fails where another one lies directly beside it."""
+
+    def holds(self, check: Check, now: float) -> bool:
+        if isinstance(check, Exactly) and check.scope is Scope.NODE and check.entries:
+            beside = self.found(self.spaces, Key(check.key.space, check.key.path[:-1]), Scope.BELOW, now, "")
+            return super().holds(check, now) and sum(len(path) == 1 for path in beside) == 1
+        return super().holds(check, now)
+
+
+@broken_store("locks_guards.no_write_slips_in_after_a_lock_was_broken", "locks_threads.of_many_attempts_one_succeeds")
+class ChecksAreEvaluatedEarlier(DictBackend):
+    """Checks see the state of two milliseconds before the writes, and others commit in between."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        with self.lock:
+            checked = self.decide(transaction._replace(writes=()), self.clock())
+        if not checked.applied or not transaction.checks or not transaction.writes:
+            return super().execute(transaction)
+        time.sleep(0.002)
+        return super().execute(transaction._replace(checks=()))
+
+
+# Reads
+
+
+@broken_store("locks_queue.of_two_that_queue_one_finds_the_other")
+class ReadsAreAnsweredEarlier(DictBackend):
+    """Reads see the state of a millisecond before the writes, and others commit in between."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        with self.lock:
+            read = self.decide(Transaction(reads=transaction.reads), self.clock())
+        if not transaction.reads or not transaction.writes:
+            return super().execute(transaction)
+        time.sleep(0.001)
+        return super().execute(transaction)._replace(answers=read.answers)
+
+
+# Lives
+
+
+@broken_store(
+    "locks_leases.a_lock_ends_with_its_lease",
+    "locks_leases.giving_back_too_late_harms_nobody",
+    "locks_queue.the_dead_stand_in_nobodys_way",
+    "locks_queue.a_lost_place_is_not_taken_for_kept",
+    "locks_deadlocks.the_dead_close_no_circle",
+    "locks_guards.a_write_after_the_lease_is_refused",
+)
+class PutForgetsTheLife(DictBackend):
+    """What is put lasts for ever, whatever life comes with it."""
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        super().put(spaces, write if write.keep_life else write._replace(life=None), now)
+
+
+@broken_store("locks_leases.a_lock_does_not_end_before", "locks_leases.only_its_owner_prolongs_a_lease")
+class LivesAreTheDicts(DictBackend):
+    """A life that is given to one key is that of all directly beside it."""
+
+    def store(self, spaces: Spaces, key: Key, held: Held) -> None:
+        super().store(spaces, key, held)
+        if held.deadline is not None:
+            entries = self.space_in(spaces, key)
+            for path, other in entries.items():
+                if path[:-1] == key.path[:-1]:
+                    entries[path] = other._replace(deadline=held.deadline)
+
+
+class _Touching(DictBackend):
+    """Begins lives anew that something touches."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.given: dict[Key, int] = {}
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        self.given[write.key] = write.life or 0
+        super().put(spaces, write, now)
+
+    def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
+        for path in self.found(spaces, write.key, write.scope, now, "Expire"):
+            self.given[Key(write.key.space, write.key.path + path)] = write.life or 0
+        super().expire(spaces, write, now)
+
+    def touch(self, spaces: Spaces, key: Key, scope: Scope, now: float) -> None:
+        for path, held in self.found(spaces, key, scope, now, "").items():
+            touched = Key(key.space, key.path + path)
+            life = self.given.get(touched, 0)
+            if held.deadline is not None and life:
+                self.store(spaces, touched, held._replace(deadline=now + life / 1000))
+
+
+@broken_store("locks_leases.only_its_owner_prolongs_a_lease")
+class LookingProlongs(_Touching):
+    """A life begins anew when its value meets a check, as in a cache."""
+
+    def holds(self, check: Check, now: float) -> bool:
+        self.touch(self.spaces, check.key, check.scope, now)
+        return super().holds(check, now)
+
+
+@broken_store("locks_leases.only_its_owner_prolongs_a_lease")
+class WritesProlong(_Touching):
+    """A write begins anew all lives in its space."""
+
+    def write(self, spaces: Spaces, write: Write, now: float, sums: list[int]) -> None:
+        super().write(spaces, write, now, sums)
+        self.touch(spaces, Key(write.key.space, ()), Scope.BELOW, now)
+
+
+@broken_store("locks_leases.renewing_begins_the_lease_anew")
+class LivesAreNeverShortened(DictBackend):
+    """Expire changes a life only if that makes it longer."""
+
+    def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
+        before = self.found(spaces, write.key, write.scope, now, "Expire")
+        super().expire(spaces, write, now)
+        for path, held in before.items():
+            new = self.space_in(spaces, write.key)[write.key.path + path].deadline
+            if held.deadline is not None and new is not None and new < held.deadline:
+                self.store(spaces, Key(write.key.space, write.key.path + path), held)
+
+
+@broken_store("locks_leases.nobody_else_ends_a_lease")
+class ExpireTakesTheSiblings(DictBackend):
+    """Expire of one key gives its life to all directly beside it."""
+
+    def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
+        super().expire(spaces, write._replace(key=write.key._replace(path=write.key.path[:-1]), scope=Scope.BELOW), now)
+
+
+# Writes
+
+
+@broken_store(
+    "locks.a_release_takes_only_its_own",
+    "locks_queue.who_gives_up_leaves_the_others_in_place",
+    "locks_queue.who_came_first_goes_first",
+    "locks_leases.nobody_else_ends_a_lease",
+)
+class DeleteTakesTheSiblings(DictBackend):
+    """Delete of one key deletes all directly beside it as well."""
+
+    def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
+        super().delete(spaces, write, now)
+        if write.scope is Scope.NODE:
+            entries, parent = self.space_in(spaces, write.key), write.key.path[:-1]
+            for path in [path for path in entries if path[:-1] == parent]:
+                del entries[path]
+
+
+@broken_store(
+    "locks.a_free_lock_takes_one_transaction",
+    "locks.a_broken_lock_is_free",
+    "locks_guards.a_write_under_a_lost_lock_is_refused",
+)
+class WhatIsMortalIsNotDeleted(DictBackend):
+    """Delete leaves what has a life to its end."""
+
+    def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
+        entries = self.space_in(spaces, write.key)
+        for relative, held in self.found(spaces, write.key, write.scope, now, "Delete").items():
+            if held.deadline is None:
+                del entries[write.key.path + relative]
+
+
+# Counters
+
+
+@broken_client("locks_tokens.tokens_rise_from_grant_to_grant", of=DictBackend)
+class CountersAreTakenInBlocks(SharedBackend):
+    """A client takes ten numbers of a counter at a time, and gives them out itself."""
+
+    def __init__(self, shared: Backend) -> None:
+        super().__init__(shared)
+        self.left: dict[Key, list[int]] = {}
+        self.lock = threading.Lock()
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        with self.lock:
+            return self.given_out(transaction)
+
+    def given_out(self, transaction: Transaction) -> Outcome:
+        adds = [write for write in transaction.writes if isinstance(write, Add) and write.amount == 1]
+        if len(adds) != 1:
+            return super().execute(transaction)
+        left = self.left.setdefault(adds[0].key, [])
+        amount = 0 if left else 10
+        writes = [write._replace(amount=amount) if write is adds[0] else write for write in transaction.writes]
+        outcome = super().execute(transaction._replace(writes=tuple(writes)))
+        if not outcome.applied:
+            return outcome
+        if amount:
+            left += range(outcome.sums[0] - 9, outcome.sums[0] + 1)
+        return outcome._replace(sums=(left.pop(0),))
+
+
+@broken_store("locks_tokens.tokens_rise_from_grant_to_grant", "locks_tokens.tokens_are_given_out_once")
+class EveryFifthSumIsThatBefore(DictBackend):
+    """Of five Adds, the last is told the sum of the one before it."""
+
+    adds = 0
+
+    def add(self, spaces: Spaces, write: Add, now: float) -> int:
+        total = super().add(spaces, write, now)
+        self.adds += 1
+        return total if self.adds % 5 else total - write.amount
+
+
+# Calls
+
+
+@broken_store(
+    "locks_waking.who_waits_goes_on_when_a_lock_ends",
+    "locks_waking.a_lock_is_handed_on_in_the_order_of_asking",
+    "wakes.whoever_is_listed_is_woken",
+)
+class SomebodyElseIsCalled(DictBackend):
+    """Called is who began to listen after the one who is listed."""
+
+    def call(self, names: list[bytes]) -> None:
+        listening = [listener.name for listener in self.listeners]
+        others = [listening[(listening.index(name) + 1) % len(listening)] for name in names if name in listening]
+        super().call([other for name, other in zip(names, others) if other != name])
+
+
+# Those that are broken elsewhere
+
+for _broken, _laws in {
+    checks.ChecksIgnored: (
+        "locks.a_lock_keeps_what_lies_below",
+        "locks.a_lock_keeps_what_lies_above",
+        "locks.the_root_overlaps_with_all",
+        "locks.shared_and_exclusive_exclude_each_other",
+        "locks.several_places_are_locked_all_or_none",
+        "locks.many_random_locks_keep_the_rule",
+        "locks_guards.a_write_after_the_lease_is_refused",
+        "locks_guards.a_write_under_a_lost_lock_is_refused",
+        "locks_queue.readers_queue_behind_a_writer",
+    ),
+    checks.PrefixedLooksOnlyAtChildren: (
+        "locks.a_lock_keeps_what_lies_above",
+        "locks.the_root_overlaps_with_all",
+        "locks_queue.nobody_passes_at_another_height",
+    ),
+    checks.PrefixedWantsAValue: ("locks.a_free_lock_takes_one_transaction",),
+    checks.OneOfMineIsEnough: ("locks.one_foreign_lock_among_many_is_seen",),
+    checks.ExtraEntriesIgnored: ("locks_queue.who_came_first_goes_first",),
+    checks.MissingEntriesIgnored: ("locks_guards.a_write_under_a_lost_lock_is_refused",),
+    names.PrefixesOfText: ("locks.every_name_is_locked_apart", "locks.disjoint_places_are_locked_side_by_side"),
+    names.CaseDoesNotMatter: ("locks.every_name_is_locked_apart",),
+    names.LongNamesAreCut: ("locks.every_name_is_locked_apart",),
+    names.SpacesAreOne: ("locks_queue.who_came_first_goes_first",),
+    reads.AnswersShowTheStateAfter: ("locks.a_release_tells_whether_it_was_held",),
+    expiry.ExpireRevives: ("locks_leases.renewing_revives_nothing", "locks_leases.giving_back_too_late_harms_nobody"),
+    expiry.ExpiredCountsInPrefixed: ("locks_leases.a_lock_ends_with_its_lease",),
+    expiry.ExpiredCountsInExactly: ("locks_guards.a_write_after_the_lease_is_refused",),
+    expiry.ExpiredIsReadable: ("locks_leases.a_lock_ends_with_its_lease",),
+    lives.LivesAreSeconds: ("locks_leases.a_lock_ends_with_its_lease",),
+    threads.UpdatesAreLost: ("locks_tokens.tokens_are_given_out_once", "locks_threads.of_many_attempts_one_succeeds"),
+    threads.ChecksAreOutsideOfTheLock: (
+        "locks_threads.of_many_attempts_one_succeeds",
+        "locks_threads.a_count_under_a_lock_is_exact",
+        "locks_threads.no_two_that_conflict_are_held_at_once",
+    ),
+    threads.ChildrenStartEmpty: ("locks_forks.a_child_does_not_hold_its_parents_locks",),
+    claims.OtherProcessesAreOnTheirOwn: (
+        "locks_processes.processes_exclude_each_other",
+        "locks_processes.processes_hand_locks_on",
+        "locks_processes.a_killed_process_holds_as_long_as_its_lease",
+        "locks_processes.a_killed_process_leaves_the_queue",
+        "locks_forks.a_childs_request_does_not_pass_for_its_parents",
+        "locks_forks.child_and_parent_exclude_each_other",
+    ),
+    wakes.CallsAreNeverSent: (
+        "locks_waking.who_waits_goes_on_when_a_lock_ends",
+        "locks_waking.a_lock_is_handed_on_in_the_order_of_asking",
+        "locks_threads.a_count_under_a_lock_is_exact",
+    ),
+    wakes.CallsStayInTheClient: ("locks_waking.who_waits_goes_on_when_a_lock_ends",),
+    network.RequestsAreNotRemembered: (
+        "locks_replies.a_lost_grant_is_one_grant",
+        "locks_replies.no_reply_is_needed_to_keep_ones_turn",
+        "locks_replies.a_late_request_is_not_granted_again",
+    ),
+    network.RequestsAreForgottenWhenAnswered: ("locks_replies.a_late_request_is_not_granted_again",),
+    network.LostRepliesAreErrors: (
+        "locks_replies.a_lost_grant_is_one_grant",
+        "locks_replies.no_reply_is_needed_to_keep_ones_turn",
+        "locks_replies.giving_up_needs_no_reply",
+    ),
+}.items():
+    also_refused(_broken, *_laws)
