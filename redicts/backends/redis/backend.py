@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -128,10 +130,9 @@ def _count_puts(transaction: Transaction) -> int:
 
 
 def _packed(arguments: list[bytes]) -> bytes:
-    parts = []
-    for argument in arguments:
-        size = len(argument)
-        parts.append(_SIZES[size] if size < _SHORT else b"$%d" % size)
-        parts.append(argument)
-    parts.append(b"")
-    return b"\r\n".join(parts)
+    sizes = list(map(len, arguments))
+    if max(sizes) < _SHORT:
+        heads: Iterable[bytes] = map(_SIZES.__getitem__, sizes)
+    else:
+        heads = [b"$%d" % size for size in sizes]
+    return b"\r\n".join([*chain.from_iterable(zip(heads, arguments)), b""])
