@@ -1,7 +1,8 @@
-"""Two locks that get along with ``os.fork``: a thread that only the parent has may hold one at that moment."""
+"""Locks and a bell that get along with ``os.fork``: a thread that only the parent has may hold one at that moment."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from types import TracebackType
@@ -42,6 +43,29 @@ class WholeCopyLock(_Lock):
     def __init__(self) -> None:
         super().__init__()
         _waited_for.add(self)
+
+
+class Bell:
+    """What one thread waits for and others ring; rung before the wait, it counts once.
+
+    It is a lock that is held until it is rung. An event has a lock inside, which a fork may leave held in the child for
+    ever, and which a signal handler or a finalizer must not meet twice.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        """Let a call of :meth:`wait` return, this one or the next."""
+        with contextlib.suppress(RuntimeError):  # it rings already
+            self._lock.release()
+
+    def wait(self, seconds: float) -> bool:
+        """Return true when it rings, or false after so many seconds."""
+        return self._lock.acquire(timeout=min(max(0.0, seconds), threading.TIMEOUT_MAX))
 
 
 _freed: WeakSet[ForkSafeLock] = WeakSet()

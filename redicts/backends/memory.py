@@ -6,11 +6,9 @@ process, and as the model that the contract suite compares every other backend w
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import itertools
 import json
-import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -42,7 +40,7 @@ from redicts.core.transaction import (
     canonical_counter,
     fits_counter,
 )
-from redicts.forks import WholeCopyLock
+from redicts.forks import Bell, WholeCopyLock
 
 _CAPABILITIES: Final = Capabilities(life=True, processes=False, durable=False, atomic_entries=None, push=True)
 
@@ -104,19 +102,16 @@ class MemoryListener(Listener):
     def __init__(self, name: bytes, among: dict[bytes, MemoryListener]) -> None:
         self._name = name
         self._among = among
-        # Held until it is rung. An event has a lock inside, which a fork may leave held in the child for ever.
-        self._bell = threading.Lock()
-        self._bell.acquire()
+        self._bell = Bell()
         among[name] = self
 
     def wake(self) -> None:
         """Let a call of :meth:`wait` return, this one or the next."""
-        with contextlib.suppress(RuntimeError):  # it rings already
-            self._bell.release()
+        self._bell.ring()
 
     def wait(self, seconds: float, /) -> bool:
         """Return true when woken, or false after so many seconds."""
-        return self._bell.acquire(timeout=min(max(0.0, seconds), threading.TIMEOUT_MAX))
+        return self._bell.wait(seconds)
 
     def close(self) -> None:
         """Stop listening."""

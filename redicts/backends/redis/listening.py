@@ -11,7 +11,6 @@ is woken: it then looks for itself.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import re
@@ -26,6 +25,7 @@ from redis.connection import AbstractConnection
 from redicts.backends.redis.border import is_answer, is_passing, mapped
 from redicts.backends.redis.connections import pause_before
 from redicts.core.listener import Listener
+from redicts.forks import Bell
 
 _NAME: Final = re.compile(rb"[!-.0-~]+/[!-~]+")
 """What the script takes for the name of a listener; it looks at the length as well."""
@@ -89,24 +89,14 @@ class Listening:
 class StationListener(Listener):
     """A listener of one station."""
 
-    __slots__ = ("_bell", "_station", "number", "woken")
+    __slots__ = ("_station", "bell", "number", "woken")
 
     def __init__(self, station: Station, number: bytes) -> None:
         self._station = station
         self.number: Final = number
         self.woken = False
-        # A lock is held until it is rung. An event has a lock inside, which a signal handler must not meet twice.
-        self._bell = threading.Lock()
-        self._bell.acquire()
-
-    def ring(self) -> None:
-        """Have it look whether it is woken, or called to read."""
-        with contextlib.suppress(RuntimeError):
-            self._bell.release()
-
-    def await_bell(self, seconds: float) -> None:
-        """Return when it rings, or after so many seconds."""
-        self._bell.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+        self.bell: Final = Bell()
+        """Rings when it is to look whether it is woken, or called to read."""
 
     def wait(self, seconds: float, /) -> bool:
         """Return true when woken, or false after so many seconds; later only if connecting takes longer than that."""
@@ -203,7 +193,7 @@ class Station:
                 if leads:
                     self._lead(listener, left)
                 else:
-                    listener.await_bell(left)
+                    listener.bell.wait(left)
             finally:
                 self._hand_over(listener)
             left = deadline - time.monotonic()
@@ -261,7 +251,7 @@ class Station:
                 self._followers.remove(listener)
             # Also if it was no leader: it may have been called a moment ago.
             if self._leader is None and self._followers:
-                self._followers[0].ring()
+                self._followers[0].bell.ring()
 
     def leave(self, listener: StationListener) -> None:
         """Forget a listener."""
@@ -295,7 +285,7 @@ class Station:
 
 def _wake(listener: StationListener) -> None:
     listener.woken = True
-    listener.ring()
+    listener.bell.ring()
 
 
 def _pause(seconds: float) -> bool:

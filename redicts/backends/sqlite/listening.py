@@ -3,14 +3,10 @@
 All instances in this process that use the same file share one :class:`Listeners`; a store in memory has one of its own.
 There is no thread in the background: of the threads that wait, one at a time keeps the lookout for all of them, and
 hands this on when it leaves.
-
-A listener is woken through a lock that serves as a bell, and not through an event: a signal handler or a finalizer may
-wake somebody at any moment, and the lock inside of an event is not made for that.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import weakref
@@ -22,6 +18,7 @@ from weakref import WeakSet, WeakValueDictionary
 from redicts.backends.sqlite.bulletin import Call
 from redicts.backends.sqlite.lookout import Lookout
 from redicts.core.listener import Listener
+from redicts.forks import Bell
 
 _KEEPER: Final = "keeper"
 
@@ -81,7 +78,7 @@ class Listeners:
                     until = min(deadline, self._lookout.due)
                 remaining = until - monotonic()
                 if remaining > 0:
-                    listener.sleep(remaining)
+                    listener.bell.wait(remaining)
                 elif until == deadline:
                     break
         finally:
@@ -90,7 +87,7 @@ class Listeners:
                 del self._keeper[_KEEPER]
             if self._lookout is not None and not self._keeper:
                 for successor in list(self._waiting)[:1]:
-                    successor.ring()
+                    successor.bell.ring()
 
     def _look(self, lookout: Lookout) -> None:
         news = lookout.look()
@@ -105,12 +102,11 @@ class Listeners:
 class SqliteListener(Listener):
     """A listener on one database of a SQLite file, or of a store in memory."""
 
-    __slots__ = ("_bell", "_call", "_listeners", "woken")
+    __slots__ = ("_call", "_listeners", "bell", "woken")
 
     def __init__(self, listeners: Listeners, database: str, name: str) -> None:
         self.woken = False
-        self._bell = threading.Lock()
-        self._bell.acquire()
+        self.bell: Final = Bell()
         self._call = database, name.encode()
         self._listeners = listeners
         listeners.add(self._call, self)
@@ -125,16 +121,7 @@ class SqliteListener(Listener):
     def wake(self) -> None:
         """Let a call of :meth:`wait` return, this one or the next."""
         self.woken = True
-        self.ring()
-
-    def ring(self) -> None:
-        """End a :meth:`sleep`, this one or the next."""
-        with contextlib.suppress(RuntimeError):  # it rings already
-            self._bell.release()
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep until the bell rings, at most so many seconds."""
-        self._bell.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+        self.bell.ring()
 
     def close(self) -> None:
         """Stop listening."""
