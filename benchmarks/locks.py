@@ -28,8 +28,19 @@ from tests.support.servers import RedisServer
 _PROCESSES: Final = 4
 _CONTENDED_SECS: Final = 4.0
 _FOREIGN: Final = 10_000
+_LOCK: Final = "handed.over"
 
 _spawn: Final[Any] = multiprocessing.get_context("spawn")
+
+
+def at(lock: Proxy | Lock) -> Callable[[], None]:
+    """Return what acquires and releases a lock once."""
+
+    def once() -> None:
+        lock.acquire()
+        lock.release()
+
+    return once
 
 
 def alone(server: RedisServer, rounds: int) -> list[dict[str, Any]]:
@@ -43,22 +54,8 @@ def alone(server: RedisServer, rounds: int) -> list[dict[str, Any]]:
         lock.acquire()
         lock.release()
 
-    def ours() -> None:
-        proxy.acquire()
-        proxy.release()
-
     deep, deeper = Proxy("jobs"), Proxy("jobs.import.files.one.two")
-
-    def at(place: Proxy) -> Callable[[], None]:
-        def once() -> None:
-            place.acquire()
-            place.release()
-
-        return once
-
-    times = medians(
-        {"theirs": theirs, "ours": ours, "depth 1": at(deep), "depth 5": at(deeper), "ping": client.ping}, rounds
-    )
+    times = medians({"theirs": theirs, "ours": at(proxy), "depth 1": at(deep), "depth 5": at(deeper)}, rounds)
     guarded = section_writes(rounds)
     with proxy:
         before = client.info("stats")["total_commands_processed"]
@@ -97,13 +94,13 @@ def wait_for_lock(ours: bool, port: int, pipe: Connection) -> None:
         pipe.send(granted)
 
 
-def lock_of(ours: bool, port: int) -> tuple[Callable[[], object], Callable[[], object]]:
+def lock_of(ours: bool, port: int, name: str = _LOCK) -> tuple[Callable[[], object], Callable[[], object]]:
     """Return acquire and release of the one lock or the other."""
     if ours:
         Pool().reload(cfg={"port": port})
-        proxy = Proxy("handed.over", lock_acquire_timeout=60)
+        proxy = Proxy(name, lock_acquire_timeout=60)
         return proxy.acquire, proxy.release
-    lock: Any = redis.Redis(port=port).lock("handed over", timeout=30, blocking_timeout=60)
+    lock: Any = redis.Redis(port=port).lock(name, timeout=30, blocking_timeout=60)
     return lock.acquire, lock.release
 
 
@@ -158,18 +155,30 @@ class Share(NamedTuple):
 
 
 def count(ours: bool, port: int, start: Barrier, stop: Event, pipe: Connection) -> None:
-    """Count under the lock until told to stop."""
+    """Count under the one lock until told to stop."""
     acquire, release = lock_of(ours, port)
     add: Callable[[], object] = partial(redis.Redis(port=port).incr, "number")
     if ours:
-        add = partial(Proxy("handed.over").get("number").add, 1)
+        add = partial(Proxy(_LOCK).get("number").add, 1)
+    work(acquire, add, release, start, stop, pipe)
+
+
+def work(
+    acquire: Callable[[], object],
+    do: Callable[[], object],
+    release: Callable[[], object],
+    start: Barrier,
+    stop: Event,
+    pipe: Connection,
+) -> None:
+    """Do something under a lock until told to stop, and tell how often and what the longest wait was."""
     counted, longest = 0, 0.0
     start.wait()
     while not stop.is_set():
         before = time.monotonic()
         acquire()
         longest = max(longest, time.monotonic() - before)
-        add()
+        do()
         release()
         counted += 1
     pipe.send((counted, longest))
@@ -219,22 +228,8 @@ def contended(server: RedisServer) -> list[dict[str, Any]]:
 
 def count_apart(ours: bool, port: int, name: str, start: Barrier, stop: Event, pipe: Connection) -> None:
     """Acquire and release a lock of one's own until told to stop."""
-    if ours:
-        Pool().reload(cfg={"port": port})
-        proxy = Proxy([name, "own"])
-        acquire, release = proxy.acquire, proxy.release
-    else:
-        lock = redis.Redis(port=port).lock(name, timeout=30)
-        acquire, release = lock.acquire, lock.release
-    counted, longest = 0, 0.0
-    start.wait()
-    while not stop.is_set():
-        before = time.monotonic()
-        acquire()
-        longest = max(longest, time.monotonic() - before)
-        release()
-        counted += 1
-    pipe.send((counted, longest))
+    acquire, release = lock_of(ours, port, f"{name}.own")
+    work(acquire, lambda: None, release, start, stop, pipe)
 
 
 def disjoint(server: RedisServer) -> list[dict[str, Any]]:
@@ -282,13 +277,6 @@ def among_others(empty: RedisServer, full: RedisServer, rounds: int) -> dict[str
     trees = {
         name: Lock(redis.Redis(port=server.port), "jobs.import") for name, server in (("empty", empty), ("full", full))
     }
-
-    def at(lock: Lock) -> Callable[[], None]:
-        def once() -> None:
-            lock.acquire()
-            lock.release()
-
-        return once
 
     times = medians({name: at(lock) for name, lock in trees.items()}, rounds)
     return row("among 10,000 other locks", times["full"], times["empty"], "among none", 1.15, "us")
