@@ -56,6 +56,11 @@ def described(path: Path) -> str:
     return repr(render(path)) if path else "the root"
 
 
+def all_described(paths: Iterable[Path]) -> str:
+    """Return how an error names several paths."""
+    return " and ".join([described(path) for path in paths])
+
+
 def _segments(path: object) -> Path:
     if not isinstance(path, Iterable) or isinstance(path, (bytes, bytearray)):
         raise PathError(

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from redicts.core.drive import Steps
 from redicts.core.locks.guards import guarded
 from redicts.core.locks.records import HOLDERS, Mode, Owner, Request, exclusive_to, scopes_of
-from redicts.core.paths import described
+from redicts.core.paths import all_described
 from redicts.core.transaction import Check, Exactly, Path, Prefixed, Scope
 from redicts.errors import Locked, LockLost, NotHeld
 from redicts.front.holds import Acquired, Held, Hold, Paths, Wishes, remove_later, stop_watching, watch
@@ -70,7 +70,7 @@ def release(place: object, paths: Paths) -> None:
     me = holder()
     stack = me.acquired.get((place, paths))
     if not stack:
-        raise NotHeld(f"{me.owner.label} holds no lock on {_told(paths)} that could be released")
+        raise NotHeld(f"{me.owner.label} holds no lock on {all_described(paths)} that could be released")
     hold, wishes = stack.pop()
     if not stack:
         del me.acquired[place, paths]
@@ -146,7 +146,7 @@ def write(tree: Tree, steps: Steps[_Result], *paths: Path) -> _Result:
         scopes = [key for path in paths for key in scopes_of(path, HOLDERS)]
         records = yield from tree.locks.found(scopes)
         foreign = next((record for record in records if record.owner != me.owner.name), None)
-        return Locked(f"{_told(paths)} cannot be written: locked is {foreign or 'something in there'}")
+        return Locked(f"{all_described(paths)} cannot be written: locked is {foreign or 'something in there'}")
 
     return tree.run(guarded(steps, tuple(checks), refusal))
 
@@ -177,7 +177,3 @@ def lost(hold: Hold) -> LockLost:
         f"the lock on {hold!r} is lost: its lease of {hold.lease / 1000:g} seconds ran out, or it was broken; nothing "
         "was written. Release it and acquire it again, and choose a longer lock_expire_timeout or let it be renewed"
     )
-
-
-def _told(paths: Paths) -> str:
-    return " and ".join([described(path) for path in paths])

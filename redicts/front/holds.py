@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from redicts.core.locks.acquisition import Grant
 from redicts.core.locks.records import HOLDERS, Mode, Request, overlap
-from redicts.core.paths import described
+from redicts.core.paths import all_described
 from redicts.core.transaction import Exactly, Path, Scope
 from redicts.front.overlaps import Overlaps
 from redicts.front.tree import Tree
@@ -138,7 +138,7 @@ class Hold:
             self.lose()
 
     def __repr__(self) -> str:
-        return " and ".join([described(path) for path in self.request.paths])
+        return all_described(self.request.paths)
 
 
 class Held:
@@ -274,10 +274,10 @@ def _renew(_due: list[Hold]) -> None:
 
 
 def _renew_batch(tree: Tree, holds: list[Hold]) -> None:
-    for hold in holds:
-        if hold.lost or not hold.is_alive():
-            _renewals.discard(hold)
-    holds = [hold for hold in holds if not hold.lost and hold.is_alive()]
+    ended = [hold for hold in holds if hold.lost or not hold.is_alive()]
+    for hold in ended:
+        _renewals.discard(hold)
+    holds = [hold for hold in holds if hold not in ended]
     if not holds:
         return
     since = time.monotonic()

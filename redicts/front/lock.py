@@ -212,8 +212,8 @@ class Lock:
     def break_locks(self) -> list[LockInfo]:
         """Break the locks that :meth:`holders` tells of, and return them. For operators. Two round trips.
 
-        Their owners are not asked. Each gets :class:`~redicts.errors.LockLost` at its next write under the lock, which
-        is not made, and sees the loss when it looks; who waits goes on.
+        Their owners are not asked. Each gets :class:`~redicts.errors.LockLost` when it next extends the lock or writes
+        under it, which is then not made; until then it believes that it holds it. Who waits goes on.
         """
         tree = _tree_at(self._place)
         records = self._found(HOLDERS)

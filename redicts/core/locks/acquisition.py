@@ -38,7 +38,7 @@ from redicts.core.locks.records import (
     records_in,
     scopes_of,
 )
-from redicts.core.paths import described
+from redicts.core.paths import all_described
 from redicts.core.transaction import (
     NOTHING,
     Add,
@@ -351,7 +351,7 @@ class Acquisition:
         return any(waiter.conflicts(held) for held in self._own)
 
     def _wanted(self) -> str:
-        return "the lock on " + " and ".join([described(path) for path in self._request.paths])
+        return f"the lock on {all_described(self._request.paths)}"
 
     def _told(self) -> str:
         held = ", ".join([str(record) for record in self._holders[:3]])

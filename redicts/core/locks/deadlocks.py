@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from redicts.core.drive import Steps
 from redicts.core.locks.records import HOLDERS, WAITERS, WAITING_FOR, Record, Request, entries_in, hexed, unhexed
-from redicts.core.paths import described
+from redicts.core.paths import all_described
 from redicts.core.transaction import Exactly, Key, Put, Read, Scope, Transaction, Write
 from redicts.errors import Deadlock
 
@@ -90,8 +90,7 @@ class Waiting:
     def _written(self, blockers: list[Record]) -> _Waiter:
         request = self._request
         links = tuple([_Link(each.key.path, each.owner, each.held, str(each)) for each in blockers])
-        wanted = " and ".join([described(path) for path in request.paths])
-        told = f"{request.owner.label} waits for {wanted}"
+        told = f"{request.owner.label} waits for {all_described(request.paths)}"
         written = [[hexed(link.path), link.owner, link.hard, link.told] for link in links]
         value = json.dumps([request.since, request.name, told, written]).encode()
         return _Waiter((request.since, request.name), told, links, value)

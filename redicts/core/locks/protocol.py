@@ -139,14 +139,16 @@ class Protocol:
     def found(self, scopes: Iterable[Key]) -> Steps[list[Record]]:
         """Return the records below some keys, with their remaining lives. One transaction, more if there are many."""
         records: list[Record] = []
-        for read in reads_of(scopes, lives=True):
-            while True:
-                (answer,) = (yield Transaction((), (read,))).answers
+        reads = reads_of(scopes, lives=True)
+        while reads:
+            outcome = yield Transaction((), tuple(reads))
+            further = []
+            for read, answer in zip(reads, outcome.answers):
                 entries = entries_in(answer)
                 records += records_in(read.key, entries)
-                if entries.cursor is None:
-                    break
-                read = read._replace(cursor=entries.cursor)  # noqa: PLW2901  (the next page)
+                if entries.cursor is not None:
+                    further.append(read._replace(cursor=entries.cursor))
+            reads = further
         return records
 
     def break_(self, records: Iterable[Record]) -> Steps[None]:
