@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from redicts.core.hooks import CONTRACT
 from redicts.core.listener import Listener, Poller
 from redicts.core.transaction import Outcome, Transaction
 
@@ -113,7 +114,7 @@ class BackendSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class BackendPlugin:
-    """What a backend's module offers under the name ``plugin``."""
+    """What a backend's module offers: returned by its hook ``redicts_backends`` (see :mod:`redicts.core.hooks`)."""
 
     name: str
     """The name by which settings choose it, also as the scheme of a URL."""
@@ -125,3 +126,7 @@ class BackendPlugin:
     adopt: Callable[[object], Backend | None] | None = None
     """Opens the store that a client object of the user's is connected to, on connections of its own; ``None`` if it is
     no client that this backend knows. Does no I/O."""
+    contract: int = CONTRACT
+    """The version of the contract that it was written for, as a number: name it literally."""
+    summary: str = ""
+    """What it is for, in one line."""

@@ -17,6 +17,7 @@ import redicts
 ROOT = Path(redicts.__file__).parent
 
 WORDS = {
+    "redicts.core.hooks",
     "redicts.core.transaction",
     "redicts.core.backend",
     "redicts.core.listener",
