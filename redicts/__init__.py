@@ -16,6 +16,8 @@ from redicts.errors import (
     LockTimeout,
     NotHeld,
     PathError,
+    PluginBroken,
+    PluginMissing,
     ReadOnly,
     RedictsError,
     SettingsError,
@@ -25,6 +27,7 @@ from redicts.errors import (
     StoreTimeout,
     Unreachable,
     Unsupported,
+    WrongField,
 )
 from redicts.front.lock import Lock, LockInfo
 from redicts.front.pool import Pool
@@ -47,6 +50,8 @@ __all__ = [
     "NotHeld",
     "Packed",
     "PathError",
+    "PluginBroken",
+    "PluginMissing",
     "Pool",
     "Proxy",
     "ReadOnly",
@@ -59,6 +64,7 @@ __all__ = [
     "Transaction",
     "Unreachable",
     "Unsupported",
+    "WrongField",
     "root",
     "section",
 ]

@@ -7,6 +7,9 @@
     ├── PathError        (ValueError)   a path or a key of a dict is not usable
     ├── LeafError        (ValueError)   a value cannot be stored, read or counted
     ├── SettingsError    (ValueError)   a configuration is wrong
+    │   ├── PluginMissing                   no backend or codec of this name can be had
+    │   ├── PluginBroken                    there is one, and it does not work
+    │   └── WrongField                      a field is unknown, missing, or has a wrong value
     ├── Unsupported                     the chosen store cannot do what was asked
     ├── Conflict                        an expected value was not there
     ├── LockError                       a lock is not as the caller needs it
@@ -49,6 +52,18 @@ class LeafError(RedictsError, ValueError):
 
 class SettingsError(RedictsError, ValueError):
     """A configuration is wrong. The settings that were in force stay in force."""
+
+
+class PluginMissing(SettingsError):
+    """No backend or codec of this name is installed and switched on, or what it needs is not installed."""
+
+
+class PluginBroken(SettingsError):
+    """A backend or codec of this name is installed, and does not work; the message names its distribution."""
+
+
+class WrongField(SettingsError):
+    """A field of a configuration is unknown, missing, or has a value that it cannot have."""
 
 
 class Unsupported(RedictsError):

@@ -11,6 +11,7 @@ from redicts.backends.redis.backend import RedisBackend
 from redicts.backends.redis.listening import StationListener
 from redicts.backends.redis.settings import RedisSettings
 from redicts.core.backend import BackendPlugin
+from redicts.core.hooks import hookimpl
 from redicts.core.transaction import Outcome, Transaction
 from redicts.forks import WholeCopyLock
 
@@ -59,4 +60,12 @@ def open_fake(settings: FakeRedisSettings, database: int) -> FakeRedisBackend:
     return FakeRedisBackend(settings, database)
 
 
-plugin: Final = BackendPlugin("fakeredis", FakeRedisSettings, open_fake)
+plugin: Final = BackendPlugin(
+    "fakeredis", FakeRedisSettings, open_fake, contract=1, summary="a Redis server simulated in this process, for tests"
+)
+
+
+@hookimpl
+def redicts_backends() -> list[BackendPlugin]:
+    """Offer the backend ``fakeredis``."""
+    return [plugin]

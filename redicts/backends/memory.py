@@ -16,6 +16,7 @@ from math import ceil
 from typing import Final, TypeVar
 
 from redicts.core.backend import Backend, BackendPlugin, BackendSettings, Capabilities
+from redicts.core.hooks import hookimpl
 from redicts.core.listener import Listener
 from redicts.core.transaction import (
     Add,
@@ -324,4 +325,12 @@ def _open(_settings: MemorySettings, _database: int) -> MemoryBackend:
     return MemoryBackend()
 
 
-plugin: Final = BackendPlugin("memory", MemorySettings, _open)
+plugin: Final = BackendPlugin(
+    "memory", MemorySettings, _open, contract=1, summary="in this process only, for tests and programs of one process"
+)
+
+
+@hookimpl
+def redicts_backends() -> list[BackendPlugin]:
+    """Offer the backend ``memory``."""
+    return [plugin]

@@ -7,7 +7,8 @@ from json.encoder import encode_basestring
 from json.scanner import make_scanner
 from typing import Final
 
-from redicts.core.codec import Codec
+from redicts.core.codec import Codec, CodecPlugin, CodecSettings
+from redicts.core.hooks import hookimpl
 
 _CONSTANTS: Final = {None: b"null", True: b"true", False: b"false"}
 _ZERO: Final = ord("0")
@@ -53,4 +54,27 @@ class JsonCodec(Codec):
         return value if end == len(text) else _decoder.decode(text)
 
 
+class JsonSettings(CodecSettings):
+    """The settings of the codec ``json``: none."""
+
+
 codec: Final = JsonCodec()
+
+
+def _open(_settings: JsonSettings) -> JsonCodec:
+    return codec
+
+
+plugin: Final = CodecPlugin(
+    "json",
+    JsonSettings,
+    _open,
+    contract=1,
+    summary="plain JSON text, which anybody can read",
+)
+
+
+@hookimpl
+def redicts_codecs() -> list[CodecPlugin]:
+    """Offer the codec ``json``."""
+    return [plugin]

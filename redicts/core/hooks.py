@@ -34,9 +34,9 @@ hookimpl: Final = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def redicts_backends() -> Sequence[BackendPlugin]:  # type: ignore[empty-body]  # a specification has none
-    """Return the backends of this module. Called once, when one of them is chosen; it does no I/O."""
+    """Return the backends of this module. Called when one of them is first chosen or listed; it does no I/O."""
 
 
 @hookspec
 def redicts_codecs() -> Sequence[CodecPlugin]:  # type: ignore[empty-body]  # a specification has none
-    """Return the codecs of this module. Called once, when one of them is chosen; it does no I/O."""
+    """Return the codecs of this module. Called when one of them is first chosen or listed; it does no I/O."""

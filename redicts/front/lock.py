@@ -18,8 +18,9 @@ from redicts.core.transaction import Path
 from redicts.errors import LockError, LockTimeout, NotHeld, PathError, SettingsError, StoreError
 from redicts.forks import ForkSafeLock
 from redicts.front import holdings
-from redicts.front.builtins import adopted, codec
 from redicts.front.holds import Paths, Wishes
+from redicts.front.opening import codec
+from redicts.front.plugins.loading import adopted
 from redicts.front.pool import Pool
 from redicts.front.tree import Tree
 

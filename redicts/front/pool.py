@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redicts.errors import Unsupported
 from redicts.forks import ForkSafeLock
+from redicts.front import opening
 from redicts.front import settings as forms
-from redicts.front.builtins import backend_plugin, codec
 from redicts.front.tree import Tree
 
 if TYPE_CHECKING:
@@ -18,13 +18,15 @@ _lock: Final = ForkSafeLock()
 
 
 class _Opened:
-    """One generation of settings with its databases, opened when first used."""
+    """One generation of settings with its databases: the default one is opened at once, others when first used."""
 
     def __init__(self, settings: forms.Settings) -> None:
         self.settings = settings
+        self._codecs = opening.codecs(settings)
         self._lock = ForkSafeLock()
         self._trees: dict[int, Tree] = {}
         self._by_name: dict[str | None, Tree] = {}
+        self._open(None)
 
     def tree(self, name: str | None) -> Tree:
         try:
@@ -37,9 +39,8 @@ class _Opened:
         with self._lock:
             tree = self._trees.get(number)
             if tree is None:
-                backend = backend_plugin(self.settings.backend).open(self.settings.options, number)
-                mandatory = self.settings.mandatory_locks
-                tree = Tree(backend, codec(self.settings.codec), mandatory_locks=mandatory)
+                backend = opening.backend(self.settings, number)
+                tree = Tree(backend, self._codecs.writer, mandatory_locks=self.settings.mandatory_locks)
                 self._trees[number] = tree
             self._by_name[name] = tree
             return tree
@@ -54,7 +55,8 @@ class Pool:
     """The one pool of this process: it holds the settings and the connections that belong to them.
 
     ``Pool()`` returns it, always the same; with ``cfg`` it is reloaded first. Until it is given a configuration it
-    uses Redis on this host, port 6379, database 0.
+    uses the default: the URL in the environment variable ``REDICTS_URL``, the TOML file named by ``REDICTS_CONFIG``,
+    the table ``[tool.redicts]`` of the nearest ``pyproject.toml``, or Redis on this host, port 6379, database 0.
 
     >>> Pool().reload(cfg={"backend": "memory"})
     >>> Pool().settings.backend
@@ -81,11 +83,13 @@ class Pool:
     def reload(self, cfg: Mapping[str, Any] | str | None = None, fake_redis: bool = False) -> None:
         """Replace the settings, in one step and for every existing proxy, and close the connections of the old ones.
 
-        ``cfg`` is a dict or a URL (``sqlite:///state.db``, ``redis://host:6379/0``); without it the defaults come
-        back. With ``fake_redis`` the values live on a simulated Redis server inside this process until the next
-        reload. Calls that other threads have under way end on the old settings.
+        ``cfg`` is a dict or a URL (``sqlite:///state.db``, ``redis://host:6379/0``); without it the default comes
+        back, looked for anew. With ``fake_redis`` the values live on a simulated Redis server inside this process until
+        the next reload. Calls that other threads have under way end on the old settings. No round trip.
 
-        Raises :class:`~redicts.errors.SettingsError` if the configuration is wrong; the old settings then stay.
+        Raises an error below :class:`~redicts.errors.SettingsError` if the configuration is wrong:
+        :class:`~redicts.errors.PluginMissing`, :class:`~redicts.errors.PluginBroken` or
+        :class:`~redicts.errors.WrongField`. Then, and if the store cannot be opened, the old settings stay.
         """
         opened = _Opened(forms.parse(cfg, fake_redis=fake_redis))
         with _lock:

@@ -3,34 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, SerializeAsAny, StrictBool, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PlainSerializer,
+    SerializeAsAny,
+    StrictBool,
+    ValidationError,
+)
 
 from redicts.core.backend import BackendSettings
-from redicts.errors import SettingsError
-from redicts.front.builtins import backend_plugin, codec, suggestion
+from redicts.core.codec import CodecSettings
+from redicts.errors import SettingsError, WrongField
+from redicts.front import sources
+from redicts.front.checking import refused, validated
+from redicts.front.forms import OWN, Choice, taken_apart
+from redicts.front.nearest import suggestion
+from redicts.front.plugins import finding
+from redicts.front.plugins.kinds import BACKEND, CODEC
+from redicts.front.plugins.loading import backend_plugin, codec_plugin
 
-DEFAULT_BACKEND: Final = "redis"
 FAKE_BACKEND: Final = "fakeredis"
 
-_SCHEMES: Final = {"rediss": "redis", "unix": "redis"}
-"""Schemes of URLs that are not the name of their backend."""
+_Value = TypeVar("_Value")
 
-_OWN: Final = ("backend", "codec", "database", "default", "mandatory_locks", "names")
+_Frozen = Annotated[Mapping[str, _Value], AfterValidator(MappingProxyType), PlainSerializer(dict)]
+"""A mapping that nobody can change."""
 
 
 class Settings(BaseModel):
-    """What a pool works with. Made by :func:`parse`."""
+    """What a pool works with. Made by :func:`parse`; nothing in it can be changed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     backend: str
     options: SerializeAsAny[BackendSettings]
-    codec: str = "json"
+    """The backend's own settings."""
+    codec: str
+    """The codec that writes. What it wrote is always read too."""
+    codec_options: SerializeAsAny[CodecSettings]
+    """The codec's own settings."""
+    accept: _Frozen[SerializeAsAny[CodecSettings]]
+    """The other codecs whose values are read, by name, each with its own settings."""
     default: NonNegativeInt
     """The number of the database that is meant when none is named."""
-    names: Mapping[str, NonNegativeInt] = Field(default_factory=dict)
+    names: _Frozen[NonNegativeInt] = Field(default={}, validate_default=True)
     """Names for other databases, and their numbers."""
     mandatory_locks: StrictBool = False
     """Whether a write is refused that somebody else's lock covers."""
@@ -45,61 +68,65 @@ class Settings(BaseModel):
         try:
             return self.names[name]
         except KeyError:
-            known = suggestion(name, sorted(self.names)) if self.names else "the settings name none"
+            known = suggestion(name, self.names) if self.names else "the settings name none"
             raise SettingsError(f"there is no database {name!r}; {known}") from None
 
 
 def parse(cfg: Mapping[str, Any] | str | None, *, fake_redis: bool = False) -> Settings:
-    """Return the settings that a configuration stands for: a dict, a URL, or ``None`` for Redis on this host.
+    """Return the settings that a configuration stands for: a dict, a URL, or ``None`` for the default.
 
-    Raises :class:`~redicts.errors.SettingsError`, which names what is wrong and never repeats a value.
+    The default is what :mod:`redicts.front.sources` finds, else Redis on this host. With ``fake_redis`` nothing is
+    looked for. Raises :class:`~redicts.errors.SettingsError`, or one of the classes below it, which names what is
+    wrong and never repeats a value.
     """
-    own, options = _taken_apart(cfg)
-    name = FAKE_BACKEND if fake_redis else own.pop("backend", DEFAULT_BACKEND)
-    own.pop("backend", None)
+    found = sources.default() if cfg is None and not fake_redis else None
+    if found is None:
+        return _parsed({} if cfg is None else cfg, fake_redis)
+    try:
+        return _parsed(found.configuration, False)
+    except SettingsError as error:
+        raise type(error)(f"{found.where}: {error}") from error
+
+
+def _parsed(cfg: Mapping[str, Any] | str, fake_redis: bool) -> Settings:
+    parts = taken_apart(cfg)
+    name = FAKE_BACKEND if fake_redis else parts.backend.name
     plugin = backend_plugin(name)
-    try:
-        backend = plugin.settings.model_validate(options)
-    except ValidationError as error:
-        raise _refused(error, f"backend {name!r}", [*plugin.settings.model_fields, *_OWN]) from None
+    backend = validated(finding.find(BACKEND, name), plugin.settings, parts.backend.fields, OWN)
+    own = parts.own
     number = _number(own)
-    own["default"] = backend.main_database if number is None else number
     try:
-        settings = Settings(backend=name, options=backend, **own)
+        return Settings(
+            backend=name,
+            options=backend,
+            codec=parts.codec.name,
+            codec_options=_codec_settings(parts.codec),
+            accept=_others(parts.codec, parts.accept),
+            default=backend.main_database if number is None else number,
+            **own,
+        )
     except ValidationError as error:
-        raise _refused(error, "settings", list(_OWN)) from None
-    codec(settings.codec)
-    return settings
+        refusal = refused(error, None, OWN, (), own)
+    raise refusal
 
 
-def _taken_apart(cfg: Mapping[str, Any] | str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what a configuration says for the pool, and what it says for the backend."""
-    if cfg is None:
-        return {}, {}
-    if isinstance(cfg, str):
-        return _from_url(cfg)
-    if not isinstance(cfg, Mapping):
-        raise SettingsError(f"settings: cfg is a dict or a URL, not {type(cfg).__name__}")
-    own = {key: value for key, value in cfg.items() if key in _OWN}
-    options = {key: value for key, value in cfg.items() if key not in _OWN}
-    backend = own.get("backend", DEFAULT_BACKEND)
-    if isinstance(backend, Mapping):
-        if options:
-            strange = ", ".join(map(str, options))
-            raise SettingsError(f"settings: {strange} beside a backend given as a dict; put it into that dict")
-        if "name" not in backend:
-            near = [f"there is no setting {str(key)!r}; {suggestion(str(key), ['name'])}" for key in backend]
-            raise SettingsError(f"settings: a backend given as a dict has a name; {near[0] if near else 'give one'}")
-        options = {key: value for key, value in backend.items() if key != "name"}
-        own["backend"] = backend["name"]
-    if not isinstance(own.get("backend", ""), str):
-        raise SettingsError("settings: backend is a name, or a dict with a name")
-    if isinstance(own.get("codec"), Mapping):
-        unknown = [str(key) for key in own["codec"] if key != "name"]
-        if unknown:
-            raise SettingsError(f"codec: there is no setting {unknown[0]!r}; {suggestion(unknown[0], ['name'])}")
-        own["codec"] = own["codec"].get("name", "json")
-    return own, options
+def _others(writing: Choice, accept: tuple[Choice, ...]) -> dict[str, CodecSettings]:
+    """Return the settings of the accepted codecs but the one that writes, which is always accepted."""
+    found = {}
+    for choice in accept:
+        if choice.name != writing.name:
+            found[choice.name] = _codec_settings(choice)
+        elif choice.fields and choice.fields != writing.fields:
+            raise WrongField(
+                f"accept: the codec {choice.name!r} is the one that writes, which is always accepted; "
+                f"put its fields into 'codec'"
+            )
+    return found
+
+
+def _codec_settings(choice: Choice) -> CodecSettings:
+    plugin = codec_plugin(choice.name)
+    return validated(finding.find(CODEC, choice.name), plugin.settings, choice.fields, ())
 
 
 def _number(own: dict[str, Any]) -> int | None:
@@ -110,32 +137,8 @@ def _number(own: dict[str, Any]) -> int | None:
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise SettingsError(f"settings: {key} is the number of a database, 0 or above")
+            raise WrongField(f"settings: {key} is the number of a database, 0 or above")
         said[key] = value
     if len(set(said.values())) > 1:
-        raise SettingsError("settings: database and default say two different numbers; give one of them")
+        raise WrongField("settings: database and default say two different numbers; give one of them")
     return next(iter(said.values()), None)
-
-
-def _from_url(url: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    scheme = url.partition("://")[0]
-    if scheme == url:
-        raise SettingsError("settings: a configuration that is text must be a URL, for instance sqlite:///state.db")
-    name = _SCHEMES.get(scheme, scheme)
-    try:
-        return {"backend": name}, dict(backend_plugin(name).settings.fields_of_url(url))
-    except ValueError as error:
-        raise SettingsError(f"backend {name!r}: {error}") from None
-
-
-def _refused(error: ValidationError, what: str, known: list[str]) -> SettingsError:
-    """Return an error that lists each wrong field with the reason, and the nearest right name of an unknown one."""
-    lines = []
-    for problem in error.errors(include_input=False, include_url=False, include_context=False):
-        where = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"there is no setting {where!r}; {suggestion(where, known)}")
-        else:
-            message = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"{where}: {message}" if where else message)
-    return SettingsError(f"{what}: {'; '.join(lines)}")

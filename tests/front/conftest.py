@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
-import redicts.backends.memory as memory_module
 from redicts import Pool, root
 from redicts.backends.memory import MemoryBackend, MemorySettings
 from redicts.core.backend import Backend, BackendPlugin, Capabilities
 from redicts.core.transaction import Outcome, Transaction
+from redicts.front.plugins.finding import builtin
+from redicts.front.plugins.kinds import BACKEND
+from redicts.front.plugins.loading import loaded
 from tests.support.executables import Executable, ServerMissing, find_executables
 from tests.support.servers import RedisServer
 
@@ -117,13 +119,18 @@ def any_store(
     Pool().reload(cfg={"backend": "memory"})
 
 
+def in_place_of_memory(monkeypatch: pytest.MonkeyPatch, open_: Callable[[MemorySettings, int], Backend]) -> None:
+    """Let every reload to memory in this test open another backend."""
+    plugin = BackendPlugin("memory", MemorySettings, open_)
+    monkeypatch.setitem(loaded, builtin(BACKEND)["memory"], plugin)
+
+
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Use:
     """Give a function that puts any backend behind the pool, and behind every reload to memory in this test."""
 
     def put(backend: Backend) -> None:
-        plugin = BackendPlugin("memory", MemorySettings, lambda _settings, _database: backend)
-        monkeypatch.setattr(memory_module, "plugin", plugin)
+        in_place_of_memory(monkeypatch, lambda _settings, _database: backend)
         Pool().reload(cfg={"backend": "memory"})
 
     return put

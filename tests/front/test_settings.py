@@ -12,6 +12,9 @@ import pytest
 from pydantic import ValidationError
 
 from redicts import Pool, Proxy, SettingsError, root
+from redicts.front.plugins.finding import builtin
+from redicts.front.plugins.kinds import BACKEND
+from redicts.front.plugins.loading import loaded
 
 
 def refused(cfg: Any, **options: Any) -> str:
@@ -252,6 +255,7 @@ def test_a_missing_package_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPat
     """Without fakeredis the error names the package and a command that installs it; the old settings stay."""
     monkeypatch.setitem(sys.modules, "fakeredis", None)
     monkeypatch.delitem(sys.modules, "redicts.backends.fakeredis", raising=False)
+    monkeypatch.delitem(loaded, builtin(BACKEND)["fakeredis"], raising=False)
     root().set("a", 1)
     said = refused(None, fake_redis=True)
     assert "'fakeredis' cannot be used here" in said
@@ -266,6 +270,7 @@ def test_a_missing_package_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPat
 def test_a_broken_backend_is_told_apart_from_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backend that is there and cannot be imported is not called unknown, and the cause is kept."""
     monkeypatch.setitem(sys.modules, "redicts.backends.sqlite", None)
+    monkeypatch.delitem(loaded, builtin(BACKEND)["sqlite"], raising=False)
     with pytest.raises(SettingsError, match="backend 'sqlite' cannot be used here") as caught:
         Pool().reload(cfg={"backend": "sqlite", "path": "x"})
     assert isinstance(caught.value.__cause__, ImportError)

@@ -8,7 +8,16 @@ from redicts.backends.redis.adoption import adopt
 from redicts.backends.redis.backend import RedisBackend, open_redis
 from redicts.backends.redis.settings import RedisSettings
 from redicts.core.backend import BackendPlugin
+from redicts.core.hooks import hookimpl
 
-__all__ = ["RedisBackend", "RedisSettings", "plugin"]
+__all__ = ["RedisBackend", "RedisSettings", "plugin", "redicts_backends"]
 
-plugin: Final = BackendPlugin("redis", RedisSettings, open_redis, adopt)
+plugin: Final = BackendPlugin(
+    "redis", RedisSettings, open_redis, adopt, contract=1, summary="a server of Redis 6.2 or newer, or of Valkey"
+)
+
+
+@hookimpl
+def redicts_backends() -> list[BackendPlugin]:
+    """Offer the backend ``redis``."""
+    return [plugin]

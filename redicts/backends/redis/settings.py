@@ -19,6 +19,9 @@ class RedisSettings(BackendSettings):
     or ``unix:///path/to/socket?database=1``. Times are in seconds.
     """
 
+    url: str | None = Field(None, exclude=True, repr=False)
+    """Where the settings come from, as one text. It is taken apart, so this is always ``None`` afterwards."""
+
     host: str = "localhost"
     port: int = Field(6379, ge=1, le=65535)
     unix_socket: str | None = None

@@ -28,12 +28,21 @@ from typing import Final
 from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.backends.sqlite.settings import SqliteSettings
 from redicts.core.backend import BackendPlugin
+from redicts.core.hooks import hookimpl
 
-__all__ = ["SqliteBackend", "SqliteSettings", "plugin"]
+__all__ = ["SqliteBackend", "SqliteSettings", "plugin", "redicts_backends"]
 
 
 def _open(settings: SqliteSettings, database: int) -> SqliteBackend:
     return SqliteBackend(settings.path, database, settings.busy_timeout_secs)
 
 
-plugin: Final = BackendPlugin("sqlite", SqliteSettings, _open)
+plugin: Final = BackendPlugin(
+    "sqlite", SqliteSettings, _open, contract=1, summary="one file on a local disk, for the processes of one machine"
+)
+
+
+@hookimpl
+def redicts_backends() -> list[BackendPlugin]:
+    """Offer the backend ``sqlite``."""
+    return [plugin]

@@ -1,0 +1,19 @@
+"""What an error says after a name that nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return the nearest known name as a question, or all that are known.
+
+    >>> suggestion("prot", ["host", "port"])
+    "did you mean 'port'?"
+    >>> suggestion("zzz", ["port", "host"])
+    'known are host, port'
+    """
+    names = sorted(set(known))
+    nearest = get_close_matches(name, names, n=1)
+    return f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(names)}"

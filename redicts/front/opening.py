@@ -1,0 +1,54 @@
+"""Opens what the settings have chosen: the backend of one database, and the codecs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from redicts.core.backend import Backend, Capabilities
+from redicts.core.codec import Codec, CodecSettings
+from redicts.errors import SettingsError
+from redicts.front import checking
+from redicts.front.plugins import finding
+from redicts.front.plugins.kinds import BACKEND, CODEC
+from redicts.front.plugins.loading import backend_plugin, codec_plugin
+from redicts.front.settings import Settings
+
+
+class Codecs(NamedTuple):
+    """The opened codecs of some settings."""
+
+    writer: Codec
+    readers: dict[str, Codec]
+    """Those that are accepted beside the writer, by name."""
+
+
+def backend(settings: Settings, number: int) -> Backend:
+    """Return one opened database. The contract forbids I/O here that can fail for want of a server.
+
+    Raises :class:`~redicts.errors.PluginBroken` if the plugin fails.
+    """
+    source, plugin, options = (
+        finding.find(BACKEND, settings.backend),
+        backend_plugin(settings.backend),
+        settings.options,
+    )
+    found = checking.opened(source, options, lambda: plugin.open(options, number), Backend)  # type: ignore[type-abstract]  # nothing is made of it
+    try:
+        checking.opened(source, options, lambda: found.capabilities, Capabilities)
+    except SettingsError:
+        found.close()
+        raise
+    return found
+
+
+def codecs(settings: Settings) -> Codecs:
+    """Return the codec that writes, and those that are read beside it. Raises as :func:`backend` does."""
+    readers = {name: codec(name, options) for name, options in settings.accept.items()}
+    return Codecs(codec(settings.codec, settings.codec_options), readers)
+
+
+def codec(name: str, options: CodecSettings | None = None) -> Codec:
+    """Return an opened codec, without ``options`` on its own defaults. Raises as :func:`backend` does."""
+    plugin = codec_plugin(name)
+    chosen = plugin.settings() if options is None else options
+    return checking.opened(finding.find(CODEC, name), chosen, lambda: plugin.open(chosen), Codec)  # type: ignore[type-abstract]  # nothing is made of it
