@@ -17,6 +17,7 @@ from redicts.core.transaction import Outcome, Transaction
 from redicts.front.plugins.finding import builtin
 from redicts.front.plugins.kinds import BACKEND
 from redicts.front.plugins.loading import loaded
+from tests.front.distributions import Distributions
 from tests.support.executables import Executable, ServerMissing, find_executables
 from tests.support.servers import RedisServer
 
@@ -134,6 +135,17 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
         Pool().reload(cfg={"backend": "memory"})
 
     return put
+
+
+@pytest.fixture
+def distributions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Distributions]:
+    """Give a place for the distributions of others, which are installed until the end of the test."""
+    place = tmp_path / "site"
+    place.mkdir()
+    made = Distributions(place, monkeypatch)
+    yield made
+    Pool().reload(cfg={"backend": "memory"})
+    made.forget()
 
 
 @pytest.fixture

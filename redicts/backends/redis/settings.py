@@ -62,7 +62,7 @@ class RedisSettings(BackendSettings):
     @model_validator(mode="before")
     @classmethod
     def _expand_url(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or "url" not in data:
+        if not isinstance(data, dict) or data.get("url") is None:
             return data
         rest = {name: value for name, value in data.items() if name != "url"}
         url = data["url"]
