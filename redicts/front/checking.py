@@ -63,6 +63,21 @@ def fields_of_url(source: Source, model: type[BackendSettings], url: str) -> dic
     raise refusal
 
 
+def main_database(source: Source, settings: BackendSettings) -> int:
+    """Return the number of the database to use where the settings name none.
+
+    Raises :class:`~redicts.errors.PluginBroken` if the plugin fails over it.
+    """
+    try:
+        number: object = settings.main_database
+        if type(number) is int and number >= 0:
+            return number
+        refusal = _failed(source, "gave no number for the main database")
+    except (Exception, SystemExit) as error:
+        refusal = _failed(source, f"raised {type(error).__name__} over the main database")
+    raise refusal
+
+
 def opened(source: Source, settings: BaseModel, open_: Callable[[], object], expected: type[_Result]) -> _Result:
     """Return what a plugin opens with its settings, and of the right type.
 
@@ -93,7 +108,7 @@ def refused(
     lines = []
     known, elsewhere = list(known), list(elsewhere)
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
-        where = ".".join(str(part) for part in problem["loc"])
+        where = ".".join(shown_name(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             lines.append(unknown_field(where, known, elsewhere))
         else:
@@ -104,8 +119,14 @@ def refused(
     return WrongField(f"{'settings' if source is None else label(source)}: {'; '.join(lines)}")
 
 
-def unknown_field(name: str, known: Iterable[str], elsewhere: Iterable[str] = ()) -> str:
+def shown_name(name: object) -> str:
+    """Return a name that a user gave as errors show it: not at all if it is a URL, which may hold a password."""
+    return "(a URL)" if "://" in str(name) else str(name)
+
+
+def unknown_field(name: object, known: Iterable[str], elsewhere: Iterable[str] = ()) -> str:
     """Return what an error says of a field that is not known, where those in ``elsewhere`` have another place."""
+    name = shown_name(name)
     if name in elsewhere:
         return f"{name!r} goes beside the dict, not into it"
     return f"there is no setting {name!r}; {suggestion(name, [*known, *elsewhere])}"

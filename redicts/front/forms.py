@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from redicts.errors import SettingsError, WrongField
-from redicts.front.checking import fields_of_url, unknown_field
+from redicts.front.checking import fields_of_url, shown_name, unknown_field
 from redicts.front.plugins import finding
 from redicts.front.plugins.kinds import BACKEND
 from redicts.front.plugins.loading import backend_plugin
@@ -49,7 +49,7 @@ def taken_apart(cfg: Mapping[str, Any] | str) -> Parts:
     backend = own.pop("backend", DEFAULT_BACKEND)
     if isinstance(backend, Mapping):
         if fields:
-            strange = ", ".join(map(str, fields))
+            strange = ", ".join(map(shown_name, fields))
             raise WrongField(f"settings: {strange} beside a backend given as a dict; put it into that dict")
         chosen = _choice("settings", BACKEND.word, backend)
     else:
@@ -78,7 +78,7 @@ def _choice(where: str, word: str, said: Any) -> Choice:
     name = said
     if isinstance(said, Mapping):
         if "name" not in said:
-            near = f"{unknown_field(str(next(iter(said))), ['name'])}" if said else "give one"
+            near = f"{unknown_field(next(iter(said)), ['name'])}" if said else "give one"
             raise WrongField(f"{where}: a {word} given as a dict has a name; {near}")
         name = said["name"]
     if not isinstance(name, str):

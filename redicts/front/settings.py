@@ -22,7 +22,7 @@ from redicts.core.backend import BackendSettings
 from redicts.core.codec import CodecSettings
 from redicts.errors import SettingsError, WrongField
 from redicts.front import sources
-from redicts.front.checking import refused, validated
+from redicts.front.checking import main_database, refused, validated
 from redicts.front.forms import OWN, Choice, taken_apart
 from redicts.front.nearest import suggestion
 from redicts.front.plugins import finding
@@ -92,7 +92,8 @@ def _parsed(cfg: Mapping[str, Any] | str, fake_redis: bool) -> Settings:
     parts = taken_apart(cfg)
     name = FAKE_BACKEND if fake_redis else parts.backend.name
     plugin = backend_plugin(name)
-    backend = validated(finding.find(BACKEND, name), plugin.settings, parts.backend.fields, OWN)
+    source = finding.find(BACKEND, name)
+    backend = validated(source, plugin.settings, parts.backend.fields, OWN)
     own = parts.own
     number = _number(own)
     try:
@@ -102,7 +103,7 @@ def _parsed(cfg: Mapping[str, Any] | str, fake_redis: bool) -> Settings:
             codec=parts.codec.name,
             codec_options=_codec_settings(parts.codec),
             accept=_others(parts.codec, parts.accept),
-            default=backend.main_database if number is None else number,
+            default=main_database(source, backend) if number is None else number,
             **own,
         )
     except ValidationError as error:

@@ -151,6 +151,28 @@ def test_settings_are_taken_when_they_are_given() -> None:
     assert cfg == {"backend": "redis", "names": {"a": 1, "b": 2}}
 
 
+def test_what_is_in_force_cannot_be_changed() -> None:
+    """Neither a setting nor a mapping or list in one can be changed in place."""
+    Pool().reload(cfg={"backend": "memory", "names": {"a": 1}})
+    settings: Any = Pool().settings
+    for mapping in (settings.names, settings.accept):
+        with pytest.raises(TypeError):
+            mapping["b"] = 2
+    for model, field in ((settings, "names"), (settings.options, "x"), (settings.codec_options, "x")):
+        with pytest.raises(ValidationError):
+            setattr(model, field, {})
+    assert settings.model_dump(mode="json") == {
+        "backend": "memory",
+        "options": {},
+        "codec": "json",
+        "codec_options": {},
+        "accept": {},
+        "default": 0,
+        "names": {"a": 1},
+        "mandatory_locks": False,
+    }
+
+
 # What is refused
 
 
@@ -169,6 +191,9 @@ def test_settings_are_taken_when_they_are_given() -> None:
         ({"bakend": "memory"}, "'bakend'; did you mean 'backend'?"),
         ({"backend": "memory", "codec": {"name": "json", "indent": 2}}, "'indent'"),
         ({"backend": {"nam": "memory"}}, "'nam'; did you mean 'name'?"),
+        ({"ulr": "redis://h"}, "'ulr'; did you mean 'url'?"),
+        ({"backend": "memory", "accpet": []}, "'accpet'; did you mean 'accept'?"),
+        ({"backend": {"name": "memory", "names": {}}}, "'names' goes beside the dict, not into it"),
         ({"zzz": 1}, "host, "),
         ({"backend": "memory", "zzz": 1}, "names"),
     ],
@@ -215,6 +240,12 @@ def test_unknown_names_are_refused_with_a_suggestion(cfg: Any, says: str) -> Non
         ({"backend": {"name": 5}}, "backend is a name"),
         ({"backend": "memory", "codec": 5}, "codec"),
         ({"backend": "memory", "codec": {"name": 5}}, "codec"),
+        ({"backend": "memory", "codec": {}}, "a codec given as a dict has a name; give one"),
+        ({"backend": "memory", "accept": {"name": "json"}}, "accept is a list of codecs"),
+        ({"backend": "memory", "accept": [5]}, "accept: codec is a name, or a dict with a name"),
+        ({"backend": "memory", "accept": ["json", {"name": "json"}]}, "accept: the codec 'json' is listed twice"),
+        ({"backend": "memory", "accept": [{"name": "json", "x": 1}]}, "put its fields into 'codec'"),
+        ({"backend": "memory", "accept": ["jsno"]}, "there is no codec 'jsno'; did you mean 'json'?"),
         ({"backend": "memory", "names": ["a"]}, "names"),
         ({"backend": "memory", "names": {"a": "one"}}, "names.a"),
         ({"backend": "memory", "names": {"a": -1}}, "names.a"),

@@ -75,8 +75,7 @@ def find(kind: Kind, name: str) -> Source:
         raise PluginBroken(twice(left))
     known = {*builtin(kind), *[source.name for source in others]}
     raise PluginMissing(
-        f"there is no {kind.word} {name!r}; {suggestion(name, known)}; "
-        f"if a package of somebody else's offers it, install that"
+        f"there is no {kind.word} {name!r}; {suggestion(name, known)}; otherwise install the package that offers it"
     )
 
 

@@ -97,7 +97,9 @@ def _imported(source: Source) -> Any:
                 f"the {source} cannot be used here: {error}; "
                 f"install the missing package with: pip install 'redicts[{source.name}]'"
             ) from error
-        raise _broken(source, f"{_said(error)}; install that package") from error
+        if error.name == module.strip():
+            raise _broken(source, f"its module {error.name} is not there") from error
+        raise _broken(source, _said(error), f"install that package, or {_remedy(source)}") from error
     except BaseException as error:  # a module that ends the program when it is imported is broken too
         raise _broken(source, f"importing {source.value} failed with {_said(error)}") from error
 
@@ -160,8 +162,8 @@ def _checked(source: Source, offered: list[Any]) -> BackendPlugin | CodecPlugin:
     return plugin
 
 
-def _broken(source: Source, why: str) -> PluginBroken:
-    return PluginBroken(f"the {source} cannot be used here: {why}; {_remedy(source)}")
+def _broken(source: Source, why: str, remedy: str = "") -> PluginBroken:
+    return PluginBroken(f"the {source} cannot be used here: {why}; {remedy or _remedy(source)}")
 
 
 def _remedy(source: Source) -> str:
