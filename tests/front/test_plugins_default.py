@@ -119,7 +119,7 @@ def test_a_project_file_that_says_nothing_of_redicts_is_no_matter(place: Path, c
         ("pyproject.toml", b"[tool.redicts\n", "pyproject.toml cannot be read: it is no TOML", SettingsError),
         (
             "pyproject.toml",
-            b"[tool]\nredicts = 5\n",
+            b"tool.redicts = 5\n",
             "[tool.redicts]: it is a table of settings, not int",
             SettingsError,
         ),

@@ -50,9 +50,7 @@ WRONG: Final = (
     reload("A field that nobody knows", {"prot": 6379}, WrongField, "did you mean 'port'?"),
     reload("A field of another backend", {"backend": "memory", "path": "state.db"}, WrongField, "'path'; known are"),
     reload("A value of the wrong type", {"port": "http"}, WrongField, "port: Input should be a valid integer"),
-    reload(
-        "A value out of range", {"backend": "sqlite", "path": "a.db", "busy_timeout_secs": 0}, WrongField, "greater"
-    ),
+    reload("A value out of range", {"backend": "sqlite", "path": "a", "busy_timeout_secs": 0}, WrongField, "greater"),
     reload("A missing field", {"backend": "sqlite"}, WrongField, "path: Field required"),
     reload(
         "A field of the pool inside the backend",
@@ -65,7 +63,7 @@ WRONG: Final = (
     ),
     reload("Two numbers for one database", {"database": 1, "default": 2}, WrongField, "two different numbers"),
     reload("A misspelt backend", {"backend": "redsi"}, PluginMissing, "did you mean 'redis'?"),
-    reload("A backend that is not installed", {"backend": "etcd"}, PluginMissing, "install that"),
+    reload("A backend that is not installed", {"backend": "etcd"}, PluginMissing, "install the package"),
     reload("A misspelt codec", {"backend": "memory", "codec": "jsno"}, PluginMissing, "did you mean 'json'?"),
     reload("One codec where a list is wanted", {"backend": "memory", "accept": "json"}, WrongField, "accept is a list"),
     reload("No dict and no URL", 6379, SettingsError, "a dict or a URL, not int"),
@@ -86,9 +84,7 @@ WRONG: Final = (
         PluginMissing,
         "pip install 'redicts[fakeredis]'",
     ),
-    by_environment(
-        "A wrong URL in the environment", "REDICTS_URL", "memory://here", WrongField, "REDICTS_URL: backend"
-    ),
+    by_environment("A wrong URL in the environment", "REDICTS_URL", "memory://x", WrongField, "REDICTS_URL: backend"),
     by_environment("A file that is not there", "REDICTS_CONFIG", "none.toml", SettingsError, "No such file"),
     by_environment("A file that is no TOML", "REDICTS_CONFIG", "torn.toml", SettingsError, "it is no TOML"),
     by_environment("A wrong field in a file", "REDICTS_CONFIG", "wrong.toml", WrongField, "did you mean 'port'?"),
@@ -117,7 +113,7 @@ def surroundings(distributions: Distributions, tmp_path: Path, monkeypatch: pyte
     monkeypatch.delitem(sys.modules, "redicts.backends.fakeredis", raising=False)
     monkeypatch.delitem(loaded, builtin(BACKEND)["fakeredis"], raising=False)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "torn.toml").write_text('backend = "memory\n')
+    (tmp_path / "torn.toml").write_text("backend: memory")
     (tmp_path / "wrong.toml").write_text("[tool.redicts]\nprot = 6379\n")
 
 
