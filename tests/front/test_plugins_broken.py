@@ -180,24 +180,40 @@ def test_ctrl_c_while_a_plugin_is_imported_is_no_broken_plugin(distributions: Di
         Pool().reload(cfg={"backend": "y"})
 
 
+NAMED: Final = b"Metadata-Version: 2.1\nName: damaged\nVersion: 1.0\n"
+
+
 @pytest.mark.parametrize(
-    ("kept", "found"), [("METADATA", True), ("entry_points.txt", False)], ids=["no metadata", "bad points"]
+    ("metadata", "points"),
+    [
+        (None, b"[redicts.backends]\nother = redicts_x\n"),
+        (b"Metadata-Version: 2.1\n", b"[redicts.backends]\nother = redicts_x\n"),
+        (NAMED, b"[redicts.backends]\nthis is no entry point\n"),
+        (NAMED, b"\xff"),
+    ],
+    ids=["no metadata", "no name", "no entry points", "no text"],
 )
 def test_a_damaged_distribution_hides_no_other(
-    distributions: Distributions, kept: str, found: bool, caplog: pytest.LogCaptureFixture
+    distributions: Distributions, metadata: bytes | None, points: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Metadata that cannot be read, of a plugin or of anything else, is passed over with a warning."""
+    """One whose metadata cannot be read is passed over: with a warning if it may have plugins that are not seen."""
     distributions.install("redicts-x", WORKING)
     damaged = distributions.directory / "damaged-1.0.dist-info"
     damaged.mkdir()
-    points = "[redicts.backends]\nother = redicts_x\n" if found else "[redicts.backends]\nthis is no entry point\n"
-    (damaged / "entry_points.txt").write_text(points)
-    if not found:
-        (damaged / "METADATA").write_text("Metadata-Version: 2.1\nName: damaged\nVersion: 1.0\n")
+    (damaged / "entry_points.txt").write_bytes(points)
+    if metadata is not None:
+        (damaged / "METADATA").write_bytes(metadata)
     with caplog.at_level(logging.WARNING, "redicts.plugins"):
         Pool().reload(cfg={"backend": "table"})
     assert Pool().settings.backend == "table"
-    assert len(installed()) > 0
+    others = [each for each in installed() if each.name == "other"]
+    if metadata == NAMED:
+        assert "the entry points of" in caplog.text
+        assert "damaged-1.0.dist-info" in caplog.text
+        assert others == []
+    else:
+        assert [each.distribution for each in others] == ["a distribution without a name"]
+        assert str(others[0].problem).startswith("the backend 'other' from a distribution without a name cannot")
 
 
 def test_two_distributions_of_one_name_are_both_refused(

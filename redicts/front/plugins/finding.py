@@ -146,7 +146,9 @@ def _entry_points(group: str) -> Iterator[EntryPoint]:
 
 
 def _distribution(distribution: Distribution) -> tuple[str, str]:
+    """Return the name and the version of a distribution, which may be damaged."""
     try:
-        return str(distribution.metadata["Name"]), str(distribution.version)
+        name, version = distribution.metadata["Name"], distribution.version
     except Exception:
-        return "a distribution without a readable name", ""
+        name, version = None, None
+    return str(name or "a distribution without a name"), str(version or "")
