@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.codec import Codec, CodecSettings
-from redicts.errors import SettingsError
+from redicts.errors import PluginBroken, SettingsError
 from redicts.front import checking
 from redicts.front.plugins import finding
 from redicts.front.plugins.kinds import BACKEND, CODEC
@@ -51,4 +51,11 @@ def codec(name: str, options: CodecSettings | None = None) -> Codec:
     """Return an opened codec, without ``options`` on its own defaults. Raises as :func:`backend` does."""
     plugin = codec_plugin(name)
     chosen = plugin.settings() if options is None else options
-    return checking.opened(finding.find(CODEC, name), chosen, lambda: plugin.open(chosen), Codec)  # type: ignore[type-abstract]  # nothing is made of it
+    source = finding.find(CODEC, name)
+    found: Codec = checking.opened(source, chosen, lambda: plugin.open(chosen), Codec)  # type: ignore[type-abstract]
+    if found.name != name:
+        # Values are told apart by it, and accepted by it.
+        raise PluginBroken(
+            f"the {source} opens a codec that calls itself {found.name!r}; upgrade {source.distribution}"
+        )
+    return found

@@ -176,6 +176,15 @@ def test_which_codecs_are_read(distributions: Distributions, more: Any, writer: 
     assert list(Pool().settings.accept) == readers
 
 
+def test_a_codec_cannot_pass_for_another(distributions: Distributions) -> None:
+    """What a codec's plugin opens bears the name that was chosen, for by that name its values are accepted."""
+    source = CODEC_SOURCE.replace('return "upper"', 'return "json"')
+    distributions.install("redicts-x", source, codecs={"upper": "redicts_x"})
+    for more in ({"codec": "upper"}, {"accept": ["upper"]}):
+        with pytest.raises(PluginBroken, match=r"'upper' from redicts-x 0\.3 opens a codec that calls itself 'json'"):
+            Pool().reload(cfg={"backend": "memory", **more})
+
+
 # Taking over a client
 
 
