@@ -11,9 +11,12 @@ from typing import Final
 
 import msgpack
 
-from redicts.core.codec import Codec, CodecPlugin, CodecSettings
+from redicts.core.codec import Codec, CodecPlugin, CodecSettings, TruncatedContent
 from redicts.core.hooks import hookimpl
 from redicts.core.transaction import Path
+
+_INCOMPLETE: Final = "incomplete input"
+"""How the library says that bytes are missing; it has no class for that."""
 
 _BIG_INTEGER: Final = 1
 _TUPLE: Final = 2
@@ -46,7 +49,13 @@ class MsgpackCodec(Codec):
         """Return the value of these bytes."""
         try:
             return _unpacked(data)
-        except (ValueError, RecursionError):
+        except msgpack.StackError as error:
+            raise ValueError("it is nested too deep") from error
+        except RecursionError:
+            raise
+        except ValueError as error:
+            if _INCOMPLETE in str(error):
+                raise TruncatedContent(str(error)) from error
             raise
         except Exception as error:  # a list as the key of a dict is a TypeError, and there are others
             raise ValueError(f"{type(error).__name__}: {error}") from error

@@ -64,7 +64,7 @@ class PickleCodec(Codec):
 
     def __init__(self, keys: tuple[bytes, ...]) -> None:
         self._keys = keys
-        self.binds_path = bool(keys)
+        self.binds_path = self.safe = bool(keys)
 
     @property
     def name(self) -> str:

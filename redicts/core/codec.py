@@ -24,7 +24,11 @@ class Codec(ABC):
     """Whether the same value at the same path has the same bytes in every call and every process."""
 
     binds_path: bool = False
-    """Whether bytes that were encoded for one path are refused at every other one."""
+    """Whether bytes are bound to their path by a key: those that were encoded for another one, or altered since, are
+    refused."""
+
+    safe: bool = True
+    """Whether decoding runs nothing that the bytes name, whoever wrote them."""
 
     @property
     @abstractmethod
@@ -35,15 +39,17 @@ class Codec(ABC):
     def encode(self, value: object, path: Path, /) -> bytes:
         """Return the bytes of a value that is stored at this path.
 
-        Raises ``TypeError`` or ``ValueError`` for a value that it cannot give back, and changes none.
+        Raises ``TypeError`` or ``ValueError`` for a value that it cannot give back, ``RecursionError`` if that is for
+        its depth, and changes none.
         """
 
     @abstractmethod
     def decode(self, data: bytes, path: Path, /) -> object:
         """Return the value that these bytes, found at this path, stand for: a new one in each call.
 
-        Raises ``ValueError`` if they stand for none, whoever has written them: :class:`TruncatedContent`,
-        :class:`ForgedContent`, :class:`UnknownType` or :class:`MisfitContent` if it is one of these.
+        Raises ``ValueError`` if they stand for none, whoever has written them, ``RecursionError`` if that is for their
+        depth. Where it is one of these it says so by :class:`TruncatedContent`, :class:`ForgedContent`,
+        :class:`UnknownType` or :class:`MisfitContent`.
         """
 
 
