@@ -15,8 +15,9 @@ from redicts.core.codec import Codec, CodecPlugin, CodecSettings, TruncatedConte
 from redicts.core.hooks import hookimpl
 from redicts.core.transaction import Path
 
-_INCOMPLETE: Final = "incomplete input"
-"""How the library says that bytes are missing; it has no class for that."""
+_INCOMPLETE: Final = ("incomplete input", "exceeds max_")
+"""How the library says that bytes are missing, the latter of more values than the bytes can hold; it has no class for
+that."""
 
 _BIG_INTEGER: Final = 1
 _TUPLE: Final = 2
@@ -54,7 +55,7 @@ class MsgpackCodec(Codec):
         except RecursionError:
             raise
         except ValueError as error:
-            if _INCOMPLETE in str(error):
+            if any(words in str(error) for words in _INCOMPLETE):
                 raise TruncatedContent(str(error)) from error
             raise
         except Exception as error:  # a list as the key of a dict is a TypeError, and there are others

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from redicts.core.envelope import LeafFormat
 from redicts.core.store import TreeStore
 from redicts.core.transaction import VALUES, Key, Path, Put, Transaction
 from redicts.errors import CodecRefused, Damaged, Forged, LeafError, RedictsError, Truncated
+from tests.support.executables import Executable, ServerMissing, find_executables
 from tests.support.servers import RedisServer
 
 AT: Path = ("a", "b")
@@ -44,11 +46,43 @@ class Bomb:
         return os.mkdir, (str(self.file),)
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def place(request: pytest.FixtureRequest, tmp_path: File) -> Iterator[tuple[Backend, Plant]]:
-    """Give a store, and how a stranger puts bytes into it, past redicts where the store is a server or a file."""
-    if request.param == "redis":
-        server: RedisServer = request.getfixturevalue("redis_server")
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what needs a place on every store, and on each version of Redis found."""
+    if "place" in metafunc.fixturenames:
+        found: tuple[Executable | ServerMissing, ...]
+        try:
+            found = find_executables()
+        except ServerMissing as missing:
+            found = (missing,)
+        choices = ("memory", "sqlite", *found)
+        names = ["no-redis-server" if isinstance(each, ServerMissing) else str(each) for each in choices]
+        metafunc.parametrize("place", choices, ids=names, indirect=True)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Callable[[Executable], RedisServer]]:
+    """Start a server per version when it is first asked for."""
+    with contextlib.ExitStack() as running:
+        started: dict[Executable, RedisServer] = {}
+
+        def server(executable: Executable) -> RedisServer:
+            if executable not in started:
+                started[executable] = running.enter_context(RedisServer(executable))
+            return started[executable]
+
+        yield server
+
+
+@pytest.fixture
+def place(
+    request: pytest.FixtureRequest, tmp_path: File, servers: Callable[[Executable], RedisServer]
+) -> Iterator[tuple[Backend, Plant]]:
+    """Give a store, and how a stranger puts bytes into it; on Redis, with a command of the server's."""
+    if isinstance(request.param, ServerMissing):
+        pytest.fail(str(request.param), pytrace=False)
+    if isinstance(request.param, Executable):
+        server = servers(request.param)
+        server.flush()
         backend = redis_plugin.open(redis_plugin.settings.model_validate({"port": server.port}), 0)
 
         def plant(path: Path, data: bytes) -> None:
