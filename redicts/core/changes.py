@@ -39,7 +39,7 @@ class Changes:
         Raises :class:`~redicts.errors.Unsupported` if equal values may have other bytes with the codec that writes.
         """
         leaves = NOTHING if value is ABSENT else leaves_of(value, path, self._format)
-        if not self._format.demands_no_luck(leaves.values()):
+        if not self._format.are_reproducible(leaves.values()):
             raise Unsupported(
                 f"equal values may have other bytes with the codec {self._format.writes}, so that no transaction can "
                 f"expect one at {described(path)}; use compare_and_set, or expect a number beside it"

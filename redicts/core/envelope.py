@@ -170,7 +170,7 @@ class LeafFormat:
         """The name of the codec that writes."""
         return self._writer.name
 
-    def demands_no_luck(self, leaves: Iterable[bytes]) -> bool:
+    def are_reproducible(self, leaves: Iterable[bytes]) -> bool:
         """Tell whether equal values are sure to have these very bytes."""
         return self.deterministic or not any(data[:1] == _MARK for data in leaves)
 
