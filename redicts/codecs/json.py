@@ -12,7 +12,6 @@ from redicts.core.hooks import hookimpl
 from redicts.core.transaction import Path
 
 _CONSTANTS: Final = {None: b"null", True: b"true", False: b"false"}
-_ZERO: Final = ord("0")
 _dumps: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _dumps_ascii: Final = json.JSONEncoder(separators=(",", ":")).encode
 _decoder: Final = json.JSONDecoder()
@@ -50,7 +49,7 @@ class JsonCodec(Codec):
     @staticmethod
     def decode(data: bytes, _path: Path = (), /) -> object:
         """Return the value of a JSON text."""
-        if data.isdigit() and (data[0] != _ZERO or len(data) == 1):
+        if data.isdigit() and (data[0] != 0x30 or len(data) == 1):  # 0 goes before no other digit
             return int(data)
         text = data.decode()
         try:

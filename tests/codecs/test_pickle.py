@@ -186,6 +186,7 @@ def test_each_forgery_has_its_error(forgery: str, tmp_path: File) -> None:
     with pytest.raises(expected, match=r"'a\.b'.*pickle") as caught:
         run(store(PickleCodec((KEY,))).read(AT), backend)
     assert expected is Damaged or "'codec.keys'" in str(caught.value)
+    assert ("it is not signed" in str(caught.value)) == (forgery == "unsigned")
 
 
 def test_a_payload_that_was_moved_is_forged(place: tuple[Backend, Plant]) -> None:
