@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib import metadata
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from redicts.core.backend import Capabilities
+
+if TYPE_CHECKING:
+    from redicts.contract.codecs.law import CodecClaims
 
 _SHORT: Final = 400
 """Characters of a reason in the text of a report; the dict has all of it."""
@@ -56,14 +59,16 @@ class Report:
 
     harness: str
     backend: str | None
-    """The class of the backend, or ``None`` if it could not be opened."""
-    capabilities: Capabilities | None
-    """What the store claims, or ``None`` if it could not be asked."""
+    """The class of the backend or codec, or ``None`` if it could not be opened."""
+    capabilities: Capabilities | CodecClaims | None
+    """What it claims, or ``None`` if it could not be asked."""
     results: tuple[Result, ...]
     seed: int
     thorough: bool
     names_left_out: int = 0
     """How many of the suite's hostile segments the harness kept from the store."""
+    kind: str = "backend"
+    """What was examined: ``backend`` or ``codec``."""
     about: Mapping[str, str] = field(
         default_factory=lambda: {
             "redicts": _version("redicts"),
@@ -75,7 +80,7 @@ class Report:
 
     @property
     def certified(self) -> bool:
-        """Whether the store was opened, and every law that its claims demand ran and passed, with all names."""
+        """Whether it could be opened, and every law that its claims demand ran and passed, with all names."""
         found = self.capabilities is not None and bool(self.results)
         return found and not self.names_left_out and not any(result.stands_in_the_way for result in self.results)
 
@@ -88,7 +93,7 @@ class Report:
         return {
             "certified": self.certified,
             "harness": self.harness,
-            "backend": self.backend,
+            self.kind: self.backend,
             "capabilities": None if self.capabilities is None else dataclasses.asdict(self.capabilities),
             "seed": self.seed,
             "thorough": self.thorough,
@@ -101,7 +106,7 @@ class Report:
         thorough = ", thorough" if self.thorough else ""
         lines = [
             f"redicts {self.about['redicts']}, Python {self.about['python']}, {self.about['platform']}",
-            f"harness {self.harness}, backend {self.backend or 'not opened'}, seed {self.seed}{thorough}",
+            f"harness {self.harness}, {self.kind} {self.backend or 'not opened'}, seed {self.seed}{thorough}",
             f"claims: {_claims(self.capabilities)}",
             "",
         ]
@@ -122,11 +127,11 @@ class Report:
         if self.names_left_out:
             lines.append(f"  the harness keeps {self.names_left_out} of the suite's names from the store")
         if self.capabilities is None:
-            lines.append("  the store could not be opened and asked what it can do")
+            lines.append(f"  the {self.kind} could not be opened and asked what it can do")
         return lines
 
 
-def _claims(capabilities: Capabilities | None) -> str:
+def _claims(capabilities: Capabilities | CodecClaims | None) -> str:
     if capabilities is None:
         return "unknown"
     return ", ".join(f"{name}={value}" for name, value in dataclasses.asdict(capabilities).items())

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.codec import Codec, CodecSettings
+from redicts.core.envelope import LeafFormat
 from redicts.errors import PluginBroken, SettingsError
 from redicts.front import checking
 from redicts.front.plugins import finding
 from redicts.front.plugins.kinds import BACKEND, CODEC
 from redicts.front.plugins.loading import backend_plugin, codec_plugin
 from redicts.front.settings import Settings
-
-
-class Codecs(NamedTuple):
-    """The opened codecs of some settings."""
-
-    writer: Codec
-    readers: dict[str, Codec]
-    """Those that are accepted beside the writer, by name."""
 
 
 def backend(settings: Settings, number: int) -> Backend:
@@ -41,10 +32,11 @@ def backend(settings: Settings, number: int) -> Backend:
     return found
 
 
-def codecs(settings: Settings) -> Codecs:
-    """Return the codec that writes, and those that are read beside it. Raises as :func:`backend` does."""
-    readers = {name: codec(name, options) for name, options in settings.accept.items()}
-    return Codecs(codec(settings.codec, settings.codec_options), readers)
+def leaf_format(settings: Settings) -> LeafFormat:
+    """Return how leaves are written, and which codecs are read. Raises as :func:`backend` does."""
+    readers = [codec(name, options) for name, options in settings.accept.items()]
+    writer = codec(settings.codec, settings.codec_options)
+    return LeafFormat(writer, readers, lambda name: finding.is_offered(CODEC, name))
 
 
 def codec(name: str, options: CodecSettings | None = None) -> Codec:

@@ -22,7 +22,7 @@ class _Opened:
 
     def __init__(self, settings: forms.Settings) -> None:
         self.settings = settings
-        self._codecs = opening.codecs(settings)
+        self._format = opening.leaf_format(settings)
         self._lock = ForkSafeLock()
         self._trees: dict[int, Tree] = {}
         self._by_name: dict[str | None, Tree] = {}
@@ -40,7 +40,7 @@ class _Opened:
             tree = self._trees.get(number)
             if tree is None:
                 backend = opening.backend(self.settings, number)
-                tree = Tree(backend, self._codecs.writer, mandatory_locks=self.settings.mandatory_locks)
+                tree = Tree(backend, self._format, mandatory_locks=self.settings.mandatory_locks)
                 self._trees[number] = tree
             self._by_name[name] = tree
             return tree

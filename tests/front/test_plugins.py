@@ -9,6 +9,7 @@ import pytest
 
 import redicts.plugin
 from redicts import Lock, PluginBroken, PluginMissing, Pool, SettingsError, root
+from redicts.core.transaction import Entries, Key, Read, Transaction
 from redicts.front import opening
 from redicts.front.plugins.finding import builtin
 from redicts.front.plugins.kinds import BACKEND, CODEC
@@ -144,13 +145,20 @@ def test_a_codec_has_fields_of_its_own(distributions: Distributions) -> None:
     """The codec that writes and each that is read is given by name or by a dict, checked by its own model."""
     distributions.install("redicts-x", CODEC_SOURCE, codecs={"upper": "redicts_x"})
     Pool().reload(cfg={"backend": "memory", "codec": {"name": "upper", "level": 3}, "accept": ["json"]})
-    codecs: Any = opening.codecs(Pool().settings)
-    assert (codecs.writer.name, codecs.writer.settings.level) == ("upper", 3)
-    assert list(codecs.readers) == ["json"]
+    settings = Pool().settings
+    writer: Any = opening.codec(settings.codec, settings.codec_options)
+    assert (writer.name, writer.settings.level) == ("upper", 3)
+    assert list(settings.accept) == ["json"]
+    root().set("text", "by upper")
+    assert Pool().tree().backend.execute(Transaction(reads=(Read(Key("v", ("text",))),))).answers == (
+        Entries({(): b'\x04upper 10\n"by upper"'}),
+    )
+    assert root().val() == {"text": "by upper"}
     Pool().reload(cfg={"backend": "memory", "accept": [{"name": "upper", "level": 2}]})
-    codecs = opening.codecs(Pool().settings)
-    assert codecs.writer.name == "json"
-    assert codecs.readers["upper"].settings.level == 2
+    settings = Pool().settings
+    reader: Any = opening.codec("upper", settings.accept["upper"])
+    assert settings.codec == "json"
+    assert reader.settings.level == 2
     root().set("a", 1)
     assert root().val() == {"a": 1}
 

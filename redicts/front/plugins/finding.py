@@ -99,6 +99,11 @@ def third_party(kind: Kind) -> list[Source]:
     return sorted(found, key=lambda source: (source.name, source.distribution, source.value))
 
 
+def is_offered(kind: Kind, name: str) -> bool:
+    """Tell whether anybody offers this name, usable or not."""
+    return name in builtin(kind) or any(source.name == name for source in third_party(kind))
+
+
 def switched_off(source: Source) -> bool:
     """Tell whether the environment switches a plugin off: by its name, by its distribution, or with all others."""
     off = {_canonical(each) for each in os.environ.get(DISABLED, "").split(",")}
