@@ -54,7 +54,7 @@ def test_its_variants_keep_the_laws(store: type[DictBackend]) -> None:
     """So are its variants with other claims, as far as they differ: they walk and answer as it does."""
     laws = [law for law in LAWS if not law.name.startswith(("model.", "pages."))]
     report = certify(InstanceHarness(store), laws=laws)
-    assert report.certified, str(report)
+    assert report.kept, str(report)
 
 
 def _examined(broken: Broken, law: str, patience: float, seed: int) -> Result:

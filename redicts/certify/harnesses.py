@@ -1,0 +1,70 @@
+"""Which harness examines: one that is named, the one that a plugin brings along, or one made from the settings."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from redicts.certify.wrong_use import WrongUse
+from redicts.contract import Harness, Store, StoreHarness
+
+
+def harness_for(store: Store | None, named: str | None) -> Harness:
+    """Return the harness for a store. ``named`` is ``package.module:Class``, or ``None`` for the plugin's own.
+
+    Its class is called with the store if it takes an argument, and without any if it takes none.
+    Raises :class:`~redicts.certify.wrong_use.WrongUse` if there is no such class, or it cannot be called so.
+    """
+    named = named or (store.plugin.harness if store is not None else "") or None
+    if named is None:
+        if store is None:
+            raise WrongUse("say what to certify: a URL, a dict in JSON, a backend's name, or --harness MODULE:CLASS")
+        return StoreHarness(store)
+    made = _called(_found(named), store, named)
+    if not isinstance(made, Harness):
+        raise WrongUse(f"--harness {named} makes a {type(made).__name__}, not a redicts.contract.Harness")
+    return made
+
+
+def _found(named: str) -> Callable[..., Any]:
+    module, colon, name = named.partition(":")
+    if not (module and colon and name):
+        raise WrongUse(f"--harness {named}: name a class as package.module:Class")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as python -m does: a harness may lie where the command is given
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        raise WrongUse(f"--harness {named}: the module cannot be imported: {error}") from None
+    except Exception as error:
+        raise WrongUse(f"--harness {named}: importing the module raised {type(error).__name__}") from None
+    try:
+        made: Callable[..., Any] = getattr(found, name)
+    except AttributeError:
+        raise WrongUse(f"--harness {named}: there is no {name} in that module") from None
+    if not callable(made):
+        raise WrongUse(f"--harness {named}: that is no class")
+    return made
+
+
+def _called(make: Callable[..., Any], store: Store | None, named: str) -> object:
+    arguments = [] if store is None else [store]
+    if inspect.isabstract(make):
+        missing = ", ".join(sorted(make.__abstractmethods__))  # type: ignore[attr-defined]
+        raise WrongUse(f"--harness {named}: the class does not implement {missing}")
+    try:
+        signature = inspect.signature(make)
+    except ValueError:  # a class written in C
+        return make(*arguments)
+    for given in (arguments, []):
+        try:
+            signature.bind(*given)
+        except TypeError:
+            continue
+        return make(*given)
+    if store is None:
+        raise WrongUse(f"--harness {named} wants a configuration: give one before it")
+    raise WrongUse(f"--harness {named}: its class is called with one argument, the store, or with none")

@@ -1,0 +1,229 @@
+"""A harness made from settings alone: what the plugin of a backend needs to be certified without a class of its own."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from itertools import count
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from pydantic import BaseModel, SecretBytes, SecretStr
+
+from redicts.contract.exchanges import ExchangeProxy
+from redicts.contract.harness import Harness, SharedBackend
+from redicts.contract.law import NotRun
+from redicts.core.backend import Backend, BackendPlugin, BackendSettings
+from redicts.core.hooks import BACKENDS
+from redicts.core.transaction import NOTHING, Delete, Exactly, Key, Put, Read, Scope, Transaction
+
+_QUICK: Final = 0.5
+"""Seconds that a client whose request is held back waits for its answer, where its settings can say so."""
+
+_SECRET_WORDS: Final = ("password", "secret", "token", "credential")
+"""What is in the name of a field whose text must not be told, though its type does not say so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """One store: the plugin of its backend, the settings, and the number of the database.
+
+    It can be pickled if the plugin's ``open`` is a function at the top of a module.
+    """
+
+    plugin: BackendPlugin
+    settings: BackendSettings = field(repr=False)
+    database: int = 0
+
+    def open(self) -> Backend:
+        """Open one more client of it."""
+        return self.plugin.open(self.settings, self.database)
+
+
+class StoreHarness(Harness):
+    """The harness of a store that is known by its settings; subclass it to add hooks that they do not tell of.
+
+    - A store that claims neither ``processes`` nor ``durable`` lives inside one instance, which all clients share.
+    - Time really passes.
+    - Where the settings have fields ``host`` and ``port``, replies are lost by a proxy in front of them. If there is a
+      field ``socket_timeout_secs``, requests are held back as well. A field ``tls_check_hostname`` is set to false for
+      the proxy, which the name of a certificate does not fit.
+    - A store with a field ``path`` is a file, and none of its replies can be lost. Any other that is not inside one
+      instance is taken to be networked, and needs a harness of its own that can drop replies.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store: Final = store
+        self.networked = "path" not in type(store.settings).model_fields
+        self._lock: Final = threading.Lock()
+        self._instance: Backend | None = None
+        self._shares: bool | None = None
+        self._proxy: ExchangeProxy | None = None
+        self._numbers: Iterator[int] = iter(())
+
+    def open(self) -> Backend:
+        """Open a client, or share the instance in which all of the store is."""
+        with self._lock:
+            if self._instance is None:
+                backend = self.store.open()
+                if not self._lives_in(backend):
+                    return backend
+                self._instance = backend
+            return SharedBackend(self._instance)
+
+    @property
+    def opener(self) -> Callable[[], Backend]:
+        """What opens the store in another process."""
+        try:
+            pickle.dumps(self.store)
+        except Exception as error:
+            raise NotRun(
+                f"no other process can open the store, for the plugin cannot be pickled ({type(error).__name__}): "
+                "make its open a function at the top of a module",
+                demanded=True,
+            ) from None
+        return self.store.open
+
+    def lossy(self) -> Backend:
+        """Open a client that reaches the server through the proxy, if the settings tell where the server is."""
+        fields = type(self.store.settings).model_fields
+        settings: Any = self.store.settings
+        if not self.networked or not {"host", "port"} <= set(fields):
+            return self.open()
+        if self._proxy is None:
+            self._proxy = ExchangeProxy(settings.host, settings.port)
+        changes: dict[str, Any] = {"host": self._proxy.host, "port": self._proxy.port}
+        changes |= {"socket_timeout_secs": _QUICK} if "socket_timeout_secs" in fields else {}
+        changes |= {"tls_check_hostname": False} if "tls_check_hostname" in fields else {}
+        self._proxy.calm()
+        settings = self.store.settings.model_copy(update=changes)
+        backend = self.store.plugin.open(settings, self.store.database)
+        try:
+            self._numbers = _each_reply(_exchanges_of_a_write(backend, self._proxy))
+        except BaseException:
+            backend.close()
+            raise
+        return backend
+
+    def drop_reply(self) -> bool:
+        """Lose a reply at the proxy: the last one of a request that takes several, then the others in turn."""
+        if self._proxy is None or not self._proxy.connections:
+            return False
+        self._proxy.lose_reply(next(self._numbers))
+        return True
+
+    def hold_request(self) -> bool:
+        """Hold a request back at the proxy."""
+        if self._proxy is None or "socket_timeout_secs" not in type(self.store.settings).model_fields:
+            return False
+        self._proxy.hold_request()
+        return True
+
+    def deliver_request(self) -> None:
+        """Let the proxy send what it holds back."""
+        if self._proxy is not None:
+            self._proxy.deliver()
+
+    @property
+    def disturbed(self) -> int | None:
+        """How many requests the proxy has disturbed."""
+        return 0 if self._proxy is None else self._proxy.hits
+
+    @property
+    def about(self) -> Mapping[str, str]:
+        """The distribution of the plugin, its version, and the contract it was written for."""
+        distribution, version = _distribution(self.store.plugin)
+        return {
+            "plugin": self.store.plugin.name,
+            "distribution": distribution,
+            "version": version,
+            "written for contract": str(self.store.plugin.contract),
+        }
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """What the settings hold of secrets, and the passwords of URLs."""
+        return tuple(_secrets(self.store.settings))
+
+    def close(self) -> None:
+        """Close the instance and the proxy."""
+        if self._instance is not None:
+            self._instance.close()
+            self._instance = None
+        if self._proxy is not None:
+            self._proxy.close()
+            self._proxy = None
+
+    def _lives_in(self, backend: Backend) -> bool:
+        if self._shares is None:
+            try:
+                backend.execute(Transaction())  # a store that must be asked knows now what it can do
+                claimed = backend.capabilities
+            except BaseException:
+                backend.close()
+                raise
+            self._shares = not (claimed.processes or claimed.durable)
+            if self._shares and not {"host", "port"} <= set(type(self.store.settings).model_fields):
+                self.networked = False
+        return self._shares
+
+
+def _exchanges_of_a_write(backend: Backend, proxy: ExchangeProxy) -> int:
+    """Return how many exchanges a transaction takes, on a client that has set up what it needs."""
+    key = Key(f"t{uuid.uuid4().hex[:10]}", ("a",))
+    taken = 0
+    for _ in range(2):
+        before = proxy.exchanges
+        check, read = Exactly(key, Scope.NODE, NOTHING), Read(key)
+        backend.execute(Transaction((check,), (read,), (Put(key, b"1"), Delete(key, Scope.NODE))))
+        taken = proxy.exchanges - before
+    return max(1, taken)
+
+
+def _each_reply(replies: int) -> Iterator[int]:
+    return (replies - number % replies for number in count())
+
+
+def _distribution(plugin: BackendPlugin) -> tuple[str, str]:
+    """Return the name and the version of the distribution that a plugin comes from."""
+    module = plugin.settings.__module__
+    for entry in metadata.entry_points(group=BACKENDS, name=plugin.name):
+        if entry.dist is not None and entry.module.partition(".")[0] == module.partition(".")[0]:
+            return entry.dist.name, entry.dist.version
+    package = module.partition(".")[0]
+    found = [package] if package == "redicts" else metadata.packages_distributions().get(package, [])
+    for name in found:
+        try:
+            return name, metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return f"none (module {module})", "unknown"
+
+
+def _secrets(settings: BaseModel) -> Iterator[str]:
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            yield value.get_secret_value()
+        elif isinstance(value, SecretBytes):
+            yield value.get_secret_value().decode(errors="replace")
+        elif isinstance(value, BaseModel):
+            yield from _secrets(value)
+        elif isinstance(value, str):
+            if any(word in name for word in _SECRET_WORDS):
+                yield value
+            yield from _password_in(value)
+
+
+def _password_in(text: str) -> Iterator[str]:
+    if "://" in text:
+        try:
+            password = urlsplit(text).password
+        except ValueError:
+            password = text  # it cannot be told what in it is a secret
+        if password:
+            yield from {password, unquote(password)}
