@@ -12,6 +12,7 @@ from redicts.certify.configuration import store_of
 from redicts.certify.harnesses import harness_for
 from redicts.certify.wrong_use import WrongUse
 from redicts.contract import LAWS, Harness, Law, Report, Result, Status, certify
+from redicts.contract.report import crossed_out
 from redicts.core.transaction import Transaction
 
 
@@ -49,7 +50,7 @@ def examined(configuration: str | None, named: str | None, wanted: Wanted, say: 
             watch=_Progress(len(laws)) if sys.stderr.isatty() else None,
         )
     finally:
-        harness.close()
+        _close(harness, say)
 
 
 def _laws(patterns: Sequence[str] | None) -> Sequence[Law]:
@@ -84,3 +85,12 @@ class _Progress:
         words = f"FAILED {result.law}\n" if broken else f"{self._done} of {self._laws}"
         sys.stderr.write(f"\r\x1b[K{words}" if self._done < self._laws or broken else "\r\x1b[K")
         sys.stderr.flush()
+
+
+def _close(harness: Harness, say: Callable[[str], None]) -> None:
+    """Close the harness; that it cannot be closed is said, and takes no report away."""
+    try:
+        harness.close()
+    except Exception as error:
+        said = crossed_out(" ".join(f"{type(error).__name__}: {error}".split()), tuple(harness.secrets))
+        say(f"the harness could not be closed: {said}")

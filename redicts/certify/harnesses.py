@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redicts.certify.wrong_use import WrongUse
 from redicts.contract import Harness, Store, StoreHarness
+from redicts.contract.report import crossed_out
 
 
 def harness_for(store: Store | None, named: str | None) -> Harness:
@@ -58,13 +59,22 @@ def _called(make: Callable[..., Any], store: Store | None, named: str) -> object
     try:
         signature = inspect.signature(make)
     except ValueError:  # a class written in C
-        return make(*arguments)
+        return _made(make, arguments, store, named)
     for given in (arguments, []):
         try:
             signature.bind(*given)
         except TypeError:
             continue
-        return make(*given)
+        return _made(make, given, store, named)
     if store is None:
         raise WrongUse(f"--harness {named} wants a configuration: give one before it")
     raise WrongUse(f"--harness {named}: its class is called with one argument, the store, or with none")
+
+
+def _made(make: Callable[..., Any], arguments: Sequence[Store], store: Store | None, named: str) -> object:
+    try:
+        return make(*arguments)
+    except Exception as error:
+        secrets = () if store is None else StoreHarness(store).secrets
+        said = crossed_out(" ".join(f"{type(error).__name__}: {error}".split()), secrets)
+        raise WrongUse(f"--harness {named} raised {said}") from None
