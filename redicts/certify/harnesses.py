@@ -10,6 +10,7 @@ from typing import Any
 
 from redicts.certify.wrong_use import WrongUse
 from redicts.contract import Harness, Store, StoreHarness
+from redicts.contract.configured import secrets_in
 from redicts.contract.report import crossed_out
 
 
@@ -75,6 +76,6 @@ def _made(make: Callable[..., Any], arguments: Sequence[Store], store: Store | N
     try:
         return make(*arguments)
     except Exception as error:
-        secrets = () if store is None else StoreHarness(store).secrets
+        secrets = () if store is None else tuple(secrets_in(store.settings))
         said = crossed_out(" ".join(f"{type(error).__name__}: {error}".split()), secrets)
         raise WrongUse(f"--harness {named} raised {said}") from None

@@ -14,6 +14,8 @@ Subclass :class:`Harness`, say in it how to open the store, and call :func:`cert
     print(report)
     assert report.certified
 
+From a shell, ``redicts certify '<configuration>'`` does the same, see :mod:`redicts.certify`.
+
 Each law is one function with one sentence in :mod:`redicts.contract.laws`, and one line of the report. A law whose
 capability is not claimed, or whose hook the harness lacks, is listed as not run, with the reason. A test framework that
 shall show each law on its own takes :data:`LAWS` and an :class:`Examination`.

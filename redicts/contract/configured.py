@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from itertools import count
@@ -58,6 +58,7 @@ class StoreHarness(Harness):
 
     def __init__(self, store: Store) -> None:
         self.store: Final = store
+        self.secrets = tuple(secrets_in(store.settings))
         self.networked = "path" not in type(store.settings).model_fields
         self._lock: Final = threading.Lock()
         self._instance: Backend | None = None
@@ -144,11 +145,6 @@ class StoreHarness(Harness):
             "written for contract": str(self.store.plugin.contract),
         }
 
-    @property
-    def secrets(self) -> Sequence[str]:
-        """What the settings hold of secrets, and the passwords of URLs."""
-        return tuple(_secrets(self.store.settings))
-
     def close(self) -> None:
         """Close the instance and the proxy."""
         if self._instance is not None:
@@ -204,7 +200,8 @@ def _distribution(plugin: BackendPlugin) -> tuple[str, str]:
     return f"none (module {module})", "unknown"
 
 
-def _secrets(settings: BaseModel) -> Iterator[str]:
+def secrets_in(settings: BaseModel) -> Iterator[str]:
+    """Yield what settings hold of secrets, by the type or the name of a field, and the passwords of URLs."""
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, SecretStr):
@@ -212,7 +209,7 @@ def _secrets(settings: BaseModel) -> Iterator[str]:
         elif isinstance(value, SecretBytes):
             yield value.get_secret_value().decode(errors="replace")
         elif isinstance(value, BaseModel):
-            yield from _secrets(value)
+            yield from secrets_in(value)
         elif isinstance(value, str):
             if any(word in name for word in _SECRET_WORDS):
                 yield value

@@ -39,6 +39,10 @@ class Harness(ABC):
     """Whether a reply of the store can be lost on its way to the client. If so, :meth:`drop_reply` is needed for a
     certificate. Set it to false for a store that runs inside the client's process."""
 
+    secrets: Sequence[str] = ()
+    """Texts that must not be in the report: passwords. Where a store's errors tell them, they are crossed out. Those
+    shorter than four characters are not, for they stand in half of all words."""
+
     @abstractmethod
     def open(self) -> Backend:
         """Open one more client of the same store. The suite closes it.
@@ -117,11 +121,6 @@ class Harness(ABC):
     def about(self) -> Mapping[str, str]:
         """What the report shall say beside the versions that it finds itself, for instance who made the backend."""
         return {}
-
-    @property
-    def secrets(self) -> Sequence[str]:
-        """Texts that must not be in the report: passwords. Where a store's errors tell them, they are crossed out."""
-        return ()
 
     def close(self) -> None:  # noqa: B027  (a harness that holds nothing has nothing to close)
         """Let go of what the harness itself holds: servers, files. Whoever made the harness calls it."""
