@@ -19,6 +19,7 @@ from benchmarks.report import medians, options, row, told
 from redicts import Pool, section
 from redicts.backends.redis import plugin
 from redicts.codecs.json import codec
+from redicts.core.envelope import LeafFormat
 from redicts.front.tree import Tree
 from tests.support.executables import find_executables
 from tests.support.servers import RedisServer
@@ -65,7 +66,7 @@ def operations(server: RedisServer, rounds: int) -> list[dict[str, Any]]:
 def tree_on(server: RedisServer) -> Tree:
     """Open a tree beside the pool's, so that two are open at once."""
     backend = plugin.open(plugin.settings.model_validate({"port": server.port}), 0)
-    return Tree(backend, codec)
+    return Tree(backend, LeafFormat(codec))
 
 
 def read_dict(tree: Tree) -> object:

@@ -6,6 +6,10 @@
     ├── InternalError                   redicts or the store broke its own rules
     ├── PathError        (ValueError)   a path or a key of a dict is not usable
     ├── LeafError        (ValueError)   a value cannot be stored, read or counted
+    │   ├── CodecRefused                    it is of a codec that the settings do not accept
+    │   ├── CodecUnknown                    it is of a codec that is not installed
+    │   ├── TypeUnknown                     it is of a type that is not registered
+    │   └── Misfit                          its registered type does not take it any more
     ├── SettingsError    (ValueError)   a configuration is wrong
     ├── Unsupported                     the chosen store cannot do what was asked
     ├── Conflict                        an expected value was not there
@@ -23,6 +27,8 @@
         ├── StoreFull                   no memory or no disk left
         ├── StoreBusy                   the store is occupied; trying later helps
         └── Damaged                     what is stored is not what redicts wrote
+            ├── Truncated                   it ends too early
+            └── Forged                      it was not written by one who knows the key
 
 A backend maps the exceptions of its client library to the branch below :class:`StoreError` at its border, so nobody
 has to import that library in order to catch its errors.
@@ -45,6 +51,22 @@ class PathError(RedictsError, ValueError):
 
 class LeafError(RedictsError, ValueError):
     """A value cannot be encoded, decoded or counted with. Nothing was written."""
+
+
+class CodecRefused(LeafError):
+    """A value was written with a codec that the settings do not accept. Nothing of it was decoded."""
+
+
+class CodecUnknown(LeafError):
+    """A value was written with a codec that is not installed here. Nothing of it was decoded."""
+
+
+class TypeUnknown(LeafError):
+    """A value is of a type that this program has not registered (see :mod:`redicts.types`)."""
+
+
+class Misfit(LeafError):
+    """A value was written with a registered type which does not take it any more."""
 
 
 class SettingsError(RedictsError, ValueError):
@@ -125,3 +147,11 @@ class StoreBusy(StoreError):
 
 class Damaged(StoreError):
     """The store holds something at our keys that redicts did not write, or a file that is not a store."""
+
+
+class Truncated(Damaged):
+    """The store holds the beginning of a value, and not the rest."""
+
+
+class Forged(Damaged):
+    """The store holds a value that nobody has written there who knows a key of the settings. Nothing of it was run."""

@@ -625,15 +625,15 @@ def test_what_the_codec_refuses_is_reported(source: redis.Redis, monkeypatch: py
     """A value that the new tree's codec cannot store is left, and the others are moved."""
     write_as_1_0(source, {"a": 1, "b": 2})
     Pool().reload(cfg={"backend": "memory"})
-    codec = type(Pool().tree().store._codec)
-    original = codec.encode
+    form = Pool().tree().store._format
+    original = form.encode
 
-    def encode(self: Any, value: object) -> bytes:
+    def encode(value: object, path: tuple[str, ...]) -> bytes:
         if value == 1:
             raise ValueError("no ones")
-        return original(self, value)
+        return original(value, path)
 
-    monkeypatch.setattr(codec, "encode", encode)
+    monkeypatch.setattr(form, "encode", encode)
     report = from_1_0(source)
     assert skips(report) == {"v:.a": Reason.REFUSED}
     assert root().val() == {"b": 2}

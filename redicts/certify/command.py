@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         help="a URL, the dict of Pool().reload(cfg=...) as JSON, or a backend's name",
     )
+    add("--codec", metavar="CODEC", help='certify a codec instead: its name, or a dict as JSON: {"name": ..., ...}')
     add("--report", metavar="FILE", type=Path, help="write the report here as well: as JSON if the name ends in .json")
     add("--json", action="store_true", help="print the report as JSON")
     add("--harness", metavar="MODULE:CLASS", help="examine with this subclass of redicts.contract.Harness")
@@ -80,11 +81,18 @@ def _certify(chosen: argparse.Namespace) -> int:
     if chosen.report is not None:
         examine_place(chosen.report)
     try:
-        from redicts.certify import examining  # noqa: PLC0415  (it needs Hypothesis, which not everybody has)
+        from redicts.certify import configuration, examining, harnesses  # noqa: PLC0415  (it needs Hypothesis, unlike the rest)
     except ImportError as error:
         raise WrongUse(str(error)) from None
     wanted = examining.Wanted(chosen.law, chosen.seed, chosen.thorough, chosen.patience)
-    report = examining.examined(chosen.configuration, chosen.harness, wanted, _say)
+    if chosen.codec is not None and chosen.configuration is not None:
+        raise WrongUse("give a configuration of a backend, or --codec, not both")
+    subject: harnesses.Subject | None = None
+    if chosen.codec is not None:
+        subject = configuration.codec_of(chosen.codec)
+    elif chosen.configuration is not None:
+        subject = configuration.store_of(chosen.configuration)
+    report = examining.examined(subject, chosen.harness, wanted, _say)
     as_json = json.dumps(report.to_dict(), indent=2) + "\n"
     as_text = f"{report}\n"
     sys.stdout.write(as_json if chosen.json else _printable(as_text))

@@ -6,14 +6,16 @@ import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from redicts.certify.configuration import store_of
-from redicts.certify.harnesses import harness_for
+from redicts.certify.harnesses import Subject, harness_for
 from redicts.certify.wrong_use import WrongUse
 from redicts.contract import LAWS, Harness, Law, Report, Result, Status, certify
+from redicts.contract.codecs import CODEC_LAWS, CodecHarness, CodecLaw, certify_codec
 from redicts.contract.report import crossed_out
 from redicts.core.transaction import Transaction
+
+_Law = TypeVar("_Law", Law, CodecLaw)
 
 
 class Wanted(NamedTuple):
@@ -25,41 +27,43 @@ class Wanted(NamedTuple):
     patience: float
 
 
-def examined(configuration: str | None, named: str | None, wanted: Wanted, say: Callable[[str], None]) -> Report:
-    """Examine the store that a configuration leads to, or the harness that is named, and return the report.
+def examined(subject: Subject | None, named: str | None, wanted: Wanted, say: Callable[[str], None]) -> Report:
+    """Examine a store or a codec, or the harness that is named, and return the report.
 
-    Raises :class:`~redicts.certify.wrong_use.WrongUse` if there is no such store, harness or law.
+    Raises :class:`~redicts.certify.wrong_use.WrongUse` if there is no such harness or law.
     """
-    laws = _laws(wanted.patterns)
-    store = None if configuration is None else store_of(configuration)
-    harness = harness_for(store, named)
+    harness = harness_for(subject, named)
+    on = type(harness).__name__ if subject is None else repr(subject.plugin.name)
+    if isinstance(harness, CodecHarness):
+        codec_laws = _chosen(CODEC_LAWS, wanted.patterns)
+        say(f"{len(codec_laws)} laws on the codec {on}")
+        return certify_codec(harness, laws=codec_laws, **_how(wanted, len(codec_laws)))
     try:
-        on = type(harness).__name__ if store is None else f"the backend {store.plugin.name!r}"
+        laws = _chosen(LAWS, wanted.patterns)
         say(
-            f"{len(laws)} laws on {on}. The suite works in spaces of its own and empties them; "
+            f"{len(laws)} laws on the backend {on}. The suite works in spaces of its own and empties them; "
             "all else that the store holds stays as it is"
         )
         if not _opens(harness):
             laws = laws[:1]  # which says why; each of the others would wait for the store and say the same
-        return certify(
-            harness,
-            laws=laws,
-            seed=wanted.seed,
-            thorough=wanted.thorough,
-            patience=wanted.patience,
-            watch=_Progress(len(laws)) if sys.stderr.isatty() else None,
-        )
+        return certify(harness, laws=laws, **_how(wanted, len(laws)))
     finally:
         _close(harness, say)
 
 
-def _laws(patterns: Sequence[str] | None) -> Sequence[Law]:
+def _how(wanted: Wanted, laws: int) -> dict[str, Any]:
+    watch = _Progress(laws) if sys.stderr.isatty() else None
+    return {"seed": wanted.seed, "thorough": wanted.thorough, "patience": wanted.patience, "watch": watch}
+
+
+def _chosen(among: Sequence[_Law], patterns: Sequence[str] | None) -> Sequence[_Law]:
+    """Return the laws whose names fit one of the patterns. Raises ``WrongUse`` for a pattern that fits none."""
     if patterns is None:
-        return LAWS
+        return among
     for pattern in patterns:
-        if not any(fnmatchcase(law.name, pattern) for law in LAWS):
-            raise WrongUse(f"--law {pattern}: there is no such law; they are named as claims.capabilities_are_stated")
-    return [law for law in LAWS if any(fnmatchcase(law.name, pattern) for pattern in patterns)]
+        if not any(fnmatchcase(str(law), pattern) for law in among):
+            raise WrongUse(f"--law {pattern}: there is no such law; they are named as {among[0]}")
+    return [law for law in among if any(fnmatchcase(str(law), pattern) for pattern in patterns)]
 
 
 def _opens(harness: Harness) -> bool:

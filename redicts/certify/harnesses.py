@@ -10,24 +10,32 @@ from typing import Any
 
 from redicts.certify.wrong_use import WrongUse
 from redicts.contract import Harness, Store, StoreHarness
-from redicts.contract.configured import secrets_in
+from redicts.contract.codecs import ChosenCodecHarness, CodecChoice, CodecHarness
+from redicts.contract.provenance import secrets_in
 from redicts.contract.report import crossed_out
 
+Subject = Store | CodecChoice
+"""What can be certified."""
 
-def harness_for(store: Store | None, named: str | None) -> Harness:
-    """Return the harness for a store. ``named`` is ``package.module:Class``, or ``None`` for the plugin's own.
 
-    Its class is called with the store if it takes an argument, and without any if it takes none.
+def harness_for(subject: Subject | None, named: str | None) -> Harness | CodecHarness:
+    """Return the harness for a store or a codec: the one that is named, ``package.module:Class``, or the plugin's own.
+
+    Its class is called with the store or codec if it takes an argument, and without any if it takes none.
     Raises :class:`~redicts.certify.wrong_use.WrongUse` if there is no such class, or it cannot be called so.
     """
-    named = named or (store.plugin.harness if store is not None else "") or None
+    named = named or ("" if subject is None else subject.plugin.harness) or None
     if named is None:
-        if store is None:
+        if isinstance(subject, CodecChoice):
+            return ChosenCodecHarness(subject)
+        if subject is None:
             raise WrongUse("say what to certify: a URL, a dict in JSON, a backend's name, or --harness MODULE:CLASS")
-        return StoreHarness(store)
-    made = _called(_found(named), store, named)
-    if not isinstance(made, Harness):
+        return StoreHarness(subject)
+    made = _called(_found(named), subject, named)
+    if not isinstance(made, (Harness, CodecHarness)):
         raise WrongUse(f"--harness {named} makes a {type(made).__name__}, not a redicts.contract.Harness")
+    if subject is not None and isinstance(made, CodecHarness) is not isinstance(subject, CodecChoice):
+        raise WrongUse(f"--harness {named} is about {'a codec' if isinstance(made, CodecHarness) else 'a backend'}")
     return made
 
 
@@ -52,30 +60,30 @@ def _found(named: str) -> Callable[..., Any]:
     return made
 
 
-def _called(make: Callable[..., Any], store: Store | None, named: str) -> object:
-    arguments = [] if store is None else [store]
+def _called(make: Callable[..., Any], subject: Subject | None, named: str) -> object:
+    arguments = [] if subject is None else [subject]
     if inspect.isabstract(make):
         missing = ", ".join(sorted(make.__abstractmethods__))  # type: ignore[attr-defined]
         raise WrongUse(f"--harness {named}: the class does not implement {missing}")
     try:
         signature = inspect.signature(make)
     except ValueError:  # a class written in C
-        return _made(make, arguments, store, named)
+        return _made(make, arguments, subject, named)
     for given in (arguments, []):
         try:
             signature.bind(*given)
         except TypeError:
             continue
-        return _made(make, given, store, named)
-    if store is None:
+        return _made(make, given, subject, named)
+    if subject is None:
         raise WrongUse(f"--harness {named} wants a configuration: give one before it")
     raise WrongUse(f"--harness {named}: its class is called with one argument, the store, or with none")
 
 
-def _made(make: Callable[..., Any], arguments: Sequence[Store], store: Store | None, named: str) -> object:
+def _made(make: Callable[..., Any], arguments: Sequence[Subject], subject: Subject | None, named: str) -> object:
     try:
         return make(*arguments)
     except Exception as error:
-        secrets = () if store is None else tuple(secrets_in(store.settings))
+        secrets = () if subject is None else tuple(secrets_in(subject.settings))
         said = crossed_out(" ".join(f"{type(error).__name__}: {error}".split()), secrets)
         raise WrongUse(f"--harness {named} raised {said}") from None

@@ -7,13 +7,16 @@ from json.encoder import encode_basestring
 from json.scanner import make_scanner
 from typing import Final
 
-from redicts.core.codec import Codec
+from redicts.core.codec import Codec, CodecPlugin, CodecSettings, TruncatedContent
+from redicts.core.hooks import hookimpl
+from redicts.core.transaction import Path
 
 _CONSTANTS: Final = {None: b"null", True: b"true", False: b"false"}
 _ZERO: Final = ord("0")
 _dumps: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _dumps_ascii: Final = json.JSONEncoder(separators=(",", ":")).encode
 _decoder: Final = json.JSONDecoder()
+_UNENDED: Final = "Unterminated string"
 _scan: Final = make_scanner(_decoder)  # type: ignore[arg-type]  # any object with these settings will do
 
 
@@ -24,12 +27,15 @@ class JsonCodec(Codec):
     with lone surrogates, which UTF-8 does not know, is written with escapes.
     """
 
+    deterministic = True
+
     @property
     def name(self) -> str:
         """``json``."""
         return "json"
 
-    def encode(self, value: object, /) -> bytes:
+    @staticmethod
+    def encode(value: object, _path: Path = (), /) -> bytes:
         """Return the JSON text of a value. Plain numbers and texts take a short way, because most leaves are that."""
         kind = type(value)
         if kind is int:
@@ -41,16 +47,35 @@ class JsonCodec(Codec):
         except UnicodeEncodeError:
             return _dumps_ascii(value).encode()
 
-    def decode(self, data: bytes, /) -> object:
+    @staticmethod
+    def decode(data: bytes, _path: Path = (), /) -> object:
         """Return the value of a JSON text."""
         if data.isdigit() and (data[0] != _ZERO or len(data) == 1):
             return int(data)
         text = data.decode()
         try:
             value, end = _scan(text, 0)
-        except StopIteration:
+        except (StopIteration, json.JSONDecodeError):
             end = -1
-        return value if end == len(text) else _decoder.decode(text)
+        return value if end == len(text) else _whole(text)
+
+
+def _whole(text: str) -> object:
+    """Return the value of a text with blanks around it, or say what is wrong with it."""
+    try:
+        return _decoder.decode(text)
+    except json.JSONDecodeError as error:
+        if error.pos >= len(text.rstrip()) or error.msg.startswith(_UNENDED):
+            raise TruncatedContent(str(error)) from error
+        raise
 
 
 codec: Final = JsonCodec()
+
+
+@hookimpl
+def redicts_codecs() -> list[CodecPlugin]:
+    """Offer this codec."""
+    harness = "redicts.contract.codecs:AsJsonHarness"
+    summary = "plain JSON text"
+    return [CodecPlugin("json", CodecSettings, lambda _: codec, contract=1, summary=summary, harness=harness)]

@@ -20,6 +20,8 @@ Each law is one function with one sentence in :mod:`redicts.contract.laws`, and 
 capability is not claimed, or whose hook the harness lacks, is listed as not run, with the reason. A test framework that
 shall show each law on its own takes :data:`LAWS` and an :class:`Examination`.
 
+Codecs have laws of their own, and :func:`~redicts.contract.codecs.certify_codec`: see :mod:`redicts.contract.codecs`.
+
 It needs Hypothesis: ``pip install redicts[contract]``.
 """
 

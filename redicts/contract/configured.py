@@ -7,25 +7,18 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from itertools import count
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
-
-from pydantic import BaseModel, SecretBytes, SecretStr
 
 from redicts.contract.exchanges import ExchangeProxy
 from redicts.contract.harness import Harness, SharedBackend
 from redicts.contract.law import NotRun
+from redicts.contract.provenance import provenance, secrets_in
 from redicts.core.backend import Backend, BackendPlugin, BackendSettings
-from redicts.core.hooks import BACKENDS
 from redicts.core.transaction import NOTHING, Delete, Exactly, Key, Put, Read, Scope, Transaction
 
 _QUICK: Final = 0.5
 """Seconds that a client whose request is held back waits for its answer, where its settings can say so."""
-
-_SECRET_WORDS: Final = ("password", "secret", "token", "credential")
-"""What is in the name of a field whose text must not be told, though its type does not say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +130,7 @@ class StoreHarness(Harness):
     @property
     def about(self) -> Mapping[str, str]:
         """The distribution of the plugin, its version, and the contract it was written for."""
-        distribution, version = _distribution(self.store.plugin)
-        return {
-            "plugin": self.store.plugin.name,
-            "distribution": distribution,
-            "version": version,
-            "written for contract": str(self.store.plugin.contract),
-        }
+        return provenance(self.store.plugin)
 
     def close(self) -> None:
         """Close the instance and the proxy."""
@@ -182,45 +169,3 @@ def _exchanges_of_a_write(backend: Backend, proxy: ExchangeProxy) -> int:
 
 def _each_reply(replies: int) -> Iterator[int]:
     return (replies - number % replies for number in count())
-
-
-def _distribution(plugin: BackendPlugin) -> tuple[str, str]:
-    """Return the name and the version of the distribution that a plugin comes from."""
-    module = plugin.settings.__module__
-    for entry in metadata.entry_points(group=BACKENDS, name=plugin.name):
-        if entry.dist is not None and entry.module.partition(".")[0] == module.partition(".")[0]:
-            return entry.dist.name, entry.dist.version
-    package = module.partition(".")[0]
-    found = [package] if package == "redicts" else metadata.packages_distributions().get(package, [])
-    for name in found:
-        try:
-            return name, metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return f"none (module {module})", "unknown"
-
-
-def secrets_in(settings: BaseModel) -> Iterator[str]:
-    """Yield what settings hold of secrets, by the type or the name of a field, and the passwords of URLs."""
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if isinstance(value, SecretStr):
-            yield value.get_secret_value()
-        elif isinstance(value, SecretBytes):
-            yield value.get_secret_value().decode(errors="replace")
-        elif isinstance(value, BaseModel):
-            yield from secrets_in(value)
-        elif isinstance(value, str):
-            if any(word in name for word in _SECRET_WORDS):
-                yield value
-            yield from _password_in(value)
-
-
-def _password_in(text: str) -> Iterator[str]:
-    if "://" in text:
-        try:
-            password = urlsplit(text).password
-        except ValueError:
-            password = text  # it cannot be told what in it is a secret
-        if password:
-            yield from {password, unquote(password)}

@@ -7,8 +7,9 @@ import os
 import threading
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from redicts.contract.bench import Bench
 from redicts.contract.harness import Harness, SharedBackend
@@ -24,34 +25,35 @@ _THOROUGH: Final = 20
 """How many times as long a thorough law may take."""
 
 
-class Examination:
-    """Examines laws on one harness, one after the other.
+class _Named(Protocol):
+    """What every law has, whatever it is about."""
 
-    Args:
-        harness: The store under examination.
-        thorough: Try for minutes what is otherwise tried for seconds.
-        seed: Where random examples start; the same seed makes the same examples.
-        patience: Seconds that something may take that should take milliseconds. A law that waits longer is failed.
+    @property
+    def name(self) -> str: ...
 
-    """
+    @property
+    def says(self) -> str: ...
 
-    def __init__(self, harness: Harness, *, thorough: bool = False, seed: int = 0, patience: float = 30.0) -> None:
-        self.harness: Final = harness
+    @property
+    def capabilities(self) -> tuple[str, ...]: ...
+
+
+_Law = TypeVar("_Law", bound=_Named)
+
+
+class Examiner(ABC, Generic[_Law]):
+    """Examines laws of one kind, one after the other."""
+
+    def __init__(self, *, thorough: bool, seed: int, patience: float) -> None:
         self.thorough: Final = thorough
         self.seed: Final = seed
         self.patience: Final = patience
-        self.capabilities: Capabilities | None = None
-        """What the store claims, known after the first law for which it could be opened."""
-        self.backend: str | None = None
-        """The name of the backend's class, known as the capabilities are."""
-        self.about: Mapping[str, str] = {}
-        """What the backend tells of its store, known as the capabilities are."""
-        self._hanging: Law | None = None
+        self._hanging: _Law | None = None
 
-    def examine(self, law: Law) -> Result:
-        """Examine one law. Whatever the store does, this returns, and within a bounded time.
+    def examine(self, law: _Law) -> Result:
+        """Examine one law. Whatever is under examination does, this returns, and within a bounded time.
 
-        After a law that did not end, no other one is examined: its threads may still be at work on the store.
+        After a law that did not end, no other one is examined: its threads may still be at work.
         """
         if self._hanging is not None:
             reason = f"{self._hanging.name} did not end"
@@ -69,7 +71,7 @@ class Examination:
             results.append(Result(law.name, law.says, Status.FAILED, reason, capabilities=law.capabilities))
         return results[0].taking(milliseconds)
 
-    def _result(self, law: Law) -> Result:
+    def _result(self, law: _Law) -> Result:
         try:
             self._run(law)
         except NotRun as reason:
@@ -80,6 +82,32 @@ class Examination:
         else:
             status, why, demanded, details = Status.PASSED, "", True, ""
         return Result(law.name, law.says, status, why, demanded, details, capabilities=law.capabilities)
+
+    @abstractmethod
+    def _run(self, law: _Law) -> None:
+        """Examine one law on a bench of its own. Raises ``NotRun`` if it cannot be, anything else if it is broken."""
+
+
+class Examination(Examiner[Law]):
+    """Examines laws on one harness, one after the other.
+
+    Args:
+        harness: The store under examination.
+        thorough: Try for minutes what is otherwise tried for seconds.
+        seed: Where random examples start; the same seed makes the same examples.
+        patience: Seconds that something may take that should take milliseconds. A law that waits longer is failed.
+
+    """
+
+    def __init__(self, harness: Harness, *, thorough: bool = False, seed: int = 0, patience: float = 30.0) -> None:
+        super().__init__(thorough=thorough, seed=seed, patience=patience)
+        self.harness: Final = harness
+        self.capabilities: Capabilities | None = None
+        """What the store claims, known after the first law for which it could be opened."""
+        self.backend: str | None = None
+        """The name of the backend's class, known as the capabilities are."""
+        self.about: Mapping[str, str] = {}
+        """What the backend tells of its store, known as the capabilities are."""
 
     def _run(self, law: Law) -> None:
         bench = Bench(self.harness, thorough=self.thorough, seed=self.seed, patience=self.patience)

@@ -18,6 +18,7 @@ from redicts.contract.law import LawBroken, require, require_equal, shortened
 from redicts.contract.listening import fresh_name
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.drive import Steps, run
+from redicts.core.envelope import LeafFormat
 from redicts.core.listener import Listener
 from redicts.core.locks.acquisition import Grant, Timing
 from redicts.core.locks.guards import guarded
@@ -98,7 +99,7 @@ class Locker:
         self.owner: Final = Owner(fresh_name().replace("/", "."), "somebody")
         self.own: Final[list[Request]] = []
         self._tree: Final = (spaces, clock)
-        self._values: Final = TreeStore(JsonCodec(), client.capabilities.atomic_entries)
+        self._values: Final = TreeStore(LeafFormat(JsonCodec()), client.capabilities.atomic_entries)
 
     def another(self, client: Client | None = None, timing: Timing = UNHURRIED) -> Locker:
         """Return another owner in the same tree, perhaps on another client, who waits by the same clock."""

@@ -9,11 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib import metadata
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from redicts.contract.law import BASE
 from redicts.core.backend import Capabilities
 from redicts.core.hooks import CONTRACT
+
+if TYPE_CHECKING:
+    from redicts.contract.codecs.law import CodecClaims
 
 _SHORT: Final = 400
 """Characters of a reason in the text of a report; the dict has all of it."""
@@ -79,9 +82,9 @@ class Report:
 
     harness: str
     backend: str | None
-    """The class of the backend, or ``None`` if it could not be opened."""
-    capabilities: Capabilities | None
-    """What the store claims, or ``None`` if it could not be asked."""
+    """The class of the backend or codec, or ``None`` if it could not be opened."""
+    capabilities: Capabilities | CodecClaims | None
+    """What it claims, or ``None`` if it could not be asked."""
     results: tuple[Result, ...]
     seed: int
     thorough: bool
@@ -93,6 +96,8 @@ class Report:
     """What works although it is not claimed, one sentence each."""
     told: Mapping[str, str] = field(default_factory=dict)
     """What the harness and the store tell: who made the backend, which version the server has."""
+    kind: str = "backend"
+    """What was examined: ``backend`` or ``codec``."""
     about: Mapping[str, str] = field(
         default_factory=lambda: {
             "redicts": _version("redicts"),
@@ -114,7 +119,7 @@ class Report:
 
     @property
     def certified(self) -> bool:
-        """Whether the store was opened, and every law that its claims demand ran and passed, with all names."""
+        """Whether it could be opened, and every law that its claims demand ran and passed, with all names."""
         return self.kept and not self.left_out
 
     def with_status(self, status: Status) -> tuple[Result, ...]:
@@ -150,7 +155,7 @@ class Report:
             "certified": self.certified,
             "verdict": self.verdict,
             "harness": self.harness,
-            "backend": self.backend,
+            self.kind: self.backend,
             "capabilities": None if self.capabilities is None else dataclasses.asdict(self.capabilities),
             "could_claim": list(self.could_claim),
             "seed": self.seed,
@@ -167,7 +172,7 @@ class Report:
         thorough = ", thorough" if self.thorough else ""
         lines = [
             ", ".join(f"{what} {version}" for what, version in self.about.items()),
-            f"harness {self.harness}, backend {self.backend or 'not opened'}, seed {self.seed}{thorough}",
+            f"harness {self.harness}, {self.kind} {self.backend or 'not opened'}, seed {self.seed}{thorough}",
             *([", ".join(f"{what} {value}" for what, value in self.told.items())] if self.told else []),
             f"claims: {_claims(self.capabilities)}",
             "",
@@ -196,13 +201,13 @@ class Report:
         if self.names_left_out:
             lines.append(f"  the harness keeps {self.names_left_out} of the suite's names from the store")
         if self.capabilities is None:
-            lines.append("  the store could not be opened and asked what it can do")
+            lines.append(f"  the {self.kind} could not be opened and asked what it can do")
         elif not passed:
             lines.append("  no law passed")
         return lines
 
 
-def _claims(capabilities: Capabilities | None) -> str:
+def _claims(capabilities: Capabilities | CodecClaims | None) -> str:
     if capabilities is None:
         return "unknown"
     return ", ".join(f"{name}={value}" for name, value in dataclasses.asdict(capabilities).items())

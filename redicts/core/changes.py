@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from redicts.core.codec import Codec, counts_as_text
+from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import ABSENT
 from redicts.core.paths import described
 from redicts.core.plans import clearing_above, leaves_of, refuse_root, replacing
@@ -26,22 +26,30 @@ from redicts.errors import LeafError, Unsupported
 class Changes:
     """Changes to several paths that :meth:`TreeStore.commit` applies at one instant."""
 
-    def __init__(self, codec: Codec) -> None:
-        self._codec = codec
+    def __init__(self, form: LeafFormat) -> None:
+        self._format = form
         self.checks: list[Exactly] = []
         self.writes: list[Write] = []
         self.paths: list[Path] = []
         """At and below which paths there are changes."""
 
     def expect(self, path: Path, value: object) -> None:
-        """Demand that this value, byte for byte as it would be stored, is there (``ABSENT``: nothing)."""
-        leaves = NOTHING if value is ABSENT else leaves_of(value, path, self._codec)
+        """Demand that this value, byte for byte as it would be stored, is there (``ABSENT``: nothing).
+
+        Raises :class:`~redicts.errors.Unsupported` if equal values may have other bytes with the codec that writes.
+        """
+        leaves = NOTHING if value is ABSENT else leaves_of(value, path, self._format)
+        if not self._format.demands_no_luck(leaves.values()):
+            raise Unsupported(
+                f"equal values may have other bytes with the codec {self._format.writes}, so that no transaction can "
+                f"expect one at {described(path)}; use compare_and_set, or expect a number beside it"
+            )
         self.checks.append(Exactly(Key(VALUES, path), Scope.SUBTREE, leaves))
 
     def write(self, path: Path, value: object, life: int | None) -> None:
         """Replace what is there."""
         self.paths.append(path)
-        self.writes += replacing(leaves_of(value, path, self._codec), path, life)
+        self.writes += replacing(leaves_of(value, path, self._format), path, life)
 
     def delete(self, path: Path) -> None:
         """Remove what is there."""
@@ -58,8 +66,6 @@ class Changes:
         refuse_root(path)
         if isinstance(amount, bool) or not isinstance(amount, int) or not fits_counter(amount):
             raise LeafError(f"what is added to {described(path)} in a transaction is a 64-bit integer, not {amount!r}")
-        if not counts_as_text(self._codec):
-            raise Unsupported(f"the codec {self._codec.name} does not store integers as text; use update_with")
         key = Key(VALUES, path)
         below = self._left_below(path)
         if below:

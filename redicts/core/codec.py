@@ -10,26 +10,72 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from redicts.core.hooks import CONTRACT
+from redicts.core.transaction import Path
 
 
 class Codec(ABC):
-    """Turns a leaf into bytes and back. Stateless, so all threads share one."""
+    """Turns a leaf into bytes and back. All threads share one instance, so it keeps nothing of one call for the next.
+
+    A codec need not know its own bytes from those of others: each leaf is stored in an envelope that names its codec
+    (see :mod:`redicts.core.envelope`). Small integers and empty dicts never get to it.
+    """
+
+    deterministic: bool = False
+    """Whether the same value at the same path has the same bytes in every call and every process."""
+
+    binds_path: bool = False
+    """Whether bytes are bound to their path by a key: those that were encoded for another one, or altered since, are
+    refused."""
+
+    safe: bool = True
+    """Whether decoding runs nothing that the bytes name, whoever wrote them."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """The name by which settings choose it."""
+        """The name by which settings choose it, and which its envelope bears."""
 
     @abstractmethod
-    def encode(self, value: object, /) -> bytes:
-        """Return the bytes of a value.
+    def encode(self, value: object, path: Path, /) -> bytes:
+        """Return the bytes of a value that is stored at this path.
 
-        Raises ``TypeError`` or ``ValueError`` for a value that it cannot give back.
+        Raises ``TypeError`` or ``ValueError`` for a value that it cannot give back, ``RecursionError`` if that is for
+        its depth, and changes none.
         """
 
     @abstractmethod
-    def decode(self, data: bytes, /) -> object:
-        """Return the value that these bytes stand for. Raises ``ValueError`` if they stand for none."""
+    def decode(self, data: bytes, path: Path, /) -> object:
+        """Return the value that these bytes, found at this path, stand for: a new one in each call.
+
+        Raises ``ValueError`` if they stand for none, whoever has written them, ``RecursionError`` if that is for their
+        depth. Where it is one of these it says so by :class:`TruncatedContent`, :class:`ForgedContent`,
+        :class:`UnknownType` or :class:`MisfitContent`.
+        """
+
+
+class TruncatedContent(ValueError):
+    """Bytes that end too early."""
+
+
+class ForgedContent(ValueError):
+    """Bytes that nobody who knows a key of ours has written for this path."""
+
+
+class UnknownType(ValueError):
+    """A value of a type that is not registered here."""
+
+
+class MisfitContent(ValueError):
+    """A value that its registered type does not take."""
+
+
+class JsonText(bytes):
+    """Bytes that are plain JSON of the whole value, which the codec ``json`` gives back as this codec would.
+
+    A codec that returns one from ``encode`` has it stored without an envelope, so that readers of JSON need no more.
+    """
+
+    __slots__ = ()
 
 
 class CodecSettings(BaseModel):
@@ -52,8 +98,6 @@ class CodecPlugin:
     """The version of the contract that it was written for, as a number: name it literally."""
     summary: str = ""
     """What it is for, in one line."""
-
-
-def counts_as_text(codec: Codec) -> bool:
-    """Tell whether a codec writes integers as decimal text, so that a store can count with them."""
-    return codec.encode(17) == b"17"
+    harness: str = ""
+    """Where the harness is with which ``redicts certify --codec`` examines it, as ``package.module:Class``; imported
+    only then. Without one, it is examined with values that JSON gives back unchanged."""

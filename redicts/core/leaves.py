@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final, final
 
-from redicts.core.codec import Codec
+from redicts.core.envelope import LeafFormat
 from redicts.core.paths import described, shortened
 from redicts.core.transaction import MAX_DEPTH, Path
 from redicts.errors import Damaged, LeafError, PathError
@@ -47,89 +47,89 @@ class Packed:
         return f"Packed({self.value!r})"
 
 
-def flatten(value: object, at: Path, codec: Codec) -> dict[Path, bytes]:
+_DICTS: Final = (dict, Packed)
+
+
+def flatten(value: object, at: Path, form: LeafFormat) -> dict[Path, bytes]:
     """Return the encoded leaves of a value by path relative to where it goes.
 
     Raises :class:`~redicts.errors.LeafError` for a value that the codec refuses, a cycle and too deep a dict, and
     :class:`~redicts.errors.PathError` for a key that is no text or empty; both name the path.
     """
-    leaves: dict[Path, bytes] = {}
-    if type(value) is dict and value:
-        _flatten(value, (), at, codec, leaves, [])
-    elif isinstance(value, dict) and value:
-        _flatten(dict(value), (), at, codec, leaves, [])
-    else:
-        try:
-            leaves[()] = codec.encode(value.value if isinstance(value, Packed) else value)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise _refused(error, at, codec) from error
-    return leaves
+    if isinstance(value, _DICTS):
+        if isinstance(value, Packed):
+            value = value.value
+        elif value:
+            leaves: dict[Path, bytes] = {}
+            _flatten(value if type(value) is dict else dict(value), (), at, form, leaves, [])
+            return leaves
+    try:
+        return {(): form.encode(value, at)}
+    except (TypeError, ValueError, RecursionError) as error:
+        raise form.refusal(error, at) from error
 
 
 def _flatten(
-    node: dict[Any, Any], path: Path, at: Path, codec: Codec, leaves: dict[Path, bytes], above: list[dict[Any, Any]]
+    node: dict[Any, Any], path: Path, at: Path, form: LeafFormat, leaves: dict[Path, bytes], above: list[dict[Any, Any]]
 ) -> None:
+    full = at + path
     if any(node is other for other in above):
-        raise LeafError(f"the value for {described(at + path)} contains itself; a tree has no cycles")
-    if len(at) + len(path) >= MAX_DEPTH:
+        raise LeafError(f"the value for {described(full)} contains itself; a tree has no cycles")
+    if len(full) >= MAX_DEPTH:
         raise LeafError(f"the dict for {described(at)} is nested more than {MAX_DEPTH} levels deep")
     above.append(node)
+    encode = form.encode
     for name, value in node.items():
         if not isinstance(name, str) or not name:
             what = "empty" if name == "" else f"{type(name).__name__}: {shortened(name)}"
             raise PathError(
-                f"a key in the dict for {described(at + path)} is {what}; keys are text of one character or more"
+                f"a key in the dict for {described(full)} is {what}; keys are text of one character or more"
             )
-        below = (*path, name)
-        if isinstance(value, dict) and value:
-            _flatten(value, below, at, codec, leaves, above)
-        else:
-            try:
-                leaves[below] = codec.encode(value.value if isinstance(value, Packed) else value)
-            except (TypeError, ValueError, RecursionError) as error:
-                raise _refused(error, at + below, codec) from error
+        last = (name,)
+        leaf = value
+        if isinstance(value, _DICTS):
+            if isinstance(value, Packed):
+                leaf = value.value
+            elif value:
+                _flatten(value, path + last, at, form, leaves, above)
+                continue
+        try:
+            leaves[path + last] = encode(leaf, full + last)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise form.refusal(error, full + last) from error
     above.pop()
-
-
-def _refused(error: Exception, at: Path, codec: Codec) -> LeafError:
-    if isinstance(error, RecursionError):
-        return LeafError(f"the value for {described(at)} is nested too deep, or contains itself")
-    return LeafError(f"the value for {described(at)} cannot be stored with the codec {codec.name}: {error}")
-
-
-def _unreadable(error: Exception, at: Path, codec: Codec) -> Damaged:
-    return Damaged(f"what is stored at {described(at)} is not {codec.name}: {error}")
 
 
 def _both(at: Path) -> Damaged:
     return Damaged(f"both a value and values below it are stored at {described(at)}")
 
 
-def nest(leaves: Mapping[Path, bytes], at: Path, codec: Codec) -> object:
+def nest(leaves: Mapping[Path, bytes], at: Path, form: LeafFormat) -> object:
     """Return the value that these leaves, by path relative to ``at``, make up; :data:`ABSENT` if there are none."""
     if not leaves:
         return ABSENT
+    read = form.read
     if len(leaves) == 1 and () in leaves:
         try:
-            return codec.decode(leaves[()])
+            return read(leaves[()], at)
         except (ValueError, RecursionError) as error:
-            raise _unreadable(error, at, codec) from error
+            return form.recover(error, leaves[()], at)
     whole: dict[str, object] = {}
     dicts: dict[Path, dict[str, object]] = {(): whole}
     above: Path = ()
     parent = whole
-    path: Path = ()
-    try:
-        for path, data in leaves.items():
-            if path[:-1] != above:
-                above = path[:-1]
-                known = dicts.get(above)
-                parent = _make(dicts, above, at) if known is None else known
-            if not path or path[-1] in parent:
-                raise _both(at + path)
-            parent[path[-1]] = codec.decode(data)
-    except (ValueError, RecursionError) as error:
-        raise _unreadable(error, at + path, codec) from error
+    for path, data in leaves.items():
+        inner = path[:-1]
+        if inner != above:
+            above = inner
+            known = dicts.get(above)
+            parent = _make(dicts, above, at) if known is None else known
+        if not path or (name := path[-1]) in parent:
+            raise _both(at + path)
+        try:
+            parent[name] = read(data, at + path)
+        except (ValueError, RecursionError) as error:
+            parent[name] = form.recover(error, data, at + path)
     return whole
 
 

@@ -6,19 +6,19 @@ whoever stores a leaf removes what is below.
 
 from __future__ import annotations
 
-from redicts.core.codec import Codec
+from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import Packed, flatten
 from redicts.core.transaction import VALUES, Delete, Key, Path, Put, Scope, Write
 from redicts.errors import LeafError
 
 
-def leaves_of(value: object, path: Path, codec: Codec) -> dict[Path, bytes]:
+def leaves_of(value: object, path: Path, form: LeafFormat) -> dict[Path, bytes]:
     """Return the encoded leaves of a value by path relative to where it goes; at the root, none for an empty dict.
 
     Raises what :func:`redicts.core.leaves.flatten` raises, and :class:`~redicts.errors.LeafError` for a leaf at the
     root.
     """
-    leaves = flatten(value, path, codec)
+    leaves = flatten(value, path, form)
     if path or () not in leaves:
         return leaves
     if isinstance(value, Packed) or value != {}:

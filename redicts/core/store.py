@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from redicts.core.changes import Changes
-from redicts.core.codec import Codec, counts_as_text
 from redicts.core.drive import Pause, Steps
+from redicts.core.envelope import EMPTY_DICT, LeafFormat
 from redicts.core.leaves import ABSENT, nest
 from redicts.core.paths import described
 from redicts.core.plans import clearing_above, leaves_of, merging, refuse_root, replacing
@@ -57,16 +57,15 @@ class TreeStore:
     :mod:`redicts.core.paths` has checked; lives are in milliseconds, ``None`` for ever.
     """
 
-    def __init__(self, codec: Codec, atomic_entries: int | None) -> None:
-        self._codec = codec
+    def __init__(self, form: LeafFormat, atomic_entries: int | None) -> None:
+        self._format = form
         self._atomic_entries = atomic_entries
-        self._counts = counts_as_text(codec)
 
     # Reading
 
     def read(self, path: Path) -> Steps[object]:
         """Return the value at a path, a dict for an inner node, or ``ABSENT``. One transaction per page."""
-        return nest((yield from self._entries(path)), path, self._codec)
+        return nest((yield from self._entries(path)), path, self._format)
 
     def exists(self, path: Path) -> Steps[bool]:
         """Tell whether a leaf or an inner node is there. One transaction."""
@@ -114,7 +113,7 @@ class TreeStore:
 
     def write(self, path: Path, value: object, life: int | None = None) -> Steps[None]:
         """Replace everything at and below a path by a value. One transaction."""
-        yield from self._apply(replacing(leaves_of(value, path, self._codec), path, life))
+        yield from self._apply(replacing(leaves_of(value, path, self._format), path, life))
 
     def delete(self, path: Path) -> Steps[None]:
         """Remove everything at and below a path. One transaction."""
@@ -131,9 +130,8 @@ class TreeStore:
         """
         if not value:
             return
-        leaves = leaves_of(dict(value), path, self._codec)
-        no_names = self._codec.encode({})
-        empty = [below for below, data in leaves.items() if data == no_names]
+        leaves = leaves_of(dict(value), path, self._format)
+        empty = [below for below, data in leaves.items() if data == EMPTY_DICT]
         if not empty:
             yield from self._apply(merging(leaves, path, life))
             return
@@ -143,7 +141,7 @@ class TreeStore:
                 if (yield from self._has_below(path + below)):
                     leaves.pop(below, None)
                 else:
-                    leaves[below] = no_names
+                    leaves[below] = EMPTY_DICT
                     checks.append(Exactly(Key(VALUES, path + below), Scope.BELOW, NOTHING))
             outcome = yield Transaction(tuple(checks), (), merging(leaves, path, life))
             if self._is_done(outcome, path):
@@ -154,13 +152,13 @@ class TreeStore:
     def add(self, path: Path, amount: float) -> Steps[float]:
         """Add to the number at a path, 0 if there is none, and return the sum. One transaction for integers.
 
-        Floats, integers beyond 64 bits and codecs that do not write integers as decimal text take an optimistic
-        read and write, two transactions and more under contention.
+        Floats and integers beyond 64 bits take an optimistic read and write, two transactions and more under
+        contention.
         """
         if isinstance(amount, bool) or not isinstance(amount, (int, float)):
             raise LeafError(f"what is added to {described(path)} is a number, not {type(amount).__name__}")
         refuse_root(path)
-        if isinstance(amount, int) and self._counts and fits_counter(amount):
+        if isinstance(amount, int) and fits_counter(amount):
             key = Key(VALUES, path)
             checks = (Exactly(key, Scope.BELOW, NOTHING),)
             outcome = yield Transaction(checks, (), (*clearing_above(path), Add(key, amount)))
@@ -191,8 +189,8 @@ class TreeStore:
         key = Key(VALUES, path)
         for attempt in range(_ATTEMPTS):
             old = yield from self._entries(path)
-            value = function(nest(old, path, self._codec))
-            new = {} if value is ABSENT else leaves_of(value, path, self._codec)
+            value = function(nest(old, path, self._format))
+            new = {} if value is ABSENT else leaves_of(value, path, self._format)
             writes = clearing_above(path) if new else []
             writes += [Delete(Key(VALUES, path + below), Scope.NODE) for below in old if below not in new]
             writes += [
@@ -202,7 +200,7 @@ class TreeStore:
             ]
             outcome = yield Transaction((Exactly(key, Scope.SUBTREE, old),), (), tuple(writes))
             if self._is_done(outcome, path):
-                return nest(new, path, self._codec) if new else value
+                return nest(new, path, self._format) if new else value
             yield _pause(attempt)
         raise _contended(path)
 
@@ -212,8 +210,8 @@ class TreeStore:
         Values are compared as Python compares them. One transaction, more if equal values have other bytes.
         """
         key = Key(VALUES, path)
-        wanted = NOTHING if expected is ABSENT else leaves_of(expected, path, self._codec)
-        leaves = {} if value is ABSENT else leaves_of(value, path, self._codec)
+        wanted = NOTHING if expected is ABSENT else leaves_of(expected, path, self._format)
+        leaves = {} if value is ABSENT else leaves_of(value, path, self._format)
         writes = replacing(leaves, path, life) if leaves else (Delete(key, Scope.SUBTREE),)
         for attempt in range(_ATTEMPTS):
             outcome = yield Transaction((Exactly(key, Scope.SUBTREE, wanted),), (Read(key, Scope.SUBTREE),), writes)
@@ -221,7 +219,7 @@ class TreeStore:
                 return True
             too_large = outcome.verdict is Verdict.TOO_LARGE
             found = (yield from self._entries(path)) if too_large else _entries_in(outcome).values
-            if nest(found, path, self._codec) != nest(wanted, path, self._codec):
+            if nest(found, path, self._format) != nest(wanted, path, self._format):
                 return False
             if too_large:
                 raise self._too_large(path)
@@ -237,7 +235,7 @@ class TreeStore:
         key = Key(VALUES, path)
         outcome = yield Transaction((), (Read(key, Scope.SUBTREE),), (Delete(key, Scope.SUBTREE),))
         if outcome.applied:
-            return nest(_entries_in(outcome).values, path, self._codec)
+            return nest(_entries_in(outcome).values, path, self._format)
         value = yield from self.read(path)
         yield from self.delete(path)
         return value
@@ -245,13 +243,13 @@ class TreeStore:
     def set_default(self, path: Path, default: object, life: int | None = None) -> Steps[object]:
         """Store a value if nothing is there, and return what is there then. One transaction."""
         key = Key(VALUES, path)
-        leaves = leaves_of(default, path, self._codec)
+        leaves = leaves_of(default, path, self._format)
         checks = (Exactly(key, Scope.SUBTREE, NOTHING),)
         outcome = yield Transaction(checks, (Read(key, Scope.SUBTREE),), replacing(leaves, path, life))
         if outcome.applied:
-            return nest(leaves, path, self._codec) if leaves else {}
+            return nest(leaves, path, self._format) if leaves else {}
         if outcome.verdict is not Verdict.TOO_LARGE:
-            return nest(_entries_in(outcome).values, path, self._codec)
+            return nest(_entries_in(outcome).values, path, self._format)
         value = yield from self.read(path)
         if value is ABSENT:
             raise self._too_large(path)
@@ -277,7 +275,7 @@ class TreeStore:
 
     def begin(self) -> Changes:
         """Return an empty collection of changes."""
-        return Changes(self._codec)
+        return Changes(self._format)
 
     # What the operations share
 

@@ -10,7 +10,7 @@ from typing import Any
 import redicts.backends
 import redicts.codecs
 from redicts.core.backend import Backend, BackendPlugin
-from redicts.core.codec import Codec
+from redicts.core.codec import Codec, CodecPlugin
 from redicts.errors import SettingsError
 
 
@@ -40,6 +40,12 @@ def codec(name: str) -> Codec:
     """Return the codec of this name. Raises :class:`~redicts.errors.SettingsError` if there is none that works."""
     found: Codec = _module("codec", redicts.codecs, name).codec
     return found
+
+
+def codec_plugin(name: str) -> CodecPlugin:
+    """Return the plugin of a codec. Raises :class:`~redicts.errors.SettingsError` if there is none that works."""
+    offered: list[CodecPlugin] = _module("codec", redicts.codecs, name).redicts_codecs()
+    return next(plugin for plugin in offered if plugin.name == name)
 
 
 def _module(kind: str, package: Any, name: str) -> Any:

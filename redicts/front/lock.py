@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from redicts.core import paths
 from redicts.core.backend import Backend
+from redicts.core.envelope import LeafFormat
 from redicts.core.locks.records import HOLDERS, WAITERS, Mode, Record, places_above, scopes_of
 from redicts.core.transaction import Path
 from redicts.errors import LockError, LockTimeout, NotHeld, PathError, SettingsError, StoreError
@@ -316,14 +317,14 @@ def _resolved(where: Any) -> tuple[Place, Path]:
         if isinstance(where, Backend):
             tree = _of_backends.get(id(where))
             if tree is None:
-                tree = _of_backends[id(where)] = Tree(where, codec("json"))
+                tree = _of_backends[id(where)] = Tree(where, LeafFormat(codec("json")))
         else:
             try:
                 tree = _of_clients.get(where)
             except TypeError:
                 tree = None  # no client: adopted says so
             if tree is None:
-                tree = Tree(adopted(where), codec("json"))
+                tree = Tree(adopted(where), LeafFormat(codec("json")))
                 _of_clients[where] = tree
         return tree, paths.ROOT
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from redicts.core.envelope import LeafFormat
 from redicts.errors import Unsupported
 from redicts.forks import ForkSafeLock
 from redicts.front import settings as forms
@@ -39,7 +40,7 @@ class _Opened:
             if tree is None:
                 backend = backend_plugin(self.settings.backend).open(self.settings.options, number)
                 mandatory = self.settings.mandatory_locks
-                tree = Tree(backend, codec(self.settings.codec), mandatory_locks=mandatory)
+                tree = Tree(backend, LeafFormat(codec(self.settings.codec)), mandatory_locks=mandatory)
                 self._trees[number] = tree
             self._by_name[name] = tree
             return tree

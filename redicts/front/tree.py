@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from redicts.core import drive
 from redicts.core.backend import Backend
-from redicts.core.codec import Codec
 from redicts.core.drive import Steps
+from redicts.core.envelope import LeafFormat
 from redicts.core.locks.protocol import Protocol
 from redicts.core.store import TreeStore
 
@@ -23,9 +23,9 @@ class Tree:
 
     __slots__ = ("__weakref__", "backend", "locks", "mandatory_locks", "store")
 
-    def __init__(self, backend: Backend, codec: Codec, *, mandatory_locks: bool = False) -> None:
+    def __init__(self, backend: Backend, form: LeafFormat, *, mandatory_locks: bool = False) -> None:
         self.backend = backend
-        self.store = TreeStore(codec, backend.capabilities.atomic_entries)
+        self.store = TreeStore(form, backend.capabilities.atomic_entries)
         self.locks = Protocol(time.monotonic, time.time)
         self.mandatory_locks = mandatory_locks
 

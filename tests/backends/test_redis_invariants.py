@@ -15,6 +15,7 @@ from redicts.backends.redis import RedisBackend
 from redicts.codecs.json import JsonCodec
 from redicts.core import drive
 from redicts.core.backend import Backend
+from redicts.core.envelope import LeafFormat
 from redicts.core.store import TreeStore
 from redicts.core.transaction import (
     NOTHING,
@@ -37,7 +38,7 @@ from tests.support.waiting import eventually
 
 LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
 
-STORE: Final = TreeStore(JsonCodec(), 10_000)
+STORE: Final = TreeStore(LeafFormat(JsonCodec()), 10_000)
 
 segments: Final = st.sampled_from(["a", "b", "c.d", "e:", "\x00", "%2E", "\u00e9"])
 paths: Final = st.lists(segments, min_size=1, max_size=3).map(tuple)

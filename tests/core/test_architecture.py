@@ -24,8 +24,10 @@ WORDS = {
     "redicts.core.codec",
     "redicts.errors",
     "redicts.forks",
+    "redicts.types",
 }
-"""What those who write a backend or a codec need: the contract's words, the errors, and locks that survive a fork."""
+"""What those who write a backend or a codec need: the contract's words, the errors, registered types, and locks that
+survive a fork."""
 
 NO_IO = {"socket", "ssl", "sqlite3", "redis", "fakeredis", "subprocess", "asyncio", "threading", "os", "pathlib", "io"}
 

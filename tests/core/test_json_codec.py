@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from redicts.codecs.json import codec
-from redicts.core.codec import counts_as_text
+from redicts.core.codec import TruncatedContent
 
 scalars = st.one_of(
     st.none(),
@@ -156,7 +156,21 @@ def test_cycles_are_refused() -> None:
         codec.encode(cycle)
 
 
+@pytest.mark.parametrize("data", [b"", b"[1", b'["a', b'{"a":', b'"text', b"[1, ", b'{"a"'])
+def test_what_ends_too_early_is_told_apart(data: bytes) -> None:
+    """Where the text ends before the value does, the error says so."""
+    with pytest.raises(TruncatedContent):
+        codec.decode(data)
+
+
+@pytest.mark.parametrize("data", [b"nope", b"[1}", b'{"a" 1}', b"1 2", b"\x04json 1\n1"])
+def test_what_does_not_end_too_early_is_not(data: bytes) -> None:
+    """What is wrong before its end is no JSON, and that is all there is to say."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  (the class is what is looked at)
+        codec.decode(data)
+    assert not isinstance(caught.value, TruncatedContent)
+
+
 def test_its_name() -> None:
-    """Settings choose it as ``json``, and its integers can be counted with by a store."""
+    """Settings choose it as ``json``."""
     assert codec.name == "json"
-    assert counts_as_text(codec)

@@ -14,6 +14,7 @@ from redicts.codecs.json import codec
 from redicts.core import store as store_module
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.drive import run
+from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import ABSENT
 from redicts.core.store import TreeStore
 from redicts.core.transaction import (
@@ -134,7 +135,7 @@ class Tree:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self._store = TreeStore(codec, backend.capabilities.atomic_entries)
+        self._store = TreeStore(LeafFormat(codec), backend.capabilities.atomic_entries)
 
     def __getattr__(self, name: str) -> Any:
         operation = getattr(self._store, name)

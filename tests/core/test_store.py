@@ -11,6 +11,7 @@ from redicts.codecs.json import codec
 from redicts.core import store as store_module
 from redicts.core.codec import Codec
 from redicts.core.drive import DONE, Pause, Steps
+from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import ABSENT, Packed
 from redicts.core.store import TreeStore
 from redicts.core.transaction import (
@@ -35,6 +36,7 @@ from redicts.core.transaction import (
 )
 from redicts.errors import Conflict, Damaged, InternalError, LeafError, PathError, Unsupported
 
+FORM = LeafFormat(codec)
 NODE, BELOW, SUBTREE = Scope.NODE, Scope.BELOW, Scope.SUBTREE
 
 APPLIED = Outcome(Verdict.APPLIED)
@@ -571,7 +573,7 @@ def test_what_each_operation_sends(name: str) -> None:
     """Each operation sends these transactions and no more, and makes this result of their outcomes."""
     case = CASES[name]
     outcomes = iter(case.outcomes)
-    sent, _, result = play(case.operation(TreeStore(codec, case.most)), outcomes)
+    sent, _, result = play(case.operation(TreeStore(FORM, case.most)), outcomes)
     assert sent == case.sends
     assert type(result) is type(case.result)
     assert result == case.result
@@ -605,7 +607,7 @@ def test_operations_are_one_transaction() -> None:
 def test_between_two_tries_there_is_a_pause(name: str) -> None:
     """Before an optimistic change is tried again a random time passes, of 50 milliseconds at most."""
     case = CASES[name]
-    _, pauses, _ = play(case.operation(TreeStore(codec, None)), iter(case.outcomes))
+    _, pauses, _ = play(case.operation(TreeStore(FORM, None)), iter(case.outcomes))
     assert len(pauses) == sum(outcome.verdict is Verdict.CHECK_FAILED for outcome in case.outcomes)
     assert all(0 <= pause.seconds <= 0.05 for pause in pauses)
 
@@ -614,7 +616,7 @@ def test_pauses_grow_and_differ() -> None:
     """Pauses are random, short at first and longer with every try, so that rivals part."""
     firsts, lasts = [], []
     for _ in range(200):
-        case = TreeStore(codec, None).change(A, lambda old: 1)
+        case = TreeStore(FORM, None).change(A, lambda old: 1)
         outcomes = iter([found(), failed()] * 9 + [found(), APPLIED])
         _, pauses, _ = play(case, outcomes)
         firsts.append(pauses[0].seconds)
@@ -640,7 +642,7 @@ def test_a_change_gives_up_after_a_thousand_tries(operation: Callable[[TreeStore
             yield found()
             yield Outcome(Verdict.CHECK_FAILED, culprit=0)
 
-    steps = operation(TreeStore(codec, None))
+    steps = operation(TreeStore(FORM, None))
     with pytest.raises(Conflict, match=r"^(the root|'a') was changed by others 1000 times in a row"):
         play(steps, interference())
 
@@ -654,7 +656,7 @@ def test_comparing_gives_up_after_a_thousand_tries() -> None:
             yield failed({(): b"1.00"})
 
     with pytest.raises(Conflict, match="'a' was changed by others 1000 times"):
-        play(TreeStore(codec, None).compare_and_set(A, 1, 2), interference())
+        play(TreeStore(FORM, None).compare_and_set(A, 1, 2), interference())
 
 
 # What is too large for one transaction
@@ -675,7 +677,7 @@ def test_what_must_not_be_torn_apart_is_refused(
 ) -> None:
     """What a store cannot do at one instant, and must be, is refused with the path and the store's limit."""
     with pytest.raises(Unsupported, match=r"(the root|'a') has more values .* \(5000\)"):
-        play(operation(TreeStore(codec, 5000)), iter(outcomes))
+        play(operation(TreeStore(FORM, 5000)), iter(outcomes))
 
 
 def refusing(*whole: Write, pages: list[Outcome]) -> Callable[[Transaction], Outcome]:
@@ -710,7 +712,7 @@ def test_a_large_write_goes_step_by_step() -> None:
     """A write of too much is made a thousand elements at a time, in order: first the way is cleared."""
     value = {f"n{number}": number for number in range(2_500)}
     puts = [Put(k("a", "b", f"n{number}"), str(number).encode(), 9) for number in range(2_500)]
-    done, _ = play_on(TreeStore(codec, 1000).write(AB, value, 9), refusing(pages=[]))
+    done, _ = play_on(TreeStore(FORM, 1000).write(AB, value, 9), refusing(pages=[]))
     assert [each for transaction in done for each in transaction.writes] == [
         Delete(k("a"), NODE),
         Delete(k("a", "b"), SUBTREE),
@@ -735,7 +737,7 @@ def test_a_large_scope_goes_page_by_page(
         found(cursor=b"2"),
         found({B: b"1", ("c", "d"): b"1"}),
     ]
-    done, _ = play_on(operation(TreeStore(codec, 1000)), refusing(whole, pages=pages))
+    done, _ = play_on(operation(TreeStore(FORM, 1000)), refusing(whole, pages=pages))
     assert done == [
         read(Read(k("a"), SUBTREE, 1000)),
         write(one(k("a"))),
@@ -749,7 +751,7 @@ def test_taking_too_much_reads_and_then_removes() -> None:
     """What is too large to be taken at one instant is read in pages and then removed in pages."""
     pages = [found({B: b"1"}, cursor=b"1"), found({("c",): b"2"})]
     whole = Delete(k("a"), SUBTREE)
-    done, result = play_on(TreeStore(codec, 1000).take(A), refusing(whole, pages=pages * 2))
+    done, result = play_on(TreeStore(FORM, 1000).take(A), refusing(whole, pages=pages * 2))
     assert result == {"b": 1, "c": 2}
     assert [bool(each.reads) for each in done] == [True, True, True, False, True, False]
     assert done[3] == write(Delete(k("a", "b"), NODE))
@@ -761,7 +763,7 @@ def test_taking_too_much_reads_and_then_removes() -> None:
 
 def test_errors_come_before_any_transaction() -> None:
     """What is refused is refused before the store is asked anything."""
-    store = TreeStore(codec, None)
+    store = TreeStore(FORM, None)
     wrong: list[tuple[Steps[Any], type[Exception]]] = [
         (store.write(A, {1}), LeafError),
         (store.write((), 1), LeafError),
@@ -785,14 +787,14 @@ def test_add_to_what_is_no_number_writes_nothing(stored: bytes) -> None:
     """The error names the path and what kind of value is there, after a look and without a write."""
     outcomes = iter([NO_COUNTER, found({(): stored})])
     with pytest.raises(LeafError, match=r"'a\.b' holds a .*, no number"):
-        play(TreeStore(codec, None).add(AB, 3), outcomes)
+        play(TreeStore(FORM, None).add(AB, 3), outcomes)
 
 
 def test_add_to_a_dict_writes_nothing() -> None:
     """A dict is no number."""
     outcomes = iter([Outcome(Verdict.CHECK_FAILED, culprit=0), found({B: b"1"})])
     with pytest.raises(LeafError, match=r"'a\.b' holds a dict"):
-        play(TreeStore(codec, None).add(AB, 3), outcomes)
+        play(TreeStore(FORM, None).add(AB, 3), outcomes)
 
 
 def test_a_function_that_raises_ends_the_change() -> None:
@@ -803,21 +805,21 @@ def test_a_function_that_raises_ends_the_change() -> None:
 
     outcomes = iter([found({(): b"1"})])
     with pytest.raises(LookupError):
-        play(TreeStore(codec, None).change(A, fail), outcomes)
+        play(TreeStore(FORM, None).change(A, fail), outcomes)
     assert next(outcomes, None) is None
 
 
 def test_answers_of_the_wrong_kind_are_the_stores_fault() -> None:
     """A store that answers names to a read of values, or the other way round, has broken the contract."""
     with pytest.raises(InternalError, match="Names"):
-        play(TreeStore(codec, None).read(A), iter([Outcome(Verdict.APPLIED, (Names(("x",)),))]))
+        play(TreeStore(FORM, None).read(A), iter([Outcome(Verdict.APPLIED, (Names(("x",)),))]))
     with pytest.raises(InternalError, match="Entries"):
-        play(TreeStore(codec, None).names(A), iter([found()]))
+        play(TreeStore(FORM, None).names(A), iter([found()]))
 
 
 def test_damage_names_the_path() -> None:
     """What cannot be decoded is damage at its path, in every operation that reads."""
-    store = TreeStore(codec, None)
+    store = TreeStore(FORM, None)
     for steps, outcome in (
         (store.read(A), found({B: b"{"})),
         (store.change(A, lambda old: old), found({B: b"{"})),
@@ -834,7 +836,7 @@ def test_damage_names_the_path() -> None:
 
 def test_changes_are_one_transaction() -> None:
     """Whatever a transaction collects is sent as one, checks apart from writes, each in its order."""
-    store = TreeStore(codec, None)
+    store = TreeStore(FORM, None)
     changes = store.begin()
     changes.expect(AB, {"c": 1})
     changes.write(AB, 2, 5)
@@ -864,7 +866,7 @@ def test_changes_are_one_transaction() -> None:
 
 def test_the_sums_of_a_transaction_clear_their_way() -> None:
     """An added amount is written after the leaves above it are removed, if there is no dict in its place."""
-    store = TreeStore(codec, None)
+    store = TreeStore(FORM, None)
     changes = store.begin()
     changes.add(("a", "b", "n"), 3)
     changes.add(("a", "b", "n"), -(2**63))
@@ -889,7 +891,7 @@ def test_the_sums_of_a_transaction_clear_their_way() -> None:
 )
 def test_where_a_transaction_has_cleared_it_demands_nothing(clear: Callable[[Any], None]) -> None:
     """What the transaction itself has removed before need not be absent from the store."""
-    changes = TreeStore(codec, None).begin()
+    changes = TreeStore(FORM, None).begin()
     clear(changes)
     changes.add(AB, 1)
     assert changes.checks == []
@@ -898,7 +900,7 @@ def test_where_a_transaction_has_cleared_it_demands_nothing(clear: Callable[[Any
 def test_a_transaction_adds_to_no_dict_of_its_own() -> None:
     """A place that the transaction has made a dict before cannot be added to."""
     for path in (("a", "b", "c"), ("a", "b", "c", "d")):
-        changes = TreeStore(codec, None).begin()
+        changes = TreeStore(FORM, None).begin()
         changes.write(path, 1, None)
         with pytest.raises(LeafError, match=r"'a\.b' is made a dict"):
             changes.add(AB, 1)
@@ -906,7 +908,7 @@ def test_a_transaction_adds_to_no_dict_of_its_own() -> None:
 
 def test_what_becomes_of_a_transaction() -> None:
     """A failed check is a conflict, a failed sum a wrong leaf, both by path; too much is unsupported."""
-    store = TreeStore(codec, 1000)
+    store = TreeStore(FORM, 1000)
     changes = store.begin()
     changes.expect(("a", "x"), 1)
     changes.expect(("a", "y"), 1)
@@ -926,7 +928,7 @@ def test_what_becomes_of_a_transaction() -> None:
 @pytest.mark.parametrize("amount", [True, 0.5, "1", None, 2**63, -(2**63) - 1])
 def test_what_a_transaction_cannot_add(amount: Any) -> None:
     """A transaction adds integers of 64 bits."""
-    changes = TreeStore(codec, None).begin()
+    changes = TreeStore(FORM, None).begin()
     with pytest.raises(LeafError, match=r"'a\.n'.*64-bit integer"):
         changes.add(("a", "n"), amount)
     with pytest.raises(LeafError, match="root"):
@@ -938,33 +940,65 @@ def test_what_a_transaction_cannot_add(amount: Any) -> None:
 
 
 class Boxed(Codec):
-    """A codec whose integers are no decimal text."""
+    """A codec of which equal values may have other bytes."""
 
     @property
     def name(self) -> str:
         return "boxed"
 
-    def encode(self, value: object, /) -> bytes:
-        return b"\x01" + codec.encode(value)
+    def encode(self, value: object, path: Path, /) -> bytes:
+        return b"box:" + codec.encode(value)
 
-    def decode(self, data: bytes, /) -> object:
-        return codec.decode(data[1:])
+    def decode(self, data: bytes, path: Path, /) -> object:
+        return codec.decode(data[4:])
 
 
-def test_a_codec_that_boxes_integers_counts_optimistically() -> None:
-    """Where the store cannot count with the bytes of a codec, ``add`` reads and writes, and a transaction refuses."""
-    store = TreeStore(Boxed(), None)
-    sent, _, result = play(store.add(A, 2), iter([found({(): b"\x015"}), APPLIED]))
+BOXED = LeafFormat(Boxed(), [codec])
+
+
+def test_integers_are_counted_by_the_store_in_every_codec() -> None:
+    """Whatever codec writes, a 64-bit integer is plain text, so that ``add`` after ``set`` is one transaction."""
+    store = TreeStore(BOXED, None)
+    (sent,), _, _ = play(store.write(A, 5), iter([APPLIED]))
+    assert sent.writes[-1] == Put(k("a"), b"5")
+    adding, _, result = play(store.add(A, 2), iter([Outcome(Verdict.APPLIED, sums=(7,))]))
     assert result == 7
-    assert sent == [READ_A, changed({(): b"\x015"}, Put(k("a"), b"\x017", keep_life=True), at=A)]
-    with pytest.raises(Unsupported, match=r"boxed.*update_with"):
-        store.begin().add(B, 1)
+    assert [Add(k("a"), 2)] == list(adding[0].writes)
+
+
+def test_other_numbers_are_counted_optimistically_in_every_codec() -> None:
+    """A float is in the codec's envelope, so ``add`` reads it and writes the sum."""
+    old, new = b"\x04boxed 7\nbox:5.5", b"\x04boxed 7\nbox:7.5"
+    sent, _, result = play(TreeStore(BOXED, None).add(A, 2.0), iter([found({(): old}), APPLIED]))
+    assert result == 7.5
+    assert sent == [READ_A, changed({(): old}, Put(k("a"), new, keep_life=True), at=A)]
 
 
 def test_an_empty_dict_is_known_in_every_codec() -> None:
-    """Merging tells empty dicts by the codec's own bytes for them."""
-    sent, _, _ = play(TreeStore(Boxed(), None).merge((), {"a": {}}), iter([found({B: b"\x011"}), APPLIED]))
+    """Merging tells empty dicts by their bytes, which no codec chooses."""
+    sent, _, _ = play(TreeStore(BOXED, None).merge((), {"a": {}}), iter([found({B: b"1"}), APPLIED]))
     assert sent[0] == read(Read(k("a"), BELOW, 1))
+
+
+def test_what_may_have_other_bytes_is_not_expected() -> None:
+    """A transaction compares bytes, so it refuses to expect what may be stored as others; numbers may not."""
+    changes = TreeStore(BOXED, None).begin()
+    with pytest.raises(Unsupported, match=r"codec boxed.*'a'.*compare_and_set"):
+        changes.expect(A, "text")
+    changes.expect(A, 5)
+    assert changes.checks == [Exactly(k("a"), SUBTREE, {(): b"5"})]
+
+
+def test_values_with_other_bytes_are_compared_and_set() -> None:
+    """``compare_and_set`` compares values: it takes other bytes of an equal value, and refuses those of another one."""
+    equal, other = b"\x04boxed 8\nbox:[1 ]", b"\x04boxed 7\nbox:[2]"
+    refused = Outcome(Verdict.CHECK_FAILED, found({(): equal}).answers, culprit=0)
+    sent, _, result = play(TreeStore(BOXED, None).compare_and_set(A, [1], 2), iter([refused, APPLIED]))
+    assert result is True
+    assert sent[1].checks == (Exactly(k("a"), SUBTREE, {(): equal}),)
+    refused = Outcome(Verdict.CHECK_FAILED, found({(): other}).answers, culprit=0)
+    _, _, result = play(TreeStore(BOXED, None).compare_and_set(A, [1], 2), iter([refused]))
+    assert result is False
 
 
 def test_the_limits_are_those_documented() -> None:

@@ -12,6 +12,7 @@ from redicts.codecs.json import codec
 from redicts.core import drive
 from redicts.core.backend import Backend
 from redicts.core.drive import DONE, Await, Listen, Pause, Steps
+from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import ABSENT
 from redicts.core.locks.guards import guarded
 from redicts.core.store import TreeStore
@@ -38,7 +39,7 @@ OTHER = Key("h", ("/b", "!", "here/2"))
 MINE = Exactly(LOCK, Scope.NODE, {(): b"mine"})
 ALSO_MINE = Exactly(OTHER, Scope.NODE, {(): b"mine"})
 A, AB = ("a",), ("a", "b")
-STORE = TreeStore(codec, None)
+STORE = TreeStore(LeafFormat(codec), None)
 
 Operation = Callable[[TreeStore], Steps[Any]]
 
@@ -315,7 +316,7 @@ def test_large_operations_are_done_in_full_with_guards(name: str, most: int) -> 
     trees = []
     for guards in ((), (MINE, ALSO_MINE)):
         backend = Limited(most)
-        store = TreeStore(codec, backend.most)
+        store = TreeStore(LeafFormat(codec), backend.most)
         lock(backend, LOCK, OTHER)
         drive.run(store.write(A, MANY), backend)
         steps = of_many(store)[name]
@@ -343,7 +344,7 @@ def test_large_operations_stop_when_the_lock_is_lost(name: str, most: int) -> No
             return outcome
 
     backend = Losing()
-    store = TreeStore(codec, backend.most)
+    store = TreeStore(LeafFormat(codec), backend.most)
     drive.run(store.write(A, MANY), backend)
     lock(backend, LOCK)
     assert refused(backend, of_many(store)[name]) == "guard 0"

@@ -1,0 +1,122 @@
+"""The codec ``models``: JSON text in which pydantic models and dataclasses of registered types come back as they were.
+
+Such a value is written as ``{"$type":"invoice","value":{...}}``, at any depth of lists and dicts. A leaf without one is
+the plain text that the codec ``json`` writes.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from redicts import types
+from redicts.core.codec import Codec, CodecPlugin, CodecSettings, JsonText, MisfitContent, TruncatedContent, UnknownType
+from redicts.core.hooks import hookimpl
+from redicts.core.transaction import Path
+
+_TYPE: Final = "$type"
+_VALUE: Final = "value"
+_KEY: Final = f'"{_TYPE}":'
+"""How the key looks in compact JSON text; in a text it would look otherwise, for its quotes would be escaped."""
+
+
+class ModelsCodec(Codec):
+    """What JSON takes, and values of the types that :mod:`redicts.types` knows.
+
+    A model is checked as it is written: one that its own type does not read back as an equal value is refused. As in
+    JSON, tuples come back as lists; within a registered type they are what the type says.
+    """
+
+    deterministic = True
+
+    @property
+    def name(self) -> str:
+        """``models``."""
+        return "models"
+
+    def encode(self, value: object, _path: Path, /) -> bytes:
+        """Return the JSON text of a value."""
+        found = 0
+
+        def tagged(inner: object) -> dict[str, object]:
+            nonlocal found
+            found += 1
+            return _tagged(inner)
+
+        text = json.dumps(value, default=tagged, ensure_ascii=False, separators=(",", ":"))
+        if text.count(_KEY) != found:
+            raise ValueError(f"a dict has the key {_TYPE!r}, which marks registered types; use another one")
+        try:
+            data = text.encode()
+        except UnicodeEncodeError:
+            data = json.dumps(json.loads(text), separators=(",", ":")).encode()
+        return data if found else JsonText(data)
+
+    def decode(self, data: bytes, _path: Path, /) -> object:
+        """Return the value of a JSON text."""
+        text = data.decode()
+        try:
+            return json.loads(text, object_hook=_restored)
+        except json.JSONDecodeError as error:
+            if error.pos >= len(text.rstrip()):
+                raise TruncatedContent(str(error)) from error
+            raise
+
+
+def _tagged(value: object) -> dict[str, object]:
+    """Return what is written for a value that JSON does not know."""
+    known = types.of(value)
+    if known is None:
+        raise TypeError(
+            f"Object of type {type(value).__qualname__} is no JSON and not registered; call redicts.types.register"
+        )
+    try:
+        text = known.adapter.dump_json(value, by_alias=True, round_trip=True, warnings="error")
+        same = known.adapter.validate_json(text)
+    except ValueError as error:
+        raise ValueError(f"this {known.name!r} does not fit its type: {_reason(error)}") from error
+    if type(same) is not type(value) or same != value:
+        raise ValueError(
+            f"this {known.name!r} would not come back as it is: its type reads another value from its JSON"
+        )
+    return {_TYPE: known.name, _VALUE: json.loads(text)}
+
+
+def _restored(found: dict[str, Any]) -> object:
+    """Return what a dict in the text stands for: itself, or a value of a registered type."""
+    if _TYPE not in found:
+        return found
+    name = found[_TYPE]
+    if not isinstance(name, str) or found.keys() != {_TYPE, _VALUE}:
+        raise ValueError(f"a dict with the key {_TYPE!r} has a name there, and {_VALUE!r}")
+    known = types.named(name)
+    if known is None:
+        raise UnknownType(
+            f"{name[:200]!r}; call redicts.types.register({name[:200]!r}, ...) with its class before you read it"
+        )
+    try:
+        return known.adapter.validate_json(json.dumps(found[_VALUE]))
+    except RecursionError:
+        raise
+    except ValueError as error:
+        raise MisfitContent(f"{name!r}: {_reason(error)}") from error
+    except Exception as error:  # what the validators and __post_init__ of a type raise, it may be anything
+        raise MisfitContent(f"{name!r}: {type(error).__name__}: {error}") from error
+
+
+def _reason(error: ValueError) -> str:
+    """Return what is wrong, field by field, without the values."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    problems = error.errors(include_input=False, include_url=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems)
+
+
+@hookimpl
+def redicts_codecs() -> list[CodecPlugin]:
+    """Offer this codec."""
+    summary = "JSON text with pydantic models and dataclasses of registered types"
+    harness = "redicts.contract.codecs:AsJsonHarness"
+    return [CodecPlugin("models", CodecSettings, lambda _: ModelsCodec(), contract=1, summary=summary, harness=harness)]

@@ -1,0 +1,149 @@
+"""The codec ``pickle``: any Python object, signed so that nobody without a key can have code run by whoever reads.
+
+Unpickling runs what the bytes say. So this codec is inert until the settings name it, and then wants keys: bytes that
+none of them has signed, for the path at which they lie, are refused before pickle sees them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import pickle
+from typing import Final
+
+from pydantic import Field, SecretStr, StrictBool, field_validator, model_validator
+
+from redicts.core.codec import Codec, CodecPlugin, CodecSettings, ForgedContent, TruncatedContent
+from redicts.core.hooks import hookimpl
+from redicts.core.transaction import Path
+
+_SIGNED: Final = b"S"
+_UNSIGNED: Final = b"U"
+_DIGEST: Final = hashlib.sha256
+_DIGEST_SIZE: Final = 32
+_PURPOSE: Final = b"redicts pickle signed 1\n"
+_SHORTEST_KEY: Final = 16
+_PROTOCOL: Final = 5
+"""Of all Python versions that redicts runs on, so that an older one reads what a newer one wrote."""
+
+
+class PickleSettings(CodecSettings):
+    """What the codec ``pickle`` needs: keys, or the word that anybody who can write to the store may run code."""
+
+    keys: tuple[SecretStr, ...] = Field(default=(), description="The first signs, and all are accepted when reading.")
+    unsigned: StrictBool = Field(
+        default=False, description="Neither sign nor check: whoever can write to the store can run code in its readers."
+    )
+
+    @field_validator("keys")
+    @classmethod
+    def _long_enough(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(len(_bytes(key)) < _SHORTEST_KEY for key in keys):
+            raise ValueError(f"each key has at least {_SHORTEST_KEY} bytes; make one with secrets.token_urlsafe(32)")
+        return keys
+
+    @model_validator(mode="after")
+    def _keys_or_word(self) -> PickleSettings:
+        if not self.keys and not self.unsigned:
+            raise ValueError(
+                "the codec pickle needs 'keys' that sign what it writes; with 'unsigned': true, whoever can write to "
+                "the store can run code in everybody who reads it"
+            )
+        if self.keys and self.unsigned:
+            raise ValueError("'keys' and 'unsigned' exclude each other; with keys, nothing unsigned is ever read")
+        return self
+
+
+class PickleCodec(Codec):
+    """Whatever pickle takes, behind an HMAC-SHA256 over path and payload; equal values may have other bytes.
+
+    Args:
+        keys: The first signs; what any of them has signed is read. Without keys nothing is signed or checked.
+
+    """
+
+    def __init__(self, keys: tuple[bytes, ...]) -> None:
+        self._keys = keys
+        self.binds_path = self.safe = bool(keys)
+
+    @property
+    def name(self) -> str:
+        """``pickle``."""
+        return "pickle"
+
+    def encode(self, value: object, path: Path, /) -> bytes:
+        """Return a signed pickle of a value. Raises ``ValueError`` for what pickle refuses."""
+        try:
+            payload = pickle.dumps(value, _PROTOCOL)
+        except RecursionError:
+            raise
+        except Exception as error:  # what the methods of a value raise, it may be anything
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+        if not self._keys:
+            return _UNSIGNED + payload
+        return _SIGNED + _signature(self._keys[0], path, payload) + payload
+
+    def decode(self, data: bytes, path: Path, /) -> object:
+        """Return the value of a signed pickle. What is not signed for this path is not unpickled."""
+        kind = data[:1]
+        if kind not in (_SIGNED, _UNSIGNED):
+            raise (ValueError if data else TruncatedContent)("it is no pickle of redicts")
+        if self._keys:
+            return _unpickled(self._verified(data, path))
+        if kind == _SIGNED:
+            raise ValueError("it is signed; name its keys in the setting 'codec.keys', in place of 'codec.unsigned'")
+        return _unpickled(data[1:])
+
+    def _verified(self, data: bytes, path: Path) -> bytes:
+        """Return the pickle in signed bytes."""
+        if data[:1] != _SIGNED:
+            raise ForgedContent("it is not signed, and the setting 'codec.keys' demands that it is")
+        if len(data) < 1 + _DIGEST_SIZE:
+            raise TruncatedContent("its signature is cut short; store it anew")
+        signature, payload = data[1 : 1 + _DIGEST_SIZE], data[1 + _DIGEST_SIZE :]
+        # All keys are tried, whichever fits, so that the time tells nothing.
+        fitting = [hmac.compare_digest(signature, _signature(key, path, payload)) for key in self._keys]
+        if not any(fitting):
+            raise ForgedContent(
+                "no key of the setting 'codec.keys' has signed it for this path; if it is yours, add the key that "
+                "signed it"
+            )
+        return payload
+
+
+def _signature(key: bytes, path: Path, payload: bytes) -> bytes:
+    """Return the signature of a payload at a path, which is spelled out so that no two paths look alike."""
+    signed = hmac.new(key, _PURPOSE, _DIGEST)
+    signed.update(len(path).to_bytes(4, "big"))
+    for segment in path:
+        name = segment.encode("utf-8", "surrogatepass")
+        signed.update(len(name).to_bytes(8, "big") + name)
+    signed.update(payload)
+    return signed.digest()
+
+
+def _unpickled(payload: bytes) -> object:
+    try:
+        return pickle.loads(payload)  # noqa: S301  (see the first lines)
+    except RecursionError:
+        raise
+    except EOFError as error:
+        raise TruncatedContent("the pickle is cut short; store it anew") from error
+    except Exception as error:  # what the methods of a value raise, it may be anything
+        raise ValueError(f"it cannot be unpickled: {type(error).__name__}: {error}") from error
+
+
+def _bytes(key: SecretStr) -> bytes:
+    return key.get_secret_value().encode("utf-8", "surrogatepass")
+
+
+def open_codec(settings: PickleSettings) -> PickleCodec:
+    """Make the codec that its settings describe."""
+    return PickleCodec(tuple(_bytes(key) for key in settings.keys))
+
+
+@hookimpl
+def redicts_codecs() -> list[CodecPlugin]:
+    """Offer this codec."""
+    summary = "any Python object, signed; inert until named"
+    return [CodecPlugin("pickle", PickleSettings, open_codec, contract=1, summary=summary)]

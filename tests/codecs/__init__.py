@@ -1,0 +1,1 @@
+"""What only one codec has: what pickle refuses to run, what models come back as."""

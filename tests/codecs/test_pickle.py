@@ -1,0 +1,299 @@
+"""Nothing that a stranger writes into the store is run: with pickle off, signed, or with another key."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path as File
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from redicts.backends.memory import MemoryBackend
+from redicts.backends.redis import plugin as redis_plugin
+from redicts.backends.sqlite import plugin as sqlite_plugin
+from redicts.codecs.json import codec as json_codec
+from redicts.codecs.msgpack import MsgpackCodec
+from redicts.codecs.pickle import PickleCodec, PickleSettings, open_codec, redicts_codecs
+from redicts.core.backend import Backend
+from redicts.core.codec import Codec
+from redicts.core.drive import run
+from redicts.core.envelope import LeafFormat
+from redicts.core.store import TreeStore
+from redicts.core.transaction import VALUES, Key, Path, Put, Transaction
+from redicts.errors import CodecRefused, Damaged, Forged, LeafError, RedictsError, Truncated
+from tests.support.executables import Executable, ServerMissing, find_executables
+from tests.support.servers import RedisServer
+
+AT: Path = ("a", "b")
+KEY, OTHER = b"a key of sixteen", b"some other key of more"
+SECRET = "marker-secret-of-this-test"
+
+Plant = Callable[[Path, bytes], None]
+
+
+class Bomb:
+    """What creates a file when it is unpickled."""
+
+    def __init__(self, file: File) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.file),)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what needs a place on every store, and on each version of Redis found."""
+    if "place" in metafunc.fixturenames:
+        found: tuple[Executable | ServerMissing, ...]
+        try:
+            found = find_executables()
+        except ServerMissing as missing:
+            found = (missing,)
+        choices = ("memory", "sqlite", *found)
+        names = ["no-redis-server" if isinstance(each, ServerMissing) else str(each) for each in choices]
+        metafunc.parametrize("place", choices, ids=names, indirect=True)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Callable[[Executable], RedisServer]]:
+    """Start a server per version when it is first asked for."""
+    with contextlib.ExitStack() as running:
+        started: dict[Executable, RedisServer] = {}
+
+        def server(executable: Executable) -> RedisServer:
+            if executable not in started:
+                started[executable] = running.enter_context(RedisServer(executable))
+            return started[executable]
+
+        yield server
+
+
+@pytest.fixture
+def place(
+    request: pytest.FixtureRequest, tmp_path: File, servers: Callable[[Executable], RedisServer]
+) -> Iterator[tuple[Backend, Plant]]:
+    """Give a store, and how a stranger puts bytes into it; on Redis, with a command of the server's."""
+    if isinstance(request.param, ServerMissing):
+        pytest.fail(str(request.param), pytrace=False)
+    if isinstance(request.param, Executable):
+        server = servers(request.param)
+        server.flush()
+        backend = redis_plugin.open(redis_plugin.settings.model_validate({"port": server.port}), 0)
+
+        def plant(path: Path, data: bytes) -> None:
+            run(TreeStore(LeafFormat(json_codec), None).write(path, 1), backend)  # so that the dicts above are there
+            server.command("HSET", "v:" + "".join(f".{segment}" for segment in path[:-1]), path[-1], data)
+
+    else:
+        settings = sqlite_plugin.settings.model_validate({"path": str(tmp_path / "state.db")})
+        backend = MemoryBackend() if request.param == "memory" else sqlite_plugin.open(settings, 0)
+
+        def plant(path: Path, data: bytes) -> None:
+            backend.execute(Transaction(writes=(Put(Key(VALUES, path), data),)))
+
+    yield backend, plant
+    backend.close()
+
+
+def store(writer: Codec, *readers: Codec) -> TreeStore:
+    """Return the operations on a tree with these codecs."""
+    return TreeStore(LeafFormat(writer, readers), None)
+
+
+def enveloped(payload: bytes) -> bytes:
+    """Return a leaf of the codec pickle, as anybody can write it."""
+    return b"\x04pickle %d\n%b" % (len(payload), payload)
+
+
+def forgeries(file: File) -> dict[str, bytes]:
+    """Return leaves that run code when their pickle is read: unsigned, badly signed, and bare."""
+    bomb = pickle.dumps(Bomb(file))
+    return {
+        "unsigned": enveloped(b"U" + bomb),
+        "signature of zeros": enveloped(b"S" + bytes(32) + bomb),
+        "signed with another key": enveloped(PickleCodec((OTHER,)).encode(Bomb(file), AT)),
+        "without a signature": enveloped(bomb),
+        "signed elsewhere": enveloped(PickleCodec((KEY,)).encode(Bomb(file), ("a", "elsewhere"))),
+        "bare": bomb,
+    }
+
+
+NAMES = list(forgeries(File("nowhere")))
+READERS: dict[str, tuple[Codec, ...]] = {
+    "off": (json_codec,),
+    "off, msgpack": (MsgpackCodec(), json_codec),
+    "signed": (PickleCodec((KEY,)), json_codec),
+    "signed, written as json": (json_codec, PickleCodec((KEY,))),
+    "wrong key": (PickleCodec((b"a third key of yet more",)), json_codec),
+    "two wrong keys": (PickleCodec((b"a third key of yet more", b"a fourth key of yet more")),),
+}
+
+
+def attempts(tree: TreeStore) -> list[Any]:
+    """Return every operation that reads the value at the forged path."""
+    return [
+        lambda: tree.read(AT),
+        lambda: tree.read(("a",)),
+        lambda: tree.read(()),
+        lambda: tree.change(AT, lambda old: old),
+        lambda: tree.add(AT, 1),
+        lambda: tree.compare_and_set(AT, 1, 2),
+        lambda: tree.set_default(AT, 1),
+    ]
+
+
+@pytest.mark.parametrize("forgery", NAMES)
+@pytest.mark.parametrize("readers", READERS.values(), ids=list(READERS))
+def test_a_forged_pickle_runs_nothing(
+    readers: tuple[Codec, ...], forgery: str, place: tuple[Backend, Plant], tmp_path: File
+) -> None:
+    """Whatever pickle a stranger stores, no way of reading it runs it; each names the path and says why."""
+    backend, plant = place
+    file = tmp_path / "owned"
+    plant(AT, forgeries(file)[forgery])
+    for attempt in attempts(store(*readers)):
+        with pytest.raises(RedictsError, match=r"'a\.b'"):
+            run(attempt(), backend)
+        assert not file.exists()
+
+
+def test_the_same_forgery_runs_where_the_settings_say_so(place: tuple[Backend, Plant], tmp_path: File) -> None:
+    """The forgeries of these tests are real: with ``unsigned`` they run, and so do signed ones at their path."""
+    backend, plant = place
+    file = tmp_path / "owned"
+    plant(AT, forgeries(file)["unsigned"])
+    run(store(PickleCodec(())).read(AT), backend)
+    assert file.exists()
+    file.rmdir()
+    plant(AT, enveloped(PickleCodec((KEY,)).encode(Bomb(file), AT)))
+    run(store(PickleCodec((KEY,))).read(AT), backend)
+    assert file.exists()
+
+
+@pytest.mark.parametrize("forgery", [name for name in NAMES if name != "bare"])
+def test_each_forgery_has_its_error(forgery: str, tmp_path: File) -> None:
+    """With pickle off it is not accepted; with keys it is forged: path, codec and setting are named."""
+    backend = MemoryBackend()
+    backend.execute(Transaction(writes=(Put(Key(VALUES, AT), forgeries(tmp_path / "owned")[forgery]),)))
+    with pytest.raises(CodecRefused, match=r"'a\.b'.*'pickle'.*'accept'"):
+        run(store(json_codec).read(AT), backend)
+    expected: type[RedictsError] = Damaged if forgery == "without a signature" else Forged
+    with pytest.raises(expected, match=r"'a\.b'.*pickle") as caught:
+        run(store(PickleCodec((KEY,))).read(AT), backend)
+    assert expected is Damaged or "'codec.keys'" in str(caught.value)
+
+
+def test_a_payload_that_was_moved_is_forged(place: tuple[Backend, Plant]) -> None:
+    """What was validly signed at one path is refused at another one, on the same server."""
+    backend, plant = place
+    tree = store(PickleCodec((KEY,)))
+    run(tree.write(("users", "anna"), {"role": role_of("user"), "name": role_of("anna")}), backend)
+    payload = PickleCodec((KEY,)).encode(role_of("user"), ("users", "anna", "role"))
+    plant(("users", "berta", "role"), enveloped(payload))
+    with pytest.raises(Forged, match=r"users\.berta\.role"):
+        run(tree.read(("users", "berta")), backend)
+    assert run(tree.read(("users", "anna", "role")), backend) == role_of("user")
+
+
+def role_of(name: str) -> tuple[str, Fraction]:
+    """Return a value that only pickle takes."""
+    return (name, Fraction(1, 3))
+
+
+def test_values_come_back_where_they_were_written(place: tuple[Backend, Plant]) -> None:
+    """Signed values are read at their path by every operation, alone, in a dict, after a change and as a default."""
+    backend, _ = place
+    tree = store(PickleCodec((KEY,)), json_codec)
+    value = {"x": Fraction(1, 2), "y": {"z": {3}, "n": 5, "t": (1,)}}
+    run(tree.write(AT, value), backend)
+    assert run(tree.read(AT), backend) == value
+    assert run(tree.read(()), backend) == {"a": {"b": value}}
+    assert run(tree.change((*AT, "x"), lambda old: old * 3), backend) == Fraction(3, 2)
+    assert run(tree.set_default((*AT, "new"), {4}), backend) == {4}
+    assert run(tree.compare_and_set((*AT, "y", "z"), {3}, {5}), backend) is True
+    assert run(tree.add((*AT, "y", "n"), 2), backend) == 7
+    assert run(tree.add((*AT, "y", "n"), 0.5), backend) == 7.5
+    run(tree.merge(AT, {"y": {"z": {6}}, "e": {}}), backend)
+    assert run(tree.take(AT), backend) == {
+        "x": Fraction(3, 2), "new": {4}, "y": {"z": {6}, "n": 7.5, "t": (1,)}, "e": {},
+    }  # fmt: skip
+
+
+def test_keys_rotate() -> None:
+    """The first key signs and all are read, so a new key goes first, and an old one leaves when all is written anew."""
+    old, both, new = PickleCodec((KEY,)), PickleCodec((OTHER, KEY)), PickleCodec((OTHER,))
+    data = old.encode("x", AT)
+    assert both.decode(data, AT) == "x"
+    with pytest.raises(ValueError, match=r"codec\.keys"):
+        new.decode(data, AT)
+    assert new.decode(both.encode("x", AT), AT) == "x"
+    with pytest.raises(ValueError, match=r"codec\.keys"):
+        old.decode(both.encode("x", AT), AT)
+
+
+def test_a_truncated_pickle_is_truncated() -> None:
+    """A signature that is cut short, and a pickle that ends too early, are told apart from forgeries."""
+    short, unsigned = enveloped(b"S1234"), enveloped(b"U" + pickle.dumps([1, "x"])[:-3])
+    backend = MemoryBackend()
+    for data, codec in ((short, PickleCodec((KEY,))), (unsigned, PickleCodec(())), (enveloped(b""), PickleCodec(()))):
+        backend.execute(Transaction(writes=(Put(Key(VALUES, AT), data),)))
+        with pytest.raises((Truncated, Damaged), match=r"'a\.b'"):
+            run(store(codec).read(AT), backend)
+
+
+def test_signed_values_are_not_read_without_keys() -> None:
+    """Who named no keys learns that the value is signed, and which setting wants them."""
+    data = PickleCodec((KEY,)).encode("x", AT)
+    with pytest.raises(ValueError, match=r"signed.*codec\.keys"):
+        PickleCodec(()).decode(data, AT)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "'keys'"),
+        ({"keys": []}, "'keys'"),
+        ({"unsigned": False}, "'keys'"),
+        ({"keys": [SECRET], "unsigned": True}, "exclude each other"),
+        ({"keys": [SECRET, "short"]}, "at least 16 bytes"),
+        ({"keys": [""]}, "at least 16 bytes"),
+        ({"keys": SECRET}, "keys"),
+        ({"keys": [SECRET], "unsigned": "yes"}, "unsigned"),
+        ({"keys": [SECRET], "sign": True}, "sign"),
+    ],
+)
+def test_unsigned_is_said_and_never_forgotten(settings: dict[str, Any], said: str) -> None:
+    """Without keys the codec cannot be had but by the explicit word; no error shows a key."""
+    with pytest.raises(ValidationError, match=said) as caught:
+        PickleSettings.model_validate(settings)
+    assert SECRET not in str(caught.value)
+    assert SECRET not in repr(caught.value)
+
+
+def test_settings_open_the_codec() -> None:
+    """The plugin's settings make the codec, and show no key."""
+    (plugin,) = redicts_codecs()
+    settings = plugin.settings.model_validate({"keys": [SECRET]})
+    assert SECRET not in repr(settings) + str(settings) + str(settings.model_dump())
+    codec = plugin.open(settings)
+    assert codec.name == plugin.name == "pickle"
+    assert codec.decode(PickleCodec((SECRET.encode(),)).encode({1}, AT), AT) == {1}
+    assert SECRET not in repr(codec) + str(vars(codec).keys())
+    assert open_codec(PickleSettings(unsigned=True)).decode(PickleCodec(()).encode({1}, AT), AT) == {1}
+
+
+def test_what_pickle_refuses_is_a_leaf_error() -> None:
+    """A value whose own methods raise anything when it is pickled is refused with the path."""
+
+    class Local:
+        def __reduce__(self) -> str:
+            raise ZeroDivisionError("of its own")
+
+    for value in (lambda: None, Local()):
+        with pytest.raises(LeafError, match=r"'a\.b'.*pickle"):
+            run(store(PickleCodec((KEY,))).write(AT, value), MemoryBackend())

@@ -1,0 +1,474 @@
+"""Codecs that are each wrong in one way, and the laws that refuse them.
+
+Each is derived from a correct codec and differs from it in what its docstring says, and in nothing else, so a refusal
+is due to that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import inspect
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeVar
+
+from redicts.codecs.json import JsonCodec
+from redicts.contract.codecs import CodecHarness
+from redicts.contract.codecs.law import same
+from redicts.core.codec import Codec, JsonText
+from redicts.core.transaction import Path
+
+_Class = TypeVar("_Class", bound=type)
+
+_SIZE: Final = 8
+
+
+class SignedCodec(Codec):
+    """A correct codec: JSON text after a signature over it and its path. What JSON would change is refused."""
+
+    deterministic = True
+    binds_path = True
+
+    @property
+    def name(self) -> str:
+        return "signed"
+
+    def encode(self, value: object, path: Path, /) -> bytes:
+        payload = self.payload(value)
+        return self.signature(path, payload) + payload
+
+    def decode(self, data: bytes, path: Path, /) -> object:
+        if not hmac.compare_digest(data[:_SIZE], self.signature(path, data[_SIZE:])):
+            raise ValueError("the signature is another one")
+        return self.value(data[_SIZE:])
+
+    def payload(self, value: Any) -> bytes:
+        text = json.dumps(value)
+        if not same(json.loads(text), value):
+            raise TypeError("this would come back as another value")
+        return text.encode()
+
+    def value(self, payload: bytes) -> object:
+        return json.loads(payload)
+
+    def signature(self, path: Path, payload: bytes) -> bytes:
+        where = ascii(path).encode()
+        return hmac.new(b"key", len(where).to_bytes(8, "big") + where + payload, hashlib.sha256).digest()[:_SIZE]
+
+
+class PlainCodec(SignedCodec):
+    """A correct codec that signs nothing, so that all bytes reach what reads them."""
+
+    binds_path = False
+
+    def signature(self, path: Path, payload: bytes) -> bytes:
+        return b""
+
+    def decode(self, data: bytes, path: Path, /) -> object:
+        return self.value(data)
+
+
+class ClassHarness(CodecHarness):
+    """A codec that its class makes."""
+
+    def __init__(self, made: Callable[[], Codec]) -> None:
+        self.open = made  # type: ignore[method-assign]
+
+    def open(self) -> Codec:  # pragma: no cover  (replaced)
+        raise NotImplementedError
+
+
+class BrokenCodec(NamedTuple):
+    """One broken codec."""
+
+    name: str
+    says: str
+    """What is wrong with it."""
+    refused_by: tuple[str, ...]
+    """The laws that must each refuse it; others may as well."""
+    harness: Callable[[], CodecHarness]
+
+
+_register: Final[list[BrokenCodec]] = []
+
+
+def broken_codec(*refused_by: str) -> Callable[[_Class], _Class]:
+    """Register a codec."""
+
+    def register(codec: _Class) -> _Class:
+        says = inspect.getdoc(codec)
+        assert says, f"{codec.__name__} says what is wrong with it"
+        assert refused_by, f"{codec.__name__} says which laws refuse it"
+        _register.append(BrokenCodec(codec.__name__, says.splitlines()[0], refused_by, lambda: ClassHarness(codec)))
+        return codec
+
+    return register
+
+
+@broken_codec("values.what_it_takes_comes_back", "values.numbers_come_back_or_are_refused")
+class RoundsFloats(PlainCodec):
+    """Floats keep six digits."""
+
+    def value(self, payload: bytes) -> object:
+        return json.loads(payload, parse_float=lambda text: float(f"{float(text):.6g}"))
+
+
+@broken_codec("values.what_it_takes_comes_back")
+class RefusesBooleans(PlainCodec):
+    """A truth value is refused, which its harness says it takes."""
+
+    def payload(self, value: Any) -> bytes:
+        if isinstance(value, bool):
+            raise TypeError("no truth values")
+        return super().payload(value)
+
+
+@broken_codec("values.what_does_not_come_back_is_refused")
+class TakesAnything(PlainCodec):
+    """What it does not know is stored as its repr."""
+
+    def payload(self, value: Any) -> bytes:
+        return json.dumps(value, default=repr, skipkeys=True).encode()
+
+
+@broken_codec("values.what_does_not_come_back_is_refused")
+class RefusesWithLookupError(PlainCodec):
+    """What it does not know raises KeyError."""
+
+    def payload(self, value: Any) -> bytes:
+        try:
+            return super().payload(value)
+        except TypeError:
+            raise KeyError(type(value)) from None
+
+
+@broken_codec("values.numbers_come_back_or_are_refused")
+class CutsIntegers(PlainCodec):
+    """Integers keep 64 bits."""
+
+    def value(self, payload: bytes) -> object:
+        return json.loads(payload, parse_int=lambda text: (int(text) + 2**63) % 2**64 - 2**63)
+
+
+@broken_codec("values.text_comes_back_or_is_refused")
+class ReplacesSurrogates(PlainCodec):
+    """Text that UTF-8 does not know becomes question marks."""
+
+    def payload(self, value: Any) -> bytes:
+        super().payload(value)
+        return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+
+
+@broken_codec("values.large_values_come_back")
+class RefusesLargeValues(PlainCodec):
+    """More than 64 KiB are refused."""
+
+    def payload(self, value: Any) -> bytes:
+        payload = super().payload(value)
+        if len(payload) > 2**16:
+            raise ValueError("too large")
+        return payload
+
+
+@broken_codec("values.deep_values_come_back_or_are_refused")
+class RefusesDeepValues(PlainCodec):
+    """More than twenty levels are refused."""
+
+    def payload(self, value: Any) -> bytes:
+        payload = super().payload(value)
+        if b"[" * 20 in payload:
+            raise ValueError("too deep")
+        return payload
+
+
+@broken_codec("values.ordinary_values_are_the_same_everywhere")
+class RefusesOddPaths(SignedCodec):
+    """A path that is no ASCII cannot be signed."""
+
+    def signature(self, path: Path, payload: bytes) -> bytes:
+        "".join(path).encode("ascii")
+        return super().signature(path, payload)
+
+
+@broken_codec("claims.its_name_fits_an_envelope")
+class HasNoName(PlainCodec):
+    """Its name has a blank and a line end."""
+
+    @property
+    def name(self) -> str:
+        return "my codec\n"
+
+
+@broken_codec("claims.equal_values_have_equal_bytes")
+class CountsCalls(PlainCodec):
+    """Each call adds a number of its own, though it claims to be deterministic."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def payload(self, value: Any) -> bytes:
+        self.calls += 1
+        return super().payload(value) + b" " * (self.calls % 5)
+
+
+@broken_codec("claims.bytes_are_bound_to_their_path")
+class SignsJoinedPath(SignedCodec):
+    """Paths are signed as dotted text, so that a.b and a, b are the same."""
+
+    def signature(self, path: Path, payload: bytes) -> bytes:
+        return super().signature((".".join(path),), payload)
+
+
+@broken_codec("claims.bytes_are_bound_to_their_path")
+class SignsNoPath(SignedCodec):
+    """The signature is over the payload alone."""
+
+    def signature(self, path: Path, payload: bytes) -> bytes:
+        return super().signature((), payload)
+
+
+@broken_codec("claims.altered_bytes_are_refused")
+class SignsTheBeginning(SignedCodec):
+    """The signature is over the first four bytes of the payload."""
+
+    def signature(self, path: Path, payload: bytes) -> bytes:
+        return super().signature(path, payload[:4])
+
+
+@broken_codec("claims.altered_bytes_are_refused")
+class ComparesHalfASignature(SignedCodec):
+    """Of a signature, the first half is compared."""
+
+    def decode(self, data: bytes, path: Path, /) -> object:
+        if data[: _SIZE // 2] != self.signature(path, data[_SIZE:])[: _SIZE // 2]:
+            raise ValueError("the signature is another one")
+        return self.value(data[_SIZE:])
+
+
+@broken_codec("claims.a_binding_is_claimed")
+class BindsSecretly(SignedCodec):
+    """It binds bytes to their path, and does not claim it."""
+
+    binds_path = False
+
+
+@broken_codec("damage.truncated_bytes_are_a_value_error")
+class TruncatedIsIndexError(PlainCodec):
+    """A length goes before the payload, and what is too short for it raises IndexError."""
+
+    def payload(self, value: Any) -> bytes:
+        payload = super().payload(value)
+        return b"%d " % len(payload) + payload
+
+    def value(self, payload: bytes) -> object:
+        size, _, rest = payload.partition(b" ")
+        if not size.isdigit() or len(rest) > int(size):
+            raise ValueError("no length")
+        if len(rest) < int(size):
+            raise IndexError("the bytes end too early")
+        return super().value(rest)
+
+
+@broken_codec("damage.garbage_is_a_value_error")
+class UnknownTagIsKeyError(PlainCodec):
+    """A first byte that it does not know raises KeyError."""
+
+    def payload(self, value: Any) -> bytes:
+        return b"j" + super().payload(value)
+
+    def value(self, payload: bytes) -> object:
+        if not payload:
+            raise ValueError("nothing is there")
+        return {b"j": super().value}[payload[:1]](payload[1:])
+
+
+@broken_codec("damage.altered_bytes_are_a_value_error")
+class BadChecksumIsAssertion(PlainCodec):
+    """A wrong checksum raises AssertionError, though only where all else is as it should be."""
+
+    def payload(self, value: Any) -> bytes:
+        payload = super().payload(value)
+        return payload + b"#%03d" % (sum(payload) % 1000)
+
+    def value(self, payload: bytes) -> object:
+        text, _, checksum = payload.rpartition(b"#")
+        value = super().value(text)
+        if len(checksum) != 3 or not checksum.isdigit():
+            raise ValueError("no checksum")
+        assert sum(text) % 1000 == int(checksum)
+        return value
+
+
+@broken_codec("damage.decoding_runs_nothing")
+class Evaluates(PlainCodec):
+    """What is no JSON is evaluated as Python."""
+
+    def value(self, payload: bytes) -> object:
+        try:
+            return super().value(payload)
+        except ValueError:
+            try:
+                return eval(payload)
+            except Exception as error:
+                raise ValueError(str(error)) from error
+
+
+@broken_codec("damage.decoding_runs_nothing")
+class Unpickles(PlainCodec):
+    """What is no JSON is unpickled."""
+
+    def value(self, payload: bytes) -> object:
+        import pickle
+
+        try:
+            return super().value(payload)
+        except ValueError:
+            try:
+                return pickle.loads(payload)
+            except Exception as error:
+                raise ValueError(str(error)) from error
+
+
+@broken_codec("damage.what_is_refused_says_so_in_words")
+class RefusesSilently(PlainCodec):
+    """Bytes that are no value raise ValueError without a word."""
+
+    def value(self, payload: bytes) -> object:
+        try:
+            return super().value(payload)
+        except ValueError:
+            raise ValueError from None
+
+
+@broken_codec("conduct.it_returns_bytes")
+class ReturnsABuffer(PlainCodec):
+    """Encoding returns a bytearray."""
+
+    def encode(self, value: object, path: Path, /) -> bytes:
+        return bytearray(super().encode(value, path))  # type: ignore[return-value]
+
+
+@broken_codec("conduct.plain_text_is_json")
+class CallsItPlain(PlainCodec):
+    """It returns as plain JSON what JSON reads as another value."""
+
+    def payload(self, value: Any) -> bytes:
+        return JsonText(super().payload({"value": value}))
+
+    def encode(self, value: object, path: Path, /) -> bytes:
+        return self.payload(value)
+
+    def value(self, payload: bytes) -> object:
+        whole = super().value(payload)
+        if not isinstance(whole, dict) or "value" not in whole:
+            raise ValueError("there is no value")
+        return whole["value"]
+
+
+@broken_codec("conduct.it_does_not_change_what_it_is_given")
+class TakesOut(PlainCodec):
+    """What it cannot write is taken out of the caller's dict."""
+
+    def payload(self, value: Any) -> bytes:
+        if isinstance(value, dict):
+            for key in [key for key, inner in value.items() if isinstance(inner, type)]:
+                del value[key]
+        return super().payload(value)
+
+
+@broken_codec("conduct.each_read_gives_a_value_of_its_own")
+class RemembersValues(PlainCodec):
+    """What was read once is given again, the same object."""
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, object] = {}
+
+    def value(self, payload: bytes) -> object:
+        if payload not in self.known:
+            self.known[payload] = super().value(payload)
+        return self.known[payload]
+
+
+@broken_codec("conduct.bytes_stand_for_themselves")
+class RefersToOthers(PlainCodec):
+    """Text that was written before is written as a number, which only this instance knows."""
+
+    deterministic = False
+
+    def __init__(self) -> None:
+        self.known: list[str] = []
+
+    def payload(self, value: Any) -> bytes:
+        if isinstance(value, str):
+            if value in self.known:
+                return b"#%d" % self.known.index(value)
+            self.known.append(value)
+        return super().payload(value)
+
+    def value(self, payload: bytes) -> object:
+        if payload[:1] != b"#":
+            return super().value(payload)
+        if not payload[1:].isdigit() or int(payload[1:]) >= len(self.known):
+            raise ValueError("an unknown number")
+        return self.known[int(payload[1:])]
+
+
+@broken_codec("conduct.a_refusal_leaves_nothing_behind")
+class KeepsWhatItRefused(PlainCodec):
+    """After a refusal the next value is refused as well."""
+
+    deterministic = False
+
+    def __init__(self) -> None:
+        self.refused = False
+
+    def payload(self, value: Any) -> bytes:
+        refused, self.refused = self.refused, False
+        if refused:
+            raise ValueError("there is something left")
+        try:
+            return super().payload(value)
+        except TypeError:
+            self.refused = True
+            raise
+
+
+@broken_codec("conduct.threads_do_not_meet")
+class SharesABuffer(PlainCodec):
+    """All threads write into one buffer."""
+
+    def __init__(self) -> None:
+        self.buffer = b""
+        self.turn = threading.Event()
+
+    def payload(self, value: Any) -> bytes:
+        self.buffer = super().payload(value)
+        time.sleep(0.0001)
+        return self.buffer
+
+
+@broken_codec("conduct.plain_text_is_json")
+class WritesNoJson(JsonCodec):
+    """It calls plain JSON what is a Python literal."""
+
+    @staticmethod
+    def encode(value: object, _path: Path = (), /) -> bytes:
+        return JsonText(b"#" + JsonCodec.encode(value))
+
+    @staticmethod
+    def decode(data: bytes, _path: Path = (), /) -> object:
+        return JsonCodec.decode(data[1:])
+
+
+BROKEN_CODECS: Final[tuple[BrokenCodec, ...]] = tuple(_register)
+
+
+def __getattr__(name: str) -> Callable[[], CodecHarness]:
+    """Return what makes the harness of a broken codec: ``--harness tests.contract.broken_codecs:of_ItsName``."""
+    for broken in BROKEN_CODECS:
+        if f"of_{broken.name}" == name:
+            return broken.harness
+    raise AttributeError(name)
