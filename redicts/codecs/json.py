@@ -75,8 +75,6 @@ codec: Final = JsonCodec()
 @hookimpl
 def redicts_codecs() -> list[CodecPlugin]:
     """Offer this codec."""
-    return [
-        CodecPlugin(
-            "json", CodecSettings, lambda _: codec, contract=1, summary="plain JSON text, which anybody can read"
-        )
-    ]
+    harness = "redicts.contract.codecs:AsJsonHarness"
+    summary = "plain JSON text, which anybody can read"
+    return [CodecPlugin("json", CodecSettings, lambda _: codec, contract=1, summary=summary, harness=harness)]

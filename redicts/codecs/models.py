@@ -118,4 +118,5 @@ def _reason(error: ValueError) -> str:
 def redicts_codecs() -> list[CodecPlugin]:
     """Offer this codec."""
     summary = "JSON text with pydantic models and dataclasses of registered types"
-    return [CodecPlugin("models", CodecSettings, lambda _: ModelsCodec(), contract=1, summary=summary)]
+    harness = "redicts.contract.codecs:AsJsonHarness"
+    return [CodecPlugin("models", CodecSettings, lambda _: ModelsCodec(), contract=1, summary=summary, harness=harness)]

@@ -108,4 +108,6 @@ def _restored(code: int, data: bytes) -> object:
 def redicts_codecs() -> list[CodecPlugin]:
     """Offer this codec."""
     summary = "bytes, tuples, dates and big numbers beside what JSON has"
-    return [CodecPlugin("msgpack", CodecSettings, lambda _: MsgpackCodec(), contract=1, summary=summary)]
+    harness = "redicts.contract.codecs:BuffersAsBytesHarness"
+    made = CodecPlugin("msgpack", CodecSettings, lambda _: MsgpackCodec(), contract=1, summary=summary, harness=harness)
+    return [made]

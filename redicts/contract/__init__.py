@@ -14,6 +14,8 @@ Subclass :class:`Harness`, say in it how to open the store, and call :func:`cert
     print(report)
     assert report.certified
 
+From a shell, ``redicts certify '<configuration>'`` does the same, see :mod:`redicts.certify`.
+
 Each law is one function with one sentence in :mod:`redicts.contract.laws`, and one line of the report. A law whose
 capability is not claimed, or whose hook the harness lacks, is listed as not run, with the reason. A test framework that
 shall show each law on its own takes :data:`LAWS` and an :class:`Examination`.
@@ -25,7 +27,7 @@ It needs Hypothesis: ``pip install redicts[contract]``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 try:
@@ -35,11 +37,13 @@ except ImportError as error:
 
 from redicts.contract import laws as _laws  # noqa: F401  (registers them)
 from redicts.contract.clock import ManualClock
+from redicts.contract.configured import Store, StoreHarness
 from redicts.contract.examination import Examination, names_left_out
-from redicts.contract.harness import Harness, SharedBackend
+from redicts.contract.harness import Harness, Raw, SharedBackend
 from redicts.contract.hostile import HOSTILE_SEGMENTS, HOSTILE_VALUES
 from redicts.contract.law import Law, LawBroken, Need, registered
-from redicts.contract.report import Report, Result, Status
+from redicts.contract.probes import PROBES
+from redicts.contract.report import Report, Result, Status, crossed_out
 
 __all__ = [
     "HOSTILE_SEGMENTS",
@@ -51,10 +55,13 @@ __all__ = [
     "LawBroken",
     "ManualClock",
     "Need",
+    "Raw",
     "Report",
     "Result",
     "SharedBackend",
     "Status",
+    "Store",
+    "StoreHarness",
     "certify",
 ]
 
@@ -69,6 +76,7 @@ def certify(
     seed: int = 0,
     patience: float = 30.0,
     laws: Iterable[Law] = LAWS,
+    watch: Callable[[Result], object] | None = None,
 ) -> Report:
     """Examine all laws on a store and return the report. It raises nothing that the store raises.
 
@@ -79,17 +87,34 @@ def certify(
         thorough: Try many more random examples, and races for longer.
         seed: Where random examples start; the same seed makes the same examples. The report names it.
         patience: Seconds that something may take that should take milliseconds, before it counts as hanging.
-        laws: Others than all, for a first look. The verdict is then about these laws alone.
+        laws: Others than all, for a first look: the report then is no certificate, see :attr:`Report.kept`.
+        watch: Called with each result when it is there.
 
     """
+    chosen = tuple(laws)
     examination = Examination(harness, thorough=thorough, seed=seed, patience=patience)
-    results = tuple([examination.examine(law) for law in laws])
+    secrets = tuple(harness.secrets)
+    results: list[Result] = []
+    for law in chosen:
+        results.append(examination.examine(law).without(secrets))
+        if watch is not None:
+            watch(results[-1])
+    left_out = tuple(law.name for law in LAWS if law not in chosen)
     return Report(
         harness=type(harness).__name__,
         backend=examination.backend,
         capabilities=examination.capabilities,
-        results=results,
+        results=tuple(results),
         seed=seed,
         thorough=thorough,
         names_left_out=names_left_out(harness),
+        left_out=left_out,
+        could_claim=() if left_out else _could_claim(examination),
+        told={what: crossed_out(value, secrets) for what, value in {**harness.about, **examination.about}.items()},
     )
+
+
+def _could_claim(examination: Examination) -> tuple[str, ...]:
+    """Return what works although it is not claimed."""
+    worked = [name for name, probe in PROBES.items() if examination.examine(probe).status is Status.PASSED]
+    return tuple(f"the store could claim {name}" for name in worked)

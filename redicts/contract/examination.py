@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Generic, Protocol, TypeVar
 
 from redicts.contract.bench import Bench
@@ -34,6 +34,9 @@ class _Named(Protocol):
     @property
     def says(self) -> str: ...
 
+    @property
+    def capabilities(self) -> tuple[str, ...]: ...
+
 
 _Law = TypeVar("_Law", bound=_Named)
 
@@ -53,7 +56,8 @@ class Examiner(ABC, Generic[_Law]):
         After a law that did not end, no other one is examined: its threads may still be at work.
         """
         if self._hanging is not None:
-            return Result(law.name, law.says, Status.NOT_RUN, f"{self._hanging.name} did not end", demanded=True)
+            reason = f"{self._hanging.name} did not end"
+            return Result(law.name, law.says, Status.NOT_RUN, reason, capabilities=law.capabilities)
         results: list[Result] = []
         started = time.monotonic()
         thread = threading.Thread(target=lambda: results.append(self._result(law)), name=law.name, daemon=True)
@@ -63,18 +67,21 @@ class Examiner(ABC, Generic[_Law]):
         milliseconds = (time.monotonic() - started) * 1000
         if not results:
             self._hanging = law
-            results.append(Result(law.name, law.says, Status.FAILED, f"did not end within {limit:g} seconds"))
+            reason = f"did not end within {limit:g} seconds"
+            results.append(Result(law.name, law.says, Status.FAILED, reason, capabilities=law.capabilities))
         return results[0].taking(milliseconds)
 
     def _result(self, law: _Law) -> Result:
         try:
             self._run(law)
         except NotRun as reason:
-            return Result(law.name, law.says, Status.NOT_RUN, str(reason), demanded=reason.demanded)
+            status, why, demanded, details = Status.NOT_RUN, str(reason), reason.demanded, ""
         except BaseException as error:
             details = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-            return Result(law.name, law.says, Status.FAILED, _in_short(error), details=details)
-        return Result(law.name, law.says, Status.PASSED)
+            status, why, demanded = Status.FAILED, _in_short(error), True
+        else:
+            status, why, demanded, details = Status.PASSED, "", True, ""
+        return Result(law.name, law.says, status, why, demanded, details, capabilities=law.capabilities)
 
     @abstractmethod
     def _run(self, law: _Law) -> None:
@@ -99,6 +106,8 @@ class Examination(Examiner[Law]):
         """What the store claims, known after the first law for which it could be opened."""
         self.backend: str | None = None
         """The name of the backend's class, known as the capabilities are."""
+        self.about: Mapping[str, str] = {}
+        """What the backend tells of its store, known as the capabilities are."""
 
     def _run(self, law: Law) -> None:
         bench = Bench(self.harness, thorough=self.thorough, seed=self.seed, patience=self.patience)
@@ -106,7 +115,10 @@ class Examination(Examiner[Law]):
             self._get_to_know(bench)
             for need in law.needs:
                 _UNMET[need](bench)
+            before = self.harness.disturbed
             law.examine(bench)
+            if before is not None and before == self.harness.disturbed and Need.LOST_REPLIES in law.needs:
+                raise NotRun("no reply was lost, though the harness was asked to lose one", demanded=True)
         except BaseException:
             _close_quietly(bench)
             raise
@@ -118,6 +130,8 @@ class Examination(Examiner[Law]):
             self.backend = type(backend.shared if isinstance(backend, SharedBackend) else backend).__name__
             bench.store.run()
             self.capabilities = bench.capabilities
+            with contextlib.suppress(Exception):  # a server may not tell, and that is not what is examined
+                self.about = {str(what): str(value) for what, value in backend.about().items()}
 
 
 def names_left_out(harness: Harness) -> int:
@@ -156,12 +170,18 @@ def _need_lost_replies(bench: Bench) -> None:
         raise NotRun("no reply of this store can be lost: it is not networked", demanded=False)
 
 
+def _need_raw(bench: Bench) -> None:
+    if bench.harness.raw is None:
+        raise NotRun("the harness knows no way around the backend to the bytes of the store", demanded=False)
+
+
 _UNMET: Final[dict[Need, Callable[[Bench], None]]] = {
     Need.LIFE: _need_claim("life", wanted=True),
     Need.NO_LIFE: _need_claim("life", wanted=False),
     Need.PROCESSES: _need_claim("processes", wanted=True),
     Need.NO_PROCESSES: _need_claim("processes", wanted=False),
     Need.DURABLE: _need_claim("durable", wanted=True),
+    Need.NO_DURABLE: _need_claim("durable", wanted=False),
     Need.PUSH: _need_claim("push", wanted=True),
     Need.LIMIT: _need_limit(wanted=True),
     Need.NO_LIMIT: _need_limit(wanted=False),
@@ -169,6 +189,7 @@ _UNMET: Final[dict[Need, Callable[[Bench], None]]] = {
     Need.OPENER: _need_opener,
     Need.LOST_REPLIES: _need_lost_replies,
     Need.LATE_REQUESTS: _need_lost_replies,
+    Need.RAW: _need_raw,
 }
 """What raises ``NotRun`` if a need is not met. Whether a hook works shows only when a law uses it."""
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from hypothesis.strategies import SearchStrategy
 
 from redicts.contract.hostile import HOSTILE_SEGMENTS, any_values, segments_among
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.listener import Listener
-from redicts.core.transaction import Outcome, Transaction
+from redicts.core.transaction import Key, Outcome, Transaction
 
 
 class Harness(ABC):
@@ -38,6 +38,10 @@ class Harness(ABC):
     networked: bool = True
     """Whether a reply of the store can be lost on its way to the client. If so, :meth:`drop_reply` is needed for a
     certificate. Set it to false for a store that runs inside the client's process."""
+
+    secrets: Sequence[str] = ()
+    """Texts that must not be in the report: passwords. Where a store's errors tell them, they are crossed out. Those
+    shorter than four characters are not, for they stand in half of all words."""
 
     @abstractmethod
     def open(self) -> Backend:
@@ -100,8 +104,42 @@ class Harness(ABC):
     def deliver_request(self) -> None:  # noqa: B027  (there is nothing to deliver where nothing is held)
         """Let the held request arrive, and return after the store has seen it."""
 
+    @property
+    def disturbed(self) -> int | None:
+        """How many requests :meth:`drop_reply` and :meth:`hold_request` have hit so far, or ``None`` if unknown.
+
+        With it the suite notices that a law on lost replies lost none, and does not count it as examined.
+        """
+        return None
+
+    @property
+    def raw(self) -> Raw | None:
+        """A way to the bytes of the store without the backend. It is not needed for a certificate."""
+        return None
+
+    @property
+    def about(self) -> Mapping[str, str]:
+        """What the report shall say beside the versions that it finds itself, for instance who made the backend."""
+        return {}
+
     def close(self) -> None:  # noqa: B027  (a harness that holds nothing has nothing to close)
         """Let go of what the harness itself holds: servers, files. Whoever made the harness calls it."""
+
+
+class Raw(ABC):
+    """A way to the bytes of a store that leaves the backend under examination out: a second client of another make.
+
+    With it, what a backend reads is compared with what lies in the store: one that only remembers what it wrote, or
+    whose reading repairs what its writing spoils, is found out. Both methods speak of one value at exactly one key.
+    """
+
+    @abstractmethod
+    def read(self, key: Key) -> bytes | None:
+        """Return the value that lies in the store, or ``None``."""
+
+    @abstractmethod
+    def write(self, key: Key, value: bytes) -> None:
+        """Put a value into the store, in place of the one that is there, as a program of another kind would."""
 
 
 class SharedBackend(Backend):
@@ -124,3 +162,7 @@ class SharedBackend(Backend):
     def listen(self, name: str, /) -> Listener:
         """Listen on the shared instance."""
         return self.shared.listen(name)
+
+    def about(self) -> Mapping[str, str]:
+        """Return what the shared instance tells."""
+        return self.shared.about()

@@ -20,6 +20,7 @@ class Need(Enum):
     PROCESSES = "capability processes"
     NO_PROCESSES = "a store that does not claim processes"
     DURABLE = "capability durable"
+    NO_DURABLE = "a store that does not claim durable"
     PUSH = "capability push"
     LIMIT = "capability atomic_entries set"
     NO_LIMIT = "capability atomic_entries None"
@@ -27,6 +28,26 @@ class Need(Enum):
     OPENER = "the harness's opener"
     LOST_REPLIES = "the harness's drop_reply"
     LATE_REQUESTS = "the harness's hold_request"
+    RAW = "the harness's raw access"
+
+
+CAPABILITIES: Final[dict[Need, str]] = {
+    Need.LIFE: "life",
+    Need.NO_LIFE: "life",
+    Need.PROCESSES: "processes",
+    Need.NO_PROCESSES: "processes",
+    Need.DURABLE: "durable",
+    Need.NO_DURABLE: "durable",
+    Need.PUSH: "push",
+    Need.LIMIT: "atomic_entries",
+    Need.NO_LIMIT: "atomic_entries",
+    Need.LOST_REPLIES: "lost replies",
+    Need.LATE_REQUESTS: "lost replies",
+}
+"""What a law with this need speaks of, as the report counts it."""
+
+BASE: Final = "every store"
+"""What a law speaks of that has none of these needs."""
 
 
 class LawBroken(AssertionError):
@@ -51,6 +72,11 @@ class Law:
     """The law in one sentence."""
     needs: tuple[Need, ...]
     examine: Callable[[Bench], None]
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """The capabilities that this law is about, or :data:`BASE`."""
+        return tuple(dict.fromkeys(CAPABILITIES[need] for need in self.needs if need in CAPABILITIES)) or (BASE,)
 
     def __str__(self) -> str:
         return self.name

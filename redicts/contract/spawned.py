@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import pickle
+import signal
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -114,6 +115,7 @@ def report(word: object) -> None:
 
 
 def _serve(opener: Callable[[], Backend], theirs: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started this, and ends with it
     _speaking.append(theirs)
     try:
         backend = opener()

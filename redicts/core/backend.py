@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +88,16 @@ class Backend(ABC):
         """
         return Poller()
 
+    def about(self) -> Mapping[str, str]:
+        """Return what a report shall name of the store beside the backend: the version of its server, of its engine.
+
+        Keys say what it is, for instance ``"Redis server"``; there is never a secret among the values. By default
+        there is nothing to tell. Raises :class:`~redicts.errors.StoreError` if the store fails.
+
+        Cost: one round trip at most.
+        """
+        return {}
+
     def close(self) -> None:  # noqa: B027  (closing nothing is right for a store that holds nothing)
         """Let go of connections and files.
 
@@ -130,3 +140,6 @@ class BackendPlugin:
     """The version of the contract that it was written for, as a number: name it literally."""
     summary: str = ""
     """What it is for, in one line."""
+    harness: str = ""
+    """Where the harness is with which ``redicts certify`` examines it, as ``package.module:Class``; imported only then.
+    Without one, the harness is made from the settings, see :class:`redicts.contract.StoreHarness`."""

@@ -98,3 +98,6 @@ class CodecPlugin:
     """The version of the contract that it was written for, as a number: name it literally."""
     summary: str = ""
     """What it is for, in one line."""
+    harness: str = ""
+    """Where the harness is with which ``redicts certify --codec`` examines it, as ``package.module:Class``; imported
+    only then. Without one, it is examined with values that JSON gives back unchanged."""

@@ -464,3 +464,11 @@ class WritesNoJson(JsonCodec):
 
 
 BROKEN_CODECS: Final[tuple[BrokenCodec, ...]] = tuple(_register)
+
+
+def __getattr__(name: str) -> Callable[[], CodecHarness]:
+    """Return what makes the harness of a broken codec: ``--harness tests.contract.broken_codecs:of_ItsName``."""
+    for broken in BROKEN_CODECS:
+        if f"of_{broken.name}" == name:
+            return broken.harness
+    raise AttributeError(name)

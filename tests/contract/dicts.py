@@ -121,6 +121,16 @@ class DictBackend(Backend):
     def listen(self, name: str, /) -> Listener:
         return DictListener(self, name.encode("ascii"))
 
+    # What lies in the store, for those who look into it without asking the backend.
+
+    def lying(self) -> Spaces:
+        return self.spaces
+
+    def lay(self, key: Key, held: Held) -> None:
+        spaces = self.draft((Delete(key, Scope.NODE),))
+        spaces[key.space][key.path] = held
+        self.spaces = spaces
+
     def draft(self, writes: tuple[Write, ...]) -> Spaces:
         """Return the spaces, with copies of those that will be written to."""
         written = {self.space(write.key.space): dict(self.space_in(self.spaces, write.key)) for write in writes}

@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from redicts.contract import Harness, ManualClock, SharedBackend
+from redicts.contract import Harness, ManualClock, Raw, SharedBackend
 from redicts.contract.law import Need
 from redicts.core.backend import Backend
+from redicts.core.transaction import Key
+from tests.contract.dicts import DictBackend, Held
 from tests.contract.networks import Network, NetworkClient, Server
 from tests.support.proxy import FaultyProxy
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from tests.support.servers import RedisServer
 
 _LOCAL: Final = {Need.LOST_REPLIES, Need.LATE_REQUESTS}
-_NOT_SHARED: Final = {Need.PROCESSES, Need.DURABLE}
+_NOT_SHARED: Final = {Need.PROCESSES, Need.DURABLE, Need.RAW}
 
 
 class InstanceHarness(Harness):
@@ -49,6 +51,24 @@ class InstanceHarness(Harness):
 
     def advance(self, seconds: float) -> None:
         self.clock.advance(seconds)
+
+    @property
+    def raw(self) -> Raw | None:
+        return DictRaw(self.store) if isinstance(self.store, DictBackend) else None
+
+
+class DictRaw(Raw):
+    """The way into a dict of which the backend is not asked."""
+
+    def __init__(self, store: DictBackend) -> None:
+        self.store: Final = store
+
+    def read(self, key: Key) -> bytes | None:
+        held = self.store.lying().get(key.space, {}).get(key.path)
+        return None if held is None else held.value
+
+    def write(self, key: Key, value: bytes) -> None:
+        self.store.lay(key, Held(value))
 
 
 class NetworkHarness(InstanceHarness):
@@ -96,7 +116,7 @@ class SqliteHarness(Harness):
     """The SQLite backend, with a file of its own."""
 
     networked = False
-    not_run: Final = frozenset({*_LOCAL, Need.NO_LIFE, Need.NO_PROCESSES, Need.LIMIT, Need.PUSH})
+    not_run: Final = frozenset({*_LOCAL, Need.NO_LIFE, Need.NO_PROCESSES, Need.LIMIT, Need.PUSH, Need.RAW})
 
     def __init__(self, directory: Path) -> None:
         self._open: Final = functools.partial(open_backend, "sqlite", {"path": str(directory / "contract.db")})
@@ -165,7 +185,7 @@ class FakeRedisHarness(InstanceHarness):
 class RedisHarness(Harness):
     """The Redis backend on a real server; clients whose replies can be lost go through a proxy."""
 
-    not_run: Final = frozenset({Need.NO_LIFE, Need.NO_PROCESSES, Need.NO_LIMIT})
+    not_run: Final = frozenset({Need.NO_LIFE, Need.NO_PROCESSES, Need.NO_LIMIT, Need.RAW})
 
     def __init__(self, server: RedisServer) -> None:
         self._proxy: Final = FaultyProxy(server.port)

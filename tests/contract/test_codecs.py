@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from hypothesis.strategies import SearchStrategy
 from pydantic import BaseModel
 
 import redicts.types
+from redicts.certify import certify_command
 from redicts.codecs.json import JsonCodec
 from redicts.codecs.models import ModelsCodec
 from redicts.codecs.msgpack import MsgpackCodec
@@ -183,12 +185,52 @@ def test_what_our_codecs_claim() -> None:
 
 
 @pytest.mark.parametrize("broken", BROKEN_CODECS, ids=lambda broken: broken.name)
-def test_a_broken_codec_is_refused(broken: BrokenCodec) -> None:
-    """Each law that speaks of what is broken fails, and for that reason: it does not just run out of time."""
-    for name in broken.refused_by:
-        result = CodecExamination(broken.harness()).examine(_LAWS[name])
-        assert result.status is Status.FAILED, f"{name} accepts a codec of which this is true: {broken.says}"
-        assert not result.reason.startswith("did not end")
+def test_a_broken_codec_is_refused(broken: BrokenCodec, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command exits with 1 and names each law that speaks of what is broken; none just runs out of time."""
+    report = tmp_path / "report.json"
+    laws = [word for name in broken.refused_by for word in ("--law", name)]
+    harness = f"tests.contract.broken_codecs:of_{broken.name}"
+    assert certify_command(["--harness", harness, *laws, "--report", str(report)]) == 1, broken.says
+    said = capsys.readouterr().out
+    for result in json.loads(report.read_text(encoding="utf-8"))["laws"]:
+        name = result["law"]
+        assert result["status"] == "failed", f"{name} accepts a codec of which this is true: {broken.says}"
+        assert not result["reason"].startswith("did not end")
+        assert f"failed: {name}" in said
+
+
+def test_codecs_are_certified_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A codec is named, or given as a dict with its settings; no key of these is told."""
+    report, key = tmp_path / "report.txt", "a marker of sixteen characters"
+    for name in ("json", "models", "msgpack"):
+        assert certify_command(["--codec", name, "--report", str(report)]) == 0
+        assert "\nCERTIFIED: " in report.read_text(encoding="utf-8")
+    signed = {"name": "pickle", "keys": [key]}
+    assert certify_command(["--codec", json.dumps(signed), "--report", str(report)]) == 0
+    said = capsys.readouterr()
+    assert "plugin pickle, distribution redicts" in said.out
+    assert key not in said.out + said.err + report.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--codec", "jsno"], "did you mean 'json'?"),
+        (["--codec", '{"nam": "json"}'], "did you mean 'name'?"),
+        (["--codec", '{"name": "json", "keys": ["marker"]}'], "there is no setting 'keys'; there are none"),
+        (["memory", "--codec", "json"], "not both"),
+        (["memory", "--harness", "tests.contract.test_codecs:JsonHarness"], "is about a codec"),
+        (["--codec", "json", "--harness", "tests.contract.harnesses:MemoryHarness"], "is about a backend"),
+        (["--codec", "json", "--law", "writes.*"], "there is no such law"),
+    ],
+)
+def test_wrong_use_is_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be certified ends with status 2 and one line, which repeats no value."""
+    assert certify_command(arguments) == 2
+    said = capsys.readouterr()
+    assert words in said.err
+    assert len(said.err.splitlines()) == 1
+    assert "marker" not in said.err
 
 
 @pytest.mark.parametrize("sound", [SignedCodec, PlainCodec])

@@ -102,7 +102,7 @@ def test_the_report_says_where_it_comes_from(memory_report: Report) -> None:
     assert told["harness"] == "MemoryHarness"
     capabilities = {"life": True, "processes": False, "durable": False, "atomic_entries": None, "push": True}
     assert told["capabilities"] == capabilities
-    assert set(told["about"]) == {"redicts", "hypothesis", "python", "platform"}
+    assert set(told["about"]) == {"redicts", "contract", "hypothesis", "python", "platform"}
     assert "seed 7" in str(memory_report)
 
 
@@ -135,6 +135,7 @@ def test_a_law_that_is_demanded_but_not_run_refuses() -> None:
     assert "opener" in reasons["processes.processes_lose_no_update"]
     assert reasons["replies.a_lost_add_counts_once"] == "the harness cannot drop replies"
     assert not report.with_status(Status.FAILED)
+    assert not report.kept
     assert not report.certified
     assert "not run: replies.a_lost_add_counts_once" in str(report)
 
@@ -153,6 +154,7 @@ def test_hidden_names_refuse() -> None:
 
     report = certify(Narrow(), laws=QUICK[:3])
     assert not report.with_status(Status.FAILED)
+    assert not report.kept
     assert not report.certified
     assert f"keeps {len(HOSTILE_SEGMENTS) - 20} of the suite's names" in str(report)
 
@@ -160,6 +162,7 @@ def test_hidden_names_refuse() -> None:
 def test_a_raising_store_is_refused() -> None:
     """A law in which the store raises anything fails, with what it raised as the reason."""
     report = certify(InstanceHarness(_Raising), laws=QUICK[:20])
+    assert not report.kept
     assert not report.certified
     assert {"StoreError: the disk is on fire"} == {
         result.reason.split(" (")[0] for result in report.with_status(Status.FAILED)
@@ -171,6 +174,7 @@ def test_a_store_that_cannot_be_opened_is_refused() -> None:
     report = certify(_Closed(), laws=QUICK[:20])
     assert {result.status for result in report.results} == {Status.FAILED}
     assert report.capabilities is None
+    assert not report.kept
     assert not report.certified
     assert "not opened" in str(report)
 
@@ -186,7 +190,7 @@ def test_a_hanging_store_is_refused() -> None:
 
 def test_nothing_examined_certifies_nothing() -> None:
     """A report without laws is no certificate."""
-    assert not certify(MemoryHarness(), laws=[]).certified
+    assert not certify(MemoryHarness(), laws=[]).kept
 
 
 def test_a_law_leaves_nothing_behind() -> None:
@@ -204,7 +208,7 @@ def test_locks_that_are_there_are_not_disturbed() -> None:
     harness = InstanceHarness(DictBackend)
     holder = Locker(Client(harness.store), {space: space for space in ("h", "w", "n", "d", "f", "v")})
     lock = holder.take(())
-    assert certify(harness, laws=[law for law in LAWS if law.name.startswith("locks.")]).certified
+    assert certify(harness, laws=[law for law in LAWS if law.name.startswith("locks.")]).kept
     assert holder.held() == {lock.name}
     assert holder.release(lock)
 
@@ -288,7 +292,7 @@ def test_the_suite_does_without_pytest() -> None:
         "    networked = False\n"
         "    def open(self): return SharedBackend(store)\n"
         "report = certify(Memory(), laws=LAWS[:30])\n"
-        "assert report.certified, report\n"
+        "assert report.kept, report\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
 

@@ -7,13 +7,14 @@ the server has executed, and a held request is executed when it is released, eve
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import threading
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Final
+
+from redicts.contract.doors import Door, connected, shut
 
 from . import ports
 from .faults import PASS, SETUP_COMMANDS, Expected, Fault, Plan, Step
@@ -52,7 +53,7 @@ class FaultyProxy:
         self._socket = ports.bound_socket()
         self.port: Final[int] = self._socket.getsockname()[1]
         """The port that clients shall connect to."""
-        self._door: _Door | None = None
+        self._door: Door | None = None
         self.accept()
 
     @property
@@ -132,7 +133,7 @@ class FaultyProxy:
         """Accept new connections again."""
         if self._door is None:
             self._socket.listen()
-            self._door = _Door(self._socket, self._connect)
+            self._door = Door(self._socket, self._connect)
 
     def cut_all(self) -> None:
         """Close all connections of clients now; requests that were forwarded are executed, their replies are lost."""
@@ -167,14 +168,9 @@ class FaultyProxy:
     def _connect(self, client: socket.socket) -> None:
         with self._lock:
             self._connections += 1
-        try:
-            server = socket.create_connection(self._target, _CONNECT_SECONDS)
-        except OSError:
-            client.close()
+        server = connected(client, self._target, _CONNECT_SECONDS)
+        if server is None:
             return
-        for each in (client, server):
-            each.settimeout(None)
-            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         link = _Link(self._plan, client, server, self._forget)
         with self._lock:
             self._links.add(link)
@@ -183,34 +179,6 @@ class FaultyProxy:
     def _forget(self, link: _Link) -> None:
         with self._lock:
             self._links.discard(link)
-
-
-class _Door:
-    """A thread that accepts connections on a listening socket until it is told to end."""
-
-    def __init__(self, listener: socket.socket, admit: Callable[[socket.socket], None]) -> None:
-        self._listener: Final = listener
-        self._admit: Final = admit
-        self._waker, self._sleeper = socket.socketpair()
-        self._thread: Final = threading.Thread(target=self._run, name="proxy-accepts", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Close the listening socket and end the thread."""
-        _shut(self._waker, socket.SHUT_RDWR)
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive(), "the accepting thread ends"
-        for each in (self._waker, self._sleeper, self._listener):
-            each.close()
-
-    def _run(self) -> None:
-        while True:
-            ready, _, _ = select.select([self._listener, self._sleeper], [], [])
-            if self._sleeper in ready:
-                return
-            with contextlib.suppress(ConnectionError):  # a client that is gone before it was let in
-                client, _ = self._listener.accept()
-                self._admit(client)
 
 
 class _Link:
@@ -234,12 +202,12 @@ class _Link:
 
     def cut(self) -> None:
         """Close the client's side."""
-        _shut(self._client, socket.SHUT_RDWR)
+        shut(self._client, socket.SHUT_RDWR)
 
     def end(self) -> None:
         """Close both sides and wait for the threads."""
         self.cut()
-        _shut(self._server, socket.SHUT_RDWR)
+        shut(self._server, socket.SHUT_RDWR)
         self._replier.join(PATIENCE)
         assert not self._replier.is_alive(), "a forwarding thread ends"
 
@@ -248,7 +216,7 @@ class _Link:
             while self._forward_request(stream):
                 pass
         # The server reads what was sent before it sees the end, so everything that was forwarded is executed.
-        _shut(self._server, socket.SHUT_WR)
+        shut(self._server, socket.SHUT_WR)
 
     def _forward_request(self, stream: BinaryIO) -> bool:
         """Forward one request; return false when no more shall follow."""
@@ -304,9 +272,3 @@ def _first_words(value: Value) -> list[str]:
     """Return the first two words of a request, in capitals."""
     words = value if isinstance(value, list) else [value]
     return [word.decode(errors="replace").upper() for word in words[:2] if isinstance(word, bytes)] or [""]
-
-
-def _shut(connection: socket.socket, how: int) -> None:
-    """Shut a connection down, which ends it even if a forked process holds it too; no effect if it has ended."""
-    with contextlib.suppress(OSError):
-        connection.shutdown(how)

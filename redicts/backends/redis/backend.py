@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, cast
@@ -112,6 +112,16 @@ class RedisBackend(Backend):
     def listen(self, name: str, /) -> StationListener:
         """Listen over the one connection that this process subscribes with."""
         return self._listening.listen(name)
+
+    def about(self) -> Mapping[str, str]:
+        """Return the version of the server. Cost: one round trip."""
+        command = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n"
+        lines = self._connections.call(command, lambda: command).decode("utf-8", "replace").splitlines()
+        told = dict(line.split(":", 1) for line in lines if ":" in line)
+        # Valkey says which Redis it is compatible with, and then what it is.
+        name = "valkey" if "valkey_version" in told else "redis"
+        version = told.get(f"{name}_version")
+        return {f"{name} server": version} if version else {}
 
     def close(self) -> None:
         """Close the connections that are idle now, the others when their requests are over and nobody listens."""

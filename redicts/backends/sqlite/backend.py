@@ -18,7 +18,7 @@ import os
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from redicts.backends.sqlite import bulletin, statements
@@ -90,6 +90,10 @@ class SqliteBackend(Backend):
         if self._connections.closed:
             self._forget_listeners()
         return SqliteListener(listeners, self._database, name)
+
+    def about(self) -> Mapping[str, str]:
+        """Return the version of SQLite. Costs nothing."""
+        return {"SQLite": sqlite3.sqlite_version}
 
     def close(self) -> None:
         """Let go of the file. Of a store in memory this is the end: a call that comes later finds it empty."""

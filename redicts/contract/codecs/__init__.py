@@ -15,16 +15,27 @@ Subclass :class:`CodecHarness`, say in it how to make the codec, and call :func:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from redicts.contract.codecs import claims, conduct, damage, values  # noqa: F401  (registers the laws)
+from redicts.contract.codecs.configured import AsJsonHarness, BuffersAsBytesHarness, ChosenCodecHarness, CodecChoice
 from redicts.contract.codecs.examination import CodecExamination
 from redicts.contract.codecs.harness import CodecHarness
 from redicts.contract.codecs.law import CodecLaw, registered
-from redicts.contract.report import Report
+from redicts.contract.report import Report, Result, crossed_out
 
-__all__ = ["CODEC_LAWS", "CodecExamination", "CodecHarness", "CodecLaw", "certify_codec"]
+__all__ = [
+    "CODEC_LAWS",
+    "AsJsonHarness",
+    "BuffersAsBytesHarness",
+    "ChosenCodecHarness",
+    "CodecChoice",
+    "CodecExamination",
+    "CodecHarness",
+    "CodecLaw",
+    "certify_codec",
+]
 
 CODEC_LAWS: Final[tuple[CodecLaw, ...]] = registered()
 """All laws of codecs, in the order of their subjects."""
@@ -37,6 +48,7 @@ def certify_codec(
     seed: int = 0,
     patience: float = 30.0,
     laws: Iterable[CodecLaw] = CODEC_LAWS,
+    watch: Callable[[Result], object] | None = None,
 ) -> Report:
     """Examine all laws on a codec and return the report. It raises nothing that the codec raises. Cost: seconds.
 
@@ -45,17 +57,25 @@ def certify_codec(
         thorough: Try many more random examples.
         seed: Where random examples start; the same seed makes the same examples. The report names it.
         patience: Seconds that something may take that should take milliseconds, before it counts as hanging.
-        laws: Others than all, for a first look. The verdict is then about these laws alone.
+        laws: Others than all, for a first look: the report then is no certificate, see :attr:`Report.kept`.
+        watch: Called with each result when it is there.
 
     """
     examination = CodecExamination(harness, thorough=thorough, seed=seed, patience=patience)
-    results = tuple([examination.examine(law) for law in laws])
+    chosen, secrets = tuple(laws), tuple(harness.secrets)
+    results: list[Result] = []
+    for law in chosen:
+        results.append(examination.examine(law).without(secrets))
+        if watch is not None:
+            watch(results[-1])
     return Report(
         harness=type(harness).__name__,
         kind="codec",
         backend=examination.codec,
         capabilities=examination.claims,
-        results=results,
+        results=tuple(results),
         seed=seed,
         thorough=thorough,
+        left_out=tuple(law.name for law in CODEC_LAWS if law not in chosen),
+        told={what: crossed_out(value, secrets) for what, value in harness.about.items()},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -13,6 +14,14 @@ from redicts.core.codec import Codec
 
 class CodecHarness(ABC):
     """One codec under examination. Subclass it, implement :meth:`open`, and pass an instance to ``certify_codec``."""
+
+    secrets: Sequence[str] = ()
+    """Texts that must not be in the report: keys. Where a codec's errors tell them, they are crossed out."""
+
+    @property
+    def about(self) -> Mapping[str, str]:
+        """What the report shall say beside the versions that it finds itself."""
+        return {}
 
     @abstractmethod
     def open(self) -> Codec:

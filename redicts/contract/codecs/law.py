@@ -126,6 +126,12 @@ class CodecLaw:
     needs: tuple[CodecNeed, ...]
     examine: Callable[[CodecBench], None]
 
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """The claims that this law is about, or ``every codec``."""
+        claims = (need.name.removeprefix("NO_").lower() for need in self.needs)
+        return tuple(dict.fromkeys(claims)) or ("every codec",)
+
     def __str__(self) -> str:
         return self.name
 

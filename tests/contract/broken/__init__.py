@@ -6,8 +6,10 @@ in what its docstring says, and in nothing else, so a refusal is due to that.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
+from redicts.contract import Harness
 from tests.contract.broken import (
     checks,
     claims,
@@ -20,6 +22,7 @@ from tests.contract.broken import (
     names,
     network,
     paging,
+    raw,
     reads,
     shared,
     threads,
@@ -42,6 +45,7 @@ __all__ = [
     "names",
     "network",
     "paging",
+    "raw",
     "reads",
     "shared",
     "threads",
@@ -50,3 +54,11 @@ __all__ = [
 ]
 
 BROKEN: Final[tuple[Broken, ...]] = registered()
+
+
+def __getattr__(name: str) -> Callable[[], Harness]:
+    """Return what makes the harness of a broken backend: ``--harness tests.contract.broken:ItsName``."""
+    for broken in BROKEN:
+        if broken.name == name:
+            return broken.harness
+    raise AttributeError(name)

@@ -1,0 +1,57 @@
+"""What a configuration on the command line leads to: the one place of the command that knows a pool's settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from redicts.certify.wrong_use import WrongUse
+from redicts.contract import Store
+from redicts.contract.codecs import CodecChoice
+from redicts.errors import SettingsError
+from redicts.front.plugins.loading import backend_plugin, codec_plugin
+from redicts.front.settings import parse
+
+
+def store_of(text: str) -> Store:
+    """Return the store that a URL, a dict as JSON, or the name of a plugin leads to; it is not opened.
+
+    Raises :class:`~redicts.certify.wrong_use.WrongUse`, which never repeats the text: it may hold a password.
+    """
+    try:
+        settings = parse(_configuration(text))
+        return Store(backend_plugin(settings.backend), settings.options, settings.default)
+    except SettingsError as error:
+        raise WrongUse(" ".join(str(error).split())) from None
+
+
+def codec_of(text: str) -> CodecChoice:
+    """Return the codec that a name, or a dict with a name and settings as JSON, stands for; it is not made.
+
+    Raises :class:`~redicts.certify.wrong_use.WrongUse`, which never repeats a value: it may be a key.
+    """
+    stripped = text.strip()
+    try:
+        settings = parse({"backend": "memory", "codec": _dict(stripped) if stripped.startswith("{") else stripped})
+        return CodecChoice(codec_plugin(settings.codec), settings.codec_options)
+    except SettingsError as error:
+        raise WrongUse(" ".join(str(error).split())) from None
+
+
+def _configuration(text: str) -> Mapping[str, Any] | str:
+    stripped = text.strip()
+    if not stripped:
+        raise WrongUse("the configuration is empty; give a URL, a dict as JSON, or the name of a backend")
+    if stripped.startswith("{"):
+        return _dict(stripped)
+    return stripped if "://" in stripped else {"backend": stripped}
+
+
+def _dict(text: str) -> Mapping[str, Any]:
+    try:
+        found: Mapping[str, Any] = json.loads(text)
+    except ValueError as error:
+        place = f"line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else "it"
+        raise WrongUse(f"the configuration is no JSON, see {place}; quote it for the shell: '{{...}}'") from None
+    return found

@@ -1,0 +1,80 @@
+"""What a report may say of a plugin, and what it may not: where it comes from, and the secrets of its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from pydantic import BaseModel, SecretBytes, SecretStr
+
+from redicts.core.backend import BackendPlugin
+from redicts.core.codec import CodecPlugin
+from redicts.core.hooks import BACKENDS, CODECS
+
+_SECRET_WORDS: Final = ("password", "secret", "token", "credential")
+"""What is in the name of a field whose text must not be told, though its type does not say so."""
+
+
+def provenance(plugin: BackendPlugin | CodecPlugin) -> dict[str, str]:
+    """Return what a report says of a plugin: its name, distribution, version, and the contract it was written for."""
+    distribution, version = _distribution(plugin)
+    return {
+        "plugin": plugin.name,
+        "distribution": distribution,
+        "version": version,
+        "written for contract": str(plugin.contract),
+    }
+
+
+def _distribution(plugin: BackendPlugin | CodecPlugin) -> tuple[str, str]:
+    """Return the name and the version of the distribution that a plugin comes from."""
+    module = plugin.settings.__module__
+    group = BACKENDS if isinstance(plugin, BackendPlugin) else CODECS
+    for entry in metadata.entry_points(group=group, name=plugin.name):
+        if entry.dist is not None and entry.module.partition(".")[0] == module.partition(".")[0]:
+            return entry.dist.name, entry.dist.version
+    package = module.partition(".")[0]
+    found = [package] if package == "redicts" else metadata.packages_distributions().get(package, [])
+    for name in found:
+        try:
+            return name, metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return f"none (module {module})", "unknown"
+
+
+def secrets_in(settings: BaseModel) -> Iterator[str]:
+    """Yield what settings hold of secrets, by the type or the name of a field, and the passwords of URLs."""
+    for name in type(settings).model_fields:
+        yield from _secrets_of(name, getattr(settings, name))
+
+
+def _secrets_of(name: str, value: object) -> Iterator[str]:
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, SecretBytes):
+        yield value.get_secret_value().decode(errors="replace")
+    elif isinstance(value, BaseModel):
+        yield from secrets_in(value)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for each in value:
+            yield from _secrets_of(name, each)
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _secrets_of(str(key), each)
+    elif isinstance(value, str):
+        if any(word in name for word in _SECRET_WORDS):
+            yield value
+        yield from _password_in(value)
+
+
+def _password_in(text: str) -> Iterator[str]:
+    if "://" in text:
+        try:
+            password = urlsplit(text).password
+        except ValueError:
+            password = text  # it cannot be told what in it is a secret
+        if password:
+            yield from {password, unquote(password)}

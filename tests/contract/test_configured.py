@@ -1,0 +1,288 @@
+"""A harness made from settings: how it opens the store, what it can disturb, and what it keeps to itself."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+from pydantic import SecretStr
+
+from redicts.backends.memory import MemorySettings
+from redicts.backends.memory import plugin as memory
+from redicts.backends.redis import RedisSettings
+from redicts.backends.redis import plugin as redis
+from redicts.contract import LAWS, Law, SharedBackend, Status, Store, StoreHarness, certify
+from redicts.contract.examination import Examination
+from redicts.contract.exchanges import ExchangeProxy
+from redicts.contract.law import CAPABILITIES
+from redicts.contract.probes import PROBES
+from redicts.core.backend import BackendPlugin
+from redicts.core.transaction import Transaction
+from tests.contract.dicts import LimitedBackend
+from tests.contract.harnesses import InstanceHarness
+from tests.contract.shops import ShopSettings, modest, open_shop, shop, telltale
+from tests.support.servers import RedisServer
+from tests.support.waiting import eventually
+
+
+def chosen(*names: str) -> tuple[Law, ...]:
+    """Return the laws whose names begin so."""
+    return tuple(law for law in LAWS if law.name.startswith(names))
+
+
+def test_a_store_in_one_instance_is_shared() -> None:
+    """A store that claims neither processes nor durability is opened once, and is not networked."""
+    harness = StoreHarness(Store(memory, MemorySettings()))
+    first, second = harness.open(), harness.open()
+    assert isinstance(first, SharedBackend)
+    assert isinstance(second, SharedBackend)
+    assert first.shared is second.shared
+    assert not harness.networked
+    harness.close()
+
+
+def test_any_other_is_opened_again(tmp_path: Path) -> None:
+    """Every client of a store that outlives an instance is one of its own, also in another process."""
+    harness = StoreHarness(Store(shop, ShopSettings(place=str(tmp_path / "shop.db"))))
+    names = ("processes.processes_see_each_other", "clients.values_outlast_all_clients")
+    assert {result.status for result in certify(harness, laws=chosen(*names)).results} == {Status.PASSED}
+
+
+def test_what_may_be_networked_needs_lost_replies(tmp_path: Path) -> None:
+    """Where settings tell no host, port or path, there is no certificate without a harness that drops replies."""
+    report = certify(
+        StoreHarness(Store(shop, ShopSettings(place=str(tmp_path / "shop.db")))), laws=chosen("replies.a_lost_add")
+    )
+    [result] = report.results
+    assert (result.status, result.demanded) == (Status.NOT_RUN, True)
+    assert result.reason == "the harness cannot drop replies"
+    assert not report.kept
+
+
+def test_a_plugin_that_cannot_be_pickled_is_told(tmp_path: Path) -> None:
+    """Where no other process can open the store, the report says why and what to do."""
+    plugin = BackendPlugin("shop", ShopSettings, lambda settings, _number: open_shop(settings, 0))
+    harness = StoreHarness(Store(plugin, ShopSettings(place=str(tmp_path / "shop.db"))))
+    [result] = certify(harness, laws=chosen("processes.processes_see_each_other")).results
+    assert (result.status, result.demanded) == (Status.NOT_RUN, True)
+    assert "make its open a function at the top of a module" in result.reason
+
+
+def test_what_is_not_claimed_but_works_is_told(tmp_path: Path) -> None:
+    """Probes of what is not claimed succeed where it works: the store could claim it."""
+    harness = StoreHarness(Store(modest, ShopSettings(place=str(tmp_path / "shop.db"))))
+    examination = Examination(harness)
+    assert {name: examination.examine(probe).status for name, probe in PROBES.items()} == {
+        "life": Status.PASSED,
+        "processes": Status.PASSED,
+        "durable": Status.PASSED,
+    }
+    harness.close()
+
+
+def test_probes_do_not_succeed_where_it_does_not_work(tmp_path: Path) -> None:
+    """They fail on a store that rightly claims less, and are not run where it is claimed."""
+    harness = StoreHarness(Store(memory, MemorySettings()))
+    examination = Examination(harness)
+    assert {name: examination.examine(probe).status for name, probe in PROBES.items()} == {
+        "life": Status.NOT_RUN,
+        "processes": Status.FAILED,
+        "durable": Status.FAILED,
+    }
+    harness.close()
+
+
+def test_a_limit_that_is_not_needed_is_told() -> None:
+    """One that does more in one transaction than it claims is told that it could claim more."""
+
+    class Modest(LimitedBackend):
+        def touched(self, transaction: Transaction, now: float) -> int:
+            return 0
+
+    [result] = certify(InstanceHarness(Modest), laws=chosen("sizes.one_more_than_claimed")).results
+    assert result.status is Status.FAILED
+    assert "it works, so the store could claim a larger atomic_entries, or None" in result.reason
+
+
+def test_every_capability_is_counted() -> None:
+    """The report counts the laws on each capability, whether they are claimed or not."""
+    spoken_of = set(CAPABILITIES.values())
+    assert {"life", "processes", "durable", "push", "atomic_entries"} <= spoken_of
+    assert {capability for law in LAWS for capability in law.capabilities} == {*spoken_of, "every store"}
+    report = certify(StoreHarness(Store(memory, MemorySettings())), laws=chosen("processes.", "claims."))
+    counts = report.counts
+    assert counts["every store"] == {"demanded": 3, "ran": 3, "passed": 3, "not run": 0}
+    assert (counts["processes"]["demanded"], counts["processes"]["passed"]) == (0, 0)
+    assert counts["processes"]["not run"] == len([law for law in LAWS if law.name.startswith("processes.")])
+
+
+def test_what_a_store_tells_of_its_secrets_is_crossed_out(tmp_path: Path) -> None:
+    """Secrets are in no form of the report, not even if the store puts them into its errors."""
+    secrets = ("marker-password", "marker-token", "marker of a url")
+    settings = ShopSettings(
+        place=str(tmp_path / "shop.db"),
+        password=SecretStr(secrets[0]),
+        api_token=secrets[1],
+        address="shop://user:marker%20of%20a%20url@host",
+    )
+    store = Store(telltale, settings)
+    report = certify(StoreHarness(store), laws=chosen("writes.put_replaces"))
+    told = f"{report}\n{json.dumps(report.to_dict())}\n{store!r}"
+    assert "cannot log in with ***** and *****" in str(report)
+    for secret in (*secrets, "marker%20of"):
+        assert secret not in told
+
+
+def test_a_law_without_a_lost_reply_does_not_count(redis_server: RedisServer) -> None:
+    """If none of the replies that should be lost was, the law is not run, and stands in the way."""
+
+    class Harmless(StoreHarness):
+        def drop_reply(self) -> bool:
+            return True
+
+    harness = Harmless(Store(redis, RedisSettings.model_validate({"port": redis_server.port})))
+    [result] = certify(harness, laws=chosen("replies.a_lost_add")).results
+    harness.close()
+    assert (result.status, result.demanded) == (Status.NOT_RUN, True)
+    assert "no reply was lost" in result.reason
+
+
+def test_the_server_of_a_unix_socket_is_not_disturbed(redis_server: RedisServer) -> None:
+    """A client that does not go through the proxy loses no reply, and the report says so."""
+    harness = StoreHarness(Store(redis, RedisSettings.model_validate({"unix_socket": str(redis_server.socket_path)})))
+    try:
+        results = certify(harness, laws=chosen("claims.capabilities", "replies.a_lost_add")).results
+    finally:
+        harness.close()
+    assert [result.status for result in results] == [Status.PASSED, Status.NOT_RUN]
+    assert (results[-1].demanded, results[-1].reason) == (True, "the harness cannot drop replies")
+
+
+# The proxy that goes by who speaks.
+
+
+class Echo:
+    """A server that answers each line with itself, and remembers what it was sent."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        self.heard: list[bytes] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, client.makefile("rb") as lines:
+            try:
+                for line in lines:
+                    self.heard.append(line)
+                    client.sendall(line)
+            except OSError:
+                return
+
+
+class Caller:
+    """A client of one."""
+
+    def __init__(self, port: int) -> None:
+        self.connection = socket.create_connection(("127.0.0.1", port), 10)
+        self._lines: BinaryIO = self.connection.makefile("rb")
+
+    def send(self, line: bytes) -> None:
+        self.connection.sendall(line)
+
+    def ask(self, line: bytes) -> bytes:
+        self.send(line)
+        return self._lines.readline()
+
+    def close(self) -> None:
+        self._lines.close()
+        self.connection.close()
+
+
+@pytest.fixture
+def echo() -> Iterator[Echo]:
+    """Run a server."""
+    server = Echo()
+    yield server
+    server.listener.close()
+
+
+@pytest.fixture
+def proxy(echo: Echo) -> Iterator[ExchangeProxy]:
+    """Run a proxy in front of it."""
+    between = ExchangeProxy("127.0.0.1", echo.port)
+    yield between
+    between.close()
+
+
+def test_without_a_fault_it_only_forwards(proxy: ExchangeProxy) -> None:
+    """What is sent comes to the server and back, and each request with its reply is one exchange."""
+    caller, large = Caller(proxy.port), b"x" * 1_000_000 + b"\n"
+    assert [caller.ask(line) for line in (b"a\n", large, b"b\n")] == [b"a\n", large, b"b\n"]
+    assert (proxy.connections, proxy.hits) == (1, 0)
+    assert proxy.exchanges >= 3
+    caller.close()
+
+
+def test_a_lost_reply_belongs_to_a_request_that_came_through(proxy: ExchangeProxy, echo: Echo) -> None:
+    """The client sees its connection end; the server has heard the request. Which exchange is hit can be said."""
+    caller = Caller(proxy.port)
+    proxy.lose_reply(2)
+    assert caller.ask(b"first\n") == b"first\n"
+    assert caller.ask(b"second\n") == b""
+    assert echo.heard == [b"first\n", b"second\n"]
+    assert proxy.hits == 1
+    caller.close()
+    again = Caller(proxy.port)
+    assert again.ask(b"third\n") == b"third\n"
+    again.close()
+
+
+def test_a_held_request_comes_when_it_is_delivered(proxy: ExchangeProxy, echo: Echo) -> None:
+    """It reaches the server after a later one of another client, though its own client has given up."""
+    impatient, other = Caller(proxy.port), Caller(proxy.port)
+    proxy.hold_request()
+    impatient.connection.settimeout(0.05)
+    with pytest.raises(TimeoutError):
+        impatient.ask(b"late\n")
+    impatient.close()
+    assert other.ask(b"early\n") == b"early\n"
+    assert echo.heard == [b"early\n"]
+    proxy.deliver()
+    assert echo.heard == [b"early\n", b"late\n"]
+    other.close()
+
+
+def test_a_fault_can_be_taken_back(proxy: ExchangeProxy) -> None:
+    """What was planned and has hit nothing hits nothing after that."""
+    proxy.lose_reply()
+    proxy.hold_request()
+    proxy.calm()
+    caller = Caller(proxy.port)
+    assert caller.ask(b"a\n") == b"a\n"
+    caller.close()
+
+
+def test_a_held_request_never_comes_after_the_end(echo: Echo) -> None:
+    """Closing the proxy ends its threads, and what it holds is not executed."""
+    between = ExchangeProxy("127.0.0.1", echo.port)
+    caller = Caller(between.port)
+    between.hold_request()
+    caller.send(b"never\n")
+    eventually(lambda: between.hits, "the request is held")
+    between.close()
+    assert echo.heard == []
+    caller.close()
