@@ -16,6 +16,6 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """
     names = sorted(set(known))
     nearest = get_close_matches(name, names, n=1)
-    if not known:
+    if not names:
         return "there are none"
     return f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(names)}"
