@@ -109,6 +109,11 @@ class PostgresBackend(Backend):
             return reply._replace(culprit=writes.origins[reply.culprit])
         return reply
 
+    def about(self) -> dict[str, str]:
+        """Return the version of the server. Cost: one round trip."""
+        (version,) = self._connections.call("SELECT current_setting('server_version')", ())
+        return {"PostgreSQL server": version}
+
     def listen(self, name: str, /) -> StationListener:
         """Listen over the one connection that this process listens with."""
         return self._listening.listen(name)

@@ -45,6 +45,8 @@ _BY_TEXT: Final[tuple[tuple[str, _Meaning], ...]] = (
     ("refused", (Unreachable, "no server answers there; start it or correct host and port")),
     ("No such file", (Unreachable, "no server answers there; start it or correct host and port")),
     ("could not translate host name", (Unreachable, "that host is not known; correct host")),
+    ("resolve host", (Unreachable, "that host is not known; correct host")),
+    ("not known", (Unreachable, "that host is not known; correct host")),
 )
 """What is only said in words: while a connection is made, the client library does not tell the code."""
 

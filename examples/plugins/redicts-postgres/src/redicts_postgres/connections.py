@@ -103,7 +103,7 @@ def connect(settings: PostgresSettings) -> Connection:
         options=options,
         **{name: value for name, value in chosen.items() if value is not None},
     )
-    connection.patience = settings.request_timeout_secs
+    connection.patience = settings.socket_timeout_secs
     # All our integers are of one type, so that each statement is prepared once.
     connection.adapters.register_dumper(int, Int8BinaryDumper)
     return connection
@@ -114,9 +114,7 @@ _ISOLATION: Final = {"locks": "read\\ committed", "serializable": "serializable"
 
 def described(settings: PostgresSettings) -> str:
     """Return how errors name the server. Holds no secret."""
-    host = settings.host or os.environ.get("PGHOST") or "the local socket"
-    port = settings.port or os.environ.get("PGPORT") or 5432
-    return f"{host}:{port}, database {settings.dbname or os.environ.get('PGDATABASE') or 'of the user'}"
+    return f"{settings.host}:{settings.port}, database {settings.dbname or 'by default'}"
 
 
 class Lane:

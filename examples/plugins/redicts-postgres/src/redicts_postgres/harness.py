@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from redicts.contract import Harness
 from redicts.core.backend import Backend
@@ -16,24 +16,31 @@ _HEARS_NOTHING_SECS: Final = 0.5
 """How long a disturbed client waits for an answer before it sends its request again."""
 
 
+class Store(NamedTuple):
+    """Which store is meant: the settings of the backend, and the number of the database."""
+
+    settings: PostgresSettings
+    database: int = 0
+
+
 class PostgresHarness(Harness):
     """A store on a running server. Clients whose replies can be lost go through a proxy, without encryption.
 
-    ``settings`` are those of the backend, as a dict or already validated; the server must be reached over TCP.
+    ``store`` has the attributes ``settings`` and ``database``. The server must be reached over TCP.
     """
 
-    def __init__(self, settings: Mapping[str, Any] | PostgresSettings, database: int = 0) -> None:
-        given = settings if isinstance(settings, PostgresSettings) else PostgresSettings.model_validate(dict(settings))
-        if given.host is None or given.host.startswith("/"):
+    def __init__(self, store: Store) -> None:
+        given, database = store.settings, store.database
+        if given.host.startswith("/"):
             raise ValueError("the harness reaches the server over TCP: name host and port in the settings")
         self._open: Final = functools.partial(open_postgres, given, database)
-        self._proxy: Final = FaultyProxy(given.host, given.port or 5432)
+        self._proxy: Final = FaultyProxy(given.host, given.port)
         disturbed = given.model_copy(
             update={
                 "host": self._proxy.host,
                 "port": self._proxy.port,
                 "sslmode": "disable",
-                "request_timeout_secs": _HEARS_NOTHING_SECS,
+                "socket_timeout_secs": _HEARS_NOTHING_SECS,
             }
         )
         self._open_lossy: Final = functools.partial(open_postgres, disturbed, database)

@@ -17,13 +17,13 @@ class PostgresSettings(BackendSettings):
     """Where the server is, who we are there, where the tables are, and how connections are kept.
 
     ``url`` stands for the fields it speaks of: ``postgres://user:password@host:port/dbname?database=1``. What is not
-    given is up to PostgreSQL's client library, which looks into its own environment variables (``PGHOST`` and others)
-    and the password file. Times are in seconds.
+    given of user, password and dbname is up to PostgreSQL's client library, which looks into its environment variables
+    (``PGUSER`` and others) and the password file. Times are in seconds.
     """
 
-    host: str | None = None
+    host: str = "localhost"
     """A name, an address, or the directory of a Unix socket."""
-    port: int | None = Field(None, ge=1, le=65535)
+    port: int = Field(5432, ge=1, le=65535)
     user: str | None = None
     password: SecretStr | None = None
     dbname: str | None = None
@@ -49,7 +49,7 @@ class PostgresSettings(BackendSettings):
     """How long to wait for a free connection when all are in use."""
     connect_timeout_secs: int = Field(5, ge=2)
     """Whole seconds; the client library knows no others, and none below 2."""
-    request_timeout_secs: float = Field(10, gt=0)
+    socket_timeout_secs: float = Field(10, gt=0)
     """How long to wait for the answer to one request."""
     retries: int = Field(3, ge=0)
     """How often a request is sent again after its connection broke. It is applied once all the same."""

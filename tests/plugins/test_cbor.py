@@ -1,0 +1,41 @@
+"""The codec for CBOR, as a stranger's distribution beside a redicts that knows nothing of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.plugins.fresh import EXAMPLES, FreshEnvironment
+
+
+def test_its_own_tests_pass(fresh: FreshEnvironment) -> None:
+    """The tests that the distribution brings along pass on the installed wheel."""
+    told = fresh.run(
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        cwd=EXAMPLES / "redicts-cbor",
+        variables={"PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert " passed" in told.stdout
+
+
+@pytest.mark.xfail(strict=True, reason="the settings do not look for codecs of others yet")
+def test_the_settings_choose_it(fresh: FreshEnvironment) -> None:
+    """Installed, the codec is there by its name, and gives back what JSON could not."""
+    told = fresh.run("-c", USE)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.split() == ["1.10", "True"]
+
+
+USE = """
+from decimal import Decimal
+from redicts import Pool, root
+
+Pool().reload(cfg={"backend": "memory", "codec": "cbor"})
+root().set("a", {"price": Decimal("1.10"), "colours": {"red", "blue"}})
+print(root().get("a.price").val())
+print(root().get("a.colours").val() == {"red", "blue"})
+"""

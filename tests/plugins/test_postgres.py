@@ -1,0 +1,175 @@
+"""The backend on PostgreSQL, as a stranger's distribution beside a redicts that knows nothing of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.plugins.fresh import EXAMPLES, FreshEnvironment
+from tests.support.postgres import PostgresServer
+
+SOURCE = EXAMPLES / "redicts-postgres"
+
+
+def url_of(server: PostgresServer) -> str:
+    """Return the URL of a server's database."""
+    return f"postgres://{server.user}:{server.password}@{server.host}:{server.port}/{server.dbname}"
+
+
+def test_nothing_of_the_checkout_is_in_the_environment(fresh: FreshEnvironment) -> None:
+    """Redicts and the distribution come from wheels, with the layout's SQL and the marks of typing."""
+    told = fresh.run(
+        "-c",
+        "import json, redicts, redicts_postgres, pathlib as p;"
+        "print(json.dumps([redicts.__file__, redicts_postgres.__file__,"
+        "sorted(each.name for each in p.Path(redicts_postgres.__file__).parent.iterdir())]))",
+    )
+    assert told.returncode == 0, told.stderr
+    redicts, backend, files = json.loads(told.stdout)
+    assert "site-packages" in redicts
+    assert "site-packages" in backend
+    assert {"layout.sql", "py.typed"} <= set(files)
+
+
+def test_its_own_tests_pass(fresh: FreshEnvironment, postgres_server: PostgresServer) -> None:
+    """The tests that the distribution brings along pass on the installed wheel; the laws of the contract have a test of their own here."""
+    told = run_tests(fresh, postgres_server, "tests/test_postgres_store.py")
+    assert told[0] == 0, told[1]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("isolation", ["locks", "serializable"])
+def test_it_is_certified(
+    fresh: FreshEnvironment, postgres_server: PostgresServer, isolation: str, tmp_path: Path
+) -> None:
+    """From wheels alone the backend is certified, with everything that it claims: no law left out that it demands."""
+    script = tmp_path / "certify_postgres.py"
+    script.write_text(CERTIFY, encoding="utf-8")
+    told = fresh.run(script, isolation, variables={"REDICTS_POSTGRES_URL": url_of(postgres_server)})
+    assert told.returncode == 0, told.stdout + told.stderr
+    report = json.loads(told.stdout.splitlines()[-1])
+    assert report["certified"]
+    assert report["passed"] > 200
+    assert not report["wanting"]
+    assert report["claims"] == {"life": True, "processes": True, "durable": True, "push": True}
+    assert report["disturbed"] > 20
+
+
+@pytest.mark.xfail(strict=True, reason="Pool does not look for plugins of others yet")
+def test_the_pool_finds_it_by_name(fresh: FreshEnvironment, postgres_server: PostgresServer, tmp_path: Path) -> None:
+    """Installed, the backend is there: by a dict, by its URL, and with locks between two processes."""
+    script = tmp_path / "use_postgres.py"
+    script.write_text(POOL, encoding="utf-8")
+    told = fresh.run(script, variables={"SETTINGS": json.dumps(postgres_server.settings)})
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.split() == ["42", "42", "locked", "free"]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.xfail(strict=True, reason="there is no command that certifies yet")
+def test_the_command_certifies_it(fresh: FreshEnvironment, postgres_server: PostgresServer, tmp_path: Path) -> None:
+    """The command prints CERTIFIED, exits with 0, and writes a report without the password."""
+    report = tmp_path / "report.json"
+    harness = "redicts_postgres.harness:PostgresHarness"
+    command = ["certify", url_of(postgres_server), "--harness", harness, "--report", str(report)]
+    told = fresh.run("-m", "redicts", *command)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "CERTIFIED" in told.stdout
+    assert postgres_server.password not in told.stdout + told.stderr + report.read_text(encoding="utf-8")
+
+
+def test_a_crash_of_the_server_loses_no_call(fresh: FreshEnvironment) -> None:
+    """While the server is down calls raise Unreachable, also those that listen; when it is back, they work again."""
+    with PostgresServer() as server:
+        told = fresh.run("-c", CRASH, str(server.pid), variables={"SETTINGS": json.dumps(server.settings)})
+        assert told.returncode == 0, told.stderr
+        assert told.stdout.split() == ["1", "Unreachable", "Unreachable"]
+        assert not server.running
+        server.restart()
+        told = fresh.run("-c", CRASH, "0", variables={"SETTINGS": json.dumps(server.settings)})
+        assert told.returncode == 0, told.stderr
+
+
+def run_tests(fresh: FreshEnvironment, server: PostgresServer, *arguments: str) -> tuple[int, str]:
+    """Run tests of the distribution with the pytest of the environment."""
+    told = fresh.run(
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        *arguments,
+        cwd=SOURCE,
+        variables={"REDICTS_POSTGRES_URL": url_of(server), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    return told.returncode, told.stdout + told.stderr
+
+
+CERTIFY = """
+import json, os, sys
+from dataclasses import asdict
+
+from redicts.contract import Status, certify
+from redicts_postgres import PostgresSettings
+from redicts_postgres.harness import PostgresHarness, Store
+
+if __name__ == "__main__":
+    isolation = sys.argv[1]
+    given = {"url": os.environ["REDICTS_POSTGRES_URL"], "schema": "redicts_certified", "prefix": f"{isolation}_"}
+    harness = PostgresHarness(Store(PostgresSettings.model_validate(given | {"isolation": isolation})))
+    report = certify(harness)
+    harness.close()
+    print(report)
+    claims = asdict(report.capabilities)
+    del claims["atomic_entries"]
+    print(json.dumps({
+        "certified": report.certified,
+        "passed": sum(each.status is Status.PASSED for each in report.results),
+        "wanting": [each.law for each in report.results if each.status is Status.NOT_RUN and each.demanded],
+        "claims": {name: claims[name] for name in ("life", "processes", "durable", "push")},
+        "disturbed": harness.disturbed,
+    }))
+"""
+
+POOL = """
+import json, os, subprocess, sys
+from redicts import Lock, Pool, root
+
+given = json.loads(os.environ["SETTINGS"])
+Pool().reload(cfg={"backend": "postgres", **given})
+if sys.argv[1:] == ["other"]:
+    print("free" if Lock(Pool(), "a").acquire(blocking=False) else "locked")
+    sys.exit()
+
+def other():
+    return subprocess.run([sys.executable, sys.argv[0], "other"], text=True, capture_output=True).stdout.strip()
+
+root().set("a", {"b": {"c": 42}})
+print(root().get("a.b.c").val())
+Pool().reload(cfg="postgres://{user}:{password}@{host}:{port}/{dbname}".format(**given))
+print(root().get("a.b.c").val())
+with Lock(Pool(), "a"):
+    print(other())
+print(other())
+"""
+
+CRASH = """
+import json, os, signal, sys
+from redicts import errors
+from redicts.core.transaction import *
+from redicts_postgres import PostgresBackend, PostgresSettings
+
+settings = PostgresSettings.model_validate({**json.loads(os.environ["SETTINGS"]), "retries": 1})
+backend = PostgresBackend(settings, 0)
+add = Transaction(writes=(Add(Key("t", ("n",)), 1),))
+print(*backend.execute(add).sums)
+if int(sys.argv[1]):
+    os.kill(int(sys.argv[1]), signal.SIGQUIT)
+    for call in (lambda: backend.execute(add), lambda: backend.listen("station/1")):
+        try:
+            call()
+        except errors.Unreachable as error:
+            print(type(error).__name__)
+"""
