@@ -60,11 +60,13 @@ class FreshEnvironment:
         _done(sys.executable, "-m", "venv", self._directory / "venv")
         # What else is needed has the versions of the environment that the tests run in.
         versions = self._directory / "constraints.txt"
-        installed = {
-            each.name: each.version for each in metadata.distributions() if not each.name.startswith("redicts")
-        }
-        versions.write_text("".join(f"{name}=={version}\n" for name, version in installed.items()), encoding="utf-8")
-        wanted = [f"redicts[contract] @ {built['redicts'].as_uri()}", built["redicts_postgres"], built["redicts_cbor"]]
+        others = [each for each in metadata.distributions() if not each.name.startswith("redicts")]
+        versions.write_text("".join(f"{each.name}=={each.version}\n" for each in others), encoding="utf-8")
+        wanted: list[str | Path] = [
+            f"redicts[contract] @ {built['redicts'].as_uri()}",
+            built["redicts_postgres"],
+            built["redicts_cbor"],
+        ]
         # PostgreSQL's client library, and pytest for the tests of the distributions themselves.
         wanted += ["psycopg[binary]", "pytest"]
         _done(self.python, "-m", "pip", "install", "--quiet", "--constraint", versions, *wanted)

@@ -34,7 +34,7 @@ def test_nothing_of_the_checkout_is_in_the_environment(fresh: FreshEnvironment) 
 
 
 def test_its_own_tests_pass(fresh: FreshEnvironment, postgres_server: PostgresServer) -> None:
-    """The tests that the distribution brings along pass on the installed wheel; the laws of the contract have a test of their own here."""
+    """The tests that the distribution brings along pass on the installed wheel."""
     told = run_tests(fresh, postgres_server, "tests/test_postgres_store.py")
     assert told[0] == 0, told[1]
 
