@@ -156,7 +156,7 @@ print(other())
 """
 
 CRASH = """
-import json, os, signal, sys
+import json, os, signal, socket, sys, time
 from redicts import errors
 from redicts.core.transaction import *
 from redicts_postgres import PostgresBackend, PostgresSettings
@@ -167,6 +167,12 @@ add = Transaction(writes=(Add(Key("t", ("n",)), 1),))
 print(*backend.execute(add).sums)
 if int(sys.argv[1]):
     os.kill(int(sys.argv[1]), signal.SIGQUIT)
+    while True:  # until nobody listens there; the test gives up before this does
+        try:
+            socket.create_connection((settings.host, settings.port)).close()
+        except ConnectionRefusedError:
+            break
+        time.sleep(0.01)
     for call in (lambda: backend.execute(add), lambda: backend.listen("station/1")):
         try:
             call()
