@@ -73,8 +73,8 @@ def test_the_command_certifies_it(fresh: FreshEnvironment, postgres_server: Post
     """The command prints CERTIFIED, exits with 0, and writes a report without the password."""
     report = tmp_path / "report.json"
     harness = "redicts_postgres.harness:PostgresHarness"
-    command = ["certify", url_of(postgres_server), "--harness", harness, "--report", str(report)]
-    told = fresh.run("-m", "redicts", *command)
+    command = [url_of(postgres_server), "--harness", harness, "--report", str(report)]
+    told = fresh.run("-m", "redicts.certify", *command)
     assert told.returncode == 0, told.stdout + told.stderr
     assert "CERTIFIED" in told.stdout
     assert postgres_server.password not in told.stdout + told.stderr + report.read_text(encoding="utf-8")
