@@ -30,6 +30,14 @@ def test_the_settings_choose_it(fresh: FreshEnvironment) -> None:
     assert told.stdout.split() == ["1.10", "True"]
 
 
+@pytest.mark.xfail(strict=True, reason="there is no command that certifies yet")
+def test_the_command_certifies_it(fresh: FreshEnvironment) -> None:
+    """The command certifies the codec by its name."""
+    told = fresh.run("-m", "redicts.certify", "--codec", "cbor")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "CERTIFIED" in told.stdout
+
+
 USE = """
 from decimal import Decimal
 from redicts import Pool, root
