@@ -8,9 +8,11 @@
 
 Both need Python 3.10 or newer with its venv module, and the package index that pip is set up for. What they install
 goes to the virtual environment .venv beside this file (REDICTS_VENV names another directory) and is reused until the
-requirements change. The tests need a Redis server executable and start servers of their own with it; where none is
-found, Debian's is installed with apt-get if that needs no password. REDICTS_TEST_REDIS names executables to use
-instead, separated as in PATH. Where CI is set, Redis 6.2 and a newer one must both be there, and no test is skipped.
+requirements change. The tests need server executables of Redis and of PostgreSQL, and start servers of their own with
+them; where none are found, Debian's are installed with apt-get if that needs no password. REDICTS_TEST_REDIS names
+executables to use instead, separated as in PATH, and REDICTS_TEST_POSTGRES the directory of PostgreSQL's. Without a
+PostgreSQL, what needs it is not run, and the tests say so. Where CI is set, Redis 6.2, a newer one and PostgreSQL must
+all be there, and no test is skipped.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parent
 PROJECT: Final = ROOT / "pyproject.toml"
@@ -43,6 +45,18 @@ try:
     print(json.dumps({"found": [(str(each), str(each.path), each.version) for each in find_executables()]}))
 except ServerMissing as missing:
     print(json.dumps({"found": [], "missing": str(missing)}))
+"""
+
+POSTGRES_VARIABLE: Final = "REDICTS_TEST_POSTGRES"
+_FIND_POSTGRES: Final = """
+import json
+from tests.support.executables import ServerMissing
+from tests.support.postgres import find_postgres
+try:
+    found = find_postgres()
+    print(json.dumps({"name": str(found), "directory": str(found.directory)}))
+except ServerMissing as missing:
+    print(json.dumps({"missing": str(missing)}))
 """
 
 
@@ -110,6 +124,10 @@ def test(arguments: Sequence[str]) -> int:
         servers = required_servers(python)
         variables[SERVERS_VARIABLE] = os.pathsep.join(server.path for server in servers)
         say(f"Redis servers: {', '.join(f'{server.name} ({server.path})' for server in servers)}")
+        postgres = required_postgres(python)
+        if "directory" in postgres:
+            variables[POSTGRES_VARIABLE] = postgres["directory"]
+        say(f"PostgreSQL: {postgres.get('directory', 'what needs it is not run')}")
     if "--long" in chosen:
         variables["REDICTS_TESTS"] = "long"
     results = {name: run([python, "-m", *words], variables) for name, words in steps.items()}
@@ -149,11 +167,24 @@ def required_servers(python: str) -> list[Server]:
     """Return the server executables for the tests, after installing Debian's if that is needed and can be done."""
     servers, problem = _servers(python)
     has_new = any(server.version >= NEW_SERVER for server in servers)
-    if problem and not has_new and SERVERS_VARIABLE not in os.environ and _install_server():
+    if problem and not has_new and SERVERS_VARIABLE not in os.environ and _install("redis-server"):
         servers, problem = _servers(python)
     if problem:
         raise Refused(problem)
     return servers
+
+
+def required_postgres(python: str) -> dict[str, str]:
+    """Return where PostgreSQL's executables are, after installing Debian's if that is needed and can be done.
+
+    Without any, the answer says what is ``missing``; where CI is set, that is refused.
+    """
+    found = _asked(python, _FIND_POSTGRES, "PostgreSQL")
+    if "missing" in found and POSTGRES_VARIABLE not in os.environ and _install("postgresql"):
+        found = _asked(python, _FIND_POSTGRES, "PostgreSQL")
+    if "missing" in found and (os.environ.get("CI") or POSTGRES_VARIABLE in os.environ):
+        raise Refused(found["missing"])
+    return found
 
 
 def say(line: str) -> None:
@@ -181,10 +212,7 @@ def output_of(command: Sequence[str]) -> tuple[int, str]:
 
 def _servers(python: str) -> tuple[list[Server], str]:
     """Return the servers that the tests find, and what is missing: the empty text if nothing is."""
-    status, said = output_of([python, "-c", _FIND_SERVERS])
-    if status:
-        raise Refused(f"the search for Redis servers failed: {said.splitlines()[-1] if said else status}")
-    answer = json.loads(said.splitlines()[-1])
+    answer = _asked(python, _FIND_SERVERS, "Redis")
     servers = [Server(name, path, tuple(version)) for name, path, version in answer["found"]]
     if not servers:
         return servers, answer["missing"]
@@ -202,8 +230,17 @@ def _servers(python: str) -> tuple[list[Server], str]:
     return servers, ""
 
 
-def _install_server() -> bool:
-    """Install Debian's Redis server where that needs no password; return whether that was done.
+def _asked(python: str, search: str, what: str) -> dict[str, Any]:
+    """Return what one of the tests' own searches for servers prints."""
+    status, said = output_of([python, "-c", search])
+    if status:
+        raise Refused(f"the search for servers of {what} failed: {said.splitlines()[-1] if said else status}")
+    answer: dict[str, Any] = json.loads(said.splitlines()[-1])
+    return answer
+
+
+def _install(package: str) -> bool:
+    """Install a server from Debian where that needs no password; return whether that was done.
 
     The package would start a service, which the tests do not use. RUNLEVEL=1 keeps it from starting where there is no
     systemd, as in containers; elsewhere it starts and does no harm.
@@ -219,7 +256,7 @@ def _install_server() -> bool:
     else:
         return False
     prefix += ["DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1"]
-    install = [*prefix, apt, "install", "--yes", "--quiet", "--no-install-recommends", "redis-server"]
+    install = [*prefix, apt, "install", "--yes", "--quiet", "--no-install-recommends", package]
     # The lists may be missing, as in fresh containers, or be older than what the archive still has.
     return run([*prefix, apt, "update", "--quiet"]) == 0 and run(install) == 0
 

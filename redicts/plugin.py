@@ -16,7 +16,16 @@ the installed redicts speaks and would always agree.
 from __future__ import annotations
 
 from redicts.core.backend import Backend, BackendPlugin, BackendSettings, Capabilities
-from redicts.core.codec import Codec, CodecPlugin, CodecSettings
+from redicts.core.codec import (
+    Codec,
+    CodecPlugin,
+    CodecSettings,
+    ForgedContent,
+    JsonText,
+    MisfitContent,
+    TruncatedContent,
+    UnknownType,
+)
 from redicts.core.hooks import CONTRACT, hookimpl
 from redicts.core.listener import Listener
 from redicts.core.transaction import (
@@ -70,8 +79,11 @@ __all__ = [
     "Entries",
     "Exactly",
     "Expire",
+    "ForgedContent",
+    "JsonText",
     "Key",
     "Listener",
+    "MisfitContent",
     "Names",
     "Outcome",
     "Path",
@@ -81,6 +93,8 @@ __all__ = [
     "ReadNames",
     "Scope",
     "Transaction",
+    "TruncatedContent",
+    "UnknownType",
     "Verdict",
     "Wake",
     "Write",

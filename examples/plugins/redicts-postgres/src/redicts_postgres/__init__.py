@@ -1,0 +1,24 @@
+"""The backend ``postgres``: a tree in a table of PostgreSQL."""
+
+from __future__ import annotations
+
+from redicts.plugin import BackendPlugin, hookimpl
+from redicts_postgres.backend import PostgresBackend, open_postgres
+from redicts_postgres.settings import PostgresSettings
+
+__all__ = ["PostgresBackend", "PostgresSettings", "redicts_backends"]
+
+
+@hookimpl
+def redicts_backends() -> list[BackendPlugin]:
+    """Offer the backend."""
+    return [
+        BackendPlugin(
+            "postgres",
+            PostgresSettings,
+            open_postgres,
+            contract=1,
+            summary="PostgreSQL: many hosts, transactions on one instant, wake-ups through LISTEN and NOTIFY",
+            harness="redicts_postgres.harness:PostgresHarness",
+        )
+    ]

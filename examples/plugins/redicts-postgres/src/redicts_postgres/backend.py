@@ -1,0 +1,128 @@
+"""The PostgreSQL backend: one minitransaction is one call of one function, in one round trip."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Final
+
+from redicts.errors import StoreError
+from redicts.plugin import Backend, Capabilities, Outcome, Transaction
+from redicts_postgres.connections import Connections, connect, described
+from redicts_postgres.listening import Listening, StationListener
+from redicts_postgres.schema import Schema
+from redicts_postgres.settings import PostgresSettings
+from redicts_postgres.words import Locks, Reply, Steps, locks_of, looks_of, outcome_of, writes_of
+
+_CAPABILITIES: Final = Capabilities(life=True, processes=True, durable=True, atomic_entries=None, push=True)
+
+_UNSURE: Final = "U"
+_NOT_A_COUNTER: Final = "N"
+_MOST_LOOKS: Final = 100
+"""How often a transaction is tried again in which a life ended just between clock and state."""
+
+
+class PostgresBackend(Backend):
+    """One numbered database of redicts, in one database of a PostgreSQL server."""
+
+    def __init__(self, settings: PostgresSettings, database: int) -> None:
+        schema = Schema(settings.schema_name, settings.prefix)
+        self._database = database
+        self._store = schema.name
+        self._locking = settings.isolation == "locks"
+        self._channels = f"{schema.name}:{database}:"
+        self._connections = Connections(settings, schema.sql())
+        self._listening = Listening(lambda: connect(settings), self._channels, described(settings), settings.retries)
+        self._look_statement = (
+            f"SELECT CASE WHEN unsure THEN 'U' WHEN culprit IS NULL THEN 'A' ELSE 'C' END, culprit, "
+            f"'{{}}'::bigint[], counts, suffixes, stored, lives FROM {schema.look}("
+            "%b::text[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bigint[], %b::bytea[], %b::bytea[], "
+            "floor(extract(epoch FROM transaction_timestamp()) * 1000)::bigint, "
+            "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
+        )
+        self._write_statement = (
+            f"SELECT verdict, culprit, sums, counts, suffixes, stored, lives FROM {schema.write}("
+            "%b, %b, %b::bigint[], %b::boolean[], "
+            "%b::text[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bigint[], %b::bytea[], %b::bytea[], "
+            "%b::text[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bigint[], "
+            "%b::bytea[], %b::bytea[], %b::bigint[], %b::text, %b)"
+        )
+        weakref.finalize(self, self._connections.close)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The same for every server."""
+        return _CAPABILITIES
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        """Decide and apply one minitransaction in one call of one function.
+
+        Cost: one round trip; the first call of a process some more, to connect and to prepare the statement.
+        """
+        looks = looks_of(transaction.checks, transaction.reads, self._database)
+        if not transaction.writes:
+            return outcome_of(self._look(looks), transaction)
+        lane = self._connections.lane()
+        in_doubt = True
+        try:
+            locks = Locks([], [])
+            if self._locking:
+                locks = locks_of(transaction, lane.name, self._store, self._database)
+            writes = writes_of(transaction.writes, self._database)
+            outcome = outcome_of(self._write(lane.name, lane.number, locks, looks, writes), transaction)
+            in_doubt = False
+        except StoreError as error:
+            in_doubt = error.maybe_applied
+            raise
+        finally:
+            self._connections.give_back(lane, in_doubt=in_doubt)
+        return outcome
+
+    def _look(self, looks: Steps) -> Reply:
+        parameters = (*looks.parameters(), looks.item_keys, looks.item_values)
+        for _ in range(_MOST_LOOKS):
+            reply = Reply(*self._connections.call(self._look_statement, parameters))
+            if reply.verdict != _UNSURE:
+                return reply
+        return reply._replace(verdict="A" if reply.culprit is None else "C")
+
+    def _write(self, lane: bytes, number: int, locks: Locks, looks: Steps, writes: Steps) -> Reply:
+        for attempt in range(_MOST_LOOKS + 1):
+            parameters = (
+                lane,
+                number,
+                *locks,
+                *looks.parameters(),
+                looks.item_keys,
+                looks.item_values,
+                *writes.parameters(),
+                writes.item_keys,
+                writes.item_values,
+                writes.item_lives,
+                self._channels,
+                attempt == _MOST_LOOKS,
+            )
+            reply = Reply(*self._connections.call(self._write_statement, parameters))
+            if reply.verdict != _UNSURE:
+                break
+        if reply.verdict == _NOT_A_COUNTER and reply.culprit is not None:
+            return reply._replace(culprit=writes.origins[reply.culprit])
+        return reply
+
+    def about(self) -> dict[str, str]:
+        """Return the version of the server. Cost: one round trip."""
+        (version,) = self._connections.call("SELECT current_setting('server_version')", ())
+        return {"PostgreSQL server": version}
+
+    def listen(self, name: str, /) -> StationListener:
+        """Listen over the one connection that this process listens with."""
+        return self._listening.listen(name)
+
+    def close(self) -> None:
+        """Close the connections that are idle now, the others when their requests are over and nobody listens."""
+        self._connections.close()
+        self._listening.close()
+
+
+def open_postgres(settings: PostgresSettings, database: int) -> PostgresBackend:
+    """Open one numbered database. Connects to nothing yet."""
+    return PostgresBackend(settings, database)

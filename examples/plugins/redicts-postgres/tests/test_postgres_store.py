@@ -1,0 +1,253 @@
+"""What only this backend has: its table, its lanes, its errors, its settings."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import threading
+
+import pytest
+from direct import connection_to
+from pydantic import ValidationError
+from redicts_postgres import PostgresBackend, PostgresSettings
+from redicts_postgres.schema import FORGOTTEN_AFTER_MILLISECONDS, Schema
+
+from redicts import errors
+from redicts.plugin import NOTHING, Add, Delete, Exactly, Key, Path, Put, Read, ReadNames, Scope, Transaction
+
+SECRET = "a-secret-that-must-not-be-told"
+
+
+def key(*path: str) -> Key:
+    """Return a key of the space of these tests."""
+    return Key("t", path)
+
+
+@pytest.fixture(autouse=True)
+def _empty(backend: PostgresBackend) -> None:
+    backend.execute(Transaction(writes=(Delete(key(), Scope.SUBTREE),)))
+
+
+def stored(backend: PostgresBackend) -> dict[Path, bytes]:
+    """Return all values."""
+    [answer] = backend.execute(Transaction(reads=(Read(key(), Scope.SUBTREE),))).answers
+    assert not isinstance(answer, tuple) or hasattr(answer, "values")
+    return dict(answer.values)  # type: ignore[union-attr]
+
+
+def test_keys_longer_than_an_index_entry_are_kept_apart(backend: PostgresBackend) -> None:
+    """Paths whose bytes do not fit into the index are values like others, in every scope, in names and in pages."""
+    noise = random.Random(1)
+    long = "".join(chr(noise.randrange(0x4E00, 0x9FFF)) for _ in range(3000))  # nine kilobytes that do not compress
+    tree = {(long, "a"): b"1", (long, "b"): b"2", (long, "b2", long): b"3", (long + "x",): b"4", ("z",): b"5"}
+    outcome = backend.execute(Transaction(writes=tuple(Put(key(*path), value) for path, value in tree.items())))
+    assert outcome.applied
+    assert stored(backend) == tree
+    within = {path[1:]: value for path, value in tree.items() if path[0] == long}
+    assert backend.execute(Transaction(checks=(Exactly(key(long), Scope.BELOW, within),))).applied
+    names, below = backend.execute(Transaction(reads=(ReadNames(key()), ReadNames(key(long))))).answers
+    assert (set(names[0]), set(below[0])) == ({long, long + "x", "z"}, {"a", "b", "b2"})
+    walked: dict[Path, bytes] = {}
+    cursor = None
+    while True:
+        [page] = backend.execute(Transaction(reads=(Read(key(), Scope.SUBTREE, 1, cursor),))).answers
+        walked |= page.values  # type: ignore[union-attr]
+        cursor = page.cursor
+        if cursor is None:
+            break
+    assert walked == tree
+    backend.execute(Transaction(writes=(Put(key(long, "a"), b"6"), Delete(key(long, "b2"), Scope.SUBTREE))))
+    assert stored(backend)[long, "a"] == b"6"
+    assert (long, "b2", long) not in stored(backend)
+
+
+def test_expired_rows_go_without_anybody_reading_them(backend: PostgresBackend, settings: PostgresSettings) -> None:
+    """Each write removes more expired rows than it can add, so that a stream of short lives keeps the table small."""
+    for number in range(300):
+        backend.execute(Transaction(writes=(Put(key(f"n{number}"), b"x", 1),)))
+    with connection_to(settings) as connection:
+        row = connection.execute(f"SELECT count(*) FROM {Schema('redicts_test', '').entries}").fetchone()
+    assert row is not None
+    assert row[0] in range(50)
+
+
+def test_lanes_are_forgotten(backend: PostgresBackend, settings: PostgresSettings) -> None:
+    """The outcome of a lane that nobody used for long is removed; others stay."""
+    lanes = Schema("redicts_test", "").lanes
+    backend.execute(Transaction(writes=(Put(key("a"), b"1"),)))
+    with connection_to(settings) as connection:
+        connection.execute(f"UPDATE {lanes} SET touched = touched - {FORGOTTEN_AFTER_MILLISECONDS + 1000}")
+        old = connection.execute(f"SELECT count(*) FROM {lanes}").fetchone()
+        other = PostgresBackend(settings, 0)
+        for _ in range(20):
+            other.execute(Transaction(writes=(Put(key("a"), b"2"),)))
+        other.close()
+        new = connection.execute(f"SELECT count(*) FROM {lanes}").fetchone()
+    assert old is not None
+    assert new == (1,), f"of {old[0]} old lanes, some are left"
+
+
+def test_all_sessions_may_be_ended(backend: PostgresBackend, settings: PostgresSettings) -> None:
+    """After the server ended all connections, as in a restart, calls go on and a listener is sent to look."""
+    add = Transaction(writes=(Add(key("n"), 1),))
+    with backend.listen("station/1") as listener:
+        assert backend.execute(add).sums == (1,)
+        with connection_to(settings) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name='redicts'"
+            )
+        assert backend.execute(add).sums == (2,)
+        assert listener.wait(10)
+
+
+def test_databases_prefixes_and_schemas_are_apart(backend: PostgresBackend, settings: PostgresSettings) -> None:
+    """Stores that differ in the number of the database, the prefix or the schema share nothing."""
+    backend.execute(Transaction(writes=(Put(key("a"), b"1"),)))
+    others = [
+        PostgresBackend(settings, 1),
+        PostgresBackend(settings.model_copy(update={"prefix": "other_"}), 0),
+        PostgresBackend(settings.model_copy(update={"schema_name": "redicts_test_other"}), 0),
+    ]
+    try:
+        for number, other in enumerate(others):
+            assert stored(other) == {}
+            other.execute(Transaction(writes=(Put(key("a"), b"other %d" % number),)))
+        assert stored(backend) == {("a",): b"1"}
+    finally:
+        for other in others:
+            other.execute(Transaction(writes=(Delete(key(), Scope.SUBTREE),)))
+            other.close()
+        with connection_to(settings) as connection:
+            connection.execute("DROP SCHEMA redicts_test_other CASCADE")
+
+
+def test_tables_are_made_once_by_many(settings: PostgresSettings) -> None:
+    """Clients that meet an empty database at the same time make the tables together, without an error."""
+    fresh = settings.model_copy(update={"schema_name": "redicts_test_fresh"})
+    clients = [PostgresBackend(fresh, 0) for _ in range(6)]
+    failures: list[Exception] = []
+
+    def work(client: PostgresBackend) -> None:
+        try:
+            client.execute(Transaction(writes=(Add(key("n"), 1),)))
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(client,)) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    try:
+        assert failures == []
+        assert stored(clients[0]) == {("n",): b"6"}
+    finally:
+        for client in clients:
+            client.close()
+        with connection_to(settings) as connection:
+            connection.execute("DROP SCHEMA redicts_test_fresh CASCADE")
+
+
+def test_the_printed_sql_makes_the_tables(settings: PostgresSettings) -> None:
+    """A user who may make nothing can use what an administrator made with the printed SQL."""
+    printed = subprocess.run(
+        [sys.executable, "-m", "redicts_postgres", "redicts_test_made"], capture_output=True, text=True, check=True
+    ).stdout
+    with connection_to(settings) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS redicts_test_made CASCADE")
+        connection.execute("DROP ROLE IF EXISTS redicts_test_user")
+        connection.execute(f"CREATE ROLE redicts_test_user LOGIN PASSWORD '{SECRET}'")
+        poor = settings.model_copy(
+            update={
+                "user": "redicts_test_user",
+                "password": PostgresSettings.model_validate({"password": SECRET}).password,
+                "schema_name": "redicts_test_made",
+            }
+        )
+        backend = PostgresBackend(poor, 0)
+        take = Transaction(checks=(Exactly(key(), Scope.SUBTREE, NOTHING),), writes=(Put(key("a"), b"1"),))
+        try:
+            with pytest.raises(errors.AccessDenied, match="python -m redicts_postgres") as refused:
+                backend.execute(take)
+            assert SECRET not in str(refused.value)
+            connection.execute(printed.encode())
+            connection.execute("GRANT USAGE ON SCHEMA redicts_test_made TO redicts_test_user")
+            connection.execute("GRANT ALL ON ALL TABLES IN SCHEMA redicts_test_made TO redicts_test_user")
+            assert backend.execute(take).applied
+            connection.execute("ALTER ROLE redicts_test_user SET default_transaction_read_only = on")
+            backend.close()
+            with pytest.raises(errors.ReadOnly):
+                backend.execute(Transaction(writes=(Put(key("a"), b"2"),)))
+        finally:
+            backend.close()
+            connection.execute("DROP SCHEMA redicts_test_made CASCADE")
+            connection.execute("DROP ROLE redicts_test_user")
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "says"),
+    [
+        ({"password": SECRET}, errors.AccessDenied, "password"),
+        ({"user": "redicts_nobody", "password": SECRET}, errors.AccessDenied, "user"),
+        ({"dbname": "redicts_no_database"}, errors.Unreachable, "dbname"),
+        ({"port": 1, "password": SECRET}, errors.Unreachable, "port"),
+        ({"host": "redicts.invalid", "password": SECRET}, errors.Unreachable, "host"),
+    ],
+    ids=["password", "user", "dbname", "port", "host"],
+)
+def test_errors_say_what_to_do(
+    settings: PostgresSettings, changes: dict[str, object], kind: type[Exception], says: str
+) -> None:
+    """A failure is raised as an error of redicts that names the setting to correct, and no secret."""
+    secret = settings.password.get_secret_value() if settings.password else SECRET
+    if "password" in changes:
+        changes = {**changes, "password": PostgresSettings.model_validate({"password": SECRET}).password}
+    backend = PostgresBackend(settings.model_copy(update={**changes, "retries": 0}), 0)
+    for call in (lambda: backend.execute(Transaction()), lambda: backend.listen("station/1")):
+        with pytest.raises(kind, match=says) as raised:
+            call()
+        told = f"{raised.value!r} {raised.value} {raised.value.__cause__}"
+        assert SECRET not in told
+        assert secret not in told
+    backend.close()
+
+
+def test_a_url_stands_for_fields() -> None:
+    """A URL of either scheme is taken apart; what it leaves out has its default."""
+    for scheme in ("postgres", "postgresql"):
+        url = f"{scheme}://anna:p%40ss@db.example:5433/things?database=2&schema=own&sslmode=require"
+        settings = PostgresSettings.model_validate(PostgresSettings.fields_of_url(url))
+        assert (settings.host, settings.port, settings.user) == ("db.example", 5433, "anna")
+        assert settings.password is not None
+        assert settings.password.get_secret_value() == "p@ss"
+        assert (settings.dbname, settings.main_database) == ("things", 2)
+        assert (settings.schema_name, settings.sslmode) == ("own", "require")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"url": f"mysql://anna:{SECRET}@host/db"},
+        {"url": f"postgres://anna:{SECRET}@host:port/db"},
+        {"url": f"postgres://anna:{SECRET}@host/db?colour=red"},
+        {"url": f"postgres://anna:{SECRET}@host/db?database=x"},
+        {"url": f"postgres://anna:{SECRET}@host/db", "host": "other"},
+        {"schema": "no; DROP TABLE"},
+        {"prefix": 'a"b'},
+        {"isolation": "none"},
+        {"colour": "red"},
+    ],
+    ids=str,
+)
+def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
+    """What cannot be meant is refused, without telling what was given."""
+    with pytest.raises(ValidationError) as refused:
+        PostgresSettings.model_validate(wrong)
+    assert SECRET not in str(refused.value)
+
+
+def test_a_secret_is_never_shown() -> None:
+    """Neither repr nor str of settings shows the password."""
+    settings = PostgresSettings.model_validate({"url": f"postgres://anna:{SECRET}@host/db"})
+    assert SECRET not in f"{settings!r} {settings}"

@@ -1,0 +1,1 @@
+"""The distributions under ``examples/plugins``, installed and certified as their users would."""

@@ -1,0 +1,30 @@
+"""One fresh environment and one PostgreSQL server for all tests of the example distributions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.plugins.fresh import FreshEnvironment
+from tests.support.executables import ServerMissing
+from tests.support.postgres import PostgresServer, find_postgres
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> FreshEnvironment:
+    """Make the environment, or wait until another worker of this run has made it."""
+    base = tmp_path_factory.getbasetemp()
+    return FreshEnvironment((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "fresh")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """Run one server per worker. Where none is installed, what needs it is not run, and in CI that is a failure."""
+    try:
+        executables = find_postgres()
+    except ServerMissing as missing:
+        pytest.skip(str(missing))
+    with PostgresServer(executables) as server:
+        yield server

@@ -1,0 +1,149 @@
+"""The backend on PostgreSQL, as a stranger's distribution beside a redicts that knows nothing of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.plugins.fresh import EXAMPLES, FreshEnvironment
+from tests.support.postgres import PostgresServer
+
+SOURCE = EXAMPLES / "redicts-postgres"
+
+ISOLATIONS = ["locks", "serializable"] if os.environ.get("REDICTS_TESTS") == "long" else ["locks"]
+"""The short tests certify the one that is the default."""
+
+
+def url_of(server: PostgresServer) -> str:
+    """Return the URL of a server's database."""
+    return f"postgres://{server.user}:{server.password}@{server.host}:{server.port}/{server.dbname}"
+
+
+def test_nothing_of_the_checkout_is_in_the_environment(fresh: FreshEnvironment) -> None:
+    """Redicts and the distribution come from wheels, with the layout's SQL and the marks of typing."""
+    told = fresh.run(
+        "-c",
+        "import json, redicts, redicts_postgres, pathlib as p;"
+        "print(json.dumps([redicts.__file__, redicts_postgres.__file__,"
+        "sorted(each.name for each in p.Path(redicts_postgres.__file__).parent.iterdir())]))",
+    )
+    assert told.returncode == 0, told.stderr
+    redicts, backend, files = json.loads(told.stdout)
+    assert "site-packages" in redicts
+    assert "site-packages" in backend
+    assert {"layout.sql", "py.typed"} <= set(files)
+
+
+def test_its_own_tests_pass(fresh: FreshEnvironment, postgres_server: PostgresServer) -> None:
+    """The tests that the distribution brings along pass on the installed wheel."""
+    told = run_tests(fresh, postgres_server, "tests/test_postgres_store.py")
+    assert told[0] == 0, told[1]
+
+
+def test_the_pool_finds_it_by_name(fresh: FreshEnvironment, postgres_server: PostgresServer, tmp_path: Path) -> None:
+    """Installed, the backend is there: by a dict, by its URL, and with locks between two processes."""
+    script = tmp_path / "use_postgres.py"
+    script.write_text(POOL, encoding="utf-8")
+    told = fresh.run(script, variables={"SETTINGS": json.dumps(postgres_server.settings)})
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.split() == ["42", "42", "locked", "free"]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_the_command_certifies_it(
+    fresh: FreshEnvironment, postgres_server: PostgresServer, isolation: str, tmp_path: Path
+) -> None:
+    """From wheels alone the command certifies it with all that it claims, and tells nobody the password."""
+    file = tmp_path / "report.json"
+    names = {"schema": "redicts_certified", "prefix": f"{isolation}_"}
+    configuration = {"backend": "postgres", "url": url_of(postgres_server), "isolation": isolation, **names}
+    told = fresh.run("-m", "redicts.certify", json.dumps(configuration), "--report", str(file))
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "CERTIFIED" in told.stdout
+    assert postgres_server.password not in told.stdout + told.stderr + file.read_text(encoding="utf-8")
+    report = json.loads(file.read_text(encoding="utf-8"))
+    assert report["certified"]
+    assert report["harness"] == "PostgresHarness"
+    assert all(report["capabilities"][name] for name in ("life", "processes", "durable", "push"))
+    passed = [law["law"] for law in report["laws"] if law["status"] == "passed"]
+    assert len(passed) > 200
+    assert sum(law.startswith(("replies.", "locks_replies.")) for law in passed) > 10
+
+
+def test_a_crash_of_the_server_loses_no_call(fresh: FreshEnvironment) -> None:
+    """While the server is down calls raise Unreachable, also those that listen; when it is back, they work again."""
+    with PostgresServer() as server:
+        told = fresh.run("-c", CRASH, str(server.pid), variables={"SETTINGS": json.dumps(server.settings)})
+        assert told.returncode == 0, told.stderr
+        assert told.stdout.split() == ["1", "Unreachable", "Unreachable"]
+        assert not server.running
+        server.restart()
+        told = fresh.run("-c", CRASH, "0", variables={"SETTINGS": json.dumps(server.settings)})
+        assert told.returncode == 0, told.stderr
+
+
+def run_tests(fresh: FreshEnvironment, server: PostgresServer, *arguments: str) -> tuple[int, str]:
+    """Run tests of the distribution with the pytest of the environment."""
+    told = fresh.run(
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        *arguments,
+        cwd=SOURCE,
+        variables={"REDICTS_POSTGRES_URL": url_of(server), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    return told.returncode, told.stdout + told.stderr
+
+
+POOL = """
+import json, os, subprocess, sys
+from redicts import Lock, Pool, root
+
+given = json.loads(os.environ["SETTINGS"])
+Pool().reload(cfg={"backend": "postgres", **given})
+if sys.argv[1:] == ["other"]:
+    print("free" if Lock(Pool(), "a").acquire(blocking=False) else "locked")
+    sys.exit()
+
+def other():
+    return subprocess.run([sys.executable, sys.argv[0], "other"], text=True, capture_output=True).stdout.strip()
+
+root().set("a", {"b": {"c": 42}})
+print(root().get("a.b.c").val())
+Pool().reload(cfg="postgres://{user}:{password}@{host}:{port}/{dbname}".format(**given))
+print(root().get("a.b.c").val())
+with Lock(Pool(), "a"):
+    print(other())
+print(other())
+"""
+
+CRASH = """
+import json, os, signal, socket, sys, time
+from redicts import errors
+from redicts.core.transaction import *
+from redicts_postgres import PostgresBackend, PostgresSettings
+
+settings = PostgresSettings.model_validate({**json.loads(os.environ["SETTINGS"]), "retries": 1})
+backend = PostgresBackend(settings, 0)
+add = Transaction(writes=(Add(Key("t", ("n",)), 1),))
+print(*backend.execute(add).sums)
+if int(sys.argv[1]):
+    os.kill(int(sys.argv[1]), signal.SIGQUIT)
+    while True:  # until nobody listens there; the test gives up before this does
+        try:
+            socket.create_connection((settings.host, settings.port)).close()
+        except ConnectionRefusedError:
+            break
+        time.sleep(0.01)
+    for call in (lambda: backend.execute(add), lambda: backend.listen("station/1")):
+        try:
+            call()
+        except errors.Unreachable as error:
+            print(type(error).__name__)
+"""
