@@ -31,8 +31,8 @@ CREDENTIALS: Final = {"username": "app", "password": "the-password", "prefix": "
 
 def documented_user() -> str:
     """Return the line of the page that makes the user, without its first word."""
-    (line,) = re.findall(r"^user (app on .*)$", PAGE, flags=re.MULTILINE)
-    return str(line)
+    (lines,) = re.findall(r"^user (app on .*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+    return " ".join(str(lines).split())
 
 
 def documented_commands() -> set[str]:
