@@ -6,7 +6,11 @@ nothing in the result asks for anything from it.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+
+from sphinx.application import Sphinx
+from sphinx.ext.napoleon import Config
+from sphinx.ext.napoleon.docstring import GoogleDocstring
 
 project = "redicts"
 author = "The redicts developers"
@@ -25,6 +29,8 @@ html_show_sourcelink = False
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 
+# Some values fill pages; what they are for is in their texts.
+autodoc_default_options = {"no-value": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
@@ -34,3 +40,15 @@ python_use_unqualified_type_names = True
 # A docstring that names something of redicts which no page describes is a mistake; what others have is theirs.
 nitpicky = True
 nitpick_ignore_regex: Final = [("py:.*", r"(?!redicts)[\w.]*"), ("py:.*", r"redicts\.front\..*|dict\[bytes")]
+
+
+def setup(app: Sphinx) -> None:
+    """Have sections such as ``Args:`` set as such. Called by the generator."""
+    app.connect("autodoc-process-docstring", _set_sections)
+
+
+def _set_sections(app: Sphinx, what: Any, name: str, obj: object, options: object, lines: list[str]) -> None:
+    # Not those of attributes, as the extension would: it takes the words before any colon there for a type.
+    if what in {"class", "exception", "function", "method"}:
+        settings: Any = Config()
+        lines[:] = GoogleDocstring(lines, settings, app, what, name, obj, options).lines()

@@ -72,11 +72,13 @@ def certify(
 
     Cost: seconds on a local store; with ``thorough``, minutes.
 
-    :param harness: The store. It is not closed.
-    :param thorough: Try many more random examples, and races for longer.
-    :param seed: Where random examples start; the same seed makes the same examples. The report names it.
-    :param patience: Seconds that something may take that should take milliseconds, before it counts as hanging.
-    :param laws: Others than all, for a first look. The verdict is then about these laws alone.
+    Args:
+        harness: The store. It is not closed.
+        thorough: Try many more random examples, and races for longer.
+        seed: Where random examples start; the same seed makes the same examples. The report names it.
+        patience: Seconds that something may take that should take milliseconds, before it counts as hanging.
+        laws: Others than all, for a first look. The verdict is then about these laws alone.
+
     """
     examination = Examination(harness, thorough=thorough, seed=seed, patience=patience)
     results = tuple([examination.examine(law) for law in laws])

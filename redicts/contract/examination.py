@@ -27,10 +27,12 @@ _THOROUGH: Final = 20
 class Examination:
     """Examines laws on one harness, one after the other.
 
-    :param harness: The store under examination.
-    :param thorough: Try for minutes what is otherwise tried for seconds.
-    :param seed: Where random examples start; the same seed makes the same examples.
-    :param patience: Seconds that something may take that should take milliseconds. A law that waits longer is failed.
+    Args:
+        harness: The store under examination.
+        thorough: Try for minutes what is otherwise tried for seconds.
+        seed: Where random examples start; the same seed makes the same examples.
+        patience: Seconds that something may take that should take milliseconds. A law that waits longer is failed.
+
     """
 
     def __init__(self, harness: Harness, *, thorough: bool = False, seed: int = 0, patience: float = 30.0) -> None:
