@@ -12,7 +12,7 @@ DOCS: Final = ROOT / "docs"
 PAGES: Final = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md")))
 
 _BLOCK: Final = re.compile(r"^(?P<indent> *)```(?P<language>[^\n`]*)\n(?P<text>.*?)^ *```$", re.DOTALL | re.MULTILINE)
-_PROGRAM: Final = re.compile(r"# (\w+\.py)\n")
+_FILE: Final = re.compile(r"<!-- file: (\S+) -->")
 
 
 class Block(NamedTuple):
@@ -29,10 +29,10 @@ class Block(NamedTuple):
         return f"{self.page}:{self.line}"
 
     @property
-    def program(self) -> str | None:
-        """The name of the file that a reader shall save it under, which its first line tells, or ``None``."""
-        found = _PROGRAM.match(self.text)
-        return found[1] if found and self.language == "python" else None
+    def file(self) -> str | None:
+        """The name of the file that a reader shall save it under, which a comment before it tells, or ``None``."""
+        found = _FILE.fullmatch(self.before)
+        return found[1] if found else None
 
 
 class Command(NamedTuple):

@@ -1,7 +1,7 @@
 """The commands that the pages show are run, in the order of the page, and print what the page says.
 
-Each page has a folder of its own. A Python block whose first line is the name of a file, as in ``# visit.py``, is saved
-there under that name. Where the page shows no output, the command only has to succeed.
+Each page has a folder of its own. A block under a comment ``<!-- file: visit.py -->`` is saved there under that name.
+Where the page shows no output, the command only has to succeed.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path, vari
     assert bash is not None, "the pages show commands of bash"
     checker = doctest.OutputChecker()
     for block in blocks(page):
-        if block.program:
-            (tmp_path / block.program).write_text(block.text, encoding="utf-8")
+        if block.file:
+            (tmp_path / block.file).write_text(block.text, encoding="utf-8")
         for command in commands(block) if block.language == "console" else ():
             if reason_not_to_run(command):
                 continue
@@ -98,7 +98,7 @@ def test_a_command_names_what_exists(command: Command) -> None:
         program = ROOT / words[1]
         assert program.exists()
     else:
-        assert words[1] in {block.program for block in blocks(ROOT / command.page)}
+        assert words[1] in {block.file for block in blocks(ROOT / command.page)}
         return
     switches = [word for word in words[2:] if word.startswith("--")]
     source = program.read_text(encoding="utf-8") if program.is_file() else ""
