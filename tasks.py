@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""The two commands of this checkout: show what redicts does, and test it.
+"""The commands of this checkout: show what redicts does, test it, and build its documentation.
 
     python3 tasks.py demo [arguments]                 run examples/inventory.py
-    python3 tasks.py test [switches] [arguments]      lint, check types, run all tests; arguments go to pytest
+    python3 tasks.py test [switches] [arguments]      lint, check types, build the documentation, run all tests;
+                                                      arguments go to pytest
         --quick-lint-only                             lint and check types, run no test
         --long                                        let the tests that search try much harder
+    python3 tasks.py docs [directory]                 build the documentation for reading, in site/ unless told where
 
-Both need Python 3.10 or newer with its venv module, and the package index that pip is set up for. What they install
+They need Python 3.10 or newer with its venv module, and the package index that pip is set up for. What they install
 goes to the virtual environment .venv beside this file (REDICTS_VENV names another directory) and is reused until the
 requirements change. The tests need server executables of Redis and of PostgreSQL, and start servers of their own with
 them; where none are found, Debian's are installed with apt-get if that needs no password. REDICTS_TEST_REDIS names
@@ -25,6 +27,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -84,6 +87,8 @@ def main(arguments: Sequence[str]) -> int:
             return demo(rest)
         if command == "test":
             return test(rest)
+        if command == "docs":
+            return docs(rest)
     except Refused as refused:
         sys.stderr.write(f"tasks.py: {refused}\n")
         return 1
@@ -109,8 +114,7 @@ def test(arguments: Sequence[str]) -> int:
     switches = {"--quick-lint-only", "--long"}
     chosen = switches.intersection(arguments)
     passed_on = [argument for argument in arguments if argument not in switches]
-    purposes = {"demo": _hash(PROJECT), "test": _hash(PROJECT, TEST_REQUIREMENTS)}
-    python = environment(purposes, ["--requirement", str(TEST_REQUIREMENTS), "--editable", f"{ROOT}[{_extras()}]"])
+    python = test_environment()
     steps: dict[str, Sequence[str]] = {
         "ruff check": ["ruff", "check", "."],
         "ruff format": ["ruff", "format", "--check", "."],
@@ -130,13 +134,36 @@ def test(arguments: Sequence[str]) -> int:
         say(f"PostgreSQL: {postgres.get('directory', 'what needs it is not run')}")
     if "--long" in chosen:
         variables["REDICTS_TESTS"] = "long"
-    results = {name: run([python, "-m", *words], variables) for name, words in steps.items()}
+    with tempfile.TemporaryDirectory() as built:
+        if "examples" in steps:
+            steps["docs"] = building(Path(built))
+        results = {name: run([python, "-m", *words], variables) for name, words in steps.items()}
     failed = [name for name, status in results.items() if status]
     told = ", ".join(
         f"{name} {'failed with status ' + str(status) if status else 'passed'}" for name, status in results.items()
     )
     say(f"{'FAILED' if failed else 'PASSED'}: {told}")
     return 1 if failed else 0
+
+
+def docs(arguments: Sequence[str]) -> int:
+    """Build the documentation for reading; whatever its generator warns of is an error."""
+    directory = Path(arguments[0] if arguments else ROOT / "site").absolute()
+    status = run([test_environment(), "-m", *building(directory)])
+    if not status:
+        say(f"read it: {(directory / 'index.html').as_uri()}")
+    return status
+
+
+def building(directory: Path) -> Sequence[str]:
+    """Return the command that builds the documentation into a directory."""
+    return ["sphinx", "--fail-on-warning", "--keep-going", "--quiet", "docs", str(directory)]
+
+
+def test_environment() -> str:
+    """Return the Python of a virtual environment with the project and all that its tests and pages need."""
+    purposes = {"demo": _hash(PROJECT), "test": _hash(PROJECT, TEST_REQUIREMENTS)}
+    return environment(purposes, ["--requirement", str(TEST_REQUIREMENTS), "--editable", f"{ROOT}[{_extras()}]"])
 
 
 def environment(purposes: Mapping[str, str], requirements: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -52,13 +53,17 @@ def options(description: str | None, rounds: int) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=rounds, help="counted calls of each kind (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write JSON to a file too, for benchmarks.plots")
     return parser.parse_args()
 
 
 def told(about: str, asked: argparse.Namespace, rows: list[dict[str, Any]]) -> int:
     """Print the result, and return an exit status that tells whether the bounds were kept."""
+    result = json.dumps({"about": about, "rounds": asked.rounds, "rows": rows}, indent=2)
+    if asked.save:
+        asked.save.write_text(f"{result}\n", encoding="utf-8")
     if asked.json:
-        print(json.dumps({"about": about, "rounds": asked.rounds, "rows": rows}, indent=2))
+        print(result)
     else:
         print(f"{about}, medians of {asked.rounds} calls in turn")
         for line in rows:

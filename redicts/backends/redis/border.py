@@ -38,7 +38,7 @@ _MEANINGS: Final[dict[str, _Meaning]] = {
     "NOAUTH": (AccessDenied, "the server wants a password; set password in the settings"),
     "NOPERM": (
         AccessDenied,
-        "this user may not do that; allow what the caveats of the documentation list, on keys with our prefix",
+        "this user may not do that; allow what the documentation lists under Production, on keys with our prefix",
     ),
 }
 """What the codes mean that the server puts before its errors."""

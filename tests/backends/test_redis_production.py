@@ -1,0 +1,279 @@
+"""What the page on production says of users, failover, memory, timeouts and monitoring, on real servers.
+
+The user is read from the page, so that the page cannot say another one than is tested.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+from typing import Final
+
+import pytest
+import redis
+
+from redicts import AccessDenied, Lock, LockLost, Pool, Proxy, ReadOnly, StoreFull, root
+from redicts.backends.redis import RedisSettings
+from redicts.core.locks.records import LISTENERS
+from redicts.core.transaction import Entries, Key, Put, Read, Scope, Transaction
+from tests.backends.redis_tools import configuration, front, front_with, key, opened, write
+from tests.support.servers import RedisServer, StartRedis, TlsMissing
+from tests.support.skips import EXCUSE
+from tests.support.waiting import PATIENCE, eventually
+
+HERE: Final = Path(__file__).parents[2]
+PAGE: Final = (HERE / "docs" / "production.md").read_text(encoding="utf-8")
+SCRIPT: Final = (HERE / "redicts" / "backends" / "redis" / "script.lua").read_text(encoding="utf-8")
+DATABASE: Final = 1
+CREDENTIALS: Final = {"username": "app", "password": "the-password", "prefix": "app:"}
+
+
+def documented_user() -> str:
+    """Return the line of the page that makes the user, without its first word."""
+    (lines,) = re.findall(r"^user (app on .*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+    return " ".join(str(lines).split())
+
+
+def documented_commands() -> set[str]:
+    """Return the commands that the page allows."""
+    return set(re.findall(r"\+(\w+)", documented_user()))
+
+
+def do_everything(tree: Proxy) -> None:
+    """Call all that reads, writes, expires and locks, on small values and on a dict that takes several steps."""
+    tree.set("a", {"b": {"c": 1, "d": "x"}, "e": [1]}).update({"a": {"f": {}}}, expire=900)
+    tree.set("mortal", {"x": 1, "y": 2}, expire=900)
+    assert tree["mortal"].time_to_live() == 900
+    tree["mortal"].expire(None)
+    tree["mortal"].expire(60)
+    assert sorted(tree) == ["a", "mortal"]
+    assert tree["a.b.c"].add(2**60) == 2**60 + 1
+    assert tree["a.b.d"].compare_and_set("x", "y")
+    tree["a.e"].update_with(lambda value: [*value, 2])
+    with tree["a"].transaction() as changes:
+        changes.expect("b.d", "y")
+        changes.delete("b")
+        changes.expire("e", 50)
+    assert tree.pop("a") == {"e": [1, 2], "f": {}}
+    tree.set("large", {f"name{number}": number for number in range(12_000)})
+    assert len(tree["large"].val()) == len(tree["large"]) == sum(1 for _ in tree["large"].iter_children()) == 12_000
+    tree["large"].expire(900)
+    tree.delete("large")
+    with Proxy("jobs.import", lock_expire_timeout=20) as job:
+        job["state"] = {"done": 3}
+        with job.lock(shared=True):
+            job.lock().extend()
+        assert [holder.path for holder in tree.lock().holders()] == ["jobs.import"]
+    take_turns(tree)
+    tree.lock().break_locks()
+    tree.clear()
+
+
+def is_somebody_listed() -> bool:
+    """Tell whether anybody is on the list of those whom a release wakes."""
+    (answer,) = Pool().tree().backend.execute(Transaction(reads=(Read(Key(LISTENERS, ()), Scope.SUBTREE),))).answers
+    return isinstance(answer, Entries) and bool(answer.values)
+
+
+def take_turns(tree: Proxy) -> None:
+    """Have another thread wait for a lock until it is woken."""
+    with tree.lock():
+        other = threading.Thread(target=lambda: tree["turns"].lock(acquire_timeout=PATIENCE).acquire())
+        other.start()
+        eventually(is_somebody_listed, "the other one waits to be woken")
+    other.join(PATIENCE)
+    assert [holder.path for holder in tree.lock().holders()] == ["turns"]
+
+
+@pytest.fixture
+def guarded(start_redis: StartRedis) -> RedisServer:
+    """Run a server with the user of the documentation."""
+    return start_redis(acl=[documented_user()])
+
+
+# Users -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_user_of_the_documentation_can_do_everything(guarded: RedisServer) -> None:
+    """Values, lives, large dicts, locks and waiting need no permission that the page does not name."""
+    with front(guarded, database=DATABASE, **CREDENTIALS) as tree:
+        do_everything(tree)
+    refused = guarded.command("ACL", "LOG")
+    assert isinstance(refused, list)
+    objects = [dict(zip(entry[::2], entry[1::2]))[b"object"] for entry in refused if isinstance(entry, list)]
+    # All that redicts does not send: redis-py tells its name and version when it connects.
+    assert set(objects) <= {b"client", b"client|setinfo"}
+
+
+def test_every_command_of_the_documented_user_is_needed(guarded: RedisServer) -> None:
+    """The list of the page has the commands of the script and of its connections, and all of them are run."""
+    in_script = {word.lower() for word in re.findall(r"'([A-Z]{3,})'", SCRIPT)} - {"count", "limit"}
+    assert documented_commands() == in_script | {"evalsha", "eval", "select", "subscribe"}
+    guarded.command("CONFIG", "RESETSTAT")
+    with front(guarded, database=DATABASE, **CREDENTIALS) as tree:
+        do_everything(tree)
+    run = {name.removeprefix("cmdstat_") for name in guarded.info("commandstats")}
+    assert documented_commands() - run == set()
+
+
+def test_the_documented_user_is_confined_to_its_prefix(guarded: RedisServer) -> None:
+    """With another prefix the same user is refused, and nothing is written."""
+    with front(guarded, **CREDENTIALS | {"prefix": "other:"}) as tree:
+        with pytest.raises(AccessDenied):
+            tree.set("a", 1)
+        with pytest.raises(AccessDenied):
+            tree.val()
+    assert guarded.command("DBSIZE") == 0
+
+
+def test_the_documented_user_over_tls(start_redis: StartRedis) -> None:
+    """The same user does everything over TLS, waiting for locks included."""
+    try:
+        server = start_redis(tls=True, acl=[documented_user()])
+    except TlsMissing as missing:
+        pytest.skip(f"{EXCUSE} {missing}")
+    with front(server, tls=True, tls_ca_file=str(server.certificate), **CREDENTIALS) as tree:
+        do_everything(tree)
+
+
+# Failover --------------------------------------------------------------------------------------------------------
+
+
+def test_a_promoted_replica_lacks_what_it_had_not_received(start_redis: StartRedis) -> None:
+    """A write that the primary acknowledged is gone if the replica that takes over was cut off before."""
+    primary = start_redis()
+    with front(primary) as tree:
+        tree.set("a", 1)
+        replica = start_redis(replica_of=primary)
+        replica.command("REPLICAOF", "NO", "ONE")
+        tree.set("a", 2)
+        primary.kill()
+        Pool().reload(cfg=configuration(replica))
+        assert tree["a"].val() == 1
+        tree.set("a", 3)
+
+
+def test_a_lock_lost_in_a_failover_refuses_guarded_writes(start_redis: StartRedis) -> None:
+    """The holder believes in a lock that the new primary never knew; what it writes under it is refused."""
+    primary = start_redis()
+    replica = start_redis(replica_of=primary)
+    replica.command("REPLICAOF", "NO", "ONE")
+    address = primary.directory / "address"
+    address.symlink_to(primary.socket_path)
+    with front_with({"unix_socket": str(address)}) as tree:
+        lock = tree["a"].lock()
+        lock.acquire()
+        primary.kill()
+        address.unlink()
+        address.symlink_to(replica.socket_path)
+        assert lock.held
+        with Lock(replica_client(replica), "a") as other:
+            assert other.held
+            with pytest.raises(LockLost):
+                tree.set("a", 1)
+        assert not tree["a"].exists()
+        lock.release()
+
+
+def test_a_reload_takes_no_guard_along(start_redis: StartRedis) -> None:
+    """A lock belongs to the store that granted it: after a reload with another address it guards nothing there."""
+    former, new = start_redis(), start_redis()
+    with front(former) as tree, tree["a"]:
+        Pool().reload(cfg=configuration(new))
+        tree.set("a", 1)
+        assert not tree["a"].is_locked()
+        assert tree["a"].val() == 1
+
+
+def test_a_server_that_became_a_replica_is_told_of(start_redis: StartRedis) -> None:
+    """Where the address leads to a former primary, reads are answered and writes refused; a reload leads on."""
+    former, primary = start_redis(), start_redis()
+    with front(former) as tree:
+        tree.set("a", 1)
+        former.command("REPLICAOF", primary.host, primary.port)
+        with pytest.raises(ReadOnly, match="primary"):
+            tree.set("a", 2)
+        Pool().reload(cfg=configuration(primary))
+        tree.set("a", 3)
+
+
+def replica_client(server: RedisServer) -> redis.Redis:
+    """Return a client of redis-py."""
+    return redis.Redis(host=server.host, port=server.port)
+
+
+# Memory ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("policy", "left"), [("volatile-lru", {b"v:"}), ("allkeys-lru", set())])
+def test_eviction_takes_what_redicts_relies_on(start_redis: StartRedis, policy: str, left: set[bytes]) -> None:
+    """A full server takes records of requests under one policy, and values under the other."""
+    server = start_redis(options={"maxmemory-policy": policy})
+    with opened(server) as backend:
+        write(backend, Put(key("a"), b"1"))
+        before = server.command("KEYS", "*")
+        assert isinstance(before, list)
+        assert {name[:2] for name in before if isinstance(name, bytes)} == {b"v:", b"r:"}
+        server.command("CONFIG", "SET", "maxmemory", 1)
+        with pytest.raises(StoreFull):
+            write(backend, Put(key("b"), b"1"))
+        after = server.command("KEYS", "*")
+        assert isinstance(after, list)
+        assert set(after) == left
+
+
+def test_one_record_for_each_sender(redis_server: RedisServer) -> None:
+    """However many writes one sender makes, one record of them is kept, for five minutes."""
+    with opened(redis_server) as one, opened(redis_server) as other:
+        for backend in (one, other):
+            for number in range(5):
+                write(backend, Put(key("a"), b"%d" % number))
+    records = redis_server.command("KEYS", "r:*")
+    assert isinstance(records, list)
+    assert len(records) == 2
+    for record in records:
+        assert isinstance(record, bytes)
+        left = redis_server.command("PTTL", record)
+        assert isinstance(left, int)
+        assert 0 < left <= 300_000
+
+
+# Timeouts --------------------------------------------------------------------------------------------------------
+
+
+def test_the_documented_timeouts_are_the_defaults() -> None:
+    """The table of the page has the values of the settings."""
+    told = dict(re.findall(r"^\| `(\w+)` \| (\d+)(?: times)? \|", PAGE, flags=re.MULTILINE))
+    assert set(told) == {"connect_timeout_secs", "socket_timeout_secs", "retries", "timeout_secs"}
+    settings = RedisSettings.model_validate({})
+    assert told == {name: str(getattr(settings, name)) for name in told}
+
+
+def test_idle_connections_may_be_closed(redis_server: RedisServer) -> None:
+    """What the server closed is replaced, and the request that met it is applied once."""
+    with front(redis_server) as tree:
+        for expected in (1, 2, 3):
+            assert tree["n"].add(1) == expected
+            assert redis_server.command("CLIENT", "KILL", "TYPE", "normal") == 1
+
+
+# Monitoring ------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_documentation_says_to_look_at(redis_server: RedisServer) -> None:
+    """Each look that the page names finds what it says."""
+    redis_server.command("CONFIG", "RESETSTAT")
+    with front(redis_server, prefix="app:") as tree:
+        tree.set("a", {"b": 1, "c": 2}, expire=900)
+        take_turns(tree)
+        calls = re.match(r"calls=(\d+),usec=", redis_server.info("commandstats")["cmdstat_evalsha"])
+        assert calls is not None
+        assert int(calls[1]) > 2
+        assert redis_server.command("ZCARD", "app:x:") == 2 + len(tree.lock().holders())
+        assert isinstance(redis_server.command("SLOWLOG", "GET"), list)
+        listening = redis_server.command("PUBSUB", "CHANNELS", "app:s:*")
+        assert isinstance(listening, list)
+        assert len(listening) == 1
+        assert not root().get("health").exists()
+        tree.lock().break_locks()

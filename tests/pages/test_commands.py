@@ -1,0 +1,111 @@
+"""The commands that the pages show are run, in the order of the page, and print what the page says.
+
+Each page has a folder of its own. A block under a comment ``<!-- file: visit.py -->`` is saved there under that name.
+Where the page shows no output, the command only has to succeed.
+"""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.pages.parsing import PAGES, ROOT, Command, blocks, commands
+
+NOT_RUN: Final = {
+    r"pip install ": "installs from the package index",
+    r"python3 tasks\.py (test|docs|demo)\b": "is what runs these tests, or takes long; its switches have tests below",
+    r"redicts certify ": "takes minutes, or needs a server at a fixed port; the tests of redicts.certify run it",
+    r"python -m benchmarks\.\w+": "takes minutes; its switches have tests below",
+    r"python3 examples/migrate_from_1_0\.py ": "needs a server at a fixed port; tests/test_migration.py runs it",
+}
+"""Commands that are not run, as the beginning of their text, with the reason."""
+
+PATIENCE: Final = 120.0
+
+
+def reason_not_to_run(command: Command) -> str | None:
+    """Return why a command is not run, or ``None`` if it is."""
+    return next((reason for pattern, reason in NOT_RUN.items() if re.match(pattern, command.text)), None)
+
+
+def shown_on(page: Path) -> list[Command]:
+    """Return the commands that a page shows."""
+    return [command for block in blocks(page) if block.language == "console" for command in commands(block)]
+
+
+ALL: Final = [command for page in PAGES for command in shown_on(page)]
+RUN: Final = [page for page in PAGES if any(not reason_not_to_run(command) for command in shown_on(page))]
+
+
+@pytest.fixture
+def variables() -> dict[str, str]:
+    """Give the environment of a reader who has installed redicts, and keeps the tree in a file of this folder."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("REDICTS_", "PYTEST"))}
+    return kept | {"PATH": path, "REDICTS_URL": "sqlite:///state.db", "PYTHONWARNINGS": "error"}
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path, variables: dict[str, str]) -> None:
+    """Each command succeeds, and prints what the page shows below it; ``...`` there stands for anything."""
+    bash = shutil.which("bash")
+    assert bash is not None, "the pages show commands of bash"
+    checker = doctest.OutputChecker()
+    for block in blocks(page):
+        if block.file:
+            (tmp_path / block.file).write_text(block.text, encoding="utf-8")
+        for command in commands(block) if block.language == "console" else ():
+            if reason_not_to_run(command):
+                continue
+            done = subprocess.run(
+                [bash, "-c", command.text],
+                cwd=tmp_path,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+            said, complaints = done.stdout.decode(), done.stderr.decode()
+            # A shell does not tell the status of what it ran in the background.
+            succeeded = done.returncode == 0 and "Traceback" not in complaints
+            assert succeeded, f"{command}: {command.text}\n{said}{complaints}"
+            if command.output:
+                assert checker.check_output(command.output + "\n", said, doctest.ELLIPSIS), f"{command}: {said}"
+
+
+@pytest.mark.parametrize("pattern", NOT_RUN)
+def test_each_reason_not_to_run_is_needed(pattern: str) -> None:
+    """A reason that no command has any more is removed."""
+    assert any(re.match(pattern, command.text) for command in ALL)
+
+
+@pytest.mark.parametrize("command", [command for command in ALL if re.match(r"python3? (?!-c)", command.text)], ids=str)
+def test_a_command_names_what_exists(command: Command) -> None:
+    """A program or module that a command names is there, and knows the switches that it is given."""
+    words = command.text.split()
+    if words[1] == "-m":
+        program = ROOT.joinpath(*words[2].split("."))
+        assert program.is_dir() or program.with_suffix(".py").exists()
+    elif "/" in words[1] or words[1] == "tasks.py":
+        program = ROOT / words[1]
+        assert program.exists()
+    else:
+        assert words[1] in {block.file for block in blocks(ROOT / command.page)}
+        return
+    switches = [word for word in words[2:] if word.startswith("--")]
+    source = program.read_text(encoding="utf-8") if program.is_file() else ""
+    if words[1] == "-m" and words[2].startswith("benchmarks."):
+        source = program.with_suffix(".py").read_text() + (ROOT / "benchmarks" / "report.py").read_text()
+    if words[1] == "tasks.py":
+        source += (ROOT / "examples" / "inventory.py").read_text(encoding="utf-8")
+    if source:
+        assert [switch for switch in switches if f'"{switch}"' not in source] == []

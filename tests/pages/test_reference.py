@@ -1,0 +1,36 @@
+"""The reference has every public name."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Final
+
+import pytest
+
+import redicts
+import redicts.contract
+import redicts.contract.codecs
+import redicts.migration
+import redicts.plugin
+from tests.pages.parsing import DOCS
+
+
+def mentioned() -> set[str]:
+    """Return the names that the reference describes one by one, and those of modules that it describes whole."""
+    text = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "api").glob("*.md"))
+    names = set(re.findall(r"^\.\. (?:autoclass|autofunction|data|autodata):: (\w+)$", text, flags=re.MULTILINE))
+    for module in re.findall(r"^\.\. automodule:: ([\w.]+)\n   :members:", text, flags=re.MULTILINE):
+        members = inspect.getmembers(__import__(module, fromlist=["*"]))
+        names |= {name for name, _ in members if not name.startswith("_")}
+    return names
+
+
+MODULES: Final = (redicts, redicts.contract, redicts.contract.codecs, redicts.migration, redicts.plugin)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_every_public_name_is_in_the_reference(module: object) -> None:
+    """What a package exports is described on one of the pages."""
+    exported: list[str] = getattr(module, "__all__")  # noqa: B009  (the type of a module does not say it)
+    assert set(exported) - mentioned() == set()
