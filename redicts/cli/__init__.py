@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from redicts.cli import exits
+from redicts.cli import exits, extra
 
 __all__ = ["main"]
 
@@ -15,9 +15,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from redicts.cli import program  # noqa: PLC0415  (needs the extra, which may be missing)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("redicts"):
+        said = extra.said_of(error)
+        if said is None:
             raise
-        sys.stderr.write(f"redicts: the command line needs {error.name}; install it with: pip install 'redicts[cli]'\n")
+        sys.stderr.write(f"redicts: {said}\n")
         return exits.WRONG
     except KeyboardInterrupt:
         return exits.INTERRUPTED

@@ -93,7 +93,8 @@ def copy(
     for reason in report.reasons:
         click.echo(f"redicts: {reason}", err=True)
     if json_:
-        places = {"source": {**one.place, "path": render(at)}, "target": {**two.place, "path": render(to)}}
+        places = {"source": {"store": one.place, "path": render(at)}}
+        places["target"] = {"store": two.place, "path": render(to)}
         print_json(_document(places, report, found))
     else:
         _tell(one, two, at, report, found)

@@ -11,7 +11,7 @@ from typing import Final
 
 import click
 
-from redicts.cli import exits
+from redicts.cli import exits, extra
 from redicts.errors import (
     Conflict,
     InternalError,
@@ -134,6 +134,8 @@ def _told(error: Exception) -> tuple[str, int]:
         return error.format_message(), error.exit_code
     if isinstance(error, RedictsError) and not isinstance(error, InternalError):
         return str(error), _status_of(error)
+    if isinstance(error, ModuleNotFoundError) and (said := extra.said_of(error)) is not None:
+        return said, exits.WRONG
     if isinstance(error, OSError):
         return (f"{error.filename}: {error.strerror}" if error.filename else str(error)), exits.FAILED
     if os.environ.get(TRACEBACK):
