@@ -98,6 +98,8 @@ def copy(
         print_json(_document(places, report, found))
     else:
         _tell(one, two, at, report, found)
+    if report.resumed and found is not None and not found.holds:
+        click.echo("redicts: one side was changed since the earlier run, it seems; begin anew with --restart", err=True)
     if not report.done:
         click.echo(f"redicts: nothing is stored in SOURCE at {described(at)}", err=True)
     return exits.DONE if report.done and not report.skipped and (found is None or found.holds) else exits.NEGATIVE

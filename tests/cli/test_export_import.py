@@ -32,16 +32,19 @@ def test_a_tree_goes_out_and_comes_back(store: str, tmp_path: Path) -> None:
     exported = redicts("export", "--store", store)
     assert (exported.status, exported.err) == (exits.DONE, "")
     first, *leaves, last = lines(exported.out)
-    assert first == {"redicts": "leaves", "version": 1} and last == {"end": True, "leaves": 5}
+    assert first == {"redicts": "leaves", "version": 1}
+    assert last == {"end": True, "leaves": 5}
     (mortal,) = [line for line in leaves if line["path"] == ["mortal"]]
-    assert isinstance(mortal["life"], int) and 0 < mortal["life"] <= 600_000
+    assert isinstance(mortal["life"], int)
+    assert 0 < mortal["life"] <= 600_000
     other = f"sqlite:///{tmp_path}/other.db"
     done = redicts("import", "-", "--json", "--store", other, stdin=exported.out)
     assert done.status == exits.DONE
     assert done.document == {"path": "", "lines": 7, "leaves": 5, "resumed": 0, "stored": 5, "complete": True}
     assert value_at(other) == {**SHOWN, "mortal": 2}
     tree = tree_at(other)
-    assert tree.run(tree.store.life(("mortal",))) is not None and tree.run(tree.store.life(("a",))) is None
+    assert tree.run(tree.store.life(("mortal",))) is not None
+    assert tree.run(tree.store.life(("a",))) is None
 
 
 def test_a_packed_dict_stays_packed(file_url: str, tmp_path: Path) -> None:
@@ -91,7 +94,8 @@ def test_bytes_that_cannot_be_read_are_kept(file_url: str, tmp_path: Path) -> No
     put(file_url, 1, "a")
     tree_at(file_url).backend.execute(Transaction(writes=(Put(Key(VALUES, ("odd",)), b"\x00\xff"),)))
     done = redicts("export", "--store", file_url)
-    assert done.status == exits.NEGATIVE and "'odd'" in done.err
+    assert done.status == exits.NEGATIVE
+    assert "'odd'" in done.err
     assert {"path": ["odd"], "base64": "AP8="} in lines(done.out)
 
 
@@ -106,11 +110,13 @@ def test_a_file_appears_when_it_is_complete(server: RedisServer, redis_url: str,
         with Running("export", "-o", file, "--store", url) as command:
             proxy.wait_until_held()
             command.kill()
-        assert not file.exists() and (tmp_path / "out.jsonl.part").exists()
+        assert not file.exists()
+        assert (tmp_path / "out.jsonl.part").exists()
         proxy.release_held()
         done = redicts("export", "-o", file, "--json", "--store", url)
     assert done.status == exits.DONE
-    assert done.document["leaves"] == 5000 and done.document["resumed"] > 0
+    assert done.document["leaves"] == 5000
+    assert done.document["resumed"] > 0
     assert not (tmp_path / "out.jsonl.part").exists()
     other = f"sqlite:///{tmp_path}/other.db"
     assert redicts("import", file, "--store", other).status == exits.DONE
@@ -157,7 +163,8 @@ def test_an_import_that_was_ended_is_continued(store: str, end: str) -> None:
             done = command.interrupt()
             assert (done.status, done.err) == (exits.INTERRUPTED, "redicts: interrupted\n")
     value = value_at(store)
-    assert isinstance(value, dict) and len(value) == 1000
+    assert isinstance(value, dict)
+    assert len(value) == 1000
     done = redicts("import", "-", "--json", "--store", store, stdin=all_lines(3000))
     assert done.status == exits.DONE
     assert (done.document["resumed"], done.document["stored"]) == (1000, 2000)
@@ -171,10 +178,12 @@ def test_other_lines_do_not_go_on_from_there(file_url: str) -> None:
     assert redicts("import", "-", "--batch", "100", "--store", file_url, stdin=wrong).status == exits.WRONG
     changed = all_lines(500).replace('"value": 7}', '"value": 8}')
     done = redicts("import", "-", "--store", file_url, stdin=changed)
-    assert done.status == exits.WRONG and "not those of the earlier run" in done.err
+    assert done.status == exits.WRONG
+    assert "not those of the earlier run" in done.err
     assert redicts("import", "-", "--restart", "--store", file_url, stdin=changed).status == exits.DONE
     value = value_at(file_url)
-    assert isinstance(value, dict) and value["name00007"] == 8
+    assert isinstance(value, dict)
+    assert value["name00007"] == 8
 
 
 def test_lines_that_were_cut_off_are_told(file_url: str) -> None:
@@ -209,7 +218,8 @@ def test_a_wrong_line_is_named_and_its_batch_is_not_stored(file_url: str, line: 
     done = redicts("import", "-", "--store", file_url, stdin=text)
     assert (done.status, done.out, done.err.count("\n")) == (exits.WRONG, "", 1)
     assert "line 2" in done.err
-    assert value_at(file_url) is not None and tree_at(file_url).run(tree_at(file_url).store.exists(())) is False
+    assert value_at(file_url) is not None
+    assert tree_at(file_url).run(tree_at(file_url).store.exists(())) is False
 
 
 def test_a_leaf_and_what_is_below_it_follow_each_other(file_url: str) -> None:
@@ -226,9 +236,11 @@ def test_files_that_cannot_be_used_are_told(file_url: str, tmp_path: Path) -> No
     """A file that is not there, or a directory, is status 3; JSON beside leaves on one output is wrong use."""
     put(file_url, 1, "a")
     done = redicts("import", tmp_path / "none.jsonl", "--store", file_url)
-    assert done.status == exits.FAILED and "none.jsonl" in done.err
+    assert done.status == exits.FAILED
+    assert "none.jsonl" in done.err
     done = redicts("export", "-o", tmp_path / "none" / "x", "--store", file_url)
-    assert done.status == exits.FAILED and done.err.count("\n") == 1
+    assert done.status == exits.FAILED
+    assert done.err.count("\n") == 1
     assert redicts("export", "--json", "--store", file_url).status == exits.WRONG
     assert redicts("import", "-", "--format", "json", "--store", file_url, stdin="{").status == exits.WRONG
     assert redicts("import", "-", "--format", "json", "--store", file_url, stdin="[1]").status == exits.WRONG

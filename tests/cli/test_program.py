@@ -33,7 +33,8 @@ def test_every_command_has_help(command: str) -> None:
     done = redicts(command, "--help")
     assert done.status == exits.DONE
     assert done.out.startswith(f"Usage: redicts {command}")
-    assert "--help" in done.out and done.err == ""
+    assert "--help" in done.out
+    assert done.err == ""
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -43,7 +44,8 @@ def test_an_unknown_option_is_one_line(command: str) -> None:
     assert done.status == exits.WRONG
     assert done.out == ""
     assert done.err.count("\n") == 1
-    assert "--no-such-option" in done.err and f"redicts {command} --help" in done.err
+    assert "--no-such-option" in done.err
+    assert f"redicts {command} --help" in done.err
 
 
 def test_without_a_command_the_help_is_shown() -> None:
@@ -82,7 +84,8 @@ def test_a_wrong_store_is_one_line(store: str) -> None:
     """A configuration that is wrong is told in one line; the status is 2."""
     done = redicts("get", "a", "--store", store)
     assert (done.status, done.out) == (exits.WRONG, "")
-    assert done.err.startswith("redicts: ") and done.err.count("\n") == 1
+    assert done.err.startswith("redicts: ")
+    assert done.err.count("\n") == 1
 
 
 def test_no_secret_is_shown() -> None:
@@ -145,7 +148,8 @@ def test_a_database_is_named_or_numbered(tmp_path: Path) -> None:
     assert redicts("get", "a", "-s", store, "-d", "3").out == "1\n"
     assert redicts("get", "a", "-s", store).status == exits.NEGATIVE
     done = redicts("get", "a", "-s", store, "-d", "person")
-    assert done.status == exits.WRONG and "did you mean 'persons'" in done.err
+    assert done.status == exits.WRONG
+    assert "did you mean 'persons'" in done.err
 
 
 def test_a_reader_that_goes_away_is_no_error(file_url: str) -> None:
@@ -212,7 +216,8 @@ def test_completion_is_printed_for_each_shell(shell: str) -> None:
     """The script that is printed asks the program for completions."""
     done = redicts("completion", shell)
     assert done.status == exits.DONE
-    assert "_REDICTS_COMPLETE" in done.out and f"{shell}_complete" in done.out
+    assert "_REDICTS_COMPLETE" in done.out
+    assert f"{shell}_complete" in done.out
 
 
 def test_commands_are_completed() -> None:

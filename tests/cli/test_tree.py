@@ -74,8 +74,10 @@ def test_names_do_not_steer_the_terminal(file_url: str) -> None:
     """Control characters and markup in the store are shown, and not obeyed."""
     put(file_url, {"\x1b[31mred": "[bold]x\x07"})
     done = redicts("tree", "--store", file_url)
-    assert "\x1b" not in done.out and "\x07" not in done.out
-    assert r"\x1b[31mred" in done.out and "[bold]" in done.out
+    assert "\x1b" not in done.out
+    assert "\x07" not in done.out
+    assert r"\x1b[31mred" in done.out
+    assert "[bold]" in done.out
 
 
 def test_locks_are_shown_in_the_tree(store: str) -> None:
@@ -88,7 +90,8 @@ def test_locks_are_shown_in_the_tree(store: str) -> None:
     (lock,) = document["names"]["a"]["names"]["b"]["locks"]
     assert (lock["path"], lock["waiting"], lock["shared"], lock["pid"]) == ("a.b", False, False, os.getpid())
     assert [each["path"] for each in document["locks"]] == ["z.y"]
-    assert "[locked: exclusive lock on 'a.b'" in drawn and "[locked: shared lock on 'z.y'" in drawn
+    assert "[locked: exclusive lock on 'a.b'" in drawn
+    assert "[locked: shared lock on 'z.y'" in drawn
 
 
 def test_holders_and_waiters_are_listed(store: str) -> None:
@@ -109,7 +112,9 @@ def test_holders_and_waiters_are_listed(store: str) -> None:
     assert (holder["path"], holder["waiting"], holder["thread"]) == ("a.b", False, "MainThread")
     assert (waiting["path"], waiting["waiting"], waiting["shared"]) == ("a", True, False)
     assert done.document["broken"] == []
-    assert "held" in drawn and "waiting" in drawn and "MainThread" in drawn
+    assert "held" in drawn
+    assert "waiting" in drawn
+    assert "MainThread" in drawn
     assert elsewhere.status == exits.NEGATIVE
     assert elsewhere.document == {"path": "x", "broken": [], "holders": [], "waiters": []}
 
@@ -124,7 +129,8 @@ def test_a_lock_is_broken(store: str) -> None:
     assert done.status == exits.DONE
     assert [each["path"] for each in done.document["broken"]] == ["a.b"]
     assert done.document["holders"] == []
-    assert not broken.is_locked() and kept.is_locked()
+    assert not broken.is_locked()
+    assert kept.is_locked()
 
 
 def test_watch_tells_what_is_different(store: str) -> None:
@@ -143,7 +149,7 @@ def test_watch_tells_what_is_different(store: str) -> None:
         tree.run(tree.store.write(("a", "added"), "new"))
         tree.run(tree.store.write(("a", "changed"), 3))
         tree.run(tree.store.delete(("a", "removed")))
-        found = {}
+        found: dict[str, tuple[str, object, object]] = {}
         while len(found) < 3:
             line = json.loads(output.readline())
             if line["path"] != "a.count":

@@ -17,7 +17,8 @@ def test_what_was_set_is_got(store: str) -> None:
     done = redicts("set", "a", json.dumps(value), "--store", store)
     assert (done.status, done.out, done.err) == (exits.DONE, "", "")
     done = redicts("get", "a", "--store", store)
-    assert done.status == exits.DONE and done.out.count("\n") == 1
+    assert done.status == exits.DONE
+    assert done.out.count("\n") == 1
     assert json.loads(done.out) == value
     assert value_at(store) == {"a": value}
 
@@ -79,7 +80,7 @@ def test_a_packed_dict_is_one_leaf(store: str) -> None:
         ["a", "1", "2"],
         ["a", '{"": 1}'],
     ],
-    ids=lambda given: " ".join(given),
+    ids=" ".join,
 )
 def test_wrong_input_writes_nothing(file_url: str, arguments: list[str]) -> None:
     """What cannot be stored is told in one line, with status 2, and nothing is written."""
@@ -112,7 +113,8 @@ def test_the_root_is_not_removed_by_mistake(store: str) -> None:
     """All that is stored goes only if that is said."""
     put(store, 1, "a")
     done = redicts("del", ".", "--store", store)
-    assert done.status == exits.WRONG and "--everything" in done.err
+    assert done.status == exits.WRONG
+    assert "--everything" in done.err
     assert value_at(store) == {"a": 1}
     assert redicts("del", ".", "--everything", "--store", store).status == exits.DONE
     assert value_at(store) != {"a": 1}
@@ -127,5 +129,6 @@ def test_a_write_under_a_mandatory_lock_is_status_4(tmp_path: object) -> None:
     with Lock(tree_at(url).backend, "a"):
         for arguments in (["set", "a.b", "1"], ["del", "a"]):
             done = redicts(*arguments, "--store", store)
-            assert done.status == exits.LOCKED and "locked is 'a'" in done.err
+            assert done.status == exits.LOCKED
+            assert "locked is 'a'" in done.err
     assert redicts("set", "a.b", "1", "--store", store).status == exits.DONE
