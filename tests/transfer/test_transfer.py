@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 from redicts.backends.memory import MemoryBackend
 from redicts.codecs.json import codec
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.transaction import VALUES, Key, Outcome, Put, Transaction, Verdict
+from redicts.core.transaction import Key, Outcome, Put, Transaction, Verdict
 from redicts.errors import SettingsError, Unreachable, Unsupported
 from redicts.front.tree import Tree
 from redicts.transfer import copy, export_lines, import_lines, lines_of_value, verify
+from redicts.transfer.leaves import Leaf, Page
 from redicts.transfer.lines import LineError
 from redicts.transfer.marks import SPACE, unfinished
 
@@ -164,6 +166,43 @@ def test_large_values_go_in_smaller_batches() -> None:
     copy(source, tree(backend=backend), "test")
     assert sum(size >= 1_000_000 for size in sizes) >= 3
     assert max(sizes) < 6_000_000
+
+
+@pytest.mark.parametrize("writes", range(1, 35, 3))
+def test_a_mark_is_never_ahead_of_what_is_stored(writes: int) -> None:
+    """Where one page takes several transactions, a failure between them loses nothing: the next run stores all."""
+    source, backend = tree(MANY), Failing(writes, most=300)
+    target = tree(backend=backend)
+    with pytest.raises(Unreachable):
+        copy(source, target, "test")
+    backend.left = 10**9
+    report = copy(source, target, "test")
+    assert report.resumed % 1000 == 0
+    assert content(target) == content(source)
+
+
+@pytest.mark.parametrize("writes", range(1, 4))
+def test_a_mark_is_never_ahead_of_large_values(writes: int) -> None:
+    """The same where a page is stored in parts because its values are large."""
+    lines = list(lines_of_value({f"name{number:02}": "x" * 1_000_000 for number in range(12)}, ()))
+    backend = Failing(writes)
+    source, target = tree(), tree(backend=backend)
+    import_lines(source, lines)
+    with pytest.raises(Unreachable):
+        copy(source, target, "test")
+    backend.left = 10**9
+    copy(source, target, "test")
+    assert content(target) == content(source)
+
+
+def test_the_way_is_taken_from_a_life() -> None:
+    """A life that was read some seconds ago is shorter by them when it is stored."""
+    page = Page([], None, time.monotonic() - 10)
+    life = page.life_now(Leaf(("a",), b"1", 15_000))
+    assert life is not None
+    assert life <= 5_000
+    assert page.life_now(Leaf(("a",), b"1")) is None
+    assert (page.life_now(Leaf(("a",), b"1", 9_000)) or 0) <= 0
 
 
 def test_lives_go_on_and_are_never_longer() -> None:
