@@ -184,7 +184,7 @@ def test_a_mark_is_never_ahead_of_what_is_stored(writes: int) -> None:
 @pytest.mark.parametrize("writes", range(1, 4))
 def test_a_mark_is_never_ahead_of_large_values(writes: int) -> None:
     """The same where a page is stored in parts because its values are large."""
-    lines = list(lines_of_value({f"name{number:02}": "x" * 1_000_000 for number in range(12)}, ()))
+    lines = list(lines_of_value({f"name{number:04}": "x" * 8_000 for number in range(1_500)}, ()))
     backend = Failing(writes)
     source, target = tree(), tree(backend=backend)
     import_lines(source, lines)
