@@ -32,7 +32,7 @@ from redicts.core.transaction import (
     Transaction,
     canonical_counter,
 )
-from redicts.errors import Damaged, ReadOnly, StoreError
+from redicts.errors import Damaged, LeafError, ReadOnly, StoreError
 from redicts.front.tree import Tree
 from redicts.transfer.leaves import pages
 from redicts.transfer.marks import SPACE, unfinished
@@ -284,6 +284,7 @@ def _values(tree: Tree, damage: Damage) -> Finding:
     """Read every leaf: whether it can be decoded, and no leaf is above it."""
     leaves = 0
     reasons: list[str] = []
+    refused: list[str] = []
     try:
         for page in pages(tree, ()):
             leaves += len(page.leaves)
@@ -293,12 +294,19 @@ def _values(tree: Tree, damage: Damage) -> Finding:
                 except Damaged as error:
                     damage.values[leaf.path] = leaf.data
                     reasons.append(str(error))
+                except LeafError as error:
+                    refused.append(str(error))
             for path, data in _leaves_above(tree, [leaf.path for leaf in page.leaves]).items():
                 if path not in damage.values:
                     damage.values[path] = data
                     reasons.append(f"{described(path)} is a leaf, and others are stored below it")
     except Damaged as error:
         return Finding("values", Status.WRONG, f"{leaves} leaves were read, then: {error}", {"leaves": leaves})
+    if refused and not reasons:
+        text = (
+            f"{len(refused)} of {leaves} leaves are not readable with these settings: {'; '.join(refused[:_MOST_TOLD])}"
+        )
+        return Finding("values", Status.NOTICE, text, {"leaves": leaves, "damaged": 0, "refused": len(refused)})
     if not reasons:
         return Finding("values", Status.OK, f"{leaves} leaves, all of them readable", {"leaves": leaves, "damaged": 0})
     told = "; ".join(reasons[:_MOST_TOLD])

@@ -12,7 +12,7 @@ from redicts.cli.output import Document, as_json, console, is_plain, print_json,
 from redicts.cli.stores import PATH, common_options, opened
 from redicts.core.paths import described, render
 from redicts.core.transaction import Path
-from redicts.errors import Damaged
+from redicts.errors import Damaged, LeafError
 
 if TYPE_CHECKING:
     from rich.tree import Tree as Drawing
@@ -124,8 +124,8 @@ def _below(path: Path, locked: str) -> Path:
 def _beginning(tree: Any, path: Path, data: bytes) -> str:
     try:
         value = tree.store.decoded(path, data)
-    except Damaged:
-        return "(damaged)"
+    except (Damaged, LeafError):
+        return "(not readable)"
     text = as_json(value) if is_plain(value) else repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 

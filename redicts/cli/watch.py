@@ -12,7 +12,7 @@ from redicts.cli.output import as_json, encoded, is_plain, printable
 from redicts.cli.stores import PATH, common_options, opened
 from redicts.core.paths import described, render
 from redicts.core.transaction import Path
-from redicts.errors import Damaged, Unsupported
+from redicts.errors import Damaged, LeafError, Unsupported
 
 if TYPE_CHECKING:
     from redicts.front.tree import Tree
@@ -81,6 +81,6 @@ def _value(tree: Tree, path: Path, data: bytes | None) -> object:
         return None
     try:
         value = tree.store.decoded(path, data)
-    except Damaged:
+    except (Damaged, LeafError):
         return encoded(data)
     return value if is_plain(value) else encoded(data)

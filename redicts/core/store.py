@@ -126,7 +126,11 @@ class TreeStore:
         return nest(leaves, path, self._codec)
 
     def decoded(self, path: Path, data: bytes) -> object:
-        """Return the value of a leaf as it is stored. Raises :class:`~redicts.errors.Damaged` if it is none."""
+        """Return the value of a leaf as it is stored.
+
+        Raises :class:`~redicts.errors.Damaged` if it is none, and :class:`~redicts.errors.LeafError` if it may not be
+        read.
+        """
         return nest({(): data}, path, self._codec)
 
     def encoded(self, path: Path, value: object) -> bytes:
@@ -135,11 +139,6 @@ class TreeStore:
         Raises :class:`~redicts.errors.LeafError` for a value that cannot be stored.
         """
         return leaves_of(Packed(value), path, self._codec)[()]
-
-    @property
-    def codec(self) -> str:
-        """The name of the codec that new leaves are written with."""
-        return self._codec.name
 
     # Writing
 

@@ -9,13 +9,11 @@ from typing import Any, Final
 
 from redicts.core.paths import described
 from redicts.core.transaction import Path
-from redicts.errors import Damaged, LeafError, SettingsError
+from redicts.errors import LeafError, SettingsError
 from redicts.front.tree import Tree
-from redicts.transfer.leaves import Leaf, Page, pages
+from redicts.transfer.leaves import UNREADABLE, Leaf, Page, pages, same
 from redicts.transfer.marks import Mark
 from redicts.transfer.storing import store
-
-_JSON: Final = "json"
 
 MOST_TOLD: Final = 1_000
 """How many leaves that could not be copied are named; the others are counted."""
@@ -74,11 +72,8 @@ def copy(
         mark.remove()
     elif (state := _understood(mark.load())) is not None:
         cursor, report.resumed, report.skipped = state
-    raw = source.store.codec == target.store.codec == _JSON
     for page in pages(source, at, cursor):
-        leaves = [leaf for leaf in page.leaves if _readable(source, at, leaf, report)]
-        if not raw:
-            leaves = _translated(source, target, at, to, leaves, report)
+        leaves = _carried(source, target, at, to, page.leaves, report)
         leaves = _alive(page, leaves, report) if lives else [leaf._replace(life=None) for leaf in leaves]
         report.stored += len(leaves)
         done = report.done - report.skipped
@@ -103,25 +98,42 @@ def _text(cursor: bytes | None) -> str | None:
     return None if cursor is None else base64.b64encode(cursor).decode()
 
 
-def _readable(source: Tree, at: Path, leaf: Leaf, report: Copy) -> bool:
-    try:
-        source.store.decoded(at + leaf.path, leaf.data)
-    except Damaged as error:
-        _skip(report, str(error))
-        return False
-    return True
-
-
-def _translated(source: Tree, target: Tree, at: Path, to: Path, leaves: list[Leaf], report: Copy) -> list[Leaf]:
-    """Return the leaves as the target's codec writes them."""
+def _carried(source: Tree, target: Tree, at: Path, to: Path, leaves: list[Leaf], report: Copy) -> list[Leaf]:
+    """Return the leaves as the target is to store them, without those that it cannot."""
     found = []
     for leaf in leaves:
-        value = source.store.decoded(at + leaf.path, leaf.data)
         try:
-            found.append(leaf._replace(data=target.store.encoded(to + leaf.path, value)))
-        except LeafError as error:
-            _skip(report, f"{error} (in the source at {described(at + leaf.path)})")
+            value = source.store.decoded(at + leaf.path, leaf.data)
+            data = _written(target, to + leaf.path, value, leaf.data)
+        except UNREADABLE as error:
+            report.skipped += 1
+            if len(report.reasons) < MOST_TOLD:
+                report.reasons.append(f"{described(at + leaf.path)} is not copied: {error}")
+            continue
+        found.append(leaf if data is leaf.data else leaf._replace(data=data))
     return found
+
+
+def _written(target: Tree, path: Path, value: object, data: bytes) -> bytes:
+    """Return what the target stores for a value, such that it reads the same value again.
+
+    That is what its own codec writes, if that does not change the value; else the bytes of the source, if the target
+    can read them. Raises one of :data:`UNREADABLE` if neither is so.
+    """
+    refusal = LeafError("the target's codec changes it")
+    try:
+        own = target.store.encoded(path, value)
+        if own == data or same(target.store.decoded(path, own), value):
+            return own
+    except LeafError as error:
+        refusal = error
+    try:
+        kept = same(target.store.decoded(path, data), value)
+    except UNREADABLE:
+        kept = False
+    if not kept:
+        raise refusal
+    return data
 
 
 def _alive(page: Page, leaves: list[Leaf], report: Copy) -> list[Leaf]:
@@ -136,9 +148,3 @@ def _alive(page: Page, leaves: list[Leaf], report: Copy) -> list[Leaf]:
         else:
             report.gone += 1
     return found
-
-
-def _skip(report: Copy, reason: str) -> None:
-    report.skipped += 1
-    if len(report.reasons) < MOST_TOLD:
-        report.reasons.append(reason)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from redicts.core.transaction import Path
+from redicts.errors import Damaged, LeafError
 from redicts.front.tree import Tree
+
+UNREADABLE: Final = (Damaged, LeafError)
+"""What is raised for a leaf that cannot be decoded: it is no value, or the settings do not let it be read."""
 
 
 class Leaf(NamedTuple):
@@ -48,6 +52,11 @@ def pages(tree: Tree, path: Path, cursor: bytes | None = None) -> Iterator[Page]
         yield Page(leaves, cursor, read_at)
         if cursor is None:
             return
+
+
+def same(one: object, other: object) -> bool:
+    """Tell whether two values are equal and of one type; what is not equal to itself, as NaN, is compared as text."""
+    return type(one) is type(other) and (one == other or repr(one) == repr(other))
 
 
 def count(tree: Tree, path: Path) -> int:

@@ -24,9 +24,9 @@ from typing import Any, Final, NamedTuple
 
 from redicts.core.paths import parse, shortened
 from redicts.core.transaction import Path
-from redicts.errors import Damaged, LeafError, PathError, RedictsError
+from redicts.errors import LeafError, PathError, RedictsError
 from redicts.front.tree import Tree
-from redicts.transfer.leaves import Leaf, pages
+from redicts.transfer.leaves import UNREADABLE, Leaf, pages
 
 HEAD: Final[Mapping[str, Any]] = {"redicts": "leaves", "version": 1}
 
@@ -64,7 +64,7 @@ def _line_of(tree: Tree, at: Path, leaf: Leaf, damaged: list[str]) -> str:
     try:
         value = tree.store.decoded(at + leaf.path, leaf.data)
         plain = is_plain(value)
-    except Damaged as error:
+    except UNREADABLE as error:
         damaged.append(str(error))
         plain, value = False, None
     if plain:
@@ -165,7 +165,7 @@ def _leaf(tree: Tree, found: dict[str, Any], number: int, to: Path) -> Leaf:
             return Leaf(path, tree.store.encoded(to + path, found["value"]), life)
         data = base64.b64decode(found["base64"], validate=True)
         tree.store.decoded(to + path, data)
-    except (PathError, LeafError, Damaged) as error:
+    except (PathError, *UNREADABLE) as error:
         raise LineError(f"line {number}: {error}") from None
     except (TypeError, binascii.Error):
         raise LineError(f"line {number}: base64 is no text of that form") from None

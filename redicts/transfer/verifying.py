@@ -8,9 +8,9 @@ from typing import Final
 
 from redicts.core.paths import described
 from redicts.core.transaction import VALUES, Entries, Key, Path, Read, Transaction, Verdict
-from redicts.errors import Damaged, InternalError
+from redicts.errors import InternalError
 from redicts.front.tree import Tree
-from redicts.transfer.leaves import Leaf, count, pages
+from redicts.transfer.leaves import UNREADABLE, Leaf, count, pages, same
 
 _MOST_TOLD: Final = 100
 
@@ -111,11 +111,9 @@ def _compare(
 
 
 def _same(source: Tree, target: Tree, at: Path, to: Path, leaf: Leaf, other: Leaf) -> bool:
-    if leaf.data == other.data and source.store.codec == target.store.codec:
-        return True
     try:
         one = source.store.decoded(at + leaf.path, leaf.data)
         two = target.store.decoded(to + leaf.path, other.data)
-    except Damaged:
+    except UNREADABLE:
         return False
-    return type(one) is type(two) and (one == two or repr(one) == repr(two))
+    return same(one, two)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from redicts.backends.memory import MemoryBackend
 from redicts.codecs.json import codec
 from redicts.core.backend import Backend, Capabilities
+from redicts.core.codec import Codec
 from redicts.core.transaction import Key, Outcome, Put, Transaction, Verdict
 from redicts.errors import SettingsError, Unreachable, Unsupported
 from redicts.front.tree import Tree
@@ -281,3 +283,51 @@ def test_an_error_of_a_line_repeats_no_value() -> None:
         with pytest.raises(LineError) as caught:
             import_lines(tree(), [line])
         assert "sesame" not in str(caught.value)
+
+
+class Reversed(Codec):
+    """A codec whose bytes are those of JSON backwards, so that no other one reads them; it takes tuples for lists."""
+
+    def __init__(self, *, takes: type = object) -> None:
+        self._takes = takes
+
+    @property
+    def name(self) -> str:
+        return "reversed"
+
+    def encode(self, value: object, *_: object) -> bytes:
+        if not isinstance(value, self._takes):
+            raise TypeError("not this")
+        return json.dumps(value).encode()[::-1]
+
+    def decode(self, data: bytes, *_: object) -> object:
+        return json.loads(data[::-1])
+
+
+class Tupled(Reversed):
+    """The same, and lists come back as tuples: a codec that changes what it is given."""
+
+    def decode(self, data: bytes, *_: object) -> object:
+        value = super().decode(data)
+        return tuple(value) if isinstance(value, list) else value
+
+
+def test_leaves_are_written_by_the_codec_of_the_target() -> None:
+    """From one codec to another the values are equal, and the bytes are those of the target's codec."""
+    source, target = tree({"a": {"b": "text"}, "c": 1}), Tree(MemoryBackend(), Reversed())
+    assert copy(source, target, "test").stored == 2
+    assert content(target) == {("a", "b"): b'"txet"', ("c",): b"1"}
+    assert verify(source, target).holds
+
+
+def test_what_the_codec_of_the_target_refuses_or_changes_is_skipped() -> None:
+    """A value that would not come back as it was is named and not stored; the others are."""
+    source = tree({"number": 1, "list": [1, 2], "text": "ab"})
+    refusing = Tree(MemoryBackend(), Reversed(takes=int))
+    report = copy(source, refusing, "test")
+    assert (report.stored, report.skipped) == (1, 2)
+    assert sorted(reason.split()[0] for reason in report.reasons) == ["'list'", "'text'"]
+    changing = Tree(MemoryBackend(), Tupled())
+    report = copy(source, changing, "test")
+    assert (report.stored, report.skipped) == (2, 1)
+    assert report.reasons[0].startswith("'list' is not copied")
