@@ -33,7 +33,7 @@ __all__ = ["SqliteBackend", "SqliteSettings", "plugin"]
 
 
 def _open(settings: SqliteSettings, database: int) -> SqliteBackend:
-    return SqliteBackend(settings.path, database, settings.busy_timeout_secs)
+    return SqliteBackend(settings.path, database, settings.busy_timeout_secs, settings.durability)
 
 
 plugin: Final = BackendPlugin("sqlite", SqliteSettings, _open)
