@@ -2,12 +2,13 @@
 
 Run it from the project's folder with ``python -m benchmarks.embedded``; it needs both libraries, see
 ``requirements-test.txt``. All three write to files of the same directory, with a write-ahead log and at the same
-durability: what each promises after a commit is made the same by ``PRAGMA synchronous``. A dict of a hundred leaves is a
-hundred rows in redicts, each to be reached by its path, and one opaque value in the others.
+durability: what each promises after a commit is made the same by ``PRAGMA synchronous``. A dict of a hundred leaves is
+a hundred rows in redicts, each to be reached by its path, and one opaque value in the others.
 """
 
 from __future__ import annotations
 
+import itertools
 import platform
 import sqlite3
 import sys
@@ -20,11 +21,9 @@ import diskcache
 import sqlitedict
 
 from benchmarks.report import medians, options, row, told
-from redicts import Pool, section
+from redicts import Packed, Pool, section
 
 LEAVES = {f"name{number:02}": number for number in range(100)}
-FIRST = dict.fromkeys(LEAVES, 1)
-
 LEVELS: Final = {"process": "NORMAL", "machine": "FULL"}
 """Each durability of redicts, and the ``PRAGMA synchronous`` that promises the same."""
 
@@ -41,7 +40,7 @@ def open_rivals(directory: Path, synchronous: str, stack: ExitStack) -> Rivals:
     settings = {"sqlite_synchronous": {"NORMAL": 1, "FULL": 2}[synchronous], "sqlite_journal_mode": "wal"}
     cache = diskcache.Cache(str(directory / "diskcache"), eviction_policy="none", **settings)
     stack.callback(cache.close)
-    mapping = sqlitedict.SqliteDict(str(directory / "sqlitedict.db"), autocommit=True, journal_mode="WAL")
+    mapping = sqlitedict.SqliteDict(str(directory / "sqlitedict.db"), journal_mode="WAL")
     # It switches this off for itself, and has no setting for it.
     mapping.conn.execute(f"PRAGMA synchronous = {synchronous}")
     stack.callback(mapping.close)
@@ -56,43 +55,58 @@ def measured(durability: str, rounds: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         directory = Path(name)
         cache, mapping = open_rivals(directory, LEVELS[durability], stack)
-        Pool().reload(cfg={"backend": "sqlite", "path": directory / "redicts.db"})
+        Pool().reload(cfg={"backend": "sqlite", "path": directory / "redicts.db", "durability": durability})
         stack.callback(Pool().reload, {"backend": "memory"})
         place, branch = section("some.path.to"), section("some.dicts")
-        proxy, numbers = place.get("leaf"), branch.get("read")
+        proxy = place.get("leaf")
         place.set("leaf", 42)
-        branch.set("read", LEAVES)
+        branch.set("read", LEAVES).set("packed", Packed(LEAVES))
         for rival in (cache, mapping):
             rival["some.path.to.leaf"] = 42
             rival["some.dicts.read"] = LEAVES
             rival["some.dicts.written"] = LEAVES
+        mapping.commit()
 
-        def write_dict() -> None:
-            branch.set("written", LEAVES)
+        def into_mapping(key: str, value: object) -> None:
+            mapping[key] = value
+            mapping.commit()
 
-        times = medians(
-            {
-                "read leaf": proxy.val,
-                "read leaf diskcache": lambda: cache["some.path.to.leaf"],
-                "read leaf sqlitedict": lambda: mapping["some.path.to.leaf"],
-                "write leaf": lambda: place.set("leaf", 42),
-                "write leaf diskcache": lambda: cache.set("some.path.to.leaf", 42),
-                "write leaf sqlitedict": lambda: mapping.__setitem__("some.path.to.leaf", 42),
-                "read dict": numbers.val,
-                "read dict diskcache": lambda: cache["some.dicts.read"],
-                "read dict sqlitedict": lambda: mapping["some.dicts.read"],
-                "write dict": write_dict,
-                "write dict diskcache": lambda: cache.set("some.dicts.written", LEAVES),
-                "write dict sqlitedict": lambda: mapping.__setitem__("some.dicts.written", LEAVES),
+        numbers = itertools.count()
+        versions = [LEAVES, {name: -number for name, number in LEAVES.items()}]
+
+        def other() -> dict[str, int]:
+            return versions[next(numbers) % 2]
+
+        ours = {
+            "read a leaf": proxy.val,
+            "write a leaf": lambda: place.set("leaf", next(numbers)),
+            "read a dict of 100 leaves": branch.get("read").val,
+            "write a dict of 100 leaves": lambda: branch.set("written", other()),
+            "read the dict, packed": branch.get("packed").val,
+            "write the dict, packed": lambda: branch.set("packed", Packed(other())),
+        }
+        theirs = {
+            "diskcache": {
+                "read a leaf": lambda: cache["some.path.to.leaf"],
+                "write a leaf": lambda: cache.set("some.path.to.leaf", next(numbers)),
+                "read a dict of 100 leaves": lambda: cache["some.dicts.read"],
+                "write a dict of 100 leaves": lambda: cache.set("some.dicts.written", other()),
             },
-            rounds,
-        )
-        assert numbers.val() == cache["some.dicts.read"] == mapping["some.dicts.read"] == LEAVES
-    return [
-        row(f"{what} ({durability})", times[what], times[f"{what} {rival}"], rival, 1.0, "us")
-        for what in ("read leaf", "write leaf", "read dict", "write dict")
-        for rival in ("diskcache", "sqlitedict")
-    ]
+            "sqlitedict": {
+                "read a leaf": lambda: mapping["some.path.to.leaf"],
+                "write a leaf": lambda: into_mapping("some.path.to.leaf", next(numbers)),
+                "read a dict of 100 leaves": lambda: mapping["some.dicts.read"],
+                "write a dict of 100 leaves": lambda: into_mapping("some.dicts.written", other()),
+            },
+        }
+        rows = []
+        for what, call in ours.items():
+            for rival, calls in theirs.items():
+                same = what.replace("the dict, packed", "a dict of 100 leaves")
+                times = medians({"ours": call, "theirs": calls[same]}, rounds)
+                most = None if "of 100 leaves" in what else 1.0
+                rows.append(row(f"{what} ({durability})", times["ours"], times["theirs"], rival, most, "us"))
+    return rows
 
 
 def main() -> int:

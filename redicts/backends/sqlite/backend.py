@@ -9,8 +9,8 @@ found has ended meanwhile; and a lasting leaf that replaces a lasting one is one
 
 *Expiry.* Deadlines are milliseconds of the store's clock, see ``clock.py``. Every transaction that writes also removes
 a bounded number of expired values, found through the index of deadlines, and always more than it may have added; so a
-stream of short-lived values keeps the file bounded. (Of those that go the short way, which add nothing that expires,
-one in sixteen does so.) Freed pages are given back, see ``space.py``.
+stream of short-lived values keeps the file bounded. (The short way adds nothing that expires; it is closed to
+one write of sixteen, and as long as there is more to reclaim.) Freed pages are given back, see ``space.py``.
 
 *Waking.* Whom a transaction wakes in this process is woken after the commit. Those who listen in other processes find
 their names in the file, see ``bulletin.py`` and ``lookout.py``.
@@ -25,9 +25,9 @@ from collections.abc import Callable
 from typing import Final
 
 from redicts.backends.sqlite import bulletin, statements
-from redicts.backends.sqlite.backup import back_up
 from redicts.backends.sqlite.clock import Clock, FileClock, GivenClock, Machine, MemoryClock, this_machine
 from redicts.backends.sqlite.connections import Connections
+from redicts.backends.sqlite.copying import back_up
 from redicts.backends.sqlite.failures import is_io_error, translated
 from redicts.backends.sqlite.files import MEMORY, Durability, log_of, open_store
 from redicts.backends.sqlite.listening import Listeners, SqliteListener, listeners_at, shared_listeners
@@ -105,7 +105,6 @@ class SqliteBackend(Backend):
                 if put is not None and self._connections.write(self._overwrite, put):
                     self._short_ways += 1
                     return _DONE
-            self._short_ways = 0
             return self._connections.write(self._write, transaction)
         if len(reads) == 1 and not checks:
             read = reads[0]
@@ -205,15 +204,14 @@ class SqliteBackend(Backend):
         if culprit is not None:
             cursor.execute(statements.ROLLBACK)
             return Outcome(Verdict.NOT_A_COUNTER, answers, culprit=culprit)
-        reclaim(instant, len(writes))
+        # The short way is open again when nothing is left to reclaim.
+        self._short_ways = _SHORT_WAYS if reclaim(instant, len(writes)) else 0
         self._clock.note(cursor, instant.now)
-        changes = cursor.connection.total_changes - before
-        self._space.give_back(cursor, changes)
         if woken:
             self._wake_and_commit(cursor, woken)
         else:
             self._commit(cursor)
-        self._space.after_commit(cursor, changes)
+        self._space.tidy_up(cursor, cursor.connection.total_changes - before)
         return Outcome(Verdict.APPLIED, answers, tuple(sums))
 
     def _overwrite(self, cursor: sqlite3.Cursor, put: Put) -> bool:

@@ -22,9 +22,9 @@ _LOG_PATIENCE_MS: Final = 100
 _CHANGES_PER_LOOK: Final = 64
 """So many rows are changed between two looks at the number of free pages."""
 
+_CHANGES_PER_LOOK_AT_THE_LOG: Final = 500
+
 _PAGES_AT_LEAST: Final = 64
-_ROWS_PER_PAGE: Final = 8
-"""Rows are mostly smaller than 500 bytes; those that are larger have pages of their own, which come back sooner."""
 
 _KEPT_PAGES: Final = 64
 _KEPT_SHARE: Final = 8
@@ -38,45 +38,40 @@ class Space:
         self._log = log
         self._unseen = 0
         self._more = False
-        self._cut = 0
         self._unchecked_log = 0
 
-    def give_back(self, cursor: sqlite3.Cursor, changes: int) -> None:
-        """Cut free pages off the file, inside of a transaction that has changed so many rows."""
-        self._unseen += changes
-        if self._unseen < _CHANGES_PER_LOOK and not self._more:
-            return
-        self._unseen = 0
-        free: int = cursor.execute("PRAGMA freelist_count").fetchone()[0]
-        if free <= _KEPT_PAGES:
-            self._more = False
-            return
-        pages: int = cursor.execute("PRAGMA page_count").fetchone()[0]
-        excess = free - max(_KEPT_PAGES, (pages - free) // _KEPT_SHARE)
-        most = _PAGES_AT_LEAST + changes // _ROWS_PER_PAGE
-        self._more = excess > most
-        if excess > 0:
-            # Each step of the statement cuts one page.
-            cursor.execute(f"PRAGMA incremental_vacuum({min(excess, most)})").fetchall()
-            cut = free - cursor.execute("PRAGMA freelist_count").fetchone()[0]
-            self._cut += cut
-            # Nothing can be cut off a file of an earlier version that could not be made anew.
-            self._more = self._more and cut > 0
-
-    def after_commit(self, cursor: sqlite3.Cursor, changes: int) -> None:
-        """Let the file become as short as it is meant to be, and the log too.
+    def tidy_up(self, cursor: sqlite3.Cursor, changes: int) -> None:
+        """Let the file and its log be as short as they are meant to be, after a transaction that changed so many rows.
 
         Errors are left to the next transaction, as the last one is committed.
         """
+        self._unseen += changes
         self._unchecked_log += changes
-        if self._cut and not self._more:
-            # The file itself is cut when the log is moved into it.
-            self._cut = 0
+        if self._unseen >= _CHANGES_PER_LOOK or self._more:
+            self._unseen = 0
             with contextlib.suppress(sqlite3.Error):
-                cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        if self._unchecked_log > _CHANGES_PER_LOOK * 8:
+                self._give_back(cursor, changes)
+        if self._unchecked_log >= _CHANGES_PER_LOOK_AT_THE_LOG:
             self._unchecked_log = 0
             self._shorten_log(cursor)
+
+    def _give_back(self, cursor: sqlite3.Cursor, changes: int) -> None:
+        """Cut free pages off the file, in a transaction of its own."""
+        free = _number(cursor, "freelist_count")
+        excess = 0
+        if free > _KEPT_PAGES:
+            excess = free - max(_KEPT_PAGES, (_number(cursor, "page_count") - free) // _KEPT_SHARE)
+        if excess <= 0:
+            self._more = False
+            return
+        most = _PAGES_AT_LEAST + changes
+        # As a script, because each step of the statement cuts one page, and an ordinary call takes a single step.
+        cursor.executescript(f"PRAGMA incremental_vacuum({min(excess, most)})")
+        # Nothing can be cut off a file of an earlier version that could not be made anew.
+        self._more = excess > most and _number(cursor, "freelist_count") < free
+        if not self._more:
+            # The file itself is cut when the log is moved into it.
+            cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def _shorten_log(self, cursor: sqlite3.Cursor) -> None:
         """Begin the write-ahead log anew, if it has become long.
@@ -94,3 +89,8 @@ class Space:
                     cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 finally:
                     cursor.execute("PRAGMA busy_timeout = 0")
+
+
+def _number(cursor: sqlite3.Cursor, name: str) -> int:
+    found: int = cursor.execute(f"PRAGMA {name}").fetchone()[0]
+    return found

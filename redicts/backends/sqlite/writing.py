@@ -83,13 +83,16 @@ def overwrites(writes: tuple[Write, ...]) -> Put | None:
     return put
 
 
-def reclaim(instant: Instant, writes: int) -> None:
-    """Remove some expired values of any database, those that expired first; more than so many writes can add."""
-    expired = instant.cursor.execute(
-        statements.READ_EXPIRED, (instant.now, _RECLAIMED_AT_LEAST + _RECLAIMED_PER_WRITE * writes)
-    ).fetchall()
+def reclaim(instant: Instant, writes: int) -> bool:
+    """Remove some expired values of any database, those that expired first, and tell whether there may be more.
+
+    They are more than so many writes can add.
+    """
+    most = _RECLAIMED_AT_LEAST + _RECLAIMED_PER_WRITE * writes
+    expired = instant.cursor.execute(statements.READ_EXPIRED, (instant.now, most)).fetchall()
     if expired:
         instant.cursor.executemany(statements.DELETE_NODE, expired)
+    return len(expired) == most
 
 
 def _put(instant: Instant, statement: str, rows: list[_Row]) -> None:
