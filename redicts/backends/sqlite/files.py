@@ -29,6 +29,8 @@ class Durability(str, Enum):
     MACHINE = "machine"
 
 
+_VACUUM: Final = "VACUUM"
+
 _SYNCHRONOUS: Final = {
     # With and without a write-ahead log. Without one, NORMAL may leave a damaged file after a power cut.
     Durability.NONE: ("OFF", "OFF"),
@@ -148,7 +150,7 @@ def _make_shrinkable(connection: sqlite3.Connection) -> None:
     if connection.execute("PRAGMA auto_vacuum").fetchone() == (0,):
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         try:
-            connection.execute("VACUUM")
+            connection.execute(_VACUUM)
         except sqlite3.Error as error:
             if is_busy(error):
                 raise
