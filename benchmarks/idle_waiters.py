@@ -2,7 +2,8 @@
 
 Run it from the project's folder with ``python -m benchmarks.idle_waiters``: the waiters are threads of one process, of
 ten and of a hundred processes. They wait for a lock each, below one that is held, or all for that one, which makes them
-a queue in which each looks for deadlocks every two seconds. One per cent means one hundredth of one processor, for all of them together.
+a queue in which each looks for deadlocks every two seconds. One per cent means one hundredth of one processor, for all
+of them together.
 """
 
 from __future__ import annotations
