@@ -166,8 +166,8 @@ class SqliteBackend(Backend):
         for _ in range(_LOOKS_AT_THE_CLOCK):
             now = self._now()
             rows = asked.rows(cursor, now)
-            first_end = min([row[2] for row in rows if row[2] is not None], default=None)
-            if first_end is None or first_end > self._now():
+            ends = [row[2] for row in rows if row[2] is not None]
+            if not ends or min(ends) > self._now():
                 break
         return Outcome(Verdict.APPLIED, (asked.entries(rows, now),))
 
