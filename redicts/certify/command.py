@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from redicts.certify.files import examine_place, write_whole
 from redicts.certify.wrong_use import WrongUse
@@ -18,6 +18,13 @@ WRONG_USE: Final = 2
 INTERRUPTED: Final = 130
 
 _PATIENCE: Final = 30.0
+
+
+class _Help(argparse.HelpFormatter):
+    """As the other commands of redicts begin their help."""
+
+    def add_usage(self, usage: str | None, actions: Any, groups: Any, prefix: str | None = None) -> None:
+        super().add_usage(usage, actions, groups, prefix or "Usage: ")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,12 +58,13 @@ def _parser() -> argparse.ArgumentParser:
         "The exit status is 0 if it is certified, 1 if it is not, 2 for wrong use.",
         epilog="The suite works in spaces of its own and empties them; all else that the store holds stays as it is.",
         allow_abbrev=False,
+        formatter_class=_Help,
     )
     add = parser.add_argument
     add(
         "configuration",
         nargs="?",
-        help="a URL, the dict of Pool().reload(cfg=...) as JSON, or a backend's name",
+        help="a URL, the dict of Pool().reload(cfg=...) as JSON, a TOML file, or a backend's name",
     )
     add("--codec", metavar="CODEC", help='certify a codec instead: its name, or a dict as JSON: {"name": ..., ...}')
     add("--report", metavar="FILE", type=Path, help="write the report here as well: as JSON if the name ends in .json")

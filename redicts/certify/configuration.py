@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import Any
-
 from redicts.certify.wrong_use import WrongUse
 from redicts.contract import Store
 from redicts.contract.codecs import CodecChoice
 from redicts.errors import SettingsError
 from redicts.front.plugins.loading import backend_plugin, codec_plugin
 from redicts.front.settings import parse
+from redicts.front.sources import written
 
 
 def store_of(text: str) -> Store:
@@ -20,7 +17,7 @@ def store_of(text: str) -> Store:
     Raises :class:`~redicts.certify.wrong_use.WrongUse`, which never repeats the text: it may hold a password.
     """
     try:
-        settings = parse(_configuration(text))
+        settings = parse(written(text))
         return Store(backend_plugin(settings.backend), settings.options, settings.default)
     except SettingsError as error:
         raise WrongUse(" ".join(str(error).split())) from None
@@ -31,27 +28,9 @@ def codec_of(text: str) -> CodecChoice:
 
     Raises :class:`~redicts.certify.wrong_use.WrongUse`, which never repeats a value: it may be a key.
     """
-    stripped = text.strip()
+    name = text.strip()
     try:
-        settings = parse({"backend": "memory", "codec": _dict(stripped) if stripped.startswith("{") else stripped})
+        settings = parse({"backend": "memory", "codec": written(name) if name.startswith("{") else name})
         return CodecChoice(codec_plugin(settings.codec), settings.codec_options)
     except SettingsError as error:
         raise WrongUse(" ".join(str(error).split())) from None
-
-
-def _configuration(text: str) -> Mapping[str, Any] | str:
-    stripped = text.strip()
-    if not stripped:
-        raise WrongUse("the configuration is empty; give a URL, a dict as JSON, or the name of a backend")
-    if stripped.startswith("{"):
-        return _dict(stripped)
-    return stripped if "://" in stripped else {"backend": stripped}
-
-
-def _dict(text: str) -> Mapping[str, Any]:
-    try:
-        found: Mapping[str, Any] = json.loads(text)
-    except ValueError as error:
-        place = f"line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else "it"
-        raise WrongUse(f"the configuration is no JSON, see {place}; quote it for the shell: '{{...}}'") from None
-    return found

@@ -17,7 +17,7 @@ from typing import Any, Final
 from redicts.core.changes import Changes
 from redicts.core.drive import Pause, Steps
 from redicts.core.envelope import EMPTY_DICT, LeafFormat
-from redicts.core.leaves import ABSENT, nest
+from redicts.core.leaves import ABSENT, Packed, nest
 from redicts.core.paths import described
 from redicts.core.plans import clearing_above, leaves_of, merging, refuse_root, replacing
 from redicts.core.transaction import (
@@ -108,6 +108,36 @@ class TreeStore:
         """Return the paths of some leaves at and below a path, and where to go on. One transaction."""
         found = yield from self._page(path, cursor, _STEP)
         return [path + below for below in found.values], found.cursor
+
+    def page(self, path: Path, cursor: bytes | None = None) -> Steps[Entries]:
+        """Return some leaves at and below a path as they are stored, with their lives, and where to go on.
+
+        Paths are relative to the one that was asked for. One transaction.
+        """
+        return (yield from self._page(path, cursor, _STEP, lives=True))
+
+    def leaves(self, path: Path) -> Steps[Mapping[Path, bytes]]:
+        """Return all leaves at and below a path as they are stored, by relative path. One transaction per page."""
+        return (yield from self._entries(path))
+
+    def nested(self, path: Path, leaves: Mapping[Path, bytes]) -> object:
+        """Return the value that leaves make up, ``ABSENT`` if there are none. Raises ``Damaged`` if they make none."""
+        return nest(leaves, path, self._format)
+
+    def decoded(self, path: Path, data: bytes) -> object:
+        """Return the value of a leaf as it is stored.
+
+        Raises :class:`~redicts.errors.Damaged` if it is none, and :class:`~redicts.errors.LeafError` if it may not be
+        read.
+        """
+        return nest({(): data}, path, self._format)
+
+    def encoded(self, path: Path, value: object) -> bytes:
+        """Return what is stored for a value that is to be one leaf, dicts included.
+
+        Raises :class:`~redicts.errors.LeafError` for a value that cannot be stored.
+        """
+        return leaves_of(Packed(value), path, self._format)[()]
 
     # Writing
 

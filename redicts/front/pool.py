@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _lock: Final = ForkSafeLock()
 
 
-class _Opened:
+class Opened:
     """One generation of settings with its databases: the default one is opened at once, others when first used."""
 
     def __init__(self, settings: forms.Settings) -> None:
@@ -29,6 +29,7 @@ class _Opened:
         self._open(None)
 
     def tree(self, name: str | None) -> Tree:
+        """Return the database of this name; ``None`` stands for the default one. No round trip."""
         try:
             return self._by_name[name]
         except KeyError:
@@ -46,6 +47,7 @@ class _Opened:
             return tree
 
     def close(self) -> None:
+        """Let go of the connections of all of them."""
         with self._lock:
             for tree in self._trees.values():
                 tree.backend.close()
@@ -64,7 +66,7 @@ class Pool:
     """
 
     _instance: Pool | None = None
-    _opened: _Opened | None
+    _opened: Opened | None
 
     def __new__(cls, cfg: Mapping[str, Any] | str | None = None) -> Pool:  # noqa: ARG004  (__init__ uses it)
         """Return the pool of this process."""
@@ -80,18 +82,19 @@ class Pool:
         if cfg is not None:
             self.reload(cfg)
 
-    def reload(self, cfg: Mapping[str, Any] | str | None = None, fake_redis: bool = False) -> None:
+    def reload(self, cfg: Mapping[str, Any] | str | forms.Settings | None = None, fake_redis: bool = False) -> None:
         """Replace the settings, in one step and for every existing proxy, and close the connections of the old ones.
 
-        ``cfg`` is a dict or a URL (``sqlite:///state.db``, ``redis://host:6379/0``); without it the default comes
-        back, looked for anew. With ``fake_redis`` the values live on a simulated Redis server inside this process until
-        the next reload. Calls that other threads have under way end on the old settings. No round trip.
+        ``cfg`` is a dict, a URL (``sqlite:///state.db``, ``redis://host:6379/0``), or settings that were made of one;
+        without it the default comes back, looked for anew. With ``fake_redis`` the values live on a simulated Redis
+        server inside this process until the next reload. Calls that other threads have under way end on the old
+        settings. No round trip.
 
         Raises an error below :class:`~redicts.errors.SettingsError` if the configuration is wrong:
         :class:`~redicts.errors.PluginMissing`, :class:`~redicts.errors.PluginBroken` or
         :class:`~redicts.errors.WrongField`. Then, and if the store cannot be opened, the old settings stay.
         """
-        opened = _Opened(forms.parse(cfg, fake_redis=fake_redis))
+        opened = Opened(cfg if isinstance(cfg, forms.Settings) else forms.parse(cfg, fake_redis=fake_redis))
         with _lock:
             old, self._opened = self._opened, opened
         if old is not None:
@@ -119,12 +122,12 @@ class Pool:
             raise Unsupported(f"the backend {self.settings.backend!r} has no Redis connections; choose backend 'redis'")
         return client
 
-    def _current(self) -> _Opened:
+    def _current(self) -> Opened:
         opened = self._opened
         if opened is None:
             with _lock:
                 if self._opened is None:
-                    self._opened = _Opened(forms.parse(None))
+                    self._opened = Opened(forms.parse(None))
                 opened = self._opened
         return opened
 

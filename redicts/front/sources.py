@@ -1,11 +1,12 @@
-"""Where the configuration comes from when a program gives none: the environment, or a TOML file.
+"""Where a configuration is read from: the environment or a TOML file if a program gives none, or a command line.
 
-The first that is there is taken, whole: the URL in ``REDICTS_URL``; the file named by ``REDICTS_CONFIG``; the table
-``[tool.redicts]`` of the nearest ``pyproject.toml``, in the current directory or above.
+Of the former, the first that is there is taken, whole: the URL in ``REDICTS_URL``; the file named by
+``REDICTS_CONFIG``; the table ``[tool.redicts]`` of the nearest ``pyproject.toml``, in the current directory or above.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -37,9 +38,7 @@ def default() -> Found | None:
     named = os.environ.get(FILE)
     if named:
         where = f"{named} (named by {FILE})"
-        content = _content(where, Path(named))
-        table = _tool_table(content)
-        return Found(where, content if table is None else _a_table(where, table))
+        return Found(where, _settings_in(where, Path(named)))
     project = _project_file()
     # Most projects say nothing of redicts: no parser is imported for them.
     if project is not None and b"redicts" in _bytes(str(project), project):
@@ -48,6 +47,40 @@ def default() -> Found | None:
             where = f"{project}, [tool.redicts]"
             return Found(where, _a_table(where, table))
     return None
+
+
+def written(text: str) -> Mapping[str, Any] | str:
+    """Return the configuration that one word stands for: a URL, a dict as JSON, a TOML file, or a backend's name.
+
+    Raises :class:`~redicts.errors.SettingsError`, which does not repeat the text: it may hold a password.
+
+    >>> written("memory")
+    {'backend': 'memory'}
+    """
+    word = text.strip()
+    if not word:
+        raise SettingsError(
+            "settings: the configuration is empty; give a URL, a dict as JSON, a TOML file, or a backend's name"
+        )
+    if word.startswith("{"):
+        try:
+            found: Mapping[str, Any] = json.loads(word)
+        except ValueError as error:
+            place = f"line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else "it"
+            refusal = f"settings: this is no JSON, see {place}; quote it for the shell: '{{...}}'"
+        else:
+            return found
+        raise SettingsError(refusal)  # here: the error before has the whole text with it
+    if "://" in word:
+        return word
+    return _settings_in(word, Path(word)) if word.endswith(".toml") else {"backend": word}
+
+
+def _settings_in(where: str, path: Path) -> Mapping[str, Any]:
+    """Return the table ``[tool.redicts]`` of a file, or the whole if it has none."""
+    content = _content(where, path)
+    table = _tool_table(content)
+    return content if table is None else _a_table(where, table)
 
 
 def _project_file() -> Path | None:

@@ -117,15 +117,15 @@ class Child:
             _work_and_exit(work, writing, without_rights)
         os.close(writing)
 
-    def result(self) -> Any:
+    def result(self, within: float = PATIENCE) -> Any:
         """Wait for the child's end and return what its work returned; raises ``AssertionError`` if that raised."""
         answer = b""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + within
         try:
             while True:
                 if not select.select([self._reading], [], [], max(0.0, deadline - time.monotonic()))[0]:
                     os.kill(self.pid, signal.SIGKILL)
-                    raise AssertionError(f"the child did not end within {PATIENCE:g} seconds")
+                    raise AssertionError(f"the child did not end within {within:g} seconds")
                 part = os.read(self._reading, 65536)
                 if not part:
                     break

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from redicts.backends.sqlite import files
+from redicts.backends.sqlite import files, space
 from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.core.transaction import Add, Put, Read, Scope
 from redicts.errors import StoreBusy
@@ -210,7 +210,7 @@ def test_a_call_within_a_call_of_a_file_reads(file: Path) -> None:
     run(store, Put(key("a"), b"1"))
     store.close()
     store = SqliteBackend(str(file), clock=calling_clock)
-    run(store, Put(key("a"), b"2"))
+    run(store, Put(key("a"), b"2"), Put(key("b"), b"2"))
     assert seen == [None, b"1"]
     assert value(store, "a") == b"2"
     store.close()
@@ -237,8 +237,8 @@ def test_a_call_within_a_call_of_memory_is_refused() -> None:
 
 def test_a_long_log_is_begun_anew_among_readers(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log that has become long is emptied though there is never a moment without a reader: new ones do not count."""
-    monkeypatch.setattr(files, "_LONG_LOG_BYTES", 200_000)
-    monkeypatch.setattr(files, "_LOG_PATIENCE_MS", int(PATIENCE * 1000))
+    monkeypatch.setattr(space, "_LONG_LOG_BYTES", 200_000)
+    monkeypatch.setattr(space, "_LOG_PATIENCE_MS", int(PATIENCE * 1000))
     store = SqliteBackend(str(file))
     run(store, Put(key("a"), b"1"))
     reading = threading.Event()

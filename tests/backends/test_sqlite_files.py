@@ -174,7 +174,7 @@ def test_a_new_file_is_marked(exists: bool, file: Path) -> None:
     store = filled(file)
     connection = plain(file)
     assert connection.execute("PRAGMA application_id").fetchone() == (int.from_bytes(b"rdct", "big"),)
-    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
     store.close()
@@ -183,14 +183,14 @@ def test_a_new_file_is_marked(exists: bool, file: Path) -> None:
 
 def test_a_file_that_another_made_meanwhile_is_used(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If another process makes the file a store between our look and our turn to do so, its store is used."""
-    create = files._create
+    create = files._bring_up_to_date
 
     def slow(connection: sqlite3.Connection, path: str) -> None:
         monkeypatch.undo()
         filled(file).close()
         create(connection, path)
 
-    monkeypatch.setattr(files, "_create", slow)
+    monkeypatch.setattr(files, "_bring_up_to_date", slow)
     assert read_and_close(file) == b"1"
 
 
@@ -339,7 +339,7 @@ def test_a_foreign_log_is_seen_through_a_link(file: Path) -> None:
 def test_a_newer_layout_is_refused(file: Path) -> None:
     """A file that a newer redicts wrote is left as it is, and the error says to upgrade."""
     filled(file).close()
-    foreign(file, "PRAGMA user_version = 2")
+    foreign(file, "PRAGMA user_version = 3")
     before = file.read_bytes()
     with pytest.raises(Damaged, match=r"newer redicts .*upgrade"):
         write_and_close(file)

@@ -102,6 +102,8 @@ def test_each_statement_searches(name: str, analyzed: bool, store: SqliteBackend
         connection.close()
     if text.startswith("INSERT"):
         assert plan == []
+    elif text in {statements.READ_CLOCK, statements.NOTE_TIME}:
+        assert plan == ["SEARCH clock USING INTEGER PRIMARY KEY (rowid=?)"]
     elif text == statements.READ_EXPIRED:
         assert plan == ["SEARCH entries USING COVERING INDEX entries_by_deadline (deadline<?)"]
     elif "key > ?" in text:

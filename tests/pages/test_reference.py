@@ -13,6 +13,7 @@ import redicts.contract
 import redicts.contract.codecs
 import redicts.migration
 import redicts.plugin
+import redicts.transfer
 from tests.pages.parsing import DOCS
 
 
@@ -26,7 +27,14 @@ def mentioned() -> set[str]:
     return names
 
 
-MODULES: Final = (redicts, redicts.contract, redicts.contract.codecs, redicts.migration, redicts.plugin)
+MODULES: Final = (
+    redicts,
+    redicts.contract,
+    redicts.contract.codecs,
+    redicts.migration,
+    redicts.plugin,
+    redicts.transfer,
+)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)

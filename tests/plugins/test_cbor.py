@@ -29,7 +29,7 @@ def test_the_settings_choose_it(fresh: FreshEnvironment) -> None:
 
 def test_the_command_certifies_it(fresh: FreshEnvironment) -> None:
     """The command certifies the codec by its name."""
-    told = fresh.run("-m", "redicts.certify", "--codec", "cbor")
+    told = fresh.run("-m", "redicts", "certify", "--codec", "cbor")
     assert told.returncode == 0, told.stdout + told.stderr
     assert "CERTIFIED" in told.stdout
 

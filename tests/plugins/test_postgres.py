@@ -61,7 +61,7 @@ def test_the_command_certifies_it(
     file = tmp_path / "report.json"
     names = {"schema": "redicts_certified", "prefix": f"{isolation}_"}
     configuration = {"backend": "postgres", "url": url_of(postgres_server), "isolation": isolation, **names}
-    told = fresh.run("-m", "redicts.certify", json.dumps(configuration), "--report", str(file))
+    told = fresh.run("-m", "redicts", "certify", json.dumps(configuration), "--report", str(file))
     assert told.returncode == 0, told.stdout + told.stderr
     assert "CERTIFIED" in told.stdout
     assert postgres_server.password not in told.stdout + told.stderr + file.read_text(encoding="utf-8")

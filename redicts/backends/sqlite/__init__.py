@@ -3,9 +3,8 @@
 The path ``":memory:"`` stands for a store in the memory of the process, which nobody else sees and which ends with it.
 
 *What a crash leaves.* Whole transactions, always: the file uses a write-ahead log (while it is open, files with
-``-wal`` and ``-shm`` added to the name lie beside it). When a process dies, all that it has committed is there. When
-the machine loses power, the last commits before may be lost, since they are not forced to the disk one by one
-(``PRAGMA synchronous = NORMAL``); the file is consistent all the same.
+``-wal`` and ``-shm`` added to the name lie beside it). When a process dies, all that it has committed is there. What
+the death of the machine leaves is a setting, see :class:`SqliteSettings`.
 
 *Forks.* A fork of the process waits until no thread is in the midst of a transaction, and closes the file; parent and
 child open it anew when they next use it. A store in memory is copied. What a child cannot do is use a file in whose
@@ -16,13 +15,16 @@ transaction it was forked (by a signal handler): it is told so.
 *Waking.* A thread that waits, for a lock say, is woken at once by the threads of its own process. What other processes
 do it sees by looking, at intervals of 1 to 50 milliseconds; one thread of a process looks for all of them.
 
-*Time.* Lives end by the machine's clock, which all its processes share. If that clock is set, lives change with it.
+*Time.* Lives end by a clock that the file keeps and nobody can set, see ``clock.py``.
 
-*Space.* The file does not shrink when values are deleted or expire; the space is used again.
+*Space.* What is deleted or expires is given back to the file system bit by bit, by those who write.
+
+*Turns.* No writer is overtaken for long, see ``turns.py``.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 from redicts.backends.sqlite.backend import SqliteBackend
@@ -30,11 +32,27 @@ from redicts.backends.sqlite.settings import SqliteSettings
 from redicts.core.backend import BackendPlugin
 from redicts.core.hooks import hookimpl
 
-__all__ = ["SqliteBackend", "SqliteSettings", "plugin", "redicts_backends"]
+__all__ = ["SqliteBackend", "SqliteSettings", "backup", "plugin", "redicts_backends"]
+
+
+def backup(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Write a copy of a store's file, as it is at one instant, while any processes use it.
+
+    Raises ``FileNotFoundError`` if there is no store, and otherwise what :meth:`SqliteBackend.backup` raises.
+    """
+    if not os.path.exists(source):
+        raise FileNotFoundError(
+            f"{os.fspath(source)!r} does not exist, so there is nothing to back up; correct the path"
+        )
+    store = SqliteBackend(os.fspath(source))
+    try:
+        store.backup(target)
+    finally:
+        store.close()
 
 
 def _open(settings: SqliteSettings, database: int) -> SqliteBackend:
-    return SqliteBackend(settings.path, database, settings.busy_timeout_secs)
+    return SqliteBackend(settings.path, database, settings.busy_timeout_secs, settings.durability)
 
 
 plugin: Final = BackendPlugin(

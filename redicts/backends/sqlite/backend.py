@@ -4,9 +4,13 @@
 lies between the state that it sees and the time that it goes by. One that only reads takes its snapshot between two
 looks at the clock which show the same millisecond: then no life ended between the snapshot and the time.
 
-*Expiry.* Deadlines are milliseconds of the machine's clock, which all processes that open the file share. Every
-transaction that writes also removes a bounded number of expired values, found through the index of deadlines, and
-always more than it may have added; so a stream of short-lived values keeps the file bounded.
+*Short ways.* One statement by itself is one SQL transaction. So one read is one statement, repeated if a life that it
+found has ended meanwhile; and a lasting leaf that replaces a lasting one is one statement, which needs no clock.
+
+*Expiry.* Deadlines are milliseconds of the store's clock, see ``clock.py``. Every transaction that writes also removes
+a bounded number of expired values, found through the index of deadlines, and always more than it may have added; so a
+stream of short-lived values keeps the file bounded. (The short way adds nothing that expires; it is closed to
+one write of sixteen, and as long as there is more to reclaim.) Freed pages are given back, see ``space.py``.
 
 *Waking.* Whom a transaction wakes in this process is woken after the commit. Those who listen in other processes find
 their names in the file, see ``bulletin.py`` and ``lookout.py``.
@@ -16,48 +20,71 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from redicts.backends.sqlite import bulletin, statements
+from redicts.backends.sqlite.clock import Clock, FileClock, GivenClock, Machine, MemoryClock, this_machine
 from redicts.backends.sqlite.connections import Connections
+from redicts.backends.sqlite.copying import back_up
 from redicts.backends.sqlite.failures import is_io_error, translated
-from redicts.backends.sqlite.files import MEMORY, shorten_log
+from redicts.backends.sqlite.files import MEMORY, Durability, log_of, open_store
 from redicts.backends.sqlite.listening import Listeners, SqliteListener, listeners_at, shared_listeners
+from redicts.backends.sqlite.mounts import warn_of_network
 from redicts.backends.sqlite.paths import encode
-from redicts.backends.sqlite.reading import Instant, answer, entries_of_leaf, first_failed
-from redicts.backends.sqlite.writing import apply, reclaim
+from redicts.backends.sqlite.reading import (
+    Instant,
+    Range,
+    answer,
+    entries_of_leaf,
+    first_failed,
+)
+from redicts.backends.sqlite.space import Space
+from redicts.backends.sqlite.writing import apply, overwrites, reclaim
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.transaction import Outcome, Read, Scope, Transaction, Verdict
+from redicts.core.transaction import Outcome, Put, Read, Scope, Transaction, Verdict
 
 _LOOKS_AT_THE_CLOCK: Final = 100
 """How often to try for a snapshot within one millisecond, before one that took longer must do."""
 
-_WRITES_PER_LOOK_AT_THE_LOG: Final = 500
+_SHORT_WAYS: Final = 16
+"""One in so many writes that could go the short way goes the long one, which reclaims what has expired."""
+
+_DONE: Final = Outcome(Verdict.APPLIED)
 
 
 class SqliteBackend(Backend):
     """One database of a SQLite file, or of the memory of this process if the path is ``":memory:"``.
 
-    ``clock`` returns seconds since the epoch; tests pass one that they can move.
+    ``clock`` returns seconds since the epoch, ``machine`` what the clock of the file is made of; tests pass some that
+    they can move.
     """
 
     def __init__(
-        self, path: str, database: int = 0, busy_timeout_secs: float = 10.0, clock: Callable[[], float] = time.time
+        self,
+        path: str,
+        database: int = 0,
+        busy_timeout_secs: float = 10.0,
+        durability: Durability = Durability.PROCESS,
+        *,
+        clock: Callable[[], float] | None = None,
+        machine: Machine | None = None,
     ) -> None:
         shared = path != MEMORY
         self._capabilities = Capabilities(
             life=True, processes=shared, durable=shared, atomic_entries=None, push=not shared
         )
         self._database = str(database)
-        self._clock = clock
+        self._clock = _clock_of(shared, clock, machine)
+        self._now = self._clock.now
         # Absolute, because connections are opened at any time, and the process may change its directory.
-        self._connections = Connections(os.path.abspath(path) if shared else path, busy_timeout_secs)
+        path = os.path.abspath(path) if shared else path
+        self._connections = Connections(path, busy_timeout_secs, _opener(durability, self._clock))
+        self._space = Space(log_of(path))
         self._shared = shared
         self._listeners = None if shared else Listeners(None)
-        self._unchecked_writes = 0
+        self._short_ways = 0
         weakref.finalize(self, self._connections.close)
 
     @property
@@ -73,12 +100,30 @@ class SqliteBackend(Backend):
         """
         checks, reads, writes = transaction
         if writes:
-            return self._connections.run(self._write, transaction)
+            if not checks and not reads and self._short_ways < _SHORT_WAYS:
+                put = overwrites(writes)
+                if put is not None and self._connections.write(self._overwrite, put):
+                    self._short_ways += 1
+                    return _DONE
+            return self._connections.write(self._write, transaction)
         if len(reads) == 1 and not checks:
             read = reads[0]
-            if isinstance(read, Read) and read.scope is Scope.NODE:
-                return self._connections.run(self._read_leaf, read)
+            if isinstance(read, Read):
+                return self._connections.run(self._read_leaf if read.scope is Scope.NODE else self._read_range, read)
         return self._connections.run(self._read, transaction)
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """Write a copy of the whole file, all its databases, as it is at one instant, while others go on writing.
+
+        The copy appears when it is whole and on the disk, and is a store like any other. It is made in the directory
+        where it is to be. The log of the store grows while it is copied. A fork of this process waits for the end.
+
+        Raises ``FileExistsError`` if something is at the path already, which is left as it is, and
+        :class:`~redicts.errors.StoreError` if the store or the copy fails; then nothing is left behind.
+
+        Cost: in proportion to the file, some hundred megabytes per second.
+        """
+        self._connections.run(back_up, os.path.abspath(path))
 
     def listen(self, name: str, /) -> SqliteListener:
         """Listen in this process: woken at once from here, and from others that share the file within 50 milliseconds.
@@ -105,10 +150,6 @@ class SqliteBackend(Backend):
         if self._shared:
             self._listeners = None
 
-    def _now(self) -> int:
-        """Return the store's time in whole milliseconds, rounded so that a clock set to 0.3 seconds shows 300."""
-        return round(self._clock() * 1000)
-
     def _read_leaf(self, cursor: sqlite3.Cursor, read: Read) -> Outcome:
         """Answer the most frequent transaction, the read of one value, by a single statement."""
         key = (encode(self._database, read.key),)
@@ -118,6 +159,21 @@ class SqliteBackend(Backend):
             if leaf is None or leaf[1] is None or self._now() == now:
                 break
         return Outcome(Verdict.APPLIED, (entries_of_leaf(leaf, read.lives, now),))
+
+    def _read_range(self, cursor: sqlite3.Cursor, read: Read) -> Outcome:
+        """Answer one read of a subtree, or of a page of it, by a single statement.
+
+        What had ended before the statement began, nobody can have renewed. So the time before it is the right one,
+        unless a life that it found has ended when it is over.
+        """
+        asked = Range.of(self._database, read)
+        for _ in range(_LOOKS_AT_THE_CLOCK):
+            now = self._now()
+            rows = asked.rows(cursor, now)
+            ends = [row[2] for row in rows if row[2] is not None]
+            if not ends or min(ends) > self._now():
+                break
+        return Outcome(Verdict.APPLIED, (asked.entries(rows, now),))
 
     def _read(self, cursor: sqlite3.Cursor, transaction: Transaction) -> Outcome:
         instant = self._begin_reading(cursor)
@@ -141,6 +197,7 @@ class SqliteBackend(Backend):
     def _write(self, cursor: sqlite3.Cursor, transaction: Transaction) -> Outcome:
         checks, reads, writes = transaction
         cursor.execute(statements.BEGIN_WRITING)
+        before = cursor.connection.total_changes
         instant = Instant(cursor, self._database, self._now())
         culprit = first_failed(instant, checks)
         answers = tuple([answer(instant, read) for read in reads])
@@ -151,16 +208,22 @@ class SqliteBackend(Backend):
         if culprit is not None:
             cursor.execute(statements.ROLLBACK)
             return Outcome(Verdict.NOT_A_COUNTER, answers, culprit=culprit)
-        reclaim(instant, len(writes))
+        # The short way is open again when nothing is left to reclaim.
+        self._short_ways = _SHORT_WAYS if reclaim(instant, len(writes)) else 0
+        self._clock.note(cursor, instant.now)
         if woken:
             self._wake_and_commit(cursor, woken)
         else:
             self._commit(cursor)
-        self._unchecked_writes += len(writes)
-        if self._unchecked_writes > _WRITES_PER_LOOK_AT_THE_LOG:
-            self._unchecked_writes = 0
-            shorten_log(cursor, self._connections.path)
+        self._space.tidy_up(cursor, cursor.connection.total_changes - before)
         return Outcome(Verdict.APPLIED, answers, tuple(sums))
+
+    def _overwrite(self, cursor: sqlite3.Cursor, put: Put) -> bool:
+        """Put a lasting leaf over a lasting one, and tell whether there was one."""
+        try:
+            return cursor.execute(statements.OVERWRITE, (put.value, encode(self._database, put.key))).rowcount == 1
+        except sqlite3.OperationalError as error:
+            raise self._maybe_committed(error) from error
 
     def _wake_and_commit(self, cursor: sqlite3.Cursor, woken: list[bytes]) -> None:
         """Commit, with the names of those who do not listen here, and wake those who do."""
@@ -177,6 +240,30 @@ class SqliteBackend(Backend):
         try:
             cursor.execute(statements.COMMIT)
         except sqlite3.OperationalError as error:
-            if not is_io_error(error):
-                raise
-            raise translated(error, self._connections.path, maybe_applied=True) from error
+            raise self._maybe_committed(error) from error
+
+    def _maybe_committed(self, error: sqlite3.OperationalError) -> Exception:
+        return translated(error, self._connections.path, maybe_applied=True) if is_io_error(error) else error
+
+
+def _clock_of(shared: bool, clock: Callable[[], float] | None, machine: Machine | None) -> Clock:
+    if clock is not None:
+        return GivenClock(clock)
+    machine = machine or this_machine()
+    return FileClock(machine) if shared else MemoryClock(machine)
+
+
+def _opener(durability: Durability, clock: Clock) -> Callable[[str], sqlite3.Connection]:
+    """Return what opens connections; it does not hold the backend, which closes them when nobody holds it any more."""
+
+    def opened(path: str) -> sqlite3.Connection:
+        warn_of_network(path)
+        connection = open_store(path, durability)
+        try:
+            clock.begin(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    return opened

@@ -9,7 +9,7 @@ new ones when they next need them. (See "How To Corrupt An SQLite Database File"
 
 *Waiting.* A file that others have locked can only be tried again. This is done here, between two attempts at the whole
 transaction, and not by SQLite in the midst of one: so a fork need not wait for it, and no wait is longer than a few
-milliseconds.
+milliseconds. Writers that have waited for long get into a queue, see ``turns.py``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from weakref import WeakSet
 
 from redicts.backends.sqlite.failures import is_busy, translated
 from redicts.backends.sqlite.files import MEMORY, open_store
+from redicts.backends.sqlite.turns import Turns, turns_at
 from redicts.errors import StoreBusy, Unreachable, Unsupported
 
 _Argument = TypeVar("_Argument")
@@ -36,6 +37,12 @@ _MAX_IDLE: Final = 16
 
 _FIRST_DELAY_SECS: Final = 0.0005
 _LONGEST_DELAY_SECS: Final = 0.005
+
+_IMPATIENT_AFTER_SECS: Final = 0.05
+"""How long a writer tries its luck before it queues. Nobody is overtaken for longer than that, and what the others in
+the queue take."""
+
+_FIRST_IN_LINE_DELAY_SECS: Final = 0.0002
 
 
 class _Handle:
@@ -68,12 +75,14 @@ class _Handle:
 class Connections:
     """The connections to one file, or the one connection to a store in memory (``path`` is ``":memory:"``).
 
-    ``patience`` is how many seconds to wait for locks that others hold. The locks in here are re-entrant because a
-    signal handler or a finalizer may call in the midst of another call of its thread.
+    ``patience`` is how many seconds to wait for locks that others hold; ``connect`` opens a connection. The locks in
+    here are re-entrant because a signal handler or a finalizer may call in the midst of another call of its thread.
     """
 
-    def __init__(self, path: str, patience: float) -> None:
+    def __init__(self, path: str, patience: float, connect: Callable[[str], sqlite3.Connection] = open_store) -> None:
         self.path = path
+        self._connect = connect
+        self._turns = None if path == MEMORY else turns_at(path)
         self._patience = patience
         self._only = _Handle() if path == MEMORY else None
         self._closed = False
@@ -105,13 +114,66 @@ class Connections:
                 if now >= deadline or not is_busy(error):
                     raise translated(error, self.path) from error
             except OverflowError as error:
-                raise Unsupported(
-                    f"SQLite file {self.path!r}: a value, path or number is larger than SQLite can hold ({error}); "
-                    "nothing was written"
-                ) from error
-            jitter = random.uniform(0.5, 1.5)  # noqa: S311  (it only keeps rivals out of step)
-            sleep(min(delay * jitter, deadline - now))
+                raise self._too_large(error) from error
+            _doze(delay, deadline - now)
             delay = min(2 * delay, _LONGEST_DELAY_SECS)
+
+    def write(self, job: Callable[[sqlite3.Cursor, _Argument], _Result], argument: _Argument) -> _Result:
+        """Do what :meth:`run` does for a job that writes: it waits for its turn.
+
+        Nobody who comes later is let in before it for much longer than a twentieth of a second.
+        """
+        turns = self._turns
+        try:
+            if turns is None or turns.mine():
+                return self._attempt(job, argument)
+        except sqlite3.Error as error:
+            if not is_busy(error):
+                raise translated(error, self.path) from error
+        except OverflowError as error:
+            raise self._too_large(error) from error
+        return self.run(job, argument) if turns is None else self._write_in_turn(turns, job, argument)
+
+    def _write_in_turn(
+        self, turns: Turns, job: Callable[[sqlite3.Cursor, _Argument], _Result], argument: _Argument
+    ) -> _Result:
+        deadline = monotonic() + self._patience
+        delay = _FIRST_DELAY_SECS
+        # Only what it waits while it might write counts against its patience: else all would end up in the queue, and
+        # a lock that is handed from one sleeping process to the next serves a tenth of the writers.
+        waited, is_next = 0.0, True
+        queues = False
+        problem: sqlite3.Error = sqlite3.OperationalError("database is locked")
+        try:
+            while True:
+                now = monotonic()
+                if now >= deadline:
+                    raise translated(problem, self.path) from problem
+                if not queues and waited >= _IMPATIENT_AFTER_SECS:
+                    queues = turns.join(deadline - now)
+                _doze(delay, deadline - now)
+                if is_next:
+                    waited += monotonic() - now
+                is_next = turns.first() if queues else turns.mine()
+                if is_next:
+                    try:
+                        return self._attempt(job, argument)
+                    except sqlite3.Error as error:
+                        if not is_busy(error):
+                            raise translated(error, self.path) from error
+                        problem = error
+                    except OverflowError as error:
+                        raise self._too_large(error) from error
+                delay = _FIRST_IN_LINE_DELAY_SECS if queues else min(2 * delay, _LONGEST_DELAY_SECS)
+        finally:
+            if queues:
+                turns.leave()
+
+    def _too_large(self, error: OverflowError) -> Unsupported:
+        return Unsupported(
+            f"SQLite file {self.path!r}: a value, path or number is larger than SQLite can hold ({error}); "
+            "nothing was written"
+        )
 
     @property
     def closed(self) -> bool:
@@ -175,7 +237,7 @@ class Connections:
                 f"SQLite file {self.path!r}: this process was forked in the midst of a call that used the file, and "
                 "SQLite cannot open it here; fork elsewhere, or start the process by 'spawn'"
             )
-        handle.cursor = open_store(self.path).cursor()
+        handle.cursor = self._connect(self.path).cursor()
         return handle.cursor
 
     def _clean(self, handle: _Handle, cursor: sqlite3.Cursor, error: BaseException) -> None:
@@ -215,6 +277,12 @@ class Connections:
                 _spoiled.add(self.path)
                 _make_immortal(handle)
         self._start()
+
+
+def _doze(delay: float, most: float) -> None:
+    """Let about so many seconds pass."""
+    jitter = random.uniform(0.5, 1.5)  # noqa: S311  (it only keeps rivals out of step)
+    sleep(max(0.0, min(delay * jitter, most)))
 
 
 def _make_immortal(handle: _Handle) -> None:

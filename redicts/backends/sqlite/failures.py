@@ -88,6 +88,11 @@ def is_busy(error: sqlite3.Error) -> bool:
     return _meaning(error).error is StoreBusy
 
 
+def is_read_only(error: sqlite3.Error) -> bool:
+    """Tell whether the file may be read and not written."""
+    return _meaning(error).error is ReadOnly
+
+
 def is_io_error(error: sqlite3.Error) -> bool:
     """Tell whether the operating system failed to read or write the file."""
     return _meaning(error).code == _IO_ERROR

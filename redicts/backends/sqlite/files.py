@@ -1,29 +1,45 @@
-"""One SQLite file: make it a redicts store if it is new, and refuse it untouched if it is anything else."""
+"""One SQLite file: make it a redicts store if it is new, bring an older one up to date, refuse anything else untouched.
+
+Each version of the layout adds to the one before it, see ``statements.LAYOUTS``. So a new file is one of version 0, and
+what is missing is added in one transaction: who is killed meanwhile leaves the version that was there.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
+from enum import Enum
 from typing import Final
 from urllib.parse import quote
 
 from redicts.backends.sqlite import statements
-from redicts.backends.sqlite.failures import why_not_open
+from redicts.backends.sqlite.failures import is_busy, why_not_open
+from redicts.backends.sqlite.space import USUAL_LOG_BYTES
 from redicts.errors import Damaged
 
 MEMORY: Final = ":memory:"
 """The path that stands for a store in the memory of this process."""
 
-_USUAL_LOG_BYTES: Final = 4 * 2**20
-"""What the write-ahead log needs in general: SQLite moves it into the file at 1,000 pages, and begins it anew."""
 
-_LONG_LOG_BYTES: Final = 16 * 2**20
+class Durability(str, Enum):
+    """What a commit promises."""
 
-_LOG_PATIENCE_MS: Final = 100
+    NONE = "none"
+    PROCESS = "process"
+    MACHINE = "machine"
 
 
-def open_store(path: str) -> sqlite3.Connection:
+_VACUUM: Final = "VACUUM"
+
+_SYNCHRONOUS: Final = {
+    # With and without a write-ahead log. Without one, NORMAL may leave a damaged file after a power cut.
+    Durability.NONE: ("OFF", "OFF"),
+    Durability.PROCESS: ("NORMAL", "FULL"),
+    Durability.MACHINE: ("FULL", "EXTRA"),
+}
+
+
+def open_store(path: str, durability: Durability = Durability.PROCESS) -> sqlite3.Connection:
     """Return a new connection to the store in this file, which is made if it is missing or empty.
 
     Raises :class:`~redicts.errors.StoreError` if the file is no store or cannot be one, and ``sqlite3.Error`` for
@@ -36,40 +52,25 @@ def open_store(path: str) -> sqlite3.Connection:
         _refuse_foreign_log(path)
     connection = _connect(path)
     try:
-        connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("BEGIN")
-        new = _is_new(connection, path)
+        version = _version(connection, path)
         connection.execute("ROLLBACK")
-        if new:
-            _create(connection, path)
+        if version == 0:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        elif version < statements.SCHEMA_VERSION:
+            _make_shrinkable(connection)
+        if version < statements.SCHEMA_VERSION:
+            _bring_up_to_date(connection, path)
         if path != MEMORY:
-            _log_ahead(connection)
+            _log_ahead(connection, durability)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def shorten_log(cursor: sqlite3.Cursor, path: str) -> None:
-    """Begin the write-ahead log anew, if it has become long.
-
-    SQLite does so by itself, but only at a moment without any reader. While reads overlap all the time there is none,
-    and the log grows by every write. Here the writers wait until those readers are done that use the log; readers that
-    come meanwhile find all in the file.
-
-    Cost: mostly a look at the size of the log. Errors are left to the next transaction, as the last one is committed.
-    """
-    with contextlib.suppress(OSError, sqlite3.Error):
-        if os.path.getsize(_log(path)) > _LONG_LOG_BYTES:
-            cursor.execute(f"PRAGMA busy_timeout = {_LOG_PATIENCE_MS}")
-            try:
-                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            finally:
-                cursor.execute("PRAGMA busy_timeout = 0")
-
-
-def _log(path: str) -> str:
+def log_of(path: str) -> str:
     """Return the path of the write-ahead log, which lies where symbolic links lead to."""
     return os.path.realpath(path) + "-wal"
 
@@ -94,25 +95,25 @@ def _refuse_foreign_log(path: str) -> None:
     connection of this process has on it.)
     """
     try:
-        if os.path.getsize(_log(path)) == 0:
+        if os.path.getsize(log_of(path)) == 0:
             return
     except OSError:
         return
     connection = _connect(f"file:{quote(os.fsencode(path))}?mode=ro", uri=True)
     try:
         connection.execute("BEGIN")
-        _is_new(connection, path)
+        _version(connection, path)
     finally:
         connection.close()
 
 
-def _is_new(connection: sqlite3.Connection, path: str) -> bool:
-    """Tell, inside of a transaction, an empty file from a store, and raise ``Damaged`` if it is neither."""
+def _version(connection: sqlite3.Connection, path: str) -> int:
+    """Return, inside of a transaction, the version of the layout, 0 for an empty file; or raise ``Damaged``."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     objects = dict(connection.execute("SELECT name, sql FROM sqlite_master"))
     if not application and not version and not objects:
-        return True
+        return 0
     if application != statements.APPLICATION_ID:
         raise Damaged(
             f"SQLite file {path!r}: this is the database of another program, and was left as it is; choose another path"
@@ -122,26 +123,40 @@ def _is_new(connection: sqlite3.Connection, path: str) -> bool:
             f"SQLite file {path!r}: written by a newer redicts (layout {version}, this one knows "
             f"{statements.SCHEMA_VERSION}), and was left as it is; upgrade redicts"
         )
-    if version != statements.SCHEMA_VERSION or not statements.SCHEMA.items() <= objects.items():
+    if version < 1 or any(not layout.items() <= objects.items() for layout in statements.LAYOUTS[:version]):
         raise Damaged(
             f"SQLite file {path!r}: this was a redicts store, but its tables were altered; restore it from a copy, or "
             "choose another path"
         )
-    return False
+    return version
 
 
-def _create(connection: sqlite3.Connection, path: str) -> None:
-    """Make an empty file a store, in one transaction, unless another process was faster."""
+def _bring_up_to_date(connection: sqlite3.Connection, path: str) -> None:
+    """Add what later versions of the layout have, in one transaction, unless another process was faster."""
     connection.execute("BEGIN IMMEDIATE")
-    if _is_new(connection, path):
-        for text in statements.SCHEMA.values():
+    for layout in statements.LAYOUTS[_version(connection, path) :]:
+        for text in layout.values():
             connection.execute(text)
-        connection.execute(f"PRAGMA application_id = {statements.APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {statements.SCHEMA_VERSION}")
+    connection.execute(f"PRAGMA application_id = {statements.APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {statements.SCHEMA_VERSION}")
     connection.execute("COMMIT")
 
 
-def _log_ahead(connection: sqlite3.Connection) -> None:
+def _make_shrinkable(connection: sqlite3.Connection) -> None:
+    """Make the file of a version that could not shrink anew, such that it can: all of it or nothing.
+
+    Where that fails, for want of room on the disk say, the store works as it is.
+    """
+    if connection.execute("PRAGMA auto_vacuum").fetchone() == (0,):
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        try:
+            connection.execute(_VACUUM)
+        except sqlite3.Error as error:
+            if is_busy(error):
+                raise
+
+
+def _log_ahead(connection: sqlite3.Connection, durability: Durability) -> None:
     """Have commits go to a write-ahead log, so that readers and the writer do not wait for each other.
 
     Where there can be no log (a read-only copy, a file system without shared memory) the store works without, slower.
@@ -153,6 +168,10 @@ def _log_ahead(connection: sqlite3.Connection) -> None:
         except sqlite3.OperationalError as error:
             if "readonly" not in str(error):
                 raise
-    if mode != "wal":
-        connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA journal_size_limit = {_USUAL_LOG_BYTES}")
+    with_log, without = _SYNCHRONOUS[durability]
+    connection.execute(f"PRAGMA synchronous = {with_log if mode == 'wal' else without}")
+    if durability is Durability.MACHINE:
+        # On macOS a sync by itself does not empty the cache of the disk.
+        connection.execute("PRAGMA fullfsync = ON")
+        connection.execute("PRAGMA checkpoint_fullfsync = ON")
+    connection.execute(f"PRAGMA journal_size_limit = {USUAL_LOG_BYTES}")

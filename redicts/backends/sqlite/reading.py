@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Union
 
 from redicts.backends.sqlite import statements
 from redicts.backends.sqlite.paths import bounds, decode_all, encode, past
@@ -29,6 +29,9 @@ _ANY_NUMBER: Final = 2**63 - 1
 Leaf = tuple[bytes, int | None]
 """A value and its deadline."""
 
+_Row = tuple[bytes, bytes, Union[int, None]]
+"""A key, its value and its deadline."""
+
 
 class Instant(NamedTuple):
     """Where and when to look: a cursor in a transaction, the number of the database, the time in milliseconds."""
@@ -53,7 +56,8 @@ def answer(instant: Instant, read: AnyRead) -> Answer:
         return _names(instant, read)
     if read.scope is Scope.NODE:
         return entries_of_leaf(stored_leaf(instant, read.key), read.lives, instant.now)
-    return _entries(instant, read)
+    asked = Range.of(instant.database, read)
+    return asked.entries(asked.rows(instant.cursor, instant.now), instant.now)
 
 
 def stored_leaf(instant: Instant, key: Key) -> Leaf | None:
@@ -96,25 +100,41 @@ def _is_prefixed(instant: Instant, check: Prefixed) -> bool:
     return other is None
 
 
-def _entries(instant: Instant, read: Read) -> Entries:
-    """Read a range of keys, or a page of it: the cursor is the rest of the last page's last key."""
-    base = encode(instant.database, read.key)
-    skip = len(base)
-    lower, upper = bounds(base, read.scope)
-    if read.cursor is not None:
-        lower = base + read.cursor
-    limit = _NO_LIMIT if read.limit is None else min(read.limit + 1, _ANY_NUMBER)
-    rows = instant.cursor.execute(statements.READ_RANGE, (lower, upper, instant.now, limit)).fetchall()
-    cursor = None
-    if read.limit is not None and len(rows) > read.limit:
-        rows.pop()
-        cursor = rows[-1][0][skip:]
-    paths = decode_all([path[skip:] for path, _, _ in rows])
-    values = dict(zip(paths, [value for _, value, _ in rows]))
-    if not read.lives:
-        return Entries(values, cursor=cursor)
-    deadlines = zip(paths, [deadline for _, _, deadline in rows])
-    return Entries(values, {path: last - instant.now for path, last in deadlines if last is not None}, cursor)
+class Range(NamedTuple):
+    """A range of keys that is read, or a page of it: the cursor is the rest of the last page's last key."""
+
+    read: Read
+    skip: int
+    lower: bytes
+    upper: bytes
+
+    @classmethod
+    def of(cls, database: str, read: Read) -> Range:
+        """Return what a read asks for."""
+        base = encode(database, read.key)
+        lower, upper = bounds(base, read.scope)
+        return cls(read, len(base), lower if read.cursor is None else base + read.cursor, upper)
+
+    def rows(self, cursor: sqlite3.Cursor, now: int) -> list[_Row]:
+        """Return what is there, and one row more than the page has if there is one."""
+        limit = _NO_LIMIT if self.read.limit is None else min(self.read.limit + 1, _ANY_NUMBER)
+        return cursor.execute(statements.READ_RANGE, (self.lower, self.upper, now, limit)).fetchall()
+
+    def entries(self, rows: list[_Row], now: int) -> Entries:
+        """Return the answer that the rows make up."""
+        skip = self.skip
+        cursor = None
+        if self.read.limit is not None and len(rows) > self.read.limit:
+            rows.pop()
+            cursor = rows[-1][0][skip:]
+        elif len(rows) == 1 and len(rows[0][0]) == skip and not self.read.lives:
+            return Entries({(): rows[0][1]})
+        paths = decode_all([row[0][skip:] for row in rows])
+        values = dict(zip(paths, [row[1] for row in rows]))
+        if not self.read.lives:
+            return Entries(values, cursor=cursor)
+        deadlines = zip(paths, [row[2] for row in rows])
+        return Entries(values, {path: last - now for path, last in deadlines if last is not None}, cursor)
 
 
 def _names(instant: Instant, read: ReadNames) -> Names:

@@ -7,19 +7,26 @@ from urllib.parse import parse_qsl, unquote
 
 from pydantic import Field, field_validator
 
+from redicts.backends.sqlite.files import Durability
 from redicts.core.backend import BackendSettings
 
 _SCHEME = "sqlite://"
 
 
 class SqliteSettings(BackendSettings):
-    """Where the file is, and how long to wait for others who write to it."""
+    """Where the file is, how long to wait for others who write to it, and what a commit survives."""
 
     path: str = Field(min_length=1)
     """The file, made when first used; its directory must exist. ``":memory:"`` is a store in this process only."""
 
     busy_timeout_secs: float = Field(default=10.0, gt=0, allow_inf_nan=False)
     """How many seconds a call waits for locks of others on the file before it raises ``StoreBusy``."""
+
+    durability: Durability = Durability.PROCESS
+    """What a commit survives: ``"process"`` the death of any process, ``"machine"`` also that of the machine.
+
+    With ``"machine"`` each commit waits for the disk. With ``"process"`` a power cut may take the last commits, and
+    never a part of one. With ``"none"`` it may damage the file; for what can be made again."""
 
     @classmethod
     def fields_of_url(cls, url: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The SQL of the store: its one table, its one index, and every statement that runs on them.
+"""The SQL of the store: its tables, its index, and every statement that runs on them.
 
 The texts are constants, so that ``sqlite3`` finds each prepared statement in its cache. Each statement touches only
 rows that it finds through the primary key, or expired ones through the index of deadlines.
@@ -13,17 +13,27 @@ from typing import Final
 APPLICATION_ID: Final = 0x72646374
 """What marks a SQLite file as a redicts store (the letters ``rdct``), see ``PRAGMA application_id``."""
 
-SCHEMA_VERSION: Final = 1
-"""The layout below, as kept in ``PRAGMA user_version``."""
+LAYOUTS: Final[tuple[dict[str, str], ...]] = (
+    {
+        "entries": (
+            "CREATE TABLE entries (key BLOB NOT NULL PRIMARY KEY, value BLOB NOT NULL, deadline INTEGER) WITHOUT ROWID"
+        ),
+        "entries_by_deadline": "CREATE INDEX entries_by_deadline ON entries (deadline) WHERE deadline IS NOT NULL",
+    },
+    {
+        "clock": (
+            "CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), start TEXT NOT NULL, "
+            "ahead INTEGER NOT NULL, latest INTEGER NOT NULL)"
+        ),
+    },
+)
+"""Name and text of each object that a version of the layout adds to those before it.
 
-SCHEMA: Final = {
-    "entries": (
-        "CREATE TABLE entries (key BLOB NOT NULL PRIMARY KEY, value BLOB NOT NULL, deadline INTEGER) WITHOUT ROWID"
-    ),
-    "entries_by_deadline": "CREATE INDEX entries_by_deadline ON entries (deadline) WHERE deadline IS NOT NULL",
-}
-"""Name and text of each object. ``key`` is encoded as in ``paths.py``; ``deadline`` is the first millisecond since
-the epoch at which the value is gone, or null."""
+``key`` is encoded as in ``paths.py``; ``deadline`` is the first millisecond of the store's time at which the value is
+gone, or null. The one row of ``clock`` is explained in ``clock.py``."""
+
+SCHEMA_VERSION: Final = len(LAYOUTS)
+"""The version that is written, as kept in ``PRAGMA user_version``."""
 
 _IN_RANGE: Final = "key > ? AND key < ?"
 _LIVE: Final = "(deadline IS NULL OR deadline > ?)"
@@ -46,6 +56,10 @@ READ_OTHER_PREFIX: Final = (
 """Any value that does not start with these bytes. The ``substr`` of no bytes is null."""
 
 
+READ_CLOCK: Final = "SELECT start, ahead, latest FROM clock WHERE id = 1"
+SET_CLOCK: Final = "INSERT OR REPLACE INTO clock (id, start, ahead, latest) VALUES (1, ?, ?, ?)"
+NOTE_TIME: Final = "UPDATE clock SET latest = ? WHERE id = 1 AND latest < ?"
+
 PUT: Final = (
     "INSERT INTO entries (key, value, deadline) VALUES (?, ?, ?) "
     "ON CONFLICT (key) DO UPDATE SET value = excluded.value, deadline = excluded.deadline"
@@ -57,6 +71,9 @@ PUT_KEEPING_LIFE: Final = (
 )
 """Takes the same parameters as :data:`PUT`, with the present time in place of the deadline. The life of a value that
 has expired is not kept."""
+
+OVERWRITE: Final = "UPDATE entries SET value = ? WHERE key = ? AND deadline IS NULL"
+"""Puts a lasting value over a lasting one, of which there is at most one: whoever has it leaves nothing to clear."""
 
 DELETE_RANGE: Final = f"DELETE FROM entries WHERE {_IN_RANGE}"
 DELETE_NODE: Final = "DELETE FROM entries WHERE key = ?"

@@ -1,0 +1,171 @@
+"""The program: finds the module of a command when it is asked for, runs it, and turns every error into one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Final
+
+import click
+
+from redicts.cli import exits, extra
+from redicts.errors import (
+    Conflict,
+    InternalError,
+    LockError,
+    RedictsError,
+    StoreError,
+)
+
+NAME: Final = "redicts"
+
+COMMANDS: Final[Mapping[str, str]] = {
+    "get": "redicts.cli.values:get",
+    "set": "redicts.cli.values:set_",
+    "del": "redicts.cli.values:delete",
+    "tree": "redicts.cli.tree:tree",
+    "watch": "redicts.cli.watch:watch",
+    "locks": "redicts.cli.locks:locks",
+    "export": "redicts.cli.exporting:export",
+    "import": "redicts.cli.importing:import_",
+    "copy": "redicts.cli.copying:copy",
+    "doctor": "redicts.cli.doctor:doctor",
+    "plugins": "redicts.cli.plugins:plugins",
+    "schema": "redicts.cli.schema:schema",
+    "certify": "redicts.cli.certify:certify",
+    "bench": "redicts.cli.bench:bench",
+    "completion": "redicts.cli.completion:completion",
+}
+"""Each command by its name: the module that has it, imported when it is asked for, and its name there. In the order of
+the help. A further command is a further module and a line here."""
+
+TRACEBACK: Final = "REDICTS_TRACEBACK"
+"""The environment variable that asks for the traceback of a fault."""
+
+_COMPLETE: Final = "_REDICTS_COMPLETE"
+
+
+class _Commands(click.Group):
+    """The group of all commands, of which only the one that is asked for is imported."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click calls it so)
+        """Return the names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return a command, or ``None`` for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is meant; a name that is nearly right is told so."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from redicts.front.nearest import suggestion  # noqa: PLC0415  (only for an error)
+
+            raise click.UsageError(f"there is no command {args[0]!r}; {suggestion(args[0], list(COMMANDS))}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415  (takes a while, and is hardly ever wanted)
+
+        click.echo(f"redicts {version('redicts')}")
+        ctx.exit()
+
+
+@click.command(
+    NAME,
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version."
+)
+@click.pass_context
+def program(ctx: click.Context) -> None:
+    r"""Look at, change, copy and examine a redicts store.
+
+    The store is said by --store, by REDICTS_URL, or by the defaults of the settings. A PATH is dotted text, with \.
+    for a dot in a name; a lone dot is the root.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(exits.WRONG)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out a command line, and return the exit status."""
+    if _COMPLETE in os.environ:
+        program.main(args=list(arguments), prog_name=NAME, complete_var=_COMPLETE)
+    try:
+        status = _carried_out(arguments)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, click.Abort):
+        status = _say("interrupted", exits.INTERRUPTED)
+    except BrokenPipeError:
+        status = exits.PIPE_CLOSED
+    except click.exceptions.Exit as done:
+        status = done.exit_code
+    except Exception as error:
+        status = _say(*_told(error))
+    _leave_nothing_to_flush()
+    return status
+
+
+def _carried_out(arguments: Sequence[str]) -> int:
+    with program.make_context(NAME, list(arguments)) as ctx:
+        result = program.invoke(ctx)
+    return result if isinstance(result, int) else exits.DONE
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """Return what is said of an error, and the exit status."""
+    if isinstance(error, click.UsageError):
+        about = error.ctx.command_path if error.ctx else NAME
+        return f"{error.format_message()} (see: {about} --help)", exits.WRONG
+    if isinstance(error, click.ClickException):
+        return error.format_message(), error.exit_code
+    if isinstance(error, RedictsError) and not isinstance(error, InternalError):
+        return str(error), _status_of(error)
+    if isinstance(error, ModuleNotFoundError) and (said := extra.said_of(error)) is not None:
+        return said, exits.WRONG
+    if isinstance(error, OSError):
+        return (f"{error.filename}: {error.strerror}" if error.filename else str(error)), exits.FAILED
+    if os.environ.get(TRACEBACK):
+        traceback.print_exception(error)
+    return f"a fault of redicts, {type(error).__name__}: {error} (set {TRACEBACK}=1 to see where)", exits.FAULT
+
+
+def _status_of(error: RedictsError) -> int:
+    if isinstance(error, StoreError):
+        return exits.FAILED
+    return exits.LOCKED if isinstance(error, (LockError, Conflict)) else exits.WRONG
+
+
+def _say(message: str, status: int) -> int:
+    """Tell what went wrong, in one line whatever is in it."""
+    line = " ".join(message.split())
+    try:
+        sys.stderr.write(f"{NAME}: {line}\n".encode(errors="backslashreplace").decode())
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass  # nobody listens
+    return status
+
+
+def _leave_nothing_to_flush() -> None:
+    """Let the interpreter find nothing to write at its end, if whoever reads the output has gone."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
