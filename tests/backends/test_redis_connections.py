@@ -338,7 +338,8 @@ def test_an_interrupted_call_leaves_no_reply_to_others(
                 assert write(backend, Put(key("n"), b"%d" % count)).applied
             faulty_proxy.release_held()
             assert data(redis_server) == {b"v:": {b"a": b"a", b"b": b"b", b"n": b"%d" % count}}
-        assert clients(redis_server) <= 1
+        # The server may see a moment later that a connection was closed.
+        eventually(lambda: clients(redis_server) <= 1, "no connection is left of the call that was interrupted")
 
 
 @pytest.mark.parametrize("moment", ["before it is sent", "before the reply is read", "after the reply is read"])
