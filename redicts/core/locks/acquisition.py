@@ -66,6 +66,9 @@ _MOST_CHECKED: Final = 32
 _MOST_ASKED: Final = 200
 """How many of those ahead are asked for in one look, the last first: while one is there, the others do not matter."""
 
+_MOST_ASKED_AT_A_BEAT: Final = 4
+"""The same where nobody woke this request, so that most likely the last one is there."""
+
 _FRUITLESS: Final = 100
 """How often in a row a claim may fail though nobody is seen to be in the way."""
 
@@ -127,7 +130,7 @@ class Acquisition:
         self._clock = clock
         self._timing = timing
         self._life = int(timing.waiter_life * 1000)
-        self._waiting = Waiting(request, self._life)
+        self._waiting = Waiting(request, self._life, holds=bool(own))
         self.written = False
         """Whether something was put into the store, or may have been."""
         self._listed: dict[Key, None] = {}
@@ -205,7 +208,7 @@ class Acquisition:
             is_beat = self._clock() >= beat
             if is_beat:
                 beat = self._clock() + self._timing.beat * random.uniform(0.8, 1.0)  # noqa: S311  (no secret)
-                yield from self._look_again()
+                yield from self._look_again(_MOST_ASKED_AT_A_BEAT)
                 for passed in (yield from self._waiting.resolve([*self._holders, *self._ahead.values()])):
                     self._ahead.pop(passed, None)
             if not is_beat or self._latest() is None:
@@ -215,7 +218,7 @@ class Acquisition:
             if self._deadline is not None and self._clock() >= self._deadline:
                 raise LockTimeout(self._told())
             if not is_beat:
-                yield from self._look_again()
+                yield from self._look_again(_MOST_ASKED)
             if self._latest() is None:
                 fruitless += 1
                 yield from self._pause(fruitless)
@@ -269,11 +272,11 @@ class Acquisition:
                     break
                 page, is_first = (yield from self._next_page(key, page)), False
 
-    def _look_again(self) -> Steps[None]:
-        """Renew the place in the queue, and find out who is still in the way."""
+    def _look_again(self, most: int) -> Steps[None]:
+        """Renew the place in the queue, and find out who is still in the way, asking for so many of those ahead."""
         keys, held_in = self._request.keys(WAITERS), self._request.scopes(HOLDERS)
         last_first = sorted(self._ahead.values(), key=lambda record: record.order, reverse=True)
-        asked, unasked = last_first[:_MOST_ASKED], last_first[_MOST_ASKED:]
+        asked, unasked = last_first[:most], last_first[most:]
         outcome = yield Transaction(
             (Exactly(keys[0], Scope.NODE, {(): self._request.record}),),
             (*reads_of(held_in), *[Read(record.key) for record in asked]),

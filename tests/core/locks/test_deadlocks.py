@@ -10,8 +10,8 @@ import pytest
 from redicts.core.drive import Await
 from redicts.core.locks import deadlocks
 from redicts.core.locks.acquisition import Grant
-from redicts.core.locks.records import WAITING_FOR, Mode, Request
-from redicts.core.transaction import Delete, Key, Path, Put, Scope, Transaction
+from redicts.core.locks.records import HOLDERS, WAITING_FOR, Mode, Owner, Record, Request
+from redicts.core.transaction import Delete, Entries, Key, Outcome, Path, Put, Scope, Transaction, Verdict
 from redicts.errors import Deadlock, LockTimeout
 from tests.core.locks.stage import TIMING, Actor, S, Stage, X
 
@@ -159,9 +159,9 @@ def test_a_chain_is_no_circle(name: str) -> None:
 
 def test_a_waiter_who_waits_for_me_is_passed() -> None:
     """A soft circle costs nobody anything: who stands in the way but could not go on before me is overtaken."""
-    scene = Scene([("1", A, X), ("3", B, X)])
+    scene = Scene([("1", A, X), ("1", C, X), ("3", B, X)])
     scene.wait("2", A, B)  # waits for 1 and 3
-    scene.held["1"] = []  # what 1 holds is not told, so 2 is on its ticket
+    scene.held["1"] = scene.held["1"][1:]  # that 1 holds A is not told, so 2 is on its ticket
     waiting = scene.wait("1", B, mode=S)
     scene.pass_time()
     assert not scene.raised
@@ -391,3 +391,19 @@ def test_a_dead_owner_is_no_deadlock_for_long() -> None:
     scene.stage.backend.execute(Transaction(writes=(Delete(Key("h", ("/a",)), Scope.BELOW),)))
     scene.stage.advance(TIMING.beat)
     assert last.result is not None
+
+
+@pytest.mark.parametrize("holds", [False, True])
+def test_only_who_holds_something_searches(holds: bool) -> None:
+    """Whoever waits writes down what for; who holds no lock asks nobody else."""
+    request = Request("s/1", Owner("s.1", "host:1:one"), Mode.EXCLUSIVE, [A], 1)
+    key = Key(HOLDERS, ("/a", "!", "s/2"))
+    blocker = Record(key, b"", "s/2", A, (A,), Mode.EXCLUSIVE, "s.2", 0, "host:1:two")
+    steps = deadlocks.Waiting(request, 6_000, holds=holds).resolve([blocker])
+    asked = next(steps)
+    assert isinstance(asked, Transaction)
+    assert [write.key for write in asked.writes] == [Key(WAITING_FOR, ("s.1",))]
+    assert [read.key for read in asked.reads] == ([Key(WAITING_FOR, ("s.2",))] if holds else [])
+    with pytest.raises(StopIteration) as ended:
+        steps.send(Outcome(Verdict.APPLIED, tuple([Entries({})] * len(asked.reads))))
+    assert ended.value.value == []

@@ -292,10 +292,17 @@ def test_a_broken_protocol_is_found_out(
     assert rule in found(making, scripts, kinds).broken
 
 
+def test_who_comes_back_under_an_old_name_makes_others_wait_for_ever() -> None:
+    """Those behind it wait for that name, and it waits for them: a circle of queues alone, which nobody searches."""
+    with broken.keeping_the_name() as making:
+        scenario = Scenario(("X:a ~8", "X:a", "~0.5 X:a"), 1, frozenset({LATE}))
+        with pytest.raises(AssertionError, match="a schedule that never ends"):
+            Explorer(scenario, making).explore(50_000)
+
+
 @pytest.mark.parametrize(
     ("breaking", "scripts", "kinds", "rule"),
     [
-        (broken.keeping_the_name, ("X:a ~8", "X:a", "~0.5 X:a"), (LATE,), "passed"),
         (broken.without_bypass, ("X:a.b X:a.c", "X:a"), (), "was not woken"),
         (broken.impatient_with_deadlocks, ("X:a ~3", "X:a"), (), "there is none"),
     ],
