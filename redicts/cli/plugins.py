@@ -14,9 +14,9 @@ from redicts.cli.stores import json_option
 @click.command("plugins")
 @json_option
 def plugins(json_: bool) -> int:
-    """List the backends and codecs that are installed; the status is 1 if one of them cannot be used.
+    """List the backends and codecs that are installed; the status is 1 if one of another distribution cannot be used.
 
-    To know that, each is imported.
+    To know that, each is imported. One of redicts itself may lack its extra.
     """
     from redicts.front.plugins.listing import installed  # noqa: PLC0415  (help needs none of it)
 
@@ -33,4 +33,4 @@ def plugins(json_: bool) -> int:
             told = each.summary if each.problem is None else f"cannot be used: {each.problem}"
             table.add_row(each.kind, each.name, each.distribution, each.version, told)
         console().print(table)
-    return exits.DONE if all(each.usable for each in found) else exits.NEGATIVE
+    return exits.DONE if all(each.usable or each.builtin for each in found) else exits.NEGATIVE

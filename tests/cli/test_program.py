@@ -255,14 +255,28 @@ def test_the_tests_see_no_store_of_the_machine() -> None:
 
 
 def test_the_plugins_are_listed() -> None:
-    """Each backend and codec is there with where it comes from; one that cannot be used makes the status 1."""
+    """Each backend and codec is there with where it comes from, or why it cannot be used; ours may lack an extra."""
     done = redicts("plugins", "--json")
     listed = json.loads(done.out)["plugins"]
     assert done.status == exits.DONE, done
     assert {"memory", "sqlite", "redis", "json", "pickle"} <= {each["name"] for each in listed if each["usable"]}
     done = redicts("plugins", env={"REDICTS_DISABLED_PLUGINS": "sqlite"})
-    assert done.status == exits.NEGATIVE
+    assert done.status == exits.DONE
     assert re.search(r"sqlite .*cannot be used: .*REDICTS_DISABLED_PLUGINS", done.out, re.DOTALL)
+
+
+def test_a_broken_plugin_of_others_is_told(tmp_path: Path) -> None:
+    """One of another distribution that cannot be used makes the status 1, and hides none of the others."""
+    metadata = tmp_path / "redicts_table-0.3.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: redicts-table\nVersion: 0.3\n", encoding="utf-8")
+    (metadata / "entry_points.txt").write_text("[redicts.backends]\ntable = redicts_table\n", encoding="utf-8")
+    done = redicts("plugins", "--json", env={"PYTHONPATH": str(tmp_path)})
+    assert done.status == exits.NEGATIVE
+    listed = {each["name"]: each for each in json.loads(done.out)["plugins"]}
+    assert "redicts_table" in listed["table"]["problem"]
+    assert (listed["table"]["distribution"], listed["table"]["version"]) == ("redicts-table", "0.3")
+    assert listed["sqlite"]["usable"]
 
 
 def test_the_schema_is_printed() -> None:
