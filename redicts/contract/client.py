@@ -76,6 +76,10 @@ class Client:
         """Return the value at exactly this key."""
         return self.read(key, Scope.NODE).get(())
 
+    def fetch(self, key: Key) -> bytes | None:
+        """Return what the short way to one value gives: the value, or ``None``, which says nothing."""
+        return self.backend.fetch(key)
+
     def lives(self, key: Key, scope: Scope = Scope.SUBTREE) -> Mapping[Path, int]:
         """Return the remaining lives in a scope, in milliseconds."""
         return self.entries(Read(key, scope, lives=True)).lives

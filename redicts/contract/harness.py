@@ -159,6 +159,10 @@ class SharedBackend(Backend):
         """Execute on the shared instance."""
         return self.shared.execute(transaction)
 
+    def fetch(self, key: Key, /) -> bytes | None:
+        """Fetch from the shared instance."""
+        return self.shared.fetch(key)
+
     def listen(self, name: str, /) -> Listener:
         """Listen on the shared instance."""
         return self.shared.listen(name)

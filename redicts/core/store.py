@@ -17,7 +17,7 @@ from typing import Any, Final
 from redicts.core.changes import Changes
 from redicts.core.drive import Pause, Steps
 from redicts.core.envelope import EMPTY_DICT, LeafFormat
-from redicts.core.leaves import ABSENT, Packed, nest
+from redicts.core.leaves import ABSENT, Packed, leaf, nest
 from redicts.core.paths import described
 from redicts.core.plans import clearing_above, leaves_of, merging, refuse_root, replacing
 from redicts.core.transaction import (
@@ -130,7 +130,7 @@ class TreeStore:
         Raises :class:`~redicts.errors.Damaged` if it is none, and :class:`~redicts.errors.LeafError` if it may not be
         read.
         """
-        return nest({(): data}, path, self._format)
+        return leaf(data, path, self._format)
 
     def encoded(self, path: Path, value: object) -> bytes:
         """Return what is stored for a value that is to be one leaf, dicts included.

@@ -11,6 +11,7 @@ from redicts.core.drive import Steps
 from redicts.core.envelope import LeafFormat
 from redicts.core.locks.protocol import Protocol
 from redicts.core.store import TreeStore
+from redicts.core.transaction import VALUES, Key, Path
 
 _Result = TypeVar("_Result")
 
@@ -28,6 +29,13 @@ class Tree:
         self.store = TreeStore(form, backend.capabilities.atomic_entries)
         self.locks = Protocol(time.monotonic, time.time)
         self.mandatory_locks = mandatory_locks
+
+    def read(self, path: Path) -> object:
+        """Return the value at a path, a dict for an inner node, or ``ABSENT``. A leaf is fetched, if the store can."""
+        data = self.backend.fetch(Key(VALUES, path))
+        if data is None:
+            return drive.run(self.store.read(path), self.backend)
+        return self.store.decoded(path, data)
 
     def run(self, steps: Steps[_Result]) -> _Result:
         """Run an operation against the backend."""
