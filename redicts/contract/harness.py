@@ -163,6 +163,10 @@ class SharedBackend(Backend):
         """Fetch from the shared instance."""
         return self.shared.fetch(key)
 
+    def overwrite(self, key: Key, value: bytes, /) -> bool:
+        """Overwrite in the shared instance."""
+        return self.shared.overwrite(key, value)
+
     def listen(self, name: str, /) -> Listener:
         """Listen on the shared instance."""
         return self.shared.listen(name)

@@ -85,6 +85,16 @@ class Backend(ABC):
         """
         return None
 
+    def overwrite(self, key: Key, value: bytes, /) -> bool:  # noqa: ARG002  (for those that have a shorter way)
+        """Put a value that lasts over a live one at exactly this key, as :meth:`execute` would, by a shorter way.
+
+        False says that nothing was written, and no more: whoever gets it asks by :meth:`execute`. As with
+        :meth:`fetch`, only a store that is asked without a network overrides it.
+
+        Raises :class:`~redicts.errors.StoreError` if the store fails. Cost: no round trip over a network.
+        """
+        return False
+
     def listen(self, name: str, /) -> Listener:  # noqa: ARG002  (for those that can push)
         """Listen, until the listener is closed, for each :class:`~redicts.core.transaction.Wake` that meets this name.
 

@@ -143,7 +143,18 @@ class TreeStore:
 
     def write(self, path: Path, value: object, life: int | None = None) -> Steps[None]:
         """Replace everything at and below a path by a value. One transaction."""
-        yield from self._apply(replacing(leaves_of(value, path, self._format), path, life))
+        yield from self.replace(path, self.taken_apart(path, value), life)
+
+    def taken_apart(self, path: Path, value: object) -> dict[Path, bytes]:
+        """Return the leaves of a value as they are stored at a path, by relative path.
+
+        Raises :class:`~redicts.errors.LeafError` for a value that cannot be stored.
+        """
+        return leaves_of(value, path, self._format)
+
+    def replace(self, path: Path, leaves: dict[Path, bytes], life: int | None = None) -> Steps[None]:
+        """Replace everything at and below a path by these leaves. One transaction."""
+        yield from self._apply(replacing(leaves, path, life))
 
     def delete(self, path: Path) -> Steps[None]:
         """Remove everything at and below a path. One transaction."""

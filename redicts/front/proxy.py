@@ -15,7 +15,7 @@ from redicts.core.locks.records import Mode
 from redicts.core.transaction import Path
 from redicts.errors import LeafError, PathError
 from redicts.forks import ForkSafeLock
-from redicts.front.holdings import release, write
+from redicts.front.holdings import put, release, write
 from redicts.front.lock import NO_WISHES, Lock, acquire, lease_of, patience_of, release_after
 from redicts.front.pool import tree_in_use
 from redicts.front.tree import Tree
@@ -86,8 +86,7 @@ class Proxy:
         Raises ``ValueError``, before anything is written, for a value that cannot be stored.
         """
         path = self._below(key)
-        tree = self._tree()
-        write(tree, tree.store.write(path, value, milliseconds(expire)), path)
+        put(self._tree(), path, value, milliseconds(expire))
         return self
 
     def exists(self) -> bool:
