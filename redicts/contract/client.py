@@ -76,6 +76,14 @@ class Client:
         """Return the value at exactly this key."""
         return self.read(key, Scope.NODE).get(())
 
+    def fetch(self, key: Key) -> bytes | None:
+        """Return what the short way to one value gives: the value, or ``None``, which says nothing."""
+        return self.backend.fetch(key)
+
+    def overwrite(self, key: Key, value: bytes) -> bool:
+        """Go the short way to put a value over another one; if it returns false, nothing is written."""
+        return self.backend.overwrite(key, value)
+
     def lives(self, key: Key, scope: Scope = Scope.SUBTREE) -> Mapping[Path, int]:
         """Return the remaining lives in a scope, in milliseconds."""
         return self.entries(Read(key, scope, lives=True)).lives

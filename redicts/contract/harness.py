@@ -159,6 +159,14 @@ class SharedBackend(Backend):
         """Execute on the shared instance."""
         return self.shared.execute(transaction)
 
+    def fetch(self, key: Key, /) -> bytes | None:
+        """Fetch from the shared instance."""
+        return self.shared.fetch(key)
+
+    def overwrite(self, key: Key, value: bytes, /) -> bool:
+        """Overwrite in the shared instance."""
+        return self.shared.overwrite(key, value)
+
     def listen(self, name: str, /) -> Listener:
         """Listen on the shared instance."""
         return self.shared.listen(name)

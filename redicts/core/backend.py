@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from redicts.core.hooks import CONTRACT
 from redicts.core.listener import Listener, Poller
-from redicts.core.transaction import Outcome, Transaction
+from redicts.core.transaction import Key, Outcome, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,27 @@ class Backend(ABC):
 
         Cost: one round trip on a networked store.
         """
+
+    def fetch(self, key: Key, /) -> bytes | None:  # noqa: ARG002  (for those that have a shorter way)
+        """Return the live value at exactly this key, as :meth:`execute` would, by a shorter way.
+
+        ``None`` says nothing at all: there may be a value, or none, or values below. Whoever gets it asks by
+        :meth:`execute`. So a store to which that costs a second round trip leaves this as it is, and answers ``None``
+        at no cost. A store that is asked without any overrides it: the value of one leaf is what is read most.
+
+        Raises :class:`~redicts.errors.StoreError` if the store fails. Cost: no round trip over a network.
+        """
+        return None
+
+    def overwrite(self, key: Key, value: bytes, /) -> bool:  # noqa: ARG002  (for those that have a shorter way)
+        """Put a value that lasts over a live one at exactly this key, as :meth:`execute` would, by a shorter way.
+
+        False says that nothing was written, and no more: whoever gets it asks by :meth:`execute`. As with
+        :meth:`fetch`, only a store that is asked without a network overrides it.
+
+        Raises :class:`~redicts.errors.StoreError` if the store fails. Cost: no round trip over a network.
+        """
+        return False
 
     def listen(self, name: str, /) -> Listener:  # noqa: ARG002  (for those that can push)
         """Listen, until the listener is closed, for each :class:`~redicts.core.transaction.Wake` that meets this name.

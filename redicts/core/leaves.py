@@ -104,16 +104,21 @@ def _both(at: Path) -> Damaged:
     return Damaged(f"both a value and values below it are stored at {described(at)}")
 
 
+def leaf(data: bytes, at: Path, form: LeafFormat) -> object:
+    """Return the value of one leaf as it is stored."""
+    try:
+        return form.read(data, at)
+    except (ValueError, RecursionError) as error:
+        return form.recover(error, data, at)
+
+
 def nest(leaves: Mapping[Path, bytes], at: Path, form: LeafFormat) -> object:
     """Return the value that these leaves, by path relative to ``at``, make up; :data:`ABSENT` if there are none."""
     if not leaves:
         return ABSENT
-    read = form.read
     if len(leaves) == 1 and () in leaves:
-        try:
-            return read(leaves[()], at)
-        except (ValueError, RecursionError) as error:
-            return form.recover(error, leaves[()], at)
+        return leaf(leaves[()], at, form)
+    read = form.read
     whole: dict[str, object] = {}
     dicts: dict[Path, dict[str, object]] = {(): whole}
     above: Path = ()

@@ -17,7 +17,7 @@ from typing import Any, Final
 from redicts.core.changes import Changes
 from redicts.core.drive import Pause, Steps
 from redicts.core.envelope import EMPTY_DICT, LeafFormat
-from redicts.core.leaves import ABSENT, Packed, nest
+from redicts.core.leaves import ABSENT, Packed, leaf, nest
 from redicts.core.paths import described
 from redicts.core.plans import clearing_above, leaves_of, merging, refuse_root, replacing
 from redicts.core.transaction import (
@@ -130,7 +130,7 @@ class TreeStore:
         Raises :class:`~redicts.errors.Damaged` if it is none, and :class:`~redicts.errors.LeafError` if it may not be
         read.
         """
-        return nest({(): data}, path, self._format)
+        return leaf(data, path, self._format)
 
     def encoded(self, path: Path, value: object) -> bytes:
         """Return what is stored for a value that is to be one leaf, dicts included.
@@ -143,7 +143,18 @@ class TreeStore:
 
     def write(self, path: Path, value: object, life: int | None = None) -> Steps[None]:
         """Replace everything at and below a path by a value. One transaction."""
-        yield from self._apply(replacing(leaves_of(value, path, self._format), path, life))
+        yield from self.replace(path, self.taken_apart(path, value), life)
+
+    def taken_apart(self, path: Path, value: object) -> dict[Path, bytes]:
+        """Return the leaves of a value as they are stored at a path, by relative path.
+
+        Raises :class:`~redicts.errors.LeafError` for a value that cannot be stored.
+        """
+        return leaves_of(value, path, self._format)
+
+    def replace(self, path: Path, leaves: dict[Path, bytes], life: int | None = None) -> Steps[None]:
+        """Replace everything at and below a path by these leaves. One transaction."""
+        yield from self._apply(replacing(leaves, path, life))
 
     def delete(self, path: Path) -> Steps[None]:
         """Remove everything at and below a path. One transaction."""

@@ -10,7 +10,7 @@ from redicts.core.drive import Steps
 from redicts.core.locks.guards import guarded
 from redicts.core.locks.records import HOLDERS, Mode, Owner, Request, exclusive_to, scopes_of
 from redicts.core.paths import all_described
-from redicts.core.transaction import Check, Exactly, Path, Prefixed, Scope
+from redicts.core.transaction import VALUES, Check, Exactly, Key, Path, Prefixed, Scope
 from redicts.errors import Locked, LockLost, NotHeld
 from redicts.front.holds import Acquired, Held, Hold, Paths, Wishes, remove_later, stop_watching, watch
 from redicts.front.owners import holder, request_name
@@ -149,6 +149,17 @@ def write(tree: Tree, steps: Steps[_Result], *paths: Path) -> _Result:
         return Locked(f"{all_described(paths)} cannot be written: locked is {foreign or 'something in there'}")
 
     return tree.run(guarded(steps, tuple(checks), refusal))
+
+
+def put(tree: Tree, path: Path, value: object, life: int | None) -> None:
+    """Replace what is at a path, guarded as in :func:`write`; a lasting leaf without guards by the short way."""
+    if life is None and tree.can_overwrite and tree not in holder().held:
+        leaves = tree.store.taken_apart(path, value)
+        if len(leaves) == 1 and () in leaves and tree.backend.overwrite(Key(VALUES, path), leaves[()]):
+            return
+        write(tree, tree.store.replace(path, leaves), path)
+    else:
+        write(tree, tree.store.write(path, value, life), path)
 
 
 def _nothing_foreign(owner: Owner, held: Held, paths: Paths) -> list[Check]:

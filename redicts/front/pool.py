@@ -134,3 +134,10 @@ class Pool:
     def __repr__(self) -> str:
         opened = self._opened
         return f"<Pool {opened.settings.backend if opened else 'not used yet'}>"
+
+
+def tree_in_use(db_name: str | None) -> Tree:
+    """Return what :meth:`Pool.tree` does. Every call of a proxy begins with this, so it makes no pool object."""
+    pool = Pool._instance
+    opened = None if pool is None else pool._opened
+    return Pool().tree(db_name) if opened is None else opened.tree(db_name)

@@ -15,9 +15,9 @@ from redicts.core.locks.records import Mode
 from redicts.core.transaction import Path
 from redicts.errors import LeafError, PathError
 from redicts.forks import ForkSafeLock
-from redicts.front.holdings import release, write
+from redicts.front.holdings import put, release, write
 from redicts.front.lock import NO_WISHES, Lock, acquire, lease_of, patience_of, release_after
-from redicts.front.pool import Pool
+from redicts.front.pool import tree_in_use
 from redicts.front.tree import Tree
 
 _proxies: WeakValueDictionary[tuple[object, ...], Proxy] = WeakValueDictionary()
@@ -74,8 +74,7 @@ class Proxy:
         A value that is too large for one snapshot of the store is read in pages, one round trip each; see the caveats
         in the documentation.
         """
-        tree = self._tree()
-        value = tree.run(tree.store.read(self._path))
+        value = tree_in_use(self._db_name).read(self._path)
         return default if value is ABSENT else value
 
     def set(self, key: str | Iterable[str], value: Any, expire: float | None = None) -> Proxy:
@@ -87,8 +86,7 @@ class Proxy:
         Raises ``ValueError``, before anything is written, for a value that cannot be stored.
         """
         path = self._below(key)
-        tree = self._tree()
-        write(tree, tree.store.write(path, value, milliseconds(expire)), path)
+        put(self._tree(), path, value, milliseconds(expire))
         return self
 
     def exists(self) -> bool:
@@ -324,7 +322,7 @@ class Proxy:
         return self._db_name, self._path
 
     def _tree(self) -> Tree:
-        return Pool().tree(self._db_name)
+        return tree_in_use(self._db_name)
 
     def _below(self, key: str | Iterable[str]) -> Path:
         return paths.joined(self._path, _parsed(key))

@@ -11,6 +11,7 @@ from redicts.core.drive import Steps
 from redicts.core.envelope import LeafFormat
 from redicts.core.locks.protocol import Protocol
 from redicts.core.store import TreeStore
+from redicts.core.transaction import VALUES, Key, Path
 
 _Result = TypeVar("_Result")
 
@@ -21,13 +22,22 @@ class Tree:
     With ``mandatory_locks`` a write that somebody else's lock covers is refused.
     """
 
-    __slots__ = ("__weakref__", "backend", "locks", "mandatory_locks", "store")
+    __slots__ = ("__weakref__", "backend", "can_overwrite", "locks", "mandatory_locks", "store")
 
     def __init__(self, backend: Backend, form: LeafFormat, *, mandatory_locks: bool = False) -> None:
         self.backend = backend
         self.store = TreeStore(form, backend.capabilities.atomic_entries)
         self.locks = Protocol(time.monotonic, time.time)
         self.mandatory_locks = mandatory_locks
+        # A networked store would encode every leaf for a question that it always answers with no.
+        self.can_overwrite = not mandatory_locks and type(backend).overwrite is not Backend.overwrite
+
+    def read(self, path: Path) -> object:
+        """Return the value at a path, a dict for an inner node, or ``ABSENT``. A leaf is fetched, if the store can."""
+        data = self.backend.fetch(Key(VALUES, path))
+        if data is None:
+            return drive.run(self.store.read(path), self.backend)
+        return self.store.decoded(path, data)
 
     def run(self, steps: Steps[_Result]) -> _Result:
         """Run an operation against the backend."""

@@ -32,7 +32,7 @@ def size(file: Path) -> int:
     """Return the bytes of the store's file, with all that is in the log."""
     connection = plain(file)
     try:
-        found: int = connection.execute("PRAGMA page_count").fetchone()[0] * 4096
+        found: int = connection.execute("PRAGMA page_count").fetchone()[0] * 8192
     finally:
         connection.close()
     return found
@@ -99,7 +99,7 @@ def test_a_write_moves_few_pages(file: Path) -> None:
         now = size(file)
         steps.append(before - now)
         before = now
-    assert 0 < max(steps) <= 70 * 4096
+    assert 0 < max(steps) <= 35 * 8192
     assert before < 400_000
     store.close()
 

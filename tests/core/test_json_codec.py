@@ -171,6 +171,25 @@ def test_what_does_not_end_too_early_is_not(data: bytes) -> None:
     assert not isinstance(caught.value, TruncatedContent)
 
 
+@given(
+    st.dictionaries(
+        st.text(st.characters(), max_size=4),
+        st.none() | st.booleans() | st.integers() | st.integers(-(2**200), 2**200) | st.text(st.characters()),
+        min_size=9,
+    )
+)
+@example({**dict.fromkeys("abcdefgh"), "\x00\x1f\x7f\u2028\\/": 2**64, "lone": "\ud800"})
+@example({chr(number): chr(number) for number in range(0x3000)})
+def test_a_large_flat_dict_has_the_text_of_the_json_module(value: dict[str, Any]) -> None:
+    """However a dict is written, its bytes are those of the json module: equal values are compared by their bytes."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    try:
+        expected = text.encode()
+    except UnicodeEncodeError:
+        expected = json.dumps(value, separators=(",", ":")).encode()
+    assert codec.encode(value) == expected
+
+
 def test_its_name() -> None:
     """Settings choose it as ``json``."""
     assert codec.name == "json"

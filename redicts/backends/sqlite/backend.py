@@ -35,6 +35,7 @@ from redicts.backends.sqlite.mounts import warn_of_network
 from redicts.backends.sqlite.paths import encode
 from redicts.backends.sqlite.reading import (
     Instant,
+    Leaf,
     Range,
     answer,
     entries_of_leaf,
@@ -43,7 +44,7 @@ from redicts.backends.sqlite.reading import (
 from redicts.backends.sqlite.space import Space
 from redicts.backends.sqlite.writing import apply, overwrites, reclaim
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.transaction import Outcome, Put, Read, Scope, Transaction, Verdict
+from redicts.core.transaction import Key, Outcome, Read, Scope, Transaction, Verdict
 
 _LOOKS_AT_THE_CLOCK: Final = 100
 """How often to try for a snapshot within one millisecond, before one that took longer must do."""
@@ -102,8 +103,7 @@ class SqliteBackend(Backend):
         if writes:
             if not checks and not reads and self._short_ways < _SHORT_WAYS:
                 put = overwrites(writes)
-                if put is not None and self._connections.write(self._overwrite, put):
-                    self._short_ways += 1
+                if put is not None and self.overwrite(put.key, put.value):
                     return _DONE
             return self._connections.write(self._write, transaction)
         if len(reads) == 1 and not checks:
@@ -111,6 +111,18 @@ class SqliteBackend(Backend):
             if isinstance(read, Read):
                 return self._connections.run(self._read_leaf if read.scope is Scope.NODE else self._read_range, read)
         return self._connections.run(self._read, transaction)
+
+    def fetch(self, key: Key, /) -> bytes | None:
+        """Return a value by one statement. Cost: some microseconds, of which SQLite has more than half."""
+        return self._connections.run(self._fetch, encode(self._database, key))
+
+    def overwrite(self, key: Key, value: bytes, /) -> bool:
+        """Put a lasting value over a lasting one by one statement, but for one of sixteen, see above."""
+        row = (value, encode(self._database, key))
+        if self._short_ways >= _SHORT_WAYS or not self._connections.write(self._overwrite, row):
+            return False
+        self._short_ways += 1
+        return True
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Write a copy of the whole file, all its databases, as it is at one instant, while others go on writing.
@@ -159,6 +171,14 @@ class SqliteBackend(Backend):
             if leaf is None or leaf[1] is None or self._now() == now:
                 break
         return Outcome(Verdict.APPLIED, (entries_of_leaf(leaf, read.lives, now),))
+
+    def _fetch(self, cursor: sqlite3.Cursor, key: bytes) -> bytes | None:
+        """Return a value that lasts, or is still alive after it was read; of any other, say nothing."""
+        leaf: Leaf | None = cursor.execute(statements.READ_NODE, (key,)).fetchone()
+        if leaf is None:
+            return None
+        value, deadline = leaf
+        return value if deadline is None or deadline > self._now() else None
 
     def _read_range(self, cursor: sqlite3.Cursor, read: Read) -> Outcome:
         """Answer one read of a subtree, or of a page of it, by a single statement.
@@ -218,10 +238,10 @@ class SqliteBackend(Backend):
         self._space.tidy_up(cursor, cursor.connection.total_changes - before)
         return Outcome(Verdict.APPLIED, answers, tuple(sums))
 
-    def _overwrite(self, cursor: sqlite3.Cursor, put: Put) -> bool:
-        """Put a lasting leaf over a lasting one, and tell whether there was one."""
+    def _overwrite(self, cursor: sqlite3.Cursor, row: tuple[bytes, bytes]) -> bool:
+        """Put a lasting value over the lasting one of a key, and tell whether there was one."""
         try:
-            return cursor.execute(statements.OVERWRITE, (put.value, encode(self._database, put.key))).rowcount == 1
+            return cursor.execute(statements.OVERWRITE, row).rowcount == 1
         except sqlite3.OperationalError as error:
             raise self._maybe_committed(error) from error
 

@@ -187,7 +187,10 @@ class Connections:
             self._close_unused(handle)
 
     def _attempt(self, job: Callable[[sqlite3.Cursor, _Argument], _Result], argument: _Argument) -> _Result:
-        handle = self._take()
+        try:
+            handle = self._idle.pop()
+        except IndexError:
+            handle = self._another()
         try:
             with handle.lock:
                 if handle.running:
@@ -205,16 +208,15 @@ class Connections:
                 finally:
                     handle.running = False
         finally:
-            self._give(handle)
+            if len(self._idle) < _MAX_IDLE and not self._closed and self._only is None:
+                self._idle.append(handle)
+            else:
+                self._give(handle)
 
-    def _take(self) -> _Handle:
-        """Return a handle that no other thread takes, or the only one."""
+    def _another(self) -> _Handle:
+        """Return a new handle, which no other thread has, or the only one, which is never idle."""
         if self._only is not None:
             return self._only
-        try:
-            return self._idle.pop()
-        except IndexError:
-            pass
         with self._growing:
             handle = _Handle()
             self._handles.add(handle)

@@ -22,9 +22,16 @@ The technique is that of FoundationDB's tuple layer; the escapes are chosen so t
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Final
+
 from redicts.core.transaction import Key, Path, Scope
 
+_KEPT: Final = 1024
+"""So many encoded keys are remembered: programs ask for the same ones again and again."""
 
+
+@lru_cache(maxsize=_KEPT)
 def encode(database: str, key: Key) -> bytes:
     """Return the bytes of a key. Lone surrogates are encoded as they are."""
     space, path = key

@@ -13,7 +13,7 @@ import sqlite3
 from typing import Final
 
 USUAL_LOG_BYTES: Final = 4 * 2**20
-"""What the write-ahead log needs in general: SQLite moves it into the file at 1,000 pages, and begins it anew."""
+"""What the write-ahead log needs in general: it is moved into the file at 500 pages, and SQLite begins it anew."""
 
 _LONG_LOG_BYTES: Final = 16 * 2**20
 
@@ -24,9 +24,9 @@ _CHANGES_PER_LOOK: Final = 64
 
 _CHANGES_PER_LOOK_AT_THE_LOG: Final = 500
 
-_PAGES_AT_LEAST: Final = 64
+_PAGES_AT_LEAST: Final = 32
 
-_KEPT_PAGES: Final = 64
+_KEPT_PAGES: Final = 32
 _KEPT_SHARE: Final = 8
 """Free pages that stay: so many, or one of so many of the file's pages if that is more."""
 

@@ -43,6 +43,19 @@ def exactly_does_not_see_it(bench: Bench) -> None:
 
 
 @law(needs=[Need.LIFE])
+def it_is_not_fetched(bench: Bench) -> None:
+    """What has expired is not fetched, by whoever has fetched it before; what got a new life is, or nothing is said."""
+    keys = [bench.key(name) for name in ("gone", "renewed")]
+    bench.store.apply(*[Put(key, b"1", SHORT) for key in keys])
+    for key in keys:
+        bench.store.fetch(key)
+    bench.outlive()
+    bench.store.apply(Put(keys[1], b"2", LONG))
+    require(bench.store.fetch(keys[0]) is None, "an expired value is fetched")
+    require(bench.store.fetch(keys[1]) in (b"2", None), "what is fetched is not the value that was put last")
+
+
+@law(needs=[Need.LIFE])
 def absence_can_be_claimed(bench: Bench) -> None:
     """A check for absence holds for an expired value, and the write with it is applied: so leases are taken over."""
     for path in (("a",), ("d", "a"), ("d", "e", "f", "a")):

@@ -17,6 +17,7 @@ from redicts.core.transaction import (
     Exactly,
     Names,
     Outcome,
+    Path,
     Prefixed,
     Put,
     Read,
@@ -33,6 +34,33 @@ def a_read_answers_its_scope(bench: Bench) -> None:
     for place, scope in scopes():
         values = bench.store.read(bench.key(*place), scope)
         require_equal(dict(values), within(TREE, place, scope), f"the values at {place!r}, {scope.name} are")
+
+
+@law()
+def what_is_fetched_is_there(bench: Bench) -> None:
+    """What fetch returns is the value at exactly the key, also after others wrote; for all without one it is None."""
+    other = bench.client()
+    bench.plant(TREE)
+    for place in PLACES:
+        _fetch(bench, place, TREE.get(place))
+    _fetch(bench, (), None)
+    for number in range(3):
+        other.apply(*bench.puts(dict.fromkeys(TREE, b"%d" % number)))
+        for path in TREE:
+            _fetch(bench, path, b"%d" % number)
+    other.apply(Delete(bench.key(), Scope.SUBTREE))
+    for path in TREE:
+        _fetch(bench, path, None)
+    for value in HOSTILE_VALUES:
+        other.apply(Put(bench.key("value"), value))
+        _fetch(bench, ("value",), value)
+
+
+def _fetch(bench: Bench, path: Path, there: bytes | None) -> None:
+    """Fetch, and insist on what is there, or on ``None``, which says nothing."""
+    found = bench.store.fetch(bench.key(*path))
+    if found is not None:
+        require_equal(found, there, f"what is fetched at {path!r} is")
 
 
 @law()

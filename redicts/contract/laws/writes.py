@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import product
 
-from redicts.contract.bench import Bench
-from redicts.contract.law import law, require_equal
-from redicts.contract.trees import TREE, large, scopes, within, without
+from redicts.contract.bench import LONG, SHORT, Bench
+from redicts.contract.law import Need, law, require, require_equal
+from redicts.contract.trees import PLACES, TREE, large, scopes, within, without
 from redicts.core.transaction import Add, Delete, Expire, Path, Put, Scope, Verdict, Write
 
 
@@ -20,6 +20,28 @@ def put_replaces_what_was_there(bench: Bench) -> None:
     for value in (b"new", b"", b"longer than before", b"0"):
         bench.store.apply(Put(bench.key("inner", "deep", "a"), value))
         bench.expect({**TREE, ("inner", "deep", "a"): value})
+
+
+@law()
+def overwriting_is_a_put_or_nothing(bench: Bench) -> None:
+    """Overwrite puts the value over one that is there, or it changes nothing and says so."""
+    for place in PLACES:
+        bench.plant(TREE)
+        written = bool(place) and bench.store.overwrite(bench.key(*place), b"new")
+        require(not written or place in TREE, f"an overwriting of nothing at {place!r} is said to be done")
+        bench.expect({**TREE, place: b"new"} if written else TREE)
+
+
+@law(needs=[Need.LIFE])
+def overwriting_gives_no_life(bench: Bench) -> None:
+    """A value that was put by overwrite lasts for ever, and an expired one is not overwritten."""
+    gone, lives = bench.key("gone"), bench.key("lives")
+    bench.store.apply(Put(gone, b"old", SHORT), Put(lives, b"old", LONG))
+    bench.outlive()
+    require(not bench.store.overwrite(gone, b"new"), "an overwriting of an expired value is said to be done")
+    require(bench.store.value(gone) is None, "an expired value was overwritten")
+    if bench.store.overwrite(lives, b"new"):
+        require_equal(dict(bench.store.lives(lives)), {}, "the lives after an overwriting are")
 
 
 @law()

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from itertools import islice
 
-from redicts.core.transaction import Entries, Names, Outcome, Path, Put, Read, ReadNames, Scope, Transaction, Verdict
+from redicts.core.transaction import (
+    Entries,
+    Key,
+    Names,
+    Outcome,
+    Path,
+    Put,
+    Read,
+    ReadNames,
+    Scope,
+    Transaction,
+    Verdict,
+)
 from tests.contract.broken.register import broken_store
 from tests.contract.dicts import DictBackend, Held, Spaces
 
@@ -23,6 +35,27 @@ class ReadsEndAtChildren(DictBackend):
 
     def covers(self, scope: Scope, relative: Path, what: str) -> bool:
         return scope.covers(relative) and (what != "Read" or len(relative) < 2)
+
+
+@broken_store("reads.what_is_fetched_is_there", "expired.it_is_not_fetched")
+class WhatWasFetchedIsKept(DictBackend):
+    """A value that was fetched once is fetched again, whatever became of it."""
+
+    def fetch(self, key: Key, /) -> bytes | None:
+        kept: dict[Key, bytes] = self.__dict__.setdefault("kept", {})
+        found = self.found(self.spaces, key, Scope.NODE, self.clock(), "Read").get(())
+        if found is not None:
+            kept.setdefault(key, found.value)
+        return kept.get(key)
+
+
+@broken_store("reads.what_is_fetched_is_there")
+class AnyLeafBelowIsFetched(DictBackend):
+    """Where there is no value, one from below is fetched."""
+
+    def fetch(self, key: Key, /) -> bytes | None:
+        found = self.found(self.spaces, key, Scope.SUBTREE, self.clock(), "Read")
+        return next((held.value for held in found.values()), None)
 
 
 @broken_store("reads.names_are_those_directly_below")

@@ -31,6 +31,14 @@ class PutKeepsLongerEnds(DictBackend):
         super().store(spaces, key, held._replace(value=held.value + old[len(held.value) :]))
 
 
+@broken_store("writes.overwriting_is_a_put_or_nothing", "writes.overwriting_gives_no_life")
+class OverwritesWhatIsNotThere(DictBackend):
+    """An overwriting is a put that keeps the life, whether or not a value is there."""
+
+    def overwrite(self, key: Key, value: bytes, /) -> bool:
+        return self.execute(Transaction((), (), (Put(key, value, None, True),))).applied
+
+
 @broken_store("writes.delete_removes_its_scope")
 class DeleteBelowTakesTheKey(DictBackend):
     """A delete of what is below a key deletes the key as well."""
