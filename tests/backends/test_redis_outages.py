@@ -156,7 +156,8 @@ def test_a_crash_tears_no_transaction_and_repeats_none(start_redis: StartRedis) 
 def test_a_repetition_after_a_restart_is_known(start_redis: StartRedis) -> None:
     """A request whose reply was lost is recognised by the server's next life, if the data survives."""
     server = start_redis(append_only=True)
-    with FaultyProxy(server.port) as proxy, opened(proxy, socket_timeout_secs=5) as backend:
+    # The request may be sent again before the server is back, more often than usual retries allow.
+    with FaultyProxy(server.port) as proxy, opened(proxy, socket_timeout_secs=5, retries=50) as backend:
         write(backend, Put(key("taken"), b"first"))
         proxy.drop_replies()
         proxy.hold_requests()
