@@ -42,7 +42,7 @@ from redicts.backends.sqlite.reading import (
     first_failed,
 )
 from redicts.backends.sqlite.space import Space
-from redicts.backends.sqlite.writing import apply, overwrites, reclaim
+from redicts.backends.sqlite.writing import apply, reclaim
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.transaction import Key, Outcome, Read, Scope, Transaction, Verdict
 
@@ -51,8 +51,6 @@ _LOOKS_AT_THE_CLOCK: Final = 100
 
 _SHORT_WAYS: Final = 16
 """One in so many writes that could go the short way goes the long one, which reclaims what has expired."""
-
-_DONE: Final = Outcome(Verdict.APPLIED)
 
 
 class SqliteBackend(Backend):
@@ -101,10 +99,6 @@ class SqliteBackend(Backend):
         """
         checks, reads, writes = transaction
         if writes:
-            if not checks and not reads and self._short_ways < _SHORT_WAYS:
-                put = overwrites(writes)
-                if put is not None and self.overwrite(put.key, put.value):
-                    return _DONE
             return self._connections.write(self._write, transaction)
         if len(reads) == 1 and not checks:
             read = reads[0]

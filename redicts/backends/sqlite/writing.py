@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from redicts.backends.sqlite import statements
 from redicts.backends.sqlite.paths import bounds, encode
 from redicts.backends.sqlite.reading import Instant, stored_leaf
-from redicts.core.transaction import Add, Delete, Expire, Put, Scope, Wake, Write, canonical_counter, fits_counter
+from redicts.core.transaction import Add, Delete, Expire, Put, Wake, Write, canonical_counter, fits_counter
 
 _LAST_DEADLINE: Final = 2**63 - 1
 """The largest integer of SQLite: longer lives end here, in 292 million years."""
@@ -60,27 +60,6 @@ def apply(instant: Instant, writes: tuple[Write, ...]) -> Effects:
             _change_scope(instant, write)
     _put(instant, statement, rows)
     return Effects(sums, woken)
-
-
-def overwrites(writes: tuple[Write, ...]) -> Put | None:
-    """Return the Put of a lasting leaf, if these writes are no more than that and the clearing of its way.
-
-    Where a lasting leaf is already, nothing can be in its way, as spaces are prefix-free.
-    """
-    put = writes[-1]
-    if not isinstance(put, Put) or put.life is not None or put.keep_life:
-        return None
-    space, path = put.key
-    for write in writes[:-1]:
-        if not isinstance(write, Delete) or write.key.space != space:
-            return None
-        above = write.key.path
-        if write.scope is Scope.NODE:
-            if len(above) >= len(path) or path[: len(above)] != above:
-                return None
-        elif write.scope is not Scope.BELOW or above != path:
-            return None
-    return put
 
 
 def reclaim(instant: Instant, writes: int) -> bool:
