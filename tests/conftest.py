@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
-from tests.support.executables import Executable, ServerMissing, find_executables
+from tests.support.executables import Executable, ServerMissing, each_executable
 from tests.support.proxy import FaultyProxy
 from tests.support.servers import RedisServer, ServerOptions, StartRedis
 from tests.support.skips import Skips
@@ -33,6 +33,34 @@ def redis_executable(request: pytest.FixtureRequest) -> Executable:
 def shared_redis_server(redis_executable: Executable) -> Iterator[RedisServer]:
     """Run one server per version and worker; tests use :func:`redis_server`, which is empty."""
     with RedisServer(redis_executable) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def newest_server() -> Iterator[RedisServer]:
+    """Run one server of the newest version for what does not depend on the version; tests use :func:`server`."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(newest_server: RedisServer) -> RedisServer:
+    """Give a running server of the newest version, empty."""
+    newest_server.flush()
+    return newest_server
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Callable[[Executable], RedisServer]]:
+    """Start a server per version when it is first asked for; all tests of a worker share it."""
+    with contextlib.ExitStack() as running:
+        started: dict[Executable, RedisServer] = {}
+
+        def server(executable: Executable) -> RedisServer:
+            if executable not in started:
+                started[executable] = running.enter_context(RedisServer(executable))
+            return started[executable]
+
         yield server
 
 
@@ -77,10 +105,5 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what needs a Redis server once for each version found."""
     if "redis_executable" in metafunc.fixturenames:
-        found: tuple[Executable | ServerMissing, ...]
-        try:
-            found = find_executables()
-        except ServerMissing as missing:
-            found = (missing,)
-        names = [str(each) if isinstance(each, Executable) else "no-redis-server" for each in found]
-        metafunc.parametrize("redis_executable", found, ids=names, indirect=True, scope="session")
+        found = each_executable()
+        metafunc.parametrize("redis_executable", list(found.values()), ids=list(found), indirect=True, scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,20 +10,6 @@ from redicts.front.pool import Opened
 from redicts.front.settings import parse
 from redicts.front.tree import Tree
 from tests.support.servers import RedisServer
-
-
-@pytest.fixture(scope="session")
-def newest_server() -> Iterator[RedisServer]:
-    """Run one server of the newest version; tests use :func:`server`."""
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(newest_server: RedisServer) -> RedisServer:
-    """Give a running server, empty."""
-    newest_server.flush()
-    return newest_server
 
 
 @pytest.fixture

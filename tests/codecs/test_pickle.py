@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from redicts.core.envelope import LeafFormat
 from redicts.core.store import TreeStore
 from redicts.core.transaction import VALUES, Key, Path, Put, Transaction
 from redicts.errors import CodecRefused, Damaged, Forged, LeafError, RedictsError, Truncated
-from tests.support.executables import Executable, ServerMissing, find_executables
+from tests.support.executables import Executable, ServerMissing, each_executable
 from tests.support.servers import RedisServer
 
 AT: Path = ("a", "b")
@@ -49,28 +48,10 @@ class Bomb:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what needs a place on every store, and on each version of Redis found."""
     if "place" in metafunc.fixturenames:
-        found: tuple[Executable | ServerMissing, ...]
-        try:
-            found = find_executables()
-        except ServerMissing as missing:
-            found = (missing,)
-        choices = ("memory", "sqlite", *found)
-        names = ["no-redis-server" if isinstance(each, ServerMissing) else str(each) for each in choices]
-        metafunc.parametrize("place", choices, ids=names, indirect=True)
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[Callable[[Executable], RedisServer]]:
-    """Start a server per version when it is first asked for."""
-    with contextlib.ExitStack() as running:
-        started: dict[Executable, RedisServer] = {}
-
-        def server(executable: Executable) -> RedisServer:
-            if executable not in started:
-                started[executable] = running.enter_context(RedisServer(executable))
-            return started[executable]
-
-        yield server
+        found = each_executable()
+        metafunc.parametrize(
+            "place", ["memory", "sqlite", *found.values()], ids=["memory", "sqlite", *found], indirect=True
+        )
 
 
 @pytest.fixture

@@ -25,20 +25,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-@pytest.fixture(scope="session")
-def newest_server() -> Iterator[RedisServer]:
-    """Run one server of the newest version for what does not depend on the version; tests use :func:`server`."""
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(newest_server: RedisServer) -> RedisServer:
-    """Give a running server, empty."""
-    newest_server.flush()
-    return newest_server
-
-
 StartServer = Callable[..., RedisServer]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from redicts.front.plugins.finding import builtin
 from redicts.front.plugins.kinds import BACKEND
 from redicts.front.plugins.loading import loaded
 from tests.front.distributions import Distributions
-from tests.support.executables import Executable, ServerMissing, find_executables
+from tests.support.executables import Executable, ServerMissing, each_executable
 from tests.support.servers import RedisServer
 
 
@@ -81,20 +80,6 @@ def memory_before_and_after() -> Iterator[None]:
     Pool().reload(cfg={"backend": "memory"})
     yield
     Pool().reload(cfg={"backend": "memory"})
-
-
-@pytest.fixture(scope="session")
-def servers() -> Iterator[Callable[[Executable], RedisServer]]:
-    """Start a server per version when it is first asked for; all tests of a worker share it."""
-    with contextlib.ExitStack() as running:
-        started: dict[Executable, RedisServer] = {}
-
-        def server(executable: Executable) -> RedisServer:
-            if executable not in started:
-                started[executable] = running.enter_context(RedisServer(executable))
-            return started[executable]
-
-        yield server
 
 
 @pytest.fixture
@@ -182,11 +167,6 @@ def together(*functions: Callable[[], object]) -> list[Any]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what needs ``any_store`` once for each store, and for each version of Redis found."""
     if "any_store" in metafunc.fixturenames:
-        found: tuple[Executable | ServerMissing, ...]
-        try:
-            found = find_executables()
-        except ServerMissing as missing:
-            found = (missing,)
-        choices = ("memory", "sqlite", "fakeredis", *found)
-        names = ["no-redis-server" if isinstance(each, ServerMissing) else str(each) for each in choices]
-        metafunc.parametrize("any_store", choices, ids=names, indirect=True)
+        found = each_executable()
+        ours = ["memory", "sqlite", "fakeredis"]
+        metafunc.parametrize("any_store", [*ours, *found.values()], ids=[*ours, *found], indirect=True)

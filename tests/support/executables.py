@@ -59,6 +59,17 @@ def find_executables() -> tuple[Executable, ...]:
     return tuple(sorted(found.values(), key=lambda executable: (executable.flavour, executable.version)))
 
 
+def each_executable() -> dict[str, Executable | ServerMissing]:
+    """Return the executables by the names that tests of them shall have; where there is none, what is missing.
+
+    Whoever is given the latter fails with it, so that no test is silently left out.
+    """
+    try:
+        return {str(executable): executable for executable in find_executables()}
+    except ServerMissing as missing:
+        return {"no-redis-server": missing}
+
+
 def identify(path: Path) -> Executable:
     """Ask an executable what it is.
 
