@@ -26,6 +26,7 @@ from redicts.core.codec import (
     TruncatedContent,
     UnknownType,
 )
+from redicts.core.documents import leaves_in
 from redicts.core.hooks import CONTRACT, hookimpl
 from redicts.core.listener import Listener
 from redicts.core.transaction import (
@@ -47,6 +48,7 @@ from redicts.core.transaction import (
     Path,
     Prefixed,
     Put,
+    PutDocument,
     Read,
     ReadNames,
     Scope,
@@ -89,6 +91,7 @@ __all__ = [
     "Path",
     "Prefixed",
     "Put",
+    "PutDocument",
     "Read",
     "ReadNames",
     "Scope",
@@ -101,4 +104,5 @@ __all__ = [
     "canonical_counter",
     "fits_counter",
     "hookimpl",
+    "leaves_in",
 ]

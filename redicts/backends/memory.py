@@ -16,6 +16,7 @@ from math import ceil
 from typing import Final, TypeVar
 
 from redicts.core.backend import Backend, BackendPlugin, BackendSettings, Capabilities
+from redicts.core.documents import leaves_in
 from redicts.core.hooks import hookimpl
 from redicts.core.listener import Listener
 from redicts.core.transaction import (
@@ -32,6 +33,7 @@ from redicts.core.transaction import (
     Outcome,
     Path,
     Put,
+    PutDocument,
     ReadNames,
     Scope,
     Transaction,
@@ -43,7 +45,9 @@ from redicts.core.transaction import (
 )
 from redicts.forks import Bell, WholeCopyLock
 
-_CAPABILITIES: Final = Capabilities(life=True, processes=False, durable=False, atomic_entries=None, push=True)
+_CAPABILITIES: Final = Capabilities(
+    life=True, processes=False, durable=False, atomic_entries=None, push=True, documents=True
+)
 
 _RECLAIMED_BESIDE: Final = 16
 """How many expired values a writing transaction frees beside as many as it writes, so that a backlog shrinks."""
@@ -204,6 +208,11 @@ class MemoryBackend(Backend):
 
     def _assignments(self, write: Write, now: float) -> Iterator[tuple[Key, bytes | None, float | None]]:
         """Yield what a write comes down to: a value and a deadline for each of some keys, or no value to remove it."""
+        if isinstance(write, PutDocument):
+            yield from self._assignments(Delete(write.key, Scope.SUBTREE), now)
+            for path, value in leaves_in(write.document).items():
+                yield Key(write.key.space, write.key.path + path), value, _deadline(write.life, now)
+            return
         if isinstance(write, (Delete, Expire, Wake)):
             for path, node in list(self._live(write.key, write.scope, now)):
                 key = Key(write.key.space, write.key.path + path)

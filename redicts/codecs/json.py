@@ -6,7 +6,7 @@ import contextlib
 import json
 from json.encoder import encode_basestring
 from json.scanner import make_scanner
-from typing import Final
+from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
@@ -23,6 +23,8 @@ _FEW: Final = 8
 """Larger dicts are looked at whether pydantic can write them, in two thirds of the time."""
 _KEYS: Final = frozenset({str})
 _FLAT: Final = frozenset({int, str, bool, type(None)})
+_LEAVES: Final = _FLAT | {float, list}
+_TREE: Final = _LEAVES | {dict}
 _SHORT: Final = 64
 """Longer texts are read by pydantic's parser, which takes half the time. What it refuses, ``json`` judges: lone
 surrogates, for instance, and texts that are nested deep."""
@@ -60,6 +62,18 @@ class JsonCodec(Codec):
             return _dumps_ascii(value).encode()
 
     @staticmethod
+    def document(value: dict[Any, Any], levels: int, /) -> bytes | None:
+        """Return the JSON text of a dict whose leaves are of JSON's own types, and of no text with lone surrogates."""
+        if not _KEYS.issuperset(map(type, value)) or "" in value:
+            return None
+        try:
+            if _FLAT.issuperset(map(type, value.values())):
+                return to_json(value) if value and levels else None
+            return _dumps(value).encode() if _is_tree(value, levels) else None
+        except (TypeError, ValueError, RecursionError):
+            return None
+
+    @staticmethod
     def decode(data: bytes, _path: Path = (), /) -> object:
         """Return the value of a JSON text."""
         if data.isdigit() and (data[0] != 0x30 or len(data) == 1):  # 0 goes before no other digit
@@ -78,6 +92,17 @@ class JsonCodec(Codec):
 def _is_flat(value: dict[object, object]) -> bool:
     """Tell whether pydantic writes a dict with the same bytes as ``json``: there are neither floats nor dicts in it."""
     return _KEYS.issuperset(map(type, value)) and _FLAT.issuperset(map(type, value.values()))
+
+
+def _is_tree(value: dict[Any, Any], levels: int) -> bool:
+    """Tell whether all is exactly as JSON gives it back, in the dicts that are inner nodes and have names."""
+    if not levels or "" in value or not _KEYS.issuperset(map(type, value)):
+        return False
+    if _LEAVES.issuperset(map(type, value.values())):
+        return True
+    return _TREE.issuperset(map(type, value.values())) and all(
+        [_is_tree(inner, levels - 1) for inner in value.values() if type(inner) is dict and inner]
+    )
 
 
 def _whole(text: str) -> object:

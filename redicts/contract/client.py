@@ -84,6 +84,14 @@ class Client:
         """Go the short way to put a value over another one; if it returns false, nothing is written."""
         return self.backend.overwrite(key, value)
 
+    def fetch_document(self, key: Key) -> bytes | None:
+        """Return what the short way to a document gives: it, or a value, or ``None``, which says nothing."""
+        return self.backend.fetch_document(key)
+
+    def overwrite_document(self, key: Key, document: bytes) -> bool:
+        """Go the short way to put a document over another one; if it returns false, nothing is written."""
+        return self.backend.overwrite_document(key, document)
+
     def lives(self, key: Key, scope: Scope = Scope.SUBTREE) -> Mapping[Path, int]:
         """Return the remaining lives in a scope, in milliseconds."""
         return self.entries(Read(key, scope, lives=True)).lives

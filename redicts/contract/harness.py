@@ -167,6 +167,14 @@ class SharedBackend(Backend):
         """Overwrite in the shared instance."""
         return self.shared.overwrite(key, value)
 
+    def fetch_document(self, key: Key, /) -> bytes | None:
+        """Fetch from the shared instance."""
+        return self.shared.fetch_document(key)
+
+    def overwrite_document(self, key: Key, document: bytes, /) -> bool:
+        """Overwrite in the shared instance."""
+        return self.shared.overwrite_document(key, document)
+
     def listen(self, name: str, /) -> Listener:
         """Listen on the shared instance."""
         return self.shared.listen(name)

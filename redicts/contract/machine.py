@@ -6,6 +6,7 @@ is either so long that nobody sees its end, or so short that it is over, for bot
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Final
@@ -21,6 +22,7 @@ from redicts.contract.client import Client
 from redicts.contract.clock import ManualClock
 from redicts.contract.law import LawBroken, require, require_equal, shortened
 from redicts.contract.walk import many, walk, walk_names
+from redicts.core.documents import leaves_in
 from redicts.core.transaction import (
     Add,
     Answer,
@@ -35,6 +37,7 @@ from redicts.core.transaction import (
     Path,
     Prefixed,
     Put,
+    PutDocument,
     Read,
     ReadNames,
     Scope,
@@ -51,6 +54,9 @@ _HOUR: Final = 3600 * 1000
 
 _CLOSE: Final = ("a", "ab", "b", "a.b", ".", "*", "a*", "A", "a ", "%", "\x01")
 """Segments that are likely to be taken for each other, and so drawn as often as all others together."""
+
+_MEMBERS: Final[tuple[object, ...]] = (5, -5, 2**63, 0.5, "text", "", "5", None, [1, {"a": 2}], {})
+"""What documents are made of, counters among them."""
 
 _WAITS: Final = 2
 """How many short lives one example may outlive, where that really takes time."""
@@ -131,6 +137,9 @@ class _Comparison(RuleBasedStateMachine):
         self._model = Client(MemoryBackend(self._clock))
         self._spaces = [bench.fresh_space(), bench.fresh_space()]
         self._life = bench.capabilities.life
+        self._kinds = ["put", "put", "add", "clear", "expire"]
+        if bench.capabilities.documents:
+            self._kinds += ["document", "document"]
         self._waits = _WAITS if bench.harness.waits else 1_000_000
         self._segments: list[str] = ["a"]
         self._values: list[bytes] = [b""]
@@ -245,11 +254,27 @@ class _Comparison(RuleBasedStateMachine):
         lives = (None, *_LONG, SHORT) if self._waits > 0 else (None, *_LONG)
         return data.draw(st.sampled_from(lives))
 
+    def _draw_document(self, data: DataObject) -> bytes:
+        names = st.sampled_from(self._segments)
+        members = st.sampled_from(_MEMBERS)
+        inner = st.dictionaries(names, members | st.dictionaries(names, members, max_size=2), max_size=3)
+        value = data.draw(st.dictionaries(names, members | inner, min_size=1, max_size=4))
+        return json.dumps(value, separators=(",", ":")).encode()
+
     def _draw_writes(self, data: DataObject, space: str) -> list[Write]:
         """Draw a few writes; where one would leave a value below another, others come first that clear the way."""
         live = set(self._model.read(Key(space, ())))
         writes: list[Write] = []
-        for kind in data.draw(st.lists(st.sampled_from(("put", "put", "add", "clear", "expire")), max_size=4)):
+        for kind in data.draw(st.lists(st.sampled_from(self._kinds), max_size=4)):
+            if kind == "document":
+                key, document = self._draw_key(data, space, 1), self._draw_document(data)
+                leaves = [key.path + path for path in leaves_in(document)]
+                self._written += leaves
+                # Only what is above is in the way: a document replaces what is below.
+                writes += [write for write in _clearing(live, key) if write.key != key]
+                writes.append(PutDocument(key, document, self._draw_life(data)))
+                live = {other for other in live if not _related(other, key.path)}.union(leaves)
+                continue
             if kind in {"put", "add"}:
                 path = self._draw_path(data, 1)
                 self._written.append(path)

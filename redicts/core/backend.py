@@ -40,6 +40,9 @@ class Capabilities:
     """A :class:`~redicts.core.transaction.Wake` reaches listeners at once, whichever client applied it. Without it,
     they look again at short intervals, see :meth:`Backend.listen`."""
 
+    documents: bool = False
+    """A dict can be put as one text, see :class:`~redicts.core.transaction.PutDocument`."""
+
 
 class Backend(ABC):
     """One opened store (one database of it), shared by all threads of the process.
@@ -92,6 +95,21 @@ class Backend(ABC):
         :meth:`fetch`, only a store that is asked without a network overrides it.
 
         Raises :class:`~redicts.errors.StoreError` if the store fails. Cost: no round trip over a network.
+        """
+        return False
+
+    def fetch_document(self, key: Key, /) -> bytes | None:
+        """Return what :meth:`fetch` does, or a document whose leaves are just the live values below this key.
+
+        It is called only where ``Capabilities.documents`` is claimed, by those who read the same from both. A store
+        that keeps documents as they are put overrides it. Raises and costs what :meth:`fetch` does.
+        """
+        return self.fetch(key)
+
+    def overwrite_document(self, key: Key, document: bytes, /) -> bool:  # noqa: ARG002  (as with overwrite)
+        """Put a document over another one, all of whose leaves last, as :meth:`execute` would, by a shorter way.
+
+        It is called only where ``Capabilities.documents`` is claimed. For the rest it is as :meth:`overwrite`.
         """
         return False
 

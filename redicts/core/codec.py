@@ -43,6 +43,16 @@ class Codec(ABC):
         its depth, and changes none.
         """
 
+    def document(self, value: dict[Any, Any], levels: int, /) -> bytes | None:  # noqa: ARG002  (for those that write JSON)
+        """Return the document that a dict comes to (see :mod:`redicts.core.documents`), or ``None``, which is no error.
+
+        Only a codec whose own bytes are JSON can return one: each leaf has the very bytes in it that :meth:`encode`
+        gives that leaf by itself, wherever it is stored, and :meth:`decode` makes the dict of the whole. A dict with a
+        name that is no text or empty, with more than so many levels of dicts, or with anything in it that is not
+        exactly what comes back, has none. It is asked for only where a store can keep one.
+        """
+        return None
+
     @abstractmethod
     def decode(self, data: bytes, path: Path, /) -> object:
         """Return the value that these bytes, found at this path, stand for: a new one in each call.

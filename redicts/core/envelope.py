@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 from redicts.core.codec import Codec, ForgedContent, JsonText, MisfitContent, TruncatedContent, UnknownType
 from redicts.core.paths import described
@@ -60,7 +60,16 @@ class LeafFormat:
 
     """
 
-    __slots__ = ("_is_installed", "_readers", "_writer", "deterministic", "encode", "read")
+    __slots__ = (
+        "_is_installed",
+        "_readers",
+        "_writer",
+        "deterministic",
+        "document",
+        "encode",
+        "read",
+        "reads_documents",
+    )
 
     encode: Callable[[object, Path], bytes]
     """Returns what is stored for a leaf, and raises what the codec raises: see :meth:`refusal`."""
@@ -72,6 +81,12 @@ class LeafFormat:
 
     deterministic: bool
     """Whether equal values, at the same path, are stored as the same bytes."""
+
+    document: Callable[[dict[Any, Any], int], bytes | None]
+    """Returns the document that a dict comes to, given how many levels it may have, or ``None``."""
+
+    reads_documents: bool
+    """Whether :attr:`read` makes of a document what it makes of its leaves, one by one."""
 
     def __init__(
         self, writer: Codec, readers: Iterable[Codec] = (), is_installed: Callable[[str], bool] | None = None
@@ -91,6 +106,9 @@ class LeafFormat:
         is_plain = writer.name == PLAIN
         self.encode = writer.encode if is_plain else self._encode
         self.read = writer.decode if is_plain else self._decode
+        # Another codec might read more into the text of a dict than into what is in it.
+        self.reads_documents = is_plain
+        self.document = writer.document if is_plain else _no_document
 
     def _encode(self, value: object, path: Path) -> bytes:
         if type(value) is int and fits_counter(value):
@@ -184,6 +202,10 @@ class LeafFormat:
                 f"provides it, and add it {advice}"
             )
         return CodecRefused(f"{written}, which is not accepted here; accepted are: {accepted}. Add it {advice}")
+
+
+def _no_document(_value: dict[Any, Any], _levels: int) -> None:
+    return None
 
 
 def _unreadable(error: Exception, codec: Codec, path: Path) -> RedictsError:

@@ -6,10 +6,16 @@ whoever stores a leaf removes what is below.
 
 from __future__ import annotations
 
+from typing import Any, Final
+
+from redicts.core.documents import MOST_BYTES
 from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import Packed, flatten
-from redicts.core.transaction import VALUES, Delete, Key, Path, Put, Scope, Write
+from redicts.core.transaction import MAX_DEPTH, VALUES, Delete, Key, Path, Put, PutDocument, Scope, Write
 from redicts.errors import LeafError
+
+_LEAST_LEAVES: Final = 8
+"""A dict of fewer is as fast leaf by leaf, and likely to be changed so."""
 
 
 def leaves_of(value: object, path: Path, form: LeafFormat) -> dict[Path, bytes]:
@@ -33,6 +39,29 @@ def replacing(leaves: dict[Path, bytes], path: Path, life: int | None) -> tuple[
     scope = Scope.BELOW if () in leaves else Scope.SUBTREE
     puts = [Put(Key(VALUES, path + below), data, life) for below, data in leaves.items()]
     return (*clearing_above(path), Delete(key, scope), *puts)
+
+
+def document_of(value: object, path: Path, form: LeafFormat) -> bytes | None:
+    """Return the document that stands for the leaves of a value, or ``None`` if it is better taken apart.
+
+    It stands for the very bytes that :func:`leaves_of` returns. What must be refused is left to that.
+    """
+    if type(value) is not dict or not path:
+        return None
+    if len(value) < _LEAST_LEAVES and _values_near(value) < _LEAST_LEAVES:
+        return None
+    document = form.document(value, MAX_DEPTH - len(path))
+    return document if document is not None and len(document) <= MOST_BYTES else None
+
+
+def _values_near(node: dict[Any, Any]) -> int:
+    """Return how many values there are in a small dict and in the dicts in it."""
+    return sum([len(inner) if type(inner) is dict else 1 for inner in node.values()])
+
+
+def putting(document: bytes, path: Path, life: int | None) -> tuple[Write, ...]:
+    """Return the writes that put a document in place of everything at and below a path."""
+    return (*clearing_above(path), PutDocument(Key(VALUES, path), document, life))
 
 
 def merging(leaves: dict[Path, bytes], path: Path, life: int | None) -> tuple[Write, ...]:

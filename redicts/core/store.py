@@ -19,7 +19,7 @@ from redicts.core.drive import Pause, Steps
 from redicts.core.envelope import EMPTY_DICT, LeafFormat
 from redicts.core.leaves import ABSENT, Packed, leaf, nest
 from redicts.core.paths import described
-from redicts.core.plans import clearing_above, leaves_of, merging, refuse_root, replacing
+from redicts.core.plans import clearing_above, document_of, leaves_of, merging, putting, refuse_root, replacing
 from redicts.core.transaction import (
     NOTHING,
     VALUES,
@@ -33,6 +33,7 @@ from redicts.core.transaction import (
     Outcome,
     Path,
     Put,
+    PutDocument,
     Read,
     ReadNames,
     Scope,
@@ -53,13 +54,14 @@ _ATTEMPTS: Final = 1_000
 class TreeStore:
     """The operations on the values of one tree.
 
-    ``atomic_entries`` is that of the store's capabilities. Paths are tuples of segments that
+    ``atomic_entries`` and ``documents`` are those of the store's capabilities. Paths are tuples of segments that
     :mod:`redicts.core.paths` has checked; lives are in milliseconds, ``None`` for ever.
     """
 
-    def __init__(self, form: LeafFormat, atomic_entries: int | None) -> None:
+    def __init__(self, form: LeafFormat, atomic_entries: int | None, *, documents: bool = False) -> None:
         self._format = form
         self._atomic_entries = atomic_entries
+        self._documents = documents
 
     # Reading
 
@@ -143,7 +145,19 @@ class TreeStore:
 
     def write(self, path: Path, value: object, life: int | None = None) -> Steps[None]:
         """Replace everything at and below a path by a value. One transaction."""
-        yield from self.replace(path, self.taken_apart(path, value), life)
+        document = self.document_of(path, value)
+        if document is None:
+            yield from self.replace(path, self.taken_apart(path, value), life)
+        else:
+            yield from self.put_document(path, document, life)
+
+    def document_of(self, path: Path, value: object) -> bytes | None:
+        """Return a document that stands for a value, or ``None`` where it is to be taken apart."""
+        return document_of(value, path, self._format) if self._documents else None
+
+    def put_document(self, path: Path, document: bytes, life: int | None = None) -> Steps[None]:
+        """Replace everything at and below a path by the leaves of a document. One transaction."""
+        yield from self._apply(putting(document, path, life))
 
     def taken_apart(self, path: Path, value: object) -> dict[Path, bytes]:
         """Return the leaves of a value as they are stored at a path, by relative path.
@@ -351,7 +365,7 @@ class TreeStore:
         if outcome.verdict is not Verdict.TOO_LARGE:
             return
         if len(writes) == 1:
-            if isinstance(writes[0], (Put, Add)) or writes[0].scope is Scope.NODE:
+            if isinstance(writes[0], (Put, PutDocument, Add)) or writes[0].scope is Scope.NODE:
                 raise Unsupported("what guards a write is more than this store looks at in one transaction")
             yield from self._apply_to_pages(writes[0])
             return

@@ -143,6 +143,21 @@ class Put(NamedTuple):
     keep_life: bool = False
 
 
+class PutDocument(NamedTuple):
+    """Write: put the leaves of a document in place of everything at and below this key, which is not the root.
+
+    A *document* is JSON text of a dict, as :mod:`redicts.core.documents` says, and stands for its leaves: this means
+    what ``Delete(key, Scope.SUBTREE)`` and one :class:`Put` with this life for each of them would. Nobody sees a
+    difference, but a store that keeps the text as one value writes and reads a whole dict as fast as one leaf.
+
+    It needs ``Capabilities.documents``.
+    """
+
+    key: Key
+    document: bytes
+    life: int | None = None
+
+
 class Delete(NamedTuple):
     """Write: remove all values in a scope. Deleting what is not there changes nothing and is no error."""
 
@@ -185,7 +200,7 @@ class Wake(NamedTuple):
 
 Check = Union[Exactly, Prefixed]
 AnyRead = Union[Read, ReadNames]
-Write = Union[Put, Delete, Expire, Add, Wake]
+Write = Union[Put, PutDocument, Delete, Expire, Add, Wake]
 
 
 class Transaction(NamedTuple):

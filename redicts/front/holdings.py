@@ -152,14 +152,18 @@ def write(tree: Tree, steps: Steps[_Result], *paths: Path) -> _Result:
 
 
 def put(tree: Tree, path: Path, value: object, life: int | None) -> None:
-    """Replace what is at a path, guarded as in :func:`write`; a lasting leaf without guards by the short way."""
-    if life is None and tree.can_overwrite and tree not in holder().held:
-        leaves = tree.store.taken_apart(path, value)
-        if len(leaves) == 1 and () in leaves and tree.backend.overwrite(Key(VALUES, path), leaves[()]):
-            return
-        write(tree, tree.store.replace(path, leaves), path)
-    else:
+    """Replace what is at a path, guarded as in :func:`write`; what lasts, without guards, by the short way."""
+    if life is not None or not tree.can_overwrite or tree in holder().held:
         write(tree, tree.store.write(path, value, life), path)
+        return
+    document = tree.store.document_of(path, value)
+    if document is not None:
+        if not tree.backend.overwrite_document(Key(VALUES, path), document):
+            write(tree, tree.store.put_document(path, document), path)
+        return
+    leaves = tree.store.taken_apart(path, value)
+    if not (len(leaves) == 1 and () in leaves and tree.backend.overwrite(Key(VALUES, path), leaves[()])):
+        write(tree, tree.store.replace(path, leaves), path)
 
 
 def _nothing_foreign(owner: Owner, held: Held, paths: Paths) -> list[Check]:

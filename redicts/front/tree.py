@@ -22,19 +22,22 @@ class Tree:
     With ``mandatory_locks`` a write that somebody else's lock covers is refused.
     """
 
-    __slots__ = ("__weakref__", "backend", "can_overwrite", "locks", "mandatory_locks", "store")
+    __slots__ = ("__weakref__", "_fetch", "backend", "can_overwrite", "locks", "mandatory_locks", "store")
 
     def __init__(self, backend: Backend, form: LeafFormat, *, mandatory_locks: bool = False) -> None:
         self.backend = backend
-        self.store = TreeStore(form, backend.capabilities.atomic_entries)
+        claims = backend.capabilities
+        self.store = TreeStore(form, claims.atomic_entries, documents=claims.documents)
+        whole = claims.documents and form.reads_documents
+        self._fetch = backend.fetch_document if whole else backend.fetch
         self.locks = Protocol(time.monotonic, time.time)
         self.mandatory_locks = mandatory_locks
         # A networked store would encode every leaf for a question that it always answers with no.
         self.can_overwrite = not mandatory_locks and type(backend).overwrite is not Backend.overwrite
 
     def read(self, path: Path) -> object:
-        """Return the value at a path, a dict for an inner node, or ``ABSENT``. A leaf is fetched, if the store can."""
-        data = self.backend.fetch(Key(VALUES, path))
+        """Return the value at a path, a dict for an inner node, or ``ABSENT``. It is fetched, if the store can."""
+        data = self._fetch(Key(VALUES, path))
         if data is None:
             return drive.run(self.store.read(path), self.backend)
         return self.store.decoded(path, data)

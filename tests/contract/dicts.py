@@ -15,6 +15,7 @@ from typing import ClassVar, Final, NamedTuple
 from weakref import WeakSet
 
 from redicts.core.backend import Backend, Capabilities
+from redicts.core.documents import leaves_in
 from redicts.core.listener import Listener, Poller
 from redicts.core.transaction import (
     Add,
@@ -30,6 +31,7 @@ from redicts.core.transaction import (
     Outcome,
     Path,
     Put,
+    PutDocument,
     Read,
     ReadNames,
     Scope,
@@ -82,7 +84,7 @@ class DictBackend(Backend):
     """A transaction works on copies of the spaces it writes to, which replace them in one assignment at its end."""
 
     claims: ClassVar[Capabilities] = Capabilities(
-        life=True, processes=False, durable=False, atomic_entries=None, push=True
+        life=True, processes=False, durable=False, atomic_entries=None, push=True, documents=True
     )
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -242,6 +244,8 @@ class DictBackend(Backend):
             self.delete(spaces, write, now)
         elif isinstance(write, Wake):
             self.clear(spaces, write, now)
+        elif isinstance(write, PutDocument):
+            self.put_document(spaces, write, now)
         else:
             self.expire(spaces, write, now)
 
@@ -250,6 +254,14 @@ class DictBackend(Backend):
         kept = None if old is None else old.deadline
         deadline = kept if write.keep_life else self.deadline(write.life, now)
         self.store(spaces, write.key, Held(write.value, deadline))
+
+    def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
+        self.delete(spaces, Delete(write.key, Scope.SUBTREE), now)
+        for path, value in self.leaves(write.document).items():
+            self.put(spaces, Put(Key(write.key.space, write.key.path + path), value, write.life), now)
+
+    def leaves(self, document: bytes) -> Mapping[Path, bytes]:
+        return leaves_in(document)
 
     def add(self, spaces: Spaces, write: Add, now: float) -> int:
         old = self.old(spaces, write.key, now, "Add")
@@ -363,6 +375,6 @@ class LimitedBackend(DictBackend):
         return max([*reads, sum(writes)], default=0)
 
     def touched_by(self, write: Write, now: float) -> int:
-        if isinstance(write, (Put, Add)):
+        if isinstance(write, (Put, PutDocument, Add)):
             return 1
         return len(self.found(self.spaces, write.key, write.scope, now, ""))

@@ -21,6 +21,7 @@ from redicts.core.transaction import (
     Path,
     Prefixed,
     Put,
+    PutDocument,
     Read,
     Scope,
     Transaction,
@@ -28,7 +29,7 @@ from redicts.core.transaction import (
     Wake,
     Write,
 )
-from redicts.errors import InternalError
+from redicts.errors import InternalError, Unsupported
 
 _NODE: Final = Scope.NODE
 _BELOW: Final = Scope.BELOW
@@ -167,6 +168,8 @@ def _groups(writes: tuple[Write, ...]) -> list[list[Write]]:
 def _write(group: Sequence[Write], names: HashNames) -> list[bytes]:
     write = group[0]
     assert not isinstance(write, Wake)  # words_for says those itself
+    if isinstance(write, PutDocument):
+        raise Unsupported("Redis keeps no documents; put their leaves")
     if isinstance(write, Add):
         return [b"a", names(write.key), b"%d" % write.amount]
     if not isinstance(write, Put) and write.scope is not Scope.NODE:

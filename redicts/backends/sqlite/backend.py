@@ -4,8 +4,9 @@
 lies between the state that it sees and the time that it goes by. One that only reads takes its snapshot between two
 looks at the clock which show the same millisecond: then no life ended between the snapshot and the time.
 
-*Short ways.* One statement by itself is one SQL transaction. So one read is one statement, repeated if a life that it
-found has ended meanwhile; and a lasting leaf that replaces a lasting one is one statement, which needs no clock.
+*Short ways.* One statement by itself is one SQL transaction. So the read of one value is one statement, repeated if its
+life has ended meanwhile; and a lasting leaf that replaces a lasting one is one statement, which needs no clock. The
+same goes for documents, see ``documents.py``.
 
 *Expiry.* Deadlines are milliseconds of the store's clock, see ``clock.py``. Every transaction that writes also removes
 a bounded number of expired values, found through the index of deadlines, and always more than it may have added; so a
@@ -28,19 +29,13 @@ from redicts.backends.sqlite import bulletin, statements
 from redicts.backends.sqlite.clock import Clock, FileClock, GivenClock, Machine, MemoryClock, this_machine
 from redicts.backends.sqlite.connections import Connections
 from redicts.backends.sqlite.copying import back_up
+from redicts.backends.sqlite.documents import last_up_to
 from redicts.backends.sqlite.failures import is_io_error, translated
 from redicts.backends.sqlite.files import MEMORY, Durability, log_of, open_store
 from redicts.backends.sqlite.listening import Listeners, SqliteListener, listeners_at, shared_listeners
 from redicts.backends.sqlite.mounts import warn_of_network
 from redicts.backends.sqlite.paths import encode
-from redicts.backends.sqlite.reading import (
-    Instant,
-    Leaf,
-    Range,
-    answer,
-    entries_of_leaf,
-    first_failed,
-)
+from redicts.backends.sqlite.reading import Instant, Leaf, answer, entries_of_leaf, first_failed, leaf_in_document
 from redicts.backends.sqlite.space import Space
 from redicts.backends.sqlite.writing import apply, reclaim
 from redicts.core.backend import Backend, Capabilities
@@ -51,6 +46,12 @@ _LOOKS_AT_THE_CLOCK: Final = 100
 
 _SHORT_WAYS: Final = 16
 """One in so many writes that could go the short way goes the long one, which reclaims what has expired."""
+
+_DOCUMENTS_SEEN: Final = 1024
+"""So many keys are remembered at which a document was found."""
+
+_Overwriting = tuple[bytes, bytes]
+"""What is put, and the key."""
 
 
 class SqliteBackend(Backend):
@@ -72,7 +73,7 @@ class SqliteBackend(Backend):
     ) -> None:
         shared = path != MEMORY
         self._capabilities = Capabilities(
-            life=True, processes=shared, durable=shared, atomic_entries=None, push=not shared
+            life=True, processes=shared, durable=shared, atomic_entries=None, push=not shared, documents=True
         )
         self._database = str(database)
         self._clock = _clock_of(shared, clock, machine)
@@ -84,6 +85,7 @@ class SqliteBackend(Backend):
         self._shared = shared
         self._listeners = None if shared else Listeners(None)
         self._short_ways = 0
+        self._documents_seen: set[bytes] = set()
         weakref.finalize(self, self._connections.close)
 
     @property
@@ -100,20 +102,30 @@ class SqliteBackend(Backend):
         checks, reads, writes = transaction
         if writes:
             return self._connections.write(self._write, transaction)
-        if len(reads) == 1 and not checks:
-            read = reads[0]
-            if isinstance(read, Read):
-                return self._connections.run(self._read_leaf if read.scope is Scope.NODE else self._read_range, read)
+        if len(reads) == 1 and not checks and isinstance(reads[0], Read) and reads[0].scope is Scope.NODE:
+            outcome = self._connections.run(self._read_leaf, reads[0])
+            if outcome is not None:
+                return outcome
         return self._connections.run(self._read, transaction)
 
     def fetch(self, key: Key, /) -> bytes | None:
         """Return a value by one statement. Cost: some microseconds, of which SQLite has more than half."""
         return self._connections.run(self._fetch, encode(self._database, key))
 
+    def fetch_document(self, key: Key, /) -> bytes | None:
+        """Return a value or a document by one statement, if it finds at a key what it found there before."""
+        return self._connections.run(self._fetch_any, encode(self._database, key))
+
     def overwrite(self, key: Key, value: bytes, /) -> bool:
         """Put a lasting value over a lasting one by one statement, but for one of sixteen, see above."""
-        row = (value, encode(self._database, key))
-        if self._short_ways >= _SHORT_WAYS or not self._connections.write(self._overwrite, row):
+        return self._go_short(self._overwrite, (value, encode(self._database, key)))
+
+    def overwrite_document(self, key: Key, document: bytes, /) -> bool:
+        """Put a lasting document over a lasting one in the same way."""
+        return self._go_short(self._overwrite_document, (document, encode(self._database, key)))
+
+    def _go_short(self, job: Callable[[sqlite3.Cursor, _Overwriting], bool], row: _Overwriting) -> bool:
+        if self._short_ways >= _SHORT_WAYS or not self._connections.write(job, row):
             return False
         self._short_ways += 1
         return True
@@ -156,38 +168,49 @@ class SqliteBackend(Backend):
         if self._shared:
             self._listeners = None
 
-    def _read_leaf(self, cursor: sqlite3.Cursor, read: Read) -> Outcome:
-        """Answer the most frequent transaction, the read of one value, by a single statement."""
+    def _read_leaf(self, cursor: sqlite3.Cursor, read: Read) -> Outcome | None:
+        """Answer the most frequent transaction, the read of one value, by a single statement if it is in a row."""
         key = (encode(self._database, read.key),)
         for _ in range(_LOOKS_AT_THE_CLOCK):
             now = self._now()
             leaf = cursor.execute(statements.READ_NODE, key).fetchone()
-            if leaf is None or leaf[1] is None or self._now() == now:
+            if leaf is None:
+                return None
+            if leaf[1] is None or self._now() == now:
                 break
         return Outcome(Verdict.APPLIED, (entries_of_leaf(leaf, read.lives, now),))
 
     def _fetch(self, cursor: sqlite3.Cursor, key: bytes) -> bytes | None:
         """Return a value that lasts, or is still alive after it was read; of any other, say nothing."""
         leaf: Leaf | None = cursor.execute(statements.READ_NODE, (key,)).fetchone()
+        return self._alive(leaf or leaf_in_document(cursor, key))
+
+    def _fetch_any(self, cursor: sqlite3.Cursor, key: bytes) -> bytes | None:
+        """Do so too for the text of a document, and look first for what was there the last time."""
+        if key in self._documents_seen:
+            document: Leaf | None = cursor.execute(statements.READ_DOCUMENT, (key,)).fetchone()
+            if document is not None:
+                return self._alive(document)
+            self._documents_seen.discard(key)
+        leaf: Leaf | None = cursor.execute(statements.READ_NODE, (key,)).fetchone()
+        if leaf is not None:
+            return self._alive(leaf)
+        last = last_up_to(cursor, key)
+        if last is None or not key.startswith(last.key):
+            return None
+        if last.key == key:
+            if len(self._documents_seen) >= _DOCUMENTS_SEEN:
+                self._documents_seen.clear()
+            self._documents_seen.add(key)
+            return self._alive((last.text, last.deadline))
+        value = last.leaf(key)
+        return None if value is None else self._alive((value, last.deadline))
+
+    def _alive(self, leaf: Leaf | None) -> bytes | None:
         if leaf is None:
             return None
         value, deadline = leaf
         return value if deadline is None or deadline > self._now() else None
-
-    def _read_range(self, cursor: sqlite3.Cursor, read: Read) -> Outcome:
-        """Answer one read of a subtree, or of a page of it, by a single statement.
-
-        What had ended before the statement began, nobody can have renewed. So the time before it is the right one,
-        unless a life that it found has ended when it is over.
-        """
-        asked = Range.of(self._database, read)
-        for _ in range(_LOOKS_AT_THE_CLOCK):
-            now = self._now()
-            rows = asked.rows(cursor, now)
-            ends = [row[2] for row in rows if row[2] is not None]
-            if not ends or min(ends) > self._now():
-                break
-        return Outcome(Verdict.APPLIED, (asked.entries(rows, now),))
 
     def _read(self, cursor: sqlite3.Cursor, transaction: Transaction) -> Outcome:
         instant = self._begin_reading(cursor)
@@ -200,19 +223,20 @@ class SqliteBackend(Backend):
         for _ in range(_LOOKS_AT_THE_CLOCK):
             cursor.execute(statements.BEGIN_READING)
             now = self._now()
-            cursor.execute(statements.TAKE_SNAPSHOT).fetchone()
+            has_documents = _has_documents(cursor)
             if self._now() == now:
                 break
             cursor.execute(statements.COMMIT)
         else:
             cursor.execute(statements.BEGIN_READING)
-        return Instant(cursor, self._database, now)
+            has_documents = _has_documents(cursor)
+        return Instant(cursor, self._database, now, has_documents)
 
     def _write(self, cursor: sqlite3.Cursor, transaction: Transaction) -> Outcome:
         checks, reads, writes = transaction
         cursor.execute(statements.BEGIN_WRITING)
         before = cursor.connection.total_changes
-        instant = Instant(cursor, self._database, self._now())
+        instant = Instant(cursor, self._database, self._now(), _has_documents(cursor))
         culprit = first_failed(instant, checks)
         answers = tuple([answer(instant, read) for read in reads])
         if culprit is not None:
@@ -232,10 +256,17 @@ class SqliteBackend(Backend):
         self._space.tidy_up(cursor, cursor.connection.total_changes - before)
         return Outcome(Verdict.APPLIED, answers, tuple(sums))
 
-    def _overwrite(self, cursor: sqlite3.Cursor, row: tuple[bytes, bytes]) -> bool:
+    def _overwrite(self, cursor: sqlite3.Cursor, row: _Overwriting) -> bool:
         """Put a lasting value over the lasting one of a key, and tell whether there was one."""
+        return self._replace(cursor, statements.OVERWRITE, row)
+
+    def _overwrite_document(self, cursor: sqlite3.Cursor, row: _Overwriting) -> bool:
+        """Put a lasting document over a lasting one, and tell whether there was one."""
+        return self._replace(cursor, statements.OVERWRITE_DOCUMENT, row)
+
+    def _replace(self, cursor: sqlite3.Cursor, statement: str, row: _Overwriting) -> bool:
         try:
-            return cursor.execute(statements.OVERWRITE, row).rowcount == 1
+            return cursor.execute(statement, row).rowcount == 1
         except sqlite3.OperationalError as error:
             raise self._maybe_committed(error) from error
 
@@ -258,6 +289,10 @@ class SqliteBackend(Backend):
 
     def _maybe_committed(self, error: sqlite3.OperationalError) -> Exception:
         return translated(error, self._connections.path, maybe_applied=True) if is_io_error(error) else error
+
+
+def _has_documents(cursor: sqlite3.Cursor) -> bool:
+    return bool(cursor.execute(statements.HAS_DOCUMENTS).fetchone()[0])
 
 
 def _clock_of(shared: bool, clock: Callable[[], float] | None, machine: Machine | None) -> Clock:

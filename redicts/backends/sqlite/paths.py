@@ -34,12 +34,19 @@ _KEPT: Final = 1024
 @lru_cache(maxsize=_KEPT)
 def encode(database: str, key: Key) -> bytes:
     """Return the bytes of a key. Lone surrogates are encoded as they are."""
-    space, path = key
-    text = "\x00".join((database, space, *path, ""))
-    if "\x01" in text or text.count("\x00") != len(path) + 2:
-        parts = [part.replace("\x01", "\x01\x03").replace("\x00", "\x01\x02") for part in (space, *path)]
-        text = "\x00".join((database, *parts, ""))
-    return text.encode("utf-8", "surrogatepass")
+    return below(b"", (database, key.space, *key.path))
+
+
+def below(encoded: bytes, path: Path) -> bytes:
+    """Return the bytes of a key that lies below one with these bytes, at this relative path."""
+    text = "\x00".join((*path, ""))
+    if "\x01" in text or text.count("\x00") != len(path):
+        text = "\x00".join((*[_escaped(segment) for segment in path], ""))
+    return encoded + text.encode("utf-8", "surrogatepass")
+
+
+def _escaped(segment: str) -> str:
+    return segment.replace("\x01", "\x01\x03").replace("\x00", "\x01\x02")
 
 
 def decode(rest: bytes) -> Path:

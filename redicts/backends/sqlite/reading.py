@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 import sqlite3
-from typing import Final, NamedTuple, Union
+from itertools import islice
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 from redicts.backends.sqlite import statements
+from redicts.backends.sqlite.documents import Row, in_range, last_before, rows_in_range
 from redicts.backends.sqlite.paths import bounds, decode_all, encode, past
 from redicts.core.transaction import (
     Answer,
@@ -29,16 +33,46 @@ _ANY_NUMBER: Final = 2**63 - 1
 Leaf = tuple[bytes, int | None]
 """A value and its deadline."""
 
-_Row = tuple[bytes, bytes, Union[int, None]]
-"""A key, its value and its deadline."""
+_key_of: Final = itemgetter(0)
 
 
-class Instant(NamedTuple):
+class Instant:
     """Where and when to look: a cursor in a transaction, the number of the database, the time in milliseconds."""
 
-    cursor: sqlite3.Cursor
-    database: str
-    now: int
+    __slots__ = ("cursor", "database", "has_documents", "now")
+
+    def __init__(self, cursor: sqlite3.Cursor, database: str, now: int, has_documents: bool) -> None:
+        self.cursor: Final = cursor
+        self.database: Final = database
+        self.now: Final = now
+        self.has_documents = has_documents
+        """Whether there are documents in the file, so that a leaf may be found, or be in the way, without a row."""
+
+    def rows(self, lower: bytes, upper: bytes, limit: int) -> list[Row]:
+        """Return the live leaves in a range of keys, in order and at most so many; -1 is no limit."""
+        cursor, now = self.cursor, self.now
+        found: list[Row] = cursor.execute(statements.READ_RANGE, (lower, upper, now, limit)).fetchall()
+        if not self.has_documents:
+            return found
+        others = rows_in_range(cursor, lower, upper, now, limit)
+        return list(islice(heapq.merge(found, others, key=_key_of), None if limit < 0 else limit))
+
+    def keys(self, lower: bytes, upper: bytes, limit: int) -> list[bytes]:
+        """Return the keys in a range of live leaves, or of the documents that they are in; in order, at most so many.
+
+        A document that begins before the range is there with each of its leaves.
+        """
+        cursor, now = self.cursor, self.now
+        rows = cursor.execute(statements.READ_KEYS, (lower, upper, now, limit)).fetchall()
+        found = [key for (key,) in rows]
+        if not self.has_documents:
+            return found
+        for document in in_range(cursor, lower, upper, now, limit):
+            if document.key > lower:
+                found.append(document.key)
+            else:
+                found += [key for key, _, _ in document.rows() if lower < key < upper]
+        return sorted(found)[:limit]
 
 
 def first_failed(instant: Instant, checks: tuple[Check, ...]) -> int | None:
@@ -57,13 +91,25 @@ def answer(instant: Instant, read: AnyRead) -> Answer:
     if read.scope is Scope.NODE:
         return entries_of_leaf(stored_leaf(instant, read.key), read.lives, instant.now)
     asked = Range.of(instant.database, read)
-    return asked.entries(asked.rows(instant.cursor, instant.now), instant.now)
+    return asked.entries(instant.rows(asked.lower, asked.upper, asked.most_rows), instant.now)
 
 
 def stored_leaf(instant: Instant, key: Key) -> Leaf | None:
     """Return what is stored at exactly this key, be it expired."""
-    row: Leaf | None = instant.cursor.execute(statements.READ_NODE, (encode(instant.database, key),)).fetchone()
+    encoded = encode(instant.database, key)
+    row: Leaf | None = instant.cursor.execute(statements.READ_NODE, (encoded,)).fetchone()
+    if row is None and instant.has_documents:
+        return leaf_in_document(instant.cursor, encoded)
     return row
+
+
+def leaf_in_document(cursor: sqlite3.Cursor, key: bytes) -> Leaf | None:
+    """Return what is stored at exactly this key in a document that lies above it, be it expired."""
+    document = last_before(cursor, key)
+    if document is None or not key.startswith(document.key):
+        return None
+    value = document.leaf(key)
+    return None if value is None else (value, document.deadline)
 
 
 def entries_of_leaf(leaf: Leaf | None, lives: bool, now: int) -> Entries:
@@ -82,10 +128,7 @@ def _is_exactly(instant: Instant, check: Exactly) -> bool:
     """Compare, reading at most one row more than there should be."""
     base = encode(instant.database, check.key)
     lower, upper = bounds(base, check.scope)
-    rows = instant.cursor.execute(
-        statements.READ_RANGE,
-        (lower, upper, instant.now, len(check.entries) + 1),
-    ).fetchall()
+    rows = instant.rows(lower, upper, len(check.entries) + 1)
     paths = decode_all([path[len(base) :] for path, _, _ in rows])
     return dict(zip(paths, [value for _, value, _ in rows])) == dict(check.entries)
 
@@ -97,7 +140,12 @@ def _is_prefixed(instant: Instant, check: Prefixed) -> bool:
         statements.READ_OTHER_PREFIX,
         (lower, upper, instant.now, len(check.prefix), check.prefix),
     ).fetchone()
-    return other is None
+    if other is not None:
+        return False
+    if not instant.has_documents:
+        return True
+    values = [value for _, value, _ in rows_in_range(instant.cursor, lower, upper, instant.now, _NO_LIMIT)]
+    return all([value.startswith(check.prefix) for value in values])
 
 
 class Range(NamedTuple):
@@ -115,12 +163,12 @@ class Range(NamedTuple):
         lower, upper = bounds(base, read.scope)
         return cls(read, len(base), lower if read.cursor is None else base + read.cursor, upper)
 
-    def rows(self, cursor: sqlite3.Cursor, now: int) -> list[_Row]:
-        """Return what is there, and one row more than the page has if there is one."""
-        limit = _NO_LIMIT if self.read.limit is None else min(self.read.limit + 1, _ANY_NUMBER)
-        return cursor.execute(statements.READ_RANGE, (self.lower, self.upper, now, limit)).fetchall()
+    @property
+    def most_rows(self) -> int:
+        """How many rows the page may have, and one more, which tells that there is another page; -1 is no limit."""
+        return _NO_LIMIT if self.read.limit is None else min(self.read.limit + 1, _ANY_NUMBER)
 
-    def entries(self, rows: list[_Row], now: int) -> Entries:
+    def entries(self, rows: list[Row], now: int) -> Entries:
         """Return the answer that the rows make up."""
         skip = self.skip
         cursor = None
@@ -153,13 +201,13 @@ def _names(instant: Instant, read: ReadNames) -> Names:
     batch = _FEW_ROWS
     while True:
         asked = batch if wanted is None else min(batch, wanted - len(names))
-        rows = instant.cursor.execute(statements.READ_KEYS, (lower, upper, instant.now, asked)).fetchall()
-        found = dict.fromkeys([path[skip : path.index(0, skip) + 1] for (path,) in rows])
+        keys = instant.keys(lower, upper, asked)
+        found = dict.fromkeys([key[skip : key.index(0, skip) + 1] for key in keys])
         names.extend(found)
-        if len(rows) < asked or len(names) == wanted:
+        if len(keys) < asked or len(names) == wanted:
             break
         lower = past(base + names[-1])
-        batch = min(2 * batch, _MANY_ROWS) if len(found) == len(rows) else 1
+        batch = min(2 * batch, _MANY_ROWS) if len(found) == len(keys) else 1
     cursor = None
     if wanted is not None and len(names) == wanted:
         names.pop()

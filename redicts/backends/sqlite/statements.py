@@ -26,11 +26,20 @@ LAYOUTS: Final[tuple[dict[str, str], ...]] = (
             "ahead INTEGER NOT NULL, latest INTEGER NOT NULL)"
         ),
     },
+    {
+        "documents": (
+            "CREATE TABLE documents (key BLOB NOT NULL PRIMARY KEY, document BLOB NOT NULL, deadline INTEGER) "
+            "WITHOUT ROWID"
+        ),
+        "documents_by_deadline": (
+            "CREATE INDEX documents_by_deadline ON documents (deadline) WHERE deadline IS NOT NULL"
+        ),
+    },
 )
 """Name and text of each object that a version of the layout adds to those before it.
 
 ``key`` is encoded as in ``paths.py``; ``deadline`` is the first millisecond of the store's time at which the value is
-gone, or null. The one row of ``clock`` is explained in ``clock.py``."""
+gone, or null. The one row of ``clock`` is explained in ``clock.py``, documents are in ``documents.py``."""
 
 SCHEMA_VERSION: Final = len(LAYOUTS)
 """The version that is written, as kept in ``PRAGMA user_version``."""
@@ -43,8 +52,8 @@ BEGIN_WRITING: Final = "BEGIN IMMEDIATE"
 COMMIT: Final = "COMMIT"
 ROLLBACK: Final = "ROLLBACK"
 
-TAKE_SNAPSHOT: Final = "PRAGMA user_version"
-"""The cheapest read there is: after it, a transaction keeps seeing the state of this moment."""
+HAS_DOCUMENTS: Final = "SELECT EXISTS (SELECT 1 FROM documents)"
+"""After this, or any other read, a transaction keeps seeing the state of this moment."""
 
 READ_NODE: Final = "SELECT value, deadline FROM entries WHERE key = ?"
 READ_RANGE: Final = f"SELECT key, value, deadline FROM entries WHERE {_IN_RANGE} AND {_LIVE} ORDER BY key LIMIT ?"
@@ -55,6 +64,12 @@ READ_OTHER_PREFIX: Final = (
 )
 """Any value that does not start with these bytes. The ``substr`` of no bytes is null."""
 
+
+_SELECT_DOCUMENT: Final = "SELECT key, document, deadline FROM documents"
+
+READ_DOCUMENT: Final = "SELECT document, deadline FROM documents WHERE key = ?"
+READ_DOCUMENT_BEFORE: Final = f"{_SELECT_DOCUMENT} WHERE key < ? ORDER BY key DESC LIMIT 1"
+READ_DOCUMENTS: Final = f"{_SELECT_DOCUMENT} WHERE {_IN_RANGE} AND {_LIVE} ORDER BY key LIMIT ?"
 
 READ_CLOCK: Final = "SELECT start, ahead, latest FROM clock WHERE id = 1"
 SET_CLOCK: Final = "INSERT OR REPLACE INTO clock (id, start, ahead, latest) VALUES (1, ?, ?, ?)"
@@ -75,7 +90,15 @@ has expired is not kept."""
 OVERWRITE: Final = "UPDATE entries SET value = ? WHERE key = ? AND deadline IS NULL"
 """Puts a lasting value over a lasting one, of which there is at most one: whoever has it leaves nothing to clear."""
 
+PUT_DOCUMENT: Final = "INSERT OR REPLACE INTO documents (key, document, deadline) VALUES (?, ?, ?)"
+OVERWRITE_DOCUMENT: Final = "UPDATE documents SET document = ? WHERE key = ? AND deadline IS NULL"
+"""As :data:`OVERWRITE`: where there is a document there is nothing else, neither above nor below."""
+
 DELETE_RANGE: Final = f"DELETE FROM entries WHERE {_IN_RANGE}"
 DELETE_NODE: Final = "DELETE FROM entries WHERE key = ?"
 EXPIRE_RANGE: Final = f"UPDATE entries SET deadline = ? WHERE {_IN_RANGE} AND {_LIVE}"
 READ_EXPIRED: Final = "SELECT key FROM entries WHERE deadline <= ? ORDER BY deadline LIMIT ?"
+DELETE_DOCUMENT: Final = "DELETE FROM documents WHERE key = ?"
+DELETE_DOCUMENTS: Final = f"DELETE FROM documents WHERE {_IN_RANGE}"
+EXPIRE_DOCUMENTS: Final = f"UPDATE documents SET deadline = ? WHERE {_IN_RANGE} AND {_LIVE}"
+READ_EXPIRED_DOCUMENTS: Final = "SELECT key FROM documents WHERE deadline <= ? ORDER BY deadline LIMIT ?"

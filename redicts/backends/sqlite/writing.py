@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from redicts.backends.sqlite import statements
+from redicts.backends.sqlite import documents, statements
+from redicts.backends.sqlite.documents import Document, Row, last_before, last_up_to
 from redicts.backends.sqlite.paths import bounds, encode
 from redicts.backends.sqlite.reading import Instant, stored_leaf
-from redicts.core.transaction import Add, Delete, Expire, Put, Wake, Write, canonical_counter, fits_counter
+from redicts.core.transaction import (
+    Add,
+    Delete,
+    Expire,
+    Put,
+    PutDocument,
+    Scope,
+    Wake,
+    Write,
+    canonical_counter,
+    fits_counter,
+)
 
 _LAST_DEADLINE: Final = 2**63 - 1
 """The largest integer of SQLite: longer lives end here, in 292 million years."""
 
 _RECLAIMED_AT_LEAST: Final = 64
 _RECLAIMED_PER_WRITE: Final = 2
-
-_Row = tuple[bytes, bytes, int | None]
 
 
 class Effects(NamedTuple):
@@ -36,7 +46,7 @@ def apply(instant: Instant, writes: tuple[Write, ...]) -> Effects:
     """
     sums: list[int] = []
     woken: list[bytes] = []
-    rows: list[_Row] = []
+    rows: list[Row] = []
     statement = statements.PUT
     for index, write in enumerate(writes):
         if isinstance(write, Put):
@@ -46,7 +56,10 @@ def apply(instant: Instant, writes: tuple[Write, ...]) -> Effects:
                 _put(instant, statement, rows)
                 statement = wanted
             last = instant.now if keep_life else _deadline(life, instant.now)
-            rows.append((encode(instant.database, key), value, last))
+            encoded = encode(instant.database, key)
+            if instant.has_documents:
+                _take_apart(instant, encoded)
+            rows.append((encoded, value, last))
             continue
         _put(instant, statement, rows)
         if isinstance(write, Add):
@@ -56,6 +69,8 @@ def apply(instant: Instant, writes: tuple[Write, ...]) -> Effects:
             sums.append(count)
         elif isinstance(write, Wake):
             woken += _clear(instant, write)
+        elif isinstance(write, PutDocument):
+            _put_document(instant, write)
         else:
             _change_scope(instant, write)
     _put(instant, statement, rows)
@@ -71,10 +86,15 @@ def reclaim(instant: Instant, writes: int) -> bool:
     expired = instant.cursor.execute(statements.READ_EXPIRED, (instant.now, most)).fetchall()
     if expired:
         instant.cursor.executemany(statements.DELETE_NODE, expired)
-    return len(expired) == most
+    if not instant.has_documents:
+        return len(expired) == most
+    whole = instant.cursor.execute(statements.READ_EXPIRED_DOCUMENTS, (instant.now, most)).fetchall()
+    if whole:
+        instant.cursor.executemany(statements.DELETE_DOCUMENT, whole)
+    return most in (len(expired), len(whole))
 
 
-def _put(instant: Instant, statement: str, rows: list[_Row]) -> None:
+def _put(instant: Instant, statement: str, rows: list[Row]) -> None:
     """Store what has been collected, and begin to collect anew."""
     if len(rows) == 1:
         instant.cursor.execute(statement, rows[0])
@@ -83,8 +103,28 @@ def _put(instant: Instant, statement: str, rows: list[_Row]) -> None:
     rows.clear()
 
 
+def _put_document(instant: Instant, write: PutDocument) -> None:
+    key = encode(instant.database, write.key)
+    if instant.has_documents:
+        _take_apart_above(instant, key)
+    documents.put(instant.cursor, Document(key, write.document, _deadline(write.life, instant.now)))
+    instant.has_documents = True
+
+
+def _take_apart(instant: Instant, key: bytes) -> None:
+    """Make rows of the document that lies at a key or above it, before something is changed at just this key."""
+    documents.take_apart(instant.cursor, last_up_to(instant.cursor, key), key, instant.now)
+
+
+def _take_apart_above(instant: Instant, key: bytes) -> None:
+    """Make rows of the document that lies above a key, before something is changed from there on."""
+    documents.take_apart(instant.cursor, last_before(instant.cursor, key), key, instant.now)
+
+
 def _count(instant: Instant, add: Add) -> int | None:
     """Add to a counter and return the sum, or return ``None`` if there is no counter or no room in it."""
+    if instant.has_documents:
+        _take_apart(instant, encode(instant.database, add.key))
     leaf = stored_leaf(instant, add.key)
     live = leaf is not None and (leaf[1] is None or leaf[1] > instant.now)
     count = canonical_counter(leaf[0]) if leaf is not None and live else 0
@@ -99,19 +139,28 @@ def _count(instant: Instant, add: Add) -> int | None:
 def _clear(instant: Instant, write: Wake) -> list[bytes]:
     """Delete what is in a scope, and return it. Mostly there is nothing, and one look is all."""
     lower, upper = bounds(encode(instant.database, write.key), write.scope)
-    listed = instant.cursor.execute(statements.READ_VALUES, (lower, upper, instant.now)).fetchall()
+    listed = [value for _, value, _ in instant.rows(lower, upper, -1)]
     if listed:
-        instant.cursor.execute(statements.DELETE_RANGE, (lower, upper))
-    return [value for (value,) in listed]
+        _change_scope(instant, Delete(write.key, write.scope))
+    return listed
 
 
 def _change_scope(instant: Instant, write: Delete | Expire) -> None:
-    lower, upper = bounds(encode(instant.database, write.key), write.scope)
-    if isinstance(write, Delete):
-        instant.cursor.execute(statements.DELETE_RANGE, (lower, upper))
-    else:
-        deadline = _deadline(write.life, instant.now)
-        instant.cursor.execute(statements.EXPIRE_RANGE, (deadline, lower, upper, instant.now))
+    key = encode(instant.database, write.key)
+    scopes = [(bounds(key, write.scope), statements.DELETE_RANGE, statements.EXPIRE_RANGE)]
+    if instant.has_documents:
+        if write.scope is Scope.NODE:
+            _take_apart(instant, key)
+        else:
+            # The leaves of a document at the key itself are all below it.
+            _take_apart_above(instant, key)
+            scopes.append((bounds(key, Scope.SUBTREE), statements.DELETE_DOCUMENTS, statements.EXPIRE_DOCUMENTS))
+    for (lower, upper), delete, expire in scopes:
+        if isinstance(write, Delete):
+            instant.cursor.execute(delete, (lower, upper))
+        else:
+            deadline = _deadline(write.life, instant.now)
+            instant.cursor.execute(expire, (deadline, lower, upper, instant.now))
 
 
 def _deadline(life: int | None, now: int) -> int | None:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from redicts.errors import InternalError
+from redicts.errors import InternalError, Unsupported
 from redicts.plugin import (
     Add,
     Answer,
@@ -21,6 +21,7 @@ from redicts.plugin import (
     Outcome,
     Path,
     Put,
+    PutDocument,
     Read,
     ReadNames,
     Scope,
@@ -118,6 +119,8 @@ def writes_of(writes: Iterable[Write], database: int) -> Steps:
         steps.origins.append(index)
         if isinstance(write, Add):
             steps.add("a", bounds(key, Scope.NODE), key, write.amount)
+        elif isinstance(write, PutDocument):
+            raise Unsupported("this store keeps no documents; put their leaves")
         elif isinstance(write, Expire):
             steps.add("e", bounds(key, write.scope), amount=_life(write.life))
         else:
