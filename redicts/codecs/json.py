@@ -101,7 +101,7 @@ def _is_tree(value: dict[Any, Any], levels: int) -> bool:
     if _LEAVES.issuperset(map(type, value.values())):
         return True
     return _TREE.issuperset(map(type, value.values())) and all(
-        [_is_tree(inner, levels - 1) for inner in value.values() if type(inner) is dict and inner]
+        _is_tree(inner, levels - 1) for inner in value.values() if type(inner) is dict and inner
     )
 
 

@@ -144,8 +144,8 @@ def _is_prefixed(instant: Instant, check: Prefixed) -> bool:
         return False
     if not instant.has_documents:
         return True
-    values = [value for _, value, _ in rows_in_range(instant.cursor, lower, upper, instant.now, _NO_LIMIT)]
-    return all([value.startswith(check.prefix) for value in values])
+    rows = rows_in_range(instant.cursor, lower, upper, instant.now, _NO_LIMIT)
+    return all(value.startswith(check.prefix) for _, value, _ in rows)
 
 
 class Range(NamedTuple):
