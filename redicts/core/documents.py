@@ -16,6 +16,7 @@ This is a matter of speed alone: where all of a dict is written, and all of it i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from json.decoder import JSONDecoder, scanstring  # type: ignore[attr-defined]  # it has no stub, and no other name
@@ -31,6 +32,9 @@ cost little more than each of them."""
 _KEPT: Final = 16
 """So many are remembered: a program that reads leaf by leaf what was put as a whole asks for the same again."""
 
+_BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]')
+"""The brackets in a JSON text, and the texts in it, which may hold others."""
+
 _scan_text: Final[Any] = scanstring
 _scan_value: Final = JSONDecoder().raw_decode
 
@@ -40,17 +44,27 @@ def leaves_in(document: bytes) -> Mapping[Path, bytes]:
     """Return the leaves of a document by path relative to its key.
 
     Raises ``ValueError`` if it is none: no object, an empty one, text with blanks, an empty name or one that stands
-    there twice, or deeper than a path can be.
+    there twice, or deeper than a path can be. What lists hold is not looked at.
     """
     text = document.decode()
     leaves: dict[Path, bytes] = {}
     try:
-        end = _collect(text, 1, (), leaves) if text.startswith('{"') else 0
+        end = _collect(text, 1, (), leaves) if text.startswith('{"') else -1
     except (IndexError, StopIteration) as error:
         raise ValueError("the document ends too early") from error
     if end != len(text):
         raise ValueError("a document is one JSON object that is not empty, without blanks between its parts")
     return MappingProxyType(leaves)
+
+
+def _end_of_list(text: str, start: int) -> int:
+    """Return where a list, or an empty object, ends: by its brackets, for it may be nested deeper than Python calls."""
+    depth = 0
+    for found in _BRACKETS.finditer(text, start):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+        if not depth:
+            return found.end()
+    raise ValueError("the document ends in a list")
 
 
 def _collect(text: str, start: int, path: Path, leaves: dict[Path, bytes]) -> int:
@@ -70,7 +84,7 @@ def _collect(text: str, start: int, path: Path, leaves: dict[Path, bytes]) -> in
         if text.startswith('{"', start):
             end = _collect(text, start + 1, where, leaves)
         else:
-            _, end = _scan_value(text, start)
+            end = _end_of_list(text, start) if text[start] in "[{" else _scan_value(text, start)[1]
             leaves[where] = text[start:end].encode()
         if text[end] == "}":
             return end + 1

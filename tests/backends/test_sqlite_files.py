@@ -174,7 +174,7 @@ def test_a_new_file_is_marked(exists: bool, file: Path) -> None:
     store = filled(file)
     connection = plain(file)
     assert connection.execute("PRAGMA application_id").fetchone() == (int.from_bytes(b"rdct", "big"),)
-    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
     store.close()
@@ -339,7 +339,7 @@ def test_a_foreign_log_is_seen_through_a_link(file: Path) -> None:
 def test_a_newer_layout_is_refused(file: Path) -> None:
     """A file that a newer redicts wrote is left as it is, and the error says to upgrade."""
     filled(file).close()
-    foreign(file, "PRAGMA user_version = 3")
+    foreign(file, "PRAGMA user_version = 4")
     before = file.read_bytes()
     with pytest.raises(Damaged, match=r"newer redicts .*upgrade"):
         write_and_close(file)

@@ -104,12 +104,19 @@ def test_each_statement_searches(name: str, analyzed: bool, store: SqliteBackend
         assert plan == []
     elif text in {statements.READ_CLOCK, statements.NOTE_TIME}:
         assert plan == ["SEARCH clock USING INTEGER PRIMARY KEY (rowid=?)"]
-    elif text == statements.READ_EXPIRED:
-        assert plan == ["SEARCH entries USING COVERING INDEX entries_by_deadline (deadline<?)"]
-    elif "key > ?" in text:
-        assert plan == ["SEARCH entries USING PRIMARY KEY (key>? AND key<?)"]
+    elif text == statements.HAS_DOCUMENTS:
+        # It ends with the first row.
+        assert plan[-1].startswith("SCAN")
     else:
-        assert plan == ["SEARCH entries USING PRIMARY KEY (key=?)"]
+        table = "documents" if "documents" in text else "entries"
+        if "deadline <= ?" in text:
+            assert plan == [f"SEARCH {table} USING COVERING INDEX {table}_by_deadline (deadline<?)"]
+        elif "key > ?" in text:
+            assert plan == [f"SEARCH {table} USING PRIMARY KEY (key>? AND key<?)"]
+        elif "key < ?" in text:
+            assert plan == [f"SEARCH {table} USING PRIMARY KEY (key<?)"]
+        else:
+            assert plan == [f"SEARCH {table} USING PRIMARY KEY (key=?)"]
 
 
 def test_the_list_of_statements_is_complete(store: SqliteBackend, meter: Meter) -> None:

@@ -65,7 +65,7 @@ def test_an_older_file_is_brought_up_to_date(old: Path) -> None:
     """What was stored is there, lives end when they did, and the file can shrink from now on."""
     store = SqliteBackend(str(old), clock=Clock())
     assert tree(store) == {("a", "b"): b"1", ("a", "c"): b"2"}
-    assert version(old) == (2, {"entries", "clock"})
+    assert version(old) == (3, {"entries", "clock", "documents"})
     run(store, *[Put(key("big", str(each)), b"x" * 900) for each in range(1_000)])
     large = old.stat().st_size
     run(store, Delete(key("big"), Scope.SUBTREE))
@@ -96,7 +96,7 @@ def test_many_who_open_it_at_once_find_one_store(old: Path) -> None:
     for child in [Child(lambda each=each: create_at_once(str(old), str(each), barrier)) for each in range(4)]:  # type: ignore[misc]
         child.result()
     assert len(read(old)) == 2 + 4
-    assert version(old) == (2, {"entries", "clock"})
+    assert version(old) == (3, {"entries", "clock", "documents"})
 
 
 @pytest.mark.parametrize("point", ["_make_shrinkable", "_bring_up_to_date", "within"])
@@ -108,7 +108,7 @@ def test_a_death_meanwhile_leaves_a_version(point: str, old: Path) -> None:
 
     def work() -> None:
         if point == "within":
-            files.statements.LAYOUTS = (files.statements.LAYOUTS[0], _Deadly())  # type: ignore[attr-defined]
+            files.statements.LAYOUTS = (*files.statements.LAYOUTS[:2], _Deadly())  # type: ignore[attr-defined]
         else:
             setattr(files, point, die)
         read(old)
@@ -117,14 +117,14 @@ def test_a_death_meanwhile_leaves_a_version(point: str, old: Path) -> None:
         Child(work).result()
     assert version(old) == (1, {"entries"})
     assert len(read(old)) == 2
-    assert version(old) == (2, {"entries", "clock"})
+    assert version(old) == (3, {"entries", "clock", "documents"})
 
 
 class _Deadly(dict[str, str]):
     """Objects of a layout of which the first is made, and then the process is killed."""
 
     def values(self):  # type: ignore[no-untyped-def]
-        yield "CREATE TABLE clock (id INTEGER PRIMARY KEY)"
+        yield "CREATE TABLE documents (key BLOB PRIMARY KEY)"
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -146,7 +146,7 @@ def test_an_older_file_that_cannot_be_made_anew_is_used(old: Path, monkeypatch: 
     """If there is no room to make the file anew, it is brought up to date all the same, and works without shrinking."""
     monkeypatch.setattr(files, "_VACUUM", "VACUUM INTO '/nowhere/at/all'")
     assert len(read(old)) == 2
-    assert version(old) == (2, {"entries", "clock"})
+    assert version(old) == (3, {"entries", "clock", "documents"})
 
 
 def test_an_older_file_that_may_only_be_read_is_refused(old: Path) -> None:

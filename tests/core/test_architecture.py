@@ -22,6 +22,7 @@ WORDS = {
     "redicts.core.backend",
     "redicts.core.listener",
     "redicts.core.codec",
+    "redicts.core.documents",
     "redicts.errors",
     "redicts.forks",
     "redicts.types",

@@ -65,11 +65,11 @@ READ_OTHER_PREFIX: Final = (
 """Any value that does not start with these bytes. The ``substr`` of no bytes is null."""
 
 
-_SELECT_DOCUMENT: Final = "SELECT key, document, deadline FROM documents"
+_DOCUMENT_FROM: Final = "key, document, deadline FROM documents"
 
 READ_DOCUMENT: Final = "SELECT document, deadline FROM documents WHERE key = ?"
-READ_DOCUMENT_BEFORE: Final = f"{_SELECT_DOCUMENT} WHERE key < ? ORDER BY key DESC LIMIT 1"
-READ_DOCUMENTS: Final = f"{_SELECT_DOCUMENT} WHERE {_IN_RANGE} AND {_LIVE} ORDER BY key LIMIT ?"
+READ_DOCUMENT_BEFORE: Final = f"SELECT {_DOCUMENT_FROM} WHERE key < ? ORDER BY key DESC LIMIT 1"
+READ_DOCUMENTS: Final = f"SELECT {_DOCUMENT_FROM} WHERE {_IN_RANGE} AND {_LIVE} ORDER BY key LIMIT ?"
 
 READ_CLOCK: Final = "SELECT start, ahead, latest FROM clock WHERE id = 1"
 SET_CLOCK: Final = "INSERT OR REPLACE INTO clock (id, start, ahead, latest) VALUES (1, ?, ?, ?)"

@@ -1,0 +1,302 @@
+"""Documents on SQLite: one row as long as nobody changes a part, and never a difference to be seen."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from redicts import Damaged, LeafError, Pool, Proxy, root, section
+from redicts.backends.sqlite import files
+from redicts.backends.sqlite.backend import SqliteBackend
+from redicts.codecs.json import codec
+from redicts.core.transaction import Add, Delete, Expire, Put, PutDocument, Read, ReadNames, Scope
+from tests.backends.sqlite_tools import Child, Clock, entries, key, names, plain, run, tree, value
+from tests.backends.test_sqlite_processes import is_sound
+from tests.backends.test_sqlite_statements import Meter
+
+WIDE: Final = {f"name{number:02}": number for number in range(20)}
+TEXT: Final = codec.encode(WIDE)
+LEAVES: Final = {(name,): b"%d" % number for name, number in WIDE.items()}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Name a file that is not there yet."""
+    return tmp_path / "s.db"
+
+
+@pytest.fixture
+def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
+    """Watch every connection that is opened."""
+    found = Meter()
+    connect = files._connect
+    monkeypatch.setattr(files, "_connect", lambda *given, **named: found.watch(connect(*given, **named)))
+    return found
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Make a clock that stands still."""
+    return Clock()
+
+
+@pytest.fixture
+def store(file: Path, meter: Meter, clock: Clock) -> Iterator[SqliteBackend]:
+    """Open an empty store."""
+    backend = SqliteBackend(str(file), clock=clock)
+    yield backend
+    backend.close()
+
+
+def stored(file: Path) -> tuple[int, int]:
+    """Return how many entries and how many documents there are in the file, expired ones too."""
+    connection = plain(file)
+    try:
+        return tuple(
+            connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("entries", "documents")
+        )
+    finally:
+        connection.close()
+
+
+def test_a_dict_is_one_row(store: SqliteBackend, file: Path, meter: Meter) -> None:
+    """A document is put as one row; from the second time on it is read, and replaced, by one statement."""
+    run(store, PutDocument(key("a", "b"), TEXT))
+    assert stored(file) == (0, 1)
+    assert store.fetch_document(key("a", "b")) == TEXT
+    meter.statements.clear()
+    assert store.fetch_document(key("a", "b")) == TEXT
+    assert store.overwrite_document(key("a", "b"), b'{"x":1}')
+    assert [text.split()[0] for text in meter.statements] == ["SELECT", "UPDATE"]
+    assert store.fetch_document(key("a", "b")) == b'{"x":1}'
+    assert tree(store) == {("a", "b", "x"): b"1"}
+
+
+@pytest.mark.parametrize(
+    ("write", "changed"),
+    [
+        (Put(key("a", "name05"), b"new"), {("name05",): b"new"}),
+        (Put(key("a", "new", "x"), b"new"), {("new", "x"): b"new"}),
+        (Add(key("a", "name05"), 10), {("name05",): b"15"}),
+        (Delete(key("a", "name05"), Scope.NODE), {("name05",): None}),
+        (Delete(key("a", "name05"), Scope.SUBTREE), {("name05",): None}),
+        (Expire(key("a", "name05"), Scope.NODE, 1000), {}),
+        (Expire(key("a", "name05"), Scope.SUBTREE, None), {}),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_who_changes_a_part_takes_it_apart(
+    write: Any, changed: dict[Any, Any], store: SqliteBackend, file: Path
+) -> None:
+    """After a change of a part each leaf has a row, and all others are what they were."""
+    run(store, PutDocument(key("a"), TEXT), Put(key("ab"), b"1"))
+    run(store, write)
+    expected = {path: data for path, data in {**LEAVES, **changed}.items() if data is not None}
+    assert stored(file) == (len(expected) + 1, 0)
+    assert tree(store, "a") == expected
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        Delete(key("a"), Scope.NODE),
+        Delete(key("ab"), Scope.SUBTREE),
+        Delete(key("a", "b"), Scope.NODE),
+        Put(key("aa"), b"1"),
+        Expire(key("a"), Scope.SUBTREE, 5000),
+        Expire(key("a", "b"), Scope.BELOW, 5000),
+        Expire(key(), Scope.BELOW, 5000),
+    ],
+    ids=str,
+)
+def test_what_changes_no_part_leaves_it_whole(write: Any, store: SqliteBackend, file: Path) -> None:
+    """A write beside a document, and one that means all of its leaves, does not take it apart."""
+    run(store, PutDocument(key("a", "b"), TEXT))
+    whole = stored(file)
+    run(store, write)
+    assert tree(store, "a", "b") == LEAVES
+    if not (isinstance(write, Delete) and write.key == key("a", "b")):
+        assert stored(file)[1] == whole[1]
+
+
+def test_reading_a_part_writes_nothing(store: SqliteBackend, file: Path, meter: Meter) -> None:
+    """Whoever reads leaves, names or pages of a document leaves it as it is, and waits for no writer."""
+    run(store, PutDocument(key("a"), TEXT))
+    writer = plain(file)
+    writer.execute("BEGIN IMMEDIATE")
+    meter.statements.clear()
+    assert store.fetch(key("a", "name03")) == b"3"
+    assert store.fetch_document(key("a", "name03")) == b"3"
+    assert store.fetch(key("a")) is None
+    assert value(store, "a", "name04") == b"4"
+    assert value(store, "a") is None
+    assert set(names(store, ReadNames(key("a"))).names) == set(WIDE)
+    first = entries(store, Read(key("a"), Scope.BELOW, limit=7))
+    rest = entries(store, Read(key("a"), Scope.BELOW, cursor=first.cursor))
+    assert {**first.values, **rest.values} == LEAVES
+    assert len(first.values) == 7
+    assert {text.split()[0] for text in meter.statements} <= {"SELECT", "BEGIN", "COMMIT"}
+    writer.execute("ROLLBACK")
+    writer.close()
+    assert stored(file) == (0, 1)
+
+
+def test_expired_documents_are_reclaimed(store: SqliteBackend, file: Path, clock: Clock) -> None:
+    """Other writes remove the rows of documents that have expired, so that a stream of them keeps the file bounded."""
+    run(store, *[PutDocument(key("short", str(each)), TEXT, 1000) for each in range(100)])
+    run(store, PutDocument(key("long"), TEXT, 5000))
+    assert stored(file) == (0, 101)
+    clock.milliseconds += 1000
+    assert tree(store, "short") == {}
+    assert store.fetch_document(key("short", "1")) is None
+    for _ in range(2):
+        run(store, Put(key("other"), b"1"))
+    assert stored(file) == (1, 1)
+    assert tree(store, "long") == LEAVES
+
+
+def test_the_short_way_is_closed_while_documents_are_to_be_reclaimed(store: SqliteBackend, clock: Clock) -> None:
+    """One that has expired is not overwritten, nor one with a life: what is to end needs a clock."""
+    run(store, PutDocument(key("a"), TEXT, 1000), PutDocument(key("b"), TEXT))
+    assert not store.overwrite_document(key("a"), TEXT)
+    clock.milliseconds += 1000
+    assert not store.overwrite_document(key("a"), TEXT)
+    assert store.overwrite_document(key("b"), TEXT)
+
+
+def test_an_expired_document_gives_way(store: SqliteBackend, file: Path, clock: Clock) -> None:
+    """What is put below a document that has expired is there alone, and brings nothing back."""
+    run(store, PutDocument(key("a"), TEXT, 1000))
+    clock.milliseconds += 1000
+    run(store, Put(key("a", "name05"), b"new"))
+    assert tree(store) == {("a", "name05"): b"new"}
+    assert stored(file) == (1, 0)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[1]", b'{"a":1}}', b"\xff", b'{"a": 1, "a": 2}'])
+def test_an_altered_document_is_damaged_and_can_be_removed(text: bytes, file: Path) -> None:
+    """What somebody else made of a row is told with its path, disturbs nothing beside it, and can be replaced."""
+    Pool().reload(cfg={"backend": "sqlite", "path": file})
+    section("a").set("b", WIDE).set("c", 1)
+    connection = plain(file)
+    connection.execute("UPDATE documents SET document = ?", (text,))
+    connection.close()
+    if text in {b"[1]", b'{"a": 1, "a": 2}'}:
+        assert section("a").get("b").val() == codec.decode(text)
+    else:
+        with pytest.raises((Damaged, LeafError), match=r"'a\.b'"):
+            section("a").get("b").val()
+        with pytest.raises((Damaged, LeafError), match=r"'a\.b'"):
+            section("a").val()
+    assert section("a").get("c").val() == 1
+    assert section("a").get("b.x").val(None) is None
+    section("a").set("b.x", 1)
+    assert root().val() == {"a": {"b": {"x": 1}, "c": 1}}
+    section("a").set("b", WIDE)
+    section("a").get("b").clear()
+    assert root().val() == {"a": {"c": 1}}
+    Pool().reload(cfg={"backend": "memory"})
+
+
+def test_other_codecs_read_the_leaves(file: Path) -> None:
+    """A dict that was put as a document is, to any other codec, what its leaves are; and the reverse."""
+    Pool().reload(cfg={"backend": "sqlite", "path": file})
+    tagged = {**WIDE, "$type": "invoice", "value": {"a": 1}}
+    root().set("a", tagged)
+    assert stored(file) == (0, 1)
+    for codec_name in ("models", "msgpack"):
+        Pool().reload(cfg={"backend": "sqlite", "path": file, "codec": codec_name, "accept": ["json"]})
+        assert root().get("a").val() == tagged
+        assert root().val() == {"a": tagged}
+        root().set("b", WIDE)
+        assert stored(file)[1] == 1
+        root().get("b").clear()
+    Pool().reload(cfg={"backend": "sqlite", "path": file, "codec": "msgpack", "accept": []})
+    assert root().get("a.name05").val() == 5
+    with pytest.raises(LeafError, match=r"'a\.\$type'"):
+        root().get("a").val()
+    Pool().reload(cfg={"backend": "memory"})
+
+
+def set_and_change(file: Path, writing: int) -> None:
+    """Put a document and change a part of it, for ever, and tell the number of each when it is committed."""
+    Pool().reload(cfg={"backend": "sqlite", "path": file, "busy_timeout_secs": 60})
+    place = section("a")
+    number = int(str(place.get("b.number").val(0)))
+    while True:
+        number += 1
+        place.set("b", {**dict.fromkeys(WIDE, number), "number": number})
+        os.write(writing, b"%d\n" % number)
+        with place.transaction() as changes:
+            for name in WIDE:
+                changes.set(f"b.{name}", number + 1)
+            changes.set("b.number", number + 1)
+        number += 1
+        os.write(writing, b"%d\n" % number)
+
+
+@pytest.mark.timeout(300)
+def test_a_death_at_any_point_leaves_a_whole_document(file: Path) -> None:
+    """Kill a writer that puts documents and takes them apart: what was committed is there, and no half of it."""
+    SqliteBackend(str(file)).close()
+    for _ in range(20):
+        reading, writing = os.pipe()
+        writer = Child(lambda writing=writing: set_and_change(file, writing))  # type: ignore[misc]
+        os.close(writing)
+        told = os.read(reading, 64)
+        time.sleep(random.uniform(0, 0.03))
+        os.kill(writer.pid, signal.SIGKILL)
+        with pytest.raises(AssertionError, match="without an answer"):
+            writer.result()
+        while part := os.read(reading, 65536):
+            told += part
+        os.close(reading)
+        committed = int(told.split()[-1])
+        store = SqliteBackend(str(file))
+        found = tree(store, "a", "b")
+        store.close()
+        assert len(found) == len(WIDE) + 1
+        assert set(found.values()) in ({b"%d" % committed}, {b"%d" % (committed + 1)})
+    assert is_sound(file)
+
+
+@pytest.mark.timeout(120)
+def test_readers_see_whole_documents_while_others_change_them(file: Path) -> None:
+    """Processes that read by every way, while others put documents and take them apart, see all of one or another."""
+    Pool().reload(cfg={"backend": "sqlite", "path": file, "busy_timeout_secs": 60})
+    place = Proxy("a.b")
+    place.set((), {**WIDE, "number": -1})
+    place.update(dict.fromkeys(WIDE, -1))
+    Pool().reload(cfg={"backend": "memory"})
+    reading, writing = os.pipe()
+    writers = [Child(lambda: set_and_change(file, writing)) for _ in range(2)]
+
+    def look() -> int:
+        Pool().reload(cfg={"backend": "sqlite", "path": file, "busy_timeout_secs": 60})
+        seen: set[int] = set()
+        while len(seen) < 200:
+            for found in (place.val(), root().val()["a"]["b"], dict(place.items())):
+                assert len(found) == len(WIDE) + 1, found
+                assert len(set(found.values())) == 1, found
+                seen.add(found["number"])
+        return len(seen)
+
+    readers = [Child(look) for _ in range(2)]
+    os.close(writing)
+    drain = Child(lambda: sum(1 for _ in iter(lambda: os.read(reading, 65536), b"")))
+    for reader in readers:
+        assert reader.result(within=100) >= 200
+    for writer in writers:
+        os.kill(writer.pid, signal.SIGKILL)
+        with pytest.raises(AssertionError, match="without an answer"):
+            writer.result()
+    drain.result()
+    os.close(reading)
+    assert is_sound(file)
