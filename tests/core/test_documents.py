@@ -81,7 +81,6 @@ class Name(str):
         None,
         {},
     ],
-    ids=lambda value: str(value)[-30:],
 )
 def test_what_is_not_plain_has_no_document(value: object) -> None:
     """Whatever JSON gives back otherwise than the tree does, or refuses, is taken apart, or refused, as without."""
