@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from typing import NamedTuple, Union
+from typing import Final, NamedTuple, Union
 
 from redicts.backends.sqlite import statements
 from redicts.backends.sqlite.paths import below, bounds, decode, past
 from redicts.core.documents import leaves_in
 from redicts.core.transaction import Scope
+
+_FEW: Final = 4
+_MANY: Final = 256
 
 Row = tuple[bytes, bytes, Union[int, None]]
 """A key, its value and its deadline."""
@@ -63,22 +66,27 @@ def last_up_to(cursor: sqlite3.Cursor, key: bytes) -> Document | None:
     return last_before(cursor, key + b"\x00")
 
 
-def in_range(cursor: sqlite3.Cursor, lower: bytes, upper: bytes, now: int, limit: int) -> Iterator[Document]:
-    """Return the live documents that have leaves in a range of keys, in order: some of the first one, all of others.
+def in_range(cursor: sqlite3.Cursor, lower: bytes, upper: bytes, now: int) -> Iterator[Document]:
+    """Yield the live documents that have leaves in a range of keys, in order: some of the first one, all of others.
 
-    At most ``limit`` of them lie in the range whole; -1 is no limit. The range ends where a subtree does.
+    The range ends where a subtree does. More and more are read at once, for who asks may soon have enough.
     """
-    found = []
     first = last_up_to(cursor, lower)
     if first is not None and past(first.key) > lower and first.is_live(now):
-        found.append(first)
-    rows = cursor.execute(statements.READ_DOCUMENTS, (lower, upper, now, limit)).fetchall()
-    return iter([*found, *[Document(*row) for row in rows]])
+        yield first
+    batch = _FEW
+    while True:
+        rows = cursor.execute(statements.READ_DOCUMENTS, (lower, upper, now, batch)).fetchall()
+        for row in rows:
+            yield Document(*row)
+        if len(rows) < batch:
+            return
+        lower, batch = rows[-1][0], min(2 * batch, _MANY)
 
 
-def rows_in_range(cursor: sqlite3.Cursor, lower: bytes, upper: bytes, now: int, limit: int) -> Iterator[Row]:
-    """Yield the rows that live leaves of documents would be in a range of keys, in order; ``limit`` and more."""
-    for document in in_range(cursor, lower, upper, now, limit):
+def rows_in_range(cursor: sqlite3.Cursor, lower: bytes, upper: bytes, now: int) -> Iterator[Row]:
+    """Yield the rows that live leaves of documents would be in a range of keys, in order."""
+    for document in in_range(cursor, lower, upper, now):
         for row in document.rows():
             if lower < row[0] < upper:
                 yield row

@@ -54,7 +54,7 @@ class Instant:
         found: list[Row] = cursor.execute(statements.READ_RANGE, (lower, upper, now, limit)).fetchall()
         if not self.has_documents:
             return found
-        others = rows_in_range(cursor, lower, upper, now, limit)
+        others = rows_in_range(cursor, lower, upper, now)
         return list(islice(heapq.merge(found, others, key=_key_of), None if limit < 0 else limit))
 
     def keys(self, lower: bytes, upper: bytes, limit: int) -> list[bytes]:
@@ -67,7 +67,7 @@ class Instant:
         found = [key for (key,) in rows]
         if not self.has_documents:
             return found
-        for document in in_range(cursor, lower, upper, now, limit):
+        for document in islice(in_range(cursor, lower, upper, now), limit):
             if document.key > lower:
                 found.append(document.key)
             else:
@@ -144,7 +144,7 @@ def _is_prefixed(instant: Instant, check: Prefixed) -> bool:
         return False
     if not instant.has_documents:
         return True
-    rows = rows_in_range(instant.cursor, lower, upper, instant.now, _NO_LIMIT)
+    rows = rows_in_range(instant.cursor, lower, upper, instant.now)
     return all(value.startswith(check.prefix) for _, value, _ in rows)
 
 
