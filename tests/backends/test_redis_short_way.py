@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from redicts.backends.memory import MemoryBackend
-from redicts.backends.redis.words import unpacked, words_for
+from redicts.backends.redis.words import unpacked
 from redicts.core.transaction import (
     NOTHING,
     Add,
@@ -140,7 +140,7 @@ def test_a_repeated_small_request_is_told_the_same_again(redis_server: RedisServ
     with opened(redis_server) as backend:
         backend.execute(Transaction(writes=(Add(Key("f", ("token",)), 41),)))
         for number, transaction in enumerate((ACQUIRE, LIST, REFUSED, RELEASE), 1):
-            words = words_for(transaction, backend._hash_names, b"s:0:")
+            words = backend._speaker.say(transaction)
             first = backend._run(b"r:mine", number, words)
             packed = redis_server.command("GET", "r:mine")
             assert isinstance(packed, bytes)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from itertools import chain
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -15,7 +14,7 @@ from redicts.backends.redis.connections import Connections, connection_options, 
 from redicts.backends.redis.layout import HashNames
 from redicts.backends.redis.listening import Listening, StationListener
 from redicts.backends.redis.settings import RedisSettings
-from redicts.backends.redis.words import outcome_of, unpacked, words_for
+from redicts.backends.redis.words import Request, Speaker, outcome_of, packed, unpacked
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.transaction import Outcome, Put, Transaction, Verdict
 from redicts.errors import InternalError, StoreError
@@ -26,11 +25,8 @@ ATOMIC_ENTRIES: Final = 5_000
 _MOST: Final = b"%d" % ATOMIC_ENTRIES
 _SCRIPT: Final = (Path(__file__).parent / "script.lua").read_bytes()
 _SHA: Final = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
-
-
-_SHORT: Final = 256
-_SIZES: Final = [b"$%d" % size for size in range(_SHORT)]
-"""What goes before short arguments, made once: to format forty takes longer than to join them."""
+_EVALSHA: Final = packed([b"EVALSHA", _SHA, b"0"])
+_EVAL: Final = packed([b"EVAL", _SCRIPT, b"0"])
 
 
 class RedisBackend(Backend):
@@ -54,9 +50,10 @@ class RedisBackend(Backend):
             max_connections=settings.max_connections, timeout=cast("int", settings.timeout_secs), **options
         )
         self._prefix = settings.prefix.encode()
-        self._hash_names = HashNames(self._prefix)
+        self._expiries = self._prefix + b"x:"
         # Channels are the same for all databases of a server, so the database is in their names.
         self._channels = self._prefix + b"s:%d:" % options["db"]
+        self._speaker = Speaker(HashNames(self._prefix), self._channels)
         self._listening = Listening(connection, self._channels, where, settings.retries)
         self._capabilities = Capabilities(
             life=True, processes=not simulated, durable=not simulated, atomic_entries=ATOMIC_ENTRIES, push=True
@@ -76,13 +73,13 @@ class RedisBackend(Backend):
         """Decide and apply one minitransaction in one call of the script."""
         if len(transaction.writes) > ATOMIC_ENTRIES and _count_puts(transaction) > ATOMIC_ENTRIES:
             return Outcome(Verdict.TOO_LARGE)
-        words = words_for(transaction, self._hash_names, self._channels)
+        request = self._speaker.say(transaction)
         if not transaction.writes:
-            return outcome_of(self._run(b"", 0, words), transaction)
+            return outcome_of(self._run(b"", 0, request), transaction)
         lane = self._connections.lane()
         in_doubt = True
         try:
-            outcome = outcome_of(self._run(self._prefix + b"r:" + lane.name, lane.number, words), transaction)
+            outcome = outcome_of(self._run(self._prefix + b"r:" + lane.name, lane.number, request), transaction)
             in_doubt = False
         except StoreError as error:
             in_doubt = error.maybe_applied
@@ -91,13 +88,12 @@ class RedisBackend(Backend):
             self._connections.give_back(lane, in_doubt=in_doubt)
         return outcome
 
-    def _run(self, lane: bytes, number: int, words: list[bytes]) -> list[Any]:
-        arguments = _packed([self._prefix + b"x:", lane, b"%016d" % number, _MOST, *words])
-        count = len(words) + 4 + 3
-        command = b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n$1\r\n0\r\n%b" % (count, _SHA, arguments)
+    def _run(self, lane: bytes, number: int, request: Request) -> list[Any]:
+        count, arguments = request.after([self._expiries, lane, b"%016d" % number, _MOST])
+        command = b"*%d\r\n%b%b" % (3 + count, _EVALSHA, arguments)
 
         def fallback() -> bytes:
-            return b"*%d\r\n$4\r\nEVAL\r\n$%d\r\n%b\r\n$1\r\n0\r\n%b" % (count, len(_SCRIPT), _SCRIPT, arguments)
+            return b"*%d\r\n%b%b" % (3 + count, _EVAL, arguments)
 
         while True:
             reply: list[Any] = self._connections.call(command, fallback)
@@ -137,12 +133,3 @@ def open_redis(settings: RedisSettings, database: int) -> RedisBackend:
 
 def _count_puts(transaction: Transaction) -> int:
     return sum(isinstance(write, Put) for write in transaction.writes)
-
-
-def _packed(arguments: list[bytes]) -> bytes:
-    sizes = list(map(len, arguments))
-    if max(sizes) < _SHORT:
-        heads: Iterable[bytes] = map(_SIZES.__getitem__, sizes)
-    else:
-        heads = [b"$%d" % size for size in sizes]
-    return b"\r\n".join([*chain.from_iterable(zip(heads, arguments)), b""])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from redicts.backends.redis.layout import HashNames, name_bytes, name_text, path_of, suffix
 from redicts.core.transaction import (
@@ -31,6 +31,16 @@ from redicts.core.transaction import (
 )
 from redicts.errors import InternalError, Unsupported
 
+_SHORT: Final = 256
+_SIZES: Final = [b"$%d" % size for size in range(_SHORT)]
+_NUMBERS: Final = [b"%d" % number for number in range(_SHORT)]
+"""What goes before short words, and small counts, made once: to format forty takes longer than to join them."""
+
+_FEW_CHECKS: Final = 4
+_MOST_KEPT: Final = 256
+_LONGEST_KEPT: Final = 2_000
+"""How many checks are remembered, from how many on, and how many bytes they may have."""
+
 _NODE: Final = Scope.NODE
 _BELOW: Final = Scope.BELOW
 _VERDICTS: Final = {
@@ -41,20 +51,103 @@ _VERDICTS: Final = {
 }
 
 
-def words_for(transaction: Transaction, names: HashNames, channels: bytes) -> list[bytes]:
-    """Return the words that say a transaction; ``channels`` is what the names of channels begin with."""
-    groups = _groups(transaction.writes)
-    groups = groups[_implied(groups) :]
-    is_store = _is_store(groups)
-    said, checks = _checks(transaction.checks, names)
-    words = [b"%d" % said, b"%d" % len(transaction.reads), b"%d" % (1 if is_store else len(groups)), *checks]
-    for read in transaction.reads:
-        words += _read(read, names)
-    if is_store:
-        return words + _store(cast("Put", groups[1][0]), names)
-    for group in groups:
-        words += _wake(group[0], names, channels) if isinstance(group[0], Wake) else _write(group, names)
-    return words
+class Checks(NamedTuple):
+    """The words of checks: how many checks they are to the script, how many words, and these, packed."""
+
+    number: int
+    words: int
+    packed: bytes
+
+
+_NO_CHECKS: Final = Checks(0, 0, b"")
+
+
+class Request(NamedTuple):
+    """The words that say a transaction: three counts, checks, and then reads and writes."""
+
+    counts: list[bytes]
+    checks: Checks
+    rest: list[bytes]
+
+    def after(self, words: list[bytes]) -> tuple[int, bytes]:
+        """Return how many words there are with some that go before, and all of them, packed."""
+        packed_words = packed([*words, *self.counts]) + self.checks.packed
+        if self.rest:
+            packed_words += packed(self.rest)
+        return len(words) + len(self.counts) + self.checks.words + len(self.rest), packed_words
+
+
+class Speaker:
+    """Says transactions to the script of one database; ``channels`` is what the names of channels begin with.
+
+    It remembers how it said checks: every request for one lock brings the same dozen, and to say them takes longer than
+    everything else.
+    """
+
+    __slots__ = ("_channels", "_known", "_names")
+
+    def __init__(self, names: HashNames, channels: bytes) -> None:
+        self._names = names
+        self._channels = channels
+        self._known: dict[int, tuple[tuple[Check, ...], Checks]] = {}
+
+    def say(self, transaction: Transaction) -> Request:
+        """Return the words that say a transaction."""
+        checks, reads, writes = transaction
+        names = self._names
+        said = self._checks(checks) if checks else _NO_CHECKS
+        rest: list[bytes] = []
+        for read in reads:
+            rest += _read(read, names)
+        if _are_apart(writes):
+            for write in writes:
+                rest += _wake(write, names, self._channels) if isinstance(write, Wake) else _write((write,), names)
+            return Request([_number(said.number), _number(len(reads)), _number(len(writes))], said, rest)
+        groups = _groups(writes)
+        groups = groups[_implied(groups) :]
+        if _is_store(groups):
+            rest += _store(cast("Put", groups[1][0]), names)
+            return Request([_number(said.number), _number(len(reads)), b"1"], said, rest)
+        for group in groups:
+            rest += _wake(group[0], names, self._channels) if isinstance(group[0], Wake) else _write(group, names)
+        return Request([_number(said.number), _number(len(reads)), _number(len(groups))], said, rest)
+
+    def _checks(self, checks: tuple[Check, ...]) -> Checks:
+        # By identity, for to compare them takes as long as to say them. What is known is kept, so none takes its place.
+        known = self._known.get(id(checks))
+        if known is not None:
+            return known[1]
+        number, words = _checks(checks, self._names)
+        said = Checks(number, len(words), packed(words))
+        if len(checks) >= _FEW_CHECKS and len(said.packed) <= _LONGEST_KEPT:
+            if len(self._known) >= _MOST_KEPT:
+                self._known.clear()
+            self._known[id(checks)] = checks, said
+        return said
+
+
+def packed(words: list[bytes]) -> bytes:
+    """Return words as the protocol of Redis has them, each after its length."""
+    sizes = list(map(len, words))
+    if max(sizes) < _SHORT:
+        heads: Iterable[bytes] = map(_SIZES.__getitem__, sizes)
+    else:
+        heads = [b"$%d" % size for size in sizes]
+    return b"\r\n".join([*chain.from_iterable(zip(heads, words)), b""])
+
+
+def _number(number: int) -> bytes:
+    return _NUMBERS[number] if number < _SHORT else b"%d" % number
+
+
+def _are_apart(writes: tuple[Write, ...]) -> bool:
+    """Tell whether each write is one to the script: so are two of different kinds, but for a removal and a put."""
+    if len(writes) < 2:
+        return True
+    if len(writes) > 2:
+        return False
+    one, other = writes
+    return type(one) is not type(other) and (isinstance(other, Wake) or not isinstance(one, Delete))
 
 
 def outcome_of(reply: Sequence[Any], transaction: Transaction) -> Outcome:
@@ -62,9 +155,11 @@ def outcome_of(reply: Sequence[Any], transaction: Transaction) -> Outcome:
     verdict = _VERDICTS[reply[0]]
     if verdict is Verdict.TOO_LARGE:
         return Outcome(verdict)
-    answers = tuple([_answer(read, answer) for read, answer in zip(transaction.reads, reply[2:])])
+    reads = transaction.reads
+    answers = tuple(map(_answer, reads, reply[2:])) if reads else ()
     if verdict is Verdict.APPLIED:
-        return Outcome(verdict, answers, tuple([int(total) for total in reply[2 + len(answers) :]]))
+        sums = reply[2 + len(answers) :]
+        return Outcome(verdict, answers, tuple(map(int, sums)) if sums else ())
     culprit = int(reply[1]) - 1
     if verdict is Verdict.NOT_A_COUNTER:
         culprit = _index_of_write(transaction.writes, culprit)
@@ -232,6 +327,8 @@ def _store(put: Put, names: HashNames) -> list[bytes]:
 
 
 def _index_of_write(writes: tuple[Write, ...], said: int) -> int:
+    if _are_apart(writes):
+        return said
     groups = _groups(writes)
     return sum(len(group) for group in groups[: _implied(groups) + said])
 
