@@ -17,6 +17,7 @@ from redicts import Pool, StoreError, Unsupported, root
 from redicts.backends.redis import RedisBackend
 from redicts.backends.redis import backend as module
 from redicts.backends.redis.connections import Connections
+from redicts.backends.redis.words import packed
 from redicts.core.transaction import Delete, Scope, Transaction
 from tests.backends.redis_tools import contents, front, key
 from tests.support.servers import RedisServer
@@ -127,8 +128,9 @@ def smaller_shape(request: pytest.FixtureRequest) -> dict[str, Any]:
 def meter(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Meter]:
     """Have the pool use the server, its script count what it does, and its requests be counted."""
     script = _COUNTING + module._SCRIPT
-    monkeypatch.setattr(module, "_SCRIPT", script)
-    monkeypatch.setattr(module, "_SHA", hashlib.sha1(script).hexdigest().encode())
+    sha = hashlib.sha1(script).hexdigest().encode()
+    monkeypatch.setattr(module, "_EVAL", packed([b"EVAL", script, b"0"]))
+    monkeypatch.setattr(module, "_EVALSHA", packed([b"EVALSHA", sha, b"0"]))
     with front(redis_server):
         connections = backend()._connections
         meter = Meter(connections)
