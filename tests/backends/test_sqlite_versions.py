@@ -10,7 +10,7 @@ import pytest
 
 from redicts.backends.sqlite import files
 from redicts.backends.sqlite.backend import SqliteBackend
-from redicts.core.transaction import Delete, Put, Scope
+from redicts.core.transaction import Delete, Put, PutDocument, Scope
 from redicts.errors import Damaged, ReadOnly, StoreBusy
 from tests.backends.sqlite_tools import (
     Child,
@@ -40,15 +40,32 @@ FIRST_VERSION = (
 """What the first version wrote: three leaves below ``a``, of which ``d`` has expired and ``c`` lives until 2100."""
 
 
-@pytest.fixture
-def old(tmp_path: Path) -> Path:
-    """Make a file of the first version."""
-    file = tmp_path / "s.db"
+SECOND_VERSION = (
+    "PRAGMA page_size = 8192",
+    "PRAGMA auto_vacuum = INCREMENTAL",
+    *FIRST_VERSION[:3],
+    "CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), start TEXT NOT NULL, "
+    "ahead INTEGER NOT NULL, latest INTEGER NOT NULL)",
+    "PRAGMA application_id = 1919181684",
+    "PRAGMA user_version = 2",
+    *FIRST_VERSION[5:],
+)
+"""The same leaves in a file of the second version, which had no documents."""
+
+
+def made(file: Path, statements: tuple[str, ...]) -> Path:
+    """Make a file by these statements."""
     connection = plain(file)
-    for statement in FIRST_VERSION:
+    for statement in statements:
         connection.execute(statement)
     connection.close()
     return file
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """Make a file of the first version."""
+    return made(tmp_path / "s.db", FIRST_VERSION)
 
 
 def version(file: Path) -> tuple[int, set[str]]:
@@ -77,6 +94,18 @@ def test_an_older_file_is_brought_up_to_date(old: Path) -> None:
     assert is_sound(old)
     # By the clock of the machine, too.
     assert read(old) == {("a", "b"): b"1", ("a", "c"): b"2"}
+
+
+def test_a_file_of_the_second_version_takes_documents(tmp_path: Path) -> None:
+    """A file that was made before there were documents keeps its leaves, and puts a dict as one from now on."""
+    file = made(tmp_path / "s.db", SECOND_VERSION)
+    store = SqliteBackend(str(file), clock=Clock())
+    run(store, PutDocument(key("a", "e"), b'{"x":1,"y":2}'))
+    assert tree(store) == {("a", "b"): b"1", ("a", "c"): b"2", ("a", "e", "x"): b"1", ("a", "e", "y"): b"2"}
+    assert store.fetch_document(key("a", "e")) == b'{"x":1,"y":2}'
+    store.close()
+    assert version(file) == (3, {"entries", "clock", "documents"})
+    assert is_sound(file)
 
 
 def read(file: Path) -> dict[tuple[str, ...], bytes]:
