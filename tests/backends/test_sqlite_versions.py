@@ -44,8 +44,10 @@ SECOND_VERSION = (
     "PRAGMA page_size = 8192",
     "PRAGMA auto_vacuum = INCREMENTAL",
     *FIRST_VERSION[:3],
-    "CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), start TEXT NOT NULL, "
-    "ahead INTEGER NOT NULL, latest INTEGER NOT NULL)",
+    (
+        "CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), start TEXT NOT NULL, "
+        "ahead INTEGER NOT NULL, latest INTEGER NOT NULL)"
+    ),
     "PRAGMA application_id = 1919181684",
     "PRAGMA user_version = 2",
     *FIRST_VERSION[5:],
