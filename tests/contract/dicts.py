@@ -42,6 +42,7 @@ from redicts.core.transaction import (
     canonical_counter,
     fits_counter,
 )
+from redicts.errors import Unsupported
 
 
 class Held(NamedTuple):
@@ -256,6 +257,8 @@ class DictBackend(Backend):
         self.store(spaces, write.key, Held(write.value, deadline))
 
     def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
+        if not self.capabilities.documents:
+            raise Unsupported("this store keeps no documents")
         self.delete(spaces, Delete(write.key, Scope.SUBTREE), now)
         for path, value in self.leaves(write.document).items():
             self.put(spaces, Put(Key(write.key.space, write.key.path + path), value, write.life), now)
@@ -343,8 +346,6 @@ class LifelessBackend(DictBackend):
     claims = Capabilities(life=False, processes=False, durable=False, atomic_entries=None)
 
     def execute(self, transaction: Transaction, /) -> Outcome:
-        from redicts.errors import Unsupported
-
         if any(getattr(write, "life", None) is not None for write in transaction.writes):
             raise Unsupported("this store has no lives")
         return super().execute(transaction)
