@@ -94,7 +94,7 @@ def checks_see_its_leaves(bench: Bench) -> None:
             for entries in (*wrong, {**now, **more}):
                 if entries != now:
                     require(not bench.store.holds(Exactly(key, scope, entries)), f"Exactly of other values holds {at}")
-            for prefix in (b"", b"1", b"t", b"text", b'"', b"-3", b"[1,{"):
+            for prefix in (b"", b"1", b"t", b"text", b'"', b"-3", b"[1,{", b"{", b'{"'):
                 wanted = all(value.startswith(prefix) for value in now.values())
                 holds = bench.store.holds(Prefixed(key, scope, prefix))
                 require_equal(holds, wanted, f"Prefixed by {prefix!r} {at} holds")

@@ -227,19 +227,21 @@ def nothing_keeps_an_expired_one(bench: Bench) -> None:
 @law(needs=_NEEDS)
 def expire_cannot_bring_it_back(bench: Bench) -> None:
     """Expire gives no life to an expired document, above, at and in it, nor does a transaction that is refused."""
-    for base in _bases(bench):
-        for life in (None, LONG):
-            left = without(plant(bench, base, WHOLE, SHORT), base, Scope.SUBTREE)
-            bench.outlive()
-            writes: list[Write] = [
-                Expire(bench.key(*place), scope, life) for place in places_around(base) for scope in Scope
-            ]
-            refused = [*writes, Put(key_in(bench, base, "leaf"), b"x"), Add(key_in(bench, base, "leaf"), 1)]
-            verdict = bench.store.run(writes=refused).verdict
-            require_equal(verdict, Verdict.NOT_A_COUNTER, "the verdict")
-            bench.expect(left)
-            bench.store.apply(*writes)
-            bench.expect(left)
+    places = [place for place in places_around(("doc",)) if place]
+    cases = [(f"n{number}", place, scope) for number, (place, scope) in enumerate(product(places, Scope))]
+    for life in (None, LONG):
+        bench.renew()
+        bench.store.apply(*[putting(bench, (name, "doc"), WHOLE, SHORT) for name, _, _ in cases])
+        bench.outlive()
+        for name, place, scope in cases:
+            expire, text = Expire(bench.key(name, *place), scope, life), bench.key(name, "doc", "leaf")
+            outcome = bench.store.run(writes=[expire, Put(text, b"x"), Add(text, 1)])
+            require_equal(outcome.verdict, Verdict.NOT_A_COUNTER, "the verdict")
+            bench.store.apply(expire)
+            bench.store.apply(Expire(bench.key(name), scope, life))
+        bench.expect({})
+        bench.store.apply(*[Expire(bench.key(), scope, life) for scope in Scope])
+        bench.expect({})
 
 
 @law(needs=_NEEDS)

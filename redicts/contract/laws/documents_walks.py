@@ -91,8 +91,8 @@ def names_that_stay_are_found_while_it_is_taken_apart(bench: Bench) -> None:
     other = bench.client()
     for change in (_change_a_part, _put_anew, _delete_beside):
         for limit in (1, 3):
-            stays, known = _plant_churn(bench)
             for place in (("d",), ("d", "n03")):
+                stays, known = _plant_churn(bench)
                 found: list[str] = []
                 read = ReadNames(bench.key(*place), limit)
                 for number, page in enumerate(pages_of_names(bench.store, read, many(len(known)))):
@@ -166,7 +166,7 @@ def _delete_beside(bench: Bench, other: Client, last: Path, number: int) -> None
     if number % 3 == 2:
         _put_anew(bench, other, last, number)
     else:
-        parts: list[Path] = [("z",), ("in", "b"), ("in", "c0"), ("c0",)]
+        parts: list[Path] = [("z",), ("in", "b"), *((f"c{each}",) for each in range(7))]
         other.apply(*[Delete(bench.key(*place, *path), Scope.SUBTREE) for path in parts])
 
 
