@@ -122,22 +122,26 @@ def look(bench: Bench, entries: Mapping[Path, bytes], places: Iterable[Path], cl
 
 
 def fetch(bench: Bench, client: Client, entries: Mapping[Path, bytes], places: Iterable[Path]) -> None:
-    """Fetch the short way at these places: each time the value, all that is below as a document, or ``None``."""
+    """Fetch the short way at these places, and insist on what :func:`fetch_at` does."""
     for place in places:
-        found = client.fetch_document(bench.key(*place))
-        if found is None:
-            continue
-        below = within(entries, place, Scope.BELOW)
-        what = f"what is fetched as a document at {place!r}"
-        if place in entries:
-            require_equal(found, entries[place], f"{what} is")
-            continue
-        require(below, f"{what}, where nothing is, is {shortened(found)}")
-        try:
-            leaves = dict(leaves_in(found))
-        except ValueError as error:
-            raise LawBroken(f"{what} is none: {error}") from error
-        require_equal(leaves, below, f"{what} has the leaves")
+        fetch_at(client, bench.key(*place), within(entries, place, Scope.SUBTREE))
+
+
+def fetch_at(client: Client, key: Key, there: Mapping[Path, bytes]) -> None:
+    """Fetch the short way; insist on the value, on a document of just the values below, or on ``None``."""
+    found = client.fetch_document(key)
+    if found is None:
+        return
+    what = f"what is fetched as a document at {key.path!r}"
+    if () in there:
+        require_equal(found, there[()], f"{what} is")
+        return
+    require(there, f"{what}, where nothing is, is {shortened(found)}")
+    try:
+        leaves = dict(leaves_in(found))
+    except ValueError as error:
+        raise LawBroken(f"{what} is none: {error}") from error
+    require_equal(leaves, dict(there), f"{what} has the leaves")
 
 
 def after(entries: Mapping[Path, bytes], writes: Iterable[Write]) -> dict[Path, bytes] | None:

@@ -26,7 +26,7 @@ _CHANGES: Final = 120
 def a_walk_finds_each_leaf_once(bench: Bench) -> None:
     """Over the pages of a walk, each leaf of documents and each value between them appears exactly once."""
     there = _plant_many(bench)
-    places: list[Path] = [(), ("d",), ("d", "n07"), ("d", "n08"), ("d", "n08", "inner"), ("d", "absent")]
+    places: list[Path] = [(), ("s",), ("d",), ("d", "n07"), ("d", "n08"), ("d", "n08", "inner"), ("d", "absent")]
     for limit in _LIMITS:
         for place in places:
             _walk_both(bench, there, place, limit)
@@ -123,6 +123,11 @@ def _plant_many(bench: Bench) -> dict[Path, bytes]:
     there["z",] = b"4"
     bench.store.apply(*writes, Put(bench.key("z"), b"4"), putting(bench, ("a",), WHOLE))
     there |= lying_at(("a",), WHOLE)
+    # Of these, each is one leaf and one name.
+    for number in range(12):
+        place = ("s", f"n{number:02}")
+        bench.store.apply(putting(bench, place, {"a": number}))
+        there |= lying_at(place, {"a": number})
     # One of the documents is no longer whole.
     bench.store.apply(Put(bench.key("d", "n10", "inner", "leaf"), b"5"))
     return {**there, ("d", "n10", "inner", "leaf"): b"5"}
