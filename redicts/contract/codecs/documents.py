@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any, Final
 
 from hypothesis import strategies as st
@@ -26,7 +27,20 @@ class _Own(dict[str, Any]):
     """A dict of a class of its own."""
 
 
-_MEMBERS: Final = (*ORDINARY, *AWKWARD, *NUMBERS, *TEXTS, Packed({"a": 1}), _Own(a=1), _Own(), nested(50))
+_MEMBERS: Final[tuple[Any, ...]] = (
+    *ORDINARY,
+    *AWKWARD,
+    *NUMBERS,
+    *TEXTS,
+    Packed({"a": 1}),
+    _Own(a=1),
+    _Own(),
+    nested(50),
+    OrderedDict({1: 2}),
+    _Own({"": 1}),
+    [(1,)],
+    {"b": {"c": float("nan"), "d": 1e16, "e": 10**30}},
+)
 """What dicts are made of, one by one."""
 
 
