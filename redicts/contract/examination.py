@@ -183,6 +183,8 @@ _UNMET: Final[dict[Need, Callable[[Bench], None]]] = {
     Need.DURABLE: _need_claim("durable", wanted=True),
     Need.NO_DURABLE: _need_claim("durable", wanted=False),
     Need.PUSH: _need_claim("push", wanted=True),
+    Need.DOCUMENTS: _need_claim("documents", wanted=True),
+    Need.NO_DOCUMENTS: _need_claim("documents", wanted=False),
     Need.LIMIT: _need_limit(wanted=True),
     Need.NO_LIMIT: _need_limit(wanted=False),
     Need.FORK: _need_fork,

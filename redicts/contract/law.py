@@ -22,6 +22,8 @@ class Need(Enum):
     DURABLE = "capability durable"
     NO_DURABLE = "a store that does not claim durable"
     PUSH = "capability push"
+    DOCUMENTS = "capability documents"
+    NO_DOCUMENTS = "a store that does not claim documents"
     LIMIT = "capability atomic_entries set"
     NO_LIMIT = "capability atomic_entries None"
     FORK = "a platform with os.fork"
@@ -39,6 +41,8 @@ CAPABILITIES: Final[dict[Need, str]] = {
     Need.DURABLE: "durable",
     Need.NO_DURABLE: "durable",
     Need.PUSH: "push",
+    Need.DOCUMENTS: "documents",
+    Need.NO_DOCUMENTS: "documents",
     Need.LIMIT: "atomic_entries",
     Need.NO_LIMIT: "atomic_entries",
     Need.LOST_REPLIES: "lost replies",

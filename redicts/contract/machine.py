@@ -13,13 +13,21 @@ from typing import Any, ClassVar, Final
 
 import hypothesis
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from hypothesis.strategies import DataObject
 
 from redicts.backends.memory import MemoryBackend
 from redicts.contract.bench import OUTLIVE, SHORT, Bench
 from redicts.contract.client import Client
 from redicts.contract.clock import ManualClock
+from redicts.contract.documented import fetch_at
 from redicts.contract.law import LawBroken, require, require_equal, shortened
 from redicts.contract.walk import many, walk, walk_names
 from redicts.core.documents import leaves_in
@@ -138,7 +146,8 @@ class _Comparison(RuleBasedStateMachine):
         self._spaces = [bench.fresh_space(), bench.fresh_space()]
         self._life = bench.capabilities.life
         self._kinds = ["put", "put", "add", "clear", "expire"]
-        if bench.capabilities.documents:
+        self._documents = bench.capabilities.documents
+        if self._documents:
             self._kinds += ["document", "document"]
         self._waits = _WAITS if bench.harness.waits else 1_000_000
         self._segments: list[str] = ["a"]
@@ -195,6 +204,22 @@ class _Comparison(RuleBasedStateMachine):
             require_equal(sorted(found), sorted(expected), "the walk over names finds")
 
         self._do(f"walk client={client} {shortened(ReadNames(key, limit))}", compare)
+
+    @precondition(lambda self: self._documents)
+    @rule(data=st.data(), client=st.integers(0, 1))
+    def go_the_short_ways(self, data: DataObject, client: int) -> None:
+        """Fetch and overwrite a document; if that is done, the model puts it."""
+        key = self._draw_key(data, data.draw(st.sampled_from(self._spaces)), 1)
+        document = self._draw_document(data) if data.draw(st.booleans()) else None
+        there = dict(self._model.read(key))
+
+        def compare() -> None:
+            fetch_at(self._clients[client], key, there)
+            if document is not None and self._clients[client].overwrite_document(key, document):
+                require(there and () not in there, "an overwriting of no document is said to be done")
+                self._model.apply(PutDocument(key, document))
+
+        self._do(f"fetch client={client} {shortened(key)}, overwrite by {shortened(document)}", compare)
 
     @invariant()
     def both_hold_the_same(self) -> None:

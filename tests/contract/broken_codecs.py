@@ -15,10 +15,13 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
+from pydantic_core import to_json
+
 from redicts.codecs.json import JsonCodec
 from redicts.contract.codecs import CodecHarness
 from redicts.contract.codecs.law import same
 from redicts.core.codec import Codec, JsonText
+from redicts.core.leaves import Packed
 from redicts.core.transaction import Path
 
 _Class = TypeVar("_Class", bound=type)
@@ -461,6 +464,158 @@ class WritesNoJson(JsonCodec):
     @staticmethod
     def decode(data: bytes, _path: Path = (), /) -> object:
         return JsonCodec.decode(data[1:])
+
+
+class _DocumentsAs(JsonCodec):
+    """Makes documents by ``written``, of the dicts of which the codec json makes some, or of all."""
+
+    every = False
+
+    def document(self, value: dict[Any, Any], levels: int, /) -> bytes | None:  # type: ignore[override]
+        plain = JsonCodec.document(value, levels)
+        return None if plain is None and not self.every else self.written(value, levels)
+
+    def written(self, value: dict[Any, Any], levels: int) -> bytes | None:
+        raise NotImplementedError
+
+
+@broken_codec("documents.a_document_has_the_bytes_of_its_leaves")
+class DocumentsHaveBlanks(_DocumentsAs):
+    """There are blanks between the parts of a document."""
+
+    def written(self, value: dict[Any, Any], levels: int) -> bytes | None:
+        return json.dumps(value, ensure_ascii=False).encode()
+
+
+@broken_codec("documents.a_document_has_the_bytes_of_its_leaves")
+class DocumentsAreEscaped(_DocumentsAs):
+    """What is not ASCII is escaped in documents, and as it is in leaves."""
+
+    def written(self, value: dict[Any, Any], levels: int) -> bytes | None:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+@broken_codec("documents.a_document_has_the_bytes_of_its_leaves")
+class DocumentsSpellFloatsOtherwise(_DocumentsAs):
+    """Floats are spelt otherwise in documents than in leaves."""
+
+    def written(self, value: dict[Any, Any], levels: int) -> bytes | None:
+        return to_json(value, inf_nan_mode="constants")
+
+
+@broken_codec("documents.a_document_has_the_bytes_of_its_leaves", "documents.a_document_is_the_dict_again")
+class DocumentsKnowNoNaN(_DocumentsAs):
+    """NaN is null in documents."""
+
+    def written(self, value: dict[Any, Any], levels: int) -> bytes | None:
+        return JsonCodec.encode(value).replace(b"NaN", b"null")
+
+
+@broken_codec("documents.a_document_has_the_bytes_of_its_leaves", "documents.a_document_is_the_dict_again")
+class DocumentsReplaceSurrogates(_DocumentsAs):
+    """Text that UTF-8 does not know becomes question marks in documents."""
+
+    every = True
+
+    def written(self, value: dict[Any, Any], levels: int) -> bytes | None:
+        try:
+            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        except (TypeError, ValueError, RecursionError):
+            return None
+        return text.encode("utf-8", "replace") if JsonCodec.document({"a": text}, 1) is None else None
+
+
+@broken_codec("documents.a_document_has_the_bytes_of_its_leaves")
+class DocumentsTakeAnything(_DocumentsAs):
+    """What cannot be encoded is in documents as its repr."""
+
+    every = True
+
+    def written(self, value: dict[Any, Any], levels: int) -> bytes | None:
+        known = all(type(name) is str and name for name in value)
+        if not value or not known or any(isinstance(inner, (dict, list, Packed)) for inner in value.values()):
+            return None
+        return json.dumps(value, default=repr, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "ignore")
+
+
+@broken_codec("documents.a_document_has_the_bytes_of_its_leaves")
+class DocumentsSortTheirNames(_DocumentsAs):
+    """Names are sorted in documents, in arrays too, which leaves leave as they are."""
+
+    def written(self, value: dict[Any, Any], levels: int) -> bytes | None:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+@broken_codec("documents.a_document_is_the_dict_again")
+class DocumentsAreReadAsFloats(JsonCodec):
+    """In the text of a dict, integers beyond 64 bits are read as floats."""
+
+    @staticmethod
+    def decode(data: bytes, _path: Path = (), /) -> object:
+        if data[:1] != b"{":
+            return JsonCodec.decode(data)
+        return json.loads(data, parse_int=lambda text: int(text) if len(text) < 19 else float(text))
+
+
+@broken_codec("documents.a_dict_that_is_no_document_has_none")
+class DocumentsTakeAnyName(_DocumentsAs):
+    """A name that is no text becomes some in documents."""
+
+    every = True
+
+    def written(self, value: dict[Any, Any], levels: int) -> bytes | None:
+        plain = JsonCodec.document(value, levels)
+        if plain is None and value and not any(isinstance(inner, (dict, list)) for inner in value.values()):
+            try:
+                return json.dumps(value, separators=(",", ":")).encode()
+            except (TypeError, ValueError):
+                return None
+        return plain
+
+
+@broken_codec("documents.a_dict_that_is_no_document_has_none")
+class DocumentsAreOfAnyDepth(_DocumentsAs):
+    """A document has as many levels as the dict."""
+
+    every = True
+
+    def written(self, value: dict[Any, Any], levels: int) -> bytes | None:
+        return JsonCodec.document(value, levels + 1)
+
+
+@broken_codec("documents.a_dict_that_is_no_document_has_none")
+class DocumentsMayBeEmpty(_DocumentsAs):
+    """An empty dict is a document."""
+
+    every = True
+
+    def written(self, value: dict[Any, Any], levels: int) -> bytes | None:
+        return JsonCodec.document(value, levels) if value else b"{}"
+
+
+@broken_codec("documents.a_dict_that_is_no_document_has_none", "documents.a_document_has_the_bytes_of_its_leaves")
+class DocumentsAreRefused(_DocumentsAs):
+    """A dict that has no document raises TypeError."""
+
+    every = True
+
+    def written(self, value: dict[Any, Any], levels: int) -> bytes | None:
+        plain = JsonCodec.document(value, levels)
+        if plain is None:
+            raise TypeError("this is no document")
+        return plain
+
+
+@broken_codec("documents.making_a_document_changes_nothing")
+class DocumentsTakeOut(_DocumentsAs):
+    """What cannot be in a document is taken out of the caller's dict."""
+
+    every = True
+
+    def written(self, value: dict[Any, Any], levels: int) -> bytes | None:
+        for name in [name for name, inner in value.items() if isinstance(inner, (set, tuple))]:
+            del value[name]
+        return JsonCodec.document(value, levels)
 
 
 BROKEN_CODECS: Final[tuple[BrokenCodec, ...]] = tuple(_register)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from math import floor
 from typing import ClassVar, Final, NamedTuple
@@ -42,6 +42,7 @@ from redicts.core.transaction import (
     canonical_counter,
     fits_counter,
 )
+from redicts.errors import Unsupported
 
 
 class Held(NamedTuple):
@@ -256,6 +257,8 @@ class DictBackend(Backend):
         self.store(spaces, write.key, Held(write.value, deadline))
 
     def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
+        if not self.capabilities.documents:
+            raise Unsupported("this store keeps no documents")
         self.delete(spaces, Delete(write.key, Scope.SUBTREE), now)
         for path, value in self.leaves(write.document).items():
             self.put(spaces, Put(Key(write.key.space, write.key.path + path), value, write.life), now)
@@ -343,17 +346,80 @@ class LifelessBackend(DictBackend):
     claims = Capabilities(life=False, processes=False, durable=False, atomic_entries=None)
 
     def execute(self, transaction: Transaction, /) -> Outcome:
-        from redicts.errors import Unsupported
-
-        if any(getattr(write, "life", None) is not None for write in transaction.writes):
-            raise Unsupported("this store has no lives")
+        self.refuse_lives(transaction.writes)
         return super().execute(transaction)
+
+    @staticmethod
+    def refuse_lives(writes: Iterable[Write]) -> None:
+        if any(getattr(write, "life", None) is not None for write in writes):
+            raise Unsupported("this store has no lives")
 
     def listen(self, name: str, /) -> Listener:
         return Poller()
 
     def call(self, names: list[bytes]) -> None:
         pass
+
+
+class KeepingBackend(DictBackend):
+    """One that keeps documents as they were put, beside their leaves, until something in them is changed."""
+
+    def draft(self, writes: tuple[Write, ...]) -> Spaces:
+        spaces = super().draft(writes)
+        kept = {self.texts(write.key): dict(self.spaces.get(self.texts(write.key), {})) for write in writes}
+        return {**spaces, **kept}
+
+    def texts(self, key: Key) -> str:
+        """Return the name of the space in which the texts of documents are kept."""
+        return f"texts of {key.space}"
+
+    def whole(self, spaces: Spaces, key: Key) -> Path | None:
+        """Return where the document is that is whole and lies at a key or above it, be it expired."""
+        kept = spaces.get(self.texts(key), {})
+        return next((path for path in kept if key.path[: len(path)] == path), None)
+
+    def write(self, spaces: Spaces, write: Write, now: float, sums: list[int]) -> None:
+        self.take_apart(spaces, write, now)
+        super().write(spaces, write, now, sums)
+
+    def take_apart(self, spaces: Spaces, write: Write, now: float) -> None:
+        """Forget the texts of documents that a write may change."""
+        kept, place = spaces[self.texts(write.key)], write.key.path
+        for path in list(kept):
+            size = min(len(path), len(place))
+            if path[:size] == place[:size]:
+                del kept[path]
+
+    def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
+        super().put_document(spaces, write, now)
+        spaces[self.texts(write.key)][write.key.path] = Held(write.document, self.deadline(write.life, now))
+
+    def kept(self, key: Key) -> Held | None:
+        """Return the text of the document at exactly a key, unless it has expired."""
+        held = self.spaces.get(self.texts(key), {}).get(key.path)
+        return held if held is not None and self.alive(held, self.clock(), "fetch") else None
+
+    def fetch(self, key: Key, /) -> bytes | None:
+        with self.lock:
+            old = self.old(self.spaces, key, self.clock(), "fetch")
+        return None if old is None else old.value
+
+    def fetch_document(self, key: Key, /) -> bytes | None:
+        with self.lock:
+            held = self.kept(key)
+            return self.fetch(key) if held is None else held.value
+
+    def overwrite(self, key: Key, value: bytes, /) -> bool:
+        with self.lock:
+            old = self.old(self.spaces, key, self.clock(), "fetch")
+            replaced = old is not None and old.deadline is None
+            return replaced and self.execute(Transaction(writes=(Put(key, value),))).applied
+
+    def overwrite_document(self, key: Key, document: bytes, /) -> bool:
+        with self.lock:
+            held = self.kept(key)
+            replaced = held is not None and held.deadline is None
+            return replaced and self.execute(Transaction(writes=(PutDocument(key, document),))).applied
 
 
 class LimitedBackend(DictBackend):

@@ -104,7 +104,7 @@ class NetworkHarness(InstanceHarness):
 class MemoryHarness(InstanceHarness):
     """The memory backend, with a clock that can be set."""
 
-    not_run: Final = frozenset({*_LOCAL, *_NOT_SHARED, Need.NO_LIFE, Need.LIMIT})
+    not_run: Final = frozenset({*_LOCAL, *_NOT_SHARED, Need.NO_LIFE, Need.LIMIT, Need.NO_DOCUMENTS})
 
     def __init__(self) -> None:
         from redicts.backends.memory import MemoryBackend
@@ -116,7 +116,9 @@ class SqliteHarness(Harness):
     """The SQLite backend, with a file of its own."""
 
     networked = False
-    not_run: Final = frozenset({*_LOCAL, Need.NO_LIFE, Need.NO_PROCESSES, Need.LIMIT, Need.PUSH, Need.RAW})
+    not_run: Final = frozenset(
+        {*_LOCAL, Need.NO_LIFE, Need.NO_PROCESSES, Need.LIMIT, Need.PUSH, Need.RAW, Need.NO_DOCUMENTS}
+    )
 
     def __init__(self, directory: Path) -> None:
         self._open: Final = functools.partial(open_backend, "sqlite", {"path": str(directory / "contract.db")})
@@ -166,7 +168,7 @@ class FileHarness(Harness):
 class FakeRedisHarness(InstanceHarness):
     """The Redis backend on a simulated server: its state is that of one instance, its time is real."""
 
-    not_run: Final = frozenset({*_LOCAL, *_NOT_SHARED, Need.NO_LIFE, Need.NO_LIMIT})
+    not_run: Final = frozenset({*_LOCAL, *_NOT_SHARED, Need.NO_LIFE, Need.NO_LIMIT, Need.DOCUMENTS})
 
     def __init__(self) -> None:
         super().__init__(lambda _clock: open_backend("fakeredis", {}))
@@ -185,7 +187,7 @@ class FakeRedisHarness(InstanceHarness):
 class RedisHarness(Harness):
     """The Redis backend on a real server; clients whose replies can be lost go through a proxy."""
 
-    not_run: Final = frozenset({Need.NO_LIFE, Need.NO_PROCESSES, Need.NO_LIMIT, Need.RAW})
+    not_run: Final = frozenset({Need.NO_LIFE, Need.NO_PROCESSES, Need.NO_LIMIT, Need.RAW, Need.DOCUMENTS})
 
     def __init__(self, server: RedisServer) -> None:
         self._proxy: Final = FaultyProxy(server.port)

@@ -11,7 +11,7 @@ import pytest
 from redicts.certify import certify_command
 from redicts.contract import LAWS, certify
 from tests.contract.broken import BROKEN, Broken
-from tests.contract.dicts import DictBackend, LifelessBackend, LimitedBackend
+from tests.contract.dicts import DictBackend, KeepingBackend, LifelessBackend, LimitedBackend
 from tests.contract.harnesses import InstanceHarness, NetworkHarness
 
 _PATIENCE: Final = 2.0
@@ -58,9 +58,9 @@ def test_what_they_are_derived_from_is_certified() -> None:
     assert report.certified, str(report)
 
 
-@pytest.mark.parametrize("store", [LifelessBackend, LimitedBackend])
+@pytest.mark.parametrize("store", [LifelessBackend, LimitedBackend, KeepingBackend])
 def test_its_variants_keep_the_laws(store: type[DictBackend]) -> None:
-    """So are its variants with other claims, as far as they differ: they walk and answer as it does."""
+    """So are its variants, with other claims and with documents kept whole, as far as they differ from it."""
     laws = [law for law in LAWS if not law.name.startswith(("model.", "pages."))]
     report = certify(InstanceHarness(store), laws=laws)
     assert report.kept, str(report)

@@ -112,7 +112,7 @@ def test_a_limit_that_is_not_needed_is_told() -> None:
 def test_every_capability_is_counted() -> None:
     """The report counts the laws on each capability, whether they are claimed or not."""
     spoken_of = set(CAPABILITIES.values())
-    assert {"life", "processes", "durable", "push", "atomic_entries"} <= spoken_of
+    assert {"life", "processes", "durable", "push", "atomic_entries", "documents"} <= spoken_of
     assert {capability for law in LAWS for capability in law.capabilities} == {*spoken_of, "every store"}
     report = certify(StoreHarness(Store(memory, MemorySettings())), laws=chosen("processes.", "claims."))
     counts = report.counts

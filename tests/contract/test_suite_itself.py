@@ -100,8 +100,8 @@ def test_the_report_says_where_it_comes_from(memory_report: Report) -> None:
     assert told["seed"] == 7
     assert told["backend"] == "MemoryBackend"
     assert told["harness"] == "MemoryHarness"
-    capabilities = {"life": True, "processes": False, "durable": False, "atomic_entries": None, "push": True}
-    assert told["capabilities"] == capabilities
+    claims = {"life": True, "processes": False, "durable": False, "push": True, "documents": True}
+    assert told["capabilities"] == {**claims, "atomic_entries": None}
     assert set(told["about"]) == {"redicts", "contract", "hypothesis", "python", "platform"}
     assert "seed 7" in str(memory_report)
 

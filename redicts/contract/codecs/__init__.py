@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from redicts.contract.codecs import claims, conduct, damage, values  # noqa: F401  (registers the laws)
+from redicts.contract.codecs import claims, conduct, damage, documents, values  # noqa: F401  (registers the laws)
 from redicts.contract.codecs.configured import AsJsonHarness, BuffersAsBytesHarness, ChosenCodecHarness, CodecChoice
 from redicts.contract.codecs.examination import CodecExamination
 from redicts.contract.codecs.harness import CodecHarness

@@ -15,7 +15,7 @@ def capabilities_are_stated(bench: Bench) -> None:
     """Every backend states its capabilities, the same ones whenever it is asked."""
     claimed = bench.capabilities
     require(isinstance(claimed, Capabilities), f"capabilities is no Capabilities but {claimed!r}")
-    for name in ("life", "processes", "durable", "push"):
+    for name in ("life", "processes", "durable", "push", "documents"):
         require(isinstance(getattr(claimed, name), bool), f"{name} is {getattr(claimed, name)!r}, not True or False")
     bench.store.apply(Put(bench.key("a"), b"1"))
     require_equal(bench.capabilities, claimed, "capabilities after a write")

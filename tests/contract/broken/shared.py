@@ -17,7 +17,7 @@ from redicts.core.transaction import Entries, Key, Outcome, Put, Read, Transacti
 from tests.contract.broken.register import broken_shared_store
 
 
-class _OnSqlite(Backend):
+class OnSqlite(Backend):
     """A SQLite file, and whatever is broken around it."""
 
     def __init__(self, path: str) -> None:
@@ -63,7 +63,7 @@ class _Bell(Listener):
     "forks.child_and_parent_wake_each_other",
     "locks_processes.processes_hand_locks_on",
 )
-class CallsStayInTheProcess(_OnSqlite):
+class CallsStayInTheProcess(OnSqlite):
     """Pushing is claimed, and a Wake reaches the listeners of the process that applied it, and no others."""
 
     @property
@@ -95,7 +95,7 @@ class CallsStayInTheProcess(_OnSqlite):
     "locks_forks.a_childs_request_does_not_pass_for_its_parents",
     "locks_forks.child_and_parent_exclude_each_other",
 )
-class ChildrenPassForTheirParents(_OnSqlite):
+class ChildrenPassForTheirParents(OnSqlite):
     """Requests are numbered so that each is applied once, and a forked child goes on with the numbers of its parent."""
 
     def __init__(self, path: str) -> None:

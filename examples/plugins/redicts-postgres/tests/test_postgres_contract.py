@@ -10,7 +10,7 @@ from redicts_postgres.harness import PostgresHarness, Store
 
 from redicts.contract import LAWS, Examination, Law, Need, Status
 
-NOT_CLAIMED = frozenset({Need.NO_LIFE, Need.NO_PROCESSES, Need.LIMIT})
+NOT_CLAIMED = frozenset({Need.NO_LIFE, Need.NO_PROCESSES, Need.LIMIT, Need.DOCUMENTS})
 
 
 @pytest.fixture(scope="module", params=["locks", "serializable"])

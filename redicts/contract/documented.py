@@ -1,0 +1,194 @@
+"""Dicts for the laws on documents: their text, the leaves that it stands for, and values among which they lie.
+
+What a document stands for is worked out from the dict here, and not from its text as backends do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from redicts.contract.bench import Bench
+from redicts.contract.client import Client
+from redicts.contract.form import entries_of, names_of
+from redicts.contract.law import LawBroken, require, require_equal, shortened
+from redicts.contract.trees import PLACES, names_below, within, without
+from redicts.core.documents import leaves_in
+from redicts.core.transaction import (
+    Add,
+    AnyRead,
+    Delete,
+    Key,
+    Path,
+    Put,
+    PutDocument,
+    Read,
+    ReadNames,
+    Scope,
+    Wake,
+    Write,
+    canonical_counter,
+)
+
+Tree = Mapping[str, Any]
+
+WHOLE: Final[Tree] = {
+    "leaf": 1,
+    "in": "text",
+    "inner": {"leaf": 2, "deep": {"a": -3, "ab": None, "b": {"c": {"d": ""}}}, "deeper": True},
+    "innermost": {"leaf": [1, {"a": 2}]},
+    "inner.deep": {"a": {}},
+    "inner*": 1.5,
+    "count": 41,
+    "other": {"inner": {"leaf": "\u00e9\\\"'"}},
+}
+"""Of the shape of :data:`redicts.contract.trees.TREE`, with values of all kinds."""
+
+OTHER: Final[Tree] = {
+    "leaf": {"below": "a dict where a leaf was"},
+    "inner": {"leaf": 12, "deep": 13},
+    "only": {"in": {"this": [[]]}},
+    "count": 51,
+}
+"""What is put in place of it: leaves for dicts, dicts for leaves, and little in common."""
+
+BASES: Final[tuple[Path, ...]] = (("doc",), ("d", "doc"), ("d", "e", "doc"))
+"""Where documents are put."""
+
+
+def text_of(tree: Tree, *, escaped: bool = False) -> bytes:
+    """Return the document of a dict, with everything escaped that is not ASCII or as it is."""
+    return json.dumps(tree, ensure_ascii=escaped, separators=(",", ":")).encode()
+
+
+def leaves_of(tree: Tree, *, escaped: bool = False) -> dict[Path, bytes]:
+    """Return the leaves of a dict, by relative path."""
+    leaves: dict[Path, bytes] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict) and value:
+            leaves |= {(name, *path): leaf for path, leaf in leaves_of(value, escaped=escaped).items()}
+        else:
+            leaves[name,] = json.dumps(value, ensure_ascii=escaped, separators=(",", ":")).encode()
+    return leaves
+
+
+def lying_at(base: Path, tree: Tree) -> dict[Path, bytes]:
+    """Return the leaves of a dict that is put at a path."""
+    return {base + path: value for path, value in leaves_of(tree).items()}
+
+
+def putting(bench: Bench, base: Path, tree: Tree, life: int | None = None) -> PutDocument:
+    """Return the write that puts a dict."""
+    return PutDocument(bench.key(*base), text_of(tree), life)
+
+
+def plant(bench: Bench, base: Path, tree: Tree = WHOLE, life: int | None = None) -> dict[Path, bytes]:
+    """Go on in a fresh space with this document between other values and documents; return all that is there.
+
+    Only the document itself has the life.
+    """
+    above = base[:-1]
+    values: dict[Path, bytes] = {
+        (*above, "do"): b"1",
+        (*above, "doc "): b"2",
+        (*above, "doc.", "leaf"): b"3",
+        (*above, "z"): b"4",
+    }
+    neighbours: list[Path] = [(*above, "dob"), (*above, "docs")]
+    bench.plant(values)
+    bench.store.apply(*[putting(bench, place, OTHER) for place in neighbours], putting(bench, base, tree, life))
+    for place in neighbours:
+        values |= lying_at(place, OTHER)
+    return {**values, **lying_at(base, tree)}
+
+
+def places_around(base: Path) -> list[Path]:
+    """Return the keys at which to look at a document: above it, at it, and in it at every depth, leaves and gaps."""
+    return [*(base[:depth] for depth in range(len(base))), *(base + place for place in PLACES)]
+
+
+def look(bench: Bench, entries: Mapping[Path, bytes], places: Iterable[Path], client: Client | None = None) -> None:
+    """Insist that every scope of these places reads as it should, and so do the names below."""
+    client = client or bench.store
+    for place in places:
+        key = bench.key(*place)
+        reads: list[AnyRead] = [Read(key, scope) for scope in Scope]
+        *answers, names = client.ask(*reads, ReadNames(key))
+        for scope, answer in zip(Scope, answers):
+            found = dict(entries_of(answer).values)
+            require_equal(found, within(entries, place, scope), f"the values at {place!r}, {scope.name} are")
+        require_equal(set(names_of(names).names), names_below(entries, place), f"the names below {place!r} are")
+
+
+def fetch(bench: Bench, client: Client, entries: Mapping[Path, bytes], places: Iterable[Path]) -> None:
+    """Fetch the short way at these places, and insist on what :func:`fetch_at` does."""
+    for place in places:
+        fetch_at(client, bench.key(*place), within(entries, place, Scope.SUBTREE))
+
+
+def fetch_at(client: Client, key: Key, there: Mapping[Path, bytes]) -> None:
+    """Fetch the short way; insist on the value, on a document of just the values below, or on ``None``."""
+    found = client.fetch_document(key)
+    if found is None:
+        return
+    what = f"what is fetched as a document at {key.path!r}"
+    if () in there:
+        require_equal(found, there[()], f"{what} is")
+        return
+    require(there, f"{what}, where nothing is, is {shortened(found)}")
+    try:
+        leaves = dict(leaves_in(found))
+    except ValueError as error:
+        raise LawBroken(f"{what} is none: {error}") from error
+    require_equal(leaves, dict(there), f"{what} has the leaves")
+
+
+def after(entries: Mapping[Path, bytes], writes: Iterable[Write]) -> dict[Path, bytes] | None:
+    """Return what writes leave of these entries; ``None`` if a value would lie below another one, or is no counter."""
+    left = dict(entries)
+    for write in writes:
+        place = write.key.path
+        if isinstance(write, (Delete, Wake)):
+            left = without(left, place, write.scope)
+            continue
+        new: dict[Path, bytes] = {}
+        if isinstance(write, PutDocument):
+            left = without(left, place, Scope.SUBTREE)
+            new = lying_at(place, json.loads(write.document))
+        elif isinstance(write, Put):
+            new = {place: write.value}
+        elif isinstance(write, Add):
+            count = canonical_counter(left.get(place, b"0"))
+            if count is None:
+                return None
+            new = {place: b"%d" % (count + write.amount)}
+        if any(_is_below(one, path) or _is_below(path, one) for one in left for path in new):
+            return None
+        left |= new
+    return left
+
+
+def apply(
+    bench: Bench, before: Mapping[Path, bytes], *writes: Write, client: Client | None = None
+) -> dict[Path, bytes]:
+    """Write, which must be allowed, insist on what is there then, and return it."""
+    left = after(before, writes)
+    assert left is not None, writes
+    (client or bench.store).apply(*writes)
+    bench.expect(left, client)
+    return left
+
+
+def here(bench: Bench, writes: Iterable[Write]) -> list[Write]:
+    """Return these writes as ones to the space in which the bench is now."""
+    return [write._replace(key=bench.key(*write.key.path)) for write in writes]
+
+
+def key_in(bench: Bench, base: Path, *path: str) -> Key:
+    """Return the key of a place in a document."""
+    return bench.key(*base, *path)
+
+
+def _is_below(path: Path, place: Path) -> bool:
+    return len(path) > len(place) and path[: len(place)] == place

@@ -1,0 +1,812 @@
+"""Documents of which something is lost, left, forgotten or made up, and short ways to them that lead astray."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from redicts.contract import SharedBackend
+from redicts.core.backend import Backend, Capabilities
+from redicts.core.transaction import (
+    Add,
+    Check,
+    Delete,
+    Entries,
+    Expire,
+    Key,
+    Names,
+    Outcome,
+    Path,
+    Put,
+    PutDocument,
+    Read,
+    ReadNames,
+    Scope,
+    Transaction,
+    Verdict,
+    Wake,
+    Write,
+)
+from tests.contract.broken.register import broken_client, broken_shared_store, broken_store
+from tests.contract.broken.shared import OnSqlite
+from tests.contract.dicts import (
+    DictBackend,
+    Held,
+    KeepingBackend,
+    LifelessBackend,
+    Space,
+    Spaces,
+    cursor_of,
+    path_of,
+)
+
+# What a document stands for.
+
+
+@broken_store(
+    "documents.it_reads_as_its_leaves",
+    "documents.a_leaf_in_it_can_be_put",
+    "documents_walks.a_walk_finds_each_leaf_once",
+)
+class NestedLeavesAreLost(DictBackend):
+    """Of the dicts in a document's dicts nothing is stored."""
+
+    def leaves(self, document: bytes) -> Mapping[Path, bytes]:
+        return {path: value for path, value in super().leaves(document).items() if len(path) < 3}
+
+
+@broken_store("documents.it_reads_as_its_leaves")
+class EmptyDictsAreLost(DictBackend):
+    """An empty dict in a document is taken for nothing."""
+
+    def leaves(self, document: bytes) -> Mapping[Path, bytes]:
+        return {path: value for path, value in super().leaves(document).items() if value != b"{}"}
+
+
+@broken_store("documents.its_leaves_are_of_all_kinds")
+class LeavesAreWrittenAnew(DictBackend):
+    """A leaf is parsed and written again, in another spelling."""
+
+    def leaves(self, document: bytes) -> Mapping[Path, bytes]:
+        leaves = super().leaves(document).items()
+        return {path: json.dumps(json.loads(value), separators=(",", ":")).encode() for path, value in leaves}
+
+
+@broken_store("documents.its_leaves_are_of_all_kinds")
+class BracesInTextEndDicts(DictBackend):
+    """A leaf ends at the first closing brace, though that is in text."""
+
+    def leaves(self, document: bytes) -> Mapping[Path, bytes]:
+        leaves = super().leaves(document).items()
+        return {path: value[: value.index(b"}") + 1] if b'}"' in value else value for path, value in leaves}
+
+
+@broken_store("documents.names_in_it_may_be_any")
+class NamesStayEscaped(DictBackend):
+    """A name that is escaped in a document is taken as it stands there."""
+
+    def leaves(self, document: bytes) -> Mapping[Path, bytes]:
+        escaped = re.sub(rb"\\(u[0-9a-f]{4})", rb"\\\\\1", document)
+        return super().leaves(escaped)
+
+
+@broken_store("documents.names_in_it_may_be_any")
+class DotsPartNames(DictBackend):
+    """A dotted name in a document is taken for a path."""
+
+    def leaves(self, document: bytes) -> Mapping[Path, bytes]:
+        leaves = super().leaves(document).items()
+        return {tuple(part for name in path for part in name.split(".") if part): value for path, value in leaves}
+
+
+# What it replaces, and what it leaves.
+
+
+@broken_store("documents.it_replaces_what_is_at_and_below")
+class OldLeavesStay(DictBackend):
+    """A document is put over what is there, as if it were merged."""
+
+    def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
+        for path, value in self.leaves(write.document).items():
+            self.put(spaces, Put(Key(write.key.space, write.key.path + path), value, write.life), now)
+
+
+@broken_store("documents.it_replaces_what_is_at_and_below")
+class TheLeafAtItStays(DictBackend):
+    """A document replaces what is below its key, and the leaf at it stays."""
+
+    def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
+        old = self.old(spaces, write.key, now, "Put")
+        super().put_document(spaces, write, now)
+        if old is not None:
+            self.store(spaces, write.key, old)
+
+
+@broken_store("documents.it_replaces_what_is_at_and_below", "documents.it_reads_as_its_leaves")
+class NeighboursOfLikeNameGo(DictBackend):
+    """A document also replaces neighbours whose names begin with its own."""
+
+    def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
+        *above, last = write.key.path
+        size = len(above)
+        entries = self.space_in(spaces, write.key)
+        for path in [path for path in entries if path[:size] == tuple(above) and path[size:]]:
+            if path[size].startswith(last):
+                del entries[path]
+        super().put_document(spaces, write, now)
+
+
+@broken_store("documents.documents_can_lie_in_it", "documents.writes_around_it_take_effect_in_order")
+class TheOuterOneGoes(KeepingBackend):
+    """A document that is put into another one replaces all of that."""
+
+    def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
+        outer = self.whole(self.spaces, write.key)
+        if outer is not None:
+            self.delete(spaces, Delete(Key(write.key.space, outer), Scope.SUBTREE), now)
+        super().put_document(spaces, write, now)
+
+
+# In which order.
+
+
+@broken_store("documents.writes_around_it_take_effect_in_order")
+class DocumentsComeLast(DictBackend):
+    """Documents are put after all other writes of their transaction."""
+
+    def draft_order(self, writes: tuple[Write, ...]) -> tuple[Write, ...]:
+        return tuple(sorted(writes, key=lambda write: isinstance(write, PutDocument)))
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        return super().decide(transaction._replace(writes=self.draft_order(transaction.writes)), now)
+
+
+@broken_store("documents_lives.writes_to_its_lives_take_effect_in_order")
+class LivesOfDocumentsComeLast(DictBackend):
+    """A document has the life it was put with, whatever the same transaction gave its parts afterwards."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        documents = [write for write in transaction.writes if isinstance(write, PutDocument)]
+        lives = [Expire(write.key, Scope.SUBTREE, write.life) for write in documents]
+        return super().decide(transaction._replace(writes=(*transaction.writes, *lives)), now)
+
+
+@broken_store("documents.checks_and_reads_come_before_it")
+class DocumentsComeFirst(DictBackend):
+    """A document is put before the checks of its transaction are looked at."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        if transaction.checks:
+            documents = tuple(write for write in transaction.writes if isinstance(write, PutDocument))
+            super().decide(Transaction(writes=documents), now)
+        return super().decide(transaction, now)
+
+
+# What is seen of it, and what can be changed in it.
+
+
+@broken_store("documents.checks_see_its_leaves")
+class ChecksSeeNoDocuments(KeepingBackend):
+    """A check passes over the leaves of documents that are whole."""
+
+    def holds(self, check: Check, now: float) -> bool:
+        before = self.spaces
+        name = self.space(check.key.space)
+        entries = self.space_in(before, check.key)
+        rows = {path: held for path, held in entries.items() if self.whole(before, Key(check.key.space, path)) is None}
+        self.spaces = {**before, name: rows}
+        try:
+            return super().holds(check, now)
+        finally:
+            self.spaces = before
+
+
+@broken_store("documents.checks_see_its_leaves")
+class PrefixedLooksAtTheText(KeepingBackend):
+    """Prefixed is told the beginning of a whole document instead of its leaves'."""
+
+    def starts(self, value: bytes, prefix: bytes) -> bool:
+        return super().starts(value, prefix) or any(
+            prefix and held.value.startswith(prefix)
+            for name, space in self.spaces.items()
+            if name.startswith("texts of")
+            for held in space.values()
+        )
+
+
+@broken_store("documents.it_reads_as_its_leaves", "documents.names_in_it_may_be_any")
+class NamesEndAtDocuments(KeepingBackend):
+    """The names in a whole document are not listed."""
+
+    def names(self, read: ReadNames, now: float) -> Names:
+        inside = self.whole(self.spaces, read.key) is not None
+        return Names(()) if inside else super().names(read, now)
+
+
+@broken_store(
+    "documents.a_leaf_above_gives_way_to_it",
+    "documents.any_scope_in_it_can_be_deleted",
+    "documents.the_last_leaf_takes_it_along",
+)
+class LeavesCannotBeDeleted(KeepingBackend):
+    """A delete of exactly a leaf does not find it in a whole document."""
+
+    def write(self, spaces: Spaces, write: Write, now: float, sums: list[int]) -> None:
+        inside = self.whole(spaces, write.key) not in {None, write.key.path}
+        if not (inside and isinstance(write, Delete) and write.scope is Scope.NODE):
+            super().write(spaces, write, now, sums)
+
+
+@broken_store("documents.any_scope_in_it_can_be_deleted")
+class WakesPassDocumentsOver(KeepingBackend):
+    """A Wake clears no whole document."""
+
+    def clear(self, spaces: Spaces, write: Wake, now: float) -> None:
+        entries = self.space_in(spaces, write.key)
+        kept = {path: held for path, held in entries.items() if self.whole(self.spaces, Key(write.key.space, path))}
+        super().clear(spaces, write, now)
+        entries |= kept
+
+
+@broken_store("documents.any_scope_in_it_can_be_deleted", "documents.the_last_leaf_takes_it_along")
+class DeletesTakeTheWhole(KeepingBackend):
+    """A delete of a part of a whole document deletes all of it."""
+
+    def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
+        whole = self.whole(self.spaces, write.key)
+        if whole is not None and self.found(spaces, write.key, write.scope, now, "Delete"):
+            write = Delete(Key(write.key.space, whole), Scope.SUBTREE)
+        super().delete(spaces, write, now)
+
+
+@broken_store("documents.the_last_leaf_takes_it_along")
+class AnEmptyOneIsLeft(DictBackend):
+    """When the last leaf of a document is deleted, an empty dict is left where it was."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.known: set[Key] = set()
+
+    def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
+        self.known.add(write.key)
+        super().put_document(spaces, write, now)
+
+    def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
+        there = [key for key in self.known if self.found(spaces, key, Scope.BELOW, now, "Delete")]
+        super().delete(spaces, write, now)
+        for key in there:
+            inside = write.scope is Scope.NODE and write.key.path[: len(key.path)] == key.path
+            if inside and not self.found(spaces, key, Scope.BELOW, now, "Delete"):
+                self.store(spaces, key, Held(b"{}"))
+
+
+@broken_store("documents.a_leaf_in_it_can_be_put", "documents_clients.it_is_seen_at_once")
+class PutsDropTheRest(KeepingBackend):
+    """A put into a whole document leaves nothing of it but what is put."""
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        whole = self.whole(self.spaces, write.key)
+        if whole is not None and whole != write.key.path:
+            entries = self.space_in(spaces, write.key)
+            # What the same transaction puts is not of old.
+            for path, held in self.found(self.spaces, Key(write.key.space, whole), Scope.SUBTREE, now, "Put").items():
+                if entries.get(whole + path) == held:
+                    del entries[whole + path]
+        super().put(spaces, write, now)
+
+
+@broken_store("documents.counters_in_it_count")
+class CountersInItBeginAnew(KeepingBackend):
+    """Add does not find the counter in a whole document, and counts from 0."""
+
+    def write(self, spaces: Spaces, write: Write, now: float, sums: list[int]) -> None:
+        if isinstance(write, Add) and self.whole(spaces, write.key) not in {None, write.key.path}:
+            self.delete(spaces, Delete(write.key, Scope.NODE), now)
+        super().write(spaces, write, now, sums)
+
+
+@broken_store("documents.counters_in_it_count")
+class TextCounts(DictBackend):
+    """A number in text counts as a counter."""
+
+    def sum(self, value: bytes, amount: int) -> int:
+        return super().sum(value.strip(b'"'), amount)
+
+
+# What is undone.
+
+
+@broken_store("documents.a_refused_counter_undoes_all_of_it")
+class DocumentsAreNotUndone(DictBackend):
+    """When a counter is refused, the documents that were put before it stay."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
+        if outcome.verdict is Verdict.NOT_A_COUNTER:
+            before = transaction.writes[: outcome.culprit]
+            documents = tuple(write for write in before if isinstance(write, PutDocument))
+            super().decide(Transaction(writes=documents), now)
+        return outcome
+
+
+@broken_store(
+    "documents.a_refused_counter_undoes_all_of_it", "documents_short_ways.what_is_fetched_is_all_that_is_there"
+)
+class TextsAreNotUndone(KeepingBackend):
+    """What is fetched is the text that was put last, though a counter was refused after it, or a part was changed."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.last: dict[Key, bytes] = {}
+
+    def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
+        self.last[write.key] = write.document
+        super().put_document(spaces, write, now)
+
+    def fetch_document(self, key: Key, /) -> bytes | None:
+        there = bool(self.found(self.spaces, key, Scope.BELOW, self.clock(), "fetch"))
+        return self.last.get(key) if there else self.fetch(key)
+
+
+# Lives.
+
+
+@broken_store("documents_lives.its_leaves_end_together", "documents_lives.its_life_is_told_of_each_leaf")
+class LivesOfDocumentsAreIgnored(DictBackend):
+    """A document lasts, whatever life it was given."""
+
+    def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
+        super().put_document(spaces, write._replace(life=None), now)
+
+
+@broken_store("documents_lives.its_leaves_end_together", "documents_lives.its_life_is_told_of_each_leaf")
+class LivesAreForNewLeaves(DictBackend):
+    """The life of a document is given to leaves that were not there before, and the others keep theirs."""
+
+    def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
+        old = self.found(spaces, write.key, Scope.SUBTREE, now, "Put")
+        super().put_document(spaces, write, now)
+        for path in old.keys() & self.leaves(write.document).keys():
+            key = Key(write.key.space, write.key.path + path)
+            self.store(spaces, key, Held(self.leaves(write.document)[path], old[path].deadline))
+
+    def entries(self, read: Read, now: float) -> Entries:
+        answer = super().entries(read, now)
+        nested = {path: life for path, life in answer.lives.items() if len(read.key.path + path) < 4}
+        return answer._replace(lives=nested)
+
+    def alive(self, held: Held, now: float, what: str) -> bool:
+        return what == "Read" or super().alive(held, now, what)
+
+
+class _LosingLives(KeepingBackend):
+    """Takes documents apart with something done to the leaves."""
+
+    def take_apart(self, spaces: Spaces, write: Write, now: float) -> None:
+        whole = self.whole(spaces, write.key)
+        super().take_apart(spaces, write, now)
+        if whole is not None and not (isinstance(write, PutDocument) and write.key.path == whole):
+            self.taken_apart(spaces, Key(write.key.space, whole), write, now)
+
+    def taken_apart(self, spaces: Spaces, key: Key, write: Write, now: float) -> None:
+        raise NotImplementedError
+
+
+@broken_store(
+    "documents_lives.a_part_has_the_life_it_is_given",
+    "documents_lives.a_deleted_part_leaves_the_other_lives",
+)
+class TakingApartLosesLives(_LosingLives):
+    """When a part of a document is changed, all its leaves last."""
+
+    def taken_apart(self, spaces: Spaces, key: Key, write: Write, now: float) -> None:
+        self.expire(spaces, Expire(key, Scope.SUBTREE, None), now)
+
+
+@broken_store("documents_lives.nothing_keeps_an_expired_one", "documents_lives.expire_cannot_bring_it_back")
+class TakingApartRevives(_LosingLives):
+    """When a part of an expired document is changed, its leaves are there again."""
+
+    def taken_apart(self, spaces: Spaces, key: Key, write: Write, now: float) -> None:
+        entries = self.space_in(spaces, key)
+        for path, held in list(entries.items()):
+            if path[: len(key.path)] == key.path and not self.alive(held, now, "Put"):
+                entries[path] = Held(held.value)
+
+
+@broken_store("documents_lives.a_part_has_the_life_it_is_given")
+class PartsHaveTheLifeOfTheWhole(KeepingBackend):
+    """What is put into a whole document gets the life of that."""
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        whole = self.whole(self.spaces, write.key)
+        super().put(spaces, write, now)
+        if whole is not None and whole != write.key.path:
+            held = self.spaces[self.texts(write.key)][whole]
+            if self.alive(held, now, "Put"):
+                self.store(spaces, write.key, Held(write.value, held.deadline))
+
+
+@broken_store("documents_lives.expire_gives_its_scope_a_life", "documents_lives.a_part_may_end_alone")
+class LivesAreTheWholes(KeepingBackend):
+    """The life that is given to a part of a whole document is given to all of it."""
+
+    def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
+        whole = self.whole(self.spaces, write.key)
+        if whole is not None and self.found(spaces, write.key, write.scope, now, "Expire"):
+            write = Expire(Key(write.key.space, whole), Scope.SUBTREE, write.life)
+        super().expire(spaces, write, now)
+
+
+@broken_store("documents_lives.a_part_may_end_alone", "documents_lives.an_expired_one_is_gone")
+class TextsOutliveTheirLeaves(KeepingBackend):
+    """The text of a document is fetched until the document is changed, though it or a part of it has expired."""
+
+    def take_apart(self, spaces: Spaces, write: Write, now: float) -> None:
+        if not isinstance(write, Expire):
+            super().take_apart(spaces, write, now)
+
+    def kept(self, key: Key) -> Held | None:
+        return self.spaces.get(self.texts(key), {}).get(key.path)
+
+
+@broken_store("documents_lives.an_expired_one_is_gone", "documents_lives.it_may_be_claimed_anew")
+class ExpiredOnesCountInChecks(DictBackend):
+    """Checks look at the leaves of documents whether or not these have expired."""
+
+    def alive(self, held: Held, now: float, what: str) -> bool:
+        return what in {"Exactly", "Prefixed"} or super().alive(held, now, what)
+
+
+@broken_store("documents_lives.expire_cannot_bring_it_back")
+class ExpireRevivesDocuments(KeepingBackend):
+    """Expire looks at the key of a document, and gives all of it a life though it has expired."""
+
+    def alive(self, held: Held, now: float, what: str) -> bool:
+        return what == "Expire" or super().alive(held, now, what)
+
+
+@broken_store("documents_lives.a_refused_counter_changes_none_of_its_lives")
+class LostLivesAreNotUndone(DictBackend):
+    """When a counter is refused, the lives that were given before it stay given."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
+        if outcome.verdict is Verdict.NOT_A_COUNTER:
+            before = transaction.writes[: outcome.culprit]
+            lives = tuple(write for write in before if isinstance(write, Expire))
+            super().decide(Transaction(writes=lives), now)
+        return outcome
+
+
+# Short ways.
+
+
+@broken_store("documents_short_ways.what_is_fetched_is_all_that_is_there")
+class TextsGoStale(KeepingBackend):
+    """The text of a document is fetched though a leaf in it was deleted."""
+
+    def take_apart(self, spaces: Spaces, write: Write, now: float) -> None:
+        if not (isinstance(write, Delete) and write.scope is Scope.NODE):
+            super().take_apart(spaces, write, now)
+
+
+@broken_store("documents_short_ways.what_is_fetched_is_all_that_is_there")
+class TheWholeIsFetchedForAPart(KeepingBackend):
+    """Who fetches a dict in a whole document gets all of it."""
+
+    def fetch_document(self, key: Key, /) -> bytes | None:
+        whole = self.whole(self.spaces, key)
+        return super().fetch_document(key if whole is None else Key(key.space, whole))
+
+
+@broken_store("documents_short_ways.a_plain_fetch_gives_no_document")
+class PlainFetchesGiveTexts(KeepingBackend):
+    """Who fetches a value gets the text of a document."""
+
+    def fetch(self, key: Key, /) -> bytes | None:
+        held = self.kept(key)
+        return super().fetch(key) if held is None else held.value
+
+
+@broken_store("documents_short_ways.overwriting_one_is_a_put_or_nothing")
+class LeavesAreOverwrittenByDocuments(KeepingBackend):
+    """A document overwrites whatever is there, a leaf as well, and nothing too."""
+
+    def overwrite_document(self, key: Key, document: bytes, /) -> bool:
+        return self.execute(Transaction(writes=(PutDocument(key, document),))).applied
+
+
+@broken_store("documents_short_ways.overwriting_one_is_a_put_or_nothing")
+class OnlyTextsAreOverwritten(KeepingBackend):
+    """Overwriting a document changes what is fetched, and not what is read."""
+
+    def overwrite_document(self, key: Key, document: bytes, /) -> bool:
+        with self.lock:
+            texts = self.spaces.get(self.texts(key), {})
+            if key.path not in texts:
+                return False
+            self.spaces = {**self.spaces, self.texts(key): {**texts, key.path: Held(document)}}
+            return True
+
+
+@broken_store("documents_short_ways.overwriting_one_is_a_put_or_nothing")
+class OverwritingOnlySaysSo(KeepingBackend):
+    """Every fifth overwriting of a document is only said to be done."""
+
+    count = 0
+
+    def overwrite_document(self, key: Key, document: bytes, /) -> bool:
+        self.count += 1
+        return self.kept(key) is not None if self.count % 5 == 0 else super().overwrite_document(key, document)
+
+
+@broken_store("documents_short_ways.overwriting_a_leaf_leaves_documents_alone")
+class ValuesOverwriteDocuments(KeepingBackend):
+    """A value overwrites a document, of which the leaves stay."""
+
+    def overwrite(self, key: Key, value: bytes, /) -> bool:
+        if self.kept(key) is not None:
+            return self.execute(Transaction(writes=(Put(key, value),))).applied
+        return super().overwrite(key, value)
+
+
+@broken_store("documents_short_ways.overwriting_a_leaf_leaves_documents_alone")
+class OverwrittenLeavesAreNotFetched(KeepingBackend):
+    """Overwriting a leaf of a document does not change what is fetched of that."""
+
+    def overwrite(self, key: Key, value: bytes, /) -> bool:
+        texts = self.spaces.get(self.texts(key), {})
+        done = super().overwrite(key, value)
+        self.spaces = {**self.spaces, self.texts(key): texts}
+        return done
+
+
+@broken_store("documents_short_ways.overwriting_one_gives_no_life")
+class OverwritingKeepsLives(KeepingBackend):
+    """A document that overwrites another one has the life of that."""
+
+    def overwrite_document(self, key: Key, document: bytes, /) -> bool:
+        lives = self.execute(Transaction(reads=(Read(key, Scope.BELOW, lives=True),))).answers[0]
+        assert isinstance(lives, Entries)
+        if self.kept(key) is None:
+            return False
+        life = max(lives.lives.values(), default=None)
+        return self.execute(Transaction(writes=(PutDocument(key, document, life),))).applied
+
+
+@broken_store("documents_short_ways.overwriting_one_gives_no_life")
+class ExpiredOnesAreOverwritten(KeepingBackend):
+    """A document overwrites one that has expired."""
+
+    def overwrite_document(self, key: Key, document: bytes, /) -> bool:
+        known = key.path in self.spaces.get(self.texts(key), {})
+        return known and self.execute(Transaction(writes=(PutDocument(key, document),))).applied
+
+
+# Walks.
+
+
+@broken_store("documents_walks.a_walk_finds_each_leaf_once", "documents_walks.a_walk_goes_on_within_one")
+class CursorsLoseTheRest(KeepingBackend):
+    """A cursor that stands in a whole document goes on behind it."""
+
+    def entries(self, read: Read, now: float) -> Entries:
+        answer = super().entries(read, now)
+        if read.limit is None or answer.cursor is None:
+            return answer
+        last = read.key.path + path_of(answer.cursor)
+        whole = self.whole(self.spaces, Key(read.key.space, last))
+        if whole is None or len(whole) <= len(read.key.path):
+            return answer
+        return answer._replace(cursor=cursor_of((*whole[len(read.key.path) :], "\U0010ffff")))
+
+
+@broken_store("documents_walks.a_walk_stays_in_its_scope")
+class PagesInOneAreEmpty(KeepingBackend):
+    """A page of what is in a whole document is empty, though a read without a limit is not."""
+
+    def entries(self, read: Read, now: float) -> Entries:
+        whole = self.whole(self.spaces, read.key)
+        inside = read.limit is not None and whole is not None and len(whole) < len(read.key.path)
+        return Entries({}) if inside else super().entries(read, now)
+
+
+@broken_store("documents_walks.a_walk_stays_in_its_scope", "documents_walks.a_walk_goes_on_within_one")
+class NamesOfOneAreGivenAtOnce(KeepingBackend):
+    """A page of the names in a whole document holds the first ones, and no cursor."""
+
+    def names(self, read: ReadNames, now: float) -> Names:
+        answer = super().names(read, now)
+        return answer if self.whole(self.spaces, read.key) is None else answer._replace(cursor=None)
+
+
+@broken_store("documents_walks.what_stays_is_found_while_it_is_taken_apart")
+class CursorsNeedTheWhole(KeepingBackend):
+    """A cursor in a document that is no longer whole, or another one, goes on behind it."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.stood: dict[bytes, tuple[Path, Held]] = {}
+
+    def entries(self, read: Read, now: float) -> Entries:
+        kept: Space = self.spaces.get(self.texts(read.key), {})
+        if read.cursor in self.stood and read.cursor is not None:
+            whole, held = self.stood[read.cursor]
+            if kept.get(whole) != held and len(whole) > len(read.key.path):
+                read = read._replace(cursor=cursor_of((*whole[len(read.key.path) :], "\U0010ffff")))
+        answer = super().entries(read, now)
+        if answer.cursor is not None:
+            last = self.whole(self.spaces, Key(read.key.space, read.key.path + path_of(answer.cursor)))
+            if last is not None:
+                self.stood[answer.cursor] = (last, kept[last])
+        return answer
+
+
+class _Counting(KeepingBackend):
+    """Has cursors that say how much was read."""
+
+    def counted(
+        self, found: dict[Path, Held], limit: int | None, cursor: bytes | None
+    ) -> tuple[dict[Path, Held], bytes | None]:
+        start = int(cursor or b"0")
+        paths = sorted(found)
+        page = paths[start:] if limit is None else paths[start : start + limit]
+        more = limit is not None and len(paths) > start + limit
+        return {path: found[path] for path in page}, b"%d" % (start + len(page)) if more else None
+
+
+@broken_store("documents_walks.what_stays_is_found_while_it_is_taken_apart")
+class CursorsCountLeaves(_Counting):
+    """A cursor says how many leaves were read, also if some of them are gone."""
+
+    def page(
+        self, found: dict[Path, Held], limit: int | None, cursor: bytes | None
+    ) -> tuple[dict[Path, Held], bytes | None]:
+        return self.counted(found, limit, cursor)
+
+
+@broken_store("documents_walks.names_that_stay_are_found_while_it_is_taken_apart")
+class CursorsCountNames(_Counting):
+    """A cursor says how many names were read, also if some of them are gone."""
+
+    def page_of_names(
+        self, names: dict[Path, Held], limit: int | None, cursor: bytes | None
+    ) -> tuple[dict[Path, Held], bytes | None]:
+        return self.counted(names, limit, cursor)
+
+
+# Clients, processes, threads.
+
+
+class _RememberingClient(SharedBackend):
+    """Remembers what it fetched until it writes itself."""
+
+    def __init__(self, shared: Backend) -> None:
+        super().__init__(shared)
+        self.fetched: dict[Key, bytes | None] = {}
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if transaction.writes:
+            self.fetched.clear()
+        return super().execute(transaction)
+
+    def fetch_document(self, key: Key, /) -> bytes | None:
+        if key not in self.fetched:
+            self.fetched[key] = super().fetch_document(key)
+        return self.fetched[key]
+
+
+@broken_client(
+    "documents_clients.it_is_seen_at_once",
+    "documents_short_ways.what_is_fetched_is_all_that_is_there",
+    of=KeepingBackend,
+)
+class DocumentsAreRemembered(_RememberingClient):
+    """A client fetches a document once, until it writes itself."""
+
+
+@broken_shared_store("documents_clients.processes_see_it_at_once")
+class ProcessesRememberDocuments(OnSqlite):
+    """A process fetches a document once, until it writes itself."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.remembered = _RememberingClient(self.store)
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        return self.remembered.execute(transaction)
+
+    def fetch_document(self, key: Key, /) -> bytes | None:
+        return self.remembered.fetch_document(key)
+
+
+class _Durable(KeepingBackend):
+    claims = Capabilities(life=True, processes=False, durable=True, atomic_entries=None, documents=True)
+    clients = 0
+
+
+@broken_client("documents_clients.it_outlasts_all_clients", of=_Durable)
+class TextsAreForgottenByTheLast(SharedBackend):
+    """Durability is claimed, and the last client to leave takes along what is still whole."""
+
+    def __init__(self, shared: Backend) -> None:
+        super().__init__(shared)
+        assert isinstance(shared, _Durable)
+        self.durable = shared
+        self.durable.clients += 1
+
+    def close(self) -> None:
+        self.durable.clients -= 1
+        if not self.durable.clients:
+            spaces = self.durable.spaces
+            texts = {name: space for name, space in spaces.items() if name.startswith("texts of ")}
+            for name, space in texts.items():
+                entries = spaces[name.removeprefix("texts of ")]
+                for path in [path for path in entries if any(path[: len(base)] == base for base in space)]:
+                    del entries[path]
+
+
+@broken_store("documents_clients.no_reader_sees_half_of_one")
+class LeavesAreSeenOneByOne(DictBackend):
+    """Each leaf of a document is put at an instant of its own."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        writes: list[Any] = list(transaction.writes)
+        if len(writes) != 1 or not isinstance(writes[0], PutDocument):
+            return super().execute(transaction)
+        key, document, life = writes[0]
+        super().execute(Transaction(writes=(Delete(key, Scope.SUBTREE),)))
+        for path, value in self.leaves(document).items():
+            time.sleep(0)
+            super().execute(Transaction(writes=(Put(Key(key.space, key.path + path), value, life),)))
+        return Outcome(Verdict.APPLIED)
+
+
+# What is not claimed.
+
+
+@broken_store("unclaimed.a_document_is_refused")
+class DocumentsWorkUnclaimed(DictBackend):
+    """Documents are not claimed, and work."""
+
+    claims = Capabilities(life=True, processes=False, durable=False, atomic_entries=None, push=True)
+
+    def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
+        self.delete(spaces, Delete(write.key, Scope.SUBTREE), now)
+        for path, value in self.leaves(write.document).items():
+            self.put(spaces, Put(Key(write.key.space, write.key.path + path), value, write.life), now)
+
+
+@broken_store("unclaimed.a_document_is_refused")
+class DocumentsAreLeaves(LifelessBackend):
+    """Documents are not claimed, and each is stored as one leaf."""
+
+    def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
+        self.put(spaces, Put(write.key, write.document), now)
+
+
+@broken_store("unclaimed.a_document_is_refused")
+class DocumentsAreRefusedTooLate(LifelessBackend):
+    """A document is refused after what stands before it was written."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        for index, write in enumerate(transaction.writes):
+            if isinstance(write, PutDocument):
+                super().execute(Transaction(writes=transaction.writes[:index]))
+        return super().execute(transaction)
+
+
+@broken_store("unclaimed.a_life_is_refused")
+class LivesOfDocumentsAreTaken(DictBackend):
+    """Lives are not claimed, and those of values are refused, but not those of documents."""
+
+    claims = Capabilities(life=False, processes=False, durable=False, atomic_entries=None, push=True, documents=True)
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        values = [write for write in transaction.writes if not isinstance(write, PutDocument)]
+        LifelessBackend.refuse_lives(values)
+        return super().execute(transaction)
