@@ -47,9 +47,9 @@ class Codec(ABC):
         """Return the document that a dict comes to (see :mod:`redicts.core.documents`), or ``None``, which is no error.
 
         Only a codec whose own bytes are JSON can return one: each leaf has the very bytes in it that :meth:`encode`
-        gives that leaf by itself, wherever it is stored, and :meth:`decode` makes the dict of the whole. A dict with a
-        name that is no text or empty, with more than so many levels of dicts, or with anything in it that is not
-        exactly what comes back, has none. It is asked for only where a store can keep one.
+        gives that leaf by itself, wherever it is stored, and :meth:`decode` makes of the whole what it makes of the
+        leaves. A dict with a name that is no text or empty has none, nor has one with more than so many levels of
+        dicts. It is asked for only where a store can keep one.
         """
         return None
 
