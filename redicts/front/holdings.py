@@ -12,6 +12,7 @@ from redicts.core.locks.records import HOLDERS, Mode, Owner, Request, exclusive_
 from redicts.core.paths import all_described
 from redicts.core.transaction import VALUES, Check, Exactly, Key, Path, Prefixed, Scope
 from redicts.errors import Locked, LockLost, NotHeld
+from redicts.front import turns
 from redicts.front.holds import Acquired, Held, Hold, Paths, Wishes, remove_later, stop_watching, watch
 from redicts.front.owners import holder, request_name
 from redicts.front.tree import Tree
@@ -38,12 +39,22 @@ def acquire(
     if hold is not None:
         hold.relied_on += 1
     else:
-        request = Request(request_name(), me.owner, mode, paths, int(time.time() * 1000))
+        me.habit.asks(tree, paths)
+        hold = turns.take(me, tree, paths, mode, lease)
+        if hold is not None:
+            request = hold.request
+            hold.relied_on = 1
+        else:
+            if patience == 0:
+                turns.end(tree)
+            request = Request(request_name(), me.owner, mode, paths, int(time.time() * 1000))
         try:
-            grant = tree.run(tree.locks.acquire(request, lease, patience, held.requests))
-            if grant is None:
-                return None
-            hold = Hold(tree, request, grant, lease, me.is_alive)
+            if hold is None:
+                grant = tree.run(tree.locks.acquire(request, lease, patience, held.requests))
+                if grant is None:
+                    return None
+                hold = Hold(tree, request, paths, grant, lease, me.is_alive)
+                turns.begin(me, hold, grant)
             held.add(hold)
             me.held[tree] = held
         except BaseException:
@@ -81,7 +92,9 @@ def release(place: object, paths: Paths) -> None:
         held.remove(hold)
         if not held.requests:
             del me.held[hold.tree]
-        _give_back(hold)
+        if not turns.keep(me, hold):
+            _give_back(hold)
+        me.habit.releases(hold)
 
 
 def _give_back(hold: Hold) -> None:

@@ -18,7 +18,7 @@ from redicts.core.locks.records import HOLDERS, WAITERS, Mode, Record, places_ab
 from redicts.core.transaction import Path
 from redicts.errors import LockError, LockTimeout, NotHeld, PathError, SettingsError, StoreError
 from redicts.forks import ForkSafeLock
-from redicts.front import holdings
+from redicts.front import holdings, turns
 from redicts.front.holds import Paths, Wishes
 from redicts.front.opening import codec
 from redicts.front.plugins.loading import adopted
@@ -200,6 +200,7 @@ class Lock:
     def is_locked(self) -> bool:
         """Tell whether anybody, this thread included, holds a lock here or on what is above."""
         tree = _tree_at(self._place)
+        turns.end(tree)
         scopes = [key for path in self._paths for key in places_above(path, HOLDERS)]
         return bool(tree.run(tree.locks.found(scopes)))
 
@@ -246,6 +247,7 @@ class Lock:
 
     def _found(self, space: str) -> list[Record]:
         tree = _tree_at(self._place)
+        turns.end(tree)
         scopes = dict.fromkeys([key for path in self._paths for key in scopes_of(path, space)])
         records = tree.run(tree.locks.found(scopes))
         found = {record.key: record for record in records}

@@ -9,6 +9,7 @@ from redicts.errors import Unsupported
 from redicts.forks import ForkSafeLock
 from redicts.front import opening
 from redicts.front import settings as forms
+from redicts.front import turns
 from redicts.front.tree import Tree
 
 if TYPE_CHECKING:
@@ -41,7 +42,12 @@ class Opened:
             tree = self._trees.get(number)
             if tree is None:
                 backend = opening.backend(self.settings, number)
-                tree = Tree(backend, self._format, mandatory_locks=self.settings.mandatory_locks)
+                tree = Tree(
+                    backend,
+                    self._format,
+                    mandatory_locks=self.settings.mandatory_locks,
+                    lock_turn=self.settings.lock_turn,
+                )
                 self._trees[number] = tree
             self._by_name[name] = tree
             return tree
@@ -50,6 +56,8 @@ class Opened:
         """Let go of the connections of all of them."""
         with self._lock:
             for tree in self._trees.values():
+                tree.lock_turn = 0
+                turns.end(tree)
                 tree.backend.close()
 
 

@@ -92,6 +92,8 @@ class Grant(NamedTuple):
 
     token: int
     since: float
+    waited: bool = False
+    """Whether somebody else was in the way at first."""
 
 
 class Acquisition:
@@ -214,7 +216,7 @@ class Acquisition:
             if not is_beat or self._latest() is None:
                 grant = yield from self._claim()
                 if grant is not None:
-                    return grant
+                    return grant._replace(waited=True)
             if self._deadline is not None and self._clock() >= self._deadline:
                 raise LockTimeout(self._told())
             if not is_beat:
