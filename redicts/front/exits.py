@@ -16,8 +16,8 @@ _forked_as: object = None
 def before_exit(do: Callable[[], object]) -> bool:
     """Let something be done once this process ends in order, and tell whether that can be promised.
 
-    It cannot be in a forked child, which may end by ``os._exit`` and call no handler, unless multiprocessing made it: that
-    has handlers of its own. Threads of the interpreter that are no daemons have ended by then, except in such a child.
+    It cannot be in a forked child, which may end by ``os._exit`` and call no handler, unless multiprocessing made it,
+    which has handlers of its own.
     """
     process = _process()
     if process is not None and process is not _forked_as and _multiprocessing().parent_process() is not None:
@@ -41,7 +41,7 @@ def _process() -> object:
 
 
 def _begin_anew() -> None:
-    global _forked, _forked_as  # noqa: PLW0603  (it is what a fork changes)
+    global _forked, _forked_as
     # multiprocessing puts another object in its place afterwards, and only if it is what forks.
     _forked, _forked_as = True, _process()
 

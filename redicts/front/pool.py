@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redicts.errors import Unsupported
 from redicts.forks import ForkSafeLock
-from redicts.front import opening
+from redicts.front import opening, turns
 from redicts.front import settings as forms
-from redicts.front import turns
 from redicts.front.tree import Tree
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ is *kept*: released as far as its owner can tell, and still held in the store. I
 without a request. If not, a background thread gives it back about a millisecond later. For the store all of that is one
 lock that is held for somewhat longer, so nothing that the protocol promises depends on it.
 
-A lock is kept only if all of this is so: its owner had to wait for it, so others want it; that was less than
-``lock_turn`` ago; and the owner came back at once to this very lock the last few times. Before an owner asks the store
-for any other lock, or tries one, what it keeps is given back, so nobody waits for others while he keeps something.
+A lock is kept only if all of this is so: its owner had come back at once to this very lock the last few times; it had
+to wait for it, so others want it; and that was less than ``lock_turn`` ago. What an owner keeps is given back before it
+asks the store for any other lock, so nobody waits for others while he keeps something. Each time that it comes back is
+a grant of its own, with a fencing token of its own, out of some that were set aside with the first.
 
 Sticky locks with a bound are what Frangipani's lock service (Thekkath, Mann, Lee, SOSP 1997) and cohort locks (Dice,
 Marathe, Shavit, PPoPP 2012) have for the same reason.
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import ref
 
 from redicts.core.locks.acquisition import Grant
-from redicts.core.locks.records import Mode
+from redicts.core.locks.records import Mode, Request
 from redicts.front.exits import before_exit
 from redicts.front.holds import Hold, Paths, remove_later
 from redicts.front.tree import Tree
@@ -43,6 +44,9 @@ _FIRM: Final = 3
 
 _SHORTEST_LEASE: Final = 1_000
 """The shortest lease in milliseconds of a lock that is kept."""
+
+_MOST: Final = 100
+"""How often an owner comes back in one turn. As many tokens are set aside, and most are not used: so it is no more."""
 
 _LEFT: Final = 0.9
 """How much of the lease is left of a lock that is kept, at least."""
@@ -81,11 +85,13 @@ class Turn:
     Times are those of ``time.monotonic``; ``look_at`` is when to look whether the owner has come back.
     """
 
-    __slots__ = ("ends", "is_watched", "kept_at", "look_at", "owner")
+    __slots__ = ("ends", "is_watched", "kept_at", "look_at", "owner", "tokens")
 
-    def __init__(self, owner: Holder, ends: float) -> None:
+    def __init__(self, owner: Holder, ends: float, tokens: int) -> None:
         self.owner = owner
         self.ends = ends
+        self.tokens = tokens
+        """How many are left."""
         self.kept_at = self.look_at = 0.0
         self.is_watched = False
 
@@ -100,17 +106,23 @@ _can_keep: bool | None = None
 """Whether locks can be kept in this process, because it gives them back before it ends; ``None`` before the first."""
 
 
+def hope(owner: Holder, tree: Tree, request: Request) -> None:
+    """Ask for the tokens of a turn with a request, if there may be one."""
+    is_likely = owner.habit.comebacks >= _FIRM
+    if is_likely and tree.lock_turn and request.mode is Mode.EXCLUSIVE and not tree.mandatory_locks:
+        request.spare = _MOST
+
+
 def begin(owner: Holder, hold: Hold, grant: Grant) -> None:
-    """Let a turn begin with a grant, if it is one for which there are turns."""
-    tree = hold.tree
-    if grant.waited and tree.lock_turn and hold.request.mode is Mode.EXCLUSIVE and not tree.mandatory_locks:
-        hold.turn = Turn(owner, grant.since + tree.lock_turn)
+    """Let a turn begin with a grant, if it was waited for and there is hope."""
+    if grant.spare:
+        hold.turn = Turn(owner, grant.since + hold.tree.lock_turn, grant.spare)
 
 
 def keep(owner: Holder, hold: Hold) -> bool:
-    """Keep a lock on which nobody relies any more, and tell whether it is kept. What else the owner keeps is given back.
+    """Keep a lock on which nobody relies any more, and tell whether it is kept.
 
-    No round trip if nothing else was kept.
+    What else the owner keeps is given back; if that is nothing, no round trip.
     """
     if owner in _kept:
         _give_back(owner)
@@ -118,13 +130,7 @@ def keep(owner: Holder, hold: Hold) -> bool:
     if turn is None:
         return False
     now = time.monotonic()
-    if (
-        owner.habit.comebacks < _FIRM
-        or hold.is_watched
-        or hold.lease < _SHORTEST_LEASE
-        or not _is_open(hold, turn, now)
-        or not _ends_in_order()
-    ):
+    if hold.is_watched or hold.lease < _SHORTEST_LEASE or not _is_open(hold, turn, now) or not _ends_in_order():
         turn.ends = now
         return False
     try:
@@ -135,17 +141,18 @@ def keep(owner: Holder, hold: Hold) -> bool:
             _watch(turn)
         if not _can_keep:
             _give_back(owner)
+    except RuntimeError:  # no thread can be started: the interpreter ends
+        return _kept.pop(owner, None) is None
     except BaseException:
         _kept.pop(owner, None)
-        remove_later(hold.tree, hold.request, hold.lease)
         raise
     return True
 
 
 def take(owner: Holder, tree: Tree, paths: Paths, mode: Mode, lease: int) -> Hold | None:
-    """Return the lock that an owner keeps, if that is what it asks for. What else it keeps is given back.
+    """Return the lock that an owner keeps, if that is what it asks for.
 
-    No round trip if it keeps nothing else.
+    What else it keeps is given back; if that is nothing, no round trip.
     """
     hold = _kept.get(owner)
     if hold is None:
@@ -153,7 +160,11 @@ def take(owner: Holder, tree: Tree, paths: Paths, mode: Mode, lease: int) -> Hol
     turn = hold.turn
     is_wanted = hold.tree is tree and hold.paths == paths and mode is Mode.EXCLUSIVE and hold.lease == lease
     if is_wanted and turn is not None and _is_open(hold, turn, time.monotonic()):
-        return _kept.pop(owner, None)
+        hold = _kept.pop(owner, None)
+        if hold is not None:
+            turn.tokens -= 1
+            hold.token += 1
+        return hold
     _give_back(owner)
     return None
 
@@ -178,7 +189,7 @@ def end_all() -> None:
 
 def _is_open(hold: Hold, turn: Turn, now: float) -> bool:
     is_long = hold.valid_until - now >= hold.lease / 1000 * _LEFT
-    return now < turn.ends and is_long and not hold.lost and hold.tree.lock_turn > 0
+    return now < turn.ends and turn.tokens > 0 and is_long and not hold.lost and hold.tree.lock_turn > 0
 
 
 def _ends_in_order() -> bool:
