@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -100,7 +101,10 @@ class World:
         self.in_hand: set[Any] = set()
         self.watched: dict[Turn, None] = {}
         self.has_it = True
+        """Whether the owner is inside."""
+        self.is_releasing = False
         self.released = 0
+        self.comebacks = 0
         clock = SimpleNamespace(monotonic=lambda: self.now, sleep=self._sleep)
         monkeypatch.setattr(turns, "time", clock)
         monkeypatch.setattr(turns, "_kept", Watched(self.kept))
@@ -114,7 +118,8 @@ class World:
         self.tree: Any = SimpleNamespace(lock_turn=0.005, locks=locks, run=self._give_back)
         self.me = Holder("owner", lambda: True)
         request = Request(request_name(), self.me.owner, Mode.EXCLUSIVE, PATHS, 0)
-        self.hold = Hold(self.tree, request, PATHS, Grant(1, self.now, 100), LEASE, lambda: True)
+        tree: Any = self.tree
+        self.hold = Hold(tree, request, PATHS, Grant(1, self.now, 100), LEASE, lambda: True)
         turns.begin(self.me, self.hold, Grant(1, self.now, 100))
 
     def _give_back(self, _request: Request) -> bool:
@@ -133,15 +138,18 @@ class World:
         running.stop_here()
 
     def come_and_go(self) -> None:
-        """Release and come back, as long as that goes on."""
-        for _ in range(3):
-            self.has_it = False
-            if not turns.keep(self.me, self.hold):
+        """Release and come back, as long as that goes on, and release at last."""
+        while True:
+            self.has_it, self.is_releasing = False, True
+            is_kept = turns.keep(self.me, self.hold)
+            self.is_releasing = False
+            if not is_kept:
                 self.tree.run(self.hold.request)
                 return
-            if turns.take(self.me, self.tree, PATHS, Mode.EXCLUSIVE, LEASE) is None:
+            if self.comebacks == 2 or turns.take(self.me, self.tree, PATHS, Mode.EXCLUSIVE, LEASE) is None:
                 return
             self.has_it = True
+            self.comebacks += 1
             assert not self.released, "the owner got what was given back"
 
     def look_on(self) -> None:
@@ -153,11 +161,19 @@ class World:
 
     def ask(self) -> None:
         """Look who holds locks, as some other thread."""
-        turns.end(self.tree)
+        self._finds_free_what_is_kept(partial(turns.end, self.tree))
 
     def end(self) -> None:
         """End this process."""
-        turns.end_all()
+        self._finds_free_what_is_kept(turns.end_all)
+
+    def _finds_free_what_is_kept(self, end: Callable[[], None]) -> None:
+        stop()
+        # A mark may be there though the owner was quicker.
+        is_in_hand = bool(self.in_hand) and not self.has_it and not self.is_releasing
+        was_released, comebacks = bool(self.kept) or is_in_hand, self.comebacks
+        end()
+        assert not was_released or self.released or self.comebacks > comebacks, "it was released, and is not free"
 
     def pass_time(self) -> None:
         """Let what is kept be overdue, and then the turn be over."""
