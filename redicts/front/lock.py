@@ -132,11 +132,11 @@ class Lock:
         """Acquire the lock, waiting for it if need be, and return true.
 
         Without ``blocking`` it does not wait, and returns false if the lock is not free. Waiting is first come, first
-        served. Raises :class:`~redicts.errors.LockTimeout` if it does not become free in time, and
+        served, but that an owner may come back within a turn: see the page on locks. Raises :class:`~redicts.errors.LockTimeout` if it does not become free in time, and
         :class:`~redicts.errors.Deadlock` if it never would. However it ends, nothing is left of an attempt that failed.
 
-        Cost: one round trip if it is free, none if it is held by this thread already; three before waiting, and one
-        when it is this thread's turn.
+        Cost: one round trip if it is free, none if it is held by this thread already, or if this thread comes back to it
+        in its turn; three before waiting, and one when it is this thread's turn.
         """
         wishes = NO_WISHES
         if self._renew or self._on_danger or self._on_loss:
@@ -144,7 +144,7 @@ class Lock:
         return acquire(self._place, self._paths, self._mode, self._lease, self._patience, wishes, blocking)
 
     def release(self) -> None:
-        """Release the lock; the last release gives it back, in one round trip.
+        """Release the lock; the last release gives it back, in one round trip, or keeps it for the rest of a turn.
 
         Releases may come in any order. If the lock was lost meanwhile this logs a warning, and harms nobody who holds
         it now. Raises :class:`~redicts.errors.NotHeld` if this thread did not acquire it.
