@@ -132,11 +132,12 @@ class Lock:
         """Acquire the lock, waiting for it if need be, and return true.
 
         Without ``blocking`` it does not wait, and returns false if the lock is not free. Waiting is first come, first
-        served, but that an owner may come back within a turn: see the page on locks. Raises :class:`~redicts.errors.LockTimeout` if it does not become free in time, and
-        :class:`~redicts.errors.Deadlock` if it never would. However it ends, nothing is left of an attempt that failed.
+        served, save that an owner may come back within its turn: see the page on locks. Raises
+        :class:`~redicts.errors.LockTimeout` if it does not become free in time, and :class:`~redicts.errors.Deadlock`
+        if it never would. However it ends, nothing is left of an attempt that failed.
 
-        Cost: one round trip if it is free, none if it is held by this thread already, or if this thread comes back to it
-        in its turn; three before waiting, and one when it is this thread's turn.
+        Cost: one round trip if it is free, none if it is held by this thread already or this thread comes back within
+        its turn; three before waiting, and one when it is granted.
         """
         wishes = NO_WISHES
         if self._renew or self._on_danger or self._on_loss:

@@ -45,6 +45,9 @@ _FIRM: Final = 3
 _SHORTEST_LEASE: Final = 1_000
 """The shortest lease in milliseconds of a lock that is kept."""
 
+_STAYS_SECS: Final = 0.2
+"""How long the background thread stays between turns: to start one takes a fifth of a turn."""
+
 _MOST: Final = 100
 """How often an owner comes back in one turn. As many tokens are set aside, and most are not used: so it is no more."""
 
@@ -227,7 +230,7 @@ def _await(matters: Callable[[Hold], bool]) -> None:
         time.sleep(_SOON_SECS / 4)
 
 
-# The background thread, which is there only during turns.
+# The background thread, which is there only while there are turns.
 
 
 def _watch(turn: Turn) -> None:
@@ -258,7 +261,7 @@ def _keeps(turn: Turn) -> bool:
     return hold is not None and hold.turn is turn
 
 
-_turns: Final = Worker("redicts-turns", lambda turn: turn.look_at, _look)
+_turns: Final = Worker("redicts-turns", lambda turn: turn.look_at, _look, _STAYS_SECS)
 
 
 def _begin_anew() -> None:
