@@ -26,6 +26,7 @@ from redicts.front import turns
 from redicts.front.exits import before_exit
 from redicts.front.holds import Hold
 from redicts.front.turns import Turn
+from redicts.front.worker import Worker
 from tests.front.conftest import Store, together
 from tests.front.locking import Meddler, Somebody, in_store, meddler, no_thread_is_left, nothing_is_left, waiting
 from tests.support.servers import RedisServer
@@ -564,6 +565,24 @@ def test_no_thread_is_left_after_the_last_turn(monkeypatch: pytest.MonkeyPatch) 
         anna.does(Lock(Pool(), "a").release)
         nothing_is_left()
     no_thread_is_left()
+
+
+def test_the_thread_stays_between_turns() -> None:
+    """One thread handles what comes soon after the last item; none is started for each."""
+    threads: list[threading.Thread] = []
+    handled = threading.Semaphore(0)
+
+    def handle(items: list[str]) -> None:
+        threads.append(threading.current_thread())
+        for item in items:
+            worker.discard(item)
+        handled.release()
+
+    worker: Worker[str] = Worker("stays", lambda _: 0.0, handle, stays=PATIENCE)
+    for item in ("first", "second", "third"):
+        worker.add(item)
+        assert handled.acquire(timeout=PATIENCE)
+    assert len(set(threads)) == 1
 
 
 # When things go wrong
