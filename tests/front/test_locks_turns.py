@@ -258,9 +258,8 @@ def test_who_goes_on_with_another_lock_has_no_habit(stage: Stage) -> None:
 def test_the_habit_is_one_of_one_store(stage: Stage) -> None:
     """The same path in another store is another lock."""
     other = Lock(MemoryBackend(), "a")
-    stage.comes_back(other, 3)
+    stage.comes_back(other, 4)
     lock = Lock(Pool(), "a")
-    stage.comes_back(lock, 1)
     stage.waits(lock)
     stage.anna.does(lock.release)
     assert not in_store()
@@ -499,6 +498,11 @@ def test_what_its_owner_does_not_come_back_to_is_given_back(stage: Stage) -> Non
     with Somebody("ben") as ben:
         got = ben.begins(Lock(Pool(), "a").acquire)
         waiting(1)
+        stage.anna.does(lock.release)
+        stage.now += SOON * 0.9
+        stage.look()
+        assert kept()
+        stage.anna.does(lock.acquire)
         stage.anna.does(lock.release)
         stage.now += SOON * 0.9
         stage.look()
