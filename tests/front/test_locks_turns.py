@@ -219,6 +219,22 @@ def test_a_turn_has_an_end_by_number(stage: Stage) -> None:
         assert lock.token == max(token or 0 for token in tokens) + 1
 
 
+def test_a_lock_with_the_first_token_of_a_tree_has_no_turn(stage: Stage, store: Meddler) -> None:
+    """If the store has forgotten its tokens, none were set aside: the lock has a new one, and is given back."""
+    lock, other = Lock(Pool(), "a"), Lock(Pool(), "a")
+    stage.comes_back(lock, 4)
+    with other:
+        got = stage.anna.begins(lock.acquire)
+        waiting(1)
+        store.inner.execute(Transaction(writes=(Delete(Key("f", ()), Scope.BELOW),)))
+    assert got.result(PATIENCE)
+    token = stage.anna.does(lambda: lock.token or 0)
+    stage.anna.does(lock.release)
+    assert not in_store()
+    with other:
+        assert (other.token or 0) == token + 1
+
+
 # What is not kept
 
 
