@@ -14,7 +14,7 @@ from redicts.front.plugins.loading import backend_plugin
 DEFAULT_BACKEND: Final = "redis"
 DEFAULT_CODEC: Final = "json"
 
-OWN: Final = ("accept", "backend", "codec", "database", "default", "mandatory_locks", "names")
+OWN: Final = ("accept", "backend", "codec", "database", "default", "lock_turn", "mandatory_locks", "names")
 """The settings that are the pool's own. Beside them stand those of the backend, if it is given by its name only."""
 
 _SCHEMES: Final = {"rediss": "redis", "unix": "redis"}

@@ -12,8 +12,9 @@ from redicts.core.locks.records import HOLDERS, Mode, Owner, Request, exclusive_
 from redicts.core.paths import all_described
 from redicts.core.transaction import VALUES, Check, Exactly, Key, Path, Prefixed, Scope
 from redicts.errors import Locked, LockLost, NotHeld
+from redicts.front import turns
 from redicts.front.holds import Acquired, Held, Hold, Paths, Wishes, remove_later, stop_watching, watch
-from redicts.front.owners import holder, request_name
+from redicts.front.owners import Holder, holder, request_name
 from redicts.front.tree import Tree
 
 log: Final = logging.getLogger("redicts.locks")
@@ -38,25 +39,44 @@ def acquire(
     if hold is not None:
         hold.relied_on += 1
     else:
-        request = Request(request_name(), me.owner, mode, paths, int(time.time() * 1000))
-        try:
-            grant = tree.run(tree.locks.acquire(request, lease, patience, held.requests))
-            if grant is None:
-                return None
-            hold = Hold(tree, request, grant, lease, me.is_alive)
-            held.add(hold)
-            me.held[tree] = held
-        except BaseException:
-            if hold is not None and request in held.requests:
-                held.remove(hold)
-            if request.pending:
-                remove_later(tree, request, lease)
-            raise
+        hold = _newly(me, tree, held, paths, mode, lease, patience)
+        if hold is None:
+            return None
     me.acquired.setdefault((place, paths), []).append(Acquired(hold, wishes))
     try:
         wishes.add_to(hold)
     except BaseException:
         release(place, paths)
+        raise
+    return hold
+
+
+def _newly(
+    me: Holder, tree: Tree, held: Held, paths: Paths, mode: Mode, lease: int, patience: float | None
+) -> Hold | None:
+    """Acquire what nothing that the owner holds covers: by coming back to what it keeps, else from the store."""
+    me.habit.asks(tree, paths)
+    hold = turns.take(me, tree, paths, mode, lease)
+    if hold is None and patience == 0:
+        # Who only tries must find free what others of this process have released.
+        turns.end(tree)
+    request = Request(request_name(), me.owner, mode, paths, int(time.time() * 1000)) if hold is None else hold.request
+    try:
+        if hold is None:
+            turns.hope(me, tree, request)
+            grant = tree.run(tree.locks.acquire(request, lease, patience, held.requests))
+            if grant is None:
+                return None
+            hold = Hold(tree, request, paths, grant, lease, me.is_alive)
+            turns.begin(me, hold, grant)
+        hold.relied_on = 1
+        held.add(hold)
+        me.held[tree] = held
+    except BaseException:
+        if request in held.requests and hold is not None:
+            held.remove(hold)
+        if request.pending:
+            remove_later(tree, request, lease)
         raise
     return hold
 
@@ -81,21 +101,24 @@ def release(place: object, paths: Paths) -> None:
         held.remove(hold)
         if not held.requests:
             del me.held[hold.tree]
-        _give_back(hold)
+        _let_go(me, hold)
 
 
-def _give_back(hold: Hold) -> None:
+def _let_go(me: Holder, hold: Hold) -> None:
+    """Keep a lock for a moment, or give it back."""
     if hold.is_watched:
         stop_watching(hold)
     try:
+        was_held = turns.keep(me, hold)
         # Also what is lost by the clock of this process: the store may know of a renewal of which no reply came.
-        was_held = hold.tree.run(hold.tree.locks.release(hold.request))
+        was_held = was_held or hold.tree.run(hold.tree.locks.release(hold.request))
     except BaseException:
         remove_later(hold.tree, hold.request, hold.lease)
         raise
     if hold.lost or not was_held:
         hold.lost = True
         log.warning("the lock on %r was lost before it was released: its lease ran out, or it was broken", hold)
+    me.habit.releases(hold)
 
 
 def renew(hold: Hold, lease: int) -> bool:

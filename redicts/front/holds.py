@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from itertools import groupby
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from redicts.core.locks.acquisition import Grant
 from redicts.core.locks.records import HOLDERS, Mode, Request, overlap
@@ -21,6 +21,9 @@ from redicts.core.transaction import Exactly, Path, Scope
 from redicts.front.overlaps import Overlaps
 from redicts.front.tree import Tree
 from redicts.front.worker import Worker
+
+if TYPE_CHECKING:
+    from redicts.front.turns import Turn
 
 _log: Final = logging.getLogger("redicts.locks")
 
@@ -57,6 +60,7 @@ class Hold:
         "lost",
         "on_danger",
         "on_loss",
+        "paths",
         "relied_on",
         "renew_at",
         "renewals",
@@ -64,12 +68,18 @@ class Hold:
         "since",
         "token",
         "tree",
+        "turn",
         "valid_until",
     )
 
-    def __init__(self, tree: Tree, request: Request, grant: Grant, lease: int, is_alive: Callable[[], bool]) -> None:
+    def __init__(
+        self, tree: Tree, request: Request, paths: Paths, grant: Grant, lease: int, is_alive: Callable[[], bool]
+    ) -> None:
         self.tree = tree
         self.request = request
+        self.paths = paths
+        """What was asked for, in the words in which it was."""
+        self.turn: Turn | None = None
         self.token = grant.token
         self.is_alive = is_alive
         self.lost = False

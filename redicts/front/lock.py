@@ -18,7 +18,7 @@ from redicts.core.locks.records import HOLDERS, WAITERS, Mode, Record, places_ab
 from redicts.core.transaction import Path
 from redicts.errors import LockError, LockTimeout, NotHeld, PathError, SettingsError, StoreError
 from redicts.forks import ForkSafeLock
-from redicts.front import holdings
+from redicts.front import holdings, turns
 from redicts.front.holds import Paths, Wishes
 from redicts.front.opening import codec
 from redicts.front.plugins.loading import adopted
@@ -132,11 +132,12 @@ class Lock:
         """Acquire the lock, waiting for it if need be, and return true.
 
         Without ``blocking`` it does not wait, and returns false if the lock is not free. Waiting is first come, first
-        served. Raises :class:`~redicts.errors.LockTimeout` if it does not become free in time, and
-        :class:`~redicts.errors.Deadlock` if it never would. However it ends, nothing is left of an attempt that failed.
+        served, save that an owner may come back within its turn: see the page on locks. Raises
+        :class:`~redicts.errors.LockTimeout` if it does not become free in time, and :class:`~redicts.errors.Deadlock`
+        if it never would. However it ends, nothing is left of an attempt that failed.
 
-        Cost: one round trip if it is free, none if it is held by this thread already; three before waiting, and one
-        when it is this thread's turn.
+        Cost: one round trip if it is free, none if it is held by this thread already or this thread comes back within
+        its turn; three before waiting, and one when it is granted.
         """
         wishes = NO_WISHES
         if self._renew or self._on_danger or self._on_loss:
@@ -144,7 +145,7 @@ class Lock:
         return acquire(self._place, self._paths, self._mode, self._lease, self._patience, wishes, blocking)
 
     def release(self) -> None:
-        """Release the lock; the last release gives it back, in one round trip.
+        """Release the lock; the last release gives it back, in one round trip, or keeps it for the rest of a turn.
 
         Releases may come in any order. If the lock was lost meanwhile this logs a warning, and harms nobody who holds
         it now. Raises :class:`~redicts.errors.NotHeld` if this thread did not acquire it.
@@ -200,6 +201,7 @@ class Lock:
     def is_locked(self) -> bool:
         """Tell whether anybody, this thread included, holds a lock here or on what is above."""
         tree = _tree_at(self._place)
+        turns.end(tree)
         scopes = [key for path in self._paths for key in places_above(path, HOLDERS)]
         return bool(tree.run(tree.locks.found(scopes)))
 
@@ -246,6 +248,7 @@ class Lock:
 
     def _found(self, space: str) -> list[Record]:
         tree = _tree_at(self._place)
+        turns.end(tree)
         scopes = dict.fromkeys([key for path in self._paths for key in scopes_of(path, space)])
         records = tree.run(tree.locks.found(scopes))
         found = {record.key: record for record in records}

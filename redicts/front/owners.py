@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, ref
 
 from redicts.core.locks.records import Owner
+from redicts.front.turns import Habit
 
 if TYPE_CHECKING:
     from redicts.front.holds import Acquired, Held, Paths
@@ -52,12 +53,13 @@ def request_name() -> str:
 class Holder:
     """An owner, and what it has acquired. Only the thread or task itself changes that."""
 
-    __slots__ = ("acquired", "held", "is_alive", "owner", "process")
+    __slots__ = ("acquired", "habit", "held", "is_alive", "owner", "process")
 
     def __init__(self, kind: str, is_alive: Callable[[], bool]) -> None:
         self.process = _process
         self.owner = Owner(f"{_process.station}.{next(_process.numbers)}", f"{_process.where}:{kind}")
         self.is_alive = is_alive
+        self.habit = Habit()
         self.held: dict[Tree, Held] = {}
         """The locks that it has in each store."""
         self.acquired: dict[tuple[object, Paths], list[Acquired]] = {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redicts.errors import Unsupported
 from redicts.forks import ForkSafeLock
-from redicts.front import opening
+from redicts.front import opening, turns
 from redicts.front import settings as forms
 from redicts.front.tree import Tree
 
@@ -41,7 +41,12 @@ class Opened:
             tree = self._trees.get(number)
             if tree is None:
                 backend = opening.backend(self.settings, number)
-                tree = Tree(backend, self._format, mandatory_locks=self.settings.mandatory_locks)
+                tree = Tree(
+                    backend,
+                    self._format,
+                    mandatory_locks=self.settings.mandatory_locks,
+                    lock_turn=self.settings.lock_turn,
+                )
                 self._trees[number] = tree
             self._by_name[name] = tree
             return tree
@@ -50,6 +55,8 @@ class Opened:
         """Let go of the connections of all of them."""
         with self._lock:
             for tree in self._trees.values():
+                tree.lock_turn = 0
+                turns.end(tree)
                 tree.backend.close()
 
 

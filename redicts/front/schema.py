@@ -11,6 +11,8 @@ from redicts.front.forms import DEFAULT_BACKEND, DEFAULT_CODEC
 from redicts.front.plugins.kinds import BACKEND, CODEC, Kind
 from redicts.front.plugins.listing import installed
 from redicts.front.plugins.loading import backend_plugin, codec_plugin
+from redicts.front.settings import LockTurn
+from redicts.front.tree import LOCK_TURN_SECS
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -36,6 +38,7 @@ def schema() -> dict[str, Any]:
         "default": (Union[NonNegativeInt, None], Field(None, description="another word for database")),
         "names": (dict[str, NonNegativeInt], Field({}, description="names for other databases, and their numbers")),
         "mandatory_locks": (StrictBool, Field(False, description="refuse writes that another's lock covers")),
+        "lock_turn": (LockTurn, Field(LOCK_TURN_SECS, description="for how many seconds an owner may come back first")),
     }
     flat = [
         _form("Flat", name, model, {"backend": _exactly(name, DEFAULT_BACKEND), **own})

@@ -28,10 +28,14 @@ from redicts.front.nearest import suggestion
 from redicts.front.plugins import finding
 from redicts.front.plugins.kinds import BACKEND, CODEC
 from redicts.front.plugins.loading import backend_plugin, codec_plugin
+from redicts.front.tree import LOCK_TURN_SECS
 
 FAKE_BACKEND: Final = "fakeredis"
 
 _Value = TypeVar("_Value")
+
+LockTurn = Annotated[float, Field(ge=0, le=1, strict=True)]
+"""A number of seconds, at most one."""
 
 _Frozen = Annotated[Mapping[str, _Value], AfterValidator(MappingProxyType), PlainSerializer(dict)]
 """A mapping that nobody can change."""
@@ -57,6 +61,8 @@ class Settings(BaseModel):
     """Names for other databases, and their numbers."""
     mandatory_locks: StrictBool = False
     """Whether a write is refused that somebody else's lock covers."""
+    lock_turn: LockTurn = LOCK_TURN_SECS
+    """For how many seconds an owner may pass those who wait if it comes back to its lock at once; 0 for not at all."""
 
     def database(self, name: str | None) -> int:
         """Return the number of the database with this name; ``None`` stands for the default one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from redicts.core import drive
 from redicts.core.backend import Backend
@@ -15,16 +15,35 @@ from redicts.core.transaction import VALUES, Key, Path
 
 _Result = TypeVar("_Result")
 
+LOCK_TURN_SECS: Final = 0.005
+"""How long a turn lasts unless the settings say otherwise: see :mod:`redicts.front.turns`."""
+
 
 class Tree:
     """One opened database: its backend, the operations on its values and those on its locks.
 
-    With ``mandatory_locks`` a write that somebody else's lock covers is refused.
+    With ``mandatory_locks`` a write that somebody else's lock covers is refused. ``lock_turn`` is in seconds.
     """
 
-    __slots__ = ("__weakref__", "_fetch", "backend", "can_overwrite", "locks", "mandatory_locks", "store")
+    __slots__ = (
+        "__weakref__",
+        "_fetch",
+        "backend",
+        "can_overwrite",
+        "lock_turn",
+        "locks",
+        "mandatory_locks",
+        "store",
+    )
 
-    def __init__(self, backend: Backend, form: LeafFormat, *, mandatory_locks: bool = False) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        form: LeafFormat,
+        *,
+        mandatory_locks: bool = False,
+        lock_turn: float = LOCK_TURN_SECS,
+    ) -> None:
         self.backend = backend
         claims = backend.capabilities
         self.store = TreeStore(form, claims.atomic_entries, documents=claims.documents)
@@ -32,6 +51,7 @@ class Tree:
         self._fetch = backend.fetch_document if whole else backend.fetch
         self.locks = Protocol(time.monotonic, time.time)
         self.mandatory_locks = mandatory_locks
+        self.lock_turn = lock_turn
         # A networked store would encode every leaf for a question that it always answers with no.
         self.can_overwrite = not mandatory_locks and type(backend).overwrite is not Backend.overwrite
 

@@ -1,4 +1,4 @@
-"""A thread that does things when they are due, and is there only while there are any."""
+"""A thread that does things when they are due, and is there only while there are any, or were a moment ago."""
 
 from __future__ import annotations
 
@@ -21,13 +21,17 @@ class Worker(Generic[_Item]):
     """Handles items when they are due, all that are due at once, in one daemon thread that no exception ends.
 
     ``due`` tells when an item is due, in seconds of ``time.monotonic``; ``handle`` must change that, or discard it.
-    A forked child starts with none.
+    After the last item the thread stays for ``stays`` seconds, where to start another would take too long. A forked
+    child starts with none.
     """
 
-    def __init__(self, name: str, due: Callable[[_Item], float], handle: Callable[[list[_Item]], None]) -> None:
+    def __init__(
+        self, name: str, due: Callable[[_Item], float], handle: Callable[[list[_Item]], None], stays: float = 0
+    ) -> None:
         self._name = name
         self._due = due
         self._handle = handle
+        self._stays = stays
         self._start()
 
     def _start(self) -> None:
@@ -64,7 +68,7 @@ class Worker(Generic[_Item]):
     def _work(self) -> None:
         while True:
             with self._changed:
-                if not self._items:
+                if not self._changed.wait_for(lambda: self._items, self._stays):
                     self._thread = None
                     return
                 now = time.monotonic()

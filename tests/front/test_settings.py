@@ -170,6 +170,7 @@ def test_what_is_in_force_cannot_be_changed() -> None:
         "default": 0,
         "names": {"a": 1},
         "mandatory_locks": False,
+        "lock_turn": 0.005,
     }
 
 

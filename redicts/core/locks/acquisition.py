@@ -88,10 +88,14 @@ class Timing(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """A lock was granted: its fencing token, and a time on the clock of this process before which it began."""
+    """A lock was granted: its fencing token, and a time on the clock of this process before which it began.
+
+    ``spare`` tokens that follow are its own too, if the request asked for them and had to wait.
+    """
 
     token: int
     since: float
+    spare: int = 0
 
 
 class Acquisition:
@@ -183,15 +187,16 @@ class Acquisition:
         writes += [Delete(key, Scope.NODE) for key in self._listed]
         if self._waiting.told:
             writes.append(Delete(Key(WAITING_FOR, (self._request.owner.name,)), Scope.NODE))
+        spare = self._request.spare if self.written else 0
         since = self._clock()
-        outcome = yield Transaction(checks, (), (*writes, Add(TOKENS, 1)))
+        outcome = yield Transaction(checks, (), (*writes, Add(TOKENS, 1 + spare)))
         if outcome.verdict is Verdict.NOT_A_COUNTER:
             raise Damaged("the counter of fencing tokens is no number; remove it from the store, see the page on locks")
         self.too_large = outcome.verdict is Verdict.TOO_LARGE
         if not outcome.applied:
             return None
         self.written = True
-        return Grant(outcome.sums[0], since)
+        return Grant(outcome.sums[0] - spare, since, spare)
 
     # Waiting
 

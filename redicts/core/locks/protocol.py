@@ -84,7 +84,8 @@ class Protocol:
             if grant is None:
                 request.pending = False
                 return None
-            return grant._replace(token=(yield from self._token(grant.token, request)))
+            token = yield from self._token(grant.token, request)
+            return grant if token == grant.token else Grant(token, grant.since)
         except GeneratorExit:
             raise
         except BaseException as error:

@@ -72,10 +72,10 @@ class Request:
     ``name`` is the record's identity in the store, kept over retries: ``station/number``, unique like an owner's. It is
     also the ``listener`` under which the request is woken, for which it stays the same.
     ``since`` is when it was made, in milliseconds since the epoch, for people to read. ``pending`` tells whether it
-    may have left something in the store.
+    may have left something in the store. ``spare`` is how many fencing tokens it wants beside one if it has to wait.
     """
 
-    __slots__ = ("_places", "listener", "mode", "name", "owner", "paths", "pending", "record", "since")
+    __slots__ = ("_places", "listener", "mode", "name", "owner", "paths", "pending", "record", "since", "spare")
 
     def __init__(self, name: str, owner: Owner, mode: Mode, paths: Iterable[Path], since: int) -> None:
         self._places = _places_of(tuple(paths))
@@ -86,6 +86,7 @@ class Request:
         self.paths = self._places.paths
         self.since = since
         self.pending = False
+        self.spare = 0
         several = 1 < len(self.paths) <= _MOST_TOLD
         also = ",".join([hexed(path) for path in self.paths]) if several else "-"
         self.record = f"{mode.value}{owner.name} {since} {also} {owner.label}".encode("utf-8", "replace")
