@@ -17,7 +17,7 @@ from redicts import Pool, StoreError, Unsupported, root
 from redicts.backends.redis import RedisBackend
 from redicts.backends.redis import backend as module
 from redicts.backends.redis.connections import Connections
-from redicts.backends.redis.words import packed
+from redicts.backends.redis.words import packed, word
 from redicts.core.transaction import Delete, Scope, Transaction
 from tests.backends.redis_tools import contents, front, key
 from tests.support.servers import RedisServer
@@ -157,7 +157,7 @@ def test_the_meter_notices_what_is_too_much(meter: Meter, monkeypatch: pytest.Mo
     lay_down(shape)
     too_much = Transaction(writes=(Delete(key("big"), Scope.SUBTREE),))
     assert root()["big"].val() == shape
-    monkeypatch.setattr(module, "_MOST", b"1000000")
+    monkeypatch.setattr(module, "_MOST", word(b"1000000"))
     with pytest.raises(StoreError, match=r"one call .* looked at 31000 fields"):
         backend().execute(too_much)
 
