@@ -152,7 +152,7 @@ class Acquisition:
 
     def at_once(self) -> Steps[Grant | None]:
         """Acquire the lock if it is free and nobody waits for it. One transaction."""
-        return (yield from self._claim_if(_free_or_compatible(self._request.paths, self._request.compatible)))
+        return self._claim_if(_free_or_compatible(self._request.paths, self._request.compatible))
 
     def after_a_look(self) -> Steps[Grant | None]:
         """Acquire the lock if nothing is in the way but what the owner's own locks allow. Two transactions."""
