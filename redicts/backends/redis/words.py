@@ -76,8 +76,9 @@ _LONGEST_KEPT: Final = 2_000
 """How many checks are remembered, from how many on, and how many bytes they may have."""
 
 _NODE: Final = Scope.NODE
+_APPLIED: Final = Verdict.APPLIED
 _VERDICTS: Final = {
-    b"+": Verdict.APPLIED,
+    b"+": _APPLIED,
     b"!": Verdict.CHECK_FAILED,
     b"#": Verdict.NOT_A_COUNTER,
     b"L": Verdict.TOO_LARGE,
@@ -182,13 +183,13 @@ def _are_apart(writes: tuple[Write, ...]) -> bool:
 def outcome_of(reply: Sequence[Any], transaction: Transaction) -> Outcome:
     """Return what a reply with one of the four verdicts means for this transaction."""
     verdict = _VERDICTS[reply[0]]
-    if verdict is Verdict.TOO_LARGE:
-        return Outcome(verdict)
     reads = transaction.reads
     answers = tuple(map(_answer, reads, reply[2:])) if reads else ()
-    if verdict is Verdict.APPLIED:
+    if verdict is _APPLIED:
         sums = reply[2 + len(answers) :]
         return Outcome(verdict, answers, tuple(map(int, sums)) if sums else ())
+    if verdict is Verdict.TOO_LARGE:
+        return Outcome(verdict)
     culprit = int(reply[1]) - 1
     if verdict is Verdict.NOT_A_COUNTER:
         culprit = _index_of_write(transaction.writes, culprit)
