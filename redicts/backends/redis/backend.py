@@ -13,7 +13,7 @@ from redis.connection import AbstractConnection
 from redicts.backends.redis.connections import Connections, connection_options, described
 from redicts.backends.redis.listening import Listening, StationListener
 from redicts.backends.redis.settings import RedisSettings
-from redicts.backends.redis.words import HashNames, Said, Speaker, outcome_of, packed, unpacked, word
+from redicts.backends.redis.words import HashNames, Speaker, outcome_of, unpacked, word, words_of
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.transaction import Outcome, Put, Transaction, Verdict
 from redicts.errors import InternalError, StoreError
@@ -24,8 +24,8 @@ ATOMIC_ENTRIES: Final = 5_000
 _MOST: Final = word(b"%d" % ATOMIC_ENTRIES)
 _SCRIPT: Final = (Path(__file__).parent / "script.lua").read_bytes()
 _SHA: Final = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
-_EVALSHA: Final = packed([b"EVALSHA", _SHA, b"0"])
-_EVAL: Final = packed([b"EVAL", _SCRIPT, b"0"])
+_EVALSHA: Final = b"".join(words_of([b"EVALSHA", _SHA, b"0"]))
+_EVAL: Final = b"".join(words_of([b"EVAL", _SCRIPT, b"0"]))
 
 
 class RedisBackend(Backend):
@@ -87,14 +87,13 @@ class RedisBackend(Backend):
             self._connections.give_back(lane, in_doubt=in_doubt)
         return outcome
 
-    def _run(self, lane: bytes, number: int, said: Said) -> list[Any]:
-        count, words = said
-        head = b"*%d\r\n" % (7 + count)
-        rest = self._expiries, word(lane), b"$16\r\n%016d\r\n" % number, _MOST, words
-        command = b"".join((head, _EVALSHA, *rest))
+    def _run(self, lane: bytes, number: int, said: list[bytes]) -> list[Any]:
+        count = b"*%d\r\n" % (7 + len(said))
+        words = self._expiries, word(lane), b"$16\r\n%016d\r\n" % number, _MOST, *said
+        command = b"".join((count, _EVALSHA, *words))
 
         def fallback() -> bytes:
-            return b"".join((head, _EVAL, *rest))
+            return b"".join((count, _EVAL, *words))
 
         while True:
             reply: list[Any] = self._connections.call(command, fallback)

@@ -6,7 +6,7 @@ once, and to say a request is to join them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import Any, Final, cast
 
@@ -36,8 +36,8 @@ from redicts.core.transaction import (
 from redicts.errors import InternalError, Unsupported
 
 _SHORT: Final = 256
-_HEADS: Final = [b"$%d" % size for size in range(_SHORT)]
-"""What goes before short texts, made once: to format forty takes longer than to join them."""
+_HEADS: Final = [b"$%d\r\n" % size for size in range(_SHORT)]
+"""What goes before short texts, made once: to format a number takes longer than to join."""
 
 
 def word(text: bytes) -> bytes:
@@ -45,14 +45,11 @@ def word(text: bytes) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(text), text)
 
 
-def packed(texts: Sequence[bytes]) -> bytes:
-    """Return many texts as words."""
-    sizes = list(map(len, texts))
-    are_short = max(sizes, default=0) < _SHORT
-    parts = [b""] * (2 * len(texts) + 1)
-    parts[:-1:2] = map(_HEADS.__getitem__, sizes) if are_short else [b"$%d" % size for size in sizes]
-    parts[1::2] = texts
-    return b"\r\n".join(parts)
+def words_of(texts: Collection[bytes]) -> list[bytes]:
+    """Return texts as words."""
+    if max(map(len, texts), default=0) < _SHORT:
+        return [_HEADS[len(text)] + text + b"\r\n" for text in texts]
+    return [word(text) for text in texts]
 
 
 _EMPTY: Final = word(b"")
@@ -85,13 +82,10 @@ _VERDICTS: Final = {
 }
 
 
-Said = tuple[int, bytes]
-"""How many words say something, and these."""
+_Checks = tuple[int, list[bytes]]
+"""How many checks there are to the script, and the words that say them: one of its checks is of several keys."""
 
-_Checks = tuple[int, int, bytes]
-"""The same of checks, after how many they are to the script."""
-
-_NO_CHECKS: Final = (0, 0, b"")
+_NO_CHECKS: Final[_Checks] = (0, [])
 _MOST_NAMES: Final = 2_000
 _LONGEST_NAME: Final = 200
 
@@ -130,36 +124,36 @@ class Speaker:
         self._channels = word(channels)
         self._known: dict[int, tuple[tuple[Check, ...], _Checks]] = {}
 
-    def say(self, transaction: Transaction) -> Said:
+    def say(self, transaction: Transaction) -> list[bytes]:
         """Return the words that say a transaction: three counts, and then checks, reads and writes."""
         checks, reads, writes = transaction
         names = self._names
-        number, count, words = self._checks(checks) if checks else _NO_CHECKS
-        said = [_read(read, names) for read in reads]
+        number, said = self._checks(checks) if checks else _NO_CHECKS
+        words = [_number(number), _number(len(reads)), _number(len(writes)), *said]
+        for read in reads:
+            words += _read(read, names)
         if _are_apart(writes):
-            said += [_write((write,), names, self._channels) for write in writes]
-        else:
-            groups = _groups(writes)
-            groups = groups[_implied(groups) :]
-            if _is_store(groups):
-                said.append(_store(cast("Put", groups[1][0]), names))
-            else:
-                said += [_write(group, names, self._channels) for group in groups]
-        parts = [_number(number), _number(len(reads)), _number(len(said) - len(reads)), words]
-        count += 3
-        for more, words in said:
-            count += more
-            parts.append(words)
-        return count, b"".join(parts)
+            for write in writes:
+                words += _write((write,), names, self._channels)
+            return words
+        groups = _groups(writes)
+        groups = groups[_implied(groups) :]
+        if _is_store(groups):
+            words[2] = _ONE
+            words += _store(cast("Put", groups[1][0]), names)
+            return words
+        words[2] = _number(len(groups))
+        for group in groups:
+            words += _write(group, names, self._channels)
+        return words
 
     def _checks(self, checks: tuple[Check, ...]) -> _Checks:
         # By identity, for to compare them takes as long as to say them. What is known is kept, so none takes its place.
         known = self._known.get(id(checks))
         if known is not None:
             return known[1]
-        number, words = _checks(checks, self._names)
-        said = number, len(words), b"".join(words)
-        if len(checks) >= _FEW_CHECKS and len(said[2]) <= _LONGEST_KEPT:
+        said = _checks(checks, self._names)
+        if len(checks) >= _FEW_CHECKS and sum(map(len, said[1])) <= _LONGEST_KEPT:
             if len(self._known) >= _MOST_KEPT:
                 self._known.clear()
             self._known[id(checks)] = checks, said
@@ -222,8 +216,7 @@ def _scope(scope: Scope) -> bytes:
     return _AT if scope is _NODE else _BELOW if scope is Scope.BELOW else _AT_AND_BELOW
 
 
-def _checks(checks: tuple[Check, ...], names: HashNames) -> tuple[int, list[bytes]]:
-    """Return how many checks there are to the script, and their words: one of its checks is of several keys."""
+def _checks(checks: tuple[Check, ...], names: HashNames) -> _Checks:
     said = 0
     words: list[bytes] = []
     alike: tuple[Scope, bytes] | None = None
@@ -250,17 +243,15 @@ def _checks(checks: tuple[Check, ...], names: HashNames) -> tuple[int, list[byte
     return said, words
 
 
-def _read(read: AnyRead, names: HashNames) -> Said:
+def _read(read: AnyRead, names: HashNames) -> tuple[bytes, ...]:
     if isinstance(read, Read) and read.scope is _NODE and read.key.path and read.cursor is None:
-        parent, name = _field(read.key, names)
-        return 4, b"".join((_FIELD, parent, name, _ONE if read.lives else _EMPTY))
+        return _FIELD, *_field(read.key, names), _ONE if read.lives else _EMPTY
     limit = _EMPTY if read.limit is None else _number(read.limit)
-    pending = [] if read.cursor is None else read.cursor.split(b"\0")
+    pending = [] if read.cursor is None else words_of(read.cursor.split(b"\0"))
     kind, scope, lives = _NAMES, _EMPTY, _EMPTY
     if isinstance(read, Read):
         kind, scope, lives = _VALUES, _scope(read.scope), _ONE if read.lives else _EMPTY
-    said = b"".join((kind, names[read.key], scope, limit, lives, _number(len(pending)), packed(pending)))
-    return 6 + len(pending), said
+    return kind, names[read.key], scope, limit, lives, _number(len(pending)), *pending
 
 
 def _field(key: Key, names: HashNames) -> tuple[bytes, bytes]:
@@ -295,33 +286,29 @@ def _groups(writes: tuple[Write, ...]) -> list[list[Write]]:
     return groups
 
 
-def _write(group: Sequence[Write], names: HashNames, channels: bytes) -> Said:
+def _write(group: Sequence[Write], names: HashNames, channels: bytes) -> tuple[bytes, ...]:
     write = group[0]
     if isinstance(write, Put):
         parent, name = _field(write.key, names)
         if len(group) == 1:
-            return 6, b"".join((_PUT, parent, _life(write), _ONE, name, word(write.value)))
+            return _PUT, parent, _life(write), _ONE, name, word(write.value)
         items = {name_bytes(path[-1]): value for (_, path), value, _, _ in cast("list[Put]", group)}
-        texts = list(chain.from_iterable(items.items()))
-        return 4 + len(texts), b"".join((_PUT, parent, _life(write), _number(len(items)), packed(texts)))
+        leaves = words_of(list(chain.from_iterable(items.items())))
+        return _PUT, parent, _life(write), _number(len(items)), *leaves
     if isinstance(write, Add):
-        return 3, _ADD + names[write.key] + _number(write.amount)
+        return _ADD, names[write.key], _number(write.amount)
     if isinstance(write, Wake):
-        return 4, b"".join((_WAKE, names[write.key], _scope(write.scope), channels))
+        return _WAKE, names[write.key], _scope(write.scope), channels
     if isinstance(write, PutDocument):
         raise Unsupported("Redis keeps no documents; put their leaves")
     if write.scope is not _NODE:
-        said = names[write.key] + _scope(write.scope)
-        return (3, word(b"d") + said) if isinstance(write, Delete) else (4, word(b"e") + said + _life(write))
-    if isinstance(write, Delete) and len(group) == 1 and write.key.path:
-        parent, name = _field(write.key, names)
-        return 4, b"".join((_REMOVE, parent, _ONE, name))
+        below = names[write.key], _scope(write.scope)
+        return (word(b"d"), *below) if isinstance(write, Delete) else (word(b"e"), *below, _life(write))
     parent = names[write.key.space, write.key.path[:-1]]
-    changed = [name_bytes(other.key.path[-1]) for other in group if other.key.path]
-    what = _number(len(changed)) + packed(changed)
+    changed = [word(name_bytes(other.key.path[-1])) for other in group if other.key.path]
     if isinstance(write, Delete):
-        return 3 + len(changed), _REMOVE + parent + what
-    return 4 + len(changed), b"".join((word(b"l"), parent, _life(write), what))
+        return _REMOVE, parent, _number(len(changed)), *changed
+    return word(b"l"), parent, _life(write), _number(len(changed)), *changed
 
 
 def _life(write: Put | Expire) -> bytes:
@@ -360,8 +347,8 @@ def _is_store(groups: list[list[Write]]) -> bool:
     return isinstance(other, Put) and isinstance(one, Delete) and one.scope is Scope.BELOW and one.key == other.key
 
 
-def _store(put: Put, names: HashNames) -> Said:
-    return 4, b"".join((word(b"s"), names[put.key], _life(put), word(put.value)))
+def _store(put: Put, names: HashNames) -> tuple[bytes, ...]:
+    return word(b"s"), names[put.key], _life(put), word(put.value)
 
 
 def _index_of_write(writes: tuple[Write, ...], said: int) -> int:
