@@ -190,13 +190,14 @@ class Acquisition:
         spare = self._request.spare if self.written else 0
         since = self._clock()
         outcome = yield Transaction(checks, (), (*writes, Add(TOKENS, 1 + spare)))
+        self.too_large = False
+        if outcome.applied:
+            self.written = True
+            return Grant(outcome.sums[0] - spare, since, spare)
         if outcome.verdict is Verdict.NOT_A_COUNTER:
             raise Damaged("the counter of fencing tokens is no number; remove it from the store, see the page on locks")
         self.too_large = outcome.verdict is Verdict.TOO_LARGE
-        if not outcome.applied:
-            return None
-        self.written = True
-        return Grant(outcome.sums[0] - spare, since, spare)
+        return None
 
     # Waiting
 

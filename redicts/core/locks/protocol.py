@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from redicts.core.drive import Listen, Steps
@@ -160,7 +160,7 @@ class Protocol:
             step = broken[start : start + _STEP]
             yield from self._remove([record.key for record in step], [record.request for record in step])
 
-    def _remove(self, keys: list[Key], names: list[str]) -> Steps[list[bool]]:
+    def _remove(self, keys: Sequence[Key], names: Sequence[str]) -> Steps[list[bool]]:
         """Remove records, wake those who are listed under some names, and tell which records were there."""
         reads = tuple([Read(key) for key in keys])
         deletes = tuple([Delete(key, Scope.NODE) for key in keys])
