@@ -81,13 +81,14 @@ _VERDICTS: Final = {
     b"L": Verdict.TOO_LARGE,
 }
 
-
 _Checks = tuple[int, list[bytes]]
 """How many checks there are to the script, and the words that say them: one of its checks is of several keys."""
 
 _NO_CHECKS: Final[_Checks] = (0, [])
+
 _MOST_NAMES: Final = 2_000
 _LONGEST_NAME: Final = 200
+"""How many names of hashes are remembered, and how many bytes their words may have."""
 
 
 class HashNames(dict[tuple[str, Path], bytes]):
@@ -126,25 +127,28 @@ class Speaker:
 
     def say(self, transaction: Transaction) -> list[bytes]:
         """Return the words that say a transaction: three counts, and then checks, reads and writes."""
-        checks, reads, writes = transaction
-        names = self._names
-        number, said = self._checks(checks) if checks else _NO_CHECKS
-        words = [_number(number), _number(len(reads)), _number(len(writes)), *said]
-        for read in reads:
-            words += _read(read, names)
+        writes = transaction.writes
         if _are_apart(writes):
+            words = self._beginning(transaction, len(writes))
             for write in writes:
-                words += _write((write,), names, self._channels)
+                words += _write((write,), self._names, self._channels)
             return words
         groups = _groups(writes)
         groups = groups[_implied(groups) :]
         if _is_store(groups):
-            words[2] = _ONE
-            words += _store(cast("Put", groups[1][0]), names)
-            return words
-        words[2] = _number(len(groups))
+            return [*self._beginning(transaction, 1), *_store(cast("Put", groups[1][0]), self._names)]
+        words = self._beginning(transaction, len(groups))
         for group in groups:
-            words += _write(group, names, self._channels)
+            words += _write(group, self._names, self._channels)
+        return words
+
+    def _beginning(self, transaction: Transaction, writes: int) -> list[bytes]:
+        """Return the words up to the writes, of which there are so many to the script."""
+        checks, reads, _ = transaction
+        number, said = self._checks(checks) if checks else _NO_CHECKS
+        words = [_number(number), _number(len(reads)), _number(writes), *said]
+        for read in reads:
+            words += _read(read, self._names)
         return words
 
     def _checks(self, checks: tuple[Check, ...]) -> _Checks:

@@ -75,7 +75,19 @@ class Request:
     may have left something in the store. ``spare`` is how many fencing tokens it wants beside one if it has to wait.
     """
 
-    __slots__ = ("_keys", "_places", "listener", "mode", "name", "owner", "paths", "pending", "record", "since", "spare")
+    __slots__ = (
+        "_keys",
+        "_places",
+        "listener",
+        "mode",
+        "name",
+        "owner",
+        "paths",
+        "pending",
+        "record",
+        "since",
+        "spare",
+    )
 
     def __init__(self, name: str, owner: Owner, mode: Mode, paths: Iterable[Path], since: int) -> None:
         self._places = _places_of(tuple(paths))
