@@ -32,14 +32,14 @@ def acquire(
     is removed as soon as the store can be reached.
     """
     me = holder()
-    held = me.held.get(tree) or Held()
-    hold = held.covering(paths, mode)
+    held = me.held.get(tree)
+    hold = None if held is None else held.covering(paths, mode)
     if hold is not None and lease > hold.lease and not renew(hold, lease):
         hold = None
     if hold is not None:
         hold.relied_on += 1
     else:
-        hold = _newly(me, tree, held, paths, mode, lease, patience)
+        hold = _newly(me, tree, held or Held(), paths, mode, lease, patience)
         if hold is None:
             return None
     me.acquired.setdefault((place, paths), []).append(Acquired(hold, wishes))

@@ -22,7 +22,7 @@ from redicts.front import holdings, turns
 from redicts.front.holds import Paths, Wishes
 from redicts.front.opening import codec
 from redicts.front.plugins.loading import adopted
-from redicts.front.pool import Pool
+from redicts.front.pool import Pool, tree_in_use
 from redicts.front.tree import Tree
 
 if TYPE_CHECKING:
@@ -334,7 +334,7 @@ def _resolved(where: Any) -> tuple[Place, Path]:
 
 
 def _tree_at(place: Place) -> Tree:
-    return place if isinstance(place, Tree) else Pool().tree(place)
+    return place if isinstance(place, Tree) else tree_in_use(place)
 
 
 def _info(record: Record) -> LockInfo:

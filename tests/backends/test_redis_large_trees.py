@@ -17,7 +17,7 @@ from redicts import Pool, StoreError, Unsupported, root
 from redicts.backends.redis import RedisBackend
 from redicts.backends.redis import backend as module
 from redicts.backends.redis.connections import Connections
-from redicts.backends.redis.words import packed
+from redicts.backends.redis.words import word, words_of
 from redicts.core.transaction import Delete, Scope, Transaction
 from tests.backends.redis_tools import contents, front, key
 from tests.support.servers import RedisServer
@@ -129,8 +129,8 @@ def meter(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
     """Have the pool use the server, its script count what it does, and its requests be counted."""
     script = _COUNTING + module._SCRIPT
     sha = hashlib.sha1(script).hexdigest().encode()
-    monkeypatch.setattr(module, "_EVAL", packed([b"EVAL", script, b"0"]))
-    monkeypatch.setattr(module, "_EVALSHA", packed([b"EVALSHA", sha, b"0"]))
+    monkeypatch.setattr(module, "_EVAL", b"".join(words_of([b"EVAL", script, b"0"])))
+    monkeypatch.setattr(module, "_EVALSHA", b"".join(words_of([b"EVALSHA", sha, b"0"])))
     with front(redis_server):
         connections = backend()._connections
         meter = Meter(connections)
@@ -157,7 +157,7 @@ def test_the_meter_notices_what_is_too_much(meter: Meter, monkeypatch: pytest.Mo
     lay_down(shape)
     too_much = Transaction(writes=(Delete(key("big"), Scope.SUBTREE),))
     assert root()["big"].val() == shape
-    monkeypatch.setattr(module, "_MOST", b"1000000")
+    monkeypatch.setattr(module, "_MOST", word(b"1000000"))
     with pytest.raises(StoreError, match=r"one call .* looked at 31000 fields"):
         backend().execute(too_much)
 

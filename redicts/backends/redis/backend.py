@@ -11,10 +11,9 @@ import redis
 from redis.connection import AbstractConnection
 
 from redicts.backends.redis.connections import Connections, connection_options, described
-from redicts.backends.redis.layout import HashNames
 from redicts.backends.redis.listening import Listening, StationListener
 from redicts.backends.redis.settings import RedisSettings
-from redicts.backends.redis.words import Request, Speaker, outcome_of, packed, unpacked
+from redicts.backends.redis.words import HashNames, Speaker, outcome_of, unpacked, word, words_of
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.transaction import Outcome, Put, Transaction, Verdict
 from redicts.errors import InternalError, StoreError
@@ -22,11 +21,11 @@ from redicts.errors import InternalError, StoreError
 ATOMIC_ENTRIES: Final = 5_000
 """How many fields one call of the script may touch, so that it never holds the server for long."""
 
-_MOST: Final = b"%d" % ATOMIC_ENTRIES
+_MOST: Final = word(b"%d" % ATOMIC_ENTRIES)
 _SCRIPT: Final = (Path(__file__).parent / "script.lua").read_bytes()
 _SHA: Final = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
-_EVALSHA: Final = packed([b"EVALSHA", _SHA, b"0"])
-_EVAL: Final = packed([b"EVAL", _SCRIPT, b"0"])
+_EVALSHA: Final = b"".join(words_of([b"EVALSHA", _SHA, b"0"]))
+_EVAL: Final = b"".join(words_of([b"EVAL", _SCRIPT, b"0"]))
 
 
 class RedisBackend(Backend):
@@ -50,7 +49,7 @@ class RedisBackend(Backend):
             max_connections=settings.max_connections, timeout=cast("int", settings.timeout_secs), **options
         )
         self._prefix = settings.prefix.encode()
-        self._expiries = self._prefix + b"x:"
+        self._expiries = word(self._prefix + b"x:")
         # Channels are the same for all databases of a server, so the database is in their names.
         self._channels = self._prefix + b"s:%d:" % options["db"]
         self._speaker = Speaker(HashNames(self._prefix), self._channels)
@@ -88,12 +87,13 @@ class RedisBackend(Backend):
             self._connections.give_back(lane, in_doubt=in_doubt)
         return outcome
 
-    def _run(self, lane: bytes, number: int, request: Request) -> list[Any]:
-        count, arguments = request.after([self._expiries, lane, b"%016d" % number, _MOST])
-        command = b"*%d\r\n%b%b" % (3 + count, _EVALSHA, arguments)
+    def _run(self, lane: bytes, number: int, said: list[bytes]) -> list[Any]:
+        count = b"*%d\r\n" % (7 + len(said))
+        words = self._expiries, word(lane), b"$16\r\n%016d\r\n" % number, _MOST, *said
+        command = b"".join((count, _EVALSHA, *words))
 
         def fallback() -> bytes:
-            return b"*%d\r\n%b%b" % (3 + count, _EVAL, arguments)
+            return b"".join((count, _EVAL, *words))
 
         while True:
             reply: list[Any] = self._connections.call(command, fallback)

@@ -32,37 +32,15 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from redicts.core.transaction import Key, Path
+from redicts.core.transaction import Path
 
 _SET_APART: Final = re.compile(rb"[%.:{}\x00]")
-_MOST_KEPT: Final = 2_000
-_LONGEST_KEPT: Final = 200
 _WRITTEN: Final = re.compile(rb"%([0-9A-F]{2})")
 
 
-class HashNames:
-    """Names the hash of a key's dict.
-
-    Short names are remembered, a bounded number of them: every request for a lock speaks of the same keys above it, and
-    to spell out half a dozen takes longer than the server takes to look at them.
-    """
-
-    __slots__ = ("_known", "_prefix")
-
-    def __init__(self, prefix: bytes) -> None:
-        self._prefix = prefix
-        self._known: dict[Key, bytes] = {}
-
-    def __call__(self, key: Key) -> bytes:
-        """Return the name of the hash that holds what lies directly below this key."""
-        name = self._known.get(key)
-        if name is None:
-            name = self._prefix + key.space.encode() + b":" + suffix(key.path)
-            if len(name) <= _LONGEST_KEPT:
-                if len(self._known) >= _MOST_KEPT:
-                    self._known.clear()
-                self._known[key] = name
-        return name
+def hash_name(prefix: bytes, space: str, path: Path) -> bytes:
+    """Return the name of the hash that holds what lies directly below a key."""
+    return prefix + space.encode() + b":" + suffix(path)
 
 
 def name_bytes(name: str) -> bytes:

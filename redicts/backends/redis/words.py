@@ -1,12 +1,16 @@
-"""The words that the script is called with, and what its replies mean (see the head of ``script.lua``)."""
+"""The words that the script is called with, and what its replies mean (see the head of ``script.lua``).
+
+A word is *packed* when it is made: it stands after its length, as the protocol of Redis has it. So most words are made
+once, and to say a request is to join them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from itertools import chain
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
-from redicts.backends.redis.layout import HashNames, name_bytes, name_text, path_of, suffix
+from redicts.backends.redis.layout import hash_name, name_bytes, name_text, path_of, suffix
 from redicts.core.transaction import (
     Add,
     Answer,
@@ -32,9 +36,36 @@ from redicts.core.transaction import (
 from redicts.errors import InternalError, Unsupported
 
 _SHORT: Final = 256
-_SIZES: Final = [b"$%d" % size for size in range(_SHORT)]
-_NUMBERS: Final = [b"%d" % number for number in range(_SHORT)]
-"""What goes before short words, and small counts, made once: to format forty takes longer than to join them."""
+_HEADS: Final = [b"$%d\r\n" % size for size in range(_SHORT)]
+"""What goes before short texts, made once: to format a number takes longer than to join."""
+
+
+def word(text: bytes) -> bytes:
+    """Return a text as a word."""
+    return b"$%d\r\n%b\r\n" % (len(text), text)
+
+
+def words_of(texts: Collection[bytes]) -> list[bytes]:
+    """Return texts as words."""
+    if max(map(len, texts), default=0) < _SHORT:
+        return [_HEADS[len(text)] + text + b"\r\n" for text in texts]
+    return [word(text) for text in texts]
+
+
+_EMPTY: Final = word(b"")
+_ONE: Final = word(b"1")
+_KEEP: Final = word(b"keep")
+_AT: Final = word(b"=")
+_BELOW: Final = word(b">")
+_AT_AND_BELOW: Final = word(b"*")
+_FIELD: Final = word(b"f")
+_VALUES: Final = word(b"r")
+_NAMES: Final = word(b"n")
+_PUT: Final = word(b"p")
+_ADD: Final = word(b"a")
+_REMOVE: Final = word(b"x")
+_WAKE: Final = word(b"w")
+_NUMBERS: Final = [word(b"%d" % number) for number in range(_SHORT)]
 
 _FEW_CHECKS: Final = 4
 _MOST_KEPT: Final = 256
@@ -42,39 +73,42 @@ _LONGEST_KEPT: Final = 2_000
 """How many checks are remembered, from how many on, and how many bytes they may have."""
 
 _NODE: Final = Scope.NODE
-_BELOW: Final = Scope.BELOW
+_APPLIED: Final = Verdict.APPLIED
 _VERDICTS: Final = {
-    b"+": Verdict.APPLIED,
+    b"+": _APPLIED,
     b"!": Verdict.CHECK_FAILED,
     b"#": Verdict.NOT_A_COUNTER,
     b"L": Verdict.TOO_LARGE,
 }
 
+_Checks = tuple[int, list[bytes]]
+"""How many checks there are to the script, and the words that say them: one of its checks is of several keys."""
 
-class Checks(NamedTuple):
-    """The words of checks: how many checks they are to the script, how many words, and these, packed."""
+_NO_CHECKS: Final[_Checks] = (0, [])
 
-    number: int
-    words: int
-    packed: bytes
-
-
-_NO_CHECKS: Final = Checks(0, 0, b"")
+_MOST_NAMES: Final = 2_000
+_LONGEST_NAME: Final = 200
+"""How many names of hashes are remembered, and how many bytes their words may have."""
 
 
-class Request(NamedTuple):
-    """The words that say a transaction: three counts, checks, and then reads and writes."""
+class HashNames(dict[tuple[str, Path], bytes]):
+    """The words that name the hash of what lies directly below a key, by key.
 
-    counts: list[bytes]
-    checks: Checks
-    rest: list[bytes]
+    Short names are remembered, a bounded number of them: every request for a lock speaks of the same keys above it, and
+    to spell out half a dozen takes longer than the server takes to look at them.
+    """
 
-    def after(self, words: list[bytes]) -> tuple[int, bytes]:
-        """Return how many words there are with some that go before, and all of them, packed."""
-        packed_words = packed([*words, *self.counts]) + self.checks.packed
-        if self.rest:
-            packed_words += packed(self.rest)
-        return len(words) + len(self.counts) + self.checks.words + len(self.rest), packed_words
+    def __init__(self, prefix: bytes) -> None:
+        super().__init__()
+        self._prefix = prefix
+
+    def __missing__(self, key: tuple[str, Path]) -> bytes:
+        name = word(hash_name(self._prefix, *key))
+        if len(name) <= _LONGEST_NAME:
+            if len(self) >= _MOST_NAMES:
+                self.clear()
+            self[key] = name
+        return name
 
 
 class Speaker:
@@ -88,56 +122,50 @@ class Speaker:
 
     def __init__(self, names: HashNames, channels: bytes) -> None:
         self._names = names
-        self._channels = channels
-        self._known: dict[int, tuple[tuple[Check, ...], Checks]] = {}
+        self._channels = word(channels)
+        self._known: dict[int, tuple[tuple[Check, ...], _Checks]] = {}
 
-    def say(self, transaction: Transaction) -> Request:
-        """Return the words that say a transaction."""
-        checks, reads, writes = transaction
-        names = self._names
-        said = self._checks(checks) if checks else _NO_CHECKS
-        rest: list[bytes] = []
-        for read in reads:
-            rest += _read(read, names)
+    def say(self, transaction: Transaction) -> list[bytes]:
+        """Return the words that say a transaction: three counts, and then checks, reads and writes."""
+        writes = transaction.writes
         if _are_apart(writes):
+            words = self._beginning(transaction, len(writes))
             for write in writes:
-                rest += _wake(write, names, self._channels) if isinstance(write, Wake) else _write((write,), names)
-            return Request([_number(said.number), _number(len(reads)), _number(len(writes))], said, rest)
+                words += _write((write,), self._names, self._channels)
+            return words
         groups = _groups(writes)
         groups = groups[_implied(groups) :]
         if _is_store(groups):
-            rest += _store(cast("Put", groups[1][0]), names)
-            return Request([_number(said.number), _number(len(reads)), b"1"], said, rest)
+            return [*self._beginning(transaction, 1), *_store(cast("Put", groups[1][0]), self._names)]
+        words = self._beginning(transaction, len(groups))
         for group in groups:
-            rest += _wake(group[0], names, self._channels) if isinstance(group[0], Wake) else _write(group, names)
-        return Request([_number(said.number), _number(len(reads)), _number(len(groups))], said, rest)
+            words += _write(group, self._names, self._channels)
+        return words
 
-    def _checks(self, checks: tuple[Check, ...]) -> Checks:
+    def _beginning(self, transaction: Transaction, writes: int) -> list[bytes]:
+        """Return the words up to the writes, of which there are so many to the script."""
+        checks, reads, _ = transaction
+        number, said = self._checks(checks) if checks else _NO_CHECKS
+        words = [_number(number), _number(len(reads)), _number(writes), *said]
+        for read in reads:
+            words += _read(read, self._names)
+        return words
+
+    def _checks(self, checks: tuple[Check, ...]) -> _Checks:
         # By identity, for to compare them takes as long as to say them. What is known is kept, so none takes its place.
         known = self._known.get(id(checks))
         if known is not None:
             return known[1]
-        number, words = _checks(checks, self._names)
-        said = Checks(number, len(words), packed(words))
-        if len(checks) >= _FEW_CHECKS and len(said.packed) <= _LONGEST_KEPT:
+        said = _checks(checks, self._names)
+        if len(checks) >= _FEW_CHECKS and sum(map(len, said[1])) <= _LONGEST_KEPT:
             if len(self._known) >= _MOST_KEPT:
                 self._known.clear()
             self._known[id(checks)] = checks, said
         return said
 
 
-def packed(words: list[bytes]) -> bytes:
-    """Return words as the protocol of Redis has them, each after its length."""
-    sizes = list(map(len, words))
-    if max(sizes) < _SHORT:
-        heads: Iterable[bytes] = map(_SIZES.__getitem__, sizes)
-    else:
-        heads = [b"$%d" % size for size in sizes]
-    return b"\r\n".join([*chain.from_iterable(zip(heads, words)), b""])
-
-
 def _number(number: int) -> bytes:
-    return _NUMBERS[number] if number < _SHORT else b"%d" % number
+    return _NUMBERS[number] if 0 <= number < _SHORT else word(b"%d" % number)
 
 
 def _are_apart(writes: tuple[Write, ...]) -> bool:
@@ -153,13 +181,13 @@ def _are_apart(writes: tuple[Write, ...]) -> bool:
 def outcome_of(reply: Sequence[Any], transaction: Transaction) -> Outcome:
     """Return what a reply with one of the four verdicts means for this transaction."""
     verdict = _VERDICTS[reply[0]]
-    if verdict is Verdict.TOO_LARGE:
-        return Outcome(verdict)
     reads = transaction.reads
     answers = tuple(map(_answer, reads, reply[2:])) if reads else ()
-    if verdict is Verdict.APPLIED:
+    if verdict is _APPLIED:
         sums = reply[2 + len(answers) :]
         return Outcome(verdict, answers, tuple(map(int, sums)) if sums else ())
+    if verdict is Verdict.TOO_LARGE:
+        return Outcome(verdict)
     culprit = int(reply[1]) - 1
     if verdict is Verdict.NOT_A_COUNTER:
         culprit = _index_of_write(transaction.writes, culprit)
@@ -189,11 +217,10 @@ def unpacked(data: bytes) -> list[Any]:
 
 def _scope(scope: Scope) -> bytes:
     # Not by a dict: the hash of an Enum's member is computed in Python, each time.
-    return b"=" if scope is _NODE else b">" if scope is _BELOW else b"*"
+    return _AT if scope is _NODE else _BELOW if scope is Scope.BELOW else _AT_AND_BELOW
 
 
-def _checks(checks: tuple[Check, ...], names: HashNames) -> tuple[int, list[bytes]]:
-    """Return how many checks there are to the script, and their words: one of its checks is of several keys."""
+def _checks(checks: tuple[Check, ...], names: HashNames) -> _Checks:
     said = 0
     words: list[bytes] = []
     alike: tuple[Scope, bytes] | None = None
@@ -202,36 +229,39 @@ def _checks(checks: tuple[Check, ...], names: HashNames) -> tuple[int, list[byte
             key, scope, start = check
             if alike is None or start != alike[1] or scope is not alike[0]:
                 alike, counted, keys = (scope, start), len(words) + 2, 0
-                words += (b"^", _scope(scope), b"", start)
+                words += (word(b"^"), _scope(scope), _EMPTY, word(start))
                 said += 1
             keys += 1
-            words[counted] = b"%d" % keys
-            words.append(names(key))
+            words[counted] = _number(keys)
+            words.append(names[key])
         else:
             alike = None
             said += 1
             if check.scope is _NODE and check.key.path and len(check.entries) == 1 and () in check.entries:
-                words += (b"f", *_field(check.key, names), check.entries[()])
+                words += (_FIELD, *_field(check.key, names), word(check.entries[()]))
                 continue
-            words += (b"=", _scope(check.scope), b"%d" % len(check.entries), names(check.key))
+            words += (word(b"="), _scope(check.scope), _number(len(check.entries)), names[check.key])
             for path, value in check.entries.items():
-                words += (suffix(path[:-1]), name_bytes(path[-1]), value) if path else (b"=", b"", value)
+                where = (word(suffix(path[:-1])), word(name_bytes(path[-1]))) if path else (word(b"="), _EMPTY)
+                words += (*where, word(value))
     return said, words
 
 
-def _read(read: AnyRead, names: HashNames) -> list[bytes]:
+def _read(read: AnyRead, names: HashNames) -> tuple[bytes, ...]:
     if isinstance(read, Read) and read.scope is _NODE and read.key.path and read.cursor is None:
-        return [b"f", *_field(read.key, names), b"1" if read.lives else b""]
-    limit = b"" if read.limit is None else b"%d" % read.limit
-    pending = [] if read.cursor is None else read.cursor.split(b"\0")
-    scope, lives = (_scope(read.scope), b"1" if read.lives else b"") if isinstance(read, Read) else (b"", b"")
-    kind = b"r" if isinstance(read, Read) else b"n"
-    return [kind, names(read.key), scope, limit, lives, b"%d" % len(pending), *pending]
+        return _FIELD, *_field(read.key, names), _ONE if read.lives else _EMPTY
+    limit = _EMPTY if read.limit is None else _number(read.limit)
+    pending = [] if read.cursor is None else words_of(read.cursor.split(b"\0"))
+    kind, scope, lives = _NAMES, _EMPTY, _EMPTY
+    if isinstance(read, Read):
+        kind, scope, lives = _VALUES, _scope(read.scope), _ONE if read.lives else _EMPTY
+    return kind, names[read.key], scope, limit, lives, _number(len(pending)), *pending
 
 
 def _field(key: Key, names: HashNames) -> tuple[bytes, bytes]:
     """Return the hash that a value lies in, and its name there: most values have neighbours, so the hash is known."""
-    return names(Key(key.space, key.path[:-1])), name_bytes(key.path[-1])
+    space, path = key
+    return names[space, path[:-1]], word(name_bytes(path[-1]))
 
 
 def _kin(write: Write) -> tuple[object, ...]:
@@ -260,36 +290,35 @@ def _groups(writes: tuple[Write, ...]) -> list[list[Write]]:
     return groups
 
 
-def _write(group: Sequence[Write], names: HashNames) -> list[bytes]:
+def _write(group: Sequence[Write], names: HashNames, channels: bytes) -> tuple[bytes, ...]:
     write = group[0]
-    assert not isinstance(write, Wake)  # words_for says those itself
+    if isinstance(write, Put):
+        parent, name = _field(write.key, names)
+        if len(group) == 1:
+            return _PUT, parent, _life(write), _ONE, name, word(write.value)
+        items = {name_bytes(path[-1]): value for (_, path), value, _, _ in cast("list[Put]", group)}
+        leaves = words_of(list(chain.from_iterable(items.items())))
+        return _PUT, parent, _life(write), _number(len(items)), *leaves
+    if isinstance(write, Add):
+        return _ADD, names[write.key], _number(write.amount)
+    if isinstance(write, Wake):
+        return _WAKE, names[write.key], _scope(write.scope), channels
     if isinstance(write, PutDocument):
         raise Unsupported("Redis keeps no documents; put their leaves")
-    if isinstance(write, Add):
-        return [b"a", names(write.key), b"%d" % write.amount]
-    if not isinstance(write, Put) and write.scope is not Scope.NODE:
-        said = [names(write.key), _scope(write.scope)]
-        return [b"d", *said] if isinstance(write, Delete) else [b"e", *said, _life(write)]
-    if isinstance(write, Put) and len(group) == 1:
-        parent, name = _field(write.key, names)
-        return [b"p", parent, _life(write), b"1", name, write.value]
-    parent = names(Key(write.key.space, write.key.path[:-1]))
-    if isinstance(write, Put):
-        items = {name_bytes(path[-1]): value for (_, path), value, _, _ in cast("list[Put]", group)}
-        return [b"p", parent, _life(write), b"%d" % len(items), *chain.from_iterable(items.items())]
-    removed = [name_bytes(other.key.path[-1]) for other in group if other.key.path]
-    said = [b"x", parent] if isinstance(write, Delete) else [b"l", parent, _life(write)]
-    return [*said, b"%d" % len(removed), *removed]
-
-
-def _wake(write: Wake, names: HashNames, channels: bytes) -> list[bytes]:
-    return [b"w", names(write.key), _scope(write.scope), channels]
+    if write.scope is not _NODE:
+        below = names[write.key], _scope(write.scope)
+        return (word(b"d"), *below) if isinstance(write, Delete) else (word(b"e"), *below, _life(write))
+    parent = names[write.key.space, write.key.path[:-1]]
+    changed = [word(name_bytes(other.key.path[-1])) for other in group if other.key.path]
+    if isinstance(write, Delete):
+        return _REMOVE, parent, _number(len(changed)), *changed
+    return word(b"l"), parent, _life(write), _number(len(changed)), *changed
 
 
 def _life(write: Put | Expire) -> bytes:
     if isinstance(write, Put) and write.keep_life:
-        return b"keep"
-    return b"" if write.life is None else b"%d" % write.life
+        return _KEEP
+    return _EMPTY if write.life is None else _number(write.life)
 
 
 def _implied(groups: list[list[Write]]) -> int:
@@ -322,8 +351,8 @@ def _is_store(groups: list[list[Write]]) -> bool:
     return isinstance(other, Put) and isinstance(one, Delete) and one.scope is Scope.BELOW and one.key == other.key
 
 
-def _store(put: Put, names: HashNames) -> list[bytes]:
-    return [b"s", names(put.key), _life(put), put.value]
+def _store(put: Put, names: HashNames) -> tuple[bytes, ...]:
+    return word(b"s"), names[put.key], _life(put), word(put.value)
 
 
 def _index_of_write(writes: tuple[Write, ...], said: int) -> int:

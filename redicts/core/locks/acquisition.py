@@ -152,7 +152,7 @@ class Acquisition:
 
     def at_once(self) -> Steps[Grant | None]:
         """Acquire the lock if it is free and nobody waits for it. One transaction."""
-        return (yield from self._claim_if(_free_or_compatible(self._request.paths, self._request.compatible)))
+        return self._claim_if(_free_or_compatible(self._request.paths, self._request.compatible))
 
     def after_a_look(self) -> Steps[Grant | None]:
         """Acquire the lock if nothing is in the way but what the owner's own locks allow. Two transactions."""
@@ -190,13 +190,14 @@ class Acquisition:
         spare = self._request.spare if self.written else 0
         since = self._clock()
         outcome = yield Transaction(checks, (), (*writes, Add(TOKENS, 1 + spare)))
+        self.too_large = False
+        if outcome.applied:
+            self.written = True
+            return Grant(outcome.sums[0] - spare, since, spare)
         if outcome.verdict is Verdict.NOT_A_COUNTER:
             raise Damaged("the counter of fencing tokens is no number; remove it from the store, see the page on locks")
         self.too_large = outcome.verdict is Verdict.TOO_LARGE
-        if not outcome.applied:
-            return None
-        self.written = True
-        return Grant(outcome.sums[0] - spare, since, spare)
+        return None
 
     # Waiting
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from redicts.core.drive import Listen, Steps
@@ -84,8 +84,9 @@ class Protocol:
             if grant is None:
                 request.pending = False
                 return None
-            token = yield from self._token(grant.token, request)
-            return grant if token == grant.token else Grant(token, grant.since)
+            if grant.token >= _FIRST_TOKEN:
+                return grant
+            return Grant((yield from self._token(grant.token, request)), grant.since)
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -159,7 +160,7 @@ class Protocol:
             step = broken[start : start + _STEP]
             yield from self._remove([record.key for record in step], [record.request for record in step])
 
-    def _remove(self, keys: list[Key], names: list[str]) -> Steps[list[bool]]:
+    def _remove(self, keys: Sequence[Key], names: Sequence[str]) -> Steps[list[bool]]:
         """Remove records, wake those who are listed under some names, and tell which records were there."""
         reads = tuple([Read(key) for key in keys])
         deletes = tuple([Delete(key, Scope.NODE) for key in keys])
@@ -188,7 +189,7 @@ class Protocol:
                 return
 
     def _token(self, counted: int, request: Request) -> Steps[int]:
-        """Return the token to give out for what the counter says.
+        """Return the token to give out where the counter says one below the first.
 
         Tokens must rise even if the store lost all its data, for the resources that they guard did not forget theirs.
         So a counter that has just begun is set to the time, by somebody who holds his lock: as long as he does, nobody

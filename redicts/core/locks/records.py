@@ -75,10 +75,23 @@ class Request:
     may have left something in the store. ``spare`` is how many fencing tokens it wants beside one if it has to wait.
     """
 
-    __slots__ = ("_places", "listener", "mode", "name", "owner", "paths", "pending", "record", "since", "spare")
+    __slots__ = (
+        "_keys",
+        "_places",
+        "listener",
+        "mode",
+        "name",
+        "owner",
+        "paths",
+        "pending",
+        "record",
+        "since",
+        "spare",
+    )
 
     def __init__(self, name: str, owner: Owner, mode: Mode, paths: Iterable[Path], since: int) -> None:
         self._places = _places_of(tuple(paths))
+        self._keys: dict[str, tuple[Key, ...]] = {}
         self.name = name
         self.listener = name
         self.owner = owner
@@ -94,10 +107,14 @@ class Request:
     def rename(self) -> None:
         """Take another name, one that nobody waits for."""
         self.name += "'"
+        self._keys = {}
 
-    def keys(self, space: str) -> list[Key]:
+    def keys(self, space: str) -> tuple[Key, ...]:
         """Return where the records of this request lie."""
-        return [Key(space, (*parent, self.name)) for parent in self._places.parents]
+        keys = self._keys.get(space)
+        if keys is None:
+            keys = self._keys[space] = tuple([Key(space, (*parent, self.name)) for parent in self._places.parents])
+        return keys
 
     def scopes(self, space: str) -> tuple[Key, ...]:
         """Return below which keys everything lies that may conflict with this request, held or waited for."""
