@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from redicts.backends.memory import MemoryBackend
-from redicts.backends.redis.words import unpacked
+from redicts.backends.redis.words import HashNames, Speaker, unpacked
 from redicts.core.transaction import (
     NOTHING,
     Add,
@@ -185,3 +185,15 @@ def test_a_foreign_key_in_the_way_of_a_lock_is_met_before_the_first_change(
             with pytest.raises(Damaged):
                 backend.execute(ACQUIRE)
             assert contents(redis_server).data() == before
+
+
+def test_what_is_remembered_of_requests_is_bounded() -> None:
+    """However many keys and checks a program speaks of, only so many of their words are kept, and they stay right."""
+    names = HashNames(b"p:")
+    speaker = Speaker(names, b"s:0:")
+    for number in range(5_000):
+        free = tuple([Prefixed(Key("h", (f"n{number}", f"{each}")), Scope.BELOW, b"X") for each in range(4)])
+        said = speaker.say(Transaction(free))
+        assert said == Speaker(HashNames(b"p:"), b"s:0:").say(Transaction(free)) == speaker.say(Transaction(free))
+        assert len(names) <= 2_000
+        assert len(speaker._known) <= 256
