@@ -247,9 +247,6 @@ class Verdict(Enum):
     there is no ``culprit``."""
 
 
-_APPLIED: Final = Verdict.APPLIED
-
-
 class Outcome(NamedTuple):
     """What came of a transaction: the verdict, one answer per read, one sum per :class:`Add`, both in order.
 
@@ -264,7 +261,7 @@ class Outcome(NamedTuple):
     @property
     def applied(self) -> bool:
         """Whether the writes were applied (true also of a transaction without writes whose checks hold)."""
-        return self.verdict is _APPLIED
+        return self.verdict is Verdict.APPLIED
 
 
 def canonical_counter(value: bytes) -> int | None:
