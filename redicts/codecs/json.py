@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Collection
 from json.encoder import encode_basestring
 from json.scanner import make_scanner
 from typing import Any, Final
@@ -64,12 +65,12 @@ class JsonCodec(Codec):
     @staticmethod
     def document(value: dict[Any, Any], levels: int, /) -> bytes | None:
         """Return the JSON text of a dict whose leaves are of JSON's own types, and of no text with lone surrogates."""
-        if not _KEYS.issuperset(map(type, value)) or "" in value:
+        if not value or not _is_node(value, levels):
             return None
         try:
             if _FLAT.issuperset(map(type, value.values())):
-                return to_json(value) if value and levels else None
-            return _dumps(value).encode() if _is_tree(value, levels) else None
+                return to_json(value)
+            return _dumps(value).encode() if _are_plain(value.values(), levels) else None
         except (TypeError, ValueError, RecursionError):
             return None
 
@@ -94,14 +95,20 @@ def _is_flat(value: dict[object, object]) -> bool:
     return _KEYS.issuperset(map(type, value)) and _FLAT.issuperset(map(type, value.values()))
 
 
-def _is_tree(value: dict[Any, Any], levels: int) -> bool:
-    """Tell whether all is exactly as JSON gives it back, in the dicts that are inner nodes and have names."""
-    if not levels or "" in value or not _KEYS.issuperset(map(type, value)):
-        return False
-    if _LEAVES.issuperset(map(type, value.values())):
-        return True
-    return _TREE.issuperset(map(type, value.values())) and all(
-        _is_tree(inner, levels - 1) for inner in value.values() if type(inner) is dict and inner
+def _is_node(value: dict[Any, Any], levels: int) -> bool:
+    """Tell whether a dict can be an inner node: its keys are names, and it is not nested too deep."""
+    return levels > 0 and "" not in value and _KEYS.issuperset(map(type, value))
+
+
+def _are_plain(values: Collection[object], levels: int) -> bool:
+    """Tell whether all that a node holds is exactly as JSON gives it back, inner nodes and leaves."""
+    return _LEAVES.issuperset(map(type, values)) or (
+        _TREE.issuperset(map(type, values))
+        and all(
+            _is_node(inner, levels - 1) and _are_plain(inner.values(), levels - 1)
+            for inner in values
+            if type(inner) is dict and inner
+        )
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from redicts.contract.client import Client
-from redicts.contract.law import require
+from redicts.contract.law import require, require_equal
 from redicts.core.transaction import Entries, Names, Path, Read, ReadNames
 
 
@@ -44,3 +45,13 @@ def walk_names(client: Client, read: ReadNames, at_most: int) -> list[str]:
 def many(entries: int) -> int:
     """Return how many pages a walk over this many entries may take at most: pages may be short, but must get on."""
     return 20 * entries + 200
+
+
+def require_walked(found: list[tuple[Path, bytes]], expected: Mapping[Path, bytes], what: str) -> None:
+    """Insist that a walk found each of these entries once, and nothing else; ``what`` says which walk."""
+    counts = Counter(path for path, _ in found)
+    missed = [path for path in expected if path not in counts]
+    repeated = [path for path, count in counts.items() if count > 1]
+    require(not missed, f"{what} missed {len(missed)} of {len(expected)} entries: {missed[:5]!r}")
+    require(not repeated, f"{what} found {len(repeated)} entries more than once: {repeated[:5]!r}")
+    require_equal(sorted(found), sorted(expected.items()), f"{what} finds")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import select
 import signal
 import sqlite3
@@ -13,6 +14,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
+
+import pytest
 
 from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.core.backend import Backend
@@ -192,3 +195,42 @@ def write_pairs_for_ever(path: str) -> None:
         number += 1
         text = b"%d" % number
         run(backend, *[Put(key("pair", str(leaf)), text) for leaf in range(20)], Add(key("count"), 1))
+
+
+class Meter:
+    """Counts the steps of SQLite's virtual machine: what an operation costs, the same on every machine."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.statements: list[str] = []
+
+    def _step(self) -> int:
+        self.steps += 1
+        return 0
+
+    def watch(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        connection.set_progress_handler(self._step, 1)
+        connection.set_trace_callback(self.statements.append)
+        return connection
+
+    def of(self, work: Callable[[], object]) -> int:
+        before = self.steps
+        self.statements.clear()
+        work()
+        return self.steps - before
+
+
+def killed(work: Callable[[int], Any]) -> int:
+    """Kill a process that tells a number for each of its commits, at a random moment; return the last one it told."""
+    reading, writing = os.pipe()
+    writer = Child(lambda: work(writing))
+    os.close(writing)
+    told = os.read(reading, 64)
+    time.sleep(random.uniform(0, 0.03))
+    os.kill(writer.pid, signal.SIGKILL)
+    with pytest.raises(AssertionError, match="without an answer"):
+        writer.result()
+    while part := os.read(reading, 65536):
+        told += part
+    os.close(reading)
+    return int(told.split()[-1])

@@ -17,7 +17,7 @@ from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.backends.sqlite.files import Durability
 from redicts.core.locks.acquisition import Timing
 from redicts.core.transaction import Add, Delete, Put, Scope
-from tests.backends.sqlite_tools import Child, count, key, run, tree, value
+from tests.backends.sqlite_tools import Child, count, key, killed, run, tree, value
 from tests.backends.test_sqlite_processes import is_sound
 from tests.faults.deeds import begin
 
@@ -147,18 +147,7 @@ def test_a_writer_killed_at_any_point_leaves_what_was_committed(durability: Dura
     """Kill a writer of large transactions at random moments, with nobody else there: the file opens, and is whole."""
     SqliteBackend(str(file)).close()
     for _ in range(ROUNDS):
-        reading, writing = os.pipe()
-        writer = Child(lambda writing=writing: write_large(file, writing, durability))  # type: ignore[misc]
-        os.close(writing)
-        told = os.read(reading, 64)
-        time.sleep(random.uniform(0, 0.03))
-        os.kill(writer.pid, signal.SIGKILL)
-        with pytest.raises(AssertionError, match="without an answer"):
-            writer.result()
-        while part := os.read(reading, 65536):
-            told += part
-        os.close(reading)
-        committed = int(told.split()[-1])
+        committed = killed(lambda writing: write_large(file, writing, durability))
         store = SqliteBackend(str(file))
         assert whole(store) in {committed, committed + 1}
         store.close()

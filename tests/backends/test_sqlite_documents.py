@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -13,16 +11,28 @@ from typing import Any, Final
 import pytest
 
 from redicts import Damaged, LeafError, Pool, Proxy, root, section
-from redicts.backends.sqlite import files
 from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.codecs.json import codec
-from redicts.core.transaction import Add, Delete, Expire, Put, PutDocument, Read, ReadNames, Scope
-from tests.backends.sqlite_tools import Child, Clock, entries, key, names, plain, run, tree, value
+from redicts.core.transaction import (
+    NOTHING,
+    Add,
+    Delete,
+    Exactly,
+    Expire,
+    Prefixed,
+    Put,
+    PutDocument,
+    Read,
+    ReadNames,
+    Scope,
+)
+from tests.backends.sqlite_tools import Child, Clock, Meter, entries, key, killed, names, plain, run, tree, value
 from tests.backends.test_sqlite_processes import is_sound
-from tests.backends.test_sqlite_statements import Meter
 
 WIDE: Final = {f"name{number:02}": number for number in range(20)}
 TEXT: Final = codec.encode(WIDE)
+NESTED: Final = b'{"a":1,"b":{"c":2}}'
+LIFE: Final = 1_000
 LEAVES: Final = {(name,): b"%d" % number for name, number in WIDE.items()}
 
 
@@ -30,15 +40,6 @@ LEAVES: Final = {(name,): b"%d" % number for name, number in WIDE.items()}
 def file(tmp_path: Path) -> Path:
     """Name a file that is not there yet."""
     return tmp_path / "s.db"
-
-
-@pytest.fixture
-def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
-    """Watch every connection that is opened."""
-    found = Meter()
-    connect = files._connect
-    monkeypatch.setattr(files, "_connect", lambda *given, **named: found.watch(connect(*given, **named)))
-    return found
 
 
 @pytest.fixture
@@ -180,6 +181,63 @@ def test_an_expired_document_gives_way(store: SqliteBackend, file: Path, clock: 
     assert stored(file) == (1, 0)
 
 
+def test_expired_documents_are_removed_by_later_writes(file: Path) -> None:
+    """Writes of anything remove what has expired of documents, some at a time, and leave what has not."""
+    clock = Clock()
+    store = SqliteBackend(str(file), clock=clock)
+    run(store, *[PutDocument(key("d", f"n{number}"), NESTED, LIFE) for number in range(200)])
+    run(store, PutDocument(key("lasts"), NESTED), PutDocument(key("lives"), NESTED, 2 * LIFE))
+    assert stored(file)[1] == 202
+    clock.milliseconds += LIFE
+    run(store, Put(key("x"), b"1"))
+    assert 2 < stored(file)[1] < 202
+    for _ in range(10):
+        run(store, Put(key("x"), b"1"))
+    assert stored(file)[1] == 2
+    store.close()
+
+
+def test_the_short_way_is_closed_while_there_are_documents_to_remove(file: Path) -> None:
+    """A stream of overwritings, which removes nothing, goes the long way until no expired document is left."""
+    clock = Clock()
+    store = SqliteBackend(str(file), clock=clock)
+    run(store, Put(key("x"), b"1"), *[PutDocument(key("d", f"n{number}"), NESTED, LIFE) for number in range(200)])
+    assert store.overwrite(key("x"), b"2")
+    clock.milliseconds += LIFE
+    run(store, Put(key("x"), b"3"))
+    assert stored(file)[1] > 0
+    assert not store.overwrite(key("x"), b"4")
+    while stored(file)[1]:
+        run(store, Put(key("x"), b"5"))
+    run(store, Put(key("x"), b"6"))
+    assert store.overwrite(key("x"), b"7")
+    store.close()
+
+
+def test_a_document_is_gone_in_the_millisecond_in_which_it_ends(file: Path) -> None:
+    """One millisecond before it is there for every word, and in that millisecond for none."""
+    clock = Clock()
+    store = SqliteBackend(str(file), clock=clock)
+    at, leaf = key("doc"), key("doc", "b", "c")
+    run(store, PutDocument(at, NESTED, LIFE))
+    free = Exactly(at, Scope.SUBTREE, NOTHING)
+    clock.milliseconds += LIFE - 1
+    assert entries(store, Read(leaf, lives=True)).lives == {(): 1}
+    assert store.fetch_document(at) == NESTED
+    assert not run(store, checks=(free,)).applied
+    clock.milliseconds += 1
+    for scope in Scope:
+        assert entries(store, Read(at, scope, lives=True)) == entries(store, Read(key("nothing"), scope))
+    assert entries(store, Read(leaf)).values == {}
+    assert names(store, ReadNames(at)).names == ()
+    assert (store.fetch_document(at), store.fetch_document(leaf), store.fetch(leaf)) == (None, None, None)
+    assert run(store, checks=(free, Prefixed(at, Scope.SUBTREE, b"x"), Exactly(leaf, Scope.NODE, NOTHING))).applied
+    run(store, Expire(at, Scope.SUBTREE, None), Put(key("doc", "z"), b"1"))
+    assert entries(store, Read(at, Scope.SUBTREE)).values == {("z",): b"1"}
+    assert stored(file)[1] == 0
+    store.close()
+
+
 @pytest.mark.parametrize("text", [b"", b"{", b"[1]", b'{"a":1}}', b"\xff", b'{"a": 1, "a": 2}'])
 def test_an_altered_document_is_damaged_and_can_be_removed(text: bytes, file: Path) -> None:
     """What somebody else made of a row is told with its path, disturbs nothing beside it, and can be replaced."""
@@ -247,18 +305,7 @@ def test_a_death_at_any_point_leaves_a_whole_document(file: Path) -> None:
     """Kill a writer that puts documents and takes them apart: what was committed is there, and no half of it."""
     SqliteBackend(str(file)).close()
     for _ in range(20):
-        reading, writing = os.pipe()
-        writer = Child(lambda writing=writing: set_and_change(file, writing))  # type: ignore[misc]
-        os.close(writing)
-        told = os.read(reading, 64)
-        time.sleep(random.uniform(0, 0.03))
-        os.kill(writer.pid, signal.SIGKILL)
-        with pytest.raises(AssertionError, match="without an answer"):
-            writer.result()
-        while part := os.read(reading, 65536):
-            told += part
-        os.close(reading)
-        committed = int(told.split()[-1])
+        committed = killed(lambda writing: set_and_change(file, writing))
         store = SqliteBackend(str(file))
         found = tree(store, "a", "b")
         store.close()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from redicts.backends.sqlite import files, statements
+from redicts.backends.sqlite import statements
 from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.core.transaction import (
     NOTHING,
@@ -23,45 +22,13 @@ from redicts.core.transaction import (
     Scope,
     Transaction,
 )
-from tests.backends.sqlite_tools import Clock, key, names, plain, run
+from tests.backends.sqlite_tools import Clock, Meter, key, names, plain, run
 
 TEXTS = {
     name: text
     for name, text in vars(statements).items()
     if isinstance(text, str) and text.startswith(("SELECT", "INSERT", "UPDATE", "DELETE"))
 }
-
-
-class Meter:
-    """Counts the steps of SQLite's virtual machine: what an operation costs, the same on every machine."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self.statements: list[str] = []
-
-    def _step(self) -> int:
-        self.steps += 1
-        return 0
-
-    def watch(self, connection: sqlite3.Connection) -> sqlite3.Connection:
-        connection.set_progress_handler(self._step, 1)
-        connection.set_trace_callback(self.statements.append)
-        return connection
-
-    def of(self, work: Callable[[], object]) -> int:
-        before = self.steps
-        self.statements.clear()
-        work()
-        return self.steps - before
-
-
-@pytest.fixture
-def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
-    """Watch every connection that is opened."""
-    found = Meter()
-    connect = files._connect
-    monkeypatch.setattr(files, "_connect", lambda *given, **named: found.watch(connect(*given, **named)))
-    return found
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from redicts.backends.sqlite import bulletin, statements
 from redicts.backends.sqlite.clock import Clock, FileClock, GivenClock, Machine, MemoryClock, this_machine
 from redicts.backends.sqlite.connections import Connections
 from redicts.backends.sqlite.copying import back_up
-from redicts.backends.sqlite.documents import last_up_to
+from redicts.backends.sqlite.documents import at_or_above
 from redicts.backends.sqlite.failures import is_io_error, translated
 from redicts.backends.sqlite.files import MEMORY, Durability, log_of, open_store
 from redicts.backends.sqlite.listening import Listeners, SqliteListener, listeners_at, shared_listeners
@@ -49,9 +49,6 @@ _SHORT_WAYS: Final = 16
 
 _DOCUMENTS_SEEN: Final = 1024
 """So many keys are remembered at which a document was found."""
-
-_Overwriting = tuple[bytes, bytes]
-"""What is put, and the key."""
 
 
 class SqliteBackend(Backend):
@@ -118,14 +115,15 @@ class SqliteBackend(Backend):
 
     def overwrite(self, key: Key, value: bytes, /) -> bool:
         """Put a lasting value over a lasting one by one statement, but for one of sixteen, see above."""
-        return self._go_short(self._overwrite, (value, encode(self._database, key)))
+        return self._go_short(statements.OVERWRITE, key, value)
 
     def overwrite_document(self, key: Key, document: bytes, /) -> bool:
         """Put a lasting document over a lasting one in the same way."""
-        return self._go_short(self._overwrite_document, (document, encode(self._database, key)))
+        return self._go_short(statements.OVERWRITE_DOCUMENT, key, document)
 
-    def _go_short(self, job: Callable[[sqlite3.Cursor, _Overwriting], bool], row: _Overwriting) -> bool:
-        if self._short_ways >= _SHORT_WAYS or not self._connections.write(job, row):
+    def _go_short(self, statement: str, key: Key, what: bytes) -> bool:
+        row = (what, encode(self._database, key))
+        if self._short_ways >= _SHORT_WAYS or not self._connections.write(self._overwrite, (statement, row)):
             return False
         self._short_ways += 1
         return True
@@ -195,16 +193,16 @@ class SqliteBackend(Backend):
         leaf: Leaf | None = cursor.execute(statements.READ_NODE, (key,)).fetchone()
         if leaf is not None:
             return self._alive(leaf)
-        last = last_up_to(cursor, key)
-        if last is None or not key.startswith(last.key):
+        found = at_or_above(cursor, key)
+        if found is None:
             return None
-        if last.key == key:
+        if found.key == key:
             if len(self._documents_seen) >= _DOCUMENTS_SEEN:
                 self._documents_seen.clear()
             self._documents_seen.add(key)
-            return self._alive((last.text, last.deadline))
-        value = last.leaf(key)
-        return None if value is None else self._alive((value, last.deadline))
+            return self._alive((found.text, found.deadline))
+        value = found.leaf(key)
+        return None if value is None else self._alive((value, found.deadline))
 
     def _alive(self, leaf: Leaf | None) -> bytes | None:
         if leaf is None:
@@ -256,17 +254,10 @@ class SqliteBackend(Backend):
         self._space.tidy_up(cursor, cursor.connection.total_changes - before)
         return Outcome(Verdict.APPLIED, answers, tuple(sums))
 
-    def _overwrite(self, cursor: sqlite3.Cursor, row: _Overwriting) -> bool:
-        """Put a lasting value over the lasting one of a key, and tell whether there was one."""
-        return self._replace(cursor, statements.OVERWRITE, row)
-
-    def _overwrite_document(self, cursor: sqlite3.Cursor, row: _Overwriting) -> bool:
-        """Put a lasting document over a lasting one, and tell whether there was one."""
-        return self._replace(cursor, statements.OVERWRITE_DOCUMENT, row)
-
-    def _replace(self, cursor: sqlite3.Cursor, statement: str, row: _Overwriting) -> bool:
+    def _overwrite(self, cursor: sqlite3.Cursor, asked: tuple[str, tuple[bytes, bytes]]) -> bool:
+        """Put what lasts over what lasts at a key, by one of two statements, and tell whether that was there."""
         try:
-            return cursor.execute(statement, row).rowcount == 1
+            return cursor.execute(*asked).rowcount == 1
         except sqlite3.OperationalError as error:
             raise self._maybe_committed(error) from error
 

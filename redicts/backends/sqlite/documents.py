@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple, Union
 
 from redicts.backends.sqlite import statements
-from redicts.backends.sqlite.paths import below, bounds, decode, past
+from redicts.backends.sqlite.paths import below, bounds, decode
 from redicts.core.documents import leaves_in
 from redicts.core.transaction import Scope
 
@@ -55,15 +55,15 @@ class Document(NamedTuple):
             return None
 
 
-def last_before(cursor: sqlite3.Cursor, key: bytes) -> Document | None:
-    """Return the last document whose key sorts before this one, expired or not."""
+def above(cursor: sqlite3.Cursor, key: bytes) -> Document | None:
+    """Return the document that a key lies below, expired or not."""
     row = cursor.execute(statements.READ_DOCUMENT_BEFORE, (key,)).fetchone()
-    return None if row is None else Document(*row)
+    return Document(*row) if row is not None and key.startswith(row[0]) else None
 
 
-def last_up_to(cursor: sqlite3.Cursor, key: bytes) -> Document | None:
-    """Return the document at this key, or the last one whose key sorts before it."""
-    return last_before(cursor, key + b"\x00")
+def at_or_above(cursor: sqlite3.Cursor, key: bytes) -> Document | None:
+    """Return the document that lies at a key, or that the key lies below, expired or not."""
+    return above(cursor, key + b"\x00")
 
 
 def in_range(cursor: sqlite3.Cursor, lower: bytes, upper: bytes, now: int) -> Iterator[Document]:
@@ -71,8 +71,8 @@ def in_range(cursor: sqlite3.Cursor, lower: bytes, upper: bytes, now: int) -> It
 
     The range ends where a subtree does. More and more are read at once, for who asks may soon have enough.
     """
-    first = last_up_to(cursor, lower)
-    if first is not None and past(first.key) > lower and first.is_live(now):
+    first = at_or_above(cursor, lower)
+    if first is not None and first.is_live(now):
         yield first
     batch = _FEW
     while True:
@@ -92,9 +92,9 @@ def rows_in_range(cursor: sqlite3.Cursor, lower: bytes, upper: bytes, now: int) 
                 yield row
 
 
-def take_apart(cursor: sqlite3.Cursor, document: Document | None, key: bytes, now: int) -> None:
-    """Put the leaves of a document into rows of their own, if it lies at this key or above it."""
-    if document is None or not key.startswith(document.key):
+def take_apart(cursor: sqlite3.Cursor, document: Document | None, now: int) -> None:
+    """Put the leaves of a document, if there is one, into rows of their own."""
+    if document is None:
         return
     cursor.execute(statements.DELETE_DOCUMENT, (document.key,))
     if document.is_live(now):

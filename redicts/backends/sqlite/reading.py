@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 
 from redicts.backends.sqlite import statements
-from redicts.backends.sqlite.documents import Row, in_range, last_before, rows_in_range
+from redicts.backends.sqlite.documents import Row, above, in_range, rows_in_range
 from redicts.backends.sqlite.paths import bounds, decode_all, encode, past
 from redicts.core.transaction import (
     Answer,
@@ -105,8 +105,8 @@ def stored_leaf(instant: Instant, key: Key) -> Leaf | None:
 
 def leaf_in_document(cursor: sqlite3.Cursor, key: bytes) -> Leaf | None:
     """Return what is stored at exactly this key in a document that lies above it, be it expired."""
-    document = last_before(cursor, key)
-    if document is None or not key.startswith(document.key):
+    document = above(cursor, key)
+    if document is None:
         return None
     value = document.leaf(key)
     return None if value is None else (value, document.deadline)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from redicts.backends.sqlite import documents, statements
-from redicts.backends.sqlite.documents import Document, Row, last_before, last_up_to
+from redicts.backends.sqlite.documents import Document, Row, above, at_or_above
 from redicts.backends.sqlite.paths import bounds, encode
 from redicts.backends.sqlite.reading import Instant, stored_leaf
 from redicts.core.transaction import (
@@ -113,12 +113,12 @@ def _put_document(instant: Instant, write: PutDocument) -> None:
 
 def _take_apart(instant: Instant, key: bytes) -> None:
     """Make rows of the document that lies at a key or above it, before something is changed at just this key."""
-    documents.take_apart(instant.cursor, last_up_to(instant.cursor, key), key, instant.now)
+    documents.take_apart(instant.cursor, at_or_above(instant.cursor, key), instant.now)
 
 
 def _take_apart_above(instant: Instant, key: bytes) -> None:
     """Make rows of the document that lies above a key, before something is changed from there on."""
-    documents.take_apart(instant.cursor, last_before(instant.cursor, key), key, instant.now)
+    documents.take_apart(instant.cursor, above(instant.cursor, key), instant.now)
 
 
 def _count(instant: Instant, add: Add) -> int | None:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
@@ -13,7 +12,7 @@ from redicts.contract.client import Client
 from redicts.contract.documented import BASES, WHOLE, Tree, leaves_of, lying_at, places_around, plant, putting
 from redicts.contract.law import Need, law, require, require_equal
 from redicts.contract.trees import names_below, within
-from redicts.contract.walk import many, pages, pages_of_names, walk, walk_names
+from redicts.contract.walk import many, pages, pages_of_names, require_walked, walk, walk_names
 from redicts.core.transaction import Delete, Path, Put, Read, ReadNames, Scope, Write
 
 _LIMITS: Final = (1, 2, 3, 1000)
@@ -59,7 +58,9 @@ def a_walk_goes_on_within_one(bench: Bench) -> None:
             for place in ((), ("d",), ("d", "f")):
                 read = Read(bench.key(*place), Scope.SUBTREE, limit)
                 found = [entry for page in pages(clients, read, many(len(there))) for entry in page.values.items()]
-                _same(found, within(there, place, Scope.SUBTREE), f"a walk at {place!r} with the limit {limit}")
+                require_walked(
+                    found, within(there, place, Scope.SUBTREE), f"a walk at {place!r} with the limit {limit}"
+                )
             names = walk_names(bench.store, ReadNames(bench.key("d", "f"), limit), many(size))
             require_equal(sorted(names), sorted(tree), f"a walk over the names of a document, limit {limit}, finds")
 
@@ -180,15 +181,6 @@ def _walk_both(bench: Bench, there: Mapping[Path, bytes], place: Path, limit: in
     for scope in Scope:
         expected = within(there, place, scope)
         found = walk(bench.store, Read(bench.key(*place), scope, limit), many(len(expected)))
-        _same(found, expected, f"a walk at {place!r}, {scope.name} with the limit {limit}")
+        require_walked(found, expected, f"a walk at {place!r}, {scope.name} with the limit {limit}")
     names = walk_names(bench.store, ReadNames(bench.key(*place), limit), many(len(there)))
     require_equal(sorted(names), sorted(names_below(there, place)), f"a walk over names at {place!r}, {limit}, finds")
-
-
-def _same(found: list[tuple[Path, bytes]], expected: Mapping[Path, bytes], what: str) -> None:
-    counts = Counter(path for path, _ in found)
-    missed = [path for path in expected if path not in counts]
-    repeated = [path for path, count in counts.items() if count > 1]
-    require(not missed, f"{what} missed {len(missed)} of {len(expected)} entries: {missed[:5]!r}")
-    require(not repeated, f"{what} found {len(repeated)} entries more than once: {repeated[:5]!r}")
-    require_equal(sorted(found), sorted(expected.items()), f"{what} finds")

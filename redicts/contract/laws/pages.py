@@ -4,15 +4,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from typing import Final, TypeVar
 
 from redicts.contract.bench import LONG, Bench
 from redicts.contract.form import entries_of, names_of
 from redicts.contract.law import Need, law, require, require_equal
 from redicts.contract.trees import TREE, huge, large, names_below, scopes, within
-from redicts.contract.walk import many, pages, pages_of_names, walk, walk_names
+from redicts.contract.walk import many, pages, pages_of_names, require_walked, walk, walk_names
 from redicts.core.transaction import (
     NOTHING,
     SMALL_PAGE,
@@ -42,7 +40,7 @@ def a_walk_finds_each_entry_once(bench: Bench) -> None:
         bench.plant(tree)
         for limit in limits:
             found = walk(bench.store, Read(bench.key(), Scope.SUBTREE, limit), many(len(tree)))
-            _same(found, tree, f"a walk with the limit {limit}")
+            require_walked(found, tree, f"a walk with the limit {limit}")
 
 
 @law()
@@ -68,13 +66,15 @@ def a_walk_stays_in_its_scope(bench: Bench) -> None:
     for place, scope in scopes():
         for limit in (1, 2, 3, 100):
             found = walk(bench.store, Read(bench.key(*place), scope, limit), many(len(TREE)))
-            _same(found, within(TREE, place, scope), f"a walk at {place!r}, {scope.name} with the limit {limit}")
+            require_walked(
+                found, within(TREE, place, scope), f"a walk at {place!r}, {scope.name} with the limit {limit}"
+            )
     tree = large()
     bench.plant(tree)
     for place in (("wide",), ("bushy",), ("bushy", "b", "y"), ("deep",), ("deep", "down", "down")):
         for scope in (Scope.BELOW, Scope.SUBTREE):
             found = walk(bench.store, Read(bench.key(*place), scope, 7), many(len(tree)))
-            _same(found, within(tree, place, scope), f"a walk at {place!r}, {scope.name} with the limit 7")
+            require_walked(found, within(tree, place, scope), f"a walk at {place!r}, {scope.name} with the limit 7")
 
 
 @law()
@@ -106,7 +106,7 @@ def pages_hold_hostile_names(bench: Bench) -> None:
         bench.plant(tree)
         for limit in limits:
             found = walk(bench.store, Read(bench.key(), Scope.SUBTREE, limit), many(len(tree)))
-            _same(found, tree, f"a walk over hostile names with the limit {limit}")
+            require_walked(found, tree, f"a walk over hostile names with the limit {limit}")
             listed = walk_names(bench.store, ReadNames(bench.key(), limit), many(len(tree)))
             expected = names_below(tree, ())
             require_equal(sorted(listed), sorted(expected), f"a walk over hostile names as names, limit {limit}, finds")
@@ -156,7 +156,7 @@ def a_cursor_is_good_for_every_client(bench: Bench) -> None:
     clients = [bench.store, bench.client()]
     read = Read(bench.key(), Scope.SUBTREE, 100)
     found = [entry for page in pages(clients, read, many(len(tree))) for entry in page.values.items()]
-    _same(found, tree, "a walk of two clients in turn")
+    require_walked(found, tree, "a walk of two clients in turn")
 
 
 @law()
@@ -179,7 +179,7 @@ def two_walks_do_not_meet(bench: Bench) -> None:
             else:
                 going[number] = going[number]._replace(cursor=page.cursor)
     for number, place in enumerate(places):
-        _same(found[number], within(tree, place, Scope.SUBTREE), f"a walk at {place!r} beside two others")
+        require_walked(found[number], within(tree, place, Scope.SUBTREE), f"a walk at {place!r} beside two others")
 
 
 @law()
@@ -251,12 +251,3 @@ def _turns(comes: list[_Place], number: int) -> tuple[list[_Place], list[_Place]
     away = [comes[(number * 17 + step * 20) % size] for step in range(size // 20)]
     back = [comes[(number * 29 + step * 20 + 7) % size] for step in range(size // 20)]
     return away, back
-
-
-def _same(found: list[tuple[Path, bytes]], expected: Mapping[Path, bytes], what: str) -> None:
-    counts = Counter(path for path, _ in found)
-    missed = [path for path in expected if path not in counts]
-    repeated = [path for path, count in counts.items() if count > 1]
-    require(not missed, f"{what} missed {len(missed)} of {len(expected)} entries: {missed[:5]!r}")
-    require(not repeated, f"{what} found {len(repeated)} entries more than once: {repeated[:5]!r}")
-    require_equal(sorted(found), sorted(expected.items()), f"{what} finds")
