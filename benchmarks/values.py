@@ -17,10 +17,10 @@ import redis
 
 from benchmarks.report import medians, options, row, told
 from redicts import Pool, section
+from redicts.api.tree import Tree
 from redicts.backends.redis import plugin
 from redicts.codecs.json import codec
 from redicts.core.envelope import LeafFormat
-from redicts.front.tree import Tree
 from tests.support.executables import find_executables
 from tests.support.servers import RedisServer
 

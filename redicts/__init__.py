@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from redicts.api.lock import Lock, LockInfo
+from redicts.api.pool import Pool
+from redicts.api.proxy import Proxy, Transaction, root, section
 from redicts.core.leaves import ABSENT, Packed
 from redicts.errors import (
     AccessDenied,
+    BadSignature,
     CodecRefused,
     CodecUnknown,
     Conflict,
-    Damaged,
+    CorruptData,
     Deadlock,
-    Forged,
     InternalError,
     LeafError,
     Locked,
     LockError,
     LockLost,
     LockTimeout,
-    Misfit,
     NotHeld,
     PathError,
     PluginBroken,
@@ -33,21 +35,19 @@ from redicts.errors import (
     TypeUnknown,
     Unreachable,
     Unsupported,
+    ValidationFailed,
     WrongField,
 )
-from redicts.front.lock import Lock, LockInfo
-from redicts.front.pool import Pool
-from redicts.front.proxy import Proxy, Transaction, root, section
 
 __all__ = [
     "ABSENT",
     "AccessDenied",
+    "BadSignature",
     "CodecRefused",
     "CodecUnknown",
     "Conflict",
-    "Damaged",
+    "CorruptData",
     "Deadlock",
-    "Forged",
     "InternalError",
     "LeafError",
     "Lock",
@@ -56,7 +56,6 @@ __all__ = [
     "LockLost",
     "LockTimeout",
     "Locked",
-    "Misfit",
     "NotHeld",
     "Packed",
     "PathError",
@@ -76,6 +75,7 @@ __all__ = [
     "TypeUnknown",
     "Unreachable",
     "Unsupported",
+    "ValidationFailed",
     "WrongField",
     "root",
     "section",

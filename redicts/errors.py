@@ -9,7 +9,7 @@
     │   ├── CodecRefused                    it is of a codec that the settings do not accept
     │   ├── CodecUnknown                    it is of a codec that is not installed
     │   ├── TypeUnknown                     it is of a type that is not registered
-    │   └── Misfit                          its registered type does not take it any more
+    │   └── ValidationFailed                its registered type does not take it any more
     ├── SettingsError    (ValueError)   a configuration is wrong
     │   ├── PluginMissing                   no backend or codec of this name can be had
     │   ├── PluginBroken                    there is one, and it does not work
@@ -29,9 +29,9 @@
         ├── ReadOnly                    the store refuses writes
         ├── StoreFull                   no memory or no disk left
         ├── StoreBusy                   the store is occupied; trying later helps
-        └── Damaged                     what is stored is not what redicts wrote
+        └── CorruptData                 what is stored is not what redicts wrote
             ├── Truncated                   it ends too early
-            └── Forged                      it was not written by one who knows the key
+            └── BadSignature                it was not written by one who knows the key
 
 A backend maps the exceptions of its client library to the branch below :class:`StoreError` at its border, so nobody
 has to import that library in order to catch its errors.
@@ -68,12 +68,12 @@ class TypeUnknown(LeafError):
     """A value is of a type that this program has not registered (see :mod:`redicts.types`)."""
 
 
-class Misfit(LeafError):
+class ValidationFailed(LeafError):
     """A value was written with a registered type which does not take it any more."""
 
 
 class SettingsError(RedictsError, ValueError):
-    """A configuration is wrong. The settings that were in force stay in force."""
+    """A configuration is wrong. The settings that were current stay current."""
 
 
 class PluginMissing(SettingsError):
@@ -160,13 +160,13 @@ class StoreBusy(StoreError):
     """The store is occupied (loading, locked by a writer, running a script); the same call may work later."""
 
 
-class Damaged(StoreError):
+class CorruptData(StoreError):
     """The store holds something at our keys that redicts did not write, or a file that is not a store."""
 
 
-class Truncated(Damaged):
+class Truncated(CorruptData):
     """The store holds the beginning of a value, and not the rest."""
 
 
-class Forged(Damaged):
+class BadSignature(CorruptData):
     """The store holds a value that nobody has written there who knows a key of the settings. Nothing of it was run."""

@@ -18,11 +18,11 @@ import pytest
 import redis
 from redis.client import Pipeline
 
-from redicts import Damaged, Pool, SettingsError, StoreError, Unreachable, root
+from redicts import CorruptData, Pool, SettingsError, StoreError, Unreachable, root
 from redicts.backends.memory import MemoryBackend
 from redicts.backends.redis import RedisBackend
 from redicts.core.backend import Capabilities
-from redicts.core.transaction import Outcome, Put, Transaction
+from redicts.core.minitransaction import Outcome, Put, Transaction
 from redicts.migration import Migration, Reason, from_1_0
 from redicts.migration.old_data import Batch, OldData
 from tests.support.ports import free_port
@@ -462,8 +462,8 @@ def test_an_old_key_that_vanishes_meanwhile_is_gone(source: redis.Redis) -> None
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_lives_are_kept(source: redis.Redis, redis_server: RedisServer, tmp_path: Path, target: str) -> None:
-    """A leaf has the life that its key had, no longer and hardly shorter; what had none has none."""
+def test_ttls_are_kept(source: redis.Redis, redis_server: RedisServer, tmp_path: Path, target: str) -> None:
+    """A leaf has the TTL that its key had, no longer and hardly shorter; what had none has none."""
     source.set("v:.a.mortal", "1", px=1_000_000)
     source.set("v:.a.lasting", "2")
     Pool().reload(cfg=configuration(target, redis_server, tmp_path))
@@ -472,8 +472,8 @@ def test_lives_are_kept(source: redis.Redis, redis_server: RedisServer, tmp_path
     assert root().get("a.lasting").time_to_live() == -1
 
 
-def test_lives_are_kept_to_the_millisecond(source: redis.Redis, redis_server: RedisServer, tmp_path: Path) -> None:
-    """A life that is no whole number of seconds is not rounded up."""
+def test_ttls_are_kept_to_the_millisecond(source: redis.Redis, redis_server: RedisServer, tmp_path: Path) -> None:
+    """A TTL that is no whole number of seconds is not rounded up."""
     source.set("v:.a", "1", px=1_000_999)
     Pool().reload(cfg=configuration("in place", redis_server, tmp_path))
     puts: list[Put] = []
@@ -488,12 +488,12 @@ def test_lives_are_kept_to_the_millisecond(source: redis.Redis, redis_server: Re
     with replaced(RedisBackend, "execute", spy):
         from_1_0(source, delete=True)
     (put,) = puts
-    assert put.life is not None
-    assert 900_000 < put.life <= 1_000_999
+    assert put.ttl is not None
+    assert 900_000 < put.ttl <= 1_000_999
 
 
-def test_a_value_and_its_life_are_read_at_one_instant(source: redis.Redis, redis_server: RedisServer) -> None:
-    """A batch is read in one transaction of the server: else a life set in between would be lost."""
+def test_a_value_and_its_ttl_are_read_at_one_instant(source: redis.Redis, redis_server: RedisServer) -> None:
+    """A batch is read in one transaction of the server: else a TTL set in between would be lost."""
     write_as_1_0(source, SMALL)
     Pool().reload(cfg={"backend": "memory"})
     redis_server.command("CONFIG", "RESETSTAT")
@@ -503,7 +503,7 @@ def test_a_value_and_its_life_are_read_at_one_instant(source: redis.Redis, redis
 
 
 def test_what_expires_on_the_way_does_not_come_back(source: redis.Redis) -> None:
-    """A key whose life ends after it was read, and before it is stored, is gone; one without a life is not."""
+    """A key whose TTL ends after it was read, and before it is stored, is gone; one without a TTL is not."""
     source.set("v:.a", "1", px=50)
     source.set("v:.b", "2")
     Pool().reload(cfg={"backend": "memory"})
@@ -550,13 +550,13 @@ def test_a_batch_that_expires_as_a_whole_is_gone(source: redis.Redis) -> None:
     assert root().val() is None
 
 
-def test_a_store_without_lives_is_given_no_mortal_leaf(source: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a life cannot be kept, the leaf is reported: stored without one it would stay for ever."""
+def test_a_store_without_ttls_is_given_no_mortal_leaf(source: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a TTL cannot be kept, the leaf is reported: stored without one it would stay for ever."""
     source.set("v:.a", "1", ex=1000)
     source.set("v:.b", "2")
     Pool().reload(cfg={"backend": "memory"})
-    no_lives = Capabilities(life=False, processes=False, durable=False, atomic_entries=None)
-    monkeypatch.setattr(MemoryBackend, "capabilities", no_lives)
+    no_ttls = Capabilities(ttl=False, processes=False, durable=False, atomic_entries=None)
+    monkeypatch.setattr(MemoryBackend, "capabilities", no_ttls)
     report = from_1_0(source, delete=True)
     assert skips(report) == {"v:.a": Reason.REFUSED}
     assert root().val() == {"b": 2}
@@ -759,7 +759,7 @@ def test_in_place_a_writer_gets_an_error_and_loses_nothing(
     Pool().reload(cfg=configuration("in place", redis_server, tmp_path))
 
     def write(_: object) -> None:
-        with pytest.raises(Damaged):
+        with pytest.raises(CorruptData):
             root().set("c", 2)
         root().set("a", 2)
 

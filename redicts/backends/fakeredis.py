@@ -8,11 +8,11 @@ from typing import Final
 import fakeredis
 
 from redicts.backends.redis.backend import RedisBackend
-from redicts.backends.redis.listening import StationListener
+from redicts.backends.redis.pubsub import RedisListener
 from redicts.backends.redis.settings import RedisSettings
 from redicts.core.backend import BackendPlugin
 from redicts.core.hooks import hookimpl
-from redicts.core.transaction import Outcome, Transaction
+from redicts.core.minitransaction import Outcome, Transaction
 from redicts.forks import WholeCopyLock
 
 
@@ -44,7 +44,7 @@ class FakeRedisBackend(RedisBackend):
             self._server.subscribers.clear()
             self._owner = os.getpid()
 
-    def listen(self, name: str, /) -> StationListener:
+    def listen(self, name: str, /) -> RedisListener:
         """Listen on the simulated server: each message goes into the memory of the connection that subscribes."""
         with self._lock:
             self._start_anew_after_fork()

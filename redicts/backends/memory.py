@@ -19,26 +19,26 @@ from redicts.core.backend import Backend, BackendPlugin, BackendSettings, Capabi
 from redicts.core.documents import leaves_in
 from redicts.core.hooks import hookimpl
 from redicts.core.listener import Listener
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     Add,
     Answer,
     AnyRead,
     Check,
     Delete,
     Entries,
-    Exactly,
+    Equals,
     Expire,
     Key,
     Names,
+    Notify,
     Outcome,
     Path,
     Put,
     PutDocument,
     ReadNames,
     Scope,
+    Status,
     Transaction,
-    Verdict,
-    Wake,
     Write,
     canonical_counter,
     fits_counter,
@@ -46,7 +46,7 @@ from redicts.core.transaction import (
 from redicts.forks import Bell, WholeCopyLock
 
 _CAPABILITIES: Final = Capabilities(
-    life=True, processes=False, durable=False, atomic_entries=None, push=True, documents=True
+    ttl=True, processes=False, durable=False, atomic_entries=None, push=True, documents=True
 )
 
 _RECLAIMED_BESIDE: Final = 16
@@ -110,12 +110,12 @@ class MemoryListener(Listener):
         self._bell = Bell()
         among[name] = self
 
-    def wake(self) -> None:
+    def notify(self) -> None:
         """Let a call of :meth:`wait` return, this one or the next."""
         self._bell.ring()
 
     def wait(self, seconds: float, /) -> bool:
-        """Return true when woken, or false after so many seconds."""
+        """Return true when notified, or false after so many seconds."""
         return self._bell.wait(seconds)
 
     def close(self) -> None:
@@ -133,7 +133,7 @@ class MemoryBackend(Backend):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._spaces: dict[str, _Node] = {}
-        self._lives: list[tuple[float, Key]] = []
+        self._ttls: list[tuple[float, Key]] = []
         self._mortal = 0
         self._listeners: dict[bytes, MemoryListener] = {}
         self._lock = WholeCopyLock()
@@ -147,34 +147,34 @@ class MemoryBackend(Backend):
         """Decide and apply one minitransaction under the store's lock."""
         with self._lock:
             now = self._clock()
-            culprit = self._first_failed(transaction.checks, now)
+            failed_index = self._first_failed(transaction.checks, now)
             answers = tuple([self._answer(read, now) for read in transaction.reads])
-            if culprit is not None:
-                return Outcome(Verdict.CHECK_FAILED, answers, culprit=culprit)
+            if failed_index is not None:
+                return Outcome(Status.CHECK_FAILED, answers, failed_index=failed_index)
             return self._apply(transaction.writes, answers, now)
 
     def _apply(self, writes: tuple[Write, ...], answers: tuple[Answer, ...], now: float) -> Outcome:
         undo: list[tuple[Key, bytes | None, float | None]] = []
-        sums: list[int] = []
+        counters: list[int] = []
         called: list[bytes] = []
         for index, write in enumerate(writes):
-            if isinstance(write, Wake):
+            if isinstance(write, Notify):
                 called += [_value(node) for _, node in self._live(write.key, write.scope, now)]
             for key, value, deadline in self._assignments(write, now):
                 if value is None and isinstance(write, Add):
                     for step in reversed(undo):
                         self._assign(*step)
-                    return Outcome(Verdict.NOT_A_COUNTER, answers, culprit=index)
+                    return Outcome(Status.NOT_A_COUNTER, answers, failed_index=index)
                 undo.append(self._assign(key, value, deadline))
                 if isinstance(write, Add) and value is not None:
-                    sums.append(int(value))
+                    counters.append(int(value))
         for name in called:
             listener = self._listeners.get(name)
             if listener is not None:
-                listener.wake()
+                listener.notify()
         if writes:
             self._reclaim(now, len(undo) + _RECLAIMED_BESIDE)
-        return Outcome(Verdict.APPLIED, answers, tuple(sums))
+        return Outcome(Status.APPLIED, answers, tuple(counters))
 
     def listen(self, name: str, /) -> MemoryListener:
         """Listen in this process."""
@@ -183,7 +183,7 @@ class MemoryBackend(Backend):
     def _first_failed(self, checks: tuple[Check, ...], now: float) -> int | None:
         for index, check in enumerate(checks):
             live = self._live(check.key, check.scope, now)
-            if isinstance(check, Exactly):
+            if isinstance(check, Equals):
                 holds = {path: node.value for path, node in live} == check.entries
             else:
                 holds = all(_value(node).startswith(check.prefix) for _, node in live)
@@ -198,33 +198,33 @@ class MemoryBackend(Backend):
             return Names(tuple(names), _cursor((names[-1],)) if more else None)
         entries, more = _page(self._live(read.key, read.scope, now, after), read.limit)
         values = {path: _value(node) for path, node in entries}
-        lives = {
-            # Rounded first: in floats, a deadline less the time that it was made from is not always the life given.
+        ttls = {
+            # Rounded first: in floats, a deadline less the time that it was made from is not always the TTL given.
             path: max(1, ceil(round((node.deadline - now) * 1000, 3)))
             for path, node in entries
-            if read.lives and node.deadline is not None
+            if read.ttls and node.deadline is not None
         }
-        return Entries(values, lives, _cursor(entries[-1][0]) if more else None)
+        return Entries(values, ttls, _cursor(entries[-1][0]) if more else None)
 
     def _assignments(self, write: Write, now: float) -> Iterator[tuple[Key, bytes | None, float | None]]:
         """Yield what a write comes down to: a value and a deadline for each of some keys, or no value to remove it."""
         if isinstance(write, PutDocument):
             yield from self._assignments(Delete(write.key, Scope.SUBTREE), now)
             for path, value in leaves_in(write.document).items():
-                yield Key(write.key.space, write.key.path + path), value, _deadline(write.life, now)
+                yield Key(write.key.space, write.key.path + path), value, _deadline(write.ttl, now)
             return
-        if isinstance(write, (Delete, Expire, Wake)):
+        if isinstance(write, (Delete, Expire, Notify)):
             for path, node in list(self._live(write.key, write.scope, now)):
                 key = Key(write.key.space, write.key.path + path)
                 if isinstance(write, Expire):
-                    yield key, node.value, _deadline(write.life, now)
+                    yield key, node.value, _deadline(write.ttl, now)
                 else:
                     yield key, None, None
             return
         old = next((node for _, node in self._live(write.key, Scope.NODE, now)), None)
         kept = None if old is None else old.deadline
         if isinstance(write, Put):
-            yield write.key, write.value, kept if write.keep_life else _deadline(write.life, now)
+            yield write.key, write.value, kept if write.keep_ttl else _deadline(write.ttl, now)
             return
         count = 0 if old is None else canonical_counter(_value(old))
         fits = count is not None and fits_counter(count + write.amount)
@@ -269,7 +269,7 @@ class MemoryBackend(Backend):
         self._mortal += (deadline is not None) - (node.deadline is not None)
         node.value, node.deadline = value, deadline
         if deadline is not None:
-            heapq.heappush(self._lives, (deadline, key))
+            heapq.heappush(self._ttls, (deadline, key))
         for parent, name in zip(reversed(nodes[:-1]), reversed(key.path)):
             if node.value is not None or node.below:
                 break
@@ -280,20 +280,20 @@ class MemoryBackend(Backend):
     def _reclaim(self, now: float, most: int) -> None:
         """Free some of the expired values, so that their memory comes back without anybody asking for them."""
         for _ in range(most):
-            if not self._lives or self._lives[0][0] > now:
+            if not self._ttls or self._ttls[0][0] > now:
                 break
-            deadline, key = heapq.heappop(self._lives)
+            deadline, key = heapq.heappop(self._ttls)
             node = self._find(key)
             if node is not None and node.deadline == deadline:
                 self._assign(key, None, None)
-        if len(self._lives) > 64 + 2 * self._mortal:
-            self._lives = [
+        if len(self._ttls) > 64 + 2 * self._mortal:
+            self._ttls = [
                 (node.deadline, Key(space, path))
                 for space, root in self._spaces.items()
                 for path, node in _walk(root, (), None)
                 if node.deadline is not None
             ]
-            heapq.heapify(self._lives)
+            heapq.heapify(self._ttls)
 
 
 def _walk(node: _Node, path: Path, after: Path | None) -> Iterator[tuple[Path, _Node]]:
@@ -321,8 +321,8 @@ def _path_in(cursor: bytes) -> Path:
     return tuple([bytes.fromhex(segment).decode("utf-8", "surrogatepass") for segment in json.loads(cursor)])
 
 
-def _deadline(life: int | None, now: float) -> float | None:
-    return None if life is None else now + life / 1000
+def _deadline(ttl: int | None, now: float) -> float | None:
+    return None if ttl is None else now + ttl / 1000
 
 
 def _value(node: _Node) -> bytes:

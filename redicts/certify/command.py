@@ -17,7 +17,7 @@ REFUSED: Final = 1
 WRONG_USE: Final = 2
 INTERRUPTED: Final = 130
 
-_PATIENCE: Final = 30.0
+_TIMEOUT: Final = 30.0
 
 
 class _Help(argparse.HelpFormatter):
@@ -35,7 +35,7 @@ class _Parser(argparse.ArgumentParser):
 def certify_command(arguments: Sequence[str]) -> int:
     """Certify what the arguments name, print the report, and return the exit status.
 
-    It is 0 for a certificate, or if all laws that were asked for are kept; 1 if the store is not certified; 2 for
+    It is 0 for a certificate, or if all checks that were asked for are kept; 1 if the store is not certified; 2 for
     wrong use, with one line on standard error; and 130 after Ctrl-C. What is said before and meanwhile goes to
     standard error, the report to standard output.
     """
@@ -45,7 +45,7 @@ def certify_command(arguments: Sequence[str]) -> int:
         _say(str(error))
         return WRONG_USE
     except KeyboardInterrupt:
-        _say("interrupted: nothing is certified. The law that was under way may have left its space, or a lock in it")
+        _say("interrupted: nothing is certified. The check that was under way may have left its space, or a lock in it")
         return INTERRUPTED
     except SystemExit as ended:  # --help
         return ended.code if isinstance(ended.code, int) else WRONG_USE
@@ -54,7 +54,7 @@ def certify_command(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="redicts certify",
-        description="Examine a backend by the laws of the contract, and report. "
+        description="Examine a backend by the checks of the contract, and report. "
         "The exit status is 0 if it is certified, 1 if it is not, 2 for wrong use.",
         epilog="The suite works in spaces of its own and empties them; all else that the store holds stays as it is.",
         allow_abbrev=False,
@@ -70,29 +70,31 @@ def _parser() -> argparse.ArgumentParser:
     add("--report", metavar="FILE", type=Path, help="write the report here as well: as JSON if the name ends in .json")
     add("--json", action="store_true", help="print the report as JSON")
     add("--harness", metavar="MODULE:CLASS", help="examine with this subclass of redicts.contract.Harness")
-    add("--law", metavar="PATTERN", action="append", help="only these laws, as claims.*; repeatable; no certificate")
+    add(
+        "--check", metavar="PATTERN", action="append", help="only these checks, as claims.*; repeatable; no certificate"
+    )
     add("--seed", metavar="NUMBER", type=int, default=0, help="where random examples start (default: 0)")
     add("--thorough", action="store_true", help="try much harder; takes minutes")
     add(
-        "--patience",
+        "--timeout",
         metavar="SECONDS",
         type=float,
-        default=_PATIENCE,
-        help=f"how long something may take that should take milliseconds (default: {_PATIENCE:g})",
+        default=_TIMEOUT,
+        help=f"how long something may take that should take milliseconds (default: {_TIMEOUT:g})",
     )
     return parser
 
 
 def _certify(chosen: argparse.Namespace) -> int:
-    if not chosen.patience > 0:
-        raise WrongUse("--patience is a number of seconds above 0")
+    if not chosen.timeout > 0:
+        raise WrongUse("--timeout is a number of seconds above 0")
     if chosen.report is not None:
         examine_place(chosen.report)
     try:
         from redicts.certify import configuration, examining, harnesses  # noqa: PLC0415  (it needs Hypothesis, unlike the rest)
     except ImportError as error:
         raise WrongUse(str(error)) from None
-    wanted = examining.Wanted(chosen.law, chosen.seed, chosen.thorough, chosen.patience)
+    wanted = examining.Wanted(chosen.check, chosen.seed, chosen.thorough, chosen.timeout)
     if chosen.codec is not None and chosen.configuration is not None:
         raise WrongUse("give a configuration of a backend, or --codec, not both")
     subject: harnesses.Subject | None = None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from redicts.certify.wrong_use import WrongUse
+from redicts.config.settings import parse
+from redicts.config.sources import written
 from redicts.contract import Store
 from redicts.contract.codecs import CodecChoice
 from redicts.errors import SettingsError
-from redicts.front.plugins.loading import backend_plugin, codec_plugin
-from redicts.front.settings import parse
-from redicts.front.sources import written
+from redicts.plugins.loading import backend_plugin, codec_plugin
 
 
 def store_of(text: str) -> Store:

@@ -1,4 +1,4 @@
-"""One examination as the command wants it: which store, which harness, which laws, and what is said meanwhile."""
+"""One examination as the command wants it: which store, which harness, which checks, and what is said meanwhile."""
 
 from __future__ import annotations
 
@@ -10,60 +10,60 @@ from typing import Any, NamedTuple, TypeVar
 
 from redicts.certify.harnesses import Subject, harness_for
 from redicts.certify.wrong_use import WrongUse
-from redicts.contract import LAWS, Harness, Law, Report, Result, Status, certify
-from redicts.contract.codecs import CODEC_LAWS, CodecHarness, CodecLaw, certify_codec
+from redicts.contract import CHECKS, ConformanceCheck, Harness, Report, Result, Status, certify
+from redicts.contract.codecs import CODEC_CHECKS, CodecCheck, CodecHarness, certify_codec
 from redicts.contract.report import crossed_out
-from redicts.core.transaction import Transaction
+from redicts.core.minitransaction import Transaction
 
-_Law = TypeVar("_Law", Law, CodecLaw)
+_Check = TypeVar("_Check", ConformanceCheck, CodecCheck)
 
 
 class Wanted(NamedTuple):
-    """How to examine, see :func:`redicts.contract.certify`; ``patterns`` choose laws by name, ``None`` all."""
+    """How to examine, see :func:`redicts.contract.certify`; ``patterns`` choose checks by name, ``None`` all."""
 
     patterns: Sequence[str] | None
     seed: int
     thorough: bool
-    patience: float
+    timeout: float
 
 
 def examined(subject: Subject | None, named: str | None, wanted: Wanted, say: Callable[[str], None]) -> Report:
     """Examine a store or a codec, or the harness that is named, and return the report.
 
-    Raises :class:`~redicts.certify.wrong_use.WrongUse` if there is no such harness or law.
+    Raises :class:`~redicts.certify.wrong_use.WrongUse` if there is no such harness or check.
     """
     harness = harness_for(subject, named)
     on = type(harness).__name__ if subject is None else repr(subject.plugin.name)
     if isinstance(harness, CodecHarness):
-        codec_laws = _chosen(CODEC_LAWS, wanted.patterns)
-        say(f"{len(codec_laws)} laws on the codec {on}")
-        return certify_codec(harness, laws=codec_laws, **_how(wanted, len(codec_laws)))
+        codec_checks = _chosen(CODEC_CHECKS, wanted.patterns)
+        say(f"{len(codec_checks)} checks on the codec {on}")
+        return certify_codec(harness, checks=codec_checks, **_how(wanted, len(codec_checks)))
     try:
-        laws = _chosen(LAWS, wanted.patterns)
+        checks = _chosen(CHECKS, wanted.patterns)
         say(
-            f"{len(laws)} laws on the backend {on}. The suite works in spaces of its own and empties them; "
+            f"{len(checks)} checks on the backend {on}. The suite works in spaces of its own and empties them; "
             "all else that the store holds stays as it is"
         )
         if not _opens(harness):
-            laws = laws[:1]  # which says why; each of the others would wait for the store and say the same
-        return certify(harness, laws=laws, **_how(wanted, len(laws)))
+            checks = checks[:1]  # which says why; each of the others would wait for the store and say the same
+        return certify(harness, checks=checks, **_how(wanted, len(checks)))
     finally:
         _close(harness, say)
 
 
-def _how(wanted: Wanted, laws: int) -> dict[str, Any]:
-    watch = _Progress(laws) if sys.stderr.isatty() else None
-    return {"seed": wanted.seed, "thorough": wanted.thorough, "patience": wanted.patience, "watch": watch}
+def _how(wanted: Wanted, checks: int) -> dict[str, Any]:
+    watch = _Progress(checks) if sys.stderr.isatty() else None
+    return {"seed": wanted.seed, "thorough": wanted.thorough, "timeout": wanted.timeout, "watch": watch}
 
 
-def _chosen(among: Sequence[_Law], patterns: Sequence[str] | None) -> Sequence[_Law]:
-    """Return the laws whose names fit one of the patterns. Raises ``WrongUse`` for a pattern that fits none."""
+def _chosen(among: Sequence[_Check], patterns: Sequence[str] | None) -> Sequence[_Check]:
+    """Return the checks whose names fit one of the patterns. Raises ``WrongUse`` for a pattern that fits none."""
     if patterns is None:
         return among
     for pattern in patterns:
-        if not any(fnmatchcase(str(law), pattern) for law in among):
-            raise WrongUse(f"--law {pattern}: there is no such law; they are named as {among[0]}")
-    return [law for law in among if any(fnmatchcase(str(law), pattern) for pattern in patterns)]
+        if not any(fnmatchcase(str(check), pattern) for check in among):
+            raise WrongUse(f"--check {pattern}: there is no such check; they are named as {among[0]}")
+    return [check for check in among if any(fnmatchcase(str(check), pattern) for pattern in patterns)]
 
 
 def _opens(harness: Harness) -> bool:
@@ -77,17 +77,17 @@ def _opens(harness: Harness) -> bool:
 
 
 class _Progress:
-    """One line on a terminal that says how far it is, and one for each law that is broken."""
+    """One line on a terminal that says how far it is, and one for each check that is broken."""
 
-    def __init__(self, laws: int) -> None:
-        self._laws = laws
+    def __init__(self, checks: int) -> None:
+        self._checks = checks
         self._done = 0
 
     def __call__(self, result: Result) -> None:
         self._done += 1
         broken = result.status is Status.FAILED
-        words = f"FAILED {result.law}\n" if broken else f"{self._done} of {self._laws}"
-        sys.stderr.write(f"\r\x1b[K{words}" if self._done < self._laws or broken else "\r\x1b[K")
+        words = f"FAILED {result.check}\n" if broken else f"{self._done} of {self._checks}"
+        sys.stderr.write(f"\r\x1b[K{words}" if self._done < self._checks or broken else "\r\x1b[K")
         sys.stderr.flush()
 
 

@@ -17,10 +17,10 @@ from statistics import median
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
+from redicts.api.tree import Tree
 from redicts.cli.stores import Store
 from redicts.core.locks.records import HOLDERS, LISTENERS, TOKENS, WAITERS, WAITING_FOR, Record, records_in
-from redicts.core.paths import described
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     VALUES,
     Delete,
     Entries,
@@ -32,13 +32,13 @@ from redicts.core.transaction import (
     Transaction,
     canonical_counter,
 )
-from redicts.errors import Damaged, LeafError, ReadOnly, StoreError
-from redicts.front.tree import Tree
+from redicts.core.paths import described
+from redicts.errors import CorruptData, LeafError, ReadOnly, StoreError
+from redicts.transfer.checkpoints import SPACE, unfinished
 from redicts.transfer.leaves import pages
-from redicts.transfer.marks import SPACE, unfinished
 
 _LOOKS: Final = 50
-_PROBE_LIFE: Final = 60_000
+_PROBE_TTL: Final = 60_000
 _CLOCK_TOLERANCE: Final = 2_000
 """Milliseconds by which a server's clock may differ from ours before it is told as something to look at."""
 
@@ -144,15 +144,15 @@ def _capabilities(tree: Tree) -> Finding:
 
 
 def _writing(tree: Tree) -> Finding:
-    """Write a value with a life, see it end more slowly than it should or not, and remove it."""
+    """Write a value with a TTL, see it end more slowly than it should or not, and remove it."""
     key = Key(SPACE, (f"doctor {secrets.token_hex(8)}",))
-    life = _PROBE_LIFE if tree.backend.capabilities.life else None
+    ttl = _PROBE_TTL if tree.backend.capabilities.ttl else None
     try:
-        tree.backend.execute(Transaction(writes=(Put(key, b"probe", life),)))
+        tree.backend.execute(Transaction(writes=(Put(key, b"probe", ttl),)))
     except ReadOnly as error:
         return Finding("writing", Status.WRONG, str(error))
     try:
-        (answer,) = tree.backend.execute(Transaction((), (Read(key, lives=True),))).answers
+        (answer,) = tree.backend.execute(Transaction((), (Read(key, ttls=True),))).answers
     finally:
         tree.backend.execute(Transaction(writes=(Delete(key, Scope.NODE),)))
     assert isinstance(answer, Entries)
@@ -165,7 +165,7 @@ def _clock(tree: Tree) -> Iterator[Finding]:
     """Compare the store's clock with ours, where it has one of its own."""
     client = getattr(tree.backend, "client", None)
     if client is None:
-        yield Finding("clock", Status.OK, "lives end by a clock of this machine, or are not compared here")
+        yield Finding("clock", Status.OK, "TTLs end by a clock of this machine, or are not compared here")
         return
     before = time.time()
     seconds, micros = client.time()
@@ -176,7 +176,7 @@ def _clock(tree: Tree) -> Iterator[Finding]:
 
 
 def _locks(tree: Tree, damage: Damage) -> Iterator[Finding]:
-    if not tree.backend.capabilities.life:
+    if not tree.backend.capabilities.ttl:
         yield Finding("locks", Status.NOTICE, "a store without lives has no locks")
         return
     records: list[Record] = []
@@ -188,13 +188,13 @@ def _locks(tree: Tree, damage: Damage) -> Iterator[Finding]:
             for path, data in entries.values.items():
                 key = Key(space, path)
                 strange = space in (HOLDERS, WAITERS) and key not in known
-                if strange or path not in entries.lives:
+                if strange or path not in entries.ttls:
                     damage.others[key] = data
                     left += 1
     held = [record for record in records if record.held]
     waiting = [record for record in records if not record.held]
-    late = [record for record in waiting if (record.life or 0) < _LATE]
-    dead = [record for record in held if not _lives(record)]
+    late = [record for record in waiting if (record.ttl or 0) < _LATE]
+    dead = [record for record in held if not _is_alive(record)]
     yield Finding("locks", Status.OK, f"{len(held)} held, {len(waiting)} waited for", {"held": len(held)})
     if late:
         told = ", ".join(map(str, late[:_MOST_TOLD]))
@@ -217,7 +217,7 @@ def _locks(tree: Tree, damage: Damage) -> Iterator[Finding]:
 def _all(tree: Tree, space: str) -> Iterator[Entries]:
     cursor = None
     while True:
-        read = Read(Key(space, ()), Scope.BELOW, 1000, cursor, lives=True)
+        read = Read(Key(space, ()), Scope.BELOW, 1000, cursor, ttls=True)
         (answer,) = tree.backend.execute(Transaction((), (read,))).answers
         assert isinstance(answer, Entries)
         yield answer
@@ -226,7 +226,7 @@ def _all(tree: Tree, space: str) -> Iterator[Entries]:
             return
 
 
-def _lives(record: Record) -> bool:
+def _is_alive(record: Record) -> bool:
     """Tell whether the process that holds a lock may be alive: for sure not if it is of this host and is not there."""
     host, _, rest = record.label.partition(":")
     pid = rest.partition(":")[0]
@@ -255,11 +255,13 @@ def _tokens(tree: Tree, damage: Damage) -> Finding:
 
 
 def _work(tree: Tree) -> Finding:
-    marks = unfinished(tree)
-    if not marks:
+    checkpoints = unfinished(tree)
+    if not checkpoints:
         return Finding("work", Status.OK, "no copy and no import is unfinished", {"unfinished": 0})
-    done = ", ".join([f"{state.get('kind', '?')} after {state.get('done', '?')} leaves" for state in marks.values()])
-    return Finding("work", Status.NOTICE, f"not ended, or under way: {done}", {"unfinished": len(marks)})
+    done = ", ".join(
+        [f"{state.get('kind', '?')} after {state.get('done', '?')} leaves" for state in checkpoints.values()]
+    )
+    return Finding("work", Status.NOTICE, f"not ended, or under way: {done}", {"unfinished": len(checkpoints)})
 
 
 def _file(store: Store) -> Iterator[Finding]:
@@ -291,7 +293,7 @@ def _values(tree: Tree, damage: Damage) -> Finding:
             for leaf in page.leaves:
                 try:
                     tree.store.decoded(leaf.path, leaf.data)
-                except Damaged as error:
+                except CorruptData as error:
                     damage.values[leaf.path] = leaf.data
                     reasons.append(str(error))
                 except LeafError as error:
@@ -300,7 +302,7 @@ def _values(tree: Tree, damage: Damage) -> Finding:
                 if path not in damage.values:
                     damage.values[path] = data
                     reasons.append(f"{described(path)} is a leaf, and others are stored below it")
-    except Damaged as error:
+    except CorruptData as error:
         return Finding("values", Status.WRONG, f"{leaves} leaves were read, then: {error}", {"leaves": leaves})
     if refused and not reasons:
         text = (

@@ -10,8 +10,8 @@ import click
 from redicts.cli import exits, progress
 from redicts.cli.output import Document, print_json
 from redicts.cli.stores import PATH, Store, json_option, opened
+from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
-from redicts.core.transaction import Path
 
 if TYPE_CHECKING:
     from redicts.transfer import Copy, Verification
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 @click.option("--to-database", metavar="NAME|NUMBER", help="The database of TARGET.")
 @click.option("--from", "at", type=PATH, default=".", metavar="PATH", help="Copy only what is at and below this.")
 @click.option("--to", type=PATH, metavar="PATH", help="Where to; without it, to the same path.")
-@click.option("--without-lives", is_flag=True, help="Let everything last for ever in the target.")
-@click.option("--restart", is_flag=True, help="Begin anew where an earlier copy did not end.")
+@click.option("--without-ttls", is_flag=True, help="Let everything last for ever in the target.")
+@click.option("--restart", is_flag=True, help="Begin again where an earlier copy did not end.")
 @click.option("--verify/--no-verify", default=True, help="Compare both sides, leaf by leaf, at the end. Default: yes.")
 @click.option("--from-1.0", "old", is_flag=True, help="SOURCE is a Redis database of redicts 1.0.")
 @click.option("--delete", is_flag=True, help="With --from-1.0: remove the old keys that are in TARGET.")
@@ -37,7 +37,7 @@ def copy(
     to_database: str | None,
     at: Path,
     to: Path | None,
-    without_lives: bool,
+    without_ttls: bool,
     restart: bool,
     verify: bool,
     old: bool,
@@ -51,7 +51,7 @@ def copy(
     equal at the end.
     """
     if old:
-        if from_database or at or to or without_lives or restart:
+        if from_database or at or to or without_ttls or restart:
             raise click.UsageError(
                 "with --from-1.0 the whole database is moved; it takes --to-database and --delete only"
             )
@@ -75,7 +75,7 @@ def copy(
             _name(one, two, at, to),
             at=at,
             to=to,
-            lives=not without_lives,
+            ttls=not without_ttls,
             restart=restart,
             progress=lambda so_far: advance(so_far.done),
         )
@@ -87,7 +87,7 @@ def copy(
                 two.tree,
                 at=at,
                 to=to,
-                lives=not without_lives,
+                ttls=not without_ttls,
                 progress=lambda so_far: advance(so_far.source),
             )
     for reason in report.reasons:
@@ -99,7 +99,9 @@ def copy(
     else:
         _tell(one, two, at, report, found)
     if report.resumed and found is not None and not found.holds:
-        click.echo("redicts: one side was changed since the earlier run, it seems; begin anew with --restart", err=True)
+        click.echo(
+            "redicts: one side was changed since the earlier run, it seems; begin again with --restart", err=True
+        )
     if not report.done:
         click.echo(f"redicts: nothing is stored in SOURCE at {described(at)}", err=True)
     return exits.DONE if report.done and not report.skipped and (found is None or found.holds) else exits.NEGATIVE

@@ -13,8 +13,8 @@ import click
 from redicts.cli import exits, progress
 from redicts.cli.output import print_json
 from redicts.cli.stores import PATH, Store, common_options, opened
+from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
-from redicts.core.transaction import Path
 from redicts.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class _Report:
 @click.argument("path", type=PATH, default=".")
 @click.option("-o", "--output", metavar="FILE", help="Write to a file; without it, to the standard output.")
 @click.option("--format", "form", type=click.Choice(["lines", "json"]), help="Default: json for FILE.json, else lines.")
-@click.option("--restart", is_flag=True, help="Begin anew where an earlier export to FILE did not end.")
+@click.option("--restart", is_flag=True, help="Begin again where an earlier export to FILE did not end.")
 @common_options
 def export(
     path: Path,
@@ -47,7 +47,7 @@ def export(
 ) -> int:
     """Write what is at and below PATH as lines (one JSON object for each leaf), or as one JSON document.
 
-    Lines keep lives, packed dicts and values that are no JSON, and need no memory; JSON is what other programs know.
+    Lines keep TTLs, packed dicts and values that are no JSON, and need no memory; JSON is what other programs know.
     FILE appears when it is complete. An export of lines that did not end is continued by the same command.
     """
     if json_ and output is None:

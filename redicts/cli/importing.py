@@ -14,8 +14,8 @@ import click
 from redicts.cli import exits, progress
 from redicts.cli.output import print_json
 from redicts.cli.stores import PATH, common_options, opened
+from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
-from redicts.core.transaction import Path
 
 
 @click.command("import")
@@ -23,7 +23,7 @@ from redicts.core.transaction import Path
 @click.argument("path", type=PATH, default=".")
 @click.option("--format", "form", type=click.Choice(["lines", "json"]), help="Default: json for FILE.json, else lines.")
 @click.option("--batch", type=click.IntRange(1, 1000), default=1000, show_default=True, help="Leaves per transaction.")
-@click.option("--restart", is_flag=True, help="Begin anew where an earlier import did not end.")
+@click.option("--restart", is_flag=True, help="Begin again where an earlier import did not end.")
 @common_options
 def import_(
     file: str,

@@ -10,11 +10,11 @@ from redicts.cli import exits
 from redicts.cli.output import console, print_json, printable
 from redicts.cli.stores import PATH, common_options, opened
 from redicts.cli.tree import lock_documents
+from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
-from redicts.core.transaction import Path
 
 if TYPE_CHECKING:
-    from redicts.front.lock import LockInfo
+    from redicts.api.lock import LockInfo
 
 
 @click.command("locks")
@@ -26,7 +26,7 @@ def locks(path: Path, break_: bool, store: str | None, database: str | None, jso
 
     With --break their holders lose them: what they then write under the lock is refused, and who waits goes on.
     """
-    from redicts.front.lock import Lock  # noqa: PLC0415  (help needs none of it)
+    from redicts.api.lock import Lock  # noqa: PLC0415  (help needs none of it)
 
     lock = Lock(opened(store, database).tree.backend, path)
     broken = lock.break_locks() if break_ else []

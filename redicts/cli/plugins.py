@@ -18,7 +18,7 @@ def plugins(json_: bool) -> int:
 
     To know that, each is imported. One of redicts itself may lack its extra.
     """
-    from redicts.front.plugins.listing import installed  # noqa: PLC0415  (help needs none of it)
+    from redicts.plugins.listing import installed  # noqa: PLC0415  (help needs none of it)
 
     found = installed()
     if json_:

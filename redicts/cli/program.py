@@ -36,7 +36,6 @@ COMMANDS: Final[Mapping[str, str]] = {
     "plugins": "redicts.cli.plugins:plugins",
     "schema": "redicts.cli.schema:schema",
     "certify": "redicts.cli.certify:certify",
-    "bench": "redicts.cli.bench:bench",
     "completion": "redicts.cli.completion:completion",
 }
 """Each command by its name: the module that has it, imported when it is asked for, and its name there. In the order of
@@ -68,7 +67,7 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that is meant; a name that is nearly right is told so."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from redicts.front.nearest import suggestion  # noqa: PLC0415  (only for an error)
+            from redicts.plugins.suggestions import suggestion  # noqa: PLC0415  (only for an error)
 
             raise click.UsageError(f"there is no command {args[0]!r}; {suggestion(args[0], list(COMMANDS))}", ctx)
         return super().resolve_command(ctx, args)

@@ -7,20 +7,20 @@ import json
 import os
 from typing import IO, Any
 
+from redicts.api.tree import Tree
 from redicts.cli.checks import Damage
 from redicts.core.locks.records import HOLDERS, TOKENS
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     NOTHING,
     VALUES,
     Check,
     Delete,
-    Exactly,
+    Equals,
     Key,
     Scope,
     Transaction,
 )
 from redicts.errors import SettingsError
-from redicts.front.tree import Tree
 from redicts.transfer.lines import HEAD, tail
 
 
@@ -54,7 +54,7 @@ def _write(file: IO[str], damage: Damage) -> None:
 
 
 def _removed(tree: Tree, key: Key, data: bytes) -> bool:
-    checks: list[Check] = [Exactly(key, Scope.NODE, {(): data})]
+    checks: list[Check] = [Equals(key, Scope.NODE, {(): data})]
     if key == TOKENS:
-        checks.append(Exactly(Key(HOLDERS, ()), Scope.BELOW, NOTHING))
+        checks.append(Equals(Key(HOLDERS, ()), Scope.BELOW, NOTHING))
     return tree.backend.execute(Transaction(tuple(checks), (), (Delete(key, Scope.NODE),))).applied

@@ -12,7 +12,7 @@ from redicts.cli.output import print_json
 @click.option("--json", "_json", is_flag=True, help="Print JSON, which it is anyway.")
 def schema(_json: bool) -> int:
     """Print the JSON schema of a configuration, for editors and checkers. It covers what is installed."""
-    from redicts.front import schema as configuration  # noqa: PLC0415  (help needs none of it)
+    from redicts.config import schema as configuration  # noqa: PLC0415  (help needs none of it)
 
     print_json(configuration.schema())
     return exits.DONE

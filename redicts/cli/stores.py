@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import click
 
 from redicts.core import paths
-from redicts.core.transaction import Path
+from redicts.core.minitransaction import Path
 
 if TYPE_CHECKING:
-    from redicts.front.settings import Settings
-    from redicts.front.tree import Tree
+    from redicts.api.tree import Tree
+    from redicts.config.settings import Settings
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -85,7 +85,7 @@ def common_options(function: _Function) -> _Function:
 
 def opened(store: str | None, database: str | None) -> Store:
     """Open a database. Connects to nothing yet. Raises :class:`~redicts.errors.SettingsError`."""
-    from redicts.front.pool import Opened  # noqa: PLC0415  (help needs none of it)
+    from redicts.api.pool import Opened  # noqa: PLC0415  (help needs none of it)
 
     settings = settings_of(store, database)
     return Store(Opened(settings).tree(None), settings, settings.default)
@@ -93,8 +93,8 @@ def opened(store: str | None, database: str | None) -> Store:
 
 def settings_of(store: str | None, database: str | None) -> Settings:
     """Return the settings that the options stand for, with the database as the default one."""
-    from redicts.front import sources  # noqa: PLC0415  (help needs none of it)
-    from redicts.front.settings import parse  # noqa: PLC0415
+    from redicts.config import sources  # noqa: PLC0415  (help needs none of it)
+    from redicts.config.settings import parse  # noqa: PLC0415
 
     settings = parse(sources.written(store) if store else None)
     if database is None:

@@ -10,14 +10,14 @@ import click
 from redicts.cli import exits
 from redicts.cli.output import Document, as_json, console, is_plain, print_json, printable, size
 from redicts.cli.stores import PATH, common_options, opened
+from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
-from redicts.core.transaction import Path
-from redicts.errors import Damaged, LeafError
+from redicts.errors import CorruptData, LeafError
 
 if TYPE_CHECKING:
     from rich.tree import Tree as Drawing
 
-    from redicts.front.lock import LockInfo
+    from redicts.api.lock import LockInfo
 
 _LONGEST: Final = 40
 """How many characters of a value are shown to people."""
@@ -26,7 +26,7 @@ _LONGEST: Final = 40
 class _Node:
     """What is known of a place: how much is below it, and those of its names that are shown."""
 
-    __slots__ = ("bytes", "hidden", "inner", "leaves", "life", "locks", "value")
+    __slots__ = ("bytes", "hidden", "inner", "leaves", "locks", "ttl", "value")
 
     def __init__(self) -> None:
         self.inner: dict[str, _Node] = {}
@@ -34,17 +34,17 @@ class _Node:
         """How many leaves are below names that are not shown."""
         self.leaves = 0
         self.bytes = 0
-        self.life: int | None = 0
+        self.ttl: int | None = 0
         """Of the longest-lived leaf, in milliseconds; ``None`` for ever."""
         self.value: str | None = None
         """The beginning of the value of a leaf."""
         self.locks: list[LockInfo] = []
 
-    def count(self, data: bytes, life: int | None) -> None:
+    def count(self, data: bytes, ttl: int | None) -> None:
         """Count a leaf at or below this place."""
         self.leaves += 1
         self.bytes += len(data)
-        self.life = None if life is None or self.life is None else max(self.life, life)
+        self.ttl = None if ttl is None or self.ttl is None else max(self.ttl, ttl)
 
 
 class _Plan:
@@ -55,10 +55,10 @@ class _Plan:
         self._depth = depth
         self._left = most
 
-    def add(self, path: Path, data: bytes, life: int | None) -> _Node | None:
+    def add(self, path: Path, data: bytes, ttl: int | None) -> _Node | None:
         """Count a leaf in all places that it is in, and return its own if that is shown."""
         node = self.top
-        node.count(data, life)
+        node.count(data, ttl)
         for depth, name in enumerate(path):
             inner = node.inner.get(name)
             if inner is None:
@@ -68,7 +68,7 @@ class _Plan:
                 self._left -= 1
                 inner = node.inner[name] = _Node()
             node = inner
-            node.count(data, life)
+            node.count(data, ttl)
         return node
 
     def lock(self, path: Path, lock: LockInfo) -> None:
@@ -92,18 +92,18 @@ def tree(path: Path, depth: int | None, most: int, store: str | None, database: 
 
     All leaves are read and counted, a page at a time; what is not shown is counted at the place above it.
     """
-    from redicts.front.lock import Lock  # noqa: PLC0415  (help needs none of it)
+    from redicts.api.lock import Lock  # noqa: PLC0415  (help needs none of it)
     from redicts.transfer.leaves import pages  # noqa: PLC0415
 
     where = opened(store, database)
     plan = _Plan(depth, most)
     for page in pages(where.tree, path):
         for leaf in page.leaves:
-            node = plan.add(leaf.path, leaf.data, leaf.life)
+            node = plan.add(leaf.path, leaf.data, leaf.ttl)
             if node is not None:
                 node.value = _beginning(where.tree, path + leaf.path, leaf.data)
     lock = Lock(where.tree.backend, path)
-    locks = [*lock.holders(), *lock.waiters()] if where.tree.backend.capabilities.life else []
+    locks = [*lock.holders(), *lock.waiters()] if where.tree.backend.capabilities.ttl else []
     for each in locks:
         plan.lock(_below(path, each.path), each)
     if json_:
@@ -124,7 +124,7 @@ def _below(path: Path, locked: str) -> Path:
 def _beginning(tree: Any, path: Path, data: bytes) -> str:
     try:
         value = tree.store.decoded(path, data)
-    except (Damaged, LeafError):
+    except (CorruptData, LeafError):
         return "(not readable)"
     text = as_json(value) if is_plain(value) else repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
@@ -150,8 +150,8 @@ def _drawing(node: _Node, name: str, into: Drawing | None) -> Drawing:
 
 def _told(node: _Node) -> str:
     parts = [size(node.bytes)] if node.value is not None else [f"{node.leaves} leaves", size(node.bytes)]
-    if node.leaves and node.life is not None:
-        parts.append(f"{node.life / 1000:.0f} s left")
+    if node.leaves and node.ttl is not None:
+        parts.append(f"{node.ttl / 1000:.0f} s left")
     return ", ".join(parts)
 
 
@@ -159,7 +159,7 @@ def _document(node: _Node) -> Document:
     return {
         "leaves": node.leaves,
         "bytes": node.bytes,
-        "life": node.life / 1000 if node.leaves and node.life is not None else None,
+        "ttl": node.ttl / 1000 if node.leaves and node.ttl is not None else None,
         "value": node.value,
         "locks": [lock_document(lock) for lock in node.locks],
         "hidden": node.hidden,

@@ -11,8 +11,8 @@ import click
 from redicts.cli import exits
 from redicts.cli.output import as_json, encoded, is_plain, print_json
 from redicts.cli.stores import PATH, common_options, opened
+from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
-from redicts.core.transaction import Path
 
 
 @click.command("get")
@@ -35,9 +35,9 @@ def get(path: Path, text: bool, store: str | None, database: str | None, json_: 
     if found:
         shown = value if is_plain(value) else _shown(tree, path, leaves, hidden)
     if json_:
-        life = tree.run(tree.store.life(path)) if found else 0
-        secs = None if life is None or not found else life / 1000
-        document = {"path": render(path), "found": found, "value": shown, "life": secs, "encoded": hidden}
+        ttl = tree.run(tree.store.ttl(path)) if found else 0
+        secs = None if ttl is None or not found else ttl / 1000
+        document = {"path": render(path), "found": found, "value": shown, "ttl": secs, "encoded": hidden}
         print_json(document)
     elif not found:
         click.echo(f"redicts: nothing is stored at {described(path)}", err=True)
@@ -89,16 +89,16 @@ def set_(
 ) -> int:
     """Replace what is at PATH by VALUE, which is JSON; - reads it from the standard input."""
     from redicts.core.leaves import Packed  # noqa: PLC0415  (help needs none of it)
-    from redicts.core.lives import milliseconds  # noqa: PLC0415
-    from redicts.front.holdings import write  # noqa: PLC0415
+    from redicts.core.ttl import milliseconds  # noqa: PLC0415
+    from redicts.locks.manager import write  # noqa: PLC0415
 
     given = sys.stdin.read() if value == "-" else value
     what: Any = given if text else _parsed(given)
-    life = milliseconds(expire)
+    ttl = milliseconds(expire)
     tree = opened(store, database).tree
-    write(tree, tree.store.write(path, Packed(what) if packed else what, life), path)
+    write(tree, tree.store.write(path, Packed(what) if packed else what, ttl), path)
     if json_:
-        print_json({"path": render(path), "stored": True, "life": expire})
+        print_json({"path": render(path), "stored": True, "ttl": expire})
     return exits.DONE
 
 
@@ -118,7 +118,7 @@ def _parsed(text: str) -> object:
 @common_options
 def delete(paths: tuple[Path, ...], everything: bool, store: str | None, database: str | None, json_: bool) -> int:
     """Remove what is at and below each PATH; the status is 1 if there was nothing at one of them."""
-    from redicts.front.holdings import write  # noqa: PLC0415  (help needs none of it)
+    from redicts.locks.manager import write  # noqa: PLC0415  (help needs none of it)
 
     if () in paths and not everything:
         raise click.UsageError("the root is everything that is stored; if that is meant, give --everything")

@@ -10,12 +10,12 @@ import click
 from redicts.cli import exits
 from redicts.cli.output import as_json, encoded, is_plain, printable
 from redicts.cli.stores import PATH, common_options, opened
+from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
-from redicts.core.transaction import Path
-from redicts.errors import Damaged, LeafError, Unsupported
+from redicts.errors import CorruptData, LeafError, Unsupported
 
 if TYPE_CHECKING:
-    from redicts.front.tree import Tree
+    from redicts.api.tree import Tree
 
 _MOST: Final = 100_000
 """How many leaves are watched at most: all of them are read at every look, and kept until the next."""
@@ -81,6 +81,6 @@ def _value(tree: Tree, path: Path, data: bytes | None) -> object:
         return None
     try:
         value = tree.store.decoded(path, data)
-    except (Damaged, LeafError):
+    except (CorruptData, LeafError):
         return encoded(data)
     return value if is_plain(value) else encoded(data)

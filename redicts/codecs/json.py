@@ -13,7 +13,7 @@ from pydantic_core import from_json, to_json
 
 from redicts.core.codec import Codec, CodecPlugin, CodecSettings, TruncatedContent
 from redicts.core.hooks import hookimpl
-from redicts.core.transaction import Path
+from redicts.core.minitransaction import Path
 
 _CONSTANTS: Final = {None: b"null", True: b"true", False: b"false"}
 _dumps: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

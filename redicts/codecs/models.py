@@ -12,9 +12,17 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from redicts import types
-from redicts.core.codec import Codec, CodecPlugin, CodecSettings, JsonText, MisfitContent, TruncatedContent, UnknownType
+from redicts.core.codec import (
+    Codec,
+    CodecPlugin,
+    CodecSettings,
+    JsonText,
+    TruncatedContent,
+    UnknownType,
+    ValidationFailedContent,
+)
 from redicts.core.hooks import hookimpl
-from redicts.core.transaction import Path
+from redicts.core.minitransaction import Path
 
 _TYPE: Final = "$type"
 _VALUE: Final = "value"
@@ -101,9 +109,9 @@ def _restored(found: dict[str, Any]) -> object:
     except RecursionError:
         raise
     except ValueError as error:
-        raise MisfitContent(f"{name!r}: {_reason(error)}") from error
+        raise ValidationFailedContent(f"{name!r}: {_reason(error)}") from error
     except Exception as error:  # what the validators and __post_init__ of a type raise, it may be anything
-        raise MisfitContent(f"{name!r}: {type(error).__name__}: {error}") from error
+        raise ValidationFailedContent(f"{name!r}: {type(error).__name__}: {error}") from error
 
 
 def _reason(error: ValueError) -> str:

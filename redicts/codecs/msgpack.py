@@ -13,7 +13,7 @@ import msgpack
 
 from redicts.core.codec import Codec, CodecPlugin, CodecSettings, TruncatedContent
 from redicts.core.hooks import hookimpl
-from redicts.core.transaction import Path
+from redicts.core.minitransaction import Path
 
 _INCOMPLETE: Final = ("incomplete input", "exceeds max_")
 """How the library says that bytes are missing, the latter of more values than the bytes can hold; it has no class for

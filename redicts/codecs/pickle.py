@@ -13,9 +13,9 @@ from typing import Final
 
 from pydantic import Field, SecretStr, StrictBool, field_validator, model_validator
 
-from redicts.core.codec import Codec, CodecPlugin, CodecSettings, ForgedContent, TruncatedContent
+from redicts.core.codec import BadSignatureContent, Codec, CodecPlugin, CodecSettings, TruncatedContent
 from redicts.core.hooks import hookimpl
-from redicts.core.transaction import Path
+from redicts.core.minitransaction import Path
 
 _SIGNED: Final = b"S"
 _UNSIGNED: Final = b"U"
@@ -97,14 +97,14 @@ class PickleCodec(Codec):
     def _verified(self, data: bytes, path: Path) -> bytes:
         """Return the pickle in signed bytes."""
         if data[:1] != _SIGNED:
-            raise ForgedContent("it is not signed, and the setting 'codec.keys' demands that it is")
+            raise BadSignatureContent("it is not signed, and the setting 'codec.keys' demands that it is")
         if len(data) < 1 + _DIGEST_SIZE:
-            raise TruncatedContent("its signature is cut short; store it anew")
+            raise TruncatedContent("its signature is cut short; store it again")
         signature, payload = data[1 : 1 + _DIGEST_SIZE], data[1 + _DIGEST_SIZE :]
         # All keys are tried, whichever fits, so that the time tells nothing.
         fitting = [hmac.compare_digest(signature, _signature(key, path, payload)) for key in self._keys]
         if not any(fitting):
-            raise ForgedContent(
+            raise BadSignatureContent(
                 "no key of the setting 'codec.keys' has signed it for this path; if it is yours, add the key that "
                 "signed it"
             )
@@ -128,7 +128,7 @@ def _unpickled(payload: bytes) -> object:
     except RecursionError:
         raise
     except EOFError as error:
-        raise TruncatedContent("the pickle is cut short; store it anew") from error
+        raise TruncatedContent("the pickle is cut short; store it again") from error
     except Exception as error:  # what the methods of a value raise, it may be anything
         raise ValueError(f"it cannot be unpickled: {type(error).__name__}: {error}") from error
 

@@ -16,11 +16,12 @@ Subclass :class:`Harness`, say in it how to open the store, and call :func:`cert
 
 From a shell, ``redicts certify '<configuration>'`` does the same, see :mod:`redicts.certify`.
 
-Each law is one function with one sentence in :mod:`redicts.contract.laws`, and one line of the report. A law whose
+Each check is one function with one sentence in :mod:`redicts.contract.checks`, and one line of the report. A check
+whose
 capability is not claimed, or whose hook the harness lacks, is listed as not run, with the reason. A test framework that
-shall show each law on its own takes :data:`LAWS` and an :class:`Examination`.
+shall show each check on its own takes :data:`CHECKS` and an :class:`Examination`.
 
-Codecs have laws of their own, and :func:`~redicts.contract.codecs.certify_codec`: see :mod:`redicts.contract.codecs`.
+Codecs have checks of their own, and :func:`~redicts.contract.codecs.certify_codec`: see :mod:`redicts.contract.codecs`.
 
 It needs Hypothesis: ``pip install redicts[contract]``.
 """
@@ -35,24 +36,24 @@ try:
 except ImportError as error:
     raise ImportError("redicts.contract needs Hypothesis: pip install 'redicts[contract]'") from error
 
-from redicts.contract import laws as _laws  # noqa: F401  (registers them)
+from redicts.contract import checks as _checks  # noqa: F401  (registers them)
+from redicts.contract.check import CheckFailed, ConformanceCheck, Need, registered
 from redicts.contract.clock import ManualClock
 from redicts.contract.configured import Store, StoreHarness
 from redicts.contract.examination import Examination, names_left_out
 from redicts.contract.harness import Harness, Raw, SharedBackend
 from redicts.contract.hostile import HOSTILE_SEGMENTS, HOSTILE_VALUES
-from redicts.contract.law import Law, LawBroken, Need, registered
 from redicts.contract.probes import PROBES
 from redicts.contract.report import Report, Result, Status, crossed_out
 
 __all__ = [
+    "CHECKS",
     "HOSTILE_SEGMENTS",
     "HOSTILE_VALUES",
-    "LAWS",
+    "CheckFailed",
+    "ConformanceCheck",
     "Examination",
     "Harness",
-    "Law",
-    "LawBroken",
     "ManualClock",
     "Need",
     "Raw",
@@ -65,8 +66,8 @@ __all__ = [
     "certify",
 ]
 
-LAWS: Final[tuple[Law, ...]] = registered()
-"""All laws, in the order of their subjects."""
+CHECKS: Final[tuple[ConformanceCheck, ...]] = registered()
+"""All checks, in the order of their subjects."""
 
 
 def certify(
@@ -74,11 +75,11 @@ def certify(
     *,
     thorough: bool = False,
     seed: int = 0,
-    patience: float = 30.0,
-    laws: Iterable[Law] = LAWS,
+    timeout: float = 30.0,
+    checks: Iterable[ConformanceCheck] = CHECKS,
     watch: Callable[[Result], object] | None = None,
 ) -> Report:
-    """Examine all laws on a store and return the report. It raises nothing that the store raises.
+    """Examine all checks on a store and return the report. It raises nothing that the store raises.
 
     Cost: seconds on a local store; with ``thorough``, minutes.
 
@@ -86,20 +87,20 @@ def certify(
         harness: The store. It is not closed.
         thorough: Try many more random examples, and races for longer.
         seed: Where random examples start; the same seed makes the same examples. The report names it.
-        patience: Seconds that something may take that should take milliseconds, before it counts as hanging.
-        laws: Others than all, for a first look: the report then is no certificate, see :attr:`Report.kept`.
+        timeout: Seconds that something may take that should take milliseconds, before it counts as hanging.
+        checks: Others than all, for a first look: the report then is no certificate, see :attr:`Report.kept`.
         watch: Called with each result when it is there.
 
     """
-    chosen = tuple(laws)
-    examination = Examination(harness, thorough=thorough, seed=seed, patience=patience)
+    chosen = tuple(checks)
+    examination = Examination(harness, thorough=thorough, seed=seed, timeout=timeout)
     secrets = tuple(harness.secrets)
     results: list[Result] = []
-    for law in chosen:
-        results.append(examination.examine(law).without(secrets))
+    for check in chosen:
+        results.append(examination.examine(check).without(secrets))
         if watch is not None:
             watch(results[-1])
-    left_out = tuple(law.name for law in LAWS if law not in chosen)
+    left_out = tuple(check.name for check in CHECKS if check not in chosen)
     return Report(
         harness=type(harness).__name__,
         backend=examination.backend,

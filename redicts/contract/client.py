@@ -1,14 +1,14 @@
-"""A backend on the bench: every outcome is examined for its form, and the words that laws need often are short."""
+"""A backend on the bench: every outcome is examined for its form, and the words that checks need often are short."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from redicts.contract.check import require, shortened
 from redicts.contract.form import entries_of, examine_form, names_of
-from redicts.contract.law import require, shortened
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.listener import Listener
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     Answer,
     AnyRead,
     Check,
@@ -51,7 +51,7 @@ class Client:
     def apply(self, *writes: Write) -> Outcome:
         """Write, and insist that it is applied."""
         outcome = self.run(writes=writes)
-        require(outcome.applied, f"writes without checks ended with {outcome.verdict.name}: {shortened(writes)}")
+        require(outcome.applied, f"writes without checks ended with {outcome.status.name}: {shortened(writes)}")
         return outcome
 
     def holds(self, *checks: Check) -> bool:
@@ -61,7 +61,7 @@ class Client:
     def ask(self, *reads: AnyRead) -> tuple[Answer, ...]:
         """Read, and insist on answers."""
         outcome = self.run(reads=reads)
-        require(outcome.applied, f"reads without checks ended with {outcome.verdict.name}: {shortened(reads)}")
+        require(outcome.applied, f"reads without checks ended with {outcome.status.name}: {shortened(reads)}")
         return outcome.answers
 
     def entries(self, read: Read) -> Entries:
@@ -92,9 +92,9 @@ class Client:
         """Go the short way to put a document over another one; if it returns false, nothing is written."""
         return self.backend.overwrite_document(key, document)
 
-    def lives(self, key: Key, scope: Scope = Scope.SUBTREE) -> Mapping[Path, int]:
+    def ttls(self, key: Key, scope: Scope = Scope.SUBTREE) -> Mapping[Path, int]:
         """Return the remaining lives in a scope, in milliseconds."""
-        return self.entries(Read(key, scope, lives=True)).lives
+        return self.entries(Read(key, scope, ttls=True)).ttls
 
     def page_of_names(self, read: ReadNames) -> Names:
         """Read names, and return the answer."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
 
-from redicts.contract.exchanges import ExchangeProxy
+from redicts.contract.check import NotRun
+from redicts.contract.fault_proxy import ExchangeProxy
 from redicts.contract.harness import Harness, SharedBackend
-from redicts.contract.law import NotRun
 from redicts.contract.provenance import provenance, secrets_in
 from redicts.core.backend import Backend, BackendPlugin, BackendSettings
-from redicts.core.transaction import NOTHING, Delete, Exactly, Key, Put, Read, Scope, Transaction
+from redicts.core.minitransaction import NOTHING, Delete, Equals, Key, Put, Read, Scope, Transaction
 
 _QUICK: Final = 0.5
 """Seconds that a client whose request is held back waits for its answer, where its settings can say so."""
@@ -64,7 +64,7 @@ class StoreHarness(Harness):
         with self._lock:
             if self._instance is None:
                 backend = self.store.open()
-                if not self._lives_in(backend):
+                if not self._ttls_in(backend):
                     return backend
                 self._instance = backend
             return SharedBackend(self._instance)
@@ -141,7 +141,7 @@ class StoreHarness(Harness):
             self._proxy.close()
             self._proxy = None
 
-    def _lives_in(self, backend: Backend) -> bool:
+    def _ttls_in(self, backend: Backend) -> bool:
         if self._shares is None:
             try:
                 backend.execute(Transaction())  # a store that must be asked knows now what it can do
@@ -161,7 +161,7 @@ def _exchanges_of_a_write(backend: Backend, proxy: ExchangeProxy) -> int:
     taken = 0
     for _ in range(2):
         before = proxy.exchanges
-        check, read = Exactly(key, Scope.NODE, NOTHING), Read(key)
+        check, read = Equals(key, Scope.NODE, NOTHING), Read(key)
         backend.execute(Transaction((check,), (read,), (Put(key, b"1"), Delete(key, Scope.NODE))))
         taken = proxy.exchanges - before
     return max(1, taken)

@@ -1,4 +1,4 @@
-"""Dicts for the laws on documents: their text, the leaves that it stands for, and values among which they lie.
+"""Dicts for the checks on documents: their text, the leaves that it stands for, and values among which they lie.
 
 What a document stands for is worked out from the dict here, and not from its text as backends do.
 """
@@ -9,24 +9,24 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from redicts.contract.bench import Bench
+from redicts.contract.check import CheckFailed, require, require_equal, shortened
 from redicts.contract.client import Client
+from redicts.contract.fixture import Fixture
 from redicts.contract.form import entries_of, names_of
-from redicts.contract.law import LawBroken, require, require_equal, shortened
 from redicts.contract.trees import PLACES, names_below, within, without
 from redicts.core.documents import leaves_in
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     Add,
     AnyRead,
     Delete,
     Key,
+    Notify,
     Path,
     Put,
     PutDocument,
     Read,
     ReadNames,
     Scope,
-    Wake,
     Write,
     canonical_counter,
 )
@@ -78,15 +78,15 @@ def lying_at(base: Path, tree: Tree) -> dict[Path, bytes]:
     return {base + path: value for path, value in leaves_of(tree).items()}
 
 
-def putting(bench: Bench, base: Path, tree: Tree, life: int | None = None) -> PutDocument:
+def putting(fixture: Fixture, base: Path, tree: Tree, ttl: int | None = None) -> PutDocument:
     """Return the write that puts a dict."""
-    return PutDocument(bench.key(*base), text_of(tree), life)
+    return PutDocument(fixture.key(*base), text_of(tree), ttl)
 
 
-def plant(bench: Bench, base: Path, tree: Tree = WHOLE, life: int | None = None) -> dict[Path, bytes]:
+def plant(fixture: Fixture, base: Path, tree: Tree = WHOLE, ttl: int | None = None) -> dict[Path, bytes]:
     """Go on in a fresh space with this document between other values and documents; return all that is there.
 
-    Only the document itself has the life.
+    Only the document itself has the TTL.
     """
     above = base[:-1]
     values: dict[Path, bytes] = {
@@ -96,8 +96,8 @@ def plant(bench: Bench, base: Path, tree: Tree = WHOLE, life: int | None = None)
         (*above, "z"): b"4",
     }
     neighbours: list[Path] = [(*above, "dob"), (*above, "docs")]
-    bench.plant(values)
-    bench.store.apply(*[putting(bench, place, OTHER) for place in neighbours], putting(bench, base, tree, life))
+    fixture.plant(values)
+    fixture.store.apply(*[putting(fixture, place, OTHER) for place in neighbours], putting(fixture, base, tree, ttl))
     for place in neighbours:
         values |= lying_at(place, OTHER)
     return {**values, **lying_at(base, tree)}
@@ -108,11 +108,11 @@ def places_around(base: Path) -> list[Path]:
     return [*(base[:depth] for depth in range(len(base))), *(base + place for place in PLACES)]
 
 
-def look(bench: Bench, entries: Mapping[Path, bytes], places: Iterable[Path], client: Client | None = None) -> None:
+def look(fixture: Fixture, entries: Mapping[Path, bytes], places: Iterable[Path], client: Client | None = None) -> None:
     """Insist that every scope of these places reads as it should, and so do the names below."""
-    client = client or bench.store
+    client = client or fixture.store
     for place in places:
-        key = bench.key(*place)
+        key = fixture.key(*place)
         reads: list[AnyRead] = [Read(key, scope) for scope in Scope]
         *answers, names = client.ask(*reads, ReadNames(key))
         for scope, answer in zip(Scope, answers):
@@ -121,10 +121,10 @@ def look(bench: Bench, entries: Mapping[Path, bytes], places: Iterable[Path], cl
         require_equal(set(names_of(names).names), names_below(entries, place), f"the names below {place!r} are")
 
 
-def fetch(bench: Bench, client: Client, entries: Mapping[Path, bytes], places: Iterable[Path]) -> None:
+def fetch(fixture: Fixture, client: Client, entries: Mapping[Path, bytes], places: Iterable[Path]) -> None:
     """Fetch the short way at these places, and insist on what :func:`fetch_at` does."""
     for place in places:
-        fetch_at(client, bench.key(*place), within(entries, place, Scope.SUBTREE))
+        fetch_at(client, fixture.key(*place), within(entries, place, Scope.SUBTREE))
 
 
 def fetch_at(client: Client, key: Key, there: Mapping[Path, bytes]) -> None:
@@ -140,7 +140,7 @@ def fetch_at(client: Client, key: Key, there: Mapping[Path, bytes]) -> None:
     try:
         leaves = dict(leaves_in(found))
     except ValueError as error:
-        raise LawBroken(f"{what} is none: {error}") from error
+        raise CheckFailed(f"{what} is none: {error}") from error
     require_equal(leaves, dict(there), f"{what} has the leaves")
 
 
@@ -149,7 +149,7 @@ def after(entries: Mapping[Path, bytes], writes: Iterable[Write]) -> dict[Path, 
     left = dict(entries)
     for write in writes:
         place = write.key.path
-        if isinstance(write, (Delete, Wake)):
+        if isinstance(write, (Delete, Notify)):
             left = without(left, place, write.scope)
             continue
         new: dict[Path, bytes] = {}
@@ -170,24 +170,24 @@ def after(entries: Mapping[Path, bytes], writes: Iterable[Write]) -> dict[Path, 
 
 
 def apply(
-    bench: Bench, before: Mapping[Path, bytes], *writes: Write, client: Client | None = None
+    fixture: Fixture, before: Mapping[Path, bytes], *writes: Write, client: Client | None = None
 ) -> dict[Path, bytes]:
     """Write, which must be allowed, insist on what is there then, and return it."""
     left = after(before, writes)
     assert left is not None, writes
-    (client or bench.store).apply(*writes)
-    bench.expect(left, client)
+    (client or fixture.store).apply(*writes)
+    fixture.expect(left, client)
     return left
 
 
-def here(bench: Bench, writes: Iterable[Write]) -> list[Write]:
+def here(fixture: Fixture, writes: Iterable[Write]) -> list[Write]:
     """Return these writes as ones to the space in which the bench is now."""
-    return [write._replace(key=bench.key(*write.key.path)) for write in writes]
+    return [write._replace(key=fixture.key(*write.key.path)) for write in writes]
 
 
-def key_in(bench: Bench, base: Path, *path: str) -> Key:
+def key_in(fixture: Fixture, base: Path, *path: str) -> Key:
     """Return the key of a place in a document."""
-    return bench.key(*base, *path)
+    return fixture.key(*base, *path)
 
 
 def _is_below(path: Path, place: Path) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from redicts.contract.law import require
+from redicts.contract.check import require
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -28,8 +28,8 @@ class ForkedChild:
     inherited, and calls no exit handlers. So it is safe however many threads the parent has, if what ``work`` uses is.
     """
 
-    def __init__(self, work: Callable[[], object], patience: float) -> None:
-        self._patience = patience
+    def __init__(self, work: Callable[[], object], timeout: float) -> None:
+        self._timeout = timeout
         self._result, writing = os.pipe()
         with warnings.catch_warnings():
             # From Python 3.12 on, forking with threads warns: whether the store copes is what is examined here.
@@ -41,14 +41,12 @@ class ForkedChild:
         self._ended = False
 
     def finish(self) -> None:
-        """Wait for the child; raises ``LawBroken`` with what it raised, or if it does not end in time."""
+        """Wait for the child; raises ``CheckFailed`` with what it raised, or if it does not end in time."""
         told = b""
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._timeout
         while True:
             ready, _, _ = select.select([self._result], [], [], max(0.0, deadline - time.monotonic()))
-            require(
-                ready, f"a forked child did not finish within {self._patience:g} seconds; is it waiting for a lock?"
-            )
+            require(ready, f"a forked child did not finish within {self._timeout:g} seconds; is it waiting for a lock?")
             part = os.read(self._result, 65536)
             if not part:
                 break

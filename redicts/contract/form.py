@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from redicts.contract.law import require, shortened
-from redicts.core.transaction import (
+from redicts.contract.check import require, shortened
+from redicts.core.minitransaction import (
     SMALL_PAGE,
     Add,
     Answer,
@@ -15,22 +15,22 @@ from redicts.core.transaction import (
     Outcome,
     Path,
     Read,
+    Status,
     Transaction,
-    Verdict,
 )
 
 
 def examine_form(transaction: Transaction, outcome: Outcome) -> None:
-    """Raise ``LawBroken`` if the outcome does not have the form that the transaction calls for."""
+    """Raise ``CheckFailed`` if the outcome does not have the form that the transaction calls for."""
     require(isinstance(outcome, Outcome), f"execute returned no Outcome but {shortened(outcome)}")
-    require(isinstance(outcome.verdict, Verdict), f"the verdict is no Verdict but {outcome.verdict!r}")
-    _examine_culprit(transaction, outcome)
-    _examine_sums(transaction, outcome)
-    expected = 0 if outcome.verdict is Verdict.TOO_LARGE else len(transaction.reads)
+    require(isinstance(outcome.status, Status), f"the status is no Verdict but {outcome.status!r}")
+    _examine_failed_index(transaction, outcome)
+    _examine_counters(transaction, outcome)
+    expected = 0 if outcome.status is Status.TOO_LARGE else len(transaction.reads)
     require(isinstance(outcome.answers, tuple), f"the answers are no tuple but {shortened(outcome.answers)}")
     require(
         len(outcome.answers) == expected,
-        f"{len(outcome.answers)} answers for {len(transaction.reads)} reads, verdict {outcome.verdict.name}",
+        f"{len(outcome.answers)} answers for {len(transaction.reads)} reads, status {outcome.status.name}",
     )
     for read, answer in zip(transaction.reads, outcome.answers):
         _examine_answer(read, answer)
@@ -48,27 +48,32 @@ def names_of(answer: Answer) -> Names:
     return answer
 
 
-def _examine_culprit(transaction: Transaction, outcome: Outcome) -> None:
-    culprit = outcome.culprit
-    if outcome.verdict is Verdict.APPLIED:
-        require(culprit is None, f"an applied transaction has the culprit {culprit!r}")
-    elif outcome.verdict is Verdict.CHECK_FAILED:
-        known = isinstance(culprit, int) and 0 <= culprit < len(transaction.checks)
-        require(known, f"the culprit {culprit!r} is no index among {len(transaction.checks)} checks")
-    elif outcome.verdict is Verdict.NOT_A_COUNTER:
+def _examine_failed_index(transaction: Transaction, outcome: Outcome) -> None:
+    failed_index = outcome.failed_index
+    if outcome.status is Status.APPLIED:
+        require(failed_index is None, f"an applied transaction has the failed index {failed_index!r}")
+    elif outcome.status is Status.CHECK_FAILED:
+        known = isinstance(failed_index, int) and 0 <= failed_index < len(transaction.checks)
+        require(known, f"the failed index {failed_index!r} is no index among {len(transaction.checks)} checks")
+    elif outcome.status is Status.NOT_A_COUNTER:
         adds = [index for index, write in enumerate(transaction.writes) if isinstance(write, Add)]
-        require(culprit in adds, f"the culprit {culprit!r} is not the index of an Add among the writes (those: {adds})")
+        require(
+            failed_index in adds,
+            f"the failed index {failed_index!r} is not the index of an Add among the writes (those: {adds})",
+        )
 
 
-def _examine_sums(transaction: Transaction, outcome: Outcome) -> None:
+def _examine_counters(transaction: Transaction, outcome: Outcome) -> None:
     adds = sum(isinstance(write, Add) for write in transaction.writes)
     expected = adds if outcome.applied else 0
-    require(isinstance(outcome.sums, tuple), f"the sums are no tuple but {shortened(outcome.sums)}")
+    require(isinstance(outcome.counters, tuple), f"the sums are no tuple but {shortened(outcome.counters)}")
     require(
-        len(outcome.sums) == expected,
-        f"{len(outcome.sums)} sums for {adds} Adds, verdict {outcome.verdict.name}",
+        len(outcome.counters) == expected,
+        f"{len(outcome.counters)} sums for {adds} Adds, status {outcome.status.name}",
     )
-    require(all(type(each) is int for each in outcome.sums), f"the sums are no integers: {shortened(outcome.sums)}")
+    require(
+        all(type(each) is int for each in outcome.counters), f"the sums are no integers: {shortened(outcome.counters)}"
+    )
 
 
 def _examine_answer(read: AnyRead, answer: Answer) -> None:
@@ -96,11 +101,11 @@ def _examine_entries(read: Read, answer: Entries) -> None:
         require(_is_path(path), f"a path in an answer is no tuple of non-empty text: {shortened(path)}")
         require(read.scope.covers(path), f"the path {shortened(path)} is outside of the scope {read.scope.name}")
         require(isinstance(value, bytes), f"a value in an answer is no bytes: {shortened(value)}")
-    require(isinstance(answer.lives, Mapping), f"the lives are no mapping but {shortened(answer.lives)}")
-    require(read.lives or not answer.lives, "lives came without being asked for")
-    for path, life in answer.lives.items():
-        require(path in answer.values, f"a life without a value, at {shortened(path)}")
-        require(type(life) is int and life >= 1, f"a remaining life of {life!r}, it must be a positive integer")
+    require(isinstance(answer.ttls, Mapping), f"the TTLs are no mapping but {shortened(answer.ttls)}")
+    require(read.ttls or not answer.ttls, "lives came without being asked for")
+    for path, ttl in answer.ttls.items():
+        require(path in answer.values, f"a TTL without a value, at {shortened(path)}")
+        require(type(ttl) is int and ttl >= 1, f"a remaining TTL of {ttl!r}, it must be a positive integer")
 
 
 def _examine_names(answer: Names) -> None:

@@ -11,13 +11,13 @@ from hypothesis.strategies import SearchStrategy
 from redicts.contract.hostile import HOSTILE_SEGMENTS, any_values, segments_among
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.listener import Listener
-from redicts.core.transaction import Key, Outcome, Transaction
+from redicts.core.minitransaction import Key, Outcome, Transaction
 
 
 class Harness(ABC):
     """One store under examination. Subclass it, implement :meth:`open`, and pass an instance to ``certify``.
 
-    The other members are hooks. Each has a default, and a law that needs a hook which is not there is listed in the
+    The other members are hooks. Each has a default, and a check that needs a hook which is not there is listed in the
     report as not run. The store may hold other data: the suite works in spaces with names of its own and empties them.
 
     Example::
@@ -32,7 +32,7 @@ class Harness(ABC):
     """
 
     names: Sequence[str] = HOSTILE_SEGMENTS
-    """Segments that the laws on names try one by one, at least ten. Override it only to see how far a store gets that
+    """Segments that the checks on names try one by one, at least ten. Override it only to see how far a store gets that
     cannot hold all of them: the report says that the names were narrowed, and the store is not certified."""
 
     networked: bool = True
@@ -81,7 +81,7 @@ class Harness(ABC):
     def lossy(self) -> Backend:
         """Open the client that :meth:`drop_reply` and :meth:`hold_request` disturb; by default like any other.
 
-        Laws on lost replies watch it through a second client from :meth:`open`. It is best if that one reaches the
+        Checks on lost replies watch it through a second client from :meth:`open`. It is best if that one reaches the
         store by another way, so that the disturbance cannot hit it.
         """
         return self.open()
@@ -108,7 +108,7 @@ class Harness(ABC):
     def disturbed(self) -> int | None:
         """How many requests :meth:`drop_reply` and :meth:`hold_request` have hit so far, or ``None`` if unknown.
 
-        With it the suite notices that a law on lost replies lost none, and does not count it as examined.
+        With it the suite notices that a check on lost replies lost none, and does not count it as examined.
         """
         return None
 

@@ -1,6 +1,6 @@
 """Locks on the bench: owners who use core's lock protocol on the store under examination.
 
-Each law has the spaces of the protocol for itself, under names of its own. So it may lock the root and count tokens,
+Each check has the spaces of the protocol for itself, under names of its own. So it may lock the root and count tokens,
 whatever the store holds besides.
 """
 
@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 from redicts.codecs.json import JsonCodec
-from redicts.contract.bench import LONG, Bench
+from redicts.contract.check import CheckFailed, require, require_equal, shortened
 from redicts.contract.client import Client
-from redicts.contract.law import LawBroken, require, require_equal, shortened
+from redicts.contract.fixture import LONG, Fixture
 from redicts.contract.listening import fresh_name
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.drive import Steps, run
+from redicts.core.driver import Steps, run
 from redicts.core.envelope import LeafFormat
 from redicts.core.listener import Listener
 from redicts.core.locks.acquisition import Grant, Timing
@@ -35,23 +35,23 @@ from redicts.core.locks.records import (
     Request,
     entries_in,
 )
+from redicts.core.minitransaction import VALUES, Equals, Key, Outcome, Path, Read, Scope, Transaction
 from redicts.core.store import TreeStore
-from redicts.core.transaction import VALUES, Exactly, Key, Outcome, Path, Read, Scope, Transaction
 from redicts.errors import LockLost, LockTimeout
 
 _SPACES: Final = (HOLDERS, WAITERS, LISTENERS, WAITING_FOR, TOKENS.space, VALUES)
 
 _LONGEST_WAIT: Final = 10.0
-"""Seconds to wait for a lock, if half the patience of a bench does not end before, which is that of a race as well."""
+"""Seconds to wait for a lock, if half the timeout of a bench does not end before, which is that of a race as well."""
 
 _IN_TIME: Final = 0.9
-"""Which part of that time has passed at most when a lock is granted that somebody was woken for."""
+"""Which part of that time has passed at most when a lock is granted that somebody was notified for."""
 
-UNHURRIED: Final = Timing(waiter_life=60.0, beat=20.0, first_beat=20.0)
-"""The times of waiters who do not look for themselves before a law is over: they rely on being woken."""
+UNHURRIED: Final = Timing(waiter_ttl=60.0, heartbeat=20.0, first_heartbeat=20.0)
+"""The times of waiters who do not look for themselves before a check is over: they rely on being notified."""
 
 _MOST_CALLS: Final = 3_000
-"""So many transactions no operation of a law takes, not even one that looks for itself time and again for seconds."""
+"""So many transactions no operation of a check takes, not even one that looks for itself time and again for seconds."""
 
 _moments: Final = itertools.count(int(time.time() * 1000))
 """When requests were made, in milliseconds: so that of any two of one process it is known which came last."""
@@ -60,30 +60,30 @@ _Result = TypeVar("_Result")
 
 
 LockSpaces = Mapping[str, str]
-"""By the name of a space of the lock protocol, the name of the one that a law has in its stead."""
+"""By the name of a space of the lock protocol, the name of the one that a check has in its stead."""
 
 
-def lock_spaces(bench: Bench, *, new: bool = False) -> LockSpaces:
-    """Return spaces for the locks of one law; they are emptied when it ends.
+def lock_spaces(fixture: Fixture, *, new: bool = False) -> LockSpaces:
+    """Return spaces for the locks of one check; they are emptied when it ends.
 
     Unless they shall be ``new``, a lock was granted there before, and so there is a counter of tokens.
     """
-    spaces = {space: bench.fresh_space() for space in _SPACES}
+    spaces = {space: fixture.fresh_space() for space in _SPACES}
     if not new:
-        require(Locker(bench.store, spaces).can(("first",)), "the first lock of a tree was not granted")
+        require(Locker(fixture.store, spaces).can(("first",)), "the first lock of a tree was not granted")
     return spaces
 
 
-def lockers(bench: Bench, count: int) -> list[Locker]:
+def lockers(fixture: Fixture, count: int) -> list[Locker]:
     """Return owners of locks in one tree, on two clients in turn."""
-    spaces, clients = lock_spaces(bench), (bench.store, bench.client())
+    spaces, clients = lock_spaces(fixture), (fixture.store, fixture.client())
     return [Locker(clients[number % 2], spaces) for number in range(count)]
 
 
 class Locker:
     """One owner of locks on one client. To be used by one thread, like any owner.
 
-    Waiting goes by ``clock``, in seconds: that of the process, or one that a law moves by hand. ``own`` are the locks
+    Waiting goes by ``clock``, in seconds: that of the process, or one that a check moves by hand. ``own`` are the locks
     that it holds, as far as it knows.
     """
 
@@ -141,18 +141,18 @@ class Locker:
         assert grant is not None
         return request, grant.token
 
-    def wait_for(self, *paths: Path, patience: float, shared: bool = False, lease: int = LONG) -> tuple[Request, int]:
+    def wait_for(self, *paths: Path, timeout: float, shared: bool = False, lease: int = LONG) -> tuple[Request, int]:
         """Acquire a lock that becomes free sooner or later, and return its token as well."""
         request = self.request(*paths, shared=shared)
-        seconds, begun = min(patience / 2, _LONGEST_WAIT), time.monotonic()
+        seconds, begun = min(timeout / 2, _LONGEST_WAIT), time.monotonic()
         try:
             grant = self.run(self.protocol.acquire(request, lease, seconds, list(self.own)))
         except LockTimeout as error:
-            raise LawBroken(f"within {seconds:g} seconds, {error}") from None
+            raise CheckFailed(f"within {seconds:g} seconds, {error}") from None
         self._noted(request, grant)
         # Before it gives up, it looks for itself.
-        woken = time.monotonic() - begun < _IN_TIME * seconds
-        require(woken, f"one who waits for a lock on {shortened(paths)} was not woken within {seconds:g} seconds")
+        notified = time.monotonic() - begun < _IN_TIME * seconds
+        require(notified, f"one who waits for a lock on {shortened(paths)} was not notified within {seconds:g} seconds")
         assert grant is not None  # it has waited
         return request, grant.token
 
@@ -170,7 +170,7 @@ class Locker:
         return self.run(self.protocol.release(request))
 
     def renew(self, request: Request, lease: int = LONG) -> bool:
-        """Let a lease begin anew, and tell whether the lock was held."""
+        """Let a lease begin again, and tell whether the lock was held."""
         (held,) = self.run(self.protocol.renew([(request, lease)]))
         return held
 
@@ -191,7 +191,7 @@ class Locker:
 
     def change(self, request: Request, operation: Callable[[TreeStore], Steps[object]]) -> bool:
         """Run an operation on the tree on condition that a lock is held; tell whether that was done."""
-        guards = tuple([Exactly(key, Scope.NODE, {(): request.record}) for key in request.keys(HOLDERS)])
+        guards = tuple([Equals(key, Scope.NODE, {(): request.record}) for key in request.keys(HOLDERS)])
         try:
             self.run(guarded(operation(self._values), guards, _refusal))
         except LockLost:
@@ -229,12 +229,12 @@ class Locker:
         """Return how many are on the list of somebody whose going they wait for."""
         return len(self.all_in(LISTENERS))
 
-    def life(self, request: Request) -> int:
+    def ttl(self, request: Request) -> int:
         """Return for how many milliseconds a lock is held yet."""
-        lives = [record.life for record in self.records() if record.request == request.name]
-        require(lives and lives[0] is not None, f"a lock on {shortened(request.paths)} that is held has no life")
-        assert lives[0] is not None
-        return lives[0]
+        ttls = [record.ttl for record in self.records() if record.request == request.name]
+        require(ttls and ttls[0] is not None, f"a lock on {shortened(request.paths)} that is held has no TTL")
+        assert ttls[0] is not None
+        return ttls[0]
 
     def require_nothing_left(self) -> None:
         """Insist that locks have left nothing behind but the counter of tokens."""
@@ -253,7 +253,7 @@ class Locker:
 
 
 class _InSpaces(Backend):
-    """A store as the lock protocol sees it in which the spaces are those of a law. It counts the transactions."""
+    """A store as the lock protocol sees it in which the spaces are those of a check. It counts the transactions."""
 
     def __init__(self, client: Client, spaces: Mapping[str, str]) -> None:
         self.client: Final = client

@@ -1,6 +1,6 @@
 """The state machine: random transactions on the store and on the model, which must answer alike at every step.
 
-The model is :class:`~redicts.backends.memory.MemoryBackend` with a clock of its own. Both clocks need not agree: a life
+The model is :class:`~redicts.backends.memory.MemoryBackend` with a clock of its own. Both clocks need not agree: a TTL
 is either so long that nobody sees its end, or so short that it is over, for both, before anything is compared.
 """
 
@@ -24,41 +24,41 @@ from hypothesis.stateful import (
 from hypothesis.strategies import DataObject
 
 from redicts.backends.memory import MemoryBackend
-from redicts.contract.bench import OUTLIVE, SHORT, Bench
+from redicts.contract.check import CheckFailed, require, require_equal, shortened
 from redicts.contract.client import Client
 from redicts.contract.clock import ManualClock
 from redicts.contract.documented import fetch_at
-from redicts.contract.law import LawBroken, require, require_equal, shortened
+from redicts.contract.fixture import OUTLIVE, SHORT, Fixture
 from redicts.contract.walk import many, walk, walk_names
 from redicts.core.documents import leaves_in
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     Add,
     Answer,
     AnyRead,
     Check,
     Delete,
     Entries,
-    Exactly,
+    Equals,
     Expire,
     Key,
+    Notify,
     Outcome,
     Path,
-    Prefixed,
     Put,
     PutDocument,
     Read,
     ReadNames,
     Scope,
+    StartsWith,
+    Status,
     Transaction,
-    Verdict,
-    Wake,
     Write,
 )
 
 _DAY: Final = 24 * 3600 * 1000
 _LONG: Final = (10 * _DAY, 300 * _DAY)
 _HOUR: Final = 3600 * 1000
-"""Milliseconds by which remaining lives may differ: no run takes so long, and no two long lives are so close."""
+"""Milliseconds by which remaining lives may differ: no run takes so long, and no two long TTLs are so close."""
 
 _CLOSE: Final = ("a", "ab", "b", "a.b", ".", "*", "a*", "A", "a ", "%", "\x01")
 """Segments that are likely to be taken for each other, and so drawn as often as all others together."""
@@ -70,17 +70,17 @@ _WAITS: Final = 2
 """How many short lives one example may outlive, where that really takes time."""
 
 
-def compare_with_model(bench: Bench, *, examples: int, steps: int, seconds: float) -> None:
+def compare_with_model(fixture: Fixture, *, examples: int, steps: int, seconds: float) -> None:
     """Run the state machine this often and this long; a difference is made small for at most ``seconds``, then raised.
 
-    Raises ``LawBroken`` with the difference and the steps that lead to it.
+    Raises ``CheckFailed`` with the difference and the steps that lead to it.
     """
     finding = _Finding(seconds)
 
     class Comparison(_Comparison):
         """The machine on this bench."""
 
-    Comparison.bench = bench
+    Comparison.fixture = fixture
     Comparison.finding = finding
     settings = hypothesis.settings(
         max_examples=examples,
@@ -93,11 +93,11 @@ def compare_with_model(bench: Bench, *, examples: int, steps: int, seconds: floa
         suppress_health_check=list(hypothesis.HealthCheck),
     )
     try:
-        run_state_machine_as_test(hypothesis.seed(bench.seed)(Comparison), settings=settings)
+        run_state_machine_as_test(hypothesis.seed(fixture.seed)(Comparison), settings=settings)
     except BaseException as error:
         if finding.text is None:
             raise
-        raise LawBroken(finding.text) from error
+        raise CheckFailed(finding.text) from error
 
 
 class _Enough(BaseException):
@@ -119,7 +119,7 @@ class _Finding:
             self._size = len(log)
             steps = "\n".join(f"  {number}. {step}" for number, step in enumerate(log, 1))
             self.text = (
-                f"{type(error).__name__ if not isinstance(error, LawBroken) else 'differs'}: {error}\nafter\n{steps}"
+                f"{type(error).__name__ if not isinstance(error, CheckFailed) else 'differs'}: {error}\nafter\n{steps}"
             )
         if self._deadline is None:
             self._deadline = time.monotonic() + self._seconds
@@ -133,23 +133,23 @@ class _Finding:
 class _Comparison(RuleBasedStateMachine):
     """Two clients of the store and the model, in step."""
 
-    bench: ClassVar[Bench]
+    fixture: ClassVar[Fixture]
     finding: ClassVar[_Finding]
 
     def __init__(self) -> None:
         super().__init__()
         self.finding.check_time()
-        bench = self.bench
-        self._clients = [bench.store, bench.client()]
+        fixture = self.fixture
+        self._clients = [fixture.store, fixture.client()]
         self._clock = ManualClock()
         self._model = Client(MemoryBackend(self._clock))
-        self._spaces = [bench.fresh_space(), bench.fresh_space()]
-        self._life = bench.capabilities.life
+        self._spaces = [fixture.fresh_space(), fixture.fresh_space()]
+        self._ttl = fixture.capabilities.ttl
         self._kinds = ["put", "put", "add", "clear", "expire"]
-        self._documents = bench.capabilities.documents
+        self._documents = fixture.capabilities.documents
         if self._documents:
             self._kinds += ["document", "document"]
-        self._waits = _WAITS if bench.harness.waits else 1_000_000
+        self._waits = _WAITS if fixture.harness.waits else 1_000_000
         self._segments: list[str] = ["a"]
         self._values: list[bytes] = [b""]
         self._written: list[Path] = []
@@ -158,7 +158,7 @@ class _Comparison(RuleBasedStateMachine):
     @initialize(data=st.data())
     def choose_words(self, data: DataObject) -> None:
         """Choose the few segments and values that this example is made of, so that they meet."""
-        harness = self.bench.harness
+        harness = self.fixture.harness
         segments = harness.segments()
         if close := [name for name in _CLOSE if name in harness.names]:
             segments = st.one_of(st.sampled_from(close), segments)
@@ -174,9 +174,9 @@ class _Comparison(RuleBasedStateMachine):
         checks = [self._draw_check(data, space) for _ in range(data.draw(st.integers(0, 2)))]
         reads = [self._draw_read(data, space) for _ in range(data.draw(st.integers(0, 2)))]
         self._execute(client, Transaction(tuple(checks), tuple(reads), tuple(writes)))
-        if any(getattr(write, "life", None) == SHORT for write in writes):
+        if any(getattr(write, "ttl", None) == SHORT for write in writes):
             self._waits -= 1
-            self._do("let the short lives end", lambda: self._let_time_pass(OUTLIVE / 1000))
+            self._do("let the short TTLs end", lambda: self._let_time_pass(OUTLIVE / 1000))
 
     @rule(data=st.data(), client=st.integers(0, 1), limit=st.sampled_from([1, 2, 3, 1000]))
     def walk(self, data: DataObject, client: int, limit: int) -> None:
@@ -224,7 +224,7 @@ class _Comparison(RuleBasedStateMachine):
     @invariant()
     def both_hold_the_same(self) -> None:
         """After each step, both spaces read alike."""
-        reads = [Read(Key(space, ()), Scope.SUBTREE, lives=self._life) for space in self._spaces]
+        reads = [Read(Key(space, ()), Scope.SUBTREE, ttls=self._ttl) for space in self._spaces]
         transaction = Transaction((), tuple(reads))
         expected = self._model.execute(transaction)
         client = self._clients[len(self._log) % 2]
@@ -256,7 +256,7 @@ class _Comparison(RuleBasedStateMachine):
             raise
 
     def _let_time_pass(self, seconds: float) -> None:
-        self.bench.harness.advance(seconds)
+        self.fixture.harness.advance(seconds)
         self._clock.advance(seconds)
 
     def _draw_path(self, data: DataObject, least: int) -> Path:
@@ -273,11 +273,11 @@ class _Comparison(RuleBasedStateMachine):
     def _draw_value(self, data: DataObject) -> bytes:
         return self._values[data.draw(st.integers(0, len(self._values) - 1))]
 
-    def _draw_life(self, data: DataObject) -> int | None:
-        if not self._life:
+    def _draw_ttl(self, data: DataObject) -> int | None:
+        if not self._ttl:
             return None
-        lives = (None, *_LONG, SHORT) if self._waits > 0 else (None, *_LONG)
-        return data.draw(st.sampled_from(lives))
+        ttls = (None, *_LONG, SHORT) if self._waits > 0 else (None, *_LONG)
+        return data.draw(st.sampled_from(ttls))
 
     def _draw_document(self, data: DataObject) -> bytes:
         names = st.sampled_from(self._segments)
@@ -297,7 +297,7 @@ class _Comparison(RuleBasedStateMachine):
                 self._written += leaves
                 # Only what is above is in the way: a document replaces what is below.
                 writes += [write for write in _clearing(live, key) if write.key != key]
-                writes.append(PutDocument(key, document, self._draw_life(data)))
+                writes.append(PutDocument(key, document, self._draw_ttl(data)))
                 live = {other for other in live if not _related(other, key.path)}.union(leaves)
                 continue
             if kind in {"put", "add"}:
@@ -311,22 +311,22 @@ class _Comparison(RuleBasedStateMachine):
                         Add(key, data.draw(st.sampled_from((1, -1, 0, 2**62, -(2**62), 2**63 - 1, -(2**63)))))
                     )
                 else:
-                    writes.append(Put(key, self._draw_value(data), self._draw_life(data), data.draw(st.booleans())))
+                    writes.append(Put(key, self._draw_value(data), self._draw_ttl(data), data.draw(st.booleans())))
                 continue
             key, scope = self._draw_key(data, space, 0), data.draw(st.sampled_from(Scope))
             if kind == "clear":
-                writes.append(Wake(key, scope) if data.draw(st.booleans()) else Delete(key, scope))
+                writes.append(Notify(key, scope) if data.draw(st.booleans()) else Delete(key, scope))
                 size = len(key.path)
                 live = {path for path in live if path[:size] != key.path or not scope.covers(path[size:])}
-            elif self._life:
-                writes.append(Expire(key, scope, self._draw_life(data)))
+            elif self._ttl:
+                writes.append(Expire(key, scope, self._draw_ttl(data)))
         return writes
 
     def _draw_check(self, data: DataObject, space: str) -> Check:
         key, scope = self._draw_key(data, space, 0), data.draw(st.sampled_from(Scope))
         if data.draw(st.booleans()):
             value = self._draw_value(data)
-            return Prefixed(key, scope, value[: data.draw(st.integers(0, 3))])
+            return StartsWith(key, scope, value[: data.draw(st.integers(0, 3))])
         entries = dict(self._model.read(key, scope))
         change = data.draw(st.sampled_from(("none", "none", "less", "other", "more")))
         if change == "more":
@@ -339,13 +339,13 @@ class _Comparison(RuleBasedStateMachine):
                 del entries[path]
             else:
                 entries[path] = self._draw_value(data)
-        return Exactly(key, scope, entries)
+        return Equals(key, scope, entries)
 
     def _draw_read(self, data: DataObject, space: str) -> AnyRead:
         key = self._draw_key(data, space, 0)
         if data.draw(st.booleans()):
             return ReadNames(key)
-        return Read(key, data.draw(st.sampled_from(Scope)), lives=self._life and data.draw(st.booleans()))
+        return Read(key, data.draw(st.sampled_from(Scope)), ttls=self._ttl and data.draw(st.booleans()))
 
 
 def _related(one: Path, other: Path) -> bool:
@@ -364,27 +364,27 @@ def _clearing(live: Iterable[Path], key: Key) -> list[Write]:
 
 
 def _compare(transaction: Transaction, outcome: Outcome, expected: Outcome, failing: list[int] | None = None) -> None:
-    """Insist that the store's outcome is the model's. Any of several failing checks may be the culprit."""
-    require_equal(outcome.verdict, expected.verdict, "the verdict")
-    if outcome.verdict is Verdict.CHECK_FAILED:
+    """Insist that the store's outcome is the model's. Any of several failing checks may be the failed index."""
+    require_equal(outcome.status, expected.status, "the status")
+    if outcome.status is Status.CHECK_FAILED:
         require(
-            outcome.culprit in (failing or ()),
-            f"the culprit is {outcome.culprit}, but the failing checks are {failing}",
+            outcome.failed_index in (failing or ()),
+            f"the failed index is {outcome.failed_index}, but the failing checks are {failing}",
         )
     else:
-        require_equal(outcome.culprit, expected.culprit, "the culprit")
-    require_equal(outcome.sums, expected.sums, "the sums")
+        require_equal(outcome.failed_index, expected.failed_index, "the failed index")
+    require_equal(outcome.counters, expected.counters, "the sums")
     for number, (answer, wanted) in enumerate(zip(outcome.answers, expected.answers)):
         require_equal(_canonical(answer), _canonical(wanted), f"answer {number}, to {transaction.reads[number]!r},")
         if isinstance(answer, Entries) and isinstance(wanted, Entries):
-            _compare_lives(answer.lives, wanted.lives)
+            _compare_ttls(answer.ttls, wanted.ttls)
 
 
-def _compare_lives(lives: Mapping[Path, int], expected: Mapping[Path, int]) -> None:
-    require_equal(set(lives), set(expected), "those that have a life")
-    for path, life in expected.items():
-        near = abs(lives[path] - life) <= _HOUR
-        require(near and lives[path] <= max(_LONG), f"the life of {path!r}: {lives[path]} ms, expected {life}")
+def _compare_ttls(ttls: Mapping[Path, int], expected: Mapping[Path, int]) -> None:
+    require_equal(set(ttls), set(expected), "those that have a TTL")
+    for path, ttl in expected.items():
+        near = abs(ttls[path] - ttl) <= _HOUR
+        require(near and ttls[path] <= max(_LONG), f"the TTL of {path!r}: {ttls[path]} ms, expected {ttl}")
 
 
 def _canonical(answer: Answer) -> Any:

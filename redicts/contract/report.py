@@ -1,4 +1,4 @@
-"""The report: which laws ran, which did not and why, and the verdict that follows."""
+"""The report: which checks ran, which did not and why, and the status that follows."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from enum import Enum
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
 
-from redicts.contract.law import BASE
+from redicts.contract.check import BASE
 from redicts.core.backend import Capabilities
 from redicts.core.hooks import CONTRACT
 
 if TYPE_CHECKING:
-    from redicts.contract.codecs.law import CodecClaims
+    from redicts.contract.codecs.check import CodecClaims
 
 _SHORT: Final = 400
 """Characters of a reason in the text of a report; the dict has all of it."""
@@ -29,7 +29,7 @@ CROSSED_OUT: Final = "*****"
 
 
 class Status(Enum):
-    """What became of a law."""
+    """What became of a check."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -38,20 +38,20 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one law."""
+    """What became of one check."""
 
-    law: str
+    check: str
     says: str
     status: Status
     reason: str = ""
     """Why it failed or was not run."""
     demanded: bool = True
-    """Whether a certificate needs it to pass. False only for a law that was not run and need not be."""
+    """Whether a certificate needs it to pass. False only for a check that was not run and need not be."""
     details: str = ""
     """The traceback of what failed."""
     milliseconds: float = 0.0
     capabilities: tuple[str, ...] = (BASE,)
-    """What the law is about."""
+    """What the check is about."""
 
     def taking(self, milliseconds: float) -> Result:
         """Return this result with the time it took."""
@@ -91,7 +91,7 @@ class Report:
     names_left_out: int = 0
     """How many of the suite's hostile segments the harness kept from the store."""
     left_out: tuple[str, ...] = ()
-    """The laws that nobody asked for. A certificate is over all of them."""
+    """The checks that nobody asked for. A certificate is over all of them."""
     could_claim: tuple[str, ...] = ()
     """What works although it is not claimed, one sentence each."""
     told: Mapping[str, str] = field(default_factory=dict)
@@ -110,25 +110,25 @@ class Report:
 
     @property
     def kept(self) -> bool:
-        """Whether the store was opened, a law passed, and all that were asked for and its claims demand ran and passed.
+        """Whether the store was opened, and every check that was selected and required ran and passed.
 
-        With all laws that is a certificate, see :attr:`certified`; with some of them it is a first look.
+        With all checks that is a certificate, see :attr:`certified`; with some of them it is a first look.
         """
         found = self.capabilities is not None and bool(self.with_status(Status.PASSED))
         return found and not self.names_left_out and not any(result.stands_in_the_way for result in self.results)
 
     @property
     def certified(self) -> bool:
-        """Whether it could be opened, and every law that its claims demand ran and passed, with all names."""
+        """Whether it could be opened, and every check that its claims demand ran and passed, with all names."""
         return self.kept and not self.left_out
 
     def with_status(self, status: Status) -> tuple[Result, ...]:
-        """Return the results of the laws that passed, failed, or were not run."""
+        """Return the results of the checks that passed, failed, or were not run."""
         return tuple(result for result in self.results if result.status is status)
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """For each capability, how many laws there are about it: demanded, ran, passed, not run."""
+        """For each capability, how many checks there are about it: demanded, ran, passed, not run."""
         counted: dict[str, dict[str, int]] = {}
         for result in self.results:
             for capability in result.capabilities:
@@ -140,20 +140,20 @@ class Report:
         return counted
 
     @property
-    def verdict(self) -> str:
-        """The verdict, in capitals."""
+    def status(self) -> str:
+        """The status, in capitals."""
         if self.certified:
             return "CERTIFIED"
         if self.kept:
-            laws = len(self.results)
-            return f"NOT A CERTIFICATE: only {laws} {'law' if laws == 1 else 'laws'} of {laws + len(self.left_out)}"
+            ran = len(self.results)
+            return f"NOT A CERTIFICATE: only {ran} {'check' if ran == 1 else 'checks'} of {ran + len(self.left_out)}"
         return "NOT CERTIFIED"
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it in dicts, lists, text, numbers and truth values, as JSON has them."""
         return {
             "certified": self.certified,
-            "verdict": self.verdict,
+            "status": self.status,
             "harness": self.harness,
             self.kind: self.backend,
             "capabilities": None if self.capabilities is None else dataclasses.asdict(self.capabilities),
@@ -164,7 +164,7 @@ class Report:
             "about": dict(self.about),
             "told": dict(self.told),
             "counts": self.counts,
-            "laws": [result.to_dict() for result in self.results],
+            "checks": [result.to_dict() for result in self.results],
             "left_out": list(self.left_out),
         }
 
@@ -177,33 +177,33 @@ class Report:
             f"claims: {_claims(self.capabilities)}",
             "",
         ]
-        width = max((len(result.law) for result in self.results), default=0)
+        width = max((len(result.check) for result in self.results), default=0)
         for result in self.results:
             reason = f"  {_shortened(result.reason)}" if result.reason else ""
             status = result.status.value.upper() if result.status is Status.FAILED else result.status.value
-            lines.append(f"{status:8}{result.law:{width}}{result.milliseconds:9.1f} ms{reason}")
-        return "\n".join([*lines, "", *self._counted(), "", *self._verdict()])
+            lines.append(f"{status:8}{result.check:{width}}{result.milliseconds:9.1f} ms{reason}")
+        return "\n".join([*lines, "", *self._counted(), "", *self._status()])
 
     def _counted(self) -> list[str]:
-        lines = [f"{'laws about':16}{'demanded':>10}{'ran':>6}{'passed':>8}{'not run':>9}"]
+        lines = [f"{'checks about':16}{'demanded':>10}{'ran':>6}{'passed':>8}{'not run':>9}"]
         for capability, count in self.counts.items():
             ran, passed, not_run = count["ran"], count["passed"], count["not run"]
             lines.append(f"{capability:16}{count['demanded']:10}{ran:6}{passed:8}{not_run:9}")
         return [*lines, *(f"unexpected success: {each}" for each in self.could_claim)]
 
-    def _verdict(self) -> list[str]:
+    def _status(self) -> list[str]:
         passed, failed, not_run = (len(self.with_status(status)) for status in Status)
-        counts = f"{passed} laws passed, {failed} failed, {not_run} not run"
+        counts = f"{passed} checks passed, {failed} failed, {not_run} not run"
         if self.kept:
-            return [f"{self.verdict}: {counts}, none of which was demanded" if not_run else f"{self.verdict}: {counts}"]
-        lines = [f"{self.verdict}: {counts}"]
-        lines += [f"  {result.status.value}: {result.law}" for result in self.results if result.stands_in_the_way]
+            return [f"{self.status}: {counts}, none of which was demanded" if not_run else f"{self.status}: {counts}"]
+        lines = [f"{self.status}: {counts}"]
+        lines += [f"  {result.status.value}: {result.check}" for result in self.results if result.stands_in_the_way]
         if self.names_left_out:
             lines.append(f"  the harness keeps {self.names_left_out} of the suite's names from the store")
         if self.capabilities is None:
             lines.append(f"  the {self.kind} could not be opened and asked what it can do")
         elif not passed:
-            lines.append("  no law passed")
+            lines.append("  no check passed")
         return lines
 
 

@@ -12,14 +12,14 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from redicts.contract.check import CheckFailed, NotRun, require
 from redicts.contract.client import Client
-from redicts.contract.law import LawBroken, NotRun, require
 from redicts.core.backend import Backend
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from redicts.contract.bench import Bench
+    from redicts.contract.fixture import Fixture
 
 _STARTING: Final = 60.0
 """Seconds in which a new interpreter has imported everything, on a busy machine too."""
@@ -31,8 +31,8 @@ Work = Callable[..., Any]
 class OtherProcess:
     """A spawned process with one client of its own; ``with`` ends it. Commands are carried out one after the other."""
 
-    def __init__(self, opener: Callable[[], Backend], patience: float) -> None:
-        self._patience = patience
+    def __init__(self, opener: Callable[[], Backend], timeout: float) -> None:
+        self._timeout = timeout
         context = multiprocessing.get_context("spawn")
         self._ours, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(opener, theirs), daemon=True)
@@ -51,8 +51,8 @@ class OtherProcess:
         self._ours.send((work, details))
 
     def result(self) -> Any:
-        """Wait for what was started and return its result; raises ``LawBroken`` with what it raised there."""
-        return self._receive(self._patience)
+        """Wait for what was started and return its result; raises ``CheckFailed`` with what it raised there."""
+        return self._receive(self._timeout)
 
     def call(self, work: Work, *details: object) -> Any:
         """Have the other process do this and return its result."""
@@ -61,12 +61,12 @@ class OtherProcess:
 
     def wait_for_word(self) -> Any:
         """Wait for what the work going on reports by :func:`report`."""
-        return self._receive(self._patience)
+        return self._receive(self._timeout)
 
     def kill(self) -> None:
         """End the process in the middle of whatever it does, without a chance to tidy up."""
         self._process.kill()
-        self._process.join(self._patience)
+        self._process.join(self._timeout)
         require(self._process.exitcode is not None, "a killed process does not end")
 
     def _greet(self) -> None:
@@ -80,7 +80,7 @@ class OtherProcess:
             went_well, result = self._ours.recv()
         except EOFError:
             self._process.join(1)
-            raise LawBroken(f"another process ended without an answer, exit code {self._process.exitcode}") from None
+            raise CheckFailed(f"another process ended without an answer, exit code {self._process.exitcode}") from None
         require(went_well, f"in another process: {result}")
         return result
 
@@ -89,7 +89,7 @@ class OtherProcess:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._ours.close()  # the other side takes this as the end
-        self._process.join(1 if error else self._patience)
+        self._process.join(1 if error else self._timeout)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
@@ -97,13 +97,13 @@ class OtherProcess:
 
 
 @contextlib.contextmanager
-def other_processes(bench: Bench, count: int) -> Iterator[list[OtherProcess]]:
+def other_processes(fixture: Fixture, count: int) -> Iterator[list[OtherProcess]]:
     """Start so many processes on the store of a bench, and end them in the end."""
-    opener = bench.harness.opener
-    if opener is None:  # the need was met when the law began
+    opener = fixture.harness.opener
+    if opener is None:  # the need was met when the check began
         raise NotRun("the harness has no opener", demanded=True)
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(OtherProcess(opener, bench.patience)) for _ in range(count)]
+        yield [stack.enter_context(OtherProcess(opener, fixture.timeout)) for _ in range(count)]
 
 
 _speaking: list[Connection] = []

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Final
 
-from redicts.core.transaction import Path, Scope
+from redicts.core.minitransaction import Path, Scope
 
 TREE: Final[Mapping[Path, bytes]] = {
     ("leaf",): b"1",

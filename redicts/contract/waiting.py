@@ -1,19 +1,19 @@
-"""Waiting for locks step by step: acquisitions that a law lets go on in whatever order it likes."""
+"""Waiting for locks step by step: acquisitions that a check lets go on in whatever order it likes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
-from redicts.contract.bench import LONG, Bench
+from redicts.contract.check import require, shortened
 from redicts.contract.clock import ManualClock
-from redicts.contract.law import require, shortened
+from redicts.contract.fixture import LONG, Fixture
 from redicts.contract.locking import UNHURRIED, Locker, lock_spaces
-from redicts.core.drive import DONE, Await
-from redicts.core.drive import Request as Asked
+from redicts.core.driver import DONE, Await
+from redicts.core.driver import Request as Asked
 from redicts.core.locks.acquisition import Grant, Timing
 from redicts.core.locks.records import WAITERS, Record, records_in
-from redicts.core.transaction import Entries, Outcome, Path, Put, Transaction
+from redicts.core.minitransaction import Entries, Outcome, Path, Put, Transaction
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -25,13 +25,13 @@ class Waiter:
     ``grant`` is set once it has the lock, ``error`` once it has failed. ``calls`` is what it has sent to the store.
     """
 
-    def __init__(self, locker: Locker, *paths: Path, shared: bool = False, patience: float | None = None) -> None:
+    def __init__(self, locker: Locker, *paths: Path, shared: bool = False, timeout: float | None = None) -> None:
         self.locker: Final = locker
         self.request: Final = locker.request(*paths, shared=shared)
         self.calls: Final[list[tuple[Transaction, Outcome]]] = []
         self.grant: Grant | None = None
         self.error: BaseException | None = None
-        self._steps: Final = locker.protocol.acquire(self.request, LONG, patience, list(locker.own))
+        self._steps: Final = locker.protocol.acquire(self.request, LONG, timeout, list(locker.own))
         self._asked: Asked | None = None
         self._advance(lambda: next(self._steps))
 
@@ -52,7 +52,7 @@ class Waiter:
         return self
 
     def look(self) -> Self:
-        """Look for itself, as whoever is woken does, and go on until it waits again or has ended."""
+        """Look for itself, as whoever is notified does, and go on until it waits again or has ended."""
         if isinstance(self._asked, Await):
             self._advance(lambda: self._steps.send(DONE))
         return self.go()
@@ -98,9 +98,9 @@ class Waiter:
             self.error = error
 
 
-def stepping(bench: Bench, count: int, timing: Timing = UNHURRIED) -> tuple[list[Locker], ManualClock]:
+def stepping(fixture: Fixture, count: int, timing: Timing = UNHURRIED) -> tuple[list[Locker], ManualClock]:
     """Return owners for :class:`Waiter`, in one tree, on two clients in turn, and the clock by which they wait."""
-    clock, spaces, clients = ManualClock(1000.0), lock_spaces(bench), (bench.store, bench.client())
+    clock, spaces, clients = ManualClock(1000.0), lock_spaces(fixture), (fixture.store, fixture.client())
     return [Locker(clients[number % 2], spaces, clock, timing) for number in range(count)], clock
 
 

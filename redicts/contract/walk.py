@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from redicts.contract.check import require, require_equal
 from redicts.contract.client import Client
-from redicts.contract.law import require, require_equal
-from redicts.core.transaction import Entries, Names, Path, Read, ReadNames
+from redicts.core.minitransaction import Entries, Names, Path, Read, ReadNames
 
 
 def pages(clients: Sequence[Client], read: Read, at_most: int) -> Iterator[Entries]:

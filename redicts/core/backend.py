@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from redicts.core.hooks import CONTRACT
 from redicts.core.listener import Listener, Poller
-from redicts.core.transaction import Key, Outcome, Transaction
+from redicts.core.minitransaction import Key, Outcome, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class Capabilities:
     :class:`~redicts.errors.Unsupported` and changes nothing; it never quietly does less.
     """
 
-    life: bool
-    """Values can have a life (``Put.life``, ``Put.keep_life`` of such a value, :class:`Expire`, ``Read.lives``)."""
+    ttl: bool
+    """Values can have a TTL (``Put.ttl``, ``Put.keep_ttl`` of such a value, :class:`Expire`, ``Read.ttls``)."""
 
     processes: bool
     """Several processes can open the same store and see each other's writes."""
@@ -33,22 +33,22 @@ class Capabilities:
 
     atomic_entries: int | None
     """How many values one transaction may touch, or ``None`` for any number; pages do not count. One that puts more
-    is answered ``Verdict.TOO_LARGE``, and so may be one whose checks, reads and writes together touch more. At least
+    is answered ``Status.TOO_LARGE``, and so may be one whose checks, reads and writes together touch more. At least
     1,000 where it is set."""
 
     push: bool = False
-    """A :class:`~redicts.core.transaction.Wake` reaches listeners at once, whichever client applied it. Without it,
-    they look again at short intervals, see :meth:`Backend.listen`."""
+    """A :class:`~redicts.core.minitransaction.Notify` reaches listeners at once, whichever client applied it. Without
+    it, they look again at short intervals, see :meth:`Backend.listen`."""
 
     documents: bool = False
-    """A dict can be put as one text, see :class:`~redicts.core.transaction.PutDocument`."""
+    """A dict can be put as one text, see :class:`~redicts.core.minitransaction.PutDocument`."""
 
 
 class Backend(ABC):
     """One opened store (one database of it), shared by all threads of the process.
 
-    To write a backend, subclass this, implement :meth:`execute` as :mod:`redicts.core.transaction` says, and declare
-    :attr:`capabilities`. ``redicts.contract`` certifies the result.
+    To write a backend, subclass this, implement :meth:`execute` as :mod:`redicts.core.minitransaction` says, and
+    declare :attr:`capabilities`. ``redicts.contract`` certifies the result.
 
     Rules beyond those of the transaction
         - *Threads*: any number of threads may call :meth:`execute` at once.
@@ -69,7 +69,7 @@ class Backend(ABC):
 
     @abstractmethod
     def execute(self, transaction: Transaction, /) -> Outcome:
-        """Decide and apply one minitransaction at one instant.
+        """Decide and apply one minitransaction atomically.
 
         Raises :class:`~redicts.errors.StoreError` if the store fails and :class:`~redicts.errors.Unsupported` if the
         transaction needs a capability that is not declared.
@@ -114,13 +114,13 @@ class Backend(ABC):
         return False
 
     def listen(self, name: str, /) -> Listener:  # noqa: ARG002  (for those that can push)
-        """Listen, until the listener is closed, for each :class:`~redicts.core.transaction.Wake` that meets this name.
+        """Listen for each :class:`~redicts.core.minitransaction.Notify` of this name until the listener is closed.
 
         Listening has begun when this returns: whatever is applied after that is not missed. Names are unique; they
-        are ASCII text of at most 100 characters, ``station/number``, and the station is the same for all listeners of
-        a process, so that a store may send what is for one process to one address.
+        are ASCII text of at most 100 characters, ``client_id/number``, and the client id is the same for all listeners
+        of a process, so that a store may send what is for one process to one address.
 
-        A store that can push overrides this and declares ``push``. Any other inherits a listener that is woken at
+        A store that can push overrides this and declares ``push``. Any other inherits a listener that is notified at
         short, growing, random intervals. Raises :class:`~redicts.errors.StoreError` if the store fails.
 
         Cost: one round trip at most, and none if the process listens already.
@@ -172,7 +172,7 @@ class BackendPlugin:
     open: Callable[[Any, int], Backend]
     """Opens one database: called with an instance of ``settings`` and the number of the database (0 or above).
     It does no I/O that can fail for want of a server; that belongs into the first :meth:`Backend.execute`."""
-    adopt: Callable[[object], Backend | None] | None = None
+    from_client: Callable[[object], Backend | None] | None = None
     """Opens the store that a client object of the user's is connected to, on connections of its own; ``None`` if it is
     no client that this backend knows. Does no I/O."""
     contract: int = CONTRACT

@@ -1,17 +1,15 @@
-"""Several changes that are made at one instant: what a transaction of the user's collects."""
+"""Several changes that are made atomically: what a transaction of the user's collects."""
 
 from __future__ import annotations
 
 from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import ABSENT
-from redicts.core.paths import described
-from redicts.core.plans import clearing_above, leaves_of, refuse_root, replacing
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     NOTHING,
     VALUES,
     Add,
     Delete,
-    Exactly,
+    Equals,
     Expire,
     Key,
     Path,
@@ -20,15 +18,17 @@ from redicts.core.transaction import (
     Write,
     fits_counter,
 )
+from redicts.core.paths import described
+from redicts.core.plans import clearing_above, leaves_of, refuse_root, replacing
 from redicts.errors import LeafError, Unsupported
 
 
 class Changes:
-    """Changes to several paths that :meth:`TreeStore.commit` applies at one instant."""
+    """Changes to several paths that :meth:`TreeStore.commit` applies atomically."""
 
     def __init__(self, form: LeafFormat) -> None:
         self._format = form
-        self.checks: list[Exactly] = []
+        self.checks: list[Equals] = []
         self.writes: list[Write] = []
         self.paths: list[Path] = []
         """At and below which paths there are changes."""
@@ -44,22 +44,22 @@ class Changes:
                 f"equal values may have other bytes with the codec {self._format.writes}, so that no transaction can "
                 f"expect one at {described(path)}; use compare_and_set, or expect a number beside it"
             )
-        self.checks.append(Exactly(Key(VALUES, path), Scope.SUBTREE, leaves))
+        self.checks.append(Equals(Key(VALUES, path), Scope.SUBTREE, leaves))
 
-    def write(self, path: Path, value: object, life: int | None) -> None:
+    def write(self, path: Path, value: object, ttl: int | None) -> None:
         """Replace what is there."""
         self.paths.append(path)
-        self.writes += replacing(leaves_of(value, path, self._format), path, life)
+        self.writes += replacing(leaves_of(value, path, self._format), path, ttl)
 
     def delete(self, path: Path) -> None:
         """Remove what is there."""
         self.paths.append(path)
         self.writes.append(Delete(Key(VALUES, path), Scope.SUBTREE))
 
-    def expire(self, path: Path, life: int | None) -> None:
-        """Give what is there a life."""
+    def expire(self, path: Path, ttl: int | None) -> None:
+        """Give what is there a TTL."""
         self.paths.append(path)
-        self.writes.append(Expire(Key(VALUES, path), Scope.SUBTREE, life))
+        self.writes.append(Expire(Key(VALUES, path), Scope.SUBTREE, ttl))
 
     def add(self, path: Path, amount: int) -> None:
         """Add to a 64-bit integer."""
@@ -71,7 +71,7 @@ class Changes:
         if below:
             raise LeafError(f"{described(path)} is made a dict by this transaction and cannot be added to")
         if below is None:
-            self.checks.append(Exactly(key, Scope.BELOW, NOTHING))
+            self.checks.append(Equals(key, Scope.BELOW, NOTHING))
         self.paths.append(path)
         self.writes += [*clearing_above(path), Add(key, amount)]
 

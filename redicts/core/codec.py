@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from redicts.core.hooks import CONTRACT
-from redicts.core.transaction import Path
+from redicts.core.minitransaction import Path
 
 
 class Codec(ABC):
@@ -58,8 +58,8 @@ class Codec(ABC):
         """Return the value that these bytes, found at this path, stand for: a new one in each call.
 
         Raises ``ValueError`` if they stand for none, whoever has written them, ``RecursionError`` if that is for their
-        depth. Where it is one of these it says so by :class:`TruncatedContent`, :class:`ForgedContent`,
-        :class:`UnknownType` or :class:`MisfitContent`.
+        depth. Where it is one of these it says so by :class:`TruncatedContent`, :class:`BadSignatureContent`,
+        :class:`UnknownType` or :class:`ValidationFailedContent`.
         """
 
 
@@ -67,7 +67,7 @@ class TruncatedContent(ValueError):
     """Bytes that end too early."""
 
 
-class ForgedContent(ValueError):
+class BadSignatureContent(ValueError):
     """Bytes that nobody who knows a key of ours has written for this path."""
 
 
@@ -75,7 +75,7 @@ class UnknownType(ValueError):
     """A value of a type that is not registered here."""
 
 
-class MisfitContent(ValueError):
+class ValidationFailedContent(ValueError):
     """A value that its registered type does not take."""
 
 

@@ -23,7 +23,7 @@ from json.decoder import JSONDecoder, scanstring  # type: ignore[attr-defined]  
 from types import MappingProxyType
 from typing import Any, Final
 
-from redicts.core.transaction import MAX_DEPTH, Path
+from redicts.core.minitransaction import MAX_DEPTH, Path
 
 MOST_BYTES: Final = 16_384
 """No document that core puts is longer: who reaches for one leaf pays for the whole, and the writes of as many leaves

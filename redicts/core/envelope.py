@@ -17,19 +17,26 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from redicts.core.codec import Codec, ForgedContent, JsonText, MisfitContent, TruncatedContent, UnknownType
+from redicts.core.codec import (
+    BadSignatureContent,
+    Codec,
+    JsonText,
+    TruncatedContent,
+    UnknownType,
+    ValidationFailedContent,
+)
+from redicts.core.minitransaction import Path, fits_counter
 from redicts.core.paths import described
-from redicts.core.transaction import Path, fits_counter
 from redicts.errors import (
+    BadSignature,
     CodecRefused,
     CodecUnknown,
-    Damaged,
-    Forged,
+    CorruptData,
     LeafError,
-    Misfit,
     RedictsError,
     Truncated,
     TypeUnknown,
+    ValidationFailed,
 )
 
 PLAIN: Final = "json"
@@ -137,9 +144,9 @@ class LeafFormat:
             if _CUT_HEADER.fullmatch(data):
                 raise Truncated(
                     f"what is stored at {described(path)} ends within the envelope that should name its codec; "
-                    "store it anew"
+                    "store it again"
                 )
-            raise Damaged(
+            raise CorruptData(
                 f"what is stored at {described(path)} begins like an envelope that names a codec, and is none; "
                 "redicts did not write it"
             )
@@ -151,10 +158,10 @@ class LeafFormat:
         if len(payload) < length:
             raise Truncated(
                 f"of what is stored at {described(path)} with the codec {name}, {len(payload)} of {length} bytes are "
-                "left; store it anew"
+                "left; store it again"
             )
         if len(payload) > length:
-            raise Damaged(
+            raise CorruptData(
                 f"what is stored at {described(path)} with the codec {name} has {len(payload)} bytes, and its envelope "
                 f"says {length}; redicts did not write it"
             )
@@ -213,10 +220,10 @@ def _unreadable(error: Exception, codec: Codec, path: Path) -> RedictsError:
     where = f"what is stored at {described(path)}"
     if isinstance(error, TruncatedContent):
         return Truncated(f"{where} is not {codec.name}, for it ends too early: {error}")
-    if isinstance(error, ForgedContent):
-        return Forged(f"{where} with the codec {codec.name} is not to be trusted: {error}")
+    if isinstance(error, BadSignatureContent):
+        return BadSignature(f"{where} with the codec {codec.name} is not to be trusted: {error}")
     if isinstance(error, UnknownType):
         return TypeUnknown(f"{where} with the codec {codec.name} is of a type that is not known here: {error}")
-    if isinstance(error, MisfitContent):
-        return Misfit(f"{where} with the codec {codec.name} does not fit its type: {error}")
-    return Damaged(f"{where} is not {codec.name}: {error}")
+    if isinstance(error, ValidationFailedContent):
+        return ValidationFailed(f"{where} with the codec {codec.name} does not fit its type: {error}")
+    return CorruptData(f"{where} is not {codec.name}: {error}")

@@ -10,9 +10,9 @@ from enum import Enum
 from typing import Any, Final, final
 
 from redicts.core.envelope import LeafFormat
+from redicts.core.minitransaction import MAX_DEPTH, Path
 from redicts.core.paths import described, shortened
-from redicts.core.transaction import MAX_DEPTH, Path
-from redicts.errors import Damaged, LeafError, PathError
+from redicts.errors import CorruptData, LeafError, PathError
 
 
 @final
@@ -100,8 +100,8 @@ def _flatten(
     above.pop()
 
 
-def _both(at: Path) -> Damaged:
-    return Damaged(f"both a value and values below it are stored at {described(at)}")
+def _both(at: Path) -> CorruptData:
+    return CorruptData(f"both a value and values below it are stored at {described(at)}")
 
 
 def leaf(data: bytes, at: Path, form: LeafFormat) -> object:

@@ -1,4 +1,4 @@
-"""What waits for a wake-up: the listener that a backend gives, and the one for stores that cannot push."""
+"""What waits for a notification: the listener that a backend gives, and the one for stores that cannot push."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ _LONGEST_INTERVAL_SECS: Final = 0.05
 
 
 class Listener(ABC):
-    """Somebody who waits to be woken. Used by one thread, and closed by it."""
+    """Somebody who waits to be notified. Used by one thread, and closed by it."""
 
     __slots__ = ()
 
     @abstractmethod
     def wait(self, seconds: float, /) -> bool:
-        """Return true when woken, or false after so many seconds; at once if that is 0 or less.
+        """Return true when notified, or false after so many seconds; at once if that is 0 or less.
 
-        A wake-up that came before the call counts, once. It may also be true for no reason: whoever is woken looks
-        for himself. So a failure of the store is no error here, but a wake-up; what is then asked of the store will
-        tell.
+        A notification that came before the call counts, once. It may also be true for no reason: whoever is notified
+        looks
+        for himself. So a failure of the store is no error here, but a notification; what is then asked of the store
+        will tell.
         """
 
     def close(self) -> None:  # noqa: B027  (nothing to let go of is right for a listener that holds nothing)
@@ -39,7 +40,7 @@ class Listener(ABC):
 
 
 class Poller(Listener):
-    """A listener that nobody wakes: it sends one to look at growing random intervals, 50 milliseconds at most."""
+    """A listener that nobody notifies: it sends one to look at growing random intervals, 50 milliseconds at most."""
 
     __slots__ = ("_interval",)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from redicts.core.transaction import MAX_DEPTH, Path
+from redicts.core.minitransaction import MAX_DEPTH, Path
 from redicts.errors import PathError
 
 ROOT: Final[Path] = ()

@@ -11,7 +11,7 @@ from typing import Any, Final
 from redicts.core.documents import MOST_BYTES
 from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import Packed, flatten
-from redicts.core.transaction import MAX_DEPTH, VALUES, Delete, Key, Path, Put, PutDocument, Scope, Write
+from redicts.core.minitransaction import MAX_DEPTH, VALUES, Delete, Key, Path, Put, PutDocument, Scope, Write
 from redicts.errors import LeafError
 
 _LEAST_LEAVES: Final = 8
@@ -32,12 +32,12 @@ def leaves_of(value: object, path: Path, form: LeafFormat) -> dict[Path, bytes]:
     return {}
 
 
-def replacing(leaves: dict[Path, bytes], path: Path, life: int | None) -> tuple[Write, ...]:
+def replacing(leaves: dict[Path, bytes], path: Path, ttl: int | None) -> tuple[Write, ...]:
     """Return the writes that put these leaves in place of everything at and below a path."""
     key = Key(VALUES, path)
     # A leaf is put over the one that is there, so only what is below must go: one change less for the store.
     scope = Scope.BELOW if () in leaves else Scope.SUBTREE
-    puts = [Put(Key(VALUES, path + below), data, life) for below, data in leaves.items()]
+    puts = [Put(Key(VALUES, path + below), data, ttl) for below, data in leaves.items()]
     return (*clearing_above(path), Delete(key, scope), *puts)
 
 
@@ -59,12 +59,12 @@ def _values_near(node: dict[Any, Any]) -> int:
     return sum([len(inner) if type(inner) is dict else 1 for inner in node.values()])
 
 
-def putting(document: bytes, path: Path, life: int | None) -> tuple[Write, ...]:
+def putting(document: bytes, path: Path, ttl: int | None) -> tuple[Write, ...]:
     """Return the writes that put a document in place of everything at and below a path."""
-    return (*clearing_above(path), PutDocument(Key(VALUES, path), document, life))
+    return (*clearing_above(path), PutDocument(Key(VALUES, path), document, ttl))
 
 
-def merging(leaves: dict[Path, bytes], path: Path, life: int | None) -> tuple[Write, ...]:
+def merging(leaves: dict[Path, bytes], path: Path, ttl: int | None) -> tuple[Write, ...]:
     """Return the writes that put these leaves over what is there and leave the rest."""
     in_the_way = {path[:depth]: None for depth in range(1, len(path))}
     for below in leaves:
@@ -73,7 +73,7 @@ def merging(leaves: dict[Path, bytes], path: Path, life: int | None) -> tuple[Wr
     return (
         *[Delete(Key(VALUES, above), Scope.NODE) for above in in_the_way],
         *[Delete(Key(VALUES, path + below), Scope.BELOW) for below in leaves],
-        *[Put(Key(VALUES, path + below), data, life) for below, data in leaves.items()],
+        *[Put(Key(VALUES, path + below), data, ttl) for below, data in leaves.items()],
     )
 
 

@@ -1,4 +1,4 @@
-"""Every operation on values, as steps that do no I/O (see :mod:`redicts.core.drive`).
+"""Every operation on values, as steps that do no I/O (see :mod:`redicts.core.driver`).
 
 Atomicity
     Each operation is one minitransaction, so others see all of it or nothing. Where a store bounds how much one
@@ -15,18 +15,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from redicts.core.changes import Changes
-from redicts.core.drive import Pause, Steps
+from redicts.core.driver import Pause, Steps
 from redicts.core.envelope import EMPTY_DICT, LeafFormat
 from redicts.core.leaves import ABSENT, Packed, leaf, nest
-from redicts.core.paths import described
-from redicts.core.plans import clearing_above, document_of, leaves_of, merging, putting, refuse_root, replacing
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     NOTHING,
     VALUES,
     Add,
     Delete,
     Entries,
-    Exactly,
+    Equals,
     Expire,
     Key,
     Names,
@@ -37,11 +35,13 @@ from redicts.core.transaction import (
     Read,
     ReadNames,
     Scope,
+    Status,
     Transaction,
-    Verdict,
     Write,
     fits_counter,
 )
+from redicts.core.paths import described
+from redicts.core.plans import clearing_above, document_of, leaves_of, merging, putting, refuse_root, replacing
 from redicts.errors import Conflict, InternalError, LeafError, Unsupported
 
 _STEP: Final = 1_000
@@ -55,7 +55,7 @@ class TreeStore:
     """The operations on the values of one tree.
 
     ``atomic_entries`` and ``documents`` are those of the store's capabilities. Paths are tuples of segments that
-    :mod:`redicts.core.paths` has checked; lives are in milliseconds, ``None`` for ever.
+    :mod:`redicts.core.paths` has checked; TTLs are in milliseconds, ``None`` for ever.
     """
 
     def __init__(self, form: LeafFormat, atomic_entries: int | None, *, documents: bool = False) -> None:
@@ -76,18 +76,18 @@ class TreeStore:
             found = yield from self._page(path, found.cursor, 1)
         return bool(found.values)
 
-    def life(self, path: Path) -> Steps[int | None]:
-        """Return the remaining life in milliseconds of the longest-lived leaf at or below a path.
+    def ttl(self, path: Path) -> Steps[int | None]:
+        """Return the remaining TTL in milliseconds of the longest-lived leaf at or below a path.
 
         ``None`` means for ever, 0 that nothing is there. One transaction per page.
         """
         longest = 0
         cursor = None
         while True:
-            found = yield from self._page(path, cursor, self._atomic_entries, lives=True)
-            if len(found.lives) < len(found.values):
+            found = yield from self._page(path, cursor, self._atomic_entries, ttls=True)
+            if len(found.ttls) < len(found.values):
                 return None
-            longest = max(longest, *found.lives.values(), 0)
+            longest = max(longest, *found.ttls.values(), 0)
             cursor = found.cursor
             if cursor is None:
                 return longest
@@ -112,25 +112,25 @@ class TreeStore:
         return [path + below for below in found.values], found.cursor
 
     def page(self, path: Path, cursor: bytes | None = None) -> Steps[Entries]:
-        """Return some leaves at and below a path as they are stored, with their lives, and where to go on.
+        """Return some leaves at and below a path as they are stored, with their TTLs, and where to go on.
 
         Paths are relative to the one that was asked for. One transaction.
         """
-        return (yield from self._page(path, cursor, _STEP, lives=True))
+        return (yield from self._page(path, cursor, _STEP, ttls=True))
 
     def leaves(self, path: Path) -> Steps[Mapping[Path, bytes]]:
         """Return all leaves at and below a path as they are stored, by relative path. One transaction per page."""
         return (yield from self._entries(path))
 
     def nested(self, path: Path, leaves: Mapping[Path, bytes]) -> object:
-        """Return the value that leaves make up, ``ABSENT`` if there are none. Raises ``Damaged`` if they make none."""
+        """Return the value that leaves make up, or ``ABSENT``. Raises ``CorruptData`` if they make none."""
         return nest(leaves, path, self._format)
 
     def decoded(self, path: Path, data: bytes) -> object:
         """Return the value of a leaf as it is stored.
 
-        Raises :class:`~redicts.errors.Damaged` if it is none, and :class:`~redicts.errors.LeafError` if it may not be
-        read.
+        Raises :class:`~redicts.errors.CorruptData` if it is none, and :class:`~redicts.errors.LeafError` if it may not
+        be read.
         """
         return leaf(data, path, self._format)
 
@@ -143,42 +143,42 @@ class TreeStore:
 
     # Writing
 
-    def write(self, path: Path, value: object, life: int | None = None) -> Steps[None]:
+    def write(self, path: Path, value: object, ttl: int | None = None) -> Steps[None]:
         """Replace everything at and below a path by a value. One transaction."""
         document = self.document_of(path, value)
         if document is None:
-            yield from self.replace(path, self.taken_apart(path, value), life)
+            yield from self.replace(path, self.split_into_leaves(path, value), ttl)
         else:
-            yield from self.put_document(path, document, life)
+            yield from self.put_document(path, document, ttl)
 
     def document_of(self, path: Path, value: object) -> bytes | None:
         """Return a document that stands for a value, or ``None`` where it is to be taken apart."""
         return document_of(value, path, self._format) if self._documents else None
 
-    def put_document(self, path: Path, document: bytes, life: int | None = None) -> Steps[None]:
+    def put_document(self, path: Path, document: bytes, ttl: int | None = None) -> Steps[None]:
         """Replace everything at and below a path by the leaves of a document. One transaction."""
-        yield from self._apply(putting(document, path, life))
+        yield from self._apply(putting(document, path, ttl))
 
-    def taken_apart(self, path: Path, value: object) -> dict[Path, bytes]:
+    def split_into_leaves(self, path: Path, value: object) -> dict[Path, bytes]:
         """Return the leaves of a value as they are stored at a path, by relative path.
 
         Raises :class:`~redicts.errors.LeafError` for a value that cannot be stored.
         """
         return leaves_of(value, path, self._format)
 
-    def replace(self, path: Path, leaves: dict[Path, bytes], life: int | None = None) -> Steps[None]:
+    def replace(self, path: Path, leaves: dict[Path, bytes], ttl: int | None = None) -> Steps[None]:
         """Replace everything at and below a path by these leaves. One transaction."""
-        yield from self._apply(replacing(leaves, path, life))
+        yield from self._apply(replacing(leaves, path, ttl))
 
     def delete(self, path: Path) -> Steps[None]:
         """Remove everything at and below a path. One transaction."""
         yield from self._apply((Delete(Key(VALUES, path), Scope.SUBTREE),))
 
-    def expire(self, path: Path, life: int | None) -> Steps[None]:
-        """Give every leaf at and below a path this life. One transaction."""
-        yield from self._apply((Expire(Key(VALUES, path), Scope.SUBTREE, life),))
+    def expire(self, path: Path, ttl: int | None) -> Steps[None]:
+        """Give every leaf at and below a path this TTL. One transaction."""
+        yield from self._apply((Expire(Key(VALUES, path), Scope.SUBTREE, ttl),))
 
-    def merge(self, path: Path, value: Mapping[str, object], life: int | None = None) -> Steps[None]:
+    def merge(self, path: Path, value: Mapping[str, object], ttl: int | None = None) -> Steps[None]:
         """Store the leaves of a dict over what is there, and leave the rest. One transaction, more for empty dicts.
 
         An empty dict in the value stays out where a dict is already: it says "a dict", and one is there.
@@ -188,7 +188,7 @@ class TreeStore:
         leaves = leaves_of(dict(value), path, self._format)
         empty = [below for below, data in leaves.items() if data == EMPTY_DICT]
         if not empty:
-            yield from self._apply(merging(leaves, path, life))
+            yield from self._apply(merging(leaves, path, ttl))
             return
         for attempt in range(_ATTEMPTS):
             checks = []
@@ -197,8 +197,8 @@ class TreeStore:
                     leaves.pop(below, None)
                 else:
                     leaves[below] = EMPTY_DICT
-                    checks.append(Exactly(Key(VALUES, path + below), Scope.BELOW, NOTHING))
-            outcome = yield Transaction(tuple(checks), (), merging(leaves, path, life))
+                    checks.append(Equals(Key(VALUES, path + below), Scope.BELOW, NOTHING))
+            outcome = yield Transaction(tuple(checks), (), merging(leaves, path, ttl))
             if self._is_done(outcome, path):
                 return
             yield _pause(attempt)
@@ -215,10 +215,10 @@ class TreeStore:
         refuse_root(path)
         if isinstance(amount, int) and fits_counter(amount):
             key = Key(VALUES, path)
-            checks = (Exactly(key, Scope.BELOW, NOTHING),)
+            checks = (Equals(key, Scope.BELOW, NOTHING),)
             outcome = yield Transaction(checks, (), (*clearing_above(path), Add(key, amount)))
             if outcome.applied:
-                return outcome.sums[0]
+                return outcome.counters[0]
 
         def added(old: object) -> object:
             if old is ABSENT:
@@ -238,7 +238,7 @@ class TreeStore:
         """Replace the value at a path by what a function makes of it, optimistically, and return the new value.
 
         The function gets the value or ``ABSENT``; if it returns ``ABSENT`` the value is removed. Leaves that stay the
-        same are not written, those that change keep their life. Two transactions, and two more for each time that
+        same are not written, those that change keep their TTL. Two transactions, and two more for each time that
         somebody else changed the value in between. Raises :class:`~redicts.errors.Conflict` after a thousand of those.
         """
         key = Key(VALUES, path)
@@ -249,17 +249,17 @@ class TreeStore:
             writes = clearing_above(path) if new else []
             writes += [Delete(Key(VALUES, path + below), Scope.NODE) for below in old if below not in new]
             writes += [
-                Put(Key(VALUES, path + below), data, keep_life=True)
+                Put(Key(VALUES, path + below), data, keep_ttl=True)
                 for below, data in new.items()
                 if old.get(below) != data
             ]
-            outcome = yield Transaction((Exactly(key, Scope.SUBTREE, old),), (), tuple(writes))
+            outcome = yield Transaction((Equals(key, Scope.SUBTREE, old),), (), tuple(writes))
             if self._is_done(outcome, path):
                 return nest(new, path, self._format) if new else value
             yield _pause(attempt)
         raise _contended(path)
 
-    def compare_and_set(self, path: Path, expected: object, value: object, life: int | None = None) -> Steps[bool]:
+    def compare_and_set(self, path: Path, expected: object, value: object, ttl: int | None = None) -> Steps[bool]:
         """Store a value if what is there equals another one (``ABSENT``: nothing), and tell whether that was so.
 
         Values are compared as Python compares them. One transaction, more if equal values have other bytes.
@@ -267,12 +267,12 @@ class TreeStore:
         key = Key(VALUES, path)
         wanted = NOTHING if expected is ABSENT else leaves_of(expected, path, self._format)
         leaves = {} if value is ABSENT else leaves_of(value, path, self._format)
-        writes = replacing(leaves, path, life) if leaves else (Delete(key, Scope.SUBTREE),)
+        writes = replacing(leaves, path, ttl) if leaves else (Delete(key, Scope.SUBTREE),)
         for attempt in range(_ATTEMPTS):
-            outcome = yield Transaction((Exactly(key, Scope.SUBTREE, wanted),), (Read(key, Scope.SUBTREE),), writes)
+            outcome = yield Transaction((Equals(key, Scope.SUBTREE, wanted),), (Read(key, Scope.SUBTREE),), writes)
             if outcome.applied:
                 return True
-            too_large = outcome.verdict is Verdict.TOO_LARGE
+            too_large = outcome.status is Status.TOO_LARGE
             found = (yield from self._entries(path)) if too_large else _entries_in(outcome).values
             if nest(found, path, self._format) != nest(wanted, path, self._format):
                 return False
@@ -295,15 +295,15 @@ class TreeStore:
         yield from self.delete(path)
         return value
 
-    def set_default(self, path: Path, default: object, life: int | None = None) -> Steps[object]:
+    def set_default(self, path: Path, default: object, ttl: int | None = None) -> Steps[object]:
         """Store a value if nothing is there, and return what is there then. One transaction."""
         key = Key(VALUES, path)
         leaves = leaves_of(default, path, self._format)
-        checks = (Exactly(key, Scope.SUBTREE, NOTHING),)
-        outcome = yield Transaction(checks, (Read(key, Scope.SUBTREE),), replacing(leaves, path, life))
+        checks = (Equals(key, Scope.SUBTREE, NOTHING),)
+        outcome = yield Transaction(checks, (Read(key, Scope.SUBTREE),), replacing(leaves, path, ttl))
         if outcome.applied:
             return nest(leaves, path, self._format) if leaves else {}
-        if outcome.verdict is not Verdict.TOO_LARGE:
+        if outcome.status is not Status.TOO_LARGE:
             return nest(_entries_in(outcome).values, path, self._format)
         value = yield from self.read(path)
         if value is ABSENT:
@@ -311,19 +311,19 @@ class TreeStore:
         return value
 
     def commit(self, changes: Changes) -> Steps[None]:
-        """Apply several changes at one instant. One transaction."""
+        """Apply several changes atomically. One transaction."""
         outcome = yield Transaction(tuple(changes.checks), (), tuple(changes.writes))
-        if outcome.verdict is Verdict.CHECK_FAILED:
-            assert outcome.culprit is not None
-            key, scope, _ = changes.checks[outcome.culprit]
+        if outcome.status is Status.CHECK_FAILED:
+            assert outcome.failed_index is not None
+            key, scope, _ = changes.checks[outcome.failed_index]
             if scope is Scope.BELOW:
                 raise LeafError(f"{described(key.path)} holds a dict, no number; none of the changes was made")
             raise Conflict(f"{described(key.path)} is not what was expected; none of the changes was made")
-        if outcome.verdict is Verdict.NOT_A_COUNTER:
-            assert outcome.culprit is not None
-            path = changes.writes[outcome.culprit].key.path
+        if outcome.status is Status.NOT_A_COUNTER:
+            assert outcome.failed_index is not None
+            path = changes.writes[outcome.failed_index].key.path
             raise LeafError(f"{described(path)} holds no 64-bit integer to add to; none of the changes was made")
-        if outcome.verdict is Verdict.TOO_LARGE:
+        if outcome.status is Status.TOO_LARGE:
             raise Unsupported(
                 f"the changes touch more values than this store takes at once ({self._atomic_entries}); split them"
             )
@@ -334,8 +334,8 @@ class TreeStore:
 
     # What the operations share
 
-    def _page(self, path: Path, cursor: bytes | None, limit: int | None, *, lives: bool = False) -> Steps[Entries]:
-        reads = (Read(Key(VALUES, path), Scope.SUBTREE, limit, cursor, lives),)
+    def _page(self, path: Path, cursor: bytes | None, limit: int | None, *, ttls: bool = False) -> Steps[Entries]:
+        reads = (Read(Key(VALUES, path), Scope.SUBTREE, limit, cursor, ttls),)
         return _entries_in((yield Transaction((), reads)))
 
     def _entries(self, path: Path) -> Steps[Mapping[Path, bytes]]:
@@ -362,7 +362,7 @@ class TreeStore:
         if not writes:
             return
         outcome = yield Transaction((), (), writes)
-        if outcome.verdict is not Verdict.TOO_LARGE:
+        if outcome.status is not Status.TOO_LARGE:
             return
         if len(writes) == 1:
             if isinstance(writes[0], (Put, PutDocument, Add)) or writes[0].scope is Scope.NODE:
@@ -383,13 +383,13 @@ class TreeStore:
             if isinstance(write, Delete):
                 yield from self._apply(tuple([Delete(key, Scope.NODE) for key in keys]))
             else:
-                yield from self._apply(tuple([Expire(key, Scope.NODE, write.life) for key in keys]))
+                yield from self._apply(tuple([Expire(key, Scope.NODE, write.ttl) for key in keys]))
             cursor = found.cursor
             if cursor is None:
                 return
 
     def _is_done(self, outcome: Outcome, path: Path) -> bool:
-        if outcome.verdict is Verdict.TOO_LARGE:
+        if outcome.status is Status.TOO_LARGE:
             raise self._too_large(path)
         return outcome.applied
 

@@ -1,6 +1,6 @@
 """Moves the leaves of 1.0 into a tree, a batch at a time.
 
-Whatever the order in which they come, each leaf goes the same way: it is read with its life; it is stored if, at the
+Whatever the order in which they come, each leaf goes the same way: it is read with its TTL; it is stored if, at the
 instant of storing, the new tree has nothing at, above or below its path; and only then, if old keys are to go, its old
 key is removed if it still holds the bytes that were read. So a run may end anywhere, and the next one goes on.
 
@@ -24,26 +24,26 @@ from typing import Final, NamedTuple
 
 import redis
 
+from redicts.api.pool import Pool
+from redicts.api.proxy import Proxy, root
+from redicts.api.tree import Tree
 from redicts.backends.redis.layout import suffix
 from redicts.backends.redis.settings import RedisSettings
 from redicts.core.leaves import Packed
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     NOTHING,
     VALUES,
     Entries,
-    Exactly,
+    Equals,
     Key,
     Path,
     Put,
     Read,
     Scope,
+    Status,
     Transaction,
-    Verdict,
 )
-from redicts.errors import Damaged, InternalError, LeafError, PathError, SettingsError
-from redicts.front.pool import Pool
-from redicts.front.proxy import Proxy, root
-from redicts.front.tree import Tree
+from redicts.errors import CorruptData, InternalError, LeafError, PathError, SettingsError
 from redicts.migration.old_data import Batch, OldData, Removal, keys_above, path_of
 from redicts.migration.report import Migration, Reason, readable
 
@@ -64,7 +64,7 @@ def from_1_0(
     :func:`~redicts.root`: another database, a store of another kind, or the same database in place. Stop the programs
     that still write with 1.0 first, and run one migration at a time; what they changed meanwhile is not moved.
 
-    - Values are what their JSON says; lives are kept to the millisecond, and what expires on the way stays gone.
+    - Values are what their JSON says; TTLs are kept to the millisecond, and what expires on the way stays gone.
     - What the new tree has is never overwritten, whoever wrote it.
     - A run that was interrupted, by whatever, is continued by another one with the same arguments.
     - What cannot be moved is reported in :attr:`Migration.skipped`, left as it is, and stops nothing else. If a leaf
@@ -73,7 +73,7 @@ def from_1_0(
 
     With ``delete`` an old key is removed once its value is in the new tree. Without it a second run brings back what
     was deleted from the new tree since the first. In place it is needed, for the new tree uses the names of the old
-    keys. Until an old key is gone, other programs get :class:`~redicts.errors.Damaged` for its path.
+    keys. Until an old key is gone, other programs get :class:`~redicts.errors.CorruptData` for its path.
 
     ``progress`` is called after each batch with the report so far; what it raises ends the run.
 
@@ -126,17 +126,17 @@ class _Leaf(NamedTuple):
     data: bytes
     """What the old key held."""
     put: Put
-    """With the life that was left when it was read."""
+    """With the TTL that was left when it was read."""
     read_at: float
     free: Scope
     """The scope at its path in which the new tree must have nothing."""
 
     def put_now(self) -> Put | None:
-        """Return the write that stores it with the life that is left now, or ``None`` if none is left."""
-        if self.put.life is None:
+        """Return the write that stores it with the TTL that is left now, or ``None`` if none is left."""
+        if self.put.ttl is None:
             return self.put
-        life = self.put.life - int((time.monotonic() - self.read_at) * 1000)
-        return self.put._replace(life=life) if life > 0 else None
+        ttl = self.put.ttl - int((time.monotonic() - self.read_at) * 1000)
+        return self.put._replace(ttl=ttl) if ttl > 0 else None
 
 
 class _Mover:
@@ -206,14 +206,14 @@ class _Mover:
         return None
 
     def _encoded(self, key: bytes, path: Path, batch: Batch) -> _Leaf | None:
-        data, life = batch.values[key], batch.lives.get(key)
+        data, ttl = batch.values[key], batch.ttls.get(key)
         try:
             value = json.loads(data.decode())
         except (ValueError, RecursionError) as error:
             self.report.skip(key, Reason.NO_JSON, _without_content(error))
             return None
-        if life is not None and not self._tree.backend.capabilities.life:
-            self.report.skip(key, Reason.REFUSED, "it has a life, and that store has none")
+        if ttl is not None and not self._tree.backend.capabilities.ttl:
+            self.report.skip(key, Reason.REFUSED, "it has a TTL, and that store has none")
             return None
         changes = self._tree.store.begin()
         try:
@@ -224,7 +224,7 @@ class _Mover:
             return None
         (put,) = [write for write in changes.writes if isinstance(write, Put)]
         blocked = self._in_place and batch.types[_hash(path)] not in ("none", "hash")
-        return _Leaf(key, data, put._replace(life=life), batch.read_at, Scope.NODE if blocked else Scope.SUBTREE)
+        return _Leaf(key, data, put._replace(ttl=ttl), batch.read_at, Scope.NODE if blocked else Scope.SUBTREE)
 
     def _store(self, leaves: Sequence[_Leaf]) -> None:
         """Store those leaves for whose path the new tree has room, in one transaction, and settle the others."""
@@ -234,26 +234,26 @@ class _Mover:
             self.report.gone += len(puts) - len(leaves)
             if not leaves:
                 return
-            checks = [Exactly(leaf.put.key, leaf.free, NOTHING) for leaf in leaves]
+            checks = [Equals(leaf.put.key, leaf.free, NOTHING) for leaf in leaves]
             above = {leaf.put.key.path[:depth]: None for leaf in leaves for depth in range(1, len(leaf.put.key.path))}
-            checks += [Exactly(Key(VALUES, path), Scope.NODE, NOTHING) for path in above]
+            checks += [Equals(Key(VALUES, path), Scope.NODE, NOTHING) for path in above]
             reads = tuple([Read(leaf.put.key) for leaf in leaves])
             writes = tuple([put for _, put in puts if put is not None])
             try:
                 outcome = self._tree.backend.execute(Transaction(tuple(checks), reads, writes))
-            except Damaged as error:
+            except CorruptData as error:
                 self._store_in_parts(leaves, Reason.IN_THE_WAY, str(error))
                 return
-            if outcome.verdict is Verdict.TOO_LARGE:
+            if outcome.status is Status.TOO_LARGE:
                 self._store_in_parts(leaves, Reason.OCCUPIED, "a large dict")
                 return
             if outcome.applied:
                 self.report.stored += len(leaves)
                 self._remove(leaves)
                 return
-            assert outcome.culprit is not None
+            assert outcome.failed_index is not None
             found = [answer.values.get(()) for answer in outcome.answers if isinstance(answer, Entries)]
-            leaves = self._settled(leaves, found, checks[outcome.culprit].key.path)
+            leaves = self._settled(leaves, found, checks[outcome.failed_index].key.path)
 
     def _store_in_parts(self, leaves: Sequence[_Leaf], reason: Reason, detail: str) -> None:
         """Halve what cannot be stored together, down to the leaf that is the cause."""

@@ -1,7 +1,7 @@
 """What 1.0 left in a Redis database: found, read and removed. Nothing here knows what becomes of it.
 
 Each leaf is a string key: ``v:``, a dot, and the dotted path, in which 1.0 knew no escapes. It holds JSON text, and the
-life of the key is the life of the leaf.
+life of the key is the TTL of the leaf.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 
 import redis
 
+from redicts.core.minitransaction import Path
 from redicts.core.paths import parse
-from redicts.core.transaction import Path
 from redicts.errors import PathError
 
 _BEGIN: Final = b"v:."
@@ -36,14 +36,14 @@ class Removal(Enum):
 
 
 class Batch(NamedTuple):
-    """Some keys, all as they were at one instant."""
+    """Some keys, all as they were atomically."""
 
     read_at: float
     """An instant before that one, by the monotonic clock of this process, in seconds."""
     values: Mapping[bytes, bytes]
     """The bytes of those keys that are strings."""
-    lives: Mapping[bytes, int]
-    """The remaining milliseconds of those of them that have a life."""
+    ttls: Mapping[bytes, int]
+    """The remaining milliseconds of those of them that have a TTL."""
     types: Mapping[bytes, str]
     """The types of the keys, and of the other names that were asked for; ``none`` for what is not there."""
 
@@ -77,7 +77,7 @@ class OldData:
             yield list(found)
 
     def read(self, keys: Iterable[bytes], other_names: Iterable[bytes]) -> Batch:
-        """Read keys and the types of further names, at one instant and in one round trip."""
+        """Read keys and the types of further names, atomically and in one round trip."""
         keys = list(keys)
         names = list(dict.fromkeys([*keys, *other_names]))
         read_at = time.monotonic()
@@ -91,11 +91,11 @@ class OldData:
             replies = pipe.execute(raise_on_error=False)
         types = {name: _checked(reply).decode() for name, reply in zip(names, replies[2 * len(keys) :])}
         values = {key: reply for key, reply in zip(keys, replies[1::2]) if isinstance(reply, bytes)}
-        lives = {key: _checked(reply) for key, reply in zip(keys, replies[::2]) if key in values}
-        return Batch(read_at, values, {key: life for key, life in lives.items() if life >= 0}, types)
+        ttls = {key: _checked(reply) for key, reply in zip(keys, replies[::2]) if key in values}
+        return Batch(read_at, values, {key: ttl for key, ttl in ttls.items() if ttl >= 0}, types)
 
     def remove(self, values: Mapping[bytes, bytes]) -> dict[bytes, Removal]:
-        """Remove those keys that still hold these bytes, each checked and removed at one instant. One round trip."""
+        """Remove those keys that still hold these bytes, each checked and removed atomically. One round trip."""
         with self._client.pipeline(transaction=False) as pipe:
             for key, value in values.items():
                 pipe.eval(_REMOVE_IF_EQUAL, 1, key, value)

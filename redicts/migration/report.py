@@ -50,7 +50,7 @@ class Migration:
     already_there: int = 0
     """Leaves that the new tree had already, with the same value."""
     gone: int = 0
-    """Old keys whose life ended, or that were deleted, before they could be moved."""
+    """Old keys whose TTL ended, or that were deleted, before they could be moved."""
     removed: int = 0
     """Old keys that were removed, after their value was in the new tree."""
     by_key: dict[bytes, Skipped] = field(default_factory=dict, repr=False)

@@ -1,6 +1,6 @@
 """Moves whole subtrees: between stores of any kind, to files, and back from files.
 
-Leaves go in batches with their lives. A batch is stored whole or not at all, and together with a mark of how far the
+Leaves go in batches with their TTLs. A batch is stored whole or not at all, and together with a mark of how far the
 work has come, in one transaction of the target. So a run may end anywhere, by whatever, and the next one with the same
 arguments goes on from the last batch. Memory is needed for one batch, not for the tree.
 """

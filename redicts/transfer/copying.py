@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from redicts.api.tree import Tree
+from redicts.core.minitransaction import Path
 from redicts.core.paths import described
-from redicts.core.transaction import Path
 from redicts.errors import LeafError, SettingsError
-from redicts.front.tree import Tree
+from redicts.transfer.checkpoints import Checkpoint
 from redicts.transfer.leaves import UNREADABLE, Leaf, Page, pages, same
-from redicts.transfer.marks import Mark
 from redicts.transfer.storing import store
 
 MOST_TOLD: Final = 1_000
@@ -28,7 +28,7 @@ class Copy:
     stored: int = 0
     """Leaves that this run stored."""
     gone: int = 0
-    """Leaves whose life ended on the way."""
+    """Leaves whose TTL ended on the way."""
     skipped: int = 0
     """Leaves that could not be copied, because they are damaged or the target's codec refuses them."""
     reasons: list[str] = field(default_factory=list)
@@ -47,14 +47,14 @@ def copy(
     *,
     at: Path = (),
     to: Path = (),
-    lives: bool = True,
+    ttls: bool = True,
     restart: bool = False,
     progress: Callable[[Copy], object] | None = None,
 ) -> Copy:
     """Copy all leaves at and below ``at`` to below ``to`` in another tree, over what is there, and leave the rest.
 
     ``name`` stands for source, target and both places: a run that did not end is continued by the next one of the same
-    name, unless ``restart`` is true. Without ``lives`` all leaves are kept for ever. ``progress`` is called after each
+    name, unless ``restart`` is true. Without ``ttls`` all leaves are kept for ever. ``progress`` is called after each
     batch; what it raises ends the run.
 
     What others change in the source meanwhile may or may not be copied; see :func:`~redicts.transfer.verify`. Raises
@@ -65,7 +65,7 @@ def copy(
     """
     if source is target and (at[: len(to)] == to or to[: len(at)] == at):
         raise SettingsError("source and target are the same place, or one is below the other")
-    mark = Mark(target, name)
+    mark = Checkpoint(target, name)
     report = Copy()
     cursor: bytes | None = None
     if restart:
@@ -74,7 +74,7 @@ def copy(
         cursor, report.resumed, report.skipped = state
     for page in pages(source, at, cursor):
         leaves = _carried(source, target, at, to, page.leaves, report)
-        leaves = _alive(page, leaves, report) if lives else [leaf._replace(life=None) for leaf in leaves]
+        leaves = _alive(page, leaves, report) if ttls else [leaf._replace(ttl=None) for leaf in leaves]
         report.stored += len(leaves)
         done = report.done - report.skipped
         state_now = {"kind": "copy", "cursor": _text(page.cursor), "done": done, "skipped": report.skipped}
@@ -137,14 +137,14 @@ def _written(target: Tree, path: Path, value: object, data: bytes) -> bytes:
 
 
 def _alive(page: Page, leaves: list[Leaf], report: Copy) -> list[Leaf]:
-    """Return the leaves with the lives that are left now, without those that have none left."""
-    if all(leaf.life is None for leaf in leaves):
+    """Return the leaves with the TTLs that are left now, without those that have none left."""
+    if all(leaf.ttl is None for leaf in leaves):
         return leaves
     found = []
     for leaf in leaves:
-        life = page.life_now(leaf)
-        if life is None or life > 0:
-            found.append(leaf._replace(life=life))
+        ttl = page.ttl_now(leaf)
+        if ttl is None or ttl > 0:
+            found.append(leaf._replace(ttl=ttl))
         else:
             report.gone += 1
     return found

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from redicts.core.transaction import Path
-from redicts.front.tree import Tree
+from redicts.api.tree import Tree
+from redicts.core.minitransaction import Path
+from redicts.transfer.checkpoints import Checkpoint
 from redicts.transfer.leaves import Leaf
 from redicts.transfer.lines import Line, LineError, understood
-from redicts.transfer.marks import Mark
 from redicts.transfer.storing import BATCH, BATCH_BYTES, store
 
 
@@ -45,7 +45,7 @@ class _Batch:
         self.clear()
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Begin again."""
         self.leaves: dict[Path, Leaf] = {}
         self._above: set[Path] = set()
         self._bytes = 0
@@ -108,7 +108,7 @@ class _Importer:
         """Store all lines."""
         first = list(islice(lines, 2))
         # Two lines tell one input from another: the first is the same for all.
-        self._mark = Mark(self._tree, f"import {self._to!r} {hashlib.sha256(b''.join(first)).hexdigest()[:16]}")
+        self._mark = Checkpoint(self._tree, f"import {self._to!r} {hashlib.sha256(b''.join(first)).hexdigest()[:16]}")
         if self._restart:
             self._mark.remove()
         begun = ended = False
@@ -128,7 +128,7 @@ class _Importer:
                 self._note(text)
             if self._digest.hexdigest() != digest:
                 raise LineError(
-                    f"the first {known} lines are not those of the earlier run, which did not end; to begin anew, ask "
+                    f"the first {known} lines are not those of the earlier run, which did not end; to begin again, ask "
                     "for a restart"
                 )
             self.report.resumed = self._leaves = leaves

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from redicts.core.transaction import Path
-from redicts.errors import Damaged, LeafError
-from redicts.front.tree import Tree
+from redicts.api.tree import Tree
+from redicts.core.minitransaction import Path
+from redicts.errors import CorruptData, LeafError
 
-UNREADABLE: Final = (Damaged, LeafError)
+UNREADABLE: Final = (CorruptData, LeafError)
 """What is raised for a leaf that cannot be decoded: it is no value, or the settings do not let it be read."""
 
 
@@ -19,23 +19,23 @@ class Leaf(NamedTuple):
 
     path: Path
     data: bytes
-    life: int | None = None
+    ttl: int | None = None
     """How many milliseconds were left when it was read; ``None`` for ever."""
 
 
 class Page(NamedTuple):
-    """Some leaves that were read at one instant, and the cursor of those that follow, if any."""
+    """Some leaves that were read atomically, and the cursor of those that follow, if any."""
 
     leaves: list[Leaf]
     cursor: bytes | None
     read_at: float
     """A time on the monotonic clock before which none of them was read."""
 
-    def life_now(self, leaf: Leaf) -> int | None:
-        """Return the life of a leaf of this page that is left now, 0 or less if it is over; ``None`` for ever."""
-        if leaf.life is None:
+    def ttl_now(self, leaf: Leaf) -> int | None:
+        """Return the TTL of a leaf of this page that is left now, 0 or less if it is over; ``None`` for ever."""
+        if leaf.ttl is None:
             return None
-        return leaf.life - int((time.monotonic() - self.read_at) * 1000)
+        return leaf.ttl - int((time.monotonic() - self.read_at) * 1000)
 
 
 def pages(tree: Tree, path: Path, cursor: bytes | None = None) -> Iterator[Page]:
@@ -46,8 +46,8 @@ def pages(tree: Tree, path: Path, cursor: bytes | None = None) -> Iterator[Page]
     while True:
         read_at = time.monotonic()
         found = tree.run(tree.store.page(path, cursor))
-        lives = found.lives
-        leaves = [Leaf(below, data, lives.get(below)) for below, data in found.values.items()]
+        ttls = found.ttls
+        leaves = [Leaf(below, data, ttls.get(below)) for below, data in found.values.items()]
         cursor = found.cursor
         yield Page(leaves, cursor, read_at)
         if cursor is None:

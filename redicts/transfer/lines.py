@@ -8,7 +8,7 @@
     {"path": ["garage", "photo"], "base64": "gAWVAA..."}
     {"end": true, "leaves": 3}
 
-``path`` is relative to what was exported, ``life`` is what was left of it then, in milliseconds. A leaf whose value
+``path`` is relative to what was exported, ``ttl`` is what was left of it then, in milliseconds. A leaf whose value
 JSON does not give back exactly is written as ``base64``, the bytes as they are stored. A value that is a JSON object
 is one leaf: an empty dict or a packed one. A line with a ``cursor`` says nothing about the tree: an export that is
 continued goes on after the last of them.
@@ -22,15 +22,15 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from redicts.api.tree import Tree
+from redicts.core.minitransaction import Path
 from redicts.core.paths import parse, shortened
-from redicts.core.transaction import Path
 from redicts.errors import LeafError, PathError, RedictsError
-from redicts.front.tree import Tree
 from redicts.transfer.leaves import UNREADABLE, Leaf, pages
 
 HEAD: Final[Mapping[str, Any]] = {"redicts": "leaves", "version": 1}
 
-_KEYS: Final = {"path", "value", "base64", "life"}
+_KEYS: Final = {"path", "value", "base64", "ttl"}
 _PLAIN: Final = (str, int, float, bool, type(None))
 _dumps: Final = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -71,8 +71,8 @@ def _line_of(tree: Tree, at: Path, leaf: Leaf, damaged: list[str]) -> str:
         line["value"] = value
     else:
         line["base64"] = base64.b64encode(leaf.data).decode()
-    if leaf.life is not None:
-        line["life"] = leaf.life
+    if leaf.ttl is not None:
+        line["ttl"] = leaf.ttl
     return _dumps(line)
 
 
@@ -152,8 +152,8 @@ def _leaf(tree: Tree, found: dict[str, Any], number: int, to: Path) -> Leaf:
     if strange or "path" not in found or ("value" in found) is ("base64" in found):
         wrong = f"{shortened(strange[0])} is not known there" if strange else "it has a path, and a value or base64"
         raise LineError(f"line {number} is no leaf: {wrong}")
-    life = found.get("life")
-    if life is not None and (isinstance(life, bool) or not isinstance(life, int) or not 0 < life < 2**53):
+    ttl = found.get("ttl")
+    if ttl is not None and (isinstance(ttl, bool) or not isinstance(ttl, int) or not 0 < ttl < 2**53):
         raise LineError(f"line {number}: life is a positive whole number of milliseconds")
     try:
         if not isinstance(found["path"], list):
@@ -162,11 +162,11 @@ def _leaf(tree: Tree, found: dict[str, Any], number: int, to: Path) -> Leaf:
         if not (to + path):
             raise PathError("the root cannot be a leaf")
         if "value" in found:
-            return Leaf(path, tree.store.encoded(to + path, found["value"]), life)
+            return Leaf(path, tree.store.encoded(to + path, found["value"]), ttl)
         data = base64.b64decode(found["base64"], validate=True)
         tree.store.decoded(to + path, data)
     except (PathError, *UNREADABLE) as error:
         raise LineError(f"line {number}: {error}") from None
     except (TypeError, binascii.Error):
         raise LineError(f"line {number}: base64 is no text of that form") from None
-    return Leaf(path, data, life)
+    return Leaf(path, data, ttl)

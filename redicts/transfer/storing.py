@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from redicts.core.drive import Steps
+from redicts.api.tree import Tree
+from redicts.core.driver import Steps
+from redicts.core.minitransaction import Path, Put, Status, Transaction, Write
 from redicts.core.paths import described, joined
 from redicts.core.plans import merging, refuse_root
-from redicts.core.transaction import Path, Put, Transaction, Verdict, Write
 from redicts.errors import Unsupported
-from redicts.front.holdings import write
-from redicts.front.tree import Tree
+from redicts.locks.manager import write
 from redicts.transfer.leaves import Leaf
 
 BATCH: Final = 1_000
@@ -31,9 +31,9 @@ def store(tree: Tree, to: Path, leaves: Sequence[Leaf], mark: Write | None = Non
     Raises what a write raises: :class:`~redicts.errors.StoreError`, and :class:`~redicts.errors.Locked` with mandatory
     locks.
     """
-    if any(leaf.life is not None for leaf in leaves) and not tree.backend.capabilities.life:
-        leaf = next(leaf for leaf in leaves if leaf.life is not None)
-        raise Unsupported(f"{described(to + leaf.path)} has a life, and the target keeps none; leave lives out")
+    if any(leaf.ttl is not None for leaf in leaves) and not tree.backend.capabilities.ttl:
+        leaf = next(leaf for leaf in leaves if leaf.ttl is not None)
+        raise Unsupported(f"{described(to + leaf.path)} has a TTL, and the target keeps none; leave lives out")
     for number, part in enumerate(parts := list(_parts(leaves))):
         write(tree, _storing(tree, to, part, mark if number == len(parts) - 1 else None), to)
 
@@ -54,7 +54,7 @@ def _parts(leaves: Sequence[Leaf]) -> list[list[Leaf]]:
 def _storing(tree: Tree, to: Path, leaves: Sequence[Leaf], mark: Write | None) -> Steps[None]:
     also = () if mark is None else (mark,)
     outcome = yield Transaction((), (), (*_writes(to, leaves), *also))
-    if outcome.verdict is not Verdict.TOO_LARGE:
+    if outcome.status is not Status.TOO_LARGE:
         return
     if len(leaves) > 1:
         middle = len(leaves) // 2
@@ -69,14 +69,14 @@ def _storing(tree: Tree, to: Path, leaves: Sequence[Leaf], mark: Write | None) -
 
 
 def _writes(to: Path, leaves: Sequence[Leaf]) -> list[Write]:
-    lives: dict[Path, int] = {leaf.path: leaf.life for leaf in leaves if leaf.life is not None}
+    ttls: dict[Path, int] = {leaf.path: leaf.ttl for leaf in leaves if leaf.ttl is not None}
     for leaf in leaves:
         refuse_root(joined(to, leaf.path))
     writes: list[Write] = []
     for each in merging({leaf.path: leaf.data for leaf in leaves}, to, None):
-        if isinstance(each, Put) and lives:
-            life = lives.get(each.key.path[len(to) :])
-            writes.append(each._replace(life=life))
+        if isinstance(each, Put) and ttls:
+            ttl = ttls.get(each.key.path[len(to) :])
+            writes.append(each._replace(ttl=ttl))
         else:
             writes.append(each)
     return writes

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from redicts.api.tree import Tree
+from redicts.core.minitransaction import VALUES, Entries, Key, Path, Read, Status, Transaction
 from redicts.core.paths import described
-from redicts.core.transaction import VALUES, Entries, Key, Path, Read, Transaction, Verdict
 from redicts.errors import InternalError
-from redicts.front.tree import Tree
 from redicts.transfer.leaves import UNREADABLE, Leaf, count, pages, same
 
 _MOST_TOLD: Final = 100
@@ -28,9 +28,9 @@ class Verification:
     missing: int = 0
     """Leaves of the source that the target does not have."""
     different: int = 0
-    """Leaves whose values differ, or of which one has a life and the other none."""
+    """Leaves whose values differ, or of which one has a TTL and the other none."""
     ending: int = 0
-    """Leaves that the target does not have, and whose life in the source is over within seconds."""
+    """Leaves that the target does not have, and whose TTL in the source is over within seconds."""
     paths: list[str] = field(default_factory=list)
     """The first hundred of those that are missing or different."""
 
@@ -51,13 +51,13 @@ def verify(
     *,
     at: Path = (),
     to: Path = (),
-    lives: bool = True,
+    ttls: bool = True,
     progress: Callable[[Verification], object] | None = None,
 ) -> Verification:
     """Compare all leaves at and below ``at`` in one tree with those below ``to`` in another, and count both.
 
     Values are compared as Python compares them, with their types at the top; of lives only whether there is one, and
-    with ``lives`` false not even that. ``progress`` is called after each page.
+    with ``ttls`` false not even that. ``progress`` is called after each page.
 
     Raises :class:`~redicts.errors.StoreError` if one of the stores fails.
 
@@ -68,7 +68,7 @@ def verify(
         found.source += len(page.leaves)
         others = _there(target, [to + leaf.path for leaf in page.leaves])
         for leaf, other in zip(page.leaves, others):
-            _compare(source, target, at, to, leaf, other, lives, found)
+            _compare(source, target, at, to, leaf, other, ttls, found)
         if progress is not None:
             progress(found)
     found.target = count(target, to)
@@ -79,8 +79,8 @@ def _there(tree: Tree, wanted: list[Path]) -> list[Leaf | None]:
     """Return what is at some paths. One transaction, more if the store does not read so many at once."""
     if not wanted:
         return []
-    outcome = tree.backend.execute(Transaction((), tuple([Read(Key(VALUES, path), lives=True) for path in wanted])))
-    if outcome.verdict is Verdict.TOO_LARGE:
+    outcome = tree.backend.execute(Transaction((), tuple([Read(Key(VALUES, path), ttls=True) for path in wanted])))
+    if outcome.status is Status.TOO_LARGE:
         middle = len(wanted) // 2
         if not middle:
             raise InternalError("the store does not read a single leaf in a transaction")
@@ -89,19 +89,19 @@ def _there(tree: Tree, wanted: list[Path]) -> list[Leaf | None]:
     for path, answer in zip(wanted, outcome.answers):
         assert isinstance(answer, Entries)
         data = answer.values.get(())
-        found.append(None if data is None else Leaf(path, data, answer.lives.get(())))
+        found.append(None if data is None else Leaf(path, data, answer.ttls.get(())))
     return found
 
 
 def _compare(
-    source: Tree, target: Tree, at: Path, to: Path, leaf: Leaf, other: Leaf | None, lives: bool, found: Verification
+    source: Tree, target: Tree, at: Path, to: Path, leaf: Leaf, other: Leaf | None, ttls: bool, found: Verification
 ) -> None:
     if other is None:
-        if leaf.life is not None and leaf.life < _SLACK:
+        if leaf.ttl is not None and leaf.ttl < _SLACK:
             found.ending += 1
             return
         found.missing += 1
-    elif (not lives or (leaf.life is None) is (other.life is None)) and _same(source, target, at, to, leaf, other):
+    elif (not ttls or (leaf.ttl is None) is (other.ttl is None)) and _same(source, target, at, to, leaf, other):
         found.equal += 1
         return
     else:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Union
 from redicts import Pool, Proxy, root
 from redicts.backends.redis import RedisBackend, RedisSettings
 from redicts.backends.redis.backend import open_redis
-from redicts.core.transaction import VALUES, Key, Outcome, Transaction, Write
+from redicts.core.minitransaction import VALUES, Key, Outcome, Transaction, Write
 from tests.support.ports import bound_socket
 from tests.support.resp import Malformed, StreamEnded, Value, read_message
 from tests.support.servers import RedisServer
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import TIMEOUT
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -41,8 +41,8 @@ return found
 """
 _DIRECTORY: Final = b"\x01"
 _MORTAL: Final = re.compile(rb"\x02([0-9]{16})", re.DOTALL)
-_LONGEST_LANE: Final = 300_000
-"""Milliseconds that the record of a lane lives."""
+_LONGEST_SESSION: Final = 300_000
+"""Milliseconds that the record of a session TTLs."""
 
 
 class Target(Protocol):
@@ -107,13 +107,13 @@ def write(backend: RedisBackend, *writes: Write) -> Outcome:
 
 
 class Contents(NamedTuple):
-    """All keys of one database at one instant; ``lives`` holds the remaining milliseconds of those that expire."""
+    """All keys of one database atomically; ``ttls`` holds the remaining milliseconds of those that expire."""
 
     keys: dict[bytes, Content]
-    lives: dict[bytes, int]
+    ttls: dict[bytes, int]
 
     def data(self, prefix: bytes = b"") -> dict[bytes, Content]:
-        """Return everything but the records of lanes, which come and go."""
+        """Return everything but the records of sessions, which come and go."""
         return {name: content for name, content in self.keys.items() if not name.startswith(prefix + b"r:")}
 
     def timeless(self) -> dict[bytes, Content]:
@@ -126,10 +126,10 @@ def contents(server: RedisServer, database: int = 0) -> Contents:
     found = server.command("EVAL", _CONTENTS, 0, database)
     assert isinstance(found, list)
     keys: dict[bytes, Content] = {}
-    lives: dict[bytes, int] = {}
+    ttls: dict[bytes, int] = {}
     for entry in found:
         assert isinstance(entry, list)
-        name, kind, items, life = entry
+        name, kind, items, ttl = entry
         assert isinstance(name, bytes)
         assert isinstance(items, list)
         texts = [item for item in items if isinstance(item, bytes)]
@@ -138,18 +138,18 @@ def contents(server: RedisServer, database: int = 0) -> Contents:
             keys[name] = texts[0]
         else:
             keys[name] = texts if kind == b"list" else dict(zip(texts[::2], texts[1::2]))
-        if isinstance(life, int) and life >= 0:
-            lives[name] = life
-    return Contents(keys, lives)
+        if isinstance(ttl, int) and ttl >= 0:
+            ttls[name] = ttl
+    return Contents(keys, ttls)
 
 
 def data(server: RedisServer) -> dict[bytes, Content]:
-    """Return all that lies in database 0 but the records of lanes."""
+    """Return all that lies in database 0 but the records of sessions."""
     return contents(server).data()
 
 
 def examine_layout(found: Contents, prefix: bytes = b"") -> None:
-    """Insist on what must hold between two requests; written anew from the description, not from the code."""
+    """Insist on what must hold between two requests; written again from the description, not from the code."""
     expiries = found.keys.get(prefix + b"x:", {})
     assert isinstance(expiries, dict)
     mortal: dict[bytes, bytes] = {}
@@ -157,18 +157,18 @@ def examine_layout(found: Contents, prefix: bytes = b"") -> None:
         assert name.startswith(prefix), f"{name!r} has not the prefix {prefix!r}"
         own = name[len(prefix) :]
         if own.startswith(b"r:"):
-            assert isinstance(content, bytes), f"the lane {name!r} is no string"
-            assert 0 < found.lives.get(name, 0) <= _LONGEST_LANE, f"the lane {name!r} does not expire"
+            assert isinstance(content, bytes), f"the session {name!r} is no string"
+            assert 0 < found.ttls.get(name, 0) <= _LONGEST_SESSION, f"the session {name!r} does not expire"
         elif own != b"x:":
             assert re.match(rb"[a-z]+:(\.|\Z)", own), f"{name!r} is no key of the layout"
             assert isinstance(content, dict), f"{name!r} is no hash"
             mortal.update(_examine_hash(found, name, content))
-    assert expiries == mortal, "the leaves with a life are not those in the sorted set"
+    assert expiries == mortal, "the leaves with a TTL are not those in the sorted set"
 
 
 def _examine_hash(found: Contents, name: bytes, fields: dict[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
     """Insist on the rules of one hash, and yield the members of the sorted set that it calls for."""
-    assert name not in found.lives, f"the hash {name!r} expires"
+    assert name not in found.ttls, f"the hash {name!r} expires"
     parent, dot, last = name.rpartition(b".")
     if dot and b":" not in last:
         above = found.keys.get(parent)
@@ -251,7 +251,7 @@ class Stub:
     def _serve(self) -> None:
         while not self._ended:
             connection, _ = self._listener.accept()
-            connection.settimeout(PATIENCE)
+            connection.settimeout(TIMEOUT)
             with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError, StreamEnded, Malformed):
                 while True:
                     words = read_message(stream).value
@@ -267,8 +267,8 @@ class Stub:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._ended = True
-        socket.create_connection((self.host, self.port), PATIENCE).close()  # wakes it
-        self._thread.join(PATIENCE)
+        socket.create_connection((self.host, self.port), TIMEOUT).close()  # notifies it
+        self._thread.join(TIMEOUT)
         self._listener.close()
         assert not self._thread.is_alive(), "the stub ends when its clients are gone"
 

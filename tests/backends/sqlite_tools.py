@@ -19,7 +19,7 @@ import pytest
 
 from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.core.backend import Backend
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     VALUES,
     Add,
     AnyRead,
@@ -38,7 +38,7 @@ from redicts.core.transaction import (
 
 T = TypeVar("T")
 
-PATIENCE: Final = 20.0
+TIMEOUT: Final = 20.0
 NOBODY: Final = 65534
 """The number of a user without rights, on every POSIX system."""
 
@@ -89,7 +89,7 @@ def tree(backend: Backend, *path: str) -> dict[tuple[str, ...], bytes]:
 
 def count(backend: Backend, *path: str) -> int:
     """Return the sum of a counter as the store adds to it."""
-    return run(backend, Add(key(*path), 0)).sums[0]
+    return run(backend, Add(key(*path), 0)).counters[0]
 
 
 def plain(path: Path | str) -> sqlite3.Connection:
@@ -120,7 +120,7 @@ class Child:
             _work_and_exit(work, writing, without_rights)
         os.close(writing)
 
-    def result(self, within: float = PATIENCE) -> Any:
+    def result(self, within: float = TIMEOUT) -> Any:
         """Wait for the child's end and return what its work returned; raises ``AssertionError`` if that raised."""
         answer = b""
         deadline = time.monotonic() + within
@@ -173,7 +173,7 @@ def _work_and_exit(work: Callable[[], Any], writing: int, without_rights: bool) 
 def add_many(path: str, times: int, barrier: Any) -> None:
     """Count up in a process of its own; ``barrier`` lets all begin at once."""
     backend = SqliteBackend(path, busy_timeout_secs=60)
-    barrier.wait(PATIENCE)
+    barrier.wait(TIMEOUT)
     for _ in range(times):
         assert run(backend, Add(key("count"), 1)).applied
     backend.close()
@@ -182,7 +182,7 @@ def add_many(path: str, times: int, barrier: Any) -> None:
 def create_at_once(path: str, name: str, barrier: Any) -> None:
     """Be among the first to use a file that is not there yet."""
     backend = SqliteBackend(path)
-    barrier.wait(PATIENCE)
+    barrier.wait(TIMEOUT)
     assert run(backend, Put(key(name), b"here")).applied
     backend.close()
 

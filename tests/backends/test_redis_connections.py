@@ -18,7 +18,7 @@ import redis
 from redicts import AccessDenied, Pool, Proxy, Unreachable, root
 from redicts.backends.redis import RedisSettings
 from redicts.backends.redis.backend import open_redis
-from redicts.core.transaction import Add, Put, Read, Transaction
+from redicts.core.minitransaction import Add, Put, Read, Transaction
 from tests.backends.redis_tools import (
     clients,
     configuration,
@@ -34,7 +34,7 @@ from tests.backends.redis_tools import (
 from tests.support.proxy import FaultyProxy
 from tests.support.servers import RedisServer, StartRedis, TlsMissing
 from tests.support.skips import EXCUSE
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import TIMEOUT, eventually
 
 PASSWORD: Final = "p%40:/ @ss?#w\u00f6rd"
 """With everything in it that must be escaped in a URL."""
@@ -169,7 +169,7 @@ def test_no_more_connections_than_set(redis_server: RedisServer, faulty_proxy: F
         faulty_proxy.wait_until_held(most)
         assert clients(redis_server) == most
         faulty_proxy.release_held()
-        assert sorted(each.result(PATIENCE).sums[0] for each in counting) == list(range(1, threads + 1))
+        assert sorted(each.result(TIMEOUT).counters[0] for each in counting) == list(range(1, threads + 1))
         assert faulty_proxy.connections <= most
 
 
@@ -201,7 +201,7 @@ def test_failures_use_no_connection_up(faulty_proxy: FaultyProxy) -> None:
             counting = [pool.submit(write, backend, Add(key("n"), 1)) for _ in range(2)]
             faulty_proxy.wait_until_held(2)
             faulty_proxy.release_held()
-            assert sorted(each.result(PATIENCE).sums[0] for each in counting) == [6, 7]
+            assert sorted(each.result(TIMEOUT).counters[0] for each in counting) == [6, 7]
 
 
 def test_close_leaves_no_connection(redis_server: RedisServer, faulty_proxy: FaultyProxy) -> None:
@@ -215,7 +215,7 @@ def test_close_leaves_no_connection(redis_server: RedisServer, faulty_proxy: Fau
         backend.close()
         assert clients(redis_server) == 3, "a request under way is not broken off"
         faulty_proxy.release_held()
-        assert sorted(each.result(PATIENCE).sums[0] for each in counting) == [1, 2, 3]
+        assert sorted(each.result(TIMEOUT).counters[0] for each in counting) == [1, 2, 3]
         eventually(lambda: clients(redis_server) == 0, "no connection is left")
         write(backend, Add(key("n"), 1))
         eventually(lambda: clients(redis_server) == 0, "a late request leaves none either")
@@ -240,18 +240,18 @@ def test_reload_under_load_fails_no_call(redis_server: RedisServer) -> None:
         started = threading.Barrier(threads + 1)
 
         def count() -> None:
-            started.wait(PATIENCE)
+            started.wait(TIMEOUT)
             for _ in range(each):
                 root()["n"].add(1)
 
         counting = [pool.submit(count) for _ in range(threads)]
-        started.wait(PATIENCE)
+        started.wait(TIMEOUT)
         reloads = 0
         while not all(one.done() for one in counting):
             Pool().reload(cfg=configuration(redis_server, retries=0))
             reloads += 1
         for one in counting:
-            one.result(PATIENCE)
+            one.result(TIMEOUT)
         assert reloads >= 2
         assert tree["n"].val() == threads * each
     eventually(lambda: clients(redis_server) == 0, "no connection is left")
@@ -267,11 +267,11 @@ def test_closing_beside_a_call_breaks_none(redis_server: RedisServer, faulty_pro
         second = pool.submit(write, backend, Add(key("n"), 1))
         backend.close()
         faulty_proxy.release_held()
-        assert first.result(PATIENCE).sums == (1,)
+        assert first.result(TIMEOUT).counters == (1,)
         faulty_proxy.wait_until_held()
         backend.close()
         faulty_proxy.release_held()
-        assert second.result(PATIENCE).sums == (2,)
+        assert second.result(TIMEOUT).counters == (2,)
         eventually(lambda: clients(redis_server) == 0, "no connection is left")
 
 
@@ -331,7 +331,7 @@ def test_an_interrupted_call_leaves_no_reply_to_others(
             thread = interrupt_when_held(faulty_proxy)
             with pytest.raises(Interrupted):
                 backend.execute(transaction)
-            thread.join(PATIENCE)
+            thread.join(TIMEOUT)
             for _ in range(2):
                 answer = backend.execute(Transaction(reads=(Read(key("b")),))).answers[0]
                 assert answer.values == {(): b"b"}  # type: ignore[union-attr]
@@ -373,7 +373,7 @@ def test_an_interruption_at_any_moment(redis_server: RedisServer, moment: str, m
             armed.append(True)
             with pytest.raises(KeyboardInterrupt):
                 backend.execute(Transaction(reads=(Read(key("a")),)))
-            assert write(backend, Add(key("n"), 1)).sums == (count,)
+            assert write(backend, Add(key("n"), 1)).counters == (count,)
             answer = backend.execute(Transaction(reads=(Read(key("n")),))).answers[0]
             assert answer.values == {(): b"%d" % count}  # type: ignore[union-attr]
         assert clients(redis_server) == 1
@@ -392,7 +392,7 @@ def test_replies_of_threads_are_not_mixed_up(redis_server: RedisServer) -> None:
                 assert answer.values == {(): value}  # type: ignore[union-attr]
 
         for one in [pool.submit(talk, thread) for thread in range(threads)]:
-            one.result(PATIENCE)
+            one.result(TIMEOUT)
 
 
 def test_a_backend_that_is_forgotten_leaves_no_connection(redis_server: RedisServer) -> None:

@@ -28,7 +28,7 @@ from redicts import (
     root,
 )
 from redicts.backends.redis import RedisBackend
-from redicts.core.transaction import Add, Delete, Put, Read, ReadNames, Scope, Transaction
+from redicts.core.minitransaction import Add, Delete, Put, Read, ReadNames, Scope, Transaction
 from tests.backends.redis_tools import (
     Stub,
     configuration,
@@ -44,7 +44,7 @@ from tests.backends.redis_tools import (
 from tests.support.ports import free_port
 from tests.support.proxy import FaultyProxy
 from tests.support.servers import RedisError, RedisServer, StartRedis
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import TIMEOUT, eventually
 
 SECRET: Final = "s3cr3t-Marker"
 
@@ -119,7 +119,7 @@ def test_all_connections_in_use(faulty_proxy: FaultyProxy) -> None:
                 write(backend, Put(key("a"), b"1"))
         finally:
             faulty_proxy.release_held()
-            other.join(PATIENCE)
+            other.join(TIMEOUT)
         assert at(faulty_proxy) in str(failed.value)
         assert "max_connections or timeout_secs" in str(failed.value)
         assert not failed.value.maybe_applied
@@ -289,7 +289,7 @@ def test_a_full_server(start_redis: StartRedis) -> None:
         assert write(backend, Delete(key("a"), Scope.SUBTREE)).applied
         assert data(server) == {b"v:": {b"n": b"5", b"other": b"\x01"}, b"v:.other": {b"leaf": b"1"}}
         server.command("CONFIG", "SET", "maxmemory", 0)
-        assert write(backend, Add(key("n"), 1)).sums == (6,)
+        assert write(backend, Add(key("n"), 1)).counters == (6,)
 
 
 # Busy ------------------------------------------------------------------------------------------------------------
@@ -322,8 +322,8 @@ def test_a_script_that_does_not_end(start_redis: StartRedis) -> None:
             assert not failed.value.maybe_applied
         finally:
             server.command("SCRIPT", "KILL")
-            looping.join(PATIENCE)
-        assert write(backend, Add(key("n"), 1)).sums == (1,)
+            looping.join(TIMEOUT)
+        assert write(backend, Add(key("n"), 1)).counters == (1,)
 
 
 @pytest.mark.parametrize(

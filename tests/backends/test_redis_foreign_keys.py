@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import pytest
 
-from redicts import Damaged, Proxy, root
-from redicts.core.transaction import Add, Delete, Expire, Put, Scope, Wake, Write
+from redicts import CorruptData, Proxy, root
+from redicts.core.minitransaction import Add, Delete, Expire, Notify, Put, Scope, Write
 from tests.backends.redis_tools import contents, data, examine_layout, front, key, opened, write
 from tests.support.servers import RedisServer
 
@@ -39,7 +39,7 @@ def make_foreign(server: RedisServer, name: str, kind: str) -> None:
 
 
 def several_changes() -> None:
-    """Change several places at one instant; only one of them is where the foreign key is."""
+    """Change several places atomically; only one of them is where the foreign key is."""
     with root().transaction() as changes:
         changes.set("other.leaf", 7)
         changes.set("fresh.leaf", 1, expire=900)
@@ -50,7 +50,7 @@ def several_changes() -> None:
 
 
 def several_elsewhere(tree: Proxy) -> None:
-    """Change several places at one instant, none of them below ``other``."""
+    """Change several places atomically, none of them below ``other``."""
     with tree["a"].transaction() as changes:
         changes.set("b.leaf", 7)
         changes.add("b.n", 7)
@@ -84,10 +84,10 @@ MEETING: Final[dict[str, Callable[[], Any]]] = {
 def test_a_foreign_key_stops_a_call_before_it_changes_anything(
     tree: Proxy, redis_server: RedisServer, name: str, kind: str
 ) -> None:
-    """A key of another type in the way is ``Damaged``, with the remedy, and nothing is half written."""
+    """A key of another type in the way is ``CorruptData``, with the remedy, and nothing is half written."""
     make_foreign(redis_server, "v:.a", kind)
     before = data(redis_server)
-    with pytest.raises(Damaged, match=r"holds another type; set another prefix or remove the foreign key"):
+    with pytest.raises(CorruptData, match=r"holds another type; set another prefix or remove the foreign key"):
         MEETING[name]()
     assert data(redis_server) == before
 
@@ -97,7 +97,7 @@ def test_a_foreign_root_stops_what_needs_the_root(tree: Proxy, redis_server: Red
     """The same at the root's own key."""
     make_foreign(redis_server, "v:", "string")
     before = data(redis_server)
-    with pytest.raises(Damaged, match=r"holds another type"):
+    with pytest.raises(CorruptData, match=r"holds another type"):
         MEETING[name]()
     assert data(redis_server) == before
 
@@ -136,9 +136,9 @@ WRITES: Final[dict[str, tuple[Write, ...]]] = {
     "expire-node": (Put(key("other", "leaf"), b"8"), Expire(key("a", "b", "leaf"), Scope.NODE, 900_000)),
     "expire-below": (Put(key("other", "leaf"), b"8"), Expire(key("a", "b"), Scope.BELOW, 900_000)),
     "persist": (Put(key("other", "leaf"), b"8"), Expire(key("a"), Scope.SUBTREE, None)),
-    "wake-node": (Put(key("other", "leaf"), b"8"), Wake(key("a", "b", "leaf"), Scope.NODE)),
-    "wake-below": (Put(key("other", "leaf"), b"8"), Wake(key("a", "b"), Scope.BELOW)),
-    "wake-subtree": (Wake(key("a", "b"), Scope.SUBTREE), Put(key("a", "b", "d", "e"), b"1")),
+    "wake-node": (Put(key("other", "leaf"), b"8"), Notify(key("a", "b", "leaf"), Scope.NODE)),
+    "wake-below": (Put(key("other", "leaf"), b"8"), Notify(key("a", "b"), Scope.BELOW)),
+    "wake-subtree": (Notify(key("a", "b"), Scope.SUBTREE), Put(key("a", "b", "d", "e"), b"1")),
     "replace": (Delete(key("a", "b"), Scope.SUBTREE), Put(key("a", "b", "x", "y"), b"1"), Put(key("other", "q"), b"1")),
     "leaf-over-dict": (Put(key("n"), b"6"), Delete(key("a", "b"), Scope.BELOW), Put(key("a", "b"), b"1")),
     "dict-over-leaf": (
@@ -164,19 +164,19 @@ def test_a_transaction_meets_a_foreign_key_whole_or_not_at_all(
     with opened(redis_server) as backend:
         try:
             write(backend, *WRITES[name])
-        except Damaged:
+        except CorruptData:
             assert data(redis_server) == before
         else:
             after = data(redis_server)
             assert after != before
             assert after[foreign.encode()] == b"theirs"
-            assert foreign != "x:", "a leaf with a life must be in the sorted set, so nothing can be written"
+            assert foreign != "x:", "a leaf with a TTL must be in the sorted set, so nothing can be written"
 
 
 def test_the_foreign_key_gone_everything_works(tree: Proxy, redis_server: RedisServer) -> None:
     """The remedy is enough: when the foreign key at a new place is removed, calls work and the layout is whole."""
     make_foreign(redis_server, "v:.fresh", "string")
-    with pytest.raises(Damaged):
+    with pytest.raises(CorruptData):
         tree.set("fresh.leaf", 1)
     redis_server.command("DEL", "v:.fresh")
     tree.set("fresh.leaf", 1)
@@ -208,7 +208,7 @@ def test_a_large_sum_leaves_no_foreign_key_behind(redis_server: RedisServer) -> 
 
 
 def test_a_damaged_field_is_damage(redis_server: RedisServer) -> None:
-    """A value at our place that is not what the codec writes is ``Damaged``, naming the path."""
+    """A value at our place that is not what the codec writes is ``CorruptData``, naming the path."""
     redis_server.command("HSET", "v:", "a", "no json")
-    with front(redis_server) as tree, pytest.raises(Damaged, match="'a'"):
+    with front(redis_server) as tree, pytest.raises(CorruptData, match="'a'"):
         tree.val()

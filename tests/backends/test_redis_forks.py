@@ -1,4 +1,4 @@
-"""A forked child goes on with its parent's backend: over connections and lanes of its own, with its own replies."""
+"""A forked child goes on with its parent's backend: over connections and sessions of its own, with its own replies."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ import pytest
 from redicts import Pool, root
 from redicts.backends.redis import RedisBackend
 from redicts.backends.redis.connections import Connections
-from redicts.core.transaction import Add, Put, Read, Transaction
+from redicts.core.minitransaction import Add, Put, Read, Transaction
 from tests.backends.redis_tools import configuration, contents, data, examine_layout, front, key, opened, write
 from tests.support.servers import RedisServer
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import TIMEOUT, eventually
 
 EACH: Final = 100
 
@@ -64,18 +64,18 @@ class Child:
 
 def count(backend: RedisBackend, times: int = EACH) -> list[int]:
     """Count up so many times, and return the sums."""
-    return [write(backend, Add(key("n"), 1)).sums[0] for _ in range(times)]
+    return [write(backend, Add(key("n"), 1)).counters[0] for _ in range(times)]
 
 
-def lanes(server: RedisServer) -> set[bytes]:
-    """Return the names of all lanes."""
+def sessions(server: RedisServer) -> set[bytes]:
+    """Return the names of all sessions."""
     found = contents(server)
     return found.keys.keys() - found.data().keys()
 
 
 @pytest.fixture
 def backend(redis_server: RedisServer) -> Iterator[RedisBackend]:
-    """Give a backend that has been used, so that there is a connection and a lane to inherit."""
+    """Give a backend that has been used, so that there is a connection and a session to inherit."""
     with opened(redis_server, max_connections=8) as backend:
         write(backend, Put(key("n"), b"0"))
         yield backend
@@ -84,21 +84,21 @@ def backend(redis_server: RedisServer) -> Iterator[RedisBackend]:
 def test_parent_and_child_count_at_once(backend: RedisBackend, redis_server: RedisServer) -> None:
     """Both go on at the same time; no count is lost, doubled or told twice."""
     child = Child(lambda: count(backend))
-    sums = count(backend) + child.result() + count(backend)
-    assert sorted(sums) == list(range(1, 3 * EACH + 1))
+    counters = count(backend) + child.result() + count(backend)
+    assert sorted(counters) == list(range(1, 3 * EACH + 1))
     assert data(redis_server) == {b"v:": {b"n": b"%d" % (3 * EACH)}}
     examine_layout(contents(redis_server))
 
 
-def test_lanes_are_not_shared(backend: RedisBackend, redis_server: RedisServer) -> None:
-    """A child numbers requests in lanes of its own: with the parent's it would be told the parent's replies."""
-    before = lanes(redis_server)
+def test_sessions_are_not_shared(backend: RedisBackend, redis_server: RedisServer) -> None:
+    """A child numbers requests in sessions of its own: with the parent's it would be told the parent's replies."""
+    before = sessions(redis_server)
     child = Child(lambda: count(backend, 3))
     assert child.result() == [1, 2, 3]
-    childs = lanes(redis_server) - before
+    childs = sessions(redis_server) - before
     assert len(before) == len(childs) == 1
     assert count(backend, 3) == [4, 5, 6]
-    assert lanes(redis_server) == before | childs
+    assert sessions(redis_server) == before | childs
 
 
 def test_the_childs_end_leaves_the_parents_connection_alone(backend: RedisBackend, redis_server: RedisServer) -> None:
@@ -122,8 +122,8 @@ def test_many_children(backend: RedisBackend) -> None:
         return count(backend, 20) + list(child.result())
 
     children = [Child(with_child_of_its_own) for _ in range(4)]
-    sums = [total for child in children for total in child.result()]
-    assert sorted(sums) == list(range(1, 4 * 40 + 1))
+    counters = [total for child in children for total in child.result()]
+    assert sorted(counters) == list(range(1, 4 * 40 + 1))
 
 
 def test_a_fork_beside_threads_that_write(backend: RedisBackend, redis_server: RedisServer) -> None:
@@ -133,7 +133,7 @@ def test_a_fork_beside_threads_that_write(backend: RedisBackend, redis_server: R
 
     def go_on() -> None:
         while not ended.is_set():
-            counted.append(write(backend, Add(key("n"), 1)).sums[0])
+            counted.append(write(backend, Add(key("n"), 1)).counters[0])
 
     with ThreadPoolExecutor(4) as threads:
         going = [threads.submit(go_on) for _ in range(4)]
@@ -144,7 +144,7 @@ def test_a_fork_beside_threads_that_write(backend: RedisBackend, redis_server: R
         finally:
             ended.set()
         for each in going:
-            each.result(PATIENCE)
+            each.result(TIMEOUT)
     assert sorted(counted) == list(range(1, len(counted) + 1))
     assert data(redis_server) == {b"v:": {b"n": b"%d" % len(counted)}}
 
@@ -156,7 +156,7 @@ def test_all_threads_of_a_child_notice_the_fork(backend: RedisBackend, redis_ser
     """
 
     def call_at_step(number: int) -> tuple[list[int], int]:
-        sums: list[int] = []
+        counters: list[int] = []
         steps = 0
 
         def step(frame: FrameType, event: str, _argument: Any) -> Any:
@@ -165,28 +165,28 @@ def test_all_threads_of_a_child_notice_the_fork(backend: RedisBackend, redis_ser
                 return None
             steps += event == "line"
             if event == "line" and steps == number:
-                other = threading.Thread(target=lambda: sums.extend(count(backend, 1)))
+                other = threading.Thread(target=lambda: counters.extend(count(backend, 1)))
                 other.start()
-                other.join(PATIENCE)
+                other.join(TIMEOUT)
             return step
 
         sys.settrace(step)
         try:
-            sums += count(backend, 1)
+            counters += count(backend, 1)
         finally:
             sys.settrace(None)
-        return sums, steps
+        return counters, steps
 
     source = Connections.call.__code__.co_filename
-    (lane,) = lanes(redis_server)
+    (session,) = sessions(redis_server)
     total = 0
     for number in itertools.count(1):
-        sums, steps = Child(lambda number=number: call_at_step(number)).result()  # type: ignore[misc]
-        assert sorted(sums) == list(range(total + 1, total + len(sums) + 1)), f"at step {number}"
-        total += len(sums)
-        record = contents(redis_server).keys[lane]
+        counters, steps = Child(lambda number=number: call_at_step(number)).result()  # type: ignore[misc]
+        assert sorted(counters) == list(range(total + 1, total + len(counters) + 1)), f"at step {number}"
+        total += len(counters)
+        record = contents(redis_server).keys[session]
         assert isinstance(record, bytes)
-        assert int(record[:16]) == 1, f"at step {number} a child used its parent's lane"
+        assert int(record[:16]) == 1, f"at step {number} a child used its parent's session"
         if number > steps:
             break
     assert number > 10, "the steps were seen"
@@ -202,7 +202,7 @@ def in_a_process(cfg: dict[str, Any], times: int, queue: Any) -> None:
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_processes_of_multiprocessing(redis_server: RedisServer, method: str) -> None:
-    """Processes that are forked use the settings in force, spawned ones those they are given; both count rightly."""
+    """Processes that are forked use the settings current, spawned ones those they are given; both count rightly."""
     context: Any = multiprocessing.get_context(method)
     cfg = configuration(redis_server)
     with front(redis_server) as tree, warnings.catch_warnings():
@@ -212,16 +212,16 @@ def test_processes_of_multiprocessing(redis_server: RedisServer, method: str) ->
         processes = [context.Process(target=in_a_process, args=(cfg, 30, queue)) for _ in range(2)]
         for process in processes:
             process.start()
-        sums = [tree["n"].add(1) for _ in range(30)]
+        counters = [tree["n"].add(1) for _ in range(30)]
         for _ in processes:
-            sums += queue.get(timeout=60)
+            counters += queue.get(timeout=60)
         for process in processes:
             process.join(60)
             assert process.exitcode == 0
             process.close()
         queue.close()
         queue.join_thread()
-        assert sorted(sums) == list(range(2, 92))
+        assert sorted(counters) == list(range(2, 92))
 
 
 def test_a_child_reads_what_the_parent_wrote(backend: RedisBackend) -> None:

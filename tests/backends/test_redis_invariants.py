@@ -13,24 +13,24 @@ from redicts import ABSENT, Conflict
 from redicts.backends.memory import MemoryBackend
 from redicts.backends.redis import RedisBackend
 from redicts.codecs.json import JsonCodec
-from redicts.core import drive
+from redicts.core import driver
 from redicts.core.backend import Backend
 from redicts.core.envelope import LeafFormat
-from redicts.core.store import TreeStore
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     NOTHING,
     Add,
     Delete,
     Entries,
-    Exactly,
+    Equals,
     Expire,
-    Prefixed,
     Put,
     Read,
     Scope,
+    StartsWith,
+    Status,
     Transaction,
-    Verdict,
 )
+from redicts.core.store import TreeStore
 from redicts.errors import LeafError
 from tests.backends.redis_tools import contents, examine_layout, key, opened, write
 from tests.support.servers import RedisServer
@@ -51,18 +51,18 @@ dicts: Final = st.recursive(
     max_leaves=6,
 )
 values: Final = st.one_of(leaf_values, dicts)
-short_lives: Final = st.sampled_from([None, None, 1, 2, 3, 900_000])
-long_lives: Final = st.sampled_from([None, None, 900_000])
+short_ttls: Final = st.sampled_from([None, None, 1, 2, 3, 900_000])
+long_ttls: Final = st.sampled_from([None, None, 900_000])
 
 Operation = Callable[[Backend], Any]
 
 
-def on_values(lives: st.SearchStrategy[int | None]) -> st.SearchStrategy[Operation]:
-    """Return a strategy for operations of the store, with lives of these lengths."""
+def on_values(ttls: st.SearchStrategy[int | None]) -> st.SearchStrategy[Operation]:
+    """Return a strategy for operations of the store, with TTLs of these lengths."""
 
     def operation(steps: Callable[..., Any]) -> Callable[..., Operation]:
         def prepared(*arguments: Any) -> Operation:
-            return lambda backend: drive.run(steps(*arguments), backend)
+            return lambda backend: driver.run(steps(*arguments), backend)
 
         return prepared
 
@@ -70,16 +70,16 @@ def on_values(lives: st.SearchStrategy[int | None]) -> st.SearchStrategy[Operati
         return STORE.change(path, lambda old: old + 1 if isinstance(old, int) else ABSENT)
 
     return st.one_of(
-        st.builds(operation(STORE.write), paths, values, lives),
-        st.builds(operation(STORE.write), paths, values, lives),
-        st.builds(operation(STORE.merge), paths, dicts, lives),
+        st.builds(operation(STORE.write), paths, values, ttls),
+        st.builds(operation(STORE.write), paths, values, ttls),
+        st.builds(operation(STORE.merge), paths, dicts, ttls),
         st.builds(operation(STORE.delete), st.one_of(paths, st.just(()))),
         st.builds(operation(STORE.delete), paths),
-        st.builds(operation(STORE.expire), st.one_of(paths, st.just(())), lives),
+        st.builds(operation(STORE.expire), st.one_of(paths, st.just(())), ttls),
         st.builds(operation(STORE.add), paths, st.sampled_from([1, -7, 2**61, 0.5])),
         st.builds(operation(STORE.take), paths),
-        st.builds(operation(STORE.set_default), paths, values, lives),
-        st.builds(operation(STORE.compare_and_set), paths, st.one_of(values, st.just(ABSENT)), values, lives),
+        st.builds(operation(STORE.set_default), paths, values, ttls),
+        st.builds(operation(STORE.compare_and_set), paths, st.one_of(values, st.just(ABSENT)), values, ttls),
         st.builds(operation(incremented), paths),
         st.builds(operation(STORE.read), paths),
         st.builds(operation(STORE.names), paths),
@@ -96,10 +96,10 @@ def outcome_of(operation: Operation, backend: Backend) -> Any:
 
 
 def everything(backend: Backend) -> tuple[dict[Any, bytes], set[Any]]:
-    """Return all live values, and which of them have a life."""
-    (answer,) = backend.execute(Transaction(reads=(Read(key(), Scope.SUBTREE, lives=True),))).answers
+    """Return all live values, and which of them have a TTL."""
+    (answer,) = backend.execute(Transaction(reads=(Read(key(), Scope.SUBTREE, ttls=True),))).answers
     assert isinstance(answer, Entries)
-    return dict(answer.values), set(answer.lives)
+    return dict(answer.values), set(answer.ttls)
 
 
 def clear(server: RedisServer) -> None:
@@ -114,7 +114,7 @@ def test_the_layout_holds_whatever_is_done(redis_server: RedisServer) -> None:
     """
 
     @hypothesis.settings(max_examples=1_000 if LONG else 50)
-    @hypothesis.given(st.lists(on_values(short_lives), min_size=1, max_size=25))
+    @hypothesis.given(st.lists(on_values(short_ttls), min_size=1, max_size=25))
     def check(operations: list[Operation]) -> None:
         clear(redis_server)
         for operation in operations:
@@ -135,10 +135,10 @@ def test_the_layout_holds_whatever_is_done(redis_server: RedisServer) -> None:
 
 
 def test_random_operations_mean_the_same_as_in_memory(redis_server: RedisServer) -> None:
-    """Results, errors, values and who has a life are those of the reference, operation by operation."""
+    """Results, errors, values and who has a TTL are those of the reference, operation by operation."""
 
     @hypothesis.settings(max_examples=1_000 if LONG else 100)
-    @hypothesis.given(st.lists(on_values(long_lives), min_size=1, max_size=20))
+    @hypothesis.given(st.lists(on_values(long_ttls), min_size=1, max_size=20))
     def check(operations: list[Operation]) -> None:
         clear(redis_server)
         reference = MemoryBackend()
@@ -153,12 +153,10 @@ def test_random_operations_mean_the_same_as_in_memory(redis_server: RedisServer)
 
 writes_in_one: Final = st.lists(
     st.one_of(
-        st.tuples(
-            st.just("put"), paths, st.sampled_from([b"1", b"", b"\x01", b"\x02\x03"]), short_lives, st.booleans()
-        ),
+        st.tuples(st.just("put"), paths, st.sampled_from([b"1", b"", b"\x01", b"\x02\x03"]), short_ttls, st.booleans()),
         st.tuples(st.just("add"), paths, st.sampled_from([1, -(2**62)])),
         st.tuples(st.just("delete"), paths, st.sampled_from(Scope)),
-        st.tuples(st.just("expire"), paths, st.sampled_from(Scope), short_lives),
+        st.tuples(st.just("expire"), paths, st.sampled_from(Scope), short_ttls),
     ),
     min_size=1,
     max_size=6,
@@ -173,8 +171,8 @@ def free_of_leaves_above(drawn: list[tuple[Any, ...]]) -> tuple[Any, ...]:
             writes += [Delete(key(*path[:depth]), Scope.NODE) for depth in range(1, len(path))]
             writes.append(Delete(key(*path), Scope.BELOW))
         if kind == "put":
-            value, life, keep_life = rest
-            writes.append(Put(key(*path), value, life, keep_life))
+            value, ttl, keep_ttl = rest
+            writes.append(Put(key(*path), value, ttl, keep_ttl))
         elif kind == "add":
             writes.append(Add(key(*path), rest[0]))
         elif kind == "delete":
@@ -193,13 +191,13 @@ def test_the_layout_holds_in_transactions_of_many_writes(redis_server: RedisServ
         clear(redis_server)
         for each in drawn:
             checks = random.choice(
-                [(), (Exactly(key("a"), Scope.SUBTREE, NOTHING),), (Prefixed(key("b"), Scope.SUBTREE, b"1"),)]
+                [(), (Equals(key("a"), Scope.SUBTREE, NOTHING),), (StartsWith(key("b"), Scope.SUBTREE, b"1"),)]
             )
             before = contents(redis_server).data()
             outcome = backend.execute(Transaction(checks, (), free_of_leaves_above(each)))
             found = contents(redis_server)
             examine_layout(found)
-            if outcome.verdict is not Verdict.APPLIED:
+            if outcome.status is not Status.APPLIED:
                 assert found.data() == before
 
     with opened(redis_server) as backend:

@@ -17,8 +17,8 @@ from redicts import Pool, StoreError, Unsupported, root
 from redicts.backends.redis import RedisBackend
 from redicts.backends.redis import backend as module
 from redicts.backends.redis.connections import Connections
-from redicts.backends.redis.words import word, words_of
-from redicts.core.transaction import Delete, Scope, Transaction
+from redicts.backends.redis.wire import word, words_of
+from redicts.core.minitransaction import Delete, Scope, Transaction
 from tests.backends.redis_tools import contents, front, key
 from tests.support.servers import RedisServer
 
@@ -166,7 +166,7 @@ def test_the_meter_notices_what_is_too_much(meter: Meter, monkeypatch: pytest.Mo
 def test_a_large_tree_is_read_and_changed_in_bounded_calls(
     redis_server: RedisServer, meter: Meter, shape: dict[str, Any]
 ) -> None:
-    """Reading, walking, giving a life, asking for it and clearing are right, and each request's work is bounded."""
+    """Reading, walking, giving a TTL, asking for it and clearing are right, and each request's work is bounded."""
     tree = root()
     lay_down(shape)
     tree.set("small", 1)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from redicts import Proxy, root
 from redicts.backends.redis import RedisBackend, RedisSettings
 from redicts.contract.hostile import HOSTILE_SEGMENTS, HOSTILE_VALUES
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     Add,
     Delete,
     Entries,
@@ -75,7 +75,7 @@ def test_spaces_lie_apart(backend: RedisBackend, redis_server: RedisServer) -> N
     }
 
 
-def test_a_life_is_a_deadline_before_the_value(backend: RedisBackend, redis_server: RedisServer) -> None:
+def test_a_ttl_is_a_deadline_before_the_value(backend: RedisBackend, redis_server: RedisServer) -> None:
     r"""``\2`` and 16 digits go before the value, and the sorted set holds hash, NUL and name by the same deadline."""
     before = now(redis_server)
     write(backend, Put(key("a", "b"), b"value", 600_000))
@@ -92,8 +92,8 @@ def test_a_life_is_a_deadline_before_the_value(backend: RedisBackend, redis_serv
     }
 
 
-def test_a_life_that_is_taken_back_leaves_no_trace(tree: Proxy, redis_server: RedisServer) -> None:
-    """After ``expire(None)``, and after a set without a life, there is neither deadline nor sorted set."""
+def test_a_ttl_that_is_taken_back_leaves_no_trace(tree: Proxy, redis_server: RedisServer) -> None:
+    """After ``expire(None)``, and after a set without a TTL, there is neither deadline nor sorted set."""
     plain = {b"v:": {b"a": b"\x01", b"c": b"2"}, b"v:.a": {b"b": b"1"}}
     tree.set("a.b", 1, expire=600).set("c", 2, expire=600)
     tree.expire(None)
@@ -169,7 +169,7 @@ def test_no_two_paths_lie_at_the_same_place(backend: RedisBackend, redis_server:
 
 @pytest.mark.parametrize("way", ["clear", "delete", "pop", "leaf by leaf", "counted away"])
 def test_nothing_stays_behind(tree: Proxy, redis_server: RedisServer, way: str) -> None:
-    """When the last leaf is gone, no key is there but the records of lanes, and those expire."""
+    """When the last leaf is gone, no key is there but the records of sessions, and those expire."""
     tree.set([], {"a": {"b": {"c": 1, "d": 2}, "e.f": {"g": 3}}, "h": {}})
     tree.set("m.n", {"o": 1, "p": {"q": 2}}, expire=600)
     if way == "clear":
@@ -215,15 +215,15 @@ def test_a_dict_of_expired_leaves_has_no_name(tree: Proxy, redis_server: RedisSe
     assert data(redis_server) != {}
 
 
-def test_lanes_expire(backend: RedisBackend, redis_server: RedisServer) -> None:
-    """Each write keeps its number and reply in its lane for five minutes, one key for one sender at a time."""
+def test_sessions_expire(backend: RedisBackend, redis_server: RedisServer) -> None:
+    """Each write keeps its number and reply in its session for five minutes, one key for one sender at a time."""
     for _ in range(20):
         write(backend, Add(key("n"), 1))
     backend.execute(Transaction(reads=(Read(key("n")),)))
     found = contents(redis_server)
-    (lane,) = found.keys.keys() - found.data().keys()
-    assert 0 < found.lives[lane] <= 300_000
-    number = found.keys[lane]
+    (session,) = found.keys.keys() - found.data().keys()
+    assert 0 < found.ttls[session] <= 300_000
+    number = found.keys[session]
     assert isinstance(number, bytes)
     assert int(number[:16]) == 20
 
@@ -291,4 +291,4 @@ def test_what_need_not_be_said_changes_nothing(backend: RedisBackend) -> None:
         Delete(key("a"), Scope.NODE),
         Put(key("a", "b"), b"x"),
     )
-    assert outcome.sums == (1,)
+    assert outcome.counters == (1,)

@@ -10,20 +10,20 @@ import pytest
 
 from redicts import ABSENT, Pool, StoreTimeout, Unreachable, root
 from redicts.backends.redis import connections
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     NOTHING,
     Add,
     Delete,
-    Exactly,
+    Equals,
     Expire,
     Outcome,
-    Prefixed,
     Put,
     Read,
     ReadNames,
     Scope,
+    StartsWith,
+    Status,
     Transaction,
-    Verdict,
 )
 from tests.backends.redis_tools import calls, changes, contents, data, examine_layout, front, key, opened, write
 from tests.support.proxy import FaultyProxy
@@ -47,7 +47,7 @@ def execute(
 
 
 def several_changes() -> None:
-    """Make several changes at one instant."""
+    """Make several changes atomically."""
     with root().transaction() as changes:
         changes.expect("leaf", 1)
         changes.set("text", {"now": "a dict"})
@@ -71,7 +71,7 @@ WRITES: Final[dict[str, Operation]] = {
     "put": execute((Put(key("fresh", "leaf"), b"1"),)),
     "put-of-escaped-bytes": execute((Put(key("leaf"), b"\x02\r\n\x00"),)),
     "put-with-life": execute((Put(key("leaf"), b"2", 600_000), Put(key("fresh", "leaf"), b"3", 600_000))),
-    "put-that-keeps-life": execute((Put(key("mortal"), b"2", keep_life=True), Put(key("leaf"), b"3", keep_life=True))),
+    "put-that-keeps-life": execute((Put(key("mortal"), b"2", keep_ttl=True), Put(key("leaf"), b"3", keep_ttl=True))),
     "delete-node": execute((Delete(key("dict", "a"), Scope.NODE), Delete(key("mortal"), Scope.NODE))),
     "delete-below": execute((Delete(key("dict"), Scope.BELOW),)),
     "delete-subtree": execute((Delete(key("dict", "b"), Scope.SUBTREE),)),
@@ -83,11 +83,11 @@ WRITES: Final[dict[str, Operation]] = {
     "counter-refused": execute((Put(key("fresh"), b"1"), Add(key("text"), 1))),
     "checks-and-reads-and-writes": execute(
         (Delete(key("dict"), Scope.SUBTREE), Put(key("dict", "new"), b"1"), Add(key("leaf"), 1)),
-        (Prefixed(key("leaf"), Scope.NODE, b"1"), Exactly(key("absent"), Scope.SUBTREE, NOTHING)),
+        (StartsWith(key("leaf"), Scope.NODE, b"1"), Equals(key("absent"), Scope.SUBTREE, NOTHING)),
         (Read(key("dict"), Scope.SUBTREE), ReadNames(key()), Read(key("absent"))),
     ),
     "check-fails": execute(
-        (Put(key("leaf"), b"2"),), (Exactly(key("leaf"), Scope.NODE, {(): b"other"}),), (Read(key("leaf")),)
+        (Put(key("leaf"), b"2"),), (Equals(key("leaf"), Scope.NODE, {(): b"other"}),), (Read(key("leaf")),)
     ),
     "set": lambda: root().set("fresh.dict", {"a": [1, 2], "b": {}}).key(),
     "set-with-life": lambda: root().set("dict", {"a": 1, "n": {"m": 2}}, expire=600).key(),
@@ -120,7 +120,7 @@ READS: Final[dict[str, Operation]] = {
     "time-to-live": lambda: [root()["dict"].time_to_live(), root()["mortal"].time_to_live() > 0],
     "keys": lambda: sorted(root().keys()),
     "leaves": lambda: sorted(proxy.key() for proxy in root().iter_children()),
-    "refused-checks": execute((), (Exactly(key("dict"), Scope.BELOW, NOTHING),)),
+    "refused-checks": execute((), (Equals(key("dict"), Scope.BELOW, NOTHING),)),
 }
 
 
@@ -256,7 +256,7 @@ def test_a_refused_connection_leaves_no_doubt(faulty_proxy: FaultyProxy) -> None
         assert not failed.value.maybe_applied
         assert "carried out" not in str(failed.value)
         faulty_proxy.accept()
-        assert write(client, Add(key("n"), 1)).sums == (1,)
+        assert write(client, Add(key("n"), 1)).counters == (1,)
 
 
 def test_without_retries_a_lost_reply_is_an_error(faulty_proxy: FaultyProxy, redis_server: RedisServer) -> None:
@@ -269,7 +269,7 @@ def test_without_retries_a_lost_reply_is_an_error(faulty_proxy: FaultyProxy, red
             write(client, Add(key("n"), 1))
         assert failed.value.maybe_applied
         assert faulty_proxy.requests == sent + 1
-        assert write(client, Add(key("n"), 1)).sums == (3,)
+        assert write(client, Add(key("n"), 1)).counters == (3,)
 
 
 def test_pauses_between_attempts_stay_short(faulty_proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,8 +293,8 @@ def test_the_script_is_sent_whole_only_to_a_server_that_does_not_know_it(
         redis_server.command("CONFIG", "RESETSTAT")
         faulty_proxy.pass_requests()
         faulty_proxy.drop_replies()
-        assert write(client, Add(key("n"), 1)).sums == (1,)
-        assert write(client, Add(key("n"), 1)).sums == (2,)
+        assert write(client, Add(key("n"), 1)).counters == (1,)
+        assert write(client, Add(key("n"), 1)).counters == (2,)
         ran = calls(redis_server)
         assert (ran["eval"], ran["evalsha"]) == (1, 3)
 
@@ -316,6 +316,6 @@ def test_a_repeated_reply_is_the_first_one_in_full(faulty_proxy: FaultyProxy, re
         plain = client.execute(transaction._replace(writes=()))
         faulty_proxy.drop_replies(2)
         repeated = client.execute(transaction)
-        assert repeated.verdict is Verdict.APPLIED
+        assert repeated.status is Status.APPLIED
         assert repeated.answers == plain.answers
-        assert repeated.sums == (2, -(2**63))
+        assert repeated.counters == (2, -(2**63))

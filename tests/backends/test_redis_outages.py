@@ -11,7 +11,7 @@ import pytest
 
 from redicts import StoreBusy, StoreTimeout, Unreachable
 from redicts.backends.redis import RedisBackend
-from redicts.core.transaction import Add, Delete, Put, Read, Scope, Transaction
+from redicts.core.minitransaction import Add, Delete, Put, Read, Scope, Transaction
 from tests.backends.redis_tools import (
     clients,
     contents,
@@ -26,7 +26,7 @@ from tests.backends.redis_tools import (
 from tests.support.ports import bound_socket
 from tests.support.proxy import FaultyProxy
 from tests.support.servers import RedisServer, StartRedis
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import TIMEOUT, eventually
 
 MANY: Final = 12
 
@@ -40,7 +40,7 @@ def open_many_connections(backend: RedisBackend, proxy: FaultyProxy) -> None:
         proxy.wait_until_held(MANY)
         proxy.release_held()
         for each in asked:
-            each.result(PATIENCE)
+            each.result(TIMEOUT)
     assert proxy.connections - before >= MANY - 1
 
 
@@ -49,11 +49,11 @@ def count_at_once(backend: RedisBackend) -> set[int]:
     barrier = threading.Barrier(MANY)
 
     def count() -> int:
-        barrier.wait(PATIENCE)
-        return write(backend, Add(key("n"), 1)).sums[0]
+        barrier.wait(TIMEOUT)
+        return write(backend, Add(key("n"), 1)).counters[0]
 
     with ThreadPoolExecutor(MANY) as threads:
-        return {each.result(PATIENCE) for each in [threads.submit(count) for _ in range(MANY)]}
+        return {each.result(TIMEOUT) for each in [threads.submit(count) for _ in range(MANY)]}
 
 
 @pytest.mark.parametrize("crash", [False, True], ids=["stop", "kill"])
@@ -82,7 +82,7 @@ def test_all_connections_may_be_stale_at_once(start_redis: StartRedis) -> None:
         server.kill()
         server.restart()
         for count in range(MANY):
-            assert write(backend, Add(key("n"), 1)).sums == (MANY + 2 + count,)
+            assert write(backend, Add(key("n"), 1)).counters == (MANY + 2 + count,)
 
 
 @pytest.mark.parametrize("command", ["CLIENT KILL TYPE normal", "SCRIPT FLUSH"])
@@ -90,7 +90,7 @@ def test_what_a_server_forgets_is_made_anew(redis_server: RedisServer, command: 
     """Connections that the server closes and scripts that it drops between two calls are no failure."""
     with opened(redis_server) as backend:
         for count in range(5):
-            assert write(backend, Add(key("n"), 1)).sums == (count + 1,)
+            assert write(backend, Add(key("n"), 1)).counters == (count + 1,)
             redis_server.command(*command.split())
         assert backend.execute(Transaction(reads=(Read(key("n")),))).answers[0].values == {(): b"5"}  # type: ignore[union-attr]
 
@@ -105,7 +105,7 @@ def test_connections_that_are_killed_under_load_lose_nothing(redis_server: Redis
             redis_server.command("CLIENT", "KILL", "TYPE", "normal")
             kills += 1
         for one in done:
-            one.result(PATIENCE)
+            one.result(TIMEOUT)
         assert kills
     assert data(redis_server) == {b"v:": {b"n": b"%d" % (each * threads)}}
 
@@ -144,7 +144,7 @@ def test_a_crash_tears_no_transaction_and_repeats_none(start_redis: StartRedis) 
         eventually(lambda: acknowledged > so_far + 20, "counting goes on after the last restart")
         ended.set()
         for each in counting:
-            each.result(PATIENCE)
+            each.result(TIMEOUT)
     found = contents(server)
     examine_layout(found)
     first, second = found.keys[b"v:.a"], found.keys[b"v:.c.d"]
@@ -172,9 +172,9 @@ def test_a_repetition_after_a_restart_is_known(start_redis: StartRedis) -> None:
             server.restart()
             assert data(server) == {b"v:": {b"n": b"1"}}
             proxy.cut_all()
-            outcome = taking.result(PATIENCE)
+            outcome = taking.result(TIMEOUT)
         assert outcome.answers[0].values == {(): b"first"}  # type: ignore[union-attr]
-        assert outcome.sums == (1,)
+        assert outcome.counters == (1,)
         assert data(server) == {b"v:": {b"n": b"1"}}
 
 
@@ -187,9 +187,9 @@ def test_a_server_that_is_down_is_unreachable(start_redis: StartRedis) -> None:
         started = time.monotonic()
         with pytest.raises(Unreachable, match=f"{server.host}:{server.port}.*start it or correct host and port"):
             write(backend, Add(key("n"), 1))
-        assert time.monotonic() - started < PATIENCE
+        assert time.monotonic() - started < TIMEOUT
         server.restart()
-        assert write(backend, Add(key("n"), 1)).sums == (1,)
+        assert write(backend, Add(key("n"), 1)).counters == (1,)
 
 
 def test_a_paused_server_is_a_timeout(start_redis: StartRedis) -> None:
@@ -201,14 +201,14 @@ def test_a_paused_server_is_a_timeout(start_redis: StartRedis) -> None:
         started = time.monotonic()
         with pytest.raises(StoreTimeout, match=f"{server.host}:{server.port}.*may have been carried out") as failed:
             write(backend, Add(key("n"), 1))
-        assert 0.3 <= time.monotonic() - started < PATIENCE
+        assert 0.3 <= time.monotonic() - started < TIMEOUT
         assert failed.value.maybe_applied
         server.resume()
         # The attempts that waited in the server's sockets are carried out, once, or overtaken by the next request.
         eventually(lambda: clients(server) == 0, "the server has seen the given-up connections end")
         before = int(data(server)[b"v:"][b"n"])  # type: ignore[call-overload]
         assert before in {1, 2}
-        assert write(backend, Add(key("n"), 1)).sums == (before + 1,)
+        assert write(backend, Add(key("n"), 1)).counters == (before + 1,)
 
 
 def test_a_host_that_accepts_and_never_answers_is_a_timeout() -> None:

@@ -16,11 +16,11 @@ import redis
 from redicts import AccessDenied, Lock, LockLost, Pool, Proxy, ReadOnly, StoreFull, root
 from redicts.backends.redis import RedisSettings
 from redicts.core.locks.records import LISTENERS
-from redicts.core.transaction import Entries, Key, Put, Read, Scope, Transaction
+from redicts.core.minitransaction import Entries, Key, Put, Read, Scope, Transaction
 from tests.backends.redis_tools import configuration, front, front_with, key, opened, write
 from tests.support.servers import RedisServer, StartRedis, TlsMissing
 from tests.support.skips import EXCUSE
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import TIMEOUT, eventually
 
 HERE: Final = Path(__file__).parents[2]
 PAGE: Final = (HERE / "docs" / "production.md").read_text(encoding="utf-8")
@@ -64,26 +64,26 @@ def do_everything(tree: Proxy) -> None:
         job["state"] = {"done": 3}
         with job.lock(shared=True):
             job.lock().extend()
-        assert [holder.path for holder in tree.lock().holders()] == ["jobs.import"]
+        assert [current_owner.path for current_owner in tree.lock().holders()] == ["jobs.import"]
     take_turns(tree)
     tree.lock().break_locks()
     tree.clear()
 
 
 def is_somebody_listed() -> bool:
-    """Tell whether anybody is on the list of those whom a release wakes."""
+    """Tell whether anybody is on the list of those whom a release notifies."""
     (answer,) = Pool().tree().backend.execute(Transaction(reads=(Read(Key(LISTENERS, ()), Scope.SUBTREE),))).answers
     return isinstance(answer, Entries) and bool(answer.values)
 
 
 def take_turns(tree: Proxy) -> None:
-    """Have another thread wait for a lock until it is woken."""
+    """Have another thread wait for a lock until it is notified."""
     with tree.lock():
-        other = threading.Thread(target=lambda: tree["turns"].lock(acquire_timeout=PATIENCE).acquire())
+        other = threading.Thread(target=lambda: tree["turns"].lock(acquire_timeout=TIMEOUT).acquire())
         other.start()
-        eventually(is_somebody_listed, "the other one waits to be woken")
-    other.join(PATIENCE)
-    assert [holder.path for holder in tree.lock().holders()] == ["turns"]
+        eventually(is_somebody_listed, "the other one waits to be notified")
+    other.join(TIMEOUT)
+    assert [current_owner.path for current_owner in tree.lock().holders()] == ["turns"]
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def guarded(start_redis: StartRedis) -> RedisServer:
 
 
 def test_the_user_of_the_documentation_can_do_everything(guarded: RedisServer) -> None:
-    """Values, lives, large dicts, locks and waiting need no permission that the page does not name."""
+    """Values, TTLs, large dicts, locks and waiting need no permission that the page does not name."""
     with front(guarded, database=DATABASE, **CREDENTIALS) as tree:
         do_everything(tree)
     refused = guarded.command("ACL", "LOG")

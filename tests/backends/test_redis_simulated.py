@@ -14,25 +14,25 @@ from redicts import Pool, Unsupported, root
 from redicts.backends.fakeredis import plugin
 from redicts.backends.redis import RedisBackend
 from redicts.core.backend import Backend
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     Add,
     Delete,
     Entries,
-    Exactly,
+    Equals,
     Expire,
     Names,
-    Prefixed,
+    Notify,
     Put,
     Read,
     ReadNames,
     Scope,
+    StartsWith,
+    Status,
     Transaction,
-    Verdict,
-    Wake,
 )
 from tests.backends.redis_tools import contents, key, opened
 from tests.support.servers import RedisServer
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import TIMEOUT
 
 LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
 
@@ -40,27 +40,27 @@ segments: Final = st.sampled_from(["a", "b", "c.d", "\x00", "{}", "\u00e9\ud800"
 paths: Final = st.lists(segments, max_size=3).map(tuple)
 places: Final = st.lists(segments, min_size=1, max_size=3).map(tuple)
 scopes: Final = st.sampled_from(Scope)
-lives: Final = st.sampled_from([None, None, 900_000])
+ttls: Final = st.sampled_from([None, None, 900_000])
 values: Final = st.sampled_from(
     [b"0", b"17", b"-9223372036854775808", b"", b"\x00", b"\x01", b"\x02x", b"\x03", b"\xff"]
 )
 entries: Final = st.dictionaries(places, values, max_size=2)
 
 checks: Final = st.one_of(
-    st.builds(lambda path, scope, found: Exactly(key(*path), scope, found), paths, scopes, entries),
+    st.builds(lambda path, scope, found: Equals(key(*path), scope, found), paths, scopes, entries),
     st.builds(
-        lambda path, scope, prefix: Prefixed(key(*path), scope, prefix), paths, scopes, st.sampled_from([b"", b"1"])
+        lambda path, scope, prefix: StartsWith(key(*path), scope, prefix), paths, scopes, st.sampled_from([b"", b"1"])
     ),
 )
 reads: Final = st.one_of(
-    st.builds(lambda path, scope, life: Read(key(*path), scope, lives=life), paths, scopes, st.booleans()),
+    st.builds(lambda path, scope, ttl: Read(key(*path), scope, ttls=ttl), paths, scopes, st.booleans()),
     st.builds(lambda path: ReadNames(key(*path)), paths),
 )
 
 
-def put(path: tuple[str, ...], value: bytes, life: int | None, keep: bool) -> list[Any]:
+def put(path: tuple[str, ...], value: bytes, ttl: int | None, keep: bool) -> list[Any]:
     """Return the writes that put a value, what is above and below it removed."""
-    return [*clearing(path), Put(key(*path), value, life, keep)]
+    return [*clearing(path), Put(key(*path), value, ttl, keep)]
 
 
 def add(path: tuple[str, ...], amount: int) -> list[Any]:
@@ -75,11 +75,11 @@ def clearing(path: tuple[str, ...]) -> list[Any]:
 
 
 writes: Final = st.one_of(
-    st.builds(put, places, values, lives, st.booleans()),
+    st.builds(put, places, values, ttls, st.booleans()),
     st.builds(add, places, st.sampled_from([1, -1, 2**62, -(2**63)])),
     st.builds(lambda path, scope: [Delete(key(*path), scope)], paths, scopes),
-    st.builds(lambda path, scope, life: [Expire(key(*path), scope, life)], paths, scopes, lives),
-    st.builds(lambda path, scope: [Wake(key(*path), scope)], paths, scopes),
+    st.builds(lambda path, scope, ttl: [Expire(key(*path), scope, ttl)], paths, scopes, ttls),
+    st.builds(lambda path, scope: [Notify(key(*path), scope)], paths, scopes),
 )
 transactions: Final = st.builds(
     lambda checks, reads, writes: Transaction(
@@ -92,16 +92,16 @@ transactions: Final = st.builds(
 
 
 def comparable(backend: Backend, transaction: Transaction) -> Any:
-    """Execute a transaction, and return its outcome without the order of names and the exact remaining lives."""
-    verdict, answers, sums, culprit = backend.execute(transaction)
+    """Execute a transaction, and return its outcome without the order of names and the exact remaining TTLs."""
+    status, answers, counters, failed_index = backend.execute(transaction)
     told: list[Any] = []
     for answer in answers:
         if isinstance(answer, Names):
             told.append(set(answer.names))
         else:
             assert isinstance(answer, Entries)
-            told.append((dict(answer.values), set(answer.lives), answer.cursor))
-    return verdict, told, sums, culprit
+            told.append((dict(answer.values), set(answer.ttls), answer.cursor))
+    return status, told, counters, failed_index
 
 
 def simulated() -> Backend:
@@ -111,7 +111,7 @@ def simulated() -> Backend:
 
 def test_any_transaction_has_the_same_outcome(redis_server: RedisServer) -> None:
     """A random sequence of transactions has the same outcomes as on a real server, and ends in the same state."""
-    everything = Transaction(reads=(Read(key(), Scope.SUBTREE, lives=True), ReadNames(key())))
+    everything = Transaction(reads=(Read(key(), Scope.SUBTREE, ttls=True), ReadNames(key())))
 
     @hypothesis.settings(max_examples=500 if LONG else 60, suppress_health_check=[hypothesis.HealthCheck.too_slow])
     @hypothesis.given(st.lists(transactions, min_size=1, max_size=4))
@@ -165,7 +165,7 @@ def test_it_is_shared_by_threads_and_gone_after_a_reload(way: dict[str, Any]) ->
     Pool().reload(**way)
     with ThreadPoolExecutor(4) as threads:
         for each in [threads.submit(lambda: [root()["n"].add(1) for _ in range(25)]) for _ in range(4)]:
-            each.result(PATIENCE)
+            each.result(TIMEOUT)
     assert root().val() == {"n": 100}
     Pool().reload(**way)
     assert root().val() is None
@@ -205,7 +205,7 @@ def test_large_ones_are_large_there_too() -> None:
         for part in "ab":
             puts = [Put(key(part, str(number)), b"1") for number in range(most // 2 + 1)]
             assert fake.execute(Transaction(writes=tuple(puts))).applied
-        assert fake.execute(Transaction(writes=(Delete(key(), Scope.SUBTREE),))).verdict is Verdict.TOO_LARGE
+        assert fake.execute(Transaction(writes=(Delete(key(), Scope.SUBTREE),))).status is Status.TOO_LARGE
         (page,) = fake.execute(Transaction(reads=(Read(key(), Scope.SUBTREE, 1_000),))).answers
         assert isinstance(page, Entries)
         assert page.cursor is not None

@@ -11,9 +11,9 @@ import pytest
 
 from redicts import Pool, root, section
 from redicts.backends.sqlite import SqliteBackend, backup
-from redicts.core.transaction import Add, Put
-from redicts.errors import Damaged, RedictsError, StoreFull, Unreachable
-from tests.backends.sqlite_tools import PATIENCE, Child, count, key, plain, run, tree, value, write_pairs_for_ever
+from redicts.core.minitransaction import Add, Put
+from redicts.errors import CorruptData, RedictsError, StoreFull, Unreachable
+from tests.backends.sqlite_tools import TIMEOUT, Child, count, key, plain, run, tree, value, write_pairs_for_ever
 from tests.backends.test_sqlite_processes import is_sound
 from tests.support.waiting import eventually
 
@@ -132,7 +132,7 @@ def test_a_backup_that_fails_leaves_nothing(file: Path, tmp_path: Path, monkeypa
         return connection
 
     connect = sqlite3.connect
-    monkeypatch.setattr("redicts.backends.sqlite.copying.sqlite3.connect", small)
+    monkeypatch.setattr("redicts.backends.sqlite.backup.sqlite3.connect", small)
     with pytest.raises(StoreFull, match=r"copy\.db"):
         store.backup(tmp_path / "copy.db")
     monkeypatch.undo()
@@ -186,14 +186,14 @@ def test_a_file_is_backed_up_by_its_path(tmp_path: Path) -> None:
         backup(tmp_path / "typo.db", tmp_path / "other.db")
     assert not (tmp_path / "typo.db").exists()
     (tmp_path / "text").write_text("no database at all, and long enough to see that" * 100)
-    with pytest.raises(Damaged):
+    with pytest.raises(CorruptData):
         backup(tmp_path / "text", tmp_path / "other.db")
     assert not (tmp_path / "other.db").exists()
 
 
 def test_threads_write_while_a_backup_is_made(file: Path, tmp_path: Path) -> None:
     """Threads of the same process go on while one of them makes a backup, and no write is lost or refused."""
-    store = SqliteBackend(str(file), busy_timeout_secs=PATIENCE)
+    store = SqliteBackend(str(file), busy_timeout_secs=TIMEOUT)
     run(store, *[Put(key("fill", str(each)), b"x" * 2_000) for each in range(5_000)])
     over = threading.Event()
     failed: list[RedictsError] = []
@@ -212,7 +212,7 @@ def test_threads_write_while_a_backup_is_made(file: Path, tmp_path: Path) -> Non
     for number in range(3):
         store.backup(tmp_path / f"{number}.db")
     over.set()
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     assert failed == []
     assert count(store, "n") == done[0]
     connection = plain(tmp_path / "0.db")

@@ -16,9 +16,9 @@ import pytest
 
 from redicts.backends.sqlite import files, space
 from redicts.backends.sqlite.backend import SqliteBackend
-from redicts.core.transaction import Add, Put, Read, Scope
+from redicts.core.minitransaction import Add, Put, Read, Scope
 from redicts.errors import StoreBusy
-from tests.backends.sqlite_tools import PATIENCE, Clock, count, entries, key, plain, run, tree, value
+from tests.backends.sqlite_tools import TIMEOUT, Clock, count, entries, key, plain, run, tree, value
 from tests.support.waiting import eventually
 
 
@@ -72,7 +72,7 @@ def in_threads(number: int, work: Callable[[int], object]) -> None:
     barrier = threading.Barrier(number)
 
     def begin(each: int) -> None:
-        barrier.wait(PATIENCE)
+        barrier.wait(TIMEOUT)
         try:
             work(each)
         except BaseException as error:
@@ -82,7 +82,7 @@ def in_threads(number: int, work: Callable[[int], object]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
         assert not thread.is_alive(), "a thread hangs"
     if raised:
         raise raised[0]
@@ -104,7 +104,7 @@ def test_each_thread_has_a_connection_to_itself(file: Path, opened: Opened) -> N
     clock = Clock()
 
     def meeting_clock() -> float:
-        both.wait(PATIENCE)
+        both.wait(TIMEOUT)
         return clock()
 
     keeper = SqliteBackend(str(file))
@@ -124,18 +124,18 @@ def test_close_lets_calls_finish(file: Path, opened: Opened) -> None:
 
     def waiting_clock() -> float:
         inside.set()
-        assert closed.wait(PATIENCE)
+        assert closed.wait(TIMEOUT)
         return clock()
 
     SqliteBackend(str(file), clock=clock).close()
     store = SqliteBackend(str(file), clock=waiting_clock)
     thread = threading.Thread(target=lambda: run(store, Put(key("a"), b"1")))
     thread.start()
-    assert inside.wait(PATIENCE)
+    assert inside.wait(TIMEOUT)
     store.close()
     assert opened.not_closed == 1
     closed.set()
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     assert opened.not_closed == 0
     again = SqliteBackend(str(file))
     assert value(again, "a") == b"1"
@@ -180,7 +180,7 @@ def test_an_exit_closes_in_order(ending: str, file: Path) -> None:
         "import os, sys, warnings\n"
         "warnings.simplefilter('error')\n"
         "from redicts.backends.sqlite.backend import SqliteBackend\n"
-        "from redicts.core.transaction import Add, Key, Transaction\n"
+        "from redicts.core.minitransaction import Add, Key, Transaction\n"
         f"store = SqliteBackend({str(file)!r})\n"
         "add = Transaction(writes=(Add(Key('v', ('n',)), 1),))\n"
         "store.execute(add)\n"
@@ -238,7 +238,7 @@ def test_a_call_within_a_call_of_memory_is_refused() -> None:
 def test_a_long_log_is_begun_anew_among_readers(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log that has become long is emptied though there is never a moment without a reader: new ones do not count."""
     monkeypatch.setattr(space, "_LONG_LOG_BYTES", 200_000)
-    monkeypatch.setattr(space, "_LOG_PATIENCE_MS", int(PATIENCE * 1000))
+    monkeypatch.setattr(space, "_LOG_TIMEOUT_MS", int(TIMEOUT * 1000))
     store = SqliteBackend(str(file))
     run(store, Put(key("a"), b"1"))
     reading = threading.Event()
@@ -249,7 +249,7 @@ def test_a_long_log_is_begun_anew_among_readers(file: Path, monkeypatch: pytest.
         _begin_reading(open_one)
         reading.set()
         eventually(lambda: _is_locked(probe), "the log is about to be emptied")
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while os.path.getsize(f"{file}-wal") and time.monotonic() < deadline:
             rows_seen.add(_begin_reading(idle_one))
             open_one.execute("COMMIT")
@@ -262,9 +262,9 @@ def test_a_long_log_is_begun_anew_among_readers(file: Path, monkeypatch: pytest.
     sizes: list[int] = []
     thread = threading.Thread(target=overlap)
     thread.start()
-    assert reading.wait(PATIENCE)
+    assert reading.wait(TIMEOUT)
     run(store, *[Put(key("b", str(each)), b"x" * 1_000) for each in range(600)])
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     assert (sizes, rows_seen) == ([0], {601})
     store.close()
 

@@ -16,10 +16,10 @@ from redicts import LockError, Pool, Proxy
 from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.backends.sqlite.files import Durability
 from redicts.core.locks.acquisition import Timing
-from redicts.core.transaction import Add, Delete, Put, Scope
+from redicts.core.minitransaction import Add, Delete, Put, Scope
 from tests.backends.sqlite_tools import Child, count, key, killed, run, tree, value
 from tests.backends.test_sqlite_processes import is_sound
-from tests.faults.deeds import begin
+from tests.faults.actions import begin
 
 LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
 COUNTS: Final = 100_000 if LONG else 1_000
@@ -28,7 +28,7 @@ ROUNDS: Final = 300 if LONG else 40
 PROCESSES: Final = 4
 LEAVES: Final = 600
 
-TIMING: Final = Timing(waiter_life=0.4, beat=0.1, first_beat=0.05)
+TIMING: Final = Timing(waiter_ttl=0.4, heartbeat=0.1, first_heartbeat=0.05)
 """With one killed every second, and most of them waiting, a dead waiter must not be in the way for longer than that."""
 
 

@@ -10,21 +10,21 @@ from typing import Any, Final
 
 import pytest
 
-from redicts import Damaged, LeafError, Pool, Proxy, root, section
+from redicts import CorruptData, LeafError, Pool, Proxy, root, section
 from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.codecs.json import codec
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     NOTHING,
     Add,
     Delete,
-    Exactly,
+    Equals,
     Expire,
-    Prefixed,
     Put,
     PutDocument,
     Read,
     ReadNames,
     Scope,
+    StartsWith,
 )
 from tests.backends.sqlite_tools import Child, Clock, Meter, entries, key, killed, names, plain, run, tree, value
 from tests.backends.test_sqlite_processes import is_sound
@@ -32,7 +32,7 @@ from tests.backends.test_sqlite_processes import is_sound
 WIDE: Final = {f"name{number:02}": number for number in range(20)}
 TEXT: Final = codec.encode(WIDE)
 NESTED: Final = b'{"a":1,"b":{"c":2}}'
-LIFE: Final = 1_000
+TTL: Final = 1_000
 LEAVES: Final = {(name,): b"%d" % number for name, number in WIDE.items()}
 
 
@@ -164,7 +164,7 @@ def test_expired_documents_are_reclaimed(store: SqliteBackend, file: Path, clock
 
 
 def test_the_short_way_is_closed_while_documents_are_to_be_reclaimed(store: SqliteBackend, clock: Clock) -> None:
-    """One that has expired is not overwritten, nor one with a life: what is to end needs a clock."""
+    """One that has expired is not overwritten, nor one with a TTL: what is to end needs a clock."""
     run(store, PutDocument(key("a"), TEXT, 1000), PutDocument(key("b"), TEXT))
     assert not store.overwrite_document(key("a"), TEXT)
     clock.milliseconds += 1000
@@ -185,10 +185,10 @@ def test_expired_documents_are_removed_by_later_writes(file: Path) -> None:
     """Writes of anything remove what has expired of documents, some at a time, and leave what has not."""
     clock = Clock()
     store = SqliteBackend(str(file), clock=clock)
-    run(store, *[PutDocument(key("d", f"n{number}"), NESTED, LIFE) for number in range(200)])
-    run(store, PutDocument(key("lasts"), NESTED), PutDocument(key("lives"), NESTED, 2 * LIFE))
+    run(store, *[PutDocument(key("d", f"n{number}"), NESTED, TTL) for number in range(200)])
+    run(store, PutDocument(key("lasts"), NESTED), PutDocument(key("ttls"), NESTED, 2 * TTL))
     assert stored(file)[1] == 202
-    clock.milliseconds += LIFE
+    clock.milliseconds += TTL
     run(store, Put(key("x"), b"1"))
     assert 2 < stored(file)[1] < 202
     for _ in range(10):
@@ -201,9 +201,9 @@ def test_the_short_way_is_closed_while_there_are_documents_to_remove(file: Path)
     """A stream of overwritings, which removes nothing, goes the long way until no expired document is left."""
     clock = Clock()
     store = SqliteBackend(str(file), clock=clock)
-    run(store, Put(key("x"), b"1"), *[PutDocument(key("d", f"n{number}"), NESTED, LIFE) for number in range(200)])
+    run(store, Put(key("x"), b"1"), *[PutDocument(key("d", f"n{number}"), NESTED, TTL) for number in range(200)])
     assert store.overwrite(key("x"), b"2")
-    clock.milliseconds += LIFE
+    clock.milliseconds += TTL
     run(store, Put(key("x"), b"3"))
     assert stored(file)[1] > 0
     assert not store.overwrite(key("x"), b"4")
@@ -219,19 +219,19 @@ def test_a_document_is_gone_in_the_millisecond_in_which_it_ends(file: Path) -> N
     clock = Clock()
     store = SqliteBackend(str(file), clock=clock)
     at, leaf = key("doc"), key("doc", "b", "c")
-    run(store, PutDocument(at, NESTED, LIFE))
-    free = Exactly(at, Scope.SUBTREE, NOTHING)
-    clock.milliseconds += LIFE - 1
-    assert entries(store, Read(leaf, lives=True)).lives == {(): 1}
+    run(store, PutDocument(at, NESTED, TTL))
+    free = Equals(at, Scope.SUBTREE, NOTHING)
+    clock.milliseconds += TTL - 1
+    assert entries(store, Read(leaf, ttls=True)).ttls == {(): 1}
     assert store.fetch_document(at) == NESTED
     assert not run(store, checks=(free,)).applied
     clock.milliseconds += 1
     for scope in Scope:
-        assert entries(store, Read(at, scope, lives=True)) == entries(store, Read(key("nothing"), scope))
+        assert entries(store, Read(at, scope, ttls=True)) == entries(store, Read(key("nothing"), scope))
     assert entries(store, Read(leaf)).values == {}
     assert names(store, ReadNames(at)).names == ()
     assert (store.fetch_document(at), store.fetch_document(leaf), store.fetch(leaf)) == (None, None, None)
-    assert run(store, checks=(free, Prefixed(at, Scope.SUBTREE, b"x"), Exactly(leaf, Scope.NODE, NOTHING))).applied
+    assert run(store, checks=(free, StartsWith(at, Scope.SUBTREE, b"x"), Equals(leaf, Scope.NODE, NOTHING))).applied
     run(store, Expire(at, Scope.SUBTREE, None), Put(key("doc", "z"), b"1"))
     assert entries(store, Read(at, Scope.SUBTREE)).values == {("z",): b"1"}
     assert stored(file)[1] == 0
@@ -249,9 +249,9 @@ def test_an_altered_document_is_damaged_and_can_be_removed(text: bytes, file: Pa
     if text in {b"[1]", b'{"a": 1, "a": 2}'}:
         assert section("a").get("b").val() == codec.decode(text)
     else:
-        with pytest.raises((Damaged, LeafError), match=r"'a\.b'"):
+        with pytest.raises((CorruptData, LeafError), match=r"'a\.b'"):
             section("a").get("b").val()
-        with pytest.raises((Damaged, LeafError), match=r"'a\.b'"):
+        with pytest.raises((CorruptData, LeafError), match=r"'a\.b'"):
             section("a").val()
     assert section("a").get("c").val() == 1
     assert section("a").get("b.x").val(None) is None

@@ -17,11 +17,11 @@ from pydantic import ValidationError
 
 from redicts.backends.sqlite import SqliteSettings, files, plugin
 from redicts.backends.sqlite.backend import SqliteBackend
-from redicts.backends.sqlite.failures import is_busy, translated
-from redicts.core.transaction import Add, Put
+from redicts.backends.sqlite.errors import is_busy, translated
+from redicts.core.minitransaction import Add, Put
 from redicts.errors import (
     AccessDenied,
-    Damaged,
+    CorruptData,
     InternalError,
     ReadOnly,
     RedictsError,
@@ -92,11 +92,11 @@ def test_the_plugin_opens_the_database_that_is_asked_for(file: Path) -> None:
     second = plugin.open(SqliteSettings.model_validate({"path": file, "busy_timeout_secs": 0.01}), 1)
     run(first, Put(key("a"), b"1"))
     assert tree(second) == {}
-    holder = plain(file)
-    holder.execute("BEGIN IMMEDIATE")
+    current_owner = plain(file)
+    current_owner.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreBusy):
         run(second, Put(key("a"), b"2"))
-    holder.close()
+    current_owner.close()
     first.close()
     second.close()
 
@@ -316,7 +316,7 @@ def test_what_is_not_ours_is_left_as_it_is(make: Callable[[Path], None], file: P
     before = {each.name: each.read_bytes() for each in file.parent.iterdir()}
     modified = file.stat().st_mtime_ns
     for use in (read_and_close, write_and_close):
-        with pytest.raises(Damaged) as caught:
+        with pytest.raises(CorruptData) as caught:
             use(file)
         assert str(file) in str(caught.value)
         assert "choose another" in str(caught.value)
@@ -331,7 +331,7 @@ def test_a_foreign_log_is_seen_through_a_link(file: Path) -> None:
     before = file.read_bytes()
     link = file.with_name("link.db")
     link.symlink_to(file)
-    with pytest.raises(Damaged):
+    with pytest.raises(CorruptData):
         read_and_close(link)
     assert file.read_bytes() == before
 
@@ -341,7 +341,7 @@ def test_a_newer_layout_is_refused(file: Path) -> None:
     filled(file).close()
     foreign(file, "PRAGMA user_version = 4")
     before = file.read_bytes()
-    with pytest.raises(Damaged, match=r"newer redicts .*upgrade"):
+    with pytest.raises(CorruptData, match=r"newer redicts .*upgrade"):
         write_and_close(file)
     assert file.read_bytes() == before
 
@@ -352,7 +352,7 @@ def test_locks_of_a_foreign_connection_survive_our_look(file: Path) -> None:
     connection = plain(file)
     connection.execute("BEGIN IMMEDIATE")
     connection.execute("INSERT INTO t VALUES (2)")
-    with pytest.raises(Damaged):
+    with pytest.raises(CorruptData):
         read_and_close(file)
     script = f"import sqlite3; sqlite3.connect({str(file)!r}, timeout=0).execute('BEGIN IMMEDIATE')"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -372,7 +372,7 @@ def test_a_damaged_file_is_named(damage: bytes, file: Path) -> None:
         content[page : page + 4096] = damage
     file.write_bytes(content)
     store = SqliteBackend(str(file))
-    with pytest.raises(Damaged, match="restore it") as caught:
+    with pytest.raises(CorruptData, match="restore it") as caught:
         tree(store)
     assert str(file) in str(caught.value)
     assert isinstance(caught.value.__cause__, sqlite3.DatabaseError)
@@ -383,9 +383,9 @@ def test_removed_tables_are_noticed(file: Path) -> None:
     """If another program removes our tables while the store is open, the next call says so."""
     store = filled(file)
     foreign(file, "DROP TABLE entries")
-    with pytest.raises(Damaged, match="tables"):
+    with pytest.raises(CorruptData, match="tables"):
         value(store, "a")
-    with pytest.raises(Damaged):
+    with pytest.raises(CorruptData):
         run(store, Put(key("a"), b"1"))
     store.close()
 
@@ -516,7 +516,7 @@ def test_a_read_only_file_can_be_read(public: Path) -> None:
 
 
 def test_a_file_that_becomes_writable_is_written(public: Path) -> None:
-    """A client that was refused can write as soon as the permission is given, without being opened anew."""
+    """A client that was refused can write as soon as the permission is given, without being opened again."""
 
     def try_twice() -> tuple[str, bytes | None]:
         own = public / "own.db"
@@ -577,18 +577,18 @@ def test_missing_permissions_are_named(public: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("no such table: entries", Damaged),
+        ("no such table: entries", CorruptData),
         ("access permission denied", AccessDenied),
         ("database is locked", StoreBusy),
         ("database table is locked: entries", StoreBusy),
         ("attempt to write a readonly database", ReadOnly),
         ("disk I/O error", Unreachable),
-        ("database disk image is malformed", Damaged),
+        ("database disk image is malformed", CorruptData),
         ("database or disk is full", StoreFull),
         ("unable to open database file", Unreachable),
         ("locking protocol", StoreBusy),
         ("string or blob too big", Unsupported),
-        ("file is not a database", Damaged),
+        ("file is not a database", CorruptData),
         ("something else", Unreachable),
     ],
 )

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redicts.backends.sqlite.paths import bounds, decode, decode_all, encode, past
-from redicts.core.transaction import Key, Path, Scope
+from redicts.core.minitransaction import Key, Path, Scope
 
 SEGMENTS = st.one_of(
     st.text(st.sampled_from("\x00\x01\x02\x03a.\xff\ud800\udc00\U00010000\U0010ffff"), min_size=1, max_size=3),

@@ -13,22 +13,22 @@ from hypothesis import strategies as st
 from redicts.backends.memory import MemoryBackend
 from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.core.backend import Backend
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     Add,
     AnyRead,
     Check,
     Delete,
     Entries,
-    Exactly,
+    Equals,
     Expire,
     Key,
     Outcome,
     Path,
-    Prefixed,
     Put,
     Read,
     ReadNames,
     Scope,
+    StartsWith,
     Transaction,
     Write,
 )
@@ -45,7 +45,7 @@ PLACES = st.builds(Key, st.sampled_from("vl"), st.lists(SEGMENTS, max_size=3).ma
 KEYS = st.builds(Key, st.sampled_from("vl"), PATHS)
 SCOPES = st.sampled_from(Scope)
 BYTES = st.sampled_from([b"", b"0", b"1", b"-5", b"01", b"mine", b"mineral", b"\x00", b"9223372036854775807"])
-LIVES = st.one_of(st.none(), st.integers(1, 8).map(lambda ticks: ticks * TICK))
+TTLS = st.one_of(st.none(), st.integers(1, 8).map(lambda ticks: ticks * TICK))
 
 
 @st.composite
@@ -57,13 +57,13 @@ def writes(draw: st.DrawFn) -> tuple[Write, ...]:
         if kind is Delete:
             found.append(Delete(draw(KEYS), draw(SCOPES)))
         elif kind is Expire:
-            found.append(Expire(draw(PLACES), draw(SCOPES), draw(LIVES)))
+            found.append(Expire(draw(PLACES), draw(SCOPES), draw(TTLS)))
         else:
             key = draw(KEYS)
             found += [Delete(Key(key.space, key.path[:depth]), Scope.NODE) for depth in range(1, len(key.path))]
             found.append(Delete(key, Scope.BELOW))
             if kind is Put:
-                found.append(Put(key, draw(BYTES), draw(LIVES), draw(st.booleans())))
+                found.append(Put(key, draw(BYTES), draw(TTLS), draw(st.booleans())))
             else:
                 found.append(Add(key, draw(st.sampled_from([0, 1, -3, 2**62]))))
     return tuple(found)
@@ -74,8 +74,8 @@ READS: st.SearchStrategy[AnyRead] = st.one_of(
     st.builds(ReadNames, PLACES, st.none(), st.none()),
 )
 CHECKS: st.SearchStrategy[Check] = st.one_of(
-    st.builds(Prefixed, PLACES, SCOPES, BYTES),
-    st.builds(Exactly, PLACES, SCOPES, st.dictionaries(st.lists(SEGMENTS, max_size=2).map(tuple), BYTES, max_size=2)),
+    st.builds(StartsWith, PLACES, SCOPES, BYTES),
+    st.builds(Equals, PLACES, SCOPES, st.dictionaries(st.lists(SEGMENTS, max_size=2).map(tuple), BYTES, max_size=2)),
 )
 STEPS = st.tuples(
     st.lists(CHECKS, max_size=2),
@@ -104,7 +104,7 @@ def test_it_answers_as_the_model(path: str, steps: list[Any]) -> None:
     try:
         for checks, exact, reads, changes, ticks, limit in steps:
             # Such a check holds as long as the model is right, which random entries hardly ever achieve.
-            true = [Exactly(key, scope, _entries(model, Read(key, scope)).values) for key, scope in exact]
+            true = [Equals(key, scope, _entries(model, Read(key, scope)).values) for key, scope in exact]
             transaction = Transaction((*true, *checks), tuple(reads), changes)
             assert _comparable(store.execute(transaction)) == _comparable(model.execute(transaction))
             for read in reads:
@@ -122,10 +122,10 @@ def _entries(backend: Backend, read: Read) -> Entries:
 
 def _comparable(outcome: Outcome) -> Any:
     answers = [
-        (dict(each.values), dict(each.lives), each.cursor) if isinstance(each, Entries) else sorted(each.names)
+        (dict(each.values), dict(each.ttls), each.cursor) if isinstance(each, Entries) else sorted(each.names)
         for each in outcome.answers
     ]
-    return outcome.verdict, answers, outcome.sums, outcome.culprit
+    return outcome.status, answers, outcome.counters, outcome.failed_index
 
 
 def _walk(backend: Backend, read: AnyRead, limit: int) -> Iterator[Any]:

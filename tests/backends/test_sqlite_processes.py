@@ -16,10 +16,10 @@ import pytest
 
 from redicts.backends.sqlite import connections
 from redicts.backends.sqlite.backend import SqliteBackend
-from redicts.core.transaction import Add, Put
+from redicts.core.minitransaction import Add, Put
 from redicts.errors import Unreachable
 from tests.backends.sqlite_tools import (
-    PATIENCE,
+    TIMEOUT,
     Child,
     Clock,
     add_many,
@@ -60,7 +60,7 @@ def spawn(number: int, work: Callable[..., None], arguments: Callable[[int], tup
     for process in processes:
         process.start()
     for process in processes:
-        process.join(2 * PATIENCE)
+        process.join(2 * TIMEOUT)
         assert process.exitcode == 0
         process.close()
 
@@ -130,11 +130,11 @@ def test_what_a_child_commits_stays_when_its_parent_closes(file: Path) -> None:
     def work() -> None:
         run(store, Put(key("child", "first"), b"1"))
         wrote.set()
-        assert closed.wait(PATIENCE)
+        assert closed.wait(TIMEOUT)
         run(store, Put(key("child", "last"), b"1"))
 
     child = Child(work)
-    assert wrote.wait(PATIENCE)
+    assert wrote.wait(TIMEOUT)
     run(store, Put(key("parent"), b"2"))
     store.close()
     other = SqliteBackend(str(file))
@@ -154,14 +154,14 @@ def test_a_fork_waits_for_a_transaction_of_another_thread(file: Path) -> None:
     def waiting_clock() -> float:
         if threading.current_thread() is writer:
             inside.set()
-            assert go_on.wait(PATIENCE)
+            assert go_on.wait(TIMEOUT)
         return clock()
 
     store = SqliteBackend(str(file), clock=waiting_clock, busy_timeout_secs=1)
     writer = threading.Thread(target=lambda: run(store, Put(key("a"), b"1")))
     run(store, Put(key("b"), b"1"))
     writer.start()
-    assert inside.wait(PATIENCE)
+    assert inside.wait(TIMEOUT)
 
     def let_go() -> None:
         eventually(lambda: bool(connections._paused), "the fork waits")
@@ -171,8 +171,8 @@ def test_a_fork_waits_for_a_transaction_of_another_thread(file: Path) -> None:
     helper.start()
     child = Child(lambda: (run(store, Put(key("c"), b"1")), tree(store))[1])
     assert child.result() == {("a",): b"1", ("b",): b"1", ("c",): b"1"}
-    writer.join(PATIENCE)
-    helper.join(PATIENCE)
+    writer.join(TIMEOUT)
+    helper.join(TIMEOUT)
     assert tree(store) == {("a",): b"1", ("b",): b"1", ("c",): b"1"}
     store.close()
 
@@ -197,7 +197,7 @@ def test_forks_amid_busy_threads(file: Path) -> None:
         child.result()
     over.set()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     for store in stores:
         assert count(store, "children") == 50
     assert [count(stores[number % 2], f"thread {number}") for number in range(3)] == done
@@ -220,7 +220,7 @@ def test_a_fork_does_not_wait_for_who_waits(file: Path) -> None:
     assert writer.is_alive()
     other.execute("ROLLBACK")
     other.close()
-    writer.join(PATIENCE)
+    writer.join(TIMEOUT)
     assert count(store, "n") == 1
     store.close()
 
@@ -277,7 +277,7 @@ def test_a_child_has_its_own_copy_of_memory() -> None:
         assert (found["a",], written) == (b"1", True)
         assert value(store, "a") == b"1"
     over.set()
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     store.close()
 
 

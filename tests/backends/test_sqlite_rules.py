@@ -1,4 +1,4 @@
-"""The rules of transactions where SQLite makes them hard: names, types, lives, one instant, pages, reclaiming."""
+"""The rules of transactions where SQLite makes them hard: names, types, TTLs, one instant, pages, reclaiming."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import pytest
 
 from redicts.backends.sqlite import connections
 from redicts.backends.sqlite.backend import SqliteBackend
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     NOTHING,
     Add,
     Delete,
     Entries,
-    Exactly,
+    Equals,
     Expire,
     Path,
-    Prefixed,
     Put,
     Read,
     ReadNames,
     Scope,
-    Verdict,
+    StartsWith,
+    Status,
 )
 from tests.backends.sqlite_tools import (
-    PATIENCE,
+    TIMEOUT,
     Clock,
     count,
     entries,
@@ -110,22 +110,22 @@ def test_prefixes_are_compared_as_bytes(stored: bytes, prefix: bytes, store: Sql
     """A value starts with a prefix as Python says, be either empty or no text."""
     run(store, Put(key("a", "b"), stored))
     for place in (key("a", "b"), key("a"), key()):
-        assert run(store, checks=(Prefixed(place, Scope.SUBTREE, prefix),)).applied == stored.startswith(prefix)
+        assert run(store, checks=(StartsWith(place, Scope.SUBTREE, prefix),)).applied == stored.startswith(prefix)
 
 
 def test_an_empty_value_is_not_absent(store: SqliteBackend) -> None:
     """A value of no bytes is there for reads and checks."""
     run(store, Put(key("a"), b""))
     assert value(store, "a") == b""
-    assert not run(store, checks=(Exactly(key("a"), Scope.NODE, NOTHING),)).applied
-    assert run(store, checks=(Exactly(key("a"), Scope.NODE, {(): b""}),)).applied
+    assert not run(store, checks=(Equals(key("a"), Scope.NODE, NOTHING),)).applied
+    assert run(store, checks=(Equals(key("a"), Scope.NODE, {(): b""}),)).applied
 
 
-def test_exactly_compares_paths_and_values(store: SqliteBackend) -> None:
+def test_equals_compares_paths_and_values(store: SqliteBackend) -> None:
     """As many values as expected are not enough: they are at the expected paths."""
     run(store, Put(key("a", "b"), b"1"), Put(key("a", "c", "d"), b"2"))
     there: dict[Path, bytes] = {("b",): b"1", ("c", "d"): b"2"}
-    assert run(store, checks=(Exactly(key("a"), Scope.SUBTREE, there),)).applied
+    assert run(store, checks=(Equals(key("a"), Scope.SUBTREE, there),)).applied
     others: tuple[dict[Path, bytes], ...] = (
         {("b",): b"1"},
         {("b",): b"1", ("c", "d"): b"3"},
@@ -134,9 +134,9 @@ def test_exactly_compares_paths_and_values(store: SqliteBackend) -> None:
         {("b",): b"1", ("c\x00d",): b"2"},
     )
     for other in others:
-        outcome = run(store, Put(key("z"), b""), checks=(Exactly(key("a"), Scope.SUBTREE, other),))
-        assert outcome.verdict is Verdict.CHECK_FAILED
-        assert outcome.culprit == 0
+        outcome = run(store, Put(key("z"), b""), checks=(Equals(key("a"), Scope.SUBTREE, other),))
+        assert outcome.status is Status.CHECK_FAILED
+        assert outcome.failed_index == 0
     assert value(store, "z") is None
 
 
@@ -151,14 +151,14 @@ def test_a_refused_counter_undoes_all_and_answers(store: SqliteBackend) -> None:
         Add(key("a"), 1),
         Add(key("text"), 1),
         Put(key("b"), b"1"),
-        reads=(Read(key("n"), lives=True), ReadNames(key())),
+        reads=(Read(key("n"), ttls=True), ReadNames(key())),
     )
-    assert outcome.verdict is Verdict.NOT_A_COUNTER
-    assert outcome.culprit == 4
-    assert outcome.sums == ()
+    assert outcome.status is Status.NOT_A_COUNTER
+    assert outcome.failed_index == 4
+    assert outcome.counters == ()
     assert outcome.answers[0] == Entries({(): b"5"}, {(): 1_000})
     assert tree(store) == {("text",): b"01", ("n",): b"5"}
-    assert entries(store, Read(key(), Scope.SUBTREE, lives=True)).lives == {("n",): 1_000}
+    assert entries(store, Read(key(), Scope.SUBTREE, ttls=True)).ttls == {("n",): 1_000}
 
 
 def test_writes_apply_in_order(store: SqliteBackend) -> None:
@@ -167,7 +167,7 @@ def test_writes_apply_in_order(store: SqliteBackend) -> None:
         store,
         Put(key("a"), b"1"),
         Put(key("a"), b"2", 50),
-        Put(key("a"), b"3", keep_life=True),
+        Put(key("a"), b"3", keep_ttl=True),
         Put(key("b"), b"1", 70),
         Put(key("b"), b"2"),
         Put(key("c", "d"), b"1"),
@@ -177,22 +177,22 @@ def test_writes_apply_in_order(store: SqliteBackend) -> None:
         Put(key("e"), b"1"),
         Expire(key("e"), Scope.NODE, 90),
     )
-    found = entries(store, Read(key(), Scope.SUBTREE, lives=True))
+    found = entries(store, Read(key(), Scope.SUBTREE, ttls=True))
     assert found.values == {("a",): b"3", ("b",): b"2", ("c",): b"8", ("e",): b"1"}
-    assert found.lives == {("a",): 50, ("e",): 90}
+    assert found.ttls == {("a",): 50, ("e",): 90}
 
 
-def test_a_life_ends_at_its_millisecond(store: SqliteBackend, clock: Clock) -> None:
-    """A value is there until its life has passed by the store's clock, and gone from that millisecond on."""
+def test_a_ttl_ends_at_its_millisecond(store: SqliteBackend, clock: Clock) -> None:
+    """A value is there until its TTL has passed by the store's clock, and gone from that millisecond on."""
     run(store, Put(key("a"), b"1", 100))
     clock.milliseconds += 99
-    assert entries(store, Read(key("a"), lives=True)) == Entries({(): b"1"}, {(): 1})
+    assert entries(store, Read(key("a"), ttls=True)) == Entries({(): b"1"}, {(): 1})
     clock.milliseconds += 1
     assert value(store, "a") is None
 
 
 def test_the_expired_is_gone_for_everything(store: SqliteBackend, clock: Clock) -> None:
-    """No read, name, page or check sees a value whose life has ended, and it blocks nothing, before it is reclaimed."""
+    """No read, name, page or check sees a value whose TTL has ended, and it blocks nothing, before it is reclaimed."""
     run(store, Put(key("d", "dead"), b"other", 5), Put(key("d", "alive"), b"mine"), Put(key("gone", "x"), b"1", 5))
     clock.milliseconds += 5
     assert tree(store) == {("d", "alive"): b"mine"}
@@ -203,10 +203,10 @@ def test_the_expired_is_gone_for_everything(store: SqliteBackend, clock: Clock) 
     outcome = run(
         store,
         checks=(
-            Exactly(key("d", "dead"), Scope.NODE, NOTHING),
-            Exactly(key("gone"), Scope.SUBTREE, NOTHING),
-            Exactly(key(), Scope.BELOW, {("d", "alive"): b"mine"}),
-            Prefixed(key(), Scope.SUBTREE, b"mine"),
+            Equals(key("d", "dead"), Scope.NODE, NOTHING),
+            Equals(key("gone"), Scope.SUBTREE, NOTHING),
+            Equals(key(), Scope.BELOW, {("d", "alive"): b"mine"}),
+            StartsWith(key(), Scope.SUBTREE, b"mine"),
         ),
     )
     assert outcome.applied
@@ -214,30 +214,30 @@ def test_the_expired_is_gone_for_everything(store: SqliteBackend, clock: Clock) 
     assert tree(store) == {("d", "alive"): b"mine"}
 
 
-def test_keep_life_keeps_that_of_the_living(store: SqliteBackend, clock: Clock) -> None:
-    """A Put that keeps the life keeps what is left of it, none where there is none, and nothing of an expired one."""
+def test_keep_ttl_keeps_that_of_the_living(store: SqliteBackend, clock: Clock) -> None:
+    """A Put that keeps the TTL keeps what is left of it, none where there is none, and nothing of an expired one."""
     run(store, Put(key("mortal"), b"1", 100), Put(key("lasting"), b"1"), Put(key("dead"), b"1", 10))
     clock.milliseconds += 10
-    run(store, *[Put(key(name), b"2", 3, keep_life=True) for name in ("mortal", "lasting", "dead", "new")])
-    found = entries(store, Read(key(), Scope.SUBTREE, lives=True))
+    run(store, *[Put(key(name), b"2", 3, keep_ttl=True) for name in ("mortal", "lasting", "dead", "new")])
+    found = entries(store, Read(key(), Scope.SUBTREE, ttls=True))
     assert found.values == {("mortal",): b"2", ("lasting",): b"2", ("dead",): b"2", ("new",): b"2"}
-    assert found.lives == {("mortal",): 90}
+    assert found.ttls == {("mortal",): 90}
 
 
-def test_add_keeps_the_life_of_the_living(store: SqliteBackend, clock: Clock) -> None:
-    """A counter keeps its life; an expired one, whatever it held, counts from nothing and lives for ever."""
+def test_add_keeps_the_ttl_of_the_living(store: SqliteBackend, clock: Clock) -> None:
+    """A counter keeps its TTL; an expired one, whatever it held, counts from nothing and lives for ever."""
     run(store, Put(key("mortal"), b"1", 100), Put(key("dead"), b"9", 10), Put(key("text"), b"no number", 10))
     clock.milliseconds += 10
-    assert run(store, *[Add(key(name), 2) for name in ("mortal", "dead", "text")]).sums == (3, 2, 2)
-    assert entries(store, Read(key(), Scope.SUBTREE, lives=True)).lives == {("mortal",): 90}
+    assert run(store, *[Add(key(name), 2) for name in ("mortal", "dead", "text")]).counters == (3, 2, 2)
+    assert entries(store, Read(key(), Scope.SUBTREE, ttls=True)).ttls == {("mortal",): 90}
 
 
-def test_a_life_beyond_the_largest_integer_is_long(store: SqliteBackend) -> None:
-    """A life may be any number, also one that SQLite cannot add up."""
+def test_a_ttl_beyond_the_largest_integer_is_long(store: SqliteBackend) -> None:
+    """A TTL may be any number, also one that SQLite cannot add up."""
     run(store, Put(key("a"), b"1", 10**30), Put(key("b"), b"1"), Expire(key("b"), Scope.NODE, 2**63 - 1))
-    lives = entries(store, Read(key(), Scope.SUBTREE, lives=True)).lives
-    assert set(lives) == {("a",), ("b",)}
-    assert min(lives.values()) > 10**18
+    ttls = entries(store, Read(key(), Scope.SUBTREE, ttls=True)).ttls
+    assert set(ttls) == {("a",), ("b",)}
+    assert min(ttls.values()) > 10**18
 
 
 def test_a_waiting_write_goes_by_the_time_when_its_turn_comes(
@@ -246,29 +246,29 @@ def test_a_waiting_write_goes_by_the_time_when_its_turn_comes(
     """What expires while a write waits for the file's lock is gone for it."""
     waiting = threading.Event()
     monkeypatch.setattr(connections, "sleep", lambda secs: waiting.set())
-    store = SqliteBackend(str(file), busy_timeout_secs=PATIENCE, clock=clock)
+    store = SqliteBackend(str(file), busy_timeout_secs=TIMEOUT, clock=clock)
     run(store, Put(key("a"), b"old", 50))
     other = plain(file)
     other.execute("BEGIN IMMEDIATE")
     outcomes: list[bool] = []
     thread = threading.Thread(
         target=lambda: outcomes.append(
-            run(store, Put(key("a"), b"new"), checks=(Exactly(key("a"), Scope.NODE, NOTHING),)).applied
+            run(store, Put(key("a"), b"new"), checks=(Equals(key("a"), Scope.NODE, NOTHING),)).applied
         )
     )
     thread.start()
-    assert waiting.wait(PATIENCE)
+    assert waiting.wait(TIMEOUT)
     clock.milliseconds += 50
     other.execute("ROLLBACK")
     other.close()
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     assert outcomes == [True]
     store.close()
 
 
 @pytest.mark.parametrize("scope", [Scope.NODE, Scope.SUBTREE])
 def test_a_read_sees_one_instant(scope: Scope, file: FilePath) -> None:
-    """A life that is renewed in time does not look ended to a reader that is slow between the file and the clock."""
+    """A TTL that is renewed in time does not look ended to a reader that is slow between the file and the clock."""
     clock = Clock()
     renewing = SqliteBackend(str(file), clock=clock)
     run(renewing, Put(key("a"), b"1", 100))
@@ -303,7 +303,7 @@ def test_a_read_of_several_sees_one_state(file: FilePath) -> None:
         now = clock()
         if looks == 2:
             clock.milliseconds += 100
-            assert run(writing, Put(key("b"), b"new"), checks=(Exactly(key(), Scope.SUBTREE, NOTHING),)).applied
+            assert run(writing, Put(key("b"), b"new"), checks=(Equals(key(), Scope.SUBTREE, NOTHING),)).applied
         return now
 
     reading = SqliteBackend(str(file), clock=clock_beside_a_writer)
@@ -422,7 +422,7 @@ def test_a_backlog_of_expired_values_goes_away(file: FilePath, clock: Clock) -> 
 
 def test_readers_do_not_wait_for_a_writer(file: FilePath) -> None:
     """While another program is in the midst of a write, reads are answered at once, from the state before it."""
-    store = SqliteBackend(str(file), busy_timeout_secs=PATIENCE)
+    store = SqliteBackend(str(file), busy_timeout_secs=TIMEOUT)
     run(store, Put(key("a"), b"1"))
     other = plain(file)
     other.execute("BEGIN IMMEDIATE")
@@ -445,7 +445,7 @@ def test_a_memory_store_is_one_for_all_threads() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     eventually(lambda: count(store, "n") == 1_600, "all have counted")
     assert tree(other) == {}
     store.close()

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from redicts.backends.sqlite import SqliteSettings, files, mounts, plugin
 from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.backends.sqlite.files import Durability
-from redicts.core.transaction import Put
+from redicts.core.minitransaction import Put
 from tests.backends.sqlite_tools import key, plain, run
 
 MOUNTS = r"""21 1 254:0 / / rw,relatime - ext4 /dev/vda rw

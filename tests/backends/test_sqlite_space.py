@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from redicts.backends.sqlite.backend import SqliteBackend
-from redicts.core.transaction import Delete, Put, Scope
+from redicts.core.minitransaction import Delete, Put, Scope
 from tests.backends.sqlite_tools import Clock, key, plain, rows, run, tree, value
 from tests.backends.test_sqlite_processes import is_sound
 
@@ -22,10 +22,10 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "s.db"
 
 
-def fill(store: SqliteBackend, life: int | None = None) -> None:
+def fill(store: SqliteBackend, ttl: int | None = None) -> None:
     """Write some four megabytes."""
     for part in range(0, MANY, 500):
-        run(store, *[Put(key("big", str(part + each)), LARGE, life) for each in range(500)])
+        run(store, *[Put(key("big", str(part + each)), LARGE, ttl) for each in range(500)])
 
 
 def size(file: Path) -> int:
@@ -120,7 +120,7 @@ def test_some_room_stays_for_what_comes(file: Path) -> None:
 
 
 def test_a_copy_that_cannot_shrink_works(file: Path) -> None:
-    """A file that another program has made anew without the ability to shrink is used as it is, and no slower."""
+    """A file that another program has made again without the ability to shrink is used as it is, and no slower."""
     store = SqliteBackend(str(file))
     fill(store)
     store.close()

@@ -9,17 +9,17 @@ import pytest
 
 from redicts.backends.sqlite import statements
 from redicts.backends.sqlite.backend import SqliteBackend
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     NOTHING,
     Add,
     Delete,
-    Exactly,
+    Equals,
     Expire,
-    Prefixed,
     Put,
     Read,
     ReadNames,
     Scope,
+    StartsWith,
     Transaction,
 )
 from tests.backends.sqlite_tools import Clock, Meter, key, names, plain, run
@@ -40,7 +40,7 @@ def store(meter: Meter, tmp_path: Path) -> Iterator[SqliteBackend]:
 
 
 def grow(backend: SqliteBackend, leaves: int) -> None:
-    """Fill the store: three dicts ``d0`` to ``d2`` of so many leaves each, some with a life."""
+    """Fill the store: three dicts ``d0`` to ``d2`` of so many leaves each, some with a TTL."""
     run(
         backend,
         *[
@@ -94,11 +94,11 @@ def test_the_list_of_statements_is_complete(store: SqliteBackend, meter: Meter) 
     run(
         store,
         Put(place, b"1"),
-        Put(place, b"1", keep_life=True),
+        Put(place, b"1", keep_ttl=True),
         Add(place, 1),
         Expire(place, Scope.NODE, 1),
         Delete(place, Scope.SUBTREE),
-        checks=(Exactly(place, Scope.SUBTREE, NOTHING), Prefixed(place, Scope.NODE, b"x")),
+        checks=(Equals(place, Scope.SUBTREE, NOTHING), StartsWith(place, Scope.NODE, b"x")),
         reads=(Read(place), Read(place, Scope.BELOW, limit=1), ReadNames(place)),
     )
     kinds = {text.split("?")[0].split("x'")[0].split(" (key")[0] for text in TEXTS.values()}
@@ -114,9 +114,9 @@ def test_the_list_of_statements_is_complete(store: SqliteBackend, meter: Meter) 
         Transaction(reads=(Read(key("d1", "000007")),)),
         Transaction(writes=(Put(key("d1", "000007"), b"2"),)),
         Transaction(writes=(Delete(key("d1", "000007"), Scope.SUBTREE),)),
-        Transaction(checks=(Exactly(key("d1"), Scope.SUBTREE, NOTHING),)),
-        Transaction(checks=(Exactly(key(), Scope.BELOW, {("x",): b"1", ("y",): b"2"}),)),
-        Transaction(checks=(Prefixed(key(), Scope.SUBTREE, b"theirs"),)),
+        Transaction(checks=(Equals(key("d1"), Scope.SUBTREE, NOTHING),)),
+        Transaction(checks=(Equals(key(), Scope.BELOW, {("x",): b"1", ("y",): b"2"}),)),
+        Transaction(checks=(StartsWith(key(), Scope.SUBTREE, b"theirs"),)),
         Transaction(reads=(ReadNames(key()),)),
         Transaction(reads=(Read(key(), Scope.SUBTREE, limit=5),)),
         Transaction(reads=(ReadNames(key("d1"), limit=5),)),
@@ -154,7 +154,7 @@ def test_names_of_a_flat_dict_take_few_statements(store: SqliteBackend, meter: M
 
 
 def test_a_hundred_puts_are_one_transaction(store: SqliteBackend, meter: Meter) -> None:
-    """Puts that follow each other take one transaction and, whatever their lives, one run of a statement each."""
+    """Puts that follow each other take one transaction and, whatever their TTLs, one run of a statement each."""
     writes = tuple([Put(key("a", str(each)), b"1", None if each % 2 else 50) for each in range(100)])
     store.execute(Transaction(writes=writes))
     steps = meter.of(lambda: store.execute(Transaction(writes=writes)))

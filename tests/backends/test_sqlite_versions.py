@@ -10,8 +10,8 @@ import pytest
 
 from redicts.backends.sqlite import files
 from redicts.backends.sqlite.backend import SqliteBackend
-from redicts.core.transaction import Delete, Put, PutDocument, Scope
-from redicts.errors import Damaged, ReadOnly, StoreBusy
+from redicts.core.minitransaction import Delete, Put, PutDocument, Scope
+from redicts.errors import CorruptData, ReadOnly, StoreBusy
 from tests.backends.sqlite_tools import (
     Child,
     Clock,
@@ -81,7 +81,7 @@ def version(file: Path) -> tuple[int, set[str]]:
 
 
 def test_an_older_file_is_brought_up_to_date(old: Path) -> None:
-    """What was stored is there, lives end when they did, and the file can shrink from now on."""
+    """What was stored is there, TTLs end when they did, and the file can shrink from now on."""
     store = SqliteBackend(str(old), clock=Clock())
     assert tree(store) == {("a", "b"): b"1", ("a", "c"): b"2"}
     assert version(old) == (3, {"entries", "clock", "documents"})
@@ -174,7 +174,7 @@ def test_a_file_in_use_is_brought_up_to_date_later(old: Path) -> None:
 
 
 def test_an_older_file_that_cannot_be_made_anew_is_used(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If there is no room to make the file anew, it is brought up to date all the same, and works without shrinking."""
+    """If there is no room to rewrite the file, it is migrated all the same, and works without shrinking."""
     monkeypatch.setattr(files, "_VACUUM", "VACUUM INTO '/nowhere/at/all'")
     assert len(read(old)) == 2
     assert version(old) == (3, {"entries", "clock", "documents"})
@@ -196,6 +196,6 @@ def test_an_altered_older_file_is_refused(old: Path) -> None:
     connection.execute("DROP INDEX entries_by_deadline")
     connection.close()
     before = old.read_bytes()
-    with pytest.raises(Damaged, match="altered"):
+    with pytest.raises(CorruptData, match="altered"):
         read(old)
     assert old.read_bytes() == before

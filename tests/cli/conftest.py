@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from redicts.front.pool import Opened
-from redicts.front.settings import parse
-from redicts.front.tree import Tree
+from redicts.api.pool import Opened
+from redicts.api.tree import Tree
+from redicts.config.settings import parse
 from tests.support.servers import RedisServer
 
 
@@ -43,7 +43,7 @@ def value_at(url: str) -> object:
     return tree.run(tree.store.read(()))
 
 
-def put(url: str, value: object, *path: str, life: int | None = None) -> None:
-    """Store a value, with a life in milliseconds."""
+def put(url: str, value: object, *path: str, ttl: int | None = None) -> None:
+    """Store a value, with a TTL in milliseconds."""
     tree = tree_at(url)
-    tree.run(tree.store.write(path, value, life))
+    tree.run(tree.store.write(path, value, ttl))

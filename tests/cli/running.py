@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import TIMEOUT
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_LONG: Final = 6 * PATIENCE
+_LONG: Final = 6 * TIMEOUT
 """Seconds: a command on a busy machine is much slower than what else is waited for."""
 
 

@@ -10,8 +10,8 @@ import redis
 
 from redicts import Packed
 from redicts.cli import exits
-from redicts.core.transaction import VALUES, Key, Put, Transaction
-from redicts.transfer.marks import unfinished
+from redicts.core.minitransaction import VALUES, Key, Put, Transaction
+from redicts.transfer.checkpoints import unfinished
 from tests.cli.conftest import put, tree_at, value_at
 from tests.cli.running import Running, redicts
 from tests.support.proxy import FaultyProxy
@@ -21,10 +21,10 @@ MANY = {f"dict{one:02}": {f"name{two:03}": two for two in range(100)} for one in
 
 
 def test_a_tree_goes_to_redis_and_back(file_url: str, redis_url: str, tmp_path: Path) -> None:
-    """SQLite to Redis and back is equal at the end, leaf for leaf, with lives, packed dicts and what is empty."""
+    """SQLite to Redis and back is equal at the end, leaf for leaf, with TTLs, packed dicts and what is empty."""
     put(file_url, {"many": MANY, "dot.ted": {"a*": None}, "empty": {}, "list": [{"x": 1.5}]})
     put(file_url, Packed({"b": 1}), "packed")
-    put(file_url, 2, "mortal", life=600_000)
+    put(file_url, 2, "mortal", ttl=600_000)
     there = redicts("copy", file_url, redis_url, "--json")
     assert there.status == exits.DONE
     assert there.document["verified"]["equal"] == there.document["stored"] == 5005
@@ -32,10 +32,10 @@ def test_a_tree_goes_to_redis_and_back(file_url: str, redis_url: str, tmp_path: 
     assert redicts("copy", redis_url, back).status == exits.DONE
     first, last = tree_at(file_url), tree_at(back)
     assert last.run(last.store.leaves(())) == first.run(first.store.leaves(()))
-    life = last.run(last.store.life(("mortal",)))
-    assert life is not None
-    assert 0 < life <= 600_000
-    assert last.run(last.store.life(("many",))) is None
+    ttl = last.run(last.store.ttl(("mortal",)))
+    assert ttl is not None
+    assert 0 < ttl <= 600_000
+    assert last.run(last.store.ttl(("many",))) is None
 
 
 def test_the_report_counts_both_sides(file_url: str, redis_url: str) -> None:
@@ -119,7 +119,7 @@ def test_a_copy_that_was_ended_is_continued(server: RedisServer, file_url: str, 
 
 
 def test_an_interrupted_comparison_copies_nothing_twice(server: RedisServer, file_url: str) -> None:
-    """Once all is copied the mark is gone: a run after that begins anew, and changes nothing that is equal."""
+    """Once all is copied the mark is gone: a run after that begins again, and changes nothing that is equal."""
     put(file_url, MANY)
     with FaultyProxy(server.port) as proxy:
         far = f"redis://{proxy.host}:{proxy.port}/0"
@@ -187,12 +187,12 @@ def test_wrong_use_of_copy(file_url: str, redis_url: str) -> None:
     assert redicts("copy", redis_url, file_url, "--from", "nothing").status == exits.NEGATIVE
 
 
-def test_lives_are_left_out_on_request(file_url: str, redis_url: str) -> None:
-    """``--without-lives`` lets everything last for ever in the target."""
-    put(file_url, 1, "a", life=600_000)
-    assert redicts("copy", file_url, redis_url, "--without-lives").status == exits.DONE
+def test_ttls_are_left_out_on_request(file_url: str, redis_url: str) -> None:
+    """``--without-ttls`` lets everything last for ever in the target."""
+    put(file_url, 1, "a", ttl=600_000)
+    assert redicts("copy", file_url, redis_url, "--without-ttls").status == exits.DONE
     tree = tree_at(redis_url)
-    assert tree.run(tree.store.life(("a",))) is None
+    assert tree.run(tree.store.ttl(("a",))) is None
 
 
 def test_the_data_of_1_0_is_moved(server: RedisServer, redis_url: str, file_url: str) -> None:

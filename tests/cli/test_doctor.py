@@ -1,4 +1,4 @@
-"""``doctor`` and ``bench``: what they find, repair and measure, and that they leave nothing behind."""
+"""``doctor``: what it finds and repairs, and that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import json
 from pathlib import Path
 
 from redicts import Lock
+from redicts.api.tree import Tree
 from redicts.cli import exits
 from redicts.core.locks.records import HOLDERS, TOKENS
-from redicts.core.transaction import VALUES, Entries, Key, Put, Read, Scope, Transaction
-from redicts.front.tree import Tree
-from redicts.transfer.marks import SPACE, Mark
+from redicts.core.minitransaction import VALUES, Entries, Key, Put, Read, Scope, Transaction
+from redicts.transfer.checkpoints import SPACE, Checkpoint
 from tests.cli.conftest import put, tree_at, value_at
-from tests.cli.running import Running, redicts
+from tests.cli.running import redicts
 from tests.support.ports import bound_socket
-from tests.support.proxy import FaultyProxy
 from tests.support.servers import RedisServer
 
 COMMON = ["reach", "version", "capabilities", "writing", "clock", "locks", "waiters", "tokens", "work"]
@@ -46,7 +45,7 @@ def test_a_healthy_store_is_healthy(store: str) -> None:
     assert by_name["values"]["leaves"] == 1
     assert by_name["values"]["damaged"] == 0
     assert by_name["reach"]["median_us"] > 0
-    assert by_name["capabilities"]["life"] is True
+    assert by_name["capabilities"]["ttl"] is True
     assert entries(tree_at(store), SPACE) == {}
     drawn = redicts("doctor", "--store", store)
     assert drawn.status == exits.DONE
@@ -66,7 +65,7 @@ def test_a_store_that_does_not_answer(server: RedisServer) -> None:
 def test_locks_and_unfinished_work_are_told(store: str) -> None:
     """Who holds and what was begun is worth knowing, and nothing wrong."""
     tree = tree_at(store)
-    mark = Mark(tree, "import of something")
+    mark = Checkpoint(tree, "import of something")
     tree.backend.execute(Transaction(writes=(mark.saying({"kind": "import", "done": 7}),)))
     with Lock(tree.backend, "a"):
         done = redicts("doctor", "--json", "--store", store)
@@ -152,49 +151,3 @@ def test_a_damaged_file_is_told(tmp_path: Path) -> None:
     done = redicts("doctor", "--json", "--store", f"sqlite:///{file}")
     assert done.status == exits.FAILED
     assert file.read_bytes() == b"no database at all" * 100
-
-
-def test_bench_measures_and_leaves_nothing(store: str) -> None:
-    """Each operation has a time, and a ratio where there is something beside it; the store is as before."""
-    put(store, {"a": 1})
-    done = redicts("bench", "--rounds", "20", "--json", "--store", store)
-    assert done.status == exits.DONE
-    rows = {row["what"]: row for row in done.document["rows"]}
-    assert list(rows) == [
-        "write one leaf",
-        "read one leaf",
-        "count",
-        "write a dict of 100 leaves",
-        "read a dict of 100 leaves",
-        "acquire and release a lock",
-    ]
-    for what, row in rows.items():
-        if store.startswith("sqlite") and what == "acquire and release a lock":
-            assert row["ratio"] is None
-            assert row["beside"] is None
-        else:
-            assert (
-                row["ratio"] == round(row["us"] / row["their_us"], 2)
-                or abs(row["ratio"] - row["us"] / row["their_us"]) < 0.02 * row["ratio"] + 0.02
-            )
-    assert value_at(store) == {"a": 1}
-    assert entries(tree_at(store), HOLDERS) == {}
-    drawn = redicts("bench", "--rounds", "10", "--store", store)
-    assert "write one leaf" in drawn.out
-    assert "medians of 10 calls" in drawn.out
-
-
-def test_an_interrupted_bench_leaves_nothing(server: RedisServer) -> None:
-    """Ctrl-C in the midst of a measurement removes what it wrote, on both sides of the ratio."""
-    with FaultyProxy(server.port) as proxy:
-        proxy.pass_requests(60)
-        proxy.hold_requests()
-        with Running("bench", "--store", f"redis://{proxy.host}:{proxy.port}/0") as command:
-            proxy.wait_until_held()
-            done = command.interrupt()
-        assert done.status == exits.INTERRUPTED
-        assert done.err == "redicts: interrupted\n"
-        proxy.release_held()
-        keys = server.command("KEYS", "*")
-        assert isinstance(keys, list)
-        assert [key for key in keys if b"bench" in (key if isinstance(key, bytes) else b"")] == []

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from redicts.cli import exits
-from redicts.core.transaction import VALUES, Key, Put, Transaction
-from redicts.transfer.marks import unfinished
+from redicts.core.minitransaction import VALUES, Key, Put, Transaction
+from redicts.transfer.checkpoints import unfinished
 from tests.cli.conftest import put, tree_at, value_at
 from tests.cli.running import Running, redicts
 from tests.support.proxy import FaultyProxy
@@ -26,25 +26,25 @@ def lines(text: str) -> list[dict[str, object]]:
 
 
 def test_a_tree_goes_out_and_comes_back(store: str, tmp_path: Path) -> None:
-    """What was exported as lines is equal when it was imported elsewhere, with lives."""
+    """What was exported as lines is equal when it was imported elsewhere, with TTLs."""
     put(store, SHOWN)
-    put(store, 2, "mortal", life=600_000)
+    put(store, 2, "mortal", ttl=600_000)
     exported = redicts("export", "--store", store)
     assert (exported.status, exported.err) == (exits.DONE, "")
     first, *leaves, last = lines(exported.out)
     assert first == {"redicts": "leaves", "version": 1}
     assert last == {"end": True, "leaves": 5}
     (mortal,) = [line for line in leaves if line["path"] == ["mortal"]]
-    assert isinstance(mortal["life"], int)
-    assert 0 < mortal["life"] <= 600_000
+    assert isinstance(mortal["ttl"], int)
+    assert 0 < mortal["ttl"] <= 600_000
     other = f"sqlite:///{tmp_path}/other.db"
     done = redicts("import", "-", "--json", "--store", other, stdin=exported.out)
     assert done.status == exits.DONE
     assert done.document == {"path": "", "lines": 7, "leaves": 5, "resumed": 0, "stored": 5, "complete": True}
     assert value_at(other) == {**SHOWN, "mortal": 2}
     tree = tree_at(other)
-    assert tree.run(tree.store.life(("mortal",))) is not None
-    assert tree.run(tree.store.life(("a",))) is None
+    assert tree.run(tree.store.ttl(("mortal",))) is not None
+    assert tree.run(tree.store.ttl(("a",))) is None
 
 
 def test_a_packed_dict_stays_packed(file_url: str, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_file_appears_when_it_is_complete(server: RedisServer, redis_url: str,
 
 
 def test_half_a_line_at_the_end_of_a_part_is_cut(file_url: str, tmp_path: Path) -> None:
-    """What a crash left in the midst of a line is not continued, but written anew."""
+    """What a crash left in the midst of a line is not continued, but written again."""
     put(file_url, MANY)
     file, part = tmp_path / "out.jsonl", tmp_path / "out.jsonl.part"
     redicts("export", "-o", file, "--store", file_url)
@@ -203,7 +203,7 @@ WRONG_LINES = {
     "a path that is text": '{"path": "x.y", "value": 1}',
     "an empty name": '{"path": ["x", ""], "value": 1}',
     "the root": '{"path": [], "value": 1}',
-    "no life": '{"path": ["x"], "value": 1, "life": 0}',
+    "no TTL": '{"path": ["x"], "value": 1, "life": 0}',
     "base64 that is none": '{"path": ["x"], "base64": "%"}',
     "bytes that mean nothing here": '{"path": ["x"], "base64": "AP8="}',
     "a later version": '{"redicts": "leaves", "version": 2}',

@@ -19,9 +19,9 @@ from tests.support.waiting import eventually
 
 
 def test_a_subtree_is_drawn(store: str) -> None:
-    """Each place is a line, with its value or how much is below it, and its life."""
+    """Each place is a line, with its value or how much is below it, and its TTL."""
     put(store, {"a": {"b": 1, "c": "text"}, "d": {}})
-    put(store, 2, "e", life=600_000)
+    put(store, 2, "e", ttl=600_000)
     done = redicts("tree", "--store", store)
     assert done.status == exits.DONE
     lines = [re.sub(r"^[^\w.]*", "", line).rstrip() for line in done.out.splitlines()]
@@ -32,21 +32,21 @@ def test_a_subtree_is_drawn(store: str) -> None:
 def test_the_tree_is_json_too(store: str) -> None:
     """``--json`` has the same in one document."""
     put(store, {"a": {"b": 1, "c": "text"}})
-    put(store, 2, "e", life=600_000)
+    put(store, 2, "e", ttl=600_000)
     document = redicts("tree", ".", "--json", "--store", store).document
-    assert (document["path"], document["leaves"], document["bytes"], document["life"]) == ("", 3, 8, None)
+    assert (document["path"], document["leaves"], document["bytes"], document["ttl"]) == ("", 3, 8, None)
     inner = document["names"]["a"]
     assert (inner["leaves"], inner["bytes"], inner["value"]) == (2, 7, None)
     assert inner["names"]["c"] == {
         "leaves": 1,
         "bytes": 6,
-        "life": None,
+        "ttl": None,
         "value": '"text"',
         "locks": [],
         "hidden": 0,
         "names": {},
     }
-    assert 0 < document["names"]["e"]["life"] <= 600
+    assert 0 < document["names"]["e"]["ttl"] <= 600
 
 
 def test_what_is_not_shown_is_counted(file_url: str) -> None:
@@ -108,8 +108,8 @@ def test_holders_and_waiters_are_listed(store: str) -> None:
         elsewhere = redicts("locks", "x", "--json", "--store", store)
     waiter.join()
     assert done.status == exits.DONE
-    (holder,), (waiting,) = done.document["holders"], done.document["waiters"]
-    assert (holder["path"], holder["waiting"], holder["thread"]) == ("a.b", False, "MainThread")
+    (current_owner,), (waiting,) = done.document["holders"], done.document["waiters"]
+    assert (current_owner["path"], current_owner["waiting"], current_owner["thread"]) == ("a.b", False, "MainThread")
     assert (waiting["path"], waiting["waiting"], waiting["shared"]) == ("a", True, False)
     assert done.document["broken"] == []
     assert "held" in drawn

@@ -30,20 +30,20 @@ def test_what_is_not_there_is_status_1(store: str) -> None:
     assert done.err == "redicts: nothing is stored at 'a.b'\n"
     done = redicts("get", "a.b", "--json", "--store", store)
     assert done.status == exits.NEGATIVE
-    assert done.document == {"path": "a.b", "found": False, "value": None, "life": None, "encoded": []}
+    assert done.document == {"path": "a.b", "found": False, "value": None, "ttl": None, "encoded": []}
     put(store, None, "a")
     assert redicts("get", "a", "--store", store).out == "null\n"
 
 
-def test_json_tells_the_life(store: str) -> None:
+def test_json_tells_the_ttl(store: str) -> None:
     """``--json`` has the value and the seconds that are left of it."""
     assert redicts("set", "a", "1", "--expire", "600", "--store", store, "--json").document == {
         "path": "a",
         "stored": True,
-        "life": 600.0,
+        "ttl": 600.0,
     }
     document = redicts("get", "a", "--json", "--store", store).document
-    assert 0 < document.pop("life") <= 600
+    assert 0 < document.pop("ttl") <= 600
     assert document == {"path": "a", "found": True, "value": 1, "encoded": []}
 
 

@@ -17,13 +17,13 @@ import redicts.types
 from redicts.backends.memory import MemoryBackend
 from redicts.codecs.json import codec as json_codec
 from redicts.codecs.models import ModelsCodec, redicts_codecs
-from redicts.contract.codecs.law import same
+from redicts.contract.codecs.check import same
 from redicts.core.backend import Backend
-from redicts.core.drive import run
+from redicts.core.driver import run
 from redicts.core.envelope import LeafFormat
+from redicts.core.minitransaction import VALUES, Key, Path, Put, Read, Transaction
 from redicts.core.store import TreeStore
-from redicts.core.transaction import VALUES, Key, Path, Put, Read, Transaction
-from redicts.errors import Damaged, LeafError, Misfit, SettingsError, Truncated, TypeUnknown
+from redicts.errors import CorruptData, LeafError, SettingsError, Truncated, TypeUnknown, ValidationFailed
 
 AT: Path = ("a", "b")
 TREE = TreeStore(LeafFormat(ModelsCodec(), [json_codec]), None)
@@ -174,14 +174,14 @@ def test_nothing_is_imported_by_what_is_stored(name: str) -> None:
 )
 def test_what_does_not_fit_its_type_is_an_error_of_its_own(value: object, said: str) -> None:
     """The error names path, codec, type and field, and does not repeat the value."""
-    with pytest.raises(Misfit, match=rf"'a\.b'.*codec models.*{said}") as caught:
+    with pytest.raises(ValidationFailed, match=rf"'a\.b'.*codec models.*{said}") as caught:
         run(TREE.read(AT), stored(json.dumps([{"$type": "point", "value": value}])))
     assert "no number" not in str(caught.value)
 
 
-def test_whatever_a_validator_raises_is_a_misfit() -> None:
+def test_whatever_a_validator_raises_is_a_validation_failed() -> None:
     """An error of the type's own code is told with the path as well."""
-    with pytest.raises(Misfit, match=r"'a\.b'.*'grumpy'.*ZeroDivisionError"):
+    with pytest.raises(ValidationFailed, match=r"'a\.b'.*'grumpy'.*ZeroDivisionError"):
         run(TREE.read(AT), stored('{"$type":"grumpy","value":{"x":6}}'))
 
 
@@ -196,7 +196,7 @@ def test_whatever_a_validator_raises_is_a_misfit() -> None:
 )
 def test_a_tag_of_another_form_is_damage(text: str) -> None:
     """What looks like a registered value and is not of the form in which they are written is damage, with the path."""
-    with pytest.raises(Damaged, match=r"'a\.b' is not models"):
+    with pytest.raises(CorruptData, match=r"'a\.b' is not models"):
         run(TREE.read(AT), stored(text))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from redicts.codecs.msgpack import MsgpackCodec, redicts_codecs
 from redicts.core.codec import TruncatedContent
-from redicts.core.transaction import Path
+from redicts.core.minitransaction import Path
 
 AT: Path = ("a",)
 codec = MsgpackCodec()

@@ -20,11 +20,11 @@ from redicts.codecs.msgpack import MsgpackCodec
 from redicts.codecs.pickle import PickleCodec, PickleSettings, open_codec, redicts_codecs
 from redicts.core.backend import Backend
 from redicts.core.codec import Codec
-from redicts.core.drive import run
+from redicts.core.driver import run
 from redicts.core.envelope import LeafFormat
+from redicts.core.minitransaction import VALUES, Key, Path, Put, Transaction
 from redicts.core.store import TreeStore
-from redicts.core.transaction import VALUES, Key, Path, Put, Transaction
-from redicts.errors import CodecRefused, Damaged, Forged, LeafError, RedictsError, Truncated
+from redicts.errors import BadSignature, CodecRefused, CorruptData, LeafError, RedictsError, Truncated
 from tests.support.executables import Executable, ServerMissing, each_executable
 from tests.support.servers import RedisServer
 
@@ -130,7 +130,7 @@ def attempts(tree: TreeStore) -> list[Any]:
 
 @pytest.mark.parametrize("forgery", NAMES)
 @pytest.mark.parametrize("readers", READERS.values(), ids=list(READERS))
-def test_a_forged_pickle_runs_nothing(
+def test_a_bad_signature_pickle_runs_nothing(
     readers: tuple[Codec, ...], forgery: str, place: tuple[Backend, Plant], tmp_path: File
 ) -> None:
     """Whatever pickle a stranger stores, no way of reading it runs it; each names the path and says why."""
@@ -163,21 +163,21 @@ def test_each_forgery_has_its_error(forgery: str, tmp_path: File) -> None:
     backend.execute(Transaction(writes=(Put(Key(VALUES, AT), forgeries(tmp_path / "owned")[forgery]),)))
     with pytest.raises(CodecRefused, match=r"'a\.b'.*'pickle'.*'accept'"):
         run(store(json_codec).read(AT), backend)
-    expected: type[RedictsError] = Damaged if forgery == "without a signature" else Forged
+    expected: type[RedictsError] = CorruptData if forgery == "without a signature" else BadSignature
     with pytest.raises(expected, match=r"'a\.b'.*pickle") as caught:
         run(store(PickleCodec((KEY,))).read(AT), backend)
-    assert expected is Damaged or "'codec.keys'" in str(caught.value)
+    assert expected is CorruptData or "'codec.keys'" in str(caught.value)
     assert ("it is not signed" in str(caught.value)) == (forgery == "unsigned")
 
 
-def test_a_payload_that_was_moved_is_forged(place: tuple[Backend, Plant]) -> None:
+def test_a_payload_that_was_moved_is_bad_signature(place: tuple[Backend, Plant]) -> None:
     """What was validly signed at one path is refused at another one, on the same server."""
     backend, plant = place
     tree = store(PickleCodec((KEY,)))
     run(tree.write(("users", "anna"), {"role": role_of("user"), "name": role_of("anna")}), backend)
     payload = PickleCodec((KEY,)).encode(role_of("user"), ("users", "anna", "role"))
     plant(("users", "berta", "role"), enveloped(payload))
-    with pytest.raises(Forged, match=r"users\.berta\.role"):
+    with pytest.raises(BadSignature, match=r"users\.berta\.role"):
         run(tree.read(("users", "berta")), backend)
     assert run(tree.read(("users", "anna", "role")), backend) == role_of("user")
 
@@ -207,7 +207,7 @@ def test_values_come_back_where_they_were_written(place: tuple[Backend, Plant]) 
 
 
 def test_keys_rotate() -> None:
-    """The first key signs and all are read, so a new key goes first, and an old one leaves when all is written anew."""
+    """The first key signs and all are read: a new key goes first, an old one leaves when all is rewritten."""
     old, both, new = PickleCodec((KEY,)), PickleCodec((OTHER, KEY)), PickleCodec((OTHER,))
     data = old.encode("x", AT)
     assert both.decode(data, AT) == "x"
@@ -224,7 +224,7 @@ def test_a_truncated_pickle_is_truncated() -> None:
     backend = MemoryBackend()
     for data, codec in ((short, PickleCodec((KEY,))), (unsigned, PickleCodec(())), (enveloped(b""), PickleCodec(()))):
         backend.execute(Transaction(writes=(Put(Key(VALUES, AT), data),)))
-        with pytest.raises((Truncated, Damaged), match=r"'a\.b'"):
+        with pytest.raises((Truncated, CorruptData), match=r"'a\.b'"):
             run(store(codec).read(AT), backend)
 
 

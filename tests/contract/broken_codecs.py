@@ -1,4 +1,4 @@
-"""Codecs that are each wrong in one way, and the laws that refuse them.
+"""Codecs that are each wrong in one way, and the checks that refuse them.
 
 Each is derived from a correct codec and differs from it in what its docstring says, and in nothing else, so a refusal
 is due to that.
@@ -19,10 +19,10 @@ from pydantic_core import to_json
 
 from redicts.codecs.json import JsonCodec
 from redicts.contract.codecs import CodecHarness
-from redicts.contract.codecs.law import same
+from redicts.contract.codecs.check import same
 from redicts.core.codec import Codec, JsonText
 from redicts.core.leaves import Packed
-from redicts.core.transaction import Path
+from redicts.core.minitransaction import Path
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -91,7 +91,7 @@ class BrokenCodec(NamedTuple):
     says: str
     """What is wrong with it."""
     refused_by: tuple[str, ...]
-    """The laws that must each refuse it; others may as well."""
+    """The checks that must each refuse it; others may as well."""
     harness: Callable[[], CodecHarness]
 
 
@@ -104,7 +104,7 @@ def broken_codec(*refused_by: str) -> Callable[[_Class], _Class]:
     def register(codec: _Class) -> _Class:
         says = inspect.getdoc(codec)
         assert says, f"{codec.__name__} says what is wrong with it"
-        assert refused_by, f"{codec.__name__} says which laws refuse it"
+        assert refused_by, f"{codec.__name__} says which checks refuse it"
         _register.append(BrokenCodec(codec.__name__, says.splitlines()[0], refused_by, lambda: ClassHarness(codec)))
         return codec
 
@@ -196,7 +196,7 @@ class RefusesOddPaths(SignedCodec):
         return super().signature(path, payload)
 
 
-@broken_codec("claims.its_name_fits_an_envelope")
+@broken_codec("capabilities.its_name_fits_an_envelope")
 class HasNoName(PlainCodec):
     """Its name has a blank and a line end."""
 
@@ -205,7 +205,7 @@ class HasNoName(PlainCodec):
         return "my codec\n"
 
 
-@broken_codec("claims.equal_values_have_equal_bytes")
+@broken_codec("capabilities.equal_values_have_equal_bytes")
 class CountsCalls(PlainCodec):
     """Each call adds a number of its own, though it claims to be deterministic."""
 
@@ -217,7 +217,7 @@ class CountsCalls(PlainCodec):
         return super().payload(value) + b" " * (self.calls % 5)
 
 
-@broken_codec("claims.bytes_are_bound_to_their_path")
+@broken_codec("capabilities.bytes_are_bound_to_their_path")
 class SignsJoinedPath(SignedCodec):
     """Paths are signed as dotted text, so that a.b and a, b are the same."""
 
@@ -225,7 +225,7 @@ class SignsJoinedPath(SignedCodec):
         return super().signature((".".join(path),), payload)
 
 
-@broken_codec("claims.bytes_are_bound_to_their_path")
+@broken_codec("capabilities.bytes_are_bound_to_their_path")
 class SignsNoPath(SignedCodec):
     """The signature is over the payload alone."""
 
@@ -233,7 +233,7 @@ class SignsNoPath(SignedCodec):
         return super().signature((), payload)
 
 
-@broken_codec("claims.altered_bytes_are_refused")
+@broken_codec("capabilities.altered_bytes_are_refused")
 class SignsTheBeginning(SignedCodec):
     """The signature is over the first four bytes of the payload."""
 
@@ -241,7 +241,7 @@ class SignsTheBeginning(SignedCodec):
         return super().signature(path, payload[:4])
 
 
-@broken_codec("claims.altered_bytes_are_refused")
+@broken_codec("capabilities.altered_bytes_are_refused")
 class ComparesHalfASignature(SignedCodec):
     """Of a signature, the first half is compared."""
 
@@ -251,7 +251,7 @@ class ComparesHalfASignature(SignedCodec):
         return self.value(data[_SIZE:])
 
 
-@broken_codec("claims.a_binding_is_claimed")
+@broken_codec("capabilities.a_binding_is_claimed")
 class BindsSecretly(SignedCodec):
     """It binds bytes to their path, and does not claim it."""
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from redicts.contract import Harness, ManualClock, Raw, SharedBackend
-from redicts.contract.law import Need
+from redicts.contract.check import Need
 from redicts.core.backend import Backend
-from redicts.core.transaction import Key
-from tests.contract.dicts import DictBackend, Held
+from redicts.core.minitransaction import Key
 from tests.contract.networks import Network, NetworkClient, Server
+from tests.contract.reference_model import DictBackend, HeldLocks
 from tests.support.proxy import FaultyProxy
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class DictRaw(Raw):
         return None if held is None else held.value
 
     def write(self, key: Key, value: bytes) -> None:
-        self.store.lay(key, Held(value))
+        self.store.lay(key, HeldLocks(value))
 
 
 class NetworkHarness(InstanceHarness):
@@ -104,7 +104,7 @@ class NetworkHarness(InstanceHarness):
 class MemoryHarness(InstanceHarness):
     """The memory backend, with a clock that can be set."""
 
-    not_run: Final = frozenset({*_LOCAL, *_NOT_SHARED, Need.NO_LIFE, Need.LIMIT, Need.NO_DOCUMENTS})
+    not_run: Final = frozenset({*_LOCAL, *_NOT_SHARED, Need.NO_TTL, Need.LIMIT, Need.NO_DOCUMENTS})
 
     def __init__(self) -> None:
         from redicts.backends.memory import MemoryBackend
@@ -117,7 +117,7 @@ class SqliteHarness(Harness):
 
     networked = False
     not_run: Final = frozenset(
-        {*_LOCAL, Need.NO_LIFE, Need.NO_PROCESSES, Need.LIMIT, Need.PUSH, Need.RAW, Need.NO_DOCUMENTS}
+        {*_LOCAL, Need.NO_TTL, Need.NO_PROCESSES, Need.LIMIT, Need.PUSH, Need.RAW, Need.NO_DOCUMENTS}
     )
 
     def __init__(self, directory: Path) -> None:
@@ -168,7 +168,7 @@ class FileHarness(Harness):
 class FakeRedisHarness(InstanceHarness):
     """The Redis backend on a simulated server: its state is that of one instance, its time is real."""
 
-    not_run: Final = frozenset({*_LOCAL, *_NOT_SHARED, Need.NO_LIFE, Need.NO_LIMIT, Need.DOCUMENTS})
+    not_run: Final = frozenset({*_LOCAL, *_NOT_SHARED, Need.NO_TTL, Need.NO_LIMIT, Need.DOCUMENTS})
 
     def __init__(self) -> None:
         super().__init__(lambda _clock: open_backend("fakeredis", {}))
@@ -187,7 +187,7 @@ class FakeRedisHarness(InstanceHarness):
 class RedisHarness(Harness):
     """The Redis backend on a real server; clients whose replies can be lost go through a proxy."""
 
-    not_run: Final = frozenset({Need.NO_LIFE, Need.NO_PROCESSES, Need.NO_LIMIT, Need.RAW, Need.DOCUMENTS})
+    not_run: Final = frozenset({Need.NO_TTL, Need.NO_PROCESSES, Need.NO_LIMIT, Need.RAW, Need.DOCUMENTS})
 
     def __init__(self, server: RedisServer) -> None:
         self._proxy: Final = FaultyProxy(server.port)

@@ -13,7 +13,7 @@ from typing import Final
 
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.listener import Listener
-from redicts.core.transaction import Outcome, Transaction
+from redicts.core.minitransaction import Outcome, Transaction
 
 _RESEND_AFTER: Final = 0.01
 """Seconds that a client takes to find out that its connection broke, which is when others may get a word in."""

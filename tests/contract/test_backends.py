@@ -1,4 +1,4 @@
-"""Our own backends are certified: one test for each law, so that the report of the tests names each."""
+"""Our own backends are certified: one test for each check, so that the report of the tests names each."""
 
 from __future__ import annotations
 
@@ -7,71 +7,71 @@ from collections.abc import Iterator
 
 import pytest
 
-from redicts.contract import LAWS, Examination, Harness, Law, Need, Status
+from redicts.contract import CHECKS, ConformanceCheck, Examination, Harness, Need, Status
 from tests.contract.harnesses import FakeRedisHarness, MemoryHarness, RedisHarness, SqliteHarness, SqliteMemoryHarness
 from tests.support.servers import RedisServer
 
-each_law = pytest.mark.parametrize("law", LAWS, ids=str)
+each_check = pytest.mark.parametrize("check", CHECKS, ids=str)
 
 
 @pytest.fixture(scope="module")
 def sqlite_harness(tmp_path_factory: pytest.TempPathFactory) -> SqliteHarness:
-    """One SQLite file for all laws."""
+    """One SQLite file for all checks."""
     return SqliteHarness(tmp_path_factory.mktemp("contract"))
 
 
 @pytest.fixture(scope="module")
 def fakeredis_harness() -> Iterator[FakeRedisHarness]:
-    """One simulated server for all laws."""
+    """One simulated server for all checks."""
     harness = FakeRedisHarness()
     yield harness
     harness.close()
 
 
-@each_law
-def test_memory(law: Law) -> None:
-    """The memory backend keeps the law."""
-    keeps(MemoryHarness(), MemoryHarness.not_run, law)
+@each_check
+def test_memory(check: ConformanceCheck) -> None:
+    """The memory backend keeps the check."""
+    keeps(MemoryHarness(), MemoryHarness.not_run, check)
 
 
-@each_law
-def test_sqlite(law: Law, sqlite_harness: SqliteHarness) -> None:
-    """The SQLite backend keeps the law."""
-    keeps(sqlite_harness, SqliteHarness.not_run, law)
+@each_check
+def test_sqlite(check: ConformanceCheck, sqlite_harness: SqliteHarness) -> None:
+    """The SQLite backend keeps the check."""
+    keeps(sqlite_harness, SqliteHarness.not_run, check)
 
 
-@each_law
-def test_sqlite_in_memory(law: Law) -> None:
-    """The SQLite backend without a file keeps the law."""
+@each_check
+def test_sqlite_in_memory(check: ConformanceCheck) -> None:
+    """The SQLite backend without a file keeps the check."""
     harness = SqliteMemoryHarness()
     try:
-        keeps(harness, SqliteMemoryHarness.not_run, law)
+        keeps(harness, SqliteMemoryHarness.not_run, check)
     finally:
         harness.close()
 
 
-@each_law
-def test_fakeredis(law: Law, fakeredis_harness: FakeRedisHarness) -> None:
-    """The Redis backend on a simulated server keeps the law."""
-    keeps(fakeredis_harness, FakeRedisHarness.not_run, law)
+@each_check
+def test_fakeredis(check: ConformanceCheck, fakeredis_harness: FakeRedisHarness) -> None:
+    """The Redis backend on a simulated server keeps the check."""
+    keeps(fakeredis_harness, FakeRedisHarness.not_run, check)
 
 
-@each_law
-def test_redis(law: Law, redis_server: RedisServer) -> None:
-    """The Redis backend on a real server keeps the law."""
+@each_check
+def test_redis(check: ConformanceCheck, redis_server: RedisServer) -> None:
+    """The Redis backend on a real server keeps the check."""
     harness = RedisHarness(redis_server)
     try:
-        keeps(harness, RedisHarness.not_run, law)
+        keeps(harness, RedisHarness.not_run, check)
     finally:
         harness.close()
 
 
-def keeps(harness: Harness, not_run: frozenset[Need], law: Law) -> None:
-    """Assert that a law passes, or that it is not run for one of the needs that this backend is known not to meet."""
+def keeps(harness: Harness, not_run: frozenset[Need], check: ConformanceCheck) -> None:
+    """Assert that a check passes, or that it is not run for one of the needs that this backend is known not to meet."""
     thorough = os.environ.get("REDICTS_TESTS") == "long"
-    result = Examination(harness, thorough=thorough).examine(law)
-    if set(law.needs) & not_run:
-        assert result.status is Status.NOT_RUN, f"the harness does not expect this law to run: {result}"
+    result = Examination(harness, thorough=thorough).examine(check)
+    if set(check.needs) & not_run:
+        assert result.status is Status.NOT_RUN, f"the harness does not expect this check to run: {result}"
         assert not result.demanded, result.reason
     else:
         assert result.status is Status.PASSED, f"{result.reason}\n{result.details}"

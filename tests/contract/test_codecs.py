@@ -24,12 +24,12 @@ from redicts.codecs.models import ModelsCodec
 from redicts.codecs.msgpack import MsgpackCodec
 from redicts.codecs.pickle import PickleCodec
 from redicts.contract import Report, Status
-from redicts.contract.codecs import CODEC_LAWS, CodecExamination, CodecHarness, CodecLaw, certify_codec
+from redicts.contract.codecs import CODEC_CHECKS, CodecCheck, CodecExamination, CodecHarness, certify_codec
 from redicts.contract.codecs.harness import json_values
 from redicts.core.codec import Codec
 from tests.contract.broken_codecs import BROKEN_CODECS, BrokenCodec, ClassHarness, PlainCodec, SignedCodec
 
-_LAWS: Final = {law.name: law for law in CODEC_LAWS}
+_CHECKS: Final = {check.name: check for check in CODEC_CHECKS}
 
 
 class Customer(BaseModel):
@@ -163,21 +163,21 @@ OURS: Final[dict[str, CodecHarness]] = {
 }
 
 
-@pytest.mark.parametrize("law", CODEC_LAWS, ids=str)
+@pytest.mark.parametrize("check", CODEC_CHECKS, ids=str)
 @pytest.mark.parametrize("harness", OURS.values(), ids=list(OURS))
-def test_our_codecs_keep_the_law(harness: CodecHarness, law: CodecLaw) -> None:
-    """Each of our codecs keeps each law; one is not run only if it is about what the codec does not claim."""
+def test_our_codecs_keep_the_check(harness: CodecHarness, check: CodecCheck) -> None:
+    """Each of our codecs keeps each check; one is not run only if it is about what the codec does not claim."""
     thorough = os.environ.get("REDICTS_TESTS") == "long"
-    result = CodecExamination(harness, thorough=thorough).examine(law)
+    result = CodecExamination(harness, thorough=thorough).examine(check)
     if result.status is Status.NOT_RUN:
-        assert law.needs
+        assert check.needs
         assert not result.demanded
     else:
         assert result.status is Status.PASSED, f"{result.reason}\n{result.details}"
 
 
 def test_what_our_codecs_claim() -> None:
-    """The claims that decide which laws run are these."""
+    """The claims that decide which checks run are these."""
     claims = {name: harness.open() for name, harness in OURS.items()}
     assert {name for name, codec in claims.items() if codec.deterministic} == {"json", "models", "msgpack"}
     assert {name for name, codec in claims.items() if codec.binds_path} == {"pickle signed"}
@@ -186,14 +186,14 @@ def test_what_our_codecs_claim() -> None:
 
 @pytest.mark.parametrize("broken", BROKEN_CODECS, ids=lambda broken: broken.name)
 def test_a_broken_codec_is_refused(broken: BrokenCodec, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command exits with 1 and names each law that speaks of what is broken; none just runs out of time."""
+    """The command exits with 1 and names each check that speaks of what is broken; none just runs out of time."""
     report = tmp_path / "report.json"
-    laws = [word for name in broken.refused_by for word in ("--law", name)]
+    checks = [word for name in broken.refused_by for word in ("--check", name)]
     harness = f"tests.contract.broken_codecs:of_{broken.name}"
-    assert certify_command(["--harness", harness, *laws, "--report", str(report)]) == 1, broken.says
+    assert certify_command(["--harness", harness, *checks, "--report", str(report)]) == 1, broken.says
     said = capsys.readouterr().out
-    for result in json.loads(report.read_text(encoding="utf-8"))["laws"]:
-        name = result["law"]
+    for result in json.loads(report.read_text(encoding="utf-8"))["checks"]:
+        name = result["check"]
         assert result["status"] == "failed", f"{name} accepts a codec of which this is true: {broken.says}"
         assert not result["reason"].startswith("did not end")
         assert f"failed: {name}" in said
@@ -221,7 +221,7 @@ def test_codecs_are_certified_by_the_command(tmp_path: Path, capsys: pytest.Capt
         (["memory", "--codec", "json"], "not both"),
         (["memory", "--harness", "tests.contract.test_codecs:JsonHarness"], "is about a codec"),
         (["--codec", "json", "--harness", "tests.contract.harnesses:MemoryHarness"], "is about a backend"),
-        (["--codec", "json", "--law", "writes.*"], "there is no such law"),
+        (["--codec", "json", "--check", "writes.*"], "there is no such check"),
     ],
 )
 def test_wrong_use_is_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -240,21 +240,21 @@ def test_what_they_are_derived_from_is_certified(sound: type[Codec]) -> None:
     assert report.certified, str(report)
 
 
-def test_every_law_of_codecs_refuses_something() -> None:
-    """For each law there is a broken codec that it refuses: none of them only ever passes."""
+def test_every_check_of_codecs_refuses_something() -> None:
+    """For each check there is a broken codec that it refuses: none of them only ever passes."""
     used = {name for broken in BROKEN_CODECS for name in broken.refused_by}
-    assert set(_LAWS) - used == set(), "laws that refuse nothing"
+    assert set(_CHECKS) - used == set(), "checks that refuse nothing"
     assert len({broken.name for broken in BROKEN_CODECS}) == len(BROKEN_CODECS) >= 10
 
 
 def test_the_report_is_of_the_same_form() -> None:
-    """The report of a codec names it, its claims and each law, in text and as JSON."""
+    """The report of a codec names it, its claims and each check, in text and as JSON."""
     report = certify_codec(JsonHarness(), seed=3)
     assert isinstance(report, Report)
     told = json.loads(json.dumps(report.to_dict()))
     assert told["codec"] == "JsonCodec"
     assert told["capabilities"] == {"name": "json", "deterministic": True, "binds_path": False, "safe": True}
-    assert [each["law"] for each in told["laws"]] == [law.name for law in CODEC_LAWS]
+    assert [each["check"] for each in told["checks"]] == [check.name for check in CODEC_CHECKS]
     assert "codec JsonCodec, seed 3" in str(report)
     assert report.certified
 

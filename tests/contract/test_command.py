@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from redicts.certify import certify_command
-from redicts.contract import LAWS
+from redicts.contract import CHECKS
 from tests.support.ports import free_port
 from tests.support.servers import RedisServer
 from tests.support.waiting import eventually
@@ -32,7 +32,7 @@ import functools
 
 from redicts.backends.memory import MemoryBackend
 from redicts.contract import Harness, ManualClock, SharedBackend
-from redicts.core.transaction import Delete, Verdict
+from redicts.core.minitransaction import Delete, Status
 
 
 class ShelfHarness(Harness):
@@ -63,7 +63,7 @@ class Undeleted(MemoryBackend):
 
 class Wordless(MemoryBackend):
     def execute(self, transaction, /):
-        return super().execute(transaction)._replace(sums=())
+        return super().execute(transaction)._replace(counters=())
 
 
 class UncheckedHarness(ShelfHarness):
@@ -109,16 +109,16 @@ def told_by(report: Path) -> dict[str, Any]:
 
 
 def test_memory_is_certified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """All laws on the memory backend: CERTIFIED, exit status 0, and a report that says what it rests on."""
+    """All checks on the memory backend: CERTIFIED, exit status 0, and a report that says what it rests on."""
     report = tmp_path / "report.json"
     assert certify_command(["memory", "--report", str(report), "--seed", "3"]) == 0
     said = capsys.readouterr()
     told = told_by(report)
     assert "\nCERTIFIED: " in said.out
     assert "works in spaces of its own and empties them" in said.err
-    assert (told["certified"], told["verdict"], told["seed"], told["left_out"]) == (True, "CERTIFIED", 3, [])
-    assert [each["law"] for each in told["laws"]] == [law.name for law in LAWS]
-    assert all(each["milliseconds"] > 0 for each in told["laws"])
+    assert (told["certified"], told["status"], told["seed"], told["left_out"]) == (True, "CERTIFIED", 3, [])
+    assert [each["check"] for each in told["checks"]] == [check.name for check in CHECKS]
+    assert all(each["milliseconds"] > 0 for each in told["checks"])
     assert set(told["about"]) == {"redicts", "contract", "hypothesis", "python", "platform"}
     distribution = {name: told["told"][name] for name in ("plugin", "distribution", "version", "written for contract")}
     assert distribution == {
@@ -134,27 +134,34 @@ def test_memory_is_certified(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_sqlite_by_url_dict_and_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A configuration is a URL or a dict in JSON; the laws on processes and durability open the file again."""
+    """A configuration is a URL or a dict in JSON; the checks on processes and durability open the file again."""
     file, report = tmp_path / "state.db", tmp_path / "report.json"
-    laws = ["--law", "claims.*", "--law", "clients.values_outlast_all_clients", "--law", "*.processes_see_each_other"]
+    checks = [
+        "--check",
+        "capabilities.*",
+        "--check",
+        "clients.values_outlast_all_clients",
+        "--check",
+        "*.processes_see_each_other",
+    ]
     for configuration in (f"sqlite:///{file}", json.dumps({"backend": {"name": "sqlite", "path": str(file)}})):
-        assert certify_command([configuration, *laws, "--report", str(report)]) == 0
+        assert certify_command([configuration, *checks, "--report", str(report)]) == 0
         told = told_by(report)
-        assert {each["status"] for each in told["laws"]} == {"passed"}
+        assert {each["status"] for each in told["checks"]} == {"passed"}
         assert "SQLite" in told["told"]
         assert not told["certified"]
-        assert told["verdict"] == f"NOT A CERTIFICATE: only 5 laws of {len(LAWS)}"
-    assert "NOT A CERTIFICATE: only 5 laws of" in capsys.readouterr().out
+        assert told["status"] == f"NOT A CERTIFICATE: only 5 checks of {len(CHECKS)}"
+    assert "NOT A CERTIFICATE: only 5 checks of" in capsys.readouterr().out
 
 
 def test_redis_loses_replies_without_a_class(redis_server: RedisServer, tmp_path: Path) -> None:
     """A URL of a real server is enough: replies are lost, requests held back, and the server's version is told."""
     report = tmp_path / "report.json"
-    laws = ["--law", "replies.*", "--law", "locks_replies.*", "--law", "clients.a_client_may_leave"]
+    checks = ["--check", "replies.*", "--check", "locks_replies.*", "--check", "clients.a_client_may_leave"]
     url = f"redis://127.0.0.1:{redis_server.port}/0"
-    assert certify_command([url, *laws, "--report", str(report)]) == 0
+    assert certify_command([url, *checks, "--report", str(report)]) == 0
     told = told_by(report)
-    assert {each["status"] for each in told["laws"]} == {"passed"}, told
+    assert {each["status"] for each in told["checks"]} == {"passed"}, told
     assert any(name.endswith(" server") for name in told["told"])
     left = redis_server.command("KEYS", "*")
     assert isinstance(left, list)
@@ -163,25 +170,25 @@ def test_redis_loses_replies_without_a_class(redis_server: RedisServer, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("harness", "law"),
+    ("harness", "check"),
     [
-        ("UncheckedHarness", "checks.exactly_refuses_other_values"),
+        ("UncheckedHarness", "conditions.equals_refuses_other_values"),
         ("UndeletedHarness", "writes.delete_removes_its_scope"),
         ("WordlessHarness", "counters.add_counts_on"),
     ],
 )
-def test_a_strangers_broken_backend_is_refused(harness: str, law: str, third_party: Run) -> None:
-    """In a process of its own, beside a stranger's module: exit status 1, and the broken law is named."""
-    ended = third_party("--harness", f"shelf:{harness}", "--law", law)
+def test_a_strangers_broken_backend_is_refused(harness: str, check: str, third_party: Run) -> None:
+    """In a process of its own, beside a stranger's module: exit status 1, and the broken check is named."""
+    ended = third_party("--harness", f"shelf:{harness}", "--check", check)
     assert (ended.returncode, "Traceback" in ended.stderr) == (1, False), ended.stderr
     assert "\nNOT CERTIFIED: " in ended.stdout
-    assert f"\n  failed: {law}\n" in ended.stdout
+    assert f"\n  failed: {check}\n" in ended.stdout
 
 
 def test_a_strangers_backend_is_certified(third_party: Run, tmp_path: Path) -> None:
     """Its harness is constructed without an argument, or with the store of a configuration."""
-    assert third_party("--harness", "shelf:ShelfHarness", "--law", "writes.*").returncode == 0
-    ended = third_party("memory", "--harness", "shelf:ConfiguredHarness", "--law", "reads.*", "--report", "r.txt")
+    assert third_party("--harness", "shelf:ShelfHarness", "--check", "writes.*").returncode == 0
+    ended = third_party("memory", "--harness", "shelf:ConfiguredHarness", "--check", "reads.*", "--report", "r.txt")
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "r.txt").read_text(encoding="utf-8") == ended.stdout
     assert ended.stdout.splitlines()[-1].startswith("NOT A CERTIFICATE: only ")
@@ -189,8 +196,8 @@ def test_a_strangers_backend_is_certified(third_party: Run, tmp_path: Path) -> N
 
 def test_the_report_can_be_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     """With --json, standard output is one JSON document."""
-    assert certify_command(["memory", "--law", "claims.*", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["verdict"].startswith("NOT A CERTIFICATE")
+    assert certify_command(["memory", "--check", "capabilities.*", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["status"].startswith("NOT A CERTIFICATE")
 
 
 WRONG: Sequence[tuple[Sequence[str], str]] = (
@@ -201,12 +208,12 @@ WRONG: Sequence[tuple[Sequence[str], str]] = (
     (["redis://h:port/0"], "url cannot be read"),
     (["{'backend': 'memory'}"], "is no JSON, see line 1 column 2"),
     (['{"backend": "sqlite", "paht": "x"}'], "did you mean 'path'?"),
-    (["memory", "--law", "claims.nothing_like_this"], "there is no such law"),
+    (["memory", "--check", "capabilities.nothing_like_this"], "there is no such check"),
     (["memory", "--report", "/nowhere/at/all/report.json"], "there is no such directory"),
     (["memory", "--report", "/"], "is a directory"),
     (["memory", "--seed", "x"], "invalid int value"),
-    (["memory", "--patience", "0"], "above 0"),
-    (["memory", "--laws", "x"], "unrecognized arguments"),
+    (["memory", "--timeout", "0"], "above 0"),
+    (["memory", "--checks", "x"], "unrecognized arguments"),
     (["memory", "more"], "unrecognized arguments"),
     (["--harness", "shelf"], "package.module:Class"),
     (["--harness", "no.such.module:Class"], "cannot be imported"),
@@ -215,7 +222,7 @@ WRONG: Sequence[tuple[Sequence[str], str]] = (
     (["--harness", "redicts.contract:Harness"], "does not implement open"),
     (["--harness", "redicts.contract:ManualClock"], "makes a ManualClock"),
     (["memory", "--harness", "tests.contract.harnesses:RedisHarness"], "raised AttributeError"),
-    (["memory", "--harness", "redicts.contract.exchanges:_Link"], "one argument, the store, or with none"),
+    (["memory", "--harness", "redicts.contract.fault_proxy:_Link"], "one argument, the store, or with none"),
 )
 
 
@@ -257,7 +264,7 @@ def test_no_secret_of_the_configuration_is_told(
     """Neither the report in its two forms, nor what is printed, nor an error repeats a password."""
     text = configuration if isinstance(configuration, str) else json.dumps(configuration)
     for name in ("report.json", "report.txt"):
-        assert certify_command([text, "--patience", "2", "--report", str(tmp_path / name)]) == status
+        assert certify_command([text, "--timeout", "2", "--report", str(tmp_path / name)]) == status
     said = capsys.readouterr()
     written = "".join(path.read_text(encoding="utf-8") for path in tmp_path.iterdir())
     assert MARKER not in said.out + said.err + written
@@ -266,10 +273,10 @@ def test_no_secret_of_the_configuration_is_told(
 
 
 def test_a_store_that_cannot_be_opened_is_asked_once(tmp_path: Path) -> None:
-    """Without a server one law says so, and the others do not each wait for it."""
+    """Without a server one check says so, and the others do not each wait for it."""
     report = tmp_path / "report.json"
     assert certify_command([f"redis://127.0.0.1:{free_port()}/0", "--report", str(report)]) == 1
-    [result] = told_by(report)["laws"]
+    [result] = told_by(report)["checks"]
     assert "Unreachable" in result["reason"]
 
 
@@ -277,7 +284,7 @@ def test_a_report_is_replaced_whole(tmp_path: Path) -> None:
     """A report takes the place of an older one in one step, and nothing else is left beside it."""
     report = tmp_path / "report.json"
     report.write_text("old " * 100_000, encoding="utf-8")
-    assert certify_command(["memory", "--law", "claims.*", "--report", str(report)]) == 0
+    assert certify_command(["memory", "--check", "capabilities.*", "--report", str(report)]) == 0
     assert not told_by(report)["certified"]
     assert os.listdir(tmp_path) == ["report.json"]
 

@@ -16,23 +16,23 @@ from redicts.backends.memory import MemorySettings
 from redicts.backends.memory import plugin as memory
 from redicts.backends.redis import RedisSettings
 from redicts.backends.redis import plugin as redis
-from redicts.contract import LAWS, Law, SharedBackend, Status, Store, StoreHarness, certify
+from redicts.contract import CHECKS, ConformanceCheck, SharedBackend, Status, Store, StoreHarness, certify
+from redicts.contract.check import CAPABILITIES
 from redicts.contract.examination import Examination
-from redicts.contract.exchanges import ExchangeProxy
-from redicts.contract.law import CAPABILITIES
+from redicts.contract.fault_proxy import ExchangeProxy
 from redicts.contract.probes import PROBES
 from redicts.core.backend import BackendPlugin
-from redicts.core.transaction import Transaction
-from tests.contract.dicts import LimitedBackend
+from redicts.core.minitransaction import Transaction
+from tests.contract.distributions import ShopSettings, modest, open_shop, shop, telltale
 from tests.contract.harnesses import InstanceHarness
-from tests.contract.shops import ShopSettings, modest, open_shop, shop, telltale
+from tests.contract.reference_model import LimitedBackend
 from tests.support.servers import RedisServer
 from tests.support.waiting import eventually
 
 
-def chosen(*names: str) -> tuple[Law, ...]:
-    """Return the laws whose names begin so."""
-    return tuple(law for law in LAWS if law.name.startswith(names))
+def chosen(*names: str) -> tuple[ConformanceCheck, ...]:
+    """Return the checks whose names begin so."""
+    return tuple(check for check in CHECKS if check.name.startswith(names))
 
 
 def test_a_store_in_one_instance_is_shared() -> None:
@@ -50,13 +50,13 @@ def test_any_other_is_opened_again(tmp_path: Path) -> None:
     """Every client of a store that outlives an instance is one of its own, also in another process."""
     harness = StoreHarness(Store(shop, ShopSettings(place=str(tmp_path / "shop.db"))))
     names = ("processes.processes_see_each_other", "clients.values_outlast_all_clients")
-    assert {result.status for result in certify(harness, laws=chosen(*names)).results} == {Status.PASSED}
+    assert {result.status for result in certify(harness, checks=chosen(*names)).results} == {Status.PASSED}
 
 
 def test_what_may_be_networked_needs_lost_replies(tmp_path: Path) -> None:
     """Where settings tell no host, port or path, there is no certificate without a harness that drops replies."""
     report = certify(
-        StoreHarness(Store(shop, ShopSettings(place=str(tmp_path / "shop.db")))), laws=chosen("replies.a_lost_add")
+        StoreHarness(Store(shop, ShopSettings(place=str(tmp_path / "shop.db")))), checks=chosen("replies.a_lost_add")
     )
     [result] = report.results
     assert (result.status, result.demanded) == (Status.NOT_RUN, True)
@@ -68,7 +68,7 @@ def test_a_plugin_that_cannot_be_pickled_is_told(tmp_path: Path) -> None:
     """Where no other process can open the store, the report says why and what to do."""
     plugin = BackendPlugin("shop", ShopSettings, lambda settings, _number: open_shop(settings, 0))
     harness = StoreHarness(Store(plugin, ShopSettings(place=str(tmp_path / "shop.db"))))
-    [result] = certify(harness, laws=chosen("processes.processes_see_each_other")).results
+    [result] = certify(harness, checks=chosen("processes.processes_see_each_other")).results
     assert (result.status, result.demanded) == (Status.NOT_RUN, True)
     assert "make its open a function at the top of a module" in result.reason
 
@@ -78,7 +78,7 @@ def test_what_is_not_claimed_but_works_is_told(tmp_path: Path) -> None:
     harness = StoreHarness(Store(modest, ShopSettings(place=str(tmp_path / "shop.db"))))
     examination = Examination(harness)
     assert {name: examination.examine(probe).status for name, probe in PROBES.items()} == {
-        "life": Status.PASSED,
+        "ttl": Status.PASSED,
         "processes": Status.PASSED,
         "durable": Status.PASSED,
     }
@@ -90,7 +90,7 @@ def test_probes_do_not_succeed_where_it_does_not_work(tmp_path: Path) -> None:
     harness = StoreHarness(Store(memory, MemorySettings()))
     examination = Examination(harness)
     assert {name: examination.examine(probe).status for name, probe in PROBES.items()} == {
-        "life": Status.NOT_RUN,
+        "ttl": Status.NOT_RUN,
         "processes": Status.FAILED,
         "durable": Status.FAILED,
     }
@@ -104,21 +104,21 @@ def test_a_limit_that_is_not_needed_is_told() -> None:
         def touched(self, transaction: Transaction, now: float) -> int:
             return 0
 
-    [result] = certify(InstanceHarness(Modest), laws=chosen("sizes.one_more_than_claimed")).results
+    [result] = certify(InstanceHarness(Modest), checks=chosen("sizes.one_more_than_claimed")).results
     assert result.status is Status.FAILED
     assert "it works, so the store could claim a larger atomic_entries, or None" in result.reason
 
 
 def test_every_capability_is_counted() -> None:
-    """The report counts the laws on each capability, whether they are claimed or not."""
+    """The report counts the checks on each capability, whether they are claimed or not."""
     spoken_of = set(CAPABILITIES.values())
-    assert {"life", "processes", "durable", "push", "atomic_entries", "documents"} <= spoken_of
-    assert {capability for law in LAWS for capability in law.capabilities} == {*spoken_of, "every store"}
-    report = certify(StoreHarness(Store(memory, MemorySettings())), laws=chosen("processes.", "claims."))
+    assert {"ttl", "processes", "durable", "push", "atomic_entries", "documents"} <= spoken_of
+    assert {capability for check in CHECKS for capability in check.capabilities} == {*spoken_of, "every store"}
+    report = certify(StoreHarness(Store(memory, MemorySettings())), checks=chosen("processes.", "capabilities."))
     counts = report.counts
     assert counts["every store"] == {"demanded": 3, "ran": 3, "passed": 3, "not run": 0}
     assert (counts["processes"]["demanded"], counts["processes"]["passed"]) == (0, 0)
-    assert counts["processes"]["not run"] == len([law for law in LAWS if law.name.startswith("processes.")])
+    assert counts["processes"]["not run"] == len([check for check in CHECKS if check.name.startswith("processes.")])
 
 
 def test_what_a_store_tells_of_its_secrets_is_crossed_out(tmp_path: Path) -> None:
@@ -131,22 +131,22 @@ def test_what_a_store_tells_of_its_secrets_is_crossed_out(tmp_path: Path) -> Non
         address="shop://user:marker%20of%20a%20url@host",
     )
     store = Store(telltale, settings)
-    report = certify(StoreHarness(store), laws=chosen("writes.put_replaces"))
+    report = certify(StoreHarness(store), checks=chosen("writes.put_replaces"))
     told = f"{report}\n{json.dumps(report.to_dict())}\n{store!r}"
     assert "cannot log in with ***** and *****" in str(report)
     for secret in (*secrets, "marker%20of"):
         assert secret not in told
 
 
-def test_a_law_without_a_lost_reply_does_not_count(redis_server: RedisServer) -> None:
-    """If none of the replies that should be lost was, the law is not run, and stands in the way."""
+def test_a_check_without_a_lost_reply_does_not_count(redis_server: RedisServer) -> None:
+    """If none of the replies that should be lost was, the check is not run, and stands in the way."""
 
     class Harmless(StoreHarness):
         def drop_reply(self) -> bool:
             return True
 
     harness = Harmless(Store(redis, RedisSettings.model_validate({"port": redis_server.port})))
-    [result] = certify(harness, laws=chosen("replies.a_lost_add")).results
+    [result] = certify(harness, checks=chosen("replies.a_lost_add")).results
     harness.close()
     assert (result.status, result.demanded) == (Status.NOT_RUN, True)
     assert "no reply was lost" in result.reason
@@ -156,7 +156,7 @@ def test_the_server_of_a_unix_socket_is_not_disturbed(redis_server: RedisServer)
     """A client that does not go through the proxy loses no reply, and the report says so."""
     harness = StoreHarness(Store(redis, RedisSettings.model_validate({"unix_socket": str(redis_server.socket_path)})))
     try:
-        results = certify(harness, laws=chosen("claims.capabilities", "replies.a_lost_add")).results
+        results = certify(harness, checks=chosen("capabilities.capabilities", "replies.a_lost_add")).results
     finally:
         harness.close()
     assert [result.status for result in results] == [Status.PASSED, Status.NOT_RUN]

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from redicts.contract import (
+    CHECKS,
     HOSTILE_SEGMENTS,
     HOSTILE_VALUES,
-    LAWS,
     Examination,
     Harness,
     ManualClock,
@@ -23,25 +23,27 @@ from redicts.contract import (
     Status,
     certify,
 )
-from redicts.contract.bench import Bench
+from redicts.contract.check import conformance_check as register_check
 from redicts.contract.client import Client
-from redicts.contract.law import law as register_law
+from redicts.contract.fixture import Fixture
 from redicts.contract.locking import Locker
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.transaction import Outcome, Put, Transaction
+from redicts.core.minitransaction import Outcome, Put, Transaction
 from redicts.errors import StoreError
-from tests.contract.dicts import DictBackend
 from tests.contract.harnesses import InstanceHarness, MemoryHarness
+from tests.contract.reference_model import DictBackend
 
 QUICK = tuple(
-    law for law in LAWS if law.name.split(".")[0] in {"claims", "checks", "counters", "replies", "processes", "life"}
+    check
+    for check in CHECKS
+    if check.name.split(".")[0] in {"capabilities", "conditions", "counters", "replies", "processes", "ttl"}
 )
 
 
 class _Claiming(DictBackend):
     """Claims processes, to be opened by a harness that may have no opener."""
 
-    claims = Capabilities(life=True, processes=True, durable=False, atomic_entries=None)
+    claims = Capabilities(ttl=True, processes=True, durable=False, atomic_entries=None)
 
 
 class _Raising(DictBackend):
@@ -81,17 +83,17 @@ _STORE = _Claiming(ManualClock())
 
 @pytest.fixture(scope="module")
 def memory_report() -> Report:
-    """Return what the quick laws say of the memory backend."""
-    return certify(MemoryHarness(), laws=QUICK, seed=7)
+    """Return what the quick checks say of the memory backend."""
+    return certify(MemoryHarness(), checks=QUICK, seed=7)
 
 
-def test_the_report_names_every_law(memory_report: Report) -> None:
-    """The text and the dict of a report name each law that was asked for, with its result."""
+def test_the_report_names_every_check(memory_report: Report) -> None:
+    """The text and the dict of a report name each check that was asked for, with its result."""
     text = str(memory_report)
-    told = memory_report.to_dict()["laws"]
-    assert [each["law"] for each in told] == [law.name for law in QUICK]
-    for law in QUICK:
-        assert law.name in text
+    told = memory_report.to_dict()["checks"]
+    assert [each["check"] for each in told] == [check.name for check in QUICK]
+    for check in QUICK:
+        assert check.name in text
 
 
 def test_the_report_says_where_it_comes_from(memory_report: Report) -> None:
@@ -100,7 +102,7 @@ def test_the_report_says_where_it_comes_from(memory_report: Report) -> None:
     assert told["seed"] == 7
     assert told["backend"] == "MemoryBackend"
     assert told["harness"] == "MemoryHarness"
-    claims = {"life": True, "processes": False, "durable": False, "push": True, "documents": True}
+    claims = {"ttl": True, "processes": False, "durable": False, "push": True, "documents": True}
     assert told["capabilities"] == {**claims, "atomic_entries": None}
     assert set(told["about"]) == {"redicts", "contract", "hypothesis", "python", "platform"}
     assert "seed 7" in str(memory_report)
@@ -114,24 +116,24 @@ def test_a_report_is_json(memory_report: Report) -> None:
 
 def test_a_report_of_failures_is_json() -> None:
     """So does that of a refused store, with its reasons and tracebacks."""
-    told = certify(InstanceHarness(_Raising), laws=QUICK[:20]).to_dict()
+    told = certify(InstanceHarness(_Raising), checks=QUICK[:20]).to_dict()
     assert json.loads(json.dumps(told)) == told
     assert not told["certified"]
 
 
 def test_what_is_not_claimed_is_not_demanded(memory_report: Report) -> None:
-    """Laws of a capability that is not claimed are not run, say so, and do not stand in the way."""
-    results = {result.law: result for result in memory_report.results}
+    """Checks of a capability that is not claimed are not run, say so, and do not stand in the way."""
+    results = {result.check: result for result in memory_report.results}
     result = results["processes.processes_lose_no_update"]
     assert (result.status, result.demanded) == (Status.NOT_RUN, False)
     assert result.reason == "the store does not claim processes"
 
 
-def test_a_law_that_is_demanded_but_not_run_refuses() -> None:
+def test_a_check_that_is_demanded_but_not_run_refuses() -> None:
     """Without the hooks that its claims demand, a store is not certified, and the report says which hook is missing."""
-    laws = [law for law in LAWS if law.name.startswith(("claims.", "processes.", "replies."))]
-    report = certify(_Bare(), laws=laws)
-    reasons = {result.law: result.reason for result in report.results if result.status is Status.NOT_RUN}
+    checks = [check for check in CHECKS if check.name.startswith(("capabilities.", "processes.", "replies."))]
+    report = certify(_Bare(), checks=checks)
+    reasons = {result.check: result.reason for result in report.results if result.status is Status.NOT_RUN}
     assert "opener" in reasons["processes.processes_lose_no_update"]
     assert reasons["replies.a_lost_add_counts_once"] == "the harness cannot drop replies"
     assert not report.with_status(Status.FAILED)
@@ -142,17 +144,17 @@ def test_a_law_that_is_demanded_but_not_run_refuses() -> None:
 
 def test_without_a_network_no_reply_is_lost() -> None:
     """A store that is not networked needs no hook for lost replies."""
-    report = certify(MemoryHarness(), laws=[law for law in LAWS if Need.LOST_REPLIES in law.needs])
+    report = certify(MemoryHarness(), checks=[check for check in CHECKS if Need.LOST_REPLIES in check.needs])
     assert {result.demanded for result in report.results} == {False}
 
 
 def test_hidden_names_refuse() -> None:
-    """A harness that keeps hostile names from its store gets no certificate, even if all laws pass."""
+    """A harness that keeps hostile names from its store gets no certificate, even if all checks pass."""
 
     class Narrow(MemoryHarness):
         names = HOSTILE_SEGMENTS[:20]
 
-    report = certify(Narrow(), laws=QUICK[:3])
+    report = certify(Narrow(), checks=QUICK[:3])
     assert not report.with_status(Status.FAILED)
     assert not report.kept
     assert not report.certified
@@ -160,8 +162,8 @@ def test_hidden_names_refuse() -> None:
 
 
 def test_a_raising_store_is_refused() -> None:
-    """A law in which the store raises anything fails, with what it raised as the reason."""
-    report = certify(InstanceHarness(_Raising), laws=QUICK[:20])
+    """A check in which the store raises anything fails, with what it raised as the reason."""
+    report = certify(InstanceHarness(_Raising), checks=QUICK[:20])
     assert not report.kept
     assert not report.certified
     assert {"StoreError: the disk is on fire"} == {
@@ -170,8 +172,8 @@ def test_a_raising_store_is_refused() -> None:
 
 
 def test_a_store_that_cannot_be_opened_is_refused() -> None:
-    """If the store cannot be opened, every law fails and nothing is known of its claims."""
-    report = certify(_Closed(), laws=QUICK[:20])
+    """If the store cannot be opened, every check fails and nothing is known of its claims."""
+    report = certify(_Closed(), checks=QUICK[:20])
     assert {result.status for result in report.results} == {Status.FAILED}
     assert report.capabilities is None
     assert not report.kept
@@ -180,8 +182,8 @@ def test_a_store_that_cannot_be_opened_is_refused() -> None:
 
 
 def test_a_hanging_store_is_refused() -> None:
-    """A law that does not end in time fails, and no other one is examined after it."""
-    report = certify(InstanceHarness(_Hanging), laws=QUICK[3:6], patience=0.05)
+    """A check that does not end in time fails, and no other one is examined after it."""
+    report = certify(InstanceHarness(_Hanging), checks=QUICK[3:6], timeout=0.05)
     first, *others = report.results
     assert first.status is Status.FAILED
     assert "did not end" in first.reason
@@ -189,14 +191,14 @@ def test_a_hanging_store_is_refused() -> None:
 
 
 def test_nothing_examined_certifies_nothing() -> None:
-    """A report without laws is no certificate."""
-    assert not certify(MemoryHarness(), laws=[]).kept
+    """A report without checks is no certificate."""
+    assert not certify(MemoryHarness(), checks=[]).kept
 
 
-def test_a_law_leaves_nothing_behind() -> None:
-    """The spaces in which the laws worked are empty afterwards, but for what this store keeps of expired values."""
+def test_a_check_leaves_nothing_behind() -> None:
+    """The spaces in which the checks worked are empty afterwards, but for what this store keeps of expired values."""
     harness = InstanceHarness(DictBackend)
-    certify(harness, laws=QUICK)
+    certify(harness, checks=QUICK)
     store = harness.store
     assert isinstance(store, DictBackend)
     lasting = [held for space in store.spaces.values() for held in space.values() if held.deadline is None]
@@ -204,17 +206,17 @@ def test_a_law_leaves_nothing_behind() -> None:
 
 
 def test_locks_that_are_there_are_not_disturbed() -> None:
-    """The laws on locks neither meet the locks that a store holds already, nor touch them."""
+    """The checks on locks neither meet the locks that a store holds already, nor touch them."""
     harness = InstanceHarness(DictBackend)
-    holder = Locker(Client(harness.store), {space: space for space in ("h", "w", "n", "d", "f", "v")})
-    lock = holder.take(())
-    assert certify(harness, laws=[law for law in LAWS if law.name.startswith("locks.")]).kept
-    assert holder.held() == {lock.name}
-    assert holder.release(lock)
+    current_owner = Locker(Client(harness.store), {space: space for space in ("h", "w", "n", "d", "f", "v")})
+    lock = current_owner.take(())
+    assert certify(harness, checks=[check for check in CHECKS if check.name.startswith("locks.")]).kept
+    assert current_owner.held() == {lock.name}
+    assert current_owner.release(lock)
 
 
 def test_clients_are_closed() -> None:
-    """Every client that the suite opened is closed when the law has ended, also when it failed."""
+    """Every client that the suite opened is closed when the check has ended, also when it failed."""
     opened: list[Counting] = []
 
     class Counting(SharedBackend):
@@ -229,7 +231,7 @@ def test_clients_are_closed() -> None:
     for store in (DictBackend, _Raising):
         certify(
             InstanceHarness(store, client=Counting),
-            laws=[law for law in LAWS if law.name.startswith(("reads", "threads"))],
+            checks=[check for check in CHECKS if check.name.startswith(("reads", "threads"))],
         )
     assert opened
     assert all(client.closed for client in opened)
@@ -241,8 +243,8 @@ def test_the_same_seed_makes_the_same_examples() -> None:
     def drawn(seed: int) -> list[bytes]:
         values: list[bytes] = []
         harness = MemoryHarness()
-        bench = Bench(harness, thorough=False, seed=seed, patience=1)
-        bench.for_all(harness.values(), 20, values.append)
+        fixture = Fixture(harness, thorough=False, seed=seed, timeout=1)
+        fixture.for_all(harness.values(), 20, values.append)
         return values
 
     assert drawn(1) == drawn(1)
@@ -257,21 +259,21 @@ def test_the_machine_tells_how_it_came_there() -> None:
             if len(key.path) < 3:
                 super().store(spaces, key, held)
 
-    law = next(law for law in LAWS if law.name == "model.the_store_answers_as_the_model")
-    result = Examination(InstanceHarness(Forgetting), patience=4).examine(law)
+    check = next(check for check in CHECKS if check.name == "model.the_store_answers_as_the_model")
+    result = Examination(InstanceHarness(Forgetting), timeout=4).examine(check)
     assert result.status is Status.FAILED
     assert "\nafter\n  1. " in result.reason
 
 
-def test_laws_are_stated_once() -> None:
-    """A law has a docstring of one sentence, and no two have one name."""
-    assert len({law.name for law in LAWS}) == len(LAWS)
-    for law in LAWS:
-        assert law.says.endswith("."), law
+def test_checks_are_stated_once() -> None:
+    """A check has a docstring of one sentence, and no two have one name."""
+    assert len({check.name for check in CHECKS}) == len(CHECKS)
+    for check in CHECKS:
+        assert check.says.endswith("."), check
     with pytest.raises(TypeError, match="docstring"):
-        register_law()(_unstated)
-    with pytest.raises(TypeError, match="two laws"):
-        register_law()(LAWS[0].examine)
+        register_check()(_unstated)
+    with pytest.raises(TypeError, match="two checks"):
+        register_check()(CHECKS[0].examine)
 
 
 def test_hostile_words_are_distinct() -> None:
@@ -285,17 +287,17 @@ def test_the_suite_does_without_pytest() -> None:
     """The suite is importable, and runs, where pytest is not installed."""
     code = (
         "import sys; sys.modules['pytest'] = None\n"
-        "from redicts.contract import LAWS, Harness, SharedBackend, certify\n"
+        "from redicts.contract import CHECKS, Harness, SharedBackend, certify\n"
         "from redicts.backends.memory import MemoryBackend\n"
         "store = MemoryBackend()\n"
         "class Memory(Harness):\n"
         "    networked = False\n"
         "    def open(self): return SharedBackend(store)\n"
-        "report = certify(Memory(), laws=LAWS[:30])\n"
+        "report = certify(Memory(), checks=CHECKS[:30])\n"
         "assert report.kept, report\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
 
 
-def _unstated(bench: Bench) -> None:
+def _unstated(fixture: Fixture) -> None:
     pass

@@ -18,7 +18,7 @@ ROOT = Path(redicts.__file__).parent
 
 WORDS = {
     "redicts.core.hooks",
-    "redicts.core.transaction",
+    "redicts.core.minitransaction",
     "redicts.core.backend",
     "redicts.core.listener",
     "redicts.core.codec",
@@ -113,14 +113,20 @@ def test_the_words_know_nothing_but_words() -> None:
 def test_what_is_below_does_not_know_the_front(part: str) -> None:
     """Core, stores, codecs and their certification work without the proxies, the pool and the public names."""
     for path in [ROOT / part] if part.endswith(".py") else sources(part):
-        above = [name for name in ours(path) if name.startswith(("redicts.front", "redicts.certify"))]
+        above = [
+            name
+            for name in ours(path)
+            if name.startswith(("redicts.api", "redicts.locks", "redicts.config", "redicts.plugins", "redicts.certify"))
+        ]
         assert above + [name for name in ours(path) if name == "redicts"] == [], path
 
 
 def test_one_place_of_the_command_that_certifies_knows_the_front() -> None:
     """The settings of a pool are read in one module; all else of that command works on what it returns."""
     knowing = [
-        label(path) for path in sources("certify") if any(name.startswith("redicts.front") for name in ours(path))
+        label(path)
+        for path in sources("certify")
+        if any(name.startswith(("redicts.config", "redicts.plugins", "redicts.api")) for name in ours(path))
     ]
     assert knowing == ["certify/configuration.py"]
 

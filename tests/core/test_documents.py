@@ -15,12 +15,12 @@ from redicts.codecs.models import ModelsCodec
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.codec import JsonText
 from redicts.core.documents import MOST_BYTES, leaves_in
-from redicts.core.drive import run
+from redicts.core.driver import run
 from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import Packed, flatten
+from redicts.core.minitransaction import MAX_DEPTH, Delete, Key, Outcome, Put, PutDocument, Scope, Status, Transaction
 from redicts.core.plans import document_of
 from redicts.core.store import TreeStore
-from redicts.core.transaction import MAX_DEPTH, Delete, Key, Outcome, Put, PutDocument, Scope, Transaction, Verdict
 from redicts.errors import LeafError, PathError
 
 FORM = LeafFormat(codec)
@@ -182,26 +182,26 @@ class Recording(Backend):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(life=True, processes=False, durable=False, atomic_entries=None, documents=True)
+        return Capabilities(ttl=True, processes=False, durable=False, atomic_entries=None, documents=True)
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         self.seen.append(transaction)
-        return Outcome(Verdict.APPLIED)
+        return Outcome(Status.APPLIED)
 
 
-@pytest.mark.parametrize("life", [None, 5000])
-def test_a_dict_is_one_write_where_documents_are_kept(life: int | None) -> None:
+@pytest.mark.parametrize("ttl", [None, 5000])
+def test_a_dict_is_one_write_where_documents_are_kept(ttl: int | None) -> None:
     """A store that claims documents gets a dict as one, after what clears the way; any other gets its leaves."""
     key = Key("v", AT)
     above = Delete(Key("v", AT[:1]), Scope.NODE)
     for documents in (True, False):
         store, backend = TreeStore(FORM, None, documents=documents), Recording()
-        run(store.write(AT, WIDE, life), backend)
+        run(store.write(AT, WIDE, ttl), backend)
         [(_, _, writes)] = backend.seen
         if documents:
-            assert writes == (above, PutDocument(key, codec.encode(WIDE), life))
+            assert writes == (above, PutDocument(key, codec.encode(WIDE), ttl))
         else:
-            puts = [Put(Key("v", (*AT, name)), b"%d" % value, life) for name, value in WIDE.items()]
+            puts = [Put(Key("v", (*AT, name)), b"%d" % value, ttl) for name, value in WIDE.items()]
             assert writes == (above, Delete(key, Scope.SUBTREE), *puts)
 
 

@@ -14,20 +14,20 @@ from redicts.codecs.json import codec as json_codec
 from redicts.codecs.models import ModelsCodec
 from redicts.codecs.msgpack import MsgpackCodec
 from redicts.codecs.pickle import PickleCodec
-from redicts.core.codec import Codec, ForgedContent, MisfitContent, TruncatedContent, UnknownType
+from redicts.core.codec import BadSignatureContent, Codec, TruncatedContent, UnknownType, ValidationFailedContent
 from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import Packed, flatten, nest
-from redicts.core.transaction import Path
+from redicts.core.minitransaction import Path
 from redicts.errors import (
+    BadSignature,
     CodecRefused,
     CodecUnknown,
-    Damaged,
-    Forged,
+    CorruptData,
     LeafError,
-    Misfit,
     RedictsError,
     Truncated,
     TypeUnknown,
+    ValidationFailed,
 )
 
 AT: Path = ("a", "b.c")
@@ -205,20 +205,20 @@ def test_truncated_json_is_truncated(data: bytes) -> None:
 def test_what_is_no_envelope_is_damaged(data: bytes) -> None:
     """What begins like an envelope and is none is damage of the store, with the path, and not ``Truncated``."""
     for form in (LeafFormat(json_codec, [MSGPACK]), LeafFormat(MSGPACK)):
-        with pytest.raises(Damaged, match=WHERE) as caught:
+        with pytest.raises(CorruptData, match=WHERE) as caught:
             read(data, form)
-        assert type(caught.value) is Damaged
+        assert type(caught.value) is CorruptData
 
 
 @pytest.mark.parametrize(
     ("raised", "expected"),
     [
-        (ValueError("why"), Damaged),
-        (RecursionError("why"), Damaged),
+        (ValueError("why"), CorruptData),
+        (RecursionError("why"), CorruptData),
         (TruncatedContent("why"), Truncated),
-        (ForgedContent("why"), Forged),
+        (BadSignatureContent("why"), BadSignature),
         (UnknownType("why"), TypeUnknown),
-        (MisfitContent("why"), Misfit),
+        (ValidationFailedContent("why"), ValidationFailed),
     ],
 )
 @pytest.mark.parametrize("name", ["raising", "json"])

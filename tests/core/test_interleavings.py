@@ -10,11 +10,11 @@ import pytest
 
 from redicts.backends.memory import MemoryBackend
 from redicts.codecs.json import codec
-from redicts.core.drive import DONE, Pause, Steps, run
+from redicts.core.driver import DONE, Pause, Steps, run
 from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import ABSENT
+from redicts.core.minitransaction import Path
 from redicts.core.store import TreeStore
-from redicts.core.transaction import Path
 from redicts.errors import LeafError, RedictsError
 
 STORE = TreeStore(LeafFormat(codec), None)

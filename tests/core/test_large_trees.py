@@ -13,15 +13,14 @@ from redicts.backends.memory import MemoryBackend
 from redicts.codecs.json import codec
 from redicts.core import store as store_module
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.drive import run
+from redicts.core.driver import run
 from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import ABSENT
-from redicts.core.store import TreeStore
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     VALUES,
     Delete,
     Entries,
-    Exactly,
+    Equals,
     Expire,
     Key,
     Names,
@@ -31,9 +30,10 @@ from redicts.core.transaction import (
     Read,
     ReadNames,
     Scope,
+    Status,
     Transaction,
-    Verdict,
 )
+from redicts.core.store import TreeStore
 from redicts.errors import Unsupported
 
 MOST = 1_000
@@ -50,12 +50,12 @@ class Limited(Backend):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(life=True, processes=False, durable=False, atomic_entries=self.most)
+        return Capabilities(ttl=True, processes=False, durable=False, atomic_entries=self.most)
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         size = self._size(transaction)
         if size > self.most:
-            return Outcome(Verdict.TOO_LARGE)
+            return Outcome(Status.TOO_LARGE)
         self.sizes.append(size)
         return self.inner.execute(transaction)
 
@@ -85,7 +85,7 @@ class ShortPages(Backend):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(life=True, processes=False, durable=False, atomic_entries=MOST)
+        return Capabilities(ttl=True, processes=False, durable=False, atomic_entries=MOST)
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         reads = []
@@ -117,7 +117,7 @@ class LongPages(Backend):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(life=True, processes=False, durable=False, atomic_entries=None)
+        return Capabilities(ttl=True, processes=False, durable=False, atomic_entries=None)
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         reads = [
@@ -176,7 +176,7 @@ def test_what_is_large_is_written_and_read(make: Callable[[], Backend]) -> None:
     assert sorted(tree.names(A)) == sorted(value)
     assert sorted(path[1] for path in walked(tree, A)) == sorted(value)
     assert tree.exists(A)
-    assert tree.life(A) is None
+    assert tree.ttl(A) is None
     other = large(1_500)
     tree.write(A, other)
     assert tree.read(A) == other
@@ -199,20 +199,20 @@ def test_what_is_large_is_merged(make: Callable[[], Backend]) -> None:
 
 
 @backends
-def test_what_is_large_has_a_life(make: Callable[[], Backend]) -> None:
-    """Thousands of leaves get a life, and the longest is found on whatever page it is."""
+def test_what_is_large_has_a_ttl(make: Callable[[], Backend]) -> None:
+    """Thousands of leaves get a TTL, and the longest is found on whatever page it is."""
     tree = Tree(make())
     value = large(2_500)
     tree.write(A, value, 50_000)
-    assert 40_000 < tree.life(A) <= 50_000
+    assert 40_000 < tree.ttl(A) <= 50_000
     tree.expire(A, 90_000)
-    assert 80_000 < tree.life(A) <= 90_000
+    assert 80_000 < tree.ttl(A) <= 90_000
     tree.expire(("a", "n1777"), 200_000)
-    assert 190_000 < tree.life(A) <= 200_000
+    assert 190_000 < tree.ttl(A) <= 200_000
     tree.expire(("a", "n1777"), None)
-    assert tree.life(A) is None
+    assert tree.ttl(A) is None
     tree.expire(A, None)
-    assert tree.life(("a", "n5")) is None
+    assert tree.ttl(("a", "n5")) is None
     assert tree.read(A) == value
 
 
@@ -240,7 +240,7 @@ def test_a_default_never_hides_what_is_large(make: Callable[[], Backend]) -> Non
 
 @backends
 def test_small_values_are_compared_and_changed(make: Callable[[], Backend]) -> None:
-    """What a store can do at one instant it does, however it cuts its pages."""
+    """What a store can do atomically it does, however it cuts its pages."""
     tree = Tree(make())
     value = large(50)
     tree.write(A, value)
@@ -410,17 +410,17 @@ def test_the_stores_made_up_here_keep_the_contract() -> None:
     """The limited store counts what a transaction touches; the others answer the same walk in other pages."""
     limited = Limited(2)
     puts = tuple(Put(Key(VALUES, ("a", name)), b"1") for name in "xyz")
-    assert limited.execute(Transaction(writes=puts)).verdict is Verdict.TOO_LARGE
+    assert limited.execute(Transaction(writes=puts)).status is Status.TOO_LARGE
     for put in puts:
         assert limited.execute(Transaction(writes=(put,))).applied
     whole = Key(VALUES, ("a",))
     for touching in (
-        Transaction(checks=(Exactly(whole, Scope.SUBTREE, {}),)),
+        Transaction(checks=(Equals(whole, Scope.SUBTREE, {}),)),
         Transaction(reads=(Read(whole, Scope.SUBTREE),)),
         Transaction(writes=(Delete(whole, Scope.BELOW),)),
         Transaction(writes=(Expire(whole, Scope.SUBTREE, 5),)),
     ):
-        assert limited.execute(touching).verdict is Verdict.TOO_LARGE
+        assert limited.execute(touching).status is Status.TOO_LARGE
     assert limited.execute(Transaction(reads=(Read(whole, Scope.SUBTREE, 2),))).applied
     for made in (ShortPages(), LongPages()):
         made.execute(Transaction(writes=tuple(Put(Key(VALUES, ("a", f"{n:02}")), b"1") for n in range(10))))

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from redicts.codecs.json import codec
 from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import ABSENT, Packed, flatten, nest
-from redicts.core.transaction import MAX_DEPTH, Path
-from redicts.errors import Damaged, LeafError, PathError, StoreError
+from redicts.core.minitransaction import MAX_DEPTH, Path
+from redicts.errors import CorruptData, LeafError, PathError, StoreError
 
 FORM = LeafFormat(codec)
 AT: Path = ("up", "here.now")
@@ -153,7 +153,7 @@ def test_what_cannot_be_decoded_is_damage() -> None:
         ({("a",): b"[" * 200_000}, r"\.a'"),
     ]
     for leaves, end in damaged:
-        with pytest.raises(Damaged, match=f"{WHERE}{end} is not json[:,]") as caught:
+        with pytest.raises(CorruptData, match=f"{WHERE}{end} is not json[:,]") as caught:
             nest(leaves, AT, FORM)
         assert isinstance(caught.value, StoreError)
         assert not isinstance(caught.value, ValueError)
@@ -174,7 +174,7 @@ def test_what_cannot_be_decoded_is_damage() -> None:
 )
 def test_a_leaf_below_a_leaf_is_damage(leaves: dict[Path, bytes]) -> None:
     """If a store holds a value and values below it, that is told, in whatever order they come."""
-    with pytest.raises(Damaged, match=f"both a value and values below it are stored at {WHERE}"):
+    with pytest.raises(CorruptData, match=f"both a value and values below it are stored at {WHERE}"):
         nest(leaves, AT, FORM)
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from redicts.core.minitransaction import MAX_DEPTH
 from redicts.core.paths import ROOT, described, joined, parse, render, shortened
-from redicts.core.transaction import MAX_DEPTH
 from redicts.errors import PathError, RedictsError
 
 segments = st.one_of(st.text(st.characters(), min_size=1, max_size=6), st.text(".\\a", min_size=1, max_size=6))

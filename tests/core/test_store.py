@@ -10,17 +10,16 @@ import pytest
 from redicts.codecs.json import codec
 from redicts.core import store as store_module
 from redicts.core.codec import Codec
-from redicts.core.drive import DONE, Pause, Steps
+from redicts.core.driver import DONE, Pause, Steps
 from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import ABSENT, Packed
-from redicts.core.store import TreeStore
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     NOTHING,
     Add,
     AnyRead,
     Delete,
     Entries,
-    Exactly,
+    Equals,
     Expire,
     Key,
     Names,
@@ -30,18 +29,19 @@ from redicts.core.transaction import (
     Read,
     ReadNames,
     Scope,
+    Status,
     Transaction,
-    Verdict,
     Write,
 )
-from redicts.errors import Conflict, Damaged, InternalError, LeafError, PathError, Unsupported
+from redicts.core.store import TreeStore
+from redicts.errors import Conflict, CorruptData, InternalError, LeafError, PathError, Unsupported
 
 FORM = LeafFormat(codec)
 NODE, BELOW, SUBTREE = Scope.NODE, Scope.BELOW, Scope.SUBTREE
 
-APPLIED = Outcome(Verdict.APPLIED)
-TOO_LARGE = Outcome(Verdict.TOO_LARGE)
-NO_COUNTER = Outcome(Verdict.NOT_A_COUNTER, culprit=0)
+APPLIED = Outcome(Status.APPLIED)
+TOO_LARGE = Outcome(Status.TOO_LARGE)
+NO_COUNTER = Outcome(Status.NOT_A_COUNTER, failed_index=0)
 
 
 def k(*path: str) -> Key:
@@ -53,16 +53,16 @@ def found(
     values: Mapping[Path, bytes] = NOTHING,
     *,
     cursor: bytes | None = None,
-    lives: Mapping[Path, int] = NOTHING,  # type: ignore[assignment]  # both are empty mappings
-    verdict: Verdict = Verdict.APPLIED,
+    ttls: Mapping[Path, int] = NOTHING,  # type: ignore[assignment]  # both are empty mappings
+    status: Status = Status.APPLIED,
 ) -> Outcome:
     """Return an outcome with one answer."""
-    return Outcome(verdict, (Entries(values, lives, cursor),), culprit=0 if verdict is Verdict.CHECK_FAILED else None)
+    return Outcome(status, (Entries(values, ttls, cursor),), failed_index=0 if status is Status.CHECK_FAILED else None)
 
 
 def failed(values: Mapping[Path, bytes] = NOTHING, cursor: bytes | None = None) -> Outcome:
     """Return the outcome of a transaction of which a check failed, with one answer."""
-    return found(values, cursor=cursor, verdict=Verdict.CHECK_FAILED)
+    return found(values, cursor=cursor, status=Status.CHECK_FAILED)
 
 
 def read(*reads: AnyRead) -> Transaction:
@@ -143,36 +143,36 @@ READING = {
         [read(Read(k("a"), SUBTREE, 1, cursor)) for cursor in (None, b"1")],
         False,
     ),
-    "the life of a leaf": Case(
-        lambda s: s.life(A), [found({(): b"1"}, lives={(): 5})], [read(Read(k("a"), SUBTREE, lives=True))], 5
+    "the TTL of a leaf": Case(
+        lambda s: s.ttl(A), [found({(): b"1"}, ttls={(): 5})], [read(Read(k("a"), SUBTREE, ttls=True))], 5
     ),
-    "the life of a dict": Case(
-        lambda s: s.life(A),
-        [found({B: b"1", ("c",): b"1"}, lives={B: 5, ("c",): 9})],
-        [read(Read(k("a"), SUBTREE, lives=True))],
+    "the TTL of a dict": Case(
+        lambda s: s.ttl(A),
+        [found({B: b"1", ("c",): b"1"}, ttls={B: 5, ("c",): 9})],
+        [read(Read(k("a"), SUBTREE, ttls=True))],
         9,
     ),
-    "the life of what lasts": Case(
-        lambda s: s.life(A),
-        [found({B: b"1", ("c",): b"1"}, lives={B: 5}, cursor=b"1")],
-        [read(Read(k("a"), SUBTREE, 5000, lives=True))],
+    "the TTL of what lasts": Case(
+        lambda s: s.ttl(A),
+        [found({B: b"1", ("c",): b"1"}, ttls={B: 5}, cursor=b"1")],
+        [read(Read(k("a"), SUBTREE, 5000, ttls=True))],
         None,
         most=5000,
     ),
-    "the life of nothing": Case(lambda s: s.life(A), [found()], [read(Read(k("a"), SUBTREE, lives=True))], 0),
-    "the life over pages": Case(
-        lambda s: s.life(A),
-        [found({B: b"1"}, lives={B: 9}, cursor=b"1"), found(cursor=b"2"), found({("c",): b"1"}, lives={("c",): 5})],
-        [read(Read(k("a"), SUBTREE, 5000, cursor, lives=True)) for cursor in (None, b"1", b"2")],
+    "the TTL of nothing": Case(lambda s: s.ttl(A), [found()], [read(Read(k("a"), SUBTREE, ttls=True))], 0),
+    "the TTL over pages": Case(
+        lambda s: s.ttl(A),
+        [found({B: b"1"}, ttls={B: 9}, cursor=b"1"), found(cursor=b"2"), found({("c",): b"1"}, ttls={("c",): 5})],
+        [read(Read(k("a"), SUBTREE, 5000, cursor, ttls=True)) for cursor in (None, b"1", b"2")],
         9,
         most=5000,
     ),
     "names": Case(
-        lambda s: s.names(A), [Outcome(Verdict.APPLIED, (Names(("x", "y")),))], [read(ReadNames(k("a")))], ["x", "y"]
+        lambda s: s.names(A), [Outcome(Status.APPLIED, (Names(("x", "y")),))], [read(ReadNames(k("a")))], ["x", "y"]
     ),
     "names over pages": Case(
         lambda s: s.names(()),
-        [Outcome(Verdict.APPLIED, (Names(*page),)) for page in ((("x",), b"1"), ((), b"2"), (("y", "x"), None))],
+        [Outcome(Status.APPLIED, (Names(*page),)) for page in ((("x",), b"1"), ((), b"2"), (("y", "x"), None))],
         [read(ReadNames(k(), 5000, cursor)) for cursor in (None, b"1", b"2")],
         ["x", "y"],
         most=5000,
@@ -187,7 +187,7 @@ READING = {
 
 WRITING = {
     "write a leaf": Case(lambda s: s.write(A, 1), [APPLIED], [write(Delete(k("a"), BELOW), Put(k("a"), b"1"))]),
-    "write a leaf with a life": Case(
+    "write a leaf with a TTL": Case(
         lambda s: s.write(A, 1, 5), [APPLIED], [write(Delete(k("a"), BELOW), Put(k("a"), b"1", 5))]
     ),
     "write a deep leaf": Case(
@@ -251,7 +251,7 @@ WRITING = {
         [found(), APPLIED],
         [
             read(Read(k("a"), BELOW, 1)),
-            Transaction((Exactly(k("a"), BELOW, NOTHING),), (), (Delete(k("a"), BELOW), Put(k("a"), b"{}"))),
+            Transaction((Equals(k("a"), BELOW, NOTHING),), (), (Delete(k("a"), BELOW), Put(k("a"), b"{}"))),
         ],
     ),
     "merge an empty dict where a dict is": Case(
@@ -270,11 +270,11 @@ WRITING = {
     ),
     "merge an empty dict while others fill it": Case(
         lambda s: s.merge((), {"a": {}, "b": 1}),
-        [found(), Outcome(Verdict.CHECK_FAILED, culprit=0), found({("x",): b"1"}), APPLIED],
+        [found(), Outcome(Status.CHECK_FAILED, failed_index=0), found({("x",): b"1"}), APPLIED],
         [
             read(Read(k("a"), BELOW, 1)),
             Transaction(
-                (Exactly(k("a"), BELOW, NOTHING),),
+                (Equals(k("a"), BELOW, NOTHING),),
                 (),
                 (Delete(k("a"), BELOW), Delete(k("b"), BELOW), Put(k("a"), b"{}"), Put(k("b"), b"1")),
             ),
@@ -284,21 +284,21 @@ WRITING = {
     ),
 }
 
-ADD = Transaction((Exactly(k("a", "b"), BELOW, NOTHING),), (), (Delete(k("a"), NODE), Add(k("a", "b"), 3)))
+ADD = Transaction((Equals(k("a", "b"), BELOW, NOTHING),), (), (Delete(k("a"), NODE), Add(k("a", "b"), 3)))
 READ_AB = read(Read(k("a", "b"), SUBTREE))
 
 
 def changed(old: Mapping[Path, bytes], *writes: Write, at: Path = AB) -> Transaction:
     """Return the transaction that replaces exactly these leaves."""
-    return Transaction((Exactly(Key("v", at), SUBTREE, old),), (), writes)
+    return Transaction((Equals(Key("v", at), SUBTREE, old),), (), writes)
 
 
 COUNTING = {
-    "add": Case(lambda s: s.add(AB, 3), [Outcome(Verdict.APPLIED, sums=(7,))], [ADD], 7),
+    "add": Case(lambda s: s.add(AB, 3), [Outcome(Status.APPLIED, counters=(7,))], [ADD], 7),
     "add to a float": Case(
         lambda s: s.add(AB, 3),
         [NO_COUNTER, found({(): b"1.5"}), APPLIED],
-        [ADD, READ_AB, changed({(): b"1.5"}, Delete(k("a"), NODE), Put(k("a", "b"), b"4.5", keep_life=True))],
+        [ADD, READ_AB, changed({(): b"1.5"}, Delete(k("a"), NODE), Put(k("a", "b"), b"4.5", keep_ttl=True))],
         4.5,
     ),
     "add to what is at the end of 64 bits": Case(
@@ -310,7 +310,7 @@ COUNTING = {
             changed(
                 {(): str(2**63 - 1).encode()},
                 Delete(k("a"), NODE),
-                Put(k("a", "b"), str(2**63 + 2).encode(), keep_life=True),
+                Put(k("a", "b"), str(2**63 + 2).encode(), keep_ttl=True),
             ),
         ],
         2**63 + 2,
@@ -318,7 +318,7 @@ COUNTING = {
     "add a float": Case(
         lambda s: s.add(AB, 0.5),
         [found(), APPLIED],
-        [READ_AB, changed({}, Delete(k("a"), NODE), Put(k("a", "b"), b"0.5", keep_life=True))],
+        [READ_AB, changed({}, Delete(k("a"), NODE), Put(k("a", "b"), b"0.5", keep_ttl=True))],
         0.5,
     ),
     "add a large integer": Case(
@@ -326,7 +326,7 @@ COUNTING = {
         [found({(): b"1"}), APPLIED],
         [
             READ_AB,
-            changed({(): b"1"}, Delete(k("a"), NODE), Put(k("a", "b"), str(2**63 + 1).encode(), keep_life=True)),
+            changed({(): b"1"}, Delete(k("a"), NODE), Put(k("a", "b"), str(2**63 + 1).encode(), keep_ttl=True)),
         ],
         2**63 + 1,
     ),
@@ -335,9 +335,9 @@ COUNTING = {
         [found({(): b"1"}), failed(), found({(): b"2"}), APPLIED],
         [
             READ_AB,
-            changed({(): b"1"}, Delete(k("a"), NODE), Put(k("a", "b"), b"1.5", keep_life=True)),
+            changed({(): b"1"}, Delete(k("a"), NODE), Put(k("a", "b"), b"1.5", keep_ttl=True)),
             READ_AB,
-            changed({(): b"2"}, Delete(k("a"), NODE), Put(k("a", "b"), b"2.5", keep_life=True)),
+            changed({(): b"2"}, Delete(k("a"), NODE), Put(k("a", "b"), b"2.5", keep_ttl=True)),
         ],
         2.5,
     ),
@@ -349,13 +349,13 @@ CHANGING = {
     "change a leaf": Case(
         lambda s: s.change(A, lambda old: [old]),
         [found({(): b"1"}), APPLIED],
-        [READ_A, changed({(): b"1"}, Put(k("a"), b"[1]", keep_life=True), at=A)],
+        [READ_A, changed({(): b"1"}, Put(k("a"), b"[1]", keep_ttl=True), at=A)],
         [1],
     ),
     "change nothing into something": Case(
         lambda s: s.change(AB, lambda old: [old is ABSENT]),
         [found(), APPLIED],
-        [READ_AB, changed({}, Delete(k("a"), NODE), Put(k("a", "b"), b"[true]", keep_life=True))],
+        [READ_AB, changed({}, Delete(k("a"), NODE), Put(k("a", "b"), b"[true]", keep_ttl=True))],
         [True],
     ),
     "change nothing into nothing": Case(
@@ -375,8 +375,8 @@ CHANGING = {
             changed(
                 {B: b"1", ("c",): b"2", ("d",): b"5"},
                 Delete(k("a", "d"), NODE),
-                Put(k("a", "c"), b"3", keep_life=True),
-                Put(k("a", "e", "f"), b"4", keep_life=True),
+                Put(k("a", "c"), b"3", keep_ttl=True),
+                Put(k("a", "e", "f"), b"4", keep_ttl=True),
                 at=A,
             ),
         ],
@@ -385,13 +385,13 @@ CHANGING = {
     "change a dict into a leaf": Case(
         lambda s: s.change(A, lambda _: Packed({"p": 1})),
         [found({B: b"1"}), APPLIED],
-        [READ_A, changed({B: b"1"}, Delete(k("a", "b"), NODE), Put(k("a"), b'{"p":1}', keep_life=True), at=A)],
+        [READ_A, changed({B: b"1"}, Delete(k("a", "b"), NODE), Put(k("a"), b'{"p":1}', keep_ttl=True), at=A)],
         {"p": 1},
     ),
     "change a leaf into a dict": Case(
         lambda s: s.change(A, lambda old: {"b": old}),
         [found({(): b"1"}), APPLIED],
-        [READ_A, changed({(): b"1"}, Delete(k("a"), NODE), Put(k("a", "b"), b"1", keep_life=True), at=A)],
+        [READ_A, changed({(): b"1"}, Delete(k("a"), NODE), Put(k("a", "b"), b"1", keep_ttl=True), at=A)],
         {"b": 1},
     ),
     "change into nothing": Case(
@@ -412,7 +412,7 @@ CHANGING = {
         [
             request
             for data, new in ((b"1", b"2"), (b"5", b"6"), (b"8", b"9"))
-            for request in (READ_A, changed({(): data}, Put(k("a"), new, keep_life=True), at=A))
+            for request in (READ_A, changed({(): data}, Put(k("a"), new, keep_ttl=True), at=A))
         ],
         9,
     ),
@@ -426,7 +426,7 @@ CHANGING = {
                 {B: b"1", ("c",): b"2"},
                 Delete(k("a", "b"), NODE),
                 Delete(k("a", "c"), NODE),
-                Put(k("a"), b"3", keep_life=True),
+                Put(k("a"), b"3", keep_ttl=True),
                 at=A,
             ),
         ],
@@ -438,7 +438,7 @@ CHANGING = {
 
 def compared(expected: Mapping[Path, bytes], *writes: Write) -> Transaction:
     """Return the transaction that stores if the value at ``a`` has exactly these leaves."""
-    return Transaction((Exactly(k("a"), SUBTREE, expected),), (Read(k("a"), SUBTREE),), writes)
+    return Transaction((Equals(k("a"), SUBTREE, expected),), (Read(k("a"), SUBTREE),), writes)
 
 
 STORE_2 = (Delete(k("a"), BELOW), Put(k("a"), b"2"))
@@ -485,7 +485,7 @@ COMPARING = {
         [compared({B: b"1"}, Delete(k("a"), SUBTREE))],
         True,
     ),
-    "compare and set with a life": Case(
+    "compare and set with a TTL": Case(
         lambda s: s.compare_and_set(A, ABSENT, 2, 5),
         [found()],
         [compared({}, Delete(k("a"), BELOW), Put(k("a"), b"2", 5))],
@@ -511,7 +511,7 @@ TAKING = {
         [found()],
         [
             Transaction(
-                (Exactly(k("a", "b"), SUBTREE, NOTHING),),
+                (Equals(k("a", "b"), SUBTREE, NOTHING),),
                 (Read(k("a", "b"), SUBTREE),),
                 (Delete(k("a"), NODE), Delete(k("a", "b"), BELOW), Put(k("a", "b"), b"2", 5)),
             )
@@ -523,7 +523,7 @@ TAKING = {
         [failed({B: b"1"})],
         [
             Transaction(
-                (Exactly(k("a"), SUBTREE, NOTHING),),
+                (Equals(k("a"), SUBTREE, NOTHING),),
                 (Read(k("a"), SUBTREE),),
                 (Delete(k("a"), BELOW), Put(k("a"), b"[2]")),
             )
@@ -535,7 +535,7 @@ TAKING = {
         [found()],
         [
             Transaction(
-                (Exactly(k("a"), SUBTREE, NOTHING),),
+                (Equals(k("a"), SUBTREE, NOTHING),),
                 (Read(k("a"), SUBTREE),),
                 (Delete(k("a"), BELOW), Put(k("a"), b"[2]")),
             )
@@ -545,7 +545,7 @@ TAKING = {
     "set the default of nothing at the root": Case(
         lambda s: s.set_default((), {}),
         [found()],
-        [Transaction((Exactly(k(), SUBTREE, NOTHING),), (Read(k(), SUBTREE),), (Delete(k(), SUBTREE),))],
+        [Transaction((Equals(k(), SUBTREE, NOTHING),), (Read(k(), SUBTREE),), (Delete(k(), SUBTREE),))],
         {},
     ),
     "set a default over a value of many pages": Case(
@@ -553,7 +553,7 @@ TAKING = {
         [TOO_LARGE, found({B: b"1"}, cursor=b"1"), found({("c",): b"2"})],
         [
             Transaction(
-                (Exactly(k("a"), SUBTREE, NOTHING),),
+                (Equals(k("a"), SUBTREE, NOTHING),),
                 (Read(k("a"), SUBTREE),),
                 (Delete(k("a"), BELOW), Put(k("a"), b"2")),
             ),
@@ -608,7 +608,7 @@ def test_between_two_tries_there_is_a_pause(name: str) -> None:
     """Before an optimistic change is tried again a random time passes, of 50 milliseconds at most."""
     case = CASES[name]
     _, pauses, _ = play(case.operation(TreeStore(FORM, None)), iter(case.outcomes))
-    assert len(pauses) == sum(outcome.verdict is Verdict.CHECK_FAILED for outcome in case.outcomes)
+    assert len(pauses) == sum(outcome.status is Status.CHECK_FAILED for outcome in case.outcomes)
     assert all(0 <= pause.seconds <= 0.05 for pause in pauses)
 
 
@@ -640,7 +640,7 @@ def test_a_change_gives_up_after_a_thousand_tries(operation: Callable[[TreeStore
     def interference() -> Iterator[Outcome]:
         while True:
             yield found()
-            yield Outcome(Verdict.CHECK_FAILED, culprit=0)
+            yield Outcome(Status.CHECK_FAILED, failed_index=0)
 
     steps = operation(TreeStore(FORM, None))
     with pytest.raises(Conflict, match=r"^(the root|'a') was changed by others 1000 times in a row"):
@@ -675,7 +675,7 @@ def test_comparing_gives_up_after_a_thousand_tries() -> None:
 def test_what_must_not_be_torn_apart_is_refused(
     operation: Callable[[TreeStore], Steps[Any]], outcomes: list[Outcome]
 ) -> None:
-    """What a store cannot do at one instant, and must be, is refused with the path and the store's limit."""
+    """What a store cannot do atomically, and must be, is refused with the path and the store's limit."""
     with pytest.raises(Unsupported, match=r"(the root|'a') has more values .* \(5000\)"):
         play(operation(TreeStore(FORM, 5000)), iter(outcomes))
 
@@ -731,7 +731,7 @@ def test_a_large_write_goes_step_by_step() -> None:
 def test_a_large_scope_goes_page_by_page(
     operation: Callable[[TreeStore], Steps[Any]], whole: Write, one: Callable[[Key], Write]
 ) -> None:
-    """A removal or a life of too many values is done for the values of one page after another."""
+    """A removal or a TTL of too many values is done for the values of one page after another."""
     pages = [
         found({(): b"1"}, cursor=b"1"),
         found(cursor=b"2"),
@@ -748,7 +748,7 @@ def test_a_large_scope_goes_page_by_page(
 
 
 def test_taking_too_much_reads_and_then_removes() -> None:
-    """What is too large to be taken at one instant is read in pages and then removed in pages."""
+    """What is too large to be taken atomically is read in pages and then removed in pages."""
     pages = [found({B: b"1"}, cursor=b"1"), found({("c",): b"2"})]
     whole = Delete(k("a"), SUBTREE)
     done, result = play_on(TreeStore(FORM, 1000).take(A), refusing(whole, pages=pages * 2))
@@ -792,7 +792,7 @@ def test_add_to_what_is_no_number_writes_nothing(stored: bytes) -> None:
 
 def test_add_to_a_dict_writes_nothing() -> None:
     """A dict is no number."""
-    outcomes = iter([Outcome(Verdict.CHECK_FAILED, culprit=0), found({B: b"1"})])
+    outcomes = iter([Outcome(Status.CHECK_FAILED, failed_index=0), found({B: b"1"})])
     with pytest.raises(LeafError, match=r"'a\.b' holds a dict"):
         play(TreeStore(FORM, None).add(AB, 3), outcomes)
 
@@ -812,7 +812,7 @@ def test_a_function_that_raises_ends_the_change() -> None:
 def test_answers_of_the_wrong_kind_are_the_stores_fault() -> None:
     """A store that answers names to a read of values, or the other way round, has broken the contract."""
     with pytest.raises(InternalError, match="Names"):
-        play(TreeStore(FORM, None).read(A), iter([Outcome(Verdict.APPLIED, (Names(("x",)),))]))
+        play(TreeStore(FORM, None).read(A), iter([Outcome(Status.APPLIED, (Names(("x",)),))]))
     with pytest.raises(InternalError, match="Entries"):
         play(TreeStore(FORM, None).names(A), iter([found()]))
 
@@ -827,7 +827,7 @@ def test_damage_names_the_path() -> None:
         (store.set_default(A, 1), failed({B: b"{"})),
         (store.compare_and_set(A, 1, 2), failed({B: b"{"})),
     ):
-        with pytest.raises(Damaged, match=r"'a\.b'"):
+        with pytest.raises(CorruptData, match=r"'a\.b'"):
             play(steps, iter([outcome]))
 
 
@@ -848,7 +848,7 @@ def test_changes_are_one_transaction() -> None:
     sent, _, _ = play(store.commit(changes), iter([APPLIED]))
     assert sent == [
         Transaction(
-            (Exactly(k("a", "b"), SUBTREE, {("c",): b"1"}), Exactly(k("a", "x"), SUBTREE, NOTHING)),
+            (Equals(k("a", "b"), SUBTREE, {("c",): b"1"}), Equals(k("a", "x"), SUBTREE, NOTHING)),
             (),
             (
                 Delete(k("a"), NODE),
@@ -864,17 +864,17 @@ def test_changes_are_one_transaction() -> None:
     ]
 
 
-def test_the_sums_of_a_transaction_clear_their_way() -> None:
+def test_the_counters_of_a_transaction_clear_their_way() -> None:
     """An added amount is written after the leaves above it are removed, if there is no dict in its place."""
     store = TreeStore(FORM, None)
     changes = store.begin()
     changes.add(("a", "b", "n"), 3)
     changes.add(("a", "b", "n"), -(2**63))
-    (sent,), _, _ = play(store.commit(changes), iter([Outcome(Verdict.APPLIED, sums=(3, 3 - 2**63))]))
+    (sent,), _, _ = play(store.commit(changes), iter([Outcome(Status.APPLIED, counters=(3, 3 - 2**63))]))
     adds = [each for each in sent.writes if isinstance(each, Add)]
     assert adds == [Add(k("a", "b", "n"), 3), Add(k("a", "b", "n"), -(2**63))]
     assert list(sent.writes[:3]) == [Delete(k("a"), NODE), Delete(k("a", "b"), NODE), adds[0]]
-    assert set(map(repr, sent.checks)) == {repr(Exactly(k("a", "b", "n"), BELOW, NOTHING))}
+    assert set(map(repr, sent.checks)) == {repr(Equals(k("a", "b", "n"), BELOW, NOTHING))}
 
 
 @pytest.mark.parametrize(
@@ -916,11 +916,11 @@ def test_what_becomes_of_a_transaction() -> None:
     changes.add(("a", "n"), 1)
     index = next(index for index, each in enumerate(changes.writes) if isinstance(each, Add))
     with pytest.raises(Conflict, match=r"'a\.y' is not what was expected"):
-        play(store.commit(changes), iter([Outcome(Verdict.CHECK_FAILED, culprit=1)]))
+        play(store.commit(changes), iter([Outcome(Status.CHECK_FAILED, failed_index=1)]))
     with pytest.raises(LeafError, match=r"'a\.n' holds a dict"):
-        play(store.commit(changes), iter([Outcome(Verdict.CHECK_FAILED, culprit=2)]))
+        play(store.commit(changes), iter([Outcome(Status.CHECK_FAILED, failed_index=2)]))
     with pytest.raises(LeafError, match=r"'a\.n' holds no 64-bit integer"):
-        play(store.commit(changes), iter([Outcome(Verdict.NOT_A_COUNTER, culprit=index)]))
+        play(store.commit(changes), iter([Outcome(Status.NOT_A_COUNTER, failed_index=index)]))
     with pytest.raises(Unsupported, match="1000"):
         play(store.commit(changes), iter([TOO_LARGE]))
 
@@ -961,7 +961,7 @@ def test_integers_are_counted_by_the_store_in_every_codec() -> None:
     store = TreeStore(BOXED, None)
     (sent,), _, _ = play(store.write(A, 5), iter([APPLIED]))
     assert sent.writes[-1] == Put(k("a"), b"5")
-    adding, _, result = play(store.add(A, 2), iter([Outcome(Verdict.APPLIED, sums=(7,))]))
+    adding, _, result = play(store.add(A, 2), iter([Outcome(Status.APPLIED, counters=(7,))]))
     assert result == 7
     assert [Add(k("a"), 2)] == list(adding[0].writes)
 
@@ -971,7 +971,7 @@ def test_other_numbers_are_counted_optimistically_in_every_codec() -> None:
     old, new = b"\x04boxed 7\nbox:5.5", b"\x04boxed 7\nbox:7.5"
     sent, _, result = play(TreeStore(BOXED, None).add(A, 2.0), iter([found({(): old}), APPLIED]))
     assert result == 7.5
-    assert sent == [READ_A, changed({(): old}, Put(k("a"), new, keep_life=True), at=A)]
+    assert sent == [READ_A, changed({(): old}, Put(k("a"), new, keep_ttl=True), at=A)]
 
 
 def test_an_empty_dict_is_known_in_every_codec() -> None:
@@ -986,17 +986,17 @@ def test_what_may_have_other_bytes_is_not_expected() -> None:
     with pytest.raises(Unsupported, match=r"codec boxed.*'a'.*compare_and_set"):
         changes.expect(A, "text")
     changes.expect(A, 5)
-    assert changes.checks == [Exactly(k("a"), SUBTREE, {(): b"5"})]
+    assert changes.checks == [Equals(k("a"), SUBTREE, {(): b"5"})]
 
 
 def test_values_with_other_bytes_are_compared_and_set() -> None:
     """``compare_and_set`` compares values: it takes other bytes of an equal value, and refuses those of another one."""
     equal, other = b"\x04boxed 8\nbox:[1 ]", b"\x04boxed 7\nbox:[2]"
-    refused = Outcome(Verdict.CHECK_FAILED, found({(): equal}).answers, culprit=0)
+    refused = Outcome(Status.CHECK_FAILED, found({(): equal}).answers, failed_index=0)
     sent, _, result = play(TreeStore(BOXED, None).compare_and_set(A, [1], 2), iter([refused, APPLIED]))
     assert result is True
-    assert sent[1].checks == (Exactly(k("a"), SUBTREE, {(): equal}),)
-    refused = Outcome(Verdict.CHECK_FAILED, found({(): other}).answers, culprit=0)
+    assert sent[1].checks == (Equals(k("a"), SUBTREE, {(): equal}),)
+    refused = Outcome(Status.CHECK_FAILED, found({(): other}).answers, failed_index=0)
     _, _, result = play(TreeStore(BOXED, None).compare_and_set(A, [1], 2), iter([refused]))
     assert result is False
 

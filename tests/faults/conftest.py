@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from redicts import Lock, Pool, Proxy
+from redicts.api.tree import Tree
 from redicts.core.locks.acquisition import Timing
 from redicts.core.locks.records import HOLDERS, WAITERS, Record
+from redicts.core.minitransaction import Key
 from redicts.core.paths import parse
-from redicts.core.transaction import Key
-from redicts.front.tree import Tree
 from tests.backends.redis_tools import Target, configuration, data
-from tests.faults.deeds import SOON
+from tests.faults.actions import SOON
 from tests.faults.processes import Process
 from tests.support.servers import RedisServer, ServerOptions
 from tests.support.waiting import eventually
@@ -83,7 +83,7 @@ class View:
         return Pool().tree()
 
     def records(self, space: str) -> list[Record]:
-        """Return all records of a space, with their lives."""
+        """Return all records of a space, with their TTLs."""
         found = self.tree.run(self.tree.locks.found([Key(space, ())]))
         return sorted(found, key=lambda record: (record.since, record.request))
 
@@ -110,7 +110,7 @@ class View:
         """Wait until nothing of any lock is in the store but the counter of tokens."""
 
         def left() -> set[bytes]:
-            # A write, for that sweeps what has no life any more.
+            # A write, for that sweeps what has no TTL any more.
             Proxy("swept").set([], 1)
             Proxy("swept").clear()
             return {name for name in data(self._server) if not name.startswith((b"v:", b"f:"))}

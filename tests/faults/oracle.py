@@ -1,7 +1,7 @@
 """An oracle that knows who is active where, without redicts: it refuses whoever would disturb somebody who is active.
 
-It keeps a hash of its own in another database of the same server, and a script of its own decides at one instant. What
-conflicts is written here anew, from the rule: two paths of which one is the beginning of the other.
+It keeps a hash of its own in another database of the same server, and a script of its own decides atomically. What
+conflicts is written here again, from the rule: two paths of which one is the beginning of the other.
 """
 
 from __future__ import annotations

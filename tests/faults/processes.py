@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from tests.faults.deeds import SOON, begin
+from tests.faults.actions import SOON, begin
 from tests.support import reaper
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import TIMEOUT, eventually
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 # Forked from a process that has no threads and has imported everything: as clean as spawned, and much cheaper.
 _context: Final = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["pytest", "tests.faults.deeds"])
+_context.set_forkserver_preload(["pytest", "tests.faults.actions"])
 
 
 class Process:
@@ -55,7 +55,7 @@ class Process:
         """Let it begin to do something; :meth:`result` waits for the end."""
         self._pipe.send((deed, arguments, options))
 
-    def result(self, within: float = PATIENCE) -> Any:
+    def result(self, within: float = TIMEOUT) -> Any:
         """Return or raise what came of what it began."""
         assert self._pipe.poll(within), f"not within {within:g} seconds: the process ends what it does"
         succeeded, result = self._pipe.recv()
@@ -87,7 +87,7 @@ class Process:
         """End it at once (SIGKILL). No effect if that is done."""
         if self._process.is_alive():
             self._process.kill()
-        self._process.join(PATIENCE)
+        self._process.join(TIMEOUT)
         assert not self._process.is_alive(), "a killed process ends"
         reaper.forget(self.pid)
         self._pipe.close()
@@ -99,14 +99,14 @@ class Process:
         self.kill()
 
 
-def let_run(processes: list[Process], deed: Callable[..., Any], *arguments: Any, within: float = PATIENCE) -> list[Any]:
+def let_run(processes: list[Process], deed: Callable[..., Any], *arguments: Any, within: float = TIMEOUT) -> list[Any]:
     """Let processes do the same at the same time, and return what comes of it."""
     for process in processes:
         process.begins(deed, *arguments)
     return results(processes, within)
 
 
-def results(processes: list[Process], within: float = PATIENCE) -> list[Any]:
+def results(processes: list[Process], within: float = TIMEOUT) -> list[Any]:
     """Return what comes of what processes began."""
     deadline = time.monotonic() + within
     return [process.result(max(0.0, deadline - time.monotonic())) for process in processes]

@@ -10,8 +10,8 @@ import pytest
 
 from redicts import Lock, Pool, Proxy
 from tests.backends.redis_tools import calls
+from tests.faults.actions import LONG, NEVER, SOON, acquire, count, counted, release
 from tests.faults.conftest import Start, View
-from tests.faults.deeds import LONG, NEVER, SOON, acquire, count, counted, release
 from tests.faults.processes import let_run, results
 from tests.support.servers import RedisServer
 
@@ -67,15 +67,15 @@ def unlock_everything() -> None:
     Proxy.__exit__ = lambda *_: None  # type: ignore[method-assign]
 
 
-def test_every_release_wakes_the_next(redis_server: RedisServer, start: Start, view: Callable[..., View]) -> None:
-    """Several count who never look by themselves: had one wake-up got lost, one of them would wait for ever."""
+def test_every_release_notifies_the_next(redis_server: RedisServer, start: Start, view: Callable[..., View]) -> None:
+    """Several count who never look by themselves: had one notification got lost, one of them would wait for ever."""
     look = view(redis_server)
     let_run(start(redis_server, 4, NEVER), count, "a", EACH // 4, within=PATIENT)
     assert counted(Proxy("a")) == 4 * (EACH // 4)
     look.no_lock_is_left()
 
 
-def test_every_release_wakes_the_next_at_all_heights(
+def test_every_release_notifies_the_next_at_all_heights(
     redis_server: RedisServer, start: Start, view: Callable[..., View]
 ) -> None:
     """The same on the root, in the middle and at a leaf."""
@@ -94,36 +94,38 @@ def lock_and_unlock(path: str, times: int) -> None:
             pass
 
 
-def test_waiting_costs_a_few_requests_per_beat(server: RedisServer, start: Start, view: Callable[..., View]) -> None:
+def test_waiting_costs_a_few_requests_per_heartbeat(
+    server: RedisServer, start: Start, view: Callable[..., View]
+) -> None:
     """Nobody polls: in the time of some beats the server sees three requests of each waiter per beat, and no others."""
     look = view(server)
-    holder, *waiting = start(server, 3)
-    holder.does(acquire, "a")
+    current_owner, *waiting = start(server, 3)
+    current_owner.does(acquire, "a")
     for waiter in waiting:
         look.queue(waiter, acquire, "a", acquire_timeout=60)
     begun = time.monotonic()
     server.command("CONFIG", "RESETSTAT")
-    time.sleep(3 * SOON.beat)  # what is tested is that nothing happens meanwhile
+    time.sleep(3 * SOON.heartbeat)  # what is tested is that nothing happens meanwhile
     requests = calls(server)
-    beats = (time.monotonic() - begun) / (0.8 * SOON.beat) + 1
+    beats = (time.monotonic() - begun) / (0.8 * SOON.heartbeat) + 1
     sent = {name for name in requests if name.startswith(("eval", "subscribe", "script", "ping"))}
     assert sent == {"evalsha"}
     assert 2 <= requests["evalsha"] <= len(waiting) * 3 * beats
     assert requests.get("publish", 0) == 0
-    holder.does(release, "a")
+    current_owner.does(release, "a")
 
 
 def test_waiting_costs_nothing_between_beats(server: RedisServer, start: Start, view: Callable[..., View]) -> None:
     """Whoever is to look for itself only in some minutes sends nothing at all."""
     look = view(server)
-    holder, waiter = start(server, 2, NEVER)
-    holder.does(acquire, "a", expire_timeout=300)
+    current_owner, waiter = start(server, 2, NEVER)
+    current_owner.does(acquire, "a", expire_timeout=300)
     look.queue(waiter, acquire, "a", acquire_timeout=60)
-    holder.does(settle)
+    current_owner.does(settle)
     server.command("CONFIG", "RESETSTAT")
     time.sleep(0.5)  # what is tested is that nothing happens meanwhile
     assert calls(server).keys() <= {"config|resetstat", "config", "auth", "info"}
-    holder.does(release, "a")
+    current_owner.does(release, "a")
     assert waiter.result()
 
 

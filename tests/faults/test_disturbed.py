@@ -1,4 +1,4 @@
-"""Servers that close connections and forget scripts, and wake-ups that never come: waiting takes longer, no more."""
+"""Servers that close connections and forget scripts, and lost notifications, only make waiting longer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from redicts import Proxy
-from tests.faults.conftest import Start, View
-from tests.faults.deeds import (
+from tests.faults.actions import (
     LONG,
     NEVER,
     SOON,
@@ -22,6 +21,7 @@ from tests.faults.deeds import (
     release,
     release_and_tell_when,
 )
+from tests.faults.conftest import Start, View
 from tests.faults.processes import results
 from tests.support.proxy import FaultyProxy
 from tests.support.servers import RedisServer
@@ -37,7 +37,7 @@ EACH = 2_000 if LONG else 40
         ("CLIENT KILL TYPE normal",),
         ("SCRIPT FLUSH", "CLIENT KILL TYPE pubsub", "CLIENT KILL TYPE normal"),
     ],
-    ids=["wake-ups cut", "requests cut", "everything"],
+    ids=["notifications cut", "requests cut", "everything"],
 )
 def test_counting_while_the_server_disturbs(
     redis_server: RedisServer, start: Start, view: Callable[..., View], commands: tuple[str, ...]
@@ -63,10 +63,10 @@ def test_counting_while_the_server_disturbs(
 def test_connections_that_are_cut_while_all_wait(
     server: RedisServer, start: Start, view: Callable[..., View], kind: str
 ) -> None:
-    """Nobody looks by himself, all connections are cut, and the release wakes the next all the same, one by one."""
+    """Nobody looks by himself, all connections are cut, and the release notifies the next all the same, one by one."""
     view(server)
-    holder, *waiting = start(server, 4, NEVER)
-    holder.does(acquire, "a")
+    current_owner, *waiting = start(server, 4, NEVER)
+    current_owner.does(acquire, "a")
     for waiter in waiting:
         waiter.begins(acquire, "a", acquire_timeout=60)
     look = view(server, retries=10)
@@ -75,27 +75,27 @@ def test_connections_that_are_cut_while_all_wait(
         server.command("CLIENT", "KILL", "TYPE", kind)
         subscribed(server, 3)
     for _ in waiting:
-        holder.does(release, "a")
+        current_owner.does(release, "a")
         eventually(lambda left=waiting: any(each.is_done for each in left), "one gets it")  # type: ignore[misc]
-        (holder,) = [waiter for waiter in waiting if waiter.is_done]
-        assert holder.result()
-        waiting = [waiter for waiter in waiting if waiter is not holder]
-    holder.does(release, "a")
+        (current_owner,) = [waiter for waiter in waiting if waiter.is_done]
+        assert current_owner.result()
+        waiting = [waiter for waiter in waiting if waiter is not current_owner]
+    current_owner.does(release, "a")
     look.no_lock_is_left()
 
 
-def test_a_wake_up_that_comes_while_nobody_can_hear_it(
+def test_a_notify_up_that_comes_while_nobody_can_hear_it(
     server: RedisServer, start: Start, view: Callable[..., View]
 ) -> None:
     """Who waits is cut off while the lock is released: it looks as soon as it is connected again."""
     look = view(server)
     with FaultyProxy(server.port) as proxy:
-        (holder,), (waiter,) = start(server), start(proxy, 1, NEVER, retries=1_000)
-        holder.does(acquire, "a")
+        (current_owner,), (waiter,) = start(server), start(proxy, 1, NEVER, retries=1_000)
+        current_owner.does(acquire, "a")
         look.queue(waiter, acquire, "a", acquire_timeout=60)
         proxy.refuse()
         proxy.cut_all()
-        holder.does(release, "a")
+        current_owner.does(release, "a")
         assert not waiter.is_done
         proxy.accept()
         assert waiter.result()
@@ -115,13 +115,13 @@ def subscribed(server: RedisServer, count: int) -> None:
 
 
 def test_the_deaf_get_the_lock_all_the_same(server: RedisServer, start: Start, view: Callable[..., View]) -> None:
-    """A waiter that no wake-up reaches finds the lock free about a beat after the release, at the latest."""
+    """A waiter that no notification reaches finds the lock free about a beat after the release, at the latest."""
     look = view(server)
-    (holder,), waiting = start(server), start(server, 2, deaf=True)
-    holder.does(acquire, "a")
+    (current_owner,), waiting = start(server), start(server, 2, deaf=True)
+    current_owner.does(acquire, "a")
     for waiter in waiting:
         look.queue(waiter, acquire_and_tell_when, "a", acquire_timeout=60)
-    released = holder.does(release_and_tell_when, "a")
+    released = current_owner.does(release_and_tell_when, "a")
     for waiter in waiting:
         granted = waiter.result()
         assert released < granted < released + 10, "long before the lease ends; a beat takes less than a second"
@@ -132,25 +132,25 @@ def test_the_deaf_get_the_lock_all_the_same(server: RedisServer, start: Start, v
 def test_a_deaf_waiter_finds_out_when_a_lease_is_over(
     server: RedisServer, start: Start, view: Callable[..., View]
 ) -> None:
-    """It wakes by itself when the lease of a holder that died is over, however rarely it looks otherwise."""
+    """It notifies by itself when the lease of a holder that died is over, however rarely it looks otherwise."""
     look = view(server)
-    (holder,), (waiter,) = start(server), start(server, 1, NEVER, deaf=True)
-    holder.does(acquire, "a", expire_timeout=0.5)
+    (current_owner,), (waiter,) = start(server), start(server, 1, NEVER, deaf=True)
+    current_owner.does(acquire, "a", expire_timeout=0.5)
     look.queue(waiter, acquire, "a", acquire_timeout=60)
-    holder.kill()
+    current_owner.kill()
     assert waiter.result()
     assert waiter.does(is_held, "a")
     waiter.does(release, "a")
 
 
 def test_the_deaf_count_rightly(server: RedisServer, start: Start, view: Callable[..., View]) -> None:
-    """Several that no wake-up reaches, and one that hears, count under a lock: exact, if slow."""
+    """Several that no notification reaches, and one that hears, count under a lock: exact, if slow."""
     look = view(server)
-    (holder,), counting = start(server), [*start(server, 2, deaf=True), *start(server)]
-    holder.does(acquire, "a")
+    (current_owner,), counting = start(server), [*start(server, 2, deaf=True), *start(server)]
+    current_owner.does(acquire, "a")
     for process in counting:
         look.queue(process, count, "a", 5)
-    holder.does(release, "a")
-    results(counting, within=15 * SOON.beat + 15)
+    current_owner.does(release, "a")
+    results(counting, within=15 * SOON.heartbeat + 15)
     assert counted(Proxy("a")) == 15
     look.nothing_is_left()

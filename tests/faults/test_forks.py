@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from redicts import Lock, LockTimeout, NotHeld, Pool, Proxy
+from tests.faults.actions import acquire, count, counted, release
 from tests.faults.conftest import Start, View
-from tests.faults.deeds import acquire, count, counted, release
 from tests.support.servers import RedisServer
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import TIMEOUT, eventually
 
 
 class Told(NamedTuple):
@@ -87,7 +87,7 @@ class Waiting(threading.Thread):
         """Acquire and release."""
         with Lock(Pool(), self._path, acquire_timeout=60):
             self.got.set()
-            self.let_go.wait(PATIENCE)
+            self.let_go.wait(TIMEOUT)
 
 
 waiting: list[Waiting] = []
@@ -114,9 +114,9 @@ def still_holds() -> tuple[bool, bool]:
 
 def end_waiting() -> bool:
     """Let go of what was waited for, once it is there."""
-    got = waiting[0].got.wait(PATIENCE)
+    got = waiting[0].got.wait(TIMEOUT)
     waiting[0].let_go.set()
-    waiting[0].join(PATIENCE)
+    waiting[0].join(TIMEOUT)
     return got and not waiting[0].is_alive()
 
 
@@ -150,17 +150,17 @@ def test_a_renewed_lock_outlives_forks_and_leases(server: RedisServer, start: St
     parent.does(acquire, "renewed", expire_timeout=0.4, renew=True)
     (before,) = look.holders()
     parent.does(fork_and_leave)
-    lives: list[int] = []
+    ttls: list[int] = []
 
     def renewed_often() -> bool:
         (record,) = look.holders()
         assert record.request == before.request
-        assert record.life is not None
-        if not lives or record.life > lives[-1]:
-            lives.append(record.life)
+        assert record.ttl is not None
+        if not ttls or record.ttl > ttls[-1]:
+            ttls.append(record.ttl)
         else:
-            lives[-1] = record.life
-        return len(lives) > 6
+            ttls[-1] = record.ttl
+        return len(ttls) > 6
 
     eventually(renewed_often, "it is renewed again and again")
     parent.does(release, "renewed")

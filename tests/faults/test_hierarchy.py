@@ -15,8 +15,8 @@ import pytest
 from redicts import Deadlock, Lock, Pool
 from redicts.core.locks import records
 from redicts.core.locks.acquisition import Timing
+from tests.faults.actions import LONG, acquire, release
 from tests.faults.conftest import Start, View
-from tests.faults.deeds import LONG, acquire, release
 from tests.faults.oracle import Oracle, Violation
 from tests.faults.processes import results
 from tests.support.servers import RedisServer
@@ -92,7 +92,7 @@ def _lock_at_random(chance: random.Random, rounds: int) -> tuple[int, int]:
 def test_no_two_are_active_that_conflict(redis_server: RedisServer, start: Start, view: Callable[..., View]) -> None:
     """Exclusive and shared, nested, several at once, on paths above and below each other: the oracle refuses nobody."""
     look = view(redis_server)
-    processes = start(redis_server, 3, Timing(waiter_life=2.0, beat=0.1, first_beat=0.05))
+    processes = start(redis_server, 3, Timing(waiter_ttl=2.0, heartbeat=0.1, first_heartbeat=0.05))
     for seed, process in enumerate(processes):
         process.does(ask, redis_server.host, redis_server.port)
         process.begins(lock_at_random, seed, ROUNDS)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from redicts import Proxy
 from tests.backends.redis_tools import data
+from tests.faults.actions import SOON, acquire, acquire_and_tell_when, count, counted, read, release, take_turn, turns
 from tests.faults.conftest import Start, View
-from tests.faults.deeds import SOON, acquire, acquire_and_tell_when, count, counted, read, release, take_turn, turns
 from tests.faults.processes import let_run, results
 from tests.support.servers import RedisServer
 from tests.support.waiting import eventually
@@ -20,16 +20,16 @@ def test_the_lock_of_a_killed_process_ends_with_its_lease(
 ) -> None:
     """Those who wait for it, at every height, get it when the record's life is over, and not before."""
     look = view(server)
-    holder, above, below = start(server, 3)
-    holder.does(acquire, "a.b", expire_timeout=1.5)
+    current_owner, above, below = start(server, 3)
+    current_owner.does(acquire, "a.b", expire_timeout=1.5)
     asked = time.monotonic()
     (record,) = look.holders()
-    assert record.life is not None
+    assert record.ttl is not None
     look.queue(below, acquire_and_tell_when, "a.b.c")
     look.queue(above, acquire, "a")
-    holder.kill()
+    current_owner.kill()
     granted = below.result()
-    assert granted - asked > record.life / 1000 - 0.002, "the lock was granted while the record was there"
+    assert granted - asked > record.ttl / 1000 - 0.002, "the lock was granted while the record was there"
     assert not above.is_done
     below.does(release, "a.b.c")
     assert above.result()
@@ -40,8 +40,8 @@ def test_what_a_killed_process_held_together_ends_together(
 ) -> None:
     """Nothing is left of a killed process that held some locks, one of them shared, and waited for another."""
     look = view(server)
-    holder, victim, other = start(server, 3)
-    holder.does(acquire, "c")
+    current_owner, victim, other = start(server, 3)
+    current_owner.does(acquire, "c")
     victim.does(acquire, "a", expire_timeout=1.0)
     victim.does(acquire, "b", expire_timeout=1.0, shared=True)
     look.queue(victim, acquire, "c")
@@ -49,7 +49,7 @@ def test_what_a_killed_process_held_together_ends_together(
     victim.kill()
     other.does(acquire, "a")
     other.does(acquire, "b")
-    for process, path in (other, "a"), (other, "b"), (holder, "c"):
+    for process, path in (other, "a"), (other, "b"), (current_owner, "c"):
         process.does(release, path)
     look.nothing_is_left()
 
@@ -59,15 +59,15 @@ def test_a_killed_waiter_holds_up_those_behind_it_for_a_moment(
 ) -> None:
     """Killed in the midst of a queue, it is passed when its place has run out, and the order of the rest is kept."""
     look = view(server)
-    holder, first, victim, third, fourth = start(server, 5)
-    holder.does(acquire, "a")
+    current_owner, first, victim, third, fourth = start(server, 5)
+    current_owner.does(acquire, "a")
     look.queue(first, take_turn, "a", "first")
     look.queue(victim, take_turn, "a", "victim")
     look.queue(third, take_turn, "a", "third", acquire_timeout=60)
     look.queue(fourth, take_turn, "a", "fourth", acquire_timeout=60)
     victim.kill()
-    holder.does(release, "a")
-    results([first, third, fourth], within=SOON.waiter_life + 5)
+    current_owner.does(release, "a")
+    results([first, third, fourth], within=SOON.waiter_ttl + 5)
     assert turns("a") == ["first", "third", "fourth"]
     look.nothing_is_left()
 

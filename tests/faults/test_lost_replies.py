@@ -9,12 +9,12 @@ from typing import Final
 import pytest
 
 from redicts import Lock, LockTimeout, NotHeld, StoreError
+from redicts.api.tree import Tree
 from redicts.backends.redis import RedisBackend
 from redicts.core.locks.records import HOLDERS, WAITERS, Record
-from redicts.core.transaction import Delete, Key, Put, Scope
-from redicts.front.tree import Tree
+from redicts.core.minitransaction import Delete, Key, Put, Scope
 from tests.backends.redis_tools import data, opened, write
-from tests.front.locking import Somebody, no_thread_is_left
+from tests.locks.locking import Somebody, no_thread_is_left
 from tests.support.proxy import FaultyProxy
 from tests.support.servers import RedisServer
 from tests.support.waiting import eventually
@@ -134,7 +134,7 @@ def test_a_free_lock_with_replies_lost(
 def test_a_contended_lock_with_replies_lost(
     redis_server: RedisServer, faulty_proxy: FaultyProxy, fault: Callable[[FaultyProxy, int], None]
 ) -> None:
-    """The victim queues, is woken, and gets the lock once, with the reply of any of its requests lost."""
+    """The victim queues, is notified, and gets the lock once, with the reply of any of its requests lost."""
     with scene(redis_server, faulty_proxy, retries=3) as stage, Somebody() as victim:
         for _ in each_request(faulty_proxy, fault):
             with stage.theirs():
@@ -248,12 +248,12 @@ def test_a_request_that_arrives_late_while_others_end(server: RedisServer, monke
         stage = Scene(server, proxy, slow, plain)
         with stage.mine("b"):
             pass
-        others = slow._connections.lane()
+        others = slow._connections.session()
         proxy.hold_requests(1)
         give_back = slow._connections.give_back
 
-        def with_another(lane: object, **doubt: bool) -> None:
-            give_back(lane, **doubt)  # type: ignore[arg-type]
+        def with_another(session: object, **doubt: bool) -> None:
+            give_back(session, **doubt)  # type: ignore[arg-type]
             monkeypatch.undo()
             give_back(others)
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from redicts import LockLost, Proxy, StoreError
+from tests.faults.actions import acquire, count, counted, is_held, read, release, take_turn, token, turns, write
 from tests.faults.conftest import Start, StartServer, View
-from tests.faults.deeds import acquire, count, counted, is_held, read, release, take_turn, token, turns, write
 from tests.faults.processes import results
 from tests.support.servers import RedisError, RedisServer
 from tests.support.waiting import eventually
@@ -24,26 +24,26 @@ def test_locks_survive_with_the_data(
     """The holder still holds and writes, those who wait go on waiting, and get the lock in order."""
     server = start_server(append_only=True)
     look = view(server, retries=PATIENT)
-    holder, first, second = start(server, 3, retries=PATIENT)
-    holder.does(acquire, "a")
-    before = holder.does(token, "a")
+    current_owner, first, second = start(server, 3, retries=PATIENT)
+    current_owner.does(acquire, "a")
+    before = current_owner.does(token, "a")
     look.queue(first, take_turn, "a", "first", acquire_timeout=60)
     look.queue(second, take_turn, "a", "second", acquire_timeout=60)
     requests = [record.request for record in look.waiters()]
     (server.kill if crash else server.stop)()
     server.restart()
     assert [record.request for record in look.waiters()] == requests
-    holder.does(write, "a", "n", 1)
-    assert holder.does(is_held, "a")
+    current_owner.does(write, "a", "n", 1)
+    assert current_owner.does(is_held, "a")
     assert not first.is_done
     assert not second.is_done
-    holder.does(release, "a")
+    current_owner.does(release, "a")
     results([first, second])
     assert turns("a") == ["first", "second"]
     assert read("a.n") == 1
-    holder.does(acquire, "a")
-    assert holder.does(token, "a") == before + 3
-    holder.does(release, "a")
+    current_owner.does(acquire, "a")
+    assert current_owner.does(token, "a") == before + 3
+    current_owner.does(release, "a")
     look.nothing_is_left()
 
 
@@ -51,10 +51,10 @@ def test_locks_are_forgotten_with_the_data(start_server: StartServer, start: Sta
     """The holder's guarded writes are refused, those who wait get the lock one after the other, and tokens rise."""
     server = start_server()
     look = view(server, retries=PATIENT)
-    holder, first, second = start(server, 3, retries=PATIENT)
-    holder.does(acquire, "a")
-    holder.does(write, "a", "n", 1)
-    before = holder.does(token, "a")
+    current_owner, first, second = start(server, 3, retries=PATIENT)
+    current_owner.does(acquire, "a")
+    current_owner.does(write, "a", "n", 1)
+    before = current_owner.does(token, "a")
     for waiter in (first, second):
         look.queue(waiter, acquire, "a", acquire_timeout=60)
     server.kill()
@@ -64,9 +64,9 @@ def test_locks_are_forgotten_with_the_data(start_server: StartServer, start: Sta
     assert next_.result()
     between = next_.does(token, "a")
     with pytest.raises(LockLost):
-        holder.does(write, "a", "n", 2)
+        current_owner.does(write, "a", "n", 2)
     next_.does(write, "a", "m", 3)
-    holder.does(release, "a")
+    current_owner.does(release, "a")
     assert not last.is_done, "the former holder's release frees nobody else's lock"
     next_.does(release, "a")
     assert last.result()
@@ -99,13 +99,13 @@ def test_waiting_while_the_server_loads(start_server: StartServer, start: Start,
     for number in range(3):
         server.command("EVAL", _FILL, 0, number)
     look = view(server, retries=PATIENT)
-    holder, waiter = start(server, 2, retries=PATIENT)
-    holder.does(acquire, "a")
+    current_owner, waiter = start(server, 2, retries=PATIENT)
+    current_owner.does(acquire, "a")
     look.queue(waiter, acquire, "a", acquire_timeout=60)
     server.kill()
     server.restart()
     eventually(lambda: is_loaded(server), "the server has loaded its data")
-    holder.does(release, "a")
+    current_owner.does(release, "a")
     assert waiter.result()
     waiter.does(release, "a")
     look.nothing_is_left()
@@ -132,14 +132,14 @@ def test_a_server_that_stays_away_is_an_error(
     """Who waits is told that the store failed, and what it left in the store goes when the server comes back."""
     server = start_server(append_only=True)
     look = view(server, retries=PATIENT)
-    holder, waiter = start(server, 2)
-    holder.does(acquire, "a")
+    current_owner, waiter = start(server, 2)
+    current_owner.does(acquire, "a")
     look.queue(waiter, acquire, "a", acquire_timeout=60)
     server.kill()
     with pytest.raises(StoreError):
         waiter.result()
     server.restart()
     eventually(lambda: not look.waiters(), "its place is given up")
-    holder.does(release, "a")
+    current_owner.does(release, "a")
     assert look.is_free("a")
     look.nothing_is_left()

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from redicts import LockLost, Proxy
+from tests.faults.actions import LONG, acquire, count, counted, is_held, read, release, write, write_unguarded
 from tests.faults.conftest import Start, View
-from tests.faults.deeds import LONG, acquire, count, counted, is_held, read, release, write, write_unguarded
 from tests.faults.processes import Process, results
 from tests.support.servers import RedisServer
 from tests.support.waiting import eventually
@@ -88,17 +88,17 @@ def test_everybody_stands_still_at_any_moment(server: RedisServer, start: Start,
 def test_a_waiter_that_stood_still_queues_anew(server: RedisServer, start: Start, view: Callable[..., View]) -> None:
     """Its place is lost; those behind it go on, and it gets the lock in the end."""
     look = view(server)
-    holder, victim, behind = start(server, 3)
-    holder.does(acquire, "a")
+    current_owner, victim, behind = start(server, 3)
+    current_owner.does(acquire, "a")
     look.queue(victim, acquire, "a", acquire_timeout=60)
     look.queue(behind, acquire, "a", acquire_timeout=60)
     before = look.requests_of(victim)
     victim.stop()
     eventually(lambda: not look.requests_of(victim), "its place is lost")
-    holder.does(release, "a")
+    current_owner.does(release, "a")
     assert behind.result()
     victim.go_on()
-    eventually(lambda: look.requests_of(victim), "it queues anew")
+    eventually(lambda: look.requests_of(victim), "it queues again")
     assert look.requests_of(victim) != before, "it took another name, for nobody may wait for the old one"
     assert not victim.is_done
     behind.does(release, "a")
@@ -110,13 +110,13 @@ def test_a_waiter_that_stood_still_queues_anew(server: RedisServer, start: Start
 def test_a_waiter_that_stood_still_while_the_lock_became_free(
     server: RedisServer, start: Start, view: Callable[..., View]
 ) -> None:
-    """It missed its wake-up and its place is lost, and nobody else is there: it gets the lock."""
+    """It missed its notification and its place is lost, and nobody else is there: it gets the lock."""
     look = view(server)
-    holder, victim = start(server, 2)
-    holder.does(acquire, "a")
+    current_owner, victim = start(server, 2)
+    current_owner.does(acquire, "a")
     look.queue(victim, acquire, "a", acquire_timeout=60)
     victim.stop()
-    holder.does(release, "a")
+    current_owner.does(release, "a")
     eventually(lambda: not look.requests_of(victim), "its place is lost")
     victim.go_on()
     assert victim.result()

@@ -29,7 +29,7 @@ NOT_RUN: Final = {
 }
 """Commands that are not run, as the beginning of their text, with the reason."""
 
-PATIENCE: Final = 120.0
+TIMEOUT: Final = 120.0
 
 
 def reason_not_to_run(command: Command) -> str | None:
@@ -78,7 +78,7 @@ def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path, vari
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                timeout=PATIENCE,
+                timeout=TIMEOUT,
                 check=False,
             )
             said = done.stdout.decode()

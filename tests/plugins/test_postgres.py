@@ -68,10 +68,10 @@ def test_the_command_certifies_it(
     report = json.loads(file.read_text(encoding="utf-8"))
     assert report["certified"]
     assert report["harness"] == "PostgresHarness"
-    assert all(report["capabilities"][name] for name in ("life", "processes", "durable", "push"))
-    passed = [law["law"] for law in report["laws"] if law["status"] == "passed"]
+    assert all(report["capabilities"][name] for name in ("ttl", "processes", "durable", "push"))
+    passed = [check["check"] for check in report["checks"] if check["status"] == "passed"]
     assert len(passed) > 200
-    assert sum(law.startswith(("replies.", "locks_replies.")) for law in passed) > 10
+    assert sum(check.startswith(("replies.", "locks_replies.")) for check in passed) > 10
 
 
 def test_a_crash_of_the_server_loses_no_call(fresh: FreshEnvironment) -> None:
@@ -126,13 +126,13 @@ print(other())
 CRASH = """
 import json, os, signal, socket, sys, time
 from redicts import errors
-from redicts.core.transaction import *
+from redicts.core.minitransaction import *
 from redicts_postgres import PostgresBackend, PostgresSettings
 
 settings = PostgresSettings.model_validate({**json.loads(os.environ["SETTINGS"]), "retries": 1})
 backend = PostgresBackend(settings, 0)
 add = Transaction(writes=(Add(Key("t", ("n",)), 1),))
-print(*backend.execute(add).sums)
+print(*backend.execute(add).counters)
 if int(sys.argv[1]):
     os.kill(int(sys.argv[1]), signal.SIGQUIT)
     while True:  # until nobody listens there; the test gives up before this does
@@ -141,7 +141,7 @@ if int(sys.argv[1]):
         except ConnectionRefusedError:
             break
         time.sleep(0.01)
-    for call in (lambda: backend.execute(add), lambda: backend.listen("station/1")):
+    for call in (lambda: backend.execute(add), lambda: backend.listen("client_id/1")):
         try:
             call()
         except errors.Unreachable as error:

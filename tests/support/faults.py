@@ -31,7 +31,7 @@ class Step(NamedTuple):
 PASS: Final = Step(Fault.NONE)
 
 
-class Held:
+class HeldLocks:
     """A request that waits for its release, and is then waited for until the server has answered it."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Expected(NamedTuple):
     """A reply that is to come: what shall happen to it, and who waits for it."""
 
     step: Step
-    held: Held | None = None
+    held: HeldLocks | None = None
 
 
 class Plan:
@@ -54,7 +54,7 @@ class Plan:
         self._setup: Final = setup
         self._lock: Final = threading.Lock()
         self._steps: Final[deque[Step]] = deque()
-        self._held: Final[list[Held]] = []
+        self._held: Final[list[HeldLocks]] = []
         self._requests = 0
 
     def add(self, step: Step, count: int) -> None:
@@ -76,7 +76,7 @@ class Plan:
             step = self._steps.popleft() if self._steps else PASS
             if step.fault is not Fault.HOLD:
                 return Expected(step)
-            held = Held()
+            held = HeldLocks()
             self._held.append(held)
             return Expected(step, held)
 
@@ -85,7 +85,7 @@ class Plan:
         with self._lock:
             self._steps.appendleft(step)
 
-    def let_go(self) -> list[Held]:
+    def let_go(self) -> list[HeldLocks]:
         """Return the requests that are held, which are then held no more; the caller releases them."""
         with self._lock:
             held = self._held[:]

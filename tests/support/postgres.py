@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import ports, reaper
 from .executables import ServerMissing
-from .waiting import PATIENCE, eventually
+from .waiting import TIMEOUT, eventually
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -132,7 +132,7 @@ class PostgresServer:
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process TTLs."""
         return self._process is not None and self._process.poll() is None
 
     def sql(self, statement: str, *, dbname: str = dbname) -> str:
@@ -239,7 +239,7 @@ class PostgresServer:
             )
         self._process = process
         reaper.watch(process.pid, self.directory)
-        eventually(lambda: self._answers() or not self.running, f"{self.executables} answers", within=3 * PATIENCE)
+        eventually(lambda: self._answers() or not self.running, f"{self.executables} answers", within=3 * TIMEOUT)
         if self.running:
             return True
         reaper.forget(process.pid)
@@ -260,11 +260,11 @@ class PostgresServer:
         reaper.forget(process.pid)
         process.send_signal(number)
         try:
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise PostgresFailed(f"{self.executables} did not end within {PATIENCE:g} seconds") from None
+            raise PostgresFailed(f"{self.executables} did not end within {TIMEOUT:g} seconds") from None
 
 
 def _user() -> pwd.struct_passwd | None:

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from redicts.contract.doors import Door, connected, shut
+from redicts.contract.acceptor import Door, connected, shut
 
 from . import ports
 from .faults import PASS, SETUP_COMMANDS, Expected, Fault, Plan, Step
 from .resp import Malformed, Message, StreamEnded, Value, read_message
-from .waiting import PATIENCE, eventually
+from .waiting import TIMEOUT, eventually
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -102,7 +102,7 @@ class FaultyProxy:
     def wait_until_held(self, count: int = 1) -> None:
         """Wait until at least ``count`` requests are held back.
 
-        Raises :class:`AssertionError` if that does not happen within :data:`PATIENCE` seconds.
+        Raises :class:`AssertionError` if that does not happen within :data:`TIMEOUT` seconds.
         """
         eventually(lambda: self.held >= count, f"{count} requests are held back")
 
@@ -111,11 +111,11 @@ class FaultyProxy:
 
         A request of which the server had already closed the connection counts as answered.
 
-        Raises :class:`AssertionError` if the server does not answer one within :data:`PATIENCE` seconds.
+        Raises :class:`AssertionError` if the server does not answer one within :data:`TIMEOUT` seconds.
         """
         for held in self._plan.let_go():
             held.released.set()
-            assert held.finished.wait(PATIENCE), "the server answers a released request"
+            assert held.finished.wait(TIMEOUT), "the server answers a released request"
 
     def clear(self) -> None:
         """Forget what is planned and no request has taken yet."""
@@ -208,7 +208,7 @@ class _Link:
         """Close both sides and wait for the threads."""
         self.cut()
         shut(self._server, socket.SHUT_RDWR)
-        self._replier.join(PATIENCE)
+        self._replier.join(TIMEOUT)
         assert not self._replier.is_alive(), "a forwarding thread ends"
 
     def _forward_requests(self) -> None:

@@ -37,7 +37,7 @@ for pid, directory in watched.items():
 
 
 class _Reaper:
-    """The helper process of this process, started when first needed and anew after a fork."""
+    """The helper process of this process, started when first needed and again after a fork."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

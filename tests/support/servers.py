@@ -20,7 +20,7 @@ from . import ports, reaper
 from .certificate import Certificate, make_certificate
 from .executables import Executable, find_executables
 from .resp import Message, StreamEnded, Value, read_message, request
-from .waiting import PATIENCE, eventually
+from .waiting import TIMEOUT, eventually
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -174,7 +174,7 @@ class RedisServer:
         Raises :class:`ServerFailed` if it does not start.
         """
         self.stop()
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not self._launch():
             if time.monotonic() >= deadline:
                 raise ServerFailed(f"{self.executable}: port {self.port} is taken by another process")
@@ -279,7 +279,7 @@ class RedisServer:
     def _exchange(self, words: Sequence[str | bytes | int]) -> Message:
         with contextlib.ExitStack() as resources:
             link = resources.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-            link.settimeout(PATIENCE)
+            link.settimeout(TIMEOUT)
             link.connect(str(self.socket_path))
             stream = resources.enter_context(link.makefile("rb"))
             link.sendall(request("AUTH", _HARNESS_USER, self._admin_password) + request(*words))
@@ -292,11 +292,11 @@ class RedisServer:
         reaper.forget(process.pid)
         process.send_signal(number)
         try:
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise ServerFailed(f"{self.executable} did not end within {PATIENCE:g} seconds of {number.name}") from None
+            raise ServerFailed(f"{self.executable} did not end within {TIMEOUT:g} seconds of {number.name}") from None
 
 
 class StartRedis(Protocol):

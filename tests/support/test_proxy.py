@@ -207,7 +207,7 @@ def test_refused_connections_are_refused_and_accepted_again(faulty_proxy: Faulty
 
 
 def test_cut_all_ends_the_connections_that_exist(faulty_proxy: FaultyProxy) -> None:
-    """Every client sees the end of its connection, and can connect anew."""
+    """Every client sees the end of its connection, and can connect again."""
     with client_of(faulty_proxy) as first, client_of(faulty_proxy) as second:
         assert first.ask("PING") == second.ask("PING") == b"PONG"
         faulty_proxy.cut_all()

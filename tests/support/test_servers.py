@@ -26,7 +26,7 @@ def ask(server: RedisServer, *words: str) -> bytes:
         return connection.recv(4096)
 
 
-def lives(pid: int) -> bool:
+def ttls(pid: int) -> bool:
     """Tell whether a process runs; one that ended and that nobody has waited for, as in some containers, does not."""
     try:
         os.kill(pid, 0)
@@ -48,7 +48,7 @@ def arguments(pid: int) -> bytes:
 
 @pytest.fixture
 def fresh_search(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Search for executables anew, and have nothing of it remembered."""
+    """Search for executables again, and have nothing of it remembered."""
     monkeypatch.setattr(executables, "find_executables", find_executables.__wrapped__)
     return monkeypatch
 
@@ -230,7 +230,7 @@ def test_nothing_is_left_of_a_closed_server(redis_executable: Executable) -> Non
     with RedisServer(redis_executable) as server:
         assert server.directory.exists()
     server.close()
-    assert not lives(server.pid)
+    assert not ttls(server.pid)
     assert not server.directory.exists()
 
 
@@ -272,5 +272,5 @@ def test_nothing_outlives_the_test_process(redis_executable: Executable, end: st
         assert parent.stdout is not None
         pid, directory = parent.stdout.readline().split()
         assert parent.wait(60) == (-signal.SIGKILL if end.startswith("killed") else 0)
-        eventually(lambda: not lives(int(pid)), "the server ends")
+        eventually(lambda: not ttls(int(pid)), "the server ends")
         eventually(lambda: not Path(directory).exists(), "its directory goes")

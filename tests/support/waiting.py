@@ -8,11 +8,11 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE: Final = 20.0
+TIMEOUT: Final = 20.0
 """Seconds after which something that should have happened at once is taken for not happening."""
 
 
-def eventually(condition: Callable[[], T], what: str, *, within: float = PATIENCE, every: float = 0.01) -> T:
+def eventually(condition: Callable[[], T], what: str, *, within: float = TIMEOUT, every: float = 0.01) -> T:
     """Call ``condition`` until it returns something true, and return that.
 
     ``what`` is the rule that is waited for, as the failure shall state it: "the server answers". ``within`` and

@@ -11,18 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from redicts.api.tree import Tree
 from redicts.backends.memory import MemoryBackend
 from redicts.codecs.json import codec
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.codec import Codec
 from redicts.core.envelope import LeafFormat
-from redicts.core.transaction import Key, Outcome, Put, Transaction, Verdict
+from redicts.core.minitransaction import Key, Outcome, Put, Status, Transaction
 from redicts.errors import SettingsError, Unreachable, Unsupported
-from redicts.front.tree import Tree
 from redicts.transfer import copy, export_lines, import_lines, lines_of_value, verify
+from redicts.transfer.checkpoints import SPACE, unfinished
 from redicts.transfer.leaves import Leaf, Page
 from redicts.transfer.lines import LineError
-from redicts.transfer.marks import SPACE, unfinished
 
 NAMES = st.text(min_size=1, max_size=5)
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.lists(st.integers())
@@ -44,7 +44,7 @@ class Failing(Backend):
     def capabilities(self) -> Capabilities:
         """What a store in memory can do, with a bound."""
         found = self.store.capabilities
-        return Capabilities(found.life, found.processes, found.durable, self._most, found.push)
+        return Capabilities(found.ttl, found.processes, found.durable, self._most, found.push)
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         """Execute it, or fail before it."""
@@ -53,7 +53,7 @@ class Failing(Backend):
                 raise Unreachable("gone")
             self.left -= 1
             if self._most is not None and sum(isinstance(write, Put) for write in transaction.writes) > self._most:
-                return Outcome(Verdict.TOO_LARGE)
+                return Outcome(Status.TOO_LARGE)
         return self.store.execute(transaction)
 
 
@@ -198,34 +198,34 @@ def test_a_mark_is_never_ahead_of_large_values(writes: int) -> None:
     assert content(target) == content(source)
 
 
-def test_the_way_is_taken_from_a_life() -> None:
-    """A life that was read some seconds ago is shorter by them when it is stored."""
+def test_the_way_is_taken_from_a_ttl() -> None:
+    """A TTL that was read some seconds ago is shorter by them when it is stored."""
     page = Page([], None, time.monotonic() - 10)
-    life = page.life_now(Leaf(("a",), b"1", 15_000))
-    assert life is not None
-    assert life <= 5_000
-    assert page.life_now(Leaf(("a",), b"1")) is None
-    assert (page.life_now(Leaf(("a",), b"1", 9_000)) or 0) <= 0
+    ttl = page.ttl_now(Leaf(("a",), b"1", 15_000))
+    assert ttl is not None
+    assert ttl <= 5_000
+    assert page.ttl_now(Leaf(("a",), b"1")) is None
+    assert (page.ttl_now(Leaf(("a",), b"1", 9_000)) or 0) <= 0
 
 
-def test_lives_go_on_and_are_never_longer() -> None:
+def test_ttls_go_on_and_are_never_longer() -> None:
     """A copy lives no longer than the original, and what lives for ever stays so."""
     source, target = tree({"a": {"b": 1, "c": 2}, "d": 3}), tree()
     source.run(source.store.expire(("a",), 600_000))
     copy(source, target, "test")
     for path in (("a", "b"), ("a", "c")):
-        one, two = source.run(source.store.life(path)), target.run(target.store.life(path))
+        one, two = source.run(source.store.ttl(path)), target.run(target.store.ttl(path))
         assert one is not None
         assert two is not None
         assert one - 1000 < two <= 600_000
-    assert target.run(target.store.life(("d",))) is None
+    assert target.run(target.store.ttl(("d",))) is None
     target.run(target.store.expire(("d",), 600_000))
     found = verify(source, target)
     assert (found.different, found.paths) == (1, ["'d'"])
-    assert verify(source, target, lives=False).holds
+    assert verify(source, target, ttls=False).holds
 
 
-def test_a_store_without_lives_refuses_them() -> None:
+def test_a_store_without_ttls_refuses_them() -> None:
     """Lives are not dropped silently: the leaf is named, and nothing of its batch is stored."""
 
     class Immortal(Failing):
@@ -235,10 +235,10 @@ def test_a_store_without_lives_refuses_them() -> None:
 
     source, target = tree({"a": 1, "b": 2}), tree(backend=Immortal())
     source.run(source.store.expire(("b",), 600_000))
-    with pytest.raises(Unsupported, match="'b' has a life"):
+    with pytest.raises(Unsupported, match="'b' has a TTL"):
         copy(source, target, "test")
     assert content(target) == {}
-    assert copy(source, target, "test", lives=False).stored == 2
+    assert copy(source, target, "test", ttls=False).stored == 2
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_a_copy_into_itself_is_refused() -> None:
 
 
 def test_a_mark_that_makes_no_sense_is_passed_over() -> None:
-    """If something else wrote over the mark, the work begins anew."""
+    """If something else wrote over the mark, the work begins again."""
     target = tree()
     for nonsense in (b"no json", b"[1]", b'{"cursor": 5}', b'{"cursor": "%", "done": 1, "skipped": 0}'):
         target.backend.execute(Transaction(writes=(Put(Key(SPACE, ("test",)), nonsense),)))

@@ -11,11 +11,11 @@ import redis
 from redis.connection import AbstractConnection
 
 from redicts.backends.redis.connections import Connections, connection_options, described
-from redicts.backends.redis.listening import Listening, StationListener
+from redicts.backends.redis.pubsub import Listening, RedisListener
 from redicts.backends.redis.settings import RedisSettings
-from redicts.backends.redis.words import HashNames, Speaker, outcome_of, unpacked, word, words_of
+from redicts.backends.redis.wire import Encoder, HashNames, outcome_of, unpacked, word, words_of
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.transaction import Outcome, Put, Transaction, Verdict
+from redicts.core.minitransaction import Outcome, Put, Status, Transaction
 from redicts.errors import InternalError, StoreError
 
 ATOMIC_ENTRIES: Final = 5_000
@@ -52,10 +52,10 @@ class RedisBackend(Backend):
         self._expiries = word(self._prefix + b"x:")
         # Channels are the same for all databases of a server, so the database is in their names.
         self._channels = self._prefix + b"s:%d:" % options["db"]
-        self._speaker = Speaker(HashNames(self._prefix), self._channels)
+        self._encoder = Encoder(HashNames(self._prefix), self._channels)
         self._listening = Listening(connection, self._channels, where, settings.retries)
         self._capabilities = Capabilities(
-            life=True, processes=not simulated, durable=not simulated, atomic_entries=ATOMIC_ENTRIES, push=True
+            ttl=True, processes=not simulated, durable=not simulated, atomic_entries=ATOMIC_ENTRIES, push=True
         )
 
     @property
@@ -71,25 +71,25 @@ class RedisBackend(Backend):
     def execute(self, transaction: Transaction, /) -> Outcome:
         """Decide and apply one minitransaction in one call of the script."""
         if len(transaction.writes) > ATOMIC_ENTRIES and _count_puts(transaction) > ATOMIC_ENTRIES:
-            return Outcome(Verdict.TOO_LARGE)
-        request = self._speaker.say(transaction)
+            return Outcome(Status.TOO_LARGE)
+        request = self._encoder.say(transaction)
         if not transaction.writes:
             return outcome_of(self._run(b"", 0, request), transaction)
-        lane = self._connections.lane()
+        session = self._connections.session()
         in_doubt = True
         try:
-            outcome = outcome_of(self._run(self._prefix + b"r:" + lane.name, lane.number, request), transaction)
+            outcome = outcome_of(self._run(self._prefix + b"r:" + session.name, session.number, request), transaction)
             in_doubt = False
         except StoreError as error:
             in_doubt = error.maybe_applied
             raise
         finally:
-            self._connections.give_back(lane, in_doubt=in_doubt)
+            self._connections.give_back(session, in_doubt=in_doubt)
         return outcome
 
-    def _run(self, lane: bytes, number: int, said: list[bytes]) -> list[Any]:
+    def _run(self, session: bytes, number: int, said: list[bytes]) -> list[Any]:
         count = b"*%d\r\n" % (7 + len(said))
-        words = self._expiries, word(lane), b"$16\r\n%016d\r\n" % number, _MOST, *said
+        words = self._expiries, word(session), b"$16\r\n%016d\r\n" % number, _MOST, *said
         command = b"".join((count, _EVALSHA, *words))
 
         def fallback() -> bytes:
@@ -101,11 +101,11 @@ class RedisBackend(Backend):
             if status == b"R":
                 return unpacked(reply[1])
             if status == b"S":
-                raise InternalError("the server saw a later request of the same lane; was this process copied?")
+                raise InternalError("the server saw a later request of the same session; was this process copied?")
             if status != b"A":
                 return reply
 
-    def listen(self, name: str, /) -> StationListener:
+    def listen(self, name: str, /) -> RedisListener:
         """Listen over the one connection that this process subscribes with."""
         return self._listening.listen(name)
 

@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection
 from redis.retry import Retry
 
-from redicts.backends.redis.border import is_answer, is_passing, mapped
+from redicts.backends.redis.errors import is_answer, is_passing, mapped
 from redicts.backends.redis.settings import RedisSettings
 from redicts.errors import StoreTimeout
 
@@ -30,10 +30,10 @@ _LONGEST_PAUSE_SECS: Final = 1.0
 _LOST: Final = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 
 
-class Lane:
+class Session:
     """Numbers the requests of one sender at a time, so that the server knows one that it has seen before.
 
-    RIFL (Lee et al., SOSP 2015) calls this a client with its sequence numbers; one process has as many lanes as it
+    RIFL (Lee et al., SOSP 2015) calls this a client with its sequence numbers; one process has as many sessions as it
     has writing requests under way at once.
     """
 
@@ -51,14 +51,14 @@ class Connections:
         self._make = make
         self._where = where
         self._most = settings.max_connections
-        self._patience = settings.timeout_secs
+        self._timeout = settings.timeout_secs
         self._retries = settings.retries
         self._closed = False
         self._start()
 
     def _start(self) -> None:
         self._idle: list[AbstractConnection] = []
-        self._lanes: list[Lane] = []
+        self._sessions: list[Session] = []
         self._in_doubt = threading.local()
         self._permits: SimpleQueue[None] = SimpleQueue()
         for _ in range(self._most):
@@ -67,24 +67,24 @@ class Connections:
         self._owner = os.getpid()
 
     def _start_anew_after_fork(self) -> None:
-        # A child that used its parent's sockets or went on numbering its lanes would get its parent's replies.
+        # A child that used its parent's sockets or went on numbering its sessions would get its parent's replies.
         if self._owner != os.getpid():
             self._start()
 
-    def lane(self) -> Lane:
-        """Take a lane for one request, numbered anew; give it back with :meth:`give_back` when that is over."""
+    def session(self) -> Session:
+        """Take a session for one request, numbered again; give it back with :meth:`give_back` when that is over."""
         self._start_anew_after_fork()
-        lane: Lane | None = self._in_doubt.__dict__.pop("lane", None)
-        if lane is None:
+        session: Session | None = self._in_doubt.__dict__.pop("session", None)
+        if session is None:
             try:
-                lane = self._lanes.pop()
+                session = self._sessions.pop()
             except IndexError:
-                lane = Lane()
-        lane.number += 1
-        return lane
+                session = Session()
+        session.number += 1
+        return session
 
-    def give_back(self, lane: Lane, *, in_doubt: bool = False) -> None:
-        """Let another request use this lane; ``in_doubt`` if nobody knows whether the last one was carried out.
+    def give_back(self, session: Session, *, in_doubt: bool = False) -> None:
+        """Let another request use this session; ``in_doubt`` if nobody knows whether the last one was carried out.
 
         Then the next request of this thread will use it. So whatever a thread does about its doubt makes the request
         that is late a stale one, which the server refuses.
@@ -92,9 +92,9 @@ class Connections:
         if self._owner != os.getpid():
             return
         if in_doubt:
-            self._in_doubt.lane = lane
+            self._in_doubt.session = session
         else:
-            self._lanes.append(lane)
+            self._sessions.append(session)
 
     def call(self, command: bytes, fallback: Callable[[], bytes]) -> Any:
         """Send a packed command and return its reply; ``fallback`` makes what is sent if the server does not know it.
@@ -104,10 +104,10 @@ class Connections:
         self._start_anew_after_fork()
         permits = self._permits
         try:
-            permits.get(timeout=self._patience)
+            permits.get(timeout=self._timeout)
         except Empty:
             raise StoreTimeout(
-                f"redis at {self._where}: all {self._most} connections stayed in use for {self._patience} seconds; "
+                f"redis at {self._where}: all {self._most} connections stayed in use for {self._timeout} seconds; "
                 "raise max_connections or timeout_secs"
             ) from None
         try:

@@ -5,14 +5,14 @@ key                   what it holds
 ====================  =======================================================================================
 ``v:``                hash of the root dict of the space ``v``
 ``v:.a.b``            hash of the dict at ``a.b``: one field per name in it
-``x:``                sorted set of all leaves that have a life, by the millisecond at which it ends
-``r:<lane>``          number and reply of the last request of a lane, for five minutes
+``x:``                sorted set of all leaves that have a TTL, by the millisecond at which it ends
+``r:<session>``          number and reply of the last request of a session, for five minutes
 ====================  =======================================================================================
 
 The other spaces lie like ``v``, each under its own name; what they are for is nothing to us.
 
-Besides, ``s:<number of the database>:<station>`` is the channel at which one process listens: a message there is the
-rest of the name of the listener that it is for. An empty message to the channel with no station is sent by whoever is
+Besides, ``s:<number of the database>:<client_id>`` is the channel at which one process listens: a message there is the
+rest of the name of the listener that it is for. An empty message to the channel with no client id is sent by whoever is
 about to wake somebody, to meet a missing permission before the first change.
 
 Every key and channel begins with the prefix of the settings. In the name of a key, the bytes ``% . : { }`` and NUL of a
@@ -20,11 +20,11 @@ segment are written as ``%`` and two hexadecimal digits, so that the last dot of
 field is named by the segment itself.
 
 A field holds the value as it is, so ``HGET v:.a b`` shows ``42``. Four first bytes are set apart: ``\1`` alone says
-that a dict lies below; ``\2`` and 16 digits, the millisecond since the epoch at which the life of the value that
+that a dict lies below; ``\2`` and 16 digits, the millisecond since the epoch at which the TTL of the value that
 follows ends; ``\3`` goes before a value that itself begins with one of these three.
 
 What holds between two requests: a hash exists only if the marker of its dict is in its parent's hash, up to the root;
-and a leaf has a life if and only if it is in the sorted set.
+and a leaf has a TTL if and only if it is in the sorted set.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from redicts.core.transaction import Path
+from redicts.core.minitransaction import Path
 
 _SET_APART: Final = re.compile(rb"[%.:{}\x00]")
 _WRITTEN: Final = re.compile(rb"%([0-9A-F]{2})")

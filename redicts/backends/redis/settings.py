@@ -38,8 +38,8 @@ class RedisSettings(BackendSettings):
     prefix: str = Field("", pattern=r"^[^\x00]*$")
     """Goes before the name of every key, so that several applications can share one database. Any text without NUL."""
     max_connections: int = Field(100, ge=1)
-    """How many requests of one process may be under way at once. A process that waits to be woken, as for a lock, has
-    one connection more, over which it listens."""
+    """How many requests of one process may be under way at once. A process that waits to be notified, as for a lock,
+    has one connection more, over which it listens."""
     timeout_secs: float = Field(50, gt=0)
     """How long to wait for a free connection when all are in use."""
     connect_timeout_secs: float = Field(5, gt=0)

@@ -7,13 +7,13 @@ The path ``":memory:"`` stands for a store in the memory of the process, which n
 the death of the machine leaves is a setting, see :class:`SqliteSettings`.
 
 *Forks.* A fork of the process waits until no thread is in the midst of a transaction, and closes the file; parent and
-child open it anew when they next use it. A store in memory is copied. What a child cannot do is use a file in whose
+child open it again when they next use it. A store in memory is copied. What a child cannot do is use a file in whose
 transaction it was forked (by a signal handler): it is told so.
 
 *Where it works.* On a local disk. Network file systems lack the locks and the shared memory that SQLite relies on.
 
-*Waking.* A thread that waits, for a lock say, is woken at once by the threads of its own process. What other processes
-do it sees by looking, at intervals of 1 to 50 milliseconds; one thread of a process looks for all of them.
+*Waking.* A thread that waits, for a lock say, is notified at once by the threads of its own process. What other
+processes do it sees by looking, at intervals of 1 to 50 milliseconds; one thread of a process looks for all of them.
 
 *Time.* Lives end by a clock that the file keeps and nobody can set, see ``clock.py``.
 
@@ -36,7 +36,7 @@ __all__ = ["SqliteBackend", "SqliteSettings", "backup", "plugin", "redicts_backe
 
 
 def backup(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
-    """Write a copy of a store's file, as it is at one instant, while any processes use it.
+    """Write a copy of a store's file, as it is atomically, while any processes use it.
 
     Raises ``FileNotFoundError`` if there is no store, and otherwise what :meth:`SqliteBackend.backup` raises.
     """

@@ -2,7 +2,7 @@
 
 *One instant.* A transaction that writes holds SQLite's write lock before it looks at the clock, so nobody else's write
 lies between the state that it sees and the time that it goes by. One that only reads takes its snapshot between two
-looks at the clock which show the same millisecond: then no life ended between the snapshot and the time.
+looks at the clock which show the same millisecond: then no TTL ended between the snapshot and the time.
 
 *Short ways.* One statement by itself is one SQL transaction. So the read of one value is one statement, repeated if its
 life has ended meanwhile; and a lasting leaf that replaces a lasting one is one statement, which needs no clock. The
@@ -13,8 +13,8 @@ a bounded number of expired values, found through the index of deadlines, and al
 stream of short-lived values keeps the file bounded. (The short way adds nothing that expires; it is closed to
 one write of sixteen, and as long as there is more to reclaim.) Freed pages are given back, see ``space.py``.
 
-*Waking.* Whom a transaction wakes in this process is woken after the commit. Those who listen in other processes find
-their names in the file, see ``bulletin.py`` and ``lookout.py``.
+*Waking.* Whom a transaction notifies in this process is notified after the commit. Those who listen in other processes
+find their names in the file, see ``notification_log.py`` and ``poller.py``.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from redicts.backends.sqlite import bulletin, statements
+from redicts.backends.sqlite import notification_log, statements
+from redicts.backends.sqlite.backup import back_up
 from redicts.backends.sqlite.clock import Clock, FileClock, GivenClock, Machine, MemoryClock, this_machine
 from redicts.backends.sqlite.connections import Connections
-from redicts.backends.sqlite.copying import back_up
 from redicts.backends.sqlite.documents import at_or_above
-from redicts.backends.sqlite.failures import is_io_error, translated
+from redicts.backends.sqlite.errors import is_io_error, translated
 from redicts.backends.sqlite.files import MEMORY, Durability, log_of, open_store
-from redicts.backends.sqlite.listening import Listeners, SqliteListener, listeners_at, shared_listeners
 from redicts.backends.sqlite.mounts import warn_of_network
+from redicts.backends.sqlite.notifications import Listeners, SqliteListener, listeners_at, shared_listeners
 from redicts.backends.sqlite.paths import encode
 from redicts.backends.sqlite.reading import Instant, Leaf, answer, entries_of_leaf, first_failed, leaf_in_document
 from redicts.backends.sqlite.space import Space
 from redicts.backends.sqlite.writing import apply, reclaim
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.transaction import Key, Outcome, Read, Scope, Transaction, Verdict
+from redicts.core.minitransaction import Key, Outcome, Read, Scope, Status, Transaction
 
 _LOOKS_AT_THE_CLOCK: Final = 100
 """How often to try for a snapshot within one millisecond, before one that took longer must do."""
@@ -70,7 +70,7 @@ class SqliteBackend(Backend):
     ) -> None:
         shared = path != MEMORY
         self._capabilities = Capabilities(
-            life=True, processes=shared, durable=shared, atomic_entries=None, push=not shared, documents=True
+            ttl=True, processes=shared, durable=shared, atomic_entries=None, push=not shared, documents=True
         )
         self._database = str(database)
         self._clock = _clock_of(shared, clock, machine)
@@ -129,7 +129,7 @@ class SqliteBackend(Backend):
         return True
 
     def backup(self, path: str | os.PathLike[str]) -> None:
-        """Write a copy of the whole file, all its databases, as it is at one instant, while others go on writing.
+        """Write a copy of the whole file, all its databases, as it is atomically, while others go on writing.
 
         The copy appears when it is whole and on the disk, and is a store like any other. It is made in the directory
         where it is to be. The log of the store grows while it is copied. A fork of this process waits for the end.
@@ -142,7 +142,7 @@ class SqliteBackend(Backend):
         self._connections.run(back_up, os.path.abspath(path))
 
     def listen(self, name: str, /) -> SqliteListener:
-        """Listen in this process: woken at once from here, and from others that share the file within 50 milliseconds.
+        """Listen: notified at once from this process, within 50 milliseconds from others that share the file.
 
         Cost: some microseconds, and about a millisecond for the first look of the first who waits.
         """
@@ -176,7 +176,7 @@ class SqliteBackend(Backend):
                 return None
             if leaf[1] is None or self._now() == now:
                 break
-        return Outcome(Verdict.APPLIED, (entries_of_leaf(leaf, read.lives, now),))
+        return Outcome(Status.APPLIED, (entries_of_leaf(leaf, read.ttls, now),))
 
     def _fetch(self, cursor: sqlite3.Cursor, key: bytes) -> bytes | None:
         """Return a value that lasts, or is still alive after it was read; of any other, say nothing."""
@@ -212,10 +212,12 @@ class SqliteBackend(Backend):
 
     def _read(self, cursor: sqlite3.Cursor, transaction: Transaction) -> Outcome:
         instant = self._begin_reading(cursor)
-        culprit = first_failed(instant, transaction.checks)
+        failed_index = first_failed(instant, transaction.checks)
         answers = tuple([answer(instant, read) for read in transaction.reads])
         cursor.execute(statements.COMMIT)
-        return Outcome(Verdict.APPLIED if culprit is None else Verdict.CHECK_FAILED, answers, culprit=culprit)
+        return Outcome(
+            Status.APPLIED if failed_index is None else Status.CHECK_FAILED, answers, failed_index=failed_index
+        )
 
     def _begin_reading(self, cursor: sqlite3.Cursor) -> Instant:
         for _ in range(_LOOKS_AT_THE_CLOCK):
@@ -235,24 +237,24 @@ class SqliteBackend(Backend):
         cursor.execute(statements.BEGIN_WRITING)
         before = cursor.connection.total_changes
         instant = Instant(cursor, self._database, self._now(), _has_documents(cursor))
-        culprit = first_failed(instant, checks)
+        failed_index = first_failed(instant, checks)
         answers = tuple([answer(instant, read) for read in reads])
-        if culprit is not None:
+        if failed_index is not None:
             cursor.execute(statements.ROLLBACK)
-            return Outcome(Verdict.CHECK_FAILED, answers, culprit=culprit)
-        sums, woken, culprit = apply(instant, writes)
-        if culprit is not None:
+            return Outcome(Status.CHECK_FAILED, answers, failed_index=failed_index)
+        counters, notified, failed_index = apply(instant, writes)
+        if failed_index is not None:
             cursor.execute(statements.ROLLBACK)
-            return Outcome(Verdict.NOT_A_COUNTER, answers, culprit=culprit)
+            return Outcome(Status.NOT_A_COUNTER, answers, failed_index=failed_index)
         # The short way is open again when nothing is left to reclaim.
         self._short_ways = _SHORT_WAYS if reclaim(instant, len(writes)) else 0
         self._clock.note(cursor, instant.now)
-        if woken:
-            self._wake_and_commit(cursor, woken)
+        if notified:
+            self._notify_and_commit(cursor, notified)
         else:
             self._commit(cursor)
         self._space.tidy_up(cursor, cursor.connection.total_changes - before)
-        return Outcome(Verdict.APPLIED, answers, tuple(sums))
+        return Outcome(Status.APPLIED, answers, tuple(counters))
 
     def _overwrite(self, cursor: sqlite3.Cursor, asked: tuple[str, tuple[bytes, bytes]]) -> bool:
         """Put what lasts over what lasts at a key, by one of two statements, and tell whether that was there."""
@@ -261,15 +263,15 @@ class SqliteBackend(Backend):
         except sqlite3.OperationalError as error:
             raise self._maybe_committed(error) from error
 
-    def _wake_and_commit(self, cursor: sqlite3.Cursor, woken: list[bytes]) -> None:
+    def _notify_and_commit(self, cursor: sqlite3.Cursor, notified: list[bytes]) -> None:
         """Commit, with the names of those who do not listen here, and wake those who do."""
-        calls = [(self._database, name) for name in woken]
+        calls = [(self._database, name) for name in notified]
         listeners = self._listeners or listeners_at(self._connections.path)
         if self._shared:
-            bulletin.post(cursor, [call for call in calls if listeners is None or call not in listeners])
+            notification_log.post(cursor, [call for call in calls if listeners is None or call not in listeners])
         self._commit(cursor)
         if listeners is not None:
-            listeners.wake(calls)
+            listeners.notify(calls)
 
     def _commit(self, cursor: sqlite3.Cursor) -> None:
         """Commit; if the disk fails just now, who next opens the file may or may not find the writes in its log."""

@@ -2,7 +2,7 @@
 
 While a machine runs, the store's time goes on with the time since the machine was started (sleep included), which
 nobody can set. The file says what has to be added to that, for this start of the machine. So all processes agree, and
-setting the wall clock, forwards or back, changes no life.
+setting the wall clock, forwards or back, changes no TTL.
 
 A new start is seen by the name that the system gives it. Then the wall clock is asked once: the store's time goes on
 from there, or from the latest time that is noted in the file if the wall clock shows an earlier one. Whoever writes
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from redicts.backends.sqlite import statements
-from redicts.backends.sqlite.failures import is_read_only
+from redicts.backends.sqlite.errors import is_read_only
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _TIME_NAMESPACE: Final = "/proc/self/ns/time"

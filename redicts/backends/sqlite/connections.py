@@ -24,9 +24,9 @@ from time import monotonic, sleep
 from typing import Final, TypeVar
 from weakref import WeakSet
 
-from redicts.backends.sqlite.failures import is_busy, translated
+from redicts.backends.sqlite.errors import is_busy, translated
 from redicts.backends.sqlite.files import MEMORY, open_store
-from redicts.backends.sqlite.turns import Turns, turns_at
+from redicts.backends.sqlite.write_queue import Turns, turns_at
 from redicts.errors import StoreBusy, Unreachable, Unsupported
 
 _Argument = TypeVar("_Argument")
@@ -75,15 +75,15 @@ class _Handle:
 class Connections:
     """The connections to one file, or the one connection to a store in memory (``path`` is ``":memory:"``).
 
-    ``patience`` is how many seconds to wait for locks that others hold; ``connect`` opens a connection. The locks in
+    ``timeout`` is how many seconds to wait for locks that others hold; ``connect`` opens a connection. The locks in
     here are re-entrant because a signal handler or a finalizer may call in the midst of another call of its thread.
     """
 
-    def __init__(self, path: str, patience: float, connect: Callable[[str], sqlite3.Connection] = open_store) -> None:
+    def __init__(self, path: str, timeout: float, connect: Callable[[str], sqlite3.Connection] = open_store) -> None:
         self.path = path
         self._connect = connect
         self._turns = None if path == MEMORY else turns_at(path)
-        self._patience = patience
+        self._timeout = timeout
         self._only = _Handle() if path == MEMORY else None
         self._closed = False
         self._start()
@@ -110,7 +110,7 @@ class Connections:
                 return self._attempt(job, argument)
             except sqlite3.Error as error:
                 now = monotonic()
-                deadline = now + self._patience if deadline is None else deadline
+                deadline = now + self._timeout if deadline is None else deadline
                 if now >= deadline or not is_busy(error):
                     raise translated(error, self.path) from error
             except OverflowError as error:
@@ -137,9 +137,9 @@ class Connections:
     def _write_in_turn(
         self, turns: Turns, job: Callable[[sqlite3.Cursor, _Argument], _Result], argument: _Argument
     ) -> _Result:
-        deadline = monotonic() + self._patience
+        deadline = monotonic() + self._timeout
         delay = _FIRST_DELAY_SECS
-        # Only what it waits while it might write counts against its patience: else all would end up in the queue, and
+        # Only what it waits while it might write counts against its timeout: else all would end up in the queue, and
         # a lock that is handed from one sleeping process to the next serves a tenth of the writers.
         waited, is_next = 0.0, True
         queues = False
@@ -271,7 +271,7 @@ class Connections:
         self._growing.release()
 
     def _renew(self) -> None:
-        """Begin anew in a child, which owns a copy of a store in memory, and nothing of a file."""
+        """Begin again in a child, which owns a copy of a store in memory, and nothing of a file."""
         for handle in self._handles:
             if self._only is not None:
                 handle.lock = threading.RLock()

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Union
 from redicts.backends.sqlite import statements
 from redicts.backends.sqlite.paths import below, bounds, decode
 from redicts.core.documents import leaves_in
-from redicts.core.transaction import Scope
+from redicts.core.minitransaction import Scope
 
 _FEW: Final = 4
 _MANY: Final = 256

@@ -13,9 +13,9 @@ from typing import Final
 from urllib.parse import quote
 
 from redicts.backends.sqlite import statements
-from redicts.backends.sqlite.failures import is_busy, why_not_open
+from redicts.backends.sqlite.errors import is_busy, why_not_open
 from redicts.backends.sqlite.space import USUAL_LOG_BYTES
-from redicts.errors import Damaged
+from redicts.errors import CorruptData
 
 MEMORY: Final = ":memory:"
 """The path that stands for a store in the memory of this process."""
@@ -50,7 +50,7 @@ def open_store(path: str, durability: Durability = Durability.PROCESS) -> sqlite
     """Return a new connection to the store in this file, which is made if it is missing or empty.
 
     Raises :class:`~redicts.errors.StoreError` if the file is no store or cannot be one, and ``sqlite3.Error`` for
-    what :func:`~redicts.backends.sqlite.failures.translated` explains; locks that others hold are not waited for.
+    what :func:`~redicts.backends.sqlite.errors.translated` explains; locks that others hold are not waited for.
 
     Cost: about a millisecond.
     """
@@ -116,23 +116,23 @@ def _refuse_foreign_log(path: str) -> None:
 
 
 def _version(connection: sqlite3.Connection, path: str) -> int:
-    """Return, inside of a transaction, the version of the layout, 0 for an empty file; or raise ``Damaged``."""
+    """Return, inside of a transaction, the version of the layout, 0 for an empty file; or raise ``CorruptData``."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     objects = dict(connection.execute("SELECT name, sql FROM sqlite_master"))
     if not application and not version and not objects:
         return 0
     if application != statements.APPLICATION_ID:
-        raise Damaged(
+        raise CorruptData(
             f"SQLite file {path!r}: this is the database of another program, and was left as it is; choose another path"
         )
     if version > statements.SCHEMA_VERSION:
-        raise Damaged(
+        raise CorruptData(
             f"SQLite file {path!r}: written by a newer redicts (layout {version}, this one knows "
             f"{statements.SCHEMA_VERSION}), and was left as it is; upgrade redicts"
         )
     if version < 1 or any(not layout.items() <= objects.items() for layout in statements.LAYOUTS[:version]):
-        raise Damaged(
+        raise CorruptData(
             f"SQLite file {path!r}: this was a redicts store, but its tables were altered; restore it from a copy, or "
             "choose another path"
         )
@@ -151,7 +151,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: str) -> None:
 
 
 def _make_shrinkable(connection: sqlite3.Connection) -> None:
-    """Make the file of a version that could not shrink anew, such that it can: all of it or nothing.
+    """Make the file of a version that could not shrink again, such that it can: all of it or nothing.
 
     Where that fails, for want of room on the disk say, the store works as it is.
     """

@@ -15,7 +15,7 @@ v, "\x00"           ``30 00 76 00 01 02 00``
 v, "\x01"           ``30 00 76 00 01 03 00``
 ==================  ==================================
 
-Keys that do not begin with the number of a database belong to the backend itself, see ``bulletin.py``.
+Keys that do not begin with the number of a database belong to the backend itself, see ``notification_log.py``.
 
 The technique is that of FoundationDB's tuple layer; the escapes are chosen so that either can be undone by itself.
 """
@@ -25,7 +25,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from redicts.core.transaction import Key, Path, Scope
+from redicts.core.minitransaction import Key, Path, Scope
 
 _KEPT: Final = 1024
 """So many encoded keys are remembered: programs ask for the same ones again and again."""

@@ -1,4 +1,4 @@
-"""Checks and reads inside of one SQL transaction, at one instant."""
+"""Checks and reads inside of one SQL transaction, atomically."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Final, NamedTuple
 from redicts.backends.sqlite import statements
 from redicts.backends.sqlite.documents import Row, above, in_range, rows_in_range
 from redicts.backends.sqlite.paths import bounds, decode_all, encode, past
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     Answer,
     AnyRead,
     Check,
     Entries,
-    Exactly,
+    Equals,
     Key,
     Names,
-    Prefixed,
     Read,
     ReadNames,
     Scope,
+    StartsWith,
 )
 
 _FEW_ROWS: Final = 16
@@ -78,7 +78,7 @@ class Instant:
 def first_failed(instant: Instant, checks: tuple[Check, ...]) -> int | None:
     """Return the index of the first check that does not hold, or ``None`` if all do."""
     for index, check in enumerate(checks):
-        holds = _is_exactly(instant, check) if isinstance(check, Exactly) else _is_prefixed(instant, check)
+        holds = _is_equals(instant, check) if isinstance(check, Equals) else _is_starts_with(instant, check)
         if not holds:
             return index
     return None
@@ -89,7 +89,7 @@ def answer(instant: Instant, read: AnyRead) -> Answer:
     if isinstance(read, ReadNames):
         return _names(instant, read)
     if read.scope is Scope.NODE:
-        return entries_of_leaf(stored_leaf(instant, read.key), read.lives, instant.now)
+        return entries_of_leaf(stored_leaf(instant, read.key), read.ttls, instant.now)
     asked = Range.of(instant.database, read)
     return asked.entries(instant.rows(asked.lower, asked.upper, asked.most_rows), instant.now)
 
@@ -112,7 +112,7 @@ def leaf_in_document(cursor: sqlite3.Cursor, key: bytes) -> Leaf | None:
     return None if value is None else (value, document.deadline)
 
 
-def entries_of_leaf(leaf: Leaf | None, lives: bool, now: int) -> Entries:
+def entries_of_leaf(leaf: Leaf | None, ttls: bool, now: int) -> Entries:
     """Return the answer to a read of one key at which this is stored."""
     if leaf is None:
         return Entries({})
@@ -121,10 +121,10 @@ def entries_of_leaf(leaf: Leaf | None, lives: bool, now: int) -> Entries:
         return Entries({(): value})
     if deadline <= now:
         return Entries({})
-    return Entries({(): value}, {(): deadline - now} if lives else {})
+    return Entries({(): value}, {(): deadline - now} if ttls else {})
 
 
-def _is_exactly(instant: Instant, check: Exactly) -> bool:
+def _is_equals(instant: Instant, check: Equals) -> bool:
     """Compare, reading at most one row more than there should be."""
     base = encode(instant.database, check.key)
     lower, upper = bounds(base, check.scope)
@@ -133,7 +133,7 @@ def _is_exactly(instant: Instant, check: Exactly) -> bool:
     return dict(zip(paths, [value for _, value, _ in rows])) == dict(check.entries)
 
 
-def _is_prefixed(instant: Instant, check: Prefixed) -> bool:
+def _is_starts_with(instant: Instant, check: StartsWith) -> bool:
     """Look for a value that starts otherwise."""
     lower, upper = bounds(encode(instant.database, check.key), check.scope)
     other = instant.cursor.execute(
@@ -175,11 +175,11 @@ class Range(NamedTuple):
         if self.read.limit is not None and len(rows) > self.read.limit:
             rows.pop()
             cursor = rows[-1][0][skip:]
-        elif len(rows) == 1 and len(rows[0][0]) == skip and not self.read.lives:
+        elif len(rows) == 1 and len(rows[0][0]) == skip and not self.read.ttls:
             return Entries({(): rows[0][1]})
         paths = decode_all([row[0][skip:] for row in rows])
         values = dict(zip(paths, [row[1] for row in rows]))
-        if not self.read.lives:
+        if not self.read.ttls:
             return Entries(values, cursor=cursor)
         deadlines = zip(paths, [row[2] for row in rows])
         return Entries(values, {path: last - now for path, last in deadlines if last is not None}, cursor)

@@ -13,11 +13,11 @@ import sqlite3
 from typing import Final
 
 USUAL_LOG_BYTES: Final = 4 * 2**20
-"""What the write-ahead log needs in general: it is moved into the file at 500 pages, and SQLite begins it anew."""
+"""What the write-ahead log needs in general: it is moved into the file at 500 pages, and SQLite begins it again."""
 
 _LONG_LOG_BYTES: Final = 16 * 2**20
 
-_LOG_PATIENCE_MS: Final = 100
+_LOG_TIMEOUT_MS: Final = 100
 
 _CHANGES_PER_LOOK: Final = 64
 """So many rows are changed between two looks at the number of free pages."""
@@ -67,14 +67,14 @@ class Space:
         most = _PAGES_AT_LEAST + changes
         # As a script, because each step of the statement cuts one page, and an ordinary call takes a single step.
         cursor.executescript(f"PRAGMA incremental_vacuum({min(excess, most)})")
-        # Nothing can be cut off a file of an earlier version that could not be made anew.
+        # Nothing can be cut off a file of an earlier version that could not be made again.
         self._more = excess > most and _number(cursor, "freelist_count") < free
         if not self._more:
             # The file itself is cut when the log is moved into it.
             cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def _shorten_log(self, cursor: sqlite3.Cursor) -> None:
-        """Begin the write-ahead log anew, if it has become long.
+        """Begin the write-ahead log again, if it has become long.
 
         SQLite does so by itself, but only at a moment without any reader. While reads overlap all the time there is
         none, and the log grows by every write. Here the writers wait until those readers are done that use the log;
@@ -84,7 +84,7 @@ class Space:
         """
         with contextlib.suppress(OSError, sqlite3.Error):
             if os.path.getsize(self._log) > _LONG_LOG_BYTES:
-                cursor.execute(f"PRAGMA busy_timeout = {_LOG_PATIENCE_MS}")
+                cursor.execute(f"PRAGMA busy_timeout = {_LOG_TIMEOUT_MS}")
                 try:
                     cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 finally:

@@ -79,12 +79,12 @@ PUT: Final = (
     "INSERT INTO entries (key, value, deadline) VALUES (?, ?, ?) "
     "ON CONFLICT (key) DO UPDATE SET value = excluded.value, deadline = excluded.deadline"
 )
-PUT_KEEPING_LIFE: Final = (
+PUT_KEEPING_TTL: Final = (
     "INSERT INTO entries (key, value, deadline) VALUES (?, ?, NULL) "
     "ON CONFLICT (key) DO UPDATE SET value = excluded.value, "
     "deadline = CASE WHEN deadline > ? THEN deadline END"
 )
-"""Takes the same parameters as :data:`PUT`, with the present time in place of the deadline. The life of a value that
+"""Takes the same parameters as :data:`PUT`, with the present time in place of the deadline. The TTL of a value that
 has expired is not kept."""
 
 OVERWRITE: Final = "UPDATE entries SET value = ? WHERE key = ? AND deadline IS NULL"

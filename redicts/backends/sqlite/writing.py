@@ -1,4 +1,4 @@
-"""Writes inside of one SQL transaction, at one instant, and the removal of what has expired."""
+"""Writes inside of one SQL transaction, atomically, and the removal of what has expired."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from redicts.backends.sqlite import documents, statements
 from redicts.backends.sqlite.documents import Document, Row, above, at_or_above
 from redicts.backends.sqlite.paths import bounds, encode
 from redicts.backends.sqlite.reading import Instant, stored_leaf
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     Add,
     Delete,
     Expire,
+    Notify,
     Put,
     PutDocument,
     Scope,
-    Wake,
     Write,
     canonical_counter,
     fits_counter,
 )
 
 _LAST_DEADLINE: Final = 2**63 - 1
-"""The largest integer of SQLite: longer lives end here, in 292 million years."""
+"""The largest integer of SQLite: longer TTLs end here, in 292 million years."""
 
 _RECLAIMED_AT_LEAST: Final = 64
 _RECLAIMED_PER_WRITE: Final = 2
@@ -31,31 +31,31 @@ _RECLAIMED_PER_WRITE: Final = 2
 class Effects(NamedTuple):
     """What writes bring about beside what they store: sums of counters, and values that name whom to wake.
 
-    ``culprit`` is the index of an Add that met no counter; then the writes from there on are not applied.
+    ``failed_index`` is the index of an Add that met no counter; then the writes from there on are not applied.
     """
 
-    sums: list[int]
-    woken: list[bytes]
-    culprit: int | None = None
+    counters: list[int]
+    notified: list[bytes]
+    failed_index: int | None = None
 
 
 def apply(instant: Instant, writes: tuple[Write, ...]) -> Effects:
     """Apply writes in order, until an Add meets no counter. Puts that follow each other are handed to SQLite together.
 
-    Nobody is woken yet, as the transaction can still fail.
+    Nobody is notified yet, as the transaction can still fail.
     """
-    sums: list[int] = []
-    woken: list[bytes] = []
+    counters: list[int] = []
+    notified: list[bytes] = []
     rows: list[Row] = []
     statement = statements.PUT
     for index, write in enumerate(writes):
         if isinstance(write, Put):
-            key, value, life, keep_life = write
-            wanted = statements.PUT_KEEPING_LIFE if keep_life else statements.PUT
+            key, value, ttl, keep_ttl = write
+            wanted = statements.PUT_KEEPING_TTL if keep_ttl else statements.PUT
             if wanted != statement:
                 _put(instant, statement, rows)
                 statement = wanted
-            last = instant.now if keep_life else _deadline(life, instant.now)
+            last = instant.now if keep_ttl else _deadline(ttl, instant.now)
             encoded = encode(instant.database, key)
             if instant.has_documents:
                 _take_apart(instant, encoded)
@@ -65,16 +65,16 @@ def apply(instant: Instant, writes: tuple[Write, ...]) -> Effects:
         if isinstance(write, Add):
             count = _count(instant, write)
             if count is None:
-                return Effects(sums, woken, index)
-            sums.append(count)
-        elif isinstance(write, Wake):
-            woken += _clear(instant, write)
+                return Effects(counters, notified, index)
+            counters.append(count)
+        elif isinstance(write, Notify):
+            notified += _clear(instant, write)
         elif isinstance(write, PutDocument):
             _put_document(instant, write)
         else:
             _change_scope(instant, write)
     _put(instant, statement, rows)
-    return Effects(sums, woken)
+    return Effects(counters, notified)
 
 
 def reclaim(instant: Instant, writes: int) -> bool:
@@ -95,7 +95,7 @@ def reclaim(instant: Instant, writes: int) -> bool:
 
 
 def _put(instant: Instant, statement: str, rows: list[Row]) -> None:
-    """Store what has been collected, and begin to collect anew."""
+    """Store what has been collected, and begin to collect again."""
     if len(rows) == 1:
         instant.cursor.execute(statement, rows[0])
     elif rows:
@@ -107,7 +107,7 @@ def _put_document(instant: Instant, write: PutDocument) -> None:
     key = encode(instant.database, write.key)
     if instant.has_documents:
         _take_apart_above(instant, key)
-    documents.put(instant.cursor, Document(key, write.document, _deadline(write.life, instant.now)))
+    documents.put(instant.cursor, Document(key, write.document, _deadline(write.ttl, instant.now)))
     instant.has_documents = True
 
 
@@ -132,11 +132,11 @@ def _count(instant: Instant, add: Add) -> int | None:
         return None
     count += add.amount
     row = (encode(instant.database, add.key), b"%d" % count, instant.now)
-    instant.cursor.execute(statements.PUT_KEEPING_LIFE, row)
+    instant.cursor.execute(statements.PUT_KEEPING_TTL, row)
     return count
 
 
-def _clear(instant: Instant, write: Wake) -> list[bytes]:
+def _clear(instant: Instant, write: Notify) -> list[bytes]:
     """Delete what is in a scope, and return it. Mostly there is nothing, and one look is all."""
     lower, upper = bounds(encode(instant.database, write.key), write.scope)
     listed = [value for _, value, _ in instant.rows(lower, upper, -1)]
@@ -159,9 +159,9 @@ def _change_scope(instant: Instant, write: Delete | Expire) -> None:
         if isinstance(write, Delete):
             instant.cursor.execute(delete, (lower, upper))
         else:
-            deadline = _deadline(write.life, instant.now)
+            deadline = _deadline(write.ttl, instant.now)
             instant.cursor.execute(expire, (deadline, lower, upper, instant.now))
 
 
-def _deadline(life: int | None, now: int) -> int | None:
-    return None if life is None else min(now + life, _LAST_DEADLINE)
+def _deadline(ttl: int | None, now: int) -> int | None:
+    return None if ttl is None else min(now + ttl, _LAST_DEADLINE)

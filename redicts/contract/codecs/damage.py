@@ -1,6 +1,6 @@
 """Damage: whatever anybody has stored, decoding gives a value or a ValueError, and does nothing else."""
 
-# ruff: noqa: D401  (the docstring of a law states the law)
+# ruff: noqa: D401  (the docstring of a check states the check)
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from redicts.contract.codecs.law import CodecBench, CodecNeed, codec_law
+from redicts.contract.check import require, shortened
+from redicts.contract.codecs.check import CodecFixture, CodecNeed, codec_check
 from redicts.contract.codecs.samples import ORDINARY
-from redicts.contract.law import require, shortened
 
 _sprung: Final[list[str]] = []
 
@@ -48,59 +48,62 @@ _GARBAGE: Final = (
 )  # fmt: skip
 
 
-@codec_law()
-def truncated_bytes_are_a_value_error(bench: CodecBench) -> None:
+@codec_check()
+def truncated_bytes_are_a_value_error(fixture: CodecFixture) -> None:
     """Any beginning of the bytes of a value is another value, or raises ValueError and nothing else."""
-    for _, data in bench.taken(ORDINARY):
+    for _, data in fixture.taken(ORDINARY):
         for end in range(len(data)):
-            bench.survives(data[:end], "a beginning")
+            fixture.survives(data[:end], "a beginning")
 
 
-@codec_law()
-def garbage_is_a_value_error(bench: CodecBench) -> None:
+@codec_check()
+def garbage_is_a_value_error(fixture: CodecFixture) -> None:
     """Any bytes at all are a value, or raise ValueError and nothing else."""
-    beginnings = {data[:size] for _, data in bench.taken(ORDINARY) for size in (0, 1, 2, 3, 4, 8)}
+    beginnings = {data[:size] for _, data in fixture.taken(ORDINARY) for size in (0, 1, 2, 3, 4, 8)}
     for data in _GARBAGE:
         for beginning in beginnings:
-            bench.survives(beginning + data, "garbage")
+            fixture.survives(beginning + data, "garbage")
 
     def check(data: bytes) -> None:
-        bench.survives(data, "garbage")
+        fixture.survives(data, "garbage")
 
-    bench.each(st.binary(max_size=40), check)
+    fixture.each(st.binary(max_size=40), check)
 
 
-@codec_law()
-def altered_bytes_are_a_value_error(bench: CodecBench) -> None:
+@codec_check()
+def altered_bytes_are_a_value_error(fixture: CodecFixture) -> None:
     """The bytes of a value with one changed, missing or repeated are a value, or raise ValueError and nothing else."""
-    for _, data in bench.taken(ORDINARY[:10]):
+    for _, data in fixture.taken(ORDINARY[:10]):
         for index in range(len(data)):
             for changed in (data[index] ^ 1, data[index] ^ 0x80, 0, 255):
-                bench.survives(data[:index] + bytes([changed]) + data[index + 1 :], "altered bytes")
-            bench.survives(data[:index] + data[index + 1 :], "bytes with a gap")
-            bench.survives(data[:index] + data[index:] * 2, "repeated bytes")
+                fixture.survives(data[:index] + bytes([changed]) + data[index + 1 :], "altered bytes")
+            fixture.survives(data[:index] + data[index + 1 :], "bytes with a gap")
+            fixture.survives(data[:index] + data[index:] * 2, "repeated bytes")
 
 
-@codec_law(CodecNeed.SAFE)
-def decoding_runs_nothing(bench: CodecBench) -> None:
+@codec_check(CodecNeed.SAFE)
+def decoding_runs_nothing(fixture: CodecFixture) -> None:
     """Where safe is claimed, decoding calls nothing that the bytes name: no pickle, expression or tag of anybody's."""
     _sprung.clear()
-    beginnings = {data[:size] for _, data in bench.taken(ORDINARY) for size in range(min(len(data), 40))} | {b"U", b"S"}
+    beginnings = {data[:size] for _, data in fixture.taken(ORDINARY) for size in range(min(len(data), 40))} | {
+        b"U",
+        b"S",
+    }
     for trap in _TRAPS:
         for beginning in beginnings:
-            bench.survives(beginning + trap, "a trap")
+            fixture.survives(beginning + trap, "a trap")
             require(not _sprung, f"decoding {shortened(beginning + trap)} has run {_sprung}")
 
 
-@codec_law()
-def what_is_refused_says_so_in_words(bench: CodecBench) -> None:
+@codec_check()
+def what_is_refused_says_so_in_words(fixture: CodecFixture) -> None:
     """A refusal of bytes has a message; who reads it sees what is wrong, and no more than a page of it."""
     for data in _GARBAGE:
         try:
-            bench.codec.decode(data, ("a",))
+            fixture.codec.decode(data, ("a",))
         except (ValueError, RecursionError) as error:
             told = str(error)
             require(told, f"the {type(error).__name__} for {shortened(data)} has no message")
             require(len(told) <= 4_000, f"the message for {shortened(data)} has {len(told)} characters")
-        except Exception:  # noqa: S110  (another law refuses it)
+        except Exception:  # noqa: S110  (another check refuses it)
             pass

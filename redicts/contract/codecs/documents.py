@@ -1,6 +1,6 @@
 """Documents: the text of a whole dict has the bytes in it of each of its leaves, or there is none."""
 
-# ruff: noqa: D401  (the docstring of a law states the law)
+# ruff: noqa: D401  (the docstring of a check states the check)
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, Final
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from redicts.contract.codecs.law import HERE, CodecBench, codec_law
+from redicts.contract.check import CheckFailed, require, require_equal, shortened
+from redicts.contract.codecs.check import HERE, CodecFixture, codec_check
 from redicts.contract.codecs.samples import AWKWARD, NUMBERS, ORDINARY, TEXTS, Count, Name, nested
 from redicts.contract.hostile import HOSTILE_SEGMENTS
-from redicts.contract.law import LawBroken, require, require_equal, shortened
 from redicts.core.documents import leaves_in
 from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import Packed, flatten
-from redicts.core.transaction import MAX_DEPTH, Path
+from redicts.core.minitransaction import MAX_DEPTH, Path
 from redicts.errors import RedictsError
 
 _LEVELS: Final = MAX_DEPTH - len(HERE)
@@ -44,30 +44,30 @@ _MEMBERS: Final[tuple[Any, ...]] = (
 """What dicts are made of, one by one."""
 
 
-@codec_law()
-def a_document_has_the_bytes_of_its_leaves(bench: CodecBench) -> None:
+@codec_check()
+def a_document_has_the_bytes_of_its_leaves(fixture: CodecFixture) -> None:
     """What a dict comes to is None, or a document whose leaves are what encoding gives each leaf by itself."""
     for value in _samples():
-        _has_the_bytes(bench, value)
-    bench.each(_dicts(bench), lambda value: _has_the_bytes(bench, value))
+        _has_the_bytes(fixture, value)
+    fixture.each(_dicts(fixture), lambda value: _has_the_bytes(fixture, value))
 
 
-@codec_law()
-def a_document_is_the_dict_again(bench: CodecBench) -> None:
+@codec_check()
+def a_document_is_the_dict_again(fixture: CodecFixture) -> None:
     """The whole of a document is decoded as the dict that it was made of, in every length of text."""
 
     def check(value: dict[Any, Any]) -> None:
-        document = _document(bench, value)
+        document = _document(fixture, value)
         if document is not None:
-            bench.come_back(value, document)
+            fixture.come_back(value, document)
 
     for value in _samples():
         check(value)
-    bench.each(_dicts(bench), check)
+    fixture.each(_dicts(fixture), check)
 
 
-@codec_law()
-def a_dict_that_is_no_document_has_none(bench: CodecBench) -> None:
+@codec_check()
+def a_dict_that_is_no_document_has_none(fixture: CodecFixture) -> None:
     """A dict that is empty, nested too deep, in itself, or has a name that is no text or empty has no document."""
     itself: dict[str, Any] = {"a": 1}
     itself["in"] = {"itself": itself}
@@ -75,30 +75,30 @@ def a_dict_that_is_no_document_has_none(bench: CodecBench) -> None:
     cases: list[dict[Any, Any]] = [{}, itself, *({name: 1} for name in names), *({"a": {name: 1}} for name in names)]
     cases += [{**dict.fromkeys("abcdefghijkl", 1), name: 1} for name in names]
     for value in cases:
-        found = _document(bench, value)
+        found = _document(fixture, value)
         require(found is None, f"{shortened(value)} comes to {shortened(found)}")
     for levels in (0, 1, 2, _LEVELS):
         leaves: tuple[Any, ...] = (1, 1.5, [], "x", {})
         for leaf in leaves:
-            found = _document(bench, _nested_dicts(levels + 1, leaf), levels)
+            found = _document(fixture, _nested_dicts(levels + 1, leaf), levels)
             require(found is None, f"a dict of {levels + 1} levels comes to a document of {levels}")
             if levels:
-                _has_the_bytes(bench, _nested_dicts(levels, leaf), levels)
+                _has_the_bytes(fixture, _nested_dicts(levels, leaf), levels)
     for deep in (_nested_dicts(1_000, 1), _nested_dicts(100_000, 1), {"a": nested(100_000)}):
-        found = _document(bench, deep)
+        found = _document(fixture, deep)
         if found is not None:
-            _has_the_bytes(bench, deep)
+            _has_the_bytes(fixture, deep)
 
 
-@codec_law()
-def making_a_document_changes_nothing(bench: CodecBench) -> None:
+@codec_check()
+def making_a_document_changes_nothing(fixture: CodecFixture) -> None:
     """A dict is the same after it was asked for its document, and comes to the same one in every call and instance."""
-    other = bench.harness.open()
+    other = fixture.harness.open()
     for value in _samples():
         before = repr(value)
-        first = _document(bench, value)
+        first = _document(fixture, value)
         require(repr(value) == before, f"{before} is {shortened(value)} after it was asked for its document")
-        require(_document(bench, value) == first, f"{before} comes to another document at the second time")
+        require(_document(fixture, value) == first, f"{before} comes to another document at the second time")
         require(other.document(value, _LEVELS) == first, f"{before} comes to another document in a second instance")
 
 
@@ -114,42 +114,42 @@ def _samples() -> list[dict[Any, Any]]:
     return [*found, dict.fromkeys(names, 1), {"a": {name: [1.5] for name in names}, "b": {}}]
 
 
-def _dicts(bench: CodecBench) -> SearchStrategy[dict[Any, Any]]:
+def _dicts(fixture: CodecFixture) -> SearchStrategy[dict[Any, Any]]:
     """Return a strategy for dicts, and dicts in them, of what the codec takes."""
     names = st.one_of(st.sampled_from(HOSTILE_SEGMENTS), st.text(st.characters(), min_size=1, max_size=5))
-    values = bench.harness.values()
+    values = fixture.harness.values()
     inner = st.dictionaries(names, values | st.dictionaries(names, values, max_size=2), max_size=3)
     return st.dictionaries(names, values | inner, min_size=1, max_size=10)
 
 
-def _document(bench: CodecBench, value: dict[Any, Any], levels: int = _LEVELS) -> bytes | None:
+def _document(fixture: CodecFixture, value: dict[Any, Any], levels: int = _LEVELS) -> bytes | None:
     try:
-        return bench.codec.document(value, levels)
+        return fixture.codec.document(value, levels)
     except Exception as error:
         what = f"asking {shortened(value)} for its document raises {type(error).__name__}: {error}"
-        raise LawBroken(f"{what}; that it has none is None") from error
+        raise CheckFailed(f"{what}; that it has none is None") from error
 
 
-def _has_the_bytes(bench: CodecBench, value: dict[Any, Any], levels: int = _LEVELS) -> None:
-    document = _document(bench, value, levels)
+def _has_the_bytes(fixture: CodecFixture, value: dict[Any, Any], levels: int = _LEVELS) -> None:
+    document = _document(fixture, value, levels)
     if document is None:
         return
     require(type(document) is bytes, f"the document of {shortened(value)} is {type(document).__name__}")
     try:
         leaves = dict(leaves_in(document))
     except ValueError as error:
-        raise LawBroken(f"{shortened(value)} comes to {shortened(document)}, no document: {error}") from error
-    require_equal(leaves, _encoded(bench, value), f"the document of {shortened(value)} has the leaves")
+        raise CheckFailed(f"{shortened(value)} comes to {shortened(document)}, no document: {error}") from error
+    require_equal(leaves, _encoded(fixture, value), f"the document of {shortened(value)} has the leaves")
 
 
-def _encoded(bench: CodecBench, value: dict[Any, Any]) -> dict[Path, bytes]:
+def _encoded(fixture: CodecFixture, value: dict[Any, Any]) -> dict[Path, bytes]:
     """Return each leaf of a dict as the codec encodes it by itself."""
-    form = LeafFormat(bench.codec)
-    form.encode = bench.codec.encode  # without the envelope, of which documents know nothing
+    form = LeafFormat(fixture.codec)
+    form.encode = fixture.codec.encode  # without the envelope, of which documents know nothing
     try:
         return flatten(value, HERE, form)
     except RedictsError as error:
-        raise LawBroken(f"{shortened(value)} comes to a document, but leaf by leaf it is refused: {error}") from error
+        raise CheckFailed(f"{shortened(value)} comes to a document, but leaf by leaf it is refused: {error}") from error
 
 
 def _nested_dicts(levels: int, leaf: object) -> dict[Any, Any]:

@@ -1,7 +1,8 @@
 """One acquisition of a lock: how it is granted, at once or in its turn.
 
 *Mutual exclusion* rests on one thing: the transaction that puts a holder's record also checks that nothing held
-conflicts with it. Whatever else goes wrong (a lost reply, a wrong guess, a late wake-up) costs time and nothing more.
+conflicts with it. Whatever else goes wrong (a lost reply, a wrong guess, a late notification) costs time and nothing
+more.
 
 *Order* rests on another: whoever does not get a lock at once puts a waiter's record, and reads in the same transaction
 who was there before. That list is its ticket. It is granted when nobody on the list waits any more; and whoever comes
@@ -9,8 +10,8 @@ later finds its record and queues behind it. A waiter that the requester's own l
 cannot go on before the requester does, so to wait for it would be a deadlock (the rule of PostgreSQL's lock manager).
 
 *Waking*: a waiter lists itself at one of those who are in its way, the latest; the transaction by which that one goes
-wakes whoever is listed. So each release wakes the next in line and nobody else (what watching one's predecessor is to
-the recipes of ZooKeeper). A wake-up that is lost costs one interval of :class:`Timing`.
+notifies whoever is listed. So each release notifies the next in line and nobody else (what watching one's predecessor
+is to the recipes of ZooKeeper). A notification that is lost costs one interval of :class:`Timing`.
 
 *Leftovers* end by themselves: a holder's record with its lease, a waiter's with a few seconds, unless renewed.
 """
@@ -22,7 +23,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from redicts.core.drive import Await, Pause, Steps
+from redicts.core.driver import Await, Pause, Steps
 from redicts.core.locks.deadlocks import Waiting
 from redicts.core.locks.records import (
     HOLDERS,
@@ -38,27 +39,27 @@ from redicts.core.locks.records import (
     records_in,
     scopes_of,
 )
-from redicts.core.paths import all_described
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     NOTHING,
     Add,
     Check,
     Delete,
     Entries,
-    Exactly,
+    Equals,
     Expire,
     Key,
+    Notify,
     Path,
-    Prefixed,
     Put,
     Read,
     Scope,
+    StartsWith,
+    Status,
     Transaction,
-    Verdict,
-    Wake,
     Write,
 )
-from redicts.errors import Damaged, LockTimeout, Unsupported
+from redicts.core.paths import all_described
+from redicts.errors import CorruptData, LockTimeout, Unsupported
 
 _MOST_CHECKED: Final = 32
 """How many of those ahead a claim checks one by one; while there are more, it is not this request's turn."""
@@ -66,24 +67,24 @@ _MOST_CHECKED: Final = 32
 _MOST_ASKED: Final = 200
 """How many of those ahead are asked for in one look, the last first: while one is there, the others do not matter."""
 
-_MOST_ASKED_AT_A_BEAT: Final = 4
+_MOST_ASKED_AT_A_HEARTBEAT: Final = 4
 """The same where nobody woke this request, so that most likely the last one is there."""
 
 _FRUITLESS: Final = 100
 """How often in a row a claim may fail though nobody is seen to be in the way."""
 
 _MARGIN_SECS: Final = 0.002
-"""How long after a record's life is over to look again: lives are told in whole milliseconds."""
+"""How long after a record's life is over to look again: TTLs are told in whole milliseconds."""
 
 
 class Timing(NamedTuple):
     """The times of waiting, in seconds."""
 
-    waiter_life: float = 6.0
+    waiter_ttl: float = 6.0
     """How long a waiter that died stands in the way of those behind it."""
-    beat: float = 2.0
-    """How often a waiter renews its record, and looks for itself whether it missed a wake-up."""
-    first_beat: float = 1.0
+    heartbeat: float = 2.0
+    """How often a waiter renews its record, and looks for itself whether it missed a notification."""
+    first_heartbeat: float = 1.0
     """When it does so first, and begins to look for deadlocks."""
 
 
@@ -108,11 +109,11 @@ class Acquisition:
         "_exact",
         "_holders",
         "_lease",
-        "_life",
         "_listed",
         "_own",
         "_request",
         "_timing",
+        "_ttl",
         "_waiting",
         "too_large",
         "written",
@@ -133,12 +134,12 @@ class Acquisition:
         self._deadline = deadline
         self._clock = clock
         self._timing = timing
-        self._life = int(timing.waiter_life * 1000)
-        self._waiting = Waiting(request, self._life, holds=bool(own))
+        self._ttl = int(timing.waiter_ttl * 1000)
+        self._waiting = Waiting(request, self._ttl, holds=bool(own))
         self.written = False
         """Whether something was put into the store, or may have been."""
         self._listed: dict[Key, None] = {}
-        """Where it is listed to be woken."""
+        """Where it is listed to be notified."""
         self._ahead: dict[str, Record] = {}
         """The ticket: who waited before, by the name of the request, as far as they are not known to be gone."""
         self._holders: list[Record] = []
@@ -168,15 +169,15 @@ class Acquisition:
             return None
         compatible = self._request.compatible
         checks: list[Check] = [
-            Exactly(key, Scope.BELOW, self._exact[key])
+            Equals(key, Scope.BELOW, self._exact[key])
             if key in self._exact
-            else Prefixed(key, Scope.BELOW, compatible)
+            else StartsWith(key, Scope.BELOW, compatible)
             for key in self._request.scopes(HOLDERS)
         ]
-        checks += [Exactly(other.key, Scope.NODE, NOTHING) for other in self._ahead.values()]
+        checks += [Equals(other.key, Scope.NODE, NOTHING) for other in self._ahead.values()]
         if self.written:
             # Whoever comes later queues behind this record, and only while it is there.
-            checks.append(Exactly(self._request.keys(WAITERS)[0], Scope.NODE, {(): self._request.record}))
+            checks.append(Equals(self._request.keys(WAITERS)[0], Scope.NODE, {(): self._request.record}))
         return (yield from self._claim_if(tuple(checks)))
 
     def _claim_if(self, checks: tuple[Check, ...]) -> Steps[Grant | None]:
@@ -193,10 +194,12 @@ class Acquisition:
         self.too_large = False
         if outcome.applied:
             self.written = True
-            return Grant(outcome.sums[0] - spare, since, spare)
-        if outcome.verdict is Verdict.NOT_A_COUNTER:
-            raise Damaged("the counter of fencing tokens is no number; remove it from the store, see the page on locks")
-        self.too_large = outcome.verdict is Verdict.TOO_LARGE
+            return Grant(outcome.counters[0] - spare, since, spare)
+        if outcome.status is Status.NOT_A_COUNTER:
+            raise CorruptData(
+                "the counter of fencing tokens is no number; remove it from the store, see the page on locks"
+            )
+        self.too_large = outcome.status is Status.TOO_LARGE
         return None
 
     # Waiting
@@ -204,26 +207,26 @@ class Acquisition:
     def in_turn(self) -> Steps[Grant]:
         """Queue for the lock, and acquire it when it is this request's turn."""
         yield from self._enqueue()
-        beat = self._clock() + self._timing.first_beat
+        heartbeat = self._clock() + self._timing.first_heartbeat
         fruitless = 0
         while True:
             blocker = self._latest()
             if blocker is not None:
                 fruitless = 0
-                yield from self._await(blocker, beat)
-            is_beat = self._clock() >= beat
-            if is_beat:
-                beat = self._clock() + self._timing.beat * random.uniform(0.8, 1.0)  # noqa: S311  (no secret)
-                yield from self._look_again(_MOST_ASKED_AT_A_BEAT)
+                yield from self._await(blocker, heartbeat)
+            is_heartbeat = self._clock() >= heartbeat
+            if is_heartbeat:
+                heartbeat = self._clock() + self._timing.heartbeat * random.uniform(0.8, 1.0)  # noqa: S311  (no secret)
+                yield from self._look_again(_MOST_ASKED_AT_A_HEARTBEAT)
                 for passed in (yield from self._waiting.resolve([*self._holders, *self._ahead.values()])):
                     self._ahead.pop(passed, None)
-            if not is_beat or self._latest() is None:
+            if not is_heartbeat or self._latest() is None:
                 grant = yield from self._claim()
                 if grant is not None:
                     return grant
             if self._deadline is not None and self._clock() >= self._deadline:
                 raise LockTimeout(self._told())
-            if not is_beat:
+            if not is_heartbeat:
                 yield from self._look_again(_MOST_ASKED)
             if self._latest() is None:
                 fruitless += 1
@@ -234,19 +237,19 @@ class Acquisition:
         if fruitless > _FRUITLESS and self.too_large:
             raise self._undecidable()
         if fruitless > _FRUITLESS and not self._exact:
-            raise Damaged(f"{self._wanted()}: something in the store is in the way that is no lock")
+            raise CorruptData(f"{self._wanted()}: something in the store is in the way that is no lock")
         yield Pause(random.uniform(0, 0.001 * min(fruitless, _FRUITLESS)))  # noqa: S311  (no secret)
 
     def _undecidable(self) -> Unsupported:
         return Unsupported(f"{self._wanted()}: more locks lie there than this store can look at in one transaction")
 
-    def _await(self, blocker: Record, beat: float) -> Steps[None]:
+    def _await(self, blocker: Record, heartbeat: float) -> Steps[None]:
         """Wait until a blocker goes, until it would go unless renewed, or until there is something to do."""
-        life = yield from self._list_at(blocker)
-        if life is None:
+        ttl = yield from self._list_at(blocker)
+        if ttl is None:
             return
         now = self._clock()
-        seconds = min(beat - now, life / 1000 + _MARGIN_SECS)
+        seconds = min(heartbeat - now, ttl / 1000 + _MARGIN_SECS)
         if self._deadline is not None:
             seconds = min(seconds, self._deadline - now)
         yield Await(max(0.0, seconds))
@@ -254,13 +257,13 @@ class Acquisition:
     def _enqueue(self, *first: Write) -> Steps[None]:
         """Put the waiter's record, and take a ticket: those who are in the way at this moment."""
         self.written = True
-        puts = [Put(key, self._request.record, self._life) for key in self._request.keys(WAITERS)]
+        puts = [Put(key, self._request.record, self._ttl) for key in self._request.keys(WAITERS)]
         yield from self._look(*first, *puts)
 
     def _look(self, *writes: Write) -> Steps[None]:
         held_in, waiting_in = self._request.scopes(HOLDERS), self._request.scopes(WAITERS)
         outcome = yield Transaction((), tuple(reads_of((*held_in, *waiting_in))), writes)
-        if outcome.verdict is Verdict.TOO_LARGE:
+        if outcome.status is Status.TOO_LARGE:
             raise self._undecidable()
         answers = [entries_in(answer) for answer in outcome.answers]
         found = len(held_in)
@@ -284,11 +287,11 @@ class Acquisition:
         last_first = sorted(self._ahead.values(), key=lambda record: record.order, reverse=True)
         asked, unasked = last_first[:most], last_first[most:]
         outcome = yield Transaction(
-            (Exactly(keys[0], Scope.NODE, {(): self._request.record}),),
+            (Equals(keys[0], Scope.NODE, {(): self._request.record}),),
             (*reads_of(held_in), *[Read(record.key) for record in asked]),
-            tuple([Expire(key, Scope.NODE, self._life) for key in keys]),
+            tuple([Expire(key, Scope.NODE, self._ttl) for key in keys]),
         )
-        if outcome.verdict is Verdict.TOO_LARGE:
+        if outcome.status is Status.TOO_LARGE:
             raise self._undecidable()
         if not outcome.applied:
             # This process was stopped for so long that its place is lost. Those behind it may not know that yet, so
@@ -296,7 +299,7 @@ class Acquisition:
             left = [Delete(key, Scope.NODE) for key in keys]
             old = self._request.name
             self._request.rename()
-            yield from self._enqueue(*left, wake(old))
+            yield from self._enqueue(*left, notify(old))
             return
         answers = [entries_in(answer) for answer in outcome.answers]
         found = len(held_in)
@@ -328,7 +331,7 @@ class Acquisition:
         return entries_in(answer)
 
     def _list_at(self, blocker: Record) -> Steps[int | None]:
-        """Ask to be woken when a blocker goes, and return how many milliseconds it will be there unless renewed.
+        """Ask to be notified when a blocker goes, and return how many milliseconds it will be there unless renewed.
 
         Returns ``None``, and forgets it, if it has gone already.
         """
@@ -338,13 +341,13 @@ class Acquisition:
         self._listed[place] = None
         outcome = yield Transaction(
             (),
-            (Read(held, lives=True), Read(waiting, lives=True)),
-            (Put(place, self._request.listener.encode(), self._life),),
+            (Read(held, ttls=True), Read(waiting, ttls=True)),
+            (Put(place, self._request.listener.encode(), self._ttl),),
         )
         for answer in outcome.answers:
             entries = entries_in(answer)
             if entries.values:
-                return entries.lives.get((), self._life)
+                return entries.ttls.get((), self._ttl)
         self._ahead.pop(blocker.request, None)
         self._holders = [record for record in self._holders if record.request != blocker.request]
         return None
@@ -373,9 +376,9 @@ class Acquisition:
 def _free_or_compatible(paths: tuple[Path, ...], compatible: bytes) -> tuple[Check, ...]:
     """Return the checks that nothing overlaps with some paths, held or waited for, that does not begin so."""
     scopes = [key for space in (HOLDERS, WAITERS) for path in paths for key in scopes_of(path, space)]
-    return tuple([Prefixed(key, Scope.BELOW, compatible) for key in dict.fromkeys(scopes)])
+    return tuple([StartsWith(key, Scope.BELOW, compatible) for key in dict.fromkeys(scopes)])
 
 
-def wake(request: str) -> Wake:
-    """Return what wakes those who wait for a request to go."""
-    return Wake(Key(LISTENERS, (request,)), Scope.BELOW)
+def notify(request: str) -> Notify:
+    """Return what notifies those who wait for a request to go."""
+    return Notify(Key(LISTENERS, (request,)), Scope.BELOW)

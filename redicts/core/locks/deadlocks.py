@@ -2,7 +2,7 @@
 
 Whoever waits for long writes down what for. So the circle can be followed from owner to owner, one transaction for each
 step, and only those are asked who matter. What was found is looked at once more in one transaction before anything is
-done about it: a circle whose every link is there at one instant does not open by itself.
+done about it: a circle whose every link is there atomically does not open by itself.
 
 A link may be *hard* (the other one holds the lock) or *soft* (it waits too, and came before). A soft link is given up
 by passing the other one, who could not go on before this one does anyway. A circle of hard links costs one owner its
@@ -20,10 +20,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from redicts.core.drive import Steps
+from redicts.core.driver import Steps
 from redicts.core.locks.records import HOLDERS, WAITERS, WAITING_FOR, Record, Request, entries_in, hexed, unhexed
+from redicts.core.minitransaction import Equals, Key, Put, Read, Scope, Transaction, Write
 from redicts.core.paths import all_described
-from redicts.core.transaction import Exactly, Key, Put, Read, Scope, Transaction, Write
 from redicts.errors import Deadlock
 
 _MOST_LINKS: Final = 100
@@ -56,11 +56,11 @@ class _Waiter(NamedTuple):
 class Waiting:
     """What one request waits for, as others are told and as others tell."""
 
-    __slots__ = ("_holds", "_life", "_request", "told")
+    __slots__ = ("_holds", "_request", "_ttl", "told")
 
-    def __init__(self, request: Request, life: int, *, holds: bool) -> None:
+    def __init__(self, request: Request, ttl: int, *, holds: bool) -> None:
         self._request = request
-        self._life = life
+        self._ttl = ttl
         self._holds = holds
         self.told = False
         """Whether it was written down what this request waits for."""
@@ -105,7 +105,7 @@ class Waiting:
         name = self._request.owner.name
         waiters = {name: mine}
         reached = {name}
-        write = Put(Key(WAITING_FOR, (name,)), mine.value, self._life)
+        write = Put(Key(WAITING_FOR, (name,)), mine.value, self._ttl)
         if not self._holds:
             yield Transaction((), (), (write,))
             return waiters
@@ -147,9 +147,9 @@ class Waiting:
         return None
 
     def _confirmed(self, circle: list[_Link], waiters: Mapping[str, _Waiter], *, hard: bool) -> Steps[bool]:
-        """Tell whether every link of a circle is there at one instant."""
+        """Tell whether every link of a circle is there atomically."""
         owners = [self._request.owner.name, *[link.owner for link in circle[:-1]]]
-        checks = [Exactly(Key(WAITING_FOR, (owner,)), Scope.NODE, {(): waiters[owner].value}) for owner in owners]
+        checks = [Equals(Key(WAITING_FOR, (owner,)), Scope.NODE, {(): waiters[owner].value}) for owner in owners]
         reads = [Read(Key(HOLDERS, link.path)) for link in circle]
         reads += [Read(Key(WAITERS, link.path)) for link in circle]
         outcome = yield Transaction(tuple(checks), tuple(reads))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from redicts.core.drive import Steps
-from redicts.core.transaction import Check, Transaction, Verdict
+from redicts.core.driver import Steps
+from redicts.core.minitransaction import Check, Status, Transaction
 
 _Result = TypeVar("_Result")
 
@@ -33,10 +33,10 @@ def guarded(
             except BaseException as error:
                 request = steps.throw(error)
                 continue
-            if writing and outcome.verdict is Verdict.CHECK_FAILED and outcome.culprit is not None:
-                if outcome.culprit < count:
-                    raise (yield from refusal(outcome.culprit))
-                outcome = outcome._replace(culprit=outcome.culprit - count)
+            if writing and outcome.status is Status.CHECK_FAILED and outcome.failed_index is not None:
+                if outcome.failed_index < count:
+                    raise (yield from refusal(outcome.failed_index))
+                outcome = outcome._replace(failed_index=outcome.failed_index - count)
             request = steps.send(outcome)
     except StopIteration as stop:
         result: _Result = stop.value

@@ -1,12 +1,12 @@
-"""What can be done with a lock: acquire it, give it back, let its lease begin anew, find it, break it."""
+"""What can be done with a lock: acquire it, give it back, let its lease begin again, find it, break it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
-from redicts.core.drive import Listen, Steps
-from redicts.core.locks.acquisition import Acquisition, Grant, Timing, wake
+from redicts.core.driver import Listen, Steps
+from redicts.core.locks.acquisition import Acquisition, Grant, Timing, notify
 from redicts.core.locks.records import (
     HOLDERS,
     LISTENERS,
@@ -19,27 +19,27 @@ from redicts.core.locks.records import (
     reads_of,
     records_in,
 )
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     Add,
     Delete,
-    Exactly,
+    Equals,
     Expire,
     Key,
+    Notify,
     Put,
     Read,
     Scope,
+    Status,
     Transaction,
-    Verdict,
-    Wake,
     canonical_counter,
 )
-from redicts.errors import Damaged, LockLost, StoreError, Unsupported
+from redicts.errors import CorruptData, LockLost, StoreError, Unsupported
 
 _CLOCK_BITS: Final = 8
 """A tree's first token is the time in milliseconds, times 2 to the power of this: see :meth:`Protocol._token`."""
 
 _STEP: Final = 100
-"""How many records one transaction removes or renews, or wakes one by one."""
+"""How many records one transaction removes or renews, or notifies one by one."""
 
 _FIRST_TOKEN: Final = 2**40
 """A counter of tokens below this was never set to the time."""
@@ -60,23 +60,23 @@ class Protocol:
         self._timing = timing
 
     def acquire(
-        self, request: Request, lease: int, patience: float | None, own: Collection[Request] = ()
+        self, request: Request, lease: int, timeout: float | None, own: Collection[Request] = ()
     ) -> Steps[Grant | None]:
-        """Acquire a lock for ``lease`` milliseconds, waiting at most ``patience`` seconds, ``None`` for ever.
+        """Acquire a lock for ``lease`` milliseconds, waiting at most ``timeout`` seconds, ``None`` for ever.
 
-        With a patience of 0 it returns ``None`` if the lock is not free. ``own`` are the locks that the owner holds.
+        With a timeout of 0 it returns ``None`` if the lock is not free. ``own`` are the locks that the owner holds.
         Raises :class:`~redicts.errors.LockTimeout` and :class:`~redicts.errors.Deadlock`. However it ends, if not
         with a grant, nothing is left in the store, or ``request.pending`` stays true: then :meth:`withdraw` is due.
 
-        One transaction if the lock is free. Otherwise three before waiting, and one when woken; with a patience of 0,
+        One transaction if the lock is free. Otherwise three before waiting, and one when notified; with a timeout of 0,
         two more if the owner holds locks, which may allow what the first one did not see.
         """
-        deadline = None if patience is None else self._clock() + patience
+        deadline = None if timeout is None else self._clock() + timeout
         request.pending = True
         acquisition = Acquisition(request, lease, own, deadline, self._clock, self._timing)
         try:
             grant = yield from acquisition.at_once()
-            if grant is None and patience != 0:
+            if grant is None and timeout != 0:
                 yield Listen(request.listener)
                 grant = yield from acquisition.in_turn()
             elif grant is None and (own or acquisition.too_large):
@@ -117,7 +117,7 @@ class Protocol:
         return all(there)
 
     def renew(self, requests: Iterable[tuple[Request, int]]) -> Steps[list[bool]]:
-        """Let leases begin anew, each with so many milliseconds, and tell which locks are still held.
+        """Let leases begin again, each with so many milliseconds, and tell which locks are still held.
 
         What is not held any more, if only on one of its paths, is not brought back. One transaction per hundred paths.
         """
@@ -139,9 +139,9 @@ class Protocol:
         return held
 
     def found(self, scopes: Iterable[Key]) -> Steps[list[Record]]:
-        """Return the records below some keys, with their remaining lives. One transaction, more if there are many."""
+        """Return the records below some keys, with their remaining TTLs. One transaction, more if there are many."""
         records: list[Record] = []
-        reads = reads_of(scopes, lives=True)
+        reads = reads_of(scopes, ttls=True)
         while reads:
             outcome = yield Transaction((), tuple(reads))
             further = []
@@ -164,17 +164,17 @@ class Protocol:
         """Remove records, wake those who are listed under some names, and tell which records were there."""
         reads = tuple([Read(key) for key in keys])
         deletes = tuple([Delete(key, Scope.NODE) for key in keys])
-        outcome = yield Transaction((), reads, (*deletes, *[wake(name) for name in names]))
-        if outcome.verdict is Verdict.TOO_LARGE:
-            # So many wait that they cannot be woken in the same transaction; then the lock goes first.
+        outcome = yield Transaction((), reads, (*deletes, *[notify(name) for name in names]))
+        if outcome.status is Status.TOO_LARGE:
+            # So many wait that they cannot be notified in the same transaction; then the lock goes first.
             outcome = yield Transaction((), reads, deletes)
             for name in names:
-                yield from self._wake_in_steps(name)
+                yield from self._notify_in_steps(name)
         if not outcome.applied:
             raise Unsupported("a lock on more paths than this store changes in one transaction")
         return [bool(entries_in(answer).values) for answer in outcome.answers]
 
-    def _wake_in_steps(self, name: str) -> Steps[None]:
+    def _notify_in_steps(self, name: str) -> Steps[None]:
         scope = Key(LISTENERS, (name,))
         cursor = None
         while True:
@@ -182,8 +182,8 @@ class Protocol:
             listed = entries_in(answer)
             below = list(listed.values)
             for start in range(0, len(below), _STEP):
-                wakes = [Wake(Key(LISTENERS, (name, *path)), Scope.NODE) for path in below[start : start + _STEP]]
-                yield Transaction(writes=tuple(wakes))
+                notifies = [Notify(Key(LISTENERS, (name, *path)), Scope.NODE) for path in below[start : start + _STEP]]
+                yield Transaction(writes=tuple(notifies))
             cursor = listed.cursor
             if cursor is None:
                 return
@@ -195,19 +195,19 @@ class Protocol:
         So a counter that has just begun is set to the time, by somebody who holds his lock: as long as he does, nobody
         has a later token for a conflicting one.
         """
-        mine = Exactly(request.keys(HOLDERS)[0], Scope.NODE, {(): request.record})
+        mine = Equals(request.keys(HOLDERS)[0], Scope.NODE, {(): request.record})
         for _ in range(_ATTEMPTS):
             if counted >= _FIRST_TOKEN:
                 return counted
             start = int(self._wall_clock() * 1000) << _CLOCK_BITS
-            unchanged = Exactly(TOKENS, Scope.NODE, {(): b"%d" % counted})
+            unchanged = Equals(TOKENS, Scope.NODE, {(): b"%d" % counted})
             outcome = yield Transaction((mine, unchanged), (Read(TOKENS),), (Put(TOKENS, b"%d" % start),))
             if outcome.applied:
                 return start
             counted = canonical_counter(entries_in(outcome.answers[0]).values.get((), b"0")) or 0
-            if outcome.culprit and counted >= _FIRST_TOKEN:
+            if outcome.failed_index and counted >= _FIRST_TOKEN:
                 outcome = yield Transaction((mine,), (), (Add(TOKENS, 1),))
-                counted = outcome.sums[0] if outcome.applied else counted
-            if not outcome.culprit and not outcome.applied:
+                counted = outcome.counters[0] if outcome.applied else counted
+            if not outcome.failed_index and not outcome.applied:
                 raise LockLost("the lease ran out, or the lock was broken, before it was given out; acquire it again")
-        raise Damaged("the counter of fencing tokens does not keep what is put there")
+        raise CorruptData("the counter of fencing tokens does not keep what is put there")

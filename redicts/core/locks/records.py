@@ -3,9 +3,9 @@
 ========  =======================================  ====================================================
 space     path                                     value
 ========  =======================================  ====================================================
-``h``     the locked path, ``!``, the request      who holds it; its life is the lease
-``w``     the wanted path, ``!``, the request      who waits for it; a short life, renewed while waiting
-``n``     a request, another request               the other one: it is woken when the first one goes
+``h``     the locked path, ``!``, the request      who holds it; its TTL is the lease
+``w``     the wanted path, ``!``, the request      who waits for it; a short TTL, renewed while waiting
+``n``     a request, another request               the other one: it is notified when the first one goes
 ``d``     an owner                                 what this owner waits for, once that takes long
 ``f``     ``token``                                the last fencing token
 ========  =======================================  ====================================================
@@ -26,8 +26,8 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from redicts.core.minitransaction import MAX_DEPTH, Answer, Entries, Key, Path, Read, Scope
 from redicts.core.paths import described
-from redicts.core.transaction import MAX_DEPTH, Answer, Entries, Key, Path, Read, Scope
 from redicts.errors import InternalError, PathError
 
 HOLDERS: Final = "h"
@@ -69,8 +69,8 @@ class Owner(NamedTuple):
 class Request:
     """One acquisition of one or several paths at once, from the first try to the release.
 
-    ``name`` is the record's identity in the store, kept over retries: ``station/number``, unique like an owner's. It is
-    also the ``listener`` under which the request is woken, for which it stays the same.
+    ``name`` is the record's identity in the store, kept over retries: ``client_id/number``, unique like an owner's. It
+    is also the ``listener`` under which the request is notified, for which it stays the same.
     ``since`` is when it was made, in milliseconds since the epoch, for people to read. ``pending`` tells whether it
     may have left something in the store. ``spare`` is how many fencing tokens it wants beside one if it has to wait.
     """
@@ -165,7 +165,7 @@ def _places_of(paths: tuple[Path, ...]) -> _Places:
 
 
 class Record(NamedTuple):
-    """A lock that is held or waited for, as found in the store. ``life`` is in milliseconds, if it was asked for.
+    """A lock that is held or waited for, as found in the store. ``ttl`` is in milliseconds, if it was asked for.
 
     ``path`` is where the record lies; ``paths`` are all that the request is for.
     """
@@ -179,7 +179,7 @@ class Record(NamedTuple):
     owner: str
     since: int
     label: str
-    life: int | None = None
+    ttl: int | None = None
 
     @property
     def held(self) -> bool:
@@ -207,15 +207,15 @@ def overlap(one: Path, other: Path) -> bool:
     return one[:shorter] == other[:shorter]
 
 
-def reads_of(scopes: Iterable[Key], *, lives: bool = False) -> list[Read]:
+def reads_of(scopes: Iterable[Key], *, ttls: bool = False) -> list[Read]:
     """Return what reads the records below these keys."""
-    return [Read(key, Scope.BELOW, PAGE, None, lives) for key in scopes]
+    return [Read(key, Scope.BELOW, PAGE, None, ttls) for key in scopes]
 
 
 def records_in(key: Key, entries: Entries) -> Iterator[Record]:
     """Yield the records that were found below a key. What is no record was put there by a stranger and is left out."""
     for below, value in entries.values.items():
-        record = _record(Key(key.space, key.path + below), value, entries.lives.get(below))
+        record = _record(Key(key.space, key.path + below), value, entries.ttls.get(below))
         if record is not None:
             yield record
 
@@ -226,7 +226,7 @@ def entries_in(answer: Answer) -> Entries:
     return answer
 
 
-def _record(key: Key, value: bytes, life: int | None) -> Record | None:
+def _record(key: Key, value: bytes, ttl: int | None) -> Record | None:
     fields = value.decode("utf-8", "replace").split(" ", 3)
     *above, end, request = key.path if len(key.path) > 1 else ("", "")
     if len(fields) != 4 or fields[0][:1] not in ("X", "S") or end != _END:
@@ -246,7 +246,7 @@ def _record(key: Key, value: bytes, life: int | None) -> Record | None:
         owner[1:],
         int(since) if digits else 0,
         label,
-        life,
+        ttl,
     )
 
 

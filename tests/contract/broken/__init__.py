@@ -1,4 +1,4 @@
-"""Backends that are each wrong in one way, and the laws that refuse them.
+"""Backends that are each wrong in one way, and the checks that refuse them.
 
 Importing this package collects all of them in :data:`BROKEN`. Each is derived from a correct store and differs from it
 in what its docstring says, and in nothing else, so a refusal is due to that.
@@ -11,23 +11,23 @@ from typing import Final
 
 from redicts.contract import Harness
 from tests.contract.broken import (
-    checks,
-    claims,
+    capabilities,
     clients,
+    conditions,
     counters,
     documents,
     expiry,
     listeners,
-    lives,
     locks,
     names,
     network,
+    notifications,
     paging,
     raw,
     reads,
     shared,
     threads,
-    wakes,
+    ttls,
     writes,
 )
 from tests.contract.broken.register import Broken, registered
@@ -35,23 +35,23 @@ from tests.contract.broken.register import Broken, registered
 __all__ = [
     "BROKEN",
     "Broken",
-    "checks",
-    "claims",
+    "capabilities",
     "clients",
+    "conditions",
     "counters",
     "documents",
     "expiry",
     "listeners",
-    "lives",
     "locks",
     "names",
     "network",
+    "notifications",
     "paging",
     "raw",
     "reads",
     "shared",
     "threads",
-    "wakes",
+    "ttls",
     "writes",
 ]
 

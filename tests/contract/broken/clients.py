@@ -6,10 +6,21 @@ import time
 
 from redicts.contract import SharedBackend
 from redicts.core.backend import Backend
-from redicts.core.transaction import Answer, AnyRead, Delete, Entries, Outcome, Put, Read, Transaction, Verdict, Write
+from redicts.core.minitransaction import (
+    Answer,
+    AnyRead,
+    Delete,
+    Entries,
+    Outcome,
+    Put,
+    Read,
+    Status,
+    Transaction,
+    Write,
+)
 from redicts.errors import StoreError
 from tests.contract.broken.register import broken_client
-from tests.contract.dicts import DictBackend
+from tests.contract.reference_model import DictBackend
 
 
 @broken_client("clients.a_read_is_never_stale", of=DictBackend)
@@ -40,15 +51,15 @@ class WritesAreHeldBack(SharedBackend):
     def execute(self, transaction: Transaction, /) -> Outcome:
         if transaction.writes and all(isinstance(write, (Put, Delete)) for write in transaction.writes):
             self.held += transaction.writes
-            return Outcome(Verdict.APPLIED)
+            return Outcome(Status.APPLIED)
         held, self.held = self.held, []
         super().execute(Transaction(writes=tuple(held)))
         return super().execute(transaction)
 
 
-@broken_client("clients.lives_are_seen_by_all", of=DictBackend)
-class LivesAreTheClientsOwn(SharedBackend):
-    """A client tells only the lives of values that it wrote itself."""
+@broken_client("clients.ttls_are_seen_by_all", of=DictBackend)
+class TTLsAreTheClientsOwn(SharedBackend):
+    """A client tells only the TTLs of values that it wrote itself."""
 
     def __init__(self, shared: Backend) -> None:
         super().__init__(shared)
@@ -62,8 +73,8 @@ class LivesAreTheClientsOwn(SharedBackend):
 
     def own(self, read: AnyRead, answer: Answer) -> Answer:
         if isinstance(read, Read) and isinstance(answer, Entries):
-            lives = {path: life for path, life in answer.lives.items() if read.key.path + path in self.written}
-            return answer._replace(lives=lives)
+            ttls = {path: ttl for path, ttl in answer.ttls.items() if read.key.path + path in self.written}
+            return answer._replace(ttls=ttls)
         return answer
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from redicts.core.transaction import Add, Outcome, Put, Transaction, Verdict
+from redicts.core.minitransaction import Add, Outcome, Put, Status, Transaction
 from tests.contract.broken.register import broken_store
-from tests.contract.dicts import DictBackend, Refused, Spaces
+from tests.contract.reference_model import DictBackend, Refused, Spaces
 
 
 @broken_store("counters.add_counts_from_nothing")
@@ -18,14 +18,14 @@ class AbsentCountersStayAbsent(DictBackend):
 
 
 @broken_store("counters.add_counts_on")
-class PositiveSumsHaveASign(DictBackend):
+class PositiveCountersHaveASign(DictBackend):
     """The text of a sum is not canonical once it had been negative."""
 
     def add(self, spaces: Spaces, write: Add, now: float) -> int:
         old = self.old(spaces, write.key, now, "Add")
         total = super().add(spaces, write, now)
         if old is not None and old.value.startswith(b"-") and total >= 0:
-            super().put(spaces, Put(write.key, b"+%d" % total, keep_life=True), now)
+            super().put(spaces, Put(write.key, b"+%d" % total, keep_ttl=True), now)
         return total
 
 
@@ -38,15 +38,15 @@ class CountersAreFloats(DictBackend):
         return int(float(int(value)) + amount) if abs(total) < 2**62 else total
 
 
-@broken_store("counters.sums_come_in_the_order_of_adds")
+@broken_store("counters.counters_come_in_the_order_of_adds")
 class OneSumPerKey(DictBackend):
     """All Adds to one key are told the last sum."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         outcome = super().decide(transaction, now)
         keys = [write.key for write in transaction.writes if isinstance(write, Add)]
-        last = dict(zip(keys, outcome.sums))
-        return outcome._replace(sums=tuple(last[key] for key in keys)) if outcome.applied else outcome
+        last = dict(zip(keys, outcome.counters))
+        return outcome._replace(counters=tuple(last[key] for key in keys)) if outcome.applied else outcome
 
 
 @broken_store("counters.only_canonical_text_is_a_counter")
@@ -99,15 +99,15 @@ class CountersSaturate(DictBackend):
         return max(-(2**63) + 1, min(2**63 - 2, total))
 
 
-@broken_store("counters.the_refused_add_is_the_culprit", "writes.all_writes_or_none")
-class CulpritAmongAdds(DictBackend):
-    """The culprit is the index of the refused Add among the Adds, not among the writes."""
+@broken_store("counters.the_refused_add_is_the_failed_index", "writes.all_writes_or_none")
+class FailedIndexAmongAdds(DictBackend):
+    """The failed index is the index of the refused Add among the Adds, not among the writes."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         outcome = super().decide(transaction, now)
-        if outcome.verdict is Verdict.NOT_A_COUNTER:
-            before = transaction.writes[: outcome.culprit]
-            return outcome._replace(culprit=sum(isinstance(write, Add) for write in before))
+        if outcome.status is Status.NOT_A_COUNTER:
+            before = transaction.writes[: outcome.failed_index]
+            return outcome._replace(failed_index=sum(isinstance(write, Add) for write in before))
         return outcome
 
 
@@ -119,4 +119,4 @@ class CountersComeBeforeChecks(DictBackend):
         before = self.spaces
         alone = super().decide(transaction._replace(checks=()), now)
         self.spaces = before
-        return alone if alone.verdict is Verdict.NOT_A_COUNTER else super().decide(transaction, now)
+        return alone if alone.status is Status.NOT_A_COUNTER else super().decide(transaction, now)

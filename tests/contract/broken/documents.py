@@ -10,7 +10,7 @@ from typing import Any
 
 from redicts.contract import SharedBackend
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     Add,
     Check,
     Delete,
@@ -18,6 +18,7 @@ from redicts.core.transaction import (
     Expire,
     Key,
     Names,
+    Notify,
     Outcome,
     Path,
     Put,
@@ -25,16 +26,15 @@ from redicts.core.transaction import (
     Read,
     ReadNames,
     Scope,
+    Status,
     Transaction,
-    Verdict,
-    Wake,
     Write,
 )
 from tests.contract.broken.register import broken_client, broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite
-from tests.contract.dicts import (
+from tests.contract.reference_model import (
     DictBackend,
-    Held,
+    HeldLocks,
     KeepingBackend,
     LifelessBackend,
     Space,
@@ -111,7 +111,7 @@ class OldLeavesStay(DictBackend):
 
     def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
         for path, value in self.leaves(write.document).items():
-            self.put(spaces, Put(Key(write.key.space, write.key.path + path), value, write.life), now)
+            self.put(spaces, Put(Key(write.key.space, write.key.path + path), value, write.ttl), now)
 
 
 @broken_store("documents.it_replaces_what_is_at_and_below")
@@ -164,14 +164,14 @@ class DocumentsComeLast(DictBackend):
         return super().decide(transaction._replace(writes=self.draft_order(transaction.writes)), now)
 
 
-@broken_store("documents_lives.writes_to_its_lives_take_effect_in_order")
-class LivesOfDocumentsComeLast(DictBackend):
-    """A document has the life it was put with, whatever the same transaction gave its parts afterwards."""
+@broken_store("documents_ttl.writes_to_its_ttls_take_effect_in_order")
+class TTLsOfDocumentsComeLast(DictBackend):
+    """A document has the TTL it was put with, whatever the same transaction gave its parts afterwards."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         documents = [write for write in transaction.writes if isinstance(write, PutDocument)]
-        lives = [Expire(write.key, Scope.SUBTREE, write.life) for write in documents]
-        return super().decide(transaction._replace(writes=(*transaction.writes, *lives)), now)
+        ttls = [Expire(write.key, Scope.SUBTREE, write.ttl) for write in documents]
+        return super().decide(transaction._replace(writes=(*transaction.writes, *ttls)), now)
 
 
 @broken_store("documents.checks_and_reads_come_before_it")
@@ -205,7 +205,7 @@ class ChecksSeeNoDocuments(KeepingBackend):
 
 
 @broken_store("documents.checks_see_its_leaves")
-class PrefixedLooksAtTheText(KeepingBackend):
+class StartsWithLooksAtTheText(KeepingBackend):
     """Prefixed is told the beginning of a whole document instead of its leaves'."""
 
     def starts(self, value: bytes, prefix: bytes) -> bool:
@@ -234,17 +234,17 @@ class NamesEndAtDocuments(KeepingBackend):
 class LeavesCannotBeDeleted(KeepingBackend):
     """A delete of exactly a leaf does not find it in a whole document."""
 
-    def write(self, spaces: Spaces, write: Write, now: float, sums: list[int]) -> None:
+    def write(self, spaces: Spaces, write: Write, now: float, counters: list[int]) -> None:
         inside = self.whole(spaces, write.key) not in {None, write.key.path}
         if not (inside and isinstance(write, Delete) and write.scope is Scope.NODE):
-            super().write(spaces, write, now, sums)
+            super().write(spaces, write, now, counters)
 
 
 @broken_store("documents.any_scope_in_it_can_be_deleted")
-class WakesPassDocumentsOver(KeepingBackend):
+class NotifiesPassDocumentsOver(KeepingBackend):
     """A Wake clears no whole document."""
 
-    def clear(self, spaces: Spaces, write: Wake, now: float) -> None:
+    def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
         entries = self.space_in(spaces, write.key)
         kept = {path: held for path, held in entries.items() if self.whole(self.spaces, Key(write.key.space, path))}
         super().clear(spaces, write, now)
@@ -280,7 +280,7 @@ class AnEmptyOneIsLeft(DictBackend):
         for key in there:
             inside = write.scope is Scope.NODE and write.key.path[: len(key.path)] == key.path
             if inside and not self.found(spaces, key, Scope.BELOW, now, "Delete"):
-                self.store(spaces, key, Held(b"{}"))
+                self.store(spaces, key, HeldLocks(b"{}"))
 
 
 @broken_store("documents.a_leaf_in_it_can_be_put", "documents_clients.it_is_seen_at_once")
@@ -302,10 +302,10 @@ class PutsDropTheRest(KeepingBackend):
 class CountersInItBeginAnew(KeepingBackend):
     """Add does not find the counter in a whole document, and counts from 0."""
 
-    def write(self, spaces: Spaces, write: Write, now: float, sums: list[int]) -> None:
+    def write(self, spaces: Spaces, write: Write, now: float, counters: list[int]) -> None:
         if isinstance(write, Add) and self.whole(spaces, write.key) not in {None, write.key.path}:
             self.delete(spaces, Delete(write.key, Scope.NODE), now)
-        super().write(spaces, write, now, sums)
+        super().write(spaces, write, now, counters)
 
 
 @broken_store("documents.counters_in_it_count")
@@ -325,15 +325,15 @@ class DocumentsAreNotUndone(DictBackend):
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         outcome = super().decide(transaction, now)
-        if outcome.verdict is Verdict.NOT_A_COUNTER:
-            before = transaction.writes[: outcome.culprit]
+        if outcome.status is Status.NOT_A_COUNTER:
+            before = transaction.writes[: outcome.failed_index]
             documents = tuple(write for write in before if isinstance(write, PutDocument))
             super().decide(Transaction(writes=documents), now)
         return outcome
 
 
 @broken_store(
-    "documents.a_refused_counter_undoes_all_of_it", "documents_short_ways.what_is_fetched_is_all_that_is_there"
+    "documents.a_refused_counter_undoes_all_of_it", "documents_fast_paths.what_is_fetched_is_all_that_is_there"
 )
 class TextsAreNotUndone(KeepingBackend):
     """What is fetched is the text that was put last, though a counter was refused after it, or a part was changed."""
@@ -354,72 +354,72 @@ class TextsAreNotUndone(KeepingBackend):
 # Lives.
 
 
-@broken_store("documents_lives.its_leaves_end_together", "documents_lives.its_life_is_told_of_each_leaf")
-class LivesOfDocumentsAreIgnored(DictBackend):
+@broken_store("documents_ttl.its_leaves_end_together", "documents_ttl.its_ttl_is_told_of_each_leaf")
+class TTLsOfDocumentsAreIgnored(DictBackend):
     """A document lasts, whatever life it was given."""
 
     def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
-        super().put_document(spaces, write._replace(life=None), now)
+        super().put_document(spaces, write._replace(ttl=None), now)
 
 
-@broken_store("documents_lives.its_leaves_end_together", "documents_lives.its_life_is_told_of_each_leaf")
-class LivesAreForNewLeaves(DictBackend):
-    """The life of a document is given to leaves that were not there before, and the others keep theirs."""
+@broken_store("documents_ttl.its_leaves_end_together", "documents_ttl.its_ttl_is_told_of_each_leaf")
+class TTLsAreForNewLeaves(DictBackend):
+    """The TTL of a document is given to leaves that were not there before, and the others keep theirs."""
 
     def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
         old = self.found(spaces, write.key, Scope.SUBTREE, now, "Put")
         super().put_document(spaces, write, now)
         for path in old.keys() & self.leaves(write.document).keys():
             key = Key(write.key.space, write.key.path + path)
-            self.store(spaces, key, Held(self.leaves(write.document)[path], old[path].deadline))
+            self.store(spaces, key, HeldLocks(self.leaves(write.document)[path], old[path].deadline))
 
     def entries(self, read: Read, now: float) -> Entries:
         answer = super().entries(read, now)
-        nested = {path: life for path, life in answer.lives.items() if len(read.key.path + path) < 4}
-        return answer._replace(lives=nested)
+        nested = {path: ttl for path, ttl in answer.ttls.items() if len(read.key.path + path) < 4}
+        return answer._replace(ttls=nested)
 
-    def alive(self, held: Held, now: float, what: str) -> bool:
+    def alive(self, held: HeldLocks, now: float, what: str) -> bool:
         return what == "Read" or super().alive(held, now, what)
 
 
-class _LosingLives(KeepingBackend):
+class _LosingTTLs(KeepingBackend):
     """Takes documents apart with something done to the leaves."""
 
     def take_apart(self, spaces: Spaces, write: Write, now: float) -> None:
         whole = self.whole(spaces, write.key)
         super().take_apart(spaces, write, now)
         if whole is not None and not (isinstance(write, PutDocument) and write.key.path == whole):
-            self.taken_apart(spaces, Key(write.key.space, whole), write, now)
+            self.split_into_leaves(spaces, Key(write.key.space, whole), write, now)
 
-    def taken_apart(self, spaces: Spaces, key: Key, write: Write, now: float) -> None:
+    def split_into_leaves(self, spaces: Spaces, key: Key, write: Write, now: float) -> None:
         raise NotImplementedError
 
 
 @broken_store(
-    "documents_lives.a_part_has_the_life_it_is_given",
-    "documents_lives.a_deleted_part_leaves_the_other_lives",
+    "documents_ttl.a_part_has_the_ttl_it_is_given",
+    "documents_ttl.a_deleted_part_leaves_the_other_ttls",
 )
-class TakingApartLosesLives(_LosingLives):
+class TakingApartLosesTTLs(_LosingTTLs):
     """When a part of a document is changed, all its leaves last."""
 
-    def taken_apart(self, spaces: Spaces, key: Key, write: Write, now: float) -> None:
+    def split_into_leaves(self, spaces: Spaces, key: Key, write: Write, now: float) -> None:
         self.expire(spaces, Expire(key, Scope.SUBTREE, None), now)
 
 
-@broken_store("documents_lives.nothing_keeps_an_expired_one", "documents_lives.expire_cannot_bring_it_back")
-class TakingApartRevives(_LosingLives):
+@broken_store("documents_ttl.nothing_keeps_an_expired_one", "documents_ttl.expire_cannot_bring_it_back")
+class TakingApartRevives(_LosingTTLs):
     """When a part of an expired document is changed, its leaves are there again."""
 
-    def taken_apart(self, spaces: Spaces, key: Key, write: Write, now: float) -> None:
+    def split_into_leaves(self, spaces: Spaces, key: Key, write: Write, now: float) -> None:
         entries = self.space_in(spaces, key)
         for path, held in list(entries.items()):
             if path[: len(key.path)] == key.path and not self.alive(held, now, "Put"):
-                entries[path] = Held(held.value)
+                entries[path] = HeldLocks(held.value)
 
 
-@broken_store("documents_lives.a_part_has_the_life_it_is_given")
-class PartsHaveTheLifeOfTheWhole(KeepingBackend):
-    """What is put into a whole document gets the life of that."""
+@broken_store("documents_ttl.a_part_has_the_ttl_it_is_given")
+class PartsHaveTheTTLOfTheWhole(KeepingBackend):
+    """What is put into a whole document gets the TTL of that."""
 
     def put(self, spaces: Spaces, write: Put, now: float) -> None:
         whole = self.whole(self.spaces, write.key)
@@ -427,21 +427,21 @@ class PartsHaveTheLifeOfTheWhole(KeepingBackend):
         if whole is not None and whole != write.key.path:
             held = self.spaces[self.texts(write.key)][whole]
             if self.alive(held, now, "Put"):
-                self.store(spaces, write.key, Held(write.value, held.deadline))
+                self.store(spaces, write.key, HeldLocks(write.value, held.deadline))
 
 
-@broken_store("documents_lives.expire_gives_its_scope_a_life", "documents_lives.a_part_may_end_alone")
-class LivesAreTheWholes(KeepingBackend):
-    """The life that is given to a part of a whole document is given to all of it."""
+@broken_store("documents_ttl.expire_gives_its_scope_a_ttl", "documents_ttl.a_part_may_end_alone")
+class TTLsAreTheWholes(KeepingBackend):
+    """The TTL that is given to a part of a whole document is given to all of it."""
 
     def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
         whole = self.whole(self.spaces, write.key)
         if whole is not None and self.found(spaces, write.key, write.scope, now, "Expire"):
-            write = Expire(Key(write.key.space, whole), Scope.SUBTREE, write.life)
+            write = Expire(Key(write.key.space, whole), Scope.SUBTREE, write.ttl)
         super().expire(spaces, write, now)
 
 
-@broken_store("documents_lives.a_part_may_end_alone", "documents_lives.an_expired_one_is_gone")
+@broken_store("documents_ttl.a_part_may_end_alone", "documents_ttl.an_expired_one_is_gone")
 class TextsOutliveTheirLeaves(KeepingBackend):
     """The text of a document is fetched until the document is changed, though it or a part of it has expired."""
 
@@ -449,43 +449,43 @@ class TextsOutliveTheirLeaves(KeepingBackend):
         if not isinstance(write, Expire):
             super().take_apart(spaces, write, now)
 
-    def kept(self, key: Key) -> Held | None:
+    def kept(self, key: Key) -> HeldLocks | None:
         return self.spaces.get(self.texts(key), {}).get(key.path)
 
 
-@broken_store("documents_lives.an_expired_one_is_gone", "documents_lives.it_may_be_claimed_anew")
+@broken_store("documents_ttl.an_expired_one_is_gone", "documents_ttl.it_may_be_claimed_anew")
 class ExpiredOnesCountInChecks(DictBackend):
     """Checks look at the leaves of documents whether or not these have expired."""
 
-    def alive(self, held: Held, now: float, what: str) -> bool:
-        return what in {"Exactly", "Prefixed"} or super().alive(held, now, what)
+    def alive(self, held: HeldLocks, now: float, what: str) -> bool:
+        return what in {"Equals", "StartsWith"} or super().alive(held, now, what)
 
 
-@broken_store("documents_lives.expire_cannot_bring_it_back")
+@broken_store("documents_ttl.expire_cannot_bring_it_back")
 class ExpireRevivesDocuments(KeepingBackend):
-    """Expire looks at the key of a document, and gives all of it a life though it has expired."""
+    """Expire looks at the key of a document, and gives all of it a TTL though it has expired."""
 
-    def alive(self, held: Held, now: float, what: str) -> bool:
+    def alive(self, held: HeldLocks, now: float, what: str) -> bool:
         return what == "Expire" or super().alive(held, now, what)
 
 
-@broken_store("documents_lives.a_refused_counter_changes_none_of_its_lives")
-class LostLivesAreNotUndone(DictBackend):
-    """When a counter is refused, the lives that were given before it stay given."""
+@broken_store("documents_ttl.a_refused_counter_changes_none_of_its_ttls")
+class LostTTLsAreNotUndone(DictBackend):
+    """When a counter is refused, the TTLs that were given before it stay given."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         outcome = super().decide(transaction, now)
-        if outcome.verdict is Verdict.NOT_A_COUNTER:
-            before = transaction.writes[: outcome.culprit]
-            lives = tuple(write for write in before if isinstance(write, Expire))
-            super().decide(Transaction(writes=lives), now)
+        if outcome.status is Status.NOT_A_COUNTER:
+            before = transaction.writes[: outcome.failed_index]
+            ttls = tuple(write for write in before if isinstance(write, Expire))
+            super().decide(Transaction(writes=ttls), now)
         return outcome
 
 
 # Short ways.
 
 
-@broken_store("documents_short_ways.what_is_fetched_is_all_that_is_there")
+@broken_store("documents_fast_paths.what_is_fetched_is_all_that_is_there")
 class TextsGoStale(KeepingBackend):
     """The text of a document is fetched though a leaf in it was deleted."""
 
@@ -494,7 +494,7 @@ class TextsGoStale(KeepingBackend):
             super().take_apart(spaces, write, now)
 
 
-@broken_store("documents_short_ways.what_is_fetched_is_all_that_is_there")
+@broken_store("documents_fast_paths.what_is_fetched_is_all_that_is_there")
 class TheWholeIsFetchedForAPart(KeepingBackend):
     """Who fetches a dict in a whole document gets all of it."""
 
@@ -503,7 +503,7 @@ class TheWholeIsFetchedForAPart(KeepingBackend):
         return super().fetch_document(key if whole is None else Key(key.space, whole))
 
 
-@broken_store("documents_short_ways.a_plain_fetch_gives_no_document")
+@broken_store("documents_fast_paths.a_plain_fetch_gives_no_document")
 class PlainFetchesGiveTexts(KeepingBackend):
     """Who fetches a value gets the text of a document."""
 
@@ -512,7 +512,7 @@ class PlainFetchesGiveTexts(KeepingBackend):
         return super().fetch(key) if held is None else held.value
 
 
-@broken_store("documents_short_ways.overwriting_one_is_a_put_or_nothing")
+@broken_store("documents_fast_paths.overwriting_one_is_a_put_or_nothing")
 class LeavesAreOverwrittenByDocuments(KeepingBackend):
     """A document overwrites whatever is there, a leaf as well, and nothing too."""
 
@@ -520,7 +520,7 @@ class LeavesAreOverwrittenByDocuments(KeepingBackend):
         return self.execute(Transaction(writes=(PutDocument(key, document),))).applied
 
 
-@broken_store("documents_short_ways.overwriting_one_is_a_put_or_nothing")
+@broken_store("documents_fast_paths.overwriting_one_is_a_put_or_nothing")
 class OnlyTextsAreOverwritten(KeepingBackend):
     """Overwriting a document changes what is fetched, and not what is read."""
 
@@ -529,11 +529,11 @@ class OnlyTextsAreOverwritten(KeepingBackend):
             texts = self.spaces.get(self.texts(key), {})
             if key.path not in texts:
                 return False
-            self.spaces = {**self.spaces, self.texts(key): {**texts, key.path: Held(document)}}
+            self.spaces = {**self.spaces, self.texts(key): {**texts, key.path: HeldLocks(document)}}
             return True
 
 
-@broken_store("documents_short_ways.overwriting_one_is_a_put_or_nothing")
+@broken_store("documents_fast_paths.overwriting_one_is_a_put_or_nothing")
 class OverwritingOnlySaysSo(KeepingBackend):
     """Every fifth overwriting of a document is only said to be done."""
 
@@ -544,7 +544,7 @@ class OverwritingOnlySaysSo(KeepingBackend):
         return self.kept(key) is not None if self.count % 5 == 0 else super().overwrite_document(key, document)
 
 
-@broken_store("documents_short_ways.overwriting_a_leaf_leaves_documents_alone")
+@broken_store("documents_fast_paths.overwriting_a_leaf_leaves_documents_alone")
 class ValuesOverwriteDocuments(KeepingBackend):
     """A value overwrites a document, of which the leaves stay."""
 
@@ -554,7 +554,7 @@ class ValuesOverwriteDocuments(KeepingBackend):
         return super().overwrite(key, value)
 
 
-@broken_store("documents_short_ways.overwriting_a_leaf_leaves_documents_alone")
+@broken_store("documents_fast_paths.overwriting_a_leaf_leaves_documents_alone")
 class OverwrittenLeavesAreNotFetched(KeepingBackend):
     """Overwriting a leaf of a document does not change what is fetched of that."""
 
@@ -565,20 +565,20 @@ class OverwrittenLeavesAreNotFetched(KeepingBackend):
         return done
 
 
-@broken_store("documents_short_ways.overwriting_one_gives_no_life")
-class OverwritingKeepsLives(KeepingBackend):
-    """A document that overwrites another one has the life of that."""
+@broken_store("documents_fast_paths.overwriting_one_gives_no_ttl")
+class OverwritingKeepsTTLs(KeepingBackend):
+    """A document that overwrites another one has the TTL of that."""
 
     def overwrite_document(self, key: Key, document: bytes, /) -> bool:
-        lives = self.execute(Transaction(reads=(Read(key, Scope.BELOW, lives=True),))).answers[0]
-        assert isinstance(lives, Entries)
+        ttls = self.execute(Transaction(reads=(Read(key, Scope.BELOW, ttls=True),))).answers[0]
+        assert isinstance(ttls, Entries)
         if self.kept(key) is None:
             return False
-        life = max(lives.lives.values(), default=None)
-        return self.execute(Transaction(writes=(PutDocument(key, document, life),))).applied
+        ttl = max(ttls.ttls.values(), default=None)
+        return self.execute(Transaction(writes=(PutDocument(key, document, ttl),))).applied
 
 
-@broken_store("documents_short_ways.overwriting_one_gives_no_life")
+@broken_store("documents_fast_paths.overwriting_one_gives_no_ttl")
 class ExpiredOnesAreOverwritten(KeepingBackend):
     """A document overwrites one that has expired."""
 
@@ -630,7 +630,7 @@ class CursorsNeedTheWhole(KeepingBackend):
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
-        self.stood: dict[bytes, tuple[Path, Held]] = {}
+        self.stood: dict[bytes, tuple[Path, HeldLocks]] = {}
 
     def entries(self, read: Read, now: float) -> Entries:
         kept: Space = self.spaces.get(self.texts(read.key), {})
@@ -650,8 +650,8 @@ class _Counting(KeepingBackend):
     """Has cursors that say how much was read."""
 
     def counted(
-        self, found: dict[Path, Held], limit: int | None, cursor: bytes | None
-    ) -> tuple[dict[Path, Held], bytes | None]:
+        self, found: dict[Path, HeldLocks], limit: int | None, cursor: bytes | None
+    ) -> tuple[dict[Path, HeldLocks], bytes | None]:
         start = int(cursor or b"0")
         paths = sorted(found)
         page = paths[start:] if limit is None else paths[start : start + limit]
@@ -664,8 +664,8 @@ class CursorsCountLeaves(_Counting):
     """A cursor says how many leaves were read, also if some of them are gone."""
 
     def page(
-        self, found: dict[Path, Held], limit: int | None, cursor: bytes | None
-    ) -> tuple[dict[Path, Held], bytes | None]:
+        self, found: dict[Path, HeldLocks], limit: int | None, cursor: bytes | None
+    ) -> tuple[dict[Path, HeldLocks], bytes | None]:
         return self.counted(found, limit, cursor)
 
 
@@ -674,8 +674,8 @@ class CursorsCountNames(_Counting):
     """A cursor says how many names were read, also if some of them are gone."""
 
     def page_of_names(
-        self, names: dict[Path, Held], limit: int | None, cursor: bytes | None
-    ) -> tuple[dict[Path, Held], bytes | None]:
+        self, names: dict[Path, HeldLocks], limit: int | None, cursor: bytes | None
+    ) -> tuple[dict[Path, HeldLocks], bytes | None]:
         return self.counted(names, limit, cursor)
 
 
@@ -702,7 +702,7 @@ class _RememberingClient(SharedBackend):
 
 @broken_client(
     "documents_clients.it_is_seen_at_once",
-    "documents_short_ways.what_is_fetched_is_all_that_is_there",
+    "documents_fast_paths.what_is_fetched_is_all_that_is_there",
     of=KeepingBackend,
 )
 class DocumentsAreRemembered(_RememberingClient):
@@ -725,7 +725,7 @@ class ProcessesRememberDocuments(OnSqlite):
 
 
 class _Durable(KeepingBackend):
-    claims = Capabilities(life=True, processes=False, durable=True, atomic_entries=None, documents=True)
+    claims = Capabilities(ttl=True, processes=False, durable=True, atomic_entries=None, documents=True)
     clients = 0
 
 
@@ -758,30 +758,30 @@ class LeavesAreSeenOneByOne(DictBackend):
         writes: list[Any] = list(transaction.writes)
         if len(writes) != 1 or not isinstance(writes[0], PutDocument):
             return super().execute(transaction)
-        key, document, life = writes[0]
+        key, document, ttl = writes[0]
         super().execute(Transaction(writes=(Delete(key, Scope.SUBTREE),)))
         for path, value in self.leaves(document).items():
             time.sleep(0)
-            super().execute(Transaction(writes=(Put(Key(key.space, key.path + path), value, life),)))
-        return Outcome(Verdict.APPLIED)
+            super().execute(Transaction(writes=(Put(Key(key.space, key.path + path), value, ttl),)))
+        return Outcome(Status.APPLIED)
 
 
 # What is not claimed.
 
 
-@broken_store("unclaimed.a_document_is_refused")
+@broken_store("undeclared.a_document_is_refused")
 class DocumentsWorkUnclaimed(DictBackend):
     """Documents are not claimed, and work."""
 
-    claims = Capabilities(life=True, processes=False, durable=False, atomic_entries=None, push=True)
+    claims = Capabilities(ttl=True, processes=False, durable=False, atomic_entries=None, push=True)
 
     def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
         self.delete(spaces, Delete(write.key, Scope.SUBTREE), now)
         for path, value in self.leaves(write.document).items():
-            self.put(spaces, Put(Key(write.key.space, write.key.path + path), value, write.life), now)
+            self.put(spaces, Put(Key(write.key.space, write.key.path + path), value, write.ttl), now)
 
 
-@broken_store("unclaimed.a_document_is_refused")
+@broken_store("undeclared.a_document_is_refused")
 class DocumentsAreLeaves(LifelessBackend):
     """Documents are not claimed, and each is stored as one leaf."""
 
@@ -789,7 +789,7 @@ class DocumentsAreLeaves(LifelessBackend):
         self.put(spaces, Put(write.key, write.document), now)
 
 
-@broken_store("unclaimed.a_document_is_refused")
+@broken_store("undeclared.a_document_is_refused")
 class DocumentsAreRefusedTooLate(LifelessBackend):
     """A document is refused after what stands before it was written."""
 
@@ -800,13 +800,13 @@ class DocumentsAreRefusedTooLate(LifelessBackend):
         return super().execute(transaction)
 
 
-@broken_store("unclaimed.a_life_is_refused")
-class LivesOfDocumentsAreTaken(DictBackend):
+@broken_store("undeclared.a_ttl_is_refused")
+class TTLsOfDocumentsAreTaken(DictBackend):
     """Lives are not claimed, and those of values are refused, but not those of documents."""
 
-    claims = Capabilities(life=False, processes=False, durable=False, atomic_entries=None, push=True, documents=True)
+    claims = Capabilities(ttl=False, processes=False, durable=False, atomic_entries=None, push=True, documents=True)
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         values = [write for write in transaction.writes if not isinstance(write, PutDocument)]
-        LifelessBackend.refuse_lives(values)
+        LifelessBackend.refuse_ttls(values)
         return super().execute(transaction)

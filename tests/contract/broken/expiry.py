@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from redicts.core.transaction import Add, Delete, Expire, Key, Outcome, Path, Put, Scope, Transaction, Verdict
+from redicts.core.minitransaction import Add, Delete, Expire, Key, Outcome, Path, Put, Scope, Status, Transaction
 from tests.contract.broken.register import broken_store
-from tests.contract.dicts import DictBackend, Held, Spaces
+from tests.contract.reference_model import DictBackend, HeldLocks, Spaces
 
 
 class _Blind(DictBackend):
@@ -15,43 +15,41 @@ class _Blind(DictBackend):
 
     blind: ClassVar[frozenset[str]]
 
-    def alive(self, held: Held, now: float, what: str) -> bool:
+    def alive(self, held: HeldLocks, now: float, what: str) -> bool:
         return what in self.blind or super().alive(held, now, what)
 
 
-@broken_store(
-    "life.a_value_lives_as_long_as_given", "life.the_shortest_life_is_a_millisecond", "life.expire_ends_its_scope"
-)
+@broken_store("ttl.a_value_ttls_as_long_as_given", "ttl.the_shortest_ttl_is_a_millisecond", "ttl.expire_ends_its_scope")
 class ExpiredIsReadable(_Blind):
     """Read answers with expired values."""
 
     blind = frozenset({"Read"})
 
 
-@broken_store("expired.reads_do_not_see_it", "life.many_lives_end_on_their_own")
+@broken_store("expired.reads_do_not_see_it", "ttl.many_ttls_end_on_their_own")
 class ExpiredIsReadableInScopes(DictBackend):
     """Read of a whole scope answers with expired values, though Read of a single key does not."""
 
-    def found(self, spaces: Spaces, key: Key, scope: Scope, now: float, what: str) -> dict[Path, Held]:
+    def found(self, spaces: Spaces, key: Key, scope: Scope, now: float, what: str) -> dict[Path, HeldLocks]:
         sees_all = what == "Read" and scope is not Scope.NODE
         return super().found(spaces, key, scope, float("-inf") if sees_all else now, what)
 
 
-@broken_store("expired.exactly_does_not_see_it", "expired.absence_can_be_claimed")
-class ExpiredCountsInExactly(_Blind):
+@broken_store("expired.equals_does_not_see_it", "expired.absence_can_be_claimed")
+class ExpiredCountsInEquals(_Blind):
     """Exactly sees expired values."""
 
-    blind = frozenset({"Exactly"})
+    blind = frozenset({"Equals"})
 
 
-@broken_store("expired.prefixed_does_not_see_it", "expired.absence_can_be_claimed")
-class ExpiredCountsInPrefixed(_Blind):
+@broken_store("expired.starts_with_does_not_see_it", "expired.absence_can_be_claimed")
+class ExpiredCountsInStartsWith(_Blind):
     """Prefixed sees expired values."""
 
-    blind = frozenset({"Prefixed"})
+    blind = frozenset({"StartsWith"})
 
 
-@broken_store("expired.names_do_not_show_it", "life.many_lives_end_on_their_own")
+@broken_store("expired.names_do_not_show_it", "ttl.many_ttls_end_on_their_own")
 class ExpiredIsNamed(_Blind):
     """Names of expired values are listed."""
 
@@ -72,24 +70,24 @@ class ExpireRevives(_Blind):
     blind = frozenset({"Expire"})
 
 
-@broken_store("expired.keep_life_keeps_none_of_it")
-class KeepLifeKeepsTheDead(_Blind):
+@broken_store("expired.keep_ttl_keeps_none_of_it")
+class KeepTTLKeepsTheDead(_Blind):
     """Put with keep_life over an expired value makes one that has expired."""
 
-    blind = frozenset({"keep_life"})
+    blind = frozenset({"keep_ttl"})
 
 
 @broken_store("expired.a_refused_transaction_cannot_bring_it_back")
 class UndoingRevives(DictBackend):
-    """When a transaction over expired values is undone, they come back without the life they had."""
+    """When a transaction over expired values is undone, they come back without the TTL they had."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         outcome = super().decide(transaction, now)
-        if outcome.verdict is Verdict.NOT_A_COUNTER:
+        if outcome.status is Status.NOT_A_COUNTER:
             for write in transaction.writes:
                 held = self.space_in(self.spaces, write.key).get(write.key.path)
                 if held is not None and not self.alive(held, now, ""):
-                    self.store(self.spaces, write.key, Held(held.value))
+                    self.store(self.spaces, write.key, HeldLocks(held.value))
         return outcome
 
 
@@ -119,7 +117,7 @@ class TheDeadAreHeirs(DictBackend):
         entries, place = self.space_in(spaces, write.key), write.key.path
         for path, held in list(entries.items()):
             if place and path[: len(place)] == place and not self.alive(held, now, ""):
-                entries[path] = Held(held.value)
+                entries[path] = HeldLocks(held.value)
 
 
 class _Timers(DictBackend):
@@ -136,35 +134,35 @@ class _Timers(DictBackend):
             self.space_in(self.spaces, timer[1]).pop(timer[1].path, None)
         return super().execute(transaction)
 
-    def store(self, spaces: Spaces, key: Key, held: Held) -> None:
+    def store(self, spaces: Spaces, key: Key, held: HeldLocks) -> None:
         if held.deadline is not None:
             self.timers.append((held.deadline, key))
         super().store(spaces, key, held)
 
 
-@broken_store("life.put_clears_the_old_life", "life.lives_are_the_values_own")
+@broken_store("ttl.put_clears_the_old_ttl", "ttl.ttls_are_the_values_own")
 class TimersAreNotTakenBack(_Timers):
-    """When the life that a value once had would have ended, whatever is there then is deleted."""
+    """When the TTL that a value once had would have ended, whatever is there then is deleted."""
 
 
 @broken_store("expired.put_begins_anew")
 class ThePlaceStaysDead(DictBackend):
-    """A put over an expired value has expired as well, unless it brings a life."""
+    """A put over an expired value has expired as well, unless it brings a TTL."""
 
     def put(self, spaces: Spaces, write: Put, now: float) -> None:
         old = self.space_in(spaces, write.key).get(write.key.path)
-        if old is not None and not self.alive(old, now, "") and write.life is None and not write.keep_life:
-            self.store(spaces, write.key, Held(write.value, old.deadline))
+        if old is not None and not self.alive(old, now, "") and write.ttl is None and not write.keep_ttl:
+            self.store(spaces, write.key, HeldLocks(write.value, old.deadline))
         else:
             super().put(spaces, write, now)
 
 
-@broken_store("life.expire_with_none_makes_lasting")
-class EndlessLivesAreLong(DictBackend):
+@broken_store("ttl.expire_with_none_makes_lasting")
+class EndlessTTLsAreLong(DictBackend):
     """What Expire makes lasting has a very long life."""
 
     def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
-        super().expire(spaces, write._replace(life=10**12) if write.life is None else write, now)
+        super().expire(spaces, write._replace(ttl=10**12) if write.ttl is None else write, now)
 
 
 @broken_store("expired.add_counts_from_zero")
@@ -175,5 +173,5 @@ class AddKeepsTheDeadlineOfTheDead(DictBackend):
         old = self.space_in(spaces, write.key).get(write.key.path)
         total = super().add(spaces, write, now)
         if old is not None and not self.alive(old, now, ""):
-            self.store(spaces, write.key, Held(b"%d" % total, old.deadline))
+            self.store(spaces, write.key, HeldLocks(b"%d" % total, old.deadline))
         return total

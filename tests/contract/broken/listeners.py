@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 from redicts.contract import SharedBackend
 from redicts.core.listener import Listener, Poller
-from redicts.core.transaction import Outcome, Transaction
+from redicts.core.minitransaction import Outcome, Transaction
 from redicts.errors import StoreError
 from tests.contract.broken.register import broken_client, broken_server, broken_store
-from tests.contract.dicts import DictBackend, DictListener, LifelessBackend
 from tests.contract.networks import Server
+from tests.contract.reference_model import DictBackend, DictListener, LifelessBackend
 
 
 class _Deaf(DictListener):
@@ -69,19 +69,19 @@ class ListeningBeginsWithTheWait(DictBackend):
 
 
 class _Once(DictListener):
-    woken = False
+    notified = False
 
     def wait(self, seconds: float, /) -> bool:
-        if self.woken:
+        if self.notified:
             time.sleep(seconds)
             return False
-        self.woken = super().wait(seconds)
-        return self.woken
+        self.notified = super().wait(seconds)
+        return self.notified
 
 
 @broken_store("listeners.a_call_before_the_wait_counts", "listeners.no_call_is_lost_in_a_race")
 class OneCallPerListener(DictBackend):
-    """A listener is woken once, and never again."""
+    """A listener is notified once, and never again."""
 
     def listen(self, name: str, /) -> Listener:
         return _Once(self, name.encode())
@@ -172,7 +172,7 @@ class WaitsReturnNothing(DictBackend):
 
 @broken_store("listeners.names_that_begin_alike_are_two")
 class NamesAreCut(DictBackend):
-    """Of a name, the first 64 characters count, and of those who share them the last one is woken."""
+    """Of a name, the first 64 characters count, and of those who share them the last one is notified."""
 
     def listen(self, name: str, /) -> Listener:
         listener = DictListener(self, name.encode()[:64])
@@ -200,14 +200,14 @@ class ClosingAListenerTwiceFails(DictBackend):
 
 class _Sociable(DictListener):
     def close(self) -> None:
-        station, _, _ = self.name.partition(b"/")
+        client_id, _, _ = self.name.partition(b"/")
         with self.store.bell:
-            self.store.listeners[:] = [each for each in self.store.listeners if not each.name.startswith(station)]
+            self.store.listeners[:] = [each for each in self.store.listeners if not each.name.startswith(client_id)]
 
 
 @broken_store("listeners.a_listener_may_leave")
 class TheFirstToLeaveTakesAllAlong(DictBackend):
-    """When one listener is closed, nobody listens at its station any more."""
+    """When one listener is closed, nobody listens at its client id any more."""
 
     def listen(self, name: str, /) -> Listener:
         return _Sociable(self, name.encode())
@@ -277,7 +277,7 @@ class _Deferring(DictBackend):
         self.deferred = []
 
 
-@broken_server("replies.a_lost_wake_wakes", of=_Deferring)
+@broken_server("replies.a_lost_notify_notifies", of=_Deferring)
 class CallsAreLostWithTheReply(Server):
     """Listeners are called when the first reply has arrived, or else not at all."""
 

@@ -1,6 +1,6 @@
-"""What is wrong in ways that matter to locks, and what the laws on locks say of those that are broken elsewhere.
+"""What is wrong in ways that matter to locks, and what the checks on locks say of those that are broken elsewhere.
 
-A backend has no lock code, so all of these break the contract; the laws on locks refuse them for what follows.
+A backend has no lock code, so all of these break the contract; the checks on locks refuse them for what follows.
 """
 
 from __future__ import annotations
@@ -11,46 +11,36 @@ from collections.abc import Callable
 
 from redicts.contract import SharedBackend
 from redicts.core.backend import Backend
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     Add,
     Check,
     Delete,
-    Exactly,
+    Equals,
     Expire,
     Key,
     Outcome,
     Path,
-    Prefixed,
     Put,
     Scope,
+    StartsWith,
     Transaction,
     Write,
 )
-from tests.contract.broken import (
-    checks,
-    claims,
-    expiry,
-    lives,
-    names,
-    network,
-    reads,
-    threads,
-    wakes,
-)
+from tests.contract.broken import capabilities, conditions, expiry, names, network, notifications, reads, threads, ttls
 from tests.contract.broken.register import also_refused, broken_client, broken_store
-from tests.contract.dicts import DictBackend, Held, Spaces
+from tests.contract.reference_model import DictBackend, HeldLocks, Spaces
 
 # Checks
 
 
-@broken_store("locks.one_foreign_lock_among_many_is_seen", "checks.prefixed_refuses_foreign_values")
+@broken_store("locks.one_foreign_lock_among_many_is_seen", "conditions.starts_with_refuses_foreign_values")
 class OnlyTheFirstIsChecked(DictBackend):
     """Prefixed looks at the first value that it finds in its scope."""
 
     def holds(self, check: Check, now: float) -> bool:
-        if isinstance(check, Exactly):
+        if isinstance(check, Equals):
             return super().holds(check, now)
-        found = list(self.found(self.spaces, check.key, check.scope, now, "Prefixed").values())
+        found = list(self.found(self.spaces, check.key, check.scope, now, "StartsWith").values())
         return all(self.starts(held.value, check.prefix) for held in found[:1])
 
 
@@ -61,11 +51,11 @@ class OnlyTheFirstIsChecked(DictBackend):
     "locks_threads.of_many_attempts_one_succeeds",
     "locks_threads.no_two_that_conflict_are_held_at_once",
 )
-class PrefixedLooksOnlyAtTheKey(DictBackend):
+class StartsWithLooksOnlyAtTheKey(DictBackend):
     """Prefixed looks at the key itself, whatever its scope."""
 
     def covers(self, scope: Scope, relative: Path, what: str) -> bool:
-        return scope.covers(relative) and (what != "Prefixed" or not relative)
+        return scope.covers(relative) and (what != "StartsWith" or not relative)
 
 
 @broken_store("locks.the_root_overlaps_with_all", "locks.shared_and_exclusive_exclude_each_other")
@@ -73,11 +63,11 @@ class NothingLiesBelowTheRoot(DictBackend):
     """Prefixed of what is below the root finds nothing."""
 
     def holds(self, check: Check, now: float) -> bool:
-        return (isinstance(check, Prefixed) and not check.key.path) or super().holds(check, now)
+        return (isinstance(check, StartsWith) and not check.key.path) or super().holds(check, now)
 
 
 @broken_store("locks.shared_locks_stand_side_by_side", "locks.own_locks_are_no_obstacle")
-class PrefixedMeansEqual(DictBackend):
+class StartsWithMeansEqual(DictBackend):
     """Prefixed holds if each value is the prefix, and nothing more."""
 
     def starts(self, value: bytes, prefix: bytes) -> bool:
@@ -106,7 +96,7 @@ class LongValuesAreNeverEqual(DictBackend):
     """Exactly fails for values of more than a hundred bytes, as where a column is too short."""
 
     def holds(self, check: Check, now: float) -> bool:
-        if isinstance(check, Exactly) and any(len(value) > 100 for value in check.entries.values()):
+        if isinstance(check, Equals) and any(len(value) > 100 for value in check.entries.values()):
             return False
         return super().holds(check, now)
 
@@ -116,11 +106,11 @@ class LongValuesAreNeverEqual(DictBackend):
     "locks_queue.who_came_first_goes_first",
     "locks_deadlocks.a_queue_is_no_circle",
 )
-class ExactlySeesTheSiblings(DictBackend):
+class EqualsSeesTheSiblings(DictBackend):
     """Exactly of one key fails where another one lies directly beside it."""
 
     def holds(self, check: Check, now: float) -> bool:
-        if isinstance(check, Exactly) and check.scope is Scope.NODE and check.entries:
+        if isinstance(check, Equals) and check.scope is Scope.NODE and check.entries:
             beside = self.found(self.spaces, Key(check.key.space, check.key.path[:-1]), Scope.BELOW, now, "")
             return super().holds(check, now) and sum(len(path) == 1 for path in beside) == 1
         return super().holds(check, now)
@@ -166,18 +156,18 @@ class ReadsAreAnsweredEarlier(DictBackend):
     "locks_deadlocks.the_dead_close_no_circle",
     "locks_guards.a_write_after_the_lease_is_refused",
 )
-class PutForgetsTheLife(DictBackend):
+class PutForgetsTheTTL(DictBackend):
     """What is put lasts for ever, whatever life comes with it."""
 
     def put(self, spaces: Spaces, write: Put, now: float) -> None:
-        super().put(spaces, write if write.keep_life else write._replace(life=None), now)
+        super().put(spaces, write if write.keep_ttl else write._replace(ttl=None), now)
 
 
 @broken_store("locks_leases.a_lock_does_not_end_before", "locks_leases.only_its_owner_prolongs_a_lease")
-class LivesAreTheDicts(DictBackend):
-    """A life that is given to one key is that of all directly beside it."""
+class TTLsAreTheDicts(DictBackend):
+    """A TTL that is given to one key is that of all directly beside it."""
 
-    def store(self, spaces: Spaces, key: Key, held: Held) -> None:
+    def store(self, spaces: Spaces, key: Key, held: HeldLocks) -> None:
         super().store(spaces, key, held)
         if held.deadline is not None:
             entries = self.space_in(spaces, key)
@@ -187,32 +177,32 @@ class LivesAreTheDicts(DictBackend):
 
 
 class _Touching(DictBackend):
-    """Begins lives anew that something touches."""
+    """Begins lives again that something touches."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
         self.given: dict[Key, int] = {}
 
     def put(self, spaces: Spaces, write: Put, now: float) -> None:
-        self.given[write.key] = write.life or 0
+        self.given[write.key] = write.ttl or 0
         super().put(spaces, write, now)
 
     def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
         for path in self.found(spaces, write.key, write.scope, now, "Expire"):
-            self.given[Key(write.key.space, write.key.path + path)] = write.life or 0
+            self.given[Key(write.key.space, write.key.path + path)] = write.ttl or 0
         super().expire(spaces, write, now)
 
     def touch(self, spaces: Spaces, key: Key, scope: Scope, now: float) -> None:
         for path, held in self.found(spaces, key, scope, now, "").items():
             touched = Key(key.space, key.path + path)
-            life = self.given.get(touched, 0)
-            if held.deadline is not None and life:
-                self.store(spaces, touched, held._replace(deadline=now + life / 1000))
+            ttl = self.given.get(touched, 0)
+            if held.deadline is not None and ttl:
+                self.store(spaces, touched, held._replace(deadline=now + ttl / 1000))
 
 
 @broken_store("locks_leases.only_its_owner_prolongs_a_lease")
 class LookingProlongs(_Touching):
-    """A life begins anew when its value meets a check, as in a cache."""
+    """A TTL begins again when its value meets a check, as in a cache."""
 
     def holds(self, check: Check, now: float) -> bool:
         self.touch(self.spaces, check.key, check.scope, now)
@@ -221,16 +211,16 @@ class LookingProlongs(_Touching):
 
 @broken_store("locks_leases.only_its_owner_prolongs_a_lease")
 class WritesProlong(_Touching):
-    """A write begins anew all lives in its space."""
+    """A write begins again all lives in its space."""
 
-    def write(self, spaces: Spaces, write: Write, now: float, sums: list[int]) -> None:
-        super().write(spaces, write, now, sums)
+    def write(self, spaces: Spaces, write: Write, now: float, counters: list[int]) -> None:
+        super().write(spaces, write, now, counters)
         self.touch(spaces, Key(write.key.space, ()), Scope.BELOW, now)
 
 
 @broken_store("locks_leases.renewing_begins_the_lease_anew")
-class LivesAreNeverShortened(DictBackend):
-    """Expire changes a life only if that makes it longer."""
+class TTLsAreNeverShortened(DictBackend):
+    """Expire changes a TTL only if that makes it longer."""
 
     def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
         before = self.found(spaces, write.key, write.scope, now, "Expire")
@@ -243,7 +233,7 @@ class LivesAreNeverShortened(DictBackend):
 
 @broken_store("locks_leases.nobody_else_ends_a_lease")
 class ExpireTakesTheSiblings(DictBackend):
-    """Expire of one key gives its life to all directly beside it."""
+    """Expire of one key gives its TTL to all directly beside it."""
 
     def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
         super().expire(spaces, write._replace(key=write.key._replace(path=write.key.path[:-1]), scope=Scope.BELOW), now)
@@ -275,7 +265,7 @@ class DeleteTakesTheSiblings(DictBackend):
     "locks_guards.a_write_under_a_lost_lock_is_refused",
 )
 class WhatIsMortalIsNotDeleted(DictBackend):
-    """Delete leaves what has a life to its end."""
+    """Delete leaves what has a TTL to its end."""
 
     def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
         entries = self.space_in(spaces, write.key)
@@ -311,8 +301,8 @@ class CountersAreTakenInBlocks(SharedBackend):
         if not outcome.applied:
             return outcome
         if amount:
-            left += range(outcome.sums[0] - 9, outcome.sums[0] + 1)
-        return outcome._replace(sums=(left.pop(0),))
+            left += range(outcome.counters[0] - 9, outcome.counters[0] + 1)
+        return outcome._replace(counters=(left.pop(0),))
 
 
 @broken_store("locks_tokens.tokens_rise_from_grant_to_grant", "locks_tokens.tokens_are_given_out_once")
@@ -331,9 +321,9 @@ class EveryFifthSumIsThatBefore(DictBackend):
 
 
 @broken_store(
-    "locks_waking.who_waits_goes_on_when_a_lock_ends",
-    "locks_waking.a_lock_is_handed_on_in_the_order_of_asking",
-    "wakes.whoever_is_listed_is_woken",
+    "locks_notifications.who_waits_goes_on_when_a_lock_ends",
+    "locks_notifications.a_lock_is_handed_on_in_the_order_of_asking",
+    "notifications.whoever_is_listed_is_notified",
 )
 class SomebodyElseIsCalled(DictBackend):
     """Called is who began to listen after the one who is listed."""
@@ -346,8 +336,8 @@ class SomebodyElseIsCalled(DictBackend):
 
 # Those that are broken elsewhere
 
-for _broken, _laws in {
-    checks.ChecksIgnored: (
+for _broken, _checks in {
+    conditions.ChecksIgnored: (
         "locks.a_lock_keeps_what_lies_below",
         "locks.a_lock_keeps_what_lies_above",
         "locks.the_root_overlaps_with_all",
@@ -358,25 +348,25 @@ for _broken, _laws in {
         "locks_guards.a_write_under_a_lost_lock_is_refused",
         "locks_queue.readers_queue_behind_a_writer",
     ),
-    checks.PrefixedLooksOnlyAtChildren: (
+    conditions.StartsWithLooksOnlyAtChildren: (
         "locks.a_lock_keeps_what_lies_above",
         "locks.the_root_overlaps_with_all",
         "locks_queue.nobody_passes_at_another_height",
     ),
-    checks.PrefixedWantsAValue: ("locks.a_free_lock_takes_one_transaction",),
-    checks.OneOfMineIsEnough: ("locks.one_foreign_lock_among_many_is_seen",),
-    checks.ExtraEntriesIgnored: ("locks_queue.who_came_first_goes_first",),
-    checks.MissingEntriesIgnored: ("locks_guards.a_write_under_a_lost_lock_is_refused",),
+    conditions.StartsWithWantsAValue: ("locks.a_free_lock_takes_one_transaction",),
+    conditions.OneOfMineIsEnough: ("locks.one_foreign_lock_among_many_is_seen",),
+    conditions.ExtraEntriesIgnored: ("locks_queue.who_came_first_goes_first",),
+    conditions.MissingEntriesIgnored: ("locks_guards.a_write_under_a_lost_lock_is_refused",),
     names.PrefixesOfText: ("locks.every_name_is_locked_apart", "locks.disjoint_places_are_locked_side_by_side"),
     names.CaseDoesNotMatter: ("locks.every_name_is_locked_apart",),
     names.LongNamesAreCut: ("locks.every_name_is_locked_apart",),
     names.SpacesAreOne: ("locks_queue.who_came_first_goes_first",),
     reads.AnswersShowTheStateAfter: ("locks.a_release_tells_whether_it_was_held",),
     expiry.ExpireRevives: ("locks_leases.renewing_revives_nothing", "locks_leases.giving_back_too_late_harms_nobody"),
-    expiry.ExpiredCountsInPrefixed: ("locks_leases.a_lock_ends_with_its_lease",),
-    expiry.ExpiredCountsInExactly: ("locks_guards.a_write_after_the_lease_is_refused",),
+    expiry.ExpiredCountsInStartsWith: ("locks_leases.a_lock_ends_with_its_lease",),
+    expiry.ExpiredCountsInEquals: ("locks_guards.a_write_after_the_lease_is_refused",),
     expiry.ExpiredIsReadable: ("locks_leases.a_lock_ends_with_its_lease",),
-    lives.LivesAreSeconds: ("locks_leases.a_lock_ends_with_its_lease",),
+    ttls.TTLsAreSeconds: ("locks_leases.a_lock_ends_with_its_lease",),
     threads.UpdatesAreLost: ("locks_tokens.tokens_are_given_out_once", "locks_threads.of_many_attempts_one_succeeds"),
     threads.ChecksAreOutsideOfTheLock: (
         "locks_threads.of_many_attempts_one_succeeds",
@@ -384,7 +374,7 @@ for _broken, _laws in {
         "locks_threads.no_two_that_conflict_are_held_at_once",
     ),
     threads.ChildrenStartEmpty: ("locks_forks.a_child_does_not_hold_its_parents_locks",),
-    claims.OtherProcessesAreOnTheirOwn: (
+    capabilities.OtherProcessesAreOnTheirOwn: (
         "locks_processes.processes_exclude_each_other",
         "locks_processes.processes_hand_locks_on",
         "locks_processes.a_killed_process_holds_as_long_as_its_lease",
@@ -392,12 +382,12 @@ for _broken, _laws in {
         "locks_forks.a_childs_request_does_not_pass_for_its_parents",
         "locks_forks.child_and_parent_exclude_each_other",
     ),
-    wakes.CallsAreNeverSent: (
-        "locks_waking.who_waits_goes_on_when_a_lock_ends",
-        "locks_waking.a_lock_is_handed_on_in_the_order_of_asking",
+    notifications.CallsAreNeverSent: (
+        "locks_notifications.who_waits_goes_on_when_a_lock_ends",
+        "locks_notifications.a_lock_is_handed_on_in_the_order_of_asking",
         "locks_threads.a_count_under_a_lock_is_exact",
     ),
-    wakes.CallsStayInTheClient: ("locks_waking.who_waits_goes_on_when_a_lock_ends",),
+    notifications.CallsStayInTheClient: ("locks_notifications.who_waits_goes_on_when_a_lock_ends",),
     network.RequestsAreNotRemembered: (
         "locks_replies.a_lost_grant_is_one_grant",
         "locks_replies.no_reply_is_needed_to_keep_ones_turn",
@@ -410,4 +400,4 @@ for _broken, _laws in {
         "locks_replies.giving_up_needs_no_reply",
     ),
 }.items():
-    also_refused(_broken, *_laws)
+    also_refused(_broken, *_checks)

@@ -7,9 +7,9 @@ import itertools
 import re
 import unicodedata
 
-from redicts.core.transaction import Delete, Key, Path
+from redicts.core.minitransaction import Delete, Key, Path
 from tests.contract.broken.register import broken_store
-from tests.contract.dicts import DictBackend, Spaces
+from tests.contract.reference_model import DictBackend, Spaces
 
 
 class _Renaming(DictBackend):

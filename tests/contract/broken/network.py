@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from redicts.core.transaction import Add, Outcome, Transaction
+from redicts.core.minitransaction import Add, Outcome, Transaction
 from redicts.errors import Unreachable
 from tests.contract.broken.register import broken_network_client, broken_server
-from tests.contract.dicts import DictBackend
 from tests.contract.networks import NetworkClient, ReplyLost, Server
+from tests.contract.reference_model import DictBackend
 
 
 @broken_server(
@@ -15,8 +15,8 @@ from tests.contract.networks import NetworkClient, ReplyLost, Server
     "replies.the_first_outcome_is_told",
     "replies.a_lost_put_overwrites_nobody",
     "replies.a_lost_delete_removes_nothing_new",
-    "replies.a_lost_wake_clears_nothing_new",
-    "replies.a_lost_expire_changes_no_later_life",
+    "replies.a_lost_notify_clears_nothing_new",
+    "replies.a_lost_expire_changes_no_later_ttl",
     "replies.a_late_request_is_not_applied",
     of=DictBackend,
 )
@@ -30,8 +30,8 @@ class RequestsAreNotRemembered(Server):
 @broken_server(
     "replies.a_lost_put_overwrites_nobody",
     "replies.a_lost_delete_removes_nothing_new",
-    "replies.a_lost_wake_clears_nothing_new",
-    "replies.a_lost_expire_changes_no_later_life",
+    "replies.a_lost_notify_clears_nothing_new",
+    "replies.a_lost_expire_changes_no_later_ttl",
     of=DictBackend,
 )
 class OnlyCountersAreRemembered(Server):
@@ -44,8 +44,8 @@ class OnlyCountersAreRemembered(Server):
 
 
 @broken_server("replies.the_first_outcome_is_told", of=DictBackend)
-class OnlyVerdictsAreRemembered(Server):
-    """A request that comes twice is executed once, but its reads are answered anew."""
+class OnlyStatusesAreRemembered(Server):
+    """A request that comes twice is executed once, but its reads are answered again."""
 
     def handle(self, number: int, transaction: Transaction) -> Outcome:
         known = number in self.outcomes

@@ -7,11 +7,11 @@ from itertools import islice
 
 from redicts.contract import SharedBackend
 from redicts.core.backend import Backend
-from redicts.core.transaction import Answer, AnyRead, Names, Outcome, Path, Read, Scope, Transaction
+from redicts.core.minitransaction import Answer, AnyRead, Names, Outcome, Path, Read, Scope, Transaction
 from tests.contract.broken.register import broken_client, broken_store
-from tests.contract.dicts import DictBackend, Held, cursor_of, path_of
+from tests.contract.reference_model import DictBackend, HeldLocks, cursor_of, path_of
 
-_Page = tuple[dict[Path, Held], "bytes | None"]
+_Page = tuple[dict[Path, HeldLocks], "bytes | None"]
 
 
 @broken_store(
@@ -20,7 +20,7 @@ _Page = tuple[dict[Path, Held], "bytes | None"]
 class PagesSkip(DictBackend):
     """The cursor names the first entry of the next page, which then begins after it."""
 
-    def page(self, found: dict[Path, Held], limit: int | None, cursor: bytes | None) -> _Page:
+    def page(self, found: dict[Path, HeldLocks], limit: int | None, cursor: bytes | None) -> _Page:
         page, more = super().page(found, limit, cursor)
         if more is None or limit is None:
             return page, more
@@ -33,7 +33,7 @@ class PagesSkip(DictBackend):
 class LimitsAreIgnored(DictBackend):
     """A page holds everything."""
 
-    def page(self, found: dict[Path, Held], limit: int | None, cursor: bytes | None) -> _Page:
+    def page(self, found: dict[Path, HeldLocks], limit: int | None, cursor: bytes | None) -> _Page:
         return super().page(found, None, None)
 
 
@@ -41,7 +41,7 @@ class LimitsAreIgnored(DictBackend):
 class ThePageIsAll(DictBackend):
     """A page never says that there is more."""
 
-    def page(self, found: dict[Path, Held], limit: int | None, cursor: bytes | None) -> _Page:
+    def page(self, found: dict[Path, HeldLocks], limit: int | None, cursor: bytes | None) -> _Page:
         return super().page(found, limit, cursor)[0], None
 
 
@@ -49,7 +49,7 @@ class ThePageIsAll(DictBackend):
 class PagesRepeat(DictBackend):
     """A page begins with the entry that the last one ended with, if there is room for another one."""
 
-    def page(self, found: dict[Path, Held], limit: int | None, cursor: bytes | None) -> _Page:
+    def page(self, found: dict[Path, HeldLocks], limit: int | None, cursor: bytes | None) -> _Page:
         if limit is None or limit == 1 or cursor is None:
             return super().page(found, limit, cursor)
         last = path_of(cursor)
@@ -62,7 +62,7 @@ class PagesRepeat(DictBackend):
 class PagesOfNamesSkip(DictBackend):
     """A walk over names leaves out the last name of each full page."""
 
-    def page_of_names(self, names: dict[Path, Held], limit: int | None, cursor: bytes | None) -> _Page:
+    def page_of_names(self, names: dict[Path, HeldLocks], limit: int | None, cursor: bytes | None) -> _Page:
         page, more = super().page_of_names(names, limit, cursor)
         return dict(list(page.items())[:-1]) if more else page, more
 
@@ -83,14 +83,14 @@ class PagesOfNamesRepeat(DictBackend):
 class CursorsAreOffsets(DictBackend):
     """The cursor is the number of entries seen: whatever moves up is skipped."""
 
-    def page(self, found: dict[Path, Held], limit: int | None, cursor: bytes | None) -> _Page:
+    def page(self, found: dict[Path, HeldLocks], limit: int | None, cursor: bytes | None) -> _Page:
         if limit is None:
             return found, None
         start = int(cursor or b"0")
         page = dict(islice(sorted(found.items()), start, start + limit))
         return page, b"%d" % (start + limit) if len(found) > start + limit else None
 
-    def page_of_names(self, names: dict[Path, Held], limit: int | None, cursor: bytes | None) -> _Page:
+    def page_of_names(self, names: dict[Path, HeldLocks], limit: int | None, cursor: bytes | None) -> _Page:
         return self.page(names, limit, cursor)
 
 
@@ -98,7 +98,7 @@ class CursorsAreOffsets(DictBackend):
 class WalksEndWhereTheirEntryWent(DictBackend):
     """If the entry that the cursor names is deleted meanwhile, the walk is over."""
 
-    def page(self, found: dict[Path, Held], limit: int | None, cursor: bytes | None) -> _Page:
+    def page(self, found: dict[Path, HeldLocks], limit: int | None, cursor: bytes | None) -> _Page:
         if cursor is not None and path_of(cursor) not in found:
             return {}, None
         return super().page(found, limit, cursor)
@@ -108,13 +108,13 @@ class WalksEndWhereTheirEntryWent(DictBackend):
 class CursorsAreJoined(DictBackend):
     """A cursor is made by joining the segments with a blank."""
 
-    def page(self, found: dict[Path, Held], limit: int | None, cursor: bytes | None) -> _Page:
+    def page(self, found: dict[Path, HeldLocks], limit: int | None, cursor: bytes | None) -> _Page:
         path = None if cursor is None else cursor_of(tuple(cursor.decode("utf-8", "surrogatepass").split(" ")))
         page, more = super().page(found, limit, path)
         return page, None if more is None else " ".join(path_of(more)).encode("utf-8", "surrogatepass")
 
 
-@broken_store("pages.pages_come_with_any_verdict")
+@broken_store("pages.pages_come_with_any_status")
 class PagesWaitForAppliedOnes(DictBackend):
     """If a check fails, pages are empty and say that they are the last."""
 
@@ -159,7 +159,7 @@ class OneWalkAtATime(DictBackend):
         super().__init__(clock)
         self.position: bytes | None = None
 
-    def page(self, found: dict[Path, Held], limit: int | None, cursor: bytes | None) -> _Page:
+    def page(self, found: dict[Path, HeldLocks], limit: int | None, cursor: bytes | None) -> _Page:
         page, more = super().page(found, limit, self.position if cursor else None)
         if limit is not None:
             self.position = more

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from redicts.core.transaction import Entries, Key, Outcome, Read, Scope, Transaction
+from redicts.core.minitransaction import Entries, Key, Outcome, Read, Scope, Transaction
 from tests.contract.broken.register import broken_store
-from tests.contract.dicts import DictBackend, Spaces
+from tests.contract.reference_model import DictBackend, Spaces
 
 
 @broken_store("raw.what_is_written_lies_in_the_store")
@@ -39,7 +39,7 @@ class AnsweredFromMemory(DictBackend):
         return super().execute(transaction)
 
     def entries(self, read: Read, now: float) -> Entries:
-        if read.scope is not Scope.NODE or read.lives:
+        if read.scope is not Scope.NODE or read.ttls:
             return super().entries(read, now)
         answer = self.remembered.get(read.key) or super().entries(read, now)
         self.remembered[read.key] = answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     Entries,
     Key,
     Names,
@@ -14,11 +14,11 @@ from redicts.core.transaction import (
     Read,
     ReadNames,
     Scope,
+    Status,
     Transaction,
-    Verdict,
 )
 from tests.contract.broken.register import broken_store
-from tests.contract.dicts import DictBackend, Held, Spaces
+from tests.contract.reference_model import DictBackend, HeldLocks, Spaces
 
 
 @broken_store("reads.a_read_answers_its_scope")
@@ -125,7 +125,7 @@ class RepeatedReadsAreAnsweredOnce(DictBackend):
         return super().decide(transaction._replace(reads=tuple(dict.fromkeys(transaction.reads))), now)
 
 
-@broken_store("reads.answers_show_the_state_before_the_writes", "pages.pages_come_with_any_verdict")
+@broken_store("reads.answers_show_the_state_before_the_writes", "pages.pages_come_with_any_status")
 class AnswersShowTheStateAfter(DictBackend):
     """Reads see the state after the writes."""
 
@@ -140,7 +140,7 @@ class NoAnswersOnARefusedCounter(DictBackend):
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         outcome = super().decide(transaction, now)
-        return outcome._replace(answers=()) if outcome.verdict is Verdict.NOT_A_COUNTER else outcome
+        return outcome._replace(answers=()) if outcome.status is Status.NOT_A_COUNTER else outcome
 
 
 @broken_store("reads.an_unlimited_read_is_complete", "sizes.a_thousand_values_are_read_and_checked")
@@ -148,7 +148,7 @@ class ReadsAreCut(DictBackend):
     """A read without a limit answers at most a hundred values."""
 
     def page(
-        self, found: dict[Path, Held], limit: int | None, cursor: bytes | None
-    ) -> tuple[dict[Path, Held], bytes | None]:
+        self, found: dict[Path, HeldLocks], limit: int | None, cursor: bytes | None
+    ) -> tuple[dict[Path, HeldLocks], bytes | None]:
         page, cursor = super().page(found, limit, cursor)
         return dict(islice(page.items(), 100)) if limit is None else page, cursor

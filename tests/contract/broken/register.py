@@ -20,7 +20,7 @@ class Broken(NamedTuple):
     says: str
     """What is wrong with it."""
     refused_by: tuple[str, ...]
-    """The laws that must each refuse it; others may as well."""
+    """The checks that must each refuse it; others may as well."""
     harness: Callable[[], Harness]
 
 
@@ -30,7 +30,7 @@ _register: Final[dict[type, Broken]] = {}
 def _add(broken: type, refused_by: tuple[str, ...], harness: Callable[[], Harness]) -> None:
     says = inspect.getdoc(broken)
     assert says, f"{broken.__name__} says what is wrong with it"
-    assert refused_by, f"{broken.__name__} says which laws refuse it"
+    assert refused_by, f"{broken.__name__} says which checks refuse it"
     _register[broken] = Broken(broken.__name__, says.splitlines()[0], refused_by, harness)
 
 
@@ -86,7 +86,7 @@ def broken_shared_store(*refused_by: str) -> Callable[[_Class], _Class]:
 
 
 def also_refused(broken: type, *refused_by: str) -> None:
-    """Name more laws that must refuse one that is registered, for what follows from its fault."""
+    """Name more checks that must refuse one that is registered, for what follows from its fault."""
     known = _register[broken]
     _register[broken] = known._replace(refused_by=known.refused_by + refused_by)
 

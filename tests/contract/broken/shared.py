@@ -13,7 +13,7 @@ from typing import Final
 from redicts.backends.sqlite import SqliteBackend
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.listener import Listener
-from redicts.core.transaction import Entries, Key, Outcome, Put, Read, Transaction, Verdict, Wake
+from redicts.core.minitransaction import Entries, Key, Notify, Outcome, Put, Read, Status, Transaction
 from tests.contract.broken.register import broken_shared_store
 
 
@@ -42,25 +42,25 @@ _bells: Final[dict[bytes, threading.Event]] = {}
 
 
 class _Bell(Listener):
-    """One who is woken by whoever is in the same process."""
+    """One who is notified by whoever is in the same process."""
 
     def __init__(self, name: bytes) -> None:
         self.name: Final = name
         self.bell: Final = _bells.setdefault(name, threading.Event())
 
     def wait(self, seconds: float, /) -> bool:
-        woken = self.bell.wait(max(0.0, seconds))
+        notified = self.bell.wait(max(0.0, seconds))
         self.bell.clear()
-        return woken
+        return notified
 
     def close(self) -> None:
         _bells.pop(self.name, None)
 
 
 @broken_shared_store(
-    "processes.processes_wake_each_other",
+    "processes.processes_notify_each_other",
     "processes.calls_to_other_processes_are_sent",
-    "forks.child_and_parent_wake_each_other",
+    "forks.child_and_parent_notify_each_other",
     "locks_processes.processes_hand_locks_on",
 )
 class CallsStayInTheProcess(OnSqlite):
@@ -74,7 +74,7 @@ class CallsStayInTheProcess(OnSqlite):
         return _Bell(name.encode())
 
     def execute(self, transaction: Transaction, /) -> Outcome:
-        lists = [Read(write.key, write.scope) for write in transaction.writes if isinstance(write, Wake)]
+        lists = [Read(write.key, write.scope) for write in transaction.writes if isinstance(write, Notify)]
         if not lists:
             return super().execute(transaction)
         outcome = super().execute(transaction._replace(reads=(*transaction.reads, *lists)))
@@ -100,12 +100,12 @@ class ChildrenPassForTheirParents(OnSqlite):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
-        self.lane: Final = uuid.uuid4().hex
+        self.session: Final = uuid.uuid4().hex
         self.numbers: Final = itertools.count()
         self.door: Final = path + ".door"
 
     def execute(self, transaction: Transaction, /) -> Outcome:
-        place = Key("lanes", (self.lane, str(next(self.numbers))))
+        place = Key("sessions", (self.session, str(next(self.numbers))))
         with open(self.door, "ab") as door:
             fcntl.flock(door, fcntl.LOCK_EX)
             return self.once(place, transaction)
@@ -115,10 +115,10 @@ class ChildrenPassForTheirParents(OnSqlite):
         (known,) = super().execute(Transaction(reads=(Read(place),))).answers
         assert isinstance(known, Entries)
         if known.values:
-            verdict, sums, culprit = json.loads(known.values[()])
+            status, counters, failed_index = json.loads(known.values[()])
             answers = super().execute(Transaction(reads=transaction.reads)).answers
-            return Outcome(Verdict[verdict], answers, tuple(sums), culprit)
+            return Outcome(Status[status], answers, tuple(counters), failed_index)
         outcome = super().execute(transaction)
-        told = json.dumps([outcome.verdict.name, outcome.sums, outcome.culprit]).encode()
+        told = json.dumps([outcome.status.name, outcome.counters, outcome.failed_index]).encode()
         super().execute(Transaction(writes=(Put(place, told),)))
         return outcome

@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from redicts.core.transaction import Answer, Outcome, Transaction, Verdict, Write
+from redicts.core.minitransaction import Answer, Outcome, Status, Transaction, Write
 from tests.contract.broken.register import broken_store
-from tests.contract.dicts import DictBackend, Spaces
+from tests.contract.reference_model import DictBackend, Spaces
 
 
 def _let_others_run() -> None:
@@ -66,8 +66,8 @@ class RefusedWritesAreSeen(DictBackend):
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         before = self.spaces
         outcome = super().decide(transaction, now)
-        if outcome.verdict is Verdict.NOT_A_COUNTER:
-            super().decide(Transaction(writes=transaction.writes[: outcome.culprit]), now)
+        if outcome.status is Status.NOT_A_COUNTER:
+            super().decide(Transaction(writes=transaction.writes[: outcome.failed_index]), now)
             self.lock.release()
             _let_others_run()
             self.lock.acquire()

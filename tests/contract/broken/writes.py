@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     Add,
     Delete,
     Entries,
@@ -15,25 +15,25 @@ from redicts.core.transaction import (
     Put,
     ReadNames,
     Scope,
+    Status,
     Transaction,
-    Verdict,
 )
 from tests.contract.broken.register import broken_store
-from tests.contract.dicts import DictBackend, Held, Spaces
+from tests.contract.reference_model import DictBackend, HeldLocks, Spaces
 
 
 @broken_store("writes.put_replaces_what_was_there")
 class PutKeepsLongerEnds(DictBackend):
     """A put overwrites the beginning of a longer old value."""
 
-    def store(self, spaces: Spaces, key: Key, held: Held) -> None:
+    def store(self, spaces: Spaces, key: Key, held: HeldLocks) -> None:
         old = self.space_in(spaces, key).get(self.path(key.path), held).value
         super().store(spaces, key, held._replace(value=held.value + old[len(held.value) :]))
 
 
-@broken_store("writes.overwriting_is_a_put_or_nothing", "writes.overwriting_gives_no_life")
+@broken_store("writes.overwriting_is_a_put_or_nothing", "writes.overwriting_gives_no_ttl")
 class OverwritesWhatIsNotThere(DictBackend):
-    """An overwriting is a put that keeps the life, whether or not a value is there."""
+    """An overwriting is a put that keeps the TTL, whether or not a value is there."""
 
     def overwrite(self, key: Key, value: bytes, /) -> bool:
         return self.execute(Transaction((), (), (Put(key, value, None, True),))).applied
@@ -72,7 +72,7 @@ class _Remembering(DictBackend):
         super().__init__(clock)
         self.known: set[tuple[str, Path]] = set()
 
-    def store(self, spaces: Spaces, key: Key, held: Held) -> None:
+    def store(self, spaces: Spaces, key: Key, held: HeldLocks) -> None:
         self.known.add((key.space, key.path))
         super().store(spaces, key, held)
 
@@ -97,7 +97,7 @@ class OrphansComeBack(DictBackend):
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
-        self.hidden: dict[tuple[str, Path], Held] = {}
+        self.hidden: dict[tuple[str, Path], HeldLocks] = {}
 
     def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
         for relative, held in self.found(spaces, write.key, write.scope, float("-inf"), "Delete").items():
@@ -105,7 +105,7 @@ class OrphansComeBack(DictBackend):
                 self.hidden[write.key.space, write.key.path + relative] = held._replace(deadline=None)
         super().delete(spaces, write, now)
 
-    def store(self, spaces: Spaces, key: Key, held: Held) -> None:
+    def store(self, spaces: Spaces, key: Key, held: HeldLocks) -> None:
         super().store(spaces, key, held)
         for path, value in [(path, value) for (space, path), value in self.hidden.items() if space == key.space]:
             if path[:-1][: len(key.path) - 1] == key.path[:-1] and key.path[:-1]:
@@ -117,16 +117,16 @@ class OrphansComeBack(DictBackend):
     "writes.writes_take_effect_in_order",
     "writes.scopes_of_writes_see_earlier_writes",
     "writes.a_subtree_is_replaced_in_one_transaction",
-    "life.writes_to_lives_take_effect_in_order",
+    "ttl.writes_to_ttls_take_effect_in_order",
 )
 class WritesAreReversed(DictBackend):
     """Writes are applied from the last to the first."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         outcome = super().decide(transaction._replace(writes=transaction.writes[::-1]), now)
-        if outcome.verdict is Verdict.NOT_A_COUNTER and outcome.culprit is not None:
-            outcome = outcome._replace(culprit=len(transaction.writes) - 1 - outcome.culprit)
-        return outcome._replace(sums=outcome.sums[::-1])
+        if outcome.status is Status.NOT_A_COUNTER and outcome.failed_index is not None:
+            outcome = outcome._replace(failed_index=len(transaction.writes) - 1 - outcome.failed_index)
+        return outcome._replace(counters=outcome.counters[::-1])
 
 
 @broken_store("writes.scopes_of_writes_see_earlier_writes", "writes.writes_take_effect_in_order")
@@ -142,7 +142,7 @@ class DeletesComeFirst(DictBackend):
 @broken_store(
     "writes.all_writes_or_none",
     "writes.many_writes_or_none",
-    "life.a_refused_transaction_changes_no_life",
+    "ttl.a_refused_transaction_changes_no_ttl",
     "reads.answers_come_when_a_counter_is_refused",
 )
 class RefusedCountersLeaveTheRest(DictBackend):
@@ -150,8 +150,8 @@ class RefusedCountersLeaveTheRest(DictBackend):
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         outcome = super().decide(transaction, now)
-        if outcome.verdict is Verdict.NOT_A_COUNTER:
-            super().decide(Transaction(writes=transaction.writes[: outcome.culprit]), now)
+        if outcome.status is Status.NOT_A_COUNTER:
+            super().decide(Transaction(writes=transaction.writes[: outcome.failed_index]), now)
             return outcome._replace(answers=tuple(self.answer(read, now) for read in transaction.reads))
         return outcome
 
@@ -162,8 +162,8 @@ class DeletesAreNotUndone(DictBackend):
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         outcome = super().decide(transaction, now)
-        if outcome.verdict is Verdict.NOT_A_COUNTER:
-            before = transaction.writes[: outcome.culprit]
+        if outcome.status is Status.NOT_A_COUNTER:
+            before = transaction.writes[: outcome.failed_index]
             super().decide(Transaction(writes=tuple(write for write in before if isinstance(write, Delete))), now)
         return outcome
 
@@ -173,18 +173,18 @@ class LargeTransactionsAreSplit(DictBackend):
     """A transaction is executed in pieces of two hundred writes."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
-        sums: tuple[int, ...] = ()
+        counters: tuple[int, ...] = ()
         answers: tuple[Entries | Names, ...] = ()
         for start in range(0, max(1, len(transaction.writes)), 200):
             piece = transaction._replace(writes=transaction.writes[start : start + 200])
             outcome = super().decide(piece if not start else Transaction(writes=piece.writes), now)
             answers = answers or outcome.answers
-            if outcome.verdict is Verdict.NOT_A_COUNTER:
-                return outcome._replace(answers=answers, culprit=start + (outcome.culprit or 0))
+            if outcome.status is Status.NOT_A_COUNTER:
+                return outcome._replace(answers=answers, failed_index=start + (outcome.failed_index or 0))
             if not outcome.applied:
                 return outcome
-            sums += outcome.sums
-        return Outcome(Verdict.APPLIED, answers, sums)
+            counters += outcome.counters
+        return Outcome(Status.APPLIED, answers, counters)
 
 
 @broken_store("writes.a_leaf_gives_way", "expired.it_makes_way_for_values_below")
@@ -198,12 +198,12 @@ class LeavesStandInTheWay(DictBackend):
         super().put(spaces, write, now)
 
 
-@broken_store("writes.writes_take_effect_in_order", "counters.sums_come_in_the_order_of_adds")
+@broken_store("writes.writes_take_effect_in_order", "counters.counters_come_in_the_order_of_adds")
 class AddsSeeTheStateBefore(DictBackend):
     """Add counts on from the state before the transaction."""
 
     def add(self, spaces: Spaces, write: Add, now: float) -> int:
         old = self.old(self.spaces, write.key, now, "Add")
         total = self.sum(b"0" if old is None else old.value, write.amount)
-        self.store(spaces, write.key, Held(b"%d" % total, None if old is None else old.deadline))
+        self.store(spaces, write.key, HeldLocks(b"%d" % total, None if old is None else old.deadline))
         return total

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-from redicts.core.drive import Pause, Steps
+from redicts.core.driver import Pause, Steps
 from redicts.core.locks import deadlocks, records
 from redicts.core.locks.acquisition import Acquisition, Grant
 from redicts.core.locks.protocol import Protocol
 from redicts.core.locks.records import HOLDERS, TOKENS, WAITERS, Request, places_above
-from redicts.core.transaction import Add, Delete, Exactly, Key, Prefixed, Put, Scope, Transaction, Wake
+from redicts.core.minitransaction import Add, Delete, Equals, Key, Notify, Put, Scope, StartsWith, Transaction
 from redicts.errors import Deadlock
 from tests.core.locks.clients import Clock, Locks, Making, wall_clock
 from tests.core.locks.explorer import real
@@ -27,17 +27,17 @@ class LooksUpwards(Protocol):
     """
 
     def acquire(
-        self, request: Request, lease: int, patience: float | None, own: Collection[Request] = ()
+        self, request: Request, lease: int, timeout: float | None, own: Collection[Request] = ()
     ) -> Steps[Grant | None]:
         """Acquire a lock."""
         request.pending = True
         places = [place for path in request.paths for place in places_above(path, HOLDERS)]
         while True:
-            checks = tuple([Prefixed(place, Scope.BELOW, request.compatible) for place in places])
+            checks = tuple([StartsWith(place, Scope.BELOW, request.compatible) for place in places])
             writes = tuple([Put(key, request.record, lease) for key in request.keys(HOLDERS)])
             outcome = yield Transaction(checks, (), (*writes, Add(TOKENS, 1)))
             if outcome.applied:
-                return Grant(outcome.sums[0], 0.0)
+                return Grant(outcome.counters[0], 0.0)
             yield Pause(0.5)
 
 
@@ -54,10 +54,10 @@ class Changed(Protocol):
         self._change = change
 
     def acquire(
-        self, request: Request, lease: int, patience: float | None, own: Collection[Request] = ()
+        self, request: Request, lease: int, timeout: float | None, own: Collection[Request] = ()
     ) -> Steps[Grant | None]:
         """Acquire a lock."""
-        return _changed(super().acquire(request, lease, patience, own), self._change)
+        return _changed(super().acquire(request, lease, timeout, own), self._change)
 
     def release(self, request: Request) -> Steps[bool]:
         """Give a lock back."""
@@ -109,7 +109,7 @@ def without_ticket(transaction: Transaction) -> Transaction:
     kept = [
         check
         for check in transaction.checks
-        if check.key.space != WAITERS or (isinstance(check, Exactly) and check.entries)
+        if check.key.space != WAITERS or (isinstance(check, Equals) and check.entries)
     ]
     return transaction._replace(checks=tuple(kept)) if _grants(transaction) else transaction
 
@@ -147,7 +147,7 @@ def releasing_by_path(transaction: Transaction) -> Transaction:
 
 def waking_nobody(transaction: Transaction) -> Transaction:
     """Go without waking those who wait for that."""
-    kept = [write for write in transaction.writes if not isinstance(write, Wake)]
+    kept = [write for write in transaction.writes if not isinstance(write, Notify)]
     return transaction._replace(writes=tuple(kept))
 
 
@@ -160,7 +160,7 @@ def counting_down(transaction: Transaction) -> Transaction:
 def for_ever(transaction: Transaction) -> Transaction:
     """Put waiters' records that never end."""
     writes = [
-        write._replace(life=None) if isinstance(write, Put) and write.key.space == WAITERS else write
+        write._replace(ttl=None) if isinstance(write, Put) and write.key.space == WAITERS else write
         for write in transaction.writes
     ]
     return transaction._replace(writes=tuple(writes))

@@ -22,11 +22,11 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Union
 from typing import Protocol as Shape
 
-from redicts.core.drive import DONE, Await, Listen, Pause, Steps
-from redicts.core.drive import Request as Step
+from redicts.core.driver import DONE, Await, Listen, Pause, Steps
+from redicts.core.driver import Request as Step
 from redicts.core.locks.acquisition import Grant
 from redicts.core.locks.records import Mode, Owner, Request
-from redicts.core.transaction import Outcome, Path
+from redicts.core.minitransaction import Outcome, Path
 from redicts.errors import Deadlock, LockLost, LockTimeout, StoreError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Locks(Shape):
     """What a client needs of a protocol, so that broken ones can take its place."""
 
     def acquire(
-        self, request: Request, lease: int, patience: float | None, own: Collection[Request]
+        self, request: Request, lease: int, timeout: float | None, own: Collection[Request]
     ) -> Steps[Grant | None]: ...
 
     def release(self, request: Request) -> Steps[bool]: ...
@@ -79,7 +79,7 @@ class Acquire(NamedTuple):
 
     mode: Mode
     paths: tuple[Path, ...]
-    patience: float | None
+    timeout: float | None
 
 
 class Release(NamedTuple):
@@ -89,7 +89,7 @@ class Release(NamedTuple):
 
 
 class Renew(NamedTuple):
-    """Let a lease begin anew, of what the action with this number acquired."""
+    """Let a lease begin again, of what the action with this number acquired."""
 
     number: int
 
@@ -120,15 +120,15 @@ def _action(word: str) -> Action:
         return Renew(int(word[1:]))
     if word[0] == "~":
         return Work(float(word[1:]))
-    paths, question, patience = word[2:].partition("?")
+    paths, question, timeout = word[2:].partition("?")
     return Acquire(
         Mode(word[0]),
         tuple([tuple(path.split(".")) for path in paths.split("+")]),
-        float(patience or 0) if question else None,
+        float(timeout or 0) if question else None,
     )
 
 
-class Held(NamedTuple):
+class HeldLocks(NamedTuple):
     """A lock that a client believes to hold, until a time on its own clock."""
 
     request: Request
@@ -142,7 +142,7 @@ class Front:
     def __init__(self, number: int, actions: tuple[Action, ...], making: Making) -> None:
         self.clock = Clock()
         self.owner = Owner(f"o{number}", f"client {number}")
-        self.held: dict[int, Held] = {}
+        self.held: dict[int, HeldLocks] = {}
         self.acquiring: str | None = None
         """The name of the request, as it was at first."""
         self.own: tuple[str, ...] = ()
@@ -185,7 +185,7 @@ class Front:
         grant = None
         told = "not free"
         try:
-            grant = yield from self._locks.acquire(request, _LEASE, action.patience, list(own.values()))
+            grant = yield from self._locks.acquire(request, _LEASE, action.timeout, list(own.values()))
         except LockTimeout:
             told = "timeout"
         except (Deadlock, LockLost, StoreError, KeyboardInterrupt) as error:
@@ -194,7 +194,7 @@ class Front:
         self.listening = None
         self.acquiring = None
         if grant is not None:
-            self.held[index] = Held(request, grant.token, grant.since + _LEASE / 1000)
+            self.held[index] = HeldLocks(request, grant.token, grant.since + _LEASE / 1000)
             self.told.append(("granted", name, grant.token))
             return
         self.told.append((told, name, 0))
@@ -297,7 +297,7 @@ class Position:
         self.touching = bool(front.held) or self.acquiring is not None
         """Whether something of it may be in the store."""
         self.wait = _ticks(step.seconds) if isinstance(step, Await) or is_work(step) else 0
-        """How many ticks it waits, if nobody wakes it."""
+        """How many ticks it waits, if nobody notifies it."""
         self.claims = tuple(
             [
                 Claim(held.request.name, self.owner, held.request.mode, held.request.paths, (held.until - now) * TICKS)

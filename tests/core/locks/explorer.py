@@ -1,13 +1,14 @@
 """Runs clients of a lock protocol in every order in which their steps can meet, and with every fault at every moment.
 
 A *state* is a content of the store, a position of each client with the time since it was last answered, whether a
-wake-up lies ready for it, what the rules remember, and how many faults may still happen. From each state the explorer
+notification lies ready for it, what the rules remember, and how many faults may still happen. From each state the
+explorer
 takes every *choice*: which client does its next step, or which fault happens now. Time passes only when nobody can go
-on, to the next moment at which somebody can; or as a fault, beyond the end of a life, as when a client is stopped.
+on, to the next moment at which somebody can; or as a fault, beyond the end of a TTL, as when a client is stopped.
 
 The search is breadth-first, so a broken rule is shown by a schedule as short as any. A state that was reached before is
 not taken up again. That loses nothing: what happens next depends on a state alone, because contents hold the remaining
-lives of all values, positions hold all that a client knows (see :mod:`tests.core.locks.clients`), and neither knows
+TTLs of all values, positions hold all that a client knows (see :mod:`tests.core.locks.clients`), and neither knows
 what time it is but by differences. And a rule that was not broken on the first way into a state cannot be broken by
 what lies behind it on another way only, because what rules remember is part of the state.
 
@@ -23,11 +24,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 from unittest import mock
 
-from redicts.core.drive import Await, Listen
+from redicts.core.driver import Await, Listen
 from redicts.core.locks import acquisition
 from redicts.core.locks.protocol import Protocol
 from redicts.core.locks.records import LISTENERS, WAITING_FOR
-from redicts.core.transaction import Exactly, Key, Put, Transaction, Write
+from redicts.core.minitransaction import Equals, Key, Put, Transaction, Write
 from tests.core.locks.clients import (
     SENT,
     TICKS,
@@ -54,8 +55,8 @@ REQUEST_LOST: Final = "sends it in vain, and cannot know"
 REFUSED: Final = "is refused by the store"
 STOPPED_BEFORE: Final = "is interrupted before"
 STOPPED_AFTER: Final = "is interrupted after"
-SPURIOUS: Final = "is woken for no reason"
-UNWOKEN: Final = "loses its wake-up"
+SPURIOUS: Final = "is notified for no reason"
+UNWOKEN: Final = "loses its notification"
 LATE: Final = "time passes, though somebody could go on"
 
 ALL_FAULTS: Final = frozenset(
@@ -104,7 +105,7 @@ class Client(NamedTuple):
 
     position: Position | None
     elapsed: int = 0
-    woken: bool = False
+    notified: bool = False
 
 
 class State(NamedTuple):
@@ -127,7 +128,7 @@ class Report(NamedTuple):
     """How many transitions told a client that its request ended so."""
     faults: Mapping[str, int]
     listed: int
-    """How many of the ends left a listener's name in the store, for as long as its life."""
+    """How many of the ends left a listener's name in the store, for as long as its TTL."""
 
 
 class Failure(AssertionError):
@@ -157,7 +158,7 @@ class Explorer:
         for number, text in enumerate(scenario.scripts):
             for index, action in enumerate(script(text)):
                 if isinstance(action, Acquire):
-                    patient = action.patience is None
+                    patient = action.timeout is None
                     wanted[f"c{number}/{index}"] = Wanted(f"o{number}", action.mode.value, action.paths, patient)
         self._rules = Rules(wanted)
         with _pinned():
@@ -207,21 +208,21 @@ class Explorer:
             self.faults[choice.what] += 1
         if choice.client is None:
             if state.faults == self._scenario.faults:
-                self._all_woken(state)
+                self._all_notified(state)
             after = self._later(state, choice.ticks)
         elif choice.what == CRASH:
             after = _changed(state, choice.client, Client(None))
         elif choice.what == UNWOKEN:
-            after = _changed(state, choice.client, state.clients[choice.client]._replace(woken=False))
+            after = _changed(state, choice.client, state.clients[choice.client]._replace(notified=False))
         else:
             after = self._stepped(state, choice.client, choice.what)
         return self._checked(after)
 
-    def _all_woken(self, state: State) -> None:
+    def _all_notified(self, state: State) -> None:
         shown = self._stores.shown(state.content)
         for client in state.clients:
             if client.position is not None and isinstance(client.position.step, Await) and client.position.acquiring:
-                self._rules.woken(client.position.acquiring, state.memory, shown)
+                self._rules.notified(client.position.acquiring, state.memory, shown)
 
     def _later(self, state: State, ticks: int) -> State:
         clients = [
@@ -243,10 +244,10 @@ class Explorer:
             before, after = self._stores.shown(content), self._stores.shown(effect.content)
             memory = self._rules.executed(memory, position.acquiring, position.own, before, after)
             content = effect.content
-            if effect.woken:
+            if effect.notified:
                 clients = [
-                    client._replace(woken=True)
-                    if client.position is not None and client.position.listening in effect.woken
+                    client._replace(notified=True)
+                    if client.position is not None and client.position.listening in effect.notified
                     else client
                     for client in clients
                 ]
@@ -257,8 +258,8 @@ class Explorer:
         for each in told:
             self.told[each[0]] += 1
             memory = self._rules.told(memory, *each)
-        woken = client.woken and not isinstance(position.step, Await) and following.listening is not None
-        clients[number] = Client(following, 0, woken)
+        notified = client.notified and not isinstance(position.step, Await) and following.listening is not None
+        clients[number] = Client(following, 0, notified)
         return state._replace(content=content, clients=tuple(clients), memory=memory)
 
     def _effect(self, content: int, position: Position) -> Effect:
@@ -377,9 +378,9 @@ class Explorer:
         step = client.position.step
         told = f"client {choice.client} {choice.what}: "
         if not isinstance(step, Transaction):
-            return told + (f"{step}, woken" if client.woken else str(step))
+            return told + (f"{step}, notified" if client.notified else str(step))
         outcome = self._stores.outcomes[self._effect(state.content, client.position).outcome]
-        return told + f"{_told(step)} -> {outcome.verdict.value}{outcome.sums or ''}"
+        return told + f"{_told(step)} -> {outcome.status.value}{outcome.counters or ''}"
 
 
 def _pinned() -> mock._patch[object]:
@@ -393,7 +394,7 @@ def _can_go_on(client: Client) -> bool:
     position = client.position
     if position is None or position.step is None:
         return False
-    return not _waits(position) or client.woken or client.elapsed >= position.wait
+    return not _waits(position) or client.notified or client.elapsed >= position.wait
 
 
 def _faults_of(client: Client, position: Position) -> Iterator[str]:
@@ -409,7 +410,7 @@ def _faults_of(client: Client, position: Position) -> Iterator[str]:
         yield STOPPED_BEFORE
     if isinstance(position.step, Await) and not _can_go_on(client):
         yield SPURIOUS
-    if client.woken:
+    if client.notified:
         yield UNWOKEN
 
 
@@ -450,7 +451,7 @@ def _sorted(following: list[list[tuple[int, int]]]) -> list[int] | None:
 def _told(transaction: Transaction) -> str:
     told = []
     for check in transaction.checks:
-        if isinstance(check, Exactly):
+        if isinstance(check, Equals):
             there = " is there" if check.entries else " is empty"
             told.append(f"if {_told_key(check.key)}{there}")
         else:

@@ -1,6 +1,6 @@
 """What must be true whatever happens, checked from outside: by the records in the store and by what clients were told.
 
-Nothing here calls the protocol. Who is in whose way is decided anew, from the scripts and from the order in which the
+Nothing here calls the protocol. Who is in whose way is decided again, from the scripts and from the order in which the
 waiters' records appeared.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from redicts.core.locks.records import overlap
-from redicts.core.transaction import Path
+from redicts.core.minitransaction import Path
 from tests.core.locks.clients import Claim
 from tests.core.locks.stores import Lock, Shown
 
@@ -49,7 +49,7 @@ class Memory(NamedTuple):
     """What the rules need to know of the past: a part of each state."""
 
     order: tuple[str, ...] = ()
-    """The requests that are not granted yet, in order of arrival: when first tried, and anew when it is enqueued."""
+    """The requests that are not granted yet, in order of arrival: when first tried, and again when it is enqueued."""
     passed: frozenset[tuple[str, str]] = frozenset()
     """Pairs of a request and one before it that, at some moment, could not go on before this one did."""
     circles: frozenset[str] = frozenset()
@@ -187,10 +187,10 @@ class Rules:
             del grants[0]
         return memory._replace(grants=tuple(grants))
 
-    def woken(self, name: str, memory: Memory, shown: Shown) -> None:
+    def notified(self, name: str, memory: Memory, shown: Shown) -> None:
         """Nobody waits for the clock when nobody is in the way: whoever went woke those who waited for that."""
         if not self._in_the_way(name, memory.order, shown):
-            raise Broken(f"{name} was not woken, and nobody is in its way")
+            raise Broken(f"{name} was not notified, and nobody is in its way")
 
     def left(self, shown: Shown, crashed: set[str]) -> None:
         """When all have ended, nothing is left but what crashed clients had."""

@@ -8,13 +8,13 @@ from typing import Final, Generic, TypeVar
 from redicts.backends.memory import MemoryBackend
 from redicts.contract.clock import ManualClock
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.drive import DONE, Await, Listen, Pause, Steps
-from redicts.core.drive import Request as Asked
+from redicts.core.driver import DONE, Await, Listen, Pause, Steps
+from redicts.core.driver import Request as Asked
 from redicts.core.listener import Listener
 from redicts.core.locks.acquisition import Grant, Timing
 from redicts.core.locks.protocol import Protocol
 from redicts.core.locks.records import Mode, Owner, Record, Request
-from redicts.core.transaction import Entries, Key, Outcome, Path, Read, Scope, Transaction
+from redicts.core.minitransaction import Entries, Key, Outcome, Path, Read, Scope, Transaction
 
 LEASE: Final = 30_000
 TIMING: Final = Timing()
@@ -47,12 +47,12 @@ class Actor(Generic[Result]):
 
     @property
     def due(self) -> float:
-        """When its wait is over if nobody wakes it."""
+        """When its wait is over if nobody notifies it."""
         return self._until
 
     @property
     def ready(self) -> bool:
-        """Whether it has something to do: it is woken, or its wait is over, or it does not wait."""
+        """Whether it has something to do: it is notified, or its wait is over, or it does not wait."""
         if self.done or self.stopped:
             return False
         if not self.waits or self._stage.clock() >= self._until:
@@ -152,10 +152,10 @@ class Stage:
         return Request(f"{self._process}/{self._requests}", named, mode, paths, since)
 
     def start(
-        self, request: Request, patience: float | None = None, own: Collection[Request] = (), lease: int = LEASE
+        self, request: Request, timeout: float | None = None, own: Collection[Request] = (), lease: int = LEASE
     ) -> Actor[Grant | None]:
         """Begin to acquire a lock; return when it is acquired, refused or waited for."""
-        actor = Actor(self.protocol.acquire(request, lease, patience, own), self)
+        actor = Actor(self.protocol.acquire(request, lease, timeout, own), self)
         self.actors.append(actor)
         if not actor.done:
             actor.run()
@@ -178,13 +178,13 @@ class Stage:
         return actor.result  # type: ignore[return-value]  # it has one, or has raised
 
     def release(self, request: Request) -> bool:
-        """Give a lock back, and let whoever is woken go on."""
+        """Give a lock back, and let whoever is notified go on."""
         was_held = self.do(self.protocol.release(request))
         self.settle()
         return was_held
 
     def settle(self) -> None:
-        """Run whoever is woken or due until all wait."""
+        """Run whoever is notified or due until all wait."""
         for _ in range(1_000):
             ready = [actor for actor in self.actors if actor.ready]
             for actor in ready:
@@ -192,7 +192,7 @@ class Stage:
                 self.watch()
             if not ready:
                 return
-        raise AssertionError("somebody is woken again and again")
+        raise AssertionError("somebody is notified again and again")
 
     def advance(self, seconds: float) -> None:
         """Let time pass; everybody does what is due when it is due."""
@@ -209,9 +209,9 @@ class Stage:
     # Looking inside
 
     def entries(self, space: str) -> Entries:
-        """Return all that lies in a space, with lives."""
+        """Return all that lies in a space, with TTLs."""
         store = getattr(self.backend, "inner", self.backend)  # what lies beneath, without its limits
-        (answer,) = store.execute(Transaction((), (Read(Key(space, ()), Scope.SUBTREE, lives=True),))).answers
+        (answer,) = store.execute(Transaction((), (Read(Key(space, ()), Scope.SUBTREE, ttls=True),))).answers
         assert isinstance(answer, Entries)
         return answer
 

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from redicts.backends.memory import MemoryBackend
 from redicts.core.locks.records import HOLDERS, LISTENERS, TOKENS, WAITERS, WAITING_FOR, Mode, overlap
-from redicts.core.transaction import Entries, Key, Outcome, Path, Put, Read, Scope, Transaction
+from redicts.core.minitransaction import Entries, Key, Outcome, Path, Put, Read, Scope, Transaction
 from tests.core.locks.clients import TICKS, Clock
 
 _SPACES: Final = (HOLDERS, WAITERS, LISTENERS, WAITING_FOR, TOKENS.space)
@@ -16,7 +16,7 @@ _LONG_SECS: Final = 1_000
 
 
 class Cell(NamedTuple):
-    """One value, and how many ticks of its life remain."""
+    """One value, and how many ticks of its TTL remain."""
 
     key: Key
     value: bytes
@@ -52,11 +52,11 @@ class Shown(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """What a transaction does to a content: the number of the next one and of the outcome, and who is woken."""
+    """What a transaction does to a content: the number of the next one and of the outcome, and who is notified."""
 
     content: int
     outcome: int
-    woken: frozenset[str]
+    notified: frozenset[str]
 
 
 class Stores:
@@ -93,7 +93,7 @@ class Stores:
         return number
 
     def ends(self, content: int) -> list[int]:
-        """Return in how many ticks lives end."""
+        """Return in how many ticks TTLs end."""
         return sorted({cell.ticks for cell in self._contents[content] if cell.ticks is not None})
 
     def content(self, content: int) -> Content:
@@ -113,19 +113,19 @@ class Stores:
         backend = MemoryBackend(clock=clock)
         for cell in cells:
             # Lives are whole milliseconds, and ticks are not: a long life that began long ago ends at any tick.
-            life = None if cell.ticks is None else _LONG_SECS * 1000
+            ttl = None if cell.ticks is None else _LONG_SECS * 1000
             clock.ticks = 0 if cell.ticks is None else cell.ticks - _LONG_SECS * TICKS
-            backend.execute(Transaction(writes=(Put(cell.key, cell.value, life),)))
+            backend.execute(Transaction(writes=(Put(cell.key, cell.value, ttl),)))
         clock.ticks = 0
         listed = {cell.value for cell in cells if cell.key.space == LISTENERS}
         listed |= {write.value for write in transaction.writes if isinstance(write, Put)}
         listeners = {name: backend.listen(name.decode()) for name in listed}
         outcome = backend.execute(transaction)
-        woken = frozenset([name.decode() for name, listener in listeners.items() if listener.wait(0)])
+        notified = frozenset([name.decode() for name, listener in listeners.items() if listener.wait(0)])
         number = self._outcomes.setdefault(_hashable(outcome), len(self.outcomes))
         if number == len(self.outcomes):
             self.outcomes.append(outcome)
-        return Effect(self._number(_content(backend)), number, woken)
+        return Effect(self._number(_content(backend)), number, notified)
 
     def _number(self, content: Content) -> int:
         number = self._numbers.setdefault(content, len(self._contents))
@@ -135,22 +135,22 @@ class Stores:
 
 
 def _content(backend: MemoryBackend) -> Content:
-    reads = tuple([Read(Key(space, ()), Scope.BELOW, lives=True) for space in _SPACES])
+    reads = tuple([Read(Key(space, ()), Scope.BELOW, ttls=True) for space in _SPACES])
     cells: list[Cell] = []
     for read, entries in zip(reads, backend.execute(Transaction((), reads)).answers):
         assert isinstance(entries, Entries)
         cells += [
-            Cell(Key(read.key.space, path), value, _ticks(entries.lives.get(path)))
+            Cell(Key(read.key.space, path), value, _ticks(entries.ttls.get(path)))
             for path, value in entries.values.items()
         ]
     return tuple(sorted(cells, key=lambda cell: cell.key))
 
 
-def _ticks(life: int | None) -> int | None:
-    if life is None:
+def _ticks(ttl: int | None) -> int | None:
+    if ttl is None:
         return None
-    ticks, rest = divmod(life * TICKS, 1000)
-    assert not rest, "a life that is no whole number of ticks"
+    ticks, rest = divmod(ttl * TICKS, 1000)
+    assert not rest, "a TTL that is no whole number of ticks"
     return ticks
 
 

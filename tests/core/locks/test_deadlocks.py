@@ -7,17 +7,17 @@ from collections.abc import Iterable
 
 import pytest
 
-from redicts.core.drive import Await
+from redicts.core.driver import Await
 from redicts.core.locks import deadlocks
 from redicts.core.locks.acquisition import Grant
 from redicts.core.locks.records import HOLDERS, WAITING_FOR, Mode, Owner, Record, Request
-from redicts.core.transaction import Delete, Entries, Key, Outcome, Path, Put, Scope, Transaction, Verdict
+from redicts.core.minitransaction import Delete, Entries, Key, Outcome, Path, Put, Scope, Status, Transaction
 from redicts.errors import Deadlock, LockTimeout
 from tests.core.locks.stage import TIMING, Actor, S, Stage, X
 
 A, B, C, AB, AC = ("a",), ("b",), ("c",), ("a", "b"), ("a", "c")
 
-LONG_ENOUGH = TIMING.first_beat + 2 * TIMING.beat
+LONG_ENOUGH = TIMING.first_heartbeat + 2 * TIMING.heartbeat
 """Seconds within which a circle ends."""
 
 Wish = tuple[str, Path, Mode]
@@ -27,12 +27,12 @@ Wish = tuple[str, Path, Mode]
 class Scene:
     """Owners who hold something and then wait for something, one after the other."""
 
-    def __init__(self, holding: Iterable[Wish], patience: float | None = None) -> None:
+    def __init__(self, holding: Iterable[Wish], timeout: float | None = None) -> None:
         self.stage = Stage()
         self.held: dict[str, list[Request]] = {}
         self.waiting: dict[str, Actor[Grant | None]] = {}
         self.requests: dict[str, Request] = {}
-        self.patience = patience
+        self.timeout = timeout
         for owner, path, mode in holding:
             self.held.setdefault(owner, []).append(self.stage.hold(owner, path, mode=mode, own=self.own(owner)))
 
@@ -42,7 +42,7 @@ class Scene:
     def wait(self, owner: str, *paths: Path, mode: Mode = X) -> Actor[Grant | None]:
         """Let an owner wait for something, and a moment pass."""
         request = self.requests[owner] = self.stage.request(owner, *paths, mode=mode)
-        actor = self.stage.start(request, self.patience, self.own(owner))
+        actor = self.stage.start(request, self.timeout, self.own(owner))
         assert not actor.done
         self.waiting[owner] = actor
         self.stage.advance(0.01)
@@ -113,13 +113,13 @@ def test_of_a_circle_the_last_one_gives_way(name: str) -> None:
     assert set(scene.stage.left()) <= {"n"}
 
 
-def test_a_circle_ends_at_the_first_beat_of_the_last() -> None:
+def test_a_circle_ends_at_the_first_heartbeat_of_the_last() -> None:
     """Deadlock comes about a second after the circle closed, long before a timeout."""
-    scene = Scene([("1", A, X), ("2", B, X)], patience=60)
+    scene = Scene([("1", A, X), ("2", B, X)], timeout=60)
     scene.wait("1", B)
     scene.stage.advance(10)
     scene.wait("2", A)
-    scene.stage.advance(TIMING.first_beat)
+    scene.stage.advance(TIMING.first_heartbeat)
     assert "waits for" in str(scene.loser())
 
 
@@ -211,7 +211,7 @@ def test_a_circle_that_opens_meanwhile_raises_nothing(opening: str) -> None:
     scene.stage.advance(1.5)
     last = scene.wait("2", A)
     last.stopped = True
-    scene.stage.clock.advance(TIMING.first_beat)
+    scene.stage.clock.advance(TIMING.first_heartbeat)
     scene.stage.settle()
     last.stopped = False
     last.step()
@@ -248,7 +248,7 @@ def test_the_circle_is_confirmed_in_one_transaction() -> None:
     scene.stage.advance(1.5)
     last = scene.wait("2", A)
     last.stopped = True
-    scene.stage.clock.advance(TIMING.first_beat)
+    scene.stage.clock.advance(TIMING.first_heartbeat)
     scene.stage.settle()
     last.stopped = False
     last.step()
@@ -278,11 +278,11 @@ def test_two_circles_through_one_owner() -> None:
     assert set(scene.raised) == {"3"}
 
 
-def test_a_timeout_before_the_first_beat_is_a_timeout() -> None:
-    """Who has less patience than it takes to notice gets LockTimeout, and the other one its lock."""
+def test_a_timeout_before_the_first_heartbeat_is_a_timeout() -> None:
+    """Who has less timeout than it takes to notice gets LockTimeout, and the other one its lock."""
     scene = Scene([("1", A, X), ("2", B, X)])
     scene.wait("1", B)
-    scene.patience = TIMING.first_beat / 2
+    scene.timeout = TIMING.first_heartbeat / 2
     scene.wait("2", A)
     scene.pass_time()
     assert isinstance(scene.raised["2"], LockTimeout)
@@ -323,9 +323,9 @@ def test_what_strangers_write_down_harms_nobody(name: str) -> None:
     """Bytes that no owner can have written are passed over: who waits waits on, and gets the lock."""
     scene = Scene([("1", A, X)])
     waiting = scene.wait("2", A)
-    for beat in range(4):
+    for heartbeat in range(4):
         scene.stage.backend.execute(Transaction(writes=(Put(Key(WAITING_FOR, ("here.1",)), GARBAGE[name]),)))
-        scene.stage.advance(1 if beat else TIMING.first_beat)
+        scene.stage.advance(1 if heartbeat else TIMING.first_heartbeat)
     assert waiting.error is None
     assert all(segment for sent in scene.stage.sent for read in sent.reads for segment in read.key.path)
     assert all(len(read.key.path) <= 128 for sent in scene.stage.sent for read in sent.reads)
@@ -358,10 +358,10 @@ def test_what_is_written_down_goes_with_the_wait() -> None:
     scene = Scene([("1", A, X)])
     waiting = scene.wait("2", A)
     assert "d" not in scene.stage.left()
-    scene.stage.advance(TIMING.first_beat)
+    scene.stage.advance(TIMING.first_heartbeat)
     edges = scene.stage.entries("d")
     assert set(edges.values) == {("here.2",)}
-    assert edges.lives[("here.2",)] <= TIMING.waiter_life * 1000
+    assert edges.ttls[("here.2",)] <= TIMING.waiter_ttl * 1000
     scene.stage.release(scene.held["1"][0])
     assert waiting.result is not None
     assert "d" not in scene.stage.left()
@@ -382,14 +382,14 @@ def test_a_dead_owner_is_no_deadlock_for_long() -> None:
     """Who died while waiting is part of no circle once what it wrote down has run out; then only its lease counts."""
     scene = Scene([("1", A, X), ("2", B, X)])
     first = scene.wait("1", B)
-    scene.stage.advance(TIMING.first_beat)
+    scene.stage.advance(TIMING.first_heartbeat)
     first.abandon()
-    scene.stage.advance(TIMING.waiter_life)
+    scene.stage.advance(TIMING.waiter_ttl)
     last = scene.wait("2", A)
     scene.pass_time()
     assert not last.done
     scene.stage.backend.execute(Transaction(writes=(Delete(Key("h", ("/a",)), Scope.BELOW),)))
-    scene.stage.advance(TIMING.beat)
+    scene.stage.advance(TIMING.heartbeat)
     assert last.result is not None
 
 
@@ -405,5 +405,5 @@ def test_only_who_holds_something_searches(holds: bool) -> None:
     assert [write.key for write in asked.writes] == [Key(WAITING_FOR, ("s.1",))]
     assert [read.key for read in asked.reads] == ([Key(WAITING_FOR, ("s.2",))] if holds else [])
     with pytest.raises(StopIteration) as ended:
-        steps.send(Outcome(Verdict.APPLIED, tuple([Entries({})] * len(asked.reads))))
+        steps.send(Outcome(Status.APPLIED, tuple([Entries({})] * len(asked.reads))))
     assert ended.value.value == []

@@ -166,7 +166,7 @@ def test_two_clients_who_may_wait_for_each_other() -> None:
 
 
 def test_three_clients() -> None:
-    """Three clients in every order: the rules hold, and no time passes, so whoever goes wakes the right one."""
+    """Three clients in every order: the rules hold, and no time passes, so whoever goes notifies the right one."""
     scripts = itertools.combinations_with_replacement(LOCKS, 3) if LONG else THREE
     total = explored(scripts, 0)
     assert total.states >= 4_000
@@ -279,7 +279,7 @@ def found(making: Making, scripts: tuple[str, ...], kinds: Iterable[str] = ()) -
         (broken.changed(broken.leaving_waiters), ("X:a ~3", "X:a?1"), (), "left in the store"),
         (broken.changed(broken.leaving_holders), ("X:a", "X:x"), (REPLY_LOST,), "left in the store"),
         (broken.changed(broken.releasing_by_path), ("X:a", "X:a"), (LATE,), "believes to hold"),
-        (broken.changed(broken.waking_nobody), ("X:a", "X:a.b"), (), "was not woken"),
+        (broken.changed(broken.waking_nobody), ("X:a", "X:a.b"), (), "was not notified"),
         (broken.changed(broken.counting_down), ("X:a", "X:a"), (), "tokens out of order"),
         (broken.changed(broken.for_ever), ("X:a", "X:a"), (), "stored for ever"),
         (broken.changed(broken.without_own_place), ("X:a ~8", "X:a", "~0.5 X:a"), (LATE,), "passed"),
@@ -303,7 +303,7 @@ def test_who_comes_back_under_an_old_name_makes_others_wait_for_ever() -> None:
 @pytest.mark.parametrize(
     ("breaking", "scripts", "kinds", "rule"),
     [
-        (broken.without_bypass, ("X:a.b X:a.c", "X:a"), (), "was not woken"),
+        (broken.without_bypass, ("X:a.b X:a.c", "X:a"), (), "was not notified"),
         (broken.impatient_with_deadlocks, ("X:a ~3", "X:a"), (), "there is none"),
     ],
 )

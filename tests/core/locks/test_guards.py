@@ -9,35 +9,35 @@ import pytest
 
 from redicts.backends.memory import MemoryBackend
 from redicts.codecs.json import codec
-from redicts.core import drive
+from redicts.core import driver
 from redicts.core.backend import Backend
-from redicts.core.drive import DONE, Await, Listen, Pause, Steps
+from redicts.core.driver import DONE, Await, Listen, Pause, Steps
 from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import ABSENT
 from redicts.core.locks.guards import guarded
-from redicts.core.store import TreeStore
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     NOTHING,
     VALUES,
     Add,
     Check,
     Delete,
-    Exactly,
+    Equals,
     Key,
     Outcome,
     Put,
     Read,
     Scope,
+    Status,
     Transaction,
-    Verdict,
 )
+from redicts.core.store import TreeStore
 from redicts.errors import Conflict, LeafError, LockLost, Unreachable
 from tests.core.test_large_trees import Limited
 
 LOCK = Key("h", ("/a", "!", "here/1"))
 OTHER = Key("h", ("/b", "!", "here/2"))
-MINE = Exactly(LOCK, Scope.NODE, {(): b"mine"})
-ALSO_MINE = Exactly(OTHER, Scope.NODE, {(): b"mine"})
+MINE = Equals(LOCK, Scope.NODE, {(): b"mine"})
+ALSO_MINE = Equals(OTHER, Scope.NODE, {(): b"mine"})
 A, AB = ("a",), ("a", "b")
 STORE = TreeStore(LeafFormat(codec), None)
 
@@ -63,7 +63,7 @@ def lock(backend: Backend, *keys: Key) -> None:
 def refused(backend: Backend, steps: Steps[Any], guards: tuple[Check, ...] = (MINE,)) -> str:
     """Run a guarded operation that must be refused, and return what it says."""
     with pytest.raises(LockLost) as caught:
-        drive.run(guarded(steps, guards, refusal), backend)
+        driver.run(guarded(steps, guards, refusal), backend)
     return str(caught.value)
 
 
@@ -101,15 +101,15 @@ def test_a_write_is_made_only_if_its_guards_hold(name: str) -> None:
     operation, result, after = WRITING[name]
     for held, guard in (((LOCK, OTHER), None), ((LOCK,), 1), ((OTHER,), 0), ((), 0)):
         backend = MemoryBackend()
-        drive.run(STORE.write((), {"a": {"b": 1}}), backend)
+        driver.run(STORE.write((), {"a": {"b": 1}}), backend)
         lock(backend, *held)
         if guard is None:
-            assert drive.run(guarded(operation(STORE), (MINE, ALSO_MINE), refusal), backend) == result
-            assert drive.run(STORE.read(()), backend) == after
+            assert driver.run(guarded(operation(STORE), (MINE, ALSO_MINE), refusal), backend) == result
+            assert driver.run(STORE.read(()), backend) == after
         else:
             assert refused(backend, operation(STORE), (MINE, ALSO_MINE)) == f"guard {guard}"
-            assert drive.run(STORE.read(()), backend) == {"a": {"b": 1}}
-            assert drive.run(STORE.life(()), backend) is None
+            assert driver.run(STORE.read(()), backend) == {"a": {"b": 1}}
+            assert driver.run(STORE.ttl(()), backend) is None
 
 
 @pytest.mark.parametrize("name", WRITING)
@@ -119,7 +119,7 @@ def test_a_guarded_write_takes_no_transaction_more(name: str) -> None:
     sent: list[list[Transaction]] = []
     for guards in ((), (MINE,)):
         backend = MemoryBackend()
-        drive.run(STORE.write((), {"a": {"b": 1}}), backend)
+        driver.run(STORE.write((), {"a": {"b": 1}}), backend)
         lock(backend, LOCK)
         sent.append([])
         steps = guarded(operation(STORE), guards, refusal) if guards else operation(STORE)
@@ -142,10 +142,10 @@ def test_a_guarded_write_takes_no_transaction_more(name: str) -> None:
 def test_reading_is_not_guarded() -> None:
     """What writes nothing goes out as it is, and needs no lock."""
     backend = MemoryBackend()
-    drive.run(STORE.write((), {"a": {"b": 1}}), backend)
-    assert drive.run(guarded(STORE.read(A), (MINE,), refusal), backend) == {"b": 1}
-    assert drive.run(guarded(STORE.names(()), (MINE,), refusal), backend) == ["a"]
-    read = Transaction((Exactly(k("a"), Scope.NODE, NOTHING),), (Read(k("a")),))
+    driver.run(STORE.write((), {"a": {"b": 1}}), backend)
+    assert driver.run(guarded(STORE.read(A), (MINE,), refusal), backend) == {"b": 1}
+    assert driver.run(guarded(STORE.names(()), (MINE,), refusal), backend) == ["a"]
+    read = Transaction((Equals(k("a"), Scope.NODE, NOTHING),), (Read(k("a")),))
     steps = guarded(asking(read), (MINE,), refusal)
     assert next(steps) is read
     steps.close()
@@ -173,26 +173,26 @@ def test_culprits_are_those_of_the_operation() -> None:
     """A failed check of the operation itself has the number that it has without guards; so has a write."""
     backend = MemoryBackend()
     lock(backend, LOCK, OTHER)
-    fails = Exactly(k("a"), Scope.NODE, {(): b"1"})
+    fails = Equals(k("a"), Scope.NODE, {(): b"1"})
     write = Put(k("b"), b"1")
-    transaction = Transaction((Exactly(k("b"), Scope.NODE, NOTHING), fails), (), (write,))
-    (outcome,) = drive.run(guarded(asking(transaction), (MINE, ALSO_MINE), refusal), backend)
-    assert (outcome.verdict, outcome.culprit) == (Verdict.CHECK_FAILED, 1)
+    transaction = Transaction((Equals(k("b"), Scope.NODE, NOTHING), fails), (), (write,))
+    (outcome,) = driver.run(guarded(asking(transaction), (MINE, ALSO_MINE), refusal), backend)
+    assert (outcome.status, outcome.failed_index) == (Status.CHECK_FAILED, 1)
     backend.execute(Transaction(writes=(Put(k("c"), b"x"),)))
-    (outcome,) = drive.run(
+    (outcome,) = driver.run(
         guarded(asking(Transaction(writes=(write, Add(k("c"), 1)))), (MINE, ALSO_MINE), refusal), backend
     )
-    assert (outcome.verdict, outcome.culprit) == (Verdict.NOT_A_COUNTER, 1)
+    assert (outcome.status, outcome.failed_index) == (Status.NOT_A_COUNTER, 1)
     changes = STORE.begin()
     changes.add(("n",), 1)
     changes.expect(A, 5)
     with pytest.raises(Conflict, match="'a'"):
-        drive.run(guarded(STORE.commit(changes), (MINE, ALSO_MINE), refusal), backend)
-    drive.run(STORE.write(("n",), {"x": 1}), backend)
+        driver.run(guarded(STORE.commit(changes), (MINE, ALSO_MINE), refusal), backend)
+    driver.run(STORE.write(("n",), {"x": 1}), backend)
     changes = STORE.begin()
     changes.add(("n",), 1)
     with pytest.raises(LeafError, match="holds a dict"):
-        drive.run(guarded(STORE.commit(changes), (MINE, ALSO_MINE), refusal), backend)
+        driver.run(guarded(STORE.commit(changes), (MINE, ALSO_MINE), refusal), backend)
 
 
 def test_a_guard_that_fails_later_ends_the_operation_there() -> None:
@@ -208,7 +208,7 @@ def test_a_guard_that_fails_later_ends_the_operation_there() -> None:
     assert isinstance(request, Transaction)
     with pytest.raises(LockLost):
         steps.send(backend.execute(request))
-    assert drive.run(STORE.read(()), backend) == {"a": 1}
+    assert driver.run(STORE.read(()), backend) == {"a": 1}
 
 
 def test_a_refusal_may_ask_the_store() -> None:
@@ -221,7 +221,7 @@ def test_a_refusal_may_ask_the_store() -> None:
         return LockLost(f"guard {index}: {outcome.answers[0].values[()]!r}")  # type: ignore[union-attr]
 
     with pytest.raises(LockLost, match="guard 1: b'yours'"):
-        drive.run(guarded(STORE.write(A, 1), (ALSO_MINE, MINE), naming), backend)
+        driver.run(guarded(STORE.write(A, 1), (ALSO_MINE, MINE), naming), backend)
 
 
 def test_the_operation_sees_errors_of_the_store() -> None:
@@ -272,7 +272,7 @@ def test_the_operation_is_closed(ending: str) -> None:
             steps.send(DONE)
     elif ending == "refusal":
         with pytest.raises(LockLost):
-            steps.send(Outcome(Verdict.CHECK_FAILED, culprit=0))
+            steps.send(Outcome(Status.CHECK_FAILED, failed_index=0))
     elif ending == "own error":
         with pytest.raises(LookupError):
             steps.send(DONE)
@@ -287,7 +287,7 @@ def test_the_operation_is_closed(ending: str) -> None:
 
 def test_nothing_to_do_needs_no_lock() -> None:
     """An operation that asks nothing returns at once."""
-    assert drive.run(guarded(STORE.merge(A, {}), (MINE,), refusal), MemoryBackend()) is None
+    assert driver.run(guarded(STORE.merge(A, {}), (MINE,), refusal), MemoryBackend()) is None
 
 
 # Large trees: an operation of many transactions is guarded in each of them.
@@ -318,11 +318,11 @@ def test_large_operations_are_done_in_full_with_guards(name: str, most: int) -> 
         backend = Limited(most)
         store = TreeStore(LeafFormat(codec), backend.most)
         lock(backend, LOCK, OTHER)
-        drive.run(store.write(A, MANY), backend)
+        driver.run(store.write(A, MANY), backend)
         steps = of_many(store)[name]
-        drive.run(guarded(steps, guards, refusal) if guards else steps, backend)
-        mortal = drive.run(store.life(A), backend) is not None
-        trees.append((drive.run(store.read(()), backend), mortal))
+        driver.run(guarded(steps, guards, refusal) if guards else steps, backend)
+        mortal = driver.run(store.ttl(A), backend) is not None
+        trees.append((driver.run(store.read(()), backend), mortal))
     assert trees[0] == trees[1]
 
 
@@ -338,14 +338,14 @@ def test_large_operations_stop_when_the_lock_is_lost(name: str, most: int) -> No
 
         def execute(self, transaction: Transaction, /) -> Outcome:
             outcome = super().execute(transaction)
-            if MINE in transaction.checks and outcome.verdict is not Verdict.TOO_LARGE:
+            if MINE in transaction.checks and outcome.status is not Status.TOO_LARGE:
                 self.written.append(outcome.applied)
                 self.inner.execute(Transaction(writes=(Delete(LOCK, Scope.NODE),)))
             return outcome
 
     backend = Losing()
     store = TreeStore(LeafFormat(codec), backend.most)
-    drive.run(store.write(A, MANY), backend)
+    driver.run(store.write(A, MANY), backend)
     lock(backend, LOCK)
     assert refused(backend, of_many(store)[name]) == "guard 0"
     assert backend.written == [True, False], "one part was written while the lock was held, and none after"

@@ -1,7 +1,7 @@
 """The lock table against a model: whatever owners do and whenever time passes, the store holds what the model says.
 
 The model is the specification. It knows who holds what until when, and who waits in which order; it has no records, no
-transactions and no wake-ups.
+transactions and no notifications.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hypothesis.strategies import DataObject
 
 from redicts.core.locks.acquisition import Grant
 from redicts.core.locks.records import TOKENS, Mode, Request, scopes_of
-from redicts.core.transaction import Delete, Path, Scope, Transaction
+from redicts.core.minitransaction import Delete, Path, Scope, Transaction
 from redicts.errors import Deadlock, LockTimeout
 from tests.core.locks.stage import TIMING, Actor, S, Stage, X
 
@@ -28,7 +28,7 @@ LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
 OWNERS: Final = ("here.1", "here.2", "there.1", "there.2")
 ODD_SEGMENTS: Final = ("a", "b", "!", "/a", "/", ".", "*", " ", "\x00", "\ud800", "\udc00", "\u00e9", "a.b", "0")
 LEASES: Final = (30_000, 30_000, 30_000, 3_000, 400)
-TIMES: Final = (1.0, 2.5, 2.5, 0.05, 0.4, TIMING.waiter_life, 31.0)
+TIMES: Final = (1.0, 2.5, 2.5, 0.05, 0.4, TIMING.waiter_ttl, 31.0)
 SOON: Final = 0.003
 """Seconds by which whoever waits for a time looks too late, so that it is really over."""
 
@@ -118,7 +118,7 @@ class Table:
                     self.displaced.append(lock)
                 for waiter in self.queue:
                     if lock.conflicts(waiter):
-                        waiter.excused = max(waiter.excused, lock.until + TIMING.beat + SOON)
+                        waiter.excused = max(waiter.excused, lock.until + TIMING.heartbeat + SOON)
 
     def circle(self, last: Lock, among: list[Lock], *, hard: bool) -> list[str] | None:
         """Return owners from this lock's to itself, each waiting for the next, by way of waiters among those given."""
@@ -213,11 +213,11 @@ class LockTable(RuleBasedStateMachine):
         return [owner for owner in OWNERS if owner not in busy]
 
     @precondition(lambda self: self.idle)
-    @rule(data=st.data(), patience=st.sampled_from([None, None, 0, 20.0, 3.0, 0.3]))
-    def acquire(self, data: DataObject, patience: float | None) -> None:
+    @rule(data=st.data(), timeout=st.sampled_from([None, None, 0, 20.0, 3.0, 0.3]))
+    def acquire(self, data: DataObject, timeout: float | None) -> None:
         """Acquire a lock: it is granted at once exactly if nothing in the way is held and nobody in the way waits.
 
-        If not, who has no patience gets none, and who has queues.
+        If not, who has no timeout gets none, and who has queues.
         """
         owners = [held.owner for held in self.table.held if held.owner in self.idle]
         owner = data.draw(st.sampled_from([*self.idle, *owners]), "owner")
@@ -225,16 +225,16 @@ class LockTable(RuleBasedStateMachine):
         mode = data.draw(st.sampled_from([X, X, S]), "mode")
         lease = data.draw(st.sampled_from(LEASES), "lease")
         request = self.stage.request(owner, *paths, mode=mode)
-        deadline = float("inf") if patience is None else self.now + patience
+        deadline = float("inf") if timeout is None else self.now + timeout
         lock = Lock(request, owner, mode, request.paths, lease, deadline)
         self.all.append(lock)
         free = self.table.is_free(lock)
-        actor = self.stage.start(request, patience, self.own(lock), lease)
-        assert actor.done == (free or patience == 0)
-        assert request.pending == (free or patience != 0)
+        actor = self.stage.start(request, timeout, self.own(lock), lease)
+        assert actor.done == (free or timeout == 0)
+        assert request.pending == (free or timeout != 0)
         if free:
             self.granted(lock, actor)
-        elif patience == 0:
+        elif timeout == 0:
             assert actor.outcome() is None
         else:
             self.table.enqueue(lock)
@@ -256,7 +256,7 @@ class LockTable(RuleBasedStateMachine):
     @precondition(lambda self: self.all)
     @rule(data=st.data())
     def renew(self, data: DataObject) -> None:
-        """Leases begin anew; what is not held, or only waited for, is not brought back."""
+        """Leases begin again; what is not held, or only waited for, is not brought back."""
         locks = data.draw(st.lists(st.sampled_from(self.all), max_size=4, unique_by=id), "locks")
         leases = [(lock, data.draw(st.sampled_from(LEASES), "lease")) for lock in locks]
         told = self.stage.do(self.stage.protocol.renew([(lock.request, lease) for lock, lease in leases]))
@@ -311,7 +311,7 @@ class LockTable(RuleBasedStateMachine):
         """Let a process stand still, or die: it is in the way until its place runs out."""
         lock = waiter.lock
         if lock in self.table.queue:
-            lock.until = self.now + min(self.lives("w", lock)) / 1000
+            lock.until = self.now + min(self.ttls("w", lock)) / 1000
         waiter.actor.stopped = True
         if dead:
             waiter.actor.abandon()
@@ -387,8 +387,8 @@ class LockTable(RuleBasedStateMachine):
 
     # What must hold after each of these
 
-    def lives(self, space: str, lock: Lock) -> list[int]:
-        return [record.life or 0 for record in self.stage.records(space) if record.request == lock.request.name]
+    def ttls(self, space: str, lock: Lock) -> list[int]:
+        return [record.ttl or 0 for record in self.stage.records(space) if record.request == lock.request.name]
 
     @invariant()
     def the_store_holds_what_the_model_says(self) -> None:
@@ -402,8 +402,8 @@ class LockTable(RuleBasedStateMachine):
             ]
             assert sorted(found, key=repr) == sorted(wanted, key=repr)
         for lock in self.table.held:
-            for life in self.lives("h", lock):
-                assert life == pytest.approx((lock.until - self.now) * 1000, abs=1.1)
+            for ttl in self.ttls("h", lock):
+                assert ttl == pytest.approx((lock.until - self.now) * 1000, abs=1.1)
 
     @invariant()
     def nobody_waits_without_a_reason(self) -> None:
@@ -414,7 +414,7 @@ class LockTable(RuleBasedStateMachine):
                 continue
             assert self.now <= lock.deadline + SOON
             if lock in self.table.queue:
-                assert min(self.lives("w", lock)) >= (TIMING.waiter_life - TIMING.beat - SOON) * 1000
+                assert min(self.ttls("w", lock)) >= (TIMING.waiter_ttl - TIMING.heartbeat - SOON) * 1000
                 assert not self.table.is_due(lock) or self.now <= lock.excused
 
     @invariant()
@@ -428,7 +428,9 @@ class LockTable(RuleBasedStateMachine):
                 lock.circle = None
             elif lock.circle is None or lock.circle[1] != circle:
                 lock.circle = (self.now, circle)
-            assert lock.circle is None or self.now - lock.circle[0] <= TIMING.first_beat + 2 * TIMING.beat + SOON
+            assert (
+                lock.circle is None or self.now - lock.circle[0] <= TIMING.first_heartbeat + 2 * TIMING.heartbeat + SOON
+            )
 
     @invariant()
     def what_is_written_beside_lasts_for_seconds(self) -> None:
@@ -437,8 +439,8 @@ class LockTable(RuleBasedStateMachine):
         edges = self.stage.entries("d")
         assert {path[0] for path in edges.values} <= waiting
         for entries in (edges, self.stage.entries("n")):
-            assert set(entries.lives) == set(entries.values)
-            assert all(life <= TIMING.waiter_life * 1000 for life in entries.lives.values())
+            assert set(entries.ttls) == set(entries.values)
+            assert all(ttl <= TIMING.waiter_ttl * 1000 for ttl in entries.ttls.values())
 
     @rule(data=st.data())
     def look(self, data: DataObject) -> None:
@@ -454,17 +456,17 @@ class LockTable(RuleBasedStateMachine):
             }
             assert {(record.request, record.path) for record in found} == wanted
             assert len(found) == len(wanted)
-            assert all(record.life is not None for record in found)
+            assert all(record.ttl is not None for record in found)
 
     def teardown(self) -> None:
-        """When everything is withdrawn, nothing is left but the counter; and what was for those to be woken, soon."""
+        """When everything is withdrawn, nothing is left but the counter and, for a moment, notification records."""
         for waiter in self.waiters:
             waiter.actor.abandon()
         self.waiters.clear()
         for lock in self.all:
             self.stage.do(self.stage.protocol.withdraw(lock.request))
         assert set(self.stage.left()) <= {"n"}
-        self.stage.clock.advance(TIMING.waiter_life)
+        self.stage.clock.advance(TIMING.waiter_ttl)
         assert not self.stage.left()
         assert set(self.stage.entries("f").values) <= {("token",)}
 

@@ -9,37 +9,37 @@ import pytest
 
 from redicts.backends.memory import MemoryBackend
 from redicts.contract.clock import ManualClock
-from redicts.core.drive import Await, Steps
+from redicts.core.driver import Await, Steps
 from redicts.core.listener import Listener
 from redicts.core.locks import acquisition, records
 from redicts.core.locks.acquisition import Grant
 from redicts.core.locks.protocol import Protocol
 from redicts.core.locks.records import TOKENS, WAITING_FOR, Request, scopes_of
-from redicts.core.transaction import (
+from redicts.core.minitransaction import (
     NOTHING,
     Add,
     Delete,
-    Exactly,
+    Equals,
     Key,
+    Notify,
     Outcome,
     Path,
     Put,
     Read,
     Scope,
+    Status,
     Transaction,
-    Verdict,
-    Wake,
 )
-from redicts.errors import Damaged, LockTimeout, Unreachable, Unsupported
+from redicts.errors import CorruptData, LockTimeout, Unreachable, Unsupported
 from tests.core.locks.stage import LEASE, TIMING, Actor, Failing, S, Stage, X
 from tests.core.test_large_trees import Limited, ShortPages
 
 A, B, AB, AC = ("a",), ("b",), ("a", "b"), ("a", "c")
 
 
-def acquire(stage: Stage, owner: str, *paths: Path, patience: float | None = None, **more: object) -> Grant | None:
+def acquire(stage: Stage, owner: str, *paths: Path, timeout: float | None = None, **more: object) -> Grant | None:
     """Acquire a lock that need not be waited for."""
-    return stage.start(stage.request(owner, *paths, **more), patience).outcome()  # type: ignore[arg-type]
+    return stage.start(stage.request(owner, *paths, **more), timeout).outcome()  # type: ignore[arg-type]
 
 
 # Costs
@@ -67,7 +67,7 @@ def test_the_first_token_costs_a_second_transaction() -> None:
     assert len(stage.sent) == 2
 
 
-def test_a_contended_lock_costs_three_transactions_and_one_when_woken() -> None:
+def test_a_contended_lock_costs_three_transactions_and_one_when_notified() -> None:
     """Who waits has tried, queued and listed itself; when the holder goes it takes the lock, and that is all."""
     stage = Stage()
     held = stage.hold("1", A)
@@ -86,10 +86,10 @@ def test_who_may_overtake_does_not_wait() -> None:
     stage = Stage()
     first = stage.hold("1", AB)
     waiting = stage.start(stage.request("2", A))
-    for patience in (None, 5.0, 0):
+    for timeout in (None, 5.0, 0):
         stage.sent.clear()
         second = stage.request("1", AC)
-        assert stage.start(second, patience, [first]).result is not None
+        assert stage.start(second, timeout, [first]).result is not None
         assert len(stage.sent) == 3
         assert not waiting.done
         stage.release(second)
@@ -103,9 +103,9 @@ def test_who_may_overtake_a_waiter_for_several_paths() -> None:
     stage = Stage()
     first = stage.hold("1", A)
     stage.start(stage.request("2", A, B))
-    for patience in (0, None):
+    for timeout in (0, None):
         second = stage.request("1", B)
-        assert stage.start(second, patience, [first]).result is not None
+        assert stage.start(second, timeout, [first]).result is not None
         stage.release(second)
 
 
@@ -119,12 +119,12 @@ def test_waiting_costs_little() -> None:
         stage.do(stage.protocol.renew([(held, LEASE)]))
         stage.advance(10)
     assert not waiting.done
-    beats = 60 / (0.8 * TIMING.beat) + 2
+    beats = 60 / (0.8 * TIMING.heartbeat) + 2
     assert len(stage.sent) <= 4 * beats + 6
 
 
-def test_a_release_wakes_the_next_and_nobody_else() -> None:
-    """Of five in a queue one is woken when the holder goes; of the readers behind it all are, when it goes."""
+def test_a_release_notifies_the_next_and_nobody_else() -> None:
+    """Of five in a queue one is notified when the holder goes; of the readers behind it all are, when it goes."""
     stage = Stage()
     held = stage.hold("0", A)
     requests = [stage.request(str(number), A, mode=S if number > 2 else X) for number in range(1, 6)]
@@ -144,7 +144,7 @@ def test_a_release_wakes_the_next_and_nobody_else() -> None:
 
 
 def test_a_try_does_not_wait() -> None:
-    """With a patience of 0 there is a grant or none, at once, and nothing is left of a try that failed."""
+    """With a timeout of 0 there is a grant or none, at once, and nothing is left of a try that failed."""
     stage = Stage()
     stage.hold("1", A)
     stage.sent.clear()
@@ -154,7 +154,7 @@ def test_a_try_does_not_wait() -> None:
     assert len(stage.sent) == 1
     assert stage.left() == {"h": 1}
     assert stage.start(request, 0).outcome() is None
-    assert acquire(stage, "2", B, patience=0) is not None
+    assert acquire(stage, "2", B, timeout=0) is not None
 
 
 def test_a_try_gives_way_to_who_waits() -> None:
@@ -162,24 +162,24 @@ def test_a_try_gives_way_to_who_waits() -> None:
     stage = Stage()
     held = stage.hold("1", AB)
     waiting = stage.start(stage.request("2", A))
-    assert acquire(stage, "3", AC, patience=0) is None
+    assert acquire(stage, "3", AC, timeout=0) is None
     stage.release(held)
     assert waiting.result is not None
 
 
-@pytest.mark.parametrize("patience", [0.001, 0.5, 1.0, 3.0, 25.0])
-def test_patience_ends(patience: float) -> None:
-    """Who is not granted a lock in time gets LockTimeout, when its patience ends, and has left the queue."""
+@pytest.mark.parametrize("timeout", [0.001, 0.5, 1.0, 3.0, 25.0])
+def test_timeout_ends(timeout: float) -> None:
+    """Who is not granted a lock in time gets LockTimeout, when its timeout ends, and has left the queue."""
     stage = Stage()
     stage.hold("1", AB)
     request = stage.request("2", A)
     began = stage.clock()
-    waiting = stage.start(request, patience)
-    stage.advance(patience - 0.0005)
+    waiting = stage.start(request, timeout)
+    stage.advance(timeout - 0.0005)
     assert not waiting.done
     stage.advance(0.001)
     assert isinstance(waiting.error, LockTimeout)
-    assert stage.clock() - began < patience + 0.001
+    assert stage.clock() - began < timeout + 0.001
     assert str(waiting.error) == "the lock on 'a' was not free in time; it is held: 'a.b' by host 1"
     assert not request.pending
     assert set(stage.left()) <= {"h", "n"}
@@ -197,7 +197,7 @@ def test_a_timeout_names_who_waits_before() -> None:
 
 
 def test_without_a_limit_there_is_no_timeout() -> None:
-    """A patience of None waits as long as it takes."""
+    """A timeout of None waits as long as it takes."""
     stage = Stage()
     held = stage.hold("1", A)
     waiting = stage.start(stage.request("2", A), None)
@@ -210,7 +210,7 @@ def test_without_a_limit_there_is_no_timeout() -> None:
 
 
 def test_who_gives_up_lets_those_behind_go_on() -> None:
-    """A waiter that leaves by timeout wakes who stood behind it."""
+    """A waiter that leaves by timeout notifies who stood behind it."""
     stage = Stage()
     stage.hold("1", AB)
     stage.start(stage.request("2", A), 0.5)
@@ -225,17 +225,17 @@ def test_who_gives_up_lets_those_behind_go_on() -> None:
 
 
 @pytest.mark.parametrize("lease", [1, 250, 30_000, 86_400_000])
-def test_the_lease_is_the_life_of_the_record(lease: int) -> None:
+def test_the_lease_is_the_ttl_of_the_record(lease: int) -> None:
     """A lock is held for so many milliseconds by the clock of the store, on each of its paths, and not longer."""
     stage = Stage()
     request = stage.request("1", A, B)
     stage.start(request, lease=lease)
-    assert [record.life for record in stage.records("h")] == [lease, lease]
+    assert [record.ttl for record in stage.records("h")] == [lease, lease]
     stage.clock.advance((lease - 0.5) / 1000)
-    assert acquire(stage, "2", A, patience=0) is None
+    assert acquire(stage, "2", A, timeout=0) is None
     stage.clock.advance(0.0006)
     assert stage.do(stage.protocol.renew([(request, lease)])) == [False]
-    assert acquire(stage, "2", A, B, patience=0) is not None
+    assert acquire(stage, "2", A, B, timeout=0) is not None
     assert not stage.release(request)
     assert {record.owner for record in stage.records("h")} == {"here.2"}, "who is late harms nobody"
 
@@ -255,7 +255,7 @@ def test_a_grant_is_told_to_begin_before_it_does() -> None:
 
 
 def test_renewing() -> None:
-    """Leases begin anew with the milliseconds given, several in one transaction; what is not held stays away."""
+    """Leases begin again with the milliseconds given, several in one transaction; what is not held stays away."""
     stage = Stage()
     one, two, three = stage.hold("1", A, B), stage.hold("2", ("c",)), stage.hold("3", ("d",))
     stage.release(two)
@@ -263,7 +263,7 @@ def test_renewing() -> None:
     stage.sent.clear()
     assert stage.do(stage.protocol.renew([(one, 40_000), (two, 40_000), (three, 5_000)])) == [True, False, True]
     assert len(stage.sent) == 1
-    assert sorted((record.path, record.life) for record in stage.records("h")) == [
+    assert sorted((record.path, record.ttl) for record in stage.records("h")) == [
         (A, 40_000),
         (B, 40_000),
         (("d",), 5_000),
@@ -289,9 +289,9 @@ def test_a_dead_waiter_is_in_the_way_for_seconds() -> None:
     behind = stage.start(stage.request("3", AC))
     stage.advance(1.5)
     dying.abandon()
-    stage.advance(TIMING.waiter_life - TIMING.beat - 0.5)
+    stage.advance(TIMING.waiter_ttl - TIMING.heartbeat - 0.5)
     assert not behind.done
-    stage.advance(TIMING.beat + 1)
+    stage.advance(TIMING.heartbeat + 1)
     assert behind.result is not None
     assert stage.release(held)
 
@@ -316,7 +316,7 @@ def test_tokens_begin_with_the_time_and_rise() -> None:
     assert first == int(stage.clock() * 1000) * 256
     assert others == [first + number for number in range(1, 20)]
     assert stage.entries("f").values[("token",)] == b"%d" % others[-1]
-    assert not stage.entries("f").lives
+    assert not stage.entries("f").ttls
     assert others[-1] < 2**53, "exact as a float too"
 
 
@@ -357,10 +357,10 @@ def test_a_damaged_counter_is_named(value: bytes) -> None:
     held = stage.hold("1", A)
     waiting = stage.start(stage.request("2", A))
     stage.backend.execute(Transaction(writes=(Put(TOKENS, value),)))
-    with pytest.raises(Damaged, match="counter of fencing tokens"):
+    with pytest.raises(CorruptData, match="counter of fencing tokens"):
         acquire(stage, "3", B)
     stage.release(held)
-    assert isinstance(waiting.error, Damaged)
+    assert isinstance(waiting.error, CorruptData)
     assert set(stage.left()) <= {"n"}
 
 
@@ -368,7 +368,7 @@ def test_a_damaged_counter_is_named(value: bytes) -> None:
 
 
 def test_a_request_keeps_its_name() -> None:
-    """Every record of one acquisition, at each try, is under the same name, and is woken under it."""
+    """Every record of one acquisition, at each try, is under the same name, and is notified under it."""
     stage = Stage()
     held = stage.hold("1", A)
     request = stage.request("2", A, B)
@@ -426,16 +426,18 @@ def tried_beside_own(stage: Stage, request: Request) -> Actor[Grant | None]:
 
 def in_turn(stage: Stage, request: Request) -> Actor[Grant | None]:
     """Wait for a lock over several beats, behind another waiter, until it is granted."""
-    holder = Request("there/1", request.owner._replace(name="there.1", label="host 9"), X, [A], 1)
+    current_owner = Request("there/1", request.owner._replace(name="there.1", label="host 9"), X, [A], 1)
     other = Request("there/2", request.owner._replace(name="there.2", label="host 8"), X, [("a", "z")], 2)
-    put = [Put(key, made.record, LEASE) for made, space in ((holder, "h"), (other, "w")) for key in made.keys(space)]
+    put = [
+        Put(key, made.record, LEASE) for made, space in ((current_owner, "h"), (other, "w")) for key in made.keys(space)
+    ]
     inner = stage.backend.inner  # type: ignore[attr-defined]
     inner.execute(Transaction(writes=tuple(put)))
     actor = stage.start(request)
     stage.advance(4)
-    for made in (other, holder):
+    for made in (other, current_owner):
         gone = [Delete(key, Scope.NODE) for space in "hw" for key in made.keys(space)]
-        inner.execute(Transaction(writes=(*gone, Wake(Key("n", (made.name,)), Scope.BELOW))))
+        inner.execute(Transaction(writes=(*gone, Notify(Key("n", (made.name,)), Scope.BELOW))))
         stage.settle()
     stage.advance(4)
     return actor
@@ -537,7 +539,7 @@ def test_what_is_pending_can_be_withdrawn(scenario: str, fault: str) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_release_whose_reply_is_lost_can_be_finished(fault: str) -> None:
-    """Who does not know whether its lock is released has it pending; withdrawing makes sure, and wakes."""
+    """Who does not know whether its lock is released has it pending; withdrawing makes sure, and notifies."""
     stage = Stage(Failing)
     assert isinstance(stage.backend, Failing)
     request = stage.hold("1", A)
@@ -565,7 +567,7 @@ def test_an_interruption_withdraws(error: type[BaseException]) -> None:
         stage.actors.append(actor)
         for _ in range(which):
             if actor.waits:
-                stage.release(held) if held.pending else stage.advance(TIMING.beat)
+                stage.release(held) if held.pending else stage.advance(TIMING.heartbeat)
             elif not actor.done:
                 actor.step()
         if actor.done:
@@ -577,7 +579,7 @@ def test_an_interruption_withdraws(error: type[BaseException]) -> None:
         assert type(actor.error) is error
         assert not of(request, stage)
         assert not request.pending
-        assert acquire(stage, "3", B, patience=0) is not None
+        assert acquire(stage, "3", B, timeout=0) is not None
 
 
 def test_what_is_dropped_stays_pending() -> None:
@@ -606,7 +608,7 @@ def test_who_stood_still_too_long_queues_anew() -> None:
     name = request.name
     stopped = stage.start(request)
     stopped.stopped = True
-    stage.advance(TIMING.waiter_life + 0.1)
+    stage.advance(TIMING.waiter_ttl + 0.1)
     later = stage.start(stage.request("3", A))
     stopped.stopped = False
     stage.settle()
@@ -623,12 +625,12 @@ def test_who_stood_still_too_long_queues_anew() -> None:
 
 
 def test_who_lost_its_place_does_not_take_the_lock() -> None:
-    """A waiter that was stopped and is woken by the holder's release does not go before those who came meanwhile."""
+    """A waiter that was stopped and is notified by the holder's release does not go before those who came meanwhile."""
     stage = Stage()
     held = stage.hold("1", A)
     stopped = stage.start(stage.request("2", A))
     stopped.stopped = True
-    stage.advance(TIMING.waiter_life + 0.1)
+    stage.advance(TIMING.waiter_ttl + 0.1)
     later = stage.start(stage.request("3", A))
     later.stopped = True
     stage.release(held)
@@ -645,11 +647,11 @@ def test_a_claim_that_comes_late_does_not_overtake() -> None:
     stage = Stage()
     held = stage.hold("1", A)
     late = stage.start(stage.request("2", A))
-    late.step()  # it looks for itself, as after a wake-up for no reason
+    late.step()  # it looks for itself, as after a notification for no reason
     assert isinstance(late.asked, Transaction)
     assert any(isinstance(write, Add) for write in late.asked.writes)
     late.stopped = True
-    stage.advance(TIMING.waiter_life + 0.1)
+    stage.advance(TIMING.waiter_ttl + 0.1)
     other = stage.start(stage.request("3", A))
     other.stopped = True
     stage.release(held)
@@ -661,7 +663,7 @@ def test_a_claim_that_comes_late_does_not_overtake() -> None:
 
 
 def test_a_waiter_whose_place_was_broken_queues_anew() -> None:
-    """An operator who removes a waiter sends it to the end; those behind it are woken."""
+    """An operator who removes a waiter sends it to the end; those behind it are notified."""
     stage = Stage()
     stage.hold("1", AB)
     first = stage.start(stage.request("2", A))
@@ -669,7 +671,7 @@ def test_a_waiter_whose_place_was_broken_queues_anew() -> None:
     stage.do(stage.protocol.break_(stage.records("w")[:1]))
     stage.settle()
     assert behind.result is not None
-    stage.advance(TIMING.beat)
+    stage.advance(TIMING.heartbeat)
     assert not first.done
     assert ("2", A) in stage.waiters()
 
@@ -680,7 +682,7 @@ def test_a_broken_waiter_of_two_paths_leaves_no_other_place() -> None:
     stage.hold("1", A)
     stage.start(stage.request("2", A, B))
     stage.do(stage.protocol.break_([record for record in stage.records("w") if record.path == A]))
-    stage.advance(TIMING.beat)
+    stage.advance(TIMING.heartbeat)
     assert len(stage.records("w")) == 2
 
 
@@ -724,7 +726,7 @@ def test_a_ticket_is_complete(store: str, monkeypatch: pytest.MonkeyPatch) -> No
     requests = [stage.request(str(number), ("a", str(number))) for number in range(1, 5)]
     before = [stage.start(request) for request in requests]
     last = stage.start(stage.request("last", A))
-    before[-1].stopped = True  # it is woken, and does not go on yet
+    before[-1].stopped = True  # it is notified, and does not go on yet
     for request in [*held, *requests[:-1]]:
         stage.release(request)
     assert [actor.done for actor in before] == [True, True, True, False]
@@ -830,10 +832,10 @@ def test_the_only_reader_becomes_a_writer() -> None:
     mine, yours = stage.hold("1", A, mode=S), stage.hold("2", A, mode=S)
     upgrade = stage.start(stage.request("1", A), None, [mine])
     assert not upgrade.done
-    assert acquire(stage, "3", A, patience=0, mode=S) is None, "it waits"
+    assert acquire(stage, "3", A, timeout=0, mode=S) is None, "it waits"
     stage.release(yours)
     assert upgrade.result is not None
-    assert acquire(stage, "2", A, patience=0, mode=S) is None
+    assert acquire(stage, "2", A, timeout=0, mode=S) is None
     for own_mode, mode in ((S, X), (X, S)):
         stage = Stage()
         held = stage.hold("1", A, mode=own_mode)
@@ -851,12 +853,12 @@ def test_readers_who_come_and_go_damage_nothing() -> None:
         if actor.done:
             break
         claims = isinstance(actor.asked, Transaction) and any(
-            isinstance(check, Exactly) and check.scope is Scope.BELOW for check in actor.asked.checks
+            isinstance(check, Equals) and check.scope is Scope.BELOW for check in actor.asked.checks
         )
         if claims:
             stage.hold(f"r{next(others)}", AC, mode=S)
         actor.step()
-    assert not isinstance(actor.error, Damaged)
+    assert not isinstance(actor.error, CorruptData)
 
 
 # What strangers leave, and what is too large
@@ -869,12 +871,12 @@ def test_foreign_bytes_in_the_way_are_damage(path: Path) -> None:
     stage.backend.execute(Transaction(writes=(Put(Key("h", path), b"?"),)))
     request = stage.request("1", AB)
     assert stage.start(request, 0).outcome() is None
-    with pytest.raises(Damaged, match=r"'a.b': something in the store is in the way that is no lock"):
+    with pytest.raises(CorruptData, match=r"'a.b': something in the store is in the way that is no lock"):
         stage.start(request).outcome()
     assert not request.pending
     assert stage.left() == {"h": 1}
     assert len(stage.sent) < 500
-    assert acquire(stage, "1", ("x",), patience=0) is not None or path == ("!", "x")
+    assert acquire(stage, "1", ("x",), timeout=0) is not None or path == ("!", "x")
 
 
 @pytest.mark.parametrize("space", ["w", "n", "d"])
@@ -896,15 +898,15 @@ def limited(clock: ManualClock) -> Small:
 
 
 class Small(Limited):
-    """A store that takes the fewest values at once that a store may; what is woken counts too."""
+    """A store that takes the fewest values at once that a store may; what is notified counts too."""
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(1_000)
         self.inner = MemoryBackend(clock)
 
     def _size(self, transaction: Transaction) -> int:
-        woken = [write for write in transaction.writes if isinstance(write, Wake)]
-        return super()._size(transaction) + sum(self._live(write.key, write.scope) for write in woken)
+        notified = [write for write in transaction.writes if isinstance(write, Notify)]
+        return super()._size(transaction) + sum(self._live(write.key, write.scope) for write in notified)
 
     def listen(self, name: str, /) -> Listener:
         return self.inner.listen(name)
@@ -938,19 +940,19 @@ def test_a_try_tells_too_large_from_held() -> None:
         stage.start(stage.request("1", AB, mode=S), 0).outcome()
 
 
-@pytest.mark.parametrize("patience", [None, 0])
-def test_more_paths_than_a_store_takes_are_unsupported(patience: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("timeout", [None, 0])
+def test_more_paths_than_a_store_takes_are_unsupported(timeout: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request for more paths than the store puts at once is refused as such, tried or waited for."""
     monkeypatch.setattr(acquisition, "_FRUITLESS", 5)
     stage = Stage(limited)
     request = stage.request("1", *[(f"p{number}",) for number in range(1_001)])
     with pytest.raises(Unsupported):
-        stage.start(request, patience).outcome()
+        stage.start(request, timeout).outcome()
     assert not stage.left()
 
 
 def put_listed(stage: Stage, request: Request, count: int) -> None:
-    """List so many to be woken when a request goes."""
+    """List so many to be notified when a request goes."""
     for start in range(0, count, 500):
         writes = [Put(Key("n", (request.name, f"l/{start + number}")), b"l/1", 6_000) for number in range(500)]
         stage.backend.execute(Transaction(writes=tuple(writes)))
@@ -958,7 +960,7 @@ def put_listed(stage: Stage, request: Request, count: int) -> None:
 
 @pytest.mark.parametrize("operation", ["release", "withdraw", "break"])
 def test_a_lock_goes_however_many_wait_for_it(operation: str) -> None:
-    """With more listed than the store wakes at once, the lock is gone all the same, and they are woken in steps."""
+    """With more listed than the store notifies at once, the lock is gone, and they are notified in steps."""
     stage = Stage(limited)
     request = stage.hold("1", A)
     put_listed(stage, request, 1_500)
@@ -969,7 +971,7 @@ def test_a_lock_goes_however_many_wait_for_it(operation: str) -> None:
     }
     stage.do(steps[operation]())
     assert not stage.holders()
-    assert "n" not in stage.left(), "all are woken"
+    assert "n" not in stage.left(), "all are notified"
 
 
 def test_many_leases_are_renewed() -> None:
@@ -979,7 +981,7 @@ def test_many_leases_are_renewed() -> None:
     stage.advance(10)
     told = stage.do(stage.protocol.renew([(request, LEASE) for request in requests]))
     assert told == [True] * 600
-    assert {record.life for record in stage.records("h")} == {LEASE}
+    assert {record.ttl for record in stage.records("h")} == {LEASE}
 
 
 def test_many_ahead_are_looked_at() -> None:
@@ -1018,7 +1020,7 @@ def test_found_tells_holders_and_waiters(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_broken_lock_is_free() -> None:
-    """An operator who breaks a lock frees it, wakes who waits, and its owner can neither renew nor release it."""
+    """An operator who breaks a lock frees it, notifies who waits, and its owner can neither renew nor release it."""
     stage = Stage()
     held = stage.hold("1", A)
     waiting = stage.start(stage.request("2", AB))
@@ -1059,12 +1061,12 @@ def test_nothing_of_a_waiter_is_left_once_it_is_granted() -> None:
 
 
 def test_timing_is_a_setting() -> None:
-    """The times of waiting can be set: how long a waiter's place lives, and how often it looks."""
-    timing = acquisition.Timing(waiter_life=0.6, beat=0.2, first_beat=0.1)
+    """The times of waiting can be set: how long a waiter's place TTLs, and how often it looks."""
+    timing = acquisition.Timing(waiter_ttl=0.6, heartbeat=0.2, first_heartbeat=0.1)
     stage = Stage(timing=timing)
     stage.hold("1", A)
     waiting = stage.start(stage.request("2", A))
-    assert [record.life for record in stage.records("w")] == [600]
+    assert [record.ttl for record in stage.records("w")] == [600]
     assert isinstance(waiting.asked, Await)
     assert waiting.asked.seconds == pytest.approx(0.1)
     stage.advance(0.1)
@@ -1072,8 +1074,8 @@ def test_timing_is_a_setting() -> None:
     assert 0.16 <= waiting.asked.seconds <= 0.2
 
 
-def test_a_wake_up_that_is_lost_costs_a_beat() -> None:
-    """If nobody wakes a waiter, it looks for itself."""
+def test_a_notify_up_that_is_lost_costs_a_heartbeat() -> None:
+    """If nobody notifies a waiter, it looks for itself."""
     stage = Stage()
     stage.hold("1", A)
     waiting = stage.start(stage.request("2", A))
@@ -1081,7 +1083,7 @@ def test_a_wake_up_that_is_lost_costs_a_beat() -> None:
     stage.backend.execute(Transaction(writes=(Delete(Key("h", ()), Scope.BELOW),)))
     stage.settle()
     assert not waiting.done
-    stage.advance(TIMING.beat)
+    stage.advance(TIMING.heartbeat)
     assert waiting.result is not None
 
 
@@ -1111,6 +1113,6 @@ def test_waiting_for_is_one_per_owner() -> None:
     assert stage.entries("d").values.keys() == {("here.2",)}
     stage.advance(1)
     assert isinstance(waiting.error, LockTimeout)
-    outcome = stage.backend.execute(Transaction((Exactly(Key(WAITING_FOR, ("here.2",)), Scope.NODE, NOTHING),)))
-    assert outcome.verdict is Verdict.APPLIED
+    outcome = stage.backend.execute(Transaction((Equals(Key(WAITING_FOR, ("here.2",)), Scope.NODE, NOTHING),)))
+    assert outcome.status is Status.APPLIED
     assert stage.backend.execute(Transaction((), (Read(TOKENS),), (Add(TOKENS, 1),))).applied

@@ -23,7 +23,7 @@ from redicts.core.locks.records import (
     records_in,
     scopes_of,
 )
-from redicts.core.transaction import MAX_DEPTH, Entries, Key, Path, Put, Scope, Transaction
+from redicts.core.minitransaction import MAX_DEPTH, Entries, Key, Path, Put, Scope, Transaction
 from redicts.errors import InternalError, PathError
 from tests.core.locks.stage import S, Stage, X
 
@@ -232,7 +232,7 @@ def test_how_deep_a_lock_may_lie() -> None:
 
 
 def test_another_name_is_another_key() -> None:
-    """A request that was renamed lies elsewhere and is woken under the old name."""
+    """A request that was renamed lies elsewhere and is notified under the old name."""
     made = request(("a",))
     before = made.keys(HOLDERS)
     made.rename()
@@ -243,20 +243,20 @@ def test_another_name_is_another_key() -> None:
 
 def test_reads_are_pages() -> None:
     """Records are read in pages, with lives where asked."""
-    for lives in (False, True):
-        (read,) = reads_of([Key(HOLDERS, ("!",))], lives=lives)
+    for ttls in (False, True):
+        (read,) = reads_of([Key(HOLDERS, ("!",))], ttls=ttls)
         assert read.scope is Scope.BELOW
         assert read.limit is not None
-        assert read.lives is lives
+        assert read.ttls is ttls
 
 
-def test_lives_are_told() -> None:
-    """A record found with its life tells it, in milliseconds."""
+def test_ttls_are_told() -> None:
+    """A record found with its TTL tells it, in milliseconds."""
     stage = Stage()
     stage.hold("1", ("a",))
     stage.clock.advance(1)
     (record,) = stage.records(HOLDERS)
-    assert record.life == 29_000
+    assert record.ttl == 29_000
     outcome = stage.backend.execute(Transaction((), tuple(reads_of(scopes_of((), HOLDERS)))))
     (bare,) = records_in(Key(HOLDERS, ()), entries_in(outcome.answers[-1]))
-    assert bare == record._replace(life=None)
+    assert bare == record._replace(ttl=None)

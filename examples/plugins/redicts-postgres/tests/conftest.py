@@ -12,7 +12,7 @@ from redicts_postgres import PostgresBackend, PostgresSettings
 
 @pytest.fixture(scope="session")
 def settings() -> PostgresSettings:
-    """Give the settings of a store that is made anew for each run."""
+    """Give the settings of a store that is made again for each run."""
     url = os.environ.get("REDICTS_POSTGRES_URL")
     if not url:
         pytest.fail("set REDICTS_POSTGRES_URL, as in postgres://user:password@localhost:5432/dbname", pytrace=False)

@@ -1,4 +1,4 @@
-"""The backend is certified: one test for each law, and for each way to keep transactions apart."""
+"""The backend is certified: one test for each check, and for each way to keep transactions apart."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 from redicts_postgres import PostgresSettings
 from redicts_postgres.harness import PostgresHarness, Store
 
-from redicts.contract import LAWS, Examination, Law, Need, Status
+from redicts.contract import CHECKS, ConformanceCheck, Examination, Need, Status
 
-NOT_CLAIMED = frozenset({Need.NO_LIFE, Need.NO_PROCESSES, Need.LIMIT, Need.DOCUMENTS})
+NOT_CLAIMED = frozenset({Need.NO_TTL, Need.NO_PROCESSES, Need.LIMIT, Need.DOCUMENTS})
 
 
 @pytest.fixture(scope="module", params=["locks", "serializable"])
@@ -22,15 +22,15 @@ def harness(request: pytest.FixtureRequest, settings: PostgresSettings) -> Itera
     made.close()
 
 
-@pytest.mark.parametrize("law", LAWS, ids=str)
-def test_law(law: Law, harness: PostgresHarness) -> None:
-    """The backend keeps the law, unless it is about what the backend does not claim."""
+@pytest.mark.parametrize("check", CHECKS, ids=str)
+def test_check(check: ConformanceCheck, harness: PostgresHarness) -> None:
+    """The backend keeps the check, unless it is about what the backend does not claim."""
     hit = harness.disturbed
-    result = Examination(harness).examine(law)
-    if set(law.needs) & NOT_CLAIMED:
+    result = Examination(harness).examine(check)
+    if set(check.needs) & NOT_CLAIMED:
         assert result.status is Status.NOT_RUN
         assert not result.demanded
         return
     assert result.status is Status.PASSED, f"{result.reason}\n{result.details}"
-    if {Need.LOST_REPLIES, Need.LATE_REQUESTS} & set(law.needs):
+    if {Need.LOST_REPLIES, Need.LATE_REQUESTS} & set(check.needs):
         assert harness.disturbed > hit, "no request was disturbed"

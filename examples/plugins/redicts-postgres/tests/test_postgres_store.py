@@ -1,4 +1,4 @@
-"""What only this backend has: its table, its lanes, its errors, its settings."""
+"""What only this backend has: its table, its sessions, its errors, its settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from redicts_postgres import PostgresBackend, PostgresSettings
 from redicts_postgres.schema import FORGOTTEN_AFTER_MILLISECONDS, Schema
 
 from redicts import errors
-from redicts.plugin import NOTHING, Add, Delete, Exactly, Key, Path, Put, Read, ReadNames, Scope, Transaction
+from redicts.plugin import NOTHING, Add, Delete, Equals, Key, Path, Put, Read, ReadNames, Scope, Transaction
 
 SECRET = "a-secret-that-must-not-be-told"
 
@@ -45,7 +45,7 @@ def test_keys_longer_than_an_index_entry_are_kept_apart(backend: PostgresBackend
     assert outcome.applied
     assert stored(backend) == tree
     within = {path[1:]: value for path, value in tree.items() if path[0] == long}
-    assert backend.execute(Transaction(checks=(Exactly(key(long), Scope.BELOW, within),))).applied
+    assert backend.execute(Transaction(checks=(Equals(key(long), Scope.BELOW, within),))).applied
     names, below = backend.execute(Transaction(reads=(ReadNames(key()), ReadNames(key(long))))).answers
     assert (set(names[0]), set(below[0])) == ({long, long + "x", "z"}, {"a", "b", "b2"})
     walked: dict[Path, bytes] = {}
@@ -72,32 +72,32 @@ def test_expired_rows_go_without_anybody_reading_them(backend: PostgresBackend, 
     assert row[0] in range(50)
 
 
-def test_lanes_are_forgotten(backend: PostgresBackend, settings: PostgresSettings) -> None:
-    """The outcome of a lane that nobody used for long is removed; others stay."""
-    lanes = Schema("redicts_test", "").lanes
+def test_sessions_are_forgotten(backend: PostgresBackend, settings: PostgresSettings) -> None:
+    """The outcome of a session that nobody used for long is removed; others stay."""
+    sessions = Schema("redicts_test", "").sessions
     backend.execute(Transaction(writes=(Put(key("a"), b"1"),)))
     with connection_to(settings) as connection:
-        connection.execute(f"UPDATE {lanes} SET touched = touched - {FORGOTTEN_AFTER_MILLISECONDS + 1000}")
-        old = connection.execute(f"SELECT count(*) FROM {lanes}").fetchone()
+        connection.execute(f"UPDATE {sessions} SET touched = touched - {FORGOTTEN_AFTER_MILLISECONDS + 1000}")
+        old = connection.execute(f"SELECT count(*) FROM {sessions}").fetchone()
         other = PostgresBackend(settings, 0)
         for _ in range(20):
             other.execute(Transaction(writes=(Put(key("a"), b"2"),)))
         other.close()
-        new = connection.execute(f"SELECT count(*) FROM {lanes}").fetchone()
+        new = connection.execute(f"SELECT count(*) FROM {sessions}").fetchone()
     assert old is not None
-    assert new == (1,), f"of {old[0]} old lanes, some are left"
+    assert new == (1,), f"of {old[0]} old sessions, some are left"
 
 
 def test_all_sessions_may_be_ended(backend: PostgresBackend, settings: PostgresSettings) -> None:
     """After the server ended all connections, as in a restart, calls go on and a listener is sent to look."""
     add = Transaction(writes=(Add(key("n"), 1),))
     with backend.listen("station/1") as listener:
-        assert backend.execute(add).sums == (1,)
+        assert backend.execute(add).counters == (1,)
         with connection_to(settings) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name='redicts'"
             )
-        assert backend.execute(add).sums == (2,)
+        assert backend.execute(add).counters == (2,)
         assert listener.wait(10)
 
 
@@ -166,7 +166,7 @@ def test_the_printed_sql_makes_the_tables(settings: PostgresSettings) -> None:
             }
         )
         backend = PostgresBackend(poor, 0)
-        take = Transaction(checks=(Exactly(key(), Scope.SUBTREE, NOTHING),), writes=(Put(key("a"), b"1"),))
+        take = Transaction(checks=(Equals(key(), Scope.SUBTREE, NOTHING),), writes=(Put(key("a"), b"1"),))
         try:
             with pytest.raises(errors.AccessDenied, match="python -m redicts_postgres") as refused:
                 backend.execute(take)

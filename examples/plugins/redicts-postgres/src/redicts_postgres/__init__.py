@@ -18,7 +18,7 @@ def redicts_backends() -> list[BackendPlugin]:
             PostgresSettings,
             open_postgres,
             contract=1,
-            summary="PostgreSQL: many hosts, transactions on one instant, wake-ups through LISTEN and NOTIFY",
+            summary="PostgreSQL: many hosts, transactions on one instant, notifications through LISTEN and NOTIFY",
             harness="redicts_postgres.harness:PostgresHarness",
         )
     ]

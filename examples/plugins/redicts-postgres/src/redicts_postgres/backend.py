@@ -8,17 +8,17 @@ from typing import Final
 from redicts.errors import StoreError
 from redicts.plugin import Backend, Capabilities, Outcome, Transaction
 from redicts_postgres.connections import Connections, connect, described
-from redicts_postgres.listening import Listening, StationListener
+from redicts_postgres.notifications import Listening, RedisListener
 from redicts_postgres.schema import Schema
 from redicts_postgres.settings import PostgresSettings
-from redicts_postgres.words import Locks, Reply, Steps, locks_of, looks_of, outcome_of, writes_of
+from redicts_postgres.wire import Locks, Reply, Steps, locks_of, looks_of, outcome_of, writes_of
 
-_CAPABILITIES: Final = Capabilities(life=True, processes=True, durable=True, atomic_entries=None, push=True)
+_CAPABILITIES: Final = Capabilities(ttl=True, processes=True, durable=True, atomic_entries=None, push=True)
 
 _UNSURE: Final = "U"
 _NOT_A_COUNTER: Final = "N"
 _MOST_LOOKS: Final = 100
-"""How often a transaction is tried again in which a life ended just between clock and state."""
+"""How often a transaction is tried again in which a TTL ended just between clock and state."""
 
 
 class PostgresBackend(Backend):
@@ -33,14 +33,14 @@ class PostgresBackend(Backend):
         self._connections = Connections(settings, schema.sql())
         self._listening = Listening(lambda: connect(settings), self._channels, described(settings), settings.retries)
         self._look_statement = (
-            f"SELECT CASE WHEN unsure THEN 'U' WHEN culprit IS NULL THEN 'A' ELSE 'C' END, culprit, "
-            f"'{{}}'::bigint[], counts, suffixes, stored, lives FROM {schema.look}("
+            f"SELECT CASE WHEN unsure THEN 'U' WHEN failed_index IS NULL THEN 'A' ELSE 'C' END, failed_index, "
+            f"'{{}}'::bigint[], counts, suffixes, stored, ttls FROM {schema.look}("
             "%b::text[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bigint[], %b::bytea[], %b::bytea[], "
             "floor(extract(epoch FROM transaction_timestamp()) * 1000)::bigint, "
             "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
         )
         self._write_statement = (
-            f"SELECT verdict, culprit, sums, counts, suffixes, stored, lives FROM {schema.write}("
+            f"SELECT status, failed_index, counters, counts, suffixes, stored, ttls FROM {schema.write}("
             "%b, %b, %b::bigint[], %b::boolean[], "
             "%b::text[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bigint[], %b::bytea[], %b::bytea[], "
             "%b::text[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bigint[], "
@@ -61,34 +61,34 @@ class PostgresBackend(Backend):
         looks = looks_of(transaction.checks, transaction.reads, self._database)
         if not transaction.writes:
             return outcome_of(self._look(looks), transaction)
-        lane = self._connections.lane()
+        session = self._connections.session()
         in_doubt = True
         try:
             locks = Locks([], [])
             if self._locking:
-                locks = locks_of(transaction, lane.name, self._store, self._database)
+                locks = locks_of(transaction, session.name, self._store, self._database)
             writes = writes_of(transaction.writes, self._database)
-            outcome = outcome_of(self._write(lane.name, lane.number, locks, looks, writes), transaction)
+            outcome = outcome_of(self._write(session.name, session.number, locks, looks, writes), transaction)
             in_doubt = False
         except StoreError as error:
             in_doubt = error.maybe_applied
             raise
         finally:
-            self._connections.give_back(lane, in_doubt=in_doubt)
+            self._connections.give_back(session, in_doubt=in_doubt)
         return outcome
 
     def _look(self, looks: Steps) -> Reply:
         parameters = (*looks.parameters(), looks.item_keys, looks.item_values)
         for _ in range(_MOST_LOOKS):
             reply = Reply(*self._connections.call(self._look_statement, parameters))
-            if reply.verdict != _UNSURE:
+            if reply.status != _UNSURE:
                 return reply
-        return reply._replace(verdict="A" if reply.culprit is None else "C")
+        return reply._replace(status="A" if reply.failed_index is None else "C")
 
-    def _write(self, lane: bytes, number: int, locks: Locks, looks: Steps, writes: Steps) -> Reply:
+    def _write(self, session: bytes, number: int, locks: Locks, looks: Steps, writes: Steps) -> Reply:
         for attempt in range(_MOST_LOOKS + 1):
             parameters = (
-                lane,
+                session,
                 number,
                 *locks,
                 *looks.parameters(),
@@ -97,15 +97,15 @@ class PostgresBackend(Backend):
                 *writes.parameters(),
                 writes.item_keys,
                 writes.item_values,
-                writes.item_lives,
+                writes.item_ttls,
                 self._channels,
                 attempt == _MOST_LOOKS,
             )
             reply = Reply(*self._connections.call(self._write_statement, parameters))
-            if reply.verdict != _UNSURE:
+            if reply.status != _UNSURE:
                 break
-        if reply.verdict == _NOT_A_COUNTER and reply.culprit is not None:
-            return reply._replace(culprit=writes.origins[reply.culprit])
+        if reply.status == _NOT_A_COUNTER and reply.failed_index is not None:
+            return reply._replace(failed_index=writes.origins[reply.failed_index])
         return reply
 
     def about(self) -> dict[str, str]:
@@ -113,7 +113,7 @@ class PostgresBackend(Backend):
         (version,) = self._connections.call("SELECT current_setting('server_version')", ())
         return {"PostgreSQL server": version}
 
-    def listen(self, name: str, /) -> StationListener:
+    def listen(self, name: str, /) -> RedisListener:
         """Listen over the one connection that this process listens with."""
         return self._listening.listen(name)
 

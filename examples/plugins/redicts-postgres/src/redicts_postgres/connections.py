@@ -16,7 +16,7 @@ import psycopg
 from psycopg.types.numeric import Int8BinaryDumper
 
 from redicts.errors import StoreTimeout
-from redicts_postgres.border import (
+from redicts_postgres.errors import (
     MISSING_STATES,
     REPEATABLE_STATES,
     NoAnswer,
@@ -53,11 +53,11 @@ _SESSION: Final = {
 class Connection(psycopg.Connection[tuple[Any, ...]]):
     """A connection of psycopg that does not wait for ever."""
 
-    patience: float = 10.0
+    timeout: float = 10.0
 
     def wait(self, gen: Any, *_: Any, **__: Any) -> Any:
         """Run one of psycopg's generators to its end. Raises :class:`NoAnswer` if that takes too long."""
-        deadline = time.monotonic() + self.patience
+        deadline = time.monotonic() + self.timeout
         poller = select.poll()
         fileno = self.fileno()
         try:
@@ -103,7 +103,7 @@ def connect(settings: PostgresSettings) -> Connection:
         options=options,
         **{name: value for name, value in chosen.items() if value is not None},
     )
-    connection.patience = settings.socket_timeout_secs
+    connection.timeout = settings.socket_timeout_secs
     # All our integers are of one type, so that each statement is prepared once.
     connection.adapters.register_dumper(int, Int8BinaryDumper)
     return connection
@@ -117,10 +117,10 @@ def described(settings: PostgresSettings) -> str:
     return f"{settings.host}:{settings.port}, database {settings.dbname or 'by default'}"
 
 
-class Lane:
+class Session:
     """Numbers the requests of one sender at a time, so that the server knows one that it has seen before.
 
-    RIFL (Lee et al., SOSP 2015) calls this a client with its sequence numbers; one process has as many lanes as it
+    RIFL (Lee et al., SOSP 2015) calls this a client with its sequence numbers; one process has as many sessions as it
     has writing requests under way at once.
     """
 
@@ -143,7 +143,7 @@ class Connections:
 
     def _start(self) -> None:
         self._idle: list[Connection] = []
-        self._lanes: list[Lane] = []
+        self._sessions: list[Session] = []
         self._in_doubt = threading.local()
         self._permits: SimpleQueue[None] = SimpleQueue()
         for _ in range(self._settings.max_connections):
@@ -152,25 +152,25 @@ class Connections:
         self._owner = os.getpid()
 
     def _start_anew_after_fork(self) -> None:
-        # A child that used its parent's sockets or went on numbering its lanes would get its parent's replies.
+        # A child that used its parent's sockets or went on numbering its sessions would get its parent's replies.
         if self._owner != os.getpid():
             _inherited.extend(self._idle)
             self._start()
 
-    def lane(self) -> Lane:
-        """Take a lane for one request, numbered anew; give it back with :meth:`give_back` when that is over."""
+    def session(self) -> Session:
+        """Take a session for one request, numbered again; give it back with :meth:`give_back` when that is over."""
         self._start_anew_after_fork()
-        lane: Lane | None = self._in_doubt.__dict__.pop("lane", None)
-        if lane is None:
+        session: Session | None = self._in_doubt.__dict__.pop("session", None)
+        if session is None:
             try:
-                lane = self._lanes.pop()
+                session = self._sessions.pop()
             except IndexError:
-                lane = Lane()
-        lane.number += 1
-        return lane
+                session = Session()
+        session.number += 1
+        return session
 
-    def give_back(self, lane: Lane, *, in_doubt: bool) -> None:
-        """Let another request use this lane; ``in_doubt`` if nobody knows whether the last one was carried out.
+    def give_back(self, session: Session, *, in_doubt: bool) -> None:
+        """Let another request use this session; ``in_doubt`` if nobody knows whether the last one was carried out.
 
         Then the next request of this thread will use it. So whatever a thread does about its doubt makes the request
         that is late a stale one, which the server refuses.
@@ -178,9 +178,9 @@ class Connections:
         if self._owner != os.getpid():
             return
         if in_doubt:
-            self._in_doubt.lane = lane
+            self._in_doubt.session = session
         else:
-            self._lanes.append(lane)
+            self._sessions.append(session)
 
     def call(self, statement: str, parameters: Sequence[Any]) -> tuple[Any, ...]:
         """Execute a statement that returns one row, and return that. It must be harmless to execute it twice.

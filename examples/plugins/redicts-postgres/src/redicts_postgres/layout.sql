@@ -15,22 +15,22 @@ CREATE UNIQUE INDEX IF NOT EXISTS {{prefix}}entries_key ON {{entries}} ({{unique
 
 CREATE INDEX IF NOT EXISTS {{prefix}}entries_deadline ON {{entries}} (deadline) WHERE deadline IS NOT NULL;
 
--- The last request of each lane and its outcome (RIFL: Lee et al., SOSP 2015). "touched" moves in steps of minutes, so
+-- The last request of each session and its outcome (RIFL: Lee et al., SOSP 2015). "touched" moves in steps of minutes, so
 -- that most updates of a row change no index.
-CREATE TABLE IF NOT EXISTS {{lanes}} (
-    lane bytea PRIMARY KEY,
+CREATE TABLE IF NOT EXISTS {{sessions}} (
+    session bytea PRIMARY KEY,
     number bigint NOT NULL,
     touched bigint NOT NULL,
-    verdict text NOT NULL,
-    culprit integer,
-    sums bigint[] NOT NULL,
+    status text NOT NULL,
+    failed_index integer,
+    counters bigint[] NOT NULL,
     counts integer[] NOT NULL,
     suffixes bytea[] NOT NULL,
     stored bytea[] NOT NULL,
-    lives bigint[] NOT NULL
+    ttls bigint[] NOT NULL
 );
 
-CREATE INDEX IF NOT EXISTS {{prefix}}lanes_touched ON {{lanes}} (touched);
+CREATE INDEX IF NOT EXISTS {{prefix}}sessions_touched ON {{sessions}} (touched);
 
 CREATE OR REPLACE FUNCTION {{millisecond}}(moment timestamptz) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
     SELECT floor(extract(epoch FROM moment) * 1000)::bigint
@@ -38,11 +38,11 @@ $$;
 
 -- Checks (x: exactly, f: prefixed) and reads (r: values, n: names), all on the snapshot of the calling statement, which
 -- is what STABLE means. "instant" is the time to go by. The snapshot was taken between "earliest" and "instant"; if a
--- life in one of the scopes ended between these, it cannot be told whether it was over, and "unsure" is true.
+-- ttl in one of the scopes ended between these, it cannot be told whether it was over, and "unsure" is true.
 CREATE OR REPLACE FUNCTION {{look}}(
     kinds text[], lows bytea[], highs bytea[], details bytea[], amounts bigint[],
     wanted_keys bytea[], wanted_values bytea[], earliest bigint, instant bigint,
-    OUT culprit integer, OUT counts integer[], OUT suffixes bytea[], OUT stored bytea[], OUT lives bigint[],
+    OUT failed_index integer, OUT counts integer[], OUT suffixes bytea[], OUT stored bytea[], OUT ttls bigint[],
     OUT unsure boolean
 ) LANGUAGE plpgsql STABLE AS $$
 #variable_conflict use_column
@@ -53,12 +53,12 @@ DECLARE
     size integer;
     some_keys bytea[];
     some_values bytea[];
-    some_lives bigint[];
+    some_ttls bigint[];
     after bytea;
     batch bigint;
     asked bigint;
 BEGIN
-    counts := '{}'; suffixes := '{}'; stored := '{}'; lives := '{}';
+    counts := '{}'; suffixes := '{}'; stored := '{}'; ttls := '{}';
     FOR step IN
         SELECT * FROM unnest(kinds, lows, highs, details, amounts) WITH ORDINALITY
             AS steps (kind, low, high, detail, amount, place)
@@ -115,16 +115,16 @@ BEGIN
                 END LOOP;
                 size := cardinality(some_keys);
                 some_values := array_fill(''::bytea, ARRAY[size]);
-                some_lives := array_fill(NULL::bigint, ARRAY[size]);
+                some_ttls := array_fill(NULL::bigint, ARRAY[size]);
             ELSIF step.amount < 0 THEN
                 SELECT count(*), array_agg(substring(key, length(step.detail) + 1)), array_agg(value),
                     array_agg(deadline - instant)
-                INTO size, some_keys, some_values, some_lives
+                INTO size, some_keys, some_values, some_ttls
                 FROM {{entries}} WHERE {{in_range}} AND {{live}};
             ELSE
                 SELECT count(*), array_agg(substring(key, length(step.detail) + 1)), array_agg(value),
                     array_agg(deadline - instant)
-                INTO size, some_keys, some_values, some_lives
+                INTO size, some_keys, some_values, some_ttls
                 FROM (
                     SELECT key, value, deadline FROM {{entries}} WHERE {{in_range}} AND {{live}}
                     ORDER BY {{head_of_key}}, key LIMIT step.amount
@@ -134,12 +134,12 @@ BEGIN
             IF size > 0 THEN
                 suffixes := suffixes || some_keys;
                 stored := stored || some_values;
-                lives := lives || some_lives;
+                ttls := ttls || some_ttls;
             END IF;
             CONTINUE;
         END IF;
-        IF culprit IS NULL AND NOT holds THEN
-            culprit := step.place - 1;
+        IF failed_index IS NULL AND NOT holds THEN
+            failed_index := step.place - 1;
         END IF;
     END LOOP;
     unsure := earliest < instant AND EXISTS (
@@ -149,12 +149,12 @@ BEGIN
 END
 $$;
 
--- Writes (p: put, k: put and keep the life, d: delete, e: expire, a: add, w: wake), in order. Raises RD001, with the
+-- Writes (p: put, k: put and keep the ttl, d: delete, e: expire, a: add, w: wake), in order. Raises RD001, with the
 -- place of the write as its detail, if an Add meets no counter.
 CREATE OR REPLACE FUNCTION {{apply}}(
     kinds text[], lows bytea[], highs bytea[], details bytea[], amounts bigint[],
-    put_keys bytea[], put_values bytea[], put_lives bigint[], channels text, instant bigint,
-    OUT sums bigint[]
+    put_keys bytea[], put_values bytea[], put_ttls bigint[], channels text, instant bigint,
+    OUT counters bigint[]
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -166,7 +166,7 @@ DECLARE
     item bytea;
     name text;
 BEGIN
-    sums := '{}';
+    counters := '{}';
     FOR step IN
         SELECT * FROM unnest(kinds, lows, highs, details, amounts) WITH ORDINALITY
             AS steps (kind, low, high, detail, amount, place)
@@ -174,11 +174,11 @@ BEGIN
         CASE step.kind
         WHEN 'p' THEN
             INSERT INTO {{entries}} AS e (key, value, deadline)
-                SELECT put.key, put.value, CASE WHEN put.life >= 0 THEN instant + put.life END
+                SELECT put.key, put.value, CASE WHEN put.ttl >= 0 THEN instant + put.ttl END
                 FROM unnest(
                     put_keys[used + 1 : used + step.amount], put_values[used + 1 : used + step.amount],
-                    put_lives[used + 1 : used + step.amount]
-                ) AS put (key, value, life)
+                    put_ttls[used + 1 : used + step.amount]
+                ) AS put (key, value, ttl)
                 ON CONFLICT ({{unique}}) DO UPDATE SET value = excluded.value, deadline = excluded.deadline;
             used := used + step.amount;
         WHEN 'k' THEN
@@ -212,7 +212,7 @@ BEGIN
             INSERT INTO {{entries}} AS e (key, value) VALUES (step.detail, convert_to(total::text, 'UTF8'))
                 ON CONFLICT ({{unique}}) DO UPDATE SET
                     value = excluded.value, deadline = CASE WHEN e.deadline > instant THEN e.deadline END;
-            sums := sums || total::bigint;
+            counters := counters || total::bigint;
         WHEN 'w' THEN
             WITH gone AS (DELETE FROM {{entries}} WHERE {{in_range}} RETURNING value, deadline)
             SELECT coalesce(array_agg(DISTINCT value), '{}') INTO listed FROM gone WHERE {{live}};
@@ -236,16 +236,16 @@ $$;
 -- until the commit. The clock is looked at once they are held, so nobody changes what they cover between the time that
 -- is gone by and the state that is decided on. Without locks, the isolation of the transaction must be SERIALIZABLE.
 --
--- The verdict is one letter: A applied, C a check failed, N not a counter, S a later request of this lane was seen,
+-- The status is one letter: A applied, C a check failed, N not a counter, S a later request of this session was seen,
 -- U unsure, ask again.
 CREATE OR REPLACE FUNCTION {{write}}(
     sender bytea, request bigint, locks bigint[], exclusive boolean[],
     kinds text[], lows bytea[], highs bytea[], details bytea[], amounts bigint[],
     wanted_keys bytea[], wanted_values bytea[],
     write_kinds text[], write_lows bytea[], write_highs bytea[], write_details bytea[], write_amounts bigint[],
-    put_keys bytea[], put_values bytea[], put_lives bigint[], channels text, resigned boolean,
-    OUT verdict text, OUT culprit integer, OUT sums bigint[],
-    OUT counts integer[], OUT suffixes bytea[], OUT stored bytea[], OUT lives bigint[]
+    put_keys bytea[], put_values bytea[], put_ttls bigint[], channels text, resigned boolean,
+    OUT status text, OUT failed_index integer, OUT counters bigint[],
+    OUT counts integer[], OUT suffixes bytea[], OUT stored bytea[], OUT ttls bigint[]
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -262,63 +262,63 @@ BEGIN
             PERFORM pg_advisory_xact_lock_shared(locks[i]);
         END IF;
     END LOOP;
-    SELECT * INTO past FROM {{lanes}} WHERE lane = sender;
+    SELECT * INTO past FROM {{sessions}} WHERE session = sender;
     IF past.number = request THEN
-        verdict := past.verdict; culprit := past.culprit; sums := past.sums;
-        counts := past.counts; suffixes := past.suffixes; stored := past.stored; lives := past.lives;
+        status := past.status; failed_index := past.failed_index; counters := past.counters;
+        counts := past.counts; suffixes := past.suffixes; stored := past.stored; ttls := past.ttls;
         RETURN;
     END IF;
-    sums := '{}'; counts := '{}'; suffixes := '{}'; stored := '{}'; lives := '{}';
+    counters := '{}'; counts := '{}'; suffixes := '{}'; stored := '{}'; ttls := '{}';
     IF past.number > request THEN
-        verdict := 'S';
+        status := 'S';
         RETURN;
     END IF;
     instant := {{millisecond}}(clock_timestamp());
-    verdict := 'A';
+    status := 'A';
     IF cardinality(kinds) > 0 THEN
         SELECT * INTO seen FROM {{look}}(
             kinds, lows, highs, details, amounts, wanted_keys, wanted_values,
             CASE WHEN locked THEN instant ELSE {{millisecond}}(transaction_timestamp()) END, instant
         );
         IF seen.unsure AND NOT resigned THEN
-            verdict := 'U';
+            status := 'U';
             RETURN;
         END IF;
-        culprit := seen.culprit;
-        counts := seen.counts; suffixes := seen.suffixes; stored := seen.stored; lives := seen.lives;
+        failed_index := seen.failed_index;
+        counts := seen.counts; suffixes := seen.suffixes; stored := seen.stored; ttls := seen.ttls;
     END IF;
-    IF culprit IS NOT NULL THEN
-        verdict := 'C';
+    IF failed_index IS NOT NULL THEN
+        status := 'C';
     ELSIF 'a' = ANY (write_kinds) THEN
         BEGIN
-            sums := {{apply}}(
+            counters := {{apply}}(
                 write_kinds, write_lows, write_highs, write_details, write_amounts,
-                put_keys, put_values, put_lives, channels, instant
+                put_keys, put_values, put_ttls, channels, instant
             );
         EXCEPTION WHEN SQLSTATE 'RD001' THEN
             GET STACKED DIAGNOSTICS place = PG_EXCEPTION_DETAIL;
-            verdict := 'N';
-            culprit := place::integer;
+            status := 'N';
+            failed_index := place::integer;
         END;
     ELSE
-        sums := {{apply}}(
+        counters := {{apply}}(
             write_kinds, write_lows, write_highs, write_details, write_amounts,
-            put_keys, put_values, put_lives, channels, instant
+            put_keys, put_values, put_ttls, channels, instant
         );
     END IF;
-    INSERT INTO {{lanes}} AS l VALUES (sender, request, instant, verdict, culprit, sums, counts, suffixes, stored, lives)
-        ON CONFLICT (lane) DO UPDATE SET
+    INSERT INTO {{sessions}} AS l VALUES (sender, request, instant, status, failed_index, counters, counts, suffixes, stored, ttls)
+        ON CONFLICT (session) DO UPDATE SET
             number = excluded.number,
             touched = CASE WHEN l.touched < instant - 300000 THEN instant ELSE l.touched END,
-            verdict = excluded.verdict, culprit = excluded.culprit, sums = excluded.sums,
-            counts = excluded.counts, suffixes = excluded.suffixes, stored = excluded.stored, lives = excluded.lives;
-    -- Some of what has expired, always more than this transaction can have added; and lanes that nobody used for hours.
+            status = excluded.status, failed_index = excluded.failed_index, counters = excluded.counters,
+            counts = excluded.counts, suffixes = excluded.suffixes, stored = excluded.stored, ttls = excluded.ttls;
+    -- Some of what has expired, always more than this transaction can have added; and sessions that nobody used for hours.
     DELETE FROM {{entries}} WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM {{entries}} WHERE deadline <= instant ORDER BY deadline
         LIMIT 16 + 2 * (cardinality(put_keys) + cardinality(write_kinds)) FOR UPDATE SKIP LOCKED
     ));
-    DELETE FROM {{lanes}} WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM {{lanes}} WHERE touched < instant - {{forgotten_after}} LIMIT 4 FOR UPDATE SKIP LOCKED
+    DELETE FROM {{sessions}} WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM {{sessions}} WHERE touched < instant - {{forgotten_after}} LIMIT 4 FOR UPDATE SKIP LOCKED
     ));
 END
 $$;

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_PATIENCE_SECS: Final = 20.0
+_TIMEOUT_SECS: Final = 20.0
 
 
 class _Held:
@@ -76,7 +76,7 @@ class FaultyProxy:
         for each in held:
             each.released.set()
         for each in held:
-            if not each.finished.wait(_PATIENCE_SECS):
+            if not each.finished.wait(_TIMEOUT_SECS):
                 raise TimeoutError("the server did not answer a request that had been held")
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ class FaultyProxy:
         for link in sockets:
             _end(link)
         for thread in self._threads:
-            thread.join(_PATIENCE_SECS)
+            thread.join(_TIMEOUT_SECS)
 
     def __enter__(self) -> Self:
         return self
@@ -158,7 +158,7 @@ class _Session:
         """Forward until one of the sides ends."""
         answers = threading.Thread(target=self._forward_answers, daemon=True)
         try:
-            self._forward_exactly(4)  # the startup message has a length and no type
+            self._forward_equals(4)  # the startup message has a length and no type
             answers.start()
             request, executes = b"", False
             while True:
@@ -173,9 +173,9 @@ class _Session:
         finally:
             self._proxy._forget(self._client, self._server)
             if answers.ident is not None:
-                answers.join(_PATIENCE_SECS)
+                answers.join(_TIMEOUT_SECS)
 
-    def _forward_exactly(self, size_of_length: int) -> None:
+    def _forward_equals(self, size_of_length: int) -> None:
         length = _read(self._client, size_of_length)
         self._server.sendall(length + _read(self._client, struct.unpack("!I", length)[0] - size_of_length))
 
@@ -229,7 +229,7 @@ class _Replies:
 
     def wait(self) -> None:
         """Wait for the end of the reply."""
-        self._over.wait(_PATIENCE_SECS)
+        self._over.wait(_TIMEOUT_SECS)
 
 
 def _read(link: socket.socket, size: int) -> bytes:

@@ -9,7 +9,7 @@ LAYOUT: Final = 1
 """The version of the functions. It is in their names, so that programs with different versions share the tables."""
 
 FORGOTTEN_AFTER_MILLISECONDS: Final = 3_600_000
-"""How long the outcome of a lane's last request is kept at least: as long as a request may be late."""
+"""How long the outcome of a session's last request is kept at least: as long as a request may be late."""
 
 _HEAD: Final = "substring({}, 1, 2000)"
 
@@ -24,7 +24,7 @@ class Schema:
         self.name: Final = f"{schema}.{prefix}"
         """What tells this store from others in the same database of PostgreSQL."""
         self.entries: Final = f"{schema}.{prefix}entries"
-        self.lanes: Final = f"{schema}.{prefix}lanes"
+        self.sessions: Final = f"{schema}.{prefix}lanes"
         self.look: Final = f"{schema}.{prefix}look_{LAYOUT}"
         self.write: Final = f"{schema}.{prefix}write_{LAYOUT}"
         self._schema: Final = schema
@@ -37,7 +37,7 @@ class Schema:
             "schema": self._schema,
             "prefix": self._prefix,
             "entries": self.entries,
-            "lanes": self.lanes,
+            "sessions": self.sessions,
             "look": self.look,
             "write": self.write,
             "apply": f"{self._schema}.{self._prefix}apply_{LAYOUT}",

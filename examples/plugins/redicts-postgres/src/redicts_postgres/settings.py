@@ -44,7 +44,7 @@ class PostgresSettings(BackendSettings):
     that use a store must choose the same."""
 
     max_connections: int = Field(20, ge=1)
-    """How many requests of one process may be under way at once. A process that waits to be woken has one more."""
+    """How many requests of one process may be under way at once. A process that waits to be notified has one more."""
     timeout_secs: float = Field(50, gt=0)
     """How long to wait for a free connection when all are in use."""
     connect_timeout_secs: int = Field(5, ge=2)

@@ -1,0 +1,146 @@
+"""The border: what psycopg raises, as errors of redicts that say what happened, where, and what to do."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import psycopg
+
+from redicts.errors import (
+    AccessDenied,
+    CorruptData,
+    ReadOnly,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    StoreTimeout,
+    Unreachable,
+)
+
+_Meaning = tuple[type[StoreError], str]
+
+_BY_STATE: Final[dict[str, _Meaning]] = {
+    "28": (AccessDenied, "user name or password is wrong; correct user and password in the settings"),
+    "42501": (
+        AccessDenied,
+        "this user may not do that; let an administrator run the SQL that python -m redicts_postgres prints",
+    ),
+    "25006": (ReadOnly, "this server takes no writes, as replicas do; connect to the primary"),
+    "53100": (StoreFull, "the server's disk is full; free space there"),
+    "53200": (StoreFull, "the server has no memory left, or no room for locks; raise max_locks_per_transaction"),
+    "53300": (StoreBusy, "the server has no connection left; raise its max_connections or lower that of the settings"),
+    "54": (StoreFull, "a limit of the server is reached"),
+    "55P03": (StoreBusy, "a lock was not free in time; try again later"),
+    "57P03": (StoreBusy, "the server is starting up or shutting down; try again later"),
+    "40001": (StoreBusy, "others changed the same values again and again; try again later"),
+    "40P01": (StoreBusy, "the server broke off a circle of transactions that waited for each other; try again later"),
+    "57014": (StoreTimeout, "the server broke off the request, as its statement_timeout says"),
+    "42804": (CorruptData, "a table or function of the store is not as redicts made it; set another schema or prefix"),
+    "42703": (CorruptData, "a table of the store is not as redicts made it; set another schema or prefix"),
+    "42809": (CorruptData, "a table or function of the store is not as redicts made it; set another schema or prefix"),
+    "3D000": (Unreachable, "the server has no database of that name; create it or correct dbname"),
+}
+"""What the codes of the SQL standard mean, by whole code or by class."""
+
+_BY_TEXT: Final[tuple[tuple[str, _Meaning], ...]] = (
+    ("password authentication failed", _BY_STATE["28"]),
+    ("no password supplied", (AccessDenied, "the server wants a password; set password in the settings")),
+    ("no pg_hba.conf entry", (AccessDenied, "the server admits no such user from here; look into its pg_hba.conf")),
+    ("peer authentication failed", _BY_STATE["28"]),
+    ("is not permitted to log in", _BY_STATE["28"]),
+    ("the database system is", _BY_STATE["57P03"]),
+    ("too many clients", _BY_STATE["53300"]),
+    ("remaining connection slots", _BY_STATE["53300"]),
+    ("refused", (Unreachable, "no server answers there; start it or correct host and port")),
+    ("No such file", (Unreachable, "no server answers there; start it or correct host and port")),
+    ("could not translate host name", (Unreachable, "that host is not known; correct host")),
+    ("resolve host", (Unreachable, "that host is not known; correct host")),
+    ("not known", (Unreachable, "that host is not known; correct host")),
+)
+"""What is only said in words: while a connection is made, the client library does not tell the code."""
+
+_AFTER_ROLE_OR_DATABASE: Final[tuple[tuple[str, str, _Meaning], ...]] = (
+    ("role", "does not exist", _BY_STATE["28"]),
+    ("database", "does not exist", _BY_STATE["3D000"]),
+)
+
+_LOST_STATES: Final = ("08", "57P01", "57P02", "57P05", "40003")
+_PASSING_STATES: Final = ("57P03", "53300")
+REPEATABLE_STATES: Final = ("40001", "40P01")
+"""What two transactions can do to each other: nothing is written, and the same one may work at once."""
+
+MISSING_STATES: Final = ("42883", "42P01", "3F000")
+"""A function, a table or the schema is not there."""
+
+
+class NoAnswer(Exception):
+    """The server gave no answer in time."""
+
+
+def state_of(error: BaseException) -> str:
+    """Return the code of the SQL standard that an error carries, or the empty text."""
+    return getattr(error, "sqlstate", None) or ""
+
+
+def is_lost(error: BaseException) -> bool:
+    """Tell whether the connection broke, so that nobody knows whether the request was carried out."""
+    if isinstance(error, (NoAnswer, OSError)):
+        return True
+    state = state_of(error)
+    if state:
+        return state.startswith(_LOST_STATES)
+    return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+
+
+def is_passing(error: BaseException) -> bool:
+    """Tell whether the server said that it is not ready yet, so that the same request may work in a moment."""
+    if state_of(error):
+        return state_of(error) in _PASSING_STATES
+    return _meaning_of_text(error) in (_BY_STATE["57P03"], _BY_STATE["53300"])
+
+
+def is_refused(error: BaseException) -> bool:
+    """Tell whether the server admits nobody like us, so that trying again is of no use."""
+    meaning = _meaning(error)
+    return meaning is not None and meaning[0] is AccessDenied
+
+
+def mapped(error: BaseException, where: str, *, maybe_applied: bool = False) -> StoreError:
+    """Return the error of ours that stands for one of psycopg, at the server described by ``where``."""
+    doubt = "; the request may have been carried out" if maybe_applied else ""
+    if isinstance(error, (NoAnswer, psycopg.errors.ConnectionTimeout)):
+        return StoreTimeout(f"postgres at {where}: no answer in time{doubt}", maybe_applied=maybe_applied)
+    meaning = _meaning(error)
+    if meaning is not None:
+        return meaning[0](f"postgres at {where}: {meaning[1]}{doubt}", maybe_applied=maybe_applied)
+    if is_lost(error):
+        return Unreachable(
+            f"postgres at {where}: the connection broke or could not be made; look into the server's log{doubt}",
+            maybe_applied=maybe_applied,
+        )
+    # The server's own text could repeat values, so only its code is told.
+    return StoreError(
+        f"postgres at {where}: the server answered with {type(error).__name__}, code {state_of(error) or 'unknown'}; "
+        f"look into its log{doubt}",
+        maybe_applied=maybe_applied,
+    )
+
+
+def _meaning(error: BaseException) -> _Meaning | None:
+    state = state_of(error)
+    if state:
+        return _BY_STATE.get(state) or _BY_STATE.get(state[:2])
+    return _meaning_of_text(error)
+
+
+def _meaning_of_text(error: BaseException) -> _Meaning | None:
+    if not isinstance(error, psycopg.OperationalError):
+        return None
+    text = str(error)
+    for fragment, meaning in _BY_TEXT:
+        if fragment in text:
+            return meaning
+    for subject, fragment, meaning in _AFTER_ROLE_OR_DATABASE:
+        if f'{subject} "' in text and fragment in text:
+            return meaning
+    return None

@@ -1,0 +1,219 @@
+"""A transaction as the parameters of the store's functions, and what these return as an outcome."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from redicts.errors import InternalError, Unsupported
+from redicts.plugin import (
+    Add,
+    Answer,
+    AnyRead,
+    Check,
+    Delete,
+    Entries,
+    Equals,
+    Expire,
+    Key,
+    Names,
+    Outcome,
+    Path,
+    Put,
+    PutDocument,
+    Read,
+    ReadNames,
+    Scope,
+    Status,
+    Transaction,
+    Write,
+)
+from redicts_postgres.keys import bounds, decode, encode, past
+
+_NONE: Final = -1
+"""Stands for no limit and no TTL."""
+
+_LONGEST_TTL: Final = 2**62
+_LARGEST_LIMIT: Final = 2**62
+_MOST_SECTIONS: Final = 64
+"""How many sections of a space a transaction locks one by one; of more, it locks the space."""
+
+_STATUSES: Final = {"A": Status.APPLIED, "C": Status.CHECK_FAILED, "N": Status.NOT_A_COUNTER}
+
+
+class Steps:
+    """Steps for one of the functions, as one list for each of their parts, and the items that belong to some steps."""
+
+    __slots__ = ("amounts", "details", "highs", "item_keys", "item_ttls", "item_values", "kinds", "lows", "origins")
+
+    def __init__(self) -> None:
+        self.kinds: list[str] = []
+        self.lows: list[bytes] = []
+        self.highs: list[bytes] = []
+        self.details: list[bytes] = []
+        self.amounts: list[int] = []
+        self.origins: list[int] = []
+        """For each step that is a write, the index of the first write that it stands for."""
+        self.item_keys: list[bytes] = []
+        self.item_values: list[bytes] = []
+        self.item_ttls: list[int] = []
+
+    def add(self, kind: str, limits: tuple[bytes, bytes], detail: bytes = b"", amount: int = _NONE) -> None:
+        """Add a step."""
+        self.kinds.append(kind)
+        self.lows.append(limits[0])
+        self.highs.append(limits[1])
+        self.details.append(detail)
+        self.amounts.append(amount)
+
+    def parameters(self) -> tuple[list[Any], ...]:
+        """Return the lists in the order in which the functions take them."""
+        return self.kinds, self.lows, self.highs, self.details, self.amounts
+
+
+def looks_of(checks: Iterable[Check], reads: Iterable[AnyRead], database: int) -> Steps:
+    """Return the steps of checks and reads."""
+    steps = Steps()
+    for check in checks:
+        base = encode(database, check.key)
+        if isinstance(check, Equals):
+            for path, value in check.entries.items():
+                steps.item_keys.append(encode(database, Key(check.key.space, check.key.path + path)))
+                steps.item_values.append(value)
+            steps.add("x", bounds(base, check.scope), amount=len(check.entries))
+        else:
+            steps.add("f", bounds(base, check.scope), check.prefix)
+    for read in reads:
+        base = encode(database, read.key)
+        # One more than wanted tells whether there is more.
+        amount = _NONE if read.limit is None else min(read.limit, _LARGEST_LIMIT) + 1
+        if isinstance(read, ReadNames):
+            low, high = bounds(base, Scope.BELOW)
+            steps.add("n", (low if read.cursor is None else past(base + read.cursor), high), base, amount)
+        else:
+            low, high = bounds(base, read.scope)
+            steps.add("r", (low if read.cursor is None else base + read.cursor, high), base, amount)
+    return steps
+
+
+def writes_of(writes: Iterable[Write], database: int) -> Steps:
+    """Return the steps of writes: puts that follow each other are one step, as long as no key comes twice."""
+    steps = Steps()
+    group: set[bytes] = set()
+    for index, write in enumerate(writes):
+        key = encode(database, write.key)
+        if isinstance(write, Put):
+            kind = "k" if write.keep_ttl else "p"
+            if not group or steps.kinds[-1] != kind or key in group:
+                group = set()
+                steps.add(kind, (b"", b""), amount=0)
+                steps.origins.append(index)
+            group.add(key)
+            steps.amounts[-1] += 1
+            steps.item_keys.append(key)
+            steps.item_values.append(write.value)
+            steps.item_ttls.append(_ttl(write.ttl))
+            continue
+        group = set()
+        steps.origins.append(index)
+        if isinstance(write, Add):
+            steps.add("a", bounds(key, Scope.NODE), key, write.amount)
+        elif isinstance(write, PutDocument):
+            raise Unsupported("this store keeps no documents; put their leaves")
+        elif isinstance(write, Expire):
+            steps.add("e", bounds(key, write.scope), amount=_ttl(write.ttl))
+        else:
+            steps.add("d" if isinstance(write, Delete) else "w", bounds(key, write.scope))
+    return steps
+
+
+class Locks(NamedTuple):
+    """Advisory locks, in ascending order, so that no two transactions wait for each other."""
+
+    numbers: list[int]
+    exclusive: list[bool]
+
+
+def locks_of(transaction: Transaction, session: bytes, store: str, database: int) -> Locks:
+    """Return the locks of a transaction that writes.
+
+    A section is all of a space below one first segment. A transaction locks the sections it names, shared if it does
+    not write there, and their spaces shared; a space of which it names the root, or many sections, it locks as a whole
+    (Gray et al., "Granularity of locks in a shared data base", VLDB 1975).
+    """
+    sections: dict[str, dict[str | None, bool]] = {}
+    for named, writes in ((transaction.checks, False), (transaction.reads, False), (transaction.writes, True)):
+        for each in named:
+            space, path = each.key
+            names = sections.setdefault(space, {})
+            name = path[0] if path else None
+            names[name] = names.get(name, False) or writes
+    locks = {_number("session", store, session.hex()): True}
+    for space, names in sections.items():
+        whole = _number("space", store, database, space)
+        if None in names or len(names) > _MOST_SECTIONS:
+            locks[whole] = any(names.values())
+            continue
+        locks[whole] = False
+        for name, writes in names.items():
+            locks[_number("section", store, database, space, name)] = writes
+    numbers = sorted(locks)
+    return Locks(numbers, [locks[number] for number in numbers])
+
+
+def _number(*parts: object) -> int:
+    text = "\x00".join(map(str, parts)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
+
+
+class Reply(NamedTuple):
+    """A row of one of the functions: how many items answer each read, and all the items."""
+
+    status: str
+    failed_index: int | None
+    counters: list[int]
+    counts: list[int]
+    found: list[bytes]
+    stored: list[bytes]
+    ttls: list[int | None]
+
+
+def outcome_of(reply: Reply, transaction: Transaction) -> Outcome:
+    """Return the outcome that a reply stands for."""
+    if reply.status not in _STATUSES:
+        raise InternalError("the server saw a later request of the same session; was this process copied?")
+    answers: list[Answer] = []
+    start = 0
+    for read, count in zip(transaction.reads, reply.counts):
+        part = slice(start, start + count)
+        start += count
+        if isinstance(read, ReadNames):
+            answers.append(_names(read, reply.found[part]))
+        else:
+            answers.append(_entries(read, reply.found[part], reply.stored[part], reply.ttls[part]))
+    return Outcome(_STATUSES[reply.status], tuple(answers), tuple(reply.counters), reply.failed_index)
+
+
+def _names(read: ReadNames, found: list[bytes]) -> Names:
+    cursor = None
+    if read.limit is not None and len(found) > read.limit:
+        found = found[: read.limit]
+        cursor = found[-1]
+    return Names(tuple([decode(name)[0] for name in found]), cursor)
+
+
+def _entries(read: Read, found: list[bytes], stored: list[bytes], ttls: list[int | None]) -> Entries:
+    cursor = None
+    if read.limit is not None and len(found) > read.limit:
+        found = found[: read.limit]
+        cursor = found[-1]
+    paths = [decode(key) for key in found]
+    left: Mapping[Path, int] = {}
+    if read.ttls:
+        left = {path: ttl for path, ttl in zip(paths, ttls) if ttl is not None}
+    return Entries(dict(zip(paths, stored)), left, cursor)
+
+
+def _ttl(ttl: int | None) -> int:
+    return _NONE if ttl is None else min(ttl, _LONGEST_TTL)

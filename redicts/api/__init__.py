@@ -1,0 +1,1 @@
+"""What users hold: the pool, proxies, transactions and locks."""

@@ -1,0 +1,1 @@
+"""Configuration: where it is read, how it is parsed and validated."""

@@ -1,0 +1,147 @@
+"""Clients: several of one store see one state, and a client that leaves takes nothing along."""
+
+# ruff: noqa: D401  (the docstring of a check states the check)
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import Final
+
+from redicts.contract.check import Need, conformance_check, require, require_equal
+from redicts.contract.client import Client
+from redicts.contract.fixture import LONG, Fixture
+from redicts.contract.trees import TREE, without
+from redicts.core.minitransaction import Add, Delete, Expire, Path, Put, Scope, Write
+
+_ROUNDS: Final = 12
+
+
+@conformance_check()
+def writes_are_seen_at_once(fixture: Fixture) -> None:
+    """What one client has written, every other one sees in its next call: values, names, deletes, counters."""
+    one, other = fixture.store, fixture.client()
+    key, deep = fixture.key("a"), fixture.key("d", "x", "y")
+    for number in range(20):
+        value = b"%d" % number
+        one.apply(Put(key, value), Put(deep, value))
+        fixture.expect({("a",): value, ("d", "x", "y"): value}, other)
+        require_equal(other.value(key), value, "the other client reads")
+        other.apply(Delete(deep, Scope.NODE), Add(key, 1))
+        fixture.expect({("a",): b"%d" % (number + 1)}, one)
+        require_equal(one.value(key), b"%d" % (number + 1), "the first client reads")
+        require_equal(one.names(fixture.key("d")), set(), "the first client lists")
+
+
+@conformance_check()
+def a_read_is_never_stale(fixture: Fixture) -> None:
+    """A client that has read a scope sees what another one changes in it afterwards, in checks and names as well."""
+    reader, writer = fixture.client(), fixture.client()
+    fixture.plant(TREE)
+    fixture.expect(TREE, reader)
+    steps: list[tuple[Write, dict[Path, bytes]]] = [
+        (Put(fixture.key("leaf"), b"new"), {**TREE, ("leaf",): b"new"}),
+        (Delete(fixture.key("leaf"), Scope.NODE), without(TREE, ("leaf",), Scope.NODE)),
+        (Put(fixture.key("leaf"), b"1"), dict(TREE)),
+        (Put(fixture.key("inner", "deep", "new"), b"2"), {**TREE, ("inner", "deep", "new"): b"2"}),
+        (Delete(fixture.key("inner", "deep", "new"), Scope.SUBTREE), dict(TREE)),
+        (Delete(fixture.key("inner"), Scope.BELOW), without(TREE, ("inner",), Scope.BELOW)),
+        (Add(fixture.key("inner"), 5), {**without(TREE, ("inner",), Scope.BELOW), ("inner",): b"5"}),
+        (Delete(fixture.key(), Scope.SUBTREE), {}),
+    ]
+    for write, expected in steps:
+        writer.apply(write)
+        fixture.expect(expected, reader)
+
+
+@conformance_check(needs=[Need.TTL])
+def ttls_are_seen_by_all(fixture: Fixture) -> None:
+    """A TTL that one client gave, changed or took is the same for every other one."""
+    one, other, key = fixture.store, fixture.client(), fixture.key("d", "a")
+    one.apply(Put(key, b"1", LONG))
+    require_equal(set(other.ttls(fixture.key())), {("d", "a")}, "those that have a TTL are")
+    other.apply(Expire(key, Scope.NODE, None))
+    require_equal(dict(one.ttls(fixture.key())), {}, "the TTLs are")
+    one.apply(Expire(fixture.key(), Scope.SUBTREE, LONG))
+    other.apply(Add(key, 1), Put(key, b"3", keep_ttl=True))
+    require(0 < one.ttls(key).get((), 0) <= LONG, "a TTL kept by another client is gone")
+
+
+@conformance_check()
+def a_client_may_leave(fixture: Fixture) -> None:
+    """Closing a client, also twice, disturbs neither the others nor what it wrote."""
+    leaving, staying = fixture.harness.open(), fixture.store
+    try:
+        Client(leaving).apply(Put(fixture.key("a"), b"1"))
+        staying.apply(Put(fixture.key("b"), b"2"))
+    finally:
+        leaving.close()
+    leaving.close()
+    fixture.expect({("a",): b"1", ("b",): b"2"}, staying)
+    staying.apply(Put(fixture.key("a"), b"3"))
+    fixture.expect({("a",): b"3", ("b",): b"2"}, fixture.client())
+
+
+@conformance_check()
+def calls_under_way_finish(fixture: Fixture) -> None:
+    """Close lets calls under way in other threads finish; what they did is whole."""
+    cut_short = sum(_close_amid_calls(fixture) for _ in range(_ROUNDS))
+    # A call may fail without fault if it begins in the very instant of the close, which is seldom: calls are long.
+    require(
+        cut_short <= _ROUNDS // 4, f"in {cut_short} of {_ROUNDS} rounds, closing a client cut short a call under way"
+    )
+
+
+@conformance_check(needs=[Need.DURABLE])
+def values_outlast_all_clients(fixture: Fixture) -> None:
+    """Values, lives and counters are there after the last client closed the store and another one opened it."""
+    fixture.plant({**TREE, ("count",): b"41", ("empty",): b""})
+    if fixture.capabilities.ttl:
+        fixture.store.apply(Put(fixture.key("mortal"), b"1", LONG))
+    else:
+        fixture.store.apply(Put(fixture.key("mortal"), b"1"))
+    for _ in range(2):
+        fixture.close_clients()
+        fixture.expect({**TREE, ("count",): b"41", ("empty",): b"", ("mortal",): b"1"})
+    require_equal(fixture.store.apply(Add(fixture.key("count"), 1)).counters, (42,), "a counter goes on to")
+    if fixture.capabilities.ttl:
+        ttls = fixture.store.ttls(fixture.key())
+        require_equal(set(ttls), {("mortal",)}, "those that have a TTL are")
+        require(0 < ttls["mortal",] <= LONG, f"a TTL of {LONG} ms is now {ttls['mortal',]}")
+
+
+def _close_amid_calls(fixture: Fixture) -> bool:
+    """Close a client while threads use it; tell whether a call that had begun before was cut short."""
+    fixture.renew()
+    backend = fixture.harness.open()
+    client = Client(backend)
+    first, last = fixture.key("a"), fixture.key("z")
+    writes = [Add(first, 1), *fixture.puts({("d", f"n{number}"): b"x" for number in range(300)}), Add(last, 1)]
+    begun = [threading.Event() for _ in range(2)]
+    closing = threading.Event()
+    cut_short: list[BaseException] = []
+
+    def work(started: threading.Event) -> None:
+        while not closing.is_set():
+            try:
+                client.run(writes=writes)
+            except Exception as error:
+                if not closing.is_set():
+                    raise
+                cut_short.append(error)
+                return
+            started.set()
+
+    def close() -> None:
+        for started in begun:
+            started.wait(fixture.timeout)
+        closing.set()
+        backend.close()
+
+    try:
+        fixture.together([close, *(partial(work, started) for started in begun)])
+    finally:
+        backend.close()
+    values = fixture.store.read(fixture.key())
+    require_equal(values.get(("a",)), values.get(("z",)), "two counters that are always counted together are")
+    return bool(cut_short)

@@ -1,0 +1,191 @@
+"""Documents that several clients put, read and take apart: all see one state, and nobody half a document."""
+
+# ruff: noqa: D401  (the docstring of a check states the check)
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from redicts.contract.check import Need, conformance_check, require, require_equal
+from redicts.contract.client import Client
+from redicts.contract.documented import (
+    BASES,
+    OTHER,
+    WHOLE,
+    Tree,
+    after,
+    apply,
+    fetch,
+    key_in,
+    leaves_of,
+    look,
+    lying_at,
+    places_around,
+    plant,
+    putting,
+    text_of,
+)
+from redicts.contract.fixture import LONG, Fixture
+from redicts.contract.spawned import other_processes
+from redicts.core.documents import leaves_in
+from redicts.core.minitransaction import Add, Delete, Expire, Key, Path, Put, PutDocument, Scope, Write
+
+_ROUNDS: Final = 60
+_THOROUGH_ROUNDS: Final = 600
+
+
+@conformance_check(needs=[Need.DOCUMENTS])
+def it_is_seen_at_once(fixture: Fixture) -> None:
+    """A document that one client put, changed or removed is so for every other one in its next call."""
+    one, other = fixture.store, fixture.client()
+    for base in BASES:
+        there = plant(fixture, base)
+        places = places_around(base)
+        steps: Sequence[Sequence[Write]] = (
+            [Put(key_in(fixture, base, "leaf"), b"2")],
+            [putting(fixture, base, OTHER)],
+            [Add(key_in(fixture, base, "count"), 1)],
+            [putting(fixture, base, WHOLE)],
+            [Delete(key_in(fixture, base, "inner"), Scope.SUBTREE)],
+            [putting(fixture, (*base, "inner"), OTHER)],
+            [putting(fixture, base, OTHER)],
+            [Delete(fixture.key(*base), Scope.SUBTREE)],
+            [putting(fixture, base, WHOLE)],
+            [Delete(fixture.key(*base), Scope.BELOW), Put(fixture.key(*base), b"a leaf")],
+            [putting(fixture, base, OTHER)],
+        )
+        for number, writes in enumerate(steps):
+            writer, reader = (one, other) if number % 2 else (other, one)
+            fetch(fixture, reader, there, places)
+            there = apply(fixture, there, *writes, client=writer)
+            fetch(fixture, reader, there, places)
+            fixture.expect(there, reader)
+            look(fixture, there, places, reader)
+        written = one.overwrite_document(fixture.key(*base), text_of(WHOLE))
+        left = after(there, [putting(fixture, base, WHOLE)] if written else [])
+        assert left is not None
+        fixture.expect(left, other)
+        fetch(fixture, other, left, places)
+
+
+@conformance_check(needs=[Need.DOCUMENTS, Need.DURABLE])
+def it_outlasts_all_clients(fixture: Fixture) -> None:
+    """Documents, whole and changed, with and without a TTL, are there after the last client closed the store."""
+    there = plant(fixture, ("d", "doc"))
+    ttl = LONG if fixture.capabilities.ttl else None
+    there = apply(fixture, there, putting(fixture, ("mortal",), WHOLE, ttl), putting(fixture, ("changed",), WHOLE))
+    there = apply(fixture, there, Put(fixture.key("changed", "inner", "leaf"), b"new"))
+    for _ in range(2):
+        fixture.close_clients()
+        fixture.expect(there)
+        fetch(fixture, fixture.store, there, [("mortal",), ("changed",), *places_around(("d", "doc"))])
+    if ttl is not None:
+        ttls = fixture.store.ttls(fixture.key())
+        require_equal(set(ttls), set(lying_at(("mortal",), WHOLE)), "those that have a TTL are")
+        require(all(0 < left <= LONG for left in ttls.values()), f"TTLs of {LONG} ms are now {ttls!r}")
+        fixture.store.apply(Expire(fixture.key("mortal"), Scope.SUBTREE, None))
+    fixture.close_clients()
+    there = apply(fixture, there, Put(fixture.key("mortal", "leaf"), b"new"), Add(fixture.key("d", "doc", "count"), 1))
+    fixture.close_clients()
+    fixture.expect(there)
+
+
+@conformance_check(needs=[Need.DOCUMENTS, Need.PROCESSES, Need.OPENER])
+def processes_see_it_at_once(fixture: Fixture) -> None:
+    """A document that one process put, changed or removed is so for every other one in its next call."""
+    base = ("d", "doc")
+    with other_processes(fixture, 1) as [other]:
+        there = plant(fixture, base)
+        key = fixture.key(*base)
+        steps: Sequence[Sequence[Write]] = (
+            [Put(key_in(fixture, base, "leaf"), b"2")],
+            [putting(fixture, base, OTHER)],
+            [Add(key_in(fixture, base, "count"), 1)],
+            [putting(fixture, base, WHOLE)],
+            [Delete(key, Scope.SUBTREE)],
+            [putting(fixture, base, OTHER)],
+        )
+        for number, writes in enumerate(steps):
+            _fetched_there(other.call(_fetch, key), there, base)
+            fetch(fixture, fixture.store, there, [base])
+            left = after(there, writes)
+            assert left is not None
+            there = left
+            if number % 2:
+                fixture.store.apply(*writes)
+            else:
+                other.call(_write, list(writes))
+            _fetched_there(other.call(_fetch, key), there, base)
+            require_equal(other.call(_read, fixture.key()), there, "another process reads")
+            fixture.expect(there)
+            fetch(fixture, fixture.store, there, places_around(base))
+
+
+@conformance_check(needs=[Need.DOCUMENTS])
+def no_reader_sees_half_of_one(fixture: Fixture) -> None:
+    """Of documents that are put in turn and taken apart, each reader sees one whole, in whichever way he reads."""
+    other = fixture.client()
+    rounds = _THOROUGH_ROUNDS if fixture.thorough else _ROUNDS
+    base = ("d", "doc")
+    for clients in ([fixture.store] * 4, [fixture.store, other, fixture.store, other]):
+        fixture.renew()
+        key, versions = fixture.key(*base), [_version(number) for number in range(2)]
+        fixture.store.apply(PutDocument(key, text_of(versions[0])))
+        both = [leaves_of(version) for version in versions]
+
+        def put(client: Client, key: Key = key, versions: list[Tree] = versions) -> None:
+            for number in range(rounds):
+                text = text_of(versions[number % 2])
+                if number % 3 or not client.overwrite_document(key, text):
+                    client.apply(PutDocument(key, text))
+
+        def take_apart(client: Client, key: Key = key) -> None:
+            for _ in range(rounds):
+                # Nothing is changed by it, but whoever keeps documents whole may have to take this one apart.
+                client.apply(Add(Key(key.space, (*key.path, "count")), 0))
+
+        def read(client: Client, key: Key = key, both: list[dict[Path, bytes]] = both) -> None:
+            names = {path[0] for path in both[0]}
+            found = dict(client.read(key))
+            require(found in both, f"a reader sees neither of two documents, but {len(found)} leaves")
+            require(client.names(key) == names, "a reader sees names of neither document")
+
+        def fetch_it(client: Client, key: Key = key, both: list[dict[Path, bytes]] = both) -> None:
+            document = client.fetch_document(key)
+            require(
+                document is None or dict(leaves_in(document)) in both, "what is fetched is neither of two documents"
+            )
+
+        works: list[Callable[[], object]] = [partial(put, clients[0]), partial(take_apart, clients[1])]
+        fixture.together(works, [partial(read, clients[2]), partial(fetch_it, clients[3])])
+        require(dict(fixture.store.read(key)) in both, "what is left is neither of two documents")
+
+
+def _version(number: int) -> Tree:
+    """Return one of two dicts of the same names, whose leaves are all different but for the counter."""
+    return {
+        "count": 5,
+        "in": {f"n{each}": [number, each] for each in range(8)},
+        **{f"m{each}": f"version {number}" for each in range(8)},
+    }
+
+
+def _fetched_there(found: bytes | None, there: Mapping[Path, bytes], base: Path) -> None:
+    """Insist that another process fetched what is there, or nothing."""
+    below = {path[len(base) :]: value for path, value in there.items() if path[: len(base)] == base}
+    require(found is None or dict(leaves_in(found)) == below, "another process fetches a document that is not there")
+
+
+def _fetch(client: Client, key: Key) -> bytes | None:
+    client.fetch_document(key)
+    return client.fetch_document(key)
+
+
+def _read(client: Client, key: Key) -> dict[Path, bytes]:
+    return dict(client.read(key))
+
+
+def _write(client: Client, writes: Sequence[Write]) -> None:
+    client.apply(*writes)

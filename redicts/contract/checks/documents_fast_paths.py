@@ -1,0 +1,168 @@
+"""Short ways to documents: they give all that is there or say nothing, and write what is asked for or nothing."""
+
+# ruff: noqa: D401  (the docstring of a check states the check)
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from redicts.contract.check import Need, conformance_check, require, require_equal
+from redicts.contract.documented import (
+    BASES,
+    OTHER,
+    WHOLE,
+    after,
+    apply,
+    fetch,
+    here,
+    key_in,
+    leaves_of,
+    lying_at,
+    places_around,
+    plant,
+    putting,
+    text_of,
+)
+from redicts.contract.fixture import LONG, SHORT, Fixture
+from redicts.contract.trees import without
+from redicts.core.minitransaction import Add, Delete, Expire, Path, Put, Scope, Write
+
+_AGAIN: Final = 20
+"""So often is a thing done that a store may do otherwise every few times."""
+
+
+@conformance_check(needs=[Need.DOCUMENTS])
+def what_is_fetched_is_all_that_is_there(fixture: Fixture) -> None:
+    """What is fetched is the value, or a document of just the live values below, whoever changed a part of it."""
+    other = fixture.client()
+    for base in BASES:
+        places = places_around(base)
+        for writes in _changes(fixture, base):
+            there = plant(fixture, base)
+            for client in (fixture.store, other):
+                fetch(fixture, client, there, places)
+                fetch(fixture, client, there, places)
+            there = apply(fixture, there, *here(fixture, writes), client=other)
+            for client in (fixture.store, other):
+                fetch(fixture, client, there, places)
+                fetch(fixture, client, there, places)
+            there = apply(fixture, there, putting(fixture, base, OTHER))
+            for client in (fixture.store, other):
+                fetch(fixture, client, there, [*places, (*base, "only", "in")])
+
+
+@conformance_check(needs=[Need.DOCUMENTS])
+def a_plain_fetch_gives_no_document(fixture: Fixture) -> None:
+    """What fetch returns is the value of a leaf, in a document too, and never the text of a document."""
+    for base in BASES:
+        there = plant(fixture, base)
+        for _ in range(2):
+            for place in places_around(base):
+                found = fixture.store.fetch(fixture.key(*place))
+                require(found is None or found == there.get(place), f"what is fetched at {place!r} is {found!r}")
+            fixture.store.fetch_document(fixture.key(*base))
+        there = apply(fixture, there, Put(key_in(fixture, base, "inner", "leaf"), b"new"))
+        for place in places_around(base):
+            found = fixture.store.fetch(fixture.key(*place))
+            require(found is None or found == there.get(place), f"what is fetched at {place!r} is {found!r}")
+
+
+@conformance_check(needs=[Need.DOCUMENTS])
+def overwriting_one_is_a_put_or_nothing(fixture: Fixture) -> None:
+    """Overwriting a document puts the new one in its place, or changes nothing and says so, as where no dict is."""
+    for base in BASES:
+        for place in places_around(base)[1:]:
+            there = plant(fixture, base)
+            _overwrite(fixture, there, place)
+        for writes in _changes(fixture, base):
+            there = plant(fixture, base)
+            there = apply(fixture, there, *here(fixture, writes))
+            for place in (base, (*base, "inner"), (*base, "leaf"), (*base, "only")):
+                there = _overwrite(fixture, there, place)
+    base = BASES[1]
+    there = plant(fixture, base)
+    for number in range(_AGAIN):
+        there = _overwrite(fixture, there, base, number)
+        fetch(fixture, fixture.store, there, [base])
+
+
+@conformance_check(needs=[Need.DOCUMENTS])
+def overwriting_a_leaf_leaves_documents_alone(fixture: Fixture) -> None:
+    """Overwriting a value, at, above and in a document, puts it where a value is and changes nothing otherwise."""
+    for base in BASES:
+        for place in places_around(base)[1:]:
+            there = plant(fixture, base)
+            written = fixture.store.overwrite(fixture.key(*place), b"new")
+            require(not written or place in there, f"an overwriting of no value at {place!r} is said to be done")
+            there = {**there, place: b"new"} if written else there
+            fixture.expect(there)
+            fetch(fixture, fixture.store, there, places_around(base))
+
+
+@conformance_check(needs=[Need.DOCUMENTS, Need.TTL])
+def overwriting_one_gives_no_ttl(fixture: Fixture) -> None:
+    """After a document was overwritten its leaves last for ever, and one that is expired is not overwritten."""
+    for base in BASES:
+        key, text = fixture.key(*base), text_of(OTHER)
+        there = plant(fixture, base, WHOLE, LONG)
+        key = fixture.key(*base)
+        if fixture.store.overwrite_document(key, text):
+            fixture.expect({**without(there, base, Scope.SUBTREE), **lying_at(base, OTHER)})
+            require_equal(dict(fixture.store.ttls(key)), {}, "the lives after an overwriting are")
+        else:
+            fixture.expect(there)
+            require_equal(set(fixture.store.ttls(key)), set(leaves_of(WHOLE)), "the lives after no overwriting are")
+        left = without(plant(fixture, base, WHOLE, SHORT), base, Scope.SUBTREE)
+        fixture.outlive()
+        written = fixture.store.overwrite_document(fixture.key(*base), text)
+        require(not written, "an overwriting of an expired document is said to be done")
+        fixture.expect(left)
+        leaf = key_in(fixture, base, "leaf")
+        require(not fixture.store.overwrite(leaf, b"1"), "an overwriting in an expired document is said to be done")
+        fixture.expect(left)
+        there = plant(fixture, base)
+        fixture.store.apply(Expire(key_in(fixture, base, "inner"), Scope.SUBTREE, SHORT))
+        fixture.outlive()
+        left = without(there, (*base, "inner"), Scope.SUBTREE)
+        _overwrite(fixture, left, base)
+        require_equal(dict(fixture.store.ttls(fixture.key())), {}, "the lives after an overwriting are")
+
+
+def _changes(fixture: Fixture, base: Path) -> list[list[Write]]:
+    """Return changes after which a document is not what it was."""
+    at, leaf, inner = fixture.key(*base), key_in(fixture, base, "leaf"), key_in(fixture, base, "inner")
+    return [
+        [Put(leaf, b"new")],
+        [Put(key_in(fixture, base, "new"), b"new")],
+        [Put(key_in(fixture, base, "inner", "deep", "a"), b"new", keep_ttl=True)],
+        [Add(key_in(fixture, base, "count"), 1)],
+        [Delete(leaf, Scope.NODE)],
+        [Delete(inner, Scope.SUBTREE)],
+        [Delete(at, Scope.BELOW)],
+        [Delete(at, Scope.SUBTREE)],
+        [Delete(at, Scope.BELOW), Put(at, b"a leaf")],
+        [Delete(inner, Scope.BELOW), Put(inner, b"a leaf")],
+        [putting(fixture, base, OTHER)],
+        [putting(fixture, (*base, "inner"), OTHER)],
+        [Delete(at, Scope.SUBTREE), Put(leaf, b"all")],
+        [Delete(fixture.key(), Scope.SUBTREE)],
+        [
+            Delete(fixture.key(), Scope.SUBTREE),
+            putting(fixture, base, OTHER),
+            Put(key_in(fixture, base, "new"), b"new"),
+        ],
+    ]
+
+
+def _overwrite(fixture: Fixture, there: Mapping[Path, bytes], place: Path, number: int = 0) -> dict[Path, bytes]:
+    """Overwrite a document at a place, insist that it was put there or nowhere, and return what is there."""
+    tree = {"number": number, "in": {"some": "thing", "leaf": [number]}}
+    written = fixture.store.overwrite_document(fixture.key(*place), text_of(tree))
+    is_dict = any(path[: len(place)] == place and path != place for path in there)
+    require(not written or is_dict, f"an overwriting of no document at {place!r} is said to be done")
+    left = after(there, [putting(fixture, place, tree)] if written else [])
+    assert left is not None
+    fixture.expect(left)
+    fetch(fixture, fixture.store, left, [place, place[:-1]])
+    return left

@@ -1,0 +1,185 @@
+"""Listeners: none misses a call, each wait ends in time, and none disturbs another when it leaves."""
+
+# ruff: noqa: D401  (the docstring of a check states the check)
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import Final
+
+from redicts.contract.check import Need, conformance_check, require
+from redicts.contract.client import Client
+from redicts.contract.fixture import Fixture
+from redicts.contract.listening import (
+    LONGEST_NAME,
+    SOON,
+    await_listing,
+    fresh_name,
+    list_at,
+    require_notified,
+    wait_until_cleared,
+)
+from redicts.core.minitransaction import Key, Notify, Scope
+
+_ROUNDS: Final = 15
+_TRIES: Final = 5
+_QUIET_WAITS: Final = 3
+_EARLY_SECS: Final = 0.005
+"""Seconds by which a wait may end early, for clocks that count coarsely."""
+
+
+@conformance_check()
+def a_call_before_the_wait_counts(fixture: Fixture) -> None:
+    """From the return of listen on no call is lost: the next wait ends, be it the first or a later one."""
+    key, waker = fixture.key("list", "a"), fixture.client()
+    name = fresh_name()
+
+    def call() -> None:
+        list_at(waker, key, name)
+        waker.apply(Notify(key, Scope.NODE))
+
+    with fixture.store.listen(name) as listener:
+        call()
+        require_notified(listener, fixture.timeout, "a listener called between listen and the first wait")
+        call()
+        require_notified(listener, fixture.timeout, "a listener called after a wait that was ended by a notification")
+        for _ in range(3):
+            listener.wait(0.01)  # the last of these is over, unless the store sends listeners to look by itself
+        call()
+        call()
+        require_notified(listener, fixture.timeout, "a listener called after a wait that was over")
+
+
+@conformance_check()
+def no_call_is_lost_in_a_race(fixture: Fixture) -> None:
+    """A listener that is listed and waits is notified, and then finds the list cleared, whenever Notify comes."""
+    rounds = 300 if fixture.thorough else _ROUNDS
+    other = fixture.client()
+    keys = [fixture.key("list", f"n{number}") for number in range(3)]
+
+    def sleep(client: Client, key: Key) -> None:
+        name = fresh_name()
+        with client.listen(name) as listener:
+            for _ in range(rounds):
+                list_at(client, key, name)
+                wait_until_cleared(listener, client, key, fixture.timeout)
+
+    def call(client: Client) -> None:
+        if client.read(fixture.key("list")):
+            client.apply(Notify(fixture.key("list"), Scope.BELOW))
+
+    sleepers = [partial(sleep, client, key) for client, key in zip((fixture.store, fixture.store, other), keys)]
+    fixture.together(sleepers, [partial(call, fixture.store), partial(call, other)])
+
+
+@conformance_check()
+def a_wait_ends_when_its_time_is_over(fixture: Fixture) -> None:
+    """Wait returns true, or false after so many seconds: at once for 0, not before they are over, and not never."""
+    name = fresh_name()
+
+    def sleep() -> None:
+        with fixture.store.listen(name) as listener:
+            for seconds in (0.0, 0.001, 0.03, 0.0, 0.15):
+                begun = time.monotonic()
+                notified = listener.wait(seconds)
+                lasted = time.monotonic() - begun
+                require(isinstance(notified, bool), f"wait returned {notified!r}, not True or False")
+                ended = notified or lasted >= seconds - _EARLY_SECS
+                require(ended, f"wait({seconds}) returned false after {lasted:.3f} seconds")
+
+    fixture.together([sleep])
+
+
+@conformance_check()
+def names_that_begin_alike_are_two(fixture: Fixture) -> None:
+    """Listeners whose names begin alike are each notified by their own, at the greatest length of a name as well."""
+    first = fresh_name()
+    names = [first, f"{first}0", f"{first}00", *(fresh_name(LONGEST_NAME) for _ in range(3))]
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(fixture.store.listen(name)) for name in names]
+        for number, (name, listener) in enumerate(zip(names, listeners)):
+            list_at(fixture.store, fixture.key("list", f"n{number}"), name)
+            fixture.store.apply(Notify(fixture.key("list"), Scope.BELOW))
+            require_notified(listener, fixture.timeout, f"listener {number} of {len(names)} whose names begin alike")
+
+
+@conformance_check()
+def a_listener_may_leave(fixture: Fixture) -> None:
+    """Closing a listener, also twice, disturbs no other of its client; a call that comes afterwards reaches nobody."""
+    names = [fresh_name() for _ in range(3)]
+    with ExitStack() as stack:
+        leaving, *staying = [stack.enter_context(fixture.store.listen(name)) for name in names]
+        leaving.close()
+        leaving.close()
+        for number, name in enumerate(names):
+            list_at(fixture.store, fixture.key("list", f"n{number}"), name)
+        fixture.store.apply(Notify(fixture.key("list"), Scope.BELOW))
+        for listener in staying:
+            require_notified(listener, fixture.timeout, "a listener, after another of its client was closed,")
+        with fixture.store.listen(fresh_name()):
+            pass  # somebody comes and goes in the meantime
+        list_at(fixture.store, fixture.key("again"), names[-1])
+        fixture.store.apply(Notify(fixture.key("again"), Scope.NODE))
+        require_notified(staying[-1], fixture.timeout, "a listener, after a later one of its client was closed,")
+    fixture.expect({})
+    for number, name in enumerate(names):
+        list_at(fixture.store, fixture.key("list", f"n{number}"), name)
+    fixture.store.apply(Notify(fixture.key("list"), Scope.BELOW))
+    fixture.expect({})
+
+
+@conformance_check()
+def a_client_that_leaves_takes_no_listener_along(fixture: Fixture) -> None:
+    """Closing a client disturbs the listeners of no other client, not in the same process either."""
+    name, key = fresh_name(), fixture.key("list")
+    leaving = fixture.harness.open()
+    try:
+        with fixture.store.listen(name) as listener:
+            with leaving.listen(fresh_name()):
+                pass
+            leaving.close()
+            list_at(fixture.store, key, name)
+            fixture.client().apply(Notify(key, Scope.NODE))
+            require_notified(listener, fixture.timeout, "a listener, after another client was closed,")
+    finally:
+        leaving.close()
+
+
+@conformance_check(needs=[Need.PUSH])
+def a_listener_sleeps_until_it_is_called(fixture: Fixture) -> None:
+    """Where ``push`` is claimed, waits last if nobody calls, and a call ends them sooner: nobody polls."""
+    with fixture.store.listen(fresh_name()) as listener:
+        early = sum(listener.wait(SOON) for _ in range(_QUIET_WAITS))
+    require(
+        early <= _QUIET_WAITS // 2,
+        f"of {_QUIET_WAITS} waits of {SOON:g} seconds of a listener that nobody calls, {early} ended before: it polls",
+    )
+    other = fixture.client()
+    for client, waker in ((fixture.store, fixture.store), (fixture.store, other), (other, fixture.store)):
+        fastest = min(_seconds_to_notify(fixture, client, waker) for _ in range(_TRIES))
+        require(fastest < SOON, f"the fastest of {_TRIES} notifications took {fastest:.2f} seconds: they are not sent")
+
+
+def _seconds_to_notify(fixture: Fixture, client: Client, waker: Client) -> float:
+    """Return how long a listener that waits already takes to be notified."""
+    key, name = fixture.key("list"), fresh_name()
+    moments: list[float] = []
+
+    def sleep() -> None:
+        with client.listen(name) as listener:
+            list_at(client, key, name)
+            wait_until_cleared(listener, client, key, fixture.timeout)
+            moments.append(time.monotonic())
+
+    def call(in_time: Callable[[], None]) -> None:
+        await_listing(waker, key, in_time=in_time)
+        time.sleep(0.001)  # most likely it waits then; if not, that makes no difference
+        moments.append(time.monotonic())
+        waker.apply(Notify(key, Scope.NODE))
+
+    fixture.together([sleep, partial(call, fixture.deadline())])
+    called, notified = sorted(moments)
+    return notified - called

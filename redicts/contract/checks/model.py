@@ -1,0 +1,14 @@
+"""The model: whatever happens, a store answers as the reference backend does."""
+
+from __future__ import annotations
+
+from redicts.contract.check import conformance_check
+from redicts.contract.fixture import Fixture
+from redicts.contract.machine import compare_with_model
+
+
+@conformance_check()
+def the_store_answers_as_the_model(fixture: Fixture) -> None:
+    """Random transactions, checks, reads and walks over hostile names, through two clients, go as on the model."""
+    examples, steps = (400, 50) if fixture.thorough else (30, 30)
+    compare_with_model(fixture, examples=examples, steps=steps, seconds=fixture.timeout / 2)

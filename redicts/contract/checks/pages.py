@@ -1,0 +1,255 @@
+"""Pages: a large scope read piece by piece, with nothing left out and, if nothing changes, nothing twice."""
+
+# ruff: noqa: D401  (the docstring of a check states the check)
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+from redicts.contract.check import Need, conformance_check, require, require_equal
+from redicts.contract.fixture import LONG, Fixture
+from redicts.contract.form import entries_of, names_of
+from redicts.contract.trees import TREE, huge, large, names_below, scopes, within
+from redicts.contract.walk import many, pages, pages_of_names, require_walked, walk, walk_names
+from redicts.core.minitransaction import (
+    NOTHING,
+    SMALL_PAGE,
+    Delete,
+    Equals,
+    Path,
+    Put,
+    Read,
+    ReadNames,
+    Scope,
+    Status,
+    Write,
+)
+
+_Place = TypeVar("_Place", Path, str)
+
+_CHANGES: Final = 150
+"""After this many pages nothing changes any more, so that a walk over what is added meanwhile comes to an end."""
+
+_LIMITS: Final = (1, 2, 7, 10_000)
+
+
+@conformance_check()
+def a_walk_finds_each_entry_once(fixture: Fixture) -> None:
+    """Over the pages of a walk, each value of a wide and deep tree appears exactly once, whatever the limit."""
+    for tree, limits in ((large(), _LIMITS), (huge(), (100, 1000))):
+        fixture.plant(tree)
+        for limit in limits:
+            found = walk(fixture.store, Read(fixture.key(), Scope.SUBTREE, limit), many(len(tree)))
+            require_walked(found, tree, f"a walk with the limit {limit}")
+
+
+@conformance_check()
+def a_page_is_no_larger_than_it_may_be(fixture: Fixture) -> None:
+    """A page holds at most as many values or names as its limit says, or as a small page if that is more."""
+    tree = huge()
+    fixture.plant(tree)
+    for limit in (1, 100, SMALL_PAGE, SMALL_PAGE + 500):
+        page = fixture.store.entries(Read(fixture.key(), Scope.SUBTREE, limit))
+        names = fixture.store.page_of_names(ReadNames(fixture.key("wide"), limit))
+        for what, size, cursor in (
+            ("values", len(page.values), page.cursor),
+            ("names", len(names.names), names.cursor),
+        ):
+            require(size <= max(limit, SMALL_PAGE), f"a page of {size} {what} for the limit {limit}")
+            require(cursor is not None, f"a page of {size} {what} out of thousands has no cursor")
+
+
+@conformance_check()
+def a_walk_stays_in_its_scope(fixture: Fixture) -> None:
+    """A walk finds what a read without a limit finds: in every scope, at the root, inner nodes, leaves, absent keys."""
+    fixture.plant(TREE)
+    for place, scope in scopes():
+        for limit in (1, 2, 3, 100):
+            found = walk(fixture.store, Read(fixture.key(*place), scope, limit), many(len(TREE)))
+            require_walked(
+                found, within(TREE, place, scope), f"a walk at {place!r}, {scope.name} with the limit {limit}"
+            )
+    tree = large()
+    fixture.plant(tree)
+    for place in (("wide",), ("bushy",), ("bushy", "b", "y"), ("deep",), ("deep", "down", "down")):
+        for scope in (Scope.BELOW, Scope.SUBTREE):
+            found = walk(fixture.store, Read(fixture.key(*place), scope, 7), many(len(tree)))
+            require_walked(found, within(tree, place, scope), f"a walk at {place!r}, {scope.name} with the limit 7")
+
+
+@conformance_check()
+def a_walk_over_names_finds_each_once(fixture: Fixture) -> None:
+    """Over the pages of a walk over names, each name appears exactly once, though many values lie below it."""
+    for tree, limits in ((large(), _LIMITS), (huge(), (100, 1000))):
+        fixture.plant(tree)
+        for place in ((), ("wide",), ("dicts",), ("bushy",), ("deep", "down"), ("single",)):
+            names = names_below(tree, place)
+            for limit in limits:
+                found = walk_names(fixture.store, ReadNames(fixture.key(*place), limit), many(len(names)))
+                require_equal(
+                    sorted(found), sorted(names), f"a walk over names at {place!r} with the limit {limit} finds"
+                )
+
+
+@conformance_check()
+def pages_hold_hostile_names(fixture: Fixture) -> None:
+    """A walk goes on after any name whatsoever, as a leaf and as a dict, of values and of names."""
+    names = list(fixture.harness.names)
+    longer = sorted({name + ending for name in names for ending in names[:12]})
+    cases: list[tuple[dict[Path, bytes], tuple[int, ...]]] = [
+        ({(name,): b"1" for name in names}, (1, 7)),
+        ({(name, name): b"1" for name in names}, (1, 7)),
+        ({(name,): b"1" for name in longer}, (100,)),
+        ({(name, f"n{number}"): b"1" for name in names for number in range(12)}, (100,)),
+    ]
+    for tree, limits in cases:
+        fixture.plant(tree)
+        for limit in limits:
+            found = walk(fixture.store, Read(fixture.key(), Scope.SUBTREE, limit), many(len(tree)))
+            require_walked(found, tree, f"a walk over hostile names with the limit {limit}")
+            listed = walk_names(fixture.store, ReadNames(fixture.key(), limit), many(len(tree)))
+            expected = names_below(tree, ())
+            require_equal(sorted(listed), sorted(expected), f"a walk over hostile names as names, limit {limit}, finds")
+
+
+@conformance_check(needs=[Need.TTL])
+def pages_tell_ttls(fixture: Fixture) -> None:
+    """A walk with lives tells the TTL of each value that has one."""
+    for size, limit in ((30, 7), (2000, 100)):
+        fixture.plant({("d", f"n{number}"): b"" for number in range(size)})
+        mortal: dict[Path, bytes] = {("d", f"n{number}"): b"" for number in range(0, size, 2)}
+        fixture.store.apply(*fixture.puts(mortal, LONG))
+        ttls: set[Path] = set()
+        for page in pages([fixture.store], Read(fixture.key(), Scope.SUBTREE, limit, ttls=True), many(size)):
+            ttls |= set(page.ttls)
+        require_equal(ttls, set(mortal), "those that have a TTL are")
+
+
+@conformance_check()
+def pages_come_with_any_status(fixture: Fixture) -> None:
+    """A page shows the state before the writes of its transaction, and comes when a check fails."""
+    tree: dict[Path, bytes] = {("d", f"n{number}"): b"1" for number in range(20)}
+    fixture.plant(tree)
+    wrong = Equals(fixture.key("d", "n0"), Scope.NODE, NOTHING)
+    read, listing = Read(fixture.key("d"), Scope.BELOW, 7), ReadNames(fixture.key("d"), 7)
+    for checks in ([wrong], []):
+        writes: list[Write] = [Delete(fixture.key("d"), Scope.SUBTREE), Put(fixture.key("d", "new"), b"2")]
+        outcome = fixture.store.run(checks=checks, reads=[read, listing], writes=writes)
+        require_equal(outcome.status, Status.CHECK_FAILED if checks else Status.APPLIED, "the status")
+        page, names = entries_of(outcome.answers[0]), names_of(outcome.answers[1])
+        for name in [*(path[0] for path in page.values), *names.names]:
+            require(("d", name) in tree, f"the page shows {name!r}, which was not there before the writes")
+        require(
+            page.cursor or len(page.values) == len(tree), f"a page of {len(page.values)} of 20 values has no cursor"
+        )
+        require(
+            names.cursor or len(names.names) == len(tree), f"a page of {len(names.names)} of 20 names has no cursor"
+        )
+    fixture.expect({("d", "new"): b"2"})
+
+
+@conformance_check()
+def a_cursor_is_good_for_every_client(fixture: Fixture) -> None:
+    """The same read with a cursor goes on from there, also if another client of the store asks."""
+    tree = huge()
+    fixture.plant(tree)
+    clients = [fixture.store, fixture.client()]
+    read = Read(fixture.key(), Scope.SUBTREE, 100)
+    found = [entry for page in pages(clients, read, many(len(tree))) for entry in page.values.items()]
+    require_walked(found, tree, "a walk of two clients in turn")
+
+
+@conformance_check()
+def two_walks_do_not_meet(fixture: Fixture) -> None:
+    """Walks that go on at the same time, through one client and in one transaction, do not disturb each other."""
+    tree: dict[Path, bytes] = {(name, f"n{number}"): b"1" for name in "ab" for number in range(1500)}
+    fixture.plant(tree)
+    places: list[Path] = [("a",), ("b",), ()]
+    reads = [Read(fixture.key(*place), Scope.SUBTREE, 100) for place in places]
+    found: list[list[tuple[Path, bytes]]] = [[] for _ in reads]
+    going = dict(enumerate(reads))
+    in_time = fixture.deadline()
+    while going:
+        in_time()
+        answers = fixture.store.run(reads=list(going.values())).answers
+        for number, page in zip(list(going), map(entries_of, answers)):
+            found[number] += page.values.items()
+            if page.cursor is None:
+                del going[number]
+            else:
+                going[number] = going[number]._replace(cursor=page.cursor)
+    for number, place in enumerate(places):
+        require_walked(found[number], within(tree, place, Scope.SUBTREE), f"a walk at {place!r} beside two others")
+
+
+@conformance_check()
+def what_stays_is_found_while_others_change(fixture: Fixture) -> None:
+    """A value that is there from the first page to the last is found, whatever is added and deleted meanwhile."""
+    for size, limit in ((1, 1), (1, 7), (1, 40), (12, 100)):
+        stays, comes = _staying(size), _coming(size)
+        fixture.plant({**dict.fromkeys(stays, b"stays"), **dict.fromkeys(comes[::2], b"churn")})
+        found: set[Path] = set()
+        known = {*stays, *comes}
+        for number, page in enumerate(
+            pages([fixture.store], Read(fixture.key(), Scope.SUBTREE, limit), many(len(known)))
+        ):
+            found.update(page.values)
+            if number < _CHANGES:
+                _churn(fixture, comes, number, last=[path for path in list(page.values)[-1:] if path not in stays])
+        missed = [path for path in stays if path not in found]
+        require(not missed, f"a walk with the limit {limit} missed {missed[:5]!r}, which were there all the time")
+        invented = [path for path in found if path not in known]
+        require(not invented, f"a walk with the limit {limit} found {invented[:5]!r}, which never were there")
+
+
+@conformance_check()
+def names_that_stay_are_found_while_others_change(fixture: Fixture) -> None:
+    """A name that is there from the first page to the last is found, whatever is added and deleted meanwhile."""
+    for size, limit in ((120, 1), (120, 7), (3000, 100)):
+        stays = {f"n{number:04}" for number in range(0, size, 3)}
+        comes = [f"n{number:04}" for number in range(size) if number % 3]
+        fixture.plant({("d", name, "x"): b"1" for name in [*stays, *comes[::2]]})
+        found: set[str] = set()
+        read = ReadNames(fixture.key("d"), limit)
+        for number, page in enumerate(pages_of_names(fixture.store, read, many(size))):
+            found.update(page.names)
+            if number < _CHANGES:
+                away, back = _turns(comes, number)
+                away += [name for name in page.names[-1:] if name not in stays]
+                fixture.store.apply(*(Delete(fixture.key("d", name, "x"), Scope.NODE) for name in away))
+                fixture.store.apply(*(Put(fixture.key("d", name, "x"), b"1") for name in back))
+        missed = [name for name in stays if name not in found]
+        require(
+            not missed, f"a walk over names with the limit {limit} missed {missed[:5]!r}, which were there all the time"
+        )
+
+
+def _staying(size: int) -> set[Path]:
+    paths: list[Path] = [("wide", f"n{number:04}") for number in range(0, 150 * size, 3)]
+    paths += [("dicts", f"d{number:03}", leaf) for number in range(20 * size) for leaf in ("k", "m", "o")]
+    paths += [("deep", *["down"] * depth, "m") for depth in range(20)]
+    return set(paths)
+
+
+def _coming(size: int) -> list[Path]:
+    paths: list[Path] = [("wide", f"n{number:04}") for number in range(150 * size) if number % 3]
+    paths += [("dicts", f"d{number:03}", leaf) for number in range(20 * size) for leaf in ("a", "l", "z")]
+    paths += [("dicts", f"e{number:03}", "only", leaf) for number in range(20 * size) for leaf in ("a", "b")]
+    paths += [("deep", *["down"] * depth, leaf) for depth in range(20) for leaf in ("a", "z")]
+    return paths
+
+
+def _churn(fixture: Fixture, comes: list[Path], number: int, last: list[Path]) -> None:
+    """Delete some of what comes and goes, add some, and delete what the last page ended with, if that may go."""
+    away, back = _turns(comes, number)
+    writes: list[Write] = [Delete(fixture.key(*path), Scope.NODE) for path in [*away, *last]]
+    writes += [Put(fixture.key(*path), b"churn") for path in back]
+    fixture.store.apply(*writes, Delete(fixture.key("dicts", f"e{number % 20:03}"), Scope.SUBTREE))
+
+
+def _turns(comes: list[_Place], number: int) -> tuple[list[_Place], list[_Place]]:
+    """Return a twentieth of what comes and goes that shall go now, and another that shall come."""
+    size = len(comes)
+    away = [comes[(number * 17 + step * 20) % size] for step in range(size // 20)]
+    back = [comes[(number * 29 + step * 20 + 7) % size] for step in range(size // 20)]
+    return away, back

@@ -1,0 +1,247 @@
+"""Threads: any number of them, through one instance and through several, lose nothing and see nothing half done."""
+
+# ruff: noqa: D401  (the docstring of a check states the check)
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from redicts.contract.check import conformance_check, require, require_equal
+from redicts.contract.client import Client
+from redicts.contract.fixture import Fixture
+from redicts.contract.form import entries_of, names_of
+from redicts.core.minitransaction import (
+    NOTHING,
+    Add,
+    Delete,
+    Equals,
+    Path,
+    Put,
+    Read,
+    ReadNames,
+    Scope,
+    StartsWith,
+    Status,
+)
+
+_THREADS: Final = 4
+
+
+@conformance_check()
+def adds_of_many_threads_sum_up(fixture: Fixture) -> None:
+    """Adds of many threads, through one instance and several, are all counted, and each sees a sum of its own."""
+    key, adds = fixture.key("d", "count"), 250 if fixture.thorough else 50
+    for clients in _one_and_several(fixture):
+        fixture.store.apply(Delete(key, Scope.NODE))
+        counters: list[int] = []
+
+        def work(client: Client, counters: list[int] = counters) -> None:
+            for _ in range(adds):
+                counters.extend(client.apply(Add(key, 1)).counters)
+
+        fixture.together([partial(work, client) for client in clients])
+        require_equal(fixture.store.value(key), b"%d" % (adds * _THREADS), f"{_THREADS} threads of {adds} Adds count")
+        require_equal(sorted(counters), list(range(1, adds * _THREADS + 1)), "the sums that the Adds were told are")
+
+
+@conformance_check()
+def optimistic_loops_lose_no_update(fixture: Fixture) -> None:
+    """Read, then write if nothing changed: of many threads that do so, each succeeds, and no update is lost."""
+    key, rounds = fixture.key("d", "value"), 100 if fixture.thorough else 20
+    for clients in _one_and_several(fixture):
+        fixture.store.apply(Delete(key, Scope.NODE))
+        in_time = fixture.deadline()
+
+        def work(client: Client, in_time: Callable[[], None] = in_time) -> None:
+            for _ in range(rounds):
+                while not _increase(client, fixture):
+                    in_time()
+
+        fixture.together([partial(work, client) for client in clients])
+        require_equal(
+            fixture.store.value(key), b"%d" % (rounds * _THREADS), f"{_THREADS} threads, {rounds} updates each, make"
+        )
+
+
+@conformance_check()
+def one_of_many_claims_succeeds(fixture: Fixture) -> None:
+    """Of many threads that claim what is free, or that claim parts of one subtree, exactly one succeeds."""
+    places: Sequence[Path] = (("lock",), ("lock", "a"), ("lock", "a", "b"), ("lock", "c"))
+    for clients in _one_and_several(fixture):
+        for _ in range(10):
+            fixture.renew()
+            won: list[int] = []
+
+            def claim(number: int, client: Client, same: bool, won: list[int] = won) -> None:
+                place = places[0] if same else places[number % len(places)]
+                free = Equals(fixture.key("lock"), Scope.SUBTREE, NOTHING)
+                if client.run(checks=[free], writes=[Put(fixture.key(*place), b"%d" % number)]).applied:
+                    won.append(number)
+
+            for same in (True, False):
+                won.clear()
+                fixture.store.apply(Delete(fixture.key(), Scope.SUBTREE))
+                fixture.together([partial(claim, number, client, same) for number, client in enumerate(clients)])
+                require_equal(len(won), 1, "of several claims on one thing, those that succeeded are")
+                require_equal(
+                    list(fixture.store.read(fixture.key()).values()), [b"%d" % won[0]], "the claim that is there is"
+                )
+
+
+@conformance_check()
+def no_reader_sees_half_a_write(fixture: Fixture) -> None:
+    """Two values that are always written together are equal for every reader: in one read, in two, and in checks."""
+    left, right = fixture.key("a", "left"), fixture.key("z", "right")
+    rounds = 1500 if fixture.thorough else 200
+    for writer, *readers in _one_and_several(fixture):
+        fixture.store.apply(Put(left, b"0"), Put(right, b"0"))
+
+        def write(writer: Client = writer) -> None:
+            for number in range(1, rounds):
+                writer.apply(Put(left, b"%d" % number), Put(right, b"%d" % number))
+
+        def one_read(reader: Client) -> None:
+            values = set(reader.read(fixture.key()).values())
+            require_equal(
+                len(values), 1, f"one read of two values always written together sees {values!r}; different ones are"
+            )
+
+        def two_reads(reader: Client) -> None:
+            values = [entries_of(answer).values[()] for answer in reader.ask(Read(left), Read(right))]
+            require_equal(
+                values[0], values[1], "in two reads of one transaction, two values always written together are"
+            )
+
+        def check_and_read(reader: Client) -> None:
+            value = reader.value(left)
+            assert value is not None
+            checks = (Equals(left, Scope.NODE, {(): value}), Equals(right, Scope.NODE, {(): value}))
+            outcome = reader.run(checks=checks, reads=[Read(right)])
+            answer = entries_of(outcome.answers[0])
+            if outcome.applied:
+                require_equal(answer.values[()], value, "checks held for a value, and the reads beside them answer")
+            else:
+                require(answer.values[()] != value, "checks failed for a value, and the reads beside them answer it")
+
+        kinds = (one_read, two_reads, check_and_read)
+        fixture.together([write], [partial(kind, reader) for kind, reader in zip(kinds, readers)])
+
+
+@conformance_check()
+def no_reader_sees_half_a_subtree(fixture: Fixture) -> None:
+    """A subtree that is replaced as a whole, by a delete and puts, is whole and of one age for every reader."""
+    shapes: Sequence[Sequence[Path]] = (
+        [("t", "a"), *(("t", "d", f"n{number}") for number in range(12)), ("t", "d", "e", "f")],
+        [("t", "a", "b"), *(("t", f"m{number}") for number in range(8)), ("t", "z", "y", "x", "w")],
+        [("t",)],
+    )
+    rounds = 600 if fixture.thorough else 90
+    for writer, *readers in _one_and_several(fixture):
+        fixture.plant(dict.fromkeys(shapes[0], b"0."))
+
+        def write(writer: Client = writer) -> None:
+            for number in range(1, rounds):
+                writes = [Put(fixture.key(*path), b"%d." % number) for path in shapes[number % len(shapes)]]
+                writer.apply(Delete(fixture.key("t"), Scope.SUBTREE), *writes)
+
+        def whole(reader: Client) -> None:
+            answers = reader.ask(Read(fixture.key(), Scope.SUBTREE), ReadNames(fixture.key("t")))
+            values, names = entries_of(answers[0]), names_of(answers[1])
+            ages = set(values.values.values())
+            require_equal(len(ages), 1, f"a subtree replaced as a whole shows values of the ages {ages!r}; ages are")
+            expected = set(shapes[int(ages.pop()[:-1]) % len(shapes)])
+            require_equal(set(values.values), expected, "a subtree replaced as a whole shows")
+            require_equal(
+                set(names.names),
+                {path[1] for path in expected if len(path) > 1},
+                "its names, in the same transaction, are",
+            )
+
+        def checked(reader: Client) -> None:
+            before = reader.read(fixture.key())
+            age = next(iter(before.values()))
+            checks = (StartsWith(fixture.key("t"), Scope.SUBTREE, age), Equals(fixture.key(), Scope.SUBTREE, before))
+            outcome = reader.run(checks=checks, reads=[Read(fixture.key(), Scope.SUBTREE)])
+            answer = entries_of(outcome.answers[0])
+            same = dict(answer.values) == dict(before)
+            require_equal(
+                outcome.applied, same, f"the reads show {'the same' if same else 'another'} subtree; checks for it hold"
+            )
+
+        def paged(reader: Client) -> None:
+            page = reader.entries(Read(fixture.key(), Scope.SUBTREE, limit=500))
+            ages = set(page.values.values())
+            one_state = page.cursor is not None or len(ages) == 1
+            require(one_state, f"a page without a cursor is one state, but it shows values of the ages {ages!r}")
+
+        kinds = (whole, checked, paged)
+        fixture.together([write], [partial(kind, reader) for kind, reader in zip(kinds, readers)])
+
+
+@conformance_check()
+def a_refused_transaction_is_never_seen(fixture: Fixture) -> None:
+    """What a refused transaction would have written is never seen by anybody, not for an instant."""
+    fixture.plant({("a",): b"1", ("bad",): b"x", ("d", "b"): b"1"})
+    tree = {("a",): b"1", ("bad",): b"x", ("d", "b"): b"1"}
+    rounds = 800 if fixture.thorough else 120
+    writer, *readers = [fixture.store, fixture.store, fixture.client(), fixture.client()]
+
+    def write() -> None:
+        for number in range(rounds):
+            new = Put(fixture.key("new", f"{number}"), b"2")
+            writes = (
+                Put(fixture.key("a"), b"2"),
+                new,
+                Delete(fixture.key("d"), Scope.SUBTREE),
+                Add(fixture.key("bad"), 1),
+            )
+            require_equal(writer.run(writes=writes).status, Status.NOT_A_COUNTER, "the status")
+
+    def read(reader: Client) -> None:
+        require_equal(dict(reader.read(fixture.key())), tree, "while transactions are refused, a reader sees")
+
+    fixture.together([write], [partial(read, reader) for reader in readers])
+    fixture.expect(tree)
+
+
+@conformance_check()
+def threads_do_not_disturb_each_other(fixture: Fixture) -> None:
+    """Threads that work in places of their own through one instance each get the answers to their own questions."""
+    rounds = 300 if fixture.thorough else 40
+    store = fixture.store
+    running = itertools.count()
+    lock = threading.Lock()
+
+    def work(name: str) -> None:
+        key = fixture.key("d", name)
+        for number in range(rounds):
+            with lock:
+                unique = next(running)
+            value = f"{name} {number} {unique}".encode()
+            outcome = store.run(reads=[Read(key)], writes=[Put(key, value), Add(fixture.key("c", name), 1)])
+            require_equal(outcome.counters, (number + 1,), f"the sum for thread {name} is")
+            answer = entries_of(outcome.answers[0])
+            before = answer.values.get((), b"").decode()
+            require(
+                before.startswith(f"{name} {number - 1} ") if number else not before, f"{name} was answered {before!r}"
+            )
+            require_equal(store.value(key), value, f"thread {name} reads back")
+
+    fixture.together([partial(work, name) for name in ("one", "two", "three", "four")])
+
+
+def _one_and_several(fixture: Fixture) -> list[list[Client]]:
+    """Return clients for as many threads: all the same one, and two that take turns."""
+    other = fixture.client()
+    return [[fixture.store] * _THREADS, [fixture.store, other] * (_THREADS // 2)]
+
+
+def _increase(client: Client, fixture: Fixture) -> bool:
+    key = fixture.key("d", "value")
+    old = client.value(key)
+    check = Equals(key, Scope.NODE, NOTHING if old is None else {(): old})
+    return client.run(checks=[check], writes=[Put(key, b"%d" % (int(old or b"0") + 1))]).applied

@@ -1,0 +1,226 @@
+"""Lives: who has one, who keeps it, who clears it, and what a dict's is. The store's clock is moved by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from redicts import ABSENT, Proxy, root
+from tests.support.stores import Clock, Store
+from tests.support.waiting import eventually
+
+ABOUT_100 = range(50, 101)
+ABOUT_300 = range(250, 301)
+"""What is left of a TTL of so many seconds while a test runs, however slow the machine is."""
+
+
+def commit(change: Callable[[Any], object]) -> None:
+    """Make one change in a transaction."""
+    with root().transaction() as changes:
+        change(changes)
+
+
+CLEARS: dict[str, Callable[[], object]] = {
+    "set": lambda: root().set("x", 2),
+    "set of the same": lambda: root().set("x", 1),
+    "set of the dict above": lambda: root().set([], {"x": 1}),
+    "[] =": lambda: root().__setitem__("x", 2),
+    "update": lambda: root().update({"x": 2}),
+    "compare_and_set": lambda: Proxy("x").compare_and_set(1, 2),
+    "expire(None)": lambda: Proxy("x").expire(None),
+    "expire(None) of the dict above": lambda: root().expire(None),
+    "transaction.set": lambda: commit(lambda changes: changes.set("x", 2)),
+    "transaction.expire(None)": lambda: commit(lambda changes: changes.expire("x", None)),
+    "pop and set": lambda: [root().pop("x"), root().set("x", 2)],
+}
+
+KEEPS: dict[str, Callable[[], object]] = {
+    "add": lambda: Proxy("x").add(1),
+    "add of a float": lambda: Proxy("x").add(0.5),
+    "add of a large integer": lambda: Proxy("x").add(2**70),
+    "update_with": lambda: Proxy("x").update_with(lambda old: old + 1),
+    "update_with of the same": lambda: Proxy("x").update_with(lambda old: old),
+    "update_with of the dict above": lambda: root().update_with(lambda old: {**old, "x": 7}),
+    "setdefault": lambda: root().setdefault("x", 5),
+    "compare_and_set in vain": lambda: Proxy("x").compare_and_set(5, 2),
+    "update of the neighbour": lambda: root().update({"y": 2}),
+    "set of the neighbour": lambda: root().set("y", 2),
+    "transaction.add": lambda: commit(lambda changes: changes.add("x", 1)),
+    "val": lambda: Proxy("x").val(),
+}
+
+GIVES: dict[str, Callable[[], object]] = {
+    "set": lambda: root().set("x", 2, expire=300),
+    "set of the dict above": lambda: root().set([], {"x": 1}, expire=300),
+    "update": lambda: root().update({"x": 2}, expire=300),
+    "compare_and_set": lambda: Proxy("x").compare_and_set(1, 2, expire=300),
+    "expire": lambda: Proxy("x").expire(300),
+    "expire of the dict above": lambda: root().expire(300),
+    "transaction.set": lambda: commit(lambda changes: changes.set("x", 2, expire=300)),
+    "transaction.expire": lambda: commit(lambda changes: changes.expire("x", 300)),
+}
+
+
+@pytest.mark.parametrize("name", CLEARS)
+def test_what_clears_a_ttl(any_store: Store, name: str) -> None:
+    """A value that is replaced, without a TTL said, lasts for ever, even if the new value is the old one."""
+    root().set("x", 1, expire=100)
+    assert Proxy("x").time_to_live() in ABOUT_100
+    CLEARS[name]()
+    assert Proxy("x").exists()
+    assert Proxy("x").time_to_live() == -1
+
+
+@pytest.mark.parametrize("name", KEEPS)
+def test_what_keeps_a_ttl(any_store: Store, name: str) -> None:
+    """A value that is changed where it is, or not at all, keeps its TTL."""
+    root().set("x", 1, expire=100)
+    KEEPS[name]()
+    assert Proxy("x").time_to_live() in ABOUT_100
+
+
+@pytest.mark.parametrize("name", KEEPS)
+def test_what_keeps_having_no_ttl(any_store: Store, name: str) -> None:
+    """A value without a TTL gets none by being changed where it is."""
+    root().set("x", 1)
+    KEEPS[name]()
+    assert Proxy("x").time_to_live() == -1
+
+
+@pytest.mark.parametrize("name", GIVES)
+@pytest.mark.parametrize("before", [None, 1000])
+def test_what_gives_a_ttl(any_store: Store, name: str, before: float | None) -> None:
+    """A TTL that is said is the TTL from then on, whatever was before."""
+    root().set("x", 1, expire=before)
+    GIVES[name]()
+    assert Proxy("x").time_to_live() in ABOUT_300
+
+
+def test_setdefault_gives_a_ttl_only_to_what_it_stores(any_store: Store) -> None:
+    """The TTL is that of the default; what is there already keeps its own."""
+    root().setdefault("new", 1, expire=100)
+    assert Proxy("new").time_to_live() in ABOUT_100
+    root().setdefault("new", 2, expire=5)
+    assert Proxy("new").time_to_live() in ABOUT_100
+
+
+def test_a_ttl_ends_on_its_instant(clock: Clock) -> None:
+    """A value is there until its TTL ends, and not at the instant at which it does."""
+    root().set("x", 1, expire=2.5)
+    clock.seconds += 2.499
+    assert Proxy("x").val() == 1
+    clock.seconds += 0.001
+    assert Proxy("x").val() is None
+    assert root().val() is None
+
+
+@pytest.mark.parametrize(
+    ("ask", "gone"),
+    [
+        (lambda: Proxy("a.x").val("gone"), "gone"),
+        (lambda: Proxy("a").val("gone"), "gone"),
+        (lambda: Proxy("a").exists(), False),
+        (lambda: root().keys(), []),
+        (lambda: len(Proxy("a")), 0),
+        (lambda: list(root().iter_children()), []),
+        (lambda: Proxy("a.x").time_to_live(), -2),
+        (lambda: root().pop("a", "gone"), "gone"),
+        (lambda: root().setdefault("a.x", "new"), "new"),
+        (lambda: Proxy("a.x").add(5), 5),
+        (lambda: Proxy("a.x").update_with(lambda old: old, "default"), "default"),
+        (lambda: Proxy("a.x").compare_and_set(ABSENT, 1), True),
+        (lambda: Proxy("a.x").compare_and_set(7, 1), False),
+        (lambda: "a.x" in root(), False),
+    ],
+)
+def test_what_has_expired_is_gone_for_every_question(clock: Clock, ask: Callable[[], object], gone: object) -> None:
+    """An expired value is nothing to every method, and a dict of expired leaves is no dict."""
+    root().set("a", {"x": 7, "y": {"z": 8}}, expire=1)
+    clock.seconds += 1
+    assert ask() == gone
+
+
+def test_what_was_stored_over_an_expired_value_has_no_ttl_of_it(clock: Clock) -> None:
+    """A new value at the place of an expired one begins a new life, or none."""
+    for write in (lambda: Proxy("x").add(1), lambda: Proxy("x").update_with(lambda old: 1), lambda: root().set("x", 1)):
+        root().set("x", 5, expire=1)
+        clock.seconds += 1
+        write()
+        assert Proxy("x").time_to_live() == -1
+        assert Proxy("x").val() == 1
+
+
+def test_a_dicts_ttl_is_that_of_its_longest_lived_leaf(clock: Clock) -> None:
+    """``time_to_live`` of a dict is the longest of its leaves; one leaf without a TTL makes it -1."""
+    root().set("a", {"x": 1, "y": {"z": 2}}, expire=5)
+    Proxy("a.y.z").expire(20)
+    assert Proxy("a").time_to_live() == 20
+    assert Proxy("a.y").time_to_live() == 20
+    assert Proxy("a.x").time_to_live() == 5
+    clock.seconds += 5
+    assert Proxy("a").time_to_live() == 15
+    assert Proxy("a").val() == {"y": {"z": 2}}
+    root().set("a.w", 1)
+    assert Proxy("a").time_to_live() == -1
+    root().delete("a.w")
+    clock.seconds += 15
+    assert Proxy("a").time_to_live() == -2
+    assert Proxy("a").val() is None
+
+
+def test_expire_of_a_dict_gives_every_leaf_the_ttl(any_store: Store) -> None:
+    """``expire`` reaches every leaf at and below; those stored later are not touched by it."""
+    root().set("a", {"x": 1, "y": {"z": 2, "e": {}}})
+    root().set("b", 1)
+    Proxy("a").expire(100)
+    assert all(each.time_to_live() in ABOUT_100 for each in Proxy("a").iter_children())
+    assert Proxy("b").time_to_live() == -1
+    root().set("a.new", 3)
+    assert Proxy("a.new").time_to_live() == -1
+    assert Proxy("a.x").time_to_live() in ABOUT_100
+
+
+def test_set_with_a_ttl_gives_it_to_every_leaf(any_store: Store) -> None:
+    """``set`` of a dict gives all its leaves the TTL, and they end together."""
+    root().set("a", {"x": 1, "y": {"z": 2}}, expire=0.15)
+    root().set("a.stays", 3)
+    eventually(lambda: Proxy("a").val() == {"stays": 3}, "leaves with a TTL of 0.15 seconds end")
+
+
+def test_update_gives_the_ttl_to_its_own_leaves(clock: Clock) -> None:
+    """``update`` with a TTL gives it to the leaves that it stores; the others keep theirs."""
+    root().set("a", {"x": 1, "y": 2}, expire=50)
+    Proxy("a").update({"x": 3, "z": 4}, expire=5)
+    assert {each.key(): each.time_to_live() for each in root().iter_children()} == {"a.x": 5, "a.y": 50, "a.z": 5}
+
+
+def test_update_with_gives_new_leaves_no_ttl(clock: Clock) -> None:
+    """In ``update_with``, leaves that stay or change keep their TTLs, and new ones have none."""
+    root().set("a", {"stays": 1, "changes": 2, "goes": 3}, expire=50)
+    Proxy("a").update_with(lambda old: {"stays": 1, "changes": 5, "new": {"x": 6}})
+    ttls = {each.key(): each.time_to_live() for each in root().iter_children()}
+    assert ttls == {"a.stays": 50, "a.changes": 50, "a.new.x": -1}
+
+
+def test_the_ttl_of_nothing(any_store: Store) -> None:
+    """Nothing has the TTL -2, and to give it one is no error and makes nothing."""
+    assert Proxy("gone").time_to_live() == root().time_to_live() == -2
+    Proxy("gone").expire(5)
+    root().expire(5)
+    assert root().val() is None
+
+
+@pytest.mark.parametrize(("seconds", "left"), [(1, 1), (0.0004, 1), (0.5, 1), (1.0001, 1), (1.001, 2), (10, 10)])
+def test_ttls_are_in_seconds_and_rounded_up(clock: Clock, seconds: float, left: int) -> None:
+    """A TTL is kept in milliseconds, at least one, and told in whole seconds, rounded up."""
+    root().set("x", 1, expire=seconds)
+    assert Proxy("x").time_to_live() == left
+
+
+def test_very_long_ttls_are_possible(any_store: Store) -> None:
+    """A TTL of any finite length is accepted; the longest count as some three thousand years."""
+    for seconds in (10**6, 1e12, 10**15, 1e300, 1e307, 10**400):
+        root().set("x", 1, expire=seconds)
+        assert min(seconds, 10**11) - 60 <= Proxy("x").time_to_live() <= min(seconds, 10**11)

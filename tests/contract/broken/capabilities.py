@@ -1,0 +1,190 @@
+"""Claims that do not hold, and what is not claimed done all the same."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import islice
+
+from redicts.contract import ManualClock, SharedBackend
+from redicts.core.backend import Backend, Capabilities
+from redicts.core.minitransaction import Delete, Entries, Expire, Outcome, Put, Read, Status, Transaction, Write
+from tests.contract.broken.register import broken_client, broken_store
+from tests.contract.reference_model import DictBackend, LifelessBackend, LimitedBackend, Spaces
+
+
+@broken_store("capabilities.capabilities_are_stated")
+class CapabilitiesChange(DictBackend):
+    """What is claimed depends on what is stored."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(ttl=True, processes=False, durable=any(self.spaces.values()), atomic_entries=None)
+
+
+@broken_store("capabilities.a_limit_is_a_thousand_or_more")
+class LimitOfAHundred(DictBackend):
+    """A limit of a hundred values is claimed."""
+
+    claims = Capabilities(ttl=True, processes=False, durable=False, atomic_entries=100)
+
+
+@broken_store("capabilities.an_empty_transaction_is_applied")
+class EmptyTransactionsFail(DictBackend):
+    """A transaction without writes is not applied."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        if not any(transaction):
+            return Outcome(Status.CHECK_FAILED)
+        return super().decide(transaction, now)
+
+
+@broken_store("undeclared.a_ttl_is_refused")
+class TTLsAreSilentlyIgnored(DictBackend):
+    """Lives are not claimed, and a TTL that is given is ignored."""
+
+    claims = LifelessBackend.claims
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        super().put(spaces, write._replace(ttl=None), now)
+
+    def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
+        pass
+
+
+@broken_store("undeclared.a_ttl_is_refused")
+class TTLsWorkUnclaimed(DictBackend):
+    """Lives are not claimed, and work."""
+
+    claims = LifelessBackend.claims
+
+
+@broken_store("undeclared.a_ttl_is_refused")
+class TTLsAreRefusedTooLate(LifelessBackend):
+    """A TTL is refused after what stands before it was written."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        for index, write in enumerate(transaction.writes):
+            if getattr(write, "ttl", None) is not None:
+                super().execute(Transaction(writes=transaction.writes[:index]))
+        return super().execute(transaction)
+
+
+@broken_store("undeclared.what_needs_no_ttl_works")
+class KeepTTLIsRefused(LifelessBackend):
+    """Where TTLs are not claimed, keep_life is refused, though there is none to keep."""
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        if write.keep_ttl:
+            raise NotImplementedError
+        super().put(spaces, write, now)
+
+
+@broken_store(
+    "processes.processes_see_each_other",
+    "processes.processes_lose_no_update",
+    "processes.processes_see_no_half_write",
+    "processes.a_killed_process_leaves_nothing_half_done",
+    "forks.child_and_parent_work_on",
+    "forks.an_unused_instance_may_be_forked",
+    "forks.a_child_may_close",
+    "forks.a_fork_amid_calls_is_harmless",
+    "processes.processes_notify_each_other",
+    "processes.calls_to_other_processes_are_sent",
+    "processes.a_killed_listener_harms_nobody",
+    "forks.child_and_parent_notify_each_other",
+    opener=partial(DictBackend, ManualClock()),
+)
+class OtherProcessesAreOnTheirOwn(DictBackend):
+    """Processes are claimed, and each has a store of its own."""
+
+    claims = Capabilities(ttl=True, processes=True, durable=False, atomic_entries=None, push=True)
+
+
+class _Durable(DictBackend):
+    claims = Capabilities(ttl=True, processes=False, durable=True, atomic_entries=None)
+
+    clients = 0
+
+
+@broken_client("clients.values_outlast_all_clients", of=_Durable)
+class ForgottenByTheLast(SharedBackend):
+    """Durability is claimed, and the last client to leave takes everything along."""
+
+    def __init__(self, shared: Backend) -> None:
+        super().__init__(shared)
+        assert isinstance(shared, _Durable)
+        shared.clients += 1
+        self.left = False
+
+    def close(self) -> None:
+        shared = self.shared
+        assert isinstance(shared, _Durable)
+        if not self.left:
+            self.left = True
+            shared.clients -= 1
+        if not shared.clients:
+            shared.spaces = {}
+
+
+@broken_store(
+    "sizes.a_thousand_values_are_written",
+    "sizes.a_thousand_values_are_read_and_checked",
+    "sizes.a_thousand_values_are_deleted",
+    "sizes.as_many_as_claimed_are_written",
+)
+class LessThanClaimed(LimitedBackend):
+    """Fewer than a thousand values fit into a transaction, though more are claimed."""
+
+    def touched(self, transaction: Transaction, now: float) -> int:
+        return super().touched(transaction, now) + self.limit - 900
+
+
+@broken_store("sizes.any_number_of_values_is_written")
+class LimitUnclaimed(LimitedBackend):
+    """There is a limit that is not claimed."""
+
+    claims = DictBackend.claims
+
+
+@broken_store("sizes.one_more_than_claimed_is_refused")
+class MoreThanClaimed(LimitedBackend):
+    """What goes beyond the limit claimed is done all the same."""
+
+    def touched(self, transaction: Transaction, now: float) -> int:
+        return 0
+
+
+@broken_store("sizes.one_more_than_claimed_is_refused")
+class TheFirstOfTooManyAreWritten(LimitedBackend):
+    """Of a transaction that is too large, as much is written as fits."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
+        if outcome.status is Status.TOO_LARGE:
+            super().decide(Transaction(writes=transaction.writes[: self.limit]), now)
+        return outcome
+
+
+@broken_store("sizes.a_scope_beyond_the_limit_is_refused_or_whole")
+class LargeScopesAreCut(LimitedBackend):
+    """Of a scope beyond the limit, as much is read and deleted as fits."""
+
+    def touched_by(self, write: Write, now: float) -> int:
+        return 1
+
+    def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
+        entries = self.space_in(spaces, write.key)
+        for relative in list(self.found(spaces, write.key, write.scope, now, "Delete"))[: self.limit]:
+            del entries[write.key.path + relative]
+
+
+@broken_store("sizes.a_scope_beyond_the_limit_is_refused_or_whole")
+class LargeReadsAreCut(LimitedBackend):
+    """Of a scope beyond the limit, as much is read as fits."""
+
+    def touched(self, transaction: Transaction, now: float) -> int:
+        return super().touched(transaction._replace(reads=()), now)
+
+    def entries(self, read: Read, now: float) -> Entries:
+        answer = super().entries(read, now)
+        return answer._replace(values=dict(islice(answer.values.items(), self.limit)))

@@ -1,0 +1,152 @@
+"""Conditions that are not looked at, or looked at wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from redicts.core.minitransaction import Check, Equals, Outcome, Path, Scope, StartsWith, Status, Transaction
+from tests.contract.broken.register import broken_store
+from tests.contract.reference_model import DictBackend, HeldLocks
+
+
+@broken_store(
+    "conditions.one_failed_check_stops_all_writes",
+    "conditions.checks_come_before_writes",
+    "conditions.checks_and_reads_see_one_state",
+    "counters.a_failed_check_stops_counters",
+    "model.the_store_answers_as_the_model",
+)
+class ChecksIgnored(DictBackend):
+    """Checks are not evaluated."""
+
+    def failed(self, checks: tuple[Check, ...], now: float) -> int | None:
+        return None
+
+
+@broken_store("conditions.equals_refuses_extra_entries", "conditions.equals_nothing_says_absent")
+class ExtraEntriesIgnored(DictBackend):
+    """Exactly is content if the entries are among those that are there."""
+
+    def equal(self, found: Mapping[Path, bytes], wanted: Mapping[Path, bytes]) -> bool:
+        return all(found.get(path) == value for path, value in wanted.items())
+
+
+@broken_store("conditions.equals_refuses_missing_entries")
+class MissingEntriesIgnored(DictBackend):
+    """Exactly is content if nothing else is there."""
+
+    def equal(self, found: Mapping[Path, bytes], wanted: Mapping[Path, bytes]) -> bool:
+        return all(wanted.get(path) == value for path, value in found.items())
+
+
+@broken_store("conditions.equals_refuses_other_values")
+class ValuesNotCompared(DictBackend):
+    """Exactly compares which entries there are, and of their values only the lengths."""
+
+    def equal(self, found: Mapping[Path, bytes], wanted: Mapping[Path, bytes]) -> bool:
+        return {path: len(value) for path, value in found.items()} == {
+            path: len(value) for path, value in wanted.items()
+        }
+
+
+@broken_store("conditions.equals_holds_for_what_is_there")
+class LargeScopesNeverMatch(DictBackend):
+    """Exactly fails for more than three entries."""
+
+    def equal(self, found: Mapping[Path, bytes], wanted: Mapping[Path, bytes]) -> bool:
+        return len(found) <= 3 and found == wanted
+
+
+@broken_store("conditions.equals_refuses_extra_entries", "conditions.equals_nothing_says_absent")
+class EqualsLooksOnlyAtTheKey(DictBackend):
+    """Exactly looks at the key itself, whatever the scope."""
+
+    def covers(self, scope: Scope, relative: Path, what: str) -> bool:
+        return not relative and scope is not Scope.BELOW if what == "Equals" else scope.covers(relative)
+
+
+@broken_store("conditions.starts_with_refuses_foreign_values")
+class StartsWithLooksOnlyAtChildren(DictBackend):
+    """Prefixed sees direct children, and nothing deeper."""
+
+    def covers(self, scope: Scope, relative: Path, what: str) -> bool:
+        return scope.covers(relative) and (what != "StartsWith" or len(relative) < 2)
+
+
+@broken_store("conditions.starts_with_holds_for_free_and_mine")
+class StartsWithWantsAValue(DictBackend):
+    """Prefixed fails where there is nothing."""
+
+    def holds(self, check: Check, now: float) -> bool:
+        found = self.found(self.spaces, check.key, check.scope, now, "StartsWith")
+        return super().holds(check, now) and (isinstance(check, Equals) or bool(found))
+
+
+@broken_store("conditions.starts_with_refuses_foreign_values")
+class OneOfMineIsEnough(DictBackend):
+    """Prefixed holds if any value in the scope starts with the prefix."""
+
+    def holds(self, check: Check, now: float) -> bool:
+        if isinstance(check, StartsWith):
+            found = self.found(self.spaces, check.key, check.scope, now, "StartsWith").values()
+            return not found or any(held.value.startswith(check.prefix) for held in found)
+        return super().holds(check, now)
+
+
+@broken_store("conditions.prefixes_are_bytes")
+class PrefixesAreText(DictBackend):
+    """Prefixes are compared as text, in which some bytes are all the same."""
+
+    def starts(self, value: bytes, prefix: bytes) -> bool:
+        return value.decode(errors="ignore").startswith(prefix.decode(errors="ignore"))
+
+
+@broken_store("conditions.prefixes_are_bytes")
+class PrefixesArePatterns(DictBackend):
+    """A prefix is taken for a pattern, as LIKE does."""
+
+    def starts(self, value: bytes, prefix: bytes) -> bool:
+        size = len(prefix.rstrip(b"%"))
+        return len(value) >= size and all(own in (each, ord("_")) for each, own in zip(value, prefix[:size]))
+
+
+@broken_store("conditions.equals_tells_empty_bytes_from_absent", "reads.values_come_back_as_they_were")
+class EmptyMeansAbsent(DictBackend):
+    """The empty bytes are taken for no value."""
+
+    def alive(self, held: HeldLocks, now: float, what: str) -> bool:
+        return bool(held.value) and super().alive(held, now, what)
+
+
+@broken_store("conditions.one_failed_check_stops_all_writes", "model.the_store_answers_as_the_model")
+class WrongFailedIndex(DictBackend):
+    """The failed index is counted from one."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
+        if outcome.status is Status.CHECK_FAILED and outcome.failed_index is not None:
+            return outcome._replace(failed_index=outcome.failed_index + 1)
+        return outcome
+
+
+@broken_store("conditions.checks_come_before_writes")
+class ChecksComeLast(DictBackend):
+    """Checks look at the state after the writes."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        before = self.spaces
+        outcome = super().decide(transaction._replace(checks=()), now)
+        failed_index = self.failed(transaction.checks, now)
+        if failed_index is None or not outcome.applied:
+            return outcome
+        self.spaces = before
+        return Outcome(Status.CHECK_FAILED, outcome.answers, failed_index=failed_index)
+
+
+@broken_store("conditions.checks_and_reads_see_one_state", "reads.answers_come_when_a_check_fails")
+class NoAnswersOnFailure(DictBackend):
+    """No answers come when a check fails."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
+        return outcome._replace(answers=()) if outcome.status is Status.CHECK_FAILED else outcome

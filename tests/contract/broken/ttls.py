@@ -1,0 +1,185 @@
+"""Lives that are lost, kept, given or told wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil
+
+from redicts.core.minitransaction import (
+    Add,
+    Delete,
+    Entries,
+    Expire,
+    Key,
+    Outcome,
+    Path,
+    Put,
+    Read,
+    Scope,
+    Status,
+    Transaction,
+)
+from tests.contract.broken.register import broken_store
+from tests.contract.reference_model import DictBackend, HeldLocks, Spaces
+
+
+@broken_store("ttl.the_shortest_ttl_is_a_millisecond", "ttl.remaining_ttls_are_true")
+class TTLsAreSeconds(DictBackend):
+    """Lives are cut to whole seconds, and what is cut to none lasts for ever."""
+
+    def deadline(self, ttl: int | None, now: float) -> float | None:
+        return None if ttl is None or ttl < 1000 else now + ttl // 1000 + 1
+
+
+@broken_store("ttl.a_ttl_may_be_a_century")
+class TTLsEndAtSomeTime(DictBackend):
+    """A TTL ends after 2**31 milliseconds at the latest."""
+
+    def deadline(self, ttl: int | None, now: float) -> float | None:
+        return super().deadline(None if ttl is None else min(ttl, 2**31), now)
+
+
+@broken_store("ttl.remaining_ttls_are_true")
+class RemainingTTLsAreSeconds(DictBackend):
+    """Remaining TTLs are told in seconds."""
+
+    def remaining(self, deadline: float, now: float) -> int:
+        return max(1, round(deadline - now))
+
+
+@broken_store("ttl.remaining_ttls_are_never_more_than_given")
+class RemainingTTLsAreRoundedUp(DictBackend):
+    """Remaining TTLs are rounded up, and with them the error of floating point numbers."""
+
+    def remaining(self, deadline: float, now: float) -> int:
+        return ceil((deadline - now) * 1000)
+
+
+@broken_store("ttl.ttls_are_told_in_every_scope", "clients.ttls_are_seen_by_all", "pages.pages_tell_ttls")
+class TTLsOfTheKeyOnly(DictBackend):
+    """Lives are told of the key itself, not of what is below it."""
+
+    def entries(self, read: Read, now: float) -> Entries:
+        answer = super().entries(read, now)
+        return answer._replace(ttls={path: ttl for path, ttl in answer.ttls.items() if not path})
+
+
+@broken_store("pages.pages_tell_ttls")
+class PagesTellNoTTLs(DictBackend):
+    """Lives are told in complete answers only."""
+
+    def entries(self, read: Read, now: float) -> Entries:
+        return super().entries(read if read.limit is None else read._replace(ttls=False), now)
+
+
+@broken_store("ttl.ttls_are_told_in_every_scope")
+class TTLsAreAlwaysTold(DictBackend):
+    """Lives are told without being asked for."""
+
+    def entries(self, read: Read, now: float) -> Entries:
+        return super().entries(read._replace(ttls=True), now)
+
+
+@broken_store("ttl.put_clears_the_old_ttl", "ttl.writes_to_ttls_take_effect_in_order")
+class PutKeepsTheOldTTL(DictBackend):
+    """Put leaves the TTL that the old value had, and looks for a TTL of its own only in place of one."""
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        old = self.old(spaces, write.key, now, "")
+        keep = old is not None and old.deadline is not None
+        super().put(spaces, write._replace(keep_ttl=True) if keep else write, now)
+
+
+@broken_store("ttl.keep_ttl_keeps_it", "model.the_store_answers_as_the_model")
+class KeepTTLIsIgnored(DictBackend):
+    """Put with keep_life makes the value last for ever."""
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        super().put(spaces, write._replace(ttl=None, keep_ttl=False) if write.keep_ttl else write, now)
+
+
+@broken_store("ttl.keep_ttl_keeps_it")
+class KeepTTLLooksAtTTL(DictBackend):
+    """Put with keep_life gives a new value the TTL that stands beside it."""
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        keep = write.keep_ttl and self.old(spaces, write.key, now, "") is not None
+        super().put(spaces, write._replace(keep_ttl=keep), now)
+
+
+@broken_store("ttl.add_keeps_the_ttl", "clients.ttls_are_seen_by_all")
+class AddDropsTheTTL(DictBackend):
+    """A counter that is added to lasts for ever."""
+
+    def add(self, spaces: Spaces, write: Add, now: float) -> int:
+        total = super().add(spaces, write, now)
+        self.store(spaces, write.key, HeldLocks(b"%d" % total))
+        return total
+
+
+@broken_store("ttl.expire_gives_its_scope_a_ttl", "ttl.expire_ends_its_scope", "ttl.expire_with_none_makes_lasting")
+class ExpireTakesOnlyTheKey(DictBackend):
+    """Expire looks at the key itself, whatever the scope."""
+
+    def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
+        super().expire(spaces, write._replace(scope=Scope.NODE), now)
+
+
+@broken_store("ttl.expire_ends_its_scope", "ttl.expire_gives_its_scope_a_ttl")
+class ExpireBelowTakesTheKey(DictBackend):
+    """Expire of what is below a key gives the key a TTL as well."""
+
+    def covers(self, scope: Scope, relative: Path, what: str) -> bool:
+        return scope.covers(relative) or (what == "Expire" and scope is Scope.BELOW)
+
+
+@broken_store("ttl.expire_with_none_makes_lasting", "clients.ttls_are_seen_by_all")
+class ExpireWithNoneDoesNothing(DictBackend):
+    """Expire with None leaves lives as they are."""
+
+    def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
+        if write.ttl is not None:
+            super().expire(spaces, write, now)
+
+
+@broken_store("ttl.ttls_are_the_values_own")
+class DeleteLeavesTheTTL(DictBackend):
+    """A value put after a delete has the TTL of the one deleted, unless it brings one."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.left: dict[Key, float | None] = {}
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        super().put(spaces, write, now)
+        deadline = self.left.pop(write.key, None)
+        if deadline is not None and write.ttl is None:
+            self.store(spaces, write.key, HeldLocks(write.value, deadline))
+
+    def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
+        old = self.old(spaces, write.key, now, "")
+        self.left[write.key] = None if old is None else old.deadline
+        super().delete(spaces, write, now)
+
+
+@broken_store("ttl.a_refused_transaction_changes_no_ttl")
+class TTLsAreNotUndone(DictBackend):
+    """When a counter is refused, TTLs that were given before it stay given."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
+        if outcome.status is Status.NOT_A_COUNTER:
+            before = transaction.writes[: outcome.failed_index]
+            super().decide(Transaction(writes=tuple(write for write in before if isinstance(write, Expire))), now)
+        return outcome
+
+
+@broken_store("ttl.many_ttls_end_on_their_own", "expired.pages_do_not_show_it")
+class OnlySomeTTLsEnd(DictBackend):
+    """Of a hundred lives and more in one space, only the first hundred ever end."""
+
+    def alive(self, held: HeldLocks, now: float, what: str) -> bool:
+        if super().alive(held, now, what):
+            return True
+        mortal = [other for entries in self.spaces.values() for other in entries.values() if other.deadline is not None]
+        return len(mortal) > 100 and held in mortal[100:]

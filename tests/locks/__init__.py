@@ -1,0 +1,1 @@
+"""What the user of redicts sees."""
