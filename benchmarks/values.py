@@ -17,7 +17,7 @@ import redis
 
 from benchmarks.report import medians, options, row, told
 from redicts import Pool, section
-from redicts.api.tree import Tree
+from redicts.api.opened import OpenedDatabase
 from redicts.backends.redis import plugin
 from redicts.codecs.json import codec
 from redicts.core.envelope import LeafFormat
@@ -63,13 +63,13 @@ def operations(server: RedisServer, rounds: int) -> list[dict[str, Any]]:
     return [row(what, times[ours], times[theirs], theirs, most, "us") for what, ours, theirs, most in pairs]
 
 
-def tree_on(server: RedisServer) -> Tree:
+def tree_on(server: RedisServer) -> OpenedDatabase:
     """Open a tree beside the pool's, so that two are open at once."""
     backend = plugin.open(plugin.settings.model_validate({"port": server.port}), 0)
-    return Tree(backend, LeafFormat(codec))
+    return OpenedDatabase(backend, LeafFormat(codec))
 
 
-def read_dict(tree: Tree) -> object:
+def read_dict(tree: OpenedDatabase) -> object:
     """Read the dict of 100 leaves."""
     return tree.run(tree.store.read(("some", "dicts", "read")))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from redicts.api.database import Database, open
 from redicts.api.lock import Lock, LockInfo
 from redicts.api.pool import Pool
-from redicts.api.proxy import Proxy, Transaction, root, section
+from redicts.api.proxy import Proxy, root, section
+from redicts.api.transaction import Transaction
 from redicts.core.leaves import ABSENT, Packed
 from redicts.errors import (
     AccessDenied,
@@ -47,6 +49,7 @@ __all__ = [
     "CodecUnknown",
     "Conflict",
     "CorruptData",
+    "Database",
     "Deadlock",
     "InternalError",
     "LeafError",
@@ -77,6 +80,7 @@ __all__ = [
     "Unsupported",
     "ValidationFailed",
     "WrongField",
+    "open",
     "root",
     "section",
 ]

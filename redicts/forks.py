@@ -68,6 +68,20 @@ class Bell:
         return self._lock.acquire(timeout=min(max(0.0, seconds), threading.TIMEOUT_MAX))
 
 
+class ResetInChild:
+    """Base of an object with state that a forked child must not take over: :meth:`reset_in_child` clears it."""
+
+    __slots__ = ("__weakref__",)
+
+    def __init__(self) -> None:
+        _reset.add(self)
+
+    def reset_in_child(self) -> None:
+        """Clear what belongs to the parent. Called in the child, before any other code of it runs."""
+        raise NotImplementedError
+
+
+_reset: WeakSet[ResetInChild] = WeakSet()
 _freed: WeakSet[ForkSafeLock] = WeakSet()
 _waited_for: WeakSet[WholeCopyLock] = WeakSet()
 _held: list[WholeCopyLock] = []
@@ -92,6 +106,8 @@ def _after_fork_in_child() -> None:
     _after_fork()
     for lock in list(_freed):
         lock._lock = threading.Lock()
+    for each in list(_reset):
+        each.reset_in_child()
 
 
 if hasattr(os, "register_at_fork"):

@@ -625,7 +625,7 @@ def test_what_the_codec_refuses_is_reported(source: redis.Redis, monkeypatch: py
     """A value that the new tree's codec cannot store is left, and the others are moved."""
     write_as_1_0(source, {"a": 1, "b": 2})
     Pool().reload(cfg={"backend": "memory"})
-    form = Pool().tree().store._format
+    form = Pool().database().store._format
     original = form.encode
 
     def encode(value: object, path: tuple[str, ...]) -> bytes:

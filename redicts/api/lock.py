@@ -1,4 +1,4 @@
-"""The lock that users hold in their hands."""
+"""Lock: a lock on paths of a tree, for users."""
 
 from __future__ import annotations
 
@@ -8,44 +8,34 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 from math import inf
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Union
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from typing import Any, Final
 
-from redicts.api.opening import codec
-from redicts.api.pool import Pool, tree_in_use
-from redicts.api.tree import Tree
+from redicts.api.keys import parsed_path
+from redicts.api.opened import OpenedDatabase, Source
+from redicts.api.pool import Pool
 from redicts.core import paths
-from redicts.core.backend import Backend
-from redicts.core.envelope import LeafFormat
+from redicts.core.driver import run
 from redicts.core.locks.records import HOLDERS, WAITERS, Mode, Record, places_above, scopes_of
 from redicts.core.minitransaction import Path
-from redicts.errors import LockError, LockTimeout, NotHeld, PathError, SettingsError, StoreError
-from redicts.forks import ForkSafeLock
-from redicts.locks import manager, retention
-from redicts.locks.held import LockOptions, Paths
-from redicts.plugins.loading import from_client
+from redicts.errors import LockError, LockTimeout, NotHeld, SettingsError, StoreError
+from redicts.locks import manager
+from redicts.locks.held import NO_OPTIONS, LockOptions
+from redicts.locks.manager import Acquired
+from redicts.locks.owner import Paths
 
-if TYPE_CHECKING:
-    from redicts.locks.held import HeldLock
-
-Place = Union[Tree, str, None]
-"""Where a lock is: in an opened database, or in the one of this name, as the settings current say."""
-
-_of_clients: Final[WeakKeyDictionary[Any, Tree]] = WeakKeyDictionary()
-_of_backends: Final[WeakValueDictionary[int, Tree]] = WeakValueDictionary()
-"""By identity, which is unique while the tree is there, because that holds the backend."""
-_lock: Final = ForkSafeLock()
+Location = tuple[Source, "str | None"]
+"""Where a lock's database is looked up, and its name there."""
 
 
 @dataclass(frozen=True)
 class LockInfo:
-    """A lock that somebody holds or waits for, as :meth:`Lock.holders` and :meth:`Lock.waiters` tell of it."""
+    """A lock that an owner holds or waits for, as :meth:`Lock.holders` and :meth:`Lock.waiters` return it."""
 
     path: str
-    """What is locked, as dotted text; the empty text is the root."""
+    """The locked path as dotted text; the empty text is the root."""
     shared: bool
     waiting: bool
-    """Whether it is waited for, and not held."""
+    """Whether the owner waits for it."""
     host: str
     pid: int
     thread: str
@@ -61,20 +51,23 @@ class LockInfo:
 
 
 class Lock:
-    """A lock on a path and all below it, for one thread or asyncio task at a time, on this and on other hosts.
+    """A lock on a path and everything below it, for one thread or asyncio task at a time, on this and on other hosts.
 
-    ``redis_conn`` says where: a client of redis-py, a :class:`Proxy` (``key`` is then below it), the :class:`Pool`, or
-    an opened backend. ``key`` is dotted text, or an iterable of segments.
+    Args:
+        redis_conn: Where: a client of redis-py, a :class:`Proxy` (``key`` is then below it), the :class:`Pool`, a
+            :class:`Database`, or an opened backend.
+        key: Dotted text, or an iterable of segments.
+        expire_timeout: The lease in seconds: a lock that is neither released nor renewed ends with it.
+        acquire_timeout: How many seconds to wait for the lock at the most; ``None`` waits without limit.
+        shared: Allow any number of shared owners at once while no owner holds it exclusively.
+        renew: Renew the lease three times per lease for as long as the thread or task is alive.
+        on_renewal_overdue: Called with this lock, in another thread, when two thirds of a lease have passed without a
+            renewal.
+        on_loss: Called with this lock, in another thread, when it is lost.
 
-    ``expire_timeout`` is the lease in seconds: what is neither released nor renewed ends with it. ``acquire_timeout``
-    is how many seconds to wait for it at most, ``None`` for ever. With ``shared`` any number of owners may hold it at
-    once as long as nobody holds it exclusively. With ``renew`` the lease begins again three times per lease for as long
-    as the thread TTLs. ``on_renewal_overdue`` is called with this lock when two thirds of a lease are over without a
-    renewal, ``on_loss`` when it is lost; both in another thread.
-
-    A thread may acquire again what it holds or what lies below it, without asking the store. The object may be shared
-    by threads; what it says is about the running one. All methods but those that say otherwise take one round trip and
-    raise an error below :class:`~redicts.errors.StoreError` if the store fails.
+    A thread may acquire again what it holds, or what is below it, without a round trip. Threads may share the object;
+    what it returns is about the running one. Each method takes one round trip unless it says otherwise, and raises an
+    error below :class:`~redicts.errors.StoreError` if the store fails.
 
     >>> from redicts import Lock, Pool
     >>> Pool().reload(cfg={"backend": "memory"})
@@ -83,17 +76,18 @@ class Lock:
     True
     >>> lock.held
     False
+
     """
 
     __slots__ = (
         "__weakref__",
         "_lease",
+        "_location",
         "_mode",
         "_on_loss",
         "_on_renewal_overdue",
+        "_options",
         "_paths",
-        "_place",
-        "_renew",
         "_timeout",
     )
 
@@ -109,26 +103,22 @@ class Lock:
         on_renewal_overdue: Callable[[Lock], object] | None = None,
         on_loss: Callable[[Lock], object] | None = None,
     ) -> None:
-        place, above = _resolved(redis_conn)
-        self._place: Place = place
-        if hasattr(key, "_lock_place"):
-            raise PathError(f"a key is dotted text or an iterable of segments, not a proxy; take the key() of {key!r}")
-        path = paths.ROOT if isinstance(key, str) and not key else paths.parse(key)
-        self._paths: Paths = (paths.joined(above, path),)
+        self._location, above = _resolved(redis_conn)
+        self._paths: Paths = (paths.joined(above, parsed_path(key)),)
         self._lease = lease_of(expire_timeout)
         self._timeout = timeout_of(acquire_timeout)
         self._mode = Mode.SHARED if shared else Mode.EXCLUSIVE
-        self._renew = renew
         self._on_renewal_overdue = on_renewal_overdue
         self._on_loss = on_loss
+        self._options = LockOptions(renew)
 
-    def beside(self, *others: Lock) -> Lock:
-        """Return a lock like this one on what the others lock too: all atomically, or none.
+    def all(self, *others: Lock) -> Lock:
+        """Return a lock like this one on the paths of the others too: acquired atomically, all or none.
 
-        Whoever needs several locks cannot run into a deadlock this way. No round trip.
+        A program that needs several locks cannot run into a deadlock this way. No round trip.
         """
         for other in others:
-            if other._place != self._place:
+            if other._location != self._location:
                 raise SettingsError("locks that are acquired together are in one database of one store")
         found = object.__new__(type(self))
         for name in Lock.__slots__[1:]:
@@ -141,26 +131,28 @@ class Lock:
     def acquire(self, blocking: bool = True) -> bool:
         """Acquire the lock, waiting for it if need be, and return true.
 
-        Without ``blocking`` it does not wait, and returns false if the lock is not free. Waiting is first come, first
-        served, save that an owner may come back within its turn: see the page on locks. Raises
-        :class:`~redicts.errors.LockTimeout` if it does not become free in time, and :class:`~redicts.errors.Deadlock`
-        if it never would. However it ends, nothing is left of an attempt that failed.
+        Without ``blocking`` it does not wait, and returns false if the lock is not free. Waiters are served first come,
+        first served, except that an owner may come back within its retention window: see the page on locks. Raises
+        :class:`~redicts.errors.LockTimeout` if the lock does not become free in time, and
+        :class:`~redicts.errors.Deadlock` if it never would. Nothing is left of an attempt that failed.
 
-        Cost: one round trip if it is free, none if it is held by this thread already or this thread comes back within
-        its turn; three before waiting, and one when it is granted.
+        Cost: one round trip if it is free, none if this thread holds it or comes back within its window; three before
+        waiting, and one when it is granted.
         """
         options = NO_OPTIONS
-        if self._renew or self._on_renewal_overdue or self._on_loss:
-            options = LockOptions(self._renew, self._bound(self._on_renewal_overdue), self._bound(self._on_loss))
-        return acquire(self._place, self._paths, self._mode, self._lease, self._timeout, options, blocking)
+        if self._options.renew or self._on_renewal_overdue or self._on_loss:
+            options = LockOptions(
+                self._options.renew, self._bound(self._on_renewal_overdue), self._bound(self._on_loss)
+            )
+        return acquire(self._location, self._paths, self._mode, self._lease, self._timeout, options, blocking)
 
     def release(self) -> None:
-        """Release the lock; the last release gives it back, in one round trip, or keeps it for the rest of a turn.
+        """Release the lock; the last release gives it back, in one round trip, or retains it for a few milliseconds.
 
-        Releases may come in any order. If the lock was lost meanwhile this logs a warning, and harms nobody who holds
-        it now. Raises :class:`~redicts.errors.NotHeld` if this thread did not acquire it.
+        Releases may come in any order. If the lock was lost meanwhile, this logs a warning, and does not touch the lock
+        of its present owner. Raises :class:`~redicts.errors.NotHeld` if this thread did not acquire it.
         """
-        manager.release(self._place, self._paths)
+        release(self._location, self._paths)
 
     def __enter__(self) -> Lock:
         self.acquire()
@@ -169,51 +161,50 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        release_after(error, self.release)
+        release_after(error, self._location, self._paths)
 
     @property
     def held(self) -> bool:
-        """Whether this thread holds the lock for sure, by its own clock. No round trip."""
-        hold = self._hold()
-        return hold is not None and hold.is_valid
+        """Whether this thread certainly holds the lock, by its own clock. No round trip."""
+        acquired = manager.current(self._location, self._paths)
+        return acquired is not None and acquired.lock.is_valid
 
     @property
     def token(self) -> int | None:
         """The fencing token of the lock that this thread holds, or ``None``. No round trip.
 
-        Tokens rise over the whole tree, from grant to grant. Whatever is changed under the lock outside of this store
-        can refuse tokens that are lower than one it has seen.
+        Tokens increase over the whole tree, from grant to grant. A resource outside of this store that is changed under
+        the lock can refuse tokens lower than one that it has seen.
         """
-        hold = self._hold()
-        return None if hold is None else hold.token
+        acquired = manager.current(self._location, self._paths)
+        return None if acquired is None else acquired.lock.token
 
     def ensure_held(self) -> None:
-        """Do nothing if this thread holds the lock for sure, by its own clock. No round trip.
+        """Do nothing if this thread certainly holds the lock, by its own clock. No round trip.
 
         Raises :class:`~redicts.errors.LockLost` if its lease is over, :class:`~redicts.errors.NotHeld` if it was not
         acquired.
         """
-        hold = self._held()
-        if not hold.is_valid:
-            raise manager.lost(hold)
+        lock = self._acquired().lock
+        if not lock.is_valid:
+            raise manager.lost(lock)
 
     def extend(self, seconds: float | None = None) -> None:
-        """Let the lease begin again, with so many seconds or as many as before.
+        """Let the lease begin again, with this many seconds or as many as before.
 
         Raises :class:`~redicts.errors.LockLost` if the lock is lost already: it is not taken back.
         """
-        hold = self._held()
-        if not manager.renew(hold, hold.lease if seconds is None else lease_of(seconds)):
-            raise manager.lost(hold)
+        owner, lock, _ = self._acquired()
+        if not owner.run(owner.renew(lock, lock.lease if seconds is None else lease_of(seconds))):
+            raise manager.lost(lock)
 
     # Looking
 
     def is_locked(self) -> bool:
-        """Tell whether anybody, this thread included, holds a lock here or on what is above."""
-        tree = _tree_at(self._place)
-        retention.end(tree)
+        """Tell whether anybody, this thread included, holds a lock here or above."""
+        database = _end_retention(self._location)
         scopes = [key for path in self._paths for key in places_above(path, HOLDERS)]
-        return bool(tree.run(tree.locks.found(scopes)))
+        return bool(database.run(database.store.find_locks(scopes)))
 
     def holders(self) -> list[LockInfo]:
         """Return the locks that are held here, on what is above, and on what is below."""
@@ -224,14 +215,14 @@ class Lock:
         return [_info(record) for record in self._found(WAITERS)]
 
     def break_locks(self) -> list[LockInfo]:
-        """Break the locks that :meth:`holders` tells of, and return them. For operators. Two round trips.
+        """Break the locks that :meth:`holders` returns, and return them. For operators. Two round trips.
 
-        Their owners are not asked. Each gets :class:`~redicts.errors.LockLost` when it next extends the lock or writes
-        under it, which is then not made; until then it believes that it holds it. Who waits goes on.
+        Their owners are not asked. An owner gets :class:`~redicts.errors.LockLost` when it next extends the lock, or
+        writes under it, which then writes nothing; until then it believes that it holds it. Waiters go on.
         """
-        tree = _tree_at(self._place)
         records = self._found(HOLDERS)
-        tree.run(tree.locks.break_(records))
+        database = _end_retention(self._location)
+        database.run(database.store.break_locks(records))
         return [_info(record) for record in records]
 
     @property
@@ -247,25 +238,19 @@ class Lock:
     def _bound(self, callback: Callable[[Lock], object] | None) -> Callable[[], object] | None:
         return None if callback is None else partial(callback, self)
 
-    def _hold(self) -> HeldLock | None:
-        return manager.current(self._place, self._paths)
-
-    def _held(self) -> HeldLock:
-        hold = self._hold()
-        if hold is None:
+    def _acquired(self) -> Acquired:
+        acquired = manager.current(self._location, self._paths)
+        if acquired is None:
             raise NotHeld(f"the lock on {self.key!r} was not acquired by this thread")
-        return hold
+        return acquired
 
     def _found(self, space: str) -> list[Record]:
-        tree = _tree_at(self._place)
-        retention.end(tree)
+        database = _end_retention(self._location)
         scopes = dict.fromkeys([key for path in self._paths for key in scopes_of(path, space)])
-        records = tree.run(tree.locks.found(scopes))
+        records = database.run(database.store.find_locks(scopes))
         found = {record.key: record for record in records}
         return sorted(found.values(), key=lambda record: (record.since, record.request))
 
-
-NO_OPTIONS: Final = LockOptions()
 
 _LONGEST: Final = 1e11
 """The longest lease in seconds, some three thousand years."""
@@ -275,7 +260,7 @@ _LATEST: Final = 253402300799
 
 
 def acquire(
-    place: Place,
+    location: Location,
     wanted: Paths,
     mode: Mode,
     lease: int,
@@ -284,17 +269,26 @@ def acquire(
     blocking: bool,
 ) -> bool:
     """Acquire a lock as :meth:`Lock.acquire` says."""
-    hold = manager.acquire(_tree_at(place), place, wanted, mode, lease, timeout if blocking else 0, options)
-    if hold is None and blocking:
-        told = ", ".join([paths.described(path) for path in wanted])
-        raise LockTimeout(f"the lock on {told} is not free, and acquire_timeout is 0")
-    return hold is not None
+    database = location[0].databases[location[1]]
+    steps = database.locks.acquire(location, wanted, mode, lease, timeout if blocking else 0, options)
+    if run(steps, database.backend) is None:
+        if blocking:
+            told = ", ".join([paths.described(path) for path in wanted])
+            raise LockTimeout(f"the lock on {told} is not free, and acquire_timeout is 0")
+        return False
+    return True
 
 
-def release_after(error: BaseException | None, release: Callable[[], None]) -> None:
-    """Release at the end of a ``with`` block; if that raised, what goes wrong now must not hide it."""
+def release(location: Location, locked: Paths) -> None:
+    """Release a lock as :meth:`Lock.release` says, in the database where it was acquired."""
+    acquired = manager.take_acquired(location, locked)
+    acquired.manager.run(manager.release(acquired))
+
+
+def release_after(error: BaseException | None, location: Location, locked: Paths) -> None:
+    """Release at the end of a ``with`` block; if that raised, a failure of the release must not hide it."""
     try:
-        release()
+        release(location, locked)
     except (StoreError, LockError):
         if error is None:
             raise
@@ -302,14 +296,14 @@ def release_after(error: BaseException | None, release: Callable[[], None]) -> N
 
 
 def lease_of(seconds: float) -> int:
-    """Return a lease in milliseconds. Raises ``ValueError`` for what is no positive, finite number of seconds."""
+    """Return a lease in milliseconds. Raises ``ValueError`` for anything but a positive, finite number of seconds."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0.001 <= seconds <= _LONGEST:
         raise ValueError(f"a lease is a number of seconds from 0.001 to {_LONGEST:.0e}, not {paths.shortened(seconds)}")
     return round(seconds * 1000)
 
 
 def timeout_of(seconds: float | None) -> float | None:
-    """Return how long to wait. Raises ``ValueError`` for what is neither ``None`` nor a number of seconds from 0 on."""
+    """Return how long to wait. Raises ``ValueError`` for anything but ``None`` or a number of seconds from 0."""
     if seconds is None or seconds == inf:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
@@ -319,32 +313,22 @@ def timeout_of(seconds: float | None) -> float | None:
     return seconds
 
 
-def _resolved(where: Any) -> tuple[Place, Path]:
-    """Return the place that a user means by what he has at hand, and the path in it that he starts from."""
+def _resolved(where: Any) -> tuple[Location, Path]:
+    """Return the location that a user's object stands for, and the path in it from which the key starts."""
     if isinstance(where, Pool):
-        return None, paths.ROOT
-    starting = None if isinstance(where, type) else getattr(where, "_lock_place", None)
+        return (where, None), paths.ROOT
+    starting = None if isinstance(where, type) else getattr(where, "_lock_location", None)
     if starting is not None:
-        place: tuple[Place, Path] = starting()
-        return place
-    with _lock:
-        if isinstance(where, Backend):
-            tree = _of_backends.get(id(where))
-            if tree is None:
-                tree = _of_backends[id(where)] = Tree(where, LeafFormat(codec("json")))
-        else:
-            try:
-                tree = _of_clients.get(where)
-            except TypeError:
-                tree = None  # no client: adopted says so
-            if tree is None:
-                tree = Tree(from_client(where), LeafFormat(codec("json")))
-                _of_clients[where] = tree
-        return tree, paths.ROOT
+        found: tuple[Location, Path] = starting()
+        return found
+    return (Pool().of_client(where), None), paths.ROOT
 
 
-def _tree_at(place: Place) -> Tree:
-    return place if isinstance(place, Tree) else tree_in_use(place)
+def _end_retention(location: Location) -> OpenedDatabase:
+    """Return the database, in which this process has given back what it only retains."""
+    database = location[0].databases[location[1]]
+    database.run(database.locks.retention.end())
+    return database
 
 
 def _info(record: Record) -> LockInfo:

@@ -1,31 +1,34 @@
-"""The proxy: a place in the tree, and everything that can be done there."""
+"""Proxy: a path in the tree, and everything that can be done there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Final
-from weakref import WeakValueDictionary
+from typing import Any, Final, TypeVar
 
-from redicts.api.lock import NO_OPTIONS, Lock, acquire, lease_of, release_after, timeout_of
-from redicts.api.pool import tree_in_use
-from redicts.api.tree import Tree
+from redicts.api.keys import parsed, parsed_path
+from redicts.api.lock import Location, Lock, acquire, lease_of, release, release_after, timeout_of
+from redicts.api.opened import OpenedDatabase, Source
+from redicts.api.pool import Pool
+from redicts.api.transaction import Transaction
 from redicts.core import paths
-from redicts.core.changes import Changes
+from redicts.core.driver import Steps, run
 from redicts.core.leaves import ABSENT
 from redicts.core.locks.records import Mode
 from redicts.core.minitransaction import Path
 from redicts.core.ttl import milliseconds, whole_seconds
-from redicts.errors import LeafError, PathError
+from redicts.errors import LeafError
 from redicts.forks import ForkSafeLock
-from redicts.locks.manager import put, release, write
+from redicts.locks.held import NO_OPTIONS
 
-_proxies: WeakValueDictionary[tuple[object, ...], Proxy] = WeakValueDictionary()
+_Result = TypeVar("_Result")
+_Proxy = TypeVar("_Proxy", bound="Proxy")
+
 _lock: Final = ForkSafeLock()
 
 
 class Proxy:
-    """A place in the tree, whether or not anything is stored there.
+    """A path in the tree, whether or not anything is stored there.
 
     ``path`` is dotted text, or an iterable of segments, which may then hold dots themselves; the empty text is the
     root.
@@ -48,12 +51,13 @@ class Proxy:
     'red'
     """
 
-    __slots__ = ("__weakref__", "_acquire_timeout", "_db_name", "_expire_timeout", "_path")
+    __slots__ = ("__weakref__", "_acquire_timeout", "_db_name", "_expire_timeout", "_path", "_source")
 
     _path: Path
     _acquire_timeout: float
     _expire_timeout: float
     _db_name: str | None
+    _source: Source
 
     def __new__(
         cls,
@@ -63,8 +67,7 @@ class Proxy:
         db_name: str | None = None,
     ) -> Proxy:
         """Return the proxy for these arguments, the one that exists if there is one."""
-        segments = paths.ROOT if isinstance(path, str) and not path else _parsed(path)
-        return _proxy(cls, segments, lock_acquire_timeout, lock_expire_timeout, db_name)
+        return proxy_of(cls, Pool(), parsed_path(path), lock_acquire_timeout, lock_expire_timeout, db_name)
 
     # Values
 
@@ -74,7 +77,8 @@ class Proxy:
         A value that is too large for one snapshot of the store is read in pages, one round trip each; see the caveats
         in the documentation.
         """
-        value = tree_in_use(self._db_name).read(self._path)
+        database = self._source.databases[self._db_name]
+        value = run(database.store.read(self._path), database.backend)
         return default if value is ABSENT else value
 
     def set(self, key: str | Iterable[str], value: Any, expire: float | None = None) -> Proxy:
@@ -86,24 +90,26 @@ class Proxy:
         Raises ``ValueError``, before anything is written, for a value that cannot be stored.
         """
         path = self._below(key)
-        put(self._tree(), path, value, milliseconds(expire))
+        database = self._source.databases[self._db_name]
+        ttl = None if expire is None else milliseconds(expire)
+        self._write(database, database.store.write(path, value, ttl), path)
         return self
 
     def exists(self) -> bool:
         """Tell whether something is stored here, a leaf or an inner node."""
-        tree = self._tree()
-        return tree.run(tree.store.exists(self._path))
+        database = self._database()
+        return database.run(database.store.exists(self._path))
 
     def delete(self, key: str | Iterable[str]) -> None:
         """Remove what is at ``key`` below this place. Nothing being there is no error."""
         path = self._below(key)
-        tree = self._tree()
-        write(tree, tree.store.delete(path), path)
+        database = self._database()
+        self._write(database, database.store.delete(path), path)
 
     def clear(self) -> None:
         """Remove everything at and below this place."""
-        tree = self._tree()
-        write(tree, tree.store.delete(self._path), self._path)
+        database = self._database()
+        self._write(database, database.store.delete(self._path), self._path)
 
     def add(self, count: float) -> Any:
         """Add to the number that is stored here, and return the sum. Nothing stored counts as 0. Keeps the TTL.
@@ -111,8 +117,8 @@ class Proxy:
         Atomic for integers and floats. One round trip for integers of 64 bits; others take two, and more while
         somebody else changes the number. Raises ``ValueError`` if what is stored is no number.
         """
-        tree = self._tree()
-        return write(tree, tree.store.add(self._path, count), self._path)
+        database = self._database()
+        return self._write(database, database.store.add(self._path, count), self._path)
 
     def update(self, value: Mapping[str, Any], expire: float | None = None) -> Proxy:
         """Store the leaves of a dict over what is here, leave the rest, and return this proxy.
@@ -120,10 +126,10 @@ class Proxy:
         Unlike ``dict.update`` it descends into dicts that are on both sides. ``expire`` is a TTL in seconds for the
         leaves that are stored.
         """
-        tree = self._tree()
+        database = self._database()
         if not isinstance(value, Mapping):
             raise LeafError(f"update takes a dict, not {type(value).__name__}")
-        write(tree, tree.store.merge(self._path, value, milliseconds(expire)), self._path)
+        self._write(database, database.store.merge(self._path, value, milliseconds(expire)), self._path)
         return self
 
     def update_with(self, function: Callable[[Any], Any], default: Any = None) -> Any:
@@ -135,9 +141,11 @@ class Proxy:
 
         Two round trips, and two more for each repetition. Raises :class:`~redicts.errors.Conflict` after a thousand.
         """
-        tree = self._tree()
-        return write(
-            tree, tree.store.change(self._path, lambda old: function(default if old is ABSENT else old)), self._path
+        database = self._database()
+        return self._write(
+            database,
+            database.store.change(self._path, lambda old: function(default if old is ABSENT else old)),
+            self._path,
         )
 
     def compare_and_set(self, expected: Any, value: Any, expire: float | None = None) -> bool:
@@ -146,8 +154,10 @@ class Proxy:
         ``ABSENT`` as ``expected`` means that nothing is here, as ``value`` that it is to be removed. ``expire`` is in
         seconds.
         """
-        tree = self._tree()
-        return write(tree, tree.store.compare_and_set(self._path, expected, value, milliseconds(expire)), self._path)
+        database = self._database()
+        return self._write(
+            database, database.store.compare_and_set(self._path, expected, value, milliseconds(expire)), self._path
+        )
 
     def pop(self, key: str | Iterable[str], *default: Any) -> Any:
         """Remove what is at ``key`` below this place and return it.
@@ -157,8 +167,8 @@ class Proxy:
         if len(default) > 1:
             raise TypeError(f"pop takes a key and at most one default, not {len(default)}")
         path = self._below(key)
-        tree = self._tree()
-        value = write(tree, tree.store.take(path), path)
+        database = self._database()
+        value = self._write(database, database.store.take(path), path)
         if value is not ABSENT:
             return value
         if default:
@@ -168,27 +178,27 @@ class Proxy:
     def setdefault(self, key: str | Iterable[str], default: Any = None, expire: float | None = None) -> Any:
         """Store ``default`` at ``key`` if nothing is there, and return what is there then. ``expire`` is in seconds."""
         path = self._below(key)
-        tree = self._tree()
-        return write(tree, tree.store.set_default(path, default, milliseconds(expire)), path)
+        database = self._database()
+        return self._write(database, database.store.set_default(path, default, milliseconds(expire)), path)
 
     def transaction(self) -> Transaction:
         """Collect changes in a ``with`` block and make them atomically when it ends: see :class:`Transaction`."""
-        return Transaction(self)
+        return Transaction(self._database(), self._below, self._write)
 
     # Life
 
     def expire(self, seconds: float | None) -> None:
         """Give every leaf at and below this place a TTL in seconds, or with ``None`` let them last for ever."""
-        tree = self._tree()
-        write(tree, tree.store.expire(self._path, milliseconds(seconds)), self._path)
+        database = self._database()
+        self._write(database, database.store.expire(self._path, milliseconds(seconds)), self._path)
 
     def time_to_live(self) -> int:
         """Return the remaining TTL in seconds, rounded up; -1 if it has no end, -2 if nothing is stored.
 
         The TTL of a dict is that of its longest-lived leaf.
         """
-        tree = self._tree()
-        ttl = tree.run(tree.store.ttl(self._path))
+        database = self._database()
+        ttl = database.run(database.store.ttl(self._path))
         if ttl is None:
             return -1
         return whole_seconds(ttl) if ttl else -2
@@ -211,11 +221,12 @@ class Proxy:
         lost meanwhile, nothing is written, and :class:`~redicts.errors.LockLost` is raised.
         """
         lease, timeout = lease_of(self._expire_timeout), timeout_of(self._acquire_timeout)
-        return acquire(self._db_name, (self._path,), Mode.EXCLUSIVE, lease, timeout, NO_OPTIONS, blocking)
+        location = (self._source, self._db_name)
+        return acquire(location, (self._path,), Mode.EXCLUSIVE, lease, timeout, NO_OPTIONS, blocking)
 
     def release(self) -> None:
         """Release this place, as :meth:`Lock.release` does. Locks on places below stay."""
-        release(self._db_name, (self._path,))
+        release((self._source, self._db_name), (self._path,))
 
     def is_locked(self) -> bool:
         """Tell whether anybody, this thread included, holds a lock on this place or on what is above."""
@@ -228,7 +239,7 @@ class Proxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        release_after(error, self.release)
+        release_after(error, (self._source, self._db_name), (self._path,))
 
     # Places
 
@@ -247,10 +258,10 @@ class Proxy:
         store or remove meanwhile may or may not turn up.
         """
         # One tree for the whole walk: a cursor means something only to the store that gave it.
-        tree = self._tree()
+        database = self._database()
         cursor = None
         while True:
-            page, cursor = tree.run(tree.store.leaf_page(self._path, cursor))
+            page, cursor = database.run(database.store.leaf_page(self._path, cursor))
             for path in page:
                 yield self._at(path)
             if cursor is None:
@@ -262,8 +273,8 @@ class Proxy:
 
     def keys(self) -> list[str]:
         """Return the names directly below this place, in no particular order."""
-        tree = self._tree()
-        return tree.run(tree.store.names(self._path))
+        database = self._database()
+        return database.run(database.store.names(self._path))
 
     def values(self) -> list[Any]:
         """Return the values directly below this place."""
@@ -314,83 +325,34 @@ class Proxy:
         return f"{type(self).__name__}({', '.join(arguments)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if not isinstance(self._source, Pool):
+            raise TypeError("a proxy of redicts.open() cannot be pickled; pass its key() on, and open the store there")
         return type(self), (self._path, self._acquire_timeout, self._expire_timeout, self._db_name)
 
     # Own
 
-    def _lock_place(self) -> tuple[str | None, Path]:
-        return self._db_name, self._path
+    def _lock_location(self) -> tuple[Location, Path]:
+        return (self._source, self._db_name), self._path
 
-    def _tree(self) -> Tree:
-        return tree_in_use(self._db_name)
+    def _database(self) -> OpenedDatabase:
+        return self._source.databases[self._db_name]
+
+    def _write(self, database: OpenedDatabase, steps: Steps[_Result], *changed: Path) -> _Result:
+        """Run an operation that writes at and below some paths, guarded by the locks that this thread holds there."""
+        locks = database.locks
+        if locks.held or locks.mandatory:
+            steps = locks.guarded(steps, changed)
+        return run(steps, database.backend)
 
     def _below(self, key: str | Iterable[str]) -> Path:
-        return paths.joined(self._path, _parsed(key))
+        return paths.below(self._path, key) if type(key) is str else paths.joined(self._path, parsed(key))
 
     def _at(self, path: Path) -> Proxy:
-        return _proxy(type(self), path, self._acquire_timeout, self._expire_timeout, self._db_name)
+        return proxy_of(type(self), self._source, path, self._acquire_timeout, self._expire_timeout, self._db_name)
 
     def _dict(self) -> dict[str, Any]:
         value = self.val()
         return value if isinstance(value, dict) else {}
-
-
-class Transaction:
-    """Changes below one place that are made atomically, when the ``with`` block ends; none if it raises.
-
-    Keys are relative to the place. Raises :class:`~redicts.errors.Conflict`, and changes nothing, if something that
-    was expected is not so. One round trip.
-
-    >>> from redicts import Pool, root
-    >>> Pool().reload(cfg={"backend": "memory"})
-    >>> root().set("account", {"anna": 10, "ben": 0}).val()
-    {'account': {'anna': 10, 'ben': 0}}
-    >>> with root().get("account").transaction() as changes:
-    ...     changes.expect("anna", 10)
-    ...     changes.add("anna", -3)
-    ...     changes.add("ben", 3)
-    >>> root().val()
-    {'account': {'anna': 7, 'ben': 3}}
-    """
-
-    __slots__ = ("_changes", "_proxy", "_tree")
-
-    def __init__(self, proxy: Proxy) -> None:
-        self._proxy = proxy
-        self._tree = proxy._tree()
-        self._changes: Changes = self._tree.store.begin()
-
-    def expect(self, key: str | Iterable[str], value: Any) -> None:
-        """Make the changes only if this value is at ``key``; ``ABSENT`` for nothing. Compared as it is stored."""
-        self._changes.expect(self._proxy._below(key), value)
-
-    def set(self, key: str | Iterable[str], value: Any, expire: float | None = None) -> None:
-        """Replace what is at ``key``. ``expire`` is in seconds."""
-        self._changes.write(self._proxy._below(key), value, milliseconds(expire))
-
-    def delete(self, key: str | Iterable[str]) -> None:
-        """Remove what is at ``key``."""
-        self._changes.delete(self._proxy._below(key))
-
-    def add(self, key: str | Iterable[str], count: int) -> None:
-        """Add to the 64-bit integer at ``key``; nothing there counts as 0.
-
-        A dict there makes the transaction fail, unless it sets or deletes that place, or one above it, before.
-        """
-        self._changes.add(self._proxy._below(key), count)
-
-    def expire(self, key: str | Iterable[str], seconds: float | None) -> None:
-        """Give what is at ``key`` a TTL in seconds, or with ``None`` let it last for ever."""
-        self._changes.expire(self._proxy._below(key), milliseconds(seconds))
-
-    def __enter__(self) -> Transaction:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            write(self._tree, self._tree.store.commit(self._changes), *dict.fromkeys(self._changes.paths))
 
 
 def root(*args: Any, **kwargs: Any) -> Proxy:
@@ -403,28 +365,25 @@ def section(name: str | Iterable[str], *args: Any, **kwargs: Any) -> Proxy:
 
     Pick a name that nobody else picks; ``section(__name__)`` is a good one.
     """
-    return Proxy(_parsed(name), *args, **kwargs)
+    return Proxy(parsed(name), *args, **kwargs)
 
 
-def _parsed(path: str | Iterable[str]) -> Path:
-    """Return the segments of a path. A proxy is none, although iterating it gives texts: names from the store."""
-    if isinstance(path, Proxy):
-        raise PathError(f"a path is dotted text or an iterable of segments, not a proxy; take the key() of {path!r}")
-    return paths.parse(path)
-
-
-def _proxy(kind: type[Proxy], path: Path, acquire_timeout: float, expire_timeout: float, db_name: str | None) -> Proxy:
+def proxy_of(
+    kind: type[_Proxy], source: Source, path: Path, acquire_timeout: float, expire_timeout: float, db_name: str | None
+) -> _Proxy:
+    """Return the proxy of a path in a pool or a database, the one that exists if there is one."""
     arguments = (kind, path, acquire_timeout, expire_timeout, db_name)
-    found = _proxies.get(arguments)
+    found: _Proxy | None = source.proxies.get(arguments)
     if found is not None:
         return found
     with _lock:
-        found = _proxies.get(arguments)
+        found = source.proxies.get(arguments)
         if found is None:
             found = object.__new__(kind)
+            found._source = source
             found._path = path
             found._acquire_timeout = acquire_timeout
             found._expire_timeout = expire_timeout
             found._db_name = db_name
-            _proxies[arguments] = found
+            source.proxies[arguments] = found
         return found

@@ -17,7 +17,7 @@ from statistics import median
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
-from redicts.api.tree import Tree
+from redicts.api.opened import OpenedDatabase
 from redicts.cli.stores import Store
 from redicts.core.locks.records import HOLDERS, LISTENERS, TOKENS, WAITERS, WAITING_FOR, Record, records_in
 from redicts.core.minitransaction import (
@@ -111,7 +111,7 @@ def _answers(store: Store, damage: Damage, *, quick: bool) -> Iterator[Finding]:
         yield _values(tree, damage)
 
 
-def _reach(tree: Tree) -> Finding:
+def _reach(tree: OpenedDatabase) -> Finding:
     """Read nothing at all, some times, each with the way there and back."""
     read = Transaction((), (Read(Key(SPACE, ("doctor",))),))
     tree.backend.execute(read)
@@ -135,7 +135,7 @@ def _version(store: Store) -> Finding:
     return Finding("version", Status.OK, ", ".join([f"{name} {text}" for name, text in data.items()]), data)
 
 
-def _capabilities(tree: Tree) -> Finding:
+def _capabilities(tree: OpenedDatabase) -> Finding:
     data = asdict(tree.backend.capabilities)
     said = [name for name, value in data.items() if value is True]
     most = data["atomic_entries"]
@@ -143,7 +143,7 @@ def _capabilities(tree: Tree) -> Finding:
     return Finding("capabilities", Status.OK, ", ".join(said), data)
 
 
-def _writing(tree: Tree) -> Finding:
+def _writing(tree: OpenedDatabase) -> Finding:
     """Write a value with a TTL, see it end more slowly than it should or not, and remove it."""
     key = Key(SPACE, (f"doctor {secrets.token_hex(8)}",))
     ttl = _PROBE_TTL if tree.backend.capabilities.ttl else None
@@ -161,7 +161,7 @@ def _writing(tree: Tree) -> Finding:
     return Finding("writing", Status.OK, "what is written is there to be read")
 
 
-def _clock(tree: Tree) -> Iterator[Finding]:
+def _clock(tree: OpenedDatabase) -> Iterator[Finding]:
     """Compare the store's clock with ours, where it has one of its own."""
     client = getattr(tree.backend, "client", None)
     if client is None:
@@ -175,7 +175,7 @@ def _clock(tree: Tree) -> Iterator[Finding]:
     yield Finding("clock", status, f"the store is {abs(ahead)} ms {side} this machine", {"ahead_ms": ahead})
 
 
-def _locks(tree: Tree, damage: Damage) -> Iterator[Finding]:
+def _locks(tree: OpenedDatabase, damage: Damage) -> Iterator[Finding]:
     if not tree.backend.capabilities.ttl:
         yield Finding("locks", Status.NOTICE, "a store without lives has no locks")
         return
@@ -214,7 +214,7 @@ def _locks(tree: Tree, damage: Damage) -> Iterator[Finding]:
         yield Finding("leftovers", Status.WRONG, text, {"left": left})
 
 
-def _all(tree: Tree, space: str) -> Iterator[Entries]:
+def _all(tree: OpenedDatabase, space: str) -> Iterator[Entries]:
     cursor = None
     while True:
         read = Read(Key(space, ()), Scope.BELOW, 1000, cursor, ttls=True)
@@ -241,7 +241,7 @@ def _is_alive(record: Record) -> bool:
     return True
 
 
-def _tokens(tree: Tree, damage: Damage) -> Finding:
+def _tokens(tree: OpenedDatabase, damage: Damage) -> Finding:
     (answer,) = tree.backend.execute(Transaction((), (Read(TOKENS),))).answers
     assert isinstance(answer, Entries)
     data = answer.values.get(())
@@ -254,7 +254,7 @@ def _tokens(tree: Tree, damage: Damage) -> Finding:
     return Finding("tokens", Status.OK, f"the last fencing token is {counted}", {"last": counted})
 
 
-def _work(tree: Tree) -> Finding:
+def _work(tree: OpenedDatabase) -> Finding:
     checkpoints = unfinished(tree)
     if not checkpoints:
         return Finding("work", Status.OK, "no copy and no import is unfinished", {"unfinished": 0})
@@ -282,7 +282,7 @@ def _file(store: Store) -> Iterator[Finding]:
         yield Finding("file", Status.WRONG, f"SQLite found damage: {said[0]}; restore the file from a copy")
 
 
-def _values(tree: Tree, damage: Damage) -> Finding:
+def _values(tree: OpenedDatabase, damage: Damage) -> Finding:
     """Read every leaf: whether it can be decoded, and no leaf is above it."""
     leaves = 0
     reasons: list[str] = []
@@ -316,7 +316,7 @@ def _values(tree: Tree, damage: Damage) -> Finding:
     return Finding("values", Status.WRONG, text, {"leaves": leaves, "damaged": len(reasons)})
 
 
-def _leaves_above(tree: Tree, below: list[Path]) -> dict[Path, bytes]:
+def _leaves_above(tree: OpenedDatabase, below: list[Path]) -> dict[Path, bytes]:
     """Return the leaves that are above some paths, where none should be."""
     above = list(dict.fromkeys([path[:depth] for path in below for depth in range(1, len(path))]))
     found: dict[Path, bytes] = {}

@@ -7,7 +7,7 @@ import json
 import os
 from typing import IO, Any
 
-from redicts.api.tree import Tree
+from redicts.api.opened import OpenedDatabase
 from redicts.cli.checks import Damage
 from redicts.core.locks.records import HOLDERS, TOKENS
 from redicts.core.minitransaction import (
@@ -24,7 +24,7 @@ from redicts.errors import SettingsError
 from redicts.transfer.lines import HEAD, tail
 
 
-def repaired(tree: Tree, damage: Damage, rescue: str) -> dict[str, Any]:
+def repaired(tree: OpenedDatabase, damage: Damage, rescue: str) -> dict[str, Any]:
     """Write damaged entries to a file that can be imported, then remove those that are still the same.
 
     The counter of fencing tokens is removed only while nobody holds a lock. Raises
@@ -53,7 +53,7 @@ def _write(file: IO[str], damage: Damage) -> None:
     file.write(tail(len(damage.values)) + "\n")
 
 
-def _removed(tree: Tree, key: Key, data: bytes) -> bool:
+def _removed(tree: OpenedDatabase, key: Key, data: bytes) -> bool:
     checks: list[Check] = [Equals(key, Scope.NODE, {(): data})]
     if key == TOKENS:
         checks.append(Equals(Key(HOLDERS, ()), Scope.BELOW, NOTHING))

@@ -14,7 +14,7 @@ from redicts.core import paths
 from redicts.core.minitransaction import Path
 
 if TYPE_CHECKING:
-    from redicts.api.tree import Tree
+    from redicts.api.opened import OpenedDatabase
     from redicts.config.settings import Settings
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -26,7 +26,7 @@ _SHOWN: Final = ("path", "host", "port", "unix_socket", "prefix")
 class Store(NamedTuple):
     """An opened database, and what may be said about it."""
 
-    tree: Tree
+    tree: OpenedDatabase
     settings: Settings
     database: int
 
@@ -85,10 +85,10 @@ def common_options(function: _Function) -> _Function:
 
 def opened(store: str | None, database: str | None) -> Store:
     """Open a database. Connects to nothing yet. Raises :class:`~redicts.errors.SettingsError`."""
-    from redicts.api.pool import Opened  # noqa: PLC0415  (help needs none of it)
+    from redicts.api.database import open as open_database  # noqa: PLC0415  (help needs none of it)
 
     settings = settings_of(store, database)
-    return Store(Opened(settings).tree(None), settings, settings.default)
+    return Store(open_database(settings), settings, settings.default)
 
 
 def settings_of(store: str | None, database: str | None) -> Settings:

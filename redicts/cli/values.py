@@ -90,13 +90,12 @@ def set_(
     """Replace what is at PATH by VALUE, which is JSON; - reads it from the standard input."""
     from redicts.core.leaves import Packed  # noqa: PLC0415  (help needs none of it)
     from redicts.core.ttl import milliseconds  # noqa: PLC0415
-    from redicts.locks.manager import write  # noqa: PLC0415
 
     given = sys.stdin.read() if value == "-" else value
     what: Any = given if text else _parsed(given)
     ttl = milliseconds(expire)
     tree = opened(store, database).tree
-    write(tree, tree.store.write(path, Packed(what) if packed else what, ttl), path)
+    tree.write(tree.store.write(path, Packed(what) if packed else what, ttl), path)
     if json_:
         print_json({"path": render(path), "stored": True, "ttl": expire})
     return exits.DONE
@@ -118,8 +117,6 @@ def _parsed(text: str) -> object:
 @common_options
 def delete(paths: tuple[Path, ...], everything: bool, store: str | None, database: str | None, json_: bool) -> int:
     """Remove what is at and below each PATH; the status is 1 if there was nothing at one of them."""
-    from redicts.locks.manager import write  # noqa: PLC0415  (help needs none of it)
-
     if () in paths and not everything:
         raise click.UsageError("the root is everything that is stored; if that is meant, give --everything")
     tree = opened(store, database).tree
@@ -127,7 +124,7 @@ def delete(paths: tuple[Path, ...], everything: bool, store: str | None, databas
     missing: list[Path] = []
     for path in paths:
         (removed if tree.run(tree.store.exists(path)) else missing).append(path)
-        write(tree, tree.store.delete(path), path)
+        tree.write(tree.store.delete(path), path)
     if json_:
         print_json({"removed": [render(path) for path in removed], "missing": [render(path) for path in missing]})
     for path in () if json_ else missing:

@@ -15,7 +15,7 @@ from redicts.core.paths import described, render
 from redicts.errors import CorruptData, LeafError, Unsupported
 
 if TYPE_CHECKING:
-    from redicts.api.tree import Tree
+    from redicts.api.opened import OpenedDatabase
 
 _MOST: Final = 100_000
 """How many leaves are watched at most: all of them are read at every look, and kept until the next."""
@@ -53,7 +53,7 @@ def watch(path: Path, interval: float, looks: int | None, store: str | None, dat
     return exits.DONE
 
 
-def _seen(tree: Tree, path: Path) -> dict[Path, bytes]:
+def _seen(tree: OpenedDatabase, path: Path) -> dict[Path, bytes]:
     from redicts.transfer.leaves import pages  # noqa: PLC0415  (help needs none of it)
 
     found: dict[Path, bytes] = {}
@@ -64,7 +64,7 @@ def _seen(tree: Tree, path: Path) -> dict[Path, bytes]:
     return found
 
 
-def _print(tree: Tree, path: Path, before: bytes | None, now: bytes | None, json_: bool) -> None:
+def _print(tree: OpenedDatabase, path: Path, before: bytes | None, now: bytes | None, json_: bool) -> None:
     change = "removed" if now is None else "added" if before is None else "changed"
     if json_:
         document: dict[str, Any] = {"at": time.time(), "path": render(path), "change": change}
@@ -76,7 +76,7 @@ def _print(tree: Tree, path: Path, before: bytes | None, now: bytes | None, json
     click.echo(f"{time.strftime('%H:%M:%S')} {sign} {printable(render(path))}{shown}")
 
 
-def _value(tree: Tree, path: Path, data: bytes | None) -> object:
+def _value(tree: OpenedDatabase, path: Path, data: bytes | None) -> object:
     if data is None:
         return None
     try:

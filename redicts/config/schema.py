@@ -7,9 +7,8 @@ from typing import Annotated, Any, Final, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, StrictBool, TypeAdapter, create_model
 
-from redicts.api.tree import LOCK_RETENTION_SECS
 from redicts.config.parsing import DEFAULT_BACKEND, DEFAULT_CODEC
-from redicts.config.settings import LockRetention
+from redicts.config.settings import LOCK_RETENTION_SECS, LockRetention
 from redicts.plugins.kinds import BACKEND, CODEC, Kind
 from redicts.plugins.listing import installed
 from redicts.plugins.loading import backend_plugin, codec_plugin

@@ -18,7 +18,6 @@ from pydantic import (
     ValidationError,
 )
 
-from redicts.api.tree import LOCK_RETENTION_SECS
 from redicts.config import sources
 from redicts.config.parsing import OWN, Choice, split_into_leaves
 from redicts.config.redaction import main_database, refused, validated
@@ -31,6 +30,9 @@ from redicts.plugins.loading import backend_plugin, codec_plugin
 from redicts.plugins.suggestions import suggestion
 
 FAKE_BACKEND: Final = "fakeredis"
+
+LOCK_RETENTION_SECS: Final = 0.005
+"""How long an owner may come back to its lock unless the settings say otherwise."""
 
 _Value = TypeVar("_Value")
 

@@ -22,7 +22,7 @@ from redicts.core.envelope import LeafFormat
 from redicts.core.listener import Listener
 from redicts.core.locks.acquisition import Grant, Timing
 from redicts.core.locks.guards import guarded
-from redicts.core.locks.protocol import Protocol
+from redicts.core.locks.operations import LockOperations
 from redicts.core.locks.records import (
     HOLDERS,
     LISTENERS,
@@ -95,7 +95,7 @@ class Locker:
         timing: Timing = UNHURRIED,
     ) -> None:
         self.backend: Final = _InSpaces(client, spaces)
-        self.protocol: Final = Protocol(clock, time.time, timing)
+        self.protocol: Final = LockOperations(clock, time.time, timing)
         self.owner: Final = Owner(fresh_name().replace("/", "."), "somebody")
         self.own: Final[list[Request]] = []
         self._tree: Final = (spaces, clock)
@@ -183,7 +183,7 @@ class Locker:
     def break_locks(self, *paths: Path) -> None:
         """Remove the locks that are held at and below these paths, whoever holds them."""
         held = [record for record in self.records() if any(record.path[: len(path)] == path for path in paths)]
-        self.run(self.protocol.break_(record for record in held if record.held))
+        self.run(self.protocol.break_locks(record for record in held if record.held))
 
     def write(self, request: Request, path: Path, value: object) -> bool:
         """Write a value on condition that a lock is held; tell whether that was done."""
@@ -215,7 +215,7 @@ class Locker:
 
     def records(self) -> list[Record]:
         """Return all locks that are held and waited for."""
-        return self.run(self.protocol.found([Key(HOLDERS, ()), Key(WAITERS, ())]))
+        return self.run(self.protocol.find_locks([Key(HOLDERS, ()), Key(WAITERS, ())]))
 
     def held(self) -> set[str]:
         """Return the names of the requests that are granted."""

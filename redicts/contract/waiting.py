@@ -9,7 +9,7 @@ from redicts.contract.check import require, shortened
 from redicts.contract.clock import ManualClock
 from redicts.contract.fixture import LONG, Fixture
 from redicts.contract.locking import UNHURRIED, Locker, lock_spaces
-from redicts.core.driver import DONE, Await
+from redicts.core.driver import Await
 from redicts.core.driver import Request as Asked
 from redicts.core.locks.acquisition import Grant, Timing
 from redicts.core.locks.records import WAITERS, Record, records_in
@@ -44,7 +44,7 @@ class Waiter:
         """Go on until it waits or has ended, or was answered so many times by the store."""
         for _ in range(calls):
             while self._asked is not None and not isinstance(self._asked, (Transaction, Await)):
-                self._advance(lambda: self._steps.send(DONE))
+                self._advance(lambda: self._steps.send(None))
             if not isinstance(self._asked, Transaction):
                 return self
             self._call(self._asked)
@@ -54,7 +54,7 @@ class Waiter:
     def look(self) -> Self:
         """Look for itself, as whoever is notified does, and go on until it waits again or has ended."""
         if isinstance(self._asked, Await):
-            self._advance(lambda: self._steps.send(DONE))
+            self._advance(lambda: self._steps.send(None))
         return self.go()
 
     def interrupt(self, error: BaseException) -> None:

@@ -1,65 +1,90 @@
-"""Runs steps against a backend, blocking.
+"""Runs an operation against a backend, blocking.
 
-An operation of core is a generator: it yields what it wants done, a transaction or a wait, and is sent the outcome.
-This is the only place where that meets a store and a clock, so tests can put anything else in its place and run every
-interleaving of several operations.
+An operation of redicts is a generator: it yields a request and is sent the answer. The driver is the only code that
+carries requests out, so tests can answer them instead, and run every interleaving of several operations.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from typing import Final, NamedTuple, TypeVar, Union
+from typing import Any, NamedTuple, TypeVar, Union
 
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import Outcome, Status, Transaction
+from redicts.core.minitransaction import Key, Transaction
+
+
+class Fetch(NamedTuple):
+    """A request for the value at exactly this key by the backend's fast path, see :meth:`Backend.fetch`.
+
+    The answer is the bytes, or ``None`` if the fast path does not know. With ``document`` the bytes may be a document.
+    """
+
+    key: Key
+    document: bool = False
+
+
+class Overwrite(NamedTuple):
+    """A request to put a persistent value over another by the backend's fast path, see :meth:`Backend.overwrite`.
+
+    The answer tells whether it was done. With ``document`` both are documents.
+    """
+
+    key: Key
+    value: bytes
+    document: bool = False
 
 
 class Pause(NamedTuple):
-    """A request to let this many seconds pass."""
+    """A request to let this many seconds pass. The answer is ``None``."""
 
     seconds: float
 
 
 class Listen(NamedTuple):
-    """A request to listen under this name until the operation ends."""
+    """A request to listen under this name until the operation ends. The answer is ``None``."""
 
     name: str
 
 
 class Await(NamedTuple):
-    """A request to wait at most this many seconds for a notification, which may be spurious."""
+    """A request to wait at most this many seconds for a notification, which may be spurious. The answer is ``None``."""
 
     seconds: float
 
 
-Request = Union[Transaction, Pause, Listen, Await]
+Request = Union[Transaction, Fetch, Overwrite, Pause, Listen, Await]
 
 Result = TypeVar("Result")
 
-Steps = Generator[Request, Outcome, Result]
-"""An operation that returns a ``Result``. What is no transaction is answered by :data:`DONE`."""
-
-DONE: Final = Outcome(Status.APPLIED)
+Steps = Generator[Request, Any, Result]
+"""An operation that returns a ``Result``. A :class:`Transaction` is answered with its ``Outcome``."""
 
 
 def run(steps: Steps[Result], backend: Backend) -> Result:
-    """Run an operation to its end and return its result. What the backend raises is raised inside the operation."""
+    """Run an operation to its end and return its result. Errors of the backend are raised inside the operation."""
     listener: Listener | None = None
     try:
         request = next(steps)
         while True:
+            answer: Any = None
             try:
                 if isinstance(request, Transaction):
-                    outcome = backend.execute(request)
+                    answer = backend.execute(request)
+                elif isinstance(request, Listen):
+                    listener = backend.listen(request.name)
+                elif isinstance(request, Await):
+                    assert listener is not None  # an operation listens before it waits
+                    listener.wait(request.seconds)
+                elif isinstance(request, Pause):
+                    time.sleep(request.seconds)
                 else:
-                    listener = _attend(request, listener, backend)
-                    outcome = DONE
+                    answer = _by_fast_path(request, backend)
             except BaseException as error:
                 request = steps.throw(error)
             else:
-                request = steps.send(outcome)
+                request = steps.send(answer)
     except StopIteration as stop:
         result: Result = stop.value
         return result
@@ -68,12 +93,9 @@ def run(steps: Steps[Result], backend: Backend) -> Result:
             listener.close()
 
 
-def _attend(request: Pause | Listen | Await, listener: Listener | None, backend: Backend) -> Listener | None:
-    """Do what is no transaction, and return the listener that is open then."""
-    if isinstance(request, Pause):
-        time.sleep(request.seconds)
-    elif isinstance(request, Listen):
-        return backend.listen(request.name)
-    elif listener is not None:
-        listener.wait(request.seconds)
-    return listener
+def _by_fast_path(request: Fetch | Overwrite, backend: Backend) -> bytes | bool | None:
+    if isinstance(request, Fetch):
+        return backend.fetch_document(request.key) if request.document else backend.fetch(request.key)
+    if request.document:
+        return backend.overwrite_document(request.key, request.value)
+    return backend.overwrite(request.key, request.value)

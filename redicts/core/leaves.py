@@ -1,6 +1,6 @@
-"""Nested dicts and leaves: a value taken apart into the leaves of its tree, and put together from them again.
+"""Splits a nested value into leaves, and nests leaves into a value.
 
-A dict is an inner node; every other value is one leaf, and so are an empty dict and whatever is :class:`Packed`.
+A dict is an inner node; every other value is one leaf, and so are an empty dict and a :class:`Packed` one.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class Packed:
 _DICTS: Final = (dict, Packed)
 
 
-def flatten(value: object, at: Path, form: LeafFormat) -> dict[Path, bytes]:
-    """Return the encoded leaves of a value by path relative to where it goes.
+def leaves_of(value: object, at: Path, form: LeafFormat) -> dict[Path, bytes]:
+    """Return the encoded leaves of a value by path relative to where it goes; at the root, none for an empty dict.
 
-    Raises :class:`~redicts.errors.LeafError` for a value that the codec refuses, a cycle and too deep a dict, and
-    :class:`~redicts.errors.PathError` for a key that is no text or empty; both name the path.
+    Raises :class:`~redicts.errors.LeafError` for a value that the codec refuses, a cycle, too deep a dict and a leaf at
+    the root, and :class:`~redicts.errors.PathError` for a key that is not text or is empty. Both name the path.
     """
     if isinstance(value, _DICTS):
         if isinstance(value, Packed):
@@ -63,10 +63,20 @@ def flatten(value: object, at: Path, form: LeafFormat) -> dict[Path, bytes]:
             leaves: dict[Path, bytes] = {}
             _flatten(value if type(value) is dict else dict(value), (), at, form, leaves, [])
             return leaves
+        elif not at:
+            return {}
     try:
-        return {(): form.encode(value, at)}
+        leaf = form.encode(value, at)
     except (TypeError, ValueError, RecursionError) as error:
         raise form.refusal(error, at) from error
+    refuse_root(at)
+    return {(): leaf}
+
+
+def refuse_root(path: Path) -> None:
+    """Raise :class:`~redicts.errors.LeafError` for the root, which holds names and no value of its own."""
+    if not path:
+        raise LeafError("the root is a dict and cannot be a leaf; store a dict there, or a value under a name")
 
 
 def _flatten(
@@ -104,21 +114,16 @@ def _both(at: Path) -> CorruptData:
     return CorruptData(f"both a value and values below it are stored at {described(at)}")
 
 
-def leaf(data: bytes, at: Path, form: LeafFormat) -> object:
-    """Return the value of one leaf as it is stored."""
-    try:
-        return form.read(data, at)
-    except (ValueError, RecursionError) as error:
-        return form.recover(error, data, at)
-
-
 def nest(leaves: Mapping[Path, bytes], at: Path, form: LeafFormat) -> object:
     """Return the value that these leaves, by path relative to ``at``, make up; :data:`ABSENT` if there are none."""
     if not leaves:
         return ABSENT
-    if len(leaves) == 1 and () in leaves:
-        return leaf(leaves[()], at, form)
     read = form.read
+    if len(leaves) == 1 and () in leaves:
+        try:
+            return read(leaves[()], at)
+        except (ValueError, RecursionError) as error:
+            return form.recover(error, leaves[()], at)
     whole: dict[str, object] = {}
     dicts: dict[Path, dict[str, object]] = {(): whole}
     above: Path = ()

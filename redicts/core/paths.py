@@ -6,6 +6,7 @@ In dotted text a dot separates segments; a dot that belongs to a segment is writ
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from redicts.core.minitransaction import MAX_DEPTH, Path
@@ -32,6 +33,15 @@ def parse(path: str | Iterable[str]) -> Path:
     if "\\" not in path:
         return _checked(tuple(path.split(".")), path)
     return _checked(tuple(_split_escaped(path)), path)
+
+
+@lru_cache(maxsize=4096)
+def below(above: Path, key: str) -> Path:
+    """Return the path that a dotted text stands for below another path. Raises as :func:`parse` and :func:`joined`.
+
+    The key must be a ``str`` and not of a subclass, because results are remembered by equality.
+    """
+    return joined(above, parse(key))
 
 
 def render(path: Path) -> str:

@@ -1,35 +1,20 @@
-"""What storing a value comes down to: its leaves, and the writes that put them in place of what is there.
+"""The writes that put leaves in place of what is stored.
 
-A space is prefix-free: a leaf has nothing below it. So whoever stores at a path removes the leaves above it, and
-whoever stores a leaf removes what is below.
+A space is prefix-free: a leaf has nothing below it. So storing at a path removes the leaves above it, and storing a
+leaf removes what is below.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
 from redicts.core.documents import MOST_BYTES
 from redicts.core.envelope import LeafFormat
-from redicts.core.leaves import Packed, flatten
 from redicts.core.minitransaction import MAX_DEPTH, VALUES, Delete, Key, Path, Put, PutDocument, Scope, Write
-from redicts.errors import LeafError
 
 _LEAST_LEAVES: Final = 8
 """A dict of fewer is as fast leaf by leaf, and likely to be changed so."""
-
-
-def leaves_of(value: object, path: Path, form: LeafFormat) -> dict[Path, bytes]:
-    """Return the encoded leaves of a value by path relative to where it goes; at the root, none for an empty dict.
-
-    Raises what :func:`redicts.core.leaves.flatten` raises, and :class:`~redicts.errors.LeafError` for a leaf at the
-    root.
-    """
-    leaves = flatten(value, path, form)
-    if path or () not in leaves:
-        return leaves
-    if isinstance(value, Packed) or value != {}:
-        refuse_root(path)
-    return {}
 
 
 def replacing(leaves: dict[Path, bytes], path: Path, ttl: int | None) -> tuple[Write, ...]:
@@ -44,7 +29,7 @@ def replacing(leaves: dict[Path, bytes], path: Path, ttl: int | None) -> tuple[W
 def document_of(value: object, path: Path, form: LeafFormat) -> bytes | None:
     """Return the document that stands for the leaves of a value, or ``None`` if it is better taken apart.
 
-    It stands for the very bytes that :func:`leaves_of` returns. What must be refused is left to that.
+    It stands for the very bytes that ``leaves_of`` returns. What must be refused is left to that.
     """
     if type(value) is not dict or not path:
         return None
@@ -77,12 +62,7 @@ def merging(leaves: dict[Path, bytes], path: Path, ttl: int | None) -> tuple[Wri
     )
 
 
-def clearing_above(path: Path) -> list[Write]:
+@lru_cache(maxsize=4096)
+def clearing_above(path: Path) -> tuple[Write, ...]:
     """Return the writes that remove the leaves above a path."""
-    return [Delete(Key(VALUES, path[:depth]), Scope.NODE) for depth in range(1, len(path))]
-
-
-def refuse_root(path: Path) -> None:
-    """Raise :class:`~redicts.errors.LeafError` for the root, which holds names and no value of its own."""
-    if not path:
-        raise LeafError("the root is a dict and cannot be a leaf; store a dict there, or a value under a name")
+    return tuple([Delete(Key(VALUES, path[:depth]), Scope.NODE) for depth in range(1, len(path))])

@@ -1,201 +1,248 @@
-"""What the running owner does with locks: acquire, rely on one that it holds, give back, and guard its writes."""
+"""The lock manager of one database: acquire, rely on, release, renew and guard writes, as steps without I/O."""
 
 from __future__ import annotations
 
 import logging
 import time
-from typing import Final, TypeVar
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeVar
 
-from redicts.api.tree import Tree
 from redicts.core.driver import Steps
 from redicts.core.locks.guards import guarded
 from redicts.core.locks.records import HOLDERS, Mode, Owner, Request, exclusive_to, scopes_of
-from redicts.core.minitransaction import VALUES, Check, Equals, Key, Path, Scope, StartsWith
+from redicts.core.minitransaction import Check, Equals, Scope, StartsWith
 from redicts.core.paths import all_described
+from redicts.core.store import TreeStore
 from redicts.errors import Locked, LockLost, NotHeld
-from redicts.locks import retention
-from redicts.locks.held import Acquired, HeldLock, HeldLocks, LockOptions, Paths, remove_later, stop_watching, watch
-from redicts.locks.owner import LockOwner, current_owner, request_name
+from redicts.locks.held import NO_OPTIONS, HeldLock, HeldLocks, LockOptions
+from redicts.locks.owner import LockOwner, Paths, current_owner, request_name
+from redicts.locks.renewal import Renewal
+from redicts.locks.retention import Retention
 
 log: Final = logging.getLogger("redicts.locks")
 
 _Result = TypeVar("_Result")
 
+_SWEPT: Final = 64
+"""From how many owners on those that have ended are looked for."""
 
-def acquire(
-    tree: Tree, place: object, paths: Paths, mode: Mode, lease: int, timeout: float | None, options: LockOptions
-) -> HeldLock | None:
-    """Acquire a lock for the running owner, or rely once more on one that it holds already.
 
-    ``place`` is by what :func:`release` finds it again, ``lease`` is in milliseconds, ``timeout`` in seconds. Returns
-    ``None`` if the timeout is 0 and the lock is not free. However it ends otherwise, nothing is left in the store, or
-    is removed as soon as the store can be reached.
+class Acquired(NamedTuple):
+    """One acquisition that is not released yet: the lock that it relies on, and what it asked for."""
+
+    manager: LockManager
+    lock: HeldLock
+    options: LockOptions
+
+
+class LockManager:
+    """The locks that this process holds in one database.
+
+    ``run`` carries steps out, for the background work. With ``mandatory`` a write that another owner's lock covers is
+    refused. ``retention_secs`` is the length of a retention window.
     """
-    me = current_owner()
-    held = me.held.get(tree)
-    hold = None if held is None else held.covering(paths, mode)
-    if hold is not None and lease > hold.lease and not renew(hold, lease):
-        hold = None
-    if hold is not None:
-        hold.relied_on += 1
-    else:
-        hold = _newly(me, tree, held or HeldLocks(), paths, mode, lease, timeout)
-        if hold is None:
-            return None
-    me.acquired.setdefault((place, paths), []).append(Acquired(hold, options))
-    try:
-        options.add_to(hold)
-    except BaseException:
-        release(place, paths)
-        raise
-    return hold
 
+    __slots__ = ("held", "mandatory", "renewal", "retention", "run", "store")
 
-def _newly(
-    me: LockOwner, tree: Tree, held: HeldLocks, paths: Paths, mode: Mode, lease: int, timeout: float | None
-) -> HeldLock | None:
-    """Acquire what nothing that the owner holds covers: by coming back to what it keeps, else from the store."""
-    me.habit.asks(tree, paths)
-    hold = retention.take(me, tree, paths, mode, lease)
-    if hold is None and timeout == 0:
-        # Who only tries must find free what others of this process have released.
-        retention.end(tree)
-    request = Request(request_name(), me.owner, mode, paths, int(time.time() * 1000)) if hold is None else hold.request
-    try:
-        if hold is None:
-            retention.hope(me, tree, request)
-            grant = tree.run(tree.locks.acquire(request, lease, timeout, held.requests))
-            if grant is None:
+    def __init__(
+        self, store: TreeStore, run: Callable[[Steps[Any]], Any], *, mandatory: bool, retention_secs: float
+    ) -> None:
+        self.store = store
+        self.run = run
+        self.mandatory = mandatory
+        self.held: dict[LockOwner, HeldLocks] = {}
+        """What each owner holds. An owner that holds nothing is not in it."""
+        self.renewal = Renewal(store, run)
+        self.retention = Retention(store, self.renewal, run, 0.0 if mandatory else retention_secs)
+
+    def acquire(
+        self, location: object, paths: Paths, mode: Mode, lease: int, timeout: float | None, options: LockOptions
+    ) -> Steps[HeldLock | None]:
+        """Acquire a lock for the running owner, or rely once more on one that it holds.
+
+        :func:`take_acquired` finds the acquisition again by ``location``. ``lease`` is in milliseconds, ``timeout`` in
+        seconds. Returns ``None`` if the timeout is 0 and the lock is not free. If it raises, nothing is left in the
+        store, or the leftovers are withdrawn as soon as the store can be reached.
+        """
+        me = current_owner()
+        held = self.held.get(me)
+        lock = None if held is None else held.covering(paths, mode)
+        if lock is not None and lease > lock.lease and not (yield from self.renew(lock, lease)):
+            lock = None
+        if lock is not None:
+            lock.relied_on += 1
+        else:
+            lock = yield from self._acquire(me, held or HeldLocks(), paths, mode, lease, timeout)
+            if lock is None:
                 return None
-            hold = HeldLock(tree, request, paths, grant, lease, me.is_alive)
-            retention.begin(me, hold, grant)
-        hold.relied_on = 1
-        held.add(hold)
-        me.held[tree] = held
-    except BaseException:
-        if request in held.requests and hold is not None:
-            held.remove(hold)
-        if request.pending:
-            remove_later(tree, request, lease)
-        raise
-    return hold
+        me.acquired.setdefault((location, paths), []).append(Acquired(self, lock, options))
+        if options is not NO_OPTIONS:
+            try:
+                self.renewal.add(lock, options)
+            except BaseException:
+                yield from release(take_acquired(location, paths))
+                raise
+        return lock
+
+    def _acquire(
+        self, me: LockOwner, held: HeldLocks, paths: Paths, mode: Mode, lease: int, timeout: float | None
+    ) -> Steps[HeldLock | None]:
+        """Acquire what no held lock covers: from what the owner retains, else from the store."""
+        retention = self.retention
+        retention.asks(me, paths)
+        lock = (yield from retention.take(me, paths, mode, lease)) if me in retention.retained else None
+        if lock is None and timeout == 0 and (retention.retained or retention.is_giving_back):
+            # An attempt that does not wait must find free what other owners of this process have released.
+            yield from retention.end()
+        if lock is None:
+            request = Request(request_name(), me.owner, mode, paths, int(time.time() * 1000))
+        else:
+            request = lock.request
+        try:
+            if lock is None:
+                retention.set_tokens_aside(me, request)
+                grant = yield from self.store.acquire(request, lease, timeout, held.requests)
+                if grant is None:
+                    return None
+                lock = HeldLock(request, paths, grant, lease, me.is_alive)
+                retention.begin(me, lock, grant)
+            lock.relied_on = 1
+            held.add(lock)
+            if me not in self.held:
+                self._sweep()
+                self.held[me] = held
+        except BaseException:
+            if request in held.requests and lock is not None:
+                held.remove(lock)
+            if request.pending:
+                self.renewal.withdraw_later(request, lease)
+            raise
+        return lock
+
+    def _sweep(self) -> None:
+        """Forget owners that have ended without releasing, so that programs with many such threads do not grow."""
+        if len(self.held) >= _SWEPT:
+            for owner in [owner for owner in list(self.held) if not owner.is_alive()]:
+                self.held.pop(owner, None)
+
+    def renew(self, lock: HeldLock, lease: int) -> Steps[bool]:
+        """Let a lease begin again with so many milliseconds, and tell whether the lock is held. One transaction."""
+        since = time.monotonic()
+        if lock.lost or not (yield from self.store.renew([(lock.request, lease)]))[0]:
+            self.renewal.lose(lock)
+            return False
+        lock.begin_lease(since, lease)
+        self.renewal.watch(lock)
+        return True
+
+    def let_go(self, me: LockOwner, lock: HeldLock) -> Steps[None]:
+        """Retain a lock, or release it in the store."""
+        held = self.held[me]
+        held.remove(lock)
+        if not held.requests:
+            del self.held[me]
+        if lock.is_watched:
+            self.renewal.stop(lock)
+        retention = self.retention
+        try:
+            was_held = False
+            if lock.window is not None or me in retention.retained:
+                was_held = yield from retention.retain(me, lock)
+            # Also what is lost by the clock of this process: the store may know of a renewal whose reply was lost.
+            was_held = was_held or (yield from self.store.release(lock.request))
+        except BaseException:
+            self.renewal.withdraw_later(lock.request, lock.lease)
+            raise
+        if lock.lost or not was_held:
+            lock.lost = True
+            log.warning("the lock on %r was lost before it was released: its lease ran out, or it was broken", lock)
+        retention.releases(me, lock)
+
+    def guarded(self, steps: Steps[_Result], paths: Paths) -> Steps[_Result]:
+        """Return an operation that writes at and below some paths, guarded by the locks that the running owner holds.
+
+        The guarded operation raises :class:`~redicts.errors.LockLost` if one of these locks is lost, and with mandatory
+        locks :class:`~redicts.errors.Locked` if another owner's lock covers a path. Nothing is written then. It costs
+        no transaction more.
+        """
+        me = current_owner()
+        held = self.held.get(me)
+        if held is None and not self.mandatory:
+            return steps
+        held = held or HeldLocks()
+        guards = [(lock, guard) for path in paths for lock in held.overlapping(path) for guard in lock.guards(path)]
+        for lock, _ in guards:
+            if lock.lost:
+                steps.close()
+                raise lost(lock)
+        checks: list[Check] = [guard for _, guard in guards]
+        if self.mandatory:
+            checks += _no_other_owner(me.owner, held, paths)
+        if not checks:
+            return steps
+
+        def refusal(failed: int) -> Steps[Exception]:
+            if failed < len(guards):
+                lock = guards[failed][0]
+                self.renewal.lose(lock)
+                return lost(lock)
+            scopes = [key for path in paths for key in scopes_of(path, HOLDERS)]
+            records = yield from self.store.find_locks(scopes)
+            other = next((record for record in records if record.owner != me.owner.name), None)
+            return Locked(f"{all_described(paths)} cannot be written: locked is {other or 'something in there'}")
+
+        return guarded(steps, tuple(checks), refusal)
 
 
-def release(place: object, paths: Paths) -> None:
-    """Release what the running owner acquired last at this place on these paths.
+def current(location: object, paths: Paths) -> Acquired | None:
+    """Return what the running owner acquired last at this location on these paths, and has not released."""
+    stack: list[Acquired] | None = current_owner().acquired.get((location, paths))
+    return stack[-1] if stack else None
 
-    The lock itself is given back when nothing relies on it any more. One that was lost meanwhile is logged as a
-    warning. Raises :class:`~redicts.errors.NotHeld` if there is none.
+
+def take_acquired(location: object, paths: Paths) -> Acquired:
+    """Take what the running owner acquired last at this location on these paths out of its records, to release it.
+
+    Raises :class:`~redicts.errors.NotHeld` if there is none.
     """
     me = current_owner()
-    stack = me.acquired.get((place, paths))
+    stack: list[Acquired] | None = me.acquired.get((location, paths))
     if not stack:
         raise NotHeld(f"{me.owner.label} holds no lock on {all_described(paths)} that could be released")
-    hold, options = stack.pop()
+    acquired = stack.pop()
     if not stack:
-        del me.acquired[place, paths]
-    options.take_from(hold)
-    hold.relied_on -= 1
-    if not hold.relied_on:
-        held = me.held[hold.tree]
-        held.remove(hold)
-        if not held.requests:
-            del me.held[hold.tree]
-        _let_go(me, hold)
+        del me.acquired[location, paths]
+    return acquired
 
 
-def _let_go(me: LockOwner, hold: HeldLock) -> None:
-    """Keep a lock for a moment, or give it back."""
-    if hold.is_watched:
-        stop_watching(hold)
-    try:
-        was_held = retention.keep(me, hold)
-        # Also what is lost by the clock of this process: the store may know of a renewal of which no reply came.
-        was_held = was_held or hold.tree.run(hold.tree.locks.release(hold.request))
-    except BaseException:
-        remove_later(hold.tree, hold.request, hold.lease)
-        raise
-    if hold.lost or not was_held:
-        hold.lost = True
-        log.warning("the lock on %r was lost before it was released: its lease ran out, or it was broken", hold)
-    me.habit.releases(hold)
+def release(acquired: Acquired) -> Steps[None]:
+    """Release an acquisition; the lock itself is given back when nothing relies on it any more.
 
-
-def renew(hold: HeldLock, lease: int) -> bool:
-    """Let a lease begin again with so many milliseconds, and tell whether the lock is still held. One round trip."""
-    since = time.monotonic()
-    if hold.lost or not hold.tree.run(hold.tree.locks.renew([(hold.request, lease)]))[0]:
-        hold.lose()
-        return False
-    hold.begin_lease(since, lease)
-    watch(hold)
-    return True
-
-
-def current(place: object, paths: Paths) -> HeldLock | None:
-    """Return the lock that the running owner acquired last at this place on these paths."""
-    stack = current_owner().acquired.get((place, paths))
-    return stack[-1].hold if stack else None
-
-
-def write(tree: Tree, steps: Steps[_Result], *paths: Path) -> _Result:
-    """Run an operation that writes at and below some paths, guarded by the locks that the running owner holds there.
-
-    Raises :class:`~redicts.errors.LockLost` if one of them is lost, and with mandatory locks
-    :class:`~redicts.errors.Locked` if somebody else's lock covers a path. Nothing is written then. No round trip more
-    than without.
+    If the lock was lost meanwhile, this logs a warning.
     """
-    me = current_owner()
-    held = me.held.get(tree)
-    if held is None and not tree.mandatory_locks:
-        return tree.run(steps)
-    held = held or HeldLocks()
-    guards = [(hold, guard) for path in paths for hold in held.overlapping(path) for guard in hold.guards(path)]
-    for hold, _ in guards:
-        if hold.lost:
-            steps.close()
-            raise lost(hold)
-    checks: list[Check] = [guard for _, guard in guards]
-    if tree.mandatory_locks:
-        checks += _nothing_foreign(me.owner, held, paths)
-    if not checks:
-        return tree.run(steps)
-
-    def refusal(failed: int) -> Steps[Exception]:
-        if failed < len(guards):
-            hold = guards[failed][0]
-            hold.lose()
-            return lost(hold)
-        scopes = [key for path in paths for key in scopes_of(path, HOLDERS)]
-        records = yield from tree.locks.found(scopes)
-        foreign = next((record for record in records if record.owner != me.owner.name), None)
-        return Locked(f"{all_described(paths)} cannot be written: locked is {foreign or 'something in there'}")
-
-    return tree.run(guarded(steps, tuple(checks), refusal))
+    manager, lock, options = acquired
+    if options is not NO_OPTIONS:
+        manager.renewal.remove(lock, options)
+    lock.relied_on -= 1
+    if not lock.relied_on:
+        yield from manager.let_go(current_owner(), lock)
 
 
-def put(tree: Tree, path: Path, value: object, ttl: int | None) -> None:
-    """Replace what is at a path, guarded as in :func:`write`; what lasts, without guards, by the short way."""
-    if ttl is not None or not tree.can_overwrite or tree in current_owner().held:
-        write(tree, tree.store.write(path, value, ttl), path)
-        return
-    document = tree.store.document_of(path, value)
-    if document is not None:
-        if not tree.backend.overwrite_document(Key(VALUES, path), document):
-            write(tree, tree.store.put_document(path, document), path)
-        return
-    leaves = tree.store.split_into_leaves(path, value)
-    if not (len(leaves) == 1 and () in leaves and tree.backend.overwrite(Key(VALUES, path), leaves[()])):
-        write(tree, tree.store.replace(path, leaves), path)
+def lost(lock: HeldLock) -> LockLost:
+    """Return the error that says that a lock is lost."""
+    return LockLost(
+        f"the lock on {lock!r} is lost: its lease of {lock.lease / 1000:g} seconds ran out, or it was broken; nothing "
+        "was written. Release it and acquire it again, and choose a longer lock_expire_timeout or let it be renewed"
+    )
 
 
-def _nothing_foreign(owner: Owner, held: HeldLocks, paths: Paths) -> list[Check]:
-    """Return the checks that nobody else holds a lock on what is above, at or below some paths."""
+def _no_other_owner(owner: Owner, held: HeldLocks, paths: Paths) -> list[Check]:
+    """Return the checks that no other owner holds a lock above, at or below some paths."""
     mine = [
-        (key.path, hold.request)
+        (key.path, lock.request)
         for path in paths
-        for hold in held.overlapping(path)
-        for key in hold.request.keys(HOLDERS)
+        for lock in held.overlapping(path)
+        for key in lock.request.keys(HOLDERS)
     ]
     checks: list[Check] = []
     for scope in dict.fromkeys([key for path in paths for key in scopes_of(path, HOLDERS)]):
@@ -207,11 +254,3 @@ def _nothing_foreign(owner: Owner, held: HeldLocks, paths: Paths) -> list[Check]
         else:
             checks.append(StartsWith(scope, Scope.BELOW, exclusive_to(owner)))
     return checks
-
-
-def lost(hold: HeldLock) -> LockLost:
-    """Return the error that says that a lock is lost."""
-    return LockLost(
-        f"the lock on {hold!r} is lost: its lease of {hold.lease / 1000:g} seconds ran out, or it was broken; nothing "
-        "was written. Release it and acquire it again, and choose a longer lock_expire_timeout or let it be renewed"
-    )

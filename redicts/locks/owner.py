@@ -1,6 +1,6 @@
-"""Owners of locks: each thread of this process, and each asyncio task, is one of its own.
+"""Lock owners: each thread of this process and each asyncio task is one.
 
-Names are random per process and made again in a forked child. Process ids and thread numbers would not do: they repeat
+Names are random per process, and renewed in a forked child. Process ids and thread numbers would not do: they repeat
 between hosts, between containers, and in one process as soon as a thread has ended.
 """
 
@@ -13,19 +13,17 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from weakref import WeakKeyDictionary, ref
 
 from redicts.core.locks.records import Owner
-from redicts.locks.retention import Habit
+from redicts.core.minitransaction import Path
 
-if TYPE_CHECKING:
-    from redicts.api.tree import Tree
-    from redicts.locks.held import Acquired, HeldLocks, Paths
+Paths = tuple[Path, ...]
 
 
 class _Process:
-    """One process: a name that no other process ever has, and numbers."""
+    """One process: a client id that no other process ever has, and a counter."""
 
     def __init__(self) -> None:
         self.client_id = secrets.token_hex(8)
@@ -36,34 +34,37 @@ class _Process:
 _process = _Process()
 
 
-def _begin_anew() -> None:
-    global _process  # noqa: PLW0603  (it is what a fork changes)
+def _renew_after_fork() -> None:
+    global _process  # noqa: PLW0603  (a fork makes another process)
     _process = _Process()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+    os.register_at_fork(after_in_child=_renew_after_fork)
 
 
 def request_name() -> str:
-    """Return a name for a request, as :class:`redicts.core.locks.records.Request` wants it."""
+    """Return a new name for a :class:`~redicts.core.locks.records.Request`."""
     return f"{_process.client_id}/{next(_process.numbers)}"
 
 
 class LockOwner:
-    """An owner, and what it has acquired. Only the thread or task itself changes that."""
+    """A thread or task that may hold locks, and its own records. Only the thread or task itself changes them."""
 
-    __slots__ = ("acquired", "habit", "held", "is_alive", "owner", "process")
+    __slots__ = ("acquired", "comebacks", "is_alive", "owner", "process", "released")
 
     def __init__(self, kind: str, is_alive: Callable[[], bool]) -> None:
         self.process = _process
         self.owner = Owner(f"{_process.client_id}.{next(_process.numbers)}", f"{_process.where}:{kind}")
         self.is_alive = is_alive
-        self.habit = Habit()
-        self.held: dict[Tree, HeldLocks] = {}
-        """The locks that it has in each store."""
-        self.acquired: dict[tuple[object, Paths], list[Acquired]] = {}
-        """By place and paths, what it has acquired and not yet released; several times, perhaps, on one lock."""
+        self.acquired: dict[object, list[Any]] = {}
+        """What it has acquired and not released yet, see :mod:`redicts.locks.manager`."""
+        self.comebacks = 0
+        """How often in a row it came back at once to the lock that it had released, see
+        :mod:`redicts.locks.retention`."""
+        self.released: tuple[object, Paths, float] = (None, (), 0.0)
+        """A reference to the retention and the paths of the lock that it released last, and when by
+        ``time.monotonic``."""
 
 
 _threads: Final = threading.local()
@@ -72,24 +73,20 @@ _tasks: Final[WeakKeyDictionary[Any, LockOwner]] = WeakKeyDictionary()
 
 def current_owner() -> LockOwner:
     """Return the owner that is running."""
-    task = _current_task()
+    # Without asyncio, or while it is being imported, no task can run.
+    asyncio: Any = sys.modules.get("asyncio")
+    running = getattr(asyncio, "_get_running_loop", None)
+    task = None if running is None or running() is None else asyncio.current_task()
     if task is not None:
         found = _tasks.get(task)
         if found is None or found.process is not _process:
             found = _tasks[task] = LockOwner(f"task {task.get_name()}", _is_undone(ref(task)))
         return found
-    found = getattr(_threads, "current_owner", None)
+    found = getattr(_threads, "owner", None)
     if found is None or found.process is not _process:
         thread = threading.current_thread()
-        found = _threads.current_owner = LockOwner(thread.name, _is_alive(ref(thread)))
+        found = _threads.owner = LockOwner(thread.name, _is_alive(ref(thread)))
     return found
-
-
-def _current_task() -> Any:
-    # Where nobody has imported asyncio, or has only begun to, no task can run.
-    asyncio: Any = sys.modules.get("asyncio")
-    running = getattr(asyncio, "_get_running_loop", None)
-    return None if running is None or running() is None else asyncio.current_task()
 
 
 def _is_alive(thread: ref[threading.Thread]) -> Callable[[], bool]:

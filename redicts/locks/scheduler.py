@@ -17,7 +17,7 @@ _LONGEST_WAIT_SECS: Final = 3600.0
 """No platform's clock fails at a wait of this length."""
 
 
-class Worker(Generic[_Item]):
+class Scheduler(Generic[_Item]):
     """Handles items when they are due, all that are due at once, in one daemon thread that no exception ends.
 
     ``due`` tells when an item is due, in seconds of ``time.monotonic``; ``handle`` must change that, or discard it.

@@ -24,9 +24,9 @@ from typing import Final, NamedTuple
 
 import redis
 
+from redicts.api.opened import OpenedDatabase
 from redicts.api.pool import Pool
 from redicts.api.proxy import Proxy, root
-from redicts.api.tree import Tree
 from redicts.backends.redis.layout import suffix
 from redicts.backends.redis.settings import RedisSettings
 from redicts.core.leaves import Packed
@@ -90,7 +90,7 @@ def from_1_0(
         raise SettingsError(f"batch is a number of keys from 1 to {MOST_PER_BATCH}, not {batch!r}")
     if source.get_encoder().decode_responses:
         raise SettingsError("the source gives text instead of bytes; make its client without decode_responses")
-    tree = proxy._tree()
+    tree = proxy._database()
     # An unreachable target is told here, as an error of ours.
     tree.backend.execute(Transaction())
     in_place = _is_in_place(source, proxy)
@@ -142,7 +142,7 @@ class _Leaf(NamedTuple):
 class _Mover:
     """One run."""
 
-    def __init__(self, old: OldData, tree: Tree, *, in_place: bool, delete: bool) -> None:
+    def __init__(self, old: OldData, tree: OpenedDatabase, *, in_place: bool, delete: bool) -> None:
         self.report = Migration()
         self._old = old
         self._tree = tree

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from redicts.api.tree import Tree
+from redicts.api.opened import OpenedDatabase
 from redicts.core.minitransaction import Delete, Entries, Key, Put, Read, Scope, Transaction, Write
 
 SPACE: Final = "c"
@@ -21,7 +21,7 @@ _ROOT: Final = Key(SPACE, ())
 class Checkpoint:
     """The mark of one piece of work, by its name, in the store that it writes to."""
 
-    def __init__(self, tree: Tree, name: str) -> None:
+    def __init__(self, tree: OpenedDatabase, name: str) -> None:
         self._tree = tree
         self._key = Key(SPACE, (name,))
         self._ttl = TTL if tree.backend.capabilities.ttl else None
@@ -46,7 +46,7 @@ class Checkpoint:
         self._tree.backend.execute(Transaction(writes=(Delete(self._key, Scope.NODE),)))
 
 
-def unfinished(tree: Tree) -> dict[str, Mapping[str, Any]]:
+def unfinished(tree: OpenedDatabase) -> dict[str, Mapping[str, Any]]:
     """Return the marks of work that was begun in a store and not ended, by name. One round trip."""
     (answer,) = tree.backend.execute(Transaction((), (Read(_ROOT, Scope.BELOW),))).answers
     assert isinstance(answer, Entries)

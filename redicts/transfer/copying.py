@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from redicts.api.tree import Tree
+from redicts.api.opened import OpenedDatabase
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described
 from redicts.errors import LeafError, SettingsError
@@ -41,8 +41,8 @@ class Copy:
 
 
 def copy(
-    source: Tree,
-    target: Tree,
+    source: OpenedDatabase,
+    target: OpenedDatabase,
     name: str,
     *,
     at: Path = (),
@@ -98,7 +98,9 @@ def _text(cursor: bytes | None) -> str | None:
     return None if cursor is None else base64.b64encode(cursor).decode()
 
 
-def _carried(source: Tree, target: Tree, at: Path, to: Path, leaves: list[Leaf], report: Copy) -> list[Leaf]:
+def _carried(
+    source: OpenedDatabase, target: OpenedDatabase, at: Path, to: Path, leaves: list[Leaf], report: Copy
+) -> list[Leaf]:
     """Return the leaves as the target is to store them, without those that it cannot."""
     found = []
     for leaf in leaves:
@@ -114,7 +116,7 @@ def _carried(source: Tree, target: Tree, at: Path, to: Path, leaves: list[Leaf],
     return found
 
 
-def _written(target: Tree, path: Path, value: object, data: bytes) -> bytes:
+def _written(target: OpenedDatabase, path: Path, value: object, data: bytes) -> bytes:
     """Return what the target stores for a value, such that it reads the same value again.
 
     That is what its own codec writes, if that does not change the value; else the bytes of the source, if the target

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from redicts.api.tree import Tree
+from redicts.api.opened import OpenedDatabase
 from redicts.core.minitransaction import Path
 from redicts.transfer.checkpoints import Checkpoint
 from redicts.transfer.leaves import Leaf
@@ -67,7 +67,7 @@ class _Batch:
 
 
 def import_lines(
-    tree: Tree,
+    tree: OpenedDatabase,
     lines: Iterable[bytes],
     to: Path = (),
     *,
@@ -94,7 +94,9 @@ def import_lines(
 class _Importer:
     """One run."""
 
-    def __init__(self, tree: Tree, to: Path, size: int, restart: bool, progress: Callable[[Import], object]) -> None:
+    def __init__(
+        self, tree: OpenedDatabase, to: Path, size: int, restart: bool, progress: Callable[[Import], object]
+    ) -> None:
         self.report = Import()
         self._tree = tree
         self._to = to

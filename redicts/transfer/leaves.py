@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from redicts.api.tree import Tree
+from redicts.api.opened import OpenedDatabase
 from redicts.core.minitransaction import Path
 from redicts.errors import CorruptData, LeafError
 
@@ -38,7 +38,7 @@ class Page(NamedTuple):
         return leaf.ttl - int((time.monotonic() - self.read_at) * 1000)
 
 
-def pages(tree: Tree, path: Path, cursor: bytes | None = None) -> Iterator[Page]:
+def pages(tree: OpenedDatabase, path: Path, cursor: bytes | None = None) -> Iterator[Page]:
     """Yield all leaves at and below a path, page by page, from a cursor on. One round trip each, when it is asked for.
 
     Each leaf that is there all the time comes at least once, and once only if nobody changes anything meanwhile.
@@ -59,6 +59,6 @@ def same(one: object, other: object) -> bool:
     return type(one) is type(other) and (one == other or repr(one) == repr(other))
 
 
-def count(tree: Tree, path: Path) -> int:
+def count(tree: OpenedDatabase, path: Path) -> int:
     """Return how many leaves are at and below a path. One round trip per thousand."""
     return sum(len(page.leaves) for page in pages(tree, path))

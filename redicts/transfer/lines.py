@@ -22,7 +22,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from redicts.api.tree import Tree
+from redicts.api.opened import OpenedDatabase
 from redicts.core.minitransaction import Path
 from redicts.core.paths import parse, shortened
 from redicts.errors import LeafError, PathError, RedictsError
@@ -48,7 +48,7 @@ class Exported(NamedTuple):
     cursor: bytes | None
 
 
-def export_lines(tree: Tree, at: Path = (), cursor: bytes | None = None) -> Iterator[Exported]:
+def export_lines(tree: OpenedDatabase, at: Path = (), cursor: bytes | None = None) -> Iterator[Exported]:
     """Yield the lines of all leaves at and below a path, page by page, without the first and the last line.
 
     What cannot be read by the settings of the tree is written as it is stored, and named.
@@ -59,7 +59,7 @@ def export_lines(tree: Tree, at: Path = (), cursor: bytes | None = None) -> Iter
         yield Exported(lines, len(lines), damaged, page.cursor)
 
 
-def _line_of(tree: Tree, at: Path, leaf: Leaf, damaged: list[str]) -> str:
+def _line_of(tree: OpenedDatabase, at: Path, leaf: Leaf, damaged: list[str]) -> str:
     line: dict[str, Any] = {"path": leaf.path}
     try:
         value = tree.store.decoded(at + leaf.path, leaf.data)
@@ -124,7 +124,7 @@ class Line(NamedTuple):
     head: bool = False
 
 
-def understood(tree: Tree, text: bytes, number: int, to: Path) -> Line:
+def understood(tree: OpenedDatabase, text: bytes, number: int, to: Path) -> Line:
     """Return what a line says, with the leaf as the tree's codec writes it.
 
     Raises :class:`LineError`, which names the line, and never repeats a value.
@@ -147,7 +147,7 @@ def understood(tree: Tree, text: bytes, number: int, to: Path) -> Line:
     return Line(_leaf(tree, found, number, to))
 
 
-def _leaf(tree: Tree, found: dict[str, Any], number: int, to: Path) -> Leaf:
+def _leaf(tree: OpenedDatabase, found: dict[str, Any], number: int, to: Path) -> Leaf:
     strange = sorted(set(found) - _KEYS)
     if strange or "path" not in found or ("value" in found) is ("base64" in found):
         wrong = f"{shortened(strange[0])} is not known there" if strange else "it has a path, and a value or base64"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from redicts.api.tree import Tree
+from redicts.api.opened import OpenedDatabase
 from redicts.core.driver import Steps
+from redicts.core.leaves import refuse_root
 from redicts.core.minitransaction import Path, Put, Status, Transaction, Write
 from redicts.core.paths import described, joined
-from redicts.core.plans import merging, refuse_root
+from redicts.core.plans import merging
 from redicts.errors import Unsupported
-from redicts.locks.manager import write
 from redicts.transfer.leaves import Leaf
 
 BATCH: Final = 1_000
@@ -21,7 +21,7 @@ BATCH_BYTES: Final = 4 * 2**20
 """How many bytes of values they have at most, unless it is a single leaf."""
 
 
-def store(tree: Tree, to: Path, leaves: Sequence[Leaf], mark: Write | None = None) -> None:
+def store(tree: OpenedDatabase, to: Path, leaves: Sequence[Leaf], mark: Write | None = None) -> None:
     """Store leaves below a path over what is there, and leave the rest, together with a mark in another space.
 
     What is in their way gives way, as with :meth:`redicts.Proxy.set`. None of the leaves lies below another. One
@@ -35,7 +35,7 @@ def store(tree: Tree, to: Path, leaves: Sequence[Leaf], mark: Write | None = Non
         leaf = next(leaf for leaf in leaves if leaf.ttl is not None)
         raise Unsupported(f"{described(to + leaf.path)} has a TTL, and the target keeps none; leave lives out")
     for number, part in enumerate(parts := list(_parts(leaves))):
-        write(tree, _storing(tree, to, part, mark if number == len(parts) - 1 else None), to)
+        tree.write(_storing(tree, to, part, mark if number == len(parts) - 1 else None), to)
 
 
 def _parts(leaves: Sequence[Leaf]) -> list[list[Leaf]]:
@@ -51,7 +51,7 @@ def _parts(leaves: Sequence[Leaf]) -> list[list[Leaf]]:
     return parts
 
 
-def _storing(tree: Tree, to: Path, leaves: Sequence[Leaf], mark: Write | None) -> Steps[None]:
+def _storing(tree: OpenedDatabase, to: Path, leaves: Sequence[Leaf], mark: Write | None) -> Steps[None]:
     also = () if mark is None else (mark,)
     outcome = yield Transaction((), (), (*_writes(to, leaves), *also))
     if outcome.status is not Status.TOO_LARGE:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from redicts.api.tree import Tree
+from redicts.api.opened import OpenedDatabase
 from redicts.core.minitransaction import VALUES, Entries, Key, Path, Read, Status, Transaction
 from redicts.core.paths import described
 from redicts.errors import InternalError
@@ -46,8 +46,8 @@ class Verification:
 
 
 def verify(
-    source: Tree,
-    target: Tree,
+    source: OpenedDatabase,
+    target: OpenedDatabase,
     *,
     at: Path = (),
     to: Path = (),
@@ -75,7 +75,7 @@ def verify(
     return found
 
 
-def _there(tree: Tree, wanted: list[Path]) -> list[Leaf | None]:
+def _there(tree: OpenedDatabase, wanted: list[Path]) -> list[Leaf | None]:
     """Return what is at some paths. One transaction, more if the store does not read so many at once."""
     if not wanted:
         return []
@@ -94,7 +94,14 @@ def _there(tree: Tree, wanted: list[Path]) -> list[Leaf | None]:
 
 
 def _compare(
-    source: Tree, target: Tree, at: Path, to: Path, leaf: Leaf, other: Leaf | None, ttls: bool, found: Verification
+    source: OpenedDatabase,
+    target: OpenedDatabase,
+    at: Path,
+    to: Path,
+    leaf: Leaf,
+    other: Leaf | None,
+    ttls: bool,
+    found: Verification,
 ) -> None:
     if other is None:
         if leaf.ttl is not None and leaf.ttl < _SLACK:
@@ -110,7 +117,7 @@ def _compare(
         found.paths.append(described(at + leaf.path))
 
 
-def _same(source: Tree, target: Tree, at: Path, to: Path, leaf: Leaf, other: Leaf) -> bool:
+def _same(source: OpenedDatabase, target: OpenedDatabase, at: Path, to: Path, leaf: Leaf, other: Leaf) -> bool:
     try:
         one = source.store.decoded(at + leaf.path, leaf.data)
         two = target.store.decoded(to + leaf.path, other.data)

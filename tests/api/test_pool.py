@@ -98,7 +98,7 @@ socket.socket.connect = refuse
 from redicts import Pool, root
 print(Pool())
 settings = Pool().settings
-Pool().tree()
+Pool().database()
 print(settings.backend, settings.options.host, settings.options.port, settings.default, settings.codec)
 print(Pool())
 """
@@ -139,7 +139,7 @@ def test_a_reload_to_another_kind_of_store(any_store: Store) -> None:
     assert proxy.val() is None
     proxy.set("x", 2)
     any_store.reload()
-    durable = Pool().tree().backend.capabilities.durable
+    durable = Pool().database().backend.capabilities.durable
     assert durable is (any_store.name not in {"memory", "fakeredis"})
     assert proxy.val() == ({"x": 1} if durable else None)
 
@@ -336,8 +336,8 @@ def test_what_the_pool_says_of_itself_holds_no_secret(cfg: Any) -> None:
         str(pool.settings),
         pool.settings.model_dump_json(),
         repr(pool.settings.model_dump()),
-        repr(pool.tree()),
-        repr(pool.tree().backend),
+        repr(pool.database()),
+        repr(pool.database().backend),
         repr(vars(pool)),
     ]
     assert SECRET not in "".join(said)
@@ -446,7 +446,7 @@ def work(name):
         number += 1
         root().set("a", {"x": number, "y": {"z": number}})
         Proxy(f"{name}.{number}")
-        if name == "t0": Pool().tree("other" if number % 2 else None)
+        if name == "t0": Pool().database("other" if number % 2 else None)
 threads = [threading.Thread(target=work, args=(f"t{n}",)) for n in range(2)]
 Pool().reload(cfg={"backend": "memory", "names": {"other": 1}})
 root().set("a", {"x": 0, "y": {"z": 0}})
@@ -486,7 +486,7 @@ print(statuses)
             "redis fakeredis hiredis redicts.backends.redis* redicts.contract*",
         ),
         (
-            "from redicts import *\nPool().reload(cfg={'host': 'nowhere.invalid'}); Pool().tree()",
+            "from redicts import *\nPool().reload(cfg={'host': 'nowhere.invalid'}); Pool().database()",
             "fakeredis sqlite3 redicts.backends.fakeredis redicts.backends.sqlite* redicts.contract*",
         ),
     ],

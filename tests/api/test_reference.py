@@ -271,7 +271,7 @@ def test_add_in_threads_loses_nothing(any_store: Store) -> None:
 
 def test_add_in_processes_loses_nothing(any_store: Store) -> None:
     """Another process counts on the same counter; a store that cannot be shared says so."""
-    shared = Pool().tree().backend.capabilities.processes
+    shared = Pool().database().backend.capabilities.processes
     assert shared is (any_store.name not in {"memory", "fakeredis"})
     if not shared:
         return

@@ -387,7 +387,7 @@ def test_the_number_of_clients_is_reached(start_redis: StartRedis) -> None:
 
 def shown() -> Iterator[str]:
     """Yield everything that shows what the pool works with."""
-    backend = Pool().tree().backend
+    backend = Pool().database().backend
     assert isinstance(backend, RedisBackend)
     settings = Pool().settings
     client = backend.client

@@ -146,7 +146,7 @@ def meter(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 def backend() -> RedisBackend:
     """Return the backend of the pool."""
-    found = Pool().tree().backend
+    found = Pool().database().backend
     assert isinstance(found, RedisBackend)
     return found
 

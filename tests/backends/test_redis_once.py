@@ -43,7 +43,7 @@ def execute(
     writes: tuple[Any, ...] = (), checks: tuple[Any, ...] = (), reads: tuple[Any, ...] = ()
 ) -> Callable[[], Outcome]:
     """Return an operation that executes one transaction on the backend of the pool."""
-    return lambda: Pool().tree().backend.execute(Transaction(checks, reads, writes))
+    return lambda: Pool().database().backend.execute(Transaction(checks, reads, writes))
 
 
 def several_changes() -> None:

@@ -72,7 +72,7 @@ def do_everything(tree: Proxy) -> None:
 
 def is_somebody_listed() -> bool:
     """Tell whether anybody is on the list of those whom a release notifies."""
-    (answer,) = Pool().tree().backend.execute(Transaction(reads=(Read(Key(LISTENERS, ()), Scope.SUBTREE),))).answers
+    (answer,) = Pool().database().backend.execute(Transaction(reads=(Read(Key(LISTENERS, ()), Scope.SUBTREE),))).answers
     return isinstance(answer, Entries) and bool(answer.values)
 
 

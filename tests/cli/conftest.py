@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from redicts.api.pool import Opened
-from redicts.api.tree import Tree
+from redicts.api.database import open as open_database
+from redicts.api.opened import OpenedDatabase
 from redicts.config.settings import parse
 from tests.support.servers import RedisServer
 
@@ -31,10 +31,10 @@ def store(request: pytest.FixtureRequest) -> str:
     return url
 
 
-def tree_at(url: str, database: int = 0) -> Tree:
+def tree_at(url: str, database: int = 0) -> OpenedDatabase:
     """Open a store in this process."""
     settings = parse(url)
-    return Opened(settings.model_copy(update={"default": database})).tree(None)
+    return open_database(settings.model_copy(update={"default": database}))
 
 
 def value_at(url: str) -> object:

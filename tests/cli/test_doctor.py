@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from redicts import Lock
-from redicts.api.tree import Tree
+from redicts.api.opened import OpenedDatabase
 from redicts.cli import exits
 from redicts.core.locks.records import HOLDERS, TOKENS
 from redicts.core.minitransaction import VALUES, Entries, Key, Put, Read, Scope, Transaction
@@ -24,7 +24,7 @@ def checks(document: dict[str, list[dict[str, object]]]) -> dict[object, object]
     return {check["name"]: check["status"] for check in document["checks"]}
 
 
-def entries(tree: Tree, space: str) -> dict[tuple[str, ...], bytes]:
+def entries(tree: OpenedDatabase, space: str) -> dict[tuple[str, ...], bytes]:
     """Return what is in a space."""
     (answer,) = tree.backend.execute(Transaction((), (Read(Key(space, ()), Scope.BELOW),))).answers
     assert isinstance(answer, Entries)

@@ -62,7 +62,7 @@ def test_what_the_settings_do_not_accept_is_refused(lasting: dict[str, Any]) -> 
 
 def test_a_codec_that_nobody_offers_is_told_apart(any_store: Store) -> None:
     """A leaf of a codec that is not installed is another error than one that is not accepted."""
-    Pool().tree().backend.execute(Transaction(writes=(Put(Key("v", ("a",)), b"\x04cobol 1\nx"),)))
+    Pool().database().backend.execute(Transaction(writes=(Put(Key("v", ("a",)), b"\x04cobol 1\nx"),)))
     with pytest.raises(CodecUnknown, match=r"(?s)'a'.*cobol"):
         root().get("a").val()
 

@@ -9,7 +9,7 @@ import pytest
 
 import redicts.plugin
 from redicts import Lock, PluginBroken, PluginMissing, Pool, SettingsError, root
-from redicts.api import opening
+from redicts.config import opening
 from redicts.core.minitransaction import Entries, Key, Read, Transaction
 from redicts.plugins.discovery import builtin
 from redicts.plugins.kinds import BACKEND, CODEC
@@ -43,7 +43,7 @@ def test_a_backend_of_others_is_chosen_like_ours(distributions: Distributions, c
     Pool().reload(cfg=cfg)
     root().set("a", 1)
     assert root().val() == {"a": 1}
-    backend: Any = Pool().tree().backend
+    backend: Any = Pool().database().backend
     settings, database = backend.opened_with
     assert (settings.table, database) == (table, 0)
     assert Pool().settings.options is settings
@@ -150,7 +150,7 @@ def test_a_codec_has_fields_of_its_own(distributions: Distributions) -> None:
     assert (writer.name, writer.settings.level) == ("upper", 3)
     assert list(settings.accept) == ["json"]
     root().set("text", "by upper")
-    assert Pool().tree().backend.execute(Transaction(reads=(Read(Key("v", ("text",))),))).answers == (
+    assert Pool().database().backend.execute(Transaction(reads=(Read(Key("v", ("text",))),))).answers == (
         Entries({(): b'\x04upper 10\n"by upper"'}),
     )
     assert root().val() == {"text": "by upper"}
@@ -206,7 +206,7 @@ def test_a_client_of_others_is_taken_over_by_their_backend(distributions: Distri
 
     class Client:
         def leads_to(self) -> Any:
-            return Pool().tree().backend
+            return Pool().database().backend
 
     with pytest.raises(SettingsError, match="Client leads to no store"):
         Lock(Client(), "a")

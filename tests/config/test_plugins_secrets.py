@@ -261,7 +261,7 @@ def test_what_is_in_force_shows_no_secret(distributions: Distributions) -> None:
         pool = Pool()
         said = [repr(pool), str(pool), repr(vars(pool)), repr(settings), str(settings)]
         said += [settings.model_dump_json(), repr(settings.model_dump()), json.dumps(settings.model_dump(mode="json"))]
-        said += [repr(pool.tree()), repr(pool.tree().backend), repr(settings.options), repr(settings.accept)]
+        said += [repr(pool.database()), repr(pool.database().backend), repr(settings.options), repr(settings.accept)]
         said += [repr(installed()), json.dumps(schema())]
         assert SECRET not in "".join(said)
         assert "*" in settings.model_dump_json()

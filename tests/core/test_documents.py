@@ -17,7 +17,7 @@ from redicts.core.codec import JsonText
 from redicts.core.documents import MOST_BYTES, leaves_in
 from redicts.core.driver import run
 from redicts.core.envelope import LeafFormat
-from redicts.core.leaves import Packed, flatten
+from redicts.core.leaves import Packed, leaves_of
 from redicts.core.minitransaction import MAX_DEPTH, Delete, Key, Outcome, Put, PutDocument, Scope, Status, Transaction
 from redicts.core.plans import document_of
 from redicts.core.store import TreeStore
@@ -44,7 +44,7 @@ def test_a_document_has_the_bytes_of_the_leaves(value: dict[str, Any]) -> None:
     """What a document stands for is, byte for byte, what the dict is taken apart into; and it is read as the dict."""
     document = codec.document(value, MAX_DEPTH)
     if document is not None:
-        leaves = flatten(value, AT, FORM)
+        leaves = leaves_of(value, AT, FORM)
         assert dict(leaves_in(document)) == leaves
         assert repr(codec.decode(document)) == repr(codec.decode(codec.encode(value)))
     else:
@@ -109,7 +109,7 @@ def test_no_leaf_of_a_document_is_too_deep() -> None:
         assert (document_of(value, at, FORM) is not None) is fits
         if not fits:
             with pytest.raises(LeafError):
-                flatten(value, at, FORM)
+                leaves_of(value, at, FORM)
     assert document_of(WIDE, ("x",) * (MAX_DEPTH - 1), FORM) is not None
     assert document_of(WIDE, ("x",) * MAX_DEPTH, FORM) is None
 

@@ -16,7 +16,7 @@ from redicts.codecs.msgpack import MsgpackCodec
 from redicts.codecs.pickle import PickleCodec
 from redicts.core.codec import BadSignatureContent, Codec, TruncatedContent, UnknownType, ValidationFailedContent
 from redicts.core.envelope import LeafFormat
-from redicts.core.leaves import Packed, flatten, nest
+from redicts.core.leaves import Packed, leaves_of, nest
 from redicts.core.minitransaction import Path
 from redicts.errors import (
     BadSignature,
@@ -63,7 +63,7 @@ class Raising(Codec):
 
 def stored(value: object, writer: Codec, *readers: Codec) -> bytes:
     """Return how one leaf is stored."""
-    (data,) = flatten(Packed(value), AT, LeafFormat(writer, readers)).values()
+    (data,) = leaves_of(Packed(value), AT, LeafFormat(writer, readers)).values()
     return data
 
 
@@ -132,7 +132,7 @@ def test_each_leaf_is_read_by_its_own_codec(names: list[str], value: Any) -> Non
     leaves: dict[Path, bytes] = {}
     for number, name in enumerate(names):
         leaves |= {
-            (f"n{number}",): data for data in flatten(value, (*AT, f"n{number}"), LeafFormat(WRITERS[name])).values()
+            (f"n{number}",): data for data in leaves_of(value, (*AT, f"n{number}"), LeafFormat(WRITERS[name])).values()
         }
     for writer in accepted:
         form = LeafFormat(writer, [codec for codec in accepted if codec is not writer])
@@ -250,4 +250,4 @@ def test_two_codecs_of_one_name_are_refused() -> None:
 def test_a_refused_value_names_the_codec_that_writes() -> None:
     """What the writing codec does not take is refused with path and codec, before anything is written."""
     with pytest.raises(LeafError, match=rf"{WHERE}.*codec msgpack"):
-        flatten({1}, AT, LeafFormat(MSGPACK, [json_codec]))
+        leaves_of({1}, AT, LeafFormat(MSGPACK, [json_codec]))

@@ -10,7 +10,7 @@ import pytest
 
 from redicts.backends.memory import MemoryBackend
 from redicts.codecs.json import codec
-from redicts.core.driver import DONE, Pause, Steps, run
+from redicts.core.driver import Pause, Steps, run
 from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import ABSENT
 from redicts.core.minitransaction import Path
@@ -36,7 +36,7 @@ class Client:
     def step(self) -> None:
         """Have the request that is waiting executed, and take the next one."""
         request = self._request
-        outcome = DONE if isinstance(request, Pause) else self._backend.execute(request)
+        outcome = None if isinstance(request, Pause) else self._backend.execute(request)
         self._request = self._advance(lambda: self._steps.send(outcome))
 
     def _advance(self, advance: Callable[[], Any]) -> Any:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from redicts.backends.memory import MemoryBackend
 from redicts.codecs.json import codec
-from redicts.core import store as store_module
+from redicts.core import values as values_module
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.driver import run
 from redicts.core.envelope import LeafFormat
@@ -367,7 +367,7 @@ def test_the_tree_is_what_the_model_says(make: Callable[[], Backend], calls: lis
     """After any operations, on any store, the tree is what a plain model of it says, and so are their results."""
     tree, model = Tree(make()), Model()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store_module, "_STEP", 4)
+        patch.setattr(values_module, "_STEP", 4)
         for name, path, *arguments in calls:
             before = model.read(path)
             try:

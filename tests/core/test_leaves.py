@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from redicts.codecs.json import codec
 from redicts.core.envelope import LeafFormat
-from redicts.core.leaves import ABSENT, Packed, flatten, nest
+from redicts.core.leaves import ABSENT, Packed, leaves_of, nest
 from redicts.core.minitransaction import MAX_DEPTH, Path
 from redicts.errors import CorruptData, LeafError, PathError, StoreError
 
@@ -35,13 +35,13 @@ trees = st.recursive(
 @given(value=trees)
 def test_leaves_make_the_value_again(value: Any) -> None:
     """What is flattened nests to the same value."""
-    assert nest(flatten(value, AT, FORM), AT, FORM) == value
+    assert nest(leaves_of(value, AT, FORM), AT, FORM) == value
 
 
 @given(value=trees)
 def test_leaves_are_prefix_free(value: Any) -> None:
     """No leaf lies below another one."""
-    leaves = flatten(value, (), FORM)
+    leaves = leaves_of(value, AT, FORM)
     assert leaves
     for path in leaves:
         assert not any(path[:depth] in leaves for depth in range(len(path)))
@@ -50,7 +50,7 @@ def test_leaves_are_prefix_free(value: Any) -> None:
 @given(value=trees.filter(lambda value: isinstance(value, dict) and value), order=st.randoms(use_true_random=False))
 def test_the_order_of_leaves_does_not_matter(value: Any, order: Any) -> None:
     """A store may answer leaves in any order."""
-    leaves = list(flatten(value, (), FORM).items())
+    leaves = list(leaves_of(value, (), FORM).items())
     order.shuffle(leaves)
     assert nest(dict(leaves), (), FORM) == value
 
@@ -73,14 +73,14 @@ def test_the_order_of_leaves_does_not_matter(value: Any, order: Any) -> None:
 )
 def test_what_is_a_leaf(value: object, leaves: dict[Path, bytes]) -> None:
     """A dict with keys is an inner node; all else is one leaf, an empty dict and a packed value included."""
-    assert flatten(value, AT, FORM) == leaves
+    assert leaves_of(value, AT, FORM) == leaves
 
 
 def test_one_dict_in_two_places_is_no_cycle() -> None:
     """The same dict may stand in several places, side by side and at different depths."""
     shared = {"x": {"y": 1}}
     value = {"a": shared, "b": {"c": shared, "d": shared}}
-    assert nest(flatten(value, (), FORM), (), FORM) == value
+    assert nest(leaves_of(value, (), FORM), (), FORM) == value
 
 
 def test_cycles_are_refused_with_the_path() -> None:
@@ -88,15 +88,15 @@ def test_cycles_are_refused_with_the_path() -> None:
     plain: dict[str, Any] = {"a": {"b": {}}}
     plain["a"]["b"]["c"] = plain["a"]
     with pytest.raises(LeafError, match=rf"{WHERE}\.a\.b\.c' contains itself"):
-        flatten(plain, AT, FORM)
+        leaves_of(plain, AT, FORM)
     special: OrderedDict[str, Any] = OrderedDict()
     special["a"] = special
     with pytest.raises(LeafError, match=r"contains itself"):
-        flatten(special, AT, FORM)
+        leaves_of(special, AT, FORM)
     through: dict[str, Any] = {}
     through["a"] = [through]
     with pytest.raises(LeafError, match=rf"{WHERE}\.a'"):
-        flatten(through, AT, FORM)
+        leaves_of(through, AT, FORM)
 
 
 @pytest.mark.parametrize("above", [0, 1, 100, MAX_DEPTH - 1])
@@ -110,18 +110,18 @@ def test_the_depth_of_dicts_is_bounded(above: int) -> None:
             value = {"d": value}
         return value
 
-    (deepest,) = flatten(nested(MAX_DEPTH - above), at, FORM)
+    (deepest,) = leaves_of(nested(MAX_DEPTH - above), at, FORM)
     assert len(at + deepest) == MAX_DEPTH
     with pytest.raises(LeafError, match=f"more than {MAX_DEPTH} levels"):
-        flatten(nested(MAX_DEPTH - above + 1), at, FORM)
+        leaves_of(nested(MAX_DEPTH - above + 1), at, FORM)
 
 
 def test_below_the_deepest_path_there_is_no_dict() -> None:
     """Where the path is as deep as it may be, a leaf can be stored and a dict cannot."""
     deepest = ("u",) * MAX_DEPTH
-    assert flatten({}, deepest, FORM) == {(): b"{}"}
+    assert leaves_of({}, deepest, FORM) == {(): b"{}"}
     with pytest.raises(LeafError, match=f"more than {MAX_DEPTH} levels"):
-        flatten({"d": 1}, deepest, FORM)
+        leaves_of({"d": 1}, deepest, FORM)
 
 
 @pytest.mark.parametrize(
@@ -130,18 +130,18 @@ def test_below_the_deepest_path_there_is_no_dict() -> None:
 def test_keys_that_are_no_text_are_refused_with_the_path(key: object, says: str) -> None:
     """A key of a dict is text of one character or more; the error names the dict that has another one."""
     with pytest.raises(PathError, match=rf"{WHERE}' is {says}"):
-        flatten({key: 1}, AT, FORM)
+        leaves_of({key: 1}, AT, FORM)
     with pytest.raises(PathError, match=rf"{WHERE}\.a\.b' is {says}"):
-        flatten({"fine": 1, "a": {"b": {key: {}}}}, AT, FORM)
+        leaves_of({"fine": 1, "a": {"b": {key: {}}}}, AT, FORM)
 
 
 def test_what_the_codec_refuses_is_named() -> None:
     """The error names path and codec, and is caused by what the codec raised."""
     with pytest.raises(LeafError, match=rf"{WHERE}\.a' cannot be stored with the codec json") as caught:
-        flatten({"a": {1}}, AT, FORM)
+        leaves_of({"a": {1}}, AT, FORM)
     assert isinstance(caught.value.__cause__, TypeError)
     with pytest.raises(LeafError, match="the root"):
-        flatten({1}, (), FORM)
+        leaves_of({1}, (), FORM)
 
 
 def test_what_cannot_be_decoded_is_damage() -> None:

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from redicts.codecs.json import codec
-from redicts.core import store as store_module
+from redicts.core import values as values_module
 from redicts.core.codec import Codec
-from redicts.core.driver import DONE, Pause, Steps
+from redicts.core.driver import Pause, Steps
 from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import ABSENT, Packed
 from redicts.core.minitransaction import (
@@ -84,7 +84,7 @@ def play(steps: Steps[Any], outcomes: Iterator[Outcome]) -> tuple[list[Transacti
         while True:
             if isinstance(request, Pause):
                 pauses.append(request)
-                request = steps.send(DONE)
+                request = steps.send(None)
             else:
                 assert isinstance(request, Transaction)
                 transactions.append(request)
@@ -1003,5 +1003,5 @@ def test_values_with_other_bytes_are_compared_and_set() -> None:
 
 def test_the_limits_are_those_documented() -> None:
     """A step holds as many values as every store takes at once, and a change is tried a thousand times."""
-    assert store_module._STEP == 1_000
-    assert store_module._ATTEMPTS == 1_000
+    assert values_module._STEP == 1_000
+    assert values_module._ATTEMPTS == 1_000

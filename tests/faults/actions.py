@@ -11,7 +11,6 @@ from typing import Any, Final
 from redicts import Lock, LockLost, Pool, Proxy, StoreError
 from redicts.backends.redis.pubsub import RedisListener
 from redicts.core.locks.acquisition import Timing
-from redicts.core.locks.protocol import Protocol
 
 SOON: Final = Timing(waiter_ttl=2.0, heartbeat=0.3, first_heartbeat=0.15)
 """Times that make a test short: how long a dead waiter is in the way, and how often a living one looks."""
@@ -26,7 +25,7 @@ def begin(cfg: Mapping[str, Any], timing: Timing, *, deaf: bool) -> None:
     """Prepare this process: its store, its times, and whether it hears notifications."""
     logging.getLogger("redicts.locks").addHandler(logging.NullHandler())
     Pool().reload(cfg=cfg)
-    Pool().tree().locks = Protocol(time.monotonic, time.time, timing)
+    Pool().database().store.timing = timing
     if deaf:
         RedisListener.wait = _sleep_on  # type: ignore[method-assign]
 
@@ -96,7 +95,7 @@ def write(path: str, name: str, value: int) -> None:
 
 def write_unguarded(path: str, name: str, value: int) -> None:
     """Store a number below a place without a guard, as a client would that knows nothing of locks."""
-    tree = Pool().tree()
+    tree = Pool().database()
     tree.run(tree.store.write((*path.split("."), name), value, None))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from redicts import Lock, Pool, Proxy
-from redicts.api.tree import Tree
+from redicts.api.opened import OpenedDatabase
 from redicts.core.locks.acquisition import Timing
 from redicts.core.locks.records import HOLDERS, WAITERS, Record
 from redicts.core.minitransaction import Key
@@ -78,13 +78,13 @@ class View:
         Pool().reload(cfg=configuration(server, **cfg))
 
     @property
-    def tree(self) -> Tree:
+    def tree(self) -> OpenedDatabase:
         """The opened database."""
-        return Pool().tree()
+        return Pool().database()
 
     def records(self, space: str) -> list[Record]:
         """Return all records of a space, with their TTLs."""
-        found = self.tree.run(self.tree.locks.found([Key(space, ())]))
+        found = self.tree.run(self.tree.store.find_locks([Key(space, ())]))
         return sorted(found, key=lambda record: (record.since, record.request))
 
     def holders(self) -> list[Record]:

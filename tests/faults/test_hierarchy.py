@@ -49,7 +49,7 @@ class Active:
         self._paths = paths
         self._shared = shared
         first, *others = [Lock(Pool(), path, acquire_timeout=60, shared=shared) for path in paths]
-        self._lock = first.beside(*others) if others else first
+        self._lock = first.all(*others) if others else first
 
     def __enter__(self) -> None:
         self._lock.acquire()

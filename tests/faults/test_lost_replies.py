@@ -8,8 +8,7 @@ from typing import Final
 
 import pytest
 
-from redicts import Lock, LockTimeout, NotHeld, StoreError
-from redicts.api.tree import Tree
+from redicts import Lock, LockTimeout, NotHeld, Pool, StoreError
 from redicts.backends.redis import RedisBackend
 from redicts.core.locks.records import HOLDERS, WAITERS, Record
 from redicts.core.minitransaction import Delete, Key, Put, Scope
@@ -56,8 +55,8 @@ class Scene:
 
     def records(self) -> list[Record]:
         """Return all records of holders and waiters."""
-        tree: Tree = self.look._place  # type: ignore[assignment]
-        return tree.run(tree.locks.found([Key(HOLDERS, ()), Key(WAITERS, ())]))
+        database = Pool().of_client(self.plain)
+        return database.run(database.store.find_locks([Key(HOLDERS, ()), Key(WAITERS, ())]))
 
     def nothing_is_left(self) -> None:
         """Insist that nothing of any lock is in the store but the counter of tokens; soon, at the latest."""

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from redicts import ABSENT, Lock, Pool, Proxy
-from redicts.api.tree import Tree
+from redicts.api.opened import OpenedDatabase
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
 from redicts.core.locks.acquisition import Timing
@@ -74,9 +74,9 @@ def gone(path: str = "") -> None:
     eventually(lambda: not lock.holders(), f"nobody holds a lock at {path!r}")
 
 
-def in_store(tree: Tree | None = None) -> dict[str, dict[Path, bytes]]:
+def in_store(tree: OpenedDatabase | None = None) -> dict[str, dict[Path, bytes]]:
     """Return what lies in the store of locks held, of waiters, and of what they wait for."""
-    backend = (tree or Pool().tree()).backend
+    backend = (tree or Pool().database()).backend
     if isinstance(backend, Meddler):
         backend = backend.inner
     spaces = ("h", "w", "d")
@@ -89,7 +89,7 @@ def in_store(tree: Tree | None = None) -> dict[str, dict[Path, bytes]]:
     return found
 
 
-def nothing_is_left(tree: Tree | None = None) -> None:
+def nothing_is_left(tree: OpenedDatabase | None = None) -> None:
     """Wait until there is neither a lock nor a waiter in the store."""
     eventually(lambda: not in_store(tree), "no lock and no waiter is left in the store", within=10)
 
@@ -146,7 +146,7 @@ class Meddler(Wrapped):
 
 def meddler() -> Meddler:
     """Put a backend that can fail in front of the one in use, until the pool is reloaded."""
-    tree = Pool().tree()
+    tree = Pool().database()
     found = Meddler(tree.backend)
     tree.backend = found
     return found

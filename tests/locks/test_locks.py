@@ -229,7 +229,7 @@ def test_nothing_is_sent_for_what_is_held(any_store: Store) -> None:
             with Lock(Pool(), path), Lock(Pool(), path, shared=True) as shared:
                 assert shared.held
                 assert shared.token
-        with Lock(Pool(), "a.b.x").beside(Lock(Pool(), "a.b.y")):
+        with Lock(Pool(), "a.b.x").all(Lock(Pool(), "a.b.y")):
             pass
         assert sent == []
 
@@ -243,7 +243,7 @@ def test_a_lock_costs_one_round_trip_and_its_release_another(any_store: Store) -
         with Proxy("a.b"):
             assert len(sent) == 1
         assert len(sent) == 2
-        with Lock(Pool(), "a").beside(Lock(Pool(), "x"), Lock(Pool(), "y.z")):
+        with Lock(Pool(), "a").all(Lock(Pool(), "x"), Lock(Pool(), "y.z")):
             assert len(sent) == 3
         assert len(sent) == 4
 
@@ -569,7 +569,7 @@ def test_tokens_rise_even_when_the_store_lost_them(any_store: Store) -> None:
     with Lock(Pool(), "a") as lock:
         before = lock.token
     assert before is not None
-    Pool().tree().backend.execute(Transaction(writes=(Delete(TOKENS, Scope.NODE),)))
+    Pool().database().backend.execute(Transaction(writes=(Delete(TOKENS, Scope.NODE),)))
     end = time.time() + 0.02
     eventually(lambda: time.time() > end, "a few milliseconds have passed")
     with lock:
@@ -586,7 +586,7 @@ def test_a_lock_says_what_it_is() -> None:
     assert repr(Lock(Pool(), "a.b", shared=True)) == "<shared Lock 'a.b'>"
     assert Lock(Proxy("x"), "a.b").key == "x.a.b"
     assert Lock(Pool(), "").key == ""
-    assert Lock(Pool(), "a").beside(Lock(Pool(), ["b.c"])).key == r"a, b\.c"
+    assert Lock(Pool(), "a").all(Lock(Pool(), ["b.c"])).key == r"a, b\.c"
 
 
 def test_a_proxys_lock_takes_its_timeouts(any_store: Store) -> None:

@@ -83,7 +83,7 @@ def test_making_a_lock_asks_no_store() -> None:
     assert not lock.held
     assert lock.token is None
     assert "a.b" in repr(lock)
-    lock.beside(lock)
+    lock.all(lock)
     with pytest.raises(NotHeld):
         lock.release()
     with pytest.raises(NotHeld):

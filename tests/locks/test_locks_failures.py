@@ -32,7 +32,7 @@ from tests.support.waiting import TIMEOUT, eventually
 def fresh_owner() -> Iterator[None]:
     """Let no test inherit what another one failed to release."""
     yield
-    owner._begin_anew()
+    owner._renew_after_fork()
 
 
 # Blocks
@@ -45,7 +45,7 @@ class Ours(Exception):
 def test_a_block_that_raises_releases(any_store: Store) -> None:
     """However a ``with`` block ends, its lock is released, and its error passed on."""
     for error in (Ours(), KeyboardInterrupt(), SystemExit(), GeneratorExit()):
-        for lock in (Proxy("a"), Lock(Pool(), "a"), Lock(Pool(), "a").beside(Lock(Pool(), "b"))):
+        for lock in (Proxy("a"), Lock(Pool(), "a"), Lock(Pool(), "a").all(Lock(Pool(), "b"))):
             with pytest.raises(type(error)) as raised, lock:
                 raise error
             assert raised.value is error
@@ -139,7 +139,7 @@ def alone() -> None:
 
 def several() -> None:
     """Acquire several places together."""
-    with Lock(Pool(), "a").beside(Lock(Pool(), "b.c")):
+    with Lock(Pool(), "a").all(Lock(Pool(), "b.c")):
         pass
 
 
@@ -177,7 +177,7 @@ def waits_or_is_done(future: Future[None]) -> None:
 
 def forget_tokens() -> None:
     """Let the next lock be the first one of its tree."""
-    Pool().tree().backend.execute(Transaction(writes=(Delete(Key("f", ()), Scope.BELOW),)))
+    Pool().database().backend.execute(Transaction(writes=(Delete(Key("f", ()), Scope.BELOW),)))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -197,7 +197,7 @@ def test_a_store_that_fails_once_leaves_nothing(any_store: Store, scenario: Scen
                     ben.does(scenario)
                 except StoreError:
                     assert store.failed
-                Pool().tree().backend = store.inner
+                Pool().database().backend = store.inner
                 anna.does(Lock(Pool(), "held").release)
                 nothing_is_left()
                 if not store.failed:
@@ -220,7 +220,7 @@ def test_a_store_that_fails_for_a_while_leaves_nothing(any_store: Store) -> None
                     scenario()
                 except StoreError:
                     assert store.failed
-                Pool().tree().backend = store.inner
+                Pool().database().backend = store.inner
                 nothing_is_left()
 
 
@@ -239,7 +239,7 @@ def test_a_store_that_fails_while_waiting_leaves_nothing(any_store: Store) -> No
                     waits_or_is_done(got)
                 error = got.exception(TIMEOUT)
                 assert error is None or isinstance(error, StoreError)
-                Pool().tree().backend = store.inner
+                Pool().database().backend = store.inner
                 nothing_is_left()
                 assert try_lock("a")
                 if not store.failed:
@@ -328,7 +328,7 @@ def test_ctrl_c_at_any_transaction_leaves_nothing(any_store: Store) -> None:
                     waits_or_is_done(got)
                 error = got.exception(TIMEOUT)
                 assert error is None or isinstance(error, KeyboardInterrupt)
-                Pool().tree().backend = store.inner
+                Pool().database().backend = store.inner
                 nothing_is_left()
                 if not store.failed:
                     break
@@ -344,9 +344,9 @@ def test_a_lock_outlives_the_settings_it_was_made_under(any_store: Store) -> Non
     with Somebody() as ben:
         place.acquire()
         lock.acquire()
-        old = Pool().tree()
+        old = Pool().database()
         any_store.reload(default=1)
-        new = Pool().tree()
+        new = Pool().database()
         assert new is not old
         assert len(in_store(old)["h"]) == 2
         assert not place.is_locked()
@@ -375,7 +375,7 @@ def test_who_waits_during_a_reload_gets_the_lock_of_the_old_store(any_store: Sto
         Proxy("a").acquire()
         got = ben.begins(Proxy("a").acquire)
         waiting(1)
-        old = Pool().tree()
+        old = Pool().database()
         any_store.reload(default=1)
         Proxy("a").release()
         assert got.result(TIMEOUT)
@@ -389,7 +389,7 @@ def test_a_renewed_lock_outlives_its_settings() -> None:
     """A lock that is renewed is so in the old store, after a reload."""
     lock = Lock(Pool(), "a", 0.6, renew=True)
     lock.acquire()
-    old = Pool().tree()
+    old = Pool().database()
     Pool().reload(cfg={"backend": "memory"})
     (before,) = in_store(old)["h"].values()
     ends = [lock.held]

@@ -229,7 +229,7 @@ def test_what_a_stranger_wrote_does_not_stop_a_look(any_store: Store) -> None:
         Put(Key(HOLDERS, path), record, 60_000)
         for path in [("/a", "no end"), ("no slash", "!", "x"), ("!",), ("!", "y")]
     ]
-    Pool().tree().backend.execute(Transaction(writes=tuple(writes)))
+    Pool().database().backend.execute(Transaction(writes=tuple(writes)))
     for path in ("a", "", "a.b"):
         found = Lock(Pool(), path).holders()
         assert len(found) >= 1

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from redicts import Lock, LockInfo, LockLost, NotHeld, Pool, Proxy, StoreError
-from redicts.locks import held, owner
+from redicts.locks import owner
 from tests.locks.locking import (
     Somebody,
     break_locks,
@@ -38,9 +38,7 @@ def no_thread_outlives_a_test() -> Iterator[None]:
     try:
         no_thread_is_left()
     finally:
-        owner._begin_anew()
-        for worker in (held._renewals, held._alarms, held._leftovers):
-            worker._start()
+        owner._renew_after_fork()
 
 
 class Calls:

@@ -31,7 +31,7 @@ Pool().reload(cfg={configuration!r})
 def is_shared(store: Store) -> bool:
     """Tell whether other processes can open a store."""
     shared = store.name not in {"memory", "fakeredis"}
-    assert Pool().tree().backend.capabilities.processes is shared
+    assert Pool().database().backend.capabilities.processes is shared
     return shared
 
 

@@ -10,18 +10,21 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
 
+from redicts.backends.memory import MemoryBackend
+from redicts.core import driver
+from redicts.core.driver import Pause, Steps
 from redicts.core.locks.acquisition import Grant
 from redicts.core.locks.records import Mode, Request
-from redicts.locks import retention
-from redicts.locks.held import HeldLock
+from redicts.locks import retention as retention_module
+from redicts.locks.held import HeldLock, RetentionWindow
 from redicts.locks.owner import LockOwner, request_name
-from redicts.locks.retention import Turn
+from redicts.locks.renewal import Renewal
+from redicts.locks.retention import Retention
 
 PATHS: Final = (("a",),)
 LEASE: Final = 30_000
@@ -93,42 +96,46 @@ class Watched:
 
 
 class World:
-    """One lock, its owner in the midst of a turn, and what may happen to it."""
+    """One lock, its owner inside a retention window, and what may happen to it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = time.monotonic()
         self.kept: dict[LockOwner, HeldLock] = {}
         self.in_hand: set[Any] = set()
-        self.watched: dict[Turn, None] = {}
+        self.watched: dict[RetentionWindow, None] = {}
         self.has_it = True
         """Whether the owner is inside."""
         self.is_releasing = False
         self.released = 0
         self.comebacks = 0
-        clock = SimpleNamespace(monotonic=lambda: self.now, sleep=self._sleep)
-        monkeypatch.setattr(retention, "time", clock)
-        monkeypatch.setattr(retention, "_kept", Watched(self.kept))
-        monkeypatch.setattr(retention, "_in_hand", Watched(self.in_hand))
-        monkeypatch.setattr(retention, "_can_keep", True)
+        monkeypatch.setattr(retention_module, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(driver, "time", SimpleNamespace(sleep=self._sleep))
+        store: Any = SimpleNamespace(release=self._give_back)
+        self.retention = Retention(store, Renewal(store, self._run), self._run, 0.005)
+        self.retention._can_retain = True
         watched = SimpleNamespace(
-            add=lambda turn: self.watched.update({turn: None}), discard=lambda turn: self.watched.pop(turn, None)
+            add=lambda window: self.watched.update({window: None}),
+            discard=lambda window: self.watched.pop(window, None),
         )
-        monkeypatch.setattr(retention, "_turns", Watched(watched))
-        locks = SimpleNamespace(release=lambda request: request)
-        self.tree: Any = SimpleNamespace(lock_retention=0.005, locks=locks, run=self._give_back)
+        for name, inner in {"retained": self.kept, "_in_hand": self.in_hand, "_windows": watched}.items():
+            setattr(self.retention, name, Watched(inner))
         self.me = LockOwner("owner", lambda: True)
         request = Request(request_name(), self.me.owner, Mode.EXCLUSIVE, PATHS, 0)
-        tree: Any = self.tree
-        self.hold = HeldLock(tree, request, PATHS, Grant(1, self.now, 100), LEASE, lambda: True)
-        retention.begin(self.me, self.hold, Grant(1, self.now, 100))
+        self.lock = HeldLock(request, PATHS, Grant(1, self.now, 100), LEASE, lambda: True)
+        self.retention.begin(self.me, self.lock, Grant(1, self.now, 100))
 
-    def _give_back(self, _request: Request) -> bool:
+    @staticmethod
+    def _run(steps: Steps[Any]) -> Any:
+        return driver.run(steps, MemoryBackend())
+
+    def _give_back(self, _request: Request) -> Steps[bool]:
         assert not self.has_it, "what the owner holds was given back"
         stop()
         assert not self.has_it, "what the owner holds was given back"
         self.released += 1
         assert self.released == 1, "it was given back twice"
         return True
+        yield Pause(0)
 
     @staticmethod
     def _sleep(_seconds: float) -> None:
@@ -141,12 +148,13 @@ class World:
         """Release and come back, as long as that goes on, and release at last."""
         while True:
             self.has_it, self.is_releasing = False, True
-            is_kept = retention.keep(self.me, self.hold)
+            is_retained = self._run(self.retention.retain(self.me, self.lock))
             self.is_releasing = False
-            if not is_kept:
-                self.tree.run(self.hold.request)
+            if not is_retained:
+                self._run(self._give_back(self.lock.request))
                 return
-            if self.comebacks == 2 or retention.take(self.me, self.tree, PATHS, Mode.EXCLUSIVE, LEASE) is None:
+            taken = self.comebacks < 2 and self._run(self.retention.take(self.me, PATHS, Mode.EXCLUSIVE, LEASE))
+            if not taken:
                 return
             self.has_it = True
             self.comebacks += 1
@@ -157,15 +165,15 @@ class World:
         for _ in range(3):
             stop()
             if self.watched:
-                retention._look(list(self.watched))
+                self.retention._check(list(self.watched))
 
     def ask(self) -> None:
         """Look who holds locks, as some other thread."""
-        self._finds_free_what_is_kept(partial(retention.end, self.tree))
+        self._finds_free_what_is_kept(lambda: self._run(self.retention.end()))
 
     def end(self) -> None:
         """End this process."""
-        self._finds_free_what_is_kept(retention.end_all)
+        self._finds_free_what_is_kept(self.retention.end_all)
 
     def _finds_free_what_is_kept(self, end: Callable[[], None]) -> None:
         stop()
@@ -186,12 +194,12 @@ class World:
         assert not self.in_hand
         assert not (self.kept and not self.watched), "it is kept, and nobody will ever give it back"
         self.now += 0.002
-        if retention._can_keep:
-            retention._look(list(self.watched))
+        if self.retention._can_retain:
+            self.retention._check(list(self.watched))
         assert not self.kept
         assert self.released == (0 if self.has_it else 1)
         self.now += 1
-        retention._look(list(self.watched))
+        self.retention._check(list(self.watched))
         assert not self.watched
 
 

@@ -9,10 +9,10 @@ from functools import partial
 
 import pytest
 
-import redicts.api.tree as tree_module
+import redicts.api.opened as opened_module
 from redicts import Deadlock, Lock, LockLost, LockTimeout, NotHeld, Pool, Proxy, SettingsError
 from redicts.backends.memory import MemoryBackend
-from redicts.core.locks.protocol import Protocol
+from redicts.core.store import TreeStore
 from tests.locks.locking import (
     QUICK,
     Somebody,
@@ -41,7 +41,7 @@ def exclusive(path: str, timeout: float | None = TIMEOUT) -> Lock:
 @pytest.fixture
 def quick(any_store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Let the waiters of a store look for deadlocks soon."""
-    monkeypatch.setattr(tree_module, "Protocol", partial(Protocol, timing=QUICK))
+    monkeypatch.setattr(opened_module, "TreeStore", partial(TreeStore, timing=QUICK))
     any_store.reload()
     return any_store
 
@@ -319,7 +319,7 @@ def test_a_long_wait_is_no_deadlock(quick: Store) -> None:
 
 def test_several_locks_are_acquired_together(any_store: Store) -> None:
     """``beside`` gives a lock on several places: all are locked inside, none outside."""
-    both = exclusive("a").beside(exclusive("b.c"), exclusive("d"))
+    both = exclusive("a").all(exclusive("b.c"), exclusive("d"))
     with Somebody() as ben:
         with both as lock:
             assert lock.held
@@ -338,7 +338,7 @@ def test_several_locks_are_acquired_together(any_store: Store) -> None:
 def test_several_locks_or_none(any_store: Store) -> None:
     """If one of several places is not free, none is locked; a waiter holds none of them while it waits."""
     with Somebody() as ben, Somebody() as cleo:
-        both = exclusive("a").beside(exclusive("b"))
+        both = exclusive("a").all(exclusive("b"))
         with exclusive("b.x"):
             assert not ben.does(both.acquire, False)
             assert ben.does(try_lock, "a")
@@ -360,7 +360,7 @@ def test_several_locks_in_opposite_order_are_no_deadlock(any_store: Store) -> No
     def work(order: tuple[str, ...]) -> None:
         locks = [exclusive(path, None) for path in order]
         for _ in range(5):
-            with locks[0].beside(*locks[1:]):
+            with locks[0].all(*locks[1:]):
                 Proxy("n").set("n", Proxy("n.n").val(0) + 1)
 
     orders = list(itertools.permutations(paths))[::2]
@@ -372,7 +372,7 @@ def test_several_locks_in_opposite_order_are_no_deadlock(any_store: Store) -> No
 
 def test_several_overlapping_places_are_one_lock(any_store: Store) -> None:
     """A place below another one of the same lock adds nothing; each holder and each waiter is told of once."""
-    both = exclusive("a").beside(exclusive("a.b"), exclusive("a"))
+    both = exclusive("a").all(exclusive("a.b"), exclusive("a"))
     with Somebody() as ben, both:
         assert len(in_store()["h"]) == 1
         assert [info.path for info in both.holders()] == ["a"]
@@ -388,7 +388,7 @@ def test_several_overlapping_places_are_one_lock(any_store: Store) -> None:
 def test_breaking_one_of_several_loses_them_all(any_store: Store) -> None:
     """If one of the places of a lock is broken the lock is lost; its release leaves none of them locked."""
     for broken in ("a", "b"):
-        both = exclusive("a").beside(exclusive("b"))
+        both = exclusive("a").all(exclusive("b"))
         both.acquire()
         break_locks(broken)
         with pytest.raises(LockLost):
@@ -401,7 +401,7 @@ def test_breaking_one_of_several_loses_them_all(any_store: Store) -> None:
 def test_renewal_finds_each_place_that_was_broken(any_store: Store) -> None:
     """``extend`` raises ``LockLost`` whichever of the places of a lock was broken, and the rest is not left locked."""
     for broken in ("a", "b"):
-        both = exclusive("a").beside(exclusive("b"))
+        both = exclusive("a").all(exclusive("b"))
         both.acquire()
         break_locks(broken)
         with pytest.raises(LockLost):
@@ -414,7 +414,7 @@ def test_releasing_tells_of_each_place_that_was_broken(any_store: Store, caplog:
     """The release of several places warns if any of them was lost before."""
     for broken in ("a", "b"):
         caplog.clear()
-        with exclusive("a").beside(exclusive("b")):
+        with exclusive("a").all(exclusive("b")):
             break_locks(broken)
         assert "was lost before it was released" in caplog.text, broken
         assert not in_store(), broken
@@ -422,8 +422,8 @@ def test_releasing_tells_of_each_place_that_was_broken(any_store: Store, caplog:
 
 def test_what_is_above_one_of_several(any_store: Store) -> None:
     """Several places are re-entrant one by one: what lies below one of them is held."""
-    with exclusive("a").beside(exclusive("b")):
-        with counted(meddler()) as sent, exclusive("b.x").beside(exclusive("a.y")), exclusive("a"):
+    with exclusive("a").all(exclusive("b")):
+        with counted(meddler()) as sent, exclusive("b.x").all(exclusive("a.y")), exclusive("a"):
             assert sent == []
         with pytest.raises(NotHeld):
             exclusive("a").release()
@@ -431,7 +431,7 @@ def test_what_is_above_one_of_several(any_store: Store) -> None:
 
 def test_several_shared_places(any_store: Store) -> None:
     """Several places can be shared together; the options are those of the first lock."""
-    with Somebody() as ben, shared("a").beside(exclusive("b")) as lock:
+    with Somebody() as ben, shared("a").all(exclusive("b")) as lock:
         assert [info.shared for info in lock.holders()] == [True, True]
         assert ben.does(shared("a").acquire, False)
         assert not ben.does(exclusive("b").acquire, False)
@@ -442,7 +442,7 @@ def test_a_wait_for_several_ends_in_time(any_store: Store) -> None:
     """``LockTimeout`` names all the places that were wanted."""
     with Somebody() as ben, exclusive("b"):
         with pytest.raises(LockTimeout, match=r"'a' and 'b'.*held: 'b' by"):
-            ben.does(exclusive("a", 0.1).beside(exclusive("b")).acquire)
+            ben.does(exclusive("a", 0.1).all(exclusive("b")).acquire)
         assert list(in_store()) == ["h"]
 
 
@@ -451,4 +451,4 @@ def test_locks_of_several_stores_are_not_acquired_together() -> None:
     others: list[Lock] = [Lock(MemoryBackend(), "b"), Lock(Proxy("b", db_name="elsewhere"), "")]
     for other in others:
         with pytest.raises(SettingsError, match="one database"):
-            exclusive("a").beside(other)
+            exclusive("a").all(other)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redicts.api.tree import Tree
+from redicts.api.opened import OpenedDatabase
 from redicts.backends.memory import MemoryBackend
 from redicts.codecs.json import codec
 from redicts.core.backend import Backend, Capabilities
@@ -57,15 +57,15 @@ class Failing(Backend):
         return self.store.execute(transaction)
 
 
-def tree(value: object = None, backend: Backend | None = None) -> Tree:
+def tree(value: object = None, backend: Backend | None = None) -> OpenedDatabase:
     """Return a tree in memory that holds a value."""
-    made = Tree(backend or MemoryBackend(), LeafFormat(codec))
+    made = OpenedDatabase(backend or MemoryBackend(), LeafFormat(codec))
     if value is not None:
         made.run(made.store.write((), value))
     return made
 
 
-def content(of: Tree) -> Any:
+def content(of: OpenedDatabase) -> Any:
     """Return the leaves of a tree as they are stored."""
     return of.run(of.store.leaves(()))
 
@@ -315,7 +315,7 @@ class Tupled(Reversed):
 
 def test_leaves_are_written_by_the_codec_of_the_target() -> None:
     """From one codec to another the values are equal, and the bytes are those of the target's codec."""
-    source, target = tree({"a": {"b": "text"}, "c": 1}), Tree(MemoryBackend(), LeafFormat(Reversed()))
+    source, target = tree({"a": {"b": "text"}, "c": 1}), OpenedDatabase(MemoryBackend(), LeafFormat(Reversed()))
     assert copy(source, target, "test").stored == 2
     assert content(target) == {("a", "b"): b'\x04reversed 6\n"txet"', ("c",): b"1"}
     assert verify(source, target).holds
@@ -324,11 +324,11 @@ def test_leaves_are_written_by_the_codec_of_the_target() -> None:
 def test_what_the_codec_of_the_target_refuses_or_changes_is_skipped() -> None:
     """A value that would not come back as it was is named and not stored; the others are."""
     source = tree({"number": 1, "list": [1, 2], "text": "ab"})
-    refusing = Tree(MemoryBackend(), LeafFormat(Reversed(takes=int)))
+    refusing = OpenedDatabase(MemoryBackend(), LeafFormat(Reversed(takes=int)))
     report = copy(source, refusing, "test")
     assert (report.stored, report.skipped) == (1, 2)
     assert sorted(reason.split()[0] for reason in report.reasons) == ["'list'", "'text'"]
-    changing = Tree(MemoryBackend(), LeafFormat(Tupled()))
+    changing = OpenedDatabase(MemoryBackend(), LeafFormat(Tupled()))
     report = copy(source, changing, "test")
     assert (report.stored, report.skipped) == (2, 1)
     assert report.reasons[0].startswith("'list' is not copied")

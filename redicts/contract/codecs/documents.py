@@ -16,7 +16,7 @@ from redicts.contract.codecs.samples import AWKWARD, NUMBERS, ORDINARY, TEXTS, C
 from redicts.contract.hostile import HOSTILE_SEGMENTS
 from redicts.core.documents import leaves_in
 from redicts.core.envelope import LeafFormat
-from redicts.core.leaves import Packed, flatten
+from redicts.core.leaves import Packed, leaves_of
 from redicts.core.minitransaction import MAX_DEPTH, Path
 from redicts.errors import RedictsError
 
@@ -147,7 +147,7 @@ def _encoded(fixture: CodecFixture, value: dict[Any, Any]) -> dict[Path, bytes]:
     form = LeafFormat(fixture.codec)
     form.encode = fixture.codec.encode  # without the envelope, of which documents know nothing
     try:
-        return flatten(value, HERE, form)
+        return leaves_of(value, HERE, form)
     except RedictsError as error:
         raise CheckFailed(f"{shortened(value)} comes to a document, but leaf by leaf it is refused: {error}") from error
 

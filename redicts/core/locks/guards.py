@@ -1,11 +1,11 @@
-"""Guards: checks that go along with every write of an operation, so that it is made only while a lock allows it."""
+"""Guards an operation: checks go along with each of its writes, so that they apply only while a lock is held."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TypeVar
 
-from redicts.core.driver import Steps
+from redicts.core.driver import Overwrite, Steps
 from redicts.core.minitransaction import Check, Status, Transaction
 
 _Result = TypeVar("_Result")
@@ -23,6 +23,9 @@ def guarded(
     try:
         request = next(steps)
         while True:
+            if isinstance(request, Overwrite):  # it carries no checks; the operation goes on without it
+                request = steps.send(False)
+                continue
             writing = isinstance(request, Transaction) and bool(request.writes)
             if isinstance(request, Transaction) and writing:
                 request = request._replace(checks=guards + request.checks)

@@ -10,7 +10,7 @@ from unittest import mock
 from redicts.core.driver import Pause, Steps
 from redicts.core.locks import deadlocks, records
 from redicts.core.locks.acquisition import Acquisition, Grant
-from redicts.core.locks.protocol import Protocol
+from redicts.core.locks.operations import LockOperations
 from redicts.core.locks.records import HOLDERS, TOKENS, WAITERS, Request, places_above
 from redicts.core.minitransaction import Add, Delete, Equals, Key, Notify, Put, Scope, StartsWith, Transaction
 from redicts.errors import Deadlock
@@ -20,7 +20,7 @@ from tests.core.locks.explorer import real
 Change = Callable[[Transaction], Transaction]
 
 
-class LooksUpwards(Protocol):
+class LooksUpwards(LockOperations):
     """The shape of redicts 1.0: a lock is free if nobody holds it or what is above it. What is below is not looked at.
 
     It asks again and again, without a queue.
@@ -46,7 +46,7 @@ def looking_upwards(clock: Clock) -> Locks:
     return LooksUpwards(clock, wall_clock)
 
 
-class Changed(Protocol):
+class Changed(LockOperations):
     """A protocol whose every transaction is changed on its way."""
 
     def __init__(self, clock: Clock, change: Change) -> None:

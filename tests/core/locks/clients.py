@@ -22,7 +22,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Union
 from typing import Protocol as Shape
 
-from redicts.core.driver import DONE, Await, Listen, Pause, Steps
+from redicts.core.driver import Await, Listen, Pause, Steps
 from redicts.core.driver import Request as Step
 from redicts.core.locks.acquisition import Grant
 from redicts.core.locks.records import Mode, Owner, Request
@@ -254,7 +254,7 @@ THROWN: Final[dict[str, Callable[[], BaseException]]] = {
 
 class _Running(NamedTuple):
     front: Front
-    steps: Generator[Step, Outcome, None]
+    steps: Steps[None]
 
 
 class Position:
@@ -350,7 +350,7 @@ class Automaton:
         running.front.clock.ticks += elapsed
         kind, number = answer
         if kind == SENT:
-            outcome = DONE if number is None else self._outcomes[_int(number)]
+            outcome = None if number is None else self._outcomes[_int(number)]
             return self._moved(running, lambda: running.steps.send(outcome))
         return self._moved(running, lambda: running.steps.throw(THROWN[kind]()))
 

@@ -26,7 +26,7 @@ from unittest import mock
 
 from redicts.core.driver import Await, Listen
 from redicts.core.locks import acquisition
-from redicts.core.locks.protocol import Protocol
+from redicts.core.locks.operations import LockOperations
 from redicts.core.locks.records import LISTENERS, WAITING_FOR
 from redicts.core.minitransaction import Equals, Key, Put, Transaction, Write
 from tests.core.locks.clients import (
@@ -145,7 +145,7 @@ class Failure(AssertionError):
 
 def real(clock: Clock) -> Locks:
     """Make the protocol that is under test."""
-    return Protocol(clock, wall_clock)
+    return LockOperations(clock, wall_clock)
 
 
 class Explorer:

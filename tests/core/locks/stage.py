@@ -8,11 +8,11 @@ from typing import Final, Generic, TypeVar
 from redicts.backends.memory import MemoryBackend
 from redicts.contract.clock import ManualClock
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.driver import DONE, Await, Listen, Pause, Steps
+from redicts.core.driver import Await, Listen, Pause, Steps
 from redicts.core.driver import Request as Asked
 from redicts.core.listener import Listener
 from redicts.core.locks.acquisition import Grant, Timing
-from redicts.core.locks.protocol import Protocol
+from redicts.core.locks.operations import LockOperations
 from redicts.core.locks.records import Mode, Owner, Record, Request
 from redicts.core.minitransaction import Entries, Key, Outcome, Path, Read, Scope, Transaction
 
@@ -66,7 +66,7 @@ class Actor(Generic[Result]):
     def step(self) -> None:
         """Have what is asked done, or end the wait, and take what is asked next."""
         assert not self.done
-        outcome = DONE
+        outcome: Outcome | None = None
         if isinstance(self.asked, Transaction):
             try:
                 outcome = self._stage.execute(self.asked)
@@ -131,7 +131,7 @@ class Stage:
     ) -> None:
         self.clock = ManualClock()
         self.backend = backend(self.clock)
-        self.protocol = Protocol(self.clock, self.clock, timing)
+        self.protocol = LockOperations(self.clock, self.clock, timing)
         self.actors: list[Actor[Grant | None]] = []
         self.sent: list[Transaction] = []
         self.watch: Callable[[], None] = lambda: None
@@ -217,7 +217,7 @@ class Stage:
 
     def records(self, space: str) -> list[Record]:
         """Return all that is held or waited for."""
-        return self.do(self.protocol.found([Key(space, ())]))
+        return self.do(self.protocol.find_locks([Key(space, ())]))
 
     def holders(self) -> set[tuple[str, Path]]:
         """Return who holds what."""

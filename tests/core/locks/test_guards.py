@@ -11,7 +11,7 @@ from redicts.backends.memory import MemoryBackend
 from redicts.codecs.json import codec
 from redicts.core import driver
 from redicts.core.backend import Backend
-from redicts.core.driver import DONE, Await, Listen, Pause, Steps
+from redicts.core.driver import Await, Listen, Pause, Steps
 from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import ABSENT
 from redicts.core.locks.guards import guarded
@@ -130,7 +130,7 @@ def test_a_guarded_write_takes_no_transaction_more(name: str) -> None:
                 sent[-1].append(request)
                 request = steps.send(backend.execute(request))
                 while isinstance(request, Pause):
-                    request = steps.send(DONE)
+                    request = steps.send(Outcome(Status.APPLIED))
         except StopIteration:
             pass
     plain, with_guards = sent
@@ -155,10 +155,10 @@ def test_what_is_no_transaction_goes_through() -> None:
     """Pauses and waits are passed on as they are."""
     asked: list[Any] = [Pause(0.5), Listen("here/1"), Await(2)]
     steps = guarded(asking(*asked), (MINE,), refusal)
-    assert [next(steps), steps.send(DONE), steps.send(DONE)] == asked
+    assert [next(steps), steps.send(Outcome(Status.APPLIED)), steps.send(Outcome(Status.APPLIED))] == asked
     with pytest.raises(StopIteration) as stop:
-        steps.send(DONE)
-    assert stop.value.value == [DONE] * 3
+        steps.send(Outcome(Status.APPLIED))
+    assert stop.value.value == [Outcome(Status.APPLIED)] * 3
 
 
 def asking(*requests: Any) -> Steps[Any]:
@@ -218,7 +218,7 @@ def test_a_refusal_may_ask_the_store() -> None:
 
     def naming(index: int) -> Steps[Exception]:
         outcome = yield Transaction((), (Read(LOCK),))
-        return LockLost(f"guard {index}: {outcome.answers[0].values[()]!r}")  # type: ignore[union-attr]
+        return LockLost(f"guard {index}: {outcome.answers[0].values[()]!r}")
 
     with pytest.raises(LockLost, match="guard 1: b'yours'"):
         driver.run(guarded(STORE.write(A, 1), (ALSO_MINE, MINE), naming), backend)
@@ -238,8 +238,8 @@ def test_the_operation_sees_errors_of_the_store() -> None:
     again = steps.throw(Unreachable("away"))
     assert again == Transaction((MINE,), (), (Put(k("b"), b"1"),))
     with pytest.raises(StopIteration) as stop:
-        steps.send(DONE)
-    assert stop.value.value is DONE
+        steps.send(Outcome(Status.APPLIED))
+    assert stop.value.value == Outcome(Status.APPLIED)
 
     error = Unreachable("away")
     steps = guarded(STORE.write(A, 1), (MINE,), refusal)
@@ -269,13 +269,13 @@ def test_the_operation_is_closed(ending: str) -> None:
     assert not events
     if ending == "result":
         with pytest.raises(StopIteration):
-            steps.send(DONE)
+            steps.send(Outcome(Status.APPLIED))
     elif ending == "refusal":
         with pytest.raises(LockLost):
             steps.send(Outcome(Status.CHECK_FAILED, failed_index=0))
     elif ending == "own error":
         with pytest.raises(LookupError):
-            steps.send(DONE)
+            steps.send(Outcome(Status.APPLIED))
     elif ending == "close":
         steps.close()
     else:

@@ -272,7 +272,7 @@ class LockTable(RuleBasedStateMachine):
         awake = [waiter for waiter in self.waiters if not waiter.actor.stopped]
         waiting = [waiter.lock for waiter in self.waiters]
         if kind == "break" and (locks := [*self.table.held, *self.table.queue]):
-            self.break_(data.draw(st.sampled_from(locks), "lock"))
+            self.break_locks(data.draw(st.sampled_from(locks), "lock"))
         elif kind == "withdraw" and (locks := [lock for lock in self.all if lock not in waiting]):
             lock = data.draw(st.sampled_from(locks), "lock")
             self.stage.do(self.stage.protocol.withdraw(lock.request))
@@ -287,11 +287,11 @@ class LockTable(RuleBasedStateMachine):
             else:
                 self.fall_asleep(waiter, dead=kind == "die")
 
-    def break_(self, lock: Lock) -> None:
+    def break_locks(self, lock: Lock) -> None:
         """Remove a lock, or somebody's place in the queue, as an operator does."""
         records = [record for space in "hw" for record in self.stage.records(space)]
         of_lock = [record for record in records if record.request == lock.request.name]
-        self.stage.do(self.stage.protocol.break_(of_lock))
+        self.stage.do(self.stage.protocol.break_locks(of_lock))
         waits = lock in self.table.queue
         self.table.remove(lock)
         if waits:
@@ -447,7 +447,7 @@ class LockTable(RuleBasedStateMachine):
         """Who asks about a path is told of each lock above, at and below it, and of no other."""
         path: Path = tuple(data.draw(st.lists(st.sampled_from(self.segments), max_size=4), "path"))
         for space, locks in (("h", self.table.held), ("w", self.table.queue)):
-            found = self.stage.do(self.stage.protocol.found(scopes_of(path, space)))
+            found = self.stage.do(self.stage.protocol.find_locks(scopes_of(path, space)))
             wanted = {
                 (lock.request.name, held)
                 for lock in locks

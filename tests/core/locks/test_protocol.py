@@ -13,7 +13,7 @@ from redicts.core.driver import Await, Steps
 from redicts.core.listener import Listener
 from redicts.core.locks import acquisition, records
 from redicts.core.locks.acquisition import Grant
-from redicts.core.locks.protocol import Protocol
+from redicts.core.locks.operations import LockOperations
 from redicts.core.locks.records import TOKENS, WAITING_FOR, Request, scopes_of
 from redicts.core.minitransaction import (
     NOTHING,
@@ -51,7 +51,7 @@ def test_a_free_lock_costs_one_transaction() -> None:
     stage.hold("2", B)  # the first one sets the counter
     for paths in ((A,), ((),), (AB, AC, ("x", "y", "z"))):
         if paths == ((),):
-            stage.do(stage.protocol.break_(stage.records("h")))
+            stage.do(stage.protocol.break_locks(stage.records("h")))
         stage.sent.clear()
         request = stage.hold("1", *paths)
         assert len(stage.sent) == 1
@@ -276,7 +276,7 @@ def test_a_lock_that_lost_a_path_is_not_held() -> None:
     for lost in (A, B):
         stage = Stage()
         request = stage.hold("1", A, B)
-        stage.do(stage.protocol.break_([record for record in stage.records("h") if record.path == lost]))
+        stage.do(stage.protocol.break_locks([record for record in stage.records("h") if record.path == lost]))
         assert stage.do(stage.protocol.renew([(request, LEASE)])) == [False], f"{lost} is lost"
         assert stage.release(request) is False
 
@@ -617,7 +617,7 @@ def test_who_stood_still_too_long_queues_anew() -> None:
     assert stage.waiters() == {("2", A), ("3", A)}
     stage.release(held)
     assert (later.result is not None, stopped.done) == (True, False)
-    stage.do(stage.protocol.break_(stage.records("h")))
+    stage.do(stage.protocol.break_locks(stage.records("h")))
     stage.settle()
     assert stopped.result is not None
     assert [record.request for record in stage.records("h")] == [request.name]
@@ -668,7 +668,7 @@ def test_a_waiter_whose_place_was_broken_queues_anew() -> None:
     stage.hold("1", AB)
     first = stage.start(stage.request("2", A))
     behind = stage.start(stage.request("3", AC))
-    stage.do(stage.protocol.break_(stage.records("w")[:1]))
+    stage.do(stage.protocol.break_locks(stage.records("w")[:1]))
     stage.settle()
     assert behind.result is not None
     stage.advance(TIMING.heartbeat)
@@ -681,7 +681,7 @@ def test_a_broken_waiter_of_two_paths_leaves_no_other_place() -> None:
     stage = Stage()
     stage.hold("1", A)
     stage.start(stage.request("2", A, B))
-    stage.do(stage.protocol.break_([record for record in stage.records("w") if record.path == A]))
+    stage.do(stage.protocol.break_locks([record for record in stage.records("w") if record.path == A]))
     stage.advance(TIMING.heartbeat)
     assert len(stage.records("w")) == 2
 
@@ -967,7 +967,7 @@ def test_a_lock_goes_however_many_wait_for_it(operation: str) -> None:
     steps: dict[str, Callable[[], Steps[object]]] = {
         "release": lambda: stage.protocol.release(request),
         "withdraw": lambda: stage.protocol.withdraw(request),
-        "break": lambda: stage.protocol.break_(stage.records("h")),
+        "break": lambda: stage.protocol.break_locks(stage.records("h")),
     }
     stage.do(steps[operation]())
     assert not stage.holders()
@@ -1013,8 +1013,8 @@ def test_found_tells_holders_and_waiters(monkeypatch: pytest.MonkeyPatch) -> Non
         for number in range(7):
             stage.hold(str(number), ("a", str(number)))
         stage.start(stage.request("w", A))
-        assert len(stage.do(stage.protocol.found(scopes_of(A, "h")))) == 7
-        (waiter,) = stage.do(stage.protocol.found(scopes_of(("a", "3"), "w")))
+        assert len(stage.do(stage.protocol.find_locks(scopes_of(A, "h")))) == 7
+        (waiter,) = stage.do(stage.protocol.find_locks(scopes_of(("a", "3"), "w")))
         assert not waiter.held
         assert str(waiter) == "'a' by host w"
 
@@ -1025,13 +1025,13 @@ def test_a_broken_lock_is_free() -> None:
     held = stage.hold("1", A)
     waiting = stage.start(stage.request("2", AB))
     stage.sent.clear()
-    stage.do(stage.protocol.break_(stage.records("h")))
+    stage.do(stage.protocol.break_locks(stage.records("h")))
     stage.settle()
     assert waiting.result is not None
     assert stage.do(stage.protocol.renew([(held, LEASE)])) == [False]
     assert stage.release(held) is False
     assert stage.holders() == {("2", AB)}
-    stage.do(stage.protocol.break_([]))
+    stage.do(stage.protocol.break_locks([]))
 
 
 def test_withdrawing_touches_nothing_else() -> None:
@@ -1091,7 +1091,7 @@ def test_the_protocol_of_one_process_says_nothing_to_another() -> None:
     """Two processes with clocks of their own agree by the store alone."""
     stage = Stage()
     ahead = ManualClock(stage.clock() + 86_400)
-    other = Protocol(ahead, ahead)
+    other = LockOperations(ahead, ahead)
     held = stage.hold("1", A)
     request = stage.request("2", A)
     actor = Actor(other.acquire(request, LEASE, 5.0), stage)

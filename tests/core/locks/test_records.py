@@ -102,9 +102,9 @@ def test_scopes_cover_what_overlaps(path: Path, others: list[Path]) -> None:
     for number, other in enumerate(others):
         made = request(other, name=f"there/{number}")
         stage.backend.execute(Transaction(writes=tuple(Put(key, made.record) for key in made.keys(HOLDERS))))
-    found = stage.do(stage.protocol.found(scopes_of(path, HOLDERS)))
+    found = stage.do(stage.protocol.find_locks(scopes_of(path, HOLDERS)))
     assert sorted(record.path for record in found) == sorted(other for other in others if overlap(path, other))
-    above = stage.do(stage.protocol.found(places_above(path, HOLDERS)))
+    above = stage.do(stage.protocol.find_locks(places_above(path, HOLDERS)))
     assert sorted(record.path for record in above) == sorted(other for other in others if path[: len(other)] == other)
 
 

@@ -1,4 +1,4 @@
-"""What can be done with a lock: acquire it, give it back, let its lease begin again, find it, break it."""
+"""Operations on the locks of a tree, as steps: acquire, withdraw, release, renew, find and break."""
 
 from __future__ import annotations
 
@@ -36,28 +36,25 @@ from redicts.core.minitransaction import (
 from redicts.errors import CorruptData, LockLost, StoreError, Unsupported
 
 _CLOCK_BITS: Final = 8
-"""A tree's first token is the time in milliseconds, times 2 to the power of this: see :meth:`Protocol._token`."""
+"""A tree's first token is the time in milliseconds, times 2 to the power of this: see ``LockOperations._token``."""
 
 _STEP: Final = 100
 """How many records one transaction removes or renews, or notifies one by one."""
 
-_FIRST_TOKEN: Final = 2**40
-"""A counter of tokens below this was never set to the time."""
+FIRST_TOKEN: Final = 2**40
+"""The lowest fencing token: a counter below it has not been set to the time yet."""
 
 _ATTEMPTS: Final = 1_000
 """How often to try to set it while others change it."""
 
 
-class Protocol:
-    """The operations on the locks of one tree.
-
-    ``clock`` is monotonic and in seconds, ``wall_clock`` gives seconds since the epoch; it orders nothing.
-    """
+class LockOperations:
+    """Operations on locks: one half of :class:`redicts.core.store.TreeStore`, which says what the arguments are."""
 
     def __init__(self, clock: Callable[[], float], wall_clock: Callable[[], float], timing: Timing = Timing()) -> None:  # noqa: B008
-        self._clock = clock
-        self._wall_clock = wall_clock
-        self._timing = timing
+        self.clock = clock
+        self.wall_clock = wall_clock
+        self.timing = timing
 
     def acquire(
         self, request: Request, lease: int, timeout: float | None, own: Collection[Request] = ()
@@ -71,9 +68,9 @@ class Protocol:
         One transaction if the lock is free. Otherwise three before waiting, and one when notified; with a timeout of 0,
         two more if the owner holds locks, which may allow what the first one did not see.
         """
-        deadline = None if timeout is None else self._clock() + timeout
+        deadline = None if timeout is None else self.clock() + timeout
         request.pending = True
-        acquisition = Acquisition(request, lease, own, deadline, self._clock, self._timing)
+        acquisition = Acquisition(request, lease, own, deadline, self.clock, self.timing)
         try:
             grant = yield from acquisition.at_once()
             if grant is None and timeout != 0:
@@ -84,7 +81,7 @@ class Protocol:
             if grant is None:
                 request.pending = False
                 return None
-            if grant.token >= _FIRST_TOKEN:
+            if grant.token >= FIRST_TOKEN:
                 return grant
             return Grant((yield from self._token(grant.token, request)), grant.since)
         except GeneratorExit:
@@ -138,7 +135,7 @@ class Protocol:
             held.append(all(there[first:after]))
         return held
 
-    def found(self, scopes: Iterable[Key]) -> Steps[list[Record]]:
+    def find_locks(self, scopes: Iterable[Key]) -> Steps[list[Record]]:
         """Return the records below some keys, with their remaining TTLs. One transaction, more if there are many."""
         records: list[Record] = []
         reads = reads_of(scopes, ttls=True)
@@ -153,7 +150,7 @@ class Protocol:
             reads = further
         return records
 
-    def break_(self, records: Iterable[Record]) -> Steps[None]:
+    def break_locks(self, records: Iterable[Record]) -> Steps[None]:
         """Remove locks, whoever holds them or waits for them, and let others go on. One transaction per hundred."""
         broken = list(records)
         for start in range(0, len(broken), _STEP):
@@ -197,15 +194,15 @@ class Protocol:
         """
         mine = Equals(request.keys(HOLDERS)[0], Scope.NODE, {(): request.record})
         for _ in range(_ATTEMPTS):
-            if counted >= _FIRST_TOKEN:
+            if counted >= FIRST_TOKEN:
                 return counted
-            start = int(self._wall_clock() * 1000) << _CLOCK_BITS
+            start = int(self.wall_clock() * 1000) << _CLOCK_BITS
             unchanged = Equals(TOKENS, Scope.NODE, {(): b"%d" % counted})
             outcome = yield Transaction((mine, unchanged), (Read(TOKENS),), (Put(TOKENS, b"%d" % start),))
             if outcome.applied:
                 return start
             counted = canonical_counter(entries_in(outcome.answers[0]).values.get((), b"0")) or 0
-            if outcome.failed_index and counted >= _FIRST_TOKEN:
+            if outcome.failed_index and counted >= FIRST_TOKEN:
                 outcome = yield Transaction((mine,), (), (Add(TOKENS, 1),))
                 counted = outcome.counters[0] if outcome.applied else counted
             if not outcome.failed_index and not outcome.applied:

@@ -1,0 +1,74 @@
+"""Transaction: changes to several paths that are made atomically."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+from redicts.api.opened import OpenedDatabase
+from redicts.core.changes import Changes
+from redicts.core.minitransaction import Path
+from redicts.core.ttl import milliseconds
+
+
+class Transaction:
+    """Changes below one place that are made atomically, when the ``with`` block ends; none if it raises.
+
+    Keys are relative to the place. Raises :class:`~redicts.errors.Conflict`, and changes nothing, if something that
+    was expected is not so. One round trip.
+
+    >>> from redicts import Pool, root
+    >>> Pool().reload(cfg={"backend": "memory"})
+    >>> root().set("account", {"anna": 10, "ben": 0}).val()
+    {'account': {'anna': 10, 'ben': 0}}
+    >>> with root().get("account").transaction() as changes:
+    ...     changes.expect("anna", 10)
+    ...     changes.add("anna", -3)
+    ...     changes.add("ben", 3)
+    >>> root().val()
+    {'account': {'anna': 7, 'ben': 3}}
+    """
+
+    __slots__ = ("_below", "_changes", "_database", "_write")
+
+    def __init__(
+        self, database: OpenedDatabase, below: Callable[[str | Iterable[str]], Path], write: Callable[..., None]
+    ) -> None:
+        self._database = database
+        self._below = below
+        self._write = write
+        self._changes: Changes = database.store.begin()
+
+    def expect(self, key: str | Iterable[str], value: Any) -> None:
+        """Make the changes only if this value is at ``key``; ``ABSENT`` for nothing. Compared as it is stored."""
+        self._changes.expect(self._below(key), value)
+
+    def set(self, key: str | Iterable[str], value: Any, expire: float | None = None) -> None:
+        """Replace what is at ``key``. ``expire`` is in seconds."""
+        self._changes.write(self._below(key), value, milliseconds(expire))
+
+    def delete(self, key: str | Iterable[str]) -> None:
+        """Remove what is at ``key``."""
+        self._changes.delete(self._below(key))
+
+    def add(self, key: str | Iterable[str], count: int) -> None:
+        """Add to the 64-bit integer at ``key``; nothing there counts as 0.
+
+        A dict there makes the transaction fail, unless it sets or deletes that place, or one above it, before.
+        """
+        self._changes.add(self._below(key), count)
+
+    def expire(self, key: str | Iterable[str], seconds: float | None) -> None:
+        """Give what is at ``key`` a TTL in seconds, or with ``None`` let it last for ever."""
+        self._changes.expire(self._below(key), milliseconds(seconds))
+
+    def __enter__(self) -> Transaction:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            steps = self._database.store.commit(self._changes)
+            self._write(self._database, steps, *dict.fromkeys(self._changes.paths))

@@ -1,0 +1,444 @@
+"""Operations on the values of a tree, as steps that do no I/O (see :mod:`redicts.core.driver`).
+
+Atomicity
+    Each operation is one minitransaction, so other clients see all of it or nothing. Where a store bounds how much one
+    transaction may touch (``Capabilities.atomic_entries``), larger reads are taken in pages and larger writes in
+    steps, and other clients may see the steps. An operation that must not be split is refused with
+    :class:`~redicts.errors.Unsupported` instead.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from redicts.core.changes import Changes
+from redicts.core.driver import Fetch, Overwrite, Pause, Steps
+from redicts.core.envelope import EMPTY_DICT, LeafFormat
+from redicts.core.leaves import ABSENT, Packed, leaves_of, nest, refuse_root
+from redicts.core.minitransaction import (
+    NOTHING,
+    VALUES,
+    Add,
+    Delete,
+    Entries,
+    Equals,
+    Expire,
+    Key,
+    Names,
+    Outcome,
+    Path,
+    Put,
+    PutDocument,
+    Read,
+    ReadNames,
+    Scope,
+    Status,
+    Transaction,
+    Write,
+    fits_counter,
+)
+from redicts.core.paths import described
+from redicts.core.plans import clearing_above, document_of, merging, putting, replacing
+from redicts.errors import Conflict, InternalError, LeafError, Unsupported
+
+_STEP: Final = 1_000
+"""How many values one step of a large write touches, and one page of a walk holds."""
+
+_ATTEMPTS: Final = 1_000
+"""How often an optimistic change is tried when others change the same value all the time."""
+
+
+class FastPaths(NamedTuple):
+    """Which fast paths a backend has: see :meth:`Backend.fetch` and :meth:`Backend.overwrite`."""
+
+    fetch: bool = False
+    overwrite: bool = False
+
+
+class ValueOperations:
+    """Operations on values: one half of :class:`redicts.core.store.TreeStore`.
+
+    Paths are tuples of segments that :mod:`redicts.core.paths` has checked. TTLs are in milliseconds, ``None`` for no
+    expiry.
+    """
+
+    def __init__(
+        self,
+        form: LeafFormat,
+        atomic_entries: int | None,
+        *,
+        documents: bool,
+        fast_paths: FastPaths,
+    ) -> None:
+        self._format = form
+        self._atomic_entries = atomic_entries
+        self._documents = documents
+        self._fast = fast_paths
+        self._fetches_documents = documents and form.reads_documents
+
+    # Reading
+
+    def read(self, path: Path) -> Steps[object]:
+        """Return the value at a path, a dict for an inner node, or ``ABSENT``. One transaction per page.
+
+        A value that the fast path finds costs no transaction.
+        """
+        if self._fast.fetch:
+            data: bytes | None = yield Fetch(Key(VALUES, path), self._fetches_documents)
+            if data is not None:
+                return self.decoded(path, data)
+        leaves = yield from self.leaves(path)
+        if len(leaves) == 1 and () in leaves:
+            return self.decoded(path, leaves[()])
+        return nest(leaves, path, self._format)
+
+    def exists(self, path: Path) -> Steps[bool]:
+        """Tell whether a leaf or an inner node is there. One transaction."""
+        found = yield from self._page(path, None, 1)
+        while not found.values and found.cursor is not None:
+            found = yield from self._page(path, found.cursor, 1)
+        return bool(found.values)
+
+    def ttl(self, path: Path) -> Steps[int | None]:
+        """Return the remaining TTL in milliseconds of the longest-lived leaf at or below a path.
+
+        ``None`` means for ever, 0 that nothing is there. One transaction per page.
+        """
+        longest = 0
+        cursor = None
+        while True:
+            found = yield from self._page(path, cursor, self._atomic_entries, ttls=True)
+            if len(found.ttls) < len(found.values):
+                return None
+            longest = max(longest, *found.ttls.values(), 0)
+            cursor = found.cursor
+            if cursor is None:
+                return longest
+
+    def names(self, path: Path) -> Steps[list[str]]:
+        """Return the names directly below a path. One transaction per page."""
+        found: dict[str, None] = {}
+        cursor = None
+        while True:
+            reads = (ReadNames(Key(VALUES, path), self._atomic_entries, cursor),)
+            (answer,) = (yield Transaction(reads=reads)).answers
+            if not isinstance(answer, Names):
+                raise InternalError(f"the store answered a read of names with {type(answer).__name__}")
+            found.update(dict.fromkeys(answer.names))
+            cursor = answer.cursor
+            if cursor is None:
+                return list(found)
+
+    def leaf_page(self, path: Path, cursor: bytes | None) -> Steps[tuple[list[Path], bytes | None]]:
+        """Return the paths of some leaves at and below a path, and where to go on. One transaction."""
+        found = yield from self._page(path, cursor, _STEP)
+        return [path + below for below in found.values], found.cursor
+
+    def page(self, path: Path, cursor: bytes | None = None) -> Steps[Entries]:
+        """Return some leaves at and below a path as they are stored, with their TTLs, and where to go on.
+
+        Paths are relative to the one that was asked for. One transaction.
+        """
+        return (yield from self._page(path, cursor, _STEP, ttls=True))
+
+    def leaves(self, path: Path) -> Steps[Mapping[Path, bytes]]:
+        """Return all leaves at and below a path as they are stored, by relative path. One transaction per page."""
+        read = Read(Key(VALUES, path), Scope.SUBTREE, self._atomic_entries)
+        found = _entries_in((yield Transaction((), (read,))))
+        if found.cursor is None:
+            return found.values
+        values = dict(found.values)
+        while found.cursor is not None:
+            found = yield from self._page(path, found.cursor, self._atomic_entries)
+            values.update(found.values)
+        return values
+
+    def nested(self, path: Path, leaves: Mapping[Path, bytes]) -> object:
+        """Return the value that leaves make up, or ``ABSENT``. Raises ``CorruptData`` if they make none."""
+        return nest(leaves, path, self._format)
+
+    def decoded(self, path: Path, data: bytes) -> object:
+        """Return the value of one leaf as it is stored.
+
+        Raises :class:`~redicts.errors.CorruptData` for bytes that are not a value, and
+        :class:`~redicts.errors.LeafError` for a value that may not be read.
+        """
+        try:
+            return self._format.read(data, path)
+        except (ValueError, RecursionError) as error:
+            return self._format.recover(error, data, path)
+
+    def encoded(self, path: Path, value: object) -> bytes:
+        """Return what is stored for a value that is to be one leaf, dicts included.
+
+        Raises :class:`~redicts.errors.LeafError` for a value that cannot be stored.
+        """
+        return leaves_of(Packed(value), path, self._format)[()]
+
+    # Writing
+
+    def write(self, path: Path, value: object, ttl: int | None = None) -> Steps[None]:
+        """Replace everything at and below a path by a value. One transaction, or none if the fast path does it.
+
+        Raises :class:`~redicts.errors.LeafError`, before the first request, for a value that cannot be stored.
+        """
+        key = Key(VALUES, path)
+        overwrites = self._fast.overwrite and ttl is None
+        document = document_of(value, path, self._format) if self._documents else None
+        writes: tuple[Write, ...]
+        if document is not None:
+            if overwrites and (yield Overwrite(key, document, document=True)):
+                return
+            writes = putting(document, path, ttl)
+        else:
+            leaves = leaves_of(value, path, self._format)
+            if () not in leaves:
+                writes = replacing(leaves, path, ttl)
+            else:
+                if overwrites and (yield Overwrite(key, leaves[()])):
+                    return
+                writes = (*clearing_above(path), Delete(key, Scope.BELOW), Put(key, leaves[()], ttl))
+        outcome: Outcome = yield Transaction((), (), writes)
+        if outcome.status is Status.TOO_LARGE:
+            yield from self._apply_in_steps(writes)
+
+    def delete(self, path: Path) -> Steps[None]:
+        """Remove everything at and below a path. One transaction."""
+        yield from self._apply((Delete(Key(VALUES, path), Scope.SUBTREE),))
+
+    def expire(self, path: Path, ttl: int | None) -> Steps[None]:
+        """Give every leaf at and below a path this TTL. One transaction."""
+        yield from self._apply((Expire(Key(VALUES, path), Scope.SUBTREE, ttl),))
+
+    def merge(self, path: Path, value: Mapping[str, object], ttl: int | None = None) -> Steps[None]:
+        """Store the leaves of a dict over what is there, and leave the rest. One transaction, more for empty dicts.
+
+        An empty dict in the value stays out where a dict is already: it says "a dict", and one is there.
+        """
+        if not value:
+            return
+        leaves = leaves_of(dict(value), path, self._format)
+        empty = [below for below, data in leaves.items() if data == EMPTY_DICT]
+        if not empty:
+            yield from self._apply(merging(leaves, path, ttl))
+            return
+        for attempt in range(_ATTEMPTS):
+            checks = []
+            for below in empty:
+                if (yield from self._has_below(path + below)):
+                    leaves.pop(below, None)
+                else:
+                    leaves[below] = EMPTY_DICT
+                    checks.append(Equals(Key(VALUES, path + below), Scope.BELOW, NOTHING))
+            outcome = yield Transaction(tuple(checks), (), merging(leaves, path, ttl))
+            if self._is_done(outcome, path):
+                return
+            yield _pause(attempt)
+        raise _contended(path)
+
+    def add(self, path: Path, amount: float) -> Steps[float]:
+        """Add to the number at a path, 0 if there is none, and return the sum. One transaction for integers.
+
+        Floats and integers beyond 64 bits take an optimistic read and write, two transactions and more under
+        contention.
+        """
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+            raise LeafError(f"what is added to {described(path)} is a number, not {type(amount).__name__}")
+        refuse_root(path)
+        if isinstance(amount, int) and fits_counter(amount):
+            key = Key(VALUES, path)
+            checks = (Equals(key, Scope.BELOW, NOTHING),)
+            outcome: Outcome = yield Transaction(checks, (), (*clearing_above(path), Add(key, amount)))
+            if outcome.applied:
+                return outcome.counters[0]
+
+        def added(old: object) -> object:
+            if old is ABSENT:
+                return amount
+            if isinstance(old, bool) or not isinstance(old, (int, float)):
+                raise LeafError(f"{described(path)} holds {_a_kind(old)}, no number that could be added to")
+            try:
+                return old + amount
+            except OverflowError:
+                raise LeafError(f"{described(path)}: the sum of a float and so large an integer is no float") from None
+
+        total = yield from self.change(path, added)
+        assert isinstance(total, (int, float))
+        return total
+
+    def change(self, path: Path, function: Callable[[Any], object]) -> Steps[object]:
+        """Replace the value at a path by what a function makes of it, optimistically, and return the new value.
+
+        The function gets the value or ``ABSENT``; if it returns ``ABSENT`` the value is removed. Leaves that stay the
+        same are not written, those that change keep their TTL. Two transactions, and two more for each time that
+        somebody else changed the value in between. Raises :class:`~redicts.errors.Conflict` after a thousand of those.
+        """
+        key = Key(VALUES, path)
+        for attempt in range(_ATTEMPTS):
+            old = yield from self.leaves(path)
+            value = function(nest(old, path, self._format))
+            new = {} if value is ABSENT else leaves_of(value, path, self._format)
+            writes: list[Write] = [*clearing_above(path)] if new else []
+            writes += [Delete(Key(VALUES, path + below), Scope.NODE) for below in old if below not in new]
+            writes += [
+                Put(Key(VALUES, path + below), data, keep_ttl=True)
+                for below, data in new.items()
+                if old.get(below) != data
+            ]
+            outcome = yield Transaction((Equals(key, Scope.SUBTREE, old),), (), tuple(writes))
+            if self._is_done(outcome, path):
+                return nest(new, path, self._format) if new else value
+            yield _pause(attempt)
+        raise _contended(path)
+
+    def compare_and_set(self, path: Path, expected: object, value: object, ttl: int | None = None) -> Steps[bool]:
+        """Store a value if what is there equals another one (``ABSENT``: nothing), and tell whether that was so.
+
+        Values are compared as Python compares them. One transaction, more if equal values have other bytes.
+        """
+        key = Key(VALUES, path)
+        wanted = NOTHING if expected is ABSENT else leaves_of(expected, path, self._format)
+        leaves = {} if value is ABSENT else leaves_of(value, path, self._format)
+        writes = replacing(leaves, path, ttl) if leaves else (Delete(key, Scope.SUBTREE),)
+        for attempt in range(_ATTEMPTS):
+            outcome = yield Transaction((Equals(key, Scope.SUBTREE, wanted),), (Read(key, Scope.SUBTREE),), writes)
+            if outcome.applied:
+                return True
+            too_large = outcome.status is Status.TOO_LARGE
+            found = (yield from self.leaves(path)) if too_large else _entries_in(outcome).values
+            if nest(found, path, self._format) != nest(wanted, path, self._format):
+                return False
+            if too_large:
+                raise self._too_large(path)
+            wanted = found
+            yield _pause(attempt)
+        raise _contended(path)
+
+    def take(self, path: Path) -> Steps[object]:
+        """Remove the value at a path and return it, or ``ABSENT``. One transaction.
+
+        A value beyond ``atomic_entries`` is read and then removed, with what others have stored there meanwhile.
+        """
+        key = Key(VALUES, path)
+        outcome = yield Transaction((), (Read(key, Scope.SUBTREE),), (Delete(key, Scope.SUBTREE),))
+        if outcome.applied:
+            return nest(_entries_in(outcome).values, path, self._format)
+        value = yield from self.read(path)
+        yield from self.delete(path)
+        return value
+
+    def set_default(self, path: Path, default: object, ttl: int | None = None) -> Steps[object]:
+        """Store a value if nothing is there, and return what is there then. One transaction."""
+        key = Key(VALUES, path)
+        leaves = leaves_of(default, path, self._format)
+        checks = (Equals(key, Scope.SUBTREE, NOTHING),)
+        outcome = yield Transaction(checks, (Read(key, Scope.SUBTREE),), replacing(leaves, path, ttl))
+        if outcome.applied:
+            return nest(leaves, path, self._format) if leaves else {}
+        if outcome.status is not Status.TOO_LARGE:
+            return nest(_entries_in(outcome).values, path, self._format)
+        value = yield from self.read(path)
+        if value is ABSENT:
+            raise self._too_large(path)
+        return value
+
+    def commit(self, changes: Changes) -> Steps[None]:
+        """Apply several changes atomically. One transaction."""
+        outcome = yield Transaction(tuple(changes.checks), (), tuple(changes.writes))
+        if outcome.status is Status.CHECK_FAILED:
+            assert outcome.failed_index is not None
+            key, scope, _ = changes.checks[outcome.failed_index]
+            if scope is Scope.BELOW:
+                raise LeafError(f"{described(key.path)} holds a dict, no number; none of the changes was made")
+            raise Conflict(f"{described(key.path)} is not what was expected; none of the changes was made")
+        if outcome.status is Status.NOT_A_COUNTER:
+            assert outcome.failed_index is not None
+            path = changes.writes[outcome.failed_index].key.path
+            raise LeafError(f"{described(path)} holds no 64-bit integer to add to; none of the changes was made")
+        if outcome.status is Status.TOO_LARGE:
+            raise Unsupported(
+                f"the changes touch more values than this store takes at once ({self._atomic_entries}); split them"
+            )
+
+    def begin(self) -> Changes:
+        """Return an empty collection of changes."""
+        return Changes(self._format)
+
+    # What the operations share
+
+    def _page(self, path: Path, cursor: bytes | None, limit: int | None, *, ttls: bool = False) -> Steps[Entries]:
+        reads = (Read(Key(VALUES, path), Scope.SUBTREE, limit, cursor, ttls),)
+        return _entries_in((yield Transaction((), reads)))
+
+    def _has_below(self, path: Path) -> Steps[bool]:
+        cursor = None
+        while True:
+            reads = (Read(Key(VALUES, path), Scope.BELOW, 1, cursor),)
+            found = _entries_in((yield Transaction((), reads)))
+            if found.values or found.cursor is None:
+                return bool(found.values)
+            cursor = found.cursor
+
+    def _apply(self, writes: tuple[Write, ...]) -> Steps[None]:
+        """Apply writes in one transaction, or step by step if they are too many for one."""
+        if writes and (yield Transaction((), (), writes)).status is Status.TOO_LARGE:
+            yield from self._apply_in_steps(writes)
+
+    def _apply_in_steps(self, writes: tuple[Write, ...]) -> Steps[None]:
+        if len(writes) == 1:
+            if isinstance(writes[0], (Put, PutDocument, Add)) or writes[0].scope is Scope.NODE:
+                raise Unsupported("what guards a write is more than this store looks at in one transaction")
+            yield from self._apply_to_pages(writes[0])
+            return
+        step = min(_STEP, (len(writes) + 1) // 2)
+        for start in range(0, len(writes), step):
+            yield from self._apply(writes[start : start + step])
+
+    def _apply_to_pages(self, write: Write) -> Steps[None]:
+        """Apply a write of a whole scope to the values in it, page by page."""
+        assert isinstance(write, (Delete, Expire))  # any other touches one value
+        cursor = None
+        while True:
+            found = _entries_in((yield Transaction((), (Read(write.key, write.scope, _STEP, cursor),))))
+            keys = [Key(write.key.space, write.key.path + below) for below in found.values]
+            if isinstance(write, Delete):
+                yield from self._apply(tuple([Delete(key, Scope.NODE) for key in keys]))
+            else:
+                yield from self._apply(tuple([Expire(key, Scope.NODE, write.ttl) for key in keys]))
+            cursor = found.cursor
+            if cursor is None:
+                return
+
+    def _is_done(self, outcome: Outcome, path: Path) -> bool:
+        if outcome.status is Status.TOO_LARGE:
+            raise self._too_large(path)
+        return outcome.applied
+
+    def _too_large(self, path: Path) -> Unsupported:
+        return Unsupported(
+            f"{described(path)} has more values than this store changes at once ({self._atomic_entries}); "
+            "change a smaller part of it"
+        )
+
+
+def _entries_in(outcome: Outcome) -> Entries:
+    """Return the answer to the one read of a transaction."""
+    (answer,) = outcome.answers
+    if not isinstance(answer, Entries):
+        raise InternalError(f"the store answered a read of values with {type(answer).__name__}")
+    return answer
+
+
+def _pause(attempt: int) -> Pause:
+    """Return how long to wait before an optimistic change is tried again: randomly, so that rivals part."""
+    return Pause(random.uniform(0, min(0.05, 0.0005 * 2 ** min(attempt, 10))))  # noqa: S311  (no secret)
+
+
+def _contended(path: Path) -> Conflict:
+    return Conflict(f"{described(path)} was changed by others {_ATTEMPTS} times in a row; lock it, or try again later")
+
+
+def _a_kind(value: object) -> str:
+    return "a dict" if isinstance(value, dict) else f"a value of type {type(value).__name__}"
