@@ -33,7 +33,6 @@ from redicts.core.locks.records import (
     Owner,
     Record,
     Request,
-    entries_in,
 )
 from redicts.core.minitransaction import VALUES, Equals, Key, Outcome, Path, Read, Scope, Transaction
 from redicts.core.store import TreeStore
@@ -244,7 +243,7 @@ class Locker:
     def all_in(self, space: str) -> dict[Path, bytes]:
         """Return all values in one of the spaces of the protocol."""
         outcome = self.execute(Transaction((), (Read(Key(space, ()), Scope.SUBTREE),)))
-        return dict(entries_in(outcome.answers[0]).values)
+        return dict(outcome.answers[0].values)
 
     def execute(self, transaction: Transaction) -> Outcome:
         """Execute a transaction on the spaces of the protocol."""

@@ -34,7 +34,6 @@ from redicts.core.locks.records import (
     WAITING_FOR,
     Record,
     Request,
-    entries_in,
     reads_of,
     records_in,
     scopes_of,
@@ -49,6 +48,7 @@ from redicts.core.minitransaction import (
     Expire,
     Key,
     Notify,
+    Outcome,
     Path,
     Put,
     Read,
@@ -135,7 +135,8 @@ class Acquisition:
         self._clock = clock
         self._timing = timing
         self._ttl = int(timing.waiter_ttl * 1000)
-        self._waiting = Waiting(request, self._ttl, holds=bool(own))
+        self._waiting: Waiting | None = None
+        """What others can read about this request, once it has waited for long."""
         self.written = False
         """Whether something was put into the store, or may have been."""
         self._listed: dict[Key, None] = {}
@@ -172,7 +173,7 @@ class Acquisition:
             Equals(key, Scope.BELOW, self._exact[key])
             if key in self._exact
             else StartsWith(key, Scope.BELOW, compatible)
-            for key in self._request.scopes(HOLDERS)
+            for key in self._request.scopes[HOLDERS]
         ]
         checks += [Equals(other.key, Scope.NODE, NOTHING) for other in self._ahead.values()]
         if self.written:
@@ -181,18 +182,20 @@ class Acquisition:
         return (yield from self._claim_if(tuple(checks)))
 
     def _claim_if(self, checks: tuple[Check, ...]) -> Steps[Grant | None]:
-        record = self._request.record
-        writes: list[Write] = [Put(key, record, self._lease) for key in self._request.keys(HOLDERS)]
+        request = self._request
+        writes: list[Write] = [Put(key, request.record, self._lease) for key in request.keys(HOLDERS)]
+        spare = 0
         if self.written:
-            writes += [Delete(key, Scope.NODE) for key in self._request.keys(WAITERS)]
-        writes += [Delete(key, Scope.NODE) for key in self._listed]
-        if self._waiting.told:
-            writes.append(Delete(Key(WAITING_FOR, (self._request.owner.name,)), Scope.NODE))
-        spare = self._request.spare if self.written else 0
+            spare = request.spare
+            gone = [*request.keys(WAITERS), *self._listed]
+            if self._waiting is not None:
+                gone.append(Key(WAITING_FOR, (request.owner.name,)))
+            writes += [Delete(key, Scope.NODE) for key in gone]
+        writes.append(Add(TOKENS, 1 + spare))
         since = self._clock()
-        outcome = yield Transaction(checks, (), (*writes, Add(TOKENS, 1 + spare)))
+        outcome: Outcome = yield Transaction(checks, (), tuple(writes))
         self.too_large = False
-        if outcome.applied:
+        if outcome.status is Status.APPLIED:
             self.written = True
             return Grant(outcome.counters[0] - spare, since, spare)
         if outcome.status is Status.NOT_A_COUNTER:
@@ -218,6 +221,7 @@ class Acquisition:
             if is_heartbeat:
                 heartbeat = self._clock() + self._timing.heartbeat * random.uniform(0.8, 1.0)  # noqa: S311  (no secret)
                 yield from self._look_again(_MOST_ASKED_AT_A_HEARTBEAT)
+                self._waiting = self._waiting or Waiting(self._request, self._ttl, holds=bool(self._own))
                 for passed in (yield from self._waiting.resolve([*self._holders, *self._ahead.values()])):
                     self._ahead.pop(passed, None)
             if not is_heartbeat or self._latest() is None:
@@ -261,15 +265,16 @@ class Acquisition:
         yield from self._look(*first, *puts)
 
     def _look(self, *writes: Write) -> Steps[None]:
-        held_in, waiting_in = self._request.scopes(HOLDERS), self._request.scopes(WAITERS)
+        held_in, waiting_in = self._request.scopes[HOLDERS], self._request.scopes[WAITERS]
         outcome = yield Transaction((), tuple(reads_of((*held_in, *waiting_in))), writes)
         if outcome.status is Status.TOO_LARGE:
             raise self._undecidable()
-        answers = [entries_in(answer) for answer in outcome.answers]
         found = len(held_in)
-        yield from self._see_holders(answers[:found])
+        yield from self._see_holders(outcome.answers[:found])
         self._ahead = {}
-        for key, first in zip(waiting_in, answers[found:]):
+        for key, first in zip(waiting_in, outcome.answers[found:]):
+            if not first.values and first.cursor is None:
+                continue
             page, is_first = first, True
             while True:
                 for record in records_in(key, page):
@@ -283,7 +288,7 @@ class Acquisition:
 
     def _look_again(self, most: int) -> Steps[None]:
         """Renew the place in the queue, and find out who is still in the way, asking for so many of those ahead."""
-        keys, held_in = self._request.keys(WAITERS), self._request.scopes(HOLDERS)
+        keys, held_in = self._request.keys(WAITERS), self._request.scopes[HOLDERS]
         last_first = sorted(self._ahead.values(), key=lambda record: record.order, reverse=True)
         asked, unasked = last_first[:most], last_first[most:]
         outcome = yield Transaction(
@@ -301,10 +306,9 @@ class Acquisition:
             self._request.rename()
             yield from self._enqueue(*left, notify(old))
             return
-        answers = [entries_in(answer) for answer in outcome.answers]
         found = len(held_in)
-        yield from self._see_holders(answers[:found])
-        there = [record for record, entries in zip(asked, answers[found:]) if () in entries.values]
+        yield from self._see_holders(outcome.answers[:found])
+        there = [record for record, entries in zip(asked, outcome.answers[found:]) if () in entries.values]
         # If the last of them are all gone, the next time those before them are asked for.
         self._ahead = {record.request: record for record in (*there, *unasked)}
 
@@ -312,13 +316,15 @@ class Acquisition:
         """Note who holds what this request conflicts with, one at least if there is one."""
         self._holders = []
         self._exact = {}
-        for key, first in zip(self._request.scopes(HOLDERS), answers):
+        for key, first in zip(self._request.scopes[HOLDERS], answers):
+            if not first.values and first.cursor is None:
+                continue
             page, values, mine = first, dict(first.values), False
             while True:
                 records = list(records_in(key, page))
                 in_the_way = [record for record in records if record.conflicts(self._request)]
                 self._holders += in_the_way
-                mine |= not all(record.value.startswith(self._request.compatible) for record in records)
+                mine |= any(not record.value.startswith(self._request.compatible) for record in records)
                 if page.cursor is None or in_the_way:
                     break
                 page = yield from self._next_page(key, page)
@@ -327,8 +333,10 @@ class Acquisition:
                 self._exact[key] = values
 
     def _next_page(self, key: Key, page: Entries) -> Steps[Entries]:
-        (answer,) = (yield Transaction((), (Read(key, Scope.BELOW, PAGE, page.cursor),))).answers
-        return entries_in(answer)
+        outcome: Outcome = yield Transaction((), (Read(key, Scope.BELOW, PAGE, page.cursor),))
+        (further,) = outcome.answers
+        assert isinstance(further, Entries)
+        return further
 
     def _list_at(self, blocker: Record) -> Steps[int | None]:
         """Ask to be notified when a blocker goes, and return how many milliseconds it will be there unless renewed.
@@ -344,10 +352,10 @@ class Acquisition:
             (Read(held, ttls=True), Read(waiting, ttls=True)),
             (Put(place, self._request.listener.encode(), self._ttl),),
         )
-        for answer in outcome.answers:
-            entries = entries_in(answer)
-            if entries.values:
-                return entries.ttls.get((), self._ttl)
+        for found in outcome.answers:
+            if found.values:
+                remaining: int = found.ttls.get((), self._ttl)
+                return remaining
         self._ahead.pop(blocker.request, None)
         self._holders = [record for record in self._holders if record.request != blocker.request]
         return None
@@ -356,7 +364,10 @@ class Acquisition:
 
     def _latest(self) -> Record | None:
         """Return the blocker that is likely to go last: among waiters the last that came."""
-        return max(self._ahead.values() or self._holders, key=lambda record: record.order, default=None)
+        blockers = [*self._ahead.values()] or self._holders
+        if len(blockers) < 2:
+            return blockers[0] if blockers else None
+        return max(blockers, key=lambda record: record.order)
 
     def _blocks(self, waiter: Record) -> bool:
         """Tell whether a lock that the owner holds is what this waiter waits for."""

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from redicts.core.driver import Steps
-from redicts.core.locks.records import HOLDERS, WAITERS, WAITING_FOR, Record, Request, entries_in, hexed, unhexed
+from redicts.core.locks.records import HOLDERS, WAITERS, WAITING_FOR, Record, Request, hexed, unhexed
 from redicts.core.minitransaction import Equals, Key, Put, Read, Scope, Transaction, Write
 from redicts.core.paths import all_described
 from redicts.errors import Deadlock
@@ -56,14 +56,12 @@ class _Waiter(NamedTuple):
 class Waiting:
     """What one request waits for, as others are told and as others tell."""
 
-    __slots__ = ("_holds", "_request", "_ttl", "told")
+    __slots__ = ("_holds", "_request", "_ttl")
 
     def __init__(self, request: Request, ttl: int, *, holds: bool) -> None:
         self._request = request
         self._ttl = ttl
         self._holds = holds
-        self.told = False
-        """Whether it was written down what this request waits for."""
 
     def resolve(self, blockers: Iterable[Record]) -> Steps[list[str]]:
         """Write down who is in the way, and return the names of the waiting requests that may be passed.
@@ -71,7 +69,6 @@ class Waiting:
         Raises :class:`~redicts.errors.Deadlock` if the circle cannot be opened otherwise and this request is the one
         that came last. One transaction, and one more for each step along the circle.
         """
-        self.told = True
         chosen = list(blockers)
         if len(chosen) > _MOST_LINKS:
             wait = yield from self._asked([record.owner for record in chosen])
@@ -126,7 +123,7 @@ class Waiting:
             outcome = yield Transaction((), tuple([Read(Key(WAITING_FOR, (owner,))) for owner in step]), writes)
             writes = ()
             for owner, answer in zip(step, outcome.answers):
-                waiter = _parsed(entries_in(answer).values.get((), b""))
+                waiter = _parsed(answer.values.get((), b""))
                 if waiter is not None:
                     found[owner] = waiter
         return found
@@ -153,7 +150,7 @@ class Waiting:
         reads = [Read(Key(HOLDERS, link.path)) for link in circle]
         reads += [Read(Key(WAITERS, link.path)) for link in circle]
         outcome = yield Transaction(tuple(checks), tuple(reads))
-        there = [bool(entries_in(answer).values) for answer in outcome.answers]
+        there = [bool(answer.values) for answer in outcome.answers]
         held, waiting = there[: len(circle)], there[len(circle) :]
         return outcome.applied and all(one or (other and not hard) for one, other in zip(held, waiting))
 

@@ -15,7 +15,6 @@ from redicts.core.locks.records import (
     WAITING_FOR,
     Record,
     Request,
-    entries_in,
     reads_of,
     records_in,
 )
@@ -128,7 +127,7 @@ class LockOperations:
                 tuple([Read(key) for key, _ in step]),
                 tuple([Expire(key, Scope.NODE, lease) for key, lease in step]),
             )
-            there += [bool(entries_in(answer).values) for answer in outcome.answers]
+            there += [bool(answer.values) for answer in outcome.answers]
         held, after = [], 0
         for request, _ in asked:
             first, after = after, after + len(request.paths)
@@ -143,10 +142,9 @@ class LockOperations:
             outcome = yield Transaction((), tuple(reads))
             further = []
             for read, answer in zip(reads, outcome.answers):
-                entries = entries_in(answer)
-                records += records_in(read.key, entries)
-                if entries.cursor is not None:
-                    further.append(read._replace(cursor=entries.cursor))
+                records += records_in(read.key, answer)
+                if answer.cursor is not None:
+                    further.append(read._replace(cursor=answer.cursor))
             reads = further
         return records
 
@@ -169,14 +167,13 @@ class LockOperations:
                 yield from self._notify_in_steps(name)
         if not outcome.applied:
             raise Unsupported("a lock on more paths than this store changes in one transaction")
-        return [bool(entries_in(answer).values) for answer in outcome.answers]
+        return [bool(answer.values) for answer in outcome.answers]
 
     def _notify_in_steps(self, name: str) -> Steps[None]:
         scope = Key(LISTENERS, (name,))
         cursor = None
         while True:
-            (answer,) = (yield Transaction((), (Read(scope, Scope.BELOW, _STEP, cursor),))).answers
-            listed = entries_in(answer)
+            (listed,) = (yield Transaction((), (Read(scope, Scope.BELOW, _STEP, cursor),))).answers
             below = list(listed.values)
             for start in range(0, len(below), _STEP):
                 notifies = [Notify(Key(LISTENERS, (name, *path)), Scope.NODE) for path in below[start : start + _STEP]]
@@ -201,7 +198,7 @@ class LockOperations:
             outcome = yield Transaction((mine, unchanged), (Read(TOKENS),), (Put(TOKENS, b"%d" % start),))
             if outcome.applied:
                 return start
-            counted = canonical_counter(entries_in(outcome.answers[0]).values.get((), b"0")) or 0
+            counted = canonical_counter(outcome.answers[0].values.get((), b"0")) or 0
             if outcome.failed_index and counted >= FIRST_TOKEN:
                 outcome = yield Transaction((mine,), (), (Add(TOKENS, 1),))
                 counted = outcome.counters[0] if outcome.applied else counted

@@ -26,7 +26,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from redicts.core.minitransaction import MAX_DEPTH, Answer, Entries, Key, Path, Read, Scope
+from redicts.core.minitransaction import MAX_DEPTH, Entries, Key, Path, Read, Scope
 from redicts.core.paths import described
 from redicts.errors import InternalError, PathError
 
@@ -71,13 +71,16 @@ class Request:
 
     ``name`` is the record's identity in the store, kept over retries: ``client_id/number``, unique like an owner's. It
     is also the ``listener`` under which the request is notified, for which it stays the same.
+    ``scopes`` maps the spaces of held and of waiting records to the keys below which each record is that may conflict
+    with it. ``compatible`` is how each record begins beside which it is granted: its owner's own, or any shared one.
     ``since`` is when it was made, in milliseconds since the epoch, for people to read. ``pending`` tells whether it
     may have left something in the store. ``spare`` is how many fencing tokens it wants beside one if it has to wait.
     """
 
     __slots__ = (
         "_keys",
-        "_places",
+        "_parents",
+        "compatible",
         "listener",
         "mode",
         "name",
@@ -85,18 +88,19 @@ class Request:
         "paths",
         "pending",
         "record",
+        "scopes",
         "since",
         "spare",
     )
 
     def __init__(self, name: str, owner: Owner, mode: Mode, paths: Iterable[Path], since: int) -> None:
-        self._places = _places_of(tuple(paths))
+        self.paths, self._parents, self.scopes = _nodes_of(tuple(paths))
         self._keys: dict[str, tuple[Key, ...]] = {}
         self.name = name
         self.listener = name
         self.owner = owner
         self.mode = mode
-        self.paths = self._places.paths
+        self.compatible = b"S" if mode is Mode.SHARED else exclusive_to(owner)
         self.since = since
         self.pending = False
         self.spare = 0
@@ -113,17 +117,8 @@ class Request:
         """Return where the records of this request lie."""
         keys = self._keys.get(space)
         if keys is None:
-            keys = self._keys[space] = tuple([Key(space, (*parent, self.name)) for parent in self._places.parents])
+            keys = self._keys[space] = tuple([Key(space, (*parent, self.name)) for parent in self._parents])
         return keys
-
-    def scopes(self, space: str) -> tuple[Key, ...]:
-        """Return below which keys everything lies that may conflict with this request, held or waited for."""
-        return self._places.scopes[space]
-
-    @property
-    def compatible(self) -> bytes:
-        """How a record begins beside which this request is granted, whoever holds it: mine, or any shared one."""
-        return b"S" if self.mode is Mode.SHARED else exclusive_to(self.owner)
 
 
 def exclusive_to(owner: Owner) -> bytes:
@@ -142,8 +137,8 @@ def places_above(path: Path, space: str) -> list[Key]:
     return [Key(space, (*written[:depth], _END)) for depth in range(len(path) + 1)]
 
 
-class _Places(NamedTuple):
-    """What follows from the paths of a request: below which keys its records lie, and those that matter to it."""
+class _Nodes(NamedTuple):
+    """What follows from the paths of a request: where its records are, and below which keys conflicting ones are."""
 
     paths: tuple[Path, ...]
     parents: tuple[Path, ...]
@@ -151,8 +146,8 @@ class _Places(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def _places_of(paths: tuple[Path, ...]) -> _Places:
-    # Kept, because it takes longer to work out than everything else that an acquisition does on this side.
+def _nodes_of(paths: tuple[Path, ...]) -> _Nodes:
+    # Cached, because computing it takes longer than the rest of an acquisition on this side.
     apart = _apart(paths)
     too_deep = next((path for path in apart if len(path) > _DEEPEST), None)
     if too_deep is not None:
@@ -161,7 +156,7 @@ def _places_of(paths: tuple[Path, ...]) -> _Places:
         space: tuple(dict.fromkeys([key for path in apart for key in scopes_of(path, space)]))
         for space in (HOLDERS, WAITERS)
     }
-    return _Places(apart, tuple([(*_written(path), _END) for path in apart]), scopes)
+    return _Nodes(apart, tuple([(*_written(path), _END) for path in apart]), scopes)
 
 
 class Record(NamedTuple):
@@ -195,7 +190,8 @@ class Record(NamedTuple):
         """Tell whether this cannot be held together with what a request wants, or has."""
         if self.owner == request.owner.name or (self.mode is request.mode is Mode.SHARED):
             return False
-        return any(overlap(one, other) for one in self.paths for other in request.paths)
+        # A list, because a generator costs a call for each pair, and there is mostly one.
+        return any([overlap(one, other) for one in self.paths for other in request.paths])  # noqa: C419
 
     def __str__(self) -> str:
         return f"{described(self.path)} by {self.label}"
@@ -220,20 +216,14 @@ def records_in(key: Key, entries: Entries) -> Iterator[Record]:
             yield record
 
 
-def entries_in(answer: Answer) -> Entries:
-    """Return the answer to a read of values."""
-    assert isinstance(answer, Entries)  # nothing else is asked for here
-    return answer
-
-
 def _record(key: Key, value: bytes, ttl: int | None) -> Record | None:
     fields = value.decode("utf-8", "replace").split(" ", 3)
     *above, end, request = key.path if len(key.path) > 1 else ("", "")
     if len(fields) != 4 or fields[0][:1] not in ("X", "S") or end != _END:
         return None
-    if not all(len(segment) > 1 and segment[0] == "/" for segment in above):
+    path = tuple([segment[1:] for segment in above if len(segment) > 1 and segment[0] == "/"])
+    if len(path) != len(above):
         return None
-    path = tuple([segment[1:] for segment in above])
     owner, since, also, label = fields
     digits = since.isascii() and since.isdecimal() and len(since) <= _DIGITS
     return Record(

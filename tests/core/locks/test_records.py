@@ -15,7 +15,6 @@ from redicts.core.locks.records import (
     Owner,
     Record,
     Request,
-    entries_in,
     exclusive_to,
     overlap,
     places_above,
@@ -207,7 +206,7 @@ def test_several_paths_are_reduced(locked: list[Path]) -> None:
     assert all(not overlap(one, other) for one, other in itertools.combinations(kept, 2))
     assert set(kept) <= set(locked)
     assert all(any(path[: len(above)] == above for above in kept) for path in locked)
-    scopes = request(*locked).scopes(HOLDERS)
+    scopes = request(*locked).scopes[HOLDERS]
     assert len(set(scopes)) == len(scopes)
     assert set(scopes) == {scope for path in kept for scope in scopes_of(path, HOLDERS)}
 
@@ -258,5 +257,7 @@ def test_ttls_are_told() -> None:
     (record,) = stage.records(HOLDERS)
     assert record.ttl == 29_000
     outcome = stage.backend.execute(Transaction((), tuple(reads_of(scopes_of((), HOLDERS)))))
-    (bare,) = records_in(Key(HOLDERS, ()), entries_in(outcome.answers[-1]))
+    last = outcome.answers[-1]
+    assert isinstance(last, Entries)
+    (bare,) = records_in(Key(HOLDERS, ()), last)
     assert bare == record._replace(ttl=None)
