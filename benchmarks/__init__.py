@@ -1,1 +1,1 @@
-"""What redicts costs beside the thing itself, as ratios within one run. See the documentation for how to read them."""
+"""Benchmarks: the cost of redicts compared with other libraries, as ratios within one run; see docs/measurements.md."""

@@ -1,10 +1,9 @@
-"""Values in a SQLite file beside ``diskcache`` and ``sqlitedict``, which keep theirs in one too.
+"""Values in a SQLite file compared with ``diskcache`` and ``sqlitedict``, which keep theirs in one too.
 
 Run it from the project's folder with ``python -m benchmarks.embedded``; it needs both libraries, see
-``requirements-test.txt``. All three write to files of the same directory, with a write-ahead log and at the same
-durability: what each promises after a commit is made the same by ``PRAGMA synchronous``. A dict of a hundred leaves is
-one opaque value in the others; in redicts each leaf has a path, and as soon as one was changed by itself
-all are rows, so that is measured too.
+``requirements-test.txt``. All three write to files of the same directory, with a write-ahead log and the same
+``PRAGMA synchronous``, so that a commit has the same durability. A dict of a hundred leaves is one opaque value in the
+others. In redicts each leaf has a path, and once a leaf was changed by itself, each is a row; both are measured.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from typing import Any, Final, NamedTuple
 import diskcache
 import sqlitedict
 
-from benchmarks.report import medians, options, row, told
+from benchmarks.report import medians, options, report, row
 from redicts import Pool, section
 
 LEAVES = {f"name{number:02}": number for number in range(100)}
 LEVELS: Final = {"process": "NORMAL", "machine": "FULL"}
-"""Each durability of redicts, and the ``PRAGMA synchronous`` that promises the same."""
+"""Each durability of redicts, and the ``PRAGMA synchronous`` that guarantees the same."""
 
 
 class Rivals(NamedTuple):
@@ -37,12 +36,12 @@ class Rivals(NamedTuple):
 
 
 def open_rivals(directory: Path, synchronous: str, stack: ExitStack) -> Rivals:
-    """Open both such that they promise what ``synchronous`` does, and close them when the stack ends."""
+    """Open both with this ``PRAGMA synchronous``, to be closed by the stack."""
     settings = {"sqlite_synchronous": {"NORMAL": 1, "FULL": 2}[synchronous], "sqlite_journal_mode": "wal"}
     cache = diskcache.Cache(str(directory / "diskcache"), eviction_policy="none", **settings)
     stack.callback(cache.close)
     mapping = sqlitedict.SqliteDict(str(directory / "sqlitedict.db"), journal_mode="WAL")
-    # It switches this off for itself, and has no setting for it.
+    # sqlitedict switches this off, and has no setting for it.
     mapping.conn.execute(f"PRAGMA synchronous = {synchronous}")
     stack.callback(mapping.close)
     for ask, answer in (("synchronous", {"NORMAL": 1, "FULL": 2}[synchronous]), ("journal_mode", "wal")):
@@ -52,15 +51,15 @@ def open_rivals(directory: Path, synchronous: str, stack: ExitStack) -> Rivals:
 
 
 def measured(durability: str, rounds: int) -> list[dict[str, Any]]:
-    """Measure leaves and a dict at one durability, beside both rivals."""
+    """Measure leaves and a dict at one durability, compared with both rivals."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         directory = Path(name)
         cache, mapping = open_rivals(directory, LEVELS[durability], stack)
         Pool().reload(cfg={"backend": "sqlite", "path": directory / "redicts.db", "durability": durability})
         stack.callback(Pool().reload, {"backend": "memory"})
-        place, branch = section("some.path.to"), section("some.dicts")
-        proxy = place.get("leaf")
-        place.set("leaf", 42)
+        parent, branch = section("some.path.to"), section("some.dicts")
+        proxy = parent.get("leaf")
+        parent.set("leaf", 42)
         branch.set("read", LEAVES).set("parted", LEAVES).set("parted.name00", 1).set("parted.name00", 0)
         for rival in (cache, mapping):
             rival["some.path.to.leaf"] = 42
@@ -76,12 +75,12 @@ def measured(durability: str, rounds: int) -> list[dict[str, Any]]:
         versions = [LEAVES, {name: -number for name, number in LEAVES.items()}]
 
         def other() -> dict[str, int]:
-            # Both sides take turns, and SQLite writes nothing where nothing changes: so each gets both in turn.
+            # The sides alternate, and SQLite does not write what is unchanged; so each side alternates versions.
             return versions[next(numbers) // 2 % 2]
 
         ours = {
             "read a leaf": proxy.val,
-            "write a leaf": lambda: place.set("leaf", next(numbers)),
+            "write a leaf": lambda: parent.set("leaf", next(numbers)),
             "read a dict of 100 leaves": branch.get("read").val,
             "write a dict of 100 leaves": lambda: branch.set("written", other()),
             "read a leaf of the dict": branch.get("read.name50").val,
@@ -114,14 +113,14 @@ def measured(durability: str, rounds: int) -> list[dict[str, Any]]:
 
 
 def main() -> int:
-    """Measure everything, print it, and tell by the exit status whether the bounds were kept."""
+    """Measure everything and report; return the exit status."""
     asked = options(__doc__, 2000)
     rows = [line for durability in LEVELS for line in measured(durability, asked.rounds)]
     about = (
         f"SQLite {sqlite3.sqlite_version}, diskcache {diskcache.__version__}, sqlitedict {sqlitedict.__version__}, "
         f"Python {platform.python_version()}"
     )
-    return told(about, asked, rows)
+    return report(about, asked, rows)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What a hundred threads that wait for locks in a SQLite file cost while nothing happens: processor time.
+"""Processor time of a hundred threads that wait for locks in a SQLite file while nothing happens.
 
 Run it from the project's folder with ``python -m benchmarks.idle_waiters``: the waiters are threads of one process, of
-ten and of a hundred processes. They wait for a lock each, below one that is held, or all for that one, which makes them
-a queue in which each looks for deadlocks every two seconds. One per cent means one hundredth of one processor, for all
-of them together.
+ten and of a hundred processes. They wait for a lock each, below one that is held, or all for that one; then they form
+a queue, and each searches for deadlocks every two seconds. One per cent is one hundredth of one processor, for all
+waiters together.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from redicts import LockTimeout, Pool, Proxy
 WAITERS: Final = 100
 SETTLING_SECS: Final = 4
 BOUND_PERCENT: Final = 10.0
-"""For those that wait for a lock each, in one process or ten."""
+"""The most for waiters for a lock each, in one process or ten."""
 
 
 def cpu_secs() -> float:
-    """Return the processor time of this process until now."""
+    """Return the processor time that this process has used."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 def wait(
-    path: str, places: list[str], secs: float, ready: Barrier, over: Event, spent: multiprocessing.Queue[float]
+    file: str, paths: list[str], secs: float, ready: Barrier, over: Event, spent: multiprocessing.Queue[float]
 ) -> None:
-    """Let a thread wait for each place, and tell the processor time of some seconds of that."""
-    Pool().reload(cfg={"backend": "sqlite", "path": path, "busy_timeout_secs": 60})
+    """Let a thread wait for each path, and send the processor time of some seconds of waiting."""
+    Pool().reload(cfg={"backend": "sqlite", "path": file, "busy_timeout_secs": 60})
 
-    def want(place: str) -> None:
+    def want(path: str) -> None:
         try:
-            with Proxy(place, lock_acquire_timeout=10 * secs + 120):
+            with Proxy(path, lock_acquire_timeout=10 * secs + 120):
                 pass
         except LockTimeout:
             pass
 
-    for place in places:
-        threading.Thread(target=want, args=(place,), daemon=True).start()
+    for path in paths:
+        threading.Thread(target=want, args=(path,), daemon=True).start()
     ready.wait()
     time.sleep(SETTLING_SECS)
     before = cpu_secs()
@@ -57,17 +57,17 @@ def wait(
     os._exit(0)
 
 
-def measure(places: list[str], processes: int, secs: float) -> float:
+def measure(paths: list[str], processes: int, secs: float) -> float:
     """Return the share of a processor, in per cent, that all waiters take together."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as directory:
-        path = os.path.join(directory, "state.db")
-        Pool().reload(cfg={"backend": "sqlite", "path": path})
+        file = os.path.join(directory, "state.db")
+        Pool().reload(cfg={"backend": "sqlite", "path": file})
         ready, over, spent = context.Barrier(processes + 1), context.Event(), context.Queue()
         with Proxy("wanted", lock_expire_timeout=600):
             children = [
                 context.Process(
-                    target=wait, args=(path, places[number::processes], secs, ready, over, spent), daemon=True
+                    target=wait, args=(file, paths[number::processes], secs, ready, over, spent), daemon=True
                 )
                 for number in range(processes)
             ]
@@ -83,15 +83,15 @@ def measure(places: list[str], processes: int, secs: float) -> float:
 
 
 def main() -> int:
-    """Measure, print, and tell by the exit status whether the bound was kept."""
+    """Measure and print; return the exit status: 0 if the bound is kept, else 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--secs", type=float, default=20.0, help="how long to measure (default %(default)s)")
     asked = parser.parse_args()
     kept = True
     ways = {"a lock each": [f"wanted.{number}" for number in range(WAITERS)], "one lock": ["wanted"] * WAITERS}
-    for what, places in ways.items():
+    for what, paths in ways.items():
         for processes in (1, 10, 100):
-            share = measure(places, processes, asked.secs)
+            share = measure(paths, processes, asked.secs)
             kept = kept and (what == "one lock" or processes > 10 or share <= BOUND_PERCENT)
             print(f"{WAITERS} waiters for {what:11} in {processes:3} processes: {share:5.1f} % of one processor")
     return 0 if kept else 1

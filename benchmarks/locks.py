@@ -1,14 +1,13 @@
-"""Locks on Redis beside redis-py's own ``Lock``: alone, nested, handed over, contended, and beside many others.
+"""Locks on Redis compared with redis-py's own ``Lock``: alone, nested, handed over, contended, and among many others.
 
-Run it from the project's folder with ``python -m benchmarks.locks``; it starts servers of its own. Both sides of a
-ratio are measured in one run, in turn where that is possible, and medians are compared. A *round trip* is a ``PING`` by
-redis-py's client in the same run and after the same pause.
+Run it from the project's folder with ``python -m benchmarks.locks``; it starts a server of its own. Both sides of a
+ratio are measured in one run, alternating where that is possible, and medians are compared. A *round trip* is a
+``PING`` by redis-py's client in the same run and after the same pause.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -20,9 +19,8 @@ from typing import Any, Final, NamedTuple
 
 import redis
 
-from benchmarks.report import medians, options, row, told
+from benchmarks.report import medians, report_on_redis, row
 from redicts import Lock, Pool, Proxy
-from tests.support.executables import find_executables
 from tests.support.servers import RedisServer
 
 _PROCESSES: Final = 4
@@ -33,8 +31,8 @@ _LOCK: Final = "handed.over"
 _spawn: Final[Any] = multiprocessing.get_context("spawn")
 
 
-def at(lock: Proxy | Lock) -> Callable[[], None]:
-    """Return what acquires and releases a lock once."""
+def pair(lock: Proxy | Lock) -> Callable[[], None]:
+    """Return a function that acquires and releases a lock once."""
 
     def once() -> None:
         lock.acquire()
@@ -44,7 +42,7 @@ def at(lock: Proxy | Lock) -> Callable[[], None]:
 
 
 def alone(server: RedisServer, rounds: int) -> list[dict[str, Any]]:
-    """Measure acquire and release of a lock that nobody else wants, and of one that this thread holds already."""
+    """Measure acquire and release of an uncontended lock, and of one that this thread holds already."""
     client = redis.Redis(port=server.port)
     Pool().reload(cfg={"port": server.port})
     proxy = Proxy("jobs.import")
@@ -55,36 +53,36 @@ def alone(server: RedisServer, rounds: int) -> list[dict[str, Any]]:
         lock.release()
 
     deep, deeper = Proxy("jobs"), Proxy("jobs.import.files.one.two")
-    times = medians({"theirs": theirs, "ours": at(proxy), "depth 1": at(deep), "depth 5": at(deeper)}, rounds)
+    times = medians({"theirs": theirs, "ours": pair(proxy), "depth 1": pair(deep), "depth 5": pair(deeper)}, rounds)
     guarded = section_writes(rounds)
     with proxy:
         before = client.info("stats")["total_commands_processed"]
-        nested = medians({"nested": at(proxy), "below": at(deeper)}, rounds)
+        nested = medians({"nested": pair(proxy), "below": pair(deeper)}, rounds)
         sent = client.info("stats")["total_commands_processed"] - before - 1
     return [
         row("acquire and release, two segments", times["ours"], times["theirs"], "redis-py's Lock", 1.3, "us"),
         row("the same, one segment", times["depth 1"], times["theirs"], "redis-py's Lock", None, "us"),
         row("the same, five segments", times["depth 5"], times["theirs"], "redis-py's Lock", None, "us"),
         row("nested acquire and release", nested["nested"], 20.0, "20 us", 1.0, "us"),
-        row("nested, on what is below", nested["below"], 20.0, "20 us", 1.0, "us"),
+        row("nested, on a path below", nested["below"], 20.0, "20 us", 1.0, "us"),
         row("commands sent by nested acquires", float(sent), 1.0, "", 0.0, "sent"),
         guarded,
     ]
 
 
 def section_writes(rounds: int) -> dict[str, Any]:
-    """Measure a write under a lock beside one without."""
+    """Measure a write under a lock compared with one without."""
     free, locked = Proxy("free"), Proxy("locked")
     with locked:
         times = medians({"free": lambda: free.set("leaf", 42), "guarded": lambda: locked.set("leaf", 42)}, rounds)
     return row("write of a leaf under a lock", times["guarded"], times["free"], "without a lock", None, "us")
 
 
-# Hand-off: one process waits, the other releases; the clock is that of the machine, the same for both.
+# Hand-off: one process waits, the other releases; both read the clock of the machine.
 
 
 def wait_for_lock(ours: bool, port: int, pipe: Connection) -> None:
-    """Acquire again and again when told to, and say when it was granted."""
+    """Acquire whenever the pipe says so, and send the time of the grant."""
     acquire, release = lock_of(ours, port)
     while pipe.recv():
         pipe.send("waiting")
@@ -95,7 +93,7 @@ def wait_for_lock(ours: bool, port: int, pipe: Connection) -> None:
 
 
 def lock_of(ours: bool, port: int, name: str = _LOCK) -> tuple[Callable[[], object], Callable[[], object]]:
-    """Return acquire and release of the one lock or the other."""
+    """Return acquire and release of redicts' lock or of redis-py's."""
     if ours:
         Pool().reload(cfg={"port": port})
         proxy = Proxy(name, lock_acquire_timeout=60)
@@ -107,7 +105,7 @@ def lock_of(ours: bool, port: int, name: str = _LOCK) -> tuple[Callable[[], obje
 def handed_over(ours: bool, port: int, rounds: int) -> tuple[float, float]:
     """Return the median time from the call of release to the end of the other process's acquire, and of a round trip.
 
-    In microseconds. Both begin after the same pause, because what has slept is slow at first on any machine.
+    In microseconds. Both begin after the same pause, because a process is slow at first after a sleep.
     """
     acquire, release = lock_of(ours, port)
     client = redis.Redis(port=port)
@@ -116,7 +114,7 @@ def handed_over(ours: bool, port: int, rounds: int) -> tuple[float, float]:
     waiter.start()
     handed, pinged = [], []
     for number in range(rounds):
-        pause = 0.02 + 0.1 * (number * 0.618 % 1)  # in whatever phase a poll is
+        pause = 0.02 + 0.1 * (number * 0.618 % 1)  # so that polls are met in every phase
         time.sleep(pause)
         start = time.monotonic()
         client.ping()
@@ -134,13 +132,13 @@ def handed_over(ours: bool, port: int, rounds: int) -> tuple[float, float]:
 
 
 def hand_off(server: RedisServer, rounds: int) -> list[dict[str, Any]]:
-    """Measure how long a waiter waits after the release."""
+    """Measure the time from a release to the waiter's grant."""
     rounds = max(20, rounds // 20)
     ours, ping = handed_over(True, server.port, rounds)
     theirs, _ = handed_over(False, server.port, rounds)
     return [
         row("hand-off to a waiter", ours, ping, "one round trip", 5, "us"),
-        row("redis-py's hand-off beside ours", theirs, ours, "redicts", None, "us", least=20),
+        row("hand-off of redis-py's Lock", theirs, ours, "redicts", None, "us", least=20),
     ]
 
 
@@ -148,14 +146,14 @@ def hand_off(server: RedisServer, rounds: int) -> list[dict[str, Any]]:
 
 
 class Share(NamedTuple):
-    """What one process got: how often it counted, and its longest wait for the lock in seconds."""
+    """The result of one process: how often it counted, and its longest wait for the lock in seconds."""
 
     counted: int
     longest: float
 
 
 def count(ours: bool, port: int, start: Barrier, stop: Event, pipe: Connection) -> None:
-    """Count under the one lock until told to stop."""
+    """Count under one lock until the event is set."""
     acquire, release = lock_of(ours, port)
     add: Callable[[], object] = partial(redis.Redis(port=port).incr, "number")
     if ours:
@@ -171,7 +169,7 @@ def work(
     stop: Event,
     pipe: Connection,
 ) -> None:
-    """Do something under a lock until told to stop, and tell how often and what the longest wait was."""
+    """Call ``do`` under a lock until the event is set; send how often, and the longest wait."""
     counted, longest = 0, 0.0
     start.wait()
     while not stop.is_set():
@@ -185,7 +183,7 @@ def work(
 
 
 def shares(work: Callable[..., None], arguments: list[tuple[Any, ...]]) -> list[Share]:
-    """Let processes work at once for a while, and return what each got."""
+    """Let processes work concurrently for a while, and return the result of each."""
     start, stop = _spawn.Barrier(len(arguments) + 1), _spawn.Event()
     pipes, workers = [], []
     for own in arguments:
@@ -216,24 +214,26 @@ def contended(server: RedisServer) -> list[dict[str, Any]]:
     counts = [share.counted for share in ours]
     their_counts = [share.counted for share in theirs]
     return [
-        row("four processes: slowest beside fastest", min(counts), max(counts), "fastest", None, "counts", least=0.8),
-        row("redis-py's Lock: slowest beside fastest", min(their_counts), max(their_counts), "fastest", None, "counts"),
+        row(
+            "four processes: counts of the slowest", min(counts), max(counts), "the fastest", None, "counts", least=0.8
+        ),
+        row("the same with redis-py's Lock", min(their_counts), max(their_counts), "the fastest", None, "counts"),
         row("longest wait of redis-py's Lock", longest(theirs), longest(ours), "redicts", None, "ms", least=10),
         row("counts per second, all together", total(ours), total(theirs), "redis-py's Lock", None, "/s", least=0.6),
     ]
 
 
-# Disjoint subtrees
+# Disjoint subtrees.
 
 
 def count_apart(ours: bool, port: int, name: str, start: Barrier, stop: Event, pipe: Connection) -> None:
-    """Acquire and release a lock of one's own until told to stop."""
+    """Acquire and release a lock that no other process uses until the event is set."""
     acquire, release = lock_of(ours, port, f"{name}.own")
     work(acquire, lambda: None, release, start, stop, pipe)
 
 
 def disjoint(server: RedisServer) -> list[dict[str, Any]]:
-    """Measure whether locks apart slow each other down more than redis-py's locks of different names do."""
+    """Measure whether disjoint locks slow each other down more than redis-py's locks of different names do."""
     gained = {}
     client = redis.Redis(port=server.port)
     for ours in (True, False):
@@ -246,20 +246,12 @@ def disjoint(server: RedisServer) -> list[dict[str, Any]]:
         if ours:
             requests = calls / counted
     return [
-        row(
-            "disjoint: four processes beside one",
-            gained[True],
-            gained[False],
-            "redis-py's Lock",
-            None,
-            "times",
-            least=0.8,
-        ),
-        row("disjoint: requests for each acquire and release", requests, 2.0, "none waits", 1.01, "sent"),
+        row("disjoint: speedup of four", gained[True], gained[False], "redis-py's Lock", None, "times", least=0.8),
+        row("disjoint: requests of an acquire and release", requests, 2.0, "two requests", 1.01, "sent"),
     ]
 
 
-# Many other locks
+# Many other locks.
 
 
 def hold_many(port: int) -> None:
@@ -270,10 +262,10 @@ def hold_many(port: int) -> None:
 
 
 def among_others(server: RedisServer, rounds: int) -> dict[str, Any]:
-    """Measure whether ten thousand locks elsewhere in the tree make an acquire dearer.
+    """Measure whether ten thousand locks elsewhere in the tree make an acquire slower.
 
-    Both trees are databases of one server. Of two servers one may run on the processor that the client runs on, and
-    the other not, which makes a difference of a third.
+    Both trees are databases of one server. Of two servers, one may run on the client's processor and the other not,
+    which makes a difference of a third.
     """
     stranger = _spawn.Process(target=hold_many, args=(server.port,))
     stranger.start()
@@ -283,24 +275,20 @@ def among_others(server: RedisServer, rounds: int) -> dict[str, Any]:
         for name, number in (("full", 0), ("empty", 1))
     }
 
-    times = medians({name: at(lock) for name, lock in trees.items()}, rounds)
-    return row("among 10,000 other locks", times["full"], times["empty"], "among none", 1.15, "us")
+    times = medians({name: pair(lock) for name, lock in trees.items()}, rounds)
+    return row("among 10,000 other locks", times["full"], times["empty"], "no other locks", 1.15, "us")
 
 
-def main() -> int:
-    """Measure everything, print it, and tell by the exit status whether the bounds were kept."""
-    asked = options(__doc__, 2000)
-    executable = find_executables()[-1]
-    with RedisServer(executable) as server:
-        rows = [
-            *alone(server, asked.rounds),
-            *hand_off(server, asked.rounds),
-            *contended(server),
-            *disjoint(server),
-            among_others(server, asked.rounds),
-        ]
-    return told(f"{executable}, redis-py {redis.__version__}, Python {platform.python_version()}", asked, rows)
+def measured(server: RedisServer, rounds: int) -> list[dict[str, Any]]:
+    """Measure everything."""
+    return [
+        *alone(server, rounds),
+        *hand_off(server, rounds),
+        *contended(server),
+        *disjoint(server),
+        among_others(server, rounds),
+    ]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report_on_redis(__doc__, measured))

@@ -1,11 +1,11 @@
-"""Draws what the benchmarks measured: one picture for each file of results, its bars the ratios.
+"""Draws the results of the benchmarks: one picture for each file of results, one bar for each ratio.
 
     pip install matplotlib
     python -m benchmarks.values --save benchmarks/results/values.json
     python -m benchmarks.plots benchmarks/results docs/figures
 
-A bar begins at 1, where redicts and what it is measured beside are equal, on a scale on which twice and half are as far
-from it. The upright tick is the bound; the colour tells whether it was kept: green, red, or grey where there is none.
+A bar begins at 1, where redicts and its baseline are equal. The scale is logarithmic, so that twice and half are as far
+from 1. A vertical tick is the bound; the colour shows whether it was kept: green, red, or grey without a bound.
 """
 
 from __future__ import annotations
@@ -32,42 +32,42 @@ _STYLE: Final = {
 
 
 def bound_of(row: dict[str, Any]) -> float | None:
-    """Return the ratio that a row may at most, or must at least, have."""
+    """Return the bound of a row as a number, or ``None``."""
     return float(row["bound"].split()[-1]) if row["bound"] else None
 
 
 def colour_of(row: dict[str, Any]) -> str:
-    """Return the colour of a bar, which tells whether the bound was kept, if there is one."""
+    """Return the colour of a bar: whether the bound was kept, if there is one."""
     if not row["bound"]:
         return _UNBOUND
     return _KEPT if row["kept"] else _BROKEN
 
 
 def label_of(row: dict[str, Any]) -> str:
-    """Return what stands beside a bar."""
+    """Return the label of a bar."""
     more = " (more is better)" if (row["bound"] or "").startswith("at least") else ""
-    return f"{row['what']}{more}\nbeside {row['beside'].removeprefix('beside ').removeprefix('among ')}"
+    return f"{row['what']}{more}\nbaseline: {row['baseline']}"
 
 
 def comparisons(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows that compare redicts with something; a count of what must not be is no comparison."""
-    return [row for row in result["rows"] if row["beside"] and row["ratio"] > 0]
+    """Return the rows that compare redicts with a baseline; a count that must be 0 is not a comparison."""
+    return [row for row in result["rows"] if row["baseline"] and row["ratio"] > 0]
 
 
 def draw(result: dict[str, Any], target: Path) -> None:
     """Draw one file of results."""
-    # Only who draws needs it, so nothing else may miss it, the type checker included.
+    # Imported here because only drawing needs it; by name, because the type checker has no types for it.
     matplotlib: Any = import_module("matplotlib")
     matplotlib.use("svg")
     pyplot: Any = import_module("matplotlib.pyplot")
     rows = comparisons(result)[::-1]
     with matplotlib.rc_context(_STYLE):
         figure, axes = pyplot.subplots(figsize=(8, 0.9 + 0.5 * len(rows)), layout="constrained")
-        for place, row in enumerate(rows):
-            axes.barh(place, row["ratio"] - 1, left=1, height=0.55, color=colour_of(row))
+        for position, row in enumerate(rows):
+            axes.barh(position, row["ratio"] - 1, left=1, height=0.55, color=colour_of(row))
             axes.annotate(
                 f"{row['ratio']:.2f}",
-                (row["ratio"], place),
+                (row["ratio"], position),
                 xytext=(4 if row["ratio"] >= 1 else -4, 0),
                 textcoords="offset points",
                 ha="left" if row["ratio"] >= 1 else "right",
@@ -76,22 +76,20 @@ def draw(result: dict[str, Any], target: Path) -> None:
             )
             bound = bound_of(row)
             if bound is not None:
-                axes.plot([bound, bound], [place - 0.38, place + 0.38], color=_TICK, linewidth=2)
+                axes.plot([bound, bound], [position - 0.38, position + 0.38], color=_TICK, linewidth=2)
         axes.axvline(1, color="#1f2933", linewidth=1)
         axes.margins(x=0.15, y=0.02)
         axes.set_xscale("log", base=2, subs=[])
         axes.set_xticks([tick for tick in _TICKS if axes.get_xlim()[0] <= tick <= axes.get_xlim()[1]])
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_yticks(range(len(rows)), [label_of(row) for row in rows])
-        axes.set_xlabel(
-            "redicts, as a multiple of what it is measured beside\nupright ticks are bounds: green kept, red broken"
-        )
+        axes.set_xlabel("redicts, as a multiple of its baseline\nvertical ticks are bounds: green kept, red broken")
         axes.spines[["top", "right"]].set_visible(False)
-        told = f"{result['about']}; medians of {result['rounds']} calls in turn"
-        figure.suptitle(textwrap.fill(told, 110), fontsize=8, color="#5b6b7b")
+        title = f"{result['about']}; medians of {result['rounds']} alternating calls"
+        figure.suptitle(textwrap.fill(title, 110), fontsize=8, color="#5b6b7b")
         figure.savefig(target, metadata={"Date": None, "Creator": None})
         pyplot.close(figure)
-    # The drawer ends lines with blanks, which do not belong into a file that is kept.
+    # matplotlib ends lines with blanks, which do not belong into a file under version control.
     lines = target.read_text(encoding="utf-8").splitlines()
     target.write_text("".join(f"{line.rstrip()}\n" for line in lines), encoding="utf-8")
 

@@ -1,31 +1,24 @@
-"""Values on Redis beside raw redis-py: time per operation, dependence on other keys, bytes per leaf.
+"""Values on Redis compared with raw redis-py: time per operation, dependence on other keys, bytes per leaf.
 
-Run it from the project's folder with ``python -m benchmarks.values``; it starts servers of its own. Both sides of a
-ratio are measured in turn, call by call, in one process, and medians are compared, because machines are noisy and
-drift.
+Run it from the project's folder with ``python -m benchmarks.values``; it starts a server of its own. Both sides of a
+ratio alternate, call by call, in one process, and medians are compared, because machines are noisy and drift.
 """
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import redis
 
-from benchmarks.report import medians, options, row, told
-from redicts import Pool, section
-from redicts.api.opened import OpenedDatabase
-from redicts.backends.redis import plugin
-from redicts.codecs.json import codec
-from redicts.core.envelope import LeafFormat
-from tests.support.executables import find_executables
+from benchmarks.report import medians, report_on_redis, row
+from redicts import Pool, Proxy, section
 from tests.support.servers import RedisServer
 
 LEAVES = {f"name{number:02}": number for number in range(100)}
 PLAIN = {name: str(number) for name, number in LEAVES.items()}
+DATABASES: Final = {"empty": 2, "full": 3}
 
 
 def operations(server: RedisServer, rounds: int) -> list[dict[str, Any]]:
@@ -63,31 +56,20 @@ def operations(server: RedisServer, rounds: int) -> list[dict[str, Any]]:
     return [row(what, times[ours], times[theirs], theirs, most, "us") for what, ours, theirs, most in pairs]
 
 
-def tree_on(server: RedisServer) -> OpenedDatabase:
-    """Open a tree beside the pool's, so that two are open at once."""
-    backend = plugin.open(plugin.settings.model_validate({"port": server.port}), 0)
-    return OpenedDatabase(backend, LeafFormat(codec))
-
-
-def read_dict(tree: OpenedDatabase) -> object:
-    """Read the dict of 100 leaves."""
-    return tree.run(tree.store.read(("some", "dicts", "read")))
-
-
-def other_keys(empty: RedisServer, full: RedisServer, rounds: int) -> dict[str, Any]:
-    """Measure whether a million other keys in the database make a read dearer."""
-    client = redis.Redis(port=full.port)
+def other_keys(server: RedisServer, rounds: int) -> dict[str, Any]:
+    """Measure whether a million other keys in the database make a read slower."""
+    client = redis.Redis(port=server.port, db=DATABASES["full"])
     for start in range(0, 1_000_000, 10_000):
         client.mset({f"other:{number}": "x" for number in range(start, start + 10_000)})
-    trees = {name: tree_on(server) for name, server in (("empty", empty), ("full", full))}
-    for tree in trees.values():
-        tree.run(tree.store.write(("some", "dicts", "read"), LEAVES))
-    times = medians({name: partial(read_dict, tree) for name, tree in trees.items()}, rounds)
-    return row("read 100 leaves beside a million keys", times["full"], times["empty"], "beside none", 1.15, "us")
+    Pool().reload(cfg={"port": server.port, "names": DATABASES})
+    for name in DATABASES:
+        Proxy("some.dicts", db_name=name).set("read", LEAVES)
+    times = medians({name: Proxy("some.dicts.read", db_name=name).val for name in DATABASES}, rounds)
+    return row("read 100 leaves among a million other keys", times["full"], times["empty"], "no other keys", 1.15, "us")
 
 
 def memory(server: RedisServer) -> dict[str, Any]:
-    """Measure the bytes of 100,000 leaves in dicts of 100, beside plain hashes that hold the same."""
+    """Measure the bytes of 100,000 leaves in dicts of 100, compared with plain hashes of the same content."""
     client = redis.Redis(port=server.port)
 
     def grown(fill: Callable[[], None]) -> float:
@@ -109,18 +91,10 @@ def memory(server: RedisServer) -> dict[str, Any]:
     return row("memory of a leaf", grown(ours), theirs, "plain hash", 1.3, "bytes")
 
 
-def main() -> int:
-    """Measure everything, print it, and tell by the exit status whether the bounds were kept."""
-    asked = options(__doc__, 2000)
-    executable = find_executables()[-1]
-    with RedisServer(executable) as one, RedisServer(executable) as other:
-        rows = [
-            *operations(one, asked.rounds),
-            other_keys(one, other, asked.rounds),
-            memory(one),
-        ]
-    return told(f"{executable}, redis-py {redis.__version__}, Python {platform.python_version()}", asked, rows)
+def measured(server: RedisServer, rounds: int) -> list[dict[str, Any]]:
+    """Measure everything."""
+    return [*operations(server, rounds), other_keys(server, rounds), memory(server)]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report_on_redis(__doc__, measured))

@@ -1,7 +1,6 @@
-"""How the pages are built: Sphinx, because the docstrings' references are its own; Markdown, because the pages are.
+"""Configuration of Sphinx, which builds the documentation from the Markdown pages and the docstrings.
 
-``python3 tasks.py docs`` builds them for reading. Every warning is an error; nothing is fetched from the network, and
-nothing in the result asks for anything from it.
+``python3 tasks.py docs`` builds the site. Every warning is an error. Neither the build nor the site uses the network.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from sphinx.ext.napoleon.docstring import GoogleDocstring
 
 project = "redicts"
 author = "The redicts developers"
-copyright = author  # noqa: A001  (the generator's name for it)
+copyright = author  # noqa: A001  (Sphinx's name)
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["README.md"]
@@ -25,11 +24,11 @@ html_theme_options: Final[dict[str, object]] = {"top_of_page_buttons": []}
 html_copy_source = False
 html_show_sourcelink = False
 
-# Depth of the headings that a link may name, as in caveats.md#sqlite.
+# Depth of the headings that links can name, as in caveats.md#sqlite.
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 
-# Some values fill pages; what they are for is in their texts.
+# Some values fill pages; their descriptions say what they are for.
 autodoc_default_options = {"no-value": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -37,21 +36,21 @@ autodoc_preserve_defaults = True
 autodoc_class_signature = "mixed"
 python_use_unqualified_type_names = True
 
-# A docstring that names something of redicts which no page describes is a mistake; what others have is theirs.
+# A docstring may refer to other libraries freely, but to names of redicts only if some page describes them.
 nitpicky = True
 nitpick_ignore_regex: Final = [
     ("py:.*", r"(?!redicts)[\w.]*"),
-    ("py:.*", r"redicts\.(front|contract\.codecs\.law)\..*|redicts\..*\._\w+|dict\[bytes"),
+    ("py:.*", r"redicts\.(api|config|contract\.codecs\.check)\..*|redicts\..*\._\w+|dict\[bytes"),
 ]
 
 
 def setup(app: Sphinx) -> None:
-    """Have sections such as ``Args:`` set as such. Called by the generator."""
-    app.connect("autodoc-process-docstring", _set_sections)
+    """Format sections such as ``Args:``. Called by Sphinx."""
+    app.connect("autodoc-process-docstring", _format_sections)
 
 
-def _set_sections(app: Sphinx, what: Any, name: str, obj: object, options: object, lines: list[str]) -> None:
-    # Not those of attributes, as the extension would: it takes the words before any colon there for a type.
+def _format_sections(app: Sphinx, what: Any, name: str, obj: object, options: object, lines: list[str]) -> None:
+    # Attributes are left out: the extension would take the text before any colon for a type.
     if what in {"class", "exception", "function", "method"}:
         settings: Any = Config()
         lines[:] = GoogleDocstring(lines, settings, app, what, name, obj, options).lines()

@@ -1,1 +1,1 @@
-"""Tests of the README and the documentation: what they claim, what they run, and where their links lead."""
+"""Tests of the README and the documentation: statements, examples, commands, links and words."""

@@ -1,4 +1,4 @@
-"""The pages as the tests see them: their blocks of code, and the commands that their consoles show."""
+"""Parsing of the pages: their blocks of code, and the commands of their console blocks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
-PAGES: Final = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md")))
+ROOT_PAGES: Final = tuple(sorted(ROOT.glob("*.md")))
+PAGES: Final = (*ROOT_PAGES, *sorted(DOCS.rglob("*.md")))
 
 _BLOCK: Final = re.compile(r"^(?P<indent> *)```(?P<language>[^\n`]*)\n(?P<text>.*?)^ *```$", re.DOTALL | re.MULTILINE)
 _FILE: Final = re.compile(r"<!-- file: (\S+) -->")
@@ -23,20 +24,20 @@ class Block(NamedTuple):
     language: str
     text: str
     before: str
-    """The last line before it that is not blank."""
+    """The last line before the block that is not blank."""
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
 
     @property
     def file(self) -> str | None:
-        """The name of the file that a reader shall save it under, which a comment before it tells, or ``None``."""
+        """The name of the file to save the block as, from the comment before it, or ``None``."""
         found = _FILE.fullmatch(self.before)
         return found[1] if found else None
 
 
 class Command(NamedTuple):
-    """One command of a console, and what it prints: nothing if the page does not show it."""
+    """One command of a console block, and its output, empty if the page does not show it."""
 
     page: str
     line: int
@@ -48,7 +49,7 @@ class Command(NamedTuple):
 
 
 def blocks(page: Path) -> list[Block]:
-    """Return the blocks of code of one page, in their order."""
+    """Return the blocks of code of a page, in order."""
     text = page.read_text(encoding="utf-8")
     name = str(page.relative_to(ROOT))
     found = []

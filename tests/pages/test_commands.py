@@ -1,6 +1,6 @@
-"""The commands that the pages show are run, in the order of the page, and print what the page says.
+"""The commands in the pages are run, in the order of the page, and print what the page shows.
 
-Each page has a folder of its own. A block under a comment ``<!-- file: visit.py -->`` is saved there under that name.
+Each page has its own folder. A block below a comment ``<!-- file: visit.py -->`` is saved there under that name.
 Where the page shows no output, the command only has to succeed.
 """
 
@@ -21,13 +21,14 @@ from tests.pages.parsing import PAGES, ROOT, Command, blocks, commands
 
 NOT_RUN: Final = {
     r"pip install ": "installs from the package index",
-    r"python3 tasks\.py (test|docs|demo)\b": "is what runs these tests, or takes long; its switches have tests below",
+    r"python3 tasks\.py (test|docs|demo)\b": "runs these tests, or takes long; its switches have tests below",
+    r"\.venv/bin/python ": "is the environment of a clone, which runs these tests",
     r"redicts certify ": "takes minutes, or needs a server at a fixed port; the tests of redicts.certify run it",
-    r"redicts (copy|doctor|bench) .*redis://": "needs a server at a fixed port; tests/cli run it on others",
+    r"redicts (copy|doctor) .*redis://": "needs a server at a fixed port; tests/cli runs it on others",
     r"python -m benchmarks\.\w+": "takes minutes; its switches have tests below",
     r"python3 examples/migrate_from_1_0\.py ": "needs a server at a fixed port; tests/test_migration.py runs it",
 }
-"""Commands that are not run, as the beginning of their text, with the reason."""
+"""Commands that are not run, by the beginning of their text, with the reason."""
 
 TIMEOUT: Final = 120.0
 
@@ -48,7 +49,7 @@ RUN: Final = [page for page in PAGES if any(not reason_not_to_run(command) for c
 
 @pytest.fixture
 def variables() -> dict[str, str]:
-    """Give the environment of a reader who has installed redicts, and keeps the tree in a file of this folder."""
+    """Return the environment of a reader who has installed redicts and keeps the tree in a file of this folder."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("REDICTS_", "PYTEST"))}
     return kept | {
@@ -61,9 +62,9 @@ def variables() -> dict[str, str]:
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path, variables: dict[str, str]) -> None:
-    """Each command succeeds, and prints what the page shows below it; ``...`` there stands for anything."""
+    """Each command succeeds and prints what the page shows below it, where ``...`` stands for any text."""
     bash = shutil.which("bash")
-    assert bash is not None, "the pages show commands of bash"
+    assert bash is not None, "the commands of the pages need bash"
     checker = doctest.OutputChecker()
     for block in blocks(page):
         if block.file:
@@ -82,7 +83,7 @@ def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path, vari
                 check=False,
             )
             said = done.stdout.decode()
-            # A shell does not tell the status of what it ran in the background.
+            # A shell does not return the status of background commands.
             succeeded = done.returncode == 0 and "Traceback" not in said
             assert succeeded, f"{command}: {command.text}\n{said}"
             if command.output:
@@ -91,13 +92,13 @@ def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path, vari
 
 @pytest.mark.parametrize("pattern", NOT_RUN)
 def test_each_reason_not_to_run_is_needed(pattern: str) -> None:
-    """A reason that no command has any more is removed."""
+    """Each pattern matches a command of the pages."""
     assert any(re.match(pattern, command.text) for command in ALL)
 
 
 @pytest.mark.parametrize("command", [command for command in ALL if re.match(r"python3? (?!-c)", command.text)], ids=str)
 def test_a_command_names_what_exists(command: Command) -> None:
-    """A program or module that a command names is there, and knows the switches that it is given."""
+    """The program or module that a command names exists and has the switches that the command gives it."""
     words = command.text.split()
     if words[1] == "-m":
         program = ROOT.joinpath(*words[2].split("."))

@@ -18,7 +18,7 @@ from tests.pages.parsing import DOCS
 
 
 def mentioned() -> set[str]:
-    """Return the names that the reference describes one by one, and those of modules that it describes whole."""
+    """Return the names that the reference describes one by one, and the members of modules that it describes whole."""
     text = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "api").glob("*.md"))
     names = set(re.findall(r"^\.\. (?:autoclass|autofunction|data|autodata):: (\w+)$", text, flags=re.MULTILINE))
     for module in re.findall(r"^\.\. automodule:: ([\w.]+)\n   :members:", text, flags=re.MULTILINE):
@@ -39,6 +39,6 @@ MODULES: Final = (
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_every_public_name_is_in_the_reference(module: object) -> None:
-    """What a package exports is described on one of the pages."""
+    """One of the pages describes each name that a package exports."""
     exported: list[str] = getattr(module, "__all__")  # noqa: B009  (the type of a module does not say it)
     assert set(exported) - mentioned() == set()
