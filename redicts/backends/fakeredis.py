@@ -17,7 +17,10 @@ from redicts.forks import WholeCopyLock
 
 
 class FakeRedisBackend(RedisBackend):
-    """The Redis backend, one request at a time and never during a fork: a child's copy of the server is whole."""
+    """The Redis backend on a simulated server.
+
+    Requests run one at a time and never during a fork, so that a child has a consistent copy of the server.
+    """
 
     def __init__(self, settings: RedisSettings, database: int) -> None:
         server = fakeredis.FakeServer()
@@ -35,28 +38,28 @@ class FakeRedisBackend(RedisBackend):
     def execute(self, transaction: Transaction, /) -> Outcome:
         """Decide and apply one minitransaction on the simulated server."""
         with self._lock:
-            self._start_anew_after_fork()
+            self._forget_subscribers_of_parent()
             return super().execute(transaction)
 
-    def _start_anew_after_fork(self) -> None:
-        # The copied server would go on sending to the listeners of the parent, which nobody here reads.
+    def _forget_subscribers_of_parent(self) -> None:
+        # The copied server would go on sending to the parent's subscribers, which nobody reads here.
         if self._owner != os.getpid():
             self._server.subscribers.clear()
             self._owner = os.getpid()
 
     def listen(self, name: str, /) -> RedisListener:
-        """Listen on the simulated server: each message goes into the memory of the connection that subscribes."""
+        """Listen on the simulated server, which has the messages in memory."""
         with self._lock:
-            self._start_anew_after_fork()
+            self._forget_subscribers_of_parent()
             return super().listen(name)
 
 
 class FakeRedisSettings(RedisSettings):
-    """The settings of the backend ``redis``; what says where the server is has no effect."""
+    """The settings of the backend ``redis``. The server's address has no effect."""
 
 
 def open_fake(settings: FakeRedisSettings, database: int) -> FakeRedisBackend:
-    """Open one database of a new simulated server. Its state ends with the backend."""
+    """Open one database of a new simulated server, which ends with the backend."""
     return FakeRedisBackend(settings, database)
 
 

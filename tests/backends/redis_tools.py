@@ -1,4 +1,4 @@
-"""What the tests of the Redis backend share: clients of a server, what lies in it, and what commands it ran."""
+"""Helpers of the Redis tests: backends on a server, the contents of a database, and the commands that a server ran."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Union
 from redicts import Pool, Proxy, root
 from redicts.backends.redis import RedisBackend, RedisSettings
 from redicts.backends.redis.backend import open_redis
-from redicts.core.minitransaction import VALUES, Key, Outcome, Transaction, Write
+from redicts.core.backend import Backend
+from redicts.core.minitransaction import VALUES, Entries, Key, Outcome, Path, Read, Scope, Transaction, Write
 from tests.support.ports import bound_socket
 from tests.support.resp import Malformed, StreamEnded, Value, read_message
 from tests.support.servers import RedisServer
@@ -40,9 +41,9 @@ end
 return found
 """
 _DIRECTORY: Final = b"\x01"
-_MORTAL: Final = re.compile(rb"\x02([0-9]{16})", re.DOTALL)
+_EXPIRING: Final = re.compile(rb"\x02([0-9]{16})", re.DOTALL)
 _LONGEST_SESSION: Final = 300_000
-"""Milliseconds that the record of a session TTLs."""
+"""The TTL of the record of a session in milliseconds."""
 
 
 class Target(Protocol):
@@ -78,14 +79,14 @@ def opened_with(settings: Mapping[str, object], *, database: int = 0) -> Iterato
 
 @contextlib.contextmanager
 def front(target: Target, **more: object) -> Iterator[Proxy]:
-    """Have the pool of this process use a server or proxy; gives the root."""
+    """Have the pool of this process use a server or proxy. Gives the root."""
     with front_with(configuration(target, **more)) as tree:
         yield tree
 
 
 @contextlib.contextmanager
 def front_with(cfg: Mapping[str, Any] | str) -> Iterator[Proxy]:
-    """Have the pool of this process use these settings; gives the root."""
+    """Have the pool of this process use these settings. Gives the root."""
     Pool().reload(cfg=cfg)
     try:
         yield root()
@@ -103,26 +104,33 @@ def write(backend: RedisBackend, *writes: Write) -> Outcome:
     return backend.execute(Transaction(writes=writes))
 
 
-# What lies in a database -----------------------------------------------------------------------------------------
+def values(backend: Backend, *path: str, scope: Scope = Scope.NODE) -> dict[Path, bytes]:
+    """Return the values in a scope of this path, by their path relative to it."""
+    (answer,) = backend.execute(Transaction(reads=(Read(key(*path), scope),))).answers
+    assert isinstance(answer, Entries)
+    return dict(answer.values)
+
+
+# The contents of a database --------------------------------------------------------------------------------------
 
 
 class Contents(NamedTuple):
-    """All keys of one database atomically; ``ttls`` holds the remaining milliseconds of those that expire."""
+    """All keys of one database atomically. ``ttls`` holds the remaining milliseconds of those that expire."""
 
     keys: dict[bytes, Content]
     ttls: dict[bytes, int]
 
     def data(self, prefix: bytes = b"") -> dict[bytes, Content]:
-        """Return everything but the records of sessions, which come and go."""
+        """Return everything but the records of sessions."""
         return {name: content for name, content in self.keys.items() if not name.startswith(prefix + b"r:")}
 
     def timeless(self) -> dict[bytes, Content]:
-        """Return the data with every deadline replaced by one and the same, to compare runs at different times."""
+        """Return the data without the times of its deadlines, to compare runs at different times."""
         return {name: _timeless(content) for name, content in self.data().items()}
 
 
 def contents(server: RedisServer, database: int = 0) -> Contents:
-    """Return all that lies in a database."""
+    """Return everything in a database."""
     found = server.command("EVAL", _CONTENTS, 0, database)
     assert isinstance(found, list)
     keys: dict[bytes, Content] = {}
@@ -144,30 +152,30 @@ def contents(server: RedisServer, database: int = 0) -> Contents:
 
 
 def data(server: RedisServer) -> dict[bytes, Content]:
-    """Return all that lies in database 0 but the records of sessions."""
+    """Return everything in database 0 but the records of sessions."""
     return contents(server).data()
 
 
 def examine_layout(found: Contents, prefix: bytes = b"") -> None:
-    """Insist on what must hold between two requests; written again from the description, not from the code."""
+    """Assert the rules of the layout that hold between two requests, as its description has them, not its code."""
     expiries = found.keys.get(prefix + b"x:", {})
     assert isinstance(expiries, dict)
-    mortal: dict[bytes, bytes] = {}
+    expiring: dict[bytes, bytes] = {}
     for name, content in found.keys.items():
-        assert name.startswith(prefix), f"{name!r} has not the prefix {prefix!r}"
+        assert name.startswith(prefix), f"{name!r} lacks the prefix {prefix!r}"
         own = name[len(prefix) :]
         if own.startswith(b"r:"):
-            assert isinstance(content, bytes), f"the session {name!r} is no string"
+            assert isinstance(content, bytes), f"the session {name!r} is not a string"
             assert 0 < found.ttls.get(name, 0) <= _LONGEST_SESSION, f"the session {name!r} does not expire"
         elif own != b"x:":
-            assert re.match(rb"[a-z]+:(\.|\Z)", own), f"{name!r} is no key of the layout"
-            assert isinstance(content, dict), f"{name!r} is no hash"
-            mortal.update(_examine_hash(found, name, content))
-    assert expiries == mortal, "the leaves with a TTL are not those in the sorted set"
+            assert re.match(rb"[a-z]+:(\.|\Z)", own), f"{name!r} is not a key of the layout"
+            assert isinstance(content, dict), f"{name!r} is not a hash"
+            expiring.update(_examine_hash(found, name, content))
+    assert expiries == expiring, "the leaves with a TTL are not those in the sorted set"
 
 
 def _examine_hash(found: Contents, name: bytes, fields: dict[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Insist on the rules of one hash, and yield the members of the sorted set that it calls for."""
+    """Assert the rules of one hash, and yield its members of the sorted set."""
     assert name not in found.ttls, f"the hash {name!r} expires"
     parent, dot, last = name.rpartition(b".")
     if dot and b":" not in last:
@@ -178,13 +186,13 @@ def _examine_hash(found: Contents, name: bytes, fields: dict[bytes, bytes]) -> I
         if value == _DIRECTORY:
             assert name + b"." + _escaped(field) in found.keys, f"the marker {field!r} in {name!r} leads nowhere"
         elif value.startswith(b"\x02"):
-            deadline = _MORTAL.match(value)
+            deadline = _EXPIRING.match(value)
             assert deadline, f"the field {field!r} in {name!r} has no deadline: {value!r}"
             yield name + b"\0" + field, b"%d" % int(deadline[1])
         elif value.startswith(b"\x03"):
             assert value[1:2] in {b"\x01", b"\x02", b"\x03"}, f"escaped for no reason: {value!r}"
         else:
-            assert not value.startswith(_DIRECTORY), f"a directory with something behind it: {value!r}"
+            assert not value.startswith(_DIRECTORY), f"a directory marker with more bytes: {value!r}"
 
 
 def _escaped(segment: bytes) -> bytes:
@@ -199,18 +207,18 @@ def _timeless(content: Content) -> Content:
     if not isinstance(content, dict):
         return content
     return {
-        name: b"deadline" if b"\0" in name else _MORTAL.sub(b"\x02deadline", value) if value[:1] == b"\x02" else value
+        name: b"deadline" if b"\0" in name else _EXPIRING.sub(b"\x02deadline", value) if value[:1] == b"\x02" else value
         for name, value in content.items()
     }
 
 
-# What a server did -----------------------------------------------------------------------------------------------
+# The commands of a server ----------------------------------------------------------------------------------------
 
 
 def calls(server: RedisServer) -> dict[str, int]:
-    """Return how often each command ran since the last ``CONFIG RESETSTAT``, those inside of scripts included."""
+    """Return how often each command ran since the last ``CONFIG RESETSTAT``, including those within scripts."""
     stats = server.info("commandstats")
-    return {name.removeprefix("cmdstat_"): int(told.split(",")[0].partition("=")[2]) for name, told in stats.items()}
+    return {name.removeprefix("cmdstat_"): int(each.split(",")[0].partition("=")[2]) for name, each in stats.items()}
 
 
 _CHANGES: Final = ("hset", "hdel", "unlink", "zadd", "zrem")
@@ -222,17 +230,17 @@ def changes(server: RedisServer) -> dict[str, int]:
 
 
 def clients(server: RedisServer) -> int:
-    """Return how many clients are connected, beside the one that asks."""
+    """Return how many other clients are connected."""
     listed = server.command("CLIENT", "LIST", "TYPE", "NORMAL")
     assert isinstance(listed, bytes)
     return len(listed.splitlines()) - 1
 
 
-# What stands for a server ----------------------------------------------------------------------------------------
+# Stubs -----------------------------------------------------------------------------------------------------------
 
 
 class Stub:
-    """Answers data requests with these lines, the last one for ever, where a real server cannot be brought to it.
+    """A server that answers data requests with these lines, and with the last one from then on.
 
     ``None`` stands for a connection that ends without an answer.
     """
@@ -278,7 +286,7 @@ def _is_setup(words: Value) -> bool:
 
 
 def no_file(directory: File, name: str) -> str:
-    """Return the path of a file that is not there."""
+    """Return the path of a file that does not exist."""
     path = directory / name
     assert not path.exists()
     return str(path)

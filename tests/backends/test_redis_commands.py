@@ -1,4 +1,4 @@
-"""Only commands whose cost is known are used: nothing walks the keys of a server, and nothing is matched by pattern."""
+"""Commands: nothing iterates the keys of a server or matches patterns, and one operation is one round trip."""
 
 from __future__ import annotations
 
@@ -18,39 +18,30 @@ ALLOWED: Final = {
     *("get", "set", "del", "incrby", "unlink", "type"),
     *("publish", "subscribe"),
 }
-"""What the script may run. HSCAN walks the fields of one hash; SCAN and KEYS would walk all keys."""
+"""Commands that the script may run. HSCAN iterates the fields of one hash, SCAN and KEYS all keys."""
 
 HARNESS: Final = {"auth", "info", "config", "config|resetstat", "client", "client|setinfo", "hello", "select"}
-"""What the tests themselves run, and what sets a connection up."""
+"""Commands of the tests and of the handshake of a connection."""
 
 
 def use_everything(tree: Proxy) -> None:
-    """Call everything that a proxy offers."""
+    """Call every operation of a proxy."""
     tree.set([], {"a": {"b": 1, "c": {"d": [2]}}, "*": 3, "h?llo": {"[x]": 4}, "n": 1.5})
-    tree.set("mortal", {"x": {str(number): number for number in range(50)}}, expire=600)
+    tree.set("expiring", {"x": {str(number): number for number in range(50)}}, expire=600)
     tree.set("brief", {str(number): {"x": number} for number in range(50)}, expire=0.001)
     wide = {str(number): number for number in range(2_500)}
     tree.set("wide", wide)
     tree.set("huge", {str(number): wide for number in range(5)})
-    for place in (
-        tree,
-        tree["a"],
-        tree["*"],
-        tree["h?llo"],
-        tree["mortal"],
-        tree["wide"],
-        tree["absent"],
-        tree["huge"],
-    ):
-        place.val()
-        place.exists()
-        place.time_to_live()
-        place.keys()
-        place.values()
-        list(place.iter_children())
-        list(place.children())
-        len(place)
-        bool(place == 1)
+    for node in (tree, *map(tree.get, ("a", "*", "h?llo", "expiring", "wide", "absent", "huge"))):
+        node.val()
+        node.exists()
+        node.time_to_live()
+        node.keys()
+        node.values()
+        list(node.iter_children())
+        list(node.children())
+        len(node)
+        bool(node == 1)
     assert "*" in tree
     assert "?" not in tree
     tree["a.b"].add(1)
@@ -68,7 +59,7 @@ def use_everything(tree: Proxy) -> None:
         changes.delete("h?llo")
         changes.add("counted", 5)
         changes.expire("wide", 600)
-    tree["mortal"].expire(None)
+    tree["expiring"].expire(None)
     tree["huge"].expire(600)
     tree.pop("wide")
     tree.pop("*")
@@ -78,14 +69,14 @@ def use_everything(tree: Proxy) -> None:
     tree.clear()
 
 
-def test_the_commands_that_are_used(redis_server: RedisServer) -> None:
-    """Everything that a proxy offers comes down to calls of one script, and that to commands from a short list."""
+def test_the_operations_of_a_proxy_use_allowed_commands(redis_server: RedisServer) -> None:
+    """All operations of a proxy are calls of one script, which runs the allowed commands only."""
     redis_server.command("CONFIG", "RESETSTAT")
     with front(redis_server) as tree:
         use_everything(tree)
     used = calls(redis_server)
     assert used.keys() - HARNESS <= ALLOWED, used.keys() - HARNESS - ALLOWED
-    assert used["eval"] <= 1, "the script is sent whole once"
+    assert used["eval"] <= 1, "the source of the script is sent once"
 
 
 ONE_ROUND_TRIP: Final[dict[str, Callable[[Proxy], Any]]] = {
@@ -108,8 +99,8 @@ ONE_ROUND_TRIP: Final[dict[str, Callable[[Proxy], Any]]] = {
 
 
 @pytest.mark.parametrize("name", ONE_ROUND_TRIP)
-def test_one_call_is_one_round_trip(redis_server: RedisServer, name: str) -> None:
-    """What the documentation says takes one round trip is one EVALSHA and no other request."""
+def test_one_operation_is_one_round_trip(redis_server: RedisServer, name: str) -> None:
+    """Operations that are documented as one round trip are one EVALSHA and no other request."""
     with front(redis_server) as tree:
         tree.set([], {"a": {"b": 1}, "c": 2})
         redis_server.command("CONFIG", "RESETSTAT")
@@ -121,11 +112,11 @@ def test_one_call_is_one_round_trip(redis_server: RedisServer, name: str) -> Non
 
 @pytest.mark.parametrize("name", ["val-of-a-leaf", "set", "add", "exists", "delete"])
 def test_the_rest_of_the_database_costs_nothing(redis_server: RedisServer, name: str) -> None:
-    """The work for one small place does not grow with what else is stored, in the same dict and elsewhere."""
+    """The commands of an operation on one leaf do not depend on the size of its dict or of the database."""
 
     def work(others: int) -> dict[str, int]:
         redis_server.command("FLUSHALL")
-        tree.set("a", {"b": 1, **{f"beside{number}": number for number in range(others)}})
+        tree.set("a", {"b": 1, **{f"sibling{number}": number for number in range(others)}})
         tree.set("elsewhere", {str(number): {"x": number} for number in range(others)}, expire=600)
         redis_server.command("CONFIG", "RESETSTAT")
         operations[name](tree)

@@ -1,4 +1,4 @@
-"""How a server is reached, how many connections are kept, and that none is left or mixed up."""
+"""Connections: how a server is reached, how many are kept, and that none is leaked or gets the reply of another."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from tests.backends.redis_tools import (
     key,
     opened,
     opened_with,
+    values,
     write,
 )
 from tests.support.proxy import FaultyProxy
@@ -37,7 +38,7 @@ from tests.support.skips import EXCUSE
 from tests.support.waiting import TIMEOUT, eventually
 
 PASSWORD: Final = "p%40:/ @ss?#w\u00f6rd"
-"""With everything in it that must be escaped in a URL."""
+"""Has every kind of character that must be escaped in a URL."""
 
 SCRIPT: Final = files("redicts.backends.redis").joinpath("script.lua").read_bytes()
 """Loaded beforehand where a test holds requests back: a server that does not know it needs a second request."""
@@ -50,19 +51,19 @@ def examine_use(tree: Proxy) -> None:
     assert tree.val() == {"a": {"b": {"c": 2}}}
 
 
-# Ways to a server ------------------------------------------------------------------------------------------------
+# Addresses and credentials ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", ["field", "url"])
 def test_a_unix_socket(redis_server: RedisServer, form: str) -> None:
-    """A server is reached through its Unix socket, which the settings or a URL name."""
+    """The backend connects through a Unix socket that the settings or a URL name."""
     path = str(redis_server.socket_path)
     cfg = {"unix_socket": path} if form == "field" else f"unix://{quote(path)}"
     with front_with(cfg) as tree:
         examine_use(tree)
         listed = redis_server.command("CLIENT", "LIST")
         assert isinstance(listed, bytes)
-        assert listed.count(path.encode()) >= 2, "the client's connection is one through the socket"
+        assert listed.count(path.encode()) >= 2, "the client connects through the socket"
 
 
 @pytest.mark.parametrize("form", ["field", "url"])
@@ -89,7 +90,7 @@ def test_urls_with_and_without_a_database(redis_server: RedisServer) -> None:
 
 
 def test_named_databases(redis_server: RedisServer) -> None:
-    """Names of the settings stand for numbers, each a tree of its own."""
+    """Each name of the settings stands for a number, and each number has a tree of its own."""
     with front(redis_server, database=2, names={"persons": 4}) as tree:
         tree.set("a", 1)
         root(db_name="persons").set("a", 2)
@@ -115,7 +116,7 @@ def test_user_and_password(start_redis: StartRedis, user: str | None, form: str)
 
 @pytest.fixture
 def tls_server(start_redis: StartRedis) -> RedisServer:
-    """Run a server that speaks TLS."""
+    """Run a server with TLS."""
     try:
         return start_redis(tls=True, password="secret")
     except TlsMissing as missing:
@@ -133,8 +134,8 @@ def test_tls(tls_server: RedisServer, form: str) -> None:
         examine_use(tree)
 
 
-def test_tls_is_not_given_up(tls_server: RedisServer) -> None:
-    """Without the authority's certificate, and without TLS, there is no connection: nothing is sent in the clear."""
+def test_tls_never_falls_back(tls_server: RedisServer) -> None:
+    """Without the authority's certificate, or without TLS, connecting fails and nothing is written."""
     for wrong in ({"tls": True}, {"tls": False}):
         settings = configuration(tls_server, password="secret", socket_timeout_secs=2, retries=0, **wrong)
         with opened_with(settings) as backend, pytest.raises(Unreachable, match=str(tls_server.port)):
@@ -142,7 +143,7 @@ def test_tls_is_not_given_up(tls_server: RedisServer) -> None:
     assert data(tls_server) == {}
 
 
-def test_tls_with_a_name_that_is_not_the_servers(tls_server: RedisServer) -> None:
+def test_tls_checks_the_name_of_the_server(tls_server: RedisServer) -> None:
     """The name in the certificate must be the server's, unless the settings say that it need not."""
     # A way to write 127.0.0.1 that is not the name in the certificate.
     settings = {"host": "127.1", "port": tls_server.port, "tls": True, "password": "secret", "retries": 0}
@@ -160,7 +161,7 @@ def test_tls_with_a_name_that_is_not_the_servers(tls_server: RedisServer) -> Non
 
 
 def test_no_more_connections_than_set(redis_server: RedisServer, faulty_proxy: FaultyProxy) -> None:
-    """Threads beyond ``max_connections`` wait for their turn, and all get through."""
+    """Threads beyond ``max_connections`` wait for a connection, and all their requests succeed."""
     threads, most = 12, 3
     with opened(faulty_proxy, max_connections=most) as backend, ThreadPoolExecutor(threads) as pool:
         redis_server.command("SCRIPT", "LOAD", SCRIPT)
@@ -173,8 +174,8 @@ def test_no_more_connections_than_set(redis_server: RedisServer, faulty_proxy: F
         assert faulty_proxy.connections <= most
 
 
-def test_one_thread_uses_one_connection(redis_server: RedisServer, faulty_proxy: FaultyProxy) -> None:
-    """A connection is kept and used again; nothing connects before it must."""
+def test_a_connection_is_kept_and_used_again(redis_server: RedisServer, faulty_proxy: FaultyProxy) -> None:
+    """One thread uses one connection, made by its first request."""
     with opened(faulty_proxy) as backend:
         assert faulty_proxy.connections == 0
         for _ in range(20):
@@ -183,8 +184,8 @@ def test_one_thread_uses_one_connection(redis_server: RedisServer, faulty_proxy:
         assert clients(redis_server) == 1
 
 
-def test_failures_use_no_connection_up(faulty_proxy: FaultyProxy) -> None:
-    """After any number of failures there are still as many connections as set."""
+def test_failures_leak_no_connection(faulty_proxy: FaultyProxy) -> None:
+    """After any number of failures, ``max_connections`` requests can still be under way."""
     with opened(faulty_proxy, max_connections=2, timeout_secs=5, retries=0) as backend:
         for _ in range(5):
             faulty_proxy.drop_replies()
@@ -205,7 +206,7 @@ def test_failures_use_no_connection_up(faulty_proxy: FaultyProxy) -> None:
 
 
 def test_close_leaves_no_connection(redis_server: RedisServer, faulty_proxy: FaultyProxy) -> None:
-    """After close() none is left: the idle ones end at once, those in use with their requests. Twice is harmless."""
+    """close() ends the idle connections at once and the others with their requests. Calling it twice is harmless."""
     with opened(faulty_proxy) as backend, ThreadPoolExecutor(3) as pool:
         redis_server.command("SCRIPT", "LOAD", SCRIPT)
         faulty_proxy.hold_requests(3)
@@ -213,7 +214,7 @@ def test_close_leaves_no_connection(redis_server: RedisServer, faulty_proxy: Fau
         faulty_proxy.wait_until_held(3)
         backend.close()
         backend.close()
-        assert clients(redis_server) == 3, "a request under way is not broken off"
+        assert clients(redis_server) == 3, "close() lets requests finish"
         faulty_proxy.release_held()
         assert sorted(each.result(TIMEOUT).counters[0] for each in counting) == [1, 2, 3]
         eventually(lambda: clients(redis_server) == 0, "no connection is left")
@@ -222,7 +223,7 @@ def test_close_leaves_no_connection(redis_server: RedisServer, faulty_proxy: Fau
 
 
 def test_reload_leaves_no_connection(redis_server: RedisServer) -> None:
-    """Each reload ends the connections of the settings before it, those of ``get_connection`` among them."""
+    """Each reload closes the connections of the previous settings, including those of ``get_connection``."""
     for _ in range(5):
         with front(redis_server) as tree:
             tree.set("a", 1)
@@ -234,7 +235,7 @@ def test_reload_leaves_no_connection(redis_server: RedisServer) -> None:
 
 
 def test_reload_under_load_fails_no_call(redis_server: RedisServer) -> None:
-    """While the settings are replaced again and again, every call of other threads succeeds, and is applied once."""
+    """While the settings are replaced repeatedly, every call of other threads succeeds and is applied once."""
     threads, each = 4, 150
     with front(redis_server, retries=0) as tree, ThreadPoolExecutor(threads) as pool:
         started = threading.Barrier(threads + 1)
@@ -257,8 +258,8 @@ def test_reload_under_load_fails_no_call(redis_server: RedisServer) -> None:
     eventually(lambda: clients(redis_server) == 0, "no connection is left")
 
 
-def test_closing_beside_a_call_breaks_none(redis_server: RedisServer, faulty_proxy: FaultyProxy) -> None:
-    """A connection that one thread gives back, another takes and a third closes at that moment, serves its request."""
+def test_closing_during_a_call_does_not_fail_it(redis_server: RedisServer, faulty_proxy: FaultyProxy) -> None:
+    """A request succeeds on a connection that another thread has just kept while a third one closes the backend."""
     with opened(faulty_proxy, max_connections=1, retries=0) as backend, ThreadPoolExecutor(2) as pool:
         write(backend, Put(key("n"), b"0"))
         faulty_proxy.hold_requests(2)
@@ -293,7 +294,7 @@ class Interrupted(BaseException):
 
 @contextlib.contextmanager
 def interrupting() -> Iterator[None]:
-    """Have SIGUSR1 raise in the main thread what Ctrl-C raises, wherever it is."""
+    """Have SIGUSR1 raise an exception in the main thread, as Ctrl-C does."""
 
     def interrupt(_number: int, _frame: Any) -> None:
         raise Interrupted
@@ -318,10 +319,10 @@ def interrupt_when_held(proxy: FaultyProxy) -> threading.Thread:
 
 
 @pytest.mark.parametrize("kind", ["read", "write"])
-def test_an_interrupted_call_leaves_no_reply_to_others(
+def test_the_reply_of_an_interrupted_call_reaches_no_other_call(
     redis_server: RedisServer, faulty_proxy: FaultyProxy, kind: str
 ) -> None:
-    """Ctrl-C between a request and its reply: later calls get their own replies, and the late request harms nobody."""
+    """After Ctrl-C between request and reply, later calls get their own replies and the late request is not applied."""
     reading = Transaction(reads=(Read(key("a")),))
     transaction = reading if kind == "read" else Transaction(writes=(Put(key("n"), b"interrupted"),))
     with opened(faulty_proxy, max_connections=1, timeout_secs=5) as backend, interrupting():
@@ -333,32 +334,31 @@ def test_an_interrupted_call_leaves_no_reply_to_others(
                 backend.execute(transaction)
             thread.join(TIMEOUT)
             for _ in range(2):
-                answer = backend.execute(Transaction(reads=(Read(key("b")),))).answers[0]
-                assert answer.values == {(): b"b"}  # type: ignore[union-attr]
+                assert values(backend, "b") == {(): b"b"}
                 assert write(backend, Put(key("n"), b"%d" % count)).applied
             faulty_proxy.release_held()
             assert data(redis_server) == {b"v:": {b"a": b"a", b"b": b"b", b"n": b"%d" % count}}
-        # The server may see a moment later that a connection was closed.
-        eventually(lambda: clients(redis_server) <= 1, "no connection is left of the call that was interrupted")
+        # The server may notice later that a connection is closed.
+        eventually(lambda: clients(redis_server) <= 1, "the interrupted call leaves no connection")
 
 
-@pytest.mark.parametrize("moment", ["before it is sent", "before the reply is read", "after the reply is read"])
-def test_an_interruption_at_any_moment(redis_server: RedisServer, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same at the moments between which a signal can come."""
+@pytest.mark.parametrize("when", ["before it is sent", "before the reply is read", "after the reply is read"])
+def test_an_interruption_at_each_step(redis_server: RedisServer, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for a signal before the request is sent, before the reply is read, and after that."""
     connection: Any = redis.Connection
 
     def send(self: Any, command: Any, check_health: bool = True) -> None:
-        if armed and moment == "before it is sent":
+        if armed and when == "before it is sent":
             armed.clear()
             raise KeyboardInterrupt
         real_send(self, command, check_health)
 
     def read(self: Any, *arguments: Any, **named: Any) -> Any:
-        if armed and moment == "before the reply is read":
+        if armed and when == "before the reply is read":
             armed.clear()
             raise KeyboardInterrupt
         reply = real_read(self, *arguments, **named)
-        if armed and moment == "after the reply is read":
+        if armed and when == "after the reply is read":
             armed.clear()
             raise KeyboardInterrupt
         return reply
@@ -372,15 +372,14 @@ def test_an_interruption_at_any_moment(redis_server: RedisServer, moment: str, m
         for count in range(1, 4):
             armed.append(True)
             with pytest.raises(KeyboardInterrupt):
-                backend.execute(Transaction(reads=(Read(key("a")),)))
+                values(backend, "a")
             assert write(backend, Add(key("n"), 1)).counters == (count,)
-            answer = backend.execute(Transaction(reads=(Read(key("n")),))).answers[0]
-            assert answer.values == {(): b"%d" % count}  # type: ignore[union-attr]
+            assert values(backend, "n") == {(): b"%d" % count}
         assert clients(redis_server) == 1
 
 
-def test_replies_of_threads_are_not_mixed_up(redis_server: RedisServer) -> None:
-    """Many threads on few connections get their own replies, each time."""
+def test_threads_get_their_own_replies(redis_server: RedisServer) -> None:
+    """Many threads on few connections get their own replies."""
     threads, each = 8, 150
     with opened(redis_server, max_connections=3) as backend, ThreadPoolExecutor(threads) as pool:
 
@@ -388,15 +387,14 @@ def test_replies_of_threads_are_not_mixed_up(redis_server: RedisServer) -> None:
             for number in range(each):
                 value = b"%d of %d" % (number, thread)
                 write(backend, Put(key("t", str(thread)), value))
-                answer = backend.execute(Transaction(reads=(Read(key("t", str(thread))),))).answers[0]
-                assert answer.values == {(): value}  # type: ignore[union-attr]
+                assert values(backend, "t", str(thread)) == {(): value}
 
         for one in [pool.submit(talk, thread) for thread in range(threads)]:
             one.result(TIMEOUT)
 
 
-def test_a_backend_that_is_forgotten_leaves_no_connection(redis_server: RedisServer) -> None:
-    """A backend that nobody closed is closed with the last reference to it."""
+def test_a_backend_without_references_leaves_no_connection(redis_server: RedisServer) -> None:
+    """Deleting the last reference to a backend closes its connections."""
     backend = open_redis(RedisSettings.model_validate(configuration(redis_server)), 0)
     write(backend, Put(key("a"), b"1"))
     assert clients(redis_server) == 1

@@ -1,7 +1,4 @@
-"""What can be wrong with a server, its users or its settings: each is one class of error, with a remedy.
-
-No text of any of them, nor of what shows the settings, holds a password.
-"""
+"""Errors: each fault of a server, its users or its settings is one class of error, with a remedy and no secrets."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ from redicts import (
     root,
 )
 from redicts.backends.redis import RedisBackend
-from redicts.core.minitransaction import Add, Delete, Put, Read, ReadNames, Scope, Transaction
+from redicts.core.minitransaction import Add, Delete, Entries, Names, Put, Read, ReadNames, Scope, Transaction
 from tests.backends.redis_tools import (
     Stub,
     configuration,
@@ -39,6 +36,7 @@ from tests.backends.redis_tools import (
     no_file,
     opened,
     opened_with,
+    values,
     write,
 )
 from tests.support.ports import free_port
@@ -50,16 +48,16 @@ SECRET: Final = "s3cr3t-Marker"
 
 
 def texts_of(error: BaseException) -> str:
-    """Return everything that a log may show of an error: texts, reprs, and the traceback with its causes."""
+    """Return everything that a log may show of an error."""
     return "\n".join([str(error), repr(error), repr(error.args), *traceback.format_exception(error)])
 
 
 def examine(error: StoreError, *wanted: str) -> None:
-    """Insist that an error tells what is wanted, keeps the client library's as its cause, and holds no secret."""
+    """Assert that an error has these texts, redis-py's error as its cause, and no secret."""
     text = texts_of(error)
     for each in wanted:
         assert each in str(error), str(error)
-    assert isinstance(error.__cause__, Exception), "the client library's error is kept as the cause"
+    assert isinstance(error.__cause__, Exception), "redis-py's error is the cause"
     assert not isinstance(error.__cause__, RedictsError)
     assert SECRET not in text
 
@@ -71,14 +69,14 @@ def at(target: Any) -> str:
 
 def ask(backend: RedisBackend) -> None:
     """Read something."""
-    backend.execute(Transaction(reads=(Read(key("a")),)))
+    values(backend, "a")
 
 
 # No connection ---------------------------------------------------------------------------------------------------
 
 
 def test_a_refused_connection(redis_server: RedisServer) -> None:
-    """Where nothing listens, host and port are named."""
+    """Where no server listens, the error names host and port."""
     port = free_port()
     settings = {"host": "127.0.0.1", "port": port, "password": SECRET}
     with opened_with(settings) as backend, pytest.raises(Unreachable) as failed:
@@ -89,16 +87,16 @@ def test_a_refused_connection(redis_server: RedisServer) -> None:
 
 
 @pytest.mark.parametrize("name", ["socket", "ROOM", "BUSY.NOAUTH.READONLY"])
-def test_a_unix_socket_that_is_not_there(tmp_path: Path, name: str) -> None:
-    """A path at which no socket is, whatever words are in it, is no connection, and is named."""
+def test_a_missing_unix_socket(tmp_path: Path, name: str) -> None:
+    """The error names the path, and words in it are not mistaken for an answer of the server."""
     path = no_file(tmp_path, name)
     with opened_with({"unix_socket": path, "password": SECRET}) as backend, pytest.raises(Unreachable) as failed:
         ask(backend)
     examine(failed.value, path)
 
 
-def test_a_connection_that_is_broken_always(faulty_proxy: FaultyProxy) -> None:
-    """Connections that end without a reply, each time, are no timeout."""
+def test_connections_that_always_break(faulty_proxy: FaultyProxy) -> None:
+    """Connections that end without a reply are not a timeout."""
     with opened(faulty_proxy, retries=1) as backend:
         faulty_proxy.drop_replies(2)
         with pytest.raises(Unreachable) as failed:
@@ -126,8 +124,8 @@ def test_all_connections_in_use(faulty_proxy: FaultyProxy) -> None:
         ask(backend)
 
 
-def test_a_database_that_is_not_there(redis_server: RedisServer) -> None:
-    """A number that the server does not have is said, with the number."""
+def test_a_missing_database(redis_server: RedisServer) -> None:
+    """The error names a database that the server does not have."""
     with opened(redis_server, database=99) as backend, pytest.raises(Unreachable) as failed:
         ask(backend)
     examine(failed.value, at(redis_server), "database 99", "no database of that number")
@@ -161,20 +159,20 @@ def guarded(start_redis: StartRedis) -> RedisServer:
     ids=["none", "wrong", "wrong-of-user", "none-of-user", "unknown-user"],
 )
 def test_wrong_credentials(guarded: RedisServer, credentials: dict[str, Any], remedy: str) -> None:
-    """A missing or wrong password is refused access, at once, and the remedy names the settings."""
+    """A missing or wrong password is one attempt and an error that names the settings."""
     with FaultyProxy(guarded.port) as proxy:
         with opened(proxy, **credentials) as backend, pytest.raises(AccessDenied) as failed:
             write(backend, Put(key("a"), b"1"))
         examine(failed.value, at(proxy), remedy)
         assert not failed.value.maybe_applied
-        assert proxy.connections == 1, "nothing is tried again that cannot get better"
+        assert proxy.connections == 1, "repeating would not help"
 
 
-def test_a_password_where_none_is_wanted(redis_server: RedisServer) -> None:
-    """A password for a server that knows none is refused by it; the remedy is to take it out."""
+def test_a_password_for_a_server_without_one(redis_server: RedisServer) -> None:
+    """The remedy is to remove the password from the settings."""
     with opened(redis_server, password=SECRET) as backend, pytest.raises(AccessDenied) as failed:
         ask(backend)
-    examine(failed.value, at(redis_server), "take it out of the settings")
+    examine(failed.value, at(redis_server), "remove it from the settings")
 
 
 @pytest.mark.parametrize("credentials", [{"password": SECRET}, {"username": "writer", "password": SECRET}])
@@ -189,23 +187,23 @@ def test_right_credentials(guarded: RedisServer, credentials: dict[str, Any]) ->
 
 @pytest.mark.parametrize("user", ["nothing", "elsewhere"])
 def test_a_user_without_permission(guarded: RedisServer, user: str) -> None:
-    """A user who may not run scripts, or not touch keys with our prefix, is told what to allow; nothing is written."""
+    """If a user may not run scripts or use the prefix, the error says what to allow, and nothing is written."""
     with opened(guarded, prefix="app:", username=user, password=SECRET) as backend:
         for _ in range(2):
             with pytest.raises(AccessDenied) as failed:
                 write(backend, Put(key("a"), b"1"))
-            examine(failed.value, at(guarded), "allow", "keys with our prefix")
+            examine(failed.value, at(guarded), "allow", "keys with this prefix")
     assert data(guarded) == {}
 
 
 def test_a_user_who_may_only_read(guarded: RedisServer) -> None:
-    """A user with read commands can read, and is refused writes, of which nothing is done."""
+    """A user with read commands can read. Its writes are refused and change nothing."""
     with opened(guarded, prefix="app:", password=SECRET) as backend:
         write(backend, Put(key("a"), b"1"))
     before = data(guarded)
     with opened(guarded, prefix="app:", username="reader", password=SECRET) as backend:
-        transaction = Transaction(reads=(Read(key(), Scope.SUBTREE), ReadNames(key())))
-        assert backend.execute(transaction).answers[0].values == {("a",): b"1"}  # type: ignore[union-attr]
+        assert backend.execute(Transaction(reads=(ReadNames(key()),))).answers == (Names(("a",)),)
+        assert values(backend, scope=Scope.SUBTREE) == {("a",): b"1"}
         for operation in (Put(key("a"), b"2"), Put(key("b", "c"), b"2", 9_000), Delete(key(), Scope.SUBTREE)):
             with pytest.raises(AccessDenied):
                 write(backend, operation)
@@ -225,7 +223,7 @@ def test_a_read_only_replica(start_redis: StartRedis) -> None:
         write(writer, Put(key("a", "b"), b"1"), Put(key("m"), b"1", 900_000))
         reads = Transaction(reads=(Read(key("a", "b")), ReadNames(key()), Read(key(), Scope.SUBTREE, None, None, True)))
         eventually(lambda: len(data(replica)) == 3, "the replica has the data")
-        assert backend.execute(reads).answers[0].values == {(): b"1"}  # type: ignore[union-attr]
+        assert backend.execute(reads).answers[0] == Entries({(): b"1"})
         with pytest.raises(ReadOnly) as failed:
             write(backend, Put(key("a", "b"), b"2"))
         examine(failed.value, at(replica), "connect to the primary")
@@ -233,14 +231,13 @@ def test_a_read_only_replica(start_redis: StartRedis) -> None:
 
 
 def test_names_on_a_read_only_replica_with_something_expired(start_redis: StartRedis) -> None:
-    """Reads do not fail on a replica because expired values have not been removed by its primary yet."""
+    """Reads on a replica succeed although the primary has not removed expired values yet."""
     primary = start_redis()
     primary.command("HSET", "v:", "dead", b"\x02%016d" % 1 + b"1", "alive", b"2")
     primary.command("ZADD", "x:", 1, b"v:\0dead")
     replica = start_redis(replica_of=primary)
     with opened(replica) as backend:
-        answer = backend.execute(Transaction(reads=(ReadNames(key()),))).answers[0]
-        assert answer.names == ("alive",)  # type: ignore[union-attr]
+        assert backend.execute(Transaction(reads=(ReadNames(key()),))).answers == (Names(("alive",)),)
 
 
 def test_a_replica_that_lost_its_primary(start_redis: StartRedis) -> None:
@@ -257,18 +254,18 @@ def test_a_replica_that_lost_its_primary(start_redis: StartRedis) -> None:
 
 
 def test_too_few_replicas(start_redis: StartRedis) -> None:
-    """A server that wants more replicas refuses writes, says so, and answers reads."""
+    """A server with too few replicas refuses writes and answers reads."""
     server = start_redis(options={"min-replicas-to-write": "1"})
     with opened(server) as backend:
         ask(backend)
         with pytest.raises(ReadOnly) as failed:
             write(backend, Put(key("a"), b"1"))
-        examine(failed.value, at(server), "more replicas")
+        examine(failed.value, at(server), "min-replicas-to-write")
     assert data(server) == {}
 
 
 def test_a_full_server(start_redis: StartRedis) -> None:
-    """At maxmemory writes are refused whole, reads and removals work, and writes do again when there is room."""
+    """At maxmemory writes change nothing and reads and removals work. With more memory writes work again."""
     server = start_redis(max_memory=100 << 20, options={"maxmemory-policy": "noeviction"})
     with opened(server) as backend:
         write(backend, Put(key("a", "b"), b"1", 900_000), Put(key("n"), b"5"), Put(key("other", "leaf"), b"1"))
@@ -296,7 +293,7 @@ def test_a_full_server(start_redis: StartRedis) -> None:
 
 
 def test_a_script_that_does_not_end(start_redis: StartRedis) -> None:
-    """While somebody's script blocks the server, calls are told that it is busy; after that they work."""
+    """While a script blocks the server, calls raise ``StoreBusy``. After that they work."""
     server = start_redis(options={"lua-time-limit": "10"})
 
     def loop() -> None:
@@ -327,14 +324,14 @@ def test_a_script_that_does_not_end(start_redis: StartRedis) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "kind", "said"),
+    ("line", "kind", "text"),
     [
         (b"-LOADING Redis is loading the dataset in memory", StoreBusy, "loading its data; try again later"),
         (b"-BUSY Redis is busy running a script. You can only call SCRIPT KILL", StoreBusy, "script that does not end"),
         (b"-MASTERDOWN Link with MASTER is down", StoreBusy, "lost its primary"),
         (b"-ERR max number of clients reached", StoreBusy, "raise its maxclients"),
-        (b"-MISCONF Redis is configured to save RDB snapshots, but it cannot", ReadOnly, "look into its log"),
-        (b"-NOREPLICAS Not enough good replicas to write.", ReadOnly, "more replicas"),
+        (b"-MISCONF Redis is configured to save RDB snapshots, but it cannot", ReadOnly, "see its log"),
+        (b"-NOREPLICAS Not enough good replicas to write.", ReadOnly, "min-replicas-to-write"),
         (b"-READONLY You can't write against a read only replica.", ReadOnly, "connect to the primary"),
         (b"-OOM command not allowed when used memory > 'maxmemory'.", StoreFull, "raise the limit"),
         (b"-NOPERM this user has no permissions to run the 'evalsha' command", AccessDenied, "this user may not"),
@@ -343,27 +340,27 @@ def test_a_script_that_does_not_end(start_redis: StartRedis) -> None:
     ],
     ids=lambda value: value[1:].split()[0].decode() if isinstance(value, bytes) else "",
 )
-def test_each_reply_of_a_server_is_an_error_of_ours(line: bytes, kind: type[StoreError], said: str) -> None:
-    """What a server answers in states that are hard to bring about is mapped to the class that says what to do."""
+def test_each_error_reply_has_its_class(line: bytes, kind: type[StoreError], text: str) -> None:
+    """Error replies of states that are hard to produce are mapped to the class that says what to do."""
     with Stub(line) as stub, opened(stub, retries=1) as backend:
         with pytest.raises(StoreError) as failed:
             write(backend, Put(key("a"), b"1"))
         assert type(failed.value) is kind
-        examine(failed.value, at(stub), said)
-        assert not failed.value.maybe_applied, "the server said that it did nothing"
+        examine(failed.value, at(stub), text)
+        assert not failed.value.maybe_applied, "the server answered that it did nothing"
 
 
 @pytest.mark.parametrize("line", [b"-LOADING Redis is loading", b"-NOPERM no permissions", b"-OOM command not allowed"])
-def test_a_clear_answer_to_a_repetition_leaves_the_doubt_about_the_first(line: bytes) -> None:
-    """When the first reply was lost and the repetition is refused, the first may have been carried out all the same."""
+def test_a_refused_repetition_leaves_the_first_attempt_in_doubt(line: bytes) -> None:
+    """When the first reply is lost and the repetition refused, the first attempt may have been applied."""
     with Stub(None, line) as stub, opened(stub) as backend:
         with pytest.raises(StoreError) as failed:
             write(backend, Put(key("a"), b"1"))
         assert failed.value.maybe_applied
 
 
-def test_what_is_no_redis(redis_server: RedisServer) -> None:
-    """A port at which something else answers is an error of ours, and no later call takes the rest of its reply."""
+def test_a_server_that_is_not_redis(redis_server: RedisServer) -> None:
+    """If another protocol answers, the error is a ``StoreError``, and no later call reads the rest of that answer."""
     with Stub(b"HTTP/1.1 400 Bad Request\r\n\r\n+OK\r\n+OK") as stub, opened(stub, retries=0) as backend:
         for _ in range(3):
             with pytest.raises(StoreError) as failed:
@@ -371,8 +368,8 @@ def test_what_is_no_redis(redis_server: RedisServer) -> None:
             examine(failed.value, at(stub))
 
 
-def test_the_number_of_clients_is_reached(start_redis: StartRedis) -> None:
-    """A real server with no connection left is busy."""
+def test_a_server_at_its_maxclients(start_redis: StartRedis) -> None:
+    """A server that accepts no more connections is busy."""
     server = start_redis(options={"maxclients": "3"})
     with contextlib.ExitStack() as others, opened(server, retries=0) as backend:
         for _ in range(3):
@@ -386,7 +383,7 @@ def test_the_number_of_clients_is_reached(start_redis: StartRedis) -> None:
 
 
 def shown() -> Iterator[str]:
-    """Yield everything that shows what the pool works with."""
+    """Yield every text that shows the pool, its settings or its backend."""
     backend = Pool().database().backend
     assert isinstance(backend, RedisBackend)
     settings = Pool().settings
@@ -436,7 +433,7 @@ def test_no_password_is_shown(guarded: RedisServer, form: str) -> None:
     ids=str,
 )
 def test_no_password_is_in_a_refusal_of_settings(cfg: Any) -> None:
-    """Settings that are wrong are refused without their values: a password may be among them, in the wrong place."""
+    """Refusals of wrong settings do not show their values, because a password may be in the wrong place."""
     with pytest.raises(SettingsError) as refused:
         Pool().reload(cfg=cfg)
     assert SECRET not in texts_of(refused.value).replace(repr(cfg), "")
@@ -444,7 +441,7 @@ def test_no_password_is_in_a_refusal_of_settings(cfg: Any) -> None:
 
 
 def test_no_password_is_in_a_failure_of_the_front(guarded: RedisServer) -> None:
-    """The whole way through the front, a wrong password shows nowhere in what is raised."""
+    """An error that a proxy raises does not show a wrong password."""
     with front(guarded, password=SECRET + "-wrong") as tree, pytest.raises(AccessDenied) as failed:
         tree.set("a", 1)
     assert SECRET not in texts_of(failed.value)

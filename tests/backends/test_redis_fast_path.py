@@ -1,16 +1,18 @@
-"""What the script does with small requests, by the short way or the long one, is what the memory store does."""
+"""Small requests: on the script's fast path or its general path, they do what the memory backend does."""
 
 from __future__ import annotations
 
 import os
+import tracemalloc
 from typing import Any, Final
 
 import hypothesis
 import pytest
+import redis
 from hypothesis import strategies as st
 
 from redicts.backends.memory import MemoryBackend
-from redicts.backends.redis.wire import Encoder, HashNames, unpacked
+from redicts.backends.redis.wire import Encoder, decode, decode_record, with_source
 from redicts.core.minitransaction import (
     NOTHING,
     Add,
@@ -40,36 +42,36 @@ KEYS: Final = [
     Key("h", ("d",)),
     Key("n", ("l", "\ud800")),
 ]
-PLACES: Final = [*KEYS, Key("h", ()), Key("h", ("a", "b.c")), Key("n", ("l",)), Key("w", ("none",))]
+NODES: Final = [*KEYS, Key("h", ()), Key("h", ("a", "b.c")), Key("n", ("l",)), Key("w", ("none",))]
 
 
 def clearing(key: Key) -> list[Write]:
-    """Return the writes that keep a space free of prefixes when something is put at this key."""
+    """Return the writes that keep a space prefix-free before a value is put at this key."""
     above: list[Write] = [Delete(Key(key.space, key.path[:depth]), Scope.NODE) for depth in range(1, len(key.path))]
     return above or [Delete(key, Scope.BELOW)]
 
 
 keys: Final = st.sampled_from(KEYS)
-places: Final = st.sampled_from(PLACES)
+nodes: Final = st.sampled_from(NODES)
 scopes: Final = st.sampled_from([Scope.NODE, Scope.BELOW, Scope.BELOW, Scope.SUBTREE])
 values: Final = st.sampled_from(
     [b"", b"0", b"17", b"-5", b"007", b"999999999999999", b"\x01", b"\x02", b"\x03x", b"s/1"]
 )
 ttls: Final = st.sampled_from([None, 900_000, 900_000])
 checks: Final = st.one_of(
-    st.builds(StartsWith, places, scopes, st.sampled_from([b"", b"1"])),
+    st.builds(StartsWith, nodes, scopes, st.sampled_from([b"", b"1"])),
     st.builds(lambda key, value: Equals(key, Scope.NODE, {(): value}), keys, values),
-    st.builds(lambda place, scope: Equals(place, scope, NOTHING), places, scopes),
+    st.builds(lambda node, scope: Equals(node, scope, NOTHING), nodes, scopes),
 )
 reads: Final = st.one_of(
     st.builds(Read, keys, st.just(Scope.NODE), st.none(), st.none(), st.booleans()),
-    st.builds(Read, places, scopes, st.none(), st.none()),
+    st.builds(Read, nodes, scopes, st.none(), st.none()),
 )
 writes: Final = st.one_of(
     st.builds(lambda key, value, ttl: [*clearing(key), Put(key, value, ttl)], keys, values, ttls),
     st.builds(lambda key, amount: [*clearing(key), Add(key, amount)], keys, st.sampled_from([1, -18, 2**62])),
     st.builds(lambda key: [Delete(key, Scope.NODE)], keys),
-    st.builds(lambda place, scope: [Notify(place, scope)], places, scopes),
+    st.builds(lambda node, scope: [Notify(node, scope)], nodes, scopes),
 )
 transactions: Final = st.builds(
     lambda checks, reads, writes: Transaction(
@@ -82,22 +84,22 @@ transactions: Final = st.builds(
 
 
 def deleted(key: Key, *more: Write) -> Transaction:
-    """Return the transaction that deletes this key and then does more."""
+    """Return the transaction that deletes this key and then has more writes."""
     return Transaction(writes=(Delete(key, Scope.NODE), *more))
 
 
-def told(outcome: Any) -> Any:
+def comparable(outcome: Any) -> Any:
     """Return an outcome without the order of values and the exact remaining TTLs."""
     answers = [(dict(each.values), set(each.ttls), each.cursor) for each in outcome.answers]
     return outcome.status, answers, outcome.counters, outcome.failed_index
 
 
-def test_small_requests_have_the_outcomes_of_the_memory_store(redis_server: RedisServer) -> None:
-    """A random sequence of them has the same outcomes and leaves the same values, in a whole layout."""
+def test_small_requests_have_the_outcomes_of_the_memory_backend(redis_server: RedisServer) -> None:
+    """A random sequence has the same outcomes and values as in memory, and a valid layout."""
     everything = Transaction(reads=tuple([Read(Key(space, ()), Scope.SUBTREE, ttls=True) for space in "hn"]))
 
     @hypothesis.settings(max_examples=3_000 if LONG else 300, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-    # One of two neighbours goes; and a write that depends on another one of the same transaction.
+    # One of two neighbours is deleted, and a write depends on another one of its transaction.
     @hypothesis.example([*[Transaction(writes=(Put(key, b"17"),)) for key in KEYS[:2]], deleted(KEYS[0])])
     @hypothesis.example([Transaction(writes=(Put(KEYS[4], b"17"),)), deleted(KEYS[4], Add(KEYS[4], 1))])
     @hypothesis.given(st.lists(transactions, min_size=1, max_size=8))
@@ -105,8 +107,8 @@ def test_small_requests_have_the_outcomes_of_the_memory_store(redis_server: Redi
         redis_server.command("FLUSHALL")
         memory = MemoryBackend()
         for transaction in sequence:
-            assert told(backend.execute(transaction)) == told(memory.execute(transaction)), transaction
-            assert told(backend.execute(everything)) == told(memory.execute(everything)), transaction
+            assert comparable(backend.execute(transaction)) == comparable(memory.execute(transaction)), transaction
+            assert comparable(backend.execute(everything)) == comparable(memory.execute(everything)), transaction
         examine_layout(contents(redis_server))
 
     with opened(redis_server) as backend:
@@ -130,7 +132,7 @@ RELEASE: Final = Transaction(
 )
 LIST: Final = Transaction(
     reads=(Read(RECORD, ttls=True), Read(Key("w", RECORD.path), ttls=True)),
-    writes=(Put(Key("n", ("0.1", "0.2")), b"station/2", 6_000),),
+    writes=(Put(Key("n", ("0.1", "0.2")), b"client/2", 6_000),),
 )
 REFUSED: Final = Transaction(
     (StartsWith(Key("h", ("a",)), Scope.BELOW, b"you"),),
@@ -139,26 +141,33 @@ REFUSED: Final = Transaction(
 )
 
 
-def test_a_repeated_small_request_is_told_the_same_again(redis_server: RedisServer) -> None:
-    """The reply that the short way keeps for a request that is sent again is the one that it gave."""
-    with opened(redis_server) as backend:
-        backend.execute(Transaction(writes=(Add(Key("f", ("token",)), 41),)))
-        for number, transaction in enumerate((ACQUIRE, LIST, REFUSED, RELEASE), 1):
-            words = backend._encoder.say(transaction)
-            first = backend._run(b"r:mine", number, words)
-            packed = redis_server.command("GET", "r:mine")
-            assert isinstance(packed, bytes)
-            assert packed[:16] == b"%016d" % number
-            # Numbers are kept as text; what is read of them is the same.
-            assert unpacked(packed[16:]) == [b"%d" % each if isinstance(each, int) else each for each in first]
-            before = contents(redis_server).data()
-            assert backend._run(b"r:mine", number, words) == unpacked(packed[16:])
-            assert contents(redis_server).data() == before
-        assert first == [b"+", 0, [b"", b"=", b"me", b""], [b""]]
+def test_a_repeated_small_request_gets_the_same_reply(redis_server: RedisServer) -> None:
+    """What the fast path keeps for a repetition is the reply that it gave; a repetition changes nothing."""
+    encoder = Encoder(b"", b"s:0:", 5_000)
+    client = redis.Connection(host=redis_server.host, port=redis_server.port, protocol=2)
+
+    def exchange(call: bytes) -> Any:
+        client.send_packed_command([call])
+        return client.read_response()
+
+    exchange(with_source(encoder.encode(Transaction(writes=(Add(Key("f", ("token",)), 41),)), b"other", 1)))
+    for number, transaction in enumerate((ACQUIRE, LIST, REFUSED, RELEASE), 1):
+        call = encoder.encode(transaction, b"mine", number)
+        first = exchange(call)
+        record = redis_server.command("GET", "r:mine")
+        assert isinstance(record, bytes)
+        assert record[:16] == b"%016d" % number
+        # Numbers are kept as text, which decodes to the same.
+        assert decode_record(record[16:]) == [b"%d" % each if isinstance(each, int) else each for each in first]
+        before = contents(redis_server).data()
+        assert decode(exchange(call), transaction) == decode(first, transaction)
+        assert contents(redis_server).data() == before
+    assert first == [b"+", 0, [b"", b"=", b"me", b""], [b""]]
+    client.disconnect()
 
 
-def test_what_a_lock_takes(redis_server: RedisServer) -> None:
-    """Taking and releasing a lock that nobody else wants looks at nothing twice: these are the commands of both."""
+def test_the_commands_of_a_lock(redis_server: RedisServer) -> None:
+    """Acquiring and releasing an uncontended lock takes these commands."""
     with opened(redis_server) as backend:
         backend.execute(Transaction(writes=(Put(Key("h", ("z",)), b"1", 900_000), Add(Key("f", ("token",)), 1))))
         redis_server.command("CONFIG", "RESETSTAT")
@@ -177,10 +186,8 @@ def test_what_a_lock_takes(redis_server: RedisServer) -> None:
 
 
 @pytest.mark.parametrize("space", ["h", "f"])
-def test_a_foreign_key_in_the_way_of_a_lock_is_met_before_the_first_change(
-    redis_server: RedisServer, space: str
-) -> None:
-    """Wherever it is, the short way leaves nothing half done either."""
+def test_a_foreign_key_stops_a_lock_before_the_first_change(redis_server: RedisServer, space: str) -> None:
+    """Wherever it is, the fast path changes nothing."""
     for name in ("x:", *{"h": ("h:", "h:.a", "h:.a.b", "h:.a.b.!"), "f": ("f:",)}[space]):
         redis_server.command("FLUSHALL")
         redis_server.command("SET", name, "theirs")
@@ -191,13 +198,17 @@ def test_a_foreign_key_in_the_way_of_a_lock_is_met_before_the_first_change(
             assert contents(redis_server).data() == before
 
 
-def test_what_is_remembered_of_requests_is_bounded() -> None:
-    """However many keys and checks a program speaks of, only so many of their words are kept, and they stay right."""
-    names = HashNames(b"p:")
-    encoder = Encoder(names, b"s:0:")
-    for number in range(5_000):
-        free = tuple([StartsWith(Key("h", (f"n{number}", f"{each}")), Scope.BELOW, b"X") for each in range(4)])
-        said = encoder.say(Transaction(free))
-        assert said == Encoder(HashNames(b"p:"), b"s:0:").say(Transaction(free)) == encoder.say(Transaction(free))
-        assert len(names) <= 2_000
-        assert len(encoder._known) <= 256
+def test_what_an_encoder_keeps_is_bounded() -> None:
+    """With any number of keys and checks, an encoder keeps a few of them, and encodes all of them correctly."""
+    encoder = Encoder(b"p:", b"s:0:", 5_000)
+    tracemalloc.start()
+    try:
+        for number in range(10_000):
+            free = tuple([StartsWith(Key("h", (f"n{number}", f"{each}")), Scope.BELOW, b"X") for each in range(4)])
+            call = encoder.encode(Transaction(free))
+            assert call == encoder.encode(Transaction(free))
+            if number % 100 == 0:
+                assert call == Encoder(b"p:", b"s:0:", 5_000).encode(Transaction(free))
+        assert tracemalloc.get_traced_memory()[0] < 4_000_000, "all of them take more than 20 million bytes"
+    finally:
+        tracemalloc.stop()

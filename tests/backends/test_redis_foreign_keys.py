@@ -1,4 +1,4 @@
-"""Keys of others where ours should be: calls that meet them fail as a whole, and change nothing, ours or theirs."""
+"""Foreign keys in the layout: calls that meet one of another type fail, and change nothing."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ TREE: Final = {
 
 @pytest.fixture
 def tree(redis_server: RedisServer) -> Iterator[Proxy]:
-    """Use a server that holds a tree with a mortal leaf in every dict."""
+    """Give a tree with an expiring leaf in every dict."""
     with front(redis_server) as tree:
         tree.set([], TREE)
-        for place in ("mortal", "a.mortal", "a.b.mortal", "a.b.c.mortal", "other.mortal"):
-            tree.set(place, 0, expire=900)
+        for path in ("expiring", "a.expiring", "a.b.expiring", "a.b.c.expiring", "other.expiring"):
+            tree.set(path, 0, expire=900)
         yield tree
 
 
 def make_foreign(server: RedisServer, name: str, kind: str) -> None:
-    """Put a foreign key of a wrong type in place."""
+    """Write a foreign key of a wrong type."""
     server.command("DEL", name)
     words = {"string": ["SET", name, "theirs"], "list": ["RPUSH", name, "theirs"], "set": ["SADD", name, "theirs"]}[
         kind
@@ -39,22 +39,22 @@ def make_foreign(server: RedisServer, name: str, kind: str) -> None:
 
 
 def several_changes() -> None:
-    """Change several places atomically; only one of them is where the foreign key is."""
+    """Change several paths atomically, one of them at the foreign key."""
     with root().transaction() as changes:
         changes.set("other.leaf", 7)
         changes.set("fresh.leaf", 1, expire=900)
         changes.add("n", 1)
-        changes.delete("a.mortal")
+        changes.delete("a.expiring")
         changes.set("a.b.new", {"x": 1})
         changes.expire("a.b.c", 900)
 
 
 def several_elsewhere(tree: Proxy) -> None:
-    """Change several places atomically, none of them below ``other``."""
+    """Change several paths atomically, none of them below ``other``."""
     with tree["a"].transaction() as changes:
         changes.set("b.leaf", 7)
         changes.add("b.n", 7)
-        changes.delete("mortal")
+        changes.delete("expiring")
 
 
 MEETING: Final[dict[str, Callable[[], Any]]] = {
@@ -84,7 +84,7 @@ MEETING: Final[dict[str, Callable[[], Any]]] = {
 def test_a_foreign_key_stops_a_call_before_it_changes_anything(
     tree: Proxy, redis_server: RedisServer, name: str, kind: str
 ) -> None:
-    """A key of another type in the way is ``CorruptData``, with the remedy, and nothing is half written."""
+    """A key of another type is ``CorruptData`` with the remedy, and nothing is changed."""
     make_foreign(redis_server, "v:.a", kind)
     before = data(redis_server)
     with pytest.raises(CorruptData, match=r"holds another type; set another prefix or remove the foreign key"):
@@ -103,8 +103,8 @@ def test_a_foreign_root_stops_what_needs_the_root(tree: Proxy, redis_server: Red
 
 
 @pytest.mark.parametrize("name", ["set", "delete", "add", "transaction", "update"])
-def test_other_places_go_on(tree: Proxy, redis_server: RedisServer, name: str) -> None:
-    """A foreign key is met by those calls only that need its place."""
+def test_other_paths_work(tree: Proxy, redis_server: RedisServer, name: str) -> None:
+    """Calls that do not need the path of the foreign key work."""
     make_foreign(redis_server, "v:.other", "string")
     changes: dict[str, Callable[[], Any]] = {
         "set": lambda: tree.set("a.b.leaf", 5),
@@ -119,26 +119,26 @@ def test_other_places_go_on(tree: Proxy, redis_server: RedisServer, name: str) -
 
 WRITES: Final[dict[str, tuple[Write, ...]]] = {
     "put": (Put(key("a", "leaf"), b"9"),),
-    "put-with-life": (Put(key("a", "b", "leaf"), b"9", 900_000),),
+    "put-with-ttl": (Put(key("a", "b", "leaf"), b"9", 900_000),),
     "put-deep": (Put(key("a", "b", "d", "e", "f"), b"9", 900_000),),
-    "put-over-mortal": (Put(key("a", "mortal"), b"9"),),
+    "put-over-expiring": (Put(key("a", "expiring"), b"9"),),
     "puts": (Put(key("other", "leaf"), b"8"), Put(key("a", "b", "leaf"), b"9"), Put(key("fresh", "x"), b"9", 900_000)),
     "add": (Add(key("a", "leaf"), 1),),
     "add-deep": (Add(key("a", "b", "d", "e", "f"), 1),),
     "put-and-add-deep": (Put(key("other", "leaf"), b"8"), Add(key("a", "b", "d", "e"), 1)),
     "put-and-add": (Put(key("other", "leaf"), b"8"), Add(key("a", "b", "c", "leaf"), 1)),
     "add-large": (Put(key("other", "leaf"), b"8"), Add(key("n"), 2**62), Add(key("a", "leaf"), 1)),
-    "delete-node": (Put(key("other", "leaf"), b"8"), Delete(key("a", "b", "mortal"), Scope.NODE)),
+    "delete-node": (Put(key("other", "leaf"), b"8"), Delete(key("a", "b", "expiring"), Scope.NODE)),
     "delete-below": (Put(key("other", "leaf"), b"8"), Delete(key("a", "b"), Scope.BELOW)),
     "delete-subtree": (Put(key("other", "leaf"), b"8"), Delete(key("a", "b"), Scope.SUBTREE)),
-    "delete-last": (Delete(key("other", "leaf"), Scope.NODE), Delete(key("other", "mortal"), Scope.NODE)),
+    "delete-last": (Delete(key("other", "leaf"), Scope.NODE), Delete(key("other", "expiring"), Scope.NODE)),
     "delete-deep": (Delete(key("a", "b", "c"), Scope.BELOW), Put(key("n"), b"7")),
     "expire-node": (Put(key("other", "leaf"), b"8"), Expire(key("a", "b", "leaf"), Scope.NODE, 900_000)),
     "expire-below": (Put(key("other", "leaf"), b"8"), Expire(key("a", "b"), Scope.BELOW, 900_000)),
     "persist": (Put(key("other", "leaf"), b"8"), Expire(key("a"), Scope.SUBTREE, None)),
-    "wake-node": (Put(key("other", "leaf"), b"8"), Notify(key("a", "b", "leaf"), Scope.NODE)),
-    "wake-below": (Put(key("other", "leaf"), b"8"), Notify(key("a", "b"), Scope.BELOW)),
-    "wake-subtree": (Notify(key("a", "b"), Scope.SUBTREE), Put(key("a", "b", "d", "e"), b"1")),
+    "notify-node": (Put(key("other", "leaf"), b"8"), Notify(key("a", "b", "leaf"), Scope.NODE)),
+    "notify-below": (Put(key("other", "leaf"), b"8"), Notify(key("a", "b"), Scope.BELOW)),
+    "notify-subtree": (Notify(key("a", "b"), Scope.SUBTREE), Put(key("a", "b", "d", "e"), b"1")),
     "replace": (Delete(key("a", "b"), Scope.SUBTREE), Put(key("a", "b", "x", "y"), b"1"), Put(key("other", "q"), b"1")),
     "leaf-over-dict": (Put(key("n"), b"6"), Delete(key("a", "b"), Scope.BELOW), Put(key("a", "b"), b"1")),
     "dict-over-leaf": (
@@ -155,10 +155,7 @@ WRITES: Final[dict[str, tuple[Write, ...]]] = {
 def test_a_transaction_meets_a_foreign_key_whole_or_not_at_all(
     tree: Proxy, redis_server: RedisServer, name: str, foreign: str
 ) -> None:
-    """Wherever the foreign key is, a transaction is applied wholly or changes nothing; theirs is not touched.
-
-    What a transaction does without the foreign key says what "wholly" is: all writes change something here.
-    """
+    """Wherever the foreign key is, a transaction is applied or changes nothing, and the foreign key stays."""
     make_foreign(redis_server, foreign, "string")
     before = data(redis_server)
     with opened(redis_server) as backend:
@@ -173,8 +170,8 @@ def test_a_transaction_meets_a_foreign_key_whole_or_not_at_all(
             assert foreign != "x:", "a leaf with a TTL must be in the sorted set, so nothing can be written"
 
 
-def test_the_foreign_key_gone_everything_works(tree: Proxy, redis_server: RedisServer) -> None:
-    """The remedy is enough: when the foreign key at a new place is removed, calls work and the layout is whole."""
+def test_removing_the_foreign_key_is_enough(tree: Proxy, redis_server: RedisServer) -> None:
+    """When the foreign key is removed, calls work and the layout is valid."""
     make_foreign(redis_server, "v:.fresh", "string")
     with pytest.raises(CorruptData):
         tree.set("fresh.leaf", 1)
@@ -183,8 +180,8 @@ def test_the_foreign_key_gone_everything_works(tree: Proxy, redis_server: RedisS
     examine_layout(contents(redis_server))
 
 
-def test_names_that_only_look_like_ours_are_let_alone(redis_server: RedisServer) -> None:
-    """With a prefix, keys without it are neither read nor written, not even those of the same shape."""
+def test_keys_without_the_prefix_are_not_touched(redis_server: RedisServer) -> None:
+    """With a prefix, keys without it are neither read nor written, also where their names look alike."""
     theirs = ["x:", "x:sum", "v:", "v:.a", "v:.a.b", "app", "app:", "app:w"]
     for name in theirs:
         redis_server.command("SET", name, "theirs")
@@ -199,16 +196,16 @@ def test_names_that_only_look_like_ours_are_let_alone(redis_server: RedisServer)
         assert redis_server.command("GET", name) == b"theirs"
 
 
-def test_a_large_sum_leaves_no_foreign_key_behind(redis_server: RedisServer) -> None:
-    """Counting beyond what a double holds uses no key that could be somebody else's."""
+def test_a_large_sum_uses_no_foreign_key(redis_server: RedisServer) -> None:
+    """Counting beyond the precision of a double overwrites no foreign key."""
     redis_server.command("SET", "x:sum", "theirs")
     with opened(redis_server) as backend:
         write(backend, Put(key("n"), b"%d" % 2**62), Add(key("n"), 2**61))
     assert redis_server.command("GET", "x:sum") == b"theirs"
 
 
-def test_a_damaged_field_is_damage(redis_server: RedisServer) -> None:
-    """A value at our place that is not what the codec writes is ``CorruptData``, naming the path."""
+def test_a_corrupt_value(redis_server: RedisServer) -> None:
+    """A value that the codec cannot decode is ``CorruptData``, and the error names the path."""
     redis_server.command("HSET", "v:", "a", "no json")
     with front(redis_server) as tree, pytest.raises(CorruptData, match="'a'"):
         tree.val()

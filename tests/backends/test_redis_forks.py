@@ -1,4 +1,4 @@
-"""A forked child goes on with its parent's backend: over connections and sessions of its own, with its own replies."""
+"""Forks: a child uses its parent's backend over connections and sessions of its own, and gets its own replies."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ import pytest
 from redicts import Pool, root
 from redicts.backends.redis import RedisBackend
 from redicts.backends.redis.connections import Connections
-from redicts.core.minitransaction import Add, Put, Read, Transaction
-from tests.backends.redis_tools import configuration, contents, data, examine_layout, front, key, opened, write
+from redicts.core.minitransaction import Add, Put
+from tests.backends.redis_tools import configuration, contents, data, examine_layout, front, key, opened, values, write
 from tests.support.servers import RedisServer
 from tests.support.waiting import TIMEOUT, eventually
 
@@ -28,12 +28,12 @@ EACH: Final = 100
 
 
 class Child:
-    """A forked process that runs a function; :meth:`result` waits for what it returns."""
+    """A forked process that runs a function. :meth:`result` waits for the result."""
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self._reading, writing = os.pipe()
         with warnings.catch_warnings():
-            # Newer Pythons warn of forks beside threads. That is what is tested here.
+            # Newer Pythons warn about forks of programs with threads, which is what these tests need.
             warnings.simplefilter("ignore", DeprecationWarning)
             self.pid = os.fork()
         if self.pid == 0:
@@ -52,7 +52,7 @@ class Child:
         os.close(writing)
 
     def result(self) -> Any:
-        """Wait for the child to end; return what it returned, or raise what it raised."""
+        """Wait until the child ends. Return what it returned, or raise what it raised."""
         with os.fdopen(self._reading, "rb") as pipe:
             text = pipe.read()
         assert os.waitpid(self.pid, 0)[1] == 0
@@ -75,14 +75,14 @@ def sessions(server: RedisServer) -> set[bytes]:
 
 @pytest.fixture
 def backend(redis_server: RedisServer) -> Iterator[RedisBackend]:
-    """Give a backend that has been used, so that there is a connection and a session to inherit."""
+    """Give a backend that has been used, so that a child inherits a connection and a session."""
     with opened(redis_server, max_connections=8) as backend:
         write(backend, Put(key("n"), b"0"))
         yield backend
 
 
-def test_parent_and_child_count_at_once(backend: RedisBackend, redis_server: RedisServer) -> None:
-    """Both go on at the same time; no count is lost, doubled or told twice."""
+def test_parent_and_child_count_concurrently(backend: RedisBackend, redis_server: RedisServer) -> None:
+    """Both count at the same time, and each sum is returned once."""
     child = Child(lambda: count(backend))
     counters = count(backend) + child.result() + count(backend)
     assert sorted(counters) == list(range(1, 3 * EACH + 1))
@@ -91,7 +91,7 @@ def test_parent_and_child_count_at_once(backend: RedisBackend, redis_server: Red
 
 
 def test_sessions_are_not_shared(backend: RedisBackend, redis_server: RedisServer) -> None:
-    """A child numbers requests in sessions of its own: with the parent's it would be told the parent's replies."""
+    """A child numbers requests in sessions of its own. With the parent's it would get the parent's replies."""
     before = sessions(redis_server)
     child = Child(lambda: count(backend, 3))
     assert child.result() == [1, 2, 3]
@@ -101,8 +101,8 @@ def test_sessions_are_not_shared(backend: RedisBackend, redis_server: RedisServe
     assert sessions(redis_server) == before | childs
 
 
-def test_the_childs_end_leaves_the_parents_connection_alone(backend: RedisBackend, redis_server: RedisServer) -> None:
-    """A child that closes the backend, or ends without, does not close the parent's connection with the server."""
+def test_a_child_does_not_close_its_parents_connection(backend: RedisBackend, redis_server: RedisServer) -> None:
+    """Whether a child closes the backend or ends without that, the parent's connection stays open."""
     listed = redis_server.command("CLIENT", "LIST", "TYPE", "NORMAL")
     assert isinstance(listed, bytes)
     ids = {line.split()[0] for line in listed.splitlines()}
@@ -115,7 +115,7 @@ def test_the_childs_end_leaves_the_parents_connection_alone(backend: RedisBacken
 
 
 def test_many_children(backend: RedisBackend) -> None:
-    """Children of one parent, and a child's child, do not get in each other's way."""
+    """Several children and their children count concurrently, and each sum is returned once."""
 
     def with_child_of_its_own() -> list[int]:
         child = Child(lambda: count(backend, 20))
@@ -126,8 +126,8 @@ def test_many_children(backend: RedisBackend) -> None:
     assert sorted(counters) == list(range(1, 4 * 40 + 1))
 
 
-def test_a_fork_beside_threads_that_write(backend: RedisBackend, redis_server: RedisServer) -> None:
-    """Whatever other threads of the parent are doing at the fork, the child works, and so do they."""
+def test_a_fork_while_threads_write(backend: RedisBackend, redis_server: RedisServer) -> None:
+    """Whatever other threads of the parent do during a fork, they and the child write correctly."""
     ended = threading.Event()
     counted: list[int] = []
 
@@ -149,10 +149,10 @@ def test_a_fork_beside_threads_that_write(backend: RedisBackend, redis_server: R
     assert data(redis_server) == {b"v:": {b"n": b"%d" % len(counted)}}
 
 
-def test_all_threads_of_a_child_notice_the_fork(backend: RedisBackend, redis_server: RedisServer) -> None:
-    """Also when a child's first calls come from several threads at once, none uses what is its parent's.
+def test_no_thread_of_a_child_uses_its_parents_connections(backend: RedisBackend, redis_server: RedisServer) -> None:
+    """Also when several threads make a child's first calls at once, none uses connections or sessions of its parent.
 
-    One child after the other is interrupted at one step of its first call more, and another thread calls there.
+    Each child runs another thread's call at one line of its first call, the next child at the next line.
     """
 
     def call_at_step(number: int) -> tuple[list[int], int]:
@@ -161,7 +161,7 @@ def test_all_threads_of_a_child_notice_the_fork(backend: RedisBackend, redis_ser
 
         def step(frame: FrameType, event: str, _argument: Any) -> Any:
             nonlocal steps
-            if frame.f_code.co_filename != source:
+            if frame.f_code.co_filename not in sources:
                 return None
             steps += event == "line"
             if event == "line" and steps == number:
@@ -177,7 +177,7 @@ def test_all_threads_of_a_child_notice_the_fork(backend: RedisBackend, redis_ser
             sys.settrace(None)
         return counters, steps
 
-    source = Connections.call.__code__.co_filename
+    sources = {code.co_filename for code in (RedisBackend.execute.__code__, Connections.call.__code__)}
     (session,) = sessions(redis_server)
     total = 0
     for number in itertools.count(1):
@@ -202,7 +202,7 @@ def in_a_process(cfg: dict[str, Any], times: int, queue: Any) -> None:
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_processes_of_multiprocessing(redis_server: RedisServer, method: str) -> None:
-    """Processes that are forked use the settings current, spawned ones those they are given; both count rightly."""
+    """Forked processes inherit the settings and spawned ones are given them. Both count correctly."""
     context: Any = multiprocessing.get_context(method)
     cfg = configuration(redis_server)
     with front(redis_server) as tree, warnings.catch_warnings():
@@ -225,14 +225,13 @@ def test_processes_of_multiprocessing(redis_server: RedisServer, method: str) ->
 
 
 def test_a_child_reads_what_the_parent_wrote(backend: RedisBackend) -> None:
-    """Right after a fork both see each other's writes."""
+    """After a fork, parent and child see each other's writes."""
     write(backend, Put(key("from", "parent"), b"1"))
 
     def read_and_write() -> Any:
-        answer = backend.execute(Transaction(reads=(Read(key("from", "parent")),))).answers[0]
+        found = values(backend, "from", "parent")
         write(backend, Put(key("from", "child"), b"2"))
-        return dict(answer.values)  # type: ignore[union-attr]
+        return found
 
     assert Child(read_and_write).result() == {(): b"1"}
-    answer = backend.execute(Transaction(reads=(Read(key("from", "child")),))).answers[0]
-    assert answer.values == {(): b"2"}  # type: ignore[union-attr]
+    assert values(backend, "from", "child") == {(): b"2"}

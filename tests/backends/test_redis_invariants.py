@@ -1,4 +1,4 @@
-"""After each of many random operations, also while leaves expire, the layout's rules hold; nothing is left over."""
+"""Invariants: the rules of the layout hold after each random operation, also while leaves expire."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def on_values(ttls: st.SearchStrategy[int | None]) -> st.SearchStrategy[Operatio
 
 
 def outcome_of(operation: Operation, backend: Backend) -> Any:
-    """Return what an operation returns, or the error that it ends with; names in order."""
+    """Return the result or the error of an operation, with names in order."""
     try:
         result = operation(backend)
     except (LeafError, Conflict) as error:
@@ -103,14 +103,14 @@ def everything(backend: Backend) -> tuple[dict[Any, bytes], set[Any]]:
 
 
 def clear(server: RedisServer) -> None:
-    """Remove what an example left, but not the cached script."""
+    """Remove all keys, but not the cached script."""
     server.command("FLUSHALL")
 
 
-def test_the_layout_holds_whatever_is_done(redis_server: RedisServer) -> None:
-    """After each random operation, many of them on leaves that expire meanwhile, every key is accounted for.
+def test_the_layout_is_valid_after_each_operation(redis_server: RedisServer) -> None:
+    """After each random operation the layout is valid, also with leaves that expire meanwhile.
 
-    At the end everything that may expire does, and with writes going on nothing of it stays behind.
+    In the end every leaf with a TTL expires, and further writes remove all of them.
     """
 
     @hypothesis.settings(max_examples=1_000 if LONG else 50)
@@ -134,8 +134,8 @@ def test_the_layout_holds_whatever_is_done(redis_server: RedisServer) -> None:
         check()
 
 
-def test_random_operations_mean_the_same_as_in_memory(redis_server: RedisServer) -> None:
-    """Results, errors, values and who has a TTL are those of the reference, operation by operation."""
+def test_random_operations_do_what_they_do_in_memory(redis_server: RedisServer) -> None:
+    """Results, errors, values and which leaves have a TTL are those of the memory backend."""
 
     @hypothesis.settings(max_examples=1_000 if LONG else 100)
     @hypothesis.given(st.lists(on_values(long_ttls), min_size=1, max_size=20))
@@ -164,7 +164,7 @@ writes_in_one: Final = st.lists(
 
 
 def free_of_leaves_above(drawn: list[tuple[Any, ...]]) -> tuple[Any, ...]:
-    """Return the writes that these stand for; what puts a leaf removes those above and below it first."""
+    """Return these writes, each put after removals of the leaves above and below it."""
     writes: list[Any] = []
     for kind, path, *rest in drawn:
         if kind in {"put", "add"}:
@@ -182,8 +182,8 @@ def free_of_leaves_above(drawn: list[tuple[Any, ...]]) -> tuple[Any, ...]:
     return tuple(writes)
 
 
-def test_the_layout_holds_in_transactions_of_many_writes(redis_server: RedisServer) -> None:
-    """The same for raw transactions: several writes to the same few places, some refused half-way through."""
+def test_the_layout_is_valid_after_transactions_of_many_writes(redis_server: RedisServer) -> None:
+    """The same for transactions of several writes to the same few keys, some of which are refused."""
 
     @hypothesis.settings(max_examples=2_000 if LONG else 100)
     @hypothesis.given(st.lists(writes_in_one, min_size=1, max_size=12), st.randoms(use_true_random=False))

@@ -1,6 +1,6 @@
-"""However large a tree is, no call holds the server for long: the work of each is bounded, and results stay right.
+"""Large trees: the work of each call is bounded, and results are correct.
 
-Time is not measured, because machines differ. What one call touches is: commands, fields, and entries of its reply.
+Work is counted in commands, fields and entries of replies, because times differ between machines.
 """
 
 from __future__ import annotations
@@ -8,16 +8,15 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from importlib.resources import files
 from typing import Any, Final
 
 import pytest
+import redis
 
 from redicts import Pool, StoreError, Unsupported, root
 from redicts.backends.redis import RedisBackend
-from redicts.backends.redis import backend as module
-from redicts.backends.redis.connections import Connections
-from redicts.backends.redis.wire import word, words_of
 from redicts.core.minitransaction import Delete, Scope, Transaction
 from tests.backends.redis_tools import contents, front, key
 from tests.support.servers import RedisServer
@@ -27,8 +26,10 @@ FEWER: Final = LEAVES // 4
 SMALL: Final = 100
 """How many leaves one of the nested dicts has."""
 
-MOST_ENTRIES: Final = module.ATOMIC_ENTRIES
-"""What ``Capabilities.atomic_entries`` says: the most values that one call touches."""
+MOST_ENTRIES: Final = 5_000
+"""``Capabilities.atomic_entries``: the most values that one call touches."""
+
+_SCRIPT: Final = files("redicts.backends.redis").joinpath("script.lua").read_bytes()
 
 _COUNTING: Final = b"""
 local server, commands, fields = redis, 0, 0
@@ -50,24 +51,44 @@ local function counted(how)
 end
 local redis = { call = counted(server.call), pcall = counted(server.pcall) }
 """ % {b"most": MOST_ENTRIES}
-"""Goes before the script, and makes a call fail that does more than a few commands for each value it may touch."""
+"""Precedes the script, and fails a call that runs more than a few commands per value that it may touch."""
 
 
 class Meter:
-    """Counts the requests of a backend, and insists that no reply is large."""
+    """Makes the script count its work, and counts its calls and the entries of each reply."""
 
-    def __init__(self, connections: Connections) -> None:
-        self._call = connections.call
+    def __init__(self) -> None:
         self.requests = 0
         self.most_entries = 0
+        self.allowed_entries = MOST_ENTRIES
+        """How many values each call may touch, as its argument."""
 
-    def call(self, command: bytes, fallback: Callable[[], bytes]) -> Any:
-        """Stand in for ``Connections.call``."""
-        reply = self._call(command, fallback)
+    def instrument(self, command: bytes) -> bytes:
+        """Return a command with the counting script in place of the backend's."""
+        if _bulk(_SCRIPT) not in command and _bulk(_sha(_SCRIPT)) not in command:
+            return command
         self.requests += 1
+        for old, new in (
+            (_SCRIPT, _COUNTING + _SCRIPT),
+            (_sha(_SCRIPT), _sha(_COUNTING + _SCRIPT)),
+            (b"%d" % MOST_ENTRIES, b"%d" % self.allowed_entries),
+        ):
+            command = command.replace(_bulk(old), _bulk(new), 1)
+        return command
+
+    def examine(self, reply: Any) -> Any:
+        """Assert that a reply is not large, and return it."""
         self.most_entries = max(self.most_entries, _count(reply))
         assert self.most_entries <= 5 * MOST_ENTRIES
         return reply
+
+
+def _bulk(text: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(text), text)
+
+
+def _sha(script: bytes) -> bytes:
+    return hashlib.sha1(script).hexdigest().encode()
 
 
 def _count(reply: Any) -> int:
@@ -75,7 +96,7 @@ def _count(reply: Any) -> int:
 
 
 def slowest(server: RedisServer) -> float:
-    """Return how many milliseconds the longest command took that the server's slow log has."""
+    """Return the milliseconds of the longest command in the server's slow log."""
     log: Any = server.command("SLOWLOG", "GET", 1_000)
     return float(max((microseconds for _, _, microseconds, *_ in log), default=0)) / 1000
 
@@ -89,7 +110,7 @@ def shape_of(name: str, size: int) -> dict[str, Any]:
 
 
 def lay_down(shape: dict[str, Any], *, expired: bool = False) -> None:
-    """Write a tree at ``big`` as the layout has it, without the backend; all long expired if that is wanted."""
+    """Write a tree at ``big`` without the backend, on request with expired leaves only."""
     sign = b"\x02%016d" % 5 if expired else b""
     dicts = {b"v:.big." + name.encode(): below for name, below in shape.items() if isinstance(below, dict)}
     client = backend().client
@@ -114,31 +135,35 @@ def _chunks(names: list[str]) -> Iterator[list[str]]:
 
 @pytest.fixture(params=["flat", "nested"])
 def shape(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Give a large tree, once as one flat dict and once as nested ones."""
+    """Give a large tree, as one flat dict and as nested dicts."""
     return shape_of(request.param, LEAVES)
 
 
 @pytest.fixture(params=["flat", "nested"])
 def smaller_shape(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Give a tree that is only some times larger than what one call may touch."""
+    """Give a tree that is some times larger than what one call may touch."""
     return shape_of(request.param, FEWER)
 
 
 @pytest.fixture
 def meter(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Meter]:
-    """Have the pool use the server, its script count what it does, and its requests be counted."""
-    script = _COUNTING + module._SCRIPT
-    sha = hashlib.sha1(script).hexdigest().encode()
-    monkeypatch.setattr(module, "_EVAL", b"".join(words_of([b"EVAL", script, b"0"])))
-    monkeypatch.setattr(module, "_EVALSHA", b"".join(words_of([b"EVALSHA", sha, b"0"])))
+    """Have the pool use the server, with every connection under a meter."""
+    meter = Meter()
+    connection: Any = redis.Connection
+    send, read = connection.send_packed_command, connection.read_response
+    monkeypatch.setattr(
+        connection,
+        "send_packed_command",
+        lambda self, command, *more, **named: send(self, [*map(meter.instrument, command)], *more, **named),
+    )
+    monkeypatch.setattr(
+        connection, "read_response", lambda self, *more, **named: meter.examine(read(self, *more, **named))
+    )
     with front(redis_server):
-        connections = backend()._connections
-        meter = Meter(connections)
-        monkeypatch.setattr(connections, "call", meter.call)
         redis_server.command("CONFIG", "SET", "slowlog-log-slower-than", 1_000)
         redis_server.command("SLOWLOG", "RESET")
         yield meter
-    print(  # for those who run the tests with -s; nothing depends on the time
+    print(  # shown with -s; nothing depends on the time
         f"{redis_server.executable}: {meter.requests} requests, at most {meter.most_entries} entries each; "
         f"the slowest held the server for {slowest(redis_server):.1f} ms"
     )
@@ -151,13 +176,13 @@ def backend() -> RedisBackend:
     return found
 
 
-def test_the_meter_notices_what_is_too_much(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that walks a large dict whole fails under the meter, so that these tests can fail."""
+def test_the_meter_fails_a_call_that_does_too_much(meter: Meter) -> None:
+    """A call that reads a large dict whole fails under the meter."""
     shape = {f"n{number}": number for number in range(31_000)}
     lay_down(shape)
     too_much = Transaction(writes=(Delete(key("big"), Scope.SUBTREE),))
     assert root()["big"].val() == shape
-    monkeypatch.setattr(module, "_MOST", word(b"1000000"))
+    meter.allowed_entries = 1_000_000
     with pytest.raises(StoreError, match=r"one call .* looked at 31000 fields"):
         backend().execute(too_much)
 
@@ -195,7 +220,7 @@ def test_a_large_tree_is_read_and_changed_in_bounded_calls(
 def test_a_large_tree_is_stored_and_taken_in_bounded_calls(
     redis_server: RedisServer, meter: Meter, smaller_shape: dict[str, Any]
 ) -> None:
-    """Storing, storing over and taking too, although they take several requests."""
+    """Setting, overwriting and popping take several bounded calls."""
     tree = root()
     tree.set("big", smaller_shape)
     assert tree["big"].val() == smaller_shape
@@ -209,7 +234,7 @@ def test_a_large_tree_is_stored_and_taken_in_bounded_calls(
 
 
 def test_a_large_update_takes_few_requests(meter: Meter) -> None:
-    """An update with more leaves than one request takes needs some requests more, not one for each leaf."""
+    """An update with more leaves than one call takes needs some more calls, not one per leaf."""
     shape = {f"n{number}": number for number in range(MOST_ENTRIES + 1_000)}
     tree = root()
     tree.set("big", {"n5": 0, "other": 1})
@@ -221,8 +246,8 @@ def test_a_large_update_takes_few_requests(meter: Meter) -> None:
 
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("first", ["read", "names", "write", "clear"])
-def test_all_may_expire_at_once(redis_server: RedisServer, meter: Meter, shape: dict[str, Any], first: str) -> None:
-    """When every leaf of a large tree has expired and nobody has written since, each call is right and bounded."""
+def test_a_tree_of_expired_leaves(redis_server: RedisServer, meter: Meter, shape: dict[str, Any], first: str) -> None:
+    """When every leaf of a large tree has expired and is still there, each call is correct and bounded."""
     tree = root()
     lay_down(shape, expired=True)
     big = tree["big"]
@@ -250,8 +275,8 @@ def test_all_may_expire_at_once(redis_server: RedisServer, meter: Meter, shape: 
     assert meter.requests <= LEAVES / 100
 
 
-def test_writes_elsewhere_bring_the_memory_of_expired_leaves_back(redis_server: RedisServer, meter: Meter) -> None:
-    """Leaves that nobody reads or writes any more are removed while others write, more than one per value written."""
+def test_writes_elsewhere_free_expired_leaves(redis_server: RedisServer, meter: Meter) -> None:
+    """Each write removes more than one expired leaf, wherever that is."""
     shape = {f"n{number}": number for number in range(3_000)}
     lay_down(shape, expired=True)
     written = 0
@@ -261,8 +286,8 @@ def test_writes_elsewhere_bring_the_memory_of_expired_leaves_back(redis_server: 
     assert contents(redis_server).data() == {b"v:": {b"counter": b"%d" % written}}
 
 
-def test_page_after_page_of_a_tree_that_others_change(meter: Meter, smaller_shape: dict[str, Any]) -> None:
-    """A walk while others write and remove finds each leaf that stays, once or more, and ends."""
+def test_pages_of_a_tree_that_changes(meter: Meter, smaller_shape: dict[str, Any]) -> None:
+    """Iterating while others write and remove finds each leaf that stays at least once, and ends."""
     shape, tree = smaller_shape, root()
     lay_down(shape)
     gone = set(list(shape)[::7])

@@ -1,4 +1,4 @@
-"""The tree lies in the server as ``layout.py`` says, to the byte, and nothing stays behind that is not needed."""
+"""Layout: a tree is stored as ``layout.py`` describes, to the byte, and no unused key remains."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def now(server: RedisServer) -> int:
 
 
 def test_a_leaf_is_a_field_of_its_dict(tree: Proxy, redis_server: RedisServer) -> None:
-    """Anybody can read what is stored with a plain command: ``HGET v:.a b`` gives ``42``."""
+    """A plain command reads a leaf: ``HGET v:.a b`` gives ``42``."""
     tree.set("a.b", 42)
     assert redis_server.command("HGET", "v:.a", "b") == b"42"
     assert data(redis_server) == {b"v:": {b"a": b"\x01"}, b"v:.a": {b"b": b"42"}}
 
 
 def test_a_tree_in_full(tree: Proxy, redis_server: RedisServer) -> None:
-    """One nested dict is one hash, whose marker is in its parent's hash."""
+    """Each nested dict is a hash, and its marker is in its parent's hash."""
     tree.set([], {"n": None, "t": "text", "d": {"e": {"l": [1, {"k": 2}]}, "empty": {}}})
     assert data(redis_server) == {
         b"v:": {b"n": b"null", b"t": b'"text"', b"d": b"\x01"},
@@ -64,8 +64,8 @@ def test_a_tree_in_full(tree: Proxy, redis_server: RedisServer) -> None:
     }
 
 
-def test_spaces_lie_apart(backend: RedisBackend, redis_server: RedisServer) -> None:
-    """The space begins the name of a key."""
+def test_spaces_are_separate(backend: RedisBackend, redis_server: RedisServer) -> None:
+    """The name of a key begins with its space."""
     write(backend, Put(Key("v", ("a", "b")), b"1"), Put(Key("lock", ("a", "b")), b"2"))
     assert data(redis_server) == {
         b"v:": {b"a": b"\x01"},
@@ -76,7 +76,7 @@ def test_spaces_lie_apart(backend: RedisBackend, redis_server: RedisServer) -> N
 
 
 def test_a_ttl_is_a_deadline_before_the_value(backend: RedisBackend, redis_server: RedisServer) -> None:
-    r"""``\2`` and 16 digits go before the value, and the sorted set holds hash, NUL and name by the same deadline."""
+    r"""``\2`` and 16 digits precede the value, and the sorted set has hash, NUL and name with the same deadline."""
     before = now(redis_server)
     write(backend, Put(key("a", "b"), b"value", 600_000))
     after = now(redis_server)
@@ -92,7 +92,7 @@ def test_a_ttl_is_a_deadline_before_the_value(backend: RedisBackend, redis_serve
     }
 
 
-def test_a_ttl_that_is_taken_back_leaves_no_trace(tree: Proxy, redis_server: RedisServer) -> None:
+def test_a_cleared_ttl_leaves_no_trace(tree: Proxy, redis_server: RedisServer) -> None:
     """After ``expire(None)``, and after a set without a TTL, there is neither deadline nor sorted set."""
     plain = {b"v:": {b"a": b"\x01", b"c": b"2"}, b"v:.a": {b"b": b"1"}}
     tree.set("a.b", 1, expire=600).set("c", 2, expire=600)
@@ -104,15 +104,15 @@ def test_a_ttl_that_is_taken_back_leaves_no_trace(tree: Proxy, redis_server: Red
 
 
 @pytest.mark.parametrize("value", HOSTILE_VALUES)
-def test_values_that_begin_like_a_sign_of_the_layout(
+def test_values_that_begin_like_the_layouts_own_bytes(
     backend: RedisBackend, redis_server: RedisServer, value: bytes
 ) -> None:
-    r"""A value that begins with ``\1``, ``\2`` or ``\3`` lies behind a ``\3``, every other one as it is."""
+    r"""A value that begins with ``\1``, ``\2`` or ``\3`` is stored after a ``\3``, every other one as it is."""
     write(backend, Put(key("a"), value), Put(key("d", "a"), value), Put(key("m"), value, 600_000))
     found = data(redis_server)
-    lies = b"\x03" + value if value[:1] in {b"\x01", b"\x02", b"\x03"} else value
-    assert found[b"v:.d"] == {b"a": lies}
-    assert found[b"v:"][b"a"] == lies  # type: ignore[call-overload]
+    stored = b"\x03" + value if value[:1] in {b"\x01", b"\x02", b"\x03"} else value
+    assert found[b"v:.d"] == {b"a": stored}
+    assert found[b"v:"][b"a"] == stored  # type: ignore[call-overload]
     assert found[b"v:"][b"m"][17:] == value  # type: ignore[call-overload]
     reads = (Read(key("a")), Read(key(), Scope.SUBTREE))
     one, whole = backend.execute(Transaction(reads=reads)).answers
@@ -148,8 +148,8 @@ def test_a_segment_is_escaped_in_the_name_of_a_key_only(
     assert data(redis_server) == {}
 
 
-def test_no_two_paths_lie_at_the_same_place(backend: RedisBackend, redis_server: RedisServer) -> None:
-    """Segments that look like parts of the layout meet nowhere: each path has its own value, names and life."""
+def test_no_two_paths_collide(backend: RedisBackend, redis_server: RedisServer) -> None:
+    """Segments that look like parts of the layout do not collide: each path has its own value, names and TTL."""
     paths = [(one, "x") for one in HOSTILE_SEGMENTS] + [("x", one, "y", one) for one in HOSTILE_SEGMENTS if one != "x"]
     for number, path in enumerate(paths):
         write(backend, Put(key(*path), b"%d" % number, 600_000 if number % 2 else None))
@@ -168,8 +168,8 @@ def test_no_two_paths_lie_at_the_same_place(backend: RedisBackend, redis_server:
 
 
 @pytest.mark.parametrize("way", ["clear", "delete", "pop", "leaf by leaf", "counted away"])
-def test_nothing_stays_behind(tree: Proxy, redis_server: RedisServer, way: str) -> None:
-    """When the last leaf is gone, no key is there but the records of sessions, and those expire."""
+def test_removing_the_last_leaf_removes_all_keys(tree: Proxy, redis_server: RedisServer, way: str) -> None:
+    """Without leaves there are no keys but the records of sessions, which expire."""
     tree.set([], {"a": {"b": {"c": 1, "d": 2}, "e.f": {"g": 3}}, "h": {}})
     tree.set("m.n", {"o": 1, "p": {"q": 2}}, expire=600)
     if way == "clear":
@@ -193,8 +193,8 @@ def test_nothing_stays_behind(tree: Proxy, redis_server: RedisServer, way: str) 
     examine_layout(found)
 
 
-def test_nothing_stays_behind_after_expiry(tree: Proxy, redis_server: RedisServer) -> None:
-    """While others go on writing elsewhere, what expired is removed with its dicts, and the sorted set ends."""
+def test_expired_leaves_are_removed(tree: Proxy, redis_server: RedisServer) -> None:
+    """Writes elsewhere remove expired leaves, their dicts and the sorted set."""
     tree.set([], {f"d{number}": {"e": {"f": number}} for number in range(300)}, expire=0.001)
     tree.set("lasting", 0)
 
@@ -207,7 +207,7 @@ def test_nothing_stays_behind_after_expiry(tree: Proxy, redis_server: RedisServe
 
 
 def test_a_dict_of_expired_leaves_has_no_name(tree: Proxy, redis_server: RedisServer) -> None:
-    """A dict of which all leaves have expired has no name any more, although nobody wrote since and all is there."""
+    """The name of a dict whose leaves have all expired is not listed, although its keys are still there."""
     tree.set("a.b.c", 1, expire=0.001)
     tree_alone = root()["a"]
     eventually(lambda: tree.keys() == [], "the name is gone")
@@ -216,7 +216,7 @@ def test_a_dict_of_expired_leaves_has_no_name(tree: Proxy, redis_server: RedisSe
 
 
 def test_sessions_expire(backend: RedisBackend, redis_server: RedisServer) -> None:
-    """Each write keeps its number and reply in its session for five minutes, one key for one sender at a time."""
+    """The record of a session has the number and reply of its last request, for five minutes."""
     for _ in range(20):
         write(backend, Add(key("n"), 1))
     backend.execute(Transaction(reads=(Read(key("n")),)))
@@ -232,7 +232,7 @@ def test_sessions_expire(backend: RedisBackend, redis_server: RedisServer) -> No
     "prefix", ["app:", "my.app", "a*b?[c]", "{tag}", "a.b:c.", "%2E", "x:", "v:", "v:.a", "\u00e9 "]
 )
 def test_a_prefix_keeps_applications_apart(redis_server: RedisServer, prefix: str) -> None:
-    """Two applications in one database, one with a prefix and one without, do not see each other in anything."""
+    """An application with a prefix and one without do not see each other's values in one database."""
     with opened(redis_server) as plain, opened(redis_server, prefix=prefix) as own:
         write(plain, Put(key("a", "b"), b"1"), Put(key("m", "n"), b"1", 600_000))
         before = data(redis_server)
@@ -254,8 +254,8 @@ def test_a_prefix_keeps_applications_apart(redis_server: RedisServer, prefix: st
 
 
 @pytest.mark.parametrize("prefix", ["", "a.b:", "{a}", "p\x00q", "\ud800"])
-def test_a_prefix_does_not_keep_values_alive(redis_server: RedisServer, prefix: str) -> None:
-    """Whatever is in a prefix that the settings do not refuse, what expired is removed."""
+def test_expired_leaves_are_removed_with_any_prefix(redis_server: RedisServer, prefix: str) -> None:
+    """With every prefix that the settings accept, expired leaves are removed."""
     try:
         RedisSettings.model_validate({"prefix": prefix})
     except ValidationError:
@@ -272,7 +272,7 @@ def test_a_prefix_does_not_keep_values_alive(redis_server: RedisServer, prefix: 
         eventually(is_gone, "what expired is removed", within=5)
 
 
-def test_databases_are_apart(redis_server: RedisServer) -> None:
+def test_databases_are_separate(redis_server: RedisServer) -> None:
     """Each database holds a tree of its own."""
     with opened(redis_server) as zero, opened(redis_server, database=7) as seven:
         write(zero, Put(key("a"), b"0"))
@@ -281,8 +281,8 @@ def test_databases_are_apart(redis_server: RedisServer) -> None:
         assert contents(redis_server, 7).data() == {b"v:": {b"a": b"7"}}
 
 
-def test_what_need_not_be_said_changes_nothing(backend: RedisBackend) -> None:
-    """The writes that the backend leaves out, because a later one implies them, are missed by none between them."""
+def test_implied_writes_are_left_out_safely(backend: RedisBackend) -> None:
+    """The backend leaves out removals that a later write implies, but not if a write between them depends on them."""
     write(backend, Put(key("a"), b"5"))
     outcome = write(
         backend,

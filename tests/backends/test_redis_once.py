@@ -1,4 +1,4 @@
-"""A request is applied once and answered rightly, however often its reply is lost and however late it arrives."""
+"""Exactly once: a request is applied once and answered correctly, however often its reply is lost, however late."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def several_changes() -> None:
         changes.add("leaf", 5)
         changes.add("fresh.counter", 7)
         changes.delete("dict.b")
-        changes.expire("mortal", None)
+        changes.expire("expiring", None)
 
 
 def refused_changes() -> str:
@@ -70,16 +70,16 @@ def refused_changes() -> str:
 WRITES: Final[dict[str, Operation]] = {
     "put": execute((Put(key("fresh", "leaf"), b"1"),)),
     "put-of-escaped-bytes": execute((Put(key("leaf"), b"\x02\r\n\x00"),)),
-    "put-with-life": execute((Put(key("leaf"), b"2", 600_000), Put(key("fresh", "leaf"), b"3", 600_000))),
-    "put-that-keeps-life": execute((Put(key("mortal"), b"2", keep_ttl=True), Put(key("leaf"), b"3", keep_ttl=True))),
-    "delete-node": execute((Delete(key("dict", "a"), Scope.NODE), Delete(key("mortal"), Scope.NODE))),
+    "put-with-ttl": execute((Put(key("leaf"), b"2", 600_000), Put(key("fresh", "leaf"), b"3", 600_000))),
+    "put-that-keeps-ttl": execute((Put(key("expiring"), b"2", keep_ttl=True), Put(key("leaf"), b"3", keep_ttl=True))),
+    "delete-node": execute((Delete(key("dict", "a"), Scope.NODE), Delete(key("expiring"), Scope.NODE))),
     "delete-below": execute((Delete(key("dict"), Scope.BELOW),)),
     "delete-subtree": execute((Delete(key("dict", "b"), Scope.SUBTREE),)),
     "delete-nothing": execute((Delete(key("absent", "absent"), Scope.SUBTREE),)),
-    "expire-node": execute((Expire(key("leaf"), Scope.NODE, 600_000), Expire(key("mortal"), Scope.NODE, None))),
+    "expire-node": execute((Expire(key("leaf"), Scope.NODE, 600_000), Expire(key("expiring"), Scope.NODE, None))),
     "expire-below": execute((Expire(key("dict"), Scope.BELOW, 600_000),)),
     "expire-subtree": execute((Expire(key(), Scope.SUBTREE, 600_000),)),
-    "counters": execute((Add(key("leaf"), 41), Add(key("mortal"), -(2**40)), Add(key("c", "d"), 2**63 - 1))),
+    "counters": execute((Add(key("leaf"), 41), Add(key("expiring"), -(2**40)), Add(key("c", "d"), 2**63 - 1))),
     "counter-refused": execute((Put(key("fresh"), b"1"), Add(key("text"), 1))),
     "checks-and-reads-and-writes": execute(
         (Delete(key("dict"), Scope.SUBTREE), Put(key("dict", "new"), b"1"), Add(key("leaf"), 1)),
@@ -90,14 +90,14 @@ WRITES: Final[dict[str, Operation]] = {
         (Put(key("leaf"), b"2"),), (Equals(key("leaf"), Scope.NODE, {(): b"other"}),), (Read(key("leaf")),)
     ),
     "set": lambda: root().set("fresh.dict", {"a": [1, 2], "b": {}}).key(),
-    "set-with-life": lambda: root().set("dict", {"a": 1, "n": {"m": 2}}, expire=600).key(),
+    "set-with-ttl": lambda: root().set("dict", {"a": 1, "n": {"m": 2}}, expire=600).key(),
     "delete": lambda: root().delete("dict.b"),
     "clear": lambda: [root()["dict"].clear()],  # type: ignore[func-returns-value]
     "add-integer": lambda: root()["leaf"].add(41),
     "add-float": lambda: root()["half"].add(0.25),
     "add-to-what-is-absent": lambda: root()["fresh.counter"].add(3),
     "expire": lambda: root()["dict"].expire(600),
-    "persist": lambda: root()["mortal"].expire(None),
+    "persist": lambda: root()["expiring"].expire(None),
     "update": lambda: root()["dict"].update({"b": {"c": 3, "e": 4}, "f": 5}).key(),
     "update-with-empty-dict": lambda: root()["dict"].update({"b": {}, "f": {}}).key(),
     "pop": lambda: root().pop("dict"),
@@ -117,7 +117,7 @@ READS: Final[dict[str, Operation]] = {
     "val-of-a-leaf": lambda: [root()["dict.b.d"].val()],
     "val-of-nothing": lambda: root()["absent"].val("default"),
     "exists": lambda: [root()["dict"].exists(), root()["absent"].exists()],
-    "time-to-live": lambda: [root()["dict"].time_to_live(), root()["mortal"].time_to_live() > 0],
+    "time-to-live": lambda: [root()["dict"].time_to_live(), root()["expiring"].time_to_live() > 0],
     "keys": lambda: sorted(root().keys()),
     "leaves": lambda: sorted(proxy.key() for proxy in root().iter_children()),
     "refused-checks": execute((), (Equals(key("dict"), Scope.BELOW, NOTHING),)),
@@ -126,24 +126,24 @@ READS: Final[dict[str, Operation]] = {
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let retries follow at once."""
+    """Repeat requests without pauses."""
     monkeypatch.setattr(connections, "_FIRST_PAUSE_SECS", 0.0)
 
 
 @pytest.fixture
 def proxied(faulty_proxy: FaultyProxy) -> Iterator[FaultyProxy]:
-    """Have the pool use the server through a proxy without faults, the script known to it."""
+    """Have the pool use the server through a proxy without faults. The server knows the script."""
     with front(faulty_proxy):
         root().exists()
         yield faulty_proxy
 
 
 def fill(server: RedisServer) -> None:
-    """Put the start in place, beside the proxy and by a client of its own, and forget what ran before."""
+    """Write the initial tree without the proxy, and reset the statistics of commands."""
     server.command("FLUSHALL")
     with opened(server) as backend:
         puts = [Put(key(*path), value) for path, value in _leaves()]
-        write(backend, *puts, Put(key("mortal"), b"5", 900_000))
+        write(backend, *puts, Put(key("expiring"), b"5", 900_000))
     server.command("CONFIG", "RESETSTAT")
 
 
@@ -157,7 +157,7 @@ def _leaves() -> Iterator[tuple[tuple[str, ...], bytes]]:
 
 
 def undisturbed(proxied: FaultyProxy, server: RedisServer, operation: Operation) -> tuple[tuple[Any, ...], int]:
-    """Return what an operation returns, leaves behind and runs, and how many requests it takes."""
+    """Return the result of an operation, its effect and its commands, and how many requests it takes."""
     fill(server)
     before = proxied.requests
     result = operation()
@@ -167,9 +167,9 @@ def undisturbed(proxied: FaultyProxy, server: RedisServer, operation: Operation)
 
 @pytest.mark.parametrize("name", [*WRITES, *READS])
 def test_a_lost_reply_changes_nothing(name: str, proxied: FaultyProxy, redis_server: RedisServer) -> None:
-    """Whichever reply is lost, once, twice or three times in a row, the request is applied once and answered rightly.
+    """Whichever reply is lost, up to three times in a row, the request is applied once and answered correctly.
 
-    "Once" is taken literally: the commands that change the tree run as often as without the fault.
+    The commands that change the tree run as often as without the fault.
     """
     operation = (WRITES | READS)[name]
     expected, requests = undisturbed(proxied, redis_server, operation)
@@ -187,7 +187,7 @@ def test_a_lost_reply_changes_nothing(name: str, proxied: FaultyProxy, redis_ser
 
 @pytest.mark.parametrize("name", [*WRITES, *READS])
 def test_a_reply_that_ends_midway_changes_nothing(name: str, proxied: FaultyProxy, redis_server: RedisServer) -> None:
-    """A part of a reply is taken for none: the request is sent again and applied once."""
+    """After a part of a reply, the request is sent again and applied once."""
     operation = (WRITES | READS)[name]
     expected, requests = undisturbed(proxied, redis_server, operation)
     for hit in range(requests):
@@ -203,7 +203,7 @@ def test_a_reply_that_ends_midway_changes_nothing(name: str, proxied: FaultyProx
 def test_a_late_first_attempt_changes_nothing(
     name: str, proxied: FaultyProxy, redis_server: RedisServer, faulty_proxy: FaultyProxy
 ) -> None:
-    """A request that arrives after its repetition, and after what others wrote since, is not carried out."""
+    """A request that arrives after its repetition, and after writes of others, is not applied."""
     expected, requests = undisturbed(proxied, redis_server, WRITES[name])
     with front(faulty_proxy, socket_timeout_secs=0.1):
         fill(redis_server)
@@ -222,7 +222,7 @@ def test_a_late_first_attempt_changes_nothing(
 def test_an_attempt_that_arrives_after_later_requests_changes_nothing(
     faulty_proxy: FaultyProxy, redis_server: RedisServer
 ) -> None:
-    """A request that its client gave up is overtaken by that client's next one: it is not carried out any more."""
+    """A request that its client gave up is not applied after the next request of that client."""
     with opened(faulty_proxy, socket_timeout_secs=0.1, retries=1) as client:
         write(client, Put(key("a"), b"0"))
         faulty_proxy.hold_requests(2)
@@ -236,8 +236,8 @@ def test_an_attempt_that_arrives_after_later_requests_changes_nothing(
         assert data(redis_server) == before == {b"v:": {b"a": b"2"}}
 
 
-def test_giving_up_is_told_with_its_doubt(proxied: FaultyProxy, redis_server: RedisServer) -> None:
-    """When every reply is lost, the error says that the request may have been carried out, and it was, once."""
+def test_the_error_says_that_a_request_may_be_applied(proxied: FaultyProxy, redis_server: RedisServer) -> None:
+    """When every reply is lost, the error says that the request may have been applied, and it was, once."""
     fill(redis_server)
     proxied.drop_replies(4)
     with pytest.raises(Unreachable, match="may have been carried out") as failed:
@@ -248,7 +248,7 @@ def test_giving_up_is_told_with_its_doubt(proxied: FaultyProxy, redis_server: Re
 
 
 def test_a_refused_connection_leaves_no_doubt(faulty_proxy: FaultyProxy) -> None:
-    """When no attempt reached the server, the error says that nothing was carried out."""
+    """When no attempt reached the server, the error says that nothing was applied."""
     faulty_proxy.refuse()
     with opened(faulty_proxy) as client:
         with pytest.raises(Unreachable) as failed:
@@ -260,7 +260,7 @@ def test_a_refused_connection_leaves_no_doubt(faulty_proxy: FaultyProxy) -> None
 
 
 def test_without_retries_a_lost_reply_is_an_error(faulty_proxy: FaultyProxy, redis_server: RedisServer) -> None:
-    """The setting ``retries`` is obeyed: with 0 a request is sent once."""
+    """With ``retries=0`` a request is sent once."""
     with opened(faulty_proxy, retries=0) as client:
         write(client, Add(key("n"), 1))
         sent = faulty_proxy.requests
@@ -273,7 +273,7 @@ def test_without_retries_a_lost_reply_is_an_error(faulty_proxy: FaultyProxy, red
 
 
 def test_pauses_between_attempts_stay_short(faulty_proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many retries are set, no pause between two of them is longer than some seconds, and none overflows."""
+    """With any number of retries, no pause is longer than some seconds."""
     monkeypatch.undo()
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
@@ -287,7 +287,7 @@ def test_pauses_between_attempts_stay_short(faulty_proxy: FaultyProxy, monkeypat
 def test_the_script_is_sent_whole_only_to_a_server_that_does_not_know_it(
     faulty_proxy: FaultyProxy, redis_server: RedisServer
 ) -> None:
-    """EVALSHA is what is sent; EVAL follows only where the server does not know the script, and may be repeated too."""
+    """EVALSHA is sent first, and EVAL only if the server does not know the script. It may be repeated too."""
     with opened(faulty_proxy) as client:
         redis_server.command("SCRIPT", "FLUSH")
         redis_server.command("CONFIG", "RESETSTAT")
@@ -300,7 +300,7 @@ def test_the_script_is_sent_whole_only_to_a_server_that_does_not_know_it(
 
 
 def test_a_repeated_reply_is_the_first_one_in_full(faulty_proxy: FaultyProxy, redis_server: RedisServer) -> None:
-    """The repeated reply of a transaction holds every answer and sum, byte for byte, however large."""
+    """The reply to a repetition has every answer and counter, byte for byte, however large."""
     names = [f"n{number}" for number in range(1_000)]
     with opened(faulty_proxy) as client:
         write(

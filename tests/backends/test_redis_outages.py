@@ -1,4 +1,4 @@
-"""Servers that die, come back, drop their clients or stand still: calls go on without anybody's help, applied once."""
+"""Outages: calls survive servers that stop, restart, close connections or hang, and are applied once."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tests.backends.redis_tools import (
     key,
     opened,
     opened_with,
+    values,
     write,
 )
 from tests.support.ports import bound_socket
@@ -32,11 +33,11 @@ MANY: Final = 12
 
 
 def open_many_connections(backend: RedisBackend, proxy: FaultyProxy) -> None:
-    """Have the backend keep many connections: its requests are held until so many are under way at once."""
+    """Make the backend keep many connections, with as many requests under way at once."""
     before = proxy.connections
     proxy.hold_requests(MANY)
     with ThreadPoolExecutor(MANY) as threads:
-        asked = [threads.submit(backend.execute, Transaction(reads=(Read(key("n")),))) for _ in range(MANY)]
+        asked = [threads.submit(values, backend, "n") for _ in range(MANY)]
         proxy.wait_until_held(MANY)
         proxy.release_held()
         for each in asked:
@@ -58,7 +59,7 @@ def count_at_once(backend: RedisBackend) -> set[int]:
 
 @pytest.mark.parametrize("crash", [False, True], ids=["stop", "kill"])
 def test_a_server_that_comes_back_is_used_again(start_redis: StartRedis, crash: bool) -> None:
-    """After a restart the next call works, through the same pool, also if the data is gone."""
+    """After a restart the next call succeeds, also if the data is gone."""
     server = start_redis()
     with front(server) as tree:
         tree.set("a", 1)
@@ -71,7 +72,7 @@ def test_a_server_that_comes_back_is_used_again(start_redis: StartRedis, crash: 
 
 
 def test_all_connections_may_be_stale_at_once(start_redis: StartRedis) -> None:
-    """After a restart every kept connection is broken; all callers that meet them get through, and count once."""
+    """After a restart every kept connection is broken. All requests that meet one succeed and are applied once."""
     server = start_redis(append_only=True)
     with FaultyProxy(server.port) as proxy, opened(proxy) as backend:
         write(backend, Add(key("n"), 1))
@@ -86,17 +87,17 @@ def test_all_connections_may_be_stale_at_once(start_redis: StartRedis) -> None:
 
 
 @pytest.mark.parametrize("command", ["CLIENT KILL TYPE normal", "SCRIPT FLUSH"])
-def test_what_a_server_forgets_is_made_anew(redis_server: RedisServer, command: str) -> None:
-    """Connections that the server closes and scripts that it drops between two calls are no failure."""
+def test_what_a_server_forgets_is_replaced(redis_server: RedisServer, command: str) -> None:
+    """A connection that the server closed, and a script that it dropped, do not fail the next call."""
     with opened(redis_server) as backend:
         for count in range(5):
             assert write(backend, Add(key("n"), 1)).counters == (count + 1,)
             redis_server.command(*command.split())
-        assert backend.execute(Transaction(reads=(Read(key("n")),))).answers[0].values == {(): b"5"}  # type: ignore[union-attr]
+        assert values(backend, "n") == {(): b"5"}
 
 
-def test_connections_that_are_killed_under_load_lose_nothing(redis_server: RedisServer) -> None:
-    """While a server closes all connections again and again, counting goes on and is exact."""
+def test_killed_connections_lose_no_count(redis_server: RedisServer) -> None:
+    """While a server closes all connections repeatedly, threads go on counting exactly."""
     each, threads = 150, 4
     with opened(redis_server, retries=1_000) as backend, ThreadPoolExecutor(threads) as pool:
         done = [pool.submit(lambda: [write(backend, Add(key("n"), 1)) for _ in range(each)]) for _ in range(threads)]
@@ -110,11 +111,11 @@ def test_connections_that_are_killed_under_load_lose_nothing(redis_server: Redis
     assert data(redis_server) == {b"v:": {b"n": b"%d" % (each * threads)}}
 
 
-def test_a_crash_tears_no_transaction_and_repeats_none(start_redis: StartRedis) -> None:
-    """Over crashes of a server that keeps an append-only file, what was acknowledged is there, once, and whole.
+def test_crashes_tear_no_transaction_and_repeat_none(start_redis: StartRedis) -> None:
+    """What a server with an append-only file acknowledged is there after crashes, once and whole.
 
-    Two counters are changed by each transaction, and stay equal. Their value lies between the number of calls that
-    succeeded and that plus the number of those whose error says that they may have been carried out.
+    Each transaction changes two counters, which stay equal. They are at least the number of calls that succeeded, and
+    at most that plus the number of errors that say that the request may have been applied.
     """
     server = start_redis(append_only=True)
     acknowledged = doubtful = 0
@@ -154,7 +155,7 @@ def test_a_crash_tears_no_transaction_and_repeats_none(start_redis: StartRedis) 
 
 
 def test_a_repetition_after_a_restart_is_known(start_redis: StartRedis) -> None:
-    """A request whose reply was lost is recognised by the server's next life, if the data survives."""
+    """A restarted server recognizes a repeated request if its data survived."""
     server = start_redis(append_only=True)
     # The request may be sent again before the server is back, more often than usual retries allow.
     with FaultyProxy(server.port) as proxy, opened(proxy, socket_timeout_secs=5, retries=50) as backend:
@@ -179,7 +180,7 @@ def test_a_repetition_after_a_restart_is_known(start_redis: StartRedis) -> None:
 
 
 def test_a_server_that_is_down_is_unreachable(start_redis: StartRedis) -> None:
-    """With no server there is an error that names host and port and says what to do, soon; later calls work again."""
+    """Without a server, the error names host and port and what to do. Calls succeed again after a restart."""
     server = start_redis()
     with opened(server) as backend:
         write(backend, Add(key("n"), 1))
@@ -193,7 +194,7 @@ def test_a_server_that_is_down_is_unreachable(start_redis: StartRedis) -> None:
 
 
 def test_a_paused_server_is_a_timeout(start_redis: StartRedis) -> None:
-    """A server that answers nothing costs ``socket_timeout_secs`` per attempt; what waited there is applied once."""
+    """A hanging server costs ``socket_timeout_secs`` per attempt, and applies what it received at most once."""
     server = start_redis()
     with opened(server, socket_timeout_secs=0.3, retries=1) as backend:
         write(backend, Add(key("n"), 1))
@@ -204,7 +205,7 @@ def test_a_paused_server_is_a_timeout(start_redis: StartRedis) -> None:
         assert 0.3 <= time.monotonic() - started < TIMEOUT
         assert failed.value.maybe_applied
         server.resume()
-        # The attempts that waited in the server's sockets are carried out, once, or overtaken by the next request.
+        # The attempts in the server's sockets are applied once, or overtaken by the next request.
         eventually(lambda: clients(server) == 0, "the server has seen the given-up connections end")
         before = int(data(server)[b"v:"][b"n"])  # type: ignore[call-overload]
         assert before in {1, 2}
@@ -212,7 +213,7 @@ def test_a_paused_server_is_a_timeout(start_redis: StartRedis) -> None:
 
 
 def test_a_host_that_accepts_and_never_answers_is_a_timeout() -> None:
-    """A first connection is bounded by the timeouts too: the settings that begin a connection are answered or not."""
+    """The timeouts bound the handshake of a new connection too."""
     with bound_socket() as listener:
         listener.listen()
         host, port = listener.getsockname()
@@ -222,7 +223,7 @@ def test_a_host_that_accepts_and_never_answers_is_a_timeout() -> None:
 
 
 def test_a_full_queue_of_connections_is_a_timeout() -> None:
-    """A host that does not even accept costs ``connect_timeout_secs`` per attempt."""
+    """A host that does not accept costs ``connect_timeout_secs`` per attempt."""
     with bound_socket() as listener, bound_socket() as one, bound_socket() as two:
         listener.listen(0)
         for filler in (one, two):

@@ -1,6 +1,6 @@
-"""What the page on production says of users, failover, memory, timeouts and monitoring, on real servers.
+"""The production page: its statements on users, failover, memory, timeouts and monitoring hold on real servers.
 
-The user is read from the page, so that the page cannot say another one than is tested.
+The tests read the user from the page, so it is the one that they test.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CREDENTIALS: Final = {"username": "app", "password": "the-password", "prefix": "
 
 
 def documented_user() -> str:
-    """Return the line of the page that makes the user, without its first word."""
+    """Return the line of the page that defines the user, without its first word."""
     (lines,) = re.findall(r"^user (app on .*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
     return " ".join(str(lines).split())
 
@@ -41,13 +41,13 @@ def documented_commands() -> set[str]:
 
 
 def do_everything(tree: Proxy) -> None:
-    """Call all that reads, writes, expires and locks, on small values and on a dict that takes several steps."""
+    """Read, write, expire and lock, also a dict that takes several requests."""
     tree.set("a", {"b": {"c": 1, "d": "x"}, "e": [1]}).update({"a": {"f": {}}}, expire=900)
-    tree.set("mortal", {"x": 1, "y": 2}, expire=900)
-    assert tree["mortal"].time_to_live() == 900
-    tree["mortal"].expire(None)
-    tree["mortal"].expire(60)
-    assert sorted(tree) == ["a", "mortal"]
+    tree.set("expiring", {"x": 1, "y": 2}, expire=900)
+    assert tree["expiring"].time_to_live() == 900
+    tree["expiring"].expire(None)
+    tree["expiring"].expire(60)
+    assert sorted(tree) == ["a", "expiring"]
     assert tree["a.b.c"].add(2**60) == 2**60 + 1
     assert tree["a.b.d"].compare_and_set("x", "y")
     tree["a.e"].update_with(lambda value: [*value, 2])
@@ -65,25 +65,25 @@ def do_everything(tree: Proxy) -> None:
         with job.lock(shared=True):
             job.lock().extend()
         assert [current_owner.path for current_owner in tree.lock().holders()] == ["jobs.import"]
-    take_turns(tree)
+    wait_for_a_lock(tree)
     tree.lock().break_locks()
     tree.clear()
 
 
-def is_somebody_listed() -> bool:
-    """Tell whether anybody is on the list of those whom a release notifies."""
+def is_listener_registered() -> bool:
+    """Tell whether a release would notify a listener."""
     (answer,) = Pool().database().backend.execute(Transaction(reads=(Read(Key(LISTENERS, ()), Scope.SUBTREE),))).answers
     return isinstance(answer, Entries) and bool(answer.values)
 
 
-def take_turns(tree: Proxy) -> None:
-    """Have another thread wait for a lock until it is notified."""
+def wait_for_a_lock(tree: Proxy) -> None:
+    """Have another thread wait for a lock until a notification."""
     with tree.lock():
-        other = threading.Thread(target=lambda: tree["turns"].lock(acquire_timeout=TIMEOUT).acquire())
+        other = threading.Thread(target=lambda: tree["waiting"].lock(acquire_timeout=TIMEOUT).acquire())
         other.start()
-        eventually(is_somebody_listed, "the other one waits to be notified")
+        eventually(is_listener_registered, "the other thread waits")
     other.join(TIMEOUT)
-    assert [current_owner.path for current_owner in tree.lock().holders()] == ["turns"]
+    assert [current_owner.path for current_owner in tree.lock().holders()] == ["waiting"]
 
 
 @pytest.fixture
@@ -96,18 +96,18 @@ def guarded(start_redis: StartRedis) -> RedisServer:
 
 
 def test_the_user_of_the_documentation_can_do_everything(guarded: RedisServer) -> None:
-    """Values, TTLs, large dicts, locks and waiting need no permission that the page does not name."""
+    """Values, TTLs, large dicts, locks and waiting need the permissions of the page only."""
     with front(guarded, database=DATABASE, **CREDENTIALS) as tree:
         do_everything(tree)
     refused = guarded.command("ACL", "LOG")
     assert isinstance(refused, list)
     objects = [dict(zip(entry[::2], entry[1::2]))[b"object"] for entry in refused if isinstance(entry, list)]
-    # All that redicts does not send: redis-py tells its name and version when it connects.
+    # redis-py sends its name and version when it connects, which may be refused.
     assert set(objects) <= {b"client", b"client|setinfo"}
 
 
 def test_every_command_of_the_documented_user_is_needed(guarded: RedisServer) -> None:
-    """The list of the page has the commands of the script and of its connections, and all of them are run."""
+    """The page lists the commands of the script and of connections, and all of them run."""
     in_script = {word.lower() for word in re.findall(r"'([A-Z]{3,})'", SCRIPT)} - {"count", "limit"}
     assert documented_commands() == in_script | {"evalsha", "eval", "select", "subscribe"}
     guarded.command("CONFIG", "RESETSTAT")
@@ -141,7 +141,7 @@ def test_the_documented_user_over_tls(start_redis: StartRedis) -> None:
 
 
 def test_a_promoted_replica_lacks_what_it_had_not_received(start_redis: StartRedis) -> None:
-    """A write that the primary acknowledged is gone if the replica that takes over was cut off before."""
+    """A write that the primary acknowledged is lost if the promoted replica had not received it."""
     primary = start_redis()
     with front(primary) as tree:
         tree.set("a", 1)
@@ -155,7 +155,7 @@ def test_a_promoted_replica_lacks_what_it_had_not_received(start_redis: StartRed
 
 
 def test_a_lock_lost_in_a_failover_refuses_guarded_writes(start_redis: StartRedis) -> None:
-    """The holder believes in a lock that the new primary never knew; what it writes under it is refused."""
+    """A write under a lock that the new primary never had raises ``LockLost``."""
     primary = start_redis()
     replica = start_redis(replica_of=primary)
     replica.command("REPLICAOF", "NO", "ONE")
@@ -176,8 +176,8 @@ def test_a_lock_lost_in_a_failover_refuses_guarded_writes(start_redis: StartRedi
         lock.release()
 
 
-def test_a_reload_takes_no_guard_along(start_redis: StartRedis) -> None:
-    """A lock belongs to the store that granted it: after a reload with another address it guards nothing there."""
+def test_a_lock_guards_nothing_in_another_store(start_redis: StartRedis) -> None:
+    """A lock belongs to the store that granted it, so after a reload with another address it does not guard writes."""
     former, new = start_redis(), start_redis()
     with front(former) as tree, tree["a"]:
         Pool().reload(cfg=configuration(new))
@@ -186,8 +186,8 @@ def test_a_reload_takes_no_guard_along(start_redis: StartRedis) -> None:
         assert tree["a"].val() == 1
 
 
-def test_a_server_that_became_a_replica_is_told_of(start_redis: StartRedis) -> None:
-    """Where the address leads to a former primary, reads are answered and writes refused; a reload leads on."""
+def test_a_server_that_became_a_replica_is_read_only(start_redis: StartRedis) -> None:
+    """A former primary answers reads and refuses writes. A reload with the new address helps."""
     former, primary = start_redis(), start_redis()
     with front(former) as tree:
         tree.set("a", 1)
@@ -208,7 +208,7 @@ def replica_client(server: RedisServer) -> redis.Redis:
 
 @pytest.mark.parametrize(("policy", "left"), [("volatile-lru", {b"v:"}), ("allkeys-lru", set())])
 def test_eviction_takes_what_redicts_relies_on(start_redis: StartRedis, policy: str, left: set[bytes]) -> None:
-    """A full server takes records of requests under one policy, and values under the other."""
+    """A full server evicts records of sessions under one policy, and values under the other."""
     server = start_redis(options={"maxmemory-policy": policy})
     with opened(server) as backend:
         write(backend, Put(key("a"), b"1"))
@@ -223,8 +223,8 @@ def test_eviction_takes_what_redicts_relies_on(start_redis: StartRedis, policy: 
         assert set(after) == left
 
 
-def test_one_record_for_each_sender(redis_server: RedisServer) -> None:
-    """However many writes one sender makes, one record of them is kept, for five minutes."""
+def test_one_record_for_each_session(redis_server: RedisServer) -> None:
+    """One record is kept for the writes of one session, for five minutes."""
     with opened(redis_server) as one, opened(redis_server) as other:
         for backend in (one, other):
             for number in range(5):
@@ -243,15 +243,15 @@ def test_one_record_for_each_sender(redis_server: RedisServer) -> None:
 
 
 def test_the_documented_timeouts_are_the_defaults() -> None:
-    """The table of the page has the values of the settings."""
-    told = dict(re.findall(r"^\| `(\w+)` \| (\d+)(?: times)? \|", PAGE, flags=re.MULTILINE))
-    assert set(told) == {"connect_timeout_secs", "socket_timeout_secs", "retries", "timeout_secs"}
+    """The table of the page has the defaults of the settings."""
+    documented = dict(re.findall(r"^\| `(\w+)` \| (\d+)(?: times)? \|", PAGE, flags=re.MULTILINE))
+    assert set(documented) == {"connect_timeout_secs", "socket_timeout_secs", "retries", "timeout_secs"}
     settings = RedisSettings.model_validate({})
-    assert told == {name: str(getattr(settings, name)) for name in told}
+    assert documented == {name: str(getattr(settings, name)) for name in documented}
 
 
 def test_idle_connections_may_be_closed(redis_server: RedisServer) -> None:
-    """What the server closed is replaced, and the request that met it is applied once."""
+    """A connection that the server closed is replaced, and the request on it is applied once."""
     with front(redis_server) as tree:
         for expected in (1, 2, 3):
             assert tree["n"].add(1) == expected
@@ -261,12 +261,12 @@ def test_idle_connections_may_be_closed(redis_server: RedisServer) -> None:
 # Monitoring ------------------------------------------------------------------------------------------------------
 
 
-def test_what_the_documentation_says_to_look_at(redis_server: RedisServer) -> None:
-    """Each look that the page names finds what it says."""
+def test_the_documented_monitoring(redis_server: RedisServer) -> None:
+    """Each command that the page names shows what the page says."""
     redis_server.command("CONFIG", "RESETSTAT")
     with front(redis_server, prefix="app:") as tree:
         tree.set("a", {"b": 1, "c": 2}, expire=900)
-        take_turns(tree)
+        wait_for_a_lock(tree)
         calls = re.match(r"calls=(\d+),usec=", redis_server.info("commandstats")["cmdstat_evalsha"])
         assert calls is not None
         assert int(calls[1]) > 2

@@ -1,23 +1,27 @@
-"""A notification reaches those who are named, wherever they are, over one connection per process, and none is lost."""
+"""Notifications reach the listeners that they name, over one subscription per process, and none is lost."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import FrameType
 from typing import Any, Final
 
 import pytest
 import redis
 
 from redicts.backends.fakeredis import plugin as fakeredis
-from redicts.backends.redis import RedisBackend
-from redicts.backends.redis.backend import ATOMIC_ENTRIES
+from redicts.backends.redis import RedisBackend, RedisSettings
+from redicts.backends.redis.backend import ATOMIC_ENTRIES, open_redis
+from redicts.backends.redis.pubsub import RedisListener
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import (
@@ -39,15 +43,16 @@ from redicts.core.minitransaction import (
     Write,
 )
 from redicts.errors import AccessDenied, CorruptData, Unreachable
-from tests.backends.redis_tools import calls, clients, contents, data, examine_layout, opened, write
+from redicts.forks import Bell
+from tests.backends.redis_tools import calls, clients, configuration, contents, data, examine_layout, opened, write
 from tests.backends.test_redis_connections import Interrupted, interrupting
 from tests.backends.test_redis_forks import Child
 from tests.support.proxy import FaultyProxy
 from tests.support.servers import RedisServer, StartRedis
 from tests.support.waiting import TIMEOUT, eventually
 
-NOBODY: Final = 0.05
-"""Seconds in which nobody is notified who is not named; a test of a rule that holds never waits for more."""
+NOT_NOTIFIED: Final = 0.05
+"""Seconds to wait for a notification that must not come."""
 
 LIST: Final = Key("n", ("list",))
 
@@ -55,30 +60,30 @@ numbers: Final = itertools.count()
 
 
 def entry(*path: str) -> Key:
-    """Return the key of an entry on the list."""
+    """Return the key of an entry of the list."""
     return Key("n", ("list", *path))
 
 
-def fresh_names(count: int, client_id: str = "5tat10n") -> list[str]:
-    """Return so many names of one client id that no other listener has."""
+def fresh_names(count: int, client_id: str = "cl1ent") -> list[str]:
+    """Return new names of listeners of one client id."""
     return [f"{client_id}/{next(numbers)}" for _ in range(count)]
 
 
 def notify(backend: Backend, *names: str, more: tuple[Write, ...] = ()) -> Outcome:
-    """Wake the listeners of these names."""
+    """Notify the listeners of these names."""
     listed = [Put(entry(str(number)), name.encode()) for number, name in enumerate(names)]
     return backend.execute(Transaction(writes=(*listed, *more, Notify(LIST, Scope.BELOW))))
 
 
 def subscribers(server: RedisServer) -> list[bytes]:
-    """Return a line for each connection that subscribes to something."""
+    """Return a line for each connection with a subscription."""
     listed = server.command("CLIENT", "LIST", "TYPE", "PUBSUB")
     assert isinstance(listed, bytes)
     return listed.splitlines()
 
 
 def is_notified_by(listener: Listener, backend: Backend, name: str) -> bool:
-    """Tell whether a notification of this name reaches the listener; one that it has got already does not count."""
+    """Tell whether a notification of this name reaches the listener. Those that it already has do not count."""
     while listener.wait(0):
         pass
     notify(backend, name)
@@ -94,7 +99,7 @@ def listening(backend: Backend, names: list[str]) -> Iterator[list[Listener]]:
 
 @contextlib.contextmanager
 def all_messages(server: RedisServer) -> Iterator[Any]:
-    """Give a function that returns what was published on the server since then, on whatever channel."""
+    """Give a function that returns what was published since then, with its channel."""
     with redis.Redis(unix_socket_path=str(server.socket_path)) as client, client.pubsub() as pubsub:
         pubsub.psubscribe("*")
         assert pubsub.get_message(timeout=TIMEOUT)["type"] == "psubscribe"
@@ -119,34 +124,34 @@ def backend(redis_server: RedisServer) -> Iterator[RedisBackend]:
 
 
 @pytest.fixture
-def waker(redis_server: RedisServer) -> Iterator[RedisBackend]:
-    """Give another client's backend, that notifies."""
+def notifier(redis_server: RedisServer) -> Iterator[RedisBackend]:
+    """Give the backend of another client, which notifies."""
     with opened(redis_server) as backend:
         yield backend
 
 
-# Who is notified ----------------------------------------------------------------------------------------------------
+# Notified listeners ----------------------------------------------------------------------------------------------
 
 
-def test_a_listener_of_another_client_is_notified(backend: RedisBackend, waker: RedisBackend) -> None:
-    """The one who is named is notified, once, and nobody else; the list is empty then."""
+def test_a_listener_of_another_client_is_notified(backend: RedisBackend, notifier: RedisBackend) -> None:
+    """The named listener is notified once, no other one is, and the list is empty then."""
     named, other = fresh_names(2)
     with listening(backend, [named, other]) as (listener, stranger):
-        assert notify(waker, named).applied
+        assert notify(notifier, named).applied
         assert listener.wait(TIMEOUT)
         assert not listener.wait(0)
-        assert not stranger.wait(NOBODY)
-    (answer,) = waker.execute(Transaction(reads=(Read(LIST, Scope.SUBTREE),))).answers
+        assert not stranger.wait(NOT_NOTIFIED)
+    (answer,) = notifier.execute(Transaction(reads=(Read(LIST, Scope.SUBTREE),))).answers
     assert answer == Entries({})
 
 
 def test_a_listener_of_another_process_is_notified(backend: RedisBackend, redis_server: RedisServer) -> None:
-    """It makes no difference in which process the one who notifies is."""
+    """Another process can notify."""
     (name,) = fresh_names(1)
 
     def notify_from_there() -> bool:
-        with opened(redis_server) as waker:
-            return notify(waker, name).applied
+        with opened(redis_server) as notifier:
+            return notify(notifier, name).applied
 
     with backend.listen(name) as listener:
         assert Child(notify_from_there).result()
@@ -154,8 +159,8 @@ def test_a_listener_of_another_process_is_notified(backend: RedisBackend, redis_
 
 
 @pytest.mark.parametrize("scope", Scope)
-def test_the_scope_says_who_is_notified(backend: RedisBackend, redis_server: RedisServer, scope: Scope) -> None:
-    """Those named in the scope are notified and gone from the list, at any depth, and no others.
+def test_a_notify_notifies_its_scope(backend: RedisBackend, redis_server: RedisServer, scope: Scope) -> None:
+    """Names in the scope are notified and removed, at any depth, and no others.
 
     The name at the key itself and those below it are put in two transactions, as a space is free of prefixes.
     """
@@ -167,7 +172,7 @@ def test_the_scope_says_who_is_notified(backend: RedisBackend, redis_server: Red
         with listening(backend, list(listed.values())) as listeners:
             assert write(backend, Notify(entry("x"), scope)).applied
             for path, listener in zip(listed, listeners):
-                assert listener.wait(TIMEOUT if scope.covers(path) else NOBODY) is scope.covers(path)
+                assert listener.wait(TIMEOUT if scope.covers(path) else NOT_NOTIFIED) is scope.covers(path)
         (answer,) = backend.execute(Transaction(reads=(Read(LIST, Scope.BELOW),))).answers
         left = {("x", *path): name.encode() for path, name in listed.items() if not scope.covers(path)}
         assert answer == Entries({("y",): b"stays", **left})
@@ -183,36 +188,36 @@ def test_a_notify_sees_the_writes_before_it(backend: RedisBackend) -> None:
         writes = Put(entry("a"), put.encode()), Delete(entry("b"), Scope.NODE), Notify(LIST, Scope.BELOW)
         assert write(backend, *writes, Put(entry("c"), later.encode()), Add(Key("f", ("n",)), 1)).counters == (1,)
         assert one.wait(TIMEOUT)
-        assert not two.wait(NOBODY)
+        assert not two.wait(NOT_NOTIFIED)
         assert not three.wait(0)
 
 
-def test_a_counter_after_a_notify_starts_at_nothing(backend: RedisBackend) -> None:
-    """What a Wake has cleared counts as absent for what follows in the transaction."""
-    for scope, place in ((Scope.NODE, ()), (Scope.SUBTREE, ()), (Scope.BELOW, ("n",)), (Scope.SUBTREE, ("n",))):
-        write(backend, Put(entry(*place), b"7"))
-        assert write(backend, Notify(LIST, scope), Add(entry(*place), 1)).counters == (1,), scope
+def test_a_counter_after_a_notify_starts_at_zero(backend: RedisBackend) -> None:
+    """Values that a notify has removed are absent for later writes of the transaction."""
+    for scope, path in ((Scope.NODE, ()), (Scope.SUBTREE, ()), (Scope.BELOW, ("n",)), (Scope.SUBTREE, ("n",))):
+        write(backend, Put(entry(*path), b"7"))
+        assert write(backend, Notify(LIST, scope), Add(entry(*path), 1)).counters == (1,), scope
         write(backend, Delete(LIST, Scope.SUBTREE))
 
 
-def test_whose_ttl_is_over_is_not_notified(backend: RedisBackend, redis_server: RedisServer) -> None:
-    """A name whose TTL has run out is gone, though its bytes may be there; one that still lives is notified."""
+def test_an_expired_name_is_not_notified(backend: RedisBackend, redis_server: RedisServer) -> None:
+    """An expired name is not notified, though its bytes may be there. A live one with a TTL is."""
     over, alive = fresh_names(2)
-    with listening(backend, [over, alive]) as (dead, living):
+    with listening(backend, [over, alive]) as (expired, live):
         write(backend, Put(entry("a"), over.encode(), 1), Put(entry("b"), alive.encode(), 600_000))
         read = Transaction(reads=(Read(entry("a")),))
         eventually(lambda: backend.execute(read).answers == (Entries({}),), "its TTL is over")
         write(backend, Notify(LIST, Scope.BELOW))
-        assert living.wait(TIMEOUT)
-        assert not dead.wait(NOBODY)
+        assert live.wait(TIMEOUT)
+        assert not expired.wait(NOT_NOTIFIED)
     assert contents(redis_server).data().keys() == set()
 
 
 ODD: Final = [b"", b"/", b"x", b"x/", b"/1", b"\x00/\x00", b"a b/1", b"x/1\n", b"\x01", b"\x02/1", b"\x03/2", b"\xff/1"]
 
 
-def test_odd_values_are_passed_over(backend: RedisBackend, redis_server: RedisServer) -> None:
-    """What is no name, also for its length, is sent to nobody, and is no reason not to wake the others."""
+def test_invalid_names_are_skipped(backend: RedisBackend, redis_server: RedisServer) -> None:
+    """Values that are not names, also for their length, are not published, and the others are notified."""
     (name,) = fresh_names(1)
     odd = [*ODD, b"x/" + b"1" * 99, b"x" * 2_000_000]
     with backend.listen(name) as listener, all_messages(redis_server) as published:
@@ -225,22 +230,22 @@ def test_odd_values_are_passed_over(backend: RedisBackend, redis_server: RedisSe
 
 
 def test_the_longest_name(backend: RedisBackend) -> None:
-    """A name of a hundred characters is one."""
+    """A name of a hundred characters is valid."""
     name = f"{'client_id-' * 8}/".ljust(100, "7")
     with backend.listen(name) as listener:
         assert is_notified_by(listener, backend, name)
 
 
 @pytest.mark.parametrize("name", ["", "x", "/1", "x/", "a b/1", "x/\n", "\u00e9/1", "x/".ljust(101, "1")])
-def test_what_is_no_name_is_refused(backend: RedisBackend, name: str) -> None:
-    """Nobody listens in vain."""
+def test_listening_under_an_invalid_name_is_refused(backend: RedisBackend, name: str) -> None:
+    """A name that the script would skip is a ``ValueError``."""
     with pytest.raises(ValueError, match="name of a listener"):
         backend.listen(name)
 
 
 def test_thousands_are_notified_at_once(backend: RedisBackend, redis_server: RedisServer) -> None:
-    """All that one transaction may touch; one more is too large, and notifies nobody."""
-    client_id, each = "5tat10n", 1_000
+    """One notify reaches as many listeners as a transaction may touch. With one more it reaches none."""
+    client_id, each = "cl1ent", 1_000
     with all_messages(redis_server) as published:
         for first in range(0, ATOMIC_ENTRIES, each):
             write(
@@ -256,11 +261,13 @@ def test_thousands_are_notified_at_once(backend: RedisBackend, redis_server: Red
     assert data(redis_server) == {}
 
 
-# When nobody is notified --------------------------------------------------------------------------------------------
+# No notification -------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_published_unless_it_is_applied(backend: RedisBackend, redis_server: RedisServer) -> None:
-    """Where a check fails, a value is no counter or a key is foreign, nobody is sent anything, and the list stays."""
+def test_nothing_is_published_unless_the_transaction_is_applied(
+    backend: RedisBackend, redis_server: RedisServer
+) -> None:
+    """If a check fails, a value is not a counter or a key is foreign, no message is sent and the list stays."""
     write(backend, Put(entry("a"), b"x/1"), Put(Key("v", ("text",)), b"no number"))
     redis_server.command("SET", "v:.foreign", "theirs")
     before = data(redis_server)
@@ -276,7 +283,7 @@ def test_nothing_is_published_unless_it_is_applied(backend: RedisBackend, redis_
 
 @pytest.mark.parametrize("scope", Scope)
 def test_a_foreign_key_stops_a_notify(backend: RedisBackend, redis_server: RedisServer, scope: Scope) -> None:
-    """A key of another type in the way of a list is met before the first change."""
+    """A key of another type in place of a list is an error before the first change."""
     redis_server.command("SET", "n:" if scope is Scope.NODE else "n:.list", "theirs")
     before = data(redis_server)
     with pytest.raises(CorruptData):
@@ -285,7 +292,7 @@ def test_a_foreign_key_stops_a_notify(backend: RedisBackend, redis_server: Redis
 
 
 def test_an_empty_list_costs_one_look(backend: RedisBackend, redis_server: RedisServer) -> None:
-    """A Wake on nothing, which every release of a lock carries, looks at the list once and sends nothing."""
+    """A notify on an empty list, which every release of a lock has, is one command and sends nothing."""
     used = []
     for writes in ((), (Notify(LIST, Scope.BELOW),)):
         write(backend, Put(Key("v", ("a",)), b"1"), Put(Key("v", ("b",)), b"1"))
@@ -297,7 +304,7 @@ def test_an_empty_list_costs_one_look(backend: RedisBackend, redis_server: Redis
 
 
 def test_prefix_and_database_keep_clients_apart(redis_server: RedisServer) -> None:
-    """Clients with another prefix, or of another database of the same server, are not even sent anything."""
+    """Each prefix and each database of a server has channels of its own."""
     (name,) = fresh_names(1)
     with (
         opened(redis_server, prefix="app:", database=3) as backend,
@@ -310,7 +317,7 @@ def test_prefix_and_database_keep_clients_apart(redis_server: RedisServer) -> No
         notify(other, name)
         notify(backend, name)
         assert listener.wait(TIMEOUT)
-        assert not listener.wait(NOBODY)
+        assert not listener.wait(NOT_NOTIFIED)
         sent = [channel for channel, message in published() if message]
         assert sent == [prefix + name.partition("/")[0].encode() for prefix in (b"app:s:4:", b"bs:3:", b"app:s:3:")]
 
@@ -318,64 +325,64 @@ def test_prefix_and_database_keep_clients_apart(redis_server: RedisServer) -> No
 # Waiting ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_notify_up_before_the_wait_counts(backend: RedisBackend, waker: RedisBackend) -> None:
-    """What comes after listen() has returned is not lost, whoever reads it: the next wait returns at once."""
+def test_a_notification_before_the_wait_counts(backend: RedisBackend, notifier: RedisBackend) -> None:
+    """A notification after listen() returned is not lost, whichever thread reads it: the next wait returns at once."""
     names = fresh_names(5)
     with listening(backend, names) as listeners:
         for name in names:
-            notify(waker, name)
+            notify(notifier, name)
         for listener in random.sample(listeners, len(listeners)):
             assert listener.wait(TIMEOUT)
         for listener in listeners:
             assert not listener.wait(0)
 
 
-def test_many_notify_ups_before_the_wait_are_one(backend: RedisBackend, waker: RedisBackend) -> None:
-    """However often somebody is notified before he looks, he is notified once or more, and then waits again."""
+def test_many_notifications_before_the_wait_end(backend: RedisBackend, notifier: RedisBackend) -> None:
+    """After many notifications, wait() returns true at least once, and then waits again."""
     (name,) = fresh_names(1)
     with backend.listen(name) as listener:
         for _ in range(10):
-            notify(waker, name)
+            notify(notifier, name)
         assert listener.wait(TIMEOUT)
         eventually(lambda: not listener.wait(0), "the notifications end")
-        assert is_notified_by(listener, waker, name)
+        assert is_notified_by(listener, notifier, name)
 
 
-def test_messages_for_those_who_have_gone_are_dropped(backend: RedisBackend, waker: RedisBackend) -> None:
-    """A listener that is closed is in nobody's way, and closing it twice is harmless."""
+def test_messages_to_closed_listeners_are_dropped(backend: RedisBackend, notifier: RedisBackend) -> None:
+    """A closed listener does not affect others, and closing it twice is harmless."""
     gone, stays = fresh_names(2)
     with listening(backend, [gone, stays]) as (one, two):
         one.close()
         one.close()
-        notify(waker, gone)
-        notify(waker, gone, stays)
+        notify(notifier, gone)
+        notify(notifier, gone, stays)
         assert two.wait(TIMEOUT)
-        assert not two.wait(NOBODY)
+        assert not two.wait(NOT_NOTIFIED)
 
 
 @pytest.mark.parametrize("seconds", [-1, 0, 0.01])
-def test_a_time_that_is_over(backend: RedisBackend, seconds: float) -> None:
-    """Nobody waits longer than he says, though nobody notifies him."""
+def test_waiting_ends_with_its_time(backend: RedisBackend, seconds: float) -> None:
+    """Without a notification, wait() returns false after its time, also if that is over already."""
     with listening(backend, fresh_names(2)) as listeners:
         for listener in listeners:
             assert not listener.wait(seconds)
 
 
 @pytest.mark.parametrize("seconds", [1e10, float("inf")])
-def test_a_time_without_end(backend: RedisBackend, waker: RedisBackend, seconds: float) -> None:
-    """The longest times are waited for, by the one who reads and by others."""
+def test_waiting_without_end(backend: RedisBackend, notifier: RedisBackend, seconds: float) -> None:
+    """The leader and a follower can wait for any time, also without end."""
     names = fresh_names(2)
     with listening(backend, names) as listeners, ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(listener.wait, seconds) for listener in listeners]
         for name in names:
-            notify(waker, name)
+            notify(notifier, name)
         assert all(one.result(TIMEOUT) for one in waiting)
 
 
 def test_each_of_many_threads_is_notified_alone(
-    backend: RedisBackend, waker: RedisBackend, redis_server: RedisServer
+    backend: RedisBackend, notifier: RedisBackend, redis_server: RedisServer
 ) -> None:
-    """Threads that wait at once share one connection; each is notified by its own name, whoever reads, and no other."""
+    """Threads that wait at once share one connection, and each is notified by its own name only."""
     names = fresh_names(12)
     threads_before = threading.active_count()
     with listening(backend, names) as listeners:
@@ -383,66 +390,65 @@ def test_each_of_many_threads_is_notified_alone(
         assert len(subscribers(redis_server)) == 1
         with ThreadPoolExecutor(len(names)) as pool:
             waiting = {name: pool.submit(each.wait, TIMEOUT) for name, each in zip(names, listeners)}
-            # The first one reads for all from the beginning, so that the lead is handed over at once.
+            # The first one leads from the beginning, so another one must take over at once.
             for name in [names[0], *random.sample(names[1:], len(names) - 1)]:
-                notify(waker, name)
+                notify(notifier, name)
                 assert waiting.pop(name).result(TIMEOUT)
                 assert not any(one.done() for one in waiting.values())
             assert threading.active_count() == threads_before + len(names)
         assert len(subscribers(redis_server)) == 1
 
 
-def test_one_notify_notifies_several(backend: RedisBackend, waker: RedisBackend) -> None:
-    """All that one transaction names are notified by it, and only they."""
-    names = fresh_names(8)
-    with listening(backend, names) as listeners, ThreadPoolExecutor(len(names)) as pool:
-        waiting = [pool.submit(listener.wait, TIMEOUT) for listener in listeners]
-        notify(waker, *names[::2])
-        assert all(one.result(TIMEOUT) for one in waiting[::2])
-        assert not any(one.done() for one in waiting[1::2])
-        notify(waker, *names[1::2])
-        assert all(one.result(TIMEOUT) for one in waiting[1::2])
+def is_within(listener: Listener, function: Any) -> bool:
+    """Tell whether the thread that waits with this listener is within a call of this function."""
+    for frame in sys._current_frames().values():
+        codes = []
+        at: FrameType | None = frame
+        while at is not None:
+            codes.append(at.f_code)
+            if at.f_code is RedisListener.wait.__code__ and at.f_locals["self"] is listener:
+                return function.__code__ in codes
+            at = at.f_back
+    return False
 
 
-def leads(backend: RedisBackend, listener: Listener) -> bool:
-    """Tell whether this listener's thread is the one that reads."""
-    return any(client_id._leader is listener for client_id in backend._listening._stations.values())
+def leads(listener: Listener) -> bool:
+    """Tell whether the thread of this listener reads messages."""
+    return is_within(listener, redis.Connection.can_read)
 
 
-def follows(backend: RedisBackend, listener: Listener) -> bool:
-    """Tell whether this listener's thread waits while another one reads."""
-    return any(listener in client_id._followers for client_id in backend._listening._stations.values())
+def follows(listener: Listener) -> bool:
+    """Tell whether the thread of this listener waits while another one reads."""
+    return is_within(listener, Bell.wait)
 
 
 @contextlib.contextmanager
-def leader_and_followers(
-    backend: RedisBackend, listeners: list[Listener], pool: ThreadPoolExecutor
-) -> Iterator[list[Future[bool]]]:
-    """Have the first of the listeners wait and read, and the others wait."""
+def leader_and_followers(listeners: list[Listener], pool: ThreadPoolExecutor) -> Iterator[list[Future[bool]]]:
+    """Have the first listener lead, and the others follow it."""
     waiting = [pool.submit(listeners[0].wait, TIMEOUT)]
-    eventually(lambda: leads(backend, listeners[0]), "the first one reads")
+    eventually(lambda: leads(listeners[0]), "the first one leads")
     waiting += [pool.submit(listener.wait, TIMEOUT) for listener in listeners[1:]]
-    eventually(lambda: all(follows(backend, each) for each in listeners[1:]), "the others wait")
+    eventually(lambda: all(follows(each) for each in listeners[1:]), "the others follow")
     yield waiting
 
 
-def test_the_lead_is_handed_over_when_the_leaders_time_is_over(backend: RedisBackend, waker: RedisBackend) -> None:
-    """Whoever reads and gives up leaves the others somebody who reads."""
+def test_a_follower_leads_when_the_leaders_time_is_over(backend: RedisBackend, notifier: RedisBackend) -> None:
+    """When the leader stops waiting, a follower becomes the leader."""
     short, long = fresh_names(2)
     with listening(backend, [short, long]) as (leader, follower), ThreadPoolExecutor(2) as pool:
         leading = pool.submit(leader.wait, 0.3)
-        eventually(lambda: leads(backend, leader), "it reads")
+        eventually(lambda: leads(leader), "it leads")
         waiting = pool.submit(follower.wait, TIMEOUT)
         assert leading.result(TIMEOUT) is False
-        eventually(lambda: leads(backend, follower), "the other one reads")
-        notify(waker, long)
+        eventually(lambda: leads(follower), "the other one leads")
+        notify(notifier, long)
         assert waiting.result(TIMEOUT)
 
 
-def test_the_lead_is_not_handed_to_one_who_goes(backend: RedisBackend, waker: RedisBackend) -> None:
-    """One who is called to read at the moment at which his time is over calls another one.
+def test_a_follower_that_stops_waiting_passes_the_lead_on(backend: RedisBackend, notifier: RedisBackend) -> None:
+    """A follower whose time ends while it is to become the leader lets another one lead.
 
-    The times of all but the last end at nearly the same moment, again and again.
+    The times of all but the last end at nearly the same time, repeatedly.
     """
     names = fresh_names(6)
     with listening(backend, names) as listeners, ThreadPoolExecutor(len(names)) as pool:
@@ -450,12 +456,12 @@ def test_the_lead_is_not_handed_to_one_who_goes(backend: RedisBackend, waker: Re
             last = pool.submit(listeners[-1].wait, TIMEOUT)
             going = [pool.submit(listener.wait, 0.01) for listener in listeners[:-1]]
             assert not any(one.result(TIMEOUT) for one in going)
-            notify(waker, names[-1])
+            notify(notifier, names[-1])
             assert last.result(TIMEOUT)
 
 
-def test_under_load_no_notify_up_is_lost(backend: RedisBackend, waker: RedisBackend) -> None:
-    """Threads that listen, are notified and go, over and over: each notification arrives long before the timeout."""
+def test_no_notification_is_lost_under_load(backend: RedisBackend, notifier: RedisBackend) -> None:
+    """Threads that listen, are notified and close repeatedly get every notification."""
     threads, each = 6, 40
 
     def listen_again_and_again(client: RedisBackend) -> int:
@@ -467,12 +473,12 @@ def test_under_load_no_notify_up_is_lost(backend: RedisBackend, waker: RedisBack
         return notified
 
     with ThreadPoolExecutor(threads) as pool:
-        going = [pool.submit(listen_again_and_again, waker) for _ in range(threads)]
+        going = [pool.submit(listen_again_and_again, notifier) for _ in range(threads)]
         assert [one.result(2 * TIMEOUT) for one in going] == [each] * threads
 
 
 def test_listening_again_costs_no_round_trip(faulty_proxy: FaultyProxy) -> None:
-    """The first listener connects and subscribes, those that follow find that done."""
+    """The first listener connects and subscribes for all."""
     with opened(faulty_proxy) as backend:
         for _ in range(3):
             with listening(backend, fresh_names(3)):
@@ -480,50 +486,50 @@ def test_listening_again_costs_no_round_trip(faulty_proxy: FaultyProxy) -> None:
 
 
 def test_listening_takes_no_connection_from_requests(redis_server: RedisServer) -> None:
-    """With one connection for requests, they go on while somebody waits."""
+    """With ``max_connections=1``, requests succeed while a listener waits."""
     (name,) = fresh_names(1)
     with opened(redis_server, max_connections=1, timeout_secs=1) as backend, backend.listen(name) as listener:
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(listener.wait, TIMEOUT)
-            eventually(lambda: leads(backend, listener), "it reads")
+            eventually(lambda: leads(listener), "it leads")
             notify(backend, name)
             assert waiting.result(TIMEOUT)
         assert clients(redis_server) == 1
 
 
-def test_listeners_of_several_stations(backend: RedisBackend, redis_server: RedisServer) -> None:
-    """A process has one client id; were there another, all would be notified, and what is used no more is let go of."""
+def test_listeners_of_several_client_ids(backend: RedisBackend, redis_server: RedisServer) -> None:
+    """If a process changes its client id, all its listeners are notified, and the unused connection is closed."""
     (one,), (two,) = fresh_names(1, "one"), fresh_names(1, "two")
     with backend.listen(one) as first:
         with backend.listen(two) as second:
             assert is_notified_by(first, backend, one)
             assert is_notified_by(second, backend, two)
         assert is_notified_by(first, backend, one)
-    eventually(lambda: len(subscribers(redis_server)) == 1, "the client id that was left has no connection")
+    eventually(lambda: len(subscribers(redis_server)) == 1, "the former client id has no connection")
 
 
 # Failures --------------------------------------------------------------------------------------------------------
 
 
 def test_a_killed_connection_notifies_all(
-    backend: RedisBackend, waker: RedisBackend, redis_server: RedisServer
+    backend: RedisBackend, notifier: RedisBackend, redis_server: RedisServer
 ) -> None:
-    """Who waits on a connection that ends looks for himself; later notifications reach all again."""
+    """When a connection ends, all listeners are notified. Later notifications reach all again."""
     names = fresh_names(4)
     with listening(backend, names) as listeners, ThreadPoolExecutor(len(names)) as pool:
-        with leader_and_followers(backend, listeners, pool) as waiting:
+        with leader_and_followers(listeners, pool) as waiting:
             redis_server.command("CLIENT", "KILL", "TYPE", "PUBSUB")
             assert all(one.result(TIMEOUT) for one in waiting)
         assert listeners[0].wait(TIMEOUT), "something may have been missed until the new connection subscribed"
         for listener in listeners[1:]:
-            assert listener.wait(0), "each one is told"
+            assert listener.wait(0), "each one is notified"
         for name, listener in zip(names, listeners):
-            assert is_notified_by(listener, waker, name)
+            assert is_notified_by(listener, notifier, name)
         assert len(subscribers(redis_server)) == 1
 
 
 def test_a_connection_that_ends_while_nobody_waits(backend: RedisBackend, redis_server: RedisServer) -> None:
-    """It is noticed at the next wait; who begins to listen meanwhile is notified as well."""
+    """The next wait notices it, and listeners that were opened in between are notified too."""
     old, new = fresh_names(2)
     with backend.listen(old) as first:
         redis_server.command("CLIENT", "KILL", "TYPE", "PUBSUB")
@@ -534,10 +540,8 @@ def test_a_connection_that_ends_while_nobody_waits(backend: RedisBackend, redis_
             assert is_notified_by(first, backend, old)
 
 
-def test_a_new_connection_notifies_those_who_have_looked_already(
-    backend: RedisBackend, redis_server: RedisServer
-) -> None:
-    """Who was told of the loss and looked, may have missed what came until another one connected: he is told again."""
+def test_a_new_connection_notifies_again(backend: RedisBackend, redis_server: RedisServer) -> None:
+    """A listener that was notified of the loss is notified of the new connection, for it may have missed a message."""
     old, new = fresh_names(2)
     with backend.listen(old) as first:
         redis_server.command("CLIENT", "KILL", "TYPE", "PUBSUB")
@@ -548,25 +552,25 @@ def test_a_new_connection_notifies_those_who_have_looked_already(
 
 
 def test_a_restart_of_the_server(start_redis: StartRedis) -> None:
-    """While the server is away, waiting raises nothing and returns soon; when it is back, notifications arrive."""
+    """Without a server, waiting raises nothing and returns soon. After the restart, notifications arrive."""
     server = start_redis()
     names = fresh_names(3)
     with opened(server) as backend, listening(backend, names) as listeners:
         with ThreadPoolExecutor(len(names)) as pool:
-            with leader_and_followers(backend, listeners, pool) as waiting:
+            with leader_and_followers(listeners, pool) as waiting:
                 server.stop()
                 assert all(one.result(TIMEOUT) for one in waiting)
             began = time.monotonic()
             assert all(one.result(TIMEOUT) for one in [pool.submit(each.wait, TIMEOUT) for each in listeners])
-            assert time.monotonic() - began < TIMEOUT / 2, "it is time to look"
+            assert time.monotonic() - began < TIMEOUT / 2, "the listeners are to look"
             assert listeners[0].wait(0.01)
         server.restart()
         for name, listener in zip(names, listeners):
             assert is_notified_by(listener, backend, name)
 
 
-def test_nobody_can_listen_without_a_server(faulty_proxy: FaultyProxy) -> None:
-    """The error says where, as for a request; nothing is left of the attempt, and the next one may succeed."""
+def test_listening_without_a_server_fails(faulty_proxy: FaultyProxy) -> None:
+    """The error names the server, and a later attempt succeeds."""
     (name,) = fresh_names(1)
     with opened(faulty_proxy, retries=1) as backend:
         faulty_proxy.refuse()
@@ -577,10 +581,8 @@ def test_nobody_can_listen_without_a_server(faulty_proxy: FaultyProxy) -> None:
             assert is_notified_by(listener, backend, name)
 
 
-def test_a_first_attempt_that_fails_is_followed_by_others(
-    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Subscribing is tried again as often as requests are, also by another thread that waited for it."""
+def test_subscribing_is_tried_again(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Subscribing is tried again as often as a request, also by a thread that waited for another one to do it."""
     (name, other) = fresh_names(2)
     failures = iter([True, True])
     subscribe: Any = redis.Connection.send_command
@@ -599,75 +601,75 @@ def test_a_first_attempt_that_fails_is_followed_by_others(
         assert len(subscribers(redis_server)) == 1
 
 
-@pytest.mark.parametrize("moment", ["before a message is read", "after it is read"])
-def test_an_interruption_in_the_midst_of_a_message(
-    backend: RedisBackend, waker: RedisBackend, monkeypatch: pytest.MonkeyPatch, moment: str
+@pytest.mark.parametrize("when", ["before a message is read", "after it is read"])
+def test_an_interruption_within_a_message(
+    backend: RedisBackend, notifier: RedisBackend, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """Ctrl-C while the one who leads reads: the others are notified, and nothing is taken for something else later."""
+    """After Ctrl-C in the leader, the others are notified, and later messages are read from their beginning."""
     names = fresh_names(3)
     read: Any = redis.Connection.read_response
     armed = [True]
 
     def interrupted(self: Any, *arguments: Any, **named: Any) -> Any:
-        response = read(self, *arguments, **named) if moment == "after it is read" else None
+        response = read(self, *arguments, **named) if when == "after it is read" else None
         if threading.current_thread() is leading and armed:
             armed.clear()
             raise KeyboardInterrupt
-        return response if moment == "after it is read" else read(self, *arguments, **named)
+        return response if when == "after it is read" else read(self, *arguments, **named)
 
     leading = threading.current_thread()
     with listening(backend, names) as listeners, ThreadPoolExecutor(2) as pool:
         # The connection is there; what the main thread reads next is a message.
-        notify(waker, names[2])
+        notify(notifier, names[2])
         monkeypatch.setattr(redis.Connection, "read_response", interrupted)
         with pytest.raises(KeyboardInterrupt):
             listeners[0].wait(TIMEOUT)
         waiting = [pool.submit(listener.wait, TIMEOUT) for listener in listeners[1:]]
         assert all(one.result(TIMEOUT) for one in waiting), "they may have missed something"
         for name, listener in zip(names, listeners):
-            assert is_notified_by(listener, waker, name)
+            assert is_notified_by(listener, notifier, name)
 
 
-def test_a_signal_while_waiting(backend: RedisBackend, waker: RedisBackend) -> None:
-    """Ctrl-C ends a wait, of the one who reads and of another; those who remain are reached."""
+def test_a_signal_while_waiting(backend: RedisBackend, notifier: RedisBackend) -> None:
+    """Ctrl-C ends the wait of the leader or of a follower. The others are still notified."""
     names = fresh_names(2)
     with listening(backend, names) as (mine, others), ThreadPoolExecutor(1) as pool, interrupting():
         for i_lead in (True, False):
             waiting = None if i_lead else pool.submit(others.wait, TIMEOUT)
-            watch = threading.Thread(target=interrupt_when, args=(backend, mine, i_lead))
+            watch = threading.Thread(target=interrupt_when, args=(mine, i_lead))
             if not i_lead:
-                eventually(lambda: leads(backend, others), "the other one reads")
+                eventually(lambda: leads(others), "the other one leads")
             watch.start()
             with pytest.raises(Interrupted):
                 mine.wait(TIMEOUT)
             watch.join(TIMEOUT)
             if waiting is not None:
                 assert not waiting.done()
-                notify(waker, names[1])
+                notify(notifier, names[1])
                 assert waiting.result(TIMEOUT)
             for name, listener in zip(names, (mine, others)):
-                assert is_notified_by(listener, waker, name)
+                assert is_notified_by(listener, notifier, name)
 
 
-def interrupt_when(backend: RedisBackend, listener: Listener, leading: bool) -> None:
+def interrupt_when(listener: Listener, leading: bool) -> None:
     """Interrupt the main thread as soon as it waits."""
-    eventually(lambda: (leads if leading else follows)(backend, listener), "it waits")
+    eventually(lambda: (leads if leading else follows)(listener), "it waits")
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
 
 # Processes -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("client_id", ["child", "5tat10n"])
+@pytest.mark.parametrize("client_id", ["child", "cl1ent"])
 def test_a_forked_child_listens_on_its_own(backend: RedisBackend, redis_server: RedisServer, client_id: str) -> None:
-    """A child subscribes again, whatever its client id is, and leaves its parent's connection and listeners alone."""
+    """A child subscribes on its own, also with its parent's client id, and does not affect its parent's listeners."""
     (name,), (childs,) = fresh_names(1), fresh_names(1, client_id)
 
     def listen_there() -> list[bool]:
         with backend.listen(childs) as listener:
             reached = is_notified_by(listener, backend, childs)
             notify(backend, name)
-            return [reached, listener.wait(NOBODY), len(subscribers(redis_server)) == 2]
+            return [reached, listener.wait(NOT_NOTIFIED), len(subscribers(redis_server)) == 2]
 
     with backend.listen(name) as listener:
         (connected,) = subscribers(redis_server)
@@ -676,11 +678,11 @@ def test_a_forked_child_listens_on_its_own(backend: RedisBackend, redis_server: 
         Child(backend.close).result()
         assert is_notified_by(listener, backend, name)
         eventually(lambda: len(subscribers(redis_server)) == 1, "the child's connection ends with it")
-        assert subscribers(redis_server)[0].split()[0] == connected.split()[0], "the parent's is the same"
+        assert subscribers(redis_server)[0].split()[0] == connected.split()[0], "the parent's connection is the same"
 
 
 def test_a_listener_of_the_parent_in_a_child(backend: RedisBackend) -> None:
-    """A child that goes on with a listener of its parent's is not kept waiting, and takes no message from it."""
+    """In a child, a listener of the parent returns true soon, and takes no message from the parent."""
     (name,) = fresh_names(1)
     with backend.listen(name) as listener:
         notify(backend, name)
@@ -696,12 +698,12 @@ def test_a_listener_of_the_parent_in_a_child(backend: RedisBackend) -> None:
 
 
 def test_a_fork_while_threads_wait(backend: RedisBackend) -> None:
-    """Whatever the parent's threads are doing at the fork, the child can listen, and so can they."""
+    """Whatever the parent's threads do during a fork, they and the child are notified."""
     names = fresh_names(3)
     with (
         listening(backend, names) as listeners,
         ThreadPoolExecutor(len(names)) as pool,
-        leader_and_followers(backend, listeners, pool) as waiting,
+        leader_and_followers(listeners, pool) as waiting,
     ):
         for number in range(3):
             (childs,) = fresh_names(1, f"child{number}")
@@ -723,13 +725,13 @@ EVERYTHING: Final = f"on >{SECRET} ~app:* resetchannels +@all"
 
 
 def test_a_user_who_may_not_use_the_channels(start_redis: StartRedis) -> None:
-    """It is said what to allow, before anything is changed; with that, everything works."""
+    """The error says what to allow and nothing is changed. With that permission everything works."""
     server = start_redis(acl=[f"nobody {EVERYTHING}", f"worker {EVERYTHING} &app:s:*"])
     credentials: dict[str, Any] = {"username": "nobody", "password": SECRET, "prefix": "app:"}
     (name,) = fresh_names(1)
     with opened(server, **credentials) as backend:
         write(backend, Put(entry("a"), b"x/1"))
-        write(backend, Notify(Key("n", ("nothing",)), Scope.SUBTREE))  # as when nobody waits for a lock
+        write(backend, Notify(Key("n", ("nothing",)), Scope.SUBTREE))  # as when no lock is waited for
         before = data_of(server)
         calls_: list[Any] = [
             lambda: backend.listen(name),
@@ -748,8 +750,8 @@ def test_a_user_who_may_not_use_the_channels(start_redis: StartRedis) -> None:
         assert is_notified_by(listener, backend, name)
 
 
-def test_a_user_who_loses_the_right_while_he_listens(start_redis: StartRedis) -> None:
-    """Waiting raises nothing then either: it sends one to look, at intervals."""
+def test_a_user_who_loses_the_permission_while_listening(start_redis: StartRedis) -> None:
+    """Waiting raises nothing and returns true at intervals."""
     server = start_redis(acl=[f"worker {EVERYTHING} &app:s:*"])
     (name,) = fresh_names(1)
     with (
@@ -768,7 +770,7 @@ def test_a_user_who_loses_the_right_while_he_listens(start_redis: StartRedis) ->
 
 
 def data_of(server: RedisServer) -> dict[bytes, Any]:
-    """Return all that lies in a database, under the prefix of the tests of permissions."""
+    """Return everything in a database under the prefix of the tests of permissions."""
     return contents(server).data(b"app:")
 
 
@@ -776,7 +778,7 @@ def data_of(server: RedisServer) -> dict[bytes, Any]:
 
 
 def test_close_leaves_no_connection(backend: RedisBackend, redis_server: RedisServer) -> None:
-    """The connection is kept from one listener to the next, and is gone after close(); twice is harmless."""
+    """The connection is kept between listeners and closed by close(). Calling it twice is harmless."""
     for name in fresh_names(2):
         backend.listen(name).close()
         assert len(subscribers(redis_server)) == 1
@@ -785,54 +787,48 @@ def test_close_leaves_no_connection(backend: RedisBackend, redis_server: RedisSe
     eventually(lambda: not subscribers(redis_server), "no connection is left")
 
 
-def test_close_breaks_no_wait_off(backend: RedisBackend, waker: RedisBackend, redis_server: RedisServer) -> None:
-    """Who listens when the backend is closed, or begins later, is reached; the last one ends the connection."""
+def test_close_lets_listeners_wait(backend: RedisBackend, notifier: RedisBackend, redis_server: RedisServer) -> None:
+    """Listeners of a closed backend are notified, also new ones. The last one closes the connection."""
     names = fresh_names(2)
     with listening(backend, names) as listeners, ThreadPoolExecutor(2) as pool:
-        with leader_and_followers(backend, listeners, pool) as waiting:
+        with leader_and_followers(listeners, pool) as waiting:
             backend.close()
-            notify(waker, *names)
+            notify(notifier, *names)
             assert all(one.result(TIMEOUT) for one in waiting)
         assert len(subscribers(redis_server)) == 1
     eventually(lambda: not subscribers(redis_server), "no connection is left")
     for name in names:
         with backend.listen(name) as listener:
-            assert is_notified_by(listener, waker, name)
-        eventually(lambda: not subscribers(redis_server), "a late listener leaves none either")
-    waker.close()
-    waker.listen(names[0]).close()
-    eventually(lambda: not subscribers(redis_server), "nor does one who is the first")
+            assert is_notified_by(listener, notifier, name)
+        eventually(lambda: not subscribers(redis_server), "a new listener of a closed backend leaves none")
+    notifier.close()
+    notifier.listen(names[0]).close()
+    eventually(lambda: not subscribers(redis_server), "nor does its first listener")
 
 
-def test_a_backend_that_is_forgotten_leaves_no_connection(redis_server: RedisServer) -> None:
-    """A backend that nobody closed is closed with the last reference to it."""
-    with contextlib.ExitStack() as stack:
-        backend: RedisBackend | None = stack.enter_context(opened(redis_server))
-        assert backend is not None
-        backend._listening.listen(fresh_names(1)[0]).close()
-        backend._listening = None  # type: ignore[assignment]
-        eventually(lambda: not subscribers(redis_server), "no connection is left")
-        backend._listening = _Silent()  # type: ignore[assignment]
+def test_a_backend_without_references_leaves_no_connection(redis_server: RedisServer) -> None:
+    """Deleting the last reference to a backend closes its subscription."""
+    backend = open_redis(RedisSettings.model_validate(configuration(redis_server)), 0)
+    backend.listen(fresh_names(1)[0]).close()
+    assert len(subscribers(redis_server)) == 1
+    del backend
+    gc.collect()
+    eventually(lambda: not subscribers(redis_server), "no connection is left")
 
 
-class _Silent:
-    def close(self) -> None:
-        pass
-
-
-# What the lists of waiting locks are checked with ----------------------------------------------------------------
+# Checks of large scopes ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scope", [Scope.BELOW, Scope.SUBTREE])
-def test_a_large_scope_is_refused_only_if_nothing_settles_the_check(backend: RedisBackend, scope: Scope) -> None:
-    """Whether each of very many values starts so is answered if one does not; if all do, there are too many to tell."""
+def test_a_large_scope_is_refused_only_if_no_value_decides_the_check(backend: RedisBackend, scope: Scope) -> None:
+    """A ``StartsWith`` over too many values fails if one of them does not match, and is too large if all do."""
     wide = Key("v", ("wide",))
     for first in range(0, 6_000, 1_000):
         write(backend, *[Put(Key("v", ("wide", str(n))), b"mine") for n in range(first, first + 1_000)])
     check = Transaction((StartsWith(Key("v", ("b",)), scope, b"x"), StartsWith(wide, scope, b"mine")))
     assert backend.execute(check).status is Status.TOO_LARGE
-    for place in (("wide", "deep", "below", "here"), ("wide", "first")):
-        write(backend, Put(Key("v", place), b"theirs"))
+    for path in (("wide", "deep", "below", "here"), ("wide", "first")):
+        write(backend, Put(Key("v", path), b"theirs"))
     outcome = backend.execute(Transaction((StartsWith(wide, scope, b"x"), StartsWith(Key("v", ("b",)), scope, b"x"))))
     assert (outcome.status, outcome.failed_index) == (Status.CHECK_FAILED, 0)
     small = Key("v", ("wide", "deep"))
@@ -844,7 +840,7 @@ def test_a_large_scope_is_refused_only_if_nothing_settles_the_check(backend: Red
 
 
 def test_the_simulated_server_notifies(backend: RedisBackend) -> None:
-    """Threads that wait on the simulated server are notified alone, by its script, and a fork is in nobody's way."""
+    """Threads that wait on the simulated server are notified one by one, also after a fork."""
     simulated = fakeredis.open(fakeredis.settings(), 0)
     assert simulated.capabilities.push
     assert backend.capabilities.push

@@ -1,4 +1,4 @@
-"""Leaves that live shortly, however many, take no more of the server than those that are alive."""
+"""Short TTLs: any number of short-lived leaves uses no more of the server than the live ones."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from tests.support.waiting import TIMEOUT, eventually
 MANY: Final = 1_000_000 if os.environ.get("REDICTS_TESTS") == "long" else 20_000
 
 SLACK: Final = 2_000
-"""How many expired leaves may lie around: those of the last milliseconds, far fewer than were written."""
+"""How many expired leaves may remain: those of the last milliseconds, far fewer than were written."""
 
 
 def used(server: RedisServer) -> tuple[int, int, int]:
     """Return how many keys there are, how many leaves have a TTL, and how many bytes the server uses."""
-    size, mortal = server.command("DBSIZE"), server.command("ZCARD", "x:")
+    size, expiring = server.command("DBSIZE"), server.command("ZCARD", "x:")
     assert isinstance(size, (int, bytes))
-    assert isinstance(mortal, (int, bytes))
-    return int(size), int(mortal), int(server.info("memory")["used_memory"])
+    assert isinstance(expiring, (int, bytes))
+    return int(size), int(expiring), int(server.info("memory")["used_memory"])
 
 
 def examine_use(server: RedisServer, most_bytes: int) -> None:
-    """Insist that what is there is bounded."""
-    keys, mortal, memory = used(server)
+    """Assert that keys, leaves with a TTL and bytes are bounded."""
+    keys, expiring, memory = used(server)
     assert keys <= 2 * SLACK, f"{keys} keys"
-    assert mortal <= SLACK, f"{mortal} leaves with a TTL"
+    assert expiring <= SLACK, f"{expiring} leaves with a TTL"
     assert memory <= most_bytes, f"{memory} bytes"
 
 
 @pytest.mark.timeout(3_600)
 def test_leaves_in_dicts_of_their_own(redis_server: RedisServer) -> None:
-    """One short-lived leaf after the other, each in a new dict two levels deep: keys and bytes stay bounded."""
+    """With short-lived leaves in new dicts two levels deep, keys and bytes stay bounded."""
     with opened(redis_server) as backend:
         most_bytes = 0
         for number in range(MANY):
@@ -58,7 +58,7 @@ def test_leaves_in_dicts_of_their_own(redis_server: RedisServer) -> None:
 
 @pytest.mark.timeout(3_600)
 def test_large_values_at_once(redis_server: RedisServer) -> None:
-    """Dicts of several hundred short-lived leaves, each stored atomically, go as fast as they come."""
+    """Dicts of several hundred short-lived leaves, each set atomically, are removed as fast as they are set."""
     with front(redis_server) as tree:
         most_bytes = used(redis_server)[2] + (4 << 20)
         for number in range(MANY // 200):
@@ -68,7 +68,7 @@ def test_large_values_at_once(redis_server: RedisServer) -> None:
 
 
 def test_the_same_leaf_again_and_again(redis_server: RedisServer) -> None:
-    """A leaf whose TTL is renewed is one member of the sorted set, whatever it was before, and stays alive."""
+    """A leaf whose TTL is renewed is one member of the sorted set, and does not expire."""
     with front(redis_server) as tree:
         heartbeat = tree["alive.host"]
         for number in range(2_000):
@@ -85,8 +85,8 @@ def test_the_same_leaf_again_and_again(redis_server: RedisServer) -> None:
 
 
 @pytest.mark.timeout(3_600)
-def test_what_is_alive_stays(redis_server: RedisServer) -> None:
-    """While short-lived leaves come and go by several threads, the lasting ones and their number stay the same."""
+def test_live_leaves_stay(redis_server: RedisServer) -> None:
+    """While several threads write short-lived leaves, persistent ones and those with a long TTL do not change."""
     lasting = {f"n{number}": number for number in range(50)}
     each, threads = MANY // 20, 4
     with front(redis_server) as tree, ThreadPoolExecutor(threads) as pool:

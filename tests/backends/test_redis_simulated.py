@@ -1,4 +1,4 @@
-"""The backend ``fakeredis`` does what ``redis`` does, inside this process, and forgets it with the next reload."""
+"""The backend ``fakeredis``: it does what ``redis`` does, within this process, and ends with the next reload."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
 
 segments: Final = st.sampled_from(["a", "b", "c.d", "\x00", "{}", "\u00e9\ud800"])
 paths: Final = st.lists(segments, max_size=3).map(tuple)
-places: Final = st.lists(segments, min_size=1, max_size=3).map(tuple)
+nodes: Final = st.lists(segments, min_size=1, max_size=3).map(tuple)
 scopes: Final = st.sampled_from(Scope)
 ttls: Final = st.sampled_from([None, None, 900_000])
 values: Final = st.sampled_from(
     [b"0", b"17", b"-9223372036854775808", b"", b"\x00", b"\x01", b"\x02x", b"\x03", b"\xff"]
 )
-entries: Final = st.dictionaries(places, values, max_size=2)
+entries: Final = st.dictionaries(nodes, values, max_size=2)
 
 checks: Final = st.one_of(
     st.builds(lambda path, scope, found: Equals(key(*path), scope, found), paths, scopes, entries),
@@ -59,24 +59,24 @@ reads: Final = st.one_of(
 
 
 def put(path: tuple[str, ...], value: bytes, ttl: int | None, keep: bool) -> list[Any]:
-    """Return the writes that put a value, what is above and below it removed."""
+    """Return the writes that put a value after removing those above and below it."""
     return [*clearing(path), Put(key(*path), value, ttl, keep)]
 
 
 def add(path: tuple[str, ...], amount: int) -> list[Any]:
-    """Return the writes that count, what is above and below removed."""
+    """Return the writes that count after removing the values above and below."""
     return [*clearing(path), Add(key(*path), amount)]
 
 
 def clearing(path: tuple[str, ...]) -> list[Any]:
-    """Return the writes that clear the way for a value."""
+    """Return the writes that remove the values above and below a path."""
     above = [Delete(key(*path[:depth]), Scope.NODE) for depth in range(1, len(path))]
     return [*above, Delete(key(*path), Scope.BELOW)]
 
 
 writes: Final = st.one_of(
-    st.builds(put, places, values, ttls, st.booleans()),
-    st.builds(add, places, st.sampled_from([1, -1, 2**62, -(2**63)])),
+    st.builds(put, nodes, values, ttls, st.booleans()),
+    st.builds(add, nodes, st.sampled_from([1, -1, 2**62, -(2**63)])),
     st.builds(lambda path, scope: [Delete(key(*path), scope)], paths, scopes),
     st.builds(lambda path, scope, ttl: [Expire(key(*path), scope, ttl)], paths, scopes, ttls),
     st.builds(lambda path, scope: [Notify(key(*path), scope)], paths, scopes),
@@ -94,14 +94,14 @@ transactions: Final = st.builds(
 def comparable(backend: Backend, transaction: Transaction) -> Any:
     """Execute a transaction, and return its outcome without the order of names and the exact remaining TTLs."""
     status, answers, counters, failed_index = backend.execute(transaction)
-    told: list[Any] = []
+    comparable_answers: list[Any] = []
     for answer in answers:
         if isinstance(answer, Names):
-            told.append(set(answer.names))
+            comparable_answers.append(set(answer.names))
         else:
             assert isinstance(answer, Entries)
-            told.append((dict(answer.values), set(answer.ttls), answer.cursor))
-    return status, told, counters, failed_index
+            comparable_answers.append((dict(answer.values), set(answer.ttls), answer.cursor))
+    return status, comparable_answers, counters, failed_index
 
 
 def simulated() -> Backend:
@@ -160,8 +160,8 @@ def _plain_pool() -> Any:
 @pytest.mark.parametrize(
     "way", [{"fake_redis": True}, {"cfg": {"backend": "fakeredis"}}, {"cfg": {"prefix": "p:"}, "fake_redis": True}]
 )
-def test_it_is_shared_by_threads_and_gone_after_a_reload(way: dict[str, Any]) -> None:
-    """Threads see one state and count exactly; a reload begins with an empty one."""
+def test_threads_share_it_and_a_reload_empties_it(way: dict[str, Any]) -> None:
+    """Threads share one state and count exactly. A reload starts with an empty one."""
     Pool().reload(**way)
     with ThreadPoolExecutor(4) as threads:
         for each in [threads.submit(lambda: [root()["n"].add(1) for _ in range(25)]) for _ in range(4)]:
@@ -176,8 +176,8 @@ def test_it_is_shared_by_threads_and_gone_after_a_reload(way: dict[str, Any]) ->
 
 
 @pytest.mark.usefixtures("_plain_pool")
-def test_its_databases_are_apart() -> None:
-    """Names of the settings stand for databases of their own, as on a real server."""
+def test_its_databases_are_separate() -> None:
+    """Each name of the settings stands for a database of its own, as on a real server."""
     Pool().reload(cfg={"names": {"persons": 1}}, fake_redis=True)
     root().set("a", 1)
     root(db_name="persons").set("a", 2)
@@ -187,7 +187,7 @@ def test_its_databases_are_apart() -> None:
 
 @pytest.mark.usefixtures("_plain_pool")
 def test_it_gives_a_client_for_what_it_holds() -> None:
-    """``get_connection`` reaches the simulated server too, and says plainly where there is none."""
+    """``get_connection`` connects to the simulated server, and raises ``Unsupported`` on other backends."""
     Pool().reload(fake_redis=True)
     root().set("a.b", 42)
     assert Pool().get_connection().hget("v:.a", "b") == b"42"
@@ -196,8 +196,8 @@ def test_it_gives_a_client_for_what_it_holds() -> None:
         Pool().get_connection()
 
 
-def test_large_ones_are_large_there_too() -> None:
-    """What one call may touch is bounded in the simulation as it is on a server."""
+def test_it_limits_large_transactions() -> None:
+    """One call touches as many values as on a server."""
     fake = simulated()
     try:
         most = fake.capabilities.atomic_entries

@@ -1,19 +1,19 @@
-"""Requests over kept connections: each is sent, sent again if its reply was lost, and applied once.
+"""Exchanges with the server: connections that are kept, requests that are sent again, and sessions to apply them once.
 
-Connections are those of redis-py; its pool and command layer are not used, because a request here is one call of one
-script and they would take longer than the server does. Its retries are switched off: they would apply a write twice.
+Connections are those of redis-py. Its pool and command layer are not used, because they take longer than the server
+does. Its retries are switched off, because they would apply a write twice.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import secrets
 import threading
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
 
 import redis
 from redis import exceptions
@@ -21,31 +21,64 @@ from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection
 from redis.retry import Retry
 
-from redicts.backends.redis.errors import is_answer, is_passing, mapped
+from redicts.backends.redis.errors import is_answer, is_lost, is_transient, mapped
 from redicts.backends.redis.settings import RedisSettings
+from redicts.backends.redis.wire import with_source
 from redicts.errors import StoreTimeout
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _FIRST_PAUSE_SECS: Final = 0.02
 _LONGEST_PAUSE_SECS: Final = 1.0
-_LOST: Final = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 
 
 class Session:
-    """Numbers the requests of one sender at a time, so that the server knows one that it has seen before.
+    """Numbers the requests of one sender, so that the server recognizes a request that it has seen before.
 
-    RIFL (Lee et al., SOSP 2015) calls this a client with its sequence numbers; one process has as many sessions as it
-    has writing requests under way at once.
+    RIFL (Lee et al., SOSP 2015) calls this a client with its sequence numbers. A session has one request at a time, so
+    a process has as many sessions as it has writing requests under way at once.
     """
 
-    __slots__ = ("name", "number")
+    __slots__ = ("_idle", "_in_doubt", "name", "number")
 
-    def __init__(self) -> None:
+    def __init__(self, idle: list[Session], in_doubt: threading.local) -> None:
+        self._idle = idle
+        self._in_doubt = in_doubt
         self.name = secrets.token_hex(8).encode()
         self.number = 0
 
+    def __enter__(self) -> Self:
+        self.number += 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the session to another request; to the next of this thread if this one may still be carried out.
+
+        Then the thread's next write makes the late request one that is overtaken, which the server refuses.
+        """
+        if error is not None and getattr(error, "maybe_applied", True):
+            self._in_doubt.session = self
+        else:
+            self._idle.append(self)
+
+
+class _Failed(Exception):
+    """One attempt to exchange a request failed. ``sent`` says whether it had a connection."""
+
+    def __init__(self, error: Exception, *, sent: bool) -> None:
+        self.error: Final = error
+        self.maybe_applied: Final = sent and is_lost(error) and not is_answer(error)
+
 
 class Connections:
-    """The connections to one database of one server: at most so many, each used by one request at a time."""
+    """The connections of one process to one database of a server, and its sessions there.
+
+    At most ``max_connections`` are in use at once, each by one request. A forked child needs an instance of its own:
+    with its parent's sockets or sessions it would get its parent's replies.
+    """
 
     def __init__(self, make: Callable[[], AbstractConnection], where: str, settings: RedisSettings) -> None:
         self._make = make
@@ -54,101 +87,89 @@ class Connections:
         self._timeout = settings.timeout_secs
         self._retries = settings.retries
         self._closed = False
-        self._start()
-
-    def _start(self) -> None:
         self._idle: list[AbstractConnection] = []
-        self._sessions: list[Session] = []
-        self._in_doubt = threading.local()
         self._permits: SimpleQueue[None] = SimpleQueue()
         for _ in range(self._most):
             self._permits.put(None)
-        # Last: another thread of a child that sees it takes the rest for its own.
-        self._owner = os.getpid()
-
-    def _start_anew_after_fork(self) -> None:
-        # A child that used its parent's sockets or went on numbering its sessions would get its parent's replies.
-        if self._owner != os.getpid():
-            self._start()
+        self._idle_sessions: list[Session] = []
+        self._in_doubt = threading.local()
 
     def session(self) -> Session:
-        """Take a session for one request, numbered again; give it back with :meth:`give_back` when that is over."""
-        self._start_anew_after_fork()
+        """Return a session for one request, to be entered for as long as that takes."""
         session: Session | None = self._in_doubt.__dict__.pop("session", None)
-        if session is None:
-            try:
-                session = self._sessions.pop()
-            except IndexError:
-                session = Session()
-        session.number += 1
-        return session
+        if session is not None:
+            return session
+        try:
+            return self._idle_sessions.pop()
+        except IndexError:
+            return Session(self._idle_sessions, self._in_doubt)
 
-    def give_back(self, session: Session, *, in_doubt: bool = False) -> None:
-        """Let another request use this session; ``in_doubt`` if nobody knows whether the last one was carried out.
-
-        Then the next request of this thread will use it. So whatever a thread does about its doubt makes the request
-        that is late a stale one, which the server refuses.
-        """
-        if self._owner != os.getpid():
-            return
-        if in_doubt:
-            self._in_doubt.session = session
-        else:
-            self._sessions.append(session)
-
-    def call(self, command: bytes, fallback: Callable[[], bytes]) -> Any:
-        """Send a packed command and return its reply; ``fallback`` makes what is sent if the server does not know it.
+    def call(self, command: bytes) -> Any:
+        """Send an encoded command and return its reply. Send it again if the connection is lost meanwhile.
 
         Raises an error below :class:`~redicts.errors.StoreError`. Cost: one round trip.
         """
-        self._start_anew_after_fork()
-        permits = self._permits
         try:
-            permits.get(timeout=self._timeout)
+            self._permits.get(timeout=self._timeout)
         except Empty:
             raise StoreTimeout(
                 f"redis at {self._where}: all {self._most} connections stayed in use for {self._timeout} seconds; "
                 "raise max_connections or timeout_secs"
             ) from None
         try:
-            return self._call(command, fallback)
+            return self._exchange(command)
+        except _Failed as failed:
+            return self._call_again(command, failed)
         finally:
-            permits.put(None)
+            self._permits.put(None)
 
-    def _call(self, command: bytes, fallback: Callable[[], bytes]) -> Any:
-        maybe_applied = False
-        attempt = 0
-        while True:
-            connection = None
-            try:
-                connection = self._take()
-                reply = _exchange(connection, command, fallback)
-            except (exceptions.RedisError, OSError) as error:
-                lost, answered = isinstance(error, _LOST), is_answer(error)
-                if connection is not None:
-                    self._drop(connection) if lost else self._keep(connection)
-                maybe_applied |= lost and connection is not None and not answered
-                is_worth_it = is_passing(error) if answered else lost
-                if attempt == self._retries or not is_worth_it:
-                    raise mapped(error, self._where, maybe_applied=maybe_applied) from error
-            except BaseException:
-                # Ctrl-C between request and reply: the reply must not be taken for that of a later request.
-                if connection is not None:
-                    connection.disconnect()
-                raise
-            else:
-                self._keep(connection)
-                return reply
-            attempt += 1
+    def _call_again(self, command: bytes, failed: _Failed) -> Any:
+        """Send a command again while that may help, at most ``retries`` times."""
+        maybe_applied = failed.maybe_applied
+        for attempt in range(1, self._retries + 1):
+            if not is_transient(failed.error):
+                break
             pause_before(attempt)
+            try:
+                return self._exchange(command)
+            except _Failed as again:
+                failed = again
+                maybe_applied |= again.maybe_applied
+        raise mapped(failed.error, self._where, maybe_applied=maybe_applied) from failed.error
 
-    def _take(self) -> AbstractConnection:
+    def _exchange(self, command: bytes) -> Any:
+        """Send a command once and return its reply. Raises :class:`_Failed`."""
+        connection: AbstractConnection | None = None
+        try:
+            connection = self._take() or self._connect()
+            connection.send_packed_command([command], check_health=False)
+            try:
+                reply = connection.read_response()
+            except exceptions.NoScriptError:
+                connection.send_packed_command([with_source(command)], check_health=False)
+                reply = connection.read_response()
+        except (exceptions.RedisError, OSError) as error:
+            if connection is not None:
+                self._drop(connection) if is_lost(error) else self._keep(connection)
+            raise _Failed(error, sent=connection is not None) from error
+        except BaseException:
+            # After Ctrl-C the reply may still come, and a later request must not read it as its own.
+            if connection is not None:
+                connection.disconnect()
+            raise
+        self._keep(connection)
+        return reply
+
+    def _take(self) -> AbstractConnection | None:
         try:
             return self._idle.pop()
         except IndexError:
-            connection = self._make()
-            connection.connect()
-            return connection
+            return None
+
+    def _connect(self) -> AbstractConnection:
+        connection = self._make()
+        connection.connect()
+        return connection
 
     def _keep(self, connection: AbstractConnection) -> None:
         self._idle.append(connection)
@@ -156,42 +177,29 @@ class Connections:
             self._close_idle()
 
     def _drop(self, connection: AbstractConnection) -> None:
-        """Let go of a connection that broke, and of the idle ones: what broke one has mostly broken all."""
+        """Close a connection that is lost, and the idle ones: what breaks one mostly breaks all."""
         connection.disconnect()
         self._close_idle()
 
     def _close_idle(self) -> None:
-        while self._idle:
-            try:
-                self._idle.pop().disconnect()
-            except IndexError:
-                return
+        while connection := self._take():
+            connection.disconnect()
 
     def close(self) -> None:
-        """Close what is idle now, and everything else when its request is over."""
-        self._start_anew_after_fork()
+        """Close the idle connections now, and each of the others when its request is over."""
         self._closed = True
         self._close_idle()
 
 
-def _exchange(connection: AbstractConnection, command: bytes, fallback: Callable[[], bytes]) -> Any:
-    try:
-        connection.send_packed_command([command])
-        return connection.read_response()
-    except exceptions.NoScriptError:
-        connection.send_packed_command([fallback()])
-        return connection.read_response()
-
-
 def pause_before(attempt: int) -> None:
-    """Let a short, growing, random time pass before a try that follows others; the first try again is made at once."""
+    """Let a short, growing, random time pass before an attempt. The first repetition follows at once."""
     if attempt > 1:
         pause = min(_LONGEST_PAUSE_SECS, _FIRST_PAUSE_SECS * 2 ** min(attempt - 1, 16))
         time.sleep(pause * random.random())  # noqa: S311  (no secret)
 
 
 def connection_options(settings: RedisSettings, database: int) -> dict[str, Any]:
-    """Return what redis-py needs to know to make a connection, its class among it."""
+    """Return the arguments for a connection of redis-py, and its class as ``connection_class``."""
     options: dict[str, Any] = {
         "connection_class": redis.Connection,
         "db": database,
@@ -218,6 +226,6 @@ def connection_options(settings: RedisSettings, database: int) -> dict[str, Any]
 
 
 def described(settings: RedisSettings, database: int) -> str:
-    """Return how errors name the server and database. Holds no secret."""
+    """Return how errors name the server and the database, without secrets."""
     server = settings.unix_socket or f"{settings.host}:{settings.port}"
     return f"{server}, database {database}"

@@ -1,4 +1,4 @@
-"""The border: what the client library raises, as errors of ours that say what happened, where, and what to do."""
+"""Error mapping: each error of redis-py becomes one of redicts that says what happened, where, and what to do."""
 
 from __future__ import annotations
 
@@ -22,29 +22,32 @@ _Meaning = tuple[type[StoreError], str]
 
 _CHANNELS: Final[_Meaning] = (
     AccessDenied,
-    "this user may not use our channels; allow them, as in +publish +subscribe &app:s:* where the prefix is app:",
+    "this user may not use the channels of redicts; with the prefix app: allow +publish +subscribe &app:s:*",
 )
 
 _MEANINGS: Final[dict[str, _Meaning]] = {
     "WRONGTYPE": (
         CorruptData,
-        "a key with our prefix holds another type; set another prefix or remove the foreign key",
+        "a key with this prefix holds another type; set another prefix or remove the foreign key",
     ),
     "OOM": (StoreFull, "the server's maxmemory is reached; free memory there or raise the limit"),
     "READONLY": (ReadOnly, "this is a read-only replica; connect to the primary"),
-    "NOREPLICAS": (ReadOnly, "the server wants more replicas than it has before it writes"),
-    "MISCONF": (ReadOnly, "the server cannot save to its disk and refuses writes; look into its log"),
+    "NOREPLICAS": (
+        ReadOnly,
+        "the server has fewer replicas than it requires for writes; start more or lower min-replicas-to-write",
+    ),
+    "MISCONF": (ReadOnly, "the server cannot save to its disk and refuses writes; see its log"),
     "LOADING": (StoreBusy, "the server is loading its data; try again later"),
-    "BUSY": (StoreBusy, "the server runs a script that does not end; try again later"),
+    "BUSY": (StoreBusy, "the server is running a script that does not end; try again later"),
     "MASTERDOWN": (StoreBusy, "this replica has lost its primary; try again later"),
-    "WRONGPASS": (AccessDenied, "user name or password is wrong; correct username and password in the settings"),
-    "NOAUTH": (AccessDenied, "the server wants a password; set password in the settings"),
+    "WRONGPASS": (AccessDenied, "the user name or password is wrong; correct username and password in the settings"),
+    "NOAUTH": (AccessDenied, "the server requires a password; set password in the settings"),
     "NOPERM": (
         AccessDenied,
-        "this user may not do that; allow what the documentation lists under Production, on keys with our prefix",
+        "this user may not do that; allow it what the documentation lists under Production, on keys with this prefix",
     ),
 }
-"""What the codes mean that the server puts before its errors."""
+"""What the codes mean that begin the server's errors."""
 
 _CODE: Final = re.compile(rf"(?:^|-|: )({'|'.join(_MEANINGS)})\b")
 
@@ -55,30 +58,33 @@ _BY_CLASS: Final[tuple[tuple[type[exceptions.RedisError], str], ...]] = (
     (exceptions.BusyLoadingError, "LOADING"),
     (exceptions.MasterDownError, "MASTERDOWN"),
 )
-"""The codes that redis-py takes off the text and makes a class of."""
+"""The codes that redis-py removes from the text and makes a class of."""
 
 _BY_TEXT: Final[tuple[tuple[str, _Meaning], ...]] = (
     ("Authentication required", _MEANINGS["NOAUTH"]),
     ("unauthenticated", _MEANINGS["NOAUTH"]),
-    ("without any password configured", (AccessDenied, "the server knows no password; take it out of the settings")),
+    ("without any password configured", (AccessDenied, "the server has no password; remove it from the settings")),
     ("access one of the channels", _CHANNELS),
     ("publish to the channel", _CHANNELS),
     ("can't run this command", _MEANINGS["NOPERM"]),
     ("can't access at least one of the keys", _MEANINGS["NOPERM"]),
-    ("max number of clients reached", (StoreBusy, "the server has no connection left; raise its maxclients")),
-    ("DB index is out of range", (Unreachable, "the server has no database of that number")),
+    ("max number of clients reached", (StoreBusy, "the server accepts no more connections; raise its maxclients")),
+    (
+        "DB index is out of range",
+        (Unreachable, "the server has no database of that number; correct database in the settings"),
+    ),
 )
-"""What the server says without a code. Only looked for in what it answered, for other errors name hosts and files."""
+"""Answers without a code. They are searched for in answers only, because other errors name hosts and files."""
 
 
 def mapped(error: Exception, where: str, *, maybe_applied: bool = False) -> StoreError:
-    """Return the error of ours that stands for one of the client library, at the server described by ``where``."""
+    """Return the error of redicts for one of redis-py, with the server described as ``where``."""
     meaning = _meaning(error)
     if meaning is not None:
         return meaning[0](f"redis at {where}: {meaning[1]}", maybe_applied=maybe_applied)
     doubt = "; the request may have been carried out" if maybe_applied else ""
     if isinstance(error, exceptions.TimeoutError):
-        return StoreTimeout(f"redis at {where}: no answer in time{doubt}", maybe_applied=maybe_applied)
+        return StoreTimeout(f"redis at {where}: no answer within the timeout{doubt}", maybe_applied=maybe_applied)
     if isinstance(error, (exceptions.ConnectionError, OSError)):
         return Unreachable(f"redis at {where}: {_reason(error)}{doubt}", maybe_applied=maybe_applied)
     return StoreError(f"redis at {where}: {error}", maybe_applied=maybe_applied)
@@ -89,9 +95,15 @@ def is_answer(error: Exception) -> bool:
     return _meaning(error) is not None
 
 
-def is_passing(error: Exception) -> bool:
-    """Tell whether the server answered that it is not ready yet, so that the same request may work in a moment."""
-    return _meaning(error) in (_MEANINGS["LOADING"], _MEANINGS["MASTERDOWN"])
+def is_lost(error: Exception) -> bool:
+    """Tell whether the connection that raised this error is of no more use."""
+    return isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError))
+
+
+def is_transient(error: Exception) -> bool:
+    """Tell whether the same request may soon succeed: the connection was lost, or the server is not ready yet."""
+    meaning = _meaning(error)
+    return is_lost(error) if meaning is None else meaning in (_MEANINGS["LOADING"], _MEANINGS["MASTERDOWN"])
 
 
 def _meaning(error: Exception) -> _Meaning | None:
@@ -113,5 +125,7 @@ def _meaning(error: Exception) -> _Meaning | None:
 def _reason(error: Exception) -> str:
     text = str(error)
     return (
-        "no server answers there; start it or correct host and port" if "refused" in text else f"no connection ({text})"
+        "no server accepts connections there; start it or correct host and port"
+        if "refused" in text
+        else f"no connection ({text})"
     )

@@ -1,4 +1,4 @@
-"""The server that a client of the user's is connected to, opened on connections of our own."""
+"""A backend from an existing client of redis-py: the same server and database, on separate connections."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from redis.retry import Retry
 from redicts.backends.redis.backend import RedisBackend
 from redicts.backends.redis.settings import RedisSettings
 
-_OURS: Final[dict[str, Any]] = {"protocol": 2, "decode_responses": False, "health_check_interval": 0}
-"""What a connection of ours needs whatever the client has chosen for its own."""
+_REQUIRED: Final[dict[str, Any]] = {"protocol": 2, "decode_responses": False, "health_check_interval": 0}
+"""Options that the backend's connections need, whatever the client uses."""
 
-_NOT_OURS: Final = (
+_OMITTED: Final = (
     "retry_on_timeout",
     "retry_on_error",
     "maint_notifications_config",
     "maint_notifications_pool_handler",
 )
-"""What makes a connection of the client send requests again, or belongs to its pool."""
+"""Options that make a connection send requests again, or that belong to the client's pool."""
 
 
 def from_client(client: object) -> RedisBackend | None:
     """Return a backend on the server and database of a client of redis-py, or ``None`` for anything else.
 
-    It holds neither the client nor its pool, so both may go; and a client of fakeredis leads to its simulated server.
+    It keeps neither the client nor its pool, so both may be closed. A client of fakeredis gives its simulated server.
     """
     if not isinstance(client, redis.Redis):
         return None
     pool = client.connection_pool
-    options = {name: value for name, value in pool.connection_kwargs.items() if name not in _NOT_OURS}
-    options |= {"connection_class": pool.connection_class, "retry": Retry(NoBackoff(), 0), **_OURS}
+    options = {name: value for name, value in pool.connection_kwargs.items() if name not in _OMITTED}
+    options |= {"connection_class": pool.connection_class, "retry": Retry(NoBackoff(), 0), **_REQUIRED}
     options["db"] = options.get("db") or 0
     simulated = type(client).__module__.startswith("fakeredis")
     return RedisBackend(options, _described(options), RedisSettings.model_validate({}), simulated=simulated)

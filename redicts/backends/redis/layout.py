@@ -1,30 +1,30 @@
-r"""How the tree lies in Redis: one hash per nested dict.
+r"""The layout: how a tree is stored in Redis, as one hash per nested dict.
 
 ====================  =======================================================================================
-key                   what it holds
+key                   content
 ====================  =======================================================================================
 ``v:``                hash of the root dict of the space ``v``
 ``v:.a.b``            hash of the dict at ``a.b``: one field per name in it
 ``x:``                sorted set of all leaves that have a TTL, by the millisecond at which it ends
-``r:<session>``          number and reply of the last request of a session, for five minutes
+``r:<session>``       number and reply of the last request of a session, for five minutes
 ====================  =======================================================================================
 
-The other spaces lie like ``v``, each under its own name; what they are for is nothing to us.
+The other spaces are stored like ``v``, each under its own name.
 
-Besides, ``s:<number of the database>:<client_id>`` is the channel at which one process listens: a message there is the
-rest of the name of the listener that it is for. An empty message to the channel with no client id is sent by whoever is
-about to wake somebody, to meet a missing permission before the first change.
+``s:<number of the database>:<client id>`` is the channel to which one process subscribes. A message there is the rest
+of the name of the listener that it is for. The script first sends an empty message to the channel without a
+client id, so that a missing permission stops it before the first change.
 
 Every key and channel begins with the prefix of the settings. In the name of a key, the bytes ``% . : { }`` and NUL of a
-segment are written as ``%`` and two hexadecimal digits, so that the last dot of a name always ends the parent's name. A
-field is named by the segment itself.
+segment are written as ``%`` and two hexadecimal digits. So the last dot of a name always ends the parent's name. The
+name of a field is the segment itself.
 
-A field holds the value as it is, so ``HGET v:.a b`` shows ``42``. Four first bytes are set apart: ``\1`` alone says
-that a dict lies below; ``\2`` and 16 digits, the millisecond since the epoch at which the TTL of the value that
-follows ends; ``\3`` goes before a value that itself begins with one of these three.
+A field holds the value as it is, so ``HGET v:.a b`` shows ``42``. Three first bytes have a meaning: ``\1`` alone marks
+a dict, whose hash has the rest. ``\2`` and 16 digits precede a value with a TTL: the millisecond since the epoch at
+which it ends. ``\3`` precedes a value that itself begins with one of the three.
 
-What holds between two requests: a hash exists only if the marker of its dict is in its parent's hash, up to the root;
-and a leaf has a TTL if and only if it is in the sorted set.
+Between two requests, a hash exists only if the marker of its dict is in its parent's hash, up to the root. A leaf has a
+TTL if and only if it is in the sorted set.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from typing import Final
 
 from redicts.core.minitransaction import Path
 
-_SET_APART: Final = re.compile(rb"[%.:{}\x00]")
-_WRITTEN: Final = re.compile(rb"%([0-9A-F]{2})")
+_ESCAPED_BYTES: Final = re.compile(rb"[%.:{}\x00]")
+_ESCAPE: Final = re.compile(rb"%([0-9A-F]{2})")
 
 
 def hash_name(prefix: bytes, space: str, path: Path) -> bytes:
@@ -44,32 +44,32 @@ def hash_name(prefix: bytes, space: str, path: Path) -> bytes:
 
 
 def name_bytes(name: str) -> bytes:
-    """Return the bytes of a segment. Lone surrogates are legal in Python's text, so they are kept."""
+    """Return the bytes of a segment. Lone surrogates are valid in Python's text, so they are kept."""
     return name.encode("utf-8", "surrogatepass")
 
 
 def name_text(name: bytes) -> str:
-    """Return the segment that these bytes stand for."""
+    """Return the segment of these bytes."""
     return name.decode("utf-8", "surrogatepass")
 
 
 def suffix(path: Path) -> bytes:
-    """Return what a path adds to the name of a space's or a dict's hash."""
-    return b"".join([b"." + _quoted(name_bytes(segment)) for segment in path])
+    """Return what a path appends to the name of a hash."""
+    return b"".join([b"." + _escaped(name_bytes(segment)) for segment in path])
 
 
 def path_of(suffix: bytes) -> Path:
-    """Return the path that such a suffix stands for."""
+    """Return the path of a suffix of a name."""
     if not suffix:
         return ()
-    return tuple([name_text(_WRITTEN.sub(_unquoted, segment)) for segment in suffix[1:].split(b".")])
+    return tuple([name_text(_ESCAPE.sub(_unescaped, segment)) for segment in suffix[1:].split(b".")])
 
 
-def _quoted(segment: bytes) -> bytes:
-    if _SET_APART.search(segment) is None:
+def _escaped(segment: bytes) -> bytes:
+    if _ESCAPED_BYTES.search(segment) is None:
         return segment
-    return _SET_APART.sub(lambda found: b"%%%02X" % found[0][0], segment)
+    return _ESCAPED_BYTES.sub(lambda found: b"%%%02X" % found[0][0], segment)
 
 
-def _unquoted(found: re.Match[bytes]) -> bytes:
+def _unescaped(found: re.Match[bytes]) -> bytes:
     return bytes([int(found[1], 16)])

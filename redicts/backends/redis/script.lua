@@ -1,31 +1,32 @@
--- Executes one minitransaction on the layout described in layout.py. The meaning of every step is that of
--- redicts/core/transaction.py; nothing here knows what values are used for.
+-- Executes one minitransaction on the layout that layout.py describes. The meaning of every step is that of
+-- redicts/core/minitransaction.py. Nothing here knows what values are used for.
 --
--- ARGV: expiry index, lane ('' if nothing is written), number of the request, most fields one call may touch,
---       counts of checks, reads and writes, and then their words one after the other (see words.py). Checks are
---       '^' of several keys   '=' of one key   'f' of one field. Reads are 'r' values   'n' names   'f' one field.
+-- ARGV: expiry index, session ('' if nothing is written), number of the request in the session, most fields that one
+--       call may touch, counts of checks, reads and writes, and then their arguments one after the other (see wire.py).
+--       Checks are '^' of several keys   '=' of one key   'f' of one field.
+--       Reads are 'r' values   'n' names   'f' one field.
 --       Writes are
---       'p' put into a dict   'x' remove names of a dict   'l' give names of a dict a life   'a' add
+--       'p' put into a dict   'x' remove names of a dict   'l' set the TTL of names of a dict   'a' add
 --       'd' delete   'e' expire, both below a key or at and below it   's' a delete below a key and a put there, alone
---       'w' wake those whose names are the values of any scope, and delete them
--- Reply: { status, culprit, answer, ..., sum, ... }, or { status } alone for 'L', 'A' and 'S'.
+--       'w' notify the listeners that the values of any scope name, and delete these values
+-- Reply: { status, failed index, answer, ..., counter, ... }, or { status } alone for 'L', 'A' and 'S'.
 --   '+' applied   '!' a check failed   '#' not a counter   'L' too large
---   'A' expired fields were in the way and some are gone now: send it again
---   'S' this request was overtaken by a later one of its lane
---   'R' sent before: the reply of then follows, packed
+--   'A' expired fields were in the way, and some of them are removed: send the call again
+--   'S' a later request of the same session was applied before
+--   'R' this request was applied before: its reply follows, packed
 --
--- A call makes every function it passes anew, which costs more than most commands do. So what is needed for some
--- calls only is made inside the function that needs it.
+-- Each call creates the functions that it passes, which costs more than most commands do. So functions that only some
+-- calls need are created inside the function that needs them.
 
 local call, byte, sub, find, match = redis.call, string.byte, string.sub, string.find, string.match
 local ARGV = ARGV
-local expiries, lane = ARGV[1], ARGV[2]
+local expiries, session = ARGV[1], ARGV[2]
 
--- As text: a number that is passed to a command is printed first, which takes longer than a small command.
-local LANE_LIFE = '300000'
+-- As text: a number that is passed to a command is formatted first, which takes longer than a small command.
+local SESSION_TTL = '300000'
 
-if lane ~= '' then
-  local last = call('GET', lane)
+if session ~= '' then
+  local last = call('GET', session)
   if last then
     local done, number = tonumber(sub(last, 1, 16)), tonumber(ARGV[3])
     if done == number then return { 'R', sub(last, 17) } end
@@ -33,8 +34,8 @@ if lane ~= '' then
   end
 end
 
--- The most frequent requests are answered before anything is made: the read of one leaf or of a dict of plain leaves,
--- and the store of one leaf where a leaf is already or where a dict lacks the name. None has to see to lives.
+-- The most frequent requests are answered before any function is created: the read of one leaf or of a dict of plain
+-- leaves, and the store of one leaf over another one or under a new name of a dict. None of them involves a TTL.
 if ARGV[5] == '0' and ARGV[6] == '1' and ARGV[7] == '0' and ARGV[8] == 'r' and ARGV[10] ~= '>' and ARGV[13] == '0' then
   local parent, name = match(ARGV[9], '^(.*)%.([^.:%%]*)$')
   local field = parent and call('HGET', parent, name)
@@ -63,7 +64,7 @@ elseif ARGV[8] == 's' and ARGV[10] == '' then
     first = old and byte(old)
     if old and (not first or first > 3 or first == 0) or not old and call('HLEN', parent) > 0 then
       call('HSET', parent, name, ARGV[11])
-      call('SET', lane, ARGV[3] .. 'l2:s1:+s1:0', 'PX', LANE_LIFE)
+      call('SET', session, ARGV[3] .. 'l2:s1:+s1:0', 'PX', SESSION_TTL)
       return { '+', 0 }
     end
   end
@@ -96,7 +97,7 @@ local function split(dir)
   return parent, name
 end
 
--- The value in a field, or nil for a directory and for a value whose life is over.
+-- The value in a field, or nil for a directory and for a value that has expired.
 local function live(field)
   local first = byte(field)
   if not first or first > 3 or first == 0 then return field end
@@ -105,14 +106,14 @@ local function live(field)
   return nil
 end
 
--- The short way --------------------------------------------------------------------------------------------------
+-- The fast path --------------------------------------------------------------------------------------------------
 
--- Carries out a small request that meets nothing unusual, as those of locks and guarded writes do: for it, neither the
--- functions of the long way are made, which is most of what they cost, nor is anything looked at twice.
+-- Carries out a small request that meets nothing unusual, as those of locks and guarded writes mostly do. It spares the
+-- functions of the general path, whose creation is most of what that costs, and reads nothing twice.
 --
--- It collects its changes while it looks, so that before the first one it can give up at any point; the long way then
--- starts from the beginning. Each of its writes is in another space, so none touches what another has looked at.
-local function short_way()
+-- It collects its changes while it reads, so it can return nil at any point before the first change. The general path
+-- then starts from the beginning. Each write is in another space, so none touches what another one has read.
+local function fast_path()
   local at, reply, record, changes, spaces, checked = 7, { '+', 0 }, '', {}, {}, 0
 
   local function is_plain(field)
@@ -120,7 +121,7 @@ local function short_way()
     return not first or first > 3 or first == 0
   end
 
-  -- Calls visit(directory, name, value) for each live value below a directory; returns nothing if there is much there.
+  -- Calls visit(directory, name, value) for each live value below a directory. Returns nil if there are many.
   local function each_value(dir, visit)
     local MUCH, seen, pending = 64, 0, { dir }
     while #pending > 0 do
@@ -142,7 +143,7 @@ local function short_way()
     return true
   end
 
-  -- Collects the removal of the markers of a directory that will be empty, and of those above that will be so then.
+  -- Collects the removal of the marker of a directory that becomes empty, and of those above that then do.
   local function prune(dir)
     repeat
       local parent, last = split(dir)
@@ -160,7 +161,7 @@ local function short_way()
       local starts, look = true, nil
       for i = at + 5, at + 4 + count do
         checked = checked + 1
-        -- Mostly nothing is there, and then nothing is made for it.
+        -- Mostly nothing is there, and then no function is created.
         if starts and call('HLEN', ARGV[i]) > 0 then
           look = look or function(_, _, value)
             if sub(value, 1, #prefix) ~= prefix then starts = false end
@@ -195,12 +196,12 @@ local function short_way()
       local field = call('HGET', dir, ARGV[at + 3])
       local value = field and live(field)
       if field and not value then return nil end
-      local life = ''
+      local ttl = ''
       if value and ARGV[at + 4] ~= '' and byte(field) == 2 then
-        life = string.format('%.0f', tonumber(sub(field, 2, 17)) - now())
+        ttl = string.format('%.0f', tonumber(sub(field, 2, 17)) - now())
       end
-      reply[#reply + 1] = value and { '', '=', value, life } or { '' }
-      record = record .. (value and 'l4:s0:s1:=s' .. #value .. ':' .. value .. 's' .. #life .. ':' .. life or 'l1:s0:')
+      reply[#reply + 1] = value and { '', '=', value, ttl } or { '' }
+      record = record .. (value and 'l4:s0:s1:=s' .. #value .. ':' .. value .. 's' .. #ttl .. ':' .. ttl or 'l1:s0:')
       at = at + 4
     elseif kind == 'r' and ARGV[at + 3] == '>' and ARGV[at + 5] == '' and ARGV[at + 6] == '0' then
       if tonumber(ARGV[at + 4] ~= '' and ARGV[at + 4] or 1000) < 64 then return nil end
@@ -226,16 +227,16 @@ local function short_way()
     if spaces[space] then return nil end
     spaces[space] = true
     if kind == 's' then
-      local life, value = ARGV[at + 3], ARGV[at + 4]
+      local ttl, value = ARGV[at + 3], ARGV[at + 4]
       local parent, name = split(dir)
-      if not parent or life ~= '' or not is_plain(value) then return nil end
+      if not parent or ttl ~= '' or not is_plain(value) then return nil end
       local old = call('HGET', parent, name)
       if old and not is_plain(old) or not old and call('HLEN', parent) == 0 then return nil end
       changes[#changes + 1] = { 'HSET', parent, name, value }
       at = at + 4
     elseif kind == 'p' then
-      local life, count, name, value = tonumber(ARGV[at + 3]), ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
-      if not life or count ~= '1' then return nil end
+      local ttl, count, name, value = tonumber(ARGV[at + 3]), ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
+      if not ttl or count ~= '1' then return nil end
       local above, last = dir, nil
       while call('HLEN', above) == 0 do
         local parent, below = split(above)
@@ -245,7 +246,7 @@ local function short_way()
       end
       local old = call('HGET', above, last or name)
       if old and (last or not is_plain(old) and byte(old) ~= 2) then return nil end
-      local deadline = string.format('%016.0f', now() + life)
+      local deadline = string.format('%016.0f', now() + ttl)
       changes[#changes + 1] = { 'ZADD', expiries, deadline, dir .. '\0' .. name }
       changes[#changes + 1] = { 'HSET', dir, name, '\2' .. deadline .. value }
       at = at + 6
@@ -274,14 +275,14 @@ local function short_way()
       if ARGV[at + 3] ~= '>' or count > 8 then return nil end
       if count > 0 then
         local listed, channels = call('HGETALL', dir), ARGV[at + 4]
-        -- To a station that nobody has: what forbids to publish must be met before the first change.
+        -- To the channel of no client: a missing permission to publish must be met before the first change.
         call('PUBLISH', channels, '')
         for i = 1, #listed, 2 do
           local field = listed[i + 1]
           if field == DIRECTORY then return nil end
-          local station, number = match(live(field) or '', '^([!-.0-~]+)/([!-~]+)$')
-          if station and #station + #number < 100 then
-            changes[#changes + 1] = { 'PUBLISH', channels .. station, number }
+          local client_id, number = match(live(field) or '', '^([!-.0-~]+)/([!-~]+)$')
+          if client_id and #client_id + #number < 100 then
+            changes[#changes + 1] = { 'PUBLISH', channels .. client_id, number }
           end
           if byte(field) == 2 then changes[#changes + 1] = { 'ZREM', expiries, dir .. '\0' .. listed[i] } end
         end
@@ -294,24 +295,24 @@ local function short_way()
     end
   end
 
-  -- What is due must be swept, which is left to the long way. A foreign key in the place of the index is met here.
-  -- Its size alone spares the look at the clock, if nothing else has looked at it.
+  -- Expired fields are to be swept, which the general path does. A foreign key instead of the index is met here.
+  -- Where nothing has read the clock yet, an empty index spares that.
   if clock or call('ZCARD', expiries) > 0 then
     local _, until_now = now()
     if #call('ZRANGEBYSCORE', expiries, '-inf', until_now, 'LIMIT', '0', '1') > 0 then return nil end
   end
   for _, change in ipairs(changes) do call(unpack(change)) end
   record = 'l' .. #reply .. ':s1:' .. reply[1] .. 's' .. #tostring(reply[2]) .. ':' .. reply[2] .. record
-  call('SET', lane, ARGV[3] .. record, 'PX', LANE_LIFE)
+  call('SET', session, ARGV[3] .. record, 'PX', SESSION_TTL)
   return reply
 end
 
-if lane ~= '' then
-  local reply = short_way()
+if session ~= '' then
+  local reply = fast_path()
   if reply then return reply end
 end
 
--- The long way ---------------------------------------------------------------------------------------------------
+-- The general path -----------------------------------------------------------------------------------------------
 
 local most = tonumber(ARGV[4])
 local TOO_MANY = {}
@@ -320,7 +321,7 @@ local function deadline_of(field)
   return byte(field) == 2 and tonumber(sub(field, 2, 17)) or nil
 end
 
--- Whether { name, field, ... }, or with step 1 { field, ... }, holds neither directories nor lives nor escapes.
+-- Whether { name, field, ... }, or with step 1 { field, ... }, has neither directories nor TTLs nor escapes.
 local function is_plain(items, step)
   step = step or 2
   for i = step, #items, step do
@@ -351,8 +352,8 @@ local function touch(count)
   if touched > most then error(TOO_MANY) end
 end
 
--- Calls visit(directory, fields, plain) for every hash at and below a directory, until it returns true; counts what
--- that touches.
+-- Calls visit(directory, fields, plain) for every hash at and below a directory, until that returns true. Counts the
+-- fields as touched.
 local function each_hash(dir, visit)
   local pending = { dir }
   while #pending > 0 do
@@ -373,46 +374,46 @@ local function each_hash(dir, visit)
   return false
 end
 
--- Adds what is live of a hash to an answer: suffix, { name, value, ... }, { name, remaining life, ... }.
-local function emit(answer, suffix, fields, plain, with_lives)
-  local kept, lives = fields, ''
+-- Adds the live values of a hash to an answer: suffix, { name, value, ... }, { name, remaining TTL, ... }.
+local function emit(answer, suffix, fields, plain, with_ttls)
+  local kept, ttls = fields, ''
   if not plain then
     kept = {}
-    if with_lives then lives = {} end
+    if with_ttls then ttls = {} end
     for i = 1, #fields, 2 do
       local value = live(fields[i + 1])
       if value then
         kept[#kept + 1], kept[#kept + 2] = fields[i], value
-        local deadline = with_lives and deadline_of(fields[i + 1])
-        if deadline then lives[#lives + 1], lives[#lives + 2] = fields[i], deadline - now() end
+        local deadline = with_ttls and deadline_of(fields[i + 1])
+        if deadline then ttls[#ttls + 1], ttls[#ttls + 2] = fields[i], deadline - now() end
       end
     end
   end
   local size = #answer
-  if #kept > 0 then answer[size + 1], answer[size + 2], answer[size + 3] = suffix, kept, lives end
+  if #kept > 0 then answer[size + 1], answer[size + 2], answer[size + 3] = suffix, kept, ttls end
   return #kept / 2
 end
 
 -- The answer that is one value, or none.
-local function answer_of(value, field, with_lives)
+local function answer_of(value, field, with_ttls)
   if not value then return { '' } end
-  local deadline = with_lives and deadline_of(field)
+  local deadline = with_ttls and deadline_of(field)
   return { '', '=', value, deadline and deadline - now() or '' }
 end
 
--- The first element of an answer is its cursor: suffix and scan position of every hash that is still to be walked,
--- with NUL between. A small hash is read whole, a large one piece by piece.
-local function read(dir, scope, limit, with_lives, pending)
+-- The first element of an answer is its cursor: suffix and scan position of every hash that is still to be read,
+-- separated by NUL. A small hash is read whole, a large one piece by piece.
+local function read(dir, scope, limit, with_ttls, pending)
   local PIECE, SMALL = 200, 1000
   local answer = { '' }
   if #pending == 0 then
     if scope ~= '>' then
       local value, field = leaf(dir)
-      if value then return answer_of(value, field, with_lives) end
+      if value then return answer_of(value, field, with_ttls) end
       if scope == '=' then return answer end
     end
     if not limit then
-      each_hash(dir, function(at, fields, plain) emit(answer, sub(at, #dir + 1), fields, plain, with_lives) end)
+      each_hash(dir, function(at, fields, plain) emit(answer, sub(at, #dir + 1), fields, plain, with_ttls) end)
       return answer
     end
     pending = { '', '0' }
@@ -443,13 +444,13 @@ local function read(dir, scope, limit, with_lives, pending)
       end
     end
     looked = looked + #fields / 2 + 1
-    found = found + emit(answer, suffix, fields, plain, with_lives)
+    found = found + emit(answer, suffix, fields, plain, with_ttls)
   end
   if #pending > 0 then answer[1] = table.concat(pending, '\0') end
   return answer
 end
 
--- { cursor, { name, ... } }. A name counts if something live is at it or below; if nothing is due, all do.
+-- Returns { cursor, { name, ... } }. A name counts if a live value is at it or below. If nothing expired, all do.
 local function names(dir, limit, scan)
   local PIECE, SMALL = 200, 1000
   local due = #call('ZRANGEBYSCORE', expiries, '-inf', now(), 'LIMIT', 0, 1) > 0
@@ -484,8 +485,8 @@ end
 
 -- Checking -------------------------------------------------------------------------------------------------------
 
--- Each live value of the scope starts with the prefix. It is too much to say only when so many were looked at and all
--- do: one that does not settles it, so a large hash is looked at piece by piece until there is one.
+-- Whether each live value of the scope starts with the prefix. One value that does not decides it, so a large hash is
+-- read piece by piece until there is one. The scope is too large only if as many values as one call may touch do.
 local function all_start(dir, scope, prefix)
   local PIECE = 200
   if scope ~= '>' then
@@ -516,7 +517,7 @@ local function all_start(dir, scope, prefix)
   return true
 end
 
--- The live values of the scope are these: { suffix, name, value, ... }. One page that can hold one more settles it.
+-- Whether the live values of the scope are { suffix, name, value, ... }. A page that can hold one more decides it.
 local function are_exactly(dir, scope, items)
   local wanted, missing = {}, #items / 3
   touch(missing)
@@ -538,7 +539,7 @@ end
 
 -- Returns prepare(writes, index), apply(write) and sweep(count).
 local function writing()
-  -- How many changes were made, and how many lives were given: that many more may be over at the next sweep.
+  -- The number of changes, and of TTLs that were set: that many more fields may have expired at the next sweep.
   local changes, given = 0, 0
 
   local function change(...)
@@ -599,13 +600,13 @@ local function writing()
     return #due
   end
 
-  -- What removing everything below a directory comes down to, and after how many changes that was found out.
+  -- What is to be removed below a directory, and after how many changes that was determined.
   local function plan_below(dir)
-    local plan = { hashes = {}, mortal = {}, changes = changes }
+    local plan = { hashes = {}, expiring = {}, changes = changes }
     local count = call('HLEN', dir)
     if count == 0 then return plan end
     if count <= most - touched then
-      -- Most dicts hold plain values only, and values alone are half of what there is to look at.
+      -- Most dicts hold plain values only, and reading the values alone is half the work.
       if is_plain(call('HVALS', dir), 1) then
         touch(count)
         plan.hashes[1] = dir
@@ -615,7 +616,7 @@ local function writing()
     each_hash(dir, function(at, fields, plain)
       plan.hashes[#plan.hashes + 1] = at
       for i = 1, plain and 0 or #fields, 2 do
-        if byte(fields[i + 1]) == 2 then plan.mortal[#plan.mortal + 1] = member(at, fields[i]) end
+        if byte(fields[i + 1]) == 2 then plan.expiring[#plan.expiring + 1] = member(at, fields[i]) end
       end
     end)
     return plan
@@ -624,11 +625,11 @@ local function writing()
   local function clear_below(dir, plan)
     if not plan or plan.changes ~= changes then plan = plan_below(dir) end
     in_chunks(plan.hashes, 'UNLINK')
-    in_chunks(plan.mortal, 'ZREM', expiries)
+    in_chunks(plan.expiring, 'ZREM', expiries)
     return #plan.hashes > 0
   end
 
-  -- Sees to the markers that lead to a directory; leaves on the way give way to them.
+  -- Sets the markers that lead to a directory, also in place of leaves.
   local function make_directory(dir)
     if call('HLEN', dir) > 0 then return end
     local parent, name = split(dir)
@@ -640,35 +641,35 @@ local function writing()
     change('HSET', parent, name, DIRECTORY)
   end
 
-  local function put(dir, life, items)
-    local deadline = tonumber(life) and now() + tonumber(life)
+  local function put(dir, ttl, items)
+    local deadline = tonumber(ttl) and now() + tonumber(ttl)
     local fresh = call('HLEN', dir) == 0
     if fresh then
       make_directory(dir)
       if not deadline and is_plain(items) then return in_chunks(items, 'HSET', dir) end
     end
-    local fields, scores, lasting = {}, {}, {}
+    local fields, scores, persistent = {}, {}, {}
     for i = 1, #items, 2 do
       local name, until_then = items[i], deadline
       local old = not fresh and call('HGET', dir, name)
       if old == DIRECTORY then
         clear_below(dir .. '.' .. escaped(name))
       elseif old and byte(old) == 2 then
-        if life == 'keep' and live(old) then until_then = deadline_of(old) end
-        if not until_then then lasting[#lasting + 1] = member(dir, name) end
+        if ttl == 'keep' and live(old) then until_then = deadline_of(old) end
+        if not until_then then persistent[#persistent + 1] = member(dir, name) end
       end
       if until_then then
         scores[#scores + 1], scores[#scores + 2] = string.format('%.0f', until_then), member(dir, name)
       end
       fields[i], fields[i + 1] = name, field_for(items[i + 1], until_then)
     end
-    in_chunks(lasting, 'ZREM', expiries)
+    in_chunks(persistent, 'ZREM', expiries)
     in_chunks(scores, 'ZADD', expiries)
     given = given + #scores / 2
     in_chunks(fields, 'HSET', dir)
   end
 
-  -- The leaves under these names of a directory, dead ones too: { name, field, ... }.
+  -- The leaves under these names of a directory, expired ones too: { name, field, ... }.
   local function leaves_among(dir, names)
     local CHUNK, found = 2000, {}
     for first = 1, #names, CHUNK do
@@ -683,13 +684,13 @@ local function writing()
   end
 
   local function remove(dir, leaves)
-    local names, mortal = {}, {}
+    local names, expiring = {}, {}
     for i = 1, #leaves, 2 do
       names[#names + 1] = leaves[i]
-      if deadline_of(leaves[i + 1]) then mortal[#mortal + 1] = member(dir, leaves[i]) end
+      if deadline_of(leaves[i + 1]) then expiring[#expiring + 1] = member(dir, leaves[i]) end
     end
     in_chunks(names, 'HDEL', dir)
-    in_chunks(mortal, 'ZREM', expiries)
+    in_chunks(expiring, 'ZREM', expiries)
     if #names > 0 then prune(dir) end
   end
 
@@ -702,11 +703,11 @@ local function writing()
     end
   end
 
-  -- Publishes the number of each listener that is named in a scope to the channel of its station; deletes the names.
-  local function wake(dir, scope, channels, plan)
+  -- Publishes the number of each listener that a scope names to the channel of its client id. Deletes the names.
+  local function notify(dir, scope, channels, plan)
     local function publish(name)
-      local station, number = match(name, '^([!-.0-~]+)/([!-~]+)$')
-      if station and #name <= 100 then call('PUBLISH', channels .. station, number) end
+      local client_id, number = match(name, '^([!-.0-~]+)/([!-~]+)$')
+      if client_id and #name <= 100 then call('PUBLISH', channels .. client_id, number) end
     end
     local parent, name = split(dir)
     if scope ~= '>' and parent then
@@ -724,9 +725,9 @@ local function writing()
     delete(dir, '>', plan)
   end
 
-  local function give_life(dir, leaves, life)
-    local deadline = life ~= '' and now() + tonumber(life) or nil
-    local changed, scores, lasting = {}, {}, {}
+  local function set_ttl(dir, leaves, ttl)
+    local deadline = ttl ~= '' and now() + tonumber(ttl) or nil
+    local changed, scores, persistent = {}, {}, {}
     for i = 1, #leaves, 2 do
       local name, value = leaves[i], live(leaves[i + 1])
       if value then
@@ -734,26 +735,26 @@ local function writing()
         if deadline then
           scores[#scores + 1], scores[#scores + 2] = string.format('%.0f', deadline), member(dir, name)
         elseif deadline_of(leaves[i + 1]) then
-          lasting[#lasting + 1] = member(dir, name)
+          persistent[#persistent + 1] = member(dir, name)
         end
       end
     end
     in_chunks(changed, 'HSET', dir)
     in_chunks(scores, 'ZADD', expiries)
-    in_chunks(lasting, 'ZREM', expiries)
+    in_chunks(persistent, 'ZREM', expiries)
   end
 
-  local function expire(dir, scope, life)
+  local function expire(dir, scope, ttl)
     local parent, name = split(dir)
-    if scope == '*' and parent then give_life(parent, leaves_among(parent, { name }), life) end
-    each_hash(dir, function(at, fields) give_life(at, fields, life) end)
+    if scope == '*' and parent then set_ttl(parent, leaves_among(parent, { name }), ttl) end
+    each_hash(dir, function(at, fields) set_ttl(at, fields, ttl) end)
   end
 
-  -- The text of value + amount in 64 bits, or nil. Lua's numbers are doubles, so large ones are left to INCRBY.
+  -- The text of value + amount in 64 bits, or nil. Lua's numbers are doubles, so INCRBY adds large ones.
   local function sum_of(value, amount)
     if not (value == '0' or (#value <= 20 and find(value, '^%-?[1-9]%d*$'))) then return nil end
     if #value < 16 and #amount < 16 then return string.format('%.0f', tonumber(value) + tonumber(amount)) end
-    local scratch = lane .. ':sum'
+    local scratch = session .. ':sum'
     call('SET', scratch, value)
     local fits = pcall(call, 'INCRBY', scratch, amount)
     local total = fits and call('GET', scratch) or nil
@@ -761,7 +762,7 @@ local function writing()
     return total
   end
 
-  -- What the key of the write at this index holds once the writes before it are done.
+  -- The value at the key of the write at this index after the writes before it.
   local function value_before(writes, index)
     local key = writes[index].dir
     local parent, name = split(key)
@@ -786,13 +787,13 @@ local function writing()
     return (leaf(key))
   end
 
-  -- Looks at a directory, and at those above it that will have to be made.
-  local function look_up_from(dir)
+  -- Reads a directory, and those above it that are to be created with it.
+  local function read_upwards(dir)
     while dir and call('HLEN', dir) == 0 do dir = split(dir) end
   end
 
-  -- Whether the scope of this 'w' holds anything, or may do so when the writes before it are done.
-  local function may_name_somebody(writes, index)
+  -- Whether the scope of this 'w' holds anything, or may do so after the writes before it.
+  local function may_name_listeners(writes, index)
     local write = writes[index]
     if write.plan and write.plan.hashes[1] or write.scope ~= '>' and leaf(write.dir) then return true end
     for i = 1, index - 1 do
@@ -801,14 +802,14 @@ local function writing()
     return false
   end
 
-  -- Looks at everything that a write will touch, so that whatever can go wrong goes wrong before the first change.
+  -- Reads everything that a write will touch, so that every error is raised before the first change.
   local function prepare(writes, index)
     local write = writes[index]
     if write.kind == 'p' then
       touch(#write.items / 2)
-      look_up_from(write.dir)
+      read_upwards(write.dir)
     elseif write.kind == 'a' then
-      look_up_from((split(write.dir)))
+      read_upwards((split(write.dir)))
       write.sum = sum_of(value_before(writes, index) or '0', write.amount)
       return write.sum ~= nil
     elseif write.items then
@@ -817,8 +818,8 @@ local function writing()
     else
       if write.scope ~= '>' then leaf(write.dir) end
       if write.scope ~= '=' then write.plan = plan_below(write.dir) end
-      if write.kind == 'w' and may_name_somebody(writes, index) then
-        -- To a station that nobody has: what forbids to publish must be met before the first change.
+      if write.kind == 'w' and may_name_listeners(writes, index) then
+        -- To the channel of no client: a missing permission to publish must be met before the first change.
         call('PUBLISH', write.channels, '')
       end
     end
@@ -827,20 +828,20 @@ local function writing()
 
   local function apply(write)
     if write.kind == 'p' then
-      put(write.dir, write.life, write.items)
+      put(write.dir, write.ttl, write.items)
     elseif write.kind == 'a' then
       local parent, name = split(write.dir)
       put(parent, 'keep', { name, write.sum })
     elseif write.kind == 'd' then
       delete(write.dir, write.scope, write.plan)
     elseif write.kind == 'w' then
-      wake(write.dir, write.scope, write.channels, write.plan)
+      notify(write.dir, write.scope, write.channels, write.plan)
     elseif write.kind == 'x' then
       remove(write.dir, leaves_among(write.dir, write.items))
     elseif write.kind == 'l' then
-      give_life(write.dir, leaves_among(write.dir, write.items), write.life)
+      set_ttl(write.dir, leaves_among(write.dir, write.items), write.ttl)
     else
-      expire(write.dir, write.scope, write.life)
+      expire(write.dir, write.scope, write.ttl)
     end
   end
 
@@ -853,11 +854,11 @@ local prepare, apply, sweep
 
 local function run()
   local position = 7
-  local function word()
+  local function argument()
     position = position + 1
     return ARGV[position]
   end
-  local function words(count)
+  local function arguments(count)
     local CHUNK = 2000
     local list = { unpack(ARGV, position + 1, position + math.min(count, CHUNK)) }
     for i = CHUNK + 1, count do list[i] = ARGV[position + i] end
@@ -871,63 +872,63 @@ local function run()
     if reply[1] == '+' and not holds then reply[1], reply[2] = '!', checked end
   end
   for _ = 1, tonumber(ARGV[5]) do
-    local kind = word()
+    local kind = argument()
     if kind == 'f' then
-      settle(value_at(word(), word()) == word())
+      settle(value_at(argument(), argument()) == argument())
     else
-      local scope, count = word(), tonumber(word())
+      local scope, count = argument(), tonumber(argument())
       if kind == '^' then
-        local prefix = word()
-        for _ = 1, count do settle(all_start(word(), scope, prefix)) end
+        local prefix = argument()
+        for _ = 1, count do settle(all_start(argument(), scope, prefix)) end
       else
-        settle(are_exactly(word(), scope, words(3 * count)))
+        settle(are_exactly(argument(), scope, arguments(3 * count)))
       end
     end
   end
   for i = 1, tonumber(ARGV[6]) do
-    local kind = word()
+    local kind = argument()
     if kind == 'f' then
-      local value, field = value_at(word(), word())
-      reply[2 + i] = answer_of(value, field, word() == '1')
+      local value, field = value_at(argument(), argument())
+      reply[2 + i] = answer_of(value, field, argument() == '1')
     else
-      local dir, scope, limit, with_lives = word(), word(), tonumber(word()), word() == '1'
-      local pending = words(tonumber(word()))
+      local dir, scope, limit, with_ttls = argument(), argument(), tonumber(argument()), argument() == '1'
+      local pending = arguments(tonumber(argument()))
       if kind == 'n' then
         reply[2 + i] = names(dir, limit, pending[1] or '0')
       else
-        reply[2 + i] = read(dir, scope, limit, with_lives, pending)
+        reply[2 + i] = read(dir, scope, limit, with_ttls, pending)
       end
     end
   end
   if reply[1] ~= '+' or ARGV[7] == '0' then return reply, writes end
   prepare, apply, sweep = writing()
-  -- A foreign key in the place of the index must be met before the first change.
+  -- A foreign key instead of the index must be met before the first change.
   call('ZCARD', expiries)
   if ARGV[position + 1] == 's' then
-    local _, dir, life, value = word(), word(), word(), word()
+    local _, dir, ttl, value = argument(), argument(), argument(), argument()
     local parent, name = split(dir)
     writes = { { kind = 'd', dir = dir, scope = '>' } }
-    writes[2] = { kind = 'p', dir = parent, life = life, items = { name, value } }
+    writes[2] = { kind = 'p', dir = parent, ttl = ttl, items = { name, value } }
     prepare(writes, 1)
     prepare(writes, 2)
     return reply, writes
   end
   for i = 1, tonumber(ARGV[7]) do
-    local write = { kind = word(), dir = word() }
+    local write = { kind = argument(), dir = argument() }
     if write.kind == 'p' then
-      write.life = word()
-      write.items = words(2 * tonumber(word()))
+      write.ttl = argument()
+      write.items = arguments(2 * tonumber(argument()))
     elseif write.kind == 'a' then
-      write.amount = word()
+      write.amount = argument()
     elseif write.kind == 'x' then
-      write.items = words(tonumber(word()))
+      write.items = arguments(tonumber(argument()))
     elseif write.kind == 'l' then
-      write.life = word()
-      write.items = words(tonumber(word()))
+      write.ttl = argument()
+      write.items = arguments(tonumber(argument()))
     else
-      write.scope = word()
-      if write.kind == 'e' then write.life = word() end
-      if write.kind == 'w' then write.channels = word() end
+      write.scope = argument()
+      if write.kind == 'e' then write.ttl = argument() end
+      if write.kind == 'w' then write.channels = argument() end
     end
     writes[i] = write
     if not prepare(writes, i) then
@@ -953,7 +954,7 @@ if #writes > 0 then
   end
   sweep(32)
 end
-if lane ~= '' then
+if session ~= '' then
   local function packed(item, out)
     if type(item) == 'table' then
       out[#out + 1] = 'l' .. #item .. ':'
@@ -964,6 +965,6 @@ if lane ~= '' then
     end
     return out
   end
-  call('SET', lane, ARGV[3] .. table.concat(packed(reply, {})), 'PX', LANE_LIFE)
+  call('SET', session, ARGV[3] .. table.concat(packed(reply, {})), 'PX', SESSION_TTL)
 end
 return reply

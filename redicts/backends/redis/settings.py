@@ -13,14 +13,14 @@ _SCHEMES: Final = {"redis": False, "rediss": True, "unix": False}
 
 
 class RedisSettings(BackendSettings):
-    """Where the server is, who we are there, and how its connections are kept.
+    """The server's address, the credentials for it, and how connections to it are used.
 
-    ``url`` stands for the fields it speaks of: ``redis://user:password@host:port/database``, ``rediss://...`` for TLS,
+    ``url`` stands for the fields that it gives: ``redis://user:password@host:port/database``, ``rediss://...`` for TLS,
     or ``unix:///path/to/socket?database=1``. Times are in seconds.
     """
 
     url: str | None = Field(None, exclude=True, repr=False)
-    """Where the settings come from, as one text. It is taken apart, so this is always ``None`` afterwards."""
+    """The address and credentials as one text. Validation expands it into the other fields, so it reads as ``None``."""
 
     host: str = "localhost"
     port: int = Field(6379, ge=1, le=65535)
@@ -36,27 +36,27 @@ class RedisSettings(BackendSettings):
     tls_check_hostname: bool = True
 
     prefix: str = Field("", pattern=r"^[^\x00]*$")
-    """Goes before the name of every key, so that several applications can share one database. Any text without NUL."""
+    """Begins the name of every key, so that several applications can share one database. Any text without NUL."""
     max_connections: int = Field(100, ge=1)
-    """How many requests of one process may be under way at once. A process that waits to be notified, as for a lock,
-    has one connection more, over which it listens."""
+    """How many requests of one process may be under way at once. A process that waits for a notification, as for a
+    lock, has one more connection for listening."""
     timeout_secs: float = Field(50, gt=0)
     """How long to wait for a free connection when all are in use."""
     connect_timeout_secs: float = Field(5, gt=0)
     socket_timeout_secs: float = Field(10, gt=0)
-    """How long to wait for an answer to one request."""
+    """How long to wait for the reply to one request."""
     retries: int = Field(3, ge=0)
-    """How often a request is sent again after its connection broke. It is applied once all the same. With 0, the first
-    call after a restart of the server fails."""
+    """How often a request is sent again after its connection is lost. It is still applied once. With 0, the first call
+    after a restart of the server fails."""
 
     @property
     def main_database(self) -> int:
-        """The database of the URL."""
+        """The number of the database that the URL names, or 0."""
         return self.default_database
 
     @classmethod
     def fields_of_url(cls, url: str) -> dict[str, object]:
-        """Return the field ``url``: it is taken apart like one given by name."""
+        """Return the field ``url``, which validation expands."""
         return {"url": url}
 
     @model_validator(mode="before")
@@ -76,20 +76,20 @@ class RedisSettings(BackendSettings):
 
 
 def _fields(url: str) -> dict[str, Any]:
-    """Return the fields that a URL speaks of. No message repeats the URL: it may hold a password."""
+    """Return the fields that a URL gives. No error message repeats the URL, because it may hold a password."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         raise ValueError("url cannot be read; write redis://user:password@host:port/database") from None
     if parts.scheme not in _SCHEMES:
-        raise ValueError(f"url begins with redis://, rediss:// or unix://, not {parts.scheme}://")
+        raise ValueError(f"url must begin with redis://, rediss:// or unix://; got {parts.scheme}://")
     query = parse_qs(parts.query)
     if set(query) - {"database"}:
-        raise ValueError("url has an unknown parameter; only database is known, give others as fields")
+        raise ValueError("url may have the parameter database only; give other settings as fields")
     database = query.get("database", [parts.path.strip("/") if parts.scheme != "unix" else ""])[-1]
     if database and not database.isdecimal():
-        raise ValueError("url names no database by number; write redis://host:port/0")
+        raise ValueError("url must name the database by its number; write redis://host:port/0")
     found: dict[str, Any] = {
         "host": parts.hostname,
         "port": port,

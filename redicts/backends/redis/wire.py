@@ -1,16 +1,18 @@
-"""The words that the script is called with, and what its replies mean (see the head of ``script.lua``).
+"""The wire format: a transaction as one call of the script, and the script's reply as an outcome.
 
-A word is *packed* when it is made: it stands after its length, as the protocol of Redis has it. So most words are made
-once, and to say a request is to join them.
+The arguments of a call and the elements of a reply are listed at the head of ``script.lua``. In RESP, the protocol of
+Redis, each argument is a *bulk string*: its length, a line end, the bytes, a line end. Arguments are encoded when they
+are made and joined once, so constants, recent names of hashes and the checks of a lock are encoded once and used again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from itertools import chain
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path as File
 from typing import Any, Final, cast
 
-from redicts.backends.redis.layout import hash_name, name_bytes, name_text, path_of, suffix
+from redicts.backends.redis.layout import hash_name, name_bytes, path_of, suffix
 from redicts.core.minitransaction import (
     Add,
     Answer,
@@ -18,8 +20,8 @@ from redicts.core.minitransaction import (
     Check,
     Delete,
     Entries,
+    Equals,
     Expire,
-    Key,
     Names,
     Notify,
     Outcome,
@@ -35,167 +37,323 @@ from redicts.core.minitransaction import (
 )
 from redicts.errors import InternalError, Unsupported
 
-_SHORT: Final = 256
-_HEADS: Final = [b"$%d\r\n" % size for size in range(_SHORT)]
-"""What goes before short texts, made once: to format a number takes longer than to join."""
-
-
-def word(text: bytes) -> bytes:
-    """Return a text as a word."""
-    return b"$%d\r\n%b\r\n" % (len(text), text)
-
-
-def words_of(texts: Collection[bytes]) -> list[bytes]:
-    """Return texts as words."""
-    if max(map(len, texts), default=0) < _SHORT:
-        return [_HEADS[len(text)] + text + b"\r\n" for text in texts]
-    return [word(text) for text in texts]
-
-
-_EMPTY: Final = word(b"")
-_ONE: Final = word(b"1")
-_KEEP: Final = word(b"keep")
-_AT: Final = word(b"=")
-_BELOW: Final = word(b">")
-_AT_AND_BELOW: Final = word(b"*")
-_FIELD: Final = word(b"f")
-_VALUES: Final = word(b"r")
-_NAMES: Final = word(b"n")
-_PUT: Final = word(b"p")
-_ADD: Final = word(b"a")
-_REMOVE: Final = word(b"x")
-_NOTIFY: Final = word(b"w")
-_NUMBERS: Final = [word(b"%d" % number) for number in range(_SHORT)]
-
-_FEW_CHECKS: Final = 4
-_MOST_KEPT: Final = 256
-_LONGEST_KEPT: Final = 2_000
-"""How many checks are remembered, from how many on, and how many bytes they may have."""
-
-_NODE: Final = Scope.NODE
-_APPLIED: Final = Status.APPLIED
+SWEPT: Final = b"A"
+"""Status of a reply: expired fields were in the way, and some are removed now. The call is to be sent again."""
+_REPEATED: Final = b"R"
+_OVERTAKEN: Final = b"S"
 _STATUSES: Final = {
-    b"+": _APPLIED,
+    b"+": Status.APPLIED,
     b"!": Status.CHECK_FAILED,
     b"#": Status.NOT_A_COUNTER,
     b"L": Status.TOO_LARGE,
 }
-
-_Checks = tuple[int, list[bytes]]
-"""How many checks there are to the script, and the words that say them: one of its checks is of several keys."""
-
-_NO_CHECKS: Final[_Checks] = (0, [])
-
-_MOST_NAMES: Final = 2_000
-_LONGEST_NAME: Final = 200
-"""How many names of hashes are remembered, and how many bytes their words may have."""
+_APPLIED: Final = Status.APPLIED  # the member of an Enum is looked up in Python, each time
+_NODE: Final = Scope.NODE
 
 
-class HashNames(dict[tuple[str, Path], bytes]):
-    """The words that name the hash of what lies directly below a key, by key.
+def bulk_string(text: bytes) -> bytes:
+    """Return one argument of a command in RESP."""
+    return b"$%d\r\n%b\r\n" % (len(text), text)
 
-    Short names are remembered, a bounded number of them: every request for a lock speaks of the same keys above it, and
-    to spell out half a dozen takes longer than the server takes to look at them.
-    """
+
+class _Numbers(dict[int, bytes]):
+    """Encoded numbers. Recent ones are kept, for counts, limits and TTLs recur."""
+
+    def __missing__(self, number: int) -> bytes:
+        encoded = bulk_string(b"%d" % number)
+        if len(self) >= _MOST_NUMBERS:
+            self.clear()
+        self[number] = encoded
+        return encoded
+
+
+class _HashNames(dict[tuple[str, Path], bytes]):
+    """The encoded names of the hashes of what lies directly below keys. Recent short ones are kept."""
 
     def __init__(self, prefix: bytes) -> None:
         super().__init__()
         self._prefix = prefix
 
     def __missing__(self, key: tuple[str, Path]) -> bytes:
-        name = word(hash_name(self._prefix, *key))
-        if len(name) <= _LONGEST_NAME:
+        encoded = bulk_string(hash_name(self._prefix, *key))
+        if len(encoded) <= _LONGEST_NAME:
             if len(self) >= _MOST_NAMES:
                 self.clear()
-            self[key] = name
-        return name
+            self[key] = encoded
+        return encoded
+
+
+_MOST_NUMBERS: Final = 2_000
+_MOST_NAMES: Final = 2_000
+_LONGEST_NAME: Final = 200
+_MOST_CHECKS: Final = 256
+_FEWEST_CHECKS: Final = 4
+_LONGEST_CHECKS: Final = 2_000
+"""Bounds of what an encoder keeps: how many, and how many bytes each. Fewer than four checks are not kept."""
+
+_EMPTY: Final = bulk_string(b"")
+_ONE: Final = bulk_string(b"1")
+_KEEP: Final = bulk_string(b"keep")
+_EQUALS: Final = bulk_string(b"=")
+_STARTS_WITH: Final = bulk_string(b"^")
+_FIELD: Final = bulk_string(b"f")
+_VALUES: Final = bulk_string(b"r")
+_NAMES: Final = bulk_string(b"n")
+_STORE: Final = bulk_string(b"s")
+_PUT: Final = bulk_string(b"p")
+_REMOVE: Final = bulk_string(b"x")
+_EXPIRE_NAMES: Final = bulk_string(b"l")
+_ADD: Final = bulk_string(b"a")
+_DELETE: Final = bulk_string(b"d")
+_EXPIRE: Final = bulk_string(b"e")
+_NOTIFY: Final = bulk_string(b"w")
+_SCOPES: Final = {scope.value: bulk_string(scope.value.encode()) for scope in Scope}
+_NUMBERS: Final = _Numbers()
+
+_EncodedChecks = tuple[int, list[bytes]]
+"""How many checks there are to the script, and their arguments."""
+_NO_CHECKS: Final[_EncodedChecks] = (0, [])
+
+_SCRIPT: Final = (File(__file__).parent / "script.lua").read_bytes()
+_SHA: Final = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
+_CALL: Final = bulk_string(b"EVALSHA") + bulk_string(_SHA) + bulk_string(b"0")
+_CALL_WITH_SOURCE: Final = bulk_string(b"EVAL") + bulk_string(_SCRIPT) + bulk_string(b"0")
+_ARGUMENTS_BEFORE: Final = 7
+"""How many bulk strings are before the counts: the three of the call, expiry index, session, number, most fields."""
+
+
+INFO_SERVER: Final = b"*2\r\n" + bulk_string(b"INFO") + bulk_string(b"server")
+
+
+def with_source(call: bytes) -> bytes:
+    """Return a call that brings the script along, for a server that does not know it yet."""
+    return call.replace(_CALL, _CALL_WITH_SOURCE, 1)
+
+
+# Calls -----------------------------------------------------------------------------------------------------------
 
 
 class Encoder:
-    """Says transactions to the script of one database; ``channels`` is what the names of channels begin with.
+    """Encodes transactions for one database.
 
-    It remembers how it said checks: every request for one lock brings the same dozen, and to say them takes longer than
-    everything else.
+    ``prefix`` begins the names of keys and ``channels`` those of channels. One call touches ``atomic_entries`` fields
+    at most.
     """
 
-    __slots__ = ("_channels", "_known", "_names")
+    def __init__(self, prefix: bytes, channels: bytes, atomic_entries: int) -> None:
+        self._names = _HashNames(prefix)
+        self._channels = bulk_string(channels)
+        self._sessions = prefix + b"r:"
+        self._expiries = bulk_string(prefix + b"x:")
+        self._most = bulk_string(b"%d" % atomic_entries)
+        self._kept: dict[int, tuple[tuple[Check, ...], _EncodedChecks]] = {}
 
-    def __init__(self, names: HashNames, channels: bytes) -> None:
-        self._names = names
-        self._channels = word(channels)
-        self._known: dict[int, tuple[tuple[Check, ...], _Checks]] = {}
-
-    def say(self, transaction: Transaction) -> list[bytes]:
-        """Return the words that say a transaction: three counts, and then checks, reads and writes."""
-        writes = transaction.writes
-        if _are_apart(writes):
-            words = self._beginning(transaction, len(writes))
-            for write in writes:
-                words += _write((write,), self._names, self._channels)
-            return words
-        groups = _groups(writes)
-        groups = groups[_implied(groups) :]
-        if _is_store(groups):
-            return [*self._beginning(transaction, 1), *_store(cast("Put", groups[1][0]), self._names)]
-        words = self._beginning(transaction, len(groups))
-        for group in groups:
-            words += _write(group, self._names, self._channels)
-        return words
-
-    def _beginning(self, transaction: Transaction, writes: int) -> list[bytes]:
-        """Return the words up to the writes, of which there are so many to the script."""
-        checks, reads, _ = transaction
-        number, said = self._checks(checks) if checks else _NO_CHECKS
-        words = [_number(number), _number(len(reads)), _number(writes), *said]
+    def encode(self, transaction: Transaction, session: bytes = b"", number: int = 0) -> bytes:
+        """Return the call of a transaction. One with writes has a session, and a number in that session."""
+        checks, reads, writes = transaction
+        groups = group_writes(writes) if writes else ()
+        count, encoded_checks = self._encode_checks(checks) if checks else _NO_CHECKS
+        arguments = [_NUMBERS[count], _NUMBERS[len(reads)], _NUMBERS[len(groups)], *encoded_checks]
         for read in reads:
-            words += _read(read, self._names)
-        return words
+            arguments += self._encode_read(read)
+        for group in groups:
+            arguments += self._encode_group(group)
+        session_key = b"$%d\r\n%b%b\r\n" % (len(self._sessions) + len(session), self._sessions, session)
+        return b"".join(
+            (
+                b"*%d\r\n" % (_ARGUMENTS_BEFORE + len(arguments)),
+                _CALL,
+                self._expiries,
+                session_key if session else _EMPTY,
+                b"$16\r\n%016d\r\n" % number,
+                self._most,
+                *arguments,
+            )
+        )
 
-    def _checks(self, checks: tuple[Check, ...]) -> _Checks:
-        # By identity, for to compare them takes as long as to say them. What is known is kept, so none takes its place.
-        known = self._known.get(id(checks))
-        if known is not None:
-            return known[1]
-        said = _checks(checks, self._names)
-        if len(checks) >= _FEW_CHECKS and sum(map(len, said[1])) <= _LONGEST_KEPT:
-            if len(self._known) >= _MOST_KEPT:
-                self._known.clear()
-            self._known[id(checks)] = checks, said
-        return said
+    def _encode_checks(self, checks: tuple[Check, ...]) -> _EncodedChecks:
+        """Encode checks, those of several keys for one scope and prefix as one.
+
+        Each request for one lock brings the same dozen checks, and encoding them takes longer than all the rest. So
+        they are kept by identity: comparing them takes as long. To keep the checks too keeps their identity theirs.
+        """
+        kept = self._kept.get(id(checks))
+        if kept is not None:
+            return kept[1]
+        count, arguments = 0, list[bytes]()
+        group: tuple[Scope, bytes] | None = None
+        for check in checks:
+            if not isinstance(check, StartsWith):
+                group, count = None, count + 1
+                arguments += self._encode_equals(check)
+                continue
+            key, scope, prefix = check
+            if group is None or group[0] is not scope or group[1] != prefix:
+                group, count = (scope, prefix), count + 1
+                size, size_at = 0, len(arguments) + 2
+                arguments += (_STARTS_WITH, _SCOPES[scope._value_], _EMPTY, bulk_string(prefix))
+            size += 1
+            arguments[size_at] = _NUMBERS[size]
+            arguments.append(self._names[key])
+        if len(checks) >= _FEWEST_CHECKS and sum(map(len, arguments)) <= _LONGEST_CHECKS:
+            if len(self._kept) >= _MOST_CHECKS:
+                self._kept.clear()
+            self._kept[id(checks)] = checks, (count, arguments)
+        return count, arguments
+
+    def _encode_equals(self, check: Equals) -> list[bytes]:
+        (space, path), scope, entries = check
+        if scope is _NODE and path and len(entries) == 1 and () in entries:
+            return [_FIELD, self._names[space, path[:-1]], bulk_string(name_bytes(path[-1])), bulk_string(entries[()])]
+        arguments = [_EQUALS, _SCOPES[scope._value_], _NUMBERS[len(entries)], self._names[check.key]]
+        for below, value in entries.items():
+            place = (suffix(below[:-1]), name_bytes(below[-1])) if below else (b"=", b"")
+            arguments += map(bulk_string, (*place, value))
+        return arguments
+
+    def _encode_read(self, read: AnyRead) -> tuple[bytes, ...]:
+        (space, path), limit, cursor = read.key, read.limit, read.cursor
+        kind, scope, ttls = _NAMES, _EMPTY, _EMPTY
+        if isinstance(read, Read):
+            kind, scope, ttls = _VALUES, _SCOPES[read.scope._value_], _ONE if read.ttls else _EMPTY
+            if read.scope is _NODE and path and cursor is None:
+                return _FIELD, self._names[space, path[:-1]], bulk_string(name_bytes(path[-1])), ttls
+        most = _EMPTY if limit is None else _NUMBERS[limit]
+        pending = [] if cursor is None else list(map(bulk_string, cursor.split(b"\0")))
+        return kind, self._names[read.key], scope, most, ttls, _NUMBERS[len(pending)], *pending
+
+    def _encode_group(self, group: Sequence[Write]) -> Sequence[bytes]:
+        write = group[0]
+        if isinstance(write, Put):
+            return self._encode_puts(cast("Sequence[Put]", group))
+        if isinstance(write, Add):
+            return _ADD, self._names[write.key], _NUMBERS[write.amount]
+        if isinstance(write, PutDocument):
+            raise Unsupported("Redis keeps no documents; put their leaves")
+        if isinstance(group[-1], Put):
+            value = group[-1].value
+            return _STORE, self._names[write.key], _encode_ttl(group[-1]), b"$%d\r\n%b\r\n" % (len(value), value)
+        if write.scope is _NODE and not isinstance(write, Notify):
+            return self._encode_names(cast("Sequence[Delete | Expire]", group))
+        hash_name, scope = self._names[write.key], _SCOPES[write.scope._value_]
+        if isinstance(write, Notify):
+            return _NOTIFY, hash_name, scope, self._channels
+        if isinstance(write, Delete):
+            return _DELETE, hash_name, scope
+        return _EXPIRE, hash_name, scope, _encode_ttl(write)
+
+    def _encode_puts(self, puts: Sequence[Put]) -> list[bytes]:
+        space, path = puts[0].key
+        values: dict[str, bytes] = {}
+        for (_, (*_, name)), value, _, _ in puts:
+            values[name] = value
+        arguments = [_PUT, self._names[space, path[:-1]], _encode_ttl(puts[0]), _NUMBERS[len(values)]]
+        for name, value in values.items():
+            encoded = name.encode("utf-8", "surrogatepass")
+            arguments += (b"$%d\r\n%b\r\n" % (len(encoded), encoded), b"$%d\r\n%b\r\n" % (len(value), value))
+        return arguments
+
+    def _encode_names(self, writes: Sequence[Delete | Expire]) -> list[bytes]:
+        write = writes[0]
+        space, path = write.key
+        names = [bulk_string(name_bytes(each.key.path[-1])) for each in writes if each.key.path]
+        if isinstance(write, Delete):
+            return [_REMOVE, self._names[space, path[:-1]], _NUMBERS[len(names)], *names]
+        return [_EXPIRE_NAMES, self._names[space, path[:-1]], _encode_ttl(write), _NUMBERS[len(names)], *names]
 
 
-def _number(number: int) -> bytes:
-    return _NUMBERS[number] if 0 <= number < _SHORT else word(b"%d" % number)
+def _encode_ttl(write: Put | Expire) -> bytes:
+    if isinstance(write, Put) and write.keep_ttl:
+        return _KEEP
+    return _EMPTY if write.ttl is None else _NUMBERS[write.ttl]
 
 
-def _are_apart(writes: tuple[Write, ...]) -> bool:
-    """Tell whether each write is one to the script: so are two of different kinds, but for a removal and a put."""
-    if len(writes) < 2:
-        return True
-    if len(writes) > 2:
+def group_writes(writes: Sequence[Write]) -> list[list[Write]]:
+    """Return writes in the groups that the script carries out one by one: successive ones alike on names of one dict.
+
+    Writes that a later one implies are left out: the last elements of the groups are those of ``writes`` all the same.
+    """
+    groups: list[list[Write]] = []
+    likeness: tuple[object, ...] | None = None
+    for write in writes:
+        alike: tuple[object, ...] | None = None
+        if isinstance(write, Put):
+            (space, path), _, ttl, keep_ttl = write
+            alike = Put, space, path[:-1], ttl, keep_ttl
+        elif isinstance(write, Delete) and write.scope is _NODE:
+            space, path = write.key
+            alike = Delete, space, path[:-1]
+        elif isinstance(write, Expire) and write.scope is _NODE:
+            space, path = write.key
+            alike = Expire, space, path[:-1], write.ttl
+        if alike is None or alike != likeness:
+            likeness = alike
+            groups.append([])
+        groups[-1].append(write)
+    if len(groups) > 1 and isinstance(groups[0][0], Delete):
+        del groups[: _implied(groups)]
+        if _is_store(groups):
+            return [[*groups[0], *groups[1]]]
+    return groups
+
+
+def _implied(groups: list[list[Write]]) -> int:
+    """Return how many of the first groups are implied: removals of each leaf above all that is written after them.
+
+    A leaf above gives way to the marker of the dict that it becomes, so that a value can be put or counted below.
+    """
+    last = groups[-1][-1]
+    if not isinstance(last, (Put, Add)):
+        return 0
+    above: Path = ()
+    for index, group in enumerate(groups):
+        write = group[0]
+        space, path = write.key
+        is_next = isinstance(write, Delete) and write.scope is _NODE and len(group) == 1
+        if not is_next or path[:-1] != above or space != last.key.space:
+            for other in groups[index:]:
+                # The writes of one group are about names of one dict, so its first one stands for all.
+                below = other[0].key.path
+                if len(below) <= len(above) or below[: len(above)] != above:
+                    return 0
+            return index
+        above = path
+    return 0
+
+
+def _is_store(groups: list[list[Write]]) -> bool:
+    """Tell whether the writes put one value and remove what is below it: what storing a leaf comes down to."""
+    if len(groups) != 2 or len(groups[1]) != 1:
         return False
-    one, other = writes
-    return type(one) is not type(other) and (isinstance(other, Notify) or not isinstance(one, Delete))
+    delete, put = groups[0][0], groups[1][0]
+    return isinstance(put, Put) and isinstance(delete, Delete) and delete.scope is Scope.BELOW and delete.key == put.key
 
 
-def outcome_of(reply: Sequence[Any], transaction: Transaction) -> Outcome:
-    """Return what a reply with one of the four statuses means for this transaction."""
-    status = _STATUSES[reply[0]]
+# Replies ---------------------------------------------------------------------------------------------------------
+
+
+def decode(reply: Sequence[Any], transaction: Transaction) -> Outcome:
+    """Return the outcome that the script's reply means for this transaction."""
+    status = _STATUSES.get(reply[0])
+    if status is None:
+        if reply[0] == _OVERTAKEN:
+            raise InternalError("the server saw a later request of the same session; was this process copied?")
+        return decode(decode_record(reply[1]), transaction)
     reads = transaction.reads
-    answers = tuple(map(_answer, reads, reply[2:])) if reads else ()
+    answers = tuple(map(_decode_answer, reads, reply[2:])) if reads else ()
     if status is _APPLIED:
-        counters = reply[2 + len(answers) :]
+        counters = reply[2 + len(reads) :]
         return Outcome(status, answers, tuple(map(int, counters)) if counters else ())
     if status is Status.TOO_LARGE:
         return Outcome(status)
-    failed_index = int(reply[1]) - 1
+    failed = int(reply[1]) - 1
     if status is Status.NOT_A_COUNTER:
-        failed_index = _index_of_write(transaction.writes, failed_index)
-    return Outcome(status, answers, failed_index=failed_index)
+        failed = len(transaction.writes) - sum(map(len, group_writes(transaction.writes)[failed:]))
+    return Outcome(status, answers, failed_index=failed)
 
 
-def unpacked(data: bytes) -> list[Any]:
-    """Return a reply that the script kept in its session: ``s<bytes>:...`` is text, ``l<items>:...`` a list."""
+def decode_record(data: bytes) -> list[Any]:
+    """Return a reply as the record of its session holds it: ``s<bytes>:...`` is text, ``l<items>:...`` a list."""
 
     def item(position: int) -> tuple[Any, int]:
         colon = data.index(b":", position)
@@ -215,164 +373,21 @@ def unpacked(data: bytes) -> list[Any]:
     return reply
 
 
-def _scope(scope: Scope) -> bytes:
-    # Not by a dict: the hash of an Enum's member is computed in Python, each time.
-    return _AT if scope is _NODE else _BELOW if scope is Scope.BELOW else _AT_AND_BELOW
-
-
-def _checks(checks: tuple[Check, ...], names: HashNames) -> _Checks:
-    said = 0
-    words: list[bytes] = []
-    alike: tuple[Scope, bytes] | None = None
-    for check in checks:
-        if isinstance(check, StartsWith):
-            key, scope, start = check
-            if alike is None or start != alike[1] or scope is not alike[0]:
-                alike, counted, keys = (scope, start), len(words) + 2, 0
-                words += (word(b"^"), _scope(scope), _EMPTY, word(start))
-                said += 1
-            keys += 1
-            words[counted] = _number(keys)
-            words.append(names[key])
-        else:
-            alike = None
-            said += 1
-            if check.scope is _NODE and check.key.path and len(check.entries) == 1 and () in check.entries:
-                words += (_FIELD, *_field(check.key, names), word(check.entries[()]))
-                continue
-            words += (word(b"="), _scope(check.scope), _number(len(check.entries)), names[check.key])
-            for path, value in check.entries.items():
-                where = (word(suffix(path[:-1])), word(name_bytes(path[-1]))) if path else (word(b"="), _EMPTY)
-                words += (*where, word(value))
-    return said, words
-
-
-def _read(read: AnyRead, names: HashNames) -> tuple[bytes, ...]:
-    if isinstance(read, Read) and read.scope is _NODE and read.key.path and read.cursor is None:
-        return _FIELD, *_field(read.key, names), _ONE if read.ttls else _EMPTY
-    limit = _EMPTY if read.limit is None else _number(read.limit)
-    pending = [] if read.cursor is None else words_of(read.cursor.split(b"\0"))
-    kind, scope, ttls = _NAMES, _EMPTY, _EMPTY
-    if isinstance(read, Read):
-        kind, scope, ttls = _VALUES, _scope(read.scope), _ONE if read.ttls else _EMPTY
-    return kind, names[read.key], scope, limit, ttls, _number(len(pending)), *pending
-
-
-def _field(key: Key, names: HashNames) -> tuple[bytes, bytes]:
-    """Return the hash that a value lies in, and its name there: most values have neighbours, so the hash is known."""
-    space, path = key
-    return names[space, path[:-1]], word(name_bytes(path[-1]))
-
-
-def _kin(write: Write) -> tuple[object, ...]:
-    """Return what successive writes must share to be one to the script: they speak of names of one dict alike."""
-    if isinstance(write, Put):
-        (space, path), _, ttl, keep_ttl = write
-        return Put, space, path[:-1], ttl, keep_ttl
-    space, path = write.key
-    if isinstance(write, Delete) and write.scope is Scope.NODE:
-        return Delete, space, path[:-1]
-    if isinstance(write, Expire) and write.scope is Scope.NODE:
-        return Expire, space, path[:-1], write.ttl
-    return (id(write),)
-
-
-def _groups(writes: tuple[Write, ...]) -> list[list[Write]]:
-    groups: list[list[Write]] = []
-    group: list[Write] = []
-    kin: tuple[object, ...] = ()
-    for write in writes:
-        other = _kin(write)
-        if other != kin:
-            kin, group = other, []
-            groups.append(group)
-        group.append(write)
-    return groups
-
-
-def _write(group: Sequence[Write], names: HashNames, channels: bytes) -> tuple[bytes, ...]:
-    write = group[0]
-    if isinstance(write, Put):
-        parent, name = _field(write.key, names)
-        if len(group) == 1:
-            return _PUT, parent, _ttl(write), _ONE, name, word(write.value)
-        items = {name_bytes(path[-1]): value for (_, path), value, _, _ in cast("list[Put]", group)}
-        leaves = words_of(list(chain.from_iterable(items.items())))
-        return _PUT, parent, _ttl(write), _number(len(items)), *leaves
-    if isinstance(write, Add):
-        return _ADD, names[write.key], _number(write.amount)
-    if isinstance(write, Notify):
-        return _NOTIFY, names[write.key], _scope(write.scope), channels
-    if isinstance(write, PutDocument):
-        raise Unsupported("Redis keeps no documents; put their leaves")
-    if write.scope is not _NODE:
-        below = names[write.key], _scope(write.scope)
-        return (word(b"d"), *below) if isinstance(write, Delete) else (word(b"e"), *below, _ttl(write))
-    parent = names[write.key.space, write.key.path[:-1]]
-    changed = [word(name_bytes(other.key.path[-1])) for other in group if other.key.path]
-    if isinstance(write, Delete):
-        return _REMOVE, parent, _number(len(changed)), *changed
-    return word(b"l"), parent, _ttl(write), _number(len(changed)), *changed
-
-
-def _ttl(write: Put | Expire) -> bytes:
-    if isinstance(write, Put) and write.keep_ttl:
-        return _KEEP
-    return _EMPTY if write.ttl is None else _number(write.ttl)
-
-
-def _implied(groups: list[list[Write]]) -> int:
-    """Return how many of the first groups need not be said: removals of what is above all that is written then.
-
-    A leaf above gives way to the marker of the dict that it becomes, so that a value can be put or counted below.
-    """
-    last = groups[-1][-1] if groups else None
-    if not isinstance(last, (Put, Add)) or not isinstance(groups[0][0], Delete):
-        return 0
-    above: Path = ()
-    for index, group in enumerate(groups):
-        write = group[0]
-        space, path = write.key
-        is_next = isinstance(write, Delete) and write.scope is Scope.NODE and len(group) == 1
-        if not is_next or path[:-1] != above or space != last.key.space:
-            depth = len(above)
-            # Writes of one group speak of names of one dict, so its first one stands for all.
-            below = [group[0].key for group in groups[index:]]
-            return index if all(len(key.path) > depth and key.path[:depth] == above for key in below) else 0
-        above = path
-    return 0
-
-
-def _is_store(groups: list[list[Write]]) -> bool:
-    """Tell whether the writes put one value and remove what is below: what storing one leaf comes down to."""
-    if len(groups) != 2 or len(groups[1]) != 1:
-        return False
-    (one, *_), (other,) = groups
-    return isinstance(other, Put) and isinstance(one, Delete) and one.scope is Scope.BELOW and one.key == other.key
-
-
-def _store(put: Put, names: HashNames) -> tuple[bytes, ...]:
-    return word(b"s"), names[put.key], _ttl(put), word(put.value)
-
-
-def _index_of_write(writes: tuple[Write, ...], said: int) -> int:
-    if _are_apart(writes):
-        return said
-    groups = _groups(writes)
-    return sum(len(group) for group in groups[: _implied(groups) + said])
-
-
-def _answer(read: AnyRead, answer: Sequence[Any]) -> Answer:
+def _decode_answer(read: AnyRead, answer: Sequence[Any]) -> Answer:
     cursor: bytes | None = answer[0] or None
     if not isinstance(read, Read):
-        return Names(tuple([name_text(name) for name in answer[1]]), cursor)
+        return Names(tuple([name.decode("utf-8", "surrogatepass") for name in answer[1]]), cursor)
     if len(answer) == 4 and answer[1] == b"=":
         return Entries({(): answer[2]}, {(): int(answer[3])} if answer[3] != b"" else {})
     values: dict[Path, bytes] = {}
     ttls: dict[Path, int] = {}
     for index in range(1, len(answer), 3):
-        where, items, mortal = answer[index : index + 3]
-        above = path_of(where)
-        values.update({(*above, name_text(name)): value for name, value in zip(items[::2], items[1::2])})
-        ttls.update({(*above, name_text(name)): int(ttl) for name, ttl in zip(mortal[::2], mortal[1::2])})
+        place, items, expiring = answer[index : index + 3]
+        above = path_of(place)
+        for name, value in zip(items[::2], items[1::2]):
+            path = *above, name.decode("utf-8", "surrogatepass")
+            values[path] = value
+        for name, ttl in zip(expiring[::2], expiring[1::2]):
+            path = *above, name.decode("utf-8", "surrogatepass")
+            ttls[path] = int(ttl)
     return Entries(values, ttls, cursor)
