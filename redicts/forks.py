@@ -1,4 +1,4 @@
-"""Locks and a bell that get along with ``os.fork``: a thread that only the parent has may hold one at that moment."""
+"""Locks and a one-thread event that survive ``os.fork``, even if a thread that the child lacks holds them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Lock:
 
 
 class ForkSafeLock(_Lock):
-    """A lock that is free again in every forked child. For what a child may find half changed: caches, counters."""
+    """A lock that is free in every forked child, for data that a child may find half changed: caches, counters."""
 
     __slots__ = ()
 
@@ -36,7 +36,7 @@ class ForkSafeLock(_Lock):
 
 
 class WholeCopyLock(_Lock):
-    """A lock that a fork waits for. For data that a child gets a copy of: the copy is never half changed."""
+    """A lock that a fork waits for, so that the child never copies half-changed data."""
 
     __slots__ = ()
 
@@ -46,10 +46,10 @@ class WholeCopyLock(_Lock):
 
 
 class Bell:
-    """What one thread waits for and others ring; rung before the wait, it counts once.
+    """An event that one thread waits for and others set by :meth:`ring`; each wait resets it.
 
-    It is a lock that is held until it is rung. An event has a lock inside, which a fork may leave held in the child for
-    ever, and which a signal handler or a finalizer must not meet twice.
+    It is a lock that is held until it is rung. ``threading.Event`` has an inner lock, which a fork may leave held in
+    the child, and which deadlocks if a signal handler or a finalizer takes it twice.
     """
 
     __slots__ = ("_lock",)
@@ -59,12 +59,12 @@ class Bell:
         self._lock.acquire()
 
     def ring(self) -> None:
-        """Let a call of :meth:`wait` return, this one or the next."""
-        with contextlib.suppress(RuntimeError):  # it rings already
+        """End a call of :meth:`wait`, the current one or the next."""
+        with contextlib.suppress(RuntimeError):  # it was rung already
             self._lock.release()
 
     def wait(self, seconds: float) -> bool:
-        """Return true when it rings, or false after so many seconds."""
+        """Return true when it is rung, or false after this many seconds."""
         return self._lock.acquire(timeout=min(max(0.0, seconds), threading.TIMEOUT_MAX))
 
 
@@ -89,7 +89,7 @@ _forking: Final = threading.Lock()
 
 
 def _before_fork() -> None:
-    # Two threads that fork at once would wait for each other's locks.
+    # Without this, two threads that fork at once would wait for each other's locks.
     _forking.acquire()
     for lock in list(_waited_for):
         lock._lock.acquire()

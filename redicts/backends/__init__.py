@@ -1,1 +1,1 @@
-"""The stores that come with redicts, one module or package each, imported when first chosen."""
+"""Backends included in redicts, one module or package each, imported when first chosen."""

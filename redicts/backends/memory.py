@@ -1,7 +1,7 @@
-"""The reference backend: a tree of nodes in this process, one lock around it.
+"""The reference backend: a tree of nodes in the memory of this process, protected by one lock.
 
-What a transaction means is easiest to read here. It is a real store all the same: for tests, for programs of one
-process, and as the model that the contract suite compares every other backend with.
+It is the shortest implementation of the rules of a minitransaction, and the model that the contract suite compares
+every other backend with. It is also a store for tests and for programs of one process.
 """
 
 from __future__ import annotations
@@ -49,9 +49,8 @@ _CAPABILITIES: Final = Capabilities(
     ttl=True, processes=False, durable=False, atomic_entries=None, push=True, documents=True
 )
 
-_RECLAIMED_BESIDE: Final = 16
-"""How many expired values a writing transaction frees beside as many as it writes, so that a backlog shrinks."""
-
+_EXTRA_RECLAIMED: Final = 16
+"""How many more expired values than it writes a transaction removes, so that a backlog shrinks."""
 
 _Item = TypeVar("_Item")
 
@@ -61,14 +60,14 @@ class MemorySettings(BackendSettings):
 
     @classmethod
     def fields_of_url(cls, url: str) -> dict[str, object]:
-        """Accept ``memory://`` and nothing more."""
+        """Accept only ``memory://``."""
         if url != "memory://":
             raise ValueError("the URL of this backend is memory:// and nothing more")
         return {}
 
 
 class _Node:
-    """One segment of the tree: perhaps a value, perhaps nodes below. Empty nodes are removed."""
+    """A node of the tree: it may have a value and nodes below it. Empty nodes are removed."""
 
     __slots__ = ("_sorted", "below", "deadline", "value")
 
@@ -79,14 +78,14 @@ class _Node:
         self._sorted: list[str] | None = None
 
     def names_after(self, name: str | None) -> Iterator[str]:
-        """Yield the names below that sort after this one, in order: what lets a page go on where the last one ended."""
+        """Yield the names below that sort after this one, in order: the rest of a walk in pages."""
         if self._sorted is None:
             self._sorted = sorted(self.below)
         start = 0 if name is None else bisect_right(self._sorted, name)
         return itertools.islice(self._sorted, start, None)
 
     def child(self, name: str) -> _Node:
-        """Return the node below with this name, made if need be."""
+        """Return the node below with this name, created if it is missing."""
         node = self.below.get(name)
         if node is None:
             node = self.below[name] = _Node()
@@ -100,51 +99,51 @@ class _Node:
 
 
 class MemoryListener(Listener):
-    """A listener in the memory of this process."""
+    """A listener in this process."""
 
-    __slots__ = ("_among", "_bell", "_name")
+    __slots__ = ("_bell", "_listeners", "_name")
 
-    def __init__(self, name: bytes, among: dict[bytes, MemoryListener]) -> None:
+    def __init__(self, name: bytes, listeners: dict[bytes, MemoryListener]) -> None:
         self._name = name
-        self._among = among
+        self._listeners = listeners
         self._bell = Bell()
-        among[name] = self
+        listeners[name] = self
 
     def notify(self) -> None:
-        """Let a call of :meth:`wait` return, this one or the next."""
+        """End a call of :meth:`wait`, the current one or the next."""
         self._bell.ring()
 
     def wait(self, seconds: float, /) -> bool:
-        """Return true when notified, or false after so many seconds."""
+        """Return true when notified, or false after this many seconds."""
         return self._bell.wait(seconds)
 
     def close(self) -> None:
         """Stop listening."""
-        if self._among.get(self._name) is self:
-            del self._among[self._name]
+        if self._listeners.get(self._name) is self:
+            del self._listeners[self._name]
 
 
 class MemoryBackend(Backend):
-    """A store in the memory of this process, shared by its threads. A forked child gets a copy of its own.
+    """A store in the memory of this process, shared by its threads. A forked child gets its own copy.
 
-    ``clock`` returns the store's time in seconds; tests pass one that they can move.
+    ``clock`` returns the store's time in seconds; tests pass one that they control.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._spaces: dict[str, _Node] = {}
-        self._ttls: list[tuple[float, Key]] = []
-        self._mortal = 0
+        self._deadlines: list[tuple[float, Key]] = []  # a heap; entries of values that were replaced are stale
+        self._expiring = 0
         self._listeners: dict[bytes, MemoryListener] = {}
         self._lock = WholeCopyLock()
 
     @property
     def capabilities(self) -> Capabilities:
-        """All but what needs a second process."""
+        """Everything that does not need a second process."""
         return _CAPABILITIES
 
     def execute(self, transaction: Transaction, /) -> Outcome:
-        """Decide and apply one minitransaction under the store's lock."""
+        """Decide and apply one minitransaction under the lock of the store."""
         with self._lock:
             now = self._clock()
             failed_index = self._first_failed(transaction.checks, now)
@@ -154,12 +153,13 @@ class MemoryBackend(Backend):
             return self._apply(transaction.writes, answers, now)
 
     def _apply(self, writes: tuple[Write, ...], answers: tuple[Answer, ...], now: float) -> Outcome:
+        """Apply writes in order, or none of them if an :class:`Add` meets no counter; then notify listeners."""
         undo: list[tuple[Key, bytes | None, float | None]] = []
         counters: list[int] = []
-        called: list[bytes] = []
+        notified: list[bytes] = []
         for index, write in enumerate(writes):
             if isinstance(write, Notify):
-                called += [_value(node) for _, node in self._live(write.key, write.scope, now)]
+                notified += [_value(node) for _, node in self._live(write.key, write.scope, now)]
             for key, value, deadline in self._assignments(write, now):
                 if value is None and isinstance(write, Add):
                     for step in reversed(undo):
@@ -168,12 +168,12 @@ class MemoryBackend(Backend):
                 undo.append(self._assign(key, value, deadline))
                 if isinstance(write, Add) and value is not None:
                     counters.append(int(value))
-        for name in called:
+        for name in notified:
             listener = self._listeners.get(name)
             if listener is not None:
                 listener.notify()
         if writes:
-            self._reclaim(now, len(undo) + _RECLAIMED_BESIDE)
+            self._reclaim(now, len(undo) + _EXTRA_RECLAIMED)
         return Outcome(Status.APPLIED, answers, tuple(counters))
 
     def listen(self, name: str, /) -> MemoryListener:
@@ -199,7 +199,7 @@ class MemoryBackend(Backend):
         entries, more = _page(self._live(read.key, read.scope, now, after), read.limit)
         values = {path: _value(node) for path, node in entries}
         ttls = {
-            # Rounded first: in floats, a deadline less the time that it was made from is not always the TTL given.
+            # Rounded first: in floating point, now + ttl - now is not always ttl.
             path: max(1, ceil(round((node.deadline - now) * 1000, 3)))
             for path, node in entries
             if read.ttls and node.deadline is not None
@@ -207,7 +207,7 @@ class MemoryBackend(Backend):
         return Entries(values, ttls, _cursor(entries[-1][0]) if more else None)
 
     def _assignments(self, write: Write, now: float) -> Iterator[tuple[Key, bytes | None, float | None]]:
-        """Yield what a write comes down to: a value and a deadline for each of some keys, or no value to remove it."""
+        """Yield the effect of a write: for each key a value and a deadline, or no value to remove it."""
         if isinstance(write, PutDocument):
             yield from self._assignments(Delete(write.key, Scope.SUBTREE), now)
             for path, value in leaves_in(write.document).items():
@@ -231,13 +231,13 @@ class MemoryBackend(Backend):
         yield write.key, b"%d" % (count + write.amount) if count is not None and fits else None, kept
 
     def _live(self, key: Key, scope: Scope, now: float, after: Path | None = None) -> Iterator[tuple[Path, _Node]]:
-        """Yield the live nodes of a scope by relative path, in order, from the one after the path ``after``."""
+        """Yield the live nodes of a scope by relative path, in order, beginning after the path ``after``."""
         node = self._find(key)
         if node is None:
             return
         for path, found in [((), node)] if scope is Scope.NODE else _walk(node, (), after):
-            dead = found.deadline is not None and found.deadline <= now
-            if found.value is not None and not dead and scope.covers(path) and path != after:
+            expired = found.deadline is not None and found.deadline <= now
+            if found.value is not None and not expired and scope.covers(path) and path != after:
                 yield path, found
 
     def _live_names(self, key: Key, now: float, after: Path | None) -> Iterator[str]:
@@ -258,46 +258,46 @@ class MemoryBackend(Backend):
         return node
 
     def _assign(self, key: Key, value: bytes | None, deadline: float | None) -> tuple[Key, bytes | None, float | None]:
-        """Give exactly this key a value and a deadline, or remove both, and return what it had."""
+        """Set the value and deadline of exactly this key, or remove both, and return the old ones."""
         if value is None and self._find(key) is None:
             return key, None, None
         nodes = [self._spaces.setdefault(key.space, _Node())]
         for segment in key.path:
             nodes.append(nodes[-1].child(segment))
         node = nodes[-1]
-        had = key, node.value, node.deadline
-        self._mortal += (deadline is not None) - (node.deadline is not None)
+        old = key, node.value, node.deadline
+        self._expiring += (deadline is not None) - (node.deadline is not None)
         node.value, node.deadline = value, deadline
         if deadline is not None:
-            heapq.heappush(self._ttls, (deadline, key))
+            heapq.heappush(self._deadlines, (deadline, key))
         for parent, name in zip(reversed(nodes[:-1]), reversed(key.path)):
             if node.value is not None or node.below:
                 break
             parent.drop(name)
             node = parent
-        return had
+        return old
 
-    def _reclaim(self, now: float, most: int) -> None:
-        """Free some of the expired values, so that their memory comes back without anybody asking for them."""
-        for _ in range(most):
-            if not self._ttls or self._ttls[0][0] > now:
+    def _reclaim(self, now: float, limit: int) -> None:
+        """Remove up to ``limit`` expired values, so that their memory is freed without any read of them."""
+        for _ in range(limit):
+            if not self._deadlines or self._deadlines[0][0] > now:
                 break
-            deadline, key = heapq.heappop(self._ttls)
+            deadline, key = heapq.heappop(self._deadlines)
             node = self._find(key)
             if node is not None and node.deadline == deadline:
                 self._assign(key, None, None)
-        if len(self._ttls) > 64 + 2 * self._mortal:
-            self._ttls = [
+        if len(self._deadlines) > 64 + 2 * self._expiring:
+            self._deadlines = [
                 (node.deadline, Key(space, path))
                 for space, root in self._spaces.items()
                 for path, node in _walk(root, (), None)
                 if node.deadline is not None
             ]
-            heapq.heapify(self._ttls)
+            heapq.heapify(self._deadlines)
 
 
 def _walk(node: _Node, path: Path, after: Path | None) -> Iterator[tuple[Path, _Node]]:
-    """Yield a node and all below it in order, skipping what comes before the relative path ``after``."""
+    """Yield a node and all nodes below it in order, except those before the relative path ``after``."""
     yield path, node
     resumed = after[0] if after else None
     if resumed is not None and resumed in node.below:
@@ -307,13 +307,13 @@ def _walk(node: _Node, path: Path, after: Path | None) -> Iterator[tuple[Path, _
 
 
 def _page(found: Iterator[_Item], limit: int | None) -> tuple[list[_Item], bool]:
-    """Take what fits on a page, and tell whether more follows."""
+    """Return the items of one page, and whether more follow."""
     page = list(itertools.islice(found, limit))
     return page, limit is not None and next(found, None) is not None
 
 
 def _cursor(last: Path) -> bytes:
-    # As bytes, because JSON would join two lone surrogates into one character.
+    # As hexadecimal bytes, because JSON would join two lone surrogates into one character.
     return json.dumps([segment.encode("utf-8", "surrogatepass").hex() for segment in last]).encode()
 
 
@@ -326,7 +326,7 @@ def _deadline(ttl: int | None, now: float) -> float | None:
 
 
 def _value(node: _Node) -> bytes:
-    assert node.value is not None  # only nodes with a value come out of _live
+    assert node.value is not None  # _live yields only nodes with a value
     return node.value
 
 
@@ -341,5 +341,5 @@ plugin: Final = BackendPlugin(
 
 @hookimpl
 def redicts_backends() -> list[BackendPlugin]:
-    """Offer the backend ``memory``."""
+    """Return the backend ``memory``."""
     return [plugin]

@@ -1,4 +1,4 @@
-"""What the tests of the SQLite backend share: a clock, short words for transactions, and children that answer."""
+"""Tools of the tests of the SQLite backend: a clock, short forms of transactions, and children that answer."""
 
 from __future__ import annotations
 
@@ -42,9 +42,11 @@ TIMEOUT: Final = 20.0
 NOBODY: Final = 65534
 """The number of a user without rights, on every POSIX system."""
 
+_connect: Final = sqlite3.connect
+
 
 class Clock:
-    """Milliseconds that pass only when told to, shown as seconds."""
+    """Milliseconds that pass only when a test says so, shown as seconds."""
 
     def __init__(self, milliseconds: int = 1_700_000_000_300) -> None:
         self.milliseconds = milliseconds
@@ -94,21 +96,59 @@ def count(backend: Backend, *path: str) -> int:
 
 def plain(path: Path | str) -> sqlite3.Connection:
     """Open the file as any other program would; the caller closes the connection."""
-    return sqlite3.connect(str(path), isolation_level=None, timeout=0)
+    return _connect(str(path), isolation_level=None, timeout=0)
 
 
-def rows(path: Path) -> int:
-    """Count the rows that are stored, those of expired values too."""
+def sql(path: Path | str, *statements: str) -> Any:
+    """Execute statements as any other program would, and return the first row that the last one yields."""
     connection = plain(path)
     try:
-        found: int = connection.execute("SELECT count(*) FROM entries").fetchone()[0]
+        for statement in statements:
+            found = connection.execute(statement).fetchone()
     finally:
         connection.close()
     return found
 
 
+def rows(path: Path) -> int:
+    """Count the stored rows, including those of expired values."""
+    found: int = sql(path, "SELECT count(*) FROM entries")[0]
+    return found
+
+
+def is_sound(path: Path) -> bool:
+    """Tell whether SQLite finds the file undamaged."""
+    found: tuple[str] = sql(path, "PRAGMA integrity_check")
+    return found == ("ok",)
+
+
+def wait_for_kill(child: Child) -> None:
+    """Wait for the end of a child that was killed, so that it gave no answer."""
+    with pytest.raises(AssertionError, match="without an answer"):
+        child.result()
+
+
+class Opened:
+    """The connections that were opened since the fixture of this name was requested."""
+
+    def __init__(self) -> None:
+        self.connections: list[sqlite3.Connection] = []
+
+    @property
+    def not_closed(self) -> int:
+        return len([each for each in self.connections if not _is_closed(each)])
+
+
+def _is_closed(connection: sqlite3.Connection) -> bool:
+    try:
+        connection.total_changes  # noqa: B018  (it raises if the connection is closed)
+    except sqlite3.ProgrammingError:
+        return True
+    return False
+
+
 class Child:
-    """A forked process that runs ``work`` and nothing else, and hands back what it returned or raised."""
+    """A forked process that runs only ``work``, and passes back what it returned or raised."""
 
     def __init__(self, work: Callable[[], Any], *, without_rights: bool = False) -> None:
         self._reading, writing = os.pipe()
@@ -143,7 +183,7 @@ class Child:
 
 
 def as_ordinary_user(work: Callable[[], Any]) -> Any:
-    """Return what work returns that a user does who is stopped by permissions, as root is not."""
+    """Return what work returns when run by a user whom permissions stop, unlike root."""
     return Child(work, without_rights=True).result()
 
 
@@ -170,25 +210,16 @@ def _work_and_exit(work: Callable[[], Any], writing: int, without_rights: bool) 
         os._exit(0)
 
 
-def add_many(path: str, times: int, barrier: Any) -> None:
-    """Count up in a process of its own; ``barrier`` lets all begin at once."""
-    backend = SqliteBackend(path, busy_timeout_secs=60)
-    barrier.wait(TIMEOUT)
-    for _ in range(times):
-        assert run(backend, Add(key("count"), 1)).applied
-    backend.close()
-
-
 def create_at_once(path: str, name: str, barrier: Any) -> None:
-    """Be among the first to use a file that is not there yet."""
+    """Use a new file at the same time as other processes."""
     backend = SqliteBackend(path)
     barrier.wait(TIMEOUT)
     assert run(backend, Put(key(name), b"here")).applied
     backend.close()
 
 
-def write_pairs_for_ever(path: str) -> None:
-    """Write twenty leaves with one value in each transaction, until killed."""
+def write_pairs_endlessly(path: str) -> None:
+    """Write one value to twenty leaves in each transaction, until killed."""
     backend = SqliteBackend(path, busy_timeout_secs=60)
     number = 0
     while True:
@@ -198,7 +229,7 @@ def write_pairs_for_ever(path: str) -> None:
 
 
 class Meter:
-    """Counts the steps of SQLite's virtual machine: what an operation costs, the same on every machine."""
+    """Counts the steps of SQLite's virtual machine: the cost of an operation, independent of the machine."""
 
     def __init__(self) -> None:
         self.steps = 0
@@ -221,16 +252,15 @@ class Meter:
 
 
 def killed(work: Callable[[int], Any]) -> int:
-    """Kill a process that tells a number for each of its commits, at a random moment; return the last one it told."""
+    """Kill a process that writes a number after each commit, at a random time; return the last number."""
     reading, writing = os.pipe()
     writer = Child(lambda: work(writing))
     os.close(writing)
-    told = os.read(reading, 64)
+    written = os.read(reading, 64)
     time.sleep(random.uniform(0, 0.03))
     os.kill(writer.pid, signal.SIGKILL)
-    with pytest.raises(AssertionError, match="without an answer"):
-        writer.result()
+    wait_for_kill(writer)
     while part := os.read(reading, 65536):
-        told += part
+        written += part
     os.close(reading)
-    return int(told.split()[-1])
+    return int(written.split()[-1])

@@ -1,4 +1,4 @@
-"""The backup of a live store: consistent, whole or not there, never in place of something else, and a store itself."""
+"""Backups of a live store: consistent, complete or absent, never in place of another file, and stores themselves."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ from redicts import Pool, root, section
 from redicts.backends.sqlite import SqliteBackend, backup
 from redicts.core.minitransaction import Add, Put
 from redicts.errors import CorruptData, RedictsError, StoreFull, Unreachable
-from tests.backends.sqlite_tools import TIMEOUT, Child, count, key, plain, run, tree, value, write_pairs_for_ever
-from tests.backends.test_sqlite_processes import is_sound
+from tests.backends.sqlite_tools import (
+    TIMEOUT,
+    Child,
+    count,
+    is_sound,
+    key,
+    rows,
+    run,
+    tree,
+    value,
+    wait_for_kill,
+    write_pairs_endlessly,
+)
 from tests.support.waiting import eventually
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """Name a file that is not there yet."""
-    return tmp_path / "s.db"
-
-
 def test_a_backup_holds_all_databases(file: Path, tmp_path: Path) -> None:
-    """The copy is one file, a store with every database of the file, and the original goes on."""
+    """The copy is one file, a store with every database of the file, and the original stays in use."""
     store, other = SqliteBackend(str(file)), SqliteBackend(str(file), 3)
     run(store, Put(key("a"), b"1"), Put(key("b"), b"2", 60_000))
     run(other, Put(key("a"), b"3"))
@@ -41,15 +46,15 @@ def test_a_backup_holds_all_databases(file: Path, tmp_path: Path) -> None:
         each.close()
 
 
-def test_a_backup_is_of_one_instant_while_others_write(file: Path, tmp_path: Path) -> None:
-    """Copies that are made while another process writes twenty leaves at once, all the time, hold twenty equal ones."""
+def test_a_backup_is_atomic_while_others_write(file: Path, tmp_path: Path) -> None:
+    """Copies made while another process writes twenty leaves in each transaction contain twenty equal ones."""
     store = SqliteBackend(str(file), busy_timeout_secs=60)
     run(store, *[Put(key("fill", str(each)), b"x" * 500) for each in range(2_000)])
-    writer = Child(lambda: write_pairs_for_ever(str(file)))
+    writer = Child(lambda: write_pairs_endlessly(str(file)))
     counts = []
     for number in range(8):
         before = count(store, "count")
-        eventually(lambda before=before: count(store, "count") > before + 3, "the writer is at work", every=0.001)  # type: ignore[misc]
+        eventually(lambda before=before: count(store, "count") > before + 3, "the writer writes", every=0.001)  # type: ignore[misc]
         store.backup(tmp_path / f"{number}.db")
         copy = SqliteBackend(str(tmp_path / f"{number}.db"))
         pairs = tree(copy, "pair")
@@ -60,14 +65,13 @@ def test_a_backup_is_of_one_instant_while_others_write(file: Path, tmp_path: Pat
         copy.close()
         assert is_sound(tmp_path / f"{number}.db")
     os.kill(writer.pid, 9)
-    with pytest.raises(AssertionError):
-        writer.result()
+    wait_for_kill(writer)
     assert counts == sorted(set(counts))
     store.close()
 
 
 def test_a_backup_replaces_nothing(file: Path, tmp_path: Path) -> None:
-    """What is at the path already, a file, a directory or a dangling link, is left as it is."""
+    """A file, a directory or a dangling link that exists at the path is left as it is."""
     store = SqliteBackend(str(file))
     run(store, Put(key("a"), b"1"))
     (tmp_path / "text").write_text("mine")
@@ -82,8 +86,8 @@ def test_a_backup_replaces_nothing(file: Path, tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_name_that_is_taken_meanwhile_stays(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that somebody makes while the copy is made is not replaced either, and nothing is left of the copy."""
+def test_a_file_created_meanwhile_stays(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that another process creates during the backup is not replaced, and nothing is left of the copy."""
     store = SqliteBackend(str(file))
     run(store, Put(key("a"), b"1"))
     link = os.link
@@ -101,7 +105,7 @@ def test_a_name_that_is_taken_meanwhile_stays(file: Path, tmp_path: Path, monkey
 
 
 def test_without_hard_links_it_is_renamed(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a file system without hard links the copy gets its name all the same."""
+    """On a file system without hard links the copy is renamed."""
 
     def no_link(source: str, target: str) -> None:
         raise PermissionError(1, "Operation not permitted")
@@ -119,7 +123,7 @@ def test_without_hard_links_it_is_renamed(file: Path, tmp_path: Path, monkeypatc
 
 
 def test_a_backup_that_fails_leaves_nothing(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the directory is missing or the copy fails half-way, the error names the copy, and nothing is left behind."""
+    """If the directory is missing or the copy fails halfway, the error names the copy, and nothing is left behind."""
     store = SqliteBackend(str(file))
     run(store, *[Put(key(str(each)), b"x" * 1_000) for each in range(500)])
     with pytest.raises(Unreachable, match="nowhere"):
@@ -132,7 +136,7 @@ def test_a_backup_that_fails_leaves_nothing(file: Path, tmp_path: Path, monkeypa
         return connection
 
     connect = sqlite3.connect
-    monkeypatch.setattr("redicts.backends.sqlite.backup.sqlite3.connect", small)
+    monkeypatch.setattr(sqlite3, "connect", small)
     with pytest.raises(StoreFull, match=r"copy\.db"):
         store.backup(tmp_path / "copy.db")
     monkeypatch.undo()
@@ -142,7 +146,7 @@ def test_a_backup_that_fails_leaves_nothing(file: Path, tmp_path: Path, monkeypa
 
 
 def test_a_killed_backup_leaves_the_store_alone(file: Path, tmp_path: Path) -> None:
-    """A process killed in the midst of a copy leaves no file under the name, and the store as it was."""
+    """A process killed during a backup leaves no incomplete copy under the name, and the store unchanged."""
     store = SqliteBackend(str(file))
     run(store, *[Put(key(str(each)), b"x" * 2_000) for each in range(3_000)])
     for _ in range(5):
@@ -162,7 +166,7 @@ def test_a_killed_backup_leaves_the_store_alone(file: Path, tmp_path: Path) -> N
 
 
 def test_a_store_in_memory_can_be_saved(tmp_path: Path) -> None:
-    """The backup of a store in memory is a file like any other."""
+    """The backup of a store in memory is a store in a file."""
     store = SqliteBackend(":memory:")
     run(store, Put(key("a"), b"1"))
     store.backup(str(tmp_path / "copy.db"))
@@ -174,7 +178,7 @@ def test_a_store_in_memory_can_be_saved(tmp_path: Path) -> None:
 
 
 def test_a_file_is_backed_up_by_its_path(tmp_path: Path) -> None:
-    """The function of the package copies a store that anybody uses; a path that is no store is refused, not made."""
+    """``backup`` copies a store that is in use; a path without a store is refused and not created."""
     Pool().reload(cfg={"backend": "sqlite", "path": tmp_path / "s.db"})
     section("a").set("b", {"c": 1})
     backup(tmp_path / "s.db", tmp_path / "copy.db")
@@ -192,7 +196,7 @@ def test_a_file_is_backed_up_by_its_path(tmp_path: Path) -> None:
 
 
 def test_threads_write_while_a_backup_is_made(file: Path, tmp_path: Path) -> None:
-    """Threads of the same process go on while one of them makes a backup, and no write is lost or refused."""
+    """Threads of the same process write during a backup, and no write is lost or refused."""
     store = SqliteBackend(str(file), busy_timeout_secs=TIMEOUT)
     run(store, *[Put(key("fill", str(each)), b"x" * 2_000) for each in range(5_000)])
     over = threading.Event()
@@ -215,7 +219,5 @@ def test_threads_write_while_a_backup_is_made(file: Path, tmp_path: Path) -> Non
     thread.join(TIMEOUT)
     assert failed == []
     assert count(store, "n") == done[0]
-    connection = plain(tmp_path / "0.db")
-    assert connection.execute("SELECT count(*) FROM entries").fetchone()[0] >= 5_000
-    connection.close()
+    assert rows(tmp_path / "0.db") >= 5_000
     store.close()

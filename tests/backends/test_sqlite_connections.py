@@ -1,4 +1,4 @@
-"""Connections: shared by any number of threads, closed when they should be, and a log that stays short."""
+"""Connections: shared by any number of threads, closed when unused, with a bounded log."""
 
 from __future__ import annotations
 
@@ -14,60 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from redicts.backends.sqlite import files, space
+from redicts.backends.sqlite import vacuum
 from redicts.backends.sqlite.backend import SqliteBackend
-from redicts.core.minitransaction import Add, Put, Read, Scope
+from redicts.core.minitransaction import Add, Put, Read
 from redicts.errors import StoreBusy
-from tests.backends.sqlite_tools import TIMEOUT, Clock, count, entries, key, plain, run, tree, value
+from tests.backends.sqlite_tools import TIMEOUT, Clock, Opened, count, key, plain, run, tree, value
 from tests.support.waiting import eventually
 
 
-class Opened:
-    """Notes every connection that is opened."""
-
-    def __init__(self) -> None:
-        self.connections: list[sqlite3.Connection] = []
-
-    def note(self, connection: sqlite3.Connection) -> sqlite3.Connection:
-        self.connections.append(connection)
-        return connection
-
-    @property
-    def not_closed(self) -> int:
-        return len([each for each in self.connections if not _is_closed(each)])
-
-
-def _is_closed(connection: sqlite3.Connection) -> bool:
-    try:
-        connection.total_changes  # noqa: B018  (it raises if the connection is closed)
-    except sqlite3.ProgrammingError:
-        return True
-    return False
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
-    """Note every connection that the backend opens from now on."""
-    found = Opened()
-    connect = files._connect
-    monkeypatch.setattr(files, "_connect", lambda *given, **named: found.note(connect(*given, **named)))
-    return found
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """Name a file that is not there yet."""
-    return tmp_path / "s.db"
-
-
-@pytest.fixture(params=["file", "memory"])
-def path(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Name a store in a file, and one in memory."""
-    return ":memory:" if request.param == "memory" else str(tmp_path / "s.db")
-
-
 def in_threads(number: int, work: Callable[[int], object]) -> None:
-    """Run the work in so many threads at once, and raise what one of them raised."""
+    """Run the work in this many threads at once, and raise what one of them raised."""
     raised: list[BaseException] = []
     barrier = threading.Barrier(number)
 
@@ -89,7 +45,7 @@ def in_threads(number: int, work: Callable[[int], object]) -> None:
 
 
 def test_adds_of_many_threads_sum_up(path: str, opened: Opened) -> None:
-    """However many threads add at once, none is lost; and no more connections stay open than are worth keeping."""
+    """No addition of many concurrent threads is lost, and at most 16 connections stay open."""
     store = SqliteBackend(path, busy_timeout_secs=60)
     in_threads(32, lambda _: [run(store, Add(key("n"), 1), reads=(Read(key("n")),)) for _ in range(25)])
     assert count(store, "n") == 32 * 25
@@ -98,10 +54,9 @@ def test_adds_of_many_threads_sum_up(path: str, opened: Opened) -> None:
     assert opened.not_closed == 0
 
 
-def test_each_thread_has_a_connection_to_itself(file: Path, opened: Opened) -> None:
-    """Two calls at once never share a connection, and calls one after the other do."""
+def test_concurrent_threads_have_connections_of_their_own(file: Path, clock: Clock, opened: Opened) -> None:
+    """Concurrent calls never share a connection, and consecutive ones do."""
     both = threading.Barrier(2)
-    clock = Clock()
 
     def meeting_clock() -> float:
         both.wait(TIMEOUT)
@@ -117,10 +72,9 @@ def test_each_thread_has_a_connection_to_itself(file: Path, opened: Opened) -> N
     keeper.close()
 
 
-def test_close_lets_calls_finish(file: Path, opened: Opened) -> None:
-    """Closing closes what is idle at once; a call under way ends as it would have, and its connection with it."""
+def test_close_lets_calls_finish(file: Path, clock: Clock, opened: Opened) -> None:
+    """Closing closes idle connections at once, and the connection of a running call when that call ends."""
     inside, closed = threading.Event(), threading.Event()
-    clock = Clock()
 
     def waiting_clock() -> float:
         inside.set()
@@ -143,7 +97,7 @@ def test_close_lets_calls_finish(file: Path, opened: Opened) -> None:
 
 
 def test_a_closed_store_can_be_used_and_stays_closed(file: Path, opened: Opened) -> None:
-    """A call after the end works, for it may race with a reload; nothing stays open after it. Closing twice is fine."""
+    """A call after ``close`` works, because it may race with a reload, and leaves nothing open."""
     store = SqliteBackend(str(file))
     store.close()
     run(store, Put(key("a"), b"1"))
@@ -154,7 +108,7 @@ def test_a_closed_store_can_be_used_and_stays_closed(file: Path, opened: Opened)
 
 
 def test_closing_a_store_in_memory_empties_it(opened: Opened) -> None:
-    """A store in memory ends when it is closed; later calls work on an empty one."""
+    """A store in memory ends when it is closed; later calls find it empty."""
     store = SqliteBackend(":memory:")
     run(store, Put(key("a"), b"1"))
     store.close()
@@ -163,8 +117,8 @@ def test_closing_a_store_in_memory_empties_it(opened: Opened) -> None:
     assert opened.not_closed == 0
 
 
-def test_a_store_that_nobody_holds_is_closed(path: str, opened: Opened) -> None:
-    """When a backend is collected, its idle connections are closed, not left to the collector (which warns)."""
+def test_a_collected_store_is_closed(path: str, opened: Opened) -> None:
+    """When a backend is garbage-collected, its connections are closed without a warning."""
     store = SqliteBackend(path)
     run(store, Put(key("a"), b"1"))
     assert opened.not_closed == 1
@@ -175,7 +129,7 @@ def test_a_store_that_nobody_holds_is_closed(path: str, opened: Opened) -> None:
 
 @pytest.mark.parametrize("ending", ["", "os.fork() or sys.exit()"], ids=["alone", "with a child"])
 def test_an_exit_closes_in_order(ending: str, file: Path) -> None:
-    """A program that just ends leaves one file and no warning, also if a child of it ends just so."""
+    """A program that ends without closing leaves one file and no warning, and so does its child."""
     script = (
         "import os, sys, warnings\n"
         "warnings.simplefilter('error')\n"
@@ -195,9 +149,8 @@ def test_an_exit_closes_in_order(ending: str, file: Path) -> None:
     eventually(lambda: [each.name for each in file.parent.iterdir()] == ["s.db"], "only the file is left")
 
 
-def test_a_call_within_a_call_of_a_file_reads(file: Path) -> None:
-    """A signal handler that reads while its own thread is in the midst of a write sees the state before it."""
-    clock = Clock()
+def test_a_call_within_a_call_of_a_file_reads(file: Path, clock: Clock) -> None:
+    """A signal handler that reads while its own thread writes sees the state before the write."""
     seen: list[bytes | None] = []
 
     def calling_clock() -> float:
@@ -216,9 +169,8 @@ def test_a_call_within_a_call_of_a_file_reads(file: Path) -> None:
     store.close()
 
 
-def test_a_call_within_a_call_of_memory_is_refused() -> None:
-    """A store in memory has one connection: a call that interrupts one of its own thread is refused, without harm."""
-    clock = Clock()
+def test_a_call_within_a_call_of_memory_is_refused(clock: Clock) -> None:
+    """A store in memory has one connection: a call that interrupts another one of its own thread is refused."""
     refused: list[StoreBusy] = []
 
     def calling_clock() -> float:
@@ -235,16 +187,16 @@ def test_a_call_within_a_call_of_memory_is_refused() -> None:
     store.close()
 
 
-def test_a_long_log_is_begun_anew_among_readers(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log that has become long is emptied though there is never a moment without a reader: new ones do not count."""
-    monkeypatch.setattr(space, "_LONG_LOG_BYTES", 200_000)
-    monkeypatch.setattr(space, "_LOG_TIMEOUT_MS", int(TIMEOUT * 1000))
+def test_a_long_log_is_emptied_among_readers(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long log is emptied although at any time somebody reads: readers that begin later are not waited for."""
+    monkeypatch.setattr(vacuum, "_LONG_LOG_BYTES", 200_000)
+    monkeypatch.setattr(vacuum, "_LOG_TIMEOUT_MS", int(TIMEOUT * 1000))
     store = SqliteBackend(str(file))
     run(store, Put(key("a"), b"1"))
     reading = threading.Event()
 
     def overlap() -> None:
-        """Read in two connections such that each begins before the other ends, until the log is empty."""
+        """Read with two connections, each beginning before the other ends, until the log is empty."""
         open_one, idle_one, probe = plain(file), plain(file), plain(file)
         _begin_reading(open_one)
         reading.set()
@@ -270,14 +222,14 @@ def test_a_long_log_is_begun_anew_among_readers(file: Path, monkeypatch: pytest.
 
 
 def _begin_reading(connection: sqlite3.Connection) -> int:
-    """Take a snapshot, and return how many values there are in it."""
+    """Take a snapshot, and return the number of values in it."""
     connection.execute("BEGIN")
     found: int = connection.execute("SELECT count(*) FROM entries").fetchone()[0]
     return found
 
 
 def _is_locked(connection: sqlite3.Connection) -> bool:
-    """Tell whether somebody writes just now, after the large transaction is there."""
+    """Tell whether somebody holds the write lock after the large transaction was committed."""
     if connection.execute("SELECT count(*) FROM entries").fetchone()[0] < 601:
         return False
     try:
@@ -286,20 +238,3 @@ def _is_locked(connection: sqlite3.Connection) -> bool:
         return True
     connection.execute("ROLLBACK")
     return False
-
-
-def test_a_large_answer_does_not_hold_others_up(file: Path) -> None:
-    """While one thread reads a large scope page by page, another one writes, and each page is right."""
-    store = SqliteBackend(str(file))
-    run(store, *[Put(key("s", f"{each:04}"), b"x") for each in range(2_000)])
-    seen: set[tuple[str, ...]] = set()
-    read = Read(key("s"), Scope.BELOW, limit=100)
-    while True:
-        page = entries(store, read)
-        seen.update(page.values)
-        in_threads(2, lambda each: run(store, Put(key("s", f"new {each}"), b"y")))
-        if page.cursor is None:
-            break
-        read = read._replace(cursor=page.cursor)
-    assert {path for path in seen if not path[0].startswith("new")} == {(f"{each:04}",) for each in range(2_000)}
-    store.close()

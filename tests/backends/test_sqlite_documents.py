@@ -1,4 +1,4 @@
-"""Documents on SQLite: one row as long as nobody changes a part, and never a difference to be seen."""
+"""Documents on SQLite: one row until a part is changed, and no visible difference from leaves."""
 
 from __future__ import annotations
 
@@ -26,26 +26,28 @@ from redicts.core.minitransaction import (
     Scope,
     StartsWith,
 )
-from tests.backends.sqlite_tools import Child, Clock, Meter, entries, key, killed, names, plain, run, tree, value
-from tests.backends.test_sqlite_processes import is_sound
+from tests.backends.sqlite_tools import (
+    Child,
+    Clock,
+    Meter,
+    entries,
+    is_sound,
+    key,
+    killed,
+    names,
+    plain,
+    run,
+    sql,
+    tree,
+    value,
+    wait_for_kill,
+)
 
 WIDE: Final = {f"name{number:02}": number for number in range(20)}
 TEXT: Final = codec.encode(WIDE)
 NESTED: Final = b'{"a":1,"b":{"c":2}}'
 TTL: Final = 1_000
 LEAVES: Final = {(name,): b"%d" % number for name, number in WIDE.items()}
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """Name a file that is not there yet."""
-    return tmp_path / "s.db"
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Make a clock that stands still."""
-    return Clock()
 
 
 @pytest.fixture
@@ -57,18 +59,13 @@ def store(file: Path, meter: Meter, clock: Clock) -> Iterator[SqliteBackend]:
 
 
 def stored(file: Path) -> tuple[int, int]:
-    """Return how many entries and how many documents there are in the file, expired ones too."""
-    connection = plain(file)
-    try:
-        return tuple(
-            connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("entries", "documents")
-        )
-    finally:
-        connection.close()
+    """Return the numbers of entries and documents in the file, including expired ones."""
+    found: tuple[int, int] = sql(file, "SELECT (SELECT count(*) FROM entries), (SELECT count(*) FROM documents)")
+    return found
 
 
 def test_a_dict_is_one_row(store: SqliteBackend, file: Path, meter: Meter) -> None:
-    """A document is put as one row; from the second time on it is read, and replaced, by one statement."""
+    """A document is written as one row; from the second time on it is read, and replaced, by one statement."""
     run(store, PutDocument(key("a", "b"), TEXT))
     assert stored(file) == (0, 1)
     assert store.fetch_document(key("a", "b")) == TEXT
@@ -93,10 +90,10 @@ def test_a_dict_is_one_row(store: SqliteBackend, file: Path, meter: Meter) -> No
     ],
     ids=lambda each: type(each).__name__,
 )
-def test_who_changes_a_part_takes_it_apart(
+def test_changing_a_part_splits_it_into_leaves(
     write: Any, changed: dict[Any, Any], store: SqliteBackend, file: Path
 ) -> None:
-    """After a change of a part each leaf has a row, and all others are what they were."""
+    """After a part was changed each leaf has a row, and all other leaves are unchanged."""
     run(store, PutDocument(key("a"), TEXT), Put(key("ab"), b"1"))
     run(store, write)
     expected = {path: data for path, data in {**LEAVES, **changed}.items() if data is not None}
@@ -117,8 +114,8 @@ def test_who_changes_a_part_takes_it_apart(
     ],
     ids=str,
 )
-def test_what_changes_no_part_leaves_it_whole(write: Any, store: SqliteBackend, file: Path) -> None:
-    """A write beside a document, and one that means all of its leaves, does not take it apart."""
+def test_changing_no_part_leaves_it_whole(write: Any, store: SqliteBackend, file: Path) -> None:
+    """A write outside a document, and one to all of its leaves, does not split it."""
     run(store, PutDocument(key("a", "b"), TEXT))
     whole = stored(file)
     run(store, write)
@@ -128,7 +125,7 @@ def test_what_changes_no_part_leaves_it_whole(write: Any, store: SqliteBackend, 
 
 
 def test_reading_a_part_writes_nothing(store: SqliteBackend, file: Path, meter: Meter) -> None:
-    """Whoever reads leaves, names or pages of a document leaves it as it is, and waits for no writer."""
+    """Reading leaves, names or pages of a document does not change it, and waits for no writer."""
     run(store, PutDocument(key("a"), TEXT))
     writer = plain(file)
     writer.execute("BEGIN IMMEDIATE")
@@ -149,31 +146,8 @@ def test_reading_a_part_writes_nothing(store: SqliteBackend, file: Path, meter: 
     assert stored(file) == (0, 1)
 
 
-def test_expired_documents_are_reclaimed(store: SqliteBackend, file: Path, clock: Clock) -> None:
-    """Other writes remove the rows of documents that have expired, so that a stream of them keeps the file bounded."""
-    run(store, *[PutDocument(key("short", str(each)), TEXT, 1000) for each in range(100)])
-    run(store, PutDocument(key("long"), TEXT, 5000))
-    assert stored(file) == (0, 101)
-    clock.milliseconds += 1000
-    assert tree(store, "short") == {}
-    assert store.fetch_document(key("short", "1")) is None
-    for _ in range(2):
-        run(store, Put(key("other"), b"1"))
-    assert stored(file) == (1, 1)
-    assert tree(store, "long") == LEAVES
-
-
-def test_the_short_way_is_closed_while_documents_are_to_be_reclaimed(store: SqliteBackend, clock: Clock) -> None:
-    """One that has expired is not overwritten, nor one with a TTL: what is to end needs a clock."""
-    run(store, PutDocument(key("a"), TEXT, 1000), PutDocument(key("b"), TEXT))
-    assert not store.overwrite_document(key("a"), TEXT)
-    clock.milliseconds += 1000
-    assert not store.overwrite_document(key("a"), TEXT)
-    assert store.overwrite_document(key("b"), TEXT)
-
-
-def test_an_expired_document_gives_way(store: SqliteBackend, file: Path, clock: Clock) -> None:
-    """What is put below a document that has expired is there alone, and brings nothing back."""
+def test_an_expired_document_is_replaced_by_a_leaf_below_it(store: SqliteBackend, file: Path, clock: Clock) -> None:
+    """A leaf that is put below an expired document is alone there."""
     run(store, PutDocument(key("a"), TEXT, 1000))
     clock.milliseconds += 1000
     run(store, Put(key("a", "name05"), b"new"))
@@ -181,10 +155,8 @@ def test_an_expired_document_gives_way(store: SqliteBackend, file: Path, clock: 
     assert stored(file) == (1, 0)
 
 
-def test_expired_documents_are_removed_by_later_writes(file: Path) -> None:
-    """Writes of anything remove what has expired of documents, some at a time, and leave what has not."""
-    clock = Clock()
-    store = SqliteBackend(str(file), clock=clock)
+def test_expired_documents_are_removed_by_later_writes(store: SqliteBackend, file: Path, clock: Clock) -> None:
+    """Any write removes some expired documents, and no live one."""
     run(store, *[PutDocument(key("d", f"n{number}"), NESTED, TTL) for number in range(200)])
     run(store, PutDocument(key("lasts"), NESTED), PutDocument(key("ttls"), NESTED, 2 * TTL))
     assert stored(file)[1] == 202
@@ -194,13 +166,12 @@ def test_expired_documents_are_removed_by_later_writes(file: Path) -> None:
     for _ in range(10):
         run(store, Put(key("x"), b"1"))
     assert stored(file)[1] == 2
-    store.close()
 
 
-def test_the_short_way_is_closed_while_there_are_documents_to_remove(file: Path) -> None:
-    """A stream of overwritings, which removes nothing, goes the long way until no expired document is left."""
-    clock = Clock()
-    store = SqliteBackend(str(file), clock=clock)
+def test_the_fast_path_is_closed_while_expired_documents_are_left(
+    store: SqliteBackend, file: Path, clock: Clock
+) -> None:
+    """Overwriting, which removes nothing, takes the long path until no expired document is left."""
     run(store, Put(key("x"), b"1"), *[PutDocument(key("d", f"n{number}"), NESTED, TTL) for number in range(200)])
     assert store.overwrite(key("x"), b"2")
     clock.milliseconds += TTL
@@ -211,13 +182,19 @@ def test_the_short_way_is_closed_while_there_are_documents_to_remove(file: Path)
         run(store, Put(key("x"), b"5"))
     run(store, Put(key("x"), b"6"))
     assert store.overwrite(key("x"), b"7")
-    store.close()
 
 
-def test_a_document_is_gone_in_the_millisecond_in_which_it_ends(file: Path) -> None:
-    """One millisecond before it is there for every word, and in that millisecond for none."""
-    clock = Clock()
-    store = SqliteBackend(str(file), clock=clock)
+def test_a_document_with_a_ttl_is_not_overwritten(store: SqliteBackend, clock: Clock) -> None:
+    """The fast path replaces only persistent documents, because it does not read the clock."""
+    run(store, PutDocument(key("a"), TEXT, 1000), PutDocument(key("b"), TEXT))
+    assert not store.overwrite_document(key("a"), TEXT)
+    clock.milliseconds += 1000
+    assert not store.overwrite_document(key("a"), TEXT)
+    assert store.overwrite_document(key("b"), TEXT)
+
+
+def test_a_document_is_gone_in_the_millisecond_in_which_it_ends(store: SqliteBackend, file: Path, clock: Clock) -> None:
+    """One millisecond before its end every operation finds a document, and at its end none does."""
     at, leaf = key("doc"), key("doc", "b", "c")
     run(store, PutDocument(at, NESTED, TTL))
     free = Equals(at, Scope.SUBTREE, NOTHING)
@@ -235,17 +212,14 @@ def test_a_document_is_gone_in_the_millisecond_in_which_it_ends(file: Path) -> N
     run(store, Expire(at, Scope.SUBTREE, None), Put(key("doc", "z"), b"1"))
     assert entries(store, Read(at, Scope.SUBTREE)).values == {("z",): b"1"}
     assert stored(file)[1] == 0
-    store.close()
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[1]", b'{"a":1}}', b"\xff", b'{"a": 1, "a": 2}'])
-def test_an_altered_document_is_damaged_and_can_be_removed(text: bytes, file: Path) -> None:
-    """What somebody else made of a row is told with its path, disturbs nothing beside it, and can be replaced."""
+def test_an_altered_document_is_reported_and_can_be_removed(text: bytes, file: Path) -> None:
+    """A row that another program altered is reported with its path, affects no other, and can be replaced."""
     Pool().reload(cfg={"backend": "sqlite", "path": file})
     section("a").set("b", WIDE).set("c", 1)
-    connection = plain(file)
-    connection.execute("UPDATE documents SET document = ?", (text,))
-    connection.close()
+    sql(file, f"UPDATE documents SET document = x'{text.hex()}'")
     if text in {b"[1]", b'{"a": 1, "a": 2}'}:
         assert section("a").get("b").val() == codec.decode(text)
     else:
@@ -264,7 +238,7 @@ def test_an_altered_document_is_damaged_and_can_be_removed(text: bytes, file: Pa
 
 
 def test_other_codecs_read_the_leaves(file: Path) -> None:
-    """A dict that was put as a document is, to any other codec, what its leaves are; and the reverse."""
+    """To any other codec a document is a dict of its leaves, and the reverse."""
     Pool().reload(cfg={"backend": "sqlite", "path": file})
     tagged = {**WIDE, "$type": "invoice", "value": {"a": 1}}
     root().set("a", tagged)
@@ -284,15 +258,15 @@ def test_other_codecs_read_the_leaves(file: Path) -> None:
 
 
 def set_and_change(file: Path, writing: int) -> None:
-    """Put a document and change a part of it, for ever, and tell the number of each when it is committed."""
+    """Put a document and change a part of it, again and again, and write a number after each commit."""
     Pool().reload(cfg={"backend": "sqlite", "path": file, "busy_timeout_secs": 60})
-    place = section("a")
-    number = int(str(place.get("b.number").val(0)))
+    parent = section("a")
+    number = int(str(parent.get("b.number").val(0)))
     while True:
         number += 1
-        place.set("b", {**dict.fromkeys(WIDE, number), "number": number})
+        parent.set("b", {**dict.fromkeys(WIDE, number), "number": number})
         os.write(writing, b"%d\n" % number)
-        with place.transaction() as changes:
+        with parent.transaction() as changes:
             for name in WIDE:
                 changes.set(f"b.{name}", number + 1)
             changes.set("b.number", number + 1)
@@ -301,8 +275,8 @@ def set_and_change(file: Path, writing: int) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_death_at_any_point_leaves_a_whole_document(file: Path) -> None:
-    """Kill a writer that puts documents and takes them apart: what was committed is there, and no half of it."""
+def test_a_kill_at_any_point_leaves_a_whole_document(file: Path) -> None:
+    """After a kill of a writer that puts and splits documents, exactly what it committed is there."""
     SqliteBackend(str(file)).close()
     for _ in range(20):
         committed = killed(lambda writing: set_and_change(file, writing))
@@ -316,11 +290,11 @@ def test_a_death_at_any_point_leaves_a_whole_document(file: Path) -> None:
 
 @pytest.mark.timeout(120)
 def test_readers_see_whole_documents_while_others_change_them(file: Path) -> None:
-    """Processes that read by every way, while others put documents and take them apart, see all of one or another."""
+    """Readers see all of one version of a dict, while other processes put and split documents."""
     Pool().reload(cfg={"backend": "sqlite", "path": file, "busy_timeout_secs": 60})
-    place = Proxy("a.b")
-    place.set((), {**WIDE, "number": -1})
-    place.update(dict.fromkeys(WIDE, -1))
+    proxy = Proxy("a.b")
+    proxy.set((), {**WIDE, "number": -1})
+    proxy.update(dict.fromkeys(WIDE, -1))
     Pool().reload(cfg={"backend": "memory"})
     reading, writing = os.pipe()
     writers = [Child(lambda: set_and_change(file, writing)) for _ in range(2)]
@@ -329,7 +303,7 @@ def test_readers_see_whole_documents_while_others_change_them(file: Path) -> Non
         Pool().reload(cfg={"backend": "sqlite", "path": file, "busy_timeout_secs": 60})
         seen: set[int] = set()
         while len(seen) < 200:
-            for found in (place.val(), root().val()["a"]["b"], dict(place.items())):
+            for found in (proxy.val(), root().val()["a"]["b"], dict(proxy.items())):
                 assert len(found) == len(WIDE) + 1, found
                 assert len(set(found.values())) == 1, found
                 seen.add(found["number"])
@@ -342,8 +316,7 @@ def test_readers_see_whole_documents_while_others_change_them(file: Path) -> Non
         assert reader.result(within=100) >= 200
     for writer in writers:
         os.kill(writer.pid, signal.SIGKILL)
-        with pytest.raises(AssertionError, match="without an answer"):
-            writer.result()
+        wait_for_kill(writer)
     drain.result()
     os.close(reading)
     assert is_sound(file)

@@ -1,4 +1,4 @@
-"""The file: how it is made and found, what is refused untouched, and what each failure tells its reader."""
+"""The file: how it is created and found, which ones are refused unchanged, and what each error says."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import resource
 import sqlite3
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from redicts.backends.sqlite import SqliteSettings, files, plugin
+from redicts.backends.sqlite import SqliteSettings, plugin
 from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.backends.sqlite.errors import is_busy, translated
 from redicts.core.minitransaction import Add, Put
@@ -31,21 +30,7 @@ from redicts.errors import (
     Unreachable,
     Unsupported,
 )
-from tests.backends.sqlite_tools import as_ordinary_user, error_of, key, plain, run, tree, value
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """Name a file that is not there yet."""
-    return tmp_path / "s.db"
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    """Make a directory that every user may enter and write to."""
-    with tempfile.TemporaryDirectory() as name:
-        os.chmod(name, 0o777)
-        yield Path(name)
+from tests.backends.sqlite_tools import as_ordinary_user, error_of, key, plain, run, sql, tree, value
 
 
 def filled(path: Path) -> SqliteBackend:
@@ -77,7 +62,7 @@ def write_and_close(path: Path) -> None:
 
 
 def test_opening_touches_nothing(tmp_path: Path) -> None:
-    """Opening does no I/O: a store that cannot be is only found out by the first transaction."""
+    """Opening does no I/O: an impossible path is only reported by the first transaction."""
     backend = plugin.open(SqliteSettings(path=str(tmp_path / "not there" / "s.db")), 0)
     with pytest.raises(Unreachable):
         run(backend, Put(key("a"), b"1"))
@@ -85,24 +70,8 @@ def test_opening_touches_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_plugin_opens_the_database_that_is_asked_for(file: Path) -> None:
-    """The plugin is named sqlite; what it opens has the file, the database and the time-out that were asked for."""
-    assert plugin.name == "sqlite"
-    first = plugin.open(SqliteSettings(path=str(file)), 0)
-    second = plugin.open(SqliteSettings.model_validate({"path": file, "busy_timeout_secs": 0.01}), 1)
-    run(first, Put(key("a"), b"1"))
-    assert tree(second) == {}
-    current_owner = plain(file)
-    current_owner.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreBusy):
-        run(second, Put(key("a"), b"2"))
-    current_owner.close()
-    first.close()
-    second.close()
-
-
 def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relative path means the directory in which the store was opened, wherever the process goes later."""
+    """A relative path refers to the directory in which the store was opened, even if the process changes it later."""
     monkeypatch.chdir(tmp_path)
     backend = plugin.open(SqliteSettings(path="s.db"), 0)
     (tmp_path / "elsewhere").mkdir()
@@ -110,6 +79,22 @@ def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.
     run(backend, Put(key("a"), b"1"))
     backend.close()
     assert (tmp_path / "s.db").exists()
+
+
+def test_the_plugin_opens_the_requested_database(file: Path) -> None:
+    """The plugin passes on the file, the number of the database and the timeout."""
+    assert plugin.name == "sqlite"
+    first = plugin.open(SqliteSettings(path=str(file)), 0)
+    second = plugin.open(SqliteSettings.model_validate({"path": file, "busy_timeout_secs": 0.01}), 1)
+    run(first, Put(key("a"), b"1"))
+    assert tree(second) == {}
+    other = plain(file)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreBusy):
+        run(second, Put(key("a"), b"2"))
+    other.close()
+    first.close()
+    second.close()
 
 
 @pytest.mark.parametrize(
@@ -126,7 +111,7 @@ def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.
     ],
 )
 def test_wrong_settings_are_refused(fields: dict[str, object]) -> None:
-    """A path that cannot be one, a time-out that is none and an unknown field are refused."""
+    """An impossible path, an impossible timeout and an unknown field are refused."""
     with pytest.raises(ValidationError):
         SqliteSettings.model_validate(fields)
 
@@ -140,7 +125,7 @@ def test_wrong_settings_are_refused(fields: dict[str, object]) -> None:
         ("sqlite:///a%20b%3F%23.db", "a b?#.db"),
     ],
 )
-def test_a_url_names_the_file(url: str, path: str) -> None:
+def test_a_url_gives_the_path(url: str, path: str) -> None:
     """Three slashes come before a relative path, four before an absolute one; parameters are fields."""
     assert SqliteSettings.model_validate(SqliteSettings.fields_of_url(url)) == SqliteSettings(path=path)
     with_parameter = SqliteSettings.model_validate(SqliteSettings.fields_of_url(url + "?busy_timeout_secs=2.5"))
@@ -156,7 +141,7 @@ def test_other_urls_are_refused(url: str) -> None:
 
 @pytest.mark.parametrize("name", ["a b.db", "ü?#%41.db", "file:s.db", "s'\".db", "\udcff.db"])
 def test_a_file_may_have_any_name(name: str, tmp_path: Path) -> None:
-    """No character of the file's name means anything to SQLite, with a write-ahead log lying there or without."""
+    """No character of the file's name has a meaning to SQLite, with or without a write-ahead log."""
     file = tmp_path / name
     first = filled(file)
     assert (tmp_path / (name + "-wal")).stat().st_size > 0
@@ -167,41 +152,44 @@ def test_a_file_may_have_any_name(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("exists", [False, True], ids=["missing", "empty"])
-def test_a_new_file_is_marked(exists: bool, file: Path) -> None:
-    """A missing or an empty file becomes a store: marked as ours, with the version of its layout, and a log."""
+def test_a_new_file_becomes_a_store(exists: bool, file: Path) -> None:
+    """A missing or an empty file becomes a store with our application id, the version of the layout, and a log."""
     if exists:
         file.touch()
     store = filled(file)
-    connection = plain(file)
-    assert connection.execute("PRAGMA application_id").fetchone() == (int.from_bytes(b"rdct", "big"),)
-    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
-    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    connection.close()
+    assert sql(file, "PRAGMA application_id") == (int.from_bytes(b"rdct", "big"),)
+    assert sql(file, "PRAGMA user_version") == (3,)
+    assert sql(file, "PRAGMA journal_mode") == ("wal",)
     store.close()
     assert read_and_close(file) == b"1"
 
 
-def test_a_file_that_another_made_meanwhile_is_used(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If another process makes the file a store between our look and our turn to do so, its store is used."""
-    create = files._bring_up_to_date
+def test_a_store_that_another_created_meanwhile_is_used(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If another process creates the store between our look at the file and our write lock, that store is used."""
 
-    def slow(connection: sqlite3.Connection, path: str) -> None:
-        monkeypatch.undo()
-        filled(file).close()
-        create(connection, path)
+    class Slow(sqlite3.Connection):
+        def execute(self, text: str, *given: Any) -> sqlite3.Cursor:
+            if text == "BEGIN IMMEDIATE":
+                monkeypatch.undo()
+                if not meanwhile:
+                    meanwhile.append(filled(file))
+            return super().execute(text, *given)
 
-    monkeypatch.setattr(files, "_bring_up_to_date", slow)
+    meanwhile: list[SqliteBackend] = []
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **named: connect(*given, factory=Slow, **named))
     assert read_and_close(file) == b"1"
+    meanwhile[0].close()
 
 
 def test_closing_leaves_one_file(file: Path) -> None:
-    """After the last client has closed it, the store is one file again, which can be copied."""
+    """After the last client has closed it, the store is one file, which can be copied."""
     filled(file).close()
     assert list(file.parent.iterdir()) == [file]
 
 
 def test_a_link_leads_to_the_file(file: Path) -> None:
-    """A store reached over a symbolic link is the one the link leads to, with one log."""
+    """A symbolic link leads to the same store, with the same log."""
     link = file.with_name("link.db")
     link.symlink_to(file)
     store = filled(link)
@@ -211,71 +199,35 @@ def test_a_link_leads_to_the_file(file: Path) -> None:
 
 
 def test_a_copy_without_a_log_gets_one(file: Path, tmp_path: Path) -> None:
-    """What VACUUM INTO or a backup made of a store is a store, and uses a log again."""
+    """A copy by ``VACUUM INTO`` or a backup is a store, and uses a log again."""
     filled(file).close()
-    connection = plain(file)
-    connection.execute("VACUUM INTO ?", [str(tmp_path / "copy.db")])
-    connection.close()
-    connection = plain(tmp_path / "copy.db")
-    connection.execute("PRAGMA journal_mode = DELETE")
-    connection.close()
+    sql(file, f"VACUUM INTO '{tmp_path}/copy.db'")
+    sql(tmp_path / "copy.db", "PRAGMA journal_mode = DELETE")
     write_and_close(tmp_path / "copy.db")
-    connection = plain(tmp_path / "copy.db")
-    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    connection.close()
+    assert sql(tmp_path / "copy.db", "PRAGMA journal_mode") == ("wal",)
 
 
-# What is refused
+# Files that are refused
+
+LOGGED = ("PRAGMA journal_mode = WAL", "CREATE TABLE t (a)", "INSERT INTO t VALUES (1)")
 
 
-def foreign(path: Path, *statements: str) -> None:
-    """Make a database of another program."""
-    connection = plain(path)
-    for statement in statements:
-        connection.execute(statement)
-    connection.close()
+def text(path: Path, lines: int) -> None:
+    """Create a text file."""
+    path.write_bytes(b"some text\n" * lines)
 
 
-def some_text(path: Path) -> None:
-    """Make a file that is shorter than the header of a database."""
-    path.write_bytes(b"some text\n")
-
-
-def long_text(path: Path) -> None:
-    """Make a file of several pages."""
-    path.write_bytes(b"no database at all\n" * 1_000)
-
-
-def database(path: Path) -> None:
-    """Make an ordinary database."""
-    foreign(path, "CREATE TABLE t (a)", "INSERT INTO t VALUES (1)")
-
-
-def database_with_our_table(path: Path) -> None:
-    """Make a database that happens to have a table of our name."""
-    foreign(path, "CREATE TABLE entries (key BLOB, value BLOB, deadline INTEGER)")
-
-
-def marked_database(path: Path) -> None:
-    """Make a database that says whose it is."""
-    foreign(path, "PRAGMA application_id = 7", "CREATE TABLE t (a)")
-
-
-def versioned_database(path: Path) -> None:
-    """Make a database that is empty but for its version."""
-    foreign(path, "PRAGMA user_version = 1")
-
-
-def database_with_log(path: Path) -> None:
-    """Make a database that uses a write-ahead log, closed in order."""
-    foreign(path, "PRAGMA journal_mode = WAL", "CREATE TABLE t (a)", "INSERT INTO t VALUES (1)")
+def altered(path: Path, statement: str) -> None:
+    """Create a store, and alter it by another program."""
+    filled(path).close()
+    sql(path, statement)
 
 
 def database_left_by_a_crash(path: Path) -> None:
-    """Leave a log with contents, as a program does that is killed."""
+    """Leave a log with contents, as a killed program does."""
     original = path.with_name("original.db")
     connection = plain(original)
-    for statement in ("PRAGMA journal_mode = WAL", "CREATE TABLE t (a)", "INSERT INTO t VALUES (1)"):
+    for statement in LOGGED:
         connection.execute(statement)
     path.write_bytes(original.read_bytes())
     path.with_name(path.name + "-wal").write_bytes(Path(f"{original}-wal").read_bytes())
@@ -283,36 +235,25 @@ def database_left_by_a_crash(path: Path) -> None:
     original.unlink()
 
 
-def altered_store(path: Path) -> None:
-    """Make a store and remove its index."""
-    filled(path).close()
-    foreign(path, "DROP INDEX entries_by_deadline")
-
-
-def store_without_version(path: Path) -> None:
-    """Make a store and take its version away."""
-    filled(path).close()
-    foreign(path, "PRAGMA user_version = 0")
-
-
 @pytest.mark.parametrize(
     "make",
-    [
-        some_text,
-        long_text,
-        database,
-        database_with_our_table,
-        marked_database,
-        versioned_database,
-        database_with_log,
-        database_left_by_a_crash,
-        altered_store,
-        store_without_version,
-    ],
+    {
+        "short text": lambda path: text(path, 1),
+        "long text": lambda path: text(path, 2_000),
+        "a database": lambda path: sql(path, *LOGGED[1:]),
+        "a table of our name": lambda path: sql(path, "CREATE TABLE entries (key BLOB, value BLOB, deadline INTEGER)"),
+        "another application id": lambda path: sql(path, "PRAGMA application_id = 7", "CREATE TABLE t (a)"),
+        "only a version": lambda path: sql(path, "PRAGMA user_version = 1"),
+        "a database with a log": lambda path: sql(path, *LOGGED),
+        "left by a crash": database_left_by_a_crash,
+        "a store without its index": lambda path: altered(path, "DROP INDEX entries_by_deadline"),
+        "a store without version": lambda path: altered(path, "PRAGMA user_version = 0"),
+    }.items(),
+    ids=lambda each: each[0],
 )
-def test_what_is_not_ours_is_left_as_it_is(make: Callable[[Path], None], file: Path) -> None:
-    """A file that is no store of ours is refused, by reads and writes, and not a byte of it or its log changes."""
-    make(file)
+def test_a_foreign_file_is_left_as_it_is(make: tuple[str, Callable[[Path], None]], file: Path) -> None:
+    """A file that is not a store is refused by reads and writes, and no byte of it or its log changes."""
+    make[1](file)
     before = {each.name: each.read_bytes() for each in file.parent.iterdir()}
     modified = file.stat().st_mtime_ns
     for use in (read_and_close, write_and_close):
@@ -325,8 +266,8 @@ def test_what_is_not_ours_is_left_as_it_is(make: Callable[[Path], None], file: P
     assert file.stat().st_mtime_ns == modified
 
 
-def test_a_foreign_log_is_seen_through_a_link(file: Path) -> None:
-    """A link does not hide the log of another program's database from our look."""
+def test_a_foreign_log_is_found_through_a_link(file: Path) -> None:
+    """The log of another program's database is found through a symbolic link."""
     database_left_by_a_crash(file)
     before = file.read_bytes()
     link = file.with_name("link.db")
@@ -337,18 +278,17 @@ def test_a_foreign_log_is_seen_through_a_link(file: Path) -> None:
 
 
 def test_a_newer_layout_is_refused(file: Path) -> None:
-    """A file that a newer redicts wrote is left as it is, and the error says to upgrade."""
-    filled(file).close()
-    foreign(file, "PRAGMA user_version = 4")
+    """A file of a newer redicts is left as it is, and the error says to upgrade."""
+    altered(file, "PRAGMA user_version = 4")
     before = file.read_bytes()
     with pytest.raises(CorruptData, match=r"newer redicts .*upgrade"):
         write_and_close(file)
     assert file.read_bytes() == before
 
 
-def test_locks_of_a_foreign_connection_survive_our_look(file: Path) -> None:
-    """Looking at a file does not drop the locks that another connection of this process holds on it."""
-    database_with_log(file)
+def test_locks_of_a_foreign_connection_survive_the_examination(file: Path) -> None:
+    """Examining a file does not drop the locks that another connection of this process holds on it."""
+    sql(file, *LOGGED)
     connection = plain(file)
     connection.execute("BEGIN IMMEDIATE")
     connection.execute("INSERT INTO t VALUES (2)")
@@ -362,8 +302,8 @@ def test_locks_of_a_foreign_connection_survive_our_look(file: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"\x00" * 4096, b"\xff" * 4096], ids=["zeros", "ones"])
-def test_a_damaged_file_is_named(damage: bytes, file: Path) -> None:
-    """Where the contents are damaged, the error says so, names the file and tells what to do."""
+def test_a_damaged_file_is_reported(damage: bytes, file: Path) -> None:
+    """The error about damaged contents names the file and says what to do."""
     store = filled(file)
     run(store, *[Put(key(str(each)), b"x" * 100) for each in range(1_000)])
     store.close()
@@ -379,10 +319,10 @@ def test_a_damaged_file_is_named(damage: bytes, file: Path) -> None:
     store.close()
 
 
-def test_removed_tables_are_noticed(file: Path) -> None:
+def test_removed_tables_are_reported(file: Path) -> None:
     """If another program removes our tables while the store is open, the next call says so."""
     store = filled(file)
-    foreign(file, "DROP TABLE entries")
+    sql(file, "DROP TABLE entries")
     with pytest.raises(CorruptData, match="tables"):
         value(store, "a")
     with pytest.raises(CorruptData):
@@ -390,11 +330,11 @@ def test_removed_tables_are_noticed(file: Path) -> None:
     store.close()
 
 
-# What stands in the way
+# Obstacles
 
 
-def test_a_directory_is_no_file(tmp_path: Path) -> None:
-    """A directory or a device in place of the file is named as such."""
+def test_a_directory_is_not_a_file(tmp_path: Path) -> None:
+    """The error about a directory, a device or a pipe says that it is not a file."""
     for path in (tmp_path, Path(os.devnull)):
         with pytest.raises(Unreachable, match="not a file"):
             read_and_close(path)
@@ -405,7 +345,7 @@ def test_a_directory_is_no_file(tmp_path: Path) -> None:
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
-    """If the directory is missing, or is a file, the error names it and says what to do."""
+    """If the directory is missing or not a directory, the error names it and says what to do."""
     with pytest.raises(Unreachable, match=r"'.*nowhere' does not exist; create it"):
         read_and_close(tmp_path / "nowhere" / "s.db")
     (tmp_path / "text").write_text("")
@@ -418,8 +358,8 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
         read_and_close(tmp_path / "loop" / "s.db")
 
 
-def test_a_locked_file_is_waited_for_then_busy(file: Path) -> None:
-    """A write waits for the lock of another program as long as the settings say, changes nothing, and works later."""
+def test_a_locked_file_is_busy_after_the_timeout(file: Path) -> None:
+    """A write waits for the lock of another program up to the timeout, changes nothing, and succeeds later."""
     store = filled(file)
     other = plain(file)
     other.execute("BEGIN IMMEDIATE")
@@ -436,17 +376,17 @@ def test_a_locked_file_is_waited_for_then_busy(file: Path) -> None:
 
 
 def test_a_full_disk_changes_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If there is no room left, nothing of the transaction is written, and smaller ones and reads go on."""
+    """If there is no room left, nothing of the transaction is written, and smaller ones and reads succeed."""
     store = filled(file)
     store.close()
-    opened = files._connect
+    connect = sqlite3.connect
 
-    def small(path: str, *, uri: bool = False) -> sqlite3.Connection:
-        connection = opened(path, uri=uri)
+    def small(*given: Any, **named: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*given, **named)
         connection.execute("PRAGMA max_page_count = 40")
         return connection
 
-    monkeypatch.setattr(files, "_connect", small)
+    monkeypatch.setattr(sqlite3, "connect", small)
     with pytest.raises(StoreFull, match="free some space") as caught:
         run(store, Put(key("b"), b"1"), Put(key("c"), b"x" * 1_000_000))
     assert str(file) in str(caught.value)
@@ -458,7 +398,7 @@ def test_a_full_disk_changes_nothing(file: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_failing_commit_may_have_happened(public: Path) -> None:
-    """If the operating system fails in the midst of a commit, the error says that the writes may have happened."""
+    """If the operating system fails during a commit, the error says that the writes may have happened."""
     file = public / "s.db"
     filled(file).close()
     os.chmod(file, 0o666)
@@ -482,14 +422,14 @@ def test_a_failing_commit_may_have_happened(public: Path) -> None:
     assert as_ordinary_user(write_beyond_the_limit) == ("Unreachable", True, b"2")
 
 
-def test_an_exception_amid_a_transaction_leaves_no_lock(file: Path) -> None:
-    """Whatever is raised in the midst of a transaction, it is undone at once, also while the exception is kept."""
+def test_an_exception_inside_a_transaction_leaves_no_lock(file: Path) -> None:
+    """A transaction that raises is undone at once, even while the exception is kept."""
     store = filled(file)
     other = filled(file)
     kept = []
     wrong: Any = object()
     for writes in ((Put(key("z"), wrong),), (Put(key("z"), b"1"), Put(key("z"), wrong)), (Put(key(wrong), b""),)):
-        with pytest.raises(Exception) as caught:  # noqa: PT011  (any: it is no business of the backend)
+        with pytest.raises(Exception) as caught:  # noqa: PT011  (core never sends such values)
             run(store, Put(key("a"), b"2"), Add(key("n"), 1), *writes)
         kept.append(caught.value)
         run(other, Put(key("b"), b"1"))
@@ -498,11 +438,11 @@ def test_an_exception_amid_a_transaction_leaves_no_lock(file: Path) -> None:
     other.close()
 
 
-# What permissions forbid. Root is stopped by none, so that these run as another user where the tests are run by root.
+# Permissions. They do not stop root, so these tests run as another user if they are started by root.
 
 
 def test_a_read_only_file_can_be_read(public: Path) -> None:
-    """What this user may only read answers reads, and a write says that it is read-only."""
+    """A read-only file answers reads, and a write raises ``ReadOnly``."""
     file = public / "s.db"
     filled(file).close()
     os.chmod(file, 0o444)
@@ -516,7 +456,7 @@ def test_a_read_only_file_can_be_read(public: Path) -> None:
 
 
 def test_a_file_that_becomes_writable_is_written(public: Path) -> None:
-    """A client that was refused can write as soon as the permission is given, without being opened again."""
+    """A client can write as soon as the permission is given, without reopening."""
 
     def try_twice() -> tuple[str, bytes | None]:
         own = public / "own.db"
@@ -535,10 +475,10 @@ def test_a_file_that_becomes_writable_is_written(public: Path) -> None:
 
 
 def test_a_read_only_copy_without_a_log_can_be_read(public: Path) -> None:
-    """A copy in a directory where nothing can be written answers reads if it has no log."""
+    """A read-only copy without a log in a read-only directory answers reads."""
     file = public / "s.db"
     filled(file).close()
-    foreign(file, "PRAGMA journal_mode = DELETE")
+    sql(file, "PRAGMA journal_mode = DELETE")
     os.chmod(file, 0o444)
     os.chmod(public, 0o555)
     assert as_ordinary_user(lambda: read_and_close(file)) == b"1"
@@ -547,7 +487,7 @@ def test_a_read_only_copy_without_a_log_can_be_read(public: Path) -> None:
 
 
 def test_missing_permissions_are_named(public: Path) -> None:
-    """Without the right to read the file, or to use its directory, the error says which, and of what."""
+    """The error says which permission is missing on which path."""
     file = public / "s.db"
     filled(file).close()
 
@@ -571,7 +511,7 @@ def test_missing_permissions_are_named(public: Path) -> None:
     os.chmod(public, 0o777)
 
 
-# What each error of SQLite becomes
+# Error mapping
 
 
 @pytest.mark.parametrize(
@@ -592,8 +532,8 @@ def test_missing_permissions_are_named(public: Path) -> None:
         ("something else", Unreachable),
     ],
 )
-def test_errors_are_known_by_their_text(text: str, expected: type[RedictsError], file: Path) -> None:
-    """Python 3.10 does not tell SQLite's code of an error: its text will do, and the message keeps it."""
+def test_errors_are_recognised_by_their_text(text: str, expected: type[RedictsError], file: Path) -> None:
+    """Python 3.10 hides SQLite's code of an error, so its text is enough, and the message keeps it."""
     error = sqlite3.OperationalError(text)
     found = translated(error, str(file))
     assert type(found) is expected
@@ -602,8 +542,8 @@ def test_errors_are_known_by_their_text(text: str, expected: type[RedictsError],
     assert is_busy(error) == (expected is StoreBusy)
 
 
-def test_misuse_is_a_fault_of_redicts(file: Path) -> None:
-    """A value that SQLite cannot hold at all, which core never sends, is no failure of the store."""
+def test_misuse_of_sqlite_is_an_internal_error(file: Path) -> None:
+    """A value of a type that SQLite cannot hold, which core never sends, is not a failure of the store."""
     store = filled(file)
     wrong: Any = object()
     with pytest.raises(InternalError, match="report"):
@@ -611,16 +551,18 @@ def test_misuse_is_a_fault_of_redicts(file: Path) -> None:
     store.close()
 
 
-def test_a_value_too_large_for_sqlite_is_unsupported(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_too_large_for_sqlite_is_unsupported(file: Path) -> None:
     """A value beyond SQLite's limit is refused as such, and nothing is written."""
-    store = filled(file)
 
-    def too_large(*_: object) -> None:
+    def too_large() -> float:
+        # What Python raises for a value of more than 2 gigabytes, inside a transaction.
         raise OverflowError("BLOB longer than INT_MAX bytes")
 
-    monkeypatch.setattr(store, "_write", too_large)
+    filled(file).close()
+    store = SqliteBackend(str(file), clock=too_large)
     with pytest.raises(Unsupported, match="larger than SQLite can hold"):
         run(store, Put(key("b"), b"1"))
-    monkeypatch.undo()
+    store.close()
+    store = SqliteBackend(str(file))
     assert tree(store) == {("a",): b"1"}
     store.close()

@@ -1,11 +1,11 @@
-"""How keys become bytes: nothing is lost, and every scope is one contiguous range."""
+"""Keys as bytes: the encoding is lossless, and every scope is one contiguous range."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redicts.backends.sqlite.paths import bounds, decode, decode_all, encode, past
+from redicts.backends.sqlite.keys import bounds, decode, decode_all, encode, past
 from redicts.core.minitransaction import Key, Path, Scope
 
 SEGMENTS = st.one_of(
@@ -28,7 +28,7 @@ def test_a_path_relative_to_a_key_comes_back(database: str, space: str, base: Pa
 
 @given(st.lists(PATHS, max_size=5))
 def test_many_are_decoded_as_one_by_one(paths: list[Path]) -> None:
-    """Decoding at once gives what decoding each gives."""
+    """Decoding many paths at once equals decoding each."""
     skip = len(encode("0", Key("v", ())))
     rests = sorted([encode("0", Key("v", path))[skip:] for path in paths])
     assert decode_all(rests) == [decode(rest) for rest in rests]
@@ -46,13 +46,13 @@ def test_a_scope_is_a_range(base: tuple[str, str, Path], other: tuple[str, str, 
 
 
 @given(PATHS, PATHS, PATHS)
-def test_past_a_key_lie_those_that_follow_its_subtree(base: Path, below: Path, other: Path) -> None:
-    """What is past a key is above all keys below it, and not above any further one."""
-    mark = past(encode("0", Key("v", base)))
-    assert encode("0", Key("v", base + below)) < mark
+def test_past_a_key_is_after_its_subtree(base: Path, below: Path, other: Path) -> None:
+    """``past`` a key sorts after all keys below it, and before every key that follows."""
+    end = past(encode("0", Key("v", base)))
+    assert encode("0", Key("v", base + below)) < end
     further = encode("0", Key("v", other))
     if other[: len(base)] != base and further > encode("0", Key("v", base)):
-        assert further > mark
+        assert further > end
 
 
 @given(PATHS, PATHS)

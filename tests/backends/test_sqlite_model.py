@@ -1,4 +1,4 @@
-"""Whatever is asked, the SQLite backend answers as the backend in memory does."""
+"""Any transactions: the SQLite backend answers as the memory backend does."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from redicts.core.minitransaction import (
 from tests.backends.sqlite_tools import Clock
 
 TICK = 125
-"""Milliseconds. In eighths of a second the model's clock, which counts in floating point, is exact."""
+"""Milliseconds. In eighths of a second the floating-point clock of the model is exact."""
 
 SEGMENTS = st.sampled_from(
     ["a", "ab", "a.b", "*", "%", "\x00", "\x01", "\x01\x02", "\xff", "\ud800", "\udc00", "\U00010000", "long" * 500]
 )
 PATHS: st.SearchStrategy[Path] = st.lists(SEGMENTS, min_size=1, max_size=3).map(tuple)
-PLACES = st.builds(Key, st.sampled_from("vl"), st.lists(SEGMENTS, max_size=3).map(tuple))
+ANY_KEYS = st.builds(Key, st.sampled_from("vl"), st.lists(SEGMENTS, max_size=3).map(tuple))
 KEYS = st.builds(Key, st.sampled_from("vl"), PATHS)
 SCOPES = st.sampled_from(Scope)
 BYTES = st.sampled_from([b"", b"0", b"1", b"-5", b"01", b"mine", b"mineral", b"\x00", b"9223372036854775807"])
@@ -50,14 +50,14 @@ TTLS = st.one_of(st.none(), st.integers(1, 8).map(lambda ticks: ticks * TICK))
 
 @st.composite
 def writes(draw: st.DrawFn) -> tuple[Write, ...]:
-    """Draw writes that keep the spaces prefix-free, as whoever sends transactions must."""
+    """Draw writes that keep the spaces prefix-free, as every client must."""
     found: list[Write] = []
     for _ in range(draw(st.integers(0, 4))):
         kind = draw(st.sampled_from([Put, Put, Add, Delete, Expire]))
         if kind is Delete:
             found.append(Delete(draw(KEYS), draw(SCOPES)))
         elif kind is Expire:
-            found.append(Expire(draw(PLACES), draw(SCOPES), draw(TTLS)))
+            found.append(Expire(draw(ANY_KEYS), draw(SCOPES), draw(TTLS)))
         else:
             key = draw(KEYS)
             found += [Delete(Key(key.space, key.path[:depth]), Scope.NODE) for depth in range(1, len(key.path))]
@@ -70,16 +70,16 @@ def writes(draw: st.DrawFn) -> tuple[Write, ...]:
 
 
 READS: st.SearchStrategy[AnyRead] = st.one_of(
-    st.builds(Read, PLACES, SCOPES, st.none(), st.none(), st.booleans()),
-    st.builds(ReadNames, PLACES, st.none(), st.none()),
+    st.builds(Read, ANY_KEYS, SCOPES, st.none(), st.none(), st.booleans()),
+    st.builds(ReadNames, ANY_KEYS, st.none(), st.none()),
 )
 CHECKS: st.SearchStrategy[Check] = st.one_of(
-    st.builds(StartsWith, PLACES, SCOPES, BYTES),
-    st.builds(Equals, PLACES, SCOPES, st.dictionaries(st.lists(SEGMENTS, max_size=2).map(tuple), BYTES, max_size=2)),
+    st.builds(StartsWith, ANY_KEYS, SCOPES, BYTES),
+    st.builds(Equals, ANY_KEYS, SCOPES, st.dictionaries(st.lists(SEGMENTS, max_size=2).map(tuple), BYTES, max_size=2)),
 )
 STEPS = st.tuples(
     st.lists(CHECKS, max_size=2),
-    st.lists(st.tuples(PLACES, SCOPES), max_size=1),
+    st.lists(st.tuples(ANY_KEYS, SCOPES), max_size=1),
     st.lists(READS, max_size=3),
     writes(),
     st.integers(0, 3),
@@ -91,21 +91,21 @@ databases = itertools.count()
 
 @pytest.fixture(scope="module", params=["file", "memory"])
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Name one file for all examples: each has a database of its own in it."""
+    """Name one file for all examples: each uses a database of its own."""
     return ":memory:" if request.param == "memory" else str(tmp_path_factory.mktemp("model") / "s.db")
 
 
 @given(steps=st.lists(STEPS, min_size=1, max_size=12))
 def test_it_answers_as_the_model(path: str, steps: list[Any]) -> None:
-    """Verdict, answers, lives and sums of any transactions are those of the model, and so are the pages."""
+    """Status, answers, TTLs, counters and pages of any transactions equal those of the model."""
     clock = Clock(1_700_000_000_000)
     model = MemoryBackend(clock)
     store = SqliteBackend(path, next(databases), clock=clock)
     try:
         for checks, exact, reads, changes, ticks, limit in steps:
-            # Such a check holds as long as the model is right, which random entries hardly ever achieve.
-            true = [Equals(key, scope, _entries(model, Read(key, scope)).values) for key, scope in exact]
-            transaction = Transaction((*true, *checks), tuple(reads), changes)
+            # These checks hold; checks with random entries rarely do.
+            holding = [Equals(key, scope, _entries(model, Read(key, scope)).values) for key, scope in exact]
+            transaction = Transaction((*holding, *checks), tuple(reads), changes)
             assert _comparable(store.execute(transaction)) == _comparable(model.execute(transaction))
             for read in reads:
                 assert list(_walk(store, read, limit)) == list(_walk(model, read, limit))
@@ -129,7 +129,7 @@ def _comparable(outcome: Outcome) -> Any:
 
 
 def _walk(backend: Backend, read: AnyRead, limit: int) -> Iterator[Any]:
-    """Yield what all pages hold; both backends happen to page in the same order."""
+    """Yield the contents of all pages; both backends page in the same order."""
     cursor = None
     while True:
         (answer,) = backend.execute(Transaction(reads=(read._replace(limit=limit, cursor=cursor),))).answers

@@ -1,4 +1,4 @@
-"""Space: the file shrinks when values are deleted or expire, whoever writes next, and no write does it all."""
+"""Vacuum: the file shrinks after values were deleted or expired, a few pages with each later write."""
 
 from __future__ import annotations
 
@@ -9,17 +9,10 @@ import pytest
 
 from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.core.minitransaction import Delete, Put, Scope
-from tests.backends.sqlite_tools import Clock, key, plain, rows, run, tree, value
-from tests.backends.test_sqlite_processes import is_sound
+from tests.backends.sqlite_tools import Clock, Meter, is_sound, key, rows, run, sql, tree, value
 
 MANY = 4_000
 LARGE = b"x" * 900
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """Name a file that is not there yet."""
-    return tmp_path / "s.db"
 
 
 def fill(store: SqliteBackend, ttl: int | None = None) -> None:
@@ -29,23 +22,19 @@ def fill(store: SqliteBackend, ttl: int | None = None) -> None:
 
 
 def size(file: Path) -> int:
-    """Return the bytes of the store's file, with all that is in the log."""
-    connection = plain(file)
-    try:
-        found: int = connection.execute("PRAGMA page_count").fetchone()[0] * 8192
-    finally:
-        connection.close()
+    """Return the bytes of the store's file, including what is in the log."""
+    found: int = sql(file, "PRAGMA page_count")[0] * 8192
     return found
 
 
 def on_disk(file: Path) -> int:
-    """Return the bytes that the file and its log take on the disk now."""
+    """Return the bytes that the file and its log occupy on the disk."""
     return sum(os.path.getsize(each) for each in file.parent.iterdir() if not each.name.endswith("-shm"))
 
 
 @pytest.mark.parametrize("scope", ["one by one", "at once"])
 def test_the_file_shrinks_when_values_are_deleted(scope: str, file: Path) -> None:
-    """After most values are deleted the file is small, while it is open and nobody reads, and all else is there."""
+    """After most values were deleted the open file is small without any read, and contains the rest."""
     store = SqliteBackend(str(file))
     run(store, Put(key("a"), b"1"))
     fill(store)
@@ -57,7 +46,7 @@ def test_the_file_shrinks_when_values_are_deleted(scope: str, file: Path) -> Non
             run(store, Delete(key("big", str(each)), Scope.NODE))
     assert size(file) < 400_000
     assert os.path.getsize(file) < 400_000
-    # The log is as long as it usually gets, and no longer.
+    # The log has its usual size.
     assert on_disk(file) < 400_000 + 4 * 2**20 + 100_000
     assert tree(store) == {("a",): b"1"}
     store.close()
@@ -66,7 +55,7 @@ def test_the_file_shrinks_when_values_are_deleted(scope: str, file: Path) -> Non
 
 
 def test_the_file_shrinks_when_values_expire(file: Path) -> None:
-    """What expires is removed and its room given back by the writes of others that follow; nobody reads for it."""
+    """Later writes remove expired values and return their room, without any read."""
     clock = Clock()
     store = SqliteBackend(str(file), clock=clock)
     run(store, Put(key("a"), b"1"))
@@ -83,14 +72,12 @@ def test_the_file_shrinks_when_values_expire(file: Path) -> None:
 
 
 def test_a_write_moves_few_pages(file: Path) -> None:
-    """A small write after a large deletion gives back no more pages than it should: it does not pay for all."""
+    """A small write after a large deletion returns a few pages only."""
     store = SqliteBackend(str(file))
     fill(store)
     store.close()
-    # Deleted by somebody who gives nothing back.
-    stranger = plain(file)
-    stranger.execute("DELETE FROM entries WHERE length(value) = 900")
-    stranger.close()
+    # Another program deletes, and returns nothing.
+    sql(file, "DELETE FROM entries WHERE length(value) = 900")
     store = SqliteBackend(str(file))
     steps = []
     before = size(file)
@@ -104,8 +91,8 @@ def test_a_write_moves_few_pages(file: Path) -> None:
     store.close()
 
 
-def test_some_room_stays_for_what_comes(file: Path) -> None:
-    """A store that is filled and emptied in turn a little keeps the room for it, instead of moving pages for ever."""
+def test_some_free_pages_stay(file: Path) -> None:
+    """A store that is filled and emptied in turn by a little keeps room for it, instead of moving pages."""
     store = SqliteBackend(str(file))
     fill(store)
     full = size(file)
@@ -113,25 +100,21 @@ def test_some_room_stays_for_what_comes(file: Path) -> None:
         run(store, *[Delete(key("big", str(each)), Scope.NODE) for each in range(150)])
         run(store, *[Put(key("big", str(each)), LARGE) for each in range(150)])
     assert abs(size(file) - full) < 300_000
-    connection = plain(file)
-    assert connection.execute("PRAGMA auto_vacuum").fetchone() == (2,)
-    connection.close()
+    assert sql(file, "PRAGMA auto_vacuum") == (2,)
     store.close()
 
 
-def test_a_copy_that_cannot_shrink_works(file: Path) -> None:
-    """A file that another program has made again without the ability to shrink is used as it is, and no slower."""
+def test_a_copy_that_cannot_shrink_works(file: Path, meter: Meter) -> None:
+    """A file that another program rewrote so that it cannot shrink works, and no write keeps trying to shrink it."""
     store = SqliteBackend(str(file))
     fill(store)
     store.close()
-    stranger = plain(file)
-    for statement in ("PRAGMA journal_mode = DELETE", "PRAGMA auto_vacuum = NONE", "VACUUM"):
-        stranger.execute(statement)
-    assert stranger.execute("PRAGMA auto_vacuum").fetchone() == (0,)
-    stranger.close()
+    sql(file, "PRAGMA journal_mode = DELETE", "PRAGMA auto_vacuum = NONE", "VACUUM")
+    assert sql(file, "PRAGMA auto_vacuum") == (0,)
     store = SqliteBackend(str(file))
     run(store, Delete(key("big"), Scope.SUBTREE))
+    meter.statements.clear()
     run(store, Put(key("a"), b"1"), Put(key("b"), b"1"))
-    assert not store._space._more
+    assert not [text for text in meter.statements if "vacuum" in text]
     assert len(tree(store)) == 2
     store.close()

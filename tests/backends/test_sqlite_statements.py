@@ -1,4 +1,4 @@
-"""What the statements cost: each finds its rows through an index, and an operation reads no more than it needs."""
+"""Costs of the statements: each finds its rows through an index, and an operation reads no more than it needs."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ TEXTS = {
 
 @pytest.fixture
 def store(meter: Meter, tmp_path: Path) -> Iterator[SqliteBackend]:
-    """Open an empty store whose connections are watched."""
+    """Open an empty store whose connections are measured."""
     backend = SqliteBackend(str(tmp_path / "s.db"), clock=Clock())
     yield backend
     backend.close()
 
 
 def grow(backend: SqliteBackend, leaves: int) -> None:
-    """Fill the store: three dicts ``d0`` to ``d2`` of so many leaves each, some with a TTL."""
+    """Fill the store with three dicts ``d0`` to ``d2`` of this many leaves each, some with a TTL."""
     run(
         backend,
         *[
@@ -53,7 +53,7 @@ def grow(backend: SqliteBackend, leaves: int) -> None:
 @pytest.mark.parametrize("analyzed", [False, True], ids=["fresh", "analyzed"])
 @pytest.mark.parametrize("name", sorted(TEXTS))
 def test_each_statement_searches(name: str, analyzed: bool, store: SqliteBackend, tmp_path: Path) -> None:
-    """No statement scans the table or sorts, also after somebody has run ANALYZE."""
+    """No statement scans the table or sorts, even after ANALYZE was run."""
     grow(store, 500)
     connection = plain(tmp_path / "s.db")
     try:
@@ -69,10 +69,10 @@ def test_each_statement_searches(name: str, analyzed: bool, store: SqliteBackend
         connection.close()
     if text.startswith("INSERT"):
         assert plan == []
-    elif text in {statements.READ_CLOCK, statements.NOTE_TIME}:
+    elif text in {statements.READ_CLOCK, statements.RECORD_TIME}:
         assert plan == ["SEARCH clock USING INTEGER PRIMARY KEY (rowid=?)"]
     elif text == statements.HAS_DOCUMENTS:
-        # It ends with the first row.
+        # It stops at the first row.
         assert plan[-1].startswith("SCAN")
     else:
         table = "documents" if "documents" in text else "entries"
@@ -86,20 +86,20 @@ def test_each_statement_searches(name: str, analyzed: bool, store: SqliteBackend
             assert plan == [f"SEARCH {table} USING PRIMARY KEY (key=?)"]
 
 
-def test_the_list_of_statements_is_complete(store: SqliteBackend, meter: Meter) -> None:
-    """Every SELECT, INSERT, UPDATE and DELETE that runs is among those whose plan is tested."""
+def test_every_plan_is_tested(store: SqliteBackend, meter: Meter) -> None:
+    """Every SELECT, INSERT, UPDATE and DELETE that a transaction runs is among the statements of the test above."""
     run(store)
     meter.statements.clear()
-    place = key("a", "b")
+    at = key("a", "b")
     run(
         store,
-        Put(place, b"1"),
-        Put(place, b"1", keep_ttl=True),
-        Add(place, 1),
-        Expire(place, Scope.NODE, 1),
-        Delete(place, Scope.SUBTREE),
-        checks=(Equals(place, Scope.SUBTREE, NOTHING), StartsWith(place, Scope.NODE, b"x")),
-        reads=(Read(place), Read(place, Scope.BELOW, limit=1), ReadNames(place)),
+        Put(at, b"1"),
+        Put(at, b"1", keep_ttl=True),
+        Add(at, 1),
+        Expire(at, Scope.NODE, 1),
+        Delete(at, Scope.SUBTREE),
+        checks=(Equals(at, Scope.SUBTREE, NOTHING), StartsWith(at, Scope.NODE, b"x")),
+        reads=(Read(at), Read(at, Scope.BELOW, limit=1), ReadNames(at)),
     )
     kinds = {text.split("?")[0].split("x'")[0].split(" (key")[0] for text in TEXTS.values()}
     ran = [each for each in meter.statements if each.split()[0] in {"SELECT", "INSERT", "UPDATE", "DELETE"}]
@@ -125,16 +125,16 @@ def test_the_list_of_statements_is_complete(store: SqliteBackend, meter: Meter) 
         "leaf read",
         "leaf write",
         "leaf delete",
-        "exactly nothing",
-        "exactly two",
-        "prefixed, first differs",
+        "equals nothing",
+        "equals two",
+        "starts with, first differs",
         "names above large dicts",
         "page",
         "page of names",
     ],
 )
 def test_the_cost_does_not_grow_with_the_store(transaction: Transaction, store: SqliteBackend, meter: Meter) -> None:
-    """What touches a few values, or must look at no more, costs the same in a store 50 times as large."""
+    """A transaction that needs a few values costs the same in a store 50 times as large."""
     grow(store, 40)
     store.execute(transaction)
     small = meter.of(lambda: store.execute(transaction))
@@ -145,7 +145,7 @@ def test_the_cost_does_not_grow_with_the_store(transaction: Transaction, store: 
 
 
 def test_names_of_a_flat_dict_take_few_statements(store: SqliteBackend, meter: Meter) -> None:
-    """A dict of leaves is read in batches that grow, not name by name."""
+    """The names of a flat dict are read in growing batches, not one by one."""
     grow(store, 1_000)
     found: list[str] = []
     meter.of(lambda: found.extend(names(store, ReadNames(key("d1"))).names))
@@ -154,7 +154,7 @@ def test_names_of_a_flat_dict_take_few_statements(store: SqliteBackend, meter: M
 
 
 def test_a_hundred_puts_are_one_transaction(store: SqliteBackend, meter: Meter) -> None:
-    """Puts that follow each other take one transaction and, whatever their TTLs, one run of a statement each."""
+    """Consecutive puts take one transaction and, whatever their TTLs, one statement each."""
     writes = tuple([Put(key("a", str(each)), b"1", None if each % 2 else 50) for each in range(100)])
     store.execute(Transaction(writes=writes))
     steps = meter.of(lambda: store.execute(Transaction(writes=writes)))

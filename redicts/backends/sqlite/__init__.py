@@ -1,25 +1,25 @@
 """The backend ``sqlite``: a tree in one SQLite file, shared by the threads and processes of one machine.
 
-The path ``":memory:"`` stands for a store in the memory of the process, which nobody else sees and which ends with it.
+The path ``":memory:"`` stands for a store in the memory of this process, which no other process sees.
 
-*What a crash leaves.* Whole transactions, always: the file uses a write-ahead log (while it is open, files with
-``-wal`` and ``-shm`` added to the name lie beside it). When a process dies, all that it has committed is there. What
-the death of the machine leaves is a setting, see :class:`SqliteSettings`.
+*Crashes.* They leave whole transactions: the file uses a write-ahead log (files with ``-wal`` and ``-shm`` added to the
+name, present while the store is open). When a process dies, everything that it committed is kept. What the death of the
+machine leaves is a setting, see :class:`SqliteSettings`.
 
-*Forks.* A fork of the process waits until no thread is in the midst of a transaction, and closes the file; parent and
-child open it again when they next use it. A store in memory is copied. What a child cannot do is use a file in whose
-transaction it was forked (by a signal handler): it is told so.
+*Forks.* A fork waits until no thread is inside a transaction, and closes the file; parent and child open it again when
+they next use it. A store in memory is copied. A child that was forked inside a transaction, by a signal handler, cannot
+use that file, and the error says so.
 
-*Where it works.* On a local disk. Network file systems lack the locks and the shared memory that SQLite relies on.
+*File systems.* Use a local disk. Network file systems lack the locks and the shared memory that SQLite relies on.
 
-*Waking.* A thread that waits, for a lock say, is notified at once by the threads of its own process. What other
-processes do it sees by looking, at intervals of 1 to 50 milliseconds; one thread of a process looks for all of them.
+*Notifications.* A waiting thread is notified at once by the threads of its own process. Those of other processes are
+found by polling at intervals of 1 to 50 milliseconds; one thread of a process polls for all of them.
 
-*Time.* Lives end by a clock that the file keeps and nobody can set, see ``clock.py``.
+*Time.* TTLs end by a clock that the file keeps and that cannot be set, see ``clock.py``.
 
-*Space.* What is deleted or expires is given back to the file system bit by bit, by those who write.
+*Space.* Writers return the room of deleted and expired values to the file system, see ``vacuum.py``.
 
-*Turns.* No writer is overtaken for long, see ``turns.py``.
+*Fairness.* No writer is overtaken for long, see ``write_queue.py``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["SqliteBackend", "SqliteSettings", "backup", "plugin", "redicts_backe
 
 
 def backup(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
-    """Write a copy of a store's file, as it is atomically, while any processes use it.
+    """Write a copy of a store's file, atomically, while any processes use it.
 
     Raises ``FileNotFoundError`` if there is no store, and otherwise what :meth:`SqliteBackend.backup` raises.
     """
@@ -62,5 +62,5 @@ plugin: Final = BackendPlugin(
 
 @hookimpl
 def redicts_backends() -> list[BackendPlugin]:
-    """Offer the backend ``sqlite``."""
+    """Return the backend ``sqlite``."""
     return [plugin]

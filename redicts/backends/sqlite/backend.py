@@ -1,20 +1,20 @@
 """Minitransactions as SQL transactions, one for one.
 
-*One instant.* A transaction that writes holds SQLite's write lock before it looks at the clock, so nobody else's write
-lies between the state that it sees and the time that it goes by. One that only reads takes its snapshot between two
-looks at the clock which show the same millisecond: then no TTL ended between the snapshot and the time.
+*Atomicity.* A transaction that writes takes SQLite's write lock before it reads the clock, so no other write happens
+between the state that it sees and the time that it uses. One that only reads takes its snapshot between two looks at
+the clock that show the same millisecond: no TTL ended between the snapshot and the time.
 
-*Short ways.* One statement by itself is one SQL transaction. So the read of one value is one statement, repeated if its
-life has ended meanwhile; and a lasting leaf that replaces a lasting one is one statement, which needs no clock. The
-same goes for documents, see ``documents.py``.
+*Fast path.* A statement outside a transaction is a transaction of its own. So reading a value takes one statement,
+repeated if the value's TTL ended meanwhile. Overwriting a persistent leaf with a persistent one takes one statement,
+which needs no clock. The same holds for documents, see ``documents.py``.
 
-*Expiry.* Deadlines are milliseconds of the store's clock, see ``clock.py``. Every transaction that writes also removes
-a bounded number of expired values, found through the index of deadlines, and always more than it may have added; so a
-stream of short-lived values keeps the file bounded. (The short way adds nothing that expires; it is closed to
-one write of sixteen, and as long as there is more to reclaim.) Freed pages are given back, see ``space.py``.
+*Expiry.* Deadlines are milliseconds of the store's clock, see ``clock.py``. Each transaction that writes also removes a
+bounded number of expired values, found through the index of deadlines, and always more than it may have added. So a
+stream of short-lived values keeps the file bounded. (The fast path adds nothing that expires; one write in sixteen does
+not take it, and none does while more is to be reclaimed.) Free pages are returned, see ``vacuum.py``.
 
-*Waking.* Whom a transaction notifies in this process is notified after the commit. Those who listen in other processes
-find their names in the file, see ``notification_log.py`` and ``poller.py``.
+*Notifications.* Listeners of this process are notified after the commit. Other processes find the names of theirs in
+the file, see ``notification_log.py`` and ``poller.py``.
 """
 
 from __future__ import annotations
@@ -23,39 +23,96 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Final
+from functools import wraps
+from os import F_OK, access
+from typing import Final, TypeVar
 
 from redicts.backends.sqlite import notification_log, statements
 from redicts.backends.sqlite.backup import back_up
-from redicts.backends.sqlite.clock import Clock, FileClock, GivenClock, Machine, MemoryClock, this_machine
-from redicts.backends.sqlite.connections import Connections
-from redicts.backends.sqlite.documents import at_or_above
-from redicts.backends.sqlite.errors import is_io_error, translated
+from redicts.backends.sqlite.clock import Clock, FileClock, GivenClock, Machine, this_machine
+from redicts.backends.sqlite.connections import MAX_IDLE, Pool
+from redicts.backends.sqlite.documents import Leaf, document_covering, leaf_in_document
+from redicts.backends.sqlite.errors import is_busy, is_io_error, translated
+from redicts.backends.sqlite.file_systems import warn_of_network
 from redicts.backends.sqlite.files import MEMORY, Durability, log_of, open_store
-from redicts.backends.sqlite.mounts import warn_of_network
+from redicts.backends.sqlite.keys import encode
 from redicts.backends.sqlite.notifications import Listeners, SqliteListener, listeners_at, shared_listeners
-from redicts.backends.sqlite.paths import encode
-from redicts.backends.sqlite.reading import Instant, Leaf, answer, entries_of_leaf, first_failed, leaf_in_document
-from redicts.backends.sqlite.space import Space
-from redicts.backends.sqlite.writing import apply, reclaim
+from redicts.backends.sqlite.snapshot import Snapshot, entries_of_leaf
+from redicts.backends.sqlite.vacuum import DUE_AFTER, Vacuum
+from redicts.backends.sqlite.write_queue import Retry, shared_queue
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.minitransaction import Key, Outcome, Read, Scope, Status, Transaction
+from redicts.errors import Unsupported
 
-_LOOKS_AT_THE_CLOCK: Final = 100
-"""How often to try for a snapshot within one millisecond, before one that took longer must do."""
+_SNAPSHOT_ATTEMPTS: Final = 100
+"""How often to try for a snapshot within one millisecond, before a longer one is accepted."""
 
-_SHORT_WAYS: Final = 16
-"""One in so many writes that could go the short way goes the long one, which reclaims what has expired."""
+_FAST_OVERWRITES: Final = 16
+"""One overwrite after so many on the fast path takes the long one, which reclaims expired values."""
 
-_DOCUMENTS_SEEN: Final = 1024
-"""So many keys are remembered at which a document was found."""
+_KNOWN_DOCUMENTS: Final = 1024
+"""How many keys are remembered at which a document was found."""
+
+_Argument = TypeVar("_Argument")
+_Result = TypeVar("_Result")
+
+_Job = Callable[["SqliteBackend", sqlite3.Cursor, _Argument], _Result]
+_Call = Callable[["SqliteBackend", _Argument], _Result]
+
+
+def _on_connection(*, writes: bool = False) -> Callable[[_Job[_Argument, _Result]], _Call[_Argument, _Result]]:
+    """Decorate a method that takes a cursor: give it that of a connection, and repeat it while the file is locked.
+
+    The method begins and ends its SQL transaction itself; if it raises, the transaction is rolled back. Errors of
+    SQLite are raised as those of redicts. This is ``with connection as cursor`` written out, for each call of the store
+    passes here.
+    """
+
+    def decorate(job: _Job[_Argument, _Result]) -> _Call[_Argument, _Result]:
+        @wraps(job)
+        def call(self: SqliteBackend, argument: _Argument, /, *, repeated: bool = False) -> _Result:
+            pool = self._pool
+            queue = self._queue if writes and not repeated else None
+            if queue is not None and access(queue.path, F_OK) and not queue.admits_others():
+                return self._repeat(call, argument, writes, sqlite3.OperationalError("database is locked"))
+            try:
+                connection = pool.idle.pop()
+            except IndexError:
+                connection = pool.another()
+            try:
+                with connection.lock:
+                    cursor = connection.cursor
+                    if cursor is None or connection.running:
+                        cursor = connection.open()
+                    connection.running = True
+                    try:
+                        return job(self, cursor, argument)
+                    except BaseException as error:
+                        connection.reset(error)
+                        raise
+                    finally:
+                        connection.running = False
+            except (sqlite3.Error, OverflowError) as error:
+                if repeated:
+                    raise
+                problem = error
+            finally:
+                if self._is_shared and not pool.closed and len(pool.idle) < MAX_IDLE:
+                    pool.idle.append(connection)
+                else:
+                    pool.give_back(connection)
+            return self._repeat(call, argument, writes, problem)
+
+        return call
+
+    return decorate
 
 
 class SqliteBackend(Backend):
     """One database of a SQLite file, or of the memory of this process if the path is ``":memory:"``.
 
-    ``clock`` returns seconds since the epoch, ``machine`` what the clock of the file is made of; tests pass some that
-    they can move.
+    ``clock`` returns seconds since the epoch, and ``machine`` holds the sources of the file's clock; tests pass some
+    that they control.
     """
 
     def __init__(
@@ -69,25 +126,30 @@ class SqliteBackend(Backend):
         machine: Machine | None = None,
     ) -> None:
         shared = path != MEMORY
+        self._is_shared = shared
         self._capabilities = Capabilities(
             ttl=True, processes=shared, durable=shared, atomic_entries=None, push=not shared, documents=True
         )
         self._database = str(database)
-        self._clock = _clock_of(shared, clock, machine)
+        if clock is not None:
+            self._clock: Clock = GivenClock(clock)
+        else:
+            self._clock = (FileClock if shared else Clock)(machine or this_machine())
         self._now = self._clock.now
         # Absolute, because connections are opened at any time, and the process may change its directory.
         path = os.path.abspath(path) if shared else path
-        self._connections = Connections(path, busy_timeout_secs, _opener(durability, self._clock))
-        self._space = Space(log_of(path))
-        self._shared = shared
+        self._pool = Pool(path, _opener(durability, self._clock))
+        self._queue = shared_queue(path) if shared else None
+        self._timeout = busy_timeout_secs
+        self._vacuum = Vacuum(log_of(path))
         self._listeners = None if shared else Listeners(None)
-        self._short_ways = 0
-        self._documents_seen: set[bytes] = set()
-        weakref.finalize(self, self._connections.close)
+        self._overwrites = 0
+        self._known_documents: set[bytes] = set()
+        weakref.finalize(self, self._pool.close)
 
     @property
     def capabilities(self) -> Capabilities:
-        """All but ``push``, for a file; a store in memory ends with its process and is not shared, so it can push."""
+        """All but ``push`` for a file; a store in memory ends with its process and is not shared, so it can push."""
         return self._capabilities
 
     def execute(self, transaction: Transaction, /) -> Outcome:
@@ -98,57 +160,68 @@ class SqliteBackend(Backend):
         """
         checks, reads, writes = transaction
         if writes:
-            return self._connections.write(self._write, transaction)
+            return self._write(transaction)
         if len(reads) == 1 and not checks and isinstance(reads[0], Read) and reads[0].scope is Scope.NODE:
-            outcome = self._connections.run(self._read_leaf, reads[0])
+            outcome = self._read_leaf(reads[0])
             if outcome is not None:
                 return outcome
-        return self._connections.run(self._read, transaction)
+        return self._read(transaction)
 
-    def fetch(self, key: Key, /) -> bytes | None:
+    @_on_connection()
+    def fetch(self, cursor: sqlite3.Cursor, key: Key, /) -> bytes | None:
         """Return a value by one statement. Cost: some microseconds, of which SQLite has more than half."""
-        return self._connections.run(self._fetch, encode(self._database, key))
+        encoded = encode(self._database, key)
+        leaf: Leaf | None = cursor.execute(statements.READ_NODE, (encoded,)).fetchone()
+        leaf = leaf or leaf_in_document(cursor, encoded)
+        return leaf[0] if leaf is not None and (leaf[1] is None or leaf[1] > self._now()) else None
 
-    def fetch_document(self, key: Key, /) -> bytes | None:
-        """Return a value or a document by one statement, if it finds at a key what it found there before."""
-        return self._connections.run(self._fetch_any, encode(self._database, key))
+    @_on_connection()
+    def fetch_document(self, cursor: sqlite3.Cursor, key: Key, /) -> bytes | None:
+        """Return a value or a document, by one statement if the key holds the same kind as the last time."""
+        encoded = encode(self._database, key)
+        known = encoded in self._known_documents
+        statement = statements.READ_DOCUMENT if known else statements.READ_NODE
+        leaf: Leaf | None = cursor.execute(statement, (encoded,)).fetchone()
+        if leaf is None:
+            if known:
+                self._known_documents.discard(encoded)
+                leaf = cursor.execute(statements.READ_NODE, (encoded,)).fetchone()
+            leaf = leaf or self._find_document(cursor, encoded)
+        return leaf[0] if leaf is not None and (leaf[1] is None or leaf[1] > self._now()) else None
 
     def overwrite(self, key: Key, value: bytes, /) -> bool:
-        """Put a lasting value over a lasting one by one statement, but for one of sixteen, see above."""
-        return self._go_short(statements.OVERWRITE, key, value)
+        """Replace a persistent value by a persistent one with one statement, except for one in sixteen, see above."""
+        return self._overwrites < _FAST_OVERWRITES and self._overwrite((statements.OVERWRITE, value, key))
 
     def overwrite_document(self, key: Key, document: bytes, /) -> bool:
-        """Put a lasting document over a lasting one in the same way."""
-        return self._go_short(statements.OVERWRITE_DOCUMENT, key, document)
+        """Replace a persistent document by a persistent one in the same way."""
+        return self._overwrites < _FAST_OVERWRITES and self._overwrite((statements.OVERWRITE_DOCUMENT, document, key))
 
-    def _go_short(self, statement: str, key: Key, what: bytes) -> bool:
-        row = (what, encode(self._database, key))
-        if self._short_ways >= _SHORT_WAYS or not self._connections.write(self._overwrite, (statement, row)):
-            return False
-        self._short_ways += 1
-        return True
+    @_on_connection()
+    def _back_up(self, cursor: sqlite3.Cursor, path: str) -> None:
+        back_up(cursor, path)
 
     def backup(self, path: str | os.PathLike[str]) -> None:
-        """Write a copy of the whole file, all its databases, as it is atomically, while others go on writing.
+        """Write a copy of the whole file, all its databases, atomically, while others go on writing.
 
-        The copy appears when it is whole and on the disk, and is a store like any other. It is made in the directory
-        where it is to be. The log of the store grows while it is copied. A fork of this process waits for the end.
+        The copy appears when it is complete and on the disk, and is a store like any other. It is made in the directory
+        of its path. The log of the store grows while it is copied. A fork of this process waits for the end.
 
-        Raises ``FileExistsError`` if something is at the path already, which is left as it is, and
+        Raises ``FileExistsError`` if something exists at the path, which is left as it is, and
         :class:`~redicts.errors.StoreError` if the store or the copy fails; then nothing is left behind.
 
         Cost: in proportion to the file, some hundred megabytes per second.
         """
-        self._connections.run(back_up, os.path.abspath(path))
+        self._back_up(os.path.abspath(path))
 
     def listen(self, name: str, /) -> SqliteListener:
-        """Listen: notified at once from this process, within 50 milliseconds from others that share the file.
+        """Listen: notified at once by this process, within 50 milliseconds by others that share the file.
 
-        Cost: some microseconds, and about a millisecond for the first look of the first who waits.
+        Cost: some microseconds, and about a millisecond for the first poll of the first thread that waits.
         """
-        listeners = self._listeners or shared_listeners(self._connections.path)
+        listeners = self._listeners or shared_listeners(self._pool.path)
         self._listeners = listeners
-        if self._connections.closed:
+        if self._pool.closed:
             self._forget_listeners()
         return SqliteListener(listeners, self._database, name)
 
@@ -157,19 +230,20 @@ class SqliteBackend(Backend):
         return {"SQLite": sqlite3.sqlite_version}
 
     def close(self) -> None:
-        """Let go of the file. Of a store in memory this is the end: a call that comes later finds it empty."""
-        self._connections.close()
+        """Close the file. A store in memory ends with this: a later call finds it empty."""
+        self._pool.close()
         self._forget_listeners()
 
     def _forget_listeners(self) -> None:
-        """Let go of what this instance has in common with others that use the file."""
-        if self._shared:
+        """Drop what this instance shares with others that use the file."""
+        if self._is_shared:
             self._listeners = None
 
+    @_on_connection()
     def _read_leaf(self, cursor: sqlite3.Cursor, read: Read) -> Outcome | None:
-        """Answer the most frequent transaction, the read of one value, by a single statement if it is in a row."""
+        """Answer the most frequent transaction, the read of one value, by one statement if it has a row of its own."""
         key = (encode(self._database, read.key),)
-        for _ in range(_LOOKS_AT_THE_CLOCK):
+        for _ in range(_SNAPSHOT_ATTEMPTS):
             now = self._now()
             leaf = cursor.execute(statements.READ_NODE, key).fetchone()
             if leaf is None:
@@ -178,127 +252,114 @@ class SqliteBackend(Backend):
                 break
         return Outcome(Status.APPLIED, (entries_of_leaf(leaf, read.ttls, now),))
 
-    def _fetch(self, cursor: sqlite3.Cursor, key: bytes) -> bytes | None:
-        """Return a value that lasts, or is still alive after it was read; of any other, say nothing."""
-        leaf: Leaf | None = cursor.execute(statements.READ_NODE, (key,)).fetchone()
-        return self._alive(leaf or leaf_in_document(cursor, key))
+    def _find_document(self, cursor: sqlite3.Cursor, key: bytes) -> Leaf | None:
+        """Return the document at a key, or its leaf in a document above, expired or not."""
+        document = document_covering(cursor, key)
+        if document is None or document.key != key:
+            return None if document is None else document.leaf(key)
+        if len(self._known_documents) >= _KNOWN_DOCUMENTS:
+            self._known_documents.clear()
+        self._known_documents.add(key)
+        return document.text, document.deadline
 
-    def _fetch_any(self, cursor: sqlite3.Cursor, key: bytes) -> bytes | None:
-        """Do so too for the text of a document, and look first for what was there the last time."""
-        if key in self._documents_seen:
-            document: Leaf | None = cursor.execute(statements.READ_DOCUMENT, (key,)).fetchone()
-            if document is not None:
-                return self._alive(document)
-            self._documents_seen.discard(key)
-        leaf: Leaf | None = cursor.execute(statements.READ_NODE, (key,)).fetchone()
-        if leaf is not None:
-            return self._alive(leaf)
-        found = at_or_above(cursor, key)
-        if found is None:
-            return None
-        if found.key == key:
-            if len(self._documents_seen) >= _DOCUMENTS_SEEN:
-                self._documents_seen.clear()
-            self._documents_seen.add(key)
-            return self._alive((found.text, found.deadline))
-        value = found.leaf(key)
-        return None if value is None else self._alive((value, found.deadline))
-
-    def _alive(self, leaf: Leaf | None) -> bytes | None:
-        if leaf is None:
-            return None
-        value, deadline = leaf
-        return value if deadline is None or deadline > self._now() else None
-
+    @_on_connection()
     def _read(self, cursor: sqlite3.Cursor, transaction: Transaction) -> Outcome:
-        instant = self._begin_reading(cursor)
-        failed_index = first_failed(instant, transaction.checks)
-        answers = tuple([answer(instant, read) for read in transaction.reads])
+        checks, reads, _ = transaction
+        for attempt in range(_SNAPSHOT_ATTEMPTS):
+            cursor.execute(statements.BEGIN_READING)
+            snapshot = Snapshot(cursor, self._database, self._now())
+            if self._now() == snapshot.now or attempt == _SNAPSHOT_ATTEMPTS - 1:
+                break
+            cursor.execute(statements.COMMIT)
+        failed_index = snapshot.first_failed(checks) if checks else None
+        answers = tuple(map(snapshot.answer, reads))
         cursor.execute(statements.COMMIT)
         return Outcome(
             Status.APPLIED if failed_index is None else Status.CHECK_FAILED, answers, failed_index=failed_index
         )
 
-    def _begin_reading(self, cursor: sqlite3.Cursor) -> Instant:
-        for _ in range(_LOOKS_AT_THE_CLOCK):
-            cursor.execute(statements.BEGIN_READING)
-            now = self._now()
-            has_documents = _has_documents(cursor)
-            if self._now() == now:
-                break
-            cursor.execute(statements.COMMIT)
-        else:
-            cursor.execute(statements.BEGIN_READING)
-            has_documents = _has_documents(cursor)
-        return Instant(cursor, self._database, now, has_documents)
-
+    @_on_connection(writes=True)
     def _write(self, cursor: sqlite3.Cursor, transaction: Transaction) -> Outcome:
         checks, reads, writes = transaction
         cursor.execute(statements.BEGIN_WRITING)
         before = cursor.connection.total_changes
-        instant = Instant(cursor, self._database, self._now(), _has_documents(cursor))
-        failed_index = first_failed(instant, checks)
-        answers = tuple([answer(instant, read) for read in reads])
+        snapshot = Snapshot(cursor, self._database, self._now())
+        failed_index = snapshot.first_failed(checks) if checks else None
+        answers = tuple(map(snapshot.answer, reads))
         if failed_index is not None:
             cursor.execute(statements.ROLLBACK)
             return Outcome(Status.CHECK_FAILED, answers, failed_index=failed_index)
-        counters, notified, failed_index = apply(instant, writes)
+        counters, notified, failed_index = snapshot.apply(writes)
         if failed_index is not None:
             cursor.execute(statements.ROLLBACK)
             return Outcome(Status.NOT_A_COUNTER, answers, failed_index=failed_index)
-        # The short way is open again when nothing is left to reclaim.
-        self._short_ways = _SHORT_WAYS if reclaim(instant, len(writes)) else 0
-        self._clock.note(cursor, instant.now)
-        if notified:
-            self._notify_and_commit(cursor, notified)
-        else:
-            self._commit(cursor)
-        self._space.tidy_up(cursor, cursor.connection.total_changes - before)
-        return Outcome(Status.APPLIED, answers, tuple(counters))
-
-    def _overwrite(self, cursor: sqlite3.Cursor, asked: tuple[str, tuple[bytes, bytes]]) -> bool:
-        """Put what lasts over what lasts at a key, by one of two statements, and tell whether that was there."""
-        try:
-            return cursor.execute(*asked).rowcount == 1
-        except sqlite3.OperationalError as error:
-            raise self._maybe_committed(error) from error
-
-    def _notify_and_commit(self, cursor: sqlite3.Cursor, notified: list[bytes]) -> None:
-        """Commit, with the names of those who do not listen here, and wake those who do."""
-        calls = [(self._database, name) for name in notified]
-        listeners = self._listeners or listeners_at(self._connections.path)
-        if self._shared:
-            notification_log.post(cursor, [call for call in calls if listeners is None or call not in listeners])
-        self._commit(cursor)
-        if listeners is not None:
-            listeners.notify(calls)
-
-    def _commit(self, cursor: sqlite3.Cursor) -> None:
-        """Commit; if the disk fails just now, who next opens the file may or may not find the writes in its log."""
+        # The fast path is open again when nothing is left to reclaim.
+        self._overwrites = _FAST_OVERWRITES if snapshot.reclaim(len(writes)) else 0
+        if snapshot.now >= self._clock.record_due:
+            self._clock.record(cursor, snapshot.now)
+        calls = [(self._database, name) for name in notified] if notified else ()
+        listeners = self._listeners_here(cursor, calls) if calls else None
         try:
             cursor.execute(statements.COMMIT)
         except sqlite3.OperationalError as error:
             raise self._maybe_committed(error) from error
+        if listeners is not None:
+            listeners.notify(calls)
+        changes = cursor.connection.total_changes - before
+        self._vacuum.pending += changes
+        if self._vacuum.pending >= DUE_AFTER:
+            self._vacuum.run(cursor, changes)
+        return Outcome(Status.APPLIED, answers, tuple(counters))
+
+    @_on_connection(writes=True)
+    def _overwrite(self, cursor: sqlite3.Cursor, request: tuple[str, bytes, Key]) -> bool:
+        """Overwrite a persistent value or document by one statement, and tell whether there was one."""
+        statement, value, key = request
+        try:
+            if cursor.execute(statement, (value, encode(self._database, key))).rowcount != 1:
+                return False
+        except sqlite3.OperationalError as error:
+            raise self._maybe_committed(error) from error
+        self._overwrites += 1
+        return True
+
+    def _listeners_here(self, cursor: sqlite3.Cursor, calls: list[notification_log.Call]) -> Listeners | None:
+        """Return the listeners of this process, after the names of all others are written to the notification log."""
+        listeners = self._listeners or listeners_at(self._pool.path)
+        if self._is_shared:
+            notification_log.append(cursor, [call for call in calls if listeners is None or call not in listeners])
+        return listeners
 
     def _maybe_committed(self, error: sqlite3.OperationalError) -> Exception:
-        return translated(error, self._connections.path, maybe_applied=True) if is_io_error(error) else error
+        """Translate a failure of the disk: the next client may or may not find the writes in the log."""
+        return translated(error, self._pool.path, maybe_applied=True) if is_io_error(error) else error
 
-
-def _has_documents(cursor: sqlite3.Cursor) -> bool:
-    return bool(cursor.execute(statements.HAS_DOCUMENTS).fetchone()[0])
-
-
-def _clock_of(shared: bool, clock: Callable[[], float] | None, machine: Machine | None) -> Clock:
-    if clock is not None:
-        return GivenClock(clock)
-    machine = machine or this_machine()
-    return FileClock(machine) if shared else MemoryClock(machine)
+    def _repeat(
+        self,
+        call: Callable[..., _Result],
+        argument: object,
+        writes: bool,
+        problem: sqlite3.Error | OverflowError,
+    ) -> _Result:
+        """Repeat a call while the file is locked; raise any other problem as an error of redicts."""
+        with Retry(self._timeout, self._queue if writes else None) as retry:
+            while isinstance(problem, sqlite3.Error) and is_busy(problem) and retry.wait():
+                try:
+                    return call(self, argument, repeated=True)
+                except (sqlite3.Error, OverflowError) as error:
+                    problem = error
+        if isinstance(problem, OverflowError):
+            raise Unsupported(
+                f"SQLite file {self._pool.path!r}: a value, path or number is larger than SQLite can hold ({problem}); "
+                "nothing was written"
+            ) from problem
+        raise translated(problem, self._pool.path) from problem
 
 
 def _opener(durability: Durability, clock: Clock) -> Callable[[str], sqlite3.Connection]:
-    """Return what opens connections; it does not hold the backend, which closes them when nobody holds it any more."""
+    """Return a function that opens connections; it does not hold the backend, whose end closes them."""
 
-    def opened(path: str) -> sqlite3.Connection:
+    def connect(path: str) -> sqlite3.Connection:
         warn_of_network(path)
         connection = open_store(path, durability)
         try:
@@ -308,4 +369,4 @@ def _opener(durability: Durability, clock: Clock) -> Callable[[str], sqlite3.Con
             raise
         return connection
 
-    return opened
+    return connect

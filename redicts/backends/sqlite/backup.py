@@ -1,4 +1,4 @@
-"""The backup of a live store: one consistent copy, whole or not there at all, and never in place of something else."""
+"""Backups of a live store: one consistent copy, complete or absent, that never replaces another file."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from redicts.backends.sqlite.errors import translated
 
 
 def back_up(cursor: sqlite3.Cursor, path: str) -> None:
-    """Copy the file of a connection to a path, as it is atomically.
+    """Copy the file of a connection to a path, atomically.
 
     The copy is made under another name in the same directory, forced to the disk, and then given its name, which fails
     if the name is taken.
     """
-    _refuse_what_is_there(path)
+    _refuse_existing(path)
     partial = f"{path}.{secrets.token_hex(4)}.partial"
     try:
         _copy(cursor.connection, partial, path)
@@ -31,9 +31,9 @@ def _copy(source: sqlite3.Connection, partial: str, path: str) -> None:
     target: sqlite3.Connection | None = None
     try:
         target = sqlite3.connect(partial, timeout=0, isolation_level=None)
-        # In one step: else it would begin again after each write of somebody else, and perhaps never end.
+        # In one step: otherwise it would start over after each write by another connection, and perhaps never end.
         source.backup(target, pages=-1)
-        # The log is for a store that is used; who opens this one begins a log.
+        # A store that opens the copy starts a new log.
         target.execute("PRAGMA journal_mode = DELETE")
     except sqlite3.Error as error:
         raise translated(error, path) from error
@@ -47,22 +47,19 @@ def _publish(partial: str, path: str) -> None:
     try:
         os.link(partial, path)
     except FileExistsError:
-        raise _taken(path) from None
+        _refuse_existing(path)
+        raise
     except OSError:
-        # A file system without hard links. Who makes a file of that name at this very moment loses it.
-        _refuse_what_is_there(path)
+        # A file system without hard links. A file that is created under this name just now is replaced.
+        _refuse_existing(path)
         os.rename(partial, path)
     with contextlib.suppress(OSError):
         _force_to_disk(os.path.dirname(path))
 
 
-def _refuse_what_is_there(path: str) -> None:
+def _refuse_existing(path: str) -> None:
     if os.path.lexists(path):
-        raise _taken(path)
-
-
-def _taken(path: str) -> FileExistsError:
-    return FileExistsError(f"{path!r} is there already and was left as it is; name another file for the backup")
+        raise FileExistsError(f"{path!r} exists already and was left as it is; name another file for the backup")
 
 
 def _force_to_disk(path: str) -> None:

@@ -1,15 +1,15 @@
-"""The clock of a store: milliseconds that never run backwards, whatever is done to the clock of the machine.
+"""Clocks of a store: milliseconds that never run backwards, even if the clock of the machine is set.
 
-While a machine runs, the store's time goes on with the time since the machine was started (sleep included), which
-nobody can set. The file says what has to be added to that, for this start of the machine. So all processes agree, and
-setting the wall clock, forwards or back, changes no TTL.
+While a machine runs, the store's time advances with the time since boot, which includes sleep and cannot be set. The
+file records the offset between the two for the current boot. So all processes agree, and setting the wall clock
+forwards or back changes no TTL.
 
-A new start is seen by the name that the system gives it. Then the wall clock is asked once: the store's time goes on
-from there, or from the latest time that is noted in the file if the wall clock shows an earlier one. Whoever writes
-notes the time, at least a second apart.
+The system identifies each boot. After a new boot the wall clock is read once: the store's time continues from there, or
+from the latest time recorded in the file if the wall clock shows an earlier one. Writers record the time, at most once
+a second.
 
-Where the system gives its starts no name (other systems than Linux), each process asks the wall clock when it first
-opens the file, and goes on from there by the monotonic clock.
+Where the system does not identify its boots (other systems than Linux), each process reads the wall clock when it first
+opens the file, and continues by the monotonic clock.
 """
 
 from __future__ import annotations
@@ -19,152 +19,123 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from redicts.backends.sqlite import statements
 from redicts.backends.sqlite.errors import is_read_only
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _TIME_NAMESPACE: Final = "/proc/self/ns/time"
-_BETWEEN_NOTES_MS: Final = 1_000
+_RECORD_INTERVAL_MS: Final = 1_000
+_NS_PER_MS: Final = 1_000_000
 
 
 class Machine(NamedTuple):
-    """What a machine tells of the time, in milliseconds."""
+    """What a machine tells of the time, in nanoseconds."""
 
     wall: Callable[[], int]
     """Since the epoch; it can be set."""
 
     running: Callable[[], int]
-    """Since the machine was started; it cannot be set."""
+    """Since boot; it cannot be set."""
 
-    start: str
-    """Names this start of the machine, and is empty where the system has no name for it."""
-
-
-class Clock(Protocol):
-    """What the backend goes by."""
-
-    def begin(self, connection: sqlite3.Connection, /) -> None:
-        """Get to know the file's time by a new connection, outside of any transaction."""
-
-    def now(self) -> int:
-        """Return the time in milliseconds."""
-
-    def note(self, cursor: sqlite3.Cursor, now: int, /) -> None:
-        """Note the time in the file, if that has not been done for long, inside of a transaction that writes."""
+    boot: str
+    """Identifies this boot; empty where the system has no name for it."""
 
 
-class GivenClock:
-    """Seconds since the epoch by a function, as whole milliseconds: for tests, which move it."""
+class Clock:
+    """The clock of a store in memory: the wall clock at first, then the time since boot."""
 
-    def __init__(self, seconds: Callable[[], float]) -> None:
-        self._seconds = seconds
-
-    def begin(self, connection: sqlite3.Connection, /) -> None:
-        """Go by the function alone."""
-
-    def now(self) -> int:
-        """Return the time, rounded so that 0.3 seconds are 300."""
-        return round(self._seconds() * 1000)
-
-    def note(self, cursor: sqlite3.Cursor, now: int, /) -> None:
-        """Note nothing."""
-
-
-class FileClock:
-    """The clock of a file, see above."""
+    record_due: float = float("inf")
+    """The store's time from which on a writer calls :meth:`record`."""
 
     def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-        self._ahead: int | None = None
-        self._noted = 0
+        self._running = machine.running
+        self._offset = machine.wall() // _NS_PER_MS - machine.running() // _NS_PER_MS
 
-    def begin(self, connection: sqlite3.Connection, /) -> None:
-        """Read what is to be added to the time since the start; set it if this start of the machine is a new one."""
-        if self._known(connection):
+    def now(self) -> int:
+        """Return the store's time in milliseconds."""
+        return self._running() // _NS_PER_MS + self._offset
+
+    def begin(self, connection: sqlite3.Connection) -> None:
+        """Learn the file's time from a new connection, outside any transaction."""
+
+    def record(self, cursor: sqlite3.Cursor, now: int) -> None:
+        """Record the time in the file, inside a transaction that writes."""
+
+
+class FileClock(Clock):
+    """The clock of a file, as described above."""
+
+    record_due = 0.0
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine)
+        self._machine = machine
+        self._is_set = False
+
+    def begin(self, connection: sqlite3.Connection) -> None:
+        """Read the offset from the file, or record it there if this boot is a new one."""
+        if self._is_known(connection):
             return
         try:
             connection.execute(statements.BEGIN_WRITING)
-            if not self._known(connection):
-                self._ask_the_wall(connection)
-                row = (self._machine.start, self._ahead, self.now())
-                connection.execute(statements.SET_CLOCK, row)
+            if not self._is_known(connection):
+                self._read_the_wall(connection)
+                connection.execute(statements.SET_CLOCK, (self._machine.boot, self._offset, self.now()))
             connection.execute(statements.COMMIT)
         except sqlite3.OperationalError as error:
             if not is_read_only(error):
                 raise
-            self._ask_the_wall(connection)
+            self._read_the_wall(connection)
 
-    def now(self) -> int:
-        """Return the store's time."""
-        assert self._ahead is not None
-        return self._machine.running() + self._ahead
+    def record(self, cursor: sqlite3.Cursor, now: int) -> None:
+        """Record the time, and when to do so next."""
+        cursor.execute(statements.RECORD_TIME, (now, now))
+        self.record_due = now + _RECORD_INTERVAL_MS
 
-    def note(self, cursor: sqlite3.Cursor, now: int, /) -> None:
-        """Note the time once a second."""
-        if now - self._noted >= _BETWEEN_NOTES_MS:
-            cursor.execute(statements.NOTE_TIME, (now, now))
-            self._noted = now
-
-    def _known(self, connection: sqlite3.Connection) -> bool:
-        if not self._machine.start:
-            return self._ahead is not None
-        start, ahead, _ = _row(connection)
-        if start != self._machine.start:
+    def _is_known(self, connection: sqlite3.Connection) -> bool:
+        if not self._machine.boot:
+            return self._is_set
+        boot, offset, _ = _row(connection)
+        if boot != self._machine.boot:
             return False
-        self._ahead = ahead
+        self._offset, self._is_set = offset, True
         return True
 
-    def _ask_the_wall(self, connection: sqlite3.Connection) -> None:
+    def _read_the_wall(self, connection: sqlite3.Connection) -> None:
         _, _, latest = _row(connection)
-        if self._ahead is not None:
-            # Another machine has set it meanwhile. Nobody here shall see time go back.
+        if self._is_set:
+            # Another machine has set the clock meanwhile; time must not run backwards in this process.
             latest = max(latest, self.now())
-        self._ahead = max(self._machine.wall(), latest) - self._machine.running()
+        wall, running = self._machine.wall(), self._running()
+        self._offset, self._is_set = max(wall // _NS_PER_MS, latest) - running // _NS_PER_MS, True
 
 
-class MemoryClock:
-    """The clock of a store in memory: the wall's at first, and then it goes on by itself."""
+class GivenClock(Clock):
+    """Seconds since the epoch from a function that tests control."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-        self._ahead = machine.wall() - machine.running()
-
-    def begin(self, connection: sqlite3.Connection, /) -> None:
-        """Go on."""
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
 
     def now(self) -> int:
-        """Return the time."""
-        return self._machine.running() + self._ahead
-
-    def note(self, cursor: sqlite3.Cursor, now: int, /) -> None:
-        """Note nothing: the store ends with the process."""
+        """Return the time, rounded so that 0.3 seconds are 300 milliseconds."""
+        return round(self._seconds() * 1000)
 
 
 def this_machine() -> Machine:
-    """Return what this machine tells of the time."""
-    start = ""
+    """Return the clocks of this machine and the name of its boot."""
+    boot = ""
     if hasattr(time, "CLOCK_BOOTTIME"):
         with contextlib.suppress(OSError):
-            start = _BOOT_ID.read_text(encoding="ascii").strip()
+            boot = _BOOT_ID.read_text(encoding="ascii").strip()
         with contextlib.suppress(OSError):
-            # A container may have a time since the start of its own.
-            start = start and f"{start} {os.readlink(_TIME_NAMESPACE)}"
-    return Machine(_wall, _since_start if start else _monotonic, start)
-
-
-def _wall() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _since_start() -> int:
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
-
-
-def _monotonic() -> int:
-    return time.monotonic_ns() // 1_000_000
+            # A container may have its own time since boot.
+            boot = boot and f"{boot} {os.readlink(_TIME_NAMESPACE)}"
+    running = partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME) if boot else time.monotonic_ns
+    return Machine(time.time_ns, running, boot)
 
 
 def _row(connection: sqlite3.Connection) -> tuple[str, int, int]:

@@ -1,4 +1,4 @@
-"""What SQLite's errors mean to a caller: each becomes one of redicts' own, with the file's name and what to do."""
+"""Error mapping: translates each error of SQLite into one of redicts, with the file's name and a remedy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from redicts.errors import (
 
 
 class _Meaning(NamedTuple):
-    """One result code of SQLite, the text by which Python 3.10 (which hides the code) knows it, and what it means."""
+    """A result code of SQLite, the text of its errors (Python 3.10 hides the code), and what they mean to a caller."""
 
     code: int
     text: str
@@ -55,8 +55,7 @@ _MEANINGS: Final = (
         _IO_ERROR,
         "disk I/O error",
         Unreachable,
-        "the operating system failed to read or write it; look into "
-        "the system's log, and at quotas and limits of file size",
+        "the operating system failed to read or write it; check the system's log, quotas and limits of file size",
     ),
     _Meaning(
         11,
@@ -79,19 +78,19 @@ _MEANINGS: Final = (
         "a value or path is larger than SQLite can hold (by default 1,000,000,000 bytes); nothing was written",
     ),
     _Meaning(
-        26, "file is not a database", CorruptData, "it is something else, and was left as it is; choose another path"
+        26, "file is not a database", CorruptData, "it is not a SQLite file, and was left as it is; choose another path"
     ),
 )
 _UNKNOWN: Final = _Meaning(0, "", Unreachable, "SQLite failed")
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Tell whether the same call may succeed when others have let go of the file's locks."""
+    """Tell whether the same call may succeed when others have released the file's locks."""
     return _meaning(error).error is StoreBusy
 
 
 def is_read_only(error: sqlite3.Error) -> bool:
-    """Tell whether the file may be read and not written."""
+    """Tell whether the file may be read but not written."""
     return _meaning(error).error is ReadOnly
 
 
@@ -101,7 +100,7 @@ def is_io_error(error: sqlite3.Error) -> bool:
 
 
 def translated(error: sqlite3.Error, path: str, *, maybe_applied: bool = False) -> RedictsError:
-    """Return what to raise in place of an error of SQLite."""
+    """Return the error to raise in place of one of SQLite."""
     if isinstance(error, (sqlite3.ProgrammingError, sqlite3.InterfaceError)):
         return InternalError(f"SQLite file {path!r}: redicts misused SQLite, please report it ({error})")
     meaning = _meaning(error)
@@ -116,7 +115,7 @@ def translated(error: sqlite3.Error, path: str, *, maybe_applied: bool = False) 
 
 
 def why_not_open(path: str) -> StoreError | None:
-    """Look for the reason that a file cannot be opened, which SQLite does not tell, or return ``None``."""
+    """Return the reason why a file cannot be opened, which SQLite does not tell, or ``None`` if none is found."""
     directory = os.path.dirname(path)
     try:
         if not stat.S_ISDIR(os.stat(directory).st_mode):

@@ -1,7 +1,7 @@
-"""One SQLite file: make it a redicts store if it is new, bring an older one up to date, refuse anything else untouched.
+"""One SQLite file: creates a store in a new one, migrates an older one, and refuses any other file unchanged.
 
-Each version of the layout adds to the one before it, see ``statements.LAYOUTS``. So a new file is one of version 0, and
-what is missing is added in one transaction: who is killed meanwhile leaves the version that was there.
+Each version of the layout adds to the one before it, see ``statements.LAYOUTS``. So a new file counts as version 0, and
+the missing objects are added in one transaction: a process that is killed meanwhile leaves the old version.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from redicts.backends.sqlite import statements
 from redicts.backends.sqlite.errors import is_busy, why_not_open
-from redicts.backends.sqlite.space import USUAL_LOG_BYTES
+from redicts.backends.sqlite.vacuum import LOG_BYTES
 from redicts.errors import CorruptData
 
 MEMORY: Final = ":memory:"
@@ -22,7 +22,7 @@ MEMORY: Final = ":memory:"
 
 
 class Durability(str, Enum):
-    """What a commit promises."""
+    """What a commit survives."""
 
     NONE = "none"
     PROCESS = "process"
@@ -30,13 +30,11 @@ class Durability(str, Enum):
 
 
 _PAGE_BYTES: Final = 8192
-"""Of a new file. A value of more than a quarter of a page lies on further ones, and each write of it moves those: with
-SQLite's usual 4096, a packed dict of a hundred numbers would take three times as long."""
+"""The page size of a new file. A value larger than a quarter of a page overflows to further ones, and each write moves
+those: with SQLite's default of 4096, a dict of a hundred numbers in one value would take three times as long."""
 
-_LOGGED_PAGES: Final = 500
-"""So many pages of the write-ahead log are moved into the file at once; as many bytes as SQLite moves by itself."""
-
-_VACUUM: Final = "VACUUM"
+_LOG_PAGES: Final = 500
+"""How many pages of the write-ahead log are copied into the file at once; as many bytes as by SQLite's default."""
 
 _SYNCHRONOUS: Final = {
     # With and without a write-ahead log. Without one, NORMAL may leave a damaged file after a power cut.
@@ -47,15 +45,19 @@ _SYNCHRONOUS: Final = {
 
 
 def open_store(path: str, durability: Durability = Durability.PROCESS) -> sqlite3.Connection:
-    """Return a new connection to the store in this file, which is made if it is missing or empty.
+    """Return a new connection to the store in this file, which is created if the file is missing or empty.
 
-    Raises :class:`~redicts.errors.StoreError` if the file is no store or cannot be one, and ``sqlite3.Error`` for
-    what :func:`~redicts.backends.sqlite.errors.translated` explains; locks that others hold are not waited for.
+    Raises :class:`~redicts.errors.StoreError` if the file is not a store and cannot become one, and ``sqlite3.Error``
+    for what :func:`~redicts.backends.sqlite.errors.translated` explains. It does not wait for locks of others.
 
     Cost: about a millisecond.
     """
     if path != MEMORY:
-        _refuse_what_is_no_file(path)
+        if os.path.exists(path) and not os.path.isfile(path):
+            # Before SQLite tries to open a directory or a device.
+            reason = why_not_open(path)
+            if reason is not None:
+                raise reason
         _refuse_foreign_log(path)
     connection = _connect(path)
     try:
@@ -69,9 +71,9 @@ def open_store(path: str, durability: Durability = Durability.PROCESS) -> sqlite
         elif version < statements.SCHEMA_VERSION:
             _make_shrinkable(connection)
         if version < statements.SCHEMA_VERSION:
-            _bring_up_to_date(connection, path)
+            _migrate(connection, path)
         if path != MEMORY:
-            _log_ahead(connection, durability)
+            _use_log(connection, durability)
     except BaseException:
         connection.close()
         raise
@@ -79,7 +81,7 @@ def open_store(path: str, durability: Durability = Durability.PROCESS) -> sqlite
 
 
 def log_of(path: str) -> str:
-    """Return the path of the write-ahead log, which lies where symbolic links lead to."""
+    """Return the path of the write-ahead log, which is next to the target of symbolic links."""
     return os.path.realpath(path) + "-wal"
 
 
@@ -87,20 +89,12 @@ def _connect(path: str, *, uri: bool = False) -> sqlite3.Connection:
     return sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False, uri=uri)
 
 
-def _refuse_what_is_no_file(path: str) -> None:
-    """Refuse directories and devices, before SQLite tries to make something of them."""
-    if os.path.exists(path) and not os.path.isfile(path):
-        reason = why_not_open(path)
-        if reason is not None:
-            raise reason
-
-
 def _refuse_foreign_log(path: str) -> None:
-    """Look at a file with a write-ahead log through a connection that cannot write.
+    """Examine a file with a write-ahead log through a connection that cannot write.
 
-    An ordinary connection would move the log's contents into the file when it is closed, even if it only looked.
-    (Reading the header without SQLite is no way either: closing the file again would drop all locks that any other
-    connection of this process has on it.)
+    An ordinary connection would copy the log into the file when it is closed, even if it only read. (Reading the header
+    without SQLite is not an alternative: closing the file again would drop all locks that any other connection of this
+    process has on it.)
     """
     try:
         if os.path.getsize(log_of(path)) == 0:
@@ -116,7 +110,7 @@ def _refuse_foreign_log(path: str) -> None:
 
 
 def _version(connection: sqlite3.Connection, path: str) -> int:
-    """Return, inside of a transaction, the version of the layout, 0 for an empty file; or raise ``CorruptData``."""
+    """Return, inside a transaction, the version of the layout, 0 for an empty file; or raise ``CorruptData``."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     objects = dict(connection.execute("SELECT name, sql FROM sqlite_master"))
@@ -128,7 +122,7 @@ def _version(connection: sqlite3.Connection, path: str) -> int:
         )
     if version > statements.SCHEMA_VERSION:
         raise CorruptData(
-            f"SQLite file {path!r}: written by a newer redicts (layout {version}, this one knows "
+            f"SQLite file {path!r}: written by a newer redicts (layout {version}, this one reads up to "
             f"{statements.SCHEMA_VERSION}), and was left as it is; upgrade redicts"
         )
     if version < 1 or any(not layout.items() <= objects.items() for layout in statements.LAYOUTS[:version]):
@@ -139,8 +133,8 @@ def _version(connection: sqlite3.Connection, path: str) -> int:
     return version
 
 
-def _bring_up_to_date(connection: sqlite3.Connection, path: str) -> None:
-    """Add what later versions of the layout have, in one transaction, unless another process was faster."""
+def _migrate(connection: sqlite3.Connection, path: str) -> None:
+    """Add the objects of later versions in one transaction, unless another process was faster."""
     connection.execute("BEGIN IMMEDIATE")
     for layout in statements.LAYOUTS[_version(connection, path) :]:
         for text in layout.values():
@@ -151,23 +145,23 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: str) -> None:
 
 
 def _make_shrinkable(connection: sqlite3.Connection) -> None:
-    """Make the file of a version that could not shrink again, such that it can: all of it or nothing.
+    """Rewrite the file of an early version, whole or not at all, so that it can shrink.
 
-    Where that fails, for want of room on the disk say, the store works as it is.
+    Where that fails, for want of room on the disk for example, the store works without shrinking.
     """
     if connection.execute("PRAGMA auto_vacuum").fetchone() == (0,):
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         try:
-            connection.execute(_VACUUM)
+            connection.execute("VACUUM")
         except sqlite3.Error as error:
             if is_busy(error):
                 raise
 
 
-def _log_ahead(connection: sqlite3.Connection, durability: Durability) -> None:
-    """Have commits go to a write-ahead log, so that readers and the writer do not wait for each other.
+def _use_log(connection: sqlite3.Connection, durability: Durability) -> None:
+    """Write commits to a write-ahead log, so that readers and the writer do not wait for each other.
 
-    Where there can be no log (a read-only copy, a file system without shared memory) the store works without, slower.
+    Where a log is impossible (a read-only copy, a file system without shared memory) the store works without, slower.
     """
     (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
     if mode != "wal":
@@ -182,5 +176,5 @@ def _log_ahead(connection: sqlite3.Connection, durability: Durability) -> None:
         # On macOS a sync by itself does not empty the cache of the disk.
         connection.execute("PRAGMA fullfsync = ON")
         connection.execute("PRAGMA checkpoint_fullfsync = ON")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOGGED_PAGES}")
-    connection.execute(f"PRAGMA journal_size_limit = {USUAL_LOG_BYTES}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")

@@ -1,13 +1,12 @@
-"""The bulletin: one row of the file that says which listeners of other processes were notified last.
+"""The notification log: one row of the file that names the listeners of other processes that were notified last.
 
 SQLite tells a process *that* another one has committed something, see ``PRAGMA data_version``, but not what. If each
-commit woke all who wait, those who look for themselves and write while doing so would wake each other without end. So
-a transaction that notifies a listener which is not in its own process adds the name here, and only who finds its own
-name
-is notified. The row holds the number of names that were ever added, then the last few of them, oldest first, one per
-line. The numbers tell which are new; who has missed some cannot know whether he was meant.
+commit woke every waiter, waiters that look again and write while doing so would wake each other without end. So a
+transaction that notifies a listener outside its own process appends the name here, and only the process of that
+listener reacts. The row holds the number of names ever appended, then the last few of them, oldest first, one per line.
+The number shows which names are new; a process that missed some cannot know whether its own were among them.
 
-The row is stored under a key that belongs to no database, so no transaction of the contract ever meets it.
+The row is stored under a key that belongs to no database, so no minitransaction sees it.
 """
 
 from __future__ import annotations
@@ -24,45 +23,45 @@ Call = tuple[str, bytes]
 _KEY: Final = b"wakes\x00"
 
 _KEPT: Final = 32
-"""How many names stay legible: more than are usually added between two looks, few enough to be written each time."""
+"""How many names are kept: more than are usually appended between two polls, few enough to be written each time."""
 
 _NAME: Final = re.compile(rb"[\x00-\x09\x0b-\x7f]{1,100}")
-"""A short line of ASCII text, without the character that parts the lines."""
+"""A short line of ASCII text, without the separator of lines."""
 
 
 class NotificationLog(NamedTuple):
-    """How many calls there ever were, and the last few."""
+    """The number of notifications ever, and the last few of them."""
 
     total: int
     calls: tuple[Call, ...]
 
     def since(self, total: int) -> tuple[Call, ...] | None:
-        """Return the calls after so many, or ``None`` if some of them are not legible any more."""
+        """Return the notifications after the first ``total``, or ``None`` if some of them are no longer kept."""
         new = self.total - total
         if not 0 <= new <= len(self.calls):
             return None
         return self.calls[len(self.calls) - new :]
 
 
-def look(cursor: sqlite3.Cursor) -> NotificationLog:
-    """Return what the bulletin says."""
+def read(cursor: sqlite3.Cursor) -> NotificationLog:
+    """Return the contents of the log."""
     row: tuple[bytes, None] | None = cursor.execute(statements.READ_NODE, (_KEY,)).fetchone()
     if row is None:
         return NotificationLog(0, ())
     total, *lines = row[0].split(b"\n")
     if not total.isdigit() or not row[0].isascii():
-        # Somebody else wrote this. The next call makes it legible again; until then everybody looks for himself.
+        # Another program wrote this. The next notification repairs it; until then every waiter looks for itself.
         return NotificationLog(0, ())
     parted = [line.partition(b" ") for line in lines]
     return NotificationLog(int(total[:18]), tuple([(database.decode(), name) for database, _, name in parted]))
 
 
-def post(cursor: sqlite3.Cursor, calls: list[Call]) -> None:
-    """Add calls, inside of a transaction that writes. What can be the name of no listener is passed over."""
+def append(cursor: sqlite3.Cursor, calls: list[Call]) -> None:
+    """Append notifications, inside a transaction that writes. Bytes that cannot name a listener are skipped."""
     calls = [call for call in calls if _NAME.fullmatch(call[1])]
     if not calls:
         return
-    total, earlier = look(cursor)
+    total, earlier = read(cursor)
     lines = [b"%s %s" % (database.encode(), name) for database, name in (*earlier, *calls)[-_KEPT:]]
     text = b"\n".join([b"%d" % (total + len(calls)), *lines])
     cursor.execute(statements.PUT, (_KEY, text, None))

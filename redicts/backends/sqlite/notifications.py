@@ -1,8 +1,7 @@
-"""Those who listen in this process: notified by its own transactions at once, by those of others through a lookout.
+"""Listeners of this process: notified at once by its own transactions, and by those of others through a poller.
 
-All instances in this process that use the same file share one :class:`Listeners`; a store in memory has one of its own.
-There is no thread in the background: of the threads that wait, one at a time keeps the lookout for all of them, and
-hands this on when it leaves.
+All instances of this process that use the same file share one :class:`Listeners`; a store in memory has its own. No
+background thread runs: one of the waiting threads polls for all of them, and passes this on when it leaves.
 """
 
 from __future__ import annotations
@@ -20,60 +19,60 @@ from redicts.backends.sqlite.poller import DataVersionPoller
 from redicts.core.listener import Listener
 from redicts.forks import Bell
 
-_KEEPER: Final = "keeper"
+_POLLING: Final = "polling"
 
 
 class Listeners:
-    """All who listen in this process to one store."""
+    """All listeners of this process to one store."""
 
     def __init__(self, poller: DataVersionPoller | None) -> None:
         self._poller = poller
         self._begin()
-        _everywhere.add(self)
+        _all_listeners.add(self)
 
     def _begin(self) -> None:
-        """Set up what belongs to one process: nobody listens."""
-        self._by_name: dict[Call, SqliteListener] = {}
+        """Initialise what belongs to one process: nobody listens."""
+        self._by_call: dict[Call, SqliteListener] = {}
         self._waiting: dict[SqliteListener, None] = {}
-        # Under its one key, the listener whose thread keeps the lookout. A dict settles in one step who comes first.
-        self._keeper: dict[str, SqliteListener] = {}
+        # The listener whose thread polls, under the one key. `dict.setdefault` decides atomically which comes first.
+        self._polling: dict[str, SqliteListener] = {}
         if self._poller is not None:
             self._poller.begin()
 
     def add(self, call: Call, listener: SqliteListener) -> None:
-        """Have a listener notified by this call."""
-        self._by_name[call] = listener
+        """Let a listener be notified under this name."""
+        self._by_call[call] = listener
         if self._poller is not None:
             self._poller.hasten()
 
     def remove(self, call: Call) -> None:
-        """Forget a listener, if it is there."""
-        self._by_name.pop(call, None)
+        """Forget the listener of this name, if there is one."""
+        self._by_call.pop(call, None)
 
     def __contains__(self, call: Call) -> bool:
-        return call in self._by_name
+        return call in self._by_call
 
     def notify(self, calls: Iterable[Call]) -> None:
-        """Wake those who are called and listen here."""
+        """Notify those of these listeners that are in this process."""
         for call in calls:
-            listener = self._by_name.get(call)
+            listener = self._by_call.get(call)
             if listener is not None:
                 listener.notify()
 
     def wait(self, listener: SqliteListener, deadline: float) -> None:
-        """Return when the listener is notified or the time is over.
+        """Return when the listener is notified or the deadline has passed.
 
-        Who leaves takes himself off the list before he looks whether somebody keeps the lookout, and who keeps it gives
-        that up before he picks a successor from the list. So whoever is picked just when he leaves sees that he must
-        pick another.
+        A thread that leaves removes itself from the waiting ones before it checks whether another thread polls. A
+        thread that stops polling says so before it wakes a successor among the waiting ones. So a successor that is
+        woken just when it leaves wakes the next one.
         """
         self._waiting[listener] = None
         try:
             while not listener.notified:
                 until = deadline
-                if self._poller is not None and self._keeper.setdefault(_KEEPER, listener) is listener:
+                if self._poller is not None and self._polling.setdefault(_POLLING, listener) is listener:
                     if self._poller.due <= monotonic():
-                        self._look(self._poller)
+                        self._poll(self._poller)
                         continue
                     until = min(deadline, self._poller.due)
                 remaining = until - monotonic()
@@ -83,16 +82,16 @@ class Listeners:
                     break
         finally:
             self._waiting.pop(listener, None)
-            if self._keeper.get(_KEEPER) is listener:
-                del self._keeper[_KEEPER]
-            if self._poller is not None and not self._keeper:
+            if self._polling.get(_POLLING) is listener:
+                del self._polling[_POLLING]
+            if self._poller is not None and not self._polling:
                 for successor in list(self._waiting)[:1]:
                     successor.bell.ring()
 
-    def _look(self, poller: DataVersionPoller) -> None:
+    def _poll(self, poller: DataVersionPoller) -> None:
         news = poller.look()
         if news.calls is None:
-            for listener in (*list(self._by_name.values()), *list(self._waiting)):
+            for listener in (*list(self._by_call.values()), *list(self._waiting)):
                 listener.notify()
         else:
             self.notify(news.calls)
@@ -112,14 +111,14 @@ class SqliteListener(Listener):
         listeners.add(self._call, self)
 
     def wait(self, seconds: float, /) -> bool:
-        """Return true when notified, or false after so many seconds."""
+        """Return true when notified, or false after this many seconds."""
         self._listeners.wait(self, monotonic() + seconds)
-        # What calls between these two comes before this call returns, and so it counts as the same notification.
+        # A notification between these two steps precedes the end of this call, so it counts as the same one.
         notified, self.notified = self.notified, False
         return notified
 
     def notify(self) -> None:
-        """Let a call of :meth:`wait` return, this one or the next."""
+        """End a call of :meth:`wait`, the current one or the next."""
         self.notified = True
         self.bell.ring()
 
@@ -129,34 +128,34 @@ class SqliteListener(Listener):
 
 
 def listeners_at(path: str) -> Listeners | None:
-    """Return those who listen in this process to this file, if it was ever listened to by who still uses it."""
-    return _at_files.get(os.path.realpath(path))
+    """Return the listeners of this process to a file, if a listener or a backend still holds them."""
+    return _by_file.get(os.path.realpath(path))
 
 
 def shared_listeners(path: str) -> Listeners:
-    """Return those who listen in this process to this file, by whatever path they know it.
+    """Return the listeners of this process to a file, the same for every path that leads to it.
 
-    The file is let go of when nobody has them any more: neither a listener that is open, nor a backend.
+    The poller closes the file when neither an open listener nor a backend holds them.
     """
-    with _growing:
+    with _sharing:
         listeners = listeners_at(path)
         if listeners is None:
             poller = DataVersionPoller(path)
-            listeners = _at_files[os.path.realpath(path)] = Listeners(poller)
+            listeners = _by_file[os.path.realpath(path)] = Listeners(poller)
             weakref.finalize(listeners, poller.close)
         return listeners
 
 
-_everywhere: Final[WeakSet[Listeners]] = WeakSet()
-_at_files: Final[WeakValueDictionary[str, Listeners]] = WeakValueDictionary()
-_growing = threading.RLock()
+_all_listeners: Final[WeakSet[Listeners]] = WeakSet()
+_by_file: Final[WeakValueDictionary[str, Listeners]] = WeakValueDictionary()
+_sharing = threading.RLock()
 
 
 def _after_fork_in_child() -> None:
-    """Begin again: the threads that listen are the parent's."""
-    global _growing  # noqa: PLW0603  (the parent's may be held by a thread that is not here)
-    _growing = threading.RLock()
-    for listeners in list(_everywhere):
+    """Start over: the threads that listen are the parent's."""
+    global _sharing  # noqa: PLW0603  (the parent's may be held by a thread that is not here)
+    _sharing = threading.RLock()
+    for listeners in list(_all_listeners):
         listeners._begin()
 
 

@@ -1,12 +1,13 @@
-"""The lookout: sees by looks at the file, at growing intervals, whom other processes have notified.
+"""The poller: finds out which listeners other processes have notified, by looking at the file at growing intervals.
 
-There is no push between processes that share a file. What there is, is cheap: ``PRAGMA data_version`` compares the file
-with what the same connection saw before, without reading a page. Only when another connection has committed something
-is the bulletin read. A connection that is not the one of the last look, because the file was closed for a fork or after
-an error, has nothing to compare with: then everybody may have been notified.
+Processes that share a file cannot push, but a look is cheap: ``PRAGMA data_version`` compares the file with what the
+same connection saw before, without reading a page. Only if another connection has committed something is the
+notification log read. After the connection was replaced, because of a fork or an error, there is nothing to compare
+with, and every listener may have been notified.
 
-The intervals begin short again when somebody was called, here or elsewhere, since then more calls are likely to follow.
-Other commits leave them as they are: else each process that waits would look a thousand times a second at a busy file.
+The intervals start over when a listener was notified, here or elsewhere, because more notifications are likely to
+follow. Other commits do not shorten them: otherwise each waiting process would look at a busy file a thousand times a
+second.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from redicts.backends.sqlite import notification_log
-from redicts.backends.sqlite.connections import Connections
+from redicts.backends.sqlite.connections import Connection
 from redicts.backends.sqlite.notification_log import Call
 from redicts.errors import RedictsError
 
 _FIRST_INTERVAL_SECS: Final = 0.001
 _LONGEST_INTERVAL_SECS: Final = 0.05
 _LEAST_OF_INTERVAL: Final = 0.7
-"""An interval is between this part of it and all of it, so that processes do not look in step."""
+"""The shortest part of an interval that is waited, at random, so that processes do not look in step."""
 
 _DATA_VERSION: Final = "PRAGMA data_version"
 
 
 class _Seen(NamedTuple):
-    """What a look has shown: with which connection, at which version of the file, after how many calls."""
+    """What a look has shown: with which cursor, at which version of the file, after how many notifications."""
 
     cursor: sqlite3.Cursor
     version: int
@@ -38,55 +39,56 @@ class _Seen(NamedTuple):
 
 
 class News(NamedTuple):
-    """Who was called since the last look, or ``None`` if everybody may have been."""
+    """The notifications since the last look, or ``None`` if every listener may have been notified."""
 
     calls: tuple[Call, ...] | None
     seen: _Seen | None
 
 
 class DataVersionPoller:
-    """Looks at one file for all who wait in this process. One thread at a time looks."""
+    """Looks at one file for all waiting threads of this process. One thread at a time looks."""
 
     def __init__(self, path: str) -> None:
-        self._connections = Connections(path, 0.0)
+        self._connection = Connection(path)
         self.begin()
 
     def begin(self) -> None:
-        """Know nothing, as at first and in the child of a fork; the first look finds that all may have been called."""
+        """Know nothing, as at first and in the child of a fork, so that the first look notifies every listener."""
         self._seen: _Seen | None = None
         self._interval = _FIRST_INTERVAL_SECS
         self.due = monotonic() + self._interval
 
     def hasten(self) -> None:
-        """Begin with short intervals again, for somebody who has just come."""
+        """Start over with short intervals, for a new listener."""
         self._interval = _FIRST_INTERVAL_SECS
         self.due = min(self.due, monotonic() + self._interval)
 
     def look(self) -> News:
-        """Look, and set the time at which the next look is ``due``. A failure is no error: all may have been called.
+        """Look, and set the time ``due`` of the next look. If the look fails, every listener may have been notified.
 
-        The news count as unseen until they are handed back to :meth:`delivered`, so an interruption loses none.
+        News count as unseen until they are passed to :meth:`delivered`, so an interruption loses none.
 
         Cost: about 10 microseconds, and 10 more if something was committed.
         """
         seen, self._seen = self._seen, None
         try:
-            news = self._connections.run(_compare, seen)
-        except RedictsError:
+            with self._connection as cursor:
+                news = _compare(cursor, seen)
+        except (RedictsError, sqlite3.Error):
             news = News(None, None)
-        lively = news.seen is not None and news.calls != ()
-        self._interval = _FIRST_INTERVAL_SECS if lively else min(2 * self._interval, _LONGEST_INTERVAL_SECS)
+        is_lively = news.seen is not None and news.calls != ()
+        self._interval = _FIRST_INTERVAL_SECS if is_lively else min(2 * self._interval, _LONGEST_INTERVAL_SECS)
         share = random.uniform(_LEAST_OF_INTERVAL, 1.0)  # noqa: S311  (it only keeps rivals out of step)
         self.due = monotonic() + share * self._interval
         return news
 
     def delivered(self, news: News) -> None:
-        """Go on from these news at the next look."""
+        """Continue from these news at the next look."""
         self._seen = news.seen
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._connections.close()
+        """Close the file."""
+        self._connection.close_unused()
 
 
 def _compare(cursor: sqlite3.Cursor, seen: _Seen | None) -> News:
@@ -94,6 +96,6 @@ def _compare(cursor: sqlite3.Cursor, seen: _Seen | None) -> News:
     if seen is not None and seen.cursor is cursor:
         if seen.version == version:
             return News((), seen)
-        found = notification_log.look(cursor)
+        found = notification_log.read(cursor)
         return News(found.since(seen.total), _Seen(cursor, version, found.total))
-    return News(None, _Seen(cursor, version, notification_log.look(cursor).total))
+    return News(None, _Seen(cursor, version, notification_log.read(cursor).total))

@@ -1,4 +1,4 @@
-"""The settings of the backend ``sqlite``, as fields or as a URL."""
+"""Settings of the backend ``sqlite``, as fields or as a URL."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _SCHEME = "sqlite://"
 
 
 class SqliteSettings(BackendSettings):
-    """Where the file is, how long to wait for others who write to it, and what a commit survives."""
+    """The path of the file, how long to wait for other writers, and what a commit survives."""
 
     path: str = Field(min_length=1)
-    """The file, made when first used; its directory must exist. ``":memory:"`` is a store in this process only."""
+    """The file, created when first used; its directory must exist. ``":memory:"`` is a store in this process only."""
 
     busy_timeout_secs: float = Field(default=10.0, gt=0, allow_inf_nan=False)
-    """How many seconds a call waits for locks of others on the file before it raises ``StoreBusy``."""
+    """How many seconds a call waits for the locks of others on the file before it raises ``StoreBusy``."""
 
     durability: Durability = Durability.PROCESS
     """What a commit survives: ``"process"`` the death of any process, ``"machine"`` also that of the machine.
 
-    With ``"machine"`` each commit waits for the disk. With ``"process"`` a power cut may take the last commits, and
-    never a part of one. With ``"none"`` it may damage the file; for what can be made again."""
+    With ``"machine"`` each commit waits for the disk. With ``"process"`` a power cut may undo the last commits, each as
+    a whole. With ``"none"`` a power cut may damage the file; use it for data that can be regenerated."""
 
     @classmethod
     def fields_of_url(cls, url: str) -> dict[str, object]:
-        """Return the path, and what else is given as a parameter.
+        """Return the path and the fields that parameters name.
 
         >>> SqliteSettings.fields_of_url("sqlite:///state.db")
         {'path': 'state.db'}
@@ -55,5 +55,5 @@ class SqliteSettings(BackendSettings):
     @classmethod
     def _without_nul(cls, path: str) -> str:
         if "\x00" in path:
-            raise ValueError("there is a NUL character in it; no path has one")
+            raise ValueError("a path must not contain a NUL character; remove it")
         return path

@@ -1,17 +1,17 @@
 """The SQL of the store: its tables, its index, and every statement that runs on them.
 
-The texts are constants, so that ``sqlite3`` finds each prepared statement in its cache. Each statement touches only
-rows that it finds through the primary key, or expired ones through the index of deadlines.
+The texts are constants, so that ``sqlite3`` finds each prepared statement in its cache. Each statement finds its rows
+through the primary key, or expired ones through the index of deadlines.
 """
 
-# ruff: noqa: S608  (the texts are put together of constants)
+# ruff: noqa: S608  (the texts are composed of constants)
 
 from __future__ import annotations
 
 from typing import Final
 
 APPLICATION_ID: Final = 0x72646374
-"""What marks a SQLite file as a redicts store (the letters ``rdct``), see ``PRAGMA application_id``."""
+"""Identifies a SQLite file as a redicts store (the letters ``rdct``), see ``PRAGMA application_id``."""
 
 LAYOUTS: Final[tuple[dict[str, str], ...]] = (
     {
@@ -36,13 +36,13 @@ LAYOUTS: Final[tuple[dict[str, str], ...]] = (
         ),
     },
 )
-"""Name and text of each object that a version of the layout adds to those before it.
+"""Name and text of each object that a version of the layout adds to the versions before it.
 
-``key`` is encoded as in ``paths.py``; ``deadline`` is the first millisecond of the store's time at which the value is
-gone, or null. The one row of ``clock`` is explained in ``clock.py``, documents are in ``documents.py``."""
+``key`` is encoded as in ``keys.py``. ``deadline`` is the first millisecond of the store's time at which the value is
+gone, or null. The one row of ``clock`` is explained in ``clock.py``, documents in ``documents.py``."""
 
 SCHEMA_VERSION: Final = len(LAYOUTS)
-"""The version that is written, as kept in ``PRAGMA user_version``."""
+"""The version of new files, as kept in ``PRAGMA user_version``."""
 
 _IN_RANGE: Final = "key > ? AND key < ?"
 _LIVE: Final = "(deadline IS NULL OR deadline > ?)"
@@ -53,17 +53,15 @@ COMMIT: Final = "COMMIT"
 ROLLBACK: Final = "ROLLBACK"
 
 HAS_DOCUMENTS: Final = "SELECT EXISTS (SELECT 1 FROM documents)"
-"""After this, or any other read, a transaction keeps seeing the state of this moment."""
+"""The first read of a transaction, which takes its snapshot."""
 
 READ_NODE: Final = "SELECT value, deadline FROM entries WHERE key = ?"
 READ_RANGE: Final = f"SELECT key, value, deadline FROM entries WHERE {_IN_RANGE} AND {_LIVE} ORDER BY key LIMIT ?"
-READ_VALUES: Final = f"SELECT value FROM entries WHERE {_IN_RANGE} AND {_LIVE} ORDER BY key"
 READ_KEYS: Final = f"SELECT key FROM entries WHERE {_IN_RANGE} AND {_LIVE} ORDER BY key LIMIT ?"
 READ_OTHER_PREFIX: Final = (
     f"SELECT 1 FROM entries WHERE {_IN_RANGE} AND {_LIVE} AND ifnull(substr(value, 1, ?), x'') <> ? LIMIT 1"
 )
 """Any value that does not start with these bytes. The ``substr`` of no bytes is null."""
-
 
 _DOCUMENT_FROM: Final = "key, document, deadline FROM documents"
 
@@ -73,7 +71,7 @@ READ_DOCUMENTS: Final = f"SELECT {_DOCUMENT_FROM} WHERE {_IN_RANGE} AND {_LIVE} 
 
 READ_CLOCK: Final = "SELECT start, ahead, latest FROM clock WHERE id = 1"
 SET_CLOCK: Final = "INSERT OR REPLACE INTO clock (id, start, ahead, latest) VALUES (1, ?, ?, ?)"
-NOTE_TIME: Final = "UPDATE clock SET latest = ? WHERE id = 1 AND latest < ?"
+RECORD_TIME: Final = "UPDATE clock SET latest = ? WHERE id = 1 AND latest < ?"
 
 PUT: Final = (
     "INSERT INTO entries (key, value, deadline) VALUES (?, ?, ?) "
@@ -84,15 +82,15 @@ PUT_KEEPING_TTL: Final = (
     "ON CONFLICT (key) DO UPDATE SET value = excluded.value, "
     "deadline = CASE WHEN deadline > ? THEN deadline END"
 )
-"""Takes the same parameters as :data:`PUT`, with the present time in place of the deadline. The TTL of a value that
-has expired is not kept."""
+"""Takes the same parameters as :data:`PUT`, with the present time in place of the deadline. The TTL of an expired value
+is not kept."""
 
 OVERWRITE: Final = "UPDATE entries SET value = ? WHERE key = ? AND deadline IS NULL"
-"""Puts a lasting value over a lasting one, of which there is at most one: whoever has it leaves nothing to clear."""
+"""Replaces a persistent value by a persistent one. Spaces are prefix-free, so nothing else is to be cleared."""
 
 PUT_DOCUMENT: Final = "INSERT OR REPLACE INTO documents (key, document, deadline) VALUES (?, ?, ?)"
 OVERWRITE_DOCUMENT: Final = "UPDATE documents SET document = ? WHERE key = ? AND deadline IS NULL"
-"""As :data:`OVERWRITE`: where there is a document there is nothing else, neither above nor below."""
+"""As :data:`OVERWRITE`: nothing else exists above or below the key of a document."""
 
 DELETE_RANGE: Final = f"DELETE FROM entries WHERE {_IN_RANGE}"
 DELETE_NODE: Final = "DELETE FROM entries WHERE key = ?"

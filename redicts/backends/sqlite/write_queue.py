@@ -1,16 +1,16 @@
-"""Turns: who has waited long for the file's write lock writes before those who came later.
+"""The write queue: writers that have waited long for the file's lock write before later ones.
 
-SQLite's lock goes to whoever tries at the right moment, mostly to the one that has just let go of it. That is fast, and
-may starve somebody. So a writer that has met a locked file for some milliseconds gets into a queue; while somebody is
-in it, nobody else begins to write, and the first of the queue tries at short intervals until it succeeds.
+SQLite grants its lock to whichever writer tries at the right moment, usually to the one that has just released it. This
+is fast, and can starve a writer. So a writer that has found the file locked for some milliseconds joins a queue. While
+the queue has members, no other writer begins, and the first member tries at short intervals until it succeeds.
 
-The queue is a file beside the store (``-queue`` added to the name), and is there only while somebody queues. Who comes
-adds a byte to it; the position of that byte is the ticket, and a lock on that byte says that its owner is still there.
-The first is who can lock all bytes before his own. The system lets go of the locks of a process that dies, so one that
-is killed in the queue holds nobody up; a file that it leaves is removed by the next who writes.
+The queue is a file (``-queue`` added to the name of the store) that exists only while it has members. To join, a writer
+appends a byte; the position of that byte is its ticket, and a lock on that byte shows that the member is alive. A
+member is first if it can lock all bytes before its own. The system releases the locks of a process that dies, so a
+killed member delays nobody; the next writer removes a file that was left behind.
 
-One thread of a process at a time is in the queue, since the locks belong to processes. Where the file cannot be made or
-locked, writers contend without it.
+One thread of a process at a time is a member, because the locks belong to processes. Where the file cannot be created
+or locked, writers contend without it.
 """
 
 from __future__ import annotations
@@ -18,110 +18,109 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import random
 import threading
+from time import monotonic, sleep
 from typing import Final
 from weakref import WeakSet, WeakValueDictionary
 
+_FIRST_DELAY_SECS: Final = 0.0005
+_LONGEST_DELAY_SECS: Final = 0.005
+_MEMBER_DELAY_SECS: Final = 0.0002
 
-class Turns:
-    """The queue of those who want to write to one file, as one process sees it."""
+_JOIN_AFTER_SECS: Final = 0.05
+"""How long a writer contends for the lock before it joins the queue. Nobody is overtaken for longer than this, plus the
+time that the members before it take."""
 
-    def __init__(self, path: str) -> None:
-        self._store = path
-        self._path = path + "-queue"
+
+class WriteQueue:
+    """The queue of writers to one file, as one process sees it."""
+
+    def __init__(self, store: str) -> None:
+        self.path: Final = store + "-queue"
+        self._store = store
         self._file: int | None = None
         self._begin()
-        _everywhere.add(self)
+        _all_queues.add(self)
 
     def _begin(self) -> None:
-        """Set up what belongs to one process: nobody of it is in the queue."""
-        self._inside = threading.Lock()
-        self._owner: int | None = None
+        """Initialise what belongs to one process: none of its threads is a member."""
+        self._joining = threading.Lock()
+        self._member: int | None = None
         self._ticket = 0
         file, self._file = self._file, None
         if file is not None:
             os.close(file)
 
-    def mine(self) -> bool:
-        """Tell whether somebody who is not in the queue may write now.
-
-        Cost: a microsecond while there is no queue.
-        """
-        if not os.access(self._path, os.F_OK) or self._owner == threading.get_ident():
+    def admits_others(self) -> bool:
+        """Tell whether a writer that is not a member may write now: the queue is empty, or this thread's own."""
+        if not os.access(self.path, os.F_OK) or self._member == threading.get_ident():
             return True
-        if not self._inside.acquire(blocking=False):
+        if not self._joining.acquire(blocking=False):
             return False
         try:
-            return not self._somebody_is_there()
+            # No thread of this process is a member. If the last member died, the file is removed here.
+            file = self._open(0)
+            return self._close(file)
+        except OSError:
+            return True
         finally:
-            self._inside.release()
+            self._joining.release()
 
     def join(self, seconds: float) -> bool:
-        """Get into the queue, and tell whether that was possible; wait so long for other threads of this process."""
-        if self._owner == threading.get_ident() or not self._inside.acquire(timeout=max(0.0, seconds)):
+        """Become a member, and tell whether that was possible; wait this long for other threads of this process."""
+        if self._member == threading.get_ident() or not self._joining.acquire(timeout=max(0.0, seconds)):
             return False
+        joined = False
         try:
-            self._owner = threading.get_ident()
-            if self._take_a_ticket():
-                return True
+            self._member = threading.get_ident()
+            self._file = self._open(os.O_CREAT | os.O_APPEND)
+            os.write(self._file, b".")
+            self._ticket = os.lseek(self._file, 0, os.SEEK_CUR) - 1
+            # If the file was removed meanwhile, later writers do not see it.
+            joined = self._lock(fcntl.LOCK_EX, 1, self._ticket) and self._is_in_place(self._file)
         except OSError:
             pass
-        except BaseException:
-            self.leave()
-            raise
-        self.leave()
-        return False
+        finally:
+            if not joined:
+                self.leave()
+        return joined
 
-    def first(self) -> bool:
-        """Tell whether nobody is before this thread, which is in the queue."""
-        return self._ticket == 0 or self._locks(fcntl.LOCK_SH, self._ticket, 0)
+    def is_first(self) -> bool:
+        """Tell whether no member is before this thread, which is a member."""
+        return self._ticket == 0 or self._lock(fcntl.LOCK_SH, self._ticket, 0)
 
     def leave(self) -> None:
-        """Get out of the queue, and remove it if nobody is left."""
+        """End the membership of this thread, and remove the queue if it was the last member."""
         file, self._file = self._file, None
         try:
             if file is not None:
                 self._close(file)
         finally:
-            self._owner = None
-            self._inside.release()
-
-    def _take_a_ticket(self) -> bool:
-        self._file = self._open(os.O_CREAT | os.O_APPEND)
-        os.write(self._file, b".")
-        self._ticket = os.lseek(self._file, 0, os.SEEK_CUR) - 1
-        # If it was removed meanwhile, those who come do not see it.
-        return self._locks(fcntl.LOCK_EX, 1, self._ticket) and self._is_in_place(self._file)
+            self._member = None
+            self._joining.release()
 
     def _open(self, flags: int) -> int:
         mode = os.stat(self._store).st_mode & 0o666
-        file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | flags, mode)
+        file = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | flags, mode)
         if flags & os.O_CREAT:
-            # Whoever may write to the store may queue for it, whatever the mask of this process says.
+            # Every user who may write to the store may join, whatever the umask of this process is.
             with contextlib.suppress(OSError):
                 os.fchmod(file, mode)
         return file
 
     def _is_in_place(self, file: int) -> bool:
         try:
-            return os.path.samestat(os.fstat(file), os.stat(self._path))
+            return os.path.samestat(os.fstat(file), os.stat(self.path))
         except OSError:
             return False
-
-    def _somebody_is_there(self) -> bool:
-        """Look into a queue that no thread of this process is in, and remove it if its last one died."""
-        try:
-            file = self._open(0)
-        except OSError:
-            return False
-        return not self._close(file)
 
     def _close(self, file: int) -> bool:
-        """Close the file, and remove it before, if nobody has a lock on it but this process; return that."""
+        """Close the file, and remove it first if no other process has a lock on it; tell whether none has."""
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if self._is_in_place(file):
-                os.unlink(self._path)
+                os.unlink(self.path)
         except BlockingIOError:
             return False
         except OSError:
@@ -130,7 +129,7 @@ class Turns:
             os.close(file)
         return True
 
-    def _locks(self, kind: int, length: int, start: int) -> bool:
+    def _lock(self, kind: int, length: int, start: int) -> bool:
         assert self._file is not None
         try:
             fcntl.lockf(self._file, kind | fcntl.LOCK_NB, length, start)
@@ -139,27 +138,70 @@ class Turns:
         return True
 
 
-def turns_at(path: str) -> Turns:
-    """Return the queue for a file, one for all in this process who write to it, by whatever path they know it."""
+class Retry:
+    """The waiting of one call that found the file locked; a writer joins the queue when it has waited long.
+
+    The call is repeated as a whole, and SQLite itself does not wait. So a fork need not wait for a call that waits, and
+    no single wait is longer than a few milliseconds.
+    """
+
+    def __init__(self, timeout: float, queue: WriteQueue | None) -> None:
+        self._deadline = monotonic() + timeout
+        self._queue = queue
+        self._delay = _FIRST_DELAY_SECS
+        # Only time in which this call was allowed to write counts. Otherwise every writer would end up in the queue,
+        # and a lock that is handed from one sleeping process to the next serves a tenth of the writers.
+        self._contended = 0.0
+        self._contends = True
+        self._is_member = False
+
+    def __enter__(self) -> Retry:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_member and self._queue is not None:
+            self._queue.leave()
+
+    def wait(self) -> bool:
+        """Sleep until the call may try again; return false when its time is over."""
+        queue = self._queue
+        while True:
+            now = monotonic()
+            if now >= self._deadline:
+                return False
+            if queue is not None and not self._is_member and self._contended >= _JOIN_AFTER_SECS:
+                self._is_member = queue.join(self._deadline - now)
+            jitter = random.uniform(0.5, 1.5)  # noqa: S311  (it only keeps rivals out of step)
+            sleep(max(0.0, min(self._delay * jitter, self._deadline - now)))
+            if self._contends:
+                self._contended += monotonic() - now
+            self._delay = _MEMBER_DELAY_SECS if self._is_member else min(2 * self._delay, _LONGEST_DELAY_SECS)
+            self._contends = queue is None or (queue.is_first() if self._is_member else queue.admits_others())
+            if self._contends:
+                return True
+
+
+def shared_queue(path: str) -> WriteQueue:
+    """Return the queue of a file, the same for all backends of this process that use it, by whatever path."""
     real = os.path.realpath(path)
-    with _growing:
-        turns = _at_files.get(real)
-        if turns is None:
-            turns = _at_files[real] = Turns(real)
-        return turns
+    with _sharing:
+        queue = _by_file.get(real)
+        if queue is None:
+            queue = _by_file[real] = WriteQueue(real)
+        return queue
 
 
-_everywhere: Final[WeakSet[Turns]] = WeakSet()
-_at_files: Final[WeakValueDictionary[str, Turns]] = WeakValueDictionary()
-_growing = threading.RLock()
+_all_queues: Final[WeakSet[WriteQueue]] = WeakSet()
+_by_file: Final[WeakValueDictionary[str, WriteQueue]] = WeakValueDictionary()
+_sharing = threading.RLock()
 
 
 def _after_fork_in_child() -> None:
-    """Begin again: the threads that queue are the parent's, and closing a copy of its file takes no lock of it away."""
-    global _growing  # noqa: PLW0603  (the parent's may be held by a thread that is not here)
-    _growing = threading.RLock()
-    for turns in list(_everywhere):
-        turns._begin()
+    """Start over: the members are the parent's, and closing a copy of its file releases none of its locks."""
+    global _sharing  # noqa: PLW0603  (the parent's may be held by a thread that is not here)
+    _sharing = threading.RLock()
+    for queue in list(_all_queues):
+        queue._begin()
 
 
 if hasattr(os, "register_at_fork"):

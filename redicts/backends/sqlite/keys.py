@@ -1,8 +1,8 @@
-r"""Keys as bytes, in an order in which a subtree is one contiguous range.
+r"""Keys as bytes, ordered so that a subtree is one contiguous range.
 
-A key is the number of its database, its space and the segments of its path, in UTF-8, each followed by a zero byte.
-Inside of them the bytes 0 and 1 are escaped, so the terminator is the lowest byte there is and occurs nowhere else.
-Hence a key sorts directly before all keys below it, and these directly before the next sibling.
+A key consists of the number of its database, its space and the segments of its path, in UTF-8, each followed by a zero
+byte. The bytes 0 and 1 inside a segment are escaped, so the terminator sorts before every other byte and occurs
+nowhere else. A key therefore sorts directly before all keys below it, and these directly before the next sibling.
 
 ==================  ==================================
 key in database 0   bytes
@@ -17,7 +17,7 @@ v, "\x01"           ``30 00 76 00 01 03 00``
 
 Keys that do not begin with the number of a database belong to the backend itself, see ``notification_log.py``.
 
-The technique is that of FoundationDB's tuple layer; the escapes are chosen so that either can be undone by itself.
+The encoding follows FoundationDB's tuple layer; each of the two escapes can be undone without looking at the other.
 """
 
 from __future__ import annotations
@@ -27,30 +27,27 @@ from typing import Final
 
 from redicts.core.minitransaction import Key, Path, Scope
 
-_KEPT: Final = 1024
-"""So many encoded keys are remembered: programs ask for the same ones again and again."""
+_CACHED: Final = 1024
+"""How many encoded keys are remembered, because programs use the same keys again and again."""
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_CACHED)
 def encode(database: str, key: Key) -> bytes:
     """Return the bytes of a key. Lone surrogates are encoded as they are."""
     return below(b"", (database, key.space, *key.path))
 
 
 def below(encoded: bytes, path: Path) -> bytes:
-    """Return the bytes of a key that lies below one with these bytes, at this relative path."""
+    """Return the bytes of the key at a relative path below an encoded key."""
     text = "\x00".join((*path, ""))
     if "\x01" in text or text.count("\x00") != len(path):
-        text = "\x00".join((*[_escaped(segment) for segment in path], ""))
+        escaped = [segment.replace("\x01", "\x01\x03").replace("\x00", "\x01\x02") for segment in path]
+        text = "\x00".join((*escaped, ""))
     return encoded + text.encode("utf-8", "surrogatepass")
 
 
-def _escaped(segment: str) -> str:
-    return segment.replace("\x01", "\x01\x03").replace("\x00", "\x01\x02")
-
-
 def decode(rest: bytes) -> Path:
-    """Return the path, relative to a key, of another key that begins with the first one's bytes and ends with these."""
+    """Return the relative path that the bytes after those of a key stand for."""
     if not rest:
         return ()
     segments = rest[:-1].decode("utf-8", "surrogatepass").split("\x00")
@@ -60,9 +57,9 @@ def decode(rest: bytes) -> Path:
 
 
 def decode_all(rests: list[bytes]) -> list[Path]:
-    """Return many relative paths in a third of the time: all their text is decoded at once.
+    """Decode many relative paths at once, in a third of the time.
 
-    What is joined by a further terminator can be parted again where two stand together, as no segment is empty.
+    The paths are joined by one more terminator and split again where two terminators meet: no segment is empty.
     """
     if not rests or not rests[0]:
         return [decode(rest) for rest in rests]
@@ -73,12 +70,13 @@ def decode_all(rests: list[bytes]) -> list[Path]:
 
 
 def bounds(encoded: bytes, scope: Scope) -> tuple[bytes, bytes]:
-    """Return the two byte strings between which the keys of a scope lie, both of them excluded."""
+    """Return the two byte strings between which the keys of a scope are, both excluded."""
+    stem = encoded[:-1]
     if scope is Scope.NODE:
-        return encoded[:-1], encoded + b"\x00"
-    return encoded if scope is Scope.BELOW else encoded[:-1], past(encoded)
+        return stem, encoded + b"\x00"
+    return encoded if scope is Scope.BELOW else stem, stem + b"\x01"
 
 
 def past(encoded: bytes) -> bytes:
-    """Return bytes that lie above this key and all keys below it, and below every key that follows."""
+    """Return bytes that sort after a key and all keys below it, and before every key that follows."""
     return encoded[:-1] + b"\x01"

@@ -1,0 +1,314 @@
+"""The state of the store inside one SQL transaction: evaluates checks, answers reads and applies writes."""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from itertools import islice
+from operator import itemgetter
+from typing import Final
+
+from redicts.backends.sqlite import documents, statements
+from redicts.backends.sqlite.documents import (
+    Leaf,
+    Row,
+    document_above,
+    document_covering,
+    documents_in_range,
+    leaf_in_document,
+    rows_in_range,
+)
+from redicts.backends.sqlite.keys import bounds, decode_all, encode, past
+from redicts.core.minitransaction import (
+    Add,
+    Answer,
+    AnyRead,
+    Check,
+    Delete,
+    Entries,
+    Equals,
+    Expire,
+    Names,
+    Notify,
+    Put,
+    PutDocument,
+    Read,
+    ReadNames,
+    Scope,
+    StartsWith,
+    Write,
+    canonical_counter,
+    fits_counter,
+)
+
+_FIRST_BATCH: Final = 16
+_LARGEST_BATCH: Final = 1024
+
+_LARGEST_INTEGER: Final = 2**63 - 1
+"""The largest integer of SQLite. Longer TTLs end there, in 292 million years."""
+
+_MIN_RECLAIMED: Final = 64
+_RECLAIMED_PER_WRITE: Final = 2
+
+_key_of: Final = itemgetter(0)
+
+
+class Snapshot:
+    """The state that an open SQL transaction sees, at one time of the store; writes change it in place."""
+
+    __slots__ = ("cursor", "database", "has_documents", "now")
+
+    def __init__(self, cursor: sqlite3.Cursor, database: str, now: int) -> None:
+        self.cursor: Final = cursor
+        self.database: Final = database
+        self.now: Final = now
+        self.has_documents: bool = cursor.execute(statements.HAS_DOCUMENTS).fetchone()[0]
+        """Whether the file contains documents, so that a leaf may exist without a row of its own."""
+
+    def first_failed(self, checks: tuple[Check, ...]) -> int | None:
+        """Return the index of the first check that does not hold, or ``None`` if all do."""
+        cursor, database, now = self.cursor, self.database, self.now
+        for index, check in enumerate(checks):
+            base = encode(database, check.key)
+            lower, upper = bounds(base, check.scope)
+            if isinstance(check, StartsWith):
+                prefix = check.prefix
+                other = (lower, upper, now, len(prefix), prefix)
+                if cursor.execute(statements.READ_OTHER_PREFIX, other).fetchone() is not None:
+                    return index
+                if self.has_documents and not all(
+                    value.startswith(prefix) for _, value, _ in rows_in_range(cursor, lower, upper, now)
+                ):
+                    return index
+            elif not self._equals(check, base, lower, upper):
+                return index
+        return None
+
+    def answer(self, read: AnyRead) -> Answer:
+        """Return the answer to one read."""
+        if isinstance(read, ReadNames):
+            return self._names(read)
+        base = encode(self.database, read.key)
+        if read.scope is Scope.NODE:
+            leaf: Leaf | None = self.cursor.execute(statements.READ_NODE, (base,)).fetchone()
+            if leaf is None and self.has_documents:
+                leaf = leaf_in_document(self.cursor, base)
+            return entries_of_leaf(leaf, read.ttls, self.now)
+        return self._entries(read, base)
+
+    def apply(self, writes: tuple[Write, ...]) -> tuple[list[int], list[bytes], int | None]:
+        """Apply writes in order; consecutive puts of one kind are passed to SQLite together.
+
+        Return the sums of counters, the listeners to notify after the commit, and the index of the first Add that met
+        no counter; the writes from there on are not applied.
+        """
+        counters: list[int] = []
+        notified: list[bytes] = []
+        rows: list[Row] = []
+        statement = statements.PUT
+        now = self.now
+        for index, write in enumerate(writes):
+            if isinstance(write, Put):
+                key, value, ttl, keep_ttl = write
+                needed = statements.PUT_KEEPING_TTL if keep_ttl else statements.PUT
+                if needed != statement:
+                    if rows:
+                        self._put(statement, rows)
+                    statement = needed
+                encoded = encode(self.database, key)
+                if self.has_documents:
+                    documents.split(self.cursor, document_covering(self.cursor, encoded), now)
+                deadline = now if keep_ttl else None if ttl is None else min(now + ttl, _LARGEST_INTEGER)
+                rows.append((encoded, value, deadline))
+                continue
+            if rows:
+                self._put(statement, rows)
+            if isinstance(write, (Delete, Expire)):
+                self._change_scope(write)
+            elif not self._apply_other(write, counters, notified):
+                return counters, notified, index
+        if rows:
+            self._put(statement, rows)
+        return counters, notified, None
+
+    def reclaim(self, writes: int) -> bool:
+        """Remove expired values of any database, the oldest first, and tell whether more may be left.
+
+        It removes more than this many writes can add.
+        """
+        limit = _MIN_RECLAIMED + _RECLAIMED_PER_WRITE * writes
+        expired = self.cursor.execute(statements.READ_EXPIRED, (self.now, limit)).fetchall()
+        if expired:
+            self.cursor.executemany(statements.DELETE_NODE, expired)
+        if not self.has_documents:
+            return len(expired) == limit
+        whole = self.cursor.execute(statements.READ_EXPIRED_DOCUMENTS, (self.now, limit)).fetchall()
+        if whole:
+            self.cursor.executemany(statements.DELETE_DOCUMENT, whole)
+        return limit in (len(expired), len(whole))
+
+    def _rows(self, lower: bytes, upper: bytes, limit: int) -> list[Row]:
+        """Return the live leaves in a range of keys, in order and at most ``limit``; -1 is no limit."""
+        cursor, now = self.cursor, self.now
+        found: list[Row] = cursor.execute(statements.READ_RANGE, (lower, upper, now, limit)).fetchall()
+        if not self.has_documents:
+            return found
+        others = rows_in_range(cursor, lower, upper, now)
+        return list(islice(heapq.merge(found, others, key=_key_of), None if limit < 0 else limit))
+
+    def _keys(self, lower: bytes, upper: bytes, limit: int) -> list[bytes]:
+        """Return the keys in a range of live leaves, or of the documents that contain them, in order.
+
+        There are at most ``limit``. A document that begins before the range is represented by each of its leaves.
+        """
+        cursor, now = self.cursor, self.now
+        rows = cursor.execute(statements.READ_KEYS, (lower, upper, now, limit)).fetchall()
+        found = [key for (key,) in rows]
+        if not self.has_documents:
+            return found
+        for document in islice(documents_in_range(cursor, lower, upper, now), limit):
+            if document.key > lower:
+                found.append(document.key)
+            else:
+                found += [key for key, _, _ in document.rows() if lower < key < upper]
+        return sorted(found)[:limit]
+
+    def _equals(self, check: Equals, base: bytes, lower: bytes, upper: bytes) -> bool:
+        """Compare, reading at most one row more than expected."""
+        rows = self._rows(lower, upper, len(check.entries) + 1)
+        paths = decode_all([path[len(base) :] for path, _, _ in rows])
+        return dict(zip(paths, [value for _, value, _ in rows])) == dict(check.entries)
+
+    def _entries(self, read: Read, base: bytes) -> Entries:
+        """Read a range of keys, or a page of it: the cursor is the relative part of the last page's last key."""
+        lower, upper = bounds(base, read.scope)
+        if read.cursor is not None:
+            lower = base + read.cursor
+        skip, limit, cursor = len(base), read.limit, None
+        # One row more than the page may have tells that another page follows.
+        rows = self._rows(lower, upper, -1 if limit is None else min(limit + 1, _LARGEST_INTEGER))
+        if limit is not None and len(rows) > limit:
+            rows.pop()
+            cursor = rows[-1][0][skip:]
+        elif len(rows) == 1 and len(rows[0][0]) == skip and not read.ttls:
+            return Entries({(): rows[0][1]})
+        paths = decode_all([row[0][skip:] for row in rows])
+        values = dict(zip(paths, [row[1] for row in rows]))
+        if not read.ttls:
+            return Entries(values, cursor=cursor)
+        deadlines = zip(paths, [row[2] for row in rows])
+        return Entries(values, {path: last - self.now for path, last in deadlines if last is not None}, cursor)
+
+    def _names(self, read: ReadNames) -> Names:
+        """Read names by jumping from the last key of a batch past all keys that begin with the same name.
+
+        A batch that contained only new names is followed by a larger one, any other by a single row. So a flat dict is
+        read almost as fast as its rows, and a deep one with a few rows per name.
+        """
+        base = encode(self.database, read.key)
+        skip = len(base)
+        lower, upper = bounds(base, Scope.BELOW)
+        if read.cursor is not None:
+            lower = past(base + read.cursor)
+        wanted = None if read.limit is None else read.limit + 1
+        names: list[bytes] = []
+        batch = _FIRST_BATCH
+        while True:
+            asked = batch if wanted is None else min(batch, wanted - len(names))
+            keys = self._keys(lower, upper, asked)
+            found = dict.fromkeys([key[skip : key.index(0, skip) + 1] for key in keys])
+            names.extend(found)
+            if len(keys) < asked or len(names) == wanted:
+                break
+            lower = past(base + names[-1])
+            batch = min(2 * batch, _LARGEST_BATCH) if len(found) == len(keys) else 1
+        cursor = None
+        if wanted is not None and len(names) == wanted:
+            names.pop()
+            cursor = names[-1]
+        return Names(tuple([name for (name,) in decode_all(names)]), cursor)
+
+    def _apply_other(self, write: Add | Notify | PutDocument, counters: list[int], notified: list[bytes]) -> bool:
+        """Apply a less frequent write; return false for an Add that met no counter."""
+        if isinstance(write, Add):
+            count = self._add(write)
+            if count is None:
+                return False
+            counters.append(count)
+        elif isinstance(write, Notify):
+            notified += self._clear(write)
+        else:
+            self._put_document(write)
+        return True
+
+    def _put(self, statement: str, rows: list[Row]) -> None:
+        """Store the collected rows, and empty the list."""
+        if len(rows) == 1:
+            self.cursor.execute(statement, rows[0])
+        else:
+            self.cursor.executemany(statement, rows)
+        rows.clear()
+
+    def _put_document(self, write: PutDocument) -> None:
+        """Store a document in place of all entries and documents at and below its key."""
+        key = encode(self.database, write.key)
+        if self.has_documents:
+            documents.split(self.cursor, document_above(self.cursor, key), self.now)
+        subtree = bounds(key, Scope.SUBTREE)
+        self.cursor.execute(statements.DELETE_RANGE, subtree)
+        self.cursor.execute(statements.DELETE_DOCUMENTS, subtree)
+        self.cursor.execute(statements.PUT_DOCUMENT, (key, write.document, self._deadline(write.ttl)))
+        self.has_documents = True
+
+    def _add(self, write: Add) -> int | None:
+        """Add to a counter and return the sum, or ``None`` if the value is not a counter or the sum too large."""
+        key = encode(self.database, write.key)
+        if self.has_documents:
+            documents.split(self.cursor, document_covering(self.cursor, key), self.now)
+        leaf: Leaf | None = self.cursor.execute(statements.READ_NODE, (key,)).fetchone()
+        is_live = leaf is not None and (leaf[1] is None or leaf[1] > self.now)
+        count = canonical_counter(leaf[0]) if leaf is not None and is_live else 0
+        if count is None or not fits_counter(count + write.amount):
+            return None
+        count += write.amount
+        self.cursor.execute(statements.PUT_KEEPING_TTL, (key, b"%d" % count, self.now))
+        return count
+
+    def _clear(self, write: Notify) -> list[bytes]:
+        """Delete the values in a scope and return them. Usually there are none, which one read shows."""
+        listed = [row[1] for row in self._rows(*bounds(encode(self.database, write.key), write.scope), -1)]
+        if listed:
+            self._change_scope(Delete(write.key, write.scope))
+        return listed
+
+    def _change_scope(self, write: Delete | Expire) -> None:
+        key = encode(self.database, write.key)
+        scopes = [(bounds(key, write.scope), statements.DELETE_RANGE, statements.EXPIRE_RANGE)]
+        if self.has_documents:
+            if write.scope is Scope.NODE:
+                documents.split(self.cursor, document_covering(self.cursor, key), self.now)
+            else:
+                # The leaves of a document at the key itself are all below it, so it stays whole.
+                documents.split(self.cursor, document_above(self.cursor, key), self.now)
+                subtree = bounds(key, Scope.SUBTREE)
+                scopes.append((subtree, statements.DELETE_DOCUMENTS, statements.EXPIRE_DOCUMENTS))
+        for (lower, upper), delete, expire in scopes:
+            if isinstance(write, Delete):
+                self.cursor.execute(delete, (lower, upper))
+            else:
+                self.cursor.execute(expire, (self._deadline(write.ttl), lower, upper, self.now))
+
+    def _deadline(self, ttl: int | None) -> int | None:
+        return None if ttl is None else min(self.now + ttl, _LARGEST_INTEGER)
+
+
+def entries_of_leaf(leaf: Leaf | None, ttls: bool, now: int) -> Entries:
+    """Return the answer to a read of one key at which this leaf is stored."""
+    if leaf is None:
+        return Entries({})
+    value, deadline = leaf
+    if deadline is None:
+        return Entries({(): value})
+    if deadline <= now:
+        return Entries({})
+    return Entries({(): value}, {(): deadline - now} if ttls else {})
