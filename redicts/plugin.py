@@ -27,7 +27,8 @@ from redicts.core.codec import (
     ValidationFailedContent,
 )
 from redicts.core.documents import leaves_in
-from redicts.core.hooks import CONTRACT, hookimpl
+from redicts.core.entry_points import CONTRACT
+from redicts.core.hooks import hookimpl
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import (
     MAX_DEPTH,

@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Union
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from redicts.api.opening import codec
 from redicts.api.pool import Pool, tree_in_use
 from redicts.api.tree import Tree
+from redicts.config.opening import codec
 from redicts.core import paths
 from redicts.core.backend import Backend
 from redicts.core.envelope import LeafFormat

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from redicts.api import opening
 from redicts.api.tree import Tree
+from redicts.config import opening
 from redicts.config import settings as forms
 from redicts.errors import Unsupported
 from redicts.forks import ForkSafeLock

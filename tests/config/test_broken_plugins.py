@@ -1,4 +1,4 @@
-"""Broken plugins: each is told with its distribution and what to do, and none is in the way of another."""
+"""A broken plugin is refused with its distribution and a remedy, and affects no other plugin."""
 
 from __future__ import annotations
 
@@ -8,35 +8,40 @@ from typing import Final, NamedTuple
 import pytest
 
 from redicts import PluginBroken, PluginMissing, Pool, SettingsError, root
+from redicts.plugins import discovery
+from redicts.plugins.kinds import BACKEND
 from redicts.plugins.listing import installed
+from redicts.plugins.loading import load, loaded
 from tests.config import tables
 from tests.config.distributions import CODEC, WORKING, Distributions
+from tests.support.stores import together
 
 HOOK: Final = "@hookimpl\ndef redicts_backends():\n    return "
 HEAD: Final = "from redicts.plugin import *\n"
 
 
 class Broken(NamedTuple):
-    """A broken plugin: what is wrong with it, in words and in Python, and what its error must say beside its origin."""
+    """A broken plugin: what is wrong with it, its module, and what its error must say."""
 
     what: str
     source: str | None
     says: str
-    error: type[SettingsError] = PluginBroken
 
 
 BROKEN: Final = {
     "package": Broken(
         "It needs a package that is not installed.", "import package_that_is_nowhere", "'package_that_is_nowhere'"
     ),
-    "no module": Broken("Its entry point names a module that is not there.", None, "its module redicts_x is not there"),
+    "no module": Broken(
+        "Its entry point names a module that does not exist.", None, "its module redicts_x does not exist"
+    ),
     "import": Broken("Its module fails when it is imported.", "1 / 0", "ZeroDivisionError: division by zero"),
     "exit": Broken("Its module ends the program when it is imported.", "raise SystemExit(3)", "SystemExit: 3"),
-    "syntax": Broken("Its module is no Python.", "def", "SyntaxError"),
+    "syntax": Broken("Its module is not valid Python.", "def", "SyntaxError"),
     "no hook": Broken(
-        "Its function lacks the mark of a hook.",
+        "Its function is not decorated as a hook.",
         WORKING.replace("@hookimpl", ""),
-        "redicts_x has no function redicts_backends marked with @hookimpl",
+        "redicts_x has no function redicts_backends decorated with @hookimpl",
     ),
     "typo": Broken(
         "Its hook is misspelt.",
@@ -44,15 +49,15 @@ BROKEN: Final = {
         "there is no hook 'redicts_backend'; did you mean 'redicts_backends'?",
     ),
     "signature": Broken(
-        "Its hook has an argument that hooks do not have.",
+        "Its hook has a parameter that hooks do not have.",
         WORKING.replace("redicts_backends()", "redicts_backends(settings)"),
         "Argument(s) {'settings'} are declared in the hookimpl but can not be found in the hookspec",
     ),
     "raises": Broken("Its hook raises.", HEAD + HOOK + "{}['x']", "redicts_backends failed with KeyError: 'x'"),
     "exits": Broken("Its hook ends the program.", HEAD + HOOK + "exit('bye')", "failed with SystemExit: bye"),
-    "rubbish": Broken("Its hook returns something else.", HEAD + HOOK + "42", "type int, not a list of BackendPlugin"),
+    "rubbish": Broken("Its hook returns no list.", HEAD + HOOK + "42", "type int, not a list of BackendPlugin"),
     "rubbish inside": Broken(
-        "Its hook returns a list of something else.", HEAD + HOOK + "[None]", "a list with None, not BackendPlugin"
+        "Its hook returns a list of other objects.", HEAD + HOOK + "[None]", "a list with None, not BackendPlugin"
     ),
     "name": Broken(
         "It offers another name than its entry point has.",
@@ -62,35 +67,35 @@ BROKEN: Final = {
     "newer": Broken(
         "It is written for a newer redicts.",
         WORKING.replace("contract=1", "contract=2"),
-        "is written for contract 2; this redicts speaks 1; upgrade redicts",
+        "is written for contract 2, but this redicts supports contract 1; upgrade redicts",
     ),
     "older": Broken(
         "It is written for an older redicts.",
         WORKING.replace("contract=1", "contract=0"),
-        "is written for contract 0; this redicts speaks 1; upgrade redicts-x",
+        "is written for contract 0, but this redicts supports contract 1; upgrade redicts-x",
     ),
     "settings": Broken(
-        "Its settings are no model of settings.",
+        "Its settings are not a model of settings.",
         WORKING.replace("TableSettings, open_table", "dict, open_table"),
-        "its settings are no subclass of BackendSettings",
+        "its settings must be a subclass of BackendSettings",
     ),
     "field": Broken(
-        "Its settings have a field where its own name goes.",
+        "Its settings have a field that is reserved for its name.",
         WORKING.replace('table: str = "leaves"', 'name: str = "leaves"'),
         "its settings have a field 'name'",
     ),
     "not callable": Broken(
-        "Its function that opens is none.",
+        "Its function that opens a backend is not callable.",
         WORKING.replace("TableSettings, open_table", "TableSettings, 'open_table'"),
-        "its open is an object of type str, and cannot be called",
+        "its open must be callable, not an object of type str",
     ),
     "open fails": Broken(
-        "It fails when it is opened.",
+        "Opening it fails.",
         WORKING.replace("    backend = Mem", "    raise OSError('no such table')\n    backend = Mem"),
         "cannot be opened: OSError: no such table",
     ),
     "opens nothing": Broken(
-        "It opens something else.",
+        "It opens an object that is not a backend.",
         WORKING.replace("    return backend", "    return None"),
         "cannot be opened: it returned NoneType, not a Backend",
     ),
@@ -106,12 +111,12 @@ BROKEN: Final = {
 }
 
 
-def said(error: type[SettingsError], cfg: object = None) -> str:
-    """Return the one line of the error that a reload to the backend ``table`` raises; the settings current stay."""
+def refused(error: type[SettingsError]) -> str:
+    """Return the one line of the error that a reload to the backend ``table`` raises; the settings do not change."""
     root().set("a", 1)
     before = Pool().settings
     with pytest.raises(SettingsError) as caught:
-        Pool().reload(cfg={"backend": "table"} if cfg is None else cfg)  # type: ignore[arg-type]
+        Pool().reload(cfg={"backend": "table"})
     assert type(caught.value) is error
     assert Pool().settings is before
     assert root().val() == {"a": 1}
@@ -119,65 +124,91 @@ def said(error: type[SettingsError], cfg: object = None) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_plugin_is_named_with_its_distribution(distributions: Distributions, case: str) -> None:
-    """The error says which distribution in which version, what is wrong, and what to do; the old settings stay."""
-    broken = BROKEN[case]
-    distributions.install("redicts-x", broken.source)
-    text = said(broken.error)
-    assert "backend 'table' from redicts-x 0.3" in text
-    assert broken.says in text
-    assert "upgrade" in text
-
-
-@pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_plugin_is_in_nobodys_way(distributions: Distributions, case: str) -> None:
-    """Ours and those of others work beside it, and the list says which one is broken and why."""
-    distributions.install("redicts-x", BROKEN[case].source, backends={"broken": "redicts_x", "table": "redicts_x"})
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=list(BROKEN))
+def test_a_broken_plugin_affects_no_other(distributions: Distributions, broken: Broken) -> None:
+    """Its error names the distribution and a remedy each time it is chosen; other plugins work before and after."""
+    distributions.install("redicts-x", broken.source, backends={"broken": "redicts_x", "table": "redicts_x"})
     distributions.install("redicts-y", WORKING.replace('"table", T', '"fine", T'), backends={"fine": "redicts_y"})
     distributions.install("redicts-z", CODEC, codecs={"upper": "redicts_z"})
     for cfg in ({"backend": "fine"}, {"backend": "memory", "codec": "upper"}, {"backend": "fine", "codec": "upper"}):
+        text = refused(PluginBroken)
+        for part in ("backend 'table' from redicts-x 0.3", broken.says, "upgrade"):
+            assert part in text
         Pool().reload(cfg=cfg)
         root().set("a", 1)
         assert root().val() == {"a": 1}
     by_name = {each.name: each for each in installed()}
-    assert by_name["fine"].usable
-    assert by_name["upper"].usable
-    assert by_name["memory"].usable
-    problem = by_name["broken"].problem
-    assert problem is not None
-    assert "redicts-x 0.3" in problem
+    assert all(by_name[name].usable for name in ("fine", "upper", "memory"))
+    assert "redicts-x 0.3" in str(by_name["broken"].problem)
 
 
-def test_a_plugin_that_was_mended_works_without_a_new_process(distributions: Distributions) -> None:
-    """What failed is tried again when it is next asked for."""
-    module = distributions.install("redicts-x", "import package_that_is_nowhere")
-    said(PluginBroken)
+ODD: Final = """
+class Odd:
+    def fail(self, *arguments):
+        raise RuntimeError("compared")
+    __eq__ = __hash__ = __bool__ = __len__ = fail
+ODD, EMPTY, NOTHING = Odd(), [], None
+"""
+
+
+def test_an_object_that_cannot_be_compared_affects_no_other_plugin(distributions: Distributions) -> None:
+    """An entry point may name any object; one without a hook is refused each time it is chosen."""
+    names = {"odd": "redicts_x:ODD", "empty": "redicts_x:EMPTY", "nothing": "redicts_x:NOTHING"}
+    distributions.install("redicts-x", ODD, backends=names)
+    distributions.install("redicts-y", WORKING)
+    for name in [*names, *names]:
+        with pytest.raises(PluginBroken, match="has no function redicts_backends decorated"):
+            Pool().reload(cfg={"backend": name})
+    Pool().reload(cfg={"backend": "table"})
+
+
+@pytest.mark.parametrize("source", ["import package_that_is_nowhere", WORKING.replace("_backends()", "_backend()")])
+def test_a_repaired_plugin_works_without_a_restart(distributions: Distributions, source: str) -> None:
+    """Loading a plugin that failed is tried again when it is next chosen."""
+    module = distributions.install("redicts-x", source)
+    refused(PluginBroken)
     (distributions.directory / "package_that_is_nowhere.py").write_text("")
     (distributions.directory / f"{module}.py").write_text(WORKING)
-    distributions.refresh()
+    distributions.forget()
     Pool().reload(cfg={"backend": "table"})
     assert Pool().settings.backend == "table"
 
 
 def test_the_cause_of_a_broken_import_is_kept(distributions: Distributions) -> None:
-    """The error has the one that the plugin raised as its cause, so that its author sees where."""
+    """The error has the plugin's own error as its cause, so that its author sees where it failed."""
     distributions.install("redicts-x", "1 / 0")
     with pytest.raises(PluginBroken) as caught:
         Pool().reload(cfg={"backend": "table"})
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
-def test_ctrl_c_while_a_plugin_is_imported_is_no_broken_plugin(distributions: Distributions) -> None:
-    """An interrupt goes through, from a module as from its hook."""
-    distributions.install("redicts-x", "raise KeyboardInterrupt")
+@pytest.mark.parametrize(
+    "source", ["raise KeyboardInterrupt", HEAD + HOOK + "(_ for _ in ()).throw(KeyboardInterrupt)"]
+)
+def test_ctrl_c_while_a_plugin_is_loaded_passes_through(distributions: Distributions, source: str) -> None:
+    """A KeyboardInterrupt from a module or from its hook does not become an error about the plugin."""
+    distributions.install("redicts-x", source)
     with pytest.raises(KeyboardInterrupt):
         Pool().reload(cfg={"backend": "table"})
-    distributions.install(
-        "redicts-y", HEAD + HOOK + "(_ for _ in ()).throw(KeyboardInterrupt)", backends={"y": "redicts_y"}
-    )
-    with pytest.raises(KeyboardInterrupt):
-        Pool().reload(cfg={"backend": "y"})
+
+
+def test_plugins_load_in_several_threads_at_once(distributions: Distributions) -> None:
+    """A thread that loads a broken plugin does not disturb one that loads a working plugin."""
+    distributions.install("redicts-x", WORKING.replace("_backends()", "_backend()"), backends={"broken": "redicts_x"})
+    distributions.install("redicts-y", WORKING)
+    broken, working = discovery.find(BACKEND, "broken"), discovery.find(BACKEND, "table")
+
+    def load_broken() -> None:
+        for _ in range(50):
+            with pytest.raises(PluginBroken):
+                load(broken)
+
+    def load_working() -> None:
+        for _ in range(50):
+            loaded.pop(working, None)
+            assert load(working).name == "table"
+
+    together(load_broken, load_working, load_working)
 
 
 NAMED: Final = b"Metadata-Version: 2.1\nName: damaged\nVersion: 1.0\n"
@@ -188,15 +219,15 @@ NAMED: Final = b"Metadata-Version: 2.1\nName: damaged\nVersion: 1.0\n"
     [
         (None, b"[redicts.backends]\nother = redicts_x\n"),
         (b"Metadata-Version: 2.1\n", b"[redicts.backends]\nother = redicts_x\n"),
-        (NAMED, b"[redicts.backends]\nthis is no entry point\n"),
+        (NAMED, b"[redicts.backends]\nnot an entry point\n"),
         (NAMED, b"\xff"),
     ],
-    ids=["no metadata", "no name", "no entry points", "no text"],
+    ids=["no metadata", "no name", "invalid entry points", "not text"],
 )
 def test_a_damaged_distribution_hides_no_other(
     distributions: Distributions, metadata: bytes | None, points: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One whose metadata cannot be read is passed over: with a warning if it may have plugins that are not seen."""
+    """It is skipped, with a warning if its entry points cannot be read."""
     distributions.install("redicts-x", WORKING)
     damaged = distributions.directory / "damaged-1.0.dist-info"
     damaged.mkdir()
@@ -216,13 +247,13 @@ def test_a_damaged_distribution_hides_no_other(
         assert str(others[0].problem).startswith("the backend 'other' from a distribution without a name cannot")
 
 
-def test_two_distributions_of_one_name_are_both_refused(
+def test_a_name_that_two_distributions_offer_is_refused(
     distributions: Distributions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither wins by chance: the error names both, and what it advises works."""
+    """The error names both distributions, and what it advises works."""
     distributions.install("redicts-x", WORKING)
     distributions.install("redicts-y", WORKING, version="2.0")
-    text = said(PluginBroken)
+    text = refused(PluginBroken)
     assert "the backend 'table' is offered by redicts-x 0.3 and redicts-y 2.0" in text
     assert "REDICTS_DISABLED_PLUGINS=redicts-y" in text
     assert [each.problem for each in installed() if each.name == "table"] == [text, text]
@@ -231,18 +262,18 @@ def test_two_distributions_of_one_name_are_both_refused(
     assert type(Pool().settings.options).__module__ == "redicts_x"
 
 
-def test_the_table_of_broken_plugins_is_what_they_say(
+def test_the_documentation_shows_the_error_of_each_broken_plugin(
     distributions: Distributions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The documentation shows the real error for each kind of broken plugin."""
+    """The table in docs/plugins.md has the error of each kind of broken plugin."""
     rows = []
     for broken in BROKEN.values():
         distributions.install("redicts-x", broken.source)
-        rows.append((broken.what, f"`{broken.error.__name__}`", said(broken.error)))
+        rows.append((broken.what, "`PluginBroken`", refused(PluginBroken)))
         distributions.uninstall("redicts-x")
     distributions.install("redicts-x", WORKING)
     distributions.install("redicts-y", WORKING, version="2.0")
-    rows.append(("Two distributions offer the same name.", "`PluginBroken`", said(PluginBroken)))
+    rows.append(("Two distributions offer the same name.", "`PluginBroken`", refused(PluginBroken)))
     monkeypatch.setenv("REDICTS_DISABLED_PLUGINS", "table")
-    rows.append(("It is switched off.", "`PluginMissing`", said(PluginMissing)))
+    rows.append(("It is disabled.", "`PluginMissing`", refused(PluginMissing)))
     tables.check("plugins.md", "broken plugins", ("What is wrong with it", "Raised", "The error says"), rows)
