@@ -39,7 +39,13 @@ _Value = TypeVar("_Value")
 LockRetention = Annotated[float, Field(ge=0, le=1, strict=True)]
 """A number of seconds, at most one."""
 
-_Frozen = Annotated[Mapping[str, _Value], AfterValidator(MappingProxyType), PlainSerializer(dict)]
+
+def _dict(mapping: Mapping[str, _Value]) -> dict[str, _Value]:
+    # Not the class itself: pydantic before 2.8 cannot read the signature of a built-in class.
+    return dict(mapping)
+
+
+_Frozen = Annotated[Mapping[str, _Value], AfterValidator(MappingProxyType), PlainSerializer(_dict)]
 """A read-only mapping."""
 
 
