@@ -9,4 +9,7 @@ import pluggy
 from redicts.core.entry_points import PROJECT
 
 hookspec: Final = pluggy.HookspecMarker(PROJECT)
+"""Decorates the specification of a hook."""
+
 hookimpl: Final = pluggy.HookimplMarker(PROJECT)
+"""Decorates the function by which a module implements a hook."""

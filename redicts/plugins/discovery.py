@@ -10,7 +10,7 @@ import logging
 import os
 import pkgutil
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
@@ -73,12 +73,16 @@ def find(kind: Kind, name: str) -> Source:
     """
     ours = builtin(kind)
     others = [] if name in ours else third_party(kind)
-    offers = [ours[name]] if name in ours else [source for source in others if source.name == name]
+    offers = [source for source in (*ours.values(), *others) if source.name == name]
     enabled = [source for source in offers if not source.disabled]
     if len(enabled) == 1:
         return enabled[0]
     if enabled:
-        raise PluginBroken(_ambiguous(enabled))
+        origins = " and ".join(source.origin for source in enabled)
+        raise PluginBroken(
+            f"the {kind.noun} {name!r} is offered by {origins}, but only one may offer it; "
+            f"uninstall the other, or disable it: {DISABLED}={enabled[-1].distribution}"
+        )
     if offers:
         raise PluginMissing(f"the {offers[0]} is disabled by the environment variable {DISABLED}; remove it from there")
     known = {*ours, *[source.name for source in others]}
@@ -88,13 +92,10 @@ def find(kind: Kind, name: str) -> Source:
 
 
 def builtin(kind: Kind) -> dict[str, Source]:
-    """Return the built-in plugins by name: the modules of their package."""
-    package = import_module(kind.package)
-    return {
-        module.name: Source(kind, module.name, f"{kind.package}.{module.name}")
-        for module in pkgutil.iter_modules(package.__path__)
-        if not module.name.startswith("_")
-    }
+    """Return the built-in plugins by name, in order: the modules of their package."""
+    modules = pkgutil.iter_modules(import_module(kind.package).__path__)
+    names = [module.name for module in modules if not module.name.startswith("_")]
+    return {name: Source(kind, name, f"{kind.package}.{name}") for name in names}
 
 
 def third_party(kind: Kind) -> list[Source]:
@@ -110,16 +111,6 @@ def third_party(kind: Kind) -> list[Source]:
 def is_offered(kind: Kind, name: str) -> bool:
     """Tell whether any distribution offers this name, usable or not."""
     return name in builtin(kind) or any(source.name == name for source in third_party(kind))
-
-
-def _ambiguous(sources: Sequence[Source]) -> str:
-    """Return the message about a name that several distributions offer."""
-    one, *_, last = sources
-    origins = " and ".join(source.origin for source in sources)
-    return (
-        f"the {one.kind.noun} {one.name!r} is offered by {origins}, but only one may offer it; "
-        f"uninstall the other, or disable it: {DISABLED}={last.distribution}"
-    )
 
 
 def _canonical(name: str) -> str:

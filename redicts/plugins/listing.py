@@ -41,35 +41,25 @@ def installed() -> tuple[Installed, ...]:
     >>> [each.usable for each in installed() if each.name == "memory"]
     [True]
     """
-    found = []
-    for kind in KINDS:
-        ours = discovery.builtin(kind)
-        found += [_described(ours[name]) for name in sorted(ours)]
-        found += [
-            _described(
-                source,
-                hidden=source.name in ours,
-            )
-            for source in discovery.third_party(kind)
-        ]
-    return tuple(found)
+    sources = [each for kind in KINDS for each in (*discovery.builtin(kind).values(), *discovery.third_party(kind))]
+    return tuple(map(_described, sources))
 
 
-def _described(source: Source, *, hidden: bool = False) -> Installed:
-    """Return what the list says of a plugin; ``hidden`` if a built-in one has its name."""
+def _described(source: Source) -> Installed:
+    """Return the entry of the list for a plugin."""
     problem, summary = None, ""
-    noun = source.kind.noun
+    kind = source.kind
     try:
-        if hidden:
-            problem = f"the name {source.name!r} belongs to the {noun} of {OURS}, which is used instead"
-        elif discovery.find(source.kind, source.name) == source:
+        if not source.builtin and source.name in discovery.builtin(kind):
+            problem = f"the name {source.name!r} belongs to the {kind.noun} of {OURS}, which is used instead"
+        elif discovery.find(kind, source.name) == source:
             summary = str(load(source).summary)
         else:
             problem = f"the {source} is disabled by the environment variable {discovery.DISABLED}"
     except SettingsError as error:
         problem = str(error)
     version = _our_version() if source.builtin else source.version
-    return Installed(noun, source.name, source.distribution, version, source.builtin, problem, summary)
+    return Installed(kind.noun, source.name, source.distribution, version, source.builtin, problem, summary)
 
 
 def _our_version() -> str:

@@ -56,10 +56,8 @@ def from_client(client: object) -> Backend:
     candidates += [source for source in loaded if source.kind is BACKEND and source not in candidates]
     for source in candidates:
         from_client = cast("BackendPlugin", load(source)).from_client
-        if from_client is None:
-            continue
         try:
-            backend = from_client(client)
+            backend = from_client(client) if from_client else None
         except SettingsError:
             raise
         except Exception as error:

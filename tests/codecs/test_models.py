@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, field_validator
 import redicts.types
 from redicts.backends.memory import MemoryBackend
 from redicts.codecs.json import codec as json_codec
-from redicts.codecs.models import ModelsCodec, redicts_codecs
+from redicts.codecs.models import ModelsCodec
 from redicts.contract.codecs.check import same
 from redicts.core.backend import Backend
 from redicts.core.driver import run
@@ -288,9 +288,3 @@ def test_register_is_a_decorator() -> None:
     assert run(TREE.read(AT), backend) == Decorated(1)
     redicts.types.forget("decorated")
     redicts.types.forget("decorated")
-
-
-def test_the_plugin_opens_the_codec() -> None:
-    """Its name is ``models``, and it has no settings."""
-    (plugin,) = redicts_codecs()
-    assert plugin.open(plugin.settings()).name == plugin.name == "models"

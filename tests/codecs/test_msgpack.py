@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import msgpack
 import pytest
 
-from redicts.codecs.msgpack import MsgpackCodec, redicts_codecs
+from redicts.codecs.msgpack import MsgpackCodec
 from redicts.core.codec import TruncatedContent
 from redicts.core.minitransaction import Path
 
@@ -82,9 +82,3 @@ def test_truncated_bytes_have_their_own_error() -> None:
     for end in range(len(data)):
         with pytest.raises(TruncatedContent):
             codec.decode(data[:end], AT)
-
-
-def test_the_plugin_opens_the_codec() -> None:
-    """Its name is ``msgpack``, and it has no settings."""
-    (plugin,) = redicts_codecs()
-    assert plugin.open(plugin.settings()).name == plugin.name == "msgpack"

@@ -76,7 +76,7 @@ SHOWN: Final = (
 )
 """The configurations in the table of docs/configuration.md."""
 
-OTHERS: Final = (
+OTHERS: Final[tuple[tuple[Any, str], ...]] = (
     # Unknown fields
     ({"hots": "x", "prot": 1}, "'hots'; did you mean 'host'?"),
     ({"hots": "x", "prot": 1}, "'prot'; did you mean 'port'?"),
