@@ -125,14 +125,13 @@ def test_a_project_file_without_settings_of_redicts_is_ignored(directory: Path, 
         ),
         ("pyproject.toml", b"[tool.redicts]\nprot = 1\n", "[tool.redicts]: backend 'redis': there is no", WrongField),
         ("own.toml", b"\xff", "own.toml (named by REDICTS_CONFIG) cannot be read: it is not text", SettingsError),
-        ("own.toml", None, "own.toml (named by REDICTS_CONFIG) cannot be read: No such file", SettingsError),
         ("own.toml", b"[project]\nname = 'x'\n", "there is no setting 'project'", WrongField),
     ],
 )
 def test_a_wrong_file_is_named(
     directory: Path,
     name: str,
-    content: bytes | None,
+    content: bytes,
     says: str,
     error: type[SettingsError],
     monkeypatch: pytest.MonkeyPatch,
@@ -140,8 +139,7 @@ def test_a_wrong_file_is_named(
     """The error says which file is wrong and why it was read; the current settings do not change."""
     Pool().reload(cfg={"backend": "memory"})
     root().set("a", 1)
-    if content is not None:
-        (directory / name).write_bytes(content)
+    (directory / name).write_bytes(content)
     if name != "pyproject.toml":
         monkeypatch.setenv("REDICTS_CONFIG", name)
     with pytest.raises(SettingsError) as caught:
