@@ -129,5 +129,5 @@ codec: Final = JsonCodec()
 def redicts_codecs() -> list[CodecPlugin]:
     """Offer this codec."""
     harness = "redicts.contract.codecs:AsJsonHarness"
-    summary = "plain JSON text, which anybody can read"
+    summary = "plain JSON text, which any program can read"
     return [CodecPlugin("json", CodecSettings, lambda _: codec, contract=1, summary=summary, harness=harness)]

@@ -99,7 +99,7 @@ def _restored(found: dict[str, Any]) -> object:
         return found
     name = found[_TYPE]
     if not isinstance(name, str) or found.keys() != {_TYPE, _VALUE}:
-        raise ValueError(f"a dict with the key {_TYPE!r} must have a name there, and only {_VALUE!r} besides")
+        raise ValueError(f"a dict with the key {_TYPE!r} must have a name there, and {_VALUE!r} as its only other key")
     known = types.named(name)
     if known is None:
         raise UnknownType(

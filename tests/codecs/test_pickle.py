@@ -46,16 +46,16 @@ class Bomb:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run tests with the fixture ``place`` on every store, and on each version of Redis that is found."""
-    if "place" in metafunc.fixturenames:
+    """Run tests with the fixture ``target`` on every store, and on each version of Redis that is found."""
+    if "target" in metafunc.fixturenames:
         found = each_executable()
         metafunc.parametrize(
-            "place", ["memory", "sqlite", *found.values()], ids=["memory", "sqlite", *found], indirect=True
+            "target", ["memory", "sqlite", *found.values()], ids=["memory", "sqlite", *found], indirect=True
         )
 
 
 @pytest.fixture
-def place(
+def target(
     request: pytest.FixtureRequest, tmp_path: File, servers: Callable[[Executable], RedisServer]
 ) -> Iterator[tuple[Backend, Plant]]:
     """Return a store, and a function that writes bytes into it as an attacker can: on Redis by a command."""
@@ -131,10 +131,10 @@ def attempts(tree: TreeStore) -> list[Any]:
 @pytest.mark.parametrize("forgery", NAMES)
 @pytest.mark.parametrize("readers", READERS.values(), ids=list(READERS))
 def test_a_bad_signature_pickle_runs_nothing(
-    readers: tuple[Codec, ...], forgery: str, place: tuple[Backend, Plant], tmp_path: File
+    readers: tuple[Codec, ...], forgery: str, target: tuple[Backend, Plant], tmp_path: File
 ) -> None:
     """No operation that reads a forged pickle runs it; each raises an error with the path."""
-    backend, plant = place
+    backend, plant = target
     file = tmp_path / "owned"
     plant(AT, forgeries(file)[forgery])
     for attempt in attempts(store(*readers)):
@@ -143,9 +143,9 @@ def test_a_bad_signature_pickle_runs_nothing(
         assert not file.exists()
 
 
-def test_the_same_pickle_runs_if_the_settings_allow_it(place: tuple[Backend, Plant], tmp_path: File) -> None:
+def test_the_same_pickle_runs_if_the_settings_allow_it(target: tuple[Backend, Plant], tmp_path: File) -> None:
     """The forgeries of these tests are real: ``unsigned`` runs them, and a valid signature does too."""
-    backend, plant = place
+    backend, plant = target
     file = tmp_path / "owned"
     plant(AT, forgeries(file)["unsigned"])
     run(store(PickleCodec(())).read(AT), backend)
@@ -170,9 +170,9 @@ def test_each_forgery_has_its_error(forgery: str, tmp_path: File) -> None:
     assert ("it is not signed" in str(caught.value)) == (forgery == "unsigned")
 
 
-def test_a_payload_moved_to_another_path_has_a_bad_signature(place: tuple[Backend, Plant]) -> None:
+def test_a_payload_moved_to_another_path_has_a_bad_signature(target: tuple[Backend, Plant]) -> None:
     """A value that was signed for one path is refused at another one, on the same server."""
-    backend, plant = place
+    backend, plant = target
     tree = store(PickleCodec((KEY,)))
     run(tree.write(("users", "anna"), {"role": role_of("user"), "name": role_of("anna")}), backend)
     payload = PickleCodec((KEY,)).encode(role_of("user"), ("users", "anna", "role"))
@@ -187,9 +187,9 @@ def role_of(name: str) -> tuple[str, Fraction]:
     return (name, Fraction(1, 3))
 
 
-def test_every_operation_reads_signed_values(place: tuple[Backend, Plant]) -> None:
+def test_every_operation_reads_signed_values(target: tuple[Backend, Plant]) -> None:
     """Signed values can be read at their path alone, in a dict, after a change and as a default."""
-    backend, _ = place
+    backend, _ = target
     tree = store(PickleCodec((KEY,)), json_codec)
     value = {"x": Fraction(1, 2), "y": {"z": {3}, "n": 5, "t": (1,)}}
     run(tree.write(AT, value), backend)

@@ -168,15 +168,15 @@ def test_a_url_that_a_plugin_repeats_is_not_shown(distributions: Distributions, 
     ],
     ids=["wrong field", "open", "validator"],
 )
-@pytest.mark.parametrize("place", ["codec", "accept"])
-def test_the_keys_of_codecs_are_not_repeated(distributions: Distributions, place: str, old: str, new: str) -> None:
+@pytest.mark.parametrize("setting", ["codec", "accept"])
+def test_the_keys_of_codecs_are_not_repeated(distributions: Distributions, setting: str, old: str, new: str) -> None:
     """The settings of a codec are as secret as those of a backend."""
     distributions.install("redicts-x", CODEC.replace(old, new), codecs={"upper": "redicts_x"})
     codec: dict[str, Any] = {"name": "upper", "key": SECRET}
     if old == new:
         codec["level"] = SECRET
         codec["kye"] = SECRET
-    shown = refused({"backend": "memory", place: codec if place == "codec" else [codec]})
+    shown = refused({"backend": "memory", setting: codec if setting == "codec" else [codec]})
     assert SECRET not in shown
     assert "redicts-x 0.3" in shown
 
