@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Final, NamedTuple
+from typing import Final
 
 import pytest
 
@@ -16,99 +16,70 @@ from tests.config import tables
 from tests.config.distributions import CODEC, WORKING, Distributions
 from tests.support.stores import together
 
-HOOK: Final = "@hookimpl\ndef redicts_backends():\n    return "
-HEAD: Final = "from redicts.plugin import *\n"
+HOOK: Final = "from redicts.plugin import *\n@hookimpl\ndef redicts_backends():\n    return "
+altered: Final = WORKING.replace
 
 
-class Broken(NamedTuple):
-    """A broken plugin: what is wrong with it, its module, and what its error must say."""
-
-    what: str
-    source: str | None
-    says: str
-
-
-BROKEN: Final = {
-    "package": Broken(
-        "It needs a package that is not installed.", "import package_that_is_nowhere", "'package_that_is_nowhere'"
-    ),
-    "no module": Broken(
-        "Its entry point names a module that does not exist.", None, "its module redicts_x does not exist"
-    ),
-    "import": Broken("Its module fails when it is imported.", "1 / 0", "ZeroDivisionError: division by zero"),
-    "exit": Broken("Its module ends the program when it is imported.", "raise SystemExit(3)", "SystemExit: 3"),
-    "syntax": Broken("Its module is not valid Python.", "def", "SyntaxError"),
-    "no hook": Broken(
-        "Its function is not decorated as a hook.",
-        WORKING.replace("@hookimpl", ""),
+BROKEN: Final[dict[str, tuple[str | None, str]]] = {
+    "It needs a package that is not installed.": ("import package_that_is_nowhere", "'package_that_is_nowhere'"),
+    "Its entry point names a module that does not exist.": (None, "its module redicts_x does not exist"),
+    "Its module fails when it is imported.": ("1 / 0", "ZeroDivisionError: division by zero"),
+    "Its module ends the program when it is imported.": ("raise SystemExit(3)", "SystemExit: 3"),
+    "Its module is not valid Python.": ("def", "SyntaxError"),
+    "Its function is not decorated as a hook.": (
+        altered("@hookimpl", ""),
         "redicts_x has no function redicts_backends decorated with @hookimpl",
     ),
-    "typo": Broken(
-        "Its hook is misspelt.",
-        WORKING.replace("redicts_backends", "redicts_backend"),
+    "Its hook is misspelt.": (
+        altered("redicts_backends", "redicts_backend"),
         "there is no hook 'redicts_backend'; did you mean 'redicts_backends'?",
     ),
-    "signature": Broken(
-        "Its hook has a parameter that hooks do not have.",
-        WORKING.replace("redicts_backends()", "redicts_backends(settings)"),
+    "Its hook has a parameter that hooks do not have.": (
+        altered("redicts_backends()", "redicts_backends(settings)"),
         "Argument(s) {'settings'} are declared in the hookimpl but can not be found in the hookspec",
     ),
-    "raises": Broken("Its hook raises.", HEAD + HOOK + "{}['x']", "redicts_backends failed with KeyError: 'x'"),
-    "exits": Broken("Its hook ends the program.", HEAD + HOOK + "exit('bye')", "failed with SystemExit: bye"),
-    "rubbish": Broken("Its hook returns no list.", HEAD + HOOK + "42", "type int, not a list of BackendPlugin"),
-    "rubbish inside": Broken(
-        "Its hook returns a list of other objects.", HEAD + HOOK + "[None]", "a list with None, not BackendPlugin"
-    ),
-    "name": Broken(
-        "It offers another name than its entry point has.",
-        WORKING.replace('"table", Table', '"tabel", Table'),
+    "Its hook raises.": (HOOK + "{}['x']", "redicts_backends failed with KeyError: 'x'"),
+    "Its hook ends the program.": (HOOK + "exit('bye')", "failed with SystemExit: bye"),
+    "Its hook returns no list.": (HOOK + "42", "type int, not a list of BackendPlugin"),
+    "Its hook returns a list of other objects.": (HOOK + "[None]", "a list with None, not BackendPlugin"),
+    "It offers another name than its entry point has.": (
+        altered('"table", Table', '"tabel", Table'),
         "named 'table', but its hook redicts_backends offers 'tabel'",
     ),
-    "newer": Broken(
-        "It is written for a newer redicts.",
-        WORKING.replace("contract=1", "contract=2"),
+    "It is written for a newer redicts.": (
+        altered("contract=1", "contract=2"),
         "is written for contract 2, but this redicts supports contract 1; upgrade redicts",
     ),
-    "older": Broken(
-        "It is written for an older redicts.",
-        WORKING.replace("contract=1", "contract=0"),
+    "It is written for an older redicts.": (
+        altered("contract=1", "contract=0"),
         "is written for contract 0, but this redicts supports contract 1; upgrade redicts-x",
     ),
-    "settings": Broken(
-        "Its settings are not a model of settings.",
-        WORKING.replace("TableSettings, open_table", "dict, open_table"),
+    "Its settings are not a model of settings.": (
+        altered("TableSettings, open_table", "dict, open_table"),
         "its settings must be a subclass of BackendSettings",
     ),
-    "field": Broken(
-        "Its settings have a field that is reserved for its name.",
-        WORKING.replace('table: str = "leaves"', 'name: str = "leaves"'),
+    "Its settings have a field that is reserved for its name.": (
+        altered('table: str = "leaves"', 'name: str = "leaves"'),
         "its settings have a field 'name'",
     ),
-    "not callable": Broken(
-        "Its function that opens a backend is not callable.",
-        WORKING.replace("TableSettings, open_table", "TableSettings, 'open_table'"),
+    "Its function that opens a backend is not callable.": (
+        altered("TableSettings, open_table", "TableSettings, 'open_table'"),
         "its open must be callable, not an object of type str",
     ),
-    "open fails": Broken(
-        "Opening it fails.",
-        WORKING.replace("    backend = Mem", "    raise OSError('no such table')\n    backend = Mem"),
+    "Opening it fails.": (
+        altered("    backend = Mem", "    raise OSError('no such table')\n    backend = Mem"),
         "cannot be opened: OSError: no such table",
     ),
-    "opens nothing": Broken(
-        "It opens an object that is not a backend.",
-        WORKING.replace("    return backend", "    return None"),
+    "It opens an object that is not a backend.": (
+        altered("    return backend", "    return None"),
         "cannot be opened: it returned NoneType, not a Backend",
     ),
-    "model fails": Broken(
-        "Its model of settings fails.",
-        WORKING.replace(
-            "    @classmethod",
-            "    def model_post_init(self, context):\n        self.nothing.anything\n\n    @classmethod",
-            1,
-        ),
+    "Its model of settings fails.": (
+        altered("    @classmethod", "    def model_post_init(self, _):\n        self.no.field\n\n    @classmethod"),
         "cannot be checked: its own code raised AttributeError",
     ),
 }
+"""What is wrong with each plugin: its module, and what its error must say."""
 
 
 def refused(error: type[SettingsError]) -> str:
@@ -124,15 +95,16 @@ def refused(error: type[SettingsError]) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("broken", BROKEN.values(), ids=list(BROKEN))
-def test_a_broken_plugin_affects_no_other(distributions: Distributions, broken: Broken) -> None:
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_plugin_affects_no_other(distributions: Distributions, what: str) -> None:
     """Its error names the distribution and a remedy each time it is chosen; other plugins work before and after."""
-    distributions.install("redicts-x", broken.source, backends={"broken": "redicts_x", "table": "redicts_x"})
+    source, message = BROKEN[what]
+    distributions.install("redicts-x", source, backends={"broken": "redicts_x", "table": "redicts_x"})
     distributions.install("redicts-y", WORKING.replace('"table", T', '"fine", T'), backends={"fine": "redicts_y"})
     distributions.install("redicts-z", CODEC, codecs={"upper": "redicts_z"})
     for cfg in ({"backend": "fine"}, {"backend": "memory", "codec": "upper"}, {"backend": "fine", "codec": "upper"}):
         text = refused(PluginBroken)
-        for part in ("backend 'table' from redicts-x 0.3", broken.says, "upgrade"):
+        for part in ("backend 'table' from redicts-x 0.3", message, "upgrade"):
             assert part in text
         Pool().reload(cfg=cfg)
         root().set("a", 1)
@@ -182,9 +154,7 @@ def test_the_cause_of_a_broken_import_is_kept(distributions: Distributions) -> N
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
-@pytest.mark.parametrize(
-    "source", ["raise KeyboardInterrupt", HEAD + HOOK + "(_ for _ in ()).throw(KeyboardInterrupt)"]
-)
+@pytest.mark.parametrize("source", ["raise KeyboardInterrupt", HOOK + "(_ for _ in ()).throw(KeyboardInterrupt)"])
 def test_ctrl_c_while_a_plugin_is_loaded_passes_through(distributions: Distributions, source: str) -> None:
     """A KeyboardInterrupt from a module or from its hook does not become an error about the plugin."""
     distributions.install("redicts-x", source)
@@ -267,9 +237,9 @@ def test_the_documentation_shows_the_error_of_each_broken_plugin(
 ) -> None:
     """The table in docs/plugins.md has the error of each kind of broken plugin."""
     rows = []
-    for broken in BROKEN.values():
-        distributions.install("redicts-x", broken.source)
-        rows.append((broken.what, "`PluginBroken`", refused(PluginBroken)))
+    for what, (source, _) in BROKEN.items():
+        distributions.install("redicts-x", source)
+        rows.append((what, "`PluginBroken`", refused(PluginBroken)))
         distributions.uninstall("redicts-x")
     distributions.install("redicts-x", WORKING)
     distributions.install("redicts-y", WORKING, version="2.0")
