@@ -1,7 +1,7 @@
-"""All that the author of a backend or codec imports from redicts. What is listed here changes with its version only.
+"""The stable interface for authors of backends and codecs: they need to import nothing else of redicts.
 
 A distribution that offers a backend names a module in an entry point of the group ``redicts.backends``, under the name
-of the backend; a codec likewise in ``redicts.codecs``. The module says what it offers by a hook::
+of the backend; a codec likewise in ``redicts.codecs``. The module offers its plugins by a hook::
 
     from redicts.plugin import BackendPlugin, hookimpl
 
@@ -9,8 +9,8 @@ of the backend; a codec likewise in ``redicts.codecs``. The module says what it 
     def redicts_backends():
         return [BackendPlugin("table", TableSettings, open_table, contract=1, summary="a table of ours")]
 
-``contract=1`` is the version that the module was written for: a number, not :data:`CONTRACT`, which is the version that
-the installed redicts speaks and would always agree.
+``contract=1`` is the version of the contract for which the module was written. Write it as a number: :data:`CONTRACT`
+is the version that the installed redicts supports, and would always match.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from redicts.core.codec import (
     ValidationFailedContent,
 )
 from redicts.core.documents import leaves_in
-from redicts.core.hooks import CONTRACT, hookimpl
+from redicts.core.entry_points import CONTRACT
+from redicts.core.hooks import hookimpl
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import (
     MAX_DEPTH,

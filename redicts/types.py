@@ -1,7 +1,7 @@
-"""The types whose values are stored as leaves and come back as what they were: pydantic models and dataclasses.
+"""Registered types: pydantic models and dataclasses whose values are stored as leaves and keep their type.
 
-A program registers each under a stable name, which is what is stored. No class is ever looked up, or imported, by what
-a store says::
+A program registers each type under a stable name, which is stored with its values. No class is looked up or imported
+because of what is stored::
 
     import redicts.types
 
@@ -9,7 +9,7 @@ a store says::
     class Invoice(BaseModel):
         number: int
 
-The codec ``models`` writes and reads them.
+The codec ``models`` writes and reads their values.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Registered:
     name: str
     kind: type
     adapter: TypeAdapter[Any]
-    """Turns its values into JSON text, and back."""
+    """Converts its values to JSON text and back."""
 
 
 @overload
@@ -54,13 +54,13 @@ def register(name: str, kind: None = None) -> Callable[[_Type], _Type]: ...
 
 
 def register(name: str, kind: _Type | None = None) -> _Type | Callable[[_Type], _Type]:
-    """Have values of a type stored under this name, and what is stored under it come back as the type.
+    """Register a type under the name with which its values are stored.
 
-    Returns the type, or, without one, a decorator for it. The name is part of what is stored: keep it when the class is
-    renamed or moved. No round trip.
+    Returns the type, or a decorator if no type is given. The name is part of what is stored: keep it when you rename or
+    move the class. No round trip.
 
-    Raises :class:`~redicts.errors.SettingsError` for a type that is no pydantic model and no dataclass, or whose fields
-    pydantic cannot handle, and for a name or a type that is registered otherwise already.
+    Raises :class:`~redicts.errors.SettingsError` if the type is neither a pydantic model nor a dataclass, if pydantic
+    cannot handle its fields, or if the name or the type is registered differently already.
 
     >>> @register("point")
     ... @dataclasses.dataclass
@@ -73,13 +73,13 @@ def register(name: str, kind: _Type | None = None) -> _Type | Callable[[_Type], 
     if kind is None:
         return lambda decorated: register(name, decorated)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise SettingsError("the name of a registered type is text of 1 to 200 printable characters")
+        raise SettingsError("the name of a registered type must be text of 1 to 200 printable characters")
     if not isinstance(kind, type) or not (issubclass(kind, BaseModel) or dataclasses.is_dataclass(kind)):
-        raise SettingsError(f"the type registered as {name!r} is no pydantic model and no dataclass")
+        raise SettingsError(f"the type registered as {name!r} must be a pydantic model or a dataclass")
     if issubclass(kind, _OF_JSON):
         raise SettingsError(
-            f"the type registered as {name!r} is a dict, list, tuple, text or number as well, and would be "
-            "stored as that"
+            f"the type registered as {name!r} must not also be a dict, list, tuple, text or number, since its values "
+            "would be stored as that"
         )
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(kind)
@@ -92,14 +92,14 @@ def register(name: str, kind: _Type | None = None) -> _Type | Callable[[_Type], 
             if known is not None and (known.name, known.kind) != (name, kind):
                 raise SettingsError(
                     f"{name!r} cannot be registered as {kind.__qualname__}: {known.name!r} is "
-                    f"{known.kind.__qualname__}; give each type one name of its own"
+                    f"{known.kind.__qualname__}; give each type exactly one name"
                 )
         _by_name[name] = _by_type[kind] = Registered(name, kind, adapter)
     return kind
 
 
 def forget(name: str) -> None:
-    """Undo :func:`register`: what is stored under the name is refused from now on. No error if there is none."""
+    """Undo :func:`register`: values stored under the name can no longer be read. Unknown names are ignored."""
     with _lock:
         known = _by_name.pop(name, None)
         if known is not None:
@@ -107,10 +107,10 @@ def forget(name: str) -> None:
 
 
 def named(name: str) -> Registered | None:
-    """Return what is registered under a name."""
+    """Return the type that is registered under a name, or ``None``."""
     return _by_name.get(name)
 
 
 def of(value: object) -> Registered | None:
-    """Return what is registered for exactly the class of a value, not for one above it."""
+    """Return the registered type of a value, which is exactly its class and not a base of it, or ``None``."""
     return _by_type.get(type(value))

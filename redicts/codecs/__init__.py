@@ -1,1 +1,1 @@
-"""The codecs that come with redicts, one module each, imported when first chosen."""
+"""The built-in codecs, one module each, imported when first chosen."""

@@ -1,4 +1,4 @@
-"""The codec ``json``: everything that ``json.dumps`` takes and gives back, as plain JSON text."""
+"""The codec ``json``: stores what ``json.dumps`` accepts as plain JSON text."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _dumps_ascii: Final = json.JSONEncoder(separators=(",", ":")).encode
 _decoder: Final = json.JSONDecoder()
 _UNENDED: Final = "Unterminated string"
 _FEW: Final = 8
-"""Larger dicts are looked at whether pydantic can write them, in two thirds of the time."""
+"""Larger dicts are written by pydantic if it can, in two thirds of the time."""
 _KEYS: Final = frozenset({str})
 _FLAT: Final = frozenset({int, str, bool, type(None)})
 _LEAVES: Final = _FLAT | {float, list}
 _TREE: Final = _LEAVES | {dict}
 _SHORT: Final = 64
-"""Longer texts are read by pydantic's parser, which takes half the time. What it refuses, ``json`` judges: lone
-surrogates, for instance, and texts that are nested deep."""
+"""Longer texts are parsed by pydantic, which takes half the time. ``json`` parses what pydantic refuses, for instance
+lone surrogates and deeply nested texts."""
 _scan: Final = make_scanner(_decoder)  # type: ignore[arg-type]  # any object with these settings will do
 
 
 class JsonCodec(Codec):
-    """Plain JSON text in UTF-8, so that anybody can read what is stored.
+    """Writes plain JSON text in UTF-8, which any program can read.
 
-    As ``json.dumps`` does, it takes NaN and the infinities, integers of any size, and turns tuples into lists. Text
-    with lone surrogates, which UTF-8 does not know, is written with escapes.
+    Like ``json.dumps``, it accepts NaN, the infinities and integers of any size, and turns tuples into lists. Text with
+    lone surrogates, which UTF-8 cannot encode, is written with escapes.
     """
 
     deterministic = True
@@ -48,7 +48,7 @@ class JsonCodec(Codec):
 
     @staticmethod
     def encode(value: object, _path: Path = (), /) -> bytes:
-        """Return the JSON text of a value. Plain numbers and texts take a short way, because most leaves are that."""
+        """Return the JSON text of a value, with a fast path for plain numbers and texts, which most leaves are."""
         kind = type(value)
         if kind is int:
             return str(value).encode()
@@ -64,7 +64,7 @@ class JsonCodec(Codec):
 
     @staticmethod
     def document(value: dict[Any, Any], levels: int, /) -> bytes | None:
-        """Return the JSON text of a dict whose leaves are of JSON's own types, and of no text with lone surrogates."""
+        """Return the JSON text of a dict, or ``None`` if a leaf is not of a JSON type or has a lone surrogate."""
         if not value or not _is_node(value, levels):
             return None
         try:
@@ -77,7 +77,7 @@ class JsonCodec(Codec):
     @staticmethod
     def decode(data: bytes, _path: Path = (), /) -> object:
         """Return the value of a JSON text."""
-        if data.isdigit() and (data[0] != 0x30 or len(data) == 1):  # 0 goes before no other digit
+        if data.isdigit() and (data[0] != 0x30 or len(data) == 1):  # JSON has no leading zeros
             return int(data)
         if len(data) > _SHORT:
             with contextlib.suppress(ValueError):
@@ -91,17 +91,17 @@ class JsonCodec(Codec):
 
 
 def _is_flat(value: dict[object, object]) -> bool:
-    """Tell whether pydantic writes a dict with the same bytes as ``json``: there are neither floats nor dicts in it."""
+    """Tell whether pydantic writes a dict with the same bytes as ``json``: it holds neither floats nor dicts."""
     return _KEYS.issuperset(map(type, value)) and _FLAT.issuperset(map(type, value.values()))
 
 
 def _is_node(value: dict[Any, Any], levels: int) -> bool:
-    """Tell whether a dict can be an inner node: its keys are names, and it is not nested too deep."""
+    """Tell whether a dict can be an inner node: its keys are non-empty text, and it is not nested too deep."""
     return levels > 0 and "" not in value and _KEYS.issuperset(map(type, value))
 
 
 def _are_plain(values: Collection[object], levels: int) -> bool:
-    """Tell whether all that a node holds is exactly as JSON gives it back, inner nodes and leaves."""
+    """Tell whether JSON gives back all values of a node unchanged, at any depth."""
     return _LEAVES.issuperset(map(type, values)) or (
         _TREE.issuperset(map(type, values))
         and all(
@@ -113,7 +113,7 @@ def _are_plain(values: Collection[object], levels: int) -> bool:
 
 
 def _whole(text: str) -> object:
-    """Return the value of a text with blanks around it, or say what is wrong with it."""
+    """Return the value of a text that may have whitespace around it, or raise an error."""
     try:
         return _decoder.decode(text)
     except json.JSONDecodeError as error:
@@ -129,5 +129,5 @@ codec: Final = JsonCodec()
 def redicts_codecs() -> list[CodecPlugin]:
     """Offer this codec."""
     harness = "redicts.contract.codecs:AsJsonHarness"
-    summary = "plain JSON text, which anybody can read"
+    summary = "plain JSON text, which any program can read"
     return [CodecPlugin("json", CodecSettings, lambda _: codec, contract=1, summary=summary, harness=harness)]

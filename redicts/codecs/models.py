@@ -1,7 +1,7 @@
-"""The codec ``models``: JSON text in which pydantic models and dataclasses of registered types come back as they were.
+"""The codec ``models``: JSON text in which registered pydantic models and dataclasses keep their type.
 
 Such a value is written as ``{"$type":"invoice","value":{...}}``, at any depth of lists and dicts. A leaf without one is
-the plain text that the codec ``json`` writes.
+the same plain text that the codec ``json`` writes.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from redicts.core.minitransaction import Path
 _TYPE: Final = "$type"
 _VALUE: Final = "value"
 _KEY: Final = f'"{_TYPE}":'
-"""How the key looks in compact JSON text; in a text it would look otherwise, for its quotes would be escaped."""
+"""The key as it is in compact JSON text. Within a string its quotes would be escaped."""
 
 
 class ModelsCodec(Codec):
-    """What JSON takes, and values of the types that :mod:`redicts.types` knows.
+    """Accepts what JSON accepts, and values of the types that are registered in :mod:`redicts.types`.
 
-    A model is checked as it is written: one that its own type does not read back as an equal value is refused. As in
-    JSON, tuples come back as lists; within a registered type they are what the type says.
+    A value of a registered type is refused unless its type reads it back as an equal value. Tuples come back as lists
+    as in JSON, except within a registered type.
     """
 
     deterministic = True
@@ -55,7 +55,7 @@ class ModelsCodec(Codec):
 
         text = json.dumps(value, default=tagged, ensure_ascii=False, separators=(",", ":"))
         if text.count(_KEY) != found:
-            raise ValueError(f"a dict has the key {_TYPE!r}, which marks registered types; use another one")
+            raise ValueError(f"a dict has the key {_TYPE!r}, which is reserved for registered types; use another one")
         try:
             data = text.encode()
         except UnicodeEncodeError:
@@ -74,31 +74,32 @@ class ModelsCodec(Codec):
 
 
 def _tagged(value: object) -> dict[str, object]:
-    """Return what is written for a value that JSON does not know."""
+    """Return the dict that represents a value of a registered type."""
     known = types.of(value)
     if known is None:
         raise TypeError(
-            f"Object of type {type(value).__qualname__} is no JSON and not registered; call redicts.types.register"
+            f"Object of type {type(value).__qualname__} is not JSON serializable and its type not registered; "
+            "call redicts.types.register"
         )
     try:
         text = known.adapter.dump_json(value, by_alias=True, round_trip=True, warnings="error")
         same = known.adapter.validate_json(text)
     except ValueError as error:
-        raise ValueError(f"this {known.name!r} does not fit its type: {_reason(error)}") from error
+        raise ValueError(f"this {known.name!r} is not valid for its type: {_reason(error)}") from error
     if type(same) is not type(value) or same != value:
         raise ValueError(
-            f"this {known.name!r} would not come back as it is: its type reads another value from its JSON"
+            f"this {known.name!r} would come back as another value: its type does not read an equal one from its JSON"
         )
     return {_TYPE: known.name, _VALUE: json.loads(text)}
 
 
 def _restored(found: dict[str, Any]) -> object:
-    """Return what a dict in the text stands for: itself, or a value of a registered type."""
+    """Return the value of a registered type that a dict in the text represents, or the dict itself."""
     if _TYPE not in found:
         return found
     name = found[_TYPE]
     if not isinstance(name, str) or found.keys() != {_TYPE, _VALUE}:
-        raise ValueError(f"a dict with the key {_TYPE!r} has a name there, and {_VALUE!r}")
+        raise ValueError(f"a dict with the key {_TYPE!r} must have a name there, and {_VALUE!r} as its only other key")
     known = types.named(name)
     if known is None:
         raise UnknownType(
@@ -110,12 +111,12 @@ def _restored(found: dict[str, Any]) -> object:
         raise
     except ValueError as error:
         raise ValidationFailedContent(f"{name!r}: {_reason(error)}") from error
-    except Exception as error:  # what the validators and __post_init__ of a type raise, it may be anything
+    except Exception as error:  # validators and __post_init__ may raise anything
         raise ValidationFailedContent(f"{name!r}: {type(error).__name__}: {error}") from error
 
 
 def _reason(error: ValueError) -> str:
-    """Return what is wrong, field by field, without the values."""
+    """Return the reason field by field, without the values."""
     if not isinstance(error, ValidationError):
         return str(error)
     problems = error.errors(include_input=False, include_url=False, include_context=False)

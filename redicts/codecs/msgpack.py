@@ -1,7 +1,7 @@
-"""The codec ``msgpack``: bytes, tuples, dates and numbers of any size beside what JSON has, in less space.
+"""The codec ``msgpack``: also stores bytes, tuples, dates and integers of any size, in less space than JSON.
 
-It is what the MessagePack library reads and writes, with three extension types: 1 is an integer of more than 64 bits, 2
-a tuple, 3 a date or a moment as ISO 8601 text.
+It uses plain MessagePack with three extension types: 1 is an integer of more than 64 bits, 2 a tuple, 3 a date or
+datetime as ISO 8601 text.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from redicts.core.hooks import hookimpl
 from redicts.core.minitransaction import Path
 
 _INCOMPLETE: Final = ("incomplete input", "exceeds max_")
-"""How the library says that bytes are missing, the latter of more values than the bytes can hold; it has no class for
-that."""
+"""What the library's messages contain if bytes are missing, since it has no exception class for that. The latter stands
+for a length that exceeds the bytes."""
 
 _BIG_INTEGER: Final = 1
 _TUPLE: Final = 2
@@ -25,10 +25,10 @@ _DATE: Final = 3
 
 
 class MsgpackCodec(Codec):
-    """What it takes comes back equal and of the same class; everything else is refused.
+    """Accepts values that come back equal and of the same class, and refuses all others.
 
-    It takes ``None``, truth values, numbers, text with any characters, bytes, lists, tuples, dates, moments with no
-    time zone or a fixed distance from UTC, and dicts of these with keys that can be keys. A ``bytearray`` comes back as
+    It accepts ``None``, booleans, numbers, text with any characters, bytes, lists, tuples, dates, datetimes without a
+    time zone or with a fixed offset from UTC, and dicts of these with hashable keys. A ``bytearray`` comes back as
     bytes.
     """
 
@@ -55,10 +55,10 @@ class MsgpackCodec(Codec):
         except RecursionError:
             raise
         except ValueError as error:
-            if any(words in str(error) for words in _INCOMPLETE):
+            if any(part in str(error) for part in _INCOMPLETE):
                 raise TruncatedContent(str(error)) from error
             raise
-        except Exception as error:  # a list as the key of a dict is a TypeError, and there are others
+        except Exception as error:  # for instance a TypeError if the key of a dict is a list
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
@@ -72,7 +72,7 @@ def _unpacked(data: bytes) -> object:
 
 
 def _extended(value: object) -> msgpack.ExtType:
-    """Return the extension that stands for what MessagePack does not know."""
+    """Return the extension for a value of a type that MessagePack does not have."""
     kind = type(value)
     if kind is tuple:
         return msgpack.ExtType(_TUPLE, _packed(list(value)))  # type: ignore[call-overload]
@@ -82,7 +82,7 @@ def _extended(value: object) -> msgpack.ExtType:
     if kind is datetime:
         assert isinstance(value, datetime)
         if value.fold or not (value.tzinfo is None or type(value.tzinfo) is timezone):
-            raise TypeError("a moment in a zone with rules would come back in another; use astimezone(timezone.utc)")
+            raise TypeError("a datetime must have no time zone or a fixed offset; use astimezone(timezone.utc)")
         return msgpack.ExtType(_DATE, value.isoformat().encode())
     if kind is date:
         assert isinstance(value, date)
@@ -91,7 +91,7 @@ def _extended(value: object) -> msgpack.ExtType:
 
 
 def _restored(code: int, data: bytes) -> object:
-    """Return the value that an extension stands for."""
+    """Return the value of an extension."""
     if code == _BIG_INTEGER:
         return int.from_bytes(data, "big", signed=True)
     if code == _TUPLE:
@@ -101,13 +101,13 @@ def _restored(code: int, data: bytes) -> object:
     if code == _DATE:
         text = data.decode()
         return (datetime if "T" in text else date).fromisoformat(text)
-    raise ValueError(f"there is no extension {code} of this form")
+    raise ValueError(f"the extension {code} is not known or has invalid content")
 
 
 @hookimpl
 def redicts_codecs() -> list[CodecPlugin]:
     """Offer this codec."""
-    summary = "bytes, tuples, dates and big numbers beside what JSON has"
+    summary = "JSON's types and bytes, tuples, dates and big numbers"
     harness = "redicts.contract.codecs:BuffersAsBytesHarness"
     made = CodecPlugin("msgpack", CodecSettings, lambda _: MsgpackCodec(), contract=1, summary=summary, harness=harness)
     return [made]

@@ -1,7 +1,7 @@
-"""The codec ``pickle``: any Python object, signed so that nobody without a key can have code run by whoever reads.
+"""The codec ``pickle``: stores any Python object, signed so that only holders of a key can have code run by readers.
 
-Unpickling runs what the bytes say. So this codec is inert until the settings name it, and then wants keys: bytes that
-none of them has signed, for the path at which they lie, are refused before pickle sees them.
+Unpickling runs code that the bytes choose. Therefore this codec is inert until the settings name it, and requires keys:
+it refuses bytes that no key has signed for the path at which they are stored, before pickle reads them.
 """
 
 from __future__ import annotations
@@ -24,41 +24,43 @@ _DIGEST_SIZE: Final = 32
 _PURPOSE: Final = b"redicts pickle signed 1\n"
 _SHORTEST_KEY: Final = 16
 _PROTOCOL: Final = 5
-"""Of all Python versions that redicts runs on, so that an older one reads what a newer one wrote."""
+"""The newest that all supported versions of Python have, so that an older one reads what a newer one wrote."""
 
 
 class PickleSettings(CodecSettings):
-    """What the codec ``pickle`` needs: keys, or the word that anybody who can write to the store may run code."""
+    """Settings of the codec ``pickle``: signing keys, or the explicit statement that values are not signed."""
 
-    keys: tuple[SecretStr, ...] = Field(default=(), description="The first signs, and all are accepted when reading.")
+    keys: tuple[SecretStr, ...] = Field(
+        default=(), description="Secrets: the first signs, and all are accepted when reading."
+    )
     unsigned: StrictBool = Field(
-        default=False, description="Neither sign nor check: whoever can write to the store can run code in its readers."
+        default=False, description="Neither sign nor check: every writer of the store can run code in its readers."
     )
 
     @field_validator("keys")
     @classmethod
     def _long_enough(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if any(len(_bytes(key)) < _SHORTEST_KEY for key in keys):
-            raise ValueError(f"each key has at least {_SHORTEST_KEY} bytes; make one with secrets.token_urlsafe(32)")
+            raise ValueError(f"each key needs at least {_SHORTEST_KEY} bytes; make one with secrets.token_urlsafe(32)")
         return keys
 
     @model_validator(mode="after")
-    def _keys_or_word(self) -> PickleSettings:
+    def _keys_or_unsigned(self) -> PickleSettings:
         if not self.keys and not self.unsigned:
             raise ValueError(
-                "the codec pickle needs 'keys' that sign what it writes; with 'unsigned': true, whoever can write to "
-                "the store can run code in everybody who reads it"
+                "the codec pickle needs 'keys' to sign what it writes; with 'unsigned': true, every writer of the "
+                "store can run code in its readers"
             )
         if self.keys and self.unsigned:
-            raise ValueError("'keys' and 'unsigned' exclude each other; with keys, nothing unsigned is ever read")
+            raise ValueError("'keys' and 'unsigned' exclude each other; with keys, unsigned values are never read")
         return self
 
 
 class PickleCodec(Codec):
-    """Whatever pickle takes, behind an HMAC-SHA256 over path and payload; equal values may have other bytes.
+    """Writes an HMAC-SHA256 over path and payload, and the payload. Equal values may have different bytes.
 
     Args:
-        keys: The first signs; what any of them has signed is read. Without keys nothing is signed or checked.
+        keys: The first signs; what any of them signed is read. Without keys nothing is signed or checked.
 
     """
 
@@ -77,42 +79,42 @@ class PickleCodec(Codec):
             payload = pickle.dumps(value, _PROTOCOL)
         except RecursionError:
             raise
-        except Exception as error:  # what the methods of a value raise, it may be anything
+        except Exception as error:  # methods of a value may raise anything
             raise ValueError(f"{type(error).__name__}: {error}") from error
         if not self._keys:
             return _UNSIGNED + payload
         return _SIGNED + _signature(self._keys[0], path, payload) + payload
 
     def decode(self, data: bytes, path: Path, /) -> object:
-        """Return the value of a signed pickle. What is not signed for this path is not unpickled."""
+        """Return the value of a signed pickle, without unpickling one that is not signed for this path."""
         kind = data[:1]
         if kind not in (_SIGNED, _UNSIGNED):
-            raise (ValueError if data else TruncatedContent)("it is no pickle of redicts")
+            raise (ValueError if data else TruncatedContent)("it is not a pickle of redicts")
         if self._keys:
             return _unpickled(self._verified(data, path))
         if kind == _SIGNED:
-            raise ValueError("it is signed; name its keys in the setting 'codec.keys', in place of 'codec.unsigned'")
+            raise ValueError("it is signed; give its keys in the setting 'codec.keys', instead of 'codec.unsigned'")
         return _unpickled(data[1:])
 
     def _verified(self, data: bytes, path: Path) -> bytes:
-        """Return the pickle in signed bytes."""
+        """Return the pickle in signed bytes after checking the signature."""
         if data[:1] != _SIGNED:
-            raise BadSignatureContent("it is not signed, and the setting 'codec.keys' demands that it is")
+            raise BadSignatureContent("it is not signed, and the setting 'codec.keys' requires a signature")
         if len(data) < 1 + _DIGEST_SIZE:
             raise TruncatedContent("its signature is cut short; store it again")
         signature, payload = data[1 : 1 + _DIGEST_SIZE], data[1 + _DIGEST_SIZE :]
-        # All keys are tried, whichever fits, so that the time tells nothing.
-        fitting = [hmac.compare_digest(signature, _signature(key, path, payload)) for key in self._keys]
-        if not any(fitting):
+        # All keys are tried even after a match, so that the time reveals nothing.
+        matches = [hmac.compare_digest(signature, _signature(key, path, payload)) for key in self._keys]
+        if not any(matches):
             raise BadSignatureContent(
-                "no key of the setting 'codec.keys' has signed it for this path; if it is yours, add the key that "
+                "no key of the setting 'codec.keys' has signed it for this path; if you wrote it, add the key that "
                 "signed it"
             )
         return payload
 
 
 def _signature(key: bytes, path: Path, payload: bytes) -> bytes:
-    """Return the signature of a payload at a path, which is spelled out so that no two paths look alike."""
+    """Return the signature of a payload at a path, whose segments have lengths so that no two paths are the same."""
     signed = hmac.new(key, _PURPOSE, _DIGEST)
     signed.update(len(path).to_bytes(4, "big"))
     for segment in path:
@@ -124,12 +126,12 @@ def _signature(key: bytes, path: Path, payload: bytes) -> bytes:
 
 def _unpickled(payload: bytes) -> object:
     try:
-        return pickle.loads(payload)  # noqa: S301  (see the first lines)
+        return pickle.loads(payload)  # noqa: S301  (see the module's docstring)
     except RecursionError:
         raise
     except EOFError as error:
         raise TruncatedContent("the pickle is cut short; store it again") from error
-    except Exception as error:  # what the methods of a value raise, it may be anything
+    except Exception as error:  # methods of a value may raise anything
         raise ValueError(f"it cannot be unpickled: {type(error).__name__}: {error}") from error
 
 
@@ -138,7 +140,7 @@ def _bytes(key: SecretStr) -> bytes:
 
 
 def open_codec(settings: PickleSettings) -> PickleCodec:
-    """Make the codec that its settings describe."""
+    """Return the codec with these settings."""
     return PickleCodec(tuple(_bytes(key) for key in settings.keys))
 
 

@@ -1,31 +1,37 @@
-"""Opens what the settings have chosen: the backend of one database, and the codecs."""
+"""Opens the backend and the codecs that the settings choose."""
 
 from __future__ import annotations
 
-from redicts.config import redaction
+import traceback
+from collections.abc import Callable
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from redicts.config.redaction import repeats_secret
 from redicts.config.settings import Settings
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.codec import Codec, CodecSettings
 from redicts.core.envelope import LeafFormat
-from redicts.errors import PluginBroken, SettingsError
+from redicts.errors import PluginBroken, RedictsError, SettingsError
 from redicts.plugins import discovery
+from redicts.plugins.discovery import Source
 from redicts.plugins.kinds import BACKEND, CODEC
 from redicts.plugins.loading import backend_plugin, codec_plugin
 
+_Result = TypeVar("_Result")
+
 
 def backend(settings: Settings, number: int) -> Backend:
-    """Return one opened database. The contract forbids I/O here that can fail for want of a server.
+    """Open one database. The contract forbids I/O here that can fail because a server is unreachable.
 
     Raises :class:`~redicts.errors.PluginBroken` if the plugin fails.
     """
-    source, plugin, options = (
-        discovery.find(BACKEND, settings.backend),
-        backend_plugin(settings.backend),
-        settings.options,
-    )
-    found = redaction.opened(source, options, lambda: plugin.open(options, number), Backend)  # type: ignore[type-abstract]  # nothing is made of it
+    source, plugin = discovery.find(BACKEND, settings.backend), backend_plugin(settings.backend)
+    options = settings.options
+    found = _opened(source, options, lambda: plugin.open(options, number), Backend)  # type: ignore[type-abstract]
     try:
-        redaction.opened(source, options, lambda: found.capabilities, Capabilities)
+        _opened(source, options, lambda: found.capabilities, Capabilities)
     except SettingsError:
         found.close()
         raise
@@ -40,14 +46,35 @@ def leaf_format(settings: Settings) -> LeafFormat:
 
 
 def codec(name: str, options: CodecSettings | None = None) -> Codec:
-    """Return an opened codec, without ``options`` on its own defaults. Raises as :func:`backend` does."""
-    plugin = codec_plugin(name)
+    """Open a codec, by default with the defaults of its settings. Raises as :func:`backend` does."""
+    source, plugin = discovery.find(CODEC, name), codec_plugin(name)
     chosen = plugin.settings() if options is None else options
-    source = discovery.find(CODEC, name)
-    found: Codec = redaction.opened(source, chosen, lambda: plugin.open(chosen), Codec)  # type: ignore[type-abstract]
+    found = _opened(source, chosen, lambda: plugin.open(chosen), Codec)  # type: ignore[type-abstract]
     if found.name != name:
-        # Values are told apart by it, and accepted by it.
-        raise PluginBroken(
-            f"the {source} opens a codec that calls itself {found.name!r}; upgrade {source.distribution}"
-        )
+        # Stored values name their codec, and settings accept codecs by name.
+        raise PluginBroken(f"the {source} opens a codec with the name {found.name!r}; upgrade {source.distribution}")
     return found
+
+
+def _opened(source: Source, settings: BaseModel, open_: Callable[[], object], expected: type[_Result]) -> _Result:
+    """Return what a plugin opens, after checking its type.
+
+    Errors of redicts pass through. Others, and those that repeat a secret, become
+    :class:`~redicts.errors.PluginBroken`.
+    """
+    cause: BaseException | None = None
+    try:
+        found = open_()
+        if isinstance(found, expected):
+            return found
+        why = f"it returned {type(found).__name__}, not a {expected.__name__}"
+    except (Exception, SystemExit) as error:
+        why = type(error).__name__
+        if not repeats_secret("".join(traceback.format_exception(error)), settings):
+            if isinstance(error, RedictsError):
+                raise
+            cause, why = error, f"{why}: {error}" if str(error) else why
+    # Raised here and not above: an error that repeats a secret must not become the context of this one.
+    raise PluginBroken(
+        f"the {source} cannot be opened: {why}; correct its settings, or upgrade {source.distribution}"
+    ) from cause

@@ -1,89 +1,84 @@
-"""Takes a configuration apart: what is said for the pool, for the backend, for each codec. It checks no value."""
+"""Splits a configuration into general settings and those of the backend and the codecs, which are validated later."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from redicts.config.redaction import fields_of_url, shown_name, unknown_field
+from redicts.config.redaction import shown_name
+from redicts.config.validation import fields_of_url, unknown_field
 from redicts.errors import SettingsError, WrongField
 from redicts.plugins import discovery
-from redicts.plugins.kinds import BACKEND
+from redicts.plugins.kinds import BACKEND, CODEC, Kind
 from redicts.plugins.loading import backend_plugin
 
 DEFAULT_BACKEND: Final = "redis"
 DEFAULT_CODEC: Final = "json"
 
-OWN: Final = ("accept", "backend", "codec", "database", "default", "lock_retention", "mandatory_locks", "names")
-"""The settings that are the pool's own. Beside them stand those of the backend, if it is given by its name only."""
+GENERAL: Final = ("accept", "backend", "codec", "database", "default", "lock_retention", "mandatory_locks", "names")
+"""The names of the general settings. In the flat form, all others are settings of the backend."""
 
 _SCHEMES: Final = {"rediss": "redis", "unix": "redis"}
-"""Schemes of URLs that are not the name of their backend."""
+"""The schemes of URLs that differ from the name of their backend."""
 
 
-class Choice(NamedTuple):
-    """A backend or codec that was chosen: its name, and what is said for it."""
+class PluginConfiguration(NamedTuple):
+    """The name of a backend or codec, and the fields that are given for it."""
 
     name: str
     fields: Mapping[str, Any]
 
 
 class Parts(NamedTuple):
-    """A configuration, taken apart."""
+    """The parts of a configuration."""
 
-    backend: Choice
-    codec: Choice
-    accept: tuple[Choice, ...]
-    own: dict[str, Any]
-    """What else is said for the pool."""
+    backend: PluginConfiguration
+    codec: PluginConfiguration
+    accept: tuple[PluginConfiguration, ...]
+    general: dict[str, Any]
+    """The other general settings."""
 
 
-def split_into_leaves(cfg: Mapping[str, Any] | str) -> Parts:
+def split(cfg: Mapping[str, Any] | str) -> Parts:
     """Return the parts of a configuration. Raises :class:`~redicts.errors.SettingsError` if it has no known form."""
     if isinstance(cfg, str):
         cfg = _from_url(cfg)
     if not isinstance(cfg, Mapping):
-        raise SettingsError(f"settings: cfg is a dict or a URL, not {type(cfg).__name__}")
-    own = {key: value for key, value in cfg.items() if key in OWN}
-    fields = {key: value for key, value in cfg.items() if key not in OWN}
-    backend = own.pop("backend", DEFAULT_BACKEND)
-    if isinstance(backend, Mapping):
-        if fields:
-            strange = ", ".join(map(shown_name, fields))
-            raise WrongField(f"settings: {strange} beside a backend given as a dict; put it into that dict")
-        chosen = _choice("settings", BACKEND.word, backend)
-    else:
-        chosen = Choice(_choice("settings", BACKEND.word, backend).name, fields)
-    return Parts(
-        chosen,
-        _choice("settings", "codec", own.pop("codec", DEFAULT_CODEC)),
-        _accepted(own.pop("accept", [DEFAULT_CODEC])),
-        own,
-    )
+        raise SettingsError(f"settings: cfg must be a dict or a URL, not {type(cfg).__name__}")
+    general = {key: value for key, value in cfg.items() if key in GENERAL}
+    fields = {key: value for key, value in cfg.items() if key not in GENERAL}
+    given = general.pop("backend", DEFAULT_BACKEND)
+    backend = _plugin("settings", BACKEND, given)
+    if not isinstance(given, Mapping):
+        backend = backend._replace(fields=fields)
+    elif fields:
+        names = ", ".join(map(shown_name, fields))
+        raise WrongField(f"settings: {names} must be in the dict that is given as 'backend'; put it into that dict")
+    codec = _plugin("settings", CODEC, general.pop("codec", DEFAULT_CODEC))
+    return Parts(backend, codec, _accepted(general.pop("accept", [DEFAULT_CODEC])), general)
 
 
-def _accepted(said: Any) -> tuple[Choice, ...]:
-    if not isinstance(said, (list, tuple)):
-        raise WrongField('settings: accept is a list of codecs, for instance ["json"]')
-    choices = tuple([_choice("accept", "codec", each) for each in said])
-    names = [choice.name for choice in choices]
+def _accepted(given: Any) -> tuple[PluginConfiguration, ...]:
+    if not isinstance(given, (list, tuple)):
+        raise WrongField('settings: accept must be a list of codecs, for instance ["json"]')
+    accepted = tuple([_plugin("accept", CODEC, each) for each in given])
+    names = [each.name for each in accepted]
     for name in names:
         if names.count(name) > 1:
-            raise WrongField(f"accept: the codec {name!r} is listed twice; leave one out")
-    return choices
+            raise WrongField(f"accept: the codec {name!r} is listed twice; remove one")
+    return accepted
 
 
-def _choice(where: str, word: str, said: Any) -> Choice:
-    """Return what a name, or a dict with a name and further fields, chooses."""
-    name = said
-    if isinstance(said, Mapping):
-        if "name" not in said:
-            near = f"{unknown_field(next(iter(said)), ['name'])}" if said else "give one"
-            raise WrongField(f"{where}: a {word} given as a dict has a name; {near}")
-        name = said["name"]
+def _plugin(where: str, kind: Kind, given: Any) -> PluginConfiguration:
+    """Return the configuration of a plugin that is given as a name, or as a dict with a name and further fields."""
+    fields = dict(given) if isinstance(given, Mapping) else {"name": given}
+    if "name" not in fields:
+        advice = unknown_field(next(iter(fields)), ["name"]) if fields else "give one"
+        raise WrongField(f"{where}: a {kind.noun} given as a dict must have a name; {advice}")
+    name = fields.pop("name")
     if not isinstance(name, str):
-        raise WrongField(f"{where}: {word} is a name, or a dict with a name")
-    return Choice(name, {key: value for key, value in said.items() if key != "name"} if said is not name else {})
+        raise WrongField(f"{where}: {kind.noun} must be a name, or a dict with a name")
+    return PluginConfiguration(name, fields)
 
 
 def _from_url(url: str) -> Mapping[str, Any]:

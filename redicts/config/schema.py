@@ -1,4 +1,4 @@
-"""The JSON schema of every configuration that the installed plugins make possible, for editors and checkers."""
+"""The JSON schema of the configurations that are possible with the installed plugins, for editors and validators."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON schema of a configuration: a URL, a dict with the backend's fields beside it, or a nested dict.
+    """Return the JSON schema of a configuration: a URL, or a dict with the backend's settings in it or nested.
 
-    It covers what is installed and usable, each backend told from others by its name. A backend or codec whose settings
-    have no JSON schema is in it by its name, with any fields.
+    It covers the usable plugins, discriminated by name. A backend or codec whose settings have no JSON schema may have
+    any fields.
 
     >>> sorted(schema())
     ['$defs', '$schema', 'anyOf', 'title']
     """
     backends = {name: backend_plugin(name).settings for name in _usable(BACKEND)}
     codecs = {name: codec_plugin(name).settings for name in _usable(CODEC)}
-    # As types that are made at run time, all of these are Any to the type checker.
+    # For the type checker these types, made at run time, are Any.
     forms = _named([_form("Codec", name, model, {"name": _equals(name)}) for name, model in codecs.items()], "name")
     codec: Any = Union[Literal[tuple(codecs)], forms]
-    own: dict[str, Any] = {
+    general: dict[str, Any] = {
         "codec": (codec, Field(DEFAULT_CODEC, description="the codec that writes")),
-        "accept": (list[codec], Field([DEFAULT_CODEC], description="the codecs that are read beside it")),
+        "accept": (list[codec], Field([DEFAULT_CODEC], description="the other codecs that are read")),
         "database": (Union[NonNegativeInt, None], Field(None, description="the number of the database to use")),
-        "default": (Union[NonNegativeInt, None], Field(None, description="another word for database")),
-        "names": (dict[str, NonNegativeInt], Field({}, description="names for other databases, and their numbers")),
-        "mandatory_locks": (StrictBool, Field(False, description="refuse writes that another's lock covers")),
+        "default": (Union[NonNegativeInt, None], Field(None, description="the same as database")),
+        "names": (dict[str, NonNegativeInt], Field({}, description="the names of other databases, and their numbers")),
+        "mandatory_locks": (StrictBool, Field(False, description="refuse writes that another owner's lock covers")),
         "lock_retention": (
             LockRetention,
-            Field(LOCK_RETENTION_SECS, description="for how many seconds an owner may come back first"),
+            Field(LOCK_RETENTION_SECS, description="for how many seconds an owner may pass waiters"),
         ),
     }
     flat = [
-        _form("Flat", name, model, {"backend": _equals(name, DEFAULT_BACKEND), **own})
+        _form("Flat", name, model, {"backend": _equals(name, DEFAULT_BACKEND), **general})
         for name, model in backends.items()
     ]
     nested = [_form("Backend", name, model, {"name": _equals(name)}) for name, model in backends.items()]
     nested_form = create_model(
-        "Nested", __config__=ConfigDict(extra="forbid"), backend=(_named(nested, "name"), ...), **own
+        "Nested", __config__=ConfigDict(extra="forbid"), backend=(_named(nested, "name"), ...), **general
     )
     url: Any = Annotated[str, Field(pattern="^[a-z][a-z0-9+.-]*://", description="a URL; its scheme names the backend")]
     whole: Any = Union[_named(flat, "backend"), nested_form, url]
@@ -56,27 +56,27 @@ def schema() -> dict[str, Any]:
 
 
 def _usable(kind: Kind) -> list[str]:
-    return [each.name for each in installed() if each.kind == kind.word and each.usable]
+    return [each.name for each in installed() if each.kind == kind.noun and each.usable]
 
 
 def _equals(name: str, default: str | None = None) -> tuple[Any, Any]:
-    """Return the definition of a field that holds this name, and may be left out if that is the default."""
+    """Return the definition of a field that has this name as its value, and is optional if that is the default."""
     return Literal[name], name if name == default else ...
 
 
 def _form(prefix: str, name: str, settings: type[BaseModel], fields: dict[str, Any]) -> type[BaseModel]:
-    """Return the model of a dict that holds a plugin's settings and further fields."""
+    """Return the model of a dict with a plugin's settings and further fields."""
     title = f"{prefix} {name}"
     try:
         form: type[BaseModel] = create_model(title, __base__=settings, __doc__=settings.__doc__, **fields)
         form.model_json_schema()
-    except Exception:  # a type of somebody else's that JSON does not know
+    except Exception:  # a field has a type that JSON does not know
         form = create_model(title, __config__=ConfigDict(extra="allow"), **fields)
     return form
 
 
 def _named(forms: Sequence[type[BaseModel]], discriminator: str) -> Any:
-    """Return the type that is one of several forms, told apart by a field."""
+    """Return the union of several forms that are discriminated by a field."""
     if len(forms) == 1:
         return forms[0]
     return Annotated[Union[tuple(forms)], Field(discriminator=discriminator)]

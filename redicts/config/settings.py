@@ -1,4 +1,4 @@
-"""The settings of a pool: every accepted form of configuration, brought to one validated, frozen model."""
+"""The settings: turns every accepted form of configuration into one validated, frozen model."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from pydantic import (
 )
 
 from redicts.config import sources
-from redicts.config.parsing import OWN, Choice, split_into_leaves
-from redicts.config.redaction import main_database, refused, validated
+from redicts.config.parsing import GENERAL, PluginConfiguration, split
+from redicts.config.validation import main_database, validated, wrong_fields
 from redicts.core.backend import BackendSettings
 from redicts.core.codec import CodecSettings
 from redicts.errors import SettingsError, WrongField
@@ -32,19 +32,25 @@ from redicts.plugins.suggestions import suggestion
 FAKE_BACKEND: Final = "fakeredis"
 
 LOCK_RETENTION_SECS: Final = 0.005
-"""How long an owner may come back to its lock unless the settings say otherwise."""
+"""The default of ``lock_retention``: see :mod:`redicts.locks.retention`."""
 
 _Value = TypeVar("_Value")
 
 LockRetention = Annotated[float, Field(ge=0, le=1, strict=True)]
 """A number of seconds, at most one."""
 
-_Frozen = Annotated[Mapping[str, _Value], AfterValidator(MappingProxyType), PlainSerializer(dict)]
-"""A mapping that nobody can change."""
+
+def _dict(mapping: Mapping[str, _Value]) -> dict[str, _Value]:
+    # Not the class itself: pydantic before 2.8 cannot read the signature of a built-in class.
+    return dict(mapping)
+
+
+_Frozen = Annotated[Mapping[str, _Value], AfterValidator(MappingProxyType), PlainSerializer(_dict)]
+"""A read-only mapping."""
 
 
 class Settings(BaseModel):
-    """What a pool works with. Made by :func:`parse`; nothing in it can be changed."""
+    """The settings of an opened store. Made by :func:`parse`, and immutable."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -58,16 +64,16 @@ class Settings(BaseModel):
     accept: _Frozen[SerializeAsAny[CodecSettings]]
     """The other codecs whose values are read, by name, each with its own settings."""
     default: NonNegativeInt
-    """The number of the database that is meant when none is named."""
+    """The number of the default database."""
     names: _Frozen[NonNegativeInt] = Field(default={}, validate_default=True)
-    """Names for other databases, and their numbers."""
+    """The names of other databases, and their numbers."""
     mandatory_locks: StrictBool = False
-    """Whether a write is refused that somebody else's lock covers."""
+    """Whether a write is refused if another owner's lock covers it."""
     lock_retention: LockRetention = LOCK_RETENTION_SECS
-    """For how many seconds an owner may pass those who wait if it comes back to its lock at once; 0 for not at all."""
+    """For how many seconds an owner that takes its lock again at once may pass waiters; 0 disables it."""
 
     def database(self, name: str | None) -> int:
-        """Return the number of the database with this name; ``None`` stands for the default one.
+        """Return the number of the database with this name, or of the default one for ``None``.
 
         Raises :class:`~redicts.errors.SettingsError` for an unknown name.
         """
@@ -81,11 +87,11 @@ class Settings(BaseModel):
 
 
 def parse(cfg: Mapping[str, Any] | str | None, *, fake_redis: bool = False) -> Settings:
-    """Return the settings that a configuration stands for: a dict, a URL, or ``None`` for the default.
+    """Return the settings for a configuration: a dict, a URL, or ``None`` for the default.
 
-    The default is what :mod:`redicts.config.sources` finds, else Redis on this host. With ``fake_redis`` nothing is
-    looked for. Raises :class:`~redicts.errors.SettingsError`, or one of the classes below it, which names what is
-    wrong and never repeats a value.
+    The default is what :mod:`redicts.config.sources` finds, or else Redis on this host. With ``fake_redis`` no default
+    is looked for. Raises :class:`~redicts.errors.SettingsError` or a subclass, which names what is wrong and repeats no
+    configured value.
     """
     found = sources.default() if cfg is None and not fake_redis else None
     if found is None:
@@ -97,57 +103,55 @@ def parse(cfg: Mapping[str, Any] | str | None, *, fake_redis: bool = False) -> S
 
 
 def _parsed(cfg: Mapping[str, Any] | str, fake_redis: bool) -> Settings:
-    parts = split_into_leaves(cfg)
+    parts = split(cfg)
     name = FAKE_BACKEND if fake_redis else parts.backend.name
     plugin = backend_plugin(name)
     source = discovery.find(BACKEND, name)
-    backend = validated(source, plugin.settings, parts.backend.fields, OWN)
-    own = parts.own
-    number = _number(own)
+    backend = validated(source, plugin.settings, parts.backend.fields, GENERAL)
+    general = parts.general
+    number = _pop_number(general)
     try:
         return Settings(
             backend=name,
             options=backend,
             codec=parts.codec.name,
             codec_options=_codec_settings(parts.codec),
-            accept=_others(parts.codec, parts.accept),
+            accept=_accepted(parts.codec, parts.accept),
             default=main_database(source, backend) if number is None else number,
-            **own,
+            **general,
         )
     except ValidationError as error:
-        refusal = refused(error, None, OWN, (), own)
+        refusal = wrong_fields(error, None, GENERAL, (), general)
     raise refusal
 
 
-def _others(writing: Choice, accept: tuple[Choice, ...]) -> dict[str, CodecSettings]:
-    """Return the settings of the accepted codecs but the one that writes, which is always accepted."""
+def _accepted(writer: PluginConfiguration, accept: tuple[PluginConfiguration, ...]) -> dict[str, CodecSettings]:
+    """Return the settings of the accepted codecs other than the one that writes, which is always accepted."""
     found = {}
-    for choice in accept:
-        if choice.name != writing.name:
-            found[choice.name] = _codec_settings(choice)
-        elif choice.fields and choice.fields != writing.fields:
+    for each in accept:
+        if each.name != writer.name:
+            found[each.name] = _codec_settings(each)
+        elif each.fields and each.fields != writer.fields:
             raise WrongField(
-                f"accept: the codec {choice.name!r} is the one that writes, which is always accepted; "
-                f"put its fields into 'codec'"
+                f"accept: the codec {each.name!r} writes and is therefore always accepted; put its fields into 'codec'"
             )
     return found
 
 
-def _codec_settings(choice: Choice) -> CodecSettings:
-    plugin = codec_plugin(choice.name)
-    return validated(discovery.find(CODEC, choice.name), plugin.settings, choice.fields, ())
+def _codec_settings(codec: PluginConfiguration) -> CodecSettings:
+    return validated(discovery.find(CODEC, codec.name), codec_plugin(codec.name).settings, codec.fields, ())
 
 
-def _number(own: dict[str, Any]) -> int | None:
-    """Take the number of the default database, which has two names, out of what is said for the pool."""
-    said = {}
+def _pop_number(general: dict[str, Any]) -> int | None:
+    """Remove the number of the default database, which has two names, from the general settings, and return it."""
+    numbers = set()
     for key in ("database", "default"):
-        value = own.pop(key, None)
+        value = general.pop(key, None)
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise WrongField(f"settings: {key} is the number of a database, 0 or above")
-        said[key] = value
-    if len(set(said.values())) > 1:
-        raise WrongField("settings: database and default say two different numbers; give one of them")
-    return next(iter(said.values()), None)
+            raise WrongField(f"settings: {key} must be the number of a database, 0 or above")
+        numbers.add(value)
+    if len(numbers) > 1:
+        raise WrongField("settings: database and default give two different numbers; give one of them")
+    return next(iter(numbers), None)

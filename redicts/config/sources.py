@@ -1,7 +1,7 @@
-"""Where a configuration is read from: the environment or a TOML file if a program gives none, or a command line.
+"""Reads the configuration of a program that gives none from the environment or a TOML file, or one on a command line.
 
-Of the former, the first that is there is taken, whole: the URL in ``REDICTS_URL``; the file named by
-``REDICTS_CONFIG``; the table ``[tool.redicts]`` of the nearest ``pyproject.toml``, in the current directory or above.
+The first source that exists is used as a whole: the URL in ``REDICTS_URL``; the file named by ``REDICTS_CONFIG``; the
+table ``[tool.redicts]`` of the nearest ``pyproject.toml``, in the current directory or above.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PROJECT_FILE: Final = "pyproject.toml"
 
 
 class Found(NamedTuple):
-    """A configuration, and what errors about it begin with."""
+    """A configuration, and the beginning of errors about it."""
 
     where: str
     configuration: Mapping[str, Any] | str
@@ -30,7 +30,7 @@ class Found(NamedTuple):
 def default() -> Found | None:
     """Return the configuration of the environment or of a file, or ``None`` if there is none.
 
-    Raises :class:`~redicts.errors.SettingsError` if a file cannot be read. Nothing is kept: the next call looks again.
+    Nothing is cached. Raises :class:`~redicts.errors.SettingsError` if a file cannot be read.
     """
     url = os.environ.get(URL)
     if url:
@@ -40,72 +40,72 @@ def default() -> Found | None:
         where = f"{named} (named by {FILE})"
         return Found(where, _settings_in(where, Path(named)))
     project = _project_file()
-    # Most projects say nothing of redicts: no parser is imported for them.
+    # No parser is imported for the files of projects that do not mention redicts.
     if project is not None and b"redicts" in _bytes(str(project), project):
         table = _tool_table(_content(str(project), project))
         if table is not None:
             where = f"{project}, [tool.redicts]"
-            return Found(where, _a_table(where, table))
+            return Found(where, _checked_table(where, table))
     return None
 
 
 def written(text: str) -> Mapping[str, Any] | str:
-    """Return the configuration that one word stands for: a URL, a dict as JSON, a TOML file, or a backend's name.
+    """Return the configuration in an argument of a command: a URL, a dict as JSON, a TOML file, or a backend's name.
 
-    Raises :class:`~redicts.errors.SettingsError`, which does not repeat the text: it may hold a password.
+    Raises :class:`~redicts.errors.SettingsError`, which does not repeat the text, since that may hold a password.
 
     >>> written("memory")
     {'backend': 'memory'}
     """
-    word = text.strip()
-    if not word:
+    text = text.strip()
+    if not text:
         raise SettingsError(
             "settings: the configuration is empty; give a URL, a dict as JSON, a TOML file, or a backend's name"
         )
-    if word.startswith("{"):
+    if text.startswith("{"):
         try:
-            found: Mapping[str, Any] = json.loads(word)
+            found: Mapping[str, Any] = json.loads(text)
         except ValueError as error:
-            place = f"line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else "it"
-            refusal = f"settings: this is no JSON, see {place}; quote it for the shell: '{{...}}'"
+            where = f"line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else "it"
+            refusal = f"settings: this is not valid JSON, see {where}; quote it for the shell: '{{...}}'"
         else:
             return found
-        raise SettingsError(refusal)  # here: the error before has the whole text with it
-    if "://" in word:
-        return word
-    return _settings_in(word, Path(word)) if word.endswith(".toml") else {"backend": word}
+        raise SettingsError(refusal)  # not above: the JSON error has the whole text, and would be its context
+    if "://" in text:
+        return text
+    return _settings_in(text, Path(text)) if text.endswith(".toml") else {"backend": text}
 
 
 def _settings_in(where: str, path: Path) -> Mapping[str, Any]:
-    """Return the table ``[tool.redicts]`` of a file, or the whole if it has none."""
+    """Return the table ``[tool.redicts]`` of a file, or its whole content if it has no such table."""
     content = _content(where, path)
     table = _tool_table(content)
-    return content if table is None else _a_table(where, table)
+    return content if table is None else _checked_table(where, table)
 
 
 def _project_file() -> Path | None:
     try:
         here = Path.cwd()
-    except FileNotFoundError:  # somebody removed the directory
+    except FileNotFoundError:  # the directory was removed
         return None
     return next((path for each in (here, *here.parents) if (path := each / PROJECT_FILE).is_file()), None)
 
 
 def _content(where: str, path: Path) -> dict[str, Any]:
     if sys.version_info >= (3, 11):
-        import tomllib  # noqa: PLC0415  (for those who have a file)
+        import tomllib  # noqa: PLC0415  (only where there is a file)
     else:
         import tomli as tomllib  # noqa: PLC0415
 
     try:
         content: dict[str, Any] = tomllib.loads(_bytes(where, path).decode())
     except UnicodeDecodeError:
-        refusal = "it is no text in UTF-8"
+        refusal = "it is not text in UTF-8"
     except tomllib.TOMLDecodeError as error:
-        refusal = f"it is no TOML: {error}"
+        refusal = f"it is not valid TOML: {error}"
     else:
         return content
-    raise SettingsError(f"{where} cannot be read: {refusal}")  # here: the error before has the whole text with it
+    raise SettingsError(f"{where} cannot be read: {refusal}")  # not above: the parser's error has the whole text
 
 
 def _bytes(where: str, path: Path) -> bytes:
@@ -120,7 +120,7 @@ def _tool_table(content: Mapping[str, Any]) -> Any:
     return tools.get("redicts") if isinstance(tools, Mapping) else None
 
 
-def _a_table(where: str, table: Any) -> Mapping[str, Any]:
+def _checked_table(where: str, table: Any) -> Mapping[str, Any]:
     if not isinstance(table, Mapping):
-        raise SettingsError(f"{where}: it is a table of settings, not {type(table).__name__}")
+        raise SettingsError(f"{where}: it must be a table of settings, not {type(table).__name__}")
     return table

@@ -11,7 +11,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 
 from redicts.core.backend import BackendPlugin
 from redicts.core.codec import CodecPlugin
-from redicts.core.hooks import BACKENDS, CODECS
+from redicts.core.entry_points import BACKENDS, CODECS
 
 _SECRET_WORDS: Final = ("password", "secret", "token", "credential")
 """What is in the name of a field whose text must not be told, though its type does not say so."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redicts.contract.check import BASE
 from redicts.core.backend import Capabilities
-from redicts.core.hooks import CONTRACT
+from redicts.core.entry_points import CONTRACT
 
 if TYPE_CHECKING:
     from redicts.contract.codecs.check import CodecClaims

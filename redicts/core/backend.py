@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from redicts.core.hooks import CONTRACT
+from redicts.core.entry_points import CONTRACT
 from redicts.core.listener import Listener, Poller
 from redicts.core.minitransaction import Key, Outcome, Transaction
 

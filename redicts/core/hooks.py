@@ -1,42 +1,15 @@
-"""What a plugin implements: the hooks by which a module offers backends and codecs, and the version of their contract.
-
-A distribution names its module in an entry point of the group :data:`BACKENDS` or :data:`CODECS`, under the name of the
-backend or codec. The module is imported when somebody chooses that name, and asked by its hook::
-
-    from redicts.core.hooks import hookimpl
-
-    @hookimpl
-    def redicts_backends():
-        return [BackendPlugin("table", TableSettings, open_table, contract=1)]
-"""
+"""The markers by which pluggy finds the hooks of a plugin's module, see :mod:`redicts.plugins.hookspecs`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pluggy
 
-if TYPE_CHECKING:
-    from redicts.core.backend import BackendPlugin
-    from redicts.core.codec import CodecPlugin
-
-CONTRACT: Final = 1
-"""The version of the contract with backends and codecs that this redicts speaks."""
-
-PROJECT: Final = "redicts"
-BACKENDS: Final = "redicts.backends"
-CODECS: Final = "redicts.codecs"
+from redicts.core.entry_points import PROJECT
 
 hookspec: Final = pluggy.HookspecMarker(PROJECT)
+"""Decorates the specification of a hook."""
+
 hookimpl: Final = pluggy.HookimplMarker(PROJECT)
-
-
-@hookspec
-def redicts_backends() -> Sequence[BackendPlugin]:  # type: ignore[empty-body]  # a specification has none
-    """Return the backends of this module. Called when one of them is first chosen or listed; it does no I/O."""
-
-
-@hookspec
-def redicts_codecs() -> Sequence[CodecPlugin]:  # type: ignore[empty-body]  # a specification has none
-    """Return the codecs of this module. Called when one of them is first chosen or listed; it does no I/O."""
+"""Decorates the function by which a module implements a hook."""

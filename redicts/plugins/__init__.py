@@ -1,1 +1,1 @@
-"""The plugins: who offers a backend or a codec under a name, what it is once loaded, and a list of all."""
+"""Plugins: which distribution offers a backend or a codec, how it is loaded, and a list of all."""

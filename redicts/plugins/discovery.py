@@ -1,7 +1,7 @@
-"""Finds who offers a backend or codec under a name, and imports none of it.
+"""Finds the distribution that offers a backend or codec under a name, without importing any.
 
-What comes with redicts wins, and is found without a look at other distributions: their entry points are read when a
-name is asked for that is not one of ours, each time again, so that what was just installed is there at once.
+Built-in plugins take precedence and are found without reading the entry points of other distributions. Those are read
+each time a name is not built in, so that a distribution is found as soon as it is installed.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
 DISABLED: Final = "REDICTS_DISABLED_PLUGINS"
-"""The environment variable that switches plugins off: names or distributions with commas between them, or ``*``."""
+"""The environment variable that disables plugins: names or distributions separated by commas, or ``*``."""
 
 OURS: Final = "redicts"
-"""The distribution whose plugins are built in."""
+"""The distribution of the built-in plugins."""
 
 _log: Final = logging.getLogger("redicts.plugins")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a plugin comes from."""
+    """Where a plugin comes from: its module and its distribution."""
 
     kind: Kind
     name: str
     value: str
-    """The module, perhaps with a colon and an object in it."""
+    """The module, optionally with a colon and an object in it."""
     distribution: str = OURS
     version: str = ""
-    """The version of the distribution. That of redicts itself is not looked up for this."""
+    """The version of the distribution; empty for redicts itself, where nothing needs it."""
 
     @property
     def builtin(self) -> bool:
@@ -53,44 +53,53 @@ class Source:
         """The distribution and its version."""
         return f"{self.distribution} {self.version}".rstrip()
 
+    @property
+    def disabled(self) -> bool:
+        """Whether the environment disables it: by its name, by its distribution, or with all that are not built in."""
+        off = {_canonical(each) for each in os.environ.get(DISABLED, "").split(",")}
+        if _canonical(self.name) in off:
+            return True
+        return not self.builtin and ("*" in off or _canonical(self.distribution) in off)
+
     def __str__(self) -> str:
-        return f"{self.kind.word} {self.name!r}" + ("" if self.builtin else f" from {self.origin}")
+        return f"{self.kind.noun} {self.name!r}" + ("" if self.builtin else f" from {self.origin}")
 
 
 def find(kind: Kind, name: str) -> Source:
-    """Return who offers this name.
+    """Return the source that offers this name.
 
-    Raises :class:`~redicts.errors.PluginMissing` if nobody does, or if it is switched off, and
-    :class:`~redicts.errors.PluginBroken` if two distributions do.
+    Raises :class:`~redicts.errors.PluginMissing` if there is none, or if it is disabled, and
+    :class:`~redicts.errors.PluginBroken` if two distributions offer it.
     """
-    ours = builtin(kind).get(name)
-    if ours is not None:
-        return _switched_on(ours)
-    others = third_party(kind)
-    offers = [source for source in others if source.name == name]
-    left = [source for source in offers if not switched_off(source)]
-    if len(left) == 1 or (offers and not left):
-        return _switched_on((left or offers)[0])
-    if left:
-        raise PluginBroken(twice(left))
-    known = {*builtin(kind), *[source.name for source in others]}
+    ours = builtin(kind)
+    others = [] if name in ours else third_party(kind)
+    offers = [source for source in (*ours.values(), *others) if source.name == name]
+    enabled = [source for source in offers if not source.disabled]
+    if len(enabled) == 1:
+        return enabled[0]
+    if enabled:
+        origins = " and ".join(source.origin for source in enabled)
+        raise PluginBroken(
+            f"the {kind.noun} {name!r} is offered by {origins}, but only one may offer it; "
+            f"uninstall the other, or disable it: {DISABLED}={enabled[-1].distribution}"
+        )
+    if offers:
+        raise PluginMissing(f"the {offers[0]} is disabled by the environment variable {DISABLED}; remove it from there")
+    known = {*ours, *[source.name for source in others]}
     raise PluginMissing(
-        f"there is no {kind.word} {name!r}; {suggestion(name, known)}; otherwise install the package that offers it"
+        f"there is no {kind.noun} {name!r}; {suggestion(name, known)}; otherwise install the package that provides it"
     )
 
 
 def builtin(kind: Kind) -> dict[str, Source]:
-    """Return those that come with redicts, by name: the modules of their package."""
-    package = import_module(kind.package)
-    return {
-        module.name: Source(kind, module.name, f"{kind.package}.{module.name}")
-        for module in pkgutil.iter_modules(package.__path__)
-        if not module.name.startswith("_")
-    }
+    """Return the built-in plugins by name, in order: the modules of their package."""
+    modules = pkgutil.iter_modules(import_module(kind.package).__path__)
+    names = [module.name for module in modules if not module.name.startswith("_")]
+    return {name: Source(kind, name, f"{kind.package}.{name}") for name in names}
 
 
 def third_party(kind: Kind) -> list[Source]:
-    """Return what other distributions offer, by name, those included that are switched off or take a name of ours."""
+    """Return what other distributions offer, by name, including what is disabled or has the name of a built-in."""
     found = {
         Source(kind, point.name, point.value, *_distribution(point.dist))
         for point in _entry_points(kind.group)
@@ -100,32 +109,8 @@ def third_party(kind: Kind) -> list[Source]:
 
 
 def is_offered(kind: Kind, name: str) -> bool:
-    """Tell whether anybody offers this name, usable or not."""
+    """Tell whether any distribution offers this name, usable or not."""
     return name in builtin(kind) or any(source.name == name for source in third_party(kind))
-
-
-def switched_off(source: Source) -> bool:
-    """Tell whether the environment switches a plugin off: by its name, by its distribution, or with all others."""
-    off = {_canonical(each) for each in os.environ.get(DISABLED, "").split(",")}
-    if _canonical(source.name) in off:
-        return True
-    return not source.builtin and ("*" in off or _canonical(source.distribution) in off)
-
-
-def twice(sources: list[Source]) -> str:
-    """Return what an error says of a name that several distributions offer."""
-    one = sources[0]
-    origins = " and ".join(source.origin for source in sources)
-    return (
-        f"the {one.kind.word} {one.name!r} is offered by {origins}, and only one may; "
-        f"uninstall the other, or switch it off: {DISABLED}={sources[-1].distribution}"
-    )
-
-
-def _switched_on(source: Source) -> Source:
-    if switched_off(source):
-        raise PluginMissing(f"the {source} is switched off by the environment variable {DISABLED}; take it out there")
-    return source
 
 
 def _canonical(name: str) -> str:
@@ -133,11 +118,11 @@ def _canonical(name: str) -> str:
 
 
 def _entry_points(group: str) -> Iterator[EntryPoint]:
-    from importlib import metadata  # noqa: PLC0415  (most programs need no plugin of others)
+    from importlib import metadata  # noqa: PLC0415  (most programs use built-in plugins only)
 
     try:
         yield from metadata.entry_points(group=group)
-    except Exception:  # what one distribution says cannot be read: that must not hide all others
+    except Exception:  # the metadata of one distribution is damaged: read the others one by one
         seen = set()
         for distribution in metadata.distributions():
             try:
@@ -151,7 +136,7 @@ def _entry_points(group: str) -> Iterator[EntryPoint]:
 
 
 def _distribution(distribution: Distribution) -> tuple[str, str]:
-    """Return the name and the version of a distribution, which may be damaged."""
+    """Return the name and the version of a distribution, whose metadata may be damaged."""
     try:
         name, version = distribution.metadata["Name"], distribution.version
     except Exception:

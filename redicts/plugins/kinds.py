@@ -1,4 +1,4 @@
-"""The two kinds of plugins, and what tells one from the other."""
+"""The two kinds of plugins: backends and codecs."""
 
 from __future__ import annotations
 
@@ -7,32 +7,30 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from redicts.core import hooks
 from redicts.core.backend import BackendPlugin, BackendSettings
 from redicts.core.codec import CodecPlugin, CodecSettings
+from redicts.core.entry_points import BACKENDS, CODECS
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of plugins."""
+    """A kind of plugins: its name, and how plugins of this kind are found and checked."""
 
-    word: str
-    """What errors call it."""
+    noun: str
+    """What errors and lists call it."""
     group: str
-    """The group of entry points that distributions name theirs in."""
+    """The group of entry points in which distributions name theirs."""
     hook: str
     """The hook that a module of this kind implements."""
     package: str
-    """The package whose modules are those that come with redicts."""
+    """The package whose modules are the built-in plugins."""
     plugin: type[BackendPlugin] | type[CodecPlugin]
-    """What the hook returns a list of."""
+    """The type of which the hook returns a list."""
     settings: type[BaseModel]
-    """The base of the settings of each."""
+    """The base class of their settings."""
 
 
-BACKEND: Final = Kind(
-    "backend", hooks.BACKENDS, hooks.redicts_backends.__name__, "redicts.backends", BackendPlugin, BackendSettings
-)
-CODEC: Final = Kind("codec", hooks.CODECS, hooks.redicts_codecs.__name__, "redicts.codecs", CodecPlugin, CodecSettings)
+BACKEND: Final = Kind("backend", BACKENDS, "redicts_backends", "redicts.backends", BackendPlugin, BackendSettings)
+CODEC: Final = Kind("codec", CODECS, "redicts_codecs", "redicts.codecs", CodecPlugin, CodecSettings)
 
 KINDS: Final = (BACKEND, CODEC)

@@ -1,4 +1,4 @@
-"""Lists every plugin that is installed: from where, in which version, and whether it can be used."""
+"""Lists the installed plugins: where each comes from, and whether it can be used."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from redicts.errors import SettingsError
 from redicts.plugins import discovery
 from redicts.plugins.discovery import OURS, Source
-from redicts.plugins.kinds import KINDS, Kind
+from redicts.plugins.kinds import KINDS
 from redicts.plugins.loading import load
 
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A plugin that is installed."""
+    """An installed plugin."""
 
     kind: str
     """``backend`` or ``codec``."""
@@ -25,7 +25,7 @@ class Installed:
     problem: str | None
     """Why it cannot be used, and what to do; ``None`` if it can."""
     summary: str
-    """What it is for, in its own words, where it could be loaded."""
+    """Its own description in one line, if it could be loaded."""
 
     @property
     def usable(self) -> bool:
@@ -34,33 +34,32 @@ class Installed:
 
 
 def installed() -> tuple[Installed, ...]:
-    """Return all backends and codecs, ours first, those included that are broken, switched off or in another's way.
+    """Return all backends and codecs, built-in ones first, including broken, disabled and hidden ones.
 
-    To know whether one can be used it is imported; what fails then is told in ``problem``, and raises nothing.
+    A plugin is imported to find out whether it can be used; ``problem`` has the error, and none is raised.
 
     >>> [each.usable for each in installed() if each.name == "memory"]
     [True]
     """
-    return tuple(_looked_at(source, kind) for kind in KINDS for source in [*_ours(kind), *discovery.third_party(kind)])
+    sources = [each for kind in KINDS for each in (*discovery.builtin(kind).values(), *discovery.third_party(kind))]
+    return tuple(map(_described, sources))
 
 
-def _ours(kind: Kind) -> list[Source]:
-    return [source for _, source in sorted(discovery.builtin(kind).items())]
-
-
-def _looked_at(source: Source, kind: Kind) -> Installed:
+def _described(source: Source) -> Installed:
+    """Return the entry of the list for a plugin."""
     problem, summary = None, ""
+    kind = source.kind
     try:
         if not source.builtin and source.name in discovery.builtin(kind):
-            problem = f"the name {source.name!r} belongs to the {kind.word} of {OURS}, which is used instead"
+            problem = f"the name {source.name!r} belongs to the {kind.noun} of {OURS}, which is used instead"
         elif discovery.find(kind, source.name) == source:
             summary = str(load(source).summary)
         else:
-            problem = f"the {source} is switched off by the environment variable {discovery.DISABLED}"
+            problem = f"the {source} is disabled by the environment variable {discovery.DISABLED}"
     except SettingsError as error:
         problem = str(error)
     version = _our_version() if source.builtin else source.version
-    return Installed(kind.word, source.name, source.distribution, version, source.builtin, problem, summary)
+    return Installed(kind.noun, source.name, source.distribution, version, source.builtin, problem, summary)
 
 
 def _our_version() -> str:

@@ -1,29 +1,35 @@
-"""Imports a plugin's module when it is first chosen, asks its hook, and believes nothing that it says unchecked.
+"""Loads a plugin when it is first chosen: imports its module, calls its hook, and checks what the hook returns.
 
-Each module has a plugin manager of its own, so what is wrong with one is in the way of no other. A plugin that was
-loaded stays; one that failed is tried again when it is next asked for.
+One plugin manager holds the modules of all plugins. A module that is broken is unregistered at once, so it affects no
+other plugin, and loading it is tried again when it is next chosen.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from importlib import import_module
-from typing import Any, Final, cast
+from inspect import isroutine
+from typing import TYPE_CHECKING, Any, Final, cast
 
-import pluggy
-
-from redicts.core import hooks
 from redicts.core.backend import Backend, BackendPlugin
 from redicts.core.codec import CodecPlugin
+from redicts.core.entry_points import CONTRACT, PROJECT
 from redicts.errors import PluginBroken, PluginMissing, SettingsError
+from redicts.forks import ForkSafeLock
 from redicts.plugins import discovery
 from redicts.plugins.discovery import OURS, Source
-from redicts.plugins.kinds import BACKEND, CODEC
+from redicts.plugins.kinds import BACKEND, CODEC, KINDS
 from redicts.plugins.suggestions import suggestion
 
+if TYPE_CHECKING:
+    from pluggy import PluginManager
+
 loaded: Final[dict[Source, BackendPlugin | CodecPlugin]] = {}
-"""The plugins that were chosen so far."""
+"""The plugins that were loaded so far."""
+
+_registering: Final = ForkSafeLock()
 
 
 def backend_plugin(name: str) -> BackendPlugin:
@@ -40,20 +46,18 @@ def codec_plugin(name: str) -> CodecPlugin:
 
 
 def from_client(client: object) -> Backend:
-    """Return a backend for the store that a client object of the user's is connected to.
+    """Return a backend for the store to which a user's client object is connected.
 
-    Every backend that was loaded is asked, and those of ours that bear the name of the package which the client comes
-    from. Raises :class:`~redicts.errors.SettingsError` if it is no client that one of them knows.
+    It asks each loaded backend, and the built-in one that is named like the package of the client's class. Raises
+    :class:`~redicts.errors.SettingsError` if none of them knows the client.
     """
     packages = {base.__module__.partition(".")[0] for base in type(client).__mro__}
     candidates = [source for name, source in discovery.builtin(BACKEND).items() if name in packages]
     candidates += [source for source in loaded if source.kind is BACKEND and source not in candidates]
     for source in candidates:
         from_client = cast("BackendPlugin", load(source)).from_client
-        if from_client is None:
-            continue
         try:
-            backend = from_client(client)
+            backend = from_client(client) if from_client else None
         except SettingsError:
             raise
         except Exception as error:
@@ -64,21 +68,24 @@ def from_client(client: object) -> Backend:
             if isinstance(backend, Backend):
                 return backend
             failed = f"it returned {type(backend).__name__}, not a Backend"
-        # Raised here, not above: the client that its error may show can hold a password.
-        raise PluginBroken(f"the {source} cannot take over a {type(client).__name__}: {failed}; {_remedy(source)}")
+        # Raised here and not above: the plugin's error may show the client, which may hold a password.
+        raise PluginBroken(
+            f"the {source} cannot open the store of a {type(client).__name__}: {failed}; {_remedy(source)}"
+        )
     raise SettingsError(
         f"{type(client).__name__} leads to no store; give a Proxy, the Pool, a backend, or a client of redis-py"
     )
 
 
 def load(source: Source) -> BackendPlugin | CodecPlugin:
-    """Return the plugin that a source offers. Raises :class:`~redicts.errors.PluginBroken` if it is not usable.
+    """Return the plugin that a source offers.
 
-    One of ours that needs a package which is not installed raises :class:`~redicts.errors.PluginMissing`.
+    Raises :class:`~redicts.errors.PluginBroken` if it cannot be used, and :class:`~redicts.errors.PluginMissing` if it
+    is built in and needs a package that is not installed.
     """
     plugin = loaded.get(source)
     if plugin is None:
-        plugin = loaded[source] = _checked(source, _asked(source, _imported(source)))
+        plugin = loaded[source] = _registered(source, _imported(source))
     return plugin
 
 
@@ -98,67 +105,117 @@ def _imported(source: Source) -> Any:
                 f"install the missing package with: pip install 'redicts[{source.name}]'"
             ) from error
         if error.name == module.strip():
-            raise _broken(source, f"its module {error.name} is not there") from error
-        raise _broken(source, _said(error), f"install that package, or {_remedy(source)}") from error
-    except BaseException as error:  # a module that ends the program when it is imported is broken too
-        raise _broken(source, f"importing {source.value} failed with {_said(error)}") from error
+            raise _broken(source, f"its module {error.name} does not exist") from error
+        raise _broken(source, _described(error), f"install that package, or {_remedy(source)}") from error
+    except BaseException as error:  # a module that raises SystemExit is broken too
+        raise _broken(source, f"importing {source.value} failed with {_described(error)}") from error
 
 
-def _asked(source: Source, module: Any) -> list[Any]:
-    """Return all that the module's hook returns."""
-    manager = pluggy.PluginManager(hooks.PROJECT)
-    manager.add_hookspecs(hooks)
-    hook = source.kind.hook
+class _Hooks:
+    """The hook implementations of one module, as pluggy gets to see them.
+
+    pluggy compares the objects that it holds with each other. These are compared by identity, whereas an entry point
+    may name an object of any class, whose comparison could then affect other plugins.
+    """
+
+    def __init__(self, module: object) -> None:
+        for name in dir(module):
+            value = getattr(module, name, None)
+            if isroutine(value) and hasattr(value, f"{PROJECT}_impl"):
+                setattr(self, name, value)
+
+
+@cache
+def _manager() -> PluginManager:
+    """Return the plugin manager of this process."""
+    from pluggy import PluginManager  # noqa: PLC0415  (with the first plugin)
+
+    from redicts.plugins import hookspecs  # noqa: PLC0415
+
+    manager = PluginManager(PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def _registered(source: Source, module: object) -> BackendPlugin | CodecPlugin:
+    """Register a module and return the plugin that its hook offers; unregister the module if anything is wrong."""
     try:
-        manager.register(module, name=source.value)
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise _broken(source, _wrong_hook(str(error))) from error
-    except Exception as error:
-        raise _broken(source, f"{source.value} is no plugin: {_said(error)}") from error
-    try:
-        answers = getattr(manager.hook, hook)()
+        hooks = _Hooks(module)
+        functions = _register(hooks, source.kind.hook)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise _broken(source, f"its hook {hook} failed with {_said(error)}") from error
-    if not answers:
-        raise _broken(source, f"{source.value} has no function {hook} marked with @hookimpl")
+        raise _broken(source, f"{source.value} cannot be registered: {_wrong_hook(error)}") from error
+    try:
+        return _checked(source, _offered(source, functions))
+    except BaseException:
+        with _registering:
+            _manager().unregister(hooks)
+        raise
+
+
+def _register(hooks: _Hooks, name: str) -> list[Callable[[], object]]:
+    """Register the hooks of a module and return those with this name. Nothing stays registered if pluggy refuses."""
+    with _registering:
+        manager = _manager()
+        try:
+            manager.register(hooks)
+            manager.check_pending()
+        except BaseException:
+            if manager.is_registered(hooks):
+                manager.unregister(hooks)
+            raise
+        return [each.function for each in getattr(manager.hook, name).get_hookimpls() if each.plugin is hooks]
+
+
+def _offered(source: Source, functions: Sequence[Callable[[], object]]) -> list[Any]:
+    """Return all that the hook of a module returns."""
+    hook = source.kind.hook
+    if not functions:
+        raise _broken(source, f"{source.value} has no function {hook} decorated with @hookimpl")
     offered: list[Any] = []
-    for answer in answers:
+    for function in functions:
+        try:
+            answer = function()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise _broken(source, f"its hook {hook} failed with {_described(error)}") from error
         if not isinstance(answer, Sequence) or isinstance(answer, (str, bytes)):
             raise _broken(source, f"its hook {hook} returned {_a(answer)}, not a list of {source.kind.plugin.__name__}")
         offered += answer
+    for each in offered:
+        if not isinstance(each, source.kind.plugin):
+            raise _broken(source, f"its hook {hook} returned a list with {_a(each)}, not {source.kind.plugin.__name__}")
     return offered
 
 
 def _checked(source: Source, offered: list[Any]) -> BackendPlugin | CodecPlugin:
-    """Return the one that bears the name, if all that it says of itself can be true."""
+    """Return the plugin that has the name of the entry point, after checking its fields."""
     kind = source.kind
-    for each in offered:
-        if not isinstance(each, kind.plugin):
-            raise _broken(source, f"its hook {kind.hook} returned a list with {_a(each)}, not {kind.plugin.__name__}")
     named = [each for each in offered if each.name == source.name]
     if len(named) != 1:
         names = ", ".join(repr(each.name) for each in offered) or "nothing"
         raise _broken(source, f"its entry point is named {source.name!r}, but its hook {kind.hook} offers {names}")
     plugin: BackendPlugin | CodecPlugin = named[0]
     if type(plugin.contract) is not int:
-        raise _broken(source, f"the contract that it is written for is {_a(plugin.contract)}, not a number")
-    if plugin.contract != hooks.CONTRACT:
-        older = OURS if plugin.contract > hooks.CONTRACT else source.distribution
+        raise _broken(source, f"its contract must be a number, not {_a(plugin.contract)}")
+    if plugin.contract != CONTRACT:
+        older = OURS if plugin.contract > CONTRACT else source.distribution
         raise PluginBroken(
-            f"the {source} is written for contract {plugin.contract}; this redicts speaks {hooks.CONTRACT}; "
+            f"the {source} is written for contract {plugin.contract}, but this redicts supports contract {CONTRACT}; "
             f"upgrade {older}"
         )
     if not (isinstance(plugin.settings, type) and issubclass(plugin.settings, kind.settings)):
-        raise _broken(source, f"its settings are no subclass of {kind.settings.__name__}")
+        raise _broken(source, f"its settings must be a subclass of {kind.settings.__name__}")
     if "name" in plugin.settings.model_fields:
-        raise _broken(source, "its settings have a field 'name', which is where its own name goes; rename the field")
-    if not callable(plugin.open):
-        raise _broken(source, f"its open is {_a(plugin.open)}, and cannot be called")
-    if isinstance(plugin, BackendPlugin) and plugin.from_client is not None and not callable(plugin.from_client):
-        raise _broken(source, f"its adopt is {_a(plugin.from_client)}, and cannot be called")
+        raise _broken(source, "its settings have a field 'name', which is reserved for the plugin's name; rename it")
+    functions: dict[str, object] = {"open": plugin.open}
+    if isinstance(plugin, BackendPlugin) and plugin.from_client is not None:
+        functions["from_client"] = plugin.from_client
+    for field, value in functions.items():
+        if not callable(value):
+            raise _broken(source, f"its {field} must be callable, not {_a(value)}")
     return plugin
 
 
@@ -168,10 +225,10 @@ def _broken(source: Source, why: str, remedy: str = "") -> PluginBroken:
 
 def _remedy(source: Source) -> str:
     owner = f"reinstall {OURS}" if source.builtin else f"upgrade or uninstall {source.distribution}"
-    return f"{owner}, or choose another {source.kind.word}"
+    return f"{owner}, or choose another {source.kind.noun}"
 
 
-def _said(error: BaseException) -> str:
+def _described(error: BaseException) -> str:
     text = str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -180,18 +237,22 @@ def _a(value: object) -> str:
     return "None" if value is None else f"an object of type {type(value).__name__}"
 
 
-def _wrong_hook(message: str) -> str:
-    """Return what pluggy says of a hook, in one line, and the right name of one that it does not know."""
-    unknown = re.match(r"unknown hook '(\w+)'", message)
+def _wrong_hook(error: BaseException) -> str:
+    """Return in one line why pluggy refused a module, with a suggestion for a hook that is not known."""
+    from pluggy import PluginValidationError  # noqa: PLC0415  (only for an error)
+
+    if not isinstance(error, PluginValidationError):
+        return _described(error)
+    unknown = re.match(r"unknown hook '(\w+)'", str(error))
     if unknown:
-        known = [hooks.redicts_backends.__name__, hooks.redicts_codecs.__name__]
-        return f"there is no hook {unknown[1]!r}; {suggestion(unknown[1], known)}"
-    return " ".join(line.strip() for line in message.splitlines())
+        return f"there is no hook {unknown[1]!r}; {suggestion(unknown[1], [kind.hook for kind in KINDS])}"
+    # The first line has pluggy's own name of the plugin.
+    return " ".join(line.strip() for line in str(error).splitlines()[1:])
 
 
 def _extras() -> set[str]:
-    """Return the names that ``pip install 'redicts[name]'`` knows."""
-    from importlib import metadata  # noqa: PLC0415  (for an error only)
+    """Return the names of the extras of redicts, as in ``pip install 'redicts[name]'``."""
+    from importlib import metadata  # noqa: PLC0415  (only for an error)
 
     try:
         return set(metadata.metadata(OURS).get_all("Provides-Extra") or ())

@@ -1,9 +1,8 @@
-"""What an error says after a name that nobody knows."""
+"""Suggestions for a name that is not known."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
@@ -14,6 +13,8 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     >>> suggestion("zzz", ["port", "host"])
     'known are host, port'
     """
+    from difflib import get_close_matches  # noqa: PLC0415  (only for an error)
+
     names = sorted(set(known))
     nearest = get_close_matches(name, names, n=1)
     if not names:

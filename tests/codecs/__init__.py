@@ -1,1 +1,1 @@
-"""What only one codec has: what pickle refuses to run, what models come back as."""
+"""The rules of single codecs; those of every codec are conformance checks."""

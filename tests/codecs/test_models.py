@@ -1,4 +1,4 @@
-"""Registered models and dataclasses come back as what they were; nothing stored chooses what is imported."""
+"""Registered models and dataclasses keep their type; nothing stored chooses what is imported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, field_validator
 import redicts.types
 from redicts.backends.memory import MemoryBackend
 from redicts.codecs.json import codec as json_codec
-from redicts.codecs.models import ModelsCodec, redicts_codecs
+from redicts.codecs.models import ModelsCodec
 from redicts.contract.codecs.check import same
 from redicts.core.backend import Backend
 from redicts.core.driver import run
@@ -37,7 +37,7 @@ class Customer(BaseModel):
 
 
 class Invoice(BaseModel):
-    """A model with fields that JSON does not know."""
+    """A model with fields of types that JSON does not have."""
 
     number: int
     total: Decimal
@@ -56,18 +56,18 @@ class Point:
 
 
 class Special(Invoice):
-    """A class below a registered one, and not registered."""
+    """A subclass of a registered class, itself not registered."""
 
 
 class Forgetful(BaseModel):
-    """A model that does not write all it has."""
+    """A model that excludes a field."""
 
     shown: int
     hidden: int = Field(default=0, exclude=True)
 
 
 class Grumpy(BaseModel):
-    """A model whose validator raises what it likes."""
+    """A model whose validator raises an error of another class."""
 
     x: int
 
@@ -77,6 +77,20 @@ class Grumpy(BaseModel):
         if x > 5:
             raise ZeroDivisionError("of its own")
         return x
+
+
+@dataclass
+class Both(dict):  # type: ignore[type-arg]
+    """A dataclass whose values JSON would store as dicts."""
+
+    x: int = 0
+
+
+@dataclass
+class Strange:
+    """A dataclass with a field that pydantic cannot handle."""
+
+    x: Backend
 
 
 INVOICE = Invoice(
@@ -91,7 +105,7 @@ TYPES: dict[str, type] = {"invoice": Invoice, "point": Point, "forgetful": Forge
 
 @pytest.fixture(autouse=True)
 def _types() -> Iterator[None]:
-    """Register the types of these tests for each of them."""
+    """Register the types for each test."""
     for name, kind in TYPES.items():
         redicts.types.register(name, kind)
     yield
@@ -100,13 +114,13 @@ def _types() -> Iterator[None]:
 
 
 def bytes_at(backend: Backend, path: Path) -> bytes:
-    """Return what is stored at a path."""
+    """Return the bytes that are stored at a path."""
     (answer,) = backend.execute(Transaction(reads=(Read(Key(VALUES, path)),))).answers
     return answer.values[()]  # type: ignore[union-attr]  # it is an answer to a read of values
 
 
 def stored(text: str) -> MemoryBackend:
-    """Return a store in which this text of the codec lies."""
+    """Return a store with this text of the codec."""
     backend = MemoryBackend()
     data = text.encode()
     backend.execute(Transaction(writes=(Put(Key(VALUES, AT), b"\x04models %d\n%b" % (len(data), data)),)))
@@ -123,16 +137,16 @@ def stored(text: str) -> MemoryBackend:
     ],
     ids=["model", "dataclass", "in a list", "in a dict"],
 )
-def test_they_come_back_as_what_they_were(value: Any) -> None:
-    """A registered value comes back equal and of its class: as a leaf, and at any depth within one."""
+def test_values_keep_their_type(value: Any) -> None:
+    """A value of a registered type comes back equal and of its class, as a leaf and at any depth within one."""
     backend = MemoryBackend()
     run(TREE.write(AT, value), backend)
     back = run(TREE.read(AT), backend)
     assert same(back, value)
 
 
-def test_what_is_stored_can_be_read_by_people() -> None:
-    """After the envelope there is JSON text with the stable name; a value without registered types is plain JSON."""
+def test_the_stored_text_is_json() -> None:
+    """The envelope holds JSON text with the registered name; a value without registered types is plain JSON."""
     backend = MemoryBackend()
     run(TREE.write(("a",), {"b": Point(1), "c": ["é", 1.5], "d": "text"}), backend)
     header, _, text = bytes_at(backend, AT).partition(b"\n")
@@ -142,8 +156,8 @@ def test_what_is_stored_can_be_read_by_people() -> None:
     assert bytes_at(backend, ("a", "d")) == b'"text"'
 
 
-def test_an_unknown_type_is_an_error_of_its_own() -> None:
-    """The error names path, codec and type, and what to do; other leaves are read."""
+def test_a_type_that_is_not_registered_has_its_own_error() -> None:
+    """The error names path, codec, type and remedy; other leaves can be read."""
     backend = MemoryBackend()
     run(TREE.write(("a",), {"b": [Point(1)], "c": 5}), backend)
     redicts.types.forget("point")
@@ -155,8 +169,8 @@ def test_an_unknown_type_is_an_error_of_its_own() -> None:
 @pytest.mark.parametrize(
     "name", ["os.system", "antigravity", "builtins.dict", "tests.codecs.test_models.Special", "", "Point"]
 )
-def test_nothing_is_imported_by_what_is_stored(name: str) -> None:
-    """A type that a stranger names is looked up among the registered ones, and nowhere else."""
+def test_a_stored_name_imports_nothing(name: str) -> None:
+    """A stored type name is looked up among the registered types only."""
     before = set(sys.modules)
     with pytest.raises(TypeUnknown, match=r"'a\.b'"):
         run(TREE.read(AT), stored(json.dumps({"$type": name, "value": {"x": 1}})))
@@ -164,7 +178,7 @@ def test_nothing_is_imported_by_what_is_stored(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "says"),
     [
         ({"x": "no number"}, r"'point'.*x: .*integer"),
         ({}, r"'point'.*x: "),
@@ -172,15 +186,15 @@ def test_nothing_is_imported_by_what_is_stored(name: str) -> None:
         (None, "'point'"),
     ],
 )
-def test_what_does_not_fit_its_type_is_an_error_of_its_own(value: object, said: str) -> None:
+def test_a_value_that_its_type_refuses_has_its_own_error(value: object, says: str) -> None:
     """The error names path, codec, type and field, and does not repeat the value."""
-    with pytest.raises(ValidationFailed, match=rf"'a\.b'.*codec models.*{said}") as caught:
+    with pytest.raises(ValidationFailed, match=rf"'a\.b'.*codec models.*{says}") as caught:
         run(TREE.read(AT), stored(json.dumps([{"$type": "point", "value": value}])))
     assert "no number" not in str(caught.value)
 
 
-def test_whatever_a_validator_raises_is_a_validation_failed() -> None:
-    """An error of the type's own code is told with the path as well."""
+def test_any_error_of_a_validator_becomes_validation_failed() -> None:
+    """An error of the type's own code is raised with the path too."""
     with pytest.raises(ValidationFailed, match=r"'a\.b'.*'grumpy'.*ZeroDivisionError"):
         run(TREE.read(AT), stored('{"$type":"grumpy","value":{"x":6}}'))
 
@@ -194,42 +208,42 @@ def test_whatever_a_validator_raises_is_a_validation_failed() -> None:
         '{"$type":["point"],"value":1}',
     ],
 )
-def test_a_tag_of_another_form_is_damage(text: str) -> None:
-    """What looks like a registered value and is not of the form in which they are written is damage, with the path."""
+def test_a_tag_of_another_form_is_corrupt_data(text: str) -> None:
+    """A dict with the reserved key must have the form in which values of registered types are written."""
     with pytest.raises(CorruptData, match=r"'a\.b' is not models"):
         run(TREE.read(AT), stored(text))
 
 
 def test_text_that_ends_too_early_is_truncated() -> None:
-    """JSON in the envelope that ends before the value does is told apart from other damage."""
+    """Incomplete JSON in the envelope has a different error than other corrupt data."""
     with pytest.raises(Truncated, match=r"'a\.b'"):
         run(TREE.read(AT), stored('{"$type":"point"'))
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "says"),
     [
         (Special(**INVOICE.model_dump(by_alias=True)), r"Special.*not registered.*redicts\.types\.register"),
         (Customer(name="x"), r"Customer.*not registered"),
-        (Forgetful(shown=1, hidden=2), "'forgetful' would not come back"),
-        (Point("no number"), "'point' does not fit"),  # type: ignore[arg-type]
+        (Forgetful(shown=1, hidden=2), "'forgetful' would come back as another"),
+        (Point("no number"), "'point' is not valid"),  # type: ignore[arg-type]
         ({"k": Point(1, names=["$type"]), "t": [{"$type": 1}]}, r"key '\$type'"),
         ([{"a": {"$type": "point", "value": {}}}], r"key '\$type'"),
         ([object()], "object"),
-        ([Invoice.model_construct(number="x")], "does not fit"),
+        ([Invoice.model_construct(number="x")], "is not valid"),
     ],
     ids=["subclass", "not registered", "excluded field", "wrong field", "tag in a list", "tag", "object", "unchecked"],
 )
-def test_what_would_not_come_back_is_refused(value: Any, said: str) -> None:
-    """A value that its type would not read back as equal is refused with path and reason, and nothing is written."""
+def test_a_value_that_would_not_come_back_is_refused(value: Any, says: str) -> None:
+    """A value that its type does not read back as equal is refused with path and reason, and nothing is written."""
     backend = MemoryBackend()
-    with pytest.raises(LeafError, match=rf"'a\.b.*codec models.*{said}"):
+    with pytest.raises(LeafError, match=rf"'a\.b.*codec models.*{says}"):
         run(TREE.write(AT, value if isinstance(value, dict) else [value]), backend)
     assert backend.execute(Transaction(reads=(Read(Key(VALUES, ("a",))),))).answers[0].values == {}  # type: ignore[union-attr]
 
 
-def test_names_are_registered_once() -> None:
-    """A name means one type and a type has one name; the same again is no error."""
+def test_a_name_stands_for_one_type() -> None:
+    """A type has one name; registering the same pair again is not an error."""
     redicts.types.register("point", Point)
     with pytest.raises(SettingsError, match=r"'point'.*Invoice"):
         redicts.types.register("point", Invoice)
@@ -238,45 +252,25 @@ def test_names_are_registered_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "said"),
+    ("name", "kind", "says"),
     [
-        ("x", int, "no pydantic model and no dataclass"),
-        ("x", Point(1), "no pydantic model and no dataclass"),
+        ("x", int, "must be a pydantic model or a dataclass"),
+        ("x", Point(1), "must be a pydantic model or a dataclass"),
         ("", Point, "1 to 200"),
         ("a\n", Point, "1 to 200"),
         (5, Point, "1 to 200"),
+        ("x", Both, "'x' must not also be a dict"),
+        ("x", Strange, "'x' has a field that pydantic cannot handle"),
     ],
 )
-def test_what_cannot_be_registered_is_refused(name: Any, kind: Any, said: str) -> None:
-    """Only models and dataclasses are registered, under text of printable characters."""
-    with pytest.raises(SettingsError, match=said):
+def test_an_unusable_name_or_type_is_refused(name: Any, kind: Any, says: str) -> None:
+    """Only models and dataclasses that JSON would not store itself can be registered, under printable text."""
+    with pytest.raises(SettingsError, match=says):
         redicts.types.register(name, kind)
 
 
-def test_types_that_json_takes_for_its_own_are_refused() -> None:
-    """A dataclass that is a dict as well would be stored as a dict, so it is not registered."""
-
-    @dataclass
-    class Both(dict):  # type: ignore[type-arg]
-        x: int = 0
-
-    with pytest.raises(SettingsError, match="'both'"):
-        redicts.types.register("both", Both)
-
-
-def test_fields_that_pydantic_does_not_know_are_refused() -> None:
-    """A dataclass with a field that cannot be checked is refused when it is registered, not when it is stored."""
-
-    @dataclass
-    class Strange:
-        x: Backend
-
-    with pytest.raises(SettingsError, match="'strange'"):
-        redicts.types.register("strange", Strange)
-
-
-def test_register_decorates() -> None:
-    """Without a type it is a decorator."""
+def test_register_is_a_decorator() -> None:
+    """Called without a type, it returns a decorator."""
 
     @redicts.types.register("decorated")
     @dataclass
@@ -288,9 +282,3 @@ def test_register_decorates() -> None:
     assert run(TREE.read(AT), backend) == Decorated(1)
     redicts.types.forget("decorated")
     redicts.types.forget("decorated")
-
-
-def test_its_plugin() -> None:
-    """Settings choose it as ``models``; it has none of its own."""
-    (plugin,) = redicts_codecs()
-    assert plugin.open(plugin.settings()).name == plugin.name == "models"

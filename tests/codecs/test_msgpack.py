@@ -1,4 +1,4 @@
-"""The codec ``msgpack`` gives back values of the classes that it takes, and is read by any MessagePack library."""
+"""The codec ``msgpack`` gives back equal values of the same class, as bytes that any MessagePack library reads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import msgpack
 import pytest
 
-from redicts.codecs.msgpack import MsgpackCodec, redicts_codecs
+from redicts.codecs.msgpack import MsgpackCodec
 from redicts.core.codec import TruncatedContent
 from redicts.core.minitransaction import Path
 
@@ -26,21 +26,21 @@ codec = MsgpackCodec()
         datetime(2020, 1, 1, tzinfo=timezone(timedelta(hours=5, minutes=30, seconds=15))), float("inf"),
     ],
 )  # fmt: skip
-def test_values_come_back_as_they_were(value: Any) -> None:
-    """Tuples stay tuples, integers of any size and moments with their distance from UTC come back equal."""
+def test_values_come_back_unchanged(value: Any) -> None:
+    """Tuples, integers of any size and datetimes with their offset from UTC come back equal and of the same class."""
     back = codec.decode(codec.encode(value, AT), AT)
     assert (back, type(back), repr(back)) == (value, type(value), repr(value))
 
 
 @pytest.mark.parametrize("value", [None, True, 7, -5, 2**64 - 1, 1.5, "é", b"x", [1, [2]], {"a": {"b": None}}])
-def test_it_is_plain_msgpack(value: Any) -> None:
-    """What MessagePack knows itself is what any of its libraries writes and reads."""
+def test_standard_types_are_plain_msgpack(value: Any) -> None:
+    """Any MessagePack library writes the same bytes for them and reads these."""
     assert codec.encode(value, AT) == msgpack.packb(value)
     assert msgpack.unpackb(codec.encode(value, AT), strict_map_key=False) == value
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "says"),
     [
         (datetime(2020, 7, 1, tzinfo=ZoneInfo("Europe/Berlin")), r"astimezone\(timezone.utc\)"),
         (datetime(2020, 10, 25, 2, 30, fold=1), "astimezone"),
@@ -48,9 +48,9 @@ def test_it_is_plain_msgpack(value: Any) -> None:
         (object(), "object"),
     ],
 )
-def test_what_would_come_back_as_another_is_refused(value: Any, said: str) -> None:
-    """The error says which class is refused, and for a time zone what to do."""
-    with pytest.raises(TypeError, match=said):
+def test_a_value_that_would_come_back_differently_is_refused(value: Any, says: str) -> None:
+    """The error names the refused class, and the remedy for a time zone."""
+    with pytest.raises(TypeError, match=says):
         codec.encode([value], AT)
 
 
@@ -67,8 +67,8 @@ def test_what_would_come_back_as_another_is_refused(value: Any, said: str) -> No
         b"\xc1",
     ],
 )
-def test_what_it_does_not_write_is_a_value_error_or_a_value(data: bytes) -> None:
-    """Extensions of other programs, and what no library writes, are refused; the timestamp of the standard is read."""
+def test_bytes_that_it_does_not_write_are_refused(data: bytes) -> None:
+    """Extensions of other programs and invalid bytes raise ValueError; the standard's timestamp is read."""
     if data == msgpack.packb(msgpack.Timestamp(5)):
         assert codec.decode(data, AT) == msgpack.Timestamp(5)
         return
@@ -76,15 +76,9 @@ def test_what_it_does_not_write_is_a_value_error_or_a_value(data: bytes) -> None
         codec.decode(data, AT)
 
 
-def test_what_ends_too_early_is_told_apart() -> None:
-    """The library's message for missing bytes is the one that this codec looks for."""
+def test_truncated_bytes_have_their_own_error() -> None:
+    """The codec recognizes the library's messages about missing bytes."""
     data = codec.encode([1, "text", {"a": (1, 2)}], AT)
     for end in range(len(data)):
         with pytest.raises(TruncatedContent):
             codec.decode(data[:end], AT)
-
-
-def test_its_plugin() -> None:
-    """Settings choose it as ``msgpack``; it has none of its own."""
-    (plugin,) = redicts_codecs()
-    assert plugin.open(plugin.settings()).name == plugin.name == "msgpack"

@@ -1,4 +1,4 @@
-"""Nothing that a stranger writes into the store is run: with pickle off, signed, or with another key."""
+"""A pickle that no key of the settings has signed is never run, whoever wrote it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Plant = Callable[[Path, bytes], None]
 
 
 class Bomb:
-    """What creates a file when it is unpickled."""
+    """An object that creates a directory when it is unpickled."""
 
     def __init__(self, file: File) -> None:
         self.file = file
@@ -46,19 +46,19 @@ class Bomb:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what needs a place on every store, and on each version of Redis found."""
-    if "place" in metafunc.fixturenames:
+    """Run tests with the fixture ``target`` on every store, and on each version of Redis that is found."""
+    if "target" in metafunc.fixturenames:
         found = each_executable()
         metafunc.parametrize(
-            "place", ["memory", "sqlite", *found.values()], ids=["memory", "sqlite", *found], indirect=True
+            "target", ["memory", "sqlite", *found.values()], ids=["memory", "sqlite", *found], indirect=True
         )
 
 
 @pytest.fixture
-def place(
+def target(
     request: pytest.FixtureRequest, tmp_path: File, servers: Callable[[Executable], RedisServer]
 ) -> Iterator[tuple[Backend, Plant]]:
-    """Give a store, and how a stranger puts bytes into it; on Redis, with a command of the server's."""
+    """Return a store, and a function that writes bytes into it as an attacker can: on Redis by a command."""
     if isinstance(request.param, ServerMissing):
         pytest.fail(str(request.param), pytrace=False)
     if isinstance(request.param, Executable):
@@ -67,7 +67,7 @@ def place(
         backend = redis_plugin.open(redis_plugin.settings.model_validate({"port": server.port}), 0)
 
         def plant(path: Path, data: bytes) -> None:
-            run(TreeStore(LeafFormat(json_codec), None).write(path, 1), backend)  # so that the dicts above are there
+            run(TreeStore(LeafFormat(json_codec), None).write(path, 1), backend)  # creates the inner nodes
             server.command("HSET", "v:" + "".join(f".{segment}" for segment in path[:-1]), path[-1], data)
 
     else:
@@ -82,17 +82,17 @@ def place(
 
 
 def store(writer: Codec, *readers: Codec) -> TreeStore:
-    """Return the operations on a tree with these codecs."""
+    """Return a tree store with these codecs."""
     return TreeStore(LeafFormat(writer, readers), None)
 
 
 def enveloped(payload: bytes) -> bytes:
-    """Return a leaf of the codec pickle, as anybody can write it."""
+    """Return a payload in the envelope of the codec pickle."""
     return b"\x04pickle %d\n%b" % (len(payload), payload)
 
 
 def forgeries(file: File) -> dict[str, bytes]:
-    """Return leaves that run code when their pickle is read: unsigned, badly signed, and bare."""
+    """Return leaves with a pickle that runs code: unsigned, with a wrong signature, and without an envelope."""
     bomb = pickle.dumps(Bomb(file))
     return {
         "unsigned": enveloped(b"U" + bomb),
@@ -131,10 +131,10 @@ def attempts(tree: TreeStore) -> list[Any]:
 @pytest.mark.parametrize("forgery", NAMES)
 @pytest.mark.parametrize("readers", READERS.values(), ids=list(READERS))
 def test_a_bad_signature_pickle_runs_nothing(
-    readers: tuple[Codec, ...], forgery: str, place: tuple[Backend, Plant], tmp_path: File
+    readers: tuple[Codec, ...], forgery: str, target: tuple[Backend, Plant], tmp_path: File
 ) -> None:
-    """Whatever pickle a stranger stores, no way of reading it runs it; each names the path and says why."""
-    backend, plant = place
+    """No operation that reads a forged pickle runs it; each raises an error with the path."""
+    backend, plant = target
     file = tmp_path / "owned"
     plant(AT, forgeries(file)[forgery])
     for attempt in attempts(store(*readers)):
@@ -143,9 +143,9 @@ def test_a_bad_signature_pickle_runs_nothing(
         assert not file.exists()
 
 
-def test_the_same_forgery_runs_where_the_settings_say_so(place: tuple[Backend, Plant], tmp_path: File) -> None:
-    """The forgeries of these tests are real: with ``unsigned`` they run, and so do signed ones at their path."""
-    backend, plant = place
+def test_the_same_pickle_runs_if_the_settings_allow_it(target: tuple[Backend, Plant], tmp_path: File) -> None:
+    """The forgeries of these tests are real: ``unsigned`` runs them, and a valid signature does too."""
+    backend, plant = target
     file = tmp_path / "owned"
     plant(AT, forgeries(file)["unsigned"])
     run(store(PickleCodec(())).read(AT), backend)
@@ -158,7 +158,7 @@ def test_the_same_forgery_runs_where_the_settings_say_so(place: tuple[Backend, P
 
 @pytest.mark.parametrize("forgery", [name for name in NAMES if name != "bare"])
 def test_each_forgery_has_its_error(forgery: str, tmp_path: File) -> None:
-    """With pickle off it is not accepted; with keys it is forged: path, codec and setting are named."""
+    """Without pickle in the settings it is not accepted, with keys its signature is bad; errors name the setting."""
     backend = MemoryBackend()
     backend.execute(Transaction(writes=(Put(Key(VALUES, AT), forgeries(tmp_path / "owned")[forgery]),)))
     with pytest.raises(CodecRefused, match=r"'a\.b'.*'pickle'.*'accept'"):
@@ -170,9 +170,9 @@ def test_each_forgery_has_its_error(forgery: str, tmp_path: File) -> None:
     assert ("it is not signed" in str(caught.value)) == (forgery == "unsigned")
 
 
-def test_a_payload_that_was_moved_is_bad_signature(place: tuple[Backend, Plant]) -> None:
-    """What was validly signed at one path is refused at another one, on the same server."""
-    backend, plant = place
+def test_a_payload_moved_to_another_path_has_a_bad_signature(target: tuple[Backend, Plant]) -> None:
+    """A value that was signed for one path is refused at another one, on the same server."""
+    backend, plant = target
     tree = store(PickleCodec((KEY,)))
     run(tree.write(("users", "anna"), {"role": role_of("user"), "name": role_of("anna")}), backend)
     payload = PickleCodec((KEY,)).encode(role_of("user"), ("users", "anna", "role"))
@@ -183,13 +183,13 @@ def test_a_payload_that_was_moved_is_bad_signature(place: tuple[Backend, Plant])
 
 
 def role_of(name: str) -> tuple[str, Fraction]:
-    """Return a value that only pickle takes."""
+    """Return a value that only pickle accepts."""
     return (name, Fraction(1, 3))
 
 
-def test_values_come_back_where_they_were_written(place: tuple[Backend, Plant]) -> None:
-    """Signed values are read at their path by every operation, alone, in a dict, after a change and as a default."""
-    backend, _ = place
+def test_every_operation_reads_signed_values(target: tuple[Backend, Plant]) -> None:
+    """Signed values can be read at their path alone, in a dict, after a change and as a default."""
+    backend, _ = target
     tree = store(PickleCodec((KEY,)), json_codec)
     value = {"x": Fraction(1, 2), "y": {"z": {3}, "n": 5, "t": (1,)}}
     run(tree.write(AT, value), backend)
@@ -207,7 +207,7 @@ def test_values_come_back_where_they_were_written(place: tuple[Backend, Plant]) 
 
 
 def test_keys_rotate() -> None:
-    """The first key signs and all are read: a new key goes first, an old one leaves when all is rewritten."""
+    """The first key signs, and values of all keys are read, so a new key is added in front of the old one."""
     old, both, new = PickleCodec((KEY,)), PickleCodec((OTHER, KEY)), PickleCodec((OTHER,))
     data = old.encode("x", AT)
     assert both.decode(data, AT) == "x"
@@ -219,7 +219,7 @@ def test_keys_rotate() -> None:
 
 
 def test_a_truncated_pickle_is_truncated() -> None:
-    """A signature that is cut short, and a pickle that ends too early, are told apart from forgeries."""
+    """An incomplete signature or pickle has a different error than a forgery."""
     short, unsigned = enveloped(b"S1234"), enveloped(b"U" + pickle.dumps([1, "x"])[:-3])
     backend = MemoryBackend()
     for data, codec in ((short, PickleCodec((KEY,))), (unsigned, PickleCodec(())), (enveloped(b""), PickleCodec(()))):
@@ -229,14 +229,14 @@ def test_a_truncated_pickle_is_truncated() -> None:
 
 
 def test_signed_values_are_not_read_without_keys() -> None:
-    """Who named no keys learns that the value is signed, and which setting wants them."""
+    """The error says that the value is signed, and which setting takes the keys."""
     data = PickleCodec((KEY,)).encode("x", AT)
     with pytest.raises(ValueError, match=r"signed.*codec\.keys"):
         PickleCodec(()).decode(data, AT)
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "says"),
     [
         ({}, "'keys'"),
         ({"keys": []}, "'keys'"),
@@ -249,16 +249,16 @@ def test_signed_values_are_not_read_without_keys() -> None:
         ({"keys": [SECRET], "sign": True}, "sign"),
     ],
 )
-def test_unsigned_is_said_and_never_forgotten(settings: dict[str, Any], said: str) -> None:
-    """Without keys the codec cannot be had but by the explicit word; no error shows a key."""
-    with pytest.raises(ValidationError, match=said) as caught:
+def test_the_settings_need_keys_or_the_explicit_unsigned(settings: dict[str, Any], says: str) -> None:
+    """Without keys, only ``unsigned`` opens the codec; no error shows a key."""
+    with pytest.raises(ValidationError, match=says) as caught:
         PickleSettings.model_validate(settings)
     assert SECRET not in str(caught.value)
     assert SECRET not in repr(caught.value)
 
 
-def test_settings_open_the_codec() -> None:
-    """The plugin's settings make the codec, and show no key."""
+def test_the_plugin_opens_the_codec() -> None:
+    """Neither its settings nor the codec shows a key."""
     (plugin,) = redicts_codecs()
     settings = plugin.settings.model_validate({"keys": [SECRET]})
     assert SECRET not in repr(settings) + str(settings) + str(settings.model_dump())
@@ -269,8 +269,8 @@ def test_settings_open_the_codec() -> None:
     assert open_codec(PickleSettings(unsigned=True)).decode(PickleCodec(()).encode({1}, AT), AT) == {1}
 
 
-def test_what_pickle_refuses_is_a_leaf_error() -> None:
-    """A value whose own methods raise anything when it is pickled is refused with the path."""
+def test_a_value_that_cannot_be_pickled_is_a_leaf_error() -> None:
+    """Any error of the value's own methods becomes an error with the path."""
 
     class Local:
         def __reduce__(self) -> str:

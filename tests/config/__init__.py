@@ -1,1 +1,1 @@
-"""What the user of redicts sees."""
+"""Configuration, plugins and codecs, tested through the pool as users configure it."""

@@ -1,4 +1,4 @@
-"""The stores that these tests run on."""
+"""Fixtures for the tests of the configuration."""
 
 from __future__ import annotations
 

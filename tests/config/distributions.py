@@ -1,4 +1,4 @@
-"""Installs distributions with plugins, as other people would have written them, broken ones above all."""
+"""Third-party distributions with plugins, working and broken, that tests install for themselves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from redicts.plugins.loading import loaded
 
 WORKING = '''
-"""A store in memory, by another name."""
+"""A store in memory under another name."""
 
 from pydantic import SecretStr
 
@@ -43,10 +43,10 @@ def open_table(settings, database):
 def redicts_backends():
     return [BackendPlugin("table", TableSettings, open_table, contract=1, summary="a table of ours")]
 '''
-"""The module of a plugin that works: the backend ``table``."""
+"""The module of a working plugin: the backend ``table``."""
 
 CODEC = '''
-"""The codec ``upper``: JSON, with a level that changes nothing."""
+"""The codec ``upper``: JSON, with a level that has no effect."""
 
 from pydantic import Field, SecretStr
 
@@ -72,13 +72,13 @@ class Upper(JsonCodec):
 def redicts_codecs():
     return [CodecPlugin("upper", UpperSettings, Upper, contract=1, summary="JSON again")]
 '''
-"""The module of a codec's plugin that works: the codec ``upper``."""
+"""The module of a working plugin: the codec ``upper``."""
 
 
 class Distributions:
     """Distributions in a directory of the import path: metadata, entry points and modules, as an installer leaves them.
 
-    What was imported from there is forgotten in the end.
+    :meth:`forget` removes what was imported from there.
     """
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,9 +95,9 @@ class Distributions:
         backends: Mapping[str, str] | None = None,
         codecs: Mapping[str, str] | None = None,
     ) -> str:
-        """Install a distribution with one module, which has its name; return the name of the module.
+        """Install a distribution with one module of the same name; return the name of the module.
 
-        ``backends`` and ``codecs`` are its entry points; without them, it offers a backend ``table`` by its module.
+        ``backends`` and ``codecs`` are its entry points. By default its module offers a backend ``table``.
         """
         module = name.replace("-", "_")
         if source is not None:
@@ -116,7 +116,7 @@ class Distributions:
         return module
 
     def uninstall(self, name: str) -> None:
-        """Remove a distribution, and forget what was imported and loaded."""
+        """Remove a distribution and what was imported and loaded from it."""
         module = name.replace("-", "_")
         (self.directory / f"{module}.py").unlink(missing_ok=True)
         for metadata in self.directory.glob(f"{module}-*.dist-info"):
@@ -124,12 +124,12 @@ class Distributions:
         self.forget()
 
     def refresh(self) -> None:
-        """Let Python see files that were changed within the second."""
+        """Let Python notice files that were changed within the same second."""
         shutil.rmtree(self.directory / "__pycache__", ignore_errors=True)
         importlib.invalidate_caches()
 
     def forget(self) -> None:
-        """Forget what was imported and loaded."""
+        """Remove what was imported and loaded."""
         self.refresh()
         for module in self._modules:
             sys.modules.pop(module, None)

@@ -1,7 +1,7 @@
-"""Tables in the documentation that the tests produce, so that what they show is what redicts says.
+"""Tables in the documentation that the tests generate, so that they show what redicts does.
 
-A page marks the place with ``<!-- table: NAME -->`` and ``<!-- end of table -->``. With the environment variable
-``REDICTS_WRITE_TABLES=1`` the tests write the tables; without it they fail if a page shows another one.
+A page has ``<!-- table: NAME -->`` and ``<!-- end of table -->`` around a table. With the environment variable
+``REDICTS_WRITE_TABLES=1`` the tests write the tables. Without it they fail if a page shows a different one.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ DOCS: Final = Path(__file__).parents[2] / "docs"
 
 
 def check(page: str, name: str, heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    """Compare a table with the one that a page shows, or write it there."""
+    """Compare a table with the one on a page, or write it there."""
     path = DOCS / page
     text = path.read_text(encoding="utf-8")
     lines = [heads, tuple("---" for _ in heads), *rows]
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    place = re.compile(rf"(<!-- table: {re.escape(name)} -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
-    assert len(place.findall(text)) == 1, f"docs/{page} has no place for the table {name!r}"
-    wanted = place.sub(lambda found: found[1] + table + found[2], text)
+    table_in_page = re.compile(rf"(<!-- table: {re.escape(name)} -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
+    assert len(table_in_page.findall(text)) == 1, f"docs/{page} has no comments around the table {name!r}"
+    wanted = table_in_page.sub(lambda match: match[1] + table + match[2], text)
     if os.environ.get("REDICTS_WRITE_TABLES") == "1":
         path.write_text(wanted, encoding="utf-8")
     else:
-        assert text == wanted, f"docs/{page} shows another table; write it again with REDICTS_WRITE_TABLES=1"
+        assert text == wanted, f"docs/{page} shows a different table; write it with REDICTS_WRITE_TABLES=1"

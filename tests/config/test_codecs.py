@@ -1,4 +1,4 @@
-"""Codecs as users choose them: by the settings, on every store."""
+"""Codecs as the settings choose them, on every store."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from redicts.core.minitransaction import Key, Put, Transaction
 from tests.support.stores import Store
 
 KEY = "a key of sixteen bytes or more"
-MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
-
 PICKLE = {"name": "pickle", "keys": [KEY]}
 
 
-def test_the_chosen_codec_writes(any_store: Store) -> None:
-    """What JSON does not know comes back as it was, if the chosen codec knows it; and it still counts."""
+def test_the_configured_codec_writes(any_store: Store) -> None:
+    """A value that JSON does not know comes back unchanged if the configured codec knows it; counting works too."""
+    at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
     any_store.reload(codec="msgpack")
-    root().set("event", {"at": MOMENT, "seats": (3, 4), "count": 5})
+    root().set("event", {"at": at, "seats": (3, 4), "count": 5})
     root().get("event.count").add(2)
-    assert root().val() == {"event": {"at": MOMENT, "seats": (3, 4), "count": 7}}
+    assert root().val() == {"event": {"at": at, "seats": (3, 4), "count": 7}}
 
 
 @pytest.fixture(params=["sqlite", "redis"])
 def lasting(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
-    """Configure a store whose values outlive a reload of the settings."""
+    """Return the configuration of a store whose values outlive a reload of the settings."""
     if request.param == "sqlite":
         return {"backend": "sqlite", "path": str(tmp_path / "tree.db")}
     server = request.getfixturevalue("start_redis")()
@@ -36,8 +35,8 @@ def lasting(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("redis_executable")
-def test_a_tree_holds_several_codecs(lasting: dict[str, Any]) -> None:
-    """Each leaf is read by the codec that wrote it, as long as the settings accept that one."""
+def test_a_tree_holds_values_of_several_codecs(lasting: dict[str, Any]) -> None:
+    """Each leaf is read by the codec that wrote it if the settings accept that codec."""
     Pool().reload(cfg=lasting)
     root().set("text", "by json")
     Pool().reload(cfg={**lasting, "codec": PICKLE})
@@ -48,8 +47,8 @@ def test_a_tree_holds_several_codecs(lasting: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("redis_executable")
-def test_what_the_settings_do_not_accept_is_refused(lasting: dict[str, Any]) -> None:
-    """The error names the place, the codec that wrote there, and the setting; a wrong key is another error."""
+def test_a_codec_that_is_not_accepted_is_refused(lasting: dict[str, Any]) -> None:
+    """The error names the path, the codec that wrote there, and the setting; a wrong key is a different error."""
     Pool().reload(cfg={**lasting, "codec": PICKLE})
     root().set("a", {"set": {1, 2}, "text": "x"})
     Pool().reload(cfg=lasting)
@@ -60,21 +59,21 @@ def test_what_the_settings_do_not_accept_is_refused(lasting: dict[str, Any]) -> 
         root().get("a.set").val()
 
 
-def test_a_codec_that_nobody_offers_is_told_apart(any_store: Store) -> None:
-    """A leaf of a codec that is not installed is another error than one that is not accepted."""
+def test_a_codec_that_is_not_installed_has_its_own_error(any_store: Store) -> None:
+    """Reading a leaf of a codec that no distribution offers raises CodecUnknown, not CodecRefused."""
     Pool().database().backend.execute(Transaction(writes=(Put(Key("v", ("a",)), b"\x04cobol 1\nx"),)))
     with pytest.raises(CodecUnknown, match=r"(?s)'a'.*cobol"):
         root().get("a").val()
 
 
 @pytest.mark.parametrize("codec", ["json", "models", "msgpack", PICKLE], ids=["json", "models", "msgpack", "pickle"])
-def test_every_codec_does_what_a_tree_does(any_store: Store, codec: Any) -> None:
-    """Setting, merging, counting, comparing and changing work under every codec."""
+def test_every_operation_works_with_every_codec(any_store: Store, codec: Any) -> None:
+    """Setting, merging, counting, comparing and changing work with every codec."""
     any_store.reload(codec=codec)
-    place = root().get("a")
-    place.set("b", {"n": 1, "empty": {}, "text": "x"})
-    place.update({"b": {"n": 2, "empty": {}}})
-    assert place.get("b.n").add(3) == 5
-    assert place.get("b.text").compare_and_set("x", "y")
-    place.get("b.list").update_with(lambda found: [*found, 1], default=[])
-    assert place.val() == {"b": {"n": 5, "empty": {}, "text": "y", "list": [1]}}
+    node = root().get("a")
+    node.set("b", {"n": 1, "empty": {}, "text": "x"})
+    node.update({"b": {"n": 2, "empty": {}}})
+    assert node.get("b.n").add(3) == 5
+    assert node.get("b.text").compare_and_set("x", "y")
+    node.get("b.list").update_with(lambda found: [*found, 1], default=[])
+    assert node.val() == {"b": {"n": 5, "empty": {}, "text": "y", "list": [1]}}

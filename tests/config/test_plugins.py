@@ -1,4 +1,4 @@
-"""Plugins: found by name, loaded when first chosen, ours never displaced, and each can be switched off."""
+"""Plugins are found by name and loaded when first chosen; built-in ones take precedence; each can be disabled."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 
+import redicts.core.minitransaction
 import redicts.plugin
 from redicts import Lock, PluginBroken, PluginMissing, Pool, SettingsError, root
 from redicts.config import opening
 from redicts.core.minitransaction import Entries, Key, Read, Transaction
 from redicts.plugins.discovery import builtin
-from redicts.plugins.kinds import BACKEND, CODEC
+from redicts.plugins.kinds import KINDS
 from redicts.plugins.listing import Installed, installed
 from redicts.plugins.loading import loaded
 from tests.api.test_pool import run_python
-from tests.config.distributions import CODEC as CODEC_SOURCE
-from tests.config.distributions import WORKING, Distributions
+from tests.config.distributions import CODEC, WORKING, Distributions
 
 
 def listed(name: str, kind: str = "backend") -> list[Installed]:
-    """Return what the list says of a name."""
+    """Return the entries of the list with this name."""
     return [each for each in installed() if (each.kind, each.name) == (kind, name)]
 
 
@@ -37,8 +37,10 @@ def listed(name: str, kind: str = "backend") -> list[Installed]:
         ("table://t", "t"),
     ],
 )
-def test_a_backend_of_others_is_chosen_like_ours(distributions: Distributions, cfg: Any, table: str) -> None:
-    """By name, by a nested dict and by URL; it gets its own settings and the number of the database."""
+def test_a_third_party_backend_is_configured_like_a_built_in_one(
+    distributions: Distributions, cfg: Any, table: str
+) -> None:
+    """A name, a nested dict and a URL choose it; it gets its own settings and the number of the database."""
     distributions.install("redicts-x", WORKING)
     Pool().reload(cfg=cfg)
     root().set("a", 1)
@@ -49,50 +51,44 @@ def test_a_backend_of_others_is_chosen_like_ours(distributions: Distributions, c
     assert Pool().settings.options is settings
 
 
-def test_what_was_just_installed_can_be_chosen_at_once(distributions: Distributions) -> None:
-    """A process that has asked in vain finds the plugin as soon as it is there."""
+def test_a_plugin_can_be_chosen_as_soon_as_it_is_installed(distributions: Distributions) -> None:
+    """A process that looked for it before finds it without a restart; the nearest name of any plugin is suggested."""
     with pytest.raises(PluginMissing):
         Pool().reload(cfg={"backend": "table"})
     distributions.install("redicts-x", WORKING)
+    with pytest.raises(PluginMissing, match=r"there is no backend 'tabel'; did you mean 'table'\?"):
+        Pool().reload(cfg={"backend": "tabel"})
     Pool().reload(cfg={"backend": "table"})
     assert Pool().settings.backend == "table"
 
 
 def test_a_module_may_offer_several_names_and_kinds(distributions: Distributions) -> None:
     """One module serves several entry points; an entry point may name an object in a module."""
-    both = WORKING.replace("contract=1,", "contract=1,").replace(
+    both = WORKING.replace(
         "return [Back", 'return [BackendPlugin("other", TableSettings, open_table, contract=1), Back'
     )
     namespace = "\n\nclass Offers:\n    redicts_codecs = staticmethod(redicts_codecs)\n"
     distributions.install("redicts-x", both, backends={"table": "redicts_x", "other": "redicts_x"})
-    distributions.install("redicts-y", CODEC_SOURCE + namespace, codecs={"upper": "redicts_y:Offers"})
+    distributions.install("redicts-y", CODEC + namespace, codecs={"upper": "redicts_y:Offers"})
     for name in ("table", "other"):
         Pool().reload(cfg={"backend": name, "codec": "upper"})
         root().set("a", 1)
         assert root().val() == {"a": 1}
 
 
-def test_a_typo_suggests_the_names_of_others_too(distributions: Distributions) -> None:
-    """The nearest name counts, whoever offers it."""
-    distributions.install("redicts-x", WORKING)
-    with pytest.raises(PluginMissing, match=r"there is no backend 'tabel'; did you mean 'table'\?"):
-        Pool().reload(cfg={"backend": "tabel"})
-
-
-def test_ours_answer_the_same_hooks() -> None:
-    """Each module of ours is loaded as those of others are, and is written for this contract."""
-    for kind in (BACKEND, CODEC):
+def test_built_in_plugins_implement_the_same_hooks() -> None:
+    """Each built-in module is loaded like a third-party one, and is written for the current contract."""
+    for kind in KINDS:
         for name in builtin(kind):
-            (found,) = listed(name, kind.word)
+            (found,) = listed(name, kind.noun)
             assert found.usable, found.problem
-            assert found.builtin
-            assert found.distribution == "redicts"
+            assert (found.builtin, found.distribution) == (True, "redicts")
             assert found.version
             assert found.summary
 
 
-def test_a_name_of_ours_cannot_be_taken(distributions: Distributions) -> None:
-    """What comes with redicts wins, and the list says of the other why it is not used."""
+def test_a_built_in_name_cannot_be_taken(distributions: Distributions) -> None:
+    """The built-in plugin is used, and the list says why the other one is not."""
     distributions.install("redicts-x", WORKING.replace('"table", T', '"memory", T'), backends={"memory": "redicts_x"})
     Pool().reload(cfg={"backend": "memory"})
     assert type(Pool().settings.options).__module__ == "redicts.backends.memory"
@@ -101,27 +97,26 @@ def test_a_name_of_ours_cannot_be_taken(distributions: Distributions) -> None:
     assert other.problem == "the name 'memory' belongs to the backend of redicts, which is used instead"
 
 
-# Switching off
+# Disabling
 
 
-@pytest.mark.parametrize("off", ["table", "redicts-x", "Redicts_X", " other , redicts.x ", "*"])
-def test_a_plugin_can_be_switched_off(distributions: Distributions, monkeypatch: pytest.MonkeyPatch, off: str) -> None:
-    """By its name, by its distribution however that is written, or with all that are not ours."""
+@pytest.mark.parametrize("names", ["table", "redicts-x", "Redicts_X", " other , redicts.x ", "*"])
+def test_a_plugin_can_be_disabled(distributions: Distributions, monkeypatch: pytest.MonkeyPatch, names: str) -> None:
+    """Its name, its distribution in any spelling, or ``*`` disables it."""
     distributions.install("redicts-x", WORKING)
     Pool().reload(cfg={"backend": "table"})
-    monkeypatch.setenv("REDICTS_DISABLED_PLUGINS", off)
-    with pytest.raises(PluginMissing, match=r"'table' from redicts-x 0\.3 is switched off.*REDICTS_DISABLED_PLUGINS"):
+    monkeypatch.setenv("REDICTS_DISABLED_PLUGINS", names)
+    with pytest.raises(PluginMissing, match=r"'table' from redicts-x 0\.3 is disabled.*REDICTS_DISABLED_PLUGINS"):
         Pool().reload(cfg={"backend": "table"})
     (found,) = listed("table")
-    assert found.problem is not None
-    assert "switched off" in found.problem
+    assert "is disabled" in str(found.problem)
     assert all(each.usable for each in listed("memory"))
     Pool().reload(cfg={"backend": "memory"})
     monkeypatch.delenv("REDICTS_DISABLED_PLUGINS")
     Pool().reload(cfg={"backend": "table"})
 
 
-def test_what_is_switched_off_is_not_imported(distributions: Distributions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disabled_plugin_is_not_imported(distributions: Distributions, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a reload nor the list imports it."""
     distributions.install("redicts-x", "raise KeyboardInterrupt")
     monkeypatch.setenv("REDICTS_DISABLED_PLUGINS", "*")
@@ -130,10 +125,10 @@ def test_what_is_switched_off_is_not_imported(distributions: Distributions, monk
     assert len(listed("table")) == 1
 
 
-def test_one_of_ours_can_be_switched_off_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``*`` is for those of others only; a name is for ours too."""
+def test_a_built_in_plugin_is_disabled_by_its_name_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``*`` and the distribution ``redicts`` do not disable it."""
     monkeypatch.setenv("REDICTS_DISABLED_PLUGINS", "sqlite,*,redicts")
-    with pytest.raises(PluginMissing, match="backend 'sqlite' is switched off"):
+    with pytest.raises(PluginMissing, match="backend 'sqlite' is disabled"):
         Pool().reload(cfg={"backend": "sqlite", "path": "x"})
     Pool().reload(cfg={"backend": "memory"})
 
@@ -141,9 +136,9 @@ def test_one_of_ours_can_be_switched_off_by_name(monkeypatch: pytest.MonkeyPatch
 # Codecs
 
 
-def test_a_codec_has_fields_of_its_own(distributions: Distributions) -> None:
-    """The codec that writes and each that is read is given by name or by a dict, checked by its own model."""
-    distributions.install("redicts-x", CODEC_SOURCE, codecs={"upper": "redicts_x"})
+def test_a_codec_has_its_own_settings(distributions: Distributions) -> None:
+    """The codec that writes and each that is read is given by name or by a dict, validated by its own model."""
+    distributions.install("redicts-x", CODEC, codecs={"upper": "redicts_x"})
     Pool().reload(cfg={"backend": "memory", "codec": {"name": "upper", "level": 3}, "accept": ["json"]})
     settings = Pool().settings
     writer: Any = opening.codec(settings.codec, settings.codec_options)
@@ -155,10 +150,8 @@ def test_a_codec_has_fields_of_its_own(distributions: Distributions) -> None:
     )
     assert root().val() == {"text": "by upper"}
     Pool().reload(cfg={"backend": "memory", "accept": [{"name": "upper", "level": 2}]})
-    settings = Pool().settings
-    reader: Any = opening.codec("upper", settings.accept["upper"])
-    assert settings.codec == "json"
-    assert reader.settings.level == 2
+    reader: Any = opening.codec("upper", Pool().settings.accept["upper"])
+    assert (Pool().settings.codec, reader.settings.level) == ("json", 2)
     root().set("a", 1)
     assert root().val() == {"a": 1}
 
@@ -177,54 +170,73 @@ def test_a_codec_has_fields_of_its_own(distributions: Distributions) -> None:
     ],
 )
 def test_which_codecs_are_read(distributions: Distributions, more: Any, writer: str, readers: list[str]) -> None:
-    """What ``accept`` lists, by default JSON, and always the one that writes, on its own settings."""
-    distributions.install("redicts-x", CODEC_SOURCE, codecs={"upper": "redicts_x"})
+    """The codecs in ``accept`` are read, by default JSON, and always the one that writes, with its own settings."""
+    distributions.install("redicts-x", CODEC, codecs={"upper": "redicts_x"})
     Pool().reload(cfg={"backend": "memory", **more})
     assert Pool().settings.codec == writer
     assert list(Pool().settings.accept) == readers
 
 
-def test_a_codec_cannot_pass_for_another(distributions: Distributions) -> None:
-    """What a codec's plugin opens bears the name that was chosen, for by that name its values are accepted."""
-    source = CODEC_SOURCE.replace('return "upper"', 'return "json"')
+def test_a_codec_must_have_the_chosen_name(distributions: Distributions) -> None:
+    """A plugin cannot open a codec with another name, since values are accepted by that name."""
+    source = CODEC.replace('return "upper"', 'return "json"')
     distributions.install("redicts-x", source, codecs={"upper": "redicts_x"})
     for more in ({"codec": "upper"}, {"accept": ["upper"]}):
-        with pytest.raises(PluginBroken, match=r"'upper' from redicts-x 0\.3 opens a codec that calls itself 'json'"):
+        with pytest.raises(PluginBroken, match=r"'upper' from redicts-x 0\.3 opens a codec with the name 'json'"):
             Pool().reload(cfg={"backend": "memory", **more})
 
 
-# Taking over a client
+# From an existing client
 
 
-def test_a_client_of_others_is_taken_over_by_their_backend(distributions: Distributions) -> None:
-    """A lock on somebody else's client asks every backend that was loaded; one that fails over it is named."""
-    adopting = WORKING.replace(
-        "contract=1",
-        "from_client=lambda client: client.leads_to() if hasattr(client, 'leads_to') else None, contract=1",
-    )
-    distributions.install("redicts-x", adopting)
+class Client:
+    """A client object of a third-party library."""
 
-    class Client:
-        def leads_to(self) -> Any:
-            return Pool().database().backend
+    def leads_to(self) -> Any:
+        """Return the store to which it is connected."""
+        return Pool().database().backend
 
+
+class WrongClient(Client):
+    """A client object over which its backend fails."""
+
+    def leads_to(self) -> Any:
+        """Raise an error that holds a secret."""
+        raise KeyError("the password")
+
+
+def test_a_loaded_backend_opens_the_store_of_its_client(distributions: Distributions) -> None:
+    """A lock on a client asks every loaded backend; the error names a backend that fails, and repeats no secret."""
+    opens = "from_client=lambda client: client.leads_to() if hasattr(client, 'leads_to') else None, contract=1"
+    distributions.install("redicts-x", WORKING.replace("contract=1", opens))
     with pytest.raises(SettingsError, match="Client leads to no store"):
         Lock(Client(), "a")
     Pool().reload(cfg={"backend": "table"})
     with Lock(Client(), "a") as lock:
         assert lock.held
-
-    class Wrong:
-        def leads_to(self) -> Any:
-            raise KeyError("the password")
-
-    with pytest.raises(PluginBroken, match=r"'table' from redicts-x 0\.3 cannot take over a Wrong: KeyError") as caught:
-        Lock(Wrong(), "a")
+    refusal = r"'table' from redicts-x 0\.3 cannot open the store of a WrongClient: KeyError"
+    with pytest.raises(PluginBroken, match=refusal) as caught:
+        Lock(WrongClient(), "a")
     assert "the password" not in str(caught.value)
 
 
-def test_what_is_no_client_imports_no_library() -> None:
-    """To say that something leads to no store, redis need not be imported."""
+# Cost
+
+
+def test_importing_redicts_imports_no_plugin_and_no_library_of_one() -> None:
+    """What is imported later: pluggy, clients of stores, and modules that only errors or files need."""
+    later = [
+        *("asyncio", "click", "difflib", "fakeredis", "hypothesis", "msgpack", "pluggy", "redis", "rich", "sqlite3"),
+        *("tomllib", "redicts.config.schema", "redicts.contract", "redicts.core.hooks", "redicts.plugins.hookspecs"),
+    ]
+    program = f"import sys, redicts; print([name for name in {later} if name in sys.modules])"
+    assert run_python(program) == "[]\n"
+    loaded_plugins = "{name for name in sys.modules if name.startswith(('redicts.backends.', 'redicts.codecs.'))}"
+    assert run_python(f"import sys, redicts; print({loaded_plugins})") == "set()\n"
+
+
+def test_an_object_that_is_not_a_client_imports_no_library() -> None:
+    """Neither redis nor sqlite3 is imported to say that an object leads to no store."""
     program = """
 import sys
 from redicts import Lock, SettingsError
@@ -234,16 +246,13 @@ except SettingsError as error:
     print(error)
 print("redis" in sys.modules, "sqlite3" in sys.modules)
 """
-    said, loaded_modules = run_python(program).splitlines()
-    assert "object leads to no store" in said
-    assert loaded_modules == "False False"
+    message, imported = run_python(program).splitlines()
+    assert "object leads to no store" in message
+    assert imported == "False False"
 
 
-# What it costs
-
-
-def test_other_distributions_are_looked_at_only_for_names_that_are_not_ours() -> None:
-    """Importing redicts and choosing what comes with it reads nobody's entry points; another name does."""
+def test_entry_points_are_read_only_for_names_that_are_not_built_in() -> None:
+    """Importing redicts and choosing built-in plugins reads no entry points; another name does."""
     program = """
 from importlib import metadata
 from redicts import Lock, Pool, Proxy, root
@@ -262,32 +271,30 @@ except KeyboardInterrupt:
     assert run_python(program) == "scanned\n"
 
 
-def test_a_plugin_is_asked_once(distributions: Distributions) -> None:
-    """What was loaded stays loaded, whatever is reloaded."""
+def test_a_plugin_is_loaded_once(distributions: Distributions) -> None:
+    """A reload uses the plugins that are loaded."""
     distributions.install("redicts-x", WORKING)
     Pool().reload(cfg={"backend": "table"})
     before = dict(loaded)
     Pool().reload(cfg={"backend": "table", "table": "other"})
-    assert {source: loaded[source] for source in before} == before
     assert all(loaded[source] is plugin for source, plugin in before.items())
 
 
-# What authors see
+# What authors of plugins see
 
 
-def test_the_stable_surface_is_what_is_listed() -> None:
-    """``redicts.plugin`` has each name that it lists, and the words of the contract are all there."""
-    import redicts.core.minitransaction as words
-
+def test_the_stable_surface_has_the_whole_contract() -> None:
+    """``redicts.plugin`` has each name that it lists, and lists all names of a minitransaction."""
+    contract = redicts.core.minitransaction
     names = redicts.plugin.__all__
     assert len(set(names)) == len(names)
     assert all(hasattr(redicts.plugin, name) for name in names)
-    own = {name for name, value in vars(words).items() if getattr(value, "__module__", "") == words.__name__}
-    assert own - set(names) == set()
+    own = {name for name, value in vars(contract).items() if getattr(value, "__module__", "") == contract.__name__}
+    assert own <= set(names)
 
 
-def test_the_list_has_all_there_is(distributions: Distributions) -> None:
-    """Kind, name, distribution, version, ours or not, usable or why not, and what it is for."""
+def test_the_list_describes_every_installed_plugin(distributions: Distributions) -> None:
+    """It has the kind, name, distribution, version and summary, whether it is built in, and why it is not usable."""
     distributions.install("redicts-x", WORKING)
     distributions.install("redicts-y", "1 / 0", version="7.1", codecs={"shiny": "redicts_y"})
     assert listed("table") == [Installed("backend", "table", "redicts-x", "0.3", False, None, "a table of ours")]

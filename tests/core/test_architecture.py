@@ -17,6 +17,7 @@ import redicts
 ROOT = Path(redicts.__file__).parent
 
 WORDS = {
+    "redicts.core.entry_points",
     "redicts.core.hooks",
     "redicts.core.minitransaction",
     "redicts.core.backend",

@@ -1,4 +1,4 @@
-"""The codec gives back what it took, equal and of the same class, and refuses everything else."""
+"""The codec gives back equal values of the same class, and refuses all others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _scalars: st.SearchStrategy[Any] = st.one_of(
     st.fractions(),
     st.uuids(),
     st.dates(),
-    st.datetimes(timezones=_zones, **_years).map(lambda moment: moment.replace(fold=0)),
+    st.datetimes(timezones=_zones, **_years).map(lambda found: found.replace(fold=0)),
 )
 _keys = st.one_of(st.text(), st.integers(min_value=2), st.binary(), st.uuids())
 _values = st.recursive(
@@ -39,8 +39,8 @@ _values = st.recursive(
 
 
 @given(_values)
-def test_what_is_taken_comes_back(value: object) -> None:
-    """Every value comes back equal, and written again it has the same bytes."""
+def test_accepted_values_come_back(value: object) -> None:
+    """A value comes back equal, and is encoded to the same bytes again."""
     data = CODEC.encode(value, PATH)
     back = CODEC.decode(data, PATH)
     assert back == value
@@ -54,13 +54,13 @@ def test_what_is_taken_comes_back(value: object) -> None:
     ids=repr,
 )
 def test_classes_are_kept(value: object) -> None:
-    """Values of which equal ones exist in other classes come back in their own."""
+    """A value that equals one of another class comes back in its own class."""
     back = CODEC.decode(CODEC.encode(value, PATH), PATH)
     assert (type(back), repr(back)) == (type(value), repr(value))
 
 
-def test_not_a_number_comes_back() -> None:
-    """NaN as a float is NaN again."""
+def test_nan_comes_back() -> None:
+    """A float that is NaN comes back as NaN."""
     back = CODEC.decode(CODEC.encode(math.nan, PATH), PATH)
     assert isinstance(back, float)
     assert math.isnan(back)
@@ -89,17 +89,17 @@ class _Text(str):
     ],
     ids=repr,
 )
-def test_what_would_come_back_otherwise_is_refused(value: object) -> None:
-    """A value that CBOR would turn into another one, or does not know, raises TypeError or ValueError."""
+def test_a_value_that_would_come_back_differently_is_refused(value: object) -> None:
+    """A value that CBOR would change, or does not have, raises TypeError or ValueError."""
     with pytest.raises((TypeError, ValueError)):
         CODEC.encode(value, PATH)
 
 
-def test_a_value_within_itself_is_refused() -> None:
-    """A list that holds itself raises ValueError, and not RecursionError."""
+def test_a_list_that_contains_itself_is_refused() -> None:
+    """Encoding it raises ValueError, not RecursionError."""
     ring: list[object] = []
     ring.append(ring)
-    with pytest.raises(ValueError, match="inside of each other"):
+    with pytest.raises(ValueError, match="nested deeper"):
         CODEC.encode(ring, PATH)
 
 
@@ -108,29 +108,29 @@ def test_a_value_within_itself_is_refused() -> None:
     [
         b"",
         b"\x82\x01",  # a list of two with one item
-        b"\x01\x02",  # something after the value
+        b"\x01\x02",  # a byte after the value
         b"\xff",
-        b"\x9f\x01\xff",  # a list of unstated length
-        b"\x18\x01",  # 1, in more bytes than it takes
+        b"\x9f\x01\xff",  # a list of indefinite length
+        b"\x18\x01",  # 1 in two bytes
         b"\xd8\x23\x61a",  # a regular expression
         b"\xd8\x24\x61a",  # an e-mail
-        b"\xd8\x1c\x81\xd8\x1d\x00",  # a list that holds itself
+        b"\xd8\x1c\x81\xd8\x1d\x00",  # a list that contains itself
         b"\x81" * 5000 + b"\x01",
         b"\x9b\xff\xff\xff\xff\xff\xff\xff\xff",
         b"\xa2\x01\x01\x01\x02",  # a key twice
-        b"\xc0\x01",  # a moment that is no text
+        b"\xc0\x01",  # a datetime that is not text
     ],
     ids=lambda data: data[:8].hex() or "nothing",
 )
 def test_other_bytes_are_refused(data: bytes) -> None:
-    """Bytes that this codec does not write raise ValueError."""
-    with pytest.raises(ValueError):  # noqa: PT011  (each has words of its own)
+    """Decoding bytes that this codec does not write raises ValueError."""
+    with pytest.raises(ValueError):  # noqa: PT011  (their messages differ)
         CODEC.decode(data, PATH)
 
 
 @given(st.binary(max_size=60))
-def test_no_bytes_do_harm(data: bytes) -> None:
-    """Whatever the bytes, decode returns a value that has these bytes, or raises ValueError."""
+def test_decode_accepts_only_its_own_bytes(data: bytes) -> None:
+    """For any bytes, decode returns a value that is encoded to them, or raises ValueError."""
     try:
         value = CODEC.decode(data, PATH)
     except ValueError:
@@ -138,16 +138,16 @@ def test_no_bytes_do_harm(data: bytes) -> None:
     assert CODEC.encode(value, PATH) == data
 
 
-def test_every_cut_is_noticed() -> None:
-    """Bytes that were cut anywhere are refused."""
+def test_truncated_bytes_are_refused() -> None:
+    """Bytes that end early anywhere raise ValueError."""
     data = CODEC.encode({"a": [1, 2.5, Decimal("1.1")], "b": b"bytes", "c": {1, 2}}, PATH)
     for length in range(len(data)):
         with pytest.raises(ValueError):  # noqa: PT011
             CODEC.decode(data[:length], PATH)
 
 
-def test_max_bytes_is_kept() -> None:
-    """What takes more than max_bytes is neither written nor read."""
+def test_max_bytes_limits_leaves() -> None:
+    """A leaf that is larger than max_bytes is neither encoded nor decoded."""
     small = CborCodec(10)
     with pytest.raises(ValueError, match="max_bytes"):
         small.encode("x" * 20, PATH)
@@ -155,7 +155,7 @@ def test_max_bytes_is_kept() -> None:
         small.decode(CODEC.encode("x" * 20, PATH), PATH)
 
 
-def test_the_plugin_offers_it() -> None:
+def test_the_plugin_opens_the_codec() -> None:
     """The hook returns the codec under the name of its entry point, for the first version of the contract."""
     [plugin] = redicts_codecs()
     assert (plugin.name, plugin.contract) == ("cbor", 1)

@@ -1,4 +1,4 @@
-"""The codec ``cbor``: leaves as CBOR (RFC 8949), with exact decimals, fractions, UUIDs, sets and moments."""
+"""The codec ``cbor``: leaves as CBOR (RFC 8949), with exact decimals, fractions, UUIDs, sets and datetimes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def _open(settings: CborSettings) -> CborCodec:
 
 @hookimpl
 def redicts_codecs() -> list[CodecPlugin]:
-    """Offer the codec."""
+    """Offer the codec ``cbor``."""
     return [
         CodecPlugin(
-            "cbor", CborSettings, _open, contract=1, summary="CBOR: decimals, fractions, UUIDs, sets, bytes and moments"
+            "cbor", CborSettings, _open, contract=1, summary="CBOR: decimals, fractions, UUIDs, sets, bytes, dates"
         )
     ]

@@ -1,4 +1,4 @@
-"""What the codec takes, and how it becomes CBOR and comes back."""
+"""The codec ``cbor``: which values it accepts, and how they are encoded and decoded."""
 
 from __future__ import annotations
 
@@ -17,23 +17,22 @@ from redicts.plugin import Codec, CodecSettings, TruncatedContent
 _SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes, Decimal, Fraction, UUID, date, datetime})
 _MINUTE: Final = timedelta(minutes=1)
 _DEEPEST: Final = 300
-"""How many containers may be inside of each other; the library reads no more than 400."""
+"""How deep containers may be nested; the library reads no more than 400 levels."""
 
 
 class CborSettings(CodecSettings):
     """The settings of the codec ``cbor``."""
 
     max_bytes: int = Field(16 * 1024 * 1024, ge=1)
-    """Leaves that take more are refused, when written and when read."""
+    """Larger leaves are refused, when written and when read."""
 
 
 class CborCodec(Codec):
-    """What it takes comes back equal and of the same class; everything else is refused.
+    """Accepts values that come back equal and of the same class, and refuses all others.
 
-    It takes ``None``, truth values, integers and floats of any size, text, bytes, finite decimals, fractions, UUIDs,
-    dates, moments with a fixed distance from UTC, and lists, sets and dicts of these. Keys and members of sets are
-    scalars. Dicts come back with their keys in the order that CBOR calls canonical, so that equal values have equal
-    bytes.
+    It accepts ``None``, booleans, integers of any size, floats, text, bytes, finite decimals, fractions, UUIDs, dates,
+    datetimes with a fixed offset from UTC, and lists, sets and dicts of these. Keys and members of sets must be
+    scalars. Dicts come back with their keys in canonical CBOR order, so that equal values have equal bytes.
     """
 
     deterministic = True
@@ -47,62 +46,64 @@ class CborCodec(Codec):
         return "cbor"
 
     def encode(self, value: object, _path: tuple[str, ...] = (), /) -> bytes:
-        """Return the CBOR of a value. Raises ``TypeError`` or ``ValueError`` for one that it could not give back."""
-        _examine(value, 0)
+        """Return the CBOR of a value. Raises ``TypeError`` or ``ValueError`` if it would come back differently."""
+        _check(value, 0)
         try:
             data = cbor2.dumps(value, canonical=True)
         except cbor2.CBORError as error:
             raise ValueError(f"CBOR cannot hold this: {error}") from error
-        self._weigh(data)
+        self._check_size(data)
         return data
 
     def decode(self, data: bytes, _path: tuple[str, ...] = (), /) -> object:
         """Return the value of these bytes. Raises ``ValueError`` if they are not what this codec writes."""
-        self._weigh(data)
+        self._check_size(data)
         stream = BytesIO(data)
         try:
             value: object = cbor2.CBORDecoder(stream, allow_indefinite=False, allow_duplicate_keys=False).decode()
-            # The library knows more types than this codec, and some that refer to themselves.
-            _examine(value, 0)
+            # The library decodes more types than this codec accepts, and values that contain themselves.
+            _check(value, 0)
         except cbor2.CBORDecodeEOF as error:
             raise TruncatedContent("the CBOR ends too early") from error
-        except Exception as error:  # a tag that does not fit its content raises whatever the type of its content does
-            raise ValueError(f"this is no CBOR of this codec ({type(error).__name__})") from error
+        except Exception as error:  # an invalid tag may raise anything
+            raise ValueError(f"this is not CBOR of this codec ({type(error).__name__})") from error
         if cbor2.dumps(value, canonical=True) != data:
-            raise ValueError("this CBOR has something after its value, or is not in the form that this codec writes")
+            raise ValueError(
+                "this CBOR has bytes after its value, or is not in canonical form"
+            )
         return value
 
-    def _weigh(self, data: bytes) -> None:
+    def _check_size(self, data: bytes) -> None:
         if len(data) > self._max_bytes:
-            raise ValueError(f"{len(data)} bytes are more than max_bytes of the codec allows, {self._max_bytes}")
+            raise ValueError(f"a leaf must not exceed max_bytes, {self._max_bytes}; this one has {len(data)} bytes")
 
 
-def _examine(value: object, depth: int) -> None:
-    """Raise ``TypeError`` or ``ValueError`` if a value would come back as another one."""
+def _check(value: object, depth: int) -> None:
+    """Raise ``TypeError`` or ``ValueError`` if a value would come back differently."""
     if depth > _DEEPEST:
-        raise ValueError(f"more than {_DEEPEST} containers inside of each other")
+        raise ValueError(f"containers must not be nested deeper than {_DEEPEST} levels")
     if type(value) is list:
         for item in value:
-            _examine(item, depth + 1)
+            _check(item, depth + 1)
     elif type(value) is dict:
         for key, item in value.items():
-            _examine_scalar(key)
-            _examine(item, depth + 1)
+            _check_scalar(key)
+            _check(item, depth + 1)
     elif type(value) is set:
         for member in value:
-            _examine_scalar(member)
+            _check_scalar(member)
     else:
-        _examine_scalar(value)
+        _check_scalar(value)
 
 
-def _examine_scalar(value: object) -> None:
+def _check_scalar(value: object) -> None:
     kind = type(value)
     if kind not in _SCALARS:
         remedy = "; store a list" if kind is tuple else ""
-        raise TypeError(f"a {kind.__name__} does not come back from CBOR as one{remedy}")
+        raise TypeError(f"CBOR does not give back a {kind.__name__} as one{remedy}")
     if isinstance(value, Decimal) and (not value.is_finite() or (value.is_zero() and value.is_signed())):
-        raise ValueError("of decimals, CBOR has finite ones only, and one zero")
+        raise ValueError("a decimal must be finite, and not a negative zero")
     if isinstance(value, datetime):
         offset = value.utcoffset()
         if type(value.tzinfo) is not timezone or offset is None or offset % _MINUTE or value.fold:
-            raise TypeError("a moment needs a fixed distance from UTC in whole minutes; use astimezone(timezone.utc)")
+            raise TypeError("a datetime needs a fixed offset from UTC in whole minutes; use astimezone(timezone.utc)")

@@ -1,4 +1,4 @@
-"""The JSON schema of the settings accepts what a reload accepts, and refuses what it refuses."""
+"""The JSON schema of the settings accepts what a reload accepts, and rejects what a reload refuses."""
 
 from __future__ import annotations
 
@@ -50,30 +50,30 @@ WRONG: list[Any] = [
 
 
 @pytest.fixture(autouse=True)
-def others(distributions: Distributions) -> None:
-    """Install a backend and a codec of others."""
+def third_party(distributions: Distributions) -> None:
+    """Install a third-party backend and codec."""
     distributions.install("redicts-x", WORKING)
     distributions.install("redicts-y", CODEC, codecs={"upper": "redicts_y"})
 
 
 @pytest.mark.parametrize("cfg", RIGHT, ids=repr)
-def test_what_is_right_fits_the_schema(cfg: Any) -> None:
-    """A configuration that a reload takes is valid."""
+def test_a_correct_configuration_is_valid(cfg: Any) -> None:
+    """A reload accepts it, and so does the schema."""
     Pool().reload(cfg=cfg)
     jsonschema.validate(cfg, schema())
 
 
 @pytest.mark.parametrize("cfg", WRONG, ids=repr)
-def test_what_is_wrong_does_not_fit_the_schema(cfg: Any) -> None:
-    """A configuration that a reload refuses is not valid."""
+def test_a_wrong_configuration_is_not_valid(cfg: Any) -> None:
+    """A reload refuses it, and so does the schema."""
     with pytest.raises(SettingsError):
         Pool().reload(cfg=cfg)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(cfg, schema())
 
 
-def test_it_is_a_schema_told_apart_by_the_backends_name(distributions: Distributions) -> None:
-    """It is a valid schema; backends and codecs are told apart by name, flat and nested; secrets are marked."""
+def test_the_schema_discriminates_backends_by_name() -> None:
+    """It is a valid schema with a discriminator in the flat and in the nested form; secrets are marked."""
     found = schema()
     jsonschema.Draft202012Validator.check_schema(found)
     flat, nested, url = found["anyOf"]
@@ -88,8 +88,8 @@ def test_it_is_a_schema_told_apart_by_the_backends_name(distributions: Distribut
     assert password["anyOf"][0] == {"type": "string", "format": "password", "writeOnly": True}
 
 
-def test_what_json_cannot_describe_is_in_the_schema_by_name(distributions: Distributions) -> None:
-    """A plugin with a type of its own, and one that is broken, are in nobody's way."""
+def test_a_plugin_that_json_cannot_describe_may_have_any_fields(distributions: Distributions) -> None:
+    """Neither a field of a type that JSON does not know nor a broken plugin prevents a schema."""
     strange = WORKING.replace('"table", T', '"strange", T').replace(
         "    password:",
         "    model_config = {'arbitrary_types_allowed': True}\n    made: MemoryBackend = None\n    password:",

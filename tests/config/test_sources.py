@@ -1,4 +1,4 @@
-"""The default of a pool that is given nothing: the environment, a file, and which of them counts."""
+"""Without a configuration, redicts uses the environment or a file, in a fixed order of precedence."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ PROJECT: Final = '[project]\nname = "x"\n\n[tool.redicts]\nbackend = "memory"\nd
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in an empty directory, with nothing in the environment."""
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Change to an empty directory, with no variable of redicts in the environment."""
     here = tmp_path / "above" / "here"
     here.mkdir(parents=True)
     monkeypatch.chdir(here)
@@ -25,17 +25,17 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def default() -> tuple[str, int]:
-    """Return the backend and the database of the default."""
+    """Return the backend and the database that are the default."""
     Pool().reload()
     return Pool().settings.backend, Pool().settings.default
 
 
-def test_precedence(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program's own, the URL, the named file, the project's file, Redis here: the first there is, whole."""
+def test_precedence(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program's own, the URL, the named file, the project's file, Redis here: the first that exists, as a whole."""
     assert default() == ("redis", 0)
-    (place / "pyproject.toml").write_text(PROJECT)
+    (directory / "pyproject.toml").write_text(PROJECT)
     assert default() == ("memory", 3)
-    (place / "own.toml").write_text('backend = "sqlite"\npath = "state.db"\ndatabase = 4\n')
+    (directory / "own.toml").write_text('backend = "sqlite"\npath = "state.db"\ndatabase = 4\n')
     monkeypatch.setenv("REDICTS_CONFIG", "own.toml")
     assert default() == ("sqlite", 4)
     monkeypatch.setenv("REDICTS_URL", "redis://localhost/5")
@@ -52,16 +52,16 @@ def test_precedence(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert default() == ("memory", 3)
 
 
-def test_the_first_use_of_a_pool_takes_the_default(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that says nothing works on what the environment says."""
-    monkeypatch.setenv("REDICTS_URL", f"sqlite:///{place}/state.db")
+def test_the_first_use_of_a_pool_opens_the_default(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that configures no store uses the one in the environment."""
+    monkeypatch.setenv("REDICTS_URL", f"sqlite:///{directory}/state.db")
     program = "from redicts import Pool, root; root().set('a', 1); print(Pool(), root().val())"
     assert run_python(program) == "<Pool sqlite> {'a': 1}\n"
     assert run_python("from redicts import root; print(root().val())") == "{'a': 1}\n"
 
 
-def test_a_wrong_default_is_told_at_the_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the variable; once it is right, the same pool works."""
+def test_a_wrong_default_is_refused_at_the_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the variable; once that is correct, the same pool works."""
     program = """
 import os
 from redicts import Pool, WrongField, root
@@ -90,58 +90,56 @@ print(root().val(), Pool())
     ],
 )
 def test_a_named_file_has_the_settings_at_its_top_or_in_the_table(
-    place: Path, content: str, monkeypatch: pytest.MonkeyPatch
+    directory: Path, content: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every form of the dict can be written in TOML."""
-    (place / "own.toml").write_text(content)
-    monkeypatch.setenv("REDICTS_CONFIG", str(place / "own.toml"))
+    (directory / "own.toml").write_text(content)
+    monkeypatch.setenv("REDICTS_CONFIG", str(directory / "own.toml"))
     assert default() == ("memory", 3)
 
 
-def test_the_nearest_project_file_counts(place: Path) -> None:
-    """It is looked for in the current directory and above; the first one ends the search, whatever it says."""
-    (place.parent / "pyproject.toml").write_text(PROJECT)
+def test_the_nearest_project_file_counts(directory: Path) -> None:
+    """It is looked for in the current directory and above; the first one ends the search, even without a table."""
+    (directory.parent / "pyproject.toml").write_text(PROJECT)
     assert default() == ("memory", 3)
-    (place / "pyproject.toml").write_text('[project]\nname = "redicts-user"\n')
+    (directory / "pyproject.toml").write_text('[project]\nname = "redicts-user"\n')
     assert default() == ("redis", 0)
 
 
-@pytest.mark.parametrize("content", ["[project]\n", "tool = 5 # redicts\n", "this is no TOML at all"])
-def test_a_project_file_that_says_nothing_of_redicts_is_no_matter(place: Path, content: str) -> None:
-    """Not even if it is no TOML."""
-    (place / "pyproject.toml").write_text(content)
+@pytest.mark.parametrize("content", ["[project]\n", "tool = 5 # redicts\n", "this is not TOML"])
+def test_a_project_file_without_settings_of_redicts_is_ignored(directory: Path, content: str) -> None:
+    """It need not even be valid TOML."""
+    (directory / "pyproject.toml").write_text(content)
     assert default() == ("redis", 0)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "says", "error"),
     [
-        ("pyproject.toml", b"[tool.redicts\n", "pyproject.toml cannot be read: it is no TOML", SettingsError),
+        ("pyproject.toml", b"[tool.redicts\n", "pyproject.toml cannot be read: it is not valid TOML", SettingsError),
         (
             "pyproject.toml",
             b"tool.redicts = 5\n",
-            "[tool.redicts]: it is a table of settings, not int",
+            "[tool.redicts]: it must be a table of settings, not int",
             SettingsError,
         ),
         ("pyproject.toml", b"[tool.redicts]\nprot = 1\n", "[tool.redicts]: backend 'redis': there is no", WrongField),
-        ("own.toml", b"\xff", "own.toml (named by REDICTS_CONFIG) cannot be read: it is no text", SettingsError),
-        ("own.toml", None, "own.toml (named by REDICTS_CONFIG) cannot be read: No such file", SettingsError),
+        ("own.toml", b"\xff", "own.toml (named by REDICTS_CONFIG) cannot be read: it is not text", SettingsError),
         ("own.toml", b"[project]\nname = 'x'\n", "there is no setting 'project'", WrongField),
     ],
 )
 def test_a_wrong_file_is_named(
-    place: Path,
+    directory: Path,
     name: str,
-    content: bytes | None,
+    content: bytes,
     says: str,
     error: type[SettingsError],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The error says which file, and why it is read; the settings current stay."""
+    """The error says which file is wrong and why it was read; the current settings do not change."""
     Pool().reload(cfg={"backend": "memory"})
     root().set("a", 1)
-    if content is not None:
-        (place / name).write_bytes(content)
+    (directory / name).write_bytes(content)
     if name != "pyproject.toml":
         monkeypatch.setenv("REDICTS_CONFIG", name)
     with pytest.raises(SettingsError) as caught:
@@ -151,16 +149,16 @@ def test_a_wrong_file_is_named(
     assert root().val() == {"a": 1}
 
 
-def test_a_removed_directory_has_no_project_file(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process whose directory is gone falls back to Redis."""
-    place.rmdir()
+def test_a_removed_directory_has_no_project_file(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process whose directory was removed falls back to Redis."""
+    directory.rmdir()
     Pool().reload()
     assert Pool().settings.backend == "redis"
-    monkeypatch.chdir(place.parent)
+    monkeypatch.chdir(directory.parent)
 
 
 @pytest.mark.parametrize("cfg", [None, {"backend": "memory"}])
-def test_no_parser_is_imported_for_nothing(cfg: Any) -> None:
-    """A program without a file of settings imports no parser of TOML."""
+def test_the_parser_of_toml_is_imported_only_for_a_file(cfg: Any) -> None:
+    """A program without a file of settings does not import it."""
     program = f"import sys; from redicts import Pool; Pool().reload({cfg!r}); print('tomllib' in sys.modules)"
     assert run_python(program) == "False\n"

@@ -1,4 +1,4 @@
-"""No secret gets out: a marker goes through every way on which a configuration can fail, and is looked for after it."""
+"""No error, log or repr shows a secret, wherever a configuration fails."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ THE_PASSWORD: Final = "self.password.get_secret_value()"
 
 
 def in_model(head: str, *body: str) -> tuple[str, str]:
-    """Return what puts a method into the settings of a plugin that works: what to replace, and by what."""
+    """Return the replacement that adds a method to the settings of a working plugin: old text and new."""
     return "    @classmethod", "\n        ".join([f"    {head}", *body]) + "\n\n    @classmethod"
 
 
 def in_open(*body: str) -> tuple[str, str]:
-    """Return what puts statements into the function that opens."""
+    """Return the replacement that adds statements to the function that opens a backend."""
     return "    backend = MemoryBackend()", "\n    ".join(["", *body, "backend = MemoryBackend()"])
 
 
@@ -52,7 +52,7 @@ LEAKING: Final = {
         "except KeyError as error:",
         "    raise OSError('hidden') from error",
     ),
-    "open in our words": in_open(
+    "open with an error of redicts": in_open(
         "from redicts import Unreachable", "raise Unreachable(f'no {settings.password.get_secret_value()}')"
     ),
     "capabilities": in_open(
@@ -61,12 +61,12 @@ LEAKING: Final = {
         "return type('Leaking', (MemoryBackend,), leaking)()",
     ),
 }
-"""Plugins that tell what they were given: what to replace in one that works, and by what."""
+"""Plugins that repeat what they were given, as replacements in a working one."""
 
 
 @pytest.fixture(autouse=True)
 def log() -> Iterator[io.StringIO]:
-    """Take down all that is logged, tracebacks included, and look for the secret in the end."""
+    """Record all that is logged, tracebacks included, and look for the secret at the end."""
     written = io.StringIO()
     handler = logging.StreamHandler(written)
     logger = logging.getLogger()
@@ -80,7 +80,7 @@ def log() -> Iterator[io.StringIO]:
 
 
 def all_of(error: BaseException | None) -> Iterator[str]:
-    """Yield all that an error and those before it say, those that a traceback hides included."""
+    """Yield the texts of an error, its causes and contexts, including those that a traceback hides."""
     while error is not None:
         yield from (str(error), repr(error), repr(error.args), repr(vars(error)))
         if error.__cause__ is not None and error.__cause__ is not error.__context__:
@@ -89,7 +89,7 @@ def all_of(error: BaseException | None) -> Iterator[str]:
 
 
 def refused(cfg: Any) -> str:
-    """Return all that is said of a configuration that is refused; the one current stays."""
+    """Return the texts of the error about a configuration, which must be refused without changing the settings."""
     before = Pool().settings
     with pytest.raises(RedictsError) as caught:
         Pool().reload(cfg=cfg)
@@ -97,8 +97,8 @@ def refused(cfg: Any) -> str:
     return "\n".join(all_of(caught.value))
 
 
-def test_the_marker_would_be_found() -> None:
-    """An error that holds the secret in a cause that its traceback hides is caught by these tests."""
+def test_these_tests_find_a_secret_in_a_hidden_context() -> None:
+    """``raise ... from None`` hides the error before it from a traceback, and not from these tests."""
 
     def leak() -> None:
         try:
@@ -113,7 +113,7 @@ def test_the_marker_would_be_found() -> None:
 
 @pytest.mark.parametrize("case", LEAKING)
 @pytest.mark.parametrize("form", ["flat", "nested", "environment", "file"])
-def test_a_plugin_that_tells_what_it_was_given_is_not_repeated(
+def test_an_error_of_a_plugin_that_repeats_a_secret_is_not_shown(
     distributions: Distributions, case: str, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever its code raises with the password, the error names the plugin and not the password."""
@@ -131,9 +131,9 @@ def test_a_plugin_that_tells_what_it_was_given_is_not_repeated(
         (tmp_path / "own.toml").write_text(f'backend = "table"\npassword = "{SECRET}"\n')
         monkeypatch.setenv("REDICTS_CONFIG", str(tmp_path / "own.toml"))
         cfg = None
-    said = refused(cfg)
-    assert SECRET not in said
-    assert "redicts-x 0.3" in said
+    shown = refused(cfg)
+    assert SECRET not in shown
+    assert "redicts-x 0.3" in shown
 
 
 @pytest.mark.parametrize(
@@ -149,11 +149,11 @@ def test_a_plugin_that_tells_what_it_was_given_is_not_repeated(
     ],
 )
 def test_a_url_that_a_plugin_repeats_is_not_shown(distributions: Distributions, body: str) -> None:
-    """Nor is the password of a URL that it takes apart wrongly."""
+    """The password is not shown either if the plugin parses the URL wrongly."""
     distributions.install("redicts-x", WORKING.replace('return {"table": url.partition("://")[2]}', body))
-    said = refused(URL)
-    assert SECRET not in said
-    assert "redicts-x 0.3" in said
+    shown = refused(URL)
+    assert SECRET not in shown
+    assert "redicts-x 0.3" in shown
 
 
 @pytest.mark.parametrize(
@@ -168,17 +168,17 @@ def test_a_url_that_a_plugin_repeats_is_not_shown(distributions: Distributions, 
     ],
     ids=["wrong field", "open", "validator"],
 )
-@pytest.mark.parametrize("place", ["codec", "accept"])
-def test_the_keys_of_codecs_are_not_repeated(distributions: Distributions, place: str, old: str, new: str) -> None:
-    """A codec's own settings are as secret as those of a backend."""
+@pytest.mark.parametrize("setting", ["codec", "accept"])
+def test_the_keys_of_codecs_are_not_repeated(distributions: Distributions, setting: str, old: str, new: str) -> None:
+    """The settings of a codec are as secret as those of a backend."""
     distributions.install("redicts-x", CODEC.replace(old, new), codecs={"upper": "redicts_x"})
     codec: dict[str, Any] = {"name": "upper", "key": SECRET}
     if old == new:
         codec["level"] = SECRET
         codec["kye"] = SECRET
-    said = refused({"backend": "memory", place: codec if place == "codec" else [codec]})
-    assert SECRET not in said
-    assert "redicts-x 0.3" in said
+    shown = refused({"backend": "memory", setting: codec if setting == "codec" else [codec]})
+    assert SECRET not in shown
+    assert "redicts-x 0.3" in shown
 
 
 @pytest.mark.parametrize(
@@ -212,10 +212,10 @@ def test_the_keys_of_codecs_are_not_repeated(distributions: Distributions, place
     ],
 )
 @pytest.mark.parametrize("source", ["cfg", "environment"])
-def test_what_is_refused_is_not_repeated(
+def test_a_refused_value_is_not_repeated(
     cfg: Any, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither from the program nor from the environment or a file: no value is in the error or in those before it."""
+    """A value from the program, the environment or a file is neither in the error nor in its context."""
     if source == "environment" and isinstance(cfg, str):
         monkeypatch.setenv("REDICTS_URL", cfg)
     elif source == "environment":
@@ -237,14 +237,14 @@ def _toml(value: Any) -> str:
 def test_a_file_that_cannot_be_read_is_not_repeated(
     content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error about a file that is no TOML tells the place in it only."""
+    """The error about a file that is not valid TOML gives the position in it only."""
     path = tmp_path / "own.toml"
     path.write_text(content)
     monkeypatch.setenv("REDICTS_CONFIG", str(path))
     assert SECRET not in refused(None)
 
 
-def test_what_is_in_force_shows_no_secret(distributions: Distributions) -> None:
+def test_the_current_settings_show_no_secret(distributions: Distributions) -> None:
     """No repr, text, dump, list or schema has the password of a backend or the key of a codec."""
     distributions.install("redicts-x", WORKING)
     distributions.install("redicts-y", CODEC, codecs={"upper": "redicts_y"})
@@ -259,16 +259,16 @@ def test_what_is_in_force_shows_no_secret(distributions: Distributions) -> None:
         Pool().reload(cfg=cfg)
         settings = Pool().settings
         pool = Pool()
-        said = [repr(pool), str(pool), repr(vars(pool)), repr(settings), str(settings)]
-        said += [settings.model_dump_json(), repr(settings.model_dump()), json.dumps(settings.model_dump(mode="json"))]
-        said += [repr(pool.database()), repr(pool.database().backend), repr(settings.options), repr(settings.accept)]
-        said += [repr(installed()), json.dumps(schema())]
-        assert SECRET not in "".join(said)
+        shown = [repr(pool), str(pool), repr(vars(pool)), repr(settings), str(settings)]
+        shown += [settings.model_dump_json(), repr(settings.model_dump()), json.dumps(settings.model_dump(mode="json"))]
+        shown += [repr(pool.database()), repr(pool.database().backend), repr(settings.options), repr(settings.accept)]
+        shown += [repr(installed()), json.dumps(schema())]
+        assert SECRET not in "".join(shown)
         assert "*" in settings.model_dump_json()
 
 
-def test_a_server_that_is_not_there_is_told_without_the_password() -> None:
-    """What a call or a lock raises then has the address, and no secret in it or before it."""
+def test_the_error_of_an_unreachable_server_does_not_show_the_password() -> None:
+    """Neither a call nor a lock raises an error with a secret in it or its context."""
     Pool().reload(cfg={"host": "127.0.0.1", "port": free_port(), "password": SECRET, "retries": 0})
     for call in (root().val, Lock(Pool(), "a").acquire):
         with pytest.raises(RedictsError) as caught:
@@ -276,9 +276,9 @@ def test_a_server_that_is_not_there_is_told_without_the_password() -> None:
         assert SECRET not in "\n".join(all_of(caught.value))
 
 
-def test_a_message_that_repeats_nothing_is_shown(distributions: Distributions) -> None:
-    """What a validator of others says is of use, and goes through if it has no value in it."""
-    said = "    def model_post_init(self, _):\n        raise ValueError('a table needs an index')\n\n    @classmethod"
-    distributions.install("redicts-x", WORKING.replace("    @classmethod", said, 1))
+def test_a_plugins_message_that_repeats_no_value_is_shown(distributions: Distributions) -> None:
+    """The message of a third-party validator is useful, and is part of the error."""
+    shown = "    def model_post_init(self, _):\n        raise ValueError('a table needs an index')\n\n    @classmethod"
+    distributions.install("redicts-x", WORKING.replace("    @classmethod", shown, 1))
     with pytest.raises(SettingsError, match=r"^backend 'table' \(redicts-x 0\.3\): a table needs an index$"):
         Pool().reload(cfg={"backend": "table", "password": SECRET, "table": "leaves"})
