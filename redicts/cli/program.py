@@ -7,7 +7,6 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from importlib.metadata import version
 from typing import Final
 
 import click
@@ -34,7 +33,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "certify": "redicts.cli.certify:certify",
     "completion": "redicts.cli.completion:completion",
 }
-"""The module and the function of each command, in the order of the help. A module is imported when it is needed."""
+"""The module and the function of each command, in the order of the help; a module is imported when it is needed. To
+add a command, add a module and a line here. :func:`redicts.cli.stores.store_command` gives it an opened store."""
 
 TRACEBACK: Final = "REDICTS_TRACEBACK"
 """The environment variable that turns on the traceback of a bug."""
@@ -66,21 +66,13 @@ class _Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        click.echo(f"redicts {version('redicts')}")
-        ctx.exit()
-
-
 @click.command(
     NAME,
     cls=_Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option(
-    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version."
-)
+@click.version_option(package_name=NAME, message="%(prog)s %(version)s", help="Show the version.")
 @click.pass_context
 def program(ctx: click.Context) -> None:
     r"""Show, change, copy and check a redicts store.
