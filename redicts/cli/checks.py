@@ -1,4 +1,4 @@
-"""What the doctor looks at, one function for each question. Nothing is changed here but for one probe."""
+"""The checks of ``doctor``, one function for each. They change nothing in the store but one probe."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import secrets
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from enum import Enum
 from importlib.metadata import version
 from statistics import median
@@ -19,34 +19,24 @@ from urllib.parse import quote
 
 from redicts.api.opened import OpenedDatabase
 from redicts.cli.stores import Store
+from redicts.core.driver import Steps
 from redicts.core.locks.records import HOLDERS, LISTENERS, TOKENS, WAITERS, WAITING_FOR, Record, records_in
-from redicts.core.minitransaction import (
-    VALUES,
-    Delete,
-    Entries,
-    Key,
-    Path,
-    Put,
-    Read,
-    Scope,
-    Transaction,
-    canonical_counter,
-)
+from redicts.core.minitransaction import VALUES, Delete, Entries, Key, Put, Read, Scope, Transaction, canonical_counter
 from redicts.core.paths import described
-from redicts.errors import CorruptData, LeafError, ReadOnly, StoreError
+from redicts.errors import CorruptData, ReadOnly, StoreError
 from redicts.transfer.checkpoints import SPACE, unfinished
-from redicts.transfer.leaves import pages
+from redicts.transfer.leaves import UNREADABLE, Leaf, leaves_at, pages, read_all
 
-_LOOKS: Final = 50
+_READS: Final = 50
 _PROBE_TTL: Final = 60_000
 _CLOCK_TOLERANCE: Final = 2_000
-"""Milliseconds by which a server's clock may differ from ours before it is told as something to look at."""
+"""Milliseconds by which a server's clock may differ from this machine's without a notice."""
 
 _LATE: Final = 2_500
-"""A waiter with less life left than this, in milliseconds, has missed a beat: its process is dead or starved."""
+"""Milliseconds: a waiter with a shorter TTL has missed a heartbeat, so its process is dead or starved."""
 
 _FIRST_TOKEN: Final = 2**40
-_MOST_TOLD: Final = 20
+_MOST_LISTED: Final = 20
 
 
 class Status(Enum):
@@ -54,14 +44,14 @@ class Status(Enum):
 
     OK = "ok"
     NOTICE = "notice"
-    """Worth knowing; nothing is wrong."""
+    """Worth knowing, but not wrong."""
     WRONG = "wrong"
     FAILED = "failed"
     """The store did not answer."""
 
 
 class Finding(NamedTuple):
-    """The answer to one question."""
+    """The result of one check."""
 
     name: str
     status: Status
@@ -69,165 +59,147 @@ class Finding(NamedTuple):
     data: dict[str, Any] = {}  # noqa: RUF012  (nobody changes it)
 
 
-@dataclass
-class Damage:
-    """Entries that are not what redicts writes, with the bytes that they hold."""
-
-    values: dict[Path, bytes] = field(default_factory=dict)
-    """Leaves of the tree."""
-    others: dict[Key, bytes] = field(default_factory=dict)
-    """Records of locks."""
-
-    @property
-    def found(self) -> bool:
-        """Whether there are any."""
-        return bool(self.values or self.others)
+Damage = dict[Key, bytes]
+"""Entries that redicts does not write, with the bytes that they hold: leaves, and records of locks."""
 
 
 def examine(store: Store, *, quick: bool) -> tuple[list[Finding], Damage]:
-    """Ask everything, and return the answers and what is damaged. A store that fails ends it."""
-    damage = Damage()
+    """Make all checks, and return their findings and the damaged entries. A failure of the store ends the checks."""
+    damage: Damage = {}
     findings: list[Finding] = []
     try:
-        for finding in _answers(store, damage, quick=quick):
-            findings.append(finding)  # noqa: PERF402  (what was found before a failure is kept)
+        for finding in _checks(store, damage, quick=quick):
+            findings.append(finding)  # noqa: PERF402  (findings before a failure are kept)
     except StoreError as error:
         findings.append(Finding("reach", Status.FAILED, str(error), {"error": type(error).__name__}))
     return findings, damage
 
 
-def _answers(store: Store, damage: Damage, *, quick: bool) -> Iterator[Finding]:
-    tree = store.tree
-    yield _reach(tree)
-    yield _version(store)
-    yield _capabilities(tree)
-    yield _writing(tree)
-    yield from _clock(tree)
-    yield from _locks(tree, damage)
-    yield _tokens(tree, damage)
-    yield _work(tree)
+def _checks(store: Store, damage: Damage, *, quick: bool) -> Iterator[Finding]:
+    database = store.database
+    yield _reach(database)
+    yield _version(database)
+    yield _capabilities(database)
+    yield _writing(database)
+    yield _clock(database)
+    yield from _locks(database, damage)
+    yield _tokens(database, damage)
+    yield _work(database)
     yield from _file(store)
     if not quick:
-        yield _values(tree, damage)
+        yield _values(database, damage)
 
 
-def _reach(tree: OpenedDatabase) -> Finding:
-    """Read nothing at all, some times, each with the way there and back."""
-    read = Transaction((), (Read(Key(SPACE, ("doctor",))),))
-    tree.backend.execute(read)
+def _reach(database: OpenedDatabase) -> Finding:
+    """Measure round trips with reads of an absent key."""
+    read = Read(Key(SPACE, ("doctor",)))
+    database.run(read_all([read]))
     taken = []
-    for _ in range(_LOOKS):
+    for _ in range(_READS):
         start = time.perf_counter()
-        tree.backend.execute(read)
+        database.run(read_all([read]))
         taken.append((time.perf_counter() - start) * 1e6)
     data = {"median_us": round(median(taken), 1), "longest_us": round(max(taken), 1)}
     return Finding("reach", Status.OK, f"answers within {data['median_us']} us, {data['longest_us']} at most", data)
 
 
-def _version(store: Store) -> Finding:
-    data = {"redicts": version("redicts"), "python": platform.python_version()}
-    client = getattr(store.tree.backend, "client", None)
-    if client is not None:
-        info = client.info("server")
-        data["server"] = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info.get('redis_version'))}"
-    elif store.settings.backend == "sqlite":
-        data["sqlite"] = sqlite3.sqlite_version
+def _version(database: OpenedDatabase) -> Finding:
+    data = {"redicts": version("redicts"), "python": platform.python_version(), **database.backend.about()}
     return Finding("version", Status.OK, ", ".join([f"{name} {text}" for name, text in data.items()]), data)
 
 
-def _capabilities(tree: OpenedDatabase) -> Finding:
-    data = asdict(tree.backend.capabilities)
-    said = [name for name, value in data.items() if value is True]
+def _capabilities(database: OpenedDatabase) -> Finding:
+    data = asdict(database.backend.capabilities)
+    names = [name for name, value in data.items() if value is True]
     most = data["atomic_entries"]
-    said.append("any number of values at once" if most is None else f"{most} values at once")
-    return Finding("capabilities", Status.OK, ", ".join(said), data)
+    names.append("any number of values at once" if most is None else f"{most} values at once")
+    return Finding("capabilities", Status.OK, ", ".join(names), data)
 
 
-def _writing(tree: OpenedDatabase) -> Finding:
-    """Write a value with a TTL, see it end more slowly than it should or not, and remove it."""
+def _writing(database: OpenedDatabase) -> Finding:
     key = Key(SPACE, (f"doctor {secrets.token_hex(8)}",))
-    ttl = _PROBE_TTL if tree.backend.capabilities.ttl else None
     try:
-        tree.backend.execute(Transaction(writes=(Put(key, b"probe", ttl),)))
+        found = database.run(_probe(key, _PROBE_TTL if database.backend.capabilities.ttl else None))
     except ReadOnly as error:
         return Finding("writing", Status.WRONG, str(error))
+    if found != b"probe":
+        return Finding("writing", Status.WRONG, "a value that was written could not be read")
+    return Finding("writing", Status.OK, "a value that was written could be read")
+
+
+def _probe(key: Key, ttl: int | None) -> Steps[bytes | None]:
+    """Write a value, read it and remove it."""
+    yield Transaction(writes=(Put(key, b"probe", ttl),))
     try:
-        (answer,) = tree.backend.execute(Transaction((), (Read(key, ttls=True),))).answers
+        (found,) = yield from read_all([Read(key, ttls=ttl is not None)])
     finally:
-        tree.backend.execute(Transaction(writes=(Delete(key, Scope.NODE),)))
-    assert isinstance(answer, Entries)
-    if answer.values.get(()) != b"probe":
-        return Finding("writing", Status.WRONG, "what was written was not there to be read")
-    return Finding("writing", Status.OK, "what is written is there to be read")
+        yield Transaction(writes=(Delete(key, Scope.NODE),))
+    return found.values.get(())
 
 
-def _clock(tree: OpenedDatabase) -> Iterator[Finding]:
-    """Compare the store's clock with ours, where it has one of its own."""
-    client = getattr(tree.backend, "client", None)
+def _clock(database: OpenedDatabase) -> Finding:
+    """Compare the clock of a Redis server with the clock of this machine."""
+    client = getattr(database.backend, "client", None)
     if client is None:
-        yield Finding("clock", Status.OK, "TTLs end by a clock of this machine, or are not compared here")
-        return
+        return Finding("clock", Status.OK, "TTLs end by a clock of this machine, or it cannot be compared")
     before = time.time()
     seconds, micros = client.time()
     ahead = round((seconds + micros / 1e6 - (before + time.time()) / 2) * 1000)
     status = Status.OK if abs(ahead) <= _CLOCK_TOLERANCE else Status.NOTICE
     side = "ahead of" if ahead >= 0 else "behind"
-    yield Finding("clock", status, f"the store is {abs(ahead)} ms {side} this machine", {"ahead_ms": ahead})
+    return Finding("clock", status, f"the store is {abs(ahead)} ms {side} this machine", {"ahead_ms": ahead})
 
 
-def _locks(tree: OpenedDatabase, damage: Damage) -> Iterator[Finding]:
-    if not tree.backend.capabilities.ttl:
-        yield Finding("locks", Status.NOTICE, "a store without lives has no locks")
+def _locks(database: OpenedDatabase, damage: Damage) -> Iterator[Finding]:
+    if not database.backend.capabilities.ttl:
+        yield Finding("locks", Status.NOTICE, "this store has no TTLs, and so no locks")
         return
     records: list[Record] = []
-    left = 0
+    strange: Damage = {}
     for space in (HOLDERS, WAITERS, LISTENERS, WAITING_FOR):
-        for entries in _all(tree, space):
+        for entries in _pages(database, space):
             known = {record.key: record for record in records_in(Key(space, ()), entries)}
             records += known.values()
             for path, data in entries.values.items():
                 key = Key(space, path)
-                strange = space in (HOLDERS, WAITERS) and key not in known
-                if strange or path not in entries.ttls:
-                    damage.others[key] = data
-                    left += 1
+                if path not in entries.ttls or (space in (HOLDERS, WAITERS) and key not in known):
+                    strange[key] = data
+    damage.update(strange)
     held = [record for record in records if record.held]
     waiting = [record for record in records if not record.held]
     late = [record for record in waiting if (record.ttl or 0) < _LATE]
-    dead = [record for record in held if not _is_alive(record)]
+    dead = [record for record in held if not _may_be_alive(record)]
     yield Finding("locks", Status.OK, f"{len(held)} held, {len(waiting)} waited for", {"held": len(held)})
+    counts = {"late": len(late), "waiting": len(waiting)}
     if late:
-        told = ", ".join(map(str, late[:_MOST_TOLD]))
-        text = f"{len(late)} waiters have missed a beat and will be gone within seconds: {told}"
-        yield Finding("waiters", Status.NOTICE, text, {"late": len(late), "waiting": len(waiting)})
+        text = f"{len(late)} waiters have missed a heartbeat and expire within seconds: {_listed(late)}"
+        yield Finding("waiters", Status.NOTICE, text, counts)
     else:
-        text = "no waiter is left over"
-        yield Finding("waiters", Status.OK, text, {"late": 0, "waiting": len(waiting)})
+        yield Finding("waiters", Status.OK, "no waiter has missed a heartbeat", counts)
     if dead:
-        told = ", ".join(map(str, dead[:_MOST_TOLD]))
-        text = (
-            f"{len(dead)} holders seem to be dead, their locks end with their leases: {told}; see redicts locks --break"
-        )
+        text = f"{len(dead)} locks seem to have dead owners: {_listed(dead)}; they expire, or see redicts locks --break"
         yield Finding("holders", Status.NOTICE, text, {"dead": len(dead)})
-    if left:
-        text = f"{left} records of locks would never end, or are none; redicts did not write them"
-        yield Finding("leftovers", Status.WRONG, text, {"left": left})
+    if strange:
+        text = f"{len(strange)} records of locks never expire or are not valid; redicts did not write them"
+        yield Finding("leftovers", Status.WRONG, text, {"left": len(strange)})
 
 
-def _all(tree: OpenedDatabase, space: str) -> Iterator[Entries]:
+def _pages(database: OpenedDatabase, space: str) -> Iterator[Entries]:
     cursor = None
     while True:
-        read = Read(Key(space, ()), Scope.BELOW, 1000, cursor, ttls=True)
-        (answer,) = tree.backend.execute(Transaction((), (read,))).answers
-        assert isinstance(answer, Entries)
-        yield answer
-        cursor = answer.cursor
+        (entries,) = database.run(read_all([Read(Key(space, ()), Scope.BELOW, 1000, cursor, ttls=True)]))
+        yield entries
+        cursor = entries.cursor
         if cursor is None:
             return
 
 
-def _is_alive(record: Record) -> bool:
-    """Tell whether the process that holds a lock may be alive: for sure not if it is of this host and is not there."""
+def _listed(entries: Iterable[object], separator: str = ", ") -> str:
+    return separator.join(list(map(str, entries))[:_MOST_LISTED])
+
+
+def _may_be_alive(record: Record) -> bool:
+    """Tell whether the process that holds a lock may exist. False only for a process of this host that does not."""
     host, _, rest = record.label.partition(":")
     pid = rest.partition(":")[0]
     if host != socket.gethostname() or not pid.isdecimal():
@@ -241,90 +213,78 @@ def _is_alive(record: Record) -> bool:
     return True
 
 
-def _tokens(tree: OpenedDatabase, damage: Damage) -> Finding:
-    (answer,) = tree.backend.execute(Transaction((), (Read(TOKENS),))).answers
-    assert isinstance(answer, Entries)
-    data = answer.values.get(())
-    counted = None if data is None else canonical_counter(data)
+def _tokens(database: OpenedDatabase, damage: Damage) -> Finding:
+    (found,) = database.run(read_all([Read(TOKENS)]))
+    data = found.values.get(())
     if data is None:
-        return Finding("tokens", Status.OK, "no lock was ever given out")
-    if counted is None or counted < _FIRST_TOKEN:
-        damage.others[TOKENS] = data
-        return Finding("tokens", Status.WRONG, "the counter of fencing tokens is none; something wrote over it")
-    return Finding("tokens", Status.OK, f"the last fencing token is {counted}", {"last": counted})
+        return Finding("tokens", Status.OK, "no lock was ever granted")
+    last = canonical_counter(data)
+    if last is None or last < _FIRST_TOKEN:
+        damage[TOKENS] = data
+        return Finding("tokens", Status.WRONG, "the counter of fencing tokens is not valid; it was overwritten")
+    return Finding("tokens", Status.OK, f"the last fencing token is {last}", {"last": last})
 
 
-def _work(tree: OpenedDatabase) -> Finding:
-    checkpoints = unfinished(tree)
-    if not checkpoints:
+def _work(database: OpenedDatabase) -> Finding:
+    states = database.run(unfinished()).values()
+    if not states:
         return Finding("work", Status.OK, "no copy and no import is unfinished", {"unfinished": 0})
-    done = ", ".join(
-        [f"{state.get('kind', '?')} after {state.get('done', '?')} leaves" for state in checkpoints.values()]
-    )
-    return Finding("work", Status.NOTICE, f"not ended, or under way: {done}", {"unfinished": len(checkpoints)})
+    listed = _listed(f"{state.get('kind', '?')} after {state.get('done', '?')} leaves" for state in states)
+    return Finding("work", Status.NOTICE, f"unfinished or under way: {listed}", {"unfinished": len(states)})
 
 
 def _file(store: Store) -> Iterator[Finding]:
-    """Let SQLite examine its file."""
-    path = store.place.get("path")
+    """Let SQLite check its file."""
+    path = store.location.get("path")
     if store.settings.backend != "sqlite" or path in (None, ":memory:"):
         return
     try:
         with closing(sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=ro", uri=True)) as connection:
-            said = [text for (text,) in connection.execute("PRAGMA quick_check")]
+            result = [text for (text,) in connection.execute("PRAGMA quick_check")]
     except sqlite3.Error as error:
-        said = [str(error)]
-    if said == ["ok"]:
-        yield Finding(
-            "file", Status.OK, f"{os.path.getsize(path)} bytes, without damage", {"bytes": os.path.getsize(path)}
-        )
+        result = [str(error)]
+    if result == ["ok"]:
+        size = os.path.getsize(path)
+        yield Finding("file", Status.OK, f"{size} bytes, without damage", {"bytes": size})
     else:
-        yield Finding("file", Status.WRONG, f"SQLite found damage: {said[0]}; restore the file from a copy")
+        yield Finding("file", Status.WRONG, f"SQLite found damage: {result[0]}; restore the file from a backup")
 
 
-def _values(tree: OpenedDatabase, damage: Damage) -> Finding:
-    """Read every leaf: whether it can be decoded, and no leaf is above it."""
+def _values(database: OpenedDatabase, damage: Damage) -> Finding:
+    """Decode every leaf, and look for leaves above others."""
     leaves = 0
     reasons: list[str] = []
     refused: list[str] = []
     try:
-        for page in pages(tree, ()):
+        for page in pages(database, ()):
             leaves += len(page.leaves)
-            for leaf in page.leaves:
-                try:
-                    tree.store.decoded(leaf.path, leaf.data)
-                except CorruptData as error:
-                    damage.values[leaf.path] = leaf.data
-                    reasons.append(str(error))
-                except LeafError as error:
+            for leaf, error in _unreadable(database, page.leaves):
+                if not isinstance(error, CorruptData):
                     refused.append(str(error))
-            for path, data in _leaves_above(tree, [leaf.path for leaf in page.leaves]).items():
-                if path not in damage.values:
-                    damage.values[path] = data
-                    reasons.append(f"{described(path)} is a leaf, and others are stored below it")
+                elif Key(VALUES, leaf.path) not in damage:
+                    damage[Key(VALUES, leaf.path)] = leaf.data
+                    reasons.append(str(error))
     except CorruptData as error:
         return Finding("values", Status.WRONG, f"{leaves} leaves were read, then: {error}", {"leaves": leaves})
-    if refused and not reasons:
-        text = (
-            f"{len(refused)} of {leaves} leaves are not readable with these settings: {'; '.join(refused[:_MOST_TOLD])}"
-        )
-        return Finding("values", Status.NOTICE, text, {"leaves": leaves, "damaged": 0, "refused": len(refused)})
-    if not reasons:
-        return Finding("values", Status.OK, f"{leaves} leaves, all of them readable", {"leaves": leaves, "damaged": 0})
-    told = "; ".join(reasons[:_MOST_TOLD])
-    text = f"{len(reasons)} of {leaves} leaves are damaged: {told}"
-    return Finding("values", Status.WRONG, text, {"leaves": leaves, "damaged": len(reasons)})
+    data = {"leaves": leaves, "damaged": len(reasons)}
+    if reasons:
+        text = f"{len(reasons)} of {leaves} leaves are damaged: {_listed(reasons, '; ')}"
+        return Finding("values", Status.WRONG, text, data)
+    if refused:
+        text = f"{len(refused)} of {leaves} leaves are not readable with these settings: {_listed(refused, '; ')}"
+        return Finding("values", Status.NOTICE, text, {**data, "refused": len(refused)})
+    return Finding("values", Status.OK, f"{leaves} leaves, all of them readable", data)
 
 
-def _leaves_above(tree: OpenedDatabase, below: list[Path]) -> dict[Path, bytes]:
-    """Return the leaves that are above some paths, where none should be."""
-    above = list(dict.fromkeys([path[:depth] for path in below for depth in range(1, len(path))]))
-    found: dict[Path, bytes] = {}
+def _unreadable(database: OpenedDatabase, leaves: list[Leaf]) -> Iterator[tuple[Leaf, Exception]]:
+    """Yield those leaves of a page that cannot be decoded, and leaves above leaves of the page."""
+    for leaf in leaves:
+        try:
+            database.store.decoded(leaf.path, leaf.data)
+        except UNREADABLE as error:
+            yield leaf, error
+    above = list(dict.fromkeys([leaf.path[:depth] for leaf in leaves for depth in range(1, len(leaf.path))]))
     for start in range(0, len(above), 1000):
-        wanted = above[start : start + 1000]
-        reads = tuple([Read(Key(VALUES, path)) for path in wanted])
-        for path, answer in zip(wanted, tree.backend.execute(Transaction((), reads)).answers):
-            assert isinstance(answer, Entries)
-            if () in answer.values:
-                found[path] = answer.values[()]
-    return found
+        for found in database.run(leaves_at(above[start : start + 1000])):
+            if found is not None:
+                yield found, CorruptData(f"{described(found.path)} is a leaf, and others are stored below it")

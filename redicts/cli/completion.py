@@ -1,8 +1,9 @@
-"""``completion``: what a shell needs to complete commands and options."""
+"""``completion``: print the script that completes commands and options in a shell."""
 
 from __future__ import annotations
 
 import click
+from click.shell_completion import get_completion_class
 
 from redicts.cli import exits
 
@@ -11,16 +12,14 @@ from redicts.cli import exits
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> int:
-    """Print a script that lets SHELL complete commands and options.
+    """Print the completion script for SHELL.
 
     \b
     bash:  eval "$(redicts completion bash)"       in ~/.bashrc
     zsh:   eval "$(redicts completion zsh)"        in ~/.zshrc
     fish:  redicts completion fish | source        in ~/.config/fish/config.fish
-    """  # noqa: D301  (the character is meant: click then keeps the lines)
-    from click.shell_completion import get_completion_class  # noqa: PLC0415  (only this needs it)
-
+    """  # noqa: D301  (click keeps the lines after this character)
     kind = get_completion_class(shell)
-    assert kind is not None  # the choice has no others
+    assert kind is not None  # click knows each shell of the choice
     click.echo(kind(ctx.find_root().command, {}, "redicts", "_REDICTS_COMPLETE").source())
     return exits.DONE

@@ -1,22 +1,22 @@
-"""The exit statuses of ``redicts``, which scripts may rely on."""
+"""The exit statuses of ``redicts``, on which scripts may rely."""
 
 from __future__ import annotations
 
 from typing import Final
 
 DONE: Final = 0
-"""It was done, or the answer is yes."""
+"""Success, or the answer yes."""
 NEGATIVE: Final = 1
-"""It was done, and the answer is no: not found, not equal, something is damaged."""
+"""The answer no: not found, not equal, damaged."""
 WRONG: Final = 2
-"""Wrong use: an unknown option, a path or value that cannot be, a wrong configuration, a missing package."""
+"""Wrong use: an unknown option, an invalid path, value or configuration, a missing package."""
 FAILED: Final = 3
 """The store failed, or a file could not be read or written."""
 LOCKED: Final = 4
-"""Somebody else's lock, or somebody else's change, forbids it."""
+"""Refused because of another owner's lock or change."""
 FAULT: Final = 70
-"""A fault of redicts itself."""
+"""A bug in redicts."""
 INTERRUPTED: Final = 130
-"""Ctrl-C."""
+"""Interrupted by Ctrl-C."""
 PIPE_CLOSED: Final = 141
-"""Whoever reads the output has gone, as ``head`` does."""
+"""The reader of the output has exited, as ``head`` does."""

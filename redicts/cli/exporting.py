@@ -1,4 +1,4 @@
-"""``export``: a subtree as JSON, or as lines of which each is a leaf."""
+"""``export``: write a subtree as one JSON document, or as lines of one leaf each."""
 
 from __future__ import annotations
 
@@ -6,150 +6,124 @@ import base64
 import json
 import os
 import sys
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import IO, Any
 
 import click
 
-from redicts.cli import exits, progress
-from redicts.cli.output import print_json
-from redicts.cli.stores import PATH, Store, common_options, opened
+from redicts.cli import exits
+from redicts.cli.output import print_json, progress_bar, tell
+from redicts.cli.stores import PATH, Store, store_command
+from redicts.core.leaves import ABSENT
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
 from redicts.errors import SettingsError
+from redicts.transfer.leaves import count
+from redicts.transfer.lines import HEAD, export_lines, is_plain, last_line
 
-if TYPE_CHECKING:
-    from redicts.transfer.lines import Exported
 
-
+@dataclass
 class _Report:
-    """What an export has done."""
-
-    def __init__(self) -> None:
-        self.leaves = 0
-        self.resumed = 0
-        self.damaged: list[str] = []
+    leaves: int = 0
+    resumed: int = 0
+    damaged: list[str] = field(default_factory=list)
 
 
 @click.command("export")
 @click.argument("path", type=PATH, default=".")
-@click.option("-o", "--output", metavar="FILE", help="Write to a file; without it, to the standard output.")
+@click.option("-o", "--output", metavar="FILE", help="Write to a file. Default: the standard output.")
 @click.option("--format", "form", type=click.Choice(["lines", "json"]), help="Default: json for FILE.json, else lines.")
-@click.option("--restart", is_flag=True, help="Begin again where an earlier export to FILE did not end.")
-@common_options
-def export(
-    path: Path,
-    output: str | None,
-    form: str | None,
-    restart: bool,
-    store: str | None,
-    database: str | None,
-    json_: bool,
-) -> int:
-    """Write what is at and below PATH as lines (one JSON object for each leaf), or as one JSON document.
+@click.option("--restart", is_flag=True, help="Start again instead of continuing an interrupted export to FILE.")
+@store_command
+def export(path: Path, output: str | None, form: str | None, restart: bool, store: Store, as_json: bool) -> int:
+    """Write what is at and below PATH to a file.
 
-    Lines keep TTLs, packed dicts and values that are no JSON, and need no memory; JSON is what other programs know.
-    FILE appears when it is complete. An export of lines that did not end is continued by the same command.
+    The file has lines, one JSON object for each leaf, or one JSON document. Lines preserve TTLs, packed dicts and
+    values that JSON does not preserve, and need no memory; other programs read the JSON document. FILE appears when it
+    is complete. The same command continues an interrupted export of lines.
     """
-    if json_ and output is None:
-        raise click.UsageError("with --json the report goes to the standard output, so the leaves need --output FILE")
-    where = opened(store, database)
+    if as_json and output is None:
+        raise click.UsageError("--json prints the report on the standard output; pass --output FILE for the leaves")
     if form is None:
         form = "json" if output is not None and output.endswith(".json") else "lines"
     report = _Report()
+    part = f"{output}.part"
     if form == "json":
-        _whole(where, path, output, report)
-    elif output is None:
-        _lines_to(sys.stdout, where, path, report)
+        text = _document(store, path, report)
+        with _written(output, part, "w") as file:
+            file.write(text)
     else:
-        _lines_to_file(output, where, path, restart, report)
+        origin = json.dumps({"cursor": {"store": store.identity, "path": list(path)}})
+        cursor = None if restart or output is None else _resume(part, origin, report)
+        with _written(output, part, "r+" if cursor else "w") as file:
+            if cursor is None:
+                file.write(f"{json.dumps(HEAD)}\n" + (f"{origin}\n" if output else ""))
+            _write_lines(file, store, path, cursor, report, with_cursors=output is not None)
     for reason in report.damaged:
-        click.echo(f"redicts: {reason}", err=True)
-    if json_:
-        print_json(
-            {
-                "path": render(path),
-                "output": output,
-                "format": form,
-                "leaves": report.leaves,
-                "resumed": report.resumed,
-                "damaged": report.damaged,
-            }
-        )
+        tell(reason)
+    if as_json:
+        print_json({"path": render(path), "output": output, "format": form, **asdict(report)})
     elif output is not None:
-        click.echo(f"redicts: {report.leaves} leaves of {described(path)} are in {output}", err=True)
+        tell(f"{report.leaves} leaves of {described(path)} are in {output}")
     return exits.NEGATIVE if report.damaged or not report.leaves else exits.DONE
 
 
-def _whole(where: Store, path: Path, output: str | None, report: _Report) -> None:
-    """Write one JSON document. What JSON does not give back exactly is refused: the lines can have it."""
-    from redicts.core.leaves import ABSENT  # noqa: PLC0415  (help needs none of it)
-    from redicts.transfer.lines import is_plain  # noqa: PLC0415
+@contextmanager
+def _written(output: str | None, part: str, mode: str) -> Iterator[IO[str]]:
+    """Open the partial file for writing at its end, and rename it when it is complete; or give the standard output."""
+    if output is None:
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    with open(part, mode, encoding="utf-8") as file:
+        file.seek(0, os.SEEK_END)
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, output)
 
-    leaves = where.tree.run(where.tree.store.leaves(path))
-    value = where.tree.store.nested(path, leaves)
+
+def _document(store: Store, path: Path, report: _Report) -> str:
+    """Return the JSON document of a subtree whose values JSON preserves."""
+    leaves = store.database.run(store.database.store.leaves(path))
+    value = store.database.store.nested(path, leaves)
     report.leaves = len(leaves)
     value = {} if value is ABSENT else value
     if not is_plain(value):
-        raise SettingsError(f"{described(path)} has values that are no JSON; export it as lines, which keep all")
-    text = json.dumps(value, indent=2) + "\n"
-    if output is None:
-        sys.stdout.write(text)
-        return
-    with open(f"{output}.part", "w", encoding="utf-8") as file:
-        file.write(text)
-        _settle(file)
-    os.replace(f"{output}.part", output)
+        raise SettingsError(f"{described(path)} has values that JSON does not preserve; export it as lines instead")
+    return json.dumps(value, indent=2) + "\n"
 
 
-def _lines_to(file: IO[str], where: Store, path: Path, report: _Report) -> None:
-    from redicts.transfer.lines import HEAD, export_lines, tail  # noqa: PLC0415  (help needs none of it)
-
-    file.write(json.dumps(HEAD) + "\n")
-    with progress.bar("export", _total(where, path)) as advance:
-        for page in export_lines(where.tree, path):
-            _write(file, page, report)
+def _write_lines(
+    file: IO[str], store: Store, path: Path, cursor: bytes | None, report: _Report, *, with_cursors: bool
+) -> None:
+    with progress_bar("export", lambda: count(store.database, path)) as advance:
+        for page in export_lines(store.database, path, cursor):
+            file.write("".join([f"{line}\n" for line in page.lines]))
+            report.leaves += page.leaves
+            report.damaged += page.damaged
+            if with_cursors and page.cursor is not None:
+                state = {"at": base64.b64encode(page.cursor).decode(), "leaves": report.leaves}
+                file.write(json.dumps({"cursor": state}) + "\n")
+                file.flush()
             advance(report.leaves)
-    file.write(tail(report.leaves) + "\n")
-    file.flush()
+    file.write(last_line(report.leaves) + "\n")
 
 
-def _lines_to_file(name: str, where: Store, path: Path, restart: bool, report: _Report) -> None:
-    """Write to a file beside, in which the cursors are too, and give it the name when it is complete."""
-    from redicts.transfer.lines import HEAD, export_lines, tail  # noqa: PLC0415  (help needs none of it)
-
-    part = f"{name}.part"
-    origin = json.dumps({"cursor": {"store": where.identity, "path": list(path)}})
-    cursor = None if restart else _resumed(part, origin, report)
-    with open(part, "r+" if cursor else "w", encoding="utf-8") as file:
-        if cursor is None:
-            file.write(json.dumps(HEAD) + "\n" + origin + "\n")
-        file.seek(0, os.SEEK_END)
-        with progress.bar("export", _total(where, path)) as advance:
-            for page in export_lines(where.tree, path, cursor):
-                _write(file, page, report)
-                if page.cursor is not None:
-                    state = {"at": base64.b64encode(page.cursor).decode(), "leaves": report.leaves}
-                    file.write(json.dumps({"cursor": state}) + "\n")
-                    file.flush()
-                advance(report.leaves)
-        file.write(tail(report.leaves) + "\n")
-        _settle(file)
-    os.replace(part, name)
-
-
-def _resumed(part: str, origin: str, report: _Report) -> bytes | None:
-    """Cut a file that an earlier run left after its last cursor, and return that; ``None`` if there is none."""
+def _resume(part: str, origin: str, report: _Report) -> bytes | None:
+    """Cut off what follows the last cursor in a partial file, and return that cursor; ``None`` if there is none."""
     try:
         file = open(part, "rb+")  # noqa: SIM115  (closed below)
     except FileNotFoundError:
         return None
     with file:
         found: Any = None
-        end = 0
         file.readline()
         if file.readline().decode("utf-8", "replace").strip() != origin:
             return None
-        position = file.tell()
+        end = position = file.tell()
         for line in file:
             position += len(line)
             if line.startswith(b'{"cursor"') and line.endswith(b"\n"):
@@ -160,21 +134,3 @@ def _resumed(part: str, origin: str, report: _Report) -> bytes | None:
         file.truncate(end)
     report.leaves = report.resumed = int(state["leaves"])
     return base64.b64decode(state["at"])
-
-
-def _write(file: IO[str], page: Exported, report: _Report) -> None:
-    file.write("".join([f"{line}\n" for line in page.lines]))
-    report.leaves += page.leaves
-    report.damaged += page.damaged
-
-
-def _total(where: Store, path: Path) -> int | None:
-    """Return how many leaves there are, if somebody watches a bar."""
-    from redicts.transfer.leaves import count  # noqa: PLC0415  (help needs none of it)
-
-    return count(where.tree, path) if progress.is_watched() else None
-
-
-def _settle(file: IO[str]) -> None:
-    file.flush()
-    os.fsync(file.fileno())

@@ -1,59 +1,58 @@
-"""``locks``: who holds what, who waits, and the operator's way to break a lock."""
+"""``locks``: list the locks that are held and waited for, and break them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
+from redicts.api.lock import LockInfo
 from redicts.cli import exits
-from redicts.cli.output import console, print_json, printable
-from redicts.cli.stores import PATH, common_options, opened
-from redicts.cli.tree import lock_documents
+from redicts.cli.output import Document, print_json, print_table, tell
+from redicts.cli.stores import PATH, Store, store_command
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
-
-if TYPE_CHECKING:
-    from redicts.api.lock import LockInfo
 
 
 @click.command("locks")
 @click.argument("path", type=PATH, default=".")
-@click.option("--break", "break_", is_flag=True, help="Break the locks that are held there, whoever holds them.")
-@common_options
-def locks(path: Path, break_: bool, store: str | None, database: str | None, json_: bool) -> int:
-    """List the locks that are held and waited for at PATH, above it and below it; the status is 1 if there are none.
+@click.option("--break", "break_", is_flag=True, help="Break the locks that are held there, by any owner.")
+@store_command
+def locks(path: Path, break_: bool, store: Store, as_json: bool) -> int:
+    """List the locks at, above and below PATH.
 
-    With --break their holders lose them: what they then write under the lock is refused, and who waits goes on.
+    The status is 1 if none is held or waited for. With --break the owners lose the held locks: their writes under them
+    are refused, and waiters go on.
     """
-    from redicts.api.lock import Lock  # noqa: PLC0415  (help needs none of it)
-
-    lock = Lock(opened(store, database).tree.backend, path)
-    broken = lock.break_locks() if break_ else []
-    holders, waiters = lock.holders(), lock.waiters()
-    if json_:
-        document = {"holders": lock_documents(holders), "waiters": lock_documents(waiters)}
-        print_json({"path": render(path), "broken": lock_documents(broken), **document})
+    lock = store.lock(path)
+    found = {"broken": lock.break_locks() if break_ else [], "holders": lock.holders(), "waiters": lock.waiters()}
+    if as_json:
+        print_json({"path": render(path), **{name: list(map(lock_document, each)) for name, each in found.items()}})
     else:
-        _table("broken", broken)
-        _table("held", holders)
-        _table("waiting", waiters)
-        if not broken and not holders and not waiters:
-            click.echo(f"redicts: nothing is locked at {described(path)}", err=True)
-    return exits.DONE if broken or holders or waiters else exits.NEGATIVE
+        for title, each in zip(("broken", "held", "waiting"), found.values()):
+            if each:
+                print_table(_COLUMNS, map(_row, each), title)
+        if not any(found.values()):
+            tell(f"nothing is locked at {described(path)}")
+    return exits.DONE if any(found.values()) else exits.NEGATIVE
 
 
-def _table(title: str, found: list[LockInfo]) -> None:
-    if not found:
-        return
-    from rich.table import Table  # noqa: PLC0415  (takes a while, and JSON needs none of it)
+_COLUMNS = ("path", "kind", "host", "process", "thread", "since", "until")
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("path", "kind", "host", "process", "thread", "since", "until"):
-        table.add_column(name, overflow="fold")
-    for lock in found:
-        kind = "shared" if lock.shared else "exclusive"
-        since, until = (f"{each.astimezone():%Y-%m-%d %H:%M:%S}" for each in (lock.since, lock.until))
-        path, host, thread = (printable(text) for text in (lock.path or ".", lock.host, lock.thread))
-        table.add_row(path, kind, host, str(lock.pid), thread, since, until)
-    console().print(table)
+
+def _row(lock: LockInfo) -> list[object]:
+    kind = "shared" if lock.shared else "exclusive"
+    since, until = (f"{each.astimezone():%Y-%m-%d %H:%M:%S}" for each in (lock.since, lock.until))
+    return [lock.path or ".", kind, lock.host, lock.pid, lock.thread, since, until]
+
+
+def lock_document(lock: LockInfo) -> Document:
+    """Return a lock as JSON shows it."""
+    return {
+        "path": lock.path,
+        "waiting": lock.waiting,
+        "shared": lock.shared,
+        "host": lock.host,
+        "pid": lock.pid,
+        "thread": lock.thread,
+        "since": lock.since.isoformat(),
+        "until": lock.until.isoformat(),
+    }

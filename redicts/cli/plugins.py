@@ -1,4 +1,4 @@
-"""``plugins``: every backend and codec that is installed, from where, and whether it can be used."""
+"""``plugins``: list the installed backends and codecs, with their distributions and problems."""
 
 from __future__ import annotations
 
@@ -7,30 +7,27 @@ from dataclasses import asdict
 import click
 
 from redicts.cli import exits
-from redicts.cli.output import console, print_json
+from redicts.cli.output import print_json, print_table
 from redicts.cli.stores import json_option
+from redicts.plugins.listing import installed
 
 
 @click.command("plugins")
 @json_option
-def plugins(json_: bool) -> int:
-    """List the backends and codecs that are installed; the status is 1 if one of another distribution cannot be used.
+def plugins(as_json: bool) -> int:
+    """List the installed backends and codecs.
 
-    To know that, each is imported. One of redicts itself may lack its extra.
+    Each of them is imported. The status is 1 if one of another distribution than redicts cannot be used.
     """
-    from redicts.plugins.listing import installed  # noqa: PLC0415  (help needs none of it)
-
     found = installed()
-    if json_:
+    if as_json:
         print_json({"plugins": [{**asdict(each), "usable": each.usable} for each in found]})
     else:
-        from rich.table import Table  # noqa: PLC0415  (takes a while, and JSON needs none of it)
-
-        table = Table(box=None, pad_edge=False)
-        for name in ("kind", "name", "distribution", "version", ""):
-            table.add_column(name, overflow="fold")
-        for each in found:
-            told = each.summary if each.problem is None else f"cannot be used: {each.problem}"
-            table.add_row(each.kind, each.name, each.distribution, each.version, told)
-        console().print(table)
+        rows = [
+            (each.kind, each.name, each.distribution, each.version, f"cannot be used: {each.problem}")
+            if each.problem is not None
+            else (each.kind, each.name, each.distribution, each.version, each.summary)
+            for each in found
+        ]
+        print_table(("kind", "name", "distribution", "version", ""), rows)
     return exits.DONE if all(each.usable or each.builtin for each in found) else exits.NEGATIVE

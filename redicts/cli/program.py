@@ -1,4 +1,4 @@
-"""The program: finds the module of a command when it is asked for, runs it, and turns every error into one line."""
+"""The command group: import a command when it is named, run it, and report every error in one line."""
 
 from __future__ import annotations
 
@@ -12,13 +12,8 @@ from typing import Final
 import click
 
 from redicts.cli import exits, extra
-from redicts.errors import (
-    Conflict,
-    InternalError,
-    LockError,
-    RedictsError,
-    StoreError,
-)
+from redicts.errors import Conflict, InternalError, LockError, RedictsError, StoreError
+from redicts.plugins.suggestions import suggestion
 
 NAME: Final = "redicts"
 
@@ -38,17 +33,17 @@ COMMANDS: Final[Mapping[str, str]] = {
     "certify": "redicts.cli.certify:certify",
     "completion": "redicts.cli.completion:completion",
 }
-"""Each command by its name: the module that has it, imported when it is asked for, and its name there. In the order of
-the help. A further command is a further module and a line here."""
+"""The module and the function of each command, in the order of the help; a module is imported when it is needed. To
+add a command, add a module and a line here. :func:`redicts.cli.stores.store_command` gives it an opened store."""
 
 TRACEBACK: Final = "REDICTS_TRACEBACK"
-"""The environment variable that asks for the traceback of a fault."""
+"""The environment variable that turns on the traceback of a bug."""
 
 _COMPLETE: Final = "_REDICTS_COMPLETE"
 
 
 class _Commands(click.Group):
-    """The group of all commands, of which only the one that is asked for is imported."""
+    """The group of all commands, which imports only those that are needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click calls it so)
         """Return the names of all commands."""
@@ -65,20 +60,10 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that is meant; a name that is nearly right is told so."""
+        """Return the command of a command line. The error for an unknown one suggests a similar name."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from redicts.plugins.suggestions import suggestion  # noqa: PLC0415  (only for an error)
-
             raise click.UsageError(f"there is no command {args[0]!r}; {suggestion(args[0], list(COMMANDS))}", ctx)
         return super().resolve_command(ctx, args)
-
-
-def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version  # noqa: PLC0415  (takes a while, and is hardly ever wanted)
-
-        click.echo(f"redicts {version('redicts')}")
-        ctx.exit()
 
 
 @click.command(
@@ -87,15 +72,13 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option(
-    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version."
-)
+@click.version_option(package_name=NAME, message="%(prog)s %(version)s", help="Show the version.")
 @click.pass_context
 def program(ctx: click.Context) -> None:
-    r"""Look at, change, copy and examine a redicts store.
+    r"""Show, change, copy and check a redicts store.
 
-    The store is said by --store, by REDICTS_URL, or by the defaults of the settings. A PATH is dotted text, with \.
-    for a dot in a name; a lone dot is the root.
+    The store is that of --store, else of REDICTS_URL, else of the configuration. A PATH is dotted text, with \. for a
+    dot in a name; a lone dot is the root.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
@@ -103,67 +86,58 @@ def program(ctx: click.Context) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Carry out a command line, and return the exit status."""
+    """Run a command line, and return the exit status."""
     if _COMPLETE in os.environ:
         program.main(args=list(arguments), prog_name=NAME, complete_var=_COMPLETE)
     try:
-        status = _carried_out(arguments)
+        with program.make_context(NAME, list(arguments)) as ctx:
+            status: int = program.invoke(ctx)
         sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
-        status = _say("interrupted", exits.INTERRUPTED)
+        status = _fail("interrupted", exits.INTERRUPTED)
     except BrokenPipeError:
         status = exits.PIPE_CLOSED
     except click.exceptions.Exit as done:
         status = done.exit_code
     except Exception as error:
-        status = _say(*_told(error))
-    _leave_nothing_to_flush()
+        status = _fail(*_explained(error))
+    _flush()
     return status
 
 
-def _carried_out(arguments: Sequence[str]) -> int:
-    with program.make_context(NAME, list(arguments)) as ctx:
-        result = program.invoke(ctx)
-    return result if isinstance(result, int) else exits.DONE
-
-
-def _told(error: Exception) -> tuple[str, int]:
-    """Return what is said of an error, and the exit status."""
+def _explained(error: Exception) -> tuple[str, int]:
+    """Return the message for an error, and the exit status."""
     if isinstance(error, click.UsageError):
         about = error.ctx.command_path if error.ctx else NAME
         return f"{error.format_message()} (see: {about} --help)", exits.WRONG
     if isinstance(error, click.ClickException):
         return error.format_message(), error.exit_code
     if isinstance(error, RedictsError) and not isinstance(error, InternalError):
-        return str(error), _status_of(error)
+        if isinstance(error, StoreError):
+            return str(error), exits.FAILED
+        return str(error), exits.LOCKED if isinstance(error, (LockError, Conflict)) else exits.WRONG
     if isinstance(error, ModuleNotFoundError) and (said := extra.said_of(error)) is not None:
         return said, exits.WRONG
     if isinstance(error, OSError):
         return (f"{error.filename}: {error.strerror}" if error.filename else str(error)), exits.FAILED
     if os.environ.get(TRACEBACK):
         traceback.print_exception(error)
-    return f"a fault of redicts, {type(error).__name__}: {error} (set {TRACEBACK}=1 to see where)", exits.FAULT
+    return f"a bug in redicts, {type(error).__name__}: {error} (set {TRACEBACK}=1 to see the traceback)", exits.FAULT
 
 
-def _status_of(error: RedictsError) -> int:
-    if isinstance(error, StoreError):
-        return exits.FAILED
-    return exits.LOCKED if isinstance(error, (LockError, Conflict)) else exits.WRONG
-
-
-def _say(message: str, status: int) -> int:
-    """Tell what went wrong, in one line whatever is in it."""
+def _fail(message: str, status: int) -> int:
+    """Print a message in one line, whatever it contains, and return the status."""
     line = " ".join(message.split())
     try:
         sys.stderr.write(f"{NAME}: {line}\n".encode(errors="backslashreplace").decode())
         sys.stderr.flush()
     except (OSError, ValueError):
-        pass  # nobody listens
+        pass  # the standard error is closed
     return status
 
 
-def _leave_nothing_to_flush() -> None:
-    """Let the interpreter find nothing to write at its end, if whoever reads the output has gone."""
+def _flush() -> None:
+    """Flush the standard output, so that the interpreter does not fail at its exit if the reader has exited."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):

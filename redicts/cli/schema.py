@@ -1,4 +1,4 @@
-"""``schema``: the JSON schema of every configuration that the installed plugins make possible."""
+"""``schema``: print the JSON schema of a configuration, with the settings of all installed plugins."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import click
 
 from redicts.cli import exits
 from redicts.cli.output import print_json
+from redicts.config import schema as configuration
 
 
 @click.command("schema")
-@click.option("--json", "_json", is_flag=True, help="Print JSON, which it is anyway.")
-def schema(_json: bool) -> int:
-    """Print the JSON schema of a configuration, for editors and checkers. It covers what is installed."""
-    from redicts.config import schema as configuration  # noqa: PLC0415  (help needs none of it)
+@click.option("--json", is_flag=True, expose_value=False, help="Print JSON, which is the default.")
+def schema() -> int:
+    """Print the JSON schema of a configuration.
 
+    It has the settings of all installed plugins.
+    """
     print_json(configuration.schema())
     return exits.DONE

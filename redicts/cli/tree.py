@@ -1,54 +1,71 @@
-"""``tree``: a subtree drawn, with sizes, lives and locks."""
+"""``tree``: draw a subtree with its values, sizes, TTLs and locks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from redicts.api.lock import LockInfo
 from redicts.cli import exits
-from redicts.cli.output import Document, as_json, console, is_plain, print_json, printable, size
-from redicts.cli.stores import PATH, common_options, opened
+from redicts.cli.locks import lock_document
+from redicts.cli.output import Document, console, json_text, print_json, printable, size, tell
+from redicts.cli.stores import PATH, Store, store_command
 from redicts.core.minitransaction import Path
-from redicts.core.paths import described, render
-from redicts.errors import CorruptData, LeafError
+from redicts.core.paths import described, parse, render
+from redicts.transfer.leaves import UNREADABLE, pages
+from redicts.transfer.lines import is_plain
 
 if TYPE_CHECKING:
     from rich.tree import Tree as Drawing
 
-    from redicts.api.lock import LockInfo
-
 _LONGEST: Final = 40
-"""How many characters of a value are shown to people."""
+"""How many characters of a value are shown."""
 
 
 class _Node:
-    """What is known of a place: how much is below it, and those of its names that are shown."""
-
-    __slots__ = ("bytes", "hidden", "inner", "leaves", "locks", "ttl", "value")
+    """A node of the tree: totals of all leaves below it, and those of its children that are shown."""
 
     def __init__(self) -> None:
-        self.inner: dict[str, _Node] = {}
+        self.children: dict[str, _Node] = {}
         self.hidden = 0
-        """How many leaves are below names that are not shown."""
+        """Leaves below children that are not shown."""
         self.leaves = 0
         self.bytes = 0
         self.ttl: int | None = 0
-        """Of the longest-lived leaf, in milliseconds; ``None`` for ever."""
+        """The TTL of the longest-lived leaf in milliseconds, ``None`` without expiry."""
         self.value: str | None = None
         """The beginning of the value of a leaf."""
         self.locks: list[LockInfo] = []
 
     def count(self, data: bytes, ttl: int | None) -> None:
-        """Count a leaf at or below this place."""
+        """Add a leaf at or below this node to the totals."""
         self.leaves += 1
         self.bytes += len(data)
         self.ttl = None if ttl is None or self.ttl is None else max(self.ttl, ttl)
 
+    def document(self) -> Document:
+        """Return the node as JSON shows it."""
+        return {
+            "leaves": self.leaves,
+            "bytes": self.bytes,
+            "ttl": self.ttl / 1000 if self.leaves and self.ttl is not None else None,
+            "value": self.value,
+            "locks": [lock_document(lock) for lock in self.locks],
+            "hidden": self.hidden,
+            "names": {name: child.document() for name, child in sorted(self.children.items())},
+        }
 
-class _Plan:
-    """The places that are shown: as many as were asked for, however many leaves there are."""
+    def summary(self) -> str:
+        """Return the totals as text."""
+        parts = [size(self.bytes)] if self.value is not None else [f"{self.leaves} leaves", size(self.bytes)]
+        if self.leaves and self.ttl is not None:
+            parts.append(f"{self.ttl / 1000:.0f} s left")
+        return ", ".join(parts)
+
+
+class _Shown:
+    """The nodes that are shown: a bounded number, whatever the number of leaves."""
 
     def __init__(self, depth: int | None, most: int) -> None:
         self.top = _Node()
@@ -56,29 +73,28 @@ class _Plan:
         self._left = most
 
     def add(self, path: Path, data: bytes, ttl: int | None) -> _Node | None:
-        """Count a leaf in all places that it is in, and return its own if that is shown."""
+        """Count a leaf in all nodes above it, and return its own node if that is shown."""
         node = self.top
         node.count(data, ttl)
         for depth, name in enumerate(path):
-            inner = node.inner.get(name)
-            if inner is None:
+            child = node.children.get(name)
+            if child is None:
                 if self._left == 0 or (self._depth is not None and depth >= self._depth):
                     node.hidden += 1
                     return None
                 self._left -= 1
-                inner = node.inner[name] = _Node()
-            node = inner
+                child = node.children[name] = _Node()
+            node = child
             node.count(data, ttl)
         return node
 
-    def lock(self, path: Path, lock: LockInfo) -> None:
-        """Note a lock at the nearest place that is shown."""
+    def add_lock(self, path: Path, lock: LockInfo) -> None:
+        """Show a lock at its node, or at the nearest one above that is shown."""
         node = self.top
         for name in path:
-            inner = node.inner.get(name)
-            if inner is None:
+            if name not in node.children:
                 break
-            node = inner
+            node = node.children[name]
         node.locks.append(lock)
 
 
@@ -86,101 +102,55 @@ class _Plan:
 @click.argument("path", type=PATH, default=".")
 @click.option("--depth", type=click.IntRange(min=0), metavar="LEVELS", help="Show no more levels.")
 @click.option("--most", type=click.IntRange(min=1), default=1000, show_default=True, help="Show no more names.")
-@common_options
-def tree(path: Path, depth: int | None, most: int, store: str | None, database: str | None, json_: bool) -> int:
-    """Draw what is at and below PATH: values, sizes, lives and locks.
+@store_command
+def tree(path: Path, depth: int | None, most: int, store: Store, as_json: bool) -> int:
+    """Draw a subtree with its values, sizes, TTLs and locks.
 
-    All leaves are read and counted, a page at a time; what is not shown is counted at the place above it.
+    All leaves are read and counted, page by page; a leaf that is not shown is counted at the node above it.
     """
-    from redicts.api.lock import Lock  # noqa: PLC0415  (help needs none of it)
-    from redicts.transfer.leaves import pages  # noqa: PLC0415
-
-    where = opened(store, database)
-    plan = _Plan(depth, most)
-    for page in pages(where.tree, path):
+    shown = _Shown(depth, most)
+    for page in pages(store.database, path):
         for leaf in page.leaves:
-            node = plan.add(leaf.path, leaf.data, leaf.ttl)
+            node = shown.add(leaf.path, leaf.data, leaf.ttl)
             if node is not None:
-                node.value = _beginning(where.tree, path + leaf.path, leaf.data)
-    lock = Lock(where.tree.backend, path)
-    locks = [*lock.holders(), *lock.waiters()] if where.tree.backend.capabilities.ttl else []
-    for each in locks:
-        plan.lock(_below(path, each.path), each)
-    if json_:
-        print_json({"path": render(path), **_document(plan.top)})
-    elif plan.top.leaves or locks:
-        console().print(_drawing(plan.top, described(path) if not path else render(path), None))
+                node.value = _beginning(store, path + leaf.path, leaf.data)
+    locks: list[LockInfo] = []
+    if store.database.backend.capabilities.ttl:
+        locks = [*store.lock(path).holders(), *store.lock(path).waiters()]
+    for lock in locks:
+        shown.add_lock(parse(lock.path)[len(path) :] if lock.path else (), lock)
+    found = bool(shown.top.leaves or locks)
+    if as_json:
+        print_json({"path": render(path), **shown.top.document()})
+    elif found:
+        console().print(_drawing(shown.top, render(path) or "the root"))
     else:
-        click.echo(f"redicts: nothing is stored at {described(path)}", err=True)
-    return exits.DONE if plan.top.leaves or locks else exits.NEGATIVE
+        tell(f"nothing is stored at {described(path)}")
+    return exits.DONE if found else exits.NEGATIVE
 
 
-def _below(path: Path, locked: str) -> Path:
-    from redicts.core.paths import parse  # noqa: PLC0415
-
-    return parse(locked)[len(path) :] if locked else ()
-
-
-def _beginning(tree: Any, path: Path, data: bytes) -> str:
+def _beginning(store: Store, path: Path, data: bytes) -> str:
     try:
-        value = tree.store.decoded(path, data)
-    except (CorruptData, LeafError):
+        value = store.database.store.decoded(path, data)
+    except UNREADABLE:
         return "(not readable)"
-    text = as_json(value) if is_plain(value) else repr(value)
+    text = json_text(value) if is_plain(value) else repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _drawing(node: _Node, name: str, into: Drawing | None) -> Drawing:
-    from rich.text import Text  # noqa: PLC0415  (takes a while, and JSON needs none of it)
-    from rich.tree import Tree  # noqa: PLC0415
+def _drawing(node: _Node, name: str, above: Drawing | None = None) -> Drawing:
+    from rich.text import Text  # noqa: PLC0415
+    from rich.tree import Tree as Drawing  # noqa: PLC0415
 
-    line = Text(printable(name), style="bold" if node.inner else "")
+    line = Text(printable(name), style="bold" if node.children else "")
     if node.value is not None:
         line.append(f" = {printable(node.value)}", style="cyan")
-    line.append(f"  {_told(node)}", style="dim")
+    line.append(f"  {node.summary()}", style="dim")
     for lock in node.locks:
         line.append(f"  [{'waits' if lock.waiting else 'locked'}: {printable(str(lock))}]", style="yellow")
-    drawn = Tree(line) if into is None else into.add(line)
-    for inner, below in sorted(node.inner.items()):
-        _drawing(below, inner, drawn)
+    drawn = Drawing(line) if above is None else above.add(line)
+    for inner, child in sorted(node.children.items()):
+        _drawing(child, inner, drawn)
     if node.hidden:
         drawn.add(Text(f"... {node.hidden} more leaves", style="dim"))
     return drawn
-
-
-def _told(node: _Node) -> str:
-    parts = [size(node.bytes)] if node.value is not None else [f"{node.leaves} leaves", size(node.bytes)]
-    if node.leaves and node.ttl is not None:
-        parts.append(f"{node.ttl / 1000:.0f} s left")
-    return ", ".join(parts)
-
-
-def _document(node: _Node) -> Document:
-    return {
-        "leaves": node.leaves,
-        "bytes": node.bytes,
-        "ttl": node.ttl / 1000 if node.leaves and node.ttl is not None else None,
-        "value": node.value,
-        "locks": [lock_document(lock) for lock in node.locks],
-        "hidden": node.hidden,
-        "names": {name: _document(below) for name, below in sorted(node.inner.items())},
-    }
-
-
-def lock_document(lock: LockInfo) -> Document:
-    """Return what JSON says of a lock."""
-    return {
-        "path": lock.path,
-        "waiting": lock.waiting,
-        "shared": lock.shared,
-        "host": lock.host,
-        "pid": lock.pid,
-        "thread": lock.thread,
-        "since": lock.since.isoformat(),
-        "until": lock.until.isoformat(),
-    }
-
-
-def lock_documents(locks: Iterable[LockInfo]) -> list[Document]:
-    """Return what JSON says of locks."""
-    return [lock_document(lock) for lock in locks]

@@ -1,24 +1,23 @@
-"""``watch``: looks at a subtree at intervals and tells what is different."""
+"""``watch``: read a subtree at intervals and print the differences."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import click
 
 from redicts.cli import exits
-from redicts.cli.output import as_json, encoded, is_plain, printable
-from redicts.cli.stores import PATH, common_options, opened
+from redicts.cli.output import json_text, printable
+from redicts.cli.stores import PATH, Store, store_command
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
-from redicts.errors import CorruptData, LeafError, Unsupported
-
-if TYPE_CHECKING:
-    from redicts.api.opened import OpenedDatabase
+from redicts.errors import Unsupported
+from redicts.transfer.leaves import UNREADABLE, pages
+from redicts.transfer.lines import encoded, is_plain
 
 _MOST: Final = 100_000
-"""How many leaves are watched at most: all of them are read at every look, and kept until the next."""
+"""How many leaves are watched at most: each look reads all of them, and they are kept until the next one."""
 
 
 @click.command("watch")
@@ -32,55 +31,51 @@ _MOST: Final = 100_000
     help="How long to wait between two looks.",
 )
 @click.option("--looks", type=click.IntRange(min=1), metavar="NUMBER", help="End after so many looks.")
-@common_options
-def watch(path: Path, interval: float, looks: int | None, store: str | None, database: str | None, json_: bool) -> int:
-    """Look at PATH again and again, and print each leaf that is different from the last look.
+@store_command
+def watch(path: Path, interval: float, looks: int | None, store: Store, as_json: bool) -> int:
+    """Print the leaves at and below PATH that change.
 
-    No store tells when a value changes, so this reads all of it at every look: what is changed twice between two looks
-    is seen once, and what is changed and changed back is not seen. It ends with Ctrl-C, or after --looks. With --json
-    each line is a document of its own.
+    Stores do not report changes, so the leaves are read at intervals and compared with the last look: a leaf that
+    changes twice between two looks is printed once, and one that changes back is not printed. Ends with Ctrl-C, or
+    after --looks. With --json each line is a document.
     """
-    tree = opened(store, database).tree
-    before = _seen(tree, path)
+    before = _leaves(store, path)
     while looks is None or looks > 1:
         time.sleep(interval)
-        now = _seen(tree, path)
+        now = _leaves(store, path)
         for below in sorted(before.keys() | now.keys()):
             if before.get(below) != now.get(below):
-                _print(tree, path + below, before.get(below), now.get(below), json_)
+                _print(store, path + below, before.get(below), now.get(below), as_json)
         before = now
         looks = None if looks is None else looks - 1
     return exits.DONE
 
 
-def _seen(tree: OpenedDatabase, path: Path) -> dict[Path, bytes]:
-    from redicts.transfer.leaves import pages  # noqa: PLC0415  (help needs none of it)
-
+def _leaves(store: Store, path: Path) -> dict[Path, bytes]:
     found: dict[Path, bytes] = {}
-    for page in pages(tree, path):
+    for page in pages(store.database, path):
         found.update({leaf.path: leaf.data for leaf in page.leaves})
         if len(found) > _MOST:
             raise Unsupported(f"{described(path)} has more than {_MOST} leaves, too many to watch; watch a part of it")
     return found
 
 
-def _print(tree: OpenedDatabase, path: Path, before: bytes | None, now: bytes | None, json_: bool) -> None:
-    change = "removed" if now is None else "added" if before is None else "changed"
-    if json_:
-        document: dict[str, Any] = {"at": time.time(), "path": render(path), "change": change}
-        document |= {"before": _value(tree, path, before), "now": _value(tree, path, now)}
-        click.echo(as_json(document))
-        return
-    sign = {"removed": "-", "added": "+", "changed": "~"}[change]
-    shown = "" if now is None else f" = {printable(as_json(_value(tree, path, now)))}"
-    click.echo(f"{time.strftime('%H:%M:%S')} {sign} {printable(render(path))}{shown}")
+def _print(store: Store, path: Path, old: bytes | None, new: bytes | None, as_json: bool) -> None:
+    change, sign = ("removed", "-") if new is None else ("added", "+") if old is None else ("changed", "~")
+    before, now = _value(store, path, old), _value(store, path, new)
+    if as_json:
+        document = {"at": time.time(), "path": render(path), "change": change, "before": before, "now": now}
+        click.echo(json_text(document))
+    else:
+        shown = "" if new is None else f" = {printable(json_text(now))}"
+        click.echo(f"{time.strftime('%H:%M:%S')} {sign} {printable(render(path))}{shown}")
 
 
-def _value(tree: OpenedDatabase, path: Path, data: bytes | None) -> object:
+def _value(store: Store, path: Path, data: bytes | None) -> object:
     if data is None:
         return None
     try:
-        value = tree.store.decoded(path, data)
-    except (CorruptData, LeafError):
+        value = store.database.store.decoded(path, data)
+    except UNREADABLE:
         return encoded(data)
     return value if is_plain(value) else encoded(data)

@@ -1,7 +1,8 @@
-"""Moves the data of redicts 1.0 into a tree of today: :func:`from_1_0`.
+"""Migrate the data of redicts 1.0 into a tree of this version: :func:`from_1_0`.
 
-1.0 kept each leaf under a Redis key of its own. What it left is read from there, checked, and stored in any store that
-redicts can open, with values and lives as they were; what cannot be moved is reported and left alone.
+redicts 1.0 stored each leaf under a Redis key of its own. The migration reads these keys and stores the leaves, with
+their values and TTLs, in any database that redicts can open. It reports the keys that it cannot migrate, and leaves
+them unchanged.
 """
 
 from __future__ import annotations

@@ -1,24 +1,23 @@
-"""Moves the leaves of 1.0 into a tree, a batch at a time.
+"""Move the leaves of redicts 1.0 into a database, in batches.
 
-Whatever the order in which they come, each leaf goes the same way: it is read with its TTL; it is stored if, at the
-instant of storing, the new tree has nothing at, above or below its path; and only then, if old keys are to go, its old
-key is removed if it still holds the bytes that were read. So a run may end anywhere, and the next one goes on.
+Every leaf takes the same steps, in any order of leaves. It is read with its TTL. It is stored if the new tree then has
+nothing at, above or below its path. If old keys are to be removed, its key is removed last, if it still holds the bytes
+that were read. So a run may end anywhere, and the next one continues.
 
 In place
-    The tree keeps the dict ``a`` in a hash that has the very name of the old leaf ``a``. A leaf itself is kept in the
-    hash of the dict that it is in, so storing it needs its own old key out of the way only afterwards, and those of
-    leaves above it before. Leaves above are conflicts, so that order is kept by moving each leaf for itself. The one
-    exception are names that the hashes write in another way: the dict ``a%b`` has the hash ``v:.a%25b``, which may be
-    the old key of a leaf of that name. What meets such a key waits for a further pass, after that key has gone.
+    The new tree keeps the dict ``a`` in a hash that has the name of the old leaf ``a``. Storing ``a.b`` writes to the
+    hash of ``a`` and to those above it, and never needs the name of its own old key. An old leaf ``a`` conflicts with
+    it and is reported. There is one exception: a hash name escapes some characters, so the hash of the dict ``a%b``,
+    ``v:.a%25b``, may be the old key of another leaf. A leaf that needs such a hash waits for a further pass, after that
+    key is removed.
 
-    While an old key is there, no hash of its name can be: that is how it is known that the tree has nothing below it.
+    While an old key exists, no hash has its name, so the new tree has nothing below its path.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
@@ -29,13 +28,15 @@ from redicts.api.pool import Pool
 from redicts.api.proxy import Proxy, root
 from redicts.backends.redis.layout import suffix
 from redicts.backends.redis.settings import RedisSettings
-from redicts.core.leaves import Packed
+from redicts.core.backend import BackendSettings
+from redicts.core.driver import Steps
 from redicts.core.minitransaction import (
     NOTHING,
     VALUES,
     Entries,
     Equals,
     Key,
+    Outcome,
     Path,
     Put,
     Read,
@@ -46,6 +47,7 @@ from redicts.core.minitransaction import (
 from redicts.errors import CorruptData, InternalError, LeafError, PathError, SettingsError
 from redicts.migration.old_data import Batch, OldData, Removal, keys_above, path_of
 from redicts.migration.report import Migration, Reason, readable
+from redicts.transfer.leaves import ttl_left
 
 MOST_PER_BATCH: Final = 10_000
 
@@ -58,100 +60,100 @@ def from_1_0(
     delete: bool = False,
     progress: Callable[[Migration], object] | None = None,
 ) -> Migration:
-    """Move what redicts 1.0 left in a Redis database into a tree of today, and report on it.
+    """Move what redicts 1.0 left in a Redis database into a tree of this version, and return a report.
 
-    ``source`` is a client of redis-py on the database of 1.0, ``target`` the root of the tree, by default
-    :func:`~redicts.root`: another database, a store of another kind, or the same database in place. Stop the programs
-    that still write with 1.0 first, and run one migration at a time; what they changed meanwhile is not moved.
+    ``source`` is a client of redis-py for the database of 1.0. ``target`` is the root of the new tree, by default
+    :func:`~redicts.root`: in another database, in a store of another kind, or in place, in the same database. Stop the
+    programs that write with 1.0 first, and run one migration at a time; what changes meanwhile is not moved.
 
-    - Values are what their JSON says; TTLs are kept to the millisecond, and what expires on the way stays gone.
-    - What the new tree has is never overwritten, whoever wrote it.
-    - A run that was interrupted, by whatever, is continued by another one with the same arguments.
-    - What cannot be moved is reported in :attr:`Migration.skipped`, left as it is, and stops nothing else. If a leaf
-      of 1.0 lies above others, which its writes made possible, the one above is moved, as 1.0 showed that one.
+    - Values are what their JSON says. TTLs are kept to the millisecond; a leaf that expires meanwhile is not stored.
+    - What the new tree has is never overwritten.
+    - A run that was interrupted is continued by the next one with the same arguments.
+    - What cannot be moved is reported in :attr:`Migration.skipped` and left unchanged; the rest is moved. If 1.0 has a
+      leaf above others, which its writes allow, the one above is moved, because 1.0 showed that one.
     - Locks of 1.0 are left alone.
 
-    With ``delete`` an old key is removed once its value is in the new tree. Without it a second run brings back what
-    was deleted from the new tree since the first. In place it is needed, for the new tree uses the names of the old
-    keys. Until an old key is gone, other programs get :class:`~redicts.errors.CorruptData` for its path.
+    With ``delete`` an old key is removed once its value is in the new tree. Without it a second run stores again what
+    was deleted from the new tree since the first. In place it is required, because the new tree uses the names of the
+    old keys. Until an old key is removed, other programs get :class:`~redicts.errors.CorruptData` for its path.
 
     ``progress`` is called after each batch with the report so far; what it raises ends the run.
 
     Raises :class:`~redicts.errors.SettingsError` for arguments that do not fit, :class:`~redicts.errors.StoreError` if
-    the target fails, and what redis-py raises if the source does.
+    the target fails, and errors of redis-py if the source does.
 
-    Cost: two round trips to the source and one to the target for every ``batch`` keys (1 to 10,000), one more each
-    where something was there already; and as much memory as such a batch takes, beside the list of what was skipped.
+    Cost: two round trips to the source and one to the target for every ``batch`` keys (1 to 10,000), one more each if
+    the target already has some of them; memory for one batch and for the list of skipped keys.
     """
     proxy = root() if target is None else target
     if proxy.key():
-        raise SettingsError(f"the target of a migration is the root of a tree, not {proxy.key()!r}")
+        raise SettingsError(f"the target of a migration must be the root of a tree; got {proxy.key()!r}")
     if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= MOST_PER_BATCH:
-        raise SettingsError(f"batch is a number of keys from 1 to {MOST_PER_BATCH}, not {batch!r}")
+        raise SettingsError(f"batch must be a number of keys from 1 to {MOST_PER_BATCH}; got {batch!r}")
     if source.get_encoder().decode_responses:
-        raise SettingsError("the source gives text instead of bytes; make its client without decode_responses")
-    tree = proxy._database()
-    # An unreachable target is told here, as an error of ours.
-    tree.backend.execute(Transaction())
-    in_place = _is_in_place(source, proxy)
+        raise SettingsError("the source must return bytes; create its client without decode_responses")
+    database = proxy._database()
+    # An unreachable target is reported before anything is read, as an error of redicts.
+    database.run(_send(Transaction()))
+    in_place = _is_in_place(source, database, Pool().settings.options)
     if in_place and not delete:
         raise SettingsError(
             "source and target are the same database, and the new tree needs the names of the old keys: pass "
             "delete=True, or choose another database or a prefix"
         )
-    mover = _Mover(OldData(source, batch), tree, in_place=in_place, delete=delete)
+    mover = _Mover(OldData(source, batch), database, in_place=in_place, delete=delete)
     mover.run(progress or (lambda _: None))
     return mover.report
 
 
-def _is_in_place(source: redis.Redis, target: Proxy) -> bool:
-    """Tell whether the new tree uses key names that 1.0 used too, by writing a key to the one and reading the other."""
-    options = Pool().settings.options
-    if not isinstance(options, RedisSettings) or not (options.prefix == "" or options.prefix.startswith("v:.")):
+def _is_in_place(source: redis.Redis, target: OpenedDatabase, options: BackendSettings) -> bool:
+    """Tell whether the new tree uses key names of 1.0: whether a key written to the target appears in the source."""
+    client = getattr(target.backend, "client", None)
+    prefix = options.prefix if isinstance(options, RedisSettings) else ""
+    if client is None or not (prefix == "" or prefix.startswith("v:.")):
         return False
-    client = Pool().get_connection(target._db_name)
-    probe = f"{options.prefix}m:{secrets.token_hex(16)}"
+    probe = f"{prefix}m:{secrets.token_hex(16)}"
     client.set(probe, b"1", px=60_000)
     same = source.get(probe) is not None
     client.delete(probe)
-    if same and options.prefix:
-        raise SettingsError("in the database of 1.0 a prefix that begins with v:. mixes old and new keys; take another")
+    if same and prefix:
+        raise SettingsError(
+            "in the database of 1.0 a prefix must not begin with v:., which old keys do; choose another"
+        )
     return same
+
+
+def _send(transaction: Transaction) -> Steps[Outcome]:
+    outcome: Outcome = yield transaction
+    return outcome
 
 
 class _Leaf(NamedTuple):
     """A leaf that can be stored."""
 
     key: bytes
-    data: bytes
-    """What the old key held."""
+    old: bytes
+    """The bytes of the old key."""
     put: Put
-    """With the TTL that was left when it was read."""
+    """With the TTL that was read."""
     read_at: float
     free: Scope
     """The scope at its path in which the new tree must have nothing."""
 
-    def put_now(self) -> Put | None:
-        """Return the write that stores it with the TTL that is left now, or ``None`` if none is left."""
-        if self.put.ttl is None:
-            return self.put
-        ttl = self.put.ttl - int((time.monotonic() - self.read_at) * 1000)
-        return self.put._replace(ttl=ttl) if ttl > 0 else None
-
 
 class _Mover:
-    """One run."""
+    """One run of a migration."""
 
-    def __init__(self, old: OldData, tree: OpenedDatabase, *, in_place: bool, delete: bool) -> None:
+    def __init__(self, old: OldData, database: OpenedDatabase, *, in_place: bool, delete: bool) -> None:
         self.report = Migration()
         self._old = old
-        self._tree = tree
+        self._database = database
         self._in_place = in_place
         self._delete = delete
         self._waiting = 0
 
     def run(self, progress: Callable[[Migration], object]) -> None:
-        """Move everything. Passes follow each other as long as they make room for what waits."""
+        """Move everything, in as many passes as leaves have to wait for."""
         last = False
         while True:
             self._waiting, removed = 0, self.report.removed
@@ -179,7 +181,7 @@ class _Mover:
         self._store(leaves)
 
     def _leaf(self, key: bytes, path: Path | PathError, batch: Batch, *, last: bool) -> _Leaf | None:
-        """Return the leaf of an old key, or see to it that the report says why there is none."""
+        """Return the leaf of an old key, or note in the report why there is none."""
         kind = batch.types[key]
         if self._in_place and kind == "hash":
             return None
@@ -206,41 +208,42 @@ class _Mover:
         return None
 
     def _encoded(self, key: bytes, path: Path, batch: Batch) -> _Leaf | None:
-        data, ttl = batch.values[key], batch.ttls.get(key)
+        old, ttl = batch.values[key], batch.ttls.get(key)
         try:
-            value = json.loads(data.decode())
+            value = json.loads(old.decode())
         except (ValueError, RecursionError) as error:
-            self.report.skip(key, Reason.NO_JSON, _without_content(error))
+            # The text of the error must not have any of the value, which may be a secret.
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+            self.report.skip(key, Reason.NO_JSON, reason)
             return None
-        if ttl is not None and not self._tree.backend.capabilities.ttl:
+        if ttl is not None and not self._database.backend.capabilities.ttl:
             self.report.skip(key, Reason.REFUSED, "it has a TTL, and that store has none")
             return None
-        changes = self._tree.store.begin()
         try:
-            # As one leaf, also if somebody wrote a JSON object by hand: that is what it is in 1.0.
-            changes.write(path, Packed(value), None)
+            # A JSON object that somebody wrote by hand is one leaf in 1.0, and stays one.
+            data = self._database.store.encoded(path, value)
         except LeafError as error:
             self.report.skip(key, Reason.REFUSED, str(error))
             return None
-        (put,) = [write for write in changes.writes if isinstance(write, Put)]
         blocked = self._in_place and batch.types[_hash(path)] not in ("none", "hash")
-        return _Leaf(key, data, put._replace(ttl=ttl), batch.read_at, Scope.NODE if blocked else Scope.SUBTREE)
+        put = Put(Key(VALUES, path), data, ttl)
+        return _Leaf(key, old, put, batch.read_at, Scope.NODE if blocked else Scope.SUBTREE)
 
     def _store(self, leaves: Sequence[_Leaf]) -> None:
-        """Store those leaves for whose path the new tree has room, in one transaction, and settle the others."""
+        """Store the leaves whose paths are free in the new tree, in one transaction, and report the others."""
         while True:
-            puts = [(leaf, leaf.put_now()) for leaf in leaves]
-            leaves = [leaf for leaf, put in puts if put is not None]
-            self.report.gone += len(puts) - len(leaves)
+            ttls = [ttl_left(leaf.put.ttl, leaf.read_at) for leaf in leaves]
+            puts = [(leaf, leaf.put._replace(ttl=ttl)) for leaf, ttl in zip(leaves, ttls) if ttl is None or ttl > 0]
+            self.report.gone += len(leaves) - len(puts)
+            leaves = [leaf for leaf, _ in puts]
             if not leaves:
                 return
             checks = [Equals(leaf.put.key, leaf.free, NOTHING) for leaf in leaves]
             above = {leaf.put.key.path[:depth]: None for leaf in leaves for depth in range(1, len(leaf.put.key.path))}
             checks += [Equals(Key(VALUES, path), Scope.NODE, NOTHING) for path in above]
             reads = tuple([Read(leaf.put.key) for leaf in leaves])
-            writes = tuple([put for _, put in puts if put is not None])
             try:
-                outcome = self._tree.backend.execute(Transaction(tuple(checks), reads, writes))
+                outcome = self._database.run(_send(Transaction(tuple(checks), reads, tuple([put for _, put in puts]))))
             except CorruptData as error:
                 self._store_in_parts(leaves, Reason.IN_THE_WAY, str(error))
                 return
@@ -253,10 +256,10 @@ class _Mover:
                 return
             assert outcome.failed_index is not None
             found = [answer.values.get(()) for answer in outcome.answers if isinstance(answer, Entries)]
-            leaves = self._settled(leaves, found, checks[outcome.failed_index].key.path)
+            leaves = self._free(leaves, found, checks[outcome.failed_index].key.path)
 
     def _store_in_parts(self, leaves: Sequence[_Leaf], reason: Reason, detail: str) -> None:
-        """Halve what cannot be stored together, down to the leaf that is the cause."""
+        """Halve leaves that cannot be stored together, down to the leaf that is the cause."""
         if len(leaves) == 1:
             self.report.skip(leaves[0].key, reason, detail)
             return
@@ -264,20 +267,20 @@ class _Mover:
         self._store(leaves[:middle])
         self._store(leaves[middle:])
 
-    def _settled(self, leaves: Sequence[_Leaf], found: Sequence[bytes | None], refused: Path) -> list[_Leaf]:
-        """Return the leaves that may have room, after those that have none were counted or reported."""
+    def _free(self, leaves: Sequence[_Leaf], found: Sequence[bytes | None], occupied: Path) -> list[_Leaf]:
+        """Return the leaves whose paths may be free, and count or report the others."""
         rest, same = [], []
         for leaf, value in zip(leaves, found):
             if value == leaf.put.value:
                 same.append(leaf)
             elif value is not None:
                 self.report.skip(leaf.key, Reason.DIFFERS)
-            elif leaf.put.key.path[: len(refused)] == refused:
+            elif leaf.put.key.path[: len(occupied)] == occupied:
                 self.report.skip(leaf.key, Reason.OCCUPIED)
             else:
                 rest.append(leaf)
         if len(rest) == len(leaves):
-            raise InternalError("the store refused to store leaves and shows nothing that is in their way")
+            raise InternalError("the store refused to store leaves although their paths are free")
         self.report.already_there += len(same)
         self._remove(same)
         return rest
@@ -285,7 +288,7 @@ class _Mover:
     def _remove(self, leaves: Sequence[_Leaf]) -> None:
         if not self._delete or not leaves:
             return
-        for key, removal in self._old.remove({leaf.key: leaf.data for leaf in leaves}).items():
+        for key, removal in self._old.remove({leaf.key: leaf.old for leaf in leaves}).items():
             if removal is Removal.OTHER_BYTES:
                 self.report.skip(key, Reason.CHANGED)
             elif removal is Removal.DONE:
@@ -300,8 +303,3 @@ def _hash(path: Path) -> bytes:
 def _hashes_for(path: Path) -> list[bytes]:
     """Return the names of the hashes that the new tree needs for a leaf at this path."""
     return [_hash(path[:depth]) for depth in range(len(path))]
-
-
-def _without_content(error: Exception) -> str:
-    """Return what is wrong with a JSON text, without any of it: it may be a secret."""
-    return error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__

@@ -1,7 +1,7 @@
-"""What 1.0 left in a Redis database: found, read and removed. Nothing here knows what becomes of it.
+"""The data of redicts 1.0 in a Redis database: find, read and remove its keys.
 
-Each leaf is a string key: ``v:``, a dot, and the dotted path, in which 1.0 knew no escapes. It holds JSON text, and the
-life of the key is the TTL of the leaf.
+Each leaf is a string key: ``v:``, a dot, and the dotted path, in which 1.0 has no escapes. Its value is JSON text, and
+the TTL of the key is the TTL of the leaf.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from redicts.core.minitransaction import Path
 from redicts.core.paths import parse
 from redicts.errors import PathError
 
-_BEGIN: Final = b"v:."
+_PREFIX: Final = b"v:."
 
 _REMOVE_IF_EQUAL: Final = """
 local value = redis.pcall('GET', KEYS[1])
@@ -28,7 +28,7 @@ return redis.call('DEL', KEYS[1])
 
 
 class Removal(Enum):
-    """What became of a key that was to be removed."""
+    """The result of removing a key."""
 
     DONE = 1
     ABSENT = 0
@@ -36,36 +36,36 @@ class Removal(Enum):
 
 
 class Batch(NamedTuple):
-    """Some keys, all as they were atomically."""
+    """Keys that were read atomically."""
 
     read_at: float
-    """An instant before that one, by the monotonic clock of this process, in seconds."""
+    """The monotonic time just before the read."""
     values: Mapping[bytes, bytes]
     """The bytes of those keys that are strings."""
     ttls: Mapping[bytes, int]
     """The remaining milliseconds of those of them that have a TTL."""
     types: Mapping[bytes, str]
-    """The types of the keys, and of the other names that were asked for; ``none`` for what is not there."""
+    """The types of the keys and of the other names; ``none`` for an absent one."""
 
 
 class OldData:
-    """The old keys of one database. What the client raises is passed on."""
+    """The old keys of one database. Errors of the client are passed on."""
 
     def __init__(self, client: redis.Redis, batch: int) -> None:
         self._client: Any = client
         self._batch = batch
 
     def batches(self) -> Iterator[list[bytes]]:
-        """Yield the names of all keys that may be leaves, some at a time, each once in such a batch.
+        """Yield the names of all keys that may be leaves, in batches without repeats.
 
-        This is the only place in redicts that uses SCAN: 1.0 kept no index of what it wrote. A call looks at a bounded
-        number of keys, so the server is never held for long. What is there all the time is found; what changes
-        meanwhile may or may not be, and a key may turn up in two batches.
+        Only here redicts uses SCAN, because 1.0 has no index of its keys. Each call looks at a bounded number of keys
+        and holds the server only shortly. A key that exists throughout is found, others may be, and a key may come in
+        two batches.
         """
         found: dict[bytes, None] = {}
         cursor = 0
         while True:
-            cursor, names = self._client.scan(cursor, match=_BEGIN + b"*", count=self._batch)
+            cursor, names = self._client.scan(cursor, match=_PREFIX + b"*", count=self._batch)
             found |= dict.fromkeys(names)
             while len(found) >= self._batch:
                 full, rest = list(found)[: self._batch], list(found)[self._batch :]
@@ -77,7 +77,7 @@ class OldData:
             yield list(found)
 
     def read(self, keys: Iterable[bytes], other_names: Iterable[bytes]) -> Batch:
-        """Read keys and the types of further names, atomically and in one round trip."""
+        """Read keys, and the types of further names, atomically in one round trip."""
         keys = list(keys)
         names = list(dict.fromkeys([*keys, *other_names]))
         read_at = time.monotonic()
@@ -87,7 +87,7 @@ class OldData:
                 pipe.get(key)
             for name in names:
                 pipe.type(name)
-            # A key of another type answers GET with an error, which is no reason to give up the others.
+            # GET of a key of another type is an error, and the other replies are still valid.
             replies = pipe.execute(raise_on_error=False)
         types = {name: _checked(reply).decode() for name, reply in zip(names, replies[2 * len(keys) :])}
         values = {key: reply for key, reply in zip(keys, replies[1::2]) if isinstance(reply, bytes)}
@@ -95,7 +95,7 @@ class OldData:
         return Batch(read_at, values, {key: ttl for key, ttl in ttls.items() if ttl >= 0}, types)
 
     def remove(self, values: Mapping[bytes, bytes]) -> dict[bytes, Removal]:
-        """Remove those keys that still hold these bytes, each checked and removed atomically. One round trip."""
+        """Remove those keys that still hold these bytes, each atomically. One round trip."""
         with self._client.pipeline(transaction=False) as pipe:
             for key, value in values.items():
                 pipe.eval(_REMOVE_IF_EQUAL, 1, key, value)
@@ -103,17 +103,17 @@ class OldData:
 
 
 def path_of(key: bytes) -> Path:
-    """Return the path of an old key. Raises :class:`~redicts.errors.PathError` if it is none that can be stored."""
+    """Return the path of an old key. Raises :class:`~redicts.errors.PathError` if it cannot be stored."""
     try:
-        text = key[len(_BEGIN) :].decode()
+        text = key[len(_PREFIX) :].decode()
     except UnicodeDecodeError:
-        raise PathError("the name is no UTF-8") from None
+        raise PathError("the name is not UTF-8") from None
     return parse(text.split("."))
 
 
 def keys_above(key: bytes) -> list[bytes]:
-    """Return the names of the keys that hold the leaves above an old key, if there are any."""
-    return [key[:end] for end in range(len(_BEGIN) + 1, len(key)) if key[end : end + 1] == b"."]
+    """Return the names that leaves above an old key have, if they exist."""
+    return [key[:end] for end in range(len(_PREFIX) + 1, len(key)) if key[end : end + 1] == b"."]
 
 
 def _checked(reply: Any) -> Any:

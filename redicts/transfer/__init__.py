@@ -1,8 +1,8 @@
-"""Moves whole subtrees: between stores of any kind, to files, and back from files.
+"""Copy, compare, export and import subtrees between any two databases.
 
-Leaves go in batches with their TTLs. A batch is stored whole or not at all, and together with a mark of how far the
-work has come, in one transaction of the target. So a run may end anywhere, by whatever, and the next one with the same
-arguments goes on from the last batch. Memory is needed for one batch, not for the tree.
+Leaves are stored in batches, with their TTLs. One transaction of the target stores a batch and a checkpoint together,
+so a run may be interrupted anywhere, and the next run with the same arguments continues after the last complete batch.
+Memory holds one batch, not the tree.
 """
 
 from __future__ import annotations

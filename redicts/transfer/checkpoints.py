@@ -1,4 +1,4 @@
-"""The mark of how far a piece of work has come: kept in the target, and written with each batch that it speaks of."""
+"""Checkpoints: how far a copy or an import has come, stored in the target together with each batch."""
 
 from __future__ import annotations
 
@@ -6,52 +6,48 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from redicts.api.opened import OpenedDatabase
-from redicts.core.minitransaction import Delete, Entries, Key, Put, Read, Scope, Transaction, Write
+from redicts.core.backend import Capabilities
+from redicts.core.driver import Steps
+from redicts.core.minitransaction import Delete, Key, Put, Read, Scope, Transaction, Write
+from redicts.transfer.leaves import read_all
 
 SPACE: Final = "c"
-"""The space of the marks: nothing in it is a value of the tree."""
+"""The space of the checkpoints, which are no values of the tree."""
 
-TTL: Final = 7 * 24 * 3600 * 1000
-"""A mark is forgotten after a week, in milliseconds; the work then begins from its start, which does no harm."""
-
-_ROOT: Final = Key(SPACE, ())
+_TTL: Final = 7 * 24 * 3600 * 1000
+"""A checkpoint expires after a week, in milliseconds. The work then starts from its beginning, which does no harm."""
 
 
 class Checkpoint:
-    """The mark of one piece of work, by its name, in the store that it writes to."""
+    """The checkpoint of the work with this name, in a store with these capabilities."""
 
-    def __init__(self, tree: OpenedDatabase, name: str) -> None:
-        self._tree = tree
+    def __init__(self, name: str, capabilities: Capabilities) -> None:
         self._key = Key(SPACE, (name,))
-        self._ttl = TTL if tree.backend.capabilities.ttl else None
+        self._ttl = _TTL if capabilities.ttl else None
 
-    def load(self) -> Mapping[str, Any] | None:
-        """Return what was last said, or ``None``. One round trip."""
-        (answer,) = self._tree.backend.execute(Transaction((), (Read(self._key),))).answers
-        assert isinstance(answer, Entries)
-        data = answer.values.get(())
-        try:
-            found = None if data is None else json.loads(data)
-        except ValueError:
-            return None
-        return found if isinstance(found, dict) else None
+    def load(self) -> Steps[Mapping[str, Any]]:
+        """Return the last state that was saved; it is empty if there is none or it is not readable."""
+        (found,) = yield from read_all([Read(self._key)])
+        return _state(found.values.get((), b""))
 
-    def saying(self, state: Mapping[str, Any]) -> Write:
-        """Return the write that leaves a mark."""
+    def save(self, state: Mapping[str, Any]) -> Write:
+        """Return the write that saves a state."""
         return Put(self._key, json.dumps(state).encode(), self._ttl)
 
-    def remove(self) -> None:
-        """Forget it. One round trip."""
-        self._tree.backend.execute(Transaction(writes=(Delete(self._key, Scope.NODE),)))
+    def remove(self) -> Steps[None]:
+        """Remove the checkpoint."""
+        yield Transaction(writes=(Delete(self._key, Scope.NODE),))
 
 
-def unfinished(tree: OpenedDatabase) -> dict[str, Mapping[str, Any]]:
-    """Return the marks of work that was begun in a store and not ended, by name. One round trip."""
-    (answer,) = tree.backend.execute(Transaction((), (Read(_ROOT, Scope.BELOW),))).answers
-    assert isinstance(answer, Entries)
-    found: dict[str, Mapping[str, Any]] = {}
-    for path in answer.values:
-        state = Checkpoint(tree, path[0]).load()
-        found[path[0]] = state or {}
-    return found
+def unfinished() -> Steps[dict[str, Mapping[str, Any]]]:
+    """Return the states of all work that is unfinished, by its name."""
+    (found,) = yield from read_all([Read(Key(SPACE, ()), Scope.BELOW)])
+    return {path[0]: _state(data) for path, data in found.values.items()}
+
+
+def _state(data: bytes) -> Mapping[str, Any]:
+    try:
+        state = json.loads(data)
+    except ValueError:
+        return {}
+    return state if isinstance(state, dict) else {}

@@ -1,42 +1,42 @@
-"""Copies a subtree from one store to another, whatever they are."""
+"""Copy a subtree from one database to another, whatever their backends and codecs."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from redicts.api.opened import OpenedDatabase
+from redicts.core.locks.records import overlap
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described
 from redicts.errors import LeafError, SettingsError
 from redicts.transfer.checkpoints import Checkpoint
-from redicts.transfer.leaves import UNREADABLE, Leaf, Page, pages, same
+from redicts.transfer.leaves import UNREADABLE, Leaf, pages, same, ttl_left
 from redicts.transfer.storing import store
 
-MOST_TOLD: Final = 1_000
-"""How many leaves that could not be copied are named; the others are counted."""
+_MOST_REASONS: Final = 1_000
 
 
 @dataclass(slots=True)
 class Copy:
-    """What a copy has done. While it goes on, the numbers grow."""
+    """The progress of a copy, and its result."""
 
     resumed: int = 0
-    """Leaves that an earlier run, which did not end, has dealt with."""
+    """Leaves that an earlier, interrupted run has handled."""
     stored: int = 0
     """Leaves that this run stored."""
     gone: int = 0
-    """Leaves whose TTL ended on the way."""
+    """Leaves that expired before they could be stored."""
     skipped: int = 0
-    """Leaves that could not be copied, because they are damaged or the target's codec refuses them."""
+    """Leaves that were not copied: they are corrupt, or the target's codec refuses them."""
     reasons: list[str] = field(default_factory=list)
-    """Why, for the first thousand of them; each names the path."""
+    """Why leaves were skipped, each with its path; the first thousand."""
 
     @property
     def done(self) -> int:
-        """How many leaves were dealt with, in earlier runs too."""
+        """How many leaves were handled, in earlier runs too."""
         return self.resumed + self.stored + self.gone + self.skipped
 
 
@@ -51,76 +51,83 @@ def copy(
     restart: bool = False,
     progress: Callable[[Copy], object] | None = None,
 ) -> Copy:
-    """Copy all leaves at and below ``at`` to below ``to`` in another tree, over what is there, and leave the rest.
+    """Copy all leaves at and below ``at`` to below ``to`` in another database, over what is there; leave the rest.
 
-    ``name`` stands for source, target and both places: a run that did not end is continued by the next one of the same
-    name, unless ``restart`` is true. Without ``ttls`` all leaves are kept for ever. ``progress`` is called after each
-    batch; what it raises ends the run.
+    ``name`` identifies the copy: source, target and both paths. A run that was interrupted is continued by the next
+    one with the same name, unless ``restart`` is true. Without ``ttls`` all leaves are stored without expiry.
+    ``progress`` is called after each batch; what it raises ends the run.
 
     What others change in the source meanwhile may or may not be copied; see :func:`~redicts.transfer.verify`. Raises
     :class:`~redicts.errors.StoreError` if one of the stores fails, and :class:`~redicts.errors.Unsupported` if leaves
-    have lives and the target keeps none.
+    have a TTL and the target keeps none.
 
-    Cost: one round trip to each side for every thousand leaves, and memory for so many.
+    Cost: one round trip to each side and memory for every thousand leaves.
     """
-    if source is target and (at[: len(to)] == to or to[: len(at)] == at):
-        raise SettingsError("source and target are the same place, or one is below the other")
-    mark = Checkpoint(target, name)
+    if source is target:
+        refuse_overlap(at, to)
+    checkpoint = Checkpoint(name, target.backend.capabilities)
     report = Copy()
-    cursor: bytes | None = None
+    cursor = None
     if restart:
-        mark.remove()
-    elif (state := _understood(mark.load())) is not None:
-        cursor, report.resumed, report.skipped = state
+        target.run(checkpoint.remove())
+    else:
+        cursor = _resume(target.run(checkpoint.load()), report)
     for page in pages(source, at, cursor):
-        leaves = _carried(source, target, at, to, page.leaves, report)
-        leaves = _alive(page, leaves, report) if ttls else [leaf._replace(ttl=None) for leaf in leaves]
-        report.stored += len(leaves)
-        done = report.done - report.skipped
-        state_now = {"kind": "copy", "cursor": _text(page.cursor), "done": done, "skipped": report.skipped}
-        if leaves:
-            store(target, to, leaves, mark.saying(state_now))
+        leaves = _recoded(source, target, at, to, page.leaves, report)
+        leaves = [leaf._replace(ttl=ttl_left(leaf.ttl, page.read_at) if ttls else None) for leaf in leaves]
+        alive = [leaf for leaf in leaves if leaf.ttl is None or leaf.ttl > 0]
+        report.gone += len(leaves) - len(alive)
+        report.stored += len(alive)
+        if alive:
+            after = None if page.cursor is None else base64.b64encode(page.cursor).decode()
+            done = report.done - report.skipped
+            state = {"kind": "copy", "cursor": after, "done": done, "skipped": report.skipped}
+            store(target, to, alive, checkpoint.save(state))
         if progress is not None:
             progress(report)
-    mark.remove()
+    target.run(checkpoint.remove())
     return report
 
 
-def _understood(state: Any) -> tuple[bytes, int, int] | None:
-    """Return what a mark says, or ``None`` if it says nothing that is understood."""
+def refuse_overlap(at: Path, to: Path) -> None:
+    """Raise :class:`~redicts.errors.SettingsError` if one of two paths in one database is a prefix of the other."""
+    if overlap(at, to):
+        raise SettingsError(
+            f"source and target must not overlap within one database: {described(at)} and {described(to)} do"
+        )
+
+
+def _resume(state: Mapping[str, Any], report: Copy) -> bytes | None:
+    """Note in the report what an earlier run did, and return its cursor, ``None`` if its state is not valid."""
     try:
-        return base64.b64decode(state["cursor"], validate=True), int(state["done"]), int(state["skipped"])
+        cursor = base64.b64decode(state["cursor"], validate=True)
+        report.resumed, report.skipped = int(state["done"]), int(state["skipped"])
     except (TypeError, KeyError, ValueError):
         return None
+    return cursor
 
 
-def _text(cursor: bytes | None) -> str | None:
-    return None if cursor is None else base64.b64encode(cursor).decode()
-
-
-def _carried(
+def _recoded(
     source: OpenedDatabase, target: OpenedDatabase, at: Path, to: Path, leaves: list[Leaf], report: Copy
 ) -> list[Leaf]:
-    """Return the leaves as the target is to store them, without those that it cannot."""
+    """Return the leaves as the target stores them, without those that it cannot store."""
     found = []
     for leaf in leaves:
         try:
             value = source.store.decoded(at + leaf.path, leaf.data)
-            data = _written(target, to + leaf.path, value, leaf.data)
+            found.append(leaf._replace(data=_encoded(target, to + leaf.path, value, leaf.data)))
         except UNREADABLE as error:
             report.skipped += 1
-            if len(report.reasons) < MOST_TOLD:
+            if len(report.reasons) < _MOST_REASONS:
                 report.reasons.append(f"{described(at + leaf.path)} is not copied: {error}")
-            continue
-        found.append(leaf if data is leaf.data else leaf._replace(data=data))
     return found
 
 
-def _written(target: OpenedDatabase, path: Path, value: object, data: bytes) -> bytes:
-    """Return what the target stores for a value, such that it reads the same value again.
+def _encoded(target: OpenedDatabase, path: Path, value: object, data: bytes) -> bytes:
+    """Return bytes from which the target reads this very value.
 
-    That is what its own codec writes, if that does not change the value; else the bytes of the source, if the target
-    can read them. Raises one of :data:`UNREADABLE` if neither is so.
+    They come from the target's codec if it preserves the value, else they are those of the source if the target can
+    read them. Otherwise one of :data:`UNREADABLE` is raised.
     """
     refusal = LeafError("the target's codec changes it")
     try:
@@ -130,23 +137,8 @@ def _written(target: OpenedDatabase, path: Path, value: object, data: bytes) -> 
     except LeafError as error:
         refusal = error
     try:
-        kept = same(target.store.decoded(path, data), value)
+        if same(target.store.decoded(path, data), value):
+            return data
     except UNREADABLE:
-        kept = False
-    if not kept:
-        raise refusal
-    return data
-
-
-def _alive(page: Page, leaves: list[Leaf], report: Copy) -> list[Leaf]:
-    """Return the leaves with the TTLs that are left now, without those that have none left."""
-    if all(leaf.ttl is None for leaf in leaves):
-        return leaves
-    found = []
-    for leaf in leaves:
-        ttl = page.ttl_now(leaf)
-        if ttl is None or ttl > 0:
-            found.append(leaf._replace(ttl=ttl))
-        else:
-            report.gone += 1
-    return found
+        pass
+    raise refusal

@@ -1,4 +1,4 @@
-"""Stores the leaves that lines speak of, a batch at a time, and goes on where an earlier run ended."""
+"""Import leaves from lines, in batches, and continue after the last batch of an interrupted run."""
 
 from __future__ import annotations
 
@@ -6,68 +6,38 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any
 
 from redicts.api.opened import OpenedDatabase
 from redicts.core.minitransaction import Path
 from redicts.transfer.checkpoints import Checkpoint
 from redicts.transfer.leaves import Leaf
-from redicts.transfer.lines import Line, LineError, understood
+from redicts.transfer.lines import LineError, parse_line
 from redicts.transfer.storing import BATCH, BATCH_BYTES, store
 
 
 @dataclass(slots=True)
 class Import:
-    """What an import has done. While it goes on, the numbers grow."""
+    """The progress of an import, and its result."""
 
     lines: int = 0
-    """Lines that were read, in earlier runs too."""
+    """Lines that were read, including those that an earlier run handled."""
     bytes: int = 0
-    """And their bytes."""
+    """The bytes of these lines."""
     resumed: int = 0
-    """Leaves that an earlier run, which did not end, has stored."""
+    """Leaves that an earlier, interrupted run stored."""
     stored: int = 0
     """Leaves that this run stored."""
     complete: bool = True
-    """Whether the last line was there, if the first one was: else the input was cut off."""
+    """False if the input has the first line of the format and not the last one: it was cut off."""
 
     @property
     def leaves(self) -> int:
-        """All leaves that were in the lines."""
+        """How many leaves are stored, by earlier runs too."""
         return self.resumed + self.stored
 
 
-class _Batch:
-    """Leaves that can be stored together: none is above another, and none comes twice."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self.clear()
-
-    def clear(self) -> None:
-        """Begin again."""
-        self.leaves: dict[Path, Leaf] = {}
-        self._above: set[Path] = set()
-        self._bytes = 0
-
-    @property
-    def full(self) -> bool:
-        """Whether it is to be stored before another leaf comes."""
-        return len(self.leaves) >= self._size or self._bytes > BATCH_BYTES
-
-    def takes(self, leaf: Leaf) -> bool:
-        """Take a leaf, or tell that it cannot be stored together with those that are in here."""
-        above = [leaf.path[:depth] for depth in range(len(leaf.path))]
-        if leaf.path in self.leaves or leaf.path in self._above or not self.leaves.keys().isdisjoint(above):
-            return False
-        self.leaves[leaf.path] = leaf
-        self._above.update(above)
-        self._bytes += len(leaf.data)
-        return True
-
-
 def import_lines(
-    tree: OpenedDatabase,
+    database: OpenedDatabase,
     lines: Iterable[bytes],
     to: Path = (),
     *,
@@ -77,103 +47,127 @@ def import_lines(
 ) -> Import:
     """Store the leaves of lines (see ``redicts.transfer.lines``) below a path, over what is there; leave the rest.
 
-    A run that did not end is continued by the next one to the same place whose lines are the same so far, unless
-    ``restart`` is true. ``batch`` is how many leaves are stored in one transaction, 1 to 1,000.
+    A run that was interrupted is continued by the next one to the same path whose lines are the same so far, unless
+    ``restart`` is true. ``batch`` is how many leaves one transaction stores, 1 to 1,000. ``progress`` is called after
+    each batch; what it raises ends the run.
 
-    Raises :class:`~redicts.transfer.lines.LineError` for a line that is wrong: batches before it are stored, nothing of
-    its own is, and with the line put right the next run goes on. Raises :class:`~redicts.errors.StoreError` if the
+    Raises :class:`~redicts.transfer.LineError` for a line that is not valid: the batches before it are stored, its own
+    is not, and once the line is corrected the next run continues. Raises :class:`~redicts.errors.StoreError` if the
     store fails.
 
-    Cost: one round trip for each batch, and memory for one.
+    Cost: one round trip and memory for each batch.
     """
     if isinstance(batch, bool) or not 1 <= batch <= BATCH:
-        raise ValueError(f"a batch is a number of leaves from 1 to {BATCH}, not {batch!r}")
-    return _Importer(tree, to, batch, restart, progress or (lambda _: None)).run(iter(lines))
+        raise ValueError(f"batch must be a number of leaves from 1 to {BATCH}; got {batch!r}")
+    return _Importer(database, to, batch, progress or (lambda _: None)).run(iter(lines), restart=restart)
+
+
+class _Batch:
+    """Leaves that one transaction can store: no path comes twice, and none is above another."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.clear()
+
+    def clear(self) -> None:
+        """Start an empty batch."""
+        self.leaves: dict[Path, Leaf] = {}
+        self._above: set[Path] = set()
+        self._bytes = 0
+
+    def takes(self, leaf: Leaf) -> bool:
+        """Add a leaf, or return false if the batch must be stored first."""
+        above = [leaf.path[:depth] for depth in range(len(leaf.path))]
+        if (
+            len(self.leaves) >= self._size
+            or self._bytes > BATCH_BYTES
+            or leaf.path in self.leaves
+            or leaf.path in self._above
+            or not self.leaves.keys().isdisjoint(above)
+        ):
+            return False
+        self.leaves[leaf.path] = leaf
+        self._above.update(above)
+        self._bytes += len(leaf.data)
+        return True
 
 
 class _Importer:
-    """One run."""
+    """One run of an import."""
 
-    def __init__(
-        self, tree: OpenedDatabase, to: Path, size: int, restart: bool, progress: Callable[[Import], object]
-    ) -> None:
-        self.report = Import()
-        self._tree = tree
+    def __init__(self, database: OpenedDatabase, to: Path, batch: int, progress: Callable[[Import], object]) -> None:
+        self._report = Import()
+        self._database = database
         self._to = to
-        self._batch = _Batch(size)
-        self._restart = restart
+        self._batch = _Batch(batch)
         self._progress = progress
         self._digest = hashlib.sha256()
         self._leaves = 0
 
-    def run(self, lines: Iterator[bytes]) -> Import:
-        """Store all lines."""
+    def run(self, lines: Iterator[bytes], *, restart: bool) -> Import:
+        """Store the leaves of all lines."""
         first = list(islice(lines, 2))
-        # Two lines tell one input from another: the first is the same for all.
-        self._mark = Checkpoint(self._tree, f"import {self._to!r} {hashlib.sha256(b''.join(first)).hexdigest()[:16]}")
-        if self._restart:
-            self._mark.remove()
+        # The first line is the same for all inputs; the second tells them apart.
+        name = f"import {self._to!r} {hashlib.sha256(b''.join(first)).hexdigest()[:16]}"
+        self._checkpoint = Checkpoint(name, self._database.backend.capabilities)
+        if restart:
+            self._database.run(self._checkpoint.remove())
         begun = ended = False
-        for text in self._unknown(chain(first, lines)):
-            begun, ended = self._take(text, begun, ended)
-        self._store()
-        self._mark.remove()
-        self.report.complete = ended or not begun
-        return self.report
-
-    def _unknown(self, lines: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield the lines that no earlier run has dealt with."""
-        state = _understood(self._mark.load())
-        if state is not None:
-            known, leaves, digest = state
-            for text in islice(lines, known):
-                self._note(text)
-            if self._digest.hexdigest() != digest:
+        for text in self._unhandled(chain(first, lines)):
+            number = self._report.lines + 1
+            if ended and text.strip():
+                raise LineError(f"line {number} comes after the last line of the format")
+            line = parse_line(self._database, text, number, self._to)
+            if line.leaf is not None:
+                if not self._batch.takes(line.leaf):
+                    self._store()
+                    self._batch.takes(line.leaf)
+                self._leaves += 1
+            elif line.end is not None and line.end != self._leaves:
                 raise LineError(
-                    f"the first {known} lines are not those of the earlier run, which did not end; to begin again, ask "
-                    "for a restart"
+                    f"line {number} announces {line.end} leaves, and {self._leaves} came before it; the input was "
+                    "changed or is incomplete"
                 )
-            self.report.resumed = self._leaves = leaves
-        yield from lines
+            self._note(text)
+            begun, ended = begun or line.head, ended or line.end is not None
+        self._store()
+        self._database.run(self._checkpoint.remove())
+        self._report.complete = ended or not begun
+        return self._report
 
-    def _take(self, text: bytes, begun: bool, ended: bool) -> tuple[bool, bool]:
-        """Deal with one line, and tell whether the first and the last one were there by now."""
-        number = self.report.lines + 1
-        if ended and text.strip():
-            raise LineError(f"line {number} comes after the last one")
-        line = understood(self._tree, text, number, self._to) if text.strip() else Line()
-        if line.leaf is not None:
-            if self._batch.full or not self._batch.takes(line.leaf):
-                self._store()
-                self._batch.takes(line.leaf)
-            self._leaves += 1
-        elif line.end is not None and line.end != self._leaves:
+    def _unhandled(self, lines: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the lines that no earlier run has handled."""
+        state = self._database.run(self._checkpoint.load())
+        try:
+            handled, leaves, digest = int(state["lines"]), int(state["done"]), str(state["digest"])
+        except (TypeError, KeyError, ValueError):
+            return lines
+        for text in islice(lines, handled):
+            self._note(text)
+        if self._digest.hexdigest() != digest:
             raise LineError(
-                f"line {number} says that there are {line.end} leaves, and there were {self._leaves}; the input was "
-                "changed or is incomplete"
+                f"the first {handled} lines must be those of the earlier, interrupted run, and differ from them; pass "
+                "the same input, or start again with a restart"
             )
-        self._note(text)
-        return begun or line.head, ended or line.end is not None
+        self._report.resumed = self._leaves = leaves
+        return lines
 
     def _note(self, text: bytes) -> None:
-        self.report.lines += 1
-        self.report.bytes += len(text)
+        self._report.lines += 1
+        self._report.bytes += len(text)
         self._digest.update(text)
 
     def _store(self) -> None:
         if not self._batch.leaves:
             return
         leaves = list(self._batch.leaves.values())
-        state = {"kind": "import", "lines": self.report.lines, "done": self._leaves, "digest": self._digest.hexdigest()}
-        store(self._tree, self._to, leaves, self._mark.saying(state))
-        self.report.stored += len(leaves)
+        state = {
+            "kind": "import",
+            "lines": self._report.lines,
+            "done": self._leaves,
+            "digest": self._digest.hexdigest(),
+        }
+        store(self._database, self._to, leaves, self._checkpoint.save(state))
+        self._report.stored += len(leaves)
         self._batch.clear()
-        self._progress(self.report)
-
-
-def _understood(state: Any) -> tuple[int, int, str] | None:
-    """Return what a mark says, or ``None`` if it says nothing that is understood."""
-    try:
-        return int(state["lines"]), int(state["done"]), str(state["digest"])
-    except (TypeError, KeyError, ValueError):
-        return None
+        self._progress(self._report)

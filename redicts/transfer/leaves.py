@@ -1,64 +1,80 @@
-"""Leaves on their way: as they lie in a store, a page at a time."""
+"""Leaves in transit: read from a store as encoded bytes, in pages or by path."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from redicts.api.opened import OpenedDatabase
-from redicts.core.minitransaction import Path
+from redicts.core.driver import Steps
+from redicts.core.minitransaction import VALUES, AnyRead, Entries, Key, Path, Read, Transaction
 from redicts.errors import CorruptData, LeafError
 
 UNREADABLE: Final = (CorruptData, LeafError)
-"""What is raised for a leaf that cannot be decoded: it is no value, or the settings do not let it be read."""
+"""Raised for a leaf that cannot be decoded: it is corrupt, or the settings do not accept its codec."""
 
 
 class Leaf(NamedTuple):
-    """A leaf with its path below the place that is moved, as bytes of the codec that wrote it."""
+    """A leaf as its codec wrote it. Its path is relative to the node that is transferred."""
 
     path: Path
     data: bytes
     ttl: int | None = None
-    """How many milliseconds were left when it was read; ``None`` for ever."""
+    """The milliseconds that were left when it was read, ``None`` without expiry."""
 
 
 class Page(NamedTuple):
-    """Some leaves that were read atomically, and the cursor of those that follow, if any."""
+    """Leaves that were read atomically, and the cursor of the next page, ``None`` after the last one."""
 
     leaves: list[Leaf]
     cursor: bytes | None
     read_at: float
-    """A time on the monotonic clock before which none of them was read."""
-
-    def ttl_now(self, leaf: Leaf) -> int | None:
-        """Return the TTL of a leaf of this page that is left now, 0 or less if it is over; ``None`` for ever."""
-        if leaf.ttl is None:
-            return None
-        return leaf.ttl - int((time.monotonic() - self.read_at) * 1000)
+    """The monotonic time just before the read."""
 
 
-def pages(tree: OpenedDatabase, path: Path, cursor: bytes | None = None) -> Iterator[Page]:
-    """Yield all leaves at and below a path, page by page, from a cursor on. One round trip each, when it is asked for.
+def pages(database: OpenedDatabase, path: Path, cursor: bytes | None = None) -> Iterator[Page]:
+    """Yield all leaves at and below a path, starting at a cursor. Each page is read when it is asked for.
 
-    Each leaf that is there all the time comes at least once, and once only if nobody changes anything meanwhile.
+    A leaf that exists throughout comes at least once, and exactly once if nothing is changed meanwhile. One round trip
+    per thousand leaves.
     """
     while True:
         read_at = time.monotonic()
-        found = tree.run(tree.store.page(path, cursor))
-        ttls = found.ttls
-        leaves = [Leaf(below, data, ttls.get(below)) for below, data in found.values.items()]
+        found = database.run(database.store.page(path, cursor))
+        leaves = [Leaf(below, data, found.ttls.get(below)) for below, data in found.values.items()]
         cursor = found.cursor
         yield Page(leaves, cursor, read_at)
         if cursor is None:
             return
 
 
-def same(one: object, other: object) -> bool:
-    """Tell whether two values are equal and of one type; what is not equal to itself, as NaN, is compared as text."""
-    return type(one) is type(other) and (one == other or repr(one) == repr(other))
-
-
-def count(tree: OpenedDatabase, path: Path) -> int:
+def count(database: OpenedDatabase, path: Path) -> int:
     """Return how many leaves are at and below a path. One round trip per thousand."""
-    return sum(len(page.leaves) for page in pages(tree, path))
+    return sum(len(page.leaves) for page in pages(database, path))
+
+
+def read_all(reads: Sequence[AnyRead]) -> Steps[list[Entries]]:
+    """Return the answers to reads of values. One transaction."""
+    outcome = yield Transaction(reads=tuple(reads))
+    return [answer for answer in outcome.answers if isinstance(answer, Entries)]
+
+
+def leaves_at(paths: Sequence[Path]) -> Steps[list[Leaf | None]]:
+    """Return the leaves at exactly these paths, of which there are at most a thousand. One transaction."""
+    reads = [Read(Key(VALUES, path), ttls=True) for path in paths]
+    found = (yield from read_all(reads)) if reads else []
+    return [
+        Leaf(path, entries.values[()], entries.ttls.get(())) if () in entries.values else None
+        for path, entries in zip(paths, found)
+    ]
+
+
+def ttl_left(ttl: int | None, read_at: float) -> int | None:
+    """Return what is left now of a TTL that was read at a monotonic time: 0 or less if the leaf has expired."""
+    return None if ttl is None else ttl - int((time.monotonic() - read_at) * 1000)
+
+
+def same(one: object, other: object) -> bool:
+    """Tell whether two values have the same type and are equal; values unequal to themselves, as NaN, by their repr."""
+    return type(one) is type(other) and (one == other or repr(one) == repr(other))

@@ -1,8 +1,8 @@
-"""Stores a batch of leaves, whole or not at all."""
+"""Store batches of leaves, each together with a checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from redicts.api.opened import OpenedDatabase
@@ -15,68 +15,66 @@ from redicts.errors import Unsupported
 from redicts.transfer.leaves import Leaf
 
 BATCH: Final = 1_000
-"""How many leaves are stored in one transaction at most."""
+"""How many leaves one transaction stores at most."""
 
 BATCH_BYTES: Final = 4 * 2**20
-"""How many bytes of values they have at most, unless it is a single leaf."""
+"""How many bytes of values one transaction stores at most, unless it stores a single leaf."""
 
 
-def store(tree: OpenedDatabase, to: Path, leaves: Sequence[Leaf], mark: Write | None = None) -> None:
-    """Store leaves below a path over what is there, and leave the rest, together with a mark in another space.
+def store(database: OpenedDatabase, to: Path, leaves: Sequence[Leaf], checkpoint: Write) -> None:
+    """Store leaves below a path over what is there, leave the rest, and write a checkpoint into another space.
 
-    What is in their way gives way, as with :meth:`redicts.Proxy.set`. None of the leaves lies below another. One
-    transaction; more if the leaves are large, or so much is in their way that the store does not change it at once.
-    The mark comes with the last.
+    A leaf above one of them, or a dict at its path, is replaced, as :meth:`redicts.Proxy.set` does. No leaf of the
+    batch lies below another one. One transaction; more if the values are large, or if more must be removed than the
+    store changes at once. The last transaction has the checkpoint.
 
     Raises what a write raises: :class:`~redicts.errors.StoreError`, and :class:`~redicts.errors.Locked` with mandatory
-    locks.
+    locks. Raises :class:`~redicts.errors.Unsupported` if a leaf has a TTL and the store has none.
     """
-    if any(leaf.ttl is not None for leaf in leaves) and not tree.backend.capabilities.ttl:
-        leaf = next(leaf for leaf in leaves if leaf.ttl is not None)
-        raise Unsupported(f"{described(to + leaf.path)} has a TTL, and the target keeps none; leave lives out")
-    for number, part in enumerate(parts := list(_parts(leaves))):
-        tree.write(_storing(tree, to, part, mark if number == len(parts) - 1 else None), to)
+    if not database.backend.capabilities.ttl:
+        for leaf in leaves:
+            if leaf.ttl is not None:
+                raise Unsupported(
+                    f"{described(to + leaf.path)} has a TTL, and the target keeps none; copy without TTLs instead"
+                )
+    parts = list(_parts(leaves))
+    for part in parts:
+        also = (checkpoint,) if part is parts[-1] else ()
+        database.write(_storing(database, to, part, also), to)
 
 
-def _parts(leaves: Sequence[Leaf]) -> list[list[Leaf]]:
-    """Return the leaves in parts that are not too large for one transaction."""
-    parts: list[list[Leaf]] = [[]]
+def _parts(leaves: Sequence[Leaf]) -> Iterator[list[Leaf]]:
+    """Yield the leaves in parts that one transaction takes."""
+    part: list[Leaf] = []
     size = 0
     for leaf in leaves:
+        if part and (size + len(leaf.data) > BATCH_BYTES or len(part) >= BATCH):
+            yield part
+            part, size = [], 0
+        part.append(leaf)
         size += len(leaf.data)
-        if parts[-1] and (size > BATCH_BYTES or len(parts[-1]) >= BATCH):
-            parts.append([])
-            size = len(leaf.data)
-        parts[-1].append(leaf)
-    return parts
+    yield part
 
 
-def _storing(tree: OpenedDatabase, to: Path, leaves: Sequence[Leaf], mark: Write | None) -> Steps[None]:
-    also = () if mark is None else (mark,)
-    outcome = yield Transaction((), (), (*_writes(to, leaves), *also))
-    if outcome.status is not Status.TOO_LARGE:
+def _storing(database: OpenedDatabase, to: Path, leaves: Sequence[Leaf], also: tuple[Write, ...]) -> Steps[None]:
+    transaction = Transaction(writes=(*_writes(to, leaves), *also))
+    if (yield transaction).status is not Status.TOO_LARGE:
         return
     if len(leaves) > 1:
         middle = len(leaves) // 2
-        yield from _storing(tree, to, leaves[:middle], None)
-        yield from _storing(tree, to, leaves[middle:], mark)
+        yield from _storing(database, to, leaves[:middle], ())
+        yield from _storing(database, to, leaves[middle:], also)
         return
-    # A tree of others is in its way, larger than what the store changes at once.
-    yield from tree.store.delete(joined(to, leaves[0].path))
-    outcome = yield Transaction((), (), (*_writes(to, leaves), *also))
-    if not outcome.applied:
-        raise Unsupported(f"{described(to + leaves[0].path)} cannot be stored: the store takes no transaction so large")
+    # The node holds a dict with more leaves than the store changes at once.
+    path = joined(to, leaves[0].path)
+    yield from database.store.delete(path)
+    if not (yield transaction).applied:
+        raise Unsupported(f"{described(path)} cannot be stored: the store takes no transaction so large")
 
 
-def _writes(to: Path, leaves: Sequence[Leaf]) -> list[Write]:
-    ttls: dict[Path, int] = {leaf.path: leaf.ttl for leaf in leaves if leaf.ttl is not None}
+def _writes(to: Path, leaves: Sequence[Leaf]) -> Iterator[Write]:
     for leaf in leaves:
         refuse_root(joined(to, leaf.path))
-    writes: list[Write] = []
+    ttls = {to + leaf.path: leaf.ttl for leaf in leaves}
     for each in merging({leaf.path: leaf.data for leaf in leaves}, to, None):
-        if isinstance(each, Put) and ttls:
-            ttl = ttls.get(each.key.path[len(to) :])
-            writes.append(each._replace(ttl=ttl))
-        else:
-            writes.append(each)
-    return writes
+        yield each._replace(ttl=ttls[each.key.path]) if isinstance(each, Put) else each

@@ -1,4 +1,4 @@
-"""Compares two subtrees, leaf by leaf, whatever stores they are in."""
+"""Compare two subtrees leaf by leaf, whatever databases they are in."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from redicts.api.opened import OpenedDatabase
-from redicts.core.minitransaction import VALUES, Entries, Key, Path, Read, Status, Transaction
+from redicts.core.minitransaction import Path
 from redicts.core.paths import described
-from redicts.errors import InternalError
-from redicts.transfer.leaves import UNREADABLE, Leaf, count, pages, same
+from redicts.transfer.leaves import UNREADABLE, Leaf, count, leaves_at, pages, same
 
-_MOST_TOLD: Final = 100
+_MOST_PATHS: Final = 100
 
-_SLACK: Final = 5_000
-"""Milliseconds: what has less life left than this may be over on one side and not yet on the other."""
+_ENDING: Final = 5_000
+"""A leaf with a shorter TTL, in milliseconds, may have expired on one side and not yet on the other."""
 
 
 @dataclass(slots=True)
 class Verification:
-    """What a comparison found. ``source`` and ``target`` are numbers of leaves."""
+    """The result of a comparison: numbers of leaves, and the paths of those that differ."""
 
     source: int = 0
     target: int = 0
@@ -28,20 +27,20 @@ class Verification:
     missing: int = 0
     """Leaves of the source that the target does not have."""
     different: int = 0
-    """Leaves whose values differ, or of which one has a TTL and the other none."""
+    """Leaves whose values differ, or of which only one has a TTL."""
     ending: int = 0
-    """Leaves that the target does not have, and whose TTL in the source is over within seconds."""
+    """Leaves that the target does not have, and that expire in the source within seconds."""
     paths: list[str] = field(default_factory=list)
-    """The first hundred of those that are missing or different."""
+    """The first hundred of the leaves that are missing or different."""
 
     @property
     def extra(self) -> int:
-        """How many leaves of the target have none in the source beside them."""
+        """How many leaves of the target have no counterpart in the source."""
         return max(0, self.target - self.equal - self.different)
 
     @property
     def holds(self) -> bool:
-        """Whether everything of the source is in the target."""
+        """Whether the target has every leaf of the source."""
         return self.missing == self.different == 0
 
 
@@ -54,73 +53,41 @@ def verify(
     ttls: bool = True,
     progress: Callable[[Verification], object] | None = None,
 ) -> Verification:
-    """Compare all leaves at and below ``at`` in one tree with those below ``to`` in another, and count both.
+    """Compare all leaves at and below ``at`` in one database with those below ``to`` in another, and count both.
 
-    Values are compared as Python compares them, with their types at the top; of lives only whether there is one, and
-    with ``ttls`` false not even that. ``progress`` is called after each page.
+    Values are equal if Python says so and the types of the leaves are the same. Of TTLs only their presence is
+    compared, and without ``ttls`` not even that. ``progress`` is called after each page.
 
     Raises :class:`~redicts.errors.StoreError` if one of the stores fails.
 
-    Cost: one round trip to the source and two to the target for every thousand leaves, and memory for so many.
+    Cost: one round trip to the source, two to the target, and memory for every thousand leaves.
     """
+
+    def are_equal(leaf: Leaf, other: Leaf) -> bool:
+        if ttls and (leaf.ttl is None) is not (other.ttl is None):
+            return False
+        try:
+            one = source.store.decoded(at + leaf.path, leaf.data)
+            return same(one, target.store.decoded(other.path, other.data))
+        except UNREADABLE:
+            return False
+
     found = Verification()
     for page in pages(source, at):
         found.source += len(page.leaves)
-        others = _there(target, [to + leaf.path for leaf in page.leaves])
+        others = target.run(leaves_at([to + leaf.path for leaf in page.leaves]))
         for leaf, other in zip(page.leaves, others):
-            _compare(source, target, at, to, leaf, other, ttls, found)
+            if other is None and leaf.ttl is not None and leaf.ttl < _ENDING:
+                found.ending += 1
+                continue
+            if other is not None and are_equal(leaf, other):
+                found.equal += 1
+                continue
+            found.missing += other is None
+            found.different += other is not None
+            if len(found.paths) < _MOST_PATHS:
+                found.paths.append(described(at + leaf.path))
         if progress is not None:
             progress(found)
     found.target = count(target, to)
     return found
-
-
-def _there(tree: OpenedDatabase, wanted: list[Path]) -> list[Leaf | None]:
-    """Return what is at some paths. One transaction, more if the store does not read so many at once."""
-    if not wanted:
-        return []
-    outcome = tree.backend.execute(Transaction((), tuple([Read(Key(VALUES, path), ttls=True) for path in wanted])))
-    if outcome.status is Status.TOO_LARGE:
-        middle = len(wanted) // 2
-        if not middle:
-            raise InternalError("the store does not read a single leaf in a transaction")
-        return _there(tree, wanted[:middle]) + _there(tree, wanted[middle:])
-    found: list[Leaf | None] = []
-    for path, answer in zip(wanted, outcome.answers):
-        assert isinstance(answer, Entries)
-        data = answer.values.get(())
-        found.append(None if data is None else Leaf(path, data, answer.ttls.get(())))
-    return found
-
-
-def _compare(
-    source: OpenedDatabase,
-    target: OpenedDatabase,
-    at: Path,
-    to: Path,
-    leaf: Leaf,
-    other: Leaf | None,
-    ttls: bool,
-    found: Verification,
-) -> None:
-    if other is None:
-        if leaf.ttl is not None and leaf.ttl < _SLACK:
-            found.ending += 1
-            return
-        found.missing += 1
-    elif (not ttls or (leaf.ttl is None) is (other.ttl is None)) and _same(source, target, at, to, leaf, other):
-        found.equal += 1
-        return
-    else:
-        found.different += 1
-    if len(found.paths) < _MOST_TOLD:
-        found.paths.append(described(at + leaf.path))
-
-
-def _same(source: OpenedDatabase, target: OpenedDatabase, at: Path, to: Path, leaf: Leaf, other: Leaf) -> bool:
-    try:
-        one = source.store.decoded(at + leaf.path, leaf.data)
-        two = target.store.decoded(to + leaf.path, other.data)
-    except UNREADABLE:
-        return False
-    return same(one, two)

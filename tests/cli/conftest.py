@@ -1,15 +1,22 @@
-"""What these tests share: stores that several processes can open, named as the command line names them."""
+"""Fixtures: stores that processes can share, and functions that look into them from this process."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from redicts.api.database import open as open_database
-from redicts.api.opened import OpenedDatabase
+import redicts
+from redicts import Database
 from redicts.config.settings import parse
+from redicts.core.driver import Steps
+from redicts.core.minitransaction import VALUES, Key, Put, Transaction, Write
+from redicts.transfer.checkpoints import unfinished
 from tests.support.servers import RedisServer
+
+MANY = {f"dict{one:02}": {f"name{two:03}": two for two in range(100)} for one in range(50)}
 
 
 @pytest.fixture
@@ -20,8 +27,14 @@ def redis_url(server: RedisServer) -> str:
 
 @pytest.fixture
 def file_url(tmp_path: Path) -> str:
-    """Give the URL of a SQLite file that is not there yet."""
+    """Give the URL of a SQLite file that does not exist yet."""
     return f"sqlite:///{tmp_path}/state.db"
+
+
+@pytest.fixture
+def other_url(tmp_path: Path) -> str:
+    """Give the URL of another SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path}/other.db"
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -31,19 +44,50 @@ def store(request: pytest.FixtureRequest) -> str:
     return url
 
 
-def tree_at(url: str, database: int = 0) -> OpenedDatabase:
+def open_database(url: str, number: int = 0) -> Database:
     """Open a store in this process."""
     settings = parse(url)
-    return open_database(settings.model_copy(update={"default": database}))
+    return redicts.open(settings.model_copy(update={"default": number}))
 
 
-def value_at(url: str) -> object:
-    """Return all that is in a store."""
-    tree = tree_at(url)
-    return tree.run(tree.store.read(()))
+def value_at(url: str, number: int = 0) -> Any:
+    """Return everything in a store."""
+    database = open_database(url, number)
+    return database.run(database.store.read(()))
+
+
+def leaves_in(url: str) -> Mapping[tuple[str, ...], bytes]:
+    """Return all leaves in a store as they are stored."""
+    database = open_database(url)
+    return database.run(database.store.leaves(()))
+
+
+def ttl_at(url: str, *path: str) -> int | None:
+    """Return the TTL of a node in milliseconds."""
+    database = open_database(url)
+    return database.run(database.store.ttl(path))
+
+
+def checkpoints_in(url: str) -> list[Mapping[str, Any]]:
+    """Return the checkpoints in a store."""
+    return list(open_database(url).run(unfinished()).values())
 
 
 def put(url: str, value: object, *path: str, ttl: int | None = None) -> None:
     """Store a value, with a TTL in milliseconds."""
-    tree = tree_at(url)
-    tree.run(tree.store.write(path, value, ttl))
+    database = open_database(url)
+    database.run(database.store.write(path, value, ttl))
+
+
+def put_raw(url: str, *path: str, data: bytes = b"\x00\xff") -> None:
+    """Store bytes as a leaf, as only a stranger does; by default those that no codec reads."""
+    write(url, Put(Key(VALUES, path), data))
+
+
+def write(url: str, *writes: Write) -> None:
+    """Apply writes in one transaction."""
+
+    def steps() -> Steps[None]:
+        yield Transaction(writes=writes)
+
+    open_database(url).run(steps())

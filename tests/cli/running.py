@@ -1,4 +1,4 @@
-"""Runs the command ``redicts`` in a process of its own, to its end or while the test goes on."""
+"""Run the command ``redicts`` in a process of its own, to its end or while the test goes on."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Iterator
+from typing import IO, Any, Final, NamedTuple
 
+from redicts.cli import exits
+from tests.support.proxy import FaultyProxy
 from tests.support.waiting import TIMEOUT
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 _LONG: Final = 6 * TIMEOUT
-"""Seconds: a command on a busy machine is much slower than what else is waited for."""
+"""Seconds: on a busy machine a command is much slower than what other tests wait for."""
 
 
 class Done(NamedTuple):
-    """What came of a command."""
+    """The result of a command."""
 
     status: int
     out: str
@@ -34,77 +32,86 @@ class Done(NamedTuple):
         return json.loads(self.out)
 
 
-def words(*arguments: object) -> list[str]:
-    """Return the command line."""
+def command_line(*arguments: object) -> list[str]:
+    """Return the arguments of a process that runs the command."""
     return [sys.executable, "-m", "redicts", *map(str, arguments)]
 
 
-def variables(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment: nothing that names a store, a wide terminal, warnings that are errors."""
+def environment(**more: str) -> dict[str, str]:
+    """Return environment variables: none that names a store, a wide terminal, and warnings that are errors."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("REDICTS_", "_REDICTS"))}
-    return {**kept, "COLUMNS": "200", "PYTHONWARNINGS": "error", **(more or {})}
+    return {**kept, "COLUMNS": "200", "PYTHONWARNINGS": "error", **more}
 
 
-def redicts(
-    *arguments: object, stdin: str | bytes = b"", env: Mapping[str, str] | None = None, cwd: object = None
-) -> Done:
-    """Run a command to its end. Whatever it does, it shows no traceback."""
-    given = stdin.encode() if isinstance(stdin, str) else stdin
-    done = subprocess.run(
-        words(*arguments),
-        input=given,
-        capture_output=True,
-        env=variables(env),
-        cwd=None if cwd is None else str(cwd),
-        check=False,
-        timeout=_LONG,
-    )
-    found = Done(done.returncode, done.stdout.decode(), done.stderr.decode())
-    assert "Traceback" not in found.err, found.err
-    return found
+def redicts(*arguments: object, stdin: str = "", **variables: str) -> Done:
+    """Run a command to its end. It never prints a traceback."""
+    done = run(command_line(*arguments), stdin, **variables)
+    assert "Traceback" not in done.err, done.err
+    return done
+
+
+def run(command: list[str], stdin: str = "", **variables: str) -> Done:
+    """Run a process to its end."""
+    env = environment(**variables)
+    done = subprocess.run(command, input=stdin.encode(), capture_output=True, env=env, check=False, timeout=_LONG)
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 class Running:
-    """A command that runs while the test goes on; it is killed at the end of the block if it still does."""
+    """A command that runs while the test goes on; see :func:`running`."""
 
     def __init__(self, *arguments: object) -> None:
+        # A child inherits an ignored SIGINT, as below nohup, and then ignores Ctrl-C; it does not inherit a handler.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        pipe = subprocess.PIPE
         self.process: Final = subprocess.Popen(
-            words(*arguments),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=variables(),
+            command_line(*arguments), stdin=pipe, stdout=pipe, stderr=pipe, env=environment()
         )
-
-    @property
-    def stdin(self) -> IO[bytes]:
-        """What it reads."""
+        signal.signal(signal.SIGINT, before)
         assert self.process.stdin is not None
-        return self.process.stdin
+        assert self.process.stdout is not None
+        self.stdin: Final[IO[bytes]] = self.process.stdin
+        self.stdout: Final[IO[bytes]] = self.process.stdout
 
-    def interrupt(self) -> Done:
-        """Send it what Ctrl-C sends, and wait for its end."""
+    def interrupt(self) -> None:
+        """Press Ctrl-C: the command ends with its status and one line."""
         self.process.send_signal(signal.SIGINT)
-        return self.end()
+        done = self.end()
+        assert (done.status, done.err) == (exits.INTERRUPTED, "redicts: interrupted\n")
 
     def kill(self) -> None:
-        """End it at once, as a crash does."""
+        """End the command as a crash does."""
         self.process.kill()
         self.end()
 
     def end(self) -> Done:
-        """Wait for its end."""
+        """Wait until the command ends."""
         out, err = self.process.communicate(timeout=_LONG)
         return Done(self.process.returncode, out.decode(), err.decode())
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+@contextlib.contextmanager
+def running(*arguments: object) -> Iterator[Running]:
+    """Run a command during the block, and kill it at the end if it still runs."""
+    command = Running(*arguments)
+    try:
+        yield command
+    finally:
+        if command.process.poll() is None:
+            command.process.kill()
+        command.process.wait()
+        for stream in (command.process.stdin, command.process.stdout, command.process.stderr):
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
+
+
+def stop_after(requests: int, proxy: FaultyProxy, end: str, *arguments: object) -> None:
+    """Run a command, and end it ("kill" or "interrupt") while its next request after so many is held back."""
+    proxy.pass_requests(requests)
+    proxy.hold_requests()
+    with running(*arguments) as command:
+        proxy.wait_until_held()
+        getattr(command, end)()
+    proxy.release_held()
+    proxy.clear()

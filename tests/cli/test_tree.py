@@ -1,4 +1,4 @@
-"""``tree``, ``locks`` and ``watch``: what is there, who holds it, and what changes."""
+"""``tree``, ``locks`` and ``watch``: values, locks and changes."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ import json
 import os
 import re
 import select
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 from redicts import Lock
 from redicts.cli import exits
-from tests.cli.conftest import put, tree_at
-from tests.cli.running import Running, redicts, variables
+from tests.cli.conftest import open_database, put
+from tests.cli.running import redicts, running
 from tests.support.waiting import eventually
 
 
 def test_a_subtree_is_drawn(store: str) -> None:
-    """Each place is a line, with its value or how much is below it, and its TTL."""
+    """Each node is a line, with its value or its totals, and its TTL."""
     put(store, {"a": {"b": 1, "c": "text"}, "d": {}})
     put(store, 2, "e", ttl=600_000)
     done = redicts("tree", "--store", store)
@@ -29,7 +26,7 @@ def test_a_subtree_is_drawn(store: str) -> None:
     assert re.fullmatch(r"e = 2  1 B, (600|599|598|59\d) s left", lines[5])
 
 
-def test_the_tree_is_json_too(store: str) -> None:
+def test_the_tree_is_printed_as_json(store: str) -> None:
     """``--json`` has the same in one document."""
     put(store, {"a": {"b": 1, "c": "text"}})
     put(store, 2, "e", ttl=600_000)
@@ -49,29 +46,26 @@ def test_the_tree_is_json_too(store: str) -> None:
     assert 0 < document["names"]["e"]["ttl"] <= 600
 
 
-def test_what_is_not_shown_is_counted(file_url: str) -> None:
+def test_leaves_that_are_not_shown_are_counted(file_url: str) -> None:
     """``--depth`` and ``--most`` bound what is shown, and not what is counted."""
     put(file_url, {f"dict{one}": {f"name{two:02}": two for two in range(10)} for one in range(3)})
     document = redicts("tree", "--depth", "1", "--json", "--store", file_url).document
     assert document["leaves"] == 30
-    assert {name: (node["leaves"], node["hidden"]) for name, node in document["names"].items()} == {
-        "dict0": (10, 10),
-        "dict1": (10, 10),
-        "dict2": (10, 10),
-    }
+    counts = {name: (node["leaves"], node["hidden"]) for name, node in document["names"].items()}
+    assert counts == dict.fromkeys(["dict0", "dict1", "dict2"], (10, 10))
     document = redicts("tree", "dict0", "--most", "4", "--json", "--store", file_url).document
     assert (document["path"], document["leaves"], document["hidden"], len(document["names"])) == ("dict0", 10, 6, 4)
     assert "... 6 more leaves" in redicts("tree", "dict0", "--most", "4", "--store", file_url).out
 
 
-def test_an_empty_place_is_status_1(store: str) -> None:
-    """Nothing stored and nothing locked is no tree."""
+def test_an_empty_node_is_status_1(store: str) -> None:
+    """A node at which nothing is stored or locked has no tree."""
     done = redicts("tree", "a", "--store", store)
     assert (done.status, done.out, done.err) == (exits.NEGATIVE, "", "redicts: nothing is stored at 'a'\n")
 
 
-def test_names_do_not_steer_the_terminal(file_url: str) -> None:
-    """Control characters and markup in the store are shown, and not obeyed."""
+def test_names_do_not_control_the_terminal(file_url: str) -> None:
+    """Control characters and markup in the store are printed as text."""
     put(file_url, {"\x1b[31mred": "[bold]x\x07"})
     done = redicts("tree", "--store", file_url)
     assert "\x1b" not in done.out
@@ -81,9 +75,9 @@ def test_names_do_not_steer_the_terminal(file_url: str) -> None:
 
 
 def test_locks_are_shown_in_the_tree(store: str) -> None:
-    """A lock stands at its place, or at the nearest one that is shown."""
+    """A lock is shown at its node, or at the nearest one above that is shown."""
     put(store, {"a": {"b": 1}})
-    backend = tree_at(store).backend
+    backend = open_database(store).backend
     with Lock(backend, "a.b"), Lock(backend, "z.y", shared=True):
         document = redicts("tree", "--json", "--store", store).document
         drawn = redicts("tree", "--store", store).out
@@ -94,9 +88,9 @@ def test_locks_are_shown_in_the_tree(store: str) -> None:
     assert "[locked: shared lock on 'z.y'" in drawn
 
 
-def test_holders_and_waiters_are_listed(store: str) -> None:
-    """``locks`` tells who holds what and who waits, at a path, above it and below it."""
-    backend = tree_at(store).backend
+def test_held_locks_and_waiters_are_listed(store: str) -> None:
+    """``locks`` lists the locks at a path, above it and below it, with their owners."""
+    backend = open_database(store).backend
     done = redicts("locks", "--store", store)
     assert (done.status, done.out, done.err) == (exits.NEGATIVE, "", "redicts: nothing is locked at the root\n")
     with Lock(backend, "a.b"):
@@ -108,20 +102,18 @@ def test_holders_and_waiters_are_listed(store: str) -> None:
         elsewhere = redicts("locks", "x", "--json", "--store", store)
     waiter.join()
     assert done.status == exits.DONE
-    (current_owner,), (waiting,) = done.document["holders"], done.document["waiters"]
-    assert (current_owner["path"], current_owner["waiting"], current_owner["thread"]) == ("a.b", False, "MainThread")
+    (held,), (waiting,) = done.document["holders"], done.document["waiters"]
+    assert (held["path"], held["waiting"], held["thread"]) == ("a.b", False, "MainThread")
     assert (waiting["path"], waiting["waiting"], waiting["shared"]) == ("a", True, False)
     assert done.document["broken"] == []
-    assert "held" in drawn
-    assert "waiting" in drawn
-    assert "MainThread" in drawn
+    assert all(word in drawn for word in ("held", "waiting", "MainThread"))
     assert elsewhere.status == exits.NEGATIVE
     assert elsewhere.document == {"path": "x", "broken": [], "holders": [], "waiters": []}
 
 
 def test_a_lock_is_broken(store: str) -> None:
-    """``--break`` frees what somebody else holds, there and nowhere else."""
-    backend = tree_at(store).backend
+    """``--break`` breaks the locks of other owners at the path, above it and below it, and no others."""
+    backend = open_database(store).backend
     broken, kept = Lock(backend, "a.b"), Lock(backend, "x")
     broken.acquire()
     kept.acquire()
@@ -133,53 +125,37 @@ def test_a_lock_is_broken(store: str) -> None:
     assert kept.is_locked()
 
 
-def test_watch_tells_what_is_different(store: str) -> None:
+def test_watch_prints_what_differs(store: str) -> None:
     """Each look prints what was added, changed and removed since the last one."""
     put(store, {"a": {"same": 0, "count": 0, "changed": 1, "removed": 2}})
-    tree = tree_at(store)
-    with Running("watch", "a", "--interval", "0.05", "--json", "--store", store) as command:
-        assert command.process.stdout is not None
-        output = command.process.stdout
+    database = open_database(store)
+    with running("watch", "a", "--interval", "0.05", "--json", "--store", store) as command:
 
         def has_begun() -> bool:
-            tree.run(tree.store.add(("a", "count"), 1))
-            return bool(select.select([output], [], [], 0.05)[0])
+            database.run(database.store.add(("a", "count"), 1))
+            return bool(select.select([command.stdout], [], [], 0.05)[0])
 
         eventually(has_begun, "the first look was made, and a change was seen")
-        tree.run(tree.store.write(("a", "added"), "new"))
-        tree.run(tree.store.write(("a", "changed"), 3))
-        tree.run(tree.store.delete(("a", "removed")))
+        database.run(database.store.write(("a", "added"), "new"))
+        database.run(database.store.write(("a", "changed"), 3))
+        database.run(database.store.delete(("a", "removed")))
         found: dict[str, tuple[str, object, object]] = {}
         while len(found) < 3:
-            line = json.loads(output.readline())
+            line = json.loads(command.stdout.readline())
             if line["path"] != "a.count":
                 found[line["path"]] = (line["change"], line["before"], line["now"])
-        done = command.interrupt()
+        command.interrupt()
     assert found == {
         "a.added": ("added", None, "new"),
         "a.changed": ("changed", 1, 3),
         "a.removed": ("removed", 2, None),
     }
-    assert (done.status, done.err) == (exits.INTERRUPTED, "redicts: interrupted\n")
 
 
 def test_watch_ends_after_its_looks(store: str) -> None:
-    """``--looks`` bounds it, and nothing different is nothing printed."""
+    """``--looks`` bounds their number, and without a difference nothing is printed."""
     put(store, 1, "a")
     done = redicts("watch", "--looks", "3", "--interval", "0.05", "--store", store)
     assert (done.status, done.out, done.err) == (exits.DONE, "", "")
-    assert redicts("watch", "--looks", "0", "--store", store).status == exits.WRONG
-    assert redicts("watch", "--interval", "0", "--store", store).status == exits.WRONG
-
-
-def test_ctrl_c_at_any_time_shows_no_traceback(file_url: str, tmp_path: Path) -> None:
-    """Ctrl-C while a command is being found and imported ends it like any other: 130, one line."""
-    program = (
-        "import sys; import redicts.cli.stores as stores\n"
-        "def interrupted(*_): raise KeyboardInterrupt\n"
-        "stores.settings_of = interrupted\n"
-        "from redicts.cli import main\n"
-        "sys.exit(main(['get', 'a']))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, env=variables())
-    assert (done.returncode, done.stderr) == (exits.INTERRUPTED, b"redicts: interrupted\n")
+    for option in ("--looks", "--interval"):
+        assert redicts("watch", option, "0", "--store", store).status == exits.WRONG

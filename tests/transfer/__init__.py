@@ -1,1 +1,1 @@
-"""``redicts.transfer`` as a library, on stores in this process."""
+"""Tests of transfers between databases."""

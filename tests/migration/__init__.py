@@ -1,0 +1,1 @@
+"""Tests of the migration from redicts 1.0."""
