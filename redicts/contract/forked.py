@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from redicts.contract.check import require
+from redicts.contract.requirements import require
 
 if TYPE_CHECKING:
     from typing_extensions import Self

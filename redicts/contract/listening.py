@@ -9,8 +9,8 @@ import uuid
 from collections.abc import Callable
 from typing import Final
 
-from redicts.contract.check import require
 from redicts.contract.client import Client
+from redicts.contract.requirements import require
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Key, Put
 

@@ -24,11 +24,11 @@ from hypothesis.stateful import (
 from hypothesis.strategies import DataObject
 
 from redicts.backends.memory import MemoryBackend
-from redicts.contract.check import CheckFailed, require, require_equal, shortened
 from redicts.contract.client import Client
 from redicts.contract.clock import ManualClock
 from redicts.contract.documented import fetch_at
 from redicts.contract.fixture import OUTLIVE, SHORT, Fixture
+from redicts.contract.requirements import CheckFailed, require, require_equal, shortened
 from redicts.contract.walk import many, walk, walk_names
 from redicts.core.documents import leaves_in
 from redicts.core.minitransaction import (

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from redicts.contract.check import ConformanceCheck, Need, NotRun, require, require_equal
+from redicts.contract.check import ConformanceCheck, Need
 from redicts.contract.client import Client
 from redicts.contract.fixture import LONG, Fixture
 from redicts.contract.form import entries_of
+from redicts.contract.requirements import NotRun, require, require_equal
 from redicts.contract.spawned import other_processes
 from redicts.core.backend import Backend
 from redicts.core.minitransaction import Delete, Key, Put, Read, Scope, Transaction
@@ -38,7 +39,7 @@ def _durable(fixture: Fixture) -> None:
     """A value is there after the last client closed the store and another one opened it."""
     opener = fixture.harness.opener
     if opener is None:
-        raise NotRun("the harness has no opener", demanded=False)
+        raise NotRun("the harness has no opener", required=False)
     key = fixture.key("a")
     fixture.close_clients()
     _and_close(opener(), Transaction(writes=(Put(key, b"1"),)))

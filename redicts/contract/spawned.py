@@ -12,8 +12,8 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from redicts.contract.check import CheckFailed, NotRun, require
 from redicts.contract.client import Client
+from redicts.contract.requirements import CheckFailed, NotRun, require
 from redicts.core.backend import Backend
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def other_processes(fixture: Fixture, count: int) -> Iterator[list[OtherProcess]
     """Start so many processes on the store of a bench, and end them in the end."""
     opener = fixture.harness.opener
     if opener is None:  # the need was met when the check began
-        raise NotRun("the harness has no opener", demanded=True)
+        raise NotRun("the harness has no opener", required=True)
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(OtherProcess(opener, fixture.timeout)) for _ in range(count)]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from redicts.contract.check import require, require_equal
 from redicts.contract.client import Client
+from redicts.contract.requirements import require, require_equal
 from redicts.core.minitransaction import Entries, Names, Path, Read, ReadNames
 
 

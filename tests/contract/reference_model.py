@@ -340,6 +340,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_locks)
 
 
+class PlainBackend(DictBackend):
+    """A store that does not declare ``documents``, which no check on documents examines."""
+
+    claims = Capabilities(ttl=True, processes=False, durable=False, atomic_entries=None, push=True)
+
+    def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
+        raise Unsupported("this store does not support documents")
+
+
 class LifelessBackend(DictBackend):
     """One that does not claim ``ttl``, and refuses what needs it; and that cannot push."""
 

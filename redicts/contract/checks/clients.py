@@ -1,6 +1,6 @@
 """Clients: several of one store see one state, and a client that leaves takes nothing along."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import threading
 from functools import partial
 from typing import Final
 
-from redicts.contract.check import Need, conformance_check, require, require_equal
+from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import LONG, Fixture
+from redicts.contract.requirements import require, require_equal
 from redicts.contract.trees import TREE, without
 from redicts.core.minitransaction import Add, Delete, Expire, Path, Put, Scope, Write
 
@@ -19,24 +20,8 @@ _ROUNDS: Final = 12
 
 @conformance_check()
 def writes_are_seen_at_once(fixture: Fixture) -> None:
-    """What one client has written, every other one sees in its next call: values, names, deletes, counters."""
-    one, other = fixture.store, fixture.client()
-    key, deep = fixture.key("a"), fixture.key("d", "x", "y")
-    for number in range(20):
-        value = b"%d" % number
-        one.apply(Put(key, value), Put(deep, value))
-        fixture.expect({("a",): value, ("d", "x", "y"): value}, other)
-        require_equal(other.value(key), value, "the other client reads")
-        other.apply(Delete(deep, Scope.NODE), Add(key, 1))
-        fixture.expect({("a",): b"%d" % (number + 1)}, one)
-        require_equal(one.value(key), b"%d" % (number + 1), "the first client reads")
-        require_equal(one.names(fixture.key("d")), set(), "the first client lists")
-
-
-@conformance_check()
-def a_read_is_never_stale(fixture: Fixture) -> None:
-    """A client that has read a scope sees what another one changes in it afterwards, in checks and names as well."""
-    reader, writer = fixture.client(), fixture.client()
+    """Every client sees in its next call what another one wrote: in reads, names and conditions, read before or not."""
+    writer, reader = fixture.store, fixture.client()
     fixture.plant(TREE)
     fixture.expect(TREE, reader)
     steps: list[tuple[Write, dict[Path, bytes]]] = [
@@ -52,6 +37,18 @@ def a_read_is_never_stale(fixture: Fixture) -> None:
     for write, expected in steps:
         writer.apply(write)
         fixture.expect(expected, reader)
+    key = fixture.key("a")
+    for number in range(20):
+        value, name = b"%d" % number, f"x{number}"
+        deep = fixture.key("d", name, "y")
+        writer.apply(Put(key, value), Put(deep, value))
+        fixture.expect({("a",): value, ("d", name, "y"): value}, reader)
+        require_equal(reader.names(fixture.key("d")), {name}, "the other client lists")
+        require_equal(reader.value(key), value, "the other client reads")
+        reader.apply(Delete(deep, Scope.NODE), Add(key, 1))
+        fixture.expect({("a",): b"%d" % (number + 1)}, writer)
+        require_equal(writer.value(key), b"%d" % (number + 1), "the first client reads")
+        require_equal(writer.names(fixture.key("d")), set(), "the first client lists")
 
 
 @conformance_check(needs=[Need.TTL])

@@ -1,14 +1,13 @@
 """Documents: each is, to every transaction, the leaves that it stands for, and each of them can be changed."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 
-from redicts.contract.check import Need, conformance_check, require, require_equal
+from redicts.contract.check import Need, conformance_check
 from redicts.contract.documented import (
     BASES,
     OTHER,
@@ -17,18 +16,15 @@ from redicts.contract.documented import (
     after,
     apply,
     fetch,
-    here,
     key_in,
     leaves_of,
     look,
-    lying_at,
-    places_around,
+    paths_around,
     plant,
     putting,
-    text_of,
 )
 from redicts.contract.fixture import Fixture
-from redicts.contract.form import names_of
+from redicts.contract.requirements import require, require_equal
 from redicts.contract.trees import within
 from redicts.core.minitransaction import (
     NOTHING,
@@ -36,10 +32,8 @@ from redicts.core.minitransaction import (
     Delete,
     Equals,
     Notify,
-    Path,
     Put,
     PutDocument,
-    ReadNames,
     Scope,
     StartsWith,
     Status,
@@ -47,18 +41,6 @@ from redicts.core.minitransaction import (
 )
 
 _COUNTERS: Tree = {"a": 5, "d": {"b": -7, "zero": 0, "most": 2**63 - 2}, "text": "5", "float": 5.0, "large": 2**63}
-
-
-@conformance_check(needs=[Need.DOCUMENTS])
-def it_reads_as_its_leaves(fixture: Fixture) -> None:
-    """A document reads as its leaves, value by value, scope by scope and name by name, at the root and deeper."""
-    for base in BASES:
-        there = plant(fixture, base)
-        fixture.expect(there)
-        look(fixture, there, places_around(base))
-        fixture.renew()
-        there = apply(fixture, {}, putting(fixture, base, WHOLE))
-        look(fixture, there, places_around(base))
 
 
 @conformance_check(needs=[Need.DOCUMENTS])
@@ -84,7 +66,7 @@ def checks_see_its_leaves(fixture: Fixture) -> None:
     """Exactly and Prefixed hold and fail for a document as for its leaves, in every scope around and in it."""
     for base in BASES:
         there = plant(fixture, base)
-        for place, scope in product(places_around(base), Scope):
+        for place, scope in product(paths_around(base), Scope):
             key, now = fixture.key(*place), within(there, place, scope)
             at = f"at {place!r}, {scope.name}"
             require(fixture.store.holds(Equals(key, scope, now)), f"Exactly of what is there fails {at}")
@@ -112,117 +94,10 @@ def checks_see_its_leaves(fixture: Fixture) -> None:
 
 
 @conformance_check(needs=[Need.DOCUMENTS])
-def names_in_it_may_be_any(fixture: Fixture) -> None:
-    """A document may have any names, escaped in its text or not, as leaves and as dicts, and lie at any name."""
-    for escaped in (True, False):
-        names = [name for name in fixture.harness.names if _can_stand_in_json(name, escaped)]
-        trees: Sequence[Tree] = (
-            {name: number for number, name in enumerate(names)},
-            {name: {name: number, "x": {}} for number, name in enumerate(names)},
-            {"in": {name: {"in": number} for number, name in enumerate(names)}},
-        )
-        for tree in trees:
-            fixture.renew()
-            fixture.store.apply(PutDocument(fixture.key("d"), text_of(tree, escaped=escaped)))
-            there = lying_at(("d",), tree)
-            require_equal(dict(fixture.store.read(fixture.key())), there, "a document of hostile names reads as")
-            parents = [fixture.key(*path) for path in {path[:depth] for path in there for depth in range(len(path))}]
-            for start in range(0, len(parents), 100):
-                some = parents[start : start + 100]
-                for key, answer in zip(some, fixture.store.ask(*[ReadNames(key) for key in some])):
-                    expected = {path[len(key.path)] for path in there if path[: len(key.path)] == key.path}
-                    require_equal(set(names_of(answer).names), expected, f"the names below {key.path!r} are")
-            for path, value in there.items():
-                require_equal(fixture.store.value(fixture.key(*path)), value, f"the leaf at {path!r} is")
-    for name in fixture.harness.names:
-        tree = {name: 1, "d": {name: 2}} if _can_stand_in_json(name, escaped=True) else {"a": 1, "d": {"a": 2}}
-        fixture.renew()
-        fixture.store.apply(PutDocument(fixture.key(name), text_of(tree, escaped=True)))
-        there = lying_at((name,), tree)
-        fixture.expect(there)
-        fixture.store.apply(Put(fixture.key(name, "d", "new"), b"3"))
-        fixture.expect({**there, (name, "d", "new"): b"3"})
-
-
-@conformance_check(needs=[Need.DOCUMENTS])
-def it_replaces_what_is_at_and_below(fixture: Fixture) -> None:
-    """A document replaces everything at and below its key, leaf, values and documents, and nothing beside or above."""
-    for base in BASES:
-        key = fixture.key(*base)
-        befores: Sequence[Sequence[Write]] = (
-            [],
-            [Put(key, b"a leaf")],
-            [Put(key_in(fixture, base, "leaf"), b"1"), Put(key_in(fixture, base, "inner", "old", "er"), b"2")],
-            [putting(fixture, base, OTHER)],
-            [putting(fixture, base, OTHER), Put(key_in(fixture, base, "only", "in", "part"), b"3")],
-            [putting(fixture, (*base, "inner"), OTHER), putting(fixture, (*base, "z"), OTHER)],
-            [putting(fixture, (*base, "inner", "deep", "x"), OTHER), Put(key_in(fixture, base, "a"), b"4")],
-        )
-        for writes in befores:
-            whole = plant(fixture, base)
-            there = apply(fixture, whole, Delete(fixture.key(*base), Scope.SUBTREE))
-            there = apply(fixture, there, *here(fixture, writes))
-            there = apply(fixture, there, putting(fixture, base, WHOLE))
-            require_equal(there, whole, "all is")
-            look(fixture, there, [base, (*base, "inner"), (*base, "only", "in")])
-            apply(fixture, there, Delete(fixture.key(*base), Scope.SUBTREE))
-
-
-@conformance_check(needs=[Need.DOCUMENTS])
-def a_leaf_above_gives_way_to_it(fixture: Fixture) -> None:
-    """After a delete of exactly a leaf, in the same transaction, a document may lie below it, also if it was in one."""
-    for base in BASES:
-        for place in (("leaf",), ("inner", "leaf"), ("inner", "deep", "b", "c", "d")):
-            there = plant(fixture, base)
-            leaf = (*base, *place)
-            there = apply(fixture, there, Delete(fixture.key(*leaf), Scope.NODE), putting(fixture, (*leaf, "x"), OTHER))
-            look(fixture, there, [leaf, (*leaf, "x"), base])
-            apply(fixture, there, Delete(fixture.key(*leaf), Scope.BELOW), Put(fixture.key(*leaf), b"leaf again"))
-
-
-@conformance_check(needs=[Need.DOCUMENTS])
-def writes_around_it_take_effect_in_order(fixture: Fixture) -> None:
-    """Of several writes in one transaction each sees the ones before, documents and changes of their parts alike."""
-    cases = 0
-    for before, writes in _sequences(fixture):
-        there = after({}, before)
-        expected = None if there is None else after(there, writes)
-        if expected is None:
-            continue
-        cases += 1
-        fixture.store.apply(Delete(fixture.key(), Scope.SUBTREE), *before)
-        fixture.store.apply(*writes)
-        fixture.expect(expected)
-    require(cases > 100, "there are too few sequences")
-
-
-@conformance_check(needs=[Need.DOCUMENTS])
-def a_leaf_in_it_can_be_put(fixture: Fixture) -> None:
-    """A put at any place in a document changes that place and leaves all other leaves as they were."""
-    for base in BASES:
-        for writes in _puts(fixture, base):
-            there = plant(fixture, base)
-            there = apply(fixture, there, *here(fixture, writes))
-            look(fixture, there, places_around(base))
-            apply(fixture, there, putting(fixture, base, WHOLE))
-
-
-@conformance_check(needs=[Need.DOCUMENTS])
-def documents_can_lie_in_it(fixture: Fixture) -> None:
-    """A document that is put at a place in another one replaces that place and leaves all other leaves."""
-    for base in BASES:
-        for place in (("inner",), ("inner", "deep", "b"), ("new",), ("inner", "new", "er"), ("count",), ("a",), ("z",)):
-            there = plant(fixture, base)
-            there = apply(fixture, there, putting(fixture, (*base, *place), OTHER))
-            look(fixture, there, [*places_around(base), (*base, *place), (*base, *place, "only")])
-            apply(fixture, there, Put(key_in(fixture, base, *place, "count"), b"1"))
-
-
-@conformance_check(needs=[Need.DOCUMENTS])
 def any_scope_in_it_can_be_deleted(fixture: Fixture) -> None:
     """Delete and Wake take their scope out of a document: above, at, inside and deep inside of it, and no more."""
     for base in BASES:
-        for place, scope in product(places_around(base), Scope):
+        for place, scope in product(paths_around(base), Scope):
             for kind in (Delete, Notify):
                 there = plant(fixture, base)
                 there = apply(fixture, there, kind(fixture.key(*place), scope))
@@ -291,73 +166,3 @@ def a_refused_counter_undoes_all_of_it(fixture: Fixture) -> None:
             require_equal(fixture.store.run(checks=[wrong], writes=writes).status, Status.CHECK_FAILED, "the status")
             fixture.expect(there)
         apply(fixture, there, Put(key_in(fixture, base, "inner", "leaf"), b"3"))
-
-
-@conformance_check(needs=[Need.DOCUMENTS])
-def checks_and_reads_come_before_it(fixture: Fixture) -> None:
-    """Checks and reads of a transaction see the state before its documents, and not what it makes of them."""
-    for base in BASES:
-        there = plant(fixture, base)
-        below = within(there, base, Scope.BELOW)
-        outcome = fixture.store.run(
-            checks=[Equals(fixture.key(*base), Scope.SUBTREE, below)],
-            reads=[ReadNames(fixture.key(*base))],
-            writes=[Put(key_in(fixture, base, "leaf"), b"2"), putting(fixture, base, OTHER)],
-        )
-        require(outcome.applied, "a check for a document that is replaced in the same transaction fails")
-        require_equal(set(names_of(outcome.answers[0]).names), set(WHOLE), "the names before the writes are")
-        left = after(there, [putting(fixture, base, OTHER)])
-        assert left is not None
-        fixture.expect(left)
-
-
-def _puts(fixture: Fixture, base: Path) -> Iterator[list[Write]]:
-    """Yield changes of a document by puts, each with what clears the way for it."""
-    for path in leaves_of(WHOLE):
-        yield [Put(key_in(fixture, base, *path), b"new")]
-    for path in (("new",), ("a",), ("inner", "deep", "new", "er"), ("inner", "z"), ("zz", "z")):
-        yield [Put(key_in(fixture, base, *path), b"")]
-    yield [Put(key_in(fixture, base, "inner", "leaf"), b"kept", keep_ttl=True)]
-    yield [Put(key_in(fixture, base, "leaf"), b"1", keep_ttl=True), Put(key_in(fixture, base, "new"), b"2")]
-    yield [Delete(key_in(fixture, base, "inner"), Scope.BELOW), Put(key_in(fixture, base, "inner"), b"a leaf")]
-    yield [Delete(key_in(fixture, base, "leaf"), Scope.NODE), Put(key_in(fixture, base, "leaf", "below"), b"a leaf")]
-    yield [Delete(fixture.key(*base), Scope.BELOW), Put(fixture.key(*base), b"a leaf")]
-    yield [Put(key_in(fixture, base, *path), b"all") for path in leaves_of(WHOLE)]
-
-
-def _sequences(fixture: Fixture) -> Iterator[tuple[Sequence[Write], list[Write]]]:
-    """Yield what is there before, and writes that may or may not be allowed one after the other."""
-    small: Tree = {"n": 1, "in": {"x": 2, "y": {"z": 3}}}
-    at, inner, count = fixture.key("d"), fixture.key("d", "in"), fixture.key("d", "n")
-    essential: list[list[Write]] = [
-        [putting(fixture, at.path, small)],
-        [putting(fixture, inner.path, {"w": 7, "y": 8})],
-        [Put(fixture.key("d", "in", "x"), b"9")],
-        [Delete(inner, Scope.SUBTREE)],
-        [Delete(at, Scope.BELOW), Put(at, b"leaf")],
-        [Add(count, 10)],
-    ]
-    more: list[list[Write]] = [
-        [putting(fixture, at.path, {"n": 5, "k": {"x": 6}})],
-        [Delete(at, Scope.NODE), putting(fixture, inner.path, {"u": 4})],
-        [Delete(at, Scope.SUBTREE)],
-        [Delete(fixture.key("d", "in", "y"), Scope.BELOW)],
-        [Delete(count, Scope.NODE)],
-        [Delete(fixture.key(), Scope.SUBTREE)],
-        [Put(fixture.key("e"), b"1")],
-    ]
-    befores: Sequence[Mapping[Path, Tree]] = ({}, {("d",): small}, {("d", "in"): {"x": 1}})
-    for before in befores:
-        written = [putting(fixture, place, tree) for place, tree in before.items()]
-        for steps in product([*essential, *more], repeat=2):
-            yield written, [write for step in steps for write in step]
-    for steps in product(essential, repeat=3):
-        yield [putting(fixture, at.path, small)], [write for step in steps for write in step]
-
-
-def _can_stand_in_json(name: str, escaped: bool) -> bool:
-    """Tell whether a name can be said: not two lone surrogates that would be one character, not a lone one as it is."""
-    try:
-        return bool(json.loads(json.dumps(name, ensure_ascii=escaped).encode()) == name)
-    except UnicodeEncodeError:
-        return False

@@ -1,13 +1,13 @@
 """Short ways to documents: they give all that is there or say nothing, and write what is asked for or nothing."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
 
-from redicts.contract.check import Need, conformance_check, require, require_equal
+from redicts.contract.check import Need, conformance_check
 from redicts.contract.documented import (
     BASES,
     OTHER,
@@ -19,12 +19,13 @@ from redicts.contract.documented import (
     key_in,
     leaves_of,
     lying_at,
-    places_around,
+    paths_around,
     plant,
     putting,
     text_of,
 )
 from redicts.contract.fixture import LONG, SHORT, Fixture
+from redicts.contract.requirements import require, require_equal
 from redicts.contract.trees import without
 from redicts.core.minitransaction import Add, Delete, Expire, Path, Put, Scope, Write
 
@@ -37,7 +38,7 @@ def what_is_fetched_is_all_that_is_there(fixture: Fixture) -> None:
     """What is fetched is the value, or a document of just the live values below, whoever changed a part of it."""
     other = fixture.client()
     for base in BASES:
-        places = places_around(base)
+        places = paths_around(base)
         for writes in _changes(fixture, base):
             there = plant(fixture, base)
             for client in (fixture.store, other):
@@ -58,12 +59,12 @@ def a_plain_fetch_gives_no_document(fixture: Fixture) -> None:
     for base in BASES:
         there = plant(fixture, base)
         for _ in range(2):
-            for place in places_around(base):
+            for place in paths_around(base):
                 found = fixture.store.fetch(fixture.key(*place))
                 require(found is None or found == there.get(place), f"what is fetched at {place!r} is {found!r}")
             fixture.store.fetch_document(fixture.key(*base))
         there = apply(fixture, there, Put(key_in(fixture, base, "inner", "leaf"), b"new"))
-        for place in places_around(base):
+        for place in paths_around(base):
             found = fixture.store.fetch(fixture.key(*place))
             require(found is None or found == there.get(place), f"what is fetched at {place!r} is {found!r}")
 
@@ -72,7 +73,7 @@ def a_plain_fetch_gives_no_document(fixture: Fixture) -> None:
 def overwriting_one_is_a_put_or_nothing(fixture: Fixture) -> None:
     """Overwriting a document puts the new one in its place, or changes nothing and says so, as where no dict is."""
     for base in BASES:
-        for place in places_around(base)[1:]:
+        for place in paths_around(base)[1:]:
             there = plant(fixture, base)
             _overwrite(fixture, there, place)
         for writes in _changes(fixture, base):
@@ -91,13 +92,13 @@ def overwriting_one_is_a_put_or_nothing(fixture: Fixture) -> None:
 def overwriting_a_leaf_leaves_documents_alone(fixture: Fixture) -> None:
     """Overwriting a value, at, above and in a document, puts it where a value is and changes nothing otherwise."""
     for base in BASES:
-        for place in places_around(base)[1:]:
+        for place in paths_around(base)[1:]:
             there = plant(fixture, base)
             written = fixture.store.overwrite(fixture.key(*place), b"new")
             require(not written or place in there, f"an overwriting of no value at {place!r} is said to be done")
             there = {**there, place: b"new"} if written else there
             fixture.expect(there)
-            fetch(fixture, fixture.store, there, places_around(base))
+            fetch(fixture, fixture.store, there, paths_around(base))
 
 
 @conformance_check(needs=[Need.DOCUMENTS, Need.TTL])

@@ -1,14 +1,15 @@
 """What has expired is gone: for every check, read, page and write, although its bytes may still be there."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from redicts.contract.check import Need, conformance_check, require, require_equal
+from redicts.contract.check import Need, conformance_check
 from redicts.contract.fixture import LONG, SHORT, Fixture
-from redicts.contract.trees import TREE, huge, large, names_below, scopes, within
+from redicts.contract.requirements import require, require_equal
+from redicts.contract.trees import TREE, huge, large, names_below
 from redicts.contract.walk import many, walk, walk_names
 from redicts.core.minitransaction import (
     NOTHING,
@@ -29,33 +30,6 @@ _GONE = (("leaf",), ("inner", "deep", "a"), ("inner", "deep", "b", "c", "d"), ("
 
 
 @conformance_check(needs=[Need.TTL])
-def equals_does_not_see_it(fixture: Fixture) -> None:
-    """Exactly holds for what is left, in every scope, and fails for what was there before."""
-    left = _partly_expired(fixture)
-    for place, scope in scopes():
-        key, now, before = fixture.key(*place), within(left, place, scope), within(TREE, place, scope)
-        require(
-            fixture.store.holds(Equals(key, scope, now)), f"Exactly of the live values fails at {place!r}, {scope.name}"
-        )
-        if before != now:
-            holds = fixture.store.holds(Equals(key, scope, before))
-            require(not holds, f"Exactly of expired values holds at {place!r}, {scope.name}")
-
-
-@conformance_check(needs=[Need.TTL])
-def it_is_not_fetched(fixture: Fixture) -> None:
-    """What has expired is not fetched, by whoever has fetched it before; what got a new life is, or nothing is said."""
-    keys = [fixture.key(name) for name in ("gone", "renewed")]
-    fixture.store.apply(*[Put(key, b"1", SHORT) for key in keys])
-    for key in keys:
-        fixture.store.fetch(key)
-    fixture.outlive()
-    fixture.store.apply(Put(keys[1], b"2", LONG))
-    require(fixture.store.fetch(keys[0]) is None, "an expired value is fetched")
-    require(fixture.store.fetch(keys[1]) in (b"2", None), "what is fetched is not the value that was put last")
-
-
-@conformance_check(needs=[Need.TTL])
 def absence_can_be_claimed(fixture: Fixture) -> None:
     """A check for absence holds for an expired value, and the write with it is applied: so leases are taken over."""
     for path in (("a",), ("d", "a"), ("d", "e", "f", "a")):
@@ -71,54 +45,6 @@ def absence_can_be_claimed(fixture: Fixture) -> None:
         )
         require(outcome.applied, f"an expired value at {path!r} counts in a check")
     fixture.expect({("a",): b"mine", ("d", "a"): b"mine", ("d", "e", "f", "a"): b"mine"})
-
-
-@conformance_check(needs=[Need.TTL])
-def starts_with_does_not_see_it(fixture: Fixture) -> None:
-    """Prefixed looks at live values only, in every scope."""
-    fixture.plant(TREE)
-    fixture.store.apply(*fixture.puts(dict.fromkeys(_GONE, b"foreign"), SHORT))
-    fixture.outlive()
-    for place, scope in scopes():
-        left = {path: value for path, value in within(TREE, place, scope).items() if place + path not in _GONE}
-        holds = fixture.store.holds(StartsWith(fixture.key(*place), scope, b"1"))
-        wanted = all(value.startswith(b"1") for value in left.values())
-        require_equal(holds, wanted, f"Prefixed at {place!r}, {scope.name}, where {left!r} is left, holds")
-    fixture.plant({("a", "b"): b"foreign", ("c",): b"foreign"}, SHORT)
-    fixture.outlive()
-    for place in ((), ("a",), ("a", "b"), ("c",)):
-        for scope in Scope:
-            holds = fixture.store.holds(StartsWith(fixture.key(*place), scope, b"mine"))
-            require(holds, f"Prefixed at {place!r}, {scope.name} counts an expired value")
-
-
-@conformance_check(needs=[Need.TTL])
-def reads_do_not_see_it(fixture: Fixture) -> None:
-    """Reads return live values only, in every scope, and no TTLs of others."""
-    left = _partly_expired(fixture)
-    for place, scope in scopes():
-        for ttls in (False, True):
-            answer = fixture.store.entries(Read(fixture.key(*place), scope, ttls=ttls))
-            require_equal(
-                dict(answer.values), within(left, place, scope), f"live values at {place!r}, {scope.name} are"
-            )
-            require_equal(dict(answer.ttls), {}, f"lives at {place!r}, {scope.name} are")
-
-
-@conformance_check(needs=[Need.TTL])
-def names_do_not_show_it(fixture: Fixture) -> None:
-    """A name is gone when the last live value at or below it is; names of dicts on the way to it as well."""
-    left = _partly_expired(fixture)
-    for place, _ in scopes():
-        require_equal(
-            fixture.store.names(fixture.key(*place)), names_below(left, place), f"the names below {place!r} are"
-        )
-    fixture.plant({("a", "b", "c", "d"): b"1", ("a", "e"): b"2"}, SHORT)
-    fixture.store.apply(Put(fixture.key("z"), b"3"))
-    fixture.outlive()
-    fixture.expect({("z",): b"3"})
-    for place in (("a",), ("a", "b"), ("a", "b", "c"), ("a", "b", "c", "d")):
-        require_equal(fixture.store.names(fixture.key(*place)), set(), f"the names below {place!r} are")
 
 
 @conformance_check(needs=[Need.TTL])
@@ -192,17 +118,6 @@ def delete_of_it_does_nothing(fixture: Fixture) -> None:
 
 
 @conformance_check(needs=[Need.TTL])
-def expire_cannot_bring_it_back(fixture: Fixture) -> None:
-    """Expire gives no TTL to what has expired: not a new one, not an endless one, in no scope."""
-    for ttl in (None, LONG):
-        for scope in Scope:
-            left = _partly_expired(fixture)
-            places = {path[:depth] for path in _GONE for depth in range(len(path) + 1)}
-            fixture.store.apply(*(Expire(fixture.key(*place), scope, ttl) for place in sorted(places)))
-            fixture.expect(left)
-
-
-@conformance_check(needs=[Need.TTL])
 def a_refused_transaction_cannot_bring_it_back(fixture: Fixture) -> None:
     """What has expired stays gone when a transaction over it is refused and undone."""
     left = _partly_expired(fixture)
@@ -227,21 +142,6 @@ def it_makes_way_for_values_below(fixture: Fixture) -> None:
     fixture.expect(new)
     fixture.store.apply(Delete(fixture.key("a", "x"), Scope.NODE), Delete(fixture.key("d"), Scope.SUBTREE))
     fixture.expect({})
-
-
-@conformance_check(needs=[Need.TTL])
-def it_makes_way_for_a_value_above(fixture: Fixture) -> None:
-    """An expired subtree does not stand in the way of a leaf at its root, nor come back when the leaf goes."""
-    fixture.plant({("a", "x"): b"1", ("a", "y", "z"): b"2", ("d", "b", "c"): b"3"}, SHORT)
-    fixture.outlive()
-    new = {("a",): b"leaf", ("d", "b"): b"leaf"}
-    fixture.store.apply(*fixture.puts(new))
-    fixture.expect(new)
-    fixture.store.apply(Delete(fixture.key("a"), Scope.NODE), Delete(fixture.key("d", "b"), Scope.NODE))
-    fixture.expect({})
-    again: dict[Path, bytes] = {("a", "y", "new"): b"4", ("d", "b", "new"): b"5"}
-    fixture.store.apply(*fixture.puts(again))
-    fixture.expect(again)
 
 
 def _partly_expired(fixture: Fixture) -> Mapping[Path, bytes]:

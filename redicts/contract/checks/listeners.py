@@ -1,6 +1,6 @@
 """Listeners: none misses a call, each wait ends in time, and none disturbs another when it leaves."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
-from redicts.contract.check import Need, conformance_check, require
+from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
 from redicts.contract.listening import (
@@ -22,6 +22,7 @@ from redicts.contract.listening import (
     require_notified,
     wait_until_cleared,
 )
+from redicts.contract.requirements import require
 from redicts.core.minitransaction import Key, Notify, Scope
 
 _ROUNDS: Final = 15

@@ -1,27 +1,25 @@
 """Wake: what it clears, whom it calls, and that it is a write like the others."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 from typing import Final
 
-from redicts.contract.check import Need, conformance_check, require, require_equal
-from redicts.contract.client import Client
+from redicts.contract.check import Need, conformance_check
 from redicts.contract.fixture import LONG, SHORT, Fixture
 from redicts.contract.form import entries_of, names_of
 from redicts.contract.hostile import HOSTILE_VALUES
-from redicts.contract.listening import await_listing, fresh_name, list_at, require_notified, wait_until_cleared
-from redicts.contract.trees import TREE, scopes, within, without
+from redicts.contract.listening import fresh_name, list_at, require_notified
+from redicts.contract.requirements import require_equal
+from redicts.contract.trees import TREE, scopes, without
 from redicts.core.minitransaction import (
     NOTHING,
     Add,
     Delete,
     Equals,
-    Key,
     Notify,
     Path,
     Put,
@@ -61,66 +59,6 @@ def a_notify_clears_its_scope(fixture: Fixture) -> None:
         fixture.plant(TREE)
         fixture.store.apply(Notify(fixture.key(*place), scope))
         fixture.expect(without(TREE, place, scope))
-
-
-@conformance_check()
-def an_empty_list_is_no_error(fixture: Fixture) -> None:
-    """Wake over a scope that holds nothing changes nothing and is applied, in an empty space and beside values."""
-    trees: Sequence[Mapping[Path, bytes]] = ({}, TREE)
-    for tree in trees:
-        fixture.plant(tree)
-        for place, scope in scopes():
-            if not within(tree, place, scope):
-                fixture.store.apply(Notify(fixture.key(*place), scope), Notify(fixture.key(*place), scope))
-        fixture.expect(tree)
-
-
-@conformance_check()
-def whoever_is_listed_is_notified(fixture: Fixture) -> None:
-    """A Wake notifies the listener that is listed in its scope, whichever client applies it, on every level."""
-    lists: Sequence[tuple[Path, Scope, Path]] = (
-        (("list",), Scope.NODE, ("list",)),
-        (("list",), Scope.SUBTREE, ("list",)),
-        (("list",), Scope.SUBTREE, ("list", "a")),
-        (("list",), Scope.BELOW, ("list", "a")),
-        (("list",), Scope.BELOW, ("list", "a", "b", "c")),
-        ((), Scope.SUBTREE, ("list", "a", "b")),
-        ((), Scope.BELOW, ("list",)),
-    )
-    for waker in (fixture.store, fixture.client()):
-        for place, scope, entry in lists:
-            fixture.renew()
-            name = fresh_name()
-            with fixture.store.listen(name) as listener:
-                list_at(fixture.store, fixture.key(*entry), name)
-                waker.apply(Notify(fixture.key(*place), scope))
-                require_notified(
-                    listener, fixture.timeout, f"a listener listed at {entry!r}, called at {place!r}, {scope}"
-                )
-            fixture.expect({})
-
-
-@conformance_check()
-def each_on_the_list_is_notified(fixture: Fixture) -> None:
-    """One Wake notifies all that are listed in its scope: many threads, of one client and of several."""
-    other = fixture.client()
-    for clients in ([fixture.store] * _THREADS, [fixture.store, other] * (_THREADS // 2)):
-        fixture.renew()
-        keys = [fixture.key("list", f"n{number}") for number in range(_THREADS)]
-        root, in_time = fixture.key("list"), fixture.deadline()
-
-        def sleep(number: int, client: Client, keys: Sequence[Key] = keys) -> None:
-            name = fresh_name()
-            with client.listen(name) as listener:
-                list_at(client, keys[number], name)
-                wait_until_cleared(listener, client, keys[number], fixture.timeout)
-
-        def call(keys: Sequence[Key] = keys, root: Key = root, in_time: Callable[[], None] = in_time) -> None:
-            await_listing(other, *keys, in_time=in_time)
-            other.apply(Notify(root, Scope.BELOW))
-
-        fixture.together([call, *(partial(sleep, number, client) for number, client in enumerate(clients))])
-        fixture.expect({})
 
 
 @conformance_check()
@@ -239,23 +177,3 @@ def answers_and_counters_are_those_of_the_others(fixture: Fixture) -> None:
     entries, listing = outcome.answers
     require_equal(dict(entries_of(entries).values), {("a",): b"x/1", ("b",): b"7"}, "before the Wake, the list is")
     require_equal(set(names_of(listing).names), {"a", "b"}, "before the Wake, the names on the list are")
-
-
-@conformance_check()
-def a_notify_and_the_writes_beside_it_are_one_instant(fixture: Fixture) -> None:
-    """Nobody sees a list cleared without what the same transaction wrote, nor that beside the list."""
-    rounds = 1000 if fixture.thorough else 150
-    root, entry, flag = fixture.key(), fixture.key("list", "a"), fixture.key("z")
-    writer, *readers = [fixture.store, fixture.store, fixture.client()]
-    writer.apply(Put(entry, b"x/1"))
-
-    def write() -> None:
-        for _ in range(rounds):
-            writer.apply(Notify(fixture.key("list"), Scope.SUBTREE), Put(flag, b"cleared"))
-            writer.apply(Delete(flag, Scope.NODE), Put(entry, b"x/1"))
-
-    def look(reader: Client) -> None:
-        seen = set(reader.read(root))
-        require(len(seen) == 1, f"of a list and what is written when it is cleared, a reader sees {seen!r}")
-
-    fixture.together([write], [partial(look, reader) for reader in readers])

@@ -1,16 +1,18 @@
 """Pages: a large scope read piece by piece, with nothing left out and, if nothing changes, nothing twice."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, TypeVar
 
-from redicts.contract.check import Need, conformance_check, require, require_equal
+from redicts.contract.check import Need, conformance_check
 from redicts.contract.fixture import LONG, Fixture
 from redicts.contract.form import entries_of, names_of
+from redicts.contract.requirements import require, require_equal
 from redicts.contract.trees import TREE, huge, large, names_below, scopes, within
-from redicts.contract.walk import many, pages, pages_of_names, require_walked, walk, walk_names
+from redicts.contract.walk import many, pages, require_walked, walk, walk_names
 from redicts.core.minitransaction import (
     NOTHING,
     SMALL_PAGE,
@@ -34,47 +36,33 @@ _LIMITS: Final = (1, 2, 7, 10_000)
 
 
 @conformance_check()
-def a_walk_finds_each_entry_once(fixture: Fixture) -> None:
-    """Over the pages of a walk, each value of a wide and deep tree appears exactly once, whatever the limit."""
-    for tree, limits in ((large(), _LIMITS), (huge(), (100, 1000))):
-        fixture.plant(tree)
-        for limit in limits:
-            found = walk(fixture.store, Read(fixture.key(), Scope.SUBTREE, limit), many(len(tree)))
-            require_walked(found, tree, f"a walk with the limit {limit}")
-
-
-@conformance_check()
-def a_page_is_no_larger_than_it_may_be(fixture: Fixture) -> None:
-    """A page holds at most as many values or names as its limit says, or as a small page if that is more."""
-    tree = huge()
-    fixture.plant(tree)
-    for limit in (1, 100, SMALL_PAGE, SMALL_PAGE + 500):
-        page = fixture.store.entries(Read(fixture.key(), Scope.SUBTREE, limit))
-        names = fixture.store.page_of_names(ReadNames(fixture.key("wide"), limit))
-        for what, size, cursor in (
-            ("values", len(page.values), page.cursor),
-            ("names", len(names.names), names.cursor),
-        ):
-            require(size <= max(limit, SMALL_PAGE), f"a page of {size} {what} for the limit {limit}")
-            require(cursor is not None, f"a page of {size} {what} out of thousands has no cursor")
-
-
-@conformance_check()
 def a_walk_stays_in_its_scope(fixture: Fixture) -> None:
-    """A walk finds what a read without a limit finds: in every scope, at the root, inner nodes, leaves, absent keys."""
+    """Over its pages, a walk finds each value in its scope once and no other, in pages no larger than allowed."""
     fixture.plant(TREE)
     for place, scope in scopes():
         for limit in (1, 2, 3, 100):
-            found = walk(fixture.store, Read(fixture.key(*place), scope, limit), many(len(TREE)))
-            require_walked(
-                found, within(TREE, place, scope), f"a walk at {place!r}, {scope.name} with the limit {limit}"
-            )
+            _walk(fixture, TREE, place, scope, limit)
     tree = large()
     fixture.plant(tree)
+    for limit in _LIMITS:
+        _walk(fixture, tree, (), Scope.SUBTREE, limit)
     for place in (("wide",), ("bushy",), ("bushy", "b", "y"), ("deep",), ("deep", "down", "down")):
         for scope in (Scope.BELOW, Scope.SUBTREE):
-            found = walk(fixture.store, Read(fixture.key(*place), scope, 7), many(len(tree)))
-            require_walked(found, within(tree, place, scope), f"a walk at {place!r}, {scope.name} with the limit 7")
+            _walk(fixture, tree, place, scope, 7)
+    tree = huge()
+    fixture.plant(tree)
+    for limit in (100, SMALL_PAGE):
+        _walk(fixture, tree, (), Scope.SUBTREE, limit)
+    for limit in (1, 100, SMALL_PAGE, SMALL_PAGE + 500):
+        page = fixture.store.entries(Read(fixture.key(), Scope.SUBTREE, limit))
+        names = fixture.store.page_of_names(ReadNames(fixture.key("wide"), limit))
+        require(page.cursor, f"a page of {len(page.values)} out of thousands of values has no cursor")
+        require(names.cursor, f"a page of {len(names.names)} out of thousands of names has no cursor")
+
+
+def _walk(fixture: Fixture, tree: Mapping[Path, bytes], place: Path, scope: Scope, limit: int) -> None:
+    found = walk(fixture.store, Read(fixture.key(*place), scope, limit), many(len(tree)))
+    require_walked(found, within(tree, place, scope), f"a walk at {place!r}, {scope.name} with the limit {limit}")
 
 
 @conformance_check()
@@ -200,28 +188,6 @@ def what_stays_is_found_while_others_change(fixture: Fixture) -> None:
         require(not missed, f"a walk with the limit {limit} missed {missed[:5]!r}, which were there all the time")
         invented = [path for path in found if path not in known]
         require(not invented, f"a walk with the limit {limit} found {invented[:5]!r}, which never were there")
-
-
-@conformance_check()
-def names_that_stay_are_found_while_others_change(fixture: Fixture) -> None:
-    """A name that is there from the first page to the last is found, whatever is added and deleted meanwhile."""
-    for size, limit in ((120, 1), (120, 7), (3000, 100)):
-        stays = {f"n{number:04}" for number in range(0, size, 3)}
-        comes = [f"n{number:04}" for number in range(size) if number % 3]
-        fixture.plant({("d", name, "x"): b"1" for name in [*stays, *comes[::2]]})
-        found: set[str] = set()
-        read = ReadNames(fixture.key("d"), limit)
-        for number, page in enumerate(pages_of_names(fixture.store, read, many(size))):
-            found.update(page.names)
-            if number < _CHANGES:
-                away, back = _turns(comes, number)
-                away += [name for name in page.names[-1:] if name not in stays]
-                fixture.store.apply(*(Delete(fixture.key("d", name, "x"), Scope.NODE) for name in away))
-                fixture.store.apply(*(Put(fixture.key("d", name, "x"), b"1") for name in back))
-        missed = [name for name in stays if name not in found]
-        require(
-            not missed, f"a walk over names with the limit {limit} missed {missed[:5]!r}, which were there all the time"
-        )
 
 
 def _staying(size: int) -> set[Path]:

@@ -1,13 +1,14 @@
 """Around the backend: what it writes lies in the store, and what lies in the store it reads."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
-from redicts.contract.check import Need, conformance_check, require_equal, shortened
+from redicts.contract.check import Need, conformance_check
 from redicts.contract.fixture import Fixture
 from redicts.contract.harness import Raw
 from redicts.contract.hostile import HOSTILE_VALUES
+from redicts.contract.requirements import require_equal, shortened
 from redicts.core.minitransaction import Add, Delete, Path, Put, Scope
 
 

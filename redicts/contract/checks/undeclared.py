@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 
-from redicts.contract.check import CheckFailed, Need, conformance_check, shortened
+from redicts.contract.check import Need, conformance_check
 from redicts.contract.fixture import LONG, Fixture
+from redicts.contract.requirements import CheckFailed, shortened
 from redicts.core.minitransaction import Add, Delete, Expire, Path, Put, PutDocument, Scope, Write
 from redicts.errors import Unsupported
 

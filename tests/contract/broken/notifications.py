@@ -12,11 +12,7 @@ from tests.contract.broken.register import broken_client, broken_store
 from tests.contract.reference_model import DictBackend, DictListener, LifelessBackend, Spaces
 
 
-@broken_store(
-    "notifications.a_notify_clears_its_scope",
-    "notifications.each_on_the_list_is_notified",
-    "model.the_store_answers_as_the_model",
-)
+@broken_store("notifications.a_notify_clears_its_scope", "model.the_store_answers_as_the_model")
 class ListsAreNotCleared(DictBackend):
     """A Wake calls those on the list, and leaves it as it is."""
 
@@ -24,7 +20,7 @@ class ListsAreNotCleared(DictBackend):
         pass
 
 
-@broken_store("notifications.a_notify_clears_its_scope")
+@broken_store("notifications.a_notify_clears_its_scope", alone=True)
 class NotifiesClearWholeSubtrees(DictBackend):
     """A Wake clears the key and all below, whatever its scope."""
 
@@ -32,7 +28,7 @@ class NotifiesClearWholeSubtrees(DictBackend):
         super().clear(spaces, write._replace(scope=Scope.SUBTREE), now)
 
 
-@broken_store("notifications.a_notify_clears_its_scope", "notifications.whoever_is_listed_is_notified")
+@broken_store("notifications.a_notify_clears_its_scope")
 class NotifiesReachOnlyChildren(DictBackend):
     """A Wake sees direct children, and nothing deeper."""
 
@@ -51,7 +47,7 @@ class OnlyNamesAreCleared(DictBackend):
                 del entries[write.key.path + relative]
 
 
-@broken_store("notifications.an_empty_list_is_no_error")
+@broken_store("notifications.a_notify_clears_its_scope")
 class EmptyListsAreErrors(DictBackend):
     """A Wake over nothing raises an error."""
 
@@ -63,13 +59,10 @@ class EmptyListsAreErrors(DictBackend):
 
 
 @broken_store(
-    "notifications.whoever_is_listed_is_notified",
-    "notifications.each_on_the_list_is_notified",
     "notifications.a_long_list_is_called_to_its_end",
     "listeners.a_call_before_the_wait_counts",
     "listeners.no_call_is_lost_in_a_race",
     "listeners.a_listener_sleeps_until_it_is_called",
-    "forks.a_child_listens_in_its_own_copy",
 )
 class CallsAreNeverSent(DictBackend):
     """A Wake clears the list, and calls nobody."""
@@ -78,7 +71,7 @@ class CallsAreNeverSent(DictBackend):
         pass
 
 
-@broken_store("notifications.whoever_is_listed_is_notified", "listeners.no_call_is_lost_in_a_race")
+@broken_store("listeners.no_call_is_lost_in_a_race")
 class NobodyLooks(LifelessBackend):
     """The store does not push, and its listeners sleep until their time is over."""
 
@@ -86,7 +79,7 @@ class NobodyLooks(LifelessBackend):
         return DictListener(self, name.encode())
 
 
-@broken_store("notifications.each_on_the_list_is_notified", "notifications.a_long_list_is_called_to_its_end")
+@broken_store("notifications.a_long_list_is_called_to_its_end")
 class OnlyTheFirstIsCalled(DictBackend):
     """Of several on a list, one is notified."""
 
@@ -94,7 +87,7 @@ class OnlyTheFirstIsCalled(DictBackend):
         super().call(names[:1])
 
 
-@broken_store("notifications.a_long_list_is_called_to_its_end")
+@broken_store("notifications.a_long_list_is_called_to_its_end", alone=True)
 class LongListsAreCut(DictBackend):
     """Of a long list, the first hundred are notified."""
 
@@ -112,7 +105,7 @@ class OddValuesAreErrors(DictBackend):
         super().call(names)
 
 
-@broken_store("notifications.what_names_nobody_harms_nobody")
+@broken_store("notifications.what_names_nobody_harms_nobody", alone=True)
 class OddValuesEndTheList(DictBackend):
     """Nobody is notified who is listed behind a value that is no name."""
 
@@ -121,7 +114,7 @@ class OddValuesEndTheList(DictBackend):
         super().call(names[:good])
 
 
-@broken_store("notifications.expired_entries_are_passed_over")
+@broken_store("notifications.expired_entries_are_passed_over", alone=True)
 class ExpiredEntriesEndTheList(DictBackend):
     """Nobody is notified who is listed behind an expired entry."""
 
@@ -172,7 +165,7 @@ class NotifiesComeLast(_Ordering):
         return 1 if isinstance(write, Notify) else 0
 
 
-@broken_store("notifications.a_notify_has_its_place_among_the_writes")
+@broken_store("notifications.a_notify_has_its_place_among_the_writes", alone=True)
 class ListsAreReadBefore(DictBackend):
     """Called is whoever was listed before the transaction, not whom it lists itself."""
 
@@ -236,7 +229,7 @@ class NotifiesAreNotCounted(DictBackend):
         return outcome
 
 
-@broken_store("notifications.a_notify_and_the_writes_beside_it_are_one_instant")
+@broken_store("notifications.a_notify_has_its_place_among_the_writes")
 class ListsAreClearedLater(DictBackend):
     """Lists are cleared when all else is written, at another instant."""
 
@@ -259,7 +252,7 @@ class _Silent(DictBackend):
         self.called = tuple(names)
 
 
-@broken_client("notifications.whoever_is_listed_is_notified", "notifications.each_on_the_list_is_notified", of=_Silent)
+@broken_client("listeners.a_client_that_leaves_takes_no_listener_along", of=_Silent)
 class CallsStayInTheClient(SharedBackend):
     """A Wake notifies the listeners of the client that applied it, and no others."""
 

@@ -23,7 +23,7 @@ from tests.contract.broken.register import broken_store
 from tests.contract.reference_model import DictBackend, HeldLocks, Spaces
 
 
-@broken_store("ttl.the_shortest_ttl_is_a_millisecond", "ttl.remaining_ttls_are_true")
+@broken_store("clients.ttls_are_seen_by_all")
 class TTLsAreSeconds(DictBackend):
     """Lives are cut to whole seconds, and what is cut to none lasts for ever."""
 
@@ -31,7 +31,7 @@ class TTLsAreSeconds(DictBackend):
         return None if ttl is None or ttl < 1000 else now + ttl // 1000 + 1
 
 
-@broken_store("ttl.a_ttl_may_be_a_century")
+@broken_store("ttl.a_ttl_may_be_a_century", alone=True)
 class TTLsEndAtSomeTime(DictBackend):
     """A TTL ends after 2**31 milliseconds at the latest."""
 
@@ -39,7 +39,7 @@ class TTLsEndAtSomeTime(DictBackend):
         return super().deadline(None if ttl is None else min(ttl, 2**31), now)
 
 
-@broken_store("ttl.remaining_ttls_are_true")
+@broken_store("ttl.a_ttl_may_be_a_century")
 class RemainingTTLsAreSeconds(DictBackend):
     """Remaining TTLs are told in seconds."""
 
@@ -47,7 +47,7 @@ class RemainingTTLsAreSeconds(DictBackend):
         return max(1, round(deadline - now))
 
 
-@broken_store("ttl.remaining_ttls_are_never_more_than_given")
+@broken_store("ttl.remaining_ttls_are_never_more_than_given", alone=True)
 class RemainingTTLsAreRoundedUp(DictBackend):
     """Remaining TTLs are rounded up, and with them the error of floating point numbers."""
 
@@ -55,7 +55,7 @@ class RemainingTTLsAreRoundedUp(DictBackend):
         return ceil((deadline - now) * 1000)
 
 
-@broken_store("ttl.ttls_are_told_in_every_scope", "clients.ttls_are_seen_by_all", "pages.pages_tell_ttls")
+@broken_store("clients.ttls_are_seen_by_all", "pages.pages_tell_ttls")
 class TTLsOfTheKeyOnly(DictBackend):
     """Lives are told of the key itself, not of what is below it."""
 
@@ -64,7 +64,7 @@ class TTLsOfTheKeyOnly(DictBackend):
         return answer._replace(ttls={path: ttl for path, ttl in answer.ttls.items() if not path})
 
 
-@broken_store("pages.pages_tell_ttls")
+@broken_store("pages.pages_tell_ttls", alone=True)
 class PagesTellNoTTLs(DictBackend):
     """Lives are told in complete answers only."""
 
@@ -72,7 +72,7 @@ class PagesTellNoTTLs(DictBackend):
         return super().entries(read if read.limit is None else read._replace(ttls=False), now)
 
 
-@broken_store("ttl.ttls_are_told_in_every_scope")
+@broken_store("expired.absence_can_be_claimed")
 class TTLsAreAlwaysTold(DictBackend):
     """Lives are told without being asked for."""
 
@@ -80,7 +80,7 @@ class TTLsAreAlwaysTold(DictBackend):
         return super().entries(read._replace(ttls=True), now)
 
 
-@broken_store("ttl.put_clears_the_old_ttl", "ttl.writes_to_ttls_take_effect_in_order")
+@broken_store("ttl.writes_to_ttls_take_effect_in_order")
 class PutKeepsTheOldTTL(DictBackend):
     """Put leaves the TTL that the old value had, and looks for a TTL of its own only in place of one."""
 
@@ -107,7 +107,7 @@ class KeepTTLLooksAtTTL(DictBackend):
         super().put(spaces, write._replace(keep_ttl=keep), now)
 
 
-@broken_store("ttl.add_keeps_the_ttl", "clients.ttls_are_seen_by_all")
+@broken_store("clients.ttls_are_seen_by_all")
 class AddDropsTheTTL(DictBackend):
     """A counter that is added to lasts for ever."""
 
@@ -117,7 +117,7 @@ class AddDropsTheTTL(DictBackend):
         return total
 
 
-@broken_store("ttl.expire_gives_its_scope_a_ttl", "ttl.expire_ends_its_scope", "ttl.expire_with_none_makes_lasting")
+@broken_store("ttl.expire_ends_its_scope")
 class ExpireTakesOnlyTheKey(DictBackend):
     """Expire looks at the key itself, whatever the scope."""
 
@@ -125,7 +125,7 @@ class ExpireTakesOnlyTheKey(DictBackend):
         super().expire(spaces, write._replace(scope=Scope.NODE), now)
 
 
-@broken_store("ttl.expire_ends_its_scope", "ttl.expire_gives_its_scope_a_ttl")
+@broken_store("ttl.expire_ends_its_scope", alone=True)
 class ExpireBelowTakesTheKey(DictBackend):
     """Expire of what is below a key gives the key a TTL as well."""
 
@@ -133,7 +133,7 @@ class ExpireBelowTakesTheKey(DictBackend):
         return scope.covers(relative) or (what == "Expire" and scope is Scope.BELOW)
 
 
-@broken_store("ttl.expire_with_none_makes_lasting", "clients.ttls_are_seen_by_all")
+@broken_store("clients.ttls_are_seen_by_all")
 class ExpireWithNoneDoesNothing(DictBackend):
     """Expire with None leaves lives as they are."""
 
@@ -174,7 +174,7 @@ class TTLsAreNotUndone(DictBackend):
         return outcome
 
 
-@broken_store("ttl.many_ttls_end_on_their_own", "expired.pages_do_not_show_it")
+@broken_store("expired.pages_do_not_show_it")
 class OnlySomeTTLsEnd(DictBackend):
     """Of a hundred lives and more in one space, only the first hundred ever end."""
 
