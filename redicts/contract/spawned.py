@@ -13,13 +13,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from redicts.contract.client import Client
+from redicts.contract.fixture import Fixture
 from redicts.contract.requirements import CheckFailed, NotRun, require
 from redicts.core.backend import Backend
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from redicts.contract.fixture import Fixture
 
 _STARTING: Final = 60.0
 """Seconds in which a new interpreter has imported everything, on a busy machine too."""

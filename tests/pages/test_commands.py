@@ -22,7 +22,7 @@ from tests.pages.parsing import PAGES, ROOT, Command, blocks, commands
 NOT_RUN: Final = {
     r"pip install ": "installs from the package index",
     r"python3 tasks\.py (test|docs|demo)\b": "is what runs these tests, or takes long; its switches have tests below",
-    r"redicts certify ": "takes minutes, or needs a server at a fixed port; the tests of redicts.certify run it",
+    r"redicts certify ": "takes minutes, or needs a server at a fixed port; the tests of the contract run it",
     r"redicts (copy|doctor|bench) .*redis://": "needs a server at a fixed port; tests/cli run it on others",
     r"python -m benchmarks\.\w+": "takes minutes; its switches have tests below",
     r"python3 examples/migrate_from_1_0\.py ": "needs a server at a fixed port; tests/test_migration.py runs it",

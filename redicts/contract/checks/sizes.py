@@ -56,7 +56,7 @@ def one_more_than_declared_is_refused(fixture: Fixture) -> None:
     require_equal(fixture.store.value(last), b"%d" % (limit - 1), "the last of atomic_entries values is")
     fixture.renew()
     fixture.store.apply(Put(fixture.key("d", "n0"), b"before"), Put(fixture.key("e"), b"before"))
-    reads = [Read(fixture.key("e")), ReadNames(fixture.key())]
+    reads = (Read(fixture.key("e")), ReadNames(fixture.key()))
     outcome = fixture.store.run(reads=reads, writes=fixture.puts(_wide(limit + 1)))
     works = outcome.applied and len(fixture.store.names(fixture.key("d"))) == limit + 1
     remedy = "; it works, so the store could declare a larger atomic_entries, or None" if works else ""
