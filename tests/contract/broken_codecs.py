@@ -307,7 +307,7 @@ class BadChecksumIsAssertion(PlainCodec):
 
 @broken_codec("damage.decoding_runs_nothing")
 class Evaluates(PlainCodec):
-    """What is no JSON is evaluated as Python."""
+    """What is not JSON is evaluated as Python."""
 
     def value(self, payload: bytes) -> object:
         try:
@@ -321,7 +321,7 @@ class Evaluates(PlainCodec):
 
 @broken_codec("damage.decoding_runs_nothing")
 class Unpickles(PlainCodec):
-    """What is no JSON is unpickled."""
+    """What is not JSON is unpickled."""
 
     def value(self, payload: bytes) -> object:
         import pickle

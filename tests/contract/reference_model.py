@@ -298,7 +298,7 @@ class DictBackend(Backend):
             del entries[place + relative]
 
     def call(self, names: list[bytes]) -> None:
-        """Wake those who listen under one of these names."""
+        """Notify those who listen under one of these names."""
         with self.bell:
             for listener in self.listeners:
                 listener.called |= listener.name in names
@@ -361,7 +361,7 @@ class LifelessBackend(DictBackend):
     @staticmethod
     def refuse_ttls(writes: Iterable[Write]) -> None:
         if any(getattr(write, "ttl", None) is not None for write in writes):
-            raise Unsupported("this store has no lives")
+            raise Unsupported("this store has no TTLs")
 
     def listen(self, name: str, /) -> Listener:
         return Poller()

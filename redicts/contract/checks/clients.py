@@ -1,4 +1,4 @@
-"""Clients: several of one store see one state, and a client that leaves takes nothing along."""
+"""Clients: all clients of a store see one state, and closing one affects no other."""
 
 # ruff: noqa: D401  (the docstring of a check states its rule)
 
@@ -53,10 +53,10 @@ def writes_are_seen_at_once(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def ttls_are_seen_by_all(fixture: Fixture) -> None:
-    """A TTL that one client gave, changed or took is the same for every other one."""
+    """A TTL that one client set, changed or removed is the same for every other client."""
     one, other, key = fixture.store, fixture.client(), fixture.key("d", "a")
     one.apply(Put(key, b"1", LONG))
-    require_equal(set(other.ttls(fixture.key())), {("d", "a")}, "those that have a TTL are")
+    require_equal(set(other.ttls(fixture.key())), {("d", "a")}, "the paths with a TTL are")
     other.apply(Expire(key, Scope.NODE, None))
     require_equal(dict(one.ttls(fixture.key())), {}, "the TTLs are")
     one.apply(Expire(fixture.key(), Scope.SUBTREE, LONG))
@@ -66,7 +66,7 @@ def ttls_are_seen_by_all(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_client_may_leave(fixture: Fixture) -> None:
-    """Closing a client, also twice, disturbs neither the others nor what it wrote."""
+    """Closing a client, also twice, affects neither the other clients nor the values that it wrote."""
     leaving, staying = fixture.harness.open(), fixture.store
     try:
         Client(leaving).apply(Put(fixture.key("a"), b"1"))
@@ -81,7 +81,7 @@ def a_client_may_leave(fixture: Fixture) -> None:
 
 @conformance_check()
 def calls_under_way_finish(fixture: Fixture) -> None:
-    """Close lets calls under way in other threads finish; what they did is whole."""
+    """Closing a client lets calls in other threads finish, and each of them is applied as a whole."""
     cut_short = sum(_close_amid_calls(fixture) for _ in range(_ROUNDS))
     # A call may fail without fault if it begins in the very instant of the close, which is seldom: calls are long.
     require(
@@ -91,7 +91,7 @@ def calls_under_way_finish(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DURABLE])
 def values_outlast_all_clients(fixture: Fixture) -> None:
-    """Values, lives and counters are there after the last client closed the store and another one opened it."""
+    """Values, TTLs and counters persist after the last client closed the store."""
     fixture.plant({**TREE, ("count",): b"41", ("empty",): b""})
     if fixture.capabilities.ttl:
         fixture.store.apply(Put(fixture.key("mortal"), b"1", LONG))
@@ -103,7 +103,7 @@ def values_outlast_all_clients(fixture: Fixture) -> None:
     require_equal(fixture.store.apply(Add(fixture.key("count"), 1)).counters, (42,), "a counter goes on to")
     if fixture.capabilities.ttl:
         ttls = fixture.store.ttls(fixture.key())
-        require_equal(set(ttls), {("mortal",)}, "those that have a TTL are")
+        require_equal(set(ttls), {("mortal",)}, "the paths with a TTL are")
         require(0 < ttls["mortal",] <= LONG, f"a TTL of {LONG} ms is now {ttls['mortal',]}")
 
 

@@ -1,4 +1,4 @@
-"""Counters: canonical decimal text of signed 64-bit integers, exact to the last digit."""
+"""Counters: decimal text of signed 64-bit integers, exact to the last digit."""
 
 # ruff: noqa: D401  (the docstring of a check states its rule)
 
@@ -25,10 +25,10 @@ NO_COUNTERS: Final = (
 
 @conformance_check()
 def add_counts_from_nothing(fixture: Fixture) -> None:
-    """An absent counter counts as 0, and the sum is stored as plain decimal text."""
+    """An absent counter counts as 0, and the result is stored as decimal text."""
     for number, amount in enumerate((1, 0, -1, 42, _MOST, _LEAST, 10, -10, 100)):
         outcome = fixture.store.apply(Add(fixture.key("dict", f"n{number}"), amount))
-        require_equal(outcome.counters, (amount,), "the sum of an absent counter is")
+        require_equal(outcome.counters, (amount,), "the counter of an absent counter is")
         require_equal(fixture.store.value(fixture.key("dict", f"n{number}")), b"%d" % amount, "the counter's bytes are")
 
 
@@ -54,7 +54,7 @@ def add_counts_on(fixture: Fixture) -> None:
 
 @conformance_check()
 def only_canonical_text_is_a_counter(fixture: Fixture) -> None:
-    """Add refuses a value that is not the canonical decimal text of a 64-bit integer, and leaves it alone."""
+    """Add refuses a value that is not the canonical decimal text of a 64-bit integer, and does not change it."""
     for value in NO_COUNTERS:
         for amount in (0, 1, -1):
             fixture.store.apply(Put(fixture.key("a"), value))
@@ -65,7 +65,7 @@ def only_canonical_text_is_a_counter(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_sum_beyond_64_bits_is_refused(fixture: Fixture) -> None:
-    """Add refuses a sum outside of signed 64 bits, and the counter keeps its value."""
+    """Add refuses a result outside of signed 64 bits, and the counter keeps its value."""
     for value, amount in [
         (_MOST, 1),
         (_LEAST, -1),

@@ -1,4 +1,4 @@
-"""Documents: each is, to every transaction, the leaves that it stands for, and each of them can be changed."""
+"""Documents: every transaction sees a document as its leaves, and each leaf can change."""
 
 # ruff: noqa: D401  (the docstring of a check states its rule)
 
@@ -45,7 +45,7 @@ _COUNTERS: Tree = {"a": 5, "d": {"b": -7, "zero": 0, "most": 2**63 - 2}, "text":
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def its_leaves_are_of_all_kinds(fixture: Fixture) -> None:
-    """A leaf is the very text that stands in the document: numbers in any spelling, arrays, empty dicts, escapes."""
+    """A leaf has exactly its text in the document: numbers in any spelling, arrays, empty dicts, escapes."""
     texts = (
         b"0", b"-0", b"1", b"-1", b"1.0", b"1e16", b"1E+5", b"0.10", b"12345678901234567890123", b"true", b"false",
         b"null", b"NaN", b"-Infinity", b'""', b'"\\u0041"', b'"\\ud83d\\ude00"', b'"\\ud800"', b'"\xc3\xa9"', b'"{}"',
@@ -63,39 +63,39 @@ def its_leaves_are_of_all_kinds(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def checks_see_its_leaves(fixture: Fixture) -> None:
-    """Exactly and Prefixed hold and fail for a document as for its leaves, in every scope around and in it."""
+    """Equals and StartsWith see a document as its leaves, in every scope around and in it."""
     for base in BASES:
         there = plant(fixture, base)
         for place, scope in product(paths_around(base), Scope):
             key, now = fixture.key(*place), within(there, place, scope)
             at = f"at {place!r}, {scope.name}"
-            require(fixture.store.holds(Equals(key, scope, now)), f"Exactly of what is there fails {at}")
+            require(fixture.store.holds(Equals(key, scope, now)), f"Equals of the stored values fails {at}")
             less = dict(list(now.items())[:-1])
             wrong = [less, dict.fromkeys(now, b"other"), {**less, **dict.fromkeys(list(now)[-1:], b"")}]
             more = {(*path, "more"): b"1" for path in [*now, ("x",)] if scope.covers((*path, "more"))}
             for entries in (*wrong, {**now, **more}):
                 if entries != now:
-                    require(not fixture.store.holds(Equals(key, scope, entries)), f"Exactly of other values holds {at}")
+                    require(not fixture.store.holds(Equals(key, scope, entries)), f"Equals of other values holds {at}")
             for prefix in (b"", b"1", b"t", b"text", b'"', b"-3", b"[1,{", b"{", b'{"'):
                 wanted = all(value.startswith(prefix) for value in now.values())
                 holds = fixture.store.holds(StartsWith(key, scope, prefix))
-                require_equal(holds, wanted, f"Prefixed by {prefix!r} {at} holds")
+                require_equal(holds, wanted, f"StartsWith {prefix!r} {at} holds")
         alike: Tree = {"x": "mine/1", "in": {"x": "mine/2", "deep": {"x": "mine/3"}}}
         fixture.renew()
         fixture.store.apply(putting(fixture, base, alike))
         for scope in (Scope.BELOW, Scope.SUBTREE):
             for place in (base[:-1], base, (*base, "in")):
                 require(
-                    fixture.store.holds(StartsWith(fixture.key(*place), scope, b'"mine/')), "Prefixed by theirs fails"
+                    fixture.store.holds(StartsWith(fixture.key(*place), scope, b'"mine/')), "StartsWith theirs fails"
                 )
                 require(
-                    not fixture.store.holds(StartsWith(fixture.key(*place), scope, b'"mine/2')), "Prefixed by one holds"
+                    not fixture.store.holds(StartsWith(fixture.key(*place), scope, b'"mine/2')), "StartsWith one holds"
                 )
 
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def any_scope_in_it_can_be_deleted(fixture: Fixture) -> None:
-    """Delete and Wake take their scope out of a document: above, at, inside and deep inside of it, and no more."""
+    """Delete and Notify remove exactly their scope from a document: above, at and in it, at any depth."""
     for base in BASES:
         for place, scope in product(paths_around(base), Scope):
             for kind in (Delete, Notify):
@@ -106,7 +106,7 @@ def any_scope_in_it_can_be_deleted(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def the_last_leaf_takes_it_along(fixture: Fixture) -> None:
-    """A document whose leaves are deleted one by one is gone with the last, and does not come back with a new value."""
+    """A document is gone when its leaves are deleted one by one, and does not come back with a new value."""
     for base in BASES:
         there = plant(fixture, base)
         for path in leaves_of(WHOLE):
@@ -119,7 +119,7 @@ def the_last_leaf_takes_it_along(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def counters_in_it_count(fixture: Fixture) -> None:
-    """Add counts on from a leaf of a document, from 0 where there is none, and refuses what is no counter."""
+    """Add counts on from a leaf of a document, or from 0, and refuses a leaf that is not a counter."""
     for base in BASES:
         there = plant(fixture, base, _COUNTERS)
         adds = [(("a",), 3), (("d", "b"), 3), (("d", "zero"), -1), (("d", "most"), 1), (("d", "new"), 2), (("z",), 4)]
@@ -128,11 +128,11 @@ def counters_in_it_count(fixture: Fixture) -> None:
             outcome = fixture.store.apply(Add(key_in(fixture, base, *path), amount))
             left = after(there, [Add(key_in(fixture, base, *path), amount)])
             assert left is not None
-            require_equal(outcome.counters, (int(left[base + path]),), f"the sum at {path!r} in a document is")
+            require_equal(outcome.counters, (int(left[base + path]),), f"the counter at {path!r} in a document is")
             fixture.expect(left)
         there = plant(fixture, base, _COUNTERS)
         counters = fixture.store.apply(*[Add(key_in(fixture, base, *path), amount) for path, amount in adds]).counters
-        require_equal(counters, (8, -4, -1, 2**63 - 1, 2, 4), "the sums in a document are")
+        require_equal(counters, (8, -4, -1, 2**63 - 1, 2, 4), "the counters in a document are")
         for path, amount in ((("text",), 1), (("float",), 1), (("large",), 1), (("d", "most"), 2)):
             there = plant(fixture, base, _COUNTERS)
             outcome = fixture.store.run(writes=[Add(key_in(fixture, base, *path), amount)])
@@ -142,7 +142,7 @@ def counters_in_it_count(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def a_refused_counter_undoes_all_of_it(fixture: Fixture) -> None:
-    """If a counter or a check is refused, no document is put, replaced, changed or taken away."""
+    """If a counter is refused or a condition fails, no document is written, changed or deleted."""
     for base in BASES:
         there = plant(fixture, base)
         refused = Add(key_in(fixture, base, "in"), 1)

@@ -1,4 +1,6 @@
-"""Documents that several clients put, read and take apart: all see one state, and nobody half a document."""
+"""Documents and clients: all clients see one state, and never half a document."""
+
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ _THOROUGH_ROUNDS: Final = 600
 
 @conformance_check(needs=[Need.DOCUMENTS, Need.DURABLE])
 def it_outlasts_all_clients(fixture: Fixture) -> None:
-    """Documents, whole and changed, with and without a TTL, are there after the last client closed the store."""
+    """Documents, whole and changed, with and without a TTL, persist after the last client closed the store."""
     there = plant(fixture, ("d", "doc"))
     ttl = LONG if fixture.capabilities.ttl else None
     there = apply(fixture, there, putting(fixture, ("mortal",), WHOLE, ttl), putting(fixture, ("changed",), WHOLE))
@@ -42,7 +44,7 @@ def it_outlasts_all_clients(fixture: Fixture) -> None:
         fetch(fixture, fixture.store, there, [("mortal",), ("changed",), *paths_around(("d", "doc"))])
     if ttl is not None:
         ttls = fixture.store.ttls(fixture.key())
-        require_equal(set(ttls), set(lying_at(("mortal",), WHOLE)), "those that have a TTL are")
+        require_equal(set(ttls), set(lying_at(("mortal",), WHOLE)), "the paths with a TTL are")
         require(all(0 < left <= LONG for left in ttls.values()), f"TTLs of {LONG} ms are now {ttls!r}")
         fixture.store.apply(Expire(fixture.key("mortal"), Scope.SUBTREE, None))
     fixture.close_clients()
@@ -53,7 +55,7 @@ def it_outlasts_all_clients(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def no_reader_sees_half_of_one(fixture: Fixture) -> None:
-    """Of documents that are put in turn and taken apart, each reader sees one whole, in whichever way he reads."""
+    """A reader sees one whole version of a document that others replace and split, by any read."""
     other = fixture.client()
     rounds = _THOROUGH_ROUNDS if fixture.thorough else _ROUNDS
     base = ("d", "doc")
@@ -71,7 +73,7 @@ def no_reader_sees_half_of_one(fixture: Fixture) -> None:
 
         def take_apart(client: Client, key: Key = key) -> None:
             for _ in range(rounds):
-                # Nothing is changed by it, but whoever keeps documents whole may have to take this one apart.
+                # Adding 0 changes nothing, but may make the store split the document.
                 client.apply(Add(Key(key.space, (*key.path, "count")), 0))
 
         def read(client: Client, key: Key = key, both: list[dict[Path, bytes]] = both) -> None:

@@ -1,4 +1,4 @@
-"""Lives of documents: all leaves of one end together, unless some are given another life."""
+"""TTLs of documents: all leaves share the TTL of the document until it changes for some."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ _NEEDS: Final = (Need.DOCUMENTS, Need.TTL)
 
 
 @conformance_check(needs=_NEEDS)
-def its_ttl_is_told_of_each_leaf(fixture: Fixture) -> None:
-    """Each leaf of a document has its TTL, in every scope, in pages too; put again it has the new one, or none."""
+def its_ttl_is_that_of_each_leaf(fixture: Fixture) -> None:
+    """Each leaf of a document has its TTL, in every scope and in pages, until the document is replaced."""
     for base in BASES:
         there = plant(fixture, base, WHOLE, LONG)
         mortal = lying_at(base, WHOLE)
         _ttls(fixture, mortal)
         for place, scope in product(paths_around(base), Scope):
             ttls = fixture.store.ttls(fixture.key(*place), scope)
-            require_equal(set(ttls), set(within(mortal, place, scope)), f"lives at {place!r}, {scope.name} are")
+            require_equal(set(ttls), set(within(mortal, place, scope)), f"TTLs at {place!r}, {scope.name} are")
             for limit in (1, 3, 1000):
                 _page_ttls(fixture, place, scope, limit, within(mortal, place, scope))
         there = apply(fixture, there, putting(fixture, base, OTHER, _LONGER))
@@ -60,7 +60,7 @@ def its_ttl_is_told_of_each_leaf(fixture: Fixture) -> None:
 
 @conformance_check(needs=_NEEDS)
 def expire_cannot_bring_it_back(fixture: Fixture) -> None:
-    """Expire gives no TTL to an expired document, above, at and in it, nor does a transaction that is refused."""
+    """Neither Expire nor a refused transaction revives an expired document or a part of it."""
     places = [place for place in paths_around(("doc",)) if place]
     cases = [(f"n{number}", place, scope) for number, (place, scope) in enumerate(product(places, Scope))]
     for ttl in (None, LONG):
@@ -85,7 +85,7 @@ def expire_cannot_bring_it_back(fixture: Fixture) -> None:
 
 @conformance_check(needs=_NEEDS)
 def writes_to_its_ttls_take_effect_in_order(fixture: Fixture) -> None:
-    """Of writes that give a document and its parts lives in one transaction, each sees the ones before."""
+    """Of several writes to the TTLs of a document and its parts, each sees the earlier ones."""
     base = ("d", "doc")
     leaf, inner, all_of_it = ("leaf",), ("inner", "leaf"), set(leaves_of(WHOLE))
     in_inner = {path for path in all_of_it if path[0] == "inner"}
@@ -119,14 +119,14 @@ def writes_to_its_ttls_take_effect_in_order(fixture: Fixture) -> None:
         fixture.outlive()
         left = set(fixture.store.read(fixture.key(*base)))
         require_equal(left, set(stays), f"after {[type(write).__name__ for write in writes]} what is left is")
-        require_equal(set(fixture.store.ttls(fixture.key(*base))), set(mortal), "those that have a TTL are")
+        require_equal(set(fixture.store.ttls(fixture.key(*base))), set(mortal), "the paths with a TTL are")
         fetch(fixture, fixture.store, fixture.store.read(fixture.key()), [base])
 
 
 def _ttls(fixture: Fixture, mortal: Iterable[Path], above: int = 0, most: int = LONG) -> None:
-    """Insist that just these have a TTL, between two numbers of milliseconds."""
+    """Require that just these have a TTL, between two numbers of milliseconds."""
     ttls = fixture.store.ttls(fixture.key())
-    require_equal(set(ttls), set(mortal), "those that have a TTL are")
+    require_equal(set(ttls), set(mortal), "the paths with a TTL are")
     require(all(above < ttl <= most for ttl in ttls.values()), f"TTLs of {most} ms are now {ttls!r}")
 
 
@@ -139,4 +139,4 @@ def _page_ttls(fixture: Fixture, place: Path, scope: Scope, limit: int, mortal: 
         if page.cursor is None:
             break
         read = read._replace(cursor=page.cursor)
-    require_equal(ttls, set(mortal), f"lives in pages at {place!r}, {scope.name}, limit {limit}, are")
+    require_equal(ttls, set(mortal), f"TTLs in pages at {place!r}, {scope.name}, limit {limit}, are")

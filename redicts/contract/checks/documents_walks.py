@@ -1,4 +1,4 @@
-"""Walks over documents: pages go on in the middle of one, whatever becomes of it meanwhile."""
+"""Walks over documents: pages continue inside a document, whatever happens to it meanwhile."""
 
 # ruff: noqa: D401  (the docstring of a check states its rule)
 
@@ -23,9 +23,9 @@ _CHANGES: Final = 120
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def what_stays_is_found_while_it_is_taken_apart(fixture: Fixture) -> None:
-    """A value that is there throughout is found, though documents are changed, taken apart and put again meanwhile."""
+    """A walk finds every value that exists throughout, while documents are changed, split and replaced."""
     other = fixture.client()
-    for change in (_change_a_part, _put_anew, _delete_beside):
+    for change in (_change_a_part, _put_again, _delete_beside):
         for limit in (1, 3, 10):
             stays, known = _plant_churn(fixture)
             found: set[Path] = set()
@@ -44,9 +44,9 @@ def what_stays_is_found_while_it_is_taken_apart(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def names_that_stay_are_found_while_it_is_taken_apart(fixture: Fixture) -> None:
-    """A name in a document that is there throughout is found, though the document changes meanwhile."""
+    """A walk over names finds every name that exists throughout, while documents change."""
     other = fixture.client()
-    for change in (_change_a_part, _put_anew, _delete_beside):
+    for change in (_change_a_part, _put_again, _delete_beside):
         for limit in (1, 3):
             for place in (("d",), ("d", "n03")):
                 stays, known = _plant_churn(fixture)
@@ -70,7 +70,7 @@ def _churning(turn: int) -> Tree:
 
 
 def _plant_churn(fixture: Fixture) -> tuple[set[Path], set[Path]]:
-    """Go on in a fresh space with documents between values; return the paths that stay, and all there may ever be."""
+    """Continue in a new space with documents between values; return the paths that stay, and all there may ever be."""
     fixture.renew()
     documents = [("d", f"n{number:02}") for number in range(0, 10, 2)]
     documents += [("d", "n03")]
@@ -89,7 +89,7 @@ def _change_a_part(fixture: Fixture, other: Client, last: Path, _number: int) ->
     other.apply(Put(fixture.key(*place, "s00"), b"1"), Put(fixture.key(*place, "in", "new"), b"2"))
 
 
-def _put_anew(fixture: Fixture, other: Client, last: Path, number: int) -> None:
+def _put_again(fixture: Fixture, other: Client, last: Path, number: int) -> None:
     """Put the document in which the last page ended once more, with some other leaves."""
     place = last[:2] if len(last) > 2 else ("d", "n03")
     other.apply(putting(fixture, place, _churning(number + 1)))
@@ -99,7 +99,7 @@ def _delete_beside(fixture: Fixture, other: Client, last: Path, number: int) -> 
     """Delete some leaves in the document in which the last page ended, and every third time put it again."""
     place = last[:2] if len(last) > 2 else ("d", "n03")
     if number % 3 == 2:
-        _put_anew(fixture, other, last, number)
+        _put_again(fixture, other, last, number)
     else:
         parts: list[Path] = [("z",), ("in", "b"), *((f"c{each}",) for each in range(7))]
         other.apply(*[Delete(fixture.key(*place, *path), Scope.SUBTREE) for path in parts])

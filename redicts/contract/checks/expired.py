@@ -1,4 +1,4 @@
-"""What has expired is gone: for every check, read, page and write, although its bytes may still be there."""
+"""Expiry: an expired value is absent for every condition, read, page and write, even if its bytes are still stored."""
 
 # ruff: noqa: D401  (the docstring of a check states its rule)
 
@@ -31,7 +31,7 @@ _GONE = (("leaf",), ("inner", "deep", "a"), ("inner", "deep", "b", "c", "d"), ("
 
 @conformance_check(needs=[Need.TTL])
 def absence_can_be_claimed(fixture: Fixture) -> None:
-    """A check for absence holds for an expired value, and the write with it is applied: so leases are taken over."""
+    """A condition for absence holds for an expired value, so that a lease can be taken over."""
     for path in (("a",), ("d", "a"), ("d", "e", "f", "a")):
         fixture.store.apply(Put(fixture.key(*path), b"theirs", SHORT))
     fixture.outlive()
@@ -49,7 +49,7 @@ def absence_can_be_claimed(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def pages_do_not_show_it(fixture: Fixture) -> None:
-    """The pages of a walk hold each live value once and no other, of values and of names, with every limit."""
+    """A walk over values or names finds each live one once and no expired one, with every limit."""
     for tree, limits in ((large(), (3, 50, 1000)), (huge(), (100,))):
         fixture.plant(tree)
         gone = [path for number, path in enumerate(tree) if number % 5 and path[0] != "bushy"]
@@ -68,12 +68,12 @@ def pages_do_not_show_it(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def add_counts_from_zero(fixture: Fixture) -> None:
-    """Add to an expired value counts from 0, whatever the value was, and the sum lasts for ever."""
+    """Add to an expired value counts from 0, whatever the value was, and the result has no TTL."""
     fixture.plant({("d", "count"): b"41", ("d", "text"): b"no counter", ("d", "most"): b"%d" % (2**63 - 1)}, SHORT)
     fixture.outlive()
     keys = [fixture.key("d", name) for name in ("count", "text", "most")]
     require_equal(
-        fixture.store.apply(*(Add(key, 1) for key in keys)).counters, (1, 1, 1), "the sums of expired counters are"
+        fixture.store.apply(*(Add(key, 1) for key in keys)).counters, (1, 1, 1), "the counters of expired counters are"
     )
     require_equal(dict(fixture.store.ttls(fixture.key())), {}, "the TTLs of counters that began again are")
     fixture.outlive()
@@ -82,31 +82,31 @@ def add_counts_from_zero(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def keep_ttl_keeps_none_of_it(fixture: Fixture) -> None:
-    """Put with keep_life over an expired value makes a new one that lasts for ever."""
+    """Put with keep_ttl over an expired value stores a value without expiry."""
     fixture.plant({("a",): b"old", ("d", "b"): b"old"}, SHORT)
     fixture.outlive()
     fixture.store.apply(*(Put(fixture.key(*path), b"new", SHORT, keep_ttl=True) for path in (("a",), ("d", "b"))))
-    require_equal(dict(fixture.store.ttls(fixture.key())), {}, "the lives after keep_life over expired values are")
+    require_equal(dict(fixture.store.ttls(fixture.key())), {}, "the TTLs after keep_ttl over expired values are")
     fixture.outlive()
     fixture.expect({("a",): b"new", ("d", "b"): b"new"})
 
 
 @conformance_check(needs=[Need.TTL])
-def put_begins_anew(fixture: Fixture) -> None:
-    """Put over an expired value stores a new one, with its own TTL or none, that the old one's end cannot touch."""
+def put_stores_a_new_value(fixture: Fixture) -> None:
+    """Put over an expired value stores a new one, which the end of the old TTL does not affect."""
     fixture.plant({("a",): b"old", ("d", "b"): b"old", ("d", "c"): b"old"}, SHORT)
     fixture.outlive()
     fixture.store.apply(
         Put(fixture.key("a"), b"new"), Put(fixture.key("d", "b"), b"new", LONG), Put(fixture.key("d", "c"), b"", SHORT)
     )
-    require_equal(set(fixture.store.ttls(fixture.key())) - {("d", "c")}, {("d", "b")}, "those that have a TTL are")
+    require_equal(set(fixture.store.ttls(fixture.key())) - {("d", "c")}, {("d", "b")}, "the paths with a TTL are")
     fixture.outlive()
     fixture.expect({("a",): b"new", ("d", "b"): b"new"})
 
 
 @conformance_check(needs=[Need.TTL])
 def delete_of_it_does_nothing(fixture: Fixture) -> None:
-    """Deleting expired values is no error, alone and among live ones, and they stay gone."""
+    """Deleting expired values is not an error, alone and with live ones, and they stay absent."""
     for scope in Scope:
         left = _partly_expired(fixture)
         fixture.store.apply(*(Delete(fixture.key(*path), scope) for path in _GONE))
@@ -119,7 +119,7 @@ def delete_of_it_does_nothing(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def a_refused_transaction_cannot_bring_it_back(fixture: Fixture) -> None:
-    """What has expired stays gone when a transaction over it is refused and undone."""
+    """An expired value stays absent when a transaction over it is refused."""
     left = _partly_expired(fixture)
     writes = [Put(fixture.key(*path), b"1", keep_ttl=True) for path in _GONE]
     text = fixture.key("other", "inner", "text")
@@ -132,7 +132,7 @@ def a_refused_transaction_cannot_bring_it_back(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def it_makes_way_for_values_below(fixture: Fixture) -> None:
-    """An expired leaf does not stand in the way of a value below it, though nobody deleted the leaf."""
+    """A value can be written below an expired leaf that was not deleted."""
     fixture.plant({("a",): b"leaf", ("d", "b"): b"leaf"}, SHORT)
     fixture.outlive()
     new = {("a", "x"): b"1", ("d", "b", "y", "z"): b"2"}
@@ -145,7 +145,7 @@ def it_makes_way_for_values_below(fixture: Fixture) -> None:
 
 
 def _partly_expired(fixture: Fixture) -> Mapping[Path, bytes]:
-    """Go on in a fresh space in which some values of the tree have expired; return those that are left."""
+    """Continue in a new space in which some values of the tree have expired; return those that are left."""
     fixture.plant(TREE)
     fixture.store.apply(*(Put(fixture.key(*path), TREE[path], SHORT) for path in _GONE))
     fixture.outlive()

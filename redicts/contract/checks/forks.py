@@ -1,4 +1,4 @@
-"""Forks: a child goes on with the instance its parent opened, and neither gets into the other's way."""
+"""Forks: a forked child may use the instance of its parent."""
 
 # ruff: noqa: D401  (the docstring of a check states its rule)
 
@@ -21,7 +21,7 @@ _ROUNDS: Final = 60
 
 @conformance_check(needs=[Need.FORK, Need.PROCESSES])
 def child_and_parent_work_on(fixture: Fixture) -> None:
-    """A child and its parent go on at once with one instance: each gets its own answers, and all writes are there."""
+    """A forked child and its parent use one instance: each gets its own answers, and no write is lost."""
     store = fixture.store
     store.apply(Put(fixture.key("before"), b"1"))
     for number in range(3):
@@ -44,7 +44,7 @@ def child_and_parent_work_on(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.FORK, Need.NO_PROCESSES])
 def a_child_has_its_own_copy(fixture: Fixture) -> None:
-    """What a store without ``processes`` gives a forked child is a copy of its own: each goes on without the other."""
+    """A forked child of a store without ``processes`` has an independent copy of the store."""
     store = fixture.store
     store.apply(Put(fixture.key("a"), b"1"), Put(fixture.key("d", "b"), b"2"))
 
@@ -63,7 +63,7 @@ def a_child_has_its_own_copy(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.FORK])
 def a_fork_amid_waits_is_harmless(fixture: Fixture) -> None:
-    """A child forked while other threads of its parent wait calls those on the list, and listens itself."""
+    """A child that is forked while other threads wait can notify, listen and be notified."""
     store, over = fixture.store, threading.Event()
 
     def sleep(key: Key) -> None:
@@ -94,6 +94,6 @@ def a_fork_amid_waits_is_harmless(fixture: Fixture) -> None:
 
 
 def _own_answers(store: Client, key: Key, value: bytes) -> None:
-    """Write and read back: whoever shares a connection gets somebody else's answer sooner or later."""
+    """Write and read back: clients that share a connection get each other's answers sooner or later."""
     store.apply(Put(key, value))
     require_equal(store.value(key), value, "what was just written reads as")

@@ -25,7 +25,7 @@ from redicts.core.minitransaction import (
 
 @conformance_check()
 def names_are_kept_apart(fixture: Fixture) -> None:
-    """All hostile segments together are as many leaves of one dict, and as many dicts: none is taken for another."""
+    """All hostile segments are different leaves of one dict, and different dicts."""
     names = list(fixture.harness.names)
     leaves: Mapping[Path, bytes] = {("dict", name): b"%d" % number for number, name in enumerate(names)}
     dicts: Mapping[Path, bytes] = {(name, "leaf"): b"%d" % number for number, name in enumerate(names)}
@@ -36,7 +36,7 @@ def names_are_kept_apart(fixture: Fixture) -> None:
 
 @conformance_check()
 def separators_are_data(fixture: Fixture) -> None:
-    """A segment with a separator in it is one segment: ``("a.b",)`` is not ``("a", "b")``, for every separator."""
+    """A segment that contains a separator is one segment: ``("a.b",)`` is not ``("a", "b")``."""
     for separator in (
         ".",
         ":",
@@ -75,7 +75,7 @@ def separators_are_data(fixture: Fixture) -> None:
 
 @conformance_check()
 def patterns_are_data(fixture: Fixture) -> None:
-    """A segment that looks like a pattern, a wildcard or a placeholder names itself only."""
+    """A segment that looks like a pattern or a placeholder matches only itself."""
     others = {("abc",): b"1", ("d", "abc"): b"2", ("d", "x", "abc"): b"3", ("d", "%"): b"4"}
     for pattern in (
         "*",
@@ -111,7 +111,7 @@ def patterns_are_data(fixture: Fixture) -> None:
 
 @conformance_check()
 def spaces_share_nothing(fixture: Fixture) -> None:
-    """The same path in two spaces names two values, and a space is not its neighbour whose name begins alike."""
+    """The same path in two spaces is two keys, also if the name of one space begins with the other."""
     spaces = [fixture.space, fixture.fresh_space(), fixture.fresh_space(after=fixture.space)]
     tree = {("a", "b"): b"1", ("x", "b"): b"2", ("c",): b"3"}
     fixture.store.apply(*(Put(Key(space, path), value) for space in spaces[1:] for path, value in tree.items()))
@@ -130,7 +130,7 @@ def spaces_share_nothing(fixture: Fixture) -> None:
 
 @conformance_check()
 def paths_may_be_deep(fixture: Fixture) -> None:
-    """A path may have as many segments as redicts allows, and scopes and deletes reach down there."""
+    """A path may have as many segments as redicts allows, and scopes and deletes reach that depth."""
     deep = tuple(f"n{depth}" for depth in range(MAX_DEPTH))
     tree = {deep: b"1", (*deep[:-1], "beside"): b"2", (*deep[:64], "half"): b"3"}
     fixture.plant(tree)

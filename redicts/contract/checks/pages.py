@@ -1,4 +1,4 @@
-"""Pages: a large scope read piece by piece, with nothing left out and, if nothing changes, nothing twice."""
+"""Pages: a walk over a large scope misses nothing, and repeats nothing if nothing changes."""
 
 # ruff: noqa: D401  (the docstring of a check states its rule)
 
@@ -67,7 +67,7 @@ def _walk(fixture: Fixture, tree: Mapping[Path, bytes], place: Path, scope: Scop
 
 @conformance_check()
 def a_walk_over_names_finds_each_once(fixture: Fixture) -> None:
-    """Over the pages of a walk over names, each name appears exactly once, though many values lie below it."""
+    """A walk over names finds each name once, however many values lie below it."""
     for tree, limits in ((large(), _LIMITS), (huge(), (100, 1000))):
         fixture.plant(tree)
         for place in ((), ("wide",), ("dicts",), ("bushy",), ("deep", "down"), ("single",)):
@@ -81,7 +81,7 @@ def a_walk_over_names_finds_each_once(fixture: Fixture) -> None:
 
 @conformance_check()
 def pages_hold_hostile_names(fixture: Fixture) -> None:
-    """A walk goes on after any name whatsoever, as a leaf and as a dict, of values and of names."""
+    """A walk over values or names continues after any name, as a leaf and as a dict."""
     names = list(fixture.harness.names)
     longer = sorted({name + ending for name in names for ending in names[:12]})
     cases: list[tuple[dict[Path, bytes], tuple[int, ...]]] = [
@@ -102,7 +102,7 @@ def pages_hold_hostile_names(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def pages_tell_ttls(fixture: Fixture) -> None:
-    """A walk with lives tells the TTL of each value that has one."""
+    """A walk with ttls returns the TTL of each value that has one."""
     for size, limit in ((30, 7), (2000, 100)):
         fixture.plant({("d", f"n{number}"): b"" for number in range(size)})
         mortal: dict[Path, bytes] = {("d", f"n{number}"): b"" for number in range(0, size, 2)}
@@ -110,12 +110,12 @@ def pages_tell_ttls(fixture: Fixture) -> None:
         ttls: set[Path] = set()
         for page in pages([fixture.store], Read(fixture.key(), Scope.SUBTREE, limit, ttls=True), many(size)):
             ttls |= set(page.ttls)
-        require_equal(ttls, set(mortal), "those that have a TTL are")
+        require_equal(ttls, set(mortal), "the paths with a TTL are")
 
 
 @conformance_check()
 def pages_come_with_any_status(fixture: Fixture) -> None:
-    """A page shows the state before the writes of its transaction, and comes when a check fails."""
+    """A page shows the state before the writes of its transaction, and is returned if a condition fails."""
     tree: dict[Path, bytes] = {("d", f"n{number}"): b"1" for number in range(20)}
     fixture.plant(tree)
     wrong = Equals(fixture.key("d", "n0"), Scope.NODE, NOTHING)
@@ -138,7 +138,7 @@ def pages_come_with_any_status(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_cursor_is_good_for_every_client(fixture: Fixture) -> None:
-    """The same read with a cursor goes on from there, also if another client of the store asks."""
+    """A cursor continues a walk in any client of the store."""
     tree = huge()
     fixture.plant(tree)
     clients = [fixture.store, fixture.client()]
@@ -149,7 +149,7 @@ def a_cursor_is_good_for_every_client(fixture: Fixture) -> None:
 
 @conformance_check()
 def two_walks_do_not_meet(fixture: Fixture) -> None:
-    """Walks that go on at the same time, through one client and in one transaction, do not disturb each other."""
+    """Walks at the same time, by one client and in one transaction, do not affect each other."""
     tree: dict[Path, bytes] = {(name, f"n{number}"): b"1" for name in "ab" for number in range(1500)}
     fixture.plant(tree)
     places: list[Path] = [("a",), ("b",), ()]
@@ -172,7 +172,7 @@ def two_walks_do_not_meet(fixture: Fixture) -> None:
 
 @conformance_check()
 def what_stays_is_found_while_others_change(fixture: Fixture) -> None:
-    """A value that is there from the first page to the last is found, whatever is added and deleted meanwhile."""
+    """A walk finds every value that exists throughout, while others are added and deleted."""
     for size, limit in ((1, 1), (1, 7), (1, 40), (12, 100)):
         stays, comes = _staying(size), _coming(size)
         fixture.plant({**dict.fromkeys(stays, b"stays"), **dict.fromkeys(comes[::2], b"churn")})

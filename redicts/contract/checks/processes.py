@@ -1,4 +1,4 @@
-"""Processes: those that open the same store see each other's writes, lose none, and leave nothing half done."""
+"""Processes: all processes see one state, lose no update, and never half a transaction."""
 
 # ruff: noqa: D401  (the docstring of a check states its rule)
 
@@ -47,7 +47,7 @@ def processes_see_no_half_write(fixture: Fixture) -> None:
         reader.result()
         for killed in (writer, reader):
             killed.start(_write_pairs, fixture.key(), None)
-            killed.wait_for_word()
+            killed.wait_for_report()
             killed.kill()
             age = _whole(fixture.store, fixture.key())
             require(age >= _REPORTED, f"a killed process wrote the state {_REPORTED}, but {age} is stored")
@@ -57,7 +57,7 @@ def processes_see_no_half_write(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.PROCESSES, Need.OPENER])
 def processes_notify_each_other(fixture: Fixture) -> None:
-    """A Wake of one process notifies the listeners of another, of its own, and of both at once."""
+    """A Notify of one process notifies the listeners of another process, of its own, and of both."""
     root, here, there = fixture.key("list"), fixture.key("list", "here"), fixture.key("list", "there")
     name = fresh_name()
     with other_processes(fixture, 1) as [other], fixture.store.listen(name) as listener:

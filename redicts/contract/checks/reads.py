@@ -1,4 +1,4 @@
-"""Answers: what they hold, which state they show, and that they always come."""
+"""Answers: they contain exactly the state before the writes, whatever the status."""
 
 # ruff: noqa: D401  (the docstring of a check states its rule)
 
@@ -52,7 +52,7 @@ def a_read_answers_its_scope(fixture: Fixture) -> None:
 
 @conformance_check()
 def what_is_fetched_is_there(fixture: Fixture) -> None:
-    """What fetch returns is the value at exactly the key, also after others wrote; for all without one it is None."""
+    """Fetch returns the value at exactly the key, also after writes of other clients, or None."""
     other = fixture.client()
     fixture.plant(TREE)
     for place in PLACES:
@@ -71,7 +71,7 @@ def what_is_fetched_is_there(fixture: Fixture) -> None:
 
 
 def _fetch(fixture: Fixture, path: Path, there: bytes | None) -> None:
-    """Fetch, and insist on what is there, or on ``None``, which says nothing."""
+    """Fetch, and require the stored value or ``None``."""
     found = fixture.store.fetch(fixture.key(*path))
     if found is not None:
         require_equal(found, there, f"what is fetched at {path!r} is")
@@ -90,7 +90,7 @@ def values_come_back_as_they_were(fixture: Fixture) -> None:
 
 @conformance_check()
 def answers_come_in_the_order_of_reads(fixture: Fixture) -> None:
-    """There is one answer per read, in the order of the reads, also when reads are repeated and overlap."""
+    """Each read has one answer, in the order of the reads, also if they repeat and overlap."""
     fixture.plant(TREE)
     reads: list[AnyRead] = [
         ReadNames(fixture.key("inner")),

@@ -1,4 +1,4 @@
-"""Lost replies: a request that is sent again because its reply was lost is applied once, with the first outcome."""
+"""Lost replies: a request that is sent again is applied once, and returns its first outcome."""
 
 # ruff: noqa: D401  (the docstring of a check states its rule)
 
@@ -39,22 +39,22 @@ _RACES: Final = 4
 
 @conformance_check(needs=[Need.LOST_REPLIES])
 def a_lost_add_counts_once(fixture: Fixture) -> None:
-    """An Add whose reply is lost counts once, and tells the sum it made; so does one in the middle of other writes."""
+    """An Add whose reply is lost counts once and returns its result, alone and among other writes."""
     client, key = fixture.lossy(), fixture.key("d", "count")
     for number in range(1, 4):
         fixture.lose_reply()
-        require_equal(client.apply(Add(key, 1)).counters, (number,), "the sum of an Add with a lost reply is")
+        require_equal(client.apply(Add(key, 1)).counters, (number,), "the counter of an Add with a lost reply is")
         fixture.expect({("d", "count"): b"%d" % number})
     fixture.lose_reply()
     outcome = client.apply(Put(key, b"10"), Add(key, 1), Add(fixture.key("e"), 5), Add(key, -3))
-    require_equal(outcome.counters, (11, 5, 8), "the sums of Adds with a lost reply are")
+    require_equal(outcome.counters, (11, 5, 8), "the counters of Adds with a lost reply are")
     fixture.expect({("d", "count"): b"8", ("e",): b"5"})
-    require_equal(client.apply(Add(key, 1)).counters, (9,), "the sum of the next Add is")
+    require_equal(client.apply(Add(key, 1)).counters, (9,), "the counter of the next Add is")
 
 
 @conformance_check(needs=[Need.LOST_REPLIES])
-def the_first_outcome_is_told(fixture: Fixture) -> None:
-    """For every kind of write, alone, under checks and beside reads, the outcome is that of the first execution."""
+def the_first_outcome_is_returned(fixture: Fixture) -> None:
+    """If a reply is lost, the outcome is that of the first execution, for every kind of write."""
     client = fixture.lossy()
     tree: dict[Path, bytes] = {("a",): b"5", ("d", "b"): b"6"}
     for number in range(len(_kinds(fixture))):
@@ -73,8 +73,8 @@ def the_first_outcome_is_told(fixture: Fixture) -> None:
 
 
 @conformance_check(needs=[Need.LOST_REPLIES])
-def a_lost_refusal_is_told(fixture: Fixture) -> None:
-    """A failed check and a refused counter are told although the reply was lost, with failed index and answers."""
+def a_lost_refusal_is_returned(fixture: Fixture) -> None:
+    """If the reply to a refusal is lost, its status, failed index and answers are returned."""
     client = fixture.lossy()
     tree = {("a",): b"x", ("d", "b"): b"6"}
     fixture.plant(tree)
@@ -93,7 +93,7 @@ def a_lost_refusal_is_told(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.LOST_REPLIES])
 def a_lost_put_overwrites_nobody(fixture: Fixture) -> None:
-    """A Put whose reply was lost is not put again over what another client put there in the meantime."""
+    """A Put whose reply is lost does not overwrite a value that another client wrote since."""
     for keep_ttl in (False, True):
 
         def put(keep_ttl: bool = keep_ttl) -> Write:
@@ -108,13 +108,13 @@ def a_lost_put_overwrites_nobody(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.LATE_REQUESTS])
 def a_late_request_is_not_applied(fixture: Fixture) -> None:
-    """A request that arrives after it was sent again, because its sender gave up waiting, is not applied again."""
+    """A request that arrives after it was sent again is not applied again."""
     client, key = fixture.lossy(), fixture.key("d", "count")
     for number in range(1, 3):
         fixture.hold_request()
         try:
             outcome = client.apply(Add(key, 1), Put(fixture.key("a"), b"%d" % number))
-            require_equal(outcome.counters, (number,), "the sum of an Add that was sent twice is")
+            require_equal(outcome.counters, (number,), "the counter of an Add that was sent twice is")
             fixture.store.apply(Put(fixture.key("a"), b"later"))
         finally:
             fixture.harness.deliver_request()

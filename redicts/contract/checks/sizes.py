@@ -1,4 +1,4 @@
-"""Sizes: a thousand values always fit into a transaction, and what does not fit is refused as a whole."""
+"""Sizes: a thousand values fit into a transaction, and larger ones are refused as a whole."""
 
 # ruff: noqa: D401  (the docstring of a check states its rule)
 
@@ -39,7 +39,7 @@ def a_thousand_values_fit(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.NO_LIMIT])
 def any_number_of_values_is_written(fixture: Fixture) -> None:
-    """Where ``atomic_entries`` is None, a transaction of twenty thousand values is applied, read and deleted."""
+    """With ``atomic_entries`` None, a transaction of twenty thousand values is applied, read and deleted."""
     tree = {**_wide(_MANY // 2), **_scattered(_MANY // 2)}
     fixture.store.apply(*fixture.puts(tree))
     require_equal(dict(fixture.store.read(fixture.key())), tree, "the values are")
@@ -70,7 +70,7 @@ def one_more_than_declared_is_refused(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.LIMIT])
 def a_scope_beyond_the_limit_is_refused_or_whole(fixture: Fixture) -> None:
-    """A read or a delete of a scope that holds more than ``atomic_entries`` values is TOO_LARGE, or does all of it."""
+    """A read or delete of more than ``atomic_entries`` values is TOO_LARGE, or complete."""
     limit = _testable(fixture)
     paths = list(_wide(limit + 1))
     for start in range(0, len(paths), _ALWAYS):

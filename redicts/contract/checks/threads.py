@@ -1,4 +1,4 @@
-"""Threads: any number of them, through one instance and through several, lose nothing and see nothing half done."""
+"""Threads: concurrent transactions are atomic, by one client and by several."""
 
 # ruff: noqa: D401  (the docstring of a check states its rule)
 
@@ -33,7 +33,7 @@ _THREADS: Final = 4
 
 @conformance_check()
 def adds_of_many_threads_sum_up(fixture: Fixture) -> None:
-    """Adds of many threads, through one instance and several, are all counted, and each sees a sum of its own."""
+    """Adds of many threads, by one client and by several, all count, and each returns its own result."""
     key, adds = fixture.key("d", "count"), 250 if fixture.thorough else 50
     for clients in _one_and_several(fixture):
         fixture.store.apply(Delete(key, Scope.NODE))
@@ -45,12 +45,12 @@ def adds_of_many_threads_sum_up(fixture: Fixture) -> None:
 
         fixture.together([partial(work, client) for client in clients])
         require_equal(fixture.store.value(key), b"%d" % (adds * _THREADS), f"{_THREADS} threads of {adds} Adds count")
-        require_equal(sorted(counters), list(range(1, adds * _THREADS + 1)), "the sums that the Adds were told are")
+        require_equal(sorted(counters), list(range(1, adds * _THREADS + 1)), "the counters that the Adds were told are")
 
 
 @conformance_check()
 def one_of_many_claims_succeeds(fixture: Fixture) -> None:
-    """Of many threads that claim what is free, or that claim parts of one subtree, exactly one succeeds."""
+    """Of many threads that write under a condition for absence of one subtree, exactly one succeeds."""
     places: Sequence[Path] = (("lock",), ("lock", "a"), ("lock", "a", "b"), ("lock", "c"))
     for clients in _one_and_several(fixture):
         for _ in range(10):
@@ -67,10 +67,10 @@ def one_of_many_claims_succeeds(fixture: Fixture) -> None:
                 won.clear()
                 fixture.store.apply(Delete(fixture.key(), Scope.SUBTREE))
                 fixture.together([partial(claim, number, client, same) for number, client in enumerate(clients)])
-                require_equal(len(won), 1, "of several claims on one thing, those that succeeded are")
                 require_equal(
-                    list(fixture.store.read(fixture.key()).values()), [b"%d" % won[0]], "the claim that is there is"
+                    len(won), 1, "the transactions that succeeded, of several that need the same absence, are"
                 )
+                require_equal(list(fixture.store.read(fixture.key()).values()), [b"%d" % won[0]], "the stored value is")
 
 
 @conformance_check()
@@ -93,7 +93,7 @@ def of_two_transactions_one_sees_the_other(fixture: Fixture) -> None:
 
 @conformance_check()
 def no_reader_sees_half_a_subtree(fixture: Fixture) -> None:
-    """A subtree that is replaced as a whole, by a delete and puts, is whole and of one age for every reader."""
+    """A reader sees one whole version of a subtree that a transaction replaces."""
     shapes: Sequence[Sequence[Path]] = (
         [("t", "a"), *(("t", "d", f"n{number}") for number in range(12)), ("t", "d", "e", "f")],
         [("t", "a", "b"), *(("t", f"m{number}") for number in range(8)), ("t", "z", "y", "x", "w")],
@@ -144,7 +144,7 @@ def no_reader_sees_half_a_subtree(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_refused_transaction_is_never_seen(fixture: Fixture) -> None:
-    """What a refused transaction would have written is never seen by anybody, not for an instant."""
+    """No reader ever sees the writes of a refused transaction."""
     fixture.plant({("a",): b"1", ("bad",): b"x", ("d", "b"): b"1"})
     tree = {("a",): b"1", ("bad",): b"x", ("d", "b"): b"1"}
     rounds = 800 if fixture.thorough else 120

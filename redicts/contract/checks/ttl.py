@@ -1,4 +1,4 @@
-"""Lives: which values have one, how long it still is, and what gives, keeps and takes it."""
+"""TTLs: which values have one, how long it is, and which writes change it."""
 
 # ruff: noqa: D401  (the docstring of a check states its rule)
 
@@ -25,7 +25,7 @@ def a_ttl_may_be_a_century(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def remaining_ttls_are_never_more_than_given(fixture: Fixture) -> None:
-    """No remaining TTL is above what was given, not by one millisecond, whatever the fraction of a second it is."""
+    """A remaining TTL is never above the given one, not by one millisecond."""
     for ttl in range(30_000, 30_200):
         fixture.store.apply(Put(fixture.key("a"), b"1", ttl))
         remaining = fixture.store.ttls(fixture.key("a")).get((), 0)
@@ -34,7 +34,7 @@ def remaining_ttls_are_never_more_than_given(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def keep_ttl_keeps_it(fixture: Fixture) -> None:
-    """Put with keep_life changes the value and leaves its TTL; it does not look at ``ttl``."""
+    """Put with keep_ttl changes the value, keeps its TTL, and ignores ``ttl``."""
     long, short, lasting, absent = (fixture.key("d", name) for name in ("long", "short", "lasting", "absent"))
     fixture.store.apply(
         Put(long, b"old", LONG),
@@ -50,13 +50,13 @@ def keep_ttl_keeps_it(fixture: Fixture) -> None:
     fixture.outlive()
     fixture.expect({("d", "long"): b"new", ("d", "lasting"): b"new", ("d", "absent"): b"new"})
     ttls = fixture.store.ttls(fixture.key("d"))
-    require_equal(set(ttls), {("long",)}, "after puts with keep_life, those that have a TTL are")
+    require_equal(set(ttls), {("long",)}, "after puts with keep_ttl, the paths with a TTL are")
     require(0 < ttls["long",] <= LONG, f"a kept life of {LONG} ms is now {ttls['long',]}")
 
 
 @conformance_check(needs=[Need.TTL])
 def expire_ends_its_scope(fixture: Fixture) -> None:
-    """What Expire gave a short TTL is gone when it ends, and what is outside of the scope stays."""
+    """The values in the scope of an Expire are gone when its TTL has ended, and all others stay."""
     stays = {("a", "x"): b"1", ("ab",): b"2", ("b", "a"): b"3"}
     fixture.plant({**stays, ("a", "y"): b"4", ("a", "d", "z"): b"5", ("c",): b"6"})
     fixture.store.apply(
@@ -72,7 +72,7 @@ def expire_ends_its_scope(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def writes_to_ttls_take_effect_in_order(fixture: Fixture) -> None:
-    """Of several writes to one key, each sees the TTL that the ones before left."""
+    """Of several writes to one key, each sees the TTL that earlier ones left."""
     sequences = {
         "expire then put": (Put, Expire, Put),
         "put then expire": (Put, Put, Expire),
@@ -112,14 +112,14 @@ def writes_to_ttls_take_effect_in_order(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def ttls_are_the_values_own(fixture: Fixture) -> None:
-    """Writes to neighbours, parents and children leave a TTL alone, and a value put again has none of an old one."""
+    """Writes to neighbours, parents and children do not change a TTL, and a new value has none of an old one."""
     key, beside = fixture.key("d", "a"), fixture.key("d", "b")
     fixture.store.apply(Put(key, b"1", LONG), Put(beside, b"2"), Put(fixture.key("d", "c", "e"), b"3"))
     fixture.store.apply(
         Put(beside, b"4", _LONGER), Delete(fixture.key("d", "c"), Scope.SUBTREE), Delete(key, Scope.BELOW)
     )
     fixture.store.apply(Delete(beside, Scope.NODE), Delete(fixture.key("d"), Scope.NODE), Put(fixture.key("e"), b"5"))
-    require_equal(set(fixture.store.ttls(fixture.key())), {("d", "a")}, "those that have a TTL are")
+    require_equal(set(fixture.store.ttls(fixture.key())), {("d", "a")}, "the paths with a TTL are")
     fixture.store.apply(Delete(key, Scope.NODE))
     fixture.store.apply(Put(key, b"6"))
     require_equal(dict(fixture.store.ttls(fixture.key())), {}, "the TTLs of a value put again are")
@@ -132,7 +132,7 @@ def ttls_are_the_values_own(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def a_refused_transaction_changes_no_ttl(fixture: Fixture) -> None:
-    """If a check fails or a counter is refused, all TTLs are as they were."""
+    """If a condition fails or a counter is refused, no TTL changes."""
     long, lasting, text = fixture.key("d", "long"), fixture.key("d", "lasting"), fixture.key("text")
     fixture.store.apply(Put(long, b"1", LONG), Put(lasting, b"2"), Put(text, b"x"))
     writes = (
@@ -147,7 +147,7 @@ def a_refused_transaction_changes_no_ttl(fixture: Fixture) -> None:
     require_equal(fixture.store.run(checks=[wrong], writes=writes).status, Status.CHECK_FAILED, "the status")
     require_equal(fixture.store.run(writes=[*writes, Add(text, 1)]).status, Status.NOT_A_COUNTER, "the status")
     ttls = fixture.store.ttls(fixture.key())
-    require_equal(set(ttls), {("d", "long")}, "after refused transactions, those that have a TTL are")
+    require_equal(set(ttls), {("d", "long")}, "after refused transactions, the paths with a TTL are")
     require(0 < ttls["d", "long"] <= LONG, f"a TTL of {LONG} ms is now {ttls['d', 'long']}")
     fixture.outlive()
     fixture.expect({("d", "long"): b"1", ("d", "lasting"): b"2", ("text",): b"x"})

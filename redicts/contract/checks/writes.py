@@ -1,4 +1,4 @@
-"""Writes: what each does, in which order they take effect, and that it is all of them or none."""
+"""Writes: they change exactly their scope, in order, all or none."""
 
 # ruff: noqa: D401  (the docstring of a check states its rule)
 
@@ -15,11 +15,11 @@ from redicts.core.minitransaction import Add, Delete, Expire, Put, Scope, Status
 
 @conformance_check()
 def overwriting_is_a_put_or_nothing(fixture: Fixture) -> None:
-    """Overwrite puts the value over one that is there, or it changes nothing and says so."""
+    """Overwrite replaces a value and returns true, or changes nothing and returns false."""
     for place in PLACES:
         fixture.plant(TREE)
         written = bool(place) and fixture.store.overwrite(fixture.key(*place), b"new")
-        require(not written or place in TREE, f"an overwriting of nothing at {place!r} is said to be done")
+        require(not written or place in TREE, f"an overwriting of nothing at {place!r} returns true")
         fixture.expect({**TREE, place: b"new"} if written else TREE)
 
 
@@ -51,7 +51,7 @@ def delete_removes_its_scope(fixture: Fixture) -> None:
 
 @conformance_check()
 def all_writes_or_none(fixture: Fixture) -> None:
-    """If a counter is refused, nothing of the transaction is written: no put, no delete, no sum, wherever it stands."""
+    """If a counter is refused, no write of its transaction is applied, wherever the counter stands."""
     tree = {**TREE, ("count",): b"5", ("text",): b"no counter"}
     others: Sequence[Write] = (
         Put(fixture.key("leaf"), b"changed"),
@@ -78,7 +78,7 @@ def all_writes_or_none(fixture: Fixture) -> None:
 
 @conformance_check()
 def many_writes_or_none(fixture: Fixture) -> None:
-    """A refused counter at the end of several hundred writes undoes them all."""
+    """A refused counter at the end of several hundred writes undoes all of them."""
     tree = large()
     fixture.plant(tree)
     places = [path for path in tree if path[0] == "wide"]

@@ -1,4 +1,4 @@
-"""Claims that do not hold, and what is not claimed done all the same."""
+"""Claims that do not hold, and what is not declared done all the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.contract.reference_model import DictBackend, LifelessBackend, Limited
 
 @broken_store("capabilities.capabilities_are_stated", alone=True)
 class CapabilitiesChange(DictBackend):
-    """What is claimed depends on what is stored."""
+    """What is declared depends on what is stored."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -23,7 +23,7 @@ class CapabilitiesChange(DictBackend):
 
 @broken_store("capabilities.capabilities_are_stated")
 class LimitOfAHundred(DictBackend):
-    """A limit of a hundred values is claimed."""
+    """A limit of a hundred values is declared."""
 
     claims = Capabilities(ttl=True, processes=False, durable=False, atomic_entries=100)
 
@@ -40,7 +40,7 @@ class EmptyTransactionsFail(DictBackend):
 
 @broken_store("undeclared.a_ttl_is_refused", alone=True)
 class TTLsAreSilentlyIgnored(DictBackend):
-    """Lives are not claimed, and a TTL that is given is ignored."""
+    """TTLs are not declared, and a TTL that is given is ignored."""
 
     claims = LifelessBackend.claims
 
@@ -53,7 +53,7 @@ class TTLsAreSilentlyIgnored(DictBackend):
 
 @broken_store("undeclared.a_ttl_is_refused")
 class TTLsWorkUnclaimed(DictBackend):
-    """Lives are not claimed, and work."""
+    """TTLs are not declared, and work."""
 
     claims = LifelessBackend.claims
 
@@ -71,7 +71,7 @@ class TTLsAreRefusedTooLate(LifelessBackend):
 
 @broken_store("undeclared.what_needs_no_ttl_works", alone=True)
 class KeepTTLIsRefused(LifelessBackend):
-    """Where TTLs are not claimed, keep_life is refused, though there is none to keep."""
+    """Where TTLs are not declared, keep_ttl is refused, though there is none to keep."""
 
     def put(self, spaces: Spaces, write: Put, now: float) -> None:
         if write.keep_ttl:
@@ -87,7 +87,7 @@ class KeepTTLIsRefused(LifelessBackend):
     opener=partial(DictBackend, ManualClock()),
 )
 class OtherProcessesAreOnTheirOwn(DictBackend):
-    """Processes are claimed, and each has a store of its own."""
+    """Processes are declared, and each has a store of its own."""
 
     claims = Capabilities(ttl=True, processes=True, durable=False, atomic_entries=None, push=True)
 
@@ -100,7 +100,7 @@ class _Durable(DictBackend):
 
 @broken_client("clients.values_outlast_all_clients", of=_Durable, alone=True)
 class ForgottenByTheLast(SharedBackend):
-    """Durability is claimed, and the last client to leave takes everything along."""
+    """Durability is declared, and the last client to leave takes everything along."""
 
     def __init__(self, shared: Backend) -> None:
         super().__init__(shared)
@@ -120,7 +120,7 @@ class ForgottenByTheLast(SharedBackend):
 
 @broken_store("sizes.a_thousand_values_fit", "sizes.one_more_than_declared_is_refused")
 class LessThanClaimed(LimitedBackend):
-    """Fewer than a thousand values fit into a transaction, though more are claimed."""
+    """Fewer than a thousand values fit into a transaction, though more are declared."""
 
     def touched(self, transaction: Transaction, now: float) -> int:
         return super().touched(transaction, now) + self.limit - 900
@@ -128,7 +128,7 @@ class LessThanClaimed(LimitedBackend):
 
 @broken_store("sizes.any_number_of_values_is_written", alone=True)
 class LimitUnclaimed(LimitedBackend):
-    """There is a limit that is not claimed."""
+    """There is a limit that is not declared."""
 
     claims = DictBackend.claims
 

@@ -9,7 +9,7 @@ from tests.contract.broken.register import broken_store
 from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend
 
 
-@broken_store("conditions.one_failed_check_stops_all_writes", "model.the_store_answers_as_the_model")
+@broken_store("conditions.one_failed_check_stops_all_writes")
 class ChecksIgnored(DictBackend):
     """Checks are not evaluated."""
 
@@ -19,7 +19,7 @@ class ChecksIgnored(DictBackend):
 
 @broken_store("conditions.equals_compares_its_scope")
 class ExtraEntriesIgnored(DictBackend):
-    """Exactly is content if the entries are among those that are there."""
+    """Equals is content if the entries are among those that are there."""
 
     def equal(self, found: Mapping[Path, bytes], wanted: Mapping[Path, bytes]) -> bool:
         return all(found.get(path) == value for path, value in wanted.items())
@@ -27,7 +27,7 @@ class ExtraEntriesIgnored(DictBackend):
 
 @broken_store("conditions.equals_compares_its_scope", alone=True)
 class MissingEntriesIgnored(PlainBackend):
-    """Exactly is content if nothing else is there."""
+    """Equals is content if nothing else is there."""
 
     def equal(self, found: Mapping[Path, bytes], wanted: Mapping[Path, bytes]) -> bool:
         return all(wanted.get(path) == value for path, value in found.items())
@@ -35,7 +35,7 @@ class MissingEntriesIgnored(PlainBackend):
 
 @broken_store("conditions.equals_compares_its_scope")
 class ValuesNotCompared(DictBackend):
-    """Exactly compares which entries there are, and of their values only the lengths."""
+    """Equals compares which entries there are, and of their values only the lengths."""
 
     def equal(self, found: Mapping[Path, bytes], wanted: Mapping[Path, bytes]) -> bool:
         return {path: len(value) for path, value in found.items()} == {
@@ -45,7 +45,7 @@ class ValuesNotCompared(DictBackend):
 
 @broken_store("conditions.equals_compares_its_scope")
 class LargeScopesNeverMatch(DictBackend):
-    """Exactly fails for more than three entries."""
+    """Equals fails for more than three entries."""
 
     def equal(self, found: Mapping[Path, bytes], wanted: Mapping[Path, bytes]) -> bool:
         return len(found) <= 3 and found == wanted
@@ -53,7 +53,7 @@ class LargeScopesNeverMatch(DictBackend):
 
 @broken_store("conditions.equals_compares_its_scope")
 class EqualsLooksOnlyAtTheKey(DictBackend):
-    """Exactly looks at the key itself, whatever the scope."""
+    """Equals looks at the key itself, whatever the scope."""
 
     def covers(self, scope: Scope, relative: Path, what: str) -> bool:
         return not relative and scope is not Scope.BELOW if what == "Equals" else scope.covers(relative)
@@ -61,7 +61,7 @@ class EqualsLooksOnlyAtTheKey(DictBackend):
 
 @broken_store("conditions.starts_with_compares_its_scope")
 class StartsWithLooksOnlyAtChildren(DictBackend):
-    """Prefixed sees direct children, and nothing deeper."""
+    """StartsWith sees direct children, and nothing deeper."""
 
     def covers(self, scope: Scope, relative: Path, what: str) -> bool:
         return scope.covers(relative) and (what != "StartsWith" or len(relative) < 2)
@@ -69,7 +69,7 @@ class StartsWithLooksOnlyAtChildren(DictBackend):
 
 @broken_store("conditions.starts_with_compares_its_scope")
 class StartsWithWantsAValue(DictBackend):
-    """Prefixed fails where there is nothing."""
+    """StartsWith fails where there is nothing."""
 
     def holds(self, check: Check, now: float) -> bool:
         found = self.found(self.spaces, check.key, check.scope, now, "StartsWith")
@@ -78,7 +78,7 @@ class StartsWithWantsAValue(DictBackend):
 
 @broken_store("conditions.starts_with_compares_its_scope", alone=True)
 class OneOfMineIsEnough(PlainBackend):
-    """Prefixed holds if any value in the scope starts with the prefix."""
+    """StartsWith holds if any value in the scope starts with the prefix."""
 
     def holds(self, check: Check, now: float) -> bool:
         if isinstance(check, StartsWith):
@@ -112,7 +112,7 @@ class EmptyMeansAbsent(DictBackend):
         return bool(held.value) and super().alive(held, now, what)
 
 
-@broken_store("conditions.one_failed_check_stops_all_writes", "model.the_store_answers_as_the_model")
+@broken_store("conditions.one_failed_check_stops_all_writes")
 class WrongFailedIndex(DictBackend):
     """The failed index is counted from one."""
 

@@ -202,7 +202,7 @@ class ChecksSeeNoDocuments(KeepingBackend):
 
 @broken_store("documents.checks_see_its_leaves", alone=True)
 class StartsWithLooksAtTheText(KeepingBackend):
-    """Prefixed is told the beginning of a whole document instead of its leaves'."""
+    """StartsWith is told the beginning of a whole document instead of its leaves'."""
 
     def starts(self, value: bytes, prefix: bytes) -> bool:
         return super().starts(value, prefix) or any(
@@ -234,7 +234,7 @@ class LeavesCannotBeDeleted(KeepingBackend):
 
 @broken_store("documents.any_scope_in_it_can_be_deleted", alone=True)
 class NotifiesPassDocumentsOver(KeepingBackend):
-    """A Wake clears no whole document."""
+    """A Notify clears no whole document."""
 
     def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
         entries = self.space_in(spaces, write.key)
@@ -343,18 +343,18 @@ class TextsAreNotUndone(KeepingBackend):
         return self.last.get(key) if there else self.fetch(key)
 
 
-# Lives.
+# TTLs.
 
 
-@broken_store("documents_ttl.its_ttl_is_told_of_each_leaf")
+@broken_store("documents_ttl.its_ttl_is_that_of_each_leaf")
 class TTLsOfDocumentsAreIgnored(DictBackend):
-    """A document lasts, whatever life it was given."""
+    """A document lasts, whatever TTL it was given."""
 
     def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
         super().put_document(spaces, write._replace(ttl=None), now)
 
 
-@broken_store("documents_ttl.its_ttl_is_told_of_each_leaf")
+@broken_store("documents_ttl.its_ttl_is_that_of_each_leaf")
 class TTLsAreForNewLeaves(DictBackend):
     """The TTL of a document is given to leaves that were not there before, and the others keep theirs."""
 
@@ -406,7 +406,7 @@ class TakingApartRevives(_LosingTTLs):
                 entries[path] = HeldLocks(held.value)
 
 
-@broken_store("documents_ttl.its_ttl_is_told_of_each_leaf", alone=True)
+@broken_store("documents_ttl.its_ttl_is_that_of_each_leaf", alone=True)
 class PartsHaveTheTTLOfTheWhole(KeepingBackend):
     """What is put into a whole document gets the TTL of that."""
 
@@ -579,7 +579,7 @@ class ExpiredOnesAreOverwritten(KeepingBackend):
 # Walks.
 
 
-@broken_store("documents_ttl.its_ttl_is_told_of_each_leaf")
+@broken_store("documents_ttl.its_ttl_is_that_of_each_leaf")
 class CursorsLoseTheRest(KeepingBackend):
     """A cursor that stands in a whole document goes on behind it."""
 
@@ -594,7 +594,7 @@ class CursorsLoseTheRest(KeepingBackend):
         return answer._replace(cursor=cursor_of((*whole[len(read.key.path) :], "\U0010ffff")))
 
 
-@broken_store("documents_ttl.its_ttl_is_told_of_each_leaf")
+@broken_store("documents_ttl.its_ttl_is_that_of_each_leaf")
 class PagesInOneAreEmpty(KeepingBackend):
     """A page of what is in a whole document is empty, though a read without a limit is not."""
 
@@ -716,7 +716,7 @@ class _Durable(KeepingBackend):
 
 @broken_client("documents_clients.it_outlasts_all_clients", of=_Durable, alone=True)
 class TextsAreForgottenByTheLast(SharedBackend):
-    """Durability is claimed, and the last client to leave takes along what is still whole."""
+    """Durability is declared, and the last client to leave takes along what is still whole."""
 
     def __init__(self, shared: Backend) -> None:
         super().__init__(shared)
@@ -737,7 +737,7 @@ class TextsAreForgottenByTheLast(SharedBackend):
 
 @broken_store("documents_clients.no_reader_sees_half_of_one", alone=True)
 class LeavesAreSeenOneByOne(DictBackend):
-    """Each leaf of a document is put at an instant of its own."""
+    """Each leaf of a document is put separately."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         writes: list[Any] = list(transaction.writes)
@@ -751,12 +751,12 @@ class LeavesAreSeenOneByOne(DictBackend):
         return Outcome(Status.APPLIED)
 
 
-# What is not claimed.
+# What is not declared.
 
 
 @broken_store("undeclared.a_document_is_refused", alone=True)
 class DocumentsWorkUnclaimed(DictBackend):
-    """Documents are not claimed, and work."""
+    """Documents are not declared, and work."""
 
     claims = Capabilities(ttl=True, processes=False, durable=False, atomic_entries=None, push=True)
 
@@ -768,7 +768,7 @@ class DocumentsWorkUnclaimed(DictBackend):
 
 @broken_store("undeclared.a_document_is_refused")
 class DocumentsAreLeaves(LifelessBackend):
-    """Documents are not claimed, and each is stored as one leaf."""
+    """Documents are not declared, and each is stored as one leaf."""
 
     def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
         self.put(spaces, Put(write.key, write.document), now)
@@ -787,7 +787,7 @@ class DocumentsAreRefusedTooLate(LifelessBackend):
 
 @broken_store("undeclared.a_ttl_is_refused")
 class TTLsOfDocumentsAreTaken(DictBackend):
-    """Lives are not claimed, and those of values are refused, but not those of documents."""
+    """TTLs are not declared, and those of values are refused, but not those of documents."""
 
     claims = Capabilities(ttl=False, processes=False, durable=False, atomic_entries=None, push=True, documents=True)
 

@@ -11,7 +11,7 @@ from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend,
 
 
 class _Blind(PlainBackend):
-    """Does not look at the end of lives in some words."""
+    """Does not look at the end of TTLs in some words."""
 
     blind: ClassVar[frozenset[str]]
 
@@ -37,14 +37,14 @@ class ExpiredIsReadableInScopes(DictBackend):
 
 @broken_store("expired.absence_can_be_claimed")
 class ExpiredCountsInEquals(_Blind):
-    """Exactly sees expired values."""
+    """Equals sees expired values."""
 
     blind = frozenset({"Equals"})
 
 
 @broken_store("expired.absence_can_be_claimed", alone=True)
 class ExpiredCountsInStartsWith(_Blind):
-    """Prefixed sees expired values."""
+    """StartsWith sees expired values."""
 
     blind = frozenset({"StartsWith"})
 
@@ -65,14 +65,14 @@ class ExpiredIsOnPages(_Blind):
 
 @broken_store("expired.it_makes_way_for_values_below", alone=True)
 class ExpireRevives(_Blind):
-    """Expire gives expired values a new life."""
+    """Expire gives expired values a new TTL."""
 
     blind = frozenset({"Expire"})
 
 
 @broken_store("expired.keep_ttl_keeps_none_of_it", alone=True)
 class KeepTTLKeepsTheDead(_Blind):
-    """Put with keep_life over an expired value makes one that has expired."""
+    """Put with keep_ttl over an expired value makes one that has expired."""
 
     blind = frozenset({"keep_ttl"})
 
@@ -91,7 +91,7 @@ class UndoingRevives(PlainBackend):
         return outcome
 
 
-@broken_store("expired.add_counts_from_zero", "model.the_store_answers_as_the_model")
+@broken_store("expired.add_counts_from_zero")
 class AddCountsOnFromTheDead(_Blind):
     """Add counts on from an expired value."""
 
@@ -121,7 +121,7 @@ class TheDeadAreHeirs(DictBackend):
 
 
 class _Timers(DictBackend):
-    """Ends lives by timers that are set once and never taken back."""
+    """Ends TTLs by timers that are set once and never taken back."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
@@ -145,7 +145,7 @@ class TimersAreNotTakenBack(_Timers):
     """When the TTL that a value once had would have ended, whatever is there then is deleted."""
 
 
-@broken_store("expired.put_begins_anew", alone=True)
+@broken_store("expired.put_stores_a_new_value", alone=True)
 class ThePlaceStaysDead(PlainBackend):
     """A put over an expired value has expired as well, unless it brings a TTL."""
 
@@ -159,7 +159,7 @@ class ThePlaceStaysDead(PlainBackend):
 
 @broken_store("clients.ttls_are_seen_by_all")
 class EndlessTTLsAreLong(DictBackend):
-    """What Expire makes lasting has a very long life."""
+    """What Expire makes lasting has a very long TTL."""
 
     def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
         super().expire(spaces, write._replace(ttl=10**12) if write.ttl is None else write, now)
@@ -167,7 +167,7 @@ class EndlessTTLsAreLong(DictBackend):
 
 @broken_store("expired.add_counts_from_zero", alone=True)
 class AddKeepsTheDeadlineOfTheDead(DictBackend):
-    """Add to an expired value counts from 0, but the sum has the ended life of the old value."""
+    """Add to an expired value counts from 0, but the sum has the ended TTL of the old value."""
 
     def add(self, spaces: Spaces, write: Add, now: float) -> int:
         old = self.space_in(spaces, write.key).get(write.key.path)

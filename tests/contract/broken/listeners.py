@@ -242,7 +242,7 @@ class ClosingAClientEndsAllListening(SharedBackend):
 
 @broken_store("listeners.a_listener_sleeps_until_it_is_called", alone=True)
 class PollsAndClaimsToPush(DictBackend):
-    """Pushing is claimed, and the listener is the one that is inherited."""
+    """Pushing is declared, and the listener is the one that is inherited."""
 
     def listen(self, name: str, /) -> Listener:
         return Poller()
@@ -256,7 +256,7 @@ class _Dozing(DictListener):
 
 @broken_store("listeners.a_listener_sleeps_until_it_is_called")
 class LooksNowAndThen(DictBackend):
-    """Pushing is claimed, no call is ever sent, and listeners look for themselves every 0.3 seconds."""
+    """Pushing is declared, no call is ever sent, and listeners look for themselves every 0.3 seconds."""
 
     def listen(self, name: str, /) -> Listener:
         return _Dozing(self, name.encode())

@@ -34,7 +34,7 @@ from tests.contract.reference_model import DictBackend, HeldLocks, Spaces
 
 @broken_store("conditions.starts_with_compares_its_scope")
 class OnlyTheFirstIsChecked(DictBackend):
-    """Prefixed looks at the first value that it finds in its scope."""
+    """StartsWith looks at the first value that it finds in its scope."""
 
     def holds(self, check: Check, now: float) -> bool:
         if isinstance(check, Equals):
@@ -45,7 +45,7 @@ class OnlyTheFirstIsChecked(DictBackend):
 
 @broken_store("conditions.prefixes_are_bytes")
 class StartsWithLooksOnlyAtTheKey(DictBackend):
-    """Prefixed looks at the key itself, whatever its scope."""
+    """StartsWith looks at the key itself, whatever its scope."""
 
     def covers(self, scope: Scope, relative: Path, what: str) -> bool:
         return scope.covers(relative) and (what != "StartsWith" or not relative)
@@ -53,7 +53,7 @@ class StartsWithLooksOnlyAtTheKey(DictBackend):
 
 @broken_store("conditions.prefixes_are_bytes")
 class NothingLiesBelowTheRoot(DictBackend):
-    """Prefixed of what is below the root finds nothing."""
+    """StartsWith of what is below the root finds nothing."""
 
     def holds(self, check: Check, now: float) -> bool:
         return (isinstance(check, StartsWith) and not check.key.path) or super().holds(check, now)
@@ -61,7 +61,7 @@ class NothingLiesBelowTheRoot(DictBackend):
 
 @broken_store("conditions.one_failed_check_stops_all_writes")
 class StartsWithMeansEqual(DictBackend):
-    """Prefixed holds if each value is the prefix, and nothing more."""
+    """StartsWith holds if each value is the prefix, and nothing more."""
 
     def starts(self, value: bytes, prefix: bytes) -> bool:
         return value == prefix
@@ -86,7 +86,7 @@ class SegmentsAreNothingButGlobs(DictBackend):
 
 @broken_store("counters.only_canonical_text_is_a_counter")
 class LongValuesAreNeverEqual(DictBackend):
-    """Exactly fails for values of more than a hundred bytes, as where a column is too short."""
+    """Equals fails for values of more than a hundred bytes, as where a column is too short."""
 
     def holds(self, check: Check, now: float) -> bool:
         if isinstance(check, Equals) and any(len(value) > 100 for value in check.entries.values()):
@@ -96,7 +96,7 @@ class LongValuesAreNeverEqual(DictBackend):
 
 @broken_store("conditions.equals_compares_its_scope")
 class EqualsSeesTheSiblings(DictBackend):
-    """Exactly of one key fails where another one lies directly beside it."""
+    """Equals of one key fails where another one lies directly beside it."""
 
     def holds(self, check: Check, now: float) -> bool:
         if isinstance(check, Equals) and check.scope is Scope.NODE and check.entries:
@@ -134,12 +134,12 @@ class ReadsAreAnsweredEarlier(DictBackend):
         return super().execute(transaction)._replace(answers=read.answers)
 
 
-# Lives
+# TTLs
 
 
 @broken_store("clients.ttls_are_seen_by_all")
 class PutForgetsTheTTL(DictBackend):
-    """What is put lasts for ever, whatever life comes with it."""
+    """What is put has no expiry, whatever TTL it has."""
 
     def put(self, spaces: Spaces, write: Put, now: float) -> None:
         super().put(spaces, write if write.keep_ttl else write._replace(ttl=None), now)
@@ -159,7 +159,7 @@ class TTLsAreTheDicts(DictBackend):
 
 
 class _Touching(DictBackend):
-    """Begins lives again that something touches."""
+    """Begins TTLs again that something touches."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
@@ -193,7 +193,7 @@ class LookingProlongs(_Touching):
 
 @broken_store("ttl.keep_ttl_keeps_it")
 class WritesProlong(_Touching):
-    """A write begins again all lives in its space."""
+    """A write begins again all TTLs in its space."""
 
     def write(self, spaces: Spaces, write: Write, now: float, counters: list[int]) -> None:
         super().write(spaces, write, now, counters)

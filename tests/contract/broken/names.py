@@ -38,7 +38,7 @@ class PrefixesOfText(DictBackend):
         return None
 
 
-@broken_store("names.patterns_are_data", "model.the_store_answers_as_the_model")
+@broken_store("names.patterns_are_data")
 class SegmentsAreGlobs(DictBackend):
     """Segments of a key are taken for globs when a scope is read, checked or deleted."""
 
@@ -67,7 +67,7 @@ class SegmentsAreLikePatterns(DictBackend):
         return bool(re.fullmatch(re.escape(pattern).replace("%", ".*").replace("_", "."), text, re.DOTALL))
 
 
-@broken_store("names.separators_are_data", "model.the_store_answers_as_the_model")
+@broken_store("names.separators_are_data")
 class DotsSeparate(DictBackend):
     """A dot in a segment makes two segments of it."""
 

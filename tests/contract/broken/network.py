@@ -11,7 +11,7 @@ from tests.contract.reference_model import DictBackend, PlainBackend
 
 @broken_server(
     "replies.a_lost_add_counts_once",
-    "replies.the_first_outcome_is_told",
+    "replies.the_first_outcome_is_returned",
     "replies.a_lost_put_overwrites_nobody",
     "replies.a_late_request_is_not_applied",
     of=DictBackend,
@@ -33,7 +33,7 @@ class OnlyCountersAreRemembered(Server):
         return self.store.execute(transaction)
 
 
-@broken_server("replies.the_first_outcome_is_told", of=DictBackend, alone=True)
+@broken_server("replies.the_first_outcome_is_returned", of=DictBackend, alone=True)
 class OnlyStatusesAreRemembered(Server):
     """A request that comes twice is executed once, but its reads are answered again."""
 
@@ -53,7 +53,7 @@ class RequestsAreForgottenWhenAnswered(Server):
         del self.outcomes[number]
 
 
-@broken_server("replies.a_lost_refusal_is_told", of=DictBackend, alone=True)
+@broken_server("replies.a_lost_refusal_is_returned", of=DictBackend, alone=True)
 class RefusalsAreTakenForDone(Server):
     """A request that comes twice and was refused is told to be applied."""
 
@@ -65,7 +65,7 @@ class RefusalsAreTakenForDone(Server):
         return outcome
 
 
-@broken_network_client("replies.a_lost_add_counts_once", "replies.a_lost_refusal_is_told", of=DictBackend)
+@broken_network_client("replies.a_lost_add_counts_once", "replies.a_lost_refusal_is_returned", of=DictBackend)
 class LostRepliesAreErrors(NetworkClient):
     """A client that hears no reply gives up."""
 

@@ -1,4 +1,4 @@
-"""Wakes that clear too much or too little, that call too few, or that are no write like the others."""
+"""Notify writes that clear too much or too little, that call too few, or that are no write like the others."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.contract.broken.register import broken_client, broken_store
 from tests.contract.reference_model import DictBackend, DictListener, LifelessBackend, Spaces
 
 
-@broken_store("notifications.a_notify_clears_its_scope", "model.the_store_answers_as_the_model")
+@broken_store("notifications.a_notify_clears_its_scope")
 class ListsAreNotCleared(DictBackend):
-    """A Wake calls those on the list, and leaves it as it is."""
+    """A Notify calls those on the list, and leaves it as it is."""
 
     def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
         pass
@@ -22,7 +22,7 @@ class ListsAreNotCleared(DictBackend):
 
 @broken_store("notifications.a_notify_clears_its_scope", alone=True)
 class NotifiesClearWholeSubtrees(DictBackend):
-    """A Wake clears the key and all below, whatever its scope."""
+    """A Notify clears the key and all below, whatever its scope."""
 
     def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
         super().clear(spaces, write._replace(scope=Scope.SUBTREE), now)
@@ -30,7 +30,7 @@ class NotifiesClearWholeSubtrees(DictBackend):
 
 @broken_store("notifications.a_notify_clears_its_scope")
 class NotifiesReachOnlyChildren(DictBackend):
-    """A Wake sees direct children, and nothing deeper."""
+    """A Notify sees direct children, and nothing deeper."""
 
     def covers(self, scope: Scope, relative: Path, what: str) -> bool:
         return scope.covers(relative) and (what != "Notify" or len(relative) < 2)
@@ -49,7 +49,7 @@ class OnlyNamesAreCleared(DictBackend):
 
 @broken_store("notifications.a_notify_clears_its_scope")
 class EmptyListsAreErrors(DictBackend):
-    """A Wake over nothing raises an error."""
+    """A Notify over nothing raises an error."""
 
     def listed(self, spaces: Spaces, write: Notify, now: float) -> list[bytes]:
         names = super().listed(spaces, write, now)
@@ -65,7 +65,7 @@ class EmptyListsAreErrors(DictBackend):
     "listeners.a_listener_sleeps_until_it_is_called",
 )
 class CallsAreNeverSent(DictBackend):
-    """A Wake clears the list, and calls nobody."""
+    """A Notify clears the list, and calls nobody."""
 
     def call(self, names: list[bytes]) -> None:
         pass
@@ -130,7 +130,7 @@ class ExpiredEntriesEndTheList(DictBackend):
 
 @broken_store("notifications.expired_entries_are_passed_over")
 class MortalEntriesStay(DictBackend):
-    """A Wake leaves what has a TTL to its end."""
+    """A Notify leaves what has a TTL to its end."""
 
     def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
         entries = self.space_in(spaces, write.key)
@@ -151,15 +151,15 @@ class _Ordering(DictBackend):
 
 @broken_store("notifications.a_notify_has_its_place_among_the_writes")
 class NotifiesComeFirst(_Ordering):
-    """The Wakes of a transaction are applied before its other writes."""
+    """The Notify writes of a transaction are applied before its other writes."""
 
     def rank(self, write: Write) -> int:
         return 0 if isinstance(write, Notify) else 1
 
 
-@broken_store("notifications.a_notify_has_its_place_among_the_writes", "model.the_store_answers_as_the_model")
+@broken_store("notifications.a_notify_has_its_place_among_the_writes")
 class NotifiesComeLast(_Ordering):
-    """The Wakes of a transaction are applied after its other writes."""
+    """The Notify writes of a transaction are applied after its other writes."""
 
     def rank(self, write: Write) -> int:
         return 1 if isinstance(write, Notify) else 0
@@ -173,9 +173,9 @@ class ListsAreReadBefore(DictBackend):
         return super().listed(self.spaces, write, now)
 
 
-@broken_store("notifications.a_refused_transaction_clears_nothing", "model.the_store_answers_as_the_model")
+@broken_store("notifications.a_refused_transaction_clears_nothing")
 class NotifiesIgnoreChecks(DictBackend):
-    """A Wake is applied although a check failed."""
+    """A Notify is applied although a check failed."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         outcome = super().decide(transaction, now)
@@ -187,7 +187,7 @@ class NotifiesIgnoreChecks(DictBackend):
 
 @broken_store("notifications.a_refused_transaction_clears_nothing")
 class NotifiesAreNotUndone(DictBackend):
-    """A Wake is applied although an Add behind it is refused."""
+    """A Notify is applied although an Add behind it is refused."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         outcome = super().decide(transaction, now)
@@ -199,7 +199,7 @@ class NotifiesAreNotUndone(DictBackend):
 
 @broken_store("notifications.answers_and_counters_are_those_of_the_others")
 class NotifiesHaveCounters(DictBackend):
-    """The number of those called stands among the sums."""
+    """The number of those called stands among the counters."""
 
     def write(self, spaces: Spaces, write: Write, now: float, counters: list[int]) -> None:
         if isinstance(write, Notify):
@@ -209,7 +209,7 @@ class NotifiesHaveCounters(DictBackend):
 
 @broken_store("notifications.answers_and_counters_are_those_of_the_others")
 class NotifiesTakeASum(DictBackend):
-    """Where a Wake stands before Adds, the sums are in the wrong order."""
+    """Where a Notify stands before Adds, the counters are in the wrong order."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         outcome = super().decide(transaction, now)
@@ -219,7 +219,7 @@ class NotifiesTakeASum(DictBackend):
 
 @broken_store("notifications.answers_and_counters_are_those_of_the_others")
 class NotifiesAreNotCounted(DictBackend):
-    """The failed index is counted without the Wakes before it."""
+    """The failed index is counted without the Notify writes before it."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         outcome = super().decide(transaction, now)
@@ -231,7 +231,7 @@ class NotifiesAreNotCounted(DictBackend):
 
 @broken_store("notifications.a_notify_has_its_place_among_the_writes")
 class ListsAreClearedLater(DictBackend):
-    """Lists are cleared when all else is written, at another instant."""
+    """Lists are cleared when all else is written, later."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         others = tuple(write for write in transaction.writes if not isinstance(write, Notify))
@@ -254,7 +254,7 @@ class _Silent(DictBackend):
 
 @broken_client("listeners.a_client_that_leaves_takes_no_listener_along", of=_Silent)
 class CallsStayInTheClient(SharedBackend):
-    """A Wake notifies the listeners of the client that applied it, and no others."""
+    """A Notify notifies the listeners of the client that applied it, and no others."""
 
     def __init__(self, shared: Backend) -> None:
         super().__init__(shared)

@@ -14,7 +14,7 @@ from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend,
 _Page = tuple[dict[Path, HeldLocks], "bytes | None"]
 
 
-@broken_store("pages.a_walk_stays_in_its_scope", "model.the_store_answers_as_the_model")
+@broken_store("pages.a_walk_stays_in_its_scope")
 class PagesSkip(DictBackend):
     """The cursor names the first entry of the next page, which then begins after it."""
 

@@ -61,7 +61,7 @@ class _Bell(Listener):
 
 @broken_shared_store("processes.processes_notify_each_other", alone=True)
 class CallsStayInTheProcess(OnSqlite):
-    """Pushing is claimed, and a Wake reaches the listeners of the process that applied it, and no others."""
+    """Pushing is declared, and a Notify reaches the listeners of the process that applied it, and no others."""
 
     @property
     def capabilities(self) -> Capabilities:

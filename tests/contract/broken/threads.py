@@ -31,7 +31,7 @@ class UpdatesAreLost(DictBackend):
 
 @broken_store("threads.one_of_many_claims_succeeds")
 class ChecksAreOutsideOfTheLock(DictBackend):
-    """Checks are evaluated first, and the writes applied at another instant."""
+    """Checks are evaluated first, and the writes applied later."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         with self.lock:
@@ -44,7 +44,7 @@ class ChecksAreOutsideOfTheLock(DictBackend):
 
 @broken_store("threads.no_reader_sees_half_a_subtree", alone=True)
 class WritesAreSeenOneByOne(DictBackend):
-    """Each write is one instant, the transaction is not."""
+    """Each write is atomic, the transaction is not."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         with self.lock:

@@ -1,4 +1,4 @@
-"""Lives that are lost, kept, given or told wrongly."""
+"""TTLs that are lost, kept, given or told wrongly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.contract.reference_model import DictBackend, HeldLocks, Spaces
 
 @broken_store("clients.ttls_are_seen_by_all")
 class TTLsAreSeconds(DictBackend):
-    """Lives are cut to whole seconds, and what is cut to none lasts for ever."""
+    """TTLs are cut to whole seconds, and what is cut to none has no expiry."""
 
     def deadline(self, ttl: int | None, now: float) -> float | None:
         return None if ttl is None or ttl < 1000 else now + ttl // 1000 + 1
@@ -57,7 +57,7 @@ class RemainingTTLsAreRoundedUp(DictBackend):
 
 @broken_store("clients.ttls_are_seen_by_all", "pages.pages_tell_ttls")
 class TTLsOfTheKeyOnly(DictBackend):
-    """Lives are told of the key itself, not of what is below it."""
+    """TTLs are told of the key itself, not of what is below it."""
 
     def entries(self, read: Read, now: float) -> Entries:
         answer = super().entries(read, now)
@@ -66,7 +66,7 @@ class TTLsOfTheKeyOnly(DictBackend):
 
 @broken_store("pages.pages_tell_ttls", alone=True)
 class PagesTellNoTTLs(DictBackend):
-    """Lives are told in complete answers only."""
+    """TTLs are told in complete answers only."""
 
     def entries(self, read: Read, now: float) -> Entries:
         return super().entries(read if read.limit is None else read._replace(ttls=False), now)
@@ -74,7 +74,7 @@ class PagesTellNoTTLs(DictBackend):
 
 @broken_store("expired.absence_can_be_claimed")
 class TTLsAreAlwaysTold(DictBackend):
-    """Lives are told without being asked for."""
+    """TTLs are told without being asked for."""
 
     def entries(self, read: Read, now: float) -> Entries:
         return super().entries(read._replace(ttls=True), now)
@@ -90,9 +90,9 @@ class PutKeepsTheOldTTL(DictBackend):
         super().put(spaces, write._replace(keep_ttl=True) if keep else write, now)
 
 
-@broken_store("ttl.keep_ttl_keeps_it", "model.the_store_answers_as_the_model")
+@broken_store("ttl.keep_ttl_keeps_it")
 class KeepTTLIsIgnored(DictBackend):
-    """Put with keep_life makes the value last for ever."""
+    """Put with keep_ttl makes the value last for ever."""
 
     def put(self, spaces: Spaces, write: Put, now: float) -> None:
         super().put(spaces, write._replace(ttl=None, keep_ttl=False) if write.keep_ttl else write, now)
@@ -100,7 +100,7 @@ class KeepTTLIsIgnored(DictBackend):
 
 @broken_store("ttl.keep_ttl_keeps_it")
 class KeepTTLLooksAtTTL(DictBackend):
-    """Put with keep_life gives a new value the TTL that stands beside it."""
+    """Put with keep_ttl gives a new value the TTL that stands beside it."""
 
     def put(self, spaces: Spaces, write: Put, now: float) -> None:
         keep = write.keep_ttl and self.old(spaces, write.key, now, "") is not None
@@ -109,7 +109,7 @@ class KeepTTLLooksAtTTL(DictBackend):
 
 @broken_store("clients.ttls_are_seen_by_all")
 class AddDropsTheTTL(DictBackend):
-    """A counter that is added to lasts for ever."""
+    """A counter that is added to has no expiry."""
 
     def add(self, spaces: Spaces, write: Add, now: float) -> int:
         total = super().add(spaces, write, now)
@@ -135,7 +135,7 @@ class ExpireBelowTakesTheKey(DictBackend):
 
 @broken_store("clients.ttls_are_seen_by_all")
 class ExpireWithNoneDoesNothing(DictBackend):
-    """Expire with None leaves lives as they are."""
+    """Expire with None leaves TTLs as they are."""
 
     def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
         if write.ttl is not None:
@@ -176,7 +176,7 @@ class TTLsAreNotUndone(DictBackend):
 
 @broken_store("expired.pages_do_not_show_it")
 class OnlySomeTTLsEnd(DictBackend):
-    """Of a hundred lives and more in one space, only the first hundred ever end."""
+    """Of a hundred TTLs and more in one space, only the first hundred ever end."""
 
     def alive(self, held: HeldLocks, now: float, what: str) -> bool:
         if super().alive(held, now, what):
