@@ -1,4 +1,4 @@
-"""The command ``redicts``. All of it but ``certify`` needs the extra ``cli``, and says so where that is missing."""
+"""The command ``redicts``, which needs the extra ``cli``; its command ``certify`` needs the extra ``contract``."""
 
 from __future__ import annotations
 
@@ -11,19 +11,16 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out one command line, by default that of this process, and return the exit status (see ``exits``)."""
+    """Run one command line, by default that of this process, and return the exit status (see ``exits``)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if given[:1] == ["certify"]:
-            from redicts.certify import certify_command  # noqa: PLC0415  (other commands need none of it)
-
-            return certify_command(given[1:])
-        from redicts.cli import program  # noqa: PLC0415  (needs the extra, which may be missing)
+        from redicts.cli import program  # noqa: PLC0415  (needs an extra, which may be missing)
     except ModuleNotFoundError as error:
         said = extra.said_of(error)
         if said is None:
             raise
-        sys.stderr.write(f"redicts: {said}\n")
+        needed = said.replace("redicts[cli]", "redicts[contract]") if given[:1] == ["certify"] else said
+        sys.stderr.write(f"redicts: {needed}\n")
         return exits.WRONG
     except KeyboardInterrupt:
         return exits.INTERRUPTED

@@ -1,6 +1,6 @@
-"""The contract suite: it certifies a backend, ours or anybody's, against the words of the contract.
+"""The contract suite: certifies a backend by conformance checks.
 
-Subclass :class:`Harness`, say in it how to open the store, and call :func:`certify`::
+Subclass :class:`Harness` with a method that opens the store, and call :func:`certify`::
 
     from redicts.contract import Harness, certify
 
@@ -14,16 +14,15 @@ Subclass :class:`Harness`, say in it how to open the store, and call :func:`cert
     print(report)
     assert report.certified
 
-From a shell, ``redicts certify '<configuration>'`` does the same, see :mod:`redicts.certify`.
+From a shell, ``redicts certify '<configuration>'`` does the same.
 
-Each check is one function with one sentence in :mod:`redicts.contract.checks`, and one line of the report. A check
-whose
-capability is not claimed, or whose hook the harness lacks, is listed as not run, with the reason. A test framework that
-shall show each check on its own takes :data:`CHECKS` and an :class:`Examination`.
+Each check is one function in :mod:`redicts.contract.checks`, whose docstring states its rule, and one line of the
+report. The report lists a check as not run, with the reason, if its capability is not declared or the harness lacks its
+hook. To run each check as a test of its own, use :data:`CHECKS` and an :class:`Examination`.
 
-Codecs have checks of their own, and :func:`~redicts.contract.codecs.certify_codec`: see :mod:`redicts.contract.codecs`.
+For codecs, see :mod:`redicts.contract.codecs`.
 
-It needs Hypothesis: ``pip install redicts[contract]``.
+The suite needs Hypothesis: ``pip install redicts[contract]``.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ except ImportError as error:
     raise ImportError("redicts.contract needs Hypothesis: pip install 'redicts[contract]'") from error
 
 from redicts.contract import checks as _checks  # noqa: F401  (registers them)
-from redicts.contract.check import CheckFailed, ConformanceCheck, Need, registered
+from redicts.contract.check import ConformanceCheck, Need, registered
 from redicts.contract.clock import ManualClock
 from redicts.contract.configured import Store, StoreHarness
 from redicts.contract.examination import Examination, names_left_out
@@ -45,6 +44,7 @@ from redicts.contract.harness import Harness, Raw, SharedBackend
 from redicts.contract.hostile import HOSTILE_SEGMENTS, HOSTILE_VALUES
 from redicts.contract.probes import PROBES
 from redicts.contract.report import Report, Result, Status, crossed_out
+from redicts.contract.requirements import CheckFailed
 
 __all__ = [
     "CHECKS",
@@ -67,7 +67,7 @@ __all__ = [
 ]
 
 CHECKS: Final[tuple[ConformanceCheck, ...]] = registered()
-"""All checks, in the order of their subjects."""
+"""All checks, ordered by subject."""
 
 
 def certify(
@@ -79,17 +79,17 @@ def certify(
     checks: Iterable[ConformanceCheck] = CHECKS,
     watch: Callable[[Result], object] | None = None,
 ) -> Report:
-    """Examine all checks on a store and return the report. It raises nothing that the store raises.
+    """Run the checks on a store and return the report. Errors of the store are results, not raised.
 
-    Cost: seconds on a local store; with ``thorough``, minutes.
+    It takes seconds on a local store, and minutes with ``thorough``.
 
     Args:
-        harness: The store. It is not closed.
+        harness: The store; it is not closed.
         thorough: Try many more random examples, and races for longer.
-        seed: Where random examples start; the same seed makes the same examples. The report names it.
-        timeout: Seconds that something may take that should take milliseconds, before it counts as hanging.
-        checks: Others than all, for a first look: the report then is no certificate, see :attr:`Report.kept`.
-        watch: Called with each result when it is there.
+        seed: The seed of random examples; the same seed makes the same examples.
+        timeout: Seconds that an operation may take that should take milliseconds, before it counts as hanging.
+        checks: The checks to run. With fewer than all, the report is not a certificate, see :attr:`Report.passed`.
+        watch: Called with each result as soon as it is known.
 
     """
     chosen = tuple(checks)
@@ -110,12 +110,12 @@ def certify(
         thorough=thorough,
         names_left_out=names_left_out(harness),
         left_out=left_out,
-        could_claim=() if left_out else _could_claim(examination),
-        told={what: crossed_out(value, secrets) for what, value in {**harness.about, **examination.about}.items()},
+        could_declare=() if left_out else _could_declare(examination),
+        subject={what: crossed_out(value, secrets) for what, value in {**harness.about, **examination.about}.items()},
     )
 
 
-def _could_claim(examination: Examination) -> tuple[str, ...]:
-    """Return what works although it is not claimed."""
+def _could_declare(examination: Examination) -> tuple[str, ...]:
+    """Return the capabilities that work although they are not declared."""
     worked = [name for name, probe in PROBES.items() if examination.examine(probe).status is Status.PASSED]
-    return tuple(f"the store could claim {name}" for name in worked)
+    return tuple(f"the store could declare {name}" for name in worked)

@@ -1,4 +1,4 @@
-"""Doors: a thread that lets clients in at a listening socket, for whatever stands between a client and a server."""
+"""Acceptors: threads that accept connections for a proxy between clients and a server."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Final
 
 TIMEOUT: Final = 20.0
-"""Seconds after which a thread that should end at once is taken for hanging."""
+"""Seconds after which a thread that should end at once counts as hanging."""
 
 
-class Door:
-    """A thread that accepts connections on a listening socket, and gives them to ``admit``, until it is closed."""
+class Acceptor:
+    """A thread that accepts connections on a listening socket and passes them to ``admit``, until it is closed."""
 
     def __init__(self, listener: socket.socket, admit: Callable[[socket.socket], None]) -> None:
         self._listener: Final = listener
@@ -36,13 +36,13 @@ class Door:
             ready, _, _ = select.select([self._listener, self._sleeper], [], [])
             if self._sleeper in ready:
                 return
-            with contextlib.suppress(ConnectionError):  # a client that is gone before it was let in
+            with contextlib.suppress(ConnectionError):  # the client left before it was accepted
                 client, _ = self._listener.accept()
                 self._admit(client)
 
 
 def connected(client: socket.socket, target: tuple[str, int], seconds: float) -> socket.socket | None:
-    """Return a connection to the server for a client that was let in; without a server, close the client's."""
+    """Return a connection to the server for an accepted client, or ``None`` after closing the client's."""
     try:
         server = socket.create_connection(target, seconds)
     except OSError:
@@ -55,6 +55,6 @@ def connected(client: socket.socket, target: tuple[str, int], seconds: float) ->
 
 
 def shut(connection: socket.socket, how: int) -> None:
-    """Shut a connection down, which ends it even if a forked process holds it too; no effect if it has ended."""
+    """Shut a connection down, which ends it in forked processes too; no effect if it has ended."""
     with contextlib.suppress(OSError):
         connection.shutdown(how)

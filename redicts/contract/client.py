@@ -1,11 +1,11 @@
-"""A backend on the bench: every outcome is examined for its form, and the words that checks need often are short."""
+"""A client of the backend under examination, which validates every outcome and shortens frequent calls."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from redicts.contract.check import require, shortened
 from redicts.contract.form import entries_of, examine_form, names_of
+from redicts.contract.requirements import require, shortened
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import (
@@ -26,7 +26,7 @@ from redicts.core.minitransaction import (
 
 
 class Client:
-    """One client of the store. All methods may be called from any thread, as those of the backend."""
+    """One client of the store. Its methods are thread-safe, as those of the backend are."""
 
     __slots__ = ("backend",)
 
@@ -35,33 +35,33 @@ class Client:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the backend claims."""
+        """The capabilities that the backend declares."""
         return self.backend.capabilities
 
     def execute(self, transaction: Transaction) -> Outcome:
-        """Execute a transaction and examine the form of its outcome."""
+        """Execute a transaction and validate its outcome."""
         outcome = self.backend.execute(transaction)
         examine_form(transaction, outcome)
         return outcome
 
     def run(self, checks: Sequence[Check] = (), reads: Sequence[AnyRead] = (), writes: Sequence[Write] = ()) -> Outcome:
-        """Execute a transaction made of these."""
+        """Execute a transaction of these conditions, reads and writes."""
         return self.execute(Transaction(tuple(checks), tuple(reads), tuple(writes)))
 
     def apply(self, *writes: Write) -> Outcome:
-        """Write, and insist that it is applied."""
+        """Write, and require that the writes are applied."""
         outcome = self.run(writes=writes)
-        require(outcome.applied, f"writes without checks ended with {outcome.status.name}: {shortened(writes)}")
+        require(outcome.applied, f"writes without conditions ended with {outcome.status.name}: {shortened(writes)}")
         return outcome
 
     def holds(self, *checks: Check) -> bool:
-        """Tell whether all these checks hold."""
+        """Tell whether all these conditions hold."""
         return self.run(checks=checks).applied
 
     def ask(self, *reads: AnyRead) -> tuple[Answer, ...]:
-        """Read, and insist on answers."""
+        """Read, and require answers."""
         outcome = self.run(reads=reads)
-        require(outcome.applied, f"reads without checks ended with {outcome.status.name}: {shortened(reads)}")
+        require(outcome.applied, f"reads without conditions ended with {outcome.status.name}: {shortened(reads)}")
         return outcome.answers
 
     def entries(self, read: Read) -> Entries:
@@ -77,23 +77,23 @@ class Client:
         return self.read(key, Scope.NODE).get(())
 
     def fetch(self, key: Key) -> bytes | None:
-        """Return what the short way to one value gives: the value, or ``None``, which says nothing."""
+        """Return the answer of the fast path to a value: the value, or ``None``, which says nothing."""
         return self.backend.fetch(key)
 
     def overwrite(self, key: Key, value: bytes) -> bool:
-        """Go the short way to put a value over another one; if it returns false, nothing is written."""
+        """Replace a value by the fast path; if it returns false, nothing is written."""
         return self.backend.overwrite(key, value)
 
     def fetch_document(self, key: Key) -> bytes | None:
-        """Return what the short way to a document gives: it, or a value, or ``None``, which says nothing."""
+        """Return the answer of the fast path to a document: a document, a value, or ``None``, which says nothing."""
         return self.backend.fetch_document(key)
 
     def overwrite_document(self, key: Key, document: bytes) -> bool:
-        """Go the short way to put a document over another one; if it returns false, nothing is written."""
+        """Replace a document by the fast path; if it returns false, nothing is written."""
         return self.backend.overwrite_document(key, document)
 
     def ttls(self, key: Key, scope: Scope = Scope.SUBTREE) -> Mapping[Path, int]:
-        """Return the remaining lives in a scope, in milliseconds."""
+        """Return the remaining TTLs in a scope, in milliseconds."""
         return self.entries(Read(key, scope, ttls=True)).ttls
 
     def page_of_names(self, read: ReadNames) -> Names:
@@ -105,7 +105,7 @@ class Client:
         return set(self.page_of_names(ReadNames(key)).names)
 
     def listen(self, name: str) -> Listener:
-        """Listen under this name; the thread that listens is the one that waits and closes."""
+        """Listen under this name; the same thread must wait and close."""
         listener = self.backend.listen(name)
-        require(isinstance(listener, Listener), f"listen returned no Listener but {shortened(listener)}")
+        require(isinstance(listener, Listener), f"listen must return a Listener, got {shortened(listener)}")
         return listener

@@ -1,6 +1,6 @@
-"""Dicts for the checks on documents: their text, the leaves that it stands for, and values among which they lie.
+"""Documents for checks: dicts, their text, their leaves, and the values around them.
 
-What a document stands for is worked out from the dict here, and not from its text as backends do.
+The leaves are computed from the dict, not from the text as backends do.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from redicts.contract.check import CheckFailed, require, require_equal, shortened
 from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
 from redicts.contract.form import entries_of, names_of
+from redicts.contract.requirements import CheckFailed, require, require_equal, shortened
 from redicts.contract.trees import PLACES, names_below, within, without
 from redicts.core.documents import leaves_in
 from redicts.core.minitransaction import (
@@ -51,14 +51,14 @@ OTHER: Final[Tree] = {
     "only": {"in": {"this": [[]]}},
     "count": 51,
 }
-"""What is put in place of it: leaves for dicts, dicts for leaves, and little in common."""
+"""A replacement for it, with leaves for dicts, dicts for leaves, and little in common."""
 
 BASES: Final[tuple[Path, ...]] = (("doc",), ("d", "doc"), ("d", "e", "doc"))
-"""Where documents are put."""
+"""The paths of the documents."""
 
 
 def text_of(tree: Tree, *, escaped: bool = False) -> bytes:
-    """Return the document of a dict, with everything escaped that is not ASCII or as it is."""
+    """Return the document of a dict, with all but ASCII escaped, or as it is."""
     return json.dumps(tree, ensure_ascii=escaped, separators=(",", ":")).encode()
 
 
@@ -84,7 +84,7 @@ def putting(fixture: Fixture, base: Path, tree: Tree, ttl: int | None = None) ->
 
 
 def plant(fixture: Fixture, base: Path, tree: Tree = WHOLE, ttl: int | None = None) -> dict[Path, bytes]:
-    """Go on in a fresh space with this document between other values and documents; return all that is there.
+    """Continue in a new space with this document among other values and documents; return all entries.
 
     Only the document itself has the TTL.
     """
@@ -103,13 +103,13 @@ def plant(fixture: Fixture, base: Path, tree: Tree = WHOLE, ttl: int | None = No
     return {**values, **lying_at(base, tree)}
 
 
-def places_around(base: Path) -> list[Path]:
-    """Return the keys at which to look at a document: above it, at it, and in it at every depth, leaves and gaps."""
+def paths_around(base: Path) -> list[Path]:
+    """Return the paths at which to examine a document: above, at and in it, at leaves and where nothing is stored."""
     return [*(base[:depth] for depth in range(len(base))), *(base + place for place in PLACES)]
 
 
 def look(fixture: Fixture, entries: Mapping[Path, bytes], places: Iterable[Path], client: Client | None = None) -> None:
-    """Insist that every scope of these places reads as it should, and so do the names below."""
+    """Require that every scope of these paths and the names below read as expected."""
     client = client or fixture.store
     for place in places:
         key = fixture.key(*place)
@@ -122,13 +122,13 @@ def look(fixture: Fixture, entries: Mapping[Path, bytes], places: Iterable[Path]
 
 
 def fetch(fixture: Fixture, client: Client, entries: Mapping[Path, bytes], places: Iterable[Path]) -> None:
-    """Fetch the short way at these places, and insist on what :func:`fetch_at` does."""
+    """Fetch these paths by the fast path, and require what :func:`fetch_at` does."""
     for place in places:
         fetch_at(client, fixture.key(*place), within(entries, place, Scope.SUBTREE))
 
 
 def fetch_at(client: Client, key: Key, there: Mapping[Path, bytes]) -> None:
-    """Fetch the short way; insist on the value, on a document of just the values below, or on ``None``."""
+    """Fetch by the fast path, and require the value, a document of exactly the values below, or ``None``."""
     found = client.fetch_document(key)
     if found is None:
         return
@@ -136,16 +136,16 @@ def fetch_at(client: Client, key: Key, there: Mapping[Path, bytes]) -> None:
     if () in there:
         require_equal(found, there[()], f"{what} is")
         return
-    require(there, f"{what}, where nothing is, is {shortened(found)}")
+    require(there, f"{what}, where nothing is stored, is {shortened(found)}")
     try:
         leaves = dict(leaves_in(found))
     except ValueError as error:
-        raise CheckFailed(f"{what} is none: {error}") from error
+        raise CheckFailed(f"{what} is not a document: {error}") from error
     require_equal(leaves, dict(there), f"{what} has the leaves")
 
 
 def after(entries: Mapping[Path, bytes], writes: Iterable[Write]) -> dict[Path, bytes] | None:
-    """Return what writes leave of these entries; ``None`` if a value would lie below another one, or is no counter."""
+    """Return the entries after these writes; ``None`` if a value would lie below another or is not a counter."""
     left = dict(entries)
     for write in writes:
         place = write.key.path
@@ -172,7 +172,7 @@ def after(entries: Mapping[Path, bytes], writes: Iterable[Write]) -> dict[Path, 
 def apply(
     fixture: Fixture, before: Mapping[Path, bytes], *writes: Write, client: Client | None = None
 ) -> dict[Path, bytes]:
-    """Write, which must be allowed, insist on what is there then, and return it."""
+    """Apply valid writes, require the expected entries, and return them."""
     left = after(before, writes)
     assert left is not None, writes
     (client or fixture.store).apply(*writes)
@@ -181,12 +181,12 @@ def apply(
 
 
 def here(fixture: Fixture, writes: Iterable[Write]) -> list[Write]:
-    """Return these writes as ones to the space in which the bench is now."""
+    """Return these writes with the current space."""
     return [write._replace(key=fixture.key(*write.key.path)) for write in writes]
 
 
 def key_in(fixture: Fixture, base: Path, *path: str) -> Key:
-    """Return the key of a place in a document."""
+    """Return the key of a path in a document."""
     return fixture.key(*base, *path)
 
 

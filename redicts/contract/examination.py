@@ -1,4 +1,4 @@
-"""The examination: one check at a time on one harness, each in a thread of its own that is not waited for for ever."""
+"""Examination of backends: runs the checks one by one, each in a thread with a time limit."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Final, Generic, Protocol, TypeVar
 
-from redicts.contract.check import CheckFailed, ConformanceCheck, Need, NotRun
+from redicts.contract.check import ConformanceCheck, Need
 from redicts.contract.fixture import Fixture
 from redicts.contract.harness import Harness, SharedBackend
 from redicts.contract.hostile import HOSTILE_SEGMENTS
 from redicts.contract.report import Result, Status
+from redicts.contract.requirements import CheckFailed, NotRun
 from redicts.core.backend import Capabilities
 
 _WHOLE_CHECK: Final = 5
-"""How many times its timeout a check may take, since it waits for several things."""
+"""How many times its timeout a check may take, since it waits for several operations."""
 
 _THOROUGH: Final = 20
 """How many times as long a thorough check may take."""
 
 
 class _Named(Protocol):
-    """What every check has, whatever it is about."""
+    """The attributes that checks of backends and codecs share."""
 
     @property
     def name(self) -> str: ...
@@ -51,9 +52,9 @@ class Examiner(ABC, Generic[_Check]):
         self._hanging: _Check | None = None
 
     def examine(self, check: _Check) -> Result:
-        """Examine one check. Whatever is under examination does, this returns, and within a bounded time.
+        """Examine one check. It returns within a bounded time and raises nothing, whatever the check does.
 
-        After a check that did not end, no other one is examined: its threads may still be at work.
+        After a check that did not end, no other one runs: its threads may still be working.
         """
         if self._hanging is not None:
             reason = f"{self._hanging.name} did not end"
@@ -75,17 +76,17 @@ class Examiner(ABC, Generic[_Check]):
         try:
             self._run(check)
         except NotRun as reason:
-            status, why, demanded, details = Status.NOT_RUN, str(reason), reason.demanded, ""
+            status, why, required, details = Status.NOT_RUN, str(reason), reason.required, ""
         except BaseException as error:
             details = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-            status, why, demanded = Status.FAILED, _in_short(error), True
+            status, why, required = Status.FAILED, _in_short(error), True
         else:
-            status, why, demanded, details = Status.PASSED, "", True, ""
-        return Result(check.name, check.says, status, why, demanded, details, capabilities=check.capabilities)
+            status, why, required, details = Status.PASSED, "", True, ""
+        return Result(check.name, check.says, status, why, required, details, capabilities=check.capabilities)
 
     @abstractmethod
     def _run(self, check: _Check) -> None:
-        """Examine one check on a bench of its own. Raises ``NotRun`` if it cannot be, anything else if it is broken."""
+        """Examine one check in a new fixture. Raises ``NotRun`` if it cannot run, any other error if it fails."""
 
 
 class Examination(Examiner[ConformanceCheck]):
@@ -93,9 +94,9 @@ class Examination(Examiner[ConformanceCheck]):
 
     Args:
         harness: The store under examination.
-        thorough: Try for minutes what is otherwise tried for seconds.
-        seed: Where random examples start; the same seed makes the same examples.
-        timeout: Seconds that something may take that should take milliseconds. A check that waits longer is failed.
+        thorough: Try for minutes instead of seconds.
+        seed: The seed of random examples; the same seed makes the same examples.
+        timeout: Seconds that an operation may take that should take milliseconds. A check that waits longer fails.
 
     """
 
@@ -103,46 +104,46 @@ class Examination(Examiner[ConformanceCheck]):
         super().__init__(thorough=thorough, seed=seed, timeout=timeout)
         self.harness: Final = harness
         self.capabilities: Capabilities | None = None
-        """What the store claims, known after the first check for which it could be opened."""
+        """The capabilities that the store declares, known once it could be opened."""
         self.backend: str | None = None
-        """The name of the backend's class, known as the capabilities are."""
+        """The name of the backend's class, known once it could be opened."""
         self.about: Mapping[str, str] = {}
-        """What the backend tells of its store, known as the capabilities are."""
+        """Versions that the backend reports, known once it could be opened."""
 
     def _run(self, check: ConformanceCheck) -> None:
         fixture = Fixture(self.harness, thorough=self.thorough, seed=self.seed, timeout=self.timeout)
         try:
-            self._get_to_know(fixture)
+            self._learn_about(fixture)
             for need in check.needs:
                 _UNMET[need](fixture)
             before = self.harness.disturbed
             check.examine(fixture)
             if before is not None and before == self.harness.disturbed and Need.LOST_REPLIES in check.needs:
-                raise NotRun("no reply was lost, though the harness was asked to lose one", demanded=True)
+                raise NotRun("no reply was lost, though the harness was asked to lose one", required=True)
         except BaseException:
             _close_quietly(fixture)
             raise
         fixture.close()
 
-    def _get_to_know(self, fixture: Fixture) -> None:
+    def _learn_about(self, fixture: Fixture) -> None:
         if self.capabilities is None:
             backend = fixture.store.backend
             self.backend = type(backend.shared if isinstance(backend, SharedBackend) else backend).__name__
             fixture.store.run()
             self.capabilities = fixture.capabilities
-            with contextlib.suppress(Exception):  # a server may not tell, and that is not what is examined
+            with contextlib.suppress(Exception):  # a server may refuse to report its version
                 self.about = {str(what): str(value) for what, value in backend.about().items()}
 
 
 def names_left_out(harness: Harness) -> int:
-    """Return how many of the hostile segments a harness keeps from its store."""
+    """Return how many of the hostile segments a harness withholds from its store."""
     return len(set(HOSTILE_SEGMENTS) - set(harness.names))
 
 
-def _need_claim(name: str, wanted: bool) -> Callable[[Fixture], None]:
+def _need_capability(name: str, wanted: bool) -> Callable[[Fixture], None]:
     def meet(fixture: Fixture) -> None:
         if getattr(fixture.capabilities, name) is not wanted:
-            raise NotRun(f"the store {'does not claim' if wanted else 'claims'} {name}", demanded=False)
+            raise NotRun(f"the store {'does not declare' if wanted else 'declares'} {name}", required=False)
 
     return meet
 
@@ -150,41 +151,41 @@ def _need_claim(name: str, wanted: bool) -> Callable[[Fixture], None]:
 def _need_limit(wanted: bool) -> Callable[[Fixture], None]:
     def meet(fixture: Fixture) -> None:
         if (fixture.capabilities.atomic_entries is not None) is not wanted:
-            raise NotRun(f"the store claims atomic_entries={fixture.capabilities.atomic_entries}", demanded=False)
+            raise NotRun(f"the store declares atomic_entries={fixture.capabilities.atomic_entries}", required=False)
 
     return meet
 
 
 def _need_opener(fixture: Fixture) -> None:
     if fixture.harness.opener is None:
-        raise NotRun("the harness has no opener, so that no other process can open the store", demanded=True)
+        raise NotRun("the harness has no opener, so no other process can open the store", required=True)
 
 
 def _need_fork(_fixture: Fixture) -> None:
     if not hasattr(os, "fork"):
-        raise NotRun("this platform has no fork", demanded=False)
+        raise NotRun("this platform has no fork", required=False)
 
 
 def _need_lost_replies(fixture: Fixture) -> None:
     if not fixture.harness.networked:
-        raise NotRun("no reply of this store can be lost: it is not networked", demanded=False)
+        raise NotRun("no reply of this store can be lost: it is not networked", required=False)
 
 
 def _need_raw(fixture: Fixture) -> None:
     if fixture.harness.raw is None:
-        raise NotRun("the harness knows no way around the backend to the bytes of the store", demanded=False)
+        raise NotRun("the harness has no raw access to the store", required=False)
 
 
 _UNMET: Final[dict[Need, Callable[[Fixture], None]]] = {
-    Need.TTL: _need_claim("ttl", wanted=True),
-    Need.NO_TTL: _need_claim("ttl", wanted=False),
-    Need.PROCESSES: _need_claim("processes", wanted=True),
-    Need.NO_PROCESSES: _need_claim("processes", wanted=False),
-    Need.DURABLE: _need_claim("durable", wanted=True),
-    Need.NO_DURABLE: _need_claim("durable", wanted=False),
-    Need.PUSH: _need_claim("push", wanted=True),
-    Need.DOCUMENTS: _need_claim("documents", wanted=True),
-    Need.NO_DOCUMENTS: _need_claim("documents", wanted=False),
+    Need.TTL: _need_capability("ttl", wanted=True),
+    Need.NO_TTL: _need_capability("ttl", wanted=False),
+    Need.PROCESSES: _need_capability("processes", wanted=True),
+    Need.NO_PROCESSES: _need_capability("processes", wanted=False),
+    Need.DURABLE: _need_capability("durable", wanted=True),
+    Need.NO_DURABLE: _need_capability("durable", wanted=False),
+    Need.PUSH: _need_capability("push", wanted=True),
+    Need.DOCUMENTS: _need_capability("documents", wanted=True),
+    Need.NO_DOCUMENTS: _need_capability("documents", wanted=False),
     Need.LIMIT: _need_limit(wanted=True),
     Need.NO_LIMIT: _need_limit(wanted=False),
     Need.FORK: _need_fork,
@@ -193,11 +194,11 @@ _UNMET: Final[dict[Need, Callable[[Fixture], None]]] = {
     Need.LATE_REQUESTS: _need_lost_replies,
     Need.RAW: _need_raw,
 }
-"""What raises ``NotRun`` if a need is not met. Whether a hook works shows only when a check uses it."""
+"""For each need, the function that raises ``NotRun`` if it is not met."""
 
 
 def _close_quietly(fixture: Fixture) -> None:
-    """Tidy up after a failure; another one would only hide it."""
+    """Clean up after a failure; a second failure would hide it."""
     with contextlib.suppress(Exception):
         fixture.close()
 

@@ -1,8 +1,7 @@
-"""A proxy in front of any server on TCP that loses a reply, or holds a request back, without knowing the protocol.
+"""A TCP proxy that loses a reply or delays a request, for any protocol of requests and replies.
 
-All it goes by is who speaks: a client that sends something begins an *exchange*, and the server that answers ends it.
-So it fits every protocol in which a client waits for its answer; a request for which a client needs several answers, as
-for the parts of an SQL transaction, is several exchanges.
+An *exchange* begins when the client sends and ends when the server answers. A request that needs several answers, such
+as the statements of an SQL transaction, is several exchanges.
 """
 
 from __future__ import annotations
@@ -12,15 +11,15 @@ import socket
 import threading
 from typing import Final
 
-from redicts.contract.acceptor import TIMEOUT, Door, connected, shut
+from redicts.contract.acceptor import TIMEOUT, Acceptor, connected, shut
 
 _LOOPBACK: Final = "127.0.0.1"
 _CHUNK: Final = 1 << 16
 _CONNECT_SECONDS: Final = 10.0
 
 
-class HeldLocks:
-    """A request that waits to be let go, and is then waited for until the server has answered it."""
+class _Held:
+    """A request that the proxy holds back until it is released, and its answer."""
 
     def __init__(self) -> None:
         self.released: Final = threading.Event()
@@ -28,10 +27,10 @@ class HeldLocks:
         self.abandoned = False
 
 
-class ExchangeProxy:
-    """Forwards between clients and one server; :meth:`close` ends it and all its threads.
+class FaultProxy:
+    """Forwards between clients and one server, and injects one planned fault at a time into any connection.
 
-    One fault at a time can be planned. It hits one of the next exchanges, on whatever connection.
+    :meth:`close` ends it and its threads.
     """
 
     host: Final = _LOOPBACK
@@ -42,46 +41,46 @@ class ExchangeProxy:
         self._links: Final[set[_Link]] = set()
         self._until_lost = 0
         self._holds = False
-        self._held: list[HeldLocks] = []
+        self._held: list[_Held] = []
         self.exchanges = 0
-        """How many exchanges clients have begun."""
+        """The number of exchanges that clients began."""
         self.connections = 0
-        """How many connections clients have opened."""
+        """The number of connections that clients opened."""
         self.hits = 0
-        """How many exchanges a fault has hit."""
+        """The number of exchanges that a fault hit."""
         listener = socket.create_server((_LOOPBACK, 0))
         self.port: Final[int] = listener.getsockname()[1]
-        """The port that clients shall connect to."""
-        self._door: Final = Door(listener, self._connect)
+        """The port to which clients connect."""
+        self._acceptor: Final = Acceptor(listener, self._connect)
 
     def lose_reply(self, number: int = 1) -> None:
-        """Close the client's connection in place of the reply of the exchange with this number, counted from now."""
+        """Close the client's connection instead of sending the reply of this exchange, counted from now."""
         with self._lock:
             self._until_lost = number
 
     def hold_request(self) -> None:
-        """Keep the next request from the server until :meth:`deliver`."""
+        """Hold the next request back until :meth:`deliver`."""
         with self._lock:
             self._holds = True
 
     def deliver(self) -> None:
-        """Send what is held to the server, and return when it is answered; the client may have closed by now.
+        """Send held requests to the server and return when they are answered; the clients may have left.
 
         Raises :class:`AssertionError` if the server does not answer.
         """
         for held in self._let_go():
             held.released.set()
-            assert held.finished.wait(TIMEOUT), "the server answers a request that was held back"
+            assert held.finished.wait(TIMEOUT), "the server did not answer a request that was held back"
 
     def calm(self) -> None:
-        """Forget a fault that has hit nothing yet."""
+        """Cancel a planned fault that has not hit anything."""
         with self._lock:
             self._until_lost = 0
             self._holds = False
 
     def close(self) -> None:
-        """End everything; a request that is held back is never executed."""
-        self._door.close()
+        """Close all connections; a request that is held back is never executed."""
+        self._acceptor.close()
         for held in self._let_go():
             held.abandoned = True
             held.released.set()
@@ -90,14 +89,14 @@ class ExchangeProxy:
         for link in links:
             link.end()
 
-    def begin(self) -> tuple[bool, HeldLocks | None]:
-        """Note that an exchange begins; return whether its reply shall be lost, and what holds its request back."""
+    def begin(self) -> tuple[bool, _Held | None]:
+        """Count an exchange; return whether to lose its reply, and its hold if its request is held back."""
         with self._lock:
             self.exchanges += 1
             held = None
             if self._holds:
                 self._holds = False
-                held = HeldLocks()
+                held = _Held()
                 self._held.append(held)
             loses = self._until_lost == 1
             self._until_lost -= self._until_lost > 0
@@ -105,11 +104,11 @@ class ExchangeProxy:
             return loses, held
 
     def forget(self, link: _Link) -> None:
-        """Note that a connection has ended."""
+        """Remove a connection that has ended."""
         with self._lock:
             self._links.discard(link)
 
-    def _let_go(self) -> list[HeldLocks]:
+    def _let_go(self) -> list[_Held]:
         with self._lock:
             held, self._held = self._held, []
             return held
@@ -126,17 +125,17 @@ class ExchangeProxy:
 
 
 class _Link:
-    """One client's connection, with its own connection to the server: a thread for each direction."""
+    """A connection between a client and the server, with a thread for each direction."""
 
-    def __init__(self, proxy: ExchangeProxy, client: socket.socket, server: socket.socket) -> None:
+    def __init__(self, proxy: FaultProxy, client: socket.socket, server: socket.socket) -> None:
         self._proxy: Final = proxy
         self._client: Final = client
         self._server: Final = server
         self._lock: Final = threading.Lock()
         self._asked = False
-        """Whether the client has spoken last."""
+        """Whether the client sent last."""
         self._loses = False
-        self._held: HeldLocks | None = None
+        self._held: _Held | None = None
         self._requester: Final = threading.Thread(target=self._forward_requests, name="proxy-requests", daemon=True)
         self._replier: Final = threading.Thread(target=self._forward_replies, name="proxy-replies", daemon=True)
 
@@ -162,7 +161,7 @@ class _Link:
         shut(self._server, socket.SHUT_WR)
 
     def _let_through(self) -> bool:
-        """Note that the client speaks, wait if its request is held back, and tell whether it shall go on."""
+        """Begin an exchange if the client sends first, wait if it is held back, and tell whether to forward it."""
         with self._lock:
             if self._asked:
                 return True
@@ -183,7 +182,7 @@ class _Link:
                     loses, held = self._loses, self._held
                     self._held = None
                 if loses:
-                    shut(self._client, socket.SHUT_RDWR)  # and read on: what was asked is executed to its end
+                    shut(self._client, socket.SHUT_RDWR)  # and read on, so that the server executes the request
                     continue
                 with contextlib.suppress(OSError):
                     self._client.sendall(data)

@@ -1,4 +1,4 @@
-"""The bench: what a check has at hand while it is examined, and what is tidied up afterwards."""
+"""The fixture in which a check of a backend runs: clients, a space of its own, time, threads, and cleanup."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Final
 
-import hypothesis
-from hypothesis.strategies import SearchStrategy
-
-from redicts.contract.check import NotRun, require, require_equal, shortened
 from redicts.contract.client import Client
 from redicts.contract.form import entries_of, names_of
 from redicts.contract.harness import Harness
+from redicts.contract.requirements import NotRun, require, require_equal, shortened
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.minitransaction import (
     AnyRead,
@@ -34,31 +31,29 @@ from redicts.core.minitransaction import (
 )
 
 LONG: Final = 600_000
-"""A TTL in milliseconds that no check lives to see the end of."""
+"""A TTL in milliseconds that outlasts every check."""
 
 SHORT: Final = 25
-"""A TTL in milliseconds that :meth:`Fixture.outlive` lets run out. No check relies on it *not* having run out."""
+"""A TTL in milliseconds that ends in :meth:`Fixture.outlive`. No check relies on it *not* having ended."""
 
 OUTLIVE: Final = 45
-"""Milliseconds that pass until a short TTL has run out beyond doubt, also by a clock that counts whole ones."""
+"""Milliseconds after which a short TTL has ended, also by a clock that counts whole ones."""
 
 _SWITCH_INTERVAL: Final = 1e-5
-"""Seconds between two switches of threads while races are looked for: the usual 5 ms hide most of them."""
+"""Seconds between two switches of threads while looking for races: the usual 5 ms hide most of them."""
 
 _AT_ONCE: Final = 100
-"""Up to this many entries are read, checked and listed in one transaction: with the listings, fewer than a thousand."""
+"""The most entries that are read, compared and listed in one transaction: with the listings, below a thousand."""
 
 _CHUNK: Final = 1000
-"""As many values as every store can write in one transaction."""
-
-_Example = TypeVar("_Example")
+"""The number of values that every store can write in one transaction."""
 
 
 class Fixture:
-    """One check's place of work: clients, a space of its own, time, threads.
+    """The environment of one check.
 
-    ``thorough`` asks a check to try longer. ``seed`` is for whatever a check draws at random. ``timeout`` is how many
-    seconds something may take that should take milliseconds, before it counts as hanging.
+    ``thorough`` asks a check to try longer. ``seed`` seeds random examples. ``timeout`` is how many seconds an
+    operation may take that should take milliseconds, before it counts as hanging.
     """
 
     def __init__(self, harness: Harness, *, thorough: bool, seed: int, timeout: float) -> None:
@@ -81,15 +76,15 @@ class Fixture:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the store claims."""
+        """The capabilities that the store declares."""
         return self.store.capabilities
 
     def client(self) -> Client:
-        """Open a further client; it is closed when the check ends."""
+        """Open another client; it is closed when the check ends."""
         return self._keep(self.harness.open())
 
     def lossy(self) -> Client:
-        """Open a client whose replies can be lost, and use it once, so that its connection is set up."""
+        """Open a client whose replies can be lost, and use it once to set up its connection."""
         client = self._keep(self.harness.lossy())
         client.run()
         return client
@@ -100,25 +95,25 @@ class Fixture:
         while self._open:
             self._open.pop().close()
 
-    def fresh_space(self, beside: str | None = None) -> str:
-        """Return the name of a space that nobody has used, if wanted one that begins with the name of another.
+    def fresh_space(self, after: str | None = None) -> str:
+        """Return the name of an unused space; with ``after``, one whose name begins with that of another space.
 
         It is emptied when the check ends.
         """
-        space = f"{self._token}s{len(self._spaces)}" if beside is None else f"{beside}x"
+        space = f"{self._token}s{len(self._spaces)}" if after is None else f"{after}x"
         self._spaces.append(space)
         return space
 
     def renew(self) -> None:
-        """Go on in a fresh space."""
+        """Continue in a new space."""
         self.space = self.fresh_space()
 
     def key(self, *path: str) -> Key:
-        """Return the key of a path in this check's space; without segments the root."""
+        """Return the key of a path in the current space; without segments, the root."""
         return Key(self.space, path)
 
     def plant(self, entries: Mapping[Path, bytes], ttl: int | None = None) -> None:
-        """Go on in a fresh space that holds these entries, written a thousand at a time."""
+        """Continue in a new space that holds these entries, written a thousand at a time."""
         self.renew()
         writes = self.puts(entries, ttl)
         for start in range(0, len(writes), _CHUNK):
@@ -129,50 +124,50 @@ class Fixture:
         return [Put(self.key(*path), value, ttl) for path, value in entries.items()]
 
     def expect(self, entries: Mapping[Path, bytes], client: Client | None = None) -> None:
-        """Insist that the space holds exactly these entries, whichever way one looks at it."""
+        """Require that the space holds exactly these entries, by a read, by Equals, and by the names of every dict."""
         client = client or self.store
         root = self.key()
         parents = {path[:depth] for path in entries for depth in range(len(path))} | {()}
         places = sorted({*parents, *entries})
-        words: list[Check | AnyRead] = [Read(root, Scope.SUBTREE), Equals(root, Scope.SUBTREE, entries)]
-        words += [ReadNames(self.key(*place)) for place in places]
-        # All at once, unless that might touch more values than a store must be able to touch.
-        parts = [words] if len(entries) <= _AT_ONCE else [[word] for word in words]
+        items: list[Check | AnyRead] = [Read(root, Scope.SUBTREE), Equals(root, Scope.SUBTREE, entries)]
+        items += [ReadNames(self.key(*place)) for place in places]
+        # In one transaction, unless it might touch more values than every store supports.
+        parts = [items] if len(entries) <= _AT_ONCE else [[item] for item in items]
         outcomes = [
             client.run(
-                checks=[word for word in part if isinstance(word, (Equals, StartsWith))],
-                reads=[word for word in part if isinstance(word, (Read, ReadNames))],
+                checks=[item for item in part if isinstance(item, (Equals, StartsWith))],
+                reads=[item for item in part if isinstance(item, (Read, ReadNames))],
             )
             for part in parts
         ]
         statuses = {outcome.status.name for outcome in outcomes}
-        require("TOO_LARGE" not in statuses, f"looking at {len(entries)} entries is TOO_LARGE")
+        require("TOO_LARGE" not in statuses, f"reading {len(entries)} entries is TOO_LARGE")
         found, *listings = [answer for outcome in outcomes for answer in outcome.answers]
         require_equal(dict(entries_of(found).values), dict(entries), "the space holds")
         require(
             all(outcome.applied for outcome in outcomes),
-            "the space reads as expected, but a check for exactly these entries fails",
+            "the space reads as expected, but Equals of these entries fails",
         )
         for place, listing in zip(places, listings):
             below = {path[len(place)] for path in entries if path[: len(place)] == place and len(path) > len(place)}
             require_equal(set(names_of(listing).names), below, f"the names below {shortened(place)} are")
 
     def outlive(self) -> None:
-        """Let time pass until every :data:`SHORT` life given so far has run out."""
+        """Let time pass until every :data:`SHORT` TTL given so far has ended."""
         self.harness.advance(OUTLIVE / 1000)
 
     def lose_reply(self) -> None:
-        """Have the next request of a lossy client executed and its reply lost. Raises ``NotRun`` if that cannot be."""
+        """Have the reply to the next request of a lossy client lost. Raises ``NotRun`` if the harness cannot."""
         if not self.harness.drop_reply():
-            raise NotRun("the harness cannot drop replies", demanded=self.harness.networked)
+            raise NotRun("the harness cannot drop replies", required=self.harness.networked)
 
     def hold_request(self) -> None:
-        """Keep the next request of a lossy client from the store; raises ``NotRun`` if that cannot be."""
+        """Keep the next request of a lossy client from the store; raises ``NotRun`` if the harness cannot."""
         if not self.harness.hold_request():
-            raise NotRun("the harness cannot hold requests back", demanded=False)
+            raise NotRun("the harness cannot hold requests back", required=False)
 
     def deadline(self) -> Callable[[], None]:
-        """Return a function that raises ``CheckFailed`` once the timeout of this bench has run out."""
+        """Return a function that raises ``CheckFailed`` once the timeout has passed."""
         end = time.monotonic() + self.timeout
 
         def check() -> None:
@@ -181,32 +176,14 @@ class Fixture:
         return check
 
     def together(self, works: Sequence[Callable[[], object]], meanwhile: Iterable[Callable[[], object]] = ()) -> None:
-        """Run each of ``works`` in a thread, all at once; repeat each of ``meanwhile`` in a thread until they ended.
+        """Run ``works`` in a thread each, at once, and repeat ``meanwhile`` in a thread each until they have ended.
 
-        Raises what the first failing one raised, and ``CheckFailed`` if they do not end in time.
+        Raises the first error of a thread, and ``CheckFailed`` if the threads do not end in time.
         """
         _Race(works, meanwhile, self.timeout).run()
 
-    def for_all(self, examples: SearchStrategy[_Example], count: int, examine: Callable[[_Example], object]) -> None:
-        """Examine this many examples drawn with this bench's seed; a failing one is made smaller before it is shown."""
-
-        @hypothesis.seed(self.seed)
-        @hypothesis.settings(
-            max_examples=count,
-            database=None,
-            deadline=None,
-            print_blob=False,
-            phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate, hypothesis.Phase.shrink),
-            suppress_health_check=list(hypothesis.HealthCheck),
-        )
-        @hypothesis.given(examples)
-        def each(example: _Example) -> None:
-            examine(example)
-
-        each()
-
     def close(self) -> None:
-        """Empty all spaces used, and close all clients."""
+        """Empty all spaces, and close all clients."""
         try:
             if self._open:  # otherwise nothing was written
                 for space in self._spaces:
@@ -230,7 +207,7 @@ class Fixture:
 
 
 class _Race:
-    """Threads that start atomically, with frequent switches between them, and an end that is waited for."""
+    """Threads that start together, with frequent switches between them, and a time limit."""
 
     def __init__(
         self, works: Iterable[Callable[[], object]], meanwhile: Iterable[Callable[[], object]], timeout: float
@@ -253,14 +230,14 @@ class _Race:
             self._over.set()
             hanging = self._wait(self._others, 1) or any(thread.is_alive() for thread in self._works)
             if self._errors:
-                _join((*self._works, *self._others), time.monotonic() + 1)  # they use what is closed next
+                _join((*self._works, *self._others), time.monotonic() + 1)  # they use the clients that are closed next
                 raise self._errors[0]
             require(not hanging, f"threads did not finish within {self._timeout:g} seconds; is there a deadlock?")
         finally:
             sys.setswitchinterval(usual)
 
     def _wait(self, threads: Iterable[threading.Thread], seconds: float) -> bool:
-        """Wait for these threads, but not longer than for the first error; tell whether some go on."""
+        """Wait for these threads or the first error; tell whether some are still running."""
         deadline = time.monotonic() + seconds
         while not self._errors and time.monotonic() < deadline and any(thread.is_alive() for thread in threads):
             _join(threads, min(deadline, time.monotonic() + 0.05))

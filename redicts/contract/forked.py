@@ -1,4 +1,4 @@
-"""A forked child that does one piece of work with what its parent opened, and tells how that went."""
+"""Forked children, which run one function with the instance of their parent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from redicts.contract.check import require
+from redicts.contract.requirements import require
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -22,17 +22,16 @@ _DONE: Final = b"done"
 
 
 class ForkedChild:
-    """Forks at once; the child calls ``work`` and exits. ``with`` ends a child that hangs.
+    """Forks at once; the child calls ``work`` and exits. ``with`` kills a child that hangs.
 
-    The child runs nothing but ``work``: it never returns into the code of its parent, writes to no stream it
-    inherited, and calls no exit handlers. So it is safe however many threads the parent has, if what ``work`` uses is.
+    The child never returns into the code of its parent, writes to no inherited stream, and calls no exit handlers.
     """
 
     def __init__(self, work: Callable[[], object], timeout: float) -> None:
         self._timeout = timeout
         self._result, writing = os.pipe()
         with warnings.catch_warnings():
-            # From Python 3.12 on, forking with threads warns: whether the store copes is what is examined here.
+            # From Python 3.12 on, forking with threads warns. The checks examine exactly that.
             warnings.simplefilter("ignore", DeprecationWarning)
             self._pid = os.fork()
         if self._pid == 0:
@@ -41,7 +40,7 @@ class ForkedChild:
         self._ended = False
 
     def finish(self) -> None:
-        """Wait for the child; raises ``CheckFailed`` with what it raised, or if it does not end in time."""
+        """Wait for the child; raises ``CheckFailed`` with its error, or if it does not end in time."""
         told = b""
         deadline = time.monotonic() + self._timeout
         while True:
@@ -54,7 +53,7 @@ class ForkedChild:
         _, status = os.waitpid(self._pid, 0)
         self._ended = True
         require(os.WIFEXITED(status), f"a forked child died of signal {os.WTERMSIG(status)}")
-        require(told == _DONE, f"in a forked child: {told.decode(errors='replace') or 'it ended without a word'}")
+        require(told == _DONE, f"in a forked child: {told.decode(errors='replace') or 'it ended without a result'}")
 
     def __enter__(self) -> Self:
         return self

@@ -1,10 +1,10 @@
-"""The form of an outcome: what must be true of every answer, whatever was asked."""
+"""Validation of outcomes: the properties of every answer, whatever the transaction."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from redicts.contract.check import require, shortened
+from redicts.contract.requirements import require, shortened
 from redicts.core.minitransaction import (
     SMALL_PAGE,
     Add,
@@ -21,13 +21,13 @@ from redicts.core.minitransaction import (
 
 
 def examine_form(transaction: Transaction, outcome: Outcome) -> None:
-    """Raise ``CheckFailed`` if the outcome does not have the form that the transaction calls for."""
-    require(isinstance(outcome, Outcome), f"execute returned no Outcome but {shortened(outcome)}")
-    require(isinstance(outcome.status, Status), f"the status is no Verdict but {outcome.status!r}")
+    """Raise ``CheckFailed`` if the outcome is not a valid one for the transaction."""
+    require(isinstance(outcome, Outcome), f"execute must return an Outcome, got {shortened(outcome)}")
+    require(isinstance(outcome.status, Status), f"the status must be a Status, got {outcome.status!r}")
     _examine_failed_index(transaction, outcome)
     _examine_counters(transaction, outcome)
     expected = 0 if outcome.status is Status.TOO_LARGE else len(transaction.reads)
-    require(isinstance(outcome.answers, tuple), f"the answers are no tuple but {shortened(outcome.answers)}")
+    require(isinstance(outcome.answers, tuple), f"the answers must be a tuple, got {shortened(outcome.answers)}")
     require(
         len(outcome.answers) == expected,
         f"{len(outcome.answers)} answers for {len(transaction.reads)} reads, status {outcome.status.name}",
@@ -37,13 +37,13 @@ def examine_form(transaction: Transaction, outcome: Outcome) -> None:
 
 
 def entries_of(answer: Answer) -> Entries:
-    """Return the answer to a :class:`Read`, whose form was examined, as what it is."""
+    """Return a validated answer to a :class:`Read`."""
     assert isinstance(answer, Entries)
     return answer
 
 
 def names_of(answer: Answer) -> Names:
-    """Return the answer to a :class:`ReadNames`, whose form was examined, as what it is."""
+    """Return a validated answer to a :class:`ReadNames`."""
     assert isinstance(answer, Names)
     return answer
 
@@ -54,7 +54,7 @@ def _examine_failed_index(transaction: Transaction, outcome: Outcome) -> None:
         require(failed_index is None, f"an applied transaction has the failed index {failed_index!r}")
     elif outcome.status is Status.CHECK_FAILED:
         known = isinstance(failed_index, int) and 0 <= failed_index < len(transaction.checks)
-        require(known, f"the failed index {failed_index!r} is no index among {len(transaction.checks)} checks")
+        require(known, f"the failed index {failed_index!r} is not an index among {len(transaction.checks)} conditions")
     elif outcome.status is Status.NOT_A_COUNTER:
         adds = [index for index, write in enumerate(transaction.writes) if isinstance(write, Add)]
         require(
@@ -66,13 +66,14 @@ def _examine_failed_index(transaction: Transaction, outcome: Outcome) -> None:
 def _examine_counters(transaction: Transaction, outcome: Outcome) -> None:
     adds = sum(isinstance(write, Add) for write in transaction.writes)
     expected = adds if outcome.applied else 0
-    require(isinstance(outcome.counters, tuple), f"the sums are no tuple but {shortened(outcome.counters)}")
+    require(isinstance(outcome.counters, tuple), f"the counters must be a tuple, got {shortened(outcome.counters)}")
     require(
         len(outcome.counters) == expected,
-        f"{len(outcome.counters)} sums for {adds} Adds, status {outcome.status.name}",
+        f"{len(outcome.counters)} counters for {adds} Adds, status {outcome.status.name}",
     )
     require(
-        all(type(each) is int for each in outcome.counters), f"the sums are no integers: {shortened(outcome.counters)}"
+        all(type(each) is int for each in outcome.counters),
+        f"the counters must be integers, got {shortened(outcome.counters)}",
     )
 
 
@@ -91,28 +92,28 @@ def _examine_answer(read: AnyRead, answer: Answer) -> None:
         require(answer.cursor is None, f"a read without a limit was answered with the cursor {answer.cursor!r}")
     else:
         most = max(read.limit, SMALL_PAGE)
-        require(size <= most, f"a page of {size} for the limit {read.limit}, it may hold {most}")
-        require(answer.cursor is None or isinstance(answer.cursor, bytes), f"the cursor {answer.cursor!r} is no bytes")
+        require(size <= most, f"a page of {size} for the limit {read.limit}; it may hold {most}")
+        require(answer.cursor is None or isinstance(answer.cursor, bytes), f"the cursor {answer.cursor!r} is not bytes")
 
 
 def _examine_entries(read: Read, answer: Entries) -> None:
-    require(isinstance(answer.values, Mapping), f"the values are no mapping but {shortened(answer.values)}")
+    require(isinstance(answer.values, Mapping), f"the values must be a mapping, got {shortened(answer.values)}")
     for path, value in answer.values.items():
-        require(_is_path(path), f"a path in an answer is no tuple of non-empty text: {shortened(path)}")
-        require(read.scope.covers(path), f"the path {shortened(path)} is outside of the scope {read.scope.name}")
-        require(isinstance(value, bytes), f"a value in an answer is no bytes: {shortened(value)}")
-    require(isinstance(answer.ttls, Mapping), f"the TTLs are no mapping but {shortened(answer.ttls)}")
-    require(read.ttls or not answer.ttls, "lives came without being asked for")
+        require(_is_path(path), f"a path in an answer must be a tuple of non-empty text, got {shortened(path)}")
+        require(read.scope.covers(path), f"the path {shortened(path)} is outside the scope {read.scope.name}")
+        require(isinstance(value, bytes), f"a value in an answer must be bytes, got {shortened(value)}")
+    require(isinstance(answer.ttls, Mapping), f"the TTLs must be a mapping, got {shortened(answer.ttls)}")
+    require(read.ttls or not answer.ttls, "a read without ttls was answered with TTLs")
     for path, ttl in answer.ttls.items():
         require(path in answer.values, f"a TTL without a value, at {shortened(path)}")
-        require(type(ttl) is int and ttl >= 1, f"a remaining TTL of {ttl!r}, it must be a positive integer")
+        require(type(ttl) is int and ttl >= 1, f"a remaining TTL must be a positive integer, got {ttl!r}")
 
 
 def _examine_names(answer: Names) -> None:
-    require(isinstance(answer.names, tuple), f"the names are no tuple but {shortened(answer.names)}")
+    require(isinstance(answer.names, tuple), f"the names must be a tuple, got {shortened(answer.names)}")
     texts = all(isinstance(name, str) and name for name in answer.names)
-    require(texts, f"the names are not all non-empty text: {shortened(answer.names)}")
-    require(len(set(answer.names)) == len(answer.names), f"the names are not distinct: {shortened(answer.names)}")
+    require(texts, f"the names must be non-empty text, got {shortened(answer.names)}")
+    require(len(set(answer.names)) == len(answer.names), f"the names must be distinct, got {shortened(answer.names)}")
 
 
 def _is_path(path: Path) -> bool:

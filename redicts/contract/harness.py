@@ -1,4 +1,4 @@
-"""What the suite must be told about a store: how to open it, how to let its time pass, how to disturb it."""
+"""Harness of a store: how to open it, to advance its time, and to inject faults."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from redicts.core.minitransaction import Key, Outcome, Transaction
 class Harness(ABC):
     """One store under examination. Subclass it, implement :meth:`open`, and pass an instance to ``certify``.
 
-    The other members are hooks. Each has a default, and a check that needs a hook which is not there is listed in the
-    report as not run. The store may hold other data: the suite works in spaces with names of its own and empties them.
+    The other members are hooks with a default. The report lists a check that needs a missing hook as not run. The store
+    may hold other data: the suite works in spaces of its own and empties them.
 
     Example::
 
@@ -32,118 +32,116 @@ class Harness(ABC):
     """
 
     names: Sequence[str] = HOSTILE_SEGMENTS
-    """Segments that the checks on names try one by one, at least ten. Override it only to see how far a store gets that
-    cannot hold all of them: the report says that the names were narrowed, and the store is not certified."""
+    """At least ten segments for the checks on names. With fewer than the suite's, the store is not certified."""
 
     networked: bool = True
-    """Whether a reply of the store can be lost on its way to the client. If so, :meth:`drop_reply` is needed for a
-    certificate. Set it to false for a store that runs inside the client's process."""
+    """Whether a reply can be lost on its way to the client. If so, certification needs :meth:`drop_reply`. Set it to
+    false for a store inside the client's process."""
 
     secrets: Sequence[str] = ()
-    """Texts that must not be in the report: passwords. Where a store's errors tell them, they are crossed out. Those
-    shorter than four characters are not, for they stand in half of all words."""
+    """Texts that the report must not contain, such as passwords. They are crossed out in errors of the store, unless
+    they are shorter than four characters."""
 
     @abstractmethod
     def open(self) -> Backend:
-        """Open one more client of the same store. The suite closes it.
+        """Open another client of the same store. The suite closes it.
 
-        A store that lives inside one instance returns a :class:`SharedBackend` around that instance.
+        For a store inside one instance, return a :class:`SharedBackend` of that instance.
         """
 
     @property
     def opener(self) -> Callable[[], Backend] | None:
-        """A picklable callable that opens one more client in another process.
+        """A picklable callable that opens a client in another process.
 
-        It is needed for a certificate where ``capabilities.processes`` is true. The other processes are started by
-        *spawn*, so the program that certifies must be importable: ``if __name__ == "__main__":`` around its call.
+        Certification needs it if the store declares ``processes``. The processes are started by *spawn*, so the program
+        that certifies must be importable, with its call under ``if __name__ == "__main__":``.
         """
         return None
 
     def advance(self, seconds: float) -> None:
-        """Let this much time pass by the clock of the store. By default this really waits."""
+        """Advance the clock of the store. By default, wait."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             time.sleep(left)
 
     @property
     def waits(self) -> bool:
-        """Whether :meth:`advance` really waits, so that the suite should use it sparingly."""
+        """Whether :meth:`advance` waits, so that the suite uses it sparingly."""
         return type(self).advance is Harness.advance
 
     def segments(self) -> SearchStrategy[str]:
-        """Return the Hypothesis strategy for segments: by default :attr:`names`, and any other text."""
+        """Return the Hypothesis strategy for segments: by default, :attr:`names` and any other text."""
         return segments_among(self.names)
 
     def values(self) -> SearchStrategy[bytes]:
-        """Return the Hypothesis strategy for values: by default hostile bytes, counters, and any others."""
+        """Return the Hypothesis strategy for values: by default, hostile bytes, counters and any others."""
         return any_values()
 
     def lossy(self) -> Backend:
-        """Open the client that :meth:`drop_reply` and :meth:`hold_request` disturb; by default like any other.
+        """Open the client for the faults of :meth:`drop_reply` and :meth:`hold_request`; by default as any other.
 
-        Checks on lost replies watch it through a second client from :meth:`open`. It is best if that one reaches the
-        store by another way, so that the disturbance cannot hit it.
+        The faults must not affect clients from :meth:`open`, by which the checks observe the store.
         """
         return self.open()
 
     def drop_reply(self) -> bool | None:
-        """Have the next request of a :meth:`lossy` client executed, but lose its reply; return whether that can be.
+        """Lose the reply to the next request of a :meth:`lossy` client; return whether that is possible.
 
-        The client notices a broken connection. Requests that only set a connection up do not count.
+        The store executes the request, and the client's connection breaks. Requests that set up a connection do not
+        count.
         """
         return None
 
     def hold_request(self) -> bool | None:
-        """Keep the next request of a :meth:`lossy` client from the store; return whether that is possible.
+        """Delay the next request of a :meth:`lossy` client; return whether that is possible.
 
-        The client, hearing nothing, gives up waiting and sends it again. :meth:`deliver_request` then lets the first
-        one arrive.
+        The client times out and sends it again. Then :meth:`deliver_request` lets the first one arrive.
         """
         return None
 
-    def deliver_request(self) -> None:  # noqa: B027  (there is nothing to deliver where nothing is held)
-        """Let the held request arrive, and return after the store has seen it."""
+    def deliver_request(self) -> None:  # noqa: B027  (optional)
+        """Let the delayed request arrive, and return after the store has executed it."""
 
     @property
     def disturbed(self) -> int | None:
-        """How many requests :meth:`drop_reply` and :meth:`hold_request` have hit so far, or ``None`` if unknown.
+        """The number of requests that faults have hit, or ``None`` if unknown.
 
-        With it the suite notices that a check on lost replies lost none, and does not count it as examined.
+        With it, the suite counts a check on lost replies that lost none as not run.
         """
         return None
 
     @property
     def raw(self) -> Raw | None:
-        """A way to the bytes of the store without the backend. It is not needed for a certificate."""
+        """Access to the store without the backend, which certification does not need."""
         return None
 
     @property
     def about(self) -> Mapping[str, str]:
-        """What the report shall say beside the versions that it finds itself, for instance who made the backend."""
+        """Additional lines for the report, for instance the author of the backend."""
         return {}
 
-    def close(self) -> None:  # noqa: B027  (a harness that holds nothing has nothing to close)
-        """Let go of what the harness itself holds: servers, files. Whoever made the harness calls it."""
+    def close(self) -> None:  # noqa: B027  (optional)
+        """Release servers and files of the harness. The caller of the suite calls it."""
 
 
 class Raw(ABC):
-    """A way to the bytes of a store that leaves the backend under examination out: a second client of another make.
+    """Access to a store without the backend under examination, by another client library.
 
-    With it, what a backend reads is compared with what lies in the store: one that only remembers what it wrote, or
-    whose reading repairs what its writing spoils, is found out. Both methods speak of one value at exactly one key.
+    With it, the suite finds a backend that answers from its memory, or that decodes what it encodes wrongly. Both
+    methods are about one value at exactly one key.
     """
 
     @abstractmethod
     def read(self, key: Key) -> bytes | None:
-        """Return the value that lies in the store, or ``None``."""
+        """Return the stored value, or ``None``."""
 
     @abstractmethod
     def write(self, key: Key, value: bytes) -> None:
-        """Put a value into the store, in place of the one that is there, as a program of another kind would."""
+        """Replace a value in the store, as another program would."""
 
 
 class SharedBackend(Backend):
-    """One client among several of a store that lives inside one instance: closing it leaves the instance open."""
+    """A client of a store inside one instance; closing it leaves the instance open."""
 
     __slots__ = ("shared",)
 
@@ -152,7 +150,7 @@ class SharedBackend(Backend):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the shared instance can do."""
+        """The capabilities of the shared instance."""
         return self.shared.capabilities
 
     def execute(self, transaction: Transaction, /) -> Outcome:
@@ -180,5 +178,5 @@ class SharedBackend(Backend):
         return self.shared.listen(name)
 
     def about(self) -> Mapping[str, str]:
-        """Return what the shared instance tells."""
+        """Return the versions that the shared instance reports."""
         return self.shared.about()

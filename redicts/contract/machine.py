@@ -1,7 +1,7 @@
-"""The state machine: random transactions on the store and on the model, which must answer alike at every step.
+"""State machine: random transactions on the store and on the reference model, whose outcomes must be equal.
 
-The model is :class:`~redicts.backends.memory.MemoryBackend` with a clock of its own. Both clocks need not agree: a TTL
-is either so long that nobody sees its end, or so short that it is over, for both, before anything is compared.
+The model is a :class:`~redicts.backends.memory.MemoryBackend` with a clock of its own. The clocks need not agree: a TTL
+is either longer than the run, or so short that it has ended on both before they are compared.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from hypothesis.stateful import (
 from hypothesis.strategies import DataObject
 
 from redicts.backends.memory import MemoryBackend
-from redicts.contract.check import CheckFailed, require, require_equal, shortened
 from redicts.contract.client import Client
 from redicts.contract.clock import ManualClock
 from redicts.contract.documented import fetch_at
 from redicts.contract.fixture import OUTLIVE, SHORT, Fixture
+from redicts.contract.requirements import CheckFailed, require, require_equal, shortened
 from redicts.contract.walk import many, walk, walk_names
 from redicts.core.documents import leaves_in
 from redicts.core.minitransaction import (
@@ -58,27 +58,27 @@ from redicts.core.minitransaction import (
 _DAY: Final = 24 * 3600 * 1000
 _LONG: Final = (10 * _DAY, 300 * _DAY)
 _HOUR: Final = 3600 * 1000
-"""Milliseconds by which remaining lives may differ: no run takes so long, and no two long TTLs are so close."""
+"""Milliseconds by which remaining TTLs may differ: longer than a run, and less than two long TTLs differ."""
 
 _CLOSE: Final = ("a", "ab", "b", "a.b", ".", "*", "a*", "A", "a ", "%", "\x01")
-"""Segments that are likely to be taken for each other, and so drawn as often as all others together."""
+"""Segments that a store may confuse, drawn as often as all others together."""
 
 _MEMBERS: Final[tuple[object, ...]] = (5, -5, 2**63, 0.5, "text", "", "5", None, [1, {"a": 2}], {})
-"""What documents are made of, counters among them."""
+"""Members of documents, with counters among them."""
 
 _WAITS: Final = 2
-"""How many short lives one example may outlive, where that really takes time."""
+"""How many short TTLs one example may wait for, if the harness really waits."""
 
 
 def compare_with_model(fixture: Fixture, *, examples: int, steps: int, seconds: float) -> None:
-    """Run the state machine this often and this long; a difference is made small for at most ``seconds``, then raised.
+    """Run the state machine; shrink a difference for at most ``seconds``, then raise it.
 
     Raises ``CheckFailed`` with the difference and the steps that lead to it.
     """
     finding = _Finding(seconds)
 
     class Comparison(_Comparison):
-        """The machine on this bench."""
+        """The machine in this fixture."""
 
     Comparison.fixture = fixture
     Comparison.finding = finding
@@ -101,11 +101,11 @@ def compare_with_model(fixture: Fixture, *, examples: int, steps: int, seconds: 
 
 
 class _Enough(BaseException):
-    """Ends Hypothesis in the middle of making an example smaller."""
+    """Ends Hypothesis while it shrinks an example."""
 
 
 class _Finding:
-    """The smallest difference found, and how much longer a smaller one is looked for."""
+    """The smallest difference found, and the time limit for a smaller one."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -114,7 +114,7 @@ class _Finding:
         self.text: str | None = None
 
     def add(self, error: BaseException, log: list[str]) -> None:
-        """Keep this difference if it takes fewer steps than those before."""
+        """Keep this difference if it needs fewer steps than the earlier ones."""
         if self.text is None or len(log) <= self._size:
             self._size = len(log)
             steps = "\n".join(f"  {number}. {step}" for number, step in enumerate(log, 1))
@@ -125,13 +125,13 @@ class _Finding:
             self._deadline = time.monotonic() + self._seconds
 
     def check_time(self) -> None:
-        """Raise what ends the search if it has gone on for long enough."""
+        """Raise the error that ends the search if its time is over."""
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise _Enough
 
 
 class _Comparison(RuleBasedStateMachine):
-    """Two clients of the store and the model, in step."""
+    """Runs each step on two clients of the store and on the model."""
 
     fixture: ClassVar[Fixture]
     finding: ClassVar[_Finding]
@@ -156,8 +156,8 @@ class _Comparison(RuleBasedStateMachine):
         self._log: list[str] = []
 
     @initialize(data=st.data())
-    def choose_words(self, data: DataObject) -> None:
-        """Choose the few segments and values that this example is made of, so that they meet."""
+    def choose_samples(self, data: DataObject) -> None:
+        """Choose few segments and values for this example, so that its steps affect each other."""
         harness = self.fixture.harness
         segments = harness.segments()
         if close := [name for name in _CLOSE if name in harness.names]:
@@ -168,7 +168,7 @@ class _Comparison(RuleBasedStateMachine):
 
     @rule(data=st.data(), client=st.integers(0, 1))
     def transact(self, data: DataObject, client: int) -> None:
-        """Execute one transaction of anything on both."""
+        """Execute a random transaction on both."""
         space = data.draw(st.sampled_from(self._spaces))
         writes = self._draw_writes(data, space)
         checks = [self._draw_check(data, space) for _ in range(data.draw(st.integers(0, 2)))]
@@ -180,7 +180,7 @@ class _Comparison(RuleBasedStateMachine):
 
     @rule(data=st.data(), client=st.integers(0, 1), limit=st.sampled_from([1, 2, 3, 1000]))
     def walk(self, data: DataObject, client: int, limit: int) -> None:
-        """Walk through a scope, and compare with the model's complete answer."""
+        """Walk over a scope, and compare with the model's complete answer."""
         key, scope = (
             self._draw_key(data, data.draw(st.sampled_from(self._spaces)), 0),
             data.draw(st.sampled_from(Scope)),
@@ -207,7 +207,7 @@ class _Comparison(RuleBasedStateMachine):
 
     @precondition(lambda self: self._documents)
     @rule(data=st.data(), client=st.integers(0, 1))
-    def go_the_short_ways(self, data: DataObject, client: int) -> None:
+    def use_the_fast_paths(self, data: DataObject, client: int) -> None:
         """Fetch and overwrite a document; if that is done, the model puts it."""
         key = self._draw_key(data, data.draw(st.sampled_from(self._spaces)), 1)
         document = self._draw_document(data) if data.draw(st.booleans()) else None
@@ -216,14 +216,14 @@ class _Comparison(RuleBasedStateMachine):
         def compare() -> None:
             fetch_at(self._clients[client], key, there)
             if document is not None and self._clients[client].overwrite_document(key, document):
-                require(there and () not in there, "an overwriting of no document is said to be done")
+                require(there and () not in there, "overwriting returned true without a document")
                 self._model.apply(PutDocument(key, document))
 
         self._do(f"fetch client={client} {shortened(key)}, overwrite by {shortened(document)}", compare)
 
     @invariant()
     def both_hold_the_same(self) -> None:
-        """After each step, both spaces read alike."""
+        """After each step, both spaces hold the same."""
         reads = [Read(Key(space, ()), Scope.SUBTREE, ttls=self._ttl) for space in self._spaces]
         transaction = Transaction((), tuple(reads))
         expected = self._model.execute(transaction)
@@ -260,7 +260,7 @@ class _Comparison(RuleBasedStateMachine):
         self._clock.advance(seconds)
 
     def _draw_path(self, data: DataObject, least: int) -> Path:
-        """Draw a path, every third time one that was written to or lies above one, so that words meet."""
+        """Draw a path, every third time one that was written or a parent of it, so that steps affect each other."""
         if self._written and not data.draw(st.integers(0, 2)):
             path = data.draw(st.sampled_from(self._written))
             return path if least else path[: data.draw(st.integers(0, len(path)))]
@@ -287,7 +287,7 @@ class _Comparison(RuleBasedStateMachine):
         return json.dumps(value, separators=(",", ":")).encode()
 
     def _draw_writes(self, data: DataObject, space: str) -> list[Write]:
-        """Draw a few writes; where one would leave a value below another, others come first that clear the way."""
+        """Draw a few writes, each after the deletes that keep the space prefix-free."""
         live = set(self._model.read(Key(space, ())))
         writes: list[Write] = []
         for kind in data.draw(st.lists(st.sampled_from(self._kinds), max_size=4)):
@@ -295,7 +295,7 @@ class _Comparison(RuleBasedStateMachine):
                 key, document = self._draw_key(data, space, 1), self._draw_document(data)
                 leaves = [key.path + path for path in leaves_in(document)]
                 self._written += leaves
-                # Only what is above is in the way: a document replaces what is below.
+                # A document replaces the values below it, so only values above need a delete.
                 writes += [write for write in _clearing(live, key) if write.key != key]
                 writes.append(PutDocument(key, document, self._draw_ttl(data)))
                 live = {other for other in live if not _related(other, key.path)}.union(leaves)
@@ -349,13 +349,13 @@ class _Comparison(RuleBasedStateMachine):
 
 
 def _related(one: Path, other: Path) -> bool:
-    """Tell whether one of two paths is the other or lies below it."""
+    """Tell whether one of two paths is a prefix of the other."""
     size = min(len(one), len(other))
     return one[:size] == other[:size]
 
 
 def _clearing(live: Iterable[Path], key: Key) -> list[Write]:
-    """Return the deletes without which a value at this key would lie below or above another one."""
+    """Return the deletes that keep the space prefix-free when a value is written at this key."""
     above = [path for path in live if len(path) < len(key.path) and _related(path, key.path)]
     writes: list[Write] = [Delete(Key(key.space, path), Scope.NODE) for path in above]
     if any(len(path) > len(key.path) and _related(path, key.path) for path in live):
@@ -364,16 +364,16 @@ def _clearing(live: Iterable[Path], key: Key) -> list[Write]:
 
 
 def _compare(transaction: Transaction, outcome: Outcome, expected: Outcome, failing: list[int] | None = None) -> None:
-    """Insist that the store's outcome is the model's. Any of several failing checks may be the failed index."""
+    """Require the model's outcome; any of several failing conditions may be the failed index."""
     require_equal(outcome.status, expected.status, "the status")
     if outcome.status is Status.CHECK_FAILED:
         require(
             outcome.failed_index in (failing or ()),
-            f"the failed index is {outcome.failed_index}, but the failing checks are {failing}",
+            f"the failed index is {outcome.failed_index}, but the failing conditions are {failing}",
         )
     else:
         require_equal(outcome.failed_index, expected.failed_index, "the failed index")
-    require_equal(outcome.counters, expected.counters, "the sums")
+    require_equal(outcome.counters, expected.counters, "the counters")
     for number, (answer, wanted) in enumerate(zip(outcome.answers, expected.answers)):
         require_equal(_canonical(answer), _canonical(wanted), f"answer {number}, to {transaction.reads[number]!r},")
         if isinstance(answer, Entries) and isinstance(wanted, Entries):
@@ -381,12 +381,12 @@ def _compare(transaction: Transaction, outcome: Outcome, expected: Outcome, fail
 
 
 def _compare_ttls(ttls: Mapping[Path, int], expected: Mapping[Path, int]) -> None:
-    require_equal(set(ttls), set(expected), "those that have a TTL")
+    require_equal(set(ttls), set(expected), "the paths with a TTL")
     for path, ttl in expected.items():
         near = abs(ttls[path] - ttl) <= _HOUR
         require(near and ttls[path] <= max(_LONG), f"the TTL of {path!r}: {ttls[path]} ms, expected {ttl}")
 
 
 def _canonical(answer: Answer) -> Any:
-    """Return an answer as something of which the order does not matter."""
+    """Return an answer as a value without order."""
     return dict(answer.values) if isinstance(answer, Entries) else set(answer.names)

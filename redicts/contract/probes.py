@@ -1,31 +1,32 @@
-"""Probes: whether a store can do what it does not claim, as far as that can be seen.
+"""Probes: whether a store supports a capability that it does not declare.
 
-A probe is examined like a check, but its success is what nobody expected: the store could claim more than it does.
+A probe runs like a check. If it passes, the store could declare the capability.
 """
 
-# ruff: noqa: D401  (the docstring of a probe states what would be so)
+# ruff: noqa: D401  (the docstring of a probe states its rule)
 
 from __future__ import annotations
 
 from typing import Final
 
-from redicts.contract.check import ConformanceCheck, Need, NotRun, require, require_equal
+from redicts.contract.check import ConformanceCheck, Need
 from redicts.contract.client import Client
 from redicts.contract.fixture import LONG, Fixture
 from redicts.contract.form import entries_of
+from redicts.contract.requirements import NotRun, require, require_equal
 from redicts.contract.spawned import other_processes
 from redicts.core.backend import Backend
 from redicts.core.minitransaction import Delete, Key, Put, Read, Scope, Transaction
 
 
 def _ttl(fixture: Fixture) -> None:
-    """A TTL that is given is told, which is what the capability life is about."""
+    """A TTL is returned by a read."""
     fixture.store.apply(Put(fixture.key("a"), b"1", LONG))
-    require_equal(set(fixture.store.ttls(fixture.key())), {("a",)}, "those that have a TTL are")
+    require_equal(set(fixture.store.ttls(fixture.key())), {("a",)}, "the paths with a TTL are")
 
 
 def _processes(fixture: Fixture) -> None:
-    """Another process reads what this one wrote, and this one what the other wrote."""
+    """Two processes read each other's writes."""
     here, there = fixture.key("here"), fixture.key("there")
     fixture.store.apply(Put(here, b"1"))
     with other_processes(fixture, 1) as [other]:
@@ -35,10 +36,10 @@ def _processes(fixture: Fixture) -> None:
 
 
 def _durable(fixture: Fixture) -> None:
-    """A value is there after the last client closed the store and another one opened it."""
+    """A value persists after the last client closed the store."""
     opener = fixture.harness.opener
     if opener is None:
-        raise NotRun("the harness has no opener", demanded=False)
+        raise NotRun("the harness has no opener", required=False)
     key = fixture.key("a")
     fixture.close_clients()
     _and_close(opener(), Transaction(writes=(Put(key, b"1"),)))
@@ -57,10 +58,10 @@ PROBES: Final[dict[str, ConformanceCheck]] = {
     ),
     "durable": ConformanceCheck("probes.durable", _durable.__doc__ or "", (Need.NO_DURABLE, Need.OPENER), _durable),
 }
-"""By the capability that a store could claim.
+"""Probes by capability.
 
-That it could claim a larger ``atomic_entries`` is no secret either: what goes beyond the limit must be refused, and the
-check on that says so. Whether it could claim ``push`` cannot be seen: to come back early is allowed to all.
+The checks on ``atomic_entries`` and ``documents`` report what a store could declare. ``push`` cannot be probed, since
+any listener may return early.
 """
 
 

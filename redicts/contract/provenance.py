@@ -1,4 +1,4 @@
-"""What a report may say of a plugin, and what it may not: where it comes from, and the secrets of its settings."""
+"""The origin of a plugin for the report, and the secrets of its settings, which no report may contain."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from redicts.core.codec import CodecPlugin
 from redicts.core.entry_points import BACKENDS, CODECS
 
 _SECRET_WORDS: Final = ("password", "secret", "token", "credential")
-"""What is in the name of a field whose text must not be told, though its type does not say so."""
+"""Parts of the names of fields whose text is secret, whatever their type."""
 
 
 def provenance(plugin: BackendPlugin | CodecPlugin) -> dict[str, str]:
-    """Return what a report says of a plugin: its name, distribution, version, and the contract it was written for."""
+    """Return a plugin's name, distribution, version, and contract version."""
     distribution, version = _distribution(plugin)
     return {
         "plugin": plugin.name,
@@ -46,7 +46,7 @@ def _distribution(plugin: BackendPlugin | CodecPlugin) -> tuple[str, str]:
 
 
 def secrets_in(settings: BaseModel) -> Iterator[str]:
-    """Yield what settings hold of secrets, by the type or the name of a field, and the passwords of URLs."""
+    """Yield the secrets in settings, by the type or the name of a field, and the passwords in URLs."""
     for name in type(settings).model_fields:
         yield from _secrets_of(name, getattr(settings, name))
 
@@ -75,6 +75,6 @@ def _password_in(text: str) -> Iterator[str]:
         try:
             password = urlsplit(text).password
         except ValueError:
-            password = text  # it cannot be told what in it is a secret
+            password = text  # any part of it may be a secret
         if password:
             yield from {password, unquote(password)}

@@ -1,4 +1,4 @@
-"""The report: which checks ran, which did not and why, and the status that follows."""
+"""The report of an examination: the result of each check, and whether the store or codec is certified."""
 
 from __future__ import annotations
 
@@ -9,27 +9,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from redicts.contract.check import BASE
 from redicts.core.backend import Capabilities
 from redicts.core.entry_points import CONTRACT
 
-if TYPE_CHECKING:
-    from redicts.contract.codecs.check import CodecClaims
-
 _SHORT: Final = 400
 """Characters of a reason in the text of a report; the dict has all of it."""
 
 _SHORTEST_SECRET: Final = 4
-"""Characters that a secret has at least to be crossed out: a shorter one stands in half of all words."""
+"""The length from which a secret is crossed out: a shorter one is part of half of all words."""
 
 CROSSED_OUT: Final = "*****"
-"""What stands in a report in place of a secret."""
+"""The replacement of a secret in a report."""
 
 
 class Status(Enum):
-    """What became of a check."""
+    """The outcome of a check."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -38,23 +35,23 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one check."""
+    """The outcome of one check, and the reason for it."""
 
     check: str
     says: str
     status: Status
     reason: str = ""
-    """Why it failed or was not run."""
-    demanded: bool = True
-    """Whether a certificate needs it to pass. False only for a check that was not run and need not be."""
+    """Why it failed or did not run."""
+    required: bool = True
+    """Whether certification needs it to pass. False only for a check that did not run and need not."""
     details: str = ""
-    """The traceback of what failed."""
+    """The traceback of a failure."""
     milliseconds: float = 0.0
     capabilities: tuple[str, ...] = (BASE,)
-    """What the check is about."""
+    """The capabilities that the check is about."""
 
     def taking(self, milliseconds: float) -> Result:
-        """Return this result with the time it took."""
+        """Return this result with its duration."""
         return dataclasses.replace(self, milliseconds=round(milliseconds, 1))
 
     def without(self, secrets: Sequence[str]) -> Result:
@@ -63,12 +60,12 @@ class Result:
         return dataclasses.replace(self, reason=reason, details=details)
 
     @property
-    def stands_in_the_way(self) -> bool:
-        """Whether there can be no certificate because of it."""
-        return self.status is Status.FAILED or (self.status is Status.NOT_RUN and self.demanded)
+    def blocks_certification(self) -> bool:
+        """Whether there is no certificate because of it."""
+        return self.status is Status.FAILED or (self.status is Status.NOT_RUN and self.required)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the result as JSON values."""
         return {
             **dataclasses.asdict(self),
             "status": self.status.value,
@@ -77,27 +74,37 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class CodecCapabilities:
+    """The capabilities that a codec declares."""
+
+    name: str
+    deterministic: bool
+    binds_path: bool
+    safe: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """What an examination found. ``str(report)`` is for people, :meth:`to_dict` for programs."""
+    """The results of an examination. ``str(report)`` is for people, :meth:`to_dict` for programs."""
 
     harness: str
     backend: str | None
     """The class of the backend or codec, or ``None`` if it could not be opened."""
-    capabilities: Capabilities | CodecClaims | None
-    """What it claims, or ``None`` if it could not be asked."""
+    capabilities: Capabilities | CodecCapabilities | None
+    """The declared capabilities, or ``None`` if they are unknown."""
     results: tuple[Result, ...]
     seed: int
     thorough: bool
     names_left_out: int = 0
-    """How many of the suite's hostile segments the harness kept from the store."""
+    """How many of the suite's hostile segments the harness withholds from the store."""
     left_out: tuple[str, ...] = ()
-    """The checks that nobody asked for. A certificate is over all of them."""
-    could_claim: tuple[str, ...] = ()
-    """What works although it is not claimed, one sentence each."""
-    told: Mapping[str, str] = field(default_factory=dict)
-    """What the harness and the store tell: who made the backend, which version the server has."""
+    """The checks that were not selected. A certificate covers all of them."""
+    could_declare: tuple[str, ...] = ()
+    """The capabilities that work although they are not declared, one sentence each."""
+    subject: Mapping[str, str] = field(default_factory=dict)
+    """The origin and version of the backend or codec and of its server."""
     kind: str = "backend"
-    """What was examined: ``backend`` or ``codec``."""
+    """``backend`` or ``codec``."""
     about: Mapping[str, str] = field(
         default_factory=lambda: {
             "redicts": _version("redicts"),
@@ -109,31 +116,31 @@ class Report:
     )
 
     @property
-    def kept(self) -> bool:
-        """Whether the store was opened, and every check that was selected and required ran and passed.
+    def passed(self) -> bool:
+        """Whether the store was opened, and every selected and required check ran and passed.
 
-        With all checks that is a certificate, see :attr:`certified`; with some of them it is a first look.
+        With all checks selected that is a certificate, see :attr:`certified`.
         """
         found = self.capabilities is not None and bool(self.with_status(Status.PASSED))
-        return found and not self.names_left_out and not any(result.stands_in_the_way for result in self.results)
+        return found and not self.names_left_out and not any(result.blocks_certification for result in self.results)
 
     @property
     def certified(self) -> bool:
-        """Whether it could be opened, and every check that its claims demand ran and passed, with all names."""
-        return self.kept and not self.left_out
+        """Whether every check that the declared capabilities require ran and passed, with all names."""
+        return self.passed and not self.left_out
 
     def with_status(self, status: Status) -> tuple[Result, ...]:
-        """Return the results of the checks that passed, failed, or were not run."""
+        """Return the results with this status."""
         return tuple(result for result in self.results if result.status is status)
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """For each capability, how many checks there are about it: demanded, ran, passed, not run."""
+        """The number of checks on each capability that were required, ran, passed and did not run."""
         counted: dict[str, dict[str, int]] = {}
         for result in self.results:
             for capability in result.capabilities:
-                count = counted.setdefault(capability, {"demanded": 0, "ran": 0, "passed": 0, "not run": 0})
-                count["demanded"] += result.demanded
+                count = counted.setdefault(capability, {"required": 0, "ran": 0, "passed": 0, "not run": 0})
+                count["required"] += result.required
                 count["ran"] += result.status is not Status.NOT_RUN
                 count["passed"] += result.status is Status.PASSED
                 count["not run"] += result.status is Status.NOT_RUN
@@ -141,28 +148,28 @@ class Report:
 
     @property
     def status(self) -> str:
-        """The status, in capitals."""
+        """The result as the text of the report states it."""
         if self.certified:
             return "CERTIFIED"
-        if self.kept:
+        if self.passed:
             ran = len(self.results)
             return f"NOT A CERTIFICATE: only {ran} {'check' if ran == 1 else 'checks'} of {ran + len(self.left_out)}"
         return "NOT CERTIFIED"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it in dicts, lists, text, numbers and truth values, as JSON has them."""
+        """Return the report as JSON values."""
         return {
             "certified": self.certified,
             "status": self.status,
             "harness": self.harness,
             self.kind: self.backend,
             "capabilities": None if self.capabilities is None else dataclasses.asdict(self.capabilities),
-            "could_claim": list(self.could_claim),
+            "could_declare": list(self.could_declare),
             "seed": self.seed,
             "thorough": self.thorough,
             "names_left_out": self.names_left_out,
             "about": dict(self.about),
-            "told": dict(self.told),
+            "subject": dict(self.subject),
             "counts": self.counts,
             "checks": [result.to_dict() for result in self.results],
             "left_out": list(self.left_out),
@@ -173,8 +180,8 @@ class Report:
         lines = [
             ", ".join(f"{what} {version}" for what, version in self.about.items()),
             f"harness {self.harness}, {self.kind} {self.backend or 'not opened'}, seed {self.seed}{thorough}",
-            *([", ".join(f"{what} {value}" for what, value in self.told.items())] if self.told else []),
-            f"claims: {_claims(self.capabilities)}",
+            *([", ".join(f"{what} {value}" for what, value in self.subject.items())] if self.subject else []),
+            f"declares: {_declared(self.capabilities)}",
             "",
         ]
         width = max((len(result.check) for result in self.results), default=0)
@@ -185,29 +192,29 @@ class Report:
         return "\n".join([*lines, "", *self._counted(), "", *self._status()])
 
     def _counted(self) -> list[str]:
-        lines = [f"{'checks about':16}{'demanded':>10}{'ran':>6}{'passed':>8}{'not run':>9}"]
+        lines = [f"{'checks about':16}{'required':>10}{'ran':>6}{'passed':>8}{'not run':>9}"]
         for capability, count in self.counts.items():
             ran, passed, not_run = count["ran"], count["passed"], count["not run"]
-            lines.append(f"{capability:16}{count['demanded']:10}{ran:6}{passed:8}{not_run:9}")
-        return [*lines, *(f"unexpected success: {each}" for each in self.could_claim)]
+            lines.append(f"{capability:16}{count['required']:10}{ran:6}{passed:8}{not_run:9}")
+        return [*lines, *(f"unexpected success: {each}" for each in self.could_declare)]
 
     def _status(self) -> list[str]:
         passed, failed, not_run = (len(self.with_status(status)) for status in Status)
         counts = f"{passed} checks passed, {failed} failed, {not_run} not run"
-        if self.kept:
-            return [f"{self.status}: {counts}, none of which was demanded" if not_run else f"{self.status}: {counts}"]
+        if self.passed:
+            return [f"{self.status}: {counts}, none of which was required" if not_run else f"{self.status}: {counts}"]
         lines = [f"{self.status}: {counts}"]
-        lines += [f"  {result.status.value}: {result.check}" for result in self.results if result.stands_in_the_way]
+        lines += [f"  {result.status.value}: {result.check}" for result in self.results if result.blocks_certification]
         if self.names_left_out:
-            lines.append(f"  the harness keeps {self.names_left_out} of the suite's names from the store")
+            lines.append(f"  the harness withholds {self.names_left_out} of the suite's names from the store")
         if self.capabilities is None:
-            lines.append(f"  the {self.kind} could not be opened and asked what it can do")
+            lines.append(f"  the {self.kind} could not be opened")
         elif not passed:
             lines.append("  no check passed")
         return lines
 
 
-def _claims(capabilities: Capabilities | CodecClaims | None) -> str:
+def _declared(capabilities: Capabilities | CodecCapabilities | None) -> str:
     if capabilities is None:
         return "unknown"
     return ", ".join(f"{name}={value}" for name, value in dataclasses.asdict(capabilities).items())
@@ -222,7 +229,7 @@ def crossed_out(text: str, secrets: Sequence[str]) -> str:
 
 
 def _shortened(reason: str) -> str:
-    """Return a reason fit for the text of a report: indented, and cut where it is very long."""
+    """Return a reason for the text of a report: indented, and cut if it is very long."""
     cut = reason if len(reason) <= _SHORT else f"{reason[:_SHORT]}... ({len(reason)} characters)"
     return cut.replace("\n", "\n    ")
 

@@ -1,4 +1,4 @@
-"""Other processes that open the store themselves: what they are told to do, and what they answer."""
+"""Spawned processes, which open the store and run functions of checks."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from redicts.contract.check import CheckFailed, NotRun, require
 from redicts.contract.client import Client
+from redicts.contract.fixture import Fixture
+from redicts.contract.requirements import CheckFailed, NotRun, require
 from redicts.core.backend import Backend
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from redicts.contract.fixture import Fixture
-
 _STARTING: Final = 60.0
-"""Seconds in which a new interpreter has imported everything, on a busy machine too."""
+"""Seconds in which a new interpreter must have started, also on a busy machine."""
 
 Work = Callable[..., Any]
-"""A function at the top of a module: called with a client of the other process, and whatever was sent with it."""
+"""A module-level function, called with a client of the other process and the arguments sent with it."""
 
 
 class OtherProcess:
-    """A spawned process with one client of its own; ``with`` ends it. Commands are carried out one after the other."""
+    """A spawned process with one client, which runs one function at a time; ``with`` ends it."""
 
     def __init__(self, opener: Callable[[], Backend], timeout: float) -> None:
         self._timeout = timeout
@@ -46,25 +45,25 @@ class OtherProcess:
         self._greeted = False
 
     def start(self, work: Work, *details: object) -> None:
-        """Have the other process do this, and do not wait for it."""
+        """Start a function in the other process."""
         self._greet()
         self._ours.send((work, details))
 
     def result(self) -> Any:
-        """Wait for what was started and return its result; raises ``CheckFailed`` with what it raised there."""
+        """Wait for the result; raises ``CheckFailed`` with an error of the other process."""
         return self._receive(self._timeout)
 
     def call(self, work: Work, *details: object) -> Any:
-        """Have the other process do this and return its result."""
+        """Run a function in the other process and return its result."""
         self.start(work, *details)
         return self.result()
 
-    def wait_for_word(self) -> Any:
-        """Wait for what the work going on reports by :func:`report`."""
+    def wait_for_report(self) -> Any:
+        """Wait for a value that the running function sends by :func:`report`."""
         return self._receive(self._timeout)
 
     def kill(self) -> None:
-        """End the process in the middle of whatever it does, without a chance to tidy up."""
+        """Kill the process."""
         self._process.kill()
         self._process.join(self._timeout)
         require(self._process.exitcode is not None, "a killed process does not end")
@@ -98,25 +97,25 @@ class OtherProcess:
 
 @contextlib.contextmanager
 def other_processes(fixture: Fixture, count: int) -> Iterator[list[OtherProcess]]:
-    """Start so many processes on the store of a bench, and end them in the end."""
+    """Start processes on the store of a fixture, and end them with the block."""
     opener = fixture.harness.opener
-    if opener is None:  # the need was met when the check began
-        raise NotRun("the harness has no opener", demanded=True)
+    if opener is None:  # the check needs an opener
+        raise NotRun("the harness has no opener", required=True)
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(OtherProcess(opener, fixture.timeout)) for _ in range(count)]
 
 
-_speaking: list[Connection] = []
+_pipe: list[Connection] = []
 
 
-def report(word: object) -> None:
-    """Tell something before the end; work that goes on in another process calls this."""
-    _speaking[0].send((True, word))
+def report(value: object) -> None:
+    """Send a value to the check, from a function that runs in another process."""
+    _pipe[0].send((True, value))
 
 
 def _serve(opener: Callable[[], Backend], theirs: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started this, and ends with it
-    _speaking.append(theirs)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one handles Ctrl-C
+    _pipe.append(theirs)
     try:
         backend = opener()
     except Exception:

@@ -1,4 +1,4 @@
-"""Small trees with everything in them that scopes get wrong, and the plain rule that says what a scope holds."""
+"""Trees for checks on scopes, and the reference definition of a scope."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TREE: Final[Mapping[Path, bytes]] = {
     ("inner.deep", "a"): b"10",
     ("inner*",): b"11",
 }
-"""Prefix-free. Beside the inner nodes lie others whose text begins alike."""
+"""A prefix-free tree, with inner nodes whose names begin alike."""
 
 PLACES: Final[tuple[Path, ...]] = (
     (),
@@ -34,17 +34,17 @@ PLACES: Final[tuple[Path, ...]] = (
     ("in", "absent"),
     ("absent",),
 )
-"""The root, inner nodes, leaves, and keys at which there is nothing: between two that begin alike, below a leaf."""
+"""The root, inner nodes, leaves, and absent paths: between two that begin alike, and below a leaf."""
 
 
 def within(entries: Mapping[Path, bytes], place: Path, scope: Scope) -> dict[Path, bytes]:
-    """Return what of these entries lies in a scope of a key, by path relative to it."""
+    """Return the entries in a scope of a path, by relative path."""
     relative = {path[len(place) :]: value for path, value in entries.items() if path[: len(place)] == place}
     return {path: value for path, value in relative.items() if scope.covers(path)}
 
 
 def without(entries: Mapping[Path, bytes], place: Path, scope: Scope) -> dict[Path, bytes]:
-    """Return what of these entries does not lie in a scope of a key."""
+    """Return the entries outside of a scope of a path."""
     gone = {place + path for path in within(entries, place, scope)}
     return {path: value for path, value in entries.items() if path not in gone}
 
@@ -55,12 +55,12 @@ def names_below(entries: Mapping[Path, bytes], place: Path) -> set[str]:
 
 
 def scopes() -> Iterator[tuple[Path, Scope]]:
-    """Yield every scope of every place."""
+    """Yield every scope of every path."""
     yield from product(PLACES, Scope)
 
 
 def huge() -> dict[Path, bytes]:
-    """Return a tree of several thousand entries, so that a store that makes no small pages makes several."""
+    """Return a tree of several thousand entries, for several pages of any store."""
     paths: list[Path] = [("wide", f"n{number}") for number in range(2300)]
     paths += [("dicts", f"d{number}", *path) for number in range(300) for path in (("a",), ("b",), ("c", "d"))]
     return {**large(), **{path: b"%d" % number for number, path in enumerate(paths)}}

@@ -1,17 +1,17 @@
-"""Walks: reading a large scope page by page, to the end, however many pages the store makes of it."""
+"""Walks: reads of a large scope page by page."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from redicts.contract.check import require, require_equal
 from redicts.contract.client import Client
+from redicts.contract.requirements import require, require_equal
 from redicts.core.minitransaction import Entries, Names, Path, Read, ReadNames
 
 
 def pages(clients: Sequence[Client], read: Read, at_most: int) -> Iterator[Entries]:
-    """Yield the pages of a walk, asked for by these clients in turn; insist that there are at most ``at_most``."""
+    """Yield the pages of a walk, by these clients in turn; require at most ``at_most`` pages."""
     for number in range(at_most):
         page = clients[number % len(clients)].entries(read)
         yield page
@@ -22,12 +22,12 @@ def pages(clients: Sequence[Client], read: Read, at_most: int) -> Iterator[Entri
 
 
 def walk(client: Client, read: Read, at_most: int) -> list[tuple[Path, bytes]]:
-    """Return all entries of a walk in the order of their pages, repeated ones repeatedly."""
+    """Return all entries of a walk in the order of their pages, with repetitions."""
     return [entry for page in pages([client], read, at_most) for entry in page.values.items()]
 
 
 def pages_of_names(client: Client, read: ReadNames, at_most: int) -> Iterator[Names]:
-    """Yield the pages of a walk over names; insist that there are not more than ``at_most``."""
+    """Yield the pages of a walk over names; require at most ``at_most`` pages."""
     for _ in range(at_most):
         page = client.page_of_names(read)
         yield page
@@ -38,17 +38,17 @@ def pages_of_names(client: Client, read: ReadNames, at_most: int) -> Iterator[Na
 
 
 def walk_names(client: Client, read: ReadNames, at_most: int) -> list[str]:
-    """Return all names of a walk, repeated ones repeatedly."""
+    """Return all names of a walk, with repetitions."""
     return [name for page in pages_of_names(client, read, at_most) for name in page.names]
 
 
 def many(entries: int) -> int:
-    """Return how many pages a walk over this many entries may take at most: pages may be short, but must get on."""
+    """Return the most pages of a walk over this many entries: pages may be short, but must progress."""
     return 20 * entries + 200
 
 
 def require_walked(found: list[tuple[Path, bytes]], expected: Mapping[Path, bytes], what: str) -> None:
-    """Insist that a walk found each of these entries once, and nothing else; ``what`` says which walk."""
+    """Require that a walk found each of these entries once, and no other; ``what`` names the walk."""
     counts = Counter(path for path, _ in found)
     missed = [path for path in expected if path not in counts]
     repeated = [path for path, count in counts.items() if count > 1]

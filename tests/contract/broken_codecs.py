@@ -111,7 +111,7 @@ def broken_codec(*refused_by: str) -> Callable[[_Class], _Class]:
     return register
 
 
-@broken_codec("values.what_it_takes_comes_back", "values.numbers_come_back_or_are_refused")
+@broken_codec("values.what_it_takes_comes_back", "values.other_values_come_back_or_are_refused")
 class RoundsFloats(PlainCodec):
     """Floats keep six digits."""
 
@@ -129,7 +129,7 @@ class RefusesBooleans(PlainCodec):
         return super().payload(value)
 
 
-@broken_codec("values.what_does_not_come_back_is_refused")
+@broken_codec("values.other_values_come_back_or_are_refused")
 class TakesAnything(PlainCodec):
     """What it does not know is stored as its repr."""
 
@@ -137,7 +137,7 @@ class TakesAnything(PlainCodec):
         return json.dumps(value, default=repr, skipkeys=True).encode()
 
 
-@broken_codec("values.what_does_not_come_back_is_refused")
+@broken_codec("values.other_values_come_back_or_are_refused")
 class RefusesWithLookupError(PlainCodec):
     """What it does not know raises KeyError."""
 
@@ -148,7 +148,7 @@ class RefusesWithLookupError(PlainCodec):
             raise KeyError(type(value)) from None
 
 
-@broken_codec("values.numbers_come_back_or_are_refused")
+@broken_codec("values.other_values_come_back_or_are_refused")
 class CutsIntegers(PlainCodec):
     """Integers keep 64 bits."""
 
@@ -156,7 +156,7 @@ class CutsIntegers(PlainCodec):
         return json.loads(payload, parse_int=lambda text: (int(text) + 2**63) % 2**64 - 2**63)
 
 
-@broken_codec("values.text_comes_back_or_is_refused")
+@broken_codec("values.other_values_come_back_or_are_refused")
 class ReplacesSurrogates(PlainCodec):
     """Text that UTF-8 does not know becomes question marks."""
 
@@ -187,7 +187,7 @@ class RefusesDeepValues(PlainCodec):
         return payload
 
 
-@broken_codec("values.ordinary_values_are_the_same_everywhere")
+@broken_codec("capabilities.bytes_are_bound_to_their_path")
 class RefusesOddPaths(SignedCodec):
     """A path that is no ASCII cannot be signed."""
 
@@ -251,14 +251,14 @@ class ComparesHalfASignature(SignedCodec):
         return self.value(data[_SIZE:])
 
 
-@broken_codec("capabilities.a_binding_is_claimed")
+@broken_codec("capabilities.a_binding_is_declared")
 class BindsSecretly(SignedCodec):
     """It binds bytes to their path, and does not claim it."""
 
     binds_path = False
 
 
-@broken_codec("damage.truncated_bytes_are_a_value_error")
+@broken_codec("damage.any_bytes_are_a_value_or_a_value_error")
 class TruncatedIsIndexError(PlainCodec):
     """A length goes before the payload, and what is too short for it raises IndexError."""
 
@@ -275,7 +275,7 @@ class TruncatedIsIndexError(PlainCodec):
         return super().value(rest)
 
 
-@broken_codec("damage.garbage_is_a_value_error")
+@broken_codec("damage.any_bytes_are_a_value_or_a_value_error")
 class UnknownTagIsKeyError(PlainCodec):
     """A first byte that it does not know raises KeyError."""
 
@@ -288,7 +288,7 @@ class UnknownTagIsKeyError(PlainCodec):
         return {b"j": super().value}[payload[:1]](payload[1:])
 
 
-@broken_codec("damage.altered_bytes_are_a_value_error")
+@broken_codec("damage.any_bytes_are_a_value_or_a_value_error")
 class BadChecksumIsAssertion(PlainCodec):
     """A wrong checksum raises AssertionError, though only where all else is as it should be."""
 
@@ -307,7 +307,7 @@ class BadChecksumIsAssertion(PlainCodec):
 
 @broken_codec("damage.decoding_runs_nothing")
 class Evaluates(PlainCodec):
-    """What is no JSON is evaluated as Python."""
+    """What is not JSON is evaluated as Python."""
 
     def value(self, payload: bytes) -> object:
         try:
@@ -321,7 +321,7 @@ class Evaluates(PlainCodec):
 
 @broken_codec("damage.decoding_runs_nothing")
 class Unpickles(PlainCodec):
-    """What is no JSON is unpickled."""
+    """What is not JSON is unpickled."""
 
     def value(self, payload: bytes) -> object:
         import pickle
@@ -335,7 +335,7 @@ class Unpickles(PlainCodec):
                 raise ValueError(str(error)) from error
 
 
-@broken_codec("damage.what_is_refused_says_so_in_words")
+@broken_codec("damage.a_refusal_has_a_message")
 class RefusesSilently(PlainCodec):
     """Bytes that are no value raise ValueError without a word."""
 
@@ -346,7 +346,7 @@ class RefusesSilently(PlainCodec):
             raise ValueError from None
 
 
-@broken_codec("conduct.it_returns_bytes")
+@broken_codec("values.other_values_come_back_or_are_refused")
 class ReturnsABuffer(PlainCodec):
     """Encoding returns a bytearray."""
 

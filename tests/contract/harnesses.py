@@ -1,4 +1,4 @@
-"""Harnesses for our own backends, and for whatever lives inside one instance."""
+"""Harnesses for our own backends, and for whatever TTLs inside one instance."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NOT_SHARED: Final = {Need.PROCESSES, Need.DURABLE, Need.RAW}
 
 
 class InstanceHarness(Harness):
-    """For a store that lives inside one instance and takes its time from a clock that can be set.
+    """For a store that TTLs inside one instance and takes its time from a clock that can be set.
 
     ``client`` makes a client of the instance; by default all clients are the instance itself.
     """

@@ -298,7 +298,7 @@ class DictBackend(Backend):
             del entries[place + relative]
 
     def call(self, names: list[bytes]) -> None:
-        """Wake those who listen under one of these names."""
+        """Notify those who listen under one of these names."""
         with self.bell:
             for listener in self.listeners:
                 listener.called |= listener.name in names
@@ -340,6 +340,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_locks)
 
 
+class PlainBackend(DictBackend):
+    """A store that does not declare ``documents``, which no check on documents examines."""
+
+    claims = Capabilities(ttl=True, processes=False, durable=False, atomic_entries=None, push=True)
+
+    def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
+        raise Unsupported("this store does not support documents")
+
+
 class LifelessBackend(DictBackend):
     """One that does not claim ``ttl``, and refuses what needs it; and that cannot push."""
 
@@ -352,7 +361,7 @@ class LifelessBackend(DictBackend):
     @staticmethod
     def refuse_ttls(writes: Iterable[Write]) -> None:
         if any(getattr(write, "ttl", None) is not None for write in writes):
-            raise Unsupported("this store has no lives")
+            raise Unsupported("this store has no TTLs")
 
     def listen(self, name: str, /) -> Listener:
         return Poller()

@@ -72,6 +72,6 @@ def keeps(harness: Harness, not_run: frozenset[Need], check: ConformanceCheck) -
     result = Examination(harness, thorough=thorough).examine(check)
     if set(check.needs) & not_run:
         assert result.status is Status.NOT_RUN, f"the harness does not expect this check to run: {result}"
-        assert not result.demanded, result.reason
+        assert not result.required, result.reason
     else:
         assert result.status is Status.PASSED, f"{result.reason}\n{result.details}"

@@ -1,4 +1,4 @@
-"""Our own codecs are certified, and the suite refuses what is broken: a codec that is wrong in one way."""
+"""Our own codecs are certified, and the checks refuse every broken codec."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hypothesis.strategies import SearchStrategy
 from pydantic import BaseModel
 
 import redicts.types
-from redicts.certify import certify_command
+from redicts.cli import main
 from redicts.codecs.json import JsonCodec
 from redicts.codecs.models import ModelsCodec
 from redicts.codecs.msgpack import MsgpackCodec
@@ -165,32 +165,32 @@ OURS: Final[dict[str, CodecHarness]] = {
 
 @pytest.mark.parametrize("check", CODEC_CHECKS, ids=str)
 @pytest.mark.parametrize("harness", OURS.values(), ids=list(OURS))
-def test_our_codecs_keep_the_check(harness: CodecHarness, check: CodecCheck) -> None:
-    """Each of our codecs keeps each check; one is not run only if it is about what the codec does not claim."""
+def test_our_codecs_pass_the_check(harness: CodecHarness, check: CodecCheck) -> None:
+    """Each of our codecs passes each check on its declared capabilities."""
     thorough = os.environ.get("REDICTS_TESTS") == "long"
     result = CodecExamination(harness, thorough=thorough).examine(check)
     if result.status is Status.NOT_RUN:
         assert check.needs
-        assert not result.demanded
+        assert not result.required
     else:
         assert result.status is Status.PASSED, f"{result.reason}\n{result.details}"
 
 
-def test_what_our_codecs_claim() -> None:
-    """The claims that decide which checks run are these."""
-    claims = {name: harness.open() for name, harness in OURS.items()}
-    assert {name for name, codec in claims.items() if codec.deterministic} == {"json", "models", "msgpack"}
-    assert {name for name, codec in claims.items() if codec.binds_path} == {"pickle signed"}
-    assert {name for name, codec in claims.items() if not codec.safe} == {"pickle unsigned"}
+def test_what_our_codecs_declare() -> None:
+    """These declared capabilities decide which checks run."""
+    declared = {name: harness.open() for name, harness in OURS.items()}
+    assert {name for name, codec in declared.items() if codec.deterministic} == {"json", "models", "msgpack"}
+    assert {name for name, codec in declared.items() if codec.binds_path} == {"pickle signed"}
+    assert {name for name, codec in declared.items() if not codec.safe} == {"pickle unsigned"}
 
 
 @pytest.mark.parametrize("broken", BROKEN_CODECS, ids=lambda broken: broken.name)
 def test_a_broken_codec_is_refused(broken: BrokenCodec, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command exits with 1 and names each check that speaks of what is broken; none just runs out of time."""
+    """``redicts certify`` exits with 1 and names the failed checks; no check fails by its time limit alone."""
     report = tmp_path / "report.json"
     checks = [word for name in broken.refused_by for word in ("--check", name)]
     harness = f"tests.contract.broken_codecs:of_{broken.name}"
-    assert certify_command(["--harness", harness, *checks, "--report", str(report)]) == 1, broken.says
+    assert main(["certify", "--harness", harness, *checks, "--report", str(report)]) == 1, broken.says
     said = capsys.readouterr().out
     for result in json.loads(report.read_text(encoding="utf-8"))["checks"]:
         name = result["check"]
@@ -200,13 +200,13 @@ def test_a_broken_codec_is_refused(broken: BrokenCodec, tmp_path: Path, capsys: 
 
 
 def test_codecs_are_certified_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A codec is named, or given as a dict with its settings; no key of these is told."""
+    """A codec is given by its name, or as a dict with its settings, whose keys are never printed."""
     report, key = tmp_path / "report.txt", "a marker of sixteen characters"
     for name in ("json", "models", "msgpack"):
-        assert certify_command(["--codec", name, "--report", str(report)]) == 0
+        assert main(["certify", "--codec", name, "--report", str(report)]) == 0
         assert "\nCERTIFIED: " in report.read_text(encoding="utf-8")
     signed = {"name": "pickle", "keys": [key]}
-    assert certify_command(["--codec", json.dumps(signed), "--report", str(report)]) == 0
+    assert main(["certify", "--codec", json.dumps(signed), "--report", str(report)]) == 0
     said = capsys.readouterr()
     assert "plugin pickle, distribution redicts" in said.out
     assert key not in said.out + said.err + report.read_text(encoding="utf-8")
@@ -219,14 +219,14 @@ def test_codecs_are_certified_by_the_command(tmp_path: Path, capsys: pytest.Capt
         (["--codec", '{"nam": "json"}'], "did you mean 'name'?"),
         (["--codec", '{"name": "json", "keys": ["marker"]}'], "there is no setting 'keys'; there are none"),
         (["memory", "--codec", "json"], "not both"),
-        (["memory", "--harness", "tests.contract.test_codecs:JsonHarness"], "is about a codec"),
-        (["--codec", "json", "--harness", "tests.contract.harnesses:MemoryHarness"], "is about a backend"),
+        (["memory", "--harness", "tests.contract.test_codecs:JsonHarness"], "is for a codec"),
+        (["--codec", "json", "--harness", "tests.contract.harnesses:MemoryHarness"], "is for a backend"),
         (["--codec", "json", "--check", "writes.*"], "there is no such check"),
     ],
 )
 def test_wrong_use_is_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What cannot be certified ends with status 2 and one line, which repeats no value."""
-    assert certify_command(arguments) == 2
+    """Wrong use exits with 2 and one line, which contains no value of the settings."""
+    assert main(["certify", *arguments]) == 2
     said = capsys.readouterr()
     assert words in said.err
     assert len(said.err.splitlines()) == 1
@@ -235,7 +235,7 @@ def test_wrong_use_is_one_line(arguments: list[str], words: str, capsys: pytest.
 
 @pytest.mark.parametrize("sound", [SignedCodec, PlainCodec])
 def test_what_they_are_derived_from_is_certified(sound: type[Codec]) -> None:
-    """What the broken ones are derived from is certified, so a refusal is due to the fault."""
+    """The correct codecs behind the broken ones are certified, so each refusal is due to its fault."""
     report = certify_codec(ClassHarness(sound))
     assert report.certified, str(report)
 
@@ -247,8 +247,8 @@ def test_every_check_of_codecs_refuses_something() -> None:
     assert len({broken.name for broken in BROKEN_CODECS}) == len(BROKEN_CODECS) >= 10
 
 
-def test_the_report_is_of_the_same_form() -> None:
-    """The report of a codec names it, its claims and each check, in text and as JSON."""
+def test_the_report_has_the_same_form() -> None:
+    """The report of a codec names it, its declared capabilities and each check, in text and as JSON."""
     report = certify_codec(JsonHarness(), seed=3)
     assert isinstance(report, Report)
     told = json.loads(json.dumps(report.to_dict()))
@@ -260,7 +260,7 @@ def test_the_report_is_of_the_same_form() -> None:
 
 
 def test_what_cannot_be_made_is_not_certified() -> None:
-    """A codec that raises when it is made gets a report, and no certificate."""
+    """A codec that cannot be made gets a report, and no certificate."""
 
     def made() -> Codec:
         raise RuntimeError("no key is there")

@@ -1,4 +1,4 @@
-"""A harness made from settings: how it opens the store, what it can disturb, and what it keeps to itself."""
+"""The harness made from settings: how it opens the store, its faults, and its secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from redicts.backends.redis import plugin as redis
 from redicts.contract import CHECKS, ConformanceCheck, SharedBackend, Status, Store, StoreHarness, certify
 from redicts.contract.check import CAPABILITIES
 from redicts.contract.examination import Examination
-from redicts.contract.fault_proxy import ExchangeProxy
+from redicts.contract.fault_proxy import FaultProxy
 from redicts.contract.probes import PROBES
 from redicts.core.backend import BackendPlugin
 from redicts.core.minitransaction import Transaction
@@ -36,7 +36,7 @@ def chosen(*names: str) -> tuple[ConformanceCheck, ...]:
 
 
 def test_a_store_in_one_instance_is_shared() -> None:
-    """A store that claims neither processes nor durability is opened once, and is not networked."""
+    """A store that declares neither processes nor durable is opened once, and is not networked."""
     harness = StoreHarness(Store(memory, MemorySettings()))
     first, second = harness.open(), harness.open()
     assert isinstance(first, SharedBackend)
@@ -46,35 +46,35 @@ def test_a_store_in_one_instance_is_shared() -> None:
     harness.close()
 
 
-def test_any_other_is_opened_again(tmp_path: Path) -> None:
-    """Every client of a store that outlives an instance is one of its own, also in another process."""
+def test_any_other_store_is_opened_for_each_client(tmp_path: Path) -> None:
+    """Each client of a store that outlives an instance opens it, also in another process."""
     harness = StoreHarness(Store(shop, ShopSettings(place=str(tmp_path / "shop.db"))))
-    names = ("processes.processes_see_each_other", "clients.values_outlast_all_clients")
+    names = ("processes.processes_lose_no_update", "clients.values_outlast_all_clients")
     assert {result.status for result in certify(harness, checks=chosen(*names)).results} == {Status.PASSED}
 
 
-def test_what_may_be_networked_needs_lost_replies(tmp_path: Path) -> None:
-    """Where settings tell no host, port or path, there is no certificate without a harness that drops replies."""
+def test_a_networked_store_needs_lost_replies(tmp_path: Path) -> None:
+    """Without host, port and path in the settings, certification needs a harness that drops replies."""
     report = certify(
         StoreHarness(Store(shop, ShopSettings(place=str(tmp_path / "shop.db")))), checks=chosen("replies.a_lost_add")
     )
     [result] = report.results
-    assert (result.status, result.demanded) == (Status.NOT_RUN, True)
+    assert (result.status, result.required) == (Status.NOT_RUN, True)
     assert result.reason == "the harness cannot drop replies"
-    assert not report.kept
+    assert not report.passed
 
 
-def test_a_plugin_that_cannot_be_pickled_is_told(tmp_path: Path) -> None:
-    """Where no other process can open the store, the report says why and what to do."""
+def test_a_plugin_that_cannot_be_pickled_is_reported(tmp_path: Path) -> None:
+    """If no other process can open the store, the report says why and what to do."""
     plugin = BackendPlugin("shop", ShopSettings, lambda settings, _number: open_shop(settings, 0))
     harness = StoreHarness(Store(plugin, ShopSettings(place=str(tmp_path / "shop.db"))))
-    [result] = certify(harness, checks=chosen("processes.processes_see_each_other")).results
-    assert (result.status, result.demanded) == (Status.NOT_RUN, True)
-    assert "make its open a function at the top of a module" in result.reason
+    [result] = certify(harness, checks=chosen("processes.processes_lose_no_update")).results
+    assert (result.status, result.required) == (Status.NOT_RUN, True)
+    assert "make its open a module-level function" in result.reason
 
 
-def test_what_is_not_claimed_but_works_is_told(tmp_path: Path) -> None:
-    """Probes of what is not claimed succeed where it works: the store could claim it."""
+def test_undeclared_capabilities_that_work_are_reported(tmp_path: Path) -> None:
+    """The probe of an undeclared capability succeeds if the store could declare it."""
     harness = StoreHarness(Store(modest, ShopSettings(place=str(tmp_path / "shop.db"))))
     examination = Examination(harness)
     assert {name: examination.examine(probe).status for name, probe in PROBES.items()} == {
@@ -85,8 +85,8 @@ def test_what_is_not_claimed_but_works_is_told(tmp_path: Path) -> None:
     harness.close()
 
 
-def test_probes_do_not_succeed_where_it_does_not_work(tmp_path: Path) -> None:
-    """They fail on a store that rightly claims less, and are not run where it is claimed."""
+def test_probes_fail_for_capabilities_that_do_not_work(tmp_path: Path) -> None:
+    """The probe of a capability that does not work fails, and that of a declared one does not run."""
     harness = StoreHarness(Store(memory, MemorySettings()))
     examination = Examination(harness)
     assert {name: examination.examine(probe).status for name, probe in PROBES.items()} == {
@@ -97,32 +97,32 @@ def test_probes_do_not_succeed_where_it_does_not_work(tmp_path: Path) -> None:
     harness.close()
 
 
-def test_a_limit_that_is_not_needed_is_told() -> None:
-    """One that does more in one transaction than it claims is told that it could claim more."""
+def test_a_needless_limit_is_reported() -> None:
+    """A store that accepts more than its declared limit could declare a larger one."""
 
     class Modest(LimitedBackend):
         def touched(self, transaction: Transaction, now: float) -> int:
             return 0
 
-    [result] = certify(InstanceHarness(Modest), checks=chosen("sizes.one_more_than_claimed")).results
+    [result] = certify(InstanceHarness(Modest), checks=chosen("sizes.one_more_than_declared")).results
     assert result.status is Status.FAILED
-    assert "it works, so the store could claim a larger atomic_entries, or None" in result.reason
+    assert "it works, so the store could declare a larger atomic_entries, or None" in result.reason
 
 
 def test_every_capability_is_counted() -> None:
-    """The report counts the checks on each capability, whether they are claimed or not."""
+    """The report counts the checks on each capability, declared or not."""
     spoken_of = set(CAPABILITIES.values())
     assert {"ttl", "processes", "durable", "push", "atomic_entries", "documents"} <= spoken_of
     assert {capability for check in CHECKS for capability in check.capabilities} == {*spoken_of, "every store"}
     report = certify(StoreHarness(Store(memory, MemorySettings())), checks=chosen("processes.", "capabilities."))
     counts = report.counts
-    assert counts["every store"] == {"demanded": 3, "ran": 3, "passed": 3, "not run": 0}
-    assert (counts["processes"]["demanded"], counts["processes"]["passed"]) == (0, 0)
+    assert counts["every store"] == {"required": 1, "ran": 1, "passed": 1, "not run": 0}
+    assert (counts["processes"]["required"], counts["processes"]["passed"]) == (0, 0)
     assert counts["processes"]["not run"] == len([check for check in CHECKS if check.name.startswith("processes.")])
 
 
-def test_what_a_store_tells_of_its_secrets_is_crossed_out(tmp_path: Path) -> None:
-    """Secrets are in no form of the report, not even if the store puts them into its errors."""
+def test_secrets_are_crossed_out(tmp_path: Path) -> None:
+    """No form of the report contains a secret, not even if the store puts it into its errors."""
     secrets = ("marker-password", "marker-token", "marker of a url")
     settings = ShopSettings(
         place=str(tmp_path / "shop.db"),
@@ -131,7 +131,7 @@ def test_what_a_store_tells_of_its_secrets_is_crossed_out(tmp_path: Path) -> Non
         address="shop://user:marker%20of%20a%20url@host",
     )
     store = Store(telltale, settings)
-    report = certify(StoreHarness(store), checks=chosen("writes.put_replaces"))
+    report = certify(StoreHarness(store), checks=chosen("writes.delete_removes"))
     told = f"{report}\n{json.dumps(report.to_dict())}\n{store!r}"
     assert "cannot log in with ***** and *****" in str(report)
     for secret in (*secrets, "marker%20of"):
@@ -139,7 +139,7 @@ def test_what_a_store_tells_of_its_secrets_is_crossed_out(tmp_path: Path) -> Non
 
 
 def test_a_check_without_a_lost_reply_does_not_count(redis_server: RedisServer) -> None:
-    """If none of the replies that should be lost was, the check is not run, and stands in the way."""
+    """If no reply was lost, the check counts as not run and blocks certification."""
 
     class Harmless(StoreHarness):
         def drop_reply(self) -> bool:
@@ -148,26 +148,26 @@ def test_a_check_without_a_lost_reply_does_not_count(redis_server: RedisServer) 
     harness = Harmless(Store(redis, RedisSettings.model_validate({"port": redis_server.port})))
     [result] = certify(harness, checks=chosen("replies.a_lost_add")).results
     harness.close()
-    assert (result.status, result.demanded) == (Status.NOT_RUN, True)
+    assert (result.status, result.required) == (Status.NOT_RUN, True)
     assert "no reply was lost" in result.reason
 
 
 def test_the_server_of_a_unix_socket_is_not_disturbed(redis_server: RedisServer) -> None:
-    """A client that does not go through the proxy loses no reply, and the report says so."""
+    """A client that does not connect through the proxy loses no reply, and the report says so."""
     harness = StoreHarness(Store(redis, RedisSettings.model_validate({"unix_socket": str(redis_server.socket_path)})))
     try:
         results = certify(harness, checks=chosen("capabilities.capabilities", "replies.a_lost_add")).results
     finally:
         harness.close()
     assert [result.status for result in results] == [Status.PASSED, Status.NOT_RUN]
-    assert (results[-1].demanded, results[-1].reason) == (True, "the harness cannot drop replies")
+    assert (results[-1].required, results[-1].reason) == (True, "the harness cannot drop replies")
 
 
-# The proxy that goes by who speaks.
+# The fault proxy.
 
 
 class Echo:
-    """A server that answers each line with itself, and remembers what it was sent."""
+    """A server that echoes each line, and records it."""
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -194,7 +194,7 @@ class Echo:
 
 
 class Caller:
-    """A client of one."""
+    """A client of the echo server."""
 
     def __init__(self, port: int) -> None:
         self.connection = socket.create_connection(("127.0.0.1", port), 10)
@@ -214,22 +214,22 @@ class Caller:
 
 @pytest.fixture
 def echo() -> Iterator[Echo]:
-    """Run a server."""
+    """Run an echo server."""
     server = Echo()
     yield server
     server.listener.close()
 
 
 @pytest.fixture
-def proxy(echo: Echo) -> Iterator[ExchangeProxy]:
-    """Run a proxy in front of it."""
-    between = ExchangeProxy("127.0.0.1", echo.port)
+def proxy(echo: Echo) -> Iterator[FaultProxy]:
+    """Run a proxy in front of the echo server."""
+    between = FaultProxy("127.0.0.1", echo.port)
     yield between
     between.close()
 
 
-def test_without_a_fault_it_only_forwards(proxy: ExchangeProxy) -> None:
-    """What is sent comes to the server and back, and each request with its reply is one exchange."""
+def test_without_a_fault_it_only_forwards(proxy: FaultProxy) -> None:
+    """The proxy forwards requests and replies, and counts each pair as one exchange."""
     caller, large = Caller(proxy.port), b"x" * 1_000_000 + b"\n"
     assert [caller.ask(line) for line in (b"a\n", large, b"b\n")] == [b"a\n", large, b"b\n"]
     assert (proxy.connections, proxy.hits) == (1, 0)
@@ -237,8 +237,8 @@ def test_without_a_fault_it_only_forwards(proxy: ExchangeProxy) -> None:
     caller.close()
 
 
-def test_a_lost_reply_belongs_to_a_request_that_came_through(proxy: ExchangeProxy, echo: Echo) -> None:
-    """The client sees its connection end; the server has heard the request. Which exchange is hit can be said."""
+def test_a_lost_reply_belongs_to_a_request_that_came_through(proxy: FaultProxy, echo: Echo) -> None:
+    """The chosen exchange reaches the server, and its client sees the connection end."""
     caller = Caller(proxy.port)
     proxy.lose_reply(2)
     assert caller.ask(b"first\n") == b"first\n"
@@ -251,8 +251,8 @@ def test_a_lost_reply_belongs_to_a_request_that_came_through(proxy: ExchangeProx
     again.close()
 
 
-def test_a_held_request_comes_when_it_is_delivered(proxy: ExchangeProxy, echo: Echo) -> None:
-    """It reaches the server after a later one of another client, though its own client has given up."""
+def test_a_held_request_comes_when_it_is_delivered(proxy: FaultProxy, echo: Echo) -> None:
+    """A held request reaches the server after a later one, though its client has given up."""
     impatient, other = Caller(proxy.port), Caller(proxy.port)
     proxy.hold_request()
     impatient.connection.settimeout(0.05)
@@ -266,8 +266,8 @@ def test_a_held_request_comes_when_it_is_delivered(proxy: ExchangeProxy, echo: E
     other.close()
 
 
-def test_a_fault_can_be_taken_back(proxy: ExchangeProxy) -> None:
-    """What was planned and has hit nothing hits nothing after that."""
+def test_a_fault_can_be_cancelled(proxy: FaultProxy) -> None:
+    """A cancelled fault hits no exchange."""
     proxy.lose_reply()
     proxy.hold_request()
     proxy.calm()
@@ -277,8 +277,8 @@ def test_a_fault_can_be_taken_back(proxy: ExchangeProxy) -> None:
 
 
 def test_a_held_request_never_comes_after_the_end(echo: Echo) -> None:
-    """Closing the proxy ends its threads, and what it holds is not executed."""
-    between = ExchangeProxy("127.0.0.1", echo.port)
+    """Closing the proxy ends its threads, and a held request is never executed."""
+    between = FaultProxy("127.0.0.1", echo.port)
     caller = Caller(between.port)
     between.hold_request()
     caller.send(b"never\n")

@@ -117,19 +117,9 @@ def test_what_is_below_does_not_know_the_front(part: str) -> None:
         above = [
             name
             for name in ours(path)
-            if name.startswith(("redicts.api", "redicts.locks", "redicts.config", "redicts.plugins", "redicts.certify"))
+            if name.startswith(("redicts.api", "redicts.locks", "redicts.config", "redicts.plugins", "redicts.cli"))
         ]
         assert above + [name for name in ours(path) if name == "redicts"] == [], path
-
-
-def test_one_place_of_the_command_that_certifies_knows_the_front() -> None:
-    """The settings of a pool are read in one module; all else of that command works on what it returns."""
-    knowing = [
-        label(path)
-        for path in sources("certify")
-        if any(name.startswith(("redicts.config", "redicts.plugins", "redicts.api")) for name in ours(path))
-    ]
-    assert knowing == ["certify/configuration.py"]
 
 
 def test_there_are_no_cycles_of_imports() -> None:

@@ -23,10 +23,10 @@ NOT_RUN: Final = {
     r"pip install ": "installs from the package index",
     r"python3 tasks\.py (test|docs|demo)\b": "runs these tests, or takes long; its switches have tests below",
     r"\.venv/bin/python ": "is the environment of a clone, which runs these tests",
-    r"redicts certify ": "takes minutes, or needs a server at a fixed port; the tests of redicts.certify run it",
+    r"redicts certify ": "takes minutes, or needs a server at a fixed port; the tests of the contract run it",
     r"redicts (copy|doctor) .*redis://": "needs a server at a fixed port; tests/cli runs it on others",
     r"python -m benchmarks\.\w+": "takes minutes; its switches have tests below",
-    r"python3 examples/migrate_from_1_0\.py ": "needs a server at a fixed port; tests/test_migration.py runs it",
+    r"python3 examples/migrate_from_1_0\.py ": "needs a server at a fixed port; tests/migration runs it",
 }
 """Commands that are not run, by the beginning of their text, with the reason."""
 

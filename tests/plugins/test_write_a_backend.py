@@ -30,7 +30,7 @@ def test_the_backend_is_short() -> None:
 
 @pytest.mark.timeout(900)
 def test_it_is_certified(fresh: FreshEnvironment, typed_in: Path) -> None:
-    """Typed in and installed, the backend is certified over all checks, those of locks and of processes included."""
+    """Typed in and installed, the backend is certified over all checks, those on processes included."""
     told = fresh.run("-m", "pip", "install", "--quiet", "--no-deps", "--target", typed_in / "installed", typed_in)
     assert told.returncode == 0, told.stderr
     (typed_in / "redicts_onefile.py").unlink()
@@ -38,7 +38,7 @@ def test_it_is_certified(fresh: FreshEnvironment, typed_in: Path) -> None:
         typed_in / "certify_onefile.py", cwd=typed_in, variables={"PYTHONPATH": str(typed_in / "installed")}
     )
     assert certified.returncode == 0, certified.stdout + certified.stderr
-    for check in ("locks.", "locks_processes.", "locks_forks.", "processes.", "forks.", "ttl.", "model."):
+    for check in ("processes.", "forks.", "ttl.", "threads.", "model."):
         assert any(check in line and "passed" in line for line in certified.stdout.splitlines()), check
 
 

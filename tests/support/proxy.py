@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from redicts.contract.acceptor import Door, connected, shut
+from redicts.contract.acceptor import Acceptor, connected, shut
 
 from . import ports
 from .faults import PASS, SETUP_COMMANDS, Expected, Fault, Plan, Step
@@ -53,7 +53,7 @@ class FaultyProxy:
         self._socket = ports.bound_socket()
         self.port: Final[int] = self._socket.getsockname()[1]
         """The port that clients shall connect to."""
-        self._door: Door | None = None
+        self._door: Acceptor | None = None
         self.accept()
 
     @property
@@ -133,7 +133,7 @@ class FaultyProxy:
         """Accept new connections again."""
         if self._door is None:
             self._socket.listen()
-            self._door = Door(self._socket, self._connect)
+            self._door = Acceptor(self._socket, self._connect)
 
     def cut_all(self) -> None:
         """Close all connections of clients now; requests that were forwarded are executed, their replies are lost."""

@@ -1,6 +1,6 @@
-"""Clients: several of one store see one state, and a client that leaves takes nothing along."""
+"""Clients: all clients of a store see one state, and closing one affects no other."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import threading
 from functools import partial
 from typing import Final
 
-from redicts.contract.check import Need, conformance_check, require, require_equal
+from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import LONG, Fixture
+from redicts.contract.requirements import require, require_equal
 from redicts.contract.trees import TREE, without
 from redicts.core.minitransaction import Add, Delete, Expire, Path, Put, Scope, Write
 
@@ -19,24 +20,8 @@ _ROUNDS: Final = 12
 
 @conformance_check()
 def writes_are_seen_at_once(fixture: Fixture) -> None:
-    """What one client has written, every other one sees in its next call: values, names, deletes, counters."""
-    one, other = fixture.store, fixture.client()
-    key, deep = fixture.key("a"), fixture.key("d", "x", "y")
-    for number in range(20):
-        value = b"%d" % number
-        one.apply(Put(key, value), Put(deep, value))
-        fixture.expect({("a",): value, ("d", "x", "y"): value}, other)
-        require_equal(other.value(key), value, "the other client reads")
-        other.apply(Delete(deep, Scope.NODE), Add(key, 1))
-        fixture.expect({("a",): b"%d" % (number + 1)}, one)
-        require_equal(one.value(key), b"%d" % (number + 1), "the first client reads")
-        require_equal(one.names(fixture.key("d")), set(), "the first client lists")
-
-
-@conformance_check()
-def a_read_is_never_stale(fixture: Fixture) -> None:
-    """A client that has read a scope sees what another one changes in it afterwards, in checks and names as well."""
-    reader, writer = fixture.client(), fixture.client()
+    """Every client sees in its next call what another one wrote: in reads, names and conditions, read before or not."""
+    writer, reader = fixture.store, fixture.client()
     fixture.plant(TREE)
     fixture.expect(TREE, reader)
     steps: list[tuple[Write, dict[Path, bytes]]] = [
@@ -52,14 +37,26 @@ def a_read_is_never_stale(fixture: Fixture) -> None:
     for write, expected in steps:
         writer.apply(write)
         fixture.expect(expected, reader)
+    key = fixture.key("a")
+    for number in range(20):
+        value, name = b"%d" % number, f"x{number}"
+        deep = fixture.key("d", name, "y")
+        writer.apply(Put(key, value), Put(deep, value))
+        fixture.expect({("a",): value, ("d", name, "y"): value}, reader)
+        require_equal(reader.names(fixture.key("d")), {name}, "the other client lists")
+        require_equal(reader.value(key), value, "the other client reads")
+        reader.apply(Delete(deep, Scope.NODE), Add(key, 1))
+        fixture.expect({("a",): b"%d" % (number + 1)}, writer)
+        require_equal(writer.value(key), b"%d" % (number + 1), "the first client reads")
+        require_equal(writer.names(fixture.key("d")), set(), "the first client lists")
 
 
 @conformance_check(needs=[Need.TTL])
 def ttls_are_seen_by_all(fixture: Fixture) -> None:
-    """A TTL that one client gave, changed or took is the same for every other one."""
+    """A TTL that one client set, changed or removed is the same for every other client."""
     one, other, key = fixture.store, fixture.client(), fixture.key("d", "a")
     one.apply(Put(key, b"1", LONG))
-    require_equal(set(other.ttls(fixture.key())), {("d", "a")}, "those that have a TTL are")
+    require_equal(set(other.ttls(fixture.key())), {("d", "a")}, "the paths with a TTL are")
     other.apply(Expire(key, Scope.NODE, None))
     require_equal(dict(one.ttls(fixture.key())), {}, "the TTLs are")
     one.apply(Expire(fixture.key(), Scope.SUBTREE, LONG))
@@ -69,7 +66,7 @@ def ttls_are_seen_by_all(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_client_may_leave(fixture: Fixture) -> None:
-    """Closing a client, also twice, disturbs neither the others nor what it wrote."""
+    """Closing a client, also twice, affects neither the other clients nor the values that it wrote."""
     leaving, staying = fixture.harness.open(), fixture.store
     try:
         Client(leaving).apply(Put(fixture.key("a"), b"1"))
@@ -84,7 +81,7 @@ def a_client_may_leave(fixture: Fixture) -> None:
 
 @conformance_check()
 def calls_under_way_finish(fixture: Fixture) -> None:
-    """Close lets calls under way in other threads finish; what they did is whole."""
+    """Closing a client lets calls in other threads finish, and each of them is applied as a whole."""
     cut_short = sum(_close_amid_calls(fixture) for _ in range(_ROUNDS))
     # A call may fail without fault if it begins in the very instant of the close, which is seldom: calls are long.
     require(
@@ -94,7 +91,7 @@ def calls_under_way_finish(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DURABLE])
 def values_outlast_all_clients(fixture: Fixture) -> None:
-    """Values, lives and counters are there after the last client closed the store and another one opened it."""
+    """Values, TTLs and counters persist after the last client closed the store."""
     fixture.plant({**TREE, ("count",): b"41", ("empty",): b""})
     if fixture.capabilities.ttl:
         fixture.store.apply(Put(fixture.key("mortal"), b"1", LONG))
@@ -106,7 +103,7 @@ def values_outlast_all_clients(fixture: Fixture) -> None:
     require_equal(fixture.store.apply(Add(fixture.key("count"), 1)).counters, (42,), "a counter goes on to")
     if fixture.capabilities.ttl:
         ttls = fixture.store.ttls(fixture.key())
-        require_equal(set(ttls), {("mortal",)}, "those that have a TTL are")
+        require_equal(set(ttls), {("mortal",)}, "the paths with a TTL are")
         require(0 < ttls["mortal",] <= LONG, f"a TTL of {LONG} ms is now {ttls['mortal',]}")
 
 

@@ -1,78 +1,39 @@
-"""Documents that several clients put, read and take apart: all see one state, and nobody half a document."""
+"""Documents and clients: all clients see one state, and never half a document."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from redicts.contract.check import Need, conformance_check, require, require_equal
+from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
 from redicts.contract.documented import (
-    BASES,
-    OTHER,
     WHOLE,
     Tree,
-    after,
     apply,
     fetch,
-    key_in,
     leaves_of,
-    look,
     lying_at,
-    places_around,
+    paths_around,
     plant,
     putting,
     text_of,
 )
 from redicts.contract.fixture import LONG, Fixture
-from redicts.contract.spawned import other_processes
+from redicts.contract.requirements import require, require_equal
 from redicts.core.documents import leaves_in
-from redicts.core.minitransaction import Add, Delete, Expire, Key, Path, Put, PutDocument, Scope, Write
+from redicts.core.minitransaction import Add, Expire, Key, Path, Put, PutDocument, Scope
 
 _ROUNDS: Final = 60
 _THOROUGH_ROUNDS: Final = 600
 
 
-@conformance_check(needs=[Need.DOCUMENTS])
-def it_is_seen_at_once(fixture: Fixture) -> None:
-    """A document that one client put, changed or removed is so for every other one in its next call."""
-    one, other = fixture.store, fixture.client()
-    for base in BASES:
-        there = plant(fixture, base)
-        places = places_around(base)
-        steps: Sequence[Sequence[Write]] = (
-            [Put(key_in(fixture, base, "leaf"), b"2")],
-            [putting(fixture, base, OTHER)],
-            [Add(key_in(fixture, base, "count"), 1)],
-            [putting(fixture, base, WHOLE)],
-            [Delete(key_in(fixture, base, "inner"), Scope.SUBTREE)],
-            [putting(fixture, (*base, "inner"), OTHER)],
-            [putting(fixture, base, OTHER)],
-            [Delete(fixture.key(*base), Scope.SUBTREE)],
-            [putting(fixture, base, WHOLE)],
-            [Delete(fixture.key(*base), Scope.BELOW), Put(fixture.key(*base), b"a leaf")],
-            [putting(fixture, base, OTHER)],
-        )
-        for number, writes in enumerate(steps):
-            writer, reader = (one, other) if number % 2 else (other, one)
-            fetch(fixture, reader, there, places)
-            there = apply(fixture, there, *writes, client=writer)
-            fetch(fixture, reader, there, places)
-            fixture.expect(there, reader)
-            look(fixture, there, places, reader)
-        written = one.overwrite_document(fixture.key(*base), text_of(WHOLE))
-        left = after(there, [putting(fixture, base, WHOLE)] if written else [])
-        assert left is not None
-        fixture.expect(left, other)
-        fetch(fixture, other, left, places)
-
-
 @conformance_check(needs=[Need.DOCUMENTS, Need.DURABLE])
 def it_outlasts_all_clients(fixture: Fixture) -> None:
-    """Documents, whole and changed, with and without a TTL, are there after the last client closed the store."""
+    """Documents, whole and changed, with and without a TTL, persist after the last client closed the store."""
     there = plant(fixture, ("d", "doc"))
     ttl = LONG if fixture.capabilities.ttl else None
     there = apply(fixture, there, putting(fixture, ("mortal",), WHOLE, ttl), putting(fixture, ("changed",), WHOLE))
@@ -80,10 +41,10 @@ def it_outlasts_all_clients(fixture: Fixture) -> None:
     for _ in range(2):
         fixture.close_clients()
         fixture.expect(there)
-        fetch(fixture, fixture.store, there, [("mortal",), ("changed",), *places_around(("d", "doc"))])
+        fetch(fixture, fixture.store, there, [("mortal",), ("changed",), *paths_around(("d", "doc"))])
     if ttl is not None:
         ttls = fixture.store.ttls(fixture.key())
-        require_equal(set(ttls), set(lying_at(("mortal",), WHOLE)), "those that have a TTL are")
+        require_equal(set(ttls), set(lying_at(("mortal",), WHOLE)), "the paths with a TTL are")
         require(all(0 < left <= LONG for left in ttls.values()), f"TTLs of {LONG} ms are now {ttls!r}")
         fixture.store.apply(Expire(fixture.key("mortal"), Scope.SUBTREE, None))
     fixture.close_clients()
@@ -92,40 +53,9 @@ def it_outlasts_all_clients(fixture: Fixture) -> None:
     fixture.expect(there)
 
 
-@conformance_check(needs=[Need.DOCUMENTS, Need.PROCESSES, Need.OPENER])
-def processes_see_it_at_once(fixture: Fixture) -> None:
-    """A document that one process put, changed or removed is so for every other one in its next call."""
-    base = ("d", "doc")
-    with other_processes(fixture, 1) as [other]:
-        there = plant(fixture, base)
-        key = fixture.key(*base)
-        steps: Sequence[Sequence[Write]] = (
-            [Put(key_in(fixture, base, "leaf"), b"2")],
-            [putting(fixture, base, OTHER)],
-            [Add(key_in(fixture, base, "count"), 1)],
-            [putting(fixture, base, WHOLE)],
-            [Delete(key, Scope.SUBTREE)],
-            [putting(fixture, base, OTHER)],
-        )
-        for number, writes in enumerate(steps):
-            _fetched_there(other.call(_fetch, key), there, base)
-            fetch(fixture, fixture.store, there, [base])
-            left = after(there, writes)
-            assert left is not None
-            there = left
-            if number % 2:
-                fixture.store.apply(*writes)
-            else:
-                other.call(_write, list(writes))
-            _fetched_there(other.call(_fetch, key), there, base)
-            require_equal(other.call(_read, fixture.key()), there, "another process reads")
-            fixture.expect(there)
-            fetch(fixture, fixture.store, there, places_around(base))
-
-
 @conformance_check(needs=[Need.DOCUMENTS])
 def no_reader_sees_half_of_one(fixture: Fixture) -> None:
-    """Of documents that are put in turn and taken apart, each reader sees one whole, in whichever way he reads."""
+    """A reader sees one whole version of a document that others replace and split, by any read."""
     other = fixture.client()
     rounds = _THOROUGH_ROUNDS if fixture.thorough else _ROUNDS
     base = ("d", "doc")
@@ -143,7 +73,7 @@ def no_reader_sees_half_of_one(fixture: Fixture) -> None:
 
         def take_apart(client: Client, key: Key = key) -> None:
             for _ in range(rounds):
-                # Nothing is changed by it, but whoever keeps documents whole may have to take this one apart.
+                # Adding 0 changes nothing, but may make the store split the document.
                 client.apply(Add(Key(key.space, (*key.path, "count")), 0))
 
         def read(client: Client, key: Key = key, both: list[dict[Path, bytes]] = both) -> None:
@@ -170,22 +100,3 @@ def _version(number: int) -> Tree:
         "in": {f"n{each}": [number, each] for each in range(8)},
         **{f"m{each}": f"version {number}" for each in range(8)},
     }
-
-
-def _fetched_there(found: bytes | None, there: Mapping[Path, bytes], base: Path) -> None:
-    """Insist that another process fetched what is there, or nothing."""
-    below = {path[len(base) :]: value for path, value in there.items() if path[: len(base)] == base}
-    require(found is None or dict(leaves_in(found)) == below, "another process fetches a document that is not there")
-
-
-def _fetch(client: Client, key: Key) -> bytes | None:
-    client.fetch_document(key)
-    return client.fetch_document(key)
-
-
-def _read(client: Client, key: Key) -> dict[Path, bytes]:
-    return dict(client.read(key))
-
-
-def _write(client: Client, writes: Sequence[Write]) -> None:
-    client.apply(*writes)

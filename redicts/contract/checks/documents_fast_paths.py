@@ -1,13 +1,13 @@
-"""Short ways to documents: they give all that is there or say nothing, and write what is asked for or nothing."""
+"""Fast paths to documents: they return the whole state or nothing, and write all or nothing."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
 
-from redicts.contract.check import Need, conformance_check, require, require_equal
+from redicts.contract.check import Need, conformance_check
 from redicts.contract.documented import (
     BASES,
     OTHER,
@@ -19,12 +19,13 @@ from redicts.contract.documented import (
     key_in,
     leaves_of,
     lying_at,
-    places_around,
+    paths_around,
     plant,
     putting,
     text_of,
 )
 from redicts.contract.fixture import LONG, SHORT, Fixture
+from redicts.contract.requirements import require, require_equal
 from redicts.contract.trees import without
 from redicts.core.minitransaction import Add, Delete, Expire, Path, Put, Scope, Write
 
@@ -34,10 +35,10 @@ _AGAIN: Final = 20
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def what_is_fetched_is_all_that_is_there(fixture: Fixture) -> None:
-    """What is fetched is the value, or a document of just the live values below, whoever changed a part of it."""
+    """Fetching a document returns the value, a document of exactly the live values below, or None."""
     other = fixture.client()
     for base in BASES:
-        places = places_around(base)
+        places = paths_around(base)
         for writes in _changes(fixture, base):
             there = plant(fixture, base)
             for client in (fixture.store, other):
@@ -54,25 +55,25 @@ def what_is_fetched_is_all_that_is_there(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def a_plain_fetch_gives_no_document(fixture: Fixture) -> None:
-    """What fetch returns is the value of a leaf, in a document too, and never the text of a document."""
+    """Fetching a value returns a leaf, also one in a document, and never the text of a document."""
     for base in BASES:
         there = plant(fixture, base)
         for _ in range(2):
-            for place in places_around(base):
+            for place in paths_around(base):
                 found = fixture.store.fetch(fixture.key(*place))
                 require(found is None or found == there.get(place), f"what is fetched at {place!r} is {found!r}")
             fixture.store.fetch_document(fixture.key(*base))
         there = apply(fixture, there, Put(key_in(fixture, base, "inner", "leaf"), b"new"))
-        for place in places_around(base):
+        for place in paths_around(base):
             found = fixture.store.fetch(fixture.key(*place))
             require(found is None or found == there.get(place), f"what is fetched at {place!r} is {found!r}")
 
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def overwriting_one_is_a_put_or_nothing(fixture: Fixture) -> None:
-    """Overwriting a document puts the new one in its place, or changes nothing and says so, as where no dict is."""
+    """Overwriting a document replaces a dict and returns true, or changes nothing and returns false."""
     for base in BASES:
-        for place in places_around(base)[1:]:
+        for place in paths_around(base)[1:]:
             there = plant(fixture, base)
             _overwrite(fixture, there, place)
         for writes in _changes(fixture, base):
@@ -89,44 +90,44 @@ def overwriting_one_is_a_put_or_nothing(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def overwriting_a_leaf_leaves_documents_alone(fixture: Fixture) -> None:
-    """Overwriting a value, at, above and in a document, puts it where a value is and changes nothing otherwise."""
+    """Overwriting a value at, above or in a document replaces a value, or changes nothing."""
     for base in BASES:
-        for place in places_around(base)[1:]:
+        for place in paths_around(base)[1:]:
             there = plant(fixture, base)
             written = fixture.store.overwrite(fixture.key(*place), b"new")
-            require(not written or place in there, f"an overwriting of no value at {place!r} is said to be done")
+            require(not written or place in there, f"an overwriting of no value at {place!r} returns true")
             there = {**there, place: b"new"} if written else there
             fixture.expect(there)
-            fetch(fixture, fixture.store, there, places_around(base))
+            fetch(fixture, fixture.store, there, paths_around(base))
 
 
 @conformance_check(needs=[Need.DOCUMENTS, Need.TTL])
 def overwriting_one_gives_no_ttl(fixture: Fixture) -> None:
-    """After a document was overwritten its leaves last for ever, and one that is expired is not overwritten."""
+    """An overwritten document has no TTL, and an expired one is not overwritten."""
     for base in BASES:
         key, text = fixture.key(*base), text_of(OTHER)
         there = plant(fixture, base, WHOLE, LONG)
         key = fixture.key(*base)
         if fixture.store.overwrite_document(key, text):
             fixture.expect({**without(there, base, Scope.SUBTREE), **lying_at(base, OTHER)})
-            require_equal(dict(fixture.store.ttls(key)), {}, "the lives after an overwriting are")
+            require_equal(dict(fixture.store.ttls(key)), {}, "the TTLs after an overwriting are")
         else:
             fixture.expect(there)
-            require_equal(set(fixture.store.ttls(key)), set(leaves_of(WHOLE)), "the lives after no overwriting are")
+            require_equal(set(fixture.store.ttls(key)), set(leaves_of(WHOLE)), "the TTLs after no overwriting are")
         left = without(plant(fixture, base, WHOLE, SHORT), base, Scope.SUBTREE)
         fixture.outlive()
         written = fixture.store.overwrite_document(fixture.key(*base), text)
-        require(not written, "an overwriting of an expired document is said to be done")
+        require(not written, "an overwriting of an expired document returns true")
         fixture.expect(left)
         leaf = key_in(fixture, base, "leaf")
-        require(not fixture.store.overwrite(leaf, b"1"), "an overwriting in an expired document is said to be done")
+        require(not fixture.store.overwrite(leaf, b"1"), "an overwriting in an expired document returns true")
         fixture.expect(left)
         there = plant(fixture, base)
         fixture.store.apply(Expire(key_in(fixture, base, "inner"), Scope.SUBTREE, SHORT))
         fixture.outlive()
         left = without(there, (*base, "inner"), Scope.SUBTREE)
         _overwrite(fixture, left, base)
-        require_equal(dict(fixture.store.ttls(fixture.key())), {}, "the lives after an overwriting are")
+        require_equal(dict(fixture.store.ttls(fixture.key())), {}, "the TTLs after an overwriting are")
 
 
 def _changes(fixture: Fixture, base: Path) -> list[list[Write]]:
@@ -156,11 +157,11 @@ def _changes(fixture: Fixture, base: Path) -> list[list[Write]]:
 
 
 def _overwrite(fixture: Fixture, there: Mapping[Path, bytes], place: Path, number: int = 0) -> dict[Path, bytes]:
-    """Overwrite a document at a place, insist that it was put there or nowhere, and return what is there."""
+    """Overwrite a document at a path, require that it replaced a dict or nothing, and return the entries."""
     tree = {"number": number, "in": {"some": "thing", "leaf": [number]}}
     written = fixture.store.overwrite_document(fixture.key(*place), text_of(tree))
     is_dict = any(path[: len(place)] == place and path != place for path in there)
-    require(not written or is_dict, f"an overwriting of no document at {place!r} is said to be done")
+    require(not written or is_dict, f"an overwriting of no document at {place!r} returns true")
     left = after(there, [putting(fixture, place, tree)] if written else [])
     assert left is not None
     fixture.expect(left)

@@ -1,6 +1,6 @@
-"""Listeners: none misses a call, each wait ends in time, and none disturbs another when it leaves."""
+"""Listeners: none misses a notification, each wait ends in time, and closing one affects no other."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
-from redicts.contract.check import Need, conformance_check, require
+from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
 from redicts.contract.listening import (
@@ -22,6 +22,7 @@ from redicts.contract.listening import (
     require_notified,
     wait_until_cleared,
 )
+from redicts.contract.requirements import require
 from redicts.core.minitransaction import Key, Notify, Scope
 
 _ROUNDS: Final = 15
@@ -33,7 +34,7 @@ _EARLY_SECS: Final = 0.005
 
 @conformance_check()
 def a_call_before_the_wait_counts(fixture: Fixture) -> None:
-    """From the return of listen on no call is lost: the next wait ends, be it the first or a later one."""
+    """A notification between listen and the first wait, or between two waits, ends the next wait."""
     key, waker = fixture.key("list", "a"), fixture.client()
     name = fresh_name()
 
@@ -55,7 +56,7 @@ def a_call_before_the_wait_counts(fixture: Fixture) -> None:
 
 @conformance_check()
 def no_call_is_lost_in_a_race(fixture: Fixture) -> None:
-    """A listener that is listed and waits is notified, and then finds the list cleared, whenever Notify comes."""
+    """A listed listener is notified whenever a Notify comes, and then finds its list cleared."""
     rounds = 300 if fixture.thorough else _ROUNDS
     other = fixture.client()
     keys = [fixture.key("list", f"n{number}") for number in range(3)]
@@ -77,7 +78,7 @@ def no_call_is_lost_in_a_race(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_wait_ends_when_its_time_is_over(fixture: Fixture) -> None:
-    """Wait returns true, or false after so many seconds: at once for 0, not before they are over, and not never."""
+    """A wait returns true, or false after its seconds: at once for 0, and never earlier."""
     name = fresh_name()
 
     def sleep() -> None:
@@ -95,7 +96,7 @@ def a_wait_ends_when_its_time_is_over(fixture: Fixture) -> None:
 
 @conformance_check()
 def names_that_begin_alike_are_two(fixture: Fixture) -> None:
-    """Listeners whose names begin alike are each notified by their own, at the greatest length of a name as well."""
+    """Listeners whose names have a common beginning are separate, also at the greatest length of a name."""
     first = fresh_name()
     names = [first, f"{first}0", f"{first}00", *(fresh_name(LONGEST_NAME) for _ in range(3))]
     with ExitStack() as stack:
@@ -108,7 +109,7 @@ def names_that_begin_alike_are_two(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_listener_may_leave(fixture: Fixture) -> None:
-    """Closing a listener, also twice, disturbs no other of its client; a call that comes afterwards reaches nobody."""
+    """Closing a listener, also twice, affects no other one, and later notifications for it are ignored."""
     names = [fresh_name() for _ in range(3)]
     with ExitStack() as stack:
         leaving, *staying = [stack.enter_context(fixture.store.listen(name)) for name in names]
@@ -133,7 +134,7 @@ def a_listener_may_leave(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_client_that_leaves_takes_no_listener_along(fixture: Fixture) -> None:
-    """Closing a client disturbs the listeners of no other client, not in the same process either."""
+    """Closing a client does not affect the listeners of other clients in the same process."""
     name, key = fresh_name(), fixture.key("list")
     leaving = fixture.harness.open()
     try:
@@ -150,12 +151,12 @@ def a_client_that_leaves_takes_no_listener_along(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.PUSH])
 def a_listener_sleeps_until_it_is_called(fixture: Fixture) -> None:
-    """Where ``push`` is claimed, waits last if nobody calls, and a call ends them sooner: nobody polls."""
+    """With ``push``, a wait lasts until a notification and ends at once with it, without polling."""
     with fixture.store.listen(fresh_name()) as listener:
         early = sum(listener.wait(SOON) for _ in range(_QUIET_WAITS))
     require(
         early <= _QUIET_WAITS // 2,
-        f"of {_QUIET_WAITS} waits of {SOON:g} seconds of a listener that nobody calls, {early} ended before: it polls",
+        f"of {_QUIET_WAITS} waits of {SOON:g} seconds without a notification, {early} ended early: the listener polls",
     )
     other = fixture.client()
     for client, waker in ((fixture.store, fixture.store), (fixture.store, other), (other, fixture.store)):

@@ -1,4 +1,4 @@
-"""The model: whatever happens, a store answers as the reference backend does."""
+"""The reference model: a store has the same outcomes as the memory backend."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from redicts.contract.machine import compare_with_model
 
 @conformance_check()
 def the_store_answers_as_the_model(fixture: Fixture) -> None:
-    """Random transactions, checks, reads and walks over hostile names, through two clients, go as on the model."""
+    """Random transactions and walks over hostile names, by two clients, have the results of the reference model."""
     examples, steps = (400, 50) if fixture.thorough else (30, 30)
     compare_with_model(fixture, examples=examples, steps=steps, seconds=fixture.timeout / 2)

@@ -1,27 +1,25 @@
-"""Wake: what it clears, whom it calls, and that it is a write like the others."""
+"""Notify: it deletes its scope, notifies the listeners in it, and is a write like the others."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 from typing import Final
 
-from redicts.contract.check import Need, conformance_check, require, require_equal
-from redicts.contract.client import Client
+from redicts.contract.check import Need, conformance_check
 from redicts.contract.fixture import LONG, SHORT, Fixture
 from redicts.contract.form import entries_of, names_of
 from redicts.contract.hostile import HOSTILE_VALUES
-from redicts.contract.listening import await_listing, fresh_name, list_at, require_notified, wait_until_cleared
-from redicts.contract.trees import TREE, scopes, within, without
+from redicts.contract.listening import fresh_name, list_at, require_notified
+from redicts.contract.requirements import require_equal
+from redicts.contract.trees import TREE, scopes, without
 from redicts.core.minitransaction import (
     NOTHING,
     Add,
     Delete,
     Equals,
-    Key,
     Notify,
     Path,
     Put,
@@ -39,24 +37,24 @@ _NO_NAMES: Final = (
     b"/",
     b"//",
     b"/1",
-    b"station/",
-    b"station",
-    b"station/1/2",
-    b"station/1\x00",
-    b"station/-1",
-    "st\u00e4tion/1".encode(),
+    b"client/",
+    b"client",
+    b"client/1/2",
+    b"client/1\x00",
+    b"client/-1",
+    "cli\u00ebnt/1".encode(),
     b"\xff\xfe/1",
     b"*/1",
-    b"station/*",
+    b"client/*",
     b"x" * 10_000,
     b"x" * 5_000 + b"/" + b"1" * 5_000,
 )
-"""Values under which nobody listens, because they are no names or nobody's."""
+"""Values that are not the name of a listener."""
 
 
 @conformance_check()
 def a_notify_clears_its_scope(fixture: Fixture) -> None:
-    """Wake deletes all values in its scope and no other: at the root, inner nodes, leaves and absent keys."""
+    """Notify deletes exactly the values in its scope: at the root, inner nodes, leaves and absent keys."""
     for place, scope in scopes():
         fixture.plant(TREE)
         fixture.store.apply(Notify(fixture.key(*place), scope))
@@ -64,68 +62,8 @@ def a_notify_clears_its_scope(fixture: Fixture) -> None:
 
 
 @conformance_check()
-def an_empty_list_is_no_error(fixture: Fixture) -> None:
-    """Wake over a scope that holds nothing changes nothing and is applied, in an empty space and beside values."""
-    trees: Sequence[Mapping[Path, bytes]] = ({}, TREE)
-    for tree in trees:
-        fixture.plant(tree)
-        for place, scope in scopes():
-            if not within(tree, place, scope):
-                fixture.store.apply(Notify(fixture.key(*place), scope), Notify(fixture.key(*place), scope))
-        fixture.expect(tree)
-
-
-@conformance_check()
-def whoever_is_listed_is_notified(fixture: Fixture) -> None:
-    """A Wake notifies the listener that is listed in its scope, whichever client applies it, on every level."""
-    lists: Sequence[tuple[Path, Scope, Path]] = (
-        (("list",), Scope.NODE, ("list",)),
-        (("list",), Scope.SUBTREE, ("list",)),
-        (("list",), Scope.SUBTREE, ("list", "a")),
-        (("list",), Scope.BELOW, ("list", "a")),
-        (("list",), Scope.BELOW, ("list", "a", "b", "c")),
-        ((), Scope.SUBTREE, ("list", "a", "b")),
-        ((), Scope.BELOW, ("list",)),
-    )
-    for waker in (fixture.store, fixture.client()):
-        for place, scope, entry in lists:
-            fixture.renew()
-            name = fresh_name()
-            with fixture.store.listen(name) as listener:
-                list_at(fixture.store, fixture.key(*entry), name)
-                waker.apply(Notify(fixture.key(*place), scope))
-                require_notified(
-                    listener, fixture.timeout, f"a listener listed at {entry!r}, called at {place!r}, {scope}"
-                )
-            fixture.expect({})
-
-
-@conformance_check()
-def each_on_the_list_is_notified(fixture: Fixture) -> None:
-    """One Wake notifies all that are listed in its scope: many threads, of one client and of several."""
-    other = fixture.client()
-    for clients in ([fixture.store] * _THREADS, [fixture.store, other] * (_THREADS // 2)):
-        fixture.renew()
-        keys = [fixture.key("list", f"n{number}") for number in range(_THREADS)]
-        root, in_time = fixture.key("list"), fixture.deadline()
-
-        def sleep(number: int, client: Client, keys: Sequence[Key] = keys) -> None:
-            name = fresh_name()
-            with client.listen(name) as listener:
-                list_at(client, keys[number], name)
-                wait_until_cleared(listener, client, keys[number], fixture.timeout)
-
-        def call(keys: Sequence[Key] = keys, root: Key = root, in_time: Callable[[], None] = in_time) -> None:
-            await_listing(other, *keys, in_time=in_time)
-            other.apply(Notify(root, Scope.BELOW))
-
-        fixture.together([call, *(partial(sleep, number, client) for number, client in enumerate(clients))])
-        fixture.expect({})
-
-
-@conformance_check()
 def a_long_list_is_called_to_its_end(fixture: Fixture) -> None:
-    """A Wake over a thousand values deletes them all, and notifies the listeners among them, wherever they stand."""
+    """A Notify over a thousand values deletes all of them and notifies each listener among them."""
     names = {number: fresh_name() for number in (0, 499, 999)}
     tree: dict[Path, bytes] = {("list", f"n{number:03}"): b"nobody/%d" % number for number in range(1000)}
     tree.update({("list", f"n{number:03}"): name.encode() for number, name in names.items()})
@@ -140,7 +78,7 @@ def a_long_list_is_called_to_its_end(fixture: Fixture) -> None:
 
 @conformance_check()
 def what_names_nobody_harms_nobody(fixture: Fixture) -> None:
-    """Whatever a value is, a Wake deletes it, and notifies the listener that is listed beside it."""
+    """A Notify deletes any value, also one that names no listener, and notifies the listeners."""
     tree: dict[Path, bytes] = {("list", f"n{number}"): value for number, value in enumerate(_NO_NAMES)}
     for path, value in tree.items():
         fixture.plant({path: value})
@@ -158,9 +96,9 @@ def what_names_nobody_harms_nobody(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def expired_entries_are_passed_over(fixture: Fixture) -> None:
-    """A Wake deletes what has a TTL, passes over what has expired, and notifies whom it finds beside that."""
+    """A Notify deletes values with a TTL, ignores expired ones, and notifies the listeners among the rest."""
     for place in ("a", "m", "z"):
-        fixture.plant({("list", letter): b"station/1" for letter in "bcdwxy"}, SHORT)
+        fixture.plant({("list", letter): b"client/1" for letter in "bcdwxy"}, SHORT)
         fixture.outlive()
         fixture.store.apply(Notify(fixture.key("list", "b"), Scope.NODE))
         name = fresh_name()
@@ -173,7 +111,7 @@ def expired_entries_are_passed_over(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_notify_has_its_place_among_the_writes(fixture: Fixture) -> None:
-    """A Wake calls and clears what the same transaction listed before it, and nothing that comes after it."""
+    """A Notify deletes and notifies what earlier writes of its transaction listed, and nothing later."""
     key, count = fixture.key("list", "a"), fixture.key("count")
     notifies = (
         Notify(key, Scope.NODE),
@@ -185,13 +123,13 @@ def a_notify_has_its_place_among_the_writes(fixture: Fixture) -> None:
         with fixture.store.listen(name) as listener:
             fixture.store.apply(Put(key, name.encode()), notify)
             require_notified(
-                listener, fixture.timeout, "a listener listed in the same transaction as the Wake, before it,"
+                listener, fixture.timeout, "a listener listed in the same transaction as the Notify, before it,"
             )
             fixture.expect({})
             fixture.store.apply(Put(key, b"before"), notify, Put(key, name.encode()))
             fixture.expect({("list", "a"): name.encode()})
             fixture.store.apply(notify)
-            require_notified(listener, fixture.timeout, "a listener listed after the Wake of an earlier transaction")
+            require_notified(listener, fixture.timeout, "a listener listed after the Notify of an earlier transaction")
         fixture.store.apply(Put(key, b"5"), notify, Add(key, 1), Put(count, b"1"), notify, Add(count, 1))
         fixture.expect({("count",): b"2"})
         fixture.store.apply(Delete(fixture.key(), Scope.SUBTREE), notify)
@@ -200,7 +138,7 @@ def a_notify_has_its_place_among_the_writes(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_refused_transaction_clears_nothing(fixture: Fixture) -> None:
-    """A Wake beside a check that fails, or an Add that is refused, leaves the list as it is, and it can be called."""
+    """A Notify in a transaction that is refused changes nothing, and the list can be notified later."""
     name = fresh_name()
     tree = {("list", "a"): name.encode(), ("list", "b"): b"x/1", ("text",): b"x"}
     fixture.plant(tree)
@@ -214,10 +152,10 @@ def a_refused_transaction_clears_nothing(fixture: Fixture) -> None:
     with fixture.store.listen(name) as listener:
         for writes in refused:
             outcome = fixture.store.run(checks=[Equals(text, Scope.NODE, NOTHING)], writes=writes)
-            require_equal(outcome.status, Status.CHECK_FAILED, "the status of a Wake under a check that fails")
+            require_equal(outcome.status, Status.CHECK_FAILED, "the status of a Notify under a check that fails")
             fixture.expect(tree)
             outcome = fixture.store.run(writes=[*writes, Add(text, 1)])
-            require_equal(outcome.status, Status.NOT_A_COUNTER, "the status of a Wake beside a refused Add")
+            require_equal(outcome.status, Status.NOT_A_COUNTER, "the status of a Notify beside a refused Add")
             fixture.expect(tree)
         fixture.store.apply(notify)
         require_notified(listener, fixture.timeout, "a listener on a list that refused transactions had called")
@@ -226,7 +164,7 @@ def a_refused_transaction_clears_nothing(fixture: Fixture) -> None:
 
 @conformance_check()
 def answers_and_counters_are_those_of_the_others(fixture: Fixture) -> None:
-    """A Wake has no answer and no sum: those beside it stay in order, and a failed index is counted with it."""
+    """A Notify has no answer and no counter, and counts for the failed index."""
     fixture.plant({("list", "a"): b"x/1", ("list", "b"): b"7", ("text",): b"x"})
     notify, one, two = Notify(fixture.key("list"), Scope.BELOW), fixture.key("one"), fixture.key("two")
     outcome = fixture.store.run(writes=[notify, Add(one, 5), notify, Add(fixture.key("text"), 1)])
@@ -235,27 +173,7 @@ def answers_and_counters_are_those_of_the_others(fixture: Fixture) -> None:
     )
     adds: Sequence[Write] = [Add(one, 5), notify, Add(two, 6), notify, Add(one, 7), notify]
     outcome = fixture.store.run(reads=[Read(notify.key, Scope.BELOW), ReadNames(notify.key)], writes=adds)
-    require_equal((outcome.status, outcome.counters), (Status.APPLIED, (5, 6, 12)), "the status and the sums are")
+    require_equal((outcome.status, outcome.counters), (Status.APPLIED, (5, 6, 12)), "the status and the counters are")
     entries, listing = outcome.answers
-    require_equal(dict(entries_of(entries).values), {("a",): b"x/1", ("b",): b"7"}, "before the Wake, the list is")
-    require_equal(set(names_of(listing).names), {"a", "b"}, "before the Wake, the names on the list are")
-
-
-@conformance_check()
-def a_notify_and_the_writes_beside_it_are_one_instant(fixture: Fixture) -> None:
-    """Nobody sees a list cleared without what the same transaction wrote, nor that beside the list."""
-    rounds = 1000 if fixture.thorough else 150
-    root, entry, flag = fixture.key(), fixture.key("list", "a"), fixture.key("z")
-    writer, *readers = [fixture.store, fixture.store, fixture.client()]
-    writer.apply(Put(entry, b"x/1"))
-
-    def write() -> None:
-        for _ in range(rounds):
-            writer.apply(Notify(fixture.key("list"), Scope.SUBTREE), Put(flag, b"cleared"))
-            writer.apply(Delete(flag, Scope.NODE), Put(entry, b"x/1"))
-
-    def look(reader: Client) -> None:
-        seen = set(reader.read(root))
-        require(len(seen) == 1, f"of a list and what is written when it is cleared, a reader sees {seen!r}")
-
-    fixture.together([write], [partial(look, reader) for reader in readers])
+    require_equal(dict(entries_of(entries).values), {("a",): b"x/1", ("b",): b"7"}, "before the Notify, the list is")
+    require_equal(set(names_of(listing).names), {"a", "b"}, "before the Notify, the names on the list are")

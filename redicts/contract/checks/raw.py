@@ -1,42 +1,43 @@
-"""Around the backend: what it writes lies in the store, and what lies in the store it reads."""
+"""Raw access: the bytes in the store are those that the backend writes and reads."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
-from redicts.contract.check import Need, conformance_check, require_equal, shortened
+from redicts.contract.check import Need, conformance_check
 from redicts.contract.fixture import Fixture
 from redicts.contract.harness import Raw
 from redicts.contract.hostile import HOSTILE_VALUES
+from redicts.contract.requirements import require_equal, shortened
 from redicts.core.minitransaction import Add, Delete, Path, Put, Scope
 
 
 @conformance_check(needs=[Need.RAW])
 def what_is_written_lies_in_the_store(fixture: Fixture) -> None:
-    """What a transaction writes is in the store when it returns, byte by byte, and what it deletes is not."""
+    """When a transaction returns, the store holds exactly the written bytes, and no deleted value."""
     raw = _raw(fixture)
     for path, value in _entries(fixture).items():
         key = fixture.key(*path)
         fixture.store.apply(Put(key, value))
-        require_equal(raw.read(key), value, f"what was put at {shortened(path)} lies in the store as")
+        require_equal(raw.read(key), value, f"what was put at {shortened(path)} is stored as")
     fixture.store.apply(Put(fixture.key("count"), b"41"), Add(fixture.key("count"), 1))
-    require_equal(raw.read(fixture.key("count")), b"42", "a counter lies in the store as")
+    require_equal(raw.read(fixture.key("count")), b"42", "a counter is stored as")
     for path in _entries(fixture):
         key = fixture.key(*path)
         fixture.store.apply(Delete(key, Scope.NODE))
-        require_equal(raw.read(key), None, f"what was deleted at {shortened(path)} lies in the store as")
+        require_equal(raw.read(key), None, f"what was deleted at {shortened(path)} is stored as")
 
 
 @conformance_check(needs=[Need.RAW])
 def what_lies_in_the_store_is_read(fixture: Fixture) -> None:
-    """A value that was put into the store without the backend is read as it lies there, whatever was there before."""
+    """A value that was written without the backend is read, also if the backend wrote another one before."""
     raw = _raw(fixture)
     for path, value in _entries(fixture).items():
         key = fixture.key(*path)
         fixture.store.apply(Put(key, b"before"))
         require_equal(fixture.store.value(key), b"before", "a value that was put is")
         raw.write(key, value)
-        require_equal(fixture.store.value(key), value, f"what lies in the store at {shortened(path)} is read as")
+        require_equal(fixture.store.value(key), value, f"the stored value at {shortened(path)} is read as")
         require_equal(fixture.client().value(key), value, "another client reads it as")
 
 

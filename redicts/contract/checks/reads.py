@@ -1,22 +1,25 @@
-"""Answers: what they hold, which state they show, and that they always come."""
+"""Answers: they contain exactly the state before the writes, whatever the status."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
-from redicts.contract.check import conformance_check, require_equal
+from collections.abc import Mapping, Sequence
+
+from redicts.contract.check import conformance_check
 from redicts.contract.fixture import Fixture
 from redicts.contract.hostile import HOSTILE_VALUES
-from redicts.contract.trees import PLACES, TREE, large, names_below, scopes, within
+from redicts.contract.requirements import require_equal
+from redicts.contract.trees import PLACES, TREE, large, names_below, within
 from redicts.core.minitransaction import (
     NOTHING,
     Add,
     AnyRead,
+    Check,
     Delete,
     Entries,
     Equals,
     Names,
-    Outcome,
     Path,
     Put,
     Read,
@@ -24,21 +27,32 @@ from redicts.core.minitransaction import (
     Scope,
     StartsWith,
     Status,
+    Write,
 )
 
 
 @conformance_check()
 def a_read_answers_its_scope(fixture: Fixture) -> None:
-    """A read returns the values of its scope by relative path: at the root, at inner nodes, leaves and absent keys."""
-    fixture.plant(TREE)
-    for place, scope in scopes():
-        values = fixture.store.read(fixture.key(*place), scope)
-        require_equal(dict(values), within(TREE, place, scope), f"the values at {place!r}, {scope.name} are")
+    """A read returns every value in its scope, by relative path, and ReadNames the names directly below its key."""
+    tree = large()
+    cases: list[tuple[Mapping[Path, bytes], Sequence[Path]]] = [
+        ({}, PLACES),
+        (TREE, PLACES),
+        (tree, ((), ("wide",), ("bushy", "b"), ("deep", "down"))),
+    ]
+    for entries, places in cases:
+        fixture.plant(entries)
+        for place in places:
+            key = fixture.key(*place)
+            for scope in Scope:
+                values = dict(fixture.store.read(key, scope))
+                require_equal(values, within(entries, place, scope), f"the values at {place!r}, {scope.name} are")
+            require_equal(fixture.store.names(key), names_below(entries, place), f"the names below {place!r} are")
 
 
 @conformance_check()
 def what_is_fetched_is_there(fixture: Fixture) -> None:
-    """What fetch returns is the value at exactly the key, also after others wrote; for all without one it is None."""
+    """Fetch returns the value at exactly the key, also after writes of other clients, or None."""
     other = fixture.client()
     fixture.plant(TREE)
     for place in PLACES:
@@ -57,70 +71,26 @@ def what_is_fetched_is_there(fixture: Fixture) -> None:
 
 
 def _fetch(fixture: Fixture, path: Path, there: bytes | None) -> None:
-    """Fetch, and insist on what is there, or on ``None``, which says nothing."""
+    """Fetch, and require the stored value or ``None``."""
     found = fixture.store.fetch(fixture.key(*path))
     if found is not None:
         require_equal(found, there, f"what is fetched at {path!r} is")
 
 
 @conformance_check()
-def names_are_those_directly_below(fixture: Fixture) -> None:
-    """The names of a key are the first segments of all values below it, each once; leaves and absent keys have none."""
-    fixture.plant(TREE)
-    for place in PLACES:
-        require_equal(
-            fixture.store.names(fixture.key(*place)), names_below(TREE, place), f"the names below {place!r} are"
-        )
-
-
-@conformance_check()
-def an_empty_space_answers_nothing(fixture: Fixture) -> None:
-    """In a space that nobody has written to, every scope is empty and there are no names."""
-    for place, scope in scopes():
-        require_equal(
-            dict(fixture.store.read(fixture.key(*place), scope)), {}, f"the values at {place!r}, {scope.name} are"
-        )
-        require_equal(fixture.store.names(fixture.key(*place)), set(), f"the names below {place!r} are")
-
-
-@conformance_check()
 def values_come_back_as_they_were(fixture: Fixture) -> None:
-    """Every value comes back byte for byte, the empty one included, alone and among others."""
-    fixture.plant({("dict", f"n{number}"): value for number, value in enumerate(HOSTILE_VALUES)})
-    expected = {(f"n{number}",): value for number, value in enumerate(HOSTILE_VALUES)}
-    found = fixture.store.read(fixture.key("dict"), Scope.BELOW)
-    for number, value in enumerate(HOSTILE_VALUES):
-        name = f"n{number}"
-        require_equal(found.get((name,)), value, "among others, a value comes back as")
-        require_equal(fixture.store.value(fixture.key("dict", name)), value, "a single value comes back as")
-        holds = fixture.store.holds(Equals(fixture.key("dict", name), Scope.NODE, {(): value}))
-        require_equal(holds, True, f"Exactly {value[:40]!r} holds")
-    require_equal(dict(found), expected, "all values come back as")
-
-
-@conformance_check()
-def any_value_comes_back(fixture: Fixture) -> None:
-    """Whatever bytes the harness draws come back as they were, and replace each other."""
-    key = fixture.key("a", "b")
-
-    def round_trips(value: bytes) -> None:
-        fixture.store.apply(Put(key, value))
-        require_equal(fixture.store.value(key), value, "the value comes back as")
-
-    fixture.for_all(fixture.harness.values(), 300 if fixture.thorough else 40, round_trips)
-
-
-@conformance_check()
-def a_megabyte_comes_back(fixture: Fixture) -> None:
-    """A value of one mebibyte is stored and comes back."""
-    value = bytes(range(256)) * 4096
-    fixture.plant({("a",): value})
-    require_equal(fixture.store.value(fixture.key("a")), value, "a mebibyte comes back as")
+    """A value comes back byte for byte, empty or of one mebibyte, alone and with others."""
+    values = [*HOSTILE_VALUES, bytes(range(256)) * 4096]
+    for number, value in enumerate(values):
+        fixture.store.apply(Put(fixture.key("dict", f"n{number}"), value))
+        require_equal(fixture.store.value(fixture.key("dict", f"n{number}")), value, "a value comes back as")
+    expected = {(f"n{number}",): value for number, value in enumerate(values)}
+    require_equal(dict(fixture.store.read(fixture.key("dict"), Scope.BELOW)), expected, "all values come back as")
 
 
 @conformance_check()
 def answers_come_in_the_order_of_reads(fixture: Fixture) -> None:
-    """There is one answer per read, in the order of the reads, also when reads are repeated and overlap."""
+    """Each read has one answer, in the order of the reads, also if they repeat and overlap."""
     fixture.plant(TREE)
     reads: list[AnyRead] = [
         ReadNames(fixture.key("inner")),
@@ -138,63 +108,22 @@ def answers_come_in_the_order_of_reads(fixture: Fixture) -> None:
 
 
 @conformance_check()
-def answers_show_the_state_before_the_writes(fixture: Fixture) -> None:
-    """Reads see the state before the writes of their own transaction: values, names and scopes."""
-    fixture.plant({("a",): b"1", ("dict", "old"): b"2", ("count",): b"5"})
-    reads = (Read(fixture.key(), Scope.SUBTREE), ReadNames(fixture.key("dict")), Read(fixture.key("new")))
-    before = fixture.store.run(reads=reads).answers
-    writes = (
-        Put(fixture.key("a"), b"9"),
-        Delete(fixture.key("dict"), Scope.SUBTREE),
-        Put(fixture.key("dict", "new"), b"9"),
-        Put(fixture.key("new"), b"9"),
-        Add(fixture.key("count"), 1),
-    )
-    outcome = fixture.store.run(reads=reads, writes=writes)
-    require_equal([_plain(each) for each in outcome.answers], [_plain(each) for each in before], "the answers are")
-    fixture.expect({("a",): b"9", ("dict", "new"): b"9", ("new",): b"9", ("count",): b"6"})
-
-
-@conformance_check()
-def answers_come_when_a_check_fails(fixture: Fixture) -> None:
-    """Reads are answered in full although a check failed."""
-    fixture.plant(TREE)
-    reads = (Read(fixture.key(), Scope.SUBTREE), ReadNames(fixture.key("inner")), Read(fixture.key("absent")))
-    expected = fixture.store.run(reads=reads)
-    for check in (Equals(fixture.key("leaf"), Scope.NODE, NOTHING), StartsWith(fixture.key(), Scope.SUBTREE, b"x")):
-        outcome = fixture.store.run(checks=[check], reads=reads, writes=[Put(fixture.key("new"), b"")])
-        require_equal(outcome.status, Status.CHECK_FAILED, "the status")
-        _same_answers(outcome, expected, "the answers when a check fails are")
-
-
-@conformance_check()
-def answers_come_when_a_counter_is_refused(fixture: Fixture) -> None:
-    """Reads are answered in full, with the state before the writes, although a counter was refused."""
+def answers_come_with_any_status(fixture: Fixture) -> None:
+    """All reads are answered, from the state before the writes, also if a condition fails or a counter is refused."""
     fixture.plant(TREE)
     reads = (Read(fixture.key(), Scope.SUBTREE), ReadNames(fixture.key("inner")), Read(fixture.key("new")))
-    expected = fixture.store.run(reads=reads)
-    writes = (Put(fixture.key("new"), b"x"), Delete(fixture.key("inner"), Scope.SUBTREE), Add(fixture.key("new"), 1))
-    outcome = fixture.store.run(reads=reads, writes=writes)
-    require_equal(outcome.status, Status.NOT_A_COUNTER, "the status")
-    _same_answers(outcome, expected, "the answers when a counter is refused are")
-
-
-@conformance_check()
-def an_unlimited_read_is_complete(fixture: Fixture) -> None:
-    """A read without a limit answers all of a scope of several hundred entries, and all its names."""
-    tree = large()
-    fixture.plant(tree)
-    for place in ((), ("wide",), ("bushy", "b"), ("deep", "down")):
-        for scope in Scope:
-            values = dict(fixture.store.read(fixture.key(*place), scope))
-            require_equal(values, within(tree, place, scope), f"the values at {place!r}, {scope.name} are")
-        require_equal(
-            fixture.store.names(fixture.key(*place)), names_below(tree, place), f"the names below {place!r} are"
-        )
-
-
-def _same_answers(outcome: Outcome, expected: Outcome, what: str) -> None:
-    require_equal([_plain(each) for each in outcome.answers], [_plain(each) for each in expected.answers], what)
+    expected = [_plain(each) for each in fixture.store.run(reads=reads).answers]
+    add, new = Add(fixture.key("new"), 1), Put(fixture.key("new"), b"x")
+    cases: Sequence[tuple[Sequence[Check], Sequence[Write], Status]] = (
+        ([Equals(fixture.key("leaf"), Scope.NODE, NOTHING)], [new], Status.CHECK_FAILED),
+        ([StartsWith(fixture.key(), Scope.SUBTREE, b"x")], [], Status.CHECK_FAILED),
+        ([], [new, Delete(fixture.key("inner"), Scope.SUBTREE), add], Status.NOT_A_COUNTER),
+        ([Equals(fixture.key("leaf"), Scope.NODE, {(): b"1"})], [], Status.APPLIED),
+    )
+    for checks, writes, status in cases:
+        outcome = fixture.store.run(checks, reads, writes)
+        require_equal(outcome.status, status, "the status")
+        require_equal([_plain(each) for each in outcome.answers], expected, f"the answers with {status.name} are")
 
 
 def _plain(answer: Entries | Names) -> object:

@@ -1,6 +1,6 @@
-"""Lost replies: a request that is sent again because its reply was lost is applied once, with the first outcome."""
+"""Lost replies: a request that is sent again is applied once, and returns its first outcome."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from redicts.contract.check import Need, conformance_check, require, require_equal
+from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import LONG, Fixture
 from redicts.contract.form import entries_of, names_of
-from redicts.contract.listening import fresh_name, list_at, require_notified
+from redicts.contract.requirements import require, require_equal
 from redicts.core.minitransaction import (
     NOTHING,
     Add,
@@ -39,38 +39,22 @@ _RACES: Final = 4
 
 @conformance_check(needs=[Need.LOST_REPLIES])
 def a_lost_add_counts_once(fixture: Fixture) -> None:
-    """An Add whose reply is lost counts once, and tells the sum it made; so does one in the middle of other writes."""
+    """An Add whose reply is lost counts once and returns its result, alone and among other writes."""
     client, key = fixture.lossy(), fixture.key("d", "count")
     for number in range(1, 4):
         fixture.lose_reply()
-        require_equal(client.apply(Add(key, 1)).counters, (number,), "the sum of an Add with a lost reply is")
+        require_equal(client.apply(Add(key, 1)).counters, (number,), "the counter of an Add with a lost reply is")
         fixture.expect({("d", "count"): b"%d" % number})
     fixture.lose_reply()
     outcome = client.apply(Put(key, b"10"), Add(key, 1), Add(fixture.key("e"), 5), Add(key, -3))
-    require_equal(outcome.counters, (11, 5, 8), "the sums of Adds with a lost reply are")
+    require_equal(outcome.counters, (11, 5, 8), "the counters of Adds with a lost reply are")
     fixture.expect({("d", "count"): b"8", ("e",): b"5"})
-    require_equal(client.apply(Add(key, 1)).counters, (9,), "the sum of the next Add is")
+    require_equal(client.apply(Add(key, 1)).counters, (9,), "the counter of the next Add is")
 
 
 @conformance_check(needs=[Need.LOST_REPLIES])
-def a_lost_claim_succeeds(fixture: Fixture) -> None:
-    """A write under the check that nothing is there is APPLIED although its reply is lost: it never meets itself."""
-    client = fixture.lossy()
-    for path in (("a",), ("d", "a"), ("d", "e", "f")):
-        key = fixture.key(*path)
-        fixture.lose_reply()
-        outcome = client.run(checks=[Equals(key, Scope.SUBTREE, NOTHING)], writes=[Put(key, b"mine")])
-        require_equal(
-            (outcome.status, outcome.failed_index),
-            (Status.APPLIED, None),
-            "the outcome of a claim with a lost reply is",
-        )
-    fixture.expect({("a",): b"mine", ("d", "a"): b"mine", ("d", "e", "f"): b"mine"})
-
-
-@conformance_check(needs=[Need.LOST_REPLIES])
-def the_first_outcome_is_told(fixture: Fixture) -> None:
-    """For every kind of write, alone, under checks and beside reads, the outcome is that of the first execution."""
+def the_first_outcome_is_returned(fixture: Fixture) -> None:
+    """If a reply is lost, the outcome is that of the first execution, for every kind of write."""
     client = fixture.lossy()
     tree: dict[Path, bytes] = {("a",): b"5", ("d", "b"): b"6"}
     for number in range(len(_kinds(fixture))):
@@ -89,8 +73,8 @@ def the_first_outcome_is_told(fixture: Fixture) -> None:
 
 
 @conformance_check(needs=[Need.LOST_REPLIES])
-def a_lost_refusal_is_told(fixture: Fixture) -> None:
-    """A failed check and a refused counter are told although the reply was lost, with failed index and answers."""
+def a_lost_refusal_is_returned(fixture: Fixture) -> None:
+    """If the reply to a refusal is lost, its status, failed index and answers are returned."""
     client = fixture.lossy()
     tree = {("a",): b"x", ("d", "b"): b"6"}
     fixture.plant(tree)
@@ -108,24 +92,8 @@ def a_lost_refusal_is_told(fixture: Fixture) -> None:
 
 
 @conformance_check(needs=[Need.LOST_REPLIES])
-def a_lost_read_is_answered(fixture: Fixture) -> None:
-    """A read whose reply is lost is answered, a large one too."""
-    client = fixture.lossy()
-    tree: dict[Path, bytes] = {("d", f"n{number}"): b"x" * 50 for number in range(500)}
-    fixture.plant(tree)
-    fixture.lose_reply()
-    require_equal(dict(client.read(fixture.key())), tree, "a read with a lost reply answers")
-    fixture.lose_reply()
-    require_equal(client.names(fixture.key()), {"d"}, "a listing with a lost reply answers")
-    fixture.lose_reply()
-    require(
-        client.holds(Equals(fixture.key("d", "n1"), Scope.SUBTREE, {(): b"x" * 50})), "a check with a lost reply fails"
-    )
-
-
-@conformance_check(needs=[Need.LOST_REPLIES])
 def a_lost_put_overwrites_nobody(fixture: Fixture) -> None:
-    """A Put whose reply was lost is not put again over what another client put there in the meantime."""
+    """A Put whose reply is lost does not overwrite a value that another client wrote since."""
     for keep_ttl in (False, True):
 
         def put(keep_ttl: bool = keep_ttl) -> Write:
@@ -138,80 +106,15 @@ def a_lost_put_overwrites_nobody(fixture: Fixture) -> None:
         _race(fixture, {}, put, meanwhile, {("d", "a"): b"theirs"})
 
 
-@conformance_check(needs=[Need.LOST_REPLIES])
-def a_lost_delete_removes_nothing_new(fixture: Fixture) -> None:
-    """A Delete whose reply was lost does not remove what another client put there in the meantime."""
-    for scope in (Scope.NODE, Scope.SUBTREE):
-
-        def delete(scope: Scope = scope) -> Write:
-            return Delete(fixture.key("d", "a"), scope)
-
-        def meanwhile(other: Client) -> bool:
-            check = Equals(fixture.key("d", "a"), Scope.NODE, NOTHING)
-            return other.run(checks=[check], writes=[Put(fixture.key("d", "a"), b"theirs")]).applied
-
-        _race(fixture, {("d", "a"): b"old"}, delete, meanwhile, {("d", "a"): b"theirs"})
-
-
-@conformance_check(needs=[Need.LOST_REPLIES])
-def a_lost_notify_notifies(fixture: Fixture) -> None:
-    """A Wake whose reply was lost notifies whoever is listed, and clears the list."""
-    client, other = fixture.lossy(), fixture.client()
-    for scope, path in ((Scope.NODE, ()), (Scope.SUBTREE, ("a", "b"))):
-        name = fresh_name()
-        with other.listen(name) as listener:
-            list_at(other, fixture.key("list", *path), name)
-            fixture.lose_reply()
-            client.apply(Notify(fixture.key("list"), scope))
-            require_notified(listener, fixture.timeout, "a listener called by a Wake whose reply was lost")
-        fixture.expect({})
-
-
-@conformance_check(needs=[Need.LOST_REPLIES])
-def a_lost_notify_clears_nothing_new(fixture: Fixture) -> None:
-    """A Wake whose reply was lost does not clear what another client listed in the meantime."""
-    for scope in (Scope.NODE, Scope.SUBTREE):
-
-        def notify(scope: Scope = scope) -> Write:
-            return Notify(fixture.key("list", "a"), scope)
-
-        def meanwhile(other: Client) -> bool:
-            check = Equals(fixture.key("list", "a"), Scope.NODE, NOTHING)
-            return other.run(checks=[check], writes=[Put(fixture.key("list", "a"), b"new/1")]).applied
-
-        _race(fixture, {("list", "a"): b"old/1"}, notify, meanwhile, {("list", "a"): b"new/1"})
-
-
-@conformance_check(needs=[Need.LOST_REPLIES, Need.TTL])
-def a_lost_expire_changes_no_later_ttl(fixture: Fixture) -> None:
-    """An Expire, or a Put with a TTL, whose reply was lost does not change the TTL that another client gave since."""
-    makers: Sequence[Callable[[], Write]] = (
-        lambda: Expire(fixture.key("d"), Scope.SUBTREE, LONG),
-        lambda: Put(fixture.key("d", "a"), b"old", LONG),
-    )
-    for make in makers:
-
-        def meanwhile(other: Client) -> bool:
-            if not other.ttls(fixture.key("d", "a")):
-                return False
-            other.apply(Expire(fixture.key("d", "a"), Scope.NODE, None))
-            return True
-
-        _race(fixture, {("d", "a"): b"old"}, make, meanwhile, {("d", "a"): b"old"})
-        require_equal(
-            dict(fixture.store.ttls(fixture.key())), {}, "after another client made the value lasting, TTLs are"
-        )
-
-
 @conformance_check(needs=[Need.LATE_REQUESTS])
 def a_late_request_is_not_applied(fixture: Fixture) -> None:
-    """A request that arrives after it was sent again, because its sender gave up waiting, is not applied again."""
+    """A request that arrives after it was sent again is not applied again."""
     client, key = fixture.lossy(), fixture.key("d", "count")
     for number in range(1, 3):
         fixture.hold_request()
         try:
             outcome = client.apply(Add(key, 1), Put(fixture.key("a"), b"%d" % number))
-            require_equal(outcome.counters, (number,), "the sum of an Add that was sent twice is")
+            require_equal(outcome.counters, (number,), "the counter of an Add that was sent twice is")
             fixture.store.apply(Put(fixture.key("a"), b"later"))
         finally:
             fixture.harness.deliver_request()

@@ -1,14 +1,15 @@
-"""Sizes: a thousand values always fit into a transaction, and what does not fit is refused as a whole."""
+"""Sizes: a thousand values fit into a transaction, and larger ones are refused as a whole."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
 from typing import Final
 
-from redicts.contract.check import Need, NotRun, conformance_check, require, require_equal
+from redicts.contract.check import Need, conformance_check
 from redicts.contract.fixture import Fixture
 from redicts.contract.form import entries_of
+from redicts.contract.requirements import NotRun, require, require_equal
 from redicts.core.minitransaction import Delete, Equals, Path, Put, Read, ReadNames, Scope, Status
 
 _ALWAYS: Final = 1000
@@ -18,43 +19,27 @@ _TESTABLE: Final = 300_000
 
 
 @conformance_check()
-def a_thousand_values_are_written(fixture: Fixture) -> None:
-    """A transaction of exactly a thousand puts is applied: into one dict, and each into a dict of its own."""
-    for tree in (_wide(_ALWAYS), _scattered(_ALWAYS)):
+def a_thousand_values_fit(fixture: Fixture) -> None:
+    """One transaction can write, read, compare, list and delete a thousand values, in one dict and in as many dicts."""
+    tree = _wide(_ALWAYS)
+    for entries in (tree, _scattered(_ALWAYS)):
         fixture.renew()
-        fixture.store.apply(*fixture.puts(tree))
-        require_equal(dict(fixture.store.read(fixture.key())), tree, "the thousand values are")
-
-
-@conformance_check()
-def a_thousand_values_are_read_and_checked(fixture: Fixture) -> None:
-    """A read, a check and a listing of exactly a thousand values are complete."""
-    tree = _wide(_ALWAYS)
-    fixture.plant(tree)
-    require_equal(dict(fixture.store.read(fixture.key())), tree, "the thousand values are")
-    require(
-        fixture.store.holds(Equals(fixture.key(), Scope.SUBTREE, tree)), "a check for exactly the thousand values fails"
-    )
-    last = {**tree, ("d", f"n{_ALWAYS - 1}"): b"other"}
-    require(not fixture.store.holds(Equals(fixture.key(), Scope.SUBTREE, last)), "a check for another last value holds")
-    require_equal(fixture.store.names(fixture.key("d")), {path[1] for path in tree}, "the thousand names are")
-
-
-@conformance_check()
-def a_thousand_values_are_deleted(fixture: Fixture) -> None:
-    """One delete removes a thousand values, and so do a thousand deletes in one transaction."""
-    tree = _wide(_ALWAYS)
-    fixture.plant(tree)
-    fixture.store.apply(Delete(fixture.key("d"), Scope.SUBTREE))
-    fixture.expect({})
+        fixture.store.apply(*fixture.puts(entries))
+        require_equal(dict(fixture.store.read(fixture.key())), entries, "the thousand values are")
+        require(fixture.store.holds(Equals(fixture.key(), Scope.SUBTREE, entries)), "Equals of a thousand values fails")
+        fixture.store.apply(Delete(fixture.key(), Scope.SUBTREE))
+        fixture.expect({})
     fixture.plant({**tree, ("stays",): b"1"})
+    last = {**tree, ("d", f"n{_ALWAYS - 1}"): b"other"}
+    require(not fixture.store.holds(Equals(fixture.key(), Scope.SUBTREE, last)), "Equals of another last value holds")
+    require_equal(fixture.store.names(fixture.key("d")), {path[1] for path in tree}, "the thousand names are")
     fixture.store.apply(*(Delete(fixture.key(*path), Scope.NODE) for path in tree))
     fixture.expect({("stays",): b"1"})
 
 
 @conformance_check(needs=[Need.NO_LIMIT])
 def any_number_of_values_is_written(fixture: Fixture) -> None:
-    """Where ``atomic_entries`` is None, a transaction of twenty thousand values is applied, read and deleted."""
+    """With ``atomic_entries`` None, a transaction of twenty thousand values is applied, read and deleted."""
     tree = {**_wide(_MANY // 2), **_scattered(_MANY // 2)}
     fixture.store.apply(*fixture.puts(tree))
     require_equal(dict(fixture.store.read(fixture.key())), tree, "the values are")
@@ -63,38 +48,29 @@ def any_number_of_values_is_written(fixture: Fixture) -> None:
 
 
 @conformance_check(needs=[Need.LIMIT])
-def as_many_as_claimed_are_written(fixture: Fixture) -> None:
-    """A transaction of exactly ``atomic_entries`` puts is applied."""
-    tree = _wide(_testable(fixture))
-    fixture.store.apply(*fixture.puts(tree))
-    require_equal(
-        fixture.store.value(fixture.key("d", f"n{len(tree) - 1}")), b"%d" % (len(tree) - 1), "the last value is"
-    )
-
-
-@conformance_check(needs=[Need.LIMIT])
-def one_more_than_claimed_is_refused(fixture: Fixture) -> None:
-    """A transaction of one put more than ``atomic_entries`` is TOO_LARGE; nothing is read or written."""
+def one_more_than_declared_is_refused(fixture: Fixture) -> None:
+    """``atomic_entries`` puts are applied in one transaction, and one more is TOO_LARGE and changes nothing."""
     limit = _testable(fixture)
+    fixture.store.apply(*fixture.puts(_wide(limit)))
+    last = fixture.key("d", f"n{limit - 1}")
+    require_equal(fixture.store.value(last), b"%d" % (limit - 1), "the last of atomic_entries values is")
+    fixture.renew()
     fixture.store.apply(Put(fixture.key("d", "n0"), b"before"), Put(fixture.key("e"), b"before"))
-    tree = _wide(limit + 1)
-    outcome = fixture.store.run(
-        reads=[Read(fixture.key("e")), ReadNames(fixture.key())],
-        writes=[Put(fixture.key(*path), value) for path, value in tree.items()],
-    )
+    reads = (Read(fixture.key("e")), ReadNames(fixture.key()))
+    outcome = fixture.store.run(reads=reads, writes=fixture.puts(_wide(limit + 1)))
     works = outcome.applied and len(fixture.store.names(fixture.key("d"))) == limit + 1
-    remedy = "; it works, so the store could claim a larger atomic_entries, or None" if works else ""
-    name = outcome.status.name
+    remedy = "; it works, so the store could declare a larger atomic_entries, or None" if works else ""
     require(
         outcome.status is Status.TOO_LARGE,
-        f"the status of {limit + 1} puts where {limit} are claimed is {name}, not TOO_LARGE{remedy}",
+        f"the status of {limit + 1} puts must be TOO_LARGE where atomic_entries is {limit}, "
+        f"got {outcome.status.name}{remedy}",
     )
     fixture.expect({("d", "n0"): b"before", ("e",): b"before"})
 
 
 @conformance_check(needs=[Need.LIMIT])
 def a_scope_beyond_the_limit_is_refused_or_whole(fixture: Fixture) -> None:
-    """A read or a delete of a scope that holds more than ``atomic_entries`` values is TOO_LARGE, or does all of it."""
+    """A read or delete of more than ``atomic_entries`` values is TOO_LARGE, or complete."""
     limit = _testable(fixture)
     paths = list(_wide(limit + 1))
     for start in range(0, len(paths), _ALWAYS):
@@ -128,7 +104,7 @@ def _testable(fixture: Fixture) -> int:
     assert limit is not None  # the check needs a limit
     if limit > _TESTABLE:
         raise NotRun(
-            f"atomic_entries is {limit:,}, and transactions above {_TESTABLE:,} values are not tried", demanded=False
+            f"atomic_entries is {limit:,}, and transactions above {_TESTABLE:,} values are not tried", required=False
         )
     return limit
 

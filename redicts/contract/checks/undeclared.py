@@ -1,19 +1,20 @@
-"""What a store does not claim it refuses; it never quietly does less."""
+"""Undeclared capabilities: a store refuses what it does not support."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
 
-from redicts.contract.check import CheckFailed, Need, conformance_check, shortened
+from redicts.contract.check import Need, conformance_check
 from redicts.contract.fixture import LONG, Fixture
+from redicts.contract.requirements import CheckFailed, shortened
 from redicts.core.minitransaction import Add, Delete, Expire, Path, Put, PutDocument, Scope, Write
 from redicts.errors import Unsupported
 
 
 @conformance_check(needs=[Need.NO_TTL])
 def a_ttl_is_refused(fixture: Fixture) -> None:
-    """Without the capability ``ttl``, a Put or an Expire with a TTL raises Unsupported and changes nothing."""
+    """Without the capability ``ttl``, a Put or Expire with a TTL raises Unsupported and changes nothing."""
     fixture.plant({("a",): b"1", ("d", "b"): b"2"})
     cases: Sequence[Sequence[Write]] = (
         [Put(fixture.key("new"), b"3", LONG)],
@@ -31,7 +32,7 @@ def a_ttl_is_refused(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.NO_TTL])
 def what_needs_no_ttl_works(fixture: Fixture) -> None:
-    """Without the capability ``ttl``, puts that keep a TTL work, as there is none; so do all other writes."""
+    """Without the capability ``ttl``, writes without a TTL work, also with keep_ttl."""
     fixture.plant({("a",): b"1"})
     fixture.store.apply(Put(fixture.key("a"), b"2", keep_ttl=True), Put(fixture.key("b"), b"3", keep_ttl=True))
     fixture.expect({("a",): b"2", ("b",): b"3"})
@@ -39,7 +40,7 @@ def what_needs_no_ttl_works(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.NO_DOCUMENTS])
 def a_document_is_refused(fixture: Fixture) -> None:
-    """Without the capability ``documents``, a PutDocument raises Unsupported and changes nothing, amid others too."""
+    """Without the capability ``documents``, a PutDocument raises Unsupported and changes nothing."""
     tree: Mapping[Path, bytes] = {("a",): b"1", ("d", "b"): b"2"}
     fixture.plant(tree)
     new, there = (PutDocument(fixture.key(*path), b'{"b":3,"c":{"e":4}}') for path in (("new",), ("d",)))
@@ -54,7 +55,9 @@ def a_document_is_refused(fixture: Fixture) -> None:
     for writes in cases:
         if not _is_refused(fixture, writes):
             works = fixture.store.names(fixture.key(*next(w.key.path for w in writes if isinstance(w, PutDocument))))
-            remedy = "it works, so the store could claim the capability documents" if "c" in works else "it was ignored"
+            remedy = (
+                "it works, so the store could declare the capability documents" if "c" in works else "it was ignored"
+            )
             raise CheckFailed(f"{shortened(writes)} did not raise Unsupported; {remedy}")
         fixture.expect(tree)
 
@@ -73,5 +76,5 @@ def _refuses_a_ttl(fixture: Fixture, writes: Sequence[Write]) -> None:
     ttls: Mapping[Path, int] = {}
     with contextlib.suppress(Unsupported):
         ttls = fixture.store.ttls(fixture.key())
-    remedy = "it works, so the store could claim the capability life" if ttls else "the TTL was ignored"
+    remedy = "it works, so the store could declare the capability ttl" if ttls else "the TTL was ignored"
     raise CheckFailed(f"{shortened(writes)} did not raise Unsupported; {remedy}")

@@ -1,73 +1,35 @@
-"""Writes: what each does, in which order they take effect, and that it is all of them or none."""
+"""Writes: they change exactly their scope, in order, all or none."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import product
+from collections.abc import Sequence
 
-from redicts.contract.check import Need, conformance_check, require, require_equal
-from redicts.contract.fixture import LONG, SHORT, Fixture
-from redicts.contract.trees import PLACES, TREE, large, scopes, within, without
-from redicts.core.minitransaction import Add, Delete, Expire, Path, Put, Scope, Status, Write
-
-
-@conformance_check()
-def put_replaces_what_was_there(fixture: Fixture) -> None:
-    """Put stores these bytes at exactly this key, over what was there, and nowhere else."""
-    fixture.plant(TREE)
-    for value in (b"new", b"", b"longer than before", b"0"):
-        fixture.store.apply(Put(fixture.key("inner", "deep", "a"), value))
-        fixture.expect({**TREE, ("inner", "deep", "a"): value})
+from redicts.contract.check import conformance_check
+from redicts.contract.fixture import Fixture
+from redicts.contract.requirements import require, require_equal
+from redicts.contract.trees import PLACES, TREE, large, scopes, without
+from redicts.core.minitransaction import Add, Delete, Expire, Put, Scope, Status, Write
 
 
 @conformance_check()
 def overwriting_is_a_put_or_nothing(fixture: Fixture) -> None:
-    """Overwrite puts the value over one that is there, or it changes nothing and says so."""
+    """Overwrite replaces a value and returns true, or changes nothing and returns false."""
     for place in PLACES:
         fixture.plant(TREE)
         written = bool(place) and fixture.store.overwrite(fixture.key(*place), b"new")
-        require(not written or place in TREE, f"an overwriting of nothing at {place!r} is said to be done")
+        require(not written or place in TREE, f"an overwriting of nothing at {place!r} returns true")
         fixture.expect({**TREE, place: b"new"} if written else TREE)
-
-
-@conformance_check(needs=[Need.TTL])
-def overwriting_gives_no_ttl(fixture: Fixture) -> None:
-    """A value that was put by overwrite lasts for ever, and an expired one is not overwritten."""
-    gone, ttls = fixture.key("gone"), fixture.key("ttls")
-    fixture.store.apply(Put(gone, b"old", SHORT), Put(ttls, b"old", LONG))
-    fixture.outlive()
-    require(not fixture.store.overwrite(gone, b"new"), "an overwriting of an expired value is said to be done")
-    require(fixture.store.value(gone) is None, "an expired value was overwritten")
-    if fixture.store.overwrite(ttls, b"new"):
-        require_equal(dict(fixture.store.ttls(ttls)), {}, "the lives after an overwriting are")
 
 
 @conformance_check()
 def delete_removes_its_scope(fixture: Fixture) -> None:
-    """Delete removes all values in its scope and no other: at the root, inner nodes, leaves and absent keys."""
+    """Delete removes the values in its scope and no others, and none comes back when a parent is stored again."""
     for place, scope in scopes():
         fixture.plant(TREE)
         fixture.store.apply(Delete(fixture.key(*place), scope))
         fixture.expect(without(TREE, place, scope))
-
-
-@conformance_check()
-def deleting_nothing_is_no_error(fixture: Fixture) -> None:
-    """Deleting what is not there changes nothing and is applied, in an empty space and beside other values."""
-    trees: Sequence[Mapping[Path, bytes]] = ({}, TREE)
-    for tree in trees:
-        fixture.plant(tree)
-        for place, scope in scopes():
-            if not within(tree, place, scope):
-                fixture.store.apply(Delete(fixture.key(*place), scope), Delete(fixture.key(*place), scope))
-        fixture.expect(tree)
-
-
-@conformance_check()
-def delete_leaves_no_orphans(fixture: Fixture) -> None:
-    """What is deleted with its parents does not come back when a parent is stored again, as a leaf or as a dict."""
     deep = {("a", "b", "c", "d"): b"1", ("a", "b", "e"): b"2", ("a", "f"): b"3"}
     for scope in (Scope.BELOW, Scope.SUBTREE):
         for depth in range(3):
@@ -88,87 +50,8 @@ def delete_leaves_no_orphans(fixture: Fixture) -> None:
 
 
 @conformance_check()
-def the_last_value_takes_its_parents_along(fixture: Fixture) -> None:
-    """A dict whose last value is deleted is gone: no names are left of it, on any level above."""
-    for path in (("a",), ("a", "b"), ("a", "b", "c", "d", "e")):
-        fixture.plant({path: b"1", ("z",): b"2"})
-        fixture.store.apply(Delete(fixture.key(*path), Scope.NODE))
-        fixture.expect({("z",): b"2"})
-        fixture.store.apply(Delete(fixture.key("z"), Scope.NODE))
-        fixture.expect({})
-
-
-@conformance_check()
-def writes_take_effect_in_order(fixture: Fixture) -> None:
-    """Each write sees the ones before it: all sequences of puts, adds and deletes end as if sent one by one."""
-    befores: Sequence[Mapping[Path, bytes]] = ({}, {("a", "b"): b"5"})
-    for length in (2, 3):
-        for kinds in product(_KINDS, repeat=length):
-            for before in befores:
-                fixture.plant(before)
-                key = fixture.key("a", "b")
-                writes: list[Write] = []
-                value: bytes | None = before.get(("a", "b"))
-                counters: list[int] = []
-                for number, kind in enumerate(kinds):
-                    if kind == "put":
-                        value = b"%d" % (10 * number + 10)
-                        writes.append(Put(key, value))
-                    elif kind == "add":
-                        counters.append(int(value or b"0") + 3)
-                        value = b"%d" % counters[-1]
-                        writes.append(Add(key, 3))
-                    else:
-                        value = None
-                        writes.append(Delete(fixture.key(*(("a", "b") if kind == "delete" else ("a",))), Scope.SUBTREE))
-                outcome = fixture.store.apply(*writes)
-                require_equal(outcome.counters, tuple(counters), f"the sums of {kinds} on {before!r} are")
-                fixture.expect({} if value is None else {("a", "b"): value})
-
-
-@conformance_check()
-def scopes_of_writes_see_earlier_writes(fixture: Fixture) -> None:
-    """A delete removes what the same transaction put into its scope before, and not what it puts there afterwards."""
-    tree: Mapping[Path, bytes] = {("a", "x"): b"1", ("a", "y", "z"): b"2", ("b",): b"3"}
-    for scope in Scope:
-        fixture.renew()
-        first, kept = fixture.puts(tree), without(tree, ("a",), scope)
-        fixture.store.apply(*first, Delete(fixture.key("a"), scope))
-        fixture.expect(kept)
-        fixture.store.apply(Delete(fixture.key("a"), scope), *fixture.puts({("a", "new"): b"4"}))
-        fixture.expect({**kept, ("a", "new"): b"4"})
-
-
-@conformance_check()
-def a_subtree_is_replaced_in_one_transaction(fixture: Fixture) -> None:
-    """Delete and puts in one transaction replace a subtree, a leaf by a dict and a dict by a leaf, at every depth."""
-    shapes: Sequence[Mapping[Path, bytes]] = (
-        {("a",): b"leaf"},
-        {("a", "x"): b"1"},
-        {("a", "x", "y"): b"2", ("a", "z"): b"3"},
-        {("a", "x", "y", "z"): b"4"},
-        {("a", "x", "y", "other"): b"5"},
-    )
-    for old, new in product(shapes, repeat=2):
-        fixture.plant({**old, ("ab",): b"beside"})
-        fixture.store.apply(Delete(fixture.key("a"), Scope.SUBTREE), *fixture.puts(new))
-        fixture.expect({**new, ("ab",): b"beside"})
-
-
-@conformance_check()
-def a_leaf_gives_way(fixture: Fixture) -> None:
-    """After a delete of exactly the leaf, values may lie below it, in the same transaction and afterwards."""
-    for leaf in (("a",), ("a", "b")):
-        fixture.plant({leaf: b"leaf", ("beside",): b"1"})
-        fixture.store.apply(Delete(fixture.key(*leaf), Scope.NODE), Put(fixture.key(*leaf, "x", "y"), b"2"))
-        fixture.expect({(*leaf, "x", "y"): b"2", ("beside",): b"1"})
-        fixture.store.apply(Delete(fixture.key(*leaf), Scope.BELOW), Put(fixture.key(*leaf), b"leaf again"))
-        fixture.expect({leaf: b"leaf again", ("beside",): b"1"})
-
-
-@conformance_check()
 def all_writes_or_none(fixture: Fixture) -> None:
-    """If a counter is refused, nothing of the transaction is written: no put, no delete, no sum, wherever it stands."""
+    """If a counter is refused, no write of its transaction is applied, wherever the counter stands."""
     tree = {**TREE, ("count",): b"5", ("text",): b"no counter"}
     others: Sequence[Write] = (
         Put(fixture.key("leaf"), b"changed"),
@@ -195,7 +78,7 @@ def all_writes_or_none(fixture: Fixture) -> None:
 
 @conformance_check()
 def many_writes_or_none(fixture: Fixture) -> None:
-    """A refused counter at the end of several hundred writes undoes them all."""
+    """A refused counter at the end of several hundred writes undoes all of them."""
     tree = large()
     fixture.plant(tree)
     places = [path for path in tree if path[0] == "wide"]

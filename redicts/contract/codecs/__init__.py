@@ -1,6 +1,6 @@
-"""The checks of a codec: what core relies on when it gives leaves to a codec and reads what anybody has stored.
+"""The contract suite for codecs: certifies a codec by conformance checks.
 
-Subclass :class:`CodecHarness`, say in it how to make the codec, and call :func:`certify_codec`::
+Subclass :class:`CodecHarness` with a method that makes the codec, and call :func:`certify_codec`::
 
     from redicts.contract.codecs import CodecHarness, certify_codec
 
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 CODEC_CHECKS: Final[tuple[CodecCheck, ...]] = registered()
-"""All checks of codecs, in the order of their subjects."""
+"""All checks of codecs, ordered by subject."""
 
 
 def certify_codec(
@@ -50,15 +50,15 @@ def certify_codec(
     checks: Iterable[CodecCheck] = CODEC_CHECKS,
     watch: Callable[[Result], object] | None = None,
 ) -> Report:
-    """Examine all checks on a codec and return the report. It raises nothing that the codec raises. Cost: seconds.
+    """Run the checks on a codec and return the report, in seconds. Errors of the codec are results, not raised.
 
     Args:
         harness: The codec.
         thorough: Try many more random examples.
-        seed: Where random examples start; the same seed makes the same examples. The report names it.
-        timeout: Seconds that something may take that should take milliseconds, before it counts as hanging.
-        checks: Others than all, for a first look: the report then is no certificate, see :attr:`Report.kept`.
-        watch: Called with each result when it is there.
+        seed: The seed of random examples; the same seed makes the same examples.
+        timeout: Seconds that an operation may take that should take milliseconds, before it counts as hanging.
+        checks: The checks to run. With fewer than all, the report is not a certificate, see :attr:`Report.passed`.
+        watch: Called with each result as soon as it is known.
 
     """
     examination = CodecExamination(harness, thorough=thorough, seed=seed, timeout=timeout)
@@ -72,10 +72,10 @@ def certify_codec(
         harness=type(harness).__name__,
         kind="codec",
         backend=examination.codec,
-        capabilities=examination.claims,
+        capabilities=examination.capabilities,
         results=tuple(results),
         seed=seed,
         thorough=thorough,
         left_out=tuple(check.name for check in CODEC_CHECKS if check not in chosen),
-        told={what: crossed_out(value, secrets) for what, value in harness.about.items()},
+        subject={what: crossed_out(value, secrets) for what, value in harness.about.items()},
     )

@@ -1,4 +1,4 @@
-"""What a check of codecs is, what it may need, and the bench on which it examines one."""
+"""Conformance checks of codecs: their definition, their needs, their registry, and the fixture in which they run."""
 
 from __future__ import annotations
 
@@ -12,42 +12,33 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 from hypothesis.strategies import SearchStrategy
 
-from redicts.contract.check import CheckFailed, require, shortened
 from redicts.contract.codecs.harness import CodecHarness
+from redicts.contract.report import CodecCapabilities
+from redicts.contract.requirements import CheckFailed, require, shortened
 from redicts.core.codec import Codec
 from redicts.core.minitransaction import Path
 
 HERE: Final[Path] = ("some", "where")
-"""The path at which checks store that are about no path."""
+"""The path for checks that are about no path."""
 
 REFUSALS: Final = (TypeError, ValueError, RecursionError)
-"""What encoding may raise; the last where a value is nested too deep for Python."""
+"""The errors that encoding may raise; the last one for values that are nested too deep for Python."""
 
 NO_VALUE: Final = (ValueError, RecursionError)
-"""What decoding may raise."""
+"""The errors that decoding may raise."""
 
 
 class CodecNeed(Enum):
-    """What a codec must claim, or not, for a check to be examined."""
+    """A capability that a codec must declare, or must not, for a check to run."""
 
-    DETERMINISTIC = "claim deterministic"
-    BINDS_PATH = "claim binds_path"
-    NO_BINDS_PATH = "a codec that does not claim binds_path"
-    SAFE = "claim safe"
-
-
-@dataclass(frozen=True, slots=True)
-class CodecClaims:
-    """What a codec says of itself."""
-
-    name: str
-    deterministic: bool
-    binds_path: bool
-    safe: bool
+    DETERMINISTIC = "capability deterministic"
+    BINDS_PATH = "capability binds_path"
+    NO_BINDS_PATH = "a codec that does not declare binds_path"
+    SAFE = "capability safe"
 
 
 class CodecFixture:
-    """One codec, and what checks do with it."""
+    """One codec under examination, with the operations that several checks need."""
 
     def __init__(self, harness: CodecHarness, *, thorough: bool, seed: int, timeout: float) -> None:
         self.harness: Final = harness
@@ -57,13 +48,13 @@ class CodecFixture:
         self._seed = seed
 
     @property
-    def claims(self) -> CodecClaims:
-        """What the codec says of itself."""
+    def capabilities(self) -> CodecCapabilities:
+        """The capabilities that the codec declares."""
         codec = self.codec
-        return CodecClaims(codec.name, codec.deterministic, codec.binds_path, codec.safe)
+        return CodecCapabilities(codec.name, codec.deterministic, codec.binds_path, codec.safe)
 
-    def each(self, strategy: SearchStrategy[Any], check: Callable[[Any], None]) -> None:
-        """Check random examples. The first that fails is made small and raised."""
+    def each(self, strategy: SearchStrategy[Any], check: Callable[[Any], object]) -> None:
+        """Run a check on random examples; the first that fails is shrunk and raised."""
         profile = settings(
             max_examples=self._examples,
             deadline=None,
@@ -72,82 +63,84 @@ class CodecFixture:
             suppress_health_check=list(HealthCheck),
             phases=(Phase.generate, Phase.shrink),
         )
-        seeded(self._seed)(profile(given(strategy)(check)))()
+
+        def run(example: Any) -> None:
+            check(example)
+
+        seeded(self._seed)(profile(given(strategy)(run)))()
 
     def taken(self, values: Iterable[Any]) -> list[tuple[Any, bytes]]:
-        """Return those of some values that the codec takes, each with its bytes."""
-        found = []
-        for value in values:
-            data = self.encoded(value)
-            if data is not None:
-                found.append((value, data))
-        require(found, "the codec takes none of the values that the check has for it")
+        """Return those of some values that the codec encodes, each with its bytes."""
+        encoded = [(value, self.encoded(value)) for value in values]
+        found = [(value, data) for value, data in encoded if data is not None]
+        require(found, "the codec refuses all of the values that the check tries")
         return found
 
     def encoded(self, value: Any, path: Path = HERE) -> bytes | None:
-        """Return the bytes of a value, ``None`` if it is refused as values may be."""
+        """Return the bytes of a value, or ``None`` if the codec refuses it; raise ``CheckFailed`` for other errors."""
         try:
-            return self.codec.encode(value, path)
+            data = self.codec.encode(value, path)
         except REFUSALS:
             return None
         except Exception as error:
             raise CheckFailed(
-                f"encoding {shortened(value)} raises {type(error).__name__}: {error}; a refusal is a TypeError or "
+                f"encoding {shortened(value)} raises {type(error).__name__}: {error}; a refusal must be a TypeError or "
                 "ValueError"
             ) from error
+        require(isinstance(data, bytes), f"{shortened(value)} is encoded as {type(data).__name__}, not as bytes")
+        return data
 
     def come_back(self, value: Any, data: bytes, path: Path = HERE) -> None:
-        """Demand that these bytes of a value are the value again."""
+        """Require that these bytes of a value are decoded to the value."""
         back = self.codec.decode(data, path)
         expected = self.harness.given_back(value)
         require(same(back, expected), f"{shortened(value)} comes back as {shortened(back)}, not {shortened(expected)}")
 
     def survives(self, data: bytes, what: str, path: Path = HERE) -> bool:
-        """Demand that decoding any bytes gives a value, or is refused as it may be; tell which."""
+        """Require that decoding these bytes returns a value or refuses them properly; tell which."""
         try:
             self.codec.decode(data, path)
         except NO_VALUE:
             return False
         except Exception as error:
             raise CheckFailed(
-                f"decoding {what}, {shortened(data)}, raises {type(error).__name__}: {error}; it is a ValueError"
+                f"decoding {what}, {shortened(data)}, raises {type(error).__name__}: {error}; it must be a ValueError"
             ) from error
         return True
 
 
 @dataclass(frozen=True, slots=True)
 class CodecCheck:
-    """One check: ``examine`` raises, preferably ``CheckFailed``, if the codec on the bench breaks it."""
+    """One check: ``examine`` raises, preferably ``CheckFailed``, if it fails."""
 
     name: str
-    """``subject.rule``, for example ``damage.truncated_bytes_are_a_value_error``."""
+    """``subject.rule``, for example ``damage.decoding_runs_nothing``."""
     says: str
-    """The check in one sentence."""
+    """The rule in one sentence."""
     needs: tuple[CodecNeed, ...]
     examine: Callable[[CodecFixture], None]
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """The claims that this check is about, or ``every codec``."""
-        claims = (need.name.removeprefix("NO_").lower() for need in self.needs)
-        return tuple(dict.fromkeys(claims)) or ("every codec",)
+        """The capabilities that this check is about, or ``every codec``."""
+        return tuple(dict.fromkeys(need.name.removeprefix("NO_").lower() for need in self.needs)) or ("every codec",)
 
     def __str__(self) -> str:
         return self.name
 
 
-_register: Final[dict[str, CodecCheck]] = {}
+_registry: Final[dict[str, CodecCheck]] = {}
 
 
 def codec_check(*needs: CodecNeed) -> Callable[[Callable[[CodecFixture], None]], Callable[[CodecFixture], None]]:
-    """Register a function as a check. Its module names the subject, its name the rule, its docstring says the check."""
+    """Register a function as a check: its module is the subject, its name the rule, its docstring the rule in words."""
 
     def register(examine: Callable[[CodecFixture], None]) -> Callable[[CodecFixture], None]:
         says = inspect.getdoc(examine)
         if not says:
-            raise TypeError(f"the check {examine.__name__} has no docstring that states it")
+            raise TypeError(f"the check {examine.__name__} must have a docstring that states its rule")
         name = f"{examine.__module__.rpartition('.')[2]}.{examine.__name__}"
-        _register[name] = CodecCheck(name, says.splitlines()[0], needs, examine)
+        _registry[name] = CodecCheck(name, says.splitlines()[0], needs, examine)
         return examine
 
     return register
@@ -155,7 +148,7 @@ def codec_check(*needs: CodecNeed) -> Callable[[Callable[[CodecFixture], None]],
 
 def registered() -> tuple[CodecCheck, ...]:
     """Return the checks registered so far, in the order of their definition."""
-    return tuple(_register.values())
+    return tuple(_registry.values())
 
 
 def same(one: Any, other: Any) -> bool:

@@ -1,6 +1,6 @@
-"""Conduct: a codec changes nothing, shares nothing, and remembers nothing from one call to the next."""
+"""Side effects: a codec changes no argument, shares no object, and keeps no state between calls."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
@@ -9,34 +9,27 @@ import threading
 from typing import Any
 
 from redicts.codecs.json import codec as json_codec
-from redicts.contract.check import CheckFailed, require, shortened
 from redicts.contract.codecs.check import HERE, CodecFixture, codec_check, same
 from redicts.contract.codecs.samples import AWKWARD, NUMBERS, ORDINARY, TEXTS
+from redicts.contract.requirements import CheckFailed, require, shortened
 from redicts.core.codec import JsonText
 
 
 @codec_check()
-def it_returns_bytes(fixture: CodecFixture) -> None:
-    """Encoding returns bytes, and no bytearray, text or view that somebody could still change."""
-    for value, data in fixture.taken(ORDINARY):
-        require(isinstance(data, bytes), f"{shortened(value)} is encoded as {type(data).__name__}")
-
-
-@codec_check()
 def plain_text_is_json(fixture: CodecFixture) -> None:
-    """What is returned as JsonText is JSON that the codec json reads as the same value."""
+    """A JsonText that encoding returns is JSON that the codec json decodes as the same value."""
     for value, data in fixture.taken([*ORDINARY, *AWKWARD, *NUMBERS, *TEXTS]):
         if isinstance(data, JsonText):
             try:
                 plain = json_codec.decode(bytes(data))
             except ValueError as error:
-                raise CheckFailed(f"{shortened(value)} is returned as JsonText and is none: {error}") from error
+                raise CheckFailed(f"{shortened(value)} is encoded as a JsonText that is not JSON: {error}") from error
             require(same(plain, fixture.codec.decode(data, HERE)), f"{shortened(value)} is another value in plain JSON")
 
 
 @codec_check()
 def it_does_not_change_what_it_is_given(fixture: CodecFixture) -> None:
-    """A value is the same after encoding as before, also if it was refused."""
+    """Encoding does not change the value, also if it refuses it."""
     for value in [
         *ORDINARY,
         {"b": [3, 1, 2], "a": {"z": 1, "y": [{}]}},
@@ -51,7 +44,7 @@ def it_does_not_change_what_it_is_given(fixture: CodecFixture) -> None:
 
 @codec_check()
 def each_read_gives_a_value_of_its_own(fixture: CodecFixture) -> None:
-    """What is changed in a value that was read is not changed in what the next read gives."""
+    """A change to a decoded value does not show in what is decoded later, nor one to an encoded value in its bytes."""
     for value, data in fixture.taken([[1, [2, 3]], {"a": [1], "b": {"c": 2}}, [[]], [{}]]):
         _spoil(fixture.codec.decode(data, HERE))
         fixture.come_back(value, data)
@@ -65,7 +58,7 @@ def each_read_gives_a_value_of_its_own(fixture: CodecFixture) -> None:
 
 @codec_check()
 def bytes_stand_for_themselves(fixture: CodecFixture) -> None:
-    """Bytes are read in any order, any number of times, after any other calls, and by another instance."""
+    """Bytes can be decoded in any order, repeatedly, after any other calls, and by another instance."""
     taken = fixture.taken([*ORDINARY, *ORDINARY, *reversed(ORDINARY)])
     other = fixture.harness.open()
     for value, data in [*reversed(taken), *taken]:
@@ -73,20 +66,20 @@ def bytes_stand_for_themselves(fixture: CodecFixture) -> None:
             fixture.come_back(value, data)
             back = other.decode(data, HERE)
         except ValueError as error:
-            raise CheckFailed(f"{shortened(value)} cannot be read after other calls: {error}") from error
-        require(same(back, fixture.harness.given_back(value)), f"another instance reads {shortened(value)} otherwise")
+            raise CheckFailed(f"{shortened(value)} cannot be decoded after other calls: {error}") from error
+        require(same(back, fixture.harness.given_back(value)), f"another instance decodes {shortened(value)} otherwise")
 
 
 @codec_check()
 def a_refusal_leaves_nothing_behind(fixture: CodecFixture) -> None:
-    """After a value or bytes were refused, the next ones are taken as if that had not been."""
+    """A refused value or refused bytes do not affect later calls."""
     before = fixture.taken(ORDINARY)
     for value, data in before:
         for refused in (object(), [1, {"a": lambda: None}], {"a": [1, object()]}):
             fixture.encoded(refused)
         fixture.survives(b"\xff\x00garbage", "garbage")
         after = fixture.encoded(value)
-        require(after is not None, f"{shortened(value)} is refused after another value was")
+        require(after is not None, f"{shortened(value)} is refused after another value was refused")
         assert after is not None
         fixture.come_back(value, after)
         fixture.come_back(value, data)
@@ -94,15 +87,15 @@ def a_refusal_leaves_nothing_behind(fixture: CodecFixture) -> None:
 
 @codec_check()
 def threads_do_not_meet(fixture: CodecFixture) -> None:
-    """Threads that use one instance at the same time get their own bytes and their own values."""
+    """Threads that use one instance at the same time get their own bytes and values."""
     failures: list[BaseException] = []
     together = threading.Barrier(4)
 
     def work(number: int) -> None:
         try:
             together.wait(fixture.timeout)
-            for turn in range(50):
-                value = [number, turn, f"thread {number}" * (turn % 7), {"n": number}]
+            for round_ in range(50):
+                value = [number, round_, f"thread {number}" * (round_ % 7), {"n": number}]
                 fixture.come_back(value, fixture.codec.encode(value, HERE))
         except BaseException as error:
             failures.append(error)
@@ -117,7 +110,7 @@ def threads_do_not_meet(fixture: CodecFixture) -> None:
 
 
 def _spoil(value: Any) -> None:
-    """Change a value wherever it can be changed."""
+    """Change a value wherever it is mutable."""
     inner = value if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else []
     for each in inner:
         _spoil(each)

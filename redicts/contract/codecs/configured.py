@@ -1,4 +1,4 @@
-"""A harness of a codec made from its settings alone."""
+"""Harnesses made from the settings of a codec."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from redicts.core.codec import Codec, CodecPlugin, CodecSettings
 
 @dataclass(frozen=True, slots=True)
 class CodecChoice:
-    """One codec: its plugin, and its settings."""
+    """A codec plugin with its settings."""
 
     plugin: CodecPlugin
     settings: CodecSettings = field(repr=False)
 
     def open(self) -> Codec:
-        """Make it once more."""
+        """Make another instance of the codec."""
         return self.plugin.open(self.settings)
 
 
 class ChosenCodecHarness(CodecHarness):
-    """The harness of a codec that is known by its settings; subclass it for one that takes other values than JSON."""
+    """The harness of a codec that only its settings describe; subclass it for other values than those of JSON."""
 
     def __init__(self, choice: CodecChoice) -> None:
         self.choice: Final = choice
@@ -45,22 +45,22 @@ class ChosenCodecHarness(CodecHarness):
 
 
 class AsJsonHarness(ChosenCodecHarness):
-    """The harness of a codec that takes what JSON takes, and gives it back as JSON does: a tuple as a list."""
+    """The harness of a codec that treats values as JSON does: a tuple comes back as a list."""
 
     def values(self) -> SearchStrategy[Any]:
-        """Return what JSON gives back unchanged, and tuples of that."""
+        """Return the strategy for values that JSON preserves, and for tuples of them."""
         return json_values() | st.tuples(json_values(), json_values())
 
     def given_back(self, value: Any) -> Any:
-        """Return the value as it comes out of JSON."""
+        """Return the value as JSON decodes it."""
         return json.loads(json.dumps(value))
 
 
 class BuffersAsBytesHarness(ChosenCodecHarness):
-    """The harness of a codec that gives every buffer back as ``bytes``."""
+    """The harness of a codec that decodes every buffer as ``bytes``."""
 
     def values(self) -> SearchStrategy[Any]:
-        """Return what JSON gives back unchanged, and bytes."""
+        """Return the strategy for values that JSON preserves, and for bytes."""
         return json_values() | st.binary(max_size=8)
 
     def given_back(self, value: Any) -> Any:

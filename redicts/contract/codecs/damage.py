@@ -1,6 +1,6 @@
-"""Damage: whatever anybody has stored, decoding gives a value or a ValueError, and does nothing else."""
+"""Corrupt data: whatever bytes are stored, decoding returns a value or raises ValueError, and does nothing else."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from redicts.contract.check import require, shortened
 from redicts.contract.codecs.check import CodecFixture, CodecNeed, codec_check
 from redicts.contract.codecs.samples import ORDINARY
+from redicts.contract.requirements import require, shortened
 
 _sprung: Final[list[str]] = []
 
 
 def spring(trap: str) -> None:
-    """Record that a decoder ran what it was given."""
+    """Record that a decoder executed its input."""
     _sprung.append(trap)
 
 
@@ -49,41 +49,27 @@ _GARBAGE: Final = (
 
 
 @codec_check()
-def truncated_bytes_are_a_value_error(fixture: CodecFixture) -> None:
-    """Any beginning of the bytes of a value is another value, or raises ValueError and nothing else."""
-    for _, data in fixture.taken(ORDINARY):
+def any_bytes_are_a_value_or_a_value_error(fixture: CodecFixture) -> None:
+    """Any bytes, also those of a value that are cut, altered or repeated, are a value or raise ValueError."""
+    taken = fixture.taken(ORDINARY)
+    for _, data in taken:
         for end in range(len(data)):
             fixture.survives(data[:end], "a beginning")
-
-
-@codec_check()
-def garbage_is_a_value_error(fixture: CodecFixture) -> None:
-    """Any bytes at all are a value, or raise ValueError and nothing else."""
-    beginnings = {data[:size] for _, data in fixture.taken(ORDINARY) for size in (0, 1, 2, 3, 4, 8)}
-    for data in _GARBAGE:
-        for beginning in beginnings:
-            fixture.survives(beginning + data, "garbage")
-
-    def check(data: bytes) -> None:
-        fixture.survives(data, "garbage")
-
-    fixture.each(st.binary(max_size=40), check)
-
-
-@codec_check()
-def altered_bytes_are_a_value_error(fixture: CodecFixture) -> None:
-    """The bytes of a value with one changed, missing or repeated are a value, or raise ValueError and nothing else."""
-    for _, data in fixture.taken(ORDINARY[:10]):
+    for _, data in taken[:10]:
         for index in range(len(data)):
             for changed in (data[index] ^ 1, data[index] ^ 0x80, 0, 255):
                 fixture.survives(data[:index] + bytes([changed]) + data[index + 1 :], "altered bytes")
             fixture.survives(data[:index] + data[index + 1 :], "bytes with a gap")
             fixture.survives(data[:index] + data[index:] * 2, "repeated bytes")
+    for garbage in _GARBAGE:
+        for beginning in {data[:size] for _, data in taken for size in (0, 1, 2, 3, 4, 8)}:
+            fixture.survives(beginning + garbage, "garbage")
+    fixture.each(st.binary(max_size=40), lambda data: fixture.survives(data, "garbage"))
 
 
 @codec_check(CodecNeed.SAFE)
 def decoding_runs_nothing(fixture: CodecFixture) -> None:
-    """Where safe is claimed, decoding calls nothing that the bytes name: no pickle, expression or tag of anybody's."""
+    """With the capability safe, decoding calls nothing that the bytes name, in a pickle, an expression or a tag."""
     _sprung.clear()
     beginnings = {data[:size] for _, data in fixture.taken(ORDINARY) for size in range(min(len(data), 40))} | {
         b"U",
@@ -92,18 +78,18 @@ def decoding_runs_nothing(fixture: CodecFixture) -> None:
     for trap in _TRAPS:
         for beginning in beginnings:
             fixture.survives(beginning + trap, "a trap")
-            require(not _sprung, f"decoding {shortened(beginning + trap)} has run {_sprung}")
+            require(not _sprung, f"decoding {shortened(beginning + trap)} executed {_sprung}")
 
 
 @codec_check()
-def what_is_refused_says_so_in_words(fixture: CodecFixture) -> None:
-    """A refusal of bytes has a message; who reads it sees what is wrong, and no more than a page of it."""
+def a_refusal_has_a_message(fixture: CodecFixture) -> None:
+    """The error for bytes that are refused has a message of at most a page."""
     for data in _GARBAGE:
         try:
             fixture.codec.decode(data, ("a",))
         except (ValueError, RecursionError) as error:
-            told = str(error)
-            require(told, f"the {type(error).__name__} for {shortened(data)} has no message")
-            require(len(told) <= 4_000, f"the message for {shortened(data)} has {len(told)} characters")
+            message = str(error)
+            require(message, f"the {type(error).__name__} for {shortened(data)} has no message")
+            require(len(message) <= 4_000, f"the message for {shortened(data)} has {len(message)} characters")
         except Exception:  # noqa: S110  (another check refuses it)
             pass

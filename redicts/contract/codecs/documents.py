@@ -1,6 +1,6 @@
-"""Documents: the text of a whole dict has the bytes in it of each of its leaves, or there is none."""
+"""Documents: the text of a dict contains the bytes of each of its leaves, or there is no document."""
 
-# ruff: noqa: D401  (the docstring of a check states the check)
+# ruff: noqa: D401  (the docstring of a check states its rule)
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, Final
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from redicts.contract.check import CheckFailed, require, require_equal, shortened
 from redicts.contract.codecs.check import HERE, CodecFixture, codec_check
 from redicts.contract.codecs.samples import AWKWARD, NUMBERS, ORDINARY, TEXTS, Count, Name, nested
 from redicts.contract.hostile import HOSTILE_SEGMENTS
+from redicts.contract.requirements import CheckFailed, require, require_equal, shortened
 from redicts.core.documents import leaves_in
 from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import Packed, leaves_of
@@ -41,12 +41,12 @@ _MEMBERS: Final[tuple[Any, ...]] = (
     [(1,)],
     {"b": {"c": float("nan"), "d": 1e16, "e": 10**30}},
 )
-"""What dicts are made of, one by one."""
+"""Members for dicts."""
 
 
 @codec_check()
 def a_document_has_the_bytes_of_its_leaves(fixture: CodecFixture) -> None:
-    """What a dict comes to is None, or a document whose leaves are what encoding gives each leaf by itself."""
+    """The document of a dict is None, or a text whose leaves are the bytes of each leaf encoded alone."""
     for value in _samples():
         _has_the_bytes(fixture, value)
     fixture.each(_dicts(fixture), lambda value: _has_the_bytes(fixture, value))
@@ -54,7 +54,7 @@ def a_document_has_the_bytes_of_its_leaves(fixture: CodecFixture) -> None:
 
 @codec_check()
 def a_document_is_the_dict_again(fixture: CodecFixture) -> None:
-    """The whole of a document is decoded as the dict that it was made of, in every length of text."""
+    """A document is decoded as the dict from which it was made."""
 
     def check(value: dict[Any, Any]) -> None:
         document = _document(fixture, value)
@@ -68,7 +68,7 @@ def a_document_is_the_dict_again(fixture: CodecFixture) -> None:
 
 @codec_check()
 def a_dict_that_is_no_document_has_none(fixture: CodecFixture) -> None:
-    """A dict that is empty, nested too deep, in itself, or has a name that is no text or empty has no document."""
+    """A dict has no document if it is empty, too deep, contains itself, or has a name that is empty or not text."""
     itself: dict[str, Any] = {"a": 1}
     itself["in"] = {"itself": itself}
     names: tuple[Any, ...] = ("", 1, None, True, 1.5, b"a", ("a",), Count(1))
@@ -76,12 +76,12 @@ def a_dict_that_is_no_document_has_none(fixture: CodecFixture) -> None:
     cases += [{**dict.fromkeys("abcdefghijkl", 1), name: 1} for name in names]
     for value in cases:
         found = _document(fixture, value)
-        require(found is None, f"{shortened(value)} comes to {shortened(found)}")
+        require(found is None, f"{shortened(value)} has the document {shortened(found)}")
     for levels in (0, 1, 2, _LEVELS):
         leaves: tuple[Any, ...] = (1, 1.5, [], "x", {})
         for leaf in leaves:
             found = _document(fixture, _nested_dicts(levels + 1, leaf), levels)
-            require(found is None, f"a dict of {levels + 1} levels comes to a document of {levels}")
+            require(found is None, f"a dict of {levels + 1} levels has a document of {levels}")
             if levels:
                 _has_the_bytes(fixture, _nested_dicts(levels, leaf), levels)
     for deep in (_nested_dicts(1_000, 1), _nested_dicts(100_000, 1), {"a": nested(100_000)}):
@@ -92,18 +92,18 @@ def a_dict_that_is_no_document_has_none(fixture: CodecFixture) -> None:
 
 @codec_check()
 def making_a_document_changes_nothing(fixture: CodecFixture) -> None:
-    """A dict is the same after it was asked for its document, and comes to the same one in every call and instance."""
+    """Making a document does not change the dict, and gives the same text in every call and instance."""
     other = fixture.harness.open()
     for value in _samples():
         before = repr(value)
         first = _document(fixture, value)
-        require(repr(value) == before, f"{before} is {shortened(value)} after it was asked for its document")
-        require(_document(fixture, value) == first, f"{before} comes to another document at the second time")
-        require(other.document(value, _LEVELS) == first, f"{before} comes to another document in a second instance")
+        require(repr(value) == before, f"{before} is {shortened(value)} after its document was made")
+        require(_document(fixture, value) == first, f"{before} has a different document in a second call")
+        require(other.document(value, _LEVELS) == first, f"{before} has a different document in a second instance")
 
 
 def _samples() -> list[dict[Any, Any]]:
-    """Return dicts with each member, alone, among others and deeper, and with all names."""
+    """Return dicts with each member, alone, with others and deeper, and dicts with all names."""
     many = dict.fromkeys((f"key {number}" for number in range(12)), "a text that makes it long")
     found: list[dict[Any, Any]] = []
     for member in _MEMBERS:
@@ -115,7 +115,7 @@ def _samples() -> list[dict[Any, Any]]:
 
 
 def _dicts(fixture: CodecFixture) -> SearchStrategy[dict[Any, Any]]:
-    """Return a strategy for dicts, and dicts in them, of what the codec takes."""
+    """Return a strategy for nested dicts of values that the codec encodes."""
     names = st.one_of(st.sampled_from(HOSTILE_SEGMENTS), st.text(st.characters(), min_size=1, max_size=5))
     values = fixture.harness.values()
     inner = st.dictionaries(names, values | st.dictionaries(names, values, max_size=2), max_size=3)
@@ -126,8 +126,8 @@ def _document(fixture: CodecFixture, value: dict[Any, Any], levels: int = _LEVEL
     try:
         return fixture.codec.document(value, levels)
     except Exception as error:
-        what = f"asking {shortened(value)} for its document raises {type(error).__name__}: {error}"
-        raise CheckFailed(f"{what}; that it has none is None") from error
+        what = f"making the document of {shortened(value)} raises {type(error).__name__}: {error}"
+        raise CheckFailed(f"{what}; for no document it must return None") from error
 
 
 def _has_the_bytes(fixture: CodecFixture, value: dict[Any, Any], levels: int = _LEVELS) -> None:
@@ -138,18 +138,18 @@ def _has_the_bytes(fixture: CodecFixture, value: dict[Any, Any], levels: int = _
     try:
         leaves = dict(leaves_in(document))
     except ValueError as error:
-        raise CheckFailed(f"{shortened(value)} comes to {shortened(document)}, no document: {error}") from error
+        raise CheckFailed(f"the document {shortened(document)} is not valid: {error}") from error
     require_equal(leaves, _encoded(fixture, value), f"the document of {shortened(value)} has the leaves")
 
 
 def _encoded(fixture: CodecFixture, value: dict[Any, Any]) -> dict[Path, bytes]:
-    """Return each leaf of a dict as the codec encodes it by itself."""
+    """Return the bytes of each leaf of a dict, encoded alone."""
     form = LeafFormat(fixture.codec)
-    form.encode = fixture.codec.encode  # without the envelope, of which documents know nothing
+    form.encode = fixture.codec.encode  # without the envelope, which documents lack
     try:
         return leaves_of(value, HERE, form)
     except RedictsError as error:
-        raise CheckFailed(f"{shortened(value)} comes to a document, but leaf by leaf it is refused: {error}") from error
+        raise CheckFailed(f"{shortened(value)} has a document, but the codec refuses its leaves: {error}") from error
 
 
 def _nested_dicts(levels: int, leaf: object) -> dict[Any, Any]:

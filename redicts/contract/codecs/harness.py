@@ -1,4 +1,4 @@
-"""What the suite must be told about a codec: how to make it, what it takes, and what comes back."""
+"""Harness of a codec: how to make it, which values it encodes, and how they are decoded."""
 
 from __future__ import annotations
 
@@ -16,35 +16,34 @@ class CodecHarness(ABC):
     """One codec under examination. Subclass it, implement :meth:`open`, and pass an instance to ``certify_codec``."""
 
     secrets: Sequence[str] = ()
-    """Texts that must not be in the report: keys. Where a codec's errors tell them, they are crossed out."""
+    """Texts that the report must not contain, such as keys. They are crossed out in errors of the codec."""
 
     @property
     def about(self) -> Mapping[str, str]:
-        """What the report shall say beside the versions that it finds itself."""
+        """Additional lines for the report, for instance the author of the codec."""
         return {}
 
     @abstractmethod
     def open(self) -> Codec:
-        """Make the codec, and in another call a second one with the same settings, which reads what the first wrote."""
+        """Make an instance of the codec; all instances have the same settings and read each other's bytes."""
 
     def values(self) -> SearchStrategy[Any]:
-        """Return the Hypothesis strategy for values that the codec takes: by default, what JSON gives back unchanged.
+        """Return the Hypothesis strategy for values that the codec encodes: by default, values that JSON preserves.
 
-        A codec that takes more should override it, or the suite will not try that; one that takes less must.
+        Override it for a codec that encodes more values, so that the suite tries them, or fewer.
         """
         return json_values()
 
     def given_back(self, value: Any) -> Any:
-        """Return what comes back for a value: by default the value itself, an equal one of the same class.
+        """Return the value that the codec must decode for an encoded one: by default an equal value of the same class.
 
-        Override it for a codec that takes some values for others, as JSON takes tuples for lists, and say so in its
-        documentation.
+        Override it for a codec that converts values, as JSON converts tuples to lists, and document the conversion.
         """
         return value
 
 
 def json_values() -> SearchStrategy[Any]:
-    """Return a strategy for what JSON gives back unchanged: no tuples, and text for keys."""
+    """Return a strategy for values that JSON preserves: without tuples, and with text for keys."""
     text = st.text(st.characters(), max_size=8)
     scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.integers(-(2**70), 2**300), st.floats(), text)
     return scalars | st.recursive(  # which alone would seldom be a plain scalar

@@ -1,4 +1,4 @@
-"""Values that codecs get wrong: each is taken for another one somewhere, or breaks what does not expect it."""
+"""Values that codecs get wrong: some codec confuses each with another value, or fails on it."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ AWKWARD: Final[tuple[Any, ...]] = (
     datetime(2020, 10, 25, 2, 30, fold=1), timedelta(days=-1, microseconds=1), UUID(int=5), range(3), slice(1, 2), ...,
     NotImplemented, int, ValueError, len, memoryview(b"x"), lambda: None, _generator(), threading.Lock(),
 )  # fmt: skip
-"""What few codecs take, and each takes otherwise."""
+"""Values that few codecs encode, each in its own way."""
 
 ORDINARY: Final[tuple[Any, ...]] = (
     None, True, 7, -1, 1.5, "text", "é\U0001f600", [1, "two", None], {"a": [1, {"b": 2.5}]}, [[], {}, [{}]],
     list(range(50)), {f"key {number}": number for number in range(20)},
 )  # fmt: skip
-"""What nearly every codec takes."""
+"""Values that nearly every codec encodes."""
 
 
 def nested(depth: int) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Claims that do not hold, and what is not claimed done all the same."""
+"""Claims that do not hold, and what is not declared done all the same."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from itertools import islice
 
 from redicts.contract import ManualClock, SharedBackend
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.minitransaction import Delete, Entries, Expire, Outcome, Put, Read, Status, Transaction, Write
+from redicts.core.minitransaction import Delete, Entries, Equals, Expire, Outcome, Put, Read, Status, Transaction, Write
 from tests.contract.broken.register import broken_client, broken_store
 from tests.contract.reference_model import DictBackend, LifelessBackend, LimitedBackend, Spaces
 
 
-@broken_store("capabilities.capabilities_are_stated")
+@broken_store("capabilities.capabilities_are_stated", alone=True)
 class CapabilitiesChange(DictBackend):
-    """What is claimed depends on what is stored."""
+    """What is declared depends on what is stored."""
 
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(ttl=True, processes=False, durable=any(self.spaces.values()), atomic_entries=None)
 
 
-@broken_store("capabilities.a_limit_is_a_thousand_or_more")
+@broken_store("capabilities.capabilities_are_stated")
 class LimitOfAHundred(DictBackend):
-    """A limit of a hundred values is claimed."""
+    """A limit of a hundred values is declared."""
 
     claims = Capabilities(ttl=True, processes=False, durable=False, atomic_entries=100)
 
 
-@broken_store("capabilities.an_empty_transaction_is_applied")
+@broken_store("conditions.equals_compares_its_scope")
 class EmptyTransactionsFail(DictBackend):
     """A transaction without writes is not applied."""
 
@@ -38,9 +38,9 @@ class EmptyTransactionsFail(DictBackend):
         return super().decide(transaction, now)
 
 
-@broken_store("undeclared.a_ttl_is_refused")
+@broken_store("undeclared.a_ttl_is_refused", alone=True)
 class TTLsAreSilentlyIgnored(DictBackend):
-    """Lives are not claimed, and a TTL that is given is ignored."""
+    """TTLs are not declared, and a TTL that is given is ignored."""
 
     claims = LifelessBackend.claims
 
@@ -53,7 +53,7 @@ class TTLsAreSilentlyIgnored(DictBackend):
 
 @broken_store("undeclared.a_ttl_is_refused")
 class TTLsWorkUnclaimed(DictBackend):
-    """Lives are not claimed, and work."""
+    """TTLs are not declared, and work."""
 
     claims = LifelessBackend.claims
 
@@ -69,9 +69,9 @@ class TTLsAreRefusedTooLate(LifelessBackend):
         return super().execute(transaction)
 
 
-@broken_store("undeclared.what_needs_no_ttl_works")
+@broken_store("undeclared.what_needs_no_ttl_works", alone=True)
 class KeepTTLIsRefused(LifelessBackend):
-    """Where TTLs are not claimed, keep_life is refused, though there is none to keep."""
+    """Where TTLs are not declared, keep_ttl is refused, though there is none to keep."""
 
     def put(self, spaces: Spaces, write: Put, now: float) -> None:
         if write.keep_ttl:
@@ -80,22 +80,14 @@ class KeepTTLIsRefused(LifelessBackend):
 
 
 @broken_store(
-    "processes.processes_see_each_other",
     "processes.processes_lose_no_update",
     "processes.processes_see_no_half_write",
-    "processes.a_killed_process_leaves_nothing_half_done",
     "forks.child_and_parent_work_on",
-    "forks.an_unused_instance_may_be_forked",
-    "forks.a_child_may_close",
-    "forks.a_fork_amid_calls_is_harmless",
     "processes.processes_notify_each_other",
-    "processes.calls_to_other_processes_are_sent",
-    "processes.a_killed_listener_harms_nobody",
-    "forks.child_and_parent_notify_each_other",
     opener=partial(DictBackend, ManualClock()),
 )
 class OtherProcessesAreOnTheirOwn(DictBackend):
-    """Processes are claimed, and each has a store of its own."""
+    """Processes are declared, and each has a store of its own."""
 
     claims = Capabilities(ttl=True, processes=True, durable=False, atomic_entries=None, push=True)
 
@@ -106,9 +98,9 @@ class _Durable(DictBackend):
     clients = 0
 
 
-@broken_client("clients.values_outlast_all_clients", of=_Durable)
+@broken_client("clients.values_outlast_all_clients", of=_Durable, alone=True)
 class ForgottenByTheLast(SharedBackend):
-    """Durability is claimed, and the last client to leave takes everything along."""
+    """Durability is declared, and the last client to leave takes everything along."""
 
     def __init__(self, shared: Backend) -> None:
         super().__init__(shared)
@@ -126,27 +118,22 @@ class ForgottenByTheLast(SharedBackend):
             shared.spaces = {}
 
 
-@broken_store(
-    "sizes.a_thousand_values_are_written",
-    "sizes.a_thousand_values_are_read_and_checked",
-    "sizes.a_thousand_values_are_deleted",
-    "sizes.as_many_as_claimed_are_written",
-)
+@broken_store("sizes.a_thousand_values_fit", "sizes.one_more_than_declared_is_refused")
 class LessThanClaimed(LimitedBackend):
-    """Fewer than a thousand values fit into a transaction, though more are claimed."""
+    """Fewer than a thousand values fit into a transaction, though more are declared."""
 
     def touched(self, transaction: Transaction, now: float) -> int:
         return super().touched(transaction, now) + self.limit - 900
 
 
-@broken_store("sizes.any_number_of_values_is_written")
+@broken_store("sizes.any_number_of_values_is_written", alone=True)
 class LimitUnclaimed(LimitedBackend):
-    """There is a limit that is not claimed."""
+    """There is a limit that is not declared."""
 
     claims = DictBackend.claims
 
 
-@broken_store("sizes.one_more_than_claimed_is_refused")
+@broken_store("sizes.one_more_than_declared_is_refused", alone=True)
 class MoreThanClaimed(LimitedBackend):
     """What goes beyond the limit claimed is done all the same."""
 
@@ -154,7 +141,7 @@ class MoreThanClaimed(LimitedBackend):
         return 0
 
 
-@broken_store("sizes.one_more_than_claimed_is_refused")
+@broken_store("sizes.one_more_than_declared_is_refused")
 class TheFirstOfTooManyAreWritten(LimitedBackend):
     """Of a transaction that is too large, as much is written as fits."""
 
@@ -165,7 +152,7 @@ class TheFirstOfTooManyAreWritten(LimitedBackend):
         return outcome
 
 
-@broken_store("sizes.a_scope_beyond_the_limit_is_refused_or_whole")
+@broken_store("sizes.a_scope_beyond_the_limit_is_refused_or_whole", alone=True)
 class LargeScopesAreCut(LimitedBackend):
     """Of a scope beyond the limit, as much is read and deleted as fits."""
 
@@ -188,3 +175,13 @@ class LargeReadsAreCut(LimitedBackend):
     def entries(self, read: Read, now: float) -> Entries:
         answer = super().entries(read, now)
         return answer._replace(values=dict(islice(answer.values.items(), self.limit)))
+
+
+@broken_store("sizes.a_thousand_values_fit", alone=True)
+class ManyEntriesAreTooLarge(DictBackend):
+    """Equals of a thousand entries is too large."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        if any(isinstance(check, Equals) and len(check.entries) >= 1000 for check in transaction.checks):
+            return Outcome(Status.TOO_LARGE)
+        return super().decide(transaction, now)

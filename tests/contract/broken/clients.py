@@ -14,16 +14,17 @@ from redicts.core.minitransaction import (
     Outcome,
     Put,
     Read,
+    ReadNames,
     Status,
     Transaction,
     Write,
 )
 from redicts.errors import StoreError
 from tests.contract.broken.register import broken_client
-from tests.contract.reference_model import DictBackend
+from tests.contract.reference_model import DictBackend, PlainBackend
 
 
-@broken_client("clients.a_read_is_never_stale", of=DictBackend)
+@broken_client("clients.writes_are_seen_at_once", of=DictBackend)
 class ReadsAreCached(SharedBackend):
     """A client answers a read that it has seen before as it did then, until it writes itself."""
 
@@ -57,7 +58,7 @@ class WritesAreHeldBack(SharedBackend):
         return super().execute(transaction)
 
 
-@broken_client("clients.ttls_are_seen_by_all", of=DictBackend)
+@broken_client("clients.ttls_are_seen_by_all", of=PlainBackend, alone=True)
 class TTLsAreTheClientsOwn(SharedBackend):
     """A client tells only the TTLs of values that it wrote itself."""
 
@@ -90,7 +91,7 @@ class ClosingTwiceFails(SharedBackend):
         self.closed = True
 
 
-@broken_client("clients.a_client_may_leave", of=DictBackend)
+@broken_client("clients.a_client_may_leave", of=DictBackend, alone=True)
 class ClosingEmptiesTheStore(SharedBackend):
     """A client that leaves takes everything along."""
 
@@ -99,7 +100,7 @@ class ClosingEmptiesTheStore(SharedBackend):
         self.shared.spaces = {}
 
 
-@broken_client("clients.calls_under_way_finish", of=DictBackend)
+@broken_client("clients.calls_under_way_finish", of=DictBackend, alone=True)
 class ClosingCutsCallsShort(SharedBackend):
     """A call under way fails when its client is closed."""
 
@@ -116,3 +117,19 @@ class ClosingCutsCallsShort(SharedBackend):
 
     def close(self) -> None:
         self.closed = True
+
+
+@broken_client("clients.writes_are_seen_at_once", of=PlainBackend, alone=True)
+class NamesAreCached(SharedBackend):
+    """A client that lists nothing but names gets those that it listed first."""
+
+    def __init__(self, shared: Backend) -> None:
+        super().__init__(shared)
+        self.known: dict[ReadNames, Answer] = {}
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        outcome = super().execute(transaction)
+        read = transaction.reads[0] if len(transaction.reads) == 1 else None
+        if transaction.writes or not isinstance(read, ReadNames) or read.limit is not None:
+            return outcome
+        return outcome._replace(answers=(self.known.setdefault(read, outcome.answers[0]),))

@@ -6,16 +6,10 @@ from collections.abc import Mapping
 
 from redicts.core.minitransaction import Check, Equals, Outcome, Path, Scope, StartsWith, Status, Transaction
 from tests.contract.broken.register import broken_store
-from tests.contract.reference_model import DictBackend, HeldLocks
+from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend
 
 
-@broken_store(
-    "conditions.one_failed_check_stops_all_writes",
-    "conditions.checks_come_before_writes",
-    "conditions.checks_and_reads_see_one_state",
-    "counters.a_failed_check_stops_counters",
-    "model.the_store_answers_as_the_model",
-)
+@broken_store("conditions.one_failed_check_stops_all_writes")
 class ChecksIgnored(DictBackend):
     """Checks are not evaluated."""
 
@@ -23,25 +17,25 @@ class ChecksIgnored(DictBackend):
         return None
 
 
-@broken_store("conditions.equals_refuses_extra_entries", "conditions.equals_nothing_says_absent")
+@broken_store("conditions.equals_compares_its_scope")
 class ExtraEntriesIgnored(DictBackend):
-    """Exactly is content if the entries are among those that are there."""
+    """Equals is content if the entries are among those that are there."""
 
     def equal(self, found: Mapping[Path, bytes], wanted: Mapping[Path, bytes]) -> bool:
         return all(found.get(path) == value for path, value in wanted.items())
 
 
-@broken_store("conditions.equals_refuses_missing_entries")
-class MissingEntriesIgnored(DictBackend):
-    """Exactly is content if nothing else is there."""
+@broken_store("conditions.equals_compares_its_scope", alone=True)
+class MissingEntriesIgnored(PlainBackend):
+    """Equals is content if nothing else is there."""
 
     def equal(self, found: Mapping[Path, bytes], wanted: Mapping[Path, bytes]) -> bool:
         return all(wanted.get(path) == value for path, value in found.items())
 
 
-@broken_store("conditions.equals_refuses_other_values")
+@broken_store("conditions.equals_compares_its_scope")
 class ValuesNotCompared(DictBackend):
-    """Exactly compares which entries there are, and of their values only the lengths."""
+    """Equals compares which entries there are, and of their values only the lengths."""
 
     def equal(self, found: Mapping[Path, bytes], wanted: Mapping[Path, bytes]) -> bool:
         return {path: len(value) for path, value in found.items()} == {
@@ -49,42 +43,42 @@ class ValuesNotCompared(DictBackend):
         }
 
 
-@broken_store("conditions.equals_holds_for_what_is_there")
+@broken_store("conditions.equals_compares_its_scope")
 class LargeScopesNeverMatch(DictBackend):
-    """Exactly fails for more than three entries."""
+    """Equals fails for more than three entries."""
 
     def equal(self, found: Mapping[Path, bytes], wanted: Mapping[Path, bytes]) -> bool:
         return len(found) <= 3 and found == wanted
 
 
-@broken_store("conditions.equals_refuses_extra_entries", "conditions.equals_nothing_says_absent")
+@broken_store("conditions.equals_compares_its_scope")
 class EqualsLooksOnlyAtTheKey(DictBackend):
-    """Exactly looks at the key itself, whatever the scope."""
+    """Equals looks at the key itself, whatever the scope."""
 
     def covers(self, scope: Scope, relative: Path, what: str) -> bool:
         return not relative and scope is not Scope.BELOW if what == "Equals" else scope.covers(relative)
 
 
-@broken_store("conditions.starts_with_refuses_foreign_values")
+@broken_store("conditions.starts_with_compares_its_scope")
 class StartsWithLooksOnlyAtChildren(DictBackend):
-    """Prefixed sees direct children, and nothing deeper."""
+    """StartsWith sees direct children, and nothing deeper."""
 
     def covers(self, scope: Scope, relative: Path, what: str) -> bool:
         return scope.covers(relative) and (what != "StartsWith" or len(relative) < 2)
 
 
-@broken_store("conditions.starts_with_holds_for_free_and_mine")
+@broken_store("conditions.starts_with_compares_its_scope")
 class StartsWithWantsAValue(DictBackend):
-    """Prefixed fails where there is nothing."""
+    """StartsWith fails where there is nothing."""
 
     def holds(self, check: Check, now: float) -> bool:
         found = self.found(self.spaces, check.key, check.scope, now, "StartsWith")
         return super().holds(check, now) and (isinstance(check, Equals) or bool(found))
 
 
-@broken_store("conditions.starts_with_refuses_foreign_values")
-class OneOfMineIsEnough(DictBackend):
-    """Prefixed holds if any value in the scope starts with the prefix."""
+@broken_store("conditions.starts_with_compares_its_scope", alone=True)
+class OneOfMineIsEnough(PlainBackend):
+    """StartsWith holds if any value in the scope starts with the prefix."""
 
     def holds(self, check: Check, now: float) -> bool:
         if isinstance(check, StartsWith):
@@ -93,7 +87,7 @@ class OneOfMineIsEnough(DictBackend):
         return super().holds(check, now)
 
 
-@broken_store("conditions.prefixes_are_bytes")
+@broken_store("conditions.prefixes_are_bytes", alone=True)
 class PrefixesAreText(DictBackend):
     """Prefixes are compared as text, in which some bytes are all the same."""
 
@@ -110,7 +104,7 @@ class PrefixesArePatterns(DictBackend):
         return len(value) >= size and all(own in (each, ord("_")) for each, own in zip(value, prefix[:size]))
 
 
-@broken_store("conditions.equals_tells_empty_bytes_from_absent", "reads.values_come_back_as_they_were")
+@broken_store("conditions.equals_compares_its_scope", "reads.values_come_back_as_they_were")
 class EmptyMeansAbsent(DictBackend):
     """The empty bytes are taken for no value."""
 
@@ -118,7 +112,7 @@ class EmptyMeansAbsent(DictBackend):
         return bool(held.value) and super().alive(held, now, what)
 
 
-@broken_store("conditions.one_failed_check_stops_all_writes", "model.the_store_answers_as_the_model")
+@broken_store("conditions.one_failed_check_stops_all_writes")
 class WrongFailedIndex(DictBackend):
     """The failed index is counted from one."""
 
@@ -129,7 +123,7 @@ class WrongFailedIndex(DictBackend):
         return outcome
 
 
-@broken_store("conditions.checks_come_before_writes")
+@broken_store("conditions.one_failed_check_stops_all_writes")
 class ChecksComeLast(DictBackend):
     """Checks look at the state after the writes."""
 
@@ -143,7 +137,7 @@ class ChecksComeLast(DictBackend):
         return Outcome(Status.CHECK_FAILED, outcome.answers, failed_index=failed_index)
 
 
-@broken_store("conditions.checks_and_reads_see_one_state", "reads.answers_come_when_a_check_fails")
+@broken_store("reads.answers_come_with_any_status")
 class NoAnswersOnFailure(DictBackend):
     """No answers come when a check fails."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from redicts.core.minitransaction import Add, Outcome, Put, Status, Transaction
 from tests.contract.broken.register import broken_store
-from tests.contract.reference_model import DictBackend, Refused, Spaces
+from tests.contract.reference_model import DictBackend, PlainBackend, Refused, Spaces
 
 
-@broken_store("counters.add_counts_from_nothing")
+@broken_store("counters.add_counts_from_nothing", alone=True)
 class AbsentCountersStayAbsent(DictBackend):
     """Adding 0 to an absent counter leaves it absent."""
 
@@ -17,7 +17,7 @@ class AbsentCountersStayAbsent(DictBackend):
         return super().add(spaces, write, now)
 
 
-@broken_store("counters.add_counts_on")
+@broken_store("counters.add_counts_on", alone=True)
 class PositiveCountersHaveASign(DictBackend):
     """The text of a sum is not canonical once it had been negative."""
 
@@ -29,7 +29,7 @@ class PositiveCountersHaveASign(DictBackend):
         return total
 
 
-@broken_store("counters.counters_are_exact", "counters.add_counts_on")
+@broken_store("counters.add_counts_on")
 class CountersAreFloats(DictBackend):
     """Sums are made with floating point numbers."""
 
@@ -38,7 +38,7 @@ class CountersAreFloats(DictBackend):
         return int(float(int(value)) + amount) if abs(total) < 2**62 else total
 
 
-@broken_store("counters.counters_come_in_the_order_of_adds")
+@broken_store("notifications.answers_and_counters_are_those_of_the_others", alone=True)
 class OneSumPerKey(DictBackend):
     """All Adds to one key are told the last sum."""
 
@@ -49,7 +49,7 @@ class OneSumPerKey(DictBackend):
         return outcome._replace(counters=tuple(last[key] for key in keys)) if outcome.applied else outcome
 
 
-@broken_store("counters.only_canonical_text_is_a_counter")
+@broken_store("counters.only_canonical_text_is_a_counter", alone=True)
 class AnyIntegerCounts(DictBackend):
     """Whatever Python takes for an integer is a counter."""
 
@@ -77,8 +77,8 @@ class EmptyCountsAsZero(DictBackend):
         return super().sum(value or b"0", amount)
 
 
-@broken_store("counters.a_sum_beyond_64_bits_is_refused")
-class CountersWrap(DictBackend):
+@broken_store("counters.a_sum_beyond_64_bits_is_refused", alone=True)
+class CountersWrap(PlainBackend):
     """A sum beyond 64 bits wraps around."""
 
     def sum(self, value: bytes, amount: int) -> int:
@@ -90,7 +90,7 @@ class CountersWrap(DictBackend):
             return (int(value) + amount + 2**63) % 2**64 - 2**63
 
 
-@broken_store("counters.a_sum_beyond_64_bits_is_refused", "counters.counters_are_exact")
+@broken_store("counters.a_sum_beyond_64_bits_is_refused", "counters.add_counts_on")
 class CountersSaturate(DictBackend):
     """A sum at or beyond the ends of 64 bits stays just within them."""
 
@@ -99,7 +99,7 @@ class CountersSaturate(DictBackend):
         return max(-(2**63) + 1, min(2**63 - 2, total))
 
 
-@broken_store("counters.the_refused_add_is_the_failed_index", "writes.all_writes_or_none")
+@broken_store("writes.all_writes_or_none")
 class FailedIndexAmongAdds(DictBackend):
     """The failed index is the index of the refused Add among the Adds, not among the writes."""
 
@@ -111,7 +111,7 @@ class FailedIndexAmongAdds(DictBackend):
         return outcome
 
 
-@broken_store("counters.a_failed_check_stops_counters")
+@broken_store("notifications.a_refused_transaction_clears_nothing", alone=True)
 class CountersComeBeforeChecks(DictBackend):
     """A refused counter is told although a check failed."""
 

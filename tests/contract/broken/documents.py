@@ -46,11 +46,7 @@ from tests.contract.reference_model import (
 # What a document stands for.
 
 
-@broken_store(
-    "documents.it_reads_as_its_leaves",
-    "documents.a_leaf_in_it_can_be_put",
-    "documents_walks.a_walk_finds_each_leaf_once",
-)
+@broken_store("documents_fast_paths.a_plain_fetch_gives_no_document")
 class NestedLeavesAreLost(DictBackend):
     """Of the dicts in a document's dicts nothing is stored."""
 
@@ -58,7 +54,7 @@ class NestedLeavesAreLost(DictBackend):
         return {path: value for path, value in super().leaves(document).items() if len(path) < 3}
 
 
-@broken_store("documents.it_reads_as_its_leaves")
+@broken_store("documents.its_leaves_are_of_all_kinds")
 class EmptyDictsAreLost(DictBackend):
     """An empty dict in a document is taken for nothing."""
 
@@ -75,7 +71,7 @@ class LeavesAreWrittenAnew(DictBackend):
         return {path: json.dumps(json.loads(value), separators=(",", ":")).encode() for path, value in leaves}
 
 
-@broken_store("documents.its_leaves_are_of_all_kinds")
+@broken_store("documents.its_leaves_are_of_all_kinds", alone=True)
 class BracesInTextEndDicts(DictBackend):
     """A leaf ends at the first closing brace, though that is in text."""
 
@@ -84,7 +80,7 @@ class BracesInTextEndDicts(DictBackend):
         return {path: value[: value.index(b"}") + 1] if b'}"' in value else value for path, value in leaves}
 
 
-@broken_store("documents.names_in_it_may_be_any")
+@broken_store("documents.its_leaves_are_of_all_kinds")
 class NamesStayEscaped(DictBackend):
     """A name that is escaped in a document is taken as it stands there."""
 
@@ -93,7 +89,7 @@ class NamesStayEscaped(DictBackend):
         return super().leaves(escaped)
 
 
-@broken_store("documents.names_in_it_may_be_any")
+@broken_store("documents_fast_paths.a_plain_fetch_gives_no_document")
 class DotsPartNames(DictBackend):
     """A dotted name in a document is taken for a path."""
 
@@ -105,7 +101,7 @@ class DotsPartNames(DictBackend):
 # What it replaces, and what it leaves.
 
 
-@broken_store("documents.it_replaces_what_is_at_and_below")
+@broken_store("documents.its_leaves_are_of_all_kinds")
 class OldLeavesStay(DictBackend):
     """A document is put over what is there, as if it were merged."""
 
@@ -114,7 +110,7 @@ class OldLeavesStay(DictBackend):
             self.put(spaces, Put(Key(write.key.space, write.key.path + path), value, write.ttl), now)
 
 
-@broken_store("documents.it_replaces_what_is_at_and_below")
+@broken_store("documents_fast_paths.what_is_fetched_is_all_that_is_there", alone=True)
 class TheLeafAtItStays(DictBackend):
     """A document replaces what is below its key, and the leaf at it stays."""
 
@@ -125,7 +121,7 @@ class TheLeafAtItStays(DictBackend):
             self.store(spaces, write.key, old)
 
 
-@broken_store("documents.it_replaces_what_is_at_and_below", "documents.it_reads_as_its_leaves")
+@broken_store("documents_fast_paths.a_plain_fetch_gives_no_document")
 class NeighboursOfLikeNameGo(DictBackend):
     """A document also replaces neighbours whose names begin with its own."""
 
@@ -139,7 +135,7 @@ class NeighboursOfLikeNameGo(DictBackend):
         super().put_document(spaces, write, now)
 
 
-@broken_store("documents.documents_can_lie_in_it", "documents.writes_around_it_take_effect_in_order")
+@broken_store("documents.a_refused_counter_undoes_all_of_it")
 class TheOuterOneGoes(KeepingBackend):
     """A document that is put into another one replaces all of that."""
 
@@ -153,7 +149,7 @@ class TheOuterOneGoes(KeepingBackend):
 # In which order.
 
 
-@broken_store("documents.writes_around_it_take_effect_in_order")
+@broken_store("documents.a_refused_counter_undoes_all_of_it")
 class DocumentsComeLast(DictBackend):
     """Documents are put after all other writes of their transaction."""
 
@@ -164,7 +160,7 @@ class DocumentsComeLast(DictBackend):
         return super().decide(transaction._replace(writes=self.draft_order(transaction.writes)), now)
 
 
-@broken_store("documents_ttl.writes_to_its_ttls_take_effect_in_order")
+@broken_store("documents_ttl.writes_to_its_ttls_take_effect_in_order", alone=True)
 class TTLsOfDocumentsComeLast(DictBackend):
     """A document has the TTL it was put with, whatever the same transaction gave its parts afterwards."""
 
@@ -174,7 +170,7 @@ class TTLsOfDocumentsComeLast(DictBackend):
         return super().decide(transaction._replace(writes=(*transaction.writes, *ttls)), now)
 
 
-@broken_store("documents.checks_and_reads_come_before_it")
+@broken_store("documents.a_refused_counter_undoes_all_of_it", alone=True)
 class DocumentsComeFirst(DictBackend):
     """A document is put before the checks of its transaction are looked at."""
 
@@ -204,9 +200,9 @@ class ChecksSeeNoDocuments(KeepingBackend):
             self.spaces = before
 
 
-@broken_store("documents.checks_see_its_leaves")
+@broken_store("documents.checks_see_its_leaves", alone=True)
 class StartsWithLooksAtTheText(KeepingBackend):
-    """Prefixed is told the beginning of a whole document instead of its leaves'."""
+    """StartsWith is told the beginning of a whole document instead of its leaves'."""
 
     def starts(self, value: bytes, prefix: bytes) -> bool:
         return super().starts(value, prefix) or any(
@@ -217,7 +213,7 @@ class StartsWithLooksAtTheText(KeepingBackend):
         )
 
 
-@broken_store("documents.it_reads_as_its_leaves", "documents.names_in_it_may_be_any")
+@broken_store("documents.its_leaves_are_of_all_kinds")
 class NamesEndAtDocuments(KeepingBackend):
     """The names in a whole document are not listed."""
 
@@ -226,11 +222,7 @@ class NamesEndAtDocuments(KeepingBackend):
         return Names(()) if inside else super().names(read, now)
 
 
-@broken_store(
-    "documents.a_leaf_above_gives_way_to_it",
-    "documents.any_scope_in_it_can_be_deleted",
-    "documents.the_last_leaf_takes_it_along",
-)
+@broken_store("documents.any_scope_in_it_can_be_deleted", "documents.the_last_leaf_takes_it_along")
 class LeavesCannotBeDeleted(KeepingBackend):
     """A delete of exactly a leaf does not find it in a whole document."""
 
@@ -240,9 +232,9 @@ class LeavesCannotBeDeleted(KeepingBackend):
             super().write(spaces, write, now, counters)
 
 
-@broken_store("documents.any_scope_in_it_can_be_deleted")
+@broken_store("documents.any_scope_in_it_can_be_deleted", alone=True)
 class NotifiesPassDocumentsOver(KeepingBackend):
-    """A Wake clears no whole document."""
+    """A Notify clears no whole document."""
 
     def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
         entries = self.space_in(spaces, write.key)
@@ -262,7 +254,7 @@ class DeletesTakeTheWhole(KeepingBackend):
         super().delete(spaces, write, now)
 
 
-@broken_store("documents.the_last_leaf_takes_it_along")
+@broken_store("documents.the_last_leaf_takes_it_along", alone=True)
 class AnEmptyOneIsLeft(DictBackend):
     """When the last leaf of a document is deleted, an empty dict is left where it was."""
 
@@ -283,7 +275,7 @@ class AnEmptyOneIsLeft(DictBackend):
                 self.store(spaces, key, HeldLocks(b"{}"))
 
 
-@broken_store("documents.a_leaf_in_it_can_be_put", "documents_clients.it_is_seen_at_once")
+@broken_store("documents.a_refused_counter_undoes_all_of_it")
 class PutsDropTheRest(KeepingBackend):
     """A put into a whole document leaves nothing of it but what is put."""
 
@@ -308,7 +300,7 @@ class CountersInItBeginAnew(KeepingBackend):
         super().write(spaces, write, now, counters)
 
 
-@broken_store("documents.counters_in_it_count")
+@broken_store("documents.counters_in_it_count", alone=True)
 class TextCounts(DictBackend):
     """A number in text counts as a counter."""
 
@@ -351,18 +343,18 @@ class TextsAreNotUndone(KeepingBackend):
         return self.last.get(key) if there else self.fetch(key)
 
 
-# Lives.
+# TTLs.
 
 
-@broken_store("documents_ttl.its_leaves_end_together", "documents_ttl.its_ttl_is_told_of_each_leaf")
+@broken_store("documents_ttl.its_ttl_is_that_of_each_leaf")
 class TTLsOfDocumentsAreIgnored(DictBackend):
-    """A document lasts, whatever life it was given."""
+    """A document lasts, whatever TTL it was given."""
 
     def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
         super().put_document(spaces, write._replace(ttl=None), now)
 
 
-@broken_store("documents_ttl.its_leaves_end_together", "documents_ttl.its_ttl_is_told_of_each_leaf")
+@broken_store("documents_ttl.its_ttl_is_that_of_each_leaf")
 class TTLsAreForNewLeaves(DictBackend):
     """The TTL of a document is given to leaves that were not there before, and the others keep theirs."""
 
@@ -395,10 +387,7 @@ class _LosingTTLs(KeepingBackend):
         raise NotImplementedError
 
 
-@broken_store(
-    "documents_ttl.a_part_has_the_ttl_it_is_given",
-    "documents_ttl.a_deleted_part_leaves_the_other_ttls",
-)
+@broken_store("documents_ttl.writes_to_its_ttls_take_effect_in_order")
 class TakingApartLosesTTLs(_LosingTTLs):
     """When a part of a document is changed, all its leaves last."""
 
@@ -406,7 +395,7 @@ class TakingApartLosesTTLs(_LosingTTLs):
         self.expire(spaces, Expire(key, Scope.SUBTREE, None), now)
 
 
-@broken_store("documents_ttl.nothing_keeps_an_expired_one", "documents_ttl.expire_cannot_bring_it_back")
+@broken_store("documents_ttl.expire_cannot_bring_it_back", alone=True)
 class TakingApartRevives(_LosingTTLs):
     """When a part of an expired document is changed, its leaves are there again."""
 
@@ -417,7 +406,7 @@ class TakingApartRevives(_LosingTTLs):
                 entries[path] = HeldLocks(held.value)
 
 
-@broken_store("documents_ttl.a_part_has_the_ttl_it_is_given")
+@broken_store("documents_ttl.its_ttl_is_that_of_each_leaf", alone=True)
 class PartsHaveTheTTLOfTheWhole(KeepingBackend):
     """What is put into a whole document gets the TTL of that."""
 
@@ -430,7 +419,7 @@ class PartsHaveTheTTLOfTheWhole(KeepingBackend):
                 self.store(spaces, write.key, HeldLocks(write.value, held.deadline))
 
 
-@broken_store("documents_ttl.expire_gives_its_scope_a_ttl", "documents_ttl.a_part_may_end_alone")
+@broken_store("documents_fast_paths.overwriting_one_gives_no_ttl", alone=True)
 class TTLsAreTheWholes(KeepingBackend):
     """The TTL that is given to a part of a whole document is given to all of it."""
 
@@ -441,7 +430,7 @@ class TTLsAreTheWholes(KeepingBackend):
         super().expire(spaces, write, now)
 
 
-@broken_store("documents_ttl.a_part_may_end_alone", "documents_ttl.an_expired_one_is_gone")
+@broken_store("documents_ttl.writes_to_its_ttls_take_effect_in_order")
 class TextsOutliveTheirLeaves(KeepingBackend):
     """The text of a document is fetched until the document is changed, though it or a part of it has expired."""
 
@@ -453,7 +442,7 @@ class TextsOutliveTheirLeaves(KeepingBackend):
         return self.spaces.get(self.texts(key), {}).get(key.path)
 
 
-@broken_store("documents_ttl.an_expired_one_is_gone", "documents_ttl.it_may_be_claimed_anew")
+@broken_store("expired.a_refused_transaction_cannot_bring_it_back")
 class ExpiredOnesCountInChecks(DictBackend):
     """Checks look at the leaves of documents whether or not these have expired."""
 
@@ -469,7 +458,7 @@ class ExpireRevivesDocuments(KeepingBackend):
         return what == "Expire" or super().alive(held, now, what)
 
 
-@broken_store("documents_ttl.a_refused_counter_changes_none_of_its_ttls")
+@broken_store("ttl.a_refused_transaction_changes_no_ttl", alone=True)
 class LostTTLsAreNotUndone(DictBackend):
     """When a counter is refused, the TTLs that were given before it stay given."""
 
@@ -503,7 +492,7 @@ class TheWholeIsFetchedForAPart(KeepingBackend):
         return super().fetch_document(key if whole is None else Key(key.space, whole))
 
 
-@broken_store("documents_fast_paths.a_plain_fetch_gives_no_document")
+@broken_store("documents_fast_paths.a_plain_fetch_gives_no_document", alone=True)
 class PlainFetchesGiveTexts(KeepingBackend):
     """Who fetches a value gets the text of a document."""
 
@@ -533,7 +522,7 @@ class OnlyTextsAreOverwritten(KeepingBackend):
             return True
 
 
-@broken_store("documents_fast_paths.overwriting_one_is_a_put_or_nothing")
+@broken_store("documents_fast_paths.overwriting_one_is_a_put_or_nothing", alone=True)
 class OverwritingOnlySaysSo(KeepingBackend):
     """Every fifth overwriting of a document is only said to be done."""
 
@@ -544,7 +533,7 @@ class OverwritingOnlySaysSo(KeepingBackend):
         return self.kept(key) is not None if self.count % 5 == 0 else super().overwrite_document(key, document)
 
 
-@broken_store("documents_fast_paths.overwriting_a_leaf_leaves_documents_alone")
+@broken_store("documents_fast_paths.overwriting_a_leaf_leaves_documents_alone", alone=True)
 class ValuesOverwriteDocuments(KeepingBackend):
     """A value overwrites a document, of which the leaves stay."""
 
@@ -590,7 +579,7 @@ class ExpiredOnesAreOverwritten(KeepingBackend):
 # Walks.
 
 
-@broken_store("documents_walks.a_walk_finds_each_leaf_once", "documents_walks.a_walk_goes_on_within_one")
+@broken_store("documents_ttl.its_ttl_is_that_of_each_leaf")
 class CursorsLoseTheRest(KeepingBackend):
     """A cursor that stands in a whole document goes on behind it."""
 
@@ -605,7 +594,7 @@ class CursorsLoseTheRest(KeepingBackend):
         return answer._replace(cursor=cursor_of((*whole[len(read.key.path) :], "\U0010ffff")))
 
 
-@broken_store("documents_walks.a_walk_stays_in_its_scope")
+@broken_store("documents_ttl.its_ttl_is_that_of_each_leaf")
 class PagesInOneAreEmpty(KeepingBackend):
     """A page of what is in a whole document is empty, though a read without a limit is not."""
 
@@ -615,7 +604,7 @@ class PagesInOneAreEmpty(KeepingBackend):
         return Entries({}) if inside else super().entries(read, now)
 
 
-@broken_store("documents_walks.a_walk_stays_in_its_scope", "documents_walks.a_walk_goes_on_within_one")
+@broken_store("documents_walks.names_that_stay_are_found_while_it_is_taken_apart", alone=True)
 class NamesOfOneAreGivenAtOnce(KeepingBackend):
     """A page of the names in a whole document holds the first ones, and no cursor."""
 
@@ -624,7 +613,7 @@ class NamesOfOneAreGivenAtOnce(KeepingBackend):
         return answer if self.whole(self.spaces, read.key) is None else answer._replace(cursor=None)
 
 
-@broken_store("documents_walks.what_stays_is_found_while_it_is_taken_apart")
+@broken_store("documents_walks.what_stays_is_found_while_it_is_taken_apart", alone=True)
 class CursorsNeedTheWhole(KeepingBackend):
     """A cursor in a document that is no longer whole, or another one, goes on behind it."""
 
@@ -700,16 +689,12 @@ class _RememberingClient(SharedBackend):
         return self.fetched[key]
 
 
-@broken_client(
-    "documents_clients.it_is_seen_at_once",
-    "documents_fast_paths.what_is_fetched_is_all_that_is_there",
-    of=KeepingBackend,
-)
+@broken_client("documents_fast_paths.what_is_fetched_is_all_that_is_there", of=KeepingBackend)
 class DocumentsAreRemembered(_RememberingClient):
     """A client fetches a document once, until it writes itself."""
 
 
-@broken_shared_store("documents_clients.processes_see_it_at_once")
+@broken_shared_store("documents_fast_paths.what_is_fetched_is_all_that_is_there")
 class ProcessesRememberDocuments(OnSqlite):
     """A process fetches a document once, until it writes itself."""
 
@@ -729,9 +714,9 @@ class _Durable(KeepingBackend):
     clients = 0
 
 
-@broken_client("documents_clients.it_outlasts_all_clients", of=_Durable)
+@broken_client("documents_clients.it_outlasts_all_clients", of=_Durable, alone=True)
 class TextsAreForgottenByTheLast(SharedBackend):
-    """Durability is claimed, and the last client to leave takes along what is still whole."""
+    """Durability is declared, and the last client to leave takes along what is still whole."""
 
     def __init__(self, shared: Backend) -> None:
         super().__init__(shared)
@@ -750,13 +735,13 @@ class TextsAreForgottenByTheLast(SharedBackend):
                     del entries[path]
 
 
-@broken_store("documents_clients.no_reader_sees_half_of_one")
+@broken_store("documents_clients.no_reader_sees_half_of_one", alone=True)
 class LeavesAreSeenOneByOne(DictBackend):
-    """Each leaf of a document is put at an instant of its own."""
+    """Each leaf of a document is put separately."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         writes: list[Any] = list(transaction.writes)
-        if len(writes) != 1 or not isinstance(writes[0], PutDocument):
+        if transaction.checks or len(writes) != 1 or not isinstance(writes[0], PutDocument):
             return super().execute(transaction)
         key, document, ttl = writes[0]
         super().execute(Transaction(writes=(Delete(key, Scope.SUBTREE),)))
@@ -766,12 +751,12 @@ class LeavesAreSeenOneByOne(DictBackend):
         return Outcome(Status.APPLIED)
 
 
-# What is not claimed.
+# What is not declared.
 
 
-@broken_store("undeclared.a_document_is_refused")
+@broken_store("undeclared.a_document_is_refused", alone=True)
 class DocumentsWorkUnclaimed(DictBackend):
-    """Documents are not claimed, and work."""
+    """Documents are not declared, and work."""
 
     claims = Capabilities(ttl=True, processes=False, durable=False, atomic_entries=None, push=True)
 
@@ -783,7 +768,7 @@ class DocumentsWorkUnclaimed(DictBackend):
 
 @broken_store("undeclared.a_document_is_refused")
 class DocumentsAreLeaves(LifelessBackend):
-    """Documents are not claimed, and each is stored as one leaf."""
+    """Documents are not declared, and each is stored as one leaf."""
 
     def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
         self.put(spaces, Put(write.key, write.document), now)
@@ -802,7 +787,7 @@ class DocumentsAreRefusedTooLate(LifelessBackend):
 
 @broken_store("undeclared.a_ttl_is_refused")
 class TTLsOfDocumentsAreTaken(DictBackend):
-    """Lives are not claimed, and those of values are refused, but not those of documents."""
+    """TTLs are not declared, and those of values are refused, but not those of documents."""
 
     claims = Capabilities(ttl=False, processes=False, durable=False, atomic_entries=None, push=True, documents=True)
 

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from redicts.core.minitransaction import Add, Delete, Expire, Key, Outcome, Path, Put, Scope, Status, Transaction
 from tests.contract.broken.register import broken_store
-from tests.contract.reference_model import DictBackend, HeldLocks, Spaces
+from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend, Spaces
 
 
-class _Blind(DictBackend):
-    """Does not look at the end of lives in some words."""
+class _Blind(PlainBackend):
+    """Does not look at the end of TTLs in some words."""
 
     blind: ClassVar[frozenset[str]]
 
@@ -19,14 +19,14 @@ class _Blind(DictBackend):
         return what in self.blind or super().alive(held, now, what)
 
 
-@broken_store("ttl.a_value_ttls_as_long_as_given", "ttl.the_shortest_ttl_is_a_millisecond", "ttl.expire_ends_its_scope")
+@broken_store("ttl.expire_ends_its_scope")
 class ExpiredIsReadable(_Blind):
     """Read answers with expired values."""
 
     blind = frozenset({"Read"})
 
 
-@broken_store("expired.reads_do_not_see_it", "ttl.many_ttls_end_on_their_own")
+@broken_store("expired.a_refused_transaction_cannot_bring_it_back")
 class ExpiredIsReadableInScopes(DictBackend):
     """Read of a whole scope answers with expired values, though Read of a single key does not."""
 
@@ -35,50 +35,50 @@ class ExpiredIsReadableInScopes(DictBackend):
         return super().found(spaces, key, scope, float("-inf") if sees_all else now, what)
 
 
-@broken_store("expired.equals_does_not_see_it", "expired.absence_can_be_claimed")
+@broken_store("expired.absence_can_be_claimed")
 class ExpiredCountsInEquals(_Blind):
-    """Exactly sees expired values."""
+    """Equals sees expired values."""
 
     blind = frozenset({"Equals"})
 
 
-@broken_store("expired.starts_with_does_not_see_it", "expired.absence_can_be_claimed")
+@broken_store("expired.absence_can_be_claimed", alone=True)
 class ExpiredCountsInStartsWith(_Blind):
-    """Prefixed sees expired values."""
+    """StartsWith sees expired values."""
 
     blind = frozenset({"StartsWith"})
 
 
-@broken_store("expired.names_do_not_show_it", "ttl.many_ttls_end_on_their_own")
+@broken_store("expired.a_refused_transaction_cannot_bring_it_back")
 class ExpiredIsNamed(_Blind):
     """Names of expired values are listed."""
 
     blind = frozenset({"ReadNames"})
 
 
-@broken_store("expired.pages_do_not_show_it")
+@broken_store("expired.pages_do_not_show_it", alone=True)
 class ExpiredIsOnPages(_Blind):
     """Pages hold expired values."""
 
     blind = frozenset({"Page"})
 
 
-@broken_store("expired.expire_cannot_bring_it_back", "expired.it_makes_way_for_values_below")
+@broken_store("expired.it_makes_way_for_values_below", alone=True)
 class ExpireRevives(_Blind):
-    """Expire gives expired values a new life."""
+    """Expire gives expired values a new TTL."""
 
     blind = frozenset({"Expire"})
 
 
-@broken_store("expired.keep_ttl_keeps_none_of_it")
+@broken_store("expired.keep_ttl_keeps_none_of_it", alone=True)
 class KeepTTLKeepsTheDead(_Blind):
-    """Put with keep_life over an expired value makes one that has expired."""
+    """Put with keep_ttl over an expired value makes one that has expired."""
 
     blind = frozenset({"keep_ttl"})
 
 
-@broken_store("expired.a_refused_transaction_cannot_bring_it_back")
-class UndoingRevives(DictBackend):
+@broken_store("expired.a_refused_transaction_cannot_bring_it_back", alone=True)
+class UndoingRevives(PlainBackend):
     """When a transaction over expired values is undone, they come back without the TTL they had."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
@@ -91,14 +91,14 @@ class UndoingRevives(DictBackend):
         return outcome
 
 
-@broken_store("expired.add_counts_from_zero", "model.the_store_answers_as_the_model")
+@broken_store("expired.add_counts_from_zero")
 class AddCountsOnFromTheDead(_Blind):
     """Add counts on from an expired value."""
 
     blind = frozenset({"Add"})
 
 
-@broken_store("expired.delete_of_it_does_nothing")
+@broken_store("expired.delete_of_it_does_nothing", alone=True)
 class DeletingTheDeadFails(DictBackend):
     """Deleting an expired value raises an error."""
 
@@ -108,7 +108,7 @@ class DeletingTheDeadFails(DictBackend):
         super().delete(spaces, write, now)
 
 
-@broken_store("expired.it_makes_way_for_a_value_above")
+@broken_store("expired.delete_of_it_does_nothing")
 class TheDeadAreHeirs(DictBackend):
     """When a value goes, what had expired below it is there again."""
 
@@ -121,7 +121,7 @@ class TheDeadAreHeirs(DictBackend):
 
 
 class _Timers(DictBackend):
-    """Ends lives by timers that are set once and never taken back."""
+    """Ends TTLs by timers that are set once and never taken back."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
@@ -140,13 +140,13 @@ class _Timers(DictBackend):
         super().store(spaces, key, held)
 
 
-@broken_store("ttl.put_clears_the_old_ttl", "ttl.ttls_are_the_values_own")
+@broken_store("ttl.ttls_are_the_values_own")
 class TimersAreNotTakenBack(_Timers):
     """When the TTL that a value once had would have ended, whatever is there then is deleted."""
 
 
-@broken_store("expired.put_begins_anew")
-class ThePlaceStaysDead(DictBackend):
+@broken_store("expired.put_stores_a_new_value", alone=True)
+class ThePlaceStaysDead(PlainBackend):
     """A put over an expired value has expired as well, unless it brings a TTL."""
 
     def put(self, spaces: Spaces, write: Put, now: float) -> None:
@@ -157,17 +157,17 @@ class ThePlaceStaysDead(DictBackend):
             super().put(spaces, write, now)
 
 
-@broken_store("ttl.expire_with_none_makes_lasting")
+@broken_store("clients.ttls_are_seen_by_all")
 class EndlessTTLsAreLong(DictBackend):
-    """What Expire makes lasting has a very long life."""
+    """What Expire makes lasting has a very long TTL."""
 
     def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
         super().expire(spaces, write._replace(ttl=10**12) if write.ttl is None else write, now)
 
 
-@broken_store("expired.add_counts_from_zero")
+@broken_store("expired.add_counts_from_zero", alone=True)
 class AddKeepsTheDeadlineOfTheDead(DictBackend):
-    """Add to an expired value counts from 0, but the sum has the ended life of the old value."""
+    """Add to an expired value counts from 0, but the sum has the ended TTL of the old value."""
 
     def add(self, spaces: Spaces, write: Add, now: float) -> int:
         old = self.space_in(spaces, write.key).get(write.key.path)

@@ -40,7 +40,7 @@ class _DeafAfterwards(DictListener):
         return not self.waited
 
 
-@broken_store("listeners.a_call_before_the_wait_counts")
+@broken_store("listeners.a_call_before_the_wait_counts", alone=True)
 class CallsBetweenWaitsAreLost(DictBackend):
     """A call that comes after a wait was over, and before the next one, is lost."""
 
@@ -123,7 +123,7 @@ class _Slower(Poller):
         return interval < seconds
 
 
-@broken_store("listeners.no_call_is_lost_in_a_race")
+@broken_store("listeners.no_call_is_lost_in_a_race", alone=True)
 class IntervalsGrowForEver(LifelessBackend):
     """The store does not push, and its listeners look again after ever longer intervals."""
 
@@ -136,7 +136,7 @@ class _Impatient(DictListener):
         return super().wait(seconds / 2)
 
 
-@broken_store("listeners.a_wait_ends_when_its_time_is_over")
+@broken_store("listeners.a_wait_ends_when_its_time_is_over", alone=True)
 class WaitsEndTooEarly(DictBackend):
     """A wait returns false when half of its time is over."""
 
@@ -170,7 +170,7 @@ class WaitsReturnNothing(DictBackend):
         return _Unfit(self, name.encode())
 
 
-@broken_store("listeners.names_that_begin_alike_are_two")
+@broken_store("listeners.names_that_begin_alike_are_two", alone=True)
 class NamesAreCut(DictBackend):
     """Of a name, the first 64 characters count, and of those who share them the last one is notified."""
 
@@ -190,7 +190,7 @@ class _ClosedOnce(DictListener):
             self.store.listeners.remove(self)
 
 
-@broken_store("listeners.a_listener_may_leave")
+@broken_store("listeners.a_listener_may_leave", alone=True)
 class ClosingAListenerTwiceFails(DictBackend):
     """Closing a listener a second time raises an error."""
 
@@ -231,7 +231,7 @@ class CallsToTheClosedFail(DictBackend):
             raise StoreError("nobody is there")
 
 
-@broken_client("listeners.a_client_that_leaves_takes_no_listener_along", of=DictBackend)
+@broken_client("listeners.a_client_that_leaves_takes_no_listener_along", of=DictBackend, alone=True)
 class ClosingAClientEndsAllListening(SharedBackend):
     """When a client is closed, nobody in its process listens any more."""
 
@@ -240,9 +240,9 @@ class ClosingAClientEndsAllListening(SharedBackend):
         self.shared.listeners.clear()
 
 
-@broken_store("listeners.a_listener_sleeps_until_it_is_called")
+@broken_store("listeners.a_listener_sleeps_until_it_is_called", alone=True)
 class PollsAndClaimsToPush(DictBackend):
-    """Pushing is claimed, and the listener is the one that is inherited."""
+    """Pushing is declared, and the listener is the one that is inherited."""
 
     def listen(self, name: str, /) -> Listener:
         return Poller()
@@ -256,7 +256,7 @@ class _Dozing(DictListener):
 
 @broken_store("listeners.a_listener_sleeps_until_it_is_called")
 class LooksNowAndThen(DictBackend):
-    """Pushing is claimed, no call is ever sent, and listeners look for themselves every 0.3 seconds."""
+    """Pushing is declared, no call is ever sent, and listeners look for themselves every 0.3 seconds."""
 
     def listen(self, name: str, /) -> Listener:
         return _Dozing(self, name.encode())
@@ -277,7 +277,7 @@ class _Deferring(DictBackend):
         self.deferred = []
 
 
-@broken_server("replies.a_lost_notify_notifies", of=_Deferring)
+@broken_server("listeners.a_client_that_leaves_takes_no_listener_along", of=_Deferring)
 class CallsAreLostWithTheReply(Server):
     """Listeners are called when the first reply has arrived, or else not at all."""
 
@@ -312,7 +312,7 @@ class _Pulling(DictListener):
         return super().wait(seconds)
 
 
-@broken_store("forks.a_fork_amid_waits_is_harmless")
+@broken_store("forks.a_fork_amid_waits_is_harmless", alone=True)
 class TheRopeIsHeldForEver(_Ringing):
     """What another thread's listener holds at a fork is never free in the child."""
 
@@ -320,7 +320,7 @@ class TheRopeIsHeldForEver(_Ringing):
         return _Pulling(self, name.encode())
 
 
-@broken_store("forks.a_child_listens_in_its_own_copy", "forks.a_fork_amid_waits_is_harmless")
+@broken_store("forks.a_fork_amid_waits_is_harmless")
 class NobodyCallsInAChild(DictBackend):
     """What carries the calls is not there in a forked child, as a thread is not."""
 

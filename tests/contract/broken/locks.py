@@ -26,16 +26,15 @@ from redicts.core.minitransaction import (
     Transaction,
     Write,
 )
-from tests.contract.broken import capabilities, conditions, expiry, names, network, notifications, reads, threads, ttls
-from tests.contract.broken.register import also_refused, broken_client, broken_store
+from tests.contract.broken.register import broken_client, broken_store
 from tests.contract.reference_model import DictBackend, HeldLocks, Spaces
 
 # Checks
 
 
-@broken_store("locks.one_foreign_lock_among_many_is_seen", "conditions.starts_with_refuses_foreign_values")
+@broken_store("conditions.starts_with_compares_its_scope")
 class OnlyTheFirstIsChecked(DictBackend):
-    """Prefixed looks at the first value that it finds in its scope."""
+    """StartsWith looks at the first value that it finds in its scope."""
 
     def holds(self, check: Check, now: float) -> bool:
         if isinstance(check, Equals):
@@ -44,37 +43,31 @@ class OnlyTheFirstIsChecked(DictBackend):
         return all(self.starts(held.value, check.prefix) for held in found[:1])
 
 
-@broken_store(
-    "locks.a_lock_keeps_what_lies_below",
-    "locks.a_lock_keeps_what_lies_above",
-    "locks.the_root_overlaps_with_all",
-    "locks_threads.of_many_attempts_one_succeeds",
-    "locks_threads.no_two_that_conflict_are_held_at_once",
-)
+@broken_store("conditions.prefixes_are_bytes")
 class StartsWithLooksOnlyAtTheKey(DictBackend):
-    """Prefixed looks at the key itself, whatever its scope."""
+    """StartsWith looks at the key itself, whatever its scope."""
 
     def covers(self, scope: Scope, relative: Path, what: str) -> bool:
         return scope.covers(relative) and (what != "StartsWith" or not relative)
 
 
-@broken_store("locks.the_root_overlaps_with_all", "locks.shared_and_exclusive_exclude_each_other")
+@broken_store("conditions.prefixes_are_bytes")
 class NothingLiesBelowTheRoot(DictBackend):
-    """Prefixed of what is below the root finds nothing."""
+    """StartsWith of what is below the root finds nothing."""
 
     def holds(self, check: Check, now: float) -> bool:
         return (isinstance(check, StartsWith) and not check.key.path) or super().holds(check, now)
 
 
-@broken_store("locks.shared_locks_stand_side_by_side", "locks.own_locks_are_no_obstacle")
+@broken_store("conditions.one_failed_check_stops_all_writes")
 class StartsWithMeansEqual(DictBackend):
-    """Prefixed holds if each value is the prefix, and nothing more."""
+    """StartsWith holds if each value is the prefix, and nothing more."""
 
     def starts(self, value: bytes, prefix: bytes) -> bool:
         return value == prefix
 
 
-@broken_store("locks.several_places_are_locked_all_or_none", "locks_queue.who_came_first_goes_first")
+@broken_store("conditions.one_failed_check_stops_all_writes", alone=True)
 class OnlyTheFirstCheckCounts(DictBackend):
     """Of several checks, the first is evaluated."""
 
@@ -82,7 +75,7 @@ class OnlyTheFirstCheckCounts(DictBackend):
         return super().failed(checks[:1], now)
 
 
-@broken_store("locks.every_name_is_locked_with_what_is_below")
+@broken_store("names.names_are_kept_apart")
 class SegmentsAreNothingButGlobs(DictBackend):
     """Segments of a key are patterns that need not match their own text."""
 
@@ -91,9 +84,9 @@ class SegmentsAreNothingButGlobs(DictBackend):
         return None if odd and path != place else super().relative(path, place)
 
 
-@broken_store("locks_deadlocks.of_a_circle_one_gives_way", "locks_deadlocks.threads_in_a_circle_do_not_hang")
+@broken_store("counters.only_canonical_text_is_a_counter")
 class LongValuesAreNeverEqual(DictBackend):
-    """Exactly fails for values of more than a hundred bytes, as where a column is too short."""
+    """Equals fails for values of more than a hundred bytes, as where a column is too short."""
 
     def holds(self, check: Check, now: float) -> bool:
         if isinstance(check, Equals) and any(len(value) > 100 for value in check.entries.values()):
@@ -101,13 +94,9 @@ class LongValuesAreNeverEqual(DictBackend):
         return super().holds(check, now)
 
 
-@broken_store(
-    "locks_guards.a_write_under_a_held_lock_is_made",
-    "locks_queue.who_came_first_goes_first",
-    "locks_deadlocks.a_queue_is_no_circle",
-)
+@broken_store("conditions.equals_compares_its_scope")
 class EqualsSeesTheSiblings(DictBackend):
-    """Exactly of one key fails where another one lies directly beside it."""
+    """Equals of one key fails where another one lies directly beside it."""
 
     def holds(self, check: Check, now: float) -> bool:
         if isinstance(check, Equals) and check.scope is Scope.NODE and check.entries:
@@ -116,7 +105,7 @@ class EqualsSeesTheSiblings(DictBackend):
         return super().holds(check, now)
 
 
-@broken_store("locks_guards.no_write_slips_in_after_a_lock_was_broken", "locks_threads.of_many_attempts_one_succeeds")
+@broken_store("threads.one_of_many_claims_succeeds", alone=True)
 class ChecksAreEvaluatedEarlier(DictBackend):
     """Checks see the state of two milliseconds before the writes, and others commit in between."""
 
@@ -132,7 +121,7 @@ class ChecksAreEvaluatedEarlier(DictBackend):
 # Reads
 
 
-@broken_store("locks_queue.of_two_that_queue_one_finds_the_other")
+@broken_store("threads.of_two_transactions_one_sees_the_other", alone=True)
 class ReadsAreAnsweredEarlier(DictBackend):
     """Reads see the state of a millisecond before the writes, and others commit in between."""
 
@@ -145,25 +134,18 @@ class ReadsAreAnsweredEarlier(DictBackend):
         return super().execute(transaction)._replace(answers=read.answers)
 
 
-# Lives
+# TTLs
 
 
-@broken_store(
-    "locks_leases.a_lock_ends_with_its_lease",
-    "locks_leases.giving_back_too_late_harms_nobody",
-    "locks_queue.the_dead_stand_in_nobodys_way",
-    "locks_queue.a_lost_place_is_not_taken_for_kept",
-    "locks_deadlocks.the_dead_close_no_circle",
-    "locks_guards.a_write_after_the_lease_is_refused",
-)
+@broken_store("clients.ttls_are_seen_by_all")
 class PutForgetsTheTTL(DictBackend):
-    """What is put lasts for ever, whatever life comes with it."""
+    """What is put has no expiry, whatever TTL it has."""
 
     def put(self, spaces: Spaces, write: Put, now: float) -> None:
         super().put(spaces, write if write.keep_ttl else write._replace(ttl=None), now)
 
 
-@broken_store("locks_leases.a_lock_does_not_end_before", "locks_leases.only_its_owner_prolongs_a_lease")
+@broken_store("expired.a_refused_transaction_cannot_bring_it_back")
 class TTLsAreTheDicts(DictBackend):
     """A TTL that is given to one key is that of all directly beside it."""
 
@@ -177,7 +159,7 @@ class TTLsAreTheDicts(DictBackend):
 
 
 class _Touching(DictBackend):
-    """Begins lives again that something touches."""
+    """Begins TTLs again that something touches."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
@@ -200,7 +182,7 @@ class _Touching(DictBackend):
                 self.store(spaces, touched, held._replace(deadline=now + ttl / 1000))
 
 
-@broken_store("locks_leases.only_its_owner_prolongs_a_lease")
+@broken_store("ttl.keep_ttl_keeps_it", alone=True)
 class LookingProlongs(_Touching):
     """A TTL begins again when its value meets a check, as in a cache."""
 
@@ -209,16 +191,16 @@ class LookingProlongs(_Touching):
         return super().holds(check, now)
 
 
-@broken_store("locks_leases.only_its_owner_prolongs_a_lease")
+@broken_store("ttl.keep_ttl_keeps_it")
 class WritesProlong(_Touching):
-    """A write begins again all lives in its space."""
+    """A write begins again all TTLs in its space."""
 
     def write(self, spaces: Spaces, write: Write, now: float, counters: list[int]) -> None:
         super().write(spaces, write, now, counters)
         self.touch(spaces, Key(write.key.space, ()), Scope.BELOW, now)
 
 
-@broken_store("locks_leases.renewing_begins_the_lease_anew")
+@broken_store("ttl.writes_to_ttls_take_effect_in_order", alone=True)
 class TTLsAreNeverShortened(DictBackend):
     """Expire changes a TTL only if that makes it longer."""
 
@@ -231,7 +213,7 @@ class TTLsAreNeverShortened(DictBackend):
                 self.store(spaces, Key(write.key.space, write.key.path + path), held)
 
 
-@broken_store("locks_leases.nobody_else_ends_a_lease")
+@broken_store("ttl.expire_ends_its_scope")
 class ExpireTakesTheSiblings(DictBackend):
     """Expire of one key gives its TTL to all directly beside it."""
 
@@ -242,12 +224,7 @@ class ExpireTakesTheSiblings(DictBackend):
 # Writes
 
 
-@broken_store(
-    "locks.a_release_takes_only_its_own",
-    "locks_queue.who_gives_up_leaves_the_others_in_place",
-    "locks_queue.who_came_first_goes_first",
-    "locks_leases.nobody_else_ends_a_lease",
-)
+@broken_store("clients.writes_are_seen_at_once")
 class DeleteTakesTheSiblings(DictBackend):
     """Delete of one key deletes all directly beside it as well."""
 
@@ -259,11 +236,7 @@ class DeleteTakesTheSiblings(DictBackend):
                 del entries[path]
 
 
-@broken_store(
-    "locks.a_free_lock_takes_one_transaction",
-    "locks.a_broken_lock_is_free",
-    "locks_guards.a_write_under_a_lost_lock_is_refused",
-)
+@broken_store("ttl.ttls_are_the_values_own", alone=True)
 class WhatIsMortalIsNotDeleted(DictBackend):
     """Delete leaves what has a TTL to its end."""
 
@@ -277,7 +250,7 @@ class WhatIsMortalIsNotDeleted(DictBackend):
 # Counters
 
 
-@broken_client("locks_tokens.tokens_rise_from_grant_to_grant", of=DictBackend)
+@broken_client("clients.writes_are_seen_at_once", of=DictBackend)
 class CountersAreTakenInBlocks(SharedBackend):
     """A client takes ten numbers of a counter at a time, and gives them out itself."""
 
@@ -305,7 +278,7 @@ class CountersAreTakenInBlocks(SharedBackend):
         return outcome._replace(counters=(left.pop(0),))
 
 
-@broken_store("locks_tokens.tokens_rise_from_grant_to_grant", "locks_tokens.tokens_are_given_out_once")
+@broken_store("counters.add_counts_from_nothing")
 class EveryFifthSumIsThatBefore(DictBackend):
     """Of five Adds, the last is told the sum of the one before it."""
 
@@ -320,11 +293,7 @@ class EveryFifthSumIsThatBefore(DictBackend):
 # Calls
 
 
-@broken_store(
-    "locks_notifications.who_waits_goes_on_when_a_lock_ends",
-    "locks_notifications.a_lock_is_handed_on_in_the_order_of_asking",
-    "notifications.whoever_is_listed_is_notified",
-)
+@broken_store("listeners.a_client_that_leaves_takes_no_listener_along")
 class SomebodyElseIsCalled(DictBackend):
     """Called is who began to listen after the one who is listed."""
 
@@ -332,72 +301,3 @@ class SomebodyElseIsCalled(DictBackend):
         listening = [listener.name for listener in self.listeners]
         others = [listening[(listening.index(name) + 1) % len(listening)] for name in names if name in listening]
         super().call([other for name, other in zip(names, others) if other != name])
-
-
-# Those that are broken elsewhere
-
-for _broken, _checks in {
-    conditions.ChecksIgnored: (
-        "locks.a_lock_keeps_what_lies_below",
-        "locks.a_lock_keeps_what_lies_above",
-        "locks.the_root_overlaps_with_all",
-        "locks.shared_and_exclusive_exclude_each_other",
-        "locks.several_places_are_locked_all_or_none",
-        "locks.many_random_locks_keep_the_rule",
-        "locks_guards.a_write_after_the_lease_is_refused",
-        "locks_guards.a_write_under_a_lost_lock_is_refused",
-        "locks_queue.readers_queue_behind_a_writer",
-    ),
-    conditions.StartsWithLooksOnlyAtChildren: (
-        "locks.a_lock_keeps_what_lies_above",
-        "locks.the_root_overlaps_with_all",
-        "locks_queue.nobody_passes_at_another_height",
-    ),
-    conditions.StartsWithWantsAValue: ("locks.a_free_lock_takes_one_transaction",),
-    conditions.OneOfMineIsEnough: ("locks.one_foreign_lock_among_many_is_seen",),
-    conditions.ExtraEntriesIgnored: ("locks_queue.who_came_first_goes_first",),
-    conditions.MissingEntriesIgnored: ("locks_guards.a_write_under_a_lost_lock_is_refused",),
-    names.PrefixesOfText: ("locks.every_name_is_locked_apart", "locks.disjoint_places_are_locked_side_by_side"),
-    names.CaseDoesNotMatter: ("locks.every_name_is_locked_apart",),
-    names.LongNamesAreCut: ("locks.every_name_is_locked_apart",),
-    names.SpacesAreOne: ("locks_queue.who_came_first_goes_first",),
-    reads.AnswersShowTheStateAfter: ("locks.a_release_tells_whether_it_was_held",),
-    expiry.ExpireRevives: ("locks_leases.renewing_revives_nothing", "locks_leases.giving_back_too_late_harms_nobody"),
-    expiry.ExpiredCountsInStartsWith: ("locks_leases.a_lock_ends_with_its_lease",),
-    expiry.ExpiredCountsInEquals: ("locks_guards.a_write_after_the_lease_is_refused",),
-    expiry.ExpiredIsReadable: ("locks_leases.a_lock_ends_with_its_lease",),
-    ttls.TTLsAreSeconds: ("locks_leases.a_lock_ends_with_its_lease",),
-    threads.UpdatesAreLost: ("locks_tokens.tokens_are_given_out_once", "locks_threads.of_many_attempts_one_succeeds"),
-    threads.ChecksAreOutsideOfTheLock: (
-        "locks_threads.of_many_attempts_one_succeeds",
-        "locks_threads.a_count_under_a_lock_is_exact",
-        "locks_threads.no_two_that_conflict_are_held_at_once",
-    ),
-    threads.ChildrenStartEmpty: ("locks_forks.a_child_does_not_hold_its_parents_locks",),
-    capabilities.OtherProcessesAreOnTheirOwn: (
-        "locks_processes.processes_exclude_each_other",
-        "locks_processes.processes_hand_locks_on",
-        "locks_processes.a_killed_process_holds_as_long_as_its_lease",
-        "locks_processes.a_killed_process_leaves_the_queue",
-        "locks_forks.a_childs_request_does_not_pass_for_its_parents",
-        "locks_forks.child_and_parent_exclude_each_other",
-    ),
-    notifications.CallsAreNeverSent: (
-        "locks_notifications.who_waits_goes_on_when_a_lock_ends",
-        "locks_notifications.a_lock_is_handed_on_in_the_order_of_asking",
-        "locks_threads.a_count_under_a_lock_is_exact",
-    ),
-    notifications.CallsStayInTheClient: ("locks_notifications.who_waits_goes_on_when_a_lock_ends",),
-    network.RequestsAreNotRemembered: (
-        "locks_replies.a_lost_grant_is_one_grant",
-        "locks_replies.no_reply_is_needed_to_keep_ones_turn",
-        "locks_replies.a_late_request_is_not_granted_again",
-    ),
-    network.RequestsAreForgottenWhenAnswered: ("locks_replies.a_late_request_is_not_granted_again",),
-    network.LostRepliesAreErrors: (
-        "locks_replies.a_lost_grant_is_one_grant",
-        "locks_replies.no_reply_is_needed_to_keep_ones_turn",
-        "locks_replies.giving_up_needs_no_reply",
-    ),
-}.items():
-    also_refused(_broken, *_checks)

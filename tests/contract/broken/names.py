@@ -22,9 +22,7 @@ class _Renaming(DictBackend):
         raise NotImplementedError
 
 
-@broken_store(
-    "names.a_prefix_of_a_name_is_another_name", "names.a_write_hits_one_name", "reads.a_read_answers_its_scope"
-)
+@broken_store("reads.a_read_answers_its_scope")
 class PrefixesOfText(DictBackend):
     """A scope is everything whose text begins with the key's text: ``a`` hits ``ab``."""
 
@@ -40,7 +38,7 @@ class PrefixesOfText(DictBackend):
         return None
 
 
-@broken_store("names.patterns_are_data", "names.a_write_hits_one_name", "model.the_store_answers_as_the_model")
+@broken_store("names.patterns_are_data")
 class SegmentsAreGlobs(DictBackend):
     """Segments of a key are taken for globs when a scope is read, checked or deleted."""
 
@@ -53,7 +51,7 @@ class SegmentsAreGlobs(DictBackend):
         return path[len(place) :]
 
 
-@broken_store("names.patterns_are_data")
+@broken_store("names.patterns_are_data", alone=True)
 class SegmentsAreLikePatterns(DictBackend):
     """Segments of a key are taken for LIKE patterns of SQL."""
 
@@ -69,7 +67,7 @@ class SegmentsAreLikePatterns(DictBackend):
         return bool(re.fullmatch(re.escape(pattern).replace("%", ".*").replace("_", "."), text, re.DOTALL))
 
 
-@broken_store("names.separators_are_data", "names.every_name_names_a_leaf", "model.the_store_answers_as_the_model")
+@broken_store("names.separators_are_data")
 class DotsSeparate(DictBackend):
     """A dot in a segment makes two segments of it."""
 
@@ -77,7 +75,7 @@ class DotsSeparate(DictBackend):
         return tuple(part for segment in path for part in segment.split(".") if part)
 
 
-@broken_store("names.separators_are_data")
+@broken_store("names.separators_are_data", alone=True)
 class NulSeparates(DictBackend):
     """Segments are joined by NUL, and NUL in a segment is not escaped."""
 
@@ -93,7 +91,7 @@ class SpacesAreOne(DictBackend):
         return ""
 
 
-@broken_store("names.spaces_share_nothing")
+@broken_store("names.spaces_share_nothing", alone=True)
 class SpacesBeginAlike(DictBackend):
     """A delete in one space also hits those whose names begin alike."""
 
@@ -104,7 +102,7 @@ class SpacesBeginAlike(DictBackend):
                 super().delete(spaces, write._replace(key=Key(name, write.key.path)), now)
 
 
-@broken_store("names.every_name_names_a_leaf", "names.every_name_names_a_dict", "pages.pages_hold_hostile_names")
+@broken_store("pages.pages_hold_hostile_names", alone=True)
 class SurrogatesAreReplaced(_Renaming):
     """Lone surrogates become question marks."""
 
@@ -112,7 +110,7 @@ class SurrogatesAreReplaced(_Renaming):
         return segment.encode("utf-8", "replace").decode()
 
 
-@broken_store("names.every_name_names_a_leaf", "names.names_are_kept_apart")
+@broken_store("names.names_are_kept_apart", alone=True)
 class SurrogatePairsAreJoined(_Renaming):
     """Two lone surrogates become the character that they look like."""
 
@@ -120,7 +118,7 @@ class SurrogatePairsAreJoined(_Renaming):
         return segment.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
-@broken_store("names.every_name_names_a_leaf", "names.names_are_kept_apart")
+@broken_store("names.names_are_kept_apart")
 class LongNamesAreCut(_Renaming):
     """Names are cut at 255 characters."""
 
@@ -128,7 +126,7 @@ class LongNamesAreCut(_Renaming):
         return segment[:255]
 
 
-@broken_store("names.names_are_kept_apart", "names.a_write_hits_one_name")
+@broken_store("names.names_are_kept_apart")
 class CaseDoesNotMatter(_Renaming):
     """Upper and lower case are the same."""
 
@@ -136,7 +134,7 @@ class CaseDoesNotMatter(_Renaming):
         return segment.lower()
 
 
-@broken_store("names.names_are_kept_apart", "names.every_name_names_a_leaf")
+@broken_store("names.names_are_kept_apart")
 class NamesAreNormalised(_Renaming):
     """Names are brought into Unicode's normal form."""
 
@@ -144,7 +142,7 @@ class NamesAreNormalised(_Renaming):
         return unicodedata.normalize("NFC", segment)
 
 
-@broken_store("names.every_name_names_a_leaf", "names.any_tree_comes_back", "reads.a_read_answers_its_scope")
+@broken_store("reads.a_read_answers_its_scope")
 class BlanksAreStripped(_Renaming):
     """Blanks around a name, and dots, are stripped from it."""
 
@@ -152,7 +150,7 @@ class BlanksAreStripped(_Renaming):
         return re.sub(r"[^a-z]", "", segment) or segment.strip() or "_"
 
 
-@broken_store("names.paths_may_be_deep")
+@broken_store("names.paths_may_be_deep", alone=True)
 class DeepPathsAreCut(DictBackend):
     """What lies deeper than 64 segments is taken for the dict there."""
 
@@ -160,7 +158,7 @@ class DeepPathsAreCut(DictBackend):
         return path[:64]
 
 
-@broken_store("names.every_name_names_a_dict")
+@broken_store("raw.what_is_written_lies_in_the_store")
 class RepeatedSegmentsAreMerged(DictBackend):
     """A segment that is equal to the one before it is left out."""
 

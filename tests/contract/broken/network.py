@@ -6,17 +6,13 @@ from redicts.core.minitransaction import Add, Outcome, Transaction
 from redicts.errors import Unreachable
 from tests.contract.broken.register import broken_network_client, broken_server
 from tests.contract.networks import NetworkClient, ReplyLost, Server
-from tests.contract.reference_model import DictBackend
+from tests.contract.reference_model import DictBackend, PlainBackend
 
 
 @broken_server(
     "replies.a_lost_add_counts_once",
-    "replies.a_lost_claim_succeeds",
-    "replies.the_first_outcome_is_told",
+    "replies.the_first_outcome_is_returned",
     "replies.a_lost_put_overwrites_nobody",
-    "replies.a_lost_delete_removes_nothing_new",
-    "replies.a_lost_notify_clears_nothing_new",
-    "replies.a_lost_expire_changes_no_later_ttl",
     "replies.a_late_request_is_not_applied",
     of=DictBackend,
 )
@@ -27,13 +23,7 @@ class RequestsAreNotRemembered(Server):
         return self.store.execute(transaction)
 
 
-@broken_server(
-    "replies.a_lost_put_overwrites_nobody",
-    "replies.a_lost_delete_removes_nothing_new",
-    "replies.a_lost_notify_clears_nothing_new",
-    "replies.a_lost_expire_changes_no_later_ttl",
-    of=DictBackend,
-)
+@broken_server("replies.a_lost_put_overwrites_nobody", of=DictBackend, alone=True)
 class OnlyCountersAreRemembered(Server):
     """What looks as if it could be repeated without harm is executed twice."""
 
@@ -43,7 +33,7 @@ class OnlyCountersAreRemembered(Server):
         return self.store.execute(transaction)
 
 
-@broken_server("replies.the_first_outcome_is_told", of=DictBackend)
+@broken_server("replies.the_first_outcome_is_returned", of=DictBackend, alone=True)
 class OnlyStatusesAreRemembered(Server):
     """A request that comes twice is executed once, but its reads are answered again."""
 
@@ -55,7 +45,7 @@ class OnlyStatusesAreRemembered(Server):
         return outcome
 
 
-@broken_server("replies.a_late_request_is_not_applied", of=DictBackend)
+@broken_server("replies.a_late_request_is_not_applied", of=DictBackend, alone=True)
 class RequestsAreForgottenWhenAnswered(Server):
     """The outcome of a request is forgotten when its client has heard it."""
 
@@ -63,7 +53,7 @@ class RequestsAreForgottenWhenAnswered(Server):
         del self.outcomes[number]
 
 
-@broken_server("replies.a_lost_refusal_is_told", of=DictBackend)
+@broken_server("replies.a_lost_refusal_is_returned", of=DictBackend, alone=True)
 class RefusalsAreTakenForDone(Server):
     """A request that comes twice and was refused is told to be applied."""
 
@@ -75,13 +65,7 @@ class RefusalsAreTakenForDone(Server):
         return outcome
 
 
-@broken_network_client(
-    "replies.a_lost_read_is_answered",
-    "replies.a_lost_add_counts_once",
-    "replies.a_lost_claim_succeeds",
-    "replies.a_lost_refusal_is_told",
-    of=DictBackend,
-)
+@broken_network_client("replies.a_lost_add_counts_once", "replies.a_lost_refusal_is_returned", of=DictBackend)
 class LostRepliesAreErrors(NetworkClient):
     """A client that hears no reply gives up."""
 
@@ -90,3 +74,13 @@ class LostRepliesAreErrors(NetworkClient):
             return self.network.send(next(self.network.numbers), transaction)
         except ReplyLost:
             raise Unreachable("the connection broke", maybe_applied=True) from None
+
+
+@broken_server("replies.a_lost_add_counts_once", of=PlainBackend, alone=True)
+class AddsAloneAreNotRemembered(Server):
+    """A request of nothing but Adds that comes twice is executed twice."""
+
+    def handle(self, number: int, transaction: Transaction) -> Outcome:
+        if transaction.checks or transaction.reads or not all(isinstance(write, Add) for write in transaction.writes):
+            return super().handle(number, transaction)
+        return self.store.execute(transaction)

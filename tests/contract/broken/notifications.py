@@ -1,4 +1,4 @@
-"""Wakes that clear too much or too little, that call too few, or that are no write like the others."""
+"""Notify writes that clear too much or too little, that call too few, or that are no write like the others."""
 
 from __future__ import annotations
 
@@ -12,29 +12,25 @@ from tests.contract.broken.register import broken_client, broken_store
 from tests.contract.reference_model import DictBackend, DictListener, LifelessBackend, Spaces
 
 
-@broken_store(
-    "notifications.a_notify_clears_its_scope",
-    "notifications.each_on_the_list_is_notified",
-    "model.the_store_answers_as_the_model",
-)
+@broken_store("notifications.a_notify_clears_its_scope")
 class ListsAreNotCleared(DictBackend):
-    """A Wake calls those on the list, and leaves it as it is."""
+    """A Notify calls those on the list, and leaves it as it is."""
 
     def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
         pass
 
 
-@broken_store("notifications.a_notify_clears_its_scope")
+@broken_store("notifications.a_notify_clears_its_scope", alone=True)
 class NotifiesClearWholeSubtrees(DictBackend):
-    """A Wake clears the key and all below, whatever its scope."""
+    """A Notify clears the key and all below, whatever its scope."""
 
     def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
         super().clear(spaces, write._replace(scope=Scope.SUBTREE), now)
 
 
-@broken_store("notifications.a_notify_clears_its_scope", "notifications.whoever_is_listed_is_notified")
+@broken_store("notifications.a_notify_clears_its_scope")
 class NotifiesReachOnlyChildren(DictBackend):
-    """A Wake sees direct children, and nothing deeper."""
+    """A Notify sees direct children, and nothing deeper."""
 
     def covers(self, scope: Scope, relative: Path, what: str) -> bool:
         return scope.covers(relative) and (what != "Notify" or len(relative) < 2)
@@ -51,9 +47,9 @@ class OnlyNamesAreCleared(DictBackend):
                 del entries[write.key.path + relative]
 
 
-@broken_store("notifications.an_empty_list_is_no_error")
+@broken_store("notifications.a_notify_clears_its_scope")
 class EmptyListsAreErrors(DictBackend):
-    """A Wake over nothing raises an error."""
+    """A Notify over nothing raises an error."""
 
     def listed(self, spaces: Spaces, write: Notify, now: float) -> list[bytes]:
         names = super().listed(spaces, write, now)
@@ -63,22 +59,19 @@ class EmptyListsAreErrors(DictBackend):
 
 
 @broken_store(
-    "notifications.whoever_is_listed_is_notified",
-    "notifications.each_on_the_list_is_notified",
     "notifications.a_long_list_is_called_to_its_end",
     "listeners.a_call_before_the_wait_counts",
     "listeners.no_call_is_lost_in_a_race",
     "listeners.a_listener_sleeps_until_it_is_called",
-    "forks.a_child_listens_in_its_own_copy",
 )
 class CallsAreNeverSent(DictBackend):
-    """A Wake clears the list, and calls nobody."""
+    """A Notify clears the list, and calls nobody."""
 
     def call(self, names: list[bytes]) -> None:
         pass
 
 
-@broken_store("notifications.whoever_is_listed_is_notified", "listeners.no_call_is_lost_in_a_race")
+@broken_store("listeners.no_call_is_lost_in_a_race")
 class NobodyLooks(LifelessBackend):
     """The store does not push, and its listeners sleep until their time is over."""
 
@@ -86,7 +79,7 @@ class NobodyLooks(LifelessBackend):
         return DictListener(self, name.encode())
 
 
-@broken_store("notifications.each_on_the_list_is_notified", "notifications.a_long_list_is_called_to_its_end")
+@broken_store("notifications.a_long_list_is_called_to_its_end")
 class OnlyTheFirstIsCalled(DictBackend):
     """Of several on a list, one is notified."""
 
@@ -94,7 +87,7 @@ class OnlyTheFirstIsCalled(DictBackend):
         super().call(names[:1])
 
 
-@broken_store("notifications.a_long_list_is_called_to_its_end")
+@broken_store("notifications.a_long_list_is_called_to_its_end", alone=True)
 class LongListsAreCut(DictBackend):
     """Of a long list, the first hundred are notified."""
 
@@ -112,7 +105,7 @@ class OddValuesAreErrors(DictBackend):
         super().call(names)
 
 
-@broken_store("notifications.what_names_nobody_harms_nobody")
+@broken_store("notifications.what_names_nobody_harms_nobody", alone=True)
 class OddValuesEndTheList(DictBackend):
     """Nobody is notified who is listed behind a value that is no name."""
 
@@ -121,7 +114,7 @@ class OddValuesEndTheList(DictBackend):
         super().call(names[:good])
 
 
-@broken_store("notifications.expired_entries_are_passed_over")
+@broken_store("notifications.expired_entries_are_passed_over", alone=True)
 class ExpiredEntriesEndTheList(DictBackend):
     """Nobody is notified who is listed behind an expired entry."""
 
@@ -137,7 +130,7 @@ class ExpiredEntriesEndTheList(DictBackend):
 
 @broken_store("notifications.expired_entries_are_passed_over")
 class MortalEntriesStay(DictBackend):
-    """A Wake leaves what has a TTL to its end."""
+    """A Notify leaves what has a TTL to its end."""
 
     def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
         entries = self.space_in(spaces, write.key)
@@ -158,21 +151,21 @@ class _Ordering(DictBackend):
 
 @broken_store("notifications.a_notify_has_its_place_among_the_writes")
 class NotifiesComeFirst(_Ordering):
-    """The Wakes of a transaction are applied before its other writes."""
+    """The Notify writes of a transaction are applied before its other writes."""
 
     def rank(self, write: Write) -> int:
         return 0 if isinstance(write, Notify) else 1
 
 
-@broken_store("notifications.a_notify_has_its_place_among_the_writes", "model.the_store_answers_as_the_model")
+@broken_store("notifications.a_notify_has_its_place_among_the_writes")
 class NotifiesComeLast(_Ordering):
-    """The Wakes of a transaction are applied after its other writes."""
+    """The Notify writes of a transaction are applied after its other writes."""
 
     def rank(self, write: Write) -> int:
         return 1 if isinstance(write, Notify) else 0
 
 
-@broken_store("notifications.a_notify_has_its_place_among_the_writes")
+@broken_store("notifications.a_notify_has_its_place_among_the_writes", alone=True)
 class ListsAreReadBefore(DictBackend):
     """Called is whoever was listed before the transaction, not whom it lists itself."""
 
@@ -180,9 +173,9 @@ class ListsAreReadBefore(DictBackend):
         return super().listed(self.spaces, write, now)
 
 
-@broken_store("notifications.a_refused_transaction_clears_nothing", "model.the_store_answers_as_the_model")
+@broken_store("notifications.a_refused_transaction_clears_nothing")
 class NotifiesIgnoreChecks(DictBackend):
-    """A Wake is applied although a check failed."""
+    """A Notify is applied although a check failed."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         outcome = super().decide(transaction, now)
@@ -194,7 +187,7 @@ class NotifiesIgnoreChecks(DictBackend):
 
 @broken_store("notifications.a_refused_transaction_clears_nothing")
 class NotifiesAreNotUndone(DictBackend):
-    """A Wake is applied although an Add behind it is refused."""
+    """A Notify is applied although an Add behind it is refused."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         outcome = super().decide(transaction, now)
@@ -206,7 +199,7 @@ class NotifiesAreNotUndone(DictBackend):
 
 @broken_store("notifications.answers_and_counters_are_those_of_the_others")
 class NotifiesHaveCounters(DictBackend):
-    """The number of those called stands among the sums."""
+    """The number of those called stands among the counters."""
 
     def write(self, spaces: Spaces, write: Write, now: float, counters: list[int]) -> None:
         if isinstance(write, Notify):
@@ -216,7 +209,7 @@ class NotifiesHaveCounters(DictBackend):
 
 @broken_store("notifications.answers_and_counters_are_those_of_the_others")
 class NotifiesTakeASum(DictBackend):
-    """Where a Wake stands before Adds, the sums are in the wrong order."""
+    """Where a Notify stands before Adds, the counters are in the wrong order."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         outcome = super().decide(transaction, now)
@@ -226,7 +219,7 @@ class NotifiesTakeASum(DictBackend):
 
 @broken_store("notifications.answers_and_counters_are_those_of_the_others")
 class NotifiesAreNotCounted(DictBackend):
-    """The failed index is counted without the Wakes before it."""
+    """The failed index is counted without the Notify writes before it."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         outcome = super().decide(transaction, now)
@@ -236,9 +229,9 @@ class NotifiesAreNotCounted(DictBackend):
         return outcome
 
 
-@broken_store("notifications.a_notify_and_the_writes_beside_it_are_one_instant")
+@broken_store("notifications.a_notify_has_its_place_among_the_writes")
 class ListsAreClearedLater(DictBackend):
-    """Lists are cleared when all else is written, at another instant."""
+    """Lists are cleared when all else is written, later."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         others = tuple(write for write in transaction.writes if not isinstance(write, Notify))
@@ -259,9 +252,9 @@ class _Silent(DictBackend):
         self.called = tuple(names)
 
 
-@broken_client("notifications.whoever_is_listed_is_notified", "notifications.each_on_the_list_is_notified", of=_Silent)
+@broken_client("listeners.a_client_that_leaves_takes_no_listener_along", of=_Silent)
 class CallsStayInTheClient(SharedBackend):
-    """A Wake notifies the listeners of the client that applied it, and no others."""
+    """A Notify notifies the listeners of the client that applied it, and no others."""
 
     def __init__(self, shared: Backend) -> None:
         super().__init__(shared)

@@ -9,14 +9,12 @@ from redicts.contract import SharedBackend
 from redicts.core.backend import Backend
 from redicts.core.minitransaction import Answer, AnyRead, Names, Outcome, Path, Read, Scope, Transaction
 from tests.contract.broken.register import broken_client, broken_store
-from tests.contract.reference_model import DictBackend, HeldLocks, cursor_of, path_of
+from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend, cursor_of, path_of
 
 _Page = tuple[dict[Path, HeldLocks], "bytes | None"]
 
 
-@broken_store(
-    "pages.a_walk_finds_each_entry_once", "pages.a_walk_stays_in_its_scope", "model.the_store_answers_as_the_model"
-)
+@broken_store("pages.a_walk_stays_in_its_scope")
 class PagesSkip(DictBackend):
     """The cursor names the first entry of the next page, which then begins after it."""
 
@@ -29,7 +27,7 @@ class PagesSkip(DictBackend):
         return page, cursor_of(after[0]) if len(after) > 1 else None
 
 
-@broken_store("pages.a_page_is_no_larger_than_it_may_be")
+@broken_store("pages.a_walk_stays_in_its_scope")
 class LimitsAreIgnored(DictBackend):
     """A page holds everything."""
 
@@ -37,7 +35,7 @@ class LimitsAreIgnored(DictBackend):
         return super().page(found, None, None)
 
 
-@broken_store("pages.a_page_is_no_larger_than_it_may_be")
+@broken_store("pages.a_walk_stays_in_its_scope")
 class ThePageIsAll(DictBackend):
     """A page never says that there is more."""
 
@@ -45,7 +43,7 @@ class ThePageIsAll(DictBackend):
         return super().page(found, limit, cursor)[0], None
 
 
-@broken_store("pages.a_walk_finds_each_entry_once")
+@broken_store("pages.a_walk_stays_in_its_scope")
 class PagesRepeat(DictBackend):
     """A page begins with the entry that the last one ended with, if there is room for another one."""
 
@@ -67,7 +65,7 @@ class PagesOfNamesSkip(DictBackend):
         return dict(list(page.items())[:-1]) if more else page, more
 
 
-@broken_store("pages.a_walk_over_names_finds_each_once")
+@broken_store("pages.a_walk_over_names_finds_each_once", alone=True)
 class PagesOfNamesRepeat(DictBackend):
     """A name appears on each page that holds one of its values."""
 
@@ -79,7 +77,7 @@ class PagesOfNamesRepeat(DictBackend):
         return Names(tuple({path[0]: None for path in page}), more)
 
 
-@broken_store("pages.what_stays_is_found_while_others_change", "pages.names_that_stay_are_found_while_others_change")
+@broken_store("pages.what_stays_is_found_while_others_change")
 class CursorsAreOffsets(DictBackend):
     """The cursor is the number of entries seen: whatever moves up is skipped."""
 
@@ -94,8 +92,8 @@ class CursorsAreOffsets(DictBackend):
         return self.page(names, limit, cursor)
 
 
-@broken_store("pages.what_stays_is_found_while_others_change")
-class WalksEndWhereTheirEntryWent(DictBackend):
+@broken_store("pages.what_stays_is_found_while_others_change", alone=True)
+class WalksEndWhereTheirEntryWent(PlainBackend):
     """If the entry that the cursor names is deleted meanwhile, the walk is over."""
 
     def page(self, found: dict[Path, HeldLocks], limit: int | None, cursor: bytes | None) -> _Page:
@@ -114,7 +112,7 @@ class CursorsAreJoined(DictBackend):
         return page, None if more is None else " ".join(path_of(more)).encode("utf-8", "surrogatepass")
 
 
-@broken_store("pages.pages_come_with_any_status")
+@broken_store("pages.pages_come_with_any_status", alone=True)
 class PagesWaitForAppliedOnes(DictBackend):
     """If a check fails, pages are empty and say that they are the last."""
 
@@ -130,7 +128,7 @@ class PagesWaitForAppliedOnes(DictBackend):
         return outcome._replace(answers=tuple(answers))
 
 
-@broken_client("pages.a_cursor_is_good_for_every_client", of=DictBackend)
+@broken_client("pages.a_cursor_is_good_for_every_client", of=DictBackend, alone=True)
 class CursorsAreTheClientsOwn(SharedBackend):
     """A cursor means something only to the client that made it."""
 
@@ -151,7 +149,7 @@ class CursorsAreTheClientsOwn(SharedBackend):
         return answer._replace(cursor=number)
 
 
-@broken_store("pages.two_walks_do_not_meet")
+@broken_store("pages.two_walks_do_not_meet", alone=True)
 class OneWalkAtATime(DictBackend):
     """The store keeps the position of one walk; the cursor only says that there is one."""
 
@@ -164,3 +162,11 @@ class OneWalkAtATime(DictBackend):
         if limit is not None:
             self.position = more
         return page, b"more" if more else None
+
+
+@broken_store("pages.a_walk_stays_in_its_scope", alone=True)
+class PagesOfBelowHoldTheKey(PlainBackend):
+    """A page of the values below a key includes the key's own value."""
+
+    def covers(self, scope: Scope, relative: Path, what: str) -> bool:
+        return scope.covers(relative) or (what == "Page" and scope is Scope.BELOW)

@@ -9,7 +9,7 @@ from tests.contract.broken.register import broken_store
 from tests.contract.reference_model import DictBackend, Spaces
 
 
-@broken_store("raw.what_is_written_lies_in_the_store")
+@broken_store("raw.what_is_written_lies_in_the_store", alone=True)
 class WrittenOneTransactionLate(DictBackend):
     """What a transaction writes reaches the store with the next one; until then it lies with the backend."""
 
@@ -25,7 +25,7 @@ class WrittenOneTransactionLate(DictBackend):
         return self.written
 
 
-@broken_store("raw.what_lies_in_the_store_is_read")
+@broken_store("raw.what_lies_in_the_store_is_read", alone=True)
 class AnsweredFromMemory(DictBackend):
     """A value that was read is answered again from memory, until this backend writes something."""
 

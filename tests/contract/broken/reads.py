@@ -18,11 +18,11 @@ from redicts.core.minitransaction import (
     Transaction,
 )
 from tests.contract.broken.register import broken_store
-from tests.contract.reference_model import DictBackend, HeldLocks, Spaces
+from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend, Spaces
 
 
-@broken_store("reads.a_read_answers_its_scope")
-class BelowIncludesTheKey(DictBackend):
+@broken_store("reads.a_read_answers_its_scope", alone=True)
+class BelowIncludesTheKey(PlainBackend):
     """A read of what is below a key answers with the key's own value as well."""
 
     def covers(self, scope: Scope, relative: Path, what: str) -> bool:
@@ -37,8 +37,8 @@ class ReadsEndAtChildren(DictBackend):
         return scope.covers(relative) and (what != "Read" or len(relative) < 2)
 
 
-@broken_store("reads.what_is_fetched_is_there", "expired.it_is_not_fetched")
-class WhatWasFetchedIsKept(DictBackend):
+@broken_store("reads.what_is_fetched_is_there", alone=True)
+class WhatWasFetchedIsKept(PlainBackend):
     """A value that was fetched once is fetched again, whatever became of it."""
 
     def fetch(self, key: Key, /) -> bytes | None:
@@ -58,7 +58,7 @@ class AnyLeafBelowIsFetched(DictBackend):
         return next((held.value for held in found.values()), None)
 
 
-@broken_store("reads.names_are_those_directly_below")
+@broken_store("clients.writes_are_seen_at_once")
 class OnlyLeavesAreNamed(DictBackend):
     """The names of a key are those of its leaves; dicts are not among them."""
 
@@ -66,7 +66,7 @@ class OnlyLeavesAreNamed(DictBackend):
         return scope.covers(relative) and (what != "ReadNames" or len(relative) == 1)
 
 
-@broken_store("reads.names_are_those_directly_below")
+@broken_store("clients.writes_are_seen_at_once")
 class NamesAreRepeated(DictBackend):
     """A name is listed once for each value below it."""
 
@@ -75,7 +75,7 @@ class NamesAreRepeated(DictBackend):
         return Names(tuple(path[0] for path in found)) if read.limit is None else super().names(read, now)
 
 
-@broken_store("reads.an_empty_space_answers_nothing")
+@broken_store("names.spaces_share_nothing")
 class NewSpacesAreUnknown(DictBackend):
     """A space exists only after something was written to it."""
 
@@ -84,7 +84,7 @@ class NewSpacesAreUnknown(DictBackend):
         return super().answer(read, now)
 
 
-@broken_store("reads.values_come_back_as_they_were", "reads.any_value_comes_back")
+@broken_store("reads.values_come_back_as_they_were")
 class ValuesAreText(DictBackend):
     """Values go through text."""
 
@@ -100,7 +100,7 @@ class ValuesEndAtNul(DictBackend):
         super().put(spaces, write._replace(value=write.value.split(b"\x00")[0]), now)
 
 
-@broken_store("reads.a_megabyte_comes_back")
+@broken_store("reads.values_come_back_as_they_were", alone=True)
 class LargeValuesAreCut(DictBackend):
     """Values are cut at 64 KiB."""
 
@@ -117,7 +117,7 @@ class NamesAreAnsweredLast(DictBackend):
         return outcome._replace(answers=tuple(sorted(outcome.answers, key=lambda answer: isinstance(answer, Names))))
 
 
-@broken_store("reads.answers_come_in_the_order_of_reads")
+@broken_store("reads.answers_come_in_the_order_of_reads", alone=True)
 class RepeatedReadsAreAnsweredOnce(DictBackend):
     """A read that is there twice is answered once."""
 
@@ -125,7 +125,7 @@ class RepeatedReadsAreAnsweredOnce(DictBackend):
         return super().decide(transaction._replace(reads=tuple(dict.fromkeys(transaction.reads))), now)
 
 
-@broken_store("reads.answers_show_the_state_before_the_writes", "pages.pages_come_with_any_status")
+@broken_store("pages.pages_come_with_any_status")
 class AnswersShowTheStateAfter(DictBackend):
     """Reads see the state after the writes."""
 
@@ -134,7 +134,7 @@ class AnswersShowTheStateAfter(DictBackend):
         return outcome._replace(answers=tuple(self.answer(read, now) for read in transaction.reads))
 
 
-@broken_store("reads.answers_come_when_a_counter_is_refused")
+@broken_store("reads.answers_come_with_any_status", alone=True)
 class NoAnswersOnARefusedCounter(DictBackend):
     """No answers come when a counter is refused."""
 
@@ -143,7 +143,7 @@ class NoAnswersOnARefusedCounter(DictBackend):
         return outcome._replace(answers=()) if outcome.status is Status.NOT_A_COUNTER else outcome
 
 
-@broken_store("reads.an_unlimited_read_is_complete", "sizes.a_thousand_values_are_read_and_checked")
+@broken_store("reads.a_read_answers_its_scope", "sizes.a_thousand_values_fit")
 class ReadsAreCut(DictBackend):
     """A read without a limit answers at most a hundred values."""
 

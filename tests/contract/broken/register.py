@@ -20,75 +20,75 @@ class Broken(NamedTuple):
     says: str
     """What is wrong with it."""
     refused_by: tuple[str, ...]
-    """The checks that must each refuse it; others may as well."""
+    """The checks that must each refuse it."""
+    alone: bool
+    """Whether no other check refuses it, but for the random search."""
     harness: Callable[[], Harness]
 
 
 _register: Final[dict[type, Broken]] = {}
 
 
-def _add(broken: type, refused_by: tuple[str, ...], harness: Callable[[], Harness]) -> None:
+def _add(broken: type, refused_by: tuple[str, ...], alone: bool, harness: Callable[[], Harness]) -> None:
     says = inspect.getdoc(broken)
     assert says, f"{broken.__name__} says what is wrong with it"
     assert refused_by, f"{broken.__name__} says which checks refuse it"
-    _register[broken] = Broken(broken.__name__, says.splitlines()[0], refused_by, harness)
+    _register[broken] = Broken(broken.__name__, says.splitlines()[0], refused_by, alone, harness)
 
 
-def broken_store(*refused_by: str, opener: Callable[[], Backend] | None = None) -> Callable[[_Class], _Class]:
+def broken_store(
+    *refused_by: str, opener: Callable[[], Backend] | None = None, alone: bool = False
+) -> Callable[[_Class], _Class]:
     """Register a store, all of whose clients are the one instance."""
 
     def register(store: _Class) -> _Class:
-        _add(store, refused_by, lambda: InstanceHarness(store, opener=opener))
+        _add(store, refused_by, alone, lambda: InstanceHarness(store, opener=opener))
         return store
 
     return register
 
 
-def broken_client(*refused_by: str, of: Callable[[Any], Backend]) -> Callable[[_Class], _Class]:
+def broken_client(*refused_by: str, of: Callable[[Any], Backend], alone: bool = False) -> Callable[[_Class], _Class]:
     """Register a client of an instance of a correct store."""
 
     def register(client: _Class) -> _Class:
         assert issubclass(client, SharedBackend)
-        _add(client, refused_by, lambda: InstanceHarness(of, client=client))
+        _add(client, refused_by, alone, lambda: InstanceHarness(of, client=client))
         return client
 
     return register
 
 
-def broken_server(*refused_by: str, of: Callable[[Any], Backend]) -> Callable[[_Class], _Class]:
+def broken_server(*refused_by: str, of: Callable[[Any], Backend], alone: bool = False) -> Callable[[_Class], _Class]:
     """Register a server behind a network, of a correct store."""
 
     def register(server: _Class) -> _Class:
-        _add(server, refused_by, lambda: NetworkHarness(of, server=server))
+        _add(server, refused_by, alone, lambda: NetworkHarness(of, server=server))
         return server
 
     return register
 
 
-def broken_network_client(*refused_by: str, of: Callable[[Any], Backend]) -> Callable[[_Class], _Class]:
+def broken_network_client(
+    *refused_by: str, of: Callable[[Any], Backend], alone: bool = False
+) -> Callable[[_Class], _Class]:
     """Register a client on a network, of a correct server."""
 
     def register(client: _Class) -> _Class:
-        _add(client, refused_by, lambda: NetworkHarness(of, client=client))
+        _add(client, refused_by, alone, lambda: NetworkHarness(of, client=client))
         return client
 
     return register
 
 
-def broken_shared_store(*refused_by: str) -> Callable[[_Class], _Class]:
+def broken_shared_store(*refused_by: str, alone: bool = False) -> Callable[[_Class], _Class]:
     """Register a store in a file, made with its path, that several processes open."""
 
     def register(store: _Class) -> _Class:
-        _add(store, refused_by, lambda: FileHarness(store))
+        _add(store, refused_by, alone, lambda: FileHarness(store))
         return store
 
     return register
-
-
-def also_refused(broken: type, *refused_by: str) -> None:
-    """Name more checks that must refuse one that is registered, for what follows from its fault."""
-    known = _register[broken]
-    _register[broken] = known._replace(refused_by=known.refused_by + refused_by)
 
 
 def registered() -> tuple[Broken, ...]:

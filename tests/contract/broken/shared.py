@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import itertools
 import json
+import os
 import threading
+import time
 import uuid
 from dataclasses import replace
 from typing import Final
@@ -13,7 +15,7 @@ from typing import Final
 from redicts.backends.sqlite import SqliteBackend
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import Entries, Key, Notify, Outcome, Put, Read, Status, Transaction
+from redicts.core.minitransaction import Add, Delete, Entries, Key, Notify, Outcome, Put, Read, Status, Transaction
 from tests.contract.broken.register import broken_shared_store
 
 
@@ -57,14 +59,9 @@ class _Bell(Listener):
         _bells.pop(self.name, None)
 
 
-@broken_shared_store(
-    "processes.processes_notify_each_other",
-    "processes.calls_to_other_processes_are_sent",
-    "forks.child_and_parent_notify_each_other",
-    "locks_processes.processes_hand_locks_on",
-)
+@broken_shared_store("processes.processes_notify_each_other", alone=True)
 class CallsStayInTheProcess(OnSqlite):
-    """Pushing is claimed, and a Wake reaches the listeners of the process that applied it, and no others."""
+    """Pushing is declared, and a Notify reaches the listeners of the process that applied it, and no others."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -90,11 +87,7 @@ class CallsStayInTheProcess(OnSqlite):
         return outcome._replace(answers=outcome.answers[:asked])
 
 
-@broken_shared_store(
-    "forks.child_and_parent_work_on",
-    "locks_forks.a_childs_request_does_not_pass_for_its_parents",
-    "locks_forks.child_and_parent_exclude_each_other",
-)
+@broken_shared_store("forks.child_and_parent_work_on")
 class ChildrenPassForTheirParents(OnSqlite):
     """Requests are numbered so that each is applied once, and a forked child goes on with the numbers of its parent."""
 
@@ -122,3 +115,60 @@ class ChildrenPassForTheirParents(OnSqlite):
         told = json.dumps([outcome.status.name, outcome.counters, outcome.failed_index]).encode()
         super().execute(Transaction(writes=(Put(place, told),)))
         return outcome
+
+
+_process: Final = [threading.RLock()]
+"""The lock of the thread of this process that uses one of these stores."""
+
+
+def _renew_lock() -> None:
+    """Replace the lock in a forked child, where another thread may have held it."""
+    _process[0] = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
+@broken_shared_store("forks.child_and_parent_work_on", alone=True)
+class AddsOfAChildAddNothing(OnSqlite):
+    """In a forked child, Adds add 0."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.process: Final = os.getpid()
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if self.process == os.getpid():
+            return super().execute(transaction)
+        writes = [write._replace(amount=0) if isinstance(write, Add) else write for write in transaction.writes]
+        return super().execute(transaction._replace(writes=tuple(writes)))
+
+
+@broken_shared_store("processes.processes_lose_no_update", alone=True)
+class ConditionsAreEvaluatedEarlier(OnSqlite):
+    """Conditions of a transaction are evaluated in one before it, and another process writes in between."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if not transaction.checks or not transaction.writes:
+            return super().execute(transaction)
+        with _process[0]:
+            outcome = super().execute(transaction._replace(writes=()))
+            return super().execute(transaction._replace(checks=())) if outcome.applied else outcome
+
+
+@broken_shared_store("processes.processes_see_no_half_write", alone=True)
+class LongTransactionsAreSplit(OnSqlite):
+    """A transaction of more than ten puts and deletes is written in two, which only other processes see."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        with _process[0]:
+            writes = transaction.writes
+            if (
+                10 < len(writes) < 20
+                and not transaction.checks
+                and all(isinstance(each, (Put, Delete)) for each in writes)
+            ):
+                super().execute(Transaction(writes=writes[:10]))
+                time.sleep(0.001)
+                return super().execute(transaction._replace(writes=writes[10:]))
+            return super().execute(transaction)

@@ -16,7 +16,7 @@ def _let_others_run() -> None:
     time.sleep(0)
 
 
-@broken_store("threads.adds_of_many_threads_sum_up")
+@broken_store("threads.adds_of_many_threads_sum_up", alone=True)
 class UpdatesAreLost(DictBackend):
     """The state that a transaction works on is fetched, changed and put back without a lock."""
 
@@ -29,9 +29,9 @@ class UpdatesAreLost(DictBackend):
         return spaces
 
 
-@broken_store("threads.optimistic_loops_lose_no_update", "threads.one_of_many_claims_succeeds")
+@broken_store("threads.one_of_many_claims_succeeds")
 class ChecksAreOutsideOfTheLock(DictBackend):
-    """Checks are evaluated first, and the writes applied at another instant."""
+    """Checks are evaluated first, and the writes applied later."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         with self.lock:
@@ -42,9 +42,9 @@ class ChecksAreOutsideOfTheLock(DictBackend):
         return super().execute(transaction._replace(checks=()))._replace(answers=checked.answers)
 
 
-@broken_store("threads.no_reader_sees_half_a_write", "threads.no_reader_sees_half_a_subtree")
+@broken_store("threads.no_reader_sees_half_a_subtree", alone=True)
 class WritesAreSeenOneByOne(DictBackend):
-    """Each write is one instant, the transaction is not."""
+    """Each write is atomic, the transaction is not."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         with self.lock:
@@ -59,7 +59,7 @@ class WritesAreSeenOneByOne(DictBackend):
         return outcome
 
 
-@broken_store("threads.a_refused_transaction_is_never_seen")
+@broken_store("threads.a_refused_transaction_is_never_seen", alone=True)
 class RefusedWritesAreSeen(DictBackend):
     """What a refused counter undoes is seen until it is undone."""
 
@@ -75,7 +75,7 @@ class RefusedWritesAreSeen(DictBackend):
         return outcome
 
 
-@broken_store("threads.threads_do_not_disturb_each_other")
+@broken_store("listeners.no_call_is_lost_in_a_race")
 class AnswersAreShared(DictBackend):
     """An instance keeps the answers of its last call where the next one may overwrite them."""
 
@@ -89,7 +89,7 @@ class AnswersAreShared(DictBackend):
         return outcome._replace(answers=self.answers if same else outcome.answers)
 
 
-@broken_store("forks.a_copy_is_never_half")
+@broken_store("forks.a_fork_amid_waits_is_harmless")
 class LocksAreHeldForEver(DictBackend):
     """A lock that another thread holds at a fork is never free in the child."""
 
@@ -103,7 +103,7 @@ class LocksAreHeldForEver(DictBackend):
             return super().execute(transaction)
 
 
-@broken_store("forks.a_child_has_its_own_copy")
+@broken_store("forks.a_child_has_its_own_copy", alone=True)
 class ChildrenStartEmpty(DictBackend):
     """A forked child has none of what its parent stored."""
 

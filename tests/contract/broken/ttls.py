@@ -1,4 +1,4 @@
-"""Lives that are lost, kept, given or told wrongly."""
+"""TTLs that are lost, kept, given or told wrongly."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from tests.contract.broken.register import broken_store
 from tests.contract.reference_model import DictBackend, HeldLocks, Spaces
 
 
-@broken_store("ttl.the_shortest_ttl_is_a_millisecond", "ttl.remaining_ttls_are_true")
+@broken_store("clients.ttls_are_seen_by_all")
 class TTLsAreSeconds(DictBackend):
-    """Lives are cut to whole seconds, and what is cut to none lasts for ever."""
+    """TTLs are cut to whole seconds, and what is cut to none has no expiry."""
 
     def deadline(self, ttl: int | None, now: float) -> float | None:
         return None if ttl is None or ttl < 1000 else now + ttl // 1000 + 1
 
 
-@broken_store("ttl.a_ttl_may_be_a_century")
+@broken_store("ttl.a_ttl_may_be_a_century", alone=True)
 class TTLsEndAtSomeTime(DictBackend):
     """A TTL ends after 2**31 milliseconds at the latest."""
 
@@ -39,7 +39,7 @@ class TTLsEndAtSomeTime(DictBackend):
         return super().deadline(None if ttl is None else min(ttl, 2**31), now)
 
 
-@broken_store("ttl.remaining_ttls_are_true")
+@broken_store("ttl.a_ttl_may_be_a_century")
 class RemainingTTLsAreSeconds(DictBackend):
     """Remaining TTLs are told in seconds."""
 
@@ -47,7 +47,7 @@ class RemainingTTLsAreSeconds(DictBackend):
         return max(1, round(deadline - now))
 
 
-@broken_store("ttl.remaining_ttls_are_never_more_than_given")
+@broken_store("ttl.remaining_ttls_are_never_more_than_given", alone=True)
 class RemainingTTLsAreRoundedUp(DictBackend):
     """Remaining TTLs are rounded up, and with them the error of floating point numbers."""
 
@@ -55,32 +55,32 @@ class RemainingTTLsAreRoundedUp(DictBackend):
         return ceil((deadline - now) * 1000)
 
 
-@broken_store("ttl.ttls_are_told_in_every_scope", "clients.ttls_are_seen_by_all", "pages.pages_tell_ttls")
+@broken_store("clients.ttls_are_seen_by_all", "pages.pages_tell_ttls")
 class TTLsOfTheKeyOnly(DictBackend):
-    """Lives are told of the key itself, not of what is below it."""
+    """TTLs are told of the key itself, not of what is below it."""
 
     def entries(self, read: Read, now: float) -> Entries:
         answer = super().entries(read, now)
         return answer._replace(ttls={path: ttl for path, ttl in answer.ttls.items() if not path})
 
 
-@broken_store("pages.pages_tell_ttls")
+@broken_store("pages.pages_tell_ttls", alone=True)
 class PagesTellNoTTLs(DictBackend):
-    """Lives are told in complete answers only."""
+    """TTLs are told in complete answers only."""
 
     def entries(self, read: Read, now: float) -> Entries:
         return super().entries(read if read.limit is None else read._replace(ttls=False), now)
 
 
-@broken_store("ttl.ttls_are_told_in_every_scope")
+@broken_store("expired.absence_can_be_claimed")
 class TTLsAreAlwaysTold(DictBackend):
-    """Lives are told without being asked for."""
+    """TTLs are told without being asked for."""
 
     def entries(self, read: Read, now: float) -> Entries:
         return super().entries(read._replace(ttls=True), now)
 
 
-@broken_store("ttl.put_clears_the_old_ttl", "ttl.writes_to_ttls_take_effect_in_order")
+@broken_store("ttl.writes_to_ttls_take_effect_in_order")
 class PutKeepsTheOldTTL(DictBackend):
     """Put leaves the TTL that the old value had, and looks for a TTL of its own only in place of one."""
 
@@ -90,9 +90,9 @@ class PutKeepsTheOldTTL(DictBackend):
         super().put(spaces, write._replace(keep_ttl=True) if keep else write, now)
 
 
-@broken_store("ttl.keep_ttl_keeps_it", "model.the_store_answers_as_the_model")
+@broken_store("ttl.keep_ttl_keeps_it")
 class KeepTTLIsIgnored(DictBackend):
-    """Put with keep_life makes the value last for ever."""
+    """Put with keep_ttl makes the value last for ever."""
 
     def put(self, spaces: Spaces, write: Put, now: float) -> None:
         super().put(spaces, write._replace(ttl=None, keep_ttl=False) if write.keep_ttl else write, now)
@@ -100,16 +100,16 @@ class KeepTTLIsIgnored(DictBackend):
 
 @broken_store("ttl.keep_ttl_keeps_it")
 class KeepTTLLooksAtTTL(DictBackend):
-    """Put with keep_life gives a new value the TTL that stands beside it."""
+    """Put with keep_ttl gives a new value the TTL that stands beside it."""
 
     def put(self, spaces: Spaces, write: Put, now: float) -> None:
         keep = write.keep_ttl and self.old(spaces, write.key, now, "") is not None
         super().put(spaces, write._replace(keep_ttl=keep), now)
 
 
-@broken_store("ttl.add_keeps_the_ttl", "clients.ttls_are_seen_by_all")
+@broken_store("clients.ttls_are_seen_by_all")
 class AddDropsTheTTL(DictBackend):
-    """A counter that is added to lasts for ever."""
+    """A counter that is added to has no expiry."""
 
     def add(self, spaces: Spaces, write: Add, now: float) -> int:
         total = super().add(spaces, write, now)
@@ -117,7 +117,7 @@ class AddDropsTheTTL(DictBackend):
         return total
 
 
-@broken_store("ttl.expire_gives_its_scope_a_ttl", "ttl.expire_ends_its_scope", "ttl.expire_with_none_makes_lasting")
+@broken_store("ttl.expire_ends_its_scope")
 class ExpireTakesOnlyTheKey(DictBackend):
     """Expire looks at the key itself, whatever the scope."""
 
@@ -125,7 +125,7 @@ class ExpireTakesOnlyTheKey(DictBackend):
         super().expire(spaces, write._replace(scope=Scope.NODE), now)
 
 
-@broken_store("ttl.expire_ends_its_scope", "ttl.expire_gives_its_scope_a_ttl")
+@broken_store("ttl.expire_ends_its_scope", alone=True)
 class ExpireBelowTakesTheKey(DictBackend):
     """Expire of what is below a key gives the key a TTL as well."""
 
@@ -133,9 +133,9 @@ class ExpireBelowTakesTheKey(DictBackend):
         return scope.covers(relative) or (what == "Expire" and scope is Scope.BELOW)
 
 
-@broken_store("ttl.expire_with_none_makes_lasting", "clients.ttls_are_seen_by_all")
+@broken_store("clients.ttls_are_seen_by_all")
 class ExpireWithNoneDoesNothing(DictBackend):
-    """Expire with None leaves lives as they are."""
+    """Expire with None leaves TTLs as they are."""
 
     def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
         if write.ttl is not None:
@@ -174,9 +174,9 @@ class TTLsAreNotUndone(DictBackend):
         return outcome
 
 
-@broken_store("ttl.many_ttls_end_on_their_own", "expired.pages_do_not_show_it")
+@broken_store("expired.pages_do_not_show_it")
 class OnlySomeTTLsEnd(DictBackend):
-    """Of a hundred lives and more in one space, only the first hundred ever end."""
+    """Of a hundred TTLs and more in one space, only the first hundred ever end."""
 
     def alive(self, held: HeldLocks, now: float, what: str) -> bool:
         if super().alive(held, now, what):

@@ -19,10 +19,10 @@ from redicts.core.minitransaction import (
     Transaction,
 )
 from tests.contract.broken.register import broken_store
-from tests.contract.reference_model import DictBackend, HeldLocks, Spaces
+from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend, Spaces
 
 
-@broken_store("writes.put_replaces_what_was_there")
+@broken_store("counters.a_sum_beyond_64_bits_is_refused")
 class PutKeepsLongerEnds(DictBackend):
     """A put overwrites the beginning of a longer old value."""
 
@@ -31,8 +31,8 @@ class PutKeepsLongerEnds(DictBackend):
         super().store(spaces, key, held._replace(value=held.value + old[len(held.value) :]))
 
 
-@broken_store("writes.overwriting_is_a_put_or_nothing", "writes.overwriting_gives_no_ttl")
-class OverwritesWhatIsNotThere(DictBackend):
+@broken_store("writes.overwriting_is_a_put_or_nothing", alone=True)
+class OverwritesWhatIsNotThere(PlainBackend):
     """An overwriting is a put that keeps the TTL, whether or not a value is there."""
 
     def overwrite(self, key: Key, value: bytes, /) -> bool:
@@ -47,7 +47,7 @@ class DeleteBelowTakesTheKey(DictBackend):
         return scope.covers(relative) or (what == "Delete" and scope is Scope.BELOW)
 
 
-@broken_store("writes.delete_removes_its_scope", "writes.a_subtree_is_replaced_in_one_transaction")
+@broken_store("writes.delete_removes_its_scope")
 class DeleteTakesOnlyChildren(DictBackend):
     """A delete sees direct children, and nothing deeper."""
 
@@ -55,7 +55,7 @@ class DeleteTakesOnlyChildren(DictBackend):
         return scope.covers(relative) and (what != "Delete" or len(relative) < 2)
 
 
-@broken_store("writes.deleting_nothing_is_no_error")
+@broken_store("names.spaces_share_nothing")
 class DeletingNothingFails(DictBackend):
     """Deleting what is not there raises an error."""
 
@@ -77,7 +77,7 @@ class _Remembering(DictBackend):
         super().store(spaces, key, held)
 
 
-@broken_store("writes.delete_leaves_no_orphans", "writes.the_last_value_takes_its_parents_along")
+@broken_store("writes.delete_removes_its_scope")
 class OrphansAreLeft(_Remembering):
     """A dict whose values are deleted leaves its name behind."""
 
@@ -91,8 +91,8 @@ class OrphansAreLeft(_Remembering):
         return Names(tuple(known)) if read.limit is None else super().names(read, now)
 
 
-@broken_store("writes.delete_leaves_no_orphans")
-class OrphansComeBack(DictBackend):
+@broken_store("writes.delete_removes_its_scope", alone=True)
+class OrphansComeBack(PlainBackend):
     """What is deleted as part of a deep subtree is hidden, and there again when a parent is stored again."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -113,12 +113,7 @@ class OrphansComeBack(DictBackend):
                 del self.hidden[key.space, path]
 
 
-@broken_store(
-    "writes.writes_take_effect_in_order",
-    "writes.scopes_of_writes_see_earlier_writes",
-    "writes.a_subtree_is_replaced_in_one_transaction",
-    "ttl.writes_to_ttls_take_effect_in_order",
-)
+@broken_store("ttl.writes_to_ttls_take_effect_in_order")
 class WritesAreReversed(DictBackend):
     """Writes are applied from the last to the first."""
 
@@ -129,7 +124,7 @@ class WritesAreReversed(DictBackend):
         return outcome._replace(counters=outcome.counters[::-1])
 
 
-@broken_store("writes.scopes_of_writes_see_earlier_writes", "writes.writes_take_effect_in_order")
+@broken_store("writes.all_writes_or_none", alone=True)
 class DeletesComeFirst(DictBackend):
     """All deletes of a transaction are done before its puts."""
 
@@ -143,7 +138,7 @@ class DeletesComeFirst(DictBackend):
     "writes.all_writes_or_none",
     "writes.many_writes_or_none",
     "ttl.a_refused_transaction_changes_no_ttl",
-    "reads.answers_come_when_a_counter_is_refused",
+    "reads.answers_come_with_any_status",
 )
 class RefusedCountersLeaveTheRest(DictBackend):
     """What stands before a refused counter stays written, and its answers are read afterwards."""
@@ -168,7 +163,7 @@ class DeletesAreNotUndone(DictBackend):
         return outcome
 
 
-@broken_store("writes.many_writes_or_none")
+@broken_store("writes.many_writes_or_none", alone=True)
 class LargeTransactionsAreSplit(DictBackend):
     """A transaction is executed in pieces of two hundred writes."""
 
@@ -187,7 +182,7 @@ class LargeTransactionsAreSplit(DictBackend):
         return Outcome(Status.APPLIED, answers, counters)
 
 
-@broken_store("writes.a_leaf_gives_way", "expired.it_makes_way_for_values_below")
+@broken_store("expired.it_makes_way_for_values_below")
 class LeavesStandInTheWay(DictBackend):
     """Nothing can be put below a key that held a value before, in the same transaction or as expired bytes."""
 
@@ -198,7 +193,7 @@ class LeavesStandInTheWay(DictBackend):
         super().put(spaces, write, now)
 
 
-@broken_store("writes.writes_take_effect_in_order", "counters.counters_come_in_the_order_of_adds")
+@broken_store("counters.a_sum_beyond_64_bits_is_refused")
 class AddsSeeTheStateBefore(DictBackend):
     """Add counts on from the state before the transaction."""
 
@@ -207,3 +202,23 @@ class AddsSeeTheStateBefore(DictBackend):
         total = self.sum(b"0" if old is None else old.value, write.amount)
         self.store(spaces, write.key, HeldLocks(b"%d" % total, None if old is None else old.deadline))
         return total
+
+
+@broken_store("model.the_store_answers_as_the_model", alone=True)
+class AddCountsOnFromTheDeleted(PlainBackend):
+    """An Add counts on from a value that an earlier write of its transaction deleted by the scope of a subtree."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        self.before = self.spaces
+        self.cleared: set[Key] = set()
+        return super().decide(transaction, now)
+
+    def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
+        self.cleared.add(write.key)
+        super().delete(spaces, write, now)
+
+    def add(self, spaces: Spaces, write: Add, now: float) -> int:
+        old = self.old(self.before, write.key, now, "Add")
+        if write.key in self.cleared and old is not None and self.old(spaces, write.key, now, "Add") is None:
+            self.store(spaces, write.key, old)
+        return super().add(spaces, write, now)

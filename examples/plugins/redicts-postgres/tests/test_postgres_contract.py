@@ -29,7 +29,7 @@ def test_check(check: ConformanceCheck, harness: PostgresHarness) -> None:
     result = Examination(harness).examine(check)
     if set(check.needs) & NOT_CLAIMED:
         assert result.status is Status.NOT_RUN
-        assert not result.demanded
+        assert not result.required
         return
     assert result.status is Status.PASSED, f"{result.reason}\n{result.details}"
     if {Need.LOST_REPLIES, Need.LATE_REQUESTS} & set(check.needs):

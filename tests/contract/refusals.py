@@ -1,0 +1,67 @@
+"""The command that proves that no check of backends is redundant: ``python -m tests.contract.refusals``.
+
+For each check there is a broken backend marked ``alone``, which no other check refuses. The command examines each of
+these by every check and prints the checks that refuse it besides the one it names. It takes some twenty minutes. The
+random search of the subject ``model`` is left out, since what it finds depends on its seed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from redicts.contract import CHECKS, ConformanceCheck, Examination, Result
+from tests.contract.broken import BROKEN, Broken
+
+_TIMEOUT: Final = 2.0
+"""Seconds after which a broken backend counts as hanging."""
+
+_TIMEOUT_OF: Final = {"notifications": 0.6, "listeners": 0.6, "model": 3.0}
+"""The same in checks of some subjects: most backends that break those on notifications never notify."""
+
+SEARCH: Final = "model"
+"""The subject whose check searches at random."""
+
+SEEDS: Final = 8
+"""How many seeds such a check may try: with one seed in four or so it misses the rarer faults."""
+
+
+def timeout_of(check: str) -> float:
+    """Return the timeout in seconds for a check of a broken backend."""
+    return _TIMEOUT_OF.get(check.partition(".")[0], _TIMEOUT)
+
+
+def refusals(broken: Broken, checks: Iterable[ConformanceCheck] = CHECKS) -> Iterator[Result]:
+    """Yield the failures of a broken backend in these checks, each examined on a new instance; skip the search."""
+    for check in checks:
+        if check.name.startswith(SEARCH):
+            continue
+        harness = broken.harness()
+        try:
+            result = Examination(harness, timeout=timeout_of(check.name)).examine(check)
+        finally:
+            harness.close()
+        if result.status.value == "failed" and not result.reason.startswith("did not end"):
+            yield result
+
+
+def main(names: Iterable[str]) -> int:
+    """Print which checks refuse the backends that are marked ``alone``, or those named; return 1 if a mark is wrong."""
+    wrong = 0
+    chosen = set(names)
+    for broken in BROKEN:
+        if broken.name in chosen or (broken.alone and not chosen):
+            found = {result.check: result.reason for result in refusals(broken)}
+            others = {check: reason for check, reason in found.items() if check not in broken.refused_by}
+            missing = [check for check in broken.refused_by if check not in found and not check.startswith(SEARCH)]
+            wrong += broken.alone and bool(others or missing)
+            sys.stdout.write(f"{broken.name}: {', '.join(broken.refused_by)}\n")
+            sys.stdout.writelines(f"    also {check}: {reason[:160]!r}\n" for check, reason in others.items())
+            sys.stdout.writelines(f"    not {check}\n" for check in missing)
+            sys.stdout.flush()
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
