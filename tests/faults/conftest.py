@@ -1,4 +1,4 @@
-"""What these tests share: a server, processes on it, and a look at the locks in it from outside."""
+"""A server, processes on it, and the locks in its store as an outsider sees them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from redicts import Lock, Pool, Proxy
-from redicts.api.tree import Tree
 from redicts.core.locks.acquisition import Timing
 from redicts.core.locks.records import HOLDERS, WAITERS, Record
 from redicts.core.minitransaction import Key
@@ -30,7 +29,7 @@ StartServer = Callable[..., RedisServer]
 
 @pytest.fixture
 def start_server() -> Iterator[StartServer]:
-    """Start servers of the newest version, which a test may stop; they end with it."""
+    """Give a function that starts servers of the newest version, which a test may stop."""
     with contextlib.ExitStack() as servers:
 
         def start(**options: Unpack[ServerOptions]) -> RedisServer:
@@ -40,7 +39,7 @@ def start_server() -> Iterator[StartServer]:
 
 
 class Start(Protocol):
-    """What the fixture ``start`` is: starts so many processes on a server, which end with the test."""
+    """The fixture ``start``: starts processes on a server, which end with the test."""
 
     def __call__(
         self, target: Target, number: int = 1, /, timing: Timing = SOON, *, deaf: bool = False, **cfg: Any
@@ -49,7 +48,7 @@ class Start(Protocol):
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start processes, which end with the test however it ends."""
+    """Give a function that starts processes, which end with the test."""
     with contextlib.ExitStack() as running:
 
         def start_some(
@@ -63,7 +62,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def view() -> Iterator[Callable[..., View]]:
-    """Give a function that makes this process a client of a server, and looks at the locks there."""
+    """Give a function that makes this process a client of a server, and returns a view of the locks there."""
     try:
         yield View
     finally:
@@ -71,64 +70,59 @@ def view() -> Iterator[Callable[..., View]]:
 
 
 class View:
-    """The locks on a server, seen from outside."""
+    """The locks on a server, as an outsider sees them."""
 
     def __init__(self, server: RedisServer, **cfg: Any) -> None:
         self._server = server
         Pool().reload(cfg=configuration(server, **cfg))
 
-    @property
-    def tree(self) -> Tree:
-        """The opened database."""
-        return Pool().tree()
-
-    def records(self, space: str) -> list[Record]:
-        """Return all records of a space, with their TTLs."""
-        found = self.tree.run(self.tree.locks.found([Key(space, ())]))
+    def _records(self, space: str) -> list[Record]:
+        tree = Pool().tree()
+        found = tree.run(tree.locks.found([Key(space, ())]))
         return sorted(found, key=lambda record: (record.since, record.request))
 
     def holders(self) -> list[Record]:
-        """Return who holds locks."""
-        return self.records(HOLDERS)
+        """Return the records of held locks, with their TTLs."""
+        return self._records(HOLDERS)
 
     def waiters(self) -> list[Record]:
-        """Return who waits for locks, in order."""
-        return self.records(WAITERS)
+        """Return the records of waiters, in order, with their TTLs."""
+        return self._records(WAITERS)
 
     def requests_of(self, process: Process) -> list[str]:
-        """Return what a process holds and waits for, by the names of its requests."""
-        here = f":{process.pid}:"
-        return [record.request for record in (*self.holders(), *self.waiters()) if here in record.label]
+        """Return the ids of the requests that a process holds or waits with."""
+        owner = f":{process.pid}:"
+        return [record.request for record in (*self.holders(), *self.waiters()) if owner in record.label]
 
-    def queue(self, process: Process, deed: Callable[..., Any], *arguments: Any, **options: Any) -> None:
-        """Let a process begin something, and wait until it waits for a lock, or has ended already."""
+    def queue(self, process: Process, action: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+        """Start an action in a process, and wait until it waits for a lock, or has ended."""
         before = len(self.waiters())
-        process.begins(deed, *arguments, **options)
+        process.begin(action, *arguments, **options)
         eventually(lambda: len(self.waiters()) > before or process.is_done, "the process waits for the lock")
 
-    def nothing_is_left(self, within: float = 10.0) -> None:
-        """Wait until nothing of any lock is in the store but the counter of tokens."""
+    def nothing_is_left(self) -> None:
+        """Wait until the store holds nothing of any lock but the counter of tokens."""
 
         def left() -> set[bytes]:
-            # A write, for that sweeps what has no TTL any more.
+            # A write sweeps what has expired.
             Proxy("swept").set([], 1)
             Proxy("swept").clear()
             return {name for name in data(self._server) if not name.startswith((b"v:", b"f:"))}
 
-        eventually(lambda: not left(), "nothing of any lock is left in the store", within=within, every=0.05)
+        eventually(lambda: not left(), "nothing of any lock is left in the store", every=0.05)
         tokens = data(self._server).get(b"f:", {})
         assert isinstance(tokens, dict)
         assert tokens.keys() <= {b"token"}
 
     def no_lock_is_left(self) -> None:
-        """Insist that nobody holds or waits for a lock. For what waits so long that other traces stay for as long."""
+        """Check that no lock is held or waited for, for tests whose other traces stay for minutes."""
         assert not self.waiters()
-        # In a turn a process keeps what it has released, in case that it comes back: a millisecond, and not a lease.
-        eventually(lambda: not self.holders(), "nobody holds a lock", within=10)
+        # A process retains a released lock for some milliseconds, in case that it acquires the lock again.
+        eventually(lambda: not self.holders(), "no lock is held")
         assert not self.waiters()
 
     def is_free(self, path: str) -> bool:
-        """Tell whether a lock can be acquired at once."""
+        """Tell whether a lock can be acquired without waiting."""
         lock = Lock(Pool(), parse(path) if path else ())
         if not lock.acquire(blocking=False):
             return False
