@@ -11,7 +11,7 @@ from tests.faults.actions import SOON, acquire, count, counted, read, release, s
 from tests.faults.conftest import Start, View
 from tests.faults.processes import call_all, results
 from tests.support.servers import RedisServer
-from tests.support.waiting import eventually
+from tests.support.waiting import TIMEOUT, eventually
 
 
 def test_the_lock_of_a_killed_process_ends_with_its_lease(
@@ -64,7 +64,7 @@ def test_a_killed_waiter_blocks_the_queue_until_its_ttl_ends(
     look.queue(fourth, sign, "a", "fourth", acquire_timeout=60)
     victim.kill()
     current_owner.call(release, "a")
-    results([first, third, fourth], within=SOON.waiter_ttl + 5)
+    results([first, third, fourth], within=SOON.waiter_ttl + TIMEOUT)
     assert signed("a") == ["first", "third", "fourth"]
     look.nothing_is_left()
 
