@@ -19,6 +19,9 @@ SOON: Final = Timing(waiter_ttl=2.0, heartbeat=0.3, first_heartbeat=0.15)
 NEVER: Final = Timing(waiter_ttl=600.0, heartbeat=200.0, first_heartbeat=200.0)
 """Makes a waiter depend on notifications: it does not look by itself during a test."""
 
+RETRIES: Final = 1_000
+"""Enough for a request to outlast a restart of the server."""
+
 LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
 
 

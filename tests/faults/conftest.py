@@ -1,11 +1,11 @@
-"""A server, processes on it, and the locks in its store as an outsider sees them."""
+"""Fixtures of a server, processes on it, and a view of its locks."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -15,7 +15,7 @@ from redicts.core.locks.records import HOLDERS, WAITERS, Record
 from redicts.core.minitransaction import Key
 from redicts.core.paths import parse
 from tests.backends.redis_tools import Target, configuration, data
-from tests.faults.actions import SOON
+from tests.faults.actions import RETRIES, SOON
 from tests.faults.processes import Process
 from tests.support.servers import RedisServer, ServerOptions
 from tests.support.waiting import eventually
@@ -24,57 +24,32 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-StartServer = Callable[..., RedisServer]
+class Site:
+    """A server, processes on it, and the locks in its store as an outsider, this process, sees them."""
 
+    def __init__(self, server: RedisServer, directory: Path, processes: contextlib.ExitStack, **cfg: Any) -> None:
+        self.server: Final = server
+        self._directory = directory
+        self._processes = processes
+        self.connect(**cfg)
 
-@pytest.fixture
-def start_server() -> Iterator[StartServer]:
-    """Give a function that starts servers of the newest version, which a test may stop."""
-    with contextlib.ExitStack() as servers:
+    def connect(self, **cfg: Any) -> None:
+        """Make this process a client of the server with these settings."""
+        Pool().reload(cfg=configuration(self.server, **cfg))
 
-        def start(**options: Unpack[ServerOptions]) -> RedisServer:
-            return servers.enter_context(RedisServer(**options))
-
-        yield start
-
-
-class Start(Protocol):
-    """The fixture ``start``: starts processes on a server, which end with the test."""
-
-    def __call__(
-        self, target: Target, number: int = 1, /, timing: Timing = SOON, *, deaf: bool = False, **cfg: Any
-    ) -> list[Process]: ...
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Give a function that starts processes, which end with the test."""
-    with contextlib.ExitStack() as running:
-
-        def start_some(
-            target: Target, number: int = 1, /, timing: Timing = SOON, *, deaf: bool = False, **cfg: Any
-        ) -> list[Process]:
-            settings = configuration(target, **cfg)
-            return [running.enter_context(Process(settings, tmp_path, timing, deaf=deaf)) for _ in range(number)]
-
-        yield start_some
-
-
-@pytest.fixture
-def view() -> Iterator[Callable[..., View]]:
-    """Give a function that makes this process a client of a server, and returns a view of the locks there."""
-    try:
-        yield View
-    finally:
-        Pool().reload(cfg={"backend": "memory"})
-
-
-class View:
-    """The locks on a server, as an outsider sees them."""
-
-    def __init__(self, server: RedisServer, **cfg: Any) -> None:
-        self._server = server
-        Pool().reload(cfg=configuration(server, **cfg))
+    def start(
+        self,
+        number: int = 1,
+        timing: Timing = SOON,
+        *,
+        deaf: bool = False,
+        target: Target | None = None,
+        **cfg: Any,
+    ) -> list[Process]:
+        """Start processes on the server, or on the proxy ``target``, which end with the test."""
+        settings = configuration(target or self.server, **cfg)
+        started = (Process(settings, self._directory, timing, deaf=deaf) for _ in range(number))
+        return [self._processes.enter_context(process) for process in started]
 
     def _records(self, space: str) -> list[Record]:
         tree = Pool().tree()
@@ -107,10 +82,10 @@ class View:
             # A write sweeps what has expired.
             Proxy("swept").set([], 1)
             Proxy("swept").clear()
-            return {name for name in data(self._server) if not name.startswith((b"v:", b"f:"))}
+            return {name for name in data(self.server) if not name.startswith((b"v:", b"f:"))}
 
         eventually(lambda: not left(), "nothing of any lock is left in the store", every=0.05)
-        tokens = data(self._server).get(b"f:", {})
+        tokens = data(self.server).get(b"f:", {})
         assert isinstance(tokens, dict)
         assert tokens.keys() <= {b"token"}
 
@@ -128,3 +103,37 @@ class View:
             return False
         lock.release()
         return True
+
+
+StartSite = Callable[..., Site]
+
+
+@pytest.fixture
+def open_site(tmp_path: Path) -> Iterator[StartSite]:
+    """Give a function that opens a site on a server."""
+    with contextlib.ExitStack() as processes:
+        yield lambda server, **cfg: Site(server, tmp_path, processes, **cfg)
+    Pool().reload(cfg={"backend": "memory"})
+
+
+@pytest.fixture
+def site(open_site: StartSite, server: RedisServer) -> Site:
+    """Give a site on the newest version."""
+    return open_site(server)
+
+
+@pytest.fixture
+def any_site(open_site: StartSite, redis_server: RedisServer) -> Site:
+    """Give a site on each version."""
+    return open_site(redis_server)
+
+
+@pytest.fixture
+def start_site(open_site: StartSite) -> Iterator[StartSite]:
+    """Give a function that opens a site on a server of its own, which the test may stop."""
+    with contextlib.ExitStack() as servers:
+
+        def start(**options: Unpack[ServerOptions]) -> Site:
+            return open_site(servers.enter_context(RedisServer(**options)), retries=RETRIES)
+
+        yield start

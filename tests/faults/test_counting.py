@@ -11,9 +11,8 @@ import pytest
 from redicts import Lock, Pool, Proxy
 from tests.backends.redis_tools import calls
 from tests.faults.actions import LONG, NEVER, SOON, acquire, count, counted, release
-from tests.faults.conftest import Start, View
+from tests.faults.conftest import Site
 from tests.faults.processes import call_all, results
-from tests.support.servers import RedisServer
 from tests.support.waiting import eventually
 
 EACH: Final = 10_000 if LONG else 100
@@ -40,28 +39,24 @@ def read_and_set(times: int) -> None:
 
 @pytest.mark.parametrize(("action", "number", "each"), [(add, 2, EACH), (read_and_set, 4, EACH // 4)])
 def test_no_update_is_lost_under_the_lock(
-    redis_server: RedisServer,
-    start: Start,
-    view: Callable[..., View],
+    any_site: Site,
     action: Callable[[int], None],
     number: int,
     each: int,
 ) -> None:
     """Several processes add, or read and set, under one lock: the total is exact, as in the example of redicts 1.0."""
-    look = view(redis_server)
-    call_all(start(redis_server, number), action, each, within=WITHIN)
+    call_all(any_site.start(number), action, each, within=WITHIN)
     assert Proxy("a.b.c.d").val() == number * each
-    look.nothing_is_left()
+    any_site.nothing_is_left()
 
 
-def test_updates_are_lost_without_the_lock(server: RedisServer, start: Start, view: Callable[..., View]) -> None:
+def test_updates_are_lost_without_the_lock(site: Site) -> None:
     """The tests above detect a lock that does not exclude."""
-    look = view(server)
-    processes = start(server, 4)
+    processes = site.start(4)
     call_all(processes, unlock_everything)
     call_all(processes, read_and_set, 100, within=WITHIN)
     assert Proxy("a.b.c.d").val() < 400
-    look.nothing_is_left()
+    site.nothing_is_left()
 
 
 def unlock_everything() -> None:
@@ -70,24 +65,20 @@ def unlock_everything() -> None:
     Proxy.__exit__ = lambda *_: None  # type: ignore[method-assign]
 
 
-def test_every_release_notifies_the_next(redis_server: RedisServer, start: Start, view: Callable[..., View]) -> None:
+def test_every_release_notifies_the_next(any_site: Site) -> None:
     """Processes count that do not look by themselves: if one release notified none, one of them would never end."""
-    look = view(redis_server)
-    call_all(start(redis_server, 4, NEVER), count, "a", EACH // 4, within=WITHIN)
+    call_all(any_site.start(4, NEVER), count, "a", EACH // 4, within=WITHIN)
     assert counted("a") == 4 * (EACH // 4)
-    look.no_lock_is_left()
+    any_site.no_lock_is_left()
 
 
-def test_every_release_notifies_the_next_on_overlapping_paths(
-    redis_server: RedisServer, start: Start, view: Callable[..., View]
-) -> None:
+def test_every_release_notifies_the_next_on_overlapping_paths(any_site: Site) -> None:
     """The same for locks on the root, an inner node and leaves."""
-    look = view(redis_server)
-    processes = start(redis_server, 4, NEVER)
+    processes = any_site.start(4, NEVER)
     for process, path in zip(processes, ("", "a", "a.b", "a.c")):
         process.begin(lock_and_unlock, path, EACH // 4)
     results(processes, within=WITHIN)
-    look.no_lock_is_left()
+    any_site.no_lock_is_left()
 
 
 def lock_and_unlock(path: str, times: int) -> None:
@@ -97,19 +88,16 @@ def lock_and_unlock(path: str, times: int) -> None:
             pass
 
 
-def test_waiting_costs_a_few_requests_per_heartbeat(
-    server: RedisServer, start: Start, view: Callable[..., View]
-) -> None:
+def test_waiting_costs_a_few_requests_per_heartbeat(site: Site) -> None:
     """A waiter sends at most three requests per heartbeat, and no others."""
-    look = view(server)
-    current_owner, *waiting = start(server, 3)
+    current_owner, *waiting = site.start(3)
     current_owner.call(acquire, "a")
     for waiter in waiting:
-        look.queue(waiter, acquire, "a", acquire_timeout=60)
+        site.queue(waiter, acquire, "a", acquire_timeout=60)
     begun = time.monotonic()
-    server.command("CONFIG", "RESETSTAT")
-    eventually(lambda: calls(server).get("evalsha", 0) >= 3 * len(waiting), "the waiters look", every=0.1)
-    requests = calls(server)
+    site.server.command("CONFIG", "RESETSTAT")
+    eventually(lambda: calls(site.server).get("evalsha", 0) >= 3 * len(waiting), "the waiters look", every=0.1)
+    requests = calls(site.server)
     heartbeats = (time.monotonic() - begun) / (0.8 * SOON.heartbeat) + 1
     sent = {name for name in requests if name.startswith(("eval", "subscribe", "script", "ping"))}
     assert sent == {"evalsha"}
@@ -118,34 +106,32 @@ def test_waiting_costs_a_few_requests_per_heartbeat(
     current_owner.call(release, "a")
 
 
-def test_waiting_costs_nothing_between_heartbeats(server: RedisServer, start: Start, view: Callable[..., View]) -> None:
+def test_waiting_costs_nothing_between_heartbeats(site: Site) -> None:
     """A waiter whose next heartbeat is minutes away sends nothing."""
-    look = view(server)
-    current_owner, waiter = start(server, 2, NEVER)
+    current_owner, waiter = site.start(2, NEVER)
     current_owner.call(acquire, "a", expire_timeout=300)
-    look.queue(waiter, acquire, "a", acquire_timeout=60)
+    site.queue(waiter, acquire, "a", acquire_timeout=60)
 
     def is_quiet() -> bool:
-        server.command("CONFIG", "RESETSTAT")
+        site.server.command("CONFIG", "RESETSTAT")
         time.sleep(0.5)
-        return calls(server).keys() <= OURS
+        return calls(site.server).keys() <= OURS
 
     eventually(is_quiet, "a waiter that is in the queue, and listens, sends nothing for half a second")
     current_owner.call(release, "a")
     assert waiter.result()
 
 
-def test_nested_locks_send_nothing(server: RedisServer, start: Start, view: Callable[..., View]) -> None:
-    """Acquiring and releasing a path that a held lock covers sends nothing to the server."""
-    view(server)
-    (process,) = start(server)
+def test_nested_locks_send_nothing(site: Site) -> None:
+    """Acquiring and releasing a path that a held lock covers sends nothing to the site.server."""
+    (process,) = site.start()
     process.call(acquire, "a")
-    server.command("CONFIG", "RESETSTAT")
+    site.server.command("CONFIG", "RESETSTAT")
     for _ in range(3):
         process.call(acquire, "a")
         process.call(acquire, "a.b", shared=True)
     for _ in range(3):
         process.call(release, "a.b")
         process.call(release, "a")
-    assert calls(server).keys() <= OURS
+    assert calls(site.server).keys() <= OURS
     process.call(release, "a")

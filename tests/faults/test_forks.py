@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 from redicts import Lock, LockTimeout, NotHeld, Pool, Proxy
 from tests.faults.actions import acquire, count, counted, release
-from tests.faults.conftest import Start, View
-from tests.support.servers import RedisServer
+from tests.faults.conftest import Site
 from tests.support.waiting import TIMEOUT, eventually
 
 
@@ -120,12 +119,11 @@ def end_waiting() -> bool:
     return got and not waiting[0].is_alive()
 
 
-def test_a_child_is_another_owner(redis_server: RedisServer, start: Start, view: Callable[..., View]) -> None:
+def test_a_child_is_another_owner(any_site: Site) -> None:
     """It neither holds nor can release its parent's locks, waits for them, and acquires its own."""
-    look = view(redis_server)
-    parent, other = start(redis_server, 2)
+    parent, other = any_site.start(2)
     other.call(acquire, "theirs")
-    look.queue(parent, hold_and_wait)
+    any_site.queue(parent, hold_and_wait)
     parent.result()
     other.begin(count, "counter", 20)
     for observed in parent.call(fork_twice):
@@ -134,26 +132,27 @@ def test_a_child_is_another_owner(redis_server: RedisServer, start: Start, view:
     other.result()
     assert counted("counter") == 60
     assert not waiting
-    eventually(lambda: look.holders() and parent.call(still_holds) == (True, True), "the parent's locks are its own")
-    assert len(look.waiters()) == 1
+    eventually(
+        lambda: any_site.holders() and parent.call(still_holds) == (True, True), "the parent's locks are its own"
+    )
+    assert len(any_site.waiters()) == 1
     other.call(release, "theirs")
     assert parent.call(end_waiting)
     for path in ("renewed", "mine"):
         parent.call(release, path)
-    look.nothing_is_left()
+    any_site.nothing_is_left()
 
 
-def test_renewal_survives_a_fork(server: RedisServer, start: Start, view: Callable[..., View]) -> None:
+def test_renewal_survives_a_fork(site: Site) -> None:
     """Renewal continues in the parent after a fork, for longer than a lease, and after the child's end."""
-    look = view(server)
-    (parent,) = start(server)
+    (parent,) = site.start()
     parent.call(acquire, "renewed", expire_timeout=1.0, renew=True)
-    (before,) = look.holders()
+    (before,) = site.holders()
     parent.call(fork_and_leave)
     ttls: list[int] = []
 
     def renewed_often() -> bool:
-        (record,) = look.holders()
+        (record,) = site.holders()
         assert record.request == before.request
         assert record.ttl is not None
         if not ttls or record.ttl > ttls[-1]:
@@ -164,7 +163,7 @@ def test_renewal_survives_a_fork(server: RedisServer, start: Start, view: Callab
 
     eventually(renewed_often, "it is renewed repeatedly")
     parent.call(release, "renewed")
-    look.nothing_is_left()
+    site.nothing_is_left()
 
 
 def fork_and_leave() -> None:

@@ -16,7 +16,7 @@ from redicts import Deadlock, Lock, Pool
 from redicts.core.locks import records
 from redicts.core.locks.acquisition import Timing
 from tests.faults.actions import LONG, acquire, release
-from tests.faults.conftest import Start, View
+from tests.faults.conftest import Site
 from tests.faults.oracle import Oracle, Violation
 from tests.faults.processes import results
 from tests.support.servers import RedisServer
@@ -89,23 +89,20 @@ def _lock_at_random(chance: random.Random, rounds: int) -> tuple[int, int]:
 
 
 @pytest.mark.timeout(7_200)
-def test_no_two_conflicting_owners_are_active(
-    redis_server: RedisServer, start: Start, view: Callable[..., View]
-) -> None:
+def test_no_two_conflicting_owners_are_active(any_site: Site) -> None:
     """Exclusive and shared locks, nested and several at once, on overlapping paths: the oracle refuses none."""
-    look = view(redis_server)
-    processes = start(redis_server, 3, Timing(waiter_ttl=2.0, heartbeat=0.1, first_heartbeat=0.05))
+    processes = any_site.start(3, Timing(waiter_ttl=2.0, heartbeat=0.1, first_heartbeat=0.05))
     for seed, process in enumerate(processes):
-        process.call(use_oracle, redis_server.host, redis_server.port)
+        process.call(use_oracle, any_site.server.host, any_site.server.port)
         process.begin(lock_at_random, seed, ROUNDS)
     done = results(processes, within=3_600 if LONG else 90)
     locks, deadlocks = map(sum, zip(*done))
     assert locks > ROUNDS * THREADS * len(processes) / 2
     assert deadlocks < locks
-    oracle = Oracle(redis_server.host, redis_server.port)
+    oracle = Oracle(any_site.server.host, any_site.server.port)
     assert oracle.active == 0
     oracle.close()
-    look.nothing_is_left()
+    any_site.nothing_is_left()
 
 
 def look_upwards_only() -> None:
@@ -120,14 +117,11 @@ def lock_nothing() -> None:
 
 
 @pytest.mark.parametrize("broken", [look_upwards_only, lock_nothing], ids=lambda each: each.__name__)
-def test_the_oracle_detects_locks_that_do_not_exclude(
-    server: RedisServer, start: Start, view: Callable[..., View], broken: Callable[[], None]
-) -> None:
+def test_the_oracle_detects_locks_that_do_not_exclude(site: Site, broken: Callable[[], None]) -> None:
     """It detects a lock that ignores locks below it, and a missing lock, and names both paths."""
-    view(server)
-    below, above = start(server, 2)
+    below, above = site.start(2)
     for process in (below, above):
-        process.call(use_oracle, server.host, server.port)
+        process.call(use_oracle, site.server.host, site.server.port)
         process.call(broken)
     below.call(be_active, "b.a.b")
     with pytest.raises(Violation, match=r"'b\.a'.*X \S+ /b/a/b/"):
@@ -137,12 +131,11 @@ def test_the_oracle_detects_locks_that_do_not_exclude(
     above.call(be_inactive)
 
 
-def test_random_locks_conflict_often_enough(server: RedisServer, start: Start, view: Callable[..., View]) -> None:
+def test_random_locks_conflict_often_enough(site: Site) -> None:
     """The random locks above let the oracle detect missing locks."""
-    view(server)
-    processes = start(server, 3)
+    processes = site.start(3)
     for seed, process in enumerate(processes):
-        process.call(use_oracle, server.host, server.port)
+        process.call(use_oracle, site.server.host, site.server.port)
         process.call(lock_nothing)
         process.begin(lock_at_random, seed, 1_000)
     found = 0
@@ -186,12 +179,9 @@ def test_the_oracle_allows_what_does_not_conflict(server: RedisServer) -> None:
     oracle.close()
 
 
-def test_a_lock_on_the_root_conflicts_with_all_others(
-    redis_server: RedisServer, start: Start, view: Callable[..., View]
-) -> None:
+def test_a_lock_on_the_root_conflicts_with_all_others(any_site: Site) -> None:
     """A lock on the root waits for any lock of another process, and any lock for it."""
-    look = view(redis_server)
-    one, two = start(redis_server, 2)
+    one, two = any_site.start(2)
     one.call(acquire, "x.y.z")
     assert not two.call(acquire, "", blocking=False)
     assert two.call(acquire, "x.y.zz", blocking=False)
@@ -200,4 +190,4 @@ def test_a_lock_on_the_root_conflicts_with_all_others(
     assert two.call(acquire, "", blocking=False)
     assert not one.call(acquire, "x.y.z", blocking=False)
     two.call(release, "")
-    look.nothing_is_left()
+    any_site.nothing_is_left()

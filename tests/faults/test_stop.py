@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from redicts import LockLost
 from tests.faults.actions import LONG, acquire, count, counted, is_held, read, release, write, write_unguarded
-from tests.faults.conftest import Start, View
+from tests.faults.conftest import Site
 from tests.faults.processes import Process, results
-from tests.support.servers import RedisServer
 from tests.support.waiting import eventually
 
 ROUNDS = 100 if LONG else 6
 LEASE = 0.25
 
 
-def stop_between_reading_and_writing(victim: Process, look: View) -> int:
+def stop_between_reading_and_writing(victim: Process, site: Site) -> int:
     """Have a process acquire the lock and read, and stop it until its lease ends; return what it read."""
     victim.call(acquire, "a", expire_timeout=LEASE, acquire_timeout=60)
     value = victim.call(read, "a.total")
     victim.stop()
-    eventually(lambda: not look.requests_of(victim), "its lease ends")
+    eventually(lambda: not site.requests_of(victim), "its lease ends")
     return value
 
 
-def test_a_guarded_write_after_the_lease_is_refused(
-    server: RedisServer, start: Start, view: Callable[..., View]
-) -> None:
+def test_a_guarded_write_after_the_lease_is_refused(site: Site) -> None:
     """A process that is stopped between reading and writing gets LockLost, and no update is lost."""
-    look = view(server)
-    victims, others = start(server, 2), start(server, 2)
+    victims, others = site.start(2), site.start(2)
     for other in others:
         other.begin(count, "a", ROUNDS * 5, LEASE)
     for number in range(ROUNDS):
         victim = victims[number % 2]
-        value = stop_between_reading_and_writing(victim, look)
+        value = stop_between_reading_and_writing(victim, site)
         count("a", 1)
         victim.begin(write, "a", "total", value + 1)
         victim.resume()
@@ -46,16 +40,13 @@ def test_a_guarded_write_after_the_lease_is_refused(
         victim.call(release, "a")
     results(others, within=60)
     assert counted("a") == 11 * ROUNDS
-    look.nothing_is_left()
+    site.nothing_is_left()
 
 
-def test_an_unguarded_write_after_the_lease_loses_an_update(
-    server: RedisServer, start: Start, view: Callable[..., View]
-) -> None:
+def test_an_unguarded_write_after_the_lease_loses_an_update(site: Site) -> None:
     """Without the guard the same write succeeds, and another process's update is lost."""
-    look = view(server)
-    victim, other = start(server, 2)
-    value = stop_between_reading_and_writing(victim, look)
+    victim, other = site.start(2)
+    value = stop_between_reading_and_writing(victim, site)
     other.call(count, "a", 1)
     victim.begin(write_unguarded, "a", "total", value + 1)
     victim.resume()
@@ -65,12 +56,9 @@ def test_an_unguarded_write_after_the_lease_loses_an_update(
         counted("a")
 
 
-def test_processes_stopped_at_any_time_lose_no_update(
-    server: RedisServer, start: Start, view: Callable[..., View]
-) -> None:
+def test_processes_stopped_at_any_time_lose_no_update(site: Site) -> None:
     """Each counting process is stopped repeatedly, until its records end: the count is exact."""
-    look = view(server)
-    counting = start(server, 3)
+    counting = site.start(3)
     each = 2_000 if LONG else 150
     for process in counting:
         process.begin(count, "a", each, LEASE)
@@ -78,50 +66,46 @@ def test_processes_stopped_at_any_time_lose_no_update(
     while not all(process.is_done for process in counting) and stops < (60 if LONG else 6):
         victim = counting[stops % len(counting)]
         victim.stop()
-        eventually(lambda gone=victim: not look.requests_of(gone), "its records end")  # type: ignore[misc]
+        eventually(lambda gone=victim: not site.requests_of(gone), "its records end")  # type: ignore[misc]
         victim.resume()
         stops += 1
     results(counting, within=120)
     assert stops
     assert counted("a") == len(counting) * each
-    look.nothing_is_left()
+    site.nothing_is_left()
 
 
-def test_a_stopped_waiter_queues_again(server: RedisServer, start: Start, view: Callable[..., View]) -> None:
+def test_a_stopped_waiter_queues_again(site: Site) -> None:
     """It loses its place, those behind it go on, and it gets the lock in the end."""
-    look = view(server)
-    current_owner, victim, behind = start(server, 3)
+    current_owner, victim, behind = site.start(3)
     current_owner.call(acquire, "a")
-    look.queue(victim, acquire, "a", acquire_timeout=60)
-    look.queue(behind, acquire, "a", acquire_timeout=60)
-    before = look.requests_of(victim)
+    site.queue(victim, acquire, "a", acquire_timeout=60)
+    site.queue(behind, acquire, "a", acquire_timeout=60)
+    before = site.requests_of(victim)
     victim.stop()
-    eventually(lambda: not look.requests_of(victim), "its waiter record ends")
+    eventually(lambda: not site.requests_of(victim), "its waiter record ends")
     current_owner.call(release, "a")
     assert behind.result()
     victim.resume()
-    eventually(lambda: look.requests_of(victim), "it queues again")
-    assert look.requests_of(victim) != before, "it has a new request id, because the old one may be withdrawn"
+    eventually(lambda: site.requests_of(victim), "it queues again")
+    assert site.requests_of(victim) != before, "it has a new request id, because the old one may be withdrawn"
     assert not victim.is_done
     behind.call(release, "a")
     assert victim.result()
     victim.call(release, "a")
-    look.nothing_is_left()
+    site.nothing_is_left()
 
 
-def test_a_waiter_that_is_stopped_during_the_release_gets_the_lock(
-    server: RedisServer, start: Start, view: Callable[..., View]
-) -> None:
+def test_a_waiter_that_is_stopped_during_the_release_gets_the_lock(site: Site) -> None:
     """It missed its notification and lost its place, and no other waits: it gets the lock."""
-    look = view(server)
-    current_owner, victim = start(server, 2)
+    current_owner, victim = site.start(2)
     current_owner.call(acquire, "a")
-    look.queue(victim, acquire, "a", acquire_timeout=60)
+    site.queue(victim, acquire, "a", acquire_timeout=60)
     victim.stop()
     current_owner.call(release, "a")
-    eventually(lambda: not look.requests_of(victim), "its waiter record ends")
+    eventually(lambda: not site.requests_of(victim), "its waiter record ends")
     victim.resume()
     assert victim.result()
     assert victim.call(is_held, "a")
     victim.call(release, "a")
-    look.nothing_is_left()
+    site.nothing_is_left()

@@ -52,7 +52,7 @@ class FreshEnvironment:
     def _make(self) -> None:
         wheels = self._directory / "wheels"
         sources = [ROOT, *(EXAMPLES / name for name in DISTRIBUTIONS)]
-        build = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", wheels]
+        build: list[str | Path] = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", wheels]
         _done(sys.executable, "-m", "pip", *build, *sources)
         built = {path.name.partition("-")[0]: path for path in wheels.glob("*.whl")}
         _done(sys.executable, "-m", "venv", self._directory / "venv")
