@@ -10,7 +10,7 @@
     python3 tasks.py docs [directory]                 build the documentation for reading, in site/ by default
 
 They need Python 3.10 or newer with its venv module, and the package index that pip is set up for. What they install
-goes to the virtual environment .venv beside this file, and to .venv-lowest (REDICTS_VENV names another directory). It
+goes to the virtual environment .venv in this directory, and to .venv-lowest (REDICTS_VENV names another directory). It
 is reused until the requirements change. The tests start Redis and PostgreSQL servers of their own, for which they need
 the executables; `python3 tasks.py test` says what to install. REDICTS_TEST_REDIS names the Redis executables to use,
 separated as in PATH, and REDICTS_TEST_POSTGRES the directory of PostgreSQL's. Without PostgreSQL, its tests are skipped
@@ -41,8 +41,8 @@ OLDEST_PYTHON: Final = (3, 10)
 SWITCHES: Final = frozenset({"--quick-lint-only", "--lowest", "--long"})
 CHECKS: Final = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
 LOWEST_TESTS: Final = (
-    *("tests/config", "tests/codecs", "tests/api", "tests/cli"),
-    *("tests/backends/test_redis_connections.py", "tests/backends/test_redis_existing_client.py"),
+    *("tests/config", "tests/codecs", "tests/api", "tests/backends/test_redis_connections.py"),
+    *("tests/cli/test_program.py", "tests/cli/test_tree.py"),
 )
 """The tests that reach into the dependencies, in less than 90 seconds on two cores."""
 
