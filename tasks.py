@@ -41,7 +41,8 @@ OLDEST_PYTHON: Final = (3, 10)
 SWITCHES: Final = frozenset({"--quick-lint-only", "--lowest", "--long"})
 CHECKS: Final = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
 LOWEST_TESTS: Final = (
-    *("tests/config", "tests/codecs", "tests/api", "tests/backends/test_redis_connections.py"),
+    *("tests/config", "tests/codecs", "tests/backends/test_redis_connections.py"),
+    *("tests/api/test_pool.py", "tests/api/test_proxy.py", "tests/api/test_reference.py", "tests/api/test_values.py"),
     *("tests/cli/test_program.py", "tests/cli/test_tree.py"),
 )
 """The tests that reach into the dependencies, in less than 90 seconds on two cores."""
