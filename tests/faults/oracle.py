@@ -1,7 +1,7 @@
-"""An oracle that knows who is active where, without redicts: it refuses whoever would disturb somebody who is active.
+"""An oracle that knows which owner is active where, without redicts, and refuses an owner that conflicts with another.
 
-It keeps a hash of its own in another database of the same server, and a script of its own decides atomically. What
-conflicts is written here again, from the rule: two paths of which one is the beginning of the other.
+It keeps a hash in another database of the same server, and a script decides atomically. It states the rule of conflicts
+independently: two paths overlap if one of them is a prefix of the other.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ import redis
 _ENTER: Final = """
 local owner, mode = ARGV[1], ARGV[2]
 local active = redis.call('HGETALL', KEYS[1])
-for place = 3, #ARGV do
-  local path = ARGV[place]
+for argument = 3, #ARGV do
+  local path = ARGV[argument]
   for field = 1, #active, 2 do
-    local other, told = active[field], active[field + 1]
-    local other_mode, other_owner, other_path = string.match(told, '^(%u) (%S+) (.*)$')
+    local other = active[field + 1]
+    local other_mode, other_owner, other_path = string.match(other, '^(%u) (%S+) (.*)$')
     local length = math.min(#path, #other_path)
     local overlap = string.sub(path, 1, length) == string.sub(other_path, 1, length)
-    if overlap and other_owner ~= owner and (mode == 'X' or other_mode == 'X') then return told end
+    if overlap and other_owner ~= owner and (mode == 'X' or other_mode == 'X') then return other end
   end
 end
-for place = 3, #ARGV do
+for argument = 3, #ARGV do
   local number = redis.call('HINCRBY', KEYS[1] .. ':numbers', 'last', 1)
-  redis.call('HSET', KEYS[1], owner .. '#' .. number, mode .. ' ' .. owner .. ' ' .. ARGV[place])
+  redis.call('HSET', KEYS[1], owner .. '#' .. number, mode .. ' ' .. owner .. ' ' .. ARGV[argument])
 end
 return ''
 """
 
 _LEAVE: Final = """
-for place = 3, #ARGV do
-  local told = ARGV[2] .. ' ' .. ARGV[1] .. ' ' .. ARGV[place]
+for argument = 3, #ARGV do
+  local entry = ARGV[2] .. ' ' .. ARGV[1] .. ' ' .. ARGV[argument]
   local active, found = redis.call('HGETALL', KEYS[1]), false
   for field = 1, #active, 2 do
-    if not found and active[field + 1] == told then
+    if not found and active[field + 1] == entry then
       redis.call('HDEL', KEYS[1], active[field])
       found = true
     end
@@ -48,7 +48,7 @@ return 1
 
 
 class Violation(AssertionError):
-    """Two are active at the same time who should exclude each other."""
+    """Two owners are active at the same time that should exclude each other."""
 
 
 class Oracle:
@@ -60,22 +60,24 @@ class Oracle:
         self._leave = self._client.register_script(_LEAVE)
 
     def enter(self, owner: str, shared: bool, paths: Iterable[str]) -> None:
-        """Say that an owner is active at some paths from now on.
+        """Record that an owner is active at some paths.
 
-        Raises :class:`Violation` if somebody is active that it must not be active beside.
+        Raises :class:`Violation` if another owner is active in conflict with that.
         """
         wanted = list(paths)
-        other = self._enter(["active"], [owner, "S" if shared else "X", *map(_told, wanted)])
+        other = self._enter(["active"], [owner, "S" if shared else "X", *map(_text, wanted)])
         if other:
-            raise Violation(f"{owner} is active at {wanted} ({'shared' if shared else 'exclusive'}) beside {other!r}")
+            raise Violation(
+                f"{owner} is active at {wanted} ({'shared' if shared else 'exclusive'}), and so is {other!r}"
+            )
 
     def leave(self, owner: str, shared: bool, paths: Iterable[str]) -> None:
-        """Say that it is active there no more."""
-        assert self._leave(["active"], [owner, "S" if shared else "X", *map(_told, paths)]) == 1
+        """Record that the owner is no longer active there."""
+        assert self._leave(["active"], [owner, "S" if shared else "X", *map(_text, paths)]) == 1
 
     @property
     def active(self) -> int:
-        """How many activities there are."""
+        """How many entries there are."""
         found = self._client.hlen("active")
         assert isinstance(found, int)
         return found
@@ -85,5 +87,5 @@ class Oracle:
         self._client.close()
 
 
-def _told(path: str) -> str:
+def _text(path: str) -> str:
     return "/" + "".join(f"{segment}/" for segment in path.split(".") if segment)

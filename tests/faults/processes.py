@@ -1,4 +1,4 @@
-"""Processes that do as they are told: one thing after the other, until they are stopped, continued or killed."""
+"""Processes that run actions on request, one at a time, until they are stopped, continued or killed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from tests.faults.actions import SOON, begin
+from tests.faults.actions import begin
 from tests.support import reaper
 from tests.support.waiting import TIMEOUT, eventually
 
@@ -27,20 +27,22 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# Forked from a process that has no threads and has imported everything: as clean as spawned, and much cheaper.
+# Forked from a server process without threads that has imported everything: as clean as spawned, and much cheaper.
 _context: Final = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["pytest", "tests.faults.actions"])
 
 
 class Process:
-    """A process with one client of a store, and one thread that does what it is told.
+    """A process with one client of a store; its only thread runs the actions that the test sends.
 
     ``directory`` is removed if the test process is killed.
     """
 
-    def __init__(self, cfg: Mapping[str, Any], directory: Path, timing: Timing = SOON, *, deaf: bool = False) -> None:
+    def __init__(self, cfg: Mapping[str, Any], directory: Path, timing: Timing, *, deaf: bool) -> None:
         self._pipe, theirs = _context.Pipe()
-        self._process: BaseProcess = _context.Process(target=_obey, args=(theirs, dict(cfg), timing, deaf), daemon=True)
+        self._process: BaseProcess = _context.Process(
+            target=_serve, args=(theirs, dict(cfg), timing, deaf), daemon=True
+        )
         self._process.start()
         theirs.close()
         reaper.watch(self.pid, directory)
@@ -51,40 +53,40 @@ class Process:
         assert self._process.pid is not None
         return self._process.pid
 
-    def begins(self, deed: Callable[..., Any], *arguments: Any, **options: Any) -> None:
-        """Let it begin to do something; :meth:`result` waits for the end."""
-        self._pipe.send((deed, arguments, options))
+    def begin(self, action: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+        """Start an action; :meth:`result` waits for its end."""
+        self._pipe.send((action, arguments, options))
 
     def result(self, within: float = TIMEOUT) -> Any:
-        """Return or raise what came of what it began."""
-        assert self._pipe.poll(within), f"not within {within:g} seconds: the process ends what it does"
+        """Return the result of the action that was started, or raise its error."""
+        assert self._pipe.poll(within), f"not within {within:g} seconds: the action ends"
         succeeded, result = self._pipe.recv()
         if not succeeded:
             raise result
         return result
 
-    def does(self, deed: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
-        """Let it do something, and return or raise what comes of it."""
-        self.begins(deed, *arguments, **options)
+    def call(self, action: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
+        """Run an action, and return its result or raise its error."""
+        self.begin(action, *arguments, **options)
         result: Result = self.result()
         return result
 
     @property
     def is_done(self) -> bool:
-        """Whether it has ended what it began."""
+        """Whether the action that was started has ended."""
         return self._pipe.poll()
 
     def stop(self) -> None:
-        """Stop it in its tracks (SIGSTOP)."""
+        """Stop the process (SIGSTOP)."""
         os.kill(self.pid, signal.SIGSTOP)
-        eventually(lambda: _state(self.pid).startswith("T"), "the process stands still")
+        eventually(lambda: _state(self.pid).startswith("T"), "the process is stopped")
 
-    def go_on(self) -> None:
-        """Let it go on after :meth:`stop`."""
+    def resume(self) -> None:
+        """Continue the process after :meth:`stop`."""
         os.kill(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it at once (SIGKILL). No effect if that is done."""
+        """End the process with SIGKILL. No effect if that is done."""
         if self._process.is_alive():
             self._process.kill()
         self._process.join(TIMEOUT)
@@ -99,15 +101,15 @@ class Process:
         self.kill()
 
 
-def let_run(processes: list[Process], deed: Callable[..., Any], *arguments: Any, within: float = TIMEOUT) -> list[Any]:
-    """Let processes do the same at the same time, and return what comes of it."""
+def call_all(processes: list[Process], action: Callable[..., Any], *arguments: Any, within: float = TIMEOUT) -> None:
+    """Run the same action in several processes at the same time."""
     for process in processes:
-        process.begins(deed, *arguments)
-    return results(processes, within)
+        process.begin(action, *arguments)
+    results(processes, within)
 
 
 def results(processes: list[Process], within: float = TIMEOUT) -> list[Any]:
-    """Return what comes of what processes began."""
+    """Return the results of the actions that the processes began."""
     deadline = time.monotonic() + within
     return [process.result(max(0.0, deadline - time.monotonic())) for process in processes]
 
@@ -116,13 +118,13 @@ def _state(pid: int) -> str:
     return subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
 
 
-def _obey(pipe: Connection, cfg: dict[str, Any], timing: Timing, deaf: bool) -> None:
+def _serve(pipe: Connection, cfg: dict[str, Any], timing: Timing, deaf: bool) -> None:
     begin(cfg, timing, deaf=deaf)
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
-            deed, arguments, options = pipe.recv()
+            action, arguments, options = pipe.recv()
             try:
-                answer = True, deed(*arguments, **options)
+                answer = True, action(*arguments, **options)
             except Exception as error:
                 answer = False, error
             pipe.send(answer)

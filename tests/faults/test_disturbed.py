@@ -1,27 +1,24 @@
-"""Servers that close connections and forget scripts, and lost notifications, only make waiting longer."""
+"""Closed connections, forgotten scripts and lost notifications delay waiters, and nothing else."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import pytest
 
-from redicts import Proxy
 from tests.faults.actions import (
     LONG,
     NEVER,
     SOON,
     acquire,
-    acquire_and_tell_when,
     count,
     counted,
     is_held,
     read,
     release,
-    release_and_tell_when,
+    time_of_grant,
 )
-from tests.faults.conftest import Start, View
+from tests.faults.conftest import Site
 from tests.faults.processes import results
 from tests.support.proxy import FaultyProxy
 from tests.support.servers import RedisServer
@@ -39,72 +36,64 @@ EACH = 2_000 if LONG else 40
     ],
     ids=["notifications cut", "requests cut", "everything"],
 )
-def test_counting_while_the_server_disturbs(
-    redis_server: RedisServer, start: Start, view: Callable[..., View], commands: tuple[str, ...]
-) -> None:
-    """Several processes count under a lock while it goes on: the count is exact, and nobody waits for ever."""
-    look = view(redis_server, retries=1_000)
-    counting = start(redis_server, 3, retries=1_000)
+def test_counting_while_connections_are_killed(any_site: Site, commands: tuple[str, ...]) -> None:
+    """Processes count under a lock while connections are killed: the count is exact, and all of them end."""
+    any_site.connect(retries=1_000)
+    counting = any_site.start(3, retries=1_000)
     for process in counting:
-        process.begins(count, "a", EACH)
+        process.begin(count, "a", EACH)
     done = 0
     for command in itertools.cycle(commands):
         eventually(lambda enough=done: read("a.total") >= enough, "counting goes on")  # type: ignore[misc]
         done = min(read("a.total") + 3, 3 * EACH)
-        redis_server.command(*command.split())
+        any_site.server.command(*command.split())
         if all(process.is_done for process in counting):
             break
     results(counting, within=60)
-    assert counted(Proxy("a")) == 3 * EACH
-    look.nothing_is_left()
+    assert counted("a") == 3 * EACH
+    any_site.nothing_is_left()
 
 
 @pytest.mark.parametrize("kind", ["pubsub", "normal"])
-def test_connections_that_are_cut_while_all_wait(
-    server: RedisServer, start: Start, view: Callable[..., View], kind: str
-) -> None:
-    """Nobody looks by himself, all connections are cut, and the release notifies the next all the same, one by one."""
-    view(server)
-    current_owner, *waiting = start(server, 4, NEVER)
-    current_owner.does(acquire, "a")
+def test_waiters_survive_connections_that_are_cut(site: Site, kind: str) -> None:
+    """Waiters that depend on notifications get the lock one by one, although all connections were cut."""
+    current_owner, *waiting = site.start(4, NEVER)
+    current_owner.call(acquire, "a")
     for waiter in waiting:
-        waiter.begins(acquire, "a", acquire_timeout=60)
-    look = view(server, retries=10)
-    eventually(lambda: len(look.waiters()) == 3, "all wait")
+        waiter.begin(acquire, "a", acquire_timeout=60)
+    site.connect(retries=10)
+    eventually(lambda: len(site.waiters()) == 3, "all wait")
     for _ in range(3):
-        server.command("CLIENT", "KILL", "TYPE", kind)
-        subscribed(server, 3)
+        site.server.command("CLIENT", "KILL", "TYPE", kind)
+        subscribed(site.server, 3)
     for _ in waiting:
-        current_owner.does(release, "a")
-        eventually(lambda left=waiting: any(each.is_done for each in left), "one gets it")  # type: ignore[misc]
+        current_owner.call(release, "a")
+        eventually(lambda left=waiting: any(each.is_done for each in left), "one of them gets the lock")  # type: ignore[misc]
         (current_owner,) = [waiter for waiter in waiting if waiter.is_done]
         assert current_owner.result()
         waiting = [waiter for waiter in waiting if waiter is not current_owner]
-    current_owner.does(release, "a")
-    look.no_lock_is_left()
+    current_owner.call(release, "a")
+    site.no_lock_is_left()
 
 
-def test_a_notify_up_that_comes_while_nobody_can_hear_it(
-    server: RedisServer, start: Start, view: Callable[..., View]
-) -> None:
-    """Who waits is cut off while the lock is released: it looks as soon as it is connected again."""
-    look = view(server)
-    with FaultyProxy(server.port) as proxy:
-        (current_owner,), (waiter,) = start(server), start(proxy, 1, NEVER, retries=1_000)
-        current_owner.does(acquire, "a")
-        look.queue(waiter, acquire, "a", acquire_timeout=60)
+def test_a_release_while_a_waiter_is_disconnected(site: Site) -> None:
+    """A waiter that was disconnected during the release looks as soon as it is connected again."""
+    with FaultyProxy(site.server.port) as proxy:
+        (current_owner,), (waiter,) = site.start(), site.start(1, NEVER, target=proxy, retries=1_000)
+        current_owner.call(acquire, "a")
+        site.queue(waiter, acquire, "a", acquire_timeout=60)
         proxy.refuse()
         proxy.cut_all()
-        current_owner.does(release, "a")
+        current_owner.call(release, "a")
         assert not waiter.is_done
         proxy.accept()
         assert waiter.result()
-        waiter.does(release, "a")
-    look.no_lock_is_left()
+        waiter.call(release, "a")
+    site.no_lock_is_left()
 
 
 def subscribed(server: RedisServer, count: int) -> None:
-    """Wait until so many processes are subscribed."""
+    """Wait until this number of processes is subscribed."""
 
     def clients() -> int:
         listed = server.command("CLIENT", "LIST", "TYPE", "pubsub")
@@ -114,43 +103,38 @@ def subscribed(server: RedisServer, count: int) -> None:
     eventually(lambda: clients() == count, f"{count} processes listen")
 
 
-def test_the_deaf_get_the_lock_all_the_same(server: RedisServer, start: Start, view: Callable[..., View]) -> None:
-    """A waiter that no notification reaches finds the lock free about a beat after the release, at the latest."""
-    look = view(server)
-    (current_owner,), waiting = start(server), start(server, 2, deaf=True)
-    current_owner.does(acquire, "a")
+def test_waiters_without_notifications_get_the_lock(site: Site) -> None:
+    """A waiter that no notification reaches finds the lock free at its next heartbeat after the release."""
+    (current_owner,), waiting = site.start(), site.start(2, deaf=True)
+    current_owner.call(acquire, "a")
     for waiter in waiting:
-        look.queue(waiter, acquire_and_tell_when, "a", acquire_timeout=60)
-    released = current_owner.does(release_and_tell_when, "a")
+        site.queue(waiter, time_of_grant, "a", acquire_timeout=60)
+    released = current_owner.call(release, "a")
     for waiter in waiting:
         granted = waiter.result()
-        assert released < granted < released + 10, "long before the lease ends; a beat takes less than a second"
-        released = waiter.does(release_and_tell_when, "a")
-    look.nothing_is_left()
+        assert released < granted < released + 10, "long before the lease ends; heartbeats are less than a second apart"
+        released = waiter.call(release, "a")
+    site.nothing_is_left()
 
 
-def test_a_deaf_waiter_finds_out_when_a_lease_is_over(
-    server: RedisServer, start: Start, view: Callable[..., View]
-) -> None:
-    """It notifies by itself when the lease of a holder that died is over, however rarely it looks otherwise."""
-    look = view(server)
-    (current_owner,), (waiter,) = start(server), start(server, 1, NEVER, deaf=True)
-    current_owner.does(acquire, "a", expire_timeout=0.5)
-    look.queue(waiter, acquire, "a", acquire_timeout=60)
+def test_a_waiter_without_notifications_sees_a_lease_end(site: Site) -> None:
+    """It looks when the lease of a dead holder ends, even if its next heartbeat is later."""
+    (current_owner,), (waiter,) = site.start(), site.start(1, NEVER, deaf=True)
+    current_owner.call(acquire, "a", expire_timeout=0.5)
+    site.queue(waiter, acquire, "a", acquire_timeout=60)
     current_owner.kill()
     assert waiter.result()
-    assert waiter.does(is_held, "a")
-    waiter.does(release, "a")
+    assert waiter.call(is_held, "a")
+    waiter.call(release, "a")
 
 
-def test_the_deaf_count_rightly(server: RedisServer, start: Start, view: Callable[..., View]) -> None:
-    """Several that no notification reaches, and one that hears, count under a lock: exact, if slow."""
-    look = view(server)
-    (current_owner,), counting = start(server), [*start(server, 2, deaf=True), *start(server)]
-    current_owner.does(acquire, "a")
+def test_counting_without_notifications(site: Site) -> None:
+    """Two processes that no notification reaches and one that they reach count under a lock: the count is exact."""
+    (current_owner,), counting = site.start(), [*site.start(2, deaf=True), *site.start()]
+    current_owner.call(acquire, "a")
     for process in counting:
-        look.queue(process, count, "a", 5)
-    current_owner.does(release, "a")
+        site.queue(process, count, "a", 5)
+    current_owner.call(release, "a")
     results(counting, within=15 * SOON.heartbeat + 15)
-    assert counted(Proxy("a")) == 15
-    look.nothing_is_left()
+    assert counted("a") == 15
+    site.nothing_is_left()

@@ -1,4 +1,4 @@
-"""A process that forks while it holds locks and waits for others: its child is somebody else, and disturbs nothing."""
+"""A process that forks while it holds and awaits locks: its child is a different owner, and disturbs nothing."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 
 from redicts import Lock, LockTimeout, NotHeld, Pool, Proxy
 from tests.faults.actions import acquire, count, counted, release
-from tests.faults.conftest import Start, View
-from tests.support.servers import RedisServer
+from tests.faults.conftest import Site
 from tests.support.waiting import TIMEOUT, eventually
 
 
-class Told(NamedTuple):
-    """What a forked child found out."""
+class Observed(NamedTuple):
+    """The observations of a forked child."""
 
     held: bool
     token: int | None
@@ -28,8 +27,8 @@ class Told(NamedTuple):
     counted: int
 
 
-def in_child() -> Told:
-    """Do with locks, in a forked child, what it may do and what not."""
+def in_child() -> Observed:
+    """Try all operations on the parent's locks, and on locks of its own, in a forked child."""
     parents = Lock(Pool(), "mine", acquire_timeout=0.1)
     held, token, released, reason = parents.held, parents.token, True, ""
     try:
@@ -43,14 +42,14 @@ def in_child() -> Told:
         reason = str(error)
     with Lock(Pool(), "childs") as own:
         is_own = own.held
-    return Told(held, token, released, free, reason, is_own, count("counter", 20))
+    return Observed(held, token, released, free, reason, is_own, count("counter", 20))
 
 
 def forked(function: Callable[[], Any]) -> Any:
-    """Run a function in a forked child, and return or raise what comes of it."""
+    """Run a function in a forked child; return its result or raise its error."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
-        # Newer Pythons warn of forks beside threads. That is what is tested here.
+        # Newer Pythons warn about forks in a threaded process, which this test needs.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
@@ -75,7 +74,7 @@ def forked(function: Callable[[], Any]) -> Any:
 
 
 class Waiting(threading.Thread):
-    """A thread that waits for a lock, and holds it until it is told to let go."""
+    """A thread that waits for a lock, and holds it until the test sets ``let_go``."""
 
     def __init__(self, path: str) -> None:
         super().__init__(daemon=True)
@@ -94,79 +93,79 @@ waiting: list[Waiting] = []
 
 
 def hold_and_wait() -> None:
-    """Hold some locks, one of them renewed all the time, and wait for another in a thread of its own."""
+    """Hold two locks, one of them renewed, and wait for a third in another thread."""
     Lock(Pool(), "mine").acquire()
-    Lock(Pool(), "renewed", expire_timeout=0.6, renew=True).acquire()
+    Lock(Pool(), "renewed", expire_timeout=1.0, renew=True).acquire()
     waiting.append(Waiting("theirs"))
     waiting[0].start()
 
 
-def fork_twice() -> list[Told]:
-    """Fork two children, one after the other."""
+def fork_twice() -> list[Observed]:
+    """Fork two children in sequence."""
     return [forked(in_child), forked(in_child)]
 
 
 def still_holds() -> tuple[bool, bool]:
-    """Write under a lock, and tell whether that and the renewed lock are held."""
+    """Write under a lock; tell whether that and the renewed lock are held."""
     Proxy("mine")["n"] = 1
     return Lock(Pool(), "mine").held, Lock(Pool(), "renewed").held
 
 
 def end_waiting() -> bool:
-    """Let go of what was waited for, once it is there."""
+    """Wait until the awaited lock is granted, and release it."""
     got = waiting[0].got.wait(TIMEOUT)
     waiting[0].let_go.set()
     waiting[0].join(TIMEOUT)
     return got and not waiting[0].is_alive()
 
 
-def test_a_child_is_somebody_else(redis_server: RedisServer, start: Start, view: Callable[..., View]) -> None:
-    """It holds none of its parent's locks, can release none, waits for them like anybody, and acquires its own."""
-    look = view(redis_server)
-    parent, other = start(redis_server, 2)
-    other.does(acquire, "theirs")
-    look.queue(parent, hold_and_wait)
+def test_a_child_is_another_owner(any_site: Site) -> None:
+    """It neither holds nor can release its parent's locks, waits for them, and acquires its own."""
+    parent, other = any_site.start(2)
+    other.call(acquire, "theirs")
+    any_site.queue(parent, hold_and_wait)
     parent.result()
-    other.begins(count, "counter", 20)
-    for told in parent.does(fork_twice):
-        assert told._replace(reason="", counted=0) == Told(False, None, False, False, "", True, 0)
-        assert f":{parent.pid}:" in told.reason, "the parent is named as the holder"
+    other.begin(count, "counter", 20)
+    for observed in parent.call(fork_twice):
+        assert observed._replace(reason="", counted=0) == Observed(False, None, False, False, "", True, 0)
+        assert f":{parent.pid}:" in observed.reason, "the error names the parent as the holder"
     other.result()
-    assert counted(Proxy("counter")) == 60
+    assert counted("counter") == 60
     assert not waiting
-    eventually(lambda: look.holders() and parent.does(still_holds) == (True, True), "the parent's locks are its own")
-    assert len(look.waiters()) == 1
-    other.does(release, "theirs")
-    assert parent.does(end_waiting)
+    eventually(
+        lambda: any_site.holders() and parent.call(still_holds) == (True, True), "the parent's locks are its own"
+    )
+    assert len(any_site.waiters()) == 1
+    other.call(release, "theirs")
+    assert parent.call(end_waiting)
     for path in ("renewed", "mine"):
-        parent.does(release, path)
-    look.nothing_is_left()
+        parent.call(release, path)
+    any_site.nothing_is_left()
 
 
-def test_a_renewed_lock_outlives_forks_and_leases(server: RedisServer, start: Start, view: Callable[..., View]) -> None:
-    """Renewal goes on in the parent over a fork, for longer than a lease, and the child's end does not disturb it."""
-    look = view(server)
-    (parent,) = start(server)
-    parent.does(acquire, "renewed", expire_timeout=0.4, renew=True)
-    (before,) = look.holders()
-    parent.does(fork_and_leave)
+def test_renewal_survives_a_fork(site: Site) -> None:
+    """Renewal continues in the parent after a fork, for longer than a lease, and after the child's end."""
+    (parent,) = site.start()
+    parent.call(acquire, "renewed", expire_timeout=1.0, renew=True)
+    (before,) = site.holders()
+    parent.call(fork_and_leave)
     ttls: list[int] = []
 
     def renewed_often() -> bool:
-        (record,) = look.holders()
+        (record,) = site.holders()
         assert record.request == before.request
         assert record.ttl is not None
         if not ttls or record.ttl > ttls[-1]:
             ttls.append(record.ttl)
         else:
             ttls[-1] = record.ttl
-        return len(ttls) > 6
+        return len(ttls) > 4
 
-    eventually(renewed_often, "it is renewed again and again")
-    parent.does(release, "renewed")
-    look.nothing_is_left()
+    eventually(renewed_often, "it is renewed repeatedly")
+    parent.call(release, "renewed")
+    site.nothing_is_left()
 
 
 def fork_and_leave() -> None:
-    """Fork a child that ends at once."""
+    """Fork a child that ends immediately."""
     forked(lambda: None)

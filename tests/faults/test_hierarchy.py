@@ -1,4 +1,4 @@
-"""Random locks on overlapping paths, by several threads of several processes: an oracle sees no two that conflict."""
+"""Random locks on overlapping paths, by threads of several processes: an oracle sees no conflict."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from redicts import Deadlock, Lock, Pool
 from redicts.core.locks import records
 from redicts.core.locks.acquisition import Timing
 from tests.faults.actions import LONG, acquire, release
-from tests.faults.conftest import Start, View
+from tests.faults.conftest import Site
 from tests.faults.oracle import Oracle, Violation
 from tests.faults.processes import results
 from tests.support.servers import RedisServer
@@ -29,13 +29,13 @@ _oracles: list[Oracle] = []
 _owner = threading.local()
 
 
-def ask(host: str, port: int) -> None:
-    """Have this process use an oracle."""
+def use_oracle(host: str, port: int) -> None:
+    """Connect this process to an oracle."""
     _oracles.append(Oracle(host, port))
 
 
 def owner() -> str:
-    """Return the name of this thread for the oracle."""
+    """Return the oracle's name for this thread."""
     if not hasattr(_owner, "name"):
         _owner.name = f"{random.SystemRandom().getrandbits(64):x}"
     name: str = _owner.name
@@ -43,7 +43,7 @@ def owner() -> str:
 
 
 class Active:
-    """Holds a lock, and says to the oracle that it is active while it does."""
+    """Holds a lock, and is active for the oracle while it does."""
 
     def __init__(self, paths: list[str], shared: bool) -> None:
         self._paths = paths
@@ -65,11 +65,11 @@ class Active:
 
 
 def lock_at_random(seed: int, rounds: int) -> tuple[int, int]:
-    """Lock at random, nested and several at once, in some threads; return how many locks and deadlocks there were."""
+    """Acquire random locks in threads, nested and several at once; return the number of locks and deadlocks."""
     with ThreadPoolExecutor(THREADS) as threads:
         running = [threads.submit(_lock_at_random, random.Random(f"{seed}/{each}"), rounds) for each in range(THREADS)]
-        told = [each.result() for each in running]
-    return sum(locks for locks, _ in told), sum(deadlocks for _, deadlocks in told)
+        done = [each.result() for each in running]
+    return sum(locks for locks, _ in done), sum(deadlocks for _, deadlocks in done)
 
 
 def _lock_at_random(chance: random.Random, rounds: int) -> tuple[int, int]:
@@ -82,67 +82,62 @@ def _lock_at_random(chance: random.Random, rounds: int) -> tuple[int, int]:
                     held.enter_context(Active(paths, chance.random() < 0.4))
                     locks += 1
                 if chance.random() < 0.3:
-                    time.sleep(chance.uniform(0, 0.002))  # so that others come meanwhile
+                    time.sleep(chance.uniform(0, 0.002))  # so that others meet it
         except Deadlock:
             deadlocks += 1
     return locks, deadlocks
 
 
 @pytest.mark.timeout(7_200)
-def test_no_two_are_active_that_conflict(redis_server: RedisServer, start: Start, view: Callable[..., View]) -> None:
-    """Exclusive and shared, nested, several at once, on paths above and below each other: the oracle refuses nobody."""
-    look = view(redis_server)
-    processes = start(redis_server, 3, Timing(waiter_ttl=2.0, heartbeat=0.1, first_heartbeat=0.05))
+def test_no_two_conflicting_owners_are_active(any_site: Site) -> None:
+    """Exclusive and shared locks, nested and several at once, on overlapping paths: the oracle refuses none."""
+    processes = any_site.start(3, Timing(waiter_ttl=2.0, heartbeat=0.1, first_heartbeat=0.05))
     for seed, process in enumerate(processes):
-        process.does(ask, redis_server.host, redis_server.port)
-        process.begins(lock_at_random, seed, ROUNDS)
-    told = results(processes, within=3_600 if LONG else 90)
-    locks, deadlocks = sum(locks for locks, _ in told), sum(deadlocks for _, deadlocks in told)
+        process.call(use_oracle, any_site.server.host, any_site.server.port)
+        process.begin(lock_at_random, seed, ROUNDS)
+    done = results(processes, within=3_600 if LONG else 90)
+    locks, deadlocks = map(sum, zip(*done))
     assert locks > ROUNDS * THREADS * len(processes) / 2
     assert deadlocks < locks
-    oracle = Oracle(redis_server.host, redis_server.port)
+    oracle = Oracle(any_site.server.host, any_site.server.port)
     assert oracle.active == 0
     oracle.close()
-    look.nothing_is_left()
+    any_site.nothing_is_left()
 
 
 def look_upwards_only() -> None:
-    """Have the locks of this process overlook what is held below what they want."""
+    """Make the locks of this process ignore locks below their paths."""
     records.scopes_of = records.places_above
 
 
 def lock_nothing() -> None:
-    """Have the locks of this process do nothing."""
+    """Make the locks of this process ineffective."""
     Lock.acquire = lambda *_: True  # type: ignore[method-assign]
     Lock.release = lambda *_: None  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("broken", [look_upwards_only, lock_nothing], ids=lambda each: each.__name__)
-def test_the_oracle_finds_locks_that_do_not_exclude(
-    server: RedisServer, start: Start, view: Callable[..., View], broken: Callable[[], None]
-) -> None:
-    """A lock that looks only upwards, and none at all, are found out, and both paths are told."""
-    view(server)
-    below, above = start(server, 2)
+def test_the_oracle_detects_locks_that_do_not_exclude(site: Site, broken: Callable[[], None]) -> None:
+    """It detects a lock that ignores locks below it, and a missing lock, and names both paths."""
+    below, above = site.start(2)
     for process in (below, above):
-        process.does(ask, server.host, server.port)
-        process.does(broken)
-    below.does(be_active, "b.a.b")
+        process.call(use_oracle, site.server.host, site.server.port)
+        process.call(broken)
+    below.call(be_active, "b.a.b")
     with pytest.raises(Violation, match=r"'b\.a'.*X \S+ /b/a/b/"):
-        above.does(be_active, "b.a")
-    below.does(be_inactive)
-    above.does(be_active, "b.a")
-    above.does(be_inactive)
+        above.call(be_active, "b.a")
+    below.call(be_inactive)
+    above.call(be_active, "b.a")
+    above.call(be_inactive)
 
 
-def test_the_oracle_finds_them_at_random(server: RedisServer, start: Start, view: Callable[..., View]) -> None:
-    """The random locks above meet each other often enough for that."""
-    view(server)
-    processes = start(server, 3)
+def test_random_locks_conflict_often_enough(site: Site) -> None:
+    """The random locks above let the oracle detect missing locks."""
+    processes = site.start(3)
     for seed, process in enumerate(processes):
-        process.does(ask, server.host, server.port)
-        process.does(lock_nothing)
-        process.begins(lock_at_random, seed, 1_000)
+        process.call(use_oracle, site.server.host, site.server.port)
+        process.call(lock_nothing)
+        process.begin(lock_at_random, seed, 1_000)
     found = 0
     for process in processes:
         try:
@@ -156,19 +151,19 @@ _active: list[Active] = []
 
 
 def be_active(path: str) -> None:
-    """Be active at a path, until told otherwise."""
+    """Be active at a path until :func:`be_inactive`."""
     found = Active([path], False)
     found.__enter__()
     _active.append(found)
 
 
 def be_inactive() -> None:
-    """Be active no more."""
+    """End the last activity."""
     _active.pop().__exit__()
 
 
-def test_the_oracle_lets_pass_what_may_be(server: RedisServer) -> None:
-    """It is no stricter than the rule: siblings, names that begin alike, readers, and the same owner."""
+def test_the_oracle_allows_what_does_not_conflict(server: RedisServer) -> None:
+    """It allows siblings, names with a common prefix, readers, and the same owner."""
     oracle = Oracle(server.host, server.port)
     oracle.enter("one", False, ["a.b", "c"])
     oracle.enter("one", True, ["a.b"])
@@ -184,16 +179,15 @@ def test_the_oracle_lets_pass_what_may_be(server: RedisServer) -> None:
     oracle.close()
 
 
-def test_the_root_excludes_everything(redis_server: RedisServer, start: Start, view: Callable[..., View]) -> None:
-    """A lock on the root waits for locks anywhere, and those for it, over processes."""
-    look = view(redis_server)
-    one, two = start(redis_server, 2)
-    one.does(acquire, "x.y.z")
-    assert not two.does(acquire, "", blocking=False)
-    assert two.does(acquire, "x.y.zz", blocking=False)
-    two.does(release, "x.y.zz")
-    one.does(release, "x.y.z")
-    assert two.does(acquire, "", blocking=False)
-    assert not one.does(acquire, "x.y.z", blocking=False)
-    two.does(release, "")
-    look.nothing_is_left()
+def test_a_lock_on_the_root_conflicts_with_all_others(any_site: Site) -> None:
+    """A lock on the root waits for any lock of another process, and any lock for it."""
+    one, two = any_site.start(2)
+    one.call(acquire, "x.y.z")
+    assert not two.call(acquire, "", blocking=False)
+    assert two.call(acquire, "x.y.zz", blocking=False)
+    two.call(release, "x.y.zz")
+    one.call(release, "x.y.z")
+    assert two.call(acquire, "", blocking=False)
+    assert not one.call(acquire, "x.y.z", blocking=False)
+    two.call(release, "")
+    any_site.nothing_is_left()

@@ -1,1 +1,1 @@
-"""The distributions under ``examples/plugins``, installed and certified as their users would."""
+"""The distributions under ``examples/plugins``, installed and certified in a fresh environment."""

@@ -1,4 +1,4 @@
-"""One fresh environment and one PostgreSQL server for all tests of the example distributions."""
+"""A fresh environment and a PostgreSQL server for the tests of the example distributions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.support.postgres import PostgresServer, find_postgres
 
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> FreshEnvironment:
-    """Make the environment, or wait until another worker of this run has made it."""
+    """Give the environment, which the workers of one run share."""
     base = tmp_path_factory.getbasetemp()
     return FreshEnvironment((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "fresh")
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """Run one server per worker. Where none is installed, what needs it is not run, and in CI that is a failure."""
+    """Run one server per worker. Without PostgreSQL, tests that need it are skipped, which fails in CI."""
     try:
         executables = find_postgres()
     except ServerMissing as missing:

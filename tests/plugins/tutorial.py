@@ -1,4 +1,4 @@
-"""The files that a tutorial has its reader type in: its blocks, each under a comment that names the file."""
+"""Extracts the files of a tutorial from its blocks, each under a comment that names the file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _BLOCK: Final = re.compile(r"^<!-- file: (?P<name>\S+) -->\n```\w+\n(?P<text>.*?
 
 
 def files_of(tutorial: Path) -> dict[str, str]:
-    """Return the text of each file: its blocks, an empty line between them."""
+    """Return the text of each file: its blocks, separated by empty lines."""
     blocks: dict[str, list[str]] = {}
     for block in _BLOCK.finditer(tutorial.read_text(encoding="utf-8")):
         blocks.setdefault(block["name"], []).append(block["text"])

@@ -1,1 +1,1 @@
-"""Servers, proxies and waiting, for the other tests; and the tests of these."""
+"""Servers, a fault proxy, stores and waiting, for the other tests; and the tests of these."""

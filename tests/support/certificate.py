@@ -1,4 +1,4 @@
-"""A certificate for a server on the loopback interface, made by the ``openssl`` command, signed by itself."""
+"""A self-signed certificate for a server on the loopback interface, made by the ``openssl`` command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .ports import LOOPBACK
 
 
 class Certificate(NamedTuple):
-    """Two PEM files; the certificate is also the authority that clients shall trust."""
+    """Two PEM files; the certificate is also the authority that clients trust."""
 
     certificate: Path
     key: Path

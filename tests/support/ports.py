@@ -1,8 +1,8 @@
-"""Loopback ports for tests, taken from outside the range that the kernel gives to outgoing connections.
+"""Loopback ports for tests, outside the range from which the kernel serves outgoing connections.
 
-A port from ``bind(("127.0.0.1", 0))`` may be given to any outgoing connection as soon as it is free for a moment, even
-to the client that tries to connect to it, which then talks to itself. A server that must come back on its port, and a
-proxy that refuses connections for a while, therefore use ports that the kernel does not give away.
+The kernel may give a port from ``bind(("127.0.0.1", 0))`` to any outgoing connection as soon as it is free, even to a
+client that tries to connect to that port, which then talks to itself. A server that returns to its port, and a proxy
+that refuses connections for a while, therefore need ports that the kernel does not give away.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def bound_socket(port: int | None = None) -> socket.socket:
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago; whoever uses it must be ready to find it taken."""
+    """Return a port that was just free; another process may take it first."""
     with bound_socket() as probe:
         port: int = probe.getsockname()[1]
         return port
@@ -45,7 +45,7 @@ def free_port() -> int:
 def _bind(port: int) -> socket.socket:
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        # So that a server can come back while connections of its former life are still in TIME_WAIT.
+        # A server can return while connections of its previous process are still in TIME_WAIT.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((LOOPBACK, port))
     except BaseException:

@@ -1,7 +1,7 @@
-"""A proxy between clients and a Redis server that loses replies, cuts them short, or holds requests back.
+"""A fault proxy between clients and a Redis server: it loses replies, cuts them short, or holds requests.
 
-It knows where a request and a reply end, so a fault hits exactly one of them: a lost reply belongs to a request that
-the server has executed, and a held request is executed when it is released, even if its client has long given up.
+It knows where a request and a reply end, so a fault hits exactly one of them. A lost reply belongs to a request that
+the server has executed, and a held request is executed when it is released, even if its client has given up.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from redicts.contract.acceptor import Acceptor, connected, shut
 
 from . import ports
-from .faults import PASS, SETUP_COMMANDS, Expected, Fault, Plan, Step
+from .faults import SETUP_COMMANDS, Expected, Fault, Plan
 from .resp import Malformed, Message, StreamEnded, Value, read_message
-from .waiting import TIMEOUT, eventually
+from .waiting import TIMEOUT
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -27,39 +27,30 @@ if TYPE_CHECKING:
 _STREAMING: Final = frozenset(
     {"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE", "MONITOR", "SYNC", "PSYNC"}
 )
-"""Answered by any number of messages, which the proxy forwards and takes for the reply of no request."""
+"""Any number of messages answers these. The proxy forwards them, and none of them counts as a reply."""
 
 _CONNECT_SECONDS: Final = 10.0
 
 
-class FaultyProxy:
-    """Forwards between clients and one server; ``with FaultyProxy(port) as proxy`` ends it and all its threads.
+class FaultyProxy(Plan):
+    """Forwards between clients and one server, and carries out a plan of faults; ``with`` ends it and its threads.
 
-    Faults are a plan: each call adds to its end, and each *data* request, on whatever connection, takes the next
-    entry. Commands that only set a connection up, and those that subscribe, are neither hit nor counted.
-
-    ``port`` and ``host`` are the server's; ``setup`` names the commands that the faults pass by, in capitals:
-    ``"PING"``, ``"SCRIPT LOAD"``.
+    ``port`` and ``host`` are the server's; ``setup`` names the commands that faults ignore.
     """
 
     host: Final = ports.LOOPBACK
 
     def __init__(self, port: int, host: str = ports.LOOPBACK, *, setup: frozenset[str] = SETUP_COMMANDS) -> None:
+        super().__init__(setup)
         self._target: Final = (host, port)
-        self._plan: Final = Plan(setup)
         self._lock: Final = threading.Lock()
         self._links: Final[set[_Link]] = set()
         self._connections = 0
         self._socket = ports.bound_socket()
         self.port: Final[int] = self._socket.getsockname()[1]
-        """The port that clients shall connect to."""
-        self._door: Acceptor | None = None
+        """The port that clients connect to."""
+        self._acceptor: Acceptor | None = None
         self.accept()
-
-    @property
-    def requests(self) -> int:
-        """How many data requests clients have sent."""
-        return self._plan.requests
 
     @property
     def connections(self) -> int:
@@ -67,92 +58,36 @@ class FaultyProxy:
         with self._lock:
             return self._connections
 
-    @property
-    def held(self) -> int:
-        """How many requests are held back now."""
-        return self._plan.held
-
-    @property
-    def pending(self) -> int:
-        """How many planned faults (and passes) no request has taken yet."""
-        return self._plan.pending
-
-    def pass_requests(self, count: int = 1) -> None:
-        """Let the next ``count`` data requests go by unharmed: what is planned afterwards hits those that follow."""
-        self._plan.add(PASS, count)
-
-    def drop_replies(self, count: int = 1) -> None:
-        """Have the next ``count`` data requests executed, and close the client's connection instead of replying.
-
-        A reply that says NOSCRIPT is passed on and the fault waits for the next request, because nothing was executed.
-        """
-        self._plan.add(Step(Fault.LOSE_REPLY), count)
-
-    def cut_replies(self, count: int = 1, *, after: int) -> None:
-        """As :meth:`drop_replies`, but the first ``after`` bytes of each reply reach the client before the end."""
-        self._plan.add(Step(Fault.LOSE_REPLY, after), count)
-
-    def hold_requests(self, count: int = 1) -> None:
-        """Keep the next ``count`` data requests from the server until :meth:`release_held`.
-
-        Further requests on the same connection wait behind them. The client may close its connection meanwhile.
-        """
-        self._plan.add(Step(Fault.HOLD), count)
-
-    def wait_until_held(self, count: int = 1) -> None:
-        """Wait until at least ``count`` requests are held back.
-
-        Raises :class:`AssertionError` if that does not happen within :data:`TIMEOUT` seconds.
-        """
-        eventually(lambda: self.held >= count, f"{count} requests are held back")
-
-    def release_held(self) -> None:
-        """Send the held requests to the server, one after the other as they came; return when each is answered.
-
-        A request of which the server had already closed the connection counts as answered.
-
-        Raises :class:`AssertionError` if the server does not answer one within :data:`TIMEOUT` seconds.
-        """
-        for held in self._plan.let_go():
-            held.released.set()
-            assert held.finished.wait(TIMEOUT), "the server answers a released request"
-
-    def clear(self) -> None:
-        """Forget what is planned and no request has taken yet."""
-        self._plan.clear()
-
     def refuse(self) -> None:
-        """Refuse new connections, as a host without a server does; those that exist live on."""
-        if self._door is not None:
-            self._door.close()
-            self._door = None
-            # Bound but not listening: connections are refused, and nobody else can take the port.
+        """Refuse new connections, as a host without a server does. Existing connections stay."""
+        if self._acceptor is not None:
+            self._acceptor.close()
+            self._acceptor = None
+            # Bound but not listening: connections are refused, and no other process can take the port.
             self._socket = ports.bound_socket(self.port)
 
     def accept(self) -> None:
         """Accept new connections again."""
-        if self._door is None:
+        if self._acceptor is None:
             self._socket.listen()
-            self._door = Acceptor(self._socket, self._connect)
+            self._acceptor = Acceptor(self._socket, self._connect)
 
     def cut_all(self) -> None:
-        """Close all connections of clients now; requests that were forwarded are executed, their replies are lost."""
+        """Close all connections of clients. Forwarded requests are executed, their replies are lost."""
         with self._lock:
             links = list(self._links)
         for link in links:
             link.cut()
 
     def close(self) -> None:
-        """End everything; requests that are still held back are never executed."""
-        if self._door is not None:
-            self._door.close()
-            self._door = None
+        """End all connections and threads. Requests that are still held are never executed."""
+        if self._acceptor is not None:
+            self._acceptor.close()
+            self._acceptor = None
         self._socket.close()
         with self._lock:
             links = list(self._links)
-        for held in self._plan.let_go():
-            held.abandoned = True
-            held.released.set()
+        self.abandon_held()
         for link in links:
             link.end()
 
@@ -171,7 +106,7 @@ class FaultyProxy:
         server = connected(client, self._target, _CONNECT_SECONDS)
         if server is None:
             return
-        link = _Link(self._plan, client, server, self._forget)
+        link = _Link(self, client, server, self._forget)
         with self._lock:
             self._links.add(link)
         link.start()
@@ -215,11 +150,11 @@ class _Link:
         with self._client.makefile("rb") as stream, contextlib.suppress(OSError, StreamEnded, Malformed):
             while self._forward_request(stream):
                 pass
-        # The server reads what was sent before it sees the end, so everything that was forwarded is executed.
+        # The server reads the forwarded requests before it sees the end, so it executes all of them.
         shut(self._server, socket.SHUT_WR)
 
     def _forward_request(self, stream: BinaryIO) -> bool:
-        """Forward one request; return false when no more shall follow."""
+        """Forward one request; return false at the end."""
         message = read_message(stream)
         words = _first_words(message.value)
         if words[0] not in _STREAMING:
@@ -246,7 +181,7 @@ class _Link:
         self._ended(self)
 
     def _forward_reply(self, reply: Message) -> None:
-        """Forward one reply, or do to it what is planned."""
+        """Forward one reply, or carry out the fault that is planned for it."""
         if reply.is_push or not self._expected:
             self._send(reply.raw)
             return
@@ -263,7 +198,7 @@ class _Link:
             held.finished.set()
 
     def _send(self, data: bytes) -> None:
-        """Send to the client; if it is gone, later replies must be read all the same."""
+        """Send to the client. If it is gone, later replies must still be read."""
         with contextlib.suppress(OSError):
             self._client.sendall(data)
 

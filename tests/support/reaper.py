@@ -1,8 +1,8 @@
-"""Ends the servers that tests started if the test process ends without doing so itself, even by SIGKILL.
+"""Ends the servers that tests started if the test process dies without doing so, even by SIGKILL.
 
-One small helper process per test process reads from a pipe which of its fellows to watch. When the pipe ends, because
-the test process is gone, it kills them and removes their directories. (The kernel's "signal me when my parent dies"
-would need code between fork and exec, which is not safe beside other threads, and acts when the *thread* ends.)
+One helper process per test process reads from a pipe which processes to watch. The pipe closes when the test process
+dies. The helper then kills the watched processes and removes their directories. (The kernel's parent death signal would
+need code between fork and exec, which is unsafe in a threaded process, and fires when the *thread* ends.)
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ for pid, directory in watched.items():
 
 
 class _Reaper:
-    """The helper process of this process, started when first needed and again after a fork."""
+    """The helper of this process, started on first use and again after a fork."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._helper: subprocess.Popen[bytes] | None = None
 
     def tell(self, pid: int, directory: str | None) -> None:
-        """Send one line to the helper: watch a process, or (no directory) forget it."""
+        """Have the helper watch a process, or (no directory) forget it."""
         with self._lock:
             if self._helper is None:
                 if directory is None:
@@ -58,24 +58,26 @@ class _Reaper:
             pipe.flush()
 
     def end(self) -> None:
-        """End the helper, which first ends whatever is still watched."""
+        """End the helper, which first ends what is still watched."""
+        helper = self._release()
+        if helper is not None:
+            helper.wait()
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: close the pipe, which then closes with the parent alone."""
+        self._lock = threading.Lock()
+        helper = self._release()
+        if helper is not None:
+            helper.returncode = 0  # not a child of this process: nothing to wait for, nothing to warn about
+
+    def _release(self) -> subprocess.Popen[bytes] | None:
         with self._lock:
             helper, self._helper = self._helper, None
         if helper is not None:
             assert helper.stdin is not None
             with contextlib.suppress(OSError):
                 helper.stdin.close()
-            helper.wait()
-
-    def leave_to_parent(self) -> None:
-        """In a forked child: let go of the pipe, so that it ends with the parent alone."""
-        self._lock = threading.Lock()
-        helper, self._helper = self._helper, None
-        if helper is not None:
-            assert helper.stdin is not None
-            with contextlib.suppress(OSError):
-                helper.stdin.close()
-            helper.returncode = 0  # it is no child of this process: nothing to wait for, nothing to warn of
+        return helper
 
 
 _reaper: Final = _Reaper()
@@ -84,10 +86,10 @@ os.register_at_fork(after_in_child=_reaper.leave_to_parent)
 
 
 def watch(pid: int, directory: Path) -> None:
-    """See to it that the process ends and the directory goes when this process ends, however it ends."""
+    """Ensure that the process ends and the directory is removed when this process ends, however it ends."""
     _reaper.tell(pid, str(directory))
 
 
 def forget(pid: int) -> None:
-    """Stop watching a process: it ended, or is about to. Call this before its id can be given to another one."""
+    """Stop watching a process. Call this before the kernel can reuse its id."""
     _reaper.tell(pid, None)

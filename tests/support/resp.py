@@ -1,4 +1,4 @@
-"""The Redis protocol (RESP2 and RESP3), as far as tests need it: one message off a stream, whole; one request made.
+"""The Redis protocol (RESP2 and RESP3), as far as tests need it: reads whole messages, and makes requests.
 
 Source: "Redis serialization protocol specification", https://redis.io/docs/latest/develop/reference/protocol-spec/.
 Streamed values of RESP3, which no server sends, are not read.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import BinaryIO, Final, NamedTuple, Union
 
 Value = Union[bytes, int, None, "list[Value]"]
-"""What a message says. Maps are flat lists; doubles, booleans and big numbers stay text."""
+"""The content of a message. Maps are flat lists; doubles, booleans and big numbers stay text."""
 
 _SIZED: Final = b"$=!"
 _AGGREGATES: Final = {b"*": 1, b"~": 1, b">": 1, b"%": 2, b"|": 2}
@@ -17,15 +17,15 @@ _END: Final = b"\r\n"
 
 
 class StreamEnded(Exception):
-    """The other side closed the connection, between two messages or within one."""
+    """The peer closed the connection, between two messages or within one."""
 
 
 class Malformed(Exception):
-    """The bytes are no RESP."""
+    """The bytes are not valid RESP."""
 
 
 class Message(NamedTuple):
-    """One whole message: its bytes as they came, the type byte of its value, and the value."""
+    """One whole message: its bytes as received, the type byte of its value, and the value."""
 
     raw: bytes
     kind: bytes
@@ -45,17 +45,16 @@ class Message(NamedTuple):
 def read_message(stream: BinaryIO) -> Message:
     """Read one message, or one request in either of its forms, from a blocking stream.
 
-    Raises :class:`StreamEnded` if the stream ends before the message does, and :class:`Malformed` if the bytes are no
-    RESP.
+    Raises :class:`StreamEnded` if the stream ends first, and :class:`Malformed` if the bytes are not valid RESP.
     """
     raw: list[bytes] = []
     kind, value = _read_value(stream, raw)
     return Message(b"".join(raw), kind, value)
 
 
-def request(*words: str | bytes | int) -> bytes:
+def request(*arguments: str | bytes | int) -> bytes:
     """Return a request as bytes."""
-    parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    parts = [word if isinstance(word, bytes) else str(word).encode() for word in arguments]
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
 
 
@@ -76,7 +75,7 @@ def _read_value(stream: BinaryIO, raw: list[bytes]) -> tuple[bytes, Value]:
         if size < 0:
             return kind, None
         items = [_read_value(stream, raw)[1] for _ in range(size * _AGGREGATES[kind])]
-        # An attribute comes before the value that it describes, and belongs to it.
+        # An attribute precedes the value that it describes, and belongs to it.
         return _read_value(stream, raw) if kind == b"|" else (kind, items)
     return b"", list(line.split())  # an inline request
 
@@ -95,4 +94,4 @@ def _number(text: bytes) -> int:
     try:
         return int(text)
     except ValueError as error:
-        raise Malformed(f"a length or an integer was expected: {text[:40]!r}") from error
+        raise Malformed(f"expected a length or an integer, got {text[:40]!r}") from error

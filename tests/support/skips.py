@@ -1,6 +1,6 @@
-"""No test is skipped silently: the end of a run says what was not run, and why.
+"""Reports every skipped test and its reason at the end of a run.
 
-Where the environment variable ``CI`` is set, the only excuse is that the platform cannot run the test.
+Where the environment variable ``CI`` is set, only the platform excuses a skip.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Final
 import pytest
 
 EXCUSE: Final = "not on this platform:"
-"""How the reason of a skip must begin that does not make a run fail where ``CI`` is set."""
+"""Begins the reason of a skip that does not fail a run where ``CI`` is set."""
 
 
 class Skips:
-    """A pytest plugin that collects the skips of a run, those of xdist's workers included."""
+    """A pytest plugin that collects the skips of a run, including those of xdist's workers."""
 
     def __init__(self) -> None:
         self._reasons: Final[dict[str, str]] = {}
@@ -25,23 +25,23 @@ class Skips:
         return [name for name, reason in self._reasons.items() if not reason.startswith(EXCUSE)]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note a skipped test."""
+        """Record a skipped test."""
         if report.skipped and not hasattr(report, "wasxfail"):
             self._note(report)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Note a module that was skipped as a whole."""
+        """Record a module that is skipped as a whole."""
         if report.skipped:
             self._note(report)
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Let the run fail in CI if a test was skipped without excuse."""
+        """Fail the run in CI if a test was skipped without excuse."""
         passed = exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
         if os.environ.get("CI") and self._unexcused and passed:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say what was not run, and why."""
+        """Print what was skipped, and why."""
         if not self._reasons:
             return
         terminalreporter.section("not run")

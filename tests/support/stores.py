@@ -1,9 +1,10 @@
-"""What the front is tested on: every store there is, one whose clock can be moved, and any that a test makes up."""
+"""The stores on which the API is tested: every backend, a memory store with a clock of the test, and wrapped ones."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,19 +23,19 @@ from tests.support.servers import RedisServer
 
 
 class Store(NamedTuple):
-    """A store under test: the pool uses it already."""
+    """A store under test, which the pool already uses."""
 
     name: str
     configuration: dict[str, Any]
     fake: bool = False
 
     def reload(self, **more: Any) -> None:
-        """Load its settings again, with more of them."""
+        """Load its settings again, with additional ones."""
         Pool().reload(cfg={**self.configuration, **more}, fake_redis=self.fake)
 
 
 class Clock:
-    """The clock of a store, which a test moves."""
+    """The clock of a store. Only the test moves it."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
@@ -44,7 +45,7 @@ class Clock:
 
 
 class Wrapped(Backend):
-    """A backend in front of another one; tests subclass it to watch or to meddle."""
+    """A backend in front of another one, which records the transactions. Tests subclass it to interfere."""
 
     def __init__(self, inner: Backend | None = None) -> None:
         self.inner = inner or MemoryBackend()
@@ -65,7 +66,7 @@ class Wrapped(Backend):
 
 
 class NoStore(Wrapped):
-    """A backend that must not be asked anything."""
+    """A backend that accepts no request."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         raise AssertionError(f"a round trip where none is allowed: {transaction}")
@@ -76,7 +77,7 @@ Use = Callable[[Backend], None]
 
 @pytest.fixture(autouse=True)
 def memory_before_and_after() -> Iterator[None]:
-    """Let every test begin on an empty memory store, and let no connection outlive it."""
+    """Begin every test on an empty memory store, and close its connections at the end."""
     Pool().reload(cfg={"backend": "memory"})
     yield
     Pool().reload(cfg={"backend": "memory"})
@@ -86,7 +87,7 @@ def memory_before_and_after() -> Iterator[None]:
 def any_store(
     request: pytest.FixtureRequest, tmp_path: Path, servers: Callable[[Executable], RedisServer]
 ) -> Iterator[Store]:
-    """Run the test on every store in turn, beginning with an empty tree."""
+    """Run the test on every store, each with an empty tree."""
     choice = request.param
     if isinstance(choice, ServerMissing):
         pytest.fail(str(choice), pytrace=False)
@@ -106,14 +107,14 @@ def any_store(
 
 
 def in_place_of_memory(monkeypatch: pytest.MonkeyPatch, open_: Callable[[MemorySettings, int], Backend]) -> None:
-    """Let every reload to memory in this test open another backend."""
+    """Make every reload to memory in this test open another backend."""
     plugin = BackendPlugin("memory", MemorySettings, open_)
     monkeypatch.setitem(loaded, builtin(BACKEND)["memory"], plugin)
 
 
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Use:
-    """Give a function that puts any backend behind the pool, and behind every reload to memory in this test."""
+    """Give a function that makes the pool, and every reload to memory in this test, use the given backend."""
 
     def put(backend: Backend) -> None:
         in_place_of_memory(monkeypatch, lambda _settings, _database: backend)
@@ -124,10 +125,10 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
 
 @pytest.fixture
 def distributions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Distributions]:
-    """Give a place for the distributions of others, which are installed until the end of the test."""
-    place = tmp_path / "site"
-    place.mkdir()
-    made = Distributions(place, monkeypatch)
+    """Give a directory for third-party distributions, which are installed until the end of the test."""
+    directory = tmp_path / "site"
+    directory.mkdir()
+    made = Distributions(directory, monkeypatch)
     yield made
     Pool().reload(cfg={"backend": "memory"})
     made.forget()
@@ -135,37 +136,27 @@ def distributions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[D
 
 @pytest.fixture
 def clock(use: Use) -> Clock:
-    """Put a memory store behind the pool whose clock stands still until the test moves it."""
+    """Make the pool use a memory store whose clock stands still until the test moves it."""
     made = Clock()
     use(MemoryBackend(made))
     return made
 
 
 def together(*functions: Callable[[], object]) -> list[Any]:
-    """Run functions in threads that begin at the same moment; return their results, or raise what one raised."""
+    """Run functions in threads that begin together; return their results, or raise what one raised."""
     begin = threading.Barrier(len(functions))
-    results: list[Any] = [None] * len(functions)
-    errors: list[BaseException] = []
 
-    def run(index: int, function: Callable[[], object]) -> None:
+    def run(function: Callable[[], object]) -> object:
         begin.wait()
-        try:
-            results[index] = function()
-        except BaseException as error:
-            errors.append(error)
+        return function()
 
-    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(functions)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    return results
+    with ThreadPoolExecutor(len(functions)) as threads:
+        running = [threads.submit(run, function) for function in functions]
+    return [each.result() for each in running]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what needs ``any_store`` once for each store, and for each version of Redis found."""
+    """Run tests that use ``any_store`` once for each backend, and for each version of Redis found."""
     if "any_store" in metafunc.fixturenames:
         found = each_executable()
         ours = ["memory", "sqlite", "fakeredis"]

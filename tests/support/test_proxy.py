@@ -1,4 +1,4 @@
-"""The rules of the faulty proxy: what is lost was executed, what is held comes late, and only data is hit."""
+"""Rules of the fault proxy: a lost reply was executed, a held request arrives late, and faults hit only data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 
 
 class Client:
-    """The smallest client: a connection, and one message at a time."""
+    """A minimal client: one connection, one message at a time."""
 
     def __init__(self, port: int) -> None:
         self.connection = socket.create_connection(("127.0.0.1", port), 10)
@@ -30,12 +30,12 @@ class Client:
         return read_message(self._stream)
 
     def ask(self, *words: str | int) -> object:
-        """Send, receive, and return what the reply says."""
+        """Send a request, and return the value of its reply."""
         self.send(*words)
         return self.receive().value
 
     def rest(self) -> bytes:
-        """Return all that comes before the connection ends."""
+        """Return the bytes that arrive before the connection ends."""
         return self._stream.read()
 
     def close(self) -> None:
@@ -45,7 +45,7 @@ class Client:
 
 @contextlib.contextmanager
 def client_of(proxy: FaultyProxy) -> Iterator[Client]:
-    """Connect to the proxy for a block."""
+    """Connect to the proxy until the end of the block."""
     client = Client(proxy.port)
     try:
         yield client
@@ -53,8 +53,8 @@ def client_of(proxy: FaultyProxy) -> Iterator[Client]:
         client.close()
 
 
-def test_without_a_plan_it_only_forwards(faulty_proxy: FaultyProxy) -> None:
-    """Requests, pipelines, large values and errors go through byte by byte."""
+def test_without_a_plan_the_proxy_only_forwards(faulty_proxy: FaultyProxy) -> None:
+    """Requests, pipelines, large values and errors pass unchanged."""
     large = "x" * 3_000_000
     with client_of(faulty_proxy) as client:
         assert client.ask("SET", "a", large) == b"OK"
@@ -70,7 +70,7 @@ def test_without_a_plan_it_only_forwards(faulty_proxy: FaultyProxy) -> None:
 
 
 def test_a_dropped_reply_belongs_to_an_executed_request(faulty_proxy: FaultyProxy, redis_server: RedisServer) -> None:
-    """The client sees its connection end without one byte, and the server has done what was asked."""
+    """The client's connection ends without a byte, and the server has executed the request."""
     faulty_proxy.drop_replies()
     with client_of(faulty_proxy) as client:
         client.send("INCR", "n")
@@ -81,8 +81,8 @@ def test_a_dropped_reply_belongs_to_an_executed_request(faulty_proxy: FaultyProx
         assert client.ask("INCR", "n") == 2
 
 
-def test_each_dropped_reply_is_one_of_a_request(faulty_proxy: FaultyProxy, redis_server: RedisServer) -> None:
-    """drop_replies(n) hits n requests, be they on as many connections, after those that pass_requests lets by."""
+def test_each_dropped_reply_belongs_to_one_request(faulty_proxy: FaultyProxy, redis_server: RedisServer) -> None:
+    """drop_replies(n) hits n requests, on any connections, after those that pass_requests lets through."""
     faulty_proxy.pass_requests(1)
     faulty_proxy.drop_replies(2)
     with client_of(faulty_proxy) as client:
@@ -96,10 +96,10 @@ def test_each_dropped_reply_is_one_of_a_request(faulty_proxy: FaultyProxy, redis
         assert client.ask("INCR", "n") == 4
 
 
-def test_what_follows_a_dropped_reply_in_a_pipeline_is_executed(
+def test_the_rest_of_a_pipeline_is_executed_after_a_dropped_reply(
     faulty_proxy: FaultyProxy, redis_server: RedisServer
 ) -> None:
-    """A pipeline is one sequence of bytes: the server gets all of it, the client nothing from the fault on."""
+    """The server gets the whole pipeline, and the client gets nothing after the fault."""
     faulty_proxy.pass_requests()
     faulty_proxy.drop_replies()
     with client_of(faulty_proxy) as client:
@@ -109,8 +109,10 @@ def test_what_follows_a_dropped_reply_in_a_pipeline_is_executed(
 
 
 @pytest.mark.parametrize("after", [0, 1, 6])
-def test_a_cut_reply_ends_after_so_many_bytes(faulty_proxy: FaultyProxy, redis_server: RedisServer, after: int) -> None:
-    """The first bytes of the reply reach the client, the rest never does."""
+def test_a_cut_reply_ends_after_the_given_number_of_bytes(
+    faulty_proxy: FaultyProxy, redis_server: RedisServer, after: int
+) -> None:
+    """Only the first bytes of the reply reach the client."""
     redis_server.command("SET", "a", "value")
     faulty_proxy.cut_replies(after=after)
     with client_of(faulty_proxy) as client:
@@ -118,8 +120,8 @@ def test_a_cut_reply_ends_after_so_many_bytes(faulty_proxy: FaultyProxy, redis_s
         assert client.rest() == b"$5\r\nvalue\r\n"[:after]
 
 
-def test_commands_that_set_a_connection_up_are_passed_by(faulty_proxy: FaultyProxy, redis_server: RedisServer) -> None:
-    """A fault waits for the first data request, and set-up commands are not counted."""
+def test_faults_ignore_commands_that_set_up_a_connection(faulty_proxy: FaultyProxy, redis_server: RedisServer) -> None:
+    """A fault waits for the first data request, and setup commands are not counted."""
     faulty_proxy.drop_replies()
     with client_of(faulty_proxy) as client:
         assert client.ask("hello", 2)
@@ -136,7 +138,7 @@ def test_commands_that_set_a_connection_up_are_passed_by(faulty_proxy: FaultyPro
 
 
 def test_a_refused_script_does_not_use_up_the_fault(faulty_proxy: FaultyProxy, redis_server: RedisServer) -> None:
-    """NOSCRIPT means that nothing was executed, so it reaches the client and the next reply is lost."""
+    """NOSCRIPT says that nothing was executed, so it reaches the client, and the next reply is lost."""
     faulty_proxy.drop_replies()
     with client_of(faulty_proxy) as client:
         client.send("EVALSHA", "0" * 40, 1, "n")
@@ -147,7 +149,7 @@ def test_a_refused_script_does_not_use_up_the_fault(faulty_proxy: FaultyProxy, r
 
 
 def test_a_held_request_is_executed_when_it_is_released(faulty_proxy: FaultyProxy, redis_server: RedisServer) -> None:
-    """Held, it has not reached the server; released, it is executed and answered; others are not delayed."""
+    """A held request does not reach the server and delays no other; released, it is executed and answered."""
     faulty_proxy.hold_requests()
     with client_of(faulty_proxy) as client, client_of(faulty_proxy) as other:
         client.send("INCR", "n")
@@ -160,7 +162,7 @@ def test_a_held_request_is_executed_when_it_is_released(faulty_proxy: FaultyProx
 
 
 def test_a_held_request_outlives_its_client(faulty_proxy: FaultyProxy, redis_server: RedisServer) -> None:
-    """A client that gave up, and asked again elsewhere, is overtaken by its own past."""
+    """It is executed after its client gave up and sent another request."""
     faulty_proxy.hold_requests()
     with client_of(faulty_proxy) as client:
         client.send("APPEND", "log", "late ")
@@ -171,8 +173,8 @@ def test_a_held_request_outlives_its_client(faulty_proxy: FaultyProxy, redis_ser
     assert redis_server.command("GET", "log") == b"early late "
 
 
-def test_a_request_that_is_never_released_is_never_executed(redis_server: RedisServer) -> None:
-    """close() gives up what is held."""
+def test_close_abandons_held_requests(redis_server: RedisServer) -> None:
+    """They are never executed."""
     with FaultyProxy(redis_server.port) as proxy:
         proxy.hold_requests()
         with client_of(proxy) as client:
@@ -181,8 +183,8 @@ def test_a_request_that_is_never_released_is_never_executed(redis_server: RedisS
     assert redis_server.command("GET", "n") is None
 
 
-def test_a_held_request_of_a_server_that_is_gone_is_over(start_redis: StartRedis) -> None:
-    """Released, it gets no answer any more, and nobody waits for one."""
+def test_release_does_not_wait_for_a_server_that_ended(start_redis: StartRedis) -> None:
+    """A held request gets no answer when its server is gone."""
     server = start_redis()
     with FaultyProxy(server.port) as proxy, client_of(proxy) as client:
         proxy.hold_requests()
@@ -194,7 +196,7 @@ def test_a_held_request_of_a_server_that_is_gone_is_over(start_redis: StartRedis
 
 
 def test_refused_connections_are_refused_and_accepted_again(faulty_proxy: FaultyProxy) -> None:
-    """refuse() is what a host without a server does; connections that exist live on; the port stays the same."""
+    """refuse() refuses new connections only, and the port stays the same."""
     with client_of(faulty_proxy) as client:
         assert client.ask("INCR", "n") == 1
         faulty_proxy.refuse()
@@ -206,8 +208,8 @@ def test_refused_connections_are_refused_and_accepted_again(faulty_proxy: Faulty
             assert other.ask("INCR", "n") == 3
 
 
-def test_cut_all_ends_the_connections_that_exist(faulty_proxy: FaultyProxy) -> None:
-    """Every client sees the end of its connection, and can connect again."""
+def test_cut_all_ends_existing_connections(faulty_proxy: FaultyProxy) -> None:
+    """Every client loses its connection, and can connect again."""
     with client_of(faulty_proxy) as first, client_of(faulty_proxy) as second:
         assert first.ask("PING") == second.ask("PING") == b"PONG"
         faulty_proxy.cut_all()
@@ -218,8 +220,8 @@ def test_cut_all_ends_the_connections_that_exist(faulty_proxy: FaultyProxy) -> N
         assert client.ask("PING") == b"PONG"
 
 
-def test_a_cleared_plan_harms_nobody(faulty_proxy: FaultyProxy) -> None:
-    """clear() forgets what no request has taken."""
+def test_clear_removes_planned_faults(faulty_proxy: FaultyProxy) -> None:
+    """Requests after clear() are not hit."""
     faulty_proxy.drop_replies(5)
     faulty_proxy.clear()
     with client_of(faulty_proxy) as client:
@@ -227,10 +229,10 @@ def test_a_cleared_plan_harms_nobody(faulty_proxy: FaultyProxy) -> None:
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
-def test_messages_of_a_subscription_are_no_replies(
+def test_messages_of_a_subscription_are_not_replies(
     faulty_proxy: FaultyProxy, redis_server: RedisServer, protocol: int
 ) -> None:
-    """Published messages reach the client, and do not take the faults of requests."""
+    """Published messages reach the client, and do not use up faults."""
     with client_of(faulty_proxy) as client, client_of(faulty_proxy) as other:
         client.ask("HELLO", protocol)
         faulty_proxy.drop_replies()
@@ -246,7 +248,7 @@ def test_messages_of_a_subscription_are_no_replies(
 def test_a_push_between_a_request_and_its_reply_is_not_the_reply(
     faulty_proxy: FaultyProxy, redis_server: RedisServer
 ) -> None:
-    """With RESP3 a message may come while a reply is awaited: it reaches the client, and the reply is lost."""
+    """With RESP3 a message may arrive before a reply: the message reaches the client, and the reply is lost."""
     with client_of(faulty_proxy) as client:
         client.ask("HELLO", 3)
         client.ask("SUBSCRIBE", "news")
@@ -260,7 +262,7 @@ def test_a_push_between_a_request_and_its_reply_is_not_the_reply(
 
 
 def test_replies_of_resp3_are_read_whole(faulty_proxy: FaultyProxy, redis_server: RedisServer) -> None:
-    """Maps, sets, doubles, nulls and pushes between replies do not confuse requests and replies."""
+    """Maps, sets, doubles and nulls count as one reply each."""
     redis_server.command("HSET", "map", "a", "1")
     redis_server.command("SADD", "set", "a")
     redis_server.command("ZADD", "sorted", "1.5", "a")
@@ -276,8 +278,8 @@ def test_replies_of_resp3_are_read_whole(faulty_proxy: FaultyProxy, redis_server
         assert client.rest() == b"%1\r\n"
 
 
-def test_the_end_of_the_server_is_the_end_of_the_connection(start_redis: StartRedis) -> None:
-    """When the server goes, its clients see their connections end; a new one ends at once."""
+def test_connections_end_with_the_server(start_redis: StartRedis) -> None:
+    """While the server is down a new connection ends immediately; after a restart clients connect again."""
     server = start_redis()
     with FaultyProxy(server.port) as proxy, client_of(proxy) as client:
         assert client.ask("PING") == b"PONG"
@@ -290,8 +292,8 @@ def test_the_end_of_the_server_is_the_end_of_the_connection(start_redis: StartRe
             assert again.ask("PING") == b"PONG"
 
 
-def test_nothing_is_left_of_a_closed_proxy(redis_server: RedisServer) -> None:
-    """All threads end with the block, whatever clients still hope for, even if the server is silent."""
+def test_close_ends_all_threads(redis_server: RedisServer) -> None:
+    """They end although clients wait for replies, and the server is silent."""
     before = threading.active_count()
     proxy = FaultyProxy(redis_server.port)
     with client_of(proxy) as waiting, client_of(proxy) as held:

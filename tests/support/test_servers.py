@@ -1,4 +1,4 @@
-"""The rules of the tests' own Redis servers: found, started alone, seen to end, and never left behind."""
+"""Rules of the tests' Redis servers: which executable runs, how servers start and end, and that none is left."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import pytest
 
 from tests.support import executables, ports
 from tests.support.executables import Executable, ServerMissing, find_executables
+from tests.support.process import ServerFailed
 from tests.support.resp import request
-from tests.support.servers import RedisError, RedisServer, ServerFailed, StartRedis, TlsMissing
+from tests.support.servers import RedisError, RedisServer, StartRedis, TlsMissing
 from tests.support.waiting import eventually
 
 
@@ -26,20 +27,20 @@ def ask(server: RedisServer, *words: str) -> bytes:
         return connection.recv(4096)
 
 
-def ttls(pid: int) -> bool:
-    """Tell whether a process runs; one that ended and that nobody has waited for, as in some containers, does not."""
+def is_running(pid: int) -> bool:
+    """Tell whether a process runs. A zombie, which some containers keep, does not."""
     try:
         os.kill(pid, 0)
         status = Path("/proc", str(pid), "stat").read_text(encoding="utf-8")
     except ProcessLookupError:
         return False
-    except FileNotFoundError:  # a system without /proc, whose first process waits for all orphans; or just gone
+    except FileNotFoundError:  # it just ended, or there is no /proc and no zombie
         return not Path("/proc/self").exists()
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def arguments(pid: int) -> bytes:
-    """Return what everybody on the machine can see of a process's command line."""
+    """Return the command line of a process as any user can read it."""
     line = Path("/proc", str(pid), "cmdline")
     if line.exists():
         return line.read_bytes()
@@ -48,15 +49,13 @@ def arguments(pid: int) -> bytes:
 
 @pytest.fixture
 def fresh_search(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Search for executables again, and have nothing of it remembered."""
+    """Make each search for executables a new one."""
     monkeypatch.setattr(executables, "find_executables", find_executables.__wrapped__)
     return monkeypatch
 
 
-def test_the_variable_alone_decides_when_it_is_set(
-    fresh_search: pytest.MonkeyPatch, redis_executable: Executable
-) -> None:
-    """REDICTS_TEST_REDIS is used exactly: nothing else is looked for."""
+def test_the_environment_variable_decides_alone(fresh_search: pytest.MonkeyPatch, redis_executable: Executable) -> None:
+    """If REDICTS_TEST_REDIS is set, only the executables that it names are used."""
     fresh_search.setenv(executables.VARIABLE, str(redis_executable.path))
     assert executables.find_executables() == (redis_executable,)
 
@@ -64,7 +63,7 @@ def test_the_variable_alone_decides_when_it_is_set(
 def test_two_executables_of_one_version_count_once(
     fresh_search: pytest.MonkeyPatch, redis_executable: Executable, tmp_path: Path
 ) -> None:
-    """The same server found twice is tested once."""
+    """The same server found twice runs once."""
     twin = tmp_path / "valkey-server"
     twin.symlink_to(redis_executable.path)
     fresh_search.setenv(executables.VARIABLE, os.pathsep.join([str(redis_executable.path), str(twin)]))
@@ -72,15 +71,15 @@ def test_two_executables_of_one_version_count_once(
 
 
 @pytest.mark.parametrize("listed", ["", "/nowhere/redis-server", sys.executable])
-def test_no_server_is_an_error_with_the_remedy(fresh_search: pytest.MonkeyPatch, listed: str) -> None:
-    """Where no server can be run, the error says what to install or set."""
+def test_a_missing_server_is_an_error_with_the_remedy(fresh_search: pytest.MonkeyPatch, listed: str) -> None:
+    """The error says what to install or set."""
     fresh_search.setenv(executables.VARIABLE, listed)
     with pytest.raises(ServerMissing, match=f"install a Redis server.*{executables.VARIABLE}"):
         executables.find_executables()
 
 
 def test_a_server_answers_at_its_port_and_its_socket(redis_server: RedisServer) -> None:
-    """A server that is made runs, on loopback, as the version that its executable states."""
+    """A new server runs on loopback, in the version of its executable."""
     assert ask(redis_server, "PING") == b"+PONG\r\n"
     assert redis_server.socket_path.is_socket()
     stated = redis_server.info("server")
@@ -89,8 +88,8 @@ def test_a_server_answers_at_its_port_and_its_socket(redis_server: RedisServer) 
         assert stated["redis_version"] == ".".join(map(str, redis_server.version))
 
 
-def test_every_test_finds_it_empty(redis_server: RedisServer) -> None:
-    """flush() removes the data of all databases and the cached scripts."""
+def test_flush_empties_a_server(redis_server: RedisServer) -> None:
+    """It removes the data of all databases and the cached scripts."""
     digest = redis_server.command("SCRIPT", "LOAD", "return 1")
     assert isinstance(digest, bytes)
     redis_server.command("EVAL", "redis.call('SELECT', 3) redis.call('SET', 'a', 1)", "0")
@@ -100,10 +99,10 @@ def test_every_test_finds_it_empty(redis_server: RedisServer) -> None:
     assert redis_server.command("SCRIPT", "EXISTS", digest) == [0]
 
 
-def test_a_port_that_is_taken_first_is_given_up(
+def test_a_port_that_is_taken_is_given_up(
     start_redis: StartRedis, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When another process takes the free port first, the server starts on another one, and is not mistaken."""
+    """If another process takes the free port first, the server starts on another port."""
     candidates = [redis_server.port, ports.free_port()]
     monkeypatch.setattr(ports, "free_port", lambda: candidates.pop(0))
     server = start_redis()
@@ -113,7 +112,7 @@ def test_a_port_that_is_taken_first_is_given_up(
 
 
 def test_a_restart_keeps_the_port_and_forgets_the_data(start_redis: StartRedis) -> None:
-    """By default nothing is persisted, and clients find the server where it was."""
+    """By default nothing is persisted."""
     server = start_redis()
     port, pid = server.port, server.pid
     server.command("SET", "a", "1")
@@ -124,7 +123,7 @@ def test_a_restart_keeps_the_port_and_forgets_the_data(start_redis: StartRedis) 
 
 @pytest.mark.parametrize("crash", [False, True], ids=["stop", "kill"])
 def test_an_append_only_file_keeps_the_data(start_redis: StartRedis, crash: bool) -> None:
-    """With append_only, what was answered is there after a stop and after a crash."""
+    """With append_only, acknowledged writes survive a stop and a crash."""
     server = start_redis(append_only=True)
     server.command("SET", "a", "1")
     (server.kill if crash else server.stop)()
@@ -133,7 +132,7 @@ def test_an_append_only_file_keeps_the_data(start_redis: StartRedis, crash: bool
 
 
 def test_a_killed_server_is_noticed(start_redis: StartRedis) -> None:
-    """After kill() nothing listens; a crash that nobody asked for shows too."""
+    """After kill(), and after a crash, the server does not count as running."""
     server = start_redis()
     server.kill()
     assert not server.running
@@ -145,7 +144,7 @@ def test_a_killed_server_is_noticed(start_redis: StartRedis) -> None:
 
 
 def test_a_paused_server_answers_when_it_is_resumed(start_redis: StartRedis) -> None:
-    """While paused it takes bytes and answers nothing; a paused server can be stopped and closed."""
+    """While paused it accepts bytes and answers nothing; it can be stopped."""
     server = start_redis()
     server.pause()
     with socket.create_connection((server.host, server.port), 10) as connection:
@@ -161,8 +160,8 @@ def test_a_paused_server_answers_when_it_is_resumed(start_redis: StartRedis) -> 
     assert not server.running
 
 
-def test_a_password_is_asked_for_and_not_shown(start_redis: StartRedis) -> None:
-    """With a password the port refuses strangers; the password stands in no process list and no repr."""
+def test_a_password_is_required_and_not_shown(start_redis: StartRedis) -> None:
+    """The password appears neither in the process list nor in the repr."""
     server = start_redis(password='correct "horse')
     assert ask(server, "GET", "a").startswith(b"-NOAUTH")
     with socket.create_connection((server.host, server.port), 10) as connection:
@@ -174,8 +173,8 @@ def test_a_password_is_asked_for_and_not_shown(start_redis: StartRedis) -> None:
     assert b"horse" not in listed
 
 
-def test_users_have_the_rights_that_acl_gives_them(start_redis: StartRedis) -> None:
-    """A user of an acl line may do what the line says, and the harness may do everything."""
+def test_acl_limits_users(start_redis: StartRedis) -> None:
+    """A user has the rights of its acl line, and the tests have all rights."""
     server = start_redis(acl=["default off", "reader on >secret ~* +get"])
     with socket.create_connection((server.host, server.port), 10) as connection:
         connection.sendall(request("AUTH", "reader", "secret") + request("SET", "a", "1"))
@@ -183,28 +182,28 @@ def test_users_have_the_rights_that_acl_gives_them(start_redis: StartRedis) -> N
     server.command("SET", "a", "1")
 
 
-def test_memory_has_the_limit_that_is_asked_for(start_redis: StartRedis) -> None:
-    """With max_memory, and the policy of the server's default, a write that needs more is refused."""
+def test_max_memory_limits_memory(start_redis: StartRedis) -> None:
+    """With the default policy, a write that needs more is refused."""
     server = start_redis(max_memory=100_000)
     with pytest.raises(RedisError, match="OOM"):
         server.command("SET", "a", "x" * 1_000_000)
 
 
 def test_a_replica_follows(start_redis: StartRedis) -> None:
-    """replica_of gives a replica whose link is up, also of a server with a password."""
-    master = start_redis(password="secret")
-    replica = start_redis(replica_of=master)
-    master.command("SET", "a", "1")
+    """replica_of starts a replica whose link is up, also of a server with a password."""
+    primary = start_redis(password="secret")
+    replica = start_redis(replica_of=primary)
+    primary.command("SET", "a", "1")
     eventually(lambda: replica.command("GET", "a") == b"1", "the write reaches the replica")
 
 
-def test_other_options_stand_as_in_redis_conf(start_redis: StartRedis) -> None:
-    """Options without a name of their own are passed on."""
+def test_other_options_go_to_redis_conf(start_redis: StartRedis) -> None:
+    """``options`` takes any option of the server."""
     assert start_redis(options={"cluster-enabled": "yes"}).info("cluster")["cluster_enabled"] == "1"
 
 
-def test_tls_is_spoken_with_a_certificate_to_trust(start_redis: StartRedis) -> None:
-    """With tls, a client that trusts the certificate gets its answers; a build without TLS says so."""
+def test_tls_uses_a_certificate_that_clients_can_trust(start_redis: StartRedis) -> None:
+    """A client that trusts the certificate gets answers; an executable without TLS raises TlsMissing."""
     try:
         server = start_redis(tls=True)
     except TlsMissing as missing:
@@ -220,17 +219,17 @@ def test_tls_is_spoken_with_a_certificate_to_trust(start_redis: StartRedis) -> N
 
 
 def test_a_server_that_cannot_start_says_why(redis_executable: Executable) -> None:
-    """The error has what the server said, and nothing is left behind."""
+    """The error has the server's output."""
     with pytest.raises(ServerFailed, match="no-such-option"):
         RedisServer(redis_executable, options={"no-such-option": "1"})
 
 
-def test_nothing_is_left_of_a_closed_server(redis_executable: Executable) -> None:
-    """At the end of the block the process and its directory are gone; closing twice is harmless."""
+def test_close_ends_the_process_and_removes_its_directory(redis_executable: Executable) -> None:
+    """The block closes the server; closing again has no effect."""
     with RedisServer(redis_executable) as server:
         assert server.directory.exists()
     server.close()
-    assert not ttls(server.pid)
+    assert not is_running(server.pid)
     assert not server.directory.exists()
 
 
@@ -260,8 +259,8 @@ if end.startswith("killed"):
 @pytest.mark.parametrize(
     "end", ["left running", "killed", "a forked child ends first", "killed, outlived by a forked child"]
 )
-def test_nothing_outlives_the_test_process(redis_executable: Executable, end: str) -> None:
-    """However the process ends that started a server, the server ends too and its directory goes."""
+def test_servers_end_with_the_test_process(redis_executable: Executable, end: str) -> None:
+    """However the test process ends, its servers end, and their directories are removed."""
     with subprocess.Popen(
         [sys.executable, "-c", _PARENT, str(redis_executable.path), end],
         cwd=Path(__file__).parents[2],
@@ -272,5 +271,5 @@ def test_nothing_outlives_the_test_process(redis_executable: Executable, end: st
         assert parent.stdout is not None
         pid, directory = parent.stdout.readline().split()
         assert parent.wait(60) == (-signal.SIGKILL if end.startswith("killed") else 0)
-        eventually(lambda: not ttls(int(pid)), "the server ends")
-        eventually(lambda: not Path(directory).exists(), "its directory goes")
+        eventually(lambda: not is_running(int(pid)), "the server ends")
+        eventually(lambda: not Path(directory).exists(), "its directory is removed")

@@ -1,4 +1,4 @@
-"""Waiting in tests: poll for a condition until it holds or its deadline has passed; never sleep and hope."""
+"""Waiting in tests: poll for a condition until it holds or its deadline has passed, instead of a sleep."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 
 TIMEOUT: Final = 20.0
-"""Seconds after which something that should have happened at once is taken for not happening."""
+"""Seconds after which something that should happen immediately counts as not happening."""
 
 
 def eventually(condition: Callable[[], T], what: str, *, within: float = TIMEOUT, every: float = 0.01) -> T:
-    """Call ``condition`` until it returns something true, and return that.
+    """Call ``condition`` until it returns a true value, and return that.
 
-    ``what`` is the rule that is waited for, as the failure shall state it: "the server answers". ``within`` and
-    ``every`` are seconds, until this gives up and between two calls; only a failing test waits to the end. Whatever
-    ``condition`` raises is passed on.
+    ``what`` is the rule as the failure states it: "the server answers". ``within`` and ``every`` are the seconds until
+    this gives up and between two calls. What ``condition`` raises is passed on.
 
     Raises :class:`AssertionError` if ``condition`` does not hold within the time.
     """

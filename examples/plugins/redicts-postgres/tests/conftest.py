@@ -1,4 +1,4 @@
-"""The server that the tests run on: REDICTS_POSTGRES_URL names it; its user may make schemas, roles and databases."""
+"""A store on the server of REDICTS_POSTGRES_URL, whose user must be able to create schemas and roles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from redicts_postgres import PostgresBackend, PostgresSettings
 
 @pytest.fixture(scope="session")
 def settings() -> PostgresSettings:
-    """Give the settings of a store that is made again for each run."""
+    """Give the settings of a store that each run creates again."""
     url = os.environ.get("REDICTS_POSTGRES_URL")
     if not url:
         pytest.fail("set REDICTS_POSTGRES_URL, as in postgres://user:password@localhost:5432/dbname", pytrace=False)

@@ -1,4 +1,4 @@
-"""Connections of the tests' own, beside the backend."""
+"""Connects to the server without the backend."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from redicts_postgres import PostgresSettings
 
 
 def connection_to(settings: PostgresSettings) -> psycopg.Connection[tuple[object, ...]]:
-    """Return a connection of the tests' own."""
+    """Return a connection with autocommit."""
     return psycopg.connect(
         host=settings.host,
         port=settings.port,

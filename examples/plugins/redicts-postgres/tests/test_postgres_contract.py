@@ -1,4 +1,4 @@
-"""The backend is certified: one test for each check, and for each way to keep transactions apart."""
+"""The contract suite, one test for each check and isolation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOT_CLAIMED = frozenset({Need.NO_TTL, Need.NO_PROCESSES, Need.LIMIT, Need.DOCUME
 
 @pytest.fixture(scope="module", params=["locks", "serializable"])
 def harness(request: pytest.FixtureRequest, settings: PostgresSettings) -> Iterator[PostgresHarness]:
-    """Give the store, with tables of its own for each isolation."""
+    """Give the store, with separate tables for each isolation."""
     chosen = {"isolation": request.param, "prefix": f"{request.param}_"}
     made = PostgresHarness(Store(settings.model_copy(update=chosen)))
     yield made
@@ -24,7 +24,7 @@ def harness(request: pytest.FixtureRequest, settings: PostgresSettings) -> Itera
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)
 def test_check(check: ConformanceCheck, harness: PostgresHarness) -> None:
-    """The backend keeps the check, unless it is about what the backend does not claim."""
+    """The backend passes the check, or does not claim what the check needs."""
     hit = harness.disturbed
     result = Examination(harness).examine(check)
     if set(check.needs) & NOT_CLAIMED:

@@ -1,26 +1,26 @@
-"""What only this backend has: its table, its sessions, its errors, its settings."""
+"""Rules of this backend alone: its tables, sessions, errors and settings."""
 
 from __future__ import annotations
 
 import random
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from direct import connection_to
 from pydantic import ValidationError
 from redicts_postgres import PostgresBackend, PostgresSettings
-from redicts_postgres.schema import FORGOTTEN_AFTER_MILLISECONDS, Schema
+from redicts_postgres.schema import SESSION_TTL_MS, Schema
 
 from redicts import errors
 from redicts.plugin import NOTHING, Add, Delete, Equals, Key, Path, Put, Read, ReadNames, Scope, Transaction
 
-SECRET = "a-secret-that-must-not-be-told"
+SECRET = "a-secret-that-must-not-be-shown"
 
 
 def key(*path: str) -> Key:
-    """Return a key of the space of these tests."""
+    """Return a key in the space of these tests."""
     return Key("t", path)
 
 
@@ -32,12 +32,11 @@ def _empty(backend: PostgresBackend) -> None:
 def stored(backend: PostgresBackend) -> dict[Path, bytes]:
     """Return all values."""
     [answer] = backend.execute(Transaction(reads=(Read(key(), Scope.SUBTREE),))).answers
-    assert not isinstance(answer, tuple) or hasattr(answer, "values")
     return dict(answer.values)  # type: ignore[union-attr]
 
 
-def test_keys_longer_than_an_index_entry_are_kept_apart(backend: PostgresBackend) -> None:
-    """Paths whose bytes do not fit into the index are values like others, in every scope, in names and in pages."""
+def test_keys_longer_than_an_index_entry_are_distinct(backend: PostgresBackend) -> None:
+    """Long paths work like others in every scope, in names and in pages."""
     noise = random.Random(1)
     long = "".join(chr(noise.randrange(0x4E00, 0x9FFF)) for _ in range(3000))  # nine kilobytes that do not compress
     tree = {(long, "a"): b"1", (long, "b"): b"2", (long, "b2", long): b"3", (long + "x",): b"4", ("z",): b"5"}
@@ -62,8 +61,8 @@ def test_keys_longer_than_an_index_entry_are_kept_apart(backend: PostgresBackend
     assert (long, "b2", long) not in stored(backend)
 
 
-def test_expired_rows_go_without_anybody_reading_them(backend: PostgresBackend, settings: PostgresSettings) -> None:
-    """Each write removes more expired rows than it can add, so that a stream of short lives keeps the table small."""
+def test_writes_remove_expired_rows(backend: PostgresBackend, settings: PostgresSettings) -> None:
+    """Each write removes more expired rows than it can add, so short TTLs keep the table small."""
     for number in range(300):
         backend.execute(Transaction(writes=(Put(key(f"n{number}"), b"x", 1),)))
     with connection_to(settings) as connection:
@@ -72,12 +71,12 @@ def test_expired_rows_go_without_anybody_reading_them(backend: PostgresBackend, 
     assert row[0] in range(50)
 
 
-def test_sessions_are_forgotten(backend: PostgresBackend, settings: PostgresSettings) -> None:
-    """The outcome of a session that nobody used for long is removed; others stay."""
+def test_sessions_expire(backend: PostgresBackend, settings: PostgresSettings) -> None:
+    """A session without requests for the session TTL is removed; others stay."""
     sessions = Schema("redicts_test", "").sessions
     backend.execute(Transaction(writes=(Put(key("a"), b"1"),)))
     with connection_to(settings) as connection:
-        connection.execute(f"UPDATE {sessions} SET touched = touched - {FORGOTTEN_AFTER_MILLISECONDS + 1000}")
+        connection.execute(f"UPDATE {sessions} SET touched = touched - {SESSION_TTL_MS + 1000}")
         old = connection.execute(f"SELECT count(*) FROM {sessions}").fetchone()
         other = PostgresBackend(settings, 0)
         for _ in range(20):
@@ -88,10 +87,10 @@ def test_sessions_are_forgotten(backend: PostgresBackend, settings: PostgresSett
     assert new == (1,), f"of {old[0]} old sessions, some are left"
 
 
-def test_all_sessions_may_be_ended(backend: PostgresBackend, settings: PostgresSettings) -> None:
-    """After the server ended all connections, as in a restart, calls go on and a listener is sent to look."""
+def test_calls_survive_the_end_of_all_connections(backend: PostgresBackend, settings: PostgresSettings) -> None:
+    """After the server ended all connections, calls work and a listener is notified."""
     add = Transaction(writes=(Add(key("n"), 1),))
-    with backend.listen("station/1") as listener:
+    with backend.listen("client/1") as listener:
         assert backend.execute(add).counters == (1,)
         with connection_to(settings) as connection:
             connection.execute(
@@ -101,8 +100,10 @@ def test_all_sessions_may_be_ended(backend: PostgresBackend, settings: PostgresS
         assert listener.wait(10)
 
 
-def test_databases_prefixes_and_schemas_are_apart(backend: PostgresBackend, settings: PostgresSettings) -> None:
-    """Stores that differ in the number of the database, the prefix or the schema share nothing."""
+def test_databases_prefixes_and_schemas_are_separate_stores(
+    backend: PostgresBackend, settings: PostgresSettings
+) -> None:
+    """Stores with different database numbers, prefixes or schemas share nothing."""
     backend.execute(Transaction(writes=(Put(key("a"), b"1"),)))
     others = [
         PostgresBackend(settings, 1),
@@ -122,25 +123,14 @@ def test_databases_prefixes_and_schemas_are_apart(backend: PostgresBackend, sett
             connection.execute("DROP SCHEMA redicts_test_other CASCADE")
 
 
-def test_tables_are_made_once_by_many(settings: PostgresSettings) -> None:
-    """Clients that meet an empty database at the same time make the tables together, without an error."""
+def test_concurrent_clients_create_the_tables(settings: PostgresSettings) -> None:
+    """Clients that use an empty database at the same time get no error."""
     fresh = settings.model_copy(update={"schema_name": "redicts_test_fresh"})
     clients = [PostgresBackend(fresh, 0) for _ in range(6)]
-    failures: list[Exception] = []
-
-    def work(client: PostgresBackend) -> None:
-        try:
-            client.execute(Transaction(writes=(Add(key("n"), 1),)))
-        except Exception as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=work, args=(client,)) for client in clients]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    add = Transaction(writes=(Add(key("n"), 1),))
     try:
-        assert failures == []
+        with ThreadPoolExecutor(len(clients)) as threads:
+            list(threads.map(lambda client: client.execute(add), clients))
         assert stored(clients[0]) == {("n",): b"6"}
     finally:
         for client in clients:
@@ -149,20 +139,20 @@ def test_tables_are_made_once_by_many(settings: PostgresSettings) -> None:
             connection.execute("DROP SCHEMA redicts_test_fresh CASCADE")
 
 
-def test_the_printed_sql_makes_the_tables(settings: PostgresSettings) -> None:
-    """A user who may make nothing can use what an administrator made with the printed SQL."""
+def test_the_printed_sql_creates_the_tables(settings: PostgresSettings) -> None:
+    """A user without the right to create schemas can use what an administrator created with the printed SQL."""
     printed = subprocess.run(
-        [sys.executable, "-m", "redicts_postgres", "redicts_test_made"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "redicts_postgres", "redicts_test_printed"], capture_output=True, text=True, check=True
     ).stdout
     with connection_to(settings) as connection:
-        connection.execute("DROP SCHEMA IF EXISTS redicts_test_made CASCADE")
+        connection.execute("DROP SCHEMA IF EXISTS redicts_test_printed CASCADE")
         connection.execute("DROP ROLE IF EXISTS redicts_test_user")
         connection.execute(f"CREATE ROLE redicts_test_user LOGIN PASSWORD '{SECRET}'")
         poor = settings.model_copy(
             update={
                 "user": "redicts_test_user",
                 "password": PostgresSettings.model_validate({"password": SECRET}).password,
-                "schema_name": "redicts_test_made",
+                "schema_name": "redicts_test_printed",
             }
         )
         backend = PostgresBackend(poor, 0)
@@ -172,8 +162,8 @@ def test_the_printed_sql_makes_the_tables(settings: PostgresSettings) -> None:
                 backend.execute(take)
             assert SECRET not in str(refused.value)
             connection.execute(printed.encode())
-            connection.execute("GRANT USAGE ON SCHEMA redicts_test_made TO redicts_test_user")
-            connection.execute("GRANT ALL ON ALL TABLES IN SCHEMA redicts_test_made TO redicts_test_user")
+            connection.execute("GRANT USAGE ON SCHEMA redicts_test_printed TO redicts_test_user")
+            connection.execute("GRANT ALL ON ALL TABLES IN SCHEMA redicts_test_printed TO redicts_test_user")
             assert backend.execute(take).applied
             connection.execute("ALTER ROLE redicts_test_user SET default_transaction_read_only = on")
             backend.close()
@@ -181,7 +171,7 @@ def test_the_printed_sql_makes_the_tables(settings: PostgresSettings) -> None:
                 backend.execute(Transaction(writes=(Put(key("a"), b"2"),)))
         finally:
             backend.close()
-            connection.execute("DROP SCHEMA redicts_test_made CASCADE")
+            connection.execute("DROP SCHEMA redicts_test_printed CASCADE")
             connection.execute("DROP ROLE redicts_test_user")
 
 
@@ -199,22 +189,22 @@ def test_the_printed_sql_makes_the_tables(settings: PostgresSettings) -> None:
 def test_errors_say_what_to_do(
     settings: PostgresSettings, changes: dict[str, object], kind: type[Exception], says: str
 ) -> None:
-    """A failure is raised as an error of redicts that names the setting to correct, and no secret."""
+    """A failure is an error of redicts that names the setting to correct, and no secret."""
     secret = settings.password.get_secret_value() if settings.password else SECRET
     if "password" in changes:
         changes = {**changes, "password": PostgresSettings.model_validate({"password": SECRET}).password}
     backend = PostgresBackend(settings.model_copy(update={**changes, "retries": 0}), 0)
-    for call in (lambda: backend.execute(Transaction()), lambda: backend.listen("station/1")):
+    for call in (lambda: backend.execute(Transaction()), lambda: backend.listen("client/1")):
         with pytest.raises(kind, match=says) as raised:
             call()
-        told = f"{raised.value!r} {raised.value} {raised.value.__cause__}"
-        assert SECRET not in told
-        assert secret not in told
+        shown = f"{raised.value!r} {raised.value} {raised.value.__cause__}"
+        assert SECRET not in shown
+        assert secret not in shown
     backend.close()
 
 
-def test_a_url_stands_for_fields() -> None:
-    """A URL of either scheme is taken apart; what it leaves out has its default."""
+def test_a_url_sets_fields() -> None:
+    """A URL of either scheme sets the fields that it contains."""
     for scheme in ("postgres", "postgresql"):
         url = f"{scheme}://anna:p%40ss@db.example:5433/things?database=2&schema=own&sslmode=require"
         settings = PostgresSettings.model_validate(PostgresSettings.fields_of_url(url))
@@ -241,7 +231,7 @@ def test_a_url_stands_for_fields() -> None:
     ids=str,
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
-    """What cannot be meant is refused, without telling what was given."""
+    """Invalid settings raise ValidationError, which does not show the password."""
     with pytest.raises(ValidationError) as refused:
         PostgresSettings.model_validate(wrong)
     assert SECRET not in str(refused.value)

@@ -68,9 +68,7 @@ class CborCodec(Codec):
         except Exception as error:  # an invalid tag may raise anything
             raise ValueError(f"this is not CBOR of this codec ({type(error).__name__})") from error
         if cbor2.dumps(value, canonical=True) != data:
-            raise ValueError(
-                "this CBOR has bytes after its value, or is not in canonical form"
-            )
+            raise ValueError("this CBOR has bytes after its value, or is not in canonical form")
         return value
 
     def _check_size(self, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The backend ``postgres``: a tree in a table of PostgreSQL."""
+"""The backend ``postgres``: keeps the tree in a table of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def redicts_backends() -> list[BackendPlugin]:
             PostgresSettings,
             open_postgres,
             contract=1,
-            summary="PostgreSQL: many hosts, transactions on one instant, notifications through LISTEN and NOTIFY",
+            summary="PostgreSQL: many hosts, atomic transactions, notifications through LISTEN and NOTIFY",
             harness="redicts_postgres.harness:PostgresHarness",
         )
     ]

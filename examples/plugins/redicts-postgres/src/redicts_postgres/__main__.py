@@ -1,4 +1,4 @@
-"""Prints the SQL that makes the tables and functions, for administrators: ``python -m redicts_postgres [schema]``."""
+"""Prints the SQL that creates the tables and functions: ``python -m redicts_postgres [schema [prefix]]``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from redicts_postgres.settings import PostgresSettings
 
 
 def main(arguments: list[str]) -> int:
-    """Print the SQL for a schema and a prefix; both have defaults."""
+    """Print the SQL for a schema and a prefix, which have defaults."""
     names = dict(zip(("schema", "prefix"), arguments))
     settings = PostgresSettings.model_validate(names)
     sys.stdout.write(Schema(settings.schema_name, settings.prefix).sql())

@@ -1,4 +1,4 @@
-"""The PostgreSQL backend: one minitransaction is one call of one function, in one round trip."""
+"""The PostgreSQL backend: a minitransaction is one call of one SQL function, in one round trip."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from redicts.errors import StoreError
 from redicts.plugin import Backend, Capabilities, Outcome, Transaction
 from redicts_postgres.connections import Connections, connect, described
-from redicts_postgres.notifications import Listening, RedisListener
+from redicts_postgres.notifications import Listeners, PostgresListener
 from redicts_postgres.schema import Schema
 from redicts_postgres.settings import PostgresSettings
 from redicts_postgres.wire import Locks, Reply, Steps, locks_of, looks_of, outcome_of, writes_of
@@ -17,12 +17,12 @@ _CAPABILITIES: Final = Capabilities(ttl=True, processes=True, durable=True, atom
 
 _UNSURE: Final = "U"
 _NOT_A_COUNTER: Final = "N"
-_MOST_LOOKS: Final = 100
-"""How often a transaction is tried again in which a TTL ended just between clock and state."""
+_MOST_ATTEMPTS: Final = 100
+"""How often a transaction is repeated if a TTL ended between its snapshot and its reading of the clock."""
 
 
 class PostgresBackend(Backend):
-    """One numbered database of redicts, in one database of a PostgreSQL server."""
+    """One numbered database of redicts in one database of a PostgreSQL server."""
 
     def __init__(self, settings: PostgresSettings, database: int) -> None:
         schema = Schema(settings.schema_name, settings.prefix)
@@ -31,7 +31,7 @@ class PostgresBackend(Backend):
         self._locking = settings.isolation == "locks"
         self._channels = f"{schema.name}:{database}:"
         self._connections = Connections(settings, schema.sql())
-        self._listening = Listening(lambda: connect(settings), self._channels, described(settings), settings.retries)
+        self._listeners = Listeners(lambda: connect(settings), self._channels, described(settings), settings.retries)
         self._look_statement = (
             f"SELECT CASE WHEN unsure THEN 'U' WHEN failed_index IS NULL THEN 'A' ELSE 'C' END, failed_index, "
             f"'{{}}'::bigint[], counts, suffixes, stored, ttls FROM {schema.look}("
@@ -50,13 +50,13 @@ class PostgresBackend(Backend):
 
     @property
     def capabilities(self) -> Capabilities:
-        """The same for every server."""
+        """The capabilities, the same for every server."""
         return _CAPABILITIES
 
     def execute(self, transaction: Transaction, /) -> Outcome:
-        """Decide and apply one minitransaction in one call of one function.
+        """Decide and apply a minitransaction in one call of one SQL function.
 
-        Cost: one round trip; the first call of a process some more, to connect and to prepare the statement.
+        Cost: one round trip. The first call of a process also connects and prepares the statement.
         """
         looks = looks_of(transaction.checks, transaction.reads, self._database)
         if not transaction.writes:
@@ -79,14 +79,14 @@ class PostgresBackend(Backend):
 
     def _look(self, looks: Steps) -> Reply:
         parameters = (*looks.parameters(), looks.item_keys, looks.item_values)
-        for _ in range(_MOST_LOOKS):
+        for _ in range(_MOST_ATTEMPTS):
             reply = Reply(*self._connections.call(self._look_statement, parameters))
             if reply.status != _UNSURE:
                 return reply
         return reply._replace(status="A" if reply.failed_index is None else "C")
 
     def _write(self, session: bytes, number: int, locks: Locks, looks: Steps, writes: Steps) -> Reply:
-        for attempt in range(_MOST_LOOKS + 1):
+        for attempt in range(_MOST_ATTEMPTS + 1):
             parameters = (
                 session,
                 number,
@@ -99,7 +99,7 @@ class PostgresBackend(Backend):
                 writes.item_values,
                 writes.item_ttls,
                 self._channels,
-                attempt == _MOST_LOOKS,
+                attempt == _MOST_ATTEMPTS,
             )
             reply = Reply(*self._connections.call(self._write_statement, parameters))
             if reply.status != _UNSURE:
@@ -113,16 +113,16 @@ class PostgresBackend(Backend):
         (version,) = self._connections.call("SELECT current_setting('server_version')", ())
         return {"PostgreSQL server": version}
 
-    def listen(self, name: str, /) -> RedisListener:
-        """Listen over the one connection that this process listens with."""
-        return self._listening.listen(name)
+    def listen(self, name: str, /) -> PostgresListener:
+        """Listen on the connection that all listeners of this process share."""
+        return self._listeners.listen(name)
 
     def close(self) -> None:
-        """Close the connections that are idle now, the others when their requests are over and nobody listens."""
+        """Close idle connections now, and the others when their requests and listeners end."""
         self._connections.close()
-        self._listening.close()
+        self._listeners.close()
 
 
 def open_postgres(settings: PostgresSettings, database: int) -> PostgresBackend:
-    """Open one numbered database. Connects to nothing yet."""
+    """Open one numbered database. The first call connects."""
     return PostgresBackend(settings, database)

@@ -1,4 +1,4 @@
-"""Requests over kept connections: each is sent, sent again if its reply was lost, and applied once."""
+"""Pooled connections and sessions: a request is retried if its reply was lost, and applied once."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from redicts_postgres.errors import (
     REPEATABLE_STATES,
     NoAnswer,
     is_lost,
-    is_passing,
     is_refused,
+    is_temporary,
     mapped,
     state_of,
 )
@@ -31,27 +31,27 @@ from redicts_postgres.settings import PostgresSettings
 _FIRST_PAUSE_SECS: Final = 0.02
 _LONGEST_PAUSE_SECS: Final = 1.0
 _MOST_COLLISIONS: Final = 200
-"""How often a transaction is tried again that others got in the way of."""
+"""How often a transaction is retried after a conflict with others."""
 
 _READS: Final = 1
 _WRITES: Final = 2
-"""What psycopg's generators wait for, and are told: bits, in all its versions."""
+"""The bits that psycopg's generators yield and receive, in all its versions."""
 
 _SESSION: Final = {
-    # Every statement names its rows by an index. Nothing else is ever the better plan, but the planner, which has no
-    # statistics of a new table, would sometimes believe so.
+    # Every statement finds its rows by an index, and no other plan is better. Without statistics of a new table, the
+    # planner sometimes estimates otherwise.
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
-    # A client that vanished in the midst of a reply must not keep its locks.
+    # A client that vanishes during a reply must not keep its locks.
     "tcp_user_timeout": "30000",
     "client_min_messages": "error",
 }
 
 
 class Connection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection of psycopg that does not wait for ever."""
+    """A connection of psycopg with a timeout for every answer."""
 
     timeout: float = 10.0
 
@@ -81,47 +81,40 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
 
 def connect(settings: PostgresSettings) -> Connection:
-    """Make a connection. Raises what psycopg raises."""
-    # SERIALIZABLE or not, each statement is a transaction of its own.
+    """Open a connection. Raises psycopg's errors."""
+    # In either isolation, each statement is a transaction of its own.
     session = {**_SESSION, "default_transaction_isolation": _ISOLATION[settings.isolation]}
     options = " ".join(f"-c {name}={value}" for name, value in session.items())
-    chosen: dict[str, Any] = {
-        "host": settings.host,
-        "port": settings.port,
-        "user": settings.user,
-        "password": settings.password.get_secret_value() if settings.password else None,
-        "dbname": settings.dbname,
-        "sslmode": settings.sslmode,
-        "sslrootcert": settings.sslrootcert,
-        "sslcert": settings.sslcert,
-        "sslkey": settings.sslkey,
-    }
+    chosen = settings.model_dump(include=_FIELDS, exclude_none=True)
+    if settings.password:
+        chosen["password"] = settings.password.get_secret_value()
     connection = Connection.connect(
         autocommit=True,
         connect_timeout=settings.connect_timeout_secs,
         application_name="redicts",
         options=options,
-        **{name: value for name, value in chosen.items() if value is not None},
+        **chosen,
     )
     connection.timeout = settings.socket_timeout_secs
-    # All our integers are of one type, so that each statement is prepared once.
+    # With one type for all integers, each statement is prepared once.
     connection.adapters.register_dumper(int, Int8BinaryDumper)
     return connection
 
 
+_FIELDS: Final = {"host", "port", "user", "dbname", "sslmode", "sslrootcert", "sslcert", "sslkey"}
 _ISOLATION: Final = {"locks": "read\\ committed", "serializable": "serializable"}
 
 
 def described(settings: PostgresSettings) -> str:
-    """Return how errors name the server. Holds no secret."""
+    """Return the server's description for error messages, without secrets."""
     return f"{settings.host}:{settings.port}, database {settings.dbname or 'by default'}"
 
 
 class Session:
-    """Numbers the requests of one sender at a time, so that the server knows one that it has seen before.
+    """Numbers requests, so that the server recognizes one that it has seen before.
 
-    RIFL (Lee et al., SOSP 2015) calls this a client with its sequence numbers; one process has as many sessions as it
-    has writing requests under way at once.
+    This is RIFL's client with sequence numbers (Lee et al., SOSP 2015). A process has as many sessions as concurrent
+    writing requests.
     """
 
     __slots__ = ("name", "number")
@@ -132,7 +125,7 @@ class Session:
 
 
 class Connections:
-    """The connections to one server: at most so many, each used by one request at a time, none by a forked child."""
+    """The connections to one server, each used by one request at a time, and never by a forked child."""
 
     def __init__(self, settings: PostgresSettings, set_up: str) -> None:
         self._settings = settings
@@ -148,18 +141,18 @@ class Connections:
         self._permits: SimpleQueue[None] = SimpleQueue()
         for _ in range(self._settings.max_connections):
             self._permits.put(None)
-        # Last: another thread of a child that sees it takes the rest for its own.
+        # Set last: another thread of a child takes the rest for its own when it sees this.
         self._owner = os.getpid()
 
-    def _start_anew_after_fork(self) -> None:
-        # A child that used its parent's sockets or went on numbering its sessions would get its parent's replies.
+    def _restart_after_fork(self) -> None:
+        # With its parent's sockets or session numbers, a child would get its parent's replies.
         if self._owner != os.getpid():
             _inherited.extend(self._idle)
             self._start()
 
     def session(self) -> Session:
-        """Take a session for one request, numbered again; give it back with :meth:`give_back` when that is over."""
-        self._start_anew_after_fork()
+        """Take a session with the number of a new request; :meth:`give_back` it after the request."""
+        self._restart_after_fork()
         session: Session | None = self._in_doubt.__dict__.pop("session", None)
         if session is None:
             try:
@@ -170,10 +163,10 @@ class Connections:
         return session
 
     def give_back(self, session: Session, *, in_doubt: bool) -> None:
-        """Let another request use this session; ``in_doubt`` if nobody knows whether the last one was carried out.
+        """Return a session; ``in_doubt`` if its last request may or may not have been executed.
 
-        Then the next request of this thread will use it. So whatever a thread does about its doubt makes the request
-        that is late a stale one, which the server refuses.
+        A session in doubt serves the next request of the same thread. That makes the late request a stale one, which
+        the server refuses.
         """
         if self._owner != os.getpid():
             return
@@ -183,11 +176,11 @@ class Connections:
             self._sessions.append(session)
 
     def call(self, statement: str, parameters: Sequence[Any]) -> tuple[Any, ...]:
-        """Execute a statement that returns one row, and return that. It must be harmless to execute it twice.
+        """Execute a statement that returns one row, and return the row. The statement must be idempotent.
 
         Raises an error below :class:`~redicts.errors.StoreError`. Cost: one round trip.
         """
-        self._start_anew_after_fork()
+        self._restart_after_fork()
         permits = self._permits
         try:
             permits.get(timeout=self._settings.timeout_secs)
@@ -217,19 +210,19 @@ class Connections:
                 maybe_applied |= lost and connection is not None
                 if state_of(error) in MISSING_STATES and not set_up:
                     set_up = True
-                    self._make_tables()
+                    self._create_tables()
                     continue
                 if state_of(error) in REPEATABLE_STATES and collisions < _MOST_COLLISIONS:
                     collisions += 1
                     pause_before(min(collisions, 4))
                     continue
-                is_worth_it = is_passing(error) or (lost and not is_refused(error))
+                is_worth_it = is_temporary(error) or (lost and not is_refused(error))
                 if losses == self._settings.retries or not is_worth_it:
                     raise mapped(error, self._where, maybe_applied=maybe_applied) from error
                 losses += 1
                 pause_before(losses)
             except BaseException:
-                # Ctrl-C between request and reply: the reply must not be taken for that of a later request.
+                # Ctrl-C before the reply: a later request on this connection would get it.
                 if connection is not None:
                     connection.close()
                 raise
@@ -237,8 +230,8 @@ class Connections:
                 self._keep(connection)
                 return row
 
-    def _make_tables(self) -> None:
-        """Make what is missing of tables and functions; several processes may do so at once."""
+    def _create_tables(self) -> None:
+        """Create the missing tables and functions; several processes may do so concurrently."""
         try:
             connection = self._take()
             try:
@@ -265,7 +258,7 @@ class Connections:
             self._close_idle()
 
     def _drop(self, connection: Connection) -> None:
-        """Let go of a connection that broke, and of the idle ones: what broke one has mostly broken all."""
+        """Close a broken connection and all idle ones, which are most likely broken too."""
         connection.close()
         self._close_idle()
 
@@ -277,28 +270,28 @@ class Connections:
                 return
 
     def close(self) -> None:
-        """Close what is idle now, and everything else when its request is over."""
-        self._start_anew_after_fork()
+        """Close idle connections now, and the others when their requests end."""
+        self._restart_after_fork()
         self._closed = True
         self._close_idle()
 
 
 _inherited: Final[list[Connection]] = []
-"""Connections of a parent, kept so that nothing finalizes them in its child: that would end the parent's sessions."""
+"""Connections of a parent. A child keeps them, because finalizing them would end the parent's sessions."""
 
 
 def _exchange(connection: Connection, statement: str, parameters: Sequence[Any]) -> tuple[Any, ...]:
     cursor = connection.cursor(binary=True)
     row = cursor.execute(statement.encode(), parameters, prepare=True).fetchone()
-    assert row is not None  # every statement of ours returns one
+    assert row is not None  # every statement returns one
     return row
 
 
 def pause_before(attempt: int) -> None:
-    """Let a short, growing, random time pass before a try that follows others; the first try again is made at once."""
+    """Pause before an attempt for a short, growing, random time. The first retry is immediate."""
     if attempt > 1:
         pause = min(_LONGEST_PAUSE_SECS, _FIRST_PAUSE_SECS * 2 ** min(attempt - 1, 16))
-        time.sleep(pause * random.random())  # no secret
+        time.sleep(pause * random.random())  # not a secret
 
 
 Connect = Callable[[], Connection]

@@ -1,4 +1,4 @@
-"""The border: what psycopg raises, as errors of redicts that say what happened, where, and what to do."""
+"""Maps psycopg's errors to those of redicts, which say what happened, where, and what to do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BY_STATE: Final[dict[str, _Meaning]] = {
     "28": (AccessDenied, "user name or password is wrong; correct user and password in the settings"),
     "42501": (
         AccessDenied,
-        "this user may not do that; let an administrator run the SQL that python -m redicts_postgres prints",
+        "this user lacks a privilege; let an administrator run the SQL that python -m redicts_postgres prints",
     ),
     "25006": (ReadOnly, "this server takes no writes, as replicas do; connect to the primary"),
     "53100": (StoreFull, "the server's disk is full; free space there"),
@@ -33,19 +33,28 @@ _BY_STATE: Final[dict[str, _Meaning]] = {
     "55P03": (StoreBusy, "a lock was not free in time; try again later"),
     "57P03": (StoreBusy, "the server is starting up or shutting down; try again later"),
     "40001": (StoreBusy, "others changed the same values again and again; try again later"),
-    "40P01": (StoreBusy, "the server broke off a circle of transactions that waited for each other; try again later"),
-    "57014": (StoreTimeout, "the server broke off the request, as its statement_timeout says"),
-    "42804": (CorruptData, "a table or function of the store is not as redicts made it; set another schema or prefix"),
-    "42703": (CorruptData, "a table of the store is not as redicts made it; set another schema or prefix"),
-    "42809": (CorruptData, "a table or function of the store is not as redicts made it; set another schema or prefix"),
+    "40P01": (StoreBusy, "the server ended a deadlock of transactions; try again later"),
+    "57014": (StoreTimeout, "the server ended the request after its statement_timeout; raise that"),
+    "42804": (
+        CorruptData,
+        "a table or function of the store is not as redicts created it; set another schema or prefix",
+    ),
+    "42703": (CorruptData, "a table of the store is not as redicts created it; set another schema or prefix"),
+    "42809": (
+        CorruptData,
+        "a table or function of the store is not as redicts created it; set another schema or prefix",
+    ),
     "3D000": (Unreachable, "the server has no database of that name; create it or correct dbname"),
 }
-"""What the codes of the SQL standard mean, by whole code or by class."""
+"""The meaning of SQLSTATE codes, whole or by class."""
 
 _BY_TEXT: Final[tuple[tuple[str, _Meaning], ...]] = (
     ("password authentication failed", _BY_STATE["28"]),
-    ("no password supplied", (AccessDenied, "the server wants a password; set password in the settings")),
-    ("no pg_hba.conf entry", (AccessDenied, "the server admits no such user from here; look into its pg_hba.conf")),
+    ("no password supplied", (AccessDenied, "the server requires a password; set password in the settings")),
+    (
+        "no pg_hba.conf entry",
+        (AccessDenied, "the server does not admit this user from this host; check its pg_hba.conf"),
+    ),
     ("peer authentication failed", _BY_STATE["28"]),
     ("is not permitted to log in", _BY_STATE["28"]),
     ("the database system is", _BY_STATE["57P03"]),
@@ -53,11 +62,11 @@ _BY_TEXT: Final[tuple[tuple[str, _Meaning], ...]] = (
     ("remaining connection slots", _BY_STATE["53300"]),
     ("refused", (Unreachable, "no server answers there; start it or correct host and port")),
     ("No such file", (Unreachable, "no server answers there; start it or correct host and port")),
-    ("could not translate host name", (Unreachable, "that host is not known; correct host")),
-    ("resolve host", (Unreachable, "that host is not known; correct host")),
-    ("not known", (Unreachable, "that host is not known; correct host")),
+    ("could not translate host name", (Unreachable, "the host is unknown; correct host")),
+    ("resolve host", (Unreachable, "the host is unknown; correct host")),
+    ("not known", (Unreachable, "the host is unknown; correct host")),
 )
-"""What is only said in words: while a connection is made, the client library does not tell the code."""
+"""The meaning of texts, for errors while connecting, which have no code."""
 
 _AFTER_ROLE_OR_DATABASE: Final[tuple[tuple[str, str, _Meaning], ...]] = (
     ("role", "does not exist", _BY_STATE["28"]),
@@ -65,25 +74,25 @@ _AFTER_ROLE_OR_DATABASE: Final[tuple[tuple[str, str, _Meaning], ...]] = (
 )
 
 _LOST_STATES: Final = ("08", "57P01", "57P02", "57P05", "40003")
-_PASSING_STATES: Final = ("57P03", "53300")
+_TEMPORARY_STATES: Final = ("57P03", "53300")
 REPEATABLE_STATES: Final = ("40001", "40P01")
-"""What two transactions can do to each other: nothing is written, and the same one may work at once."""
+"""Conflicts of transactions: nothing is written, and the same transaction may succeed when retried."""
 
 MISSING_STATES: Final = ("42883", "42P01", "3F000")
-"""A function, a table or the schema is not there."""
+"""A function, a table or the schema is missing."""
 
 
 class NoAnswer(Exception):
-    """The server gave no answer in time."""
+    """The server did not answer in time."""
 
 
 def state_of(error: BaseException) -> str:
-    """Return the code of the SQL standard that an error carries, or the empty text."""
+    """Return the SQLSTATE code of an error, or the empty text."""
     return getattr(error, "sqlstate", None) or ""
 
 
 def is_lost(error: BaseException) -> bool:
-    """Tell whether the connection broke, so that nobody knows whether the request was carried out."""
+    """Tell whether the connection broke, so that the request may or may not have been executed."""
     if isinstance(error, (NoAnswer, OSError)):
         return True
     state = state_of(error)
@@ -92,22 +101,22 @@ def is_lost(error: BaseException) -> bool:
     return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
 
 
-def is_passing(error: BaseException) -> bool:
-    """Tell whether the server said that it is not ready yet, so that the same request may work in a moment."""
+def is_temporary(error: BaseException) -> bool:
+    """Tell whether the server is not ready yet, so that the same request may soon succeed."""
     if state_of(error):
-        return state_of(error) in _PASSING_STATES
+        return state_of(error) in _TEMPORARY_STATES
     return _meaning_of_text(error) in (_BY_STATE["57P03"], _BY_STATE["53300"])
 
 
 def is_refused(error: BaseException) -> bool:
-    """Tell whether the server admits nobody like us, so that trying again is of no use."""
+    """Tell whether the server denies access, so that a retry cannot succeed."""
     meaning = _meaning(error)
     return meaning is not None and meaning[0] is AccessDenied
 
 
 def mapped(error: BaseException, where: str, *, maybe_applied: bool = False) -> StoreError:
-    """Return the error of ours that stands for one of psycopg, at the server described by ``where``."""
-    doubt = "; the request may have been carried out" if maybe_applied else ""
+    """Return the error of redicts for one of psycopg, at the server described by ``where``."""
+    doubt = "; the request may have been executed" if maybe_applied else ""
     if isinstance(error, (NoAnswer, psycopg.errors.ConnectionTimeout)):
         return StoreTimeout(f"postgres at {where}: no answer in time{doubt}", maybe_applied=maybe_applied)
     meaning = _meaning(error)
@@ -115,13 +124,13 @@ def mapped(error: BaseException, where: str, *, maybe_applied: bool = False) -> 
         return meaning[0](f"postgres at {where}: {meaning[1]}{doubt}", maybe_applied=maybe_applied)
     if is_lost(error):
         return Unreachable(
-            f"postgres at {where}: the connection broke or could not be made; look into the server's log{doubt}",
+            f"postgres at {where}: the connection failed or broke; check the server's log{doubt}",
             maybe_applied=maybe_applied,
         )
-    # The server's own text could repeat values, so only its code is told.
+    # The server's text could contain values, so the message has only the code.
     return StoreError(
         f"postgres at {where}: the server answered with {type(error).__name__}, code {state_of(error) or 'unknown'}; "
-        f"look into its log{doubt}",
+        f"check its log{doubt}",
         maybe_applied=maybe_applied,
     )
 

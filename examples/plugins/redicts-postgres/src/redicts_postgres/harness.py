@@ -1,4 +1,4 @@
-"""What the contract suite must be told about this backend; needs ``redicts-postgres[contract]``."""
+"""Prepares this backend for the contract suite; needs ``redicts-postgres[contract]``."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from redicts_postgres.backend import open_postgres
 from redicts_postgres.proxy import FaultyProxy
 from redicts_postgres.settings import PostgresSettings
 
-_HEARS_NOTHING_SECS: Final = 0.5
-"""How long a disturbed client waits for an answer before it sends its request again."""
+_ANSWER_TIMEOUT_SECS: Final = 0.5
+"""How long a disturbed client waits for an answer before it retries."""
 
 
 class Store(NamedTuple):
-    """Which store is meant: the settings of the backend, and the number of the database."""
+    """A store: the settings of the backend, and the number of the database."""
 
     settings: PostgresSettings
     database: int = 0
 
 
 class PostgresHarness(Harness):
-    """A store on a running server. Clients whose replies can be lost go through a proxy, without encryption.
+    """A store on a running server, reached over TCP.
 
-    ``store`` has the attributes ``settings`` and ``database``. The server must be reached over TCP.
+    Clients whose replies can be lost connect through a proxy, without encryption.
     """
 
     def __init__(self, store: Store) -> None:
         given, database = store.settings, store.database
         if given.host.startswith("/"):
-            raise ValueError("the harness reaches the server over TCP: name host and port in the settings")
+            raise ValueError("the harness needs TCP: set host and port, not the directory of a Unix socket")
         self._open: Final = functools.partial(open_postgres, given, database)
         self._proxy: Final = FaultyProxy(given.host, given.port)
         disturbed = given.model_copy(
@@ -40,42 +40,42 @@ class PostgresHarness(Harness):
                 "host": self._proxy.host,
                 "port": self._proxy.port,
                 "sslmode": "disable",
-                "socket_timeout_secs": _HEARS_NOTHING_SECS,
+                "socket_timeout_secs": _ANSWER_TIMEOUT_SECS,
             }
         )
         self._open_lossy: Final = functools.partial(open_postgres, disturbed, database)
         self.secrets = (given.password.get_secret_value(),) if given.password else ()
 
     def open(self) -> Backend:
-        """Open a client on connections of its own."""
+        """Open a client with its own connections."""
         return self._open()
 
     @property
     def opener(self) -> Callable[[], Backend]:
-        """The same, for another process."""
+        """The function that opens a client in another process."""
         return self._open
 
     def lossy(self) -> Backend:
-        """Open a client that goes through the proxy."""
+        """Open a client that connects through the proxy."""
         return self._open_lossy()
 
     def drop_reply(self) -> bool:
-        """Plan to lose a reply."""
+        """Lose the next reply."""
         self._proxy.drop_reply()
         return True
 
     def hold_request(self) -> bool:
-        """Plan to hold a request back."""
+        """Hold the next request."""
         self._proxy.hold_request()
         return True
 
     def deliver_request(self) -> None:
-        """Release what is held."""
+        """Release the held requests."""
         self._proxy.release()
 
     @property
     def disturbed(self) -> int:
-        """How many requests were hit."""
+        """How many requests a fault has hit."""
         return self._proxy.hit
 
     def close(self) -> None:

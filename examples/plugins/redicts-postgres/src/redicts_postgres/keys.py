@@ -1,8 +1,8 @@
-r"""Keys as bytes, in an order in which every scope is one range.
+r"""Encodes keys as bytes, in an order in which every scope is one range.
 
-A key is the number of its database, its space and the segments of its path, in UTF-8, each followed by a zero byte.
-Inside of them the bytes 0 and 1 are escaped as ``01 02`` and ``01 03``. So the zero byte ends segments and nothing
-else, and sorts before all others: a key comes directly before those below it, and these before the next sibling.
+A key is the number of its database, its space and the segments of its path, in UTF-8, each followed by a zero byte. In
+them the bytes 0 and 1 are escaped as ``01 02`` and ``01 03``. So a zero byte always ends a segment, and sorts before
+all others: a key precedes the keys below it, and these precede its next sibling.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from redicts.plugin import Key, Path, Scope
 
 
 def encode(database: int, key: Key) -> bytes:
-    """Return the bytes of a key. Lone surrogates are encoded as they are."""
+    """Return the bytes of a key. Lone surrogates are allowed."""
     parts = [part.replace("\x01", "\x01\x03").replace("\x00", "\x01\x02") for part in (key.space, *key.path)]
     return "\x00".join((str(database), *parts, "")).encode("utf-8", "surrogatepass")
 
 
 def decode(rest: bytes) -> Path:
-    """Return the path of a key relative to another one, given the bytes that follow the other one's."""
+    """Return the path of a key relative to another one, given the bytes after the other one's."""
     if not rest:
         return ()
     segments = rest[:-1].decode("utf-8", "surrogatepass").split("\x00")
@@ -27,12 +27,12 @@ def decode(rest: bytes) -> Path:
 
 
 def bounds(encoded: bytes, scope: Scope) -> tuple[bytes, bytes]:
-    """Return the two strings of bytes between which the keys of a scope lie, both excluded."""
+    """Return the exclusive lower and upper bound of a scope."""
     if scope is Scope.NODE:
         return encoded[:-1], encoded + b"\x00"
     return encoded if scope is Scope.BELOW else encoded[:-1], past(encoded)
 
 
 def past(encoded: bytes) -> bytes:
-    """Return bytes above this key and all keys below it, and below every key that follows."""
+    """Return a bound after this key and all keys below it, and before every later key."""
     return encoded[:-1] + b"\x01"

@@ -1,11 +1,10 @@
--- Tables and functions of the store. What stands in double braces is filled in by schema.py, from names that it checks.
+-- Tables and functions of the store. schema.py replaces what is in double braces by names that it has checked.
 --
--- A key is one string of bytes, see keys.py; every scope of the contract is one range of them. An index entry of
--- PostgreSQL holds about 2,700 bytes and a key may be longer, so the index has the first 2,000 bytes of a key and, of
--- longer ones, a digest of the rest. Each range is therefore asked for twice: by the indexed beginnings of its ends,
--- and by the keys themselves.
+-- A key is a string of bytes (see keys.py), and every scope of the contract is a range of keys. An index entry of
+-- PostgreSQL holds about 2,700 bytes, and a key may be longer. So the index has the first 2,000 bytes of a key and a
+-- digest of the rest, and each range has two conditions: on the indexed beginnings of its bounds, and on whole keys.
 --
--- A deadline is the first millisecond since the epoch at which a value is gone, or null.
+-- A deadline is the millisecond since the epoch from which a value is expired, or null.
 
 CREATE SCHEMA IF NOT EXISTS {{schema}};
 
@@ -15,8 +14,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS {{prefix}}entries_key ON {{entries}} ({{unique
 
 CREATE INDEX IF NOT EXISTS {{prefix}}entries_deadline ON {{entries}} (deadline) WHERE deadline IS NOT NULL;
 
--- The last request of each session and its outcome (RIFL: Lee et al., SOSP 2015). "touched" moves in steps of minutes, so
--- that most updates of a row change no index.
+-- The last request of each session and its outcome (RIFL: Lee et al., SOSP 2015). "touched" changes every five minutes
+-- at most, so most updates of a row change no index.
 CREATE TABLE IF NOT EXISTS {{sessions}} (
     session bytea PRIMARY KEY,
     number bigint NOT NULL,
@@ -32,13 +31,13 @@ CREATE TABLE IF NOT EXISTS {{sessions}} (
 
 CREATE INDEX IF NOT EXISTS {{prefix}}sessions_touched ON {{sessions}} (touched);
 
-CREATE OR REPLACE FUNCTION {{millisecond}}(moment timestamptz) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
-    SELECT floor(extract(epoch FROM moment) * 1000)::bigint
+CREATE OR REPLACE FUNCTION {{millisecond}}(stamp timestamptz) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
+    SELECT floor(extract(epoch FROM stamp) * 1000)::bigint
 $$;
 
--- Checks (x: exactly, f: prefixed) and reads (r: values, n: names), all on the snapshot of the calling statement, which
--- is what STABLE means. "instant" is the time to go by. The snapshot was taken between "earliest" and "instant"; if a
--- ttl in one of the scopes ended between these, it cannot be told whether it was over, and "unsure" is true.
+-- Checks (x: equals, f: starts with) and reads (r: values, n: names), all on the snapshot of the calling statement,
+-- because the function is STABLE. "instant" is the time that decides about expiry. The snapshot was taken between
+-- "earliest" and "instant". If a TTL in one of the scopes ended between these, the result is "unsure".
 CREATE OR REPLACE FUNCTION {{look}}(
     kinds text[], lows bytea[], highs bytea[], details bytea[], amounts bigint[],
     wanted_keys bytea[], wanted_values bytea[], earliest bigint, instant bigint,
@@ -61,7 +60,7 @@ BEGIN
     counts := '{}'; suffixes := '{}'; stored := '{}'; ttls := '{}';
     FOR step IN
         SELECT * FROM unnest(kinds, lows, highs, details, amounts) WITH ORDINALITY
-            AS steps (kind, low, high, detail, amount, place)
+            AS steps (kind, low, high, detail, amount, position)
     LOOP
         IF step.kind = 'x' THEN
             IF step.amount = 0 THEN
@@ -84,8 +83,8 @@ BEGIN
             );
         ELSE
             IF step.kind = 'n' THEN
-                -- By jumping, from the last key of a batch, past all keys that begin with the same name. A batch that
-                -- brought nothing but new names is followed by a larger one, any other by a single row.
+                -- Reads batches, and skips from the last key of a batch past all keys that begin with the same name.
+                -- A batch of distinct names is followed by a larger batch, any other by a single row.
                 some_keys := '{}';
                 after := step.low;
                 batch := 16;
@@ -139,7 +138,7 @@ BEGIN
             CONTINUE;
         END IF;
         IF failed_index IS NULL AND NOT holds THEN
-            failed_index := step.place - 1;
+            failed_index := step.position - 1;
         END IF;
     END LOOP;
     unsure := earliest < instant AND EXISTS (
@@ -149,8 +148,8 @@ BEGIN
 END
 $$;
 
--- Writes (p: put, k: put and keep the ttl, d: delete, e: expire, a: add, w: wake), in order. Raises RD001, with the
--- place of the write as its detail, if an Add meets no counter.
+-- Writes (p: put, k: put and keep the TTL, d: delete, e: expire, a: add, w: notify), in order. Raises RD001, with the
+-- index of the write as its detail, if the value of an Add is not a counter.
 CREATE OR REPLACE FUNCTION {{apply}}(
     kinds text[], lows bytea[], highs bytea[], details bytea[], amounts bigint[],
     put_keys bytea[], put_values bytea[], put_ttls bigint[], channels text, instant bigint,
@@ -169,7 +168,7 @@ BEGIN
     counters := '{}';
     FOR step IN
         SELECT * FROM unnest(kinds, lows, highs, details, amounts) WITH ORDINALITY
-            AS steps (kind, low, high, detail, amount, place)
+            AS steps (kind, low, high, detail, amount, position)
     LOOP
         CASE step.kind
         WHEN 'p' THEN
@@ -203,11 +202,11 @@ BEGIN
             ELSE
                 total := NULL;
             END IF;
-            -- What was there may itself be beyond the range, and the sum not.
+            -- The stored value may be out of range although the sum is not.
             IF total IS NULL OR total NOT BETWEEN -9223372036854775808 AND 9223372036854775807
                 OR digits::numeric NOT BETWEEN -9223372036854775808 AND 9223372036854775807
             THEN
-                RAISE EXCEPTION USING ERRCODE = 'RD001', MESSAGE = 'not a counter', DETAIL = step.place - 1;
+                RAISE EXCEPTION USING ERRCODE = 'RD001', MESSAGE = 'not a counter', DETAIL = step.position - 1;
             END IF;
             INSERT INTO {{entries}} AS e (key, value) VALUES (step.detail, convert_to(total::text, 'UTF8'))
                 ON CONFLICT ({{unique}}) DO UPDATE SET
@@ -232,27 +231,27 @@ BEGIN
 END
 $$;
 
--- One transaction that writes. "locks" are advisory locks, in ascending order, each exclusive or shared; they are held
--- until the commit. The clock is looked at once they are held, so nobody changes what they cover between the time that
--- is gone by and the state that is decided on. Without locks, the isolation of the transaction must be SERIALIZABLE.
+-- One writing transaction. "locks" are advisory locks, in ascending order, each exclusive or shared, and held until the
+-- commit. The clock is read after they are acquired, so no other transaction changes what they cover between that time
+-- and the snapshot. Without locks, the isolation of the transaction must be SERIALIZABLE.
 --
--- The status is one letter: A applied, C a check failed, N not a counter, S a later request of this session was seen,
--- U unsure, ask again.
+-- The status is one letter: A applied, C check failed, N not a counter, S stale (a later request of this session was
+-- executed), U unsure (the client repeats the call; with "accept_unsure" it gets the result anyway).
 CREATE OR REPLACE FUNCTION {{write}}(
     sender bytea, request bigint, locks bigint[], exclusive boolean[],
     kinds text[], lows bytea[], highs bytea[], details bytea[], amounts bigint[],
     wanted_keys bytea[], wanted_values bytea[],
     write_kinds text[], write_lows bytea[], write_highs bytea[], write_details bytea[], write_amounts bigint[],
-    put_keys bytea[], put_values bytea[], put_ttls bigint[], channels text, resigned boolean,
+    put_keys bytea[], put_values bytea[], put_ttls bigint[], channels text, accept_unsure boolean,
     OUT status text, OUT failed_index integer, OUT counters bigint[],
     OUT counts integer[], OUT suffixes bytea[], OUT stored bytea[], OUT ttls bigint[]
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-    past record;
-    seen record;
+    previous record;
+    result record;
     instant bigint;
-    place text;
+    failed_detail text;
     locked boolean := cardinality(locks) > 0;
 BEGIN
     FOR i IN 1 .. cardinality(locks) LOOP
@@ -262,30 +261,30 @@ BEGIN
             PERFORM pg_advisory_xact_lock_shared(locks[i]);
         END IF;
     END LOOP;
-    SELECT * INTO past FROM {{sessions}} WHERE session = sender;
-    IF past.number = request THEN
-        status := past.status; failed_index := past.failed_index; counters := past.counters;
-        counts := past.counts; suffixes := past.suffixes; stored := past.stored; ttls := past.ttls;
+    SELECT * INTO previous FROM {{sessions}} WHERE session = sender;
+    IF previous.number = request THEN
+        status := previous.status; failed_index := previous.failed_index; counters := previous.counters;
+        counts := previous.counts; suffixes := previous.suffixes; stored := previous.stored; ttls := previous.ttls;
         RETURN;
     END IF;
     counters := '{}'; counts := '{}'; suffixes := '{}'; stored := '{}'; ttls := '{}';
-    IF past.number > request THEN
+    IF previous.number > request THEN
         status := 'S';
         RETURN;
     END IF;
     instant := {{millisecond}}(clock_timestamp());
     status := 'A';
     IF cardinality(kinds) > 0 THEN
-        SELECT * INTO seen FROM {{look}}(
+        SELECT * INTO result FROM {{look}}(
             kinds, lows, highs, details, amounts, wanted_keys, wanted_values,
             CASE WHEN locked THEN instant ELSE {{millisecond}}(transaction_timestamp()) END, instant
         );
-        IF seen.unsure AND NOT resigned THEN
+        IF result.unsure AND NOT accept_unsure THEN
             status := 'U';
             RETURN;
         END IF;
-        failed_index := seen.failed_index;
-        counts := seen.counts; suffixes := seen.suffixes; stored := seen.stored; ttls := seen.ttls;
+        failed_index := result.failed_index;
+        counts := result.counts; suffixes := result.suffixes; stored := result.stored; ttls := result.ttls;
     END IF;
     IF failed_index IS NOT NULL THEN
         status := 'C';
@@ -296,9 +295,9 @@ BEGIN
                 put_keys, put_values, put_ttls, channels, instant
             );
         EXCEPTION WHEN SQLSTATE 'RD001' THEN
-            GET STACKED DIAGNOSTICS place = PG_EXCEPTION_DETAIL;
+            GET STACKED DIAGNOSTICS failed_detail = PG_EXCEPTION_DETAIL;
             status := 'N';
-            failed_index := place::integer;
+            failed_index := failed_detail::integer;
         END;
     ELSE
         counters := {{apply}}(
@@ -306,19 +305,19 @@ BEGIN
             put_keys, put_values, put_ttls, channels, instant
         );
     END IF;
-    INSERT INTO {{sessions}} AS l VALUES (sender, request, instant, status, failed_index, counters, counts, suffixes, stored, ttls)
+    INSERT INTO {{sessions}} AS s VALUES (sender, request, instant, status, failed_index, counters, counts, suffixes, stored, ttls)
         ON CONFLICT (session) DO UPDATE SET
             number = excluded.number,
-            touched = CASE WHEN l.touched < instant - 300000 THEN instant ELSE l.touched END,
+            touched = CASE WHEN s.touched < instant - 300000 THEN instant ELSE s.touched END,
             status = excluded.status, failed_index = excluded.failed_index, counters = excluded.counters,
             counts = excluded.counts, suffixes = excluded.suffixes, stored = excluded.stored, ttls = excluded.ttls;
-    -- Some of what has expired, always more than this transaction can have added; and sessions that nobody used for hours.
+    -- Some expired rows, always more than this transaction can add, and sessions after their TTL.
     DELETE FROM {{entries}} WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM {{entries}} WHERE deadline <= instant ORDER BY deadline
         LIMIT 16 + 2 * (cardinality(put_keys) + cardinality(write_kinds)) FOR UPDATE SKIP LOCKED
     ));
     DELETE FROM {{sessions}} WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM {{sessions}} WHERE touched < instant - {{forgotten_after}} LIMIT 4 FOR UPDATE SKIP LOCKED
+        SELECT ctid FROM {{sessions}} WHERE touched < instant - {{session_ttl}} LIMIT 4 FOR UPDATE SKIP LOCKED
     ));
 END
 $$;

@@ -1,11 +1,11 @@
-"""How a process is notified: all its listeners share one connection, which listens to one channel.
+"""Notifications through LISTEN: all listeners of a process share one connection, which listens to one channel.
 
-No thread of our own reads that connection. Of the threads that wait, one reads and notifies the listeners that the
-messages name; when it goes, it rings one of the others to read on (Schmidt et al., "Leader/Followers", PLoP 2000). What
-comes while nobody waits stays in the socket.
+The waiting threads read that connection themselves. One of them reads and notifies the listeners that the messages
+name. When it stops waiting, it signals another one to read on (Schmidt et al., "Leader/Followers", PLoP 2000). Messages
+that arrive while no thread waits stay in the socket.
 
-A connection that was lost may have lost messages with it. So each time that one is lost or made again, every listener
-is notified: it then looks for itself.
+Messages are lost with a connection. So every listener is notified when the connection breaks or is made again, and then
+looks for itself.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import psycopg
 
 from redicts.plugin import Listener
 from redicts_postgres.connections import Connect, Connection, pause_before
-from redicts_postgres.errors import NoAnswer, is_lost, is_passing, is_refused, mapped
+from redicts_postgres.errors import NoAnswer, is_lost, is_refused, is_temporary, mapped
 
 _NAME: Final = re.compile(r"[!-.0-~]+/[!-~]+")
-"""What the function that writes takes for the name of a listener; it looks at the length as well."""
+"""The names of listeners that the SQL function accepts; it also checks the length."""
 
 _LONGEST_NAME: Final = 100
 _LONGEST_READ_SECS: Final = 3600.0
@@ -35,8 +35,8 @@ _LONGEST_PAUSE_SECS: Final = 1.0
 _FAILURES: Final = (psycopg.Error, NoAnswer, OSError)
 
 
-class Listening:
-    """The listeners of one backend, in whatever process it is used. ``channels`` tells this store from others."""
+class Listeners:
+    """The listeners of one backend, in each process that uses it. ``channels`` distinguishes it from other stores."""
 
     def __init__(self, make: Connect, channels: str, where: str, retries: int) -> None:
         self._make = make
@@ -44,63 +44,63 @@ class Listening:
         self._where = where
         self._retries = retries
         self._closed = False
-        # By process and client id; as a dict, because it settles in one step who is first.
-        self._stations: dict[tuple[int, str], Subscription] = {}
+        # By process and client id. dict.setdefault decides atomically which thread is first.
+        self._subscriptions: dict[tuple[int, str], Subscription] = {}
 
-    def listen(self, name: str) -> RedisListener:
-        """Listen under this name. Raises ``ValueError`` if it is none, or an error below ``StoreError``."""
+    def listen(self, name: str) -> PostgresListener:
+        """Listen under this name. Raises ``ValueError`` if it is not valid, or an error below ``StoreError``."""
         if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
-            raise ValueError(f"no name of a listener: {name!r}; it is ASCII, client_id/number")
+            raise ValueError(f"the name of a listener must be ASCII of the form client_id/number; got {name!r}")
         client_id, _, number = name.partition("/")
-        here = os.getpid(), client_id
-        at = self._stations.get(here)
-        if at is None:
+        key = os.getpid(), client_id
+        subscription = self._subscriptions.get(key)
+        if subscription is None:
             digest = hashlib.sha256((self._channels + client_id).encode()).hexdigest()[:32]
-            at = self._stations.setdefault(here, Subscription(self._make, f"redicts_{digest}"))
-            for other in list(self._stations):
-                left = None if other == here else self._stations.pop(other, None)
+            subscription = self._subscriptions.setdefault(key, Subscription(self._make, f"redicts_{digest}"))
+            for other in list(self._subscriptions):
+                left = None if other == key else self._subscriptions.pop(other, None)
                 if left is not None:
                     left.end()
         if self._closed:
-            at.end()
+            subscription.end()
         try:
-            return at.listen(number, self._retries)
+            return subscription.listen(number, self._retries)
         except _FAILURES as error:
             raise mapped(error, self._where) from error
 
     def close(self) -> None:
-        """Close the connection now, or when the last listener is closed. The same goes for one opened later."""
+        """Close each connection now, or when its last listener is closed, including connections opened later."""
         self._closed = True
-        for client_id in list(self._stations.values()):
-            client_id.end()
+        for subscription in list(self._subscriptions.values()):
+            subscription.end()
 
 
-class RedisListener(Listener):
-    """A listener of one client id."""
+class PostgresListener(Listener):
+    """One listener of a client id."""
 
-    __slots__ = ("_client_id", "bell", "notified", "number")
+    __slots__ = ("_subscription", "notified", "number", "signal")
 
-    def __init__(self, client_id: Subscription, number: str) -> None:
-        self._client_id = client_id
+    def __init__(self, subscription: Subscription, number: str) -> None:
+        self._subscription = subscription
         self.number: Final = number
         self.notified = False
-        self.bell: Final = threading.Semaphore(0)
-        """Rings when it is to look whether it is notified, or called to read."""
+        self.signal: Final = threading.Semaphore(0)
+        """Released when the waiting thread is notified, or is the next to read the connection."""
 
     def wait(self, seconds: float, /) -> bool:
         """Return true when notified, or false after this many seconds; later only if connecting takes longer."""
-        return self._client_id.wait(self, seconds)
+        return self._subscription.wait(self, seconds)
 
     def close(self) -> None:
         """Stop listening."""
-        self._client_id.leave(self)
+        self._subscription.leave(self)
 
 
 class Subscription:
     """One channel and the connection that listens to it, which one thread uses at a time.
 
-    It is of use in the process that made it only. In a child its locks may be held by threads that are not there, and
-    its connection is the parent's, which goes on using it.
+    It works only in the process that made it. In a forked child, threads that do not exist may hold its locks, and its
+    connection belongs to the parent.
     """
 
     def __init__(self, make: Connect, channel: str) -> None:
@@ -108,21 +108,21 @@ class Subscription:
         self._make = make
         self._channel = channel
         self._ended = False
-        self._listeners: dict[str, RedisListener] = {}
-        self._waiting: dict[str, RedisListener] = {}
+        self._listeners: dict[str, PostgresListener] = {}
+        self._waiting: dict[str, PostgresListener] = {}
         self._state = threading.Lock()
-        """Guards the two of them, and is held for a moment only."""
+        """Guards both dicts, briefly."""
         self._reading = threading.Lock()
-        """Held by whoever uses the connection."""
+        """Held by the thread that uses the connection."""
         self._connection: Connection | None = None
 
-    def listen(self, number: str, retries: int) -> RedisListener:
-        """Return a new listener, who is heard from now on. Raises what psycopg raises."""
-        listener = RedisListener(self, number)
+    def listen(self, number: str, retries: int) -> PostgresListener:
+        """Return a new listener, which receives notifications from now on. Raises psycopg's errors."""
+        listener = PostgresListener(self, number)
         with self._state:
             self._listeners[number] = listener
         try:
-            # Whoever reads holds the connection for long, but then there is one.
+            # A reader holds the lock for long, but then there is a connection.
             while self._connection is None:
                 if self._reading.acquire(timeout=_SHORTEST_PAUSE_SECS):
                     try:
@@ -130,14 +130,14 @@ class Subscription:
                             self._connect_and_retry(listener, retries)
                     finally:
                         self._reading.release()
-                        self._ring_next()
+                        self._signal_next()
         except BaseException:
             self.leave(listener)
             raise
         return listener
 
-    def wait(self, listener: RedisListener, seconds: float) -> bool:
-        """Return true when the listener is notified, or false after so many seconds."""
+    def wait(self, listener: PostgresListener, seconds: float) -> bool:
+        """Return true when the listener is notified, or false after this many seconds."""
         if self._owner != os.getpid():
             return _pause(seconds)
         deadline = time.monotonic() + seconds
@@ -152,7 +152,7 @@ class Subscription:
                     finally:
                         self._reading.release()
                 elif not listener.notified:
-                    listener.bell.acquire(timeout=min(left, _LONGEST_READ_SECS))
+                    listener.signal.acquire(timeout=min(left, _LONGEST_READ_SECS))
                 if listener.notified:
                     listener.notified = False
                     return True
@@ -162,10 +162,10 @@ class Subscription:
         finally:
             with self._state:
                 self._waiting.pop(listener.number, None)
-            self._ring_next()
+            self._signal_next()
 
-    def _read(self, listener: RedisListener, seconds: float) -> None:
-        """Read until this listener is notified or the time is over; make the connection before, if there is none."""
+    def _read(self, listener: PostgresListener, seconds: float) -> None:
+        """Read until this listener is notified or the time has passed; first connect, if there is no connection."""
         if listener.notified:
             return
         if self._connection is None:
@@ -187,34 +187,32 @@ class Subscription:
                 self._connection.pgconn.consume_input()
                 self._deliver(self._connection)
         except BaseException as error:
-            self._drop()
+            self._close_connection()
+            self._notify_all()  # messages may be lost with the connection
             if not isinstance(error, _FAILURES):
                 raise
 
     def _deliver(self, connection: Connection) -> None:
-        while True:
-            message = connection.pgconn.notifies()
-            if message is None:
-                return
+        while (message := connection.pgconn.notifies()) is not None:
             with self._state:
                 listener = self._listeners.get(message.extra.decode("ascii", "replace"))
                 if listener is not None:
                     _notify(listener)
 
-    def _connect_and_retry(self, listener: RedisListener, retries: int) -> None:
+    def _connect_and_retry(self, listener: PostgresListener, retries: int) -> None:
         for attempt in range(retries + 1):
             pause_before(attempt)
             try:
                 self._connect(listener)
             except _FAILURES as error:
-                worth_it = is_passing(error) or (is_lost(error) and not is_refused(error))
+                worth_it = is_temporary(error) or (is_lost(error) and not is_refused(error))
                 if attempt == retries or not worth_it:
                     raise
             else:
                 return
 
-    def _connect(self, listener: RedisListener) -> None:
-        """Listen; and wake the others, who may have missed something before."""
+    def _connect(self, listener: PostgresListener) -> None:
+        """Listen, and notify the other listeners, which may have missed messages before."""
         connection = self._make()
         try:
             connection.execute(f'LISTEN "{self._channel}"'.encode())
@@ -222,30 +220,28 @@ class Subscription:
             connection.close()
             raise
         self._connection = connection
-        self._notify_all(beside=listener)
+        self._notify_all(except_for=listener)
 
-    def _drop(self) -> None:
-        """Let go of the connection, and wake all, for what was on its way to them is lost."""
+    def _close_connection(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-        self._notify_all()
 
-    def _notify_all(self, beside: RedisListener | None = None) -> None:
+    def _notify_all(self, except_for: PostgresListener | None = None) -> None:
         with self._state:
             for listener in self._listeners.values():
-                if listener is not beside:
+                if listener is not except_for:
                     _notify(listener)
 
-    def _ring_next(self) -> None:
-        """Where nobody reads, call one of those that wait."""
+    def _signal_next(self) -> None:
+        """If no thread reads the connection, signal one that waits."""
         with self._state:
             if not self._reading.locked():
                 for listener in self._waiting.values():
-                    listener.bell.release()
+                    listener.signal.release()
                     return
 
-    def leave(self, listener: RedisListener) -> None:
+    def leave(self, listener: PostgresListener) -> None:
         """Forget a listener."""
         if self._owner != os.getpid():
             return
@@ -255,29 +251,26 @@ class Subscription:
         self._close_if_over()
 
     def end(self) -> None:
-        """Close the connection as soon as there are no listeners, from now on."""
-        if self._owner != os.getpid():
-            return
-        self._ended = True
-        self._close_if_over()
+        """Close the connection as soon as there are no listeners."""
+        if self._owner == os.getpid():
+            self._ended = True
+            self._close_if_over()
 
     def _close_if_over(self) -> None:
         with self._state:
             over = self._ended and not self._listeners
         if over:
             with self._reading:
-                connection, self._connection = self._connection, None
-            if connection is not None:
-                connection.close()
+                self._close_connection()
 
 
-def _notify(listener: RedisListener) -> None:
+def _notify(listener: PostgresListener) -> None:
     listener.notified = True
-    listener.bell.release()
+    listener.signal.release()
 
 
 def _pause(seconds: float) -> bool:
-    """Let some time pass, at most so many seconds, and return true: it is time to look."""
-    pause = random.uniform(_SHORTEST_PAUSE_SECS, _LONGEST_PAUSE_SECS)  # it only keeps rivals out of step
+    """Pause for a random time of at most this many seconds, and return true: the listener then looks for itself."""
+    pause = random.uniform(_SHORTEST_PAUSE_SECS, _LONGEST_PAUSE_SECS)  # spreads the attempts of rivals
     time.sleep(max(0.0, min(pause, seconds)))
     return True

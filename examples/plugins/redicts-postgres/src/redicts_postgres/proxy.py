@@ -1,8 +1,8 @@
-"""A proxy between clients and a PostgreSQL server that loses replies or holds requests back, for the contract suite.
+"""A fault proxy between clients and a PostgreSQL server: it loses replies or holds requests, for the contract suite.
 
-It knows where a request ends (at the message Sync) and where its reply does (at ReadyForQuery), so a fault hits exactly
-one request, and a lost reply belongs to one that the server has executed. Only requests that execute a prepared
-statement count: others set a connection up. Connections must not be encrypted.
+A request ends with the message Sync, and its reply with ReadyForQuery. So a fault hits exactly one request, and a lost
+reply belongs to a request that the server has executed. Faults hit only requests that execute a prepared statement, and
+none that set up a connection. Connections must not be encrypted.
 """
 
 from __future__ import annotations
@@ -11,17 +11,13 @@ import contextlib
 import socket
 import struct
 import threading
-from types import TracebackType
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from typing import Final
 
 _TIMEOUT_SECS: Final = 20.0
 
 
-class _Held:
-    """A request that waits for its release, and is then waited for until the server has answered it."""
+class _HeldRequest:
+    """A request that waits for its release, and then for the server's reply."""
 
     def __init__(self) -> None:
         self.released: Final = threading.Event()
@@ -29,7 +25,7 @@ class _Held:
 
 
 class FaultyProxy:
-    """Listens on a loopback port and forwards to a server; ``with`` ends it, its threads and its connections."""
+    """Forwards from a loopback port to a server; :meth:`close` ends its threads and connections."""
 
     host: Final = "127.0.0.1"
 
@@ -39,7 +35,7 @@ class FaultyProxy:
         self._loses = 0
         self._holds = 0
         self._hit = 0
-        self._held: list[_Held] = []
+        self._held: list[_HeldRequest] = []
         self._sockets: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._closed = False
@@ -53,14 +49,8 @@ class FaultyProxy:
         with self._lock:
             return self._hit
 
-    @property
-    def pending(self) -> int:
-        """How many faults are planned that have hit nothing yet."""
-        with self._lock:
-            return self._loses + self._holds
-
     def drop_reply(self) -> None:
-        """Let the next request be executed, and break its connection in place of the reply."""
+        """Have the next request executed, and close its connection instead of replying."""
         with self._lock:
             self._loses += 1
 
@@ -70,14 +60,14 @@ class FaultyProxy:
             self._holds += 1
 
     def release(self) -> None:
-        """Let the held requests reach the server, and return when it has answered them."""
+        """Send the held requests to the server; return when it has answered them."""
         with self._lock:
             held, self._held = self._held, []
         for each in held:
             each.released.set()
         for each in held:
             if not each.finished.wait(_TIMEOUT_SECS):
-                raise TimeoutError("the server did not answer a request that had been held")
+                raise TimeoutError("the server did not answer a released request")
 
     def close(self) -> None:
         """End all connections and threads."""
@@ -94,12 +84,6 @@ class FaultyProxy:
             _end(link)
         for thread in self._threads:
             thread.join(_TIMEOUT_SECS)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
     def _begin(self, work: object, *details: object) -> None:
         thread = threading.Thread(target=work, args=details, daemon=True)  # type: ignore[arg-type]
@@ -120,15 +104,15 @@ class FaultyProxy:
                 link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self._sockets |= {client, server}
-            self._begin(_Session(self, client, server).run)
+            self._begin(_Link(self, client, server).run)
 
-    def _fault(self) -> tuple[bool, _Held | None]:
-        """Decide whether the next request shall lose its reply, or be held."""
+    def _fault(self) -> tuple[bool, _HeldRequest | None]:
+        """Decide whether the next request loses its reply, or is held."""
         with self._lock:
             if self._holds:
                 self._holds -= 1
                 self._hit += 1
-                held = _Held()
+                held = _HeldRequest()
                 self._held.append(held)
                 return False, held
             if self._loses:
@@ -145,8 +129,8 @@ class FaultyProxy:
             link.close()
 
 
-class _Session:
-    """One client's connection: it forwards whole requests, and beside them what the server sends."""
+class _Link:
+    """One client's connection: one thread forwards whole requests, and another what the server sends."""
 
     def __init__(self, proxy: FaultyProxy, client: socket.socket, server: socket.socket) -> None:
         self._proxy = proxy
@@ -155,17 +139,17 @@ class _Session:
         self._replies = _Replies()
 
     def run(self) -> None:
-        """Forward until one of the sides ends."""
+        """Forward until one side ends."""
         answers = threading.Thread(target=self._forward_answers, daemon=True)
         try:
-            self._forward_equals(4)  # the startup message has a length and no type
+            self._forward_startup()
             answers.start()
             request, executes = b"", False
             while True:
-                head = _read(self._client, 5)
-                request += head + _read(self._client, struct.unpack("!I", head[1:])[0] - 4)
-                executes |= head[:1] == b"E"
-                if head[:1] in b"SQXp":  # Sync, Query, Terminate and passwords are sent at once
+                message = _read_message(self._client)
+                request += message
+                executes |= message[:1] == b"E"
+                if message[:1] in b"SQXp":  # Sync, Query, Terminate and passwords end a request
                     self._send(request, executes)
                     request, executes = b"", False
         except (OSError, EOFError):
@@ -175,9 +159,9 @@ class _Session:
             if answers.ident is not None:
                 answers.join(_TIMEOUT_SECS)
 
-    def _forward_equals(self, size_of_length: int) -> None:
-        length = _read(self._client, size_of_length)
-        self._server.sendall(length + _read(self._client, struct.unpack("!I", length)[0] - size_of_length))
+    def _forward_startup(self) -> None:
+        length = _read(self._client, 4)  # this message has no type
+        self._server.sendall(length + _read(self._client, struct.unpack("!I", length)[0] - 4))
 
     def _send(self, request: bytes, executes: bool) -> None:
         loses, held = self._proxy._fault() if executes else (False, None)
@@ -197,9 +181,8 @@ class _Session:
     def _forward_answers(self) -> None:
         try:
             while True:
-                head = _read(self._server, 5)
-                message = head + _read(self._server, struct.unpack("!I", head[1:])[0] - 4)
-                if not self._replies.takes(head[:1]):
+                message = _read_message(self._server)
+                if not self._replies.takes(message[:1]):
                     self._client.sendall(message)
         except (OSError, EOFError):
             self._replies.end()
@@ -207,29 +190,34 @@ class _Session:
 
 
 class _Replies:
-    """Whether what the server sends is kept from the client, and until when."""
+    """Whether the server's messages are kept from the client, and when the reply has ended."""
 
     def __init__(self) -> None:
         self._swallowing = False
         self._over = threading.Event()
 
     def swallow(self) -> None:
-        """Keep everything from the client from now on."""
+        """Keep all further messages from the client."""
         self._swallowing = True
 
     def takes(self, kind: bytes) -> bool:
-        """Tell whether a message is kept from the client; note the end of a reply."""
+        """Tell whether a message is kept from the client, and record the end of a reply."""
         if self._swallowing and kind == b"Z":
             self._over.set()
         return self._swallowing
 
     def end(self) -> None:
-        """Note that nothing more will come."""
+        """Record that the connection has ended."""
         self._over.set()
 
     def wait(self) -> None:
         """Wait for the end of the reply."""
         self._over.wait(_TIMEOUT_SECS)
+
+
+def _read_message(link: socket.socket) -> bytes:
+    head = _read(link, 5)
+    return head + _read(link, struct.unpack("!I", head[1:])[0] - 4)
 
 
 def _read(link: socket.socket, size: int) -> bytes:

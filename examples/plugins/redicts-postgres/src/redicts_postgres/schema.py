@@ -1,4 +1,4 @@
-"""The tables and functions of the store, under the names that the settings choose."""
+"""The SQL that creates the tables and functions, under the names of the settings."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from importlib.resources import files
 from typing import Final
 
 LAYOUT: Final = 1
-"""The version of the functions. It is in their names, so that programs with different versions share the tables."""
+"""The version of the functions, which is part of their names: programs of different versions can share the tables."""
 
-FORGOTTEN_AFTER_MILLISECONDS: Final = 3_600_000
-"""How long the outcome of a session's last request is kept at least: as long as a request may be late."""
+SESSION_TTL_MS: Final = 3_600_000
+"""How long a session is kept after its last request, which is how late a request may arrive."""
 
 _HEAD: Final = "substring({}, 1, 2000)"
 
 
 class Schema:
-    """The names of one store's tables and functions, and the SQL that makes them.
+    """The names of one store's tables and functions, and the SQL that creates them.
 
-    ``schema`` and ``prefix`` go into SQL as they are; the settings allow nothing in them that would need quoting.
+    ``schema`` and ``prefix`` go into SQL unquoted; the settings allow only names that need no quotes.
     """
 
     def __init__(self, schema: str, prefix: str) -> None:
         self.name: Final = f"{schema}.{prefix}"
-        """What tells this store from others in the same database of PostgreSQL."""
+        """Distinguishes this store from others in the same database of PostgreSQL."""
         self.entries: Final = f"{schema}.{prefix}entries"
-        self.sessions: Final = f"{schema}.{prefix}lanes"
+        self.sessions: Final = f"{schema}.{prefix}sessions"
         self.look: Final = f"{schema}.{prefix}look_{LAYOUT}"
         self.write: Final = f"{schema}.{prefix}write_{LAYOUT}"
         self._schema: Final = schema
         self._prefix: Final = prefix
 
     def sql(self) -> str:
-        """Return the statements that make what is missing, and change nothing that is there."""
+        """Return the statements that create what is missing, and change nothing that exists."""
         low, high, key = _HEAD.format("step.low"), _HEAD.format("step.high"), _HEAD.format("key")
         filled = {
             "schema": self._schema,
@@ -46,7 +46,7 @@ class Schema:
             "unique": f"({key}), (CASE WHEN length(key) > 2000 THEN sha256(substring(key, 2001)) ELSE ''::bytea END)",
             "in_range": f"{key} >= {low} AND {key} <= {high} AND key > step.low AND key < step.high",
             "live": "(deadline IS NULL OR deadline > instant)",
-            "forgotten_after": str(FORGOTTEN_AFTER_MILLISECONDS),
+            "session_ttl": str(SESSION_TTL_MS),
         }
         text = files(__package__).joinpath("layout.sql").read_text(encoding="utf-8")
         for name, words in filled.items():

@@ -14,11 +14,11 @@ _NAME: Final = r"^[a-z_][a-z0-9_]*$"
 
 
 class PostgresSettings(BackendSettings):
-    """Where the server is, who we are there, where the tables are, and how connections are kept.
+    """The server, the user, the tables, and the limits of connections. Times are in seconds.
 
-    ``url`` stands for the fields it speaks of: ``postgres://user:password@host:port/dbname?database=1``. What is not
-    given of user, password and dbname is up to PostgreSQL's client library, which looks into its environment variables
-    (``PGUSER`` and others) and the password file. Times are in seconds.
+    ``url`` sets the fields that it contains: ``postgres://user:password@host:port/dbname?database=1``. Without user,
+    password or dbname, PostgreSQL's client library uses its environment variables (``PGUSER`` and others) and the
+    password file.
     """
 
     host: str = "localhost"
@@ -27,32 +27,32 @@ class PostgresSettings(BackendSettings):
     user: str | None = None
     password: SecretStr | None = None
     dbname: str | None = None
-    """The database of PostgreSQL. The numbered databases of redicts are all in one of these, in one table."""
+    """The database of PostgreSQL. One table in it holds all numbered databases of redicts."""
     default_database: int = Field(0, ge=0)
-    """The numbered database of redicts to use where nobody names one."""
+    """The numbered database of redicts to use by default."""
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
     sslrootcert: str | None = None
     sslcert: str | None = None
     sslkey: str | None = None
 
     schema_name: str = Field("redicts", alias="schema", pattern=_NAME, max_length=40)
-    """The schema of the tables. It is made if it is not there."""
+    """The schema of the tables. It is created if it does not exist."""
     prefix: str = Field("", pattern=r"^([a-z_][a-z0-9_]*)?$", max_length=20)
-    """Goes before the names of the tables, so that several stores can share a schema."""
+    """Precedes the names of the tables, so that several stores can share a schema."""
     isolation: Literal["locks", "serializable"] = "locks"
-    """How transactions that write are kept apart: by advisory locks, or by SERIALIZABLE and trying again. All programs
-    that use a store must choose the same."""
+    """How writing transactions are isolated: by advisory locks, or by SERIALIZABLE and retries. All programs that use a
+    store must choose the same."""
 
     max_connections: int = Field(20, ge=1)
-    """How many requests of one process may be under way at once. A process that waits to be notified has one more."""
+    """How many requests one process can run concurrently. Listening takes one more connection."""
     timeout_secs: float = Field(50, gt=0)
     """How long to wait for a free connection when all are in use."""
     connect_timeout_secs: int = Field(5, ge=2)
-    """Whole seconds; the client library knows no others, and none below 2."""
+    """Whole seconds, at least 2, as the client library requires."""
     socket_timeout_secs: float = Field(10, gt=0)
-    """How long to wait for the answer to one request."""
+    """How long to wait for one answer."""
     retries: int = Field(3, ge=0)
-    """How often a request is sent again after its connection broke. It is applied once all the same."""
+    """How often a request is retried after its connection broke. It is still applied once."""
 
     @property
     def main_database(self) -> int:
@@ -61,7 +61,7 @@ class PostgresSettings(BackendSettings):
 
     @classmethod
     def fields_of_url(cls, url: str) -> dict[str, object]:
-        """Return the field ``url``: it is taken apart like one given by name."""
+        """Return the field ``url``, which the model splits into fields."""
         return {"url": url}
 
     @model_validator(mode="before")
@@ -75,24 +75,24 @@ class PostgresSettings(BackendSettings):
         from_url = _fields(data["url"])
         twice = sorted(set(from_url) & set(rest))
         if twice:
-            raise ValueError(f"{', '.join(twice)} given both in the url and as a field; leave one out")
+            raise ValueError(f"{', '.join(twice)} given both in the url and as a field; remove one of them")
         return {**from_url, **rest}
 
 
 def _fields(url: str) -> dict[str, Any]:
-    """Return the fields that a URL speaks of. No message repeats the URL: it may hold a password."""
+    """Return the fields that a URL contains. No message repeats the URL, which may contain a password."""
     try:
         parts = urlsplit(url)
         port = parts.port
         query = parse_qs(parts.query, strict_parsing=bool(parts.query))
     except ValueError:
-        raise ValueError("url cannot be read; write postgres://user:password@host:port/dbname") from None
+        raise ValueError("url must have the form postgres://user:password@host:port/dbname") from None
     if parts.scheme not in _SCHEMES:
         raise ValueError("url must begin with postgres:// or postgresql://")
     known = {"database": "default_database", "host": "host", "schema": "schema", "sslmode": "sslmode"}
     unknown = sorted(set(query) - set(known))
     if unknown:
-        raise ValueError(f"url knows the parameters {', '.join(known)} only; give others as fields")
+        raise ValueError(f"url takes only the parameters {', '.join(known)}; give others as fields")
     found: dict[str, Any] = {
         "host": unquote(parts.hostname) if parts.hostname else None,
         "port": port,

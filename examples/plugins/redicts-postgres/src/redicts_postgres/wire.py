@@ -1,4 +1,4 @@
-"""A transaction as the parameters of the store's functions, and what these return as an outcome."""
+"""Converts transactions to the parameters of the SQL functions, and their results to outcomes."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from redicts.plugin import (
 from redicts_postgres.keys import bounds, decode, encode, past
 
 _NONE: Final = -1
-"""Stands for no limit and no TTL."""
+"""Means no limit, or no TTL."""
 
 _LONGEST_TTL: Final = 2**62
 _LARGEST_LIMIT: Final = 2**62
 _MOST_SECTIONS: Final = 64
-"""How many sections of a space a transaction locks one by one; of more, it locks the space."""
+"""The most sections of a space that a transaction locks one by one. With more, it locks the space."""
 
 _STATUSES: Final = {"A": Status.APPLIED, "C": Status.CHECK_FAILED, "N": Status.NOT_A_COUNTER}
 
 
 class Steps:
-    """Steps for one of the functions, as one list for each of their parts, and the items that belong to some steps."""
+    """Steps for one of the functions: a list for each part of a step, and the items that some steps have."""
 
     __slots__ = ("amounts", "details", "highs", "item_keys", "item_ttls", "item_values", "kinds", "lows", "origins")
 
@@ -54,7 +54,7 @@ class Steps:
         self.details: list[bytes] = []
         self.amounts: list[int] = []
         self.origins: list[int] = []
-        """For each step that is a write, the index of the first write that it stands for."""
+        """For each writing step, the index of the first write that it covers."""
         self.item_keys: list[bytes] = []
         self.item_values: list[bytes] = []
         self.item_ttls: list[int] = []
@@ -86,7 +86,7 @@ def looks_of(checks: Iterable[Check], reads: Iterable[AnyRead], database: int) -
             steps.add("f", bounds(base, check.scope), check.prefix)
     for read in reads:
         base = encode(database, read.key)
-        # One more than wanted tells whether there is more.
+        # One more than the limit tells whether there are more.
         amount = _NONE if read.limit is None else min(read.limit, _LARGEST_LIMIT) + 1
         if isinstance(read, ReadNames):
             low, high = bounds(base, Scope.BELOW)
@@ -98,7 +98,7 @@ def looks_of(checks: Iterable[Check], reads: Iterable[AnyRead], database: int) -
 
 
 def writes_of(writes: Iterable[Write], database: int) -> Steps:
-    """Return the steps of writes: puts that follow each other are one step, as long as no key comes twice."""
+    """Return the steps of writes. Consecutive puts on distinct keys are one step."""
     steps = Steps()
     group: set[bytes] = set()
     for index, write in enumerate(writes):
@@ -120,7 +120,7 @@ def writes_of(writes: Iterable[Write], database: int) -> Steps:
         if isinstance(write, Add):
             steps.add("a", bounds(key, Scope.NODE), key, write.amount)
         elif isinstance(write, PutDocument):
-            raise Unsupported("this store keeps no documents; put their leaves")
+            raise Unsupported("this store does not support documents; put their leaves")
         elif isinstance(write, Expire):
             steps.add("e", bounds(key, write.scope), amount=_ttl(write.ttl))
         else:
@@ -129,7 +129,7 @@ def writes_of(writes: Iterable[Write], database: int) -> Steps:
 
 
 class Locks(NamedTuple):
-    """Advisory locks, in ascending order, so that no two transactions wait for each other."""
+    """Advisory locks, in ascending order, which prevents deadlocks."""
 
     numbers: list[int]
     exclusive: list[bool]
@@ -138,9 +138,9 @@ class Locks(NamedTuple):
 def locks_of(transaction: Transaction, session: bytes, store: str, database: int) -> Locks:
     """Return the locks of a transaction that writes.
 
-    A section is all of a space below one first segment. A transaction locks the sections it names, shared if it does
-    not write there, and their spaces shared; a space of which it names the root, or many sections, it locks as a whole
-    (Gray et al., "Granularity of locks in a shared data base", VLDB 1975).
+    A section is the part of a space below one first segment. A transaction locks the sections that it names, shared if
+    it does not write there, and their spaces shared. If it names the root of a space, or many of its sections, it locks
+    the whole space (Gray et al., "Granularity of locks in a shared data base", VLDB 1975).
     """
     sections: dict[str, dict[str | None, bool]] = {}
     for named, writes in ((transaction.checks, False), (transaction.reads, False), (transaction.writes, True)):
@@ -168,7 +168,7 @@ def _number(*parts: object) -> int:
 
 
 class Reply(NamedTuple):
-    """A row of one of the functions: how many items answer each read, and all the items."""
+    """The row that a function returns: the number of items for each read, and all items."""
 
     status: str
     failed_index: int | None
@@ -180,9 +180,11 @@ class Reply(NamedTuple):
 
 
 def outcome_of(reply: Reply, transaction: Transaction) -> Outcome:
-    """Return the outcome that a reply stands for."""
+    """Return the outcome of a transaction from its reply."""
     if reply.status not in _STATUSES:
-        raise InternalError("the server saw a later request of the same session; was this process copied?")
+        raise InternalError(
+            "the server has seen a later request of the same session; processes must not share a session"
+        )
     answers: list[Answer] = []
     start = 0
     for read, count in zip(transaction.reads, reply.counts):
