@@ -20,6 +20,7 @@ from urllib.parse import quote
 from redicts.api.opened import OpenedDatabase
 from redicts.cli.stores import Store
 from redicts.core.driver import Steps
+from redicts.core.locks.operations import FIRST_TOKEN
 from redicts.core.locks.records import HOLDERS, LISTENERS, TOKENS, WAITERS, WAITING_FOR, Record, records_in
 from redicts.core.minitransaction import VALUES, Delete, Entries, Key, Put, Read, Scope, Transaction, canonical_counter
 from redicts.core.paths import described
@@ -35,7 +36,6 @@ _CLOCK_TOLERANCE: Final = 2_000
 _LATE: Final = 2_500
 """Milliseconds: a waiter with a shorter TTL has missed a heartbeat, so its process is dead or starved."""
 
-_FIRST_TOKEN: Final = 2**40
 _MOST_LISTED: Final = 20
 
 
@@ -219,7 +219,7 @@ def _tokens(database: OpenedDatabase, damage: Damage) -> Finding:
     if data is None:
         return Finding("tokens", Status.OK, "no lock was ever granted")
     last = canonical_counter(data)
-    if last is None or last < _FIRST_TOKEN:
+    if last is None or last < FIRST_TOKEN:
         damage[TOKENS] = data
         return Finding("tokens", Status.WRONG, "the counter of fencing tokens is not valid; it was overwritten")
     return Finding("tokens", Status.OK, f"the last fencing token is {last}", {"last": last})
@@ -236,7 +236,7 @@ def _work(database: OpenedDatabase) -> Finding:
 def _file(store: Store) -> Iterator[Finding]:
     """Let SQLite check its file."""
     path = store.location.get("path")
-    if store.settings.backend != "sqlite" or path in (None, ":memory:"):
+    if store.database.settings.backend != "sqlite" or path in (None, ":memory:"):
         return
     try:
         with closing(sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=ro", uri=True)) as connection:

@@ -10,7 +10,7 @@ import click
 
 from redicts.cli import exits
 from redicts.cli.output import print_json, progress_bar, tell
-from redicts.cli.stores import PATH, Store, json_option, open_store, settings_of
+from redicts.cli.stores import PATH, Store, json_option, open_store
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
 from redicts.errors import Unreachable
@@ -128,8 +128,6 @@ def _from_1_0(source: str, target: str, database: str | None, *, delete: bool, a
     """Move a database of redicts 1.0."""
     import redis  # noqa: PLC0415  (an extra that no other command needs)
 
-    from redicts.api.pool import Pool  # noqa: PLC0415
-    from redicts.api.proxy import root  # noqa: PLC0415
     from redicts.migration import from_1_0  # noqa: PLC0415  (needs redis)
 
     try:
@@ -137,10 +135,10 @@ def _from_1_0(source: str, target: str, database: str | None, *, delete: bool, a
     except ValueError:
         # The reason may have a part of the URL, and so of a password.
         raise click.UsageError("SOURCE must be a URL such as redis://user:password@host:6379/0") from None
-    Pool().reload(settings_of(target, database))
+    new = open_store(target, database).database.root()
     try:
         with client, progress_bar("copy", lambda: None) as advance:
-            report = from_1_0(client, root(), delete=delete, progress=lambda so_far: advance(so_far.read))
+            report = from_1_0(client, new, delete=delete, progress=lambda so_far: advance(so_far.read))
     except redis.RedisError as error:
         raise Unreachable(f"the database of 1.0 does not answer ({type(error).__name__}); check SOURCE") from error
     if as_json:

@@ -22,7 +22,7 @@ def locks(path: Path, break_: bool, store: Store, as_json: bool) -> int:
     The status is 1 if none is held or waited for. With --break the owners lose the held locks: their writes under them
     are refused, and waiters go on.
     """
-    lock = store.lock(path)
+    lock = store.database.lock(path)
     found = {"broken": lock.break_locks() if break_ else [], "holders": lock.holders(), "waiters": lock.waiters()}
     if as_json:
         print_json({"path": render(path), **{name: list(map(lock_document, each)) for name, each in found.items()}})

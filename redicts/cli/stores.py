@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from redicts.api.lock import Lock
-from redicts.api.opened import OpenedDatabase
+from redicts.api.database import Database
+from redicts.api.database import open as open_database
 from redicts.config import sources
 from redicts.config.settings import Settings, parse
 from redicts.core import paths
@@ -23,22 +23,22 @@ _SHOWN: Final = ("path", "host", "port", "unix_socket", "prefix")
 
 
 class Store(NamedTuple):
-    """The opened database that a command works on, with its settings."""
+    """The opened database that a command works on, and what may be shown about it."""
 
-    database: OpenedDatabase
-    settings: Settings
+    database: Database
 
     @property
     def location(self) -> dict[str, Any]:
         """Where the database is, without secrets."""
-        options = self.settings.options
+        settings = self.database.settings
+        options = settings.options
         fields = {name: getattr(options, name) for name in _SHOWN if getattr(options, name, None) not in (None, "")}
         if "path" in fields and fields["path"] != ":memory:":
             fields["path"] = os.path.realpath(fields["path"])
         if "unix_socket" in fields:
             fields.pop("host", None)
             fields.pop("port", None)
-        return {"backend": self.settings.backend, **fields, "database": self.settings.default}
+        return {"backend": settings.backend, **fields, "database": settings.default}
 
     def __str__(self) -> str:
         at = self.location
@@ -51,10 +51,6 @@ class Store(NamedTuple):
     def identity(self) -> str:
         """A text that is the same for the same database, and most likely for no other."""
         return hashlib.sha256(json.dumps(self.location, sort_keys=True).encode()).hexdigest()[:16]
-
-    def lock(self, path: Path) -> Lock:
-        """Return a lock with which the locks at a path can be listed and broken."""
-        return Lock(self.database.backend, path)
 
 
 class PathType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in later versions only
@@ -94,10 +90,7 @@ def store_command(function: Callable[..., int]) -> Callable[..., int]:
 
 def open_store(store: str | None, database: str | None) -> Store:
     """Open a database. Connects to nothing yet. Raises :class:`~redicts.errors.SettingsError`."""
-    settings = settings_of(store, database)
-    from redicts.api.database import open as open_database  # noqa: PLC0415  (help needs none of it)
-
-    return Store(open_database(settings), settings)
+    return Store(open_database(settings_of(store, database)))
 
 
 def settings_of(store: str | None, database: str | None) -> Settings:

@@ -116,7 +116,7 @@ def tree(path: Path, depth: int | None, most: int, store: Store, as_json: bool) 
                 node.value = _beginning(store, path + leaf.path, leaf.data)
     locks: list[LockInfo] = []
     if store.database.backend.capabilities.ttl:
-        locks = [*store.lock(path).holders(), *store.lock(path).waiters()]
+        locks = [*store.database.lock(path).holders(), *store.database.lock(path).waiters()]
     for lock in locks:
         shown.add_lock(parse(lock.path)[len(path) :] if lock.path else (), lock)
     found = bool(shown.top.leaves or locks)

@@ -23,12 +23,10 @@ from typing import Final, NamedTuple
 
 import redis
 
-from redicts.api.opened import OpenedDatabase
-from redicts.api.pool import Pool
+from redicts.api.opened import Databases, OpenedDatabase
 from redicts.api.proxy import Proxy, root
 from redicts.backends.redis.layout import suffix
 from redicts.backends.redis.settings import RedisSettings
-from redicts.core.backend import BackendSettings
 from redicts.core.driver import Steps
 from redicts.core.minitransaction import (
     NOTHING,
@@ -95,7 +93,7 @@ def from_1_0(
     database = proxy._database()
     # An unreachable target is reported before anything is read, as an error of redicts.
     database.run(_send(Transaction()))
-    in_place = _is_in_place(source, database, Pool().settings.options)
+    in_place = _is_in_place(source, database)
     if in_place and not delete:
         raise SettingsError(
             "source and target are the same database, and the new tree needs the names of the old keys: pass "
@@ -106,9 +104,10 @@ def from_1_0(
     return mover.report
 
 
-def _is_in_place(source: redis.Redis, target: OpenedDatabase, options: BackendSettings) -> bool:
+def _is_in_place(source: redis.Redis, target: OpenedDatabase) -> bool:
     """Tell whether the new tree uses key names of 1.0: whether a key written to the target appears in the source."""
     client = getattr(target.backend, "client", None)
+    options = target.databases.settings.options if isinstance(target.databases, Databases) else None
     prefix = options.prefix if isinstance(options, RedisSettings) else ""
     if client is None or not (prefix == "" or prefix.startswith("v:.")):
         return False

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 import redicts
-from redicts import Database
 from redicts.config.settings import parse
 from redicts.core.driver import Steps
 from redicts.core.minitransaction import VALUES, Key, Put, Transaction, Write
@@ -44,10 +43,9 @@ def store(request: pytest.FixtureRequest) -> str:
     return url
 
 
-def open_database(url: str, number: int = 0) -> Database:
+def open_database(url: str, number: int = 0) -> redicts.Database:
     """Open a store in this process."""
-    settings = parse(url)
-    return redicts.open(settings.model_copy(update={"default": number}))
+    return redicts.open(parse(url).model_copy(update={"default": number}))
 
 
 def value_at(url: str, number: int = 0) -> Any:

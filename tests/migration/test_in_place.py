@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 import redis
 
+import redicts
 from redicts import CorruptData, Pool, SettingsError, root
 from redicts.backends.redis import RedisBackend
 from redicts.migration import Reason, from_1_0
@@ -154,3 +155,14 @@ def test_the_client_of_the_pool_can_be_the_source() -> None:
         from_1_0(client)
     assert from_1_0(client, delete=True).complete
     assert same(root().val(), SMALL)
+
+
+def test_an_opened_database_can_be_the_target(source: redis.Redis, redis_server: RedisServer) -> None:
+    """Its own settings count, and not those of the pool."""
+    source.set("v:.a", "1")
+    Pool().reload(cfg={"backend": "memory"})
+    with redicts.open({"host": redis_server.host, "port": redis_server.port}) as database:
+        with pytest.raises(SettingsError, match="delete=True"):
+            from_1_0(source, database.root())
+        assert from_1_0(source, database.root(), delete=True).complete
+        assert database.root().val() == {"a": 1}
