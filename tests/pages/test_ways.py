@@ -1,0 +1,165 @@
+"""The ways to the store that the page on architecture shows are those that a tracer sees.
+
+With ``REDICTS_WRITE_TABLES=1`` the tests write the page again instead of comparing it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import pytest
+
+import redicts
+from redicts import Lock, Pool, Proxy, root
+from tests.support.servers import RedisServer
+from tests.support.waiting import TIMEOUT, eventually
+
+PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "architecture.md"
+PACKAGE: Final = Path(redicts.__file__).parent
+
+MOST: Final = {
+    ("redis", "set"): (30, 9),
+    ("redis", "val"): (18, 7),
+    ("redis", "acquire that waits"): (180, 15),
+    ("sqlite", "set"): (31, 10),
+    ("sqlite", "val"): (10, 5),
+    ("sqlite", "acquire that waits"): (250, 21),
+}
+"""How many calls and files each way may take. Of an acquire that waits, some calls depend on which thread reads the
+notification, and on how long it takes to arrive."""
+
+
+class Trace:
+    """The calls of functions of this package in the thread that makes it: each entered generator counts once."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self._generators: set[FrameType] = set()
+
+    def __enter__(self) -> Trace:
+        sys.setprofile(self._see)
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        sys.setprofile(None)
+
+    def _see(self, frame: FrameType, event: str, _: Any) -> None:
+        code = frame.f_code
+        # Comprehensions and lambdas are functions in some versions of Python only.
+        if event != "call" or code.co_name.startswith("<") or not code.co_filename.startswith(str(PACKAGE)):
+            return
+        if code.co_flags & inspect.CO_GENERATOR:
+            if frame in self._generators:
+                return
+            self._generators.add(frame)
+        self.calls.append((Path(code.co_filename).relative_to(PACKAGE).as_posix(), code.co_name))
+
+    @property
+    def files(self) -> list[str]:
+        """The files, in the order in which they are first entered."""
+        return list(dict.fromkeys(file for file, _ in self.calls))
+
+    def lines(self, *, stable: Callable[[str], bool]) -> Iterator[str]:
+        """Yield a line for each file, with its functions where these are the same each time."""
+        width = max(map(len, self.files))
+        for file in self.files:
+            names = ", ".join(dict.fromkeys(name for each, name in self.calls if each == file))
+            yield f"{file:{width}}  {names if stable(file) else '...'}".rstrip()
+
+
+@pytest.fixture(params=["redis", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Put a store behind the pool and return its name."""
+    if request.param == "redis":
+        server: RedisServer = request.getfixturevalue("server")
+        Pool().reload(cfg={"backend": "redis", "host": server.host, "port": server.port})
+    else:
+        Pool().reload(cfg={"backend": "sqlite", "path": str(tmp_path / "state.db")})
+    yield request.param
+    root().clear()
+    Pool().reload(cfg={"backend": "memory"})
+
+
+def shown(store: str, way: str, lines: list[str]) -> None:
+    """Compare a way with the page, or write it there."""
+    text = PAGE.read_text(encoding="utf-8")
+    marker = re.escape(f"<!-- way: {store}, {way} -->")
+    found = re.search(rf"({marker}\n\n```text\n)(.*?)(\n```)", text, re.DOTALL)
+    assert found, f"the page shows no way of {store}, {way}"
+    told = "\n".join(lines)
+    sys.stdout.write(f"{store}, {way}\n{told}\n")
+    if os.environ.get("REDICTS_WRITE_TABLES"):
+        PAGE.write_text(text[: found.start(2)] + told + text[found.end(2) :], encoding="utf-8")
+    assert found[2] == told or os.environ.get("REDICTS_WRITE_TABLES"), (
+        f"{PAGE.name} shows another way of {store}, {way}; write it again with REDICTS_WRITE_TABLES=1"
+    )
+
+
+def fits(trace: Trace, store: str, way: str) -> None:
+    """Insist that a way is not longer than the page promises."""
+    calls, files = MOST[store, way]
+    assert len(trace.calls) <= calls
+    assert len(trace.files) <= files
+
+
+def counted(trace: Trace) -> str:
+    return f"{len(trace.calls)} calls in {len(trace.files)} files"
+
+
+def test_the_page_shows_the_way_of_a_set(store: str) -> None:
+    """A dict of two leaves is set: from ``Proxy.set`` to the store and back."""
+    car = Proxy("garage.car")
+    for _ in range(3):
+        car.set("paint", {"colour": "red", "coats": 2})
+    with Trace() as trace:
+        car.set("paint", {"colour": "blue", "coats": 3})
+    fits(trace, store, "set")
+    shown(store, "set", [*trace.lines(stable=lambda _: True), counted(trace)])
+
+
+def test_the_page_shows_the_way_of_a_val(store: str) -> None:
+    """A leaf is read: from ``Proxy.val`` to the store and back."""
+    wheels = Proxy("garage.car.wheels")
+    root().set("garage.car.wheels", 4)
+    for _ in range(3):
+        wheels.val()
+    with Trace() as trace:
+        assert wheels.val() == 4
+    fits(trace, store, "val")
+    shown(store, "val", [*trace.lines(stable=lambda _: True), counted(trace)])
+
+
+def test_the_page_shows_the_way_of_an_acquire_that_waits(store: str) -> None:
+    """A thread acquires a lock that another thread holds and releases meanwhile; the process has waited before."""
+    lock = Lock(Pool(), "garage.car")
+    for _ in range(2):
+        held, waited = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with Lock(Pool(), "garage.car"):
+                held.set()
+                waited.wait(TIMEOUT)
+
+        def release_when_waited_for() -> None:
+            eventually(Lock(Pool(), "garage.car").waiters, "the lock is waited for")
+            waited.set()
+
+        threads = [threading.Thread(target=each) for each in (hold, release_when_waited_for)]
+        threads[0].start()
+        assert held.wait(TIMEOUT)
+        threads[1].start()
+        with Trace() as trace:
+            lock.acquire()
+        lock.release()
+        for thread in threads:
+            thread.join()
+    fits(trace, store, "acquire that waits")
+    shown(store, "acquire that waits", list(trace.lines(stable=lambda file: not file.startswith("backends/"))))
