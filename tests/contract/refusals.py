@@ -17,7 +17,7 @@ from tests.contract.broken import BROKEN, Broken
 _TIMEOUT: Final = 2.0
 """Seconds after which a broken backend counts as hanging."""
 
-_TIMEOUT_OF: Final = {"notifications": 0.6, "listeners": 0.6, "model": 3.0}
+_TIMEOUT_OF: Final = {"notifications": 0.6, "listeners": 0.6, "processes": 6.0, "model": 8.0}
 """The same in checks of some subjects: most backends that break those on notifications never notify."""
 
 SEARCH: Final = "model"

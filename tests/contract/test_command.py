@@ -202,7 +202,7 @@ WRONG: Sequence[tuple[Sequence[str], str]] = (
     (["memroy"], "did you mean 'memory'?"),
     (["memory://?x=1"], "memory://"),
     (["redis://h:port/0"], "url cannot be read"),
-    (["{'backend': 'memory'}"], "is not JSON, see line 1 column 2"),
+    (["{'backend': 'memory'}"], "JSON, see line 1 column 2"),
     (['{"backend": "sqlite", "paht": "x"}'], "did you mean 'path'?"),
     (["memory", "--check", "capabilities.nothing_like_this"], "there is no such check"),
     (["memory", "--report", "/nowhere/at/all/report.json"], "there is no such directory"),

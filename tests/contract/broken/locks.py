@@ -1,7 +1,4 @@
-"""What is wrong in ways that matter to locks, and what the checks on locks say of those that are broken elsewhere.
-
-A backend has no lock code, so all of these break the contract; the checks on locks refuse them for what follows.
-"""
+"""Backends whose faults break locks first: in prefixes, siblings, TTLs and counters."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ from redicts.core.minitransaction import (
     Write,
 )
 from tests.contract.broken.register import broken_client, broken_store
-from tests.contract.reference_model import DictBackend, HeldLocks, Spaces
+from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend, Spaces
 
 # Checks
 
@@ -237,7 +234,7 @@ class DeleteTakesTheSiblings(DictBackend):
 
 
 @broken_store("ttl.ttls_are_the_values_own", alone=True)
-class WhatIsMortalIsNotDeleted(DictBackend):
+class WhatIsMortalIsNotDeleted(PlainBackend):
     """Delete leaves what has a TTL to its end."""
 
     def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
