@@ -111,7 +111,33 @@ def fits(trace: Trace, store: str, way: str) -> None:
 
 
 def counted(trace: Trace) -> str:
+    """Return the line that counts a way."""
     return f"{len(trace.calls)} calls in {len(trace.files)} files"
+
+
+def traced_wait(lock: Lock) -> Trace:
+    """Acquire a lock that another thread holds until this thread waits, and release it."""
+    held, waited = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with Lock(Pool(), "garage.car"):
+            held.set()
+            waited.wait(TIMEOUT)
+
+    def end_when_waited_for() -> None:
+        eventually(Lock(Pool(), "garage.car").waiters, "the lock is waited for")
+        waited.set()
+
+    threads = [threading.Thread(target=each) for each in (hold, end_when_waited_for)]
+    threads[0].start()
+    assert held.wait(TIMEOUT)
+    threads[1].start()
+    with Trace() as trace:
+        lock.acquire()
+    lock.release()
+    for thread in threads:
+        thread.join()
+    return trace
 
 
 def test_the_page_shows_the_way_of_a_set(store: str) -> None:
@@ -141,25 +167,6 @@ def test_the_page_shows_the_way_of_an_acquire_that_waits(store: str) -> None:
     """A thread acquires a lock that another thread holds and releases meanwhile; the process has waited before."""
     lock = Lock(Pool(), "garage.car")
     for _ in range(2):
-        held, waited = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            with Lock(Pool(), "garage.car"):
-                held.set()
-                waited.wait(TIMEOUT)
-
-        def release_when_waited_for() -> None:
-            eventually(Lock(Pool(), "garage.car").waiters, "the lock is waited for")
-            waited.set()
-
-        threads = [threading.Thread(target=each) for each in (hold, release_when_waited_for)]
-        threads[0].start()
-        assert held.wait(TIMEOUT)
-        threads[1].start()
-        with Trace() as trace:
-            lock.acquire()
-        lock.release()
-        for thread in threads:
-            thread.join()
+        trace = traced_wait(lock)
     fits(trace, store, "acquire that waits")
     shown(store, "acquire that waits", list(trace.lines(stable=lambda file: not file.startswith("backends/"))))
