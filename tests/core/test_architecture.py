@@ -1,4 +1,4 @@
-"""Arrows run one way: front to core to the words of the contract; backends and codecs know the words only."""
+"""Imports run one way, from the command line down to the contract, and only the driver calls a backend."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,7 @@ import redicts
 
 ROOT = Path(redicts.__file__).parent
 
-WORDS = {
+CONTRACT = {
     "redicts.core.entry_points",
     "redicts.core.hooks",
     "redicts.core.minitransaction",
@@ -28,8 +29,28 @@ WORDS = {
     "redicts.forks",
     "redicts.types",
 }
-"""What those who write a backend or a codec need: the contract's words, the errors, registered types, and locks that
-survive a fork."""
+"""What a backend or a codec needs: the contract, the errors, registered types, and locks that survive a fork."""
+
+BELOW = {
+    "core": set(),
+    "backends": {"core"},
+    "codecs": {"core"},
+    "contract": {"core", "backends", "codecs"},  # the memory backend is its reference
+    "plugins": {"core"},
+    "config": {"core", "plugins"},
+    "locks": {"core"},
+    "api": {"core", "plugins", "config", "locks"},
+    "transfer": {"core", "api"},
+    "migration": {"core", "api", "config", "plugins", "backends", "transfer"},
+    "cli": {"core", "api", "config", "plugins", "contract", "transfer", "migration", "locks"},
+}
+"""The packages that each package may import, beside itself, the errors, registered types and the locks of forks."""
+
+CALLS = "execute|fetch|fetch_document|overwrite|overwrite_document|listen"
+"""The methods of a backend that ask the store."""
+
+CALLERS = {"core/driver.py", "cli/certify.py"}
+"""The driver, and the command that examines backends."""
 
 NO_IO = {"socket", "ssl", "sqlite3", "redis", "fakeredis", "subprocess", "asyncio", "threading", "os", "pathlib", "io"}
 
@@ -41,18 +62,9 @@ def sources(package: str) -> list[Path]:
     return found
 
 
-def imports(path: Path, *, for_typing: bool = True) -> Iterator[str]:
-    """Yield the full name of each module that a file imports, at the top or in a function."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    typing_only = {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if node in typing_only and not for_typing:
-            continue
+def imports(path: Path) -> Iterator[str]:
+    """Yield the full name of each module that a file imports: at the top, in a function, or for type checking only."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -79,55 +91,62 @@ def label(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@pytest.mark.parametrize("package", BELOW)
+def test_a_package_imports_only_what_is_below_it(package: str) -> None:
+    """Imports run one way, and what a package may import is in the table."""
+    allowed = {package, *BELOW[package], "errors", "forks", "types"}
+    for path in sources(package):
+        above = {name for name in ours(path) if name.split(".")[1:2] and name.split(".")[1] not in allowed}
+        # The command line catches a module of its own extra that is missing, and shows the version.
+        assert above - {"redicts"} == set(), label(path)
+
+
+def test_every_package_is_in_the_table() -> None:
+    """A new package has a place in the order."""
+    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(BELOW)
+
+
 @pytest.mark.parametrize("path", sources("core"), ids=label)
-def test_core_knows_no_backend_no_codec_and_no_front(path: Path) -> None:
-    """A module of core imports core and the errors only, and nothing that does I/O."""
-    allowed = {name for name in ours(path) if name.startswith("redicts.core.") or name == "redicts.errors"}
-    assert set(ours(path)) == allowed
+def test_core_does_no_io(path: Path) -> None:
+    """A module of core imports nothing that does I/O."""
     assert {name.split(".")[0] for name in imports(path)} & NO_IO == set()
 
 
 @pytest.mark.parametrize("path", [*sources("backends"), *sources("codecs")], ids=label)
-def test_backends_and_codecs_know_the_words_only(path: Path) -> None:
-    """A backend or codec imports the contract's words, the errors, and its own parts."""
+def test_backends_and_codecs_import_the_contract_only(path: Path) -> None:
+    """A backend or codec imports the contract, the errors, and its own modules."""
     family = path.relative_to(ROOT).parts[0]
-    strangers = {name for name in ours(path) if name not in WORDS and not name.startswith(f"redicts.{family}.")}
+    strangers = {name for name in ours(path) if name not in CONTRACT and not name.startswith(f"redicts.{family}.")}
     assert strangers == set()
 
 
 @pytest.mark.parametrize("path", [path for family in ("backends", "codecs") for path in sources(family)], ids=label)
-def test_backends_do_not_know_each_other(path: Path) -> None:
+def test_backends_do_not_import_each_other(path: Path) -> None:
     """A backend imports no other one; the simulated Redis server is the Redis backend on another connection."""
     family, own = path.relative_to(ROOT).with_suffix("").parts[:2]
     known = {name.split(".")[2] for name in ours(path) if name.startswith(f"redicts.{family}.")}
     assert known <= ({"fakeredis", "redis"} if own == "fakeredis" else {own})
 
 
-def test_the_words_know_nothing_but_words() -> None:
+def test_the_contract_imports_nothing_else() -> None:
     """What a backend is written against depends on nothing else of this package."""
-    for name in WORDS:
+    for name in CONTRACT:
         path = ROOT.parent / Path(*name.split(".")).with_suffix(".py")
-        assert set(ours(path)) <= WORDS, name
+        assert set(ours(path)) <= CONTRACT, name
 
 
-@pytest.mark.parametrize("part", ["core", "backends", "codecs", "contract", "errors.py", "forks.py"])
-def test_what_is_below_does_not_know_the_front(part: str) -> None:
-    """Core, stores, codecs and their certification work without the proxies, the pool and the public names."""
-    for path in [ROOT / part] if part.endswith(".py") else sources(part):
-        above = [
-            name
-            for name in ours(path)
-            if name.startswith(("redicts.api", "redicts.locks", "redicts.config", "redicts.plugins", "redicts.cli"))
-        ]
-        assert above + [name for name in ours(path) if name == "redicts"] == [], path
+def test_only_the_driver_calls_a_backend() -> None:
+    """Everything that reaches a backend is a request that the driver carries out, but where backends are examined."""
+    for package in set(BELOW) - {"backends", "contract"}:
+        for path in sources(package):
+            if label(path) not in CALLERS:
+                assert re.findall(rf"backend\.(?:{CALLS})\(", path.read_text(encoding="utf-8")) == [], label(path)
 
 
-def test_there_are_no_cycles_of_imports() -> None:
-    """Modules that import each other could not be imported, or understood, one after another."""
+def test_no_modules_import_each_other() -> None:
+    """No cycle of imports, nor one for type checking: modules could not be understood one after another."""
     graph = {
-        ".".join(("redicts", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): [
-            name for name in imports(path, for_typing=False) if name.split(".")[0] == "redicts"
-        ]
+        ".".join(("redicts", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): ours(path)
         for path in ROOT.rglob("*.py")
     }
     done: set[str] = set()
