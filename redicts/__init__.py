@@ -1,4 +1,4 @@
-"""Nested dicts under dotted paths, shared between threads, processes and hosts."""
+"""redicts: nested dicts under dotted paths on pluggable stores, with hierarchical locks."""
 
 from __future__ import annotations
 

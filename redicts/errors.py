@@ -4,131 +4,131 @@
 
     RedictsError
     ├── InternalError                   redicts or the store broke its own rules
-    ├── PathError        (ValueError)   a path or a key of a dict is not usable
-    ├── LeafError        (ValueError)   a value cannot be stored, read or counted
-    │   ├── CodecRefused                    it is of a codec that the settings do not accept
-    │   ├── CodecUnknown                    it is of a codec that is not installed
-    │   ├── TypeUnknown                     it is of a type that is not registered
-    │   └── ValidationFailed                its registered type does not take it any more
-    ├── SettingsError    (ValueError)   a configuration is wrong
-    │   ├── PluginMissing                   no backend or codec of this name can be had
-    │   ├── PluginBroken                    there is one, and it does not work
-    │   └── WrongField                      a field is unknown, missing, or has a wrong value
-    ├── Unsupported                     the chosen store cannot do what was asked
+    ├── PathError        (ValueError)   a path or a dict key is not valid
+    ├── LeafError        (ValueError)   a value cannot be stored, read or added to
+    │   ├── CodecRefused                    the settings do not accept its codec
+    │   ├── CodecUnknown                    its codec is not installed
+    │   ├── TypeUnknown                     its type is not registered
+    │   └── ValidationFailed                its registered type refuses it
+    ├── SettingsError    (ValueError)   a configuration is not valid
+    │   ├── PluginMissing                   no backend or codec of this name is installed
+    │   ├── PluginBroken                    the backend or codec of this name does not work
+    │   └── WrongField                      a field is unknown, missing, or not valid
+    ├── Unsupported                     the store lacks a capability
     ├── Conflict                        an expected value was not there
-    ├── LockError                       a lock is not as the caller needs it
-    │   ├── LockTimeout  (TimeoutError)     it was not free in time
-    │   ├── Deadlock                        waiting for it would never end
+    ├── LockError                       a lock cannot be acquired, or is not held
+    │   ├── LockTimeout  (TimeoutError)     it was not free before the timeout
+    │   ├── Deadlock                        owners wait for each other in a cycle
     │   ├── LockLost                        its lease ran out, or it was broken
-    │   ├── NotHeld                         this thread does not hold it
-    │   └── Locked                          somebody else's lock forbids this write
-    └── StoreError                      the store failed, not the caller
+    │   ├── NotHeld                         this thread or task does not hold it
+    │   └── Locked                          another owner's mandatory lock refuses this write
+    └── StoreError                      the store failed
         ├── Unreachable  (ConnectionError)  no connection, or it broke
-        │   └── StoreTimeout (TimeoutError) no answer in time
-        ├── AccessDenied                wrong password, missing permission
+        │   └── StoreTimeout (TimeoutError) no answer before the timeout
+        ├── AccessDenied                wrong password, or missing permission
         ├── ReadOnly                    the store refuses writes
-        ├── StoreFull                   no memory or no disk left
-        ├── StoreBusy                   the store is occupied; trying later helps
-        └── CorruptData                 what is stored is not what redicts wrote
-            ├── Truncated                   it ends too early
-            └── BadSignature                it was not written by one who knows the key
+        ├── StoreFull                   no memory or disk space left
+        ├── StoreBusy                   the store is busy; try again later
+        └── CorruptData                 redicts did not write the stored bytes
+            ├── Truncated                   they end too early
+            └── BadSignature                they have no valid signature
 
-A backend maps the exceptions of its client library to the branch below :class:`StoreError` at its border, so nobody
-has to import that library in order to catch its errors.
+A backend maps the exceptions of its client library to subclasses of :class:`StoreError`. So a program catches them
+without importing that library.
 """
 
 from __future__ import annotations
 
 
 class RedictsError(Exception):
-    """Base of all exceptions of this package."""
+    """Base class of all exceptions of redicts."""
 
 
 class InternalError(RedictsError):
-    """The store answered something that the contract rules out, or redicts has a fault."""
+    """A backend broke its contract, or redicts has a bug."""
 
 
 class PathError(RedictsError, ValueError):
-    """A dotted path, a segment of a path or a key of a stored dict is not usable. Nothing was written."""
+    """A path, a segment of a path or a key of a dict is not valid. Nothing was written."""
 
 
 class LeafError(RedictsError, ValueError):
-    """A value cannot be encoded, decoded or counted with. Nothing was written."""
+    """A value cannot be encoded, decoded or added to. Nothing was written."""
 
 
 class CodecRefused(LeafError):
-    """A value was written with a codec that the settings do not accept. Nothing of it was decoded."""
+    """The settings do not accept the codec of a stored value. It was not decoded."""
 
 
 class CodecUnknown(LeafError):
-    """A value was written with a codec that is not installed here. Nothing of it was decoded."""
+    """The codec of a stored value is not installed. It was not decoded."""
 
 
 class TypeUnknown(LeafError):
-    """A value is of a type that this program has not registered (see :mod:`redicts.types`)."""
+    """The type of a value is not registered in this program (see :mod:`redicts.types`)."""
 
 
 class ValidationFailed(LeafError):
-    """A value was written with a registered type which does not take it any more."""
+    """The registered type of a stored value refuses it."""
 
 
 class SettingsError(RedictsError, ValueError):
-    """A configuration is wrong. The settings that were current stay current."""
+    """A configuration is not valid. The current settings stay current."""
 
 
 class PluginMissing(SettingsError):
-    """No backend or codec of this name is installed and switched on, or what it needs is not installed."""
+    """No backend or codec of this name is installed and enabled, or a library that it needs is not installed."""
 
 
 class PluginBroken(SettingsError):
-    """A backend or codec of this name is installed, and does not work; the message names its distribution."""
+    """The installed backend or codec of this name does not work; the message names its distribution."""
 
 
 class WrongField(SettingsError):
-    """A field of a configuration is unknown, missing, or has a value that it cannot have."""
+    """A field of a configuration is unknown, missing, or has a value that is not valid."""
 
 
 class Unsupported(RedictsError):
-    """The chosen store does not offer what this call needs (see ``Capabilities``). Nothing was written."""
+    """The store lacks a capability that this call needs (see ``Capabilities``). Nothing was written."""
 
 
 class Conflict(RedictsError):
-    """A value was not what the caller expected, so nothing was written."""
+    """A stored value was not the expected one. Nothing was written."""
 
 
 class LockError(RedictsError):
-    """A lock is not as the caller needs it."""
+    """A lock cannot be acquired, or is not held."""
 
 
 class LockTimeout(LockError, TimeoutError):
-    """A lock did not become free in time. Nothing is left of the attempt."""
+    """A lock did not become free before the timeout. The attempt leaves nothing in the store."""
 
 
 class Deadlock(LockError):
-    """Waiting for a lock would never end: everybody in a circle of owners waits for the next one.
+    """Waiting for a lock would never end, because lock owners wait for each other in a cycle.
 
-    Of each circle one owner gets this error, the one that came last. Nothing is left of its attempt; the locks that it
-    holds already are still its own.
+    In each cycle, only the owner with the latest request gets this error. The attempt leaves nothing in the store. The
+    owner still holds its other locks.
     """
 
 
 class LockLost(LockError):
-    """A lock is no longer held: its lease ran out, or an operator broke it. Nothing was written."""
+    """A lock is no longer held, because its lease ran out or an operator broke it. Nothing was written."""
 
 
 class NotHeld(LockError):
-    """The running thread or task does not hold the lock that it wants to release, extend or rely on."""
+    """The running thread or task tried to release, extend or rely on a lock that it does not hold."""
 
 
 class Locked(LockError):
-    """With mandatory locks: somebody else's lock covers what was to be written. Nothing was written."""
+    """With mandatory locks: a lock of another owner covers a path of this write. Nothing was written."""
 
 
 class StoreError(RedictsError):
     """The store failed.
 
-    ``maybe_applied`` tells whether the writes of the failed call may have happened all the same: it is true only
-    when the request was sent and no answer came back.
+    ``maybe_applied`` is true if the writes of the failed call may have been applied: the request was sent, and no
+    answer arrived.
     """
 
     def __init__(self, message: str, *, maybe_applied: bool = False) -> None:
@@ -137,36 +137,36 @@ class StoreError(RedictsError):
 
 
 class Unreachable(StoreError, ConnectionError):
-    """There is no connection to the store, or it broke and could not be made again."""
+    """A connection to the store cannot be made, or it broke and cannot be made again."""
 
 
 class StoreTimeout(Unreachable, TimeoutError):
-    """The store gave no answer in time, or no connection of the pool became free in time."""
+    """No answer arrived, or no connection of the pool became free, before the timeout."""
 
 
 class AccessDenied(StoreError):
-    """The store refused the user, the password or the permission."""
+    """The store refused the user or the password, or the user lacks a permission."""
 
 
 class ReadOnly(StoreError):
-    """The store refuses writes: a read-only replica, a read-only file."""
+    """The store refuses writes, as a read-only replica or file does."""
 
 
 class StoreFull(StoreError):
-    """The store has no memory or no disk left for a write."""
+    """The store has no memory or disk space left for a write."""
 
 
 class StoreBusy(StoreError):
-    """The store is occupied (loading, locked by a writer, running a script); the same call may work later."""
+    """The store is busy (loading, locked by a writer, running a script); try again later."""
 
 
 class CorruptData(StoreError):
-    """The store holds something at our keys that redicts did not write, or a file that is not a store."""
+    """The bytes at a key were not written by redicts, or a file is not a store."""
 
 
 class Truncated(CorruptData):
-    """The store holds the beginning of a value, and not the rest."""
+    """A stored value ends too early."""
 
 
 class BadSignature(CorruptData):
-    """The store holds a value that nobody has written there who knows a key of the settings. Nothing of it was run."""
+    """A stored value has no valid signature by a key of the settings. It was not decoded."""

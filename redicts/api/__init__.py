@@ -1,1 +1,1 @@
-"""What users hold: the pool, proxies, transactions and locks."""
+"""The user API: databases, the pool, proxies, transactions and locks."""

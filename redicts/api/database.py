@@ -1,4 +1,4 @@
-"""Database: a handle of one opened database, with its own connections and its own background work."""
+"""Database: a handle of one opened database, with connections, held locks and background work of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from redicts.api.keys import parsed, parsed_path
-from redicts.api.lock import Lock
+from redicts.api.lock import Location, Lock
 from redicts.api.opened import Databases, OpenedDatabase
 from redicts.api.proxy import Proxy, proxy_of
 from redicts.config.settings import Settings, parse
@@ -16,10 +16,10 @@ from redicts.core.minitransaction import Path
 
 
 class Database(OpenedDatabase):
-    """One opened database: proxies and locks on it, its settings and its backend. Made by :func:`open`.
+    """One opened database, from :func:`open`: its proxies and locks, its settings and its backend.
 
-    Several may be open in one program, also of the same store; they share no connections, no renewals and no retained
-    locks with each other or with the :class:`Pool`. As a context manager it closes itself.
+    A program may open several, also of the same store. They share no connections, held locks, renewals or retained
+    locks with each other or with the :class:`Pool`. A ``with`` block closes the database at its end.
 
     >>> import redicts
     >>> with redicts.open({"backend": "memory"}) as db:
@@ -30,22 +30,22 @@ class Database(OpenedDatabase):
     databases: Databases[Database]
 
     def root(self, **options: Any) -> Proxy:
-        """Return the proxy of the whole tree. The options are those of :class:`Proxy`. No round trip."""
+        """Return the proxy of the root. The options are those of :class:`Proxy`. No round trip."""
         return self._proxy(paths.ROOT, **options)
 
     def section(self, name: str | Iterable[str], **options: Any) -> Proxy:
-        """Return the proxy of a section of the tree. The options are those of :class:`Proxy`. No round trip."""
+        """Return the proxy of a section. The options are those of :class:`Proxy`. No round trip."""
         return self._proxy(parsed(name), **options)
 
     def proxy(self, path: str | Iterable[str], **options: Any) -> Proxy:
         """Return the proxy of a path. The options are those of :class:`Proxy`. No round trip.
 
-        ``db_name`` is a name from ``names`` of the settings, for another database of the same store.
+        ``db_name`` is a key of ``names`` in the settings: another database of the same store.
         """
         return self._proxy(parsed_path(path), **options)
 
     def lock(self, *keys: str | Iterable[str], **options: Any) -> Lock:
-        """Return a lock on one or several paths, without any on the root. No round trip.
+        """Return a lock on one or several paths; without a path, on the root. No round trip.
 
         The options are those of :class:`Lock`. Several paths are acquired atomically, all or none.
         """
@@ -54,13 +54,13 @@ class Database(OpenedDatabase):
 
     @property
     def settings(self) -> Settings:
-        """The settings. Their repr shows no secret."""
+        """The settings. Their repr contains no secret."""
         return self.databases.settings
 
     def close(self) -> None:
-        """Give back retained locks, and close connections and files, also of databases that ``names`` opened.
+        """Release retained locks, and close connections and files, also of the databases in ``names``. Idempotent.
 
-        Calls under way in other threads finish. Calling it twice is harmless.
+        Calls under way in other threads finish.
         """
         self.databases.close()
 
@@ -82,17 +82,18 @@ class Database(OpenedDatabase):
         lock_expire_timeout: float = 30,
         db_name: str | None = None,
     ) -> Proxy:
-        return proxy_of(Proxy, self, path, lock_acquire_timeout, lock_expire_timeout, db_name)
+        name = self.name if db_name is None else db_name
+        return proxy_of(Proxy, self, path, lock_acquire_timeout, lock_expire_timeout, name)
 
-    def _lock_location(self) -> tuple[tuple[Database, None], Path]:
-        return (self, None), paths.ROOT
+    def _lock_location(self) -> tuple[Location, Path]:
+        return (self, self.name), paths.ROOT
 
 
 def open(cfg: Mapping[str, Any] | str | Settings | None = None, *, fake_redis: bool = False) -> Database:  # noqa: A001
-    """Open a store, and return its default database. No round trip.
+    """Open a store and return its default database. The :class:`Pool` does not change. No round trip.
 
-    ``cfg`` and ``fake_redis`` are those of :meth:`Pool.reload`. The pool is not changed. Raises an error below
-    :class:`~redicts.errors.SettingsError` if the configuration is wrong.
+    ``cfg`` and ``fake_redis`` are those of :meth:`Pool.reload`. Raises a subclass of
+    :class:`~redicts.errors.SettingsError` if the configuration is not valid.
     """
     settings = cfg if isinstance(cfg, Settings) else parse(cfg, fake_redis=fake_redis)
     return Databases(lambda: settings, Database)[None]

@@ -1,4 +1,4 @@
-"""Lock: a lock on paths of a tree, for users."""
+"""Lock: a hierarchical lock on one or several paths."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from redicts.api.opened import OpenedDatabase, Source
 from redicts.api.pool import Pool
 from redicts.core import paths
 from redicts.core.driver import run
-from redicts.core.locks.records import HOLDERS, WAITERS, Mode, Record, places_above, scopes_of
+from redicts.core.locks.records import HOLDERS, WAITERS, Mode, Record, scopes_above, scopes_of
 from redicts.core.minitransaction import Path
 from redicts.errors import LockError, LockTimeout, NotHeld, SettingsError, StoreError
 from redicts.locks import manager
@@ -24,12 +24,12 @@ from redicts.locks.manager import Acquired
 from redicts.locks.owner import Paths
 
 Location = tuple[Source, "str | None"]
-"""Where a lock's database is looked up, and its name there."""
+"""The source of a lock's database, and its name there."""
 
 
 @dataclass(frozen=True)
 class LockInfo:
-    """A lock that an owner holds or waits for, as :meth:`Lock.holders` and :meth:`Lock.waiters` return it."""
+    """A lock that an owner holds or waits for, from :meth:`Lock.holders` or :meth:`Lock.waiters`."""
 
     path: str
     """The locked path as dotted text; the empty text is the root."""
@@ -41,9 +41,9 @@ class LockInfo:
     thread: str
     """The name of the thread, or ``task`` and the name of the asyncio task."""
     since: datetime
-    """When it was asked for, by the clock of that host."""
+    """The time of the request, by the clock of that host."""
     until: datetime
-    """When it ends unless it is renewed."""
+    """The end of the lease, unless it is renewed."""
 
     def __str__(self) -> str:
         kind = "shared" if self.shared else "exclusive"
@@ -54,20 +54,20 @@ class Lock:
     """A lock on a path and everything below it, for one thread or asyncio task at a time, on this and on other hosts.
 
     Args:
-        redis_conn: Where: a client of redis-py, a :class:`Proxy` (``key`` is then below it), the :class:`Pool`, a
+        redis_conn: A redis-py client, a :class:`Proxy` (``key`` is then relative to it), the :class:`Pool`, a
             :class:`Database`, or an opened backend.
         key: Dotted text, or an iterable of segments.
-        expire_timeout: The lease in seconds: a lock that is neither released nor renewed ends with it.
-        acquire_timeout: How many seconds to wait for the lock at the most; ``None`` waits without limit.
-        shared: Allow any number of shared owners at once while no owner holds it exclusively.
+        expire_timeout: The lease in seconds, after which a lock expires that is neither released nor renewed.
+        acquire_timeout: The maximum time to wait for the lock in seconds; ``None`` waits without limit.
+        shared: Allow any number of shared owners while no owner holds it exclusively.
         renew: Renew the lease three times per lease for as long as the thread or task is alive.
         on_renewal_overdue: Called with this lock, in another thread, when two thirds of a lease have passed without a
             renewal.
         on_loss: Called with this lock, in another thread, when it is lost.
 
-    A thread may acquire again what it holds, or what is below it, without a round trip. Threads may share the object;
-    what it returns is about the running one. Each method takes one round trip unless it says otherwise, and raises an
-    error below :class:`~redicts.errors.StoreError` if the store fails.
+    A thread may acquire its own lock again, or a path below it, without a round trip. Threads may share the object:
+    each method acts for the running thread or task. A method takes one round trip unless it says otherwise, and raises
+    a subclass of :class:`~redicts.errors.StoreError` if the store fails.
 
     >>> from redicts import Lock, Pool
     >>> Pool().reload(cfg={"backend": "memory"})
@@ -113,13 +113,15 @@ class Lock:
         self._options = LockOptions(renew)
 
     def all(self, *others: Lock) -> Lock:
-        """Return a lock like this one on the paths of the others too: acquired atomically, all or none.
+        """Return a lock with these options on the paths of all these locks, acquired atomically, all or none.
 
-        A program that needs several locks cannot run into a deadlock this way. No round trip.
+        This avoids deadlocks in a program that needs several locks. No round trip.
         """
         for other in others:
             if other._location != self._location:
-                raise SettingsError("locks that are acquired together are in one database of one store")
+                raise SettingsError(
+                    "locks that are acquired together must be in one database; give all of them the same first argument"
+                )
         found = object.__new__(type(self))
         for name in Lock.__slots__[1:]:
             setattr(found, name, getattr(self, name))
@@ -129,15 +131,16 @@ class Lock:
     # Holding
 
     def acquire(self, blocking: bool = True) -> bool:
-        """Acquire the lock, waiting for it if need be, and return true.
+        """Acquire the lock, waiting for it if necessary, and return true.
 
-        Without ``blocking`` it does not wait, and returns false if the lock is not free. Waiters are served first come,
-        first served, except that an owner may come back within its retention window: see the page on locks. Raises
-        :class:`~redicts.errors.LockTimeout` if the lock does not become free in time, and
-        :class:`~redicts.errors.Deadlock` if it never would. Nothing is left of an attempt that failed.
+        Without ``blocking`` it returns false at once if the lock is not free. The lock is granted first come, first
+        served, except that an owner may reacquire it within its retention window: see the page on locks. Raises
+        :class:`~redicts.errors.LockTimeout` if the lock does not become free before the timeout, and
+        :class:`~redicts.errors.Deadlock` if owners wait for each other in a cycle. A failed attempt leaves nothing in
+        the store.
 
-        Cost: one round trip if it is free, none if this thread holds it or comes back within its window; three before
-        waiting, and one when it is granted.
+        Cost: one round trip if the lock is free; none if this thread holds it, or reacquires it within its retention
+        window; otherwise three before waiting, and one for the grant.
         """
         options = NO_OPTIONS
         if self._options.renew or self._on_renewal_overdue or self._on_loss:
@@ -147,10 +150,10 @@ class Lock:
         return acquire(self._location, self._paths, self._mode, self._lease, self._timeout, options, blocking)
 
     def release(self) -> None:
-        """Release the lock; the last release gives it back, in one round trip, or retains it for a few milliseconds.
+        """Release one acquisition; the last release frees the lock in the store, unless it is retained.
 
-        Releases may come in any order. If the lock was lost meanwhile, this logs a warning, and does not touch the lock
-        of its present owner. Raises :class:`~redicts.errors.NotHeld` if this thread did not acquire it.
+        Acquisitions may be released in any order. If the lock was lost meanwhile, this logs a warning, and does not
+        affect the lock of its current owner. Raises :class:`~redicts.errors.NotHeld` if this thread did not acquire it.
         """
         release(self._location, self._paths)
 
@@ -173,52 +176,52 @@ class Lock:
     def token(self) -> int | None:
         """The fencing token of the lock that this thread holds, or ``None``. No round trip.
 
-        Tokens increase over the whole tree, from grant to grant. A resource outside of this store that is changed under
-        the lock can refuse tokens lower than one that it has seen.
+        Tokens increase with each grant in the whole tree. A resource outside of the store that is changed under the
+        lock can refuse a token that is lower than one that it has seen.
         """
         acquired = manager.current(self._location, self._paths)
         return None if acquired is None else acquired.lock.token
 
     def ensure_held(self) -> None:
-        """Do nothing if this thread certainly holds the lock, by its own clock. No round trip.
+        """Check that this thread certainly holds the lock, by its own clock. No round trip.
 
-        Raises :class:`~redicts.errors.LockLost` if its lease is over, :class:`~redicts.errors.NotHeld` if it was not
-        acquired.
+        Raises :class:`~redicts.errors.LockLost` if its lease is over, and :class:`~redicts.errors.NotHeld` if this
+        thread did not acquire it.
         """
         lock = self._acquired().lock
         if not lock.is_valid:
             raise manager.lost(lock)
 
     def extend(self, seconds: float | None = None) -> None:
-        """Let the lease begin again, with this many seconds or as many as before.
+        """Renew the lease, for this many seconds or for as many as before.
 
-        Raises :class:`~redicts.errors.LockLost` if the lock is lost already: it is not taken back.
+        Raises :class:`~redicts.errors.LockLost` if the lock is lost: a lost lock is not restored.
         """
         owner, lock, _ = self._acquired()
         if not owner.run(owner.renew(lock, lock.lease if seconds is None else lease_of(seconds))):
             raise manager.lost(lock)
 
-    # Looking
+    # Inspecting
 
     def is_locked(self) -> bool:
-        """Tell whether anybody, this thread included, holds a lock here or above."""
+        """Return whether any owner, this thread included, holds a lock on this path or above it."""
         database = _end_retention(self._location)
-        scopes = [key for path in self._paths for key in places_above(path, HOLDERS)]
+        scopes = [key for path in self._paths for key in scopes_above(path, HOLDERS)]
         return bool(database.run(database.store.find_locks(scopes)))
 
     def holders(self) -> list[LockInfo]:
-        """Return the locks that are held here, on what is above, and on what is below."""
+        """Return the held locks on this path, above it and below it."""
         return [_info(record) for record in self._found(HOLDERS)]
 
     def waiters(self) -> list[LockInfo]:
-        """Return the requests that wait for a lock here, on what is above, or on what is below; the first first."""
+        """Return the requests that wait for a lock on this path, above it or below it, the earliest first."""
         return [_info(record) for record in self._found(WAITERS)]
 
     def break_locks(self) -> list[LockInfo]:
         """Break the locks that :meth:`holders` returns, and return them. For operators. Two round trips.
 
-        Their owners are not asked. An owner gets :class:`~redicts.errors.LockLost` when it next extends the lock, or
-        writes under it, which then writes nothing; until then it believes that it holds it. Waiters go on.
+        An owner does not notice until it next extends the lock or writes under it. Then it gets
+        :class:`~redicts.errors.LockLost`, and nothing is written. Waiters are notified.
         """
         records = self._found(HOLDERS)
         database = _end_retention(self._location)
@@ -227,13 +230,13 @@ class Lock:
 
     @property
     def key(self) -> str:
-        """The dotted text of what is locked; several paths with commas between. No round trip."""
+        """The dotted text of the path; several paths are separated by commas. No round trip."""
         return ", ".join([paths.render(path) for path in self._paths])
 
     def __repr__(self) -> str:
         return f"<{'shared ' if self._mode is Mode.SHARED else ''}Lock {self.key!r}>"
 
-    # Own
+    # Internals
 
     def _bound(self, callback: Callable[[Lock], object] | None) -> Callable[[], object] | None:
         return None if callback is None else partial(callback, self)
@@ -241,7 +244,7 @@ class Lock:
     def _acquired(self) -> Acquired:
         acquired = manager.current(self._location, self._paths)
         if acquired is None:
-            raise NotHeld(f"the lock on {self.key!r} was not acquired by this thread")
+            raise NotHeld(f"this thread did not acquire the lock on {self.key!r}; acquire it first")
         return acquired
 
     def _found(self, space: str) -> list[Record]:
@@ -253,10 +256,10 @@ class Lock:
 
 
 _LONGEST: Final = 1e11
-"""The longest lease in seconds, some three thousand years."""
+"""The longest lease in seconds, about three thousand years."""
 
 _LATEST: Final = 253402300799
-"""The last second of the year 9999: what a stranger wrote into the store may say any time."""
+"""The last second of the year 9999: a record that redicts did not write may contain any time."""
 
 
 def acquire(
@@ -268,53 +271,54 @@ def acquire(
     options: LockOptions,
     blocking: bool,
 ) -> bool:
-    """Acquire a lock as :meth:`Lock.acquire` says."""
+    """Acquire a lock: the implementation of :meth:`Lock.acquire`."""
     database = location[0].databases[location[1]]
     steps = database.locks.acquire(location, wanted, mode, lease, timeout if blocking else 0, options)
     if run(steps, database.backend) is None:
         if blocking:
-            told = ", ".join([paths.described(path) for path in wanted])
-            raise LockTimeout(f"the lock on {told} is not free, and acquire_timeout is 0")
+            named = ", ".join([paths.described(path) for path in wanted])
+            raise LockTimeout(f"the lock on {named} is not free, and acquire_timeout is 0")
         return False
     return True
 
 
 def release(location: Location, locked: Paths) -> None:
-    """Release a lock as :meth:`Lock.release` says, in the database where it was acquired."""
+    """Release a lock in the database where it was acquired: the implementation of :meth:`Lock.release`."""
     acquired = manager.take_acquired(location, locked)
     acquired.manager.run(manager.release(acquired))
 
 
 def release_after(error: BaseException | None, location: Location, locked: Paths) -> None:
-    """Release at the end of a ``with`` block; if that raised, a failure of the release must not hide it."""
+    """Release a lock at the end of a ``with`` block. Its exception is not replaced by one of the release."""
     try:
         release(location, locked)
     except (StoreError, LockError):
         if error is None:
             raise
-        manager.log.warning("a lock could not be released; it ends with its lease", exc_info=True)
+        manager.log.warning("a lock could not be released; it expires with its lease", exc_info=True)
 
 
 def lease_of(seconds: float) -> int:
-    """Return a lease in milliseconds. Raises ``ValueError`` for anything but a positive, finite number of seconds."""
+    """Convert a lease to milliseconds. Raises ``ValueError`` for anything but a positive, finite number."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0.001 <= seconds <= _LONGEST:
-        raise ValueError(f"a lease is a number of seconds from 0.001 to {_LONGEST:.0e}, not {paths.shortened(seconds)}")
+        raise ValueError(f"a lease must be 0.001 to {_LONGEST:.0e} seconds; got {paths.shortened(seconds)}")
     return round(seconds * 1000)
 
 
 def timeout_of(seconds: float | None) -> float | None:
-    """Return how long to wait. Raises ``ValueError`` for anything but ``None`` or a number of seconds from 0."""
+    """Check a timeout. Raises ``ValueError`` for anything but ``None`` or a number of seconds, 0 or more."""
     if seconds is None or seconds == inf:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
         raise ValueError(
-            f"how long to wait is a number of seconds, 0 or more, or None for ever, not {paths.shortened(seconds)}"
+            "acquire_timeout must be a number of seconds, 0 or more, or None for no limit; got "
+            f"{paths.shortened(seconds)}"
         )
     return seconds
 
 
 def _resolved(where: Any) -> tuple[Location, Path]:
-    """Return the location that a user's object stands for, and the path in it from which the key starts."""
+    """Return the location of the object that a user passed, and the path to which the key is relative."""
     if isinstance(where, Pool):
         return (where, None), paths.ROOT
     starting = None if isinstance(where, type) else getattr(where, "_lock_location", None)
@@ -325,7 +329,7 @@ def _resolved(where: Any) -> tuple[Location, Path]:
 
 
 def _end_retention(location: Location) -> OpenedDatabase:
-    """Return the database, in which this process has given back what it only retains."""
+    """Return the database after releasing all retained locks of this process in the store."""
     database = location[0].databases[location[1]]
     database.run(database.locks.retention.end())
     return database

@@ -1,8 +1,9 @@
-"""Opened databases: a backend with the tree store and the lock manager on it, and all databases of a configuration."""
+"""Opened databases: a backend with its tree store and lock manager, and the databases of one configuration."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any, Final, Protocol, TypeVar, Union
 from weakref import WeakValueDictionary
 
@@ -23,22 +24,22 @@ _Opened = TypeVar("_Opened", bound="OpenedDatabase")
 
 
 class Source(Protocol):
-    """Where proxies and locks look up their database: the pool, or an opened database."""
+    """The source from which proxies and locks get their database: the pool, or an opened database."""
 
     @property
     def databases(self) -> Mapping[str | None, OpenedDatabase]:
-        """The databases by name; ``None`` stands for the default one."""
+        """The databases by name; ``None`` is the default one."""
 
     @property
     def proxies(self) -> WeakValueDictionary[tuple[object, ...], Any]:
-        """The proxies that exist, by their arguments."""
+        """The interned proxies by their arguments."""
 
 
 class OpenedDatabase:
-    """One opened database: its backend, the operations on its tree, and what this process knows of its locks.
+    """One opened database: its backend, its tree store and its lock manager.
 
-    ``databases`` are those of the same configuration. With ``mandatory_locks`` a write that another owner's lock
-    covers is refused. ``lock_retention`` is in seconds.
+    ``databases`` are those of the same configuration. With ``mandatory_locks``, writes under a lock of another owner
+    are refused. ``lock_retention`` is in seconds.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class OpenedDatabase:
         lock_retention: float = LOCK_RETENTION_SECS,
     ) -> None:
         self.backend = backend
+        self.name: str | None = None
+        """The name of this database in ``databases``."""
         self.proxies: WeakValueDictionary[tuple[object, ...], Any] = WeakValueDictionary()
         self.databases: Mapping[str | None, OpenedDatabase] = {None: self} if databases is None else databases
         can = backend.capabilities
@@ -64,20 +67,20 @@ class OpenedDatabase:
         return driver.run(steps, self.backend)
 
     def write(self, steps: Steps[_Result], *changed: Path) -> _Result:
-        """Run an operation that writes at and below some paths, guarded by the locks that this thread holds there."""
+        """Run an operation that writes at and below some paths, guarded by the locks of this thread or task there."""
         return driver.run(self.locks.guarded(steps, changed), self.backend)
 
     def disconnect(self) -> None:
-        """Give back retained locks, and close connections and files. Calls under way in other threads finish."""
+        """Release retained locks, and close connections and files. Calls under way in other threads finish."""
         self.locks.retention.seconds = 0
         self.run(self.locks.retention.end())
         self.backend.close()
 
 
 class Databases(dict[Union[str, None], _Opened]):
-    """The databases of one configuration by name, each opened when it is first looked up.
+    """The databases of one configuration by name, each opened on first access.
 
-    ``load`` returns the settings when they are first needed.
+    ``load`` returns the settings, and is called on first access.
     """
 
     def __init__(self, load: Callable[[], Settings], kind: type[_Opened]) -> None:
@@ -85,10 +88,11 @@ class Databases(dict[Union[str, None], _Opened]):
         self._load = load
         self._kind = kind
         self.loaded: Settings | None = None
-        """The settings, if they were needed already."""
+        """The settings, if they are loaded."""
         self._format: LeafFormat | None = None
         self._lock = ForkSafeLock()
         self._by_number: dict[int, _Opened] = {}
+        self._is_closed = False
 
     @property
     def settings(self) -> Settings:
@@ -114,18 +118,22 @@ class Databases(dict[Union[str, None], _Opened]):
                     mandatory_locks=settings.mandatory_locks,
                     lock_retention=settings.lock_retention,
                 )
+                database.name = name
+                if self._is_closed:
+                    database.disconnect()
             self[name] = database
             return database
 
     def close(self) -> None:
-        """Disconnect all that are open."""
-        with self._lock:
+        """Disconnect all databases, also those that are opened later. An error does not stop the others."""
+        with self._lock, ExitStack() as closing:
+            self._is_closed = True
             for database in self._by_number.values():
-                database.disconnect()
+                closing.callback(database.disconnect)
 
 
 def _fast_paths(backend: Backend) -> FastPaths:
-    """Return the fast paths that a backend overrides: asking one that always declines would cost time."""
+    """Return the fast paths that a backend overrides: calling the defaults would cost time."""
     kind = type(backend)
     fetches = kind.fetch is not Backend.fetch or kind.fetch_document is not Backend.fetch_document
     return FastPaths(fetches, kind.overwrite is not Backend.overwrite)

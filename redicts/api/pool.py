@@ -1,4 +1,4 @@
-"""The pool: the default databases of the process, as redicts 1.0 has it."""
+"""The pool: the default databases of this process."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _lock: Final = ForkSafeLock()
 
 
 class Pool:
-    """The pool of this process: the settings, and the databases that belong to them.
+    """The default databases of this process, which all proxies use that are not from :func:`redicts.open`.
 
-    ``Pool()`` returns it, always the same; with ``cfg`` it is reloaded first. Until it is given a configuration it
-    uses the default: the URL in the environment variable ``REDICTS_URL``, the TOML file named by ``REDICTS_CONFIG``,
-    the table ``[tool.redicts]`` of the nearest ``pyproject.toml``, or Redis on this host, port 6379, database 0.
+    ``Pool()`` always returns the same object; with ``cfg`` it is reloaded first. If you configure no store, it reads
+    the URL in the environment variable ``REDICTS_URL``, the TOML file named by ``REDICTS_CONFIG``, or the table
+    ``[tool.redicts]`` of the nearest ``pyproject.toml``. Otherwise it uses Redis on this host, port 6379, database 0.
 
-    A library that needs a store of its own opens one with :func:`redicts.open`, which changes nothing for others.
+    A library that needs a store of its own must use :func:`redicts.open`, which does not change the pool.
 
     >>> Pool().reload(cfg={"backend": "memory"})
     >>> Pool().settings.backend
@@ -55,22 +55,21 @@ class Pool:
     def __init__(self, cfg: Mapping[str, Any] | str | None = None) -> None:
         self.proxies: WeakValueDictionary[tuple[object, ...], Any]
         self._of_clients: WeakKeyDictionary[Any, OpenedDatabase]
-        # By identity, which is unique while the database is there, because that holds the backend.
+        # By identity, which is unique while the database exists, because it refers to the backend.
         self._of_backends: WeakValueDictionary[int, OpenedDatabase]
         if cfg is not None:
             self.reload(cfg)
 
     def reload(self, cfg: Mapping[str, Any] | str | Settings | None = None, fake_redis: bool = False) -> None:
-        """Replace the settings, in one step and for every existing proxy, and close the connections of the old ones.
+        """Replace the settings for all existing proxies and locks, and close the old databases.
 
-        ``cfg`` is a dict, a URL (``sqlite:///state.db``, ``redis://host:6379/0``), or settings that were made of one;
-        without it the default is looked up again. With ``fake_redis`` the values are on a simulated Redis server inside
-        this process until the next reload. Calls that other threads have under way end on the old settings. No round
-        trip.
+        ``cfg`` is a dict, a URL (``sqlite:///state.db``, ``redis://host:6379/0``), or parsed settings. Without it, the
+        default configuration is read again. With ``fake_redis``, the values are on a simulated Redis server in this
+        process until the next reload. Calls under way in other threads finish with the old settings. No round trip.
 
-        Raises an error below :class:`~redicts.errors.SettingsError` if the configuration is wrong:
+        Raises a subclass of :class:`~redicts.errors.SettingsError` if the configuration is not valid:
         :class:`~redicts.errors.PluginMissing`, :class:`~redicts.errors.PluginBroken` or
-        :class:`~redicts.errors.WrongField`. Then, and if the store cannot be opened, the old settings stay.
+        :class:`~redicts.errors.WrongField`. Then, and if the store cannot be opened, the old settings stay current.
         """
         settings = cfg if isinstance(cfg, Settings) else parse(cfg, fake_redis=fake_redis)
         databases = Databases(lambda: settings, OpenedDatabase)
@@ -81,18 +80,18 @@ class Pool:
 
     @property
     def settings(self) -> Settings:
-        """The current settings. Their repr shows no secret."""
+        """The current settings. Their repr contains no secret."""
         return self.databases.settings
 
     def database(self, db_name: str | None = None) -> OpenedDatabase:
-        """Return an opened database: the default one, or the one that ``names`` of the settings calls so.
+        """Return an opened database: the default one, or the one with this name in ``names`` of the settings.
 
         Raises :class:`~redicts.errors.SettingsError` for an unknown name. No round trip.
         """
         return self.databases[db_name]
 
     def get_connection(self, db_name: str | None = None) -> redis.Redis:
-        """Return a client of redis-py for a database, on the connections of this pool.
+        """Return a redis-py client for a database, with the connections of this pool.
 
         Raises :class:`~redicts.errors.Unsupported` if the backend is not Redis.
         """
@@ -102,10 +101,9 @@ class Pool:
         return client
 
     def of_client(self, client: Any) -> OpenedDatabase:
-        """Return the database that a client of redis-py, or an opened backend, is connected to. No round trip.
+        """Return the database of a redis-py client or an opened backend. No round trip.
 
-        The same client gives the same database, as long as it exists. Raises
-        :class:`~redicts.errors.SettingsError` for anything else.
+        The same client returns the same database. Raises :class:`~redicts.errors.SettingsError` for any other object.
         """
         with _lock:
             if isinstance(client, Backend):
@@ -116,7 +114,7 @@ class Pool:
             try:
                 database = self._of_clients.get(client)
             except TypeError:
-                database = None  # not a client: from_client says so
+                database = None  # not a client: from_client raises the error
             if database is None:
                 database = OpenedDatabase(from_client(client), LeafFormat(codec("json")))
                 self._of_clients[client] = database

@@ -1,4 +1,4 @@
-"""Proxy: a path in the tree, and everything that can be done there."""
+"""Proxy: reads, writes and locks at one path of the tree, like a dict."""
 
 from __future__ import annotations
 
@@ -30,17 +30,16 @@ _lock: Final = ForkSafeLock()
 class Proxy:
     """A path in the tree, whether or not anything is stored there.
 
-    ``path`` is dotted text, or an iterable of segments, which may then hold dots themselves; the empty text is the
-    root.
-    ``lock_acquire_timeout`` and ``lock_expire_timeout`` are in seconds, ``db_name`` is a name from the settings.
-    Equal arguments give the same object.
+    ``path`` is dotted text, or an iterable of segments, which may contain dots. The empty text is the root.
+    ``lock_acquire_timeout`` and ``lock_expire_timeout`` are in seconds. ``db_name`` is a key of ``names`` in the
+    settings. Equal arguments return the same object.
 
-    A proxy holds no connection and no value: every method that tells or changes something asks the store, in one
-    round trip unless it says otherwise. All of them raise an error below
-    :class:`~redicts.errors.StoreError` if the store fails, and :class:`~redicts.errors.PathError` for a wrong path.
+    A proxy has no connection and no value of its own: each method that reads or writes takes one round trip unless it
+    says otherwise. It raises a subclass of :class:`~redicts.errors.StoreError` if the store fails, and
+    :class:`~redicts.errors.PathError` for a path that is not valid.
 
-    ``==`` compares values, so a proxy cannot be a key of a dict; use :meth:`key` for that. The truth of a proxy is
-    that of :meth:`exists`.
+    ``==`` compares values, so a proxy is not hashable; use :meth:`key` as the key of a dict. The truth value of a
+    proxy is that of :meth:`exists`.
 
     >>> from redicts import Pool, Proxy
     >>> Pool().reload(cfg={"backend": "memory"})
@@ -66,7 +65,7 @@ class Proxy:
         lock_expire_timeout: float = 30,
         db_name: str | None = None,
     ) -> Proxy:
-        """Return the proxy for these arguments, the one that exists if there is one."""
+        """Return the interned proxy for these arguments."""
         return proxy_of(cls, Pool(), parsed_path(path), lock_acquire_timeout, lock_expire_timeout, db_name)
 
     # Values
@@ -74,7 +73,7 @@ class Proxy:
     def val(self, default: Any = None) -> Any:
         """Return the value, a dict for an inner node, or ``default`` if nothing is stored.
 
-        A value that is too large for one snapshot of the store is read in pages, one round trip each; see the caveats
+        A value that is too large for one snapshot of the store is read in pages, one round trip each: see the caveats
         in the documentation.
         """
         database = self._source.databases[self._db_name]
@@ -82,12 +81,12 @@ class Proxy:
         return default if value is ABSENT else value
 
     def set(self, key: str | Iterable[str], value: Any, expire: float | None = None) -> Proxy:
-        """Replace what is at ``key`` below this place, and return this proxy.
+        """Replace the value at ``key`` below this path, and return this proxy.
 
-        ``expire`` is a TTL in seconds, given to every leaf; without it they last for ever. Others see the old value
-        or the new one. Leaves above the key give way. An empty iterable as key means this place itself.
+        ``expire`` is the TTL of every leaf in seconds; without it they do not expire. Other clients see the old value
+        or the new one. A leaf above the key is removed. An empty iterable as the key is this path itself.
 
-        Raises ``ValueError``, before anything is written, for a value that cannot be stored.
+        Raises ``ValueError``, and writes nothing, for a value that cannot be stored.
         """
         path = self._below(key)
         database = self._source.databases[self._db_name]
@@ -96,50 +95,50 @@ class Proxy:
         return self
 
     def exists(self) -> bool:
-        """Tell whether something is stored here, a leaf or an inner node."""
+        """Return whether a leaf or an inner node is stored at this path."""
         database = self._database()
         return database.run(database.store.exists(self._path))
 
     def delete(self, key: str | Iterable[str]) -> None:
-        """Remove what is at ``key`` below this place. Nothing being there is no error."""
+        """Remove the value at ``key`` below this path. An absent value is not an error."""
         path = self._below(key)
         database = self._database()
         self._write(database, database.store.delete(path), path)
 
     def clear(self) -> None:
-        """Remove everything at and below this place."""
+        """Remove everything at and below this path."""
         database = self._database()
         self._write(database, database.store.delete(self._path), self._path)
 
     def add(self, count: float) -> Any:
-        """Add to the number that is stored here, and return the sum. Nothing stored counts as 0. Keeps the TTL.
+        """Add to the number at this path, which is 0 if absent, and return the sum. Preserves the TTL.
 
-        Atomic for integers and floats. One round trip for integers of 64 bits; others take two, and more while
-        somebody else changes the number. Raises ``ValueError`` if what is stored is no number.
+        Atomic for integers and floats. One round trip for 64-bit integers. Other numbers take two, and more while
+        other clients change the number. Raises ``ValueError`` if the value is not a number.
         """
         database = self._database()
         return self._write(database, database.store.add(self._path, count), self._path)
 
     def update(self, value: Mapping[str, Any], expire: float | None = None) -> Proxy:
-        """Store the leaves of a dict over what is here, leave the rest, and return this proxy.
+        """Merge a dict into the value at this path, and return this proxy.
 
-        Unlike ``dict.update`` it descends into dicts that are on both sides. ``expire`` is a TTL in seconds for the
-        leaves that are stored.
+        Unlike ``dict.update`` it merges nested dicts recursively. ``expire`` is the TTL in seconds of the leaves that
+        are stored.
         """
         database = self._database()
         if not isinstance(value, Mapping):
-            raise LeafError(f"update takes a dict, not {type(value).__name__}")
+            raise LeafError(f"the value for update() must be a dict, not {type(value).__name__}")
         self._write(database, database.store.merge(self._path, value, milliseconds(expire)), self._path)
         return self
 
     def update_with(self, function: Callable[[Any], Any], default: Any = None) -> Any:
-        """Replace the value by what a function makes of it, atomically, and return the new value.
+        """Replace the value by the result of a function, atomically, and return the new value.
 
-        The function is called with the value, or with ``default`` if nothing is stored, and once more for each time
-        that somebody else changed the value meanwhile, so it should do nothing but compute. If it raises, nothing is
-        written; if it returns ``ABSENT``, the value is removed. Leaves keep their TTLs.
+        The function is called with the value, or with ``default`` if nothing is stored. It is called again each time
+        that another client changed the value meanwhile, so it must have no side effects. If it raises, nothing is
+        written. If it returns ``ABSENT``, the value is removed. Leaves preserve their TTLs.
 
-        Two round trips, and two more for each repetition. Raises :class:`~redicts.errors.Conflict` after a thousand.
+        Two round trips for each call. Raises :class:`~redicts.errors.Conflict` after a thousand calls.
         """
         database = self._database()
         return self._write(
@@ -149,10 +148,10 @@ class Proxy:
         )
 
     def compare_and_set(self, expected: Any, value: Any, expire: float | None = None) -> bool:
-        """Store ``value`` here if what is here equals ``expected``, and tell whether it was so.
+        """Store ``value`` if the current value equals ``expected``, and return whether it did.
 
-        ``ABSENT`` as ``expected`` means that nothing is here, as ``value`` that it is to be removed. ``expire`` is in
-        seconds.
+        ``ABSENT`` as ``expected`` means that nothing is stored, and as ``value`` removes the current one. ``expire`` is
+        in seconds.
         """
         database = self._database()
         return self._write(
@@ -160,9 +159,9 @@ class Proxy:
         )
 
     def pop(self, key: str | Iterable[str], *default: Any) -> Any:
-        """Remove what is at ``key`` below this place and return it.
+        """Remove the value at ``key`` below this path and return it.
 
-        Raises ``KeyError`` if nothing is there and no default was given.
+        Raises ``KeyError`` if nothing is there and there is no default.
         """
         if len(default) > 1:
             raise TypeError(f"pop takes a key and at most one default, not {len(default)}")
@@ -176,24 +175,24 @@ class Proxy:
         raise KeyError(paths.render(path))
 
     def setdefault(self, key: str | Iterable[str], default: Any = None, expire: float | None = None) -> Any:
-        """Store ``default`` at ``key`` if nothing is there, and return what is there then. ``expire`` is in seconds."""
+        """Store ``default`` at ``key`` if nothing is there, and return the value. ``expire`` is in seconds."""
         path = self._below(key)
         database = self._database()
         return self._write(database, database.store.set_default(path, default, milliseconds(expire)), path)
 
     def transaction(self) -> Transaction:
-        """Collect changes in a ``with`` block and make them atomically when it ends: see :class:`Transaction`."""
+        """Collect changes in a ``with`` block and commit them atomically at its end: see :class:`Transaction`."""
         return Transaction(self._database(), self._below, self._write)
 
-    # Life
+    # TTL
 
     def expire(self, seconds: float | None) -> None:
-        """Give every leaf at and below this place a TTL in seconds, or with ``None`` let them last for ever."""
+        """Set the TTL of every leaf at and below this path in seconds; ``None`` removes the expiry."""
         database = self._database()
         self._write(database, database.store.expire(self._path, milliseconds(seconds)), self._path)
 
     def time_to_live(self) -> int:
-        """Return the remaining TTL in seconds, rounded up; -1 if it has no end, -2 if nothing is stored.
+        """Return the remaining TTL in seconds, rounded up; -1 without expiry, -2 if nothing is stored.
 
         The TTL of a dict is that of its longest-lived leaf.
         """
@@ -206,30 +205,30 @@ class Proxy:
     # Locks
 
     def lock(self, **options: Any) -> Lock:
-        """Return a lock on this place and all below it, for what :meth:`acquire` does not offer. No round trip.
+        """Return a lock on this path and everything below it, with options that :meth:`acquire` lacks. No round trip.
 
-        The options are those of :class:`Lock`: ``shared``, ``renew``, ``on_renewal_overdue``, ``on_loss``; and the two
-        timeouts, which are those of this proxy unless given.
+        The options are those of :class:`Lock`: ``shared``, ``renew``, ``on_renewal_overdue``, ``on_loss``, and the two
+        timeouts, which default to those of this proxy.
         """
         timeouts = {"expire_timeout": self._expire_timeout, "acquire_timeout": self._acquire_timeout}
         return Lock(self, (), **{**timeouts, **options})
 
     def acquire(self, blocking: bool = True) -> bool:
-        """Lock this place and all below it for this thread, as :meth:`Lock.acquire` does, and return true.
+        """Lock this path and everything below it for this thread, as :meth:`Lock.acquire` does, and return true.
 
-        ``with proxy:`` does this, and releases at the end. What this thread then writes here is guarded: if the lock is
-        lost meanwhile, nothing is written, and :class:`~redicts.errors.LockLost` is raised.
+        ``with proxy:`` acquires the lock, and releases it at the end. Writes of this thread at and below this path are
+        guarded: if the lock is lost meanwhile, they write nothing and raise :class:`~redicts.errors.LockLost`.
         """
         lease, timeout = lease_of(self._expire_timeout), timeout_of(self._acquire_timeout)
         location = (self._source, self._db_name)
         return acquire(location, (self._path,), Mode.EXCLUSIVE, lease, timeout, NO_OPTIONS, blocking)
 
     def release(self) -> None:
-        """Release this place, as :meth:`Lock.release` does. Locks on places below stay."""
+        """Release the lock on this path, as :meth:`Lock.release` does. Locks on paths below it stay."""
         release((self._source, self._db_name), (self._path,))
 
     def is_locked(self) -> bool:
-        """Tell whether anybody, this thread included, holds a lock on this place or on what is above."""
+        """Return whether any owner, this thread included, holds a lock on this path or above it."""
         return self.lock().is_locked()
 
     def __enter__(self) -> Proxy:
@@ -241,23 +240,23 @@ class Proxy:
     ) -> None:
         release_after(error, (self._source, self._db_name), (self._path,))
 
-    # Places
+    # Navigation
 
     def get(self, key: str | Iterable[str]) -> Proxy:
-        """Return the proxy for ``key`` below this place. No round trip."""
+        """Return the proxy for ``key`` below this path. No round trip."""
         return self._at(self._below(key))
 
     def key(self) -> str:
-        """Return the dotted path of this place. No round trip."""
+        """Return the dotted text of this path. No round trip."""
         return paths.render(self._path)
 
     def iter_children(self) -> Iterator[Proxy]:
-        """Yield a proxy for each leaf at and below this place.
+        """Yield a proxy for each leaf at and below this path.
 
-        They are fetched a page at a time while the iteration goes on, one round trip per thousand. Leaves that others
-        store or remove meanwhile may or may not turn up.
+        They are read in pages during the iteration, one round trip per thousand. Leaves that other clients store or
+        remove meanwhile may or may not appear.
         """
-        # One tree for the whole walk: a cursor means something only to the store that gave it.
+        # One database for the whole iteration: a cursor is valid only for the store that returned it.
         database = self._database()
         cursor = None
         while True:
@@ -268,20 +267,20 @@ class Proxy:
                 return
 
     def children(self) -> list[Proxy]:
-        """Return a proxy for each name directly below this place, leaf or inner node."""
+        """Return a proxy for each name directly below this path, leaf or inner node."""
         return [self._at((*self._path, name)) for name in self.keys()]
 
     def keys(self) -> list[str]:
-        """Return the names directly below this place, in no particular order."""
+        """Return the names directly below this path, in no particular order."""
         database = self._database()
         return database.run(database.store.names(self._path))
 
     def values(self) -> list[Any]:
-        """Return the values directly below this place."""
+        """Return the values directly below this path."""
         return list(self._dict().values())
 
     def items(self) -> list[tuple[str, Any]]:
-        """Return the names and values directly below this place."""
+        """Return the names and values directly below this path."""
         return list(self._dict().items())
 
     def __getitem__(self, key: str | Iterable[str]) -> Proxy:
@@ -291,7 +290,7 @@ class Proxy:
         self.set(key, value)
 
     def __delitem__(self, key: str | Iterable[str]) -> None:
-        """Remove what is at a key; unlike :meth:`delete`, raise ``KeyError`` if nothing is there."""
+        """Remove the value at a key. Unlike :meth:`delete`, raise ``KeyError`` if nothing is there."""
         self.pop(key)
 
     def __contains__(self, key: str | Iterable[str]) -> bool:
@@ -326,10 +325,12 @@ class Proxy:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if not isinstance(self._source, Pool):
-            raise TypeError("a proxy of redicts.open() cannot be pickled; pass its key() on, and open the store there")
+            raise TypeError(
+                "a proxy of redicts.open() cannot be pickled; pass its key() instead, and open the store again there"
+            )
         return type(self), (self._path, self._acquire_timeout, self._expire_timeout, self._db_name)
 
-    # Own
+    # Internals
 
     def _lock_location(self) -> tuple[Location, Path]:
         return (self._source, self._db_name), self._path
@@ -338,7 +339,7 @@ class Proxy:
         return self._source.databases[self._db_name]
 
     def _write(self, database: OpenedDatabase, steps: Steps[_Result], *changed: Path) -> _Result:
-        """Run an operation that writes at and below some paths, guarded by the locks that this thread holds there."""
+        """Run an operation that writes at and below some paths, guarded by the locks of this thread or task there."""
         locks = database.locks
         if locks.held or locks.mandatory:
             steps = locks.guarded(steps, changed)
@@ -356,14 +357,14 @@ class Proxy:
 
 
 def root(*args: Any, **kwargs: Any) -> Proxy:
-    """Return the proxy of the whole tree. Further arguments are those of :class:`Proxy`."""
+    """Return the proxy of the root. Further arguments are those of :class:`Proxy`."""
     return Proxy(paths.ROOT, *args, **kwargs)
 
 
 def section(name: str | Iterable[str], *args: Any, **kwargs: Any) -> Proxy:
-    """Return the proxy of a section of the tree. Further arguments are those of :class:`Proxy`.
+    """Return the proxy of a section. Further arguments are those of :class:`Proxy`.
 
-    Pick a name that nobody else picks; ``section(__name__)`` is a good one.
+    Choose a unique name, for instance ``section(__name__)``.
     """
     return Proxy(parsed(name), *args, **kwargs)
 
@@ -371,7 +372,7 @@ def section(name: str | Iterable[str], *args: Any, **kwargs: Any) -> Proxy:
 def proxy_of(
     kind: type[_Proxy], source: Source, path: Path, acquire_timeout: float, expire_timeout: float, db_name: str | None
 ) -> _Proxy:
-    """Return the proxy of a path in a pool or a database, the one that exists if there is one."""
+    """Return the interned proxy of a path in a pool or a database."""
     arguments = (kind, path, acquire_timeout, expire_timeout, db_name)
     found: _Proxy | None = source.proxies.get(arguments)
     if found is not None:

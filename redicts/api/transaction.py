@@ -1,4 +1,4 @@
-"""Transaction: changes to several paths that are made atomically."""
+"""Transaction: commits changes to several paths atomically."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from redicts.core.ttl import milliseconds
 
 
 class Transaction:
-    """Changes below one place that are made atomically, when the ``with`` block ends; none if it raises.
+    """Collects changes below a path, and commits them atomically at the end of the ``with`` block.
 
-    Keys are relative to the place. Raises :class:`~redicts.errors.Conflict`, and changes nothing, if something that
-    was expected is not so. One round trip.
+    Keys are relative to the path. An exception in the block discards the changes. Raises
+    :class:`~redicts.errors.Conflict`, and changes nothing, if an expected value is not there. One round trip.
 
     >>> from redicts import Pool, root
     >>> Pool().reload(cfg={"backend": "memory"})
@@ -41,26 +41,26 @@ class Transaction:
         self._changes: Changes = database.store.begin()
 
     def expect(self, key: str | Iterable[str], value: Any) -> None:
-        """Make the changes only if this value is at ``key``; ``ABSENT`` for nothing. Compared as it is stored."""
+        """Commit only if this value is at ``key``; ``ABSENT`` expects nothing. Encoded values are compared."""
         self._changes.expect(self._below(key), value)
 
     def set(self, key: str | Iterable[str], value: Any, expire: float | None = None) -> None:
-        """Replace what is at ``key``. ``expire`` is in seconds."""
+        """Replace the value at ``key``. ``expire`` is in seconds."""
         self._changes.write(self._below(key), value, milliseconds(expire))
 
     def delete(self, key: str | Iterable[str]) -> None:
-        """Remove what is at ``key``."""
+        """Remove the value at ``key``."""
         self._changes.delete(self._below(key))
 
     def add(self, key: str | Iterable[str], count: int) -> None:
-        """Add to the 64-bit integer at ``key``; nothing there counts as 0.
+        """Add to the 64-bit integer at ``key``, which is 0 if absent.
 
-        A dict there makes the transaction fail, unless it sets or deletes that place, or one above it, before.
+        If a dict is there, the transaction fails, unless it has set or deleted this key or one above it before.
         """
         self._changes.add(self._below(key), count)
 
     def expire(self, key: str | Iterable[str], seconds: float | None) -> None:
-        """Give what is at ``key`` a TTL in seconds, or with ``None`` let it last for ever."""
+        """Set the TTL of the value at ``key`` in seconds; ``None`` removes the expiry."""
         self._changes.expire(self._below(key), milliseconds(seconds))
 
     def __enter__(self) -> Transaction:

@@ -1,1 +1,1 @@
-"""What redicts means: paths, leaves, operations on the tree. Names no backend and no codec, and does no I/O."""
+"""The semantics of trees and locks, as steps without I/O. It imports no backend and no codec."""

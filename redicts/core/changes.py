@@ -1,4 +1,4 @@
-"""Several changes that are made atomically: what a transaction of the user's collects."""
+"""The changes and expected values that a user's transaction collects and commits atomically."""
 
 from __future__ import annotations
 
@@ -24,59 +24,59 @@ from redicts.errors import LeafError, Unsupported
 
 
 class Changes:
-    """Changes to several paths that :meth:`TreeStore.commit` applies atomically."""
+    """Checks and writes on several paths, which :meth:`TreeStore.commit` applies atomically."""
 
     def __init__(self, form: LeafFormat) -> None:
         self._format = form
         self.checks: list[Equals] = []
         self.writes: list[Write] = []
         self.paths: list[Path] = []
-        """At and below which paths there are changes."""
+        """The paths at and below which the writes are."""
 
     def expect(self, path: Path, value: object) -> None:
-        """Demand that this value, byte for byte as it would be stored, is there (``ABSENT``: nothing).
+        """Add a check that the stored bytes of this value are there; ``ABSENT`` expects nothing.
 
-        Raises :class:`~redicts.errors.Unsupported` if equal values may have other bytes with the codec that writes.
+        Raises :class:`~redicts.errors.Unsupported` if the codec may encode equal values as different bytes.
         """
         leaves = NOTHING if value is ABSENT else leaves_of(value, path, self._format)
         if not self._format.are_reproducible(leaves.values()):
             raise Unsupported(
-                f"equal values may have other bytes with the codec {self._format.writes}, so that no transaction can "
-                f"expect one at {described(path)}; use compare_and_set, or expect a number beside it"
+                f"the codec {self._format.writes} may encode equal values as different bytes, so a transaction cannot "
+                f"expect one at {described(path)}; use compare_and_set, or expect a number that changes with it"
             )
         self.checks.append(Equals(Key(VALUES, path), Scope.SUBTREE, leaves))
 
     def write(self, path: Path, value: object, ttl: int | None) -> None:
-        """Replace what is there."""
+        """Add a write that replaces everything at and below a path by a value."""
         self.paths.append(path)
         self.writes += replacing(leaves_of(value, path, self._format), path, ttl)
 
     def delete(self, path: Path) -> None:
-        """Remove what is there."""
+        """Add a write that removes everything at and below a path."""
         self.paths.append(path)
         self.writes.append(Delete(Key(VALUES, path), Scope.SUBTREE))
 
     def expire(self, path: Path, ttl: int | None) -> None:
-        """Give what is there a TTL."""
+        """Add a write that sets the TTL of everything at and below a path."""
         self.paths.append(path)
         self.writes.append(Expire(Key(VALUES, path), Scope.SUBTREE, ttl))
 
     def add(self, path: Path, amount: int) -> None:
-        """Add to a 64-bit integer."""
+        """Add a write that adds to the 64-bit integer at a path."""
         refuse_root(path)
         if isinstance(amount, bool) or not isinstance(amount, int) or not fits_counter(amount):
-            raise LeafError(f"what is added to {described(path)} in a transaction is a 64-bit integer, not {amount!r}")
+            raise LeafError(f"the amount to add to {described(path)} must be a 64-bit integer, not {amount!r}")
         key = Key(VALUES, path)
         below = self._left_below(path)
         if below:
-            raise LeafError(f"{described(path)} is made a dict by this transaction and cannot be added to")
+            raise LeafError(f"{described(path)} becomes a dict in this transaction, not a number to add to")
         if below is None:
             self.checks.append(Equals(key, Scope.BELOW, NOTHING))
         self.paths.append(path)
         self.writes += [*clearing_above(path), Add(key, amount)]
 
     def _left_below(self, path: Path) -> bool | None:
-        """Tell whether the writes so far leave something below a path; ``None`` if that depends on what is there."""
+        """Return whether the writes so far leave values below a path; ``None`` if that depends on the stored values."""
         left: set[Path] = set()
         cleared = False
         for write in self.writes:

@@ -1,4 +1,4 @@
-"""What a codec is: how one leaf becomes bytes and comes back."""
+"""The codec contract: encodes one leaf as bytes, and decodes it."""
 
 from __future__ import annotations
 
@@ -14,100 +14,101 @@ from redicts.core.minitransaction import Path
 
 
 class Codec(ABC):
-    """Turns a leaf into bytes and back. All threads share one instance, so it keeps nothing of one call for the next.
+    """Base class of codecs, which encode leaves as bytes and decode them. All threads share one stateless instance.
 
-    A codec need not know its own bytes from those of others: each leaf is stored in an envelope that names its codec
-    (see :mod:`redicts.core.envelope`). Small integers and empty dicts never get to it.
+    A codec need not recognise its own bytes: each leaf is stored in an envelope that names its codec (see
+    :mod:`redicts.core.envelope`). 64-bit integers and empty dicts are stored without the codec.
     """
 
     deterministic: bool = False
-    """Whether the same value at the same path has the same bytes in every call and every process."""
+    """Whether a value at a path is encoded as the same bytes in every call and every process."""
 
     binds_path: bool = False
-    """Whether bytes are bound to their path by a key: those that were encoded for another one, or altered since, are
+    """Whether a secret key binds bytes to their path: bytes that were encoded for another path, or were altered, are
     refused."""
 
     safe: bool = True
-    """Whether decoding runs nothing that the bytes name, whoever wrote them."""
+    """Whether decoding untrusted bytes never runs code that they name."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """The name by which settings choose it, and which its envelope bears."""
+        """The name in the settings and in the envelope."""
 
     @abstractmethod
     def encode(self, value: object, path: Path, /) -> bytes:
-        """Return the bytes of a value that is stored at this path.
+        """Return the bytes for a value that is stored at this path. The value is not changed.
 
-        Raises ``TypeError`` or ``ValueError`` for a value that it cannot give back, ``RecursionError`` if that is for
-        its depth, and changes none.
+        Raises ``TypeError`` or ``ValueError`` for a value that :meth:`decode` could not return unchanged, and
+        ``RecursionError`` for one that is nested too deep.
         """
 
-    def document(self, value: dict[Any, Any], levels: int, /) -> bytes | None:  # noqa: ARG002  (for those that write JSON)
-        """Return the document that a dict comes to (see :mod:`redicts.core.documents`), or ``None``, which is no error.
+    def document(self, value: dict[Any, Any], levels: int, /) -> bytes | None:  # noqa: ARG002  (for codecs that override it)
+        """Encode a dict as a document (see :mod:`redicts.core.documents`), or return ``None`` to store its leaves.
 
-        Only a codec whose own bytes are JSON can return one: each leaf has the very bytes in it that :meth:`encode`
-        gives that leaf by itself, wherever it is stored, and :meth:`decode` makes of the whole what it makes of the
-        leaves. A dict with a name that is no text or empty has none, nor has one with more than so many levels of
-        dicts. It is asked for only where a store can keep one.
+        Only a codec whose bytes are JSON can override this. Each leaf in the document has the bytes that :meth:`encode`
+        returns for it, at any path, and decoding the document equals decoding its leaves. Return ``None`` for a dict
+        with a key that is not text or is empty, and for one with more than ``levels`` levels of dicts. It is called
+        only if the store declares ``Capabilities.documents``.
         """
         return None
 
     @abstractmethod
     def decode(self, data: bytes, path: Path, /) -> object:
-        """Return the value that these bytes, found at this path, stand for: a new one in each call.
+        """Return a new value, decoded from bytes that are stored at this path.
 
-        Raises ``ValueError`` if they stand for none, whoever has written them, ``RecursionError`` if that is for their
-        depth. Where it is one of these it says so by :class:`TruncatedContent`, :class:`BadSignatureContent`,
-        :class:`UnknownType` or :class:`ValidationFailedContent`.
+        Raises ``ValueError`` for bytes that are not valid, also if they come from an attacker, and ``RecursionError``
+        for a value that is nested too deep. :class:`TruncatedContent`, :class:`BadSignatureContent`,
+        :class:`UnknownType` and :class:`ValidationFailedContent` are the kinds of ``ValueError`` that redicts reports
+        as errors of their own.
         """
 
 
 class TruncatedContent(ValueError):
-    """Bytes that end too early."""
+    """Raised by :meth:`Codec.decode` for bytes that end too early."""
 
 
 class BadSignatureContent(ValueError):
-    """Bytes that nobody who knows a key of ours has written for this path."""
+    """Raised by :meth:`Codec.decode` for bytes without a valid signature for this path."""
 
 
 class UnknownType(ValueError):
-    """A value of a type that is not registered here."""
+    """Raised by :meth:`Codec.decode` for a value of a type that is not registered."""
 
 
 class ValidationFailedContent(ValueError):
-    """A value that its registered type does not take."""
+    """Raised by :meth:`Codec.decode` for a value that its registered type refuses."""
 
 
 class JsonText(bytes):
-    """Bytes that are plain JSON of the whole value, which the codec ``json`` gives back as this codec would.
+    """Bytes from :meth:`Codec.encode` that are plain JSON and need no envelope.
 
-    A codec that returns one from ``encode`` has it stored without an envelope, so that readers of JSON need no more.
+    The codec ``json`` must decode them to the same value as the codec that returned them.
     """
 
     __slots__ = ()
 
 
 class CodecSettings(BaseModel):
-    """Base of every codec's own settings: frozen, unknown fields refused, input never echoed in an error."""
+    """Base class of a codec's settings: frozen, refuses unknown fields, and never shows input in an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
 class CodecPlugin:
-    """What a codec's module offers: returned by its hook ``redicts_codecs`` (see :mod:`redicts.core.hooks`)."""
+    """The registration of a codec, as the hook ``redicts_codecs`` returns it (see :mod:`redicts.core.hooks`)."""
 
     name: str
-    """The name by which settings choose it, and by which its envelope tells it from others."""
+    """The name in the settings and in the envelope."""
     settings: type[CodecSettings]
-    """The model that validates its part of the settings."""
+    """The model that validates its settings."""
     open: Callable[[Any], Codec]
-    """Makes the codec: called with an instance of ``settings``."""
+    """Makes the codec, given an instance of ``settings``."""
     contract: int = CONTRACT
-    """The version of the contract that it was written for, as a number: name it literally."""
+    """The contract version that it was written for, as a literal number."""
     summary: str = ""
-    """What it is for, in one line."""
+    """A description of one line."""
     harness: str = ""
-    """Where the harness is with which ``redicts certify --codec`` examines it, as ``package.module:Class``; imported
-    only then. Without one, it is examined with values that JSON gives back unchanged."""
+    """The harness for ``redicts certify --codec``, as ``package.module:Class``; imported only by that command.
+    Without it, the checks use values that JSON preserves."""

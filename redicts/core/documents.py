@@ -1,4 +1,4 @@
-r"""Documents: a dict as one JSON text, which stands for the leaves that it would be taken apart into.
+r"""Documents: a dict as one JSON text, which is equivalent to its leaves.
 
 ==========================================  ===================================================
 document at ``a``                           leaves
@@ -7,11 +7,11 @@ document at ``a``                           leaves
 ``{"b":{"c":1,"d":{}}}``                    ``a.b.c`` ``1``, ``a.b.d`` ``{}``
 ==========================================  ===================================================
 
-The text is UTF-8 and has no blanks between its parts. Every object in it that is not empty and in no array is an inner
-node; each other value is a leaf, whose bytes are those that stand in the text. So what is put as a document and what is
-put leaf by leaf are the same bytes, and nobody can tell which it was.
+The text is UTF-8 without whitespace between its tokens. Every object in it that is neither empty nor in an array is an
+inner node. Every other value is a leaf, and its bytes are those in the text. So a dict that is put as a document reads
+the same as one that is put leaf by leaf.
 
-This is a matter of speed alone: where all of a dict is written, and all of it is read, a store need not part it.
+Documents only serve speed: a store need not split a dict that is written and read as a whole.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from typing import Any, Final
 from redicts.core.minitransaction import MAX_DEPTH, Path
 
 MOST_BYTES: Final = 16_384
-"""No document that core puts is longer: who reaches for one leaf pays for the whole, and the writes of as many leaves
-cost little more than each of them."""
+"""The maximum length of a document that core writes. Access to one leaf of a document costs time in proportion to its
+length, and one transaction writes as many leaves as a longer one has almost as fast."""
 
 _KEPT: Final = 16
-"""So many are remembered: a program that reads leaf by leaf what was put as a whole asks for the same again."""
+"""The size of the cache of parsed documents, for programs that read the leaves of a document one by one."""
 
 _BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]')
-"""The brackets in a JSON text, and the texts in it, which may hold others."""
+"""Brackets in a JSON text, and strings, which may contain further brackets."""
 
 _scan_text: Final[Any] = scanstring
 _scan_value: Final = JSONDecoder().raw_decode
@@ -41,10 +41,10 @@ _scan_value: Final = JSONDecoder().raw_decode
 
 @lru_cache(maxsize=_KEPT)
 def leaves_in(document: bytes) -> Mapping[Path, bytes]:
-    """Return the leaves of a document by path relative to its key.
+    """Split a document into leaves by path relative to its key.
 
-    Raises ``ValueError`` if it is none: no object, an empty one, text with blanks, an empty name or one that stands
-    there twice, or deeper than a path can be. What lists hold is not looked at.
+    Raises ``ValueError`` for text that is not an object, an empty object, whitespace between tokens, an empty or
+    repeated name, and an object that is nested deeper than :data:`MAX_DEPTH`. The contents of lists are not checked.
     """
     text = document.decode()
     leaves: dict[Path, bytes] = {}
@@ -53,31 +53,31 @@ def leaves_in(document: bytes) -> Mapping[Path, bytes]:
     except (IndexError, StopIteration) as error:
         raise ValueError("the document ends too early") from error
     if end != len(text):
-        raise ValueError("a document is one JSON object that is not empty, without blanks between its parts")
+        raise ValueError("a document must be one JSON object that is not empty, without whitespace between its tokens")
     return MappingProxyType(leaves)
 
 
 def _end_of_list(text: str, start: int) -> int:
-    """Return where a list, or an empty object, ends: by its brackets, for it may be nested deeper than Python calls."""
+    """Find the end of a list or an empty object by its brackets, because it may be nested deeper than Python calls."""
     depth = 0
     for found in _BRACKETS.finditer(text, start):
         depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
         if not depth:
             return found.end()
-    raise ValueError("the document ends in a list")
+    raise ValueError("the document ends within a list")
 
 
 def _collect(text: str, start: int, path: Path, leaves: dict[Path, bytes]) -> int:
-    """Add the leaves of an object, given where its first name begins, and return where the object ends."""
+    """Collect the leaves of the object whose first name begins at ``start``, and return its end."""
     if len(path) == MAX_DEPTH:
         raise ValueError(f"the document is nested more than {MAX_DEPTH} levels deep")
     names = set()
     while True:
         if text[start] != '"':
-            raise ValueError("a name in the document does not begin where it should")
+            raise ValueError("a name in the document must begin with a quotation mark")
         name, end = _scan_text(text, start + 1, True)
         if not name or name in names or text[end] != ":":
-            raise ValueError("a name in the document is empty, stands there twice, or is followed by no value")
+            raise ValueError("a name in the document is empty, repeated, or not followed by a value")
         names.add(name)
         start = end + 1
         where = (*path, name)
@@ -89,5 +89,5 @@ def _collect(text: str, start: int, path: Path, leaves: dict[Path, bytes]) -> in
         if text[end] == "}":
             return end + 1
         if text[end] != ",":
-            raise ValueError("a value in the document is followed neither by another name nor by the end")
+            raise ValueError("a value in the document must be followed by a comma or a closing brace")
         start = end + 1

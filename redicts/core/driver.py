@@ -1,7 +1,7 @@
-"""Runs an operation against a backend, blocking.
+"""The blocking driver: carries out the requests of an operation on a backend.
 
-An operation of redicts is a generator: it yields a request and is sent the answer. The driver is the only code that
-carries requests out, so tests can answer them instead, and run every interleaving of several operations.
+An operation is a generator that yields requests and receives their answers. Only a driver does I/O. Another driver can
+await the requests, and tests can answer them step by step to run every interleaving of several operations.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from redicts.core.minitransaction import Key, Transaction
 class Fetch(NamedTuple):
     """A request for the value at exactly this key by the backend's fast path, see :meth:`Backend.fetch`.
 
-    The answer is the bytes, or ``None`` if the fast path does not know. With ``document`` the bytes may be a document.
+    The answer is the bytes, or ``None``: then a transaction is needed. With ``document`` the bytes may be a document.
     """
 
     key: Key
@@ -26,9 +26,9 @@ class Fetch(NamedTuple):
 
 
 class Overwrite(NamedTuple):
-    """A request to put a persistent value over another by the backend's fast path, see :meth:`Backend.overwrite`.
+    """A request to replace a value by a persistent one with the backend's fast path, see :meth:`Backend.overwrite`.
 
-    The answer tells whether it was done. With ``document`` both are documents.
+    The answer is whether the value was written. With ``document`` both values are documents.
     """
 
     key: Key
@@ -37,7 +37,7 @@ class Overwrite(NamedTuple):
 
 
 class Pause(NamedTuple):
-    """A request to let this many seconds pass. The answer is ``None``."""
+    """A request to sleep for this many seconds. The answer is ``None``."""
 
     seconds: float
 
@@ -59,11 +59,11 @@ Request = Union[Transaction, Fetch, Overwrite, Pause, Listen, Await]
 Result = TypeVar("Result")
 
 Steps = Generator[Request, Any, Result]
-"""An operation that returns a ``Result``. A :class:`Transaction` is answered with its ``Outcome``."""
+"""An operation that returns a ``Result``. The answer to a :class:`Transaction` is its ``Outcome``."""
 
 
 def run(steps: Steps[Result], backend: Backend) -> Result:
-    """Run an operation to its end and return its result. Errors of the backend are raised inside the operation."""
+    """Run an operation and return its result. Errors of the backend are raised inside the operation."""
     listener: Listener | None = None
     try:
         request = next(steps)

@@ -1,14 +1,14 @@
-r"""How a leaf says which codec wrote it: plain JSON as it is, everything else in an envelope that names the codec.
+r"""The format of stored leaves: plain JSON as it is, all other codecs in an envelope with the name of the codec.
 
 ================================  ======================================================================
-bytes                             what they are
+bytes                             meaning
 ================================  ======================================================================
-``42``, ``"text"``, ``[1,2]``     plain JSON text, which is the codec ``json``
-``\4msgpack 7\n.......``          7 bytes of the codec ``msgpack``, after a header that says so
+``42``, ``"text"``, ``[1,2]``     plain JSON text of the codec ``json``
+``\4msgpack 7\n.......``          a header, then 7 bytes of the codec ``msgpack``
 ================================  ======================================================================
 
-No JSON text begins with the byte 4, and no store has a meaning for it. Whatever the codec, 64-bit integers and empty
-dicts are plain text: stores count with the former, and merging knows the latter.
+No JSON text begins with byte 4. With every codec, 64-bit integers and empty dicts are plain text, because stores add to
+the former and ``merge`` must recognise the latter.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from redicts.errors import (
 )
 
 PLAIN: Final = "json"
-"""The codec whose text needs no envelope."""
+"""The name of the codec whose text needs no envelope."""
 
 EMPTY_DICT: Final = b"{}"
-"""How an empty dict is stored, whatever the codec."""
+"""The stored bytes of an empty dict with every codec."""
 
 _MARK: Final = b"\x04"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
@@ -52,18 +52,18 @@ _CUT_HEADER: Final = re.compile(rb"\x04(?:[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}(?: (?
 _COUNTER: Final = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 
 _NO_VALUE: Final = (ValueError, RecursionError)
-"""What a codec raises for bytes that are no value; the latter where they are nested too deep."""
+"""Raised by codecs for bytes that are not valid, and for values that are nested too deep."""
 
 
 class LeafFormat:
-    """How the leaves of one tree are written, and which codecs may be read.
+    """Encodes and decodes the leaves of a tree: one codec that writes, and an allow-list of codecs that are read.
 
     Args:
-        writer: The codec that writes. It is read as well.
-        readers: Further codecs that are read; whatever else is found is refused.
-        is_installed: Tells whether there is a codec of a name that is not among them, for the error that refuses it.
+        writer: The codec that writes. Its values are also read.
+        readers: Further codecs whose values are read. All others are refused.
+        is_installed: Returns whether another codec is installed, for the error that refuses its values.
 
-    Raises ``ValueError`` for a codec whose name no envelope can bear, and for two of one name.
+    Raises ``ValueError`` for a codec name that is not valid, and for two codecs of the same name.
 
     """
 
@@ -79,21 +79,21 @@ class LeafFormat:
     )
 
     encode: Callable[[object, Path], bytes]
-    """Returns what is stored for a leaf, and raises what the codec raises: see :meth:`refusal`."""
+    """Encodes a leaf for the store. Its exceptions are those of the codec: see :meth:`refusal`."""
 
     read: Callable[[bytes, Path], object]
-    """Returns the value of what is stored; if it raises ``ValueError`` or ``RecursionError``, :meth:`recover` goes on.
+    """Decodes a stored leaf. If it raises ``ValueError`` or ``RecursionError``, call :meth:`recover`.
 
-    It is the codec ``json`` itself where that writes: most leaves are its own, and a look at each would cost time."""
+    If the codec ``json`` writes, this is its ``decode``: looking for an envelope in each leaf would cost time."""
 
     deterministic: bool
-    """Whether equal values, at the same path, are stored as the same bytes."""
+    """Whether equal values at the same path are stored as the same bytes."""
 
     document: Callable[[dict[Any, Any], int], bytes | None]
-    """Returns the document that a dict comes to, given how many levels it may have, or ``None``."""
+    """Encodes a dict of at most so many levels as a document, or returns ``None``."""
 
     reads_documents: bool
-    """Whether :attr:`read` makes of a document what it makes of its leaves, one by one."""
+    """Whether decoding a document with :attr:`read` equals decoding its leaves."""
 
     def __init__(
         self, writer: Codec, readers: Iterable[Codec] = (), is_installed: Callable[[str], bool] | None = None
@@ -104,16 +104,16 @@ class LeafFormat:
         for codec in (writer, *readers):
             if not _NAME.fullmatch(codec.name):
                 raise ValueError(
-                    f"the codec {codec.name!r} has no usable name: at most 64 ASCII letters, digits and _ . + -, a "
-                    "letter or digit first"
+                    "the name of a codec must be at most 64 ASCII letters, digits and _ . + -, with a letter or digit "
+                    f"first; got {codec.name!r}"
                 )
             if self._readers.setdefault(codec.name, codec) is not codec:
-                raise ValueError(f"there are two codecs of the name {codec.name!r}")
+                raise ValueError(f"the names of codecs must differ; got two named {codec.name!r}")
         self.deterministic = writer.deterministic
         is_plain = writer.name == PLAIN
         self.encode = writer.encode if is_plain else self._encode
         self.read = writer.decode if is_plain else self._decode
-        # Another codec might read more into the text of a dict than into what is in it.
+        # Another codec might decode the text of a dict differently from its leaves.
         self.reads_documents = is_plain
         self.document = writer.document if is_plain else _no_document
 
@@ -143,11 +143,11 @@ class LeafFormat:
         if header is None:
             if _CUT_HEADER.fullmatch(data):
                 raise Truncated(
-                    f"what is stored at {described(path)} ends within the envelope that should name its codec; "
-                    "store it again"
+                    f"the value stored at {described(path)} ends within the envelope that names its codec; store it "
+                    "again"
                 )
             raise CorruptData(
-                f"what is stored at {described(path)} begins like an envelope that names a codec, and is none; "
+                f"the value stored at {described(path)} begins like an envelope that names a codec, but is not one; "
                 "redicts did not write it"
             )
         name, length = header[1].decode(), int(header[2])
@@ -157,13 +157,13 @@ class LeafFormat:
         payload = data[header.end() :]
         if len(payload) < length:
             raise Truncated(
-                f"of what is stored at {described(path)} with the codec {name}, {len(payload)} of {length} bytes are "
-                "left; store it again"
+                f"of the value stored at {described(path)} with the codec {name}, only {len(payload)} of {length} "
+                "bytes are left; store it again"
             )
         if len(payload) > length:
             raise CorruptData(
-                f"what is stored at {described(path)} with the codec {name} has {len(payload)} bytes, and its envelope "
-                f"says {length}; redicts did not write it"
+                f"the value stored at {described(path)} with the codec {name} has {len(payload)} bytes, and its "
+                f"envelope says {length}; redicts did not write it"
             )
         return self._decoded(codec, payload, path)
 
@@ -174,9 +174,9 @@ class LeafFormat:
             raise _unreadable(error, codec, path) from error
 
     def recover(self, error: Exception, data: bytes, path: Path) -> object:
-        """Return the value of what :attr:`read` refused with this error, if another codec wrote it.
+        """Decode bytes that :attr:`read` refused with this error, if they are in an envelope.
 
-        Raises the error that the caller should see, which names path, codec and setting.
+        Otherwise raises the error for the user, which names path, codec and setting.
         """
         if isinstance(error, RedictsError):
             raise error
@@ -185,7 +185,7 @@ class LeafFormat:
         raise _unreadable(error, self._writer, path) from error
 
     def refusal(self, error: Exception, path: Path) -> LeafError:
-        """Return what the caller should see when :attr:`encode` has raised this error."""
+        """Return the error for the user after :attr:`encode` raised this one."""
         if isinstance(error, RecursionError):
             return LeafError(f"the value for {described(path)} is nested too deep, or contains itself")
         return LeafError(f"the value for {described(path)} cannot be stored with the codec {self.writes}: {error}")
@@ -196,13 +196,13 @@ class LeafFormat:
         return self._writer.name
 
     def are_reproducible(self, leaves: Iterable[bytes]) -> bool:
-        """Tell whether equal values are sure to have these very bytes."""
+        """Return whether every equal value is encoded as exactly these bytes."""
         return self.deterministic or not any(data[:1] == _MARK for data in leaves)
 
     def _not_accepted(self, name: str, path: Path) -> LeafError:
         accepted = ", ".join(self._readers)
-        written = f"what is stored at {described(path)} was written with the codec {name!r}"
-        advice = "to the setting 'accept' if you trust everybody who can write to this store"
+        written = f"the value stored at {described(path)} was written with the codec {name!r}"
+        advice = "to the setting 'accept' if you trust everyone who can write to this store"
         if self._is_installed is not None and not self._is_installed(name):
             return CodecUnknown(
                 f"{written}, which is not installed here; accepted are: {accepted}. Install the distribution that "
@@ -216,14 +216,14 @@ def _no_document(_value: dict[Any, Any], _levels: int) -> None:
 
 
 def _unreadable(error: Exception, codec: Codec, path: Path) -> RedictsError:
-    """Return the error that tells of bytes which a codec does not take for a value."""
-    where = f"what is stored at {described(path)}"
+    """Return the error for the user about bytes that a codec refused."""
+    where = f"the value stored at {described(path)}"
     if isinstance(error, TruncatedContent):
-        return Truncated(f"{where} is not {codec.name}, for it ends too early: {error}")
+        return Truncated(f"{where} with the codec {codec.name} ends too early: {error}")
     if isinstance(error, BadSignatureContent):
-        return BadSignature(f"{where} with the codec {codec.name} is not to be trusted: {error}")
+        return BadSignature(f"{where} with the codec {codec.name} has no valid signature: {error}")
     if isinstance(error, UnknownType):
-        return TypeUnknown(f"{where} with the codec {codec.name} is of a type that is not known here: {error}")
+        return TypeUnknown(f"{where} with the codec {codec.name} has a type that is not registered: {error}")
     if isinstance(error, ValidationFailedContent):
         return ValidationFailed(f"{where} with the codec {codec.name} does not fit its type: {error}")
-    return CorruptData(f"{where} is not {codec.name}: {error}")
+    return CorruptData(f"{where} is not valid {codec.name}: {error}")

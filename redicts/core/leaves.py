@@ -1,6 +1,6 @@
-"""Splits a nested value into leaves, and nests leaves into a value.
+"""Flattens nested values into leaves, and nests leaves into values.
 
-A dict is an inner node; every other value is one leaf, and so are an empty dict and a :class:`Packed` one.
+A dict is an inner node. Every other value is one leaf, and so are an empty dict and a :class:`Packed` one.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class Absent(Enum):
 
 
 ABSENT: Final = Absent.ABSENT
-"""Stands for "nothing is stored", where ``None`` would be a value that can be stored."""
+"""Means that nothing is stored. ``None`` is a value that can be stored."""
 
 
 class Packed:
-    """Wraps a dict that is to be stored as one leaf.
+    """Wraps a dict to store it as one leaf.
 
-    It is read and written as fast as a number, comes back as a plain dict, and its parts cannot be reached by path.
+    It is read and written as fast as a number, and is read as a plain dict. Its items have no paths of their own.
 
     >>> Packed({"user": 7})
     Packed({'user': 7})
@@ -51,10 +51,11 @@ _DICTS: Final = (dict, Packed)
 
 
 def leaves_of(value: object, at: Path, form: LeafFormat) -> dict[Path, bytes]:
-    """Return the encoded leaves of a value by path relative to where it goes; at the root, none for an empty dict.
+    """Flatten a value that is to be stored at a path into encoded leaves by relative path.
 
-    Raises :class:`~redicts.errors.LeafError` for a value that the codec refuses, a cycle, too deep a dict and a leaf at
-    the root, and :class:`~redicts.errors.PathError` for a key that is not text or is empty. Both name the path.
+    An empty dict at the root has no leaves. Raises :class:`~redicts.errors.LeafError` for a value that the codec
+    refuses, a cycle, a dict that is nested too deep and a leaf at the root. Raises :class:`~redicts.errors.PathError`
+    for a key that is not text or is empty. Both name the path.
     """
     if isinstance(value, _DICTS):
         if isinstance(value, Packed):
@@ -74,9 +75,9 @@ def leaves_of(value: object, at: Path, form: LeafFormat) -> dict[Path, bytes]:
 
 
 def refuse_root(path: Path) -> None:
-    """Raise :class:`~redicts.errors.LeafError` for the root, which holds names and no value of its own."""
+    """Raise :class:`~redicts.errors.LeafError` for the root, which is always a dict."""
     if not path:
-        raise LeafError("the root is a dict and cannot be a leaf; store a dict there, or a value under a name")
+        raise LeafError("the root must be a dict and cannot be a leaf; store a dict there, or a value under a name")
 
 
 def _flatten(
@@ -84,7 +85,7 @@ def _flatten(
 ) -> None:
     full = at + path
     if any(node is other for other in above):
-        raise LeafError(f"the value for {described(full)} contains itself; a tree has no cycles")
+        raise LeafError(f"the value for {described(full)} contains itself; store a value without cycles")
     if len(full) >= MAX_DEPTH:
         raise LeafError(f"the dict for {described(at)} is nested more than {MAX_DEPTH} levels deep")
     above.append(node)
@@ -93,7 +94,7 @@ def _flatten(
         if not isinstance(name, str) or not name:
             what = "empty" if name == "" else f"{type(name).__name__}: {shortened(name)}"
             raise PathError(
-                f"a key in the dict for {described(full)} is {what}; keys are text of one character or more"
+                f"a key in the dict for {described(full)} is {what}; keys must be text of one character or more"
             )
         last = (name,)
         leaf = value
@@ -115,7 +116,7 @@ def _both(at: Path) -> CorruptData:
 
 
 def nest(leaves: Mapping[Path, bytes], at: Path, form: LeafFormat) -> object:
-    """Return the value that these leaves, by path relative to ``at``, make up; :data:`ABSENT` if there are none."""
+    """Nest leaves, by path relative to ``at``, into a value; :data:`ABSENT` if there are none."""
     if not leaves:
         return ABSENT
     read = form.read
@@ -144,7 +145,7 @@ def nest(leaves: Mapping[Path, bytes], at: Path, form: LeafFormat) -> object:
 
 
 def _make(dicts: dict[Path, dict[str, object]], path: Path, at: Path) -> dict[str, object]:
-    """Return a new dict at this path, put into its parent, which is made if need be."""
+    """Add a dict at this path to its parent, after adding missing parents, and return it."""
     parent = dicts.get(path[:-1])
     if parent is None:
         parent = _make(dicts, path[:-1], at)

@@ -1,4 +1,4 @@
-"""What waits for a notification: the listener that a backend gives, and the one for stores that cannot push."""
+"""Listeners wait for notifications: the contract for backends that push, and the poller for those that do not."""
 
 from __future__ import annotations
 
@@ -13,22 +13,20 @@ _LONGEST_INTERVAL_SECS: Final = 0.05
 
 
 class Listener(ABC):
-    """Somebody who waits to be notified. Used by one thread, and closed by it."""
+    """Waits for notifications of one name. One thread uses it and closes it."""
 
     __slots__ = ()
 
     @abstractmethod
     def wait(self, seconds: float, /) -> bool:
-        """Return true when notified, or false after so many seconds; at once if that is 0 or less.
+        """Wait for a notification: return true when one arrives, false after the timeout, which may be 0 or less.
 
-        A notification that came before the call counts, once. It may also be true for no reason: whoever is notified
-        looks
-        for himself. So a failure of the store is no error here, but a notification; what is then asked of the store
-        will tell.
+        A notification that arrived before the call counts once. A spurious one is allowed, because the caller then
+        reads the store. So a failure of the store is reported as a notification, and that read raises the error.
         """
 
-    def close(self) -> None:  # noqa: B027  (nothing to let go of is right for a listener that holds nothing)
-        """Stop listening. Calling it twice is harmless."""
+    def close(self) -> None:  # noqa: B027  (a listener without resources has nothing to close)
+        """Stop listening. Idempotent."""
 
     def __enter__(self) -> Listener:
         return self
@@ -40,7 +38,7 @@ class Listener(ABC):
 
 
 class Poller(Listener):
-    """A listener that nobody notifies: it sends one to look at growing random intervals, 50 milliseconds at most."""
+    """A listener for stores without push: it reports a notification at growing random intervals of at most 50 ms."""
 
     __slots__ = ("_interval",)
 
@@ -48,8 +46,8 @@ class Poller(Listener):
         self._interval = _FIRST_INTERVAL_SECS
 
     def wait(self, seconds: float, /) -> bool:
-        """Return true after a short while, or false if the time is over before."""
-        interval = self._interval * random.uniform(0.5, 1)  # noqa: S311  (it only keeps rivals out of step)
+        """Return true after the next interval, or false if the timeout ends first."""
+        interval = self._interval * random.uniform(0.5, 1)  # noqa: S311  (not a secret)
         self._interval = min(2 * self._interval, _LONGEST_INTERVAL_SECS)
         time.sleep(max(0.0, min(interval, seconds)))
         return interval < seconds

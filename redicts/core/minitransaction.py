@@ -1,26 +1,27 @@
-"""The words of the backend contract: a minitransaction, its checks, reads and writes, and its outcome.
+"""Minitransactions: the requests that a backend executes, with their checks, reads and writes, and the outcome.
 
 A *minitransaction* (Aguilera et al., "Sinfonia: a new paradigm for building scalable distributed systems", SOSP 2007)
-says all at once what must hold, what to read and what to write, so that a store can decide and apply it at one
-instant, in one round trip. Everything that redicts does is made of them.
+states its checks, reads and writes together, so that a store evaluates and applies it atomically in one round trip.
+Every operation of redicts consists of minitransactions.
 
-All types here are immutable. They are named tuples and not dataclasses because a write of a thousand leaves makes a
-thousand of them, and a named tuple is made three times as fast.
+All types here are immutable. They are named tuples, which are created three times as fast as dataclasses: a write of a
+thousand leaves creates a thousand of them.
 
 How a transaction is executed
-    1. The checks are evaluated, on one state of the store.
-    2. The reads are answered, from the same state, whether or not the checks hold.
-    3. If every check holds, the writes are applied in the order given, each seeing the ones before it. No other client
-       sees a state between two of them, and if one of them cannot be applied, none is.
+    1. The checks are evaluated on one state of the store.
+    2. The reads are answered from the same state, whether or not the checks hold.
+    3. If every check holds, the writes are applied in the given order, each on the result of the one before. No other
+       client sees an intermediate state. If one write cannot be applied, none is.
 
 Expiry
-    A value whose TTL has run out is *gone*: for every check, read, page and write, from the instant at which it ends
-    by the clock of the store. That its bytes are still there must not be observable. Clock and state belong to one
-    moment: a store that looks at the clock, waits for a lock and then reads would take for gone what was renewed.
+    An expired value is *absent* for every check, read, page and write, from the end of its TTL by the store's clock.
+    Bytes that the store has not removed yet must not be observable. The store must read its clock together with its
+    state. A store that reads the clock, waits for a lock and then reads the state would treat a value as expired that
+    was renewed meanwhile.
 
 Prefix-free spaces
-    Whoever sends transactions keeps every space prefix-free: a key that holds a live value has no live values below.
-    A backend may rely on it between transactions; within one, writes that clear the way come first.
+    redicts keeps every space prefix-free: a key that holds a live value has no live values below it. A backend may
+    rely on this between transactions. Within a transaction, the writes that remove conflicting values come first.
 """
 
 from __future__ import annotations
@@ -31,24 +32,24 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, Union
 
 Path = tuple[str, ...]
-"""Segments from the root down. Each is non-empty text; dots, globs, blanks, NUL and lone surrogates are data."""
+"""Segments from the root down. Each is non-empty text; dots, globs, spaces, NUL and lone surrogates are data."""
 
 MAX_DEPTH: Final = 128
-"""The most segments that a path may have."""
+"""The maximum number of segments in a path."""
 
 VALUES: Final = "v"
-"""The space that holds the tree's values."""
+"""The space of the values of the tree."""
 
 NOTHING: Final[Mapping[Path, bytes]] = MappingProxyType({})
-"""No entries: ``Equals(key, scope, NOTHING)`` checks that a scope is empty."""
+"""An empty mapping: ``Equals(key, scope, NOTHING)`` checks that a scope is empty."""
 
 
 SMALL_PAGE: Final = 1_000
-"""How many values a page may hold however small its limit is."""
+"""The number of values that a page may hold even if its limit is lower."""
 
 
 class Scope(Enum):
-    """Which keys an element of a transaction speaks of."""
+    """Which keys a check, read or write applies to."""
 
     NODE = "="
     """Exactly this key."""
@@ -58,17 +59,17 @@ class Scope(Enum):
     """This key and every key below it."""
 
     def covers(self, relative: Path) -> bool:
-        """Tell whether a path, given relative to the key, lies in this scope."""
+        """Return whether a path, relative to the key, is in this scope."""
         if self is Scope.SUBTREE:
             return True
         return bool(relative) is (self is Scope.BELOW)
 
 
 class Key(NamedTuple):
-    """Where a value lives: a space (short ASCII text, chosen by core) and a path in it.
+    """The address of a value: a space (short ASCII text, chosen by redicts) and a path in it.
 
-    Spaces share nothing: the same path in two spaces names two values. The empty path is the root; it holds no value
-    itself, so whatever speaks of exactly the root finds and changes nothing.
+    Spaces are independent: the same path in two spaces addresses two values. The empty path is the root, which holds no
+    value itself. So a check, read or write of exactly the root finds and changes nothing.
     """
 
     space: str
@@ -76,10 +77,10 @@ class Key(NamedTuple):
 
 
 class Equals(NamedTuple):
-    """Check: the live values in a scope are exactly these, no more and no fewer.
+    """Check: the live values in a scope are exactly these entries.
 
-    ``entries`` maps paths *relative* to the key to values. With one scope of one key this says "equal to these
-    bytes"; with :data:`NOTHING` it says "absent". Lives do not matter.
+    ``entries`` maps paths *relative* to the key to values. An entry at ``()`` with ``Scope.NODE`` checks the value of
+    one key; :data:`NOTHING` checks that the scope is empty. TTLs are not compared.
     """
 
     key: Key
@@ -88,9 +89,9 @@ class Equals(NamedTuple):
 
 
 class StartsWith(NamedTuple):
-    """Check: each live value in a scope starts with these bytes, or there is none.
+    """Check: every live value in a scope starts with these bytes. It also holds if there is no value.
 
-    One such check says "free, or mine" of a key or of a whole subtree.
+    For locks, one such check means "free, or held by this owner", for a key or a whole subtree.
     """
 
     key: Key
@@ -99,17 +100,17 @@ class StartsWith(NamedTuple):
 
 
 class Read(NamedTuple):
-    """Read the live values in a scope, as :class:`Entries`.
+    """Read the live values in a scope, answered by :class:`Entries`.
 
-    Without ``limit`` the answer is complete, and one snapshot. With it, the answer may be a page: at most that many
-    values, or :data:`SMALL_PAGE` if that is more, for a store that walks in pieces need not cut a small one. If more
-    may follow, the page carries a cursor, and the same read with that cursor goes on from there. It may hold fewer
-    values than its limit, even none, and still have a cursor. Over the pages of one walk, each value that is there
-    from the first to the last appears at least once, and exactly once if nothing in the scope changed meanwhile. A
-    cursor serves every client of the store, for the same key and scope; ``limit`` is 1 or more. An
-    answer without a cursor to a read without one is complete, and one snapshot.
+    Without ``limit`` the answer is a complete snapshot. With ``limit``, which is 1 or more, it may be a page of at most
+    ``limit`` values, or of :data:`SMALL_PAGE` if that is more. A page with a cursor may have successors, even if it has
+    fewer values than its limit or none: the same read with that cursor returns the next page. If neither the read nor
+    its answer has a cursor, the answer is a complete snapshot.
 
-    With ``ttls`` the answer tells the remaining TTL of the values that have one.
+    A value that is there while all pages are read appears at least once, and exactly once if nothing in the scope
+    changes meanwhile. A cursor is valid for every client of the store, for the same key and scope.
+
+    With ``ttls`` the answer includes the remaining TTLs.
     """
 
     key: Key
@@ -120,9 +121,9 @@ class Read(NamedTuple):
 
 
 class ReadNames(NamedTuple):
-    """Read the names directly below a key, as :class:`Names`: the first segments of all live values below it.
+    """Read the names directly below a key, answered by :class:`Names`: the first segments of all live values below it.
 
-    ``limit`` and ``cursor`` work as in :class:`Read`, with names for values.
+    ``limit`` and ``cursor`` work as in :class:`Read`, and count names.
     """
 
     key: Key
@@ -131,10 +132,10 @@ class ReadNames(NamedTuple):
 
 
 class Put(NamedTuple):
-    """Write: store these bytes (possibly empty) at exactly this key, over what was there.
+    """Write: store these bytes, possibly empty, at exactly this key, and replace a value that is there.
 
-    ``ttl`` is in milliseconds, positive; ``None`` means for ever. With ``keep_ttl`` the key keeps the TTL of the
-    value that is replaced (for ever if there was none), and ``ttl`` is not looked at.
+    ``ttl`` is a positive number of milliseconds; ``None`` means no expiry. With ``keep_ttl`` the new value has the
+    remaining TTL of the one that it replaces, no expiry if there is none, and ``ttl`` is ignored.
     """
 
     key: Key
@@ -144,13 +145,13 @@ class Put(NamedTuple):
 
 
 class PutDocument(NamedTuple):
-    """Write: put the leaves of a document in place of everything at and below this key, which is not the root.
+    """Write: replace everything at and below this key, which is not the root, by the leaves of a document.
 
-    A *document* is JSON text of a dict, as :mod:`redicts.core.documents` says, and stands for its leaves: this means
-    what ``Delete(key, Scope.SUBTREE)`` and one :class:`Put` with this TTL for each of them would. Nobody sees a
-    difference, but a store that keeps the text as one value writes and reads a whole dict as fast as one leaf.
+    A *document* is the JSON text of a dict, see :mod:`redicts.core.documents`. The write is equivalent to
+    ``Delete(key, Scope.SUBTREE)`` and one :class:`Put` with this TTL for each leaf. A store that keeps the text as one
+    value writes and reads a whole dict as fast as one leaf.
 
-    It needs ``Capabilities.documents``.
+    It requires ``Capabilities.documents``.
     """
 
     key: Key
@@ -159,14 +160,14 @@ class PutDocument(NamedTuple):
 
 
 class Delete(NamedTuple):
-    """Write: remove all values in a scope. Deleting what is not there changes nothing and is no error."""
+    """Write: remove all values in a scope. An empty scope is not an error."""
 
     key: Key
     scope: Scope
 
 
 class Expire(NamedTuple):
-    """Write: give all live values in a scope this TTL in milliseconds, or with ``None`` make them last for ever."""
+    """Write: set the TTL of all live values in a scope, in milliseconds; ``None`` removes the expiry."""
 
     key: Key
     scope: Scope
@@ -174,11 +175,11 @@ class Expire(NamedTuple):
 
 
 class Add(NamedTuple):
-    """Write: add to the counter at exactly this key, and keep its TTL.
+    """Write: add to the counter at exactly this key, and preserve its TTL.
 
-    A counter is a value that is the canonical decimal text of a signed 64-bit integer (``b"0"``, ``b"-17"``). An
-    absent one counts as 0 and lives for ever. The amount is in the same range. If the value is anything else, or the
-    sum leaves that range, the whole transaction is refused with :attr:`Status.NOT_A_COUNTER`.
+    A counter is the canonical decimal text of a signed 64-bit integer (``b"0"``, ``b"-17"``). An absent counter is 0
+    without expiry. The amount is in the same range. If the value is not a counter, or the sum is out of range, the
+    transaction has the status :attr:`Status.NOT_A_COUNTER`, and nothing is written.
     """
 
     key: Key
@@ -186,12 +187,11 @@ class Add(NamedTuple):
 
 
 class Notify(NamedTuple):
-    """Write: wake the listeners that are listed in a scope, and clear the list.
+    """Write: notify the listeners whose names are stored in a scope, and delete these names.
 
-    Each live value in the scope is the name of a listener (see :meth:`redicts.core.backend.Backend.listen`) in ASCII.
-    A name under which nobody listens, here or in another process, is passed over, and so is what is no name. The
-    values are deleted as :class:`Delete` would. Nobody is notified unless the transaction is applied, and nobody
-    before it is: whoever is notified and looks sees what it wrote.
+    Each live value in the scope is the ASCII name of a listener (see :meth:`redicts.core.backend.Backend.listen`).
+    Names without a listener in any process, and values that are not names, are ignored. The values are deleted as by
+    :class:`Delete`. Listeners are notified only after the transaction is applied, so they see what it wrote.
     """
 
     key: Key
@@ -204,7 +204,7 @@ Write = Union[Put, PutDocument, Delete, Expire, Add, Notify]
 
 
 class Transaction(NamedTuple):
-    """What must hold, what to read, what to write. See the module's text for the rules of execution."""
+    """One minitransaction. The docstring of this module has the rules of its execution."""
 
     checks: tuple[Check, ...] = ()
     reads: tuple[AnyRead, ...] = ()
@@ -212,9 +212,9 @@ class Transaction(NamedTuple):
 
 
 class Entries(NamedTuple):
-    """The answer to a :class:`Read`: values by path relative to the key read, in no particular order.
+    """The answer to a :class:`Read`: values by path relative to the key, in no particular order.
 
-    ``ttls`` holds the remaining milliseconds (at least 1) of those values that have a TTL, if it was asked for.
+    ``ttls`` has the remaining milliseconds, at least 1, of the values with a TTL, if the read requested them.
     """
 
     values: Mapping[Path, bytes]
@@ -233,24 +233,24 @@ Answer = Union[Entries, Names]
 
 
 class Status(Enum):
-    """What became of a transaction."""
+    """The result of a transaction: applied, or the reason why not."""
 
     APPLIED = "applied"
-    """Every check held, every write is applied."""
+    """Every check held, and every write was applied."""
     CHECK_FAILED = "check failed"
-    """A check did not hold; nothing was written. ``failed_index`` is the index of one that failed."""
+    """A check failed; nothing was written. ``failed_index`` is the index of a failed check."""
     NOT_A_COUNTER = "not a counter"
-    """An :class:`Add` met no 64-bit decimal, or would leave that range; nothing was written. ``failed_index`` is its
-    index among the writes."""
+    """An :class:`Add` found a value that is not a counter, or its sum is out of range; nothing was written.
+    ``failed_index`` is its index among the writes."""
     TOO_LARGE = "too large"
-    """The transaction touches more values than ``Capabilities.atomic_entries``; nothing was read or written, and
-    there is no ``failed_index``."""
+    """The transaction touches more values than ``Capabilities.atomic_entries``; nothing was read or written.
+    ``failed_index`` is ``None``."""
 
 
 class Outcome(NamedTuple):
-    """What came of a transaction: the status, one answer per read, one sum per :class:`Add`, both in order.
+    """The outcome of a transaction: its status, one answer per read and one sum per :class:`Add`, both in order.
 
-    ``counters`` is empty unless the status is ``APPLIED``; ``answers`` is empty if it is ``TOO_LARGE``.
+    ``counters`` is empty unless the status is ``APPLIED``. ``answers`` is empty if it is ``TOO_LARGE``.
     """
 
     status: Status
@@ -260,12 +260,12 @@ class Outcome(NamedTuple):
 
     @property
     def applied(self) -> bool:
-        """Whether the writes were applied (true also of a transaction without writes whose checks hold)."""
+        """Whether the writes were applied. Also true of a transaction without writes whose checks hold."""
         return self.status is Status.APPLIED
 
 
 def canonical_counter(value: bytes) -> int | None:
-    """Return the integer that a counter's bytes say, or ``None`` if they are not a counter (see :class:`Add`)."""
+    """Parse the bytes of a counter (see :class:`Add`); return ``None`` if they are not one."""
     digits = value[1:] if value.startswith(b"-") else value
     if not digits.isdigit() or len(digits) > 19 or (digits.startswith(b"0") and value != b"0"):
         return None
@@ -274,5 +274,5 @@ def canonical_counter(value: bytes) -> int | None:
 
 
 def fits_counter(number: int) -> bool:
-    """Tell whether an integer is in the range of a counter, signed 64 bits."""
+    """Return whether an integer is in the range of a counter, signed 64 bits."""
     return -(2**63) <= number < 2**63

@@ -1,6 +1,6 @@
-r"""Paths: the dotted text that users write, and the tuple of segments that everything else uses.
+r"""Parses dotted text into paths, which are tuples of segments, and renders paths as dotted text.
 
-In dotted text a dot separates segments; a dot that belongs to a segment is written ``\.`` and a backslash ``\\``.
+In dotted text a dot separates segments. A dot within a segment is written ``\.`` and a backslash ``\\``.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ ROOT: Final[Path] = ()
 
 
 def parse(path: str | Iterable[str]) -> Path:
-    r"""Return the segments of a dotted text, or of an iterable, which is taken segment by segment.
+    r"""Parse dotted text, or an iterable of segments, into a path.
 
-    Raises :class:`~redicts.errors.PathError` for anything that is no text, for an empty segment, for a backslash that
-    escapes neither a dot nor a backslash, and for more than :data:`MAX_DEPTH` segments.
+    Raises :class:`~redicts.errors.PathError` for a segment that is not text or is empty, for a backslash that does not
+    precede a dot or a backslash, and for more than :data:`MAX_DEPTH` segments.
 
     >>> parse("a.b.c")
     ('a', 'b', 'c')
@@ -37,15 +37,15 @@ def parse(path: str | Iterable[str]) -> Path:
 
 @lru_cache(maxsize=4096)
 def below(above: Path, key: str) -> Path:
-    """Return the path that a dotted text stands for below another path. Raises as :func:`parse` and :func:`joined`.
+    """Parse dotted text relative to a path. Raises the errors of :func:`parse` and :func:`joined`.
 
-    The key must be a ``str`` and not of a subclass, because results are remembered by equality.
+    The key must be exactly a ``str``, not a subclass, because results are cached by equality.
     """
     return joined(above, parse(key))
 
 
 def render(path: Path) -> str:
-    r"""Return the dotted text of a path, such that ``parse(render(path)) == path``. The root is the empty text.
+    r"""Render a path as dotted text, such that ``parse(render(path)) == path``. The root is the empty text.
 
     >>> render(("www.example.org", "port"))
     'www\\.example\\.org.port'
@@ -54,7 +54,7 @@ def render(path: Path) -> str:
 
 
 def joined(above: Path, below: Path) -> Path:
-    """Return one path after another. Raises :class:`~redicts.errors.PathError` if that is too deep."""
+    """Concatenate two paths. Raises :class:`~redicts.errors.PathError` for more than :data:`MAX_DEPTH` segments."""
     path = above + below
     if len(path) > MAX_DEPTH:
         raise PathError(f"the path {shortened(render(path))} has {len(path)} segments; at most {MAX_DEPTH} are allowed")
@@ -62,19 +62,19 @@ def joined(above: Path, below: Path) -> Path:
 
 
 def described(path: Path) -> str:
-    """Return how an error names a path."""
+    """Render a path for an error message."""
     return repr(render(path)) if path else "the root"
 
 
 def all_described(paths: Iterable[Path]) -> str:
-    """Return how an error names several paths."""
+    """Render several paths for an error message."""
     return " and ".join([described(path) for path in paths])
 
 
 def _segments(path: object) -> Path:
     if not isinstance(path, Iterable) or isinstance(path, (bytes, bytearray)):
         raise PathError(
-            f"a path is dotted text or an iterable of segments, not {type(path).__name__}: {shortened(path)}"
+            f"a path must be dotted text or an iterable of segments, not {type(path).__name__}: {shortened(path)}"
         )
     return tuple(path)
 
@@ -85,7 +85,8 @@ def _checked(segments: Path, given: object) -> Path:
     for segment in segments:
         if not isinstance(segment, str):
             raise PathError(
-                f"a segment of a path is text, not {type(segment).__name__}: {shortened(segment)} in {shortened(given)}"
+                f"a segment of a path must be text, not {type(segment).__name__}: {shortened(segment)} in "
+                f"{shortened(given)}"
             )
         if not segment:
             raise PathError(f"the path {shortened(given)} has an empty segment; each needs one character or more")
@@ -93,7 +94,7 @@ def _checked(segments: Path, given: object) -> Path:
 
 
 def shortened(given: object, most: int = 200) -> str:
-    """Return a repr that is fit for an error message, cut where it is very long."""
+    """Return a repr for an error message, truncated if it is long."""
     text = repr(given)
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 

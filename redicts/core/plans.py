@@ -1,7 +1,7 @@
-"""The writes that put leaves in place of what is stored.
+"""Plans the writes that store leaves or documents and keep the space prefix-free.
 
-A space is prefix-free: a leaf has nothing below it. So storing at a path removes the leaves above it, and storing a
-leaf removes what is below.
+A leaf has no values below it. So storing at a path removes the leaves above it, and storing a leaf removes the values
+below it.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ from redicts.core.envelope import LeafFormat
 from redicts.core.minitransaction import MAX_DEPTH, VALUES, Delete, Key, Path, Put, PutDocument, Scope, Write
 
 _LEAST_LEAVES: Final = 8
-"""A dict of fewer is as fast leaf by leaf, and likely to be changed so."""
+"""The minimum number of leaves in a document. A smaller dict is as fast leaf by leaf."""
 
 
 def replacing(leaves: dict[Path, bytes], path: Path, ttl: int | None) -> tuple[Write, ...]:
-    """Return the writes that put these leaves in place of everything at and below a path."""
+    """Return the writes that replace everything at and below a path by leaves."""
     key = Key(VALUES, path)
-    # A leaf is put over the one that is there, so only what is below must go: one change less for the store.
+    # A put replaces the leaf at the path itself, so only the values below are deleted: one change less for the store.
     scope = Scope.BELOW if () in leaves else Scope.SUBTREE
     puts = [Put(Key(VALUES, path + below), data, ttl) for below, data in leaves.items()]
     return (*clearing_above(path), Delete(key, scope), *puts)
 
 
 def document_of(value: object, path: Path, form: LeafFormat) -> bytes | None:
-    """Return the document that stands for the leaves of a value, or ``None`` if it is better taken apart.
+    """Encode a value as a document, or return ``None`` if it is better split into leaves.
 
-    It stands for the very bytes that ``leaves_of`` returns. What must be refused is left to that.
+    The leaves of the document are those that ``leaves_of`` returns. Values that must be refused return ``None``, and
+    ``leaves_of`` raises the error.
     """
     if type(value) is not dict or not path:
         return None
@@ -40,23 +41,23 @@ def document_of(value: object, path: Path, form: LeafFormat) -> bytes | None:
 
 
 def _values_near(node: dict[Any, Any]) -> int:
-    """Return how many values there are in a small dict and in the dicts in it."""
+    """Count the values in a small dict and in its direct dicts."""
     return sum([len(inner) if type(inner) is dict else 1 for inner in node.values()])
 
 
 def putting(document: bytes, path: Path, ttl: int | None) -> tuple[Write, ...]:
-    """Return the writes that put a document in place of everything at and below a path."""
+    """Return the writes that replace everything at and below a path by a document."""
     return (*clearing_above(path), PutDocument(Key(VALUES, path), document, ttl))
 
 
 def merging(leaves: dict[Path, bytes], path: Path, ttl: int | None) -> tuple[Write, ...]:
-    """Return the writes that put these leaves over what is there and leave the rest."""
-    in_the_way = {path[:depth]: None for depth in range(1, len(path))}
+    """Return the writes that store leaves and preserve all others that do not conflict with them."""
+    conflicting = {path[:depth]: None for depth in range(1, len(path))}
     for below in leaves:
         full = path + below
-        in_the_way |= {full[:depth]: None for depth in range(max(1, len(path)), len(full))}
+        conflicting |= {full[:depth]: None for depth in range(max(1, len(path)), len(full))}
     return (
-        *[Delete(Key(VALUES, above), Scope.NODE) for above in in_the_way],
+        *[Delete(Key(VALUES, above), Scope.NODE) for above in conflicting],
         *[Delete(Key(VALUES, path + below), Scope.BELOW) for below in leaves],
         *[Put(Key(VALUES, path + below), data, ttl) for below, data in leaves.items()],
     )

@@ -1,4 +1,4 @@
-"""TreeStore: the backend-agnostic interface to one tree, its values and its locks, as steps that do no I/O."""
+"""TreeStore: the backend-agnostic interface to one tree, its values and its locks, as steps without I/O."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from redicts.core.values import FastPaths, ValueOperations
 
 
 class TreeStore(ValueOperations, LockOperations):
-    """Every operation on one tree: paths, leaves and hierarchical locks mean the same on each backend.
+    """Path flattening and hierarchical locks for every backend: all operations on one tree.
 
-    Each method returns steps; :func:`redicts.core.driver.run` carries them out.
+    Each method returns steps, which :func:`redicts.core.driver.run` carries out.
 
     Args:
-        form: How leaves are encoded, and which codecs may be read.
-        atomic_entries: How many values one transaction may touch, ``None`` for any number, as in ``Capabilities``.
-        documents: Whether dicts may be written as documents, as in ``Capabilities``.
-        fast_paths: Which fast paths of the backend are worth a request.
-        clock: Monotonic, in seconds: measures timeouts.
-        wall_clock: Seconds since the epoch, for people to read; it orders nothing.
-        timing: The intervals of waiting for a lock.
+        form: Encodes and decodes leaves.
+        atomic_entries: The maximum number of values that one transaction may touch, as in ``Capabilities``.
+        documents: Whether the backend takes documents, as in ``Capabilities``.
+        fast_paths: The fast paths that the backend overrides.
+        clock: A monotonic clock in seconds, for timeouts.
+        wall_clock: Seconds since the epoch, for the times in lock records. Correctness does not depend on it.
+        timing: The intervals of lock waiters.
 
     """
 

@@ -1,4 +1,4 @@
-"""Lives: seconds as users give and get them, milliseconds as everything else has them."""
+"""Converts TTLs between seconds, for users, and milliseconds, for stores."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from redicts.core.paths import shortened
 from redicts.errors import LeafError
 
 _MOST: Final = 10**14
-"""The longest TTL in milliseconds, some three thousand years: stores count in numbers of limited size."""
+"""The longest TTL in milliseconds, about three thousand years: the integers of stores are limited."""
 
 
 def milliseconds(seconds: float | None) -> int | None:
-    """Return a TTL given in seconds in milliseconds; ``None``, for ever, stays ``None``.
+    """Convert a TTL from seconds to milliseconds; ``None`` means no expiry.
 
-    Raises :class:`~redicts.errors.LeafError` for what is no positive and finite number: 0 means "now" to some and "for
-    ever" to others.
+    Raises :class:`~redicts.errors.LeafError` for anything but a positive finite number. 0 is refused, because some
+    users would expect it to mean "now", and others "no expiry".
     """
     if seconds is None:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < inf:
         raise LeafError(
-            f"a TTL is a positive number of seconds, or None for ever, not {shortened(seconds)}; "
-            "to remove a value, delete it"
+            f"a TTL must be a positive number of seconds, or None for no expiry; got {shortened(seconds)} "
+            "(use delete() to remove a value)"
         )
     return _MOST if seconds > _MOST / 1000 else max(1, round(seconds * 1000))
 
 
 def whole_seconds(ttl: int) -> int:
-    """Return a remaining TTL in whole seconds, rounded up: what is still there has at least one."""
+    """Convert a remaining TTL from milliseconds to whole seconds, rounded up, so that a live value has at least 1."""
     return ceil(ttl / 1000)

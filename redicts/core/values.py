@@ -1,9 +1,9 @@
-"""Operations on the values of a tree, as steps that do no I/O (see :mod:`redicts.core.driver`).
+"""Operations on the values of a tree, as steps without I/O (see :mod:`redicts.core.driver`).
 
 Atomicity
-    Each operation is one minitransaction, so other clients see all of it or nothing. Where a store bounds how much one
-    transaction may touch (``Capabilities.atomic_entries``), larger reads are taken in pages and larger writes in
-    steps, and other clients may see the steps. An operation that must not be split is refused with
+    Each operation is one minitransaction, so other clients see all of its writes or none. If the store limits the size
+    of a transaction (``Capabilities.atomic_entries``), larger values are read in pages and written in steps, and other
+    clients may see the state between two steps. An operation that must be atomic raises
     :class:`~redicts.errors.Unsupported` instead.
 """
 
@@ -44,14 +44,14 @@ from redicts.core.plans import clearing_above, document_of, merging, putting, re
 from redicts.errors import Conflict, InternalError, LeafError, Unsupported
 
 _STEP: Final = 1_000
-"""How many values one step of a large write touches, and one page of a walk holds."""
+"""The number of values in one step of a large write, and in one page of a large read."""
 
 _ATTEMPTS: Final = 1_000
-"""How often an optimistic change is tried when others change the same value all the time."""
+"""The maximum number of attempts of an optimistic change under contention."""
 
 
 class FastPaths(NamedTuple):
-    """Which fast paths a backend has: see :meth:`Backend.fetch` and :meth:`Backend.overwrite`."""
+    """The fast paths that a backend overrides: see :meth:`Backend.fetch` and :meth:`Backend.overwrite`."""
 
     fetch: bool = False
     overwrite: bool = False
@@ -83,7 +83,7 @@ class ValueOperations:
     def read(self, path: Path) -> Steps[object]:
         """Return the value at a path, a dict for an inner node, or ``ABSENT``. One transaction per page.
 
-        A value that the fast path finds costs no transaction.
+        If the fast path returns the value, no transaction is needed.
         """
         if self._fast.fetch:
             data: bytes | None = yield Fetch(Key(VALUES, path), self._fetches_documents)
@@ -95,7 +95,7 @@ class ValueOperations:
         return nest(leaves, path, self._format)
 
     def exists(self, path: Path) -> Steps[bool]:
-        """Tell whether a leaf or an inner node is there. One transaction."""
+        """Return whether a leaf or an inner node is there. One transaction."""
         found = yield from self._page(path, None, 1)
         while not found.values and found.cursor is not None:
             found = yield from self._page(path, found.cursor, 1)
@@ -104,7 +104,7 @@ class ValueOperations:
     def ttl(self, path: Path) -> Steps[int | None]:
         """Return the remaining TTL in milliseconds of the longest-lived leaf at or below a path.
 
-        ``None`` means for ever, 0 that nothing is there. One transaction per page.
+        ``None`` means no expiry, 0 that nothing is there. One transaction per page.
         """
         longest = 0
         cursor = None
@@ -132,19 +132,19 @@ class ValueOperations:
                 return list(found)
 
     def leaf_page(self, path: Path, cursor: bytes | None) -> Steps[tuple[list[Path], bytes | None]]:
-        """Return the paths of some leaves at and below a path, and where to go on. One transaction."""
+        """Return a page of paths of the leaves at and below a path, and the next cursor. One transaction."""
         found = yield from self._page(path, cursor, _STEP)
         return [path + below for below in found.values], found.cursor
 
     def page(self, path: Path, cursor: bytes | None = None) -> Steps[Entries]:
-        """Return some leaves at and below a path as they are stored, with their TTLs, and where to go on.
+        """Return a page of encoded leaves at and below a path, with their TTLs and the next cursor.
 
-        Paths are relative to the one that was asked for. One transaction.
+        Paths are relative to the given one. One transaction.
         """
         return (yield from self._page(path, cursor, _STEP, ttls=True))
 
     def leaves(self, path: Path) -> Steps[Mapping[Path, bytes]]:
-        """Return all leaves at and below a path as they are stored, by relative path. One transaction per page."""
+        """Return all encoded leaves at and below a path by relative path. One transaction per page."""
         read = Read(Key(VALUES, path), Scope.SUBTREE, self._atomic_entries)
         found = _entries_in((yield Transaction((), (read,))))
         if found.cursor is None:
@@ -156,14 +156,14 @@ class ValueOperations:
         return values
 
     def nested(self, path: Path, leaves: Mapping[Path, bytes]) -> object:
-        """Return the value that leaves make up, or ``ABSENT``. Raises ``CorruptData`` if they make none."""
+        """Nest encoded leaves into a value; ``ABSENT`` for none. Raises ``CorruptData`` if they are not a tree."""
         return nest(leaves, path, self._format)
 
     def decoded(self, path: Path, data: bytes) -> object:
-        """Return the value of one leaf as it is stored.
+        """Decode one leaf.
 
-        Raises :class:`~redicts.errors.CorruptData` for bytes that are not a value, and
-        :class:`~redicts.errors.LeafError` for a value that may not be read.
+        Raises :class:`~redicts.errors.CorruptData` for bytes that are not valid, and
+        :class:`~redicts.errors.LeafError` for a value whose codec is refused.
         """
         try:
             return self._format.read(data, path)
@@ -171,7 +171,7 @@ class ValueOperations:
             return self._format.recover(error, data, path)
 
     def encoded(self, path: Path, value: object) -> bytes:
-        """Return what is stored for a value that is to be one leaf, dicts included.
+        """Encode a value, also a dict, as one leaf.
 
         Raises :class:`~redicts.errors.LeafError` for a value that cannot be stored.
         """
@@ -180,7 +180,7 @@ class ValueOperations:
     # Writing
 
     def write(self, path: Path, value: object, ttl: int | None = None) -> Steps[None]:
-        """Replace everything at and below a path by a value. One transaction, or none if the fast path does it.
+        """Replace everything at and below a path by a value. One transaction, or none if the fast path writes it.
 
         Raises :class:`~redicts.errors.LeafError`, before the first request, for a value that cannot be stored.
         """
@@ -209,13 +209,13 @@ class ValueOperations:
         yield from self._apply((Delete(Key(VALUES, path), Scope.SUBTREE),))
 
     def expire(self, path: Path, ttl: int | None) -> Steps[None]:
-        """Give every leaf at and below a path this TTL. One transaction."""
+        """Set the TTL of every leaf at and below a path. One transaction."""
         yield from self._apply((Expire(Key(VALUES, path), Scope.SUBTREE, ttl),))
 
     def merge(self, path: Path, value: Mapping[str, object], ttl: int | None = None) -> Steps[None]:
-        """Store the leaves of a dict over what is there, and leave the rest. One transaction, more for empty dicts.
+        """Store the leaves of a dict, and preserve all other leaves. One transaction, more for empty dicts.
 
-        An empty dict in the value stays out where a dict is already: it says "a dict", and one is there.
+        An empty dict in the value is stored only if no dict is at its path.
         """
         if not value:
             return
@@ -239,13 +239,12 @@ class ValueOperations:
         raise _contended(path)
 
     def add(self, path: Path, amount: float) -> Steps[float]:
-        """Add to the number at a path, 0 if there is none, and return the sum. One transaction for integers.
+        """Add to the number at a path, which is 0 if absent, and return the sum. One transaction for 64-bit integers.
 
-        Floats and integers beyond 64 bits take an optimistic read and write, two transactions and more under
-        contention.
+        Other numbers need an optimistic read and write: two transactions, and more under contention.
         """
         if isinstance(amount, bool) or not isinstance(amount, (int, float)):
-            raise LeafError(f"what is added to {described(path)} is a number, not {type(amount).__name__}")
+            raise LeafError(f"the amount to add to {described(path)} must be a number, not {type(amount).__name__}")
         refuse_root(path)
         if isinstance(amount, int) and fits_counter(amount):
             key = Key(VALUES, path)
@@ -258,22 +257,22 @@ class ValueOperations:
             if old is ABSENT:
                 return amount
             if isinstance(old, bool) or not isinstance(old, (int, float)):
-                raise LeafError(f"{described(path)} holds {_a_kind(old)}, no number that could be added to")
+                raise LeafError(f"{described(path)} holds {_a_kind(old)}, not a number to add to")
             try:
                 return old + amount
             except OverflowError:
-                raise LeafError(f"{described(path)}: the sum of a float and so large an integer is no float") from None
+                raise LeafError(f"{described(path)}: the integer is too large to add to a float") from None
 
         total = yield from self.change(path, added)
         assert isinstance(total, (int, float))
         return total
 
     def change(self, path: Path, function: Callable[[Any], object]) -> Steps[object]:
-        """Replace the value at a path by what a function makes of it, optimistically, and return the new value.
+        """Replace the value at a path by the result of a function, optimistically, and return the new value.
 
-        The function gets the value or ``ABSENT``; if it returns ``ABSENT`` the value is removed. Leaves that stay the
-        same are not written, those that change keep their TTL. Two transactions, and two more for each time that
-        somebody else changed the value in between. Raises :class:`~redicts.errors.Conflict` after a thousand of those.
+        The function receives the value or ``ABSENT``. If it returns ``ABSENT``, the value is removed. Unchanged leaves
+        are not written, and changed ones preserve their TTL. Two transactions for each attempt; an attempt fails if
+        another client changes the value meanwhile. Raises :class:`~redicts.errors.Conflict` after a thousand attempts.
         """
         key = Key(VALUES, path)
         for attempt in range(_ATTEMPTS):
@@ -294,9 +293,9 @@ class ValueOperations:
         raise _contended(path)
 
     def compare_and_set(self, path: Path, expected: object, value: object, ttl: int | None = None) -> Steps[bool]:
-        """Store a value if what is there equals another one (``ABSENT``: nothing), and tell whether that was so.
+        """Store a value if the current one equals ``expected``, and return whether it did. ``ABSENT`` means no value.
 
-        Values are compared as Python compares them. One transaction, more if equal values have other bytes.
+        Values are compared by Python's ``==``. One transaction, more if equal values are encoded differently.
         """
         key = Key(VALUES, path)
         wanted = NOTHING if expected is ABSENT else leaves_of(expected, path, self._format)
@@ -319,7 +318,8 @@ class ValueOperations:
     def take(self, path: Path) -> Steps[object]:
         """Remove the value at a path and return it, or ``ABSENT``. One transaction.
 
-        A value beyond ``atomic_entries`` is read and then removed, with what others have stored there meanwhile.
+        A value with more than ``atomic_entries`` leaves is read and then removed, together with leaves that other
+        clients store in between.
         """
         key = Key(VALUES, path)
         outcome = yield Transaction((), (Read(key, Scope.SUBTREE),), (Delete(key, Scope.SUBTREE),))
@@ -330,7 +330,7 @@ class ValueOperations:
         return value
 
     def set_default(self, path: Path, default: object, ttl: int | None = None) -> Steps[object]:
-        """Store a value if nothing is there, and return what is there then. One transaction."""
+        """Store a value if nothing is there, and return the value that is then there. One transaction."""
         key = Key(VALUES, path)
         leaves = leaves_of(default, path, self._format)
         checks = (Equals(key, Scope.SUBTREE, NOTHING),)
@@ -351,22 +351,22 @@ class ValueOperations:
             assert outcome.failed_index is not None
             key, scope, _ = changes.checks[outcome.failed_index]
             if scope is Scope.BELOW:
-                raise LeafError(f"{described(key.path)} holds a dict, no number; none of the changes was made")
-            raise Conflict(f"{described(key.path)} is not what was expected; none of the changes was made")
+                raise LeafError(f"{described(key.path)} holds a dict, not a number; none of the changes was made")
+            raise Conflict(f"{described(key.path)} does not have the expected value; none of the changes was made")
         if outcome.status is Status.NOT_A_COUNTER:
             assert outcome.failed_index is not None
             path = changes.writes[outcome.failed_index].key.path
             raise LeafError(f"{described(path)} holds no 64-bit integer to add to; none of the changes was made")
         if outcome.status is Status.TOO_LARGE:
             raise Unsupported(
-                f"the changes touch more values than this store takes at once ({self._atomic_entries}); split them"
+                f"the changes touch more values than this store changes atomically ({self._atomic_entries}); split them"
             )
 
     def begin(self) -> Changes:
         """Return an empty collection of changes."""
         return Changes(self._format)
 
-    # What the operations share
+    # Shared steps
 
     def _page(self, path: Path, cursor: bytes | None, limit: int | None, *, ttls: bool = False) -> Steps[Entries]:
         reads = (Read(Key(VALUES, path), Scope.SUBTREE, limit, cursor, ttls),)
@@ -382,14 +382,14 @@ class ValueOperations:
             cursor = found.cursor
 
     def _apply(self, writes: tuple[Write, ...]) -> Steps[None]:
-        """Apply writes in one transaction, or step by step if they are too many for one."""
+        """Apply writes in one transaction, or step by step if they are too large for one."""
         if writes and (yield Transaction((), (), writes)).status is Status.TOO_LARGE:
             yield from self._apply_in_steps(writes)
 
     def _apply_in_steps(self, writes: tuple[Write, ...]) -> Steps[None]:
         if len(writes) == 1:
             if isinstance(writes[0], (Put, PutDocument, Add)) or writes[0].scope is Scope.NODE:
-                raise Unsupported("what guards a write is more than this store looks at in one transaction")
+                raise Unsupported("the locks that guard this write are more than this store checks in one transaction")
             yield from self._apply_to_pages(writes[0])
             return
         step = min(_STEP, (len(writes) + 1) // 2)
@@ -397,8 +397,8 @@ class ValueOperations:
             yield from self._apply(writes[start : start + step])
 
     def _apply_to_pages(self, write: Write) -> Steps[None]:
-        """Apply a write of a whole scope to the values in it, page by page."""
-        assert isinstance(write, (Delete, Expire))  # any other touches one value
+        """Apply a write to the values in its scope, page by page."""
+        assert isinstance(write, (Delete, Expire))  # every other write touches one value
         cursor = None
         while True:
             found = _entries_in((yield Transaction((), (Read(write.key, write.scope, _STEP, cursor),))))
@@ -432,12 +432,14 @@ def _entries_in(outcome: Outcome) -> Entries:
 
 
 def _pause(attempt: int) -> Pause:
-    """Return how long to wait before an optimistic change is tried again: randomly, so that rivals part."""
-    return Pause(random.uniform(0, min(0.05, 0.0005 * 2 ** min(attempt, 10))))  # noqa: S311  (no secret)
+    """Return the random backoff before the next attempt of an optimistic change."""
+    return Pause(random.uniform(0, min(0.05, 0.0005 * 2 ** min(attempt, 10))))  # noqa: S311  (not a secret)
 
 
 def _contended(path: Path) -> Conflict:
-    return Conflict(f"{described(path)} was changed by others {_ATTEMPTS} times in a row; lock it, or try again later")
+    return Conflict(
+        f"{described(path)} was changed by other clients {_ATTEMPTS} times in a row; lock it, or try again later"
+    )
 
 
 def _a_kind(value: object) -> str:

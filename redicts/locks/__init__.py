@@ -1,10 +1,10 @@
-"""What this process knows of the locks that its threads and tasks hold.
+"""The lock manager of a database: the locks that threads and tasks of this process hold.
 
-``owner``           who is running: a thread or an asyncio task
-``held``            one held lock, and the path index that finds it
+``owner``           the running lock owner: a thread or an asyncio task
+``held``            one held lock, and the path index of held locks
 ``manager``         acquire, rely on, release, renew and guard writes, as steps
-``renewal``         renews locks, tells of overdue renewals and losses, withdraws leftovers
-``retention``       lets an owner come back to its lock for a few milliseconds
-``scheduler``       a thread that runs scheduled items
+``renewal``         renews leases, calls callbacks, and withdraws leftovers in the background
+``retention``       bounded barging: an owner reacquires its lock without a request
+``scheduler``       runs scheduled items in a thread that exits when idle
 ``exit_callbacks``  runs callbacks before the process ends
 """

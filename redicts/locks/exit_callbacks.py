@@ -1,4 +1,4 @@
-"""What is to be done before this process ends, where that can be had at all."""
+"""Exit callbacks, where the platform supports them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 
 _forked = False
 _forked_as: object = None
-"""What multiprocessing called the process that forked this one."""
+"""The process object of multiprocessing at the time of the fork."""
 
 
 def before_exit(do: Callable[[], object]) -> bool:
-    """Let something be done once this process ends in order, and tell whether that can be promised.
+    """Register a callback for a regular end of this process, and return whether it is certain to be called.
 
-    It cannot be in a forked child, which may end by ``os._exit`` and call no handler, unless multiprocessing made it,
-    which has handlers of its own.
+    It is not certain in a forked child, which may end by ``os._exit`` and call no handlers. A child of multiprocessing
+    has handlers of its own.
     """
     process = _process()
     if process is not None and process is not _forked_as and _multiprocessing().parent_process() is not None:
-        from multiprocessing.util import Finalize  # noqa: PLC0415  (loaded already, in such a process)
+        from multiprocessing.util import Finalize  # noqa: PLC0415  (such a process has loaded it)
 
         Finalize(None, do, exitpriority=0)
         return True
@@ -40,11 +40,11 @@ def _process() -> object:
     return None if found is None else found.current_process()
 
 
-def _begin_anew() -> None:
+def _record_fork() -> None:
     global _forked, _forked_as
-    # multiprocessing puts another object in its place afterwards, and only if it is what forks.
+    # multiprocessing replaces this object after the fork, but only in its own children.
     _forked, _forked_as = True, _process()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+    os.register_at_fork(after_in_child=_record_fork)

@@ -1,4 +1,4 @@
-"""A lock that an owner of this process holds, and the path index that finds it."""
+"""Held locks of this process, with their lease, and the path index of those of one owner."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from redicts.locks.owner import Paths
 _log: Final = logging.getLogger("redicts.locks")
 
 _CLOCK_DRIFT: Final = 0.01
-"""The part of a lease that is given up, because the clocks of this process and of the store may drift apart."""
+"""The fraction of a lease that is not used, because the clocks of this process and of the store may drift."""
 
 _CLOCK_STEP_SECS: Final = 0.002
-"""And this much: stores count in milliseconds."""
+"""The seconds of a lease that are not used, because stores count in milliseconds."""
 
 Callback = Callable[[], object]
 
 
 class RetentionWindow:
-    """The time in which an owner may come back to a lock, see :mod:`redicts.locks.retention`.
+    """The time in which an owner may reacquire a retained lock, see :mod:`redicts.locks.retention`.
 
-    Times are those of ``time.monotonic``. ``look_at`` is when to check whether the owner has come back.
+    Times are those of ``time.monotonic``. ``look_at`` is the time to check whether the owner has reacquired the lock.
     """
 
     __slots__ = ("ends", "is_watched", "look_at", "owner", "retained_at", "tokens")
@@ -36,13 +36,13 @@ class RetentionWindow:
         self.owner = owner
         self.ends = ends
         self.tokens = tokens
-        """How many fencing tokens are left."""
+        """The number of reserved fencing tokens."""
         self.retained_at = self.look_at = 0.0
         self.is_watched = False
 
 
 class LockOptions(NamedTuple):
-    """What one acquisition asks for beyond the lock: renewal, and callbacks."""
+    """The lock options of one acquisition: renewal, and callbacks."""
 
     renew: bool = False
     on_renewal_overdue: Callback | None = None
@@ -53,9 +53,9 @@ NO_OPTIONS: Final = LockOptions()
 
 
 class HeldLock:
-    """A lock in the store that one owner of this process holds.
+    """A lock that one owner of this process holds in the store.
 
-    ``lease`` is in milliseconds; ``valid_until`` is the time of ``time.monotonic`` until which it is certainly held.
+    ``lease`` is in milliseconds. Until ``valid_until``, by ``time.monotonic``, the lock is certainly held.
     """
 
     __slots__ = (
@@ -80,22 +80,22 @@ class HeldLock:
     def __init__(self, request: Request, paths: Paths, grant: Grant, lease: int, is_alive: Callable[[], bool]) -> None:
         self.request = request
         self.paths = paths
-        """The paths as they were asked for."""
+        """The paths as the owner gave them."""
         self.window: RetentionWindow | None = None
         self.token = grant.token
         self.is_alive = is_alive
         self.lost = False
         self.is_watched = False
         self.relied_on = 1
-        """How many acquisitions rely on it."""
+        """The number of acquisitions that rely on it."""
         self.renewals = 0
-        """How many of them want it renewed."""
+        """The number of these acquisitions with the option ``renew``."""
         self.on_renewal_overdue: list[Callback] = []
         self.on_loss: list[Callback] = []
         self.begin_lease(grant.since, lease)
 
     def begin_lease(self, since: float, lease: int) -> None:
-        """Record that the lease began again, not before this time of ``time.monotonic``."""
+        """Record that the lease began again, at or after this time of ``time.monotonic``."""
         self.since = since
         self.lease = lease
         self.valid_until = since + lease / 1000 * (1 - _CLOCK_DRIFT) - _CLOCK_STEP_SECS
@@ -103,7 +103,7 @@ class HeldLock:
         self.overdue = False
 
     def add(self, options: LockOptions) -> None:
-        """Add what one acquisition asks for."""
+        """Add the options of one acquisition."""
         self.renewals += options.renew
         if options.on_renewal_overdue is not None:
             self.on_renewal_overdue.append(options.on_renewal_overdue)
@@ -111,7 +111,7 @@ class HeldLock:
             self.on_loss.append(options.on_loss)
 
     def remove(self, options: LockOptions) -> None:
-        """Remove what one acquisition asked for."""
+        """Remove the options of one acquisition."""
         self.renewals -= options.renew
         if options.on_renewal_overdue is not None:
             self.on_renewal_overdue.remove(options.on_renewal_overdue)
@@ -119,7 +119,7 @@ class HeldLock:
             self.on_loss.remove(options.on_loss)
 
     def covers(self, paths: Paths, mode: Mode) -> bool:
-        """Tell whether this lock is certainly held and includes a lock of this mode on these paths."""
+        """Return whether this lock is certainly held and includes a lock of this mode on these paths."""
         held = self.request
         if not self.is_valid or (held.mode is Mode.SHARED and mode is Mode.EXCLUSIVE):
             return False
@@ -131,7 +131,7 @@ class HeldLock:
         return not self.lost and time.monotonic() < self.valid_until
 
     def guards(self, path: Path) -> list[Equals]:
-        """Return the checks that this lock is still held where it overlaps with a path."""
+        """Return the checks that this lock is still held on its paths that overlap with a path."""
         held = self.request
         return [
             Equals(key, Scope.NODE, {(): held.record})
@@ -141,7 +141,7 @@ class HeldLock:
 
     @property
     def alarm_at(self) -> float:
-        """When the renewal is overdue, or, if that was told, when the lock is lost."""
+        """The time when the renewal is overdue, or, after that callback, when the lock is lost."""
         return self.valid_until if self.overdue else min(self.since + self.lease * 2 / 3000, self.valid_until)
 
     def __repr__(self) -> str:
@@ -149,9 +149,9 @@ class HeldLock:
 
 
 class HeldLocks:
-    """The locks that one owner holds in one database, found by path.
+    """Path index of the locks that one owner holds in one database.
 
-    Adding, removing and finding cost in proportion to the depth of the path and to what is found.
+    The cost of each operation is in proportion to the depth of the path and to the number of results.
     """
 
     __slots__ = ("_at", "_below", "requests")
@@ -178,7 +178,7 @@ class HeldLocks:
                 _remove(self._below, path[:depth], lock)
 
     def covering(self, paths: Paths, mode: Mode) -> HeldLock | None:
-        """Return a lock that includes a lock of this mode on these paths."""
+        """Return a held lock that includes a lock of this mode on these paths."""
         return next((lock for lock in self._above(paths[0]) if lock.covers(paths, mode)), None)
 
     def overlapping(self, path: Path) -> list[HeldLock]:
@@ -197,7 +197,7 @@ def _remove(index: dict[Path, list[HeldLock]], path: Path, lock: HeldLock) -> No
 
 
 def call_back(callbacks: list[Callback]) -> None:
-    """Run callbacks of a user; an exception is logged and stops none of the others."""
+    """Run callbacks of a user. An exception is logged and does not stop the others."""
     for callback in callbacks:
         try:
             callback()

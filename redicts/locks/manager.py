@@ -24,11 +24,11 @@ log: Final = logging.getLogger("redicts.locks")
 _Result = TypeVar("_Result")
 
 _SWEPT: Final = 64
-"""From how many owners on those that have ended are looked for."""
+"""The number of owners from which on ended ones are removed."""
 
 
 class Acquired(NamedTuple):
-    """One acquisition that is not released yet: the lock that it relies on, and what it asked for."""
+    """One acquisition that is not released yet: the lock that it relies on, and its options."""
 
     manager: LockManager
     lock: HeldLock
@@ -36,9 +36,9 @@ class Acquired(NamedTuple):
 
 
 class LockManager:
-    """The locks that this process holds in one database.
+    """Lock manager of one database: the locks that owners of this process hold, as steps without I/O.
 
-    ``run`` carries steps out, for the background work. With ``mandatory`` a write that another owner's lock covers is
+    ``run`` carries out the steps of background work. With ``mandatory``, writes under a lock of another owner are
     refused. ``retention_secs`` is the length of a retention window.
     """
 
@@ -51,18 +51,18 @@ class LockManager:
         self.run = run
         self.mandatory = mandatory
         self.held: dict[LockOwner, HeldLocks] = {}
-        """What each owner holds. An owner that holds nothing is not in it."""
+        """The held locks of each owner that holds any."""
         self.renewal = Renewal(store, run)
         self.retention = Retention(store, self.renewal, run, 0.0 if mandatory else retention_secs)
 
     def acquire(
         self, location: object, paths: Paths, mode: Mode, lease: int, timeout: float | None, options: LockOptions
     ) -> Steps[HeldLock | None]:
-        """Acquire a lock for the running owner, or rely once more on one that it holds.
+        """Acquire a lock for the running owner, or rely on a held lock that includes it.
 
-        :func:`take_acquired` finds the acquisition again by ``location``. ``lease`` is in milliseconds, ``timeout`` in
-        seconds. Returns ``None`` if the timeout is 0 and the lock is not free. If it raises, nothing is left in the
-        store, or the leftovers are withdrawn as soon as the store can be reached.
+        ``location`` is the key of the acquisition for :func:`take_acquired`. ``lease`` is in milliseconds, ``timeout``
+        in seconds. Returns ``None`` if the timeout is 0 and the lock is not free. After an error, nothing is left in
+        the store, or leftovers are withdrawn as soon as the store can be reached.
         """
         me = current_owner()
         held = self.held.get(me)
@@ -87,12 +87,12 @@ class LockManager:
     def _acquire(
         self, me: LockOwner, held: HeldLocks, paths: Paths, mode: Mode, lease: int, timeout: float | None
     ) -> Steps[HeldLock | None]:
-        """Acquire what no held lock covers: from what the owner retains, else from the store."""
+        """Acquire a lock that no held lock includes: the retained lock of the owner, or a lock in the store."""
         retention = self.retention
         retention.asks(me, paths)
         lock = (yield from retention.take(me, paths, mode, lease)) if me in retention.retained else None
         if lock is None and timeout == 0 and (retention.retained or retention.is_giving_back):
-            # An attempt that does not wait must find free what other owners of this process have released.
+            # Locks that other owners of this process have released must be free for an attempt without waiting.
             yield from retention.end()
         if lock is None:
             request = Request(request_name(), me.owner, mode, paths, int(time.time() * 1000))
@@ -100,7 +100,7 @@ class LockManager:
             request = lock.request
         try:
             if lock is None:
-                retention.set_tokens_aside(me, request)
+                retention.reserve_tokens(me, request)
                 grant = yield from self.store.acquire(request, lease, timeout, held.requests)
                 if grant is None:
                     return None
@@ -120,13 +120,13 @@ class LockManager:
         return lock
 
     def _sweep(self) -> None:
-        """Forget owners that have ended without releasing, so that programs with many such threads do not grow."""
+        """Remove owners that ended without releasing, so that memory does not grow with the number of threads."""
         if len(self.held) >= _SWEPT:
             for owner in [owner for owner in list(self.held) if not owner.is_alive()]:
                 self.held.pop(owner, None)
 
     def renew(self, lock: HeldLock, lease: int) -> Steps[bool]:
-        """Let a lease begin again with so many milliseconds, and tell whether the lock is held. One transaction."""
+        """Renew a lease for so many milliseconds, and return whether the lock is still held. One transaction."""
         since = time.monotonic()
         if lock.lost or not (yield from self.store.renew([(lock.request, lease)]))[0]:
             self.renewal.lose(lock)
@@ -148,7 +148,7 @@ class LockManager:
             was_held = False
             if lock.window is not None or me in retention.retained:
                 was_held = yield from retention.retain(me, lock)
-            # Also what is lost by the clock of this process: the store may know of a renewal whose reply was lost.
+            # Also if the lease is over by the clock of this process: the reply to a renewal may have been lost.
             was_held = was_held or (yield from self.store.release(lock.request))
         except BaseException:
             self.renewal.withdraw_later(lock.request, lock.lease)
@@ -159,11 +159,11 @@ class LockManager:
         retention.releases(me, lock)
 
     def guarded(self, steps: Steps[_Result], paths: Paths) -> Steps[_Result]:
-        """Return an operation that writes at and below some paths, guarded by the locks that the running owner holds.
+        """Guard the writes of an operation at and below some paths by the locks that the running owner holds there.
 
-        The guarded operation raises :class:`~redicts.errors.LockLost` if one of these locks is lost, and with mandatory
-        locks :class:`~redicts.errors.Locked` if another owner's lock covers a path. Nothing is written then. It costs
-        no transaction more.
+        If one of these locks is lost, the operation writes nothing and raises :class:`~redicts.errors.LockLost`. With
+        mandatory locks, it raises :class:`~redicts.errors.Locked` if a lock of another owner overlaps with a path. No
+        further transaction.
         """
         me = current_owner()
         held = self.held.get(me)
@@ -189,26 +189,29 @@ class LockManager:
             scopes = [key for path in paths for key in scopes_of(path, HOLDERS)]
             records = yield from self.store.find_locks(scopes)
             other = next((record for record in records if record.owner != me.owner.name), None)
-            return Locked(f"{all_described(paths)} cannot be written: locked is {other or 'something in there'}")
+            holder = f": {other}" if other else ", which it has released since"
+            return Locked(f"{all_described(paths)} cannot be written while another owner holds a lock{holder}")
 
         return guarded(steps, tuple(checks), refusal)
 
 
 def current(location: object, paths: Paths) -> Acquired | None:
-    """Return what the running owner acquired last at this location on these paths, and has not released."""
+    """Return the latest acquisition of the running owner with this location and these paths."""
     stack: list[Acquired] | None = current_owner().acquired.get((location, paths))
     return stack[-1] if stack else None
 
 
 def take_acquired(location: object, paths: Paths) -> Acquired:
-    """Take what the running owner acquired last at this location on these paths out of its records, to release it.
+    """Remove the latest acquisition of the running owner with this location and these paths, to release it.
 
     Raises :class:`~redicts.errors.NotHeld` if there is none.
     """
     me = current_owner()
     stack: list[Acquired] | None = me.acquired.get((location, paths))
     if not stack:
-        raise NotHeld(f"{me.owner.label} holds no lock on {all_described(paths)} that could be released")
+        raise NotHeld(
+            f"{me.owner.label} does not hold the lock on {all_described(paths)}; acquire it before releasing it"
+        )
     acquired = stack.pop()
     if not stack:
         del me.acquired[location, paths]
@@ -216,7 +219,7 @@ def take_acquired(location: object, paths: Paths) -> Acquired:
 
 
 def release(acquired: Acquired) -> Steps[None]:
-    """Release an acquisition; the lock itself is given back when nothing relies on it any more.
+    """Release an acquisition, and the lock itself if no other acquisition relies on it.
 
     If the lock was lost meanwhile, this logs a warning.
     """
@@ -229,15 +232,15 @@ def release(acquired: Acquired) -> Steps[None]:
 
 
 def lost(lock: HeldLock) -> LockLost:
-    """Return the error that says that a lock is lost."""
+    """Return the error for a lost lock."""
     return LockLost(
         f"the lock on {lock!r} is lost: its lease of {lock.lease / 1000:g} seconds ran out, or it was broken; nothing "
-        "was written. Release it and acquire it again, and choose a longer lock_expire_timeout or let it be renewed"
+        "was written. Release it and acquire it again, with a longer lock_expire_timeout or with renew=True"
     )
 
 
 def _no_other_owner(owner: Owner, held: HeldLocks, paths: Paths) -> list[Check]:
-    """Return the checks that no other owner holds a lock above, at or below some paths."""
+    """Return the checks that no other owner holds a lock that overlaps with some paths."""
     mine = [
         (key.path, lock.request)
         for path in paths

@@ -1,7 +1,7 @@
-"""Lock owners: each thread of this process and each asyncio task is one.
+"""Lock owners: each thread of this process and each asyncio task.
 
-Names are random per process, and renewed in a forked child. Process ids and thread numbers would not do: they repeat
-between hosts, between containers, and in one process as soon as a thread has ended.
+Their names begin with a random client id, which a forked child renews. Process ids and thread numbers are not unique:
+they repeat between hosts and containers, and in one process after a thread has ended.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Paths = tuple[Path, ...]
 
 
 class _Process:
-    """One process: a client id that no other process ever has, and a counter."""
+    """The identity of one process: a unique client id, and a counter."""
 
     def __init__(self) -> None:
         self.client_id = secrets.token_hex(8)
@@ -35,7 +35,7 @@ _process = _Process()
 
 
 def _renew_after_fork() -> None:
-    global _process  # noqa: PLW0603  (a fork makes another process)
+    global _process  # noqa: PLW0603  (the child is another process)
     _process = _Process()
 
 
@@ -44,12 +44,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def request_name() -> str:
-    """Return a new name for a :class:`~redicts.core.locks.records.Request`."""
+    """Return a unique name for a :class:`~redicts.core.locks.records.Request`."""
     return f"{_process.client_id}/{next(_process.numbers)}"
 
 
 class LockOwner:
-    """A thread or task that may hold locks, and its own records. Only the thread or task itself changes them."""
+    """A thread or task that may hold locks, with its acquisitions. Only the thread or task itself changes them."""
 
     __slots__ = ("acquired", "comebacks", "is_alive", "owner", "process", "released")
 
@@ -58,12 +58,12 @@ class LockOwner:
         self.owner = Owner(f"{_process.client_id}.{next(_process.numbers)}", f"{_process.where}:{kind}")
         self.is_alive = is_alive
         self.acquired: dict[object, list[Any]] = {}
-        """What it has acquired and not released yet, see :mod:`redicts.locks.manager`."""
+        """Its acquisitions that are not released yet, see :mod:`redicts.locks.manager`."""
         self.comebacks = 0
-        """How often in a row it came back at once to the lock that it had released, see
+        """How often in a row it reacquired at once the lock that it had released, see
         :mod:`redicts.locks.retention`."""
         self.released: tuple[object, Paths, float] = (None, (), 0.0)
-        """A reference to the retention and the paths of the lock that it released last, and when by
+        """The last release: a reference to the retention, the paths of the lock, and the time of
         ``time.monotonic``."""
 
 
@@ -72,8 +72,8 @@ _tasks: Final[WeakKeyDictionary[Any, LockOwner]] = WeakKeyDictionary()
 
 
 def current_owner() -> LockOwner:
-    """Return the owner that is running."""
-    # Without asyncio, or while it is being imported, no task can run.
+    """Return the running lock owner."""
+    # If asyncio is not imported, or not completely, no task can run.
     asyncio: Any = sys.modules.get("asyncio")
     running = getattr(asyncio, "_get_running_loop", None)
     task = None if running is None or running() is None else asyncio.current_task()

@@ -1,7 +1,7 @@
-"""Renews the locks of one database, tells of overdue renewals and losses, and withdraws leftovers, in the background.
+"""Background work on the locks of one database: renews leases, calls callbacks, and withdraws leftovers.
 
-A lock that is to be renewed is renewed three times per lease. Its callbacks are called when two thirds of a lease have
-passed without a renewal, and when the lock is lost, by the clock of this process if the store does not answer.
+A lock is renewed three times per lease. Its callbacks are called when two thirds of a lease have passed without a
+renewal, and when the lock is lost. If the store does not answer, the clock of this process decides.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from redicts.locks.scheduler import Scheduler
 _log: Final = logging.getLogger("redicts.locks")
 
 _SOON: Final = 0.1
-"""A renewal may come early by this part of the lease, so that locks are renewed together."""
+"""The fraction of the lease by which a renewal may be early, to renew locks in batches."""
 
 _BATCH: Final = 100
-"""How many locks are renewed together at the most."""
+"""The maximum number of locks in one renewal."""
 
 _LONGEST_RETRY_SECS: Final = 1.0
 _FIRST_RETRY_SECS: Final = 0.05
 _LATE_SECS: Final = 1.0
-"""How late a request may arrive that its sender has given up."""
+"""The longest delay of a request after its sender has given up."""
 
 
 class Renewal:
-    """The background work on the locks of one database. ``run`` carries steps out."""
+    """The background work on the locks of one database, in one scheduler per kind. ``run`` carries out steps."""
 
     __slots__ = ("_alarms", "_leftovers", "_renewals", "_run", "_store")
 
@@ -47,18 +47,18 @@ class Renewal:
         )
 
     def add(self, lock: HeldLock, options: LockOptions) -> None:
-        """Do from now on what one acquisition asks for."""
+        """Add the options of one acquisition to a lock, and begin to watch it."""
         lock.add(options)
         self.watch(lock)
 
     def remove(self, lock: HeldLock, options: LockOptions) -> None:
-        """Stop doing what one acquisition asked for."""
+        """Remove the options of one acquisition from a lock."""
         lock.remove(options)
         self.stop(lock)
         self.watch(lock)
 
     def watch(self, lock: HeldLock) -> None:
-        """Renew a lock and call its callbacks, as far as somebody asked for it."""
+        """Renew a lock and call its callbacks, as the options of its acquisitions say."""
         if lock.lost:
             return
         if lock.renewals:
@@ -81,7 +81,7 @@ class Renewal:
             call_back(lock.on_loss)
 
     def withdraw_later(self, request: Request, lease: int) -> None:
-        """Withdraw a request as soon as the store can be reached; after ``lease`` milliseconds it ends by itself."""
+        """Withdraw a request as soon as the store can be reached. Its records expire after ``lease`` milliseconds."""
         self._leftovers.add(_Leftover(request, lease))
 
     def _renew_due(self, _due: list[HeldLock]) -> None:
@@ -136,9 +136,9 @@ class Renewal:
 
 
 class _Leftover:
-    """A request that may have left records in the store, which could not be reached to withdraw it.
+    """A request to withdraw later, because the store could not be reached and may have records of it.
 
-    It is withdrawn twice, because the request that left the records may itself arrive late.
+    It is withdrawn twice, because the transaction that writes the records may arrive late.
     """
 
     __slots__ = ("_attempts", "_until", "_withdrawn", "due", "request")
@@ -151,14 +151,14 @@ class _Leftover:
         self._until = self.due + lease / 1000 + _LATE_SECS
 
     def failed(self) -> bool:
-        """Record an attempt that failed, and tell whether the records have ended with their lease."""
+        """Record a failed attempt, and return whether the records have expired."""
         self._attempts += 1
         pause = min(_LONGEST_RETRY_SECS, _FIRST_RETRY_SECS * 2 ** min(self._attempts, 10))
         self.due = time.monotonic() + pause * random.uniform(0.5, 1)  # noqa: S311  (not a secret)
         return self.due > self._until
 
     def withdrawn(self) -> bool:
-        """Record a withdrawal, and tell whether it was the second one."""
+        """Record a withdrawal, and return whether it was the second one."""
         was_withdrawn, self._withdrawn = self._withdrawn, True
         self.due = time.monotonic() + _LATE_SECS
         return was_withdrawn

@@ -1,17 +1,17 @@
-"""Lock retention: an owner that comes back at once to a lock that others wait for has it again, for a few milliseconds.
+"""Lock retention (bounded barging): an owner reacquires a contended lock for a few milliseconds without a request.
 
-The next waiter has slept and is slow at first; an owner that comes back is not. So a lock that is released inside its
-retention window is *retained*: released for its owner, and still held in the store. If the owner asks for it again, it
-has it without a request. If not, a background thread gives it back about a millisecond later. The store sees one lock
-that is held for somewhat longer, so nothing that the protocol promises depends on retention.
+To wake the next waiter takes long, compared with an owner that reacquires the lock at once. So a lock that is released
+within its retention window is *retained*: released for its owner, but still held in the store. If the owner acquires it
+again, no request is needed. Otherwise a background thread releases it in the store about a millisecond later. For the
+store this is one lock that is held somewhat longer, so the guarantees of the protocol do not depend on retention.
 
-A lock is retained only if its owner had come back at once to this very lock the last few times, had to wait for it (so
-others want it), and was granted it less than ``lock_retention`` seconds ago. An owner gives back what it retains before
-it asks this database for any other lock, so it never waits while it retains a lock. Each time that it comes back is a
-grant with a fencing token of its own, out of those that were set aside with the first grant.
+A lock is retained only if its owner reacquired it at once the last few times, had to wait for it (so it is contended),
+and was granted it less than ``lock_retention`` seconds ago. An owner releases its retained lock before it acquires any
+other lock of this database, so it never waits while it retains one. Each reacquisition has its own fencing token, from
+those that were reserved with the first grant.
 
-This is *bounded barging*. Sticky locks with a bound are in Frangipani's lock service (Thekkath, Mann, Lee, SOSP 1997)
-and in cohort locks (Dice, Marathe, Shavit, PPoPP 2012) for the same reason.
+Frangipani's lock service (Thekkath, Mann, Lee, SOSP 1997) has sticky locks, and cohort locks (Dice, Marathe, Shavit,
+PPoPP 2012) pass a lock on within a group a bounded number of times, for the same reason.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ from redicts.locks.scheduler import Scheduler
 _log: Final = logging.getLogger("redicts.locks")
 
 _SOON_SECS: Final = 0.001
-"""An owner that comes back within this time comes back at once; a lock that is retained for longer is given back."""
+"""The time between a release and a reacquisition "at once". A lock that is retained for longer is released."""
 
 _FIRM: Final = 3
-"""How often in a row an owner must have come back at once."""
+"""How often in a row an owner must have reacquired the lock at once."""
 
 _SHORTEST_LEASE: Final = 1_000
-"""The shortest lease in milliseconds of a lock that is retained."""
+"""The shortest lease of a retained lock in milliseconds."""
 
 _STAYS_SECS: Final = 0.2
-"""How long the background thread stays between windows: starting one takes a fifth of a window."""
+"""The idle time before the background thread exits: starting it takes a fifth of a window."""
 
 _MOST: Final = 100
-"""How often an owner comes back in one window. As many tokens are set aside, and most are not used."""
+"""The maximum number of reacquisitions in one window, and of reserved tokens, most of which are not used."""
 
 _LEFT: Final = 0.9
-"""The part of the lease that must be left of a lock that is retained."""
+"""The fraction of the lease that must be left of a retained lock."""
 
 
 class Retention(ResetInChild):
@@ -72,41 +72,41 @@ class Retention(ResetInChild):
         self.reset_in_child()
 
     def reset_in_child(self) -> None:
-        """Forget what the parent's owners retain."""
+        """Forget the retained locks of the parent process."""
         self.retained: dict[Hashable, HeldLock] = {}
-        """What each owner retains, one lock at most. A thread that takes it out has it to itself."""
+        """The retained lock of each owner. The thread that removes an item is the only one that uses it."""
         self._in_hand: set[tuple[HeldLock, int]] = set()
-        """What is being given back, and the threads that do so: perhaps not free yet."""
+        """The locks that threads are releasing in the store, which may not be free yet."""
         self._can_retain: bool | None = None
-        """Whether this process gives retained locks back before it ends; ``None`` before the first."""
+        """Whether this process releases retained locks before it ends; ``None`` before the first one."""
 
     def asks(self, owner: LockOwner, paths: Paths) -> None:
-        """Record that an owner asks for a lock."""
+        """Count an acquisition that follows at once on the release of the same lock."""
         manager, released, at = owner.released
         came_back = manager is ref(self) and released == paths and time.monotonic() - at <= _SOON_SECS
         owner.comebacks = owner.comebacks + 1 if came_back else 0
 
     def releases(self, owner: LockOwner, lock: HeldLock) -> None:
-        """Record that an owner has released a lock."""
+        """Record that an owner released a lock."""
         manager, released, _ = owner.released
         if manager is not ref(self) or released != lock.paths:
             owner.comebacks = 0
         owner.released = (ref(self), lock.paths, time.monotonic())
 
-    def set_tokens_aside(self, owner: LockOwner, request: Request) -> None:
-        """Ask for the tokens of a window with a request, if there is likely to be one."""
+    def reserve_tokens(self, owner: LockOwner, request: Request) -> None:
+        """Reserve the fencing tokens of a window with a request, if a window is likely."""
         if owner.comebacks >= _FIRM and self.seconds and request.mode is Mode.EXCLUSIVE:
             request.spare = _MOST
 
     def begin(self, owner: LockOwner, lock: HeldLock, grant: Grant) -> None:
-        """Let a window begin with a grant, if tokens were set aside for it."""
+        """Begin a window with a grant, if tokens were reserved for it."""
         if grant.spare:
             lock.window = RetentionWindow(owner, grant.since + self.seconds, grant.spare)
 
     def retain(self, owner: LockOwner, lock: HeldLock) -> Steps[bool]:
-        """Retain a lock on which nothing relies any more, and tell whether it is retained.
+        """Retain a lock after its last release, and return whether it is retained.
 
-        Gives back another lock that the owner retains. No transaction if there is none.
+        Releases another retained lock of the owner in the store. No transaction if there is none.
         """
         if owner in self.retained:
             yield from self._give_back(owner)
@@ -125,12 +125,12 @@ class Retention(ResetInChild):
         try:
             window.retained_at = now
             self.retained[owner] = lock
-            # Afterwards, because a thread that stops watching, or ends the process, looks afterwards too.
+            # Checked after retaining: a thread that stops watching, or ends the process, checks after that too.
             if not window.is_watched:
                 self._watch(window)
             if not self._can_retain:
                 yield from self._give_back(owner)
-        except RuntimeError:  # no thread can be started: the interpreter ends
+        except RuntimeError:  # no thread can be started: the interpreter is shutting down
             return self.retained.pop(owner, None) is None
         except BaseException:
             self.retained.pop(owner, None)
@@ -138,9 +138,9 @@ class Retention(ResetInChild):
         return True
 
     def take(self, owner: LockOwner, paths: Paths, mode: Mode, lease: int) -> Steps[HeldLock | None]:
-        """Return the lock that an owner retains, if it is the one that it asks for.
+        """Return the retained lock of an owner, if it is the one to acquire.
 
-        Gives back another lock that the owner retains. No transaction if there is none.
+        Releases another retained lock of the owner in the store. No transaction if there is none.
         """
         lock = self.retained.get(owner)
         if lock is None:
@@ -158,20 +158,20 @@ class Retention(ResetInChild):
 
     @property
     def is_giving_back(self) -> bool:
-        """Whether another thread may be giving back a retained lock at this moment."""
+        """Whether a thread may be releasing a retained lock in the store now."""
         return bool(self._in_hand)
 
     def end(self) -> Steps[None]:
-        """Give back what owners of this process retain, and return when it is free. No transaction if it is nothing."""
+        """Release all retained locks in the store, and return when they are free. No transaction if there are none."""
         for owner in list(self.retained):
             yield from self._give_back(owner)
         me = threading.get_ident()
-        # A lock would do, if a signal handler could not come here too.
+        # A threading.Lock would deadlock if a signal handler called this.
         while any(thread != me for _, thread in list(self._in_hand)):
             yield Pause(_SOON_SECS / 4)
 
     def end_all(self) -> None:
-        """Give back what owners of this process retain, and retain nothing from now on."""
+        """Release all retained locks in the store, and retain none from now on."""
         self._can_retain = False
         self._run(self.end())
 
@@ -180,7 +180,7 @@ class Retention(ResetInChild):
         return now < window.ends and window.tokens > 0 and is_long and not lock.lost and self.seconds > 0
 
     def _give_back(self, owner: Hashable) -> Steps[None]:
-        """Give back what an owner retains. It was released in time, so a failure concerns nobody any more."""
+        """Release the retained lock of an owner in the store. Its owner released it in time, so no error is raised."""
         lock = self.retained.get(owner)
         if lock is None:
             return
@@ -189,17 +189,17 @@ class Retention(ResetInChild):
         try:
             lock = self.retained.pop(owner, None)
             if lock is not None and not (yield from self._store.release(lock.request)):
-                _log.debug("the lock on %r was lost after its release, before it was given back", lock)
+                _log.debug("the lock on %r was lost after its release, while it was retained", lock)
         except BaseException as error:
             if lock is not None:
                 self._renewal.withdraw_later(lock.request, lock.lease)
             if not isinstance(error, Exception):
                 raise
-            _log.debug("the lock on %r could not be given back, trying again: %s", lock, error)
+            _log.debug("the retained lock on %r could not be released, trying again: %s", lock, error)
         finally:
             self._in_hand.discard(entry)
 
-    # The background thread, which exists only while there are windows.
+    # The background thread, which exits when there are no windows.
 
     def _watch(self, window: RetentionWindow) -> None:
         window.is_watched = True
@@ -228,7 +228,7 @@ class Retention(ResetInChild):
 
 
 def _ending(retention: ref[Retention]) -> Callable[[], None]:
-    """Return what ends all windows at exit, and keeps no database alive until then."""
+    """Return an exit callback that ends retention, with a weak reference to the database."""
 
     def end_all() -> None:
         found = retention()

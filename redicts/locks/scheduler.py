@@ -1,4 +1,4 @@
-"""A thread that does things when they are due, and is there only while there are any, or were a moment ago."""
+"""Runs scheduled items; its thread exits when idle."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ _log: Final = logging.getLogger("redicts.locks")
 _Item = TypeVar("_Item")
 
 _LONGEST_WAIT_SECS: Final = 3600.0
-"""No platform's clock fails at a wait of this length."""
+"""The longest wait that every platform supports."""
 
 
 class Scheduler(Generic[_Item]):
-    """Handles items when they are due, all that are due at once, in one daemon thread that no exception ends.
+    """Handles items when they are due, in batches, in one daemon thread that continues after exceptions.
 
-    ``due`` tells when an item is due, in seconds of ``time.monotonic``; ``handle`` must change that, or discard it.
-    After the last item the thread stays for ``stays`` seconds, where to start another would take too long. A forked
-    child starts with none.
+    ``due`` returns the time of ``time.monotonic`` when an item is due. ``handle`` must change that time, or discard the
+    item. The thread exits when it has had no items for ``stays`` seconds. A forked child starts without items.
     """
 
     def __init__(
@@ -38,11 +37,11 @@ class Scheduler(Generic[_Item]):
         self._items: dict[_Item, None] = {}
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
-        # Last: another thread of a child that sees it takes the rest for its own.
+        # Assigned last: another thread of a child that sees it relies on the rest.
         self._owner = os.getpid()
 
     def add(self, item: _Item) -> None:
-        """Handle an item from now on, or look again when it is due."""
+        """Add an item, or read its due time again."""
         if self._owner != os.getpid():
             self._start()
         with self._changed:
@@ -54,12 +53,12 @@ class Scheduler(Generic[_Item]):
             self._changed.notify()
 
     def items(self) -> list[_Item]:
-        """Return all that is handled, due or not."""
+        """Return all items, due or not."""
         with self._changed:
             return list(self._items)
 
     def discard(self, item: _Item) -> None:
-        """Handle an item no more. It may be in hand at this moment."""
+        """Remove an item, which may be in ``handle`` now."""
         if self._owner == os.getpid():
             with self._changed:
                 self._items.pop(item, None)
@@ -79,5 +78,5 @@ class Scheduler(Generic[_Item]):
             try:
                 self._handle(due)
             except Exception:
-                _log.exception("%s failed; it goes on", self._name)
+                _log.exception("%s failed; continuing", self._name)
                 time.sleep(0.1)

@@ -107,7 +107,7 @@ def test_no_two_conflicting_owners_are_active(any_site: Site) -> None:
 
 def look_upwards_only() -> None:
     """Make the locks of this process ignore locks below their paths."""
-    records.scopes_of = records.places_above
+    records.scopes_of = records.scopes_above
 
 
 def lock_nothing() -> None:

@@ -1,8 +1,8 @@
-"""The lock protocol: hierarchical, leased, fenced and fair, as steps over minitransactions.
+"""The lock protocol: hierarchical, leased, fenced and fair, as steps of minitransactions.
 
-``records``      how locks are stored, and which of them conflict
-``acquisition``  how one request is granted, at once or after waiting
+``records``      the layout of lock records, and which of them conflict
+``acquisition``  grants one request, at once or after waiting
 ``operations``   acquire, release, renew, withdraw, find, break
-``deadlocks``    cycles among waiters, found while waiting
-``guards``       writes that are applied only while a lock is held
+``deadlocks``    finds and resolves cycles among waiters
+``guards``       applies writes only while a lock is held
 """

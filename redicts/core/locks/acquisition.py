@@ -1,19 +1,18 @@
-"""One acquisition of a lock: how it is granted, at once or in its turn.
+"""Acquires one lock: claims it if it is free, and otherwise queues, waits for notifications and claims it again.
 
-*Mutual exclusion* rests on one thing: the transaction that puts a holder's record also checks that nothing held
-conflicts with it. Whatever else goes wrong (a lost reply, a wrong guess, a late notification) costs time and nothing
-more.
+*Mutual exclusion* depends on one rule: the transaction that writes the record of a held lock also checks that no
+conflicting lock is held. Every other fault (a lost reply, a stale read, a late notification) only costs time.
 
-*Order* rests on another: whoever does not get a lock at once puts a waiter's record, and reads in the same transaction
-who was there before. That list is its ticket. It is granted when nobody on the list waits any more; and whoever comes
-later finds its record and queues behind it. A waiter that the requester's own locks block is left off the list: it
-cannot go on before the requester does, so to wait for it would be a deadlock (the rule of PostgreSQL's lock manager).
+*Order*: a request that is not granted at once writes the record of a waiter, and reads the earlier conflicting waiters
+in the same transaction. This list is its ticket. The request is granted after all of them have left the queue. A later
+request finds its record and queues behind it. A waiter that is blocked by a lock of the same owner is not on the
+ticket: waiting for it would be a deadlock (PostgreSQL's lock manager has the same rule).
 
-*Waking*: a waiter lists itself at one of those who are in its way, the latest; the transaction by which that one goes
-notifies whoever is listed. So each release notifies the next in line and nobody else (what watching one's predecessor
-is to the recipes of ZooKeeper). A notification that is lost costs one interval of :class:`Timing`.
+*Notification*: a waiter registers with one of its blockers, the latest. The transaction that removes this blocker
+notifies the registered waiters. So a release notifies the next in line and no other (as in ZooKeeper's lock recipe,
+where each waiter watches its predecessor). A lost notification costs one interval of :class:`Timing`.
 
-*Leftovers* end by themselves: a holder's record with its lease, a waiter's with a few seconds, unless renewed.
+*Leftovers* of a crash expire: the record of a held lock with its lease, that of a waiter after a few seconds.
 """
 
 from __future__ import annotations
@@ -62,36 +61,36 @@ from redicts.core.paths import all_described
 from redicts.errors import CorruptData, LockTimeout, Unsupported
 
 _MOST_CHECKED: Final = 32
-"""How many of those ahead a claim checks one by one; while there are more, it is not this request's turn."""
+"""The maximum number of earlier waiters that a claim checks. With more of them, no claim is tried."""
 
-_MOST_ASKED: Final = 200
-"""How many of those ahead are asked for in one look, the last first: while one is there, the others do not matter."""
+_MOST_READ: Final = 200
+"""The maximum number of earlier waiters that one refresh reads, the latest first."""
 
-_MOST_ASKED_AT_A_HEARTBEAT: Final = 4
-"""The same where nobody woke this request, so that most likely the last one is there."""
+_MOST_READ_AT_A_HEARTBEAT: Final = 4
+"""The same at a heartbeat, where the latest one most likely still waits."""
 
 _FRUITLESS: Final = 100
-"""How often in a row a claim may fail though nobody is seen to be in the way."""
+"""The maximum number of consecutive claims that fail although no blocker is found."""
 
 _MARGIN_SECS: Final = 0.002
-"""How long after a record's life is over to look again: TTLs are told in whole milliseconds."""
+"""The delay after the end of a record's TTL before it is read again: remaining TTLs are whole milliseconds."""
 
 
 class Timing(NamedTuple):
-    """The times of waiting, in seconds."""
+    """The intervals of a lock waiter, in seconds."""
 
     waiter_ttl: float = 6.0
-    """How long a waiter that died stands in the way of those behind it."""
+    """The TTL of a waiter's record: how long a crashed waiter blocks later waiters."""
     heartbeat: float = 2.0
-    """How often a waiter renews its record, and looks for itself whether it missed a notification."""
+    """The interval at which a waiter renews its record and checks for missed notifications."""
     first_heartbeat: float = 1.0
-    """When it does so first, and begins to look for deadlocks."""
+    """The time of the first heartbeat, when the search for deadlocks begins."""
 
 
 class Grant(NamedTuple):
-    """A lock was granted: its fencing token, and a time on the clock of this process before which it began.
+    """A granted lock: its fencing token, and a time before the grant by the clock of this process.
 
-    ``spare`` tokens that follow are its own too, if the request asked for them and had to wait.
+    The next ``spare`` tokens are reserved for it, if the request wanted them and had to wait.
     """
 
     token: int
@@ -100,7 +99,7 @@ class Grant(NamedTuple):
 
 
 class Acquisition:
-    """What an acquisition knows while it goes on: its place in the queue, and who is in its way."""
+    """The state of one acquisition: its ticket in the queue, and the blockers that it knows."""
 
     __slots__ = (
         "_ahead",
@@ -109,8 +108,8 @@ class Acquisition:
         "_exact",
         "_holders",
         "_lease",
-        "_listed",
         "_own",
+        "_registered_at",
         "_request",
         "_timing",
         "_ttl",
@@ -136,36 +135,36 @@ class Acquisition:
         self._timing = timing
         self._ttl = int(timing.waiter_ttl * 1000)
         self._waiting: Waiting | None = None
-        """What others can read about this request, once it has waited for long."""
+        """The link that other waiters read to find deadlocks, after the first heartbeat."""
         self.written = False
-        """Whether something was put into the store, or may have been."""
-        self._listed: dict[Key, None] = {}
-        """Where it is listed to be notified."""
+        """Whether a record was written, or may have been."""
+        self._registered_at: dict[Key, None] = {}
+        """The keys where it is registered for notifications."""
         self._ahead: dict[str, Record] = {}
-        """The ticket: who waited before, by the name of the request, as far as they are not known to be gone."""
+        """The ticket: the earlier waiters that may still wait, by the name of their request."""
         self._holders: list[Record] = []
-        """Some of those who hold what this request conflicts with, one at least if there are any."""
+        """Some of the conflicting held locks, at least one if there are any."""
         self._exact: dict[Key, Mapping[Path, bytes]] = {}
-        """All that is held in those scopes where nothing conflicts but a lock of the same owner has the other mode."""
+        """The held records in scopes without conflicts, where the owner holds a lock of the other mode."""
         self.too_large = False
-        """Whether the store could not decide the last claim."""
+        """Whether the last claim exceeded the size of a transaction."""
 
     # Granting
 
     def at_once(self) -> Steps[Grant | None]:
-        """Acquire the lock if it is free and nobody waits for it. One transaction."""
+        """Acquire the lock if it is free and no request waits for it. One transaction."""
         return self._claim_if(_free_or_compatible(self._request.paths, self._request.compatible))
 
-    def after_a_look(self) -> Steps[Grant | None]:
-        """Acquire the lock if nothing is in the way but what the owner's own locks allow. Two transactions."""
-        yield from self._look()
+    def past_blocked_waiters(self) -> Steps[Grant | None]:
+        """Acquire the lock if the only waiters are blocked by the owner's own locks. Two transactions."""
+        yield from self._read_ticket()
         grant = None if self._latest() else (yield from self._claim())
         if self.too_large and self._latest() is None:
             raise self._undecidable()
         return grant
 
     def _claim(self) -> Steps[Grant | None]:
-        """Acquire the lock if nothing held conflicts with it and nobody of the ticket waits any more."""
+        """Acquire the lock if no held lock conflicts and no waiter of the ticket is left."""
         if len(self._ahead) > _MOST_CHECKED:
             return None
         compatible = self._request.compatible
@@ -177,7 +176,7 @@ class Acquisition:
         ]
         checks += [Equals(other.key, Scope.NODE, NOTHING) for other in self._ahead.values()]
         if self.written:
-            # Whoever comes later queues behind this record, and only while it is there.
+            # Later requests queue behind this record only while it is there.
             checks.append(Equals(self._request.keys(WAITERS)[0], Scope.NODE, {(): self._request.record}))
         return (yield from self._claim_if(tuple(checks)))
 
@@ -187,7 +186,7 @@ class Acquisition:
         spare = 0
         if self.written:
             spare = request.spare
-            gone = [*request.keys(WAITERS), *self._listed]
+            gone = [*request.keys(WAITERS), *self._registered_at]
             if self._waiting is not None:
                 gone.append(Key(WAITING_FOR, (request.owner.name,)))
             writes += [Delete(key, Scope.NODE) for key in gone]
@@ -200,15 +199,15 @@ class Acquisition:
             return Grant(outcome.counters[0] - spare, since, spare)
         if outcome.status is Status.NOT_A_COUNTER:
             raise CorruptData(
-                "the counter of fencing tokens is no number; remove it from the store, see the page on locks"
+                "the counter of fencing tokens is not a number; remove it from the store, see the page on locks"
             )
         self.too_large = outcome.status is Status.TOO_LARGE
         return None
 
     # Waiting
 
-    def in_turn(self) -> Steps[Grant]:
-        """Queue for the lock, and acquire it when it is this request's turn."""
+    def in_order(self) -> Steps[Grant]:
+        """Queue for the lock, wait until all blockers are gone, and acquire it."""
         yield from self._enqueue()
         heartbeat = self._clock() + self._timing.first_heartbeat
         fruitless = 0
@@ -219,8 +218,8 @@ class Acquisition:
                 yield from self._await(blocker, heartbeat)
             is_heartbeat = self._clock() >= heartbeat
             if is_heartbeat:
-                heartbeat = self._clock() + self._timing.heartbeat * random.uniform(0.8, 1.0)  # noqa: S311  (no secret)
-                yield from self._look_again(_MOST_ASKED_AT_A_HEARTBEAT)
+                heartbeat = self._clock() + self._timing.heartbeat * random.uniform(0.8, 1.0)  # noqa: S311  (not a secret)
+                yield from self._refresh(_MOST_READ_AT_A_HEARTBEAT)
                 self._waiting = self._waiting or Waiting(self._request, self._ttl, holds=bool(self._own))
                 for passed in (yield from self._waiting.resolve([*self._holders, *self._ahead.values()])):
                     self._ahead.pop(passed, None)
@@ -229,27 +228,27 @@ class Acquisition:
                 if grant is not None:
                     return grant
             if self._deadline is not None and self._clock() >= self._deadline:
-                raise LockTimeout(self._told())
+                raise LockTimeout(self._timed_out())
             if not is_heartbeat:
-                yield from self._look_again(_MOST_ASKED)
+                yield from self._refresh(_MOST_READ)
             if self._latest() is None:
                 fruitless += 1
                 yield from self._pause(fruitless)
 
     def _pause(self, fruitless: int) -> Steps[None]:
-        """Let rivals part that come and go so fast that no claim succeeds."""
+        """Back off randomly after claims that failed although no blocker was found."""
         if fruitless > _FRUITLESS and self.too_large:
             raise self._undecidable()
         if fruitless > _FRUITLESS and not self._exact:
-            raise CorruptData(f"{self._wanted()}: something in the store is in the way that is no lock")
-        yield Pause(random.uniform(0, 0.001 * min(fruitless, _FRUITLESS)))  # noqa: S311  (no secret)
+            raise CorruptData(f"{self._wanted()} is blocked by a record in the store that is not a lock; remove it")
+        yield Pause(random.uniform(0, 0.001 * min(fruitless, _FRUITLESS)))  # noqa: S311  (not a secret)
 
     def _undecidable(self) -> Unsupported:
-        return Unsupported(f"{self._wanted()}: more locks lie there than this store can look at in one transaction")
+        return Unsupported(f"{self._wanted()} conflicts with more locks than this store can check in one transaction")
 
     def _await(self, blocker: Record, heartbeat: float) -> Steps[None]:
-        """Wait until a blocker goes, until it would go unless renewed, or until there is something to do."""
-        ttl = yield from self._list_at(blocker)
+        """Wait until a blocker is gone or its TTL ends, or until the heartbeat or the deadline."""
+        ttl = yield from self._register_with(blocker)
         if ttl is None:
             return
         now = self._clock()
@@ -259,18 +258,18 @@ class Acquisition:
         yield Await(max(0.0, seconds))
 
     def _enqueue(self, *first: Write) -> Steps[None]:
-        """Put the waiter's record, and take a ticket: those who are in the way at this moment."""
+        """Write the record of a waiter, and read the ticket in the same transaction."""
         self.written = True
         puts = [Put(key, self._request.record, self._ttl) for key in self._request.keys(WAITERS)]
-        yield from self._look(*first, *puts)
+        yield from self._read_ticket(*first, *puts)
 
-    def _look(self, *writes: Write) -> Steps[None]:
+    def _read_ticket(self, *writes: Write) -> Steps[None]:
         held_in, waiting_in = self._request.scopes[HOLDERS], self._request.scopes[WAITERS]
         outcome = yield Transaction((), tuple(reads_of((*held_in, *waiting_in))), writes)
         if outcome.status is Status.TOO_LARGE:
             raise self._undecidable()
         found = len(held_in)
-        yield from self._see_holders(outcome.answers[:found])
+        yield from self._collect_holders(outcome.answers[:found])
         self._ahead = {}
         for key, first in zip(waiting_in, outcome.answers[found:]):
             if not first.values and first.cursor is None:
@@ -278,7 +277,7 @@ class Acquisition:
             page, is_first = first, True
             while True:
                 for record in records_in(key, page):
-                    # What a later page shows may have come later than this request.
+                    # Waiters on later pages may be later than this request.
                     came_before = is_first or record.order < (self._request.since, self._request.name)
                     if came_before and record.conflicts(self._request) and not self._blocks(record):
                         self._ahead[record.request] = record
@@ -286,34 +285,34 @@ class Acquisition:
                     break
                 page, is_first = (yield from self._next_page(key, page)), False
 
-    def _look_again(self, most: int) -> Steps[None]:
-        """Renew the place in the queue, and find out who is still in the way, asking for so many of those ahead."""
+    def _refresh(self, most: int) -> Steps[None]:
+        """Renew the record in the queue, and read again the held locks and at most ``most`` earlier waiters."""
         keys, held_in = self._request.keys(WAITERS), self._request.scopes[HOLDERS]
         last_first = sorted(self._ahead.values(), key=lambda record: record.order, reverse=True)
-        asked, unasked = last_first[:most], last_first[most:]
+        read, unread = last_first[:most], last_first[most:]
         outcome = yield Transaction(
             (Equals(keys[0], Scope.NODE, {(): self._request.record}),),
-            (*reads_of(held_in), *[Read(record.key) for record in asked]),
+            (*reads_of(held_in), *[Read(record.key) for record in read]),
             tuple([Expire(key, Scope.NODE, self._ttl) for key in keys]),
         )
         if outcome.status is Status.TOO_LARGE:
             raise self._undecidable()
         if not outcome.applied:
-            # This process was stopped for so long that its place is lost. Those behind it may not know that yet, so
-            # it must not come back under a name that they wait for.
+            # This process was stopped for so long that its record expired. Later waiters may still wait for its name,
+            # so it queues again under another one.
             left = [Delete(key, Scope.NODE) for key in keys]
             old = self._request.name
             self._request.rename()
             yield from self._enqueue(*left, notify(old))
             return
         found = len(held_in)
-        yield from self._see_holders(outcome.answers[:found])
-        there = [record for record, entries in zip(asked, outcome.answers[found:]) if () in entries.values]
-        # If the last of them are all gone, the next time those before them are asked for.
-        self._ahead = {record.request: record for record in (*there, *unasked)}
+        yield from self._collect_holders(outcome.answers[:found])
+        there = [record for record, entries in zip(read, outcome.answers[found:]) if () in entries.values]
+        # If all of the latest are gone, the next refresh reads earlier ones.
+        self._ahead = {record.request: record for record in (*there, *unread)}
 
-    def _see_holders(self, answers: Iterable[Entries]) -> Steps[None]:
-        """Note who holds what this request conflicts with, one at least if there is one."""
+    def _collect_holders(self, answers: Iterable[Entries]) -> Steps[None]:
+        """Collect conflicting held locks, at least one if there are any."""
         self._holders = []
         self._exact = {}
         for key, first in zip(self._request.scopes[HOLDERS], answers):
@@ -322,14 +321,14 @@ class Acquisition:
             page, values, mine = first, dict(first.values), False
             while True:
                 records = list(records_in(key, page))
-                in_the_way = [record for record in records if record.conflicts(self._request)]
-                self._holders += in_the_way
+                conflicting = [record for record in records if record.conflicts(self._request)]
+                self._holders += conflicting
                 mine |= any(not record.value.startswith(self._request.compatible) for record in records)
-                if page.cursor is None or in_the_way:
+                if page.cursor is None or conflicting:
                     break
                 page = yield from self._next_page(key, page)
                 values.update(page.values)
-            if mine and not in_the_way:
+            if mine and not conflicting:
                 self._exact[key] = values
 
     def _next_page(self, key: Key, page: Entries) -> Steps[Entries]:
@@ -338,19 +337,19 @@ class Acquisition:
         assert isinstance(further, Entries)
         return further
 
-    def _list_at(self, blocker: Record) -> Steps[int | None]:
-        """Ask to be notified when a blocker goes, and return how many milliseconds it will be there unless renewed.
+    def _register_with(self, blocker: Record) -> Steps[int | None]:
+        """Register for a notification when a blocker is removed, and return its remaining TTL in milliseconds.
 
-        Returns ``None``, and forgets it, if it has gone already.
+        Returns ``None``, and forgets the blocker, if it is gone.
         """
         held = blocker.key._replace(space=HOLDERS)
         waiting = blocker.key._replace(space=WAITERS)
-        place = Key(LISTENERS, (blocker.request, self._request.name))
-        self._listed[place] = None
+        registration = Key(LISTENERS, (blocker.request, self._request.name))
+        self._registered_at[registration] = None
         outcome = yield Transaction(
             (),
             (Read(held, ttls=True), Read(waiting, ttls=True)),
-            (Put(place, self._request.listener.encode(), self._ttl),),
+            (Put(registration, self._request.listener.encode(), self._ttl),),
         )
         for found in outcome.answers:
             if found.values:
@@ -360,36 +359,36 @@ class Acquisition:
         self._holders = [record for record in self._holders if record.request != blocker.request]
         return None
 
-    # Those in the way
+    # Blockers
 
     def _latest(self) -> Record | None:
-        """Return the blocker that is likely to go last: among waiters the last that came."""
+        """Return the blocker that is likely to be removed last: the latest waiter, if there are any."""
         blockers = [*self._ahead.values()] or self._holders
         if len(blockers) < 2:
             return blockers[0] if blockers else None
         return max(blockers, key=lambda record: record.order)
 
     def _blocks(self, waiter: Record) -> bool:
-        """Tell whether a lock that the owner holds is what this waiter waits for."""
+        """Return whether a lock of this owner blocks a waiter."""
         return any(waiter.conflicts(held) for held in self._own)
 
     def _wanted(self) -> str:
         return f"the lock on {all_described(self._request.paths)}"
 
-    def _told(self) -> str:
+    def _timed_out(self) -> str:
         held = ", ".join([str(record) for record in self._holders[:3]])
         ahead = ", ".join([str(record) for record in list(self._ahead.values())[:3]])
-        reason = f"it is held: {held}" if held else f"it is waited for: {ahead}" if ahead else "it has just gone by"
+        reason = f"it is held: {held}" if held else f"it is waited for: {ahead}" if ahead else "it is free again"
         return f"{self._wanted()} was not free in time; {reason}"
 
 
 @lru_cache(maxsize=4096)
 def _free_or_compatible(paths: tuple[Path, ...], compatible: bytes) -> tuple[Check, ...]:
-    """Return the checks that nothing overlaps with some paths, held or waited for, that does not begin so."""
+    """Return the checks that all overlapping records, of held locks and waiters, begin with these bytes."""
     scopes = [key for space in (HOLDERS, WAITERS) for path in paths for key in scopes_of(path, space)]
     return tuple([StartsWith(key, Scope.BELOW, compatible) for key in dict.fromkeys(scopes)])
 
 
 def notify(request: str) -> Notify:
-    """Return what notifies those who wait for a request to go."""
+    """Return the write that notifies the waiters registered with a request."""
     return Notify(Key(LISTENERS, (request,)), Scope.BELOW)

@@ -1,17 +1,18 @@
-"""Deadlocks: circles of owners each of whom waits for the next, found and resolved while they wait.
+"""Deadlock detection: finds cycles in the wait-for graph of lock owners, and resolves them while they wait.
 
-Whoever waits for long writes down what for. So the circle can be followed from owner to owner, one transaction for each
-step, and only those are asked who matter. What was found is looked at once more in one transaction before anything is
-done about it: a circle whose every link is there atomically does not open by itself.
+After its first heartbeat, a waiter writes its links: the owners that block it. A search follows the links from owner to
+owner, one transaction per step. A cycle that it finds is confirmed in one transaction: if all its links exist
+atomically, it cannot resolve by itself.
 
-A link may be *hard* (the other one holds the lock) or *soft* (it waits too, and came before). A soft link is given up
-by passing the other one, who could not go on before this one does anyway. A circle of hard links costs one owner its
-request: the one that came last, which everybody in the circle finds to be the same. (PostgreSQL's deadlock detector
-makes the same distinction.)
+A link is *hard* if the other owner holds the lock, and *soft* if it waits too, with an earlier request. A soft link is
+resolved by passing the other waiter, which is blocked by this one anyway. In a cycle of hard links one request fails:
+the latest, which is the same one for all members of the cycle. (PostgreSQL's deadlock detector makes the same
+distinction.)
 
-Only who holds a lock searches; the others just write down. No circle is missed: queues alone make none, so in each
-circle there is a hard link, to somebody who holds a lock. If there is a soft link as well, the first of a row of soft
-ones leads away from such an owner, who then finds it. A hundred waiters that hold nothing cost a record each.
+Only an owner that holds a lock searches; the others only write their links. No cycle is missed: queues alone do not
+form a cycle, so each cycle has a hard link, to an owner that holds a lock. If it has soft links as well, the first of a
+series of them starts at such an owner, which then finds the cycle. So a hundred waiters without locks cost only a
+record each.
 """
 
 from __future__ import annotations
@@ -27,34 +28,34 @@ from redicts.core.paths import all_described
 from redicts.errors import Deadlock
 
 _MOST_LINKS: Final = 100
-"""How many of those in its way an owner writes down; if there are more, those first who wait themselves."""
+"""The maximum number of links that an owner writes, those to waiting owners first."""
 
-_MOST_ASKED: Final = 200
-"""How many owners are asked in one transaction."""
+_MOST_READ: Final = 200
+"""The maximum number of owners whose links one transaction reads."""
 
 _MOST_OWNERS: Final = 5_000
 
 
 class _Link(NamedTuple):
-    """Somebody in the way of a waiter: the key of its record with the space left open, its owner, and how it is."""
+    """An edge of the wait-for graph, to the owner that blocks a waiter: ``path`` is that of its lock record."""
 
     path: tuple[str, ...]
     owner: str
     hard: bool
-    told: str
+    label: str
 
 
 class _Waiter(NamedTuple):
-    """What one owner wrote down: since when it waits, who it is, and who is in its way."""
+    """A node of the wait-for graph, as its owner wrote it: the order of its request, and its links."""
 
     since: tuple[int, str]
-    told: str
+    label: str
     links: tuple[_Link, ...]
     value: bytes
 
 
 class Waiting:
-    """What one request waits for, as others are told and as others tell."""
+    """The part of one waiting request in deadlock detection: it writes its links and searches for cycles."""
 
     __slots__ = ("_holds", "_request", "_ttl")
 
@@ -64,41 +65,41 @@ class Waiting:
         self._holds = holds
 
     def resolve(self, blockers: Iterable[Record]) -> Steps[list[str]]:
-        """Write down who is in the way, and return the names of the waiting requests that may be passed.
+        """Write the links to these blockers, and return the names of the waiting requests that may be passed.
 
-        Raises :class:`~redicts.errors.Deadlock` if the circle cannot be opened otherwise and this request is the one
-        that came last. One transaction, and one more for each step along the circle.
+        Raises :class:`~redicts.errors.Deadlock` if this is the latest request in a cycle of hard links. One
+        transaction, and one more for each step along the cycle.
         """
         chosen = list(blockers)
         if len(chosen) > _MOST_LINKS:
-            wait = yield from self._asked([record.owner for record in chosen])
+            wait = yield from self._links_of([record.owner for record in chosen])
             chosen.sort(key=lambda record: record.owner not in wait)
-        mine = self._written(chosen[:_MOST_LINKS])
-        waiters = yield from self._followed(mine)
+        mine = self._node(chosen[:_MOST_LINKS])
+        waiters = yield from self._reachable(mine)
         passed = []
         for link in mine.links:
-            circle = None if link.hard else self._circle(waiters, link, hard=False)
-            if circle is not None and (yield from self._confirmed(circle, waiters, hard=False)):
+            cycle = None if link.hard else self._cycle(waiters, link, hard=False)
+            if cycle is not None and (yield from self._confirmed(cycle, waiters, hard=False)):
                 passed.append(link.path[-1])
         for link in mine.links:
-            circle = self._circle(waiters, link, hard=True) if link.hard else None
-            if circle is None or not (yield from self._confirmed(circle, waiters, hard=True)):
+            cycle = self._cycle(waiters, link, hard=True) if link.hard else None
+            if cycle is None or not (yield from self._confirmed(cycle, waiters, hard=True)):
                 continue
-            members = [waiters[self._request.owner.name], *[waiters[each.owner] for each in circle[:-1]]]
+            members = [waiters[self._request.owner.name], *[waiters[each.owner] for each in cycle[:-1]]]
             if max(member.since for member in members) == mine.since:
-                raise Deadlock(_told(members, circle))
+                raise Deadlock(_message(members, cycle))
         return passed
 
-    def _written(self, blockers: list[Record]) -> _Waiter:
+    def _node(self, blockers: list[Record]) -> _Waiter:
         request = self._request
         links = tuple([_Link(each.key.path, each.owner, each.held, str(each)) for each in blockers])
-        told = f"{request.owner.label} waits for {all_described(request.paths)}"
-        written = [[hexed(link.path), link.owner, link.hard, link.told] for link in links]
-        value = json.dumps([request.since, request.name, told, written]).encode()
-        return _Waiter((request.since, request.name), told, links, value)
+        label = f"{request.owner.label} waits for {all_described(request.paths)}"
+        written = [[hexed(link.path), link.owner, link.hard, link.label] for link in links]
+        value = json.dumps([request.since, request.name, label, written]).encode()
+        return _Waiter((request.since, request.name), label, links, value)
 
-    def _followed(self, mine: _Waiter) -> Steps[dict[str, _Waiter]]:
-        """Write down who is in the way, and return what those have written down who can be reached from this owner."""
+    def _reachable(self, mine: _Waiter) -> Steps[dict[str, _Waiter]]:
+        """Write the links of this owner, and return the waiters that can be reached along them."""
         name = self._request.owner.name
         waiters = {name: mine}
         reached = {name}
@@ -109,17 +110,17 @@ class Waiting:
         ahead = [link.owner for link in mine.links]
         while ahead and len(reached) <= _MOST_OWNERS:
             reached.update(ahead)
-            found = yield from self._asked(ahead, *([write] if len(waiters) == 1 else []))
+            found = yield from self._links_of(ahead, *([write] if len(waiters) == 1 else []))
             waiters.update(found)
             links = [link for waiter in found.values() for link in waiter.links]
             ahead = list(dict.fromkeys([link.owner for link in links if link.owner not in reached]))
         return waiters
 
-    def _asked(self, owners: list[str], *writes: Write) -> Steps[dict[str, _Waiter]]:
-        """Return what owners have written down, those who have."""
+    def _links_of(self, owners: list[str], *writes: Write) -> Steps[dict[str, _Waiter]]:
+        """Read the links of those owners that have written them."""
         found = {}
-        for start in range(0, len(owners), _MOST_ASKED):
-            step = owners[start : start + _MOST_ASKED]
+        for start in range(0, len(owners), _MOST_READ):
+            step = owners[start : start + _MOST_READ]
             outcome = yield Transaction((), tuple([Read(Key(WAITING_FOR, (owner,))) for owner in step]), writes)
             writes = ()
             for owner, answer in zip(step, outcome.answers):
@@ -128,48 +129,48 @@ class Waiting:
                     found[owner] = waiter
         return found
 
-    def _circle(self, waiters: Mapping[str, _Waiter], first: _Link, *, hard: bool) -> list[_Link] | None:
-        """Return the shortest way along links from this owner over one of its links back to it."""
+    def _cycle(self, waiters: Mapping[str, _Waiter], first: _Link, *, hard: bool) -> list[_Link] | None:
+        """Return the shortest cycle from this owner through one of its links back to it."""
         mine = self._request.owner.name
-        ways = [[first]]
+        walks = [[first]]
         seen = {first.owner}
-        for way in ways:
-            owner = way[-1].owner
+        for walk in walks:
+            owner = walk[-1].owner
             if owner == mine:
-                return way
+                return walk
             for link in waiters[owner].links if owner in waiters else ():
                 if link.owner not in seen and (link.hard or not hard):
                     seen.add(link.owner)
-                    ways.append([*way, link])
+                    walks.append([*walk, link])
         return None
 
-    def _confirmed(self, circle: list[_Link], waiters: Mapping[str, _Waiter], *, hard: bool) -> Steps[bool]:
-        """Tell whether every link of a circle is there atomically."""
-        owners = [self._request.owner.name, *[link.owner for link in circle[:-1]]]
+    def _confirmed(self, cycle: list[_Link], waiters: Mapping[str, _Waiter], *, hard: bool) -> Steps[bool]:
+        """Return whether all links of a cycle exist atomically."""
+        owners = [self._request.owner.name, *[link.owner for link in cycle[:-1]]]
         checks = [Equals(Key(WAITING_FOR, (owner,)), Scope.NODE, {(): waiters[owner].value}) for owner in owners]
-        reads = [Read(Key(HOLDERS, link.path)) for link in circle]
-        reads += [Read(Key(WAITERS, link.path)) for link in circle]
+        reads = [Read(Key(HOLDERS, link.path)) for link in cycle]
+        reads += [Read(Key(WAITERS, link.path)) for link in cycle]
         outcome = yield Transaction(tuple(checks), tuple(reads))
         there = [bool(answer.values) for answer in outcome.answers]
-        held, waiting = there[: len(circle)], there[len(circle) :]
+        held, waiting = there[: len(cycle)], there[len(cycle) :]
         return outcome.applied and all(one or (other and not hard) for one, other in zip(held, waiting))
 
 
 def _parsed(value: bytes) -> _Waiter | None:
-    """Return what an owner wrote down; what it cannot have written is left out."""
+    """Parse the links of an owner; return ``None`` for bytes that no owner wrote."""
     try:
-        since, name, told, links = json.loads(value)
-        return _Waiter((int(since), str(name)), str(told), tuple([_link(*link) for link in links]), value)
+        since, name, label, links = json.loads(value)
+        return _Waiter((int(since), str(name)), str(label), tuple([_link(*link) for link in links]), value)
     except (ValueError, TypeError, OverflowError, RecursionError):
         return None
 
 
-def _link(path: object, owner: object, hard: object, told: object) -> _Link:
+def _link(path: object, owner: object, hard: object, label: object) -> _Link:
     if not isinstance(path, str) or not isinstance(owner, str) or not owner:
-        raise ValueError("not what an owner writes down")
-    return _Link(unhexed(path), owner, bool(hard), str(told))
+        raise ValueError("an owner did not write this link")
+    return _Link(unhexed(path), owner, bool(hard), str(label))
 
 
-def _told(members: list[_Waiter], circle: list[_Link]) -> str:
-    steps = [f"{member.told}, held: {link.told}" for member, link in zip(members, circle)]
-    return f"a deadlock: {'; '.join(steps)}. This request came last and gives way; release what you hold, and try again"
+def _message(members: list[_Waiter], cycle: list[_Link]) -> str:
+    steps = [f"{member.label}, held: {link.label}" for member, link in zip(members, cycle)]
+    return f"a deadlock: {'; '.join(steps)}. This request is the latest and fails; release your locks, and try again"

@@ -1,4 +1,4 @@
-"""Guards an operation: checks go along with each of its writes, so that they apply only while a lock is held."""
+"""Guarded writes: adds checks to the writing transactions of an operation, so that they apply only under held locks."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _Result = TypeVar("_Result")
 def guarded(
     steps: Steps[_Result], guards: tuple[Check, ...], refusal: Callable[[int], Steps[Exception]]
 ) -> Steps[_Result]:
-    """Run an operation so that none of its writes is applied unless all guards hold.
+    """Run an operation and add the guards to each of its writing transactions.
 
-    If one does not, the operation ends there, with the exception that ``refusal`` makes for the index of that guard.
-    No transaction more than without: the guards are part of those that write.
+    If a guard fails, nothing is written, and the operation ends with the exception that ``refusal`` returns for the
+    index of this guard. The guards cost no further transaction.
     """
     count = len(guards)
     try:
         request = next(steps)
         while True:
-            if isinstance(request, Overwrite):  # it carries no checks; the operation goes on without it
+            if isinstance(request, Overwrite):  # it has no checks, so the operation must write by a transaction
                 request = steps.send(False)
                 continue
             writing = isinstance(request, Transaction) and bool(request.writes)

@@ -1,4 +1,4 @@
-"""Operations on the locks of a tree, as steps: acquire, withdraw, release, renew, find and break."""
+"""Operations on the locks of a tree, as steps without I/O: acquire, withdraw, release, renew, find and break."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ from redicts.core.minitransaction import (
 from redicts.errors import CorruptData, LockLost, StoreError, Unsupported
 
 _CLOCK_BITS: Final = 8
-"""A tree's first token is the time in milliseconds, times 2 to the power of this: see ``LockOperations._token``."""
+"""The first fencing token of a tree is the time in milliseconds, shifted left by so many bits."""
 
 _STEP: Final = 100
-"""How many records one transaction removes or renews, or notifies one by one."""
+"""The number of records that one transaction removes, renews or notifies."""
 
 FIRST_TOKEN: Final = 2**40
-"""The lowest fencing token: a counter below it has not been set to the time yet."""
+"""The lowest fencing token. A counter below it is new, and is first set to the time."""
 
 _ATTEMPTS: Final = 1_000
-"""How often to try to set it while others change it."""
+"""The maximum number of attempts to set it under contention."""
 
 
 class LockOperations:
-    """Operations on locks: one half of :class:`redicts.core.store.TreeStore`, which says what the arguments are."""
+    """Operations on locks: one half of :class:`redicts.core.store.TreeStore`, which documents the arguments."""
 
     def __init__(self, clock: Callable[[], float], wall_clock: Callable[[], float], timing: Timing = Timing()) -> None:  # noqa: B008
         self.clock = clock
@@ -58,14 +58,14 @@ class LockOperations:
     def acquire(
         self, request: Request, lease: int, timeout: float | None, own: Collection[Request] = ()
     ) -> Steps[Grant | None]:
-        """Acquire a lock for ``lease`` milliseconds, waiting at most ``timeout`` seconds, ``None`` for ever.
+        """Acquire a lock for ``lease`` milliseconds, waiting at most ``timeout`` seconds, ``None`` without limit.
 
         With a timeout of 0 it returns ``None`` if the lock is not free. ``own`` are the locks that the owner holds.
-        Raises :class:`~redicts.errors.LockTimeout` and :class:`~redicts.errors.Deadlock`. However it ends, if not
-        with a grant, nothing is left in the store, or ``request.pending`` stays true: then :meth:`withdraw` is due.
+        Raises :class:`~redicts.errors.LockTimeout` and :class:`~redicts.errors.Deadlock`. Without a grant, nothing is
+        left in the store, or ``request.pending`` stays true and :meth:`withdraw` must be called later.
 
-        One transaction if the lock is free. Otherwise three before waiting, and one when notified; with a timeout of 0,
-        two more if the owner holds locks, which may allow what the first one did not see.
+        One transaction if the lock is free. Otherwise three before waiting, and one after a notification. With a
+        timeout of 0 and locks of its own, two more, to pass the waiters that these locks block.
         """
         deadline = None if timeout is None else self.clock() + timeout
         request.pending = True
@@ -74,9 +74,9 @@ class LockOperations:
             grant = yield from acquisition.at_once()
             if grant is None and timeout != 0:
                 yield Listen(request.listener)
-                grant = yield from acquisition.in_turn()
+                grant = yield from acquisition.in_order()
             elif grant is None and (own or acquisition.too_large):
-                grant = yield from acquisition.after_a_look()
+                grant = yield from acquisition.past_blocked_waiters()
             if grant is None:
                 request.pending = False
                 return None
@@ -96,26 +96,26 @@ class LockOperations:
         try:
             yield from self.withdraw(request)
         except StoreError:
-            # What went wrong first tells more; that something is pending tells the caller to try again.
+            # The first error is the cause; ``request.pending`` tells the caller to withdraw again.
             raise error from None
 
     def withdraw(self, request: Request) -> Steps[None]:
-        """Remove whatever a request has in the store, and let those behind it go on. One transaction."""
+        """Remove the records of a request, and notify later waiters. One transaction."""
         keys = [key for space in (HOLDERS, WAITERS) for key in request.keys(space)]
         yield from self._remove([*keys, Key(WAITING_FOR, (request.owner.name,))], [request.name])
         request.pending = False
 
     def release(self, request: Request) -> Steps[bool]:
-        """Give a lock back, and tell whether it was still held, on all its paths. One transaction."""
+        """Release a lock, and return whether it was still held on all its paths. One transaction."""
         request.pending = True
         there = yield from self._remove(request.keys(HOLDERS), [request.name])
         request.pending = False
         return all(there)
 
     def renew(self, requests: Iterable[tuple[Request, int]]) -> Steps[list[bool]]:
-        """Let leases begin again, each with so many milliseconds, and tell which locks are still held.
+        """Renew leases, each for so many milliseconds, and return which locks are still held.
 
-        What is not held any more, if only on one of its paths, is not brought back. One transaction per hundred paths.
+        A lock that is lost on one of its paths is not restored. One transaction per hundred paths.
         """
         asked = list(requests)
         keys = [(key, lease) for request, lease in asked for key in request.keys(HOLDERS)]
@@ -135,7 +135,7 @@ class LockOperations:
         return held
 
     def find_locks(self, scopes: Iterable[Key]) -> Steps[list[Record]]:
-        """Return the records below some keys, with their remaining TTLs. One transaction, more if there are many."""
+        """Return the lock records below some keys, with their remaining TTLs. One transaction per page."""
         records: list[Record] = []
         reads = reads_of(scopes, ttls=True)
         while reads:
@@ -149,24 +149,26 @@ class LockOperations:
         return records
 
     def break_locks(self, records: Iterable[Record]) -> Steps[None]:
-        """Remove locks, whoever holds them or waits for them, and let others go on. One transaction per hundred."""
+        """Remove the records of any owners, and notify their waiters. One transaction per hundred records."""
         broken = list(records)
         for start in range(0, len(broken), _STEP):
             step = broken[start : start + _STEP]
             yield from self._remove([record.key for record in step], [record.request for record in step])
 
     def _remove(self, keys: Sequence[Key], names: Sequence[str]) -> Steps[list[bool]]:
-        """Remove records, wake those who are listed under some names, and tell which records were there."""
+        """Remove records, notify the waiters of some requests, and return which records were there."""
         reads = tuple([Read(key) for key in keys])
         deletes = tuple([Delete(key, Scope.NODE) for key in keys])
         outcome = yield Transaction((), reads, (*deletes, *[notify(name) for name in names]))
         if outcome.status is Status.TOO_LARGE:
-            # So many wait that they cannot be notified in the same transaction; then the lock goes first.
+            # Too many waiters for one transaction: remove the records first, then notify.
             outcome = yield Transaction((), reads, deletes)
             for name in names:
                 yield from self._notify_in_steps(name)
         if not outcome.applied:
-            raise Unsupported("a lock on more paths than this store changes in one transaction")
+            raise Unsupported(
+                "a lock must have no more paths than this store changes in one transaction; lock a common parent"
+            )
         return [bool(answer.values) for answer in outcome.answers]
 
     def _notify_in_steps(self, name: str) -> Steps[None]:
@@ -183,11 +185,11 @@ class LockOperations:
                 return
 
     def _token(self, counted: int, request: Request) -> Steps[int]:
-        """Return the token to give out where the counter says one below the first.
+        """Return the fencing token for a grant; set a new counter to the time first.
 
-        Tokens must rise even if the store lost all its data, for the resources that they guard did not forget theirs.
-        So a counter that has just begun is set to the time, by somebody who holds his lock: as long as he does, nobody
-        has a later token for a conflicting one.
+        Tokens must increase even if the store loses its data, because the resources that they guard keep theirs. So a
+        new counter is set to the time, while the request holds its lock: until the release, no conflicting lock has a
+        later token.
         """
         mine = Equals(request.keys(HOLDERS)[0], Scope.NODE, {(): request.record})
         for _ in range(_ATTEMPTS):
@@ -203,5 +205,7 @@ class LockOperations:
                 outcome = yield Transaction((mine,), (), (Add(TOKENS, 1),))
                 counted = outcome.counters[0] if outcome.applied else counted
             if not outcome.failed_index and not outcome.applied:
-                raise LockLost("the lease ran out, or the lock was broken, before it was given out; acquire it again")
-        raise CorruptData("the counter of fencing tokens does not keep what is put there")
+                raise LockLost("the lease ran out, or the lock was broken, before it was granted; acquire it again")
+        raise CorruptData(
+            "the counter of fencing tokens does not keep its value; remove it from the store, see the page on locks"
+        )

@@ -1,22 +1,22 @@
-"""How locks lie in the store: one record per lock and path, and where those that matter to a request are found.
+"""The layout of lock records in the store: one record per request and path, and the scopes of conflicting ones.
 
 ========  =======================================  ====================================================
 space     path                                     value
 ========  =======================================  ====================================================
-``h``     the locked path, ``!``, the request      who holds it; its TTL is the lease
-``w``     the wanted path, ``!``, the request      who waits for it; a short TTL, renewed while waiting
-``n``     a request, another request               the other one: it is notified when the first one goes
-``d``     an owner                                 what this owner waits for, once that takes long
+``h``     the locked path, ``!``, the request      a held lock; its TTL is the lease
+``w``     the wanted path, ``!``, the request      a waiter; its short TTL is renewed while it waits
+``n``     a request, a waiting request             the listener to notify when the first request is removed
+``d``     an owner                                 its links in the wait-for graph, for deadlock detection
 ``f``     ``token``                                the last fencing token
 ========  =======================================  ====================================================
 
-A segment ``a`` of a locked path is written ``/a``, so none is taken for the ``!`` that ends a path, and a lock on ``a``
-and one on ``a.b`` lie beside each other. Everything that may conflict with a request for ``a.b`` is below one of
-``!``, ``/a !`` (locks on what is above) and ``/a /b`` (on itself and what is below).
+A segment ``a`` of a locked path is stored as ``/a``. So no segment equals the ``!`` that ends a path, and the records
+of locks on ``a`` and ``a.b`` keep the space prefix-free. Every record that may conflict with a request for ``a.b`` is
+below one of ``!``, ``/a !`` (locks above) and ``/a /b`` (locks at and below the path).
 
-The value of a record begins with its mode and its owner: one check, "everything here begins with these bytes", says
-*free, or mine* of a whole subtree. Then follow, between blanks, the time of the request in milliseconds since the
-epoch, all its paths if there are a few (else ``-``), and the owner's label.
+The value of a record begins with its mode and its owner. So one check, "every value in the scope starts with these
+bytes", means *free, or held by this owner* for a whole subtree. Then follow, separated by spaces, the time of the
+request in milliseconds since the epoch, all its paths if they are few (else ``-``), and the label of the owner.
 """
 
 from __future__ import annotations
@@ -37,29 +37,29 @@ WAITING_FOR: Final = "d"
 TOKENS: Final = Key("f", ("token",))
 
 PAGE: Final = 1_000
-"""How many records of one scope are looked at in one transaction."""
+"""The maximum number of records that one transaction reads in one scope."""
 
 _END: Final = "!"
 _DIGITS: Final = 18
-_MOST_TOLD: Final = 16
-"""Up to how many paths each record of a request tells all of them, so that their sizes do not grow with the square."""
+_MOST_LISTED: Final = 16
+"""The maximum number of paths that each record of a request contains: with more, their size would be quadratic."""
 _DEEPEST: Final = MAX_DEPTH - 2
 
 
 class Mode(Enum):
-    """How a lock is held."""
+    """The mode of a lock."""
 
     EXCLUSIVE = "X"
-    """By one owner, who may do anything."""
+    """One owner holds the lock."""
     SHARED = "S"
-    """By any number of owners, none of whom holds it exclusively."""
+    """Any number of owners hold the lock, while none holds it exclusively."""
 
 
 class Owner(NamedTuple):
-    """Who holds locks or waits for them: one thread of one process, or one asyncio task.
+    """A lock owner: one thread of one process, or one asyncio task.
 
-    ``name`` is unique over all hosts and times: a random text for the process, a dot and a number. ``label`` says it to
-    people: host, process id and thread.
+    ``name`` is unique over all hosts and times: a random text for the process, a dot and a number. ``label`` is for
+    people to read: host, process id and thread.
     """
 
     name: str
@@ -67,14 +67,14 @@ class Owner(NamedTuple):
 
 
 class Request:
-    """One acquisition of one or several paths at once, from the first try to the release.
+    """One acquisition of one or several paths, from the first attempt to the release.
 
-    ``name`` is the record's identity in the store, kept over retries: ``client_id/number``, unique like an owner's. It
-    is also the ``listener`` under which the request is notified, for which it stays the same.
-    ``scopes`` maps the spaces of held and of waiting records to the keys below which each record is that may conflict
-    with it. ``compatible`` is how each record begins beside which it is granted: its owner's own, or any shared one.
-    ``since`` is when it was made, in milliseconds since the epoch, for people to read. ``pending`` tells whether it
-    may have left something in the store. ``spare`` is how many fencing tokens it wants beside one if it has to wait.
+    ``name`` identifies its records over all retries: ``client_id/number``, unique like the name of an owner.
+    ``listener`` is the name under which it is notified, and stays the same if the request is renamed. ``scopes`` maps
+    the spaces of held and waiting records to the keys below which all conflicting records are. ``compatible`` is the
+    beginning of all records that do not conflict: those of the same owner, or all shared ones. ``since`` is its time in
+    milliseconds since the epoch, for people to read. ``pending`` is true while it may have records in the store.
+    ``spare`` is the number of further fencing tokens that it wants if it has to wait.
     """
 
     __slots__ = (
@@ -104,17 +104,17 @@ class Request:
         self.since = since
         self.pending = False
         self.spare = 0
-        several = 1 < len(self.paths) <= _MOST_TOLD
+        several = 1 < len(self.paths) <= _MOST_LISTED
         also = ",".join([hexed(path) for path in self.paths]) if several else "-"
         self.record = f"{mode.value}{owner.name} {since} {also} {owner.label}".encode("utf-8", "replace")
 
     def rename(self) -> None:
-        """Take another name, one that nobody waits for."""
+        """Take another name, which no waiter knows."""
         self.name += "'"
         self._keys = {}
 
     def keys(self, space: str) -> tuple[Key, ...]:
-        """Return where the records of this request lie."""
+        """Return the keys of the records of this request in a space."""
         keys = self._keys.get(space)
         if keys is None:
             keys = self._keys[space] = tuple([Key(space, (*parent, self.name)) for parent in self._parents])
@@ -122,23 +122,23 @@ class Request:
 
 
 def exclusive_to(owner: Owner) -> bytes:
-    """Return how a record begins that this owner holds exclusively."""
+    """Return the first bytes of every exclusive record of an owner."""
     return f"X{owner.name} ".encode()
 
 
 def scopes_of(path: Path, space: str) -> list[Key]:
-    """Return below which keys all locks lie whose path is above, at or below this one."""
-    return [*places_above(path, space)[:-1], Key(space, _written(path))]
+    """Return the keys below which all records with an overlapping path are."""
+    return [*scopes_above(path, space)[:-1], Key(space, _escaped(path))]
 
 
-def places_above(path: Path, space: str) -> list[Key]:
-    """Return below which keys all locks lie whose path is above or at this one."""
-    written = _written(path)
+def scopes_above(path: Path, space: str) -> list[Key]:
+    """Return the keys below which all records of the path itself and the paths above it are."""
+    written = _escaped(path)
     return [Key(space, (*written[:depth], _END)) for depth in range(len(path) + 1)]
 
 
 class _Nodes(NamedTuple):
-    """What follows from the paths of a request: where its records are, and below which keys conflicting ones are."""
+    """The keys that follow from the paths of a request: the parents of its records, and the scopes of conflicts."""
 
     paths: tuple[Path, ...]
     parents: tuple[Path, ...]
@@ -147,22 +147,24 @@ class _Nodes(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def _nodes_of(paths: tuple[Path, ...]) -> _Nodes:
-    # Cached, because computing it takes longer than the rest of an acquisition on this side.
+    # Cached: computing this takes longer than all other work of an acquisition in this process.
     apart = _apart(paths)
     too_deep = next((path for path in apart if len(path) > _DEEPEST), None)
     if too_deep is not None:
-        raise PathError(f"{described(too_deep)} has {len(too_deep)} segments; what is locked has {_DEEPEST} at most")
+        raise PathError(
+            f"{described(too_deep)} has {len(too_deep)} segments; a locked path must have at most {_DEEPEST}"
+        )
     scopes = {
         space: tuple(dict.fromkeys([key for path in apart for key in scopes_of(path, space)]))
         for space in (HOLDERS, WAITERS)
     }
-    return _Nodes(apart, tuple([(*_written(path), _END) for path in apart]), scopes)
+    return _Nodes(apart, tuple([(*_escaped(path), _END) for path in apart]), scopes)
 
 
 class Record(NamedTuple):
-    """A lock that is held or waited for, as found in the store. ``ttl`` is in milliseconds, if it was asked for.
+    """A stored record of a held lock or a waiter. ``ttl`` is in milliseconds, if it was read.
 
-    ``path`` is where the record lies; ``paths`` are all that the request is for.
+    ``path`` is the path of this record; ``paths`` are all paths of its request.
     """
 
     key: Key
@@ -178,19 +180,19 @@ class Record(NamedTuple):
 
     @property
     def held(self) -> bool:
-        """Whether it is held, and not waited for."""
+        """Whether this is the record of a held lock, not of a waiter."""
         return self.key.space == HOLDERS
 
     @property
     def order(self) -> tuple[int, str]:
-        """What those who came earlier have less of, as far as the clocks of hosts agree."""
+        """Sorts earlier requests first, if the clocks of the hosts agree."""
         return self.since, self.request
 
     def conflicts(self, request: Request) -> bool:
-        """Tell whether this cannot be held together with what a request wants, or has."""
+        """Return whether this lock conflicts with a request."""
         if self.owner == request.owner.name or (self.mode is request.mode is Mode.SHARED):
             return False
-        # A list, because a generator costs a call for each pair, and there is mostly one.
+        # A list, because a generator costs a call, and there is usually one pair.
         return any([overlap(one, other) for one in self.paths for other in request.paths])  # noqa: C419
 
     def __str__(self) -> str:
@@ -198,18 +200,18 @@ class Record(NamedTuple):
 
 
 def overlap(one: Path, other: Path) -> bool:
-    """Tell whether one path is a prefix of the other."""
+    """Return whether one path is a prefix of the other."""
     shorter = min(len(one), len(other))
     return one[:shorter] == other[:shorter]
 
 
 def reads_of(scopes: Iterable[Key], *, ttls: bool = False) -> list[Read]:
-    """Return what reads the records below these keys."""
+    """Return the reads of all records below these keys."""
     return [Read(key, Scope.BELOW, PAGE, None, ttls) for key in scopes]
 
 
 def records_in(key: Key, entries: Entries) -> Iterator[Record]:
-    """Yield the records that were found below a key. What is no record was put there by a stranger and is left out."""
+    """Parse the entries below a key into records. Entries that redicts did not write are ignored."""
     for below, value in entries.values.items():
         record = _record(Key(key.space, key.path + below), value, entries.ttls.get(below))
         if record is not None:
@@ -231,7 +233,7 @@ def _record(key: Key, value: bytes, ttl: int | None) -> Record | None:
         value,
         request,
         path,
-        (path,) if also == "-" else _also_at(path, also),
+        (path,) if also == "-" else _parsed_paths(path, also),
         Mode(owner[0]),
         owner[1:],
         int(since) if digits else 0,
@@ -240,7 +242,7 @@ def _record(key: Key, value: bytes, ttl: int | None) -> Record | None:
     )
 
 
-def _also_at(path: Path, also: str) -> tuple[Path, ...]:
+def _parsed_paths(path: Path, also: str) -> tuple[Path, ...]:
     try:
         return (path, *[unhexed(text) for text in also.split(",")])
     except ValueError:
@@ -248,30 +250,30 @@ def _also_at(path: Path, also: str) -> tuple[Path, ...]:
 
 
 def hexed(path: Path) -> str:
-    """Return a path as text without blanks that any segment survives, lone surrogates included."""
+    """Encode a path as ASCII text without spaces, reversible for every segment, lone surrogates included."""
     return "/" + "/".join([segment.encode("utf-8", "surrogatepass").hex() for segment in path])
 
 
 def unhexed(text: str) -> Path:
-    """Return the path that such a text stands for. Raises ``ValueError`` if there is none."""
+    """Decode the text of :func:`hexed`. Raises ``ValueError`` if it is not valid."""
     if text == "/":
         return ()
     path = tuple([bytes.fromhex(part).decode("utf-8", "surrogatepass") for part in text[1:].split("/")])
     if not all(path) or len(path) > MAX_DEPTH:
-        raise ValueError("no path")
+        raise ValueError("the text is not a path")
     return path
 
 
-def _written(path: Path) -> Path:
+def _escaped(path: Path) -> Path:
     return tuple(["/" + segment for segment in path])
 
 
 def _apart(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """Return the paths without those that lie below another one, in order."""
+    """Sort the paths, without those below another one."""
     kept: list[Path] = []
     for path in sorted(set(paths)):
         if not kept or not overlap(kept[-1], path):
             kept.append(path)
     if not kept:
-        raise InternalError("a request without a path")
+        raise InternalError("a request must have at least one path")
     return tuple(kept)
