@@ -207,8 +207,8 @@ class Encoder:
             return [_FIELD, self._names[space, path[:-1]], bulk_string(name_bytes(path[-1])), bulk_string(entries[()])]
         arguments = [_EQUALS, _SCOPES[scope._value_], _NUMBERS[len(entries)], self._names[check.key]]
         for below, value in entries.items():
-            place = (suffix(below[:-1]), name_bytes(below[-1])) if below else (b"=", b"")
-            arguments += map(bulk_string, (*place, value))
+            where = (suffix(below[:-1]), name_bytes(below[-1])) if below else (b"=", b"")
+            arguments += map(bulk_string, (*where, value))
         return arguments
 
     def _encode_read(self, read: AnyRead) -> tuple[bytes, ...]:
@@ -382,8 +382,8 @@ def _decode_answer(read: AnyRead, answer: Sequence[Any]) -> Answer:
     values: dict[Path, bytes] = {}
     ttls: dict[Path, int] = {}
     for index in range(1, len(answer), 3):
-        place, items, expiring = answer[index : index + 3]
-        above = path_of(place)
+        where, items, expiring = answer[index : index + 3]
+        above = path_of(where)
         for name, value in zip(items[::2], items[1::2]):
             path = *above, name.decode("utf-8", "surrogatepass")
             values[path] = value

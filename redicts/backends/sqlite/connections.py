@@ -3,7 +3,7 @@
 *Fork.* SQLite keeps a table of the locks that its process holds on each file, and POSIX locks are not inherited. If a
 child opened the file while its copy of that table still names the parent's connections, it would rely on locks that it
 does not hold. After the parent has closed the file, the child's commits would be lost; after a fork during a
-write, the child would find the file locked forever. Leaving the inherited connections alone is not enough. So a fork
+write, the child would never find the file unlocked. Leaving the inherited connections alone is not enough. So a fork
 waits until no thread is inside a transaction and closes all connections first; parent and child open new ones when they
 next need them. (See "How To Corrupt An SQLite Database File", section 2, on sqlite.org.)
 """
