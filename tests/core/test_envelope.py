@@ -190,7 +190,7 @@ def test_what_ends_too_early_is_truncated(writer: str) -> None:
 def test_truncated_json_is_truncated(data: bytes) -> None:
     """Plain text that ends before its value does is told apart from other damage as well."""
     for form in (LeafFormat(json_codec), LeafFormat(MSGPACK, [json_codec])):
-        with pytest.raises(Truncated, match=f"{WHERE} is not json"):
+        with pytest.raises(Truncated, match=f"{WHERE} with the codec json ends too early"):
             read(data, form)
 
 
@@ -242,7 +242,7 @@ def test_a_name_that_no_envelope_bears_is_refused(name: str) -> None:
 
 def test_two_codecs_of_one_name_are_refused() -> None:
     """It would depend on their order which of them reads."""
-    with pytest.raises(ValueError, match="two codecs of the name 'msgpack'"):
+    with pytest.raises(ValueError, match="names of codecs must differ; got two named 'msgpack'"):
         LeafFormat(json_codec, [MsgpackCodec(), MsgpackCodec()])
     LeafFormat(MSGPACK, [MSGPACK])
 

@@ -643,7 +643,7 @@ def test_a_change_gives_up_after_a_thousand_tries(operation: Callable[[TreeStore
             yield Outcome(Status.CHECK_FAILED, failed_index=0)
 
     steps = operation(TreeStore(FORM, None))
-    with pytest.raises(Conflict, match=r"^(the root|'a') was changed by others 1000 times in a row"):
+    with pytest.raises(Conflict, match=r"^(the root|'a') was changed by other clients 1000 times in a row"):
         play(steps, interference())
 
 
@@ -655,7 +655,7 @@ def test_comparing_gives_up_after_a_thousand_tries() -> None:
             yield failed({(): b"1.0"})
             yield failed({(): b"1.00"})
 
-    with pytest.raises(Conflict, match="'a' was changed by others 1000 times"):
+    with pytest.raises(Conflict, match="'a' was changed by other clients 1000 times"):
         play(TreeStore(FORM, None).compare_and_set(A, 1, 2), interference())
 
 
@@ -786,7 +786,7 @@ def test_errors_come_before_any_transaction() -> None:
 def test_add_to_what_is_no_number_writes_nothing(stored: bytes) -> None:
     """The error names the path and what kind of value is there, after a look and without a write."""
     outcomes = iter([NO_COUNTER, found({(): stored})])
-    with pytest.raises(LeafError, match=r"'a\.b' holds a .*, no number"):
+    with pytest.raises(LeafError, match=r"'a\.b' holds a .*, not a number"):
         play(TreeStore(FORM, None).add(AB, 3), outcomes)
 
 
@@ -902,7 +902,7 @@ def test_a_transaction_adds_to_no_dict_of_its_own() -> None:
     for path in (("a", "b", "c"), ("a", "b", "c", "d")):
         changes = TreeStore(FORM, None).begin()
         changes.write(path, 1, None)
-        with pytest.raises(LeafError, match=r"'a\.b' is made a dict"):
+        with pytest.raises(LeafError, match=r"'a\.b' becomes a dict"):
             changes.add(AB, 1)
 
 
@@ -915,7 +915,7 @@ def test_what_becomes_of_a_transaction() -> None:
     changes.write(("a", "z"), 1, None)
     changes.add(("a", "n"), 1)
     index = next(index for index, each in enumerate(changes.writes) if isinstance(each, Add))
-    with pytest.raises(Conflict, match=r"'a\.y' is not what was expected"):
+    with pytest.raises(Conflict, match=r"'a\.y' does not have the expected value"):
         play(store.commit(changes), iter([Outcome(Status.CHECK_FAILED, failed_index=1)]))
     with pytest.raises(LeafError, match=r"'a\.n' holds a dict"):
         play(store.commit(changes), iter([Outcome(Status.CHECK_FAILED, failed_index=2)]))

@@ -871,7 +871,7 @@ def test_foreign_bytes_in_the_way_are_damage(path: Path) -> None:
     stage.backend.execute(Transaction(writes=(Put(Key("h", path), b"?"),)))
     request = stage.request("1", AB)
     assert stage.start(request, 0).outcome() is None
-    with pytest.raises(CorruptData, match=r"'a.b': something in the store is in the way that is no lock"):
+    with pytest.raises(CorruptData, match=r"'a.b' is blocked by a record in the store that is not a lock"):
         stage.start(request).outcome()
     assert not request.pending
     assert stage.left() == {"h": 1}
@@ -926,7 +926,7 @@ def test_more_locks_than_a_store_looks_at_are_unsupported(monkeypatch: pytest.Mo
     stage = Stage(limited)
     put_readers(stage, 1_001)
     request = stage.request("1", AB, mode=S)
-    with pytest.raises(Unsupported, match="more locks lie there than this store can look at"):
+    with pytest.raises(Unsupported, match="more locks than this store can check"):
         stage.start(request).outcome()
     assert not request.pending
     assert set(stage.left()) == {"h"}

@@ -226,7 +226,7 @@ def test_how_deep_a_lock_may_lie() -> None:
     made = stage.hold("1", deepest)
     assert stage.start(stage.request("2", ("a",)), 0).outcome() is None
     assert stage.release(made)
-    with pytest.raises(PathError, match="127 segments; what is locked has 126 at most"):
+    with pytest.raises(PathError, match="127 segments; a locked path must have at most 126"):
         request(("b",), (*deepest, "a"))
 
 
