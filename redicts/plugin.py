@@ -1,16 +1,17 @@
-"""All that the author of a backend or codec imports from redicts. What is listed here changes with its version only.
+"""The public API for authors of backends and codecs. It changes only with :data:`CONTRACT`.
 
 A distribution that offers a backend names a module in an entry point of the group ``redicts.backends``, under the name
-of the backend; a codec likewise in ``redicts.codecs``. The module says what it offers by a hook::
+of the backend; a distribution that offers a codec uses the group ``redicts.codecs``. The module registers its backends
+and codecs in a hook::
 
     from redicts.plugin import BackendPlugin, hookimpl
 
     @hookimpl
     def redicts_backends():
-        return [BackendPlugin("table", TableSettings, open_table, contract=1, summary="a table of ours")]
+        return [BackendPlugin("table", TableSettings, open_table, contract=1, summary="a table in memory")]
 
-``contract=1`` is the version that the module was written for: a number, not :data:`CONTRACT`, which is the version that
-the installed redicts speaks and would always agree.
+``contract=1`` is the contract version that the module was written for. Write the number, not :data:`CONTRACT`: that is
+the version of the installed redicts, so the comparison of the two would always succeed.
 """
 
 from __future__ import annotations

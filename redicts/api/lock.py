@@ -15,7 +15,7 @@ from redicts.api.opened import OpenedDatabase, Source
 from redicts.api.pool import Pool
 from redicts.core import paths
 from redicts.core.driver import run
-from redicts.core.locks.records import HOLDERS, WAITERS, Mode, Record, places_above, scopes_of
+from redicts.core.locks.records import HOLDERS, WAITERS, Mode, Record, scopes_above, scopes_of
 from redicts.core.minitransaction import Path
 from redicts.errors import LockError, LockTimeout, NotHeld, SettingsError, StoreError
 from redicts.locks import manager
@@ -206,7 +206,7 @@ class Lock:
     def is_locked(self) -> bool:
         """Return whether any owner, this thread included, holds a lock on this path or above it."""
         database = _end_retention(self._location)
-        scopes = [key for path in self._paths for key in places_above(path, HOLDERS)]
+        scopes = [key for path in self._paths for key in scopes_above(path, HOLDERS)]
         return bool(database.run(database.store.find_locks(scopes)))
 
     def holders(self) -> list[LockInfo]:

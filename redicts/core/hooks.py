@@ -1,7 +1,7 @@
-"""What a plugin implements: the hooks by which a module offers backends and codecs, and the version of their contract.
+"""Plugin hooks: how a module registers backends and codecs, and the version of their contract.
 
 A distribution names its module in an entry point of the group :data:`BACKENDS` or :data:`CODECS`, under the name of the
-backend or codec. The module is imported when somebody chooses that name, and asked by its hook::
+backend or codec. redicts imports the module when that name is first chosen, and calls its hook::
 
     from redicts.core.hooks import hookimpl
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from redicts.core.codec import CodecPlugin
 
 CONTRACT: Final = 1
-"""The version of the contract with backends and codecs that this redicts speaks."""
+"""The version of the contract for backends and codecs that this version of redicts supports."""
 
 PROJECT: Final = "redicts"
 BACKENDS: Final = "redicts.backends"

@@ -108,7 +108,7 @@ def test_no_two_are_active_that_conflict(redis_server: RedisServer, start: Start
 
 def look_upwards_only() -> None:
     """Have the locks of this process overlook what is held below what they want."""
-    records.scopes_of = records.places_above
+    records.scopes_of = records.scopes_above
 
 
 def lock_nothing() -> None:

@@ -128,10 +128,10 @@ def exclusive_to(owner: Owner) -> bytes:
 
 def scopes_of(path: Path, space: str) -> list[Key]:
     """Return the keys below which all records with an overlapping path are."""
-    return [*places_above(path, space)[:-1], Key(space, _escaped(path))]
+    return [*scopes_above(path, space)[:-1], Key(space, _escaped(path))]
 
 
-def places_above(path: Path, space: str) -> list[Key]:
+def scopes_above(path: Path, space: str) -> list[Key]:
     """Return the keys below which all records of the path itself and the paths above it are."""
     written = _escaped(path)
     return [Key(space, (*written[:depth], _END)) for depth in range(len(path) + 1)]

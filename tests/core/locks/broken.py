@@ -11,7 +11,7 @@ from redicts.core.driver import Pause, Steps
 from redicts.core.locks import deadlocks, records
 from redicts.core.locks.acquisition import Acquisition, Grant
 from redicts.core.locks.operations import LockOperations
-from redicts.core.locks.records import HOLDERS, TOKENS, WAITERS, Request, places_above
+from redicts.core.locks.records import HOLDERS, TOKENS, WAITERS, Request, scopes_above
 from redicts.core.minitransaction import Add, Delete, Equals, Key, Notify, Put, Scope, StartsWith, Transaction
 from redicts.errors import Deadlock
 from tests.core.locks.clients import Clock, Locks, Making, wall_clock
@@ -31,7 +31,7 @@ class LooksUpwards(LockOperations):
     ) -> Steps[Grant | None]:
         """Acquire a lock."""
         request.pending = True
-        places = [place for path in request.paths for place in places_above(path, HOLDERS)]
+        places = [place for path in request.paths for place in scopes_above(path, HOLDERS)]
         while True:
             checks = tuple([StartsWith(place, Scope.BELOW, request.compatible) for place in places])
             writes = tuple([Put(key, request.record, lease) for key in request.keys(HOLDERS)])

@@ -17,9 +17,9 @@ from redicts.core.locks.records import (
     Request,
     exclusive_to,
     overlap,
-    places_above,
     reads_of,
     records_in,
+    scopes_above,
     scopes_of,
 )
 from redicts.core.minitransaction import MAX_DEPTH, Entries, Key, Path, Put, Scope, Transaction
@@ -103,7 +103,7 @@ def test_scopes_cover_what_overlaps(path: Path, others: list[Path]) -> None:
         stage.backend.execute(Transaction(writes=tuple(Put(key, made.record) for key in made.keys(HOLDERS))))
     found = stage.do(stage.protocol.find_locks(scopes_of(path, HOLDERS)))
     assert sorted(record.path for record in found) == sorted(other for other in others if overlap(path, other))
-    above = stage.do(stage.protocol.find_locks(places_above(path, HOLDERS)))
+    above = stage.do(stage.protocol.find_locks(scopes_above(path, HOLDERS)))
     assert sorted(record.path for record in above) == sorted(other for other in others if path[: len(other)] == other)
 
 
