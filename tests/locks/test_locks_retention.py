@@ -1,4 +1,4 @@
-"""Lock retention: an owner reacquires a contended lock at once without a request, and other clients see one long hold.
+"""Lock retention: an owner reacquires a contended lock at once without a request.
 
 The clock stands still unless a test moves it, and tests run the checks of the background thread.
 """

@@ -85,8 +85,8 @@ CIRCLES: dict[str, tuple[list[Wish], list[Wish]]] = {
 
 
 @pytest.mark.parametrize("name", CIRCLES)
-def test_of_a_circle_the_last_one_gives_way(name: str) -> None:
-    """If everybody holds what the next one wants, exactly one gets Deadlock: who came last. The others go on."""
+def test_the_latest_request_of_a_cycle_fails(name: str) -> None:
+    """In a cycle of held locks exactly one request gets Deadlock, the latest, and the others are granted."""
     holding, wanting = CIRCLES[name]
     scene = Scene(holding)
     for owner, path, mode in wanting:
@@ -113,8 +113,8 @@ def test_of_a_circle_the_last_one_gives_way(name: str) -> None:
     assert set(scene.stage.left()) <= {"n"}
 
 
-def test_a_circle_ends_at_the_first_heartbeat_of_the_last() -> None:
-    """Deadlock comes about a second after the circle closed, long before a timeout."""
+def test_a_cycle_is_found_at_the_first_heartbeat_of_the_latest() -> None:
+    """Deadlock is raised about a second after the cycle is complete, long before a timeout."""
     scene = Scene([("1", A, X), ("2", B, X)], timeout=60)
     scene.wait("1", B)
     scene.stage.advance(10)
@@ -123,8 +123,8 @@ def test_a_circle_ends_at_the_first_heartbeat_of_the_last() -> None:
     assert "waits for" in str(scene.loser())
 
 
-def test_who_came_last_counts_and_not_who_notices() -> None:
-    """Who came earlier and is told later of the circle does not give way for it."""
+def test_the_latest_request_fails_and_not_the_one_that_searches() -> None:
+    """An earlier request that finds the cycle later does not fail."""
     scene = Scene([("1", A, X), ("2", B, X)])
     earlier = scene.stage.request("2", A)
     scene.wait("1", B)
@@ -145,8 +145,8 @@ CHAINS: dict[str, tuple[list[Wish], list[Wish]]] = {
 
 
 @pytest.mark.parametrize("name", CHAINS)
-def test_a_chain_is_no_circle(name: str) -> None:
-    """Who waits for somebody who does not wait for him waits on, however long it takes."""
+def test_a_chain_is_not_a_cycle(name: str) -> None:
+    """A waiter whose blocker does not wait for it waits on, however long."""
     holding, wanting = CHAINS[name]
     scene = Scene(holding)
     for owner, path, mode in wanting:
@@ -157,8 +157,8 @@ def test_a_chain_is_no_circle(name: str) -> None:
     assert not any(actor.done for actor in scene.waiting.values())
 
 
-def test_a_waiter_who_waits_for_me_is_passed() -> None:
-    """A soft circle costs nobody anything: who stands in the way but could not go on before me is overtaken."""
+def test_a_waiter_of_a_soft_cycle_is_passed() -> None:
+    """A soft cycle costs no request: a waiter that is blocked by this one anyway is passed."""
     scene = Scene([("1", A, X), ("1", C, X), ("3", B, X)])
     scene.wait("2", A, B)  # waits for 1 and 3
     scene.held["1"] = scene.held["1"][1:]  # that 1 holds A is not told, so 2 is on its ticket
@@ -171,8 +171,8 @@ def test_a_waiter_who_waits_for_me_is_passed() -> None:
     assert ("2", A) in scene.stage.waiters()
 
 
-def test_a_soft_circle_of_three_opens() -> None:
-    """The waiter in the way may wait for me by way of others: 1 is behind 2, who waits for 3, who waits for 1."""
+def test_a_soft_cycle_of_three_is_resolved() -> None:
+    """The waiter may be blocked indirectly: 1 is behind 2, which waits for 3, which waits for 1."""
     scene = Scene([("1", A, X), ("3", C, X)])
     scene.wait("2", B, C)
     scene.wait("3", A)
@@ -184,8 +184,8 @@ def test_a_soft_circle_of_three_opens() -> None:
     assert scene.granted == {"1"}
 
 
-def test_waiters_who_do_not_wait_for_me_are_not_passed() -> None:
-    """A waiter is overtaken only for a reason: a circle that it is part of."""
+def test_waiters_outside_a_cycle_are_not_passed() -> None:
+    """A waiter is passed only if it is part of a cycle."""
     scene = Scene([("1", A, X), ("3", C, X)])
     scene.wait("2", B, C)
     behind = scene.wait("1", B)
@@ -204,8 +204,8 @@ def waits_at(actor: Actor[Grant | None], transactions: int) -> None:
 
 
 @pytest.mark.parametrize("opening", ["release", "expiry", "withdrawal", "another wish"])
-def test_a_circle_that_opens_meanwhile_raises_nothing(opening: str) -> None:
-    """Between finding a circle and looking at it once more it may open; then nobody gets an error."""
+def test_a_cycle_that_resolves_meanwhile_raises_nothing(opening: str) -> None:
+    """A cycle may resolve between its detection and its confirmation; then no request fails."""
     scene = Scene([("1", A, X), ("2", B, X)])
     first = scene.wait("1", B)
     scene.stage.advance(1.5)
@@ -241,8 +241,8 @@ def test_a_circle_that_opens_meanwhile_raises_nothing(opening: str) -> None:
         assert last.result is not None
 
 
-def test_the_circle_is_confirmed_in_one_transaction() -> None:
-    """If nothing opens the circle, the same steps end in Deadlock: the test above can fail."""
+def test_a_cycle_is_confirmed_in_one_transaction() -> None:
+    """If the cycle does not resolve, the same steps end in Deadlock: the test above can fail."""
     scene = Scene([("1", A, X), ("2", B, X)])
     scene.wait("1", B)
     scene.stage.advance(1.5)
@@ -259,8 +259,8 @@ def test_the_circle_is_confirmed_in_one_transaction() -> None:
     assert isinstance(last.error, Deadlock)
 
 
-def test_circles_beside_each_other_each_cost_one() -> None:
-    """Two circles that share nobody end each by itself, by the one who came last in it."""
+def test_separate_cycles_cost_one_request_each() -> None:
+    """Two cycles without a common owner are resolved separately, each by its latest request."""
     scene = Scene([("1", A, X), ("2", B, X), ("3", C, X), ("4", ("d",), X)])
     for owner, path in (("1", B), ("3", ("d",)), ("4", C), ("2", A)):
         scene.wait(owner, path)
@@ -268,8 +268,8 @@ def test_circles_beside_each_other_each_cost_one() -> None:
     assert set(scene.raised) == {"2", "4"}
 
 
-def test_two_circles_through_one_owner() -> None:
-    """Who came last and is in two circles gives way once, and opens both."""
+def test_two_cycles_through_one_owner() -> None:
+    """The latest request, in two cycles, fails once and resolves both."""
     scene = Scene([("1", A, S), ("2", A, S), ("3", B, X)])
     scene.wait("1", B, mode=S)
     scene.wait("2", B, mode=S)
@@ -279,7 +279,7 @@ def test_two_circles_through_one_owner() -> None:
 
 
 def test_a_timeout_before_the_first_heartbeat_is_a_timeout() -> None:
-    """Who has less timeout than it takes to notice gets LockTimeout, and the other one its lock."""
+    """A waiter whose deadline is before the search gets LockTimeout, and the other one its lock."""
     scene = Scene([("1", A, X), ("2", B, X)])
     scene.wait("1", B)
     scene.timeout = TIMING.first_heartbeat / 2
@@ -319,8 +319,8 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("name", GARBAGE)
-def test_what_strangers_write_down_harms_nobody(name: str) -> None:
-    """Bytes that no owner can have written are passed over: who waits waits on, and gets the lock."""
+def test_foreign_links_are_ignored(name: str) -> None:
+    """Links that no owner wrote are ignored, and the waiter gets the lock."""
     scene = Scene([("1", A, X)])
     waiting = scene.wait("2", A)
     for heartbeat in range(4):
@@ -333,8 +333,8 @@ def test_what_strangers_write_down_harms_nobody(name: str) -> None:
     assert waiting.result is not None
 
 
-def test_a_circle_is_found_beside_garbage() -> None:
-    """What strangers wrote about others does not hide a circle."""
+def test_a_cycle_is_found_among_foreign_links() -> None:
+    """Foreign links of other owners do not hide a cycle."""
     scene = Scene([("1", A, S), ("2", B, X), ("3", A, S)])
     scene.stage.backend.execute(Transaction(writes=(Put(Key(WAITING_FOR, ("here.3",)), b"{"),)))
     scene.wait("1", B)
@@ -343,8 +343,8 @@ def test_a_circle_is_found_beside_garbage() -> None:
     assert set(scene.raised) == {"2"}
 
 
-def test_any_text_is_written_down_as_it_is() -> None:
-    """A circle over paths of odd segments is found, lone surrogates that would pair included."""
+def test_links_preserve_any_segment() -> None:
+    """A cycle over paths with odd segments is found, also with lone surrogates that would form a pair."""
     for segment in ("!", ".", "\x00", "\ud800", "\u00e9", "\ud83d\ude00", "\U0001f600"):
         scene = Scene([("1", (segment, "a"), X), ("2", (segment, "b"), X)])
         scene.wait("1", (segment, "b"))
@@ -353,8 +353,8 @@ def test_any_text_is_written_down_as_it_is() -> None:
         assert set(scene.raised) == {"2"}, ascii(segment)
 
 
-def test_what_is_written_down_goes_with_the_wait() -> None:
-    """Who waits has written down what for from the first beat on, and nothing of it stays."""
+def test_links_are_removed_after_the_wait() -> None:
+    """A waiter writes its links from the first heartbeat on, and removes them at the end."""
     scene = Scene([("1", A, X)])
     waiting = scene.wait("2", A)
     assert "d" not in scene.stage.left()
@@ -368,7 +368,7 @@ def test_what_is_written_down_goes_with_the_wait() -> None:
 
 
 def test_many_readers_who_want_to_write() -> None:
-    """Two of many readers want to write: a circle, however many others read."""
+    """Two of many readers upgrade: a cycle, however many others read."""
     readers = deadlocks._MOST_LINKS + 20
     for one, other in ((1, 2), (97, 98), (10, readers - 1)):
         scene = Scene([(str(number), A, S) for number in range(readers)])
@@ -379,7 +379,7 @@ def test_many_readers_who_want_to_write() -> None:
 
 
 def test_a_dead_owner_is_no_deadlock_for_long() -> None:
-    """Who died while waiting is part of no circle once what it wrote down has run out; then only its lease counts."""
+    """A crashed waiter is part of no cycle after its links expire; then only its lease counts."""
     scene = Scene([("1", A, X), ("2", B, X)])
     first = scene.wait("1", B)
     scene.stage.advance(TIMING.first_heartbeat)
@@ -394,8 +394,8 @@ def test_a_dead_owner_is_no_deadlock_for_long() -> None:
 
 
 @pytest.mark.parametrize("holds", [False, True])
-def test_only_who_holds_something_searches(holds: bool) -> None:
-    """Whoever waits writes down what for; who holds no lock asks nobody else."""
+def test_only_owners_of_locks_search(holds: bool) -> None:
+    """Every waiter writes its links; one that holds no lock does not search."""
     request = Request("s/1", Owner("s.1", "host:1:one"), Mode.EXCLUSIVE, [A], 1)
     key = Key(HOLDERS, ("/a", "!", "s/2"))
     blocker = Record(key, b"", "s/2", A, (A,), Mode.EXCLUSIVE, "s.2", 0, "host:1:two")

@@ -46,7 +46,7 @@ def acquire(stage: Stage, owner: str, *paths: Path, timeout: float | None = None
 
 
 def test_a_free_lock_costs_one_transaction() -> None:
-    """Acquiring what is free, of several paths and beside other locks too, is one transaction; so is giving it back."""
+    """Acquiring a free lock, of one path or several, is one transaction, and so is its release."""
     stage = Stage()
     stage.hold("2", B)  # the first one sets the counter
     for paths in ((A,), ((),), (AB, AC, ("x", "y", "z"))):
@@ -61,14 +61,14 @@ def test_a_free_lock_costs_one_transaction() -> None:
 
 
 def test_the_first_token_costs_a_second_transaction() -> None:
-    """The counter is set to the time by whoever finds it new."""
+    """The request that finds a new counter sets it to the time."""
     stage = Stage()
     stage.hold("1", A)
     assert len(stage.sent) == 2
 
 
 def test_a_contended_lock_costs_three_transactions_and_one_when_notified() -> None:
-    """Who waits has tried, queued and listed itself; when the holder goes it takes the lock, and that is all."""
+    """A waiter tries, queues and registers; after the release one more transaction acquires the lock."""
     stage = Stage()
     held = stage.hold("1", A)
     stage.sent.clear()
@@ -81,8 +81,8 @@ def test_a_contended_lock_costs_three_transactions_and_one_when_notified() -> No
     assert len(stage.sent) == 2, "the release, and the claim"
 
 
-def test_who_may_overtake_does_not_wait() -> None:
-    """An owner whose own lock is what the waiter in the way waits for gets its second lock without waiting."""
+def test_a_waiter_that_own_locks_block_is_passed() -> None:
+    """An owner whose own lock blocks the waiter gets its second lock without waiting."""
     stage = Stage()
     first = stage.hold("1", AB)
     waiting = stage.start(stage.request("2", A))
@@ -98,8 +98,8 @@ def test_who_may_overtake_does_not_wait() -> None:
     assert waiting.result is not None
 
 
-def test_who_may_overtake_a_waiter_for_several_paths() -> None:
-    """A waiter for several paths is overtaken at once by who holds one of them, at another one too."""
+def test_a_waiter_for_several_paths_is_passed() -> None:
+    """A waiter for several paths is passed at any of them by the owner of one of them."""
     stage = Stage()
     first = stage.hold("1", A)
     stage.start(stage.request("2", A, B))
@@ -110,7 +110,7 @@ def test_who_may_overtake_a_waiter_for_several_paths() -> None:
 
 
 def test_waiting_costs_little() -> None:
-    """Who waits long looks once in a beat, with a few transactions."""
+    """A waiter sends a few transactions per heartbeat."""
     stage = Stage()
     held = stage.hold("1", A)
     waiting = stage.start(stage.request("2", A))
@@ -123,8 +123,8 @@ def test_waiting_costs_little() -> None:
     assert len(stage.sent) <= 4 * beats + 6
 
 
-def test_a_release_notifies_the_next_and_nobody_else() -> None:
-    """Of five in a queue one is notified when the holder goes; of the readers behind it all are, when it goes."""
+def test_a_release_notifies_only_the_next() -> None:
+    """Of five waiters one is notified at a release; of the readers behind it, all are at its release."""
     stage = Stage()
     held = stage.hold("0", A)
     requests = [stage.request(str(number), A, mode=S if number > 2 else X) for number in range(1, 6)]
@@ -157,8 +157,8 @@ def test_a_try_does_not_wait() -> None:
     assert acquire(stage, "2", B, timeout=0) is not None
 
 
-def test_a_try_gives_way_to_who_waits() -> None:
-    """A free lock that somebody waits for is not tried away from him."""
+def test_an_attempt_without_waiting_does_not_pass_a_waiter() -> None:
+    """A free lock with a waiter is not granted to an attempt without waiting."""
     stage = Stage()
     held = stage.hold("1", AB)
     waiting = stage.start(stage.request("2", A))
@@ -168,8 +168,8 @@ def test_a_try_gives_way_to_who_waits() -> None:
 
 
 @pytest.mark.parametrize("timeout", [0.001, 0.5, 1.0, 3.0, 25.0])
-def test_timeout_ends(timeout: float) -> None:
-    """Who is not granted a lock in time gets LockTimeout, when its timeout ends, and has left the queue."""
+def test_a_timeout_is_raised_at_the_deadline(timeout: float) -> None:
+    """A waiter gets LockTimeout at its deadline, and has left the queue."""
     stage = Stage()
     stage.hold("1", AB)
     request = stage.request("2", A)
@@ -185,8 +185,8 @@ def test_timeout_ends(timeout: float) -> None:
     assert set(stage.left()) <= {"h", "n"}
 
 
-def test_a_timeout_names_who_waits_before() -> None:
-    """If nobody holds the lock, the error names who is to go before."""
+def test_a_timeout_names_earlier_waiters() -> None:
+    """If no owner holds the lock, the error names the earlier waiters."""
     stage = Stage()
     held = stage.hold("1", AB)
     stage.start(stage.request("2", A))
@@ -209,8 +209,8 @@ def test_without_a_limit_there_is_no_timeout() -> None:
     assert waiting.result is not None
 
 
-def test_who_gives_up_lets_those_behind_go_on() -> None:
-    """A waiter that leaves by timeout notifies who stood behind it."""
+def test_a_timed_out_waiter_notifies_later_ones() -> None:
+    """A waiter that leaves by timeout notifies the waiter behind it."""
     stage = Stage()
     stage.hold("1", AB)
     stage.start(stage.request("2", A), 0.5)
@@ -240,8 +240,8 @@ def test_the_lease_is_the_ttl_of_the_record(lease: int) -> None:
     assert {record.owner for record in stage.records("h")} == {"here.2"}, "who is late harms nobody"
 
 
-def test_a_grant_is_told_to_begin_before_it_does() -> None:
-    """``since`` is a time before the transaction that granted the lock was sent, so no lease is thought longer."""
+def test_since_is_before_the_grant() -> None:
+    """``since`` is a time before the granting transaction was sent, so no lease is overestimated."""
     stage = Stage()
     stage.hold("2", B)
     steps = stage.protocol.acquire(stage.request("1", A), LEASE, None)
@@ -272,7 +272,7 @@ def test_renewing() -> None:
 
 
 def test_a_lock_that_lost_a_path_is_not_held() -> None:
-    """Of a lock on several paths each is looked at: if one was broken, neither renewal nor release says it was held."""
+    """If one of several paths was broken, neither renewal nor release returns that the lock was held."""
     for lost in (A, B):
         stage = Stage()
         request = stage.hold("1", A, B)
@@ -281,8 +281,8 @@ def test_a_lock_that_lost_a_path_is_not_held() -> None:
         assert stage.release(request) is False
 
 
-def test_a_dead_waiter_is_in_the_way_for_seconds() -> None:
-    """Those behind a waiter that died go on when its place has run out, not minutes later."""
+def test_a_crashed_waiter_blocks_for_seconds() -> None:
+    """Waiters behind a crashed one go on when its record expires, not minutes later."""
     stage = Stage()
     held = stage.hold("1", AB)
     dying = stage.start(stage.request("2", A))
@@ -334,8 +334,8 @@ def test_tokens_rise_after_the_counter_was_lost() -> None:
         before = found[-1]
 
 
-def test_two_who_find_a_new_counter_get_rising_tokens() -> None:
-    """However two meet who both find the counter new, they get different tokens, both set to the time."""
+def test_two_requests_at_a_new_counter_get_increasing_tokens() -> None:
+    """However two requests that find a new counter interleave, they get different tokens, both based on the time."""
     for schedule in itertools.product((0, 1), repeat=6):
         stage = Stage()
         actors = [Actor(stage.protocol.acquire(stage.request(str(n), (str(n),)), LEASE, None), stage) for n in (1, 2)]
@@ -352,7 +352,7 @@ def test_two_who_find_a_new_counter_get_rising_tokens() -> None:
 
 @pytest.mark.parametrize("value", [b"x", b"", b"9223372036854775807", b"1.5"])
 def test_a_damaged_counter_is_named(value: bytes) -> None:
-    """A counter that is no number, or can rise no more, raises Damaged, at once or in turn, and leaves nothing."""
+    """A counter that is not a number, or is at its maximum, raises CorruptData and leaves nothing."""
     stage = Stage()
     held = stage.hold("1", A)
     waiting = stage.start(stage.request("2", A))
@@ -368,7 +368,7 @@ def test_a_damaged_counter_is_named(value: bytes) -> None:
 
 
 def test_a_request_keeps_its_name() -> None:
-    """Every record of one acquisition, at each try, is under the same name, and is notified under it."""
+    """Every record of one acquisition, at each attempt, has the same name, which is also notified."""
     stage = Stage()
     held = stage.hold("1", A)
     request = stage.request("2", A, B)
@@ -474,7 +474,7 @@ def failing_at(
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_one_lost_reply_leaves_nothing(scenario: str, fault: str) -> None:
-    """Whichever transaction of an acquisition fails, and however, it says so and nothing of it is in the store."""
+    """Whichever transaction of an acquisition fails, and however, it raises, and the store has no record of it."""
     for which in itertools.count():
         stage = Stage(Failing)
         assert isinstance(stage.backend, Failing)
@@ -539,7 +539,7 @@ def test_what_is_pending_can_be_withdrawn(scenario: str, fault: str) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_release_whose_reply_is_lost_can_be_finished(fault: str) -> None:
-    """Who does not know whether its lock is released has it pending; withdrawing makes sure, and notifies."""
+    """A release without a reply leaves the request pending; withdrawing it frees the lock and notifies."""
     stage = Stage(Failing)
     assert isinstance(stage.backend, Failing)
     request = stage.hold("1", A)
@@ -558,7 +558,7 @@ def test_a_release_whose_reply_is_lost_can_be_finished(fault: str) -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError])
 def test_an_interruption_withdraws(error: type[BaseException]) -> None:
-    """Ctrl-C before, at or after each transaction or wait of an acquisition leaves nothing, and comes out."""
+    """Ctrl-C before, at or after each transaction or wait of an acquisition leaves nothing, and is raised."""
     for which in itertools.count():
         stage = Stage()
         held = stage.hold("1", A)
@@ -600,8 +600,8 @@ def test_what_is_dropped_stays_pending() -> None:
 # Places in the queue
 
 
-def test_who_stood_still_too_long_queues_anew() -> None:
-    """A waiter that was stopped for longer than its place lives gets another one, at the end, under another name."""
+def test_a_waiter_whose_record_expired_queues_again() -> None:
+    """A waiter that was stopped for longer than its TTL queues again at the end, under another name."""
     stage = Stage()
     held = stage.hold("1", A)
     request = stage.request("2", A)
@@ -624,8 +624,8 @@ def test_who_stood_still_too_long_queues_anew() -> None:
     assert stage.release(request)
 
 
-def test_who_lost_its_place_does_not_take_the_lock() -> None:
-    """A waiter that was stopped and is notified by the holder's release does not go before those who came meanwhile."""
+def test_a_waiter_whose_record_expired_does_not_get_the_lock() -> None:
+    """A stopped waiter that the release notifies does not pass requests that came meanwhile."""
     stage = Stage()
     held = stage.hold("1", A)
     stopped = stage.start(stage.request("2", A))
@@ -643,7 +643,7 @@ def test_who_lost_its_place_does_not_take_the_lock() -> None:
 
 
 def test_a_claim_that_comes_late_does_not_overtake() -> None:
-    """A claim that is under way when its place runs out is refused: those who came then do not know of it."""
+    """A claim that arrives after the record has expired is refused: later requests do not know of it."""
     stage = Stage()
     held = stage.hold("1", A)
     late = stage.start(stage.request("2", A))
@@ -662,8 +662,8 @@ def test_a_claim_that_comes_late_does_not_overtake() -> None:
     assert other.result is not None
 
 
-def test_a_waiter_whose_place_was_broken_queues_anew() -> None:
-    """An operator who removes a waiter sends it to the end; those behind it are notified."""
+def test_a_waiter_whose_record_was_broken_queues_again() -> None:
+    """An operator who removes a waiter sends it to the end; later waiters are notified."""
     stage = Stage()
     stage.hold("1", AB)
     first = stage.start(stage.request("2", A))
@@ -676,8 +676,8 @@ def test_a_waiter_whose_place_was_broken_queues_anew() -> None:
     assert ("2", A) in stage.waiters()
 
 
-def test_a_broken_waiter_of_two_paths_leaves_no_other_place() -> None:
-    """If the first of a waiter's records is broken, the others do not stay under the old name beside the new one."""
+def test_a_broken_waiter_of_two_paths_leaves_no_old_record() -> None:
+    """If the first record of a waiter is broken, the others do not stay under the old name."""
     stage = Stage()
     stage.hold("1", A)
     stage.start(stage.request("2", A, B))
@@ -687,8 +687,8 @@ def test_a_broken_waiter_of_two_paths_leaves_no_other_place() -> None:
 
 
 @pytest.mark.parametrize("count", [31, 32, 33, 40])
-def test_many_who_wait(count: int) -> None:
-    """However many wait for one lock, each gets it, one after the other, in the order in which they came."""
+def test_many_waiters_are_served_in_order(count: int) -> None:
+    """However many requests wait for one lock, each gets it in its order."""
     stage = Stage()
     before = stage.hold("0", A)
     requests = [stage.request(str(number), A) for number in range(1, count + 1)]
@@ -700,8 +700,8 @@ def test_many_who_wait(count: int) -> None:
         before = request
 
 
-def test_more_ahead_than_one_claim_looks_at() -> None:
-    """Who has more than 32 before it that are beside each other goes when all of them have gone, and not before."""
+def test_more_earlier_waiters_than_one_claim_checks() -> None:
+    """A request with more than 32 independent earlier waiters is granted when all of them are gone, and not before."""
     stage = Stage()
     held = stage.hold("0", A)
     requests = [stage.request(str(number), ("a", str(number))) for number in range(1, 41)]
@@ -718,7 +718,7 @@ def test_more_ahead_than_one_claim_looks_at() -> None:
 
 @pytest.mark.parametrize("store", ["memory", "short pages"])
 def test_a_ticket_is_complete(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All who wait are on the ticket, also if they are more than one page, or pages come short or empty."""
+    """All earlier waiters are on the ticket, also if they are more than one page, or pages are short or empty."""
     monkeypatch.setattr(acquisition, "PAGE", 2)
     monkeypatch.setattr(records, "PAGE", 2)
     stage = Stage(MemoryBackend if store == "memory" else short_pages)
@@ -739,8 +739,8 @@ def test_a_ticket_is_complete(store: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert last.result is not None
 
 
-def test_who_comes_while_the_ticket_is_read_is_not_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ticket of several pages lists who came before; who comes between two of them queues behind."""
+def test_later_requests_are_not_on_the_ticket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ticket of several pages lists earlier requests; one that comes between two pages queues behind."""
     monkeypatch.setattr(acquisition, "PAGE", 2)
     monkeypatch.setattr(records, "PAGE", 2)
     stage = Stage()
@@ -779,8 +779,8 @@ def short_pages(clock: ManualClock) -> Answering:
 
 @pytest.mark.parametrize("store", ["memory", "short pages"])
 @pytest.mark.parametrize("readers", [2, 3, 7])
-def test_many_who_share(store: str, readers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A writer waits for all readers, more than one page of them, and goes when the last one has gone."""
+def test_many_readers_block_a_writer(store: str, readers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer waits for all readers, more than one page of them, and is granted when the last one is gone."""
     monkeypatch.setattr(acquisition, "PAGE", 2)
     monkeypatch.setattr(records, "PAGE", 2)
     stage = Stage(MemoryBackend if store == "memory" else short_pages)
@@ -795,7 +795,7 @@ def test_many_who_share(store: str, readers: int, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("store", ["memory", "short pages"])
 def test_a_holder_on_a_later_page_is_waited_for(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is in the way is found behind pages of others who are not, and is waited for without looking all the time."""
+    """A blocker is found behind pages of other records, and is waited for without polling."""
     monkeypatch.setattr(acquisition, "PAGE", 2)
     monkeypatch.setattr(records, "PAGE", 2)
     stage = Stage(MemoryBackend if store == "memory" else short_pages)
@@ -811,7 +811,7 @@ def test_a_holder_on_a_later_page_is_waited_for(store: str, monkeypatch: pytest.
 
 
 def test_a_reader_of_what_it_writes_among_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who holds a part exclusively is let read the whole beside other readers, however many they are."""
+    """The owner of an exclusive lock on a part reads the whole, however many other readers there are."""
     monkeypatch.setattr(acquisition, "PAGE", 2)
     monkeypatch.setattr(records, "PAGE", 2)
     for readers in (1, 5):
@@ -827,7 +827,7 @@ def test_a_reader_of_what_it_writes_among_many(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_only_reader_becomes_a_writer() -> None:
-    """Who shares a path may hold it exclusively as soon as nobody else shares it, and the other way round."""
+    """The only reader of a path may lock it exclusively, and vice versa."""
     stage = Stage()
     mine, yours = stage.hold("1", A, mode=S), stage.hold("2", A, mode=S)
     upgrade = stage.start(stage.request("1", A), None, [mine])
@@ -842,8 +842,8 @@ def test_the_only_reader_becomes_a_writer() -> None:
         assert stage.start(stage.request("1", AB, mode=mode), 0, [held]).result is not None
 
 
-def test_readers_who_come_and_go_damage_nothing() -> None:
-    """If other readers change at every look, a writer of a part who wants to read the whole does not call it damage."""
+def test_changing_readers_are_not_taken_for_corruption() -> None:
+    """If other readers change at every attempt, a request for the whole does not raise CorruptData."""
     stage = Stage()
     own = stage.hold("1", AB)
     request = stage.request("1", A, mode=S)
@@ -865,8 +865,8 @@ def test_readers_who_come_and_go_damage_nothing() -> None:
 
 
 @pytest.mark.parametrize("path", [("!", "x"), ("/a", "!", "x"), ("/a", "/b", "/c", "!", "x"), ("/a", "/b", "x")])
-def test_foreign_bytes_in_the_way_are_damage(path: Path) -> None:
-    """What is no lock and lies among those held is named as damage, after some tries and not for ever."""
+def test_foreign_records_that_block_are_corruption(path: Path) -> None:
+    """A record among held locks that is not a lock raises CorruptData after a limited number of attempts."""
     stage = Stage()
     stage.backend.execute(Transaction(writes=(Put(Key("h", path), b"?"),)))
     request = stage.request("1", AB)
@@ -880,8 +880,8 @@ def test_foreign_bytes_in_the_way_are_damage(path: Path) -> None:
 
 
 @pytest.mark.parametrize("space", ["w", "n", "d"])
-def test_foreign_bytes_elsewhere_are_passed_over(space: str) -> None:
-    """What is no lock and lies among those who wait, or what is written beside, keeps nobody from a lock."""
+def test_foreign_records_elsewhere_are_ignored(space: str) -> None:
+    """Foreign records among waiters, registrations and links block no request."""
     stage = Stage()
     for path in (("/a", "!", "x"), ("x",), ("here.1",), ("here/1", "x")):
         stage.backend.execute(Transaction(writes=(Put(Key(space, path), b"\xff?"),)))
@@ -920,8 +920,8 @@ def put_readers(stage: Stage, count: int) -> None:
         stage.backend.execute(Transaction(writes=tuple(writes[start : start + 500])))
 
 
-def test_more_locks_than_a_store_looks_at_are_unsupported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If more is held than the store can check at once, and none of it is in the way, the error says so."""
+def test_more_locks_than_a_store_checks_are_unsupported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a claim exceeds the size of a transaction, and nothing conflicts, the error says so."""
     monkeypatch.setattr(acquisition, "_FRUITLESS", 5)
     stage = Stage(limited)
     put_readers(stage, 1_001)
@@ -932,8 +932,8 @@ def test_more_locks_than_a_store_looks_at_are_unsupported(monkeypatch: pytest.Mo
     assert set(stage.left()) == {"h"}
 
 
-def test_a_try_tells_too_large_from_held() -> None:
-    """A try that the store cannot decide is not answered like one on a lock that is held."""
+def test_an_attempt_distinguishes_too_large_from_held() -> None:
+    """An attempt that exceeds the size of a transaction raises, and does not return that the lock is held."""
     stage = Stage(limited)
     put_readers(stage, 1_001)
     with pytest.raises(Unsupported):
@@ -959,8 +959,8 @@ def put_listed(stage: Stage, request: Request, count: int) -> None:
 
 
 @pytest.mark.parametrize("operation", ["release", "withdraw", "break"])
-def test_a_lock_goes_however_many_wait_for_it(operation: str) -> None:
-    """With more listed than the store notifies at once, the lock is gone, and they are notified in steps."""
+def test_a_lock_with_many_waiters_is_released(operation: str) -> None:
+    """With more waiters than one transaction notifies, the lock is released first, and they are notified in steps."""
     stage = Stage(limited)
     request = stage.hold("1", A)
     put_listed(stage, request, 1_500)
@@ -984,8 +984,8 @@ def test_many_leases_are_renewed() -> None:
     assert {record.ttl for record in stage.records("h")} == {LEASE}
 
 
-def test_many_ahead_are_looked_at() -> None:
-    """Who has more waiters ahead than the store touches at once keeps its place."""
+def test_many_earlier_waiters_are_refreshed() -> None:
+    """A request with more earlier waiters than one transaction reads stays in the queue."""
     stage = Stage(limited)
     held = stage.hold("0", A)
     owner = stage.request("w", A).owner
@@ -1005,8 +1005,8 @@ def test_many_ahead_are_looked_at() -> None:
 # Looking, and breaking
 
 
-def test_found_tells_holders_and_waiters(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is found below some keys is all that lies there, over as many pages as it takes."""
+def test_find_locks_returns_every_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``find_locks`` returns all records below some keys, over as many pages as necessary."""
     monkeypatch.setattr(records, "PAGE", 2)
     for make in (MemoryBackend, short_pages):
         stage = Stage(make)
@@ -1020,7 +1020,7 @@ def test_found_tells_holders_and_waiters(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_broken_lock_is_free() -> None:
-    """An operator who breaks a lock frees it, notifies who waits, and its owner can neither renew nor release it."""
+    """Breaking a lock frees it and notifies waiters, and its owner can neither renew nor release it."""
     stage = Stage()
     held = stage.hold("1", A)
     waiting = stage.start(stage.request("2", AB))
@@ -1046,7 +1046,7 @@ def test_withdrawing_touches_nothing_else() -> None:
 
 
 def test_nothing_of_a_waiter_is_left_once_it_is_granted() -> None:
-    """From the grant on there is a holder's record, and what was written while waiting is gone."""
+    """After the grant there is only the record of the held lock."""
     stage = Stage()
     held = stage.hold("1", A)
     request = stage.request("2", A)
@@ -1061,7 +1061,7 @@ def test_nothing_of_a_waiter_is_left_once_it_is_granted() -> None:
 
 
 def test_timing_is_a_setting() -> None:
-    """The times of waiting can be set: how long a waiter's place TTLs, and how often it looks."""
+    """The TTL of a waiter and its heartbeat can be set."""
     timing = acquisition.Timing(waiter_ttl=0.6, heartbeat=0.2, first_heartbeat=0.1)
     stage = Stage(timing=timing)
     stage.hold("1", A)
@@ -1074,8 +1074,8 @@ def test_timing_is_a_setting() -> None:
     assert 0.16 <= waiting.asked.seconds <= 0.2
 
 
-def test_a_notify_up_that_is_lost_costs_a_heartbeat() -> None:
-    """If nobody notifies a waiter, it looks for itself."""
+def test_a_lost_notification_costs_a_heartbeat() -> None:
+    """A waiter that is not notified finds the lock free at its next heartbeat."""
     stage = Stage()
     stage.hold("1", A)
     waiting = stage.start(stage.request("2", A))
@@ -1087,8 +1087,8 @@ def test_a_notify_up_that_is_lost_costs_a_heartbeat() -> None:
     assert waiting.result is not None
 
 
-def test_the_protocol_of_one_process_says_nothing_to_another() -> None:
-    """Two processes with clocks of their own agree by the store alone."""
+def test_processes_share_only_the_store() -> None:
+    """Two processes with clocks of their own agree through the store alone."""
     stage = Stage()
     ahead = ManualClock(stage.clock() + 86_400)
     other = LockOperations(ahead, ahead)

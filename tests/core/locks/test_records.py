@@ -111,8 +111,8 @@ def test_scopes_cover_what_overlaps(path: Path, others: list[Path]) -> None:
 @example((), X, "", 0)
 @example(("a",), S, " host  with blanks 1 2 ", 1)
 @example(("\ud800",), X, "host \ud800", 1)
-def test_records_come_back(path: Path, mode: Mode, label: str, since: int) -> None:
-    """What a record says is what was put, with any label; what cannot be written as UTF-8 is replaced."""
+def test_records_are_parsed_as_written(path: Path, mode: Mode, label: str, since: int) -> None:
+    """A record is parsed as it was written, with any label; text that is not valid UTF-8 is replaced."""
     made = Request("here/1", Owner("here.1", label), mode, [path], since)
     for space in (HOLDERS, WAITERS):
         (record,) = records_of(made, space)
@@ -136,8 +136,8 @@ def test_records_come_back(path: Path, mode: Mode, label: str, since: int) -> No
 @given(st.lists(paths, min_size=1, max_size=4))
 @example([("\ud83d\ude00",), ("\U0001f600",), ("a b", ",", "/")])
 @example([()])
-def test_each_record_of_several_tells_all_paths(locked: list[Path]) -> None:
-    """A record of a lock on several paths tells them all, so whoever meets one of them knows the others."""
+def test_each_record_lists_all_paths(locked: list[Path]) -> None:
+    """Each record of a lock on several paths lists all of them."""
     made = request(*locked, owner=YOU)
     found = records_of(made)
     assert sorted(record.path for record in found) == sorted(made.paths)
@@ -201,7 +201,7 @@ def test_a_strangers_key_is_left_out(path: Path) -> None:
 
 @given(st.lists(close_paths, min_size=1, max_size=6))
 def test_several_paths_are_reduced(locked: list[Path]) -> None:
-    """Of several paths those are kept that lie below no other one, once each; they cover what all do."""
+    """Paths below another path of the same request are dropped, and duplicates too."""
     kept = request(*locked).paths
     assert all(not overlap(one, other) for one, other in itertools.combinations(kept, 2))
     assert set(kept) <= set(locked)
@@ -241,7 +241,7 @@ def test_another_name_is_another_key() -> None:
 
 
 def test_reads_are_pages() -> None:
-    """Records are read in pages, with lives where asked."""
+    """Records are read in pages, with TTLs if requested."""
     for ttls in (False, True):
         (read,) = reads_of([Key(HOLDERS, ("!",))], ttls=ttls)
         assert read.scope is Scope.BELOW
@@ -249,8 +249,8 @@ def test_reads_are_pages() -> None:
         assert read.ttls is ttls
 
 
-def test_ttls_are_told() -> None:
-    """A record found with its TTL tells it, in milliseconds."""
+def test_records_have_ttls() -> None:
+    """A record that was read with its TTL has it in milliseconds."""
     stage = Stage()
     stage.hold("1", ("a",))
     stage.clock.advance(1)
