@@ -23,6 +23,7 @@ QUICK: Final = Timing(waiter_ttl=6.0, heartbeat=0.2, first_heartbeat=0.1)
 """Intervals with which deadlocks are found soon."""
 
 Result = TypeVar("Result")
+Owner = TypeVar("Owner", bound="Somebody")
 
 
 class Somebody:
@@ -39,7 +40,7 @@ class Somebody:
         """Start a call in the thread, and return its future."""
         return self._thread.submit(what, *arguments)
 
-    def __enter__(self) -> Somebody:
+    def __enter__(self: Owner) -> Owner:
         return self
 
     def __exit__(

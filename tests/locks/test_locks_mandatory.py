@@ -51,7 +51,7 @@ def test_writes_above_and_below_are_refused(strict: Store) -> None:
         place = prepared("a.b")
         with Somebody() as ben:
             ben.does(Proxy(locked).acquire)
-            for name in ("set of the place itself", "clear", "update_with", "expire", "pop", "item assignment"):
+            for name in ("set of the path itself", "clear", "update_with", "expire", "pop", "item assignment"):
                 on_the_place = name not in {"pop", "item assignment"}
                 if on_the_place or locked not in {"a.b.x.y", "a.b.not-there-yet"}:
                     with pytest.raises(Locked):

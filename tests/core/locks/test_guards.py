@@ -1,4 +1,4 @@
-"""Guards: an operation writes nothing unless they hold, and is otherwise what it is without them."""
+"""Guards: an operation writes only while they hold, and otherwise does the same as without them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How locks lie in the store: which of them conflict, where they are found, and that strangers' bytes harm nobody."""
+"""Lock records: which of them conflict, where they are stored, and that foreign bytes are ignored."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from redicts.core.locks.records import (
 )
 from redicts.core.minitransaction import MAX_DEPTH, Entries, Key, Path, Put, Scope, Transaction
 from redicts.errors import InternalError, PathError
-from tests.core.locks.stage import S, Stage, X
+from tests.core.locks.simulation import S, Simulation, X
 
 ODD: tuple[str, ...] = ("a", "b", "!", "/", "/a", "!a", ".", "*", " ", "\x00", "\ud800", "\udc00", "\u00e9", "0", "a/b")
 
@@ -97,13 +97,13 @@ def test_keys_of_different_locks_never_meet(one: Path, other: Path) -> None:
 @given(st.one_of(close_paths, paths), st.lists(st.one_of(close_paths, paths), max_size=12, unique=True))
 def test_scopes_cover_what_overlaps(path: Path, others: list[Path]) -> None:
     """Below the scopes of a path lies each record of an overlapping path, once, and no other."""
-    stage = Stage()
+    simulation = Simulation()
     for number, other in enumerate(others):
         made = request(other, name=f"there/{number}")
-        stage.backend.execute(Transaction(writes=tuple(Put(key, made.record) for key in made.keys(HOLDERS))))
-    found = stage.do(stage.protocol.find_locks(scopes_of(path, HOLDERS)))
+        simulation.backend.execute(Transaction(writes=tuple(Put(key, made.record) for key in made.keys(HOLDERS))))
+    found = simulation.do(simulation.protocol.find_locks(scopes_of(path, HOLDERS)))
     assert sorted(record.path for record in found) == sorted(other for other in others if overlap(path, other))
-    above = stage.do(stage.protocol.find_locks(scopes_above(path, HOLDERS)))
+    above = simulation.do(simulation.protocol.find_locks(scopes_above(path, HOLDERS)))
     assert sorted(record.path for record in above) == sorted(other for other in others if path[: len(other)] == other)
 
 
@@ -222,10 +222,10 @@ def test_how_deep_a_lock_may_lie() -> None:
     deepest = ("a",) * (MAX_DEPTH - 2)
     (key,) = request(deepest).keys(HOLDERS)
     assert len(key.path) == MAX_DEPTH
-    stage = Stage()
-    made = stage.hold("1", deepest)
-    assert stage.start(stage.request("2", ("a",)), 0).outcome() is None
-    assert stage.release(made)
+    simulation = Simulation()
+    made = simulation.hold("1", deepest)
+    assert simulation.start(simulation.request("2", ("a",)), 0).outcome() is None
+    assert simulation.release(made)
     with pytest.raises(PathError, match="127 segments; a locked path must have at most 126"):
         request(("b",), (*deepest, "a"))
 
@@ -251,12 +251,12 @@ def test_reads_are_pages() -> None:
 
 def test_records_have_ttls() -> None:
     """A record that was read with its TTL has it in milliseconds."""
-    stage = Stage()
-    stage.hold("1", ("a",))
-    stage.clock.advance(1)
-    (record,) = stage.records(HOLDERS)
+    simulation = Simulation()
+    simulation.hold("1", ("a",))
+    simulation.clock.advance(1)
+    (record,) = simulation.records(HOLDERS)
     assert record.ttl == 29_000
-    outcome = stage.backend.execute(Transaction((), tuple(reads_of(scopes_of((), HOLDERS)))))
+    outcome = simulation.backend.execute(Transaction((), tuple(reads_of(scopes_of((), HOLDERS)))))
     last = outcome.answers[-1]
     assert isinstance(last, Entries)
     (bare,) = records_in(Key(HOLDERS, ()), last)
