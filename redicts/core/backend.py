@@ -163,7 +163,7 @@ class BackendSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class BackendPlugin:
-    """The registration of a backend, as the hook ``redicts_backends`` returns it (see :mod:`redicts.core.hooks`)."""
+    """The registration of a backend, as the hook ``redicts_backends`` returns it (see :mod:`redicts.plugin`)."""
 
     name: str
     """The name in the settings, also the scheme of its URLs."""

@@ -97,7 +97,7 @@ class CodecSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class CodecPlugin:
-    """The registration of a codec, as the hook ``redicts_codecs`` returns it (see :mod:`redicts.core.hooks`)."""
+    """The registration of a codec, as the hook ``redicts_codecs`` returns it (see :mod:`redicts.plugin`)."""
 
     name: str
     """The name in the settings and in the envelope."""

@@ -1,1 +1,1 @@
-"""What the user of redicts sees."""
+"""The user API: proxies, the pool, databases and transactions."""

@@ -1,4 +1,4 @@
-"""Every change happens atomically: threads lose no update, readers see no half of one, failures leave no trace."""
+"""Every change is atomic: threads lose no update, readers see no intermediate state, failures change nothing."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def by_adding_in_a_transaction(place: Proxy) -> None:
     "increment", [by_update_with, by_float, by_compare_and_set, by_transaction, by_adding_in_a_transaction]
 )
 def test_threads_lose_no_update(any_store: Store, increment: Callable[[Proxy], None]) -> None:
-    """Threads that count in one place at the same time are all counted, in every way there is to count."""
+    """Every way to count is atomic: threads that count at one path lose no update."""
 
     def count() -> None:
         for _ in range(ROUNDS):
@@ -69,7 +69,7 @@ def test_threads_lose_no_update(any_store: Store, increment: Callable[[Proxy], N
 
 
 def test_threads_that_change_one_dict_lose_nothing(any_store: Store) -> None:
-    """``update_with`` of a dict keeps what others put into it at the same time."""
+    """``update_with`` of a dict preserves concurrent changes of other threads."""
 
     def enter(name: str) -> None:
         for number in range(ROUNDS):
@@ -81,7 +81,7 @@ def test_threads_that_change_one_dict_lose_nothing(any_store: Store) -> None:
 
 
 def test_one_of_several_threads_wins_setdefault(any_store: Store) -> None:
-    """Of threads that set a default at the same moment one wins, and all get its value."""
+    """Of concurrent calls of ``setdefault`` one stores its value, and all return it."""
     for number in range(ROUNDS):
         place = root().get(f"race{number}")
         found = together(*[partial(place.setdefault, "by", {"name": name}) for name in "abc"])
@@ -140,8 +140,8 @@ def test_a_reader_sees_the_old_value_or_the_new_one(any_store: Store, way: str) 
     assert Proxy("d").val() == whole(39)
 
 
-def test_money_is_neither_made_nor_lost(any_store: Store) -> None:
-    """Transactions over several keys keep the sum that they all keep."""
+def test_transactions_preserve_a_sum(any_store: Store) -> None:
+    """Transactions over several keys preserve their sum."""
     root().set("bank", {"anna": 100, "ben": 100, "cleo": 100})
 
     def move(giver: str, taker: str) -> None:
@@ -171,7 +171,7 @@ def test_update_with_returns_the_new_value(any_store: Store) -> None:
 
 
 def test_update_with_of_none_gets_none_and_not_the_default(any_store: Store) -> None:
-    """The default stands for nothing stored; a stored ``None`` is a value."""
+    """The default replaces an absent value only; a stored ``None`` is a value."""
     root().set("a", None)
     assert Proxy("a").update_with(lambda old: [old], default="none yet") == [None]
 
@@ -186,8 +186,8 @@ def test_update_with_removes_for_absent(any_store: Store) -> None:
     assert root().val() == {"b": 1}
 
 
-def test_update_with_takes_the_way_through_leaves(any_store: Store) -> None:
-    """A leaf above gives way to what ``update_with`` stores, and stays if it stores nothing."""
+def test_update_with_removes_a_leaf_above(any_store: Store) -> None:
+    """A leaf above is removed by ``update_with``, unless it stores nothing."""
     root().set("a", 1)
     Proxy("a.b").update_with(lambda _: ABSENT)
     assert root().val() == {"a": 1}
@@ -208,8 +208,8 @@ def test_update_with_may_change_its_argument(any_store: Store) -> None:
     assert root().val() == {"a": {"x": [1, 2]}}
 
 
-def test_update_with_calls_again_after_a_change_of_others(any_store: Store) -> None:
-    """The function is called again with the new value if somebody else was faster, and only then."""
+def test_update_with_calls_again_after_a_concurrent_change(any_store: Store) -> None:
+    """The function is called again with the new value after a change of another client, and only then."""
     root().set("a", 1)
     seen = []
 
@@ -224,7 +224,7 @@ def test_update_with_calls_again_after_a_change_of_others(any_store: Store) -> N
 
 
 def test_update_with_sees_a_new_neighbour_below(any_store: Store) -> None:
-    """A key that somebody else adds to the dict meanwhile is a change, too."""
+    """A key that another client adds to the dict meanwhile is a change too."""
     root().set("a", {"x": 1})
     seen = []
 
@@ -241,8 +241,8 @@ def test_update_with_sees_a_new_neighbour_below(any_store: Store) -> None:
 # compare_and_set
 
 
-def test_compare_and_set_tells_whether_it_stored(any_store: Store) -> None:
-    """It stores only if what is there equals what is expected, as Python compares values, whole subtrees included."""
+def test_compare_and_set_returns_whether_it_stored(any_store: Store) -> None:
+    """It stores only if the current value equals the expected one by Python's ``==``, also for subtrees."""
     place = Proxy("a")
     assert not place.compare_and_set(1, 2)
     assert not place.compare_and_set({}, 2)
@@ -283,8 +283,8 @@ def test_compare_and_set_at_the_root(any_store: Store) -> None:
     assert root().val() == {"c": 1}
 
 
-def test_compare_and_set_takes_the_way_through_leaves(any_store: Store) -> None:
-    """A leaf above gives way if the expectation holds, and stays if not."""
+def test_compare_and_set_removes_a_leaf_above(any_store: Store) -> None:
+    """A leaf above is removed if the expectation holds, and stays if not."""
     root().set("a", 1)
     assert not Proxy("a.b").compare_and_set(5, 2)
     assert root().val() == {"a": 1}
@@ -296,7 +296,7 @@ def test_compare_and_set_takes_the_way_through_leaves(any_store: Store) -> None:
 
 
 def test_a_transaction_makes_all_changes_in_their_order(any_store: Store) -> None:
-    """Changes see the ones before them, keys are relative to the place, and nothing happens before the end."""
+    """Changes see the ones before them, keys are relative to the path, and nothing happens before the end."""
     root().set("t", {"a": 1, "b": {"x": 1}, "c": 5})
     place = Proxy("t")
     with place.transaction() as changes:
@@ -353,7 +353,7 @@ def test_a_block_that_raises_changes_nothing(any_store: Store, error: type[BaseE
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_a_function_that_raises_changes_nothing(any_store: Store, error: type[BaseException]) -> None:
-    """What the function of ``update_with`` raises comes out, and the value stays."""
+    """An exception of the function of ``update_with`` is raised, and the value stays."""
     root().set("a", {"x": 1})
 
     def fail(old: dict[str, int]) -> object:
@@ -378,8 +378,8 @@ def test_add_in_a_transaction_to_what_is_no_counter(any_store: Store, stored: ob
     assert root().val() == before
 
 
-def test_add_in_a_transaction_after_the_place_was_cleared(any_store: Store) -> None:
-    """What a transaction has removed before counts as 0."""
+def test_add_in_a_transaction_after_the_path_was_cleared(any_store: Store) -> None:
+    """A value that the transaction has removed counts as 0."""
     root().set("a", {"n": {"below": 1}, "m": "text"})
     with Proxy("a").transaction() as changes:
         changes.delete("n")
@@ -389,8 +389,8 @@ def test_add_in_a_transaction_after_the_place_was_cleared(any_store: Store) -> N
     assert root().val() == {"a": {"n": 1, "m": 2}}
 
 
-def test_add_in_a_transaction_takes_the_way_through_leaves(any_store: Store) -> None:
-    """A leaf above gives way to a counter."""
+def test_add_in_a_transaction_removes_a_leaf_above(any_store: Store) -> None:
+    """A leaf above a counter is removed."""
     root().set("a", "leaf")
     with root().transaction() as changes:
         changes.add("a.n", 1)

@@ -1,4 +1,4 @@
-"""The pool: one per process, reloaded for everybody at once, and never half."""
+"""The pool: one object per process, and an atomic reload for all proxies."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_making_a_pool_with_settings_reloads_it() -> None:
 
 
 def test_threads_that_come_first_get_one_pool() -> None:
-    """Threads that ask for the very first pool at the same moment get one object, and settings read once."""
+    """Threads that create the pool concurrently get one object, and the settings are read once."""
     program = """
 import threading
 from redicts import Pool
@@ -90,7 +90,7 @@ print(len(found), len(set(found)))
 
 
 def test_without_settings_it_is_redis_on_this_host() -> None:
-    """Until it is told otherwise the pool means Redis on this host, port 6379, database 0; it connects to nothing."""
+    """Without a configuration the pool uses Redis on this host, port 6379, database 0, and connects on first use."""
     program = """
 import socket
 def refuse(*arguments): raise AssertionError("connected")
@@ -105,8 +105,8 @@ print(Pool())
     assert run_python(program) == "<Pool not used yet>\nredis localhost 6379 0 json\n<Pool redis>\n"
 
 
-def test_reload_without_settings_brings_the_defaults_back() -> None:
-    """``reload()`` is as if the pool had never been told anything."""
+def test_reload_without_settings_reads_the_defaults() -> None:
+    """``reload()`` is as if the pool had never been configured."""
     Pool().reload(cfg={"backend": "memory", "default": 2, "names": {"a": 1}})
     Pool().reload()
     settings = Pool().settings
@@ -189,7 +189,7 @@ def test_a_wrong_reload_changes_nothing(opened: list[tuple[int, Wrapped]], wrong
 
 
 def test_memory_is_empty_after_a_reload() -> None:
-    """What was in memory is gone after a reload, even one to the same settings."""
+    """Values in memory are lost after a reload, even to the same settings."""
     root().set("a", 1)
     Pool().reload(cfg={"backend": "memory"})
     assert root().val() is None
@@ -296,7 +296,7 @@ def test_get_connection_works_on_the_simulated_server() -> None:
 
 
 def test_get_connection_needs_redis() -> None:
-    """Another store has no such client, and says which would."""
+    """Another store has no such client, and the error names the backend that has one."""
     with pytest.raises(Unsupported, match="'memory' has no Redis connections; choose backend 'redis'"):
         Pool().get_connection()
     with pytest.raises(SettingsError, match="'cats'"):
@@ -325,8 +325,8 @@ def without_source(text: str) -> str:
         f"rediss://:{SECRET}@localhost:1/0",
     ],
 )
-def test_what_the_pool_says_of_itself_holds_no_secret(cfg: Any) -> None:
-    """A password is in no repr, text or dump of pool, settings, tree and backend."""
+def test_no_repr_holds_a_secret(cfg: Any) -> None:
+    """No repr, text or dump of pool, settings, store and backend contains a password."""
     Pool().reload(cfg=cfg)
     pool = Pool()
     said = [
@@ -377,7 +377,7 @@ def test_refused_settings_are_not_repeated(cfg: Any) -> None:
 
 
 def test_errors_of_a_server_hold_no_secret(start_redis: StartRedis) -> None:
-    """Neither a refused password nor a server that is not there makes an error tell the password."""
+    """The errors for a refused password and for an unreachable server do not contain the password."""
     server = start_redis(password="another")
     unused = free_port()
     for port, error in ((server.port, AccessDenied), (unused, Unreachable)):
@@ -390,7 +390,7 @@ def test_errors_of_a_server_hold_no_secret(start_redis: StartRedis) -> None:
 
 
 def test_a_failing_store_is_a_redicts_error_to_every_call() -> None:
-    """Where no server answers, every call says so, with where and what to do; the proxy works again afterwards."""
+    """Without a server, every call raises an error with location and advice; the proxy works again afterwards."""
     Pool().reload(cfg={"host": "127.0.0.1", "port": free_port(), "retries": 0})
     for call in (root().val, root().exists, root().keys, root().clear, Proxy("a").time_to_live, Proxy("a").__len__):
         with pytest.raises(Unreachable, match=r"127\.0\.0\.1:\d+.*start it or correct host and port") as caught:

@@ -1,4 +1,4 @@
-"""A proxy is a place: one object for equal arguments, free of I/O until asked, and it reads like a dict."""
+"""Proxies: interned by their arguments, without I/O until a method is called, and used like a dict."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def test_a_subclass_leads_to_its_own_kind() -> None:
     assert repr(below) == "Special('a.b')"
 
 
-def test_a_proxy_is_not_kept() -> None:
-    """The one object for some arguments goes when nobody uses it any more; a new one takes its place."""
+def test_interned_proxies_are_weak() -> None:
+    """A proxy without references is collected, and the same arguments then create a new one."""
     proxy = Proxy("a.place.of.its.own")
     gone = weakref.ref(proxy)
     assert gone() is proxy
@@ -78,7 +78,7 @@ def test_a_proxy_is_not_kept() -> None:
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_pickling_gives_the_same_object(protocol: int) -> None:
-    """A pickled proxy comes back as the object that its arguments have in the process that reads it."""
+    """Unpickling a proxy returns the interned object for its arguments in that process."""
     for proxy in (root(), Proxy([r"a\.", "\ud800", "b"], 1, 2.5, "other"), Special("a")):
         assert pickle.loads(pickle.dumps(proxy, protocol)) is proxy
 
@@ -92,7 +92,7 @@ def test_copying_gives_the_same_object() -> None:
     assert first is second is proxy
 
 
-def test_a_pickled_proxy_means_the_same_place_elsewhere() -> None:
+def test_a_pickled_proxy_has_the_same_arguments_elsewhere() -> None:
     """Another process gets a proxy with the same path, timeouts and database."""
     proxy = Proxy(["a.b", "c"], 1, 2, "other")
     program = "import pickle, sys; print(repr(pickle.load(sys.stdin.buffer)))"
@@ -103,7 +103,7 @@ def test_a_pickled_proxy_means_the_same_place_elsewhere() -> None:
 
 
 def test_threads_get_the_same_object() -> None:
-    """Threads that ask for the same place at the same moment get one object."""
+    """Threads that create a proxy for the same path concurrently get one object."""
     usual = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)  # so that threads take turns in the middle of what takes microseconds
     try:
@@ -118,8 +118,8 @@ def test_threads_get_the_same_object() -> None:
 # What asks nothing of the store
 
 
-def test_what_costs_no_round_trip(use: Use) -> None:
-    """Making, naming, printing, pickling and going down ask nothing of the store."""
+def test_methods_without_a_round_trip(use: Use) -> None:
+    """Creating, naming, printing and pickling a proxy, and getting one below it, take no round trip."""
     use(NoStore())
     proxy = Proxy("a.b", 1)
     assert repr(proxy) == "Proxy('a.b', lock_acquire_timeout=1)"
@@ -193,7 +193,7 @@ CALLS: dict[str, tuple[Callable[[Proxy], object], int]] = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_the_number_of_round_trips(use: Use, name: str) -> None:
-    """Each method asks the store as often as its documentation says, once unless it says otherwise."""
+    """Each method takes as many round trips as its documentation says."""
     call, trips = CALLS[name]
     watched = Wrapped()
     use(watched)
@@ -226,8 +226,8 @@ def test_equality_is_that_of_values(any_store: Store) -> None:
     assert Proxy("a") != "a"
 
 
-def test_nothing_equals_nothing_only(any_store: Store) -> None:
-    """An absent place equals another absent place, but no value, ``None`` included."""
+def test_absent_values_are_equal(any_store: Store) -> None:
+    """An absent value equals another absent one, but no stored value, ``None`` included."""
     root().set("c", None)
     assert Proxy("c") == None  # noqa: E711
     assert Proxy("gone") != None  # noqa: E711
@@ -247,7 +247,7 @@ def test_truth_is_existence(any_store: Store) -> None:
 
 
 def test_in_asks_for_existence_below(any_store: Store) -> None:
-    """``in`` tells whether something is stored at a key, which may be dotted."""
+    """``in`` returns whether a value is stored at a key, which may be dotted."""
     root().set("a", {"b": {"c": None}})
     for key in ("a", "a.b", "a.b.c", ["a", "b"]):
         assert key in root()
@@ -277,8 +277,8 @@ def test_values_and_items_are_those_of_the_dict(any_store: Store) -> None:
         assert Proxy(empty).values() == []
 
 
-def test_children_are_the_places_directly_below(any_store: Store) -> None:
-    """``children`` gives the proxy of each name directly below, with the same other arguments."""
+def test_children_are_the_proxies_directly_below(any_store: Store) -> None:
+    """``children`` returns the proxy of each name directly below, with the same other arguments."""
     root().set("a", {"x.1": 1, "y": {"z": 1}})
     parent = Proxy("a", 5)
     assert sorted(each.key() for each in parent.children()) == ["a.x\\.1", "a.y"]
@@ -348,8 +348,8 @@ def test_setdefault_at_the_root(any_store: Store) -> None:
     assert root().setdefault([], {"b": 1}) == {"a": 1}
 
 
-def test_an_empty_iterable_as_key_is_the_place_itself(any_store: Store) -> None:
-    """Where a key is asked for, an empty iterable means the place itself."""
+def test_an_empty_iterable_as_key_is_the_path_itself(any_store: Store) -> None:
+    """An empty iterable as a key is the path of the proxy itself."""
     Proxy("a.b").set([], 5)
     assert root().val() == {"a": {"b": 5}}
     assert Proxy("a").get([]) is Proxy("a")
@@ -388,7 +388,7 @@ def test_update_merges(any_store: Store) -> None:
 
 
 def test_update_with_nothing_changes_nothing(any_store: Store) -> None:
-    """An empty dict changes nothing, and one inside says no more than that a dict is there."""
+    """An empty dict changes nothing, and a nested one is only stored where no dict is."""
     root().set("a", {"x": {"y": 1}, "z": 2})
     Proxy("a").update({})
     Proxy("a.z").update({})
@@ -398,8 +398,8 @@ def test_update_with_nothing_changes_nothing(any_store: Store) -> None:
     assert root().val() == {"a": {"x": {"y": 1}, "z": {}, "new": {}}}
 
 
-def test_update_takes_the_way_through_leaves(any_store: Store) -> None:
-    """Where ``update`` goes, a leaf above gives way."""
+def test_update_removes_a_leaf_above(any_store: Store) -> None:
+    """``update`` removes leaves above the ones that it stores."""
     root().set("a", 1)
     Proxy("a.b").update({"c": {"d": 2}})
     assert root().val() == {"a": {"b": {"c": {"d": 2}}}}
@@ -422,7 +422,7 @@ def test_nothing_is_below_a_leaf(any_store: Store) -> None:
 
 
 def test_a_large_iteration_comes_in_pages(any_store: Store) -> None:
-    """``iter_children`` of more leaves than fit on one page gives each of them once."""
+    """``iter_children`` of more leaves than one page yields each of them once."""
     many = {f"n{number}": {"x": number} for number in range(2_500)}
     root().set("many", many)
     assert sorted(each._path[1] for each in Proxy("many").iter_children()) == sorted(many)
@@ -431,7 +431,7 @@ def test_a_large_iteration_comes_in_pages(any_store: Store) -> None:
 
 
 def test_an_iteration_survives_a_reload(any_store: Store) -> None:
-    """A reload in the middle of ``iter_children`` does not make it fail: the rest comes, or nothing more."""
+    """A reload during ``iter_children`` raises nothing: it yields the rest, or ends."""
     root().set("many", {f"n{number}": number for number in range(2_500)})
     iterator = Proxy("many").iter_children()
     first = next(iterator).key()

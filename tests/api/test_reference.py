@@ -19,7 +19,7 @@ def test_a_value_that_was_set_can_be_got(any_store: Store) -> None:
 
 
 def test_set_returns_the_proxy_it_was_called_on(any_store: Store) -> None:
-    """``set`` returns its own proxy, whose value then holds the new key beside the older ones."""
+    """``set`` returns its own proxy, whose value then has the new key and the older ones."""
     shelf = Proxy("library.fiction.shelf")
     shelf.set("books", 17)
     returned = shelf.set("label", {"colour": "green"})
@@ -27,8 +27,8 @@ def test_set_returns_the_proxy_it_was_called_on(any_store: Store) -> None:
     assert returned.val() == {"label": {"colour": "green"}, "books": 17}
 
 
-def test_values_live_in_one_hierarchy(any_store: Store) -> None:
-    """A dotted path is the path through nested dicts: what is set below is part of everything above."""
+def test_values_are_in_one_hierarchy(any_store: Store) -> None:
+    """A dotted path is the path through nested dicts: a value is part of every dict above it."""
     Proxy("library.fiction").set("shelf", {"books": 17})
     Proxy("library.fiction.shelf").set("lamp.on", True)
     assert root().val() == {"library": {"fiction": {"shelf": {"books": 17, "lamp": {"on": True}}}}}
@@ -36,7 +36,7 @@ def test_values_live_in_one_hierarchy(any_store: Store) -> None:
 
 
 def test_a_missing_value_is_none(any_store: Store) -> None:
-    """The value of what was never set is ``None``, or the default that is asked for."""
+    """An absent value is ``None``, or the given default."""
     assert root().get("nobody").val() is None
     assert root().get("nobody.here").val("a default") == "a default"
 
@@ -87,7 +87,7 @@ def test_delete_removes_one_key(any_store: Store) -> None:
 
 
 def test_delete_takes_a_dotted_path(any_store: Store) -> None:
-    """``delete`` reaches down; a dict of which the last leaf is gone is gone too."""
+    """``delete`` takes a dotted key; a dict without leaves is absent."""
     root().set("left", {"x": {"y": 1}, "z": 2})
     root().delete("left.x.y")
     assert root().val() == {"left": {"z": 2}}
@@ -96,7 +96,7 @@ def test_delete_takes_a_dotted_path(any_store: Store) -> None:
 
 
 def test_clear_removes_all_at_and_below(any_store: Store) -> None:
-    """``clear`` empties its place, whether that is a dict, a leaf or the root, and leaves the rest."""
+    """``clear`` removes everything at and below its path, a dict, a leaf or the root, and nothing else."""
     root().set("left", {"x": 1, "y": {"z": 2}})
     root().set("leftover", 3)
     root().set("right", 4)
@@ -110,7 +110,7 @@ def test_clear_removes_all_at_and_below(any_store: Store) -> None:
 
 
 def test_exists_is_true_for_leaves_and_dicts(any_store: Store) -> None:
-    """``exists`` tells of leaves and of dicts, and of values that Python takes for false."""
+    """``exists`` is true for leaves and dicts, also for values that are false in Python."""
     root().set("tree", {"leaf": 1})
     assert root().exists()
     assert Proxy("tree").exists()
@@ -131,8 +131,8 @@ def test_key_is_the_dotted_path(any_store: Store) -> None:
     assert root().get("c").key() == "c"
 
 
-def test_section_is_a_proxy_of_a_place(any_store: Store) -> None:
-    """``section`` gives the proxy for a name, and takes the arguments of a proxy."""
+def test_section_is_a_proxy(any_store: Store) -> None:
+    """``section`` returns the proxy for a name, and takes the arguments of a proxy."""
     section("settings").set("volume", 11)
     assert root().val() == {"settings": {"volume": 11}}
     assert section("settings") is Proxy("settings")
@@ -212,8 +212,8 @@ def test_a_proxy_below_stays_in_its_database(any_store: Store) -> None:
     cats.clear()
 
 
-def test_a_value_with_a_ttl_ends(any_store: Store) -> None:
-    """A value set with ``expire`` is there until its TTL ends, and then gone for every question."""
+def test_a_value_with_a_ttl_expires(any_store: Store) -> None:
+    """A value with ``expire`` is there until its TTL ends, and then absent for every method."""
     root().set("brief", {"x": "still here"}, expire=0.2)
     root().set("lasting", 1)
     eventually(lambda: not Proxy("brief").exists(), "a TTL of 0.2 seconds ends")
@@ -270,7 +270,7 @@ def test_add_in_threads_loses_nothing(any_store: Store) -> None:
 
 
 def test_add_in_processes_loses_nothing(any_store: Store) -> None:
-    """Another process counts on the same counter; a store that cannot be shared says so."""
+    """Two processes add to the same counter, if the store can be shared."""
     shared = Pool().database().backend.capabilities.processes
     assert shared is (any_store.name not in {"memory", "fakeredis"})
     if not shared:
@@ -294,7 +294,7 @@ def test_add_in_processes_loses_nothing(any_store: Store) -> None:
 
 
 def test_values_are_what_json_takes(any_store: Store) -> None:
-    """Everything that ``json.dumps`` takes can be stored at a key and comes back."""
+    """Every value that ``json.dumps`` takes can be stored and read."""
     values = ["text", "", 5, -2.5, True, None, [1, [2, {"three": None}]], {"a": {"b": []}}, {}, 10**30]
     for value in values:
         root().set("any", value)

@@ -1,4 +1,4 @@
-"""What is wrong is refused before anything is written, with an error that says what and where."""
+"""Input that is not valid is refused before anything is written, with an error that names reason and path."""
 
 from __future__ import annotations
 
@@ -221,8 +221,8 @@ def assert_refused(case: Refused) -> None:
 
 
 @pytest.mark.parametrize("name", BEFORE_THE_STORE)
-def test_what_is_wrong_is_refused(name: str) -> None:
-    """Each wrong input raises its own class of error, which says what is wrong and where; nothing is written."""
+def test_input_that_is_not_valid_is_refused(name: str) -> None:
+    """Each input that is not valid raises its own class of error, with reason and path; nothing is written."""
     assert_refused(BEFORE_THE_STORE[name])
 
 
@@ -234,7 +234,7 @@ def test_what_cannot_be_added_is_refused(any_store: Store, name: str) -> None:
 
 @pytest.mark.parametrize("name", PATHS | {name: case for name, case in KEYS.items() if "transaction" not in name})
 def test_wrong_paths_cost_no_round_trip(use: Use, name: str) -> None:
-    """A path is checked before the store is asked."""
+    """A path is checked before the first request."""
     use(NoStore())
     with pytest.raises(PathError):
         (PATHS | KEYS)[name].call()
@@ -255,8 +255,8 @@ def test_errors_are_short(use: Use) -> None:
     assert len(str(refused.value)) < 1_000
 
 
-def test_the_cause_of_a_refused_value_is_told() -> None:
-    """The error names the codec, the type that it refused, and carries what the codec said."""
+def test_the_error_of_a_refused_value_names_its_cause() -> None:
+    """The error names the codec and the refused type, and has the codec's error as its cause."""
     with pytest.raises(LeafError, match=r"codec json.*Strange.*not JSON serializable") as caught:
         root().set("a", Strange())
     assert isinstance(caught.value.__cause__, TypeError)
@@ -278,7 +278,7 @@ def test_what_redicts_did_not_write_is_damaged(use: Use) -> None:
 
 
 def test_an_unknown_database_is_refused() -> None:
-    """A name that the settings do not know is a wrong setting, told at the first use, with the nearest known name."""
+    """A name that the settings do not have raises SettingsError on first use, with the nearest known name."""
     Pool().reload(cfg={"backend": "memory", "names": {"persons": 1}})
     proxy = Proxy("a", db_name="person")
     with pytest.raises(SettingsError, match="'person'; did you mean 'persons'"):

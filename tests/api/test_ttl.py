@@ -1,4 +1,4 @@
-"""Lives: who has one, who keeps it, who clears it, and what a dict's is. The store's clock is moved by hand."""
+"""TTLs: what sets, preserves and clears them, and the TTL of a dict. Tests move the clock of the store."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ GIVES: dict[str, Callable[[], object]] = {
 
 @pytest.mark.parametrize("name", CLEARS)
 def test_what_clears_a_ttl(any_store: Store, name: str) -> None:
-    """A value that is replaced, without a TTL said, lasts for ever, even if the new value is the old one."""
+    """A value that is replaced without ``expire`` has no expiry, even if the new value equals the old one."""
     root().set("x", 1, expire=100)
     assert Proxy("x").time_to_live() in ABOUT_100
     CLEARS[name]()
@@ -74,16 +74,16 @@ def test_what_clears_a_ttl(any_store: Store, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KEEPS)
-def test_what_keeps_a_ttl(any_store: Store, name: str) -> None:
-    """A value that is changed where it is, or not at all, keeps its TTL."""
+def test_what_preserves_a_ttl(any_store: Store, name: str) -> None:
+    """A value that is changed in place, or not at all, preserves its TTL."""
     root().set("x", 1, expire=100)
     KEEPS[name]()
     assert Proxy("x").time_to_live() in ABOUT_100
 
 
 @pytest.mark.parametrize("name", KEEPS)
-def test_what_keeps_having_no_ttl(any_store: Store, name: str) -> None:
-    """A value without a TTL gets none by being changed where it is."""
+def test_what_adds_no_ttl(any_store: Store, name: str) -> None:
+    """A value without a TTL gets none by a change in place."""
     root().set("x", 1)
     KEEPS[name]()
     assert Proxy("x").time_to_live() == -1
@@ -91,15 +91,15 @@ def test_what_keeps_having_no_ttl(any_store: Store, name: str) -> None:
 
 @pytest.mark.parametrize("name", GIVES)
 @pytest.mark.parametrize("before", [None, 1000])
-def test_what_gives_a_ttl(any_store: Store, name: str, before: float | None) -> None:
-    """A TTL that is said is the TTL from then on, whatever was before."""
+def test_what_sets_a_ttl(any_store: Store, name: str, before: float | None) -> None:
+    """A given TTL replaces the one before."""
     root().set("x", 1, expire=before)
     GIVES[name]()
     assert Proxy("x").time_to_live() in ABOUT_300
 
 
-def test_setdefault_gives_a_ttl_only_to_what_it_stores(any_store: Store) -> None:
-    """The TTL is that of the default; what is there already keeps its own."""
+def test_setdefault_sets_the_ttl_of_the_default_only(any_store: Store) -> None:
+    """The TTL is that of the default; an existing value preserves its own."""
     root().setdefault("new", 1, expire=100)
     assert Proxy("new").time_to_live() in ABOUT_100
     root().setdefault("new", 2, expire=5)
@@ -135,15 +135,15 @@ def test_a_ttl_ends_on_its_instant(clock: Clock) -> None:
         (lambda: "a.x" in root(), False),
     ],
 )
-def test_what_has_expired_is_gone_for_every_question(clock: Clock, ask: Callable[[], object], gone: object) -> None:
-    """An expired value is nothing to every method, and a dict of expired leaves is no dict."""
+def test_an_expired_value_is_absent_for_every_method(clock: Clock, ask: Callable[[], object], gone: object) -> None:
+    """An expired value is absent for every method, and a dict of expired leaves is not a dict."""
     root().set("a", {"x": 7, "y": {"z": 8}}, expire=1)
     clock.seconds += 1
     assert ask() == gone
 
 
-def test_what_was_stored_over_an_expired_value_has_no_ttl_of_it(clock: Clock) -> None:
-    """A new value at the place of an expired one begins a new life, or none."""
+def test_a_value_stored_over_an_expired_one_has_its_own_ttl(clock: Clock) -> None:
+    """A value stored over an expired one has its own TTL, or none."""
     for write in (lambda: Proxy("x").add(1), lambda: Proxy("x").update_with(lambda old: 1), lambda: root().set("x", 1)):
         root().set("x", 5, expire=1)
         clock.seconds += 1
@@ -190,14 +190,14 @@ def test_set_with_a_ttl_gives_it_to_every_leaf(any_store: Store) -> None:
 
 
 def test_update_gives_the_ttl_to_its_own_leaves(clock: Clock) -> None:
-    """``update`` with a TTL gives it to the leaves that it stores; the others keep theirs."""
+    """``update`` with a TTL sets it for the leaves that it stores; the others preserve theirs."""
     root().set("a", {"x": 1, "y": 2}, expire=50)
     Proxy("a").update({"x": 3, "z": 4}, expire=5)
     assert {each.key(): each.time_to_live() for each in root().iter_children()} == {"a.x": 5, "a.y": 50, "a.z": 5}
 
 
 def test_update_with_gives_new_leaves_no_ttl(clock: Clock) -> None:
-    """In ``update_with``, leaves that stay or change keep their TTLs, and new ones have none."""
+    """In ``update_with``, leaves that stay or change preserve their TTLs, and new ones have none."""
     root().set("a", {"stays": 1, "changes": 2, "goes": 3}, expire=50)
     Proxy("a").update_with(lambda old: {"stays": 1, "changes": 5, "new": {"x": 6}})
     ttls = {each.key(): each.time_to_live() for each in root().iter_children()}
@@ -214,7 +214,7 @@ def test_the_ttl_of_nothing(any_store: Store) -> None:
 
 @pytest.mark.parametrize(("seconds", "left"), [(1, 1), (0.0004, 1), (0.5, 1), (1.0001, 1), (1.001, 2), (10, 10)])
 def test_ttls_are_in_seconds_and_rounded_up(clock: Clock, seconds: float, left: int) -> None:
-    """A TTL is kept in milliseconds, at least one, and told in whole seconds, rounded up."""
+    """A TTL is stored in milliseconds, at least one, and returned in whole seconds, rounded up."""
     root().set("x", 1, expire=seconds)
     assert Proxy("x").time_to_live() == left
 

@@ -1,4 +1,4 @@
-"""What is stored comes back: any value under any key, on every store, in place of all that was there."""
+"""Values and keys are read as they were stored, on every store, and replace the values that were there."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def same(one: Any, other: Any) -> bool:
 @example(value=[float("nan"), float("inf"), -0.0, 1e308, 5e-324, 2**53 + 1, 10**300])
 @example(value="\u2028\x00\x1f\ud800 \U0001f600 é")
 @example(value={"a": {"true": True, "one": 1, "1.0": 1.0}})
-def test_values_come_back(any_store: Store, value: Any) -> None:
-    """Whatever ``json.dumps`` takes comes back with the same types, dicts as dicts and the rest as JSON has it."""
+def test_values_are_read_as_json_decodes_them(any_store: Store, value: Any) -> None:
+    """Every value that ``json.dumps`` takes is read with the types that JSON gives it."""
     Proxy("some.place").set("v", value)
     assert same(Proxy("some.place.v").val(), as_stored(value))
 
@@ -110,8 +110,8 @@ def test_values_come_back(any_store: Store, value: Any) -> None:
 @given(path=st.lists(segments, min_size=1, max_size=5))
 @example(path=list(HOSTILE[:-2]))
 @example(path=["\ud83d\ude00"])
-def test_keys_come_back(any_store: Store, path: list[str]) -> None:
-    """Any text of one character or more is a segment of a path and a key of a dict, the very same afterwards."""
+def test_keys_are_read_unchanged(any_store: Store, path: list[str]) -> None:
+    """Any text of one character or more is a segment of a path and a key of a dict, unchanged."""
     root().clear()
     expected: Any = 1
     for segment in reversed(path):
@@ -130,7 +130,7 @@ def test_keys_come_back(any_store: Store, path: list[str]) -> None:
 
 
 def test_hostile_keys_stay_apart(any_store: Store) -> None:
-    """Keys that look alike to globs, escapes or normal forms are different keys."""
+    """Keys that are alike to globs, escapes or Unicode normal forms are different keys."""
     value = {key: {"self": number} for number, key in enumerate(HOSTILE)}
     root().set("all", value)
     assert Proxy("all").val() == value
@@ -144,7 +144,7 @@ def test_hostile_keys_stay_apart(any_store: Store) -> None:
 
 
 def test_pages_lose_no_key(any_store: Store) -> None:
-    """However a page ends, the next one goes on behind it, also where the text is no valid Unicode."""
+    """A page continues after the last key of the one before, also if a key is not valid Unicode."""
     first = [f"{number:03}" for number in range(999)]
     for last in ("a", "a\x00", "\u00e9", "\ud800", "\ud83d\ude00", "\udfff\ud800", "\uffff", "\U0001f600"):
         value = dict.fromkeys([*first, last, last + "\x00", "\ue000", "\U0001f5ff", "\U0010ffff"], 1)
@@ -152,7 +152,7 @@ def test_pages_lose_no_key(any_store: Store) -> None:
         assert sorted(Proxy(each.key())._path[1] for each in Proxy("many").iter_children()) == sorted(value), last
 
 
-def test_a_large_value_comes_back(any_store: Store) -> None:
+def test_a_large_value_is_stored(any_store: Store) -> None:
     """One leaf may be a megabyte."""
     text = "0123456789abcde\u00e9" * 65_536
     root().set("large", text)
@@ -160,7 +160,7 @@ def test_a_large_value_comes_back(any_store: Store) -> None:
 
 
 def test_a_dict_of_thousands_stays_whole(any_store: Store) -> None:
-    """A dict of thousands of dicts is read, kept by ``setdefault`` and popped as one value, with nothing missing."""
+    """A dict of thousands of dicts is read, returned by ``setdefault`` and popped as one complete value."""
     value = {f"n{number}": {"x": number} for number in range(2_600)}
     root().set("many", value)
     assert Proxy("many").val() == value
@@ -174,8 +174,8 @@ def test_a_dict_of_thousands_stays_whole(any_store: Store) -> None:
     assert root().pop("many") == value
 
 
-def test_a_deep_value_comes_back(any_store: Store) -> None:
-    """A path may have 128 segments, whether they come from the path or from nested dicts."""
+def test_a_deep_value_is_stored(any_store: Store) -> None:
+    """A path may have 128 segments, from the path itself or from nested dicts."""
     path = [f"d{level}" for level in range(128)]
     value: Any = "ground"
     for segment in reversed(path[64:]):
@@ -193,8 +193,8 @@ def test_subclasses_of_dict_are_dicts(any_store: Store, subclass: Any) -> None:
     assert root().val() == {"a": {"x": {"y": 1}, "z": {}}}
 
 
-def test_tuples_come_back_as_lists(any_store: Store) -> None:
-    """As in JSON, a tuple is a list afterwards."""
+def test_tuples_are_read_as_lists(any_store: Store) -> None:
+    """As in JSON, a tuple is read as a list."""
     root().set("a", {"x": (1, (2,))})
     assert root().val() == {"a": {"x": [1, [2]]}}
 
@@ -226,7 +226,7 @@ def test_packed_values_everywhere(any_store: Store) -> None:
 
 
 def test_set_below_a_packed_dict_replaces_it(any_store: Store) -> None:
-    """A packed dict is a leaf, so it gives way whole to what is stored below."""
+    """A packed dict is a leaf, so a value stored below it replaces all of it."""
     root().set("a", Packed({"x": 1}))
     root().set("a.y", 2)
     assert root().val() == {"a": {"y": 2}}
@@ -249,7 +249,7 @@ REPLACED = {
 
 @pytest.mark.parametrize("case", REPLACED)
 def test_set_replaces_all_of_it(any_store: Store, case: str) -> None:
-    """``set`` replaces what is at and below its key, a leaf above gives way, and the rest of the tree stays."""
+    """``set`` replaces everything at and below its key and removes a leaf above; other values stay."""
     first_key, first, key, value, expected = REPLACED[case]
     root().set("neighbour", {"x": 1})
     root().set(first_key, first)
@@ -257,8 +257,8 @@ def test_set_replaces_all_of_it(any_store: Store, case: str) -> None:
     assert root().val() == (expected if key == [] else {**expected, "neighbour": {"x": 1}})  # type: ignore[dict-item]
 
 
-def test_a_dict_of_which_nothing_is_left_is_gone(any_store: Store) -> None:
-    """An inner node is there as long as something is below; only an empty dict that was stored stays empty."""
+def test_a_dict_without_leaves_is_absent(any_store: Store) -> None:
+    """An inner node exists while it has leaves below; only a stored empty dict stays empty."""
     root().set("a", {"b": {"c": 1}, "e": {}})
     root().delete("a.b.c")
     assert not Proxy("a.b").exists()

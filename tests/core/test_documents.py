@@ -41,7 +41,7 @@ dicts = st.dictionaries(st.text(st.characters(), min_size=1, max_size=3), trees,
 
 @given(value=dicts)
 def test_a_document_has_the_bytes_of_the_leaves(value: dict[str, Any]) -> None:
-    """What a document stands for is, byte for byte, what the dict is taken apart into; and it is read as the dict."""
+    """A document has byte for byte the leaves of its dict, and is read as the dict."""
     document = codec.document(value, MAX_DEPTH)
     if document is not None:
         leaves = leaves_of(value, AT, FORM)
@@ -114,8 +114,8 @@ def test_no_leaf_of_a_document_is_too_deep() -> None:
     assert document_of(WIDE, ("x",) * MAX_DEPTH, FORM) is None
 
 
-def test_small_and_large_dicts_are_taken_apart() -> None:
-    """Where a document would gain nothing, or cost who reaches into it much, there is none."""
+def test_small_and_large_dicts_are_split() -> None:
+    """A dict whose document would gain nothing, or be too long, is split into leaves."""
     assert document_of(dict(list(WIDE.items())[:7]), AT, FORM) is None
     assert document_of(dict(list(WIDE.items())[:8]), AT, FORM) is not None
     assert document_of({"a": {str(each): 1 for each in range(7)}, "b": {}}, AT, FORM) is None
@@ -190,8 +190,8 @@ class Recording(Backend):
 
 
 @pytest.mark.parametrize("ttl", [None, 5000])
-def test_a_dict_is_one_write_where_documents_are_kept(ttl: int | None) -> None:
-    """A store that claims documents gets a dict as one, after what clears the way; any other gets its leaves."""
+def test_a_dict_is_one_write_with_documents(ttl: int | None) -> None:
+    """A store with documents gets a dict as one write after the clearing ones; any other gets its leaves."""
     key = Key("v", AT)
     above = Delete(Key("v", AT[:1]), Scope.NODE)
     for documents in (True, False):
@@ -205,8 +205,8 @@ def test_a_dict_is_one_write_where_documents_are_kept(ttl: int | None) -> None:
             assert writes == (above, Delete(key, Scope.SUBTREE), *puts)
 
 
-def test_what_must_be_refused_is_refused_as_ever() -> None:
-    """The errors for a value that cannot be stored do not depend on whether the store keeps documents."""
+def test_values_are_refused_with_and_without_documents() -> None:
+    """The errors for a value that cannot be stored do not depend on documents."""
     store = TreeStore(FORM, None, documents=True)
     with pytest.raises(LeafError, match=r"some\.where\.bad"):
         run(store.write(AT, {**WIDE, "bad": object()}), Recording())

@@ -38,8 +38,8 @@ class Failing(Backend):
         return self._inner.execute(transaction)
 
 
-def test_outcomes_go_in_and_the_result_comes_out() -> None:
-    """Each transaction is executed in its turn, its outcome is what the operation is sent."""
+def test_run_sends_outcomes_and_returns_the_result() -> None:
+    """Each transaction is executed in order, and the operation is sent its outcome."""
 
     def steps() -> Generator[Any, Result, list[Result]]:
         return [(yield READ), (yield WRITE), (yield READ)]
@@ -49,8 +49,8 @@ def test_outcomes_go_in_and_the_result_comes_out() -> None:
     assert [answer.values for outcome in outcomes for answer in outcome.answers] == [{}, {(): b"1"}]  # type: ignore[union-attr]
 
 
-def test_an_operation_may_ask_nothing() -> None:
-    """An operation that returns at once asks nothing of the store."""
+def test_an_operation_may_have_no_requests() -> None:
+    """An operation that returns at once sends nothing to the store."""
 
     def steps() -> Generator[Any, Result, str]:
         return "done"
@@ -62,8 +62,8 @@ def test_an_operation_may_ask_nothing() -> None:
 
 
 @pytest.mark.parametrize("error", [Unreachable("away"), ValueError("odd"), KeyboardInterrupt(), SystemExit(1)])
-def test_what_the_store_raises_comes_out(error: BaseException) -> None:
-    """An error of the store leaves through the operation, which can clean up, and is not retried."""
+def test_errors_of_the_store_pass_through_the_operation(error: BaseException) -> None:
+    """An error of the store is raised in the operation, which can clean up, and is not retried."""
     cleaned = []
 
     def steps() -> Generator[Any, Result, None]:
@@ -80,8 +80,8 @@ def test_what_the_store_raises_comes_out(error: BaseException) -> None:
     assert store.calls == 1
 
 
-def test_an_operation_may_catch_what_the_store_raises() -> None:
-    """An operation that catches the error goes on: with another request, or with a result."""
+def test_an_operation_may_catch_errors_of_the_store() -> None:
+    """An operation that catches the error continues with another request or returns a result."""
 
     def again() -> Generator[Any, Result, bool]:
         try:
@@ -101,8 +101,8 @@ def test_an_operation_may_catch_what_the_store_raises() -> None:
     assert run(give_up(), Failing(Unreachable("away"))) == "away"
 
 
-def test_what_the_operation_raises_comes_out() -> None:
-    """An error of the operation itself is passed on, before and after a request."""
+def test_errors_of_the_operation_are_raised() -> None:
+    """An error of the operation is raised, before and after a request."""
 
     def before() -> Generator[Any, Result, None]:
         raise LookupError("before")
@@ -117,8 +117,8 @@ def test_what_the_operation_raises_comes_out() -> None:
             run(steps(), MemoryBackend())
 
 
-def test_a_pause_lets_time_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pause sleeps for its seconds, asks nothing of the store, and is answered as one that is over."""
+def test_a_pause_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause sleeps for its seconds, and sends nothing to the store."""
     slept: list[float] = []
     monkeypatch.setattr("redicts.core.driver.time.sleep", slept.append)
 

@@ -126,7 +126,7 @@ def test_json_text_of_a_codec_needs_json_to_be_accepted() -> None:
 )
 @example(names=["unsigned"], value=[1])
 def test_each_leaf_is_read_by_its_own_codec(names: list[str], value: Any) -> None:
-    """A tree whose leaves several codecs wrote is read by anybody who accepts all of them, whichever he writes with."""
+    """A tree with leaves of several codecs is read by every format that accepts all of them, whichever it writes."""
     names = [name for name in names if name != "unsigned"] or ["json"]
     accepted = [WRITERS[name] for name in ("json", "models", "msgpack", "pickle")]
     leaves: dict[Path, bytes] = {}
@@ -159,8 +159,8 @@ def test_json_too_can_be_refused(data: bytes) -> None:
         read(data, LeafFormat(PickleCodec((KEY,))))
 
 
-def test_what_is_not_installed_is_told_apart() -> None:
-    """A codec that is not there cannot be accepted before it is installed, and the error says so."""
+def test_a_codec_that_is_not_installed_has_an_error_of_its_own() -> None:
+    """A codec must be installed before it is accepted, and the error says so."""
     asked: list[str] = []
 
     def is_installed(name: str) -> bool:
@@ -188,9 +188,9 @@ def test_what_ends_too_early_is_truncated(writer: str) -> None:
 
 @pytest.mark.parametrize("data", [b"[1, 2", b'"tex', b"", b'{"a":'])
 def test_truncated_json_is_truncated(data: bytes) -> None:
-    """Plain text that ends before its value does is told apart from other damage as well."""
+    """Plain text that ends too early raises Truncated, not only CorruptData."""
     for form in (LeafFormat(json_codec), LeafFormat(MSGPACK, [json_codec])):
-        with pytest.raises(Truncated, match=f"{WHERE} is not json"):
+        with pytest.raises(Truncated, match=f"{WHERE} with the codec json ends too early"):
             read(data, form)
 
 
@@ -222,8 +222,10 @@ def test_what_is_no_envelope_is_damaged(data: bytes) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["raising", "json"])
-def test_what_a_codec_says_has_an_error_of_its_own(raised: Exception, expected: type[RedictsError], name: str) -> None:
-    """Each reason of a codec is an error of its own, which names path and codec and carries what the codec said."""
+def test_each_reason_of_a_codec_has_an_error_of_its_own(
+    raised: Exception, expected: type[RedictsError], name: str
+) -> None:
+    """Each reason of a codec is an error of its own, with path, codec and message."""
     codec = Raising(raised, name)
     data = b"x" if name == "json" else b"\x04raising 1\nx"
     for form in (LeafFormat(codec), LeafFormat(MSGPACK, [codec])):
@@ -234,15 +236,15 @@ def test_what_a_codec_says_has_an_error_of_its_own(raised: Exception, expected: 
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\n", "é", ".a", "n" * 65, "a/b", "a\x00"])
-def test_a_name_that_no_envelope_bears_is_refused(name: str) -> None:
-    """A codec of such a name could not be told from others in what it has written."""
+def test_a_codec_name_that_is_not_valid_is_refused(name: str) -> None:
+    """A codec with a name that the envelope cannot contain is refused."""
     with pytest.raises(ValueError, match="name"):
         LeafFormat(Raising(ValueError(), name))
 
 
 def test_two_codecs_of_one_name_are_refused() -> None:
     """It would depend on their order which of them reads."""
-    with pytest.raises(ValueError, match="two codecs of the name 'msgpack'"):
+    with pytest.raises(ValueError, match="names of codecs must differ; got two named 'msgpack'"):
         LeafFormat(json_codec, [MsgpackCodec(), MsgpackCodec()])
     LeafFormat(MSGPACK, [MSGPACK])
 

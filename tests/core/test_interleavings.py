@@ -88,15 +88,15 @@ def add(amount: float) -> Operation:
 )
 @pytest.mark.parametrize("before", [{}, {"a": 5}])
 def test_no_count_is_lost(operations: tuple[Operation, ...], before: dict[str, int]) -> None:
-    """However counting clients meet, each gets a total of its own, and the last one is what is stored."""
+    """However clients that count interleave, each gets another sum, and the highest is stored."""
     first = before.get("a", 0)
     for tree, results in outcomes(before, *operations):
         assert sorted(results) == [first + number for number in range(1, len(operations) + 1)]
         assert tree == {"a": first + len(operations)}
 
 
-def test_keys_that_two_add_to_one_dict_are_both_kept() -> None:
-    """A change of a dict sees a key that another client has added, at whatever moment."""
+def test_keys_that_two_clients_add_to_one_dict_are_both_stored() -> None:
+    """A change of a dict preserves a key that another client adds, at any step."""
 
     def entering(name: str) -> Operation:
         return lambda: STORE.change(A, lambda old: {**({} if old is ABSENT else old), name: 1})
@@ -132,16 +132,16 @@ def test_two_defaults_are_one() -> None:
         assert tree == {"a": results[0]}
 
 
-def test_a_merged_empty_dict_never_hides_what_is_below() -> None:
-    """While one merges an empty dict another fills it: what is stored stays, at whatever moment."""
+def test_a_merged_empty_dict_never_removes_values() -> None:
+    """A value that another client stores below a merged empty dict stays, at any step."""
     for tree, _ in outcomes({}, lambda: STORE.merge((), {"a": {}, "b": 1}), lambda: STORE.write(("a", "x"), 1)):
         assert tree == {"a": {"x": 1}, "b": 1}
     for tree, _ in outcomes({"a": {"x": 1}}, lambda: STORE.merge((), {"a": {}}), lambda: STORE.delete(("a", "x"))):
         assert tree in ({"a": {}}, ABSENT)
 
 
-def test_a_leaf_and_a_dict_at_one_place_never_meet() -> None:
-    """Whoever comes last decides whether a place is a leaf or a dict; it is never both."""
+def test_a_leaf_and_a_dict_at_one_path_never_meet() -> None:
+    """The last write decides whether a path is a leaf or a dict; it is never both."""
     for operation in (
         lambda: STORE.add(A, 1),
         lambda: STORE.write(A, 1),

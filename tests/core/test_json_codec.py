@@ -46,7 +46,7 @@ class Name(str):
 @example(value=[float("nan"), float("inf"), float("-inf"), -0.0])
 @example(value=[Colour.RED, Name("x"), {Name("k"): (1, (2,))}])
 def test_values_are_those_of_the_json_module(value: Any) -> None:
-    """What comes back is what ``json.loads(json.dumps(...))`` gives, and the bytes are that JSON to anybody."""
+    """Decoded values equal ``json.loads(json.dumps(...))``, and the bytes are that JSON text."""
     expected = json.loads(json.dumps(value))
     data = codec.encode(value)
     assert repr(codec.decode(data)) == repr(expected)
@@ -157,8 +157,8 @@ def test_cycles_are_refused() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"[1", b'["a', b'{"a":', b'"text', b"[1, ", b'{"a"'])
-def test_what_ends_too_early_is_told_apart(data: bytes) -> None:
-    """Where the text ends before the value does, the error says so."""
+def test_text_that_ends_too_early_is_truncated(data: bytes) -> None:
+    """Text that ends before its value does has an error of its own."""
     with pytest.raises(TruncatedContent):
         codec.decode(data)
 

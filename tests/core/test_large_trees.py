@@ -165,8 +165,8 @@ def walked(tree: Tree, path: Path) -> Iterator[Path]:
 
 
 @backends
-def test_what_is_large_is_written_and_read(make: Callable[[], Backend]) -> None:
-    """A dict of thousands of leaves replaces what was there, is read, listed, told of and removed, in every way."""
+def test_a_large_dict_is_written_and_read(make: Callable[[], Backend]) -> None:
+    """Every operation works on a dict of thousands of leaves."""
     tree = Tree(make())
     tree.write((), {"a": {"old": {"x": 1}, "n1": {"deep": 2}}, "b": 1})
     value = large(2_500)
@@ -271,7 +271,7 @@ def test_what_is_too_large_to_change_at_once_is_refused() -> None:
 
 
 def test_a_large_write_keeps_to_the_limit() -> None:
-    """Each step of a large write touches as many values as the store takes at once, or few less."""
+    """Each step of a large write touches as many values as one transaction may, or few less."""
     backend = Limited()
     tree = Tree(backend)
     tree.write(A, large(5_000))
@@ -291,7 +291,7 @@ def test_a_large_merge_costs_no_transaction_per_leaf() -> None:
 
 
 def test_large_writes_leave_the_neighbours_alone() -> None:
-    """However many steps a write or a removal takes, values beside it are as they were."""
+    """However many steps a write or a removal takes, values at other paths are unchanged."""
     tree = Tree(Limited())
     for neighbour in (("b",), ("a b",), ("A",), ("aa",)):
         tree.write(neighbour, {"x": 1})
@@ -364,7 +364,7 @@ operations = st.lists(
 @pytest.mark.parametrize("make", [*BACKENDS, lambda: Limited(4)], ids=lambda make: getattr(make, "__name__", ""))
 @given(calls=operations)
 def test_the_tree_is_what_the_model_says(make: Callable[[], Backend], calls: list[Any]) -> None:
-    """After any operations, on any store, the tree is what a plain model of it says, and so are their results."""
+    """After any operations, on any store, the tree and the results equal those of a plain model."""
     tree, model = Tree(make()), Model()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(values_module, "_STEP", 4)
@@ -407,7 +407,7 @@ def perform(tree: Tree, name: str, path: Path, arguments: list[Any], before: Any
 
 
 def test_the_stores_made_up_here_keep_the_contract() -> None:
-    """The limited store counts what a transaction touches; the others answer the same walk in other pages."""
+    """The limited store counts the values of a transaction; the others answer the same reads in other pages."""
     limited = Limited(2)
     puts = tuple(Put(Key(VALUES, ("a", name)), b"1") for name in "xyz")
     assert limited.execute(Transaction(writes=puts)).status is Status.TOO_LARGE

@@ -76,8 +76,8 @@ def test_what_is_a_leaf(value: object, leaves: dict[Path, bytes]) -> None:
     assert leaves_of(value, AT, FORM) == leaves
 
 
-def test_one_dict_in_two_places_is_no_cycle() -> None:
-    """The same dict may stand in several places, side by side and at different depths."""
+def test_one_dict_at_two_paths_is_not_a_cycle() -> None:
+    """The same dict may occur several times, at the same and at different depths."""
     shared = {"x": {"y": 1}}
     value = {"a": shared, "b": {"c": shared, "d": shared}}
     assert nest(leaves_of(value, (), FORM), (), FORM) == value
@@ -153,7 +153,8 @@ def test_what_cannot_be_decoded_is_damage() -> None:
         ({("a",): b"[" * 200_000}, r"\.a'"),
     ]
     for leaves, end in damaged:
-        with pytest.raises(CorruptData, match=f"{WHERE}{end} is not json[:,]") as caught:
+        says = rf"{WHERE}{end} (is not valid json:|with the codec json ends too early)"
+        with pytest.raises(CorruptData, match=says) as caught:
             nest(leaves, AT, FORM)
         assert isinstance(caught.value, StoreError)
         assert not isinstance(caught.value, ValueError)
@@ -172,8 +173,8 @@ def test_what_cannot_be_decoded_is_damage() -> None:
         {("a",): b"{}", ("a", "b"): b"2"},
     ],
 )
-def test_a_leaf_below_a_leaf_is_damage(leaves: dict[Path, bytes]) -> None:
-    """If a store holds a value and values below it, that is told, in whatever order they come."""
+def test_a_leaf_below_a_leaf_is_corruption(leaves: dict[Path, bytes]) -> None:
+    """A value with values below it in the store raises CorruptData, in any order."""
     with pytest.raises(CorruptData, match=f"both a value and values below it are stored at {WHERE}"):
         nest(leaves, AT, FORM)
 

@@ -52,7 +52,7 @@ def test_different_paths_have_different_text(one: tuple[str, ...], other: tuple[
 
 
 def test_the_root_is_the_empty_path() -> None:
-    """The root has no segments and the empty text, which stands for no segment and so is no other path."""
+    """The root has no segments; its text is empty, which is the text of no other path."""
     assert ROOT == ()
     assert render(ROOT) == ""
     assert parse([]) == ROOT
@@ -112,8 +112,8 @@ def test_a_backslash_escapes_two_characters_only() -> None:
         (r"\..".join(["a"] * (MAX_DEPTH + 1)), f"{MAX_DEPTH + 1} segments; at most {MAX_DEPTH}"),
     ],
 )
-def test_what_is_no_path(wrong: Iterable[str], says: str) -> None:
-    """What is no path is refused by an error of ours that is a ``ValueError`` too and says what is wrong with it."""
+def test_paths_that_are_not_valid_are_refused(wrong: Iterable[str], says: str) -> None:
+    """A path that is not valid raises PathError, a ``ValueError`` that says what is wrong."""
     with pytest.raises(PathError) as caught:
         parse(wrong)
     assert isinstance(caught.value, (RedictsError, ValueError))

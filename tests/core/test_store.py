@@ -643,7 +643,7 @@ def test_a_change_gives_up_after_a_thousand_tries(operation: Callable[[TreeStore
             yield Outcome(Status.CHECK_FAILED, failed_index=0)
 
     steps = operation(TreeStore(FORM, None))
-    with pytest.raises(Conflict, match=r"^(the root|'a') was changed by others 1000 times in a row"):
+    with pytest.raises(Conflict, match=r"^(the root|'a') was changed by other clients 1000 times in a row"):
         play(steps, interference())
 
 
@@ -655,7 +655,7 @@ def test_comparing_gives_up_after_a_thousand_tries() -> None:
             yield failed({(): b"1.0"})
             yield failed({(): b"1.00"})
 
-    with pytest.raises(Conflict, match="'a' was changed by others 1000 times"):
+    with pytest.raises(Conflict, match="'a' was changed by other clients 1000 times"):
         play(TreeStore(FORM, None).compare_and_set(A, 1, 2), interference())
 
 
@@ -709,7 +709,7 @@ def play_on(steps: Steps[Any], execute: Callable[[Transaction], Outcome]) -> tup
 
 
 def test_a_large_write_goes_step_by_step() -> None:
-    """A write of too much is made a thousand elements at a time, in order: first the way is cleared."""
+    """A write that is too large is made a thousand elements at a time, in order, the clearing ones first."""
     value = {f"n{number}": number for number in range(2_500)}
     puts = [Put(k("a", "b", f"n{number}"), str(number).encode(), 9) for number in range(2_500)]
     done, _ = play_on(TreeStore(FORM, 1000).write(AB, value, 9), refusing(pages=[]))
@@ -731,7 +731,7 @@ def test_a_large_write_goes_step_by_step() -> None:
 def test_a_large_scope_goes_page_by_page(
     operation: Callable[[TreeStore], Steps[Any]], whole: Write, one: Callable[[Key], Write]
 ) -> None:
-    """A removal or a TTL of too many values is done for the values of one page after another."""
+    """A removal or a TTL of too many values is applied page by page."""
     pages = [
         found({(): b"1"}, cursor=b"1"),
         found(cursor=b"2"),
@@ -762,7 +762,7 @@ def test_taking_too_much_reads_and_then_removes() -> None:
 
 
 def test_errors_come_before_any_transaction() -> None:
-    """What is refused is refused before the store is asked anything."""
+    """A value is refused before the first request."""
     store = TreeStore(FORM, None)
     wrong: list[tuple[Steps[Any], type[Exception]]] = [
         (store.write(A, {1}), LeafError),
@@ -783,10 +783,10 @@ def test_errors_come_before_any_transaction() -> None:
 
 
 @pytest.mark.parametrize("stored", [b'"7"', b"null", b"true", b"[]", b"{}"])
-def test_add_to_what_is_no_number_writes_nothing(stored: bytes) -> None:
-    """The error names the path and what kind of value is there, after a look and without a write."""
+def test_add_to_another_type_writes_nothing(stored: bytes) -> None:
+    """The error names the path and the type of the value, after a read and without a write."""
     outcomes = iter([NO_COUNTER, found({(): stored})])
-    with pytest.raises(LeafError, match=r"'a\.b' holds a .*, no number"):
+    with pytest.raises(LeafError, match=r"'a\.b' holds a .*, not a number"):
         play(TreeStore(FORM, None).add(AB, 3), outcomes)
 
 
@@ -865,7 +865,7 @@ def test_changes_are_one_transaction() -> None:
 
 
 def test_the_counters_of_a_transaction_clear_their_way() -> None:
-    """An added amount is written after the leaves above it are removed, if there is no dict in its place."""
+    """An amount is added after the leaves above it are removed, if no dict is at its path."""
     store = TreeStore(FORM, None)
     changes = store.begin()
     changes.add(("a", "b", "n"), 3)
@@ -898,11 +898,11 @@ def test_where_a_transaction_has_cleared_it_demands_nothing(clear: Callable[[Any
 
 
 def test_a_transaction_adds_to_no_dict_of_its_own() -> None:
-    """A place that the transaction has made a dict before cannot be added to."""
+    """A path that the transaction has made a dict cannot be added to."""
     for path in (("a", "b", "c"), ("a", "b", "c", "d")):
         changes = TreeStore(FORM, None).begin()
         changes.write(path, 1, None)
-        with pytest.raises(LeafError, match=r"'a\.b' is made a dict"):
+        with pytest.raises(LeafError, match=r"'a\.b' becomes a dict"):
             changes.add(AB, 1)
 
 
@@ -915,7 +915,7 @@ def test_what_becomes_of_a_transaction() -> None:
     changes.write(("a", "z"), 1, None)
     changes.add(("a", "n"), 1)
     index = next(index for index, each in enumerate(changes.writes) if isinstance(each, Add))
-    with pytest.raises(Conflict, match=r"'a\.y' is not what was expected"):
+    with pytest.raises(Conflict, match=r"'a\.y' does not have the expected value"):
         play(store.commit(changes), iter([Outcome(Status.CHECK_FAILED, failed_index=1)]))
     with pytest.raises(LeafError, match=r"'a\.n' holds a dict"):
         play(store.commit(changes), iter([Outcome(Status.CHECK_FAILED, failed_index=2)]))
@@ -975,7 +975,7 @@ def test_other_numbers_are_counted_optimistically_in_every_codec() -> None:
 
 
 def test_an_empty_dict_is_known_in_every_codec() -> None:
-    """Merging tells empty dicts by their bytes, which no codec chooses."""
+    """Merging recognises empty dicts by their bytes, which do not depend on the codec."""
     sent, _, _ = play(TreeStore(BOXED, None).merge((), {"a": {}}), iter([found({B: b"1"}), APPLIED]))
     assert sent[0] == read(Read(k("a"), BELOW, 1))
 

@@ -29,7 +29,7 @@ from redicts.errors import LeafError
     ids=lambda number: f"{number!r:.8}",
 )
 def test_seconds_become_milliseconds(seconds: float | None, ttl: int | None) -> None:
-    """A TTL is rounded to milliseconds, at least one and at most some three thousand years; ``None`` is for ever."""
+    """A TTL is rounded to milliseconds, from one to about three thousand years; ``None`` is no expiry."""
     found = milliseconds(seconds)
     assert found == ttl
     assert type(found) is type(ttl)
@@ -75,7 +75,7 @@ def test_remaining_ttls_are_rounded_up(ttl: int, seconds: int) -> None:
 
 @given(seconds=st.integers(1, 10**11))
 def test_whole_seconds_come_back(seconds: int) -> None:
-    """A TTL of whole seconds that has just begun is told as given."""
+    """A TTL of whole seconds that has just begun is returned unchanged."""
     ttl = milliseconds(seconds)
     assert ttl is not None
     assert whole_seconds(ttl) == seconds
@@ -83,7 +83,7 @@ def test_whole_seconds_come_back(seconds: int) -> None:
 
 @given(seconds=st.floats(min_value=0.0005, max_value=1e9))
 def test_a_ttl_is_exact_to_a_millisecond(seconds: float) -> None:
-    """What is kept differs from what was given by less than a millisecond."""
+    """The stored TTL differs from the given one by less than a millisecond."""
     ttl = milliseconds(seconds)
     assert ttl is not None
     assert abs(ttl - seconds * 1000) < 1

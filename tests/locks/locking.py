@@ -1,4 +1,4 @@
-"""What the tests of locks share: owners that do as they are told, a look into the store, and a store that fails."""
+"""Helpers for tests of locks: owners in threads, access to the lock records, and a backend with faults."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ from tests.support.stores import Wrapped
 from tests.support.waiting import TIMEOUT, eventually
 
 QUICK: Final = Timing(waiter_ttl=6.0, heartbeat=0.2, first_heartbeat=0.1)
-"""Times at which a deadlock is noticed soon."""
+"""Intervals with which deadlocks are found soon."""
 
 Result = TypeVar("Result")
+Owner = TypeVar("Owner", bound="Somebody")
 
 
 class Somebody:
-    """An owner of locks: one thread that does one thing after the other, as it is told."""
+    """A lock owner: one thread that runs calls one after the other."""
 
     def __init__(self, name: str = "somebody") -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     def does(self, what: Callable[..., Result], *arguments: Any) -> Result:
-        """Let it do something, and return or raise what comes of it."""
+        """Run a call in the thread, and return its result or raise its exception."""
         return self.begins(what, *arguments).result(TIMEOUT)
 
     def begins(self, what: Callable[..., Result], *arguments: Any) -> Future[Result]:
-        """Let it begin to do something, which may take a while."""
+        """Start a call in the thread, and return its future."""
         return self._thread.submit(what, *arguments)
 
-    def __enter__(self) -> Somebody:
+    def __enter__(self: Owner) -> Owner:
         return self
 
     def __exit__(
@@ -49,7 +50,7 @@ class Somebody:
 
 
 def try_lock(path: str) -> bool:
-    """Try to acquire a lock without waiting, give it back, and tell whether it was free."""
+    """Try to acquire a lock without waiting, release it, and return whether it was free."""
     lock = Lock(Pool(), path)
     if not lock.acquire(blocking=False):
         return False
@@ -58,25 +59,25 @@ def try_lock(path: str) -> bool:
 
 
 def waiting(count: int, path: str = "") -> None:
-    """Wait until so many requests wait for a lock on a place, on what is above, or on what is below."""
+    """Wait until so many requests wait for a lock on a path, above it or below it."""
     lock = Lock(Pool(), path)
     eventually(lambda: len(lock.waiters()) == count, f"{count} wait for {path!r}")
 
 
 def break_locks(path: str = "") -> None:
-    """Break all locks on a place, on what is above, and on what is below, as an operator."""
+    """Break all locks on a path, above it and below it, as an operator."""
     assert Lock(Pool(), path).break_locks()
 
 
 def gone(path: str = "") -> None:
-    """Wait until nobody holds a lock on a place, on what is above, or on what is below."""
+    """Wait until no owner holds a lock on a path, above it or below it."""
     lock = Lock(Pool(), path)
     eventually(lambda: not lock.holders(), f"nobody holds a lock at {path!r}")
 
 
-def in_store(tree: OpenedDatabase | None = None) -> dict[str, dict[Path, bytes]]:
-    """Return what lies in the store of locks held, of waiters, and of what they wait for."""
-    backend = (tree or Pool().database()).backend
+def in_store(database: OpenedDatabase | None = None) -> dict[str, dict[Path, bytes]]:
+    """Return the lock records in the store: held locks, waiters, and their links."""
+    backend = (database or Pool().database()).backend
     if isinstance(backend, Meddler):
         backend = backend.inner
     spaces = ("h", "w", "d")
@@ -89,9 +90,9 @@ def in_store(tree: OpenedDatabase | None = None) -> dict[str, dict[Path, bytes]]
     return found
 
 
-def nothing_is_left(tree: OpenedDatabase | None = None) -> None:
-    """Wait until there is neither a lock nor a waiter in the store."""
-    eventually(lambda: not in_store(tree), "no lock and no waiter is left in the store", within=10)
+def nothing_is_left(database: OpenedDatabase | None = None) -> None:
+    """Wait until there are no lock records in the store."""
+    eventually(lambda: not in_store(database), "no lock and no waiter is left in the store", within=10)
 
 
 def own_threads() -> list[str]:
@@ -105,22 +106,22 @@ def no_thread_is_left() -> None:
 
 
 class Meddler(Wrapped):
-    """A backend in front of the one in use that fails, on request, for one thread or for all."""
+    """A backend that wraps another one and injects faults, for one thread or for all."""
 
     def __init__(self, inner: Backend) -> None:
         super().__init__(inner)
         self.fails: Callable[[int], bool] = lambda _: False
-        """Tells of the number of a transaction, from 0 on, whether it fails."""
+        """Returns whether the transaction with this number, from 0 on, fails."""
         self.applies = False
-        """Whether a transaction that fails is applied all the same."""
+        """Whether a failing transaction is applied."""
         self.maybe_applied = True
-        """What the error says of that."""
+        """The attribute of the raised error."""
         self.victim: Callable[[], bool] = lambda: True
-        """Tells whether the running thread's transactions are counted."""
+        """Returns whether transactions of the running thread are counted."""
         self.count = 0
         self.failed = 0
         self.hear: Callable[[Listener], Listener] = lambda listener: listener
-        """Puts something in front of a listener."""
+        """Wraps a listener."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         if not self.victim():
@@ -139,16 +140,16 @@ class Meddler(Wrapped):
         return self.hear(self.inner.listen(name))
 
     def begin(self) -> None:
-        """Count from 0 on."""
+        """Reset the count of transactions."""
         self.count = self.failed = 0
         self.transactions.clear()
 
 
 def meddler() -> Meddler:
-    """Put a backend that can fail in front of the one in use, until the pool is reloaded."""
-    tree = Pool().database()
-    found = Meddler(tree.backend)
-    tree.backend = found
+    """Wrap the backend of the pool for fault injection, until the pool is reloaded."""
+    database = Pool().database()
+    found = Meddler(database.backend)
+    database.backend = found
     return found
 
 
@@ -163,49 +164,49 @@ def counted(store: Meddler) -> Iterator[list[Transaction]]:
 
 
 WRITES: Final[dict[str, Callable[[Proxy], object]]] = {
-    "set": lambda place: place.set("n", 7),
-    "set of the place itself": lambda place: place.set([], 7),
-    "set with a TTL": lambda place: place.set("n", 7, expire=100),
-    "delete": lambda place: place.delete("n"),
-    "clear": lambda place: place.clear(),
-    "add": lambda place: place["n"].add(1),
-    "add of a float": lambda place: place["n"].add(0.5),
-    "add of a big integer": lambda place: place["n"].add(10**30),
-    "update": lambda place: place.update({"m": 7}),
-    "update_with": lambda place: place.update_with(lambda old: {**old, "m": 7}),
-    "update_with of a leaf": lambda place: place["n"].update_with(lambda old: old + 1),
-    "update_with that removes": lambda place: place.update_with(lambda _: ABSENT),
-    "compare_and_set": lambda place: place["n"].compare_and_set(1, 7),
-    "compare_and_set of a dict": lambda place: place["x"].compare_and_set({"y": 2}, {"z": 7}),
-    "pop": lambda place: place.pop("n"),
-    "pop with a default": lambda place: place.pop("n", None),
-    "setdefault": lambda place: place.setdefault("m", 7),
-    "expire": lambda place: place.expire(100),
-    "item assignment": lambda place: place.__setitem__("n", 7),
-    "item deletion": lambda place: place.__delitem__("n"),
-    "transaction that sets": lambda place: in_transaction(place, lambda changes: changes.set("n", 7)),
-    "transaction that deletes": lambda place: in_transaction(place, lambda changes: changes.delete("n")),
-    "transaction that adds": lambda place: in_transaction(place, lambda changes: changes.add("n", 1)),
-    "transaction that gives a TTL": lambda place: in_transaction(place, lambda changes: changes.expire([], 100)),
+    "set": lambda proxy: proxy.set("n", 7),
+    "set of the path itself": lambda proxy: proxy.set([], 7),
+    "set with a TTL": lambda proxy: proxy.set("n", 7, expire=100),
+    "delete": lambda proxy: proxy.delete("n"),
+    "clear": lambda proxy: proxy.clear(),
+    "add": lambda proxy: proxy["n"].add(1),
+    "add of a float": lambda proxy: proxy["n"].add(0.5),
+    "add of a big integer": lambda proxy: proxy["n"].add(10**30),
+    "update": lambda proxy: proxy.update({"m": 7}),
+    "update_with": lambda proxy: proxy.update_with(lambda old: {**old, "m": 7}),
+    "update_with of a leaf": lambda proxy: proxy["n"].update_with(lambda old: old + 1),
+    "update_with that removes": lambda proxy: proxy.update_with(lambda _: ABSENT),
+    "compare_and_set": lambda proxy: proxy["n"].compare_and_set(1, 7),
+    "compare_and_set of a dict": lambda proxy: proxy["x"].compare_and_set({"y": 2}, {"z": 7}),
+    "pop": lambda proxy: proxy.pop("n"),
+    "pop with a default": lambda proxy: proxy.pop("n", None),
+    "setdefault": lambda proxy: proxy.setdefault("m", 7),
+    "expire": lambda proxy: proxy.expire(100),
+    "item assignment": lambda proxy: proxy.__setitem__("n", 7),
+    "item deletion": lambda proxy: proxy.__delitem__("n"),
+    "transaction that sets": lambda proxy: in_transaction(proxy, lambda changes: changes.set("n", 7)),
+    "transaction that deletes": lambda proxy: in_transaction(proxy, lambda changes: changes.delete("n")),
+    "transaction that adds": lambda proxy: in_transaction(proxy, lambda changes: changes.add("n", 1)),
+    "transaction that gives a TTL": lambda proxy: in_transaction(proxy, lambda changes: changes.expire([], 100)),
 }
-"""Every way to write at a place that holds :data:`BEFORE`; each changes something there."""
+"""Every kind of write to a path with the value :data:`BEFORE`; each changes something there."""
 
 BEFORE: Final = {"n": 1, "x": {"y": 2}}
 
 
-def in_transaction(place: Proxy, change: Callable[[Any], object]) -> None:
+def in_transaction(proxy: Proxy, change: Callable[[Any], object]) -> None:
     """Make one change in a transaction."""
-    with place.transaction() as changes:
+    with proxy.transaction() as changes:
         change(changes)
 
 
 def prepared(path: str) -> Proxy:
-    """Store :data:`BEFORE` at a place, without a TTL."""
-    place = Proxy(path)
-    place.set([], BEFORE)
-    return place
+    """Store :data:`BEFORE` at a path, without a TTL."""
+    proxy = Proxy(path)
+    proxy.set([], BEFORE)
+    return proxy
 
 
-def is_untouched(place: Proxy) -> bool:
-    """Tell whether a place is as :func:`prepared` left it."""
-    return bool(place.val() == BEFORE) and place.time_to_live() == -1
+def is_untouched(proxy: Proxy) -> bool:
+    """Return whether the value is as :func:`prepared` stored it."""
+    return bool(proxy.val() == BEFORE) and proxy.time_to_live() == -1

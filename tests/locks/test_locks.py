@@ -1,4 +1,4 @@
-"""Locks as users meet them: the tree of what excludes what, re-entrancy, release, waiting in time, tokens."""
+"""Locks: hierarchy, re-entrancy, release, waiting with a timeout, and fencing tokens."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.waiting import TIMEOUT, eventually
 
 
 def test_a_proxy_can_be_acquired_and_released(any_store: Store) -> None:
-    """``acquire`` locks a place and ``release`` unlocks it; ``is_locked`` tells."""
+    """``acquire`` locks the path of a proxy, ``release`` unlocks it, and ``is_locked`` returns which."""
     place = Proxy("garage.car")
     assert not place.is_locked()
     assert place.acquire()
@@ -50,7 +50,7 @@ def test_a_with_block_locks_the_proxy_and_gives_it(any_store: Store) -> None:
 
 
 def test_a_lock_can_be_used_alone(any_store: Store) -> None:
-    """``Lock`` with the arguments of 1.0, by position and by name, acquires, tells and releases."""
+    """``Lock`` takes the arguments of 1.0, by position and by name."""
     lock = Lock(Pool(), "garage.car", expire_timeout=30, acquire_timeout=10)
     assert not lock.is_locked()
     assert lock.acquire()
@@ -64,8 +64,8 @@ def test_a_lock_can_be_used_alone(any_store: Store) -> None:
     assert not in_store()
 
 
-def test_is_locked_looks_upwards_only(any_store: Store) -> None:
-    """A place is locked if it or anything above it is; a lock below does not lock it."""
+def test_is_locked_includes_locks_above_only(any_store: Store) -> None:
+    """A path is locked by a lock on it or above it, and not by a lock below it."""
     with Somebody() as ben, Proxy("a.b"):
         for where, is_locked in {
             "": False,
@@ -148,7 +148,7 @@ ODD_NAMES = [
 
 @pytest.mark.parametrize("within", ["", "deep"])
 def test_names_are_data(any_store: Store, within: str) -> None:
-    """Whatever a segment looks like, it is itself: locks on two names are two, and each excludes what is below it."""
+    """Every segment is data: locks on two names are two locks, and each excludes the paths below it."""
     above = [within] if within else []
     locks = [Lock(Pool(), [*above, name], acquire_timeout=0) for name in ODD_NAMES]
     with Somebody() as ben, Somebody() as cleo:
@@ -166,7 +166,7 @@ def test_names_are_data(any_store: Store, within: str) -> None:
 
 
 def test_a_dotted_key_and_its_segments_are_one_lock(any_store: Store) -> None:
-    """Text with dots and an iterable of segments mean the same place; an escaped dot is part of a segment."""
+    """Dotted text and an iterable of segments lock the same path; an escaped dot is part of a segment."""
     with Somebody() as ben, Lock(Pool(), ["a", "b"]), Lock(Pool(), r"www\.example\.org"):
         assert not ben.does(try_lock, "a.b")
         assert not ben.does(Lock(Pool(), ["www.example.org", "port"]).acquire, False)
@@ -189,8 +189,8 @@ def test_a_proxy_is_no_key() -> None:
             Lock(Pool(), proxy)
 
 
-def test_what_is_too_deep_to_be_locked_is_refused(any_store: Store) -> None:
-    """The deepest place that can hold a value cannot be locked; that is said, and nothing is left."""
+def test_a_path_that_is_too_deep_is_refused(any_store: Store) -> None:
+    """The deepest path of a value cannot be locked; the error says so, and nothing is left."""
     deep = Proxy(["x"] * 128)
     with pytest.raises(PathError, match="126"):
         deep.acquire()
@@ -202,8 +202,8 @@ def test_what_is_too_deep_to_be_locked_is_refused(any_store: Store) -> None:
 # Again and again
 
 
-def test_what_is_held_can_be_acquired_again(any_store: Store) -> None:
-    """A thread that holds a place acquires it again, and what is below it; it is free after the last release."""
+def test_locks_are_reentrant(any_store: Store) -> None:
+    """A thread acquires its own lock again, and a path below it; the lock is free after the last release."""
     with Somebody() as ben:
         with Proxy("a") as outer, Proxy("a") as same, Proxy("a.b.c") as inner, Lock(Pool(), "a"):
             assert outer is same
@@ -248,8 +248,8 @@ def test_a_lock_costs_one_round_trip_and_its_release_another(any_store: Store) -
         assert len(sent) == 4
 
 
-def test_what_is_above_a_held_place_is_another_lock(any_store: Store) -> None:
-    """A thread that holds ``a.b`` can acquire ``a`` too; ``a.b`` stays its own when it releases ``a``."""
+def test_a_lock_above_a_held_one_is_another_lock(any_store: Store) -> None:
+    """A thread that holds ``a.b`` can acquire ``a`` too, and still holds ``a.b`` after it releases ``a``."""
     with Somebody() as ben, Proxy("a.b"):
         with Proxy("a"), Proxy(""):
             assert not ben.does(try_lock, "a.c")
@@ -259,7 +259,7 @@ def test_what_is_above_a_held_place_is_another_lock(any_store: Store) -> None:
 
 
 def test_releases_may_come_in_any_order(any_store: Store) -> None:
-    """The lock of a parent stays until the last handle is closed that relies on it, in whatever order that is."""
+    """A lock is held until the last acquisition that relies on it is released, in any order."""
     with Somebody() as ben:
         outer, inner = Proxy("a"), Proxy("a.b")
         outer.acquire()
@@ -286,8 +286,8 @@ def test_locks_side_by_side_are_released_in_any_order(any_store: Store) -> None:
             assert not in_store()
 
 
-def test_a_proxy_and_a_lock_on_the_same_place_are_one(any_store: Store) -> None:
-    """What was acquired through a proxy can be released through a lock on the same place, and the other way round."""
+def test_a_proxy_and_a_lock_on_the_same_path_are_one(any_store: Store) -> None:
+    """A lock that was acquired through a proxy can be released through a ``Lock`` on the same path, and vice versa."""
     Proxy("a.b").acquire()
     Lock(Pool(), "a.b").release()
     Lock(Proxy("a"), "b").acquire()
@@ -385,7 +385,7 @@ def test_a_new_thread_is_a_new_owner(any_store: Store) -> None:
 
 
 def test_a_waiter_gets_the_lock_when_it_is_released(any_store: Store) -> None:
-    """Whoever waits has the lock as soon as it is free."""
+    """A waiter gets the lock as soon as it is free."""
     with Somebody("ben") as ben:
         with Proxy("a"):
             got = ben.begins(Proxy("a.b").acquire)
@@ -398,7 +398,7 @@ def test_a_waiter_gets_the_lock_when_it_is_released(any_store: Store) -> None:
 
 
 def test_first_come_first_served(any_store: Store) -> None:
-    """Waiters get the lock in the order in which they came, and nobody who comes later passes them."""
+    """Waiters get the lock in the order of their requests, and no later request passes them."""
     order: list[int] = []
 
     def take(number: int) -> None:
@@ -418,7 +418,7 @@ def test_first_come_first_served(any_store: Store) -> None:
     assert order == [0, 1, 2, 3]
 
 
-def test_without_blocking_nobody_waits(any_store: Store) -> None:
+def test_an_attempt_without_blocking_does_not_wait(any_store: Store) -> None:
     """``acquire(blocking=False)`` returns false at once if the lock is not free, and leaves no waiter."""
     with Somebody() as ben, Proxy("a"):
         before = in_store()
@@ -442,7 +442,7 @@ def test_a_timeout_of_zero_is_a_try_that_raises(any_store: Store) -> None:
 
 
 @pytest.mark.parametrize("forever", [None, inf])
-def test_who_waits_for_ever_waits_until_it_is_free(any_store: Store, forever: float | None) -> None:
+def test_without_a_timeout_a_waiter_waits_until_the_lock_is_free(any_store: Store, forever: float | None) -> None:
     """With ``acquire_timeout=None`` a waiter waits until the lock is free."""
     lock = Lock(Pool(), "a", acquire_timeout=forever)
     with Somebody() as ben:
@@ -453,8 +453,8 @@ def test_who_waits_for_ever_waits_until_it_is_free(any_store: Store, forever: fl
         ben.does(lock.release)
 
 
-def test_a_wait_ends_in_time_and_says_who_holds_the_lock(any_store: Store) -> None:
-    """When its time is over a waiter gets ``LockTimeout``, which names the holder; nothing is left of the attempt."""
+def test_a_timeout_names_the_owner_of_the_lock(any_store: Store) -> None:
+    """At its deadline a waiter gets ``LockTimeout``, which names the owner; the attempt leaves nothing."""
     with Somebody("ben") as ben, Proxy("a"):
         before = in_store()
         begin = time.monotonic()
@@ -496,8 +496,8 @@ def test_wakings_for_no_reason_do_not_prolong_the_wait(any_store: Store) -> None
         assert list(in_store()) == ["h"]
 
 
-def test_a_waiter_that_gave_up_stands_in_nobodys_way(any_store: Store) -> None:
-    """When the first of two waiters runs out of time the second one gets the lock at the release."""
+def test_a_waiter_that_timed_out_blocks_no_other(any_store: Store) -> None:
+    """After the first of two waiters has timed out, the second one gets the lock at the release."""
     with Somebody("ben") as ben, Somebody("cleo") as cleo:
         with Proxy("a.b"):
             given_up = ben.begins(Proxy("a", lock_acquire_timeout=0.5).acquire)
@@ -513,12 +513,12 @@ def test_a_waiter_that_gave_up_stands_in_nobodys_way(any_store: Store) -> None:
 @pytest.mark.parametrize("wrong", [-1, -0.001, nan, "5", True, [1]])
 def test_a_wrong_timeout_is_refused(wrong: Any) -> None:
     """How long to wait is ``None`` or a number of seconds from 0 on; all else raises ``ValueError``."""
-    with pytest.raises(ValueError, match="wait"):
+    with pytest.raises(ValueError, match="acquire_timeout"):
         Lock(Pool(), "a", acquire_timeout=wrong)
-    with pytest.raises(ValueError, match="wait"):
+    with pytest.raises(ValueError, match="acquire_timeout"):
         Proxy("a").lock(acquire_timeout=wrong)
     if not isinstance(wrong, list):
-        with pytest.raises(ValueError, match="wait"):
+        with pytest.raises(ValueError, match="acquire_timeout"):
             Proxy("a", lock_acquire_timeout=wrong).acquire()
     assert not in_store()
 
@@ -536,8 +536,8 @@ def test_a_wrong_lease_is_refused(wrong: Any) -> None:
 # Tokens
 
 
-def test_tokens_rise_over_the_whole_tree(any_store: Store) -> None:
-    """Each grant gets a higher token than all before it, wherever in the tree and whoever gets it."""
+def test_tokens_increase_over_the_whole_tree(any_store: Store) -> None:
+    """Each grant has a higher token than all earlier grants in the tree."""
     tokens = []
     with Somebody() as ben, Somebody() as cleo:
         for who, path in [(ben, "a"), (cleo, "a.b"), (ben, "x.y"), (ben, ""), (cleo, "a")]:
@@ -550,8 +550,8 @@ def test_tokens_rise_over_the_whole_tree(any_store: Store) -> None:
     assert tokens == sorted(set(tokens))
 
 
-def test_a_lock_that_is_held_keeps_its_token(any_store: Store) -> None:
-    """Acquired again, a lock has the token that it had; a lock above it, which is a grant of its own, a higher one."""
+def test_a_reentrant_acquisition_has_the_same_token(any_store: Store) -> None:
+    """Acquired again, a lock has the same token; a lock above it is another grant with a higher one."""
     with Lock(Pool(), "a.b") as lock:
         token = lock.token
         assert token is not None
@@ -580,8 +580,8 @@ def test_tokens_rise_even_when_the_store_lost_them(any_store: Store) -> None:
 # Odds and ends
 
 
-def test_a_lock_says_what_it_is() -> None:
-    """The repr of a lock says its place and mode; ``key`` is the dotted text."""
+def test_the_repr_of_a_lock_shows_path_and_mode() -> None:
+    """The repr of a lock shows its path and mode; ``key`` is the dotted text."""
     assert repr(Lock(Pool(), "a.b")) == "<Lock 'a.b'>"
     assert repr(Lock(Pool(), "a.b", shared=True)) == "<shared Lock 'a.b'>"
     assert Lock(Proxy("x"), "a.b").key == "x.a.b"
@@ -601,8 +601,8 @@ def test_a_proxys_lock_takes_its_timeouts(any_store: Store) -> None:
             ben.does(place.lock(acquire_timeout=0.01).acquire)
 
 
-def test_databases_have_locks_of_their_own(any_store: Store) -> None:
-    """A lock in one database of a store has nothing to do with the same place in another; release finds its own."""
+def test_databases_have_separate_locks(any_store: Store) -> None:
+    """Locks on one path in two databases of a store are independent, and each is released in its own."""
     any_store.reload(names={"cats": 1})
     with Somebody() as ben, Proxy("a"):
         assert ben.does(Proxy("a", db_name="cats").acquire, False)
@@ -613,15 +613,15 @@ def test_databases_have_locks_of_their_own(any_store: Store) -> None:
     assert not in_store()
 
 
-def test_a_thread_that_is_importing_asyncio_disturbs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While another thread is importing asyncio, its module is there but still empty; locks work all the same."""
+def test_a_concurrent_import_of_asyncio_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another thread imports asyncio, its module is incomplete; locks work all the same."""
     monkeypatch.setitem(sys.modules, "asyncio", types.ModuleType("asyncio"))
     with Proxy("a") as place:
         place.set("x", 1)
 
 
 def test_many_locks_are_held_at_once(any_store: Store) -> None:
-    """A thread may hold many locks; another one's look at the root sees them all."""
+    """A thread may hold many locks, and ``holders`` of the root returns all of them."""
     locks = [Lock(Pool(), f"a.n{number}") for number in range(100)]
     for lock in locks:
         lock.acquire()
@@ -635,7 +635,7 @@ def test_many_locks_are_held_at_once(any_store: Store) -> None:
 
 
 def test_acquiring_in_many_threads_leaves_nothing(any_store: Store) -> None:
-    """Threads that lock overlapping places as they come exclude one another, and leave nothing."""
+    """Threads that acquire overlapping paths exclude each other, and leave nothing."""
     inside: dict[str, int] = {}
     guard = threading.Lock()
 

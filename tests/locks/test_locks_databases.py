@@ -1,4 +1,4 @@
-"""The first argument of ``Lock``: where the lock is, said by whatever a user has at hand."""
+"""The first argument of ``Lock``: the pool, a proxy, a client or a backend."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.support.stores import NoStore, Store
 from tests.support.waiting import TIMEOUT, eventually
 
 
-def test_the_pool_means_the_settings_in_force(any_store: Store) -> None:
+def test_the_pool_is_its_default_database(any_store: Store) -> None:
     """With the pool, the key is counted from the root of its default database."""
     with Lock(Pool(), "a.b"):
         assert Proxy("a.b").is_locked()
 
 
 def test_below_a_proxy_keys_are_relative(any_store: Store) -> None:
-    """With a proxy, the key is below it, in its database; an empty one is the proxy's own place."""
+    """With a proxy, the key is relative to it, in its database; an empty key is the path of the proxy."""
     any_store.reload(names={"cats": 1})
     house = Proxy("house", db_name="cats")
     with Lock(house, "kitchen.bowl") as lock:
@@ -46,8 +46,8 @@ def test_below_a_proxy_keys_are_relative(any_store: Store) -> None:
         assert Proxy("a").is_locked()
 
 
-def test_an_opened_backend_is_a_place() -> None:
-    """With a backend, the lock is there; two locks on one backend exclude one another."""
+def test_a_lock_takes_an_opened_backend() -> None:
+    """With a backend, the lock is in that store; two locks on one backend exclude each other."""
     backend = MemoryBackend()
     with Somebody() as ben:
         with Lock(backend, "a.b") as lock:
@@ -77,8 +77,8 @@ def test_two_clients_of_one_store_meet(tmp_path: Path) -> None:
     other.close()
 
 
-def test_making_a_lock_asks_no_store() -> None:
-    """To make a lock, and to ask what is known here, costs no round trip."""
+def test_creating_a_lock_takes_no_round_trip() -> None:
+    """Creating a lock, and reading its local state, takes no round trip."""
     lock = Lock(NoStore(), "a.b")
     assert not lock.held
     assert lock.token is None
@@ -99,8 +99,8 @@ WRONG += [Pool, Proxy, lambda: None, Lock(MemoryBackend(), "a")]
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=[type(each).__name__ + str(n) for n, each in enumerate(WRONG)])
-def test_what_leads_to_no_store_is_refused(wrong: Any) -> None:
-    """Anything else as the first argument raises ``SettingsError``, which says what to give instead."""
+def test_other_first_arguments_are_refused(wrong: Any) -> None:
+    """Any other first argument raises ``SettingsError``, which says what to pass instead."""
     with pytest.raises(SettingsError, match=r"Proxy.*Pool.*backend.*redis-py"):
         Lock(wrong, "a")
 
@@ -123,8 +123,8 @@ def use_server(server: RedisServer) -> None:
     Pool().reload(cfg={"host": server.host, "port": server.port})
 
 
-def test_a_client_of_redis_py_is_a_place(redis_server: RedisServer) -> None:
-    """With a client, as in 1.0, the lock is on its server; it is the same lock as that of the pool there."""
+def test_a_lock_takes_a_client_of_redis_py(redis_server: RedisServer) -> None:
+    """With a client, as in 1.0, the lock is on its server, and is the same as that of the pool there."""
     use_server(redis_server)
     with Somebody() as ben, client_of(redis_server) as client:
         with Lock(client, "a.b", expire_timeout=30, acquire_timeout=10) as lock:
@@ -202,8 +202,8 @@ def test_two_threads_with_clients_of_their_own_wait_for_each_other(redis_server:
         ben.does(Lock(other, "a").release)
 
 
-def test_a_client_can_be_forgotten(redis_server: RedisServer) -> None:
-    """Locks keep no client alive that nobody else uses any more."""
+def test_locks_do_not_keep_a_client_alive(redis_server: RedisServer) -> None:
+    """A client without other references is collected."""
 
     class Watched(redis.Redis):
         pass
@@ -230,8 +230,8 @@ def test_an_operator_breaks_a_lock_through_a_client(redis_server: RedisServer) -
         Proxy("a").release()
 
 
-def test_a_client_of_fakeredis_is_a_place() -> None:
-    """A client of fakeredis, in the tests of users, is a place too: two clients of one server meet."""
+def test_a_lock_takes_a_client_of_fakeredis() -> None:
+    """A lock takes a client of fakeredis; two clients of one simulated server exclude each other."""
     server = fakeredis.FakeServer()
     with Somebody() as ben:
         one, other = fakeredis.FakeRedis(server=server), fakeredis.FakeRedis(server=server)
@@ -247,15 +247,15 @@ def test_a_client_of_fakeredis_is_a_place() -> None:
             client.close()
 
 
-def test_clients_that_cannot_be_used_are_refused() -> None:
-    """Clients of the asyncio kind are refused with an error that says so, not with a failure later."""
+def test_asyncio_clients_are_refused() -> None:
+    """Clients for asyncio are refused with an error that says so."""
     client = redis.asyncio.Redis(host="localhost", port=1)
     with pytest.raises(SettingsError, match=re.compile("asyncio|Proxy.*Pool")):
         Lock(client, "a")
 
 
-def test_no_secret_is_told(redis_server: RedisServer) -> None:
-    """What a lock on a client says of itself and of failures holds no password."""
+def test_no_secret_is_shown(redis_server: RedisServer) -> None:
+    """The repr and the errors of a lock on a client contain no password."""
     client = redis.Redis(host="127.0.0.1", port=1, password="tell-nobody", socket_connect_timeout=1)
     lock = Lock(client, "a", acquire_timeout=0)
     with pytest.raises(Exception) as raised:  # noqa: PT011  (whichever it is)

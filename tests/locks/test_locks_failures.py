@@ -1,4 +1,4 @@
-"""When things go wrong around a lock: errors in blocks, stores that fail at any moment, Ctrl-C, replaced settings."""
+"""Failures around a lock: exceptions in blocks, a failing store, Ctrl-C, and replaced settings."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_a_store_that_fails_for_a_while_leaves_nothing(any_store: Store) -> None
 
 
 def test_a_store_that_fails_while_waiting_leaves_nothing(any_store: Store) -> None:
-    """Whichever transaction of a waiter fails, nothing is left, and those who come later get the lock."""
+    """Whichever transaction of a waiter fails, nothing is left, and later waiters get the lock."""
     with Somebody("ben") as ben:
         for applies in (False, True):
             for failing in range(12):
@@ -285,7 +285,7 @@ class Interrupted(Listener):
 
 
 def test_ctrl_c_while_waiting_leaves_nothing(any_store: Store) -> None:
-    """A waiter that is interrupted is gone at once; those behind it wait only for the holder."""
+    """An interrupted waiter leaves the queue at once; later waiters wait only for the owner."""
     store = meddler()
     with Somebody("ben") as ben, Somebody("cleo") as cleo:
         with Proxy("a.b"):
@@ -338,8 +338,8 @@ def test_ctrl_c_at_any_transaction_leaves_nothing(any_store: Store) -> None:
 # Settings that are replaced
 
 
-def test_a_lock_outlives_the_settings_it_was_made_under(any_store: Store) -> None:
-    """After a reload a lock that is held is released in the old store; who locks now locks in the new one."""
+def test_a_held_lock_is_released_in_the_store_before_a_reload(any_store: Store) -> None:
+    """After a reload, a held lock is released in the old store, and new locks are in the new one."""
     place, lock = Proxy("a"), Lock(Pool(), "b")
     with Somebody() as ben:
         place.acquire()
@@ -369,8 +369,8 @@ def test_a_lock_outlives_the_settings_it_was_made_under(any_store: Store) -> Non
         Proxy("a").clear()
 
 
-def test_who_waits_during_a_reload_gets_the_lock_of_the_old_store(any_store: Store) -> None:
-    """A waiter stays where it waits: it gets the lock in the old store, and releases it there."""
+def test_a_waiter_during_a_reload_gets_the_lock_of_the_old_store(any_store: Store) -> None:
+    """A waiter gets the lock in the old store, and releases it there."""
     with Somebody() as ben:
         Proxy("a").acquire()
         got = ben.begins(Proxy("a").acquire)
@@ -401,8 +401,8 @@ def test_a_renewed_lock_outlives_its_settings() -> None:
     assert not in_store(old)
 
 
-def test_a_deadlock_leaves_nothing_but_what_is_held() -> None:
-    """Of two upgraders at full speed one gives way, every time, and nothing is left."""
+def test_a_deadlock_leaves_nothing_but_held_locks() -> None:
+    """Of two upgraders at full speed one fails, every time, and nothing is left."""
     ready = threading.Barrier(2)
 
     def work() -> str:

@@ -1,4 +1,4 @@
-"""Guarded writes: what is written under a lock that is lost is not written, and costs no round trip to find out."""
+"""Guarded writes: a write under a lost lock writes nothing, and the guard costs no round trip."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_nothing_is_written_under_a_lock_that_was_broken(any_store: Store) -> No
 
 
 def test_nothing_is_written_when_the_lease_ran_out(any_store: Store) -> None:
-    """After the lease ran out every way to write raises ``LockLost``, and writes nothing, though nobody took over."""
+    """After the lease, every write raises ``LockLost`` and writes nothing, even if no other owner has the lock."""
     places = {name: prepared(f"place{number}") for number, name in enumerate(WRITES)}
     for place in places.values():
         Lock(place, (), expire_timeout=0.1).acquire()
@@ -91,7 +91,7 @@ ABOVE_AND_BELOW: dict[str, Callable[[], object]] = {
 
 
 def test_writes_above_and_below_are_guarded(any_store: Store) -> None:
-    """What changes the locked place from above or below is guarded like what is written there."""
+    """Writes above and below the locked path are guarded like writes at it."""
     for name, write in ABOVE_AND_BELOW.items():
         place = prepared("a.b")
         place.acquire()
@@ -106,7 +106,7 @@ def test_writes_above_and_below_are_guarded(any_store: Store) -> None:
 
 
 def test_a_transaction_is_guarded_wherever_one_of_its_changes_is(any_store: Store) -> None:
-    """A transaction over several places is made whole or not at all: one lost lock is enough to stop it."""
+    """One lost lock on any of its paths stops a whole transaction."""
     place = prepared("a.b")
     Proxy("a.b").acquire()
     break_locks("a.b")
@@ -145,7 +145,7 @@ def test_a_lock_that_is_lost_while_a_value_is_computed_stops_the_write(any_store
 
 
 def test_reads_are_not_guarded(any_store: Store) -> None:
-    """Whoever lost a lock can still read."""
+    """An owner that lost a lock can still read."""
     place = prepared("a")
     place.acquire()
     break_locks("a")
@@ -158,8 +158,8 @@ def test_reads_are_not_guarded(any_store: Store) -> None:
     place.release()
 
 
-def test_a_write_elsewhere_is_not_touched(any_store: Store) -> None:
-    """A lost lock has nothing to do with what lies beside it."""
+def test_writes_to_other_paths_are_not_guarded(any_store: Store) -> None:
+    """A lost lock does not affect writes to paths that do not overlap with it."""
     for path in ("a.b", "x.y"):
         Proxy(path).acquire()
     break_locks("a.b")
@@ -175,7 +175,7 @@ def test_a_write_elsewhere_is_not_touched(any_store: Store) -> None:
 
 
 def test_another_threads_write_is_not_guarded(any_store: Store) -> None:
-    """Without mandatory locks, who does not hold a lock writes as before."""
+    """Without mandatory locks, a thread without the lock writes."""
     with Somebody("ben") as ben, Proxy("a"):
         for name, write in WRITES.items():
             place = prepared("a")
@@ -258,8 +258,8 @@ def test_a_nested_lock_guards_too(any_store: Store) -> None:
     assert Proxy("a.b.x").val() == 1
 
 
-def test_after_a_loss_the_lock_can_be_had_again(any_store: Store) -> None:
-    """Whoever lost a lock and releases it acquires it again, with a higher token, and writes."""
+def test_a_lost_lock_can_be_acquired_again(any_store: Store) -> None:
+    """After a loss and its release, the lock is acquired again with a higher token."""
     lock = Lock(Pool(), "a")
     lock.acquire()
     before = lock.token
@@ -308,8 +308,8 @@ def test_a_loss_is_seen_by_every_handle_of_the_thread(any_store: Store) -> None:
     outer.release()
 
 
-def test_the_end_of_a_lease_is_seen_without_asking(any_store: Store) -> None:
-    """When the lease is over ``held`` is false and ``ensure_held`` raises ``LockLost``, and no store is asked."""
+def test_the_end_of_a_lease_is_seen_without_a_round_trip(any_store: Store) -> None:
+    """After the lease, ``held`` is false and ``ensure_held`` raises ``LockLost``, without a round trip."""
     lock = Lock(Pool(), "a", expire_timeout=0.05)
     lock.acquire()
     gone("a")
@@ -324,7 +324,7 @@ def test_the_end_of_a_lease_is_seen_without_asking(any_store: Store) -> None:
 
 
 def test_a_loss_during_a_with_block_is_raised_or_logged(any_store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """A block that wrote nothing after the loss ends with a warning; nobody else's lock is touched by its release."""
+    """A block without a write after the loss ends with a warning; its release does not affect the new owner."""
     caplog.set_level(logging.WARNING, "redicts.locks")
     with Somebody("ben") as ben:
         with Proxy("a"):
@@ -339,10 +339,8 @@ def test_a_loss_during_a_with_block_is_raised_or_logged(any_store: Store, caplog
     assert len(caplog.records) == 1
 
 
-def test_a_release_after_the_lease_ran_out_warns_and_harms_nobody(
-    any_store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A release that comes too late logs a warning; whoever holds the lock now keeps it."""
+def test_a_release_after_the_lease_logs_a_warning(any_store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """A late release logs a warning, and does not affect the lock of the current owner."""
     caplog.set_level(logging.WARNING, "redicts.locks")
     lock = Lock(Pool(), "a", expire_timeout=0.05)
     with Somebody("ben") as ben:

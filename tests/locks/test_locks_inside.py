@@ -1,4 +1,4 @@
-"""Looking inside: who holds a lock, who waits for it, and breaking it as an operator."""
+"""Inspecting locks: their owners and waiters, and breaking them as an operator."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def is_about(moment: datetime, expected: datetime) -> bool:
     return abs(moment - expected) < SKEW
 
 
-def test_a_holder_is_told_of(any_store: Store) -> None:
-    """``holders`` tells the path, the mode, the host, the process, the thread, and the times of a lock that is held."""
+def test_holders_describes_a_held_lock(any_store: Store) -> None:
+    """``holders`` returns path, mode, host, process, thread and times of a held lock."""
     with Somebody("anna") as anna:
         before = datetime.now(timezone.utc)
         anna.does(Lock(Pool(), "a.b", expire_timeout=60).acquire)
@@ -45,8 +45,8 @@ def test_a_holder_is_told_of(any_store: Store) -> None:
         assert Lock(Pool(), "a.b").holders() == []
 
 
-def test_a_waiter_is_told_of(any_store: Store) -> None:
-    """``waiters`` tells the same of those who wait, the first first."""
+def test_waiters_describes_a_waiter(any_store: Store) -> None:
+    """``waiters`` returns the same of waiters, the earliest first."""
     with Somebody("anna") as anna, Somebody("ben") as ben:
         with Proxy("a"):
             first = anna.begins(Lock(Pool(), "a.b", shared=True).acquire)
@@ -71,8 +71,8 @@ def test_a_waiter_is_told_of(any_store: Store) -> None:
         ben.does(Lock(Pool(), "a").release)
 
 
-def test_all_locks_above_and_below_are_told_of(any_store: Store) -> None:
-    """A look at a place shows the locks on it, on what is above and on what is below, and no others."""
+def test_locks_above_and_below_are_returned(any_store: Store) -> None:
+    """``holders`` of a path returns the locks on it, above it and below it, and no others."""
     with Somebody() as ben, Somebody() as cleo, Proxy("x"):
         ben.does(Lock(Pool(), "a", shared=True).acquire)
         cleo.does(Lock(Pool(), "a.b.c", shared=True).acquire)
@@ -93,16 +93,16 @@ def test_all_locks_above_and_below_are_told_of(any_store: Store) -> None:
             cleo.does(Lock(Pool(), key).release)
 
 
-def test_the_root_is_named(any_store: Store) -> None:
-    """A lock on the root has the empty path, and says in words what it is."""
+def test_a_lock_on_the_root_has_the_empty_path(any_store: Store) -> None:
+    """A lock on the root has the empty path, and its text says "the root"."""
     with root():
         (info,) = Lock(Pool(), "a").holders()
         assert info.path == ""
         assert "the root" in str(info)
 
 
-def test_odd_names_of_threads_are_told(any_store: Store) -> None:
-    """Whatever a thread is called, what is told of its lock is right."""
+def test_odd_names_of_threads_are_returned(any_store: Store) -> None:
+    """The name of a thread is returned unchanged, whatever it is."""
     thread = threading.current_thread()
     usual = thread.name
     # The owner is named when it first locks something, so a new thread is needed for each name.
@@ -122,8 +122,8 @@ def test_odd_names_of_threads_are_told(any_store: Store) -> None:
     assert thread.name == usual
 
 
-def test_an_expired_lock_is_not_told_of(any_store: Store) -> None:
-    """A lock whose lease is over is neither told of nor broken."""
+def test_an_expired_lock_is_not_returned(any_store: Store) -> None:
+    """An expired lock is neither returned nor broken."""
     with Lock(Pool(), "first"):  # the first lock of a store takes longer than the lease below
         pass
     lock = Lock(Pool(), "a", expire_timeout=0.05)
@@ -135,7 +135,7 @@ def test_an_expired_lock_is_not_told_of(any_store: Store) -> None:
 
 
 def test_breaking_frees_at_once(any_store: Store) -> None:
-    """``break_locks`` removes the locks on, above and below a place, returns them, and lets waiters go on."""
+    """``break_locks`` removes the locks on, above and below a path, returns them, and notifies waiters."""
     with Somebody("anna") as anna, Somebody("ben") as ben, Somebody("cleo") as cleo:
         anna.does(Lock(Pool(), "a.b").acquire)
         ben.does(Lock(Pool(), "a.c").acquire)
@@ -159,8 +159,8 @@ def test_breaking_frees_at_once(any_store: Store) -> None:
     assert not in_store()
 
 
-def test_breaking_below_breaks_what_is_above(any_store: Store) -> None:
-    """A lock above stands in the way of what is below, so it is broken with it."""
+def test_breaking_includes_locks_above(any_store: Store) -> None:
+    """A lock above a path conflicts with one on the path, so it is broken too."""
     with Somebody() as anna:
         anna.does(Proxy("a").acquire)
         (info,) = Lock(Pool(), "a.b.c").break_locks()
@@ -176,7 +176,7 @@ def test_breaking_nothing_is_no_error(any_store: Store) -> None:
 
 
 def test_ones_own_lock_can_be_broken(any_store: Store) -> None:
-    """Breaking asks nobody whose lock it is."""
+    """``break_locks`` also breaks the lock of the running thread."""
     Proxy("a").acquire()
     assert len(Proxy("a").lock().break_locks()) == 1
     with pytest.raises(LockLost):
@@ -184,8 +184,8 @@ def test_ones_own_lock_can_be_broken(any_store: Store) -> None:
     Proxy("a").release()
 
 
-def test_waiters_of_a_broken_queue_keep_their_order(any_store: Store) -> None:
-    """After a break those who waited go on in their order, one after the other."""
+def test_waiters_after_a_break_are_served_in_order(any_store: Store) -> None:
+    """After a break, waiters get the lock in their order."""
     order: list[int] = []
     crowd = [Somebody() for _ in range(3)]
 
@@ -208,8 +208,8 @@ def test_waiters_of_a_broken_queue_keep_their_order(any_store: Store) -> None:
     nothing_is_left()
 
 
-def test_what_a_stranger_wrote_does_not_stop_a_look(any_store: Store) -> None:
-    """Records that no redicts wrote are shown as far as they can be read; nobody trips over them."""
+def test_foreign_records_are_returned_as_far_as_they_are_readable(any_store: Store) -> None:
+    """Records that redicts did not write are returned as far as they can be parsed, and raise no error."""
     with Proxy("a"):
         (record,) = in_store()["h"].values()
     values = [

@@ -1,4 +1,4 @@
-"""Leases: how long a lock lasts, renewal, the alarms when it is in danger or lost, and threads that end."""
+"""Leases: expiry, renewal, the callbacks for overdue renewals and losses, and threads that end."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_proxys_lease_is_its_own(any_store: Store) -> None:
 
 
 def test_the_longest_lease_is_long(any_store: Store) -> None:
-    """A lease of thousands of years works, renewed or not, told or not."""
+    """A lease of thousands of years works, with and without renewal and callbacks."""
     for renew in (False, True):
         calls = Calls()
         with calls.lock(lease=1e11, renew=renew) as lock:
@@ -110,8 +110,8 @@ def test_the_longest_lease_is_long(any_store: Store) -> None:
     assert not in_store()
 
 
-def test_nobody_thinks_he_holds_what_the_store_gave_up(any_store: Store) -> None:
-    """When the store says that a lease is over ``held`` is false: stores count in milliseconds."""
+def test_held_is_false_when_the_store_has_expired_the_lock(any_store: Store) -> None:
+    """When the store expires a lock, ``held`` is false: stores count in milliseconds."""
     with Lock(Pool(), "first"):  # the first lock of a store takes longer than the leases below
         pass
     for _ in range(30):
@@ -124,8 +124,8 @@ def test_nobody_thinks_he_holds_what_the_store_gave_up(any_store: Store) -> None
     assert not in_store()
 
 
-def test_extend_begins_the_lease_anew(any_store: Store) -> None:
-    """``extend`` gives the lock so many seconds from now on, or as many as it had."""
+def test_extend_renews_the_lease(any_store: Store) -> None:
+    """``extend`` renews the lease for the given seconds, or for as many as before."""
     lock = Lock(Pool(), "a", expire_timeout=50)
 
     def left() -> float:
@@ -150,8 +150,8 @@ def test_extend_begins_the_lease_anew(any_store: Store) -> None:
         lock.extend()
 
 
-def test_a_longer_lease_inside_prolongs_the_lock(any_store: Store) -> None:
-    """Acquired again with a longer lease a lock lasts that long from then on; a shorter one changes nothing."""
+def test_a_reentrant_acquisition_with_a_longer_lease_renews(any_store: Store) -> None:
+    """Acquired again with a longer lease, a lock is renewed for that long; a shorter one changes nothing."""
     store = meddler()
     with Lock(Pool(), "a", expire_timeout=50) as outer, counted(store) as sent:
         with Lock(Pool(), "a.b", expire_timeout=10):
@@ -167,7 +167,7 @@ def test_a_longer_lease_inside_prolongs_the_lock(any_store: Store) -> None:
 
 
 def test_a_renewed_lock_outlives_its_lease(any_store: Store) -> None:
-    """With ``renew`` the lease begins again again and again, and nobody else gets the lock meanwhile."""
+    """With ``renew`` the lease is renewed again and again, and no other owner gets the lock meanwhile."""
     with Somebody() as ben, Lock(Pool(), "a", expire_timeout=1, renew=True) as lock:
         (first,) = lock.holders()
         eventually(
@@ -182,7 +182,7 @@ def test_a_renewed_lock_outlives_its_lease(any_store: Store) -> None:
 
 
 def test_renewal_ends_with_the_last_release() -> None:
-    """A lock is renewed as long as somebody who wanted that relies on it, and not a moment longer."""
+    """A lock is renewed while an acquisition with ``renew`` relies on it, and no longer."""
     renewed, plain = Lock(Pool(), "a", 0.3, renew=True), Lock(Pool(), "a", 0.3)
     plain.acquire()
     assert not own_threads()
@@ -203,8 +203,8 @@ def test_renewal_ends_with_its_thread() -> None:
     no_thread_is_left()
 
 
-def test_renewal_goes_on_when_the_store_comes_back() -> None:
-    """A store that fails for a while, in whatever way, does not end renewal."""
+def test_renewal_continues_after_a_failure_of_the_store() -> None:
+    """A store that fails for a while, with any error, does not end renewal."""
     store = meddler()
     with Lock(Pool(), "a", expire_timeout=1, renew=True) as lock:
         (first,) = lock.holders()
@@ -218,7 +218,7 @@ def test_renewal_goes_on_when_the_store_comes_back() -> None:
 
 
 def test_locks_that_are_due_together_are_renewed_together() -> None:
-    """All locks of a process whose time has come are renewed in one transaction, a hundred at most."""
+    """All locks of a process that are due are renewed in one transaction, a hundred at most."""
     store = meddler()
     thread = threading.current_thread()
     store.victim = lambda: threading.current_thread() is not thread
@@ -245,8 +245,8 @@ def test_locks_that_are_due_together_are_renewed_together() -> None:
 
 
 @pytest.mark.parametrize("renew", [False, True])
-def test_renewal_overdue_and_loss_are_told_without_the_store(renew: bool) -> None:
-    """With the store unreachable, ``on_renewal_overdue`` comes at two thirds of the lease, ``on_loss`` at its end."""
+def test_callbacks_run_without_the_store(renew: bool) -> None:
+    """Without the store, ``on_renewal_overdue`` runs at two thirds of the lease, and ``on_loss`` at its end."""
     store, calls = meddler(), Calls()
     lock = calls.lock(renew=renew)
     begin = time.monotonic()
@@ -267,8 +267,8 @@ def test_renewal_overdue_and_loss_are_told_without_the_store(renew: bool) -> Non
     nothing_is_left()
 
 
-def test_a_renewed_lock_raises_no_alarm() -> None:
-    """While renewal succeeds nobody is alarmed, nor by a release."""
+def test_a_renewed_lock_calls_no_callback() -> None:
+    """While renewal succeeds no callback is called, nor by a release."""
     calls = Calls()
     with calls.lock(lease=1, renew=True) as lock:
         (first,) = lock.holders()
@@ -277,8 +277,8 @@ def test_a_renewed_lock_raises_no_alarm() -> None:
     assert calls.names == []
 
 
-def test_the_loss_of_a_renewed_lock_is_told_soon() -> None:
-    """A lock that an operator breaks is told to be lost at its next renewal, long before its lease is over."""
+def test_the_loss_of_a_renewed_lock_is_reported_at_the_next_renewal() -> None:
+    """``on_loss`` of a broken lock is called at its next renewal, long before its lease is over."""
     calls = Calls()
     lock = calls.lock(lease=3, renew=True)
     lock.acquire()
@@ -293,8 +293,8 @@ def test_the_loss_of_a_renewed_lock_is_told_soon() -> None:
     lock.release()
 
 
-def test_a_write_that_finds_the_loss_tells_of_it() -> None:
-    """Whatever notices the loss first, the callback is called, and once."""
+def test_a_write_that_finds_the_loss_calls_back() -> None:
+    """``on_loss`` is called once, whichever operation finds the loss first."""
     calls = Calls()
     lock = calls.lock(lease=30)
     lock.acquire()
@@ -350,7 +350,7 @@ def test_alarms_that_fail_do_no_harm(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_callback_may_use_locks() -> None:
-    """A callback may look at its lock, and read and write; it runs as an owner of its own."""
+    """A callback may use its lock, and read and write; it runs as another owner."""
     seen: list[object] = []
 
     def look(lock: Lock) -> None:
@@ -382,8 +382,8 @@ def test_after_a_loss_nothing_is_watched() -> None:
     assert calls.names == ["renewal_overdue"] * 3 + ["loss"] * 3
 
 
-def test_a_broken_lock_is_in_renewal_overdue_no_more() -> None:
-    """After the loss of a lock nobody is told that it is in danger."""
+def test_a_lost_lock_is_not_reported_as_overdue() -> None:
+    """After the loss of a lock, ``on_renewal_overdue`` is not called."""
     calls = Calls()
     outer, inner = calls.lock(lease=0.3), calls.lock("a.b", lease=0.3)
     outer.acquire()
@@ -430,8 +430,8 @@ def test_a_lost_lock_that_is_still_relied_on_ends_its_renewal() -> None:
         eventually(lambda: lock.holders()[0].until > later(first), "a lock that comes later is renewed")
 
 
-def test_a_lock_that_nobody_releases_is_told_to_be_lost() -> None:
-    """The alarms of a lock whose thread ended before it released are raised, and then there is nothing to watch."""
+def test_callbacks_of_an_ended_thread_are_called() -> None:
+    """The callbacks of a lock whose thread ended without a release are called, and then it is not watched any more."""
     calls = Calls()
     together(calls.lock(lease=0.3).acquire)
     gc.collect()
@@ -439,7 +439,7 @@ def test_a_lock_that_nobody_releases_is_told_to_be_lost() -> None:
 
 
 def test_a_release_does_not_wait_for_a_callback() -> None:
-    """A callback that takes long keeps nobody from releasing, acquiring and writing."""
+    """A slow callback does not delay a release, an acquisition or a write."""
     inside, leave = threading.Event(), threading.Event()
 
     def dawdle(_: Lock) -> None:
@@ -455,7 +455,7 @@ def test_a_release_does_not_wait_for_a_callback() -> None:
 
 
 def test_a_reply_that_was_lost_does_not_leave_the_lock_behind() -> None:
-    """A renewal that the store applied, but of which no reply came, does not keep the lock after its release."""
+    """A renewal that the store applied, and whose reply was lost, does not hold the lock after its release."""
     store, calls = meddler(), Calls()
     lock = calls.lock(lease=0.6)
     lock.acquire()

@@ -1,4 +1,4 @@
-"""Mandatory locks: with the setting, what somebody else's lock covers cannot be written."""
+"""Mandatory locks: with the setting, writes under a lock of another owner are refused."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def test_a_foreign_write_is_refused(strict: Store) -> None:
 
 
 def test_writes_above_and_below_are_refused(strict: Store) -> None:
-    """A lock above or below what is to be written forbids the write; one beside it does not."""
+    """A lock of another owner above or below a path refuses a write to it; a lock on another path does not."""
     for locked in ("", "a", "a.b", "a.b.n", "a.b.x.y", "a.b.not-there-yet"):
         place = prepared("a.b")
         with Somebody() as ben:
             ben.does(Proxy(locked).acquire)
-            for name in ("set of the place itself", "clear", "update_with", "expire", "pop", "item assignment"):
+            for name in ("set of the path itself", "clear", "update_with", "expire", "pop", "item assignment"):
                 on_the_place = name not in {"pop", "item assignment"}
                 if on_the_place or locked not in {"a.b.x.y", "a.b.not-there-yet"}:
                     with pytest.raises(Locked):
@@ -64,8 +64,8 @@ def test_writes_above_and_below_are_refused(strict: Store) -> None:
         root().clear()
 
 
-def test_writes_beside_are_made(strict: Store) -> None:
-    """What no lock covers is written in every way."""
+def test_writes_to_unlocked_paths_are_made(strict: Store) -> None:
+    """Every kind of write to a path without a lock succeeds."""
     with Somebody() as ben:
         ben.does(Proxy("a.b").acquire)
         ben.does(Proxy("x.y").acquire)
@@ -80,7 +80,7 @@ def test_writes_beside_are_made(strict: Store) -> None:
 
 
 def test_a_transaction_is_refused_whole(strict: Store) -> None:
-    """One change in a locked place is enough, and none is made."""
+    """One change at a locked path refuses a whole transaction."""
     with Somebody() as ben:
         ben.does(Proxy("a").acquire)
         with pytest.raises(Locked), root().transaction() as changes:  # noqa: PT012
@@ -105,8 +105,8 @@ def test_reads_are_free(strict: Store) -> None:
         assert ben.does(lambda: [each.key() for each in place["x"].iter_children()]) == ["a.x.y"]
 
 
-def test_the_holder_writes(strict: Store) -> None:
-    """Whoever holds the lock writes there, above what he holds where nobody else is, and below."""
+def test_the_owner_writes(strict: Store) -> None:
+    """The owner of a lock writes at its path, below it, and above it where no other owner has a lock."""
     for locks in (["a.b"], [""], ["a.b", "a"], ["a.b.n", "a.b.x"]):
         for path in locks:
             Proxy(path).acquire()
@@ -120,8 +120,8 @@ def test_the_holder_writes(strict: Store) -> None:
     assert not in_store()
 
 
-def test_nobody_locked_everybody_writes(strict: Store) -> None:
-    """Where no lock is, nobody needs one."""
+def test_without_locks_every_owner_writes(strict: Store) -> None:
+    """Without a lock in the store, no owner needs one."""
     for name, write in WRITES.items():
         place = prepared("a")
         write(place)
@@ -129,7 +129,7 @@ def test_nobody_locked_everybody_writes(strict: Store) -> None:
 
 
 def test_a_shared_lock_forbids_the_writes_of_others(strict: Store) -> None:
-    """Somebody who shares a place writes there only while nobody else shares it."""
+    """An owner with a shared lock writes only while no other owner shares it."""
     place = prepared("a.b")
     mine = Lock(Pool(), "a.b", shared=True)
     with Somebody("ben") as ben:
@@ -163,7 +163,7 @@ def test_shared_and_exclusive_locks_of_one_owner(strict: Store) -> None:
 
 
 def test_a_lost_lock_is_lost_in_strict_stores_too(strict: Store) -> None:
-    """The former holder gets ``LockLost``, whether or not somebody else has the lock now, shared or not."""
+    """The former owner gets ``LockLost``, whether or not another owner has the lock now, shared or not."""
     for shared in (False, True):
         for taken in (False, True):
             place = prepared("a")
@@ -184,8 +184,8 @@ def test_a_lost_lock_is_lost_in_strict_stores_too(strict: Store) -> None:
                 place.set("n", 7)
 
 
-def test_what_has_expired_forbids_nothing(strict: Store) -> None:
-    """A lock whose lease is over keeps nobody from writing."""
+def test_an_expired_lock_refuses_no_write(strict: Store) -> None:
+    """An expired lock refuses no write."""
     with Somebody() as ben:
         ben.does(Lock(Pool(), "a", expire_timeout=0.05).acquire)
         gone("a")
@@ -205,8 +205,8 @@ def test_a_waiter_forbids_nothing(strict: Store) -> None:
     assert Proxy("a.x").val() == 2
 
 
-def test_strictness_costs_no_round_trip(strict: Store) -> None:
-    """A write takes as many transactions as without the setting, whoever holds what elsewhere."""
+def test_mandatory_locks_cost_no_round_trip(strict: Store) -> None:
+    """A write takes as many transactions as without the setting, whatever locks are held."""
 
     def sent() -> list[int]:
         counts = []

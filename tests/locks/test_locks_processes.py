@@ -65,8 +65,8 @@ def read_and_write() -> None:
 
 @pytest.mark.timeout(1800 if LONG else 120)
 @pytest.mark.parametrize("increment", [add, read_and_write])
-def test_two_who_count_under_a_lock_lose_nothing(any_store: Store, increment: Callable[[], None]) -> None:
-    """Two processes that count under the same lock are both counted to the last; where there is one, threads."""
+def test_two_processes_that_count_under_a_lock_lose_nothing(any_store: Store, increment: Callable[[], None]) -> None:
+    """Two processes that count under the same lock lose no count; threads where a store has no processes."""
     Proxy("a.b.c").set("d", 0)
     if is_shared(any_store):
         counting = {
@@ -87,7 +87,7 @@ def test_two_who_count_under_a_lock_lose_nothing(any_store: Store, increment: Ca
 
 
 def test_processes_exclude_each_other_above_and_below(any_store: Store) -> None:
-    """What another process holds cannot be acquired here, nor what is above and below it; it says who holds it."""
+    """A path above, at or below a lock of another process cannot be acquired; the error names its owner."""
     if not is_shared(any_store):
         return
     program = "with Proxy('a.b'):\n  print('locked', flush=True)\n  input()\n"

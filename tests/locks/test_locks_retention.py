@@ -1,6 +1,6 @@
-"""Turns: an owner that comes back at once to a lock that others want has it again; when it does not, nobody notices.
+"""Lock retention: an owner reacquires a contended lock at once without a request.
 
-The clock stands still unless a test moves it, and the background thread looks when it is told to.
+The clock stands still unless a test moves it, and tests run the checks of the background thread.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from tests.support.servers import RedisServer
 from tests.support.stores import Store, together
 from tests.support.waiting import TIMEOUT, eventually
 
-TURN: Final = 0.005
+WINDOW: Final = 0.005
 SOON: Final = 0.001
 
 
-class Stage:
-    """An owner, anna, who comes back again and again, on a clock that stands still."""
+class RetainingOwner(Somebody):
+    """A lock owner that reacquires its lock at once, on a clock that stands still."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, anna: Somebody) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__("anna")
         self.now = time.monotonic()
-        self.anna = anna
         self.watched: dict[RetentionWindow, None] = {}
         self._monkeypatch = monkeypatch
         monkeypatch.setattr(retention_module, "time", SimpleNamespace(monotonic=self.clock))
@@ -55,44 +55,44 @@ class Stage:
     def _discard(self, window: RetentionWindow) -> None:
         self.watched.pop(window, None)
 
-    def opened(self) -> Meddler:
-        """Let what the pool has opened live by this clock, and count its transactions."""
+    def use_pool(self) -> Meddler:
+        """Make the pool's database use this clock, and count its transactions."""
         Pool().database().store.clock = self.clock
         scheduler = SimpleNamespace(add=self._add, discard=self._discard)
         self._monkeypatch.setattr(retention(), "_windows", scheduler)
         return meddler()
 
-    def look(self) -> None:
-        """Let the background thread look at what is due."""
-        due = [turn for turn in self.watched if turn.look_at <= self.now]
+    def check(self) -> None:
+        """Run the check of the background thread on windows that are due."""
+        due = [window for window in self.watched if window.look_at <= self.now]
         if due:
             retention()._check(due)
 
-    def comes_back(self, lock: Lock | Proxy, times: int) -> None:
-        """Let anna acquire and release a lock that nobody else wants."""
+    def reacquires(self, lock: Lock | Proxy, times: int) -> None:
+        """Acquire and release an uncontended lock."""
         for _ in range(times):
-            self.anna.does(lock.acquire)
-            self.anna.does(lock.release)
+            self.does(lock.acquire)
+            self.does(lock.release)
 
     def waits(self, lock: Lock | Proxy) -> None:
-        """Let anna wait for a lock, and get it."""
+        """Wait for a lock, and acquire it."""
         other = Lock(Pool(), "a")
         other.acquire()
-        got = self.anna.begins(lock.acquire)
+        got = self.begins(lock.acquire)
         eventually(Lock(Pool(), "").waiters, "anna waits")
         other.release()
         assert got.result(TIMEOUT)
 
-    def in_turn(self, lock: Lock | Proxy) -> None:
-        """Let anna hold a lock in a turn of hers."""
-        self.comes_back(lock, 4)
+    def acquires_with_window(self, lock: Lock | Proxy) -> None:
+        """Acquire a lock with a retention window."""
+        self.reacquires(lock, 4)
         self.waits(lock)
 
-    def keeps(self, lock: Lock | Proxy) -> None:
-        """Let anna have released a lock in a turn of hers."""
-        self.in_turn(lock)
-        self.anna.does(lock.release)
-        assert kept() == ["'a'"]
+    def retains(self, lock: Lock | Proxy) -> None:
+        """Release a lock within its window, so that it is retained."""
+        self.acquires_with_window(lock)
+        self.does(lock.release)
+        assert retained() == ["'a'"]
 
 
 def retention() -> Retention:
@@ -100,290 +100,289 @@ def retention() -> Retention:
     return Pool().database().locks.retention
 
 
-def kept() -> list[str]:
-    """Return what owners retain that is still held in the store."""
+def retained() -> list[str]:
+    """Return the retained locks."""
     found = [repr(lock) for lock in retention().retained.values()]
     assert len(in_store().get("h", ())) >= len(found)
     return found
 
 
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    """Give a stage on a memory store; whatever is kept at the end is given back."""
-    with Somebody("anna") as anna:
-        made = Stage(monkeypatch, anna)
-        made.opened()
-        yield made
+def anna(monkeypatch: pytest.MonkeyPatch) -> Iterator[RetainingOwner]:
+    """Give an owner on a memory store, and release its retained lock at the end."""
+    with RetainingOwner(monkeypatch) as owner:
+        owner.use_pool()
+        yield owner
         Pool().database().run(retention().end())
         assert not retention().retained
         assert not retention().is_giving_back
 
 
 @pytest.fixture
-def store(stage: Stage) -> Meddler:
-    """Give the store of the stage."""
+def store(anna: RetainingOwner) -> Meddler:
+    """Give the store of the owner."""
     backend = Pool().database().backend
     assert isinstance(backend, Meddler)
     return backend
 
 
 def sent(store: Meddler, what: Callable[[], object]) -> list[Transaction]:
-    """Return the transactions that something sends, of whatever thread."""
+    """Return the transactions that a call sends, in any thread."""
     store.begin()
     what()
     return list(store.transactions)
 
 
-# Coming back
+# Reacquiring
 
 
-def test_who_comes_back_within_a_turn_asks_nobody(stage: Stage, store: Meddler) -> None:
-    """Releases and acquisitions in a turn send nothing; the record in the store stays, and each token is a new one."""
+def test_reacquiring_within_the_window_sends_no_request(anna: RetainingOwner, store: Meddler) -> None:
+    """Within a window, releases and acquisitions send nothing, the record stays, and each grant has a new token."""
     lock = Lock(Pool(), "a")
-    stage.in_turn(lock)
-    before, tokens = in_store(), [stage.anna.does(lambda: lock.token or 0)]
+    anna.acquires_with_window(lock)
+    before, tokens = in_store(), [anna.does(lambda: lock.token or 0)]
 
     def around() -> None:
         for _ in range(5):
-            stage.anna.does(lock.release)
-            stage.anna.does(lock.acquire)
-            tokens.append(stage.anna.does(lambda: lock.token or 0))
+            anna.does(lock.release)
+            anna.does(lock.acquire)
+            tokens.append(anna.does(lambda: lock.token or 0))
 
     assert not sent(store, around)
     assert in_store() == before
     assert tokens == sorted(set(tokens))
-    stage.anna.does(Proxy("a").set, "x", 1)
-    stage.now += TURN
-    stage.anna.does(lock.release)
+    anna.does(Proxy("a").set, "x", 1)
+    anna.now += WINDOW
+    anna.does(lock.release)
     assert not in_store()
     with lock:
         assert (lock.token or 0) > tokens[-1]
 
 
-def test_a_proxy_has_turns_too(stage: Stage, store: Meddler) -> None:
-    """A ``Proxy`` is locked and released in turns as a ``Lock`` is."""
+def test_a_proxy_retains_its_lock(anna: RetainingOwner, store: Meddler) -> None:
+    """The lock of a ``Proxy`` is retained as that of a ``Lock`` is."""
     place = Proxy("a")
-    stage.keeps(place)
-    assert not sent(store, lambda: stage.comes_back(place, 3))
+    anna.retains(place)
+    assert not sent(store, lambda: anna.reacquires(place, 3))
 
 
-def test_several_places_at_once_have_turns_too(stage: Stage, store: Meddler) -> None:
-    """A lock on several places is kept and taken back as a whole, in whatever order they were named."""
+def test_a_lock_on_several_paths_is_retained(anna: RetainingOwner, store: Meddler) -> None:
+    """A lock on several paths is retained and reacquired as a whole, in any order of the paths."""
     lock = Lock(Pool(), "b").all(Lock(Pool(), "a"))
-    stage.in_turn(lock)
-    assert not sent(store, lambda: stage.anna.does(lock.release))
+    anna.acquires_with_window(lock)
+    assert not sent(store, lambda: anna.does(lock.release))
     assert len(in_store()["h"]) == 2
-    assert not sent(store, lambda: stage.anna.does(lock.acquire))
-    stage.now += TURN
-    stage.anna.does(lock.release)
+    assert not sent(store, lambda: anna.does(lock.acquire))
+    anna.now += WINDOW
+    anna.does(lock.release)
     assert not in_store()
 
 
-def test_a_turn_ends(stage: Stage, store: Meddler) -> None:
-    """When its time is over the lock is given back by its release, in one request, and the next in line has it."""
+def test_a_window_ends(anna: RetainingOwner, store: Meddler) -> None:
+    """After the window, a release frees the lock in one request, and the next waiter gets it."""
     lock = Lock(Pool(), "a")
-    stage.in_turn(lock)
+    anna.acquires_with_window(lock)
     with Somebody("ben") as ben:
         got = ben.begins(Lock(Pool(), "a").acquire)
         waiting(1)
         for _ in range(4):
-            stage.anna.does(lock.release)
-            stage.now += TURN / 5
-            stage.anna.does(lock.acquire)
+            anna.does(lock.release)
+            anna.now += WINDOW / 5
+            anna.does(lock.acquire)
         assert not got.done()
-        stage.now += TURN * 2 / 5  # not exactly its end: sums of floats depend on the uptime of the machine
-        assert len(sent(store, lambda: stage.anna.does(lock.release))) >= 1
+        anna.now += WINDOW * 2 / 5  # not exactly its end: sums of floats depend on the uptime of the machine
+        assert len(sent(store, lambda: anna.does(lock.release))) >= 1
         assert got.result(TIMEOUT)
         ben.does(Lock(Pool(), "a").release)
     assert not in_store()
 
 
-def test_who_comes_back_when_the_turn_is_over_queues(stage: Stage, store: Meddler) -> None:
-    """What was kept in time is given back if its owner comes back too late, and then asked for like anything."""
+def test_reacquiring_after_the_window_sends_requests(anna: RetainingOwner, store: Meddler) -> None:
+    """After the window, the owner releases the retained lock and acquires it from the store."""
     lock = Lock(Pool(), "a")
-    stage.keeps(lock)
-    stage.now += TURN
-    assert len(sent(store, lambda: stage.anna.does(lock.acquire))) == 2
-    stage.anna.does(lock.release)
+    anna.retains(lock)
+    anna.now += WINDOW
+    assert len(sent(store, lambda: anna.does(lock.acquire))) == 2
+    anna.does(lock.release)
     assert not in_store()
 
 
-def test_a_turn_has_an_end_by_number(stage: Stage) -> None:
-    """Nobody comes back more often than there are tokens for it, and each of them is used once."""
+def test_a_window_is_limited_by_its_tokens(anna: RetainingOwner) -> None:
+    """A window ends when its tokens are used up, each for one grant."""
     lock = Lock(Pool(), "a")
-    stage.in_turn(lock)
-    tokens = {stage.anna.does(lambda: lock.token)}
+    anna.acquires_with_window(lock)
+    tokens = {anna.does(lambda: lock.token)}
     for _ in range(retention_module._MOST):
-        stage.anna.does(lock.release)
-        assert kept()
-        stage.anna.does(lock.acquire)
-        tokens.add(stage.anna.does(lambda: lock.token))
-    stage.anna.does(lock.release)
-    assert not kept()
+        anna.does(lock.release)
+        assert retained()
+        anna.does(lock.acquire)
+        tokens.add(anna.does(lambda: lock.token))
+    anna.does(lock.release)
+    assert not retained()
     assert len(tokens) == retention_module._MOST + 1
     with lock:
         assert lock.token == max(token or 0 for token in tokens) + 1
 
 
-def test_a_lock_with_the_first_token_of_a_tree_has_no_turn(stage: Stage, store: Meddler) -> None:
-    """If the store has forgotten its tokens, none were set aside: the lock has a new one, and is given back."""
+def test_a_lock_with_the_first_token_of_a_tree_is_not_retained(anna: RetainingOwner, store: Meddler) -> None:
+    """If the store has lost its counter, no tokens are reserved: the lock has a new token and is not retained."""
     lock, other = Lock(Pool(), "a"), Lock(Pool(), "a")
-    stage.comes_back(lock, 4)
+    anna.reacquires(lock, 4)
     with other:
-        got = stage.anna.begins(lock.acquire)
+        got = anna.begins(lock.acquire)
         waiting(1)
         store.inner.execute(Transaction(writes=(Delete(Key("f", ()), Scope.BELOW),)))
     assert got.result(TIMEOUT)
-    token = stage.anna.does(lambda: lock.token or 0)
-    stage.anna.does(lock.release)
+    token = anna.does(lambda: lock.token or 0)
+    anna.does(lock.release)
     assert not in_store()
     with other:
         assert (other.token or 0) == token + 1
 
 
-# What is not kept
+# Locks that are not retained
 
 
-def test_a_lock_that_nobody_else_wants_is_never_kept(stage: Stage, store: Meddler) -> None:
-    """Without contention each acquisition is one request and each release another, and a release frees at once."""
+def test_an_uncontended_lock_is_not_retained(anna: RetainingOwner, store: Meddler) -> None:
+    """Without contention, each acquisition and each release is one request, and a release frees at once."""
     lock = Lock(Pool(), "a")
-    stage.comes_back(lock, 1)
+    anna.reacquires(lock, 1)
     for _ in range(10):
-        assert len(sent(store, lambda: stage.anna.does(lock.acquire))) == 1
-        assert len(sent(store, lambda: stage.anna.does(lock.release))) == 1
+        assert len(sent(store, lambda: anna.does(lock.acquire))) == 1
+        assert len(sent(store, lambda: anna.does(lock.release))) == 1
         assert not in_store()
 
 
 @pytest.mark.parametrize("times", [0, 1, 3])
-def test_who_does_not_come_back_is_not_waited_for(stage: Stage, times: int) -> None:
-    """Who has not come back at once three times in a row gives the lock back, though he had to wait for it."""
+def test_a_lock_is_retained_only_after_three_reacquisitions(anna: RetainingOwner, times: int) -> None:
+    """Without three reacquisitions at once in a row, a lock is not retained, though its owner had to wait."""
     lock = Lock(Pool(), "a")
-    stage.comes_back(lock, times)
+    anna.reacquires(lock, times)
     if times == 3:
-        stage.now += SOON * 1.1
-    stage.waits(lock)
-    stage.anna.does(lock.release)
+        anna.now += SOON * 1.1
+    anna.waits(lock)
+    anna.does(lock.release)
     assert not in_store()
 
 
-def test_who_goes_on_with_another_lock_has_no_habit(stage: Stage) -> None:
-    """Two locks in turn are no habit of either."""
+def test_alternating_locks_are_not_retained(anna: RetainingOwner) -> None:
+    """An owner that alternates between two locks retains neither."""
     locks = Lock(Pool(), "a"), Lock(Pool(), "b")
     for _ in range(4):
         for lock in locks:
-            stage.comes_back(lock, 1)
-    stage.waits(locks[0])
-    stage.anna.does(locks[0].release)
+            anna.reacquires(lock, 1)
+    anna.waits(locks[0])
+    anna.does(locks[0].release)
     assert not in_store()
 
 
-def test_the_habit_is_one_of_one_store(stage: Stage) -> None:
-    """The same path in another store is another lock."""
+def test_reacquisitions_are_counted_per_database(anna: RetainingOwner) -> None:
+    """A lock on the same path in another store is another lock."""
     other = Lock(MemoryBackend(), "a")
-    stage.comes_back(other, 4)
+    anna.reacquires(other, 4)
     lock = Lock(Pool(), "a")
-    stage.waits(lock)
-    stage.anna.does(lock.release)
+    anna.waits(lock)
+    anna.does(lock.release)
     assert not in_store()
 
 
-UNKEPT: Final[dict[str, Callable[[], Lock]]] = {
+NOT_RETAINED: Final[dict[str, Callable[[], Lock]]] = {
     "shared": lambda: Lock(Pool(), "a", shared=True),
     "a short lease": lambda: Lock(Pool(), "a", 0.999),
     "renewed": lambda: Lock(Pool(), "a", renew=True),
-    "with an alarm": lambda: Lock(Pool(), "a", on_loss=lambda _: None),
+    "with a callback": lambda: Lock(Pool(), "a", on_loss=lambda _: None),
 }
 
 
-@pytest.mark.parametrize("make", UNKEPT.values(), ids=UNKEPT)
-def test_some_locks_have_no_turns(stage: Stage, make: Callable[[], Lock]) -> None:
-    """Shared locks, those with a short lease, and watched ones are given back by their release."""
+@pytest.mark.parametrize("make", NOT_RETAINED.values(), ids=NOT_RETAINED)
+def test_some_locks_are_not_retained(anna: RetainingOwner, make: Callable[[], Lock]) -> None:
+    """Shared locks, locks with a short lease, and watched ones are not retained."""
     lock = make()
-    stage.in_turn(lock)
-    stage.anna.does(lock.release)
+    anna.acquires_with_window(lock)
+    anna.does(lock.release)
     assert not in_store()
 
 
 @pytest.mark.parametrize("setting", [{"mandatory_locks": True}, {"lock_retention": 0}])
-def test_some_settings_allow_no_turns(stage: Stage, setting: dict[str, Any]) -> None:
-    """With mandatory locks, or with turns of no length, every release gives back."""
+def test_some_settings_disable_retention(anna: RetainingOwner, setting: dict[str, Any]) -> None:
+    """With mandatory locks, or with windows of length 0, no lock is retained."""
     Pool().reload(cfg={"backend": "memory", **setting})
-    stage.opened()
+    anna.use_pool()
     lock = Lock(Pool(), "a")
-    stage.in_turn(lock)
-    stage.anna.does(lock.release)
+    anna.acquires_with_window(lock)
+    anna.does(lock.release)
     assert not in_store()
 
 
-def test_a_turn_is_as_long_as_the_settings_say(stage: Stage) -> None:
+def test_the_length_of_a_window_is_a_setting(anna: RetainingOwner) -> None:
     """``lock_retention`` is in seconds."""
     Pool().reload(cfg={"backend": "memory", "lock_retention": 0.5})
-    stage.opened()
+    anna.use_pool()
     lock = Lock(Pool(), "a")
-    stage.in_turn(lock)
-    stage.now += 0.49
-    stage.anna.does(lock.release)
-    assert kept()
-    stage.anna.does(lock.acquire)
-    stage.now += 0.01
-    stage.anna.does(lock.release)
+    anna.acquires_with_window(lock)
+    anna.now += 0.49
+    anna.does(lock.release)
+    assert retained()
+    anna.does(lock.acquire)
+    anna.now += 0.01
+    anna.does(lock.release)
     assert not in_store()
 
 
 @pytest.mark.parametrize("wrong", [-0.001, 1.001, "0.1", True, None, float("nan")])
-def test_a_wrong_length_is_refused(wrong: object) -> None:
-    """A turn is a number of seconds from 0 to 1."""
+def test_a_length_that_is_not_valid_is_refused(wrong: object) -> None:
+    """``lock_retention`` must be a number of seconds from 0 to 1."""
     with pytest.raises(WrongField, match="lock_retention"):
         Pool().reload(cfg={"backend": "memory", "lock_retention": wrong})
-    assert Pool().settings.lock_retention == TURN
+    assert Pool().settings.lock_retention == WINDOW
 
 
-def test_what_somebody_relies_on_is_not_kept(stage: Stage) -> None:
-    """An inner release does nothing; the last one keeps."""
+def test_only_the_last_release_retains(anna: RetainingOwner) -> None:
+    """A lock that another acquisition relies on is held; the last release retains it."""
     outer, inner = Lock(Pool(), "a"), Lock(Pool(), "a.b")
-    stage.in_turn(outer)
-    stage.anna.does(inner.acquire)
-    stage.anna.does(outer.release)
-    assert not kept()
-    assert stage.anna.does(lambda: inner.held)
-    stage.anna.does(inner.release)
-    assert kept() == ["'a'"]
+    anna.acquires_with_window(outer)
+    anna.does(inner.acquire)
+    anna.does(outer.release)
+    assert not retained()
+    assert anna.does(lambda: inner.held)
+    anna.does(inner.release)
+    assert retained() == ["'a'"]
 
 
-def test_a_lock_is_kept_only_with_most_of_its_lease(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has come back has nine tenths of the lease left at least, however long turns are."""
+def test_a_lock_is_retained_only_with_most_of_its_lease(anna: RetainingOwner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a reacquisition, at least nine tenths of the lease are left, however long windows are."""
     Pool().reload(cfg={"backend": "memory", "lock_retention": 1})
-    stage.opened()
+    anna.use_pool()
     lock = Lock(Pool(), "a", 4)
-    stage.in_turn(lock)
-    stage.now += 0.3
-    stage.anna.does(lock.release)
-    assert kept()
-    stage.anna.does(lock.acquire)
-    stage.now += 0.2
-    stage.anna.does(lock.release)
+    anna.acquires_with_window(lock)
+    anna.now += 0.3
+    anna.does(lock.release)
+    assert retained()
+    anna.does(lock.acquire)
+    anna.now += 0.2
+    anna.does(lock.release)
     assert not in_store()
 
 
-# What is kept is released
+# Retained locks are released for their owner
 
 
-def test_what_is_kept_is_released_as_far_as_its_owner_can_tell(stage: Stage, store: Meddler) -> None:
-    """It is not held, cannot be released twice, and guards no write, which succeeds though the lock be lost."""
+def test_a_retained_lock_is_released_for_its_owner(anna: RetainingOwner, store: Meddler) -> None:
+    """It is not held, cannot be released again, and guards no write, which succeeds even if the lock is lost."""
     lock = Lock(Pool(), "a")
-    stage.keeps(lock)
-    assert not stage.anna.does(lambda: lock.held)
-    assert stage.anna.does(lambda: lock.token) is None
+    anna.retains(lock)
+    assert not anna.does(lambda: lock.held)
+    assert anna.does(lambda: lock.token) is None
     for call in (lock.release, lock.ensure_held, lock.extend, Proxy("a").release):
         with pytest.raises(NotHeld):
-            stage.anna.does(call)
+            anna.does(call)
     store.inner.execute(Transaction(writes=(Delete(Key("h", ()), Scope.BELOW),)))
-    (write,) = sent(store, lambda: stage.anna.does(Proxy("a").set, "x", 1))
+    (write,) = sent(store, lambda: anna.does(Proxy("a").set, "x", 1))
     assert not write.checks or "h" not in {check.key.space for check in write.checks}
     assert Proxy("a.x").val() == 1
 
 
-LOOKS: Final[dict[str, Callable[[], object]]] = {
+INSPECTIONS: Final[dict[str, Callable[[], object]]] = {
     "is_locked": lambda: Lock(Pool(), "a").is_locked(),
     "is_locked of a proxy": lambda: Proxy("a").is_locked(),
     "holders": lambda: Lock(Pool(), "").holders(),
@@ -392,33 +391,33 @@ LOOKS: Final[dict[str, Callable[[], object]]] = {
 }
 
 
-@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
-def test_nobody_in_this_process_sees_what_is_kept(stage: Stage, look: Callable[[], object]) -> None:
-    """Whoever looks at the locks of a tree finds none that was released, and none is left in the store."""
-    stage.keeps(Lock(Pool(), "a"))
+@pytest.mark.parametrize("look", INSPECTIONS.values(), ids=INSPECTIONS)
+def test_inspecting_locks_releases_retained_ones(anna: RetainingOwner, look: Callable[[], object]) -> None:
+    """Inspecting the locks of a tree finds no retained lock, and leaves none in the store."""
+    anna.retains(Lock(Pool(), "a"))
     assert not look()
     assert not in_store()
 
 
-def test_who_tries_in_this_process_finds_free_what_is_kept(stage: Stage) -> None:
-    """Another thread that tries without waiting gets what was released."""
-    stage.keeps(Lock(Pool(), "a"))
+def test_an_attempt_without_waiting_finds_retained_locks_free(anna: RetainingOwner) -> None:
+    """Another thread that does not wait acquires a path with a retained lock."""
+    anna.retains(Lock(Pool(), "a"))
     lock = Lock(Pool(), "a.b")
     assert lock.acquire(blocking=False)
     lock.release()
     assert not in_store()
 
 
-def test_looking_at_another_store_leaves_what_is_kept(stage: Stage, store: Meddler) -> None:
-    """Only what is kept in the same tree is given back by a look."""
-    stage.keeps(Lock(Pool(), "a"))
+def test_inspecting_another_database_leaves_retained_locks(anna: RetainingOwner, store: Meddler) -> None:
+    """Inspecting locks releases only the retained locks of the same database."""
+    anna.retains(Lock(Pool(), "a"))
     assert not sent(store, Lock(MemoryBackend(), "a").holders)
-    assert kept()
+    assert retained()
 
 
-def test_a_look_waits_for_what_is_being_given_back(stage: Stage, store: Meddler) -> None:
-    """What another thread has in hand to give back is free before a look sees it."""
-    stage.keeps(Lock(Pool(), "a"))
+def test_inspecting_locks_waits_for_a_release_in_the_background(anna: RetainingOwner, store: Meddler) -> None:
+    """A lock that another thread is releasing in the store is free before it is inspected."""
+    anna.retains(Lock(Pool(), "a"))
     begun, go_on = threading.Event(), threading.Event()
 
     def hold_up(number: int) -> bool:
@@ -429,9 +428,9 @@ def test_a_look_waits_for_what_is_being_given_back(stage: Stage, store: Meddler)
 
     store.begin()
     store.fails = hold_up
-    stage.now += SOON
+    anna.now += SOON
     with Somebody("worker") as worker, Somebody("ben") as ben:
-        given_back = worker.begins(stage.look)
+        given_back = worker.begins(anna.check)
         assert begun.wait(TIMEOUT)
         looked = ben.begins(Lock(Pool(), "a").is_locked)
         assert not looked.done()
@@ -440,11 +439,11 @@ def test_a_look_waits_for_what_is_being_given_back(stage: Stage, store: Meddler)
         assert looked.result(TIMEOUT) is False
 
 
-# What else gives back
+# Other reasons to release a retained lock
 
 
 OTHERS: Final[dict[str, Callable[[], Lock]]] = {
-    "another place": lambda: Lock(Pool(), "b"),
+    "another path": lambda: Lock(Pool(), "b"),
     "above": lambda: Lock(Pool(), ""),
     "below": lambda: Lock(Pool(), "a.b"),
     "shared": lambda: Lock(Pool(), "a", shared=True),
@@ -455,51 +454,53 @@ OTHERS: Final[dict[str, Callable[[], Lock]]] = {
 
 
 @pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS)
-def test_who_asks_for_something_else_keeps_nothing(stage: Stage, store: Meddler, make: Callable[[], Lock]) -> None:
-    """Before an owner asks for any other lock it gives back what it keeps, so it never waits while it keeps."""
-    stage.keeps(Lock(Pool(), "a"))
+def test_acquiring_another_lock_releases_the_retained_one(
+    anna: RetainingOwner, store: Meddler, make: Callable[[], Lock]
+) -> None:
+    """An owner releases its retained lock before it acquires any other lock, so it never waits while it retains one."""
+    anna.retains(Lock(Pool(), "a"))
     other = make()
     store.begin()
-    stage.anna.does(other.acquire)
+    anna.does(other.acquire)
     first, second = store.transactions
     assert not first.checks
     assert [write.key.space for write in first.writes if isinstance(write, Delete)] == ["h"]
     assert second.checks
-    assert not kept()
+    assert not retained()
     assert len(in_store()["h"]) == (2 if other.key == "a, b" else 1)
-    stage.anna.does(other.release)
+    anna.does(other.release)
     assert not in_store()
 
 
-def test_who_releases_something_else_keeps_nothing(stage: Stage) -> None:
-    """An owner keeps one lock at most, the one that it released last."""
+def test_releasing_another_lock_releases_the_retained_one(anna: RetainingOwner) -> None:
+    """An owner retains at most one lock: the one that it released last."""
     other, lock = Lock(Pool(), "b"), Lock(Pool(), "a")
-    stage.anna.does(other.acquire)
-    stage.keeps(lock)
-    stage.anna.does(other.release)
+    anna.does(other.acquire)
+    anna.retains(lock)
+    anna.does(other.release)
     assert not in_store()
 
 
-def test_two_who_keep_and_want_what_the_other_keeps_do_not_lock_each_other_out(stage: Stage) -> None:
-    """Anna, who keeps ``a``, and ben, who holds ``b``, want each other's: anna gives back, so there is no circle."""
-    stage.keeps(Lock(Pool(), "a"))
+def test_retained_locks_cause_no_deadlock(anna: RetainingOwner) -> None:
+    """Anna retains ``a`` and wants ``b``, ben holds ``b`` and wants ``a``: anna releases ``a``, so no cycle forms."""
+    anna.retains(Lock(Pool(), "a"))
     with Somebody("ben") as ben:
         ben.does(Lock(Pool(), "b").acquire)
-        got = stage.anna.begins(Lock(Pool(), "b").acquire)
+        got = anna.begins(Lock(Pool(), "b").acquire)
         assert ben.does(Lock(Pool(), "a").acquire)
         ben.does(Lock(Pool(), "b").release)
         assert got.result(TIMEOUT)
         ben.does(Lock(Pool(), "a").release)
-    stage.anna.does(Lock(Pool(), "b").release)
+    anna.does(Lock(Pool(), "b").release)
     assert not in_store()
 
 
-def test_settings_that_are_replaced_keep_nothing(stage: Stage, store: Meddler) -> None:
-    """A reload gives back what is kept, before it closes the store; and what is released there later is given back."""
+def test_a_reload_ends_retention(anna: RetainingOwner, store: Meddler) -> None:
+    """A reload releases retained locks before it closes the store; later releases there are not retained."""
     held = Lock(Pool(), "z")
     tree = Pool().database()
-    stage.anna.does(held.acquire)
-    stage.keeps(Lock(Pool(), "a"))
+    anna.does(held.acquire)
+    anna.retains(Lock(Pool(), "a"))
     closed: list[object] = []
     inner = store.inner
     store.close = lambda: closed.append(dict(tree.locks.retention.retained))  # type: ignore[method-assign]
@@ -510,91 +511,90 @@ def test_settings_that_are_replaced_keep_nothing(stage: Stage, store: Meddler) -
     inner.close()
 
 
-# The background
+# The background thread
 
 
-def test_what_its_owner_does_not_come_back_to_is_given_back(stage: Stage) -> None:
-    """After a millisecond, and not before, the background thread gives back; who waits has the lock."""
+def test_the_background_thread_releases_after_a_millisecond(anna: RetainingOwner) -> None:
+    """If its owner does not reacquire it, a retained lock is released after a millisecond, and a waiter gets it."""
     lock = Lock(Pool(), "a")
-    stage.in_turn(lock)
+    anna.acquires_with_window(lock)
     with Somebody("ben") as ben:
         got = ben.begins(Lock(Pool(), "a").acquire)
         waiting(1)
-        stage.anna.does(lock.release)
-        stage.now += SOON * 0.9
-        stage.look()
-        assert kept()
-        stage.anna.does(lock.acquire)
-        stage.anna.does(lock.release)
-        stage.now += SOON * 0.9
-        stage.look()
+        anna.does(lock.release)
+        anna.now += SOON * 0.9
+        anna.check()
+        assert retained()
+        anna.does(lock.acquire)
+        anna.does(lock.release)
+        anna.now += SOON * 0.9
+        anna.check()
         assert not got.done()
-        assert kept()
-        stage.now += SOON * 0.2
-        stage.look()
+        assert retained()
+        anna.now += SOON * 0.2
+        anna.check()
         assert got.result(TIMEOUT)
-        assert not stage.watched
+        assert not anna.watched
         ben.does(Lock(Pool(), "a").release)
     assert not in_store()
 
 
-def test_the_background_looks_once_a_millisecond_while_a_turn_lasts(stage: Stage) -> None:
-    """However often the owner comes back, the thread is told once per turn, and each look puts off the next one."""
+def test_the_background_thread_checks_a_window_once_a_millisecond(anna: RetainingOwner) -> None:
+    """The thread is notified once per window, and each check schedules the next one."""
     lock = Lock(Pool(), "a")
-    stage.keeps(lock)
-    (turn,) = stage.watched
-    looks = 0
-    while stage.watched:
-        stage.anna.does(lock.acquire)
-        stage.now += SOON / 10
-        stage.anna.does(lock.release)
-        if turn.look_at <= stage.now:
-            looks += 1
-            stage.look()
-            assert not stage.watched or turn.look_at >= stage.now + SOON * 0.8
-    assert looks <= TURN / SOON * 1.5
+    anna.retains(lock)
+    (window,) = anna.watched
+    checks = 0
+    while anna.watched:
+        anna.does(lock.acquire)
+        anna.now += SOON / 10
+        anna.does(lock.release)
+        if window.look_at <= anna.now:
+            checks += 1
+            anna.check()
+            assert not anna.watched or window.look_at >= anna.now + SOON * 0.8
+    assert checks <= WINDOW / SOON * 1.5
     assert not in_store()
 
 
-def test_a_turn_that_is_over_is_watched_no_more(stage: Stage) -> None:
-    """If the owner holds the lock beyond its turn, the background thread has nothing more to do."""
+def test_a_window_that_is_over_is_not_watched(anna: RetainingOwner) -> None:
+    """If the owner holds the lock beyond its window, the background thread has nothing more to do."""
     lock = Lock(Pool(), "a")
-    stage.keeps(lock)
-    stage.anna.does(lock.acquire)
+    anna.retains(lock)
+    anna.does(lock.acquire)
     for _ in range(6):
-        stage.now += SOON
-        stage.look()
-    assert not stage.watched
-    assert stage.anna.does(lambda: lock.held)
-    stage.anna.does(lock.release)
+        anna.now += SOON
+        anna.check()
+    assert not anna.watched
+    assert anna.does(lambda: lock.held)
+    anna.does(lock.release)
     assert not in_store()
 
 
-def test_a_turn_that_runs_out_unused_ends_the_habit(stage: Stage) -> None:
-    """Who was waited for in vain is waited for again only after it has come back three times."""
+def test_an_unused_retention_resets_the_count(anna: RetainingOwner) -> None:
+    """After a retention without a reacquisition, the owner must reacquire three times in a row again."""
     lock = Lock(Pool(), "a")
-    stage.keeps(lock)
-    stage.now += SOON * 1.1
-    stage.look()
-    stage.waits(lock)
-    stage.anna.does(lock.release)
+    anna.retains(lock)
+    anna.now += SOON * 1.1
+    anna.check()
+    anna.waits(lock)
+    anna.does(lock.release)
     assert not in_store()
 
 
-def test_no_thread_is_left_after_the_last_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the real thread and the real clock, what is kept is given back by itself, and the thread ends."""
-    with Somebody("anna") as anna:
-        with monkeypatch.context() as patch:
-            stage = Stage(patch, anna)
-            stage.opened()
-            stage.in_turn(Lock(Pool(), "a"))
+def test_the_background_thread_exits_after_the_last_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the real thread and clock, a retained lock is released, and the thread exits."""
+    with monkeypatch.context() as patch, RetainingOwner(patch) as anna:
+        anna.use_pool()
+        anna.acquires_with_window(Lock(Pool(), "a"))
+        patch.undo()
         anna.does(Lock(Pool(), "a").release)
         nothing_is_left()
     no_thread_is_left()
 
 
-def test_the_thread_stays_between_turns() -> None:
-    """One thread handles what comes soon after the last item; none is started for each."""
+def test_the_background_thread_stays_between_windows() -> None:
+    """One thread handles the items of the idle time; none is started for each."""
     threads: list[threading.Thread] = []
     handled = threading.Semaphore(0)
 
@@ -611,29 +611,31 @@ def test_the_thread_stays_between_turns() -> None:
     assert len(set(threads)) == 1
 
 
-# When things go wrong
+# Failures
 
 
-def test_what_cannot_be_given_back_is_so_later(stage: Stage, store: Meddler, caplog: pytest.LogCaptureFixture) -> None:
-    """A store that fails while something is given back is nobody's trouble: it is tried again, nothing is raised."""
+def test_a_failed_release_of_a_retained_lock_is_repeated(
+    anna: RetainingOwner, store: Meddler, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the store fails while a retained lock is released, nothing is raised, and it is released later."""
     caplog.set_level(logging.INFO, "redicts.locks")
-    for give_back in (stage.look, Lock(Pool(), "a").holders, lambda: stage.anna.does(Lock(Pool(), "b").acquire)):
-        stage.keeps(Lock(Pool(), "a"))
-        stage.now += SOON
+    for give_back in (anna.check, Lock(Pool(), "a").holders, lambda: anna.does(Lock(Pool(), "b").acquire)):
+        anna.retains(Lock(Pool(), "a"))
+        anna.now += SOON
         store.begin()
         store.fails = lambda number: number == 0
         give_back()
         assert store.failed == 1
         store.fails = lambda _: False
-        if stage.anna.does(lambda: Lock(Pool(), "b").held):
-            stage.anna.does(Lock(Pool(), "b").release)
+        if anna.does(lambda: Lock(Pool(), "b").held):
+            anna.does(Lock(Pool(), "b").release)
         nothing_is_left()
-        stage.now += SOON
+        anna.now += SOON
     assert not caplog.records
 
 
-def test_ctrl_c_while_something_is_given_back_leaves_nothing(stage: Stage, store: Meddler) -> None:
-    """An interruption passes, and what was to be given back is so later; also if it was to make room for another."""
+def test_ctrl_c_during_the_release_of_a_retained_lock_leaves_nothing(anna: RetainingOwner, store: Meddler) -> None:
+    """The interruption is raised, and the lock is released later, also if another lock is acquired or retained."""
 
     def interrupt(number: int) -> bool:
         if number == 0:
@@ -641,86 +643,86 @@ def test_ctrl_c_while_something_is_given_back_leaves_nothing(stage: Stage, store
         return False
 
     for place in ("b", "a.b"):
-        stage.keeps(Lock(Pool(), "a"))
+        anna.retains(Lock(Pool(), "a"))
         store.begin()
         store.fails = interrupt
         with pytest.raises(KeyboardInterrupt):
-            stage.anna.does(Lock(Pool(), place).acquire)
+            anna.does(Lock(Pool(), place).acquire)
         store.fails = lambda _: False
         nothing_is_left()
     other, lock = Lock(Pool(), "b"), Lock(Pool(), "a")
-    stage.anna.does(other.acquire)
-    stage.keeps(lock)
+    anna.does(other.acquire)
+    anna.retains(lock)
     store.begin()
     store.fails = interrupt
     with pytest.raises(KeyboardInterrupt):
-        stage.anna.does(other.release)
+        anna.does(other.release)
     store.fails = lambda _: False
     nothing_is_left()
 
 
-def test_where_no_thread_can_be_started_nothing_is_kept(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If nobody could give it back in time, a lock is given back by its release."""
+def test_without_a_background_thread_no_lock_is_retained(anna: RetainingOwner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If no thread can be started to release it in time, a lock is not retained."""
 
     def refuse(_window: RetentionWindow) -> None:
         raise RuntimeError("can't start new thread")
 
     lock = Lock(Pool(), "a")
-    stage.in_turn(lock)
+    anna.acquires_with_window(lock)
     monkeypatch.setattr(retention()._windows, "add", refuse)
-    stage.anna.does(lock.release)
+    anna.does(lock.release)
     assert not in_store()
 
 
-def test_a_lock_that_was_lost_while_it_was_kept_is_not_told_of(
-    stage: Stage, store: Meddler, caplog: pytest.LogCaptureFixture
+def test_losing_a_retained_lock_logs_nothing(
+    anna: RetainingOwner, store: Meddler, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who released in time is not warned that the lock was broken afterwards; and harms nobody who has it now."""
+    """An owner that released in time is not warned about a later loss, and the next owner is not affected."""
     caplog.set_level(logging.INFO, "redicts.locks")
-    stage.keeps(Lock(Pool(), "a"))
+    anna.retains(Lock(Pool(), "a"))
     store.inner.execute(Transaction(writes=(Delete(Key("h", ()), Scope.BELOW),)))
     with Somebody("ben") as ben:
         ben.does(Lock(Pool(), "a").acquire)
-        stage.now += SOON
-        stage.look()
+        anna.now += SOON
+        anna.check()
         assert len(in_store()["h"]) == 1
         ben.does(Lock(Pool(), "a").release)
     assert not caplog.records
 
 
-def test_a_lock_that_was_lost_before_its_release_is_not_kept(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    """Who knows already that the lock is lost is warned by its release, as without turns."""
+def test_a_lost_lock_is_not_retained(anna: RetainingOwner, caplog: pytest.LogCaptureFixture) -> None:
+    """The release of a lock that is lost logs a warning, as without retention."""
     lock = Lock(Pool(), "a")
-    stage.in_turn(lock)
-    acquired = stage.anna.does(lambda: current(lock._location, lock._paths))
+    anna.acquires_with_window(lock)
+    acquired = anna.does(lambda: current(lock._location, lock._paths))
     assert acquired is not None
     Pool().database().locks.renewal.lose(acquired.lock)
-    stage.anna.does(lock.release)
+    anna.does(lock.release)
     assert "was lost before it was released" in caplog.text
     assert not in_store()
 
 
-def test_who_comes_back_after_the_lease_asks_the_store(stage: Stage, store: Meddler) -> None:
-    """A process that was stopped right after its release does not take back what has run out meanwhile."""
+def test_reacquiring_after_the_lease_sends_requests(anna: RetainingOwner, store: Meddler) -> None:
+    """A process that was stopped right after its release does not reacquire a lock whose lease is over."""
     lock = Lock(Pool(), "a", 2)
-    stage.keeps(lock)
-    stage.now += 60
-    assert len(sent(store, lambda: stage.anna.does(lock.acquire))) == 2
-    stage.anna.does(lock.release)
+    anna.retains(lock)
+    anna.now += 60
+    assert len(sent(store, lambda: anna.does(lock.acquire))) == 2
+    anna.does(lock.release)
 
 
-# The end of a process
+# Exit of a process
 
 
-def test_at_the_end_of_a_process_everything_is_given_back(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the process ends what is kept is given back, and nothing is kept any more."""
+def test_retained_locks_are_released_at_exit(anna: RetainingOwner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a process ends, its retained locks are released, and none is retained after that."""
     monkeypatch.setattr(retention(), "_can_retain", True)
     lock = Lock(Pool(), "a")
-    stage.keeps(lock)
+    anna.retains(lock)
     retention().end_all()
     assert not in_store()
-    stage.in_turn(lock)
-    stage.anna.does(lock.release)
+    anna.acquires_with_window(lock)
+    anna.does(lock.release)
     assert not in_store()
 
 
@@ -736,10 +738,10 @@ def work(end):
     while not retention.retained:
         with place:
             place["n"].add(1)
-    print("kept", flush=True)
+    print("retained", flush=True)
     end()
 
-module._SOON_SECS = 10  # no machine is so slow that the background gives back before the end
+module._SOON_SECS = 10  # longer than the process runs, so that only its exit releases the lock
 Pool().reload(cfg={{**{configuration!r}, "lock_retention": 1}})
 retention = Pool().database().locks.retention
 {how}
@@ -756,7 +758,7 @@ ENDS: Final = {
 
 @pytest.mark.parametrize("how", ENDS.values(), ids=ENDS)
 def test_a_process_that_ends_right_after_its_release_leaves_nothing(server: RedisServer, how: str) -> None:
-    """However a process ends in order, with something kept at that moment, it gives that back before."""
+    """A process that ends in order releases its retained lock before."""
     configuration = {"backend": "redis", "host": server.host, "port": server.port}
     Pool().reload(cfg={**configuration, "lock_retention": 0})
     stop = threading.Event()
@@ -772,7 +774,7 @@ def test_a_process_that_ends_right_after_its_release_leaves_nothing(server: Redi
             program = LAST.format(configuration=configuration, how=how)
             command = [sys.executable, "-c", program]
             ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False, text=True)
-            assert ended.stdout == "kept\n"
+            assert ended.stdout == "retained\n"
         finally:
             stop.set()
         rivals.result(TIMEOUT)  # less than the lease
@@ -793,8 +795,8 @@ for _ in range({rounds}):
 """
 
 
-def test_processes_that_count_in_turns_lose_nothing(server: RedisServer) -> None:
-    """Processes that read and write under one lock as fast as they can lose no count, and no token comes twice."""
+def test_processes_under_contention_lose_no_count(server: RedisServer) -> None:
+    """Processes that read and write under one lock as fast as they can lose no count, and no token is granted twice."""
     configuration = {"backend": "redis", "host": server.host, "port": server.port}
     Pool().reload(cfg=configuration)
     command = [sys.executable, "-c", COUNTING.format(configuration=configuration, rounds=300)]
@@ -814,8 +816,8 @@ def test_processes_that_count_in_turns_lose_nothing(server: RedisServer) -> None
     nothing_is_left()
 
 
-def test_threads_that_count_in_turns_lose_nothing(any_store: Store) -> None:
-    """On every store, threads that read and write under one lock lose no count, and tokens rise."""
+def test_threads_under_contention_lose_no_count(any_store: Store) -> None:
+    """On every store, threads that read and write under one lock lose no count, and tokens increase."""
     place = Proxy("a", lock_acquire_timeout=60)
 
     def count() -> None:
@@ -830,9 +832,9 @@ def test_threads_that_count_in_turns_lose_nothing(any_store: Store) -> None:
     nothing_is_left()
 
 
-def test_a_forked_child_keeps_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child has nothing of what its parent keeps, and since it may end without a word it keeps nothing itself."""
-    stage.keeps(Lock(Pool(), "a"))
+def test_a_forked_child_retains_nothing(anna: RetainingOwner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child has no retained lock of its parent, and retains none, because it may end without exit callbacks."""
+    anna.retains(Lock(Pool(), "a"))
 
     def child() -> None:
         assert not retention().retained
@@ -841,4 +843,4 @@ def test_a_forked_child_keeps_nothing(stage: Stage, monkeypatch: pytest.MonkeyPa
 
     with ForkedChild(child, TIMEOUT) as running:
         running.finish()
-    assert kept()
+    assert retained()

@@ -1,7 +1,7 @@
-"""Turns, step by step: an owner, the background thread, somebody who looks and the end of the turn, in any order.
+"""Lock retention in every interleaving of an owner, the background thread, an inspection and the end of the window.
 
-Each party is a thread that stops before every step that others could notice, until a schedule lets it go on; so a
-schedule decides all, and a failing one fails again. (As the explorer of ``tests/core/locks`` does for the protocol.)
+Each actor is a thread that stops before every visible step until a schedule continues it. So a failing schedule is
+reproducible. (The explorer of ``tests/core/locks`` does the same for the protocol.)
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ LEASE: Final = 30_000
 SCHEDULES: Final = 1_500
 
 
-class Party(threading.Thread):
-    """One of those who do something at once; it takes a step when it is told to."""
+class Actor(threading.Thread):
+    """A thread that runs step by step."""
 
     def __init__(self, work: Callable[[], None]) -> None:
         super().__init__(daemon=True)
@@ -52,12 +52,12 @@ class Party(threading.Thread):
         self._stopped.release()
 
     def stop_here(self) -> None:
-        """Let others go on before the next step."""
+        """Stop before the next step."""
         self._stopped.release()
         self._go.acquire()
 
     def step(self) -> None:
-        """Go on up to the next stop."""
+        """Run until the next stop."""
         self.sleeps = False
         self._go.release()
         self._stopped.acquire()
@@ -66,14 +66,14 @@ class Party(threading.Thread):
 
 
 def stop() -> None:
-    """Stop the running party, if it is one."""
+    """Stop the running thread, if it is an actor."""
     running = threading.current_thread()
-    if isinstance(running, Party):
+    if isinstance(running, Actor):
         running.stop_here()
 
 
 class Watched:
-    """Something whose every use is a step that others could notice."""
+    """A proxy that makes each access a visible step."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -95,16 +95,16 @@ class Watched:
         self.inner[key] = value
 
 
-class World:
-    """One lock, its owner inside a retention window, and what may happen to it."""
+class Simulation:
+    """One lock, its owner within a retention window, and the actions of all actors."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = time.monotonic()
-        self.kept: dict[LockOwner, HeldLock] = {}
+        self.retained: dict[LockOwner, HeldLock] = {}
         self.in_hand: set[Any] = set()
         self.watched: dict[RetentionWindow, None] = {}
         self.has_it = True
-        """Whether the owner is inside."""
+        """Whether the owner holds the lock."""
         self.is_releasing = False
         self.released = 0
         self.comebacks = 0
@@ -117,7 +117,7 @@ class World:
             add=lambda window: self.watched.update({window: None}),
             discard=lambda window: self.watched.pop(window, None),
         )
-        for name, inner in {"retained": self.kept, "_in_hand": self.in_hand, "_windows": watched}.items():
+        for name, inner in {"retained": self.retained, "_in_hand": self.in_hand, "_windows": watched}.items():
             setattr(self.retention, name, Watched(inner))
         self.me = LockOwner("owner", lambda: True)
         request = Request(request_name(), self.me.owner, Mode.EXCLUSIVE, PATHS, 0)
@@ -129,23 +129,23 @@ class World:
         return driver.run(steps, MemoryBackend())
 
     def _give_back(self, _request: Request) -> Steps[bool]:
-        assert not self.has_it, "what the owner holds was given back"
+        assert not self.has_it, "a lock that the owner holds was released"
         stop()
-        assert not self.has_it, "what the owner holds was given back"
+        assert not self.has_it, "a lock that the owner holds was released"
         self.released += 1
-        assert self.released == 1, "it was given back twice"
+        assert self.released == 1, "it was released twice"
         return True
         yield Pause(0)
 
     @staticmethod
     def _sleep(_seconds: float) -> None:
         running = threading.current_thread()
-        assert isinstance(running, Party)
+        assert isinstance(running, Actor)
         running.sleeps = True
         running.stop_here()
 
-    def come_and_go(self) -> None:
-        """Release and come back, as long as that goes on, and release at last."""
+    def reacquire(self) -> None:
+        """Release and reacquire the lock while possible, and release it finally."""
         while True:
             self.has_it, self.is_releasing = False, True
             is_retained = self._run(self.retention.retain(self.me, self.lock))
@@ -158,80 +158,82 @@ class World:
                 return
             self.has_it = True
             self.comebacks += 1
-            assert not self.released, "the owner got what was given back"
+            assert not self.released, "the owner reacquired a released lock"
 
-    def look_on(self) -> None:
-        """Do what the background thread does, a few times; it is always late."""
+    def check(self) -> None:
+        """Run the check of the background thread a few times, always late."""
         for _ in range(3):
             stop()
             if self.watched:
                 self.retention._check(list(self.watched))
 
-    def ask(self) -> None:
-        """Look who holds locks, as some other thread."""
-        self._finds_free_what_is_kept(lambda: self._run(self.retention.end()))
+    def inspect(self) -> None:
+        """Inspect the locks, as another thread."""
+        self._finds_retained_locks_free(lambda: self._run(self.retention.end()))
 
     def end(self) -> None:
         """End this process."""
-        self._finds_free_what_is_kept(self.retention.end_all)
+        self._finds_retained_locks_free(self.retention.end_all)
 
-    def _finds_free_what_is_kept(self, end: Callable[[], None]) -> None:
+    def _finds_retained_locks_free(self, end: Callable[[], None]) -> None:
         stop()
-        # A mark may be there though the owner was quicker.
+        # A thread may be releasing the lock though the owner reacquired it first.
         is_in_hand = bool(self.in_hand) and not self.has_it and not self.is_releasing
-        was_released, comebacks = bool(self.kept) or is_in_hand, self.comebacks
+        was_released, comebacks = bool(self.retained) or is_in_hand, self.comebacks
         end()
-        assert not was_released or self.released or self.comebacks > comebacks, "it was released, and is not free"
+        assert not was_released or self.released or self.comebacks > comebacks, "it was released, but is not free"
 
     def pass_time(self) -> None:
-        """Let what is kept be overdue, and then the turn be over."""
+        """Let the retained lock be overdue, and then the window end."""
         for seconds in (0.002, 0.004):
             stop()
             self.now += seconds
 
     def settle(self) -> None:
-        """Insist that the background thread, once it has looked, leaves nothing kept that nobody would give back."""
+        """Check that the background thread releases every retained lock."""
         assert not self.in_hand
-        assert not (self.kept and not self.watched), "it is kept, and nobody will ever give it back"
+        assert not (self.retained and not self.watched), "it is retained, and will never be released"
         self.now += 0.002
         if self.retention._can_retain:
             self.retention._check(list(self.watched))
-        assert not self.kept
+        assert not self.retained
         assert self.released == (0 if self.has_it else 1)
         self.now += 1
         self.retention._check(list(self.watched))
         assert not self.watched
 
 
-def play(parties: list[Party], chance: random.Random) -> None:
-    """Let parties take steps in an order that chance decides; one that sleeps does so until another took a step."""
-    for party in parties:
-        party.start()
-    while able := [party for party in parties if not party.is_done]:
-        awake = [party for party in able if not party.sleeps]
-        assert awake, "all wait for each other"
-        # Now and then one takes many steps in a row, for each to be seen at each step of another.
+def play(actors: list[Actor], chance: random.Random) -> None:
+    """Run actors step by step in a random order; one that sleeps continues after a step of another."""
+    for actor in actors:
+        actor.start()
+    while able := [actor for actor in actors if not actor.is_done]:
+        awake = [actor for actor in able if not actor.sleeps]
+        assert awake, "all actors wait for each other"
+        # Sometimes one runs many steps in a row, so that each step is seen at each step of another.
         chosen = chance.choice(awake)
         for _ in range(chance.choice((1, 1, 2, 5, 10))):
             if not chosen.is_done and not chosen.sleeps:
                 chosen.step()
-        for party in able:
-            party.sleeps = party.sleeps and party is chosen
+        for actor in able:
+            actor.sleeps = actor.sleeps and actor is chosen
 
 
-TOGETHER: Final[dict[str, tuple[str, ...]]] = {
-    "the background": ("come_and_go", "look_on", "pass_time"),
-    "a look": ("come_and_go", "look_on", "pass_time", "ask"),
-    "two looks": ("come_and_go", "ask", "ask"),
-    "the end": ("come_and_go", "look_on", "pass_time", "end"),
+INTERLEAVED: Final[dict[str, tuple[str, ...]]] = {
+    "the background": ("reacquire", "check", "pass_time"),
+    "an inspection": ("reacquire", "check", "pass_time", "inspect"),
+    "two inspections": ("reacquire", "inspect", "inspect"),
+    "the exit": ("reacquire", "check", "pass_time", "end"),
 }
 
 
-@pytest.mark.parametrize("names", TOGETHER.values(), ids=TOGETHER)
-def test_in_whatever_order_a_lock_is_given_back_once(monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]) -> None:
-    """Whoever else takes steps in between, the owner has the lock, or it is given back once, or surely soon will be."""
+@pytest.mark.parametrize("names", INTERLEAVED.values(), ids=INTERLEAVED)
+def test_in_every_order_a_retained_lock_is_released_once(
+    monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
+) -> None:
+    """In every interleaving, the owner has the lock, or it is released once, or a release is scheduled."""
     for seed in range(SCHEDULES):
         with monkeypatch.context() as patch:
-            world = World(patch)
-            play([Party(getattr(world, name)) for name in names], random.Random(seed))
-            world.settle()
+            simulation = Simulation(patch)
+            play([Actor(getattr(simulation, name)) for name in names], random.Random(seed))
+            simulation.settle()

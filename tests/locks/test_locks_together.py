@@ -1,4 +1,4 @@
-"""Locks of several owners and several places: shared ones, upgrades, deadlocks, and several atomically."""
+"""Shared locks, upgrades, deadlocks, and locks on several paths."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def quick(any_store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def test_many_may_hold_a_shared_lock(any_store: Store) -> None:
-    """Any number of threads hold a shared lock at once, also above and below one another; nobody an exclusive one."""
+    """Any number of threads hold a shared lock, also above and below each other, and none an exclusive one."""
     with Somebody() as ben, Somebody() as cleo, shared("a.b") as lock:
         assert lock.is_locked()
         assert ben.does(shared("a.b").acquire, False)
@@ -68,7 +68,7 @@ def test_many_may_hold_a_shared_lock(any_store: Store) -> None:
 
 
 def test_an_exclusive_lock_excludes_shared_ones(any_store: Store) -> None:
-    """While a place is held exclusively nobody else gets a shared lock above, at or below it."""
+    """While a path is locked exclusively, no other owner gets a shared lock above, at or below it."""
     with Somebody() as ben, exclusive("a.b"):
         for path in ("", "a", "a.b", "a.b.c"):
             assert not ben.does(shared(path).acquire, False), path
@@ -77,7 +77,7 @@ def test_an_exclusive_lock_excludes_shared_ones(any_store: Store) -> None:
 
 
 def test_a_writer_waits_for_all_readers(any_store: Store) -> None:
-    """Whoever wants a place exclusively waits until the last reader is gone."""
+    """A request for an exclusive lock waits until the last shared one is released."""
     with Somebody() as ben, Somebody() as cleo:
         ben.does(shared("a").acquire)
         shared("a.b").acquire()
@@ -92,7 +92,7 @@ def test_a_writer_waits_for_all_readers(any_store: Store) -> None:
 
 
 def test_readers_queue_behind_a_waiting_writer(any_store: Store) -> None:
-    """A reader that comes after a waiting writer does not pass it, though it could share with those who hold."""
+    """A later reader does not pass a waiting writer, though it could share with the current owners."""
     with Somebody() as ben, Somebody() as cleo, Somebody() as dora:
         with shared("a"):
             writer = ben.begins(exclusive("a.b").acquire)
@@ -146,7 +146,7 @@ def test_a_reader_writes_nothing_for_what_it_shares_again(any_store: Store) -> N
 
 
 def test_the_only_reader_becomes_the_writer(any_store: Store) -> None:
-    """A thread that shares a place with nobody gets it exclusively as well; released, it is a reader again."""
+    """The only owner of a shared lock also gets it exclusively; after that release it holds it shared again."""
     with Somebody() as ben, shared("a.b"):
         for path in ("a.b", "a", "a.b.c", ""):
             with exclusive(path, 0):
@@ -156,7 +156,7 @@ def test_the_only_reader_becomes_the_writer(any_store: Store) -> None:
 
 
 def test_the_other_mode_is_free_for_its_own_thread(any_store: Store) -> None:
-    """A thread that holds a place exclusively gets what is above it shared, and the other way round."""
+    """A thread with an exclusive lock gets a shared one above it, and vice versa."""
     with exclusive("a.b"), shared("a", 0), Somebody() as ben:
         assert not ben.does(shared("a.b").acquire, False)
         assert ben.does(shared("a.c").acquire, False)
@@ -167,8 +167,8 @@ def test_the_other_mode_is_free_for_its_own_thread(any_store: Store) -> None:
     assert not in_store()
 
 
-def test_a_reader_becomes_the_writer_when_the_others_are_gone(quick: Store) -> None:
-    """An upgrade waits for the other readers, and passes whoever waits for this reader."""
+def test_an_upgrade_waits_for_the_other_readers(quick: Store) -> None:
+    """An upgrade waits for the other readers, and passes the waiters that wait for this reader."""
     with Somebody() as ben, Somebody() as cleo, Somebody() as dora:
         ben.does(shared("a").acquire)
         cleo.does(shared("a").acquire)
@@ -188,8 +188,8 @@ def test_a_reader_becomes_the_writer_when_the_others_are_gone(quick: Store) -> N
     assert not in_store()
 
 
-def test_of_two_upgraders_one_gives_way(quick: Store) -> None:
-    """Two readers that both want to write wait for each other: one gets ``Deadlock``, and then the other the lock."""
+def test_of_two_upgraders_one_fails(quick: Store) -> None:
+    """Two readers that both upgrade wait for each other: one gets ``Deadlock``, and then the other one the lock."""
     with Somebody("ben") as ben, Somebody("cleo") as cleo:
         ben.does(shared("a").acquire)
         cleo.does(shared("a").acquire)
@@ -210,7 +210,7 @@ def test_of_two_upgraders_one_gives_way(quick: Store) -> None:
 
 
 def test_shared_writes_are_guarded(any_store: Store) -> None:
-    """A shared lock guards the writes of those who hold it like any other."""
+    """A shared lock guards the writes of its owners."""
     with Somebody() as operator:
         shared("a").acquire()
         Proxy("a").set("x", 1)
@@ -225,7 +225,7 @@ def test_shared_writes_are_guarded(any_store: Store) -> None:
 
 
 def test_two_threads_that_wait_for_each_other(quick: Store) -> None:
-    """Of two threads that want each other's locks exactly one gets ``Deadlock``, soon; the other one goes on."""
+    """Of two threads that wait for each other, exactly one gets ``Deadlock``, soon, and the other one the lock."""
     ready = threading.Barrier(2)
     outcomes: list[str] = []
 
@@ -245,8 +245,8 @@ def test_two_threads_that_wait_for_each_other(quick: Store) -> None:
     assert not in_store()
 
 
-def test_three_threads_in_a_circle_above_and_below(quick: Store) -> None:
-    """A circle over parents and children is found too: one gives way, two go on."""
+def test_three_threads_in_a_cycle_above_and_below(quick: Store) -> None:
+    """A cycle over parents and children is found: one request fails, and two are granted."""
     ready = threading.Barrier(3)
     outcomes: list[str] = []
 
@@ -265,7 +265,7 @@ def test_three_threads_in_a_circle_above_and_below(quick: Store) -> None:
 
 
 def test_a_deadlock_is_found_in_its_usual_time() -> None:
-    """With the times that users have a deadlock is found too, by those who would wait for ever."""
+    """With the default intervals, a deadlock is found also by waiters without a timeout."""
     mine, others = exclusive("a", None), exclusive("b", None)
     with Somebody() as ben, mine:
         ben.does(others.acquire)
@@ -282,8 +282,8 @@ def test_a_deadlock_is_found_in_its_usual_time() -> None:
     assert not in_store()
 
 
-def test_waiting_for_a_child_beside_ones_own_is_no_deadlock(any_store: Store) -> None:
-    """Who holds ``a.b`` gets ``a.c`` at once though somebody waits for ``a``: that one waits for ``a.b`` anyway."""
+def test_acquiring_a_sibling_passes_a_blocked_waiter(any_store: Store) -> None:
+    """The owner of ``a.b`` gets ``a.c`` at once though a request waits for ``a``, which ``a.b`` blocks anyway."""
     with Somebody() as ben:
         with exclusive("a.b"):
             got = ben.begins(exclusive("a").acquire)
@@ -296,7 +296,7 @@ def test_waiting_for_a_child_beside_ones_own_is_no_deadlock(any_store: Store) ->
 
 
 def test_a_long_wait_is_no_deadlock(quick: Store) -> None:
-    """Threads that wait for one that works are not taken for a deadlock, however often they look."""
+    """Threads that wait for a working owner are not taken for a deadlock, however often they search."""
     with Somebody() as ben, Somebody() as cleo:
         ben.does(exclusive("x").acquire)
         with exclusive("a"):
@@ -318,7 +318,7 @@ def test_a_long_wait_is_no_deadlock(quick: Store) -> None:
 
 
 def test_several_locks_are_acquired_together(any_store: Store) -> None:
-    """``beside`` gives a lock on several places: all are locked inside, none outside."""
+    """``all`` returns a lock on several paths: all are locked inside, and none outside."""
     both = exclusive("a").all(exclusive("b.c"), exclusive("d"))
     with Somebody() as ben:
         with both as lock:
@@ -336,7 +336,7 @@ def test_several_locks_are_acquired_together(any_store: Store) -> None:
 
 
 def test_several_locks_or_none(any_store: Store) -> None:
-    """If one of several places is not free, none is locked; a waiter holds none of them while it waits."""
+    """If one of several paths is not free, none is locked; a waiter holds none of them."""
     with Somebody() as ben, Somebody() as cleo:
         both = exclusive("a").all(exclusive("b"))
         with exclusive("b.x"):
@@ -354,7 +354,7 @@ def test_several_locks_or_none(any_store: Store) -> None:
 
 
 def test_several_locks_in_opposite_order_are_no_deadlock(any_store: Store) -> None:
-    """Threads that acquire the same places together, in whatever order they name them, all come to an end."""
+    """Threads that acquire the same paths together, in any order, do not deadlock."""
     paths = ["a", "b.c", "d"]
 
     def work(order: tuple[str, ...]) -> None:
@@ -370,8 +370,8 @@ def test_several_locks_in_opposite_order_are_no_deadlock(any_store: Store) -> No
     nothing_is_left()
 
 
-def test_several_overlapping_places_are_one_lock(any_store: Store) -> None:
-    """A place below another one of the same lock adds nothing; each holder and each waiter is told of once."""
+def test_overlapping_paths_of_one_lock_are_merged(any_store: Store) -> None:
+    """A path below another one of the same lock adds nothing; each owner and waiter is returned once."""
     both = exclusive("a").all(exclusive("a.b"), exclusive("a"))
     with Somebody() as ben, both:
         assert len(in_store()["h"]) == 1
@@ -386,7 +386,7 @@ def test_several_overlapping_places_are_one_lock(any_store: Store) -> None:
 
 
 def test_breaking_one_of_several_loses_them_all(any_store: Store) -> None:
-    """If one of the places of a lock is broken the lock is lost; its release leaves none of them locked."""
+    """If the lock on one of several paths is broken, the lock is lost, and its release frees all of them."""
     for broken in ("a", "b"):
         both = exclusive("a").all(exclusive("b"))
         both.acquire()
@@ -398,8 +398,8 @@ def test_breaking_one_of_several_loses_them_all(any_store: Store) -> None:
         assert not in_store(), broken
 
 
-def test_renewal_finds_each_place_that_was_broken(any_store: Store) -> None:
-    """``extend`` raises ``LockLost`` whichever of the places of a lock was broken, and the rest is not left locked."""
+def test_renewal_finds_each_broken_path(any_store: Store) -> None:
+    """``extend`` raises ``LockLost`` whichever of several paths was broken, and leaves none of them locked."""
     for broken in ("a", "b"):
         both = exclusive("a").all(exclusive("b"))
         both.acquire()
@@ -410,8 +410,8 @@ def test_renewal_finds_each_place_that_was_broken(any_store: Store) -> None:
         assert not in_store(), broken
 
 
-def test_releasing_tells_of_each_place_that_was_broken(any_store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """The release of several places warns if any of them was lost before."""
+def test_a_release_warns_of_each_broken_path(any_store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """The release of several paths logs a warning if any of them was lost."""
     for broken in ("a", "b"):
         caplog.clear()
         with exclusive("a").all(exclusive("b")):
@@ -420,8 +420,8 @@ def test_releasing_tells_of_each_place_that_was_broken(any_store: Store, caplog:
         assert not in_store(), broken
 
 
-def test_what_is_above_one_of_several(any_store: Store) -> None:
-    """Several places are re-entrant one by one: what lies below one of them is held."""
+def test_several_paths_are_reentrant_one_by_one(any_store: Store) -> None:
+    """A path below one of several locked paths is held."""
     with exclusive("a").all(exclusive("b")):
         with counted(meddler()) as sent, exclusive("b.x").all(exclusive("a.y")), exclusive("a"):
             assert sent == []
@@ -429,8 +429,8 @@ def test_what_is_above_one_of_several(any_store: Store) -> None:
             exclusive("a").release()
 
 
-def test_several_shared_places(any_store: Store) -> None:
-    """Several places can be shared together; the options are those of the first lock."""
+def test_several_shared_paths(any_store: Store) -> None:
+    """Several paths can be locked shared; the options are those of the first lock."""
     with Somebody() as ben, shared("a").all(exclusive("b")) as lock:
         assert [info.shared for info in lock.holders()] == [True, True]
         assert ben.does(shared("a").acquire, False)
@@ -438,8 +438,8 @@ def test_several_shared_places(any_store: Store) -> None:
         ben.does(shared("a").release)
 
 
-def test_a_wait_for_several_ends_in_time(any_store: Store) -> None:
-    """``LockTimeout`` names all the places that were wanted."""
+def test_a_timeout_names_all_paths(any_store: Store) -> None:
+    """``LockTimeout`` names all the paths of the request."""
     with Somebody() as ben, exclusive("b"):
         with pytest.raises(LockTimeout, match=r"'a' and 'b'.*held: 'b' by"):
             ben.does(exclusive("a", 0.1).all(exclusive("b")).acquire)
@@ -447,7 +447,7 @@ def test_a_wait_for_several_ends_in_time(any_store: Store) -> None:
 
 
 def test_locks_of_several_stores_are_not_acquired_together() -> None:
-    """Places in different stores or databases cannot be locked atomically, which is said."""
+    """Paths in different databases cannot be locked atomically, and the error says so."""
     others: list[Lock] = [Lock(MemoryBackend(), "b"), Lock(Proxy("b", db_name="elsewhere"), "")]
     for other in others:
         with pytest.raises(SettingsError, match="one database"):

@@ -1,4 +1,4 @@
-"""Acquires one lock: claims it if it is free, and otherwise queues, waits for notifications and claims it again.
+"""Acquires one lock: at once if it is free, otherwise by queueing, waiting for notifications and trying again.
 
 *Mutual exclusion* depends on one rule: the transaction that writes the record of a held lock also checks that no
 conflicting lock is held. Every other fault (a lost reply, a stale read, a late notification) only costs time.
@@ -61,7 +61,7 @@ from redicts.core.paths import all_described
 from redicts.errors import CorruptData, LockTimeout, Unsupported
 
 _MOST_CHECKED: Final = 32
-"""The maximum number of earlier waiters that a claim checks. With more of them, no claim is tried."""
+"""The maximum number of earlier waiters that one attempt checks. With more of them, there is no attempt."""
 
 _MOST_READ: Final = 200
 """The maximum number of earlier waiters that one refresh reads, the latest first."""
@@ -70,7 +70,7 @@ _MOST_READ_AT_A_HEARTBEAT: Final = 4
 """The same at a heartbeat, where the latest one most likely still waits."""
 
 _FRUITLESS: Final = 100
-"""The maximum number of consecutive claims that fail although no blocker is found."""
+"""The maximum number of consecutive attempts that fail although no blocker is found."""
 
 _MARGIN_SECS: Final = 0.002
 """The delay after the end of a record's TTL before it is read again: remaining TTLs are whole milliseconds."""
@@ -147,23 +147,23 @@ class Acquisition:
         self._exact: dict[Key, Mapping[Path, bytes]] = {}
         """The held records in scopes without conflicts, where the owner holds a lock of the other mode."""
         self.too_large = False
-        """Whether the last claim exceeded the size of a transaction."""
+        """Whether the last attempt exceeded the size of a transaction."""
 
     # Granting
 
     def at_once(self) -> Steps[Grant | None]:
         """Acquire the lock if it is free and no request waits for it. One transaction."""
-        return self._claim_if(_free_or_compatible(self._request.paths, self._request.compatible))
+        return self._acquire_if(_free_or_compatible(self._request.paths, self._request.compatible))
 
     def past_blocked_waiters(self) -> Steps[Grant | None]:
         """Acquire the lock if the only waiters are blocked by the owner's own locks. Two transactions."""
         yield from self._read_ticket()
-        grant = None if self._latest() else (yield from self._claim())
+        grant = None if self._latest() else (yield from self._try_to_acquire())
         if self.too_large and self._latest() is None:
             raise self._undecidable()
         return grant
 
-    def _claim(self) -> Steps[Grant | None]:
+    def _try_to_acquire(self) -> Steps[Grant | None]:
         """Acquire the lock if no held lock conflicts and no waiter of the ticket is left."""
         if len(self._ahead) > _MOST_CHECKED:
             return None
@@ -178,9 +178,9 @@ class Acquisition:
         if self.written:
             # Later requests queue behind this record only while it is there.
             checks.append(Equals(self._request.keys(WAITERS)[0], Scope.NODE, {(): self._request.record}))
-        return (yield from self._claim_if(tuple(checks)))
+        return (yield from self._acquire_if(tuple(checks)))
 
-    def _claim_if(self, checks: tuple[Check, ...]) -> Steps[Grant | None]:
+    def _acquire_if(self, checks: tuple[Check, ...]) -> Steps[Grant | None]:
         request = self._request
         writes: list[Write] = [Put(key, request.record, self._lease) for key in request.keys(HOLDERS)]
         spare = 0
@@ -224,7 +224,7 @@ class Acquisition:
                 for passed in (yield from self._waiting.resolve([*self._holders, *self._ahead.values()])):
                     self._ahead.pop(passed, None)
             if not is_heartbeat or self._latest() is None:
-                grant = yield from self._claim()
+                grant = yield from self._try_to_acquire()
                 if grant is not None:
                     return grant
             if self._deadline is not None and self._clock() >= self._deadline:
@@ -236,7 +236,7 @@ class Acquisition:
                 yield from self._pause(fruitless)
 
     def _pause(self, fruitless: int) -> Steps[None]:
-        """Back off randomly after claims that failed although no blocker was found."""
+        """Back off randomly after attempts that failed although no blocker was found."""
         if fruitless > _FRUITLESS and self.too_large:
             raise self._undecidable()
         if fruitless > _FRUITLESS and not self._exact:

@@ -1,4 +1,4 @@
-"""Lock protocols that are wrong in one way each, so that the explorer can be seen to find that."""
+"""Broken lock protocols, each with one fault that the explorer must find."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def without_bypass() -> Iterator[Making]:
 
 @contextmanager
 def without_deadlocks() -> Iterator[Making]:
-    """Look for no circles."""
+    """Look for no cycles."""
 
     def resolve(self: deadlocks.Waiting, blockers: object) -> Steps[list[str]]:
         yield from ()

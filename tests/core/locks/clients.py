@@ -1,4 +1,4 @@
-"""Clients of the lock protocol as automata: what each does next is a function of what it was answered so far.
+"""Clients of the lock protocol as automata: the next request of each is a function of the answers so far.
 
 A client runs a small script, written as text (see :func:`script`), on the steps of a protocol. It behaves as a careful
 program does: it gives back what it holds however its script ends, and tries again while something may be left of a
@@ -136,8 +136,8 @@ class HeldLocks(NamedTuple):
     until: float
 
 
-class Front:
-    """One client: what it does, and what it believes."""
+class LockClient:
+    """One client: its actions, and the locks that it believes to hold."""
 
     def __init__(self, number: int, actions: tuple[Action, ...], making: Making) -> None:
         self.clock = Clock()
@@ -253,7 +253,7 @@ THROWN: Final[dict[str, Callable[[], BaseException]]] = {
 
 
 class _Running(NamedTuple):
-    front: Front
+    client: LockClient
     steps: Steps[None]
 
 
@@ -283,25 +283,25 @@ class Position:
         running: _Running,
         step: Step | None,
     ) -> None:
-        front = running.front
-        now = front.clock()
+        client = running.client
+        now = client.clock()
         self.identity = identity
         self.number = number
         self.before = before
         self.running: _Running | None = running
         self.step = step
         self.following: dict[tuple[int, Answer], tuple[Position, tuple[tuple[str, str, int], ...]]] = {}
-        self.acquiring = front.acquiring
-        self.own = front.own
-        self.listening = front.listening
-        self.touching = bool(front.held) or self.acquiring is not None
+        self.acquiring = client.acquiring
+        self.own = client.own
+        self.listening = client.listening
+        self.touching = bool(client.held) or self.acquiring is not None
         """Whether something of it may be in the store."""
         self.wait = _ticks(step.seconds) if isinstance(step, Await) or is_work(step) else 0
         """How many ticks it waits, if nobody notifies it."""
         self.claims = tuple(
             [
                 Claim(held.request.name, self.owner, held.request.mode, held.request.paths, (held.until - now) * TICKS)
-                for held in front.held.values()
+                for held in client.held.values()
             ]
         )
 
@@ -334,20 +334,20 @@ class Automaton:
         if found is None:
             running = self._taken(position)
             step = self._answered(running, elapsed, answer)
-            told = tuple(running.front.told)
-            running.front.told.clear()
+            told = tuple(running.client.told)
+            running.client.told.clear()
             found = self._position((position, elapsed, answer), running, step), told
             position.following[elapsed, answer] = found
         return found
 
     def _started(self) -> tuple[_Running, Step | None]:
-        front = Front(self._number, self._actions, self._making)
-        steps = front.run()
-        running = _Running(front, steps)
+        client = LockClient(self._number, self._actions, self._making)
+        steps = client.run()
+        running = _Running(client, steps)
         return running, self._moved(running, lambda: next(steps))
 
     def _answered(self, running: _Running, elapsed: int, answer: Answer) -> Step | None:
-        running.front.clock.ticks += elapsed
+        running.client.clock.ticks += elapsed
         kind, number = answer
         if kind == SENT:
             outcome = None if number is None else self._outcomes[_int(number)]
@@ -361,7 +361,7 @@ class Automaton:
         except StopIteration:
             return None
         if isinstance(step, Listen):
-            running.front.listening = step.name
+            running.client.listening = step.name
         return step
 
     def _position(self, before: tuple[Position, int, Answer] | None, running: _Running, step: Step | None) -> Position:
@@ -371,7 +371,7 @@ class Automaton:
         elif self._by_history and before is not None:
             seen = (before[0].identity, *before[1:])
         else:
-            seen = position_of(running.steps, running.front)
+            seen = position_of(running.steps, running.client)
         found = self._positions.get(seen)
         if found is None:
             found = self._positions[seen] = Position(len(self._positions), self._number, before, running, step)
@@ -390,14 +390,14 @@ class Automaton:
         running, step = self._started()
         for elapsed, each in reversed(answers):
             step = self._answered(running, elapsed, each)
-        running.front.told.clear()
+        running.client.told.clear()
         assert step == position.step, "the steps are not the same with the same answers"
         return running
 
 
-def position_of(steps: Generator[Any, Any, Any], front: Front) -> Hashable:
+def position_of(steps: Generator[Any, Any, Any], client: LockClient) -> Hashable:
     """Return what decides how a client goes on, see the text of this module."""
-    return _frames(steps, front.clock(), {id(front.clock): -1})
+    return _frames(steps, client.clock(), {id(client.clock): -1})
 
 
 def _frames(steps: Generator[Any, Any, Any], now: float, seen: dict[int, int]) -> Hashable:

@@ -1,4 +1,4 @@
-"""Runs clients of a lock protocol in every order in which their steps can meet, and with every fault at every moment.
+"""Explores every interleaving of clients of a lock protocol, with every fault at every step.
 
 A *state* is a content of the store, a position of each client with the time since it was last answered, whether a
 notification lies ready for it, what the rules remember, and how many faults may still happen. From each state the
@@ -13,7 +13,7 @@ what time it is but by differences. And a rule that was not broken on the first 
 what lies behind it on another way only, because what rules remember is part of the state.
 
 At the end the number of *schedules*, ways from the first state to an end, is counted along the graph; a graph with a
-circle in it would be a schedule that never ends.
+cycle in it would be a schedule that never ends.
 """
 
 from __future__ import annotations
@@ -434,7 +434,7 @@ def _way(ways: list[tuple[int, Choice] | None], number: int) -> list[Choice]:
 
 
 def _sorted(following: list[list[tuple[int, int]]]) -> list[int] | None:
-    """Return the states so that each comes before those that follow it, or ``None`` if there is a circle."""
+    """Return the states so that each comes before those that follow it, or ``None`` if there is a cycle."""
     before = [0] * len(following)
     for reached in following:
         for number, _ in reached:

@@ -1,7 +1,7 @@
-"""What must be true whatever happens, checked from outside: by the records in the store and by what clients were told.
+"""The invariants of the lock protocol, checked by the records in the store and the results of clients.
 
-Nothing here calls the protocol. Who is in whose way is decided again, from the scripts and from the order in which the
-waiters' records appeared.
+Nothing here calls the protocol. Conflicts are computed independently, from the scripts and from the order in which the
+records of waiters appeared.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Memory(NamedTuple):
     """The requests that are not granted yet, in order of arrival: when first tried, and again when it is enqueued."""
     passed: frozenset[tuple[str, str]] = frozenset()
     """Pairs of a request and one before it that, at some moment, could not go on before this one did."""
-    circles: frozenset[str] = frozenset()
+    cycles: frozenset[str] = frozenset()
     """Requests that, at some moment, could not go on before their own owner did."""
     grants: tuple[Granted, ...] = ()
 
@@ -116,13 +116,13 @@ class Rules:
         held = {plain(lock.request) for lock in shown.held}
         order = tuple([name for name in memory.order if name in there and name not in held])
         passed = frozenset([pair for pair in memory.passed if pair[0] in order and pair[1] in order])
-        circles = memory.circles & acquiring
+        cycles = memory.cycles & acquiring
         if {self._wanted[name].owner for name in order} & {lock.owner for lock in shown.held}:
             passed |= self._may_pass(order, shown)
-            circles |= {
+            cycles |= {
                 name for name in order if self._waits_for(name, self._wanted[name].owner, order, shown, hard=True)
             }
-        return memory._replace(order=order, passed=passed, circles=circles)
+        return memory._replace(order=order, passed=passed, cycles=cycles)
 
     def _may_pass(self, order: tuple[str, ...], shown: Shown) -> frozenset[tuple[str, str]]:
         return frozenset(
@@ -161,7 +161,7 @@ class Rules:
             return self._token(memory, name, token)
         if what == "timeout" and mine.patient:
             raise Broken(f"{name} would wait for ever, and was told that its time is over")
-        if what == "deadlock" and name not in memory.circles:
+        if what == "deadlock" and name not in memory.cycles:
             raise Broken(f"{name} was told of a deadlock, and there is none")
         return memory._replace(grants=tuple([grant for grant in memory.grants if grant.name != name]))
 

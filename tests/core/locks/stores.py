@@ -1,4 +1,4 @@
-"""What a store holds, as an automaton: what a transaction makes of a content is asked of the memory backend once."""
+"""Contents of a store as an automaton: the memory backend computes each transition once."""
 
 from __future__ import annotations
 

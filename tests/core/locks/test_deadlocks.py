@@ -1,4 +1,4 @@
-"""Deadlocks: a circle of owners who wait for each other ends soon, and at the cost of at most one request."""
+"""Deadlocks: a cycle of waiting owners is resolved soon, at the cost of at most one request."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ from redicts.core.locks.acquisition import Grant
 from redicts.core.locks.records import HOLDERS, WAITING_FOR, Mode, Owner, Record, Request
 from redicts.core.minitransaction import Delete, Entries, Key, Outcome, Path, Put, Scope, Status, Transaction
 from redicts.errors import Deadlock, LockTimeout
-from tests.core.locks.stage import TIMING, Actor, S, Stage, X
+from tests.core.locks.simulation import TIMING, Actor, S, Simulation, X
 
 A, B, C, AB, AC = ("a",), ("b",), ("c",), ("a", "b"), ("a", "c")
 
 LONG_ENOUGH = TIMING.first_heartbeat + 2 * TIMING.heartbeat
-"""Seconds within which a circle ends."""
+"""Seconds within which a cycle is resolved."""
 
-Wish = tuple[str, Path, Mode]
+Wanted = tuple[str, Path, Mode]
 """An owner, a path and a mode."""
 
 
-class Scene:
-    """Owners who hold something and then wait for something, one after the other."""
+class Scenario:
+    """Owners that hold locks and then wait for others, one after the other."""
 
-    def __init__(self, holding: Iterable[Wish], timeout: float | None = None) -> None:
-        self.stage = Stage()
+    def __init__(self, holding: Iterable[Wanted], timeout: float | None = None) -> None:
+        self.simulation = Simulation()
         self.held: dict[str, list[Request]] = {}
         self.waiting: dict[str, Actor[Grant | None]] = {}
         self.requests: dict[str, Request] = {}
         self.timeout = timeout
         for owner, path, mode in holding:
-            self.held.setdefault(owner, []).append(self.stage.hold(owner, path, mode=mode, own=self.own(owner)))
+            self.held.setdefault(owner, []).append(self.simulation.hold(owner, path, mode=mode, own=self.own(owner)))
 
     def own(self, owner: str) -> list[Request]:
         return self.held.get(owner, [])
 
     def wait(self, owner: str, *paths: Path, mode: Mode = X) -> Actor[Grant | None]:
-        """Let an owner wait for something, and a moment pass."""
-        request = self.requests[owner] = self.stage.request(owner, *paths, mode=mode)
-        actor = self.stage.start(request, self.timeout, self.own(owner))
+        """Let an owner wait for a lock, and advance the clock a little."""
+        request = self.requests[owner] = self.simulation.request(owner, *paths, mode=mode)
+        actor = self.simulation.start(request, self.timeout, self.own(owner))
         assert not actor.done
         self.waiting[owner] = actor
-        self.stage.advance(0.01)
+        self.simulation.advance(0.01)
         return actor
 
     def pass_time(self) -> None:
-        self.stage.advance(LONG_ENOUGH)
+        self.simulation.advance(LONG_ENOUGH)
 
     @property
     def raised(self) -> dict[str, BaseException]:
-        """Who got an error."""
+        """The errors by owner."""
         return {owner: actor.error for owner, actor in self.waiting.items() if actor.error is not None}
 
     def loser(self) -> Deadlock:
-        """Return the error of the only one who got one."""
+        """Return the only error."""
         (error,) = self.raised.values()
         assert isinstance(error, Deadlock)
         return error
@@ -67,7 +67,7 @@ class Scene:
         return {owner for owner, actor in self.waiting.items() if actor.result is not None}
 
 
-CIRCLES: dict[str, tuple[list[Wish], list[Wish]]] = {
+CIRCLES: dict[str, tuple[list[Wanted], list[Wanted]]] = {
     "two": ([("1", A, X), ("2", B, X)], [("1", B, X), ("2", A, X)]),
     "two, the second one first": ([("2", A, X), ("1", B, X)], [("1", A, X), ("2", B, X)]),
     "three": ([("1", A, X), ("2", B, X), ("3", C, X)], [("1", B, X), ("2", C, X), ("3", A, X)]),
@@ -85,56 +85,56 @@ CIRCLES: dict[str, tuple[list[Wish], list[Wish]]] = {
 
 
 @pytest.mark.parametrize("name", CIRCLES)
-def test_of_a_circle_the_last_one_gives_way(name: str) -> None:
-    """If everybody holds what the next one wants, exactly one gets Deadlock: who came last. The others go on."""
+def test_the_latest_request_of_a_cycle_fails(name: str) -> None:
+    """In a cycle of held locks exactly one request gets Deadlock, the latest, and the others are granted."""
     holding, wanting = CIRCLES[name]
-    scene = Scene(holding)
+    scenario = Scenario(holding)
     for owner, path, mode in wanting:
-        scene.wait(owner, path, mode=mode)
-    scene.pass_time()
+        scenario.wait(owner, path, mode=mode)
+    scenario.pass_time()
     last = wanting[-1][0]
-    assert set(scene.raised) == {last}
-    error = str(scene.loser())
+    assert set(scenario.raised) == {last}
+    error = str(scenario.loser())
     for owner, path, _ in wanting:
         assert f"host {owner} waits for {'the root' if not path else repr('.'.join(path))}" in error
     for owner, path, _ in holding:
         assert f"'{'.'.join(path)}' by host {owner}" in error
     kept = [(owner, path) for owner, path, _ in holding if owner == last]
-    assert set(kept) <= scene.stage.holders(), "it keeps its own"
-    assert last not in {owner for owner, _ in scene.stage.waiters()}
-    for request in scene.held[last]:
-        scene.stage.release(request)
+    assert set(kept) <= scenario.simulation.holders(), "it keeps its own"
+    assert last not in {owner for owner, _ in scenario.simulation.waiters()}
+    for request in scenario.held[last]:
+        scenario.simulation.release(request)
     others = {owner for owner, *_ in wanting[:-1]}
     while others:
-        (owner,) = scene.granted & others  # one after the other goes on
-        for request in [*scene.held[owner], scene.requests[owner]]:
-            scene.stage.release(request)
+        (owner,) = scenario.granted & others  # one after the other goes on
+        for request in [*scenario.held[owner], scenario.requests[owner]]:
+            scenario.simulation.release(request)
         others.remove(owner)
-    assert set(scene.stage.left()) <= {"n"}
+    assert set(scenario.simulation.left()) <= {"n"}
 
 
-def test_a_circle_ends_at_the_first_heartbeat_of_the_last() -> None:
-    """Deadlock comes about a second after the circle closed, long before a timeout."""
-    scene = Scene([("1", A, X), ("2", B, X)], timeout=60)
-    scene.wait("1", B)
-    scene.stage.advance(10)
-    scene.wait("2", A)
-    scene.stage.advance(TIMING.first_heartbeat)
-    assert "waits for" in str(scene.loser())
+def test_a_cycle_is_found_at_the_first_heartbeat_of_the_latest() -> None:
+    """Deadlock is raised about a second after the cycle is complete, long before a timeout."""
+    scenario = Scenario([("1", A, X), ("2", B, X)], timeout=60)
+    scenario.wait("1", B)
+    scenario.simulation.advance(10)
+    scenario.wait("2", A)
+    scenario.simulation.advance(TIMING.first_heartbeat)
+    assert "waits for" in str(scenario.loser())
 
 
-def test_who_came_last_counts_and_not_who_notices() -> None:
-    """Who came earlier and is told later of the circle does not give way for it."""
-    scene = Scene([("1", A, X), ("2", B, X)])
-    earlier = scene.stage.request("2", A)
-    scene.wait("1", B)
-    scene.waiting["2"] = scene.stage.start(earlier, None, scene.own("2"))
-    scene.pass_time()
-    assert set(scene.raised) == {"1"}
-    assert scene.granted == set(), "1 still holds a"
+def test_the_latest_request_fails_and_not_the_one_that_searches() -> None:
+    """An earlier request that finds the cycle later does not fail."""
+    scenario = Scenario([("1", A, X), ("2", B, X)])
+    earlier = scenario.simulation.request("2", A)
+    scenario.wait("1", B)
+    scenario.waiting["2"] = scenario.simulation.start(earlier, None, scenario.own("2"))
+    scenario.pass_time()
+    assert set(scenario.raised) == {"1"}
+    assert scenario.granted == set(), "1 still holds a"
 
 
-CHAINS: dict[str, tuple[list[Wish], list[Wish]]] = {
+CHAINS: dict[str, tuple[list[Wanted], list[Wanted]]] = {
     "two": ([("1", A, X), ("2", B, X)], [("1", B, X)]),
     "three": ([("1", A, X), ("2", B, X), ("3", C, X)], [("1", B, X), ("2", C, X)]),
     "two for one": ([("1", A, X)], [("2", A, X), ("3", A, X)]),
@@ -145,55 +145,55 @@ CHAINS: dict[str, tuple[list[Wish], list[Wish]]] = {
 
 
 @pytest.mark.parametrize("name", CHAINS)
-def test_a_chain_is_no_circle(name: str) -> None:
-    """Who waits for somebody who does not wait for him waits on, however long it takes."""
+def test_a_chain_is_not_a_cycle(name: str) -> None:
+    """A waiter whose blocker does not wait for it waits on, however long."""
     holding, wanting = CHAINS[name]
-    scene = Scene(holding)
+    scenario = Scenario(holding)
     for owner, path, mode in wanting:
-        scene.wait(owner, path, mode=mode)
-    scene.stage.advance(20)  # less than a lease
-    assert not scene.raised
-    assert not scene.granted
-    assert not any(actor.done for actor in scene.waiting.values())
+        scenario.wait(owner, path, mode=mode)
+    scenario.simulation.advance(20)  # less than a lease
+    assert not scenario.raised
+    assert not scenario.granted
+    assert not any(actor.done for actor in scenario.waiting.values())
 
 
-def test_a_waiter_who_waits_for_me_is_passed() -> None:
-    """A soft circle costs nobody anything: who stands in the way but could not go on before me is overtaken."""
-    scene = Scene([("1", A, X), ("1", C, X), ("3", B, X)])
-    scene.wait("2", A, B)  # waits for 1 and 3
-    scene.held["1"] = scene.held["1"][1:]  # that 1 holds A is not told, so 2 is on its ticket
-    waiting = scene.wait("1", B, mode=S)
-    scene.pass_time()
-    assert not scene.raised
+def test_a_waiter_of_a_soft_cycle_is_passed() -> None:
+    """A soft cycle costs no request: a waiter that is blocked by this one anyway is passed."""
+    scenario = Scenario([("1", A, X), ("1", C, X), ("3", B, X)])
+    scenario.wait("2", A, B)  # waits for 1 and 3
+    scenario.held["1"] = scenario.held["1"][1:]  # that 1 holds A is not told, so 2 is on its ticket
+    waiting = scenario.wait("1", B, mode=S)
+    scenario.pass_time()
+    assert not scenario.raised
     assert not waiting.done, "3 holds it"
-    scene.stage.release(scene.held["3"][0])
+    scenario.simulation.release(scenario.held["3"][0])
     assert waiting.result is not None
-    assert ("2", A) in scene.stage.waiters()
+    assert ("2", A) in scenario.simulation.waiters()
 
 
-def test_a_soft_circle_of_three_opens() -> None:
-    """The waiter in the way may wait for me by way of others: 1 is behind 2, who waits for 3, who waits for 1."""
-    scene = Scene([("1", A, X), ("3", C, X)])
-    scene.wait("2", B, C)
-    scene.wait("3", A)
-    behind = scene.wait("1", B)
+def test_a_soft_cycle_of_three_is_resolved() -> None:
+    """The waiter may be blocked indirectly: 1 is behind 2, which waits for 3, which waits for 1."""
+    scenario = Scenario([("1", A, X), ("3", C, X)])
+    scenario.wait("2", B, C)
+    scenario.wait("3", A)
+    behind = scenario.wait("1", B)
     assert not behind.done
-    scene.pass_time()
+    scenario.pass_time()
     assert behind.result is not None
-    assert not scene.raised
-    assert scene.granted == {"1"}
+    assert not scenario.raised
+    assert scenario.granted == {"1"}
 
 
-def test_waiters_who_do_not_wait_for_me_are_not_passed() -> None:
-    """A waiter is overtaken only for a reason: a circle that it is part of."""
-    scene = Scene([("1", A, X), ("3", C, X)])
-    scene.wait("2", B, C)
-    behind = scene.wait("1", B)
-    scene.stage.advance(20)
+def test_waiters_outside_a_cycle_are_not_passed() -> None:
+    """A waiter is passed only if it is part of a cycle."""
+    scenario = Scenario([("1", A, X), ("3", C, X)])
+    scenario.wait("2", B, C)
+    behind = scenario.wait("1", B)
+    scenario.simulation.advance(20)
     assert not behind.done
-    assert not scene.raised
-    scene.stage.release(scene.held["3"][0])
-    assert scene.granted == {"2"}
+    assert not scenario.raised
+    scenario.simulation.release(scenario.held["3"][0])
+    assert scenario.granted == {"2"}
 
 
 def waits_at(actor: Actor[Grant | None], transactions: int) -> None:
@@ -204,15 +204,15 @@ def waits_at(actor: Actor[Grant | None], transactions: int) -> None:
 
 
 @pytest.mark.parametrize("opening", ["release", "expiry", "withdrawal", "another wish"])
-def test_a_circle_that_opens_meanwhile_raises_nothing(opening: str) -> None:
-    """Between finding a circle and looking at it once more it may open; then nobody gets an error."""
-    scene = Scene([("1", A, X), ("2", B, X)])
-    first = scene.wait("1", B)
-    scene.stage.advance(1.5)
-    last = scene.wait("2", A)
+def test_a_cycle_that_resolves_meanwhile_raises_nothing(opening: str) -> None:
+    """A cycle may resolve between its detection and its confirmation; then no request fails."""
+    scenario = Scenario([("1", A, X), ("2", B, X)])
+    first = scenario.wait("1", B)
+    scenario.simulation.advance(1.5)
+    last = scenario.wait("2", A)
     last.stopped = True
-    scene.stage.clock.advance(TIMING.first_heartbeat)
-    scene.stage.settle()
+    scenario.simulation.clock.advance(TIMING.first_heartbeat)
+    scenario.simulation.settle()
     last.stopped = False
     last.step()
     waits_at(last, 2)  # it renews its place, writes down whom it waits for, and reads what that one waits for
@@ -220,36 +220,36 @@ def test_a_circle_that_opens_meanwhile_raises_nothing(opening: str) -> None:
     assert isinstance(confirming, Transaction)
     assert any(check.key.space == "d" for check in confirming.checks)
     assert not confirming.writes
-    stage = scene.stage
+    simulation = scenario.simulation
     if opening == "release":
-        stage.do(stage.protocol.release(scene.held["1"][0]))
+        simulation.do(simulation.protocol.release(scenario.held["1"][0]))
     elif opening == "expiry":
-        stage.do(stage.protocol.renew([(scene.held["1"][0], 1)]))
-        stage.clock.advance(0.001)
+        simulation.do(simulation.protocol.renew([(scenario.held["1"][0], 1)]))
+        simulation.clock.advance(0.001)
     elif opening == "withdrawal":
         first.throw(KeyboardInterrupt())
         while not first.done:
             first.step()
     else:
         edge = Key(WAITING_FOR, ("here.1",))
-        stage.backend.execute(Transaction(writes=(Put(edge, b'[1, "here/9", "something else", []]'),)))
+        simulation.backend.execute(Transaction(writes=(Put(edge, b'[1, "here/9", "something else", []]'),)))
     last.run()
-    stage.settle()
-    stage.advance(1.0)
+    simulation.settle()
+    simulation.advance(1.0)
     assert last.error is None
     if opening in {"release", "expiry"}:
         assert last.result is not None
 
 
-def test_the_circle_is_confirmed_in_one_transaction() -> None:
-    """If nothing opens the circle, the same steps end in Deadlock: the test above can fail."""
-    scene = Scene([("1", A, X), ("2", B, X)])
-    scene.wait("1", B)
-    scene.stage.advance(1.5)
-    last = scene.wait("2", A)
+def test_a_cycle_is_confirmed_in_one_transaction() -> None:
+    """If the cycle does not resolve, the same steps end in Deadlock: the test above can fail."""
+    scenario = Scenario([("1", A, X), ("2", B, X)])
+    scenario.wait("1", B)
+    scenario.simulation.advance(1.5)
+    last = scenario.wait("2", A)
     last.stopped = True
-    scene.stage.clock.advance(TIMING.first_heartbeat)
-    scene.stage.settle()
+    scenario.simulation.clock.advance(TIMING.first_heartbeat)
+    scenario.simulation.settle()
     last.stopped = False
     last.step()
     waits_at(last, 3)
@@ -259,34 +259,34 @@ def test_the_circle_is_confirmed_in_one_transaction() -> None:
     assert isinstance(last.error, Deadlock)
 
 
-def test_circles_beside_each_other_each_cost_one() -> None:
-    """Two circles that share nobody end each by itself, by the one who came last in it."""
-    scene = Scene([("1", A, X), ("2", B, X), ("3", C, X), ("4", ("d",), X)])
+def test_separate_cycles_cost_one_request_each() -> None:
+    """Two cycles without a common owner are resolved separately, each by its latest request."""
+    scenario = Scenario([("1", A, X), ("2", B, X), ("3", C, X), ("4", ("d",), X)])
     for owner, path in (("1", B), ("3", ("d",)), ("4", C), ("2", A)):
-        scene.wait(owner, path)
-    scene.pass_time()
-    assert set(scene.raised) == {"2", "4"}
+        scenario.wait(owner, path)
+    scenario.pass_time()
+    assert set(scenario.raised) == {"2", "4"}
 
 
-def test_two_circles_through_one_owner() -> None:
-    """Who came last and is in two circles gives way once, and opens both."""
-    scene = Scene([("1", A, S), ("2", A, S), ("3", B, X)])
-    scene.wait("1", B, mode=S)
-    scene.wait("2", B, mode=S)
-    scene.wait("3", A)
-    scene.pass_time()
-    assert set(scene.raised) == {"3"}
+def test_two_cycles_through_one_owner() -> None:
+    """The latest request, in two cycles, fails once and resolves both."""
+    scenario = Scenario([("1", A, S), ("2", A, S), ("3", B, X)])
+    scenario.wait("1", B, mode=S)
+    scenario.wait("2", B, mode=S)
+    scenario.wait("3", A)
+    scenario.pass_time()
+    assert set(scenario.raised) == {"3"}
 
 
 def test_a_timeout_before_the_first_heartbeat_is_a_timeout() -> None:
-    """Who has less timeout than it takes to notice gets LockTimeout, and the other one its lock."""
-    scene = Scene([("1", A, X), ("2", B, X)])
-    scene.wait("1", B)
-    scene.timeout = TIMING.first_heartbeat / 2
-    scene.wait("2", A)
-    scene.pass_time()
-    assert isinstance(scene.raised["2"], LockTimeout)
-    assert set(scene.raised) == {"2"}
+    """A waiter whose deadline is before the search gets LockTimeout, and the other one its lock."""
+    scenario = Scenario([("1", A, X), ("2", B, X)])
+    scenario.wait("1", B)
+    scenario.timeout = TIMING.first_heartbeat / 2
+    scenario.wait("2", A)
+    scenario.pass_time()
+    assert isinstance(scenario.raised["2"], LockTimeout)
+    assert set(scenario.raised) == {"2"}
 
 
 # What strangers write down
@@ -319,83 +319,83 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("name", GARBAGE)
-def test_what_strangers_write_down_harms_nobody(name: str) -> None:
-    """Bytes that no owner can have written are passed over: who waits waits on, and gets the lock."""
-    scene = Scene([("1", A, X)])
-    waiting = scene.wait("2", A)
+def test_foreign_links_are_ignored(name: str) -> None:
+    """Links that no owner wrote are ignored, and the waiter gets the lock."""
+    scenario = Scenario([("1", A, X)])
+    waiting = scenario.wait("2", A)
     for heartbeat in range(4):
-        scene.stage.backend.execute(Transaction(writes=(Put(Key(WAITING_FOR, ("here.1",)), GARBAGE[name]),)))
-        scene.stage.advance(1 if heartbeat else TIMING.first_heartbeat)
+        scenario.simulation.backend.execute(Transaction(writes=(Put(Key(WAITING_FOR, ("here.1",)), GARBAGE[name]),)))
+        scenario.simulation.advance(1 if heartbeat else TIMING.first_heartbeat)
     assert waiting.error is None
-    assert all(segment for sent in scene.stage.sent for read in sent.reads for segment in read.key.path)
-    assert all(len(read.key.path) <= 128 for sent in scene.stage.sent for read in sent.reads)
-    scene.stage.release(scene.held["1"][0])
+    assert all(segment for sent in scenario.simulation.sent for read in sent.reads for segment in read.key.path)
+    assert all(len(read.key.path) <= 128 for sent in scenario.simulation.sent for read in sent.reads)
+    scenario.simulation.release(scenario.held["1"][0])
     assert waiting.result is not None
 
 
-def test_a_circle_is_found_beside_garbage() -> None:
-    """What strangers wrote about others does not hide a circle."""
-    scene = Scene([("1", A, S), ("2", B, X), ("3", A, S)])
-    scene.stage.backend.execute(Transaction(writes=(Put(Key(WAITING_FOR, ("here.3",)), b"{"),)))
-    scene.wait("1", B)
-    scene.wait("2", A)
-    scene.pass_time()
-    assert set(scene.raised) == {"2"}
+def test_a_cycle_is_found_among_foreign_links() -> None:
+    """Foreign links of other owners do not hide a cycle."""
+    scenario = Scenario([("1", A, S), ("2", B, X), ("3", A, S)])
+    scenario.simulation.backend.execute(Transaction(writes=(Put(Key(WAITING_FOR, ("here.3",)), b"{"),)))
+    scenario.wait("1", B)
+    scenario.wait("2", A)
+    scenario.pass_time()
+    assert set(scenario.raised) == {"2"}
 
 
-def test_any_text_is_written_down_as_it_is() -> None:
-    """A circle over paths of odd segments is found, lone surrogates that would pair included."""
+def test_links_preserve_any_segment() -> None:
+    """A cycle over paths with odd segments is found, also with lone surrogates that would form a pair."""
     for segment in ("!", ".", "\x00", "\ud800", "\u00e9", "\ud83d\ude00", "\U0001f600"):
-        scene = Scene([("1", (segment, "a"), X), ("2", (segment, "b"), X)])
-        scene.wait("1", (segment, "b"))
-        scene.wait("2", (segment, "a"))
-        scene.pass_time()
-        assert set(scene.raised) == {"2"}, ascii(segment)
+        scenario = Scenario([("1", (segment, "a"), X), ("2", (segment, "b"), X)])
+        scenario.wait("1", (segment, "b"))
+        scenario.wait("2", (segment, "a"))
+        scenario.pass_time()
+        assert set(scenario.raised) == {"2"}, ascii(segment)
 
 
-def test_what_is_written_down_goes_with_the_wait() -> None:
-    """Who waits has written down what for from the first beat on, and nothing of it stays."""
-    scene = Scene([("1", A, X)])
-    waiting = scene.wait("2", A)
-    assert "d" not in scene.stage.left()
-    scene.stage.advance(TIMING.first_heartbeat)
-    edges = scene.stage.entries("d")
+def test_links_are_removed_after_the_wait() -> None:
+    """A waiter writes its links from the first heartbeat on, and removes them at the end."""
+    scenario = Scenario([("1", A, X)])
+    waiting = scenario.wait("2", A)
+    assert "d" not in scenario.simulation.left()
+    scenario.simulation.advance(TIMING.first_heartbeat)
+    edges = scenario.simulation.entries("d")
     assert set(edges.values) == {("here.2",)}
     assert edges.ttls[("here.2",)] <= TIMING.waiter_ttl * 1000
-    scene.stage.release(scene.held["1"][0])
+    scenario.simulation.release(scenario.held["1"][0])
     assert waiting.result is not None
-    assert "d" not in scene.stage.left()
+    assert "d" not in scenario.simulation.left()
 
 
 def test_many_readers_who_want_to_write() -> None:
-    """Two of many readers want to write: a circle, however many others read."""
+    """Two of many readers upgrade: a cycle, however many others read."""
     readers = deadlocks._MOST_LINKS + 20
     for one, other in ((1, 2), (97, 98), (10, readers - 1)):
-        scene = Scene([(str(number), A, S) for number in range(readers)])
-        scene.wait(str(one), A)
-        scene.wait(str(other), A)
-        scene.pass_time()
-        assert set(scene.raised) == {str(other)}
+        scenario = Scenario([(str(number), A, S) for number in range(readers)])
+        scenario.wait(str(one), A)
+        scenario.wait(str(other), A)
+        scenario.pass_time()
+        assert set(scenario.raised) == {str(other)}
 
 
 def test_a_dead_owner_is_no_deadlock_for_long() -> None:
-    """Who died while waiting is part of no circle once what it wrote down has run out; then only its lease counts."""
-    scene = Scene([("1", A, X), ("2", B, X)])
-    first = scene.wait("1", B)
-    scene.stage.advance(TIMING.first_heartbeat)
+    """A crashed waiter is part of no cycle after its links expire; then only its lease counts."""
+    scenario = Scenario([("1", A, X), ("2", B, X)])
+    first = scenario.wait("1", B)
+    scenario.simulation.advance(TIMING.first_heartbeat)
     first.abandon()
-    scene.stage.advance(TIMING.waiter_ttl)
-    last = scene.wait("2", A)
-    scene.pass_time()
+    scenario.simulation.advance(TIMING.waiter_ttl)
+    last = scenario.wait("2", A)
+    scenario.pass_time()
     assert not last.done
-    scene.stage.backend.execute(Transaction(writes=(Delete(Key("h", ("/a",)), Scope.BELOW),)))
-    scene.stage.advance(TIMING.heartbeat)
+    scenario.simulation.backend.execute(Transaction(writes=(Delete(Key("h", ("/a",)), Scope.BELOW),)))
+    scenario.simulation.advance(TIMING.heartbeat)
     assert last.result is not None
 
 
 @pytest.mark.parametrize("holds", [False, True])
-def test_only_who_holds_something_searches(holds: bool) -> None:
-    """Whoever waits writes down what for; who holds no lock asks nobody else."""
+def test_only_owners_of_locks_search(holds: bool) -> None:
+    """Every waiter writes its links; one that holds no lock does not search."""
     request = Request("s/1", Owner("s.1", "host:1:one"), Mode.EXCLUSIVE, [A], 1)
     key = Key(HOLDERS, ("/a", "!", "s/2"))
     blocker = Record(key, b"", "s/2", A, (A,), Mode.EXCLUSIVE, "s.2", 0, "host:1:two")

@@ -119,7 +119,7 @@ def explored(scripts: Iterable[tuple[str, ...]], faults: int, *, counter: int | 
 
 
 def test_two_clients_with_one_lock_each() -> None:
-    """All pairs of locks: the rules hold, everybody is granted his lock, and no time passes, so nobody polls."""
+    """All pairs of locks: the rules hold, each request is granted, and no time passes, so no client polls."""
     total = explored(itertools.product(LOCKS, repeat=2), 0)
     assert total.scenarios == 64
     assert total.states >= 1_300
@@ -129,7 +129,7 @@ def test_two_clients_with_one_lock_each() -> None:
 
 
 def test_two_clients_with_one_lock_each_and_a_fault() -> None:
-    """Pairs of locks with one fault of any kind at any moment: the rules hold, and all end within seconds."""
+    """Pairs of locks with one fault of any kind at any step: the rules hold, and all end within seconds."""
     first = LOCKS if LONG else ["X:a", "S:a.b", "X:a.b.c", "X:x"]
     total = explored(itertools.product(first, LOCKS), 1)
     assert total.states >= 10_000
@@ -150,15 +150,15 @@ def test_two_clients_with_several_locks() -> None:
 
 @pytest.mark.parametrize("scripts", NESTED if LONG else NESTED[1:], ids=" | ".join)
 def test_two_clients_with_several_locks_and_a_fault(scripts: tuple[str, ...]) -> None:
-    """The same with one fault of any kind at any moment."""
+    """The same with one fault of any kind at any step."""
     total = explored([scripts], 1)
     assert total.states >= 500
     assert set(total.faults) >= {CRASH, LATE, REPLY_LOST, STOPPED_AFTER}
     assert total.seconds <= 15
 
 
-def test_two_clients_who_may_wait_for_each_other() -> None:
-    """A deadlock is told to one of both, as soon as it is looked for, and never where there is none."""
+def test_two_clients_that_may_deadlock() -> None:
+    """One of two gets Deadlock as soon as it searches, and none where there is no cycle."""
     total = explored(CIRCLES, 0)
     assert total.states >= 1_000
     assert total.told["deadlock"] >= 50
@@ -166,7 +166,7 @@ def test_two_clients_who_may_wait_for_each_other() -> None:
 
 
 def test_three_clients() -> None:
-    """Three clients in every order: the rules hold, and no time passes, so whoever goes notifies the right one."""
+    """Three clients in every order: the rules hold, and no time passes, so each release notifies the right waiter."""
     scripts = itertools.combinations_with_replacement(LOCKS, 3) if LONG else THREE
     total = explored(scripts, 0)
     assert total.states >= 4_000
@@ -174,8 +174,8 @@ def test_three_clients() -> None:
     assert total.seconds == 0
 
 
-def test_three_clients_one_of_whom_loses_its_place() -> None:
-    """A waiter that was stopped until its record was gone comes back at the end of the queue, at any moment."""
+def test_three_clients_one_of_which_loses_its_record() -> None:
+    """A waiter that was stopped until its record expired queues again at the end, at any step."""
     scenario = Scenario(("X:a ~8", "X:a", "~0.5 X:a"), 1, frozenset({LATE}))
     report = Explorer(scenario).explore()
     print(report)
@@ -236,8 +236,8 @@ def test_pruning_loses_nothing(scripts: tuple[str, ...], faults: int) -> None:
 
 
 @pytest.mark.parametrize("scripts", CIRCLES, ids=" | ".join)
-def test_two_clients_who_may_wait_for_each_other_and_a_fault(scripts: tuple[str, ...]) -> None:
-    """Deadlocks are resolved as well when something fails at any moment."""
+def test_two_clients_that_may_deadlock_and_a_fault(scripts: tuple[str, ...]) -> None:
+    """Deadlocks are resolved also with a fault at any step."""
     kinds = ALL_FAULTS if LONG else frozenset({CRASH, STOPPED_AFTER})
     report = Explorer(Scenario(scripts, 1, kinds)).explore()
     print(report)
@@ -252,7 +252,7 @@ def test_two_clients_and_two_faults() -> None:
 
 @pytest.mark.parametrize("scripts", THREE if LONG else THREE[:1], ids=" | ".join)
 def test_three_clients_and_a_fault(scripts: tuple[str, ...]) -> None:
-    """Three clients, and one of them fails at any moment."""
+    """Three clients, one of which has a fault at any step."""
     kinds = ALL_FAULTS if LONG else frozenset({CRASH})
     report = Explorer(Scenario(scripts, 1, kinds)).explore()
     print(report)
@@ -292,8 +292,8 @@ def test_a_broken_protocol_is_found_out(
     assert rule in found(making, scripts, kinds).broken
 
 
-def test_who_comes_back_under_an_old_name_makes_others_wait_for_ever() -> None:
-    """Those behind it wait for that name, and it waits for them: a circle of queues alone, which nobody searches."""
+def test_queueing_again_under_the_old_name_blocks_later_waiters() -> None:
+    """Later waiters wait for that name, and it waits for them: a cycle of queues alone, which no owner searches."""
     with broken.keeping_the_name() as making:
         scenario = Scenario(("X:a ~8", "X:a", "~0.5 X:a"), 1, frozenset({LATE}))
         with pytest.raises(AssertionError, match="a schedule that never ends"):
@@ -315,8 +315,8 @@ def test_a_protocol_with_a_broken_part_is_found_out(
         assert rule in found(making, scripts, kinds).broken
 
 
-def test_waiting_for_nothing_is_found_out() -> None:
-    """If nobody looks for deadlocks, a schedule takes until a lease is over."""
+def test_a_missing_deadlock_search_is_found() -> None:
+    """Without deadlock detection, a schedule lasts until a lease is over."""
     scenario = Scenario(("X:a.b X:x", "X:x X:a"))
     usual = Explorer(scenario, real).explore().seconds
     with broken.without_deadlocks() as making:

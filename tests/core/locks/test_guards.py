@@ -1,4 +1,4 @@
-"""Guards: an operation writes nothing unless they hold, and is otherwise what it is without them."""
+"""Guards: an operation writes only while they hold, and otherwise does the same as without them."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ WRITING: dict[str, tuple[Operation, Any, Any]] = {
 
 @pytest.mark.parametrize("name", WRITING)
 def test_a_write_is_made_only_if_its_guards_hold(name: str) -> None:
-    """With all guards held the operation does what it does without; with one that fails, nothing, and says so."""
+    """With all guards held the operation does the same as without; with a failed one it writes nothing and raises."""
     operation, result, after = WRITING[name]
     for held, guard in (((LOCK, OTHER), None), ((LOCK,), 1), ((OTHER,), 0), ((), 0)):
         backend = MemoryBackend()
@@ -140,7 +140,7 @@ def test_a_guarded_write_takes_no_transaction_more(name: str) -> None:
 
 
 def test_reading_is_not_guarded() -> None:
-    """What writes nothing goes out as it is, and needs no lock."""
+    """A transaction without writes is unchanged, and needs no lock."""
     backend = MemoryBackend()
     driver.run(STORE.write((), {"a": {"b": 1}}), backend)
     assert driver.run(guarded(STORE.read(A), (MINE,), refusal), backend) == {"b": 1}
@@ -151,8 +151,8 @@ def test_reading_is_not_guarded() -> None:
     steps.close()
 
 
-def test_what_is_no_transaction_goes_through() -> None:
-    """Pauses and waits are passed on as they are."""
+def test_other_requests_are_passed_on() -> None:
+    """Pauses and waits are passed on unchanged."""
     asked: list[Any] = [Pause(0.5), Listen("here/1"), Await(2)]
     steps = guarded(asking(*asked), (MINE,), refusal)
     assert [next(steps), steps.send(Outcome(Status.APPLIED)), steps.send(Outcome(Status.APPLIED))] == asked
@@ -211,8 +211,8 @@ def test_a_guard_that_fails_later_ends_the_operation_there() -> None:
     assert driver.run(STORE.read(()), backend) == {"a": 1}
 
 
-def test_a_refusal_may_ask_the_store() -> None:
-    """What makes the exception may look at the store, and is told which guard it was."""
+def test_a_refusal_may_read_the_store() -> None:
+    """The refusal is steps that may read the store, and receives the index of the guard."""
     backend = MemoryBackend()
     backend.execute(Transaction(writes=(Put(LOCK, b"yours"), Put(OTHER, b"mine"))))
 
@@ -286,7 +286,7 @@ def test_the_operation_is_closed(ending: str) -> None:
 
 
 def test_nothing_to_do_needs_no_lock() -> None:
-    """An operation that asks nothing returns at once."""
+    """An operation without requests returns at once."""
     assert driver.run(guarded(STORE.merge(A, {}), (MINE,), refusal), MemoryBackend()) is None
 
 

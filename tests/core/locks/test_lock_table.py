@@ -1,7 +1,7 @@
-"""The lock table against a model: whatever owners do and whenever time passes, the store holds what the model says.
+"""The lock table compared with a model: after any actions of owners, the store has the locks of the model.
 
-The model is the specification. It knows who holds what until when, and who waits in which order; it has no records, no
-transactions and no notifications.
+The model is the specification. It has the held locks with their leases, and the waiters in their order, but no records,
+transactions or notifications.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from redicts.core.locks.acquisition import Grant
 from redicts.core.locks.records import TOKENS, Mode, Request, scopes_of
 from redicts.core.minitransaction import Delete, Path, Scope, Transaction
 from redicts.errors import Deadlock, LockTimeout
-from tests.core.locks.stage import TIMING, Actor, S, Stage, X
+from tests.core.locks.simulation import TIMING, Actor, S, Simulation, X
 
 LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
 
@@ -50,8 +50,8 @@ class Lock:
     """Those of the ticket who were seen to wait, directly or not, for this lock's owner."""
     excused: float = 0.0
     """Until when it need not know that something is no longer in the way: leases run out without a sound."""
-    circle: tuple[float, list[str]] | None = None
-    """Since when it is the last that came in a circle of owners who hold what the next one wants."""
+    cycle: tuple[float, list[str]] | None = None
+    """Since when it is the last that came in a cycle of owners who hold what the next one wants."""
 
     def __repr__(self) -> str:
         return f"{self.request.name}: {self.mode.value} of {self.owner} on {self.paths}, {self.lease} ms"
@@ -120,7 +120,7 @@ class Table:
                     if lock.conflicts(waiter):
                         waiter.excused = max(waiter.excused, lock.until + TIMING.heartbeat + SOON)
 
-    def circle(self, last: Lock, among: list[Lock], *, hard: bool) -> list[str] | None:
+    def cycle(self, last: Lock, among: list[Lock], *, hard: bool) -> list[str] | None:
         """Return owners from this lock's to itself, each waiting for the next, by way of waiters among those given."""
         ways = [[last]]
         seen = {last.owner}
@@ -172,8 +172,8 @@ class LockTable(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stage = Stage()
-        self.stage.watch = self.watch
+        self.simulation = Simulation()
+        self.simulation.watch = self.watch
         self.table = Table()
         self.waiters: list[Waiter] = []
         self.dead: list[Lock] = []
@@ -184,7 +184,7 @@ class LockTable(RuleBasedStateMachine):
 
     @property
     def now(self) -> float:
-        return self.stage.clock()
+        return self.simulation.clock()
 
     @initialize(segments=st.lists(st.sampled_from(ODD_SEGMENTS), min_size=2, max_size=2, unique=True))
     def choose_segments(self, segments: list[str]) -> None:
@@ -224,12 +224,12 @@ class LockTable(RuleBasedStateMachine):
         paths = [self.draw_path(data) for _ in range(data.draw(st.sampled_from([1, 1, 1, 2, 3]), "how many"))]
         mode = data.draw(st.sampled_from([X, X, S]), "mode")
         lease = data.draw(st.sampled_from(LEASES), "lease")
-        request = self.stage.request(owner, *paths, mode=mode)
+        request = self.simulation.request(owner, *paths, mode=mode)
         deadline = float("inf") if timeout is None else self.now + timeout
         lock = Lock(request, owner, mode, request.paths, lease, deadline)
         self.all.append(lock)
         free = self.table.is_free(lock)
-        actor = self.stage.start(request, timeout, self.own(lock), lease)
+        actor = self.simulation.start(request, timeout, self.own(lock), lease)
         assert actor.done == (free or timeout == 0)
         assert request.pending == (free or timeout != 0)
         if free:
@@ -249,7 +249,7 @@ class LockTable(RuleBasedStateMachine):
         granted = [lock for lock in self.all if lock.request.pending and lock.owner in self.idle]
         if granted:
             lock = data.draw(st.sampled_from(granted), "lock")
-            assert self.stage.do(self.stage.protocol.release(lock.request)) == (lock in self.table.held)
+            assert self.simulation.do(self.simulation.protocol.release(lock.request)) == (lock in self.table.held)
             assert not lock.request.pending
             self.gone(lock)
 
@@ -259,7 +259,7 @@ class LockTable(RuleBasedStateMachine):
         """Leases begin again; what is not held, or only waited for, is not brought back."""
         locks = data.draw(st.lists(st.sampled_from(self.all), max_size=4, unique_by=id), "locks")
         leases = [(lock, data.draw(st.sampled_from(LEASES), "lease")) for lock in locks]
-        told = self.stage.do(self.stage.protocol.renew([(lock.request, lease) for lock, lease in leases]))
+        told = self.simulation.do(self.simulation.protocol.renew([(lock.request, lease) for lock, lease in leases]))
         assert told == [lock in self.table.held for lock in locks]
         for lock, lease in leases:
             lock.until = self.now + lease / 1000 if lock in self.table.held else lock.until
@@ -275,11 +275,11 @@ class LockTable(RuleBasedStateMachine):
             self.break_locks(data.draw(st.sampled_from(locks), "lock"))
         elif kind == "withdraw" and (locks := [lock for lock in self.all if lock not in waiting]):
             lock = data.draw(st.sampled_from(locks), "lock")
-            self.stage.do(self.stage.protocol.withdraw(lock.request))
+            self.simulation.do(self.simulation.protocol.withdraw(lock.request))
             self.gone(lock)
         elif kind == "go on" and stopped:
             data.draw(st.sampled_from(stopped), "who").actor.stopped = False
-            self.stage.settle()
+            self.simulation.settle()
         elif awake and kind in {"stop", "die", "interrupt"}:
             waiter = data.draw(st.sampled_from(awake), "who")
             if kind == "interrupt":
@@ -289,14 +289,14 @@ class LockTable(RuleBasedStateMachine):
 
     def break_locks(self, lock: Lock) -> None:
         """Remove a lock, or somebody's place in the queue, as an operator does."""
-        records = [record for space in "hw" for record in self.stage.records(space)]
+        records = [record for space in "hw" for record in self.simulation.records(space)]
         of_lock = [record for record in records if record.request == lock.request.name]
-        self.stage.do(self.stage.protocol.break_locks(of_lock))
+        self.simulation.do(self.simulation.protocol.break_locks(of_lock))
         waits = lock in self.table.queue
         self.table.remove(lock)
         if waits:
             self.table.displaced.append(lock)
-        self.stage.settle()
+        self.simulation.settle()
 
     def interrupt(self, waiter: Waiter) -> None:
         """Who is interrupted while waiting withdraws, and says what interrupted it."""
@@ -321,14 +321,14 @@ class LockTable(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from(TIMES))
     def advance(self, seconds: float) -> None:
         """Time passes; who is awake does what is due."""
-        self.stage.advance(seconds)
+        self.simulation.advance(seconds)
 
     @precondition(lambda self: self.last_token)
     @rule()
     def lose_the_counter(self) -> None:
         """Lose the counter of tokens."""
-        self.stage.advance(0.01)
-        self.stage.backend.execute(Transaction(writes=(Delete(TOKENS, Scope.NODE),)))
+        self.simulation.advance(0.01)
+        self.simulation.backend.execute(Transaction(writes=(Delete(TOKENS, Scope.NODE),)))
 
     # What becomes of it
 
@@ -347,7 +347,7 @@ class LockTable(RuleBasedStateMachine):
         self.table.remove(lock)
         if lock in self.dead:
             self.dead.remove(lock)
-        self.stage.settle()
+        self.simulation.settle()
 
     def watch(self) -> None:
         """Follow what the actors have done, and tell whether they might."""
@@ -379,7 +379,7 @@ class LockTable(RuleBasedStateMachine):
                     for other in [*self.table.queue, *self.table.displaced]
                     if other.request.since < lock.request.since
                 ]
-                assert self.table.circle(lock, earlier, hard=True), "who gives way is the last of a circle"
+                assert self.table.cycle(lock, earlier, hard=True), "who gives way is the last of a cycle"
             else:
                 raise actor.error
             assert not lock.request.pending
@@ -388,13 +388,15 @@ class LockTable(RuleBasedStateMachine):
     # What must hold after each of these
 
     def ttls(self, space: str, lock: Lock) -> list[int]:
-        return [record.ttl or 0 for record in self.stage.records(space) if record.request == lock.request.name]
+        return [record.ttl or 0 for record in self.simulation.records(space) if record.request == lock.request.name]
 
     @invariant()
     def the_store_holds_what_the_model_says(self) -> None:
         """Exactly what the model holds is held, so long; exactly who waits there waits."""
         for space, locks in (("h", self.table.held), ("w", self.table.queue)):
-            found = [(record.owner, record.mode, record.request, record.path) for record in self.stage.records(space)]
+            found = [
+                (record.owner, record.mode, record.request, record.path) for record in self.simulation.records(space)
+            ]
             wanted = [
                 (lock.request.owner.name, lock.mode, lock.request.name, path)
                 for lock in locks
@@ -419,26 +421,26 @@ class LockTable(RuleBasedStateMachine):
 
     @invariant()
     def no_circle_lasts(self) -> None:
-        """Of a circle of owners who hold what the next one wants, the one who came last soon loses its request."""
+        """Of a cycle of owners who hold what the next one wants, the one who came last soon loses its request."""
         awake = [waiter.lock for waiter in self.waiters if not waiter.actor.stopped]
         for lock in awake:
             earlier = [other for other in awake if other.request.since < lock.request.since]
-            circle = self.table.circle(lock, earlier, hard=True)
-            if circle is None or lock not in self.table.queue:
-                lock.circle = None
-            elif lock.circle is None or lock.circle[1] != circle:
-                lock.circle = (self.now, circle)
+            cycle = self.table.cycle(lock, earlier, hard=True)
+            if cycle is None or lock not in self.table.queue:
+                lock.cycle = None
+            elif lock.cycle is None or lock.cycle[1] != cycle:
+                lock.cycle = (self.now, cycle)
             assert (
-                lock.circle is None or self.now - lock.circle[0] <= TIMING.first_heartbeat + 2 * TIMING.heartbeat + SOON
+                lock.cycle is None or self.now - lock.cycle[0] <= TIMING.first_heartbeat + 2 * TIMING.heartbeat + SOON
             )
 
     @invariant()
     def what_is_written_beside_lasts_for_seconds(self) -> None:
         """Only who waits, or died waiting, has written down what for; lists of whom to wake are short-lived."""
         waiting = {lock.request.owner.name for lock in [*(waiter.lock for waiter in self.waiters), *self.dead]}
-        edges = self.stage.entries("d")
+        edges = self.simulation.entries("d")
         assert {path[0] for path in edges.values} <= waiting
-        for entries in (edges, self.stage.entries("n")):
+        for entries in (edges, self.simulation.entries("n")):
             assert set(entries.ttls) == set(entries.values)
             assert all(ttl <= TIMING.waiter_ttl * 1000 for ttl in entries.ttls.values())
 
@@ -447,7 +449,7 @@ class LockTable(RuleBasedStateMachine):
         """Who asks about a path is told of each lock above, at and below it, and of no other."""
         path: Path = tuple(data.draw(st.lists(st.sampled_from(self.segments), max_size=4), "path"))
         for space, locks in (("h", self.table.held), ("w", self.table.queue)):
-            found = self.stage.do(self.stage.protocol.find_locks(scopes_of(path, space)))
+            found = self.simulation.do(self.simulation.protocol.find_locks(scopes_of(path, space)))
             wanted = {
                 (lock.request.name, held)
                 for lock in locks
@@ -464,11 +466,11 @@ class LockTable(RuleBasedStateMachine):
             waiter.actor.abandon()
         self.waiters.clear()
         for lock in self.all:
-            self.stage.do(self.stage.protocol.withdraw(lock.request))
-        assert set(self.stage.left()) <= {"n"}
-        self.stage.clock.advance(TIMING.waiter_ttl)
-        assert not self.stage.left()
-        assert set(self.stage.entries("f").values) <= {("token",)}
+            self.simulation.do(self.simulation.protocol.withdraw(lock.request))
+        assert set(self.simulation.left()) <= {"n"}
+        self.simulation.clock.advance(TIMING.waiter_ttl)
+        assert not self.simulation.left()
+        assert set(self.simulation.entries("f").values) <= {("token",)}
 
 
 TestLockTable = LockTable.TestCase

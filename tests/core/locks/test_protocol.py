@@ -1,4 +1,4 @@
-"""The lock protocol step by step: what is granted when, at what cost, and that nothing is left whatever goes wrong."""
+"""The lock protocol step by step: when requests are granted, at what cost, and that failures leave nothing."""
 
 from __future__ import annotations
 
@@ -31,112 +31,114 @@ from redicts.core.minitransaction import (
     Transaction,
 )
 from redicts.errors import CorruptData, LockTimeout, Unreachable, Unsupported
-from tests.core.locks.stage import LEASE, TIMING, Actor, Failing, S, Stage, X
+from tests.core.locks.simulation import LEASE, TIMING, Actor, Failing, S, Simulation, X
 from tests.core.test_large_trees import Limited, ShortPages
 
 A, B, AB, AC = ("a",), ("b",), ("a", "b"), ("a", "c")
 
 
-def acquire(stage: Stage, owner: str, *paths: Path, timeout: float | None = None, **more: object) -> Grant | None:
+def acquire(
+    simulation: Simulation, owner: str, *paths: Path, timeout: float | None = None, **more: object
+) -> Grant | None:
     """Acquire a lock that need not be waited for."""
-    return stage.start(stage.request(owner, *paths, **more), timeout).outcome()  # type: ignore[arg-type]
+    return simulation.start(simulation.request(owner, *paths, **more), timeout).outcome()  # type: ignore[arg-type]
 
 
 # Costs
 
 
 def test_a_free_lock_costs_one_transaction() -> None:
-    """Acquiring what is free, of several paths and beside other locks too, is one transaction; so is giving it back."""
-    stage = Stage()
-    stage.hold("2", B)  # the first one sets the counter
+    """Acquiring a free lock, of one path or several, is one transaction, and so is its release."""
+    simulation = Simulation()
+    simulation.hold("2", B)  # the first one sets the counter
     for paths in ((A,), ((),), (AB, AC, ("x", "y", "z"))):
         if paths == ((),):
-            stage.do(stage.protocol.break_locks(stage.records("h")))
-        stage.sent.clear()
-        request = stage.hold("1", *paths)
-        assert len(stage.sent) == 1
-        stage.release(request)
-        assert len(stage.sent) == 2
-        assert "1" not in {owner for owner, _ in stage.holders()}
+            simulation.do(simulation.protocol.break_locks(simulation.records("h")))
+        simulation.sent.clear()
+        request = simulation.hold("1", *paths)
+        assert len(simulation.sent) == 1
+        simulation.release(request)
+        assert len(simulation.sent) == 2
+        assert "1" not in {owner for owner, _ in simulation.holders()}
 
 
 def test_the_first_token_costs_a_second_transaction() -> None:
-    """The counter is set to the time by whoever finds it new."""
-    stage = Stage()
-    stage.hold("1", A)
-    assert len(stage.sent) == 2
+    """The request that finds a new counter sets it to the time."""
+    simulation = Simulation()
+    simulation.hold("1", A)
+    assert len(simulation.sent) == 2
 
 
 def test_a_contended_lock_costs_three_transactions_and_one_when_notified() -> None:
-    """Who waits has tried, queued and listed itself; when the holder goes it takes the lock, and that is all."""
-    stage = Stage()
-    held = stage.hold("1", A)
-    stage.sent.clear()
-    waiting = stage.start(stage.request("2", AB))
+    """A waiter tries, queues and registers; after the release one more transaction acquires the lock."""
+    simulation = Simulation()
+    held = simulation.hold("1", A)
+    simulation.sent.clear()
+    waiting = simulation.start(simulation.request("2", AB))
     assert not waiting.done
-    assert len(stage.sent) == 3
-    stage.sent.clear()
-    stage.release(held)
+    assert len(simulation.sent) == 3
+    simulation.sent.clear()
+    simulation.release(held)
     assert waiting.result is not None
-    assert len(stage.sent) == 2, "the release, and the claim"
+    assert len(simulation.sent) == 2, "the release, and the claim"
 
 
-def test_who_may_overtake_does_not_wait() -> None:
-    """An owner whose own lock is what the waiter in the way waits for gets its second lock without waiting."""
-    stage = Stage()
-    first = stage.hold("1", AB)
-    waiting = stage.start(stage.request("2", A))
+def test_a_waiter_that_own_locks_block_is_passed() -> None:
+    """An owner whose own lock blocks the waiter gets its second lock without waiting."""
+    simulation = Simulation()
+    first = simulation.hold("1", AB)
+    waiting = simulation.start(simulation.request("2", A))
     for timeout in (None, 5.0, 0):
-        stage.sent.clear()
-        second = stage.request("1", AC)
-        assert stage.start(second, timeout, [first]).result is not None
-        assert len(stage.sent) == 3
+        simulation.sent.clear()
+        second = simulation.request("1", AC)
+        assert simulation.start(second, timeout, [first]).result is not None
+        assert len(simulation.sent) == 3
         assert not waiting.done
-        stage.release(second)
-    assert stage.start(stage.request("3", AC), 0).outcome() is None, "another owner queues behind it"
-    stage.release(first)
+        simulation.release(second)
+    assert simulation.start(simulation.request("3", AC), 0).outcome() is None, "another owner queues behind it"
+    simulation.release(first)
     assert waiting.result is not None
 
 
-def test_who_may_overtake_a_waiter_for_several_paths() -> None:
-    """A waiter for several paths is overtaken at once by who holds one of them, at another one too."""
-    stage = Stage()
-    first = stage.hold("1", A)
-    stage.start(stage.request("2", A, B))
+def test_a_waiter_for_several_paths_is_passed() -> None:
+    """A waiter for several paths is passed at any of them by the owner of one of them."""
+    simulation = Simulation()
+    first = simulation.hold("1", A)
+    simulation.start(simulation.request("2", A, B))
     for timeout in (0, None):
-        second = stage.request("1", B)
-        assert stage.start(second, timeout, [first]).result is not None
-        stage.release(second)
+        second = simulation.request("1", B)
+        assert simulation.start(second, timeout, [first]).result is not None
+        simulation.release(second)
 
 
 def test_waiting_costs_little() -> None:
-    """Who waits long looks once in a beat, with a few transactions."""
-    stage = Stage()
-    held = stage.hold("1", A)
-    waiting = stage.start(stage.request("2", A))
-    stage.sent.clear()
+    """A waiter sends a few transactions per heartbeat."""
+    simulation = Simulation()
+    held = simulation.hold("1", A)
+    waiting = simulation.start(simulation.request("2", A))
+    simulation.sent.clear()
     for _ in range(6):
-        stage.do(stage.protocol.renew([(held, LEASE)]))
-        stage.advance(10)
+        simulation.do(simulation.protocol.renew([(held, LEASE)]))
+        simulation.advance(10)
     assert not waiting.done
     beats = 60 / (0.8 * TIMING.heartbeat) + 2
-    assert len(stage.sent) <= 4 * beats + 6
+    assert len(simulation.sent) <= 4 * beats + 6
 
 
-def test_a_release_notifies_the_next_and_nobody_else() -> None:
-    """Of five in a queue one is notified when the holder goes; of the readers behind it all are, when it goes."""
-    stage = Stage()
-    held = stage.hold("0", A)
-    requests = [stage.request(str(number), A, mode=S if number > 2 else X) for number in range(1, 6)]
-    waiting = [stage.start(request) for request in requests]
+def test_a_release_notifies_only_the_next() -> None:
+    """Of five waiters one is notified at a release; of the readers behind it, all are at its release."""
+    simulation = Simulation()
+    held = simulation.hold("0", A)
+    requests = [simulation.request(str(number), A, mode=S if number > 2 else X) for number in range(1, 6)]
+    waiting = [simulation.start(request) for request in requests]
     before = held
     for turn in range(2):
-        stage.do(stage.protocol.release(before))
+        simulation.do(simulation.protocol.release(before))
         assert [actor.ready for actor in waiting] == [number == turn for number in range(5)]
-        waiting[turn]._until = stage.clock()
-        stage.settle()
+        waiting[turn]._until = simulation.clock()
+        simulation.settle()
         before = requests[turn]
-    stage.release(before)
+    simulation.release(before)
     assert all(actor.result is not None for actor in waiting)
 
 
@@ -145,79 +147,79 @@ def test_a_release_notifies_the_next_and_nobody_else() -> None:
 
 def test_a_try_does_not_wait() -> None:
     """With a timeout of 0 there is a grant or none, at once, and nothing is left of a try that failed."""
-    stage = Stage()
-    stage.hold("1", A)
-    stage.sent.clear()
-    request = stage.request("2", AB)
-    assert stage.start(request, 0).outcome() is None
+    simulation = Simulation()
+    simulation.hold("1", A)
+    simulation.sent.clear()
+    request = simulation.request("2", AB)
+    assert simulation.start(request, 0).outcome() is None
     assert not request.pending
-    assert len(stage.sent) == 1
-    assert stage.left() == {"h": 1}
-    assert stage.start(request, 0).outcome() is None
-    assert acquire(stage, "2", B, timeout=0) is not None
+    assert len(simulation.sent) == 1
+    assert simulation.left() == {"h": 1}
+    assert simulation.start(request, 0).outcome() is None
+    assert acquire(simulation, "2", B, timeout=0) is not None
 
 
-def test_a_try_gives_way_to_who_waits() -> None:
-    """A free lock that somebody waits for is not tried away from him."""
-    stage = Stage()
-    held = stage.hold("1", AB)
-    waiting = stage.start(stage.request("2", A))
-    assert acquire(stage, "3", AC, timeout=0) is None
-    stage.release(held)
+def test_an_attempt_without_waiting_does_not_pass_a_waiter() -> None:
+    """A free lock with a waiter is not granted to an attempt without waiting."""
+    simulation = Simulation()
+    held = simulation.hold("1", AB)
+    waiting = simulation.start(simulation.request("2", A))
+    assert acquire(simulation, "3", AC, timeout=0) is None
+    simulation.release(held)
     assert waiting.result is not None
 
 
 @pytest.mark.parametrize("timeout", [0.001, 0.5, 1.0, 3.0, 25.0])
-def test_timeout_ends(timeout: float) -> None:
-    """Who is not granted a lock in time gets LockTimeout, when its timeout ends, and has left the queue."""
-    stage = Stage()
-    stage.hold("1", AB)
-    request = stage.request("2", A)
-    began = stage.clock()
-    waiting = stage.start(request, timeout)
-    stage.advance(timeout - 0.0005)
+def test_a_timeout_is_raised_at_the_deadline(timeout: float) -> None:
+    """A waiter gets LockTimeout at its deadline, and has left the queue."""
+    simulation = Simulation()
+    simulation.hold("1", AB)
+    request = simulation.request("2", A)
+    began = simulation.clock()
+    waiting = simulation.start(request, timeout)
+    simulation.advance(timeout - 0.0005)
     assert not waiting.done
-    stage.advance(0.001)
+    simulation.advance(0.001)
     assert isinstance(waiting.error, LockTimeout)
-    assert stage.clock() - began < timeout + 0.001
+    assert simulation.clock() - began < timeout + 0.001
     assert str(waiting.error) == "the lock on 'a' was not free in time; it is held: 'a.b' by host 1"
     assert not request.pending
-    assert set(stage.left()) <= {"h", "n"}
+    assert set(simulation.left()) <= {"h", "n"}
 
 
-def test_a_timeout_names_who_waits_before() -> None:
-    """If nobody holds the lock, the error names who is to go before."""
-    stage = Stage()
-    held = stage.hold("1", AB)
-    stage.start(stage.request("2", A))
-    late = stage.start(stage.request("3", AC, ("x",)), 0.5)
-    stage.advance(1)
+def test_a_timeout_names_earlier_waiters() -> None:
+    """If no owner holds the lock, the error names the earlier waiters."""
+    simulation = Simulation()
+    held = simulation.hold("1", AB)
+    simulation.start(simulation.request("2", A))
+    late = simulation.start(simulation.request("3", AC, ("x",)), 0.5)
+    simulation.advance(1)
     assert str(late.error) == ("the lock on 'a.c' and 'x' was not free in time; it is waited for: 'a' by host 2")
-    assert stage.release(held)
+    assert simulation.release(held)
 
 
 def test_without_a_limit_there_is_no_timeout() -> None:
     """A timeout of None waits as long as it takes."""
-    stage = Stage()
-    held = stage.hold("1", A)
-    waiting = stage.start(stage.request("2", A), None)
+    simulation = Simulation()
+    held = simulation.hold("1", A)
+    waiting = simulation.start(simulation.request("2", A), None)
     for _ in range(100):
-        stage.do(stage.protocol.renew([(held, LEASE)]))
-        stage.advance(20)
+        simulation.do(simulation.protocol.renew([(held, LEASE)]))
+        simulation.advance(20)
     assert not waiting.done
-    stage.release(held)
+    simulation.release(held)
     assert waiting.result is not None
 
 
-def test_who_gives_up_lets_those_behind_go_on() -> None:
-    """A waiter that leaves by timeout notifies who stood behind it."""
-    stage = Stage()
-    stage.hold("1", AB)
-    stage.start(stage.request("2", A), 0.5)
-    behind = stage.start(stage.request("3", AC))
-    stage.advance(0.49)
+def test_a_timed_out_waiter_notifies_later_ones() -> None:
+    """A waiter that leaves by timeout notifies the waiter behind it."""
+    simulation = Simulation()
+    simulation.hold("1", AB)
+    simulation.start(simulation.request("2", A), 0.5)
+    behind = simulation.start(simulation.request("3", AC))
+    simulation.advance(0.49)
     assert not behind.done
-    stage.advance(0.02)
+    simulation.advance(0.02)
     assert behind.result is not None
 
 
@@ -227,83 +229,89 @@ def test_who_gives_up_lets_those_behind_go_on() -> None:
 @pytest.mark.parametrize("lease", [1, 250, 30_000, 86_400_000])
 def test_the_lease_is_the_ttl_of_the_record(lease: int) -> None:
     """A lock is held for so many milliseconds by the clock of the store, on each of its paths, and not longer."""
-    stage = Stage()
-    request = stage.request("1", A, B)
-    stage.start(request, lease=lease)
-    assert [record.ttl for record in stage.records("h")] == [lease, lease]
-    stage.clock.advance((lease - 0.5) / 1000)
-    assert acquire(stage, "2", A, timeout=0) is None
-    stage.clock.advance(0.0006)
-    assert stage.do(stage.protocol.renew([(request, lease)])) == [False]
-    assert acquire(stage, "2", A, B, timeout=0) is not None
-    assert not stage.release(request)
-    assert {record.owner for record in stage.records("h")} == {"here.2"}, "who is late harms nobody"
+    simulation = Simulation()
+    request = simulation.request("1", A, B)
+    simulation.start(request, lease=lease)
+    assert [record.ttl for record in simulation.records("h")] == [lease, lease]
+    simulation.clock.advance((lease - 0.5) / 1000)
+    assert acquire(simulation, "2", A, timeout=0) is None
+    simulation.clock.advance(0.0006)
+    assert simulation.do(simulation.protocol.renew([(request, lease)])) == [False]
+    assert acquire(simulation, "2", A, B, timeout=0) is not None
+    assert not simulation.release(request)
+    assert {record.owner for record in simulation.records("h")} == {"here.2"}, "who is late harms nobody"
 
 
-def test_a_grant_is_told_to_begin_before_it_does() -> None:
-    """``since`` is a time before the transaction that granted the lock was sent, so no lease is thought longer."""
-    stage = Stage()
-    stage.hold("2", B)
-    steps = stage.protocol.acquire(stage.request("1", A), LEASE, None)
+def test_since_is_before_the_grant() -> None:
+    """``since`` is a time before the granting transaction was sent, so no lease is overestimated."""
+    simulation = Simulation()
+    simulation.hold("2", B)
+    steps = simulation.protocol.acquire(simulation.request("1", A), LEASE, None)
     request = next(steps)
-    sent = stage.clock()
-    stage.clock.advance(2)
+    sent = simulation.clock()
+    simulation.clock.advance(2)
     assert isinstance(request, Transaction)
     with pytest.raises(StopIteration) as stop:
-        steps.send(stage.backend.execute(request))
+        steps.send(simulation.backend.execute(request))
     assert stop.value.value.since == sent
 
 
 def test_renewing() -> None:
     """Leases begin again with the milliseconds given, several in one transaction; what is not held stays away."""
-    stage = Stage()
-    one, two, three = stage.hold("1", A, B), stage.hold("2", ("c",)), stage.hold("3", ("d",))
-    stage.release(two)
-    stage.advance(10)
-    stage.sent.clear()
-    assert stage.do(stage.protocol.renew([(one, 40_000), (two, 40_000), (three, 5_000)])) == [True, False, True]
-    assert len(stage.sent) == 1
-    assert sorted((record.path, record.ttl) for record in stage.records("h")) == [
+    simulation = Simulation()
+    one, two, three = simulation.hold("1", A, B), simulation.hold("2", ("c",)), simulation.hold("3", ("d",))
+    simulation.release(two)
+    simulation.advance(10)
+    simulation.sent.clear()
+    assert simulation.do(simulation.protocol.renew([(one, 40_000), (two, 40_000), (three, 5_000)])) == [
+        True,
+        False,
+        True,
+    ]
+    assert len(simulation.sent) == 1
+    assert sorted((record.path, record.ttl) for record in simulation.records("h")) == [
         (A, 40_000),
         (B, 40_000),
         (("d",), 5_000),
     ]
-    assert stage.do(stage.protocol.renew([])) == []
+    assert simulation.do(simulation.protocol.renew([])) == []
 
 
 def test_a_lock_that_lost_a_path_is_not_held() -> None:
-    """Of a lock on several paths each is looked at: if one was broken, neither renewal nor release says it was held."""
+    """If one of several paths was broken, neither renewal nor release returns that the lock was held."""
     for lost in (A, B):
-        stage = Stage()
-        request = stage.hold("1", A, B)
-        stage.do(stage.protocol.break_locks([record for record in stage.records("h") if record.path == lost]))
-        assert stage.do(stage.protocol.renew([(request, LEASE)])) == [False], f"{lost} is lost"
-        assert stage.release(request) is False
+        simulation = Simulation()
+        request = simulation.hold("1", A, B)
+        simulation.do(
+            simulation.protocol.break_locks([record for record in simulation.records("h") if record.path == lost])
+        )
+        assert simulation.do(simulation.protocol.renew([(request, LEASE)])) == [False], f"{lost} is lost"
+        assert simulation.release(request) is False
 
 
-def test_a_dead_waiter_is_in_the_way_for_seconds() -> None:
-    """Those behind a waiter that died go on when its place has run out, not minutes later."""
-    stage = Stage()
-    held = stage.hold("1", AB)
-    dying = stage.start(stage.request("2", A))
-    behind = stage.start(stage.request("3", AC))
-    stage.advance(1.5)
+def test_a_crashed_waiter_blocks_for_seconds() -> None:
+    """Waiters behind a crashed one go on when its record expires, not minutes later."""
+    simulation = Simulation()
+    held = simulation.hold("1", AB)
+    dying = simulation.start(simulation.request("2", A))
+    behind = simulation.start(simulation.request("3", AC))
+    simulation.advance(1.5)
     dying.abandon()
-    stage.advance(TIMING.waiter_ttl - TIMING.heartbeat - 0.5)
+    simulation.advance(TIMING.waiter_ttl - TIMING.heartbeat - 0.5)
     assert not behind.done
-    stage.advance(TIMING.heartbeat + 1)
+    simulation.advance(TIMING.heartbeat + 1)
     assert behind.result is not None
-    assert stage.release(held)
+    assert simulation.release(held)
 
 
 # Tokens
 
 
-def tokens(stage: Stage, count: int) -> list[int]:
+def tokens(simulation: Simulation, count: int) -> list[int]:
     """Acquire so often, and return the tokens."""
     found = []
     for number in range(count):
-        grant = acquire(stage, str(number), (f"p{stage.clock()}{number}",))
+        grant = acquire(simulation, str(number), (f"p{simulation.clock()}{number}",))
         assert grant is not None
         found.append(grant.token)
     return found
@@ -311,34 +319,37 @@ def tokens(stage: Stage, count: int) -> list[int]:
 
 def test_tokens_begin_with_the_time_and_rise() -> None:
     """The first token of a store is the time in milliseconds times 256; each later one is greater."""
-    stage = Stage()
-    first, *others = tokens(stage, 20)
-    assert first == int(stage.clock() * 1000) * 256
+    simulation = Simulation()
+    first, *others = tokens(simulation, 20)
+    assert first == int(simulation.clock() * 1000) * 256
     assert others == [first + number for number in range(1, 20)]
-    assert stage.entries("f").values[("token",)] == b"%d" % others[-1]
-    assert not stage.entries("f").ttls
+    assert simulation.entries("f").values[("token",)] == b"%d" % others[-1]
+    assert not simulation.entries("f").ttls
     assert others[-1] < 2**53, "exact as a float too"
 
 
 def test_tokens_rise_after_the_counter_was_lost() -> None:
     """If the store lost the counter, what is given out is greater all the same, for time has passed."""
-    stage = Stage()
-    before = tokens(stage, 1_000)[-1]
+    simulation = Simulation()
+    before = tokens(simulation, 1_000)[-1]
     for lost in (None, b"0", b"17", b"-5", b"1099511627000"):
-        stage.clock.advance(1)
+        simulation.clock.advance(1)
         write = Delete(TOKENS, Scope.NODE) if lost is None else Put(TOKENS, lost)
-        stage.backend.execute(Transaction(writes=(write,)))
-        found = tokens(stage, 3)
+        simulation.backend.execute(Transaction(writes=(write,)))
+        found = tokens(simulation, 3)
         assert found == sorted(set(found))
         assert found[0] > before
         before = found[-1]
 
 
-def test_two_who_find_a_new_counter_get_rising_tokens() -> None:
-    """However two meet who both find the counter new, they get different tokens, both set to the time."""
+def test_two_requests_at_a_new_counter_get_increasing_tokens() -> None:
+    """However two requests that find a new counter interleave, they get different tokens, both based on the time."""
     for schedule in itertools.product((0, 1), repeat=6):
-        stage = Stage()
-        actors = [Actor(stage.protocol.acquire(stage.request(str(n), (str(n),)), LEASE, None), stage) for n in (1, 2)]
+        simulation = Simulation()
+        actors = [
+            Actor(simulation.protocol.acquire(simulation.request(str(n), (str(n),)), LEASE, None), simulation)
+            for n in (1, 2)
+        ]
         for index in schedule:
             if not actors[index].done:
                 actors[index].step()
@@ -346,39 +357,39 @@ def test_two_who_find_a_new_counter_get_rising_tokens() -> None:
             actor.run()
         one, two = (actor.outcome().token for actor in actors)  # type: ignore[union-attr]
         assert one != two
-        assert min(one, two) >= int(stage.clock() * 1000) * 256
-        assert stage.entries("f").values[("token",)] == b"%d" % max(one, two)
+        assert min(one, two) >= int(simulation.clock() * 1000) * 256
+        assert simulation.entries("f").values[("token",)] == b"%d" % max(one, two)
 
 
 @pytest.mark.parametrize("value", [b"x", b"", b"9223372036854775807", b"1.5"])
 def test_a_damaged_counter_is_named(value: bytes) -> None:
-    """A counter that is no number, or can rise no more, raises Damaged, at once or in turn, and leaves nothing."""
-    stage = Stage()
-    held = stage.hold("1", A)
-    waiting = stage.start(stage.request("2", A))
-    stage.backend.execute(Transaction(writes=(Put(TOKENS, value),)))
+    """A counter that is not a number, or is at its maximum, raises CorruptData and leaves nothing."""
+    simulation = Simulation()
+    held = simulation.hold("1", A)
+    waiting = simulation.start(simulation.request("2", A))
+    simulation.backend.execute(Transaction(writes=(Put(TOKENS, value),)))
     with pytest.raises(CorruptData, match="counter of fencing tokens"):
-        acquire(stage, "3", B)
-    stage.release(held)
+        acquire(simulation, "3", B)
+    simulation.release(held)
     assert isinstance(waiting.error, CorruptData)
-    assert set(stage.left()) <= {"n"}
+    assert set(simulation.left()) <= {"n"}
 
 
 # Lost replies, and a store that is away
 
 
 def test_a_request_keeps_its_name() -> None:
-    """Every record of one acquisition, at each try, is under the same name, and is notified under it."""
-    stage = Stage()
-    held = stage.hold("1", A)
-    request = stage.request("2", A, B)
+    """Every record of one acquisition, at each attempt, has the same name, which is also notified."""
+    simulation = Simulation()
+    held = simulation.hold("1", A)
+    request = simulation.request("2", A, B)
     name = request.name
-    waiting = stage.start(request)
-    stage.advance(15)
-    stage.release(held)
+    waiting = simulation.start(request)
+    simulation.advance(15)
+    simulation.release(held)
     assert waiting.result is not None
     assert request.name == name
-    put = [write.key.path for sent in stage.sent for write in sent.writes if isinstance(write, Put)]
+    put = [write.key.path for sent in simulation.sent for write in sent.writes if isinstance(write, Put)]
     mine = {path for path in put if name in path}
     assert mine == {("/a", "!", name), ("/b", "!", name), ("here/1", name)}
 
@@ -403,43 +414,43 @@ FAULTS = {
     "not sent": {"applied": False, "maybe": False},
 }
 
-Scenario = Callable[[Stage, Request], Actor[Grant | None]]
+Scenario = Callable[[Simulation, Request], Actor[Grant | None]]
 
 
-def first_ever(stage: Stage, request: Request) -> Actor[Grant | None]:
+def first_ever(simulation: Simulation, request: Request) -> Actor[Grant | None]:
     """Acquire a free lock on a store that had none."""
-    return stage.start(request)
+    return simulation.start(request)
 
 
-def free(stage: Stage, request: Request) -> Actor[Grant | None]:
+def free(simulation: Simulation, request: Request) -> Actor[Grant | None]:
     """Acquire a free lock."""
-    stage.backend.execute(Transaction(writes=(Put(TOKENS, b"%d" % 2**50),)))
-    return stage.start(request)
+    simulation.backend.execute(Transaction(writes=(Put(TOKENS, b"%d" % 2**50),)))
+    return simulation.start(request)
 
 
-def tried_beside_own(stage: Stage, request: Request) -> Actor[Grant | None]:
+def tried_beside_own(simulation: Simulation, request: Request) -> Actor[Grant | None]:
     """Try a lock whose path the owner has shared."""
-    own = stage.request("2", A, mode=S)
-    stage.backend.execute(Transaction(writes=tuple(Put(key, own.record, LEASE) for key in own.keys("h"))))
-    return stage.start(request, 0, [own])
+    own = simulation.request("2", A, mode=S)
+    simulation.backend.execute(Transaction(writes=tuple(Put(key, own.record, LEASE) for key in own.keys("h"))))
+    return simulation.start(request, 0, [own])
 
 
-def in_turn(stage: Stage, request: Request) -> Actor[Grant | None]:
+def queued(simulation: Simulation, request: Request) -> Actor[Grant | None]:
     """Wait for a lock over several beats, behind another waiter, until it is granted."""
     current_owner = Request("there/1", request.owner._replace(name="there.1", label="host 9"), X, [A], 1)
     other = Request("there/2", request.owner._replace(name="there.2", label="host 8"), X, [("a", "z")], 2)
     put = [
         Put(key, made.record, LEASE) for made, space in ((current_owner, "h"), (other, "w")) for key in made.keys(space)
     ]
-    inner = stage.backend.inner  # type: ignore[attr-defined]
+    inner = simulation.backend.inner  # type: ignore[attr-defined]
     inner.execute(Transaction(writes=tuple(put)))
-    actor = stage.start(request)
-    stage.advance(4)
+    actor = simulation.start(request)
+    simulation.advance(4)
     for made in (other, current_owner):
         gone = [Delete(key, Scope.NODE) for space in "hw" for key in made.keys(space)]
         inner.execute(Transaction(writes=(*gone, Notify(Key("n", (made.name,)), Scope.BELOW))))
-        stage.settle()
-    stage.advance(4)
+        simulation.settle()
+    simulation.advance(4)
     return actor
 
 
@@ -447,13 +458,13 @@ SCENARIOS: dict[str, Scenario] = {
     "first ever": first_ever,
     "free": free,
     "tried beside own": tried_beside_own,
-    "in turn": in_turn,
+    "queued": queued,
 }
 
 
-def of(request: Request, stage: Stage) -> set[str]:
+def of(request: Request, simulation: Simulation) -> set[str]:
     """Return in which spaces something of a request is, besides lists of whom to wake."""
-    entries = {space: stage.entries(space).values for space in ("h", "w", "d")}
+    entries = {space: simulation.entries(space).values for space in ("h", "w", "d")}
     names = {request.name, request.name.rstrip("'"), request.owner.name}
     kept = {("/a", "!", "here/own")}
     return {
@@ -474,33 +485,33 @@ def failing_at(
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_one_lost_reply_leaves_nothing(scenario: str, fault: str) -> None:
-    """Whichever transaction of an acquisition fails, and however, it says so and nothing of it is in the store."""
+    """Whichever transaction of an acquisition fails, and however, it raises, and the store has no record of it."""
     for which in itertools.count():
-        stage = Stage(Failing)
-        assert isinstance(stage.backend, Failing)
-        request = stage.request("2", AB, mode=X)
-        inner = stage.backend.inner
-        count = len(stage.sent)
-        stage.backend.faults = Shifted(stage, failing_at(which, Fault(inner, **FAULTS[fault])))
-        actor = SCENARIOS[scenario](stage, request)
+        simulation = Simulation(Failing)
+        assert isinstance(simulation.backend, Failing)
+        request = simulation.request("2", AB, mode=X)
+        inner = simulation.backend.inner
+        count = len(simulation.sent)
+        simulation.backend.faults = Shifted(simulation, failing_at(which, Fault(inner, **FAULTS[fault])))
+        actor = SCENARIOS[scenario](simulation, request)
         if actor.error is None:
             assert actor.result is not None
             assert which >= 1, "at least one transaction failed"
-            stage.backend.faults = iter(())
-            assert stage.do(stage.protocol.release(request))
-            assert not of(request, stage)
+            simulation.backend.faults = iter(())
+            assert simulation.do(simulation.protocol.release(request))
+            assert not of(request, simulation)
             break
         assert isinstance(actor.error, Unreachable), which
-        assert len(stage.sent) > count
-        assert not of(request, stage), f"transaction {which} failed"
+        assert len(simulation.sent) > count
+        assert not of(request, simulation), f"transaction {which} failed"
         assert not request.pending
 
 
 class Shifted:
     """Faults for the transactions of actors only, not for those by which a test prepares or looks."""
 
-    def __init__(self, stage: Stage, faults: Iterator[Callable[[Transaction], Outcome] | None]) -> None:
-        self._stage = stage
+    def __init__(self, simulation: Simulation, faults: Iterator[Callable[[Transaction], Outcome] | None]) -> None:
+        self._simulation = simulation
         self._faults = faults
         self._seen = 0
 
@@ -508,9 +519,9 @@ class Shifted:
         return self
 
     def __next__(self) -> Callable[[Transaction], Outcome] | None:
-        if len(self._stage.sent) == self._seen:
+        if len(self._simulation.sent) == self._seen:
             return None
-        self._seen = len(self._stage.sent)
+        self._seen = len(self._simulation.sent)
         return next(self._faults, None)
 
 
@@ -519,55 +530,57 @@ class Shifted:
 def test_what_is_pending_can_be_withdrawn(scenario: str, fault: str) -> None:
     """If the store stays away, the request stays pending unless nothing can have been done; withdrawing finishes it."""
     for which in itertools.count():
-        stage = Stage(Failing)
-        assert isinstance(stage.backend, Failing)
-        request = stage.request("2", AB, mode=X)
-        once = Fault(stage.backend.inner, **FAULTS[fault])
-        away = Fault(stage.backend.inner, applied=False, maybe=False)
-        stage.backend.faults = Shifted(stage, itertools.chain(failing_at(which, once), itertools.repeat(away)))
-        actor = SCENARIOS[scenario](stage, request)
+        simulation = Simulation(Failing)
+        assert isinstance(simulation.backend, Failing)
+        request = simulation.request("2", AB, mode=X)
+        once = Fault(simulation.backend.inner, **FAULTS[fault])
+        away = Fault(simulation.backend.inner, applied=False, maybe=False)
+        simulation.backend.faults = Shifted(
+            simulation, itertools.chain(failing_at(which, once), itertools.repeat(away))
+        )
+        actor = SCENARIOS[scenario](simulation, request)
         if actor.error is None:
             break
         assert isinstance(actor.error, Unreachable)
-        assert request.pending or not of(request, stage), f"transaction {which} failed"
-        stage.backend.faults = iter(())
+        assert request.pending or not of(request, simulation), f"transaction {which} failed"
+        simulation.backend.faults = iter(())
         if request.pending:
-            stage.do(stage.protocol.withdraw(request))
+            simulation.do(simulation.protocol.withdraw(request))
         assert not request.pending
-        assert not of(request, stage), f"transaction {which} failed"
+        assert not of(request, simulation), f"transaction {which} failed"
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_release_whose_reply_is_lost_can_be_finished(fault: str) -> None:
-    """Who does not know whether its lock is released has it pending; withdrawing makes sure, and notifies."""
-    stage = Stage(Failing)
-    assert isinstance(stage.backend, Failing)
-    request = stage.hold("1", A)
-    waiting = stage.start(stage.request("2", A))
-    for finish in (stage.protocol.release, stage.protocol.withdraw):
-        stage.backend.faults = iter([Fault(stage.backend.inner, **FAULTS[fault])])
+    """A release without a reply leaves the request pending; withdrawing it frees the lock and notifies."""
+    simulation = Simulation(Failing)
+    assert isinstance(simulation.backend, Failing)
+    request = simulation.hold("1", A)
+    waiting = simulation.start(simulation.request("2", A))
+    for finish in (simulation.protocol.release, simulation.protocol.withdraw):
+        simulation.backend.faults = iter([Fault(simulation.backend.inner, **FAULTS[fault])])
         with pytest.raises(Unreachable):
-            stage.do(finish(request))
+            simulation.do(finish(request))
         assert request.pending
-    stage.do(stage.protocol.withdraw(request))
-    stage.settle()
+    simulation.do(simulation.protocol.withdraw(request))
+    simulation.settle()
     assert not request.pending
     assert waiting.result is not None
-    assert stage.holders() == {("2", A)}
+    assert simulation.holders() == {("2", A)}
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError])
 def test_an_interruption_withdraws(error: type[BaseException]) -> None:
-    """Ctrl-C before, at or after each transaction or wait of an acquisition leaves nothing, and comes out."""
+    """Ctrl-C before, at or after each transaction or wait of an acquisition leaves nothing, and is raised."""
     for which in itertools.count():
-        stage = Stage()
-        held = stage.hold("1", A)
-        request = stage.request("2", AB)
-        actor = Actor(stage.protocol.acquire(request, LEASE, None), stage)
-        stage.actors.append(actor)
+        simulation = Simulation()
+        held = simulation.hold("1", A)
+        request = simulation.request("2", AB)
+        actor = Actor(simulation.protocol.acquire(request, LEASE, None), simulation)
+        simulation.actors.append(actor)
         for _ in range(which):
             if actor.waits:
-                stage.release(held) if held.pending else stage.advance(TIMING.heartbeat)
+                simulation.release(held) if held.pending else simulation.advance(TIMING.heartbeat)
             elif not actor.done:
                 actor.step()
         if actor.done:
@@ -577,186 +590,188 @@ def test_an_interruption_withdraws(error: type[BaseException]) -> None:
         actor.throw(error())
         actor.run()
         assert type(actor.error) is error
-        assert not of(request, stage)
+        assert not of(request, simulation)
         assert not request.pending
-        assert acquire(stage, "3", B, timeout=0) is not None
+        assert acquire(simulation, "3", B, timeout=0) is not None
 
 
 def test_what_is_dropped_stays_pending() -> None:
     """Steps that are closed send nothing more; the request stays pending, and can be withdrawn."""
-    stage = Stage()
-    stage.hold("1", A)
-    request = stage.request("2", A)
-    waiting = stage.start(request)
-    sent = len(stage.sent)
+    simulation = Simulation()
+    simulation.hold("1", A)
+    request = simulation.request("2", A)
+    waiting = simulation.start(request)
+    sent = len(simulation.sent)
     waiting.abandon()
-    assert len(stage.sent) == sent
+    assert len(simulation.sent) == sent
     assert request.pending
-    stage.do(stage.protocol.withdraw(request))
-    assert not of(request, stage)
-    assert stage.holders() == {("1", A)}
+    simulation.do(simulation.protocol.withdraw(request))
+    assert not of(request, simulation)
+    assert simulation.holders() == {("1", A)}
 
 
 # Places in the queue
 
 
-def test_who_stood_still_too_long_queues_anew() -> None:
-    """A waiter that was stopped for longer than its place lives gets another one, at the end, under another name."""
-    stage = Stage()
-    held = stage.hold("1", A)
-    request = stage.request("2", A)
+def test_a_waiter_whose_record_expired_queues_again() -> None:
+    """A waiter that was stopped for longer than its TTL queues again at the end, under another name."""
+    simulation = Simulation()
+    held = simulation.hold("1", A)
+    request = simulation.request("2", A)
     name = request.name
-    stopped = stage.start(request)
+    stopped = simulation.start(request)
     stopped.stopped = True
-    stage.advance(TIMING.waiter_ttl + 0.1)
-    later = stage.start(stage.request("3", A))
+    simulation.advance(TIMING.waiter_ttl + 0.1)
+    later = simulation.start(simulation.request("3", A))
     stopped.stopped = False
-    stage.settle()
+    simulation.settle()
     assert request.name != name
     assert request.listener == name
-    assert stage.waiters() == {("2", A), ("3", A)}
-    stage.release(held)
+    assert simulation.waiters() == {("2", A), ("3", A)}
+    simulation.release(held)
     assert (later.result is not None, stopped.done) == (True, False)
-    stage.do(stage.protocol.break_locks(stage.records("h")))
-    stage.settle()
+    simulation.do(simulation.protocol.break_locks(simulation.records("h")))
+    simulation.settle()
     assert stopped.result is not None
-    assert [record.request for record in stage.records("h")] == [request.name]
-    assert stage.release(request)
+    assert [record.request for record in simulation.records("h")] == [request.name]
+    assert simulation.release(request)
 
 
-def test_who_lost_its_place_does_not_take_the_lock() -> None:
-    """A waiter that was stopped and is notified by the holder's release does not go before those who came meanwhile."""
-    stage = Stage()
-    held = stage.hold("1", A)
-    stopped = stage.start(stage.request("2", A))
+def test_a_waiter_whose_record_expired_does_not_get_the_lock() -> None:
+    """A stopped waiter that the release notifies does not pass requests that came meanwhile."""
+    simulation = Simulation()
+    held = simulation.hold("1", A)
+    stopped = simulation.start(simulation.request("2", A))
     stopped.stopped = True
-    stage.advance(TIMING.waiter_ttl + 0.1)
-    later = stage.start(stage.request("3", A))
+    simulation.advance(TIMING.waiter_ttl + 0.1)
+    later = simulation.start(simulation.request("3", A))
     later.stopped = True
-    stage.release(held)
+    simulation.release(held)
     stopped.stopped = False
-    stage.settle()
+    simulation.settle()
     assert not stopped.done
     later.stopped = False
-    stage.settle()
+    simulation.settle()
     assert later.result is not None
 
 
-def test_a_claim_that_comes_late_does_not_overtake() -> None:
-    """A claim that is under way when its place runs out is refused: those who came then do not know of it."""
-    stage = Stage()
-    held = stage.hold("1", A)
-    late = stage.start(stage.request("2", A))
+def test_a_late_attempt_does_not_overtake() -> None:
+    """An attempt that arrives after the record has expired is refused: later requests do not know of it."""
+    simulation = Simulation()
+    held = simulation.hold("1", A)
+    late = simulation.start(simulation.request("2", A))
     late.step()  # it looks for itself, as after a notification for no reason
     assert isinstance(late.asked, Transaction)
     assert any(isinstance(write, Add) for write in late.asked.writes)
     late.stopped = True
-    stage.advance(TIMING.waiter_ttl + 0.1)
-    other = stage.start(stage.request("3", A))
+    simulation.advance(TIMING.waiter_ttl + 0.1)
+    other = simulation.start(simulation.request("3", A))
     other.stopped = True
-    stage.release(held)
+    simulation.release(held)
     late.run()
     assert not late.done
     other.stopped = False
-    stage.settle()
+    simulation.settle()
     assert other.result is not None
 
 
-def test_a_waiter_whose_place_was_broken_queues_anew() -> None:
-    """An operator who removes a waiter sends it to the end; those behind it are notified."""
-    stage = Stage()
-    stage.hold("1", AB)
-    first = stage.start(stage.request("2", A))
-    behind = stage.start(stage.request("3", AC))
-    stage.do(stage.protocol.break_locks(stage.records("w")[:1]))
-    stage.settle()
+def test_a_waiter_whose_record_was_broken_queues_again() -> None:
+    """An operator who removes a waiter sends it to the end; later waiters are notified."""
+    simulation = Simulation()
+    simulation.hold("1", AB)
+    first = simulation.start(simulation.request("2", A))
+    behind = simulation.start(simulation.request("3", AC))
+    simulation.do(simulation.protocol.break_locks(simulation.records("w")[:1]))
+    simulation.settle()
     assert behind.result is not None
-    stage.advance(TIMING.heartbeat)
+    simulation.advance(TIMING.heartbeat)
     assert not first.done
-    assert ("2", A) in stage.waiters()
+    assert ("2", A) in simulation.waiters()
 
 
-def test_a_broken_waiter_of_two_paths_leaves_no_other_place() -> None:
-    """If the first of a waiter's records is broken, the others do not stay under the old name beside the new one."""
-    stage = Stage()
-    stage.hold("1", A)
-    stage.start(stage.request("2", A, B))
-    stage.do(stage.protocol.break_locks([record for record in stage.records("w") if record.path == A]))
-    stage.advance(TIMING.heartbeat)
-    assert len(stage.records("w")) == 2
+def test_a_broken_waiter_of_two_paths_leaves_no_old_record() -> None:
+    """If the first record of a waiter is broken, the others do not stay under the old name."""
+    simulation = Simulation()
+    simulation.hold("1", A)
+    simulation.start(simulation.request("2", A, B))
+    simulation.do(simulation.protocol.break_locks([record for record in simulation.records("w") if record.path == A]))
+    simulation.advance(TIMING.heartbeat)
+    assert len(simulation.records("w")) == 2
 
 
 @pytest.mark.parametrize("count", [31, 32, 33, 40])
-def test_many_who_wait(count: int) -> None:
-    """However many wait for one lock, each gets it, one after the other, in the order in which they came."""
-    stage = Stage()
-    before = stage.hold("0", A)
-    requests = [stage.request(str(number), A) for number in range(1, count + 1)]
-    actors = [stage.start(request) for request in requests]
+def test_many_waiters_are_served_in_order(count: int) -> None:
+    """However many requests wait for one lock, each gets it in its order."""
+    simulation = Simulation()
+    before = simulation.hold("0", A)
+    requests = [simulation.request(str(number), A) for number in range(1, count + 1)]
+    actors = [simulation.start(request) for request in requests]
     for number, request in enumerate(requests):
-        stage.release(before)
+        simulation.release(before)
         assert [actor.done for actor in actors] == [other <= number for other in range(count)]
         assert actors[number].result is not None
         before = request
 
 
-def test_more_ahead_than_one_claim_looks_at() -> None:
-    """Who has more than 32 before it that are beside each other goes when all of them have gone, and not before."""
-    stage = Stage()
-    held = stage.hold("0", A)
-    requests = [stage.request(str(number), ("a", str(number))) for number in range(1, 41)]
+def test_more_earlier_waiters_than_one_attempt_checks() -> None:
+    """A request with more than 32 independent earlier waiters is granted when all of them are gone, and not before."""
+    simulation = Simulation()
+    held = simulation.hold("0", A)
+    requests = [simulation.request(str(number), ("a", str(number))) for number in range(1, 41)]
     for request in requests:
-        stage.start(request)
-    last = stage.start(stage.request("last", A))
-    stage.release(held)
-    assert len(stage.holders()) == 40
+        simulation.start(request)
+    last = simulation.start(simulation.request("last", A))
+    simulation.release(held)
+    assert len(simulation.holders()) == 40
     for request in requests:
         assert not last.done
-        stage.release(request)
+        simulation.release(request)
     assert last.result is not None
 
 
 @pytest.mark.parametrize("store", ["memory", "short pages"])
 def test_a_ticket_is_complete(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All who wait are on the ticket, also if they are more than one page, or pages come short or empty."""
+    """All earlier waiters are on the ticket, also if they are more than one page, or pages are short or empty."""
     monkeypatch.setattr(acquisition, "PAGE", 2)
     monkeypatch.setattr(records, "PAGE", 2)
-    stage = Stage(MemoryBackend if store == "memory" else short_pages)
-    held = [stage.hold("0", ("a", str(number))) for number in range(5)]
-    requests = [stage.request(str(number), ("a", str(number))) for number in range(1, 5)]
-    before = [stage.start(request) for request in requests]
-    last = stage.start(stage.request("last", A))
+    simulation = Simulation(MemoryBackend if store == "memory" else short_pages)
+    held = [simulation.hold("0", ("a", str(number))) for number in range(5)]
+    requests = [simulation.request(str(number), ("a", str(number))) for number in range(1, 5)]
+    before = [simulation.start(request) for request in requests]
+    last = simulation.start(simulation.request("last", A))
     before[-1].stopped = True  # it is notified, and does not go on yet
     for request in [*held, *requests[:-1]]:
-        stage.release(request)
+        simulation.release(request)
     assert [actor.done for actor in before] == [True, True, True, False]
     assert not last.done, "one of four who came before still waits"
     before[-1].stopped = False
-    stage.settle()
+    simulation.settle()
     assert before[-1].result is not None
     assert not last.done
-    stage.release(requests[-1])
+    simulation.release(requests[-1])
     assert last.result is not None
 
 
-def test_who_comes_while_the_ticket_is_read_is_not_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ticket of several pages lists who came before; who comes between two of them queues behind."""
+def test_later_requests_are_not_on_the_ticket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ticket of several pages lists earlier requests; one that comes between two pages queues behind."""
     monkeypatch.setattr(acquisition, "PAGE", 2)
     monkeypatch.setattr(records, "PAGE", 2)
-    stage = Stage()
-    held = stage.hold("0", A)
-    before = [stage.request(str(number), ("a", f"a{number}")) for number in range(1, 4)]
+    simulation = Simulation()
+    held = simulation.hold("0", A)
+    before = [simulation.request(str(number), ("a", f"a{number}")) for number in range(1, 4)]
     for request in before:
-        stage.start(request)
-    reading: Actor[Grant | None] = Actor(stage.protocol.acquire(stage.request("r", A), LEASE, None), stage)
+        simulation.start(request)
+    reading: Actor[Grant | None] = Actor(
+        simulation.protocol.acquire(simulation.request("r", A), LEASE, None), simulation
+    )
     while not (isinstance(reading.asked, Transaction) and any(read.cursor for read in reading.asked.reads)):
         reading.step()
-    late = stage.start(stage.request("late", ("a", "z")))
-    stage.actors.append(reading)
+    late = simulation.start(simulation.request("late", ("a", "z")))
+    simulation.actors.append(reading)
     reading.run()
     for request in [held, *before]:
         assert not reading.done
-        stage.release(request)
+        simulation.release(request)
     assert reading.result is not None
     assert not late.done
 
@@ -779,75 +794,75 @@ def short_pages(clock: ManualClock) -> Answering:
 
 @pytest.mark.parametrize("store", ["memory", "short pages"])
 @pytest.mark.parametrize("readers", [2, 3, 7])
-def test_many_who_share(store: str, readers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A writer waits for all readers, more than one page of them, and goes when the last one has gone."""
+def test_many_readers_block_a_writer(store: str, readers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer waits for all readers, more than one page of them, and is granted when the last one is gone."""
     monkeypatch.setattr(acquisition, "PAGE", 2)
     monkeypatch.setattr(records, "PAGE", 2)
-    stage = Stage(MemoryBackend if store == "memory" else short_pages)
-    held = [stage.hold(str(number), ("a", str(number % 2)), mode=S) for number in range(readers)]
-    writer = stage.start(stage.request("w", A))
+    simulation = Simulation(MemoryBackend if store == "memory" else short_pages)
+    held = [simulation.hold(str(number), ("a", str(number % 2)), mode=S) for number in range(readers)]
+    writer = simulation.start(simulation.request("w", A))
     for request in held:
         assert not writer.done
-        assert stage.release(request)
-        stage.advance(0.01)
+        assert simulation.release(request)
+        simulation.advance(0.01)
     assert writer.result is not None
 
 
 @pytest.mark.parametrize("store", ["memory", "short pages"])
 def test_a_holder_on_a_later_page_is_waited_for(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is in the way is found behind pages of others who are not, and is waited for without looking all the time."""
+    """A blocker is found behind pages of other records, and is waited for without polling."""
     monkeypatch.setattr(acquisition, "PAGE", 2)
     monkeypatch.setattr(records, "PAGE", 2)
-    stage = Stage(MemoryBackend if store == "memory" else short_pages)
+    simulation = Simulation(MemoryBackend if store == "memory" else short_pages)
     for number in range(5):
-        stage.hold(str(number), ("a", f"a{number}"), mode=S)
-    writer = stage.hold("w", ("a", "z"))
-    stage.sent.clear()
-    waiting = stage.start(stage.request("r", A, mode=S))
+        simulation.hold(str(number), ("a", f"a{number}"), mode=S)
+    writer = simulation.hold("w", ("a", "z"))
+    simulation.sent.clear()
+    waiting = simulation.start(simulation.request("r", A, mode=S))
     assert waiting.waits
-    assert len(stage.sent) < 20
-    stage.release(writer)
+    assert len(simulation.sent) < 20
+    simulation.release(writer)
     assert waiting.result is not None
 
 
 def test_a_reader_of_what_it_writes_among_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who holds a part exclusively is let read the whole beside other readers, however many they are."""
+    """The owner of an exclusive lock on a part reads the whole, however many other readers there are."""
     monkeypatch.setattr(acquisition, "PAGE", 2)
     monkeypatch.setattr(records, "PAGE", 2)
     for readers in (1, 5):
-        stage = Stage()
-        own = stage.hold("1", AB)
+        simulation = Simulation()
+        own = simulation.hold("1", AB)
         for number in range(readers):
-            stage.hold(str(number + 10), AC, mode=S)
-        stage.sent.clear()
-        actor = stage.start(stage.request("1", A, mode=S), 30, [own])
-        stage.advance(40)
+            simulation.hold(str(number + 10), AC, mode=S)
+        simulation.sent.clear()
+        actor = simulation.start(simulation.request("1", A, mode=S), 30, [own])
+        simulation.advance(40)
         assert actor.error is None, readers
         assert actor.result is not None
 
 
 def test_the_only_reader_becomes_a_writer() -> None:
-    """Who shares a path may hold it exclusively as soon as nobody else shares it, and the other way round."""
-    stage = Stage()
-    mine, yours = stage.hold("1", A, mode=S), stage.hold("2", A, mode=S)
-    upgrade = stage.start(stage.request("1", A), None, [mine])
+    """The only reader of a path may lock it exclusively, and vice versa."""
+    simulation = Simulation()
+    mine, yours = simulation.hold("1", A, mode=S), simulation.hold("2", A, mode=S)
+    upgrade = simulation.start(simulation.request("1", A), None, [mine])
     assert not upgrade.done
-    assert acquire(stage, "3", A, timeout=0, mode=S) is None, "it waits"
-    stage.release(yours)
+    assert acquire(simulation, "3", A, timeout=0, mode=S) is None, "it waits"
+    simulation.release(yours)
     assert upgrade.result is not None
-    assert acquire(stage, "2", A, timeout=0, mode=S) is None
+    assert acquire(simulation, "2", A, timeout=0, mode=S) is None
     for own_mode, mode in ((S, X), (X, S)):
-        stage = Stage()
-        held = stage.hold("1", A, mode=own_mode)
-        assert stage.start(stage.request("1", AB, mode=mode), 0, [held]).result is not None
+        simulation = Simulation()
+        held = simulation.hold("1", A, mode=own_mode)
+        assert simulation.start(simulation.request("1", AB, mode=mode), 0, [held]).result is not None
 
 
-def test_readers_who_come_and_go_damage_nothing() -> None:
-    """If other readers change at every look, a writer of a part who wants to read the whole does not call it damage."""
-    stage = Stage()
-    own = stage.hold("1", AB)
-    request = stage.request("1", A, mode=S)
-    actor: Actor[Grant | None] = Actor(stage.protocol.acquire(request, LEASE, 60.0, [own]), stage)
+def test_changing_readers_are_not_taken_for_corruption() -> None:
+    """If other readers change at every attempt, a request for the whole does not raise CorruptData."""
+    simulation = Simulation()
+    own = simulation.hold("1", AB)
+    request = simulation.request("1", A, mode=S)
+    actor: Actor[Grant | None] = Actor(simulation.protocol.acquire(request, LEASE, 60.0, [own]), simulation)
     others = itertools.count()
     for _ in range(1_000):
         if actor.done:
@@ -856,7 +871,7 @@ def test_readers_who_come_and_go_damage_nothing() -> None:
             isinstance(check, Equals) and check.scope is Scope.BELOW for check in actor.asked.checks
         )
         if claims:
-            stage.hold(f"r{next(others)}", AC, mode=S)
+            simulation.hold(f"r{next(others)}", AC, mode=S)
         actor.step()
     assert not isinstance(actor.error, CorruptData)
 
@@ -865,30 +880,30 @@ def test_readers_who_come_and_go_damage_nothing() -> None:
 
 
 @pytest.mark.parametrize("path", [("!", "x"), ("/a", "!", "x"), ("/a", "/b", "/c", "!", "x"), ("/a", "/b", "x")])
-def test_foreign_bytes_in_the_way_are_damage(path: Path) -> None:
-    """What is no lock and lies among those held is named as damage, after some tries and not for ever."""
-    stage = Stage()
-    stage.backend.execute(Transaction(writes=(Put(Key("h", path), b"?"),)))
-    request = stage.request("1", AB)
-    assert stage.start(request, 0).outcome() is None
-    with pytest.raises(CorruptData, match=r"'a.b': something in the store is in the way that is no lock"):
-        stage.start(request).outcome()
+def test_foreign_records_that_block_are_corruption(path: Path) -> None:
+    """A record among held locks that is not a lock raises CorruptData after a limited number of attempts."""
+    simulation = Simulation()
+    simulation.backend.execute(Transaction(writes=(Put(Key("h", path), b"?"),)))
+    request = simulation.request("1", AB)
+    assert simulation.start(request, 0).outcome() is None
+    with pytest.raises(CorruptData, match=r"'a.b' is blocked by a record in the store that is not a lock"):
+        simulation.start(request).outcome()
     assert not request.pending
-    assert stage.left() == {"h": 1}
-    assert len(stage.sent) < 500
-    assert acquire(stage, "1", ("x",), timeout=0) is not None or path == ("!", "x")
+    assert simulation.left() == {"h": 1}
+    assert len(simulation.sent) < 500
+    assert acquire(simulation, "1", ("x",), timeout=0) is not None or path == ("!", "x")
 
 
 @pytest.mark.parametrize("space", ["w", "n", "d"])
-def test_foreign_bytes_elsewhere_are_passed_over(space: str) -> None:
-    """What is no lock and lies among those who wait, or what is written beside, keeps nobody from a lock."""
-    stage = Stage()
+def test_foreign_records_elsewhere_are_ignored(space: str) -> None:
+    """Foreign records among waiters, registrations and links block no request."""
+    simulation = Simulation()
     for path in (("/a", "!", "x"), ("x",), ("here.1",), ("here/1", "x")):
-        stage.backend.execute(Transaction(writes=(Put(Key(space, path), b"\xff?"),)))
-    held = stage.hold("1", A)
-    waiting = stage.start(stage.request("2", A))
-    stage.advance(5)
-    stage.release(held)
+        simulation.backend.execute(Transaction(writes=(Put(Key(space, path), b"\xff?"),)))
+    held = simulation.hold("1", A)
+    waiting = simulation.start(simulation.request("2", A))
+    simulation.advance(5)
+    simulation.release(held)
     assert waiting.result is not None
 
 
@@ -912,192 +927,192 @@ class Small(Limited):
         return self.inner.listen(name)
 
 
-def put_readers(stage: Stage, count: int) -> None:
+def put_readers(simulation: Simulation, count: int) -> None:
     """Let many share what is at a."""
-    made = [Request(f"r/{number}", stage.request(f"r{number}", A).owner, S, [A], 1) for number in range(count)]
+    made = [Request(f"r/{number}", simulation.request(f"r{number}", A).owner, S, [A], 1) for number in range(count)]
     writes = [Put(key, request.record, LEASE) for request in made for key in request.keys("h")]
     for start in range(0, len(writes), 500):
-        stage.backend.execute(Transaction(writes=tuple(writes[start : start + 500])))
+        simulation.backend.execute(Transaction(writes=tuple(writes[start : start + 500])))
 
 
-def test_more_locks_than_a_store_looks_at_are_unsupported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If more is held than the store can check at once, and none of it is in the way, the error says so."""
+def test_more_locks_than_a_store_checks_are_unsupported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a claim exceeds the size of a transaction, and nothing conflicts, the error says so."""
     monkeypatch.setattr(acquisition, "_FRUITLESS", 5)
-    stage = Stage(limited)
-    put_readers(stage, 1_001)
-    request = stage.request("1", AB, mode=S)
-    with pytest.raises(Unsupported, match="more locks lie there than this store can look at"):
-        stage.start(request).outcome()
+    simulation = Simulation(limited)
+    put_readers(simulation, 1_001)
+    request = simulation.request("1", AB, mode=S)
+    with pytest.raises(Unsupported, match="more locks than this store can check"):
+        simulation.start(request).outcome()
     assert not request.pending
-    assert set(stage.left()) == {"h"}
+    assert set(simulation.left()) == {"h"}
 
 
-def test_a_try_tells_too_large_from_held() -> None:
-    """A try that the store cannot decide is not answered like one on a lock that is held."""
-    stage = Stage(limited)
-    put_readers(stage, 1_001)
+def test_an_attempt_distinguishes_too_large_from_held() -> None:
+    """An attempt that exceeds the size of a transaction raises, and does not return that the lock is held."""
+    simulation = Simulation(limited)
+    put_readers(simulation, 1_001)
     with pytest.raises(Unsupported):
-        stage.start(stage.request("1", AB, mode=S), 0).outcome()
+        simulation.start(simulation.request("1", AB, mode=S), 0).outcome()
 
 
 @pytest.mark.parametrize("timeout", [None, 0])
 def test_more_paths_than_a_store_takes_are_unsupported(timeout: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request for more paths than the store puts at once is refused as such, tried or waited for."""
     monkeypatch.setattr(acquisition, "_FRUITLESS", 5)
-    stage = Stage(limited)
-    request = stage.request("1", *[(f"p{number}",) for number in range(1_001)])
+    simulation = Simulation(limited)
+    request = simulation.request("1", *[(f"p{number}",) for number in range(1_001)])
     with pytest.raises(Unsupported):
-        stage.start(request, timeout).outcome()
-    assert not stage.left()
+        simulation.start(request, timeout).outcome()
+    assert not simulation.left()
 
 
-def put_listed(stage: Stage, request: Request, count: int) -> None:
+def put_listed(simulation: Simulation, request: Request, count: int) -> None:
     """List so many to be notified when a request goes."""
     for start in range(0, count, 500):
         writes = [Put(Key("n", (request.name, f"l/{start + number}")), b"l/1", 6_000) for number in range(500)]
-        stage.backend.execute(Transaction(writes=tuple(writes)))
+        simulation.backend.execute(Transaction(writes=tuple(writes)))
 
 
 @pytest.mark.parametrize("operation", ["release", "withdraw", "break"])
-def test_a_lock_goes_however_many_wait_for_it(operation: str) -> None:
-    """With more listed than the store notifies at once, the lock is gone, and they are notified in steps."""
-    stage = Stage(limited)
-    request = stage.hold("1", A)
-    put_listed(stage, request, 1_500)
+def test_a_lock_with_many_waiters_is_released(operation: str) -> None:
+    """With more waiters than one transaction notifies, the lock is released first, and they are notified in steps."""
+    simulation = Simulation(limited)
+    request = simulation.hold("1", A)
+    put_listed(simulation, request, 1_500)
     steps: dict[str, Callable[[], Steps[object]]] = {
-        "release": lambda: stage.protocol.release(request),
-        "withdraw": lambda: stage.protocol.withdraw(request),
-        "break": lambda: stage.protocol.break_locks(stage.records("h")),
+        "release": lambda: simulation.protocol.release(request),
+        "withdraw": lambda: simulation.protocol.withdraw(request),
+        "break": lambda: simulation.protocol.break_locks(simulation.records("h")),
     }
-    stage.do(steps[operation]())
-    assert not stage.holders()
-    assert "n" not in stage.left(), "all are notified"
+    simulation.do(steps[operation]())
+    assert not simulation.holders()
+    assert "n" not in simulation.left(), "all are notified"
 
 
 def test_many_leases_are_renewed() -> None:
     """More locks than the store touches at once are renewed, in steps."""
-    stage = Stage(limited)
-    requests = [stage.hold("1", (str(number),)) for number in range(600)]
-    stage.advance(10)
-    told = stage.do(stage.protocol.renew([(request, LEASE) for request in requests]))
+    simulation = Simulation(limited)
+    requests = [simulation.hold("1", (str(number),)) for number in range(600)]
+    simulation.advance(10)
+    told = simulation.do(simulation.protocol.renew([(request, LEASE) for request in requests]))
     assert told == [True] * 600
-    assert {record.ttl for record in stage.records("h")} == {LEASE}
+    assert {record.ttl for record in simulation.records("h")} == {LEASE}
 
 
-def test_many_ahead_are_looked_at() -> None:
-    """Who has more waiters ahead than the store touches at once keeps its place."""
-    stage = Stage(limited)
-    held = stage.hold("0", A)
-    owner = stage.request("w", A).owner
+def test_many_earlier_waiters_are_refreshed() -> None:
+    """A request with more earlier waiters than one transaction reads stays in the queue."""
+    simulation = Simulation(limited)
+    held = simulation.hold("0", A)
+    owner = simulation.request("w", A).owner
     made = [Request(f"w/{number}", owner._replace(name=f"w.{number}"), X, [A], 1) for number in range(1_000)]
     for start in range(0, 1_000, 500):
         writes = [Put(key, one.record, 60_000) for one in made[start : start + 500] for key in one.keys("w")]
-        stage.backend.execute(Transaction(writes=tuple(writes)))
-    request = stage.request("1", A)
+        simulation.backend.execute(Transaction(writes=tuple(writes)))
+    request = simulation.request("1", A)
     name = request.name
-    stage.start(request)
-    stage.advance(5)
+    simulation.start(request)
+    simulation.advance(5)
     assert request.name == name
-    assert len([record for record in stage.records("w") if record.owner == "here.1"]) == 1
-    assert stage.release(held)
+    assert len([record for record in simulation.records("w") if record.owner == "here.1"]) == 1
+    assert simulation.release(held)
 
 
 # Looking, and breaking
 
 
-def test_found_tells_holders_and_waiters(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is found below some keys is all that lies there, over as many pages as it takes."""
+def test_find_locks_returns_every_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``find_locks`` returns all records below some keys, over as many pages as necessary."""
     monkeypatch.setattr(records, "PAGE", 2)
     for make in (MemoryBackend, short_pages):
-        stage = Stage(make)
+        simulation = Simulation(make)
         for number in range(7):
-            stage.hold(str(number), ("a", str(number)))
-        stage.start(stage.request("w", A))
-        assert len(stage.do(stage.protocol.find_locks(scopes_of(A, "h")))) == 7
-        (waiter,) = stage.do(stage.protocol.find_locks(scopes_of(("a", "3"), "w")))
+            simulation.hold(str(number), ("a", str(number)))
+        simulation.start(simulation.request("w", A))
+        assert len(simulation.do(simulation.protocol.find_locks(scopes_of(A, "h")))) == 7
+        (waiter,) = simulation.do(simulation.protocol.find_locks(scopes_of(("a", "3"), "w")))
         assert not waiter.held
         assert str(waiter) == "'a' by host w"
 
 
 def test_a_broken_lock_is_free() -> None:
-    """An operator who breaks a lock frees it, notifies who waits, and its owner can neither renew nor release it."""
-    stage = Stage()
-    held = stage.hold("1", A)
-    waiting = stage.start(stage.request("2", AB))
-    stage.sent.clear()
-    stage.do(stage.protocol.break_locks(stage.records("h")))
-    stage.settle()
+    """Breaking a lock frees it and notifies waiters, and its owner can neither renew nor release it."""
+    simulation = Simulation()
+    held = simulation.hold("1", A)
+    waiting = simulation.start(simulation.request("2", AB))
+    simulation.sent.clear()
+    simulation.do(simulation.protocol.break_locks(simulation.records("h")))
+    simulation.settle()
     assert waiting.result is not None
-    assert stage.do(stage.protocol.renew([(held, LEASE)])) == [False]
-    assert stage.release(held) is False
-    assert stage.holders() == {("2", AB)}
-    stage.do(stage.protocol.break_locks([]))
+    assert simulation.do(simulation.protocol.renew([(held, LEASE)])) == [False]
+    assert simulation.release(held) is False
+    assert simulation.holders() == {("2", AB)}
+    simulation.do(simulation.protocol.break_locks([]))
 
 
 def test_withdrawing_touches_nothing_else() -> None:
     """What is removed is the request's own, whatever its owner holds besides."""
-    stage = Stage()
-    kept, gone = stage.hold("1", A), stage.hold("1", AB)
-    stage.do(stage.protocol.withdraw(gone))
-    assert stage.holders() == {("1", A)}
-    stage.do(stage.protocol.withdraw(gone))
-    assert stage.release(kept)
-    assert stage.left() == {}
+    simulation = Simulation()
+    kept, gone = simulation.hold("1", A), simulation.hold("1", AB)
+    simulation.do(simulation.protocol.withdraw(gone))
+    assert simulation.holders() == {("1", A)}
+    simulation.do(simulation.protocol.withdraw(gone))
+    assert simulation.release(kept)
+    assert simulation.left() == {}
 
 
 def test_nothing_of_a_waiter_is_left_once_it_is_granted() -> None:
-    """From the grant on there is a holder's record, and what was written while waiting is gone."""
-    stage = Stage()
-    held = stage.hold("1", A)
-    request = stage.request("2", A)
-    waiting = stage.start(request)
-    stage.advance(3)
-    assert set(stage.left()) == {"h", "w", "n", "d"}
-    stage.release(held)
+    """After the grant there is only the record of the held lock."""
+    simulation = Simulation()
+    held = simulation.hold("1", A)
+    request = simulation.request("2", A)
+    waiting = simulation.start(request)
+    simulation.advance(3)
+    assert set(simulation.left()) == {"h", "w", "n", "d"}
+    simulation.release(held)
     assert waiting.result is not None
-    assert stage.left() == {"h": 1}
-    assert stage.release(request)
-    assert stage.left() == {}
+    assert simulation.left() == {"h": 1}
+    assert simulation.release(request)
+    assert simulation.left() == {}
 
 
 def test_timing_is_a_setting() -> None:
-    """The times of waiting can be set: how long a waiter's place TTLs, and how often it looks."""
+    """The TTL of a waiter and its heartbeat can be set."""
     timing = acquisition.Timing(waiter_ttl=0.6, heartbeat=0.2, first_heartbeat=0.1)
-    stage = Stage(timing=timing)
-    stage.hold("1", A)
-    waiting = stage.start(stage.request("2", A))
-    assert [record.ttl for record in stage.records("w")] == [600]
+    simulation = Simulation(timing=timing)
+    simulation.hold("1", A)
+    waiting = simulation.start(simulation.request("2", A))
+    assert [record.ttl for record in simulation.records("w")] == [600]
     assert isinstance(waiting.asked, Await)
     assert waiting.asked.seconds == pytest.approx(0.1)
-    stage.advance(0.1)
+    simulation.advance(0.1)
     assert isinstance(waiting.asked, Await)
     assert 0.16 <= waiting.asked.seconds <= 0.2
 
 
-def test_a_notify_up_that_is_lost_costs_a_heartbeat() -> None:
-    """If nobody notifies a waiter, it looks for itself."""
-    stage = Stage()
-    stage.hold("1", A)
-    waiting = stage.start(stage.request("2", A))
-    stage.advance(1.5)
-    stage.backend.execute(Transaction(writes=(Delete(Key("h", ()), Scope.BELOW),)))
-    stage.settle()
+def test_a_lost_notification_costs_a_heartbeat() -> None:
+    """A waiter that is not notified finds the lock free at its next heartbeat."""
+    simulation = Simulation()
+    simulation.hold("1", A)
+    waiting = simulation.start(simulation.request("2", A))
+    simulation.advance(1.5)
+    simulation.backend.execute(Transaction(writes=(Delete(Key("h", ()), Scope.BELOW),)))
+    simulation.settle()
     assert not waiting.done
-    stage.advance(TIMING.heartbeat)
+    simulation.advance(TIMING.heartbeat)
     assert waiting.result is not None
 
 
-def test_the_protocol_of_one_process_says_nothing_to_another() -> None:
-    """Two processes with clocks of their own agree by the store alone."""
-    stage = Stage()
-    ahead = ManualClock(stage.clock() + 86_400)
+def test_processes_share_only_the_store() -> None:
+    """Two processes with clocks of their own agree through the store alone."""
+    simulation = Simulation()
+    ahead = ManualClock(simulation.clock() + 86_400)
     other = LockOperations(ahead, ahead)
-    held = stage.hold("1", A)
-    request = stage.request("2", A)
-    actor = Actor(other.acquire(request, LEASE, 5.0), stage)
+    held = simulation.hold("1", A)
+    request = simulation.request("2", A)
+    actor = Actor(other.acquire(request, LEASE, 5.0), simulation)
     actor.run()
     assert not actor.done
-    stage.release(held)
+    simulation.release(held)
     actor.run()
     assert actor.result is not None
     assert actor.result.since == ahead()
@@ -1105,14 +1120,14 @@ def test_the_protocol_of_one_process_says_nothing_to_another() -> None:
 
 def test_waiting_for_is_one_per_owner() -> None:
     """What is withdrawn takes along what its owner has written down."""
-    stage = Stage()
-    stage.hold("1", A)
-    request = stage.request("2", A)
-    waiting = stage.start(request, 1.5)
-    stage.advance(1.2)
-    assert stage.entries("d").values.keys() == {("here.2",)}
-    stage.advance(1)
+    simulation = Simulation()
+    simulation.hold("1", A)
+    request = simulation.request("2", A)
+    waiting = simulation.start(request, 1.5)
+    simulation.advance(1.2)
+    assert simulation.entries("d").values.keys() == {("here.2",)}
+    simulation.advance(1)
     assert isinstance(waiting.error, LockTimeout)
-    outcome = stage.backend.execute(Transaction((Equals(Key(WAITING_FOR, ("here.2",)), Scope.NODE, NOTHING),)))
+    outcome = simulation.backend.execute(Transaction((Equals(Key(WAITING_FOR, ("here.2",)), Scope.NODE, NOTHING),)))
     assert outcome.status is Status.APPLIED
-    assert stage.backend.execute(Transaction((), (Read(TOKENS),), (Add(TOKENS, 1),))).applied
+    assert simulation.backend.execute(Transaction((), (Read(TOKENS),), (Add(TOKENS, 1),))).applied

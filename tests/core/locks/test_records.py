@@ -1,4 +1,4 @@
-"""How locks lie in the store: which of them conflict, where they are found, and that strangers' bytes harm nobody."""
+"""Lock records: which of them conflict, where they are stored, and that foreign bytes are ignored."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from redicts.core.locks.records import (
 )
 from redicts.core.minitransaction import MAX_DEPTH, Entries, Key, Path, Put, Scope, Transaction
 from redicts.errors import InternalError, PathError
-from tests.core.locks.stage import S, Stage, X
+from tests.core.locks.simulation import S, Simulation, X
 
 ODD: tuple[str, ...] = ("a", "b", "!", "/", "/a", "!a", ".", "*", " ", "\x00", "\ud800", "\udc00", "\u00e9", "0", "a/b")
 
@@ -97,13 +97,13 @@ def test_keys_of_different_locks_never_meet(one: Path, other: Path) -> None:
 @given(st.one_of(close_paths, paths), st.lists(st.one_of(close_paths, paths), max_size=12, unique=True))
 def test_scopes_cover_what_overlaps(path: Path, others: list[Path]) -> None:
     """Below the scopes of a path lies each record of an overlapping path, once, and no other."""
-    stage = Stage()
+    simulation = Simulation()
     for number, other in enumerate(others):
         made = request(other, name=f"there/{number}")
-        stage.backend.execute(Transaction(writes=tuple(Put(key, made.record) for key in made.keys(HOLDERS))))
-    found = stage.do(stage.protocol.find_locks(scopes_of(path, HOLDERS)))
+        simulation.backend.execute(Transaction(writes=tuple(Put(key, made.record) for key in made.keys(HOLDERS))))
+    found = simulation.do(simulation.protocol.find_locks(scopes_of(path, HOLDERS)))
     assert sorted(record.path for record in found) == sorted(other for other in others if overlap(path, other))
-    above = stage.do(stage.protocol.find_locks(scopes_above(path, HOLDERS)))
+    above = simulation.do(simulation.protocol.find_locks(scopes_above(path, HOLDERS)))
     assert sorted(record.path for record in above) == sorted(other for other in others if path[: len(other)] == other)
 
 
@@ -111,8 +111,8 @@ def test_scopes_cover_what_overlaps(path: Path, others: list[Path]) -> None:
 @example((), X, "", 0)
 @example(("a",), S, " host  with blanks 1 2 ", 1)
 @example(("\ud800",), X, "host \ud800", 1)
-def test_records_come_back(path: Path, mode: Mode, label: str, since: int) -> None:
-    """What a record says is what was put, with any label; what cannot be written as UTF-8 is replaced."""
+def test_records_are_parsed_as_written(path: Path, mode: Mode, label: str, since: int) -> None:
+    """A record is parsed as it was written, with any label; text that is not valid UTF-8 is replaced."""
     made = Request("here/1", Owner("here.1", label), mode, [path], since)
     for space in (HOLDERS, WAITERS):
         (record,) = records_of(made, space)
@@ -136,8 +136,8 @@ def test_records_come_back(path: Path, mode: Mode, label: str, since: int) -> No
 @given(st.lists(paths, min_size=1, max_size=4))
 @example([("\ud83d\ude00",), ("\U0001f600",), ("a b", ",", "/")])
 @example([()])
-def test_each_record_of_several_tells_all_paths(locked: list[Path]) -> None:
-    """A record of a lock on several paths tells them all, so whoever meets one of them knows the others."""
+def test_each_record_lists_all_paths(locked: list[Path]) -> None:
+    """Each record of a lock on several paths lists all of them."""
     made = request(*locked, owner=YOU)
     found = records_of(made)
     assert sorted(record.path for record in found) == sorted(made.paths)
@@ -201,7 +201,7 @@ def test_a_strangers_key_is_left_out(path: Path) -> None:
 
 @given(st.lists(close_paths, min_size=1, max_size=6))
 def test_several_paths_are_reduced(locked: list[Path]) -> None:
-    """Of several paths those are kept that lie below no other one, once each; they cover what all do."""
+    """Paths below another path of the same request are dropped, and duplicates too."""
     kept = request(*locked).paths
     assert all(not overlap(one, other) for one, other in itertools.combinations(kept, 2))
     assert set(kept) <= set(locked)
@@ -222,11 +222,11 @@ def test_how_deep_a_lock_may_lie() -> None:
     deepest = ("a",) * (MAX_DEPTH - 2)
     (key,) = request(deepest).keys(HOLDERS)
     assert len(key.path) == MAX_DEPTH
-    stage = Stage()
-    made = stage.hold("1", deepest)
-    assert stage.start(stage.request("2", ("a",)), 0).outcome() is None
-    assert stage.release(made)
-    with pytest.raises(PathError, match="127 segments; what is locked has 126 at most"):
+    simulation = Simulation()
+    made = simulation.hold("1", deepest)
+    assert simulation.start(simulation.request("2", ("a",)), 0).outcome() is None
+    assert simulation.release(made)
+    with pytest.raises(PathError, match="127 segments; a locked path must have at most 126"):
         request(("b",), (*deepest, "a"))
 
 
@@ -241,7 +241,7 @@ def test_another_name_is_another_key() -> None:
 
 
 def test_reads_are_pages() -> None:
-    """Records are read in pages, with lives where asked."""
+    """Records are read in pages, with TTLs if requested."""
     for ttls in (False, True):
         (read,) = reads_of([Key(HOLDERS, ("!",))], ttls=ttls)
         assert read.scope is Scope.BELOW
@@ -249,14 +249,14 @@ def test_reads_are_pages() -> None:
         assert read.ttls is ttls
 
 
-def test_ttls_are_told() -> None:
-    """A record found with its TTL tells it, in milliseconds."""
-    stage = Stage()
-    stage.hold("1", ("a",))
-    stage.clock.advance(1)
-    (record,) = stage.records(HOLDERS)
+def test_records_have_ttls() -> None:
+    """A record that was read with its TTL has it in milliseconds."""
+    simulation = Simulation()
+    simulation.hold("1", ("a",))
+    simulation.clock.advance(1)
+    (record,) = simulation.records(HOLDERS)
     assert record.ttl == 29_000
-    outcome = stage.backend.execute(Transaction((), tuple(reads_of(scopes_of((), HOLDERS)))))
+    outcome = simulation.backend.execute(Transaction((), tuple(reads_of(scopes_of((), HOLDERS)))))
     last = outcome.answers[-1]
     assert isinstance(last, Entries)
     (bare,) = records_in(Key(HOLDERS, ()), last)

@@ -1,4 +1,4 @@
-"""A stage for locks: one store, a clock that is moved by hand, and actors that run steps until they wait."""
+"""Simulates lock clients: one store, a manual clock, and actors that run steps until they wait."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ Result = TypeVar("Result")
 
 
 class Actor(Generic[Result]):
-    """One operation that is run a request at a time, and left alone while it waits."""
+    """One operation that runs request by request until it waits."""
 
-    def __init__(self, steps: Steps[Result], stage: Stage) -> None:
+    def __init__(self, steps: Steps[Result], simulation: Simulation) -> None:
         self.stopped = False
-        """Whether its process stands still: it is not run, whatever happens."""
+        """Whether its process is stopped."""
         self.done = False
         self.result: Result | None = None
         self.error: BaseException | None = None
         self._steps = steps
-        self._stage = stage
+        self._simulation = simulation
         self._listener: Listener | None = None
         self._until = 0.0
         self.asked: Asked | None = None
@@ -47,57 +47,57 @@ class Actor(Generic[Result]):
 
     @property
     def due(self) -> float:
-        """When its wait is over if nobody notifies it."""
+        """The end of its wait without a notification."""
         return self._until
 
     @property
     def ready(self) -> bool:
-        """Whether it has something to do: it is notified, or its wait is over, or it does not wait."""
+        """Whether it can run: it is notified, its wait is over, or it does not wait."""
         if self.done or self.stopped:
             return False
-        if not self.waits or self._stage.clock() >= self._until:
+        if not self.waits or self._simulation.clock() >= self._until:
             return True
         assert self._listener is not None
         if self._listener.wait(0):
-            self._until = self._stage.clock()
+            self._until = self._simulation.clock()
             return True
         return False
 
     def step(self) -> None:
-        """Have what is asked done, or end the wait, and take what is asked next."""
+        """Carry out its request, or end its wait, and take the next request."""
         assert not self.done
         outcome: Outcome | None = None
         if isinstance(self.asked, Transaction):
             try:
-                outcome = self._stage.execute(self.asked)
+                outcome = self._simulation.execute(self.asked)
             except BaseException as error:
                 self.throw(error)
                 return
         elif isinstance(self.asked, Listen):
-            self._listener = self._stage.backend.listen(self.asked.name)
+            self._listener = self._simulation.backend.listen(self.asked.name)
         self._advance(lambda: self._steps.send(outcome))
 
     def throw(self, error: BaseException) -> None:
-        """Interrupt the operation where it is, as Ctrl-C does."""
+        """Raise an error in the operation, as Ctrl-C does."""
         self._advance(lambda: self._steps.throw(error))
 
     def run(self) -> None:
-        """Go on until it waits or is done."""
+        """Run until it waits or is done."""
         for _ in range(10_000):
             if self.done:
                 return
             self.step()
             if self.waits:
                 return
-        raise AssertionError("an operation goes on and on without waiting")
+        raise AssertionError("an operation runs without end and without waiting")
 
     def abandon(self) -> None:
-        """Drop the operation where it is, as a process that dies does."""
+        """Drop the operation, as a crash of its process does."""
         self._steps.close()
         self._end()
 
     def outcome(self) -> Result | None:
-        """Return the result; raise what it raised."""
+        """Return its result, or raise its error."""
         assert self.done, "it still waits"
         if self.error is not None:
             raise self.error
@@ -114,7 +114,7 @@ class Actor(Generic[Result]):
             self._end()
         else:
             if isinstance(self.asked, (Await, Pause)):
-                self._until = self._stage.clock() + self.asked.seconds
+                self._until = self._simulation.clock() + self.asked.seconds
 
     def _end(self) -> None:
         self.done = True
@@ -123,7 +123,7 @@ class Actor(Generic[Result]):
             self._listener.close()
 
 
-class Stage:
+class Simulation:
     """A store and the lock protocol on it; time passes only by :meth:`advance`."""
 
     def __init__(
