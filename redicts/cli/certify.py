@@ -60,7 +60,12 @@ _TIMEOUT: Final = 30.0
     help="How long an operation may take that should take milliseconds.",
 )
 def certify(
-    configuration: str | None, codec: str | None, report: Path | None, as_json: bool, harness: str | None, **options: Any
+    configuration: str | None,
+    codec: str | None,
+    report: Path | None,
+    as_json: bool,
+    harness: str | None,
+    **options: Any,
 ) -> int:
     """Examine a backend by the checks of the contract, and report.
 

@@ -67,9 +67,9 @@ def separators_are_data(fixture: Fixture) -> None:
         tree["c", "a", begins, "d"] = b"7"
         fixture.plant(tree)
         fixture.expect(tree)
-        for place in (("a",), (joined,), ("c", joined), ("c", "a")):
-            fixture.store.apply(Delete(fixture.key(*place), Scope.SUBTREE))
-            tree = without(tree, place, Scope.SUBTREE)
+        for path in (("a",), (joined,), ("c", joined), ("c", "a")):
+            fixture.store.apply(Delete(fixture.key(*path), Scope.SUBTREE))
+            tree = without(tree, path, Scope.SUBTREE)
             fixture.expect(tree)
 
 
@@ -96,14 +96,14 @@ def patterns_are_data(fixture: Fixture) -> None:
         "^abc$",
     ):
         fixture.plant(others)
-        for place in ((pattern,), ("d", pattern), ("d", "x", pattern), (pattern, pattern)):
-            key = fixture.key(*place)
-            require_equal(dict(fixture.store.read(key)), {}, f"at {place!r} there is")
+        for path in ((pattern,), ("d", pattern), ("d", "x", pattern), (pattern, pattern)):
+            key = fixture.key(*path)
+            require_equal(dict(fixture.store.read(key)), {}, f"at {path!r} there is")
             require(
-                fixture.store.holds(Equals(key, Scope.SUBTREE, NOTHING)), f"a check at {place!r} matches other names"
+                fixture.store.holds(Equals(key, Scope.SUBTREE, NOTHING)), f"a check at {path!r} matches other names"
             )
             require(
-                fixture.store.holds(StartsWith(key, Scope.SUBTREE, b"x")), f"a check at {place!r} matches other names"
+                fixture.store.holds(StartsWith(key, Scope.SUBTREE, b"x")), f"a check at {path!r} matches other names"
             )
             fixture.store.apply(Delete(key, Scope.SUBTREE), Delete(key, Scope.BELOW), Delete(key, Scope.NODE))
         fixture.expect(others)
