@@ -60,7 +60,12 @@ _TIMEOUT: Final = 30.0
     help="How long an operation may take that should take milliseconds.",
 )
 def certify(
-    configuration: str | None, codec: str | None, report: Path | None, json_: bool, harness: str | None, **options: Any
+    configuration: str | None,
+    codec: str | None,
+    report: Path | None,
+    as_json: bool,
+    harness: str | None,
+    **options: Any,
 ) -> int:
     """Examine a backend by the checks of the contract, and report.
 
@@ -81,13 +86,13 @@ def certify(
     except KeyboardInterrupt:
         _say("interrupted: nothing is certified. The check that was running may have left its space, or a lock in it")
         return exits.INTERRUPTED
-    as_json, as_text = json.dumps(found.to_dict(), indent=2) + "\n", f"{found}\n"
+    document, text = json.dumps(found.to_dict(), indent=2) + "\n", f"{found}\n"
     encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(as_json if json_ else as_text.encode(encoding, "backslashreplace").decode(encoding))
+    sys.stdout.write(document if as_json else text.encode(encoding, "backslashreplace").decode(encoding))
     sys.stdout.flush()
     if report is not None:
         try:
-            _replace(report, as_json if report.suffix == ".json" else as_text)
+            _replace(report, document if report.suffix == ".json" else text)
         except OSError as error:
             raise click.UsageError(f"--report {report}: the file cannot be written: {error.strerror}") from None
     return exits.DONE if found.passed else exits.NEGATIVE

@@ -13,7 +13,7 @@ from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
 from redicts.contract.form import entries_of, names_of
 from redicts.contract.requirements import CheckFailed, require, require_equal, shortened
-from redicts.contract.trees import PLACES, names_below, within, without
+from redicts.contract.trees import PATHS, names_below, within, without
 from redicts.core.documents import leaves_in
 from redicts.core.minitransaction import (
     Add,
@@ -97,34 +97,34 @@ def plant(fixture: Fixture, base: Path, tree: Tree = WHOLE, ttl: int | None = No
     }
     neighbours: list[Path] = [(*above, "dob"), (*above, "docs")]
     fixture.plant(values)
-    fixture.store.apply(*[putting(fixture, place, OTHER) for place in neighbours], putting(fixture, base, tree, ttl))
-    for place in neighbours:
-        values |= lying_at(place, OTHER)
+    fixture.store.apply(*[putting(fixture, path, OTHER) for path in neighbours], putting(fixture, base, tree, ttl))
+    for path in neighbours:
+        values |= lying_at(path, OTHER)
     return {**values, **lying_at(base, tree)}
 
 
 def paths_around(base: Path) -> list[Path]:
     """Return the paths at which to examine a document: above, at and in it, at leaves and where nothing is stored."""
-    return [*(base[:depth] for depth in range(len(base))), *(base + place for place in PLACES)]
+    return [*(base[:depth] for depth in range(len(base))), *(base + path for path in PATHS)]
 
 
-def look(fixture: Fixture, entries: Mapping[Path, bytes], places: Iterable[Path], client: Client | None = None) -> None:
+def look(fixture: Fixture, entries: Mapping[Path, bytes], paths: Iterable[Path], client: Client | None = None) -> None:
     """Require that every scope of these paths and the names below read as expected."""
     client = client or fixture.store
-    for place in places:
-        key = fixture.key(*place)
+    for path in paths:
+        key = fixture.key(*path)
         reads: list[AnyRead] = [Read(key, scope) for scope in Scope]
         *answers, names = client.ask(*reads, ReadNames(key))
         for scope, answer in zip(Scope, answers):
             found = dict(entries_of(answer).values)
-            require_equal(found, within(entries, place, scope), f"the values at {place!r}, {scope.name} are")
-        require_equal(set(names_of(names).names), names_below(entries, place), f"the names below {place!r} are")
+            require_equal(found, within(entries, path, scope), f"the values at {path!r}, {scope.name} are")
+        require_equal(set(names_of(names).names), names_below(entries, path), f"the names below {path!r} are")
 
 
-def fetch(fixture: Fixture, client: Client, entries: Mapping[Path, bytes], places: Iterable[Path]) -> None:
+def fetch(fixture: Fixture, client: Client, entries: Mapping[Path, bytes], paths: Iterable[Path]) -> None:
     """Fetch these paths by the fast path, and require what :func:`fetch_at` does."""
-    for place in places:
-        fetch_at(client, fixture.key(*place), within(entries, place, Scope.SUBTREE))
+    for path in paths:
+        fetch_at(client, fixture.key(*path), within(entries, path, Scope.SUBTREE))
 
 
 def fetch_at(client: Client, key: Key, there: Mapping[Path, bytes]) -> None:
@@ -148,21 +148,21 @@ def after(entries: Mapping[Path, bytes], writes: Iterable[Write]) -> dict[Path, 
     """Return the entries after these writes; ``None`` if a value would lie below another or is not a counter."""
     left = dict(entries)
     for write in writes:
-        place = write.key.path
+        node = write.key.path
         if isinstance(write, (Delete, Notify)):
-            left = without(left, place, write.scope)
+            left = without(left, node, write.scope)
             continue
         new: dict[Path, bytes] = {}
         if isinstance(write, PutDocument):
-            left = without(left, place, Scope.SUBTREE)
-            new = lying_at(place, json.loads(write.document))
+            left = without(left, node, Scope.SUBTREE)
+            new = lying_at(node, json.loads(write.document))
         elif isinstance(write, Put):
-            new = {place: write.value}
+            new = {node: write.value}
         elif isinstance(write, Add):
-            count = canonical_counter(left.get(place, b"0"))
+            count = canonical_counter(left.get(node, b"0"))
             if count is None:
                 return None
-            new = {place: b"%d" % (count + write.amount)}
+            new = {node: b"%d" % (count + write.amount)}
         if any(_is_below(one, path) or _is_below(path, one) for one in left for path in new):
             return None
         left |= new
@@ -190,5 +190,5 @@ def key_in(fixture: Fixture, base: Path, *path: str) -> Key:
     return fixture.key(*base, *path)
 
 
-def _is_below(path: Path, place: Path) -> bool:
-    return len(path) > len(place) and path[: len(place)] == place
+def _is_below(path: Path, node: Path) -> bool:
+    return len(path) > len(node) and path[: len(node)] == node

@@ -128,9 +128,9 @@ class Fixture:
         client = client or self.store
         root = self.key()
         parents = {path[:depth] for path in entries for depth in range(len(path))} | {()}
-        places = sorted({*parents, *entries})
+        paths = sorted({*parents, *entries})
         items: list[Check | AnyRead] = [Read(root, Scope.SUBTREE), Equals(root, Scope.SUBTREE, entries)]
-        items += [ReadNames(self.key(*place)) for place in places]
+        items += [ReadNames(self.key(*node)) for node in paths]
         # In one transaction, unless it might touch more values than every store supports.
         parts = [items] if len(entries) <= _AT_ONCE else [[item] for item in items]
         outcomes = [
@@ -148,9 +148,9 @@ class Fixture:
             all(outcome.applied for outcome in outcomes),
             "the space reads as expected, but Equals of these entries fails",
         )
-        for place, listing in zip(places, listings):
-            below = {path[len(place)] for path in entries if path[: len(place)] == place and len(path) > len(place)}
-            require_equal(set(names_of(listing).names), below, f"the names below {shortened(place)} are")
+        for node, listing in zip(paths, listings):
+            below = {path[len(node)] for path in entries if path[: len(node)] == node and len(path) > len(node)}
+            require_equal(set(names_of(listing).names), below, f"the names below {shortened(node)} are")
 
     def outlive(self) -> None:
         """Let time pass until every :data:`SHORT` TTL given so far has ended."""

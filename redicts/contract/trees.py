@@ -23,7 +23,7 @@ TREE: Final[Mapping[Path, bytes]] = {
 }
 """A prefix-free tree, with inner nodes whose names begin alike."""
 
-PLACES: Final[tuple[Path, ...]] = (
+PATHS: Final[tuple[Path, ...]] = (
     (),
     ("inner",),
     ("inner", "deep"),
@@ -37,26 +37,26 @@ PLACES: Final[tuple[Path, ...]] = (
 """The root, inner nodes, leaves, and absent paths: between two that begin alike, and below a leaf."""
 
 
-def within(entries: Mapping[Path, bytes], place: Path, scope: Scope) -> dict[Path, bytes]:
+def within(entries: Mapping[Path, bytes], base: Path, scope: Scope) -> dict[Path, bytes]:
     """Return the entries in a scope of a path, by relative path."""
-    relative = {path[len(place) :]: value for path, value in entries.items() if path[: len(place)] == place}
+    relative = {path[len(base) :]: value for path, value in entries.items() if path[: len(base)] == base}
     return {path: value for path, value in relative.items() if scope.covers(path)}
 
 
-def without(entries: Mapping[Path, bytes], place: Path, scope: Scope) -> dict[Path, bytes]:
+def without(entries: Mapping[Path, bytes], base: Path, scope: Scope) -> dict[Path, bytes]:
     """Return the entries outside of a scope of a path."""
-    gone = {place + path for path in within(entries, place, scope)}
+    gone = {base + path for path in within(entries, base, scope)}
     return {path: value for path, value in entries.items() if path not in gone}
 
 
-def names_below(entries: Mapping[Path, bytes], place: Path) -> set[str]:
+def names_below(entries: Mapping[Path, bytes], base: Path) -> set[str]:
     """Return the names directly below a key."""
-    return {path[0] for path in within(entries, place, Scope.BELOW)}
+    return {path[0] for path in within(entries, base, Scope.BELOW)}
 
 
 def scopes() -> Iterator[tuple[Path, Scope]]:
     """Yield every scope of every path."""
-    yield from product(PLACES, Scope)
+    yield from product(PATHS, Scope)
 
 
 def huge() -> dict[Path, bytes]:

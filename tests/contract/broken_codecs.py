@@ -91,21 +91,25 @@ class BrokenCodec(NamedTuple):
     says: str
     """What is wrong with it."""
     refused_by: tuple[str, ...]
-    """The checks that must each refuse it; others may as well."""
+    """The checks that must each refuse it."""
+    alone: bool
+    """Whether no other check refuses it."""
     harness: Callable[[], CodecHarness]
+    module: str = "broken_codecs"
 
 
 _register: Final[list[BrokenCodec]] = []
 
 
-def broken_codec(*refused_by: str) -> Callable[[_Class], _Class]:
+def broken_codec(*refused_by: str, alone: bool = False) -> Callable[[_Class], _Class]:
     """Register a codec."""
 
     def register(codec: _Class) -> _Class:
         says = inspect.getdoc(codec)
         assert says, f"{codec.__name__} says what is wrong with it"
         assert refused_by, f"{codec.__name__} says which checks refuse it"
-        _register.append(BrokenCodec(codec.__name__, says.splitlines()[0], refused_by, lambda: ClassHarness(codec)))
+        first = says.splitlines()[0]
+        _register.append(BrokenCodec(codec.__name__, first, refused_by, alone, lambda: ClassHarness(codec)))
         return codec
 
     return register
@@ -119,7 +123,7 @@ class RoundsFloats(PlainCodec):
         return json.loads(payload, parse_float=lambda text: float(f"{float(text):.6g}"))
 
 
-@broken_codec("values.what_it_takes_comes_back")
+@broken_codec("values.what_it_takes_comes_back", alone=True)
 class RefusesBooleans(PlainCodec):
     """A truth value is refused, which its harness says it takes."""
 
@@ -129,7 +133,7 @@ class RefusesBooleans(PlainCodec):
         return super().payload(value)
 
 
-@broken_codec("values.other_values_come_back_or_are_refused")
+@broken_codec("values.other_values_come_back_or_are_refused", alone=True)
 class TakesAnything(PlainCodec):
     """What it does not know is stored as its repr."""
 
@@ -165,7 +169,7 @@ class ReplacesSurrogates(PlainCodec):
         return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
 
 
-@broken_codec("values.large_values_come_back")
+@broken_codec("values.large_values_come_back", alone=True)
 class RefusesLargeValues(PlainCodec):
     """More than 64 KiB are refused."""
 
@@ -176,7 +180,7 @@ class RefusesLargeValues(PlainCodec):
         return payload
 
 
-@broken_codec("values.deep_values_come_back_or_are_refused")
+@broken_codec("values.deep_values_come_back_or_are_refused", alone=True)
 class RefusesDeepValues(PlainCodec):
     """More than twenty levels are refused."""
 
@@ -196,7 +200,7 @@ class RefusesOddPaths(SignedCodec):
         return super().signature(path, payload)
 
 
-@broken_codec("capabilities.its_name_fits_an_envelope")
+@broken_codec("capabilities.its_name_fits_an_envelope", alone=True)
 class HasNoName(PlainCodec):
     """Its name has a blank and a line end."""
 
@@ -205,7 +209,7 @@ class HasNoName(PlainCodec):
         return "my codec\n"
 
 
-@broken_codec("capabilities.equal_values_have_equal_bytes")
+@broken_codec("capabilities.equal_values_have_equal_bytes", alone=True)
 class CountsCalls(PlainCodec):
     """Each call adds a number of its own, though it claims to be deterministic."""
 
@@ -217,7 +221,7 @@ class CountsCalls(PlainCodec):
         return super().payload(value) + b" " * (self.calls % 5)
 
 
-@broken_codec("capabilities.bytes_are_bound_to_their_path")
+@broken_codec("capabilities.bytes_are_bound_to_their_path", alone=True)
 class SignsJoinedPath(SignedCodec):
     """Paths are signed as dotted text, so that a.b and a, b are the same."""
 
@@ -241,7 +245,7 @@ class SignsTheBeginning(SignedCodec):
         return super().signature(path, payload[:4])
 
 
-@broken_codec("capabilities.altered_bytes_are_refused")
+@broken_codec("capabilities.altered_bytes_are_refused", alone=True)
 class ComparesHalfASignature(SignedCodec):
     """Of a signature, the first half is compared."""
 
@@ -251,7 +255,7 @@ class ComparesHalfASignature(SignedCodec):
         return self.value(data[_SIZE:])
 
 
-@broken_codec("capabilities.a_binding_is_declared")
+@broken_codec("capabilities.a_binding_is_declared", alone=True)
 class BindsSecretly(SignedCodec):
     """It binds bytes to their path, and does not claim it."""
 
@@ -275,7 +279,7 @@ class TruncatedIsIndexError(PlainCodec):
         return super().value(rest)
 
 
-@broken_codec("damage.any_bytes_are_a_value_or_a_value_error")
+@broken_codec("damage.any_bytes_are_a_value_or_a_value_error", alone=True)
 class UnknownTagIsKeyError(PlainCodec):
     """A first byte that it does not know raises KeyError."""
 
@@ -319,7 +323,7 @@ class Evaluates(PlainCodec):
                 raise ValueError(str(error)) from error
 
 
-@broken_codec("damage.decoding_runs_nothing")
+@broken_codec("damage.decoding_runs_nothing", alone=True)
 class Unpickles(PlainCodec):
     """What is not JSON is unpickled."""
 
@@ -335,7 +339,7 @@ class Unpickles(PlainCodec):
                 raise ValueError(str(error)) from error
 
 
-@broken_codec("damage.a_refusal_has_a_message")
+@broken_codec("damage.a_refusal_has_a_message", alone=True)
 class RefusesSilently(PlainCodec):
     """Bytes that are no value raise ValueError without a word."""
 
@@ -354,7 +358,7 @@ class ReturnsABuffer(PlainCodec):
         return bytearray(super().encode(value, path))  # type: ignore[return-value]
 
 
-@broken_codec("conduct.plain_text_is_json")
+@broken_codec("conduct.plain_text_is_json", alone=True)
 class CallsItPlain(PlainCodec):
     """It returns as plain JSON what JSON reads as another value."""
 
@@ -371,7 +375,7 @@ class CallsItPlain(PlainCodec):
         return whole["value"]
 
 
-@broken_codec("conduct.it_does_not_change_what_it_is_given")
+@broken_codec("conduct.it_does_not_change_what_it_is_given", alone=True)
 class TakesOut(PlainCodec):
     """What it cannot write is taken out of the caller's dict."""
 
@@ -382,7 +386,7 @@ class TakesOut(PlainCodec):
         return super().payload(value)
 
 
-@broken_codec("conduct.each_read_gives_a_value_of_its_own")
+@broken_codec("conduct.each_read_gives_a_value_of_its_own", alone=True)
 class RemembersValues(PlainCodec):
     """What was read once is given again, the same object."""
 
@@ -395,7 +399,7 @@ class RemembersValues(PlainCodec):
         return self.known[payload]
 
 
-@broken_codec("conduct.bytes_stand_for_themselves")
+@broken_codec("conduct.bytes_stand_for_themselves", alone=True)
 class RefersToOthers(PlainCodec):
     """Text that was written before is written as a number, which only this instance knows."""
 
@@ -419,7 +423,7 @@ class RefersToOthers(PlainCodec):
         return self.known[int(payload[1:])]
 
 
-@broken_codec("conduct.a_refusal_leaves_nothing_behind")
+@broken_codec("conduct.a_refusal_leaves_nothing_behind", alone=True)
 class KeepsWhatItRefused(PlainCodec):
     """After a refusal the next value is refused as well."""
 
@@ -439,7 +443,7 @@ class KeepsWhatItRefused(PlainCodec):
             raise
 
 
-@broken_codec("conduct.threads_do_not_meet")
+@broken_codec("conduct.threads_do_not_meet", alone=True)
 class SharesABuffer(PlainCodec):
     """All threads write into one buffer."""
 
@@ -479,7 +483,7 @@ class _DocumentsAs(JsonCodec):
         raise NotImplementedError
 
 
-@broken_codec("documents.a_document_has_the_bytes_of_its_leaves")
+@broken_codec("documents.a_document_has_the_bytes_of_its_leaves", alone=True)
 class DocumentsHaveBlanks(_DocumentsAs):
     """There are blanks between the parts of a document."""
 
@@ -546,7 +550,7 @@ class DocumentsSortTheirNames(_DocumentsAs):
         return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
-@broken_codec("documents.a_document_is_the_dict_again")
+@broken_codec("documents.a_document_is_the_dict_again", alone=True)
 class DocumentsAreReadAsFloats(JsonCodec):
     """In the text of a dict, integers beyond 64 bits are read as floats."""
 
@@ -573,7 +577,7 @@ class DocumentsTakeAnyName(_DocumentsAs):
         return plain
 
 
-@broken_codec("documents.a_dict_that_is_no_document_has_none")
+@broken_codec("documents.a_dict_that_is_no_document_has_none", alone=True)
 class DocumentsAreOfAnyDepth(_DocumentsAs):
     """A document has as many levels as the dict."""
 
@@ -606,7 +610,7 @@ class DocumentsAreRefused(_DocumentsAs):
         return plain
 
 
-@broken_codec("documents.making_a_document_changes_nothing")
+@broken_codec("documents.making_a_document_changes_nothing", alone=True)
 class DocumentsTakeOut(_DocumentsAs):
     """What cannot be in a document is taken out of the caller's dict."""
 

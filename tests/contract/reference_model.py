@@ -388,10 +388,10 @@ class KeepingBackend(DictBackend):
         return next((path for path in kept if key.path[: len(path)] == path), None)
 
     def write(self, spaces: Spaces, write: Write, now: float, counters: list[int]) -> None:
-        self.take_apart(spaces, write, now)
+        self.split(spaces, write, now)
         super().write(spaces, write, now, counters)
 
-    def take_apart(self, spaces: Spaces, write: Write, now: float) -> None:
+    def split(self, spaces: Spaces, write: Write, now: float) -> None:
         """Forget the texts of documents that a write may change."""
         kept, place = spaces[self.texts(write.key)], write.key.path
         for path in list(kept):

@@ -1,8 +1,9 @@
-"""The command that proves that no check of backends is redundant: ``python -m tests.contract.refusals``.
+"""The command that proves that no check is redundant: ``python -m tests.contract.refusals``.
 
-For each check there is a broken backend marked ``alone``, which no other check refuses. The command examines each of
-these by every check and prints the checks that refuse it besides the one it names. It takes some twenty minutes. The
-random search of the subject ``model`` is left out, since what it finds depends on its seed.
+For each check there is a broken backend or codec marked ``alone``, which no other check refuses. The command examines
+each of these by every check and prints the checks that refuse it besides the one it names. It takes some twenty
+minutes. With names it examines those broken backends and codecs only, and with the names of their modules those marked
+in these. The random search of the subject ``model`` is left out, since what it finds depends on its seed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from redicts.contract import CHECKS, ConformanceCheck, Examination, Result
+from redicts.contract.codecs import CODEC_CHECKS, CodecExamination
 from tests.contract.broken import BROKEN, Broken
+from tests.contract.broken_codecs import BROKEN_CODECS, BrokenCodec
 
 _TIMEOUT: Final = 2.0
 """Seconds after which a broken backend counts as hanging."""
@@ -42,24 +45,38 @@ def refusals(broken: Broken, checks: Iterable[ConformanceCheck] = CHECKS) -> Ite
             result = Examination(harness, timeout=timeout_of(check.name)).examine(check)
         finally:
             harness.close()
-        if result.status.value == "failed" and not result.reason.startswith("did not end"):
+        if _refused(result):
             yield result
 
 
+def codec_refusals(broken: BrokenCodec) -> Iterator[Result]:
+    """Yield the failures of a broken codec in all checks, each examined on a new harness."""
+    for check in CODEC_CHECKS:
+        result = CodecExamination(broken.harness(), timeout=_TIMEOUT).examine(check)
+        if _refused(result):
+            yield result
+
+
+def _refused(result: Result) -> bool:
+    return result.status.value == "failed" and not result.reason.startswith("did not end")
+
+
 def main(names: Iterable[str]) -> int:
-    """Print which checks refuse the backends that are marked ``alone``, or those named; return 1 if a mark is wrong."""
+    """Print which checks refuse what is marked ``alone``, or what these names select; return 1 if a mark is wrong."""
     wrong = 0
     chosen = set(names)
-    for broken in BROKEN:
-        if broken.name in chosen or (broken.alone and not chosen):
-            found = {result.check: result.reason for result in refusals(broken)}
-            others = {check: reason for check, reason in found.items() if check not in broken.refused_by}
-            missing = [check for check in broken.refused_by if check not in found and not check.startswith(SEARCH)]
-            wrong += broken.alone and bool(others or missing)
-            sys.stdout.write(f"{broken.name}: {', '.join(broken.refused_by)}\n")
-            sys.stdout.writelines(f"    also {check}: {reason[:160]!r}\n" for check, reason in others.items())
-            sys.stdout.writelines(f"    not {check}\n" for check in missing)
-            sys.stdout.flush()
+    for broken in (*BROKEN, *BROKEN_CODECS):
+        if broken.name not in chosen and not (broken.alone and (not chosen or broken.module in chosen)):
+            continue
+        failures = refusals(broken) if isinstance(broken, Broken) else codec_refusals(broken)
+        found = {result.check: result.reason for result in failures}
+        others = {check: reason for check, reason in found.items() if check not in broken.refused_by}
+        missing = [check for check in broken.refused_by if check not in found and not check.startswith(SEARCH)]
+        wrong += broken.alone and bool(others or missing)
+        sys.stdout.write(f"{broken.name}: {', '.join(broken.refused_by)}\n")
+        sys.stdout.writelines(f"    also {check}: {reason[:160]!r}\n" for check, reason in others.items())
+        sys.stdout.writelines(f"    not {check}\n" for check in missing)
+        sys.stdout.flush()
     return 1 if wrong else 0
 
 

@@ -17,9 +17,9 @@ from redicts.core.minitransaction import NOTHING, Check, Delete, Equals, Path, P
 def equals_compares_its_scope(fixture: Fixture) -> None:
     """Equals holds only for exactly the values in its scope, and the empty bytes are a value."""
     fixture.plant(TREE)
-    for place, scope in scopes():
-        key, entries = fixture.key(*place), within(TREE, place, scope)
-        at = f"at {place!r}, {scope.name}"
+    for node, scope in scopes():
+        key, entries = fixture.key(*node), within(TREE, node, scope)
+        at = f"at {node!r}, {scope.name}"
         require(fixture.store.holds(Equals(key, scope, entries)), f"Equals of the stored values fails {at}")
         require_equal(fixture.store.holds(Equals(key, scope, NOTHING)), not entries, f"Equals of NOTHING {at} holds")
         for path in [(), ("absent",), ("absent", "deep", "down"), ("leaf", "below"), ("deep", "b")]:
@@ -45,22 +45,22 @@ def equals_compares_its_scope(fixture: Fixture) -> None:
 def starts_with_compares_its_scope(fixture: Fixture) -> None:
     """StartsWith holds if every value in its scope starts with the prefix, and for an empty scope; else it fails."""
     fixture.plant({("mine",): b"me", ("dict", "a"): b"me1", ("dict", "b", "c"): b"me", ("\x01",): b"me\x00"})
-    places: tuple[Path, ...] = ((), ("dict",), ("mine",), ("absent",))
-    for place in places:
+    paths: tuple[Path, ...] = ((), ("dict",), ("mine",), ("absent",))
+    for path in paths:
         for scope in Scope:
             for prefix in (b"me", b"m", b""):
-                holds = fixture.store.holds(StartsWith(fixture.key(*place), scope, prefix))
-                require(holds, f"StartsWith {prefix!r} fails at {place!r}, {scope.name}, where every value starts so")
+                holds = fixture.store.holds(StartsWith(fixture.key(*path), scope, prefix))
+                require(holds, f"StartsWith {prefix!r} fails at {path!r}, {scope.name}, where every value starts so")
     foreign = (b"you", b"m", b"", b"ME", b"\x00me", b" me")
     mine: Mapping[Path, bytes] = {("a", "b"): b"me", ("a", "c", "d", "e"): b"me", ("ab",): b"me", ("z",): b"me"}
-    for number, place in enumerate(mine):
-        tree = {**mine, place: foreign[number % len(foreign)]}
+    for number, path in enumerate(mine):
+        tree = {**mine, path: foreign[number % len(foreign)]}
         fixture.plant(tree)
-        for depth in range(len(place) + 1):
+        for depth in range(len(path) + 1):
             for scope in Scope:
-                inside = bool(within({place: b""}, place[:depth], scope))
-                holds = fixture.store.holds(StartsWith(fixture.key(*place[:depth]), scope, b"me"))
-                require_equal(holds, not inside, f"StartsWith at {place[:depth]!r}, {scope.name}, {tree!r} holds")
+                inside = bool(within({path: b""}, path[:depth], scope))
+                holds = fixture.store.holds(StartsWith(fixture.key(*path[:depth]), scope, b"me"))
+                require_equal(holds, not inside, f"StartsWith at {path[:depth]!r}, {scope.name}, {tree!r} holds")
     for value in foreign:
         fixture.plant({("a",): value})
         _refused(fixture, StartsWith(fixture.key("a"), Scope.NODE, b"me"), f"the value is {value!r}")

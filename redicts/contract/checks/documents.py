@@ -66,9 +66,9 @@ def checks_see_its_leaves(fixture: Fixture) -> None:
     """Equals and StartsWith see a document as its leaves, in every scope around and in it."""
     for base in BASES:
         there = plant(fixture, base)
-        for place, scope in product(paths_around(base), Scope):
-            key, now = fixture.key(*place), within(there, place, scope)
-            at = f"at {place!r}, {scope.name}"
+        for node, scope in product(paths_around(base), Scope):
+            key, now = fixture.key(*node), within(there, node, scope)
+            at = f"at {node!r}, {scope.name}"
             require(fixture.store.holds(Equals(key, scope, now)), f"Equals of the stored values fails {at}")
             less = dict(list(now.items())[:-1])
             wrong = [less, dict.fromkeys(now, b"other"), {**less, **dict.fromkeys(list(now)[-1:], b"")}]
@@ -84,12 +84,12 @@ def checks_see_its_leaves(fixture: Fixture) -> None:
         fixture.renew()
         fixture.store.apply(putting(fixture, base, alike))
         for scope in (Scope.BELOW, Scope.SUBTREE):
-            for place in (base[:-1], base, (*base, "in")):
+            for node in (base[:-1], base, (*base, "in")):
                 require(
-                    fixture.store.holds(StartsWith(fixture.key(*place), scope, b'"mine/')), "StartsWith theirs fails"
+                    fixture.store.holds(StartsWith(fixture.key(*node), scope, b'"mine/')), "StartsWith theirs fails"
                 )
                 require(
-                    not fixture.store.holds(StartsWith(fixture.key(*place), scope, b'"mine/2')), "StartsWith one holds"
+                    not fixture.store.holds(StartsWith(fixture.key(*node), scope, b'"mine/2')), "StartsWith one holds"
                 )
 
 
@@ -97,11 +97,11 @@ def checks_see_its_leaves(fixture: Fixture) -> None:
 def any_scope_in_it_can_be_deleted(fixture: Fixture) -> None:
     """Delete and Notify remove exactly their scope from a document: above, at and in it, at any depth."""
     for base in BASES:
-        for place, scope in product(paths_around(base), Scope):
+        for path, scope in product(paths_around(base), Scope):
             for kind in (Delete, Notify):
                 there = plant(fixture, base)
-                there = apply(fixture, there, kind(fixture.key(*place), scope))
-                look(fixture, there, [base, place, (*base, "inner", "deep")])
+                there = apply(fixture, there, kind(fixture.key(*path), scope))
+                look(fixture, there, [base, path, (*base, "inner", "deep")])
 
 
 @conformance_check(needs=[Need.DOCUMENTS])

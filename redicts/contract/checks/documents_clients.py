@@ -71,7 +71,7 @@ def no_reader_sees_half_of_one(fixture: Fixture) -> None:
                 if number % 3 or not client.overwrite_document(key, text):
                     client.apply(PutDocument(key, text))
 
-        def take_apart(client: Client, key: Key = key) -> None:
+        def split(client: Client, key: Key = key) -> None:
             for _ in range(rounds):
                 # Adding 0 changes nothing, but may make the store split the document.
                 client.apply(Add(Key(key.space, (*key.path, "count")), 0))
@@ -88,7 +88,7 @@ def no_reader_sees_half_of_one(fixture: Fixture) -> None:
                 document is None or dict(leaves_in(document)) in both, "what is fetched is neither of two documents"
             )
 
-        works: list[Callable[[], object]] = [partial(put, clients[0]), partial(take_apart, clients[1])]
+        works: list[Callable[[], object]] = [partial(put, clients[0]), partial(split, clients[1])]
         fixture.together(works, [partial(read, clients[2]), partial(fetch_it, clients[3])])
         require(dict(fixture.store.read(key)) in both, "what is left is neither of two documents")
 

@@ -38,19 +38,19 @@ def what_is_fetched_is_all_that_is_there(fixture: Fixture) -> None:
     """Fetching a document returns the value, a document of exactly the live values below, or None."""
     other = fixture.client()
     for base in BASES:
-        places = paths_around(base)
+        paths = paths_around(base)
         for writes in _changes(fixture, base):
             there = plant(fixture, base)
             for client in (fixture.store, other):
-                fetch(fixture, client, there, places)
-                fetch(fixture, client, there, places)
+                fetch(fixture, client, there, paths)
+                fetch(fixture, client, there, paths)
             there = apply(fixture, there, *here(fixture, writes), client=other)
             for client in (fixture.store, other):
-                fetch(fixture, client, there, places)
-                fetch(fixture, client, there, places)
+                fetch(fixture, client, there, paths)
+                fetch(fixture, client, there, paths)
             there = apply(fixture, there, putting(fixture, base, OTHER))
             for client in (fixture.store, other):
-                fetch(fixture, client, there, [*places, (*base, "only", "in")])
+                fetch(fixture, client, there, [*paths, (*base, "only", "in")])
 
 
 @conformance_check(needs=[Need.DOCUMENTS])
@@ -59,28 +59,28 @@ def a_plain_fetch_gives_no_document(fixture: Fixture) -> None:
     for base in BASES:
         there = plant(fixture, base)
         for _ in range(2):
-            for place in paths_around(base):
-                found = fixture.store.fetch(fixture.key(*place))
-                require(found is None or found == there.get(place), f"what is fetched at {place!r} is {found!r}")
+            for path in paths_around(base):
+                found = fixture.store.fetch(fixture.key(*path))
+                require(found is None or found == there.get(path), f"what is fetched at {path!r} is {found!r}")
             fixture.store.fetch_document(fixture.key(*base))
         there = apply(fixture, there, Put(key_in(fixture, base, "inner", "leaf"), b"new"))
-        for place in paths_around(base):
-            found = fixture.store.fetch(fixture.key(*place))
-            require(found is None or found == there.get(place), f"what is fetched at {place!r} is {found!r}")
+        for path in paths_around(base):
+            found = fixture.store.fetch(fixture.key(*path))
+            require(found is None or found == there.get(path), f"what is fetched at {path!r} is {found!r}")
 
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def overwriting_one_is_a_put_or_nothing(fixture: Fixture) -> None:
     """Overwriting a document replaces a dict and returns true, or changes nothing and returns false."""
     for base in BASES:
-        for place in paths_around(base)[1:]:
+        for path in paths_around(base)[1:]:
             there = plant(fixture, base)
-            _overwrite(fixture, there, place)
+            _overwrite(fixture, there, path)
         for writes in _changes(fixture, base):
             there = plant(fixture, base)
             there = apply(fixture, there, *here(fixture, writes))
-            for place in (base, (*base, "inner"), (*base, "leaf"), (*base, "only")):
-                there = _overwrite(fixture, there, place)
+            for path in (base, (*base, "inner"), (*base, "leaf"), (*base, "only")):
+                there = _overwrite(fixture, there, path)
     base = BASES[1]
     there = plant(fixture, base)
     for number in range(_AGAIN):
@@ -92,11 +92,11 @@ def overwriting_one_is_a_put_or_nothing(fixture: Fixture) -> None:
 def overwriting_a_leaf_leaves_documents_alone(fixture: Fixture) -> None:
     """Overwriting a value at, above or in a document replaces a value, or changes nothing."""
     for base in BASES:
-        for place in paths_around(base)[1:]:
+        for path in paths_around(base)[1:]:
             there = plant(fixture, base)
-            written = fixture.store.overwrite(fixture.key(*place), b"new")
-            require(not written or place in there, f"an overwriting of no value at {place!r} returns true")
-            there = {**there, place: b"new"} if written else there
+            written = fixture.store.overwrite(fixture.key(*path), b"new")
+            require(not written or path in there, f"an overwriting of no value at {path!r} returns true")
+            there = {**there, path: b"new"} if written else there
             fixture.expect(there)
             fetch(fixture, fixture.store, there, paths_around(base))
 
@@ -156,14 +156,14 @@ def _changes(fixture: Fixture, base: Path) -> list[list[Write]]:
     ]
 
 
-def _overwrite(fixture: Fixture, there: Mapping[Path, bytes], place: Path, number: int = 0) -> dict[Path, bytes]:
+def _overwrite(fixture: Fixture, there: Mapping[Path, bytes], node: Path, number: int = 0) -> dict[Path, bytes]:
     """Overwrite a document at a path, require that it replaced a dict or nothing, and return the entries."""
     tree = {"number": number, "in": {"some": "thing", "leaf": [number]}}
-    written = fixture.store.overwrite_document(fixture.key(*place), text_of(tree))
-    is_dict = any(path[: len(place)] == place and path != place for path in there)
-    require(not written or is_dict, f"an overwriting of no document at {place!r} returns true")
-    left = after(there, [putting(fixture, place, tree)] if written else [])
+    written = fixture.store.overwrite_document(fixture.key(*node), text_of(tree))
+    is_dict = any(path[: len(node)] == node and path != node for path in there)
+    require(not written or is_dict, f"an overwriting of no document at {node!r} returns true")
+    left = after(there, [putting(fixture, node, tree)] if written else [])
     assert left is not None
     fixture.expect(left)
-    fetch(fixture, fixture.store, left, [place, place[:-1]])
+    fetch(fixture, fixture.store, left, [node, node[:-1]])
     return left

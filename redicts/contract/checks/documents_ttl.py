@@ -47,11 +47,11 @@ def its_ttl_is_that_of_each_leaf(fixture: Fixture) -> None:
         there = plant(fixture, base, WHOLE, LONG)
         mortal = lying_at(base, WHOLE)
         _ttls(fixture, mortal)
-        for place, scope in product(paths_around(base), Scope):
-            ttls = fixture.store.ttls(fixture.key(*place), scope)
-            require_equal(set(ttls), set(within(mortal, place, scope)), f"TTLs at {place!r}, {scope.name} are")
+        for path, scope in product(paths_around(base), Scope):
+            ttls = fixture.store.ttls(fixture.key(*path), scope)
+            require_equal(set(ttls), set(within(mortal, path, scope)), f"TTLs at {path!r}, {scope.name} are")
             for limit in (1, 3, 1000):
-                _page_ttls(fixture, place, scope, limit, within(mortal, place, scope))
+                _page_ttls(fixture, path, scope, limit, within(mortal, path, scope))
         there = apply(fixture, there, putting(fixture, base, OTHER, _LONGER))
         _ttls(fixture, lying_at(base, OTHER), LONG, _LONGER)
         apply(fixture, there, putting(fixture, base, WHOLE))
@@ -61,12 +61,12 @@ def its_ttl_is_that_of_each_leaf(fixture: Fixture) -> None:
 @conformance_check(needs=_NEEDS)
 def expire_cannot_bring_it_back(fixture: Fixture) -> None:
     """Neither Expire nor a refused transaction revives an expired document or a part of it."""
-    places = [place for place in paths_around(("doc",)) if place]
-    cases = [(f"n{number}", place, scope) for number, (place, scope) in enumerate(product(places, Scope))]
+    paths = [path for path in paths_around(("doc",)) if path]
+    cases = [(f"n{number}", path, scope) for number, (path, scope) in enumerate(product(paths, Scope))]
     for ttl in (None, LONG):
         # All in one transaction, since a store may remove what has expired after any.
         around: Sequence[Sequence[tuple[Path, Scope]]] = (
-            [((name, *place), scope) for name, place, scope in cases],
+            [((name, *path), scope) for name, path, scope in cases],
             *([((), scope)] for scope in Scope),
             *([((name,), scope) for name, _, _ in cases] for scope in Scope),
         )
@@ -74,7 +74,7 @@ def expire_cannot_bring_it_back(fixture: Fixture) -> None:
             fixture.renew()
             fixture.store.apply(*[putting(fixture, (name, "doc"), WHOLE, SHORT) for name, _, _ in cases])
             fixture.outlive()
-            writes: list[Write] = [Expire(fixture.key(*place), scope, ttl) for place, scope in scopes]
+            writes: list[Write] = [Expire(fixture.key(*path), scope, ttl) for path, scope in scopes]
             text = fixture.key("n0", "doc", "leaf")
             outcome = fixture.store.run(writes=[*writes, Put(text, b"x"), Add(text, 1)])
             require_equal(outcome.status, Status.NOT_A_COUNTER, "the status")
@@ -130,8 +130,8 @@ def _ttls(fixture: Fixture, mortal: Iterable[Path], above: int = 0, most: int = 
     require(all(above < ttl <= most for ttl in ttls.values()), f"TTLs of {most} ms are now {ttls!r}")
 
 
-def _page_ttls(fixture: Fixture, place: Path, scope: Scope, limit: int, mortal: Mapping[Path, bytes]) -> None:
-    read = Read(fixture.key(*place), scope, limit, ttls=True)
+def _page_ttls(fixture: Fixture, path: Path, scope: Scope, limit: int, mortal: Mapping[Path, bytes]) -> None:
+    read = Read(fixture.key(*path), scope, limit, ttls=True)
     ttls: set[Path] = set()
     for _ in range(many(50)):
         page = fixture.store.entries(read)
@@ -139,4 +139,4 @@ def _page_ttls(fixture: Fixture, place: Path, scope: Scope, limit: int, mortal: 
         if page.cursor is None:
             break
         read = read._replace(cursor=page.cursor)
-    require_equal(ttls, set(mortal), f"TTLs in pages at {place!r}, {scope.name}, limit {limit}, are")
+    require_equal(ttls, set(mortal), f"TTLs in pages at {path!r}, {scope.name}, limit {limit}, are")

@@ -22,7 +22,7 @@ _CHANGES: Final = 120
 
 
 @conformance_check(needs=[Need.DOCUMENTS])
-def what_stays_is_found_while_it_is_taken_apart(fixture: Fixture) -> None:
+def what_stays_is_found_while_it_is_split(fixture: Fixture) -> None:
     """A walk finds every value that exists throughout, while documents are changed, split and replaced."""
     other = fixture.client()
     for change in (_change_a_part, _put_again, _delete_beside):
@@ -43,23 +43,23 @@ def what_stays_is_found_while_it_is_taken_apart(fixture: Fixture) -> None:
 
 
 @conformance_check(needs=[Need.DOCUMENTS])
-def names_that_stay_are_found_while_it_is_taken_apart(fixture: Fixture) -> None:
+def names_that_stay_are_found_while_it_is_split(fixture: Fixture) -> None:
     """A walk over names finds every name that exists throughout, while documents change."""
     other = fixture.client()
     for change in (_change_a_part, _put_again, _delete_beside):
         for limit in (1, 3):
-            for place in (("d",), ("d", "n03")):
+            for path in (("d",), ("d", "n03")):
                 stays, known = _plant_churn(fixture)
                 found: list[str] = []
-                read = ReadNames(fixture.key(*place), limit)
+                read = ReadNames(fixture.key(*path), limit)
                 for number, page in enumerate(pages_of_names(fixture.store, read, many(len(known)))):
                     found += page.names
                     if number < _CHANGES:
                         change(fixture, other, ("d", "n03", "x"), number)
-                missed = names_below(dict.fromkeys(stays, b""), place).difference(found)
-                what = f"a walk over names at {place!r} with the limit {limit} beside {change.__name__.strip('_')}"
+                missed = names_below(dict.fromkeys(stays, b""), path).difference(found)
+                what = f"a walk over names at {path!r} with the limit {limit} beside {change.__name__.strip('_')}"
                 require(not missed, f"{what} missed {sorted(missed)!r}, which were there all the time")
-                invented = set(found) - names_below(dict.fromkeys(known, b""), place)
+                invented = set(found) - names_below(dict.fromkeys(known, b""), path)
                 require(not invented, f"{what} found {sorted(invented)!r}, which never were there")
 
 
@@ -75,31 +75,31 @@ def _plant_churn(fixture: Fixture) -> tuple[set[Path], set[Path]]:
     documents = [("d", f"n{number:02}") for number in range(0, 10, 2)]
     documents += [("d", "n03")]
     values: dict[Path, bytes] = {("d", f"n{number:02}"): b"1" for number in range(1, 10, 2) if number != 3}
-    fixture.store.apply(*fixture.puts(values), *[putting(fixture, place, _churning(0)) for place in documents])
+    fixture.store.apply(*fixture.puts(values), *[putting(fixture, node, _churning(0)) for node in documents])
     leaves = [set(leaves_of(_churning(turn))) for turn in range(35)]
     always = set.intersection(*leaves) - {("in", "b"), ("z",)}
     ever = set.union(*leaves) | {("s00",), ("in", "new")}
-    stays = {(*place, *path) for place in documents for path in always} | set(values)
-    return stays, {(*place, *path) for place in documents for path in ever} | set(values)
+    stays = {(*node, *path) for node in documents for path in always} | set(values)
+    return stays, {(*node, *path) for node in documents for path in ever} | set(values)
 
 
 def _change_a_part(fixture: Fixture, other: Client, last: Path, _number: int) -> None:
     """Put a leaf into the document in which the last page ended, and make the one after it whole again."""
-    place = last[:2] if len(last) > 2 else ("d", "n03")
-    other.apply(Put(fixture.key(*place, "s00"), b"1"), Put(fixture.key(*place, "in", "new"), b"2"))
+    path = last[:2] if len(last) > 2 else ("d", "n03")
+    other.apply(Put(fixture.key(*path, "s00"), b"1"), Put(fixture.key(*path, "in", "new"), b"2"))
 
 
 def _put_again(fixture: Fixture, other: Client, last: Path, number: int) -> None:
     """Put the document in which the last page ended once more, with some other leaves."""
-    place = last[:2] if len(last) > 2 else ("d", "n03")
-    other.apply(putting(fixture, place, _churning(number + 1)))
+    path = last[:2] if len(last) > 2 else ("d", "n03")
+    other.apply(putting(fixture, path, _churning(number + 1)))
 
 
 def _delete_beside(fixture: Fixture, other: Client, last: Path, number: int) -> None:
     """Delete some leaves in the document in which the last page ended, and every third time put it again."""
-    place = last[:2] if len(last) > 2 else ("d", "n03")
+    node = last[:2] if len(last) > 2 else ("d", "n03")
     if number % 3 == 2:
         _put_again(fixture, other, last, number)
     else:
         parts: list[Path] = [("z",), ("in", "b"), *((f"c{each}",) for each in range(7))]
-        other.apply(*[Delete(fixture.key(*place, *path), Scope.SUBTREE) for path in parts])
+        other.apply(*[Delete(fixture.key(*node, *path), Scope.SUBTREE) for path in parts])

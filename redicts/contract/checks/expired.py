@@ -30,7 +30,7 @@ _GONE = (("leaf",), ("inner", "deep", "a"), ("inner", "deep", "b", "c", "d"), ("
 
 
 @conformance_check(needs=[Need.TTL])
-def absence_can_be_claimed(fixture: Fixture) -> None:
+def an_expired_value_is_absent(fixture: Fixture) -> None:
     """A condition for absence holds for an expired value, so that a lease can be taken over."""
     for path in (("a",), ("d", "a"), ("d", "e", "f", "a")):
         fixture.store.apply(Put(fixture.key(*path), b"theirs", SHORT))

@@ -55,10 +55,10 @@ _NO_NAMES: Final = (
 @conformance_check()
 def a_notify_clears_its_scope(fixture: Fixture) -> None:
     """Notify deletes exactly the values in its scope: at the root, inner nodes, leaves and absent keys."""
-    for place, scope in scopes():
+    for path, scope in scopes():
         fixture.plant(TREE)
-        fixture.store.apply(Notify(fixture.key(*place), scope))
-        fixture.expect(without(TREE, place, scope))
+        fixture.store.apply(Notify(fixture.key(*path), scope))
+        fixture.expect(without(TREE, path, scope))
 
 
 @conformance_check()
@@ -72,7 +72,7 @@ def a_long_list_is_called_to_its_end(fixture: Fixture) -> None:
         listeners = [stack.enter_context(fixture.store.listen(name)) for name in names.values()]
         fixture.store.apply(Notify(fixture.key("list"), Scope.BELOW))
         for number, listener in zip(names, listeners):
-            require_notified(listener, fixture.timeout, f"the listener at place {number} of a thousand")
+            require_notified(listener, fixture.timeout, f"listener {number} of a thousand")
     fixture.expect({("stays",): b"1"})
 
 
@@ -84,11 +84,11 @@ def what_names_nobody_harms_nobody(fixture: Fixture) -> None:
         fixture.plant({path: value})
         fixture.store.apply(Notify(fixture.key("list"), Scope.SUBTREE))
         fixture.expect({})
-    for place in ("a", "n0", "z"):  # before them, among them, after them, in whatever order a store goes
+    for entry in ("a", "n0", "z"):  # before them, among them, after them, in whatever order a store goes
         fixture.plant(tree)
         name = fresh_name()
         with fixture.store.listen(name) as listener:
-            list_at(fixture.store, fixture.key("list", place), name)
+            list_at(fixture.store, fixture.key("list", entry), name)
             fixture.store.apply(Notify(fixture.key("list"), Scope.BELOW))
             require_notified(listener, fixture.timeout, "a listener listed among values that name nobody")
         fixture.expect({})
@@ -97,20 +97,20 @@ def what_names_nobody_harms_nobody(fixture: Fixture) -> None:
 @conformance_check(needs=[Need.TTL])
 def expired_entries_are_passed_over(fixture: Fixture) -> None:
     """A Notify deletes values with a TTL, ignores expired ones, and notifies the listeners among the rest."""
-    for place in ("a", "m", "z"):
+    for entry in ("a", "m", "z"):
         fixture.plant({("list", letter): b"client/1" for letter in "bcdwxy"}, SHORT)
         fixture.outlive()
         fixture.store.apply(Notify(fixture.key("list", "b"), Scope.NODE))
         name = fresh_name()
         with fixture.store.listen(name) as listener:
-            fixture.store.apply(Put(fixture.key("list", place), name.encode(), LONG))
+            fixture.store.apply(Put(fixture.key("list", entry), name.encode(), LONG))
             fixture.store.apply(Notify(fixture.key("list"), Scope.SUBTREE))
             require_notified(listener, fixture.timeout, "a listener listed beside expired values")
         fixture.expect({})
 
 
 @conformance_check()
-def a_notify_has_its_place_among_the_writes(fixture: Fixture) -> None:
+def a_notify_takes_effect_in_order(fixture: Fixture) -> None:
     """A Notify deletes and notifies what earlier writes of its transaction listed, and nothing later."""
     key, count = fixture.key("list", "a"), fixture.key("count")
     notifies = (

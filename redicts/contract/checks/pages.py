@@ -27,7 +27,7 @@ from redicts.core.minitransaction import (
     Write,
 )
 
-_Place = TypeVar("_Place", Path, str)
+_Item = TypeVar("_Item", Path, str)
 
 _CHANGES: Final = 150
 """After this many pages nothing changes any more, so that a walk over what is added meanwhile comes to an end."""
@@ -39,16 +39,16 @@ _LIMITS: Final = (1, 2, 7, 10_000)
 def a_walk_stays_in_its_scope(fixture: Fixture) -> None:
     """Over its pages, a walk finds each value in its scope once and no other, in pages no larger than allowed."""
     fixture.plant(TREE)
-    for place, scope in scopes():
+    for path, scope in scopes():
         for limit in (1, 2, 3, 100):
-            _walk(fixture, TREE, place, scope, limit)
+            _walk(fixture, TREE, path, scope, limit)
     tree = large()
     fixture.plant(tree)
     for limit in _LIMITS:
         _walk(fixture, tree, (), Scope.SUBTREE, limit)
-    for place in (("wide",), ("bushy",), ("bushy", "b", "y"), ("deep",), ("deep", "down", "down")):
+    for path in (("wide",), ("bushy",), ("bushy", "b", "y"), ("deep",), ("deep", "down", "down")):
         for scope in (Scope.BELOW, Scope.SUBTREE):
-            _walk(fixture, tree, place, scope, 7)
+            _walk(fixture, tree, path, scope, 7)
     tree = huge()
     fixture.plant(tree)
     for limit in (100, SMALL_PAGE):
@@ -60,9 +60,9 @@ def a_walk_stays_in_its_scope(fixture: Fixture) -> None:
         require(names.cursor, f"a page of {len(names.names)} out of thousands of names has no cursor")
 
 
-def _walk(fixture: Fixture, tree: Mapping[Path, bytes], place: Path, scope: Scope, limit: int) -> None:
-    found = walk(fixture.store, Read(fixture.key(*place), scope, limit), many(len(tree)))
-    require_walked(found, within(tree, place, scope), f"a walk at {place!r}, {scope.name} with the limit {limit}")
+def _walk(fixture: Fixture, tree: Mapping[Path, bytes], path: Path, scope: Scope, limit: int) -> None:
+    found = walk(fixture.store, Read(fixture.key(*path), scope, limit), many(len(tree)))
+    require_walked(found, within(tree, path, scope), f"a walk at {path!r}, {scope.name} with the limit {limit}")
 
 
 @conformance_check()
@@ -70,12 +70,12 @@ def a_walk_over_names_finds_each_once(fixture: Fixture) -> None:
     """A walk over names finds each name once, however many values lie below it."""
     for tree, limits in ((large(), _LIMITS), (huge(), (100, 1000))):
         fixture.plant(tree)
-        for place in ((), ("wide",), ("dicts",), ("bushy",), ("deep", "down"), ("single",)):
-            names = names_below(tree, place)
+        for path in ((), ("wide",), ("dicts",), ("bushy",), ("deep", "down"), ("single",)):
+            names = names_below(tree, path)
             for limit in limits:
-                found = walk_names(fixture.store, ReadNames(fixture.key(*place), limit), many(len(names)))
+                found = walk_names(fixture.store, ReadNames(fixture.key(*path), limit), many(len(names)))
                 require_equal(
-                    sorted(found), sorted(names), f"a walk over names at {place!r} with the limit {limit} finds"
+                    sorted(found), sorted(names), f"a walk over names at {path!r} with the limit {limit} finds"
                 )
 
 
@@ -152,8 +152,8 @@ def two_walks_do_not_meet(fixture: Fixture) -> None:
     """Walks at the same time, by one client and in one transaction, do not affect each other."""
     tree: dict[Path, bytes] = {(name, f"n{number}"): b"1" for name in "ab" for number in range(1500)}
     fixture.plant(tree)
-    places: list[Path] = [("a",), ("b",), ()]
-    reads = [Read(fixture.key(*place), Scope.SUBTREE, 100) for place in places]
+    paths: list[Path] = [("a",), ("b",), ()]
+    reads = [Read(fixture.key(*path), Scope.SUBTREE, 100) for path in paths]
     found: list[list[tuple[Path, bytes]]] = [[] for _ in reads]
     going = dict(enumerate(reads))
     in_time = fixture.deadline()
@@ -166,8 +166,8 @@ def two_walks_do_not_meet(fixture: Fixture) -> None:
                 del going[number]
             else:
                 going[number] = going[number]._replace(cursor=page.cursor)
-    for number, place in enumerate(places):
-        require_walked(found[number], within(tree, place, Scope.SUBTREE), f"a walk at {place!r} beside two others")
+    for number, path in enumerate(paths):
+        require_walked(found[number], within(tree, path, Scope.SUBTREE), f"a walk at {path!r} beside two others")
 
 
 @conformance_check()
@@ -207,13 +207,13 @@ def _coming(size: int) -> list[Path]:
 
 def _churn(fixture: Fixture, comes: list[Path], number: int, last: list[Path]) -> None:
     """Delete some of what comes and goes, add some, and delete what the last page ended with, if that may go."""
-    away, back = _turns(comes, number)
+    away, back = _chosen(comes, number)
     writes: list[Write] = [Delete(fixture.key(*path), Scope.NODE) for path in [*away, *last]]
     writes += [Put(fixture.key(*path), b"churn") for path in back]
     fixture.store.apply(*writes, Delete(fixture.key("dicts", f"e{number % 20:03}"), Scope.SUBTREE))
 
 
-def _turns(comes: list[_Place], number: int) -> tuple[list[_Place], list[_Place]]:
+def _chosen(comes: list[_Item], number: int) -> tuple[list[_Item], list[_Item]]:
     """Return a twentieth of what comes and goes that shall go now, and another that shall come."""
     size = len(comes)
     away = [comes[(number * 17 + step * 20) % size] for step in range(size // 20)]

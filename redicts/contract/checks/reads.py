@@ -10,7 +10,7 @@ from redicts.contract.check import conformance_check
 from redicts.contract.fixture import Fixture
 from redicts.contract.hostile import HOSTILE_VALUES
 from redicts.contract.requirements import require_equal
-from redicts.contract.trees import PLACES, TREE, large, names_below, within
+from redicts.contract.trees import PATHS, TREE, large, names_below, within
 from redicts.core.minitransaction import (
     NOTHING,
     Add,
@@ -36,18 +36,18 @@ def a_read_answers_its_scope(fixture: Fixture) -> None:
     """A read returns every value in its scope, by relative path, and ReadNames the names directly below its key."""
     tree = large()
     cases: list[tuple[Mapping[Path, bytes], Sequence[Path]]] = [
-        ({}, PLACES),
-        (TREE, PLACES),
+        ({}, PATHS),
+        (TREE, PATHS),
         (tree, ((), ("wide",), ("bushy", "b"), ("deep", "down"))),
     ]
-    for entries, places in cases:
+    for entries, paths in cases:
         fixture.plant(entries)
-        for place in places:
-            key = fixture.key(*place)
+        for path in paths:
+            key = fixture.key(*path)
             for scope in Scope:
                 values = dict(fixture.store.read(key, scope))
-                require_equal(values, within(entries, place, scope), f"the values at {place!r}, {scope.name} are")
-            require_equal(fixture.store.names(key), names_below(entries, place), f"the names below {place!r} are")
+                require_equal(values, within(entries, path, scope), f"the values at {path!r}, {scope.name} are")
+            require_equal(fixture.store.names(key), names_below(entries, path), f"the names below {path!r} are")
 
 
 @conformance_check()
@@ -55,8 +55,8 @@ def what_is_fetched_is_there(fixture: Fixture) -> None:
     """Fetch returns the value at exactly the key, also after writes of other clients, or None."""
     other = fixture.client()
     fixture.plant(TREE)
-    for place in PLACES:
-        _fetch(fixture, place, TREE.get(place))
+    for node in PATHS:
+        _fetch(fixture, node, TREE.get(node))
     _fetch(fixture, (), None)
     for number in range(3):
         other.apply(*fixture.puts(dict.fromkeys(TREE, b"%d" % number)))

@@ -49,24 +49,24 @@ def adds_of_many_threads_sum_up(fixture: Fixture) -> None:
 
 
 @conformance_check()
-def one_of_many_claims_succeeds(fixture: Fixture) -> None:
+def one_of_many_writers_finds_absence(fixture: Fixture) -> None:
     """Of many threads that write under a condition for absence of one subtree, exactly one succeeds."""
-    places: Sequence[Path] = (("lock",), ("lock", "a"), ("lock", "a", "b"), ("lock", "c"))
+    paths: Sequence[Path] = (("lock",), ("lock", "a"), ("lock", "a", "b"), ("lock", "c"))
     for clients in _one_and_several(fixture):
         for _ in range(10):
             fixture.renew()
             won: list[int] = []
 
-            def claim(number: int, client: Client, same: bool, won: list[int] = won) -> None:
-                place = places[0] if same else places[number % len(places)]
+            def write(number: int, client: Client, same: bool, won: list[int] = won) -> None:
+                path = paths[0] if same else paths[number % len(paths)]
                 free = Equals(fixture.key("lock"), Scope.SUBTREE, NOTHING)
-                if client.run(checks=[free], writes=[Put(fixture.key(*place), b"%d" % number)]).applied:
+                if client.run(checks=[free], writes=[Put(fixture.key(*path), b"%d" % number)]).applied:
                     won.append(number)
 
             for same in (True, False):
                 won.clear()
                 fixture.store.apply(Delete(fixture.key(), Scope.SUBTREE))
-                fixture.together([partial(claim, number, client, same) for number, client in enumerate(clients)])
+                fixture.together([partial(write, number, client, same) for number, client in enumerate(clients)])
                 require_equal(
                     len(won), 1, "the transactions that succeeded, of several that need the same absence, are"
                 )
@@ -169,6 +169,6 @@ def a_refused_transaction_is_never_seen(fixture: Fixture) -> None:
 
 
 def _one_and_several(fixture: Fixture) -> list[list[Client]]:
-    """Return clients for as many threads: all the same one, and two that take turns."""
+    """Return clients for as many threads: all the same one, and two that alternate."""
     other = fixture.client()
     return [[fixture.store] * _THREADS, [fixture.store, other] * (_THREADS // 2)]

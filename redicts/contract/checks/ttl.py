@@ -51,7 +51,7 @@ def keep_ttl_keeps_it(fixture: Fixture) -> None:
     fixture.expect({("d", "long"): b"new", ("d", "lasting"): b"new", ("d", "absent"): b"new"})
     ttls = fixture.store.ttls(fixture.key("d"))
     require_equal(set(ttls), {("long",)}, "after puts with keep_ttl, the paths with a TTL are")
-    require(0 < ttls["long",] <= LONG, f"a kept life of {LONG} ms is now {ttls['long',]}")
+    require(0 < ttls["long",] <= LONG, f"a kept TTL of {LONG} ms is now {ttls['long',]}")
 
 
 @conformance_check(needs=[Need.TTL])

@@ -9,38 +9,38 @@ from collections.abc import Sequence
 from redicts.contract.check import conformance_check
 from redicts.contract.fixture import Fixture
 from redicts.contract.requirements import require, require_equal
-from redicts.contract.trees import PLACES, TREE, large, scopes, without
+from redicts.contract.trees import PATHS, TREE, large, scopes, without
 from redicts.core.minitransaction import Add, Delete, Expire, Put, Scope, Status, Write
 
 
 @conformance_check()
 def overwriting_is_a_put_or_nothing(fixture: Fixture) -> None:
     """Overwrite replaces a value and returns true, or changes nothing and returns false."""
-    for place in PLACES:
+    for path in PATHS:
         fixture.plant(TREE)
-        written = bool(place) and fixture.store.overwrite(fixture.key(*place), b"new")
-        require(not written or place in TREE, f"an overwriting of nothing at {place!r} returns true")
-        fixture.expect({**TREE, place: b"new"} if written else TREE)
+        written = bool(path) and fixture.store.overwrite(fixture.key(*path), b"new")
+        require(not written or path in TREE, f"an overwriting of nothing at {path!r} returns true")
+        fixture.expect({**TREE, path: b"new"} if written else TREE)
 
 
 @conformance_check()
 def delete_removes_its_scope(fixture: Fixture) -> None:
     """Delete removes the values in its scope and no others, and none comes back when a parent is stored again."""
-    for place, scope in scopes():
+    for path, scope in scopes():
         fixture.plant(TREE)
-        fixture.store.apply(Delete(fixture.key(*place), scope))
-        fixture.expect(without(TREE, place, scope))
+        fixture.store.apply(Delete(fixture.key(*path), scope))
+        fixture.expect(without(TREE, path, scope))
     deep = {("a", "b", "c", "d"): b"1", ("a", "b", "e"): b"2", ("a", "f"): b"3"}
     for scope in (Scope.BELOW, Scope.SUBTREE):
         for depth in range(3):
-            place = ("a", "b", "c")[:depth]
-            kept = without(deep, place, scope)
+            path = ("a", "b", "c")[:depth]
+            kept = without(deep, path, scope)
             fixture.plant(deep)
-            fixture.store.apply(Delete(fixture.key(*place), scope))
+            fixture.store.apply(Delete(fixture.key(*path), scope))
             fixture.expect(kept)
-            fixture.store.apply(Put(fixture.key(*place, "again"), b"4"))
-            fixture.expect({**kept, (*place, "again"): b"4"})
-            fixture.store.apply(Delete(fixture.key(*place), Scope.BELOW))
+            fixture.store.apply(Put(fixture.key(*path, "again"), b"4"))
+            fixture.expect({**kept, (*path, "again"): b"4"})
+            fixture.store.apply(Delete(fixture.key(*path), Scope.BELOW))
             fixture.expect(kept)
     fixture.plant(deep)
     fixture.store.apply(Delete(fixture.key("a"), Scope.SUBTREE), Put(fixture.key("a"), b"leaf"))
@@ -81,8 +81,8 @@ def many_writes_or_none(fixture: Fixture) -> None:
     """A refused counter at the end of several hundred writes undoes all of them."""
     tree = large()
     fixture.plant(tree)
-    places = [path for path in tree if path[0] == "wide"]
-    writes: list[Write] = [Put(fixture.key(*path), b"changed") for path in places]
+    paths = [path for path in tree if path[0] == "wide"]
+    writes: list[Write] = [Put(fixture.key(*path), b"changed") for path in paths]
     writes += [Put(fixture.key("fresh", f"n{number}"), b"new") for number in range(100)]
     writes += [Delete(fixture.key("bushy", letter), Scope.SUBTREE) for letter in "abc"]
     writes += [Add(fixture.key("counts", f"n{number}"), 1) for number in range(100)]

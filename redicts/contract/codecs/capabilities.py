@@ -45,11 +45,11 @@ def equal_values_have_equal_bytes(fixture: CodecFixture) -> None:
 def bytes_are_bound_to_their_path(fixture: CodecFixture) -> None:
     """With the capability binds_path, bytes that were encoded for one path are refused at every other path."""
     for value, _ in fixture.taken(ORDINARY[:3]):
-        for place, other in permutations(_ALIKE, 2):
-            data = fixture.codec.encode(value, place)
+        for path, other in permutations(_ALIKE, 2):
+            data = fixture.codec.encode(value, path)
             require(
                 not fixture.survives(data, "bytes of another path", other),
-                f"bytes for {place!r} are decoded at {other!r}",
+                f"bytes for {path!r} are decoded at {other!r}",
             )
 
 
@@ -77,7 +77,7 @@ def altered_bytes_are_refused(fixture: CodecFixture) -> None:
 def a_binding_is_declared(fixture: CodecFixture) -> None:
     """Without the capability binds_path, bytes of any path can be decoded at every other path."""
     for value, data in fixture.taken(ORDINARY):
-        for place in _ALIKE:
-            fixture.come_back(value, data, place)
-            back = fixture.codec.decode(fixture.codec.encode(value, place), HERE)
-            require(same(back, fixture.harness.given_back(value)), f"bytes of {place!r} are another value elsewhere")
+        for path in _ALIKE:
+            fixture.come_back(value, data, path)
+            back = fixture.codec.decode(fixture.codec.encode(value, path), HERE)
+            require(same(back, fixture.harness.given_back(value)), f"bytes of {path!r} are another value elsewhere")

@@ -377,9 +377,9 @@ class TTLsAreForNewLeaves(DictBackend):
 class _LosingTTLs(KeepingBackend):
     """Takes documents apart with something done to the leaves."""
 
-    def take_apart(self, spaces: Spaces, write: Write, now: float) -> None:
+    def split(self, spaces: Spaces, write: Write, now: float) -> None:
         whole = self.whole(spaces, write.key)
-        super().take_apart(spaces, write, now)
+        super().split(spaces, write, now)
         if whole is not None and not (isinstance(write, PutDocument) and write.key.path == whole):
             self.split_into_leaves(spaces, Key(write.key.space, whole), write, now)
 
@@ -434,9 +434,9 @@ class TTLsAreTheWholes(KeepingBackend):
 class TextsOutliveTheirLeaves(KeepingBackend):
     """The text of a document is fetched until the document is changed, though it or a part of it has expired."""
 
-    def take_apart(self, spaces: Spaces, write: Write, now: float) -> None:
+    def split(self, spaces: Spaces, write: Write, now: float) -> None:
         if not isinstance(write, Expire):
-            super().take_apart(spaces, write, now)
+            super().split(spaces, write, now)
 
     def kept(self, key: Key) -> HeldLocks | None:
         return self.spaces.get(self.texts(key), {}).get(key.path)
@@ -478,9 +478,9 @@ class LostTTLsAreNotUndone(DictBackend):
 class TextsGoStale(KeepingBackend):
     """The text of a document is fetched though a leaf in it was deleted."""
 
-    def take_apart(self, spaces: Spaces, write: Write, now: float) -> None:
+    def split(self, spaces: Spaces, write: Write, now: float) -> None:
         if not (isinstance(write, Delete) and write.scope is Scope.NODE):
-            super().take_apart(spaces, write, now)
+            super().split(spaces, write, now)
 
 
 @broken_store("documents_fast_paths.what_is_fetched_is_all_that_is_there")
@@ -604,7 +604,7 @@ class PagesInOneAreEmpty(KeepingBackend):
         return Entries({}) if inside else super().entries(read, now)
 
 
-@broken_store("documents_walks.names_that_stay_are_found_while_it_is_taken_apart", alone=True)
+@broken_store("documents_walks.names_that_stay_are_found_while_it_is_split", alone=True)
 class NamesOfOneAreGivenAtOnce(KeepingBackend):
     """A page of the names in a whole document holds the first ones, and no cursor."""
 
@@ -613,7 +613,7 @@ class NamesOfOneAreGivenAtOnce(KeepingBackend):
         return answer if self.whole(self.spaces, read.key) is None else answer._replace(cursor=None)
 
 
-@broken_store("documents_walks.what_stays_is_found_while_it_is_taken_apart", alone=True)
+@broken_store("documents_walks.what_stays_is_found_while_it_is_split", alone=True)
 class CursorsNeedTheWhole(KeepingBackend):
     """A cursor in a document that is no longer whole, or another one, goes on behind it."""
 
@@ -648,7 +648,7 @@ class _Counting(KeepingBackend):
         return {path: found[path] for path in page}, b"%d" % (start + len(page)) if more else None
 
 
-@broken_store("documents_walks.what_stays_is_found_while_it_is_taken_apart")
+@broken_store("documents_walks.what_stays_is_found_while_it_is_split")
 class CursorsCountLeaves(_Counting):
     """A cursor says how many leaves were read, also if some of them are gone."""
 
@@ -658,7 +658,7 @@ class CursorsCountLeaves(_Counting):
         return self.counted(found, limit, cursor)
 
 
-@broken_store("documents_walks.names_that_stay_are_found_while_it_is_taken_apart")
+@broken_store("documents_walks.names_that_stay_are_found_while_it_is_split")
 class CursorsCountNames(_Counting):
     """A cursor says how many names were read, also if some of them are gone."""
 

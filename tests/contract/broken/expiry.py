@@ -35,14 +35,14 @@ class ExpiredIsReadableInScopes(DictBackend):
         return super().found(spaces, key, scope, float("-inf") if sees_all else now, what)
 
 
-@broken_store("expired.absence_can_be_claimed")
+@broken_store("expired.an_expired_value_is_absent")
 class ExpiredCountsInEquals(_Blind):
     """Equals sees expired values."""
 
     blind = frozenset({"Equals"})
 
 
-@broken_store("expired.absence_can_be_claimed", alone=True)
+@broken_store("expired.an_expired_value_is_absent", alone=True)
 class ExpiredCountsInStartsWith(_Blind):
     """StartsWith sees expired values."""
 

@@ -102,7 +102,7 @@ class EqualsSeesTheSiblings(DictBackend):
         return super().holds(check, now)
 
 
-@broken_store("threads.one_of_many_claims_succeeds", alone=True)
+@broken_store("threads.one_of_many_writers_finds_absence", alone=True)
 class ChecksAreEvaluatedEarlier(DictBackend):
     """Checks see the state of two milliseconds before the writes, and others commit in between."""
 

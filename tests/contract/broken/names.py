@@ -9,7 +9,7 @@ import unicodedata
 
 from redicts.core.minitransaction import Delete, Key, Path
 from tests.contract.broken.register import broken_store
-from tests.contract.reference_model import DictBackend, Spaces
+from tests.contract.reference_model import DictBackend, PlainBackend, Spaces
 
 
 class _Renaming(DictBackend):
@@ -67,7 +67,7 @@ class SegmentsAreLikePatterns(DictBackend):
         return bool(re.fullmatch(re.escape(pattern).replace("%", ".*").replace("_", "."), text, re.DOTALL))
 
 
-@broken_store("names.separators_are_data")
+@broken_store("names.names_are_kept_apart")
 class DotsSeparate(DictBackend):
     """A dot in a segment makes two segments of it."""
 
@@ -75,12 +75,20 @@ class DotsSeparate(DictBackend):
         return tuple(part for segment in path for part in segment.split(".") if part)
 
 
-@broken_store("names.separators_are_data", alone=True)
+@broken_store("names.names_are_kept_apart")
 class NulSeparates(DictBackend):
     """Segments are joined by NUL, and NUL in a segment is not escaped."""
 
     def path(self, path: Path) -> Path:
         return tuple("\x00".join(path).split("\x00")) if path and all(path) else path
+
+
+@broken_store("names.names_are_kept_apart", alone=True)
+class QuotesSeparate(PlainBackend):
+    """A path is stored as the text of a tuple of strings, and quotes in a segment are not escaped."""
+
+    def path(self, path: Path) -> Path:
+        return tuple("', '".join(path).split("', '")) if path else path
 
 
 @broken_store("names.spaces_share_nothing")
@@ -102,7 +110,7 @@ class SpacesBeginAlike(DictBackend):
                 super().delete(spaces, write._replace(key=Key(name, write.key.path)), now)
 
 
-@broken_store("pages.pages_hold_hostile_names", alone=True)
+@broken_store("names.names_are_kept_apart", "pages.pages_hold_hostile_names")
 class SurrogatesAreReplaced(_Renaming):
     """Lone surrogates become question marks."""
 
@@ -110,7 +118,7 @@ class SurrogatesAreReplaced(_Renaming):
         return segment.encode("utf-8", "replace").decode()
 
 
-@broken_store("names.names_are_kept_apart", alone=True)
+@broken_store("names.names_are_kept_apart", "pages.pages_hold_hostile_names")
 class SurrogatePairsAreJoined(_Renaming):
     """Two lone surrogates become the character that they look like."""
 

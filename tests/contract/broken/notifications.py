@@ -149,7 +149,7 @@ class _Ordering(DictBackend):
         return super().decide(transaction._replace(writes=tuple(sorted(transaction.writes, key=self.rank))), now)
 
 
-@broken_store("notifications.a_notify_has_its_place_among_the_writes")
+@broken_store("notifications.a_notify_takes_effect_in_order")
 class NotifiesComeFirst(_Ordering):
     """The Notify writes of a transaction are applied before its other writes."""
 
@@ -157,7 +157,7 @@ class NotifiesComeFirst(_Ordering):
         return 0 if isinstance(write, Notify) else 1
 
 
-@broken_store("notifications.a_notify_has_its_place_among_the_writes")
+@broken_store("notifications.a_notify_takes_effect_in_order")
 class NotifiesComeLast(_Ordering):
     """The Notify writes of a transaction are applied after its other writes."""
 
@@ -165,7 +165,7 @@ class NotifiesComeLast(_Ordering):
         return 1 if isinstance(write, Notify) else 0
 
 
-@broken_store("notifications.a_notify_has_its_place_among_the_writes", alone=True)
+@broken_store("notifications.a_notify_takes_effect_in_order", alone=True)
 class ListsAreReadBefore(DictBackend):
     """Called is whoever was listed before the transaction, not whom it lists itself."""
 
@@ -229,7 +229,7 @@ class NotifiesAreNotCounted(DictBackend):
         return outcome
 
 
-@broken_store("notifications.a_notify_has_its_place_among_the_writes")
+@broken_store("notifications.a_notify_takes_effect_in_order")
 class ListsAreClearedLater(DictBackend):
     """Lists are cleared when all else is written, later."""
 

@@ -102,8 +102,8 @@ class WalksEndWhereTheirEntryWent(PlainBackend):
         return super().page(found, limit, cursor)
 
 
-@broken_store("pages.pages_hold_hostile_names")
-class CursorsAreJoined(DictBackend):
+@broken_store("pages.pages_hold_hostile_names", alone=True)
+class CursorsAreJoined(PlainBackend):
     """A cursor is made by joining the segments with a blank."""
 
     def page(self, found: dict[Path, HeldLocks], limit: int | None, cursor: bytes | None) -> _Page:

@@ -24,6 +24,8 @@ class Broken(NamedTuple):
     alone: bool
     """Whether no other check refuses it, but for the random search."""
     harness: Callable[[], Harness]
+    module: str
+    """The last part of the name of the module that defines it."""
 
 
 _register: Final[dict[type, Broken]] = {}
@@ -33,7 +35,8 @@ def _add(broken: type, refused_by: tuple[str, ...], alone: bool, harness: Callab
     says = inspect.getdoc(broken)
     assert says, f"{broken.__name__} says what is wrong with it"
     assert refused_by, f"{broken.__name__} says which checks refuse it"
-    _register[broken] = Broken(broken.__name__, says.splitlines()[0], refused_by, alone, harness)
+    module = broken.__module__.rpartition(".")[2]
+    _register[broken] = Broken(broken.__name__, says.splitlines()[0], refused_by, alone, harness, module)
 
 
 def broken_store(

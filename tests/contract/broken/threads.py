@@ -29,7 +29,7 @@ class UpdatesAreLost(DictBackend):
         return spaces
 
 
-@broken_store("threads.one_of_many_claims_succeeds")
+@broken_store("threads.one_of_many_writers_finds_absence")
 class ChecksAreOutsideOfTheLock(DictBackend):
     """Checks are evaluated first, and the writes applied later."""
 

@@ -72,7 +72,7 @@ class PagesTellNoTTLs(DictBackend):
         return super().entries(read if read.limit is None else read._replace(ttls=False), now)
 
 
-@broken_store("expired.absence_can_be_claimed")
+@broken_store("expired.an_expired_value_is_absent")
 class TTLsAreAlwaysTold(DictBackend):
     """TTLs are told without being asked for."""
 
