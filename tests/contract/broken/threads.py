@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from redicts.core.minitransaction import Answer, Outcome, Status, Transaction, Write
 from tests.contract.broken.register import broken_store
-from tests.contract.reference_model import DictBackend, Spaces
+from tests.contract.reference_model import DictBackend, PlainBackend, Spaces
 
 
 def _let_others_run() -> None:
@@ -17,7 +17,7 @@ def _let_others_run() -> None:
 
 
 @broken_store("threads.adds_of_many_threads_sum_up", alone=True)
-class UpdatesAreLost(DictBackend):
+class UpdatesAreLost(PlainBackend):
     """The state that a transaction works on is fetched, changed and put back without a lock."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
@@ -43,7 +43,7 @@ class ChecksAreOutsideOfTheLock(DictBackend):
 
 
 @broken_store("threads.no_reader_sees_half_a_subtree", alone=True)
-class WritesAreSeenOneByOne(DictBackend):
+class WritesAreSeenOneByOne(PlainBackend):
     """Each write is atomic, the transaction is not."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
@@ -60,7 +60,7 @@ class WritesAreSeenOneByOne(DictBackend):
 
 
 @broken_store("threads.a_refused_transaction_is_never_seen", alone=True)
-class RefusedWritesAreSeen(DictBackend):
+class RefusedWritesAreSeen(PlainBackend):
     """What a refused counter undoes is seen until it is undone."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
@@ -104,7 +104,7 @@ class LocksAreHeldForEver(DictBackend):
 
 
 @broken_store("forks.a_child_has_its_own_copy", alone=True)
-class ChildrenStartEmpty(DictBackend):
+class ChildrenStartEmpty(PlainBackend):
     """A forked child has none of what its parent stored."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

@@ -125,7 +125,7 @@ class WritesAreReversed(DictBackend):
 
 
 @broken_store("writes.all_writes_or_none", alone=True)
-class DeletesComeFirst(DictBackend):
+class DeletesComeFirst(PlainBackend):
     """All deletes of a transaction are done before its puts."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
@@ -164,7 +164,7 @@ class DeletesAreNotUndone(DictBackend):
 
 
 @broken_store("writes.many_writes_or_none", alone=True)
-class LargeTransactionsAreSplit(DictBackend):
+class LargeTransactionsAreSplit(PlainBackend):
     """A transaction is executed in pieces of two hundred writes."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
