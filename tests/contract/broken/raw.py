@@ -33,10 +33,11 @@ class AnsweredFromMemory(PlainBackend):
         super().__init__(clock)
         self.remembered: dict[Key, Entries] = {}
 
-    def execute(self, transaction: Transaction, /) -> Outcome:
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
         if transaction.writes:
             self.remembered = {}
-        return super().execute(transaction)
+        return outcome
 
     def entries(self, read: Read, now: float) -> Entries:
         if read.scope is not Scope.NODE or read.ttls:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from redicts.core.minitransaction import Answer, Outcome, Status, Transaction, Write
+from redicts.core.minitransaction import Add, Answer, Outcome, Status, Transaction, Write
 from tests.contract.broken.register import broken_store
 from tests.contract.reference_model import DictBackend, PlainBackend, Spaces
 
@@ -16,8 +16,8 @@ def _let_others_run() -> None:
     time.sleep(0)
 
 
-@broken_store("threads.adds_of_many_threads_sum_up", alone=True)
-class UpdatesAreLost(PlainBackend):
+@broken_store("threads.adds_of_many_threads_sum_up")
+class UpdatesAreLost(DictBackend):
     """The state that a transaction works on is fetched, changed and put back without a lock."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
@@ -27,6 +27,34 @@ class UpdatesAreLost(PlainBackend):
         spaces = super().draft(writes)
         _let_others_run()
         return spaces
+
+
+@broken_store("threads.adds_of_many_threads_sum_up", alone=True)
+class AddsAreLost(PlainBackend):
+    """The value that a single Add counts on from is fetched before the lock is taken."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.fetched: Spaces | None = None
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if transaction.checks or transaction.reads or [type(write) for write in transaction.writes] != [Add]:
+            return super().execute(transaction)
+        before = self.spaces
+        _let_others_run()
+        with self.lock:
+            self.fetched = before
+            try:
+                return super().execute(transaction)
+            finally:
+                self.fetched = None
+
+    def add(self, spaces: Spaces, write: Add, now: float) -> int:
+        if self.fetched is not None:
+            held = self.old(self.fetched, write.key, now, "Add")
+            if held is not None:
+                self.store(spaces, write.key, held)
+        return super().add(spaces, write, now)
 
 
 @broken_store("threads.one_of_many_writers_finds_absence")
