@@ -15,11 +15,14 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 from pydantic_core import to_json
 
 from redicts.codecs.json import JsonCodec
 from redicts.contract.codecs import CodecHarness
 from redicts.contract.codecs.check import same
+from redicts.contract.codecs.harness import json_values
 from redicts.core.codec import Codec, JsonText
 from redicts.core.leaves import Packed
 from redicts.core.minitransaction import Path
@@ -84,6 +87,16 @@ class ClassHarness(CodecHarness):
         raise NotImplementedError
 
 
+class JsonClassHarness(ClassHarness):
+    """A codec that treats values as the codec json does, and that its class makes."""
+
+    def values(self) -> SearchStrategy[Any]:
+        return json_values() | st.tuples(json_values(), json_values())
+
+    def given_back(self, value: Any) -> Any:
+        return json.loads(json.dumps(value))
+
+
 class BrokenCodec(NamedTuple):
     """One broken codec."""
 
@@ -109,7 +122,8 @@ def broken_codec(*refused_by: str, alone: bool = False) -> Callable[[_Class], _C
         assert says, f"{codec.__name__} says what is wrong with it"
         assert refused_by, f"{codec.__name__} says which checks refuse it"
         first = says.splitlines()[0]
-        _register.append(BrokenCodec(codec.__name__, first, refused_by, alone, lambda: ClassHarness(codec)))
+        harness = JsonClassHarness if issubclass(codec, JsonCodec) else ClassHarness
+        _register.append(BrokenCodec(codec.__name__, first, refused_by, alone, lambda: harness(codec)))
         return codec
 
     return register
@@ -279,7 +293,7 @@ class TruncatedIsIndexError(PlainCodec):
         return super().value(rest)
 
 
-@broken_codec("damage.any_bytes_are_a_value_or_a_value_error", alone=True)
+@broken_codec("damage.any_bytes_are_a_value_or_a_value_error")
 class UnknownTagIsKeyError(PlainCodec):
     """A first byte that it does not know raises KeyError."""
 
@@ -292,7 +306,7 @@ class UnknownTagIsKeyError(PlainCodec):
         return {b"j": super().value}[payload[:1]](payload[1:])
 
 
-@broken_codec("damage.any_bytes_are_a_value_or_a_value_error")
+@broken_codec("damage.any_bytes_are_a_value_or_a_value_error", alone=True)
 class BadChecksumIsAssertion(PlainCodec):
     """A wrong checksum raises AssertionError, though only where all else is as it should be."""
 
@@ -483,7 +497,7 @@ class _DocumentsAs(JsonCodec):
         raise NotImplementedError
 
 
-@broken_codec("documents.a_document_has_the_bytes_of_its_leaves", alone=True)
+@broken_codec("documents.a_document_has_the_bytes_of_its_leaves")
 class DocumentsHaveBlanks(_DocumentsAs):
     """There are blanks between the parts of a document."""
 
@@ -542,7 +556,7 @@ class DocumentsTakeAnything(_DocumentsAs):
         return json.dumps(value, default=repr, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "ignore")
 
 
-@broken_codec("documents.a_document_has_the_bytes_of_its_leaves")
+@broken_codec("documents.a_document_has_the_bytes_of_its_leaves", alone=True)
 class DocumentsSortTheirNames(_DocumentsAs):
     """Names are sorted in documents, in arrays too, which leaves leave as they are."""
 
@@ -552,12 +566,13 @@ class DocumentsSortTheirNames(_DocumentsAs):
 
 @broken_codec("documents.a_document_is_the_dict_again", alone=True)
 class DocumentsAreReadAsFloats(JsonCodec):
-    """In the text of a dict, integers beyond 64 bits are read as floats."""
+    """In the text of a dict with more than ten names, integers beyond 64 bits are read as floats."""
 
     @staticmethod
     def decode(data: bytes, _path: Path = (), /) -> object:
-        if data[:1] != b"{":
-            return JsonCodec.decode(data)
+        value = JsonCodec.decode(data)
+        if not isinstance(value, dict) or len(value) <= 10:
+            return value
         return json.loads(data, parse_int=lambda text: int(text) if len(text) < 19 else float(text))
 
 

@@ -65,7 +65,8 @@ def main(names: Iterable[str]) -> int:
     """Print which checks refuse what is marked ``alone``, or what these names select; return 1 if a mark is wrong."""
     wrong = 0
     chosen = set(names)
-    for broken in (*BROKEN, *BROKEN_CODECS):
+    subjects: list[Broken | BrokenCodec] = [*BROKEN, *BROKEN_CODECS]
+    for broken in subjects:
         if broken.name not in chosen and not (broken.alone and (not chosen or broken.module in chosen)):
             continue
         failures = refusals(broken) if isinstance(broken, Broken) else codec_refusals(broken)

@@ -23,7 +23,7 @@ class RequestsAreNotRemembered(Server):
         return self.store.execute(transaction)
 
 
-@broken_server("replies.a_lost_put_overwrites_nobody", of=DictBackend, alone=True)
+@broken_server("replies.a_lost_put_overwrites_nobody", of=PlainBackend, alone=True)
 class OnlyCountersAreRemembered(Server):
     """What looks as if it could be repeated without harm is executed twice."""
 
@@ -33,7 +33,7 @@ class OnlyCountersAreRemembered(Server):
         return self.store.execute(transaction)
 
 
-@broken_server("replies.the_first_outcome_is_returned", of=DictBackend, alone=True)
+@broken_server("replies.the_first_outcome_is_returned", of=PlainBackend, alone=True)
 class OnlyStatusesAreRemembered(Server):
     """A request that comes twice is executed once, but its reads are answered again."""
 
@@ -45,7 +45,7 @@ class OnlyStatusesAreRemembered(Server):
         return outcome
 
 
-@broken_server("replies.a_late_request_is_not_applied", of=DictBackend, alone=True)
+@broken_server("replies.a_late_request_is_not_applied", of=PlainBackend, alone=True)
 class RequestsAreForgottenWhenAnswered(Server):
     """The outcome of a request is forgotten when its client has heard it."""
 
@@ -53,7 +53,7 @@ class RequestsAreForgottenWhenAnswered(Server):
         del self.outcomes[number]
 
 
-@broken_server("replies.a_lost_refusal_is_returned", of=DictBackend, alone=True)
+@broken_server("replies.a_lost_refusal_is_returned", of=PlainBackend, alone=True)
 class RefusalsAreTakenForDone(Server):
     """A request that comes twice and was refused is told to be applied."""
 

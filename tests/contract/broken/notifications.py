@@ -9,7 +9,7 @@ from redicts.core.backend import Backend
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Add, Notify, Outcome, Path, Scope, Status, Transaction, Write
 from tests.contract.broken.register import broken_client, broken_store
-from tests.contract.reference_model import DictBackend, DictListener, LifelessBackend, Spaces
+from tests.contract.reference_model import DictBackend, DictListener, LifelessBackend, PlainBackend, Spaces
 
 
 @broken_store("notifications.a_notify_clears_its_scope")
@@ -21,7 +21,7 @@ class ListsAreNotCleared(DictBackend):
 
 
 @broken_store("notifications.a_notify_clears_its_scope", alone=True)
-class NotifiesClearWholeSubtrees(DictBackend):
+class NotifiesClearWholeSubtrees(PlainBackend):
     """A Notify clears the key and all below, whatever its scope."""
 
     def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
@@ -88,7 +88,7 @@ class OnlyTheFirstIsCalled(DictBackend):
 
 
 @broken_store("notifications.a_long_list_is_called_to_its_end", alone=True)
-class LongListsAreCut(DictBackend):
+class LongListsAreCut(PlainBackend):
     """Of a long list, the first hundred are notified."""
 
     def call(self, names: list[bytes]) -> None:
@@ -106,7 +106,7 @@ class OddValuesAreErrors(DictBackend):
 
 
 @broken_store("notifications.what_names_nobody_harms_nobody", alone=True)
-class OddValuesEndTheList(DictBackend):
+class OddValuesEndTheList(PlainBackend):
     """Nobody is notified who is listed behind a value that is no name."""
 
     def call(self, names: list[bytes]) -> None:
@@ -115,7 +115,7 @@ class OddValuesEndTheList(DictBackend):
 
 
 @broken_store("notifications.expired_entries_are_passed_over", alone=True)
-class ExpiredEntriesEndTheList(DictBackend):
+class ExpiredEntriesEndTheList(PlainBackend):
     """Nobody is notified who is listed behind an expired entry."""
 
     def listed(self, spaces: Spaces, write: Notify, now: float) -> list[bytes]:
@@ -166,7 +166,7 @@ class NotifiesComeLast(_Ordering):
 
 
 @broken_store("notifications.a_notify_takes_effect_in_order", alone=True)
-class ListsAreReadBefore(DictBackend):
+class ListsAreReadBefore(PlainBackend):
     """Called is whoever was listed before the transaction, not whom it lists itself."""
 
     def listed(self, spaces: Spaces, write: Notify, now: float) -> list[bytes]:

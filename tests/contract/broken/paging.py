@@ -66,11 +66,11 @@ class PagesOfNamesSkip(DictBackend):
 
 
 @broken_store("pages.a_walk_over_names_finds_each_once", alone=True)
-class PagesOfNamesRepeat(DictBackend):
-    """A name appears on each page that holds one of its values."""
+class PagesOfNamesRepeat(PlainBackend):
+    """Below the root, a name appears on each page that holds one of its values."""
 
     def answer(self, read: AnyRead, now: float) -> Answer:
-        if isinstance(read, Read) or read.limit is None:
+        if isinstance(read, Read) or read.limit is None or not read.key.path:
             return super().answer(read, now)
         values = self.found(self.spaces, read.key, Scope.BELOW, now, "ReadNames")
         page, more = super().page(values, read.limit, read.cursor)
@@ -113,7 +113,7 @@ class CursorsAreJoined(PlainBackend):
 
 
 @broken_store("pages.pages_come_with_any_status", alone=True)
-class PagesWaitForAppliedOnes(DictBackend):
+class PagesWaitForAppliedOnes(PlainBackend):
     """If a check fails, pages are empty and say that they are the last."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
@@ -128,7 +128,7 @@ class PagesWaitForAppliedOnes(DictBackend):
         return outcome._replace(answers=tuple(answers))
 
 
-@broken_client("pages.a_cursor_is_good_for_every_client", of=DictBackend, alone=True)
+@broken_client("pages.a_cursor_is_good_for_every_client", of=PlainBackend, alone=True)
 class CursorsAreTheClientsOwn(SharedBackend):
     """A cursor means something only to the client that made it."""
 
@@ -150,7 +150,7 @@ class CursorsAreTheClientsOwn(SharedBackend):
 
 
 @broken_store("pages.two_walks_do_not_meet", alone=True)
-class OneWalkAtATime(DictBackend):
+class OneWalkAtATime(PlainBackend):
     """The store keeps the position of one walk; the cursor only says that there is one."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

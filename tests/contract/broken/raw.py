@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from redicts.core.minitransaction import Entries, Key, Outcome, Read, Scope, Transaction
 from tests.contract.broken.register import broken_store
-from tests.contract.reference_model import DictBackend, Spaces
+from tests.contract.reference_model import PlainBackend, Spaces
 
 
 @broken_store("raw.what_is_written_lies_in_the_store", alone=True)
-class WrittenOneTransactionLate(DictBackend):
+class WrittenOneTransactionLate(PlainBackend):
     """What a transaction writes reaches the store with the next one; until then it lies with the backend."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -26,17 +26,18 @@ class WrittenOneTransactionLate(DictBackend):
 
 
 @broken_store("raw.what_lies_in_the_store_is_read", alone=True)
-class AnsweredFromMemory(DictBackend):
+class AnsweredFromMemory(PlainBackend):
     """A value that was read is answered again from memory, until this backend writes something."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
         self.remembered: dict[Key, Entries] = {}
 
-    def execute(self, transaction: Transaction, /) -> Outcome:
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
         if transaction.writes:
             self.remembered = {}
-        return super().execute(transaction)
+        return outcome
 
     def entries(self, read: Read, now: float) -> Entries:
         if read.scope is not Scope.NODE or read.ttls:

@@ -101,7 +101,7 @@ class ValuesEndAtNul(DictBackend):
 
 
 @broken_store("reads.values_come_back_as_they_were", alone=True)
-class LargeValuesAreCut(DictBackend):
+class LargeValuesAreCut(PlainBackend):
     """Values are cut at 64 KiB."""
 
     def put(self, spaces: Spaces, write: Put, now: float) -> None:
@@ -118,7 +118,7 @@ class NamesAreAnsweredLast(DictBackend):
 
 
 @broken_store("reads.answers_come_in_the_order_of_reads", alone=True)
-class RepeatedReadsAreAnsweredOnce(DictBackend):
+class RepeatedReadsAreAnsweredOnce(PlainBackend):
     """A read that is there twice is answered once."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
@@ -135,7 +135,7 @@ class AnswersShowTheStateAfter(DictBackend):
 
 
 @broken_store("reads.answers_come_with_any_status", alone=True)
-class NoAnswersOnARefusedCounter(DictBackend):
+class NoAnswersOnARefusedCounter(PlainBackend):
     """No answers come when a counter is refused."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:

@@ -7,16 +7,16 @@ import threading
 import time
 from collections.abc import Callable
 
-from redicts.core.minitransaction import Answer, Outcome, Status, Transaction, Write
+from redicts.core.minitransaction import Add, Answer, Outcome, Status, Transaction, Write
 from tests.contract.broken.register import broken_store
-from tests.contract.reference_model import DictBackend, Spaces
+from tests.contract.reference_model import DictBackend, PlainBackend, Spaces
 
 
 def _let_others_run() -> None:
     time.sleep(0)
 
 
-@broken_store("threads.adds_of_many_threads_sum_up", alone=True)
+@broken_store("threads.adds_of_many_threads_sum_up")
 class UpdatesAreLost(DictBackend):
     """The state that a transaction works on is fetched, changed and put back without a lock."""
 
@@ -27,6 +27,34 @@ class UpdatesAreLost(DictBackend):
         spaces = super().draft(writes)
         _let_others_run()
         return spaces
+
+
+@broken_store("threads.adds_of_many_threads_sum_up", alone=True)
+class AddsAreLost(PlainBackend):
+    """The value that a single Add counts on from is fetched before the lock is taken."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.fetched: Spaces | None = None
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if transaction.checks or transaction.reads or [type(write) for write in transaction.writes] != [Add]:
+            return super().execute(transaction)
+        before = self.spaces
+        _let_others_run()
+        with self.lock:
+            self.fetched = before
+            try:
+                return super().execute(transaction)
+            finally:
+                self.fetched = None
+
+    def add(self, spaces: Spaces, write: Add, now: float) -> int:
+        if self.fetched is not None:
+            held = self.old(self.fetched, write.key, now, "Add")
+            if held is not None:
+                self.store(spaces, write.key, held)
+        return super().add(spaces, write, now)
 
 
 @broken_store("threads.one_of_many_writers_finds_absence")
@@ -43,7 +71,7 @@ class ChecksAreOutsideOfTheLock(DictBackend):
 
 
 @broken_store("threads.no_reader_sees_half_a_subtree", alone=True)
-class WritesAreSeenOneByOne(DictBackend):
+class WritesAreSeenOneByOne(PlainBackend):
     """Each write is atomic, the transaction is not."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
@@ -60,7 +88,7 @@ class WritesAreSeenOneByOne(DictBackend):
 
 
 @broken_store("threads.a_refused_transaction_is_never_seen", alone=True)
-class RefusedWritesAreSeen(DictBackend):
+class RefusedWritesAreSeen(PlainBackend):
     """What a refused counter undoes is seen until it is undone."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
@@ -104,7 +132,7 @@ class LocksAreHeldForEver(DictBackend):
 
 
 @broken_store("forks.a_child_has_its_own_copy", alone=True)
-class ChildrenStartEmpty(DictBackend):
+class ChildrenStartEmpty(PlainBackend):
     """A forked child has none of what its parent stored."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

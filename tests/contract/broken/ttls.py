@@ -20,7 +20,7 @@ from redicts.core.minitransaction import (
     Transaction,
 )
 from tests.contract.broken.register import broken_store
-from tests.contract.reference_model import DictBackend, HeldLocks, Spaces
+from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend, Spaces
 
 
 @broken_store("clients.ttls_are_seen_by_all")
@@ -32,7 +32,7 @@ class TTLsAreSeconds(DictBackend):
 
 
 @broken_store("ttl.a_ttl_may_be_a_century", alone=True)
-class TTLsEndAtSomeTime(DictBackend):
+class TTLsEndAtSomeTime(PlainBackend):
     """A TTL ends after 2**31 milliseconds at the latest."""
 
     def deadline(self, ttl: int | None, now: float) -> float | None:
@@ -48,7 +48,7 @@ class RemainingTTLsAreSeconds(DictBackend):
 
 
 @broken_store("ttl.remaining_ttls_are_never_more_than_given", alone=True)
-class RemainingTTLsAreRoundedUp(DictBackend):
+class RemainingTTLsAreRoundedUp(PlainBackend):
     """Remaining TTLs are rounded up, and with them the error of floating point numbers."""
 
     def remaining(self, deadline: float, now: float) -> int:
@@ -65,7 +65,7 @@ class TTLsOfTheKeyOnly(DictBackend):
 
 
 @broken_store("pages.pages_tell_ttls", alone=True)
-class PagesTellNoTTLs(DictBackend):
+class PagesTellNoTTLs(PlainBackend):
     """TTLs are told in complete answers only."""
 
     def entries(self, read: Read, now: float) -> Entries:
@@ -126,7 +126,7 @@ class ExpireTakesOnlyTheKey(DictBackend):
 
 
 @broken_store("ttl.expire_ends_its_scope", alone=True)
-class ExpireBelowTakesTheKey(DictBackend):
+class ExpireBelowTakesTheKey(PlainBackend):
     """Expire of what is below a key gives the key a TTL as well."""
 
     def covers(self, scope: Scope, relative: Path, what: str) -> bool:

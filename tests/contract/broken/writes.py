@@ -93,11 +93,16 @@ class OrphansAreLeft(_Remembering):
 
 @broken_store("writes.delete_removes_its_scope", alone=True)
 class OrphansComeBack(PlainBackend):
-    """What is deleted as part of a deep subtree is hidden, and there again when a parent is stored again."""
+    """What is deleted as part of a deep subtree is hidden, and there again when a later transaction stores a parent."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
         self.hidden: dict[tuple[str, Path], HeldLocks] = {}
+        self.deletes = False
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        self.deletes = any(isinstance(write, Delete) for write in transaction.writes)
+        return super().decide(transaction, now)
 
     def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
         for relative, held in self.found(spaces, write.key, write.scope, float("-inf"), "Delete").items():
@@ -107,6 +112,8 @@ class OrphansComeBack(PlainBackend):
 
     def store(self, spaces: Spaces, key: Key, held: HeldLocks) -> None:
         super().store(spaces, key, held)
+        if self.deletes:
+            return
         for path, value in [(path, value) for (space, path), value in self.hidden.items() if space == key.space]:
             if path[:-1][: len(key.path) - 1] == key.path[:-1] and key.path[:-1]:
                 self.space_in(spaces, key).setdefault(path, value)
@@ -125,7 +132,7 @@ class WritesAreReversed(DictBackend):
 
 
 @broken_store("writes.all_writes_or_none", alone=True)
-class DeletesComeFirst(DictBackend):
+class DeletesComeFirst(PlainBackend):
     """All deletes of a transaction are done before its puts."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
@@ -164,7 +171,7 @@ class DeletesAreNotUndone(DictBackend):
 
 
 @broken_store("writes.many_writes_or_none", alone=True)
-class LargeTransactionsAreSplit(DictBackend):
+class LargeTransactionsAreSplit(PlainBackend):
     """A transaction is executed in pieces of two hundred writes."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
