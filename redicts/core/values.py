@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from redicts.core.changes import Changes
@@ -75,7 +76,7 @@ class ValueOperations:
         self._format = form
         self._atomic_entries = atomic_entries
         self._documents = documents
-        self._fast = fast_paths
+        self._fetches, self._overwrites = fast_paths
         self._fetches_documents = documents and form.reads_documents
 
     # Reading
@@ -85,8 +86,8 @@ class ValueOperations:
 
         If the fast path returns the value, no transaction is needed.
         """
-        if self._fast.fetch:
-            data: bytes | None = yield Fetch(Key(VALUES, path), self._fetches_documents)
+        if self._fetches:
+            data: bytes | None = yield _fetch(path, self._fetches_documents)
             if data is not None:
                 return self.decoded(path, data)
         leaves = yield from self.leaves(path)
@@ -185,7 +186,7 @@ class ValueOperations:
         Raises :class:`~redicts.errors.LeafError`, before the first request, for a value that cannot be stored.
         """
         key = Key(VALUES, path)
-        overwrites = self._fast.overwrite and ttl is None
+        overwrites = self._overwrites and ttl is None
         document = document_of(value, path, self._format) if self._documents else None
         writes: tuple[Write, ...]
         if document is not None:
@@ -421,6 +422,12 @@ class ValueOperations:
             f"{described(path)} has more values than this store changes at once ({self._atomic_entries}); "
             "change a smaller part of it"
         )
+
+
+@lru_cache(maxsize=4096)
+def _fetch(path: Path, document: bool) -> Fetch:
+    """Return the request for a value. It is remembered: making it takes as long as finding a row."""
+    return Fetch(Key(VALUES, path), document)
 
 
 def _entries_in(outcome: Outcome) -> Entries:
