@@ -225,7 +225,7 @@ class HasNoName(PlainCodec):
 
 @broken_codec("capabilities.equal_values_have_equal_bytes", alone=True)
 class CountsCalls(PlainCodec):
-    """Each call adds a number of its own, though it claims to be deterministic."""
+    """Each call adds a number of its own, though it declares that it is deterministic."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -271,7 +271,7 @@ class ComparesHalfASignature(SignedCodec):
 
 @broken_codec("capabilities.a_binding_is_declared", alone=True)
 class BindsSecretly(SignedCodec):
-    """It binds bytes to their path, and does not claim it."""
+    """It binds bytes to their path, and does not declare it."""
 
     binds_path = False
 

@@ -27,16 +27,16 @@ class ShopSettings(BackendSettings):
 
 
 class Shop(Backend):
-    """A file of SQLite that claims what it is told to claim."""
+    """A file of SQLite that declares what it is told to declare."""
 
-    def __init__(self, settings: ShopSettings, **claims: bool) -> None:
+    def __init__(self, settings: ShopSettings, **declared: bool) -> None:
         self.settings: Final = settings
         self.store: Final = SqliteBackend(settings.place)
-        self.claims: Final = claims
+        self.declared: Final = declared
 
     @property
     def capabilities(self) -> Capabilities:
-        return replace(self.store.capabilities, **self.claims)
+        return replace(self.store.capabilities, **self.declared)
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         return self.store.execute(transaction)
@@ -59,12 +59,12 @@ class Telltale(Shop):
 
 
 def open_shop(settings: ShopSettings, _database: int) -> Shop:
-    """Open a shop that claims what it can do."""
+    """Open a shop that declares what it can do."""
     return Shop(settings)
 
 
 def open_modest(settings: ShopSettings, _database: int) -> Shop:
-    """Open one that claims neither TTLs, nor processes, nor durability, and has it all."""
+    """Open one that declares neither TTLs, nor processes, nor durability, and has it all."""
     return Shop(settings, ttl=False, processes=False, durable=False)
 
 

@@ -84,7 +84,7 @@ class DictListener(Listener):
 class DictBackend(Backend):
     """A transaction works on copies of the spaces it writes to, which replace them in one assignment at its end."""
 
-    claims: ClassVar[Capabilities] = Capabilities(
+    declared: ClassVar[Capabilities] = Capabilities(
         ttl=True, processes=False, durable=False, atomic_entries=None, push=True, documents=True
     )
 
@@ -98,7 +98,7 @@ class DictBackend(Backend):
 
     @property
     def capabilities(self) -> Capabilities:
-        return self.claims
+        return self.declared
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         with self.lock:
@@ -151,9 +151,9 @@ class DictBackend(Backend):
     def space_in(self, spaces: Spaces, key: Key) -> Space:
         return spaces.get(self.space(key.space), {})
 
-    def relative(self, path: Path, place: Path) -> Path | None:
-        """Return a stored path relative to the place of a key, or ``None`` if it is elsewhere."""
-        return path[len(place) :] if path[: len(place)] == place else None
+    def relative(self, path: Path, base: Path) -> Path | None:
+        """Return a stored path relative to the path of a key, or ``None`` if it is elsewhere."""
+        return path[len(base) :] if path[: len(base)] == base else None
 
     def covers(self, scope: Scope, relative: Path, what: str) -> bool:
         """Tell whether a path lies in a scope; ``what`` names the word that asks, for those that err in one of them."""
@@ -165,16 +165,16 @@ class DictBackend(Backend):
 
     def found(self, spaces: Spaces, key: Key, scope: Scope, now: float, what: str) -> dict[Path, HeldLocks]:
         """Return the live entries in a scope, by relative path."""
-        entries, place = self.space_in(spaces, key), self.path(key.path)
+        entries, base = self.space_in(spaces, key), self.path(key.path)
         if (
             scope is Scope.NODE
             and type(self).relative is DictBackend.relative
             and type(self).covers is DictBackend.covers
         ):
-            entries = {place: entries[place]} if place in entries else {}
+            entries = {base: entries[base]} if base in entries else {}
         found = {}
         for path, held in entries.items():
-            relative = self.relative(path, place)
+            relative = self.relative(path, base)
             if relative is not None and self.covers(scope, relative, what) and self.alive(held, now, what):
                 found[relative] = held
         return found
@@ -279,23 +279,23 @@ class DictBackend(Backend):
         return count + amount
 
     def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
-        entries, place = self.space_in(spaces, write.key), self.path(write.key.path)
+        entries, base = self.space_in(spaces, write.key), self.path(write.key.path)
         for relative in self.found(spaces, write.key, write.scope, now, "Delete"):
-            entries.pop(place + relative, None)
+            entries.pop(base + relative, None)
 
     def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
-        place = self.path(write.key.path)
+        base = self.path(write.key.path)
         for relative, held in self.found(spaces, write.key, write.scope, now, "Expire").items():
-            self.space_in(spaces, write.key)[place + relative] = HeldLocks(held.value, self.deadline(write.ttl, now))
+            self.space_in(spaces, write.key)[base + relative] = HeldLocks(held.value, self.deadline(write.ttl, now))
 
     def listed(self, spaces: Spaces, write: Notify, now: float) -> list[bytes]:
         """Return the values on a list, which may be names."""
         return [held.value for held in self.found(spaces, write.key, write.scope, now, "Notify").values()]
 
     def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
-        entries, place = self.space_in(spaces, write.key), self.path(write.key.path)
+        entries, base = self.space_in(spaces, write.key), self.path(write.key.path)
         for relative in self.found(spaces, write.key, write.scope, now, "Notify"):
-            del entries[place + relative]
+            del entries[base + relative]
 
     def call(self, names: list[bytes]) -> None:
         """Notify those who listen under one of these names."""
@@ -343,16 +343,16 @@ if hasattr(os, "register_at_fork"):
 class PlainBackend(DictBackend):
     """A store that does not declare ``documents``, which no check on documents examines."""
 
-    claims = Capabilities(ttl=True, processes=False, durable=False, atomic_entries=None, push=True)
+    declared = Capabilities(ttl=True, processes=False, durable=False, atomic_entries=None, push=True)
 
     def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
         raise Unsupported("this store does not support documents")
 
 
-class LifelessBackend(DictBackend):
-    """One that does not claim ``ttl``, and refuses what needs it; and that cannot push."""
+class NoTTLBackend(DictBackend):
+    """One that does not declare ``ttl``, and refuses what needs it; and that cannot push."""
 
-    claims = Capabilities(ttl=False, processes=False, durable=False, atomic_entries=None)
+    declared = Capabilities(ttl=False, processes=False, durable=False, atomic_entries=None)
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         self.refuse_ttls(transaction.writes)
@@ -393,10 +393,10 @@ class KeepingBackend(DictBackend):
 
     def split(self, spaces: Spaces, write: Write, now: float) -> None:
         """Forget the texts of documents that a write may change."""
-        kept, place = spaces[self.texts(write.key)], write.key.path
+        kept, base = spaces[self.texts(write.key)], write.key.path
         for path in list(kept):
-            size = min(len(path), len(place))
-            if path[:size] == place[:size]:
+            size = min(len(path), len(base))
+            if path[:size] == base[:size]:
                 del kept[path]
 
     def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
@@ -432,10 +432,10 @@ class KeepingBackend(DictBackend):
 
 
 class LimitedBackend(DictBackend):
-    """One that claims a limit, and refuses what goes beyond it."""
+    """One that declares a limit, and refuses what goes beyond it."""
 
     limit: ClassVar[int] = 1200
-    claims = Capabilities(ttl=True, processes=False, durable=True, atomic_entries=limit, push=True)
+    declared = Capabilities(ttl=True, processes=False, durable=True, atomic_entries=limit, push=True)
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         if self.touched(transaction, now) > self.limit:

@@ -12,7 +12,7 @@ from redicts.cli import main
 from redicts.contract import CHECKS, certify
 from tests.contract.broken import BROKEN, Broken
 from tests.contract.harnesses import InstanceHarness, NetworkHarness
-from tests.contract.reference_model import DictBackend, KeepingBackend, LifelessBackend, LimitedBackend, PlainBackend
+from tests.contract.reference_model import DictBackend, KeepingBackend, LimitedBackend, NoTTLBackend, PlainBackend
 from tests.contract.refusals import SEARCH, SEEDS, refusals, timeout_of
 
 _ALONE: Final = [broken for broken in BROKEN if broken.alone]
@@ -45,7 +45,7 @@ def test_what_they_are_derived_from_is_certified() -> None:
     assert report.certified, str(report)
 
 
-@pytest.mark.parametrize("store", [LifelessBackend, LimitedBackend, KeepingBackend, PlainBackend])
+@pytest.mark.parametrize("store", [NoTTLBackend, LimitedBackend, KeepingBackend, PlainBackend])
 def test_its_variants_pass(store: type[DictBackend]) -> None:
     """Its variants with other declared capabilities pass the checks in which they differ."""
     checks = [check for check in CHECKS if not check.name.startswith(("model.", "pages."))]

@@ -44,7 +44,7 @@ QUICK = tuple(
 class _Declaring(DictBackend):
     """Declares processes, and has a harness without an opener."""
 
-    claims = Capabilities(ttl=True, processes=True, durable=False, atomic_entries=None)
+    declared = Capabilities(ttl=True, processes=True, durable=False, atomic_entries=None)
 
 
 class _Raising(DictBackend):

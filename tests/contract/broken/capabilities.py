@@ -9,7 +9,7 @@ from redicts.contract import ManualClock, SharedBackend
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.minitransaction import Delete, Entries, Equals, Expire, Outcome, Put, Read, Status, Transaction, Write
 from tests.contract.broken.register import broken_client, broken_store
-from tests.contract.reference_model import DictBackend, LifelessBackend, LimitedBackend, Spaces
+from tests.contract.reference_model import DictBackend, LimitedBackend, NoTTLBackend, Spaces
 
 
 @broken_store("capabilities.capabilities_are_stated", alone=True)
@@ -25,7 +25,7 @@ class CapabilitiesChange(DictBackend):
 class LimitOfAHundred(DictBackend):
     """A limit of a hundred values is declared."""
 
-    claims = Capabilities(ttl=True, processes=False, durable=False, atomic_entries=100)
+    declared = Capabilities(ttl=True, processes=False, durable=False, atomic_entries=100)
 
 
 @broken_store("conditions.equals_compares_its_scope")
@@ -42,7 +42,7 @@ class EmptyTransactionsFail(DictBackend):
 class TTLsAreSilentlyIgnored(DictBackend):
     """TTLs are not declared, and a TTL that is given is ignored."""
 
-    claims = LifelessBackend.claims
+    declared = NoTTLBackend.declared
 
     def put(self, spaces: Spaces, write: Put, now: float) -> None:
         super().put(spaces, write._replace(ttl=None), now)
@@ -52,14 +52,14 @@ class TTLsAreSilentlyIgnored(DictBackend):
 
 
 @broken_store("undeclared.a_ttl_is_refused")
-class TTLsWorkUnclaimed(DictBackend):
+class TTLsWorkUndeclared(DictBackend):
     """TTLs are not declared, and work."""
 
-    claims = LifelessBackend.claims
+    declared = NoTTLBackend.declared
 
 
 @broken_store("undeclared.a_ttl_is_refused")
-class TTLsAreRefusedTooLate(LifelessBackend):
+class TTLsAreRefusedTooLate(NoTTLBackend):
     """A TTL is refused after what stands before it was written."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
@@ -70,7 +70,7 @@ class TTLsAreRefusedTooLate(LifelessBackend):
 
 
 @broken_store("undeclared.what_needs_no_ttl_works", alone=True)
-class KeepTTLIsRefused(LifelessBackend):
+class KeepTTLIsRefused(NoTTLBackend):
     """Where TTLs are not declared, keep_ttl is refused, though there is none to keep."""
 
     def put(self, spaces: Spaces, write: Put, now: float) -> None:
@@ -89,11 +89,11 @@ class KeepTTLIsRefused(LifelessBackend):
 class OtherProcessesAreOnTheirOwn(DictBackend):
     """Processes are declared, and each has a store of its own."""
 
-    claims = Capabilities(ttl=True, processes=True, durable=False, atomic_entries=None, push=True)
+    declared = Capabilities(ttl=True, processes=True, durable=False, atomic_entries=None, push=True)
 
 
 class _Durable(DictBackend):
-    claims = Capabilities(ttl=True, processes=False, durable=True, atomic_entries=None)
+    declared = Capabilities(ttl=True, processes=False, durable=True, atomic_entries=None)
 
     clients = 0
 
@@ -119,7 +119,7 @@ class ForgottenByTheLast(SharedBackend):
 
 
 @broken_store("sizes.a_thousand_values_fit", "sizes.one_more_than_declared_is_refused")
-class LessThanClaimed(LimitedBackend):
+class LessThanDeclared(LimitedBackend):
     """Fewer than a thousand values fit into a transaction, though more are declared."""
 
     def touched(self, transaction: Transaction, now: float) -> int:
@@ -127,15 +127,15 @@ class LessThanClaimed(LimitedBackend):
 
 
 @broken_store("sizes.any_number_of_values_is_written", alone=True)
-class LimitUnclaimed(LimitedBackend):
+class LimitUndeclared(LimitedBackend):
     """There is a limit that is not declared."""
 
-    claims = DictBackend.claims
+    declared = DictBackend.declared
 
 
 @broken_store("sizes.one_more_than_declared_is_refused", alone=True)
-class MoreThanClaimed(LimitedBackend):
-    """What goes beyond the limit claimed is done all the same."""
+class MoreThanDeclared(LimitedBackend):
+    """What goes beyond the declared limit is done all the same."""
 
     def touched(self, transaction: Transaction, now: float) -> int:
         return 0

@@ -1,4 +1,4 @@
-"""Documents of which something is lost, left, forgotten or made up, and short ways to them that lead astray."""
+"""Documents of which something is lost, left, forgotten or made up, and fast paths to them that lead astray."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.contract.reference_model import (
     DictBackend,
     HeldLocks,
     KeepingBackend,
-    LifelessBackend,
+    NoTTLBackend,
     Space,
     Spaces,
     cursor_of,
@@ -63,7 +63,7 @@ class EmptyDictsAreLost(DictBackend):
 
 
 @broken_store("documents.its_leaves_are_of_all_kinds")
-class LeavesAreWrittenAnew(DictBackend):
+class LeavesAreWrittenAgain(DictBackend):
     """A leaf is parsed and written again, in another spelling."""
 
     def leaves(self, document: bytes) -> Mapping[Path, bytes]:
@@ -291,7 +291,7 @@ class PutsDropTheRest(KeepingBackend):
 
 
 @broken_store("documents.counters_in_it_count")
-class CountersInItBeginAnew(KeepingBackend):
+class CountersInItBeginAgain(KeepingBackend):
     """Add does not find the counter in a whole document, and counts from 0."""
 
     def write(self, spaces: Spaces, write: Write, now: float, counters: list[int]) -> None:
@@ -375,7 +375,7 @@ class TTLsAreForNewLeaves(DictBackend):
 
 
 class _LosingTTLs(KeepingBackend):
-    """Takes documents apart with something done to the leaves."""
+    """Splits documents with something done to the leaves."""
 
     def split(self, spaces: Spaces, write: Write, now: float) -> None:
         whole = self.whole(spaces, write.key)
@@ -388,7 +388,7 @@ class _LosingTTLs(KeepingBackend):
 
 
 @broken_store("documents_ttl.writes_to_its_ttls_take_effect_in_order")
-class TakingApartLosesTTLs(_LosingTTLs):
+class SplittingLosesTTLs(_LosingTTLs):
     """When a part of a document is changed, all its leaves last."""
 
     def split_into_leaves(self, spaces: Spaces, key: Key, write: Write, now: float) -> None:
@@ -396,7 +396,7 @@ class TakingApartLosesTTLs(_LosingTTLs):
 
 
 @broken_store("documents_ttl.expire_cannot_bring_it_back", alone=True)
-class TakingApartRevives(_LosingTTLs):
+class SplittingRevives(_LosingTTLs):
     """When a part of an expired document is changed, its leaves are there again."""
 
     def split_into_leaves(self, spaces: Spaces, key: Key, write: Write, now: float) -> None:
@@ -471,7 +471,7 @@ class LostTTLsAreNotUndone(DictBackend):
         return outcome
 
 
-# Short ways.
+# Fast paths.
 
 
 @broken_store("documents_fast_paths.what_is_fetched_is_all_that_is_there")
@@ -485,7 +485,7 @@ class TextsGoStale(KeepingBackend):
 
 @broken_store("documents_fast_paths.what_is_fetched_is_all_that_is_there")
 class TheWholeIsFetchedForAPart(KeepingBackend):
-    """Who fetches a dict in a whole document gets all of it."""
+    """A fetch of a dict in a whole document returns all of it."""
 
     def fetch_document(self, key: Key, /) -> bytes | None:
         whole = self.whole(self.spaces, key)
@@ -494,7 +494,7 @@ class TheWholeIsFetchedForAPart(KeepingBackend):
 
 @broken_store("documents_fast_paths.a_plain_fetch_gives_no_document", alone=True)
 class PlainFetchesGiveTexts(KeepingBackend):
-    """Who fetches a value gets the text of a document."""
+    """A fetch of a value returns the text of a document."""
 
     def fetch(self, key: Key, /) -> bytes | None:
         held = self.kept(key)
@@ -710,7 +710,7 @@ class ProcessesRememberDocuments(OnSqlite):
 
 
 class _Durable(KeepingBackend):
-    claims = Capabilities(ttl=True, processes=False, durable=True, atomic_entries=None, documents=True)
+    declared = Capabilities(ttl=True, processes=False, durable=True, atomic_entries=None, documents=True)
     clients = 0
 
 
@@ -755,10 +755,10 @@ class LeavesAreSeenOneByOne(DictBackend):
 
 
 @broken_store("undeclared.a_document_is_refused", alone=True)
-class DocumentsWorkUnclaimed(DictBackend):
+class DocumentsWorkUndeclared(DictBackend):
     """Documents are not declared, and work."""
 
-    claims = Capabilities(ttl=True, processes=False, durable=False, atomic_entries=None, push=True)
+    declared = Capabilities(ttl=True, processes=False, durable=False, atomic_entries=None, push=True)
 
     def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
         self.delete(spaces, Delete(write.key, Scope.SUBTREE), now)
@@ -767,7 +767,7 @@ class DocumentsWorkUnclaimed(DictBackend):
 
 
 @broken_store("undeclared.a_document_is_refused")
-class DocumentsAreLeaves(LifelessBackend):
+class DocumentsAreLeaves(NoTTLBackend):
     """Documents are not declared, and each is stored as one leaf."""
 
     def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
@@ -775,7 +775,7 @@ class DocumentsAreLeaves(LifelessBackend):
 
 
 @broken_store("undeclared.a_document_is_refused")
-class DocumentsAreRefusedTooLate(LifelessBackend):
+class DocumentsAreRefusedTooLate(NoTTLBackend):
     """A document is refused after what stands before it was written."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
@@ -789,9 +789,9 @@ class DocumentsAreRefusedTooLate(LifelessBackend):
 class TTLsOfDocumentsAreTaken(DictBackend):
     """TTLs are not declared, and those of values are refused, but not those of documents."""
 
-    claims = Capabilities(ttl=False, processes=False, durable=False, atomic_entries=None, push=True, documents=True)
+    declared = Capabilities(ttl=False, processes=False, durable=False, atomic_entries=None, push=True, documents=True)
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         values = [write for write in transaction.writes if not isinstance(write, PutDocument)]
-        LifelessBackend.refuse_ttls(values)
+        NoTTLBackend.refuse_ttls(values)
         return super().execute(transaction)

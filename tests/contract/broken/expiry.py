@@ -114,9 +114,9 @@ class TheDeadAreHeirs(DictBackend):
 
     def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
         super().delete(spaces, write, now)
-        entries, place = self.space_in(spaces, write.key), write.key.path
+        entries, base = self.space_in(spaces, write.key), write.key.path
         for path, held in list(entries.items()):
-            if place and path[: len(place)] == place and not self.alive(held, now, ""):
+            if base and path[: len(base)] == base and not self.alive(held, now, ""):
                 entries[path] = HeldLocks(held.value)
 
 
@@ -146,7 +146,7 @@ class TimersAreNotTakenBack(_Timers):
 
 
 @broken_store("expired.put_stores_a_new_value", alone=True)
-class ThePlaceStaysDead(PlainBackend):
+class TheKeyStaysDead(PlainBackend):
     """A put over an expired value has expired as well, unless it brings a TTL."""
 
     def put(self, spaces: Spaces, write: Put, now: float) -> None:

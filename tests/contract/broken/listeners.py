@@ -13,7 +13,7 @@ from redicts.core.minitransaction import Outcome, Transaction
 from redicts.errors import StoreError
 from tests.contract.broken.register import broken_client, broken_server, broken_store
 from tests.contract.networks import Server
-from tests.contract.reference_model import DictBackend, DictListener, LifelessBackend
+from tests.contract.reference_model import DictBackend, DictListener, NoTTLBackend
 
 
 class _Deaf(DictListener):
@@ -124,7 +124,7 @@ class _Slower(Poller):
 
 
 @broken_store("listeners.no_call_is_lost_in_a_race", alone=True)
-class IntervalsGrowForEver(LifelessBackend):
+class IntervalsGrowWithoutLimit(NoTTLBackend):
     """The store does not push, and its listeners look again after ever longer intervals."""
 
     def listen(self, name: str, /) -> Listener:
@@ -241,7 +241,7 @@ class ClosingAClientEndsAllListening(SharedBackend):
 
 
 @broken_store("listeners.a_listener_sleeps_until_it_is_called", alone=True)
-class PollsAndClaimsToPush(DictBackend):
+class PollsAndDeclaresPush(DictBackend):
     """Pushing is declared, and the listener is the one that is inherited."""
 
     def listen(self, name: str, /) -> Listener:
@@ -313,7 +313,7 @@ class _Pulling(DictListener):
 
 
 @broken_store("forks.a_fork_amid_waits_is_harmless", alone=True)
-class TheRopeIsHeldForEver(_Ringing):
+class TheRopeIsNeverReleased(_Ringing):
     """What another thread's listener holds at a fork is never free in the child."""
 
     def listen(self, name: str, /) -> Listener:

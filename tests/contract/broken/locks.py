@@ -76,9 +76,9 @@ class OnlyTheFirstCheckCounts(DictBackend):
 class SegmentsAreNothingButGlobs(DictBackend):
     """Segments of a key are patterns that need not match their own text."""
 
-    def relative(self, path: Path, place: Path) -> Path | None:
-        odd = any(bracket in segment for segment in place for bracket in "[]")
-        return None if odd and path != place else super().relative(path, place)
+    def relative(self, path: Path, base: Path) -> Path | None:
+        odd = any(bracket in segment for segment in base for bracket in "[]")
+        return None if odd and path != base else super().relative(path, base)
 
 
 @broken_store("counters.only_canonical_text_is_a_counter")

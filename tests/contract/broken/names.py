@@ -26,15 +26,11 @@ class _Renaming(DictBackend):
 class PrefixesOfText(DictBackend):
     """A scope is everything whose text begins with the key's text: ``a`` hits ``ab``."""
 
-    def relative(self, path: Path, place: Path) -> Path | None:
-        if not place or path[: len(place)] == place:
-            return path[len(place) :]
-        if (
-            path[: len(place) - 1] == place[:-1]
-            and len(path) >= len(place)
-            and path[len(place) - 1].startswith(place[-1])
-        ):
-            return path[len(place) :]
+    def relative(self, path: Path, base: Path) -> Path | None:
+        if not base or path[: len(base)] == base:
+            return path[len(base) :]
+        if path[: len(base) - 1] == base[:-1] and len(path) >= len(base) and path[len(base) - 1].startswith(base[-1]):
+            return path[len(base) :]
         return None
 
 
@@ -42,26 +38,24 @@ class PrefixesOfText(DictBackend):
 class SegmentsAreGlobs(DictBackend):
     """Segments of a key are taken for globs when a scope is read, checked or deleted."""
 
-    def relative(self, path: Path, place: Path) -> Path | None:
-        begins = path[: len(place)]
-        if len(begins) < len(place) or not all(
-            fnmatch.fnmatchcase(own, glob) or own == glob for own, glob in zip(begins, place)
+    def relative(self, path: Path, base: Path) -> Path | None:
+        begins = path[: len(base)]
+        if len(begins) < len(base) or not all(
+            fnmatch.fnmatchcase(own, glob) or own == glob for own, glob in zip(begins, base)
         ):
             return None
-        return path[len(place) :]
+        return path[len(base) :]
 
 
 @broken_store("names.patterns_are_data", alone=True)
 class SegmentsAreLikePatterns(DictBackend):
     """Segments of a key are taken for LIKE patterns of SQL."""
 
-    def relative(self, path: Path, place: Path) -> Path | None:
-        begins = path[: len(place)]
-        if len(begins) < len(place) or not all(
-            own == like or self._like(own, like) for own, like in zip(begins, place)
-        ):
+    def relative(self, path: Path, base: Path) -> Path | None:
+        begins = path[: len(base)]
+        if len(begins) < len(base) or not all(own == like or self._like(own, like) for own, like in zip(begins, base)):
             return None
-        return path[len(place) :]
+        return path[len(base) :]
 
     def _like(self, text: str, pattern: str) -> bool:
         return bool(re.fullmatch(re.escape(pattern).replace("%", ".*").replace("_", "."), text, re.DOTALL))

@@ -9,7 +9,7 @@ from redicts.core.backend import Backend
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Add, Notify, Outcome, Path, Scope, Status, Transaction, Write
 from tests.contract.broken.register import broken_client, broken_store
-from tests.contract.reference_model import DictBackend, DictListener, LifelessBackend, PlainBackend, Spaces
+from tests.contract.reference_model import DictBackend, DictListener, NoTTLBackend, PlainBackend, Spaces
 
 
 @broken_store("notifications.a_notify_clears_its_scope")
@@ -72,7 +72,7 @@ class CallsAreNeverSent(DictBackend):
 
 
 @broken_store("listeners.no_call_is_lost_in_a_race")
-class NobodyLooks(LifelessBackend):
+class NobodyLooks(NoTTLBackend):
     """The store does not push, and its listeners sleep until their time is over."""
 
     def listen(self, name: str, /) -> Listener:
@@ -167,7 +167,7 @@ class NotifiesComeLast(_Ordering):
 
 @broken_store("notifications.a_notify_takes_effect_in_order", alone=True)
 class ListsAreReadBefore(PlainBackend):
-    """Called is whoever was listed before the transaction, not whom it lists itself."""
+    """A Notify calls the listeners listed before the transaction, not those that it lists itself."""
 
     def listed(self, spaces: Spaces, write: Notify, now: float) -> list[bytes]:
         return super().listed(self.spaces, write, now)

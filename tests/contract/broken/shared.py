@@ -44,7 +44,7 @@ _bells: Final[dict[bytes, threading.Event]] = {}
 
 
 class _Bell(Listener):
-    """One who is notified by whoever is in the same process."""
+    """A listener that only its own process notifies."""
 
     def __init__(self, name: bytes) -> None:
         self.name: Final = name
@@ -98,14 +98,14 @@ class ChildrenPassForTheirParents(OnSqlite):
         self.door: Final = path + ".door"
 
     def execute(self, transaction: Transaction, /) -> Outcome:
-        place = Key("sessions", (self.session, str(next(self.numbers))))
+        record = Key("sessions", (self.session, str(next(self.numbers))))
         with open(self.door, "ab") as door:
             fcntl.flock(door, fcntl.LOCK_EX)
-            return self.once(place, transaction)
+            return self.once(record, transaction)
 
-    def once(self, place: Key, transaction: Transaction) -> Outcome:
-        """Execute a transaction, unless there is an outcome in this place already."""
-        (known,) = super().execute(Transaction(reads=(Read(place),))).answers
+    def once(self, record: Key, transaction: Transaction) -> Outcome:
+        """Execute a transaction, unless there is an outcome under this key already."""
+        (known,) = super().execute(Transaction(reads=(Read(record),))).answers
         assert isinstance(known, Entries)
         if known.values:
             status, counters, failed_index = json.loads(known.values[()])
@@ -113,7 +113,7 @@ class ChildrenPassForTheirParents(OnSqlite):
             return Outcome(Status[status], answers, tuple(counters), failed_index)
         outcome = super().execute(transaction)
         told = json.dumps([outcome.status.name, outcome.counters, outcome.failed_index]).encode()
-        super().execute(Transaction(writes=(Put(place, told),)))
+        super().execute(Transaction(writes=(Put(record, told),)))
         return outcome
 
 

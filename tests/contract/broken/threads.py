@@ -118,7 +118,7 @@ class AnswersAreShared(DictBackend):
 
 
 @broken_store("forks.a_fork_amid_waits_is_harmless")
-class LocksAreHeldForEver(DictBackend):
+class LocksAreNeverReleased(DictBackend):
     """A lock that another thread holds at a fork is never free in the child."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

@@ -92,7 +92,7 @@ class PutKeepsTheOldTTL(DictBackend):
 
 @broken_store("ttl.keep_ttl_keeps_it")
 class KeepTTLIsIgnored(DictBackend):
-    """Put with keep_ttl makes the value last for ever."""
+    """Put with keep_ttl makes the value persistent."""
 
     def put(self, spaces: Spaces, write: Put, now: float) -> None:
         super().put(spaces, write._replace(ttl=None, keep_ttl=False) if write.keep_ttl else write, now)
