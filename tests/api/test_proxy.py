@@ -55,7 +55,7 @@ class Special(Proxy):
 
 
 def test_a_subclass_leads_to_its_own_kind() -> None:
-    """What is reached from a proxy of a user's class is of that class."""
+    """Proxies reached from a proxy of a subclass are of that subclass."""
     Special("a").set("b", {"c": 1})
     below = Special("a").get("b")
     assert type(below) is Special

@@ -12,7 +12,7 @@ from tests.support.waiting import eventually
 
 
 def test_a_value_that_was_set_can_be_got(any_store: Store) -> None:
-    """What is set at a key is the value of the proxy that ``get`` gives for that key."""
+    """The value set at a key is the value of the proxy that ``get`` returns for that key."""
     shelf = Proxy("library.fiction.shelf")
     shelf.set("books", 17)
     assert shelf.get("books").val() == 17

@@ -228,7 +228,7 @@ def test_input_that_is_not_valid_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_what_cannot_be_added_is_refused(any_store: Store, name: str) -> None:
-    """What is no number, stored or given, is refused, on every store; nothing is written."""
+    """A value that is not a number, stored or given, is refused on every store. Nothing is written."""
     assert_refused(COUNTS[name])
 
 

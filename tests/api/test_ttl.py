@@ -13,7 +13,7 @@ from tests.support.waiting import eventually
 
 ABOUT_100 = range(50, 101)
 ABOUT_300 = range(250, 301)
-"""What is left of a TTL of so many seconds while a test runs, however slow the machine is."""
+"""The remaining TTL while a test runs, however slow the machine is."""
 
 
 def commit(change: Callable[[Any], object]) -> None:

@@ -1,4 +1,4 @@
-"""A pickle that no key of the settings has signed is never run, whoever wrote it."""
+"""A pickle that no key of the settings has signed is never run."""
 
 from __future__ import annotations
 

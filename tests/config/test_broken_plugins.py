@@ -79,7 +79,7 @@ BROKEN: Final[dict[str, tuple[str | None, str]]] = {
         "cannot be checked: its own code raised AttributeError",
     ),
 }
-"""What is wrong with each plugin: its module, and what its error must say."""
+"""The fault of each plugin: its module, and what its error must say."""
 
 
 def refused(error: type[SettingsError]) -> str:

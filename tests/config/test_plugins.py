@@ -224,7 +224,7 @@ def test_a_loaded_backend_opens_the_store_of_its_client(distributions: Distribut
 
 
 def test_importing_redicts_imports_no_plugin_and_no_library_of_one() -> None:
-    """What is imported later: pluggy, clients of stores, and modules that only errors or files need."""
+    """Modules imported later: pluggy, clients of stores, and those that only errors or files need."""
     later = [
         *("asyncio", "click", "difflib", "fakeredis", "hypothesis", "msgpack", "pluggy", "redis", "rich", "sqlite3"),
         *("tomllib", "redicts.config.schema", "redicts.contract", "redicts.core.hooks", "redicts.plugins.hookspecs"),

@@ -102,7 +102,7 @@ class BrokenCodec(NamedTuple):
 
     name: str
     says: str
-    """What is wrong with it."""
+    """The fault, in one line."""
     refused_by: tuple[str, ...]
     """The checks that must each refuse it."""
     alone: bool
@@ -325,7 +325,7 @@ class BadChecksumIsAssertion(PlainCodec):
 
 @broken_codec("damage.decoding_runs_nothing")
 class Evaluates(PlainCodec):
-    """What is not JSON is evaluated as Python."""
+    """Text that is not JSON is evaluated as Python."""
 
     def value(self, payload: bytes) -> object:
         try:
@@ -339,7 +339,7 @@ class Evaluates(PlainCodec):
 
 @broken_codec("damage.decoding_runs_nothing", alone=True)
 class Unpickles(PlainCodec):
-    """What is not JSON is unpickled."""
+    """Bytes that are not JSON are unpickled."""
 
     def value(self, payload: bytes) -> object:
         import pickle
@@ -507,7 +507,7 @@ class DocumentsHaveBlanks(_DocumentsAs):
 
 @broken_codec("documents.a_document_has_the_bytes_of_its_leaves")
 class DocumentsAreEscaped(_DocumentsAs):
-    """What is not ASCII is escaped in documents, and as it is in leaves."""
+    """Text that is not ASCII is escaped in documents, and stored as it is in leaves."""
 
     def written(self, value: dict[Any, Any], levels: int) -> bytes | None:
         return json.dumps(value, separators=(",", ":")).encode()

@@ -92,7 +92,7 @@ def test_empty_dicts_are_plain_in_every_codec(writer: Codec) -> None:
 @pytest.mark.parametrize("name", ["msgpack", "pickle", "unsigned"])
 @pytest.mark.parametrize("value", ["text", 1.5, None, True, [1], 2**64, {"a": 1}])
 def test_other_values_lie_in_an_envelope(name: str, value: object) -> None:
-    """What is not JSON begins with a byte that no JSON begins with, the name of its codec and the length."""
+    """A leaf that is not JSON begins with a byte that no JSON begins with, the name of its codec and the length."""
     writer = WRITERS[name]
     data = stored(value, writer, json_codec)
     header, _, payload = data.partition(b"\n")

@@ -165,7 +165,7 @@ def test_text_that_ends_too_early_is_truncated(data: bytes) -> None:
 
 @pytest.mark.parametrize("data", [b"nope", b"[1}", b'{"a" 1}', b"1 2", b"\x04json 1\n1"])
 def test_what_does_not_end_too_early_is_not(data: bytes) -> None:
-    """What is wrong before its end is no JSON, and that is all there is to say."""
+    """Text with a fault before its end is reported as not valid JSON."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011  (the class is what is looked at)
         codec.decode(data)
     assert not isinstance(caught.value, TruncatedContent)

@@ -218,7 +218,7 @@ def test_what_is_large_has_a_ttl(make: Callable[[], Backend]) -> None:
 
 @backends
 def test_what_is_large_is_popped_whole(make: Callable[[], Backend]) -> None:
-    """What is removed is returned, all of it, however the store cuts its pages."""
+    """Everything removed is returned, however the store cuts its pages."""
     for count in (1, 5, 999, 1_000, 1_001, 2_500):
         tree = Tree(make())
         value = large(count)

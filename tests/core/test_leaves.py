@@ -34,7 +34,7 @@ trees = st.recursive(
 
 @given(value=trees)
 def test_leaves_make_the_value_again(value: Any) -> None:
-    """What is flattened nests to the same value."""
+    """The leaves of a value nest to the same value."""
     assert nest(leaves_of(value, AT, FORM), AT, FORM) == value
 
 

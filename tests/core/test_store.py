@@ -748,7 +748,7 @@ def test_a_large_scope_goes_page_by_page(
 
 
 def test_taking_too_much_reads_and_then_removes() -> None:
-    """What is too large to be taken atomically is read in pages and then removed in pages."""
+    """A value too large to be taken atomically is read in pages and then removed in pages."""
     pages = [found({B: b"1"}, cursor=b"1"), found({("c",): b"2"})]
     whole = Delete(k("a"), SUBTREE)
     done, result = play_on(TreeStore(FORM, 1000).take(A), refusing(whole, pages=pages * 2))

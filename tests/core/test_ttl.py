@@ -58,7 +58,7 @@ def test_seconds_become_milliseconds(seconds: float | None, ttl: int | None) -> 
     ids=lambda wrong: f"{wrong!r:.8}",
 )
 def test_what_is_no_ttl(wrong: object) -> None:
-    """What is no positive finite number is refused, with what it is and what to do instead."""
+    """Anything but a positive finite number is refused, with what was found and what to do instead."""
     with pytest.raises(LeafError, match="positive number of seconds") as caught:
         milliseconds(wrong)  # type: ignore[arg-type]
     assert isinstance(caught.value, ValueError)
@@ -69,7 +69,7 @@ def test_what_is_no_ttl(wrong: object) -> None:
     ("ttl", "seconds"), [(1, 1), (999, 1), (1000, 1), (1001, 2), (9999, 10), (10_000, 10), (10**14, 10**11)]
 )
 def test_remaining_ttls_are_rounded_up(ttl: int, seconds: int) -> None:
-    """What is still there has at least one second."""
+    """A value that is still there has at least one second left."""
     assert whole_seconds(ttl) == seconds
 
 

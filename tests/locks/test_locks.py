@@ -81,7 +81,7 @@ def test_is_locked_includes_locks_above_only(any_store: Store) -> None:
 
 
 def test_threads_that_read_and_write_under_a_lock_lose_nothing(any_store: Store) -> None:
-    """What is read and then written under a lock is not changed by others in between."""
+    """A value that is read and then written under a lock is not changed by others in between."""
     Proxy("a.b.c").set("d", 0)
 
     def increment() -> None:

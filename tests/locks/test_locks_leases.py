@@ -75,7 +75,7 @@ def later(info: LockInfo) -> datetime:
 
 
 def test_a_lease_ends_by_itself(any_store: Store) -> None:
-    """What is not released is free when its lease is over; a waiter then gets it, without any help."""
+    """A lock that is not released is free when its lease is over; a waiter then gets it."""
     with Somebody() as ben:
         ben.does(Lock(Pool(), "a", expire_timeout=0.2).acquire)
         begin = time.monotonic()

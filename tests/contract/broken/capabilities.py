@@ -14,7 +14,7 @@ from tests.contract.reference_model import DictBackend, LimitedBackend, NoTTLBac
 
 @broken_store("capabilities.capabilities_are_stated", alone=True)
 class CapabilitiesChange(DictBackend):
-    """What is declared depends on what is stored."""
+    """The declared capabilities depend on what is stored."""
 
     @property
     def capabilities(self) -> Capabilities:

@@ -328,7 +328,7 @@ class DocumentsAreNotUndone(DictBackend):
     "documents.a_refused_counter_undoes_all_of_it", "documents_fast_paths.what_is_fetched_is_all_that_is_there"
 )
 class TextsAreNotUndone(KeepingBackend):
-    """What is fetched is the text that was put last, though a counter was refused after it, or a part was changed."""
+    """Fetching returns the text that was put last, though a counter was refused after it, or a part was changed."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
@@ -408,7 +408,7 @@ class SplittingRevives(_LosingTTLs):
 
 @broken_store("documents_ttl.its_ttl_is_that_of_each_leaf", alone=True)
 class PartsHaveTheTTLOfTheWhole(KeepingBackend):
-    """What is put into a whole document gets the TTL of that."""
+    """A leaf put into a whole document gets the document's TTL."""
 
     def put(self, spaces: Spaces, write: Put, now: float) -> None:
         whole = self.whole(self.spaces, write.key)

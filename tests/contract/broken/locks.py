@@ -136,7 +136,7 @@ class ReadsAreAnsweredEarlier(DictBackend):
 
 @broken_store("clients.ttls_are_seen_by_all")
 class PutForgetsTheTTL(DictBackend):
-    """What is put has no expiry, whatever TTL it has."""
+    """A put value has no expiry, whatever its TTL."""
 
     def put(self, spaces: Spaces, write: Put, now: float) -> None:
         super().put(spaces, write if write.keep_ttl else write._replace(ttl=None), now)

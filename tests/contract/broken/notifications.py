@@ -38,7 +38,7 @@ class NotifiesReachOnlyChildren(DictBackend):
 
 @broken_store("notifications.what_names_nobody_harms_nobody", "notifications.a_notify_clears_its_scope")
 class OnlyNamesAreCleared(DictBackend):
-    """What is no name stays on the list."""
+    """A value that is not a name stays on the list."""
 
     def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
         entries = self.space_in(spaces, write.key)

@@ -18,7 +18,7 @@ class Broken(NamedTuple):
 
     name: str
     says: str
-    """What is wrong with it."""
+    """The fault, in one line."""
     refused_by: tuple[str, ...]
     """The checks that must each refuse it."""
     alone: bool

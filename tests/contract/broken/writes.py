@@ -93,7 +93,7 @@ class OrphansAreLeft(_Remembering):
 
 @broken_store("writes.delete_removes_its_scope", alone=True)
 class OrphansComeBack(PlainBackend):
-    """What is deleted as part of a deep subtree is hidden, and there again when a later transaction stores a parent."""
+    """A value deleted as part of a deep subtree is hidden, and there again when a later transaction stores a parent."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)

@@ -132,7 +132,7 @@ def leaving_holders(transaction: Transaction) -> Transaction:
 
 
 def releasing_by_path(transaction: Transaction) -> Transaction:
-    """Remove whoever holds the path."""
+    """Remove the holder of the path."""
     return transaction._replace(
         writes=tuple(
             [

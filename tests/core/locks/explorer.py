@@ -80,7 +80,7 @@ _LONGEST: Final = 150
 
 
 class Scenario(NamedTuple):
-    """What is explored: a script for each client, and how many faults of which kinds may happen in one schedule."""
+    """An exploration: a script for each client, and how many faults of which kinds may happen in one schedule."""
 
     scripts: tuple[str, ...]
     faults: int = 0

@@ -80,7 +80,7 @@ class Rules:
             raise Broken(f"stored for ever: {shown.for_ever}")
 
     def believed(self, claims: tuple[Claim, ...], elapsed: int, shown: Shown) -> None:
-        """Who believes to hold a lock has its record in the store, on every path."""
+        """Check that a client that believes to hold a lock has its record in the store, on every path."""
         for claim in claims:
             if claim.ticks > elapsed:
                 there = {lock.path for lock in shown.held if lock.request == claim.name and lock.owner == claim.owner}
@@ -136,7 +136,7 @@ class Rules:
         )
 
     def _in_order(self, memory: Memory, name: str, own: tuple[str, ...], before: Shown) -> None:
-        """Whoever is granted passes nobody who conflicts, waits, and came before, but those who wait for its owner.
+        """Check that a grant passes no conflicting earlier waiter, except those that wait for its owner.
 
         An owner whose lease ended while it was acquiring the next lock passes those too who waited for what it held.
         """
@@ -188,7 +188,7 @@ class Rules:
         return memory._replace(grants=tuple(grants))
 
     def notified(self, name: str, memory: Memory, shown: Shown) -> None:
-        """Nobody waits for the clock when nobody is in the way: whoever went woke those who waited for that."""
+        """No client waits for the clock when nothing blocks it: each release notifies its waiters."""
         if not self._in_the_way(name, memory.order, shown):
             raise Broken(f"{name} was not notified, and nobody is in its way")
 

@@ -168,7 +168,7 @@ class Simulation:
         return request
 
     def do(self, steps: Steps[Result]) -> Result:
-        """Run an operation that does not wait to its end. Whoever it woke goes on with :meth:`settle`."""
+        """Run an operation that does not wait to its end. Notified clients go on with :meth:`settle`."""
         actor = Actor(steps, self)
         while not actor.done:
             assert not actor.waits
@@ -178,13 +178,13 @@ class Simulation:
         return actor.result  # type: ignore[return-value]  # it has one, or has raised
 
     def release(self, request: Request) -> bool:
-        """Give a lock back, and let whoever is notified go on."""
+        """Release a lock, and let notified clients go on."""
         was_held = self.do(self.protocol.release(request))
         self.settle()
         return was_held
 
     def settle(self) -> None:
-        """Run whoever is notified or due until all wait."""
+        """Run the clients that are notified or due until all wait."""
         for _ in range(1_000):
             ready = [actor for actor in self.actors if actor.ready]
             for actor in ready:

@@ -30,7 +30,7 @@ ODD_SEGMENTS: Final = ("a", "b", "!", "/a", "/", ".", "*", " ", "\x00", "\ud800"
 LEASES: Final = (30_000, 30_000, 30_000, 3_000, 400)
 TIMES: Final = (1.0, 2.5, 2.5, 0.05, 0.4, TIMING.waiter_ttl, 31.0)
 SOON: Final = 0.003
-"""Seconds by which whoever waits for a time looks too late, so that it is really over."""
+"""Seconds by which a client that waits for a time looks too late, so that the time is over."""
 
 
 @dataclass(eq=False, repr=False)
@@ -66,7 +66,7 @@ class Lock:
 
 
 class Table:
-    """Who holds what, and who waits, first come first."""
+    """The locks that are held, and the requests that wait, in their order."""
 
     def __init__(self) -> None:
         self.held: list[Lock] = []
@@ -299,7 +299,7 @@ class LockTable(RuleBasedStateMachine):
         self.simulation.settle()
 
     def interrupt(self, waiter: Waiter) -> None:
-        """Who is interrupted while waiting withdraws, and says what interrupted it."""
+        """Interrupt a waiter: it withdraws, and raises what interrupted it."""
         waiter.actor.throw(KeyboardInterrupt())
         waiter.actor.run()
         assert isinstance(waiter.actor.error, KeyboardInterrupt)
@@ -446,7 +446,7 @@ class LockTable(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def look(self, data: DataObject) -> None:
-        """Who asks about a path is told of each lock above, at and below it, and of no other."""
+        """Query a path: each lock above, at and below it is returned, and no other."""
         path: Path = tuple(data.draw(st.lists(st.sampled_from(self.segments), max_size=4), "path"))
         for space, locks in (("h", self.table.held), ("w", self.table.queue)):
             found = self.simulation.do(self.simulation.protocol.find_locks(scopes_of(path, space)))

@@ -1050,7 +1050,7 @@ def test_a_broken_lock_is_free() -> None:
 
 
 def test_withdrawing_touches_nothing_else() -> None:
-    """What is removed is the request's own, whatever its owner holds besides."""
+    """Only the request's own records are removed, whatever else its owner holds."""
     simulation = Simulation()
     kept, gone = simulation.hold("1", A), simulation.hold("1", AB)
     simulation.do(simulation.protocol.withdraw(gone))
@@ -1119,7 +1119,7 @@ def test_processes_share_only_the_store() -> None:
 
 
 def test_waiting_for_is_one_per_owner() -> None:
-    """What is withdrawn takes along what its owner has written down."""
+    """Withdrawing a request removes what its owner has written down."""
     simulation = Simulation()
     simulation.hold("1", A)
     request = simulation.request("2", A)

@@ -177,7 +177,7 @@ keys = st.lists(st.sampled_from(["!", "/a", "/", "a", "here/1"]), max_size=4).ma
 @example("Xme \u0661\u0662 - label".encode(), ("!", "here/1"))
 @example("Xme \u00b2 - label".encode(), ("!", "here/1"))
 def test_a_strangers_bytes_raise_nothing(value: bytes, path: Path) -> None:
-    """What is no record is left out, or is read as one as far as it is; it never raises."""
+    """An entry that is not a record is left out, or read as far as it is one; it never raises."""
     for record in records_in(Key(HOLDERS, ()), Entries({path: value})):
         assert value[:1] in {b"X", b"S"}
         assert path[-2] == "!"
