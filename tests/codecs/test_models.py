@@ -210,7 +210,7 @@ def test_any_error_of_a_validator_becomes_validation_failed() -> None:
 )
 def test_a_tag_of_another_form_is_corrupt_data(text: str) -> None:
     """A dict with the reserved key must have the form in which values of registered types are written."""
-    with pytest.raises(CorruptData, match=r"'a\.b' is not models"):
+    with pytest.raises(CorruptData, match=r"'a\.b' is not valid models"):
         run(TREE.read(AT), stored(text))
 
 
