@@ -8,9 +8,9 @@ from typing import Any
 
 from redicts.api.keys import parsed, parsed_path
 from redicts.api.lock import Location, Lock
-from redicts.api.opened import Databases, OpenedDatabase
+from redicts.api.opened import Databases, OpenedDatabase, open_databases
 from redicts.api.proxy import Proxy, proxy_of
-from redicts.config.settings import Settings, parse
+from redicts.config.settings import Settings
 from redicts.core import paths
 from redicts.core.minitransaction import Path
 
@@ -95,5 +95,4 @@ def open(cfg: Mapping[str, Any] | str | Settings | None = None, *, fake_redis: b
     ``cfg`` and ``fake_redis`` are those of :meth:`Pool.reload`. Raises a subclass of
     :class:`~redicts.errors.SettingsError` if the configuration is not valid.
     """
-    settings = cfg if isinstance(cfg, Settings) else parse(cfg, fake_redis=fake_redis)
-    return Databases(lambda: settings, Database)[None]
+    return open_databases(cfg, fake_redis, Database)[None]

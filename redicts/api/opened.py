@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, TypeVar, Union
 from weakref import WeakValueDictionary
 
 from redicts.config import opening
-from redicts.config.settings import LOCK_RETENTION_SECS, Settings
+from redicts.config.settings import LOCK_RETENTION_SECS, Settings, parse
 from redicts.core import driver
 from redicts.core.backend import Backend
 from redicts.core.driver import Steps
@@ -130,6 +130,16 @@ class Databases(dict[Union[str, None], _Opened]):
             self._is_closed = True
             for database in self._by_number.values():
                 closing.callback(database.disconnect)
+
+
+def open_databases(
+    cfg: Mapping[str, Any] | str | Settings | None, fake_redis: bool, kind: type[_Opened]
+) -> Databases[_Opened]:
+    """Return the databases of a configuration, of which the default one is open. See :meth:`Pool.reload`."""
+    settings = cfg if isinstance(cfg, Settings) else parse(cfg, fake_redis=fake_redis)
+    databases = Databases(lambda: settings, kind)
+    _ = databases[None]
+    return databases
 
 
 def _fast_paths(backend: Backend) -> FastPaths:

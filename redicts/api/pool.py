@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from redicts.api.opened import Databases, OpenedDatabase
+from redicts.api.opened import Databases, OpenedDatabase, open_databases
 from redicts.config.opening import codec
 from redicts.config.settings import Settings, parse
 from redicts.core.backend import Backend
@@ -38,6 +38,10 @@ class Pool:
 
     _instance: Pool | None = None
     databases: Databases[OpenedDatabase]
+    proxies: WeakValueDictionary[tuple[object, ...], Any]
+    _of_clients: WeakKeyDictionary[Any, OpenedDatabase]
+    # By identity, which is unique while the database exists, because it refers to the backend.
+    _of_backends: WeakValueDictionary[int, OpenedDatabase]
 
     def __new__(cls, cfg: Mapping[str, Any] | str | None = None) -> Pool:  # noqa: ARG004  (__init__ uses it)
         """Return the pool of this process."""
@@ -53,10 +57,6 @@ class Pool:
         return cls._instance
 
     def __init__(self, cfg: Mapping[str, Any] | str | None = None) -> None:
-        self.proxies: WeakValueDictionary[tuple[object, ...], Any]
-        self._of_clients: WeakKeyDictionary[Any, OpenedDatabase]
-        # By identity, which is unique while the database exists, because it refers to the backend.
-        self._of_backends: WeakValueDictionary[int, OpenedDatabase]
         if cfg is not None:
             self.reload(cfg)
 
@@ -71,9 +71,7 @@ class Pool:
         :class:`~redicts.errors.PluginMissing`, :class:`~redicts.errors.PluginBroken` or
         :class:`~redicts.errors.WrongField`. Then, and if the store cannot be opened, the old settings stay current.
         """
-        settings = cfg if isinstance(cfg, Settings) else parse(cfg, fake_redis=fake_redis)
-        databases = Databases(lambda: settings, OpenedDatabase)
-        _ = databases[None]
+        databases = open_databases(cfg, fake_redis, OpenedDatabase)
         with _lock:
             old, self.databases = self.databases, databases
         old.close()

@@ -182,7 +182,7 @@ class Proxy:
 
     def transaction(self) -> Transaction:
         """Collect changes in a ``with`` block and commit them atomically at its end: see :class:`Transaction`."""
-        return Transaction(self._database(), self._below, self._write)
+        return Transaction(self._database(), self._below)
 
     # TTL
 

@@ -30,14 +30,11 @@ class Transaction:
     {'account': {'anna': 7, 'ben': 3}}
     """
 
-    __slots__ = ("_below", "_changes", "_database", "_write")
+    __slots__ = ("_below", "_changes", "_database")
 
-    def __init__(
-        self, database: OpenedDatabase, below: Callable[[str | Iterable[str]], Path], write: Callable[..., None]
-    ) -> None:
+    def __init__(self, database: OpenedDatabase, below: Callable[[str | Iterable[str]], Path]) -> None:
         self._database = database
         self._below = below
-        self._write = write
         self._changes: Changes = database.store.begin()
 
     def expect(self, key: str | Iterable[str], value: Any) -> None:
@@ -71,4 +68,4 @@ class Transaction:
     ) -> None:
         if kind is None:
             steps = self._database.store.commit(self._changes)
-            self._write(self._database, steps, *dict.fromkeys(self._changes.paths))
+            self._database.write(steps, *dict.fromkeys(self._changes.paths))

@@ -188,22 +188,16 @@ class ValueOperations:
         key = Key(VALUES, path)
         overwrites = self._overwrites and ttl is None
         document = document_of(value, path, self._format) if self._documents else None
-        writes: tuple[Write, ...]
         if document is not None:
             if overwrites and (yield Overwrite(key, document, document=True)):
                 return
             writes = putting(document, path, ttl)
         else:
             leaves = leaves_of(value, path, self._format)
-            if () not in leaves:
-                writes = replacing(leaves, path, ttl)
-            else:
-                if overwrites and (yield Overwrite(key, leaves[()])):
-                    return
-                writes = (*clearing_above(path), Delete(key, Scope.BELOW), Put(key, leaves[()], ttl))
-        outcome: Outcome = yield Transaction((), (), writes)
-        if outcome.status is Status.TOO_LARGE:
-            yield from self._apply_in_steps(writes)
+            if overwrites and () in leaves and (yield Overwrite(key, leaves[()])):
+                return
+            writes = replacing(leaves, path, ttl)
+        yield from self._apply(writes)
 
     def delete(self, path: Path) -> Steps[None]:
         """Remove everything at and below a path. One transaction."""
@@ -384,10 +378,8 @@ class ValueOperations:
 
     def _apply(self, writes: tuple[Write, ...]) -> Steps[None]:
         """Apply writes in one transaction, or step by step if they are too large for one."""
-        if writes and (yield Transaction((), (), writes)).status is Status.TOO_LARGE:
-            yield from self._apply_in_steps(writes)
-
-    def _apply_in_steps(self, writes: tuple[Write, ...]) -> Steps[None]:
+        if not writes or (yield Transaction((), (), writes)).status is not Status.TOO_LARGE:
+            return
         if len(writes) == 1:
             if isinstance(writes[0], (Put, PutDocument, Add)) or writes[0].scope is Scope.NODE:
                 raise Unsupported("the locks that guard this write are more than this store checks in one transaction")
