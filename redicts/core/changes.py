@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from redicts.core.envelope import LeafFormat
-from redicts.core.leaves import ABSENT, leaves_of, refuse_root
+from redicts.core.leaves import ABSENT, clearing_above, leaves_of, refuse_root, replacing
 from redicts.core.minitransaction import (
     NOTHING,
     VALUES,
@@ -19,7 +19,6 @@ from redicts.core.minitransaction import (
     fits_counter,
 )
 from redicts.core.paths import described
-from redicts.core.plans import clearing_above, replacing
 from redicts.errors import LeafError, Unsupported
 
 

@@ -17,7 +17,18 @@ from typing import Any, Final, NamedTuple
 from redicts.core.changes import Changes
 from redicts.core.driver import Fetch, Overwrite, Pause, Steps
 from redicts.core.envelope import EMPTY_DICT, LeafFormat
-from redicts.core.leaves import ABSENT, Packed, leaves_of, nest, refuse_root
+from redicts.core.leaves import (
+    ABSENT,
+    Packed,
+    clearing_above,
+    document_of,
+    leaves_of,
+    merging,
+    nest,
+    putting,
+    refuse_root,
+    replacing,
+)
 from redicts.core.minitransaction import (
     NOTHING,
     VALUES,
@@ -41,7 +52,6 @@ from redicts.core.minitransaction import (
     fits_counter,
 )
 from redicts.core.paths import described
-from redicts.core.plans import clearing_above, document_of, merging, putting, replacing
 from redicts.errors import Conflict, InternalError, LeafError, Unsupported
 
 _STEP: Final = 1_000

@@ -7,10 +7,9 @@ from typing import Final
 
 from redicts.api.opened import OpenedDatabase
 from redicts.core.driver import Steps
-from redicts.core.leaves import refuse_root
+from redicts.core.leaves import merging, refuse_root
 from redicts.core.minitransaction import Path, Put, Status, Transaction, Write
 from redicts.core.paths import described, joined
-from redicts.core.plans import merging
 from redicts.errors import Unsupported
 from redicts.transfer.leaves import Leaf
 

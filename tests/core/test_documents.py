@@ -17,9 +17,8 @@ from redicts.core.codec import JsonText
 from redicts.core.documents import MOST_BYTES, leaves_in
 from redicts.core.driver import run
 from redicts.core.envelope import LeafFormat
-from redicts.core.leaves import Packed, leaves_of
+from redicts.core.leaves import Packed, document_of, leaves_of
 from redicts.core.minitransaction import MAX_DEPTH, Delete, Key, Outcome, Put, PutDocument, Scope, Status, Transaction
-from redicts.core.plans import document_of
 from redicts.core.store import TreeStore
 from redicts.errors import LeafError, PathError
 

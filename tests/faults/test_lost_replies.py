@@ -10,7 +10,7 @@ import pytest
 
 from redicts import Lock, LockTimeout, NotHeld, Pool, StoreError
 from redicts.backends.redis import RedisBackend
-from redicts.backends.redis.connections import Session
+from redicts.backends.redis.connections import Connections
 from redicts.core.locks.records import HOLDERS, WAITERS, Record
 from redicts.core.minitransaction import Delete, Key, Put, Scope
 from tests.backends.redis_tools import data, opened, write
@@ -254,16 +254,17 @@ def test_a_late_request_has_no_effect_while_others_end(server: RedisServer, monk
         case = Scene(server, proxy, slow, plain)
         with case.mine("b"):
             pass
-        others = slow._connections_here().session()
+        connections = slow._connections_here()
+        others = connections.session()
         proxy.hold_requests(1)
-        end = Session.__exit__
+        end = Connections.end_session
 
-        def end_both(session: Session, *details: Any) -> None:
+        def end_both(*details: Any) -> None:
             monkeypatch.undo()
-            end(session, *details)
-            end(others, None, None, None)
+            end(*details)
+            connections.idle_sessions.append(others)
 
-        monkeypatch.setattr(Session, "__exit__", end_both)
+        monkeypatch.setattr(Connections, "end_session", end_both)
         with pytest.raises(StoreError):
             case.mine().acquire()
         proxy.release_held()

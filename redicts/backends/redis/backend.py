@@ -68,11 +68,23 @@ class RedisBackend(Backend):
         if len(transaction.writes) > ATOMIC_ENTRIES and _count_puts(transaction) > ATOMIC_ENTRIES:
             return Outcome(Status.TOO_LARGE)
         connections = self._connections.get(os.getpid()) or self._connections_here()
-        if not transaction.writes:
-            return _exchange(connections, self._encoder.encode(transaction), transaction)
-        with connections.session() as session:
-            command = self._encoder.encode(transaction, session.name, session.number)
-            return _exchange(connections, command, transaction)
+        session = connections.session() if transaction.writes else None
+        try:
+            if session is None:
+                command = self._encoder.encode(transaction)
+            else:
+                session.number += 1
+                command = self._encoder.encode(transaction, session.name, session.number)
+            reply = connections.call(command)
+            while reply[0] == SWEPT:
+                reply = connections.call(command)
+        except BaseException as error:
+            if session is not None:
+                connections.end_session(session, error)
+            raise
+        if session is not None:
+            connections.idle_sessions.append(session)
+        return decode(reply, transaction)
 
     def _connections_here(self) -> Connections:
         """Return the connections of this process. A forked child has new ones, for its parent uses the others."""
@@ -110,14 +122,6 @@ class RedisBackend(Backend):
 def open_redis(settings: RedisSettings, database: int) -> RedisBackend:
     """Open one database of a server. Connects to nothing yet."""
     return RedisBackend(connection_options(settings, database), described(settings, database), settings)
-
-
-def _exchange(connections: Connections, command: bytes, transaction: Transaction) -> Outcome:
-    """Send the call of a transaction, and again each time that the script only removed expired fields."""
-    while True:
-        reply = connections.call(command)
-        if reply[0] != SWEPT:
-            return decode(reply, transaction)
 
 
 def _count_puts(transaction: Transaction) -> int:

@@ -11,9 +11,9 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import redis
 from redis import exceptions
@@ -26,9 +26,6 @@ from redicts.backends.redis.settings import RedisSettings
 from redicts.backends.redis.wire import with_source
 from redicts.errors import StoreTimeout
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 _FIRST_PAUSE_SECS: Final = 0.02
 _LONGEST_PAUSE_SECS: Final = 1.0
 
@@ -40,29 +37,11 @@ class Session:
     a process has as many sessions as it has writing requests under way at once.
     """
 
-    __slots__ = ("_idle", "_in_doubt", "name", "number")
+    __slots__ = ("name", "number")
 
-    def __init__(self, idle: list[Session], in_doubt: threading.local) -> None:
-        self._idle = idle
-        self._in_doubt = in_doubt
+    def __init__(self) -> None:
         self.name = secrets.token_hex(8).encode()
         self.number = 0
-
-    def __enter__(self) -> Self:
-        self.number += 1
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Give the session to another request; to the next of this thread if this one may still be carried out.
-
-        Then the thread's next write makes the late request one that is overtaken, which the server refuses.
-        """
-        if error is not None and getattr(error, "maybe_applied", True):
-            self._in_doubt.session = self
-        else:
-            self._idle.append(self)
 
 
 class _Failed(Exception):
@@ -91,18 +70,28 @@ class Connections:
         self._permits: SimpleQueue[None] = SimpleQueue()
         for _ in range(self._most):
             self._permits.put(None)
-        self._idle_sessions: list[Session] = []
+        self.idle_sessions: list[Session] = []
         self._in_doubt = threading.local()
 
     def session(self) -> Session:
-        """Return a session for one request, to be entered for as long as that takes."""
+        """Return a session for one request. Afterwards it is idle again, or :meth:`end_session` decides."""
         session: Session | None = self._in_doubt.__dict__.pop("session", None)
         if session is not None:
             return session
         try:
-            return self._idle_sessions.pop()
+            return self.idle_sessions.pop()
         except IndexError:
-            return Session(self._idle_sessions, self._in_doubt)
+            return Session()
+
+    def end_session(self, session: Session, error: BaseException) -> None:
+        """Give the session of a failed request to the next of this thread, if this one may still be carried out.
+
+        Then the thread's next write makes the late request one that is overtaken, which the server refuses.
+        """
+        if getattr(error, "maybe_applied", True):
+            self._in_doubt.session = session
+        else:
+            self.idle_sessions.append(session)
 
     def call(self, command: bytes) -> Any:
         """Send an encoded command and return its reply. Send it again if the connection is lost meanwhile.
@@ -141,7 +130,10 @@ class Connections:
         """Send a command once and return its reply. Raises :class:`_Failed`."""
         connection: AbstractConnection | None = None
         try:
-            connection = self._take() or self._connect()
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._connect()
             connection.send_packed_command([command], check_health=False)
             try:
                 reply = connection.read_response()
@@ -150,31 +142,22 @@ class Connections:
                 reply = connection.read_response()
         except (exceptions.RedisError, OSError) as error:
             if connection is not None:
-                self._drop(connection) if is_lost(error) else self._keep(connection)
+                self._drop(connection) if self._closed or is_lost(error) else self._idle.append(connection)
             raise _Failed(error, sent=connection is not None) from error
         except BaseException:
             # After Ctrl-C the reply may still come, and a later request must not read it as its own.
             if connection is not None:
                 connection.disconnect()
             raise
-        self._keep(connection)
+        self._idle.append(connection)
+        if self._closed:
+            self._close_idle()
         return reply
-
-    def _take(self) -> AbstractConnection | None:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return None
 
     def _connect(self) -> AbstractConnection:
         connection = self._make()
         connection.connect()
         return connection
-
-    def _keep(self, connection: AbstractConnection) -> None:
-        self._idle.append(connection)
-        if self._closed:
-            self._close_idle()
 
     def _drop(self, connection: AbstractConnection) -> None:
         """Close a connection that is lost, and the idle ones: what breaks one mostly breaks all."""
@@ -182,8 +165,9 @@ class Connections:
         self._close_idle()
 
     def _close_idle(self) -> None:
-        while connection := self._take():
-            connection.disconnect()
+        while self._idle:
+            with suppress(IndexError):  # another thread took the last one
+                self._idle.pop().disconnect()
 
     def close(self) -> None:
         """Close the idle connections now, and each of the others when its request is over."""

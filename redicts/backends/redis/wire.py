@@ -217,7 +217,8 @@ class Encoder:
         if isinstance(read, Read):
             kind, scope, ttls = _VALUES, _SCOPES[read.scope._value_], _ONE if read.ttls else _EMPTY
             if read.scope is _NODE and path and cursor is None:
-                return _FIELD, self._names[space, path[:-1]], bulk_string(name_bytes(path[-1])), ttls
+                name = path[-1].encode("utf-8", "surrogatepass")
+                return _FIELD, self._names[space, path[:-1]], b"$%d\r\n%b\r\n" % (len(name), name), ttls
         most = _EMPTY if limit is None else _NUMBERS[limit]
         pending = [] if cursor is None else list(map(bulk_string, cursor.split(b"\0")))
         return kind, self._names[read.key], scope, most, ttls, _NUMBERS[len(pending)], *pending
@@ -243,11 +244,12 @@ class Encoder:
         return _EXPIRE, hash_name, scope, _encode_ttl(write)
 
     def _encode_puts(self, puts: Sequence[Put]) -> list[bytes]:
-        space, path = puts[0].key
+        (space, path), _, ttl, keep_ttl = puts[0]
         values: dict[str, bytes] = {}
         for (_, (*_, name)), value, _, _ in puts:
             values[name] = value
-        arguments = [_PUT, self._names[space, path[:-1]], _encode_ttl(puts[0]), _NUMBERS[len(values)]]
+        ending = _KEEP if keep_ttl else _EMPTY if ttl is None else _NUMBERS[ttl]
+        arguments = [_PUT, self._names[space, path[:-1]], ending, _NUMBERS[len(values)]]
         for name, value in values.items():
             encoded = name.encode("utf-8", "surrogatepass")
             arguments += (b"$%d\r\n%b\r\n" % (len(encoded), encoded), b"$%d\r\n%b\r\n" % (len(value), value))
