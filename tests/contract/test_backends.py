@@ -1,4 +1,7 @@
-"""Our own backends are certified: one test for each check, so that the report of the tests names each."""
+"""Our own backends are certified: one test for each check, so that the report of the tests names each.
+
+The memory backend is certified whole, by ``test_command.py``.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from redicts.contract import CHECKS, ConformanceCheck, Examination, Harness, Need, Status
-from tests.contract.harnesses import FakeRedisHarness, MemoryHarness, RedisHarness, SqliteHarness, SqliteMemoryHarness
+from tests.contract.harnesses import FakeRedisHarness, RedisHarness, SqliteHarness, SqliteMemoryHarness
 from tests.support.servers import RedisServer
 
 each_check = pytest.mark.parametrize("check", CHECKS, ids=str)
@@ -26,12 +29,6 @@ def fakeredis_harness() -> Iterator[FakeRedisHarness]:
     harness = FakeRedisHarness()
     yield harness
     harness.close()
-
-
-@each_check
-def test_memory(check: ConformanceCheck) -> None:
-    """The memory backend keeps the check."""
-    keeps(MemoryHarness(), MemoryHarness.not_run, check)
 
 
 @each_check
