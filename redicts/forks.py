@@ -1,31 +1,41 @@
-"""Locks and a one-thread event that survive ``os.fork``, even if a thread that the child lacks holds them."""
+"""Locks and a one-thread event for code that signal handlers, finalizers and forks interrupt.
+
+A signal handler or a finalizer runs between two instructions of the thread that it interrupts, and a handler may raise.
+So a lock must be re-entrant, and nothing may stand between acquiring it and the block that releases it: in ``with
+lock``, an exception can come only before or after if ``__enter__`` and ``__exit__`` are those of the interpreter.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import threading
-from types import TracebackType
-from typing import Final
+from _thread import RLock
+from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 
-class _Lock:
-    __slots__ = ("__weakref__", "_lock")
+class _Lock(RLock):  # type: ignore[misc]  # it is not final when Python runs
+    """A re-entrant lock. It has no ``__enter__`` or ``__exit__`` in Python, which an exception could interrupt."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    __slots__ = ()
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
+    if TYPE_CHECKING:
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lock.release()
+        def is_mine(self) -> bool:
+            """Return whether the running thread holds it."""
+
+        def _at_fork_reinit(self) -> None: ...
+    else:
+        is_mine = RLock._is_owned
+
+    def release_if_mine(self) -> None:
+        """Release it if the running thread holds it: after an exception on the way out of a ``with`` block."""
+        if self.is_mine():
+            self.release()
 
 
-class ForkSafeLock(_Lock):
+class ForkSafeLock(_Lock):  # type: ignore[misc]
     """A lock that is free in every forked child, for data that a child may find half changed: caches, counters."""
 
     __slots__ = ()
@@ -35,7 +45,7 @@ class ForkSafeLock(_Lock):
         _freed.add(self)
 
 
-class WholeCopyLock(_Lock):
+class WholeCopyLock(_Lock):  # type: ignore[misc]
     """A lock that a fork waits for, so that the child never copies half-changed data."""
 
     __slots__ = ()
@@ -77,37 +87,68 @@ class ResetInChild:
         _reset.add(self)
 
     def reset_in_child(self) -> None:
-        """Clear what belongs to the parent. Called in the child, before any other code of it runs."""
+        """Clear what belongs to the parent. Called in the child, before any other code of it runs.
+
+        An exception of a signal handler may interrupt it. Then it is called again.
+        """
         raise NotImplementedError
 
 
 _reset: WeakSet[ResetInChild] = WeakSet()
 _freed: WeakSet[ForkSafeLock] = WeakSet()
 _waited_for: WeakSet[WholeCopyLock] = WeakSet()
-_held: list[WholeCopyLock] = []
-_forking: Final = threading.Lock()
+_held: Final[list[WholeCopyLock | None]] = []
+"""The locks that forks under way hold, and ``None`` where each began: a signal handler may fork during a fork."""
+_forking: Final = _Lock()
 
 
 def _before_fork() -> None:
     # Without this, two threads that fork at once would wait for each other's locks.
     _forking.acquire()
+    _held.append(None)
     for lock in list(_waited_for):
-        lock._lock.acquire()
-        _held.append(lock)
+        # The thread that forks continues in parent and child, so a lock of its own protects the data in both.
+        if not lock.is_mine():
+            _held.append(lock)
+            lock.acquire()
+
+
+def _release_held() -> None:
+    while _held:
+        lock = _held[-1]
+        if lock is not None:
+            lock.release_if_mine()
+        _held.pop()
+        if lock is None:
+            break
+    _forking.release_if_mine()
 
 
 def _after_fork() -> None:
-    while _held:
-        _held.pop()._lock.release()
-    _forking.release()
+    try:
+        _release_held()
+    except BaseException:
+        _release_held()
+        raise
+
+
+def _reset_all() -> None:
+    for lock in list(_freed):
+        if not lock.is_mine():
+            lock._at_fork_reinit()
+    for each in list(_reset):
+        each.reset_in_child()
 
 
 def _after_fork_in_child() -> None:
-    _after_fork()
-    for lock in list(_freed):
-        lock._lock = threading.Lock()
-    for each in list(_reset):
-        each.reset_in_child()
+    try:
+        _after_fork()
+    finally:
+        try:
+            _reset_all()
+        except BaseException:
+            _reset_all()
+            raise
 
 
 if hasattr(os, "register_at_fork"):
