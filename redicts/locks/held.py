@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Hashable
 from typing import Final, NamedTuple
@@ -12,8 +11,6 @@ from redicts.core.locks.records import HOLDERS, Mode, Request, overlap
 from redicts.core.minitransaction import Equals, Path, Scope
 from redicts.core.paths import all_described
 from redicts.locks.owner import Paths
-
-_log: Final = logging.getLogger("redicts.locks")
 
 _CLOCK_DRIFT: Final = 0.01
 """The fraction of a lease that is not used, because the clocks of this process and of the store may drift."""
@@ -42,7 +39,7 @@ class RetentionWindow:
 
 
 class LockOptions(NamedTuple):
-    """The lock options of one acquisition: renewal, and callbacks."""
+    """The lock options of one acquisition: renewal, and callbacks. Each acquisition has an object of its own."""
 
     renew: bool = False
     on_renewal_overdue: Callback | None = None
@@ -59,17 +56,16 @@ class HeldLock:
     """
 
     __slots__ = (
+        "_options",
+        "_overdue_since",
+        "_renewed_at",
         "is_alive",
         "is_watched",
         "lease",
         "lost",
-        "on_loss",
-        "on_renewal_overdue",
-        "overdue",
         "paths",
         "relied_on",
         "renew_at",
-        "renewals",
         "request",
         "since",
         "token",
@@ -88,35 +84,42 @@ class HeldLock:
         self.is_watched = False
         self.relied_on = 1
         """The number of acquisitions that rely on it."""
-        self.renewals = 0
-        """The number of these acquisitions with the option ``renew``."""
-        self.on_renewal_overdue: list[Callback] = []
-        self.on_loss: list[Callback] = []
+        self._options: dict[int, LockOptions] = {}
+        """The options of these acquisitions by identity. An acquisition adds or removes its own in one step."""
+        self._overdue_since = self._renewed_at = 0.0
+        self.lease = lease
         self.begin_lease(grant.since, lease)
 
     def begin_lease(self, since: float, lease: int) -> None:
-        """Record that the lease began again, at or after this time of ``time.monotonic``."""
+        """Record that the owner began the lease again, at or after this time of ``time.monotonic``."""
+        # If the background renewed it meanwhile, the store may have applied the two in either order.
+        certain = lease if self._renewed_at <= since else min(lease, self.lease)
         self.since = since
         self.lease = lease
-        self.valid_until = since + lease / 1000 * (1 - _CLOCK_DRIFT) - _CLOCK_STEP_SECS
-        self.renew_at = since + lease / 3000
-        self.overdue = False
+        self.valid_until = since + certain / 1000 * (1 - _CLOCK_DRIFT) - _CLOCK_STEP_SECS
+        self.renew_at = since + certain / 3000
+
+    def renewed(self, since: float, lease: int) -> None:
+        """Record that the background renewed the lease for so many milliseconds, at or after this time."""
+        if lease == self.lease:
+            self.begin_lease(since, lease)
+        else:  # the owner began another lease meanwhile: here too, the order is not known
+            self.valid_until = min(self.valid_until, since + lease / 1000 * (1 - _CLOCK_DRIFT) - _CLOCK_STEP_SECS)
+            self.renew_at = min(self.renew_at, since + lease / 3000)
+        self._renewed_at = time.monotonic()
 
     def add(self, options: LockOptions) -> None:
         """Add the options of one acquisition."""
-        self.renewals += options.renew
-        if options.on_renewal_overdue is not None:
-            self.on_renewal_overdue.append(options.on_renewal_overdue)
-        if options.on_loss is not None:
-            self.on_loss.append(options.on_loss)
+        self._options[id(options)] = options
 
     def remove(self, options: LockOptions) -> None:
-        """Remove the options of one acquisition."""
-        self.renewals -= options.renew
-        if options.on_renewal_overdue is not None:
-            self.on_renewal_overdue.remove(options.on_renewal_overdue)
-        if options.on_loss is not None:
-            self.on_loss.remove(options.on_loss)
+        """Remove the options of one acquisition, if they are there."""
+        self._options.pop(id(options), None)
+
+    @property
+    def options(self) -> list[LockOptions]:
+        """The options of the acquisitions that rely on it."""
+        return list(self._options.values())
 
     def covers(self, paths: Paths, mode: Mode) -> bool:
         """Return whether this lock is certainly held and includes a lock of this mode on these paths."""
@@ -141,8 +144,15 @@ class HeldLock:
 
     @property
     def alarm_at(self) -> float:
-        """The time when the renewal is overdue, or, after that callback, when the lock is lost."""
-        return self.valid_until if self.overdue else min(self.since + self.lease * 2 / 3000, self.valid_until)
+        """The time to call the callbacks for an overdue renewal, or, after that or a loss, those for the loss."""
+        if self.lost:
+            return 0.0
+        is_overdue = self._overdue_since == self.since
+        return self.valid_until if is_overdue else min(self.since + self.lease * 2 / 3000, self.valid_until)
+
+    def overdue(self, since: float) -> None:
+        """Record that the callbacks for the overdue renewal of this lease were called."""
+        self._overdue_since = since
 
     def __repr__(self) -> str:
         return all_described(self.request.paths)
@@ -151,27 +161,29 @@ class HeldLock:
 class HeldLocks:
     """Path index of the locks that one owner holds in one database.
 
-    The cost of each operation is in proportion to the depth of the path and to the number of results.
+    The cost of each operation is in proportion to the depth of the path and to the number of results. Between any two
+    steps of a method, an exception may come, or a signal handler that acquires and releases locks. So ``requests``
+    decides, in one step, which locks are held, and the index finds at least those. To remove a lock twice does nothing.
     """
 
     __slots__ = ("_at", "_below", "requests")
 
     def __init__(self) -> None:
-        self._at: dict[Path, list[HeldLock]] = {}
-        self._below: dict[Path, list[HeldLock]] = {}
-        self.requests: dict[Request, None] = {}
+        self._at: _Index = {}
+        self._below: _Index = {}
+        self.requests: dict[Request, HeldLock] = {}
 
     def add(self, lock: HeldLock) -> None:
         """Add a lock."""
-        self.requests[lock.request] = None
         for path in lock.request.paths:
-            self._at.setdefault(path, []).append(lock)
+            self._at.setdefault(path, {})[lock] = None
             for depth in range(len(path)):
-                self._below.setdefault(path[:depth], []).append(lock)
+                self._below.setdefault(path[:depth], {})[lock] = None
+        self.requests[lock.request] = lock
 
     def remove(self, lock: HeldLock) -> None:
-        """Remove a lock."""
-        del self.requests[lock.request]
+        """Remove a lock, if it is there."""
+        self.requests.pop(lock.request, None)
         for path in lock.request.paths:
             _remove(self._at, path, lock)
             for depth in range(len(path)):
@@ -179,27 +191,26 @@ class HeldLocks:
 
     def covering(self, paths: Paths, mode: Mode) -> HeldLock | None:
         """Return a held lock that includes a lock of this mode on these paths."""
-        return next((lock for lock in self._above(paths[0]) if lock.covers(paths, mode)), None)
+        above = self._above(paths[0])
+        return next((lock for lock in above if lock.covers(paths, mode) and lock.request in self.requests), None)
 
     def overlapping(self, path: Path) -> list[HeldLock]:
         """Return the locks above, at or below a path, each once."""
-        return list(dict.fromkeys([*self._above(path), *self._below.get(path, ())]))
+        found = dict.fromkeys([*self._above(path), *self._below.get(path, ())])
+        return [lock for lock in found if lock.request in self.requests]
 
     def _above(self, path: Path) -> list[HeldLock]:
-        return [lock for depth in range(len(path) + 1) for lock in self._at.get(path[:depth], ())]
+        return [lock for depth in range(len(path) + 1) for lock in list(self._at.get(path[:depth], ()))]
 
 
-def _remove(index: dict[Path, list[HeldLock]], path: Path, lock: HeldLock) -> None:
-    found = index[path]
-    found.remove(lock)
-    if not found:
-        del index[path]
+_Index = dict[Path, dict[HeldLock, None]]
 
 
-def call_back(callbacks: list[Callback]) -> None:
-    """Run callbacks of a user. An exception is logged and does not stop the others."""
-    for callback in callbacks:
-        try:
-            callback()
-        except Exception:
-            _log.exception("a lock's callback failed")
+def _remove(index: _Index, path: Path, lock: HeldLock) -> None:
+    found = index.get(path)
+    if found is not None:
+        found.pop(lock, None)
+        if not found:
+            # A signal handler may have added a lock since.
+            for other in index.pop(path, ()):
+                index.setdefault(path, {})[other] = None

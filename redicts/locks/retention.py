@@ -148,11 +148,17 @@ class Retention(ResetInChild):
         window = lock.window
         is_wanted = lock.paths == paths and mode is Mode.EXCLUSIVE and lock.lease == lease
         if is_wanted and window is not None and self._is_open(lock, window, time.monotonic()):
-            lock = self.retained.pop(owner, None)
-            if lock is not None:
-                window.tokens -= 1
-                lock.token += 1
-            return lock
+            found: list[HeldLock | None] = []
+            try:
+                self._take_out(owner, found)
+                (lock,) = found
+                if lock is not None:
+                    window.tokens -= 1
+                    lock.token += 1
+                return lock
+            except BaseException:
+                self._give_up(found)
+                raise
         yield from self._give_back(owner)
         return None
 
@@ -165,9 +171,9 @@ class Retention(ResetInChild):
         """Release all retained locks in the store, and return when they are free. No transaction if there are none."""
         for owner in list(self.retained):
             yield from self._give_back(owner)
+        # Does not wait in a signal handler or finalizer that interrupted a release: two could wait for each other.
         me = threading.get_ident()
-        # A threading.Lock would deadlock if a signal handler called this.
-        while any(thread != me for _, thread in list(self._in_hand)):
+        while (threads := [thread for _, thread in list(self._in_hand)]) and me not in threads:
             yield Pause(_SOON_SECS / 4)
 
     def end_all(self) -> None:
@@ -185,19 +191,32 @@ class Retention(ResetInChild):
         if lock is None:
             return
         entry = lock, threading.get_ident()
-        self._in_hand.add(entry)
+        found: list[HeldLock | None] = []
         try:
-            lock = self.retained.pop(owner, None)
-            if lock is not None and not (yield from self._store.release(lock.request)):
-                _log.debug("the lock on %r was lost after its release, while it was retained", lock)
-        except BaseException as error:
-            if lock is not None:
-                self._renewal.withdraw_later(lock.request, lock.lease)
-            if not isinstance(error, Exception):
-                raise
-            _log.debug("the retained lock on %r could not be released, trying again: %s", lock, error)
+            try:
+                self._in_hand.add(entry)
+                self._take_out(owner, found)
+                (lock,) = found
+                if lock is not None and not (yield from self._store.release(lock.request)):
+                    _log.debug("the lock on %r was lost after its release, while it was retained", lock)
+            except BaseException as error:
+                self._give_up(found)
+                if not isinstance(error, Exception):
+                    raise
+                _log.debug("the retained lock on %r could not be released, trying again: %s", lock, error)
+            finally:
+                self._in_hand.discard(entry)
         finally:
-            self._in_hand.discard(entry)
+            self._in_hand.discard(entry)  # again, because an exception may have come before the first time
+
+    def _take_out(self, owner: Hashable, found: list[HeldLock | None]) -> None:
+        """Move the retained lock of an owner, or ``None``, to a list. No exception can come between the two steps."""
+        found.extend(map(self.retained.pop, (owner,), (None,)))
+
+    def _give_up(self, found: list[HeldLock | None]) -> None:
+        for lock in found:
+            if lock is not None:
+                self._renewal.give_up(lock)
 
     # The background thread, which exits when there are no windows.
 

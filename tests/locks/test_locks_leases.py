@@ -302,9 +302,11 @@ def test_a_write_that_finds_the_loss_calls_back() -> None:
     for _ in range(2):
         with pytest.raises(LockLost):
             Proxy("a").set("x", 1)
-    assert calls.names == ["loss"]
     no_thread_is_left()
+    assert calls.names == ["loss"]
+    assert threading.current_thread().name not in calls.threads
     lock.release()
+    no_thread_is_left()
     assert calls.names == ["loss"]
 
 
@@ -319,6 +321,7 @@ def test_each_acquisition_has_its_own_alarms() -> None:
     break_locks("a")
     with pytest.raises(LockLost):
         Proxy("a.b").set("x", 1)
+    no_thread_is_left()
     assert outer.locks == [first]
     assert inner.locks == [second]
     assert gone_by.names == []
