@@ -61,6 +61,8 @@ from redicts.core.minitransaction import (
     canonical_counter,
     fits_counter,
 )
+from redicts.core.urls import Address, split_url
+from redicts.file_paths import FilePath
 
 __all__ = [
     "CONTRACT",
@@ -69,6 +71,7 @@ __all__ = [
     "SMALL_PAGE",
     "VALUES",
     "Add",
+    "Address",
     "Answer",
     "AnyRead",
     "Backend",
@@ -84,6 +87,7 @@ __all__ = [
     "Entries",
     "Equals",
     "Expire",
+    "FilePath",
     "JsonText",
     "Key",
     "Listener",
@@ -107,4 +111,5 @@ __all__ = [
     "fits_counter",
     "hookimpl",
     "leaves_in",
+    "split_url",
 ]

@@ -20,6 +20,7 @@ from pydantic import (
 
 from redicts.config import sources
 from redicts.config.parsing import GENERAL, PluginConfiguration, split
+from redicts.config.redaction import shown_name
 from redicts.config.validation import main_database, validated, wrong_fields
 from redicts.core.backend import BackendSettings
 from redicts.core.codec import CodecSettings
@@ -36,7 +37,7 @@ LOCK_RETENTION_SECS: Final = 0.005
 
 _Value = TypeVar("_Value")
 
-LockRetention = Annotated[float, Field(ge=0, le=1, strict=True)]
+LockRetention = Annotated[float, Field(ge=0, le=1, strict=True, allow_inf_nan=False)]
 """A number of seconds, at most one."""
 
 
@@ -83,7 +84,7 @@ class Settings(BaseModel):
             return self.names[name]
         except KeyError:
             known = suggestion(name, self.names) if self.names else "the settings name none"
-            raise SettingsError(f"there is no database {name!r}; {known}") from None
+            raise SettingsError(f"there is no database {shown_name(name)!r}; {known}") from None
 
 
 def parse(cfg: Mapping[str, Any] | str | None, *, fake_redis: bool = False) -> Settings:
