@@ -62,6 +62,8 @@ from redicts.core.minitransaction import (
     canonical_counter,
     fits_counter,
 )
+from redicts.core.urls import Address, split_url
+from redicts.file_paths import FilePath
 
 __all__ = [
     "CONTRACT",
@@ -70,6 +72,7 @@ __all__ = [
     "SMALL_PAGE",
     "VALUES",
     "Add",
+    "Address",
     "Answer",
     "AnyRead",
     "Backend",
@@ -86,6 +89,7 @@ __all__ = [
     "Entries",
     "Equals",
     "Expire",
+    "FilePath",
     "JsonText",
     "Key",
     "Listener",
@@ -109,4 +113,5 @@ __all__ = [
     "fits_counter",
     "hookimpl",
     "leaves_in",
+    "split_url",
 ]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from redicts.api.keys import parsed, parsed_path
 from redicts.api.lock import Location, Lock
 from redicts.api.opened import Databases, OpenedDatabase, open_databases
 from redicts.api.proxy import Proxy, proxy_of
+from redicts.config.processes import is_starting
 from redicts.config.settings import Settings
 from redicts.core import paths
 from redicts.core.minitransaction import Path
+from redicts.forks import ForkSafeLock
+
+_lock: Final = ForkSafeLock()
 
 
 class Database(OpenedDatabase):
@@ -75,6 +81,20 @@ class Database(OpenedDatabase):
     def __repr__(self) -> str:
         return f"<Database {self.settings.backend}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if not is_starting():
+            raise TypeError(
+                "a database of redicts.open(), its proxies and its locks are pickled only to start a process by "
+                "multiprocessing; for other uses pass its key() instead, and open the store again there"
+            )
+        main = self.databases[None]
+        if not main.backend.capabilities.processes:
+            raise TypeError(
+                f"the values of the backend {self.settings.backend!r} are in this process, so another one cannot use "
+                "this database; choose a store that processes share"
+            )
+        return _opened_again, (vars(main).setdefault("_token", secrets.token_hex(8)), self.settings, self.name)
+
     def _proxy(
         self,
         path: Path,
@@ -96,3 +116,16 @@ def open(cfg: Mapping[str, Any] | str | Settings | None = None, *, fake_redis: b
     :class:`~redicts.errors.SettingsError` if the configuration is not valid.
     """
     return open_databases(cfg, fake_redis, Database)[None]
+
+
+_again: Final[WeakValueDictionary[str, Databases[Database]]] = WeakValueDictionary()
+"""The databases that this process was given when it was started."""
+
+
+def _opened_again(token: str, settings: Settings, name: str | None) -> Database:
+    """Return a database in a process that was started with it or with one of its proxies or locks."""
+    with _lock:
+        databases = _again.get(token)
+        if databases is None:
+            databases = _again[token] = open_databases(settings, False, Database)
+    return databases[name]

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import secrets
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
+from multiprocessing.process import current_process
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from redicts.api.opened import Databases, OpenedDatabase, open_databases
+from redicts.api.opened import Databases, OpenedDatabase, Source, open_databases
+from redicts.config import sources
 from redicts.config.opening import codec
+from redicts.config.parsing import DEFAULT_BACKEND
+from redicts.config.processes import is_starting
 from redicts.config.settings import Settings, parse
 from redicts.core.backend import Backend
 from redicts.core.envelope import LeafFormat
-from redicts.errors import Unsupported
+from redicts.errors import SettingsError, StoreError, Unsupported
 from redicts.forks import ForkSafeLock
 from redicts.plugins.loading import from_client
 
@@ -29,6 +36,8 @@ class Pool:
     the URL in the environment variable ``REDICTS_URL``, the TOML file named by ``REDICTS_CONFIG``, or the table
     ``[tool.redicts]`` of the nearest ``pyproject.toml``. Otherwise it uses Redis on this host, port 6379, database 0.
 
+    A process that this one starts by ``multiprocessing`` uses the same settings, unless it reloads its own pool.
+
     A library that needs a store of its own must use :func:`redicts.open`, which does not change the pool.
 
     >>> Pool().reload(cfg={"backend": "memory"})
@@ -42,6 +51,12 @@ class Pool:
     _of_clients: WeakKeyDictionary[Any, OpenedDatabase]
     # By identity, which is unique while the database exists, because it refers to the backend.
     _of_backends: WeakValueDictionary[int, OpenedDatabase]
+    _family: str
+    """The same in this process and in all that were started, or forked, with its settings."""
+    _choice: str
+    """Another one after each reload."""
+    _chosen_by: int
+    """The id of the process that chose the settings by a reload; 0 if none did."""
 
     def __new__(cls, cfg: Mapping[str, Any] | str | None = None) -> Pool:  # noqa: ARG004  (__init__ uses it)
         """Return the pool of this process."""
@@ -53,6 +68,9 @@ class Pool:
                     pool.proxies = WeakValueDictionary()
                     pool._of_clients = WeakKeyDictionary()
                     pool._of_backends = WeakValueDictionary()
+                    pool._family, pool._choice, pool._chosen_by = secrets.token_hex(8), secrets.token_hex(8), 0
+                    # multiprocessing passes this on to each process that it starts, as it does its own secret key.
+                    vars(current_process())["_config"]["redicts"] = pool
                     cls._instance = pool
         return cls._instance
 
@@ -74,6 +92,7 @@ class Pool:
         databases = open_databases(cfg, fake_redis, OpenedDatabase)
         with _lock:
             old, self.databases = self.databases, databases
+            self._choice, self._chosen_by = secrets.token_hex(8), os.getpid()
         old.close()
 
     @property
@@ -121,3 +140,91 @@ class Pool:
     def __repr__(self) -> str:
         settings = self.databases.loaded
         return f"<Pool {settings.backend if settings else 'not used yet'}>"
+
+    # Other processes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        with _lock:
+            databases, origin = self.databases, (self._family, self._choice)
+        if is_starting():
+            return _inherited, (*origin, _portable(databases))
+        settings = databases.settings
+        if settings.backend == DEFAULT_BACKEND and settings == parse({}):
+            return Pool, ()
+        return _received, origin
+
+
+class _Received:
+    """The source of proxies that came from another process, until this one knows their store."""
+
+    def __init__(self, family: str, choice: str) -> None:
+        self._origin = (family, choice)
+        self.proxies: WeakValueDictionary[tuple[object, ...], Any] = WeakValueDictionary()
+
+    @property
+    def databases(self) -> Mapping[str | None, OpenedDatabase]:
+        """The databases of the pool. Raises :class:`~redicts.errors.SettingsError` if they may be another store's."""
+        pool = Pool()
+        if pool._chosen_by != os.getpid() and self._origin != (pool._family, pool._choice):
+            if self._origin[0] == pool._family:
+                raise SettingsError(
+                    "this proxy is from a process that uses another store than when it started this process; start "
+                    "processes after Pool().reload(), or call Pool().reload() in this one"
+                )
+            if not pool._chosen_by and sources.default() is None:
+                raise SettingsError(
+                    "this proxy is from another process, and this one has no configuration of its own; call "
+                    f"Pool().reload() here, or set {sources.URL}"
+                )
+        return pool.databases
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, self._origin
+
+
+_received_from: Final = lru_cache(_Received)
+
+
+def _received(family: str, choice: str) -> Source:
+    """Return the source of a proxy that another process pickled: the pool, if its store is the one meant."""
+    found = _received_from(family, choice)
+    try:
+        _ = found.databases
+    except SettingsError:  # raised again when the proxy is used: a queue or an executor would not survive it here
+        return found
+    return Pool()
+
+
+def _inherited(family: str, choice: str, portable: bytes | str) -> Pool:
+    """Let the pool of a process that was just started use the settings of its parent, unless it has chosen others."""
+    pool = Pool()
+    with _lock:
+        if pool._chosen_by or pool._choice == choice:
+            return pool
+        old, pool.databases = pool.databases, Databases(partial(_restored, portable), OpenedDatabase)
+        pool._family, pool._choice, pool._chosen_by = family, choice, os.getppid()
+    old.close()
+    return pool
+
+
+def _portable(databases: Databases[OpenedDatabase]) -> bytes | str:
+    """Return the pickled settings for another process, or the reason why it cannot use them."""
+    try:
+        name, capabilities = databases.settings.backend, databases[None].backend.capabilities
+        if capabilities.processes:
+            return pickle.dumps(databases.settings)
+        why = f"uses the backend {name!r}, whose values no other process sees"
+    except StoreError:  # the capabilities are not known yet
+        return pickle.dumps(databases.settings)
+    except SettingsError as error:
+        why = f"has no valid configuration ({error})"
+    except Exception as error:
+        why = f"has settings that cannot be pickled ({type(error).__name__})"
+    return f"the process that started this one {why}; call Pool().reload() here with a store that processes share"
+
+
+def _restored(portable: bytes | str) -> Settings:
+    if isinstance(portable, str):
+        raise SettingsError(portable)
+    settings: Settings = pickle.loads(portable)  # noqa: S301  (from the process that started this one)
+    return settings

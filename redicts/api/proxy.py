@@ -324,11 +324,8 @@ class Proxy:
         return f"{type(self).__name__}({', '.join(arguments)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if not isinstance(self._source, Pool):
-            raise TypeError(
-                "a proxy of redicts.open() cannot be pickled; pass its key() instead, and open the store again there"
-            )
-        return type(self), (self._path, self._acquire_timeout, self._expire_timeout, self._db_name)
+        arguments = (self._path, self._acquire_timeout, self._expire_timeout, self._db_name)
+        return proxy_of, (type(self), self._source, *arguments)
 
     # Internals
 

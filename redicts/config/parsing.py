@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -78,12 +79,15 @@ def _plugin(where: str, kind: Kind, given: Any) -> PluginConfiguration:
     name = fields.pop("name")
     if not isinstance(name, str):
         raise WrongField(f"{where}: {kind.noun} must be a name, or a dict with a name")
+    if re.search(r"[:@]", name):  # never repeated, because it may hold a password
+        advice = "; give a URL as the whole configuration" if kind is BACKEND else ""
+        raise WrongField(f"{where}: {kind.noun} must be a name without colons and @{advice}")
     return PluginConfiguration(name, fields)
 
 
 def _from_url(url: str) -> Mapping[str, Any]:
     scheme = url.partition("://")[0]
-    if scheme == url:
+    if scheme == url or not re.fullmatch(r"[A-Za-z][\w+.-]*", scheme, re.ASCII):
         raise SettingsError("settings: a configuration that is text must be a URL, for instance sqlite:///state.db")
     name = _SCHEMES.get(scheme, scheme)
     model = backend_plugin(name).settings

@@ -20,6 +20,8 @@ from pydantic import (
 
 from redicts.config import sources
 from redicts.config.parsing import GENERAL, PluginConfiguration, split
+from redicts.config.processes import is_starting
+from redicts.config.redaction import shown_name
 from redicts.config.validation import main_database, validated, wrong_fields
 from redicts.core.backend import BackendSettings
 from redicts.core.codec import CodecSettings
@@ -36,7 +38,7 @@ LOCK_RETENTION_SECS: Final = 0.005
 
 _Value = TypeVar("_Value")
 
-LockRetention = Annotated[float, Field(ge=0, le=1, strict=True)]
+LockRetention = Annotated[float, Field(ge=0, le=1, strict=True, allow_inf_nan=False)]
 """A number of seconds, at most one."""
 
 
@@ -72,6 +74,14 @@ class Settings(BaseModel):
     lock_retention: LockRetention = LOCK_RETENTION_SECS
     """For how many seconds an owner that takes its lock again at once may pass waiters; 0 disables it."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if not is_starting():
+            raise TypeError(
+                "settings may hold passwords, so only the start of a process by multiprocessing pickles them; "
+                "give the other process a configuration of its own"
+            )
+        return _settings, ({name: dict(value) if name in _MAPPINGS else value for name, value in vars(self).items()},)
+
     def database(self, name: str | None) -> int:
         """Return the number of the database with this name, or of the default one for ``None``.
 
@@ -83,7 +93,15 @@ class Settings(BaseModel):
             return self.names[name]
         except KeyError:
             known = suggestion(name, self.names) if self.names else "the settings name none"
-            raise SettingsError(f"there is no database {name!r}; {known}") from None
+            raise SettingsError(f"there is no database {shown_name(name)!r}; {known}") from None
+
+
+_MAPPINGS: Final = ("accept", "names")
+
+
+def _settings(fields: dict[str, Any]) -> Settings:
+    """Return settings in another process. Their models of plugins are as they were validated in the first one."""
+    return Settings(**fields)
 
 
 def parse(cfg: Mapping[str, Any] | str | None, *, fake_redis: bool = False) -> Settings:

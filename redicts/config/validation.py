@@ -7,6 +7,7 @@ A message of a third-party plugin is shown unless it repeats a value that it was
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePath
 from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -15,6 +16,7 @@ from pydantic_core.core_schema import ErrorType
 from redicts.config.redaction import repeats_value, shown_name
 from redicts.core.backend import BackendSettings
 from redicts.errors import PluginBroken, SettingsError, WrongField
+from redicts.file_paths import absolute
 from redicts.plugins.discovery import Source
 from redicts.plugins.suggestions import suggestion
 
@@ -36,13 +38,23 @@ def validated(source: Source, model: type[_Model], fields: Mapping[str, Any], el
     try:
         found = model.model_validate(dict(fields))
         if isinstance(found, model):
-            return found
+            return _with_absolute_paths(found)
         refusal = _failed(source, f"returned a {type(found).__name__}")
     except ValidationError as error:
         refusal = wrong_fields(error, source, field_names(model), elsewhere, fields)
     except (Exception, SystemExit) as error:
         refusal = _failed(source, f"raised {type(error).__name__}")
     raise refusal
+
+
+def _with_absolute_paths(settings: _Model) -> _Model:
+    """Return settings in which no path object depends on the current directory of a later moment or another process.
+
+    Plugins declare paths that are text as :data:`redicts.plugin.FilePath`.
+    """
+    relative = {name: value for name, value in vars(settings).items() if isinstance(value, PurePath)}
+    changed = {name: Path(absolute(str(value))) for name, value in relative.items() if not value.is_absolute()}
+    return settings.model_copy(update=changed) if changed else settings
 
 
 def fields_of_url(source: Source, model: type[BackendSettings], url: str) -> dict[str, Any]:

@@ -59,6 +59,11 @@ SHOWN: Final = (
     Wrong("A file name instead of a URL", "state.db", SettingsError, "must be a URL, for instance sqlite:///state.db"),
     Wrong("A URL with too few slashes", "sqlite://state.db", WrongField, "three slashes"),
     Wrong("A URL with a wrong port", "redis://localhost:http/0", WrongField, "url cannot be read"),
+    Wrong("A password with a special character", "redis://:12#3@host/0", WrongField, "%23 for #"),
+    Wrong("A URL without a host", "redis://:6379/0", WrongField, "name one host"),
+    Wrong("A URL with two databases", "redis://host/3?database=5", WrongField, "remove one"),
+    Wrong("Certificates without TLS", {"host": "h", "tls_ca_file": "ca.pem"}, WrongField, "without TLS"),
+    Wrong("Two addresses", {"host": "h", "unix_socket": "/run/redis.sock"}, WrongField, "excludes host"),
     Wrong("A field of a third-party backend", {"backend": "table", "tabel": "t"}, WrongField, "(redicts-x 0.3)"),
     Wrong(
         "A field of a third-party codec",

@@ -26,11 +26,14 @@ CONTRACT = {
     "redicts.core.codec",
     "redicts.core.documents",
     "redicts.core.foreign",
+    "redicts.core.urls",
     "redicts.errors",
+    "redicts.file_paths",
     "redicts.forks",
     "redicts.types",
 }
-"""What a backend or a codec needs: the contract, the errors, registered types, and locks that survive a fork."""
+"""What a backend or a codec needs: the contract, the errors, registered types, the parsing of URLs and paths of files,
+and locks that survive a fork."""
 
 BELOW = {
     "core": set(),
@@ -45,7 +48,8 @@ BELOW = {
     "migration": {"core", "api", "config", "plugins", "backends", "transfer"},
     "cli": {"core", "api", "config", "plugins", "contract", "transfer", "migration", "locks"},
 }
-"""The packages that each package may import, beside itself, the errors, registered types and the locks of forks."""
+"""The packages that each package may import, beside itself, the errors, registered types, paths of files and the locks
+of forks."""
 
 CALLS = "execute|fetch|fetch_document|overwrite|overwrite_document|listen"
 """The methods of a backend that ask the store."""
@@ -95,7 +99,7 @@ def label(path: Path) -> str:
 @pytest.mark.parametrize("package", BELOW)
 def test_a_package_imports_only_what_is_below_it(package: str) -> None:
     """Imports run one way, and what a package may import is in the table."""
-    allowed = {package, *BELOW[package], "errors", "forks", "types"}
+    allowed = {package, *BELOW[package], "errors", "file_paths", "forks", "types"}
     for path in sources(package):
         above = {name for name in ours(path) if name.split(".")[1:2] and name.split(".")[1] not in allowed}
         # The command line catches a module of its own extra that is missing, and shows the version.

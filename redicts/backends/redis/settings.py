@@ -2,48 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-from urllib.parse import parse_qs, unquote, urlsplit
+import re
+from typing import Annotated, Any, Final
 
 from pydantic import Field, SecretStr, model_validator
 
 from redicts.core.backend import BackendSettings
+from redicts.core.urls import ADVICE, decoded, split_url
+from redicts.file_paths import FilePath
 
 _SCHEMES: Final = {"redis": False, "rediss": True, "unix": False}
+
+_OF_ADDRESS: Final = {"url", "host", "port", "unix_socket", "username", "password", "default_database", "tls"}
+"""The fields that a URL gives before its parameters."""
+
+_Seconds = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
+"""A timeout; sockets take no longer one than some weeks."""
 
 
 class RedisSettings(BackendSettings):
     """The server's address, the credentials for it, and how connections to it are used.
 
     ``url`` stands for the fields that it gives: ``redis://user:password@host:port/database``, ``rediss://...`` for TLS,
-    or ``unix:///path/to/socket?database=1``. Times are in seconds.
+    or ``unix:///path/to/socket?database=1``. Its parameters are other fields, for instance ``?prefix=app:``. Times are
+    in seconds, at most a million. Relative paths become absolute at once.
     """
 
     url: str | None = Field(None, exclude=True, repr=False)
     """The address and credentials as one text. Validation expands it into the other fields, so it reads as ``None``."""
 
-    host: str = "localhost"
+    host: str = Field("localhost", pattern=r"^[^\s\x00/@]+$")
     port: int = Field(6379, ge=1, le=65535)
-    unix_socket: str | None = None
+    unix_socket: FilePath | None = None
     username: str | None = None
     password: SecretStr | None = None
     default_database: int = Field(0, ge=0)
 
     tls: bool = False
-    tls_ca_file: str | None = None
-    tls_cert_file: str | None = None
-    tls_key_file: str | None = None
+    tls_ca_file: FilePath | None = None
+    tls_cert_file: FilePath | None = None
+    tls_key_file: FilePath | None = None
     tls_check_hostname: bool = True
 
     prefix: str = Field("", pattern=r"^[^\x00]*$")
     """Begins the name of every key, so that several applications can share one database. Any text without NUL."""
-    max_connections: int = Field(100, ge=1)
+    max_connections: int = Field(100, ge=1, le=65535)
     """How many requests of one process may be under way at once. A process that waits for a notification, as for a
     lock, has one more connection for listening."""
-    timeout_secs: float = Field(50, gt=0)
+    timeout_secs: _Seconds = 50
     """How long to wait for a free connection when all are in use."""
-    connect_timeout_secs: float = Field(5, gt=0)
-    socket_timeout_secs: float = Field(10, gt=0)
+    connect_timeout_secs: _Seconds = 5
+    socket_timeout_secs: _Seconds = 10
     """How long to wait for the reply to one request."""
     retries: int = Field(3, ge=0)
     """How often a request is sent again after its connection is lost. It is still applied once. With 0, the first call
@@ -74,29 +83,53 @@ class RedisSettings(BackendSettings):
             raise ValueError(f"{', '.join(twice)} given both in the url and as a field; leave one out")
         return {**from_url, **rest}
 
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> RedisSettings:
+        given = self.model_fields_set
+        if self.unix_socket is not None and given & {"host", "port"}:
+            raise ValueError("unix_socket excludes host and port; give the address of one server")
+        if self.unix_socket is not None and self.tls:
+            raise ValueError("a connection to a unix_socket is never encrypted; remove tls, or give host and port")
+        needless = [
+            name for name in ("tls_ca_file", "tls_cert_file", "tls_key_file") if getattr(self, name) is not None
+        ]
+        needless += [] if self.tls_check_hostname else ["tls_check_hostname"]
+        if needless and not self.tls:
+            raise ValueError(f"{', '.join(needless)} given without TLS; write rediss:// or set tls, or leave it out")
+        if self.tls_key_file is not None and self.tls_cert_file is None:
+            raise ValueError("tls_key_file belongs to a certificate; give tls_cert_file too")
+        return self
+
 
 def _fields(url: str) -> dict[str, Any]:
     """Return the fields that a URL gives. No error message repeats the URL, because it may hold a password."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ValueError("url cannot be read; write redis://user:password@host:port/database") from None
-    if parts.scheme not in _SCHEMES:
-        raise ValueError(f"url must begin with redis://, rediss:// or unix://; got {parts.scheme}://")
-    query = parse_qs(parts.query)
-    if set(query) - {"database"}:
-        raise ValueError("url may have the parameter database only; give other settings as fields")
-    database = query.get("database", [parts.path.strip("/") if parts.scheme != "unix" else ""])[-1]
-    if database and not database.isdecimal():
-        raise ValueError("url must name the database by its number; write redis://host:port/0")
-    found: dict[str, Any] = {
-        "host": parts.hostname,
-        "port": port,
-        "unix_socket": parts.path if parts.scheme == "unix" else None,
-        "username": unquote(parts.username) if parts.username else None,
-        "password": unquote(parts.password) if parts.password else None,
-        "default_database": int(database) if database else None,
-        "tls": _SCHEMES[parts.scheme] or None,
-    }
+    scheme = url.partition("://")[0]
+    if scheme not in _SCHEMES or scheme == url:
+        raise ValueError("url must begin with redis://, rediss:// or unix://")
+    at = split_url(url)
+    number = at.parameters.pop("database", None)
+    unknown = sorted(set(at.parameters) - set(RedisSettings.model_fields) | set(at.parameters) & _OF_ADDRESS)
+    if unknown:
+        raise ValueError(
+            f"url has the parameter {unknown[0]!r}; it may have database and other fields than the address"
+        )
+    found: dict[str, Any] = {"username": at.username, "password": at.password, **at.parameters}
+    if scheme == "unix":
+        if at.host or at.port or len(at.path) < 2:
+            raise ValueError("a unix url has three slashes before an absolute path: unix:///run/redis.sock?database=0")
+        found["unix_socket"] = decoded(at.path)
+    else:
+        if not re.fullmatch(r"[\w.~-]+|[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]*(%[\w.~-]+)?", at.host):
+            raise ValueError(f"url must name one host, as in redis://localhost:6379/0; {ADVICE}")
+        found |= {"host": at.host, "port": at.port, "tls": _SCHEMES[scheme] or None}
+        in_path = re.fullmatch(r"/?|/([0-9]+)/?", at.path)
+        if in_path is None:
+            raise ValueError(f"url must name the database by its number, as in redis://host:port/0; {ADVICE}")
+        if in_path[1] and number is not None:
+            raise ValueError("url has a database in its path and as a parameter; remove one")
+        number = in_path[1] or number
+    if number is not None:
+        if not re.fullmatch("[0-9]+", number):
+            raise ValueError("the database in the url must be a number, 0 or above")
+        found["default_database"] = int(number)
     return {name: value for name, value in found.items() if value is not None}

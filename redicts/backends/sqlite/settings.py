@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from urllib.parse import parse_qsl, unquote
-
 from pydantic import Field, field_validator
 
-from redicts.backends.sqlite.files import Durability
+from redicts.backends.sqlite.files import MEMORY, Durability
 from redicts.core.backend import BackendSettings
+from redicts.core.urls import decoded, parameters
+from redicts.file_paths import absolute, as_text
 
 _SCHEME = "sqlite://"
 
@@ -17,10 +16,12 @@ class SqliteSettings(BackendSettings):
     """The path of the file, how long to wait for other writers, and what a commit survives."""
 
     path: str = Field(min_length=1)
-    """The file, created when first used; its directory must exist. ``":memory:"`` is a store in this process only."""
+    """The file, created when first used; its directory must exist. A relative path becomes absolute at once.
+    ``":memory:"`` is a store in this process only."""
 
-    busy_timeout_secs: float = Field(default=10.0, gt=0, allow_inf_nan=False)
-    """How many seconds a call waits for the locks of others on the file before it raises ``StoreBusy``."""
+    busy_timeout_secs: float = Field(default=10.0, gt=0, le=1_000_000, allow_inf_nan=False)
+    """How many seconds a call waits for the locks of others on the file before it raises ``StoreBusy``; at most a
+    million."""
 
     durability: Durability = Durability.PROCESS
     """What a commit survives: ``"process"`` the death of any process, ``"machine"`` also that of the machine.
@@ -44,16 +45,17 @@ class SqliteSettings(BackendSettings):
             raise ValueError(
                 "the URL has three slashes before a relative path (sqlite:///state.db), and four before an absolute one"
             )
-        return {"path": unquote(location[1:]), **dict(parse_qsl(query, keep_blank_values=True))}
+        fields = parameters(query)
+        if "path" in fields:
+            raise ValueError("the URL has a path and a parameter 'path'; remove one")
+        return {"path": decoded(location[1:]), **fields}
 
     @field_validator("path", mode="before")
     @classmethod
     def _as_text(cls, path: object) -> object:
-        return os.fspath(path) if isinstance(path, os.PathLike) else path
+        return as_text(path)
 
     @field_validator("path")
     @classmethod
-    def _without_nul(cls, path: str) -> str:
-        if "\x00" in path:
-            raise ValueError("a path must not contain a NUL character; remove it")
-        return path
+    def _absolute(cls, path: str) -> str:
+        return path if path == MEMORY else absolute(path)

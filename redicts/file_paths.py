@@ -1,0 +1,32 @@
+"""Makes the path of a file in settings absolute when it is chosen, so that no later change of directory moves it."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+
+def as_text(path: object) -> object:
+    """Return the text of a path object, and any other object unchanged."""
+    return os.fspath(path) if isinstance(path, os.PathLike) else path
+
+
+def absolute(path: str) -> str:
+    """Return a path as an absolute one, relative to the current directory. Symbolic links and ``..`` stay.
+
+    Raises ``ValueError`` for a NUL character, and for a relative path if the current directory was removed.
+    """
+    if "\x00" in path:
+        raise ValueError("a path must not contain a NUL character; remove it")
+    if os.path.isabs(path):
+        return path
+    try:
+        return os.path.join(os.getcwd(), path)
+    except OSError:
+        raise ValueError("the current directory does not exist or is not readable; give an absolute path") from None
+
+
+FilePath = Annotated[str, BeforeValidator(as_text), Field(min_length=1), AfterValidator(absolute)]
+"""The type of a field of settings that is the path of a file: text or a path object, made absolute at validation."""
