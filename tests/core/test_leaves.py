@@ -164,11 +164,12 @@ def test_what_cannot_be_decoded_is_damage() -> None:
 )
 def test_what_this_interpreter_cannot_decode_is_not_damage(data: bytes, says: str) -> None:
     """JSON that is nested deeper, or has more digits, than this interpreter reads is not corrupt."""
-    for leaves, end in (
+    found: list[tuple[dict[Path, bytes], str]] = [
         ({(): data}, "'"),
         ({("a",): b"1", ("b",): data}, r"\.b'"),
         ({("a",): b"[1,%b]" % data}, r"\.a'"),
-    ):
+    ]
+    for leaves, end in found:
         with pytest.raises(UnreadableHere, match=rf"{WHERE}{end} with the codec json cannot be read here.*{says}"):
             nest(leaves, AT, FORM)
 
