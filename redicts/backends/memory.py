@@ -11,9 +11,10 @@ import itertools
 import json
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import ceil
 from typing import Final, TypeVar
+from weakref import WeakValueDictionary
 
 from redicts.core.backend import Backend, BackendPlugin, BackendSettings, Capabilities
 from redicts.core.documents import leaves_in
@@ -43,7 +44,8 @@ from redicts.core.minitransaction import (
     canonical_counter,
     fits_counter,
 )
-from redicts.forks import Bell, WholeCopyLock
+from redicts.errors import StoreBusy
+from redicts.forks import Bell, ForkSafeLock
 
 _CAPABILITIES: Final = Capabilities(
     ttl=True, processes=False, durable=False, atomic_entries=None, push=True, documents=True
@@ -51,6 +53,12 @@ _CAPABILITIES: Final = Capabilities(
 
 _EXTRA_RECLAIMED: Final = 16
 """How many more expired values than it writes a transaction removes, so that a backlog shrinks."""
+
+_MOST_STALE: Final = 64
+"""How many deadlines of values that were replaced may be kept besides twice as many as there are live ones."""
+
+_Entry = tuple[bytes, "float | None"]
+"""A value, and the time when it expires."""
 
 _Item = TypeVar("_Item")
 
@@ -67,13 +75,12 @@ class MemorySettings(BackendSettings):
 
 
 class _Node:
-    """A node of the tree: it may have a value and nodes below it. Empty nodes are removed."""
+    """A node of the tree: it may have an entry and nodes below it. Empty nodes are removed."""
 
-    __slots__ = ("_sorted", "below", "deadline", "value")
+    __slots__ = ("_sorted", "below", "entry")
 
     def __init__(self) -> None:
-        self.value: bytes | None = None
-        self.deadline: float | None = None
+        self.entry: _Entry | None = None
         self.below: dict[str, _Node] = {}
         self._sorted: list[str] | None = None
 
@@ -84,26 +91,29 @@ class _Node:
         start = 0 if name is None else bisect_right(self._sorted, name)
         return itertools.islice(self._sorted, start, None)
 
-    def child(self, name: str) -> _Node:
-        """Return the node below with this name, created if it is missing."""
-        node = self.below.get(name)
-        if node is None:
-            node = self.below[name] = _Node()
-            self._sorted = None
-        return node
-
-    def drop(self, name: str) -> None:
-        """Remove the node below with this name."""
-        del self.below[name]
+    def attach(self, names: Sequence[str], entry: _Entry) -> None:
+        """Add new nodes, one below the other, and the entry of the last one, in one step."""
+        node = _Node()
+        node.entry = entry
+        for name in reversed(names[1:]):
+            above = _Node()
+            above.below[name] = node
+            node = above
         self._sorted = None
+        self.below[names[0]] = node
+
+    def detach(self, name: str) -> None:
+        """Remove the node below with this name, and everything below it."""
+        self._sorted = None
+        del self.below[name]
 
 
 class MemoryListener(Listener):
     """A listener in this process."""
 
-    __slots__ = ("_bell", "_listeners", "_name")
+    __slots__ = ("__weakref__", "_bell", "_listeners", "_name")
 
-    def __init__(self, name: bytes, listeners: dict[bytes, MemoryListener]) -> None:
+    def __init__(self, name: bytes, listeners: WeakValueDictionary[bytes, MemoryListener]) -> None:
         self._name = name
         self._listeners = listeners
         self._bell = Bell()
@@ -120,11 +130,15 @@ class MemoryListener(Listener):
     def close(self) -> None:
         """Stop listening."""
         if self._listeners.get(self._name) is self:
-            del self._listeners[self._name]
+            self._listeners.pop(self._name, None)
 
 
 class MemoryBackend(Backend):
     """A store in the memory of this process, shared by its threads. A forked child gets its own copy.
+
+    An exception of a signal handler, or a fork by another thread, may come between any two instructions. So each change
+    of the tree is one step, the old entries are recorded before, and whoever finds such a record rolls them back: the
+    transaction was not finished. A call by a signal handler or a finalizer that interrupted another one is refused.
 
     ``clock`` returns the store's time in seconds; tests pass one that they control.
     """
@@ -132,10 +146,12 @@ class MemoryBackend(Backend):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._spaces: dict[str, _Node] = {}
-        self._deadlines: list[tuple[float, Key]] = []  # a heap; entries of values that were replaced are stale
-        self._expiring = 0
-        self._listeners: dict[bytes, MemoryListener] = {}
-        self._lock = WholeCopyLock()
+        self._undo: list[tuple[Key, _Entry | None]] = []
+        """The old entries of the transaction under way, or of one that was interrupted."""
+        self._deadlines: list[tuple[float, Key]] = []  # a heap; items of values that were replaced are stale
+        self._most_deadlines = _MOST_STALE
+        self._listeners: WeakValueDictionary[bytes, MemoryListener] = WeakValueDictionary()
+        self._lock = ForkSafeLock()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -143,38 +159,68 @@ class MemoryBackend(Backend):
         return _CAPABILITIES
 
     def execute(self, transaction: Transaction, /) -> Outcome:
-        """Decide and apply one minitransaction under the lock of the store."""
-        with self._lock:
-            now = self._clock()
-            failed_index = self._first_failed(transaction.checks, now)
-            answers = tuple([self._answer(read, now) for read in transaction.reads])
-            if failed_index is not None:
-                return Outcome(Status.CHECK_FAILED, answers, failed_index=failed_index)
-            return self._apply(transaction.writes, answers, now)
+        """Decide and apply one minitransaction under the lock of the store.
+
+        Raises :class:`~redicts.errors.StoreBusy` if it interrupts another call of this thread.
+        """
+        lock = self._lock
+        if lock.is_mine():
+            raise StoreBusy(
+                "the store in memory: called by a signal handler or a finalizer that interrupted another call of the "
+                "same thread; do such work in another thread"
+            )
+        try:
+            with lock:
+                if self._undo:
+                    self._roll_back()
+                now = self._clock()
+                failed_index = self._first_failed(transaction.checks, now)
+                answers = tuple([self._answer(read, now) for read in transaction.reads])
+                if failed_index is not None:
+                    return Outcome(Status.CHECK_FAILED, answers, failed_index=failed_index)
+                return self._apply(transaction.writes, answers, now)
+        except BaseException:
+            lock.release_if_mine()
+            raise
 
     def _apply(self, writes: tuple[Write, ...], answers: tuple[Answer, ...], now: float) -> Outcome:
-        """Apply writes in order, or none of them if an :class:`Add` meets no counter; then notify listeners."""
-        undo: list[tuple[Key, bytes | None, float | None]] = []
+        """Apply writes in order, or none of them if an :class:`Add` meets no counter; notify listeners."""
         counters: list[int] = []
         notified: list[bytes] = []
         for index, write in enumerate(writes):
             if isinstance(write, Notify):
-                notified += [_value(node) for _, node in self._live(write.key, write.scope, now)]
-            for key, value, deadline in self._assignments(write, now):
-                if value is None and isinstance(write, Add):
-                    for step in reversed(undo):
-                        self._assign(*step)
+                notified += [value for _, (value, _) in self._live(write.key, write.scope, now)]
+            for key, entry in self._assignments(write, now):
+                if entry is not None:
+                    self._put(key, entry)
+                    if isinstance(write, Add):
+                        counters.append(int(entry[0]))
+                elif isinstance(write, Add):
+                    self._roll_back()
                     return Outcome(Status.NOT_A_COUNTER, answers, failed_index=index)
-                undo.append(self._assign(key, value, deadline))
-                if isinstance(write, Add) and value is not None:
-                    counters.append(int(value))
+                else:
+                    self._remove(key)
+        # Before the end of the transaction, so that no exception comes between: they wait for the lock to look.
         for name in notified:
             listener = self._listeners.get(name)
             if listener is not None:
                 listener.notify()
         if writes:
-            self._reclaim(now, len(undo) + _EXTRA_RECLAIMED)
+            changed = len(self._undo)
+            self._undo.clear()
+            self._reclaim(now, changed + _EXTRA_RECLAIMED)
         return Outcome(Status.APPLIED, answers, tuple(counters))
+
+    def _roll_back(self) -> None:
+        """Restore the old entries, and forget them. If this is interrupted, the next call continues it."""
+        undo = self._undo
+        while undo:
+            key, entry = undo[-1]
+            if entry is None:
+                self._remove(key, record=False)
+            else:
+                self._put(key, entry, record=False)
+            undo.pop()
 
     def listen(self, name: str, /) -> MemoryListener:
         """Listen in this process."""
@@ -184,9 +230,9 @@ class MemoryBackend(Backend):
         for index, check in enumerate(checks):
             live = self._live(check.key, check.scope, now)
             if isinstance(check, Equals):
-                holds = {path: node.value for path, node in live} == check.entries
+                holds = {path: value for path, (value, _) in live} == check.entries
             else:
-                holds = all(_value(node).startswith(check.prefix) for _, node in live)
+                holds = all(value.startswith(check.prefix) for _, (value, _) in live)
             if not holds:
                 return index
         return None
@@ -197,48 +243,47 @@ class MemoryBackend(Backend):
             names, more = _page(self._live_names(read.key, now, after), read.limit)
             return Names(tuple(names), _cursor((names[-1],)) if more else None)
         entries, more = _page(self._live(read.key, read.scope, now, after), read.limit)
-        values = {path: _value(node) for path, node in entries}
+        values = {path: value for path, (value, _) in entries}
         ttls = {
             # Rounded first: in floating point, now + ttl - now is not always ttl.
-            path: max(1, ceil(round((node.deadline - now) * 1000, 3)))
-            for path, node in entries
-            if read.ttls and node.deadline is not None
+            path: max(1, ceil(round((deadline - now) * 1000, 3)))
+            for path, (_, deadline) in entries
+            if read.ttls and deadline is not None
         }
         return Entries(values, ttls, _cursor(entries[-1][0]) if more else None)
 
-    def _assignments(self, write: Write, now: float) -> Iterator[tuple[Key, bytes | None, float | None]]:
-        """Yield the effect of a write: for each key a value and a deadline, or no value to remove it."""
+    def _assignments(self, write: Write, now: float) -> Iterator[tuple[Key, _Entry | None]]:
+        """Yield the effect of a write: for each key its new entry, or none to remove it."""
         if isinstance(write, PutDocument):
             yield from self._assignments(Delete(write.key, Scope.SUBTREE), now)
             for path, value in leaves_in(write.document).items():
-                yield Key(write.key.space, write.key.path + path), value, _deadline(write.ttl, now)
+                yield Key(write.key.space, write.key.path + path), (value, _deadline(write.ttl, now))
             return
         if isinstance(write, (Delete, Expire, Notify)):
-            for path, node in list(self._live(write.key, write.scope, now)):
+            for path, (value, _) in list(self._live(write.key, write.scope, now)):
                 key = Key(write.key.space, write.key.path + path)
-                if isinstance(write, Expire):
-                    yield key, node.value, _deadline(write.ttl, now)
-                else:
-                    yield key, None, None
+                yield key, (value, _deadline(write.ttl, now)) if isinstance(write, Expire) else None
             return
-        old = next((node for _, node in self._live(write.key, Scope.NODE, now)), None)
-        kept = None if old is None else old.deadline
+        old = next((entry for _, entry in self._live(write.key, Scope.NODE, now)), None)
+        kept = None if old is None else old[1]
         if isinstance(write, Put):
-            yield write.key, write.value, kept if write.keep_ttl else _deadline(write.ttl, now)
+            yield write.key, (write.value, kept if write.keep_ttl else _deadline(write.ttl, now))
             return
-        count = 0 if old is None else canonical_counter(_value(old))
+        count = 0 if old is None else canonical_counter(old[0])
         fits = count is not None and fits_counter(count + write.amount)
-        yield write.key, b"%d" % (count + write.amount) if count is not None and fits else None, kept
+        yield write.key, (b"%d" % (count + write.amount), kept) if count is not None and fits else None
 
-    def _live(self, key: Key, scope: Scope, now: float, after: Path | None = None) -> Iterator[tuple[Path, _Node]]:
-        """Yield the live nodes of a scope by relative path, in order, beginning after the path ``after``."""
+    def _live(self, key: Key, scope: Scope, now: float, after: Path | None = None) -> Iterator[tuple[Path, _Entry]]:
+        """Yield the live entries of a scope by relative path, in order, beginning after the path ``after``."""
         node = self._find(key)
         if node is None:
             return
         for path, found in [((), node)] if scope is Scope.NODE else _walk(node, (), after):
-            expired = found.deadline is not None and found.deadline <= now
-            if found.value is not None and not expired and scope.covers(path) and path != after:
-                yield path, found
+            entry = found.entry
+            if entry is None or (entry[1] is not None and entry[1] <= now):
+                continue
+            if scope.covers(path) and path != after:
+                yield path, entry
 
     def _live_names(self, key: Key, now: float, after: Path | None) -> Iterator[str]:
         node = self._find(key)
@@ -257,43 +302,67 @@ class MemoryBackend(Backend):
             node = node.below.get(segment)
         return node
 
-    def _assign(self, key: Key, value: bytes | None, deadline: float | None) -> tuple[Key, bytes | None, float | None]:
-        """Set the value and deadline of exactly this key, or remove both, and return the old ones."""
-        if value is None and self._find(key) is None:
-            return key, None, None
-        nodes = [self._spaces.setdefault(key.space, _Node())]
-        for segment in key.path:
-            nodes.append(nodes[-1].child(segment))
-        node = nodes[-1]
-        old = key, node.value, node.deadline
-        self._expiring += (deadline is not None) - (node.deadline is not None)
-        node.value, node.deadline = value, deadline
-        if deadline is not None:
-            heapq.heappush(self._deadlines, (deadline, key))
-        for parent, name in zip(reversed(nodes[:-1]), reversed(key.path)):
-            if node.value is not None or node.below:
+    def _put(self, key: Key, entry: _Entry, *, record: bool = True) -> None:
+        """Replace the entry of exactly this key, in one step."""
+        space, path = key
+        node = self._spaces.get(space)
+        if node is None:
+            node = self._spaces[space] = _Node()
+        missing: Path = ()
+        for depth, name in enumerate(path):
+            below = node.below.get(name)
+            if below is None:
+                missing = path[depth:]
                 break
-            parent.drop(name)
-            node = parent
-        return old
+            node = below
+        if entry[1] is not None:
+            heapq.heappush(self._deadlines, (entry[1], key))
+        if record:
+            self._undo.append((key, None if missing else node.entry))
+        if missing:
+            node.attach(missing, entry)
+        else:
+            node.entry = entry
+
+    def _remove(self, key: Key, *, record: bool = True) -> None:
+        """Remove the entry of exactly this key, and the nodes that are empty then, in one step."""
+        node = root = self._spaces.get(key.space)
+        staying, name = root, ""
+        for segment in key.path:
+            if node is None:
+                return
+            if node is root or node.entry is not None or len(node.below) > 1:
+                staying, name = node, segment
+            node = node.below.get(segment)
+        if node is None or staying is None:
+            return
+        if record:
+            self._undo.append((key, node.entry))
+        if node.below or not name:
+            node.entry = None
+        else:
+            staying.detach(name)
 
     def _reclaim(self, now: float, limit: int) -> None:
         """Remove up to ``limit`` expired values, so that their memory is freed without any read of them."""
+        deadlines = self._deadlines
         for _ in range(limit):
-            if not self._deadlines or self._deadlines[0][0] > now:
+            if not deadlines or deadlines[0][0] > now:
                 break
-            deadline, key = heapq.heappop(self._deadlines)
+            deadline, key = deadlines[0]
             node = self._find(key)
-            if node is not None and node.deadline == deadline:
-                self._assign(key, None, None)
-        if len(self._deadlines) > 64 + 2 * self._expiring:
-            self._deadlines = [
-                (node.deadline, Key(space, path))
+            if node is not None and node.entry is not None and node.entry[1] == deadline:
+                self._remove(key, record=False)
+            heapq.heappop(deadlines)
+        if len(deadlines) > self._most_deadlines:
+            live = [
+                (node.entry[1], Key(space, path))
                 for space, root in self._spaces.items()
                 for path, node in _walk(root, (), None)
-                if node.deadline is not None
+                if node.entry is not None and node.entry[1] is not None
             ]
-            heapq.heapify(self._deadlines)
+            self._deadlines = sorted(live)  # which is a heap
+            self._most_deadlines = _MOST_STALE + 2 * len(live)
 
 
 def _walk(node: _Node, path: Path, after: Path | None) -> Iterator[tuple[Path, _Node]]:
@@ -323,11 +392,6 @@ def _path_in(cursor: bytes) -> Path:
 
 def _deadline(ttl: int | None, now: float) -> float | None:
     return None if ttl is None else now + ttl / 1000
-
-
-def _value(node: _Node) -> bytes:
-    assert node.value is not None  # _live yields only nodes with a value
-    return node.value
 
 
 def _open(_settings: MemorySettings, _database: int) -> MemoryBackend:
