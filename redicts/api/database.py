@@ -66,9 +66,17 @@ class Database(OpenedDatabase):
     def close(self) -> None:
         """Release retained locks, and close connections and files, also of the databases in ``names``. Idempotent.
 
-        Calls under way in other threads finish.
+        Calls under way in other threads finish. Locks that are still held are not renewed any more, and their callbacks
+        are not called.
         """
         self.databases.close()
+
+    def disconnect(self) -> None:
+        """Release retained locks, close connections and files, and end the background threads."""
+        try:
+            super().disconnect()
+        finally:
+            self.locks.renewal.end()
 
     def __enter__(self) -> Database:
         return self

@@ -73,8 +73,10 @@ class OpenedDatabase:
     def disconnect(self) -> None:
         """Release retained locks, and close connections and files. Calls under way in other threads finish."""
         self.locks.retention.seconds = 0
-        self.run(self.locks.retention.end())
-        self.backend.close()
+        try:
+            self.run(self.locks.retention.end())
+        finally:
+            self.backend.close()
 
 
 class Databases(dict[Union[str, None], _Opened]):
@@ -111,24 +113,27 @@ class Databases(dict[Union[str, None], _Opened]):
             database = self._by_number.get(number)
             if database is None:
                 form = self._format = self._format or opening.leaf_format(settings)
-                database = self._by_number[number] = self._kind(
+                opened = self._kind(
                     opening.backend(settings, number),
                     form,
                     self,
                     mandatory_locks=settings.mandatory_locks,
                     lock_retention=settings.lock_retention,
                 )
-                database.name = name
-                if self._is_closed:
-                    database.disconnect()
-            self[name] = database
-            return database
+                opened.name = name
+                # A signal handler that interrupted this may have opened it.
+                database = self._by_number.setdefault(number, opened)
+                if self._is_closed or database is not opened:
+                    opened.disconnect()
+            return self.setdefault(name, database)
 
     def close(self) -> None:
         """Disconnect all databases, also those that are opened later. An error does not stop the others."""
-        with self._lock, ExitStack() as closing:
+        with self._lock:
             self._is_closed = True
-            for database in self._by_number.values():
+            opened = list(self._by_number.values())
+        with ExitStack() as closing:
+            for database in opened:
                 closing.callback(database.disconnect)
 
 

@@ -147,11 +147,15 @@ class HeldLock:
         """The time to call the callbacks for an overdue renewal, or, after that or a loss, those for the loss."""
         if self.lost:
             return 0.0
-        is_overdue = self._overdue_since == self.since
-        return self.valid_until if is_overdue else min(self.since + self.lease * 2 / 3000, self.valid_until)
+        return self.valid_until if self.is_overdue else min(self.since + self.lease * 2 / 3000, self.valid_until)
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the callbacks for the overdue renewal of this lease were called."""
+        return self._overdue_since == self.since
 
     def overdue(self, since: float) -> None:
-        """Record that the callbacks for the overdue renewal of this lease were called."""
+        """Record that the callbacks for the overdue renewal of the lease that began at this time were called."""
         self._overdue_since = since
 
     def __repr__(self) -> str:

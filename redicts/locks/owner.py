@@ -67,6 +67,12 @@ class LockOwner:
         ``time.monotonic``."""
 
 
+class _Running:
+    """An object that a thread has, and that ends with it. A thread that Python did not start never counts as ended."""
+
+    __slots__ = ("__weakref__",)
+
+
 _threads: Final = threading.local()
 _tasks: Final[WeakKeyDictionary[Any, LockOwner]] = WeakKeyDictionary()
 
@@ -84,22 +90,18 @@ def current_owner() -> LockOwner:
         return found
     found = getattr(_threads, "owner", None)
     if found is None or found.process is not _process:
-        thread = threading.current_thread()
-        found = _threads.owner = LockOwner(thread.name, _is_alive(ref(thread)))
+        running = _threads.running = _Running()
+        found = _threads.owner = LockOwner(threading.current_thread().name, _is_there(ref(running)))
     return found
 
 
-def _is_alive(thread: ref[threading.Thread]) -> Callable[[], bool]:
-    def is_alive() -> bool:
-        found = thread()
-        return found is not None and found.is_alive()
-
-    return is_alive
+def _is_there(running: ref[_Running]) -> Callable[[], bool]:
+    return lambda: running() is not None
 
 
 def _is_undone(task: ref[Any]) -> Callable[[], bool]:
     def is_undone() -> bool:
         found = task()
-        return found is not None and not found.done()
+        return found is not None and not found.done() and not found.get_loop().is_closed()
 
     return is_undone

@@ -85,11 +85,6 @@ class Renewal:
         with suppress(RuntimeError):  # no thread can be started
             self.watch(lock)
 
-    def give_up(self, lock: HeldLock) -> None:
-        """Withdraw a lock whose release was interrupted, as soon as the store can be reached."""
-        lock.lost = True
-        self.withdraw_later(lock.request, lock.lease)
-
     def end(self) -> None:
         """Stop renewing and watching all locks. What is to be withdrawn is tried once more."""
         for lock in [*self._renewals.items(), *self._callbacks.items()]:
@@ -144,7 +139,7 @@ class Renewal:
             since, now = lock.since, time.monotonic()
             if lock.alarm_at > now:
                 continue
-            if now >= lock.valid_until:
+            if lock.is_overdue and now >= lock.valid_until:
                 self.lose(lock)
             is_lost = lock.lost
             for options in lock.options:

@@ -140,6 +140,7 @@ class Retention(ResetInChild):
     def take(self, owner: LockOwner, paths: Paths, mode: Mode, lease: int) -> Steps[HeldLock | None]:
         """Return the retained lock of an owner, if it is the one to acquire.
 
+        If an exception comes before the caller has the lock, it must withdraw it, unless it is still retained.
         Releases another retained lock of the owner in the store. No transaction if there is none.
         """
         lock = self.retained.get(owner)
@@ -148,17 +149,11 @@ class Retention(ResetInChild):
         window = lock.window
         is_wanted = lock.paths == paths and mode is Mode.EXCLUSIVE and lock.lease == lease
         if is_wanted and window is not None and self._is_open(lock, window, time.monotonic()):
-            found: list[HeldLock | None] = []
-            try:
-                self._take_out(owner, found)
-                (lock,) = found
-                if lock is not None:
-                    window.tokens -= 1
-                    lock.token += 1
-                return lock
-            except BaseException:
-                self._give_up(found)
-                raise
+            lock = self.retained.pop(owner, None)
+            if lock is not None:
+                window.tokens -= 1
+                lock.token += 1
+            return lock
         yield from self._give_back(owner)
         return None
 
@@ -195,12 +190,14 @@ class Retention(ResetInChild):
         try:
             try:
                 self._in_hand.add(entry)
-                self._take_out(owner, found)
+                # One step, so an exception after it finds the lock.
+                found.extend(map(self.retained.pop, (owner,), (None,)))
                 (lock,) = found
                 if lock is not None and not (yield from self._store.release(lock.request)):
                     _log.debug("the lock on %r was lost after its release, while it was retained", lock)
             except BaseException as error:
-                self._give_up(found)
+                for lock in filter(None, found):
+                    self._renewal.withdraw_later(lock.request, lock.lease)
                 if not isinstance(error, Exception):
                     raise
                 _log.debug("the retained lock on %r could not be released, trying again: %s", lock, error)
@@ -208,15 +205,6 @@ class Retention(ResetInChild):
                 self._in_hand.discard(entry)
         finally:
             self._in_hand.discard(entry)  # again, because an exception may have come before the first time
-
-    def _take_out(self, owner: Hashable, found: list[HeldLock | None]) -> None:
-        """Move the retained lock of an owner, or ``None``, to a list. No exception can come between the two steps."""
-        found.extend(map(self.retained.pop, (owner,), (None,)))
-
-    def _give_up(self, found: list[HeldLock | None]) -> None:
-        for lock in found:
-            if lock is not None:
-                self._renewal.give_up(lock)
 
     # The background thread, which exits when there are no windows.
 
