@@ -116,6 +116,17 @@ def rows(path: Path) -> int:
     return found
 
 
+def unused_long_values(path: Path | str) -> int:
+    """Count the long values that no row names, after insisting that each row names one that exists."""
+    named = (
+        "SELECT value AS id FROM entries WHERE typeof(value) = 'integer' "
+        "UNION ALL SELECT document FROM documents WHERE typeof(document) = 'integer'"
+    )
+    assert sql(path, f"SELECT count(*) FROM ({named}) WHERE id NOT IN (SELECT id FROM long_values)") == (0,)
+    found: int = sql(path, f"SELECT count(*) FROM long_values WHERE id NOT IN ({named})")[0]
+    return found
+
+
 def is_sound(path: Path) -> bool:
     """Tell whether SQLite finds the file undamaged."""
     found: tuple[str] = sql(path, "PRAGMA integrity_check")

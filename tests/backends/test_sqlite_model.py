@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from redicts.backends.memory import MemoryBackend
 from redicts.backends.sqlite.backend import SqliteBackend
+from redicts.backends.sqlite.files import MEMORY
 from redicts.core.backend import Backend
 from redicts.core.minitransaction import (
     Add,
@@ -32,7 +33,7 @@ from redicts.core.minitransaction import (
     Transaction,
     Write,
 )
-from tests.backends.sqlite_tools import Clock
+from tests.backends.sqlite_tools import Clock, unused_long_values
 
 TICK = 125
 """Milliseconds. In eighths of a second the floating-point clock of the model is exact."""
@@ -44,7 +45,9 @@ PATHS: st.SearchStrategy[Path] = st.lists(SEGMENTS, min_size=1, max_size=3).map(
 ANY_KEYS = st.builds(Key, st.sampled_from("vl"), st.lists(SEGMENTS, max_size=3).map(tuple))
 KEYS = st.builds(Key, st.sampled_from("vl"), PATHS)
 SCOPES = st.sampled_from(Scope)
-BYTES = st.sampled_from([b"", b"0", b"1", b"-5", b"01", b"mine", b"mineral", b"\x00", b"9223372036854775807"])
+BYTES = st.sampled_from(
+    [b"", b"0", b"1", b"-5", b"01", b"mine", b"mine" * 300, b"mineral", b"\x00", b"9" * 1_001, b"9223372036854775807"]
+)
 TTLS = st.one_of(st.none(), st.integers(1, 8).map(lambda ticks: ticks * TICK))
 
 
@@ -109,6 +112,8 @@ def test_it_answers_as_the_model(path: str, steps: list[Any]) -> None:
             assert _comparable(store.execute(transaction)) == _comparable(model.execute(transaction))
             for read in reads:
                 assert list(_walk(store, read, limit)) == list(_walk(model, read, limit))
+            if path != MEMORY:
+                assert unused_long_values(path) == 0
             clock.milliseconds += ticks * TICK
     finally:
         store.close()

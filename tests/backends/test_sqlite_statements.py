@@ -55,6 +55,7 @@ def grow(backend: SqliteBackend, leaves: int) -> None:
 def test_each_statement_searches(name: str, analyzed: bool, store: SqliteBackend, tmp_path: Path) -> None:
     """No statement scans the table or sorts, even after ANALYZE was run."""
     grow(store, 500)
+    run(store, *[Put(key("long", str(each)), b"x" * 2_000) for each in range(500)])
     connection = plain(tmp_path / "s.db")
     try:
         if analyzed:
@@ -63,24 +64,32 @@ def test_each_statement_searches(name: str, analyzed: bool, store: SqliteBackend
         # Before SQLite 3.36 a plan says "SEARCH TABLE".
         plan = [
             row[3].replace("SEARCH TABLE", "SEARCH")
-            for row in connection.execute(f"EXPLAIN QUERY PLAN {text}", [b"a"] * text.count("?"))
+            for row in connection.execute(
+                f"EXPLAIN QUERY PLAN {text}", [b"a"] * (1 if "?1" in text else text.count("?"))
+            )
+            if "SUBQUERY" not in row[3]
         ]
     finally:
         connection.close()
+    if text in {statements.CONTENTS, statements.FIND_LONG, statements.FIND_LONG_DOCUMENTS}:
+        # The first stops at the first row, the others run once in the life of a file.
+        assert {step.split()[0] for step in plan} == {"SCAN"}
+        return
+    if "FROM long_values" in text or text.startswith("UPDATE long_values"):
+        plan.remove("SEARCH long_values USING INTEGER PRIMARY KEY (rowid=?)")
     if text.startswith("INSERT"):
         assert plan == []
     elif text in {statements.READ_CLOCK, statements.RECORD_TIME}:
         assert plan == ["SEARCH clock USING INTEGER PRIMARY KEY (rowid=?)"]
-    elif text == statements.HAS_DOCUMENTS:
-        # It stops at the first row.
-        assert plan[-1].startswith("SCAN")
+    elif text == statements.READ_LOG:
+        assert plan == ["SEARCH notification_log USING INTEGER PRIMARY KEY (rowid=?)"]
     else:
         table = "documents" if "documents" in text else "entries"
         if "deadline <= ?" in text:
             assert plan == [f"SEARCH {table} USING COVERING INDEX {table}_by_deadline (deadline<?)"]
         elif "key > ?" in text:
             assert plan == [f"SEARCH {table} USING PRIMARY KEY (key>? AND key<?)"]
-        elif "key < ?" in text:
+        elif "key < ?1" in text:
             assert plan == [f"SEARCH {table} USING PRIMARY KEY (key<?)"]
         else:
             assert plan == [f"SEARCH {table} USING PRIMARY KEY (key=?)"]
@@ -101,7 +110,7 @@ def test_every_plan_is_tested(store: SqliteBackend, meter: Meter) -> None:
         checks=(Equals(at, Scope.SUBTREE, NOTHING), StartsWith(at, Scope.NODE, b"x")),
         reads=(Read(at), Read(at, Scope.BELOW, limit=1), ReadNames(at)),
     )
-    kinds = {text.split("?")[0].split("x'")[0].split(" (key")[0] for text in TEXTS.values()}
+    kinds = {text.split("?")[0].split(" (key")[0] for text in TEXTS.values()}
     ran = [each for each in meter.statements if each.split()[0] in {"SELECT", "INSERT", "UPDATE", "DELETE"}]
     assert len(ran) >= 11
     for text in ran:

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from redicts.backends.sqlite.backend import SqliteBackend
-from redicts.core.minitransaction import Delete, Put, PutDocument, Scope
+from redicts.core.minitransaction import Delete, Put, PutDocument, Read, Scope
 from redicts.errors import CorruptData, ReadOnly, StoreBusy
 from tests.backends.sqlite_tools import (
     Child,
     Clock,
     as_ordinary_user,
     create_at_once,
+    entries,
     error_of,
     is_sound,
     key,
@@ -26,6 +27,7 @@ from tests.backends.sqlite_tools import (
     run,
     sql,
     tree,
+    unused_long_values,
     value,
     wait_for_kill,
 )
@@ -56,7 +58,24 @@ SECOND_VERSION = (
 )
 """The same leaves in a file of the second version, which had no documents."""
 
-CURRENT = (3, {"entries", "clock", "documents"})
+LONG = "1122" * 50_000
+THIRD_VERSION = (
+    *SECOND_VERSION[:6],
+    ("CREATE TABLE documents (key BLOB NOT NULL PRIMARY KEY, document BLOB NOT NULL, deadline INTEGER) WITHOUT ROWID"),
+    "CREATE INDEX documents_by_deadline ON documents (deadline) WHERE deadline IS NOT NULL",
+    "PRAGMA application_id = 1919181684",
+    "PRAGMA user_version = 3",
+    *FIRST_VERSION[5:],
+    "INSERT INTO entries VALUES (x'77616b657300', x'310a30206e616d65', NULL)",
+    f"INSERT INTO entries VALUES (x'3000760061006500', x'{LONG}', NULL)",
+    f"INSERT INTO entries VALUES (x'3000760061006600', x'{LONG}', 4102444800000)",
+    f'INSERT INTO documents VALUES (x\'300076006400\', CAST(\'{{"x":1,"y":"{LONG}"}}\' AS BLOB), NULL)',
+    "INSERT INTO documents VALUES (x'300076006500', CAST('{\"x\":1}' AS BLOB), NULL)",
+)
+"""The same leaves in a file of the third version, which kept all values in its trees: two long leaves and a long
+document besides, a short one, and the notification log among the entries."""
+
+CURRENT = (4, {"entries", "clock", "documents", "long_values", "notification_log"})
 """The version of a migrated file, and its tables."""
 
 
@@ -93,6 +112,87 @@ def test_an_older_file_is_migrated(old: Path) -> None:
     assert read(old) == {("a", "b"): b"1", ("a", "c"): b"2"}
 
 
+@pytest.fixture
+def third(file: Path) -> Path:
+    """Create a file of the third version."""
+    sql(file, *THIRD_VERSION)
+    return file
+
+
+def contents_of_third() -> dict[tuple[str, ...], bytes]:
+    """Return what is in a file of the third version."""
+    long = bytes.fromhex(LONG)
+    return {
+        ("a", "b"): b"1",
+        ("a", "c"): b"2",
+        ("a", "e"): long,
+        ("a", "f"): long,
+        ("d", "x"): b"1",
+        ("d", "y"): b'"%s"' % LONG.encode(),
+        ("e", "x"): b"1",
+    }
+
+
+def test_long_values_are_moved_out_of_the_trees(third: Path) -> None:
+    """Migration keeps each value, document and TTL, and leaves no long row and no foreign key among the entries."""
+    store = SqliteBackend(str(third), clock=Clock())
+    assert tree(store) == contents_of_third()
+    assert set(entries(store, Read(key("a"), Scope.SUBTREE, ttls=True)).ttls) == {("c",), ("f",)}
+    assert store.fetch_document(key("d")) == b'{"x":1,"y":"%s"}' % LONG.encode()
+    assert sql(third, "SELECT count(*), max(length(value)) FROM entries") == (5, 1)
+    assert sql(third, "SELECT count(*), max(length(document)) FROM documents") == (2, 7)
+    assert (unused_long_values(third), sql(third, "SELECT count(*) FROM long_values")) == (0, (3,))
+    run(store, Put(key("a", "e"), b"short"), Delete(key("d"), Scope.SUBTREE))
+    assert sql(third, "SELECT count(*) FROM long_values") == (1,)
+    store.close()
+    assert version(third) == CURRENT
+    assert is_sound(third)
+
+
+def test_concurrent_processes_move_long_values_once(third: Path) -> None:
+    """Processes that open a file of the third version at the same time all use it, and nothing is lost or doubled."""
+    barrier = multiprocessing.get_context("fork").Barrier(4)
+    for child in [Child(lambda each=each: create_at_once(str(third), str(each), barrier)) for each in range(4)]:  # type: ignore[misc]
+        child.result()
+    assert read(third) == {**contents_of_third(), **{(str(each),): b"here" for each in range(4)}}
+    assert (unused_long_values(third), sql(third, "SELECT count(*) FROM long_values")) == (0, (3,))
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "CREATE TABLE long_values",
+        "DELETE FROM entries",
+        "INSERT INTO long_values",
+        "UPDATE entries",
+        "UPDATE documents",
+        "PRAGMA user_version = 4",
+        "COMMIT",
+    ],
+)
+def test_a_kill_while_values_are_moved_leaves_the_old_version(point: str, third: Path) -> None:
+    """A process killed at any statement of the migration leaves the third version, and the next one migrates it."""
+    wait_for_kill(Child(lambda: read_until(point, third)))
+    assert version(third) == (3, {"entries", "clock", "documents"})
+    assert read(third) == contents_of_third()
+    assert (version(third), unused_long_values(third)) == (CURRENT, 0)
+    assert is_sound(third)
+
+
+def read_until(point: str, file: Path) -> None:
+    """Read the file in a process that kills itself when it is about to execute a statement that begins like this."""
+
+    class Killed(sqlite3.Connection):
+        def execute(self, text: str, *given: Any) -> sqlite3.Cursor:
+            if text.startswith(point):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().execute(text, *given)
+
+    connect = sqlite3.connect
+    sqlite3.connect = lambda *given, **named: connect(*given, factory=Killed, **named)  # type: ignore[assignment]
+    read(file)
+
+
 def read(file: Path) -> dict[tuple[str, ...], bytes]:
     """Open the file, read everything, and close it."""
     store = SqliteBackend(str(file))
@@ -123,22 +223,10 @@ def test_concurrent_processes_migrate_a_file_once(old: Path) -> None:
     assert version(old) == CURRENT
 
 
-@pytest.mark.parametrize("point", ["VACUUM", "BEGIN IMMEDIATE", "CREATE TABLE clock", "PRAGMA user_version = 3"])
+@pytest.mark.parametrize("point", ["VACUUM", "BEGIN IMMEDIATE", "CREATE TABLE clock", "PRAGMA user_version = 4"])
 def test_a_kill_during_migration_leaves_the_old_version(point: str, old: Path) -> None:
     """A process killed at any statement of the migration leaves the old version, and the next one migrates the file."""
-
-    class Killed(sqlite3.Connection):
-        def execute(self, text: str, *given: Any) -> sqlite3.Cursor:
-            if text.startswith(point):
-                os.kill(os.getpid(), signal.SIGKILL)
-            return super().execute(text, *given)
-
-    def work() -> None:
-        connect = sqlite3.connect
-        sqlite3.connect = lambda *given, **named: connect(*given, factory=Killed, **named)  # type: ignore[assignment]
-        read(old)
-
-    wait_for_kill(Child(work))
+    wait_for_kill(Child(lambda: read_until(point, old)))
     assert version(old) == (1, {"entries"})
     assert len(read(old)) == 2
     assert version(old) == CURRENT

@@ -191,11 +191,15 @@ class SqliteBackend(Backend):
 
     def overwrite(self, key: Key, value: bytes, /) -> bool:
         """Replace a persistent value by a persistent one with one statement, except for one in sixteen, see above."""
-        return self._overwrites < _FAST_OVERWRITES and self._overwrite((statements.OVERWRITE, value, key))
+        long = len(value) > statements.MOST_INLINE_BYTES
+        statement = statements.OVERWRITE_LONG if long else statements.OVERWRITE
+        return self._overwrites < _FAST_OVERWRITES and self._overwrite((statement, value, key))
 
     def overwrite_document(self, key: Key, document: bytes, /) -> bool:
         """Replace a persistent document by a persistent one in the same way."""
-        return self._overwrites < _FAST_OVERWRITES and self._overwrite((statements.OVERWRITE_DOCUMENT, document, key))
+        long = len(document) > statements.MOST_INLINE_DOCUMENT_BYTES
+        statement = statements.OVERWRITE_LONG_DOCUMENT if long else statements.OVERWRITE_DOCUMENT
+        return self._overwrites < _FAST_OVERWRITES and self._overwrite((statement, document, key))
 
     @_on_connection()
     def _back_up(self, cursor: sqlite3.Cursor, path: str) -> None:

@@ -61,8 +61,8 @@ class Document(NamedTuple):
 
 def document_above(cursor: sqlite3.Cursor, key: bytes) -> Document | None:
     """Return the document that a key lies below, expired or not."""
-    row = cursor.execute(statements.READ_DOCUMENT_BEFORE, (key,)).fetchone()
-    return Document(*row) if row is not None and key.startswith(row[0]) else None
+    row = cursor.execute(statements.READ_DOCUMENT_ABOVE, (key,)).fetchone()
+    return Document(*row) if row is not None and row[1] is not None else None
 
 
 def document_covering(cursor: sqlite3.Cursor, key: bytes) -> Document | None:
@@ -100,12 +100,3 @@ def rows_in_range(cursor: sqlite3.Cursor, lower: bytes, upper: bytes, now: int) 
         for row in document.rows():
             if lower < row[0] < upper:
                 yield row
-
-
-def split(cursor: sqlite3.Cursor, document: Document | None, now: int) -> None:
-    """Split a document, if there is one, into leaves with rows of their own."""
-    if document is None:
-        return
-    cursor.execute(statements.DELETE_DOCUMENT, (document.key,))
-    if document.is_live(now):
-        cursor.executemany(statements.PUT, document.rows())

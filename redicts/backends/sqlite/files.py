@@ -1,7 +1,8 @@
 """One SQLite file: creates a store in a new one, migrates an older one, and refuses any other file unchanged.
 
 Each version of the layout adds to the one before it, see ``statements.LAYOUTS``. So a new file counts as version 0, and
-the missing objects are added in one transaction: a process that is killed meanwhile leaves the old version.
+the missing objects are added, and long values moved, in one transaction: a process that is killed meanwhile leaves the
+old version.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ class Durability(str, Enum):
 _PAGE_BYTES: Final = 8192
 """The page size of a new file. A value larger than a quarter of a page overflows to further ones, and each write moves
 those: with SQLite's default of 4096, a dict of a hundred numbers in one value would take three times as long."""
+
+_LONG_VALUES_APART: Final = 4
+"""The first version of the layout that keeps long values out of the tree."""
 
 _LOG_PAGES: Final = 500
 """How many pages of the write-ahead log are copied into the file at once; as many bytes as by SQLite's default."""
@@ -134,14 +138,29 @@ def _version(connection: sqlite3.Connection, path: str) -> int:
 
 
 def _migrate(connection: sqlite3.Connection, path: str) -> None:
-    """Add the objects of later versions in one transaction, unless another process was faster."""
+    """Bring the file to the current version in one transaction, unless another process was faster."""
     connection.execute("BEGIN IMMEDIATE")
-    for layout in statements.LAYOUTS[_version(connection, path) :]:
+    version = _version(connection, path)
+    for layout in statements.LAYOUTS[version:]:
         for text in layout.values():
             connection.execute(text)
+    if 0 < version < _LONG_VALUES_APART:
+        _move_long_values(connection)
     connection.execute(f"PRAGMA application_id = {statements.APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {statements.SCHEMA_VERSION}")
     connection.execute("COMMIT")
+
+
+def _move_long_values(connection: sqlite3.Connection) -> None:
+    """Move long values and documents out of their trees. Cost: in proportion to their bytes, and to the rows."""
+    connection.execute(statements.DELETE_OLD_LOG)
+    for find, move in (
+        (statements.FIND_LONG, statements.MOVE_LONG),
+        (statements.FIND_LONG_DOCUMENTS, statements.MOVE_LONG_DOCUMENT),
+    ):
+        for key in connection.execute(find).fetchall():
+            for statement in move:
+                connection.execute(statement, key)
 
 
 def _make_shrinkable(connection: sqlite3.Connection) -> None:

@@ -15,8 +15,6 @@ v, "\x00"           ``30 00 76 00 01 02 00``
 v, "\x01"           ``30 00 76 00 01 03 00``
 ==================  ==================================
 
-Keys that do not begin with the number of a database belong to the backend itself, see ``notification_log.py``.
-
 The encoding follows FoundationDB's tuple layer; each of the two escapes can be undone without looking at the other.
 """
 

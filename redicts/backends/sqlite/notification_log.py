@@ -6,7 +6,7 @@ transaction that notifies a listener outside its own process appends the name he
 listener reacts. The row holds the number of names ever appended, then the last few of them, oldest first, one per line.
 The number shows which names are new; a process that missed some cannot know whether its own were among them.
 
-The row is stored under a key that belongs to no database, so no minitransaction sees it.
+The row is in a table of its own, because it is as long as many values and written often.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from redicts.backends.sqlite import statements
 
 Call = tuple[str, bytes]
 """A database, and the name of a listener in it."""
-
-_KEY: Final = b"wakes\x00"
 
 _KEPT: Final = 32
 """How many names are kept: more than are usually appended between two polls, few enough to be written each time."""
@@ -45,7 +43,7 @@ class NotificationLog(NamedTuple):
 
 def read(cursor: sqlite3.Cursor) -> NotificationLog:
     """Return the contents of the log."""
-    row: tuple[bytes, None] | None = cursor.execute(statements.READ_NODE, (_KEY,)).fetchone()
+    row: tuple[bytes] | None = cursor.execute(statements.READ_LOG).fetchone()
     if row is None:
         return NotificationLog(0, ())
     total, *lines = row[0].split(b"\n")
@@ -64,4 +62,4 @@ def append(cursor: sqlite3.Cursor, calls: list[Call]) -> None:
     total, earlier = read(cursor)
     lines = [b"%s %s" % (database.encode(), name) for database, name in (*earlier, *calls)[-_KEPT:]]
     text = b"\n".join([b"%d" % (total + len(calls)), *lines])
-    cursor.execute(statements.PUT, (_KEY, text, None))
+    cursor.execute(statements.WRITE_LOG, (text,))

@@ -6,15 +6,15 @@ import heapq
 import sqlite3
 from itertools import islice
 from operator import itemgetter
-from typing import Final
+from typing import Final, Union
 
-from redicts.backends.sqlite import documents, statements
+from redicts.backends.sqlite import statements
 from redicts.backends.sqlite.documents import (
+    Document,
     Leaf,
     Row,
     document_above,
     document_covering,
-    documents_in_range,
     leaf_in_document,
     rows_in_range,
 )
@@ -52,18 +52,24 @@ _RECLAIMED_PER_WRITE: Final = 2
 
 _key_of: Final = itemgetter(0)
 
+_Stored = tuple[bytes, Union[bytes, int], Union[int, None]]
+"""A row as the tree of keys contains it: with a value, or the number of a long one."""
+
 
 class Snapshot:
     """The state that an open SQL transaction sees, at one time of the store; writes change it in place."""
 
-    __slots__ = ("cursor", "database", "has_documents", "now")
+    __slots__ = ("cursor", "database", "has_documents", "has_long", "now")
 
     def __init__(self, cursor: sqlite3.Cursor, database: str, now: int) -> None:
         self.cursor: Final = cursor
         self.database: Final = database
         self.now: Final = now
-        self.has_documents: bool = cursor.execute(statements.HAS_DOCUMENTS).fetchone()[0]
-        """Whether the file contains documents, so that a leaf may exist without a row of its own."""
+        # Whether the file contains documents, so that a leaf may exist without a row of its own; and whether it
+        # contains long values, which are to be deleted with the rows that name them.
+        self.has_documents: bool
+        self.has_long: bool
+        self.has_documents, self.has_long = cursor.execute(statements.CONTENTS).fetchone()
 
     def first_failed(self, checks: tuple[Check, ...]) -> int | None:
         """Return the index of the first check that does not hold, or ``None`` if all do."""
@@ -104,22 +110,24 @@ class Snapshot:
         """
         counters: list[int] = []
         notified: list[bytes] = []
-        rows: list[Row] = []
+        rows: list[_Stored] = []
         statement = statements.PUT
         now = self.now
         for index, write in enumerate(writes):
             if isinstance(write, Put):
                 key, value, ttl, keep_ttl = write
                 needed = statements.PUT_KEEPING_TTL if keep_ttl else statements.PUT
-                if needed != statement:
-                    if rows:
-                        self._put(statement, rows)
-                    statement = needed
+                if rows and needed != statement:
+                    self._put(statement, rows)
+                statement = needed
                 encoded = encode(self.database, key)
                 if self.has_documents:
-                    documents.split(self.cursor, document_covering(self.cursor, encoded), now)
+                    self._split(document_covering(self.cursor, encoded))
                 deadline = now if keep_ttl else None if ttl is None else min(now + ttl, _LARGEST_INTEGER)
-                rows.append((encoded, value, deadline))
+                if len(value) <= statements.MOST_INLINE_BYTES:
+                    rows.append((encoded, value, deadline))
+                else:
+                    self._put_long(statement, (encoded, value, deadline), rows)
                 continue
             if rows:
                 self._put(statement, rows)
@@ -139,12 +147,14 @@ class Snapshot:
         limit = _MIN_RECLAIMED + _RECLAIMED_PER_WRITE * writes
         expired = self.cursor.execute(statements.READ_EXPIRED, (self.now, limit)).fetchall()
         if expired:
+            if self.has_long:
+                self.cursor.executemany(statements.FREE_NODE, expired)
             self.cursor.executemany(statements.DELETE_NODE, expired)
         if not self.has_documents:
             return len(expired) == limit
         whole = self.cursor.execute(statements.READ_EXPIRED_DOCUMENTS, (self.now, limit)).fetchall()
         if whole:
-            self.cursor.executemany(statements.DELETE_DOCUMENT, whole)
+            self._delete_documents(whole)
         return limit in (len(expired), len(whole))
 
     def _rows(self, lower: bytes, upper: bytes, limit: int) -> list[Row]:
@@ -166,11 +176,10 @@ class Snapshot:
         found = [key for (key,) in rows]
         if not self.has_documents:
             return found
-        for document in islice(documents_in_range(cursor, lower, upper, now), limit):
-            if document.key > lower:
-                found.append(document.key)
-            else:
-                found += [key for key, _, _ in document.rows() if lower < key < upper]
+        document = document_covering(cursor, lower)
+        if document is not None and document.is_live(now):
+            found += [key for key, _, _ in document.rows() if lower < key < upper]
+        found += [key for (key,) in cursor.execute(statements.READ_DOCUMENT_KEYS, (lower, upper, now, limit))]
         return sorted(found)[:limit]
 
     def _equals(self, check: Equals, base: bytes, lower: bytes, upper: bytes) -> bool:
@@ -241,37 +250,84 @@ class Snapshot:
             self._put_document(write)
         return True
 
-    def _put(self, statement: str, rows: list[Row]) -> None:
-        """Store the collected rows, and empty the list."""
-        if len(rows) == 1:
-            self.cursor.execute(statement, rows[0])
+    def _put(self, statement: str, rows: list[_Stored]) -> None:
+        """Store the collected rows, and empty the list. If one of them replaces a long value, store them again."""
+        cursor, count = self.cursor, len(rows)
+        if count == 1:
+            cursor.execute(statement, rows[0])
         else:
-            self.cursor.executemany(statement, rows)
+            cursor.executemany(statement, rows)
+        if cursor.rowcount != count:
+            keys = [row[:1] for row in rows]
+            cursor.executemany(statements.FREE_NODE, keys)
+            cursor.executemany(statements.EMPTY_NODE, keys)
+            cursor.executemany(statement, rows)
         rows.clear()
+
+    def _put_long(self, statement: str, row: Row, before: list[_Stored]) -> None:
+        """Store a row whose value is long, by itself, after the rows that were collected before it."""
+        if before:
+            self._put(statement, before)
+        key, value, deadline = row
+        self._put(statement, [(key, self._long(value), deadline)])
+
+    def _long(self, value: bytes) -> int:
+        """Store a long value apart, and return the number that its row in the tree contains."""
+        self.has_long = True
+        number = self.cursor.execute(statements.PUT_LONG, (value,)).lastrowid
+        assert number is not None  # the statement inserts
+        return number
+
+    def _split(self, document: Document | None) -> None:
+        """Split a document, if there is one, into leaves with rows of their own."""
+        if document is None:
+            return
+        self._delete_documents([(document.key,)])
+        if document.is_live(self.now):
+            short: list[_Stored] = []
+            for row in document.rows():
+                if len(row[1]) <= statements.MOST_INLINE_BYTES:
+                    short.append(row)
+                else:
+                    self._put_long(statements.PUT, row, short)
+            if short:
+                self._put(statements.PUT, short)
+
+    def _delete_documents(self, keys: list[tuple[bytes]]) -> None:
+        """Delete the documents at these keys."""
+        if self.has_long:
+            self.cursor.executemany(statements.FREE_DOCUMENT, keys)
+        self.cursor.executemany(statements.DELETE_DOCUMENT, keys)
 
     def _put_document(self, write: PutDocument) -> None:
         """Store a document in place of all entries and documents at and below its key."""
         key = encode(self.database, write.key)
         if self.has_documents:
-            documents.split(self.cursor, document_above(self.cursor, key), self.now)
+            self._split(document_above(self.cursor, key))
         subtree = bounds(key, Scope.SUBTREE)
+        if self.has_long:
+            self.cursor.execute(statements.FREE_RANGE, subtree)
+            self.cursor.execute(statements.FREE_DOCUMENTS, subtree)
         self.cursor.execute(statements.DELETE_RANGE, subtree)
         self.cursor.execute(statements.DELETE_DOCUMENTS, subtree)
-        self.cursor.execute(statements.PUT_DOCUMENT, (key, write.document, self._deadline(write.ttl)))
+        text: bytes | int = write.document
+        if len(write.document) > statements.MOST_INLINE_DOCUMENT_BYTES:
+            text = self._long(write.document)
+        self.cursor.execute(statements.PUT_DOCUMENT, (key, text, self._deadline(write.ttl)))
         self.has_documents = True
 
     def _add(self, write: Add) -> int | None:
         """Add to a counter and return the sum, or ``None`` if the value is not a counter or the sum too large."""
         key = encode(self.database, write.key)
         if self.has_documents:
-            documents.split(self.cursor, document_covering(self.cursor, key), self.now)
+            self._split(document_covering(self.cursor, key))
         leaf: Leaf | None = self.cursor.execute(statements.READ_NODE, (key,)).fetchone()
         is_live = leaf is not None and (leaf[1] is None or leaf[1] > self.now)
         count = canonical_counter(leaf[0]) if leaf is not None and is_live else 0
         if count is None or not fits_counter(count + write.amount):
             return None
         count += write.amount
-        self.cursor.execute(statements.PUT_KEEPING_TTL, (key, b"%d" % count, self.now))
+        self._put(statements.PUT_KEEPING_TTL, [(key, b"%d" % count, self.now)])
         return count
 
     def _clear(self, write: Notify) -> list[bytes]:
@@ -283,17 +339,24 @@ class Snapshot:
 
     def _change_scope(self, write: Delete | Expire) -> None:
         key = encode(self.database, write.key)
-        scopes = [(bounds(key, write.scope), statements.DELETE_RANGE, statements.EXPIRE_RANGE)]
+        free, delete, expire = statements.FREE_RANGE, statements.DELETE_RANGE, statements.EXPIRE_RANGE
+        scopes = [(bounds(key, write.scope), free, delete, expire)]
         if self.has_documents:
             if write.scope is Scope.NODE:
-                documents.split(self.cursor, document_covering(self.cursor, key), self.now)
+                self._split(document_covering(self.cursor, key))
             else:
                 # The leaves of a document at the key itself are all below it, so it stays whole.
-                documents.split(self.cursor, document_above(self.cursor, key), self.now)
-                subtree = bounds(key, Scope.SUBTREE)
-                scopes.append((subtree, statements.DELETE_DOCUMENTS, statements.EXPIRE_DOCUMENTS))
-        for (lower, upper), delete, expire in scopes:
+                self._split(document_above(self.cursor, key))
+                free, delete, expire = (
+                    statements.FREE_DOCUMENTS,
+                    statements.DELETE_DOCUMENTS,
+                    statements.EXPIRE_DOCUMENTS,
+                )
+                scopes.append((bounds(key, Scope.SUBTREE), free, delete, expire))
+        for (lower, upper), free, delete, expire in scopes:
             if isinstance(write, Delete):
+                if self.has_long:
+                    self.cursor.execute(free, (lower, upper))
                 self.cursor.execute(delete, (lower, upper))
             else:
                 self.cursor.execute(expire, (self._deadline(write.ttl), lower, upper, self.now))
