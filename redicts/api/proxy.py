@@ -136,14 +136,18 @@ class Proxy:
 
         The function is called with the value, or with ``default`` if nothing is stored. It is called again each time
         that another client changed the value meanwhile, so it must have no side effects. If it raises, nothing is
-        written. If it returns ``ABSENT``, the value is removed. Leaves preserve their TTLs.
+        written. If it returns ``ABSENT``, the value is removed.
 
-        Two round trips for each call. Raises :class:`~redicts.errors.Conflict` after a thousand calls.
+        The TTL of the path stays: leaves that were there preserve theirs, and new ones get the longest that there was,
+        or no expiry if a leaf had none. A dict that was stored with :class:`Packed` stays packed.
+
+        Two round trips for each call. Raises :class:`~redicts.errors.Conflict` after a thousand calls, and
+        ``ValueError`` if the function changed its argument and returned ``None``.
         """
         database = self._database()
         return self._write(
             database,
-            database.store.change(self._path, lambda old: function(default if old is ABSENT else old)),
+            database.store.change(self._path, function, default),
             self._path,
         )
 

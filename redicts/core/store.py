@@ -20,6 +20,7 @@ class TreeStore(ValueOperations, LockOperations):
         form: Encodes and decodes leaves.
         atomic_entries: The maximum number of values that one transaction may touch, as in ``Capabilities``.
         documents: Whether the backend takes documents, as in ``Capabilities``.
+        ttls: Whether its values can have a TTL, as in ``Capabilities``.
         fast_paths: The fast paths that the backend overrides.
         clock: A monotonic clock in seconds, for timeouts.
         wall_clock: Seconds since the epoch, for the times in lock records. Correctness does not depend on it.
@@ -33,10 +34,13 @@ class TreeStore(ValueOperations, LockOperations):
         atomic_entries: int | None = None,
         *,
         documents: bool = False,
+        ttls: bool = True,
         fast_paths: FastPaths = FastPaths(),  # noqa: B008  (it is immutable)
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         timing: Timing = Timing(),  # noqa: B008  (it is immutable)
     ) -> None:
-        ValueOperations.__init__(self, form, atomic_entries, documents=documents, fast_paths=fast_paths)
+        ValueOperations.__init__(
+            self, form, atomic_entries, documents=documents, ttls=ttls, fast_paths=fast_paths, clock=clock
+        )
         LockOperations.__init__(self, clock, wall_clock, timing)

@@ -10,7 +10,7 @@ Atomicity
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -61,6 +61,10 @@ _ATTEMPTS: Final = 1_000
 """The maximum number of attempts of an optimistic change under contention."""
 
 
+_IMMUTABLE: Final = (type(None), str, bytes, int, float, tuple, frozenset)
+"""Types of a default that a function can return, and cannot change."""
+
+
 class FastPaths(NamedTuple):
     """The fast paths that a backend overrides: see :meth:`Backend.fetch` and :meth:`Backend.overwrite`."""
 
@@ -81,10 +85,14 @@ class ValueOperations:
         atomic_entries: int | None,
         *,
         documents: bool,
+        ttls: bool,
         fast_paths: FastPaths,
+        clock: Callable[[], float],
     ) -> None:
         self._format = form
         self._atomic_entries = atomic_entries
+        self._ttls = ttls
+        self._clock = clock
         self._documents = documents
         self._fetches, self._overwrites = fast_paths
         self._fetches_documents = documents and form.reads_documents
@@ -272,30 +280,63 @@ class ValueOperations:
         assert isinstance(total, (int, float))
         return total
 
-    def change(self, path: Path, function: Callable[[Any], object]) -> Steps[object]:
+    def change(self, path: Path, function: Callable[[Any], object], default: object = ABSENT) -> Steps[object]:
         """Replace the value at a path by the result of a function, optimistically, and return the new value.
 
-        The function receives the value or ``ABSENT``. If it returns ``ABSENT``, the value is removed. Unchanged leaves
-        are not written, and changed ones preserve their TTL. Two transactions for each attempt; an attempt fails if
-        another client changes the value meanwhile. Raises :class:`~redicts.errors.Conflict` after a thousand attempts.
+        The function receives the value, or ``default`` if nothing is there. If it returns ``ABSENT``, the value is
+        removed. Unchanged leaves are not written. Changed leaves preserve their TTL, and new ones get the longest that
+        there was. A dict that was packed stays packed. Two transactions for each attempt; an attempt fails if another
+        client changes the value meanwhile. Raises :class:`~redicts.errors.Conflict` after a thousand attempts, and
+        :class:`~redicts.errors.LeafError` if the function returns ``None`` and has changed what it received.
         """
         key = Key(VALUES, path)
         for attempt in range(_ATTEMPTS):
-            old = yield from self.leaves(path)
-            value = function(nest(old, path, self._format))
-            new = {} if value is ABSENT else leaves_of(value, path, self._format)
+            read_at = self._clock()
+            found = yield from self._all_entries(path)
+            before: Mapping[Path, bytes] | None = found.values
+            argument = nest(found.values, path, self._format)
+            packed = _packed_in(argument, found.values)
+            if argument is ABSENT:
+                argument, before = default, self._encoded_default(default, path)
+            value = function(argument)
+            if value is None and before is not None and self._differs(argument, packed, before, path):
+                raise LeafError(
+                    f"the function for {described(path)} changed its argument and returned None; return the new value"
+                )
+            new = {} if value is ABSENT else leaves_of(_packing(value, packed), path, self._format)
+            ttl = _longest_ttl(found)
+            if ttl is not None:
+                ttl = max(1, ttl - int((self._clock() - read_at) * 1000))
             writes: list[Write] = [*clearing_above(path)] if new else []
-            writes += [Delete(Key(VALUES, path + below), Scope.NODE) for below in old if below not in new]
+            writes += [Delete(Key(VALUES, path + below), Scope.NODE) for below in found.values if below not in new]
             writes += [
-                Put(Key(VALUES, path + below), data, keep_ttl=True)
+                Put(Key(VALUES, path + below), data, None if below in found.values else ttl, below in found.values)
                 for below, data in new.items()
-                if old.get(below) != data
+                if found.values.get(below) != data
             ]
-            outcome = yield Transaction((Equals(key, Scope.SUBTREE, old),), (), tuple(writes))
+            outcome = yield Transaction((Equals(key, Scope.SUBTREE, found.values),), (), tuple(writes))
             if self._is_done(outcome, path):
                 return nest(new, path, self._format) if new else value
             yield _pause(attempt)
         raise _contended(path)
+
+    def _encoded_default(self, default: object, path: Path) -> Mapping[Path, bytes] | None:
+        """Return the leaves of a default that a function could change, or ``None`` for any other one."""
+        if default is ABSENT or isinstance(default, _IMMUTABLE):
+            return None
+        try:
+            return leaves_of(default, path, self._format)
+        except Exception:  # the default itself is not stored, so it may be anything
+            return None
+
+    def _differs(self, value: object, packed: Iterable[Path], leaves: Mapping[Path, bytes], path: Path) -> bool:
+        """Return whether a value certainly is not what these leaves were decoded to."""
+        is_equal: bool | None = None
+        try:
+            is_equal = bool(nest(leaves, path, self._format) == value)
+            return not is_equal and leaves_of(_packing(value, packed), path, self._format) != leaves
+        except Exception:  # the value's own comparison failed, or it cannot be stored as it is now
+            return is_equal is False
 
     def compare_and_set(self, path: Path, expected: object, value: object, ttl: int | None = None) -> Steps[bool]:
         """Store a value if the current one equals ``expected``, and return whether it did. ``ABSENT`` means no value.
@@ -377,6 +418,16 @@ class ValueOperations:
         reads = (Read(Key(VALUES, path), Scope.SUBTREE, limit, cursor, ttls),)
         return _entries_in((yield Transaction((), reads)))
 
+    def _all_entries(self, path: Path) -> Steps[Entries]:
+        """Return all encoded leaves at and below a path, with their TTLs if the store has any."""
+        found = yield from self._page(path, None, self._atomic_entries, ttls=self._ttls)
+        values, ttls = dict(found.values), dict(found.ttls)
+        while found.cursor is not None:
+            found = yield from self._page(path, found.cursor, self._atomic_entries, ttls=self._ttls)
+            values.update(found.values)
+            ttls.update(found.ttls)
+        return Entries(values, ttls)
+
     def _has_below(self, path: Path) -> Steps[bool]:
         cursor = None
         while True:
@@ -438,6 +489,35 @@ def _entries_in(outcome: Outcome) -> Entries:
     if not isinstance(answer, Entries):
         raise InternalError(f"the store answered a read of values with {type(answer).__name__}")
     return answer
+
+
+def _longest_ttl(found: Entries) -> int | None:
+    """Return the remaining TTL of the longest-lived value; ``None`` if one has no expiry, or if there is none."""
+    return None if len(found.ttls) < len(found.values) else max(found.ttls.values(), default=None)
+
+
+def _packed_in(value: Any, leaves: Iterable[Path]) -> list[Path]:
+    """Return the paths of the leaves that are dicts with items."""
+    found = []
+    for path in leaves:
+        leaf = value
+        for name in path:
+            leaf = leaf[name]
+        if isinstance(leaf, dict) and leaf:
+            found.append(path)
+    return found
+
+
+def _packing(value: object, packed: Iterable[Path]) -> object:
+    """Return a value in which the dicts at these relative paths are packed."""
+    if not packed or not isinstance(value, dict):
+        return value
+    below: dict[str, list[Path]] = {}
+    for path in packed:
+        if not path:
+            return Packed(value) if value else value
+        below.setdefault(path[0], []).append(path[1:])
+    return {**value, **{name: _packing(value[name], paths) for name, paths in below.items() if name in value}}
 
 
 def _pause(attempt: int) -> Pause:

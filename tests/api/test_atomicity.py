@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import threading
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -236,6 +237,53 @@ def test_update_with_sees_a_new_neighbour_below(any_store: Store) -> None:
 
     assert Proxy("a").update_with(change) == {"x": 2, "y": 3}
     assert len(seen) == 2
+
+
+LOST: dict[str, tuple[Any, Callable[[Any], object]]] = {
+    "append": ([1], lambda old: old.append(2)),
+    "update": ({"x": 1}, lambda old: old.update(y=2)),
+    "an entry": ({"x": {"y": 1}}, lambda old: old["x"].__setitem__("y", 2)),
+    "clear": ({"x": 1}, lambda old: old.clear()),
+    "a packed dict": (Packed({"x": 1}), lambda old: old.update(y=2)),
+    "what cannot be stored": ([1], lambda old: old.append(object())),
+    "a key that cannot be stored": ({"x": 1}, lambda old: old.__setitem__(1, 1)),
+}
+"""Stored values, and functions that change them and return ``None``."""
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_function_that_changes_its_argument_must_return_it(any_store: Store, name: str) -> None:
+    """A function that changes the value in place and returns ``None`` gets an error, and nothing is written."""
+    stored, function = LOST[name]
+    root().set("a", stored)
+    before = root().val()
+    with pytest.raises(LeafError, match="'a' changed its argument and returned None; return the new value"):
+        Proxy("a").update_with(function)
+    assert root().val() == before
+
+
+@pytest.mark.parametrize("default", [[], {}, {"x": 1}, [[1]]])
+def test_a_function_that_changes_the_default_must_return_it(any_store: Store, default: Any) -> None:
+    """The same holds for a default, which is the argument if nothing is stored."""
+
+    def change(old: Any) -> None:
+        old.append(1) if isinstance(old, list) else old.update(y=1)
+
+    with pytest.raises(LeafError, match="changed its argument"):
+        Proxy("a").update_with(change, default=deepcopy(default))
+    assert root().val() is None
+
+
+@pytest.mark.parametrize("stored", [1, "text", [1], {}, {"x": float("nan")}, [float("nan")], None, Packed({"x": [2]})])
+def test_a_function_may_return_none_on_purpose(any_store: Store, stored: Any) -> None:
+    """``None`` from a function that leaves its argument unchanged is stored."""
+    root().set("a", stored)
+    assert Proxy("a").update_with(lambda _: None) is None
+    assert root().val() == {"a": None}
+    for default in (None, [], {"x": 1}, object()):
+        root().delete("a")
+        assert Proxy("a").update_with(lambda _: None, default=default) is None
+        assert root().val() == {"a": None}
 
 
 # compare_and_set

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from redicts import ABSENT, Proxy, root
-from tests.support.stores import Clock, Store
+from redicts import ABSENT, Packed, Proxy, Transaction, Unsupported, root
+from redicts.core import minitransaction
+from redicts.core.backend import Capabilities
+from redicts.core.minitransaction import Outcome, Read
+from tests.config import tables
+from tests.support.stores import Clock, Store, Use, Wrapped
 from tests.support.waiting import eventually
 
 ABOUT_100 = range(50, 101)
 ABOUT_300 = range(250, 301)
+ABOUT_1000 = range(950, 1001)
 """The remaining TTL while a test runs, however slow the machine is."""
 
 
@@ -196,12 +201,189 @@ def test_update_gives_the_ttl_to_its_own_leaves(clock: Clock) -> None:
     assert {each.key(): each.time_to_live() for each in root().iter_children()} == {"a.x": 5, "a.y": 50, "a.z": 5}
 
 
-def test_update_with_gives_new_leaves_no_ttl(clock: Clock) -> None:
-    """In ``update_with``, leaves that stay or change preserve their TTLs, and new ones have none."""
-    root().set("a", {"stays": 1, "changes": 2, "goes": 3}, expire=50)
+DOCUMENT = {f"n{number}": number for number in range(20)}
+"""A dict that is stored as one document where the store takes documents."""
+
+CHANGES: dict[str, tuple[object, Callable[[Any], object]]] = {
+    "a leaf": (1, lambda old: old + 1),
+    "a leaf of another type": (1, lambda old: "text"),
+    "an entry": ({"u": 1}, lambda old: {"u": 2}),
+    "a new entry": ({"u": 1}, lambda old: {**old, "v": 2}),
+    "a new entry for an old one": ({"u": 1}, lambda old: {"v": 2}),
+    "a deep new entry": ({"u": 1}, lambda old: {**old, "v": {"w": {"x": 1}}}),
+    "an entry of an empty dict": ({}, lambda old: {**old, "u": 1}),
+    "a dict to an empty one": ({"u": 1, "v": {"w": 2}}, lambda old: {}),
+    "a dict to a leaf": ({"u": 1, "v": {"w": 2}}, lambda old: [old]),
+    "a dict to a packed one": ({"u": 1, "v": {"w": 2}}, Packed),
+    "a list to a dict": ([1, 2], lambda old: dict(zip("ab", old))),
+    "a leaf to a dict of dicts": (1, lambda old: {"a": {"b": old, "c": {}}}),
+    "a packed dict": (Packed({"u": 1}), lambda old: {**old, "v": 2}),
+    "a packed dict to a leaf": (Packed({"u": 1}), lambda old: 5),
+    "a dict with a packed one": ({"p": Packed({"u": 1})}, lambda old: {"p": {"u": 2}, "q": 1}),
+    "a part of a document": (DOCUMENT, lambda old: {**old, "n7": 8}),
+    "a new part of a document": (DOCUMENT, lambda old: {**old, "new": {"er": 1}}),
+    "another document": (DOCUMENT, lambda old: {f"other {name}": value for name, value in old.items()}),
+    "nothing": ({"u": 1, "p": Packed({"v": 1})}, lambda old: old),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_update_with_keeps_the_ttl_of_the_path(any_store: Store, name: str) -> None:
+    """Whatever becomes of a value in ``update_with``, its path has the TTL that it had, or none if it had none."""
+    stored, function = CHANGES[name]
+    for expire, left in ((100, ABOUT_100), (None, (-1,))):
+        root().set("x", stored, expire=expire)
+        new = Proxy("x").update_with(function)
+        assert Proxy("x").val() == new
+        assert all(each.time_to_live() in left for each in Proxy("x").iter_children())
+        assert Proxy("x").time_to_live() in left
+
+
+def test_new_leaves_have_the_longest_ttl_that_there_was(any_store: Store) -> None:
+    """In ``update_with``, leaves that stay or change preserve their TTLs, and new ones get the longest of them."""
+    root().set("a", {"stays": 1, "changes": 2, "goes": 3}, expire=100)
+    Proxy("a.stays").expire(300)
     Proxy("a").update_with(lambda old: {"stays": 1, "changes": 5, "new": {"x": 6}})
     ttls = {each.key(): each.time_to_live() for each in root().iter_children()}
-    assert ttls == {"a.stays": 50, "a.changes": 50, "a.new.x": -1}
+    assert ttls.keys() == {"a.stays", "a.changes", "a.new.x"}
+    assert ttls["a.changes"] in ABOUT_100
+    assert ttls["a.stays"] in ABOUT_300
+    assert ttls["a.new.x"] in ABOUT_300
+
+
+def test_one_persistent_leaf_makes_new_ones_persistent(any_store: Store) -> None:
+    """New leaves have no expiry if one of the old leaves has none; the leaves that stay preserve their TTLs."""
+    root().set("a", {"x": 1}, expire=100)
+    root().set("a.y", 2)
+    Proxy("a").update_with(lambda old: {"x": 3, "new": 4})
+    assert Proxy("a.x").time_to_live() in ABOUT_100
+    assert Proxy("a.new").time_to_live() == -1
+
+
+def test_what_is_packed_stays_packed(any_store: Store) -> None:
+    """A packed dict that ``update_with`` gives to its function as a dict is stored packed again, at any depth."""
+    root().set("a", {"x": 1, "deep": {"p": Packed({"u": {"v": 1}}), "q": Packed({"w": 1})}})
+    root().set("p", Packed({"u": 1}))
+    Proxy("a").update_with(lambda old: {**old, "x": {"y": 1}, "deep": {**old["deep"], "p": {"u": {"v": 2}}}})
+    Proxy("p").update_with(lambda old: {**old, "v": {"w": 2}})
+    assert sorted(each.key() for each in root().iter_children()) == ["a.deep.p", "a.deep.q", "a.x.y", "p"]
+    assert root().val() == {
+        "a": {"x": {"y": 1}, "deep": {"p": {"u": {"v": 2}}, "q": {"w": 1}}},
+        "p": {"u": 1, "v": {"w": 2}},
+    }
+    Proxy("a").update_with(lambda old: {**old, "deep": {"p": 1, "q": {}}})
+    assert Proxy("a").val() == {"x": {"y": 1}, "deep": {"p": 1, "q": {}}}
+
+
+def test_update_with_needs_no_ttls(use: Use) -> None:
+    """``update_with`` works on a store that has no TTLs and refuses to read them."""
+
+    class Plain(Wrapped):
+        @property
+        def capabilities(self) -> Capabilities:
+            return Capabilities(ttl=False, processes=False, durable=False, atomic_entries=None)
+
+        def execute(self, transaction: minitransaction.Transaction, /) -> Outcome:
+            if any(isinstance(read, Read) and read.ttls for read in transaction.reads):
+                raise Unsupported("no TTLs here")
+            return super().execute(transaction)
+
+    use(Plain())
+    root().set("a", {"x": 1})
+    assert Proxy("a").update_with(lambda old: {**old, "y": 2}) == {"x": 1, "y": 2}
+
+
+# The table on the page
+
+
+class Operation(NamedTuple):
+    """An operation on the dict at ``a``, whose leaves ``old`` and ``other`` have TTLs; ``new`` is not there."""
+
+    written: str
+    call: Callable[[Proxy], object]
+
+
+def in_transaction(change: Callable[[Transaction], object]) -> Callable[[Proxy], object]:
+    """Return an operation that makes changes below a path in a transaction."""
+
+    def call(place: Proxy) -> None:
+        with place.transaction() as changes:
+            change(changes)
+
+    return call
+
+
+OPERATIONS = (
+    Operation("`val`, `keys`, `exists`, comparisons and other reads", lambda p: [p.val(), p.keys(), p == 1, bool(p)]),
+    Operation("`set(key, value)`, `p[key] = value`", lambda p: p.set("old", 2).set("new", 2)),
+    Operation("`set(key, value, expire)`", lambda p: p.set("old", 2, 300).set("new", 2, expire=300)),
+    Operation("`set` of the whole dict", lambda p: p.set([], {"old": 1, "new": 2})),
+    Operation("`update(dict)`", lambda p: p.update({"old": 2, "new": 2})),
+    Operation("`update(dict, expire)`", lambda p: p.update({"old": 2, "new": 2}, expire=300)),
+    Operation("`update_with(function)` of the dict", lambda p: p.update_with(lambda d: {**d, "old": 2, "new": 2})),
+    Operation(
+        "`compare_and_set(expected, value)` that stores",
+        lambda p: [p["old"].compare_and_set(1, 2), p["new"].compare_and_set(ABSENT, 2)],
+    ),
+    Operation(
+        "`compare_and_set(expected, value, expire)` that stores",
+        lambda p: [p["old"].compare_and_set(1, 2, 300), p["new"].compare_and_set(ABSENT, 2, 300)],
+    ),
+    Operation(
+        "`compare_and_set` that does not store",
+        lambda p: [p["old"].compare_and_set(7, 2, 300), p["new"].compare_and_set(7, 2, 300)],
+    ),
+    Operation("`setdefault(key, default)`", lambda p: [p.setdefault("old", 2), p.setdefault("new", 2)]),
+    Operation(
+        "`setdefault(key, default, expire)`", lambda p: [p.setdefault("old", 2, 300), p.setdefault("new", 2, 300)]
+    ),
+    Operation("`add(count)`, also of a float", lambda p: [p["old"].add(1), p["old"].add(0.5), p["new"].add(1)]),
+    Operation("`expire(seconds)` of the leaf", lambda p: [p["old"].expire(300), p["new"].expire(300)]),
+    Operation("`expire(seconds)` of the dict", lambda p: p.expire(300)),
+    Operation("`expire(None)` of the leaf", lambda p: [p["old"].expire(None), p["new"].expire(None)]),
+    Operation("`delete(key)`, `del p[key]`, `pop(key)`", lambda p: p.pop("old")),
+    Operation("`clear`", lambda p: p.clear()),
+    Operation("`set(key, value)` in a transaction", in_transaction(lambda t: [t.set("old", 2), t.set("new", 2)])),
+    Operation(
+        "`set(key, value, expire)` in a transaction",
+        in_transaction(lambda t: [t.set("old", 2, 300), t.set("new", 2, 300)]),
+    ),
+    Operation("`add(key, count)` in a transaction", in_transaction(lambda t: [t.add("old", 1), t.add("new", 1)])),
+    Operation(
+        "`expire(key, seconds)` in a transaction",
+        in_transaction(lambda t: [t.set("new", 1), t.expire("old", 300), t.expire("new", 300)]),
+    ),
+    Operation("`acquire`, `release` and other uses of locks", lambda p: [p.acquire(), p.release(), p.is_locked()]),
+)
+
+
+def said(place: Proxy) -> str:
+    """Return in a word what became of the TTL of a leaf, which was 100 seconds for ``old`` and 1000 for ``other``."""
+    ttl, is_new = place.time_to_live(), place.key() == "a.new"
+    if ttl in ABOUT_300:
+        return "`expire`"
+    if ttl == -1:
+        return "no expiry" if is_new else "cleared"
+    if ttl == -2:
+        return "" if is_new else "removed"
+    if is_new:
+        assert ttl in ABOUT_1000
+        return "the longest of the dict"
+    assert ttl in (ABOUT_100 if place.key() == "a.old" else ABOUT_1000)
+    return "preserved"
+
+
+def test_the_page_says_what_each_operation_does_to_ttls(any_store: Store) -> None:
+    """The table in docs/ttl.md is what each operation does on every store."""
+    rows = []
+    for operation in OPERATIONS:
+        root().clear()
+        root().set("a", {"old": 1, "other": 1}, expire=100)
+        Proxy("a.other").expire(1000)
+        operation.call(Proxy("a"))
+        rows.append((operation.written, *[said(Proxy(f"a.{name}")) for name in ("old", "new", "other")]))
+    heads = ("Operation", "A leaf that was there", "A new leaf", "Other leaves of the dict")
+    tables.check("ttl.md", "operations", heads, rows)
 
 
 def test_the_ttl_of_nothing(any_store: Store) -> None:

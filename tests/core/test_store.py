@@ -285,7 +285,7 @@ WRITING = {
 }
 
 ADD = Transaction((Equals(k("a", "b"), BELOW, NOTHING),), (), (Delete(k("a"), NODE), Add(k("a", "b"), 3)))
-READ_AB = read(Read(k("a", "b"), SUBTREE))
+READ_AB = read(Read(k("a", "b"), SUBTREE, ttls=True))
 
 
 def changed(old: Mapping[Path, bytes], *writes: Write, at: Path = AB) -> Transaction:
@@ -318,7 +318,7 @@ COUNTING = {
     "add a float": Case(
         lambda s: s.add(AB, 0.5),
         [found(), APPLIED],
-        [READ_AB, changed({}, Delete(k("a"), NODE), Put(k("a", "b"), b"0.5", keep_ttl=True))],
+        [READ_AB, changed({}, Delete(k("a"), NODE), Put(k("a", "b"), b"0.5"))],
         0.5,
     ),
     "add a large integer": Case(
@@ -343,7 +343,7 @@ COUNTING = {
     ),
 }
 
-READ_A = read(Read(k("a"), SUBTREE))
+READ_A = read(Read(k("a"), SUBTREE, ttls=True))
 
 CHANGING = {
     "change a leaf": Case(
@@ -355,7 +355,7 @@ CHANGING = {
     "change nothing into something": Case(
         lambda s: s.change(AB, lambda old: [old is ABSENT]),
         [found(), APPLIED],
-        [READ_AB, changed({}, Delete(k("a"), NODE), Put(k("a", "b"), b"[true]", keep_ttl=True))],
+        [READ_AB, changed({}, Delete(k("a"), NODE), Put(k("a", "b"), b"[true]"))],
         [True],
     ),
     "change nothing into nothing": Case(
@@ -376,7 +376,7 @@ CHANGING = {
                 {B: b"1", ("c",): b"2", ("d",): b"5"},
                 Delete(k("a", "d"), NODE),
                 Put(k("a", "c"), b"3", keep_ttl=True),
-                Put(k("a", "e", "f"), b"4", keep_ttl=True),
+                Put(k("a", "e", "f"), b"4"),
                 at=A,
             ),
         ],
@@ -385,13 +385,13 @@ CHANGING = {
     "change a dict into a leaf": Case(
         lambda s: s.change(A, lambda _: Packed({"p": 1})),
         [found({B: b"1"}), APPLIED],
-        [READ_A, changed({B: b"1"}, Delete(k("a", "b"), NODE), Put(k("a"), b'{"p":1}', keep_ttl=True), at=A)],
+        [READ_A, changed({B: b"1"}, Delete(k("a", "b"), NODE), Put(k("a"), b'{"p":1}'), at=A)],
         {"p": 1},
     ),
     "change a leaf into a dict": Case(
         lambda s: s.change(A, lambda old: {"b": old}),
         [found({(): b"1"}), APPLIED],
-        [READ_A, changed({(): b"1"}, Delete(k("a"), NODE), Put(k("a", "b"), b"1", keep_ttl=True), at=A)],
+        [READ_A, changed({(): b"1"}, Delete(k("a"), NODE), Put(k("a", "b"), b"1"), at=A)],
         {"b": 1},
     ),
     "change into nothing": Case(
@@ -403,7 +403,7 @@ CHANGING = {
     "change the root into nothing": Case(
         lambda s: s.change((), lambda _: {}),
         [found({A: b"1"}), APPLIED],
-        [read(Read(k(), SUBTREE)), changed({A: b"1"}, Delete(k("a"), NODE), at=())],
+        [read(Read(k(), SUBTREE, ttls=True)), changed({A: b"1"}, Delete(k("a"), NODE), at=())],
         {},
     ),
     "change while others do": Case(
@@ -420,13 +420,13 @@ CHANGING = {
         lambda s: s.change(A, lambda old: old["b"] + old["c"]),
         [found({B: b"1"}, cursor=b"1"), found({("c",): b"2"}), APPLIED],
         [
-            read(Read(k("a"), SUBTREE, 5000)),
-            read(Read(k("a"), SUBTREE, 5000, b"1")),
+            read(Read(k("a"), SUBTREE, 5000, ttls=True)),
+            read(Read(k("a"), SUBTREE, 5000, b"1", ttls=True)),
             changed(
                 {B: b"1", ("c",): b"2"},
                 Delete(k("a", "b"), NODE),
                 Delete(k("a", "c"), NODE),
-                Put(k("a"), b"3", keep_ttl=True),
+                Put(k("a"), b"3"),
                 at=A,
             ),
         ],
@@ -972,6 +972,17 @@ def test_other_numbers_are_counted_optimistically_in_every_codec() -> None:
     sent, _, result = play(TreeStore(BOXED, None).add(A, 2.0), iter([found({(): old}), APPLIED]))
     assert result == 7.5
     assert sent == [READ_A, changed({(): old}, Put(k("a"), new, keep_ttl=True), at=A)]
+
+
+def test_the_time_of_the_function_counts() -> None:
+    """The TTL of a new leaf ends when the longest that there was ends, however long the function takes."""
+    seconds = iter([100.0, 102.5])
+    tree = TreeStore(LeafFormat(codec), None, clock=lambda: next(seconds))
+    steps = tree.change(A, lambda _: [1, 2])
+    next(steps)
+    sent = steps.send(Outcome(Status.APPLIED, (Entries({B: b"1", ("c",): b"2"}, {B: 4_000, ("c",): 10_000}),)))
+    assert isinstance(sent, Transaction)
+    assert sent.writes[-1] == Put(k("a"), b"[1,2]", 7_500)
 
 
 def test_an_empty_dict_is_known_in_every_codec() -> None:
