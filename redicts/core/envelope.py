@@ -25,7 +25,7 @@ from redicts.core.codec import (
     UnknownType,
     ValidationFailedContent,
 )
-from redicts.core.minitransaction import Path, fits_counter
+from redicts.core.minitransaction import Path, canonical_counter, fits_counter
 from redicts.core.paths import described
 from redicts.errors import (
     BadSignature,
@@ -189,6 +189,15 @@ class LeafFormat:
         if isinstance(error, RecursionError):
             return LeafError(f"the value for {described(path)} is nested too deep, or contains itself")
         return LeafError(f"the value for {described(path)} cannot be stored with the codec {self.writes}: {error}")
+
+    def codec_of(self, data: bytes) -> tuple[str, Codec | None]:
+        """Return the name of the codec that wrote a leaf, and the codec that reads it, if any. It is not decoded."""
+        header = _HEADER.match(data)
+        name = PLAIN if header is None else header[1].decode()
+        reader = self._readers.get(name)
+        if reader is None and (data == EMPTY_DICT or canonical_counter(data) is not None):
+            reader = self._writer
+        return name, reader
 
     @property
     def writes(self) -> str:

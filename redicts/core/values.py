@@ -83,7 +83,7 @@ class ValueOperations:
         documents: bool,
         fast_paths: FastPaths,
     ) -> None:
-        self._format = form
+        self._format = self.form = form
         self._atomic_entries = atomic_entries
         self._documents = documents
         self._fetches, self._overwrites = fast_paths
