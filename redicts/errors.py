@@ -6,10 +6,13 @@
     ├── InternalError                   redicts or the store broke its own rules
     ├── PathError        (ValueError)   a path or a dict key is not valid
     ├── LeafError        (ValueError)   a value cannot be stored, read or added to
-    │   ├── CodecRefused                    the settings do not accept its codec
-    │   ├── CodecUnknown                    its codec is not installed
-    │   ├── TypeUnknown                     its type is not registered
-    │   └── ValidationFailed                its registered type refuses it
+    │   ├── UnreadableHere                  this program cannot read it, and another one may
+    │   │   ├── CodecUnknown                    its codec is not installed
+    │   │   ├── TypeUnknown                     its type is not registered
+    │   │   └── ValidationFailed                its registered type refuses it
+    │   └── ReadRefused                     the settings refuse to read it
+    │       ├── CodecRefused                    they do not accept its codec
+    │       └── BadSignature                    none of their keys signed it for its path
     ├── SettingsError    (ValueError)   a configuration is not valid
     │   ├── PluginMissing                   no backend or codec of this name is installed
     │   ├── PluginBroken                    the backend or codec of this name does not work
@@ -29,9 +32,12 @@
         ├── ReadOnly                    the store refuses writes
         ├── StoreFull                   no memory or disk space left
         ├── StoreBusy                   the store is busy; try again later
-        └── CorruptData                 redicts did not write the stored bytes
-            ├── Truncated                   they end too early
-            └── BadSignature                they have no valid signature
+        └── CorruptData                 the structure of stored bytes proves them corrupt
+            └── Truncated                   they end too early
+
+A stored value that cannot be read has one of three kinds of errors. :class:`UnreadableHere` says what this program
+lacks: a class, a codec, a key, or a limit of its interpreter that is high enough. :class:`ReadRefused` says which
+setting refuses the value. Only :class:`CorruptData` says that the bytes are damaged, so only these may be removed.
 
 A backend maps the exceptions of its client library to subclasses of :class:`StoreError`. So a program catches them
 without importing that library.
@@ -56,20 +62,38 @@ class LeafError(RedictsError, ValueError):
     """A value cannot be encoded, decoded or added to. Nothing was written."""
 
 
-class CodecRefused(LeafError):
-    """The settings do not accept the codec of a stored value. It was not decoded."""
+class UnreadableHere(LeafError):
+    """A stored value cannot be read in this program, and nothing proves it corrupt.
+
+    For instance, a class is missing, or the interpreter limits digits or nesting. Another program may read the value.
+    """
 
 
-class CodecUnknown(LeafError):
+class CodecUnknown(UnreadableHere):
     """The codec of a stored value is not installed. It was not decoded."""
 
 
-class TypeUnknown(LeafError):
+class TypeUnknown(UnreadableHere):
     """The type of a value is not registered in this program (see :mod:`redicts.types`)."""
 
 
-class ValidationFailed(LeafError):
+class ValidationFailed(UnreadableHere):
     """The registered type of a stored value refuses it."""
+
+
+class ReadRefused(LeafError):
+    """The settings refuse to read a stored value. It was not decoded."""
+
+
+class CodecRefused(ReadRefused):
+    """The settings do not accept the codec of a stored value. It was not decoded."""
+
+
+class BadSignature(ReadRefused):
+    """A stored value has no signature by a key of the settings. It was not decoded.
+
+    Its key may be missing in the settings, or someone without a key wrote the value.
+    """
 
 
 class SettingsError(RedictsError, ValueError):
@@ -161,12 +185,8 @@ class StoreBusy(StoreError):
 
 
 class CorruptData(StoreError):
-    """The bytes at a key were not written by redicts, or a file is not a store."""
+    """The structure of the bytes at a key proves that redicts did not write them so, or a file is not a store."""
 
 
 class Truncated(CorruptData):
     """A stored value ends too early."""
-
-
-class BadSignature(CorruptData):
-    """A stored value has no valid signature by a key of the settings. It was not decoded."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
-from redicts.core.codec import Codec, CodecPlugin, CodecSettings, TruncatedContent
+from redicts.core.codec import Codec, CodecPlugin, CodecSettings, CorruptContent, TruncatedContent
 from redicts.core.hooks import hookimpl
 from redicts.core.minitransaction import Path
 
@@ -82,9 +82,11 @@ class JsonCodec(Codec):
         if len(data) > _SHORT:
             with contextlib.suppress(ValueError):
                 return from_json(data)
-        text = data.decode()
         try:
+            text = data.decode()
             value, end = _scan(text, 0)
+        except UnicodeDecodeError as error:
+            raise CorruptContent(str(error)) from error
         except (StopIteration, json.JSONDecodeError):
             end = -1
         return value if end == len(text) else _whole(text)
@@ -119,7 +121,7 @@ def _whole(text: str) -> object:
     except json.JSONDecodeError as error:
         if error.pos >= len(text.rstrip()) or error.msg.startswith(_UNENDED):
             raise TruncatedContent(str(error)) from error
-        raise
+        raise CorruptContent(str(error)) from error
 
 
 codec: Final = JsonCodec()

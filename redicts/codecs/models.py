@@ -16,6 +16,7 @@ from redicts.core.codec import (
     Codec,
     CodecPlugin,
     CodecSettings,
+    CorruptContent,
     JsonText,
     TruncatedContent,
     UnknownType,
@@ -64,13 +65,14 @@ class ModelsCodec(Codec):
 
     def decode(self, data: bytes, _path: Path, /) -> object:
         """Return the value of a JSON text."""
-        text = data.decode()
         try:
+            text = data.decode()
             return json.loads(text, object_hook=_restored)
+        except UnicodeDecodeError as error:
+            raise CorruptContent(str(error)) from error
         except json.JSONDecodeError as error:
-            if error.pos >= len(text.rstrip()):
-                raise TruncatedContent(str(error)) from error
-            raise
+            kind = TruncatedContent if error.pos >= len(text.rstrip()) else CorruptContent
+            raise kind(str(error)) from error
 
 
 def _tagged(value: object) -> dict[str, object]:
@@ -99,7 +101,9 @@ def _restored(found: dict[str, Any]) -> object:
         return found
     name = found[_TYPE]
     if not isinstance(name, str) or found.keys() != {_TYPE, _VALUE}:
-        raise ValueError(f"a dict with the key {_TYPE!r} must have a name there, and {_VALUE!r} as its only other key")
+        raise CorruptContent(
+            f"a dict with the key {_TYPE!r} must have a name there, and {_VALUE!r} as its only other key"
+        )
     known = types.named(name)
     if known is None:
         raise UnknownType(

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgpack
 
-from redicts.core.codec import Codec, CodecPlugin, CodecSettings, TruncatedContent
+from redicts.core.codec import Codec, CodecPlugin, CodecSettings, CorruptContent, TruncatedContent
 from redicts.core.hooks import hookimpl
 from redicts.core.minitransaction import Path
 
@@ -50,16 +50,16 @@ class MsgpackCodec(Codec):
         """Return the value of these bytes."""
         try:
             return _unpacked(data)
+        except (msgpack.FormatError, msgpack.ExtraData, UnicodeDecodeError) as error:
+            raise CorruptContent(str(error) or "it is not MessagePack") from error
         except msgpack.StackError as error:
-            raise ValueError("it is nested too deep") from error
-        except RecursionError:
-            raise
+            raise ValueError("it is nested deeper than the library reads") from error
         except ValueError as error:
             if any(part in str(error) for part in _INCOMPLETE):
                 raise TruncatedContent(str(error)) from error
             raise
-        except Exception as error:  # for instance a TypeError if the key of a dict is a list
-            raise ValueError(f"{type(error).__name__}: {error}") from error
+        except TypeError as error:
+            raise ValueError("a key of a dict cannot be a key in Python") from error
 
 
 def _packed(value: object) -> bytes:
@@ -98,10 +98,14 @@ def _restored(code: int, data: bytes) -> object:
         items = _unpacked(data)
         if isinstance(items, list):
             return tuple(items)
+        raise CorruptContent("a tuple has invalid content")
     if code == _DATE:
         text = data.decode()
-        return (datetime if "T" in text else date).fromisoformat(text)
-    raise ValueError(f"the extension {code} is not known or has invalid content")
+        try:
+            return (datetime if "T" in text else date).fromisoformat(text)
+        except ValueError:
+            raise CorruptContent("a date has invalid content") from None
+    raise ValueError(f"it has the MessagePack extension {code}, which this codec does not read")
 
 
 @hookimpl

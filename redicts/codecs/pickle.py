@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import pickle
+import pickletools
+import re
 from typing import Final
 
 from pydantic import Field, SecretStr, StrictBool, field_validator, model_validator
 
-from redicts.core.codec import BadSignatureContent, Codec, CodecPlugin, CodecSettings, TruncatedContent
+from redicts.core.codec import BadSignatureContent, Codec, CodecPlugin, CodecSettings, CorruptContent, TruncatedContent
+from redicts.core.foreign import Redacted, is_interrupt
 from redicts.core.hooks import hookimpl
 from redicts.core.minitransaction import Path
 
@@ -23,6 +26,9 @@ _DIGEST: Final = hashlib.sha256
 _DIGEST_SIZE: Final = 32
 _PURPOSE: Final = b"redicts pickle signed 1\n"
 _SHORTEST_KEY: Final = 16
+_NO_PICKLE: Final = re.compile(r"cannot pickle '[\w.]+' objects?")
+_NO_ATTRIBUTE: Final = re.compile(r"^Can't get attribute '([\w.<>]+)' on <module '([\w.]+)'")
+_MISSING_BYTES: Final = re.compile(r"exhausted|remain|not enough|no newline|no string")
 _PROTOCOL: Final = 5
 """The newest that all supported versions of Python have, so that an older one reads what a newer one wrote."""
 
@@ -80,7 +86,9 @@ class PickleCodec(Codec):
         except RecursionError:
             raise
         except Exception as error:  # methods of a value may raise anything
-            raise ValueError(f"{type(error).__name__}: {error}") from error
+            if is_interrupt(error):
+                raise
+            raise ValueError(_why_not_pickled(error)) from Redacted.of(error)
         if not self._keys:
             return _UNSIGNED + payload
         return _SIGNED + _signature(self._keys[0], path, payload) + payload
@@ -89,12 +97,12 @@ class PickleCodec(Codec):
         """Return the value of a signed pickle, without unpickling one that is not signed for this path."""
         kind = data[:1]
         if kind not in (_SIGNED, _UNSIGNED):
-            raise (ValueError if data else TruncatedContent)("it is not a pickle of redicts")
+            raise (CorruptContent if data else TruncatedContent)("it is not a pickle of redicts")
         if self._keys:
-            return _unpickled(self._verified(data, path))
+            return _unpickled(self._verified(data, path), is_signed=True)
         if kind == _SIGNED:
             raise ValueError("it is signed; give its keys in the setting 'codec.keys', instead of 'codec.unsigned'")
-        return _unpickled(data[1:])
+        return _unpickled(data[1:], is_signed=False)
 
     def _verified(self, data: bytes, path: Path) -> bytes:
         """Return the pickle in signed bytes after checking the signature."""
@@ -124,15 +132,48 @@ def _signature(key: bytes, path: Path, payload: bytes) -> bytes:
     return signed.digest()
 
 
-def _unpickled(payload: bytes) -> object:
+def _unpickled(payload: bytes, *, is_signed: bool) -> object:
+    """Return the value of a pickle. A valid signature proves that the pickle is not corrupt."""
     try:
         return pickle.loads(payload)  # noqa: S301  (see the module's docstring)
     except RecursionError:
         raise
-    except EOFError as error:
-        raise TruncatedContent("the pickle is cut short; store it again") from error
     except Exception as error:  # methods of a value may raise anything
-        raise ValueError(f"it cannot be unpickled: {type(error).__name__}: {error}") from error
+        if is_interrupt(error):
+            raise
+        if not is_signed:
+            _check_structure(payload)
+        raise ValueError(_why_not_unpickled(error)) from Redacted.of(error)
+
+
+def _check_structure(payload: bytes) -> None:
+    """Raise ``CorruptContent`` for bytes that are not a sequence of pickle's instructions. Runs none of them."""
+    try:
+        for _ in pickletools.genops(payload):
+            pass
+    except ValueError as error:
+        if _MISSING_BYTES.search(str(error)):
+            raise TruncatedContent("the pickle is cut short; store it again") from None
+        raise CorruptContent("it has bytes that are not a pickle") from None
+
+
+def _why_not_pickled(error: Exception) -> str:
+    """Return why pickle refused a value, without the value."""
+    if isinstance(error, TypeError) and _NO_PICKLE.fullmatch(str(error)):
+        return str(error)
+    if isinstance(error, (pickle.PicklingError, AttributeError)):
+        return f"{type(error).__name__}: pickle needs classes and functions that can be imported by their name"
+    return f"{type(error).__name__} while it was pickled"
+
+
+def _why_not_unpickled(error: Exception) -> str:
+    """Return what pickle lacks to restore a value, without the value."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"it needs the module {error.name!r}, which is not installed here"
+    found = _NO_ATTRIBUTE.search(str(error)) if isinstance(error, AttributeError) else None
+    if found:
+        return f"it needs {f'{found[2]}.{found[1]}'!r}, which is not there in this program"
+    return f"{type(error).__name__} while it was unpickled"
 
 
 def _bytes(key: SecretStr) -> bytes:

@@ -40,7 +40,7 @@ class Codec(ABC):
         """Return the bytes for a value that is stored at this path. The value is not changed.
 
         Raises ``TypeError`` or ``ValueError`` for a value that :meth:`decode` could not return unchanged, and
-        ``RecursionError`` for one that is nested too deep.
+        ``RecursionError`` for one that is nested too deep. The message must not repeat the value.
         """
 
     def document(self, value: dict[Any, Any], levels: int, /) -> bytes | None:  # noqa: ARG002  (for codecs that override it)
@@ -57,14 +57,24 @@ class Codec(ABC):
     def decode(self, data: bytes, path: Path, /) -> object:
         """Return a new value, decoded from bytes that are stored at this path.
 
-        Raises ``ValueError`` for bytes that are not valid, also if they come from an attacker, and ``RecursionError``
-        for a value that is nested too deep. :class:`TruncatedContent`, :class:`BadSignatureContent`,
-        :class:`UnknownType` and :class:`ValidationFailedContent` are the kinds of ``ValueError`` that redicts reports
-        as errors of their own.
+        Raises ``ValueError`` for bytes of which it cannot make a value, also if they come from an attacker, and
+        ``RecursionError`` for a value that is nested too deep. The message must not repeat the value.
+
+        Users get :class:`~redicts.errors.UnreadableHere` for these and for any other exception: another program may
+        read the value. Raise :class:`CorruptContent` or :class:`TruncatedContent` only if the bytes themselves prove
+        that no program can. :class:`BadSignatureContent`, :class:`UnknownType` and :class:`ValidationFailedContent` are
+        reported as errors of their own, too.
         """
 
 
-class TruncatedContent(ValueError):
+class CorruptContent(ValueError):
+    """Raised by :meth:`Codec.decode` for bytes whose structure or checksum proves that this codec did not write them.
+
+    Tools offer to remove such values. A limit of the interpreter, a missing class or a missing key proves nothing.
+    """
+
+
+class TruncatedContent(CorruptContent):
     """Raised by :meth:`Codec.decode` for bytes that end too early."""
 
 

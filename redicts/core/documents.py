@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from json.decoder import JSONDecoder, scanstring  # type: ignore[attr-defined]  # it has no stub, and no other name
+from json.decoder import scanstring  # type: ignore[attr-defined]  # it has no stub, and no other name
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -35,8 +35,10 @@ _KEPT: Final = 16
 _BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]')
 """Brackets in a JSON text, and strings, which may contain further brackets."""
 
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|true|false|null|NaN|-?Infinity")
+"""A number or a constant. It is not decoded, because it may have more digits than this interpreter reads."""
+
 _scan_text: Final[Any] = scanstring
-_scan_value: Final = JSONDecoder().raw_decode
 
 
 @lru_cache(maxsize=_KEPT)
@@ -50,7 +52,7 @@ def leaves_in(document: bytes) -> Mapping[Path, bytes]:
     leaves: dict[Path, bytes] = {}
     try:
         end = _collect(text, 1, (), leaves) if text.startswith('{"') else -1
-    except (IndexError, StopIteration) as error:
+    except IndexError as error:
         raise ValueError("the document ends too early") from error
     if end != len(text):
         raise ValueError("a document must be one JSON object that is not empty, without whitespace between its tokens")
@@ -65,6 +67,15 @@ def _end_of_list(text: str, start: int) -> int:
         if not depth:
             return found.end()
     raise ValueError("the document ends within a list")
+
+
+def _end_of_scalar(text: str, start: int) -> int:
+    if text[start] == '"':
+        return _scan_text(text, start + 1, True)[1]  # type: ignore[no-any-return]  # the index after the text
+    found = _NUMBER.match(text, start)
+    if found is None:
+        raise ValueError("a value in the document is not a number, a text or a constant")
+    return found.end()
 
 
 def _collect(text: str, start: int, path: Path, leaves: dict[Path, bytes]) -> int:
@@ -84,7 +95,7 @@ def _collect(text: str, start: int, path: Path, leaves: dict[Path, bytes]) -> in
         if text.startswith('{"', start):
             end = _collect(text, start + 1, where, leaves)
         else:
-            end = _end_of_list(text, start) if text[start] in "[{" else _scan_value(text, start)[1]
+            end = _end_of_list(text, start) if text[start] in "[{" else _end_of_scalar(text, start)
             leaves[where] = text[start:end].encode()
         if text[end] == "}":
             return end + 1

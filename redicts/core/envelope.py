@@ -15,16 +15,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from redicts.core.codec import (
     BadSignatureContent,
     Codec,
+    CorruptContent,
     JsonText,
     TruncatedContent,
     UnknownType,
     ValidationFailedContent,
 )
+from redicts.core.foreign import Redacted, has_safe_message, is_interrupt
 from redicts.core.minitransaction import Path, canonical_counter, fits_counter
 from redicts.core.paths import described
 from redicts.errors import (
@@ -36,6 +38,7 @@ from redicts.errors import (
     RedictsError,
     Truncated,
     TypeUnknown,
+    UnreadableHere,
     ValidationFailed,
 )
 
@@ -51,8 +54,15 @@ _HEADER: Final = re.compile(rb"\x04([A-Za-z0-9][A-Za-z0-9_.+-]{0,63}) (0|[1-9][0
 _CUT_HEADER: Final = re.compile(rb"\x04(?:[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}(?: (?:0|[1-9][0-9]{0,11})?)?)?")
 _COUNTER: Final = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 
-_NO_VALUE: Final = (ValueError, RecursionError)
-"""Raised by codecs for bytes that are not valid, and for values that are nested too deep."""
+_ERRORS: Final = (
+    (TruncatedContent, Truncated, "with the codec {} ends too early"),
+    (CorruptContent, CorruptData, "is not valid {}"),
+    (BadSignatureContent, BadSignature, "with the codec {} has no valid signature"),
+    (UnknownType, TypeUnknown, "with the codec {} has a type that is not registered"),
+    (ValidationFailedContent, ValidationFailed, "with the codec {} does not fit its type"),
+    (Exception, UnreadableHere, "with the codec {} cannot be read here"),
+)
+"""What users get for what a codec raises when it decodes a value."""
 
 
 class LeafFormat:
@@ -79,10 +89,10 @@ class LeafFormat:
     )
 
     encode: Callable[[object, Path], bytes]
-    """Encodes a leaf for the store. Its exceptions are those of the codec: see :meth:`refusal`."""
+    """Encodes a leaf for the store. If it raises an ``Exception``, call :meth:`refuse`."""
 
     read: Callable[[bytes, Path], object]
-    """Decodes a stored leaf. If it raises ``ValueError`` or ``RecursionError``, call :meth:`recover`.
+    """Decodes a stored leaf. If it raises an ``Exception``, call :meth:`recover`.
 
     If the codec ``json`` writes, this is its ``decode``: looking for an envelope in each leaf would cost time."""
 
@@ -170,8 +180,8 @@ class LeafFormat:
     def _decoded(self, codec: Codec, data: bytes, path: Path) -> object:
         try:
             return codec.decode(data, path)
-        except _NO_VALUE as error:
-            raise _unreadable(error, codec, path) from error
+        except Exception as error:
+            _refuse_read(error, codec, path)
 
     def recover(self, error: Exception, data: bytes, path: Path) -> object:
         """Decode bytes that :attr:`read` refused with this error, if they are in an envelope.
@@ -180,15 +190,19 @@ class LeafFormat:
         """
         if isinstance(error, RedictsError):
             raise error
-        if data[:1] == _MARK:
-            return self._opened(data, path)
-        raise _unreadable(error, self._writer, path) from error
+        if data[:1] != _MARK or is_interrupt(error):
+            _refuse_read(error, self._writer, path)
+        return self._opened(data, path)
 
-    def refusal(self, error: Exception, path: Path) -> LeafError:
-        """Return the error for the user after :attr:`encode` raised this one."""
+    def refuse(self, error: Exception, path: Path) -> NoReturn:
+        """Raise the error for the user after :attr:`encode`, or the code of a value, raised this one."""
+        if is_interrupt(error):
+            raise error
+        where = f"the value for {described(path)}"
         if isinstance(error, RecursionError):
-            return LeafError(f"the value for {described(path)} is nested too deep, or contains itself")
-        return LeafError(f"the value for {described(path)} cannot be stored with the codec {self.writes}: {error}")
+            raise LeafError(f"{where} is nested too deep, or contains itself") from error
+        reason, cause = _reason(error, self._writer)
+        raise LeafError(f"{where} cannot be stored with the codec {self.writes}: {reason}") from cause
 
     def codec_of(self, data: bytes) -> tuple[str, Codec | None]:
         """Return the name of the codec that wrote a leaf, and the codec that reads it, if any. It is not decoded."""
@@ -224,15 +238,20 @@ def _no_document(_value: dict[Any, Any], _levels: int) -> None:
     return None
 
 
-def _unreadable(error: Exception, codec: Codec, path: Path) -> RedictsError:
-    """Return the error for the user about bytes that a codec refused."""
-    where = f"the value stored at {described(path)}"
-    if isinstance(error, TruncatedContent):
-        return Truncated(f"{where} with the codec {codec.name} ends too early: {error}")
-    if isinstance(error, BadSignatureContent):
-        return BadSignature(f"{where} with the codec {codec.name} has no valid signature: {error}")
-    if isinstance(error, UnknownType):
-        return TypeUnknown(f"{where} with the codec {codec.name} has a type that is not registered: {error}")
-    if isinstance(error, ValidationFailedContent):
-        return ValidationFailed(f"{where} with the codec {codec.name} does not fit its type: {error}")
-    return CorruptData(f"{where} is not valid {codec.name}: {error}")
+def _refuse_read(error: Exception, codec: Codec, path: Path) -> NoReturn:
+    """Raise the error for the user about bytes that a codec refused."""
+    if is_interrupt(error):
+        raise error
+    reason, cause = _reason(error, codec)
+    if isinstance(error, RecursionError):
+        reason = "it is nested deeper than this interpreter reads, see sys.setrecursionlimit"
+    kind, problem = next((kind, problem) for raised, kind, problem in _ERRORS if isinstance(error, raised))
+    raise kind(f"the value stored at {described(path)} {problem.format(codec.name)}: {reason}") from cause
+
+
+def _reason(error: Exception, codec: Codec) -> tuple[str, Exception]:
+    """Return what may be shown of an error of a codec: its message, or only its class, and the cause to chain."""
+    if has_safe_message(error, type(codec).__module__):
+        plain = isinstance(error, (TypeError, ValueError))
+        return str(error) if plain else f"{type(error).__name__}: {error}", error
+    return type(error).__name__, Redacted.of(error)

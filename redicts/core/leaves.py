@@ -74,8 +74,8 @@ def leaves_of(value: object, at: Path, form: LeafFormat) -> dict[Path, bytes]:
             return {}
     try:
         leaf = form.encode(value, at)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise form.refusal(error, at) from error
+    except Exception as error:
+        form.refuse(error, at)
     refuse_root(at)
     return {(): leaf}
 
@@ -112,8 +112,8 @@ def _flatten(
                 continue
         try:
             leaves[path + last] = encode(leaf, full + last)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise form.refusal(error, full + last) from error
+        except Exception as error:
+            form.refuse(error, full + last)
     above.pop()
 
 
@@ -181,7 +181,7 @@ def nest(leaves: Mapping[Path, bytes], at: Path, form: LeafFormat) -> object:
     if len(leaves) == 1 and () in leaves:
         try:
             return read(leaves[()], at)
-        except (ValueError, RecursionError) as error:
+        except Exception as error:
             return form.recover(error, leaves[()], at)
     whole: dict[str, object] = {}
     dicts: dict[Path, dict[str, object]] = {(): whole}
@@ -197,7 +197,7 @@ def nest(leaves: Mapping[Path, bytes], at: Path, form: LeafFormat) -> object:
             raise _both(at + path)
         try:
             parent[name] = read(data, at + path)
-        except (ValueError, RecursionError) as error:
+        except Exception as error:
             parent[name] = form.recover(error, data, at + path)
     return whole
 

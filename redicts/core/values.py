@@ -173,12 +173,12 @@ class ValueOperations:
     def decoded(self, path: Path, data: bytes) -> object:
         """Decode one leaf.
 
-        Raises :class:`~redicts.errors.CorruptData` for bytes that are not valid, and
-        :class:`~redicts.errors.LeafError` for a value whose codec is refused.
+        Raises :class:`~redicts.errors.CorruptData` for corrupt bytes, :class:`~redicts.errors.UnreadableHere` for a
+        value that this program cannot read, and :class:`~redicts.errors.ReadRefused` for one that the settings refuse.
         """
         try:
             return self._format.read(data, path)
-        except (ValueError, RecursionError) as error:
+        except Exception as error:
             return self._format.recover(error, data, path)
 
     def encoded(self, path: Path, value: object) -> bytes:

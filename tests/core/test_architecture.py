@@ -25,6 +25,7 @@ CONTRACT = {
     "redicts.core.listener",
     "redicts.core.codec",
     "redicts.core.documents",
+    "redicts.core.foreign",
     "redicts.errors",
     "redicts.forks",
     "redicts.types",

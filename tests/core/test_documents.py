@@ -162,6 +162,10 @@ def test_other_codecs_make_no_document() -> None:
         '{"a":b}',
         '{"a":1;"b":2}',
         '{"a\n":1}',
+        '{"a":01}',
+        '{"a":+1}',
+        '{"a":1.}',
+        '{"a":"\\x"}',
         '{"a":' * (MAX_DEPTH + 1) + "1" + "}" * (MAX_DEPTH + 1),
     ],
 )
@@ -171,6 +175,15 @@ def test_what_is_no_document_is_refused(text: str) -> None:
         leaves_in(text.encode())
     with pytest.raises(ValueError, match=r".+"):
         leaves_in(b'{"a":"\xff"}')
+
+
+@pytest.mark.parametrize(
+    "data", [b"7" * 5_000, b"-7.5e+300", b"[" * 5_000 + b"]" * 5_000, b'[{"a":%b}]' % (b"7" * 5_000)]
+)
+def test_a_document_is_split_whatever_this_interpreter_reads(data: bytes) -> None:
+    """A number with more digits, or a list nested deeper, than this interpreter reads is one leaf of a document."""
+    leaves = leaves_in(b'{"a":{"b":%b},"c":"text"}' % data)
+    assert leaves == {("a", "b"): data, ("c",): b'"text"'}
 
 
 class Recording(Backend):

@@ -14,7 +14,14 @@ from redicts.codecs.json import codec as json_codec
 from redicts.codecs.models import ModelsCodec
 from redicts.codecs.msgpack import MsgpackCodec
 from redicts.codecs.pickle import PickleCodec
-from redicts.core.codec import BadSignatureContent, Codec, TruncatedContent, UnknownType, ValidationFailedContent
+from redicts.core.codec import (
+    BadSignatureContent,
+    Codec,
+    CorruptContent,
+    TruncatedContent,
+    UnknownType,
+    ValidationFailedContent,
+)
 from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import Packed, leaves_of, nest
 from redicts.core.minitransaction import Path
@@ -24,9 +31,11 @@ from redicts.errors import (
     CodecUnknown,
     CorruptData,
     LeafError,
+    ReadRefused,
     RedictsError,
     Truncated,
     TypeUnknown,
+    UnreadableHere,
     ValidationFailed,
 )
 
@@ -213,8 +222,10 @@ def test_what_is_no_envelope_is_damaged(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("raised", "expected"),
     [
-        (ValueError("why"), CorruptData),
-        (RecursionError("why"), CorruptData),
+        (ValueError("why"), UnreadableHere),
+        (LookupError("why"), UnreadableHere),
+        (MemoryError("why"), UnreadableHere),
+        (CorruptContent("why"), CorruptData),
         (TruncatedContent("why"), Truncated),
         (BadSignatureContent("why"), BadSignature),
         (UnknownType("why"), TypeUnknown),
@@ -233,6 +244,25 @@ def test_each_reason_of_a_codec_has_an_error_of_its_own(
             read(data, form)
         assert type(caught.value) is expected
         assert caught.value.__cause__ is raised
+
+
+def test_a_value_that_is_nested_too_deep_for_this_interpreter_is_not_corrupt() -> None:
+    """``RecursionError`` says what this interpreter lacks, and nothing about the bytes."""
+    codec = Raising(RecursionError("why"))
+    with pytest.raises(UnreadableHere, match=rf"{WHERE}.*raising cannot be read here.*sys\.setrecursionlimit"):
+        read(b"\x04raising 1\nx", LeafFormat(codec))
+
+
+def test_each_error_of_a_read_is_one_of_three_answers() -> None:
+    """A value that cannot be read here, one that the settings refuse, and corrupt bytes have no common subclass."""
+    answers: dict[type[RedictsError], tuple[type[RedictsError], ...]] = {
+        UnreadableHere: (CodecUnknown, TypeUnknown, ValidationFailed),
+        ReadRefused: (CodecRefused, BadSignature),
+        CorruptData: (Truncated,),
+    }
+    for answer, kinds in answers.items():
+        for kind in (answer, *kinds):
+            assert [each for each in answers if issubclass(kind, each)] == [answer]
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\n", "é", ".a", "n" * 65, "a/b", "a\x00"])

@@ -14,7 +14,7 @@ from redicts.codecs.json import codec
 from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import ABSENT, Packed, leaves_of, nest
 from redicts.core.minitransaction import MAX_DEPTH, Path
-from redicts.errors import CorruptData, LeafError, PathError, StoreError
+from redicts.errors import CorruptData, LeafError, PathError, StoreError, UnreadableHere
 
 FORM = LeafFormat(codec)
 AT: Path = ("up", "here.now")
@@ -150,7 +150,6 @@ def test_what_cannot_be_decoded_is_damage() -> None:
         ({(): b"{"}, "'"),
         ({("a",): b"{", ("b",): b"1"}, r"\.a'"),
         ({("b",): b"1", ("c", "a"): b""}, r"\.c\.a'"),
-        ({("a",): b"[" * 200_000}, r"\.a'"),
     ]
     for leaves, end in damaged:
         says = rf"{WHERE}{end} (is not valid json:|with the codec json ends too early)"
@@ -158,6 +157,21 @@ def test_what_cannot_be_decoded_is_damage() -> None:
             nest(leaves, AT, FORM)
         assert isinstance(caught.value, StoreError)
         assert not isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"), [(b"[" * 200_000 + b"]" * 200_000, "sys.setrecursionlimit"), (b"7" * 5_000, "4300")]
+)
+def test_what_this_interpreter_cannot_decode_is_not_damage(data: bytes, says: str) -> None:
+    """JSON that is nested deeper, or has more digits, than this interpreter reads is not corrupt."""
+    found: list[tuple[dict[Path, bytes], str]] = [
+        ({(): data}, "'"),
+        ({("a",): b"1", ("b",): data}, r"\.b'"),
+        ({("a",): b"[1,%b]" % data}, r"\.a'"),
+    ]
+    for leaves, end in found:
+        with pytest.raises(UnreadableHere, match=rf"{WHERE}{end} with the codec json cannot be read here.*{says}"):
+            nest(leaves, AT, FORM)
 
 
 @pytest.mark.parametrize(
