@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from redicts.cli import exits, extra
+from redicts.cli.output import prepare_streams, tell
 
 __all__ = ["main"]
 
@@ -19,8 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         said = extra.said_of(error)
         if said is None:
             raise
-        needed = said.replace("redicts[cli]", "redicts[contract]") if given[:1] == ["certify"] else said
-        sys.stderr.write(f"redicts: {needed}\n")
+        prepare_streams()
+        tell(said.replace("redicts[cli]", "redicts[contract]") if given[:1] == ["certify"] else said)
         return exits.WRONG
     except KeyboardInterrupt:
         return exits.INTERRUPTED

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from redicts.cli import exits
+from redicts.cli.files import is_special
+from redicts.cli.numbers import Seconds
+from redicts.cli.output import output, tell
 from redicts.cli.stores import json_option
 
 if TYPE_CHECKING:
@@ -54,7 +57,7 @@ _TIMEOUT: Final = 30.0
 @click.option(
     "--timeout",
     metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(0.001),
     default=_TIMEOUT,
     show_default=True,
     help="How long an operation may take that should take milliseconds.",
@@ -84,12 +87,12 @@ def certify(
     try:
         found = _examine(subject, harness, **options)
     except KeyboardInterrupt:
-        _say("interrupted: nothing is certified. The check that was running may have left its space, or a lock in it")
+        tell("interrupted: nothing is certified. The check that was running may have left its space, or a lock in it")
         return exits.INTERRUPTED
     document, text = json.dumps(found.to_dict(), indent=2) + "\n", f"{found}\n"
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(document if as_json else text.encode(encoding, "backslashreplace").decode(encoding))
-    sys.stdout.flush()
+    with output() as file:
+        file.write(document if as_json else text)
+        file.flush()
     if report is not None:
         try:
             _replace(report, document if report.suffix == ".json" else text)
@@ -129,11 +132,11 @@ def _examine(subject: Subject | None, named: str | None, *, patterns: Sequence[s
     on = type(harness).__name__ if subject is None else repr(subject.plugin.name)
     if isinstance(harness, CodecHarness):
         codec_checks = _chosen(CODEC_CHECKS, patterns)
-        _say(f"{len(codec_checks)} checks on the codec {on}")
+        tell(f"{len(codec_checks)} checks on the codec {on}")
         return certify_codec(harness, checks=codec_checks, watch=_progress(len(codec_checks)), **how)
     try:
         checks = _chosen(CHECKS, patterns)
-        _say(
+        tell(
             f"{len(checks)} checks on the backend {on}. The suite works in spaces of its own and empties them; "
             "all other data of the store stays as it is"
         )
@@ -170,7 +173,7 @@ def _close(harness: Harness) -> None:
     try:
         harness.close()
     except Exception as error:
-        _say(f"the harness could not be closed: {crossed_out(f'{type(error).__name__}: {error}', harness.secrets)}")
+        tell(f"the harness could not be closed: {crossed_out(f'{type(error).__name__}: {error}', harness.secrets)}")
 
 
 class _Progress:
@@ -204,8 +207,11 @@ def _require_writable(report: Path) -> None:
 
 
 def _replace(report: Path, text: str) -> None:
-    """Replace a file by this text in one step, so that no reader ever sees half of it."""
-    target = report.absolute()
+    """Replace a file by this text in one step, so that no reader ever sees half of it; or write it to a device."""
+    target = Path(os.path.realpath(report))
+    if is_special(str(target)):
+        target.write_text(text, encoding="utf-8", errors="backslashreplace")
+        return
     number, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with open(number, "w", encoding="utf-8", errors="backslashreplace") as file:
@@ -216,7 +222,3 @@ def _replace(report: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(name)
         raise
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"redicts: {' '.join(text.split())}\n")

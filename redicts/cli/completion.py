@@ -6,6 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from redicts.cli import exits
+from redicts.cli.output import echo
 
 
 @click.command("completion")
@@ -21,5 +22,5 @@ def completion(ctx: click.Context, shell: str) -> int:
     """  # noqa: D301  (click keeps the lines after this character)
     kind = get_completion_class(shell)
     assert kind is not None  # click knows each shell of the choice
-    click.echo(kind(ctx.find_root().command, {}, "redicts", "_REDICTS_COMPLETE").source())
+    echo(kind(ctx.find_root().command, {}, "redicts", "_REDICTS_COMPLETE").source())
     return exits.DONE

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
 import click
 
 from redicts.cli import exits
-from redicts.cli.output import print_json, progress_bar, tell
-from redicts.cli.stores import PATH, Store, json_option, open_store
+from redicts.cli.confirming import guard, yes_option
+from redicts.cli.output import echo, print_json, progress_bar, tell
+from redicts.cli.stores import PATH, Store, json_option, open_existing, open_store
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
 from redicts.errors import Unreachable
@@ -33,6 +35,7 @@ from redicts.transfer.leaves import count
 @click.option("--verify/--no-verify", default=True, help="Compare both sides at the end, leaf by leaf. Default: yes.")
 @click.option("--from-1.0", "old", is_flag=True, help="SOURCE is a Redis database of redicts 1.0.")
 @click.option("--delete", is_flag=True, help="With --from-1.0: remove the old keys that are in TARGET.")
+@yes_option
 @json_option
 def copy(
     source: str,
@@ -46,13 +49,15 @@ def copy(
     verify: bool,
     old: bool,
     delete: bool,
+    yes: bool,
     as_json: bool,
 ) -> int:
     """Copy all leaves of SOURCE to TARGET.
 
     SOURCE and TARGET are what --store of other commands takes. Leaves are stored over what is there, and the rest of
-    TARGET stays. Then both sides are compared leaf by leaf. The same command continues an interrupted copy. The
-    status is 1 if there was nothing to copy, a leaf could not be copied, or the comparison found a difference.
+    TARGET stays. If that replaces or removes more than a few leaves, the command asks first. Then both sides are
+    compared leaf by leaf. The same command continues an interrupted copy. The status is 1 if there was nothing to copy,
+    a leaf could not be copied, or the comparison found a difference.
     """
     if old:
         if from_database or at or to or without_ttls or restart:
@@ -60,11 +65,33 @@ def copy(
         return _from_1_0(source, target, to_database, delete=delete, as_json=as_json)
     if delete:
         raise click.UsageError("--delete needs --from-1.0")
-    one, two = open_store(source, from_database), open_store(target, to_database)
-    return _copy(one, two, at, at if to is None else to, not without_ttls, restart, verify, as_json)
+    one, two = open_existing(source, from_database), open_store(target, to_database)
+    with closing(one.database), closing(two.database):
+        return _copy(
+            one,
+            two,
+            at,
+            at if to is None else to,
+            ttls=not without_ttls,
+            restart=restart,
+            verify=verify,
+            yes=yes,
+            as_json=as_json,
+        )
 
 
-def _copy(one: Store, two: Store, at: Path, to: Path, ttls: bool, restart: bool, verify: bool, as_json: bool) -> int:
+def _copy(
+    one: Store,
+    two: Store,
+    at: Path,
+    to: Path,
+    *,
+    ttls: bool,
+    restart: bool,
+    verify: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
     if one.location == two.location:
         refuse_overlap(at, to)
     name = hashlib.sha256(repr((one.identity, two.identity, at, to)).encode()).hexdigest()[:32]
@@ -78,6 +105,7 @@ def _copy(one: Store, two: Store, at: Path, to: Path, ttls: bool, restart: bool,
             ttls=ttls,
             restart=restart,
             progress=lambda so_far: advance(so_far.done),
+            confirm=guard(yes),
         )
     found = None
     if verify:
@@ -85,6 +113,8 @@ def _copy(one: Store, two: Store, at: Path, to: Path, ttls: bool, restart: bool,
             found = verify_leaves(*databases, at=at, to=to, ttls=ttls, progress=lambda so_far: advance(so_far.source))
     for reason in report.reasons:
         tell(reason)
+    for codec, leaves in report.foreign.items():
+        tell(f"{leaves} leaves keep their bytes of the codec {codec}, which the settings of TARGET do not accept")
     if as_json:
         _print_json(one, two, at, to, report, found)
     else:
@@ -113,15 +143,15 @@ def _print_json(one: Store, two: Store, at: Path, to: Path, report: Copy, found:
 
 def _print_text(one: Store, two: Store, at: Path, report: Copy, found: Verification | None) -> None:
     before = f" ({report.resumed} handled by an earlier run)" if report.resumed else ""
-    click.echo(f"{one} -> {two}, {described(at)}")
-    click.echo(f"{report.stored} leaves stored{before}, {report.gone} expired before, {report.skipped} skipped")
+    echo(f"{one} -> {two}, {described(at)}")
+    echo(f"{report.stored} leaves stored{before}, {report.gone} expired before, {report.skipped} skipped")
     if found is not None:
-        click.echo(
+        echo(
             f"{found.equal} of {found.source} leaves are equal, {found.missing} missing, {found.different} different; "
             f"the target has {found.target}, {found.extra} of them not from the source"
         )
         for path in found.paths:
-            click.echo(f"not equal: {path}")
+            echo(f"not equal: {path}")
 
 
 def _from_1_0(source: str, target: str, database: str | None, *, delete: bool, as_json: bool) -> int:
@@ -146,5 +176,5 @@ def _from_1_0(source: str, target: str, database: str | None, *, delete: bool, a
         counts = {name: getattr(report, name) for name in ("read", "stored", "already_there", "gone", "removed")}
         print_json({**counts, "skipped": skipped})
     else:
-        click.echo(str(report))
+        echo(str(report))
     return exits.DONE if report.complete else exits.NEGATIVE

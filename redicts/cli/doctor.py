@@ -11,7 +11,7 @@ import click
 from redicts.api.opened import OpenedDatabase
 from redicts.cli import exits
 from redicts.cli.checks import Damage, Finding, Status, examine
-from redicts.cli.output import print_json, print_table
+from redicts.cli.output import echo, print_json, print_table
 from redicts.cli.stores import Store, store_command
 from redicts.core.driver import Steps
 from redicts.core.locks.records import HOLDERS, TOKENS
@@ -50,7 +50,7 @@ def doctor(quick: bool, repair: bool, rescue: str, store: Store, as_json: bool) 
     else:
         print_table(("", "", ""), map(_row, findings), str(store))
         if done is not None:
-            click.echo(f"removed {done['removed']} damaged entries, which are saved in {done['rescue']}")
+            echo(f"removed {done['removed']} damaged entries, which are saved in {done['rescue']}")
     if failed:
         return exits.FAILED
     return exits.NEGATIVE if wrong and (done is None or done["left"]) else exits.DONE

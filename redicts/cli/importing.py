@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,11 +13,13 @@ from typing import IO
 import click
 
 from redicts.cli import exits
+from redicts.cli.confirming import guard, yes_option
 from redicts.cli.output import print_json, progress_bar, tell
 from redicts.cli.stores import PATH, Store, store_command
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
-from redicts.transfer import LineError, import_lines, lines_of_value
+from redicts.transfer import Import, LineError, import_lines, lines_of_value
+from redicts.transfer.lines import refusal, unique_names
 
 
 @click.command("import")
@@ -25,42 +28,65 @@ from redicts.transfer import LineError, import_lines, lines_of_value
 @click.option("--format", "form", type=click.Choice(["lines", "json"]), help="Default: json for FILE.json, else lines.")
 @click.option("--batch", type=click.IntRange(1, 1000), default=1000, show_default=True, help="Leaves per transaction.")
 @click.option("--restart", is_flag=True, help="Start again instead of continuing an interrupted import.")
+@yes_option
 @store_command
-def import_(file: str, path: Path, form: str | None, batch: int, restart: bool, store: Store, as_json: bool) -> int:
+def import_(
+    file: str, path: Path, form: str | None, batch: int, restart: bool, yes: bool, store: Store, as_json: bool
+) -> int:
     """Store the leaves in FILE below PATH.
 
-    FILE may be - for the standard input. Leaves are stored over what is there, and the rest stays. They are stored in
-    batches, each whole or not at all. The same command continues an interrupted import. The status is 1 if the lines
-    were cut off at the end.
+    FILE may be - for the standard input. Leaves are stored over what is there, and the rest stays. If that replaces or
+    removes more than a few leaves, the command asks first. Leaves are stored in batches, each whole or not at all. The
+    same command continues an interrupted import. The status is 1 if the lines were cut off at the end.
     """
+    so_far = Import()
     with ExitStack() as files:
         source = sys.stdin.buffer if file == "-" else files.enter_context(open(file, "rb"))
         whole = form == "json" or (form is None and file.endswith(".json"))
-        total = None if whole or file == "-" else os.stat(file).st_size
+        about = None if whole or file == "-" else os.fstat(source.fileno())
+        total = about.st_size if about is not None and stat.S_ISREG(about.st_mode) else None
         advance = files.enter_context(progress_bar("import", lambda: total))
-        report = import_lines(
-            store.database,
-            _lines_of_json(source, path) if whole else source,
-            path,
-            batch=batch,
-            restart=restart,
-            progress=lambda so_far: advance(so_far.bytes),
-        )
+
+        def progress(report: Import) -> None:
+            nonlocal so_far
+            so_far = report
+            advance(report.bytes)
+
+        try:
+            report = import_lines(
+                store.database,
+                _lines_of_json(source, path) if whole else source,
+                path,
+                batch=batch,
+                restart=restart,
+                progress=progress,
+                confirm=guard(yes),
+            )
+        except LineError:
+            raise  # it says what is stored
+        except Exception:
+            if so_far.stored:
+                tell(f"{so_far.leaves} leaves are stored below {described(path)}; the same command continues")
+            raise
     if as_json:
         counts = {name: getattr(report, name) for name in ("lines", "leaves", "resumed", "stored", "complete")}
         print_json({"path": render(path), **counts})
     else:
         before = f", {report.resumed} of them by an earlier run" if report.resumed else ""
         tell(f"{report.leaves} leaves are stored below {described(path)}{before}")
-        if not report.complete:
-            tell("the input was cut off: its last line is missing")
+        if report.entries:
+            tell(f"{report.entries} entries that are not leaves, such as records of locks, are not stored")
+    if not report.complete:
+        tell("the input was cut off: its last line is missing")
     return exits.DONE if report.complete else exits.NEGATIVE
 
 
 def _lines_of_json(source: IO[bytes], path: Path) -> Iterator[bytes]:
     try:
-        value = json.load(source)
+        value = json.load(source, object_pairs_hook=unique_names)
     except (ValueError, RecursionError) as error:
-        where = f", line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else ""
-        raise LineError(f"the input is not a valid JSON document{where}") from None
-    return lines_of_value(value, path)
+        line = f"line {error.lineno}: " if isinstance(error, json.JSONDecodeError) else ""
+        reason = f"{line}{refusal(error)}"
+    else:
+        return lines_of_value(value, path)
+    raise LineError(f"the input is not a valid JSON document: {reason}; nothing is stored")

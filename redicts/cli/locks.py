@@ -6,8 +6,9 @@ import click
 
 from redicts.api.lock import LockInfo
 from redicts.cli import exits
+from redicts.cli.confirming import require
 from redicts.cli.output import Document, print_json, print_table, tell
-from redicts.cli.stores import PATH, Store, store_command
+from redicts.cli.stores import PATH, Store, reading_command
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
 
@@ -15,14 +16,17 @@ from redicts.core.paths import described, render
 @click.command("locks")
 @click.argument("path", type=PATH, default=".")
 @click.option("--break", "break_", is_flag=True, help="Break the locks that are held there, by any owner.")
-@store_command
-def locks(path: Path, break_: bool, store: Store, as_json: bool) -> int:
+@click.option("--everything", is_flag=True, help="Allow --break at the root, for all locks of the store.")
+@reading_command
+def locks(path: Path, break_: bool, everything: bool, store: Store, as_json: bool) -> int:
     """List the locks at, above and below PATH.
 
     The status is 1 if none is held or waited for. With --break the owners lose the held locks: their writes under them
     are refused, and waiters go on.
     """
     lock = store.database.lock(path)
+    if break_ and not path and lock.holders():
+        require(everything, "--everything", "breaks all locks of the store; name a PATH to break those there")
     found = {"broken": lock.break_locks() if break_ else [], "holders": lock.holders(), "waiters": lock.waiters()}
     if as_json:
         print_json({"path": render(path), **{name: list(map(lock_document, each)) for name, each in found.items()}})

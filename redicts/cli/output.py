@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
-import click
+from redicts.errors import LeafError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,32 +20,109 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 
+class OutputFailed(OSError):
+    """The standard output cannot be written, for instance because the disk is full."""
+
+
+def prepare_streams() -> None:
+    """Make the standard streams usable whatever the environment gives.
+
+    A character that the encoding of a stream lacks is written as an escape. Python has no object for a stream that was
+    closed before it started: reading or writing such a stream is an ``OSError``, and its errors are dropped.
+    """
+    if sys.stdin is None:
+        sys.stdin = open(os.open(os.devnull, os.O_WRONLY), encoding="utf-8")  # noqa: SIM115  (until the process ends)
+    if sys.stdout is None:
+        sys.stdout = _unusable_output()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (until the process ends)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _unusable_output() -> IO[str]:
+    return open(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8")  # writing to it fails
+
+
+def echo(text: str | bytes) -> None:
+    """Print text, or bytes as they are, and a line end on the standard output. Raises :class:`OutputFailed`."""
+    with output() as file:
+        if isinstance(text, bytes):
+            file.flush()
+            file.buffer.write(text + b"\n")
+        else:
+            file.write(f"{text}\n")
+        file.flush()
+
+
+@contextmanager
+def output() -> Iterator[Any]:
+    """Give the standard output, and raise :class:`OutputFailed` in place of an ``OSError`` of the block.
+
+    A reader of a pipe that has exited stays a ``BrokenPipeError``.
+    """
+    try:
+        yield sys.stdout
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputFailed(f"the standard output cannot be written: {error.strerror or error}") from error
+
+
 def print_json(document: object) -> None:
     """Print one JSON document."""
-    click.echo(json_text(document, indent=2))
+    echo(json_text(document, indent=2))
 
 
 def json_text(value: object, indent: int | None = None) -> str:
-    """Return JSON text that the standard output can encode: what it cannot is written as escapes."""
-    separators = None if indent else (",", ":")
-    text = json.dumps(value, ensure_ascii=False, indent=indent, separators=separators)
+    """Return JSON text that the standard output can encode: what it cannot is written as escapes.
+
+    Raises :class:`~redicts.errors.LeafError` for a value that is nested too deep for this interpreter.
+    """
     try:
+        text = _dumps(value, indent, ascii_only=False)
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        return json.dumps(value, indent=indent, separators=separators)
+        return _dumps(value, indent, ascii_only=True)
     return text
 
 
+def _dumps(value: object, indent: int | None, *, ascii_only: bool) -> str:
+    # Without indentation the encoder in C is used, which takes deeper values.
+    for each in dict.fromkeys([indent, None]):
+        try:
+            return json.dumps(value, ensure_ascii=ascii_only, indent=each, separators=None if each else (",", ":"))
+        except RecursionError:
+            continue
+    raise LeafError("the value is nested too deep to be printed as JSON; export it as lines")
+
+
 def tell(message: str) -> None:
-    """Print one line on the standard error."""
-    click.echo(f"redicts: {message}", err=True)
+    """Print one line on the standard error, if that can be written: a message is never worth the work it is about."""
+    try:
+        sys.stderr.write(f"redicts: {' '.join(message.split())}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass
 
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console that never takes text from the store for markup."""
     from rich.console import Console  # noqa: PLC0415
 
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+    class Plain(Console):
+        def on_broken_pipe(self) -> NoReturn:
+            """Let the program end as with any other output; rich would exit with a status of its own."""
+            raise BrokenPipeError
+
+    return Plain(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+
+
+def draw(drawing: object) -> None:
+    """Print a table or a tree on the standard output. Raises :class:`OutputFailed`."""
+    with output():
+        console().print(drawing)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Iterable[object]], title: str | None = None) -> None:
@@ -55,7 +134,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Iterable[object]], title:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*[cell if hasattr(cell, "__rich_console__") else printable(str(cell)) for cell in row])
-    console().print(table)
+    draw(table)
 
 
 def printable(text: str) -> str:

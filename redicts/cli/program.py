@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from redicts.cli import exits, extra
+from redicts.cli.output import output, prepare_streams, tell
 from redicts.errors import Conflict, InternalError, LockError, RedictsError, StoreError
 from redicts.plugins.suggestions import suggestion
 
@@ -81,18 +82,20 @@ def program(ctx: click.Context) -> None:
     dot in a name; a lone dot is the root.
     """
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help(), err=True)
+        sys.stderr.write(f"{ctx.get_help()}\n")
         ctx.exit(exits.WRONG)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line, and return the exit status."""
+    prepare_streams()
     if _COMPLETE in os.environ:
-        program.main(args=list(arguments), prog_name=NAME, complete_var=_COMPLETE)
+        return _complete(arguments)
     try:
         with program.make_context(NAME, list(arguments)) as ctx:
             status: int = program.invoke(ctx)
-        sys.stdout.flush()
+        with output() as file:
+            file.flush()
     except (KeyboardInterrupt, click.Abort):
         status = _fail("interrupted", exits.INTERRUPTED)
     except BrokenPipeError:
@@ -103,6 +106,17 @@ def run(arguments: Sequence[str]) -> int:
         status = _fail(*_explained(error))
     _flush()
     return status
+
+
+def _complete(arguments: Sequence[str]) -> int:
+    """Print completions for a shell. A command line that cannot be completed has none, and the shell shows no error."""
+    try:
+        program.main(args=list(arguments), prog_name=NAME, complete_var=_COMPLETE)
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else exits.WRONG
+    except (Exception, KeyboardInterrupt):
+        return exits.WRONG
+    return exits.DONE
 
 
 def _explained(error: Exception) -> tuple[str, int]:
@@ -119,7 +133,10 @@ def _explained(error: Exception) -> tuple[str, int]:
     if isinstance(error, ModuleNotFoundError) and (said := extra.said_of(error)) is not None:
         return said, exits.WRONG
     if isinstance(error, OSError):
-        return (f"{error.filename}: {error.strerror}" if error.filename else str(error)), exits.FAILED
+        reason = error.strerror or str(error) or type(error).__name__
+        return (f"{error.filename}: {reason}" if error.filename else reason), exits.FAILED
+    if isinstance(error, MemoryError):
+        return "this process has no more memory; work on a part of the tree, or export lines", exits.FAILED
     if os.environ.get(TRACEBACK):
         traceback.print_exception(error)
     return f"a bug in redicts, {type(error).__name__}: {error} (set {TRACEBACK}=1 to see the traceback)", exits.FAULT
@@ -127,17 +144,12 @@ def _explained(error: Exception) -> tuple[str, int]:
 
 def _fail(message: str, status: int) -> int:
     """Print a message in one line, whatever it contains, and return the status."""
-    line = " ".join(message.split())
-    try:
-        sys.stderr.write(f"{NAME}: {line}\n".encode(errors="backslashreplace").decode())
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        pass  # the standard error is closed
+    tell(message)
     return status
 
 
 def _flush() -> None:
-    """Flush the standard output, so that the interpreter does not fail at its exit if the reader has exited."""
+    """Flush the standard output, so that the interpreter does not fail at its exit if it cannot be written."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import closing
 from functools import wraps
 from typing import Any, Final, NamedTuple
 
@@ -13,6 +14,7 @@ import click
 
 from redicts.api.database import Database
 from redicts.api.database import open as open_database
+from redicts.cli.output import tell
 from redicts.config import sources
 from redicts.config.settings import Settings, parse
 from redicts.core import paths
@@ -22,18 +24,27 @@ _SHOWN: Final = ("path", "host", "port", "unix_socket", "prefix")
 """The only fields of a backend's settings that are shown: any other one might be a secret."""
 
 
+_IN_MEMORY: Final = ":memory:"
+
+_DIGITS: Final = 18
+"""The longest number of a database; longer digits can only be a name."""
+
+
 class Store(NamedTuple):
     """The opened database that a command works on, and what may be shown about it."""
 
     database: Database
+    settings: Settings
+    missing: str | None = None
+    """The path of a file that does not exist, for a command that reads only: ``database`` is empty in its place."""
 
     @property
     def location(self) -> dict[str, Any]:
         """Where the database is, without secrets."""
-        settings = self.database.settings
+        settings = self.settings
         options = settings.options
         fields = {name: getattr(options, name) for name in _SHOWN if getattr(options, name, None) not in (None, "")}
-        if "path" in fields and fields["path"] != ":memory:":
+        if "path" in fields and fields["path"] != _IN_MEMORY:
             fields["path"] = os.path.realpath(fields["path"])
         if "unix_socket" in fields:
             fields.pop("host", None)
@@ -62,7 +73,7 @@ class PathType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gene
         """Return the segments. Raises :class:`~redicts.errors.PathError`, as the rest of redicts does."""
         if isinstance(value, tuple):
             return value
-        return paths.ROOT if value in ("", ".") else paths.parse(value)
+        return paths.ROOT if value in ("", ".") else paths.parse(utf8(value, "a PATH"))
 
 
 PATH: Final = PathType()
@@ -70,9 +81,32 @@ PATH: Final = PathType()
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
+def utf8(argument: str, what: str) -> str:
+    """Return the text of an argument, whose bytes are UTF-8 whatever the locale.
+
+    Raises ``click.UsageError`` for other bytes, which would become other text.
+    """
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        try:
+            return os.fsencode(argument).decode()
+        except UnicodeError:
+            raise click.UsageError(f"{what} must be text in UTF-8, and has other bytes") from None
+    return argument
+
+
 def store_command(function: Callable[..., int]) -> Callable[..., int]:
     """Add --store, --database and --json to a command, and call it with the opened ``store`` and with ``as_json``."""
+    return _with_store(function, open_store)
 
+
+def reading_command(function: Callable[..., int]) -> Callable[..., int]:
+    """Do the same for a command that stores nothing, and so must not create a store."""
+    return _with_store(function, open_existing)
+
+
+def _with_store(function: Callable[..., int], opened: Callable[[str | None, str | None], Store]) -> Callable[..., int]:
     @click.option(
         "-s",
         "--store",
@@ -83,14 +117,43 @@ def store_command(function: Callable[..., int]) -> Callable[..., int]:
     @json_option
     @wraps(function)
     def command(*, store: str | None, database: str | None, **others: Any) -> int:
-        return function(store=open_store(store, database), **others)
+        found = opened(store, database)
+        with closing(found.database):
+            return function(store=found, **others)
 
     return command
 
 
 def open_store(store: str | None, database: str | None) -> Store:
     """Open a database. Connects to nothing yet. Raises :class:`~redicts.errors.SettingsError`."""
-    return Store(open_database(settings_of(store, database)))
+    settings = settings_of(store, database)
+    return Store(open_database(settings), settings)
+
+
+def open_existing(store: str | None, database: str | None) -> Store:
+    """Open a database to read it. In place of a file that does not exist, which opening would create, it is empty."""
+    settings = settings_of(store, database)
+    missing = _missing_file(settings)
+    if missing is None:
+        return Store(open_database(settings), settings)
+    tell(f"the file {missing} does not exist; the first value that is stored creates it")
+    empty = settings.options.model_copy(update={"path": _IN_MEMORY})
+    return Store(open_database(settings.model_copy(update={"options": empty})), settings, missing)
+
+
+def _missing_file(settings: Settings) -> str | None:
+    """Return the path of the file of a store, if it has one that certainly does not exist."""
+    path = getattr(settings.options, "path", None)
+    if settings.backend != "sqlite" or path == _IN_MEMORY:
+        return None
+    assert isinstance(path, str)  # SQLite has a path
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except OSError:
+        pass
+    return None
 
 
 def settings_of(store: str | None, database: str | None) -> Settings:
@@ -98,5 +161,6 @@ def settings_of(store: str | None, database: str | None) -> Settings:
     settings = parse(sources.written(store) if store else None)
     if database is None:
         return settings
-    number = int(database) if database.isdecimal() else settings.database(database)
+    is_number = database.isdecimal() and len(database) <= _DIGITS
+    number = int(database) if is_number else settings.database(database)
     return settings.model_copy(update={"default": number})

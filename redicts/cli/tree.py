@@ -9,8 +9,8 @@ import click
 from redicts.api.lock import LockInfo
 from redicts.cli import exits
 from redicts.cli.locks import lock_document
-from redicts.cli.output import Document, console, json_text, print_json, printable, size, tell
-from redicts.cli.stores import PATH, Store, store_command
+from redicts.cli.output import Document, draw, json_text, print_json, printable, size, tell
+from redicts.cli.stores import PATH, Store, reading_command
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described, parse, render
 from redicts.transfer.leaves import UNREADABLE, pages
@@ -102,7 +102,7 @@ class _Shown:
 @click.argument("path", type=PATH, default=".")
 @click.option("--depth", type=click.IntRange(min=0), metavar="LEVELS", help="Show no more levels.")
 @click.option("--most", type=click.IntRange(min=1), default=1000, show_default=True, help="Show no more names.")
-@store_command
+@reading_command
 def tree(path: Path, depth: int | None, most: int, store: Store, as_json: bool) -> int:
     """Draw a subtree with its values, sizes, TTLs and locks.
 
@@ -123,7 +123,7 @@ def tree(path: Path, depth: int | None, most: int, store: Store, as_json: bool) 
     if as_json:
         print_json({"path": render(path), **shown.top.document()})
     elif found:
-        console().print(_drawing(shown.top, render(path) or "the root"))
+        draw(_drawing(shown.top, render(path) or "the root"))
     else:
         tell(f"nothing is stored at {described(path)}")
     return exits.DONE if found else exits.NEGATIVE

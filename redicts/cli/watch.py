@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from typing import Final
 
 import click
 
 from redicts.cli import exits
-from redicts.cli.output import json_text, printable
-from redicts.cli.stores import PATH, Store, store_command
+from redicts.cli.numbers import Seconds
+from redicts.cli.output import echo, json_text, printable
+from redicts.cli.stores import PATH, Store, reading_command
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
 from redicts.errors import Unsupported
@@ -24,14 +26,14 @@ _MOST: Final = 100_000
 @click.argument("path", type=PATH, default=".")
 @click.option(
     "--interval",
-    type=click.FloatRange(min=0.05),
+    type=Seconds(0.05),
     default=1.0,
     show_default=True,
     metavar="SECONDS",
     help="How long to wait between two looks.",
 )
 @click.option("--looks", type=click.IntRange(min=1), metavar="NUMBER", help="End after so many looks.")
-@store_command
+@reading_command
 def watch(path: Path, interval: float, looks: int | None, store: Store, as_json: bool) -> int:
     """Print the leaves at and below PATH that change.
 
@@ -39,6 +41,8 @@ def watch(path: Path, interval: float, looks: int | None, store: Store, as_json:
     changes twice between two looks is printed once, and one that changes back is not printed. Ends with Ctrl-C, or
     after --looks. With --json each line is a document.
     """
+    if store.missing is not None:
+        raise FileNotFoundError(errno.ENOENT, "there is nothing to watch yet", store.missing)
     before = _leaves(store, path)
     while looks is None or looks > 1:
         time.sleep(interval)
@@ -65,10 +69,10 @@ def _print(store: Store, path: Path, old: bytes | None, new: bytes | None, as_js
     before, now = _value(store, path, old), _value(store, path, new)
     if as_json:
         document = {"at": time.time(), "path": render(path), "change": change, "before": before, "now": now}
-        click.echo(json_text(document))
+        echo(json_text(document))
     else:
         shown = "" if new is None else f" = {printable(json_text(now))}"
-        click.echo(f"{time.strftime('%H:%M:%S')} {sign} {printable(render(path))}{shown}")
+        echo(f"{time.strftime('%H:%M:%S')} {sign} {printable(render(path))}{shown}")
 
 
 def _value(store: Store, path: Path, data: bytes | None) -> object:

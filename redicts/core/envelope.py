@@ -27,7 +27,7 @@ from redicts.core.codec import (
     ValidationFailedContent,
 )
 from redicts.core.foreign import Redacted, has_safe_message, is_interrupt
-from redicts.core.minitransaction import Path, fits_counter
+from redicts.core.minitransaction import Path, canonical_counter, fits_counter
 from redicts.core.paths import described
 from redicts.errors import (
     BadSignature,
@@ -203,6 +203,15 @@ class LeafFormat:
             raise LeafError(f"{where} is nested too deep, or contains itself") from error
         reason, cause = _reason(error, self._writer)
         raise LeafError(f"{where} cannot be stored with the codec {self.writes}: {reason}") from cause
+
+    def codec_of(self, data: bytes) -> tuple[str, Codec | None]:
+        """Return the name of the codec that wrote a leaf, and the codec that reads it, if any. It is not decoded."""
+        header = _HEADER.match(data)
+        name = PLAIN if header is None else header[1].decode()
+        reader = self._readers.get(name)
+        if reader is None and (data == EMPTY_DICT or canonical_counter(data) is not None):
+            reader = self._writer
+        return name, reader
 
     @property
     def writes(self) -> str:

@@ -89,7 +89,7 @@ class ValueOperations:
         fast_paths: FastPaths,
         clock: Callable[[], float],
     ) -> None:
-        self._format = form
+        self._format = self.form = form
         self._atomic_entries = atomic_entries
         self._ttls = ttls
         self._clock = clock

@@ -11,9 +11,10 @@ from redicts.api.opened import OpenedDatabase
 from redicts.core.locks.records import overlap
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described
-from redicts.errors import LeafError, SettingsError
+from redicts.errors import SettingsError
 from redicts.transfer.checkpoints import Checkpoint
 from redicts.transfer.leaves import UNREADABLE, Leaf, pages, same, ttl_left
+from redicts.transfer.losses import Losses
 from redicts.transfer.storing import store
 
 _MOST_REASONS: Final = 1_000
@@ -30,9 +31,11 @@ class Copy:
     gone: int = 0
     """Leaves that expired before they could be stored."""
     skipped: int = 0
-    """Leaves that were not copied: they are corrupt, or the target's codec refuses them."""
+    """Leaves that were not copied: they are signed for their path, and cannot be signed for another one."""
     reasons: list[str] = field(default_factory=list)
     """Why leaves were skipped, each with its path; the first thousand."""
+    foreign: dict[str, int] = field(default_factory=dict)
+    """How many leaves this run stored whose codec the settings of the target do not accept, by the codec's name."""
 
     @property
     def done(self) -> int:
@@ -50,32 +53,41 @@ def copy(
     ttls: bool = True,
     restart: bool = False,
     progress: Callable[[Copy], object] | None = None,
+    confirm: Callable[[int], object] | None = None,
 ) -> Copy:
     """Copy all leaves at and below ``at`` to below ``to`` in another database, over what is there; leave the rest.
 
+    Stored bytes are copied as they are, without being decoded, also those of codecs, types and keys that this process
+    lacks. Leaves are decoded in two cases: if the target does not accept their codec, its own writes them where it
+    preserves the value; if their codec signs them for their path and the paths differ, they are signed again.
+
     ``name`` identifies the copy: source, target and both paths. A run that was interrupted is continued by the next
     one with the same name, unless ``restart`` is true. Without ``ttls`` all leaves are stored without expiry.
-    ``progress`` is called after each batch; what it raises ends the run.
+    ``progress`` is called after each batch; what it raises ends the run. ``confirm`` is called before a batch that
+    removes or replaces leaves of the target, with their number so far; what it raises ends the run.
 
     What others change in the source meanwhile may or may not be copied; see :func:`~redicts.transfer.verify`. Raises
     :class:`~redicts.errors.StoreError` if one of the stores fails, and :class:`~redicts.errors.Unsupported` if leaves
     have a TTL and the target keeps none.
 
-    Cost: one round trip to each side and memory for every thousand leaves.
+    Cost: one round trip to each side and memory for every thousand leaves; with ``confirm``, about one more to a
+    target that has something at ``to``.
     """
     if source is target:
         refuse_overlap(at, to)
     checkpoint = Checkpoint(name, target.backend.capabilities)
     report = Copy()
+    losses = Losses(target, to, confirm)
     cursor = None
     if restart:
         target.run(checkpoint.remove())
     else:
         cursor = _resume(target.run(checkpoint.load()), report)
     for page in pages(source, at, cursor):
-        leaves = _recoded(source, target, at, to, page.leaves, report)
+        leaves = _moved(source, target, at, to, page.leaves, report)
         leaves = [leaf._replace(ttl=ttl_left(leaf.ttl, page.read_at) if ttls else None) for leaf in leaves]
         alive = [leaf for leaf in leaves if leaf.ttl is None or leaf.ttl > 0]
+        losses.before(alive)
         report.gone += len(leaves) - len(alive)
         report.stored += len(alive)
         if alive:
@@ -107,38 +119,39 @@ def _resume(state: Mapping[str, Any], report: Copy) -> bytes | None:
     return cursor
 
 
-def _recoded(
+def _moved(
     source: OpenedDatabase, target: OpenedDatabase, at: Path, to: Path, leaves: list[Leaf], report: Copy
 ) -> list[Leaf]:
-    """Return the leaves as the target stores them, without those that it cannot store."""
+    """Return the leaves as the target stores them, without those that nothing could read there."""
     found = []
     for leaf in leaves:
-        try:
-            value = source.store.decoded(at + leaf.path, leaf.data)
-            found.append(leaf._replace(data=_encoded(target, to + leaf.path, value, leaf.data)))
-        except UNREADABLE as error:
+        name, wrote = source.store.form.codec_of(leaf.data)
+        accepted = target.store.form.codec_of(leaf.data)[1] is not None
+        bound = at != to and wrote is not None and wrote.binds_path
+        if bound or (wrote is not None and not accepted):
+            data = _recoded(source, target, at + leaf.path, to + leaf.path, leaf.data)
+            if data is not None:
+                found.append(leaf._replace(data=data))
+                continue
+        if bound:
             report.skipped += 1
             if len(report.reasons) < _MOST_REASONS:
-                report.reasons.append(f"{described(at + leaf.path)} is not copied: {error}")
+                report.reasons.append(
+                    f"{described(at + leaf.path)} is not copied: the codec {name} signs it for its path; let {name} "
+                    "be the codec of the target and give both stores its keys, or copy it to the same path"
+                )
+            continue
+        if not accepted:
+            report.foreign[name] = report.foreign.get(name, 0) + 1
+        found.append(leaf)
     return found
 
 
-def _encoded(target: OpenedDatabase, path: Path, value: object, data: bytes) -> bytes:
-    """Return bytes from which the target reads this very value.
-
-    They come from the target's codec if it preserves the value, else they are those of the source if the target can
-    read them. Otherwise one of :data:`UNREADABLE` is raised.
-    """
-    refusal = LeafError("the target's codec changes it")
+def _recoded(source: OpenedDatabase, target: OpenedDatabase, at: Path, to: Path, data: bytes) -> bytes | None:
+    """Return bytes from which the target reads the value of a leaf at another path; ``None`` if its codec has none."""
     try:
-        own = target.store.encoded(path, value)
-        if own == data or same(target.store.decoded(path, own), value):
-            return own
-    except LeafError as error:
-        refusal = error
-    try:
-        if same(target.store.decoded(path, data), value):
-            return data
+        value = source.store.decoded(at, data)
+        own = target.store.encoded(to, value)
+        return own if own == data or same(target.store.decoded(to, own), value) else None
     except UNREADABLE:
-        pass
-    raise refusal
+        return None

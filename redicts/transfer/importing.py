@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -11,7 +12,8 @@ from redicts.api.opened import OpenedDatabase
 from redicts.core.minitransaction import Path
 from redicts.transfer.checkpoints import Checkpoint
 from redicts.transfer.leaves import Leaf
-from redicts.transfer.lines import LineError, parse_line
+from redicts.transfer.lines import HEAD, LineError, parse_line
+from redicts.transfer.losses import Losses
 from redicts.transfer.storing import BATCH, BATCH_BYTES, store
 
 
@@ -27,8 +29,10 @@ class Import:
     """Leaves that an earlier, interrupted run stored."""
     stored: int = 0
     """Leaves that this run stored."""
+    entries: int = 0
+    """Lines with entries that are not leaves, such as records of locks that were rescued. They are not stored."""
     complete: bool = True
-    """False if the input has the first line of the format and not the last one: it was cut off."""
+    """False if the input does not have the last line of the format: it was cut off."""
 
     @property
     def leaves(self) -> int:
@@ -44,22 +48,26 @@ def import_lines(
     batch: int = BATCH,
     restart: bool = False,
     progress: Callable[[Import], object] | None = None,
+    confirm: Callable[[int], object] | None = None,
 ) -> Import:
     """Store the leaves of lines (see ``redicts.transfer.lines``) below a path, over what is there; leave the rest.
 
     A run that was interrupted is continued by the next one to the same path whose lines are the same so far, unless
     ``restart`` is true. ``batch`` is how many leaves one transaction stores, 1 to 1,000. ``progress`` is called after
-    each batch; what it raises ends the run.
+    each batch; what it raises ends the run. ``confirm`` is called before a batch that removes or replaces stored
+    leaves, with their number so far; what it raises ends the run.
 
-    Raises :class:`~redicts.transfer.LineError` for a line that is not valid: the batches before it are stored, its own
-    is not, and once the line is corrected the next run continues. Raises :class:`~redicts.errors.StoreError` if the
-    store fails.
+    Raises :class:`~redicts.transfer.LineError` for a line that is not valid, or if the first line is not that of the
+    format: the batches before it are stored, its own is not, and once the line is corrected the next run continues.
+    The error says how many leaves are stored. An input whose end is missing is stored, and the result says so. Raises
+    :class:`~redicts.errors.StoreError` if the store fails.
 
     Cost: one round trip and memory for each batch.
     """
     if isinstance(batch, bool) or not 1 <= batch <= BATCH:
         raise ValueError(f"batch must be a number of leaves from 1 to {BATCH}; got {batch!r}")
-    return _Importer(database, to, batch, progress or (lambda _: None)).run(iter(lines), restart=restart)
+    importer = _Importer(database, to, batch, progress or (lambda _: None), Losses(database, to, confirm))
+    return importer.run(iter(lines), restart=restart)
 
 
 class _Batch:
@@ -95,10 +103,18 @@ class _Batch:
 class _Importer:
     """One run of an import."""
 
-    def __init__(self, database: OpenedDatabase, to: Path, batch: int, progress: Callable[[Import], object]) -> None:
+    def __init__(
+        self,
+        database: OpenedDatabase,
+        to: Path,
+        batch: int,
+        progress: Callable[[Import], object],
+        losses: Losses,
+    ) -> None:
         self._report = Import()
         self._database = database
         self._to = to
+        self._losses = losses
         self._batch = _Batch(batch)
         self._progress = progress
         self._digest = hashlib.sha256()
@@ -112,28 +128,48 @@ class _Importer:
         self._checkpoint = Checkpoint(name, self._database.backend.capabilities)
         if restart:
             self._database.run(self._checkpoint.remove())
-        begun = ended = False
-        for text in self._unhandled(chain(first, lines)):
+        unhandled = self._unhandled(chain(first, lines))
+        try:
+            self._report.complete = self._take(unhandled)
+        except LineError as error:
+            stored = self._report.leaves
+            kept = f"{stored} leaves before it are stored" if stored else "nothing is stored"
+            raise LineError(f"{error}; {kept}") from None
+        self._store()
+        self._database.run(self._checkpoint.remove())
+        return self._report
+
+    def _take(self, lines: Iterator[bytes]) -> bool:
+        """Store the leaves of all lines but those of the last batch, and return whether the last line was there."""
+        begun, ended = self._report.lines > 0, False
+        for text in lines:
             number = self._report.lines + 1
             if ended and text.strip():
                 raise LineError(f"line {number} comes after the last line of the format")
             line = parse_line(self._database, text, number, self._to)
+            if not (begun or line.head) and text.strip():
+                raise LineError(
+                    f"line {number} must be the first one of the format, {json.dumps(HEAD)}; the beginning of the "
+                    "input is missing, or it is not an export in lines"
+                )
             if line.leaf is not None:
                 if not self._batch.takes(line.leaf):
                     self._store()
                     self._batch.takes(line.leaf)
                 self._leaves += 1
-            elif line.end is not None and line.end != self._leaves:
-                raise LineError(
-                    f"line {number} announces {line.end} leaves, and {self._leaves} came before it; the input was "
-                    "changed or is incomplete"
-                )
+            elif line.end is not None:
+                if line.end != self._leaves:
+                    raise LineError(
+                        f"line {number} announces {line.end} leaves, and {self._leaves} came before it; the input was "
+                        "changed or is incomplete"
+                    )
+                self._store()  # now, so that no checkpoint is after this line, and the next run finds it again
             self._note(text)
+            self._report.entries += line.entry
             begun, ended = begun or line.head, ended or line.end is not None
-        self._store()
-        self._database.run(self._checkpoint.remove())
-        self._report.complete = ended or not begun
-        return self._report
+        if not begun:
+            raise LineError("the input is empty: it does not even have the first line of the format")
+        return ended
 
     def _unhandled(self, lines: Iterator[bytes]) -> Iterator[bytes]:
         """Yield the lines that no earlier run has handled."""
@@ -161,6 +197,7 @@ class _Importer:
         if not self._batch.leaves:
             return
         leaves = list(self._batch.leaves.values())
+        self._losses.before(leaves)
         state = {
             "kind": "import",
             "lines": self._report.lines,

@@ -40,6 +40,7 @@ def other_url(tmp_path: Path) -> str:
 def store(request: pytest.FixtureRequest) -> str:
     """Give the URL of an empty store, of each kind that processes can share."""
     url: str = request.getfixturevalue("file_url" if request.param == "sqlite" else "redis_url")
+    assert value_at(url) is redicts.ABSENT  # which creates the file
     return url
 
 

@@ -67,6 +67,7 @@ def test_the_report_counts_both_sides(file_url: str, redis_url: str) -> None:
         "gone": 0,
         "skipped": 0,
         "reasons": [],
+        "foreign": {},
         "verified": {**counts, "paths": []},
     }
     assert value_at(redis_url) == {"a": {"b": 1, "c": 2}, "other": 3}
@@ -140,17 +141,34 @@ def test_a_store_that_fails_is_status_3(proxy: FaultyProxy, far: str, file_url: 
     assert value_at(far) == MANY
 
 
-def test_a_leaf_that_cannot_be_copied_is_named(file_url: str, redis_url: str) -> None:
-    """A damaged leaf is skipped and named, the rest is copied, and the status is 1."""
+def test_leaves_that_cannot_be_read_are_copied(file_url: str, redis_url: str) -> None:
+    """Their bytes move as they are, with their TTLs, to Redis and back."""
     put(file_url, {"a": 1, "b": 2})
     put_raw(file_url, "odd")
+    put_raw(file_url, "models", "one", data=b'\x04models 29\n{"$type":"invoice","value":1}')
+    put_raw(file_url, "pickled", data=b"\x04pickle 40\nS" + bytes(range(39)))
     done = redicts("copy", file_url, redis_url, "--json")
+    assert done.status == exits.DONE
+    assert (done.document["stored"], done.document["skipped"], done.document["reasons"]) == (5, 0, [])
+    assert done.document["verified"]["equal"] == 5
+    assert leaves_in(redis_url) == leaves_in(file_url)
+    assert redicts("copy", redis_url, file_url, "--from", "models", "--to", "x.y").status == exits.DONE
+    assert leaves_in(file_url)["x", "y", "one"] == leaves_in(file_url)["models", "one"]
+
+
+def test_a_leaf_that_cannot_be_signed_again_is_named(file_url: str, redis_url: str) -> None:
+    """A signed value whose key is not there is not copied to another path: it is named, and the status is 1."""
+    put(file_url, {"a": {"b": 1}})
+    put_raw(file_url, "a", "pickled", data=b"\x04pickle 40\nS" + bytes(range(39)))
+    pickle = {"name": "pickle", "keys": ["sixteen characters"]}
+    source = json.dumps({"backend": "sqlite", "path": file_url.removeprefix("sqlite:///"), "accept": [pickle]})
+    done = redicts("copy", source, redis_url, "--from", "a", "--to", "z", "--json")
     assert done.status == exits.NEGATIVE
-    assert (done.document["stored"], done.document["skipped"]) == (2, 1)
-    assert "'odd'" in done.document["reasons"][0]
-    assert "'odd'" in done.err
-    assert done.document["verified"]["paths"] == ["'odd'"]
-    assert value_at(redis_url) == {"a": 1, "b": 2}
+    assert (done.document["stored"], done.document["skipped"]) == (1, 1)
+    assert "'a.pickled'" in done.document["reasons"][0]
+    assert "'a.pickled'" in done.err
+    assert done.document["verified"]["paths"] == ["'a.pickled'"]
+    assert value_at(redis_url) == {"z": {"b": 1}}
 
 
 def test_wrong_use_of_copy(file_url: str, redis_url: str) -> None:

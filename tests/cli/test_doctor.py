@@ -109,7 +109,10 @@ def test_damage_is_found_saved_and_removed(store: str, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in rescue.read_text(encoding="utf-8").splitlines()]
     assert {"path": ["odd"], "base64": "B/8="} in lines
     assert redicts("doctor", "--store", store).status == exits.DONE
-    assert redicts("import", rescue, "--store", store).status == exits.WRONG  # it still cannot be read
+    done = redicts("import", rescue, "--store", store)
+    assert done.status == exits.DONE
+    assert "2 entries that are not leaves" in done.err
+    assert leaves_in(store)["odd",] == b"\x07\xff"
 
 
 def test_a_rescue_file_is_not_overwritten(file_url: str, tmp_path: Path) -> None:

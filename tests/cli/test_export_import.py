@@ -179,7 +179,7 @@ WRONG_LINES = {
     "a TTL that is a fraction": '{"path": ["x"], "value": 1, "ttl": 1.5}',
     "wrong base64": '{"path": ["x"], "base64": "%"}',
     "base64 that is not ASCII": '{"path": ["x"], "base64": "\u00e9"}',
-    "bytes that no codec reads": '{"path": ["x"], "base64": "AP8="}',
+    "a name that comes twice": '{"path": ["x"], "value": {"a": 1, "a": 2}}',
     "a later version": '{"redicts": "leaves", "version": 2}',
     "another count": '{"end": true, "leaves": 7}',
 }
@@ -188,17 +188,18 @@ WRONG_LINES = {
 @pytest.mark.parametrize("line", WRONG_LINES.values(), ids=WRONG_LINES)
 def test_a_wrong_line_is_named_and_its_batch_is_not_stored(file_url: str, line: str) -> None:
     """The error has the number of the line."""
-    text = '{"path": ["a"], "value": 1}\n' + line + "\n"
+    text = lines_of(HEAD, {"path": ["a"], "value": 1}) + line + "\n"
     done = redicts("import", "-", "--store", file_url, stdin=text)
     assert (done.status, done.out, done.err.count("\n")) == (exits.WRONG, "", 1)
-    assert "line 2" in done.err
+    assert "line 3" in done.err
+    assert "nothing is stored" in done.err
     assert leaves_in(file_url) == {}
 
 
 def test_the_later_of_two_conflicting_lines_wins(file_url: str) -> None:
     """Each line acts as a ``set`` of its own, also within one batch."""
     leaves = [(["a"], 1), (["a", "b"], 2), (["x", "y"], 3), (["x"], 4), (["z"], 5), (["z"], 6)]
-    text = lines_of(*[{"path": path, "value": value} for path, value in leaves])
+    text = lines_of(HEAD, *[{"path": path, "value": value} for path, value in leaves], {"end": True, "leaves": 6})
     assert redicts("import", "-", "--store", file_url, stdin=text).status == exits.DONE
     assert value_at(file_url) == {"a": {"b": 2}, "x": 4, "z": 6}
 

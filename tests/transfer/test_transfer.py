@@ -15,14 +15,14 @@ from redicts.api.opened import OpenedDatabase
 from redicts.backends.memory import MemoryBackend
 from redicts.codecs.json import codec
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.codec import Codec
+from redicts.core.codec import BadSignatureContent, Codec
 from redicts.core.envelope import LeafFormat
-from redicts.core.minitransaction import Key, Outcome, Put, Status, Transaction
+from redicts.core.minitransaction import VALUES, Key, Outcome, Path, Put, Status, Transaction
 from redicts.errors import SettingsError, Unreachable, Unsupported
 from redicts.transfer import copy, export_lines, import_lines, lines_of_value, verify
 from redicts.transfer.checkpoints import SPACE, unfinished
 from redicts.transfer.leaves import ttl_left
-from redicts.transfer.lines import LineError
+from redicts.transfer.lines import HEAD, LineError, last_line
 
 NAMES = st.text(min_size=1, max_size=5)
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.lists(st.integers())
@@ -71,6 +71,12 @@ def content(database: OpenedDatabase) -> Any:
     return database.run(database.store.leaves(()))
 
 
+def exported(database: OpenedDatabase) -> list[bytes]:
+    """Return all lines of an export."""
+    lines = [line for page in export_lines(database) for line in page.lines]
+    return [line.encode() for line in (json.dumps(HEAD), *lines, last_line(len(lines)))]
+
+
 def interrupted_copy(source: OpenedDatabase, backend: Limited) -> OpenedDatabase:
     """Return a target whose store failed during a copy, and works again."""
     target = database_of(backend=backend)
@@ -94,7 +100,7 @@ def test_a_copy_preserves_any_tree(value: dict[str, Any]) -> None:
 def test_lines_preserve_any_tree(value: dict[str, Any]) -> None:
     """An import of exported lines, or of a value as lines, has the leaves that ``set`` stores."""
     source, target, other = database_of(value), database_of(), database_of()
-    import_lines(target, [line.encode() for page in export_lines(source) for line in page.lines])
+    import_lines(target, exported(source))
     import_lines(other, lines_of_value(value, ()))
     assert content(target) == content(other) == content(source)
 
@@ -271,8 +277,8 @@ class Reversed(Codec):
         return tuple(value) if self._tuples and isinstance(value, list) else value
 
 
-def test_leaves_are_written_by_the_codec_of_the_target() -> None:
-    """From one codec to another the values are equal, and the bytes are those of the target's codec."""
+def test_leaves_are_written_by_the_codec_of_the_target_if_it_does_not_accept_theirs() -> None:
+    """The values are equal, and the bytes are those of the target's codec."""
     source, target = database_of({"a": {"b": "text"}, "c": 1}), OpenedDatabase(MemoryBackend(), LeafFormat(Reversed()))
     assert copy(source, target, "test").stored == 2
     assert content(target) == {("a", "b"): b'\x04reversed 6\n"txet"', ("c",): b"1"}
@@ -280,11 +286,193 @@ def test_leaves_are_written_by_the_codec_of_the_target() -> None:
 
 
 @pytest.mark.parametrize(
-    ("codec", "skipped"), [(Reversed(takes=int), ["'list'", "'text'"]), (Reversed(tuples=True), ["'list'"])]
+    ("codec", "kept"), [(Reversed(takes=int), {"list", "text"}), (Reversed(tuples=True), {"list"})]
 )
-def test_values_that_the_codec_of_the_target_does_not_preserve_are_skipped(codec: Codec, skipped: list[str]) -> None:
-    """A value that it refuses or changes is named and not stored; the others are."""
+def test_values_that_the_codec_of_the_target_does_not_preserve_keep_their_bytes(codec: Codec, kept: set[str]) -> None:
+    """A value that it refuses or changes is copied as it is stored, and counted with its codec; nothing is lost."""
     source = database_of({"number": 1, "list": [1, 2], "text": "ab"})
-    report = copy(source, OpenedDatabase(MemoryBackend(), LeafFormat(codec)), "test")
-    assert (report.stored, report.skipped) == (3 - len(skipped), len(skipped))
-    assert sorted(reason.partition(" is not copied")[0] for reason in report.reasons) == skipped
+    target = OpenedDatabase(MemoryBackend(), LeafFormat(codec))
+    report = copy(source, target, "test")
+    assert (report.stored, report.skipped, report.foreign) == (3, 0, {"json": len(kept)})
+    same = {path for path, data in content(target).items() if data == content(source)[path]}
+    assert same == {("number",), *[(name,) for name in kept]}
+    back = database_of()
+    copy(target, back, "test")
+    assert {path: content(back)[path] for path in same} == {path: content(source)[path] for path in same}
+
+
+OPAQUE = {
+    "a codec that is not installed": b"\x04cbor2 3\n\x81\x01\xff",
+    "a codec that is not accepted": b"\x04msgpack 1\n\x01",
+    "a signed pickle without a key": b"\x04pickle 40\nS" + bytes(range(39)),
+    "a registered type": b'\x04models 29\n{"$type":"invoice","value":1}',
+    "an integer of 5,001 digits": b"1" + b"0" * 5000,
+    "a list of 2,000 levels": b"[" * 2000 + b"]" * 2000,
+    "text that is not compact": b'{"a": [1,  2]}',
+    "two equal names": b'{"a":1,"a":2}',
+    "an escape that is not needed": b'"\\u0041"',
+    "bytes that nothing reads": b"\x00\xff",
+    "an envelope that is cut short": b"\x04pickle 40\nS",
+    "no bytes": b"",
+    "the bytes of a directory in the layout of Redis": b"\x01",
+    "a lone surrogate": b'"\\udc80"',
+    "NaN": b"NaN",
+    "a line end": b'"a\\nb"\n',
+}
+
+
+def of_raw(leaves: dict[str, bytes], ttl: int | None = None) -> OpenedDatabase:
+    """Return a database in memory with these bytes as leaves."""
+    database = database_of()
+    writes = tuple([Put(Key(VALUES, ("x", name)), data, ttl) for name, data in leaves.items()])
+    database.backend.execute(Transaction(writes=writes))
+    return database
+
+
+@pytest.mark.parametrize("ttl", [None, 600_000])
+def test_bytes_that_cannot_be_read_here_move_unchanged(ttl: int | None) -> None:
+    """A copy and an import store the bytes and TTLs of leaves that no codec here reads, at another path too."""
+    source, copied, imported = of_raw(OPAQUE, ttl), database_of(), database_of()
+    report = copy(source, copied, "test", at=("x",), to=("y", "z"))
+    assert (report.stored, report.skipped, report.reasons) == (len(OPAQUE), 0, [])
+    assert content(copied) == {("y", "z", name): data for name, data in OPAQUE.items()}
+    assert verify(source, copied, at=("x",), to=("y", "z")).equal == len(OPAQUE)
+    import_lines(imported, exported(source))
+    assert content(imported) == content(source)
+    assert verify(source, imported).holds
+    for each in (copied, imported):
+        left = each.run(each.store.ttl(()))
+        assert left is None if ttl is None else 0 < (left or 0) <= ttl
+
+
+class Untouchable(Codec):
+    """A codec whose values nobody may decode."""
+
+    def __init__(self, name: str, *, binds_path: bool = False) -> None:
+        self._name = name
+        self.binds_path = binds_path
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def encode(self, value: object, *_: object) -> bytes:
+        return json.dumps(value).encode()
+
+    def decode(self, data: bytes, *_: object) -> object:
+        raise AssertionError("a leaf that only moves was decoded")
+
+
+def test_data_that_only_moves_is_not_decoded() -> None:
+    """Neither a copy with its comparison, an export nor an import calls the codec that both sides have."""
+    form = LeafFormat(Untouchable("x"), [Untouchable("signed", binds_path=True), codec])
+    source, target, other = [OpenedDatabase(MemoryBackend(), form) for _ in range(3)]
+    source.backend.execute(Transaction(writes=(Put(Key(VALUES, ("a",)), b"\x04signed 1\n1"),)))
+    source.run(source.store.write(("b",), {"c": "text", "d": 1}))
+    copy(source, target, "test")
+    assert verify(source, target).holds
+    import_lines(other, exported(source))
+    assert content(target) == content(other) == content(source)
+
+
+class Signed(Codec):
+    """A codec that binds its bytes to their path."""
+
+    binds_path = True
+
+    def __init__(self, key: str = "k") -> None:
+        self._key = key
+
+    @property
+    def name(self) -> str:
+        return "signed"
+
+    def encode(self, value: object, path: Path, /) -> bytes:
+        return json.dumps([self._key, path, value]).encode()
+
+    def decode(self, data: bytes, path: Path, /) -> object:
+        key, bound, value = json.loads(data)
+        if (key, tuple(bound)) != (self._key, path):
+            raise BadSignatureContent("wrong key or path")
+        return value
+
+
+def test_values_that_are_signed_for_their_path_are_signed_again_for_another_one() -> None:
+    """With the key the target reads them; without it they are named and not stored; at the same path bytes move."""
+    source = OpenedDatabase(MemoryBackend(), LeafFormat(Signed()))
+    source.run(source.store.write(("a",), {"b": "text", "c": 1}))
+    target, other = OpenedDatabase(MemoryBackend(), LeafFormat(Signed())), database_of()
+    assert copy(source, target, "test", at=("a",), to=("z",)).stored == 2
+    assert target.run(target.store.read(("z",))) == {"b": "text", "c": 1}
+    assert verify(source, target, at=("a",), to=("z",)).holds
+    wrong = OpenedDatabase(source.backend, LeafFormat(Signed("another key")))
+    report = copy(wrong, target, "test", at=("a",), to=("new",))
+    assert (report.stored, report.skipped) == (1, 1)
+    assert report.reasons[0].startswith("'a.b' is not copied: the codec signed signs it for its path")
+    copy(wrong, other, "test")
+    assert content(other) == content(source)
+
+
+def test_what_a_run_would_remove_is_counted_before_it_is_removed() -> None:
+    """Leaves below a stored one, above it and at its path count, unless they stay the same; a refusal stops the run."""
+    existing = {"same": 1, "changed": 1, "dict": {f"n{number}": number for number in range(30)}, "leaf": 1, "far": 2}
+    new = {"same": 1, "changed": 2, "dict": 3, "leaf": {"a": 1, "b": 1}, "new": {"x": 1}}
+    counted: list[int] = []
+    target = database_of(existing)
+    copy(database_of(new), target, "test", confirm=counted.append)
+    assert counted == [32]
+    copy(database_of(new), target, "test", confirm=counted.append)
+    assert counted == [32]
+
+    def refuse(_: int) -> None:
+        raise KeyboardInterrupt
+
+    target = database_of(existing)
+    with pytest.raises(KeyboardInterrupt):
+        copy(database_of(new), target, "test", confirm=refuse)
+    with pytest.raises(KeyboardInterrupt):
+        import_lines(target, lines_of_value(new, ()), confirm=refuse)
+    assert content(target) == content(database_of(existing))
+
+
+def test_many_leaves_of_many_dicts_are_counted() -> None:
+    """The count needs no transaction that the store does not take."""
+    counted: list[int] = []
+    target = database_of(MANY, Limited(most=300))
+    copy(database_of(dict.fromkeys(MANY, 1)), target, "test", confirm=counted.append)
+    assert counted[0] >= 1000
+
+
+def test_an_empty_dict_is_imported() -> None:
+    """``{}`` alone is a value, except at the root, where it is no leaf."""
+    database = database_of()
+    assert import_lines(database, lines_of_value({}, ("a",)), ("a",)).stored == 1
+    assert import_lines(database, lines_of_value({}, ())).stored == 0
+    assert content(database) == {("a",): b"{}"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "error"),
+    [
+        ([], "the input is empty"),
+        ([b"\n", b"  \n"], "the input is empty"),
+        ([b'{"path":["a"],"value":1}\n', b'{"end":true,"leaves":1}'], "line 1 must be the first one of the format"),
+        ([json.dumps(HEAD).encode(), b'{"path":["a"],"value":{"b":1,"b":2}}'], "has the name 'b' twice"),
+        ([json.dumps(HEAD).encode(), b'{"path":["a"],"value":' + b"9" * 5000 + b"}"], "more digits"),
+    ],
+)
+def test_an_input_that_cannot_be_whole_is_refused(lines: list[bytes], error: str) -> None:
+    """An empty input, one without its beginning, and values of which something would be lost, are errors."""
+    database = database_of()
+    with pytest.raises(LineError, match=f"{error}.*nothing is stored"):
+        import_lines(database, lines)
+    assert content(database) == {}
+
+
+def test_the_error_of_a_line_says_how_many_leaves_are_stored() -> None:
+    """Earlier batches stay, and the corrected input continues after them."""
+    database, lines = database_of(), list(lines_of_value(dict.fromkeys(map(str, range(25)), 1), ()))
+    with pytest.raises(LineError, match="20 leaves before it are stored"):
+        import_lines(database, [*lines[:24], b"{", *lines[24:]], batch=10)
+    assert import_lines(database, lines, batch=10).resumed == 20
+    assert len(content(database)) == 25
