@@ -1,17 +1,21 @@
-"""Run the command ``redicts`` in a process of its own, to its end or while the test goes on."""
+"""Run the command ``redicts`` to its end, or in a process of its own while the test goes on."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import IO, Any, Final, NamedTuple
 
-from redicts.cli import exits
+import pytest
+
+from redicts.cli import exits, main
 from tests.support.proxy import FaultyProxy
 from tests.support.waiting import TIMEOUT
 
@@ -44,10 +48,30 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def redicts(*arguments: object, stdin: str = "", **variables: str) -> Done:
-    """Run a command to its end. It never prints a traceback."""
-    done = run(command_line(*arguments), stdin, **variables)
+    """Run a command to its end. It never prints a traceback.
+
+    Without environment variables of its own it runs in this process, because to start another one takes longer.
+    """
+    if variables:
+        done = run(command_line(*arguments), stdin, **variables)
+    else:
+        streams = [io.TextIOWrapper(io.BytesIO(text), encoding="utf-8") for text in (stdin.encode(), b"", b"")]
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            warnings.simplefilter("error")
+            patch.setattr(os, "environ", environment())
+            for name, stream in zip(("stdin", "stdout", "stderr"), streams):
+                patch.setattr(sys, name, stream)
+            status = main([str(each) for each in arguments])
+        done = Done(status, *[_written(stream) for stream in streams[1:]])
     assert "Traceback" not in done.err, done.err
     return done
+
+
+def _written(stream: io.TextIOWrapper) -> str:
+    """Return what was written to a stream."""
+    stream.flush()
+    written: bytes = stream.buffer.getvalue()  # type: ignore[attr-defined]  # it is a BytesIO
+    return written.decode()
 
 
 def run(command: list[str], stdin: str = "", **variables: str) -> Done:

@@ -10,7 +10,7 @@ import pytest
 from redicts import Lock
 from redicts.cli import exits
 from tests.cli.conftest import open_database, put, value_at
-from tests.cli.running import redicts
+from tests.cli.running import command_line, redicts, run
 
 
 def test_get_prints_what_set_stored(store: str) -> None:
@@ -118,7 +118,7 @@ def test_a_write_under_a_mandatory_lock_is_status_4(file_url: str, tmp_path: Pat
     store = json.dumps({"backend": "sqlite", "path": f"{tmp_path}/state.db", "mandatory_locks": True})
     with Lock(open_database(file_url).backend, "a"):
         for arguments in (["set", "a.b", "1"], ["del", "a"]):
-            done = redicts(*arguments, "--store", store)
+            done = run(command_line(*arguments, "--store", store))
             assert done.status == exits.LOCKED
             assert "'a'" in done.err
     assert redicts("set", "a.b", "1", "--store", store).status == exits.DONE
