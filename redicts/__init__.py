@@ -40,6 +40,7 @@ from redicts.errors import (
     ValidationFailed,
     WrongField,
 )
+from redicts.locks.owner import OwnerToken
 
 __all__ = [
     "ABSENT",
@@ -60,6 +61,7 @@ __all__ = [
     "LockTimeout",
     "Locked",
     "NotHeld",
+    "OwnerToken",
     "Packed",
     "PathError",
     "PluginBroken",

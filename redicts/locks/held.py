@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Hashable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from redicts.core.locks.acquisition import Grant
 from redicts.core.locks.records import HOLDERS, Mode, Request, overlap
@@ -86,8 +86,8 @@ class HeldLock:
         self.is_alive = is_alive
         self.lost = False
         self.is_watched = False
-        self.relied_on = 1
-        """The number of acquisitions that rely on it."""
+        self.relied_on: dict[Any, None] = {}
+        """The acquisitions that rely on it, see :mod:`redicts.locks.manager`."""
         self.renewals = 0
         """The number of these acquisitions with the option ``renew``."""
         self.on_renewal_overdue: list[Callback] = []
@@ -151,27 +151,29 @@ class HeldLock:
 class HeldLocks:
     """Path index of the locks that one owner holds in one database.
 
-    The cost of each operation is in proportion to the depth of the path and to the number of results.
+    The cost of each operation is in proportion to the depth of the path and to the number of results. Between any two
+    steps of a method, an exception may come, or a signal handler that acquires and releases locks. So ``requests``
+    decides, in one step, which locks are held, and the index finds at least those. To remove a lock twice does nothing.
     """
 
     __slots__ = ("_at", "_below", "requests")
 
     def __init__(self) -> None:
-        self._at: dict[Path, list[HeldLock]] = {}
-        self._below: dict[Path, list[HeldLock]] = {}
-        self.requests: dict[Request, None] = {}
+        self._at: _Index = {}
+        self._below: _Index = {}
+        self.requests: dict[Request, HeldLock] = {}
 
     def add(self, lock: HeldLock) -> None:
         """Add a lock."""
-        self.requests[lock.request] = None
         for path in lock.request.paths:
-            self._at.setdefault(path, []).append(lock)
+            self._at.setdefault(path, {})[lock] = None
             for depth in range(len(path)):
-                self._below.setdefault(path[:depth], []).append(lock)
+                self._below.setdefault(path[:depth], {})[lock] = None
+        self.requests[lock.request] = lock
 
     def remove(self, lock: HeldLock) -> None:
-        """Remove a lock."""
-        del self.requests[lock.request]
+        """Remove a lock, if it is there."""
+        self.requests.pop(lock.request, None)
         for path in lock.request.paths:
             _remove(self._at, path, lock)
             for depth in range(len(path)):
@@ -179,21 +181,29 @@ class HeldLocks:
 
     def covering(self, paths: Paths, mode: Mode) -> HeldLock | None:
         """Return a held lock that includes a lock of this mode on these paths."""
-        return next((lock for lock in self._above(paths[0]) if lock.covers(paths, mode)), None)
+        above = self._above(paths[0])
+        return next((lock for lock in above if lock.covers(paths, mode) and lock.request in self.requests), None)
 
     def overlapping(self, path: Path) -> list[HeldLock]:
         """Return the locks above, at or below a path, each once."""
-        return list(dict.fromkeys([*self._above(path), *self._below.get(path, ())]))
+        found = dict.fromkeys([*self._above(path), *self._below.get(path, ())])
+        return [lock for lock in found if lock.request in self.requests]
 
     def _above(self, path: Path) -> list[HeldLock]:
-        return [lock for depth in range(len(path) + 1) for lock in self._at.get(path[:depth], ())]
+        return [lock for depth in range(len(path) + 1) for lock in list(self._at.get(path[:depth], ()))]
 
 
-def _remove(index: dict[Path, list[HeldLock]], path: Path, lock: HeldLock) -> None:
-    found = index[path]
-    found.remove(lock)
-    if not found:
-        del index[path]
+_Index = dict[Path, dict[HeldLock, None]]
+
+
+def _remove(index: _Index, path: Path, lock: HeldLock) -> None:
+    found = index.get(path)
+    if found is not None:
+        found.pop(lock, None)
+        if not found:
+            # A signal handler may have added a lock since.
+            for other in index.pop(path, ()):
+                index.setdefault(path, {})[other] = None
 
 
 def call_back(callbacks: list[Callback]) -> None:
