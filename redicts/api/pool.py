@@ -7,12 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from redicts.api import clients
 from redicts.api.opened import Databases, OpenedDatabase, open_databases
 from redicts.config.opening import codec
 from redicts.config.settings import Settings, parse
 from redicts.core.backend import Backend
 from redicts.core.envelope import LeafFormat
-from redicts.errors import SettingsError, Unsupported
+from redicts.errors import Unsupported
 from redicts.forks import ForkSafeLock
 from redicts.plugins.loading import from_client
 
@@ -41,7 +42,7 @@ class Pool:
     proxies: WeakValueDictionary[tuple[object, ...], Any]
     _of_clients: WeakKeyDictionary[Any, OpenedDatabase]
     # By identity, which is unique while the database exists, because it refers to the backend.
-    _of_objects: WeakValueDictionary[int, OpenedDatabase]
+    _of_backends: WeakValueDictionary[int, OpenedDatabase]
 
     def __new__(cls, cfg: Mapping[str, Any] | str | None = None) -> Pool:  # noqa: ARG004  (__init__ uses it)
         """Return the pool of this process."""
@@ -52,7 +53,7 @@ class Pool:
                     pool.databases = Databases(partial(parse, None), OpenedDatabase)
                     pool.proxies = WeakValueDictionary()
                     pool._of_clients = WeakKeyDictionary()
-                    pool._of_objects = WeakValueDictionary()
+                    pool._of_backends = WeakValueDictionary()
                     cls._instance = pool
         return cls._instance
 
@@ -99,7 +100,7 @@ class Pool:
             raise Unsupported(f"the backend {self.settings.backend!r} has no Redis connections; choose backend 'redis'")
         # A lock on this client, or on one that shares its connections, must be a lock of this database.
         with _lock:
-            self._of_clients[client] = self._of_objects[id(client.connection_pool)] = database
+            self._of_clients[client] = self._of_backends[id(client.connection_pool)] = database
         return client
 
     def of_client(self, client: Any) -> OpenedDatabase:
@@ -111,17 +112,17 @@ class Pool:
         """
         with _lock:
             if isinstance(client, Backend):
-                database = self._of_objects.get(id(client))
+                database = self._of_backends.get(id(client))
                 if database is None:
-                    database = self._of_objects[id(client)] = OpenedDatabase(client, LeafFormat(codec("json")))
+                    database = self._of_backends[id(client)] = OpenedDatabase(client, LeafFormat(codec("json")))
                 return database
             try:
                 database = self._of_clients.get(client)
             except TypeError:
                 database = None  # not a client: from_client raises the error
             if database is None:
-                _check_is_blocking(client)
-                database = self._of_objects.get(id(getattr(client, "connection_pool", None)))
+                clients.check_is_blocking(client)
+                database = self._of_backends.get(id(getattr(client, "connection_pool", None)))
             if database is None:
                 backend = from_client(client)
                 database = self._with_prefix(client) or OpenedDatabase(backend, LeafFormat(codec("json")))
@@ -134,43 +135,11 @@ class Pool:
         The client does not know the prefix, so its locks would exclude no lock of a :class:`Proxy`.
         """
         settings = self.databases.loaded
-        if settings is None or not getattr(settings.options, "prefix", ""):
+        number = clients.database_of(client)
+        if settings is None or number is None or not clients.is_on_server_with_prefix(client, settings, number):
             return None
-        ours, theirs = settings.options.model_dump(), client.connection_pool.connection_kwargs
-        names = [name for name in (None, *settings.names) if settings.database(name) == (theirs.get("db") or 0)]
-        if not names or settings.backend != "redis":
-            return None
-        is_socket = ours.get("unix_socket") is not None
-        if is_socket or theirs.get("path") is not None:
-            is_same = ours.get("unix_socket") == theirs.get("path")
-            may_be = not is_same
-        else:
-            may_be = ours.get("port") == theirs.get("port", 6379)
-            is_same = may_be and _host(ours.get("host")) == _host(theirs.get("host"))
-        if may_be and not is_same:
-            raise SettingsError(
-                "a lock on a client must be a lock of the pool if they have one server, because the pool has a prefix; "
-                "the addresses do not tell; give the Pool, or for another server a database of redicts.open()"
-            )
-        return self.databases[names[0]] if is_same else None
+        return next(self.databases[name] for name in (None, *settings.names) if settings.database(name) == number)
 
     def __repr__(self) -> str:
         settings = self.databases.loaded
         return f"<Pool {settings.backend if settings else 'not used yet'}>"
-
-
-def _check_is_blocking(client: object) -> None:
-    """Refuse a client for asyncio, whatever library it is of."""
-    kind = type(client)
-    if hasattr(kind, "__aenter__") and not hasattr(kind, "__enter__"):
-        raise SettingsError(
-            f"a client must be a blocking one; {kind.__module__}.{kind.__qualname__} is for asyncio; give a Proxy, the "
-            "Pool, a backend, or a client of redis-py such as redis.Redis, and acquire the lock with: "
-            "await asyncio.to_thread(lock.acquire)"
-        )
-
-
-def _host(name: object) -> str:
-    """Return the name of a host, the same for all names of this one that need no look-up."""
-    text = str(name or "localhost").lower()
-    return "localhost" if text in ("127.0.0.1", "::1") else text

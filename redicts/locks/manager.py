@@ -340,7 +340,7 @@ def _unlist(acquired: Acquired) -> None:
         stack = owner.acquired.get(paths, [])
         while acquired in stack:
             stack.remove(acquired)
-        if not stack and owner.acquired.pop(paths, None):  # a signal handler has added to it
+        if not stack and owner.acquired.pop(paths, []):  # a signal handler has added to it
             owner.acquired.setdefault(paths, stack)
 
 
