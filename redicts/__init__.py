@@ -42,6 +42,7 @@ from redicts.errors import (
     ValidationFailed,
     WrongField,
 )
+from redicts.locks.owner import OwnerToken
 
 __all__ = [
     "ABSENT",
@@ -62,6 +63,7 @@ __all__ = [
     "LockTimeout",
     "Locked",
     "NotHeld",
+    "OwnerToken",
     "Packed",
     "PathError",
     "PluginBroken",

@@ -1,30 +1,68 @@
-"""Lock: a hierarchical lock on one or several paths."""
+"""Lock: a hierarchical lock on one or several paths.
+
+A method that acquires or releases acts for the task in which it is *looked up*. So ``asyncio.to_thread(lock.acquire)``
+acquires the lock for the task. The exit of a ``with`` block is looked up when the block is entered. So it releases the
+lock for the owner that entered the block, in whichever thread or task the block ends.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from math import inf
-from types import TracebackType
-from typing import Any, Final
+from types import MethodType, TracebackType
+from typing import Any, Final, TypeVar, cast
 
 from redicts.api.keys import parsed_path
 from redicts.api.opened import OpenedDatabase, Source
 from redicts.api.pool import Pool
 from redicts.core import paths
-from redicts.core.driver import run
 from redicts.core.locks.records import HOLDERS, WAITERS, Mode, Record, scopes_above, scopes_of
 from redicts.core.minitransaction import Path
-from redicts.errors import LockError, LockTimeout, NotHeld, SettingsError, StoreError
+from redicts.errors import LockError, LockTimeout, SettingsError, StoreError
 from redicts.locks import manager
 from redicts.locks.held import NO_OPTIONS, LockOptions
 from redicts.locks.manager import Acquired
-from redicts.locks.owner import Paths
+from redicts.locks.owner import OwnerToken, Paths, acquiring_owner, act_for, task_owner
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 Location = tuple[Source, "str | None"]
 """The source of a lock's database, and its name there."""
+
+
+class _ForTask:
+    """A method that acts for the task in which it is looked up, also in a worker thread to which it is passed."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
+
+    def __get__(self, found: object, kind: type) -> Callable[..., Any]:
+        if found is None:
+            return self._function
+        owner = task_owner()
+        return MethodType(self._function, found) if owner is None else partial(act_for, owner, self._function, found)
+
+
+class _AtExit(_ForTask):
+    """The method ``__exit__``, which acts for the owner that enters the ``with`` block."""
+
+    def __get__(self, found: object, kind: type) -> Callable[..., Any]:
+        return self._function if found is None else partial(self._function, found, owner=acquiring_owner().token())
+
+
+def for_task(function: _Function) -> _Function:
+    """Let a method act for the task in which it is looked up."""
+    return cast("_Function", _ForTask(function))
+
+
+def at_exit(function: _Function) -> _Function:
+    """Let a method ``__exit__`` act for the owner that enters the ``with`` block."""
+    return cast("_Function", _AtExit(function))
 
 
 @dataclass(frozen=True)
@@ -115,12 +153,20 @@ class Lock:
     def all(self, *others: Lock) -> Lock:
         """Return a lock with these options on the paths of all these locks, acquired atomically, all or none.
 
-        This avoids deadlocks in a program that needs several locks. No round trip.
+        This avoids deadlocks in a program that needs several locks. No round trip. Raises
+        :class:`~redicts.errors.SettingsError` if the locks are in several databases, or if one of the others is
+        exclusive, has a longer lease, is renewed or has callbacks, and this one is not, or has others.
         """
         for other in others:
-            if other._location != self._location:
+            if not _is_same(self._location, other._location):
                 raise SettingsError(
                     "locks that are acquired together must be in one database; give all of them the same first argument"
+                )
+            weaker = [option for option, is_weaker in self._weaker_than(other) if is_weaker]
+            if weaker:
+                raise SettingsError(
+                    "a lock on several paths has the options of the first one, which must be as strong as the others; "
+                    f"{self!r} and {other!r} differ in {' and '.join(weaker)}; give all of them the same options"
                 )
         found = object.__new__(type(self))
         for name in Lock.__slots__[1:]:
@@ -128,8 +174,17 @@ class Lock:
         found._paths = tuple(dict.fromkeys([path for lock in (self, *others) for path in lock._paths]))
         return found
 
+    def _weaker_than(self, other: Lock) -> Iterable[tuple[str, bool]]:
+        """Yield each option, and whether this lock gives less than another one there."""
+        yield "shared", self._mode is Mode.SHARED and other._mode is Mode.EXCLUSIVE
+        yield "expire_timeout", self._lease < other._lease
+        yield "renew", other._options.renew and not self._options.renew
+        yield "on_renewal_overdue", other._on_renewal_overdue not in (None, self._on_renewal_overdue)
+        yield "on_loss", other._on_loss not in (None, self._on_loss)
+
     # Holding
 
+    @for_task
     def acquire(self, blocking: bool = True) -> bool:
         """Acquire the lock, waiting for it if necessary, and return true.
 
@@ -142,13 +197,9 @@ class Lock:
         Cost: one round trip if the lock is free; none if this thread holds it, or reacquires it within its retention
         window; otherwise three before waiting, and one for the grant.
         """
-        options = NO_OPTIONS
-        if self._options.renew or self._on_renewal_overdue or self._on_loss:
-            options = LockOptions(
-                self._options.renew, self._bound(self._on_renewal_overdue), self._bound(self._on_loss)
-            )
-        return acquire(self._location, self._paths, self._mode, self._lease, self._timeout, options, blocking)
+        return acquire(self._attempt(), self._timeout, blocking)
 
+    @for_task
     def release(self) -> None:
         """Release one acquisition; the last release frees the lock in the store, unless it is retained.
 
@@ -157,19 +208,38 @@ class Lock:
         """
         release(self._location, self._paths)
 
+    @for_task
     def __enter__(self) -> Lock:
-        self.acquire()
-        return self
+        acquired = self._attempt()
+        try:
+            acquire(acquired, self._timeout)
+            return self
+        except BaseException:
+            acquired.manager.abandon(acquired)
+            raise
 
+    @at_exit
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        owner: OwnerToken | None = None,
     ) -> None:
-        release_after(error, self._location, self._paths)
+        release_after(error, self._location, self._paths, owner)
+
+    def owner_token(self) -> OwnerToken:
+        """Return a token with which another thread or task can act for the owner of this lock. No round trip.
+
+        In ``with token:`` it writes under this lock, extends and releases it, and may acquire others. Renewal continues
+        for as long as the token exists. Raises :class:`~redicts.errors.NotHeld` if this thread did not acquire it.
+        """
+        return self._acquired().owner.token()
 
     @property
     def held(self) -> bool:
         """Whether this thread certainly holds the lock, by its own clock. No round trip."""
-        acquired = manager.current(self._location, self._paths)
+        acquired = _current(self._location, self._paths)
         return acquired is not None and acquired.lock.is_valid
 
     @property
@@ -179,7 +249,7 @@ class Lock:
         Tokens increase with each grant in the whole tree. A resource outside of the store that is changed under the
         lock can refuse a token that is lower than one that it has seen.
         """
-        acquired = manager.current(self._location, self._paths)
+        acquired = _current(self._location, self._paths)
         return None if acquired is None else acquired.lock.token
 
     def ensure_held(self) -> None:
@@ -195,10 +265,15 @@ class Lock:
     def extend(self, seconds: float | None = None) -> None:
         """Renew the lease, for this many seconds or for as many as before.
 
+        The lease does not become shorter than what another acquisition that relies on this lock asked for.
         Raises :class:`~redicts.errors.LockLost` if the lock is lost: a lost lock is not restored.
         """
-        owner, lock, _ = self._acquired()
-        if not owner.run(owner.renew(lock, lock.lease if seconds is None else lease_of(seconds))):
+        acquired = self._acquired()
+        lock, held_in = acquired.lock, acquired.manager
+        lease = lock.lease if seconds is None else lease_of(seconds)
+        acquired.lease = lease
+        longest = max([lease, *[each.lease for each in list(lock.relied_on)]])
+        if not held_in.run(held_in.renew(lock, longest)):
             raise manager.lost(lock)
 
     # Inspecting
@@ -238,13 +313,22 @@ class Lock:
 
     # Internals
 
+    def _attempt(self) -> Acquired:
+        """Return an acquisition with the options of this lock, to begin."""
+        options = NO_OPTIONS
+        if self._options.renew or self._on_renewal_overdue or self._on_loss:
+            options = LockOptions(
+                self._options.renew, self._bound(self._on_renewal_overdue), self._bound(self._on_loss)
+            )
+        return attempt(self._location, self._paths, self._mode, self._lease, options)
+
     def _bound(self, callback: Callable[[Lock], object] | None) -> Callable[[], object] | None:
         return None if callback is None else partial(callback, self)
 
     def _acquired(self) -> Acquired:
-        acquired = manager.current(self._location, self._paths)
+        acquired = _current(self._location, self._paths)
         if acquired is None:
-            raise NotHeld(f"this thread did not acquire the lock on {self.key!r}; acquire it first")
+            raise manager.not_held(self._paths)
         return acquired
 
     def _found(self, space: str) -> list[Record]:
@@ -262,36 +346,45 @@ _LATEST: Final = 253402300799
 """The last second of the year 9999: a record that redicts did not write may contain any time."""
 
 
-def acquire(
-    location: Location,
-    wanted: Paths,
-    mode: Mode,
-    lease: int,
-    timeout: float | None,
-    options: LockOptions,
-    blocking: bool,
-) -> bool:
+def attempt(location: Location, wanted: Paths, mode: Mode, lease: int, options: LockOptions) -> Acquired:
+    """Return an acquisition for the running owner, to begin."""
+    return Acquired(location[0].databases[location[1]].locks, location, wanted, mode, lease, options)
+
+
+def acquire(acquired: Acquired, timeout: float | None, blocking: bool = True) -> bool:
     """Acquire a lock: the implementation of :meth:`Lock.acquire`."""
-    database = location[0].databases[location[1]]
-    steps = database.locks.acquire(location, wanted, mode, lease, timeout if blocking else 0, options)
-    if run(steps, database.backend) is None:
-        if blocking:
-            named = ", ".join([paths.described(path) for path in wanted])
-            raise LockTimeout(f"the lock on {named} is not free, and acquire_timeout is 0")
-        return False
-    return True
+    try:
+        if acquired.manager.run(acquired.manager.acquire(acquired, timeout if blocking else 0)):
+            return True
+    except BaseException:
+        acquired.manager.abandon(acquired)
+        raise
+    if blocking:
+        named = ", ".join([paths.described(path) for path in acquired.paths])
+        raise LockTimeout(f"the lock on {named} is not free, and acquire_timeout is 0")
+    return False
 
 
-def release(location: Location, locked: Paths) -> None:
+def release(location: Location, locked: Paths, owner: OwnerToken | None = None) -> None:
     """Release a lock in the database where it was acquired: the implementation of :meth:`Lock.release`."""
-    acquired = manager.take_acquired(location, locked)
-    acquired.manager.run(manager.release(acquired))
+    acquired = None
+    try:
+        acquired = _current(location, locked, owner)
+        if acquired is None:
+            raise manager.not_held(locked, None if owner is None else owner.owner)
+        acquired.manager.run(manager.release(acquired))
+    except BaseException:
+        if acquired is not None:
+            acquired.manager.abandon(acquired)
+        raise
 
 
-def release_after(error: BaseException | None, location: Location, locked: Paths) -> None:
+def release_after(
+    error: BaseException | None, location: Location, locked: Paths, owner: OwnerToken | None = None
+) -> None:
     """Release a lock at the end of a ``with`` block. Its exception is not replaced by one of the release."""
     try:
-        release(location, locked)
+        release(location, locked, owner)
     except (StoreError, LockError):
         if error is None:
             raise
@@ -325,12 +418,35 @@ def _resolved(where: Any) -> tuple[Location, Path]:
     if starting is not None:
         found: tuple[Location, Path] = starting()
         return found
-    return (Pool().of_client(where), None), paths.ROOT
+    database = Pool().of_client(where)
+    return (database, database.name), paths.ROOT
+
+
+def _database(location: Location) -> OpenedDatabase:
+    return location[0].databases[location[1]]
+
+
+def _is_same(one: Location, other: Location) -> bool:
+    """Return whether two locations are the same database. A name that the settings lack is not."""
+    try:
+        return one == other or _database(one) is _database(other)
+    except SettingsError:
+        return False
+
+
+def _current(location: Location, locked: Paths, owner: OwnerToken | None = None) -> Acquired | None:
+    """Return the latest acquisition of an owner, the running one by default, of a lock in this database."""
+    database = location[0].databases.get(location[1])
+    if database is None:
+        with suppress(SettingsError):
+            database = _database(location)  # under another name it may be open
+    of = None if owner is None else owner.owner
+    return manager.current(location, locked, None if database is None else database.locks, of)
 
 
 def _end_retention(location: Location) -> OpenedDatabase:
     """Return the database after releasing all retained locks of this process in the store."""
-    database = location[0].databases[location[1]]
+    database = _database(location)
     database.run(database.locks.retention.end())
     return database
 

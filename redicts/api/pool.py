@@ -11,6 +11,7 @@ from multiprocessing.process import current_process
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from redicts.api import clients
 from redicts.api.opened import Databases, OpenedDatabase, Source, open_databases
 from redicts.config import sources
 from redicts.config.opening import codec
@@ -112,15 +113,21 @@ class Pool:
 
         Raises :class:`~redicts.errors.Unsupported` if the backend is not Redis.
         """
-        client: redis.Redis | None = getattr(self.databases[db_name].backend, "client", None)
+        database = self.databases[db_name]
+        client: redis.Redis | None = getattr(database.backend, "client", None)
         if client is None:
             raise Unsupported(f"the backend {self.settings.backend!r} has no Redis connections; choose backend 'redis'")
+        # A lock on this client, or on one that shares its connections, must be a lock of this database.
+        with _lock:
+            self._of_clients[client] = self._of_backends[id(client.connection_pool)] = database
         return client
 
     def of_client(self, client: Any) -> OpenedDatabase:
         """Return the database of a redis-py client or an opened backend. No round trip.
 
-        The same client returns the same database. Raises :class:`~redicts.errors.SettingsError` for any other object.
+        The same client returns the same database. For a client of this pool, or one on the server and the database of
+        this pool if that has a prefix, it is the database of the pool. Raises
+        :class:`~redicts.errors.SettingsError` for any other object, and if only the server could tell.
         """
         with _lock:
             if isinstance(client, Backend):
@@ -133,9 +140,24 @@ class Pool:
             except TypeError:
                 database = None  # not a client: from_client raises the error
             if database is None:
-                database = OpenedDatabase(from_client(client), LeafFormat(codec("json")))
+                clients.check_is_blocking(client)
+                database = self._of_backends.get(id(getattr(client, "connection_pool", None)))
+            if database is None:
+                backend = from_client(client)
+                database = self._with_prefix(client) or OpenedDatabase(backend, LeafFormat(codec("json")))
                 self._of_clients[client] = database
             return database
+
+    def _with_prefix(self, client: Any) -> OpenedDatabase | None:
+        """Return the database of this pool to which a client is connected, if its keys begin with a prefix.
+
+        The client does not know the prefix, so its locks would exclude no lock of a :class:`Proxy`.
+        """
+        settings = self.databases.loaded
+        number = clients.database_of(client)
+        if settings is None or number is None or not clients.is_on_server_with_prefix(client, settings, number):
+            return None
+        return next(self.databases[name] for name in (None, *settings.names) if settings.database(name) == number)
 
     def __repr__(self) -> str:
         settings = self.databases.loaded

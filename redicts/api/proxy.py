@@ -7,7 +7,18 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from redicts.api.keys import parsed, parsed_path
-from redicts.api.lock import Location, Lock, acquire, lease_of, release, release_after, timeout_of
+from redicts.api.lock import (
+    Location,
+    Lock,
+    acquire,
+    at_exit,
+    attempt,
+    for_task,
+    lease_of,
+    release,
+    release_after,
+    timeout_of,
+)
 from redicts.api.opened import OpenedDatabase, Source
 from redicts.api.pool import Pool
 from redicts.api.transaction import Transaction
@@ -20,6 +31,8 @@ from redicts.core.ttl import milliseconds, whole_seconds
 from redicts.errors import LeafError
 from redicts.forks import ForkSafeLock
 from redicts.locks.held import NO_OPTIONS
+from redicts.locks.manager import Acquired
+from redicts.locks.owner import OwnerToken
 
 _Result = TypeVar("_Result")
 _Proxy = TypeVar("_Proxy", bound="Proxy")
@@ -217,16 +230,16 @@ class Proxy:
         timeouts = {"expire_timeout": self._expire_timeout, "acquire_timeout": self._acquire_timeout}
         return Lock(self, (), **{**timeouts, **options})
 
+    @for_task
     def acquire(self, blocking: bool = True) -> bool:
         """Lock this path and everything below it for this thread, as :meth:`Lock.acquire` does, and return true.
 
         ``with proxy:`` acquires the lock, and releases it at the end. Writes of this thread at and below this path are
         guarded: if the lock is lost meanwhile, they write nothing and raise :class:`~redicts.errors.LockLost`.
         """
-        lease, timeout = lease_of(self._expire_timeout), timeout_of(self._acquire_timeout)
-        location = (self._source, self._db_name)
-        return acquire(location, (self._path,), Mode.EXCLUSIVE, lease, timeout, NO_OPTIONS, blocking)
+        return acquire(self._attempt(), timeout_of(self._acquire_timeout), blocking)
 
+    @for_task
     def release(self) -> None:
         """Release the lock on this path, as :meth:`Lock.release` does. Locks on paths below it stay."""
         release((self._source, self._db_name), (self._path,))
@@ -235,14 +248,25 @@ class Proxy:
         """Return whether any owner, this thread included, holds a lock on this path or above it."""
         return self.lock().is_locked()
 
+    @for_task
     def __enter__(self) -> Proxy:
-        self.acquire()
-        return self
+        acquired = self._attempt()
+        try:
+            acquire(acquired, timeout_of(self._acquire_timeout))
+            return self
+        except BaseException:
+            acquired.manager.abandon(acquired)
+            raise
 
+    @at_exit
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        owner: OwnerToken | None = None,
     ) -> None:
-        release_after(error, (self._source, self._db_name), (self._path,))
+        release_after(error, (self._source, self._db_name), (self._path,), owner)
 
     # Navigation
 
@@ -332,6 +356,10 @@ class Proxy:
         return proxy_of, (type(self), self._source, *arguments)
 
     # Internals
+
+    def _attempt(self) -> Acquired:
+        lease = lease_of(self._expire_timeout)
+        return attempt((self._source, self._db_name), (self._path,), Mode.EXCLUSIVE, lease, NO_OPTIONS)
 
     def _lock_location(self) -> tuple[Location, Path]:
         return (self._source, self._db_name), self._path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from redicts.core.locks.acquisition import Grant
 from redicts.core.locks.records import HOLDERS, Mode, Request, overlap
@@ -82,8 +82,8 @@ class HeldLock:
         self.is_alive = is_alive
         self.lost = False
         self.is_watched = False
-        self.relied_on = 1
-        """The number of acquisitions that rely on it."""
+        self.relied_on: dict[Any, None] = {}
+        """The acquisitions that rely on it, see :mod:`redicts.locks.manager`."""
         self._options: dict[int, LockOptions] = {}
         """The options of these acquisitions by identity. An acquisition adds or removes its own in one step."""
         self._overdue_since = self._renewed_at = 0.0

@@ -1,21 +1,28 @@
-"""The lock manager of one database: acquire, rely on, release, renew and guard writes, as steps without I/O."""
+"""The lock manager of one database: acquire, rely on, release, renew and guard writes, as steps without I/O.
+
+An exception may come between any two instructions: that of a signal handler, or one that another thread sets. And any
+code may run there that acquires and releases locks itself: a signal handler, or a finalizer. So what an owner holds is
+changed in steps that may be repeated, and an acquisition or a release that an exception ends is undone by
+:meth:`LockManager.abandon`, which leaves the rest to a background thread.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
-from redicts.core.driver import Steps
+from redicts.core.driver import Pause, Steps
 from redicts.core.locks.guards import guarded
 from redicts.core.locks.records import HOLDERS, Mode, Owner, Request, exclusive_to, scopes_of
 from redicts.core.minitransaction import Check, Equals, Scope, StartsWith
 from redicts.core.paths import all_described
 from redicts.core.store import TreeStore
-from redicts.errors import Locked, LockLost, NotHeld
+from redicts.errors import Locked, LockLost, LockTimeout, NotHeld
 from redicts.locks.held import NO_OPTIONS, HeldLock, HeldLocks, LockOptions
-from redicts.locks.owner import LockOwner, Paths, current_owner, request_name
+from redicts.locks.owner import LockOwner, Paths, acquiring_owner, current_owner, request_name
 from redicts.locks.renewal import Renewal
 from redicts.locks.retention import Retention
 
@@ -26,13 +33,38 @@ _Result = TypeVar("_Result")
 _SWEPT: Final = 64
 """The number of owners from which on ended ones are removed."""
 
+_LENT_SECS: Final = 0.001
+"""The interval at which a call looks whether another call still uses a lock of their caller."""
 
-class Acquired(NamedTuple):
-    """One acquisition that is not released yet: the lock that it relies on, and its options."""
 
-    manager: LockManager
-    lock: HeldLock
-    options: LockOptions
+class Acquired:
+    """One acquisition, from its attempt to its release: what was asked, and the lock that it relies on.
+
+    ``location`` and ``paths`` are what its release names. ``lease`` is in milliseconds.
+    """
+
+    __slots__ = ("holder", "lease", "location", "manager", "mode", "options", "owner", "paths", "relies_on", "request")
+
+    def __init__(
+        self, manager: LockManager, location: object, paths: Paths, mode: Mode, lease: int, options: LockOptions
+    ) -> None:
+        self.manager = manager
+        self.location = location
+        self.paths = paths
+        self.mode = mode
+        self.lease = lease
+        self.options = options
+        self.owner = self.holder = acquiring_owner()
+        """The owner of this acquisition, and the one that holds the lock: itself, or the caller of it."""
+        self.relies_on: HeldLock | None = None
+        self.request: Request | None = None
+        """A request that this acquisition must remove from the store if an exception ends it."""
+
+    @property
+    def lock(self) -> HeldLock:
+        """The lock that it relies on, after it was acquired."""
+        assert self.relies_on is not None
+        return self.relies_on
 
 
 class LockManager:
@@ -55,75 +87,118 @@ class LockManager:
         self.renewal = Renewal(store, run)
         self.retention = Retention(store, self.renewal, run, 0.0 if mandatory else retention_secs)
 
-    def acquire(
-        self, location: object, paths: Paths, mode: Mode, lease: int, timeout: float | None, options: LockOptions
-    ) -> Steps[HeldLock | None]:
-        """Acquire a lock for the running owner, or rely on a held lock that includes it.
+    def acquire(self, acquired: Acquired, timeout: float | None) -> Steps[bool]:
+        """Acquire a lock for the running owner, or rely on a held lock that includes it, and return true.
 
-        ``location`` is the key of the acquisition for :func:`take_acquired`. ``lease`` is in milliseconds, ``timeout``
-        in seconds. Returns ``None`` if the timeout is 0 and the lock is not free. After an error, nothing is left in
-        the store, or leftovers are withdrawn as soon as the store can be reached.
+        ``timeout`` is in seconds. Returns false if it is 0 and the lock is not free. After an exception, nothing is
+        left in the store, or leftovers are withdrawn as soon as the store can be reached.
         """
-        me = current_owner()
-        held = self.held.get(me)
-        lock = None if held is None else held.covering(paths, mode)
-        if lock is not None and lease > lock.lease and not (yield from self.renew(lock, lease)):
-            lock = None
-        if lock is not None:
-            lock.relied_on += 1
-        else:
-            lock = yield from self._acquire(me, held or HeldLocks(), paths, mode, lease, timeout)
-            if lock is None:
-                return None
-        me.acquired.setdefault((location, paths), []).append(Acquired(self, lock, options))
-        if options is not NO_OPTIONS:
-            try:
-                self.renewal.add(lock, options)
-            except BaseException:
-                yield from release(take_acquired(location, paths))
-                raise
-        return lock
+        me = acquired.owner
+        try:
+            is_held = self._rely(acquired, me)
+            if not is_held and me.caller is not None:
+                deadline = None if timeout is None else time.monotonic() + timeout
+                is_held = yield from self._borrow(acquired, deadline)
+                timeout = max(deadline - time.monotonic(), 0.001) if deadline is not None and timeout else timeout
+            lock = acquired.relies_on
+            if lock is not None and acquired.lease > lock.lease and not (yield from self.renew(lock, acquired.lease)):
+                is_held = yield from self._forsake(acquired)
+            if not is_held and not (yield from self._acquire(acquired, timeout)):
+                return False
+            if acquired.options is not NO_OPTIONS:
+                self.renewal.add(acquired.lock, acquired.options)
+            while True:
+                stack = me.acquired.setdefault(acquired.paths, [])
+                stack.append(acquired)
+                if me.acquired.get(acquired.paths) is stack:  # else a signal handler has removed it meanwhile
+                    return True
+        except BaseException as error:
+            self.abandon(acquired)
+            if timeout == 0 and isinstance(error, LockTimeout):
+                return False
+            raise
 
-    def _acquire(
-        self, me: LockOwner, held: HeldLocks, paths: Paths, mode: Mode, lease: int, timeout: float | None
-    ) -> Steps[HeldLock | None]:
+    def _rely(self, acquired: Acquired, holder: LockOwner) -> bool:
+        """Rely on a held lock that includes the one to acquire, and return whether there is one."""
+        with holder.books:
+            held = self.held.get(holder)
+            lock = None if held is None else held.covering(acquired.paths, acquired.mode)
+            if lock is not None:
+                acquired.holder, acquired.relies_on = holder, lock
+                lock.relied_on[acquired] = None
+            return lock is not None
+
+    def _borrow(self, acquired: Acquired, deadline: float | None) -> Steps[bool]:
+        """Rely on a lock of a caller that includes the one to acquire, and return whether there is one.
+
+        If several calls want an exclusive lock of their caller, one after the other gets it.
+        """
+        me = acquired.owner
+        for caller in _callers(me):
+            while self._rely(acquired, caller):
+                lock = acquired.lock
+                user = me if lock.request.mode is Mode.SHARED else caller.lent.setdefault(lock, me)
+                if user is me:
+                    return True
+                yield from self._forsake(acquired)
+                if not user.is_alive() or all(each.owner is not user for each in list(lock.relied_on)):
+                    caller.lent.pop(lock, None)
+                elif deadline is not None and time.monotonic() >= deadline:
+                    raise LockTimeout(f"the lock on {lock!r} was not free in time; {user.owner.label} uses it")
+                else:
+                    yield Pause(_LENT_SECS)
+        return False
+
+    def _forsake(self, acquired: Acquired) -> Steps[bool]:
+        """Rely on no lock any more, release it if no other acquisition does, and return false."""
+        if self._forget(acquired):
+            yield from self.let_go(acquired.holder, acquired.lock)
+        acquired.relies_on = acquired.request = None
+        return False
+
+    def _acquire(self, acquired: Acquired, timeout: float | None) -> Steps[bool]:
         """Acquire a lock that no held lock includes: the retained lock of the owner, or a lock in the store."""
         retention = self.retention
+        me, paths, mode, lease = acquired.owner, acquired.paths, acquired.mode, acquired.lease
         retention.asks(me, paths)
-        lock = (yield from retention.take(me, paths, mode, lease)) if me in retention.retained else None
+        lock, retained = None, retention.retained.get(me)
+        if retained is not None:
+            acquired.request = retained.request
+            lock = yield from retention.take(me, paths, mode, lease)
         if lock is None and timeout == 0 and (retention.retained or retention.is_giving_back):
             # Locks that other owners of this process have released must be free for an attempt without waiting.
             yield from retention.end()
         if lock is None:
-            request = Request(request_name(), me.owner, mode, paths, int(time.time() * 1000))
-        else:
-            request = lock.request
-        try:
-            if lock is None:
-                retention.reserve_tokens(me, request)
-                grant = yield from self.store.acquire(request, lease, timeout, held.requests)
-                if grant is None:
-                    return None
-                lock = HeldLock(request, paths, grant, lease, me.is_alive)
-                retention.begin(me, lock, grant)
-            lock.relied_on = 1
-            held.add(lock)
+            own = tuple([request for held in self._held_by(me) for request in list(held.requests)])
+            request = acquired.request = Request(request_name(), me.owner, mode, paths, int(time.time() * 1000))
+            retention.reserve_tokens(me, request)
+            grant = yield from self.store.acquire(request, lease, timeout, own)
+            if grant is None:
+                acquired.request = None
+                return False
+            lock = HeldLock(request, paths, grant, lease, me.is_alive)
+            retention.begin(me, lock, grant)
+        with me.books:
+            acquired.holder, acquired.relies_on = me, lock
+            lock.relied_on[acquired] = None
             if me not in self.held:
                 self._sweep()
-                self.held[me] = held
-        except BaseException:
-            if request in held.requests and lock is not None:
-                held.remove(lock)
-            if request.pending:
-                self.renewal.withdraw_later(request, lease)
-            raise
-        return lock
+            held = self.held.setdefault(me, HeldLocks())
+            held.add(lock)
+            self.held[me] = held  # again, because a signal handler may have removed it
+        acquired.request = None
+        return True
 
     def _sweep(self) -> None:
         """Remove owners that ended without releasing, so that memory does not grow with the number of threads."""
         if len(self.held) >= _SWEPT:
             for owner in [owner for owner in list(self.held) if not owner.is_alive()]:
                 self.held.pop(owner, None)
+
+    def _held_by(self, me: LockOwner) -> list[HeldLocks]:
+        """Return the held locks of an owner and of its callers."""
+        found = [self.held.get(owner) for owner in (me, *_callers(me))]
+        return [held for held in found if held is not None]
 
     def renew(self, lock: HeldLock, lease: int) -> Steps[bool]:
         """Renew a lease for so many milliseconds, and return whether the lock is still held. One transaction."""
@@ -135,28 +210,65 @@ class LockManager:
         self.renewal.watch(lock)
         return True
 
-    def let_go(self, me: LockOwner, lock: HeldLock) -> Steps[None]:
-        """Retain a lock, or release it in the store."""
-        held = self.held[me]
-        held.remove(lock)
-        if not held.requests:
-            del self.held[me]
+    def let_go(self, holder: LockOwner, lock: HeldLock) -> Steps[None]:
+        """Retain a lock on which no acquisition relies, or release it in the store."""
         if lock.is_watched:
             self.renewal.stop(lock)
         retention = self.retention
-        try:
-            was_held = False
-            if lock.window is not None or me in retention.retained:
-                was_held = yield from retention.retain(me, lock)
-            # Also if the lease is over by the clock of this process: the reply to a renewal may have been lost.
-            was_held = was_held or (yield from self.store.release(lock.request))
-        except BaseException:
-            self.renewal.withdraw_later(lock.request, lock.lease)
-            raise
+        was_held = False
+        if lock.window is not None or holder in retention.retained:
+            was_held = yield from retention.retain(holder, lock)
+        # Also if the lease is over by the clock of this process: the reply to a renewal may have been lost.
+        was_held = was_held or (yield from self.store.release(lock.request))
         if lock.lost or not was_held:
             lock.lost = True
             log.warning("the lock on %r was lost before it was released: its lease ran out, or it was broken", lock)
-        retention.releases(me, lock)
+        retention.releases(holder, lock)
+
+    def _forget(self, acquired: Acquired) -> bool:
+        """Remove an acquisition from what its owner holds, and return whether its lock is to be released in the store.
+
+        After an exception it may be called again.
+        """
+        holder, lock = acquired.holder, acquired.relies_on
+        _unlist(acquired)
+        if lock is None:
+            return False
+        with holder.books:
+            if acquired.options is not NO_OPTIONS:
+                self.renewal.remove(lock, acquired.options)
+                acquired.options = NO_OPTIONS
+            lock.relied_on.pop(acquired, None)
+            if lock.relied_on:
+                return False
+            held = self.held.get(holder)
+            if acquired.request is None:  # else an exception came after this
+                acquired.request = lock.request
+                if held is None or held.requests.pop(lock.request, None) is None:
+                    acquired.request = None  # a signal handler has released it
+                    return False
+            holder.lent.pop(lock, None)
+            if held is not None:
+                held.remove(lock)
+                if not held.requests and self.held.pop(holder, held).requests:  # a signal handler has added to it
+                    self.held.setdefault(holder, held)
+            return True
+
+    def abandon(self, acquired: Acquired) -> None:
+        """Undo an acquisition that an exception ended, or end its release. It may be called again.
+
+        It does no I/O: a background thread withdraws what may be in the store.
+        """
+        self._forget(acquired)
+        request = acquired.request
+        if request is None:
+            return
+        retained = self.retention.retained.get(acquired.holder)
+        if request.pending and (retained is None or retained.request is not request):
+            lease = acquired.lease if acquired.relies_on is None else acquired.relies_on.lease
+            with suppress(RuntimeError):  # no thread can be started: the interpreter is shutting down
+                self.renewal.withdraw_later(request, lease)
+        acquired.request = None
 
     def guarded(self, steps: Steps[_Result], paths: Paths) -> Steps[_Result]:
         """Guard the writes of an operation at and below some paths by the locks that the running owner holds there.
@@ -166,18 +278,18 @@ class LockManager:
         further transaction.
         """
         me = current_owner()
-        held = self.held.get(me)
-        if held is None and not self.mandatory:
+        held = self._held_by(me)
+        if not held and not self.mandatory:
             return steps
-        held = held or HeldLocks()
-        guards = [(lock, guard) for path in paths for lock in held.overlapping(path) for guard in lock.guards(path)]
+        locks = [(lock, path) for each in held for path in paths for lock in each.overlapping(path)]
+        guards = [(lock, guard) for lock, path in locks for guard in lock.guards(path)]
         for lock, _ in guards:
             if lock.lost:
                 steps.close()
                 raise lost(lock)
         checks: list[Check] = [guard for _, guard in guards]
         if self.mandatory:
-            checks += _no_other_owner(me.owner, held, paths)
+            checks += _no_other_owner(me.owner, [lock.request for lock, _ in locks], paths)
         if not checks:
             return steps
 
@@ -188,34 +300,48 @@ class LockManager:
                 return lost(lock)
             scopes = [key for path in paths for key in scopes_of(path, HOLDERS)]
             records = yield from self.store.find_locks(scopes)
-            other = next((record for record in records if record.owner != me.owner.name), None)
+            names = {owner.owner.name for owner in (me, *_callers(me))}
+            other = next((record for record in records if record.owner not in names), None)
             holder = f": {other}" if other else ", which it has released since"
             return Locked(f"{all_described(paths)} cannot be written while another owner holds a lock{holder}")
 
         return guarded(steps, tuple(checks), refusal)
 
 
-def current(location: object, paths: Paths) -> Acquired | None:
-    """Return the latest acquisition of the running owner with this location and these paths."""
-    stack: list[Acquired] | None = current_owner().acquired.get((location, paths))
-    return stack[-1] if stack else None
+def current(
+    location: object, paths: Paths, manager: LockManager | None = None, owner: LockOwner | None = None
+) -> Acquired | None:
+    """Return the latest acquisition of an owner, the running one by default, with this location and these paths.
 
-
-def take_acquired(location: object, paths: Paths) -> Acquired:
-    """Remove the latest acquisition of the running owner with this location and these paths, to release it.
-
-    Raises :class:`~redicts.errors.NotHeld` if there is none.
+    With a ``manager``, the location may be another one in the same database.
     """
-    me = current_owner()
-    stack: list[Acquired] | None = me.acquired.get((location, paths))
-    if not stack:
-        raise NotHeld(
-            f"{me.owner.label} does not hold the lock on {all_described(paths)}; acquire it before releasing it"
-        )
-    acquired = stack.pop()
-    if not stack:
-        del me.acquired[location, paths]
-    return acquired
+    me = current_owner() if owner is None or not owner.is_here else owner
+    for each in (me, *_callers(me)):
+        for acquired in reversed(each.acquired.get(paths, ())):
+            found: Acquired = acquired
+            if found.location == location or found.manager is manager:
+                return found
+    return None
+
+
+def not_held(paths: Paths, owner: LockOwner | None = None) -> NotHeld:
+    """Return the error for a lock that an owner, the running one by default, did not acquire."""
+    label = (current_owner() if owner is None or not owner.is_here else owner).owner.label
+    return NotHeld(
+        f"{label} does not hold the lock on {all_described(paths)}; acquire it before releasing it, or act for its "
+        "owner, see Lock.owner_token"
+    )
+
+
+def _unlist(acquired: Acquired) -> None:
+    """Remove an acquisition from those of its owner, if it is there."""
+    owner, paths = acquired.owner, acquired.paths
+    with owner.books:
+        stack = owner.acquired.get(paths, [])
+        while acquired in stack:
+            stack.remove(acquired)
+        if not stack and owner.acquired.pop(paths, []):  # a signal handler has added to it
+            owner.acquired.setdefault(paths, stack)
 
 
 def release(acquired: Acquired) -> Steps[None]:
@@ -223,12 +349,14 @@ def release(acquired: Acquired) -> Steps[None]:
 
     If the lock was lost meanwhile, this logs a warning.
     """
-    manager, lock, options = acquired
-    if options is not NO_OPTIONS:
-        manager.renewal.remove(lock, options)
-    lock.relied_on -= 1
-    if not lock.relied_on:
-        yield from manager.let_go(current_owner(), lock)
+    manager = acquired.manager
+    try:
+        if manager._forget(acquired):
+            yield from manager.let_go(acquired.holder, acquired.lock)
+        acquired.request = None
+    except BaseException:
+        manager.abandon(acquired)
+        raise
 
 
 def lost(lock: HeldLock) -> LockLost:
@@ -239,21 +367,28 @@ def lost(lock: HeldLock) -> LockLost:
     )
 
 
-def _no_other_owner(owner: Owner, held: HeldLocks, paths: Paths) -> list[Check]:
-    """Return the checks that no other owner holds a lock that overlaps with some paths."""
-    mine = [
-        (key.path, lock.request)
-        for path in paths
-        for lock in held.overlapping(path)
-        for key in lock.request.keys(HOLDERS)
-    ]
+def _callers(me: LockOwner) -> Iterator[LockOwner]:
+    """Yield the caller of an owner, and that of the caller, and so on."""
+    caller = me.caller
+    while caller is not None:
+        yield caller
+        caller = caller.caller
+
+
+def _no_other_owner(owner: Owner, mine: list[Request], paths: Paths) -> list[Check]:
+    """Return the checks that no other owner holds a lock that overlaps with some paths.
+
+    ``mine`` are the locks of this owner, and of its callers.
+    """
+    keys = [(key.path, request) for request in mine for key in request.keys(HOLDERS)]
     checks: list[Check] = []
     for scope in dict.fromkeys([key for path in paths for key in scopes_of(path, HOLDERS)]):
         depth = len(scope.path)
-        inside = {path[depth:]: request for path, request in mine if path[:depth] == scope.path}
-        if any(request.mode is Mode.SHARED for request in inside.values()):
+        inside = {path[depth:]: request for path, request in keys if path[:depth] == scope.path}
+        beginnings = {request.compatible for request in inside.values()} or {exclusive_to(owner)}
+        if len(beginnings) > 1 or any(request.mode is Mode.SHARED for request in inside.values()):
             records = {path: request.record for path, request in inside.items()}
             checks.append(Equals(scope, Scope.BELOW, records))
         else:
-            checks.append(StartsWith(scope, Scope.BELOW, exclusive_to(owner)))
+            checks.append(StartsWith(scope, Scope.BELOW, *beginnings))
     return checks

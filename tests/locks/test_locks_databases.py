@@ -248,10 +248,83 @@ def test_a_lock_takes_a_client_of_fakeredis() -> None:
 
 
 def test_asyncio_clients_are_refused() -> None:
-    """Clients for asyncio are refused with an error that says so."""
-    client = redis.asyncio.Redis(host="localhost", port=1)
-    with pytest.raises(SettingsError, match=re.compile("asyncio|Proxy.*Pool")):
-        Lock(client, "a")
+    """Clients for asyncio are refused with an error that names them and says what to do."""
+    for client in (redis.asyncio.Redis(host="localhost", port=1), fakeredis.FakeAsyncRedis()):
+        name = f"{type(client).__module__}.{type(client).__qualname__}"
+        with pytest.raises(SettingsError, match=rf"{re.escape(name)} is for asyncio.*redis\.Redis.*to_thread"):
+            Lock(client, "a")
+
+
+# The same lock, however it was reached
+
+
+@pytest.mark.parametrize("prefix", ["", "app:"])
+def test_a_client_of_the_pool_leads_to_the_locks_of_the_pool(redis_server: RedisServer, prefix: str) -> None:
+    """With a client of the pool, or one that shares its connections, a lock is that of a proxy, whatever the prefix."""
+    cfg = {"host": redis_server.host, "port": redis_server.port, "prefix": prefix, "names": {"cats": 1}}
+    Pool().reload(cfg=cfg)
+    with Somebody() as ben:
+        for name in (None, "cats"):
+            client = Pool().get_connection(name)
+            for each in (client, redis.Redis(connection_pool=client.connection_pool)):
+                lock = Lock(each, "job", acquire_timeout=0)
+                with Proxy("job", db_name=name):
+                    assert lock.held
+                    assert not ben.does(lock.acquire, False)
+                    with lock:
+                        pass
+                with lock:
+                    assert not ben.does(Proxy("job", db_name=name).acquire, False)
+                    lock.break_locks()
+                    with pytest.raises(LockLost):
+                        Proxy("job", db_name=name).set("x", 1)
+                lock.acquire()
+                Proxy("job", db_name=name).release()
+        lock = Lock(client, "job", acquire_timeout=0)
+        del client
+        gc.collect()
+        Pool().reload(cfg={**cfg, "prefix": "other:"})
+        gc.collect()
+        with lock:
+            assert not Proxy("job", db_name="cats").is_locked()
+
+
+def test_a_client_of_the_server_of_a_pool_with_a_prefix_is_the_pools(redis_server: RedisServer) -> None:
+    """A lock on a client of the pool's server and database is that of a proxy there, though the pool has a prefix."""
+    Pool().reload(cfg={"host": redis_server.host, "port": redis_server.port, "prefix": "app:", "names": {"cats": 1}})
+    hosts = {redis_server.host, "localhost"} if redis_server.host == "127.0.0.1" else {redis_server.host}
+    with Somebody() as ben:
+        for database, name in ((0, None), (1, "cats")):
+            for host in hosts:
+                with redis.Redis(host=host, port=redis_server.port, db=database) as client:
+                    with Proxy("job", db_name=name):
+                        assert not ben.does(Lock(client, "job").acquire, False)
+                    with Lock(client, "job"):
+                        assert not ben.does(Proxy("job", db_name=name).acquire, False)
+
+
+def test_what_only_the_server_could_tell_is_refused() -> None:
+    """If a client may or may not be one of the server of a pool with a prefix, a lock on it is refused."""
+    Pool().reload(cfg={"host": "cache.invalid", "port": 6379, "prefix": "app:"})
+    for options in ({"host": "10.0.0.7"}, {"unix_socket_path": "/run/redis.sock"}):
+        with pytest.raises(SettingsError, match=r"server.*prefix.*give the Pool.*open"):
+            Lock(redis.Redis(**options), "job")  # type: ignore[arg-type]
+    for elsewhere in ({"host": "10.0.0.7", "port": 6380}, {"host": "10.0.0.7", "db": 5}):
+        Lock(redis.Redis(**elsewhere), "job")  # type: ignore[arg-type]
+    Pool().reload(cfg={"host": "cache.invalid", "port": 6379})
+    Lock(redis.Redis(host="10.0.0.7"), "job")
+
+
+def test_two_names_of_one_database_are_one(any_store: Store) -> None:
+    """A lock that was acquired through one name of a database is held and released through another."""
+    any_store.reload(names={"main": 0, "cats": 1, "felines": 1})
+    for one, other in ((None, "main"), ("cats", "felines"), ("main", None)):
+        Proxy("a", db_name=one).acquire()
+        assert Proxy("a", db_name=other).lock().held
+        Proxy("a", db_name=other).lock().all(Proxy("b", db_name=one).lock())
+        Proxy("a", db_name=other).release()
+        with pytest.raises(NotHeld):
+            Proxy("a", db_name=one).release()
 
 
 def test_no_secret_is_shown(redis_server: RedisServer) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
+from datetime import datetime, timezone
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -430,12 +432,52 @@ def test_several_paths_are_reentrant_one_by_one(any_store: Store) -> None:
 
 
 def test_several_shared_paths(any_store: Store) -> None:
-    """Several paths can be locked shared; the options are those of the first lock."""
-    with Somebody() as ben, shared("a").all(exclusive("b")) as lock:
+    """Several paths can be locked shared."""
+    with Somebody() as ben, shared("a").all(shared("b")) as lock:
         assert [info.shared for info in lock.holders()] == [True, True]
         assert ben.does(shared("a").acquire, False)
         assert not ben.does(exclusive("b").acquire, False)
         ben.does(shared("a").release)
+
+
+def print_it(_: Lock) -> None:
+    """Stand for a callback."""
+
+
+@pytest.mark.parametrize(
+    ("option", "weak", "strong"),
+    [
+        ("shared", {"shared": True}, {}),
+        ("expire_timeout", {"expire_timeout": 5}, {"expire_timeout": 30}),
+        ("renew", {}, {"renew": True}),
+        ("on_loss", {}, {"on_loss": print_it}),
+        ("on_loss", {"on_loss": print}, {"on_loss": print_it}),
+        ("on_renewal_overdue", {}, {"on_renewal_overdue": print_it}),
+    ],
+)
+def test_no_lock_of_several_is_weakened(option: str, weak: dict[str, Any], strong: dict[str, Any]) -> None:
+    """The options of the first lock must be as strong as those of the others; the error names those that are not."""
+    first, other = Lock(Pool(), "a", **weak), Lock(Pool(), "b", **strong)
+    with pytest.raises(SettingsError, match=f"{option}.*same options"):
+        first.all(other)
+    with pytest.raises(SettingsError, match=option):
+        first.all(first, other)
+    assert Lock(Pool(), "a", **strong).all(other, Lock(Pool(), "c", **strong)).key == "a, b, c"
+    if option != "on_loss" or not weak:
+        assert other.all(first).key == "b, a"
+
+
+def test_a_nested_acquisition_shortens_no_lease(any_store: Store) -> None:
+    """``extend`` makes the lease no shorter than another acquisition that relies on the lock has asked for."""
+    outer, inner = Lock(Pool(), "a", expire_timeout=60), Lock(Pool(), "a.b", expire_timeout=5)
+    with outer:
+        with inner:
+            inner.extend(2)
+            (info,) = outer.holders()
+            assert (info.until - info.since).total_seconds() > 50
+        outer.extend(2)
+        (info,) = outer.holders()
+        assert (info.until - datetime.now(timezone.utc)).total_seconds() < 10
 
 
 def test_a_timeout_names_all_paths(any_store: Store) -> None:
