@@ -273,8 +273,9 @@ def acquire(
 ) -> bool:
     """Acquire a lock: the implementation of :meth:`Lock.acquire`."""
     database = location[0].databases[location[1]]
-    steps = database.locks.acquire(location, wanted, mode, lease, timeout if blocking else 0, options)
-    if run(steps, database.backend) is None:
+    most = timeout if blocking else 0
+    steps = database.locks.acquire(location, wanted, mode, lease, most, options)
+    if run(steps, database.backend, most) is None:
         if blocking:
             named = ", ".join([paths.described(path) for path in wanted])
             raise LockTimeout(f"the lock on {named} is not free, and acquire_timeout is 0")

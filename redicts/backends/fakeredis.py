@@ -35,11 +35,13 @@ class FakeRedisBackend(RedisBackend):
         self._owner = os.getpid()
         self._lock = WholeCopyLock()
 
-    def execute(self, transaction: Transaction, /) -> Outcome:
+    def execute(self, transaction: Transaction, /, deadline: float | None = None) -> Outcome:  # noqa: ARG002
         """Decide and apply one minitransaction on the simulated server."""
         with self._lock:
             self._forget_subscribers_of_parent()
             return super().execute(transaction)
+
+    execute_until = execute
 
     def _forget_subscribers_of_parent(self) -> None:
         # The copied server would go on sending to the parent's subscribers, which nobody reads here.
@@ -47,11 +49,13 @@ class FakeRedisBackend(RedisBackend):
             self._server.subscribers.clear()
             self._owner = os.getpid()
 
-    def listen(self, name: str, /) -> RedisListener:
+    def listen(self, name: str, /, deadline: float | None = None) -> RedisListener:  # noqa: ARG002
         """Listen on the simulated server, which has the messages in memory."""
         with self._lock:
             self._forget_subscribers_of_parent()
             return super().listen(name)
+
+    listen_until = listen
 
 
 class FakeRedisSettings(RedisSettings):
