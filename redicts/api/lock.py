@@ -353,8 +353,9 @@ def attempt(location: Location, wanted: Paths, mode: Mode, lease: int, options: 
 
 def acquire(acquired: Acquired, timeout: float | None, blocking: bool = True) -> bool:
     """Acquire a lock: the implementation of :meth:`Lock.acquire`."""
+    most = timeout if blocking else 0
     try:
-        if acquired.manager.run(acquired.manager.acquire(acquired, timeout if blocking else 0)):
+        if acquired.manager.run(acquired.manager.acquire(acquired, most), most):
             return True
     except BaseException:
         acquired.manager.abandon(acquired)

@@ -62,9 +62,9 @@ class OpenedDatabase:
         )
         self.locks: Final = LockManager(self.store, self.run, mandatory=mandatory_locks, retention_secs=lock_retention)
 
-    def run(self, steps: Steps[_Result]) -> _Result:
-        """Run an operation against the backend."""
-        return driver.run(steps, self.backend)
+    def run(self, steps: Steps[_Result], timeout: float | None = None) -> _Result:
+        """Run an operation, which has this timeout in seconds, against the backend."""
+        return driver.run(steps, self.backend, timeout)
 
     def write(self, steps: Steps[_Result], *changed: Path) -> _Result:
         """Run an operation that writes at and below some paths, guarded by the locks of this thread or task there."""

@@ -79,6 +79,17 @@ class Backend(ABC):
         Cost: one round trip on a networked store.
         """
 
+    def execute_until(self, transaction: Transaction, deadline: float, /) -> Outcome:  # noqa: ARG002
+        """Execute a minitransaction, but give up at a time of ``time.monotonic``, for callers that wait no longer.
+
+        A store that may take long to fail (over a network, or behind other writers) overrides this: connecting,
+        waiting for a free connection, repeating and the wait for the reply all end at the deadline, some tenths of a
+        second later at most. Then it raises :class:`~redicts.errors.StoreTimeout` or
+        :class:`~redicts.errors.StoreBusy`. After the deadline it sends nothing. The default has no limit but those of
+        :meth:`execute`.
+        """
+        return self.execute(transaction)
+
     def fetch(self, key: Key, /) -> bytes | None:  # noqa: ARG002  (for backends that override it)
         """Return the live value at exactly this key: a fast path for the most frequent read.
 
@@ -127,6 +138,10 @@ class Backend(ABC):
         Cost: at most one round trip, and none if the process listens already.
         """
         return Poller()
+
+    def listen_until(self, name: str, deadline: float, /) -> Listener:  # noqa: ARG002  (as with execute_until)
+        """Listen as :meth:`listen` does, but give up at a time of ``time.monotonic``, as :meth:`execute_until` does."""
+        return self.listen(name)
 
     def about(self) -> Mapping[str, str]:
         """Return details of the store for reports, for instance ``{"Redis server": "7.0.15"}``.

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from typing import Any, NamedTuple, TypeVar, Union
+from typing import Any, Final, NamedTuple, TypeVar, Union
 
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Key, Transaction
+from redicts.errors import StoreTimeout
 
 
 class Fetch(NamedTuple):
@@ -62,9 +63,23 @@ Steps = Generator[Request, Any, Result]
 """An operation that returns a ``Result``. The answer to a :class:`Transaction` is its ``Outcome``."""
 
 
-def run(steps: Steps[Result], backend: Backend) -> Result:
-    """Run an operation and return its result. Errors of the backend are raised inside the operation."""
+_SHORTEST_SECS: Final = 1.0
+"""The least time that a store has to answer, however short the timeout of the operation is."""
+
+_LAST_SECS: Final = 0.5
+"""The least time that a store has to answer after a wait, so that an operation can tidy up when its timeout is over."""
+
+
+def run(steps: Steps[Result], backend: Backend, timeout: float | None = None) -> Result:
+    """Run an operation and return its result. Errors of the backend are raised inside the operation.
+
+    ``timeout`` is that of the operation in seconds. If the backend keeps deadlines, each of its requests ends with it,
+    but has a second at least. A wait for a notification ends by itself; what follows it has half a second at least.
+    """
     listener: Listener | None = None
+    deadline: float | None = None
+    if timeout is not None and type(backend).execute_until is not Backend.execute_until:
+        deadline = time.monotonic() + max(timeout, _SHORTEST_SECS)
     try:
         request = next(steps)
         while True:
@@ -72,14 +87,14 @@ def run(steps: Steps[Result], backend: Backend) -> Result:
             try:
                 # The most frequent first, and inline: SQLite reads a leaf in the time of ten calls.
                 if isinstance(request, Transaction):
-                    answer = backend.execute(request)
+                    answer = backend.execute(request) if deadline is None else backend.execute_until(request, deadline)
                 elif isinstance(request, Fetch):
                     answer = (backend.fetch_document if request.document else backend.fetch)(request.key)
                 elif isinstance(request, Overwrite):
                     overwrite = backend.overwrite_document if request.document else backend.overwrite
                     answer = overwrite(request.key, request.value)
                 else:
-                    listener = _wait(request, listener, backend)
+                    listener, deadline = _wait(request, listener, backend, deadline)
             except BaseException as error:
                 request = steps.throw(error)
             else:
@@ -92,13 +107,19 @@ def run(steps: Steps[Result], backend: Backend) -> Result:
             listener.close()
 
 
-def _wait(request: Pause | Listen | Await, listener: Listener | None, backend: Backend) -> Listener | None:
-    """Carry out a request that concerns time, and return the listener that is open then."""
+def _wait(
+    request: Pause | Listen | Await, listener: Listener | None, backend: Backend, deadline: float | None
+) -> tuple[Listener | None, float | None]:
+    """Carry out a request that concerns time. Return the listener that is open then, and the deadline."""
     if isinstance(request, Listen):
-        return backend.listen(request.name)
-    if isinstance(request, Pause):
-        time.sleep(request.seconds)
-    else:
+        listener = backend.listen(request.name) if deadline is None else backend.listen_until(request.name, deadline)
+    elif isinstance(request, Await):
         assert listener is not None  # an operation listens before it waits
         listener.wait(request.seconds)
-    return listener
+        if deadline is not None:
+            deadline = max(deadline, time.monotonic() + _LAST_SECS)
+    elif deadline is not None and time.monotonic() >= deadline:
+        raise StoreTimeout("the timeout of the operation is over, and the store has not answered in time")
+    else:
+        time.sleep(request.seconds)
+    return listener, deadline

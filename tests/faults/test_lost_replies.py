@@ -257,14 +257,16 @@ def test_a_late_request_has_no_effect_while_others_end(server: RedisServer, monk
         connections = slow._connections_here()
         others = connections.session()
         proxy.hold_requests(1)
-        end = Connections.end_session
+        call_again = Connections._call_again
 
         def end_both(*details: Any) -> None:
             monkeypatch.undo()
-            end(*details)
-            connections.idle_sessions.append(others)
+            try:
+                call_again(*details)
+            finally:
+                connections.idle_sessions.append(others)
 
-        monkeypatch.setattr(Connections, "end_session", end_both)
+        monkeypatch.setattr(Connections, "_call_again", end_both)
         with pytest.raises(StoreError):
             case.mine().acquire()
         proxy.release_held()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
+from types import FrameType
 from typing import Any, Final, cast
 
 import redis
 from redis.connection import AbstractConnection
 
-from redicts.backends.redis.connections import Connections, connection_options, described
+from redicts.backends.redis.connections import Connections, Session, connection_options, described
+from redicts.backends.redis.errors import Errors
 from redicts.backends.redis.pubsub import RedisListener, Subscriptions
 from redicts.backends.redis.settings import RedisSettings
 from redicts.backends.redis.wire import INFO_SERVER, SWEPT, Encoder, decode
@@ -19,6 +24,9 @@ from redicts.core.minitransaction import Outcome, Put, Status, Transaction
 
 ATOMIC_ENTRIES: Final = 5_000
 """How many fields one call of the script may touch, so that it never occupies the server for long."""
+
+_ANSWER_SECS: Final = 3.0
+"""The longest time after which a subscription without an answer counts as lost."""
 
 
 class RedisBackend(Backend):
@@ -41,11 +49,15 @@ class RedisBackend(Backend):
         # All databases of a server share its channels, so their names have the database.
         channels = prefix + b"s:%d:" % options["db"]
         self._encoder = Encoder(prefix, channels, ATOMIC_ENTRIES)
-        self._new_connections = partial(Connections, make, where, settings)
+        errors = Errors(where, options)
+        socket_timeout = options.get("socket_timeout")
+        self._new_connections = partial(Connections, make, errors, settings, socket_timeout)
         # By process. It has one item, but a dict decides atomically which thread of a child is the first to add it.
         self._connections: dict[int, Connections] = {}
         self._closed = False
-        self._subscriptions = Subscriptions(make, channels, where, settings.retries)
+        self._subscriptions = Subscriptions(
+            make, channels, errors, settings.retries, math.inf if simulated else _answer_secs(socket_timeout)
+        )
         self._pool = redis.BlockingConnectionPool(
             max_connections=settings.max_connections, timeout=cast("int", settings.timeout_secs), **options
         )
@@ -63,28 +75,52 @@ class RedisBackend(Backend):
         """A client of redis-py for the same database, on connections of its own, for what redicts does not do."""
         return redis.Redis(connection_pool=self._pool)
 
-    def execute(self, transaction: Transaction, /) -> Outcome:
-        """Decide and apply one minitransaction in one call of the script."""
-        if len(transaction.writes) > ATOMIC_ENTRIES and _count_puts(transaction) > ATOMIC_ENTRIES:
+    def execute(self, transaction: Transaction, /, deadline: float | None = None) -> Outcome:
+        """Decide and apply one minitransaction in one call of the script, or give up at the deadline."""
+        writes = transaction.writes
+        if len(writes) > ATOMIC_ENTRIES and _count_puts(transaction) > ATOMIC_ENTRIES:
             return Outcome(Status.TOO_LARGE)
         connections = self._connections.get(os.getpid()) or self._connections_here()
-        session = connections.session() if transaction.writes else None
-        try:
-            if session is None:
-                command = self._encoder.encode(transaction)
-            else:
-                session.number += 1
-                command = self._encoder.encode(transaction, session.name, session.number)
-            reply = connections.call(command)
+        if not writes:
+            command = self._encoder.encode(transaction)
+            reply = connections.call(command, False, deadline)
             while reply[0] == SWEPT:
-                reply = connections.call(command)
-        except BaseException as error:
-            if session is not None:
-                connections.end_session(session, error)
-            raise
-        if session is not None:
+                reply = connections.call(command, False, deadline)
+            return decode(reply, transaction)
+        unanswered = connections.unanswered.sessions
+        session = self._session_in_doubt(connections, deadline) if unanswered else connections.session()
+        # It is in doubt from here on, whatever ends this call. The thread's next write then makes a late request one
+        # that is overtaken, which the server refuses.
+        unanswered.append(session)
+        session.number += 1
+        command = self._encoder.encode(transaction, session.name, session.number)
+        reply = connections.call(command, True, deadline)
+        while reply[0] == SWEPT:
+            reply = connections.call(command, True, deadline)
+        unanswered.remove(session)
+        if session in unanswered:
+            # It was in doubt before. Code that was interrupted there may go on using it, so no other thread may.
+            _remove_all(unanswered, session)
+        else:
             connections.idle_sessions.append(session)
         return decode(reply, transaction)
+
+    execute_until = execute
+
+    def _session_in_doubt(self, connections: Connections, deadline: float | None) -> Session:
+        """Return the session of this thread whose request may still be carried out, if it has one, or another one.
+
+        The late requests of all further sessions are overtaken at once.
+        """
+        code = RedisBackend.execute.__code__
+        in_use = [frame.f_locals.get("session") for frame in _frames() if frame.f_code is code]
+        doubtful = [session for session in dict.fromkeys(connections.unanswered.sessions) if session not in in_use]
+        *others, session = doubtful or [connections.session()]
+        for other in others:
+            other.number += 1
+            connections.call(self._encoder.encode(Transaction(), other.name, other.number), False, deadline)
+            _remove_all(connections.unanswered.sessions, other)
+        return session
 
     def _connections_here(self) -> Connections:
         """Return the connections of this process. A forked child has new ones, for its parent uses the others."""
@@ -97,9 +133,11 @@ class RedisBackend(Backend):
             connections.close()
         return connections
 
-    def listen(self, name: str, /) -> RedisListener:
-        """Listen over the one connection that this process subscribes with."""
-        return self._subscriptions.listen(name)
+    def listen(self, name: str, /, deadline: float | None = None) -> RedisListener:
+        """Listen over the one connection that this process subscribes with, or give up at the deadline."""
+        return self._subscriptions.listen(name, deadline)
+
+    listen_until = listen
 
     def about(self) -> Mapping[str, str]:
         """Return the version of the server. Cost: one round trip."""
@@ -122,6 +160,25 @@ class RedisBackend(Backend):
 def open_redis(settings: RedisSettings, database: int) -> RedisBackend:
     """Open one database of a server. Connects to nothing yet."""
     return RedisBackend(connection_options(settings, database), described(settings, database), settings)
+
+
+def _answer_secs(socket_timeout: float | None) -> float:
+    """Return how many seconds the server has to answer on the connection of a subscription."""
+    return _ANSWER_SECS if socket_timeout is None else min(_ANSWER_SECS, socket_timeout)
+
+
+def _frames() -> Iterator[FrameType]:
+    """Yield the frames of this thread: interrupted ones too, if this is a signal handler or a finalizer."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _remove_all(sessions: list[Session], session: Session) -> None:
+    with suppress(ValueError):
+        while True:
+            sessions.remove(session)
 
 
 def _count_puts(transaction: Transaction) -> int:

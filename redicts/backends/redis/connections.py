@@ -2,18 +2,28 @@
 
 Connections are those of redis-py. Its pool and command layer are not used, because they take longer than the server
 does. Its retries are switched off, because they would apply a write twice.
+
+A signal handler or a finalizer may run between any two instructions here. It may raise, and it may use redicts. So no
+lock is held, each change of a shared collection is one atomic operation, and nothing is counted: the number of
+connections is that of the links that exist, and a session is in doubt from before its request until the reply.
 """
 
 from __future__ import annotations
 
+import inspect
+import math
 import random
 import secrets
+import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final
+from weakref import ref
 
 import redis
 from redis import exceptions
@@ -21,13 +31,24 @@ from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection
 from redis.retry import Retry
 
-from redicts.backends.redis.errors import is_answer, is_lost, is_transient, mapped
+from redicts.backends.redis.errors import Errors, is_answer, is_lost, is_transient
 from redicts.backends.redis.settings import RedisSettings
 from redicts.backends.redis.wire import with_source
-from redicts.errors import StoreTimeout
+from redicts.errors import StoreBusy, StoreError, StoreTimeout
 
 _FIRST_PAUSE_SECS: Final = 0.02
 _LONGEST_PAUSE_SECS: Final = 1.0
+
+_LONGEST_WAIT_SECS: Final = 0.05
+"""How long a request waits for a connection before it looks again whether there is one."""
+
+_SLACK_SECS: Final = 0.2
+"""How much later than its deadline an exchange may end. It saves setting the timeout of the socket twice a call."""
+
+_LARGE: Final = 1 << 20
+"""From so many bytes on, a request is sent in a way that notices a refusal before its end."""
+
+_REFUSAL_SECS: Final = 0.2
 
 
 class Session:
@@ -44,130 +65,253 @@ class Session:
         self.number = 0
 
 
-class _Failed(Exception):
-    """One attempt to exchange a request failed. ``sent`` says whether it had a connection."""
+class _Unanswered(threading.local):
+    """The sessions of one thread with a request that has no reply: it is under way, or it may still be carried out."""
 
-    def __init__(self, error: Exception, *, sent: bool) -> None:
+    def __init__(self) -> None:
+        self.sessions: list[Session] = []
+
+
+class _Link:
+    """One of the connections that count for ``max_connections``: from before it is made until it is closed.
+
+    Only the list of the call that uses it, or the collection of idle links, refers to it. So it ceases to count also if
+    an exception ends that call at any point.
+    """
+
+    __slots__ = ("__weakref__", "connection", "is_used", "place", "timeout")
+
+    def __init__(self, connection: AbstractConnection, timeout: float, places: dict[int, ref[_Link]]) -> None:
+        self.connection = connection
+        self.timeout = timeout
+        """The timeout of its socket in seconds."""
+        self.is_used = False
+        self.place: Final = ref(self, partial(places.pop, id(self)))
+
+
+class _Failed(Exception):
+    """One attempt to exchange a request failed. ``sent`` says whether all of the request was sent."""
+
+    def __init__(self, error: Exception, *, sent: bool, is_worth_repeating: bool = True) -> None:
         self.error: Final = error
-        self.maybe_applied: Final = sent and is_lost(error) and not is_answer(error)
+        self.maybe_applied: Final = sent and not is_answer(error)
+        self.is_worth_repeating: Final = is_worth_repeating and is_transient(error)
 
 
 class Connections:
     """The connections of one process to one database of a server, and its sessions there.
 
-    At most ``max_connections`` are in use at once, each by one request. A forked child needs an instance of its own:
-    with its parent's sockets or sessions it would get its parent's replies.
+    At most ``max_connections`` are open at once, each in use by one request or idle. A forked child needs an instance
+    of its own: with its parent's sockets or sessions it would get its parent's replies.
     """
 
-    def __init__(self, make: Callable[[], AbstractConnection], where: str, settings: RedisSettings) -> None:
+    def __init__(
+        self,
+        make: Callable[[], AbstractConnection],
+        errors: Errors,
+        settings: RedisSettings,
+        socket_timeout_secs: float | None,
+    ) -> None:
         self._make = make
-        self._where = where
+        self._errors = errors
         self._most = settings.max_connections
         self._timeout = settings.timeout_secs
+        self._socket_timeout = math.inf if socket_timeout_secs is None else socket_timeout_secs
         self._retries = settings.retries
         self._closed = False
-        self._idle: list[AbstractConnection] = []
-        self._permits: SimpleQueue[None] = SimpleQueue()
-        for _ in range(self._most):
-            self._permits.put(None)
+        self._idle: list[_Link] = []
+        self._places: dict[int, ref[_Link]] = {}
+        self._waiting: list[SimpleQueue[_Link]] = []
+        """The requests that wait for a connection, the first one first."""
         self.idle_sessions: list[Session] = []
-        self._in_doubt = threading.local()
+        self.unanswered: Final = _Unanswered()
 
     def session(self) -> Session:
-        """Return a session for one request. Afterwards it is idle again, or :meth:`end_session` decides."""
-        session: Session | None = self._in_doubt.__dict__.pop("session", None)
-        if session is not None:
-            return session
+        """Return an idle session, or a new one."""
         try:
             return self.idle_sessions.pop()
         except IndexError:
             return Session()
 
-    def end_session(self, session: Session, error: BaseException) -> None:
-        """Give the session of a failed request to the next of this thread, if this one may still be carried out.
-
-        Then the thread's next write makes the late request one that is overtaken, which the server refuses.
-        """
-        if getattr(error, "maybe_applied", True):
-            self._in_doubt.session = session
-        else:
-            self.idle_sessions.append(session)
-
-    def call(self, command: bytes) -> Any:
+    def call(self, command: bytes, writes: bool = False, deadline: float | None = None) -> Any:
         """Send an encoded command and return its reply. Send it again if the connection is lost meanwhile.
 
-        Raises an error below :class:`~redicts.errors.StoreError`. Cost: one round trip.
+        ``deadline`` is a time of ``time.monotonic``. Raises an error below :class:`~redicts.errors.StoreError`, whose
+        ``maybe_applied`` is true for a command that writes only. Cost: one round trip.
         """
         try:
-            self._permits.get(timeout=self._timeout)
-        except Empty:
-            raise StoreTimeout(
-                f"redis at {self._where}: all {self._most} connections stayed in use for {self._timeout} seconds; "
-                "raise max_connections or timeout_secs"
-            ) from None
-        try:
-            return self._exchange(command)
+            return self._exchange(command, deadline)
         except _Failed as failed:
-            return self._call_again(command, failed)
-        finally:
-            self._permits.put(None)
+            return self._call_again(command, writes, deadline, failed)
 
-    def _call_again(self, command: bytes, failed: _Failed) -> Any:
+    def _call_again(self, command: bytes, writes: bool, deadline: float | None, failed: _Failed) -> Any:
         """Send a command again while that may help, at most ``retries`` times."""
+        if isinstance(failed.error, exceptions.NoScriptError):
+            command = with_source(command)
+            try:
+                return self._exchange(command, deadline)
+            except _Failed as again:
+                failed = again
         maybe_applied = failed.maybe_applied
         for attempt in range(1, self._retries + 1):
-            if not is_transient(failed.error):
+            if not failed.is_worth_repeating:
                 break
-            pause_before(attempt)
+            pause_before(attempt, deadline)
+            if deadline is not None and time.monotonic() >= deadline:
+                break
             try:
-                return self._exchange(command)
+                return self._exchange(command, deadline)
             except _Failed as again:
                 failed = again
                 maybe_applied |= again.maybe_applied
-        raise mapped(failed.error, self._where, maybe_applied=maybe_applied) from failed.error
+        raise self._errors.mapped(failed.error, maybe_applied=writes and maybe_applied) from failed.error
 
-    def _exchange(self, command: bytes) -> Any:
+    def _exchange(self, command: bytes, deadline: float | None) -> Any:
         """Send a command once and return its reply. Raises :class:`_Failed`."""
-        connection: AbstractConnection | None = None
+        mine: list[_Link] = []
+        is_sent = is_whole = False
         try:
+            left = math.inf if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                raise exceptions.TimeoutError("the deadline is over")
+            timeout = self._socket_timeout if left >= self._socket_timeout - _SLACK_SECS else left
             try:
-                connection = self._idle.pop()
+                mine.append(self._idle.pop())
             except IndexError:
-                connection = self._connect()
-            connection.send_packed_command([command], check_health=False)
-            try:
-                reply = connection.read_response()
-            except exceptions.NoScriptError:
-                connection.send_packed_command([with_source(command)], check_health=False)
-                reply = connection.read_response()
+                self._open(mine, deadline)
+            connection = mine[0].connection
+            if mine[0].timeout != timeout:
+                _set_timeout(mine[0], timeout)
+            if len(command) < _LARGE:
+                connection.send_packed_command([command], check_health=False)
+            else:
+                _send_large(connection, command)
+            is_sent = True
+            reply = connection.read_response()
+            mine[0].is_used = is_whole = True
+            if self._waiting:
+                self._hand_over(mine)
+            else:
+                self._idle.append(mine[0])
+        except StoreError:  # no connection is free
+            raise
         except (exceptions.RedisError, OSError) as error:
-            if connection is not None:
-                self._drop(connection) if self._closed or is_lost(error) else self._idle.append(connection)
-            raise _Failed(error, sent=connection is not None) from error
+            # A large request that a new connection did not take to its end is refused for its size, most likely.
+            refused = not is_sent and len(command) >= _LARGE and bool(mine) and not mine[0].is_used
+            is_whole = not is_lost(error) and not self._closed
+            self._end(mine, is_whole)
+            raise _Failed(error, sent=is_sent, is_worth_repeating=not refused) from error
         except BaseException:
             # After Ctrl-C the reply may still come, and a later request must not read it as its own.
-            if connection is not None:
-                connection.disconnect()
+            self._close([] if is_whole else mine)
             raise
-        self._idle.append(connection)
+        finally:
+            # A traceback keeps this frame. The link must not stay with it: if no collection has it, it is closed now.
+            mine.clear()
         if self._closed:
             self._close_idle()
         return reply
 
-    def _connect(self) -> AbstractConnection:
-        connection = self._make()
-        connection.connect()
-        return connection
+    def _open(self, mine: list[_Link], deadline: float | None) -> None:
+        """Append a new link, or one that another request has given back if there are ``max_connections``."""
+        mine.append(_Link(self._make(), self._socket_timeout, self._places))
+        try:
+            if not self._takes_a_place(mine[0]) and self._wait_for(mine, deadline):
+                return
+            connection = mine[0].connection
+            if deadline is not None:
+                left = max(0.001, deadline - time.monotonic())
+                if left < self._socket_timeout:
+                    connection.socket_timeout = mine[0].timeout = left
+                if connection.socket_connect_timeout is None or left < connection.socket_connect_timeout:
+                    connection.socket_connect_timeout = left
+            connection.connect()
+        except BaseException:
+            self._close(mine)
+            raise
 
-    def _drop(self, connection: AbstractConnection) -> None:
-        """Close a connection that is lost, and the idle ones: what breaks one mostly breaks all."""
-        connection.disconnect()
-        self._close_idle()
+    def _takes_a_place(self, link: _Link) -> bool:
+        """Let a link count if there are fewer than ``max_connections``, and return whether it does."""
+        if len(self._places) < self._most:
+            self._places[id(link)] = link.place
+            if len(self._places) <= self._most:
+                return True
+            # Another thread has taken the last place at the same time.
+            self._places.pop(id(link), None)
+        return False
+
+    def _wait_for(self, mine: list[_Link], deadline: float | None) -> bool:
+        """Wait until the new link counts, or until there is an idle one; return whether that replaces it."""
+        if _is_reentrant():
+            raise StoreBusy(
+                f"redis at {self._errors.where}: all {self._most} connections are in use, and one of them by the call "
+                "that this signal handler or finalizer has interrupted; raise max_connections"
+            )
+        until = time.monotonic() + self._timeout
+        if deadline is not None:
+            until = min(until, deadline)
+        begun = time.monotonic()
+        given: SimpleQueue[_Link] = SimpleQueue()
+        try:
+            while True:
+                self._waiting.append(given)
+                with suppress(IndexError):
+                    mine[0] = self._idle.pop()
+                    return True
+                if self._takes_a_place(mine[0]):
+                    return False
+                left = until - time.monotonic()
+                if left <= 0:
+                    raise StoreTimeout(
+                        f"redis at {self._errors.where}: all {self._most} connections stayed in use for "
+                        f"{time.monotonic() - begun:.3g} seconds; raise max_connections or timeout_secs"
+                    )
+                with suppress(Empty):
+                    mine[0] = given.get(timeout=min(left, _LONGEST_WAIT_SECS))
+                    return True
+                self._stop_waiting(given)
+        finally:
+            self._stop_waiting(given)
+
+    def _stop_waiting(self, given: SimpleQueue[_Link]) -> None:
+        with suppress(ValueError):
+            while True:
+                self._waiting.remove(given)
+        with suppress(Empty):
+            while True:
+                self._idle.append(given.get_nowait())
+
+    def _end(self, mine: list[_Link], is_whole: bool) -> None:
+        """Keep the link of a request that failed, or close it."""
+        if is_whole:
+            self._idle.extend(mine)
+        elif mine:
+            self._close(mine)
+            self._close_idle()  # what breaks one mostly breaks all
+
+    def _hand_over(self, mine: list[_Link]) -> None:
+        """Give a link to the request that waits longest for one."""
+        try:
+            self._waiting.pop(0).put(mine[0])
+        except IndexError:  # it waits no longer
+            self._idle.append(mine[0])
+
+    def _close(self, mine: list[_Link]) -> None:
+        while mine:
+            self._places.pop(id(mine[0]), None)
+            mine[0].connection.disconnect()
+            mine.pop()
 
     def _close_idle(self) -> None:
+        mine: list[_Link] = []
         while self._idle:
-            with suppress(IndexError):  # another thread took the last one
-                self._idle.pop().disconnect()
+            try:
+                mine.append(self._idle.pop())
+                self._close(mine)
+            except IndexError:  # another thread took the last one
+                pass
+            finally:
+                mine.clear()
 
     def close(self) -> None:
         """Close the idle connections now, and each of the others when its request is over."""
@@ -175,11 +319,58 @@ class Connections:
         self._close_idle()
 
 
-def pause_before(attempt: int) -> None:
+def _is_reentrant() -> bool:
+    """Tell whether the running code has interrupted an exchange of its own thread: it must not wait for that."""
+    exchange = Connections._exchange.__code__
+    frame, found = sys._getframe(1), 0
+    while frame is not None:
+        found += frame.f_code is exchange
+        if found > 1:
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+def _set_timeout(link: _Link, seconds: float) -> None:
+    socket_of(link.connection).settimeout(None if seconds == math.inf else seconds)
+    link.timeout = seconds
+
+
+def socket_of(connection: AbstractConnection) -> socket.socket:
+    """Return the socket of a connection, for its timeouts."""
+    found: socket.socket | None = connection._sock
+    if found is None:
+        raise exceptions.ConnectionError("the connection is closed")
+    return found
+
+
+def _send_large(connection: AbstractConnection, command: bytes) -> None:
+    """Send a request of many bytes.
+
+    A server refuses a value over its limit when it has seen its length, and closes the connection. Then sending fails,
+    and the reason is to be read.
+    """
+    sock = socket_of(connection)
+    try:
+        sock.sendall(command)
+    except TimeoutError:
+        raise exceptions.TimeoutError("Timeout writing to socket") from None
+    except OSError as error:
+        sock.settimeout(_REFUSAL_SECS)
+        with suppress(OSError, exceptions.ConnectionError, exceptions.TimeoutError):
+            connection.read_response()
+        raise exceptions.ConnectionError(
+            f"the connection broke while a request of {len(command):,} bytes was sent; the server's limits are "
+            "proto-max-bulk-len and client-query-buffer-limit"
+        ) from error
+
+
+def pause_before(attempt: int, deadline: float | None = None) -> None:
     """Let a short, growing, random time pass before an attempt. The first repetition follows at once."""
     if attempt > 1:
         pause = min(_LONGEST_PAUSE_SECS, _FIRST_PAUSE_SECS * 2 ** min(attempt - 1, 16))
-        time.sleep(pause * random.random())  # noqa: S311  (no secret)
+        pause *= random.random()  # noqa: S311  (no secret)
+        time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
 
 
 def connection_options(settings: RedisSettings, database: int) -> dict[str, Any]:
@@ -193,6 +384,7 @@ def connection_options(settings: RedisSettings, database: int) -> dict[str, Any]
         "socket_connect_timeout": settings.connect_timeout_secs,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
+        **UNNAMED,
     }
     if settings.unix_socket is not None:
         options |= {"connection_class": redis.UnixDomainSocketConnection, "path": settings.unix_socket}
@@ -207,6 +399,14 @@ def connection_options(settings: RedisSettings, database: int) -> dict[str, Any]
             "ssl_check_hostname": settings.tls_check_hostname,
         }
     return options
+
+
+UNNAMED: Final[dict[str, Any]] = (
+    {"driver_info": None}
+    if "driver_info" in inspect.signature(AbstractConnection.__init__).parameters
+    else {"lib_name": None, "lib_version": None}
+)
+"""Options so that redis-py does not tell its name: it would take two round trips, and lose what is answered to them."""
 
 
 def described(settings: RedisSettings, database: int) -> str:

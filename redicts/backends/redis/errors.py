@@ -1,9 +1,17 @@
-"""Error mapping: each error of redis-py becomes one of redicts that says what happened, where, and what to do."""
+"""Error mapping: each error of redis-py becomes one of redicts that says what happened, where, and what to do.
+
+The text of a server may repeat the arguments of a command, and a password is one of them. So such texts are filtered,
+in the error of redis-py too, because a traceback shows it as the cause.
+"""
 
 from __future__ import annotations
 
+import errno
+import os
 import re
-from typing import Final
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from redis import exceptions
 
@@ -11,18 +19,30 @@ from redicts.errors import (
     AccessDenied,
     CorruptData,
     ReadOnly,
+    RedictsError,
     StoreBusy,
     StoreError,
     StoreFull,
     StoreTimeout,
     Unreachable,
+    Unsupported,
 )
 
-_Meaning = tuple[type[StoreError], str]
+_Meaning = tuple[type[RedictsError], str]
 
 _CHANNELS: Final[_Meaning] = (
     AccessDenied,
     "this user may not use the channels of redicts; with the prefix app: allow +publish +subscribe &app:s:*",
+)
+
+_CLUSTER: Final[_Meaning] = (
+    StoreError,
+    "the server is a node of a cluster, which redicts does not support; connect to a server without cluster-enabled",
+)
+
+_TOO_LONG: Final[_Meaning] = (
+    Unsupported,
+    "a value or path is longer than the server's proto-max-bulk-len, by default 512 MB; raise it. Nothing was written",
 )
 
 _MEANINGS: Final[dict[str, _Meaning]] = {
@@ -46,6 +66,15 @@ _MEANINGS: Final[dict[str, _Meaning]] = {
         AccessDenied,
         "this user may not do that; allow it what the documentation lists under Production, on keys with this prefix",
     ),
+    "DENIED": (
+        AccessDenied,
+        "the server is in protected mode and answers its own host only; give it a password, or set its protected-mode",
+    ),
+    "MOVED": _CLUSTER,
+    "ASK": _CLUSTER,
+    "TRYAGAIN": _CLUSTER,
+    "CROSSSLOT": _CLUSTER,
+    "CLUSTERDOWN": _CLUSTER,
 }
 """What the codes mean that begin the server's errors."""
 
@@ -57,13 +86,26 @@ _BY_CLASS: Final[tuple[tuple[type[exceptions.RedisError], str], ...]] = (
     (exceptions.NoPermissionError, "NOPERM"),
     (exceptions.BusyLoadingError, "LOADING"),
     (exceptions.MasterDownError, "MASTERDOWN"),
+    (exceptions.AskError, "ASK"),
+    (exceptions.TryAgainError, "TRYAGAIN"),
+    (exceptions.ClusterCrossSlotError, "CROSSSLOT"),
+    (exceptions.ClusterDownError, "CLUSTERDOWN"),
 )
 """The codes that redis-py removes from the text and makes a class of."""
+
+_NO_PASSWORDS: Final[_Meaning] = (AccessDenied, "the server has no password; remove it from the settings")
 
 _BY_TEXT: Final[tuple[tuple[str, _Meaning], ...]] = (
     ("Authentication required", _MEANINGS["NOAUTH"]),
     ("unauthenticated", _MEANINGS["NOAUTH"]),
-    ("without any password configured", (AccessDenied, "the server has no password; remove it from the settings")),
+    ("without any password configured", _NO_PASSWORDS),
+    ("but no password is set", _NO_PASSWORDS),
+    ("unknown command 'AUTH'", _NO_PASSWORDS),
+    ("unknown command `AUTH`", _NO_PASSWORDS),
+    (
+        "unknown command",
+        (StoreError, "the server lacks a command; redicts needs Redis 6.2 or newer, or Valkey, with scripts allowed"),
+    ),
     ("access one of the channels", _CHANNELS),
     ("publish to the channel", _CHANNELS),
     ("can't run this command", _MEANINGS["NOPERM"]),
@@ -73,37 +115,111 @@ _BY_TEXT: Final[tuple[tuple[str, _Meaning], ...]] = (
         "DB index is out of range",
         (Unreachable, "the server has no database of that number; correct database in the settings"),
     ),
+    ("SELECT is not allowed in cluster mode", _CLUSTER),
+    ("non local key in a cluster node", _CLUSTER),
+    ("do not hash to the same slot", _CLUSTER),
+    ("while the cluster is down", _CLUSTER),
+    ("invalid bulk length", _TOO_LONG),
 )
 """Answers without a code. They are searched for in answers only, because other errors name hosts and files."""
 
+_NOT_REDIS: Final = "what answers there does not speak the protocol of Redis; correct host, port and tls"
+_MANY_FILES: Final = (
+    "this process has too many open files; close some, lower max_connections, or raise its limit (ulimit -n)"
+)
 
-def mapped(error: Exception, where: str, *, maybe_applied: bool = False) -> StoreError:
-    """Return the error of redicts for one of redis-py, with the server described as ``where``."""
-    meaning = _meaning(error)
-    if meaning is not None:
-        return meaning[0](f"redis at {where}: {meaning[1]}", maybe_applied=maybe_applied)
-    doubt = "; the request may have been carried out" if maybe_applied else ""
-    if isinstance(error, exceptions.TimeoutError):
-        return StoreTimeout(f"redis at {where}: no answer within the timeout{doubt}", maybe_applied=maybe_applied)
-    if isinstance(error, (exceptions.ConnectionError, OSError)):
-        return Unreachable(f"redis at {where}: {_reason(error)}{doubt}", maybe_applied=maybe_applied)
-    return StoreError(f"redis at {where}: {error}", maybe_applied=maybe_applied)
+_ARGUMENTS: Final = re.compile(r",? with args beginning with.*", re.DOTALL)
+_COMMAND: Final = re.compile(r"unknown command ['`][A-Za-z|]{1,20}['`]")
+_QUOTED: Final = re.compile(r"'[^']*'|`[^`]*`|\"[^\"]*\"")
+_LONGEST_TEXT: Final = 200
+
+
+class Errors:
+    """Error mapping for one server: ``where`` describes it.
+
+    ``options`` are redis-py's arguments for a connection. They tell the secrets that no text may repeat, and the files
+    that TLS needs.
+    """
+
+    __slots__ = ("_files", "_secrets", "where")
+
+    def __init__(self, where: str, options: Mapping[str, Any]) -> None:
+        self.where = where
+        secrets = (options.get("password"), options.get("username"))
+        self._secrets = [str(each) for each in secrets if each]
+        names = {"ssl_ca_certs": "tls_ca_file", "ssl_certfile": "tls_cert_file", "ssl_keyfile": "tls_key_file"}
+        self._files = [(name, options[option]) for option, name in names.items() if options.get(option)]
+
+    def mapped(self, error: Exception, *, maybe_applied: bool = False) -> RedictsError:
+        """Return the error of redicts for one of redis-py, whose text is filtered."""
+        meaning = _meaning(error)
+        reason = self._reason(error)
+        self._filter(error)
+        if meaning is not None:
+            kind, text = meaning
+            text = f"redis at {self.where}: {text}"
+            return kind(text, maybe_applied=maybe_applied) if issubclass(kind, StoreError) else kind(text)
+        doubt = "; the request may have been carried out" if maybe_applied else ""
+        if isinstance(error, exceptions.TimeoutError):
+            return StoreTimeout(
+                f"redis at {self.where}: no answer within the timeout{doubt}", maybe_applied=maybe_applied
+            )
+        if isinstance(error, (exceptions.ConnectionError, exceptions.InvalidResponse, OSError)):
+            return Unreachable(f"redis at {self.where}: {reason}{doubt}", maybe_applied=maybe_applied)
+        return StoreError(f"redis at {self.where}: {error}{doubt}", maybe_applied=maybe_applied)
+
+    def _reason(self, error: Exception) -> str:
+        """Return why there is no connection, and what to do."""
+        if isinstance(error, exceptions.InvalidResponse):
+            return _NOT_REDIS
+        numbers = {each.errno for each in _chain(error) if isinstance(each, OSError)}
+        unresolved = any(isinstance(each, socket.gaierror) for each in _chain(error))
+        if numbers & {errno.EMFILE, errno.ENFILE} or (unresolved and _has_no_file_left()):
+            return _MANY_FILES
+        for name, path in self._files:
+            try:
+                with open(path, "rb"):
+                    pass
+            except OSError as unreadable:
+                return f"{name} {path} cannot be read ({unreadable.strerror}); correct it in the settings"
+        if errno.ECONNREFUSED in numbers or "refused" in str(error):
+            return "no server accepts connections there; start it or correct host and port"
+        return f"no connection ({self._filtered(str(error)) if is_answer(error) else error})"
+
+    def _filter(self, error: BaseException) -> None:
+        """Filter the server's texts in an error and its causes."""
+        for each in _chain(error):
+            if isinstance(each, exceptions.InvalidResponse):
+                each.args = ("the answer is not one of Redis",)
+            elif isinstance(each, (exceptions.ResponseError, exceptions.AuthenticationError)):
+                each.args = (self._filtered(str(each)),)
+
+    def _filtered(self, text: str) -> str:
+        """Return the text of a server without what may be an argument of a command."""
+        text = _ARGUMENTS.sub("", text)
+        for secret in self._secrets:
+            text = text.replace(secret, "...")
+        kept = _COMMAND.match(text)
+        begin = kept.end() if kept else 0
+        return (text[:begin] + _QUOTED.sub("'...'", text[begin:]))[:_LONGEST_TEXT]
 
 
 def is_answer(error: Exception) -> bool:
     """Tell whether the server answered, so that the request was certainly not carried out."""
-    return _meaning(error) is not None
+    return _meaning(error) is not None or isinstance(error, exceptions.ResponseError)
 
 
 def is_lost(error: Exception) -> bool:
     """Tell whether the connection that raised this error is of no more use."""
-    return isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError))
+    return not isinstance(error, exceptions.ResponseError) or "Protocol error" in str(error)
 
 
 def is_transient(error: Exception) -> bool:
     """Tell whether the same request may soon succeed: the connection was lost, or the server is not ready yet."""
     meaning = _meaning(error)
-    return is_lost(error) if meaning is None else meaning in (_MEANINGS["LOADING"], _MEANINGS["MASTERDOWN"])
+    if meaning is not None:
+        return meaning in (_MEANINGS["LOADING"], _MEANINGS["MASTERDOWN"])
+    return isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError))
 
 
 def _meaning(error: Exception) -> _Meaning | None:
@@ -122,10 +238,20 @@ def _meaning(error: Exception) -> _Meaning | None:
     return None if found is None else _MEANINGS[found[1]]
 
 
-def _reason(error: Exception) -> str:
-    text = str(error)
-    return (
-        "no server accepts connections there; start it or correct host and port"
-        if "refused" in text
-        else f"no connection ({text})"
-    )
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, and those that led to it."""
+    seen: set[int] = set()
+    at: BaseException | None = error
+    while at is not None and id(at) not in seen:
+        seen.add(id(at))
+        yield at
+        at = at.__cause__ or at.__context__
+
+
+def _has_no_file_left() -> bool:
+    """Tell whether this process cannot open another file: then host names cannot be looked up either."""
+    try:
+        os.close(os.dup(0))
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE)
+    return False

@@ -9,6 +9,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from redicts.backends.redis.backend import RedisBackend
+from redicts.backends.redis.connections import UNNAMED
 from redicts.backends.redis.settings import RedisSettings
 
 _REQUIRED: Final[dict[str, Any]] = {"protocol": 2, "decode_responses": False, "health_check_interval": 0}
@@ -19,6 +20,9 @@ _OMITTED: Final = (
     "retry_on_error",
     "maint_notifications_config",
     "maint_notifications_pool_handler",
+    "driver_info",
+    "lib_name",
+    "lib_version",
 )
 """Options that make a connection send requests again, or that belong to the client's pool."""
 
@@ -33,8 +37,10 @@ def from_client(client: object) -> RedisBackend | None:
     pool = client.connection_pool
     options = {name: value for name, value in pool.connection_kwargs.items() if name not in _OMITTED}
     options |= {"connection_class": pool.connection_class, "retry": Retry(NoBackoff(), 0), **_REQUIRED}
-    options["db"] = options.get("db") or 0
     simulated = type(client).__module__.startswith("fakeredis")
+    if not simulated:
+        options |= UNNAMED
+    options["db"] = options.get("db") or 0
     return RedisBackend(options, _described(options), RedisSettings.model_validate({}), simulated=simulated)
 
 

@@ -6,24 +6,36 @@ et al., "Leader/Followers: a design pattern for efficient multi-threaded event d
 becomes the leader. Without a waiting thread, messages stay in the socket.
 
 Messages may be lost with the connection. So each time it is lost or made again, every listener is notified, and looks.
+A connection whose other end has vanished reports nothing. So the leader asks for an answer when it has heard nothing
+for a while, and replaces a connection without one.
+
+A signal handler or a finalizer may run between any two instructions here. It may raise, and it may use redicts. So no
+lock is held: each change of a shared collection is one atomic operation, the leader is the first of those that wait,
+and a connection counts as whole only between two messages. What must be done in the end is done twice, because an
+exception may end it once. References to listeners are weak, so that none stays that nobody uses.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import re
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Final
+from weakref import ref
 
 from redis import exceptions
 from redis.connection import AbstractConnection
 
-from redicts.backends.redis.connections import pause_before
-from redicts.backends.redis.errors import is_transient, mapped
+from redicts.backends.redis.connections import pause_before, socket_of
+from redicts.backends.redis.errors import Errors, is_transient
 from redicts.core.listener import Listener
+from redicts.errors import StoreBusy
 from redicts.forks import Bell
 
 _NAME: Final = re.compile(rb"[!-.0-~]+/[!-~]+")
@@ -33,6 +45,12 @@ _LONGEST_NAME: Final = 100
 _LONGEST_READ_SECS: Final = 3600.0
 """``poll`` accepts no longer times, so a longer wait reads several times."""
 
+_SILENCE_SECS: Final = 2.0
+"""When the leader has heard nothing for so long, it asks for an answer."""
+
+_LONGEST_FOLLOW_SECS: Final = 1.0
+"""How long a follower waits before it looks again whether it leads."""
+
 _SHORTEST_PAUSE_SECS: Final = 0.2
 _LONGEST_PAUSE_SECS: Final = 1.0
 _FAILURES: Final = (exceptions.RedisError, OSError)
@@ -41,23 +59,32 @@ _FAILURES: Final = (exceptions.RedisError, OSError)
 class Subscriptions:
     """The subscription of each process that uses one backend.
 
-    ``make`` makes a connection of redis-py, ``channels`` begins the names of channels, ``where`` names the server in
-    errors, and subscribing is tried again up to ``retries`` times.
+    ``make`` makes a connection of redis-py, ``channels`` begins the names of channels, and subscribing is tried again
+    up to ``retries`` times. A connection that does not answer within ``answer_secs`` is replaced.
     """
 
-    def __init__(self, make: Callable[[], AbstractConnection], channels: bytes, where: str, retries: int) -> None:
+    def __init__(
+        self,
+        make: Callable[[], AbstractConnection],
+        channels: bytes,
+        errors: Errors,
+        retries: int,
+        answer_secs: float,
+    ) -> None:
         self._make = make
         self._channels = channels
-        self._where = where
+        self._errors = errors
         self._retries = retries
+        self._answer_secs = answer_secs
         self._closed = False
         # By process and channel. It has one item, but a dict decides atomically which thread is the first to add it.
         self._subscriptions: dict[tuple[int, bytes], Subscription] = {}
 
-    def listen(self, name: str) -> RedisListener:
+    def listen(self, name: str, deadline: float | None = None) -> RedisListener:
         """Return a new listener of this name.
 
-        Raises ``ValueError`` if it is not valid, or an error below :class:`~redicts.errors.StoreError`.
+        ``deadline`` is a time of ``time.monotonic``. Raises ``ValueError`` if the name is not valid, or an error below
+        :class:`~redicts.errors.StoreError`.
         """
         encoded = name.encode()
         if len(encoded) > _LONGEST_NAME or not _NAME.fullmatch(encoded):
@@ -66,15 +93,16 @@ class Subscriptions:
             )
         client_id, _, number = encoded.partition(b"/")
         try:
-            return self._subscription_to(self._channels + client_id).listen(number, self._retries)
+            return self._subscription_to(self._channels + client_id).listen(number, self._retries, deadline)
         except _FAILURES as error:
-            raise mapped(error, self._where) from error
+            raise self._errors.mapped(error) from error
 
     def _subscription_to(self, channel: bytes) -> Subscription:
         mine = os.getpid(), channel
         subscription = self._subscriptions.get(mine)
         if subscription is None:
-            subscription = self._subscriptions.setdefault(mine, Subscription(self._make, channel))
+            subscription = Subscription(self._make, channel, self._errors.where, self._answer_secs)
+            subscription = self._subscriptions.setdefault(mine, subscription)
             for other in list(self._subscriptions):
                 left = None if other == mine else self._subscriptions.pop(other, None)
                 if left is not None:
@@ -93,17 +121,19 @@ class Subscriptions:
 class RedisListener(Listener):
     """A listener of one subscription."""
 
-    __slots__ = ("_subscription", "bell", "notified", "number")
+    __slots__ = ("__weakref__", "_subscription", "bell", "notified", "number", "thread")
 
     def __init__(self, subscription: Subscription, number: bytes) -> None:
         self._subscription = subscription
         self.number: Final = number
         self.notified = False
+        self.thread = 0
+        """The thread that waits."""
         self.bell: Final = Bell()
         """Rings when ``notified`` is set, and when this follower is to become the leader."""
 
     def wait(self, seconds: float, /) -> bool:
-        """Return true when notified, or false after this many seconds; later only if connecting takes longer."""
+        """Return true when notified, or false after this many seconds."""
         return self._subscription.wait(self, seconds)
 
     def close(self) -> None:
@@ -114,34 +144,49 @@ class RedisListener(Listener):
 class Subscription:
     """One channel and the connection that subscribes to it. One listener at a time uses that: the leader.
 
-    It works in the process that made it only: in a child, threads that do not exist there may hold its locks, and its
-    connection is the parent's, which goes on using it.
+    It works in the process that made it only: in a child, its connection is the parent's, which goes on using it.
     """
 
-    def __init__(self, make: Callable[[], AbstractConnection], channel: bytes) -> None:
+    def __init__(self, make: Callable[[], AbstractConnection], channel: bytes, where: str, answer_secs: float) -> None:
         self._process = os.getpid()
         self._channel = channel
         self._make = make
+        self._where = where
+        self._answer_secs = answer_secs
         self._connection: AbstractConnection | None = None
+        self._is_whole = False
+        """Whether the next byte of the connection begins a message, and all listeners know that it is a new one."""
+        self._heard = 0.0
+        """The time when the server was heard last, by ``time.monotonic``."""
+        self._asked: float | None = None
+        """The time of the question that it has not answered."""
         self._ended = False
-        self._listeners: dict[bytes, RedisListener] = {}
-        self._leader: RedisListener | None = None
-        self._followers: list[RedisListener] = []
-        # Guards all of the above. Notified when there is a connection, and when there is no leader.
-        self._changed = threading.Condition()
+        self._listeners: dict[bytes, ref[RedisListener]] = {}
+        self._waiting: dict[int, ref[RedisListener]] = {}
+        """The listeners that wait, by their id. The first one is the leader."""
 
-    def listen(self, number: bytes, retries: int) -> RedisListener:
+    def listen(self, number: bytes, retries: int, deadline: float | None) -> RedisListener:
         """Return a new listener, subscribed. Raises what redis-py raises."""
         listener = RedisListener(self, number)
-        with self._changed:
-            self._listeners[number] = listener
+        self._listeners[number] = ref(listener, partial(self._listeners.pop, number))
         try:
-            with self._changed:
-                self._changed.wait_for(lambda: self._connection is not None or self._leader is None)
-                if self._connection is None:
-                    self._leader = listener
-            if self._leader is listener:
-                self._connect_and_retry(listener, retries)
+            try:
+                self._begin_to_wait(listener)
+                while self._connection is None:
+                    leader = self._leader()
+                    if leader is listener:
+                        self._connect_and_retry(listener, retries, deadline)
+                    elif leader is not None and leader.thread == listener.thread:
+                        raise StoreBusy(
+                            f"redis at {self._where}: this signal handler or finalizer has interrupted the call that "
+                            "subscribes; try again later"
+                        )
+                    elif deadline is not None and time.monotonic() >= deadline:
+                        raise exceptions.TimeoutError("the deadline is over")
+                    else:
+                        listener.bell.wait(_until(deadline, _LONGEST_FOLLOW_SECS))
+            finally:
+                self._stop_waiting(listener)
         except BaseException:
             self.leave(listener)
             raise
@@ -149,31 +194,41 @@ class Subscription:
             self._stop_waiting(listener)
         return listener
 
-    def _connect_and_retry(self, listener: RedisListener, retries: int) -> None:
+    def _connect_and_retry(self, listener: RedisListener, retries: int, deadline: float | None) -> None:
         for attempt in range(retries + 1):
-            pause_before(attempt)
+            pause_before(attempt, deadline)
             try:
-                self._connect(listener)
+                self._connect(listener, _until(deadline, math.inf))
             except _FAILURES as error:
-                if attempt == retries or not is_transient(error):
+                is_over = deadline is not None and time.monotonic() >= deadline
+                if attempt == retries or is_over or not is_transient(error):
                     raise
             else:
                 return
 
-    def _connect(self, leader: RedisListener) -> None:
+    def _connect(self, leader: RedisListener, seconds: float) -> None:
         """Subscribe, and notify the other listeners, which may have missed something before."""
         connection = self._make()
         try:
+            if seconds <= 0:
+                raise exceptions.TimeoutError("the deadline is over")
+            if seconds < (connection.socket_connect_timeout or math.inf):
+                connection.socket_connect_timeout = seconds
+            if seconds < (connection.socket_timeout or math.inf):
+                connection.socket_timeout = seconds
             connection.connect()
             connection.send_command("SUBSCRIBE", self._channel)
             connection.read_response()
+            if self._answer_secs != math.inf:
+                socket_of(connection).settimeout(self._answer_secs)
         except BaseException:
             connection.disconnect()
             raise
-        with self._changed:
-            self._connection = connection
-            self._changed.notify_all()
+        self._is_whole = False
+        self._heard, self._asked = time.monotonic(), None
+        self._connection = connection
         self._notify_all(but=leader)
+        self._is_whole = True
 
     def wait(self, listener: RedisListener, seconds: float) -> bool:
         """Return true when the listener is notified, or false after this many seconds."""
@@ -181,94 +236,122 @@ class Subscription:
             return _pause(seconds)
         deadline = time.monotonic() + seconds
         left = max(0.0, seconds)
-        while True:
-            with self._changed:
-                if listener.notified:
-                    listener.notified = False
-                    return True
-                leads = self._leader is None
-                if leads:
-                    self._leader = listener
-                else:
-                    self._followers.append(listener)
+        try:
             try:
-                if leads:
-                    self._lead(listener, left)
-                else:
-                    listener.bell.wait(left)
+                self._begin_to_wait(listener)
+                while not listener.notified:
+                    leader = self._leader()
+                    if leader is listener:
+                        self._lead(listener, left)
+                    elif leader is not None and leader.thread == listener.thread:
+                        # This signal handler or finalizer has interrupted the leader, so nobody reads.
+                        return _pause(left)
+                    else:
+                        listener.bell.wait(min(left, _LONGEST_FOLLOW_SECS))
+                    left = deadline - time.monotonic()
+                    if left <= 0 and not listener.notified:
+                        return False
+                listener.notified = False
+                return True
             finally:
                 self._stop_waiting(listener)
-            left = deadline - time.monotonic()
-            if left <= 0 and not listener.notified:
-                return False
+        finally:
+            self._stop_waiting(listener)
+
+    def _begin_to_wait(self, listener: RedisListener) -> None:
+        listener.thread = threading.get_ident()
+        me = id(listener)
+        self._waiting[me] = ref(listener, partial(self._waiting.pop, me))
+
+    def _leader(self) -> RedisListener | None:
+        """Return the first listener that waits."""
+        while True:
+            with suppress(RuntimeError):  # another thread began or stopped waiting
+                first = next(iter(self._waiting.values()), None)
+                return None if first is None else first()
 
     def _lead(self, leader: RedisListener, seconds: float) -> None:
         """Dispatch messages until the leader is notified or the time is over. Connect first if necessary."""
         connection = self._connection
         if connection is None:
             try:
-                self._connect(leader)
+                self._connect(leader, max(seconds, _SHORTEST_PAUSE_SECS))
             except _FAILURES:
                 _pause(seconds)
             self._notify_all()
             return
-        deadline = time.monotonic() + seconds
-        try:
-            while not leader.notified and connection.can_read(min(seconds, _LONGEST_READ_SECS)):
-                self._dispatch(connection.read_response())
-                seconds = max(0.0, deadline - time.monotonic())
-        except BaseException as error:
-            # After Ctrl-C within a message, the next leader would read the rest of it.
+        if not self._is_whole:
+            # An exception ended the last leader within a message, or before all knew of the connection.
             self._disconnect()
-            if not isinstance(error, _FAILURES):
-                raise
+            return
+        deadline = time.monotonic() + seconds
+        self._is_whole = False
+        try:
+            while not leader.notified and self._has_message(connection, deadline):
+                self._dispatch(connection.read_response())
+                self._heard, self._asked = time.monotonic(), None
+        except _FAILURES:
+            self._disconnect()
+        else:
+            self._is_whole = True
+
+    def _has_message(self, connection: AbstractConnection, deadline: float) -> bool:
+        """Wait for a message until the deadline. Raises ``TimeoutError`` if the server does not answer a question."""
+        while True:
+            now = time.monotonic()
+            left = max(0.0, deadline - now)
+            if self._answer_secs != math.inf:
+                if self._asked is None and now >= self._heard + _SILENCE_SECS:
+                    # Unlike PING, subscribing again needs no other permission, and it is answered.
+                    connection.send_command("SUBSCRIBE", self._channel)
+                    self._asked = now
+                due = self._heard + _SILENCE_SECS if self._asked is None else self._asked + self._answer_secs
+            else:
+                due = math.inf
+            if connection.can_read(max(0.0, min(left, due - now, _LONGEST_READ_SECS))):
+                return True
+            if self._asked is not None and now >= due:
+                raise exceptions.TimeoutError("the server does not answer on the connection of the subscription")
+            if now >= deadline:
+                return False
 
     def _dispatch(self, message: object) -> None:
         """Notify the listener that a message names."""
         if isinstance(message, list) and message[0] == b"message":
-            with self._changed:
-                listener = self._listeners.get(message[2])
-                if listener is not None:
-                    _notify(listener)
+            found = self._listeners.get(message[2])
+            listener = None if found is None else found()
+            if listener is not None:
+                _notify(listener)
 
     def _notify_all(self, but: RedisListener | None = None) -> None:
-        with self._changed:
-            for listener in self._listeners.values():
-                if listener is not but:
-                    _notify(listener)
+        for found in list(self._listeners.values()):
+            listener = found()
+            if listener is not None and listener is not but:
+                _notify(listener)
 
     def _stop_waiting(self, listener: RedisListener) -> None:
         """Let a listener wait and lead no longer, and a follower lead if nobody does."""
-        with self._changed:
-            if self._leader is listener:
-                self._leader = None
-                self._changed.notify_all()
-            if listener in self._followers:
-                self._followers.remove(listener)
-            # Also after a follower stops: it may be the one whose bell has just rung to make it the leader.
-            if self._leader is None and self._followers:
-                self._followers[0].bell.ring()
+        self._waiting.pop(id(listener), None)
+        # Also if it did not lead: it may be the one whose bell has just rung to make it the leader.
+        leader = self._leader()
+        if leader is not None:
+            leader.bell.ring()
 
     def leave(self, listener: RedisListener) -> None:
         """Forget a listener."""
         if self._process != os.getpid():
             return
-        if self._leader is listener:
-            # An exception ended its wait between reading a message and giving up the lead.
-            self._disconnect()
         self._stop_waiting(listener)
-        with self._changed:
-            if self._listeners.get(listener.number) is listener:
-                del self._listeners[listener.number]
+        found = self._listeners.get(listener.number)
+        if found is not None and found() is listener:
+            self._listeners.pop(listener.number, None)
         self._close_if_over()
 
     def end(self) -> None:
         """Close the connection as soon as there are no listeners."""
-        if self._process != os.getpid():
-            return
-        with self._changed:
+        if self._process == os.getpid():
             self._ended = True
-        self._close_if_over()
+            self._close_if_over()
 
     def _close_if_over(self) -> None:
         if self._ended and not self._listeners:
@@ -276,11 +359,15 @@ class Subscription:
 
     def _disconnect(self) -> None:
         """Close the connection, and notify all listeners, for messages to them are lost with it."""
-        with self._changed:
-            connection, self._connection = self._connection, None
+        connection, self._connection = self._connection, None
         if connection is not None:
             connection.disconnect()
         self._notify_all()
+
+
+def _until(deadline: float | None, most: float) -> float:
+    """Return the seconds until a deadline, at most so many."""
+    return most if deadline is None else min(most, deadline - time.monotonic())
 
 
 def _notify(listener: RedisListener) -> None:
