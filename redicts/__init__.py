@@ -39,6 +39,7 @@ from redicts.errors import (
     Unsupported,
     ValidationFailed,
     WrongField,
+    WrongUse,
 )
 
 __all__ = [
@@ -80,6 +81,7 @@ __all__ = [
     "Unsupported",
     "ValidationFailed",
     "WrongField",
+    "WrongUse",
     "open",
     "root",
     "section",
