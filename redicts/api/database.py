@@ -26,8 +26,8 @@ class Database(OpenedDatabase):
     """One opened database, from :func:`open`: its proxies and locks, its settings and its backend.
 
     A program may open several, also of the same store. They share no connections, held locks, renewals or retained
-    locks with each other or with the :class:`Pool`. A ``with`` block closes the database at its end. A second block raises
-    :class:`~redicts.errors.WrongUse`.
+    locks with each other or with the :class:`Pool`. A ``with`` block closes the database at its end, and a closed one
+    has no further block.
 
     >>> import redicts
     >>> with redicts.open({"backend": "memory"}) as db:
