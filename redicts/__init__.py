@@ -41,6 +41,7 @@ from redicts.errors import (
     Unsupported,
     ValidationFailed,
     WrongField,
+    WrongUse,
 )
 from redicts.locks.owner import OwnerToken
 
@@ -86,6 +87,7 @@ __all__ = [
     "Unsupported",
     "ValidationFailed",
     "WrongField",
+    "WrongUse",
     "open",
     "root",
     "section",

@@ -19,6 +19,7 @@
     │   └── WrongField                      a field is unknown, missing, or not valid
     ├── Unsupported                     the store lacks a capability
     ├── Conflict                        an expected value was not there
+    ├── WrongUse         (RuntimeError) an object was used outside of its block, or twice
     ├── LockError                       a lock cannot be acquired, or is not held
     │   ├── LockTimeout  (TimeoutError)     it was not free before the timeout
     │   ├── Deadlock                        owners wait for each other in a cycle
@@ -118,6 +119,10 @@ class Unsupported(RedictsError):
 
 class Conflict(RedictsError):
     """A stored value was not the expected one. Nothing was written."""
+
+
+class WrongUse(RedictsError, RuntimeError):
+    """A transaction or a database was used outside of its block, in another thread, or again. Nothing was written."""
 
 
 class LockError(RedictsError):

@@ -16,6 +16,7 @@ from redicts.config.processes import is_starting
 from redicts.config.settings import Settings
 from redicts.core import paths
 from redicts.core.minitransaction import Path
+from redicts.errors import WrongUse
 from redicts.forks import ForkSafeLock
 
 _lock: Final = ForkSafeLock()
@@ -25,7 +26,8 @@ class Database(OpenedDatabase):
     """One opened database, from :func:`open`: its proxies and locks, its settings and its backend.
 
     A program may open several, also of the same store. They share no connections, held locks, renewals or retained
-    locks with each other or with the :class:`Pool`. A ``with`` block closes the database at its end.
+    locks with each other or with the :class:`Pool`. A ``with`` block closes the database at its end, and a closed one
+    has no further block.
 
     >>> import redicts
     >>> with redicts.open({"backend": "memory"}) as db:
@@ -34,6 +36,7 @@ class Database(OpenedDatabase):
     """
 
     databases: Databases[Database]
+    _is_closed = False
 
     def root(self, **options: Any) -> Proxy:
         """Return the proxy of the root. The options are those of :class:`Proxy`. No round trip."""
@@ -69,6 +72,7 @@ class Database(OpenedDatabase):
         Calls under way in other threads finish. Locks that are still held are not renewed any more, and their callbacks
         are not called.
         """
+        self.databases[None]._is_closed = True
         self.databases.close()
 
     def disconnect(self) -> None:
@@ -79,6 +83,8 @@ class Database(OpenedDatabase):
             self.locks.renewal.end()
 
     def __enter__(self) -> Database:
+        if self.databases[None]._is_closed:
+            raise WrongUse("this database is closed; open it again with redicts.open()")
         return self
 
     def __exit__(

@@ -279,20 +279,23 @@ class Proxy:
         return paths.render(self._path)
 
     def iter_children(self) -> Iterator[Proxy]:
-        """Yield a proxy for each leaf at and below this path.
+        """Yield a proxy for each leaf at and below this path, once.
 
-        They are read in pages during the iteration, one round trip per thousand. Leaves that other clients store or
-        remove meanwhile may or may not appear.
+        The paths are read when the iteration begins, one round trip per thousand. So it ends, also if leaves are
+        stored or removed during the iteration, which has no effect on it. Leaves that other clients store or remove
+        while the paths are read may or may not appear.
         """
-        # One database for the whole iteration: a cursor is valid only for the store that returned it.
+        # One database for all pages: a cursor is valid only for the store that returned it.
         database = self._database()
+        found: dict[Path, None] = {}
         cursor = None
         while True:
             page, cursor = database.run(database.store.leaf_page(self._path, cursor))
-            for path in page:
-                yield self._at(path)
+            found.update(dict.fromkeys(page))
             if cursor is None:
-                return
+                break
+        for path in found:
+            yield self._at(path)
 
     def children(self) -> list[Proxy]:
         """Return a proxy for each name directly below this path, leaf or inner node."""

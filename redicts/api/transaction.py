@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
+from threading import get_ident
 from types import TracebackType
 from typing import Any
 
@@ -10,6 +12,7 @@ from redicts.api.opened import OpenedDatabase
 from redicts.core.changes import Changes
 from redicts.core.minitransaction import Path
 from redicts.core.ttl import milliseconds
+from redicts.errors import WrongUse
 
 
 class Transaction:
@@ -17,6 +20,8 @@ class Transaction:
 
     Keys are relative to the path. An exception in the block discards the changes. Raises
     :class:`~redicts.errors.Conflict`, and changes nothing, if an expected value is not there. One round trip.
+
+    A transaction has one block, in one thread. Any other use of it raises :class:`~redicts.errors.WrongUse`.
 
     >>> from redicts import Pool, root
     >>> Pool().reload(cfg={"backend": "memory"})
@@ -30,42 +35,61 @@ class Transaction:
     {'account': {'anna': 7, 'ben': 3}}
     """
 
-    __slots__ = ("_below", "_changes", "_database")
+    __slots__ = ("_below", "_changes", "_database", "_has_ended", "_owner")
 
     def __init__(self, database: OpenedDatabase, below: Callable[[str | Iterable[str]], Path]) -> None:
         self._database = database
         self._below = below
         self._changes: Changes = database.store.begin()
+        self._owner: tuple[int, int] | None = None
+        """The process and the thread that entered the block."""
+        self._has_ended = False
 
     def expect(self, key: str | Iterable[str], value: Any) -> None:
         """Commit only if this value is at ``key``; ``ABSENT`` expects nothing. Encoded values are compared."""
-        self._changes.expect(self._below(key), value)
+        self._collected().expect(self._below(key), value)
 
     def set(self, key: str | Iterable[str], value: Any, expire: float | None = None) -> None:
         """Replace the value at ``key``. ``expire`` is in seconds."""
-        self._changes.write(self._below(key), value, milliseconds(expire))
+        self._collected().write(self._below(key), value, milliseconds(expire))
 
     def delete(self, key: str | Iterable[str]) -> None:
         """Remove the value at ``key``."""
-        self._changes.delete(self._below(key))
+        self._collected().delete(self._below(key))
 
     def add(self, key: str | Iterable[str], count: int) -> None:
         """Add to the 64-bit integer at ``key``, which is 0 if absent.
 
         If a dict is there, the transaction fails, unless it has set or deleted this key or one above it before.
         """
-        self._changes.add(self._below(key), count)
+        self._collected().add(self._below(key), count)
 
     def expire(self, key: str | Iterable[str], seconds: float | None) -> None:
         """Set the TTL of the value at ``key`` in seconds; ``None`` removes the expiry."""
-        self._changes.expire(self._below(key), milliseconds(seconds))
+        self._collected().expire(self._below(key), milliseconds(seconds))
 
     def __enter__(self) -> Transaction:
+        if self._owner is not None:
+            raise WrongUse("a transaction has one with block; begin another one with transaction()")
+        self._owner = os.getpid(), get_ident()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            steps = self._database.store.commit(self._changes)
-            self._database.write(steps, *dict.fromkeys(self._changes.paths))
+        if kind is not None:
+            self._has_ended = True
+            return
+        changes = self._collected()
+        self._has_ended = True
+        self._database.write(self._database.store.commit(changes), *dict.fromkeys(changes.paths))
+
+    def _collected(self) -> Changes:
+        """Return the changes so far. Raises :class:`~redicts.errors.WrongUse` except in the block and its thread."""
+        if self._has_ended:
+            raise WrongUse("the with block of this transaction has ended; begin another one with transaction()")
+        if self._owner is None:
+            raise WrongUse("a transaction collects changes only in its block: with p.transaction() as changes: ...")
+        if self._owner != (os.getpid(), get_ident()):
+            raise WrongUse("a transaction can be used in the process and thread of its with block only; use it there")
+        return self._changes

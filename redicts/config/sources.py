@@ -88,7 +88,22 @@ def _project_file() -> Path | None:
         here = Path.cwd()
     except FileNotFoundError:  # the directory was removed
         return None
-    return next((path for each in (here, *here.parents) if (path := each / PROJECT_FILE).is_file()), None)
+    except OSError as error:
+        raise SettingsError(
+            f"{PROJECT_FILE} cannot be looked for in the current directory: {error.strerror}; give a configuration, or "
+            f"set {URL}"
+        ) from None
+    for each in (here, *here.parents):
+        path = each / PROJECT_FILE
+        try:
+            if path.is_file():
+                return path
+        except OSError as error:
+            # Not skipped: the file may choose a store, and another one would be used in its place.
+            raise SettingsError(
+                f"{path} cannot be looked for: {error.strerror}; give a configuration, or set {URL}"
+            ) from None
+    return None
 
 
 def _content(where: str, path: Path) -> dict[str, Any]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import operator
+import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from redicts import ABSENT, Conflict, LeafError, Packed, Proxy, Unsupported, root
+from redicts import ABSENT, Conflict, LeafError, Packed, Proxy, Transaction, Unsupported, WrongUse, root
+from redicts.core import minitransaction
 from redicts.core.backend import Capabilities
+from tests.api.test_pool import run_python
 from tests.support.stores import Store, Use, Wrapped, together
 
 ROUNDS = 12
@@ -413,6 +418,86 @@ def test_a_function_that_raises_changes_nothing(any_store: Store, error: type[Ba
     assert root().val() == {"a": {"x": 1}}
 
 
+COLLECT: dict[str, Callable[[Transaction], object]] = {
+    "expect": lambda changes: changes.expect("a", 1),
+    "set": lambda changes: changes.set("a", 2),
+    "delete": lambda changes: changes.delete("a"),
+    "add": lambda changes: changes.add("a", 1),
+    "expire": lambda changes: changes.expire("a", 5),
+}
+
+
+@pytest.mark.parametrize("change", COLLECT)
+def test_changes_outside_of_the_block_are_refused(any_store: Store, change: str) -> None:
+    """Before and after its block a transaction collects nothing, and says so."""
+    root().set("a", 1)
+    changes = root().transaction()
+    with pytest.raises(WrongUse, match="collects changes only in its block"):
+        COLLECT[change](changes)
+    with changes:
+        pass
+    with pytest.raises(WrongUse, match="has ended; begin another one"):
+        COLLECT[change](changes)
+    assert root().val() == {"a": 1}
+
+
+@pytest.mark.parametrize("ends_with", [None, ValueError, KeyboardInterrupt, Conflict])
+def test_a_transaction_has_one_block(any_store: Store, ends_with: type[BaseException] | None) -> None:
+    """A second block is refused, however the first one ended, and nothing is applied twice."""
+    root().set("n", 1)
+    changes = root().transaction()
+    with suppress(*[ends_with] if ends_with else []), changes:
+        changes.add("n", 1)
+        if ends_with is Conflict:
+            changes.expect("n", 7)
+        elif ends_with:
+            raise ends_with
+    expected = 1 if ends_with else 2
+    assert Proxy("n").val() == expected
+    for _ in range(2):
+        with pytest.raises(WrongUse, match="has one with block; begin another one"), changes:
+            changes.add("n", 1)  # never reached
+    assert Proxy("n").val() == expected
+
+
+def test_a_transaction_is_not_nested_in_itself(any_store: Store) -> None:
+    """Entering it again inside its block is refused; if the block goes on, its changes are applied once."""
+    with root().transaction() as changes:
+        changes.add("n", 1)
+        with pytest.raises(WrongUse, match="has one with block"), changes:
+            pass
+        changes.add("n", 1)
+    assert Proxy("n").val() == 2
+
+
+def test_a_transaction_belongs_to_the_thread_of_its_block(any_store: Store) -> None:
+    """Another thread can neither add changes nor end the block."""
+    with root().transaction() as changes:
+        changes.add("n", 1)
+        for use in (lambda: changes.add("n", 1), lambda: changes.__exit__(None, None, None)):
+            with pytest.raises(WrongUse, match="in the process and thread of its with block only"):
+                together(use)
+    assert Proxy("n").val() == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+def test_a_forked_child_does_not_commit_the_transaction_of_its_parent(tmp_path: Path) -> None:
+    """If a child that was forked in the block leaves it too, only the parent's changes are applied, once."""
+    program = f"""
+import os
+from redicts import Pool, Proxy, WrongUse, root
+Pool().reload("sqlite:///{tmp_path}/s.db")
+try:
+    with root().transaction() as changes:
+        changes.add("n", 1)
+        child = os.fork()
+except WrongUse:
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), Proxy("n").val())
+"""
+    assert run_python(program) == "7 1\n"
+
+
 @pytest.mark.parametrize(
     "stored", ["text", "7", None, True, 1.5, [1], 2**63, 2**63 - 1, {}, {"below": 1}, Packed({"p": 1})]
 )
@@ -447,14 +532,14 @@ def test_add_in_a_transaction_removes_a_leaf_above(any_store: Store) -> None:
 
 def test_a_transaction_for_a_smaller_store_is_refused(use: Use) -> None:
     """More changes than a store takes at once are refused whole, with the number it takes."""
-    from redicts.core.minitransaction import Outcome, Status, Transaction
+    from redicts.core.minitransaction import Outcome, Status
 
     class Small(Wrapped):
         @property
         def capabilities(self) -> Capabilities:
             return Capabilities(ttl=True, processes=False, durable=False, atomic_entries=1000)
 
-        def execute(self, transaction: Transaction, /) -> Outcome:
+        def execute(self, transaction: minitransaction.Transaction, /) -> Outcome:
             if len(transaction.writes) > 1000:
                 return Outcome(Status.TOO_LARGE)
             return super().execute(transaction)

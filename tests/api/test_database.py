@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import redicts
-from redicts import Database, Lock, NotHeld, Pool, Proxy, SettingsError, root
+from redicts import Database, Lock, NotHeld, Pool, Proxy, SettingsError, WrongUse, root
 from redicts.backends.memory import MemorySettings
 from redicts.config.settings import Settings, parse
 from redicts.transfer import copy
@@ -300,6 +300,17 @@ def test_close_is_idempotent_and_closes_every_named_database(backends: list[Clos
         assert [backend.closings for backend in backends] == [0, 0]
         db.close()
     assert [backend.closings for backend in backends] == [2, 2]
+
+
+def test_a_closed_database_has_no_second_block() -> None:
+    """A ``with`` block of a database that was closed, by a block or by ``close``, is refused."""
+    db = redicts.open({"backend": "memory", "names": {"cats": 1}})
+    cats = db.databases["cats"]
+    with cats:
+        cats.root().set("a", 1)
+    for each in (db, cats):
+        with pytest.raises(WrongUse, match="is closed; open it again"), each:
+            each.root().clear()  # never reached
 
 
 def test_close_closes_the_other_databases_after_an_error(backends: list[Closing]) -> None:

@@ -8,7 +8,7 @@ import pickle
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import pytest
@@ -430,8 +430,47 @@ def test_a_large_iteration_comes_in_pages(any_store: Store) -> None:
     assert Proxy("many").val() == many
 
 
+@pytest.mark.parametrize("count", [3, 2_500])
+def test_an_iteration_ends_if_leaves_are_stored_during_it(any_store: Store, count: int) -> None:
+    """Every leaf that is there at the beginning appears once, whatever is stored and removed during the iteration."""
+    root().set("many", {f"n{number}": number for number in range(count)})
+    place, seen = Proxy("many"), []
+    for each in place.iter_children():
+        seen.append(each.key())
+        assert len(seen) <= count
+        if len(seen) <= 20 or len(seen) > count - 20:
+            place.set(f"zz{len(seen)}", len(seen))
+            place.set(f"{each.key().removeprefix('many.')}zz.deep", 1)
+            place.set(f"aa{len(seen)}", len(seen))
+            each.delete([])
+    assert sorted(seen) == sorted(f"many.n{number}" for number in range(count))
+
+
+WALKS: dict[str, Callable[[Proxy], Iterable[object]]] = {
+    "iter_children": lambda place: place.iter_children(),
+    "children": lambda place: place.children(),
+    "iter": iter,
+    "keys": lambda place: place.keys(),
+    "values": lambda place: place.values(),
+    "items": lambda place: place.items(),
+}
+
+
+@pytest.mark.parametrize("walk", WALKS)
+def test_every_walk_ends_if_values_are_stored_during_it(any_store: Store, walk: str) -> None:
+    """A walk has as many items as there were values when it began."""
+    place = Proxy("few")
+    root().set("few", {f"n{number}": number for number in range(5)})
+    count = 0
+    for _ in WALKS[walk](place):
+        count += 1
+        assert count <= 5
+        place.set(f"nz{count}", count)
+    assert count == 5
+
+
 def test_an_iteration_survives_a_reload(any_store: Store) -> None:
-    """A reload during ``iter_children`` raises nothing: it yields the rest, or ends."""
+    """A reload during ``iter_children`` raises nothing: it yields the rest of the paths that it has read."""
     root().set("many", {f"n{number}": number for number in range(2_500)})
     iterator = Proxy("many").iter_children()
     first = next(iterator).key()

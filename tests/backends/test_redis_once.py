@@ -59,11 +59,9 @@ def several_changes() -> None:
 
 def refused_changes() -> str:
     """Have several changes refused."""
-    changes = root().transaction()
-    changes.add("leaf", 5)
-    changes.add("text", 1)
-    with pytest.raises(ValueError, match="no 64-bit integer") as refused, changes:
-        pass
+    with pytest.raises(ValueError, match="no 64-bit integer") as refused, root().transaction() as changes:  # noqa: PT012
+        changes.add("leaf", 5)
+        changes.add("text", 1)
     return str(refused.value)
 
 

@@ -157,6 +157,20 @@ def test_a_removed_directory_has_no_project_file(directory: Path, monkeypatch: p
     monkeypatch.chdir(directory.parent)
 
 
+@pytest.mark.parametrize("call", ["cwd", "is_file"])
+def test_a_directory_that_cannot_be_searched_is_an_error(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a project file cannot be looked for, no other store is used in its place; a configuration is used."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, call, refuse)
+    with pytest.raises(SettingsError, match="cannot be looked for.*Permission denied; give a configuration, or set"):
+        Pool().reload()
+    monkeypatch.setenv("REDICTS_URL", "memory://")
+    assert default() == ("memory", 0)
+
+
 @pytest.mark.parametrize("cfg", [None, {"backend": "memory"}])
 def test_the_parser_of_toml_is_imported_only_for_a_file(cfg: Any) -> None:
     """A program without a file of settings does not import it."""
