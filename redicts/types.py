@@ -20,7 +20,6 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar, overload
 
 from pydantic import BaseModel, TypeAdapter
-from pydantic.errors import PydanticUserError
 
 from redicts.errors import SettingsError
 from redicts.forks import ForkSafeLock
@@ -28,6 +27,7 @@ from redicts.forks import ForkSafeLock
 _Type = TypeVar("_Type", bound=type)
 
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
+_TIMES: Final = ("datetime", "time")
 _OF_JSON: Final = (dict, list, tuple, str, int, float)
 
 _lock: Final = ForkSafeLock()
@@ -43,6 +43,8 @@ class Registered:
     kind: type
     adapter: TypeAdapter[Any]
     """Converts its values to JSON text and back."""
+    has_times: bool
+    """Whether its values may have datetimes or times, and so time zones."""
 
 
 @overload
@@ -72,8 +74,37 @@ def register(name: str, kind: _Type | None = None) -> _Type | Callable[[_Type], 
     """
     if kind is None:
         return lambda decorated: register(name, decorated)
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not is_name(name):
         raise SettingsError("the name of a registered type must be text of 1 to 200 printable characters")
+    adapter = _adapter(name, kind)
+    has_times = _mentions_times(adapter.core_schema)
+    with _lock:
+        for known in (_by_name.get(name), _by_type.get(kind)):
+            if known is not None and (known.name, known.kind) != (name, kind):
+                raise SettingsError(
+                    f"{name!r} cannot be registered as {kind.__qualname__}: {known.name!r} is "
+                    f"{known.kind.__qualname__}; give each type exactly one name"
+                )
+        _by_name[name] = _by_type[kind] = Registered(name, kind, adapter, has_times)
+    return kind
+
+
+def is_name(name: object) -> bool:
+    """Return whether a type can be registered under a name."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def can_register(kind: type) -> bool:
+    """Return whether :func:`register` accepts a type."""
+    try:
+        _adapter("", kind)
+    except SettingsError:
+        return False
+    return True
+
+
+def _adapter(name: str, kind: object) -> TypeAdapter[Any]:
+    """Return what converts the values of a type, or raise :class:`~redicts.errors.SettingsError`."""
     if not isinstance(kind, type) or not (issubclass(kind, BaseModel) or dataclasses.is_dataclass(kind)):
         raise SettingsError(f"the type registered as {name!r} must be a pydantic model or a dataclass")
     if issubclass(kind, _OF_JSON):
@@ -82,20 +113,18 @@ def register(name: str, kind: _Type | None = None) -> _Type | Callable[[_Type], 
             "would be stored as that"
         )
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(kind)
-    except (PydanticUserError, NameError) as error:
+        return TypeAdapter(kind)
+    except Exception as error:
         raise SettingsError(
             f"the type registered as {name!r} has a field that pydantic cannot handle: {error}"
         ) from error
-    with _lock:
-        for known in (_by_name.get(name), _by_type.get(kind)):
-            if known is not None and (known.name, known.kind) != (name, kind):
-                raise SettingsError(
-                    f"{name!r} cannot be registered as {kind.__qualname__}: {known.name!r} is "
-                    f"{known.kind.__qualname__}; give each type exactly one name"
-                )
-        _by_name[name] = _by_type[kind] = Registered(name, kind, adapter)
-    return kind
+
+
+def _mentions_times(schema: object) -> bool:
+    """Return whether the schema of a type has a datetime or a time, at any depth."""
+    if isinstance(schema, dict):
+        return schema.get("type") in _TIMES or any(map(_mentions_times, schema.values()))
+    return isinstance(schema, (list, tuple)) and any(map(_mentions_times, schema))
 
 
 def forget(name: str) -> None:

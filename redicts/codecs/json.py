@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
-from redicts.core.codec import Codec, CodecPlugin, CodecSettings, CorruptContent, TruncatedContent
+from redicts.core.codec import Codec, CodecPlugin, CodecSettings, CorruptContent, TruncatedContent, refuse_equal_names
 from redicts.core.hooks import hookimpl
 from redicts.core.minitransaction import Path
 
@@ -58,7 +58,12 @@ class JsonCodec(Codec):
             with contextlib.suppress(ValueError):  # lone surrogates
                 return to_json(value)
         try:
-            return (encode_basestring(value) if kind is str else _dumps(value)).encode()  # type: ignore[arg-type]
+            if kind is str:
+                return encode_basestring(value).encode()  # type: ignore[arg-type]  # it is one
+            text = _dumps(value)
+            if '{"' in text:
+                refuse_equal_names(value, text)
+            return text.encode()
         except UnicodeEncodeError:
             return _dumps_ascii(value).encode()
 
@@ -70,7 +75,12 @@ class JsonCodec(Codec):
         try:
             if _FLAT.issuperset(map(type, value.values())):
                 return to_json(value)
-            return _dumps(value).encode() if _are_plain(value.values(), levels) else None
+            if not _are_plain(value.values(), levels):
+                return None
+            text = _dumps(value)
+            if '[{"' in text or ',{"' in text:  # a dict in a list
+                refuse_equal_names(value, text)
+            return text.encode()
         except (TypeError, ValueError, RecursionError):
             return None
 

@@ -19,6 +19,11 @@ _INCOMPLETE: Final = ("incomplete input", "exceeds max_")
 """What the library's messages contain if bytes are missing, since it has no exception class for that. The latter stands
 for a length that exceeds the bytes."""
 
+_BINARY: Final = (b"\xc4", b"\xc5", b"\xc6")
+"""The first bytes of binary data, as which a memoryview is written."""
+
+_SCALARS: Final = frozenset({str, int, float, bool, bytes, type(None)})
+
 _BIG_INTEGER: Final = 1
 _TUPLE: Final = 2
 _DATE: Final = 3
@@ -28,8 +33,8 @@ class MsgpackCodec(Codec):
     """Accepts values that come back equal and of the same class, and refuses all others.
 
     It accepts ``None``, booleans, numbers, text with any characters, bytes, lists, tuples, dates, datetimes without a
-    time zone or with a fixed offset from UTC, and dicts of these with hashable keys. A ``bytearray`` comes back as
-    bytes.
+    time zone or with a fixed offset from UTC, and dicts of these with hashable keys. A ``bytearray`` and a
+    ``memoryview`` of bytes come back as bytes, and a fixed offset loses its name.
     """
 
     deterministic = True
@@ -42,9 +47,12 @@ class MsgpackCodec(Codec):
     def encode(self, value: object, _path: Path, /) -> bytes:
         """Return the bytes of a value."""
         try:
-            return _packed(value)
-        except OverflowError as error:
+            data = _packed(value)
+        except (OverflowError, BufferError) as error:
             raise ValueError(str(error)) from error
+        if any(mark in data for mark in _BINARY):
+            _refuse_arrays(value)
+        return data
 
     def decode(self, data: bytes, _path: Path, /) -> object:
         """Return the value of these bytes."""
@@ -60,6 +68,20 @@ class MsgpackCodec(Codec):
             raise
         except TypeError as error:
             raise ValueError("a key of a dict cannot be a key in Python") from error
+
+
+def _refuse_arrays(value: object) -> None:
+    """Raise ``TypeError`` for a memoryview of anything but bytes, at any depth: its items would come back as bytes."""
+    if isinstance(value, memoryview):
+        if value.format != "B" or value.ndim != 1:
+            raise TypeError("a memoryview must be one of bytes; use its tolist(), or cast('B')")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_arrays(key)
+            _refuse_arrays(inner)
+    elif isinstance(value, (list, tuple)) and not _SCALARS.issuperset(map(type, value)):
+        for each in value:
+            _refuse_arrays(each)
 
 
 def _packed(value: object) -> bytes:
@@ -82,7 +104,10 @@ def _extended(value: object) -> msgpack.ExtType:
     if kind is datetime:
         assert isinstance(value, datetime)
         if value.fold or not (value.tzinfo is None or type(value.tzinfo) is timezone):
-            raise TypeError("a datetime must have no time zone or a fixed offset; use astimezone(timezone.utc)")
+            raise TypeError(
+                "a datetime must have no time zone or a fixed offset, and no fold; use "
+                "astimezone(timezone.utc).replace(fold=0)"
+            )
         return msgpack.ExtType(_DATE, value.isoformat().encode())
     if kind is date:
         assert isinstance(value, date)

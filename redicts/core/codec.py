@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -97,6 +98,36 @@ class JsonText(bytes):
     """
 
     __slots__ = ()
+
+
+def refuse_equal_names(value: object, text: str) -> None:
+    """Raise ``ValueError`` if two keys of a dict, at any depth, have become the same name in the JSON text of a value.
+
+    JSON has text as names only, so ``{1: "a", "1": "b"}`` becomes ``{"1":"a","1":"b"}``, of which one entry is read.
+    """
+    if '{"' in text and _has_other_names(value):
+        _names_decoder.decode(text)
+
+
+def _has_other_names(value: object) -> bool:
+    """Return whether a dict in a value has a key that is not exactly ``str``."""
+    if isinstance(value, dict):
+        if not _TEXT.issuperset(map(type, value)):
+            return True
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return False
+    return not _SCALARS.issuperset(map(type, value)) and any(map(_has_other_names, value))
+
+
+def _refuse_equal(pairs: list[tuple[str, object]]) -> None:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a dict has two keys that are the same text in JSON; use keys that are text")
+
+
+_TEXT: Final = frozenset({str})
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+_names_decoder: Final = json.JSONDecoder(object_pairs_hook=_refuse_equal)
 
 
 class CodecSettings(BaseModel):

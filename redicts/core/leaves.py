@@ -13,9 +13,10 @@ from typing import Any, Final, final
 
 from redicts.core.documents import MOST_BYTES
 from redicts.core.envelope import LeafFormat
+from redicts.core.foreign import Redacted, is_interrupt
 from redicts.core.minitransaction import MAX_DEPTH, VALUES, Delete, Key, Path, Put, PutDocument, Scope, Write
 from redicts.core.paths import described, shortened
-from redicts.errors import CorruptData, LeafError, PathError
+from redicts.errors import CorruptData, LeafError, PathError, RedictsError
 
 
 @final
@@ -51,6 +52,7 @@ class Packed:
 
 
 _DICTS: Final = (dict, Packed)
+_TEXT: Final = frozenset({str})
 
 _LEAST_LEAVES: Final = 8
 """The minimum number of leaves in a document. A smaller dict is as fast leaf by leaf."""
@@ -60,24 +62,56 @@ def leaves_of(value: object, at: Path, form: LeafFormat) -> dict[Path, bytes]:
     """Flatten a value that is to be stored at a path into encoded leaves by relative path.
 
     An empty dict at the root has no leaves. Raises :class:`~redicts.errors.LeafError` for a value that the codec
-    refuses, a cycle, a dict that is nested too deep and a leaf at the root. Raises :class:`~redicts.errors.PathError`
-    for a key that is not text or is empty. Both name the path.
+    refuses, a cycle, a dict that is nested too deep and a leaf at the root, and if the code of the value raises an
+    exception. Raises :class:`~redicts.errors.PathError` for a key that is not text or is empty. Both name the path.
     """
-    if isinstance(value, _DICTS):
-        if isinstance(value, Packed):
-            value = value.value
-        elif value:
-            leaves: dict[Path, bytes] = {}
-            _flatten(value if type(value) is dict else dict(value), (), at, form, leaves, [])
-            return leaves
-        elif not at:
-            return {}
+    is_node = type(value) is dict and bool(value)
     try:
-        leaf = form.encode(value, at)
+        if not is_node:
+            if isinstance(value, _DICTS) or value is ABSENT:
+                value, is_node = _unwrapped(value, at)
+            if not is_node:
+                leaf = form.encode(value, at)
     except Exception as error:
         form.refuse(error, at)
-    refuse_root(at)
-    return {(): leaf}
+    if not is_node:
+        refuse_root(at)
+        return {(): leaf}
+    leaves: dict[Path, bytes] = {}
+    _flatten(value, (), at, form, leaves, set())  # type: ignore[arg-type]  # it is a dict
+    return leaves
+
+
+def _unwrapped(value: Any, at: Path) -> tuple[Any, bool]:
+    """Return what is stored for a dict or a :class:`Packed` value, and whether it is an inner node."""
+    is_packed = isinstance(value, Packed)
+    if is_packed:
+        value = value.value
+    if value is ABSENT:
+        raise ValueError("ABSENT means that nothing is stored; use delete() to remove a value")
+    return value, not is_packed and (bool(value) or not at)
+
+
+def plain_dict(node: object, at: Path, form: LeafFormat) -> dict[str, Any]:
+    """Copy a mapping that is stored at a path into a dict whose keys are exactly ``str``.
+
+    A subclass of ``str`` may compare or hash differently from the text that is stored. Raises
+    :class:`~redicts.errors.PathError` for a key that is not text and for two keys that are the same text, and
+    :class:`~redicts.errors.LeafError` if the code of the mapping raises an exception.
+    """
+    try:
+        found: dict[Any, Any] = dict(node)  # type: ignore[call-overload]  # whatever it is
+    except Exception as error:
+        form.refuse(error, at)
+    plain: dict[str, Any] = {}
+    for name, value in found.items():
+        if not issubclass(type(name), str):
+            raise _wrong_key(f"{type(name).__name__}: {shortened(name)}", at)
+        text = str.__str__(name)
+        if text in plain:
+            raise PathError(f"two keys in the dict for {described(at)} are the same text: {shortened(text)}")
+        plain[text] = value
+    return plain
 
 
 def refuse_root(path: Path) -> None:
@@ -87,34 +121,58 @@ def refuse_root(path: Path) -> None:
 
 
 def _flatten(
-    node: dict[Any, Any], path: Path, at: Path, form: LeafFormat, leaves: dict[Path, bytes], above: list[dict[Any, Any]]
+    node: dict[Any, Any], path: Path, at: Path, form: LeafFormat, leaves: dict[Path, bytes], above: set[int]
 ) -> None:
     full = at + path
-    if any(node is other for other in above):
+    if id(node) in above:
         raise LeafError(f"the value for {described(full)} contains itself; store a value without cycles")
     if len(full) >= MAX_DEPTH:
         raise LeafError(f"the dict for {described(at)} is nested more than {MAX_DEPTH} levels deep")
-    above.append(node)
+    itself = id(node)
+    above.add(itself)
     encode = form.encode
-    for name, value in node.items():
-        if not isinstance(name, str) or not name:
-            what = "empty" if name == "" else f"{type(name).__name__}: {shortened(name)}"
-            raise PathError(
-                f"a key in the dict for {described(full)} is {what}; keys must be text of one character or more"
-            )
-        last = (name,)
-        leaf = value
-        if isinstance(value, _DICTS):
-            if isinstance(value, Packed):
-                leaf = value.value
-            elif value:
-                _flatten(value, path + last, at, form, leaves, above)
-                continue
-        try:
-            leaves[path + last] = encode(leaf, full + last)
-        except Exception as error:
-            form.refuse(error, full + last)
-    above.pop()
+    where = full
+    try:
+        if type(node) is not dict or not _TEXT.issuperset(map(type, node)):
+            node = plain_dict(node, full, form)
+        for name, value in node.items():
+            if not name:
+                raise _wrong_key("empty", full)
+            last = (name,)
+            where = full + last
+            leaf, is_node = value, False
+            if isinstance(value, _DICTS) or value is ABSENT:
+                leaf, is_node = (value, True) if type(value) is dict and value else _unwrapped(value, where)
+            if is_node:
+                _flatten(leaf, path + last, at, form, leaves, above)
+            else:
+                leaves[path + last] = encode(leaf, where)
+            where = full
+    except RedictsError:
+        raise
+    except Exception as error:  # of the code of a value, or because another thread changes the dict
+        form.refuse(error, where)
+    above.remove(itself)
+
+
+def _wrong_key(what: str, at: Path) -> PathError:
+    return PathError(f"a key in the dict for {described(at)} is {what}; keys must be text of one character or more")
+
+
+def are_equal(one: object, other: object, path: Path) -> bool:
+    """Return whether two values of a path are equal by ``==``.
+
+    Raises :class:`~redicts.errors.LeafError` if ``==`` raises an exception, or if its result is not true or false, as
+    that of arrays.
+    """
+    try:
+        return bool(one == other)
+    except Exception as error:
+        if is_interrupt(error):
+            raise
+        raise LeafError(
+            f"the value for {described(path)} cannot be compared by ==, which raised {type(error).__name__}"
+        ) from Redacted.of(error)
 
 
 def replacing(leaves: dict[Path, bytes], path: Path, ttl: int | None) -> tuple[Write, ...]:
@@ -134,9 +192,14 @@ def document_of(value: object, path: Path, form: LeafFormat) -> bytes | None:
     """
     if type(value) is not dict or not path:
         return None
-    if len(value) < _LEAST_LEAVES and _values_near(value) < _LEAST_LEAVES:
+    try:
+        if len(value) < _LEAST_LEAVES and _values_near(value) < _LEAST_LEAVES:
+            return None
+        document = form.document(value, MAX_DEPTH - len(path))
+    except RuntimeError as error:  # another thread changes the dict
+        if is_interrupt(error):
+            raise
         return None
-    document = form.document(value, MAX_DEPTH - len(path))
     return document if document is not None and len(document) <= MOST_BYTES else None
 
 

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import islice
 from typing import Final
 
+from redicts.core.foreign import is_interrupt
 from redicts.core.minitransaction import MAX_DEPTH, Path
 from redicts.errors import PathError
 
 ROOT: Final[Path] = ()
+_TEXT: Final = frozenset({str})
 
 
 def parse(path: str | Iterable[str]) -> Path:
     r"""Parse dotted text, or an iterable of segments, into a path.
 
-    Raises :class:`~redicts.errors.PathError` for a segment that is not text or is empty, for a backslash that does not
-    precede a dot or a backslash, and for more than :data:`MAX_DEPTH` segments.
+    The segments are exactly ``str``: a subclass may compare or hash differently, and paths are keys of dicts. Raises
+    :class:`~redicts.errors.PathError` for a segment that is not text or is empty, for a backslash that does not precede
+    a dot or a backslash, for more than :data:`MAX_DEPTH` segments, and for an iterable that raises an exception.
 
     >>> parse("a.b.c")
     ('a', 'b', 'c')
@@ -30,9 +34,8 @@ def parse(path: str | Iterable[str]) -> Path:
     """
     if not isinstance(path, str):
         return _checked(_segments(path), path)
-    if "\\" not in path:
-        return _checked(tuple(path.split(".")), path)
-    return _checked(tuple(_split_escaped(path)), path)
+    text = path if type(path) is str else str.__str__(path)
+    return _checked(tuple(text.split(".") if "\\" not in text else _split_escaped(text)), text)
 
 
 @lru_cache(maxsize=4096)
@@ -76,26 +79,42 @@ def _segments(path: object) -> Path:
         raise PathError(
             f"a path must be dotted text or an iterable of segments, not {type(path).__name__}: {shortened(path)}"
         )
-    return tuple(path)
+    try:
+        segments = tuple(islice(path, MAX_DEPTH + 1))  # it may have no end
+    except Exception as error:
+        if is_interrupt(error):
+            raise
+        raise PathError(
+            f"the segments of a path cannot be read from {type(path).__name__}: it raised {type(error).__name__}"
+        ) from error
+    if _TEXT.issuperset(map(type, segments)):
+        return segments
+    for segment in segments:
+        if not issubclass(type(segment), str):
+            raise PathError(
+                f"a segment of a path must be text, not {type(segment).__name__}: {shortened(segment)} in "
+                f"{shortened(path)}"
+            )
+    return tuple([str.__str__(segment) for segment in segments])
 
 
 def _checked(segments: Path, given: object) -> Path:
     if len(segments) > MAX_DEPTH:
-        raise PathError(f"the path {shortened(given)} has {len(segments)} segments; at most {MAX_DEPTH} are allowed")
-    for segment in segments:
-        if not isinstance(segment, str):
-            raise PathError(
-                f"a segment of a path must be text, not {type(segment).__name__}: {shortened(segment)} in "
-                f"{shortened(given)}"
-            )
-        if not segment:
-            raise PathError(f"the path {shortened(given)} has an empty segment; each needs one character or more")
+        number = len(segments) if isinstance(given, str) else f"at least {len(segments)}"
+        raise PathError(f"the path {shortened(given)} has {number} segments; at most {MAX_DEPTH} are allowed")
+    if "" in segments:
+        raise PathError(f"the path {shortened(given)} has an empty segment; each needs one character or more")
     return segments
 
 
 def shortened(given: object, most: int = 200) -> str:
-    """Return a repr for an error message, truncated if it is long."""
-    text = repr(given)
+    """Return a repr for an error message, truncated if it is long. An object without one is named by its class."""
+    try:
+        text = repr(given)
+    except Exception as error:
+        if is_interrupt(error):
+            raise
+        return f"<{type(given).__name__} whose repr() raises {type(error).__name__}>"
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 

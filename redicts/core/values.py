@@ -20,11 +20,13 @@ from redicts.core.envelope import EMPTY_DICT, LeafFormat
 from redicts.core.leaves import (
     ABSENT,
     Packed,
+    are_equal,
     clearing_above,
     document_of,
     leaves_of,
     merging,
     nest,
+    plain_dict,
     putting,
     refuse_root,
     replacing,
@@ -230,9 +232,10 @@ class ValueOperations:
 
         An empty dict in the value is stored only if no dict is at its path.
         """
+        value = plain_dict(value, path, self._format)
         if not value:
             return
-        leaves = leaves_of(dict(value), path, self._format)
+        leaves = leaves_of(value, path, self._format)
         empty = [below for below, data in leaves.items() if data == EMPTY_DICT]
         if not empty:
             yield from self._apply(merging(leaves, path, ttl))
@@ -353,7 +356,7 @@ class ValueOperations:
                 return True
             too_large = outcome.status is Status.TOO_LARGE
             found = (yield from self.leaves(path)) if too_large else _entries_in(outcome).values
-            if nest(found, path, self._format) != nest(wanted, path, self._format):
+            if not are_equal(nest(found, path, self._format), nest(wanted, path, self._format), path):
                 return False
             if too_large:
                 raise self._too_large(path)

@@ -205,7 +205,7 @@ def test_json_of_the_codec_models_is_corrupt_only_if_it_is_not_json() -> None:
 class Foreign(Codec):
     """A codec of a third party, which raises what its library raises."""
 
-    name = "foreign"  # type: ignore[assignment]
+    name = "foreign"
 
     def encode(self, value: object, path: Path, /) -> bytes:
         """Return nothing."""
@@ -213,7 +213,8 @@ class Foreign(Codec):
 
     def decode(self, data: bytes, path: Path, /) -> object:
         """Raise a foreign error."""
-        return {}[data]
+        known: dict[bytes, object] = {}
+        return known[data]
 
 
 def test_a_foreign_error_of_a_codec_is_unreadable_here() -> None:
