@@ -88,7 +88,13 @@ def _project_file() -> Path | None:
         here = Path.cwd()
     except FileNotFoundError:  # the directory was removed
         return None
-    return next((path for each in (here, *here.parents) if (path := each / PROJECT_FILE).is_file()), None)
+    try:
+        return next((path for each in (here, *here.parents) if (path := each / PROJECT_FILE).is_file()), None)
+    except PermissionError as error:
+        raise SettingsError(
+            f"{error.filename} cannot be looked for, because its directory may not be searched; set {URL}, pass a "
+            "configuration, or work in another directory"
+        ) from None
 
 
 def _content(where: str, path: Path) -> dict[str, Any]:
