@@ -454,7 +454,8 @@ def _end_retention(location: Location) -> OpenedDatabase:
 
 def _info(record: Record) -> LockInfo:
     host, _, rest = record.label.partition(":")
-    pid, _, thread = rest.partition(":")
+    process, _, thread = rest.partition(":")
+    pid = process.partition("@")[0]  # followed by its PID namespace
     return LockInfo(
         paths.render(record.path),
         record.mode is Mode.SHARED,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import secrets
-import socket
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from enum import Enum
@@ -24,7 +23,8 @@ from redicts.core.locks.operations import FIRST_TOKEN
 from redicts.core.locks.records import HOLDERS, LISTENERS, TOKENS, WAITERS, WAITING_FOR, Record, records_in
 from redicts.core.minitransaction import VALUES, Delete, Entries, Key, Put, Read, Scope, Transaction, canonical_counter
 from redicts.core.paths import described
-from redicts.errors import CorruptData, ReadOnly, StoreError
+from redicts.errors import AccessDenied, CorruptData, ReadOnly, StoreError
+from redicts.locks.namespaces import pid_namespace
 from redicts.transfer.checkpoints import SPACE, unfinished
 from redicts.transfer.leaves import UNREADABLE, Leaf, leaves_at, pages, read_all
 
@@ -59,8 +59,16 @@ class Finding(NamedTuple):
     data: dict[str, Any] = {}  # noqa: RUF012  (nobody changes it)
 
 
-Damage = dict[Key, bytes]
-"""Entries that redicts does not write, with the bytes that they hold: leaves, and records of locks."""
+class Damaged(NamedTuple):
+    """The content of a damaged entry."""
+
+    data: bytes
+    ttl: int | None = None
+    """In milliseconds."""
+
+
+Damage = dict[Key, Damaged]
+"""Entries that are proven to be corrupt: leaves, and records of locks."""
 
 
 def examine(store: Store, *, quick: bool) -> tuple[list[Finding], Damage]:
@@ -77,17 +85,29 @@ def examine(store: Store, *, quick: bool) -> tuple[list[Finding], Damage]:
 
 def _checks(store: Store, damage: Damage, *, quick: bool) -> Iterator[Finding]:
     database = store.database
+    if store.missing is not None:
+        text = f"the file {store.missing} does not exist; the first value that is stored creates it"
+        yield Finding("reach", Status.FAILED, text)
+        return
     yield _reach(database)
-    yield _version(database)
+    yield from _permitted("version", lambda: [_version(database)])
     yield _capabilities(database)
-    yield _writing(database)
+    yield from _permitted("writing", lambda: [_writing(database)])
     yield _clock(database)
-    yield from _locks(database, damage)
-    yield _tokens(database, damage)
-    yield _work(database)
+    yield from _permitted("locks", lambda: _locks(database, damage))
+    yield from _permitted("tokens", lambda: [_tokens(database, damage)])
+    yield from _permitted("work", lambda: [_work(database)])
     yield from _file(store)
     if not quick:
-        yield _values(database, damage)
+        yield from _permitted("values", lambda: [_values(database, damage)])
+
+
+def _permitted(name: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """Make a check; a permission that the user lacks is a notice, and does not end the other checks."""
+    try:
+        yield from check()
+    except AccessDenied as error:
+        yield Finding(name, Status.NOTICE, f"not checked: {error}")
 
 
 def _reach(database: OpenedDatabase) -> Finding:
@@ -143,7 +163,10 @@ def _clock(database: OpenedDatabase) -> Finding:
     if client is None:
         return Finding("clock", Status.OK, "TTLs end by a clock of this machine, or it cannot be compared")
     before = time.time()
-    seconds, micros = client.time()
+    try:
+        seconds, micros = client.time()
+    except Exception as error:  # of the client library, because no transaction asks this
+        return Finding("clock", Status.NOTICE, f"the server does not tell its time ({type(error).__name__})")
     ahead = round((seconds + micros / 1e6 - (before + time.time()) / 2) * 1000)
     status = Status.OK if abs(ahead) <= _CLOCK_TOLERANCE else Status.NOTICE
     side = "ahead of" if ahead >= 0 else "behind"
@@ -163,12 +186,14 @@ def _locks(database: OpenedDatabase, damage: Damage) -> Iterator[Finding]:
             for path, data in entries.values.items():
                 key = Key(space, path)
                 if path not in entries.ttls or (space in (HOLDERS, WAITERS) and key not in known):
-                    strange[key] = data
+                    strange[key] = Damaged(data, entries.ttls.get(path))
     damage.update(strange)
     held = [record for record in records if record.held]
     waiting = [record for record in records if not record.held]
     late = [record for record in waiting if (record.ttl or 0) < _LATE]
-    dead = [record for record in held if not _may_be_alive(record)]
+    alive = {record.key: _is_alive(record) for record in held}
+    dead = [record for record in held if alive[record.key] is False]
+    unknown = [record for record in held if alive[record.key] is None]
     yield Finding("locks", Status.OK, f"{len(held)} held, {len(waiting)} waited for", {"held": len(held)})
     counts = {"late": len(late), "waiting": len(waiting)}
     if late:
@@ -179,6 +204,12 @@ def _locks(database: OpenedDatabase, damage: Damage) -> Iterator[Finding]:
     if dead:
         text = f"{len(dead)} locks seem to have dead owners: {_listed(dead)}; they expire, or see redicts locks --break"
         yield Finding("holders", Status.NOTICE, text, {"dead": len(dead)})
+    elif unknown:
+        text = (
+            f"cannot tell whether the owners of {len(unknown)} locks are alive, because their processes cannot be seen "
+            f"from here (another host, or container): {_listed(unknown)}"
+        )
+        yield Finding("holders", Status.OK, text, {"dead": 0, "unknown": len(unknown)})
     if strange:
         text = f"{len(strange)} records of locks never expire or are not valid; redicts did not write them"
         yield Finding("leftovers", Status.WRONG, text, {"left": len(strange)})
@@ -198,12 +229,15 @@ def _listed(entries: Iterable[object], separator: str = ", ") -> str:
     return separator.join(list(map(str, entries))[:_MOST_LISTED])
 
 
-def _may_be_alive(record: Record) -> bool:
-    """Tell whether the process that holds a lock may exist. False only for a process of this host that does not."""
-    host, _, rest = record.label.partition(":")
-    pid = rest.partition(":")[0]
-    if host != socket.gethostname() or not pid.isdecimal():
-        return True
+def _is_alive(record: Record) -> bool | None:
+    """Tell whether the process that holds a lock exists, ``None`` if its id says nothing here.
+
+    A process id is one of its PID namespace: a container that has the name of this host has other ids.
+    """
+    process = record.label.partition(":")[2].partition(":")[0]
+    pid, _, namespace = process.partition("@")
+    if not namespace or namespace != pid_namespace() or not pid.isdecimal():
+        return None
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
@@ -220,7 +254,7 @@ def _tokens(database: OpenedDatabase, damage: Damage) -> Finding:
         return Finding("tokens", Status.OK, "no lock was ever granted")
     last = canonical_counter(data)
     if last is None or last < FIRST_TOKEN:
-        damage[TOKENS] = data
+        damage[TOKENS] = Damaged(data)
         return Finding("tokens", Status.WRONG, "the counter of fencing tokens is not valid; it was overwritten")
     return Finding("tokens", Status.OK, f"the last fencing token is {last}", {"last": last})
 
@@ -253,27 +287,30 @@ def _file(store: Store) -> Iterator[Finding]:
 def _values(database: OpenedDatabase, damage: Damage) -> Finding:
     """Decode every leaf, and look for leaves above others."""
     leaves = 0
-    reasons: list[str] = []
-    refused: list[str] = []
+    damaged: list[str] = []
+    unreadable: list[str] = []
     try:
         for page in pages(database, ()):
             leaves += len(page.leaves)
             for leaf, error in _unreadable(database, page.leaves):
                 if not isinstance(error, CorruptData):
-                    refused.append(str(error))
+                    unreadable.append(str(error))
                 elif Key(VALUES, leaf.path) not in damage:
-                    damage[Key(VALUES, leaf.path)] = leaf.data
-                    reasons.append(str(error))
+                    damage[Key(VALUES, leaf.path)] = Damaged(leaf.data, leaf.ttl)
+                    damaged.append(str(error))
     except CorruptData as error:
         return Finding("values", Status.WRONG, f"{leaves} leaves were read, then: {error}", {"leaves": leaves})
-    data = {"leaves": leaves, "damaged": len(reasons)}
-    if reasons:
-        text = f"{len(reasons)} of {leaves} leaves are damaged: {_listed(reasons, '; ')}"
-        return Finding("values", Status.WRONG, text, data)
-    if refused:
-        text = f"{len(refused)} of {leaves} leaves are not readable with these settings: {_listed(refused, '; ')}"
-        return Finding("values", Status.NOTICE, text, {**data, "refused": len(refused)})
-    return Finding("values", Status.OK, f"{leaves} leaves, all of them readable", data)
+    data = {"leaves": leaves, "damaged": len(damaged), "refused": len(unreadable)}
+    texts = []
+    if damaged:
+        texts.append(f"{len(damaged)} of {leaves} leaves are damaged: {_listed(damaged, '; ')}")
+    if unreadable:
+        texts.append(
+            f"{len(unreadable)} of {leaves} leaves cannot be read here, which is no damage: {_listed(unreadable, '; ')}"
+        )
+    if not texts:
+        return Finding("values", Status.OK, f"{leaves} leaves, all of them readable", data)
+    return Finding("values", Status.WRONG if damaged else Status.NOTICE, "; ".join(texts), data)
 
 
 def _unreadable(database: OpenedDatabase, leaves: list[Leaf]) -> Iterator[tuple[Leaf, Exception]]:

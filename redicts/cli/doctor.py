@@ -12,7 +12,7 @@ from redicts.api.opened import OpenedDatabase
 from redicts.cli import exits
 from redicts.cli.checks import Damage, Finding, Status, examine
 from redicts.cli.output import echo, print_json, print_table
-from redicts.cli.stores import Store, store_command
+from redicts.cli.stores import Store, reading_command
 from redicts.core.driver import Steps
 from redicts.core.locks.records import HOLDERS, TOKENS
 from redicts.core.minitransaction import NOTHING, VALUES, Check, Delete, Equals, Key, Outcome, Scope, Transaction
@@ -22,7 +22,7 @@ from redicts.transfer.lines import HEAD, encoded, last_line
 
 @click.command("doctor")
 @click.option("--quick", is_flag=True, help="Do not read all values.")
-@click.option("--repair", is_flag=True, help="Remove what is damaged, after saving it to --rescue.")
+@click.option("--repair", is_flag=True, help="Remove what is proven to be corrupt, after saving it to --rescue.")
 @click.option(
     "--rescue",
     metavar="FILE",
@@ -30,9 +30,9 @@ from redicts.transfer.lines import HEAD, encoded, last_line
     show_default=True,
     help="Where --repair saves what it removes; an existing file is not overwritten.",
 )
-@store_command
+@reading_command
 def doctor(quick: bool, repair: bool, rescue: str, store: Store, as_json: bool) -> int:
-    """Check the store, and repair it on request.
+    """Check the store, and remove what is proven to be corrupt on request.
 
     The checks are about reachability, speed, versions, capabilities, the clock, locks, unfinished work and damage. One
     of them writes a value outside the tree, and removes it. The status is 1 if something is wrong, and 3 if the store
@@ -69,13 +69,18 @@ def _repair(database: OpenedDatabase, damage: Damage, rescue: str) -> dict[str, 
     Raises :class:`~redicts.errors.SettingsError`, and removes nothing, if the file exists.
     """
     try:
-        with open(rescue, "x", encoding="utf-8") as file:
+        file = open(rescue, "x", encoding="utf-8")  # noqa: SIM115  (closed below)
+    except FileExistsError:
+        raise SettingsError(f"{rescue} exists; name another file with --rescue") from None
+    try:
+        with file:
             _save(file, damage)
             file.flush()
             os.fsync(file.fileno())
-    except FileExistsError:
-        raise SettingsError(f"{rescue} exists; name another file with --rescue") from None
-    removed = sum(database.run(_remove(key, data)) for key, data in damage.items())
+    except BaseException:
+        os.unlink(rescue)  # an incomplete file, which would be in the way of the next attempt
+        raise
+    removed = sum(database.run(_remove(key, found.data)) for key, found in damage.items())
     return {"removed": removed, "left": len(damage) - removed, "rescue": rescue}
 
 
@@ -83,8 +88,10 @@ def _save(file: IO[str], damage: Damage) -> None:
     """Write leaves as an export does, and records of locks as lines that an import skips."""
     file.write(json.dumps(HEAD) + "\n")
     leaves = 0
-    for key, data in damage.items():
-        line: dict[str, Any] = {"path": list(key.path), **encoded(data)}
+    for key, found in damage.items():
+        line: dict[str, Any] = {"path": list(key.path), **encoded(found.data)}
+        if found.ttl is not None:
+            line["ttl"] = found.ttl
         if key.space == VALUES:
             leaves += 1
         else:

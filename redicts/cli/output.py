@@ -31,18 +31,19 @@ def prepare_streams() -> None:
     closed before it started: reading or writing such a stream is an ``OSError``, and its errors are dropped.
     """
     if sys.stdin is None:
-        sys.stdin = open(os.open(os.devnull, os.O_WRONLY), encoding="utf-8")  # noqa: SIM115  (until the process ends)
+        sys.stdin = open(os.open(os.devnull, os.O_WRONLY), encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stdout is None:
         sys.stdout = _unusable_output()
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (until the process ends)
+        sys.stderr = open(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _unusable_output() -> IO[str]:
-    return open(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8")  # writing to it fails
+    # Writing to it fails. Like the streams of Python it is never closed.
+    return open(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8", closefd=False)
 
 
 def echo(text: str | bytes) -> None:

@@ -27,6 +27,7 @@ from weakref import WeakKeyDictionary, ref
 from redicts.core.locks.records import Owner
 from redicts.core.minitransaction import Path
 from redicts.errors import NotHeld
+from redicts.locks.namespaces import pid_namespace
 
 Paths = tuple[Path, ...]
 
@@ -39,7 +40,7 @@ class _Process:
     def __init__(self) -> None:
         self.client_id = secrets.token_hex(8)
         self.numbers = itertools.count(1)
-        self.where = f"{socket.gethostname()}:{os.getpid()}"
+        self.where = f"{socket.gethostname()}:{os.getpid()}@{pid_namespace()}"
         self.threads = threading.local()
         """The :class:`_Thread` of each thread, as ``here``."""
         self.tasks: WeakKeyDictionary[Any, LockOwner] = WeakKeyDictionary()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
 import redicts
+from redicts.cli import main
 from redicts.config.settings import parse
 from redicts.core.driver import Steps
 from redicts.core.minitransaction import VALUES, Key, Put, Transaction, Write
 from redicts.transfer.checkpoints import unfinished
+from tests.cli.running import Done
 from tests.support.servers import RedisServer
 
 MANY = {f"dict{one:02}": {f"name{two:03}": two for two in range(100)} for one in range(50)}
@@ -90,3 +93,23 @@ def write(url: str, *writes: Write) -> None:
         yield Transaction(writes=writes)
 
     open_database(url).run(steps())
+
+
+class InProcess(Protocol):
+    """Runs a command line in this process, which is faster than a process of its own, and without a terminal."""
+
+    def __call__(self, *arguments: object, stdin: str | bytes = "") -> Done: ...
+
+
+@pytest.fixture
+def in_process(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> InProcess:
+    """Give a function that runs a command line in this process."""
+
+    def call(*arguments: object, stdin: str | bytes = "") -> Done:
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
+        status = main(list(map(str, arguments)))
+        out, err = capsys.readouterr()
+        return Done(status, out, err)
+
+    return call

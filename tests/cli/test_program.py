@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 
 from redicts.cli import exits
 from redicts.cli.program import COMMANDS
-from tests.cli.conftest import put
+from tests.cli.conftest import InProcess, put
 from tests.cli.running import command_line, redicts, run, running
 from tests.support.ports import bound_socket
 from tests.support.servers import StartRedis
@@ -262,3 +264,29 @@ def test_a_backend_is_certified_by_the_command() -> None:
     assert done.status == exits.DONE, done
     assert {check["status"] for check in done.document["checks"]} == {"passed"}
     assert redicts("certify", "memroy").status == exits.WRONG
+
+
+def test_a_working_directory_that_may_not_be_searched_is_wrong_use(
+    in_process: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No configuration is looked for elsewhere instead: it could be that of another store."""
+
+    def denied(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.delenv("REDICTS_URL", raising=False)
+    monkeypatch.setattr(Path, "is_file", denied)
+    done = in_process("get", "a")
+    assert (done.status, done.out, done.err.count("\n")) == (exits.WRONG, "", 1)
+    assert "may not be searched; set REDICTS_URL" in done.err
+
+
+def test_a_working_directory_that_does_not_exist_is_no_bug(tmp_path: Path) -> None:
+    """A relative path cannot be found there, and an absolute one can."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = 'cd "$0"; rmdir "$0"; "$@"'
+    for store, statuses in (("sqlite:///state.db", (exits.WRONG, exits.FAILED)), ("memory", (exits.NEGATIVE,))):
+        gone.mkdir(exist_ok=True)
+        done = run(["bash", "-c", script, str(gone), *command_line("get", "a", "--store", store)])
+        assert done.status in statuses, done

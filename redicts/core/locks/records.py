@@ -59,7 +59,7 @@ class Owner(NamedTuple):
     """A lock owner: one thread of one process, or one asyncio task.
 
     ``name`` is unique over all hosts and times: a random text for the process, a dot and a number. ``label`` is for
-    people to read: host, process id and thread.
+    people to read: host, process id, ``@`` and its PID namespace, and thread.
     """
 
     name: str
