@@ -13,11 +13,9 @@ from typing import Any, Final
 import fakeredis
 
 from redicts.backends.redis.backend import RedisBackend
-from redicts.backends.redis.pubsub import RedisListener
 from redicts.backends.redis.settings import RedisSettings
 from redicts.core.backend import BackendPlugin
 from redicts.core.hooks import hookimpl
-from redicts.core.minitransaction import Outcome, Transaction
 from redicts.errors import StoreBusy
 from redicts.forks import Bell, ResetInChild, WholeCopyLock
 
@@ -120,6 +118,9 @@ class _Socket:
     def sendall(self, data: bytes) -> None:
         self._server.call(partial(self._end.sendall, data))
 
+    def settimeout(self, seconds: float | None) -> None:
+        """Do nothing: the server answers at once."""
+
     def shutdown(self, how: int) -> None:
         """Do nothing: the server may be using the other end."""
 
@@ -148,14 +149,6 @@ class FakeRedisBackend(RedisBackend):
         super().__init__(options, "the simulated server", settings, simulated=True)
         # A command of the client that blocks must not block the server.
         self._pool.connection_class = fakeredis.FakeRedisConnection
-
-    def execute_until(self, transaction: Transaction, deadline: float, /) -> Outcome:  # noqa: ARG002
-        """Execute a minitransaction: a simulated server never takes long."""
-        return self.execute(transaction)
-
-    def listen_until(self, name: str, deadline: float, /) -> RedisListener:  # noqa: ARG002
-        """Listen: a simulated server never takes long."""
-        return self.listen(name)
 
 
 class FakeRedisSettings(RedisSettings):
