@@ -42,7 +42,7 @@ from redicts.core.minitransaction import (
     canonical_counter,
     fits_counter,
 )
-from redicts.errors import Unsupported
+from redicts.errors import StoreBusy, Unsupported
 
 
 class HeldLocks(NamedTuple):
@@ -93,6 +93,7 @@ class DictBackend(Backend):
         self.spaces: Spaces = {}
         self.listeners: Final[list[DictListener]] = []
         self.lock = threading.RLock()
+        self.deciding = False
         self.bell = threading.Condition()
         _instances.add(self)
 
@@ -102,7 +103,13 @@ class DictBackend(Backend):
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         with self.lock:
-            return self.decide(transaction, self.clock())
+            if self.deciding:
+                raise StoreBusy("called in the midst of another call of the same thread")
+            self.deciding = True
+            try:
+                return self.decide(transaction, self.clock())
+            finally:
+                self.deciding = False
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         failed_index = self.failed(transaction.checks, now)
@@ -333,6 +340,7 @@ def _renew_locks() -> None:
     """In a forked child nobody holds a lock, whatever the parent's threads held; the spaces are whole at all times."""
     for backend in list(_instances):
         backend.lock = threading.RLock()
+        backend.deciding = False
         backend.bell = threading.Condition()
 
 

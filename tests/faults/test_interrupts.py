@@ -23,14 +23,15 @@ import pytest
 
 import redicts
 from redicts import Database, StoreBusy
+from redicts.contract.interruption import Interrupt, Points, Traced, sample, trace
 from redicts.core.locks.acquisition import Timing
 from redicts.errors import LockTimeout
-from tests.support.injection import Hung, Interrupt, Points, Traced, Worker, sample, trace
 from tests.support.servers import RedisServer
 from tests.support.waiting import eventually
+from tests.support.workers import Hung, Worker
 
 LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
-POINTS: Final = 600 if LONG else 8
+POINTS: Final = 300 if LONG else 8
 """How many instructions of each case are tried: in the long run, 10,000 per backend."""
 
 RAISE_AT: Final = Points[os.environ.get("REDICTS_INTERRUPTS", "REACHED")]
@@ -321,7 +322,9 @@ def explore(
     def once(at: int = -1, act: Callable[[], object] = int) -> Traced:
         scene.suffered(lambda: scene.db.proxy("").set("tree", OLD), "preparing")
         scene.suffered(lambda: case.before(scene), "preparing")
-        found: Traced = scene.suffered(lambda: trace(lambda: case.call(scene), points, at, act), "interrupted")
+        found: Traced = scene.suffered(
+            lambda: trace(lambda: case.call(scene), points, at, act, "redicts"), "interrupted"
+        )
         scene.suffered(lambda: case.after(scene), "ending")
         return found
 

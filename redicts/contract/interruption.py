@@ -1,8 +1,9 @@
-"""Interrupts a call of redicts between two instructions, as a signal handler or a finalizer would.
+"""Interrupts a call between two instructions, as a signal handler or a finalizer would.
 
-A tracer counts the instructions that a function executes in the code of redicts, in the running thread. Before the
-chosen one it acts: it raises an exception, like a signal handler that raises, or it calls redicts again, like a handler
-or a finalizer that uses it. So each place where a program can be interrupted is a number, and a test can try it again.
+A tracer counts the instructions that a function executes in the code of one package, in the running thread. Before the
+chosen one it acts: it raises an exception, like a signal handler that raises, or it calls the store again, like a
+handler or a finalizer that uses it. So each point where a program can be interrupted is a number, and a check can try
+it again.
 """
 
 from __future__ import annotations
@@ -10,19 +11,13 @@ from __future__ import annotations
 import dis
 import random
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import Enum
 from functools import cache
-from pathlib import Path
-from queue import Empty, SimpleQueue
-from traceback import format_stack
 from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple
 
-import redicts
-
-_PACKAGE: Final = str(Path(redicts.__file__).parent)
+_SUITE: Final = __name__.rpartition(".")[0]
 
 _LOADS: Final = (("LOAD_CONST", "LOAD_CONST", "LOAD_CONST"), ("LOAD_CONST", "DUP_TOP", "DUP_TOP"))
 """How versions of Python load the three arguments of ``__exit__`` at the end of a ``with`` block."""
@@ -30,10 +25,6 @@ _LOADS: Final = (("LOAD_CONST", "LOAD_CONST", "LOAD_CONST"), ("LOAD_CONST", "DUP
 
 class Interrupt(BaseException):
     """The exception of a signal handler, which no code of redicts knows."""
-
-
-class Hung(AssertionError):
-    """A call did not end in time: it waits for something that will never come."""
 
 
 class Points(Enum):
@@ -55,21 +46,36 @@ class Traced(NamedTuple):
     error: BaseException | None
 
 
-def trace(function: Callable[[], object], points: Points, at: int = -1, act: Callable[[], object] = int) -> Traced:
-    """Run a function, and ``act`` before its instruction number ``at``, if it has as many; then trace no further."""
+def trace(
+    function: Callable[[], object],
+    points: Points,
+    at: int = -1,
+    act: Callable[[], object] = int,
+    package: str | None = None,
+) -> Traced:
+    """Run a function, and ``act`` before its instruction number ``at``, if it has as many; then trace no further.
+
+    Instructions count in modules of this package, by default the one whose code is called first, and never in this one.
+    """
     count = 0
     where: str | None = None
 
-    def enter(frame: FrameType, event: str, _: Any) -> Callable[..., Any] | None:
-        code = frame.f_code
-        if not code.co_filename.startswith(_PACKAGE):
+    def enter(frame: FrameType, _event: str, _: Any) -> Callable[..., Any] | None:
+        nonlocal package
+        module = str(frame.f_globals.get("__name__", ""))
+        if module.startswith(_SUITE):
             return None
+        name = module.partition(".")[0]
+        package = package or name
+        if name != package:
+            return None
+        code = frame.f_code
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         skipped = _leaving(code) if points is Points.STRICT else frozenset()
         reached = _reached(code) if points is Points.REACHED else None
-        above = frame.f_back
         # An exception before the first instruction of the outermost function comes before the call.
-        begun = points is Points.EVERY or (above is not None and above.f_code.co_filename.startswith(_PACKAGE))
+        above = frame.f_back
+        begun = points is Points.EVERY or (above is not None and _is_in(above, package))
         previous = -1
 
         def step(frame: FrameType, event: str, _: Any) -> Callable[..., Any] | None:
@@ -83,7 +89,7 @@ def trace(function: Callable[[], object], points: Points, at: int = -1, act: Cal
                         return step
                     if count == at:
                         sys.settrace(None)
-                        where = _named(frame)
+                        where = _named(frame, package)
                         act()
                         return None
                     count += 1
@@ -91,6 +97,7 @@ def trace(function: Callable[[], object], points: Points, at: int = -1, act: Cal
 
         return step
 
+    usual = sys.gettrace()
     error: BaseException | None = None
     try:
         sys.settrace(enter)
@@ -98,8 +105,13 @@ def trace(function: Callable[[], object], points: Points, at: int = -1, act: Cal
     except BaseException as found:
         error = found
     finally:
-        sys.settrace(None)
+        sys.settrace(usual)
     return Traced(count, where, error)
+
+
+def _is_in(frame: FrameType, package: str | None) -> bool:
+    module = str(frame.f_globals.get("__name__", ""))
+    return module.partition(".")[0] == package and not module.startswith(_SUITE)
 
 
 class _Reached:
@@ -133,14 +145,13 @@ def _reached(code: CodeType) -> _Reached:
     return _Reached(code)
 
 
-def _named(frame: FrameType) -> str:
+def _named(frame: FrameType, package: str | None) -> str:
     """Return where a frame is, with the instruction that is next and the functions that called it."""
     operation = dis.opname[frame.f_code.co_code[frame.f_lasti]]
     names = []
     above: FrameType | None = frame
-    while above is not None and above.f_code.co_filename.startswith(_PACKAGE):
-        file = Path(above.f_code.co_filename).relative_to(_PACKAGE)
-        names.append(f"{file}:{above.f_lineno} {above.f_code.co_name}")
+    while above is not None and _is_in(above, package):
+        names.append(f"{above.f_globals['__name__']}:{above.f_lineno} {above.f_code.co_name}")
         above = above.f_back
     return f"before {operation} in {' < '.join(names)}"
 
@@ -164,47 +175,6 @@ def _leaving(code: CodeType) -> frozenset[int]:
     return frozenset(found)
 
 
-class Worker:
-    """A thread that runs functions one after the other, for a test that must go on if one of them never ends."""
-
-    def __init__(self, name: str) -> None:
-        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
-
-    def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
-            call()
-
-    def __call__(self, function: Callable[[], Any], what: str, timeout: float) -> Any:
-        """Return what a function returns in this thread, or raise what it raises.
-
-        Raises :class:`Hung`, with the stack of the thread, if it does not end in time.
-        """
-        results: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
-
-        def call() -> None:
-            try:
-                results.put((function(), None))
-            except BaseException as error:
-                results.put((None, error))
-
-        self._calls.put(call)
-        try:
-            result, error = results.get(timeout=timeout)
-        except Empty:
-            stack = sys._current_frames().get(self._thread.ident or 0)
-            lines = "".join(format_stack(stack)[-6:]) if stack else ""
-            raise Hung(f"{what} did not end within {timeout:g} seconds:\n{lines}") from None
-        if error is not None:
-            raise error
-        return result
-
-    def end(self) -> None:
-        """End the thread after the calls under way."""
-        self._calls.put(None)
-
-
-def sample(total: int, points: int, seed: str) -> Iterator[int]:
-    """Yield so many of the numbers below ``total``, always the same for a seed, in order."""
-    yield from sorted(random.Random(seed).sample(range(total), min(total, points)))
+def sample(total: int, most: int, seed: object) -> list[int]:
+    """Return so many of the numbers below ``total``, always the same for a seed, in order."""
+    return sorted(random.Random(repr(seed)).sample(range(total), min(total, most)))  # noqa: S311  (not a secret)

@@ -1,0 +1,111 @@
+"""Interruptions: an exception or a call in the midst of a transaction, from a signal handler or a finalizer."""
+
+# ruff: noqa: D401  (the docstring of a check states its rule)
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from redicts.contract.check import conformance_check
+from redicts.contract.client import Client
+from redicts.contract.fixture import Fixture
+from redicts.contract.interruption import Interrupt, Points, Traced, sample, trace
+from redicts.contract.requirements import require, require_equal
+from redicts.core.minitransaction import Delete, Put, Read, Scope, Write
+from redicts.errors import StoreBusy
+
+_LEAVES = 20
+
+
+@conformance_check()
+def an_exception_leaves_a_transaction_whole(fixture: Fixture) -> None:
+    """After an exception at any instruction, a transaction is applied whole or not at all, and every thread goes on."""
+
+    def interrupt() -> None:
+        raise Interrupt
+
+    def examine(found: Traced, number: int) -> None:
+        expected = type(None) if found.where is None else Interrupt
+        require(isinstance(found.error, expected), f"a call that Interrupt ends, {found.where}, raises {found.error!r}")
+        values = set(fixture.store.read(fixture.key("t")).values())
+        require(
+            values in ({b"%d" % number}, {b"%d" % (number - 1)}),
+            f"after an exception {found.where}, a subtree replaced as a whole shows values of {values!r}",
+        )
+
+    _interrupt(fixture, Points.REACHED, lambda _: interrupt, examine)
+
+
+@conformance_check()
+def a_call_in_between_works_or_is_refused(fixture: Fixture) -> None:
+    """A call at any instruction of another one of its thread works, or raises ``StoreBusy`` at once."""
+    told: list[bool] = []
+
+    def act(number: int) -> Callable[[], None]:
+        def call() -> None:
+            try:
+                fixture.store.apply(Put(fixture.key("between"), b"%d" % number))
+                told.append(True)
+            except StoreBusy:
+                told.append(False)
+
+        return call
+
+    def examine(found: Traced, number: int) -> None:
+        require(found.error is None, f"a call that another one interrupts, {found.where}, raises {found.error!r}")
+        require_equal(
+            set(fixture.store.read(fixture.key("t")).values()), {b"%d" % number}, "the interrupted call wrote"
+        )
+        if told and told.pop():
+            value = fixture.store.value(fixture.key("between"))
+            require_equal(value, b"%d" % number, f"what the call in between wrote, {found.where}, is")
+
+    _interrupt(fixture, Points.EVERY, act, examine)
+
+
+def _interrupt(
+    fixture: Fixture,
+    points: Points,
+    act: Callable[[int], Callable[[], None]],
+    examine: Callable[[Traced, int], None],
+) -> None:
+    """Replace a subtree while ``act`` comes in between, at one instruction after the other, and examine each."""
+    client = fixture.store
+    number, total = 0, 0
+
+    def replace(at: int, act: Callable[[], None]) -> None:
+        """Replace it, examine it in the same thread and then in others."""
+        nonlocal total
+        works: list[Traced] = []
+
+        def work() -> None:
+            found = trace(partial(client.apply, *_version(fixture, number)), points, at, act)
+            works.append(found)
+            examine(found, number)
+            _use(client, fixture)
+
+        fixture.together([work])
+        fixture.together([partial(_use, client, fixture), partial(examine, works[0], number)])
+        total = works[0].instructions
+
+    for _ in range(2):  # the first time, more is done
+        number += 1
+        replace(-1, _nothing)
+    for at in sample(total, 200 if fixture.thorough else 24, fixture.seed):
+        number += 1
+        client.apply(*_version(fixture, number - 1))
+        replace(at, act(number))
+
+
+def _version(fixture: Fixture, number: int) -> list[Write]:
+    puts = [Put(fixture.key("t", f"n{leaf}"), b"%d" % number) for leaf in range(_LEAVES)]
+    return [Delete(fixture.key("t"), Scope.SUBTREE), *puts]
+
+
+def _use(client: Client, fixture: Fixture) -> None:
+    client.run(reads=[Read(fixture.key(), Scope.SUBTREE)], writes=[Put(fixture.key("used"), b"1")])
+
+
+def _nothing() -> None:
+    """Do nothing in between."""

@@ -1,0 +1,83 @@
+"""Stores that an exception tears or locks, or that wait for themselves when they are called in the midst of a call."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+from redicts.core.minitransaction import Outcome, Status, Transaction
+from tests.contract.broken.register import broken_store
+from tests.contract.reference_model import PlainBackend
+
+
+@broken_store("interruptions.an_exception_leaves_a_transaction_whole", alone=True)
+class LocksStayHeld(PlainBackend):
+    """A lock is released after an error, but not after an exception that is no error."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.own = {os.getpid(): threading.RLock()}
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        own = self.own.setdefault(os.getpid(), threading.RLock())
+        own.acquire()
+        try:
+            outcome = super().execute(transaction)
+        except Exception:
+            own.release()
+            raise
+        own.release()
+        return outcome
+
+
+@broken_store("interruptions.an_exception_leaves_a_transaction_whole", alone=True)
+class TransactionsAreTorn(PlainBackend):
+    """Writes are applied one after the other, and an exception stops between two of them."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        before = self.spaces
+        outcome = super().decide(transaction, now)
+        if not outcome.applied or len(transaction.writes) < 2:
+            return outcome
+        self.spaces = before
+        for write in transaction.writes:
+            super().decide(Transaction(writes=(write,)), now)
+        return outcome
+
+
+@broken_store("interruptions.an_exception_leaves_a_transaction_whole", alone=True)
+class ExceptionsAreSwallowed(PlainBackend):
+    """An exception that ends a transaction is reported as a failed check."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        before = self.spaces
+        try:
+            return super().execute(transaction)
+        except Exception:
+            raise
+        except BaseException:
+            self.spaces = before
+            return Outcome(Status.CHECK_FAILED, failed_index=0)
+
+
+@broken_store("interruptions.a_call_in_between_works_or_is_refused", alone=True)
+class CallsWaitForThemselves(PlainBackend):
+    """A lock is taken that its own thread cannot take again."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.own = {os.getpid(): threading.Lock()}
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        with self.own.setdefault(os.getpid(), threading.Lock()):
+            return super().execute(transaction)
+
+
+@broken_store("interruptions.a_call_in_between_works_or_is_refused", alone=True)
+class CallsInBetweenAreLost(PlainBackend):
+    """A call in the midst of another one is carried out, and then overwritten by it."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        with self.lock:
+            return self.decide(transaction, self.clock())
