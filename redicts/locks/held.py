@@ -180,9 +180,12 @@ class HeldLocks:
     def add(self, lock: HeldLock) -> None:
         """Add a lock."""
         for path in lock.request.paths:
-            self._at.setdefault(path, {})[lock] = None
+            # A signal handler that releases the only other lock there removes the entry of the path meanwhile.
+            while lock not in self._at.get(path, ()):
+                self._at.setdefault(path, {})[lock] = None
             for depth in range(len(path)):
-                self._below.setdefault(path[:depth], {})[lock] = None
+                while lock not in self._below.get(path[:depth], ()):
+                    self._below.setdefault(path[:depth], {})[lock] = None
         self.requests[lock.request] = lock
 
     def remove(self, lock: HeldLock) -> None:
@@ -217,4 +220,5 @@ def _remove(index: _Index, path: Path, lock: HeldLock) -> None:
         if not found:
             # A signal handler may have added a lock since.
             for other in index.pop(path, ()):
-                index.setdefault(path, {})[other] = None
+                while other not in index.get(path, ()):
+                    index.setdefault(path, {})[other] = None

@@ -95,12 +95,11 @@ class Scheduler(ResetInChild, Generic[_Item]):
             self._bell.ring()
 
     def _run(self) -> None:
-        me = threading.current_thread()
-        other = self._threads.setdefault(_RUNNING, me)
-        if other is not me and other.is_alive():
-            return
-        self._threads[_RUNNING] = me
         try:
+            me = threading.current_thread()
+            other = self._threads.setdefault(_RUNNING, me)
+            if other is not me and not other.is_alive():
+                self._threads[_RUNNING] = me
             while self.runs_here:
                 try:
                     if not self._is_needed():
