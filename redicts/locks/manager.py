@@ -95,7 +95,7 @@ class LockManager:
         """
         me = acquired.owner
         try:
-            is_held = self._rely(acquired, me)
+            is_held = me in self.held and self._rely(acquired, me)
             if not is_held and me.caller is not None:
                 deadline = None if timeout is None else time.monotonic() + timeout
                 is_held = yield from self._borrow(acquired, deadline)
@@ -169,7 +169,7 @@ class LockManager:
             # Locks that other owners of this process have released must be free for an attempt without waiting.
             yield from retention.end()
         if lock is None:
-            own = tuple([request for held in self._held_by(me) for request in list(held.requests)])
+            own = [request for held in self._held_by(me) for request in list(held.requests)]
             request = acquired.request = Request(request_name(), me.owner, mode, paths, int(time.time() * 1000))
             retention.reserve_tokens(me, request)
             grant = yield from self.store.acquire(request, lease, timeout, own)
@@ -197,8 +197,14 @@ class LockManager:
 
     def _held_by(self, me: LockOwner) -> list[HeldLocks]:
         """Return the held locks of an owner and of its callers."""
-        found = [self.held.get(owner) for owner in (me, *_callers(me))]
-        return [held for held in found if held is not None]
+        found: list[HeldLocks] = []
+        owner: LockOwner | None = me
+        while owner is not None:
+            held = self.held.get(owner)
+            if held is not None:
+                found.append(held)
+            owner = owner.caller
+        return found
 
     def renew(self, lock: HeldLock, lease: int) -> Steps[bool]:
         """Renew a lease for so many milliseconds, and return whether the lock is still held. One transaction."""
@@ -230,8 +236,13 @@ class LockManager:
 
         After an exception it may be called again.
         """
-        holder, lock = acquired.holder, acquired.relies_on
-        _unlist(acquired)
+        owner, holder, lock, paths = acquired.owner, acquired.holder, acquired.relies_on, acquired.paths
+        with owner.books:
+            stack = owner.acquired.get(paths, [])
+            while acquired in stack:
+                stack.remove(acquired)
+            if not stack and owner.acquired.pop(paths, []):  # a signal handler has added to it
+                owner.acquired.setdefault(paths, stack)
         if lock is None:
             return False
         with holder.books:
@@ -315,12 +326,13 @@ def current(
 
     With a ``manager``, the location may be another one in the same database.
     """
-    me = current_owner() if owner is None or not owner.is_here else owner
-    for each in (me, *_callers(me)):
+    each: LockOwner | None = current_owner() if owner is None or not owner.is_here else owner
+    while each is not None:
         for acquired in reversed(each.acquired.get(paths, ())):
             found: Acquired = acquired
-            if found.location == location or found.manager is manager:
+            if found.manager is manager or found.location == location:
                 return found
+        each = each.caller
     return None
 
 
@@ -331,17 +343,6 @@ def not_held(paths: Paths, owner: LockOwner | None = None) -> NotHeld:
         f"{label} does not hold the lock on {all_described(paths)}; acquire it before releasing it, or act for its "
         "owner, see Lock.owner_token"
     )
-
-
-def _unlist(acquired: Acquired) -> None:
-    """Remove an acquisition from those of its owner, if it is there."""
-    owner, paths = acquired.owner, acquired.paths
-    with owner.books:
-        stack = owner.acquired.get(paths, [])
-        while acquired in stack:
-            stack.remove(acquired)
-        if not stack and owner.acquired.pop(paths, []):  # a signal handler has added to it
-            owner.acquired.setdefault(paths, stack)
 
 
 def release(acquired: Acquired) -> Steps[None]:

@@ -60,6 +60,7 @@ class LockOwner:
         "__weakref__",
         "_token",
         "acquired",
+        "blocks",
         "books",
         "caller",
         "comebacks",
@@ -80,6 +81,8 @@ class LockOwner:
         """Held while its acquisitions and held locks are changed, because several threads may act for one owner."""
         self.acquired: dict[Paths, list[Any]] = {}
         """Its acquisitions that are not released yet, see :mod:`redicts.locks.manager`."""
+        self.blocks: set[int] = set()
+        """The ``with`` blocks that it has entered, which may end in another thread or task."""
         self.lent: dict[object, LockOwner] = {}
         """The call that uses an exclusive lock of this task, by the lock: one at a time."""
         self.comebacks = 0
@@ -95,8 +98,8 @@ class LockOwner:
         return self.process is _process
 
     def is_alive(self) -> bool:
-        """Return whether it has not ended, or has handed itself over."""
-        return self.runs() or self._token() is not None
+        """Return whether it has not ended, has a block that has not ended, or has handed itself over."""
+        return self.runs() or bool(self.blocks) or self._token() is not None
 
     def token(self) -> OwnerToken:
         """Return the token with which other threads and tasks can act for this owner."""
@@ -233,7 +236,7 @@ def acquiring_owner() -> LockOwner:
         _mark.reset(here.mark)
     except ValueError:  # another context
         return _new_owner(here.thread, owner)
-    except RuntimeError:  # a signal handler raised before the next line
+    except RuntimeError:  # an exception came before the next line
         pass
     here.mark = _mark.set(None)
     return owner
@@ -241,6 +244,9 @@ def acquiring_owner() -> LockOwner:
 
 def task_owner() -> LockOwner | None:
     """Return the running lock owner if it is a task, and record it in the context, where worker threads find it."""
+    running: Any = getattr(modules.get("asyncio"), "_get_running_loop", None)
+    if (running is None or running() is None) and "trio" not in modules:
+        return None
     return None if _running_task() is None else current_owner()
 
 
