@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from math import inf
+from sys import modules
 from types import MethodType, TracebackType
 from typing import Any, Final, TypeVar, cast
 
@@ -47,10 +48,12 @@ class _ForTask:
 
     def __get__(self, found: Any, kind: type) -> Callable[..., Any]:
         try:
-            owner = task_owner()
-            if found is not None and owner is not None:
-                return partial(act_for, owner, self._function, found)
-            return self._function if found is None else MethodType(self._function, found)
+            if found is None:
+                return self._function
+            owner = task_owner() if "asyncio" in modules or "trio" in modules else None
+            return (
+                MethodType(self._function, found) if owner is None else partial(act_for, owner, self._function, found)
+            )
         except BaseException:
             if self._releases and found is not None:
                 give_up(*found._releases(), [])
@@ -65,32 +68,34 @@ class _AtExit:
         self.__doc__ = function.__doc__
 
     def __get__(self, found: Any, kind: type) -> Callable[..., Any]:
-        return self._function if found is None else _Exit(self._function, found)
+        return self._function if found is None else Exit(found)
 
 
-class _Exit:
+class Exit:
     """The exit of one ``with`` block, which Python looks up before it enters the block.
 
     Python drops it with the block, also if an exception comes after the lock was granted and before the block, or after
     the block and before ``__exit__``. Then it lets a background thread release the lock.
     """
 
-    __slots__ = ("_before", "_function", "_held", "_is_done", "_owner")
+    __slots__ = ("_before", "_held", "_is_done", "_owner")
 
-    def __init__(self, function: Callable[..., Any], held: Any) -> None:
+    def __init__(self, held: Any) -> None:
         self._is_done = True
-        self._function = function
         self._held = held
         self._owner = owner = acquiring_owner()
         self._before = len(owner.acquired.get(held._releases()[1], ()))
         owner.blocks.add(id(self))
         self._is_done = False
 
-    def __call__(self, *details: Any) -> Any:
+    def __call__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Release the lock."""
+        found: list[Acquired] = []
         try:
-            self._function(self._held, *details, owner=self._owner)
+            release_after(error, *self._held._releases(), found, self._owner)
             self._is_done = True
-        except Exception:
+        except BaseException:
+            give_up(*self._held._releases(), found, self._owner)
             self._is_done = True
             raise
 
@@ -258,7 +263,7 @@ class Lock:
         """
         found: list[Acquired] = []
         try:
-            release(*self._releases(), found)
+            release(self._location, self._paths, found)
         except BaseException:
             give_up(*self._releases(), found)
             raise
@@ -275,18 +280,9 @@ class Lock:
 
     @at_exit
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        owner: LockOwner | None = None,
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        found: list[Acquired] = []
-        try:
-            release_after(error, *self._releases(), found, owner)
-        except BaseException:
-            give_up(*self._releases(), found, owner)
-            raise
+        Exit(self)(kind, error, trace)
 
     def owner_token(self) -> OwnerToken:
         """Return a token with which another thread or task can act for the owner of this lock. No round trip.
@@ -380,7 +376,8 @@ class Lock:
             options = LockOptions(
                 self._options.renew, self._bound(self._on_renewal_overdue), self._bound(self._on_loss)
             )
-        return attempt(self._location, self._paths, self._mode, self._lease, options)
+        locks = self._location[0].databases[self._location[1]].locks
+        return Acquired(locks, self._location, self._paths, self._mode, self._lease, options)
 
     def _releases(self) -> tuple[Location, Paths]:
         return self._location, self._paths
@@ -409,11 +406,6 @@ _LATEST: Final = 253402300799
 """The last second of the year 9999: a record that redicts did not write may contain any time."""
 
 
-def attempt(location: Location, wanted: Paths, mode: Mode, lease: int, options: LockOptions) -> Acquired:
-    """Return an acquisition for the running owner, to begin."""
-    return Acquired(location[0].databases[location[1]].locks, location, wanted, mode, lease, options)
-
-
 def acquire(acquired: Acquired, timeout: float | None, blocking: bool = True) -> bool:
     """Acquire a lock: the implementation of :meth:`Lock.acquire`."""
     try:
@@ -433,7 +425,7 @@ def release(location: Location, locked: Paths, found: list[Acquired], owner: Loc
 
     The acquisition that it releases is added to ``found``. After any exception, call :func:`give_up`.
     """
-    acquired = _current(location, locked, owner)
+    acquired = manager.current(location, locked, None, owner) or _current(location, locked, owner)
     if acquired is None:
         raise manager.not_held(locked, owner)
     found.append(acquired)

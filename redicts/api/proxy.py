@@ -8,16 +8,15 @@ from typing import Any, Final, TypeVar
 
 from redicts.api.keys import parsed, parsed_path
 from redicts.api.lock import (
+    Exit,
     Location,
     Lock,
     acquire,
     at_exit,
-    attempt,
     for_task,
     give_up,
     lease_of,
     release,
-    release_after,
     timeout_of,
     to_release,
 )
@@ -34,7 +33,7 @@ from redicts.errors import LeafError
 from redicts.forks import ForkSafeLock
 from redicts.locks.held import NO_OPTIONS
 from redicts.locks.manager import Acquired
-from redicts.locks.owner import LockOwner, Paths
+from redicts.locks.owner import Paths
 
 _Result = TypeVar("_Result")
 _Proxy = TypeVar("_Proxy", bound="Proxy")
@@ -263,18 +262,9 @@ class Proxy:
 
     @at_exit
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        owner: LockOwner | None = None,
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        found: list[Acquired] = []
-        try:
-            release_after(error, *self._releases(), found, owner)
-        except BaseException:
-            give_up(*self._releases(), found, owner)
-            raise
+        Exit(self)(kind, error, trace)
 
     # Navigation
 
@@ -369,8 +359,9 @@ class Proxy:
     # Internals
 
     def _attempt(self) -> Acquired:
-        lease = lease_of(self._expire_timeout)
-        return attempt((self._source, self._db_name), (self._path,), Mode.EXCLUSIVE, lease, NO_OPTIONS)
+        location, lease = (self._source, self._db_name), lease_of(self._expire_timeout)
+        locks = self._source.databases[self._db_name].locks
+        return Acquired(locks, location, (self._path,), Mode.EXCLUSIVE, lease, NO_OPTIONS)
 
     def _releases(self) -> tuple[Location, Paths]:
         return (self._source, self._db_name), (self._path,)

@@ -43,6 +43,8 @@ class _Process:
         self.threads = threading.local()
         """The :class:`_Thread` of each thread, as ``here``."""
         self.tasks: WeakKeyDictionary[Any, LockOwner] = WeakKeyDictionary()
+        self.is_here = True
+        """Whether this is the running process, and not the one that forked it."""
 
 
 def request_name() -> str:
@@ -71,14 +73,16 @@ class LockOwner:
         "runs",
     )
 
-    def __init__(self, kind: str, runs: Callable[[], bool], caller: LockOwner | None = None) -> None:
+    def __init__(
+        self, kind: str, runs: Callable[[], bool], caller: LockOwner | None = None, *, runs_in_one_thread: bool = True
+    ) -> None:
         self.owner = Owner(f"{_process.client_id}.{next(_process.numbers)}", f"{_process.where}:{kind}")
         self.process = _process
         self.runs = runs
         self._token: Callable[[], OwnerToken | None] = _no_token
         self.caller = caller
-        self.books: Final = threading.RLock()
-        """Held while its acquisitions and held locks are changed, because several threads may act for one owner."""
+        self.books = None if runs_in_one_thread else threading.RLock()
+        """Held while its acquisitions and held locks are changed, if several threads may act for it."""
         self.acquired: dict[Paths, list[Any]] = {}
         """Its acquisitions that are not released yet, see :mod:`redicts.locks.manager`."""
         self.blocks: set[int] = set()
@@ -92,11 +96,6 @@ class LockOwner:
         """The last release: a reference to the retention, the paths of the lock, and the time of
         ``time.monotonic``."""
 
-    @property
-    def is_here(self) -> bool:
-        """Whether it belongs to this process, and not to the one that forked it."""
-        return self.process is _process
-
     def is_alive(self) -> bool:
         """Return whether it has not ended, has a block that has not ended, or has handed itself over."""
         return self.runs() or bool(self.blocks) or self._token() is not None
@@ -104,6 +103,7 @@ class LockOwner:
     def token(self) -> OwnerToken:
         """Return the token with which other threads and tasks can act for this owner."""
         found = self._token()
+        self.books = self.books or threading.RLock()
         if found is None:
             found = OwnerToken(self)
             self._token = ref(found)
@@ -143,7 +143,7 @@ class OwnerToken:
         self.owner = owner
 
     def __enter__(self) -> OwnerToken:
-        if not self.owner.is_here:
+        if not self.owner.process.is_here:
             raise NotHeld(f"{self!r} belongs to the process that forked this one; acquire the locks in this process")
         _here.set(_Here(self.owner, _thread(), _running_task(), acts=True, outer=_here.get()))
         return self
@@ -205,6 +205,7 @@ _process = _Process()
 
 def _renew_after_fork() -> None:
     global _process  # noqa: PLW0603  (the child is another process)
+    _process.is_here = False
     _process = _Process()
 
 
@@ -290,14 +291,15 @@ def _find_owner(here: _Here | None) -> LockOwner:
     if task is not None:
         found = _process.tasks.get(task)
         if found is None:
-            found = _process.tasks.setdefault(task, LockOwner(f"task {_name(task)}", _is_undone(ref(task))))
+            made = LockOwner(f"task {_name(task)}", _is_undone(ref(task)), runs_in_one_thread=False)
+            found = _process.tasks.setdefault(task, made)
         _here.set(_Here(found, thread, task))
         return found
     if _is_on_loop():
         # A callback. Each has a context of its own, but they run one after the other.
         return thread.owner or _new_owner(thread, None)
     caller = None if here is None else here.owner if here.task is not None else here.owner.caller
-    return _new_owner(thread, caller if caller is not None and caller.is_here else None)
+    return _new_owner(thread, caller if caller is not None and caller.process.is_here else None)
 
 
 def _new_owner(thread: _Thread, caller: LockOwner | None) -> LockOwner:
