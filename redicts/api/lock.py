@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from math import inf
+from sys import modules
 from types import MethodType, TracebackType
 from typing import Any, Final, TypeVar, cast
 
@@ -26,7 +27,7 @@ from redicts.errors import LockError, LockTimeout, SettingsError, StoreError
 from redicts.locks import manager
 from redicts.locks.held import NO_OPTIONS, LockOptions
 from redicts.locks.manager import Acquired
-from redicts.locks.owner import OwnerToken, Paths, acquiring_owner, act_for, task_owner
+from redicts.locks.owner import LockOwner, OwnerToken, Paths, acquiring_owner, act_for, task_owner
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -35,29 +36,83 @@ Location = tuple[Source, "str | None"]
 
 
 class _ForTask:
-    """A method that acts for the task in which it is looked up, also in a worker thread to which it is passed."""
+    """A method that acts for the task in which it is looked up, also in a worker thread to which it is passed.
+
+    If an exception comes during the look-up of a method that ``releases``, the lock does not stay held.
+    """
+
+    def __init__(self, function: Callable[..., Any], *, releases: bool) -> None:
+        self._function = function
+        self._releases = releases
+        self.__doc__ = function.__doc__
+
+    def __get__(self, found: Any, kind: type) -> Callable[..., Any]:
+        try:
+            if found is None:
+                return self._function
+            owner = task_owner() if "asyncio" in modules or "trio" in modules else None
+            return (
+                MethodType(self._function, found) if owner is None else partial(act_for, owner, self._function, found)
+            )
+        except BaseException:
+            if self._releases and found is not None:
+                give_up(*found._releases(), [])
+            raise
+
+
+class _AtExit:
+    """The method ``__exit__``, which acts for the owner that enters the ``with`` block."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
         self.__doc__ = function.__doc__
 
-    def __get__(self, found: object, kind: type) -> Callable[..., Any]:
-        if found is None:
-            return self._function
-        owner = task_owner()
-        return MethodType(self._function, found) if owner is None else partial(act_for, owner, self._function, found)
+    def __get__(self, found: Any, kind: type) -> Callable[..., Any]:
+        return self._function if found is None else Exit(found)
 
 
-class _AtExit(_ForTask):
-    """The method ``__exit__``, which acts for the owner that enters the ``with`` block."""
+class Exit:
+    """The exit of one ``with`` block, which Python looks up before it enters the block.
 
-    def __get__(self, found: object, kind: type) -> Callable[..., Any]:
-        return self._function if found is None else partial(self._function, found, owner=acquiring_owner().token())
+    Python drops it with the block, also if an exception comes after the lock was granted and before the block, or after
+    the block and before ``__exit__``. Then it lets a background thread release the lock.
+    """
+
+    __slots__ = ("_before", "_held", "_is_done", "_owner")
+
+    def __init__(self, held: Any) -> None:
+        self._is_done = True
+        self._held = held
+        self._owner = owner = acquiring_owner()
+        self._before = len(owner.acquired.get(held._releases()[1], ()))
+        owner.blocks.add(id(self))
+        self._is_done = False
+
+    def __call__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Release the lock."""
+        found: list[Acquired] = []
+        try:
+            release_after(error, *self._held._releases(), found, self._owner)
+            self._is_done = True
+        except BaseException:
+            give_up(*self._held._releases(), found, self._owner)
+            self._is_done = True
+            raise
+
+    def __del__(self) -> None:
+        self._owner.blocks.discard(id(self))
+        if not self._is_done and len(self._owner.acquired.get(self._held._releases()[1], ())) > self._before:
+            give_up(*self._held._releases(), [], self._owner)
 
 
 def for_task(function: _Function) -> _Function:
     """Let a method act for the task in which it is looked up."""
-    return cast("_Function", _ForTask(function))
+    return cast("_Function", _ForTask(function, releases=False))
+
+
+def to_release(function: _Function) -> _Function:
+    """Let a method ``release`` act for the task in which it is looked up."""
+    return cast("_Function", _ForTask(function, releases=True))
 
 
 def at_exit(function: _Function) -> _Function:
@@ -199,14 +254,19 @@ class Lock:
         """
         return acquire(self._attempt(), self._timeout, blocking)
 
-    @for_task
+    @to_release
     def release(self) -> None:
         """Release one acquisition; the last release frees the lock in the store, unless it is retained.
 
         Acquisitions may be released in any order. If the lock was lost meanwhile, this logs a warning, and does not
         affect the lock of its current owner. Raises :class:`~redicts.errors.NotHeld` if this thread did not acquire it.
         """
-        release(self._location, self._paths)
+        found: list[Acquired] = []
+        try:
+            release(self._location, self._paths, found)
+        except BaseException:
+            give_up(*self._releases(), found)
+            raise
 
     @for_task
     def __enter__(self) -> Lock:
@@ -220,13 +280,9 @@ class Lock:
 
     @at_exit
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        owner: OwnerToken | None = None,
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        release_after(error, self._location, self._paths, owner)
+        Exit(self)(kind, error, trace)
 
     def owner_token(self) -> OwnerToken:
         """Return a token with which another thread or task can act for the owner of this lock. No round trip.
@@ -320,7 +376,11 @@ class Lock:
             options = LockOptions(
                 self._options.renew, self._bound(self._on_renewal_overdue), self._bound(self._on_loss)
             )
-        return attempt(self._location, self._paths, self._mode, self._lease, options)
+        locks = self._location[0].databases[self._location[1]].locks
+        return Acquired(locks, self._location, self._paths, self._mode, self._lease, options)
+
+    def _releases(self) -> tuple[Location, Paths]:
+        return self._location, self._paths
 
     def _bound(self, callback: Callable[[Lock], object] | None) -> Callable[[], object] | None:
         return None if callback is None else partial(callback, self)
@@ -346,11 +406,6 @@ _LATEST: Final = 253402300799
 """The last second of the year 9999: a record that redicts did not write may contain any time."""
 
 
-def attempt(location: Location, wanted: Paths, mode: Mode, lease: int, options: LockOptions) -> Acquired:
-    """Return an acquisition for the running owner, to begin."""
-    return Acquired(location[0].databases[location[1]].locks, location, wanted, mode, lease, options)
-
-
 def acquire(acquired: Acquired, timeout: float | None, blocking: bool = True) -> bool:
     """Acquire a lock: the implementation of :meth:`Lock.acquire`."""
     most = timeout if blocking else 0
@@ -366,26 +421,35 @@ def acquire(acquired: Acquired, timeout: float | None, blocking: bool = True) ->
     return False
 
 
-def release(location: Location, locked: Paths, owner: OwnerToken | None = None) -> None:
-    """Release a lock in the database where it was acquired: the implementation of :meth:`Lock.release`."""
-    acquired = None
-    try:
-        acquired = _current(location, locked, owner)
-        if acquired is None:
-            raise manager.not_held(locked, None if owner is None else owner.owner)
-        acquired.manager.run(manager.release(acquired))
-    except BaseException:
+def release(location: Location, locked: Paths, found: list[Acquired], owner: LockOwner | None = None) -> None:
+    """Release a lock in the database where it was acquired: the implementation of :meth:`Lock.release`.
+
+    The acquisition that it releases is added to ``found``. After any exception, call :func:`give_up`.
+    """
+    acquired = manager.current(location, locked, None, owner) or _current(location, locked, owner)
+    if acquired is None:
+        raise manager.not_held(locked, owner)
+    found.append(acquired)
+    acquired.manager.run(manager.release(acquired))
+
+
+def give_up(location: Location, locked: Paths, found: list[Acquired], owner: LockOwner | None = None) -> None:
+    """Let a background thread release a lock after an exception ended its release, if there was one to release."""
+    for acquired in found or [_current(location, locked, owner)]:
         if acquired is not None:
             acquired.manager.abandon(acquired)
-        raise
 
 
 def release_after(
-    error: BaseException | None, location: Location, locked: Paths, owner: OwnerToken | None = None
+    error: BaseException | None,
+    location: Location,
+    locked: Paths,
+    found: list[Acquired],
+    owner: LockOwner | None = None,
 ) -> None:
     """Release a lock at the end of a ``with`` block. Its exception is not replaced by one of the release."""
     try:
-        release(location, locked, owner)
+        release(location, locked, found, owner)
     except (StoreError, LockError):
         if error is None:
             raise
@@ -435,14 +499,13 @@ def _is_same(one: Location, other: Location) -> bool:
         return False
 
 
-def _current(location: Location, locked: Paths, owner: OwnerToken | None = None) -> Acquired | None:
+def _current(location: Location, locked: Paths, owner: LockOwner | None = None) -> Acquired | None:
     """Return the latest acquisition of an owner, the running one by default, of a lock in this database."""
     database = location[0].databases.get(location[1])
     if database is None:
         with suppress(SettingsError):
             database = _database(location)  # under another name it may be open
-    of = None if owner is None else owner.owner
-    return manager.current(location, locked, None if database is None else database.locks, of)
+    return manager.current(location, locked, None if database is None else database.locks, owner)
 
 
 def _end_retention(location: Location) -> OpenedDatabase:

@@ -8,16 +8,17 @@ from typing import Any, Final, TypeVar
 
 from redicts.api.keys import parsed, parsed_path
 from redicts.api.lock import (
+    Exit,
     Location,
     Lock,
     acquire,
     at_exit,
-    attempt,
     for_task,
+    give_up,
     lease_of,
     release,
-    release_after,
     timeout_of,
+    to_release,
 )
 from redicts.api.opened import OpenedDatabase, Source
 from redicts.api.pool import Pool
@@ -32,7 +33,7 @@ from redicts.errors import LeafError
 from redicts.forks import ForkSafeLock
 from redicts.locks.held import NO_OPTIONS
 from redicts.locks.manager import Acquired
-from redicts.locks.owner import OwnerToken
+from redicts.locks.owner import Paths
 
 _Result = TypeVar("_Result")
 _Proxy = TypeVar("_Proxy", bound="Proxy")
@@ -239,10 +240,15 @@ class Proxy:
         """
         return acquire(self._attempt(), timeout_of(self._acquire_timeout), blocking)
 
-    @for_task
+    @to_release
     def release(self) -> None:
         """Release the lock on this path, as :meth:`Lock.release` does. Locks on paths below it stay."""
-        release((self._source, self._db_name), (self._path,))
+        found: list[Acquired] = []
+        try:
+            release(*self._releases(), found)
+        except BaseException:
+            give_up(*self._releases(), found)
+            raise
 
     def is_locked(self) -> bool:
         """Return whether any owner, this thread included, holds a lock on this path or above it."""
@@ -260,13 +266,9 @@ class Proxy:
 
     @at_exit
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        owner: OwnerToken | None = None,
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        release_after(error, (self._source, self._db_name), (self._path,), owner)
+        Exit(self)(kind, error, trace)
 
     # Navigation
 
@@ -361,8 +363,12 @@ class Proxy:
     # Internals
 
     def _attempt(self) -> Acquired:
-        lease = lease_of(self._expire_timeout)
-        return attempt((self._source, self._db_name), (self._path,), Mode.EXCLUSIVE, lease, NO_OPTIONS)
+        location, lease = (self._source, self._db_name), lease_of(self._expire_timeout)
+        locks = self._source.databases[self._db_name].locks
+        return Acquired(locks, location, (self._path,), Mode.EXCLUSIVE, lease, NO_OPTIONS)
+
+    def _releases(self) -> tuple[Location, Paths]:
+        return (self._source, self._db_name), (self._path,)
 
     def _lock_location(self) -> tuple[Location, Path]:
         return (self._source, self._db_name), self._path

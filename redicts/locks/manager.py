@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, Final, TypeVar
 
 from redicts.core.driver import Pause, Steps
@@ -95,7 +95,7 @@ class LockManager:
         """
         me = acquired.owner
         try:
-            is_held = self._rely(acquired, me)
+            is_held = me in self.held and self._rely(acquired, me)
             if not is_held and me.caller is not None:
                 deadline = None if timeout is None else time.monotonic() + timeout
                 is_held = yield from self._borrow(acquired, deadline)
@@ -120,7 +120,7 @@ class LockManager:
 
     def _rely(self, acquired: Acquired, holder: LockOwner) -> bool:
         """Rely on a held lock that includes the one to acquire, and return whether there is one."""
-        with holder.books:
+        with holder.books or nullcontext():
             held = self.held.get(holder)
             lock = None if held is None else held.covering(acquired.paths, acquired.mode)
             if lock is not None:
@@ -169,36 +169,55 @@ class LockManager:
             # Locks that other owners of this process have released must be free for an attempt without waiting.
             yield from retention.end()
         if lock is None:
-            own = tuple([request for held in self._held_by(me) for request in list(held.requests)])
+            own: list[Request] = []
+            if me.caller is not None or me in self.held:
+                own = [each for held in self._held_by(me) for each in list(held.requests)]
             request = acquired.request = Request(request_name(), me.owner, mode, paths, int(time.time() * 1000))
-            retention.reserve_tokens(me, request)
+            if me.comebacks:
+                retention.reserve_tokens(me, request)
             grant = yield from self.store.acquire(request, lease, timeout, own)
             if grant is None:
                 acquired.request = None
                 return False
             lock = HeldLock(request, paths, grant, lease, me.is_alive)
-            retention.begin(me, lock, grant)
-        with me.books:
-            acquired.holder, acquired.relies_on = me, lock
-            lock.relied_on[acquired] = None
-            if me not in self.held:
-                self._sweep()
-            held = self.held.setdefault(me, HeldLocks())
-            held.add(lock)
-            self.held[me] = held  # again, because a signal handler may have removed it
+            if grant.spare:
+                retention.begin(me, lock, grant)
+        if me.books is None:
+            self._hold(acquired, lock)
+        else:
+            with me.books:
+                self._hold(acquired, lock)
         acquired.request = None
         return True
 
+    def _hold(self, acquired: Acquired, lock: HeldLock) -> None:
+        """Record that the owner of an acquisition holds a lock, and that the acquisition relies on it."""
+        me = acquired.owner
+        acquired.holder, acquired.relies_on = me, lock
+        lock.relied_on[acquired] = None
+        held = self.held.get(me)
+        if held is None:
+            if len(self.held) >= _SWEPT:
+                self._sweep()
+            held = self.held.setdefault(me, HeldLocks())
+        held.add(lock)
+        self.held[me] = held  # again, because a signal handler may have removed it
+
     def _sweep(self) -> None:
         """Remove owners that ended without releasing, so that memory does not grow with the number of threads."""
-        if len(self.held) >= _SWEPT:
-            for owner in [owner for owner in list(self.held) if not owner.is_alive()]:
-                self.held.pop(owner, None)
+        for owner in [owner for owner in list(self.held) if not owner.is_alive()]:
+            self.held.pop(owner, None)
 
     def _held_by(self, me: LockOwner) -> list[HeldLocks]:
         """Return the held locks of an owner and of its callers."""
-        found = [self.held.get(owner) for owner in (me, *_callers(me))]
-        return [held for held in found if held is not None]
+        found: list[HeldLocks] = []
+        owner: LockOwner | None = me
+        while owner is not None:
+            held = self.held.get(owner)
+            if held is not None:
+                found.append(held)
+            owner = owner.caller
+        return found
 
     def renew(self, lock: HeldLock, lease: int) -> Steps[bool]:
         """Renew a lease for so many milliseconds, and return whether the lock is still held. One transaction."""
@@ -230,29 +249,40 @@ class LockManager:
 
         After an exception it may be called again.
         """
-        holder, lock = acquired.holder, acquired.relies_on
-        _unlist(acquired)
+        owner, holder, lock, paths = acquired.owner, acquired.holder, acquired.relies_on, acquired.paths
+        stack = owner.acquired.get(paths, ())
+        while acquired in stack:
+            owner.acquired[paths].remove(acquired)
+        if not stack and owner.acquired.pop(paths, []):  # a signal handler has added to it
+            owner.acquired.setdefault(paths, []).extend(stack)
         if lock is None:
             return False
+        if acquired.options is not NO_OPTIONS:
+            self.renewal.remove(lock, acquired.options)
+            acquired.options = NO_OPTIONS
+        if holder.books is None:
+            return self._drop(acquired, lock)
         with holder.books:
-            if acquired.options is not NO_OPTIONS:
-                self.renewal.remove(lock, acquired.options)
-                acquired.options = NO_OPTIONS
-            lock.relied_on.pop(acquired, None)
-            if lock.relied_on:
+            return self._drop(acquired, lock)
+
+    def _drop(self, acquired: Acquired, lock: HeldLock) -> bool:
+        """Remove an acquisition from those that rely on a lock, and the lock if it was the last one. See _forget."""
+        holder = acquired.holder
+        lock.relied_on.pop(acquired, None)
+        if lock.relied_on:
+            return False
+        held = self.held.get(holder)
+        if acquired.request is None:  # else an exception came after this
+            acquired.request = lock.request
+            if held is None or held.requests.pop(lock.request, None) is None:
+                acquired.request = None  # a signal handler has released it
                 return False
-            held = self.held.get(holder)
-            if acquired.request is None:  # else an exception came after this
-                acquired.request = lock.request
-                if held is None or held.requests.pop(lock.request, None) is None:
-                    acquired.request = None  # a signal handler has released it
-                    return False
-            holder.lent.pop(lock, None)
-            if held is not None:
-                held.remove(lock)
-                if not held.requests and self.held.pop(holder, held).requests:  # a signal handler has added to it
-                    self.held.setdefault(holder, held)
-            return True
+        holder.lent.pop(lock, None)
+        if held is not None:
+            held.remove(lock)
+            if not held.requests and self.held.pop(holder, held).requests:  # a signal handler has added to it
+                self.held.setdefault(holder, held)
+        return True
 
     def abandon(self, acquired: Acquired) -> None:
         """Undo an acquisition that an exception ended, or end its release. It may be called again.
@@ -315,33 +345,23 @@ def current(
 
     With a ``manager``, the location may be another one in the same database.
     """
-    me = current_owner() if owner is None or not owner.is_here else owner
-    for each in (me, *_callers(me)):
+    each: LockOwner | None = current_owner() if owner is None or not owner.process.is_here else owner
+    while each is not None:
         for acquired in reversed(each.acquired.get(paths, ())):
             found: Acquired = acquired
-            if found.location == location or found.manager is manager:
+            if found.manager is manager or found.location == location:
                 return found
+        each = each.caller
     return None
 
 
 def not_held(paths: Paths, owner: LockOwner | None = None) -> NotHeld:
     """Return the error for a lock that an owner, the running one by default, did not acquire."""
-    label = (current_owner() if owner is None or not owner.is_here else owner).owner.label
+    label = (current_owner() if owner is None or not owner.process.is_here else owner).owner.label
     return NotHeld(
         f"{label} does not hold the lock on {all_described(paths)}; acquire it before releasing it, or act for its "
         "owner, see Lock.owner_token"
     )
-
-
-def _unlist(acquired: Acquired) -> None:
-    """Remove an acquisition from those of its owner, if it is there."""
-    owner, paths = acquired.owner, acquired.paths
-    with owner.books:
-        stack = owner.acquired.get(paths, [])
-        while acquired in stack:
-            stack.remove(acquired)
-        if not stack and owner.acquired.pop(paths, []):  # a signal handler has added to it
-            owner.acquired.setdefault(paths, stack)
 
 
 def release(acquired: Acquired) -> Steps[None]:
@@ -352,7 +372,8 @@ def release(acquired: Acquired) -> Steps[None]:
     manager = acquired.manager
     try:
         if manager._forget(acquired):
-            yield from manager.let_go(acquired.holder, acquired.lock)
+            assert acquired.relies_on is not None
+            yield from manager.let_go(acquired.holder, acquired.relies_on)
         acquired.request = None
     except BaseException:
         manager.abandon(acquired)

@@ -44,6 +44,8 @@ class _Process:
         self.threads = threading.local()
         """The :class:`_Thread` of each thread, as ``here``."""
         self.tasks: WeakKeyDictionary[Any, LockOwner] = WeakKeyDictionary()
+        self.is_here = True
+        """Whether this is the running process, and not the one that forked it."""
 
 
 def request_name() -> str:
@@ -61,6 +63,7 @@ class LockOwner:
         "__weakref__",
         "_token",
         "acquired",
+        "blocks",
         "books",
         "caller",
         "comebacks",
@@ -71,16 +74,20 @@ class LockOwner:
         "runs",
     )
 
-    def __init__(self, kind: str, runs: Callable[[], bool], caller: LockOwner | None = None) -> None:
+    def __init__(
+        self, kind: str, runs: Callable[[], bool], caller: LockOwner | None = None, *, runs_in_one_thread: bool = True
+    ) -> None:
         self.owner = Owner(f"{_process.client_id}.{next(_process.numbers)}", f"{_process.where}:{kind}")
         self.process = _process
         self.runs = runs
         self._token: Callable[[], OwnerToken | None] = _no_token
         self.caller = caller
-        self.books: Final = threading.RLock()
-        """Held while its acquisitions and held locks are changed, because several threads may act for one owner."""
+        self.books = None if runs_in_one_thread else threading.RLock()
+        """Held while its acquisitions and held locks are changed, if several threads may act for it."""
         self.acquired: dict[Paths, list[Any]] = {}
         """Its acquisitions that are not released yet, see :mod:`redicts.locks.manager`."""
+        self.blocks: set[int] = set()
+        """The ``with`` blocks that it has entered, which may end in another thread or task."""
         self.lent: dict[object, LockOwner] = {}
         """The call that uses an exclusive lock of this task, by the lock: one at a time."""
         self.comebacks = 0
@@ -90,18 +97,14 @@ class LockOwner:
         """The last release: a reference to the retention, the paths of the lock, and the time of
         ``time.monotonic``."""
 
-    @property
-    def is_here(self) -> bool:
-        """Whether it belongs to this process, and not to the one that forked it."""
-        return self.process is _process
-
     def is_alive(self) -> bool:
-        """Return whether it has not ended, or has handed itself over."""
-        return self.runs() or self._token() is not None
+        """Return whether it has not ended, has a block that has not ended, or has handed itself over."""
+        return self.runs() or bool(self.blocks) or self._token() is not None
 
     def token(self) -> OwnerToken:
         """Return the token with which other threads and tasks can act for this owner."""
         found = self._token()
+        self.books = self.books or threading.RLock()
         if found is None:
             found = OwnerToken(self)
             self._token = ref(found)
@@ -141,7 +144,7 @@ class OwnerToken:
         self.owner = owner
 
     def __enter__(self) -> OwnerToken:
-        if not self.owner.is_here:
+        if not self.owner.process.is_here:
             raise NotHeld(f"{self!r} belongs to the process that forked this one; acquire the locks in this process")
         _here.set(_Here(self.owner, _thread(), _running_task(), acts=True, outer=_here.get()))
         return self
@@ -203,6 +206,7 @@ _process = _Process()
 
 def _renew_after_fork() -> None:
     global _process  # noqa: PLW0603  (the child is another process)
+    _process.is_here = False
     _process = _Process()
 
 
@@ -234,7 +238,7 @@ def acquiring_owner() -> LockOwner:
         _mark.reset(here.mark)
     except ValueError:  # another context
         return _new_owner(here.thread, owner)
-    except RuntimeError:  # a signal handler raised before the next line
+    except RuntimeError:  # an exception came before the next line
         pass
     here.mark = _mark.set(None)
     return owner
@@ -242,6 +246,9 @@ def acquiring_owner() -> LockOwner:
 
 def task_owner() -> LockOwner | None:
     """Return the running lock owner if it is a task, and record it in the context, where worker threads find it."""
+    running: Any = getattr(modules.get("asyncio"), "_get_running_loop", None)
+    if (running is None or running() is None) and "trio" not in modules:
+        return None
     return None if _running_task() is None else current_owner()
 
 
@@ -285,14 +292,15 @@ def _find_owner(here: _Here | None) -> LockOwner:
     if task is not None:
         found = _process.tasks.get(task)
         if found is None:
-            found = _process.tasks.setdefault(task, LockOwner(f"task {_name(task)}", _is_undone(ref(task))))
+            made = LockOwner(f"task {_name(task)}", _is_undone(ref(task)), runs_in_one_thread=False)
+            found = _process.tasks.setdefault(task, made)
         _here.set(_Here(found, thread, task))
         return found
     if _is_on_loop():
         # A callback. Each has a context of its own, but they run one after the other.
         return thread.owner or _new_owner(thread, None)
     caller = None if here is None else here.owner if here.task is not None else here.owner.caller
-    return _new_owner(thread, caller if caller is not None and caller.is_here else None)
+    return _new_owner(thread, caller if caller is not None and caller.process.is_here else None)
 
 
 def _new_owner(thread: _Thread, caller: LockOwner | None) -> LockOwner:

@@ -106,7 +106,8 @@ class Request:
         self.spare = 0
         several = 1 < len(self.paths) <= _MOST_LISTED
         also = ",".join([hexed(path) for path in self.paths]) if several else "-"
-        self.record = f"{mode.value}{owner.name} {since} {also} {owner.label}".encode("utf-8", "replace")
+        letter = "S" if mode is Mode.SHARED else "X"  # faster than mode.value
+        self.record = f"{letter}{owner.name} {since} {also} {owner.label}".encode("utf-8", "replace")
 
     def rename(self) -> None:
         """Take another name, which no waiter knows."""
