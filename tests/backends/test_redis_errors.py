@@ -447,7 +447,8 @@ def test_a_node_of_a_cluster(start_redis: StartRedis, tmp_path: Path) -> None:
 def test_protected_mode(start_redis: StartRedis) -> None:
     """The answer of protected mode, after which the server closes the connection, is not lost."""
     with GreetingStub(b"-DENIED Redis is running in protected mode. Set a password\r\n") as stub:
-        for credentials in ({}, {"password": SECRET}):
+        some: tuple[dict[str, Any], ...] = ({}, {"password": SECRET})
+        for credentials in some:
             with opened(stub, **credentials) as backend, pytest.raises(AccessDenied, match="protected mode") as failed:
                 write(backend, Put(key("a"), b"1"))
             examine(failed.value, at(stub))
