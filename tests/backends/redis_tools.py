@@ -242,13 +242,15 @@ def clients(server: RedisServer) -> int:
 class Stub:
     """A server that answers data requests with these lines, and with the last one from then on.
 
-    ``None`` stands for a connection that ends without an answer.
+    ``None`` stands for a connection that ends without an answer. Without ``setup``, commands that set up a connection
+    are answered the same way.
     """
 
     host: Final = "127.0.0.1"
 
-    def __init__(self, *lines: bytes | None) -> None:
+    def __init__(self, *lines: bytes | None, setup: bool = True) -> None:
         self._lines = list(lines)
+        self._setup = setup
         self._listener = bound_socket()
         self._listener.listen()
         self.port: Final[int] = self._listener.getsockname()[1]
@@ -263,8 +265,9 @@ class Stub:
             with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError, StreamEnded, Malformed):
                 while True:
                     words = read_message(stream).value
-                    line = b"+OK" if _is_setup(words) else self._lines[0]
-                    if not _is_setup(words) and len(self._lines) > 1:
+                    is_setup = self._setup and _is_setup(words)
+                    line = b"+OK" if is_setup else self._lines[0]
+                    if not is_setup and len(self._lines) > 1:
                         self._lines.pop(0)
                     if line is None:
                         break
@@ -279,6 +282,16 @@ class Stub:
         self._thread.join(TIMEOUT)
         self._listener.close()
         assert not self._thread.is_alive(), "the stub ends when its clients are gone"
+
+
+class GreetingStub(Stub):
+    """A server that greets each client with this line and closes the connection."""
+
+    def _serve(self) -> None:
+        while not self._ended:
+            connection, _ = self._listener.accept()
+            with connection:
+                connection.sendall(self._lines[0] or b"")
 
 
 def _is_setup(words: Value) -> bool:

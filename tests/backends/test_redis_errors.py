@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import resource
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import redis
+import redis.asyncio
+import redis.sentinel
 
 from redicts import (
     AccessDenied,
+    Lock,
     Pool,
     ReadOnly,
     RedictsError,
@@ -22,11 +28,13 @@ from redicts import (
     StoreFull,
     StoreTimeout,
     Unreachable,
+    Unsupported,
     root,
 )
 from redicts.backends.redis import RedisBackend
 from redicts.core.minitransaction import Add, Delete, Entries, Names, Put, Read, ReadNames, Scope, Transaction
 from tests.backends.redis_tools import (
+    GreetingStub,
     Stub,
     configuration,
     data,
@@ -39,6 +47,7 @@ from tests.backends.redis_tools import (
     values,
     write,
 )
+from tests.backends.test_redis_forks import Child
 from tests.support.ports import free_port
 from tests.support.proxy import FaultyProxy
 from tests.support.servers import RedisError, RedisServer, StartRedis
@@ -129,6 +138,21 @@ def test_a_missing_database(redis_server: RedisServer) -> None:
     with opened(redis_server, database=99) as backend, pytest.raises(Unreachable) as failed:
         ask(backend)
     examine(failed.value, at(redis_server), "database 99", "no database of that number")
+
+
+@pytest.mark.parametrize("kind", ["asyncio", "sentinel", "master of sentinel"])
+def test_a_client_that_is_not_one_of_a_server(kind: str) -> None:
+    """A client for asyncio or of Sentinel is refused with the reason, and without a connection."""
+    sentinel = redis.sentinel.Sentinel([("127.0.0.1", 1)])
+    clients: dict[str, object] = {
+        "asyncio": redis.asyncio.Redis(),
+        "sentinel": sentinel,
+        "master of sentinel": sentinel.master_for("name"),
+    }
+    with pytest.raises(
+        SettingsError, match=f"(?i){kind.rsplit(maxsplit=1)[-1]}.*give a client of the class redis.Redis"
+    ):
+        Lock(clients[kind], "a")
 
 
 # No access -------------------------------------------------------------------------------------------------------
@@ -348,6 +372,158 @@ def test_each_error_reply_has_its_class(line: bytes, kind: type[StoreError], tex
         assert type(failed.value) is kind
         examine(failed.value, at(stub), text)
         assert not failed.value.maybe_applied, "the server answered that it did nothing"
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "text"),
+    [
+        (
+            b"-DENIED Redis is running in protected mode because protected mode is enabled",
+            AccessDenied,
+            "protected-mode",
+        ),
+        (b"-MOVED 3999 127.0.0.1:6381", StoreError, "does not support"),
+        (b"-ASK 3999 127.0.0.1:6381", StoreError, "does not support"),
+        (b"-TRYAGAIN Multiple keys request during rehashing of slot", StoreError, "does not support"),
+        (b"-CROSSSLOT Keys in request don't hash to the same slot", StoreError, "does not support"),
+        (b"-CLUSTERDOWN The cluster is down", StoreError, "does not support"),
+        (b"-ERR Script attempted to access a non local key in a cluster node", StoreError, "does not support"),
+        (b"-ERR unknown command 'EVALSHA', with args beginning with: 'v:'", StoreError, "needs Redis 6.2"),
+        (b"-ERR Protocol error: invalid bulk length", Unsupported, "proto-max-bulk-len"),
+    ],
+    ids=lambda value: value[1:].split()[0].decode() if isinstance(value, bytes) else "",
+)
+def test_a_cause_is_not_hidden(line: bytes, kind: type[RedictsError], text: str) -> None:
+    """An answer that says why is an error that says what to do, after one attempt, and no "raw script error"."""
+    with Stub(line) as stub, opened(stub) as backend:
+        with pytest.raises(kind) as failed:
+            write(backend, Put(key("a"), b"1"))
+        assert text in str(failed.value)
+        assert at(stub) in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"-ERR unknown command `AUTH`, with args beginning with: `{SECRET}`, ",
+        f"-ERR unknown command 'AUTH', with args beginning with: 'me' '{SECRET}' ",
+        f"-ERR the proxy does not know AUTH me {SECRET}",
+        f"-WRONGPASS invalid password {SECRET}",
+        f"-ERR odd '{SECRET}-of-a-value' and \"{SECRET}-of-another\"",
+        f"HTTP/1.1 400 {SECRET}",
+    ],
+)
+@pytest.mark.parametrize("database", [0, 3])
+def test_no_argument_is_in_an_error(line: str, database: int) -> None:
+    """If a server repeats the password or another argument, neither the error nor its causes show it."""
+    calls: tuple[Callable[[RedisBackend], object], ...] = (
+        ask,
+        lambda backend: write(backend, Put(key("a"), b"1")),
+        lambda backend: backend.listen("a/1"),
+    )
+    with (
+        Stub(line.encode(), setup=False) as stub,
+        opened(stub, username="me", password=SECRET, database=database, retries=0) as backend,
+    ):
+        for call in calls:
+            with pytest.raises(StoreError) as failed:
+                call(backend)
+            assert SECRET not in texts_of(failed.value)
+            assert at(stub) in str(failed.value)
+
+
+def test_a_node_of_a_cluster(start_redis: StartRedis, tmp_path: Path) -> None:
+    """A node of a cluster refuses keys of other nodes: the error says that clusters are not supported."""
+    server = start_redis(options={"cluster-enabled": "yes", "cluster-config-file": str(tmp_path / "nodes.conf")})
+    for database in (0, 2):
+        with (
+            opened(server, database=database) as backend,
+            pytest.raises(StoreError, match="does not support") as failed,
+        ):
+            write(backend, Put(key("a"), b"1"))
+        examine(failed.value, at(server))
+
+
+def test_protected_mode(start_redis: StartRedis) -> None:
+    """The answer of protected mode, after which the server closes the connection, is not lost."""
+    with GreetingStub(b"-DENIED Redis is running in protected mode. Set a password\r\n") as stub:
+        some: tuple[dict[str, Any], ...] = ({}, {"password": SECRET})
+        for credentials in some:
+            with opened(stub, **credentials) as backend, pytest.raises(AccessDenied, match="protected mode") as failed:
+                write(backend, Put(key("a"), b"1"))
+            examine(failed.value, at(stub))
+
+
+@pytest.mark.parametrize("size", [2_000_000, 30_000_000])
+def test_a_value_over_the_limit_of_the_server(start_redis: StartRedis, size: int) -> None:
+    """A value over ``proto-max-bulk-len`` is refused with the name of the limit, sent once, and other calls work."""
+    server = start_redis(options={"proto-max-bulk-len": "1mb"})
+    with opened(server) as backend:
+        write(backend, Put(key("n"), b"1"))
+        before = int(server.info("stats")["total_connections_received"])
+        with pytest.raises(Unsupported, match="proto-max-bulk-len") as failed:
+            write(backend, Put(key("a"), b"x" * size))
+        assert at(server) in str(failed.value)
+        # One more is that of the question.
+        assert int(server.info("stats")["total_connections_received"]) == before + 1, "it is not sent again"
+        assert write(backend, Add(key("n"), 1)).counters == (2,)
+        assert values(backend, "a") == {}
+
+
+def test_a_large_value_on_a_connection_that_was_closed(redis_server: RedisServer) -> None:
+    """A large request on a connection that the server has closed meanwhile is sent again, and applied."""
+    with opened(redis_server, retries=1) as backend:
+        write(backend, Put(key("a"), b"1"))
+        redis_server.command("CLIENT", "KILL", "TYPE", "normal")
+        write(backend, Put(key("a"), b"x" * 10_000_000))
+        assert len(values(backend, "a")[()]) == 10_000_000
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_too_many_open_files(redis_server: RedisServer, host: str) -> None:
+    """A process that cannot open another file is told so, also where the look-up of the host fails for that."""
+
+    def connect() -> str:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with opened_with({"host": host, "port": redis_server.port, "retries": 0}) as backend:
+            free = os.dup(0)
+            os.close(free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+            try:
+                ask(backend)
+            except Unreachable as error:
+                return str(error)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return "it connected"
+
+    assert "too many open files" in str(Child(connect).result())
+
+
+@pytest.mark.parametrize("field", ["tls_ca_file", "tls_cert_file", "tls_key_file"])
+def test_a_missing_certificate(redis_server: RedisServer, tmp_path: Path, field: str) -> None:
+    """A file of TLS that cannot be read is named, with its setting."""
+    files = dict.fromkeys(("tls_cert_file", "tls_key_file"), redis_server.socket_path) | {field: tmp_path / "none.pem"}
+    if field == "tls_ca_file":
+        del files["tls_cert_file"], files["tls_key_file"]
+    settings = configuration(redis_server, tls=True, retries=0) | {name: str(path) for name, path in files.items()}
+    with (
+        opened_with(settings) as backend,
+        pytest.raises(Unreachable, match=r"tls_\w+_file .* cannot be read") as failed,
+    ):
+        ask(backend)
+    examine(failed.value, at(redis_server))
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_only_a_write_may_have_been_applied(faulty_proxy: FaultyProxy, kind: str) -> None:
+    """A read whose reply is lost has changed nothing, so it leaves no doubt."""
+    with opened(faulty_proxy, retries=1) as backend:
+        faulty_proxy.drop_replies(2)
+        with pytest.raises(Unreachable) as failed:
+            ask(backend) if kind == "read" else write(backend, Put(key("a"), b"1"))
+        assert failed.value.maybe_applied is (kind == "write")
+        assert ("may have been carried out" in str(failed.value)) is (kind == "write")
 
 
 @pytest.mark.parametrize("line", [b"-LOADING Redis is loading", b"-NOPERM no permissions", b"-OOM command not allowed"])

@@ -120,7 +120,7 @@ def test_an_interrupted_exchange_loses_no_connection(server: RedisServer, kind: 
             assert write(backend, Put(key("c"), b"d")).applied
             assert values(backend, "c") == {(): b"d"}
             assert not here(backend).unanswered.sessions
-            assert len(here(backend)._places) == 1
+            assert len(here(backend)._counted) == 1
 
         assert each_point(operation, examine) > 10
         eventually(lambda: clients(server) == 1, "no connection is left")
@@ -253,7 +253,7 @@ def test_a_call_within_a_call_works_or_is_busy_at_once(server: RedisServer, most
             if not at_instruction(number, call, lambda: write(backend, Add(key("n"), 1))):
                 break
             assert time.monotonic() - began < TIMEOUT / 2
-            assert len(here(backend)._places) <= most
+            assert len(here(backend)._counted) <= most
         assert inner
         assert bool(busy) is (most == 1)
         assert values(backend, "inner") == {(): b"%d" % inner}

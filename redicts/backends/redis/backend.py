@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from types import FrameType
 from typing import Any, Final, cast
 
 import redis
 from redis.connection import AbstractConnection
 
-from redicts.backends.redis.connections import Connections, Session, connection_options, described
+from redicts.backends.redis.connections import Connections, Session, connection_options, described, running_frames
 from redicts.backends.redis.errors import Errors
 from redicts.backends.redis.pubsub import RedisListener, Subscriptions
 from redicts.backends.redis.settings import RedisSettings
@@ -113,7 +111,7 @@ class RedisBackend(Backend):
         The late requests of all further sessions are overtaken at once.
         """
         code = RedisBackend.execute.__code__
-        in_use = [frame.f_locals.get("session") for frame in _frames() if frame.f_code is code]
+        in_use = [frame.f_locals.get("session") for frame in running_frames() if frame.f_code is code]
         doubtful = [session for session in dict.fromkeys(connections.unanswered.sessions) if session not in in_use]
         *others, session = doubtful or [connections.session()]
         for other in others:
@@ -165,14 +163,6 @@ def open_redis(settings: RedisSettings, database: int) -> RedisBackend:
 def _answer_secs(socket_timeout: float | None) -> float:
     """Return how many seconds the server has to answer on the connection of a subscription."""
     return _ANSWER_SECS if socket_timeout is None else min(_ANSWER_SECS, socket_timeout)
-
-
-def _frames() -> Iterator[FrameType]:
-    """Yield the frames of this thread: interrupted ones too, if this is a signal handler or a finalizer."""
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
 
 
 def _remove_all(sessions: list[Session], session: Session) -> None:

@@ -18,10 +18,11 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
+from types import FrameType
 from typing import Any, Final
 from weakref import ref
 
@@ -79,14 +80,14 @@ class _Link:
     an exception ends that call at any point.
     """
 
-    __slots__ = ("__weakref__", "connection", "is_used", "place", "timeout")
+    __slots__ = ("__weakref__", "connection", "is_used", "reference", "timeout")
 
-    def __init__(self, connection: AbstractConnection, timeout: float, places: dict[int, ref[_Link]]) -> None:
+    def __init__(self, connection: AbstractConnection, timeout: float, counted: dict[int, ref[_Link]]) -> None:
         self.connection = connection
         self.timeout = timeout
         """The timeout of its socket in seconds."""
         self.is_used = False
-        self.place: Final = ref(self, partial(places.pop, id(self)))
+        self.reference: Final = ref(self, partial(counted.pop, id(self)))
 
 
 class _Failed(Exception):
@@ -120,7 +121,7 @@ class Connections:
         self._retries = settings.retries
         self._closed = False
         self._idle: list[_Link] = []
-        self._places: dict[int, ref[_Link]] = {}
+        self._counted: dict[int, ref[_Link]] = {}
         self._waiting: list[SimpleQueue[_Link]] = []
         """The requests that wait for a connection, the first one first."""
         self.idle_sessions: list[Session] = []
@@ -214,9 +215,9 @@ class Connections:
 
     def _open(self, mine: list[_Link], deadline: float | None) -> None:
         """Append a new link, or one that another request has given back if there are ``max_connections``."""
-        mine.append(_Link(self._make(), self._socket_timeout, self._places))
+        mine.append(_Link(self._make(), self._socket_timeout, self._counted))
         try:
-            if not self._takes_a_place(mine[0]) and self._wait_for(mine, deadline):
+            if not self._count(mine[0]) and self._wait_for(mine, deadline):
                 return
             connection = mine[0].connection
             if deadline is not None:
@@ -230,14 +231,14 @@ class Connections:
             self._close(mine)
             raise
 
-    def _takes_a_place(self, link: _Link) -> bool:
+    def _count(self, link: _Link) -> bool:
         """Let a link count if there are fewer than ``max_connections``, and return whether it does."""
-        if len(self._places) < self._most:
-            self._places[id(link)] = link.place
-            if len(self._places) <= self._most:
+        if len(self._counted) < self._most:
+            self._counted[id(link)] = link.reference
+            if len(self._counted) <= self._most:
                 return True
-            # Another thread has taken the last place at the same time.
-            self._places.pop(id(link), None)
+            # Another thread has opened the last one at the same time.
+            self._counted.pop(id(link), None)
         return False
 
     def _wait_for(self, mine: list[_Link], deadline: float | None) -> bool:
@@ -258,7 +259,7 @@ class Connections:
                 with suppress(IndexError):
                     mine[0] = self._idle.pop()
                     return True
-                if self._takes_a_place(mine[0]):
+                if self._count(mine[0]):
                     return False
                 left = until - time.monotonic()
                 if left <= 0:
@@ -298,7 +299,7 @@ class Connections:
 
     def _close(self, mine: list[_Link]) -> None:
         while mine:
-            self._places.pop(id(mine[0]), None)
+            self._counted.pop(id(mine[0]), None)
             mine[0].connection.disconnect()
             mine.pop()
 
@@ -322,13 +323,15 @@ class Connections:
 def _is_reentrant() -> bool:
     """Tell whether the running code has interrupted an exchange of its own thread: it must not wait for that."""
     exchange = Connections._exchange.__code__
-    frame, found = sys._getframe(1), 0
+    return sum(frame.f_code is exchange for frame in running_frames()) > 1
+
+
+def running_frames() -> Iterator[FrameType]:
+    """Yield the frames of this thread: interrupted ones too, if this is a signal handler or a finalizer."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        found += frame.f_code is exchange
-        if found > 1:
-            return True
-        frame = frame.f_back  # type: ignore[assignment]
-    return False
+        yield frame
+        frame = frame.f_back
 
 
 def _set_timeout(link: _Link, seconds: float) -> None:

@@ -146,7 +146,7 @@ class Errors:
     def __init__(self, where: str, options: Mapping[str, Any]) -> None:
         self.where = where
         secrets = (options.get("password"), options.get("username"))
-        self._secrets = [str(each) for each in secrets if each]
+        self._secrets = [re.compile(rf"(?<!\w){re.escape(str(each))}(?!\w)") for each in secrets if each]
         names = {"ssl_ca_certs": "tls_ca_file", "ssl_certfile": "tls_cert_file", "ssl_keyfile": "tls_key_file"}
         self._files = [(name, options[option]) for option, name in names.items() if options.get(option)]
 
@@ -198,7 +198,7 @@ class Errors:
         """Return the text of a server without what may be an argument of a command."""
         text = _ARGUMENTS.sub("", text)
         for secret in self._secrets:
-            text = text.replace(secret, "...")
+            text = secret.sub("...", text)
         kept = _COMMAND.match(text)
         begin = kept.end() if kept else 0
         return (text[:begin] + _QUOTED.sub("'...'", text[begin:]))[:_LONGEST_TEXT]
