@@ -24,15 +24,16 @@ import sqlite3
 import weakref
 from collections.abc import Callable, Mapping
 from functools import wraps
-from os import F_OK, access
+from os import F_OK, access, stat
+from time import monotonic
 from typing import Final, TypeVar
 
 from redicts.backends.sqlite import notification_log, statements
 from redicts.backends.sqlite.backup import back_up
 from redicts.backends.sqlite.clock import Clock, FileClock, GivenClock, Machine, this_machine
-from redicts.backends.sqlite.connections import MAX_IDLE, Pool
+from redicts.backends.sqlite.connections import LOOK_SECS, MAX_IDLE, Pool
 from redicts.backends.sqlite.documents import Leaf, document_covering, leaf_in_document
-from redicts.backends.sqlite.errors import is_busy, is_io_error, translated
+from redicts.backends.sqlite.errors import LOCKED, is_busy, is_io_error, translated
 from redicts.backends.sqlite.file_systems import warn_of_network
 from redicts.backends.sqlite.files import MEMORY, Durability, log_of, open_store
 from redicts.backends.sqlite.keys import encode
@@ -74,7 +75,7 @@ def _on_connection(*, writes: bool = False) -> Callable[[_Job[_Argument, _Result
             pool = self._pool
             queue = self._queue if writes and not repeated else None
             if queue is not None and access(queue.path, F_OK) and not queue.admits_others():
-                return self._repeat(call, argument, writes, sqlite3.OperationalError("database is locked"))
+                return self._repeat(call, argument, writes, sqlite3.OperationalError(LOCKED), repeated)
             try:
                 connection = pool.idle.pop()
             except IndexError:
@@ -82,8 +83,22 @@ def _on_connection(*, writes: bool = False) -> Callable[[_Job[_Argument, _Result
             try:
                 with connection.lock:
                     cursor = connection.cursor
-                    if cursor is None or connection.running:
+                    # Is its file still at the path? See connections.py; inline, because a call takes as long as this.
+                    due = monotonic() >= connection.look_due
+                    try:
+                        if (
+                            cursor is None
+                            or connection.running
+                            or (
+                                (due or (writes and self._is_shared))
+                                and ((found := stat(pool.path))[1:3] != connection.file or not found[6])
+                            )
+                            or (due and stat(connection.log_name)[1:3] != connection.log)
+                        ):
+                            cursor = connection.open()
+                    except OSError:
                         cursor = connection.open()
+                    connection.look_due = monotonic() + LOOK_SECS if due else connection.look_due
                     connection.running = True
                     try:
                         return job(self, cursor, argument)
@@ -93,15 +108,13 @@ def _on_connection(*, writes: bool = False) -> Callable[[_Job[_Argument, _Result
                     finally:
                         connection.running = False
             except (sqlite3.Error, OverflowError) as error:
-                if repeated:
-                    raise
                 problem = error
             finally:
                 if self._is_shared and not pool.closed and len(pool.idle) < MAX_IDLE:
                     pool.idle.append(connection)
                 else:
                     pool.give_back(connection)
-            return self._repeat(call, argument, writes, problem)
+            return self._repeat(call, argument, writes, problem, repeated)
 
         return call
 
@@ -344,8 +357,11 @@ class SqliteBackend(Backend):
         argument: object,
         writes: bool,
         problem: sqlite3.Error | OverflowError,
+        repeated: bool,
     ) -> _Result:
         """Repeat a call while the file is locked; raise any other problem as an error of redicts."""
+        if repeated:
+            raise problem
         with Retry(self._timeout, self._queue if writes else None) as retry:
             while isinstance(problem, sqlite3.Error) and is_busy(problem) and retry.wait():
                 try:

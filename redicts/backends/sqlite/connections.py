@@ -6,22 +6,41 @@ does not hold. After the parent has closed the file, the child's commits would b
 write, the child would never find the file unlocked. Leaving the inherited connections alone is not enough. So a fork
 waits until no thread is inside a transaction and closes all connections first; parent and child open new ones when they
 next need them. (See "How To Corrupt An SQLite Database File", section 2, on sqlite.org.)
+
+*Deleted and replaced files.* SQLite goes on using a file that was deleted, or replaced by another one of its name, and
+nobody else sees these writes. So each write first compares the file at the path with the one that its connection has
+open, and so does a read if the last comparison is older than ``LOOK_SECS``. If they differ, the connection is dropped
+and another one opens the file that is there: a lock that was in the former file is not held there, so writes under it
+are refused. The last connection to a file deletes its log by name, which may be that of the new file by now. So one
+connection to the former file is kept open.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import os
 import sqlite3
 import threading
 from collections.abc import Callable
+from time import monotonic
 from types import TracebackType
 from typing import Final
 from weakref import WeakSet
 
-from redicts.backends.sqlite.errors import is_busy
-from redicts.backends.sqlite.files import MEMORY, open_store
-from redicts.errors import StoreBusy, Unreachable
+from redicts.backends.sqlite.errors import LOCKED, is_busy, why_not_open
+from redicts.backends.sqlite.files import MEMORY, alone_in, log_of, open_store
+from redicts.errors import CorruptData, StoreBusy, Unreachable
+
+log: Final = logging.getLogger("redicts.sqlite")
+
+LOOK_SECS: Final = 0.00025
+"""How long a read relies on the last comparison of the file at the path with the open one, and a write on that of the
+log. A comparison takes one to two microseconds."""
+
+_Identity = tuple[int, int]
+"""The inode and the device of a file, as ``os.stat(path)[1:3]``."""
 
 MAX_IDLE: Final = 16
 """How many idle connections are kept; each may hold two megabytes of cached pages."""
@@ -34,7 +53,19 @@ class Connection:
     interrupt a call of its own thread.
     """
 
-    __slots__ = ("__weakref__", "_connect", "_path", "cursor", "lock", "running")
+    __slots__ = (
+        "__weakref__",
+        "_connect",
+        "_names",
+        "_path",
+        "cursor",
+        "file",
+        "lock",
+        "log",
+        "log_name",
+        "look_due",
+        "running",
+    )
 
     def __init__(self, path: str, connect: Callable[[str], sqlite3.Connection] = open_store) -> None:
         self._path = path
@@ -43,6 +74,15 @@ class Connection:
         self.lock = threading.RLock()
         self.running = False
         """Whether the thread that holds ``lock`` uses the cursor."""
+        self.file: _Identity | None = None
+        """The open file."""
+        self.log: _Identity | None = None
+        self.log_name = path
+        """Its write-ahead log, and the path of that."""
+        self.look_due = math.inf if path == MEMORY else 0.0
+        """The time from which on a read compares the file at the path with the open one."""
+        self._names: dict[str, _Identity | None] = {}
+        """The names of the open file, its log and its index of the log, past symbolic links, and what has them."""
         with _registry_lock:
             _registry.add(self)
 
@@ -73,14 +113,75 @@ class Connection:
                 f"SQLite file {self._path!r}: called by a signal handler or a finalizer that interrupted another call "
                 "of the same thread; do such work elsewhere"
             )
+        if self.cursor is not None and self._path != MEMORY:
+            self._look()
         if self.cursor is None:
             if self._path in _spoiled:
                 raise Unreachable(
                     f"SQLite file {self._path!r}: this process was forked inside a call that used the file, "
                     "and SQLite cannot open it here; fork elsewhere, or start the process by 'spawn'"
                 )
-            self.cursor = self._connect(self._path).cursor()
+            if self._path == MEMORY:
+                self.cursor = self._connect(self._path).cursor()
+            else:
+                self._open_file()
+        assert self.cursor is not None
         return self.cursor
+
+    def _open_file(self) -> None:
+        """Open the file, and remember which one it is.
+
+        While others replace it, or remove the log of the one before, the call is to be repeated.
+        """
+        before = _identity(self._path)
+        try:
+            connection = self._connect(self._path)
+        except sqlite3.OperationalError as error:
+            replaced = self._path in _replaced or _identity(self._path) != before
+            if replaced and why_not_open(self._path) is None:
+                raise sqlite3.OperationalError(f"{LOCKED}: {error}") from error
+            raise
+        self.file = _identity(self._path)
+        if self.file is None or before not in (None, self.file):
+            connection.close()
+            raise sqlite3.OperationalError(f"{LOCKED}: the file was replaced just when it was opened")
+        name = log_of(self._path)
+        self.log_name = name
+        self.log = _identity(name)
+        if self.log is None:
+            # Without a log, the file itself takes its place.
+            self.log_name, self.log = self._path, self.file
+        real = name.removesuffix("-wal")
+        self._names = {each: _identity(each) for each in (real, name, f"{real}-shm")}
+        self.look_due = monotonic() + LOOK_SECS
+        self.cursor = connection.cursor()
+
+    def _look(self) -> None:
+        """Drop the connection if its file is not at the path any more; raise an error if it cannot be used."""
+        found = _identity(self._path)
+        if found != self.file:
+            log.warning(
+                "the SQLite file %r was %s while it was open: locks and values in it are lost to this process, which "
+                "continues with the file that is there now",
+                self._path,
+                "deleted" if found is None else "replaced",
+            )
+            _replaced.add(self._path)
+            self.close()
+            return
+        with contextlib.suppress(OSError):
+            if not os.path.getsize(self._path):
+                raise CorruptData(
+                    f"SQLite file {self._path!r}: another program emptied it while it was open; stop all programs that "
+                    "use it, remove the files with -wal and -shm added to its name, and restore it from a copy"
+                )
+        if _identity(self.log_name) != self.log:
+            raise Unreachable(
+                f"SQLite file {self._path!r}: another program removed its write-ahead log (-wal) while it was open, so "
+                "nobody else would see what is written; stop all programs that use the file, the last one saves what "
+                "was committed"
+            )
+        self.look_due = monotonic() + LOOK_SECS
 
     def reset(self, error: BaseException) -> None:
         """Leave no transaction open after an error; unless the file was only locked, also close the connection."""
@@ -105,7 +206,32 @@ class Connection:
         with contextlib.suppress(sqlite3.Error):
             if connection.in_transaction:
                 connection.rollback()
-        connection.close()
+        if self._path != MEMORY and self._must_stay(connection):
+            _make_immortal(connection)
+        else:
+            connection.close()
+
+    def _must_stay(self, connection: sqlite3.Connection) -> bool:
+        """Tell whether closing the connection could delete the log of a file that has taken the place of its own."""
+        names = iter(self._names.items())
+        name, file = next(names)
+        if file is None or _identity(name) == file or file in _kept:
+            # With one connection that is kept, no other is the last.
+            return False
+        if _identity(name) is None:
+            try:
+                # This fails if another connection has the file open, and else saves the log and deletes it.
+                connection.execute("PRAGMA journal_mode = DELETE")
+                return False
+            except sqlite3.Error as error:
+                if not is_busy(error):
+                    return False
+        _kept.add(file)
+        with contextlib.suppress(sqlite3.Error, OSError), alone_in(os.path.dirname(name)):
+            for name, identity in names:
+                if identity is not None and _identity(name) == identity:
+                    os.unlink(name)
+        return True
 
     def close_unused(self) -> None:
         """Close the connection unless a call uses it."""
@@ -123,7 +249,7 @@ class Connection:
             self.running = False
             if self.cursor is not None:
                 _spoiled.add(self._path)
-                _make_immortal(self.cursor)
+                _make_immortal(self.cursor.connection)
                 self.cursor = None
 
 
@@ -162,16 +288,30 @@ class Pool:
             connection.close_unused()
 
 
-def _make_immortal(cursor: sqlite3.Cursor) -> None:
-    """Keep a connection of the parent open in a child, even when the child's interpreter ends."""
+def _make_immortal(connection: sqlite3.Connection) -> None:
+    """Keep a connection open, even when the interpreter ends."""
     import ctypes  # noqa: PLC0415  (hardly ever needed)
 
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(cursor))
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+
+def _identity(path: str) -> _Identity | None:
+    """Return what identifies the file at a path, or ``None`` if there is none that can be reached."""
+    try:
+        return os.stat(path)[1:3]
+    except OSError:
+        return None
 
 
 _registry: Final[WeakSet[Connection]] = WeakSet()
 _registry_lock = threading.RLock()
 _paused: Final[list[Connection]] = []
+
+_kept: Final[set[_Identity]] = set()
+"""Files that are no longer at their paths, to each of which one connection is kept open."""
+
+_replaced: Final[set[str]] = set()
+"""Paths at which there was another file than the open one."""
 
 _spoiled: Final[set[str]] = set()
 """Files that this process must not open, because it was forked while a call used them."""
