@@ -25,12 +25,12 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from time import monotonic
-from types import TracebackType
 from typing import Final
 from weakref import WeakSet
 
 from redicts.backends.sqlite.errors import LOCKED, is_busy, why_not_open
 from redicts.backends.sqlite.files import MEMORY, alone_in, log_of, open_store
+from redicts.backends.sqlite.interruptions import interrupting, release, stack
 from redicts.errors import CorruptData, StoreBusy, Unreachable
 
 log: Final = logging.getLogger("redicts.sqlite")
@@ -49,8 +49,9 @@ MAX_IDLE: Final = 16
 class Connection:
     """One connection with its one cursor, opened when first used; forks wait until it is not in use.
 
-    As a context it gives the cursor to one thread. The lock is re-entrant, because a signal handler or a finalizer may
-    interrupt a call of its own thread.
+    A call holds ``lock`` and sets ``running`` while it uses the cursor. The lock is re-entrant, because a signal
+    handler or a finalizer may interrupt a call of its own thread. If an exception interrupts a call even while it
+    cleans up, ``running`` stays set, and the next call finds out by :meth:`is_interrupted` that nobody uses the cursor.
     """
 
     __slots__ = (
@@ -86,33 +87,48 @@ class Connection:
         with _registry_lock:
             _registry.add(self)
 
-    def __enter__(self) -> sqlite3.Cursor:
-        self.lock.acquire()
-        try:
-            cursor = self.open()
-        except BaseException:
-            self.lock.release()
-            raise
-        self.running = True
-        return cursor
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is not None:
-                self.reset(error)
-        finally:
-            self.running = False
-            self.lock.release()
-
     def open(self) -> sqlite3.Cursor:
-        """Return the cursor; the caller holds ``lock``."""
+        """Return the cursor; the caller holds ``lock``, and has the connection in a local variable of that name."""
         if self.running:
-            raise StoreBusy(
-                f"SQLite file {self._path!r}: called by a signal handler or a finalizer that interrupted another call "
-                "of the same thread; do such work elsewhere"
-            )
+            if self.is_interrupted():
+                raise interrupting(self._path)
+            self.reset()
+        # Before the cursor is made, so that no call that interrupts this one makes another store in memory.
+        self.running = True
+        try:
+            return self._open()
+        except BaseException:
+            self.running = False
+            raise
+
+    def is_interrupted(self) -> bool:
+        """Tell whether another call of this thread, which the running one interrupts, uses the cursor.
+
+        Both have the connection in a local variable of this name.
+        """
+        found = [frame.f_locals for frame in stack() if "connection" in frame.f_code.co_varnames]
+        return len([each for each in found if each.get("connection") is self and "problem" not in each]) > 1
+
+    def settle(self, error: BaseException) -> sqlite3.Error | OverflowError:
+        """Clean up after a call that raised: return the error that :class:`Retry` looks at, or raise any other."""
+        is_interrupted = self.is_interrupted()
+        try:
+            with self.lock:
+                if isinstance(error, OSError) and not self.running:
+                    # The file or its log is not at its path.
+                    self._look()
+                    error = sqlite3.OperationalError(LOCKED)
+                elif not (is_interrupted and isinstance(error, StoreBusy)):
+                    self.reset(error)
+        finally:
+            if not is_interrupted:
+                # An exception may come between a block and its end.
+                release(self.lock)
+        if isinstance(error, (sqlite3.Error, OverflowError)):
+            return error
+        raise error
+
+    def _open(self) -> sqlite3.Cursor:
         if self.cursor is not None and self._path != MEMORY:
             self._look()
         if self.cursor is None:
@@ -183,14 +199,22 @@ class Connection:
             )
         self.look_due = monotonic() + LOOK_SECS
 
-    def reset(self, error: BaseException) -> None:
+    def reset(self, error: BaseException | None = None) -> None:
         """Leave no transaction open after an error; unless the file was only locked, also close the connection."""
-        if self.cursor is None:
-            return
-        if self._path != MEMORY and not (isinstance(error, sqlite3.Error) and is_busy(error)):
-            self.close()
-        elif self.cursor.connection.in_transaction:
-            self.cursor.execute("ROLLBACK")
+        try:
+            self._reset(error)
+        except BaseException:
+            # A signal handler raised meanwhile.
+            self._reset(error)
+            raise
+
+    def _reset(self, error: BaseException | None) -> None:
+        if self.cursor is not None:
+            if self._path != MEMORY and not (isinstance(error, sqlite3.Error) and is_busy(error)):
+                self.close()
+            elif self.cursor.connection.in_transaction:
+                self.cursor.execute("ROLLBACK")
+        self.running = False
 
     def close(self) -> None:
         """Roll back what has been begun, and close the connection.
@@ -198,9 +222,9 @@ class Connection:
         The cursor and the transaction end first: while a statement still exists, and an exception's traceback can hold
         one for long, SQLite only marks the connection as closed and keeps its locks.
         """
-        if self.cursor is None:
+        cursor = self.cursor
+        if cursor is None:
             return
-        cursor, self.cursor = self.cursor, None
         connection = cursor.connection
         cursor.close()
         with contextlib.suppress(sqlite3.Error):
@@ -210,12 +234,14 @@ class Connection:
             _make_immortal(connection)
         else:
             connection.close()
+        # At last: after an exception on the way this is called again.
+        self.cursor = None
 
     def _must_stay(self, connection: sqlite3.Connection) -> bool:
         """Tell whether closing the connection could delete the log of a file that has taken the place of its own."""
         names = iter(self._names.items())
         name, file = next(names)
-        if file is None or _identity(name) == file or file in _kept:
+        if file is None or _identity(name) == file or _kept.get(file, connection) is not connection:
             # With one connection that is kept, no other is the last.
             return False
         if _identity(name) is None:
@@ -226,7 +252,8 @@ class Connection:
             except sqlite3.Error as error:
                 if not is_busy(error):
                     return False
-        _kept.add(file)
+        if _kept.setdefault(file, connection) is not connection:
+            return False
         with contextlib.suppress(sqlite3.Error, OSError), alone_in(os.path.dirname(name)):
             for name, identity in names:
                 if identity is not None and _identity(name) == identity:
@@ -235,12 +262,14 @@ class Connection:
 
     def close_unused(self) -> None:
         """Close the connection unless a call uses it."""
-        if self.lock.acquire(blocking=False):
-            try:
-                if not self.running:
-                    self.close()
-            finally:
-                self.lock.release()
+        connection = self
+        if connection.running and self.is_interrupted():
+            return
+        try:
+            if self.lock.acquire(blocking=False):
+                self.reset()
+        finally:
+            release(self.lock)
 
     def _renew(self) -> None:
         """Start over in a child, which owns a copy of a store in memory, and nothing of a file."""
@@ -307,7 +336,7 @@ _registry: Final[WeakSet[Connection]] = WeakSet()
 _registry_lock = threading.RLock()
 _paused: Final[list[Connection]] = []
 
-_kept: Final[set[_Identity]] = set()
+_kept: Final[dict[_Identity, sqlite3.Connection]] = {}
 """Files that are no longer at their paths, to each of which one connection is kept open."""
 
 _replaced: Final[set[str]] = set()
@@ -323,8 +352,8 @@ def _before_fork() -> None:
         # This waits until no other thread uses the connection, and keeps them out.
         connection.lock.acquire()
         _paused.append(connection)
-        if connection._path != MEMORY and not connection.running:
-            connection.close()
+        if connection._path != MEMORY and not (connection.running and connection.is_interrupted()):
+            connection.reset()
 
 
 def _after_fork_in_parent() -> None:
