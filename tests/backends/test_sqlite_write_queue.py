@@ -13,7 +13,7 @@ import pytest
 
 from redicts.backends.sqlite import write_queue
 from redicts.backends.sqlite.backend import SqliteBackend
-from redicts.backends.sqlite.write_queue import WriteQueue, shared_queue
+from redicts.backends.sqlite.write_queue import Retry, WriteQueue, shared_queue
 from redicts.core.minitransaction import Add, Put
 from redicts.errors import StoreBusy
 from tests.backends.sqlite_tools import TIMEOUT, Child, count, error_of, key, plain, run, value, wait_for_kill
@@ -117,9 +117,10 @@ class Member:
 
     def _be_member(self, file: Path) -> None:
         queue = WriteQueue(str(file))
-        assert queue.join(TIMEOUT)
+        retry = Retry(TIMEOUT, queue)
+        assert queue.join(retry)
         os.read(self._reading, 1)
-        queue.leave()
+        retry.end()
 
     def leave(self) -> None:
         """Leave the queue."""
@@ -195,7 +196,8 @@ def test_a_writer_that_times_out_leaves_the_queue(file: Path, locked: LockOwner)
 def test_a_child_is_not_a_member_by_its_parent(file: Path) -> None:
     """A child of a member is not a member, and what it closes does not end the parent's membership."""
     queue = shared_queue(str(file))
-    assert queue.join(TIMEOUT)
+    retry = Retry(TIMEOUT, queue)
+    assert queue.join(retry)
 
     def work() -> tuple[str, str]:
         return error_of(lambda: run(SqliteBackend(str(file), busy_timeout_secs=0.1), Put(key("a"), b"child")))
@@ -204,7 +206,7 @@ def test_a_child_is_not_a_member_by_its_parent(file: Path) -> None:
     # The thread that is a member may write, as a signal handler that interrupts it would.
     store = SqliteBackend(str(file))
     run(store, Put(key("a"), b"own"))
-    queue.leave()
+    retry.end()
     assert not queue_of(file).exists()
     assert value(store, "a") == b"own"
     store.close()

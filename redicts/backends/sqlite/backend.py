@@ -24,17 +24,19 @@ import sqlite3
 import weakref
 from collections.abc import Callable, Mapping
 from functools import wraps
-from os import F_OK, access
+from os import F_OK, access, stat
+from time import monotonic
 from typing import Final, TypeVar
 
 from redicts.backends.sqlite import notification_log, statements
 from redicts.backends.sqlite.backup import back_up
 from redicts.backends.sqlite.clock import Clock, FileClock, GivenClock, Machine, this_machine
-from redicts.backends.sqlite.connections import MAX_IDLE, Pool
+from redicts.backends.sqlite.connections import LOOK_SECS, MAX_IDLE, Pool
 from redicts.backends.sqlite.documents import Leaf, document_covering, leaf_in_document
-from redicts.backends.sqlite.errors import is_busy, is_io_error, translated
+from redicts.backends.sqlite.errors import LOCKED, is_busy, is_io_error, translated
 from redicts.backends.sqlite.file_systems import warn_of_network
 from redicts.backends.sqlite.files import MEMORY, Durability, log_of, open_store
+from redicts.backends.sqlite.interruptions import interrupting, stack
 from redicts.backends.sqlite.keys import encode
 from redicts.backends.sqlite.notifications import Listeners, SqliteListener, listeners_at, shared_listeners
 from redicts.backends.sqlite.snapshot import Snapshot, entries_of_leaf
@@ -64,8 +66,8 @@ def _on_connection(*, writes: bool = False) -> Callable[[_Job[_Argument, _Result
     """Decorate a method that takes a cursor: give it that of a connection, and repeat it while the file is locked.
 
     The method begins and ends its SQL transaction itself; if it raises, the transaction is rolled back. Errors of
-    SQLite are raised as those of redicts. This is ``with connection as cursor`` written out, for each call of the store
-    passes here.
+    SQLite are raised as those of redicts. All of it is written out, for each call of the store passes here. There is no
+    ``try`` inside the ``with``: its own first instruction would be outside of every handler.
     """
 
     def decorate(job: _Job[_Argument, _Result]) -> _Call[_Argument, _Result]:
@@ -74,7 +76,7 @@ def _on_connection(*, writes: bool = False) -> Callable[[_Job[_Argument, _Result
             pool = self._pool
             queue = self._queue if writes and not repeated else None
             if queue is not None and access(queue.path, F_OK) and not queue.admits_others():
-                return self._repeat(call, argument, writes, sqlite3.OperationalError("database is locked"))
+                return self._repeat(call, argument, writes, sqlite3.OperationalError(LOCKED), repeated)
             try:
                 connection = pool.idle.pop()
             except IndexError:
@@ -82,26 +84,32 @@ def _on_connection(*, writes: bool = False) -> Callable[[_Job[_Argument, _Result
             try:
                 with connection.lock:
                     cursor = connection.cursor
-                    if cursor is None or connection.running:
+                    # Is its file still at the path? See connections.py; inline, because a call takes as long as this.
+                    due = monotonic() >= connection.look_due
+                    if (
+                        cursor is None
+                        or connection.running
+                        or (
+                            (due or (writes and self._is_shared))
+                            and ((found := stat(pool.path))[1:3] != connection.file or not found[6])
+                        )
+                        or (due and stat(connection.log_name)[1:3] != connection.log)
+                    ):
                         cursor = connection.open()
+                    if due:
+                        connection.look_due = monotonic() + LOOK_SECS
                     connection.running = True
-                    try:
-                        return job(self, cursor, argument)
-                    except BaseException as error:
-                        connection.reset(error)
-                        raise
-                    finally:
-                        connection.running = False
-            except (sqlite3.Error, OverflowError) as error:
-                if repeated:
-                    raise
-                problem = error
+                    result = job(self, cursor, argument)
+                    connection.running = False
+                    return result
+            except BaseException as error:
+                problem = connection.settle(error)
             finally:
                 if self._is_shared and not pool.closed and len(pool.idle) < MAX_IDLE:
                     pool.idle.append(connection)
                 else:
                     pool.give_back(connection)
-            return self._repeat(call, argument, writes, problem)
+            return self._repeat(call, argument, writes, problem, repeated)
 
         return call
 
@@ -307,8 +315,10 @@ class SqliteBackend(Backend):
             cursor.execute(statements.COMMIT)
         except sqlite3.OperationalError as error:
             raise self._maybe_committed(error) from error
-        if listeners is not None:
-            listeners.notify(calls)
+        finally:
+            # Also if a signal handler raises right after the commit.
+            if listeners is not None:
+                listeners.notify(calls)
         changes = cursor.connection.total_changes - before
         self._vacuum.pending += changes
         if self._vacuum.pending >= DUE_AFTER:
@@ -344,20 +354,39 @@ class SqliteBackend(Backend):
         argument: object,
         writes: bool,
         problem: sqlite3.Error | OverflowError,
+        repeated: bool,
     ) -> _Result:
         """Repeat a call while the file is locked; raise any other problem as an error of redicts."""
-        with Retry(self._timeout, self._queue if writes else None) as retry:
-            while isinstance(problem, sqlite3.Error) and is_busy(problem) and retry.wait():
+        if repeated:
+            raise problem
+        retry = Retry(self._timeout, self._queue if writes else None)
+        try:
+            while isinstance(problem, sqlite3.Error) and is_busy(problem):
+                if self._interrupts_another():
+                    raise interrupting(self._pool.path) from problem
+                if not retry.wait():
+                    break
                 try:
                     return call(self, argument, repeated=True)
                 except (sqlite3.Error, OverflowError) as error:
                     problem = error
+        finally:
+            retry.end()
         if isinstance(problem, OverflowError):
             raise Unsupported(
                 f"SQLite file {self._pool.path!r}: a value, path or number is larger than SQLite can hold ({problem}); "
                 "nothing was written"
             ) from problem
         raise translated(problem, self._pool.path) from problem
+
+    def _interrupts_another(self) -> bool:
+        """Tell whether this call interrupts another one of its thread that uses the file, and could wait for ever."""
+        outer = [frame.f_locals for frame in stack() if frame.f_code.co_varnames[:2] == ("self", "argument")]
+        return any(
+            "problem" not in each and "connection" in each and each["connection"].running
+            for each in outer
+            if each["self"]._pool.path == self._pool.path
+        )
 
 
 def _opener(durability: Durability, clock: Clock) -> Callable[[str], sqlite3.Connection]:

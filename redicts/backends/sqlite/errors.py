@@ -30,6 +30,9 @@ class _Meaning(NamedTuple):
     advice: str
 
 
+LOCKED: Final = "database is locked"
+"""The text of the error that asks to repeat a call."""
+
 _BUSY: Final = 5
 _IO_ERROR: Final = 10
 _CANNOT_OPEN: Final = 14
@@ -39,7 +42,7 @@ _MEANINGS: Final = (
     _Meaning(3, "access permission denied", AccessDenied, "give this user the right to read and write it"),
     _Meaning(
         _BUSY,
-        "database is locked",
+        LOCKED,
         StoreBusy,
         "another program holds its lock; try later, or set a larger busy_timeout_secs",
     ),

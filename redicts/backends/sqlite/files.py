@@ -7,14 +7,17 @@ old version.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import sqlite3
+from collections.abc import Iterator
 from enum import Enum
 from typing import Final
 from urllib.parse import quote
 
 from redicts.backends.sqlite import statements
-from redicts.backends.sqlite.errors import is_busy, why_not_open
+from redicts.backends.sqlite.errors import LOCKED, is_busy, why_not_open
 from redicts.backends.sqlite.vacuum import LOG_BYTES
 from redicts.errors import CorruptData
 
@@ -62,6 +65,7 @@ def open_store(path: str, durability: Durability = Durability.PROCESS) -> sqlite
             reason = why_not_open(path)
             if reason is not None:
                 raise reason
+        _clear_after_deletion(os.path.realpath(path))
         _refuse_foreign_log(path)
     connection = _connect(path)
     try:
@@ -87,6 +91,38 @@ def open_store(path: str, durability: Durability = Durability.PROCESS) -> sqlite
 def log_of(path: str) -> str:
     """Return the path of the write-ahead log, which is next to the target of symbolic links."""
     return os.path.realpath(path) + "-wal"
+
+
+@contextlib.contextmanager
+def alone_in(directory: str) -> Iterator[None]:
+    """Exclude other processes that remove or create files of a store in this directory, where locks are supported."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise sqlite3.OperationalError(f"{LOCKED}: another program has locked the directory") from error
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _clear_after_deletion(file: str) -> None:
+    """Remove the log and its index if the file is missing, and create an empty file, so that only one process does so.
+
+    SQLite would use the index together with processes that have the deleted file open.
+    """
+    left = [f"{file}-wal", f"{file}-shm"]
+    if os.path.exists(file) or not any(map(os.path.exists, left)):
+        return
+    with contextlib.suppress(OSError), alone_in(os.path.dirname(file)):
+        if not os.path.exists(file):
+            for each in left:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(each)
+            os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644))
 
 
 def _connect(path: str, *, uri: bool = False) -> sqlite3.Connection:

@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Final
 from weakref import WeakSet, WeakValueDictionary
 
+from redicts.backends.sqlite.interruptions import is_under_way
 from redicts.backends.sqlite.notification_log import Call
 from redicts.backends.sqlite.poller import DataVersionPoller
 from redicts.core.listener import Listener
@@ -66,11 +67,13 @@ class Listeners:
         thread that stops polling says so before it wakes a successor among the waiting ones. So a successor that is
         woken just when it leaves wakes the next one.
         """
-        self._waiting[listener] = None
+        thread = threading.get_ident()
         try:
+            self._waiting[listener] = None
+            listener.thread = thread
             while not listener.notified:
                 until = deadline
-                if self._poller is not None and self._polling.setdefault(_POLLING, listener) is listener:
+                if self._poller is not None and self._polls(listener):
                     if self._poller.due <= monotonic():
                         self._poll(self._poller)
                         continue
@@ -88,6 +91,17 @@ class Listeners:
                 for successor in list(self._waiting)[:1]:
                     successor.bell.ring()
 
+    def _polls(self, listener: SqliteListener) -> bool:
+        """Tell whether this listener's thread polls, or let it poll if the one that polls cannot.
+
+        That one is the same thread, which a signal handler has interrupted that waits, or has been ended by an
+        exception before it could pass the polling on.
+        """
+        other = self._polling.setdefault(_POLLING, listener)
+        if other is not listener and (other.thread == listener.thread or not other.is_waiting()):
+            self._polling[_POLLING] = other = listener
+        return other is listener
+
     def _poll(self, poller: DataVersionPoller) -> None:
         news = poller.look()
         if news.calls is None:
@@ -101,11 +115,13 @@ class Listeners:
 class SqliteListener(Listener):
     """A listener on one database of a SQLite file, or of a store in memory."""
 
-    __slots__ = ("_call", "_listeners", "bell", "notified")
+    __slots__ = ("_call", "_listeners", "bell", "notified", "thread")
 
     def __init__(self, listeners: Listeners, database: str, name: str) -> None:
         self.notified = False
         self.bell: Final = Bell()
+        self.thread = 0
+        """The thread that waits, or waited last."""
         self._call = database, name.encode()
         self._listeners = listeners
         listeners.add(self._call, self)
@@ -116,6 +132,10 @@ class SqliteListener(Listener):
         # A notification between these two steps precedes the end of this call, so it counts as the same one.
         notified, self.notified = self.notified, False
         return notified
+
+    def is_waiting(self) -> bool:
+        """Tell whether its thread is inside :meth:`Listeners.wait` with this listener."""
+        return is_under_way(self.thread, "listener", self)
 
     def notify(self) -> None:
         """End a call of :meth:`wait`, the current one or the next."""

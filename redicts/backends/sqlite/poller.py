@@ -12,6 +12,7 @@ second.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 from time import monotonic
@@ -71,10 +72,14 @@ class DataVersionPoller:
         Cost: about 10 microseconds, and 10 more if something was committed.
         """
         seen, self._seen = self._seen, None
+        connection = self._connection
         try:
-            with self._connection as cursor:
-                news = _compare(cursor, seen)
-        except (RedictsError, sqlite3.Error):
+            with connection.lock:
+                news = _compare(connection.open(), seen)
+                connection.running = False
+        except BaseException as error:
+            with contextlib.suppress(RedictsError):
+                connection.settle(error)
             news = News(None, None)
         is_lively = news.seen is not None and news.calls != ()
         self._interval = _FIRST_INTERVAL_SECS if is_lively else min(2 * self._interval, _LONGEST_INTERVAL_SECS)

@@ -9,8 +9,9 @@ appends a byte; the position of that byte is its ticket, and a lock on that byte
 member is first if it can lock all bytes before its own. The system releases the locks of a process that dies, so a
 killed member delays nobody; the next writer removes a file that was left behind.
 
-One thread of a process at a time is a member, because the locks belong to processes. Where the file cannot be created
-or locked, writers contend without it.
+One thread of a process at a time is a member, because the locks belong to processes. If an exception of a signal
+handler ended its waiting before it could leave, another thread finds that it does not wait any more, and takes its
+place. Where the file cannot be created or locked, writers contend without it.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ import fcntl
 import os
 import random
 import threading
+from io import FileIO
 from time import monotonic, sleep
 from typing import Final
 from weakref import WeakSet, WeakValueDictionary
+
+from redicts.backends.sqlite.interruptions import is_under_way, release
 
 _FIRST_DELAY_SECS: Final = 0.0005
 _LONGEST_DELAY_SECS: Final = 0.005
@@ -39,100 +43,111 @@ class WriteQueue:
     def __init__(self, store: str) -> None:
         self.path: Final = store + "-queue"
         self._store = store
-        self._file: int | None = None
+        self._file: FileIO | None = None
         self._begin()
         _all_queues.add(self)
 
     def _begin(self) -> None:
         """Initialise what belongs to one process: none of its threads is a member."""
-        self._joining = threading.Lock()
-        self._member: int | None = None
+        # It guards the files that are open: when one is closed, this process loses its locks on all.
+        self._files = threading.RLock()
+        self._member: Retry | None = None
         self._ticket = 0
-        file, self._file = self._file, None
-        if file is not None:
-            os.close(file)
+        if self._file is not None:
+            self._file.close()
 
     def admits_others(self) -> bool:
         """Tell whether a writer that is not a member may write now: the queue is empty, or this thread's own."""
-        if not os.access(self.path, os.F_OK) or self._member == threading.get_ident():
+        if not os.access(self.path, os.F_OK):
             return True
-        if not self._joining.acquire(blocking=False):
-            return False
+        member = self._member
+        if member is not None and member.is_waiting():
+            return member.thread == threading.get_ident()
         try:
-            # No thread of this process is a member. If the last member died, the file is removed here.
-            file = self._open(0)
-            return self._close(file)
+            with self._files:
+                # No thread of this process is a member. If the last member died, the file is removed here.
+                return member is self._member and self._close(self._open(0))
         except OSError:
             return True
         finally:
-            self._joining.release()
+            release(self._files)
 
-    def join(self, seconds: float) -> bool:
-        """Become a member, and tell whether that was possible; wait this long for other threads of this process."""
-        if self._member == threading.get_ident() or not self._joining.acquire(timeout=max(0.0, seconds)):
-            return False
-        joined = False
+    def join(self, retry: Retry) -> bool:
+        """Make a call a member, and tell whether that was possible: no other call of this process may be one."""
         try:
-            self._member = threading.get_ident()
-            self._file = self._open(os.O_CREAT | os.O_APPEND)
-            os.write(self._file, b".")
-            self._ticket = os.lseek(self._file, 0, os.SEEK_CUR) - 1
-            # If the file was removed meanwhile, later writers do not see it.
-            joined = self._lock(fcntl.LOCK_EX, 1, self._ticket) and self._is_in_place(self._file)
+            with self._files:
+                if self._member is not None and self._member.is_waiting():
+                    return False
+                self._drop()
+                self._member = retry
+                file = self._file = self._open(os.O_CREAT | os.O_APPEND)
+                file.write(b".")
+                self._ticket = os.lseek(file.fileno(), 0, os.SEEK_CUR) - 1
+                # If the file was removed meanwhile, later writers do not see it.
+                if self._lock(fcntl.LOCK_EX, 1, self._ticket) and self._is_in_place(file):
+                    return True
         except OSError:
             pass
         finally:
-            if not joined:
-                self.leave()
-        return joined
+            release(self._files)
+        self.leave(retry)
+        return False
 
     def is_first(self) -> bool:
         """Tell whether no member is before this thread, which is a member."""
         return self._ticket == 0 or self._lock(fcntl.LOCK_SH, self._ticket, 0)
 
-    def leave(self) -> None:
-        """End the membership of this thread, and remove the queue if it was the last member."""
-        file, self._file = self._file, None
+    def leave(self, retry: Retry) -> None:
+        """End the membership of a call, and remove the queue if it was the last member."""
         try:
-            if file is not None:
-                self._close(file)
+            with self._files:
+                if self._member is retry:
+                    self._drop()
+                    self._member = None
         finally:
-            self._member = None
-            self._joining.release()
+            release(self._files)
 
-    def _open(self, flags: int) -> int:
+    def _drop(self) -> None:
+        if self._file is not None:
+            self._close(self._file)
+            self._file = None
+
+    def _open(self, flags: int) -> FileIO:
         mode = os.stat(self._store).st_mode & 0o666
-        file = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | flags, mode)
+        file = FileIO(self.path, "r+", opener=lambda path, _: os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, mode))
         if flags & os.O_CREAT:
             # Every user who may write to the store may join, whatever the umask of this process is.
             with contextlib.suppress(OSError):
-                os.fchmod(file, mode)
+                os.fchmod(file.fileno(), mode)
         return file
 
-    def _is_in_place(self, file: int) -> bool:
+    def _is_in_place(self, file: FileIO) -> bool:
         try:
-            return os.path.samestat(os.fstat(file), os.stat(self.path))
+            return os.path.samestat(os.fstat(file.fileno()), os.stat(self.path))
         except OSError:
             return False
 
-    def _close(self, file: int) -> bool:
+    def _close(self, file: FileIO) -> bool:
         """Close the file, and remove it first if no other process has a lock on it; tell whether none has."""
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if self._is_in_place(file):
-                os.unlink(self.path)
+            if not file.closed:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._is_in_place(file):
+                    os.unlink(self.path)
         except BlockingIOError:
             return False
         except OSError:
             return True
         finally:
-            os.close(file)
+            file.close()
         return True
 
     def _lock(self, kind: int, length: int, start: int) -> bool:
-        assert self._file is not None
+        file = self._file
+        if file is None or file.closed:
+            return False
         try:
-            fcntl.lockf(self._file, kind | fcntl.LOCK_NB, length, start)
+            fcntl.lockf(file, kind | fcntl.LOCK_NB, length, start)
         except OSError:
             return False
         return True
@@ -154,13 +169,16 @@ class Retry:
         self._contended = 0.0
         self._contends = True
         self._is_member = False
+        self.thread: Final = threading.get_ident()
 
-    def __enter__(self) -> Retry:
-        return self
+    def is_waiting(self) -> bool:
+        """Tell whether the call is still under way: its thread has this object in a local variable ``retry``."""
+        return is_under_way(self.thread, "retry", self)
 
-    def __exit__(self, *_: object) -> None:
-        if self._is_member and self._queue is not None:
-            self._queue.leave()
+    def end(self) -> None:
+        """Leave the queue. If an exception prevents that, another thread takes the place."""
+        if self._queue is not None:
+            self._queue.leave(self)
 
     def wait(self) -> bool:
         """Sleep until the call may try again; return false when its time is over."""
@@ -170,7 +188,7 @@ class Retry:
             if now >= self._deadline:
                 return False
             if queue is not None and not self._is_member and self._contended >= _JOIN_AFTER_SECS:
-                self._is_member = queue.join(self._deadline - now)
+                self._is_member = queue.join(self)
             jitter = random.uniform(0.5, 1.5)  # noqa: S311  (it only keeps rivals out of step)
             sleep(max(0.0, min(self._delay * jitter, self._deadline - now)))
             if self._contends:

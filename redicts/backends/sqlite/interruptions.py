@@ -1,0 +1,45 @@
+"""What an interrupted call leaves behind: found on the stacks of the threads, because its own marks may be incomplete.
+
+A signal handler or a finalizer runs between two instructions of the thread that it interrupts. It may call the store
+again, and it may raise, also where the interrupted call was about to clean up. A mark such as "this thread is a member"
+then stays. So code that meets a mark of another call, and would have to wait for it, looks whether that call is still
+on the stack of its thread. Such a look takes some microseconds and is rarely needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from redicts.errors import StoreBusy
+
+
+def stack(thread: int | None = None) -> Iterator[FrameType]:
+    """Yield the frames of this thread, or of another one, from the innermost on outwards."""
+    frame = sys._getframe() if thread is None else sys._current_frames().get(thread)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def is_under_way(thread: int, name: str, value: object) -> bool:
+    """Tell whether a function on the stack of a thread has this object in a local variable of this name."""
+    return any(name in frame.f_code.co_varnames and frame.f_locals.get(name) is value for frame in stack(thread))
+
+
+def release(lock: threading.RLock) -> None:
+    """Release a lock as often as this thread has acquired it. An exception may come between a block and its end."""
+    with contextlib.suppress(RuntimeError):
+        while True:
+            lock.release()
+
+
+def interrupting(path: str) -> StoreBusy:
+    """Return the error for a call that cannot proceed because it interrupts another one."""
+    return StoreBusy(
+        f"SQLite file {path!r}: called by a signal handler or a finalizer that interrupted another call of the same "
+        "thread; do such work elsewhere"
+    )

@@ -1,0 +1,223 @@
+"""Signal handlers that call the store, or raise, between any two instructions of a call to a SQLite file."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import pytest
+
+from redicts.backends import sqlite
+from redicts.backends.sqlite import write_queue
+from redicts.backends.sqlite.backend import SqliteBackend
+from redicts.core.minitransaction import Add, Delete, Equals, Notify, Put, PutDocument, Read, Scope
+from redicts.errors import StoreBusy
+from tests.backends.sqlite_tools import TIMEOUT, Child, entries, is_sound, key, plain, run, tree, value
+
+PACKAGE: Final = str(Path(sqlite.__file__).parent)
+POINTS: Final = 150
+"""How many instructions of each call are interrupted, at random; with ``REDICTS_POINTS`` as many as that says."""
+
+
+class Interrupt(BaseException):
+    """What a handler raises, like ``KeyboardInterrupt``."""
+
+
+def interrupted(work: Callable[[], object], at: int, handler: Callable[[], object]) -> int:
+    """Run the handler before the instruction of this number inside the package; return how many there were."""
+    passed = 0
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal passed
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            passed += 1
+            if passed == at:
+                sys.settrace(None)
+                handler()
+        return trace
+
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(None)
+    return passed
+
+
+def points(work: Callable[[], object], seed: int = 0) -> Iterator[int]:
+    """Yield numbers of instructions of a call, at random."""
+    for _ in range(2):
+        # The first call may open the file.
+        total = interrupted(work, 0, lambda: None)
+    yield from sorted(random.Random(seed).sample(range(1, total), min(POINTS, total - 1)))
+
+
+def raising() -> None:
+    """Raise, as Ctrl-C does."""
+    raise Interrupt
+
+
+def in_a_thread(work: Callable[[], object]) -> None:
+    """Run in another thread, and raise what it raised; it must end."""
+    raised: list[BaseException] = []
+
+    def begin() -> None:
+        try:
+            work()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=begin, daemon=True)
+    thread.start()
+    thread.join(TIMEOUT)
+    assert not thread.is_alive(), "a thread hangs"
+    if raised:
+        raise raised[0]
+
+
+@pytest.fixture
+def store(path: str) -> Iterator[SqliteBackend]:
+    """Open a store with a few values."""
+    backend = SqliteBackend(path, busy_timeout_secs=1.0)
+    run(backend, Put(key("a"), b"0"), Put(key("n"), b"0"), PutDocument(key("d"), b'{"x":1}'))
+    yield backend
+    backend.close()
+
+
+def write(store: SqliteBackend) -> None:
+    """Write ten leaves, a long value and a counter in one transaction."""
+    count = entries(store, Read(key("n"))).values.get((), b"0")
+    leaves = [Put(key("leaves", str(each)), b"%d" % (int(count) + 1)) for each in range(10)]
+    run(store, Delete(key("leaves"), Scope.SUBTREE), *leaves, Put(key("long"), count * 2_000), Add(key("n"), 1))
+
+
+CALLS: Final[dict[str, Callable[[SqliteBackend], object]]] = {
+    "a transaction": write,
+    "a check that fails": lambda store: run(
+        store, Put(key("b"), b"1"), checks=(Equals(key("a"), Scope.NODE, {(): b"x"}),)
+    ),
+    "an overwrite": lambda store: store.overwrite(key("a"), b"1"),
+    "a fetch": lambda store: store.fetch(key("a")),
+    "a read": tree,
+    "a document": lambda store: run(store, PutDocument(key("d"), b'{"x":2}')),
+    "listening": lambda store: store.listen("me").close(),
+}
+
+
+def check(store: SqliteBackend) -> None:
+    """Insist that a transaction happened whole or not at all, and that this and any other thread can use the store."""
+    found = tree(store)
+    leaves = {text for path, text in found.items() if path[0] == "leaves"}
+    assert leaves in (set(), {found["n",]})
+    for each in (lambda work: work(), in_a_thread):
+        each(lambda: run(store, Put(key("a"), b"0"), Put(key("c"), b"1")))
+    assert value(store, "c") == b"1"
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_an_exception_leaves_the_store_usable(call: str, store: SqliteBackend, path: str) -> None:
+    """After an exception between any two instructions no lock is held, and the transaction is whole."""
+    other = None if path == ":memory:" else SqliteBackend(path, busy_timeout_secs=0.5)
+    for at in points(lambda: CALLS[call](store)):
+        kept = None
+        try:
+            interrupted(lambda: CALLS[call](store), at, raising)
+        except Interrupt as error:
+            # Its traceback keeps everything that the call had in its variables.
+            kept = error
+        if other is not None:
+            run(other, Put(key("e"), b"1"))
+        check(store)
+        del kept
+    if other is not None:
+        other.close()
+        assert is_sound(Path(path))
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_within_a_call_works_or_is_refused_at_once(call: str, store: SqliteBackend) -> None:
+    """A handler that reads and writes while its own thread is in a call succeeds, or gets ``StoreBusy`` at once."""
+    answers: list[type[BaseException] | None] = []
+    texts: set[bool] = set()
+
+    def handler() -> None:
+        for work in (lambda: store.fetch(key("a")), lambda: tree(store), lambda: run(store, Add(key("inner"), 1))):
+            began = time.monotonic()
+            try:
+                work()
+                answers.append(None)
+            except StoreBusy as error:
+                answers.append(StoreBusy)
+                texts.add("interrupted" in str(error))
+            assert time.monotonic() - began < 0.9, "it waited for the call that it interrupted"
+
+    for at in points(lambda: CALLS[call](store)):
+        with contextlib.suppress(StoreBusy):
+            # The handler's own write may be what the interrupted call waits for no longer than it takes.
+            interrupted(lambda: CALLS[call](store), at, handler)
+        check(store)
+    assert None in answers
+    assert texts <= {True}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_place_in_the_write_queue_is_not_lost(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception anywhere in a write that waits in the queue leaves nothing that delays a thread or a process."""
+    monkeypatch.setattr(write_queue, "_JOIN_AFTER_SECS", 0.0)
+    store = SqliteBackend(str(file), busy_timeout_secs=0.004)
+    other = SqliteBackend(str(file), busy_timeout_secs=1.0)
+    run(store, Put(key("a"), b"0"))
+    holder = plain(file)
+
+    def waiting() -> None:
+        with contextlib.suppress(StoreBusy):
+            run(store, Put(key("a"), b"1"), Put(key("b"), b"1"))
+
+    holder.execute("BEGIN IMMEDIATE")
+    for at in points(waiting):
+        kept = None
+        try:
+            interrupted(waiting, at, raising)
+        except Interrupt as error:
+            kept = error
+        holder.execute("ROLLBACK")
+        in_a_thread(lambda: run(other, Put(key("c"), b"1"), Put(key("d"), b"1")))
+        run(other, Put(key("c"), b"2"), Put(key("d"), b"2"))
+        assert not Path(f"{file}-queue").exists()
+        del kept
+        holder.execute("BEGIN IMMEDIATE")
+    holder.close()
+    store.close()
+    other.close()
+
+
+def test_polling_is_passed_on(file: Path) -> None:
+    """After an exception anywhere in a wait, another thread that waits is notified by another process."""
+    store = SqliteBackend(str(file))
+    run(store, Put(key("a"), b"0"))
+    first = store.listen("first")
+    for at in list(points(lambda: first.wait(0.003)))[:: POINTS // 15]:
+        kept = None
+        try:
+            interrupted(lambda: first.wait(0.003), at, raising)
+        except Interrupt as error:
+            kept = error
+        second = store.listen("second")
+        second.wait(0.06)
+        run(store, Put(key("l", "1", space="n"), b"second"))
+        child = Child(lambda: run(SqliteBackend(str(file)), Notify(key("l", space="n"), Scope.BELOW)).applied)
+        assert second.wait(TIMEOUT)
+        assert child.result()
+        second.close()
+        del kept
+    store.close()
