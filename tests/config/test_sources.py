@@ -165,7 +165,7 @@ def test_a_directory_that_cannot_be_searched_is_an_error(call: str, monkeypatch:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, call, refuse)
-    with pytest.raises(SettingsError, match="cannot be looked for.*Permission denied; give a configuration, or set"):
+    with pytest.raises(SettingsError, match=r"cannot be looked for.*Permission denied; give a configuration, or set"):
         Pool().reload()
     monkeypatch.setenv("REDICTS_URL", "memory://")
     assert default() == ("memory", 0)
