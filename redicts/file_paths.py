@@ -16,10 +16,12 @@ def as_text(path: object) -> object:
 def absolute(path: str) -> str:
     """Return a path as an absolute one, relative to the current directory. Symbolic links and ``..`` stay.
 
-    Raises ``ValueError`` for a NUL character, and for a relative path if the current directory was removed.
+    Raises ``ValueError`` for a URL, for a NUL character, and for a relative path if the current directory was removed.
     """
     if "\x00" in path:
         raise ValueError("a path must not contain a NUL character; remove it")
+    if "://" in path:
+        raise ValueError("this must be a path, not a URL; give a URL as the whole configuration")
     if os.path.isabs(path):
         return path
     try:

@@ -62,7 +62,7 @@ from redicts.core.minitransaction import (
     canonical_counter,
     fits_counter,
 )
-from redicts.core.urls import Address, split_url
+from redicts.core.urls import Address, decoded, split_url
 from redicts.file_paths import FilePath
 
 __all__ = [
@@ -110,6 +110,7 @@ __all__ = [
     "ValidationFailedContent",
     "Write",
     "canonical_counter",
+    "decoded",
     "fits_counter",
     "hookimpl",
     "leaves_in",

@@ -70,8 +70,6 @@ class Pool:
                     pool._of_clients = WeakKeyDictionary()
                     pool._of_backends = WeakValueDictionary()
                     pool._family, pool._choice, pool._chosen_by = secrets.token_hex(8), secrets.token_hex(8), 0
-                    # multiprocessing passes this on to each process that it starts, as it does its own secret key.
-                    vars(current_process())["_config"]["redicts"] = pool
                     cls._instance = pool
         return cls._instance
 
@@ -174,6 +172,22 @@ class Pool:
         if settings.backend == DEFAULT_BACKEND and settings == parse({}):
             return Pool, ()
         return _received, origin
+
+
+class _ForChildren:
+    """Passes the settings that the pool uses on to a process that multiprocessing starts."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        pool = Pool()
+        # A pool that was never used has chosen nothing: the other process looks for a configuration itself.
+        return _ForChildren, (pool,) if is_starting() and pool.databases.loaded is not None else ()
+
+    def __init__(self, pool: Pool | None = None) -> None:
+        """Unpickling the pool has its effect, so nothing is left to do."""
+
+
+# multiprocessing passes this on to each process that it starts, as it does its own secret key.
+vars(current_process())["_config"]["redicts"] = _ForChildren()
 
 
 class _Received:

@@ -99,7 +99,7 @@ def _project_file() -> Path | None:
             if path.is_file():
                 return path
         except OSError as error:
-            # Not skipped: the file may choose a store, and another one would be used in its place.
+            # Not skipped: the file may choose a store, and another one would be used instead.
             raise SettingsError(
                 f"{path} cannot be looked for: {error.strerror}; give a configuration, or set {URL}"
             ) from None

@@ -18,6 +18,7 @@ import redicts
 from redicts import Lock, Pool, Proxy, RedictsError, root, section
 from redicts.backends.memory import MemorySettings
 from redicts.core.backend import Capabilities
+from tests.api.test_pool import run_python
 from tests.support.servers import RedisServer
 from tests.support.stores import Wrapped, in_place_of_memory
 
@@ -87,22 +88,17 @@ def choose(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(here)
     toml = '[tool.redicts]\nnames = {cats = 1}\n[tool.redicts.backend]\nname = "sqlite"\npath = "s.db"\n'
     cfg: Any = {"backend": "sqlite", "path": "s.db", "names": {"cats": 1}}
-    if how == "file":
-        (here / "own.toml").write_text(toml)
-        monkeypatch.setenv("REDICTS_CONFIG", "own.toml")
-        cfg = None
-    elif how == "project":
+    if how == "project":
         (here / "pyproject.toml").write_text(toml)
         cfg = None
     Pool().reload(cfg=cfg)
-    monkeypatch.delenv("REDICTS_CONFIG", raising=False)
     monkeypatch.chdir(elsewhere)
     monkeypatch.setenv("REDICTS_URL", "memory://")
 
 
 @pytest.mark.parametrize(
     ("method", "how"),
-    [("spawn", "program"), ("spawn", "file"), ("spawn", "project"), ("forkserver", "program"), ("fork", "program")],
+    [("spawn", "program"), ("forkserver", "project"), ("fork", "program")],
 )
 def test_a_child_uses_the_store_of_its_parent(
     method: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -118,6 +114,23 @@ def test_a_child_uses_the_store_of_its_parent(
         with Lock(Pool(), "a"):
             assert child.ask(Lock(Pool(), "a").is_locked) is True
     assert [each.name for each in (tmp_path / "elsewhere").iterdir()] == []
+
+
+def test_a_child_that_was_prepared_before_the_choice_uses_it(tmp_path: Path) -> None:
+    """The settings are those at the start of a process, whenever its object was made."""
+    program = f"""
+import multiprocessing
+from redicts import Pool, root
+from tests.api.test_children import report, everything
+ours, theirs = multiprocessing.get_context("spawn").Pipe()
+child = multiprocessing.get_context("spawn").Process(target=report, args=(theirs, [everything], None))
+Pool().reload({{"backend": "sqlite", "path": "{tmp_path}/s.db"}})
+root().set("a", 1)
+child.start()
+print(ours.recv())
+ours.send(None)
+"""
+    assert run_python(program) == "[{'a': 1}]\n"
 
 
 def start_another() -> Any:

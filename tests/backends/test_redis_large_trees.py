@@ -18,6 +18,7 @@ import redis
 from redicts import Pool, StoreError, Unsupported, root
 from redicts.backends.redis import RedisBackend
 from redicts.core.minitransaction import Delete, Scope, Transaction
+from redicts.transfer.leaves import pages
 from tests.backends.redis_tools import contents, front, key
 from tests.support.servers import RedisServer
 
@@ -287,14 +288,14 @@ def test_writes_elsewhere_free_expired_leaves(redis_server: RedisServer, meter: 
 
 
 def test_pages_of_a_tree_that_changes(meter: Meter, smaller_shape: dict[str, Any]) -> None:
-    """Iterating while others write and remove finds each leaf that stays at least once, and ends."""
+    """Reading pages while others write and remove finds each leaf that stays at least once, and ends."""
     shape, tree = smaller_shape, root()
     lay_down(shape)
     gone = set(list(shape)[::7])
     found: set[str] = set()
     pending = iter(sorted(gone))
-    for number, leaf in enumerate(tree["big"].iter_children()):
-        found.add(leaf.key().removeprefix("big."))
+    for number, leaf in enumerate(leaf for page in pages(Pool().database(), ("big",)) for leaf in page.leaves):
+        found.add(".".join(leaf.path))
         if number % 100 == 0:
             tree.set(f"big.new{number}", 1)
             for name in itertools.islice(pending, 20):

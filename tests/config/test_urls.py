@@ -117,6 +117,11 @@ CONTRADICTIONS: Final[tuple[tuple[dict[str, Any], str], ...]] = (
     ({"host": ""}, "host"),
     ({"host": "a b"}, "host"),
     ({"host": "redis://h"}, "host"),
+    ({"host": "db:6380"}, "host"),
+    ({"host": "one,two"}, "host"),
+    ({"host": "[::1]"}, "host"),
+    ({"unix_socket": "unix:///r.sock"}, "a path, not a URL"),
+    ({"backend": "sqlite", "path": "sqlite:///s.db"}, "a path, not a URL"),
     ({"unix_socket": ""}, "unix_socket"),
     ({"tls": True, "tls_ca_file": ""}, "tls_ca_file"),
     ({"max_connections": 10**9}, "max_connections"),
@@ -198,6 +203,13 @@ def test_a_url_with_escapes_is_decoded(url: str, expected: dict[str, Any], datab
         found["password"] = found["password"].get_secret_value()
     assert found == expected
     assert Pool().settings.default == database
+
+
+@pytest.mark.parametrize("host", ["localhost", "db_1.example", "127.0.0.1", "::1", "fe80::1%eth0", "::ffff:1.2.3.4"])
+def test_names_and_addresses_are_hosts(host: str) -> None:
+    """A host is a name, or an address of either version."""
+    Pool().reload(cfg={"host": host})
+    assert Pool().settings.backend == "redis"
 
 
 def test_the_longest_timeouts_can_be_used(tmp_path: Any) -> None:

@@ -13,6 +13,9 @@ from redicts.file_paths import FilePath
 
 _SCHEMES: Final = {"redis": False, "rediss": True, "unix": False}
 
+_NAME: Final = r"[\w.~-]+"
+_IPV6: Final = r"[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(%[\w.~-]+)?"
+
 _OF_ADDRESS: Final = {"url", "host", "port", "unix_socket", "username", "password", "default_database", "tls"}
 """The fields that a URL gives before its parameters."""
 
@@ -31,7 +34,7 @@ class RedisSettings(BackendSettings):
     url: str | None = Field(None, exclude=True, repr=False)
     """The address and credentials as one text. Validation expands it into the other fields, so it reads as ``None``."""
 
-    host: str = Field("localhost", pattern=r"^[^\s\x00/@]+$")
+    host: str = Field("localhost", pattern=rf"^({_NAME}|{_IPV6})$")
     port: int = Field(6379, ge=1, le=65535)
     unix_socket: FilePath | None = None
     username: str | None = None
@@ -119,7 +122,7 @@ def _fields(url: str) -> dict[str, Any]:
             raise ValueError("a unix url has three slashes before an absolute path: unix:///run/redis.sock?database=0")
         found["unix_socket"] = decoded(at.path)
     else:
-        if not re.fullmatch(r"[\w.~-]+|[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]*(%[\w.~-]+)?", at.host):
+        if not re.fullmatch(rf"{_NAME}|{_IPV6}", at.host):
             raise ValueError(f"url must name one host, as in redis://localhost:6379/0; {ADVICE}")
         found |= {"host": at.host, "port": at.port, "tls": _SCHEMES[scheme] or None}
         in_path = re.fullmatch(r"/?|/([0-9]+)/?", at.path)

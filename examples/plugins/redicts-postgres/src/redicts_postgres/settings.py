@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Annotated, Any, Final, Literal, Union
 
 from pydantic import Field, SecretStr, model_validator
 
-from redicts.plugin import BackendSettings
+from redicts.plugin import BackendSettings, FilePath, decoded, split_url
 
 _SCHEMES: Final = ("postgres", "postgresql")
 _NAME: Final = r"^[a-z_][a-z0-9_]*$"
+_Seconds = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
 
 
 class PostgresSettings(BackendSettings):
@@ -21,7 +21,7 @@ class PostgresSettings(BackendSettings):
     password file.
     """
 
-    host: str = "localhost"
+    host: str = Field("localhost", min_length=1)
     """A name, an address, or the directory of a Unix socket."""
     port: int = Field(5432, ge=1, le=65535)
     user: str | None = None
@@ -31,9 +31,9 @@ class PostgresSettings(BackendSettings):
     default_database: int = Field(0, ge=0)
     """The numbered database of redicts to use by default."""
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
-    sslrootcert: str | None = None
-    sslcert: str | None = None
-    sslkey: str | None = None
+    sslrootcert: Union[Literal["system"], FilePath, None] = None
+    sslcert: FilePath | None = None
+    sslkey: FilePath | None = None
 
     schema_name: str = Field("redicts", alias="schema", pattern=_NAME, max_length=40)
     """The schema of the tables. It is created if it does not exist."""
@@ -43,13 +43,13 @@ class PostgresSettings(BackendSettings):
     """How writing transactions are isolated: by advisory locks, or by SERIALIZABLE and retries. All programs that use a
     store must choose the same."""
 
-    max_connections: int = Field(20, ge=1)
+    max_connections: int = Field(20, ge=1, le=65535)
     """How many requests one process can run concurrently. Listening takes one more connection."""
-    timeout_secs: float = Field(50, gt=0)
+    timeout_secs: _Seconds = 50
     """How long to wait for a free connection when all are in use."""
-    connect_timeout_secs: int = Field(5, ge=2)
+    connect_timeout_secs: int = Field(5, ge=2, le=1_000_000)
     """Whole seconds, at least 2, as the client library requires."""
-    socket_timeout_secs: float = Field(10, gt=0)
+    socket_timeout_secs: _Seconds = 10
     """How long to wait for one answer."""
     retries: int = Field(3, ge=0)
     """How often a request is retried after its connection broke. It is still applied once."""
@@ -81,24 +81,20 @@ class PostgresSettings(BackendSettings):
 
 def _fields(url: str) -> dict[str, Any]:
     """Return the fields that a URL contains. No message repeats the URL, which may contain a password."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-        query = parse_qs(parts.query, strict_parsing=bool(parts.query))
-    except ValueError:
-        raise ValueError("url must have the form postgres://user:password@host:port/dbname") from None
-    if parts.scheme not in _SCHEMES:
+    if url.partition("://")[0] not in _SCHEMES:
         raise ValueError("url must begin with postgres:// or postgresql://")
+    parts = split_url(url)
     known = {"database": "default_database", "host": "host", "schema": "schema", "sslmode": "sslmode"}
-    unknown = sorted(set(query) - set(known))
-    if unknown:
+    if set(parts.parameters) - set(known):
         raise ValueError(f"url takes only the parameters {', '.join(known)}; give others as fields")
+    if bool(parts.host) == ("host" in parts.parameters):
+        raise ValueError("url must have one host: postgres://user:password@host:port/dbname")
     found: dict[str, Any] = {
-        "host": unquote(parts.hostname) if parts.hostname else None,
-        "port": port,
-        "user": unquote(parts.username) if parts.username else None,
-        "password": unquote(parts.password) if parts.password else None,
-        "dbname": unquote(parts.path[1:]) or None,
-        **{known[name]: values[-1] for name, values in query.items()},
+        "host": parts.host or None,
+        "port": parts.port,
+        "user": parts.username,
+        "password": parts.password,
+        "dbname": decoded(parts.path[1:]) or None,
+        **{known[name]: value for name, value in parts.parameters.items()},
     }
     return {name: value for name, value in found.items() if value is not None}
