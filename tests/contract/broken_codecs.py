@@ -23,7 +23,7 @@ from redicts.codecs.json import JsonCodec
 from redicts.contract.codecs import CodecHarness
 from redicts.contract.codecs.check import same
 from redicts.contract.codecs.harness import json_values
-from redicts.core.codec import Codec, CorruptContent, JsonText
+from redicts.core.codec import Codec, CorruptContent, JsonText, refuse_equal_names
 from redicts.core.leaves import Packed
 from redicts.core.minitransaction import Path
 
@@ -152,7 +152,9 @@ class TakesAnything(PlainCodec):
     """What it does not know is stored as its repr."""
 
     def payload(self, value: Any) -> bytes:
-        return json.dumps(value, default=repr, skipkeys=True).encode()
+        text = json.dumps(value, default=repr, skipkeys=True)
+        refuse_equal_names(value, text)
+        return text.encode()
 
 
 @broken_codec("values.other_values_come_back_or_are_refused")
