@@ -159,12 +159,12 @@ def _wrong_key(what: str, at: Path) -> PathError:
     return PathError(f"a key in the dict for {described(at)} is {what}; keys must be text of one character or more")
 
 
-def plain_number(value: object) -> float | None:
+def plain_number(value: Any) -> float | None:
     """Return a number as exactly an ``int`` or ``float``; ``None`` for any other object, a ``bool`` included."""
     kind = type(value)
     if issubclass(kind, int) and kind is not bool:
-        return int.__pos__(value)  # type: ignore[operator]  # it is one
-    return float.__pos__(value) if issubclass(kind, float) else None  # type: ignore[operator]  # it is one
+        return int.__pos__(value)
+    return float.__pos__(value) if issubclass(kind, float) else None
 
 
 def are_equal(one: object, other: object, path: Path) -> bool:

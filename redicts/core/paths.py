@@ -74,7 +74,7 @@ def all_described(paths: Iterable[Path]) -> str:
     return " and ".join([described(path) for path in paths])
 
 
-def _segments(path: object) -> Path:
+def _segments(path: Iterable[str]) -> Path:
     if not issubclass(type(path), Iterable) or isinstance(path, (bytes, bytearray)):
         raise PathError(
             f"a path must be dotted text or an iterable of segments, not {type(path).__name__}: {shortened(path)}"

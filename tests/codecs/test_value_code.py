@@ -70,8 +70,8 @@ class Lazy:
 
     raised: type[Exception] = ValueError
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
         raise self.raised(SECRET)
 
 
@@ -118,8 +118,9 @@ class Picky:
     raised: type[Exception] | None = None
 
     def __post_init__(self) -> None:
-        if type(self).raised is not None:
-            raise type(self).raised(SECRET)
+        raised = type(self).raised
+        if raised is not None:
+            raise raised(SECRET)
 
 
 @dataclasses.dataclass
@@ -237,9 +238,10 @@ def test_a_path_that_raises_is_refused(database: Database, raised: type[Exceptio
         for attempt in (root.set, root.setdefault, lambda key, _: root.get(key), lambda key, _: root.pop(key)):
             with pytest.raises(PathError):
                 attempt(key(), 1)
-    for key in (Lazy(), [Lazy()], [Reduced()], Reduced()):
+    wrong: list[Any] = [Lazy(), [Lazy()], [Reduced()], Reduced()]
+    for key in wrong:
         with pytest.raises(PathError):
-            root.set(key, 1)  # type: ignore[arg-type]
+            root.set(key, 1)
     with pytest.raises(PathError, match=r"Reduced whose repr\(\) raises"):
         root.set("x", {Reduced(): 1})
     with pytest.raises(PathError, match=r"int whose repr\(\) raises|int: 1000"):
