@@ -27,6 +27,7 @@ from redicts.core.codec import (
     TruncatedContent,
     UnknownType,
     ValidationFailedContent,
+    refuse_equal_names,
 )
 from redicts.core.documents import leaves_in
 from redicts.core.entry_points import CONTRACT
@@ -114,5 +115,6 @@ __all__ = [
     "fits_counter",
     "hookimpl",
     "leaves_in",
+    "refuse_equal_names",
     "split_url",
 ]

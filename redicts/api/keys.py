@@ -11,7 +11,7 @@ from redicts.errors import PathError
 
 def parsed(key: str | Iterable[str]) -> Path:
     """Parse a key. A proxy is refused: it is an iterable of text, but iterating it would read names from the store."""
-    if not isinstance(key, str) and hasattr(key, "_lock_location"):
+    if hasattr(type(key), "_lock_location"):
         raise PathError(
             f"a path must be dotted text or an iterable of segments, not a proxy; pass the key() of {key!r}"
         )

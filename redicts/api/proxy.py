@@ -140,7 +140,7 @@ class Proxy:
         are stored.
         """
         database = self._database()
-        if not isinstance(value, Mapping):
+        if not issubclass(type(value), Mapping):
             raise LeafError(f"the value for update() must be a dict, not {type(value).__name__}")
         self._write(database, database.store.merge(self._path, value, milliseconds(expire)), self._path)
         return self

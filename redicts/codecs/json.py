@@ -12,6 +12,7 @@ from typing import Any, Final
 from pydantic_core import from_json, to_json
 
 from redicts.core.codec import Codec, CodecPlugin, CodecSettings, CorruptContent, TruncatedContent, refuse_equal_names
+from redicts.core.foreign import is_interrupt
 from redicts.core.hooks import hookimpl
 from redicts.core.minitransaction import Path
 
@@ -81,7 +82,9 @@ class JsonCodec(Codec):
             if '[{"' in text or ',{"' in text:  # a dict in a list
                 refuse_equal_names(value, text)
             return text.encode()
-        except (TypeError, ValueError, RecursionError):
+        except (TypeError, ValueError, RecursionError) as error:
+            if is_interrupt(error):
+                raise
             return None
 
     @staticmethod

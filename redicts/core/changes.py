@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from redicts.core.envelope import LeafFormat
-from redicts.core.leaves import ABSENT, clearing_above, leaves_of, refuse_root, replacing
+from redicts.core.leaves import ABSENT, clearing_above, leaves_of, plain_number, refuse_root, replacing
 from redicts.core.minitransaction import (
     NOTHING,
     VALUES,
@@ -18,7 +18,7 @@ from redicts.core.minitransaction import (
     Write,
     fits_counter,
 )
-from redicts.core.paths import described
+from redicts.core.paths import described, shortened
 from redicts.errors import LeafError, Unsupported
 
 
@@ -63,8 +63,9 @@ class Changes:
     def add(self, path: Path, amount: int) -> None:
         """Add a write that adds to the 64-bit integer at a path."""
         refuse_root(path)
-        if isinstance(amount, bool) or not isinstance(amount, int) or not fits_counter(amount):
-            raise LeafError(f"the amount to add to {described(path)} must be a 64-bit integer, not {amount!r}")
+        number = plain_number(amount)
+        if type(number) is not int or not fits_counter(number):
+            raise LeafError(f"the amount to add to {described(path)} must be a 64-bit integer, not {shortened(amount)}")
         key = Key(VALUES, path)
         below = self._left_below(path)
         if below:
@@ -72,7 +73,7 @@ class Changes:
         if below is None:
             self.checks.append(Equals(key, Scope.BELOW, NOTHING))
         self.paths.append(path)
-        self.writes += [*clearing_above(path), Add(key, amount)]
+        self.writes += [*clearing_above(path), Add(key, number)]
 
     def _left_below(self, path: Path) -> bool | None:
         """Return whether the writes so far leave values below a path; ``None`` if that depends on the stored values."""

@@ -199,9 +199,9 @@ class LeafFormat:
         if is_interrupt(error):
             raise error
         where = f"the value for {described(path)}"
-        if isinstance(error, RecursionError):
-            raise LeafError(f"{where} is nested too deep, or contains itself") from error
         reason, cause = _reason(error, self._writer)
+        if isinstance(error, RecursionError):
+            raise LeafError(f"{where} is nested too deep, or contains itself") from cause
         raise LeafError(f"{where} cannot be stored with the codec {self.writes}: {reason}") from cause
 
     def codec_of(self, data: bytes) -> tuple[str, Codec | None]:

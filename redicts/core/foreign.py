@@ -6,9 +6,9 @@ errors with the path. Their messages may repeat the value, so such an error name
 
 from __future__ import annotations
 
-import itertools
+import inspect
 import re
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Final
 
 _TRUSTED: Final = re.compile(r"(redicts|json)\..+|copyreg|msgpack")
@@ -31,9 +31,9 @@ class Redacted(Exception):
 def is_interrupt(error: BaseException) -> bool:
     """Tell whether a signal handler or a trace function raised an exception, which must then reach its caller.
 
-    Such a function has the frame that it interrupted as an argument.
+    Such a function has a frame, the one that it interrupts, as an argument.
     """
-    return any(_interrupts(frame, above) for above, frame in itertools.pairwise(_frames(error)))
+    return any(map(_takes_a_frame, _frames(error)[1:]))
 
 
 def has_safe_message(error: BaseException, module: str) -> bool:
@@ -53,10 +53,9 @@ def _frames(error: BaseException) -> list[FrameType]:
     return found
 
 
-def _interrupts(frame: FrameType, above: FrameType) -> bool:
-    code: CodeType = frame.f_code
-    if code.co_argcount < 2 and not code.co_flags & 0x04:  # a signal handler takes two arguments, or any number
-        return False
-    given = list(frame.f_locals.values())
+def _takes_a_frame(frame: FrameType) -> bool:
+    code = frame.f_code
+    names = code.co_varnames[: code.co_argcount + bool(code.co_flags & inspect.CO_VARARGS)]
+    given = [frame.f_locals.get(name) for name in names]
     given += [each for inner in given if type(inner) is tuple for each in inner]
-    return any(each is above for each in given)
+    return any(type(each) is FrameType for each in given)

@@ -159,6 +159,14 @@ def _wrong_key(what: str, at: Path) -> PathError:
     return PathError(f"a key in the dict for {described(at)} is {what}; keys must be text of one character or more")
 
 
+def plain_number(value: Any) -> float | None:
+    """Return a number as exactly an ``int`` or ``float``; ``None`` for any other object, a ``bool`` included."""
+    kind = type(value)
+    if issubclass(kind, int) and kind is not bool:
+        return int.__pos__(value)
+    return float.__pos__(value) if issubclass(kind, float) else None
+
+
 def are_equal(one: object, other: object, path: Path) -> bool:
     """Return whether two values of a path are equal by ``==``.
 
@@ -196,7 +204,7 @@ def document_of(value: object, path: Path, form: LeafFormat) -> bytes | None:
         if len(value) < _LEAST_LEAVES and _values_near(value) < _LEAST_LEAVES:
             return None
         document = form.document(value, MAX_DEPTH - len(path))
-    except RuntimeError as error:  # another thread changes the dict
+    except Exception as error:
         if is_interrupt(error):
             raise
         return None

@@ -32,7 +32,7 @@ def parse(path: str | Iterable[str]) -> Path:
     >>> parse(["www.example.org", "port"])
     ('www.example.org', 'port')
     """
-    if not isinstance(path, str):
+    if not issubclass(type(path), str):
         return _checked(_segments(path), path)
     text = path if type(path) is str else str.__str__(path)
     return _checked(tuple(text.split(".") if "\\" not in text else _split_escaped(text)), text)
@@ -74,8 +74,8 @@ def all_described(paths: Iterable[Path]) -> str:
     return " and ".join([described(path) for path in paths])
 
 
-def _segments(path: object) -> Path:
-    if not isinstance(path, Iterable) or isinstance(path, (bytes, bytearray)):
+def _segments(path: Iterable[str]) -> Path:
+    if not issubclass(type(path), Iterable) or isinstance(path, (bytes, bytearray)):
         raise PathError(
             f"a path must be dotted text or an iterable of segments, not {type(path).__name__}: {shortened(path)}"
         )

@@ -27,6 +27,7 @@ from redicts.core.leaves import (
     merging,
     nest,
     plain_dict,
+    plain_number,
     putting,
     refuse_root,
     replacing,
@@ -259,8 +260,10 @@ class ValueOperations:
 
         Other numbers need an optimistic read and write: two transactions, and more under contention.
         """
-        if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+        number = plain_number(amount)
+        if number is None:
             raise LeafError(f"the amount to add to {described(path)} must be a number, not {type(amount).__name__}")
+        amount = number
         refuse_root(path)
         if isinstance(amount, int) and fits_counter(amount):
             key = Key(VALUES, path)
@@ -272,10 +275,11 @@ class ValueOperations:
         def added(old: object) -> object:
             if old is ABSENT:
                 return amount
-            if isinstance(old, bool) or not isinstance(old, (int, float)):
+            stored = plain_number(old)
+            if stored is None:
                 raise LeafError(f"{described(path)} holds {_a_kind(old)}, not a number to add to")
             try:
-                return old + amount
+                return stored + amount
             except OverflowError:
                 raise LeafError(f"{described(path)}: the integer is too large to add to a float") from None
 

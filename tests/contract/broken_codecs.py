@@ -23,7 +23,7 @@ from redicts.codecs.json import JsonCodec
 from redicts.contract.codecs import CodecHarness
 from redicts.contract.codecs.check import same
 from redicts.contract.codecs.harness import json_values
-from redicts.core.codec import Codec, JsonText
+from redicts.core.codec import Codec, CorruptContent, JsonText, refuse_equal_names
 from redicts.core.leaves import Packed
 from redicts.core.minitransaction import Path
 
@@ -152,7 +152,9 @@ class TakesAnything(PlainCodec):
     """What it does not know is stored as its repr."""
 
     def payload(self, value: Any) -> bytes:
-        return json.dumps(value, default=repr, skipkeys=True).encode()
+        text = json.dumps(value, default=repr, skipkeys=True)
+        refuse_equal_names(value, text)
+        return text.encode()
 
 
 @broken_codec("values.other_values_come_back_or_are_refused")
@@ -181,6 +183,18 @@ class ReplacesSurrogates(PlainCodec):
     def payload(self, value: Any) -> bytes:
         super().payload(value)
         return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+
+
+@broken_codec("values.no_entry_is_lost", alone=True)
+class LosesEntries(JsonCodec):
+    """Keys become text, and of two that become the same text one is lost."""
+
+    @staticmethod
+    def encode(value: object, _path: Path = (), /) -> bytes:
+        try:
+            return JsonCodec.encode(value)
+        except ValueError:
+            return JsonCodec.encode(json.loads(json.dumps(value)))
 
 
 @broken_codec("values.large_values_come_back", alone=True)
@@ -321,6 +335,28 @@ class BadChecksumIsAssertion(PlainCodec):
             raise ValueError("no checksum")
         assert sum(text) % 1000 == int(checksum)
         return value
+
+
+@broken_codec("damage.limits_of_the_interpreter_are_not_damage", alone=True)
+class CallsLimitsDamage(PlainCodec):
+    """Every error of decoding is said to prove that the bytes are corrupt."""
+
+    def value(self, payload: bytes) -> object:
+        try:
+            return super().value(payload)
+        except (ValueError, RecursionError) as error:
+            raise CorruptContent(str(error)) from error
+
+
+@broken_codec("conduct.an_error_does_not_repeat_the_value", alone=True)
+class ShowsTheValue(PlainCodec):
+    """The error for a value that it does not encode shows the value."""
+
+    def payload(self, value: Any) -> bytes:
+        try:
+            return super().payload(value)
+        except TypeError:
+            raise TypeError(f"this is not JSON: {value!r:.500}") from None
 
 
 @broken_codec("damage.decoding_runs_nothing")

@@ -9,8 +9,8 @@ import threading
 from typing import Any
 
 from redicts.codecs.json import codec as json_codec
-from redicts.contract.codecs.check import HERE, CodecFixture, codec_check, same
-from redicts.contract.codecs.samples import AWKWARD, NUMBERS, ORDINARY, TEXTS
+from redicts.contract.codecs.check import HERE, NO_VALUE, REFUSALS, CodecFixture, codec_check, same
+from redicts.contract.codecs.samples import AWKWARD, MARKER, NUMBERS, ORDINARY, TEXTS, Secret
 from redicts.contract.requirements import CheckFailed, require, shortened
 from redicts.core.codec import JsonText
 
@@ -83,6 +83,29 @@ def a_refusal_leaves_nothing_behind(fixture: CodecFixture) -> None:
         assert after is not None
         fixture.come_back(value, after)
         fixture.come_back(value, data)
+
+
+@codec_check()
+def an_error_does_not_repeat_the_value(fixture: CodecFixture) -> None:
+    """The error for a value or bytes that are refused does not contain a part of the value: users log it."""
+    secret = Secret()
+    for value in (
+        secret,
+        [MARKER, secret],
+        {"a": MARKER, "b": {"c": secret}},
+        [{"a": (MARKER, object())}],
+        {1: secret},
+    ):
+        try:
+            fixture.codec.encode(value, HERE)
+        except REFUSALS as error:
+            require(MARKER not in str(error), f"the error for a value that is refused repeats it: {error}")
+    for _, data in fixture.taken([MARKER, [MARKER, 1], {"a": MARKER, "b": 2.5}]):
+        for altered in (data[:-1], data[:-3], data + data, data[1:], b"\x00" + data, data[:3] + b"\xff" + data[3:]):
+            try:
+                fixture.codec.decode(altered, HERE)
+            except NO_VALUE as error:
+                require(MARKER not in str(error), f"the error for altered bytes repeats the value: {error}")
 
 
 @codec_check()

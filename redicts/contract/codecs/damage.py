@@ -4,14 +4,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+import sys
+from collections.abc import Iterator
 from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from redicts.contract.codecs.check import CodecFixture, CodecNeed, codec_check
-from redicts.contract.codecs.samples import ORDINARY
-from redicts.contract.requirements import require, shortened
+from redicts.contract.codecs.check import HERE, NO_VALUE, CodecFixture, CodecNeed, codec_check
+from redicts.contract.codecs.samples import ORDINARY, nested
+from redicts.contract.requirements import CheckFailed, require, shortened
+from redicts.core.codec import CorruptContent
 
 _sprung: Final[list[str]] = []
 
@@ -93,3 +97,50 @@ def a_refusal_has_a_message(fixture: CodecFixture) -> None:
             require(len(message) <= 4_000, f"the message for {shortened(data)} has {len(message)} characters")
         except Exception:  # noqa: S110  (another check refuses it)
             pass
+
+
+@codec_check()
+def limits_of_the_interpreter_are_not_damage(fixture: CodecFixture) -> None:
+    """Valid bytes are never CorruptContent, also if they exceed this interpreter's limits of digits or recursion."""
+    for value, data in fixture.taken([10**700, [{"a": 10**700}, nested(40)], nested(40), {"a": [1, {"b": "text"}]}]):
+        with _fewest_digits():
+            _is_not_corrupt(fixture, value, data)
+        _at_the_end_of_the_stack(lambda: _is_not_corrupt(fixture, value, data))  # noqa: B023  (called at once)
+
+
+def _is_not_corrupt(fixture: CodecFixture, value: Any, data: bytes) -> None:
+    try:
+        fixture.codec.decode(data, HERE)
+    except CorruptContent as error:
+        raise CheckFailed(
+            f"{shortened(value)} exceeds a limit of this interpreter and is called corrupt, but others can read it"
+        ) from error
+    except NO_VALUE:
+        pass
+
+
+@contextlib.contextmanager
+def _fewest_digits() -> Iterator[None]:
+    """Let this interpreter convert as few digits of integers as it can be set to."""
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(sys.int_info.str_digits_check_threshold)
+    try:
+        yield
+    finally:
+        sys.set_int_max_str_digits(before)
+
+
+def _at_the_end_of_the_stack(call: Any, tries: int = 40) -> None:
+    """Call a function where few calls are left, then where one more is left, and so on."""
+    left = tries
+
+    def deeper() -> None:
+        nonlocal left
+        with contextlib.suppress(RecursionError):
+            deeper()
+        if left:
+            left -= 1
+            with contextlib.suppress(RecursionError):
+                call()
+
+    deeper()

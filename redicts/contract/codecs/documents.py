@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from redicts.contract.codecs.check import HERE, CodecFixture, codec_check
-from redicts.contract.codecs.samples import AWKWARD, NUMBERS, ORDINARY, TEXTS, Count, Name, nested
+from redicts.contract.codecs.samples import AWKWARD, EQUAL_NAMES, NUMBERS, ORDINARY, TEXTS, Count, Name, nested
 from redicts.contract.hostile import HOSTILE_SEGMENTS
 from redicts.contract.requirements import CheckFailed, require, require_equal, shortened
 from redicts.core.documents import leaves_in
@@ -39,6 +39,7 @@ _MEMBERS: Final[tuple[Any, ...]] = (
     OrderedDict({1: 2}),
     _Own({"": 1}),
     [(1,)],
+    *([value] for value in EQUAL_NAMES),
     {"b": {"c": float("nan"), "d": 1e16, "e": 10**30}},
 )
 """Members for dicts."""

@@ -38,10 +38,33 @@ class Name(str):
     __slots__ = ()
 
 
+class Alone(str):
+    """Text that is equal to itself only, so that a dict may have it and equal text as two keys."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+class Secret:
+    """An object that no codec of plain values encodes, and whose repr must not be shown."""
+
+    def __repr__(self) -> str:
+        return MARKER
+
+
 class Count(int):
     """A number of a class of its own."""
 
     __slots__ = ()
+
+
+MARKER: Final = "marker-of-a-value"
+"""A text that no error may contain."""
 
 
 def _generator() -> Iterator[int]:
@@ -77,6 +100,12 @@ AWKWARD: Final[tuple[Any, ...]] = (
     NotImplemented, int, ValueError, len, memoryview(b"x"), lambda: None, _generator(), threading.Lock(),
 )  # fmt: skip
 """Values that few codecs encode, each in its own way."""
+
+EQUAL_NAMES: Final[tuple[dict[Any, Any], ...]] = (
+    {1: "a", "1": "b"}, {None: 1, "null": 2}, {True: 1, "true": 2}, {1.5: 1, "1.5": 2}, {b"k": 1, "k": 2},
+    {Alone("k"): 1, "k": 2},
+)  # fmt: skip
+"""Dicts with two keys that some codec makes the same."""
 
 ORDINARY: Final[tuple[Any, ...]] = (
     None, True, 7, -1, 1.5, "text", "é\U0001f600", [1, "two", None], {"a": [1, {"b": 2.5}]}, [[], {}, [{}]],

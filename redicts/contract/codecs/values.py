@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from redicts.contract.codecs.check import HERE, NO_VALUE, CodecFixture, codec_check
-from redicts.contract.codecs.samples import AWKWARD, NUMBERS, TEXTS, nested
+from redicts.contract.codecs.samples import AWKWARD, EQUAL_NAMES, NUMBERS, TEXTS, nested
 from redicts.contract.requirements import CheckFailed, require, shortened
 
 
@@ -41,6 +41,25 @@ def other_values_come_back_or_are_refused(fixture: CodecFixture) -> None:
                 fixture.come_back(value, data)
             except NO_VALUE as error:
                 raise CheckFailed(f"{shortened(value)} is encoded and cannot be decoded: {error}") from error
+
+
+@codec_check()
+def no_entry_is_lost(fixture: CodecFixture) -> None:
+    """A dict comes back with as many entries as it has, at any depth, or is refused, also if its keys become text."""
+    for value in EQUAL_NAMES:
+        for nested_value in (value, [value], {"a": [({"b": value},)]}):
+            data = fixture.encoded(nested_value)
+            if data is not None:
+                back = fixture.codec.decode(data, HERE)
+                lost = _entries(nested_value) - _entries(back)
+                require(not lost, f"{shortened(nested_value)} comes back as {shortened(back)}, without {lost} entries")
+
+
+def _entries(value: Any) -> int:
+    """Count the entries of all dicts in a value."""
+    if isinstance(value, dict):
+        return len(value) + sum(map(_entries, value.values()))
+    return sum(map(_entries, value)) if isinstance(value, (list, tuple)) else 0
 
 
 @codec_check()
