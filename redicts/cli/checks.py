@@ -59,7 +59,7 @@ class Finding(NamedTuple):
     data: dict[str, Any] = {}  # noqa: RUF012  (nobody changes it)
 
 
-class Damaged(NamedTuple):
+class CorruptEntry(NamedTuple):
     """The content of a damaged entry."""
 
     data: bytes
@@ -67,7 +67,7 @@ class Damaged(NamedTuple):
     """In milliseconds."""
 
 
-Damage = dict[Key, Damaged]
+Damage = dict[Key, CorruptEntry]
 """Entries that are proven to be corrupt: leaves, and records of locks."""
 
 
@@ -186,7 +186,7 @@ def _locks(database: OpenedDatabase, damage: Damage) -> Iterator[Finding]:
             for path, data in entries.values.items():
                 key = Key(space, path)
                 if path not in entries.ttls or (space in (HOLDERS, WAITERS) and key not in known):
-                    strange[key] = Damaged(data, entries.ttls.get(path))
+                    strange[key] = CorruptEntry(data, entries.ttls.get(path))
     damage.update(strange)
     held = [record for record in records if record.held]
     waiting = [record for record in records if not record.held]
@@ -254,7 +254,7 @@ def _tokens(database: OpenedDatabase, damage: Damage) -> Finding:
         return Finding("tokens", Status.OK, "no lock was ever granted")
     last = canonical_counter(data)
     if last is None or last < FIRST_TOKEN:
-        damage[TOKENS] = Damaged(data)
+        damage[TOKENS] = CorruptEntry(data)
         return Finding("tokens", Status.WRONG, "the counter of fencing tokens is not valid; it was overwritten")
     return Finding("tokens", Status.OK, f"the last fencing token is {last}", {"last": last})
 
@@ -296,7 +296,7 @@ def _values(database: OpenedDatabase, damage: Damage) -> Finding:
                 if not isinstance(error, CorruptData):
                     unreadable.append(str(error))
                 elif Key(VALUES, leaf.path) not in damage:
-                    damage[Key(VALUES, leaf.path)] = Damaged(leaf.data, leaf.ttl)
+                    damage[Key(VALUES, leaf.path)] = CorruptEntry(leaf.data, leaf.ttl)
                     damaged.append(str(error))
     except CorruptData as error:
         return Finding("values", Status.WRONG, f"{leaves} leaves were read, then: {error}", {"leaves": leaves})

@@ -163,7 +163,7 @@ def _resume(part: str, origin: str, report: _Report) -> bytes | None:
         try:
             state = json.loads(found)["cursor"]
             cursor, leaves = base64.b64decode(state["at"], validate=True), int(state["leaves"])
-        except (TypeError, KeyError, ValueError):  # there is none, or something else changed the file
+        except (TypeError, KeyError, ValueError, OverflowError):  # there is none, or something else changed the file
             return None
         file.truncate(end)
     report.leaves = report.resumed = leaves

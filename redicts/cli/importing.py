@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import IO
+from typing import IO, Final
 
 import click
 
@@ -55,7 +56,7 @@ def import_(
         try:
             report = import_lines(
                 store.database,
-                _lines_of_json(source, path) if whole else source,
+                _lines_of_json(source, path) if whole else _lines(source),
                 path,
                 batch=batch,
                 restart=restart,
@@ -79,6 +80,20 @@ def import_(
     if not report.complete:
         tell("the input was cut off: its last line is missing")
     return exits.DONE if report.complete else exits.NEGATIVE
+
+
+_LONGEST: Final = 2**30
+"""Bytes: more than any store takes as one value."""
+
+
+def _lines(source: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a file that may be of another kind, and then have lines without end."""
+    first = source.readline(io.DEFAULT_BUFFER_SIZE)
+    if len(first) == io.DEFAULT_BUFFER_SIZE and not first.endswith(b"\n"):
+        raise LineError("line 1 must be the first one of the format; this is not an export in lines; nothing is stored")
+    yield first
+    while line := source.readline(_LONGEST):
+        yield line
 
 
 def _lines_of_json(source: IO[bytes], path: Path) -> Iterator[bytes]:

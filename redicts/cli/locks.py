@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import click
 
 from redicts.api.lock import LockInfo
@@ -44,8 +46,14 @@ _COLUMNS = ("path", "kind", "host", "process", "thread", "since", "until")
 
 def _row(lock: LockInfo) -> list[object]:
     kind = "shared" if lock.shared else "exclusive"
-    since, until = (f"{each.astimezone():%Y-%m-%d %H:%M:%S}" for each in (lock.since, lock.until))
-    return [lock.path or ".", kind, lock.host, lock.pid, lock.thread, since, until]
+    return [lock.path or ".", kind, lock.host, lock.pid, lock.thread, _local(lock.since), _local(lock.until)]
+
+
+def _local(when: datetime) -> str:
+    try:
+        return f"{when.astimezone():%Y-%m-%d %H:%M:%S}"
+    except (OverflowError, OSError, ValueError):  # a record that redicts did not write may have any time
+        return f"{when:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def lock_document(lock: LockInfo) -> Document:

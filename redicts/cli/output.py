@@ -59,7 +59,7 @@ def echo(text: str | bytes) -> None:
 
 @contextmanager
 def output() -> Iterator[Any]:
-    """Give the standard output, and raise :class:`OutputFailed` in place of an ``OSError`` of the block.
+    """Give the standard output, and raise :class:`OutputFailed` instead of an ``OSError`` of the block.
 
     A reader of a pipe that has exited stays a ``BrokenPipeError``.
     """

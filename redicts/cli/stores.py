@@ -36,7 +36,7 @@ class Store(NamedTuple):
     database: Database
     settings: Settings
     missing: str | None = None
-    """The path of a file that does not exist, for a command that reads only: ``database`` is empty in its place."""
+    """The path of a file that does not exist, for a command that reads only: ``database`` is an empty one instead."""
 
     @property
     def location(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def open_store(store: str | None, database: str | None) -> Store:
 
 
 def open_existing(store: str | None, database: str | None) -> Store:
-    """Open a database to read it. In place of a file that does not exist, which opening would create, it is empty."""
+    """Open a database to read it. If its file does not exist, which opening would create, an empty one is opened."""
     settings = settings_of(store, database)
     missing = _missing_file(settings)
     if missing is None:

@@ -209,18 +209,21 @@ class _Mover:
     def _encoded(self, key: bytes, path: Path, batch: Batch) -> _Leaf | None:
         old, ttl = batch.values[key], batch.ttls.get(key)
         try:
-            value = json.loads(old.decode())
+            value, data = _parsed(old)
         except (ValueError, RecursionError) as error:
             # The text of the error must not have any of the value, which may be a secret.
             reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
             self.report.skip(key, Reason.NO_JSON, reason)
+            return None
+        if data is not None and self._database.store.form.codec_of(data)[1] is None:
+            self.report.skip(key, Reason.REFUSED, "its codec is not JSON, and this interpreter reads fewer digits")
             return None
         if ttl is not None and not self._database.backend.capabilities.ttl:
             self.report.skip(key, Reason.REFUSED, "it has a TTL, and that store has none")
             return None
         try:
             # A JSON object that somebody wrote by hand is one leaf in 1.0, and stays one.
-            data = self._database.store.encoded(path, value)
+            data = self._database.store.encoded(path, value) if data is None else data
         except LeafError as error:
             self.report.skip(key, Reason.REFUSED, str(error))
             return None
@@ -292,6 +295,21 @@ class _Mover:
                 self.report.skip(key, Reason.CHANGED)
             elif removal is Removal.DONE:
                 self.report.removed += 1
+
+
+def _parsed(old: bytes) -> tuple[object, bytes | None]:
+    """Return a value of 1.0; the bytes themselves if they are JSON with more digits than this interpreter reads.
+
+    A program with another limit wrote such a value, and reads it. Raises ``ValueError`` for bytes that are not JSON.
+    """
+    text = old.decode()
+    try:
+        return json.loads(text), None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        json.loads(text, parse_int=len)
+        return None, old
 
 
 def _hash(path: Path) -> bytes:

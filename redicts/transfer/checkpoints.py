@@ -48,6 +48,6 @@ def unfinished() -> Steps[dict[str, Mapping[str, Any]]]:
 def _state(data: bytes) -> Mapping[str, Any]:
     try:
         state = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return state if isinstance(state, dict) else {}

@@ -114,7 +114,7 @@ def _resume(state: Mapping[str, Any], report: Copy) -> bytes | None:
     try:
         cursor = base64.b64decode(state["cursor"], validate=True)
         report.resumed, report.skipped = int(state["done"]), int(state["skipped"])
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, OverflowError):
         return None
     return cursor
 

@@ -176,7 +176,9 @@ class _Importer:
         state = self._database.run(self._checkpoint.load())
         try:
             handled, leaves, digest = int(state["lines"]), int(state["done"]), str(state["digest"])
-        except (TypeError, KeyError, ValueError):
+        except (TypeError, KeyError, ValueError, OverflowError):
+            return lines
+        if handled < 0 or leaves < 0:  # something else wrote it
             return lines
         for text in islice(lines, handled):
             self._note(text)

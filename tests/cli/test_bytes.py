@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -171,6 +173,31 @@ def test_an_input_that_is_not_whole_is_an_error(file_url: str, in_process: InPro
     assert (done.status, done.out, done.err.count("\n")) == (exits.WRONG, "", 1)
     assert "nothing is stored" in done.err
     assert leaves_in(file_url) == {}
+
+
+def test_an_input_without_line_ends_does_not_fill_the_memory(
+    file_url: str, tmp_path: Path, in_process: InProcess
+) -> None:
+    """Its beginning shows that it is not an export, and the rest, which may have no end, is not read."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ended: list[str] = []
+
+    def write_zeros() -> None:
+        try:
+            with pipe.open("wb", buffering=0) as file:
+                for _ in range(100):
+                    file.write(bytes(2**20))
+        except BrokenPipeError:
+            ended.append("the reader had enough")
+
+    writer = threading.Thread(target=write_zeros, daemon=True)
+    writer.start()
+    done = in_process("import", pipe, "--store", file_url)
+    writer.join()
+    assert (done.status, done.err.count("\n")) == (exits.WRONG, 1)
+    assert "not an export in lines; nothing is stored" in done.err
+    assert ended == ["the reader had enough"]
 
 
 def test_an_import_that_fails_says_how_far_it_came(file_url: str, tmp_path: Path, in_process: InProcess) -> None:

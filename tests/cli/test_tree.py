@@ -7,10 +7,15 @@ import os
 import re
 import select
 import threading
+import time
+
+import pytest
 
 from redicts import Lock
 from redicts.cli import exits
-from tests.cli.conftest import open_database, put
+from redicts.core.locks.records import HOLDERS
+from redicts.core.minitransaction import Key, Put
+from tests.cli.conftest import InProcess, open_database, put, write
 from tests.cli.running import redicts, running
 from tests.support.waiting import eventually
 
@@ -159,3 +164,20 @@ def test_watch_ends_after_its_looks(store: str) -> None:
     assert (done.status, done.out, done.err) == (exits.DONE, "", "")
     for option in ("--looks", "--interval"):
         assert redicts("watch", option, "0", "--store", store).status == exits.WRONG
+
+
+def test_the_time_of_a_foreign_record_is_no_bug(
+    file_url: str, in_process: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that redicts did not write may have a time that no calendar of this zone has."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    write(file_url, Put(Key(HOLDERS, ("/a", "!", "o/1")), b"Xo 999999999999999999 - host:1:thread", 600_000))
+    try:
+        for options in ([], ["--json"]):
+            done = in_process("locks", *options, "--store", file_url)
+            assert done.status == exits.DONE, done
+            assert "9999-12-31" in done.out
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -438,6 +438,20 @@ def test_a_key_that_is_not_a_leaf_of_1_0_is_reported(source: redis.Redis, use: U
     assert not report.complete
 
 
+def test_a_number_that_this_interpreter_does_not_read_is_moved_as_it_is(source: redis.Redis) -> None:
+    """1.0 may have run with a higher limit of digits. A target without the codec ``json`` refuses it."""
+    long = b"1" + b"0" * 5000
+    source.set("v:.a.long", long, ex=600)
+    Pool().reload(cfg={"backend": "memory", "codec": "msgpack", "accept": []})
+    assert skips(from_1_0(source)) == {"v:.a.long": Reason.REFUSED}
+    source.set("v:.cut", long[:-1] + b" 2")
+    Pool().reload(cfg={"backend": "memory"})
+    assert skips(from_1_0(source)) == {"v:.cut": Reason.NO_JSON}
+    database = Pool().database()
+    assert database.run(database.store.leaves(())) == {("a", "long"): long}
+    assert database.run(database.store.ttl(("a",))) is not None
+
+
 def test_a_value_that_the_codec_refuses_is_reported(source: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are moved."""
     write_as_1_0(source, {"a": 1, "b": 2})

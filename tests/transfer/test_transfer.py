@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from dataclasses import replace
@@ -240,12 +241,33 @@ def test_a_copy_into_itself_is_refused() -> None:
     assert only.run(only.store.read(())) == {"a": {"b": 1}, "c": {"b": 1}}
 
 
-@pytest.mark.parametrize("data", [b"no json", b"[1]", b'{"cursor": 5}', b'{"cursor": "%", "done": 1, "skipped": 0}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"no json",
+        b"[1]",
+        b"[" * 100_000,
+        b'{"cursor": 5}',
+        b'{"cursor": "%", "done": 1, "skipped": 0}',
+        b'{"cursor": "", "done": 1e999, "skipped": 0}',
+    ],
+    ids=lambda data: str(data[:50]),
+)
 def test_a_checkpoint_that_is_not_valid_is_ignored(data: bytes) -> None:
     """If something else wrote to its key, the copy starts again."""
     target = database_of()
     target.backend.execute(Transaction(writes=(Put(Key(SPACE, ("test",)), data),)))
     assert copy(database_of(MANY), target, "test").stored == 5000
+
+
+@pytest.mark.parametrize("state", [{"lines": 1e999}, {"lines": -5}, {"lines": 5, "done": -1}, {"lines": "x"}], ids=str)
+def test_a_checkpoint_of_an_import_that_is_not_valid_is_ignored(state: dict[str, Any]) -> None:
+    """If something else wrote to its key, the import starts again."""
+    target, lines = database_of(), list(lines_of_value(MANY, ()))
+    name = f"import () {hashlib.sha256(b''.join(lines[:2])).hexdigest()[:16]}"
+    data = json.dumps({"done": 1, "digest": "", **state}).encode()
+    target.backend.execute(Transaction(writes=(Put(Key(SPACE, (name,)), data),)))
+    assert import_lines(target, lines).stored == 5000
 
 
 @pytest.mark.parametrize("line", [b'{"path": ["x"], "value": "sesame"', b'{"path": ["x", ""], "value": "sesame"}'])
