@@ -76,9 +76,7 @@ class LockManager:
 
     __slots__ = ("held", "mandatory", "renewal", "retention", "run", "store")
 
-    def __init__(
-        self, store: TreeStore, run: Callable[..., Any], *, mandatory: bool, retention_secs: float
-    ) -> None:
+    def __init__(self, store: TreeStore, run: Callable[..., Any], *, mandatory: bool, retention_secs: float) -> None:
         self.store = store
         self.run = run
         self.mandatory = mandatory
