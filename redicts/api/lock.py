@@ -56,7 +56,8 @@ class _ForTask:
             )
         except BaseException:
             if self._releases and found is not None:
-                give_up(*found._releases(), [])
+                location, locked = found._releases()
+                give_up(location, locked, [])
             raise
 
 
@@ -68,41 +69,53 @@ class _AtExit:
         self.__doc__ = function.__doc__
 
     def __get__(self, found: Any, kind: type) -> Callable[..., Any]:
-        return self._function if found is None else Exit(found)
+        return self._function if found is None else _BlockExit(found)
 
 
 class Exit:
-    """The exit of one ``with`` block, which Python looks up before it enters the block.
+    """The exit of one ``with`` block, for the owner that enters it. Python looks it up before it enters the block."""
 
-    Python drops it with the block, also if an exception comes after the lock was granted and before the block, or after
-    the block and before ``__exit__``. Then it lets a background thread release the lock.
-    """
-
-    __slots__ = ("_before", "_held", "_is_done", "_owner")
+    __slots__ = ("_before", "_held", "_owner")
 
     def __init__(self, held: Any) -> None:
-        self._is_done = True
         self._held = held
-        self._owner = owner = acquiring_owner()
+        owner = acquiring_owner()
         self._before = len(owner.acquired.get(held._releases()[1], ()))
+        self._owner = owner
         owner.blocks.add(id(self))
-        self._is_done = False
 
     def __call__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Release the lock."""
         found: list[Acquired] = []
+        location, locked = self._held._releases()
         try:
-            release_after(error, *self._held._releases(), found, self._owner)
-            self._is_done = True
+            release_after(error, location, locked, found, self._owner)
+            self._owner.blocks.discard(id(self))
+            self.__class__ = Exit
         except BaseException:
-            give_up(*self._held._releases(), found, self._owner)
-            self._is_done = True
+            give_up(location, locked, found, self._owner)
+            self._owner.blocks.discard(id(self))
+            self.__class__ = Exit
             raise
 
+
+class _BlockExit(Exit):
+    """An exit that was not called.
+
+    Python drops it with the block, also if an exception comes after the lock was granted and before the block, or after
+    the block and before the call. Then it lets a background thread release the lock. What was called has no finalizer,
+    because an exception in a finalizer is lost.
+    """
+
+    __slots__ = ()
+
     def __del__(self) -> None:
-        self._owner.blocks.discard(id(self))
-        if not self._is_done and len(self._owner.acquired.get(self._held._releases()[1], ())) > self._before:
-            give_up(*self._held._releases(), [], self._owner)
+        owner: LockOwner | None = getattr(self, "_owner", None)
+        if owner is not None:  # else an exception came before it was known
+            owner.blocks.discard(id(self))
+            location, locked = self._held._releases()
+            if len(owner.acquired.get(locked, ())) > self._before:
+                give_up(location, locked, [], owner)
 
 
 def for_task(function: _Function) -> _Function:
@@ -434,9 +447,9 @@ def release(location: Location, locked: Paths, found: list[Acquired], owner: Loc
 
 def give_up(location: Location, locked: Paths, found: list[Acquired], owner: LockOwner | None = None) -> None:
     """Let a background thread release a lock after an exception ended its release, if there was one to release."""
-    for acquired in found or [_current(location, locked, owner)]:
-        if acquired is not None:
-            acquired.manager.abandon(acquired)
+    acquired = found[0] if found else _current(location, locked, owner)
+    if acquired is not None:
+        acquired.manager.abandon(acquired)
 
 
 def release_after(
