@@ -21,6 +21,7 @@ from redicts.api.keys import parsed_path
 from redicts.api.opened import OpenedDatabase, Source
 from redicts.api.pool import Pool
 from redicts.core import paths
+from redicts.core.driver import run
 from redicts.core.locks.records import HOLDERS, WAITERS, Mode, Record, scopes_above, scopes_of
 from redicts.core.minitransaction import Path
 from redicts.errors import LockError, LockTimeout, SettingsError, StoreError
@@ -265,7 +266,8 @@ class Lock:
         Cost: one round trip if the lock is free; none if this thread holds it, or reacquires it within its retention
         window; otherwise three before waiting, and one for the grant.
         """
-        return acquire(self._attempt(), self._timeout, blocking)
+        database, acquired = self._attempt()
+        return acquire(database, acquired, self._timeout, blocking)
 
     @to_release
     def release(self) -> None:
@@ -283,9 +285,9 @@ class Lock:
 
     @for_task
     def __enter__(self) -> Lock:
-        acquired = self._attempt()
+        database, acquired = self._attempt()
         try:
-            acquire(acquired, self._timeout)
+            acquire(database, acquired, self._timeout)
             return self
         except BaseException:
             acquired.manager.abandon(acquired)
@@ -382,15 +384,15 @@ class Lock:
 
     # Internals
 
-    def _attempt(self) -> Acquired:
-        """Return an acquisition with the options of this lock, to begin."""
+    def _attempt(self) -> tuple[OpenedDatabase, Acquired]:
+        """Return the database, and an acquisition with the options of this lock, to begin."""
         options = NO_OPTIONS
         if self._options.renew or self._on_renewal_overdue or self._on_loss:
             options = LockOptions(
                 self._options.renew, self._bound(self._on_renewal_overdue), self._bound(self._on_loss)
             )
-        locks = self._location[0].databases[self._location[1]].locks
-        return Acquired(locks, self._location, self._paths, self._mode, self._lease, options)
+        database = self._location[0].databases[self._location[1]]
+        return database, Acquired(database.locks, self._location, self._paths, self._mode, self._lease, options)
 
     def _releases(self) -> tuple[Location, Paths]:
         return self._location, self._paths
@@ -419,10 +421,10 @@ _LATEST: Final = 253402300799
 """The last second of the year 9999: a record that redicts did not write may contain any time."""
 
 
-def acquire(acquired: Acquired, timeout: float | None, blocking: bool = True) -> bool:
+def acquire(database: OpenedDatabase, acquired: Acquired, timeout: float | None, blocking: bool = True) -> bool:
     """Acquire a lock: the implementation of :meth:`Lock.acquire`."""
     try:
-        if acquired.manager.run(acquired.manager.acquire(acquired, timeout if blocking else 0)):
+        if run(database.locks.acquire(acquired, timeout if blocking else 0), database.backend):
             return True
     except BaseException:
         acquired.manager.abandon(acquired)
