@@ -21,6 +21,7 @@ from redicts.api.keys import parsed_path
 from redicts.api.opened import OpenedDatabase, Source
 from redicts.api.pool import Pool
 from redicts.core import paths
+from redicts.core.driver import run
 from redicts.core.locks.records import HOLDERS, WAITERS, Mode, Record, scopes_above, scopes_of
 from redicts.core.minitransaction import Path
 from redicts.errors import LockError, LockTimeout, SettingsError, StoreError
@@ -56,7 +57,8 @@ class _ForTask:
             )
         except BaseException:
             if self._releases and found is not None:
-                give_up(*found._releases(), [])
+                location, locked = found._releases()
+                give_up(location, locked, [])
             raise
 
 
@@ -68,41 +70,53 @@ class _AtExit:
         self.__doc__ = function.__doc__
 
     def __get__(self, found: Any, kind: type) -> Callable[..., Any]:
-        return self._function if found is None else Exit(found)
+        return self._function if found is None else _BlockExit(found)
 
 
 class Exit:
-    """The exit of one ``with`` block, which Python looks up before it enters the block.
+    """The exit of one ``with`` block, for the owner that enters it. Python looks it up before it enters the block."""
 
-    Python drops it with the block, also if an exception comes after the lock was granted and before the block, or after
-    the block and before ``__exit__``. Then it lets a background thread release the lock.
-    """
-
-    __slots__ = ("_before", "_held", "_is_done", "_owner")
+    __slots__ = ("_before", "_held", "_owner")
 
     def __init__(self, held: Any) -> None:
-        self._is_done = True
         self._held = held
-        self._owner = owner = acquiring_owner()
+        owner = acquiring_owner()
         self._before = len(owner.acquired.get(held._releases()[1], ()))
+        self._owner = owner
         owner.blocks.add(id(self))
-        self._is_done = False
 
     def __call__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Release the lock."""
         found: list[Acquired] = []
+        location, locked = self._held._releases()
         try:
-            release_after(error, *self._held._releases(), found, self._owner)
-            self._is_done = True
+            release_after(error, location, locked, found, self._owner)
+            self._owner.blocks.discard(id(self))
+            self.__class__ = Exit
         except BaseException:
-            give_up(*self._held._releases(), found, self._owner)
-            self._is_done = True
+            give_up(location, locked, found, self._owner)
+            self._owner.blocks.discard(id(self))
+            self.__class__ = Exit
             raise
 
+
+class _BlockExit(Exit):
+    """An exit that was not called.
+
+    Python drops it with the block, also if an exception comes after the lock was granted and before the block, or after
+    the block and before the call. Then it lets a background thread release the lock. What was called has no finalizer,
+    because an exception in a finalizer is lost.
+    """
+
+    __slots__ = ()
+
     def __del__(self) -> None:
-        self._owner.blocks.discard(id(self))
-        if not self._is_done and len(self._owner.acquired.get(self._held._releases()[1], ())) > self._before:
-            give_up(*self._held._releases(), [], self._owner)
+        owner: LockOwner | None = getattr(self, "_owner", None)
+        if owner is not None:  # else an exception came before it was known
+            owner.blocks.discard(id(self))
+            location, locked = self._held._releases()
+            if len(owner.acquired.get(locked, ())) > self._before:
+                give_up(location, locked, [], owner)
 
 
 def for_task(function: _Function) -> _Function:
@@ -252,7 +266,8 @@ class Lock:
         Cost: one round trip if the lock is free; none if this thread holds it, or reacquires it within its retention
         window; otherwise three before waiting, and one for the grant.
         """
-        return acquire(self._attempt(), self._timeout, blocking)
+        database, acquired = self._attempt()
+        return acquire(database, acquired, self._timeout, blocking)
 
     @to_release
     def release(self) -> None:
@@ -270,9 +285,9 @@ class Lock:
 
     @for_task
     def __enter__(self) -> Lock:
-        acquired = self._attempt()
+        database, acquired = self._attempt()
         try:
-            acquire(acquired, self._timeout)
+            acquire(database, acquired, self._timeout)
             return self
         except BaseException:
             acquired.manager.abandon(acquired)
@@ -369,15 +384,15 @@ class Lock:
 
     # Internals
 
-    def _attempt(self) -> Acquired:
-        """Return an acquisition with the options of this lock, to begin."""
+    def _attempt(self) -> tuple[OpenedDatabase, Acquired]:
+        """Return the database, and an acquisition with the options of this lock, to begin."""
         options = NO_OPTIONS
         if self._options.renew or self._on_renewal_overdue or self._on_loss:
             options = LockOptions(
                 self._options.renew, self._bound(self._on_renewal_overdue), self._bound(self._on_loss)
             )
-        locks = self._location[0].databases[self._location[1]].locks
-        return Acquired(locks, self._location, self._paths, self._mode, self._lease, options)
+        database = self._location[0].databases[self._location[1]]
+        return database, Acquired(database.locks, self._location, self._paths, self._mode, self._lease, options)
 
     def _releases(self) -> tuple[Location, Paths]:
         return self._location, self._paths
@@ -406,11 +421,11 @@ _LATEST: Final = 253402300799
 """The last second of the year 9999: a record that redicts did not write may contain any time."""
 
 
-def acquire(acquired: Acquired, timeout: float | None, blocking: bool = True) -> bool:
+def acquire(database: OpenedDatabase, acquired: Acquired, timeout: float | None, blocking: bool = True) -> bool:
     """Acquire a lock: the implementation of :meth:`Lock.acquire`."""
     most = timeout if blocking else 0
     try:
-        if acquired.manager.run(acquired.manager.acquire(acquired, most), most):
+        if run(database.locks.acquire(acquired, most), database.backend, most):
             return True
     except BaseException:
         acquired.manager.abandon(acquired)
@@ -435,9 +450,9 @@ def release(location: Location, locked: Paths, found: list[Acquired], owner: Loc
 
 def give_up(location: Location, locked: Paths, found: list[Acquired], owner: LockOwner | None = None) -> None:
     """Let a background thread release a lock after an exception ended its release, if there was one to release."""
-    for acquired in found or [_current(location, locked, owner)]:
-        if acquired is not None:
-            acquired.manager.abandon(acquired)
+    acquired = found[0] if found else _current(location, locked, owner)
+    if acquired is not None:
+        acquired.manager.abandon(acquired)
 
 
 def release_after(

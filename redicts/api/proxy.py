@@ -238,7 +238,8 @@ class Proxy:
         ``with proxy:`` acquires the lock, and releases it at the end. Writes of this thread at and below this path are
         guarded: if the lock is lost meanwhile, they write nothing and raise :class:`~redicts.errors.LockLost`.
         """
-        return acquire(self._attempt(), timeout_of(self._acquire_timeout), blocking)
+        database, acquired = self._attempt()
+        return acquire(database, acquired, timeout_of(self._acquire_timeout), blocking)
 
     @to_release
     def release(self) -> None:
@@ -256,9 +257,9 @@ class Proxy:
 
     @for_task
     def __enter__(self) -> Proxy:
-        acquired = self._attempt()
+        database, acquired = self._attempt()
         try:
-            acquire(acquired, timeout_of(self._acquire_timeout))
+            acquire(database, acquired, timeout_of(self._acquire_timeout))
             return self
         except BaseException:
             acquired.manager.abandon(acquired)
@@ -362,10 +363,10 @@ class Proxy:
 
     # Internals
 
-    def _attempt(self) -> Acquired:
+    def _attempt(self) -> tuple[OpenedDatabase, Acquired]:
         location, lease = (self._source, self._db_name), lease_of(self._expire_timeout)
-        locks = self._source.databases[self._db_name].locks
-        return Acquired(locks, location, (self._path,), Mode.EXCLUSIVE, lease, NO_OPTIONS)
+        database = self._source.databases[self._db_name]
+        return database, Acquired(database.locks, location, (self._path,), Mode.EXCLUSIVE, lease, NO_OPTIONS)
 
     def _releases(self) -> tuple[Location, Paths]:
         return (self._source, self._db_name), (self._path,)
