@@ -72,8 +72,8 @@ def test_each_statement_searches(name: str, analyzed: bool, store: SqliteBackend
     finally:
         connection.close()
     if text in {statements.CONTENTS, statements.FIND_LONG, statements.FIND_LONG_DOCUMENTS}:
-        # The first stops at the first row, the others run once in the life of a file.
-        assert {step.split()[0] for step in plan} == {"SCAN"}
+        # The first stops at the first row of each, the others run once in the life of a file.
+        assert "SCAN" in {step.split()[0] for step in plan}
         return
     if "FROM long_values" in text or text.startswith("UPDATE long_values"):
         plan.remove("SEARCH long_values USING INTEGER PRIMARY KEY (rowid=?)")

@@ -31,7 +31,7 @@ from weakref import WeakSet
 from redicts.backends.sqlite.errors import LOCKED, is_busy, why_not_open
 from redicts.backends.sqlite.files import MEMORY, alone_in, log_of, open_store
 from redicts.backends.sqlite.interruptions import interrupting, release, stack
-from redicts.errors import CorruptData, StoreBusy, Unreachable
+from redicts.errors import CorruptData, RedictsError, StoreBusy, Unreachable
 
 log: Final = logging.getLogger("redicts.sqlite")
 
@@ -114,7 +114,7 @@ class Connection:
         is_interrupted = self.is_interrupted()
         try:
             with self.lock:
-                if isinstance(error, OSError) and not self.running:
+                if isinstance(error, OSError) and not isinstance(error, RedictsError) and not self.running:
                     # The file or its log is not at its path.
                     self._look()
                     error = sqlite3.OperationalError(LOCKED)
@@ -267,7 +267,8 @@ class Connection:
             return
         try:
             if self.lock.acquire(blocking=False):
-                self.reset()
+                self.close()
+                self.running = False
         finally:
             release(self.lock)
 

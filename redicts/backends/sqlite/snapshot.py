@@ -59,17 +59,23 @@ _Stored = tuple[bytes, Union[bytes, int], Union[int, None]]
 class Snapshot:
     """The state that an open SQL transaction sees, at one time of the store; writes change it in place."""
 
-    __slots__ = ("cursor", "database", "has_documents", "has_long", "now")
+    __slots__ = ("cursor", "database", "first_document", "has_long", "last_document", "now")
 
     def __init__(self, cursor: sqlite3.Cursor, database: str, now: int) -> None:
         self.cursor: Final = cursor
         self.database: Final = database
         self.now: Final = now
-        # Whether the file contains documents, so that a leaf may exist without a row of its own; and whether it
-        # contains long values, which are to be deleted with the rows that name them.
-        self.has_documents: bool
+        # The keys of the first and the last document: in that range a leaf may exist without a row of its own. And
+        # whether there are long values, which are to be deleted with the rows that name them.
+        self.first_document: bytes | None
+        self.last_document: bytes
         self.has_long: bool
-        self.has_documents, self.has_long = cursor.execute(statements.CONTENTS).fetchone()
+        self.first_document, self.last_document, self.has_long = cursor.execute(statements.CONTENTS).fetchone()
+
+    def has_documents(self, lower: bytes, upper: bytes) -> bool:
+        """Tell whether leaves in a range may be parts of documents. Those of locks never are, whatever values are."""
+        first, last = self.first_document, self.last_document
+        return first is not None and first < upper and (lower < last or lower.startswith(last))
 
     def first_failed(self, checks: tuple[Check, ...]) -> int | None:
         """Return the index of the first check that does not hold, or ``None`` if all do."""
@@ -82,7 +88,7 @@ class Snapshot:
                 other = (lower, upper, now, len(prefix), prefix)
                 if cursor.execute(statements.READ_OTHER_PREFIX, other).fetchone() is not None:
                     return index
-                if self.has_documents and not all(
+                if self.has_documents(lower, upper) and not all(
                     value.startswith(prefix) for _, value, _ in rows_in_range(cursor, lower, upper, now)
                 ):
                     return index
@@ -97,7 +103,7 @@ class Snapshot:
         base = encode(self.database, read.key)
         if read.scope is Scope.NODE:
             leaf: Leaf | None = self.cursor.execute(statements.READ_NODE, (base,)).fetchone()
-            if leaf is None and self.has_documents:
+            if leaf is None and self.has_documents(base, base + b"\x00"):
                 leaf = leaf_in_document(self.cursor, base)
             return entries_of_leaf(leaf, read.ttls, self.now)
         return self._entries(read, base)
@@ -121,7 +127,7 @@ class Snapshot:
                     self._put(statement, rows)
                 statement = needed
                 encoded = encode(self.database, key)
-                if self.has_documents:
+                if self.first_document is not None and self.has_documents(encoded, encoded + b"\x00"):
                     self._split(document_covering(self.cursor, encoded))
                 deadline = now if keep_ttl else None if ttl is None else min(now + ttl, _LARGEST_INTEGER)
                 if len(value) <= statements.MOST_INLINE_BYTES:
@@ -150,7 +156,7 @@ class Snapshot:
             if self.has_long:
                 self.cursor.executemany(statements.FREE_NODE, expired)
             self.cursor.executemany(statements.DELETE_NODE, expired)
-        if not self.has_documents:
+        if self.first_document is None:
             return len(expired) == limit
         whole = self.cursor.execute(statements.READ_EXPIRED_DOCUMENTS, (self.now, limit)).fetchall()
         if whole:
@@ -161,7 +167,7 @@ class Snapshot:
         """Return the live leaves in a range of keys, in order and at most ``limit``; -1 is no limit."""
         cursor, now = self.cursor, self.now
         found: list[Row] = cursor.execute(statements.READ_RANGE, (lower, upper, now, limit)).fetchall()
-        if not self.has_documents:
+        if self.first_document is None or not self.has_documents(lower, upper):
             return found
         others = rows_in_range(cursor, lower, upper, now)
         return list(islice(heapq.merge(found, others, key=_key_of), None if limit < 0 else limit))
@@ -174,7 +180,7 @@ class Snapshot:
         cursor, now = self.cursor, self.now
         rows = cursor.execute(statements.READ_KEYS, (lower, upper, now, limit)).fetchall()
         found = [key for (key,) in rows]
-        if not self.has_documents:
+        if not self.has_documents(lower, upper):
             return found
         document = document_covering(cursor, lower)
         if document is not None and document.is_live(now):
@@ -302,7 +308,7 @@ class Snapshot:
     def _put_document(self, write: PutDocument) -> None:
         """Store a document in place of all entries and documents at and below its key."""
         key = encode(self.database, write.key)
-        if self.has_documents:
+        if self.first_document is not None:
             self._split(document_above(self.cursor, key))
         subtree = bounds(key, Scope.SUBTREE)
         if self.has_long:
@@ -314,12 +320,13 @@ class Snapshot:
         if len(write.document) > statements.MOST_INLINE_DOCUMENT_BYTES:
             text = self._long(write.document)
         self.cursor.execute(statements.PUT_DOCUMENT, (key, text, self._deadline(write.ttl)))
-        self.has_documents = True
+        self.first_document = min(self.first_document or key, key)
+        self.last_document = max(self.last_document or key, key)
 
     def _add(self, write: Add) -> int | None:
         """Add to a counter and return the sum, or ``None`` if the value is not a counter or the sum too large."""
         key = encode(self.database, write.key)
-        if self.has_documents:
+        if self.has_documents(key, key + b"\x00"):
             self._split(document_covering(self.cursor, key))
         leaf: Leaf | None = self.cursor.execute(statements.READ_NODE, (key,)).fetchone()
         is_live = leaf is not None and (leaf[1] is None or leaf[1] > self.now)
@@ -341,7 +348,7 @@ class Snapshot:
         key = encode(self.database, write.key)
         free, delete, expire = statements.FREE_RANGE, statements.DELETE_RANGE, statements.EXPIRE_RANGE
         scopes = [(bounds(key, write.scope), free, delete, expire)]
-        if self.has_documents:
+        if self.first_document is not None and self.has_documents(*bounds(key, Scope.SUBTREE)):
             if write.scope is Scope.NODE:
                 self._split(document_covering(self.cursor, key))
             else:

@@ -72,7 +72,9 @@ BEGIN_WRITING: Final = "BEGIN IMMEDIATE"
 COMMIT: Final = "COMMIT"
 ROLLBACK: Final = "ROLLBACK"
 
-CONTENTS: Final = "SELECT EXISTS (SELECT 1 FROM documents), EXISTS (SELECT 1 FROM long_values)"
+CONTENTS: Final = (
+    "SELECT (SELECT min(key) FROM documents), (SELECT max(key) FROM documents), EXISTS (SELECT 1 FROM long_values)"
+)
 """The first read of a transaction, which takes its snapshot."""
 
 READ_NODE: Final = f"SELECT {_VALUE}, deadline FROM entries WHERE key = ?"

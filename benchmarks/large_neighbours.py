@@ -1,0 +1,94 @@
+"""Leaves and locks beside large values, on every backend, compared with the same beside nothing.
+
+Run it from the project's folder with ``python -m benchmarks.large_neighbours``. Each backend holds one database with
+large neighbours and an empty one: a leaf of 5 MB, two hundred of 100 kB, and five hundred dicts of 16 kB that were set
+whole. Calls on both alternate, and medians are compared.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import redicts
+from benchmarks.report import medians, options, report, row
+from redicts import Database
+from tests.support.executables import find_executables
+from tests.support.servers import RedisServer
+
+_MOST: Final = 1.25
+"""The bound of every ratio; without neighbours the same comparison yields up to 1.1."""
+
+
+@contextmanager
+def settings() -> Iterator[dict[str, tuple[dict[str, Any], dict[str, Any]]]]:
+    """Yield the settings of two stores of each backend."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = stack.enter_context(RedisServer(find_executables()[-1]))
+        yield {
+            "memory": ({"backend": "memory"}, {"backend": "memory"}),
+            "sqlite": (
+                {"backend": "sqlite", "path": str(directory / "full.db")},
+                {"backend": "sqlite", "path": str(directory / "empty.db")},
+            ),
+            "redis": (
+                {"backend": "redis", "port": server.port, "database": 0},
+                {"backend": "redis", "port": server.port, "database": 1},
+            ),
+        }
+
+
+def fill(database: Database) -> None:
+    """Store the neighbours, beside, before and after the paths that are measured."""
+    place = database.section("some.path")
+    place.set("large", "x" * 5_000_000)
+    for number in range(200):
+        place.set(f"leaf{number:03}", "x" * 100_000)
+    for number in range(500):
+        place.set(f"dict{number:03}", {f"name{name:02}": "x" * 150 for name in range(100)})
+
+
+def calls(database: Database) -> dict[str, Callable[[], object]]:
+    """Return what is measured, by name."""
+    place = database.section("some.path")
+    place.set("leaf", 42)
+    leaf, missing, lock = place.get("leaf"), place.get("none"), database.lock("some.path.job")
+
+    def acquire_and_release() -> None:
+        lock.acquire()
+        lock.release()
+
+    return {
+        "read a leaf": leaf.val,
+        "look for a leaf": missing.exists,
+        "write a leaf": lambda: place.set("leaf", 43),
+        "write a dict": lambda: place.set("two", {"a": 1, "b": 2}),
+        "acquire and release": acquire_and_release,
+    }
+
+
+def measured(rounds: int) -> list[dict[str, Any]]:
+    """Measure every backend."""
+    rows = []
+    with settings() as stores:
+        for backend, (full, empty) in stores.items():
+            with redicts.open(full) as large, redicts.open(empty) as small:
+                fill(large)
+                ours, theirs = calls(large), calls(small)
+                for what, call in ours.items():
+                    times = medians({"ours": call, "theirs": theirs[what]}, rounds)
+                    rows.append(
+                        row(f"{what} ({backend})", times["ours"], times["theirs"], "no neighbours", _MOST, "us")
+                    )
+    return rows
+
+
+if __name__ == "__main__":
+    asked = options(__doc__, 1000)
+    sys.exit(report(f"beside large values, Python {platform.python_version()}", asked, measured(asked.rounds)))
