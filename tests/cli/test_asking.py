@@ -183,7 +183,7 @@ def test_a_command_that_stores_nothing_creates_no_store(
     assert done.status in (exits.NEGATIVE, exits.FAILED)
     assert f"{tmp_path}/state.db" in (done.out + done.err).replace("\n", "")
     file = Path(tmp_path, "state.db")
-    assert not file.exists()
+    assert list(tmp_path.iterdir()) == []
     file.touch()
     assert in_process(*arguments, *store).status == done.status
     assert file.stat().st_size == 0
