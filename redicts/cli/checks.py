@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from redicts.api.opened import OpenedDatabase
-from redicts.cli.stores import Store
+from redicts.cli.stores import MISSING, Store
 from redicts.core.driver import Steps
 from redicts.core.locks.operations import FIRST_TOKEN
 from redicts.core.locks.records import HOLDERS, LISTENERS, TOKENS, WAITERS, WAITING_FOR, Record, records_in
@@ -86,8 +86,7 @@ def examine(store: Store, *, quick: bool) -> tuple[list[Finding], Damage]:
 def _checks(store: Store, damage: Damage, *, quick: bool) -> Iterator[Finding]:
     database = store.database
     if store.missing is not None:
-        text = f"the file {store.missing} does not exist; the first value that is stored creates it"
-        yield Finding("reach", Status.FAILED, text)
+        yield Finding("reach", Status.FAILED, f"the file {store.missing} {MISSING}")
         return
     yield _reach(database)
     yield from _permitted("version", lambda: [_version(database)])

@@ -65,7 +65,8 @@ def copy(
         return _from_1_0(source, target, to_database, delete=delete, as_json=as_json)
     if delete:
         raise click.UsageError("--delete needs --from-1.0")
-    one, two = open_existing(source, from_database), open_store(target, to_database)
+    one = open_existing(source, from_database)
+    two = (open_store if one.missing is None else open_existing)(target, to_database)
     with closing(one.database), closing(two.database):
         return _copy(
             one,

@@ -103,11 +103,16 @@ def _opened(to: str | None, mode: str, report: _Report) -> Iterator[IO[str]]:
             yield device
         return
     part = _part_of(to)
-    with open(part, mode, encoding="utf-8") as file:
-        file.seek(0, os.SEEK_END)
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(part, mode, encoding="utf-8") as file:
+            file.seek(0, os.SEEK_END)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        if error.filename is None:
+            error.filename = part  # a write, for instance to a full disk, does not say to which file
+        raise
     if report.leaves or not os.path.exists(to):
         replace(to, part)
     else:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
-from redicts.errors import LeafError
+from redicts.errors import LeafError, RedictsError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,11 +61,11 @@ def echo(text: str | bytes) -> None:
 def output() -> Iterator[Any]:
     """Give the standard output, and raise :class:`OutputFailed` instead of an ``OSError`` of the block.
 
-    A reader of a pipe that has exited stays a ``BrokenPipeError``.
+    A reader of a pipe that has exited stays a ``BrokenPipeError``, and a store that fails stays a ``StoreError``.
     """
     try:
         yield sys.stdout
-    except BrokenPipeError:
+    except (BrokenPipeError, RedictsError):
         raise
     except OSError as error:
         raise OutputFailed(f"the standard output cannot be written: {error.strerror or error}") from error

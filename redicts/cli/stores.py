@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable
 from contextlib import closing
 from functools import wraps
@@ -24,6 +25,9 @@ _SHOWN: Final = ("path", "host", "port", "unix_socket", "prefix")
 """The only fields of a backend's settings that are shown: any other one might be a secret."""
 
 
+MISSING: Final = "does not exist or is empty; the first value that is stored makes it a store"
+"""What is said about the file of a store that a command only reads."""
+
 _IN_MEMORY: Final = ":memory:"
 
 _DIGITS: Final = 18
@@ -36,7 +40,7 @@ class Store(NamedTuple):
     database: Database
     settings: Settings
     missing: str | None = None
-    """The path of a file that does not exist, for a command that reads only: ``database`` is an empty one instead."""
+    """The path of a file that does not exist or is empty, for a command that reads only, which gets an empty store."""
 
     @property
     def location(self) -> dict[str, Any]:
@@ -131,24 +135,26 @@ def open_store(store: str | None, database: str | None) -> Store:
 
 
 def open_existing(store: str | None, database: str | None) -> Store:
-    """Open a database to read it. If its file does not exist, which opening would create, an empty one is opened."""
+    """Open a database to read it. If its file does not exist, nothing creates it, and an empty one is opened."""
     settings = settings_of(store, database)
     missing = _missing_file(settings)
     if missing is None:
         return Store(open_database(settings), settings)
-    tell(f"the file {missing} does not exist; the first value that is stored creates it")
+    tell(f"the file {missing} {MISSING}")
     empty = settings.options.model_copy(update={"path": _IN_MEMORY})
     return Store(open_database(settings.model_copy(update={"options": empty})), settings, missing)
 
 
 def _missing_file(settings: Settings) -> str | None:
-    """Return the path of the file of a store, if it has one that certainly does not exist."""
+    """Return the path of the file of a store, if it has one that certainly does not exist or is empty."""
     path = getattr(settings.options, "path", None)
     if settings.backend != "sqlite" or path == _IN_MEMORY:
         return None
     assert isinstance(path, str)  # SQLite has a path
     try:
-        os.stat(path)
+        found = os.stat(path)
+        if stat.S_ISREG(found.st_mode) and not found.st_size and not os.path.exists(f"{path}-wal"):
+            return path
     except (FileNotFoundError, NotADirectoryError):
         return path
     except OSError:

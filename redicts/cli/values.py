@@ -46,8 +46,10 @@ def get(path: Path, text: bool, store: Store, as_json: bool) -> int:
         value = None
     elif not plain:
         value = shown.value_of(store, path, leaves)
-    for reason in shown.unreadable:
+    for reason in shown.unreadable[:_MOST_REASONS]:
         tell(reason)
+    if len(shown.unreadable) > _MOST_REASONS:
+        tell(f"{len(shown.unreadable)} leaves cannot be read here; these are the first {_MOST_REASONS}")
     if as_json:
         ttl = database.run(database.store.ttl(path)) if found else None
         secs = None if ttl is None else ttl / 1000
@@ -64,6 +66,9 @@ def get(path: Path, text: bool, store: Store, as_json: bool) -> int:
     else:
         echo(json_text(value, indent=2 if sys.stdout.isatty() else None))
     return exits.DONE if found and not shown.unreadable else exits.NEGATIVE
+
+
+_MOST_REASONS: Final = 100
 
 
 class _Shown:

@@ -182,4 +182,8 @@ def test_a_command_that_stores_nothing_creates_no_store(
     done = in_process(*arguments, *store)
     assert done.status in (exits.NEGATIVE, exits.FAILED)
     assert f"{tmp_path}/state.db" in (done.out + done.err).replace("\n", "")
-    assert not Path(tmp_path, "state.db").exists()
+    file = Path(tmp_path, "state.db")
+    assert list(tmp_path.iterdir()) == []
+    file.touch()
+    assert in_process(*arguments, *store).status == done.status
+    assert file.stat().st_size == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from redicts import Lock
 from redicts.cli import exits
 from tests.cli.conftest import InProcess, leaves_in, open_database, put, put_raw, value_at
 from tests.cli.running import command_line, environment, redicts, running
+from tests.support.ports import bound_socket
 
 MODEL = b'\x04models 29\n{"$type":"invoice","value":1}'
 DEEP = b"[" * 3000 + b"]" * 3000
@@ -245,6 +247,32 @@ def test_output_that_cannot_be_written_is_status_3(file_url: str, command: list[
     assert done.returncode == exits.FAILED, done
     assert done.stderr.startswith(b"redicts: the standard output cannot be written: ")
     assert done.stderr.count(b"\n") == 1
+
+
+def test_a_store_that_fails_is_not_taken_for_its_output(in_process: InProcess) -> None:
+    """An error of the store that is an ``OSError`` too keeps its own text."""
+    with bound_socket() as nobody:
+        for arguments in (["export"], ["tree"], ["get", "a"]):
+            done = in_process(*arguments, "--store", f"redis://127.0.0.1:{nobody.getsockname()[1]}/0")
+            assert (done.status, done.err.count("\n")) == (exits.FAILED, 1)
+            assert "redis at 127.0.0.1" in done.err
+            assert "output" not in done.err
+
+
+def test_a_full_disk_is_named_with_the_file(
+    file_url: str, tmp_path: Path, in_process: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export that cannot be written says to which file, and replaces nothing."""
+    put(file_url, 1, "a")
+    (tmp_path / "backup").write_text("precious", encoding="utf-8")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = in_process("export", "-o", tmp_path / "backup", "--store", file_url)
+    assert (done.status, done.err) == (exits.FAILED, f"redicts: {tmp_path}/backup.part: No space left on device\n")
+    assert (tmp_path / "backup").read_text(encoding="utf-8") == "precious"
 
 
 def test_closed_streams_do_not_stop_a_command(file_url: str) -> None:

@@ -278,7 +278,8 @@ def test_a_working_directory_that_may_not_be_searched_is_wrong_use(
     monkeypatch.setattr(Path, "is_file", denied)
     done = in_process("get", "a")
     assert (done.status, done.out, done.err.count("\n")) == (exits.WRONG, "", 1)
-    assert "may not be searched; set REDICTS_URL" in done.err
+    assert "pyproject.toml cannot be looked for" in done.err
+    assert "set REDICTS_URL" in done.err
 
 
 def test_a_working_directory_that_does_not_exist_is_no_bug(tmp_path: Path) -> None:
