@@ -137,8 +137,9 @@ class MemoryBackend(Backend):
     """A store in the memory of this process, shared by its threads. A forked child gets its own copy.
 
     An exception of a signal handler, or a fork by another thread, may come between any two instructions. So each change
-    of the tree is one step, the old entries are recorded before, and whoever finds such a record rolls them back: the
-    transaction was not finished. A call by a signal handler or a finalizer that interrupted another one is refused.
+    of the tree is one step, and the old entries are recorded before. A call that finds such records rolls them back,
+    because their transaction was not finished. A call by a signal handler or a finalizer that interrupted another one
+    is refused.
 
     ``clock`` returns the store's time in seconds; tests pass one that they control.
     """

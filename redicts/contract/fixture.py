@@ -178,9 +178,15 @@ class Fixture:
     def together(self, works: Sequence[Callable[[], object]], meanwhile: Iterable[Callable[[], object]] = ()) -> None:
         """Run ``works`` in a thread each, at once, and repeat ``meanwhile`` in a thread each until they have ended.
 
-        Raises the first error of a thread, and ``CheckFailed`` if the threads do not end in time.
+        Raises the first error of a thread, and ``CheckFailed`` if the threads do not end in time. Then nothing is
+        emptied or closed when the check ends, because that might not end either.
         """
-        _Race(works, meanwhile, self.timeout).run()
+        race = _Race(works, meanwhile, self.timeout)
+        try:
+            race.run()
+        finally:
+            if race.hangs:
+                self._open.clear()
 
     def close(self) -> None:
         """Empty all spaces, and close all clients."""
@@ -218,6 +224,8 @@ class _Race:
         self._over = threading.Event()
         self._errors: list[BaseException] = []
         self._timeout = timeout
+        self.hangs = False
+        """Whether some threads did not end in time."""
 
     def run(self) -> None:
         """Start all, wait for all, and raise the first error."""
@@ -228,11 +236,11 @@ class _Race:
                 thread.start()
             self._wait(self._works, self._timeout)
             self._over.set()
-            hanging = self._wait(self._others, 1) or any(thread.is_alive() for thread in self._works)
+            self.hangs = self._wait(self._others, 1) or any(thread.is_alive() for thread in self._works)
             if self._errors:
                 _join((*self._works, *self._others), time.monotonic() + 1)  # they use the clients that are closed next
                 raise self._errors[0]
-            require(not hanging, f"threads did not finish within {self._timeout:g} seconds; is there a deadlock?")
+            require(not self.hangs, f"threads did not finish within {self._timeout:g} seconds; is there a deadlock?")
         finally:
             sys.setswitchinterval(usual)
 

@@ -63,7 +63,7 @@ def trace(
     def enter(frame: FrameType, _event: str, _: Any) -> Callable[..., Any] | None:
         nonlocal package
         module = str(frame.f_globals.get("__name__", ""))
-        if module.startswith(_SUITE):
+        if module.startswith(_SUITE) or module not in sys.modules:  # like the generated ones of named tuples
             return None
         name = module.partition(".")[0]
         package = package or name
