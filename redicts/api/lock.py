@@ -415,7 +415,7 @@ class Lock:
 
 
 _LONGEST: Final = 1e11
-"""The longest lease in seconds, about three thousand years."""
+"""The longest lease and the longest timeout in seconds, about three thousand years."""
 
 _LATEST: Final = 253402300799
 """The last second of the year 9999: a record that redicts did not write may contain any time."""
@@ -487,7 +487,7 @@ def timeout_of(seconds: float | None) -> float | None:
             "acquire_timeout must be a number of seconds, 0 or more, or None for no limit; got "
             f"{paths.shortened(seconds)}"
         )
-    return seconds
+    return min(seconds, _LONGEST)
 
 
 def _resolved(where: Any) -> tuple[Location, Path]:

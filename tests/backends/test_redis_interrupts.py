@@ -328,8 +328,9 @@ def test_an_interrupted_listener_leaves_nothing(server: RedisServer, role: str, 
                 try:
                     operation()
                 finally:
+                    sys.settrace(None)
                     notify(notifier, other_name)
-                    leading.result(TIMEOUT)
+                    assert leading.result(TIMEOUT)
 
             def examine() -> None:
                 began = time.monotonic()
