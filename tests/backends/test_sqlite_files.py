@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import sqlite3
@@ -356,6 +357,39 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(Unreachable):
         read_and_close(tmp_path / "loop" / "s.db")
+
+
+def test_a_working_directory_that_was_deleted_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path in a working directory that does not exist any more is refused with a remedy."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(Unreachable, match=r"working directory .* give an absolute path"):
+        SqliteBackend("s.db")
+
+
+def test_too_many_open_files_are_named(file: Path) -> None:
+    """If the process may not open another file, the error says so, and calls succeed when it may."""
+    filled(file).close()
+    store, idle = SqliteBackend(str(file)), filled(file)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        with contextlib.suppress(OSError):
+            while True:
+                opened.append(os.open(os.devnull, os.O_RDONLY))
+        with pytest.raises(Unreachable, match="too many files are open"):
+            value(store, "a")
+        # A connection that is open needs none.
+        run(idle, Put(key("b"), b"1"))
+    finally:
+        for each in opened:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert value(store, "b") == b"1"
+    store.close()
+    idle.close()
 
 
 def test_a_locked_file_is_busy_after_the_timeout(file: Path) -> None:

@@ -181,6 +181,22 @@ def test_threads_of_one_process_take_turns_in_the_queue(file: Path, locked: Lock
 
 
 @pytest.mark.usefixtures("joining_at_once")
+@pytest.mark.parametrize("timeout", [1e12, float("inf")])
+def test_a_writer_may_wait_for_any_time(timeout: float, file: Path, locked: LockOwner) -> None:
+    """A timeout may be longer than any that the system can wait for, in the queue too."""
+    store = SqliteBackend(str(file), busy_timeout_secs=timeout)
+    threads = [threading.Thread(target=lambda: run(store, Add(key("n"), 1)), daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: tickets(file) >= 1, "one is in the queue")
+    locked.release()
+    for thread in threads:
+        thread.join(TIMEOUT)
+    assert count(store, "n") == 3
+    store.close()
+
+
+@pytest.mark.usefixtures("joining_at_once")
 def test_a_writer_that_times_out_leaves_the_queue(file: Path, locked: LockOwner) -> None:
     """A write that times out in the queue raises ``StoreBusy``, and nothing is left of it."""
     store = SqliteBackend(str(file), busy_timeout_secs=0.1)

@@ -44,7 +44,7 @@ from redicts.backends.sqlite.vacuum import DUE_AFTER, Vacuum
 from redicts.backends.sqlite.write_queue import Retry, shared_queue
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.minitransaction import Key, Outcome, Read, Scope, Status, Transaction
-from redicts.errors import Unsupported
+from redicts.errors import Unreachable, Unsupported
 
 _SNAPSHOT_ATTEMPTS: Final = 100
 """How often to try for a snapshot within one millisecond, before a longer one is accepted."""
@@ -145,7 +145,12 @@ class SqliteBackend(Backend):
             self._clock = (FileClock if shared else Clock)(machine or this_machine())
         self._now = self._clock.now
         # Absolute, because connections are opened at any time, and the process may change its directory.
-        path = os.path.abspath(path) if shared else path
+        try:
+            path = os.path.abspath(path) if shared else path
+        except OSError as error:
+            raise Unreachable(
+                f"SQLite file {path!r}: the working directory cannot be found ({error.strerror}); give an absolute path"
+            ) from error
         self._pool = Pool(path, _opener(durability, self._clock))
         self._queue = shared_queue(path) if shared else None
         self._timeout = busy_timeout_secs

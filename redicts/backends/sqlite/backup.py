@@ -8,6 +8,7 @@ import secrets
 import sqlite3
 
 from redicts.backends.sqlite.errors import translated
+from redicts.errors import RedictsError, Unreachable
 
 
 def back_up(cursor: sqlite3.Cursor, path: str) -> None:
@@ -21,6 +22,10 @@ def back_up(cursor: sqlite3.Cursor, path: str) -> None:
     try:
         _copy(cursor.connection, partial, path)
         _publish(partial, path)
+    except OSError as error:
+        if isinstance(error, (FileExistsError, RedictsError)):
+            raise
+        raise Unreachable(f"SQLite backup {path!r}: {error.strerror}; nothing was left there") from error
     finally:
         for name in (partial, partial + "-journal", partial + "-wal", partial + "-shm"):
             with contextlib.suppress(OSError):

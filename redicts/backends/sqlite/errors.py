@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
@@ -138,6 +139,11 @@ def why_not_open(path: str) -> StoreError | None:
             f"SQLite file {path!r}: this user may not create files in {directory!r}, and SQLite needs to keep files "
             "with -wal and -shm added to the name there; allow it, or choose another directory"
         )
+    try:
+        os.close(os.open(directory, os.O_RDONLY))
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return Unreachable(f"SQLite file {path!r}: too many files are open; close some, or allow more (ulimit -n)")
     return None
 
 
