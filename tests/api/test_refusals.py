@@ -267,7 +267,7 @@ def test_what_redicts_did_not_write_is_damaged(use: Use) -> None:
     store = Wrapped()
     use(store)
     root().set("a.fine", 1)
-    for data in (b"", b"{", b"\xff", b"nope", b"[" * 200_000):
+    for data in (b"", b"{", b"\xff", b"nope", b"[1}"):
         store.inner.execute(Transaction(writes=(Put(Key(VALUES, ("a", "b.c")), data),)))
         for read in (lambda: Proxy("a").val(), lambda: Proxy("a").items(), lambda: Proxy(["a", "b.c"]).val()):
             with pytest.raises(CorruptData, match=re.escape(repr(r"a.b\.c"))) as caught:
