@@ -236,9 +236,12 @@ class _Race:
                 thread.start()
             self._wait(self._works, self._timeout)
             self._over.set()
-            self.hangs = self._wait(self._others, 1) or any(thread.is_alive() for thread in self._works)
+            self._wait(self._others, 1)
+            threads = (*self._works, *self._others)
             if self._errors:
-                _join((*self._works, *self._others), time.monotonic() + 1)  # they use the clients that are closed next
+                _join(threads, time.monotonic() + 1)  # they use the clients that are closed next
+            self.hangs = any(thread.is_alive() for thread in threads)
+            if self._errors:
                 raise self._errors[0]
             require(not self.hangs, f"threads did not finish within {self._timeout:g} seconds; is there a deadlock?")
         finally:
