@@ -16,6 +16,7 @@ from math import inf
 from sys import modules
 from types import MethodType, TracebackType
 from typing import Any, Final, TypeVar, cast
+from weakref import ref
 
 from redicts.api.keys import parsed_path
 from redicts.api.opened import OpenedDatabase, Source
@@ -28,7 +29,7 @@ from redicts.errors import LockError, LockTimeout, SettingsError, StoreError
 from redicts.locks import manager
 from redicts.locks.held import NO_OPTIONS, LockOptions
 from redicts.locks.manager import Acquired
-from redicts.locks.owner import LockOwner, OwnerToken, Paths, acquiring_owner, act_for, task_owner
+from redicts.locks.owner import LockOwner, OwnerToken, Paths, acquiring_owner, act_for, no_block, task_owner
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -76,14 +77,15 @@ class _AtExit:
 class Exit:
     """The exit of one ``with`` block, for the owner that enters it. Python looks it up before it enters the block."""
 
-    __slots__ = ("_before", "_held", "_owner")
+    __slots__ = ("__weakref__", "_held", "_owner", "acquired")
 
     def __init__(self, held: Any) -> None:
+        self.acquired: Acquired | None = None
+        """The acquisition at the begin of the block."""
         self._held = held
-        owner = acquiring_owner()
-        self._before = len(owner.acquired.get(held._releases()[1], ()))
-        self._owner = owner
+        self._owner = owner = acquiring_owner()
         owner.blocks.add(id(self))
+        owner.entering = ref(self)
 
     def __call__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Release the lock."""
@@ -114,9 +116,17 @@ class _BlockExit(Exit):
         owner: LockOwner | None = getattr(self, "_owner", None)
         if owner is not None:  # else an exception came before it was known
             owner.blocks.discard(id(self))
-            location, locked = self._held._releases()
-            if len(owner.acquired.get(locked, ())) > self._before:
-                give_up(location, locked, [], owner)
+            if self.acquired is not None:
+                self.acquired.manager.abandon(self.acquired)
+
+
+def entered(acquired: Acquired) -> None:
+    """Tell the exit that was looked up last, if it is not dropped, which acquisition its block begins with."""
+    owner = acquired.owner
+    block = owner.entering()
+    owner.entering = no_block
+    if isinstance(block, Exit):
+        block.acquired = acquired
 
 
 def for_task(function: _Function) -> _Function:
@@ -286,6 +296,7 @@ class Lock:
     @for_task
     def __enter__(self) -> Lock:
         database, acquired = self._attempt()
+        entered(acquired)
         try:
             acquire(database, acquired, self._timeout)
             return self

@@ -13,6 +13,7 @@ from redicts.api.lock import (
     Lock,
     acquire,
     at_exit,
+    entered,
     for_task,
     give_up,
     lease_of,
@@ -258,6 +259,7 @@ class Proxy:
     @for_task
     def __enter__(self) -> Proxy:
         database, acquired = self._attempt()
+        entered(acquired)
         try:
             acquire(database, acquired, timeout_of(self._acquire_timeout))
             return self

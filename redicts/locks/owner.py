@@ -67,6 +67,7 @@ class LockOwner:
         "books",
         "caller",
         "comebacks",
+        "entering",
         "lent",
         "owner",
         "process",
@@ -88,6 +89,8 @@ class LockOwner:
         """Its acquisitions that are not released yet, see :mod:`redicts.locks.manager`."""
         self.blocks: set[int] = set()
         """The ``with`` blocks that it has entered, which may end in another thread or task."""
+        self.entering: Callable[[], object] = no_block
+        """Returns the exit of the ``with`` block that it is about to enter."""
         self.lent: dict[object, LockOwner] = {}
         """The call that uses an exclusive lock of this task, by the lock: one at a time."""
         self.comebacks = 0
@@ -113,6 +116,10 @@ class LockOwner:
 
 def _no_token() -> None:
     return None
+
+
+def no_block() -> None:
+    """Stand for :attr:`LockOwner.entering` if the owner enters no block."""
 
 
 class OwnerToken:
