@@ -319,6 +319,7 @@ class SqliteBackend(Backend):
         try:
             cursor.execute(statements.COMMIT)
         except sqlite3.OperationalError as error:
+            listeners = None
             raise self._maybe_committed(error) from error
         finally:
             # Also if a signal handler raises right after the commit.
