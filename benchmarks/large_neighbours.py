@@ -1,4 +1,4 @@
-"""Leaves and locks beside large values, on every backend, compared with the same beside nothing.
+"""Leaves and locks next to large values, on every backend, compared with a store without any.
 
 Run it from the project's folder with ``python -m benchmarks.large_neighbours``. Each backend holds one database with
 large neighbours and an empty one: a leaf of 5 MB, two hundred of 100 kB, and five hundred dicts of 16 kB that were set
@@ -45,20 +45,20 @@ def settings() -> Iterator[dict[str, tuple[dict[str, Any], dict[str, Any]]]]:
 
 
 def fill(database: Database) -> None:
-    """Store the neighbours, beside, before and after the paths that are measured."""
-    place = database.section("some.path")
-    place.set("large", "x" * 5_000_000)
+    """Store the neighbours, next to, before and after the paths that are measured."""
+    parent = database.section("some.path")
+    parent.set("large", "x" * 5_000_000)
     for number in range(200):
-        place.set(f"leaf{number:03}", "x" * 100_000)
+        parent.set(f"leaf{number:03}", "x" * 100_000)
     for number in range(500):
-        place.set(f"dict{number:03}", {f"name{name:02}": "x" * 150 for name in range(100)})
+        parent.set(f"dict{number:03}", {f"name{name:02}": "x" * 150 for name in range(100)})
 
 
 def calls(database: Database) -> dict[str, Callable[[], object]]:
     """Return what is measured, by name."""
-    place = database.section("some.path")
-    place.set("leaf", 42)
-    leaf, missing, lock = place.get("leaf"), place.get("none"), database.lock("some.path.job")
+    parent = database.section("some.path")
+    parent.set("leaf", 42)
+    leaf, missing, lock = parent.get("leaf"), parent.get("none"), database.lock("some.path.job")
 
     def acquire_and_release() -> None:
         lock.acquire()
@@ -67,8 +67,8 @@ def calls(database: Database) -> dict[str, Callable[[], object]]:
     return {
         "read a leaf": leaf.val,
         "look for a leaf": missing.exists,
-        "write a leaf": lambda: place.set("leaf", 43),
-        "write a dict": lambda: place.set("two", {"a": 1, "b": 2}),
+        "write a leaf": lambda: parent.set("leaf", 43),
+        "write a dict": lambda: parent.set("two", {"a": 1, "b": 2}),
         "acquire and release": acquire_and_release,
     }
 
@@ -91,4 +91,4 @@ def measured(rounds: int) -> list[dict[str, Any]]:
 
 if __name__ == "__main__":
     asked = options(__doc__, 1000)
-    sys.exit(report(f"beside large values, Python {platform.python_version()}", asked, measured(asked.rounds)))
+    sys.exit(report(f"next to large values, Python {platform.python_version()}", asked, measured(asked.rounds)))

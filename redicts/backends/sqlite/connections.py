@@ -165,7 +165,7 @@ class Connection:
         self.log_name = name
         self.log = _identity(name)
         if self.log is None:
-            # Without a log, the file itself takes its place.
+            # Without a log, the file itself is compared twice.
             self.log_name, self.log = self._path, self.file
         real = name.removesuffix("-wal")
         self._names = {each: _identity(each) for each in (real, name, f"{real}-shm")}
@@ -241,7 +241,7 @@ class Connection:
         self.cursor = None
 
     def _must_stay(self, connection: sqlite3.Connection) -> bool:
-        """Tell whether closing the connection could delete the log of a file that has taken the place of its own."""
+        """Tell whether closing the connection could delete the log of a file that has replaced its own."""
         names = iter(self._names.items())
         name, file = next(names)
         if file is None or _identity(name) == file or _kept.get(file, connection) is not connection:
