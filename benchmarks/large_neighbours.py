@@ -1,4 +1,4 @@
-"""Leaves and locks beside large values, on every backend, compared with the same beside nothing.
+"""Leaves and locks next to large values, on every backend, compared with a store without any.
 
 Run it from the project's folder with ``python -m benchmarks.large_neighbours``. Each backend holds one database with
 large neighbours and an empty one: a leaf of 5 MB, two hundred of 100 kB, and five hundred dicts of 16 kB that were set
@@ -22,7 +22,11 @@ from tests.support.executables import find_executables
 from tests.support.servers import RedisServer
 
 _MOST: Final = 1.25
-"""The bound of every ratio; without neighbours the same comparison yields up to 1.1."""
+"""The bound of a ratio; without neighbours the same comparison yields up to 1.1."""
+
+_MOST_OF_A_DICT: Final = 1.6
+"""The bound of writing a dict. In a file that contains dicts set whole, or long values, SQLite looks for those that the
+new one replaces, by four more statements, however large they are."""
 
 
 @contextmanager
@@ -45,20 +49,20 @@ def settings() -> Iterator[dict[str, tuple[dict[str, Any], dict[str, Any]]]]:
 
 
 def fill(database: Database) -> None:
-    """Store the neighbours, beside, before and after the paths that are measured."""
-    place = database.section("some.path")
-    place.set("large", "x" * 5_000_000)
+    """Store the neighbours, next to, before and after the paths that are measured."""
+    parent = database.section("some.path")
+    parent.set("large", "x" * 5_000_000)
     for number in range(200):
-        place.set(f"leaf{number:03}", "x" * 100_000)
+        parent.set(f"leaf{number:03}", "x" * 100_000)
     for number in range(500):
-        place.set(f"dict{number:03}", {f"name{name:02}": "x" * 150 for name in range(100)})
+        parent.set(f"dict{number:03}", {f"name{name:02}": "x" * 150 for name in range(100)})
 
 
 def calls(database: Database) -> dict[str, Callable[[], object]]:
     """Return what is measured, by name."""
-    place = database.section("some.path")
-    place.set("leaf", 42)
-    leaf, missing, lock = place.get("leaf"), place.get("none"), database.lock("some.path.job")
+    parent = database.section("some.path")
+    parent.set("leaf", 42)
+    leaf, missing, lock = parent.get("leaf"), parent.get("none"), database.lock("some.path.job")
 
     def acquire_and_release() -> None:
         lock.acquire()
@@ -67,8 +71,8 @@ def calls(database: Database) -> dict[str, Callable[[], object]]:
     return {
         "read a leaf": leaf.val,
         "look for a leaf": missing.exists,
-        "write a leaf": lambda: place.set("leaf", 43),
-        "write a dict": lambda: place.set("two", {"a": 1, "b": 2}),
+        "write a leaf": lambda: parent.set("leaf", 43),
+        "write a dict": lambda: parent.set("two", {"a": 1, "b": 2}),
         "acquire and release": acquire_and_release,
     }
 
@@ -83,12 +87,11 @@ def measured(rounds: int) -> list[dict[str, Any]]:
                 ours, theirs = calls(large), calls(small)
                 for what, call in ours.items():
                     times = medians({"ours": call, "theirs": theirs[what]}, rounds)
-                    rows.append(
-                        row(f"{what} ({backend})", times["ours"], times["theirs"], "no neighbours", _MOST, "us")
-                    )
+                    most = _MOST_OF_A_DICT if what == "write a dict" else _MOST
+                    rows.append(row(f"{what} ({backend})", times["ours"], times["theirs"], "no neighbours", most, "us"))
     return rows
 
 
 if __name__ == "__main__":
     asked = options(__doc__, 1000)
-    sys.exit(report(f"beside large values, Python {platform.python_version()}", asked, measured(asked.rounds)))
+    sys.exit(report(f"next to large values, Python {platform.python_version()}", asked, measured(asked.rounds)))

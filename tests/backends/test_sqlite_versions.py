@@ -154,7 +154,9 @@ def test_concurrent_processes_move_long_values_once(third: Path) -> None:
     barrier = multiprocessing.get_context("fork").Barrier(4)
     for child in [Child(lambda each=each: create_at_once(str(third), str(each), barrier)) for each in range(4)]:  # type: ignore[misc]
         child.result()
-    assert read(third) == {**contents_of_third(), **{(str(each),): b"here" for each in range(4)}}
+    expected = contents_of_third()
+    expected.update({(str(each),): b"here" for each in range(4)})
+    assert read(third) == expected
     assert (unused_long_values(third), sql(third, "SELECT count(*) FROM long_values")) == (0, (3,))
 
 

@@ -319,6 +319,7 @@ class SqliteBackend(Backend):
         try:
             cursor.execute(statements.COMMIT)
         except sqlite3.OperationalError as error:
+            listeners = None
             raise self._maybe_committed(error) from error
         finally:
             # Also if a signal handler raises right after the commit.
@@ -385,7 +386,7 @@ class SqliteBackend(Backend):
         raise translated(problem, self._pool.path) from problem
 
     def _interrupts_another(self) -> bool:
-        """Tell whether this call interrupts another one of its thread that uses the file, and could wait for ever."""
+        """Tell whether this call interrupts another one of its thread that uses the file and that it may wait for."""
         outer = [frame.f_locals for frame in stack() if frame.f_code.co_varnames[:2] == ("self", "argument")]
         return any(
             "problem" not in each and "connection" in each and each["connection"].running

@@ -165,7 +165,7 @@ class Connection:
         self.log_name = name
         self.log = _identity(name)
         if self.log is None:
-            # Without a log, the file itself takes its place.
+            # Without a log, the file itself is compared twice.
             self.log_name, self.log = self._path, self.file
         real = name.removesuffix("-wal")
         self._names = {each: _identity(each) for each in (real, name, f"{real}-shm")}
@@ -174,8 +174,12 @@ class Connection:
 
     def _look(self) -> None:
         """Drop the connection if its file is not at the path any more; raise an error if it cannot be used."""
-        found = _identity(self._path)
-        if found != self.file:
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            status = None
+        found = status and status[1:3]
+        if status is None or found != self.file:
             log.warning(
                 "the SQLite file %r was %s while it was open: locks and values in it are lost to this process, which "
                 "continues with the file that is there now",
@@ -185,12 +189,11 @@ class Connection:
             _replaced.add(self._path)
             self.close()
             return
-        with contextlib.suppress(OSError):
-            if not os.path.getsize(self._path):
-                raise CorruptData(
-                    f"SQLite file {self._path!r}: another program emptied it while it was open; stop all programs that "
-                    "use it, remove the files with -wal and -shm added to its name, and restore it from a copy"
-                )
+        if not status.st_size:
+            raise CorruptData(
+                f"SQLite file {self._path!r}: another program emptied it while it was open; stop all programs that "
+                "use it, remove the files with -wal and -shm added to its name, and restore it from a copy"
+            )
         if _identity(self.log_name) != self.log:
             raise Unreachable(
                 f"SQLite file {self._path!r}: another program removed its write-ahead log (-wal) while it was open, so "
@@ -238,7 +241,7 @@ class Connection:
         self.cursor = None
 
     def _must_stay(self, connection: sqlite3.Connection) -> bool:
-        """Tell whether closing the connection could delete the log of a file that has taken the place of its own."""
+        """Tell whether closing the connection could delete the log of a file that has replaced its own."""
         names = iter(self._names.items())
         name, file = next(names)
         if file is None or _identity(name) == file or _kept.get(file, connection) is not connection:

@@ -11,7 +11,7 @@ killed member delays nobody; the next writer removes a file that was left behind
 
 One thread of a process at a time is a member, because the locks belong to processes. If an exception of a signal
 handler ended its waiting before it could leave, another thread finds that it does not wait any more, and takes its
-place. Where the file cannot be created or locked, writers contend without it.
+position. Where the file cannot be created or locked, writers contend without it.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ class Retry:
         return is_under_way(self.thread, "retry", self)
 
     def end(self) -> None:
-        """Leave the queue. If an exception prevents that, another thread takes the place."""
+        """Leave the queue. If an exception prevents that, another thread takes the position."""
         if self._queue is not None:
             self._queue.leave(self)
 
