@@ -45,19 +45,6 @@ SECONDS: Final = 8.0
 OLD: Final = {f"leaf{number}": 0 for number in range(20)}
 NEW: Final = {f"leaf{number}": 1 for number in range(20)}
 
-UNSAFE: Final[dict[tuple[str, str, str], str]] = {
-    ("*", "lock", "raise"): "the lock manager",
-    ("*", "lock in a block", "raise"): "the lock manager",
-    ("*", "renewed lock", "raise"): "the lock manager",
-    ("*", "lock that becomes free", "raise"): "the lock manager",
-    ("*", "retained lock", "raise"): "the lock manager",
-    ("sqlite", "*", "raise"): "the SQLite backend, the lock manager",
-    ("sqlite", "*", "visit"): "the SQLite backend",
-    ("redis", "*", "raise"): "the Redis backend, the lock manager",
-    ("redis", "*", "visit"): "the Redis backend, the lock manager",
-}
-"""The cases that fail today, with the reason: by backend, case, and what comes between. ``*`` stands for all."""
-
 
 class Scene:
     """A database, the thread that is interrupted, and another one."""
@@ -299,17 +286,6 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
     Worker("closing")(db.close, "closing the database", SECONDS)
 
 
-def parameters(kind: str) -> list[Any]:
-    """Return every case on every backend, with those marked that fail today."""
-    found = []
-    for backend, name in itertools.product(BACKENDS, CASES):
-        keys = [(backend, name, kind), (backend, "*", kind), ("*", name, kind)]
-        reasons = [UNSAFE[key] for key in keys if key in UNSAFE]
-        marks = [pytest.mark.xfail(reason=reasons[0], run=False)] if reasons else []
-        found.append(pytest.param(backend, name, id=f"{backend}-{name}", marks=marks))
-    return found
-
-
 def explore(
     scene: Scene,
     name: str,
@@ -348,7 +324,8 @@ def explore(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize(("scene", "name"), parameters("raise"), indirect=["scene"])
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("scene", BACKENDS, indirect=True)
 def test_an_exception_between_two_instructions_leaves_the_store_whole(scene: Scene, name: str) -> None:
     """An exception at any instruction comes out, and leaves no lock held, nothing torn and nothing waiting."""
 
@@ -360,7 +337,8 @@ def test_an_exception_between_two_instructions_leaves_the_store_whole(scene: Sce
     explore(scene, name, RAISE_AT, lambda _: interrupt, problem)
 
 
-@pytest.mark.parametrize(("scene", "name"), parameters("visit"), indirect=["scene"])
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("scene", BACKENDS, indirect=True)
 def test_a_call_between_two_instructions_works_or_is_refused(scene: Scene, name: str) -> None:
     """A call by a signal handler or a finalizer works or raises ``StoreBusy``, and the interrupted one works."""
     visits: list[Visit] = []
