@@ -243,8 +243,8 @@ def acquiring_owner() -> LockOwner:
         return owner
     try:
         _mark.reset(here.mark)
-    except ValueError:  # another context
-        return _new_owner(here.thread, owner)
+    except ValueError:  # another context; each callback of a loop has one
+        return owner if _is_on_loop() else _new_owner(here.thread, owner)
     except RuntimeError:  # an exception came before the next line
         pass
     here.mark = _mark.set(None)

@@ -250,8 +250,14 @@ def test_callbacks_of_a_loop_belong_to_its_thread() -> None:
         await asyncio.sleep(0)
         assert not lock.held
 
-    asyncio.run(main())
-    assert done == [True, None]
+    def lock_before() -> None:
+        with lock:
+            pass
+        asyncio.run(main())
+
+    together(lambda: asyncio.run(main()))
+    together(lock_before)
+    assert done == [True, None] * 2
     assert not in_store()
 
 
