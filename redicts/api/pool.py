@@ -131,7 +131,8 @@ class Pool:
             if isinstance(client, Backend):
                 database = self._of_backends.get(id(client))
                 if database is None:
-                    database = self._of_backends[id(client)] = OpenedDatabase(client, LeafFormat(codec("json")))
+                    database = OpenedDatabase(client, LeafFormat(codec("json")))
+                    database = self._of_backends.setdefault(id(client), database)
                 return database
             try:
                 database = self._of_clients.get(client)
@@ -143,7 +144,8 @@ class Pool:
             if database is None:
                 backend = from_client(client)
                 database = self._with_prefix(client) or OpenedDatabase(backend, LeafFormat(codec("json")))
-                self._of_clients[client] = database
+                # A signal handler may have opened it since.
+                database = self._of_clients.setdefault(client, database)
             return database
 
     def _with_prefix(self, client: Any) -> OpenedDatabase | None:

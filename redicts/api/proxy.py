@@ -414,6 +414,9 @@ def proxy_of(
     kind: type[_Proxy], source: Source, path: Path, acquire_timeout: float, expire_timeout: float, db_name: str | None
 ) -> _Proxy:
     """Return the interned proxy of a path in a pool or a database."""
+    if isinstance(db_name, str) and type(db_name) is not str:
+        # A subclass may compare differently, and be found for other names.
+        db_name = str.__str__(db_name)
     arguments = (kind, path, acquire_timeout, expire_timeout, db_name)
     found: _Proxy | None = source.proxies.get(arguments)
     if found is not None:
@@ -427,5 +430,6 @@ def proxy_of(
             found._acquire_timeout = acquire_timeout
             found._expire_timeout = expire_timeout
             found._db_name = db_name
-            source.proxies[arguments] = found
+            # A signal handler may have made it since.
+            found = source.proxies.setdefault(arguments, found)
         return found
