@@ -102,7 +102,8 @@ def a_refusal_has_a_message(fixture: CodecFixture) -> None:
 @codec_check()
 def limits_of_the_interpreter_are_not_damage(fixture: CodecFixture) -> None:
     """Valid bytes are never CorruptContent, also if they exceed this interpreter's limits of digits or recursion."""
-    for value, data in fixture.taken([10**700, [{"a": 10**700}, nested(40)], nested(40), {"a": [1, {"b": "text"}]}]):
+    deep = [10**700, [{"a": 10**700}, nested(40)], nested(40), {"a": [1, {"b": "text"}]}]
+    for value, data in fixture.taken([*deep, *ORDINARY]):
         with _fewest_digits():
             _is_not_corrupt(fixture, value, data)
         _at_the_end_of_the_stack(lambda: _is_not_corrupt(fixture, value, data))  # noqa: B023  (called at once)
