@@ -148,9 +148,8 @@ class Connections:
     def _call_again(self, command: bytes, writes: bool, deadline: float | None, failed: _Failed) -> Any:
         """Send a command again while that may help, at most ``retries`` times."""
         if isinstance(failed.error, exceptions.NoScriptError):
-            command = with_source(command)
             try:
-                return self._exchange(command, deadline)
+                return self._exchange(with_source(command), deadline)
             except _Failed as again:
                 failed = again
         maybe_applied = failed.maybe_applied
@@ -161,7 +160,13 @@ class Connections:
             if deadline is not None and time.monotonic() >= deadline:
                 break
             try:
-                return self._exchange(command, deadline)
+                try:
+                    return self._exchange(command, deadline)
+                except _Failed as unknown:
+                    if not isinstance(unknown.error, exceptions.NoScriptError):
+                        raise
+                # The server has restarted meanwhile.
+                return self._exchange(with_source(command), deadline)
             except _Failed as again:
                 failed = again
                 maybe_applied |= again.maybe_applied
