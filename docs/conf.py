@@ -40,7 +40,10 @@ python_use_unqualified_type_names = True
 nitpicky = True
 nitpick_ignore_regex: Final = [
     ("py:.*", r"(?!redicts)[\w.]*"),
-    ("py:.*", r"redicts\.(api|config|contract\.(codecs\.check|fixture|report))\..*|redicts\..*\._\w+|dict\[bytes"),
+    (
+        "py:.*",
+        r"redicts\.(api|config|locks|contract\.(codecs\.check|fixture|report))\..*|redicts\..*\._\w+|dict\[(bytes|str)",
+    ),
 ]
 
 

@@ -66,7 +66,7 @@ class Site:
 
     def requests_of(self, process: Process) -> list[str]:
         """Return the ids of the requests that a process holds or waits with."""
-        owner = f":{process.pid}:"
+        owner = f":{process.pid}@"
         return [record.request for record in (*self.holders(), *self.waiters()) if owner in record.label]
 
     def queue(self, process: Process, action: Callable[..., Any], *arguments: Any, **options: Any) -> None:

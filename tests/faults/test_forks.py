@@ -128,7 +128,7 @@ def test_a_child_is_another_owner(any_site: Site) -> None:
     other.begin(count, "counter", 20)
     for observed in parent.call(fork_twice):
         assert observed._replace(reason="", counted=0) == Observed(False, None, False, False, "", True, 0)
-        assert f":{parent.pid}:" in observed.reason, "the error names the parent as the holder"
+        assert f":{parent.pid}@" in observed.reason, "the error names the parent as the holder"
     other.result()
     assert counted("counter") == 60
     assert not waiting
