@@ -33,7 +33,7 @@ from tests.support.servers import RedisServer
 from tests.support.waiting import TIMEOUT, eventually
 
 LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
-STEP: Final = 1 if LONG else 7
+STEP: Final = 1 if LONG else 17
 """Every how many instructions there is an interrupt: all of them in the long version."""
 
 FILES: Final = {module.__file__ for module in (backends, connections, pubsub)}
@@ -341,7 +341,7 @@ def test_an_interrupted_listener_leaves_nothing(server: RedisServer, role: str, 
                 assert time.monotonic() - began < TIMEOUT / 4
                 assert not subscription(backend)._waiting
 
-            step = 1 if LONG else 29
+            step = 1 if LONG else 67
             chosen = operation if role == "leader" else operation_while_another_leads
             assert each_point(chosen, examine, step) > 5
             gc.collect()
@@ -375,7 +375,7 @@ def test_listening_within_listening_works_or_is_busy_at_once(server: RedisServer
                 assert listener.wait(TIMEOUT)
 
         outer()
-        step = 11 if LONG else 101
+        step = 11 if LONG else 211
         for number in range(1, 1_000_000, step):
             began = time.monotonic()
             if not at_instruction(number, inner, outer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import sys
 import threading
@@ -22,8 +23,8 @@ from redicts.errors import StoreBusy
 from tests.backends.sqlite_tools import TIMEOUT, Child, entries, is_sound, key, plain, run, tree, value
 
 PACKAGE: Final = str(Path(sqlite.__file__).parent)
-POINTS: Final = 150
-"""How many instructions of each call are interrupted, at random; with ``REDICTS_POINTS`` as many as that says."""
+POINTS: Final = 1_000 if os.environ.get("REDICTS_TESTS") == "long" else 45
+"""How many instructions of each call are interrupted, chosen by a fixed seed."""
 
 
 class Interrupt(BaseException):
