@@ -42,8 +42,6 @@ SWITCHES: Final = frozenset({"--quick-lint-only", "--lowest", "--long"})
 CHECKS: Final = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
 WORKERS: Final = ("-n", "4", "--dist", "worksteal")
 """More processes than two cores, because many tests wait."""
-TESTS: Final = ("tests/plugins", "tests")
-"""All tests, the slowest first, so that no process runs one of them alone in the end."""
 LOWEST_TESTS: Final = (
     *("tests/config", "tests/codecs", "tests/backends/test_redis_connections.py"),
     *("tests/api/test_pool.py", "tests/api/test_proxy.py", "tests/api/test_reference.py", "tests/api/test_values.py"),
@@ -92,7 +90,7 @@ def test(selected: Sequence[str], lint_only: bool) -> int:
         with tempfile.TemporaryDirectory() as built:
             failed += ["docs"] if build_docs(python, Path(built)) else []
         failed += ["examples"] if run([python, "-m", "pytest", "README.md", "docs", "redicts"]) else []
-    status = 0 if lint_only else run([python, "-m", "pytest", *WORKERS, *(selected or TESTS)])
+    status = 0 if lint_only else run([python, "-m", "pytest", *WORKERS, *(selected or ["tests"])])
     if failed:
         say(f"FAILED: {', '.join(failed)}")
     return 1 if failed or status else 0

@@ -109,6 +109,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Skips(), "redicts-skips")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slowest tests, so that no process runs one of them alone in the end."""
+    items.sort(key=lambda item: "plugins" not in item.path.parts)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run tests that need a Redis server once for each version found."""
     if "redis_executable" in metafunc.fixturenames:

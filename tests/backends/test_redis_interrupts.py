@@ -33,7 +33,7 @@ from tests.support.servers import RedisServer
 from tests.support.waiting import TIMEOUT, eventually
 
 LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
-STEP: Final = 1 if LONG else 17
+STEP: Final = 1 if LONG else 13
 """Every how many instructions there is an interrupt: all of them in the long version."""
 
 FILES: Final = {module.__file__ for module in (backends, connections, pubsub)}
