@@ -61,7 +61,7 @@ def test_nothing_is_written_over_what_the_next_holder_does(any_store: Store) -> 
     """A thread that lost its lock cannot write into what the next one is doing under it."""
     place = prepared("a")
     with Somebody("ben") as ben:
-        Lock(place, (), expire_timeout=0.05).acquire()
+        Lock(place, (), expire_timeout=0.3).acquire()
         ben.does(place.acquire)
         for name, write in WRITES.items():
             with pytest.raises(LockLost):
@@ -310,7 +310,7 @@ def test_a_loss_is_seen_by_every_handle_of_the_thread(any_store: Store) -> None:
 
 def test_the_end_of_a_lease_is_seen_without_a_round_trip(any_store: Store) -> None:
     """After the lease, ``held`` is false and ``ensure_held`` raises ``LockLost``, without a round trip."""
-    lock = Lock(Pool(), "a", expire_timeout=0.05)
+    lock = Lock(Pool(), "a", expire_timeout=0.3)
     lock.acquire()
     gone("a")
     with counted(meddler()) as sent:
@@ -342,7 +342,7 @@ def test_a_loss_during_a_with_block_is_raised_or_logged(any_store: Store, caplog
 def test_a_release_after_the_lease_logs_a_warning(any_store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """A late release logs a warning, and does not affect the lock of the current owner."""
     caplog.set_level(logging.WARNING, "redicts.locks")
-    lock = Lock(Pool(), "a", expire_timeout=0.05)
+    lock = Lock(Pool(), "a", expire_timeout=0.3)
     with Somebody("ben") as ben:
         lock.acquire()
         ben.does(partial(Lock(Pool(), "a.b").acquire))

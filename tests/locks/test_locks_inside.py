@@ -126,7 +126,7 @@ def test_an_expired_lock_is_not_returned(any_store: Store) -> None:
     """An expired lock is neither returned nor broken."""
     with Lock(Pool(), "first"):  # the first lock of a store takes longer than the lease below
         pass
-    lock = Lock(Pool(), "a", expire_timeout=0.05)
+    lock = Lock(Pool(), "a", expire_timeout=0.3)
     lock.acquire()
     gone("a")
     assert lock.holders() == []

@@ -88,7 +88,7 @@ def test_a_lease_ends_by_itself(any_store: Store) -> None:
 
 def test_a_proxys_lease_is_its_own(any_store: Store) -> None:
     """``lock_expire_timeout`` of a proxy is the lease of what is locked through it."""
-    Proxy("a", lock_expire_timeout=0.05).acquire()
+    Proxy("a", lock_expire_timeout=0.3).acquire()
     Proxy("b", lock_expire_timeout=100).acquire()
     gone("a")
     assert Proxy("b").is_locked()
@@ -168,10 +168,10 @@ def test_a_reentrant_acquisition_with_a_longer_lease_renews(any_store: Store) ->
 
 def test_a_renewed_lock_outlives_its_lease(any_store: Store) -> None:
     """With ``renew`` the lease is renewed again and again, and no other owner gets the lock meanwhile."""
-    with Somebody() as ben, Lock(Pool(), "a", expire_timeout=1, renew=True) as lock:
+    with Somebody() as ben, Lock(Pool(), "a", expire_timeout=2, renew=True) as lock:
         (first,) = lock.holders()
         eventually(
-            lambda: (lock.holders()[0].until - first.until).total_seconds() > 1, "the lock has outlived its first lease"
+            lambda: (lock.holders()[0].until - first.until).total_seconds() > 2, "the lock has outlived its first lease"
         )
         assert lock.held
         lock.ensure_held()
@@ -436,7 +436,7 @@ def test_a_lost_lock_that_is_still_relied_on_ends_its_renewal() -> None:
 def test_callbacks_of_an_ended_thread_are_called() -> None:
     """The callbacks of a lock whose thread ended without a release are called, and then it is not watched any more."""
     calls = Calls()
-    together(calls.lock(lease=0.3).acquire)
+    together(calls.lock(lease=1.5).acquire)
     gc.collect()
     eventually(lambda: calls.names == ["renewal_overdue", "loss"], "danger and loss are told")
 

@@ -187,7 +187,7 @@ def test_a_lost_lock_is_lost_in_strict_stores_too(strict: Store) -> None:
 def test_an_expired_lock_refuses_no_write(strict: Store) -> None:
     """An expired lock refuses no write."""
     with Somebody() as ben:
-        ben.does(Lock(Pool(), "a", expire_timeout=0.05).acquire)
+        ben.does(Lock(Pool(), "a", expire_timeout=0.5).acquire)
         gone("a")
         Proxy("a").set("x", 1)
         ben.does(Lock(Pool(), "a").release)
