@@ -1,4 +1,4 @@
-"""Locks and a one-thread event for code that signal handlers, finalizers and forks interrupt.
+"""Locks, a one-thread event and the stack, for code that signal handlers, finalizers and forks interrupt.
 
 A signal handler or a finalizer runs between two instructions of the thread that it interrupts, and a handler may raise.
 So a lock must be re-entrant, and nothing may stand between acquiring it and the block that releases it: in ``with
@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 from _thread import RLock
+from collections.abc import Iterator
+from types import FrameType
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
@@ -76,6 +79,17 @@ class Bell:
     def wait(self, seconds: float) -> bool:
         """Return true when it is rung, or false after this many seconds."""
         return self._lock.acquire(timeout=min(max(0.0, seconds), threading.TIMEOUT_MAX))
+
+
+def stack(thread: int | None = None) -> Iterator[FrameType]:
+    """Yield the frames of this thread, or of another one, from the innermost on outwards.
+
+    In a signal handler or a finalizer, the frames of the code that it interrupts are among them.
+    """
+    frame = sys._getframe() if thread is None else sys._current_frames().get(thread)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 class ResetInChild:

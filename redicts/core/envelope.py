@@ -48,7 +48,9 @@ PLAIN: Final = "json"
 EMPTY_DICT: Final = b"{}"
 """The stored bytes of an empty dict with every codec."""
 
-_MARK: Final = b"\x04"
+ENVELOPE: Final = b"\x04"
+"""The first byte of a leaf in an envelope."""
+
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 _HEADER: Final = re.compile(rb"\x04([A-Za-z0-9][A-Za-z0-9_.+-]{0,63}) (0|[1-9][0-9]{0,11})\n")
 _CUT_HEADER: Final = re.compile(rb"\x04(?:[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}(?: (?:0|[1-9][0-9]{0,11})?)?)?")
@@ -135,10 +137,10 @@ class LeafFormat:
         data = self._writer.encode(value, path)
         if isinstance(data, JsonText) and PLAIN in self._readers:
             return bytes(data)
-        return b"%b%b %d\n%b" % (_MARK, self._writer.name.encode(), len(data), data)
+        return b"%b%b %d\n%b" % (ENVELOPE, self._writer.name.encode(), len(data), data)
 
     def _decode(self, data: bytes, path: Path) -> object:
-        if data[:1] == _MARK:
+        if data[:1] == ENVELOPE:
             return self._opened(data, path)
         if PLAIN in self._readers:
             return self._decoded(self._readers[PLAIN], data, path)
@@ -190,7 +192,7 @@ class LeafFormat:
         """
         if isinstance(error, RedictsError):
             raise error
-        if data[:1] != _MARK or is_interrupt(error):
+        if data[:1] != ENVELOPE or is_interrupt(error):
             _refuse_read(error, self._writer, path)
         return self._opened(data, path)
 
@@ -220,7 +222,7 @@ class LeafFormat:
 
     def are_reproducible(self, leaves: Iterable[bytes]) -> bool:
         """Return whether every equal value is encoded as exactly these bytes."""
-        return self.deterministic or not any(data[:1] == _MARK for data in leaves)
+        return self.deterministic or not any(data[:1] == ENVELOPE for data in leaves)
 
     def _not_accepted(self, name: str, path: Path) -> LeafError:
         accepted = ", ".join(self._readers)

@@ -24,15 +24,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from redicts.api.opened import OpenedDatabase
+from redicts.core.envelope import ENVELOPE
 from redicts.core.minitransaction import Path
 from redicts.core.paths import parse, shortened
 from redicts.errors import CorruptData, LeafError, PathError, RedictsError
 from redicts.transfer.leaves import UNREADABLE, Leaf, pages
 
 HEAD: Final[Mapping[str, Any]] = {"redicts": "leaves", "version": 1}
-
-ENVELOPE: Final = b"\x04"
-"""The first byte of a leaf that is not plain JSON (see :mod:`redicts.core.envelope`)."""
 
 _KEYS: Final = {"path", "value", "base64", "ttl"}
 _PLAIN: Final = (str, int, float, bool, type(None))

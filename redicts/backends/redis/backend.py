@@ -12,13 +12,14 @@ from typing import Any, Final, cast
 import redis
 from redis.connection import AbstractConnection
 
-from redicts.backends.redis.connections import Connections, Session, connection_options, described, running_frames
+from redicts.backends.redis.connections import Connections, Session, connection_options, described
 from redicts.backends.redis.errors import Errors
 from redicts.backends.redis.pubsub import RedisListener, Subscriptions
 from redicts.backends.redis.settings import RedisSettings
 from redicts.backends.redis.wire import INFO_SERVER, SWEPT, Encoder, decode
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.minitransaction import Outcome, Put, Status, Transaction
+from redicts.forks import stack
 
 ATOMIC_ENTRIES: Final = 5_000
 """How many fields one call of the script may touch, so that it never occupies the server for long."""
@@ -111,7 +112,7 @@ class RedisBackend(Backend):
         The late requests of all further sessions are overtaken at once.
         """
         code = RedisBackend.execute.__code__
-        in_use = [frame.f_locals.get("session") for frame in running_frames() if frame.f_code is code]
+        in_use = [frame.f_locals.get("session") for frame in stack() if frame.f_code is code]
         doubtful = [session for session in dict.fromkeys(connections.unanswered.sessions) if session not in in_use]
         *others, session = doubtful or [connections.session()]
         for other in others:

@@ -15,14 +15,12 @@ import math
 import random
 import secrets
 import socket
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
-from types import FrameType
 from typing import Any, Final
 from weakref import ref
 
@@ -36,6 +34,7 @@ from redicts.backends.redis.errors import Errors, is_answer, is_lost, is_transie
 from redicts.backends.redis.settings import RedisSettings
 from redicts.backends.redis.wire import with_source
 from redicts.errors import StoreBusy, StoreError, StoreTimeout
+from redicts.forks import stack
 
 _FIRST_PAUSE_SECS: Final = 0.02
 _LONGEST_PAUSE_SECS: Final = 1.0
@@ -147,26 +146,19 @@ class Connections:
 
     def _call_again(self, command: bytes, writes: bool, deadline: float | None, failed: _Failed) -> Any:
         """Send a command again while that may help, at most ``retries`` times."""
-        if isinstance(failed.error, exceptions.NoScriptError):
+        maybe_applied, with_script, attempt = failed.maybe_applied, False, 0
+        while True:
+            # A server that has restarted meanwhile does not know the script, so each attempt finds out again.
+            with_script = not with_script and isinstance(failed.error, exceptions.NoScriptError)
+            if not with_script:
+                attempt += 1
+                if attempt > self._retries or not failed.is_worth_repeating:
+                    break
+                pause_before(attempt, deadline)
+                if deadline is not None and time.monotonic() >= deadline:
+                    break
             try:
-                return self._exchange(with_source(command), deadline)
-            except _Failed as again:
-                failed = again
-        maybe_applied = failed.maybe_applied
-        for attempt in range(1, self._retries + 1):
-            if not failed.is_worth_repeating:
-                break
-            pause_before(attempt, deadline)
-            if deadline is not None and time.monotonic() >= deadline:
-                break
-            try:
-                try:
-                    return self._exchange(command, deadline)
-                except _Failed as unknown:
-                    if not isinstance(unknown.error, exceptions.NoScriptError):
-                        raise
-                # The server has restarted meanwhile.
-                return self._exchange(with_source(command), deadline)
+                return self._exchange(with_source(command) if with_script else command, deadline)
             except _Failed as again:
                 failed = again
                 maybe_applied |= again.maybe_applied
@@ -328,15 +320,7 @@ class Connections:
 def _is_reentrant() -> bool:
     """Tell whether the running code has interrupted an exchange of its own thread: it must not wait for that."""
     exchange = Connections._exchange.__code__
-    return sum(frame.f_code is exchange for frame in running_frames()) > 1
-
-
-def running_frames() -> Iterator[FrameType]:
-    """Yield the frames of this thread: interrupted ones too, if this is a signal handler or a finalizer."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
+    return sum(frame.f_code is exchange for frame in stack()) > 1
 
 
 def _set_timeout(link: _Link, seconds: float) -> None:

@@ -36,7 +36,7 @@ from redicts.backends.sqlite.documents import Leaf, document_covering, leaf_in_d
 from redicts.backends.sqlite.errors import LOCKED, is_busy, is_io_error, translated
 from redicts.backends.sqlite.file_systems import warn_of_network
 from redicts.backends.sqlite.files import MEMORY, Durability, log_of, open_store
-from redicts.backends.sqlite.interruptions import interrupting, stack
+from redicts.backends.sqlite.interruptions import interrupting
 from redicts.backends.sqlite.keys import encode
 from redicts.backends.sqlite.notifications import Listeners, SqliteListener, listeners_at, shared_listeners
 from redicts.backends.sqlite.snapshot import Snapshot, entries_of_leaf
@@ -45,6 +45,7 @@ from redicts.backends.sqlite.write_queue import Retry, shared_queue
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.minitransaction import Key, Outcome, Read, Scope, Status, Transaction
 from redicts.errors import Unreachable, Unsupported
+from redicts.forks import stack
 
 _SNAPSHOT_ATTEMPTS: Final = 100
 """How often to try for a snapshot within one millisecond, before a longer one is accepted."""

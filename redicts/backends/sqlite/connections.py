@@ -30,8 +30,9 @@ from weakref import WeakSet
 
 from redicts.backends.sqlite.errors import LOCKED, is_busy, why_not_open
 from redicts.backends.sqlite.files import MEMORY, alone_in, log_of, open_store
-from redicts.backends.sqlite.interruptions import interrupting, release, stack
+from redicts.backends.sqlite.interruptions import interrupting, release
 from redicts.errors import CorruptData, RedictsError, StoreBusy, Unreachable
+from redicts.forks import stack
 
 log: Final = logging.getLogger("redicts.sqlite")
 

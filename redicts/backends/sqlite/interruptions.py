@@ -9,20 +9,10 @@ on the stack of its thread. Such a look takes some microseconds and is rarely ne
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
-from collections.abc import Iterator
-from types import FrameType
 
 from redicts.errors import StoreBusy
-
-
-def stack(thread: int | None = None) -> Iterator[FrameType]:
-    """Yield the frames of this thread, or of another one, from the innermost on outwards."""
-    frame = sys._getframe() if thread is None else sys._current_frames().get(thread)
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
+from redicts.forks import stack
 
 
 def is_under_way(thread: int, name: str, value: object) -> bool:

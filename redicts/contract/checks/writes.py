@@ -93,6 +93,3 @@ def many_writes_or_none(fixture: Fixture) -> None:
     require_equal(outcome.status, Status.NOT_A_COUNTER, "the status")
     require_equal(outcome.failed_index, len(writes) - 1, "the failed index among the writes is")
     fixture.expect(tree)
-
-
-_KINDS = ("put", "add", "delete", "delete parent")
