@@ -140,8 +140,15 @@ def test_a_missing_database(redis_server: RedisServer) -> None:
     examine(failed.value, at(redis_server), "database 99", "no database of that number")
 
 
-@pytest.mark.parametrize("kind", ["asyncio", "sentinel", "master of sentinel"])
-def test_a_client_that_is_not_one_of_a_server(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        ("asyncio", "give a Proxy, the Pool, a backend, or a client of redis-py such as redis.Redis"),
+        ("sentinel", "give a client of the class redis.Redis"),
+        ("master of sentinel", "give a client of the class redis.Redis"),
+    ],
+)
+def test_a_client_that_is_not_one_of_a_server(kind: str, advice: str) -> None:
     """A client for asyncio or of Sentinel is refused with the reason, and without a connection."""
     sentinel = redis.sentinel.Sentinel([("127.0.0.1", 1)])
     clients: dict[str, object] = {
@@ -149,7 +156,7 @@ def test_a_client_that_is_not_one_of_a_server(kind: str) -> None:
         "sentinel": sentinel,
         "master of sentinel": sentinel.master_for("name"),
     }
-    with pytest.raises(SettingsError, match=f"(?i){kind.rsplit(maxsplit=1)[-1]}.*give .*client of .*redis.Redis"):
+    with pytest.raises(SettingsError, match=f"(?i){kind.rsplit(maxsplit=1)[-1]}.*{advice}"):
         Lock(clients[kind], "a")
 
 

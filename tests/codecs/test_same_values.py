@@ -24,6 +24,7 @@ from redicts.codecs.json import codec as json_codec
 from redicts.codecs.models import ModelsCodec
 from redicts.codecs.msgpack import MsgpackCodec
 from redicts.codecs.pickle import PickleCodec
+from redicts.contract.codecs.samples import Alone
 from redicts.core.codec import Codec
 from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import leaves_of, nest
@@ -65,18 +66,6 @@ class Folded(str):
 
     def __hash__(self) -> int:
         return hash(str.lower(self))
-
-
-class Alone(str):
-    """Text that is equal to itself only."""
-
-    __slots__ = ()
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __hash__(self) -> int:
-        return id(self)
 
 
 class Number(float):

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +23,6 @@ from redicts.api.database import Database
 from redicts.contract.forked import ForkedChild
 from redicts.core.minitransaction import Expire, Outcome, Transaction
 from redicts.errors import StoreError
-from redicts.locks import owner
 from redicts.locks.retention import Retention
 from tests.locks.locking import (
     Meddler,
@@ -37,15 +36,7 @@ from tests.locks.locking import (
 )
 from tests.support.waiting import TIMEOUT, eventually
 
-
-@pytest.fixture(autouse=True)
-def no_thread_outlives_a_test() -> Iterator[None]:
-    """No thread is left after a test; and if one broke, the next test begins again."""
-    yield
-    try:
-        no_thread_is_left()
-    finally:
-        owner._renew_after_fork()
+pytestmark = pytest.mark.usefixtures("no_thread_outlives_a_test")
 
 
 class Hung(Meddler):

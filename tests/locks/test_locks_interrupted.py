@@ -182,9 +182,8 @@ def test_an_exception_in_the_thread_of_the_scheduler_ends_nothing(
     """Wherever it comes, the items are handled without another call; and a call that comes there works."""
     monkeypatch.setattr(scheduler_module, "_PAUSE_SECS", 0.0)
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
-    for tracer in every(scheduler_module, first=2):  # an exception before that comes before the thread has begun
-        items = Items()
-        traced = tracer(interrupt)
+
+    def handle(items: Items, traced: Tracer) -> None:
         threading.settrace(traced)
         try:
             items.scheduler.add("item")
@@ -192,16 +191,13 @@ def test_an_exception_in_the_thread_of_the_scheduler_ends_nothing(
             items.is_idle()
         finally:
             threading.settrace(None)
+
+    for tracer in every(scheduler_module, first=2):  # an exception before that comes before the thread has begun
+        handle(Items(), tracer(interrupt))
     for tracer in every(scheduler_module):
         items = Items()
         traced = tracer(partial(items.scheduler.add, "visit"))
-        threading.settrace(traced)
-        try:
-            items.scheduler.add("item")
-            items.has_handled("item")
-            items.is_idle()
-        finally:
-            threading.settrace(None)
+        handle(items, traced)
         if traced.has_acted:
             items.has_handled("visit")
 

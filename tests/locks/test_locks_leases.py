@@ -7,14 +7,13 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from redicts import Lock, LockInfo, LockLost, NotHeld, Pool, Proxy, StoreError
-from redicts.locks import owner
 from tests.locks.locking import (
     Somebody,
     break_locks,
@@ -30,15 +29,7 @@ from tests.locks.locking import (
 from tests.support.stores import Store, together
 from tests.support.waiting import TIMEOUT, eventually
 
-
-@pytest.fixture(autouse=True)
-def no_thread_outlives_a_test() -> Iterator[None]:
-    """Whatever was watched in a test, no thread is left after it; and if one broke, the next test begins again."""
-    yield
-    try:
-        no_thread_is_left()
-    finally:
-        owner._renew_after_fork()
+pytestmark = pytest.mark.usefixtures("no_thread_outlives_a_test")
 
 
 class Calls:
