@@ -103,7 +103,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    hypothesis.settings.register_profile("quick", derandomize=True, deadline=None, print_blob=True)
+    hypothesis.settings.register_profile("quick", max_examples=60, derandomize=True, deadline=None, print_blob=True)
     hypothesis.settings.register_profile("long", max_examples=2_000, deadline=None, print_blob=True)
     hypothesis.settings.load_profile("long" if os.environ.get("REDICTS_TESTS") == "long" else "quick")
     config.pluginmanager.register(Skips(), "redicts-skips")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
+from random import Random
 from typing import Any, ClassVar, Final
 
 import hypothesis
@@ -21,7 +22,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from hypothesis.strategies import DataObject
+from hypothesis.strategies import DataObject, SearchStrategy
 
 from redicts.backends.memory import MemoryBackend
 from redicts.contract.client import Client
@@ -66,6 +67,16 @@ _CLOSE: Final = ("a", "ab", "b", "a.b", ".", "*", "a*", "A", "a ", "%", "\x01")
 _MEMBERS: Final[tuple[object, ...]] = (5, -5, 2**63, 0.5, "text", "", "5", None, [1, {"a": 2}], {})
 """Members of documents, with counters among them."""
 
+_AMOUNTS: Final = (1, -1, 0, 2**62, -(2**62), 2**63 - 1, -(2**63))
+_DIFFERENCES: Final = ("none", "none", "less", "other", "more")
+
+# A step draws few numbers from Hypothesis, and the rest from a generator with one of them as its seed: a draw takes
+# Hypothesis as long as a transaction takes the memory backend. So a difference shrinks to few and small steps.
+_CLIENTS: Final = st.integers(0, 1)
+_SEEDS: Final = st.integers(0, 2**32 - 1)
+_SIZES: Final = st.integers(0, 4)
+_LIMITS: Final = st.sampled_from([1, 2, 3, 1000])
+
 _WAITS: Final = 2
 """How many short TTLs one example may wait for, if the harness really waits."""
 
@@ -80,8 +91,14 @@ def compare_with_model(fixture: Fixture, *, examples: int, steps: int, seconds: 
     class Comparison(_Comparison):
         """The machine in this fixture."""
 
+    harness = fixture.harness
+    segments = harness.segments()
+    if close := [name for name in _CLOSE if name in harness.names]:
+        segments = st.one_of(st.sampled_from(close), segments)
     Comparison.fixture = fixture
     Comparison.finding = finding
+    Comparison.sampled_segments = st.lists(segments, min_size=1, max_size=5, unique=True)
+    Comparison.sampled_values = st.lists(harness.values(), min_size=1, max_size=4, unique=True)
     settings = hypothesis.settings(
         max_examples=examples,
         stateful_step_count=steps,
@@ -135,6 +152,8 @@ class _Comparison(RuleBasedStateMachine):
 
     fixture: ClassVar[Fixture]
     finding: ClassVar[_Finding]
+    sampled_segments: ClassVar[SearchStrategy[list[str]]]
+    sampled_values: ClassVar[SearchStrategy[list[bytes]]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,33 +177,27 @@ class _Comparison(RuleBasedStateMachine):
     @initialize(data=st.data())
     def choose_samples(self, data: DataObject) -> None:
         """Choose few segments and values for this example, so that its steps affect each other."""
-        harness = self.fixture.harness
-        segments = harness.segments()
-        if close := [name for name in _CLOSE if name in harness.names]:
-            segments = st.one_of(st.sampled_from(close), segments)
-        self._segments = data.draw(st.lists(segments, min_size=1, max_size=5, unique=True))
-        values = data.draw(st.lists(harness.values(), min_size=1, max_size=4, unique=True))
-        self._values = [*values, b"5", b"-5", b"05"]
+        self._segments = data.draw(self.sampled_segments)
+        self._values = [*data.draw(self.sampled_values), b"5", b"-5", b"05"]
 
-    @rule(data=st.data(), client=st.integers(0, 1))
-    def transact(self, data: DataObject, client: int) -> None:
-        """Execute a random transaction on both."""
-        space = data.draw(st.sampled_from(self._spaces))
-        writes = self._draw_writes(data, space)
-        checks = [self._draw_check(data, space) for _ in range(data.draw(st.integers(0, 2)))]
-        reads = [self._draw_read(data, space) for _ in range(data.draw(st.integers(0, 2)))]
+    @rule(client=_CLIENTS, seed=_SEEDS, size=_SIZES)
+    def transact(self, client: int, seed: int, size: int) -> None:
+        """Execute a random transaction with so many writes on both."""
+        random = Random(seed)  # noqa: S311  (not a secret)
+        space = random.choice(self._spaces)
+        checks = [self._draw_check(random, space) for _ in range(random.randrange(3))]
+        reads = [self._draw_read(random, space) for _ in range(random.randrange(3))]
+        writes = self._draw_writes(random, space, size)
         self._execute(client, Transaction(tuple(checks), tuple(reads), tuple(writes)))
         if any(getattr(write, "ttl", None) == SHORT for write in writes):
             self._waits -= 1
             self._do("let the short TTLs end", lambda: self._let_time_pass(OUTLIVE / 1000))
 
-    @rule(data=st.data(), client=st.integers(0, 1), limit=st.sampled_from([1, 2, 3, 1000]))
-    def walk(self, data: DataObject, client: int, limit: int) -> None:
+    @rule(client=_CLIENTS, seed=_SEEDS, limit=_LIMITS)
+    def walk(self, client: int, seed: int, limit: int) -> None:
         """Walk over a scope, and compare with the model's complete answer."""
-        key, scope = (
-            self._draw_key(data, data.draw(st.sampled_from(self._spaces)), 0),
-            data.draw(st.sampled_from(Scope)),
-        )
+        random = Random(seed)  # noqa: S311  (not a secret)
+        key, scope = self._draw_key(random, random.choice(self._spaces), 0), random.choice(list(Scope))
         expected = dict(self._model.read(key, scope))
 
         def compare() -> None:
@@ -193,10 +206,11 @@ class _Comparison(RuleBasedStateMachine):
 
         self._do(f"walk client={client} {shortened(Read(key, scope, limit))}", compare)
 
-    @rule(data=st.data(), client=st.integers(0, 1), limit=st.sampled_from([1, 2, 3, 1000]))
-    def walk_over_names(self, data: DataObject, client: int, limit: int) -> None:
+    @rule(client=_CLIENTS, seed=_SEEDS, limit=_LIMITS)
+    def walk_over_names(self, client: int, seed: int, limit: int) -> None:
         """Walk over the names below a key, and compare with the model's complete answer."""
-        key = self._draw_key(data, data.draw(st.sampled_from(self._spaces)), 0)
+        random = Random(seed)  # noqa: S311  (not a secret)
+        key = self._draw_key(random, random.choice(self._spaces), 0)
         expected = self._model.names(key)
 
         def compare() -> None:
@@ -206,11 +220,12 @@ class _Comparison(RuleBasedStateMachine):
         self._do(f"walk client={client} {shortened(ReadNames(key, limit))}", compare)
 
     @precondition(lambda self: self._documents)
-    @rule(data=st.data(), client=st.integers(0, 1))
-    def use_the_fast_paths(self, data: DataObject, client: int) -> None:
+    @rule(client=_CLIENTS, seed=_SEEDS)
+    def use_the_fast_paths(self, client: int, seed: int) -> None:
         """Fetch and overwrite a document; if that is done, the model puts it."""
-        key = self._draw_key(data, data.draw(st.sampled_from(self._spaces)), 1)
-        document = self._draw_document(data) if data.draw(st.booleans()) else None
+        random = Random(seed)  # noqa: S311  (not a secret)
+        key = self._draw_key(random, random.choice(self._spaces), 1)
+        document = self._draw_document(random) if random.random() < 0.5 else None
         there = dict(self._model.read(key))
 
         def compare() -> None:
@@ -259,93 +274,95 @@ class _Comparison(RuleBasedStateMachine):
         self.fixture.harness.advance(seconds)
         self._clock.advance(seconds)
 
-    def _draw_path(self, data: DataObject, least: int) -> Path:
+    def _draw_path(self, random: Random, least: int) -> Path:
         """Draw a path, every third time one that was written or a parent of it, so that steps affect each other."""
-        if self._written and not data.draw(st.integers(0, 2)):
-            path = data.draw(st.sampled_from(self._written))
-            return path if least else path[: data.draw(st.integers(0, len(path)))]
-        segments = st.integers(0, len(self._segments) - 1).map(lambda index: self._segments[index])
-        return tuple(data.draw(st.lists(segments, min_size=least, max_size=4)))
+        if self._written and not random.randrange(3):
+            path = random.choice(self._written)
+            return path if least else path[: random.randint(0, len(path))]
+        return tuple(random.choices(self._segments, k=min(random.randint(least, 4), random.randint(least, 4))))
 
-    def _draw_key(self, data: DataObject, space: str, least: int) -> Key:
-        return Key(space, self._draw_path(data, least))
+    def _draw_key(self, random: Random, space: str, least: int) -> Key:
+        return Key(space, self._draw_path(random, least))
 
-    def _draw_value(self, data: DataObject) -> bytes:
-        return self._values[data.draw(st.integers(0, len(self._values) - 1))]
+    def _draw_value(self, random: Random) -> bytes:
+        return random.choice(self._values)
 
-    def _draw_ttl(self, data: DataObject) -> int | None:
+    def _draw_ttl(self, random: Random) -> int | None:
         if not self._ttl:
             return None
-        ttls = (None, *_LONG, SHORT) if self._waits > 0 else (None, *_LONG)
-        return data.draw(st.sampled_from(ttls))
+        return random.choice((None, *_LONG, SHORT) if self._waits > 0 else (None, *_LONG))
 
-    def _draw_document(self, data: DataObject) -> bytes:
-        names = st.sampled_from(self._segments)
-        members = st.sampled_from(_MEMBERS)
-        inner = st.dictionaries(names, members | st.dictionaries(names, members, max_size=2), max_size=3)
-        value = data.draw(st.dictionaries(names, members | inner, min_size=1, max_size=4))
+    def _draw_document(self, random: Random) -> bytes:
+        value = self._draw_dict(random, 3)
         return json.dumps(value, separators=(",", ":")).encode()
 
-    def _draw_writes(self, data: DataObject, space: str) -> list[Write]:
-        """Draw a few writes, each after the deletes that keep the space prefix-free."""
+    def _draw_dict(self, random: Random, levels: int) -> dict[str, object]:
+        """Draw a dict with at most so many levels; only the innermost ones may be empty."""
+        names = random.choices(self._segments, k=random.randint(1, 4) if levels == 3 else random.randrange(3))
+        nested = levels > 1
+        return {
+            name: self._draw_dict(random, levels - 1) if nested and random.random() < 0.3 else random.choice(_MEMBERS)
+            for name in names
+        }
+
+    def _draw_writes(self, random: Random, space: str, size: int) -> list[Write]:
+        """Draw so many writes, each after the deletes that keep the space prefix-free."""
         live = set(self._model.read(Key(space, ())))
         writes: list[Write] = []
-        for kind in data.draw(st.lists(st.sampled_from(self._kinds), max_size=4)):
+        for kind in random.choices(self._kinds, k=size):
             if kind == "document":
-                key, document = self._draw_key(data, space, 1), self._draw_document(data)
+                key, document = self._draw_key(random, space, 1), self._draw_document(random)
                 leaves = [key.path + path for path in leaves_in(document)]
                 self._written += leaves
                 # A document replaces the values below it, so only values above need a delete.
                 writes += [write for write in _clearing(live, key) if write.key != key]
-                writes.append(PutDocument(key, document, self._draw_ttl(data)))
+                writes.append(PutDocument(key, document, self._draw_ttl(random)))
                 live = {other for other in live if not _related(other, key.path)}.union(leaves)
                 continue
             if kind in {"put", "add"}:
-                path = self._draw_path(data, 1)
+                path = self._draw_path(random, 1)
                 self._written.append(path)
                 key = Key(space, path)
                 writes += _clearing(live, key)
                 live = {other for other in live if not _related(other, path)} | {path}
                 if kind == "add":
-                    writes.append(
-                        Add(key, data.draw(st.sampled_from((1, -1, 0, 2**62, -(2**62), 2**63 - 1, -(2**63)))))
-                    )
+                    writes.append(Add(key, random.choice(_AMOUNTS)))
                 else:
-                    writes.append(Put(key, self._draw_value(data), self._draw_ttl(data), data.draw(st.booleans())))
+                    writes.append(Put(key, self._draw_value(random), self._draw_ttl(random), random.random() < 0.5))
                 continue
-            key, scope = self._draw_key(data, space, 0), data.draw(st.sampled_from(Scope))
+            key, scope = self._draw_key(random, space, 0), random.choice(list(Scope))
             if kind == "clear":
-                writes.append(Notify(key, scope) if data.draw(st.booleans()) else Delete(key, scope))
+                writes.append(Notify(key, scope) if random.random() < 0.5 else Delete(key, scope))
                 size = len(key.path)
                 live = {path for path in live if path[:size] != key.path or not scope.covers(path[size:])}
             elif self._ttl:
-                writes.append(Expire(key, scope, self._draw_ttl(data)))
+                writes.append(Expire(key, scope, self._draw_ttl(random)))
         return writes
 
-    def _draw_check(self, data: DataObject, space: str) -> Check:
-        key, scope = self._draw_key(data, space, 0), data.draw(st.sampled_from(Scope))
-        if data.draw(st.booleans()):
-            value = self._draw_value(data)
-            return StartsWith(key, scope, value[: data.draw(st.integers(0, 3))])
+    def _draw_check(self, random: Random, space: str) -> Check:
+        key, scope = self._draw_key(random, space, 0), random.choice(list(Scope))
+        if random.random() < 0.5:
+            value = self._draw_value(random)
+            return StartsWith(key, scope, value[: random.randrange(4)])
         entries = dict(self._model.read(key, scope))
-        change = data.draw(st.sampled_from(("none", "none", "less", "other", "more")))
+        change = random.choice(_DIFFERENCES)
         if change == "more":
-            path = self._draw_path(data, 0)
+            path = self._draw_path(random, 0)
             if scope.covers(path):
-                entries[path] = self._draw_value(data)
+                entries[path] = self._draw_value(random)
         elif entries and change != "none":
-            path = data.draw(st.sampled_from(sorted(entries)))
+            path = random.choice(sorted(entries))
             if change == "less":
                 del entries[path]
             else:
-                entries[path] = self._draw_value(data)
+                entries[path] = self._draw_value(random)
         return Equals(key, scope, entries)
 
-    def _draw_read(self, data: DataObject, space: str) -> AnyRead:
-        key = self._draw_key(data, space, 0)
-        if data.draw(st.booleans()):
+    def _draw_read(self, random: Random, space: str) -> AnyRead:
+        key = self._draw_key(random, space, 0)
+        if random.random() < 0.5:
             return ReadNames(key)
-        return Read(key, data.draw(st.sampled_from(Scope)), ttls=self._ttl and data.draw(st.booleans()))
+        return Read(key, random.choice(list(Scope)), ttls=self._ttl and random.random() < 0.5)
 
 
 def _related(one: Path, other: Path) -> bool:

@@ -22,7 +22,7 @@ from redicts.transfer.leaves import pages
 from tests.backends.redis_tools import contents, front, key
 from tests.support.servers import RedisServer
 
-LEAVES: Final = 1_000_000 if os.environ.get("REDICTS_TESTS") == "long" else 100_000
+LEAVES: Final = 1_000_000 if os.environ.get("REDICTS_TESTS") == "long" else 40_000
 FEWER: Final = LEAVES // 4
 SMALL: Final = 100
 """How many leaves one of the nested dicts has."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
@@ -56,11 +57,17 @@ def third_party(distributions: Distributions) -> None:
     distributions.install("redicts-y", CODEC, codecs={"upper": "redicts_y"})
 
 
+@lru_cache(maxsize=1)
+def of_all() -> dict[str, Any]:
+    """Return the schema, made once: the same plugins are installed for each test."""
+    return schema()
+
+
 @pytest.mark.parametrize("cfg", RIGHT, ids=repr)
 def test_a_correct_configuration_is_valid(cfg: Any) -> None:
     """A reload accepts it, and so does the schema."""
     Pool().reload(cfg=cfg)
-    jsonschema.validate(cfg, schema())
+    jsonschema.validate(cfg, of_all())
 
 
 @pytest.mark.parametrize("cfg", WRONG, ids=repr)
@@ -69,7 +76,7 @@ def test_a_wrong_configuration_is_not_valid(cfg: Any) -> None:
     with pytest.raises(SettingsError):
         Pool().reload(cfg=cfg)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(cfg, schema())
+        jsonschema.validate(cfg, of_all())
 
 
 def test_the_schema_discriminates_backends_by_name() -> None:
