@@ -148,8 +148,8 @@ class AddsOfAChildAddNothing(OnSqlite):
 class ConditionsAreEvaluatedEarlier(OnSqlite):
     """Conditions of a transaction are evaluated in one before it, and another process writes in between."""
 
-    vain: int = 3
-    """How often to wait in vain: until the other processes have begun, and not once more when all is broken."""
+    vain = 3
+    """How often to wait in vain, until other processes have begun."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         if not transaction.checks or not transaction.writes:
@@ -175,7 +175,8 @@ class LongTransactionsAreSplit(OnSqlite):
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self.looks: Final = path + ".looks"
-        self.vain = 2
+        self.vain = 8
+        """How often to wait in vain, until other processes have begun."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         with _process[0]:
@@ -198,7 +199,8 @@ class LongTransactionsAreSplit(OnSqlite):
         """Wait until three reads of others have ended: of two processes that read, one has begun a read meanwhile."""
         if self.vain:
             before = self.count()
-            self.vain -= not wait_until(lambda: self.count() >= before + 3, 0.5)
+            looked = wait_until(lambda: self.count() >= before + 3, 0.5)
+            self.vain = 0 if looked else self.vain - 1
 
     def count(self) -> int:
         """Return how many reads of all processes have ended."""
