@@ -10,8 +10,6 @@ import hashlib
 import hmac
 import inspect
 import json
-import threading
-import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -26,6 +24,7 @@ from redicts.contract.codecs.harness import json_values
 from redicts.core.codec import Codec, CorruptContent, JsonText, refuse_equal_names
 from redicts.core.leaves import Packed
 from redicts.core.minitransaction import Path
+from tests.contract.broken.rendezvous import Gap
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -499,12 +498,11 @@ class SharesABuffer(PlainCodec):
 
     def __init__(self) -> None:
         self.buffer = b""
-        self.turn = threading.Event()
+        self.gap = Gap()
 
     def payload(self, value: Any) -> bytes:
-        self.buffer = super().payload(value)
-        time.sleep(0.0001)
-        return self.buffer
+        self.buffer = own = super().payload(value)
+        return self.gap.wait_until(lambda: self.buffer if self.buffer != own else None) or own
 
 
 @broken_codec("conduct.plain_text_is_json")

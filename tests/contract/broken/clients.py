@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 
 from redicts.contract import SharedBackend
 from redicts.core.backend import Backend
@@ -21,6 +21,7 @@ from redicts.core.minitransaction import (
 )
 from redicts.errors import StoreError
 from tests.contract.broken.register import broken_client
+from tests.contract.broken.rendezvous import wait_until
 from tests.contract.reference_model import DictBackend, PlainBackend
 
 
@@ -106,13 +107,17 @@ class ClosingCutsCallsShort(SharedBackend):
 
     closed = False
 
+    def __init__(self, shared: Backend) -> None:
+        super().__init__(shared)
+        self.threads: set[int] = set()
+
     def execute(self, transaction: Transaction, /) -> Outcome:
         if len(transaction.writes) < 100:
             return super().execute(transaction)
-        for _ in range(10):
-            time.sleep(0.0005)
-            if self.closed:
-                raise StoreError("closed")
+        thread = threading.get_ident()
+        if thread in self.threads and wait_until(lambda: self.closed, 0.5):  # not in its first call, for which all wait
+            raise StoreError("closed")
+        self.threads.add(thread)
         return super().execute(transaction)
 
     def close(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,6 +30,7 @@ from redicts.core.minitransaction import (
     Write,
 )
 from tests.contract.broken.register import broken_client, broken_shared_store, broken_store
+from tests.contract.broken.rendezvous import MeetingBackend
 from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import (
     DictBackend,
@@ -736,7 +736,7 @@ class TextsAreForgottenByTheLast(SharedBackend):
 
 
 @broken_store("documents_clients.no_reader_sees_half_of_one", alone=True)
-class LeavesAreSeenOneByOne(DictBackend):
+class LeavesAreSeenOneByOne(MeetingBackend):
     """Each leaf of a document is put separately."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
@@ -746,7 +746,7 @@ class LeavesAreSeenOneByOne(DictBackend):
         key, document, ttl = writes[0]
         super().execute(Transaction(writes=(Delete(key, Scope.SUBTREE),)))
         for path, value in self.leaves(document).items():
-            time.sleep(0)
+            self.let_others_look(Scope.SUBTREE)
             super().execute(Transaction(writes=(Put(Key(key.space, key.path + path), value, ttl),)))
         return Outcome(Status.APPLIED)
 

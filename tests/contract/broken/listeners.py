@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 from redicts.contract import SharedBackend
 from redicts.core.listener import Listener, Poller
-from redicts.core.minitransaction import Outcome, Transaction
+from redicts.core.minitransaction import Notify, Outcome, Scope, Transaction
 from redicts.errors import StoreError
 from tests.contract.broken.register import broken_client, broken_server, broken_store
+from tests.contract.broken.rendezvous import Forks, Gap, MeetingBackend
 from tests.contract.networks import Server
 from tests.contract.reference_model import DictBackend, DictListener, NoTTLBackend
 
@@ -88,17 +89,22 @@ class OneCallPerListener(DictBackend):
 
 
 @broken_store("listeners.no_call_is_lost_in_a_race")
-class CalledBeforeItIsWritten(DictBackend):
+class CalledBeforeItIsWritten(MeetingBackend):
     """Listeners are called an instant before others can see what was written."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.gap = Gap(0.3)
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         with self.lock:
             before = self.spaces
             outcome = super().execute(transaction)
             after, self.spaces = self.spaces, before
-            if before is after or not outcome.applied or not transaction.writes:
+            if not any(isinstance(write, Notify) for write in transaction.writes) or not outcome.applied:
+                self.spaces = after
                 return outcome
-        time.sleep(0.002)
+        self.let_others_look(Scope.NODE)
         with self.lock:
             self.call_nobody = True
             super().execute(transaction._replace(checks=()))
@@ -248,18 +254,20 @@ class PollsAndDeclaresPush(DictBackend):
         return Poller()
 
 
-class _Dozing(DictListener):
+class _HardOfHearing(DictListener):
     def wait(self, seconds: float, /) -> bool:
-        time.sleep(min(seconds, 0.3))
-        return seconds > 0.3
+        notified = super().wait(seconds)
+        if notified:
+            time.sleep(0.3)
+        return notified
 
 
 @broken_store("listeners.a_listener_sleeps_until_it_is_called")
-class LooksNowAndThen(DictBackend):
-    """Pushing is declared, no call is ever sent, and listeners look for themselves every 0.3 seconds."""
+class CallsComeLate(DictBackend):
+    """Pushing is declared, and calls arrive after 0.3 seconds."""
 
     def listen(self, name: str, /) -> Listener:
-        return _Dozing(self, name.encode())
+        return _HardOfHearing(self, name.encode())
 
 
 class _Deferring(DictBackend):
@@ -298,6 +306,7 @@ class _Ringing(DictBackend):
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
         self.rope = threading.Lock()
+        self.forks = Forks()
 
     def call(self, names: list[bytes]) -> None:
         with self.rope:
@@ -308,7 +317,7 @@ class _Pulling(DictListener):
     def wait(self, seconds: float, /) -> bool:
         assert isinstance(self.store, _Ringing)
         with self.store.rope:
-            time.sleep(0.0005)
+            self.store.forks.wait_for_one()
         return super().wait(seconds)
 
 

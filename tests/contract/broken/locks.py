@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 from redicts.contract import SharedBackend
@@ -24,6 +23,7 @@ from redicts.core.minitransaction import (
     Write,
 )
 from tests.contract.broken.register import broken_client, broken_store
+from tests.contract.broken.rendezvous import MeetingBackend
 from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend, Spaces
 
 # Checks
@@ -103,15 +103,16 @@ class EqualsSeesTheSiblings(DictBackend):
 
 
 @broken_store("threads.one_of_many_writers_finds_absence", alone=True)
-class ChecksAreEvaluatedEarlier(DictBackend):
-    """Checks see the state of two milliseconds before the writes, and others commit in between."""
+class ChecksAreEvaluatedEarlier(MeetingBackend):
+    """Checks see the state of some time before the writes, and others commit in between."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         with self.lock:
+            before = self.written
             checked = self.decide(transaction._replace(writes=()), self.clock())
         if not checked.applied or not transaction.checks or not transaction.writes:
             return super().execute(transaction)
-        time.sleep(0.002)
+        self.let_others_write(before)
         return super().execute(transaction._replace(checks=()))
 
 
@@ -119,15 +120,16 @@ class ChecksAreEvaluatedEarlier(DictBackend):
 
 
 @broken_store("threads.of_two_transactions_one_sees_the_other", alone=True)
-class ReadsAreAnsweredEarlier(DictBackend):
-    """Reads see the state of a millisecond before the writes, and others commit in between."""
+class ReadsAreAnsweredEarlier(MeetingBackend):
+    """Reads see the state of some time before the writes, and others commit in between."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         with self.lock:
+            before = self.written
             read = self.decide(Transaction(reads=transaction.reads), self.clock())
         if not transaction.reads or not transaction.writes:
             return super().execute(transaction)
-        time.sleep(0.001)
+        self.let_others_write(before)
         return super().execute(transaction)._replace(answers=read.answers)
 
 

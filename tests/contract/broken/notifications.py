@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from redicts.contract import SharedBackend
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
@@ -238,7 +236,6 @@ class ListsAreClearedLater(DictBackend):
         notifies = tuple(write for write in transaction.writes if isinstance(write, Notify))
         outcome = super().execute(transaction._replace(writes=others))
         if notifies and outcome.applied:
-            time.sleep(0)  # others may run
             super().execute(Transaction(writes=notifies))
         return outcome
 

@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import threading
-import time
 import uuid
 from dataclasses import replace
 from typing import Final
@@ -17,6 +16,7 @@ from redicts.core.backend import Backend, Capabilities
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Add, Delete, Entries, Key, Notify, Outcome, Put, Read, Status, Transaction
 from tests.contract.broken.register import broken_shared_store
+from tests.contract.broken.rendezvous import wait_until
 
 
 class OnSqlite(Backend):
@@ -148,17 +148,35 @@ class AddsOfAChildAddNothing(OnSqlite):
 class ConditionsAreEvaluatedEarlier(OnSqlite):
     """Conditions of a transaction are evaluated in one before it, and another process writes in between."""
 
+    vain = 3
+    """How often to wait in vain, until other processes have begun."""
+
     def execute(self, transaction: Transaction, /) -> Outcome:
         if not transaction.checks or not transaction.writes:
             return super().execute(transaction)
         with _process[0]:
-            outcome = super().execute(transaction._replace(writes=()))
-            return super().execute(transaction._replace(checks=())) if outcome.applied else outcome
+            checked = tuple(Read(check.key, check.scope) for check in transaction.checks)
+            outcome = super().execute(transaction._replace(reads=(*transaction.reads, *checked), writes=()))
+            before = outcome.answers[len(transaction.reads) :]
+            outcome = outcome._replace(answers=outcome.answers[: len(transaction.reads)])
+            if not outcome.applied:
+                return outcome
+            look = super().execute
+            if self.vain:
+                changed = wait_until(lambda: look(Transaction(reads=checked)).answers != before, 1.0)
+                self.vain = 0 if changed else self.vain - 1
+            return super().execute(transaction._replace(checks=()))
 
 
 @broken_shared_store("processes.processes_see_no_half_write", alone=True)
 class LongTransactionsAreSplit(OnSqlite):
     """A transaction of more than ten puts and deletes is written in two, which only other processes see."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.looks: Final = path + ".looks"
+        self.vain = 8
+        """How often to wait in vain, until other processes have begun."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         with _process[0]:
@@ -169,6 +187,21 @@ class LongTransactionsAreSplit(OnSqlite):
                 and all(isinstance(each, (Put, Delete)) for each in writes)
             ):
                 super().execute(Transaction(writes=writes[:10]))
-                time.sleep(0.001)
+                self.let_others_look()
                 return super().execute(transaction._replace(writes=writes[10:]))
-            return super().execute(transaction)
+            outcome = super().execute(transaction)
+            if transaction.reads:
+                with open(self.looks, "ab") as looks:
+                    looks.write(b".")
+            return outcome
+
+    def let_others_look(self) -> None:
+        """Wait until three reads of others have ended: of two processes that read, one has begun a read meanwhile."""
+        if self.vain:
+            before = self.count()
+            looked = wait_until(lambda: self.count() >= before + 3, 0.5)
+            self.vain = 0 if looked else self.vain - 1
+
+    def count(self) -> int:
+        """Return how many reads of all processes have ended."""
+        return os.path.getsize(self.looks) if os.path.exists(self.looks) else 0

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
 
-from redicts.core.minitransaction import Add, Answer, Outcome, Status, Transaction, Write
+from redicts.core.minitransaction import Add, Answer, Outcome, Read, Scope, Status, Transaction, Write
 from tests.contract.broken.register import broken_store
-from tests.contract.reference_model import DictBackend, PlainBackend, Spaces
-
-
-def _let_others_run() -> None:
-    time.sleep(0)
+from tests.contract.broken.rendezvous import Forks, MeetingBackend
+from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend, Spaces
 
 
 @broken_store("threads.adds_of_many_threads_sum_up")
-class UpdatesAreLost(DictBackend):
+class UpdatesAreLost(MeetingBackend):
     """The state that a transaction works on is fetched, changed and put back without a lock."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         return self.decide(transaction, self.clock())
 
     def draft(self, writes: tuple[Write, ...]) -> Spaces:
+        before = self.written
         spaces = super().draft(writes)
-        _let_others_run()
+        if writes:
+            self.let_others_write(before)
         return spaces
 
 
 @broken_store("threads.adds_of_many_threads_sum_up", alone=True)
-class AddsAreLost(PlainBackend):
+class AddsAreLost(MeetingBackend, PlainBackend):
     """The value that a single Add counts on from is fetched before the lock is taken."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -40,8 +38,8 @@ class AddsAreLost(PlainBackend):
     def execute(self, transaction: Transaction, /) -> Outcome:
         if transaction.checks or transaction.reads or [type(write) for write in transaction.writes] != [Add]:
             return super().execute(transaction)
-        before = self.spaces
-        _let_others_run()
+        before, written = self.spaces, self.written
+        self.let_others_write(written)
         with self.lock:
             self.fetched = before
             try:
@@ -52,26 +50,26 @@ class AddsAreLost(PlainBackend):
     def add(self, spaces: Spaces, write: Add, now: float) -> int:
         if self.fetched is not None:
             held = self.old(self.fetched, write.key, now, "Add")
-            if held is not None:
-                self.store(spaces, write.key, held)
+            self.store(spaces, write.key, held or HeldLocks(b"0"))
         return super().add(spaces, write, now)
 
 
 @broken_store("threads.one_of_many_writers_finds_absence")
-class ChecksAreOutsideOfTheLock(DictBackend):
+class ChecksAreOutsideOfTheLock(MeetingBackend):
     """Checks are evaluated first, and the writes applied later."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         with self.lock:
+            before = self.written
             checked = self.decide(transaction._replace(writes=()), self.clock())
-        _let_others_run()
         if not checked.applied or not transaction.writes:
             return checked
+        self.let_others_write(before)
         return super().execute(transaction._replace(checks=()))._replace(answers=checked.answers)
 
 
 @broken_store("threads.no_reader_sees_half_a_subtree", alone=True)
-class WritesAreSeenOneByOne(PlainBackend):
+class WritesAreSeenOneByOne(MeetingBackend, PlainBackend):
     """Each write is atomic, the transaction is not."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
@@ -83,12 +81,12 @@ class WritesAreSeenOneByOne(PlainBackend):
             self.spaces = before
         for write in transaction.writes:
             super().execute(Transaction(writes=(write,)))
-            _let_others_run()
+            self.let_others_look(Scope.SUBTREE)
         return outcome
 
 
 @broken_store("threads.a_refused_transaction_is_never_seen", alone=True)
-class RefusedWritesAreSeen(PlainBackend):
+class RefusedWritesAreSeen(MeetingBackend, PlainBackend):
     """What a refused counter undoes is seen until it is undone."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
@@ -96,25 +94,34 @@ class RefusedWritesAreSeen(PlainBackend):
         outcome = super().decide(transaction, now)
         if outcome.status is Status.NOT_A_COUNTER:
             super().decide(Transaction(writes=transaction.writes[: outcome.failed_index]), now)
+            self.deciding = False
             self.lock.release()
-            _let_others_run()
+            self.let_others_look(Scope.SUBTREE)
             self.lock.acquire()
-            self.spaces = before
+            self.spaces, self.deciding = before, True
         return outcome
 
 
 @broken_store("listeners.no_call_is_lost_in_a_race")
-class AnswersAreShared(DictBackend):
-    """An instance keeps the answers of its last call where the next one may overwrite them."""
+class AnswersAreShared(MeetingBackend):
+    """An instance keeps the answer to a read of one value where the next read may overwrite it."""
 
     answers: tuple[Answer, ...] = ()
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         outcome = super().execute(transaction)
+        if not outcome.answers:
+            return outcome
         self.answers = outcome.answers
-        _let_others_run()
-        same = len(self.answers) == len(transaction.reads)
-        return outcome._replace(answers=self.answers if same else outcome.answers)
+        read = transaction.reads[0]
+        if not isinstance(read, Read) or read.scope is not Scope.NODE:
+            return outcome
+        return outcome._replace(answers=self.gap.wait_until(lambda: self.overwritten(outcome)) or outcome.answers)
+
+    def overwritten(self, outcome: Outcome) -> tuple[Answer, ...] | None:
+        """Return the answers that are kept, if they are those of another call, and as many."""
+        kept = self.answers
+        return kept if kept != outcome.answers and len(kept) == len(outcome.answers) else None
 
 
 @broken_store("forks.a_fork_amid_waits_is_harmless")
@@ -124,10 +131,11 @@ class LocksAreNeverReleased(DictBackend):
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
         self.own = threading.Lock()
+        self.forks = Forks()
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         with self.own:
-            _let_others_run()
+            self.forks.wait_for_one()
             return super().execute(transaction)
 
 
