@@ -5,6 +5,7 @@ from __future__ import annotations
 from redicts.contract.checks import (
     capabilities,
     clients,
+    clock,
     conditions,
     counters,
     databases,
@@ -36,6 +37,7 @@ from redicts.contract.checks import (
 __all__ = [
     "capabilities",
     "clients",
+    "clock",
     "conditions",
     "counters",
     "databases",

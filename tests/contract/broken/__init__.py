@@ -13,6 +13,7 @@ from redicts.contract import Harness
 from tests.contract.broken import (
     capabilities,
     clients,
+    clock,
     conditions,
     counters,
     databases,
@@ -40,6 +41,7 @@ __all__ = [
     "Broken",
     "capabilities",
     "clients",
+    "clock",
     "conditions",
     "counters",
     "databases",
