@@ -30,6 +30,9 @@ class Need(Enum):
     LOST_REPLIES = "the harness's drop_reply"
     LATE_REQUESTS = "the harness's hold_request"
     RAW = "the harness's raw access"
+    DATABASES = "the harness's databases"
+    SIZE = "the harness's size"
+    WALL_CLOCK = "the harness's set_clock"
 
 
 CAPABILITIES: Final[dict[Need, str]] = {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
@@ -14,11 +15,16 @@ from redicts.contract.fault_proxy import FaultProxy
 from redicts.contract.harness import Harness, SharedBackend
 from redicts.contract.provenance import provenance, secrets_in
 from redicts.contract.requirements import NotRun
+from redicts.contract.sizes import size_of_files, size_of_process
 from redicts.core.backend import Backend, BackendPlugin, BackendSettings
 from redicts.core.minitransaction import NOTHING, Delete, Equals, Key, Put, Read, Scope, Transaction
+from redicts.errors import RedictsError
 
 _QUICK: Final = 0.5
 """Seconds that a client waits for the answer to a request that is held back, if its settings include a timeout."""
+
+_NUMBERS: Final = (0, 1, 10)
+"""The numbers of databases that are compared, of which some begin with others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,9 @@ class StoreHarness(Harness):
       ``socket_timeout_secs``, it holds requests back as well. For the proxy, ``tls_check_hostname`` is set to false.
     - A store with a field ``path`` is a file, and its replies cannot be lost. Any other store outside of one instance
       counts as networked and needs a harness that can drop replies.
+    - Its other databases are those with the numbers 0, 1 and 10, unless the plugin or the server refuses them.
+    - Its size is that of the file or directory at ``path``. A store in one instance has the size of this process.
+    - The wall clock of a store that is not networked is that of Python's ``time``, see :mod:`redicts.contract.wall`.
     """
 
     def __init__(self, store: Store) -> None:
@@ -131,6 +140,18 @@ class StoreHarness(Harness):
         """The distribution of the plugin, its version, and the contract it was written for."""
         return provenance(self.store.plugin)
 
+    def databases(self) -> Sequence[Backend]:
+        """Open databases with other numbers, as far as the plugin and the server know them."""
+        numbers = [number for number in _NUMBERS if number != self.store.database]
+        return [backend for backend in map(self._open_other, numbers) if backend is not None]
+
+    def size(self) -> int | None:
+        """Return the size of the file or directory, or that of this process for a store inside one instance."""
+        path = getattr(self.store.settings, "path", None)
+        if self._instance is not None:
+            return size_of_process()
+        return size_of_files(str(path)) if path is not None else None
+
     def close(self) -> None:
         """Close the instance and the proxy."""
         if self._instance is not None:
@@ -139,6 +160,16 @@ class StoreHarness(Harness):
         if self._proxy is not None:
             self._proxy.close()
             self._proxy = None
+
+    def _open_other(self, number: int) -> Backend | None:
+        """Open the database with this number, or return ``None`` if the plugin or the server refuses it."""
+        with contextlib.suppress(RedictsError, ValueError), contextlib.ExitStack() as unused:
+            backend = self.store.plugin.open(self.store.settings, number)
+            unused.callback(backend.close)
+            backend.execute(Transaction())
+            unused.pop_all()
+            return backend
+        return None
 
     def _is_in_one_instance(self, backend: Backend) -> bool:
         if self._shares is None:

@@ -176,6 +176,21 @@ def _need_raw(fixture: Fixture) -> None:
         raise NotRun("the harness has no raw access to the store", required=False)
 
 
+def _need_databases(fixture: Fixture) -> None:
+    if not fixture.databases:
+        raise NotRun("the harness does not offer other databases of the store", required=False)
+
+
+def _need_size(fixture: Fixture) -> None:
+    if fixture.harness.size() is None:
+        raise NotRun("the harness does not offer the size of the store", required=False)
+
+
+def _need_wall_clock(fixture: Fixture) -> None:
+    if not fixture.harness.set_clock(0.0):
+        raise NotRun("the harness cannot set the clock of the store's machine", required=False)
+
+
 _UNMET: Final[dict[Need, Callable[[Fixture], None]]] = {
     Need.TTL: _need_capability("ttl", wanted=True),
     Need.NO_TTL: _need_capability("ttl", wanted=False),
@@ -193,6 +208,9 @@ _UNMET: Final[dict[Need, Callable[[Fixture], None]]] = {
     Need.LOST_REPLIES: _need_lost_replies,
     Need.LATE_REQUESTS: _need_lost_replies,
     Need.RAW: _need_raw,
+    Need.DATABASES: _need_databases,
+    Need.SIZE: _need_size,
+    Need.WALL_CLOCK: _need_wall_clock,
 }
 """For each need, the function that raises ``NotRun`` if it is not met."""
 

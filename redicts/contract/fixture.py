@@ -65,6 +65,7 @@ class Fixture:
         self._spaces: list[str] = []
         self._open: list[Backend] = []
         self._store: Client | None = None
+        self._databases: list[Client] | None = None
         self.space: str = self.fresh_space()
 
     @property
@@ -79,6 +80,13 @@ class Fixture:
         """The capabilities that the store declares."""
         return self.store.capabilities
 
+    @property
+    def databases(self) -> Sequence[Client]:
+        """Clients of other databases of the store, opened when first needed; empty if the harness offers none."""
+        if self._databases is None:
+            self._databases = [self._keep(backend) for backend in self.harness.databases()]
+        return self._databases
+
     def client(self) -> Client:
         """Open another client; it is closed when the check ends."""
         return self._keep(self.harness.open())
@@ -91,7 +99,7 @@ class Fixture:
 
     def close_clients(self) -> None:
         """Close all clients; :attr:`store` is a new one afterwards."""
-        self._store = None
+        self._store = self._databases = None
         while self._open:
             self._open.pop().close()
 
@@ -192,8 +200,9 @@ class Fixture:
         """Empty all spaces, and close all clients."""
         try:
             if self._open:  # otherwise nothing was written
-                for space in self._spaces:
-                    self._empty(space)
+                for client in (self.store, *(self._databases or ())):
+                    for space in self._spaces:
+                        self._empty(client, space)
         finally:
             self.close_clients()
 
@@ -201,9 +210,8 @@ class Fixture:
         self._open.append(backend)
         return Client(backend)
 
-    def _empty(self, space: str) -> None:
+    def _empty(self, client: Client, space: str) -> None:
         root = Key(space, ())
-        client = self.store
         if client.run(writes=(Delete(root, Scope.SUBTREE),)).status is not Status.TOO_LARGE:
             return
         in_time = self.deadline()

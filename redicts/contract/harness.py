@@ -123,6 +123,29 @@ class Harness(ABC):
     def close(self) -> None:  # noqa: B027  (optional)
         """Release servers and files of the harness. The caller of the suite calls it."""
 
+    def databases(self) -> Sequence[Backend]:
+        """Open clients of other databases of the same store, for instance of those with the numbers 1 and 10.
+
+        The suite closes them. By default there are none, and it is not examined that databases share nothing.
+        """
+        return ()
+
+    def size(self) -> int | None:
+        """Return how many bytes the store occupies while the suite has closed all its clients.
+
+        Expired values count, as do all records of the backend. The unit may be any other that grows in the same way.
+        By default it is unknown, and it is not examined that the store stays small.
+        """
+        return None
+
+    def set_clock(self, seconds: float) -> bool:  # noqa: ARG002  (optional)
+        """Set the wall clock of the store's machine so many seconds before (or, below 0, after) the true time.
+
+        Return whether that is possible. The suite ends with a call with 0. Only the wall clock changes: :meth:`advance`
+        lets time pass.
+        """
+        return False
+
 
 class Raw(ABC):
     """Access to a store without the backend under examination, by another client library.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from redicts.contract import Harness, ManualClock, Raw, SharedBackend
 from redicts.contract.check import Need
+from redicts.contract.servers import size_of_data
+from redicts.contract.sizes import size_of_files, size_of_process
 from redicts.core.backend import Backend
 from redicts.core.minitransaction import Key
 from tests.contract.networks import Network, NetworkClient, Server
@@ -19,8 +22,8 @@ from tests.support.proxy import FaultyProxy
 if TYPE_CHECKING:
     from tests.support.servers import RedisServer
 
-_LOCAL: Final = {Need.LOST_REPLIES, Need.LATE_REQUESTS}
-_NOT_SHARED: Final = {Need.PROCESSES, Need.DURABLE, Need.RAW}
+_LOCAL: Final = {Need.LOST_REPLIES, Need.LATE_REQUESTS, Need.WALL_CLOCK}
+_NOT_SHARED: Final = {Need.PROCESSES, Need.DURABLE, Need.RAW, Need.DATABASES}
 
 
 class InstanceHarness(Harness):
@@ -55,6 +58,12 @@ class InstanceHarness(Harness):
     @property
     def raw(self) -> Raw | None:
         return DictRaw(self.store) if isinstance(self.store, DictBackend) else None
+
+    def databases(self) -> Sequence[Backend]:
+        return getattr(self.store, "others", ())
+
+    def size(self) -> int | None:
+        return size_of_process()
 
 
 class DictRaw(Raw):
@@ -121,10 +130,17 @@ class SqliteHarness(Harness):
     )
 
     def __init__(self, directory: Path) -> None:
-        self._open: Final = functools.partial(open_backend, "sqlite", {"path": str(directory / "contract.db")})
+        self._path: Final = str(directory / "contract.db")
+        self._open: Final = functools.partial(open_backend, "sqlite", {"path": self._path})
 
     def open(self) -> Backend:
         return self._open()
+
+    def databases(self) -> Sequence[Backend]:
+        return [self._open(number) for number in (1, 10)]
+
+    def size(self) -> int:
+        return size_of_files(self._path)
 
     @property
     def opener(self) -> Callable[[], Backend]:
@@ -134,12 +150,15 @@ class SqliteHarness(Harness):
 class SqliteMemoryHarness(InstanceHarness):
     """The SQLite backend in the memory of the process, with a clock that can be set."""
 
-    not_run: Final = MemoryHarness.not_run
+    not_run: Final = MemoryHarness.not_run | {Need.SIZE}
 
     def __init__(self) -> None:
         from redicts.backends.sqlite import SqliteBackend
 
         super().__init__(lambda clock: SqliteBackend(":memory:", clock=clock))
+
+    def size(self) -> None:
+        return None
 
     def close(self) -> None:
         self.store.close()
@@ -153,6 +172,7 @@ class FileHarness(Harness):
     def __init__(self, make: Callable[[str], Backend]) -> None:
         self._directory: Final = tempfile.TemporaryDirectory()
         self._open: Final = functools.partial(make, str(Path(self._directory.name, "contract.db")))
+        self._has_numbers: Final = "database" in inspect.signature(make).parameters
 
     def open(self) -> Backend:
         return self._open()
@@ -160,6 +180,12 @@ class FileHarness(Harness):
     @property
     def opener(self) -> Callable[[], Backend]:
         return self._open
+
+    def databases(self) -> Sequence[Backend]:
+        return [self._open(database=number) for number in (1, 10)] if self._has_numbers else ()
+
+    def size(self) -> int:
+        return size_of_files(self._directory.name)
 
     def close(self) -> None:
         self._directory.cleanup()
@@ -187,7 +213,9 @@ class FakeRedisHarness(InstanceHarness):
 class RedisHarness(Harness):
     """The Redis backend on a real server; clients whose replies can be lost go through a proxy."""
 
-    not_run: Final = frozenset({Need.NO_TTL, Need.NO_PROCESSES, Need.NO_LIMIT, Need.RAW, Need.DOCUMENTS})
+    not_run: Final = frozenset(
+        {Need.NO_TTL, Need.NO_PROCESSES, Need.NO_LIMIT, Need.RAW, Need.DOCUMENTS, Need.WALL_CLOCK}
+    )
 
     def __init__(self, server: RedisServer) -> None:
         self._proxy: Final = FaultyProxy(server.port)
@@ -215,17 +243,23 @@ class RedisHarness(Harness):
     def deliver_request(self) -> None:
         self._proxy.release_held()
 
+    def databases(self) -> Sequence[Backend]:
+        return [self._open(number) for number in (1, 10)]
+
+    def size(self) -> int:
+        return size_of_data(self._open())
+
     def close(self) -> None:
         pending = self._proxy.pending
         self._proxy.close()
         assert pending == 0, "every fault that was planned hit a request"
 
 
-def open_backend(name: str, options: Mapping[str, Any]) -> Backend:
-    """Open database 0 of one of our own backends."""
+def open_backend(name: str, options: Mapping[str, Any], database: int = 0) -> Backend:
+    """Open a database of one of our own backends."""
     import importlib
 
     plugin = importlib.import_module(f"redicts.backends.{name}").plugin
-    backend = plugin.open(plugin.settings(**options), 0)
+    backend = plugin.open(plugin.settings(**options), database)
     assert isinstance(backend, Backend)
     return backend

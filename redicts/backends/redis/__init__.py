@@ -13,7 +13,13 @@ from redicts.core.hooks import hookimpl
 __all__ = ["RedisBackend", "RedisSettings", "plugin", "redicts_backends"]
 
 plugin: Final = BackendPlugin(
-    "redis", RedisSettings, open_redis, from_client, contract=1, summary="a server of Redis 6.2 or newer, or of Valkey"
+    "redis",
+    RedisSettings,
+    open_redis,
+    from_client,
+    contract=1,
+    summary="a server of Redis 6.2 or newer, or of Valkey",
+    harness="redicts.contract.servers:RedisStoreHarness",
 )
 
 

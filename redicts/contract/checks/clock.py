@@ -1,0 +1,271 @@
+"""Clock: a transaction sees the time and the state of one moment, and a TTL ends exactly at its end."""
+
+# ruff: noqa: D401  (the docstring of a check states its rule)
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from redicts.contract.check import Need, conformance_check
+from redicts.contract.client import Client
+from redicts.contract.fixture import LONG, Fixture
+from redicts.contract.form import entries_of, names_of
+from redicts.contract.pauses import PausedCall, Point
+from redicts.contract.requirements import require, require_equal
+from redicts.core.minitransaction import (
+    NOTHING,
+    Answer,
+    AnyRead,
+    Equals,
+    Expire,
+    Path,
+    Put,
+    Read,
+    ReadNames,
+    Scope,
+    Write,
+)
+
+_OLDER: Final = 100
+"""Values that have expired before, so that a write does not yet free what has just expired."""
+
+_STEPS: Final = (4, 20, 80)
+"""Milliseconds of a pause; if a machine is too busy for the short ones, the longer ones are tried."""
+
+_BLOCKED: Final = 0.08
+"""Seconds after which another client counts as waiting for the call that pauses."""
+
+_POINTS: Final = 60
+"""The most pauses of a call."""
+
+_SINGLE_POINTS: Final = 8
+"""The most pauses where each needs a call of its own."""
+
+_MINE: Final = {(): b"mine"}
+
+_Call = Callable[[], tuple[Answer, ...]]
+
+
+@conformance_check(needs=[Need.TTL])
+def a_write_sees_one_moment(fixture: Fixture) -> None:
+    """A write sees no value whose end another client saw before it, and each that was renewed before its end."""
+    root = fixture.key
+    _stand_still(
+        fixture, lambda: fixture.store.run((), [Read(root(), Scope.SUBTREE)], [Put(root("written"), b"1")]).answers
+    )
+
+
+@conformance_check(needs=[Need.TTL])
+def a_read_sees_one_moment(fixture: Fixture) -> None:
+    """A read sees no value whose end another client saw before it, and each that was renewed before its end."""
+    _stand_still(fixture, lambda: fixture.store.ask(Read(fixture.key(), Scope.SUBTREE)))
+    _stand_still_once(fixture, lambda: fixture.store.ask(Read(fixture.key("renewed", "n0"))))
+
+
+def _stand_still(fixture: Fixture, call: _Call) -> None:
+    """Pause a call wherever it calls a function, while one value ends and another one is renewed."""
+    other = fixture.client()
+    _Pauses(fixture, other, 0, set()).during(call)  # the first time, more is done
+    left = set(range(_POINTS))
+    for step in _STEPS:
+        left -= _Pauses(fixture, other, step, left).during(call)
+        if not left:
+            return
+
+
+def _stand_still_once(fixture: Fixture, call: _Call) -> None:
+    """Do the same with a call that reads one value, which is renewed at one point each time."""
+    other = fixture.client()
+    for _ in range(2):
+        dry = _Pauses(fixture, other, 0, set())
+        dry.during(call)
+    # A state is mostly read by a function written in C.
+    numbers = sorted(range(len(dry.points)), key=lambda number: dry.points[number].event != "c_return")
+    for number in numbers if fixture.thorough else numbers[:_SINGLE_POINTS]:
+        for step in _STEPS:
+            pauses = _Pauses(fixture, other, step, {number}, renewed=0)
+            if pauses.during(call):
+                break
+        if pauses.blocked and not fixture.thorough:
+            break
+
+
+class _Pauses:
+    """What happens while one call stands still: at each point one value ends, and another one is renewed in time."""
+
+    def __init__(
+        self, fixture: Fixture, other: Client, step: int, wanted: set[int], renewed: int | None = None
+    ) -> None:
+        self._fixture = fixture
+        self._other = other
+        self._step = step
+        self._wanted = wanted
+        self._renewed = renewed
+        self._began = 0.0
+        self.points: list[Point] = []
+        self.blocked = False
+
+    def during(self, call: _Call) -> set[int]:
+        """Run the call, examine its answers, and return the numbers of the points that need not be tried again."""
+        fixture, answers, done = self._fixture, list[Answer](), list[int]()
+        fixture.renew()
+        numbers = sorted(self._wanted) if self._renewed is None else [self._renewed]
+        renewed = [(fixture.key("renewed", f"n{number}"), index + 1) for index, number in enumerate(numbers)]
+        fixture.store.run(writes=[Put(key, b"mine", steps * self._step - 1) for key, steps in renewed])
+        self._began = time.monotonic()
+        steps = 0
+        with PausedCall(lambda: answers.extend(call()), fixture.store.backend, fixture.timeout) as paused:
+            for number, point in enumerate(paused):
+                self.points.append(point)
+                if number in self._wanted:
+                    steps += 1
+                    other = threading.Thread(target=self._act, args=(number, steps, done), daemon=True)
+                    other.start()
+                    other.join(_BLOCKED + self._step / 1000)
+                    if other.is_alive():  # the call holds a lock, mostly until its end
+                        self.blocked = True
+                        break
+            paused.resume()
+            if self.blocked:
+                done = [each for each in done if each != number]
+                other.join(fixture.timeout)
+                require(not other.is_alive(), f"another client does not end within {fixture.timeout:g} seconds")
+        self._examine(answers, done)
+        return self._wanted if self.blocked else {*done, *range(len(self.points), _POINTS)}
+
+    def _act(self, number: int, steps: int, done: list[int]) -> None:
+        """Renew one value before its end, see the end of another one and write that down."""
+        fixture, step = self._fixture, self._step
+        renewed = fixture.key("renewed", f"n{number if self._renewed is None else self._renewed}")
+        ends, gone = fixture.key("ends", f"n{number}"), fixture.key("gone", f"n{number}")
+        older = [Put(fixture.key("older", f"n{each}"), b"", 1) for each in range(_OLDER)]
+        in_time = self._other.run([Equals(renewed, Scope.NODE, _MINE)], (), [Expire(renewed, Scope.NODE, LONG)]).applied
+        self._other.run(writes=[*older, Put(ends, b"mine", 2)])
+        waits = fixture.harness.waits
+        pause = max(self._began + steps * step / 1000 - time.monotonic(), 0.002) + 0.001 if waits else step / 1000
+        fixture.harness.advance(pause)
+        self._other.run([Equals(ends, Scope.NODE, NOTHING)], (), [Put(gone, b"1")])
+        if in_time:
+            done.append(number)
+
+    def _examine(self, answers: list[Answer], done: list[int]) -> None:
+        values = entries_of(answers[0]).values
+        for number, point in enumerate(self.points):
+            name, during = f"n{number}", f"while a call stood still {point}"
+            at: Path = ("renewed", name) if self._renewed is None else ()
+            require(
+                number not in done or at in values,
+                f"a value was renewed before its end, {during}, and is absent in its answer; the clock must be read "
+                "together with the state, not after it",
+            )
+            require(
+                not (("ends", name) in values and ("gone", name) in values),
+                f"a value had ended, as another client saw and wrote down, {during}: its answer has what was written, "
+                "and yet the value; the clock must be read together with the state, not before waiting",
+            )
+
+
+@conformance_check(needs=[Need.TTL])
+def a_ttl_ends_at_its_end(fixture: Fixture) -> None:
+    """A value is there until the end of its TTL, with at least a millisecond left, and not after it, whoever writes."""
+    ttls = {f"n{ttl}": ttl for ttl in range(6, 40, 2)}
+    (_with_the_time_of_this_process if fixture.harness.waits else _with_a_clock_that_is_set)(fixture, ttls)
+
+
+_SLACK: Final = 0.002
+"""Seconds by which a TTL may end earlier or later, for clocks that count milliseconds."""
+
+
+def _with_the_time_of_this_process(fixture: Fixture, ttls: dict[str, int]) -> None:
+    before = time.monotonic()
+    _put(fixture, ttls)
+    after = time.monotonic()
+    other, left, number = fixture.client(), set(ttls), 0
+    in_time = fixture.deadline()
+    while left:
+        in_time()
+        number += 1
+        if number % 4 == 0:  # a write frees what has expired, and must free nothing else
+            other.run(writes=[Put(fixture.key("meanwhile", f"n{number}"), b"1", 1)])
+        soonest = min(left, key=lambda name: ttls[name])
+        began = time.monotonic()
+        found = _look(fixture, sorted(left), soonest)
+        ended = time.monotonic()
+        for name in left:
+            if name in found:
+                late = began - after - ttls[name] / 1000
+                require(
+                    late < _SLACK, f"a value with a TTL of {ttls[name]} ms is there {late * 1000:.1f} ms after its end"
+                )
+                most = (after - began + _SLACK) * 1000 + ttls[name]
+                require(
+                    found[name] <= most, f"of a TTL of {ttls[name]} ms, {found[name]} remain; at most {most:.1f} can"
+                )
+                least = (before - ended - _SLACK) * 1000 + ttls[name]
+                require(
+                    found[name] >= least,
+                    f"of a TTL of {ttls[name]} ms, {found[name]} remain; at least {least:.1f} must",
+                )
+            else:
+                early = before + ttls[name] / 1000 - ended
+                require(
+                    early < _SLACK,
+                    f"a value with a TTL of {ttls[name]} ms is gone {early * 1000:.1f} ms before its end",
+                )
+        left &= set(found)
+
+
+def _with_a_clock_that_is_set(fixture: Fixture, ttls: dict[str, int]) -> None:
+    _put(fixture, ttls)
+    passed = 0.0
+    for name, ttl in sorted(ttls.items(), key=lambda item: item[1]):
+        for at, there in ((ttl - 0.6, True), (ttl + 0.6, False)):
+            fixture.harness.advance((at - passed) / 1000)
+            passed = at
+            fixture.client().run(writes=[Put(fixture.key("meanwhile", name), b"1", 1)])
+            found = _look(fixture, sorted(ttls), name)
+            require_equal(name in found, there, f"{at:.1f} ms after a put with a TTL of {ttl} ms, the value is there:")
+            expected = {other for other in ttls if ttls[other] > at}
+            require_equal(set(found), expected, f"{at:.1f} ms after puts with several TTLs, those are there:")
+            for other in found:
+                remains = ttls[other] - at
+                require(found[other] <= remains + 1, f"{found[other]} ms remain where at most {remains:.1f} can")
+
+
+def _put(fixture: Fixture, ttls: dict[str, int]) -> None:
+    """Put values with these TTLs in several ways."""
+    writes: list[Write] = []
+    for number, (name, ttl) in enumerate(ttls.items()):
+        key = fixture.key("d", name)
+        writes += [
+            [Put(key, b"mine", ttl)],
+            [Put(key, b"mine"), Expire(key, Scope.SUBTREE, ttl)],
+            [Put(key, b"other", ttl), Put(key, b"mine", keep_ttl=True)],
+        ][number % 3]
+    fixture.store.apply(*writes)
+
+
+def _look(fixture: Fixture, names: list[str], soonest: str) -> dict[str, int]:
+    """Return the remaining TTLs by name; require that checks, reads and names of one transaction agree."""
+    key = fixture.key("d", soonest)
+    reads: list[AnyRead] = [Read(fixture.key("d"), Scope.BELOW, ttls=True), ReadNames(fixture.key("d"))]
+    reads += [Read(fixture.key("d", name)) for name in names]
+    outcome = fixture.store.run([Equals(key, Scope.NODE, _MINE)], reads)
+    whole = entries_of(outcome.answers[0])
+    found = {path[0]: ttl for path, ttl in whole.ttls.items()}
+    require_equal(set(whole.values), set(whole.ttls), "the values that have TTLs are told with them:")
+    require_equal(set(names_of(outcome.answers[1]).names), set(found), "the names of what has not expired are")
+    alone = {name for name, answer in zip(names, outcome.answers[2:]) if entries_of(answer).values}
+    require_equal(
+        alone & set(found), alone, "what reads of one key find, and not that of the dict in the same transaction:"
+    )
+    require_equal(
+        set(found) & set(names), alone, "what reads of one key find, in the transaction that reads the dict, is"
+    )
+    require_equal(outcome.applied, soonest in found, "Equals of a value that is about to expire agrees with the read:")
+    fetched = fixture.store.fetch(key)
+    require(fetched is None or (fetched == b"mine" and soonest in found), f"{fetched!r} is fetched of an expired value")
+    return found

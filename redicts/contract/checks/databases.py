@@ -1,0 +1,162 @@
+"""Databases: what is opened with another number shares nothing with this one."""
+
+# ruff: noqa: D401  (the docstring of a check states its rule)
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Final
+
+from redicts.contract.check import Need, conformance_check
+from redicts.contract.client import Client
+from redicts.contract.documented import fetch_at
+from redicts.contract.fixture import LONG, SHORT, Fixture
+from redicts.contract.form import entries_of, names_of
+from redicts.contract.listening import fresh_name, list_at, require_notified
+from redicts.contract.requirements import require, require_equal
+from redicts.contract.trees import names_below, within
+from redicts.core.minitransaction import (
+    NOTHING,
+    Add,
+    Delete,
+    Equals,
+    Expire,
+    Notify,
+    Path,
+    Put,
+    PutDocument,
+    Read,
+    ReadNames,
+    Scope,
+    StartsWith,
+    Status,
+    Write,
+)
+
+_Tree = Mapping[Path, bytes]
+
+_ROUNDS: Final = 5
+_SOON: Final = 0.02
+"""Seconds for a notification that must not come."""
+
+
+@conformance_check(needs=[Need.DATABASES])
+def they_share_nothing(fixture: Fixture) -> None:
+    """The same keys in two databases are different keys for every check, read, write, fast path and expiry."""
+    clients = [fixture.store, *fixture.databases]
+    trees: list[_Tree] = [{}] * len(clients)
+
+    def write(number: int, tree: _Tree, *writes: Write) -> None:
+        """Write to one database, and look into all of them."""
+        clients[number].apply(*writes)
+        trees[number] = tree
+        _look(
+            fixture,
+            clients,
+            trees,
+            f"after {[type(each).__name__ for each in writes]} in database {number} of {len(clients)}",
+        )
+
+    for number, client in enumerate(clients):
+        where = f"in database {number} of {len(clients)}"
+        require(client.holds(Equals(fixture.key(), Scope.SUBTREE, NOTHING)), f"a check {where} sees values of another")
+        tree = {("a",): b"%d" % number, ("d", "b"): b"%d" % number, ("d", "c"): b"5", ("count",): b"1"}
+        write(number, tree, *fixture.puts(tree))
+        holds = client.holds(StartsWith(fixture.key("a"), Scope.SUBTREE, b"%d" % number))
+        require(holds, f"a check {where} compares with values of another")
+    for number, client in enumerate(clients):
+        tree = {**trees[number], ("a",): b"new %d" % number}
+        if client.overwrite(fixture.key("a"), tree["a",]):
+            trees[number] = tree
+        found = client.apply(Add(fixture.key("count"), 10 + number)).counters
+        require_equal(found, (11 + number,), f"the counter of database {number} of {len(clients)} is")
+        text = fixture.key("text")
+        refused = client.run(writes=[Delete(fixture.key("d"), Scope.SUBTREE), Put(text, b"x"), Add(text, 1)])
+        require_equal(refused.status, Status.NOT_A_COUNTER, "the status of an Add to a text is")
+        trees[number] = {**trees[number], ("count",): b"%d" % (11 + number)}
+        _look(fixture, clients, trees, f"after an Add in database {number} of {len(clients)}")
+    for number, client in enumerate(clients):
+        write(number, {("d", "x"): b"1"}, Delete(fixture.key(), Scope.SUBTREE), Put(fixture.key("d", "x"), b"1"))
+        if fixture.capabilities.documents:
+            document = {("d", "x"): b"7", ("d", "y", "z"): b"8"}
+            client.apply(PutDocument(fixture.key("d"), b'{"x":7,"y":{"z":8}}'))
+            trees[number] = document
+            if client.overwrite_document(fixture.key("d"), b'{"x":%d}' % number):
+                trees[number] = {("d", "x"): b"%d" % number}
+            _look(fixture, clients, trees, f"after an overwriting of a document in database {number}")
+        write(number, {}, Notify(fixture.key(), Scope.SUBTREE))
+
+
+@conformance_check(needs=[Need.DATABASES, Need.TTL])
+def ttls_are_of_one_database(fixture: Fixture) -> None:
+    """A TTL that is set or ends in one database changes no value and no TTL under the same key of another."""
+    clients = [fixture.store, *fixture.databases]
+    tree = {("a",): b"1", ("d", "b"): b"2"}
+    for client in clients:
+        client.apply(*fixture.puts(tree))
+    for number, client in enumerate(clients):
+        others = [other for other in clients if other is not client]
+        client.apply(*fixture.puts(tree, SHORT))
+        for other in others:
+            require_equal(dict(other.ttls(fixture.key())), {}, f"after TTLs in database {number}, those of another are")
+            other.apply(*fixture.puts(tree))
+        fixture.outlive()
+        for other in others:  # a write may free what has expired, and must free that alone
+            other.apply(Put(fixture.key("a"), b"1"), Delete(fixture.key("e"), Scope.SUBTREE))
+        client.apply(Put(fixture.key("e"), b"5"))
+        fixture.expect({("e",): b"5"}, client)
+        for other in others:
+            fixture.expect(tree, other)
+        client.apply(Delete(fixture.key(), Scope.SUBTREE), *fixture.puts(tree, LONG))
+        client.apply(Expire(fixture.key(), Scope.SUBTREE, None))
+        for other in others:
+            other.apply(*fixture.puts(tree, LONG))
+        require_equal(dict(client.ttls(fixture.key())), {}, f"after TTLs in other databases, those of {number} are")
+        client.apply(Expire(fixture.key(), Scope.SUBTREE, None))
+        for other in others:
+            require_equal(
+                set(other.ttls(fixture.key())), set(tree), f"after {number} has none, the paths with a TTL are"
+            )
+            other.apply(*fixture.puts(tree))
+        client.apply(*fixture.puts(tree))
+
+
+@conformance_check(needs=[Need.DATABASES, Need.PUSH])
+def a_notify_is_for_one_database(fixture: Fixture) -> None:
+    """A Notify reaches the listeners of its own database, and none of the same name in another."""
+    clients = [fixture.store, *fixture.databases]
+    key = fixture.key("list")
+    for number, client in enumerate(clients):
+        others = [other for other in clients if other is not client]
+        told = [True] * len(others)
+        for _ in range(_ROUNDS):
+            name = fresh_name()
+            with ExitStack() as stack:
+                # Those of the same name begin before and after it.
+                earlier = [stack.enter_context(other.listen(name)) for other in others[:1]]
+                listener = stack.enter_context(client.listen(name))
+                listeners = earlier + [stack.enter_context(other.listen(name)) for other in others[1:]]
+                list_at(client, key, name)
+                client.apply(Notify(key, Scope.NODE))
+                require_notified(listener, fixture.timeout, f"a listener in database {number} of {len(clients)}")
+                told = [was and other.wait(_SOON) for was, other in zip(told, listeners)]
+            if not any(told):
+                break
+        # A wait may end for no reason, but not each time.
+        require(not any(told), f"a Notify in database {number} of {len(clients)} notifies listeners in another")
+
+
+def _look(fixture: Fixture, clients: Sequence[Client], trees: Sequence[_Tree], when: str) -> None:
+    """Require that each of these databases holds its tree."""
+    for number, (client, tree) in enumerate(zip(clients, trees)):
+        reads = (Read(fixture.key(), Scope.SUBTREE), ReadNames(fixture.key("d")))
+        outcome = client.run([Equals(fixture.key(), Scope.SUBTREE, tree)], reads)
+        values, names = entries_of(outcome.answers[0]).values, names_of(outcome.answers[1]).names
+        require_equal(dict(values), dict(tree), f"{when}, database {number} holds")
+        require_equal(set(names), names_below(tree, ("d",)), f"{when}, the names of a dict in database {number} are")
+        require(outcome.applied, f"{when}, Equals of the values in database {number} fails")
+        value, below = fixture.key("a"), fixture.key("d")
+        require(client.fetch(value) in (None, tree.get(("a",))), f"{when}, database {number} fetches another value")
+        if fixture.capabilities.documents:
+            fetch_at(client, below, within(tree, ("d",), Scope.SUBTREE))

@@ -1,0 +1,118 @@
+"""Clocks that are read at another moment than the state, and TTLs that end too early or too late."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from typing import Any
+
+from redicts.backends.sqlite import SqliteBackend, statements
+from redicts.backends.sqlite.backend import _on_connection
+from redicts.backends.sqlite.snapshot import Snapshot
+from redicts.contract.form import entries_of
+from redicts.core.minitransaction import Outcome, Put, Read, Status, Transaction
+from tests.contract.broken.register import broken_shared_store, broken_store
+from tests.contract.reference_model import HeldLocks, PlainBackend
+
+
+@broken_store("clock.a_write_sees_one_moment", alone=True)
+class WritersReadTheClockFirst(PlainBackend):
+    """A transaction that writes reads the clock, and then waits for the lock."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if not transaction.writes:
+            return super().execute(transaction)
+        now = self.clock()
+        with self.lock:
+            return self.decide(transaction, now)
+
+
+@broken_store("clock.a_read_sees_one_moment", alone=True)
+class ReadersReadTheClockFirst(PlainBackend):
+    """A transaction that only reads does so for the clock, and then waits for the lock."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if transaction.writes:
+            return super().execute(transaction)
+        now = self.clock()
+        with self.lock:
+            return self.decide(transaction, now)
+
+
+@broken_store("clock.a_read_sees_one_moment")
+class ReadersReadTheClockLast(PlainBackend):
+    """A transaction that only reads takes the state without the lock, and then reads the clock."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if transaction.writes or transaction.checks:
+            return super().execute(transaction)
+        reader = PlainBackend(self.clock)
+        reader.spaces = self.spaces
+        return reader.decide(transaction, self.clock())
+
+
+@broken_store("clock.a_ttl_ends_at_its_end", alone=True)
+class TTLsEndInHundredths(PlainBackend):
+    """Deadlines are compared in hundredths of a second, so that values end up to ten milliseconds early."""
+
+    def alive(self, held: HeldLocks, now: float, what: str) -> bool:
+        return held.deadline is None or int(held.deadline * 100) > int(now * 100)
+
+
+@broken_shared_store("clock.a_write_sees_one_moment", "clock.a_read_sees_one_moment")
+class TheClockIsReadBeforeTheFileIsLocked(SqliteBackend):
+    """A transaction reads the clock before it begins."""
+
+    def __init__(self, path: str, database: int = 0) -> None:
+        super().__init__(path, database)
+        self.of_thread = threading.local()
+        self._now = self.early
+
+    def early(self) -> int:
+        now: int | None = getattr(self.of_thread, "now", None)
+        return self._clock.now() if now is None else now
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        self.of_thread.now = self._clock.now()
+        try:
+            return super().execute(transaction)
+        finally:
+            self.of_thread.now = None
+
+
+@broken_shared_store("clock.a_read_sees_one_moment")
+class TheClockIsReadAfterTheSnapshot(SqliteBackend):
+    """A transaction that only reads takes its snapshot, and then reads the clock once."""
+
+    @_on_connection()
+    def _read(self, cursor: sqlite3.Cursor, transaction: Transaction) -> Outcome:
+        cursor.execute(statements.BEGIN_READING)
+        cursor.execute(statements.CONTENTS).fetchone()
+        snapshot = Snapshot(cursor, self._database, self._now())
+        failed_index = snapshot.first_failed(transaction.checks)
+        answers = tuple(map(snapshot.answer, transaction.reads))
+        cursor.execute(statements.COMMIT)
+        status = Status.APPLIED if failed_index is None else Status.CHECK_FAILED
+        return Outcome(status, answers, failed_index=failed_index)
+
+
+@broken_shared_store("clock.a_ttl_ends_at_its_end")
+class TTLsEndForTheWay(SqliteBackend):
+    """Four milliseconds of a TTL are taken off for the time that the request takes."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        writes: list[Any] = [
+            write._replace(ttl=max(1, write.ttl - 4)) if isinstance(write, Put) and write.ttl else write
+            for write in transaction.writes
+        ]
+        return super().execute(transaction._replace(writes=tuple(writes)))
+
+
+@broken_shared_store("clock.a_ttl_ends_at_its_end")
+class ValuesStayForAWhile(SqliteBackend):
+    """A read of one key still finds its value for some milliseconds after its end."""
+
+    @_on_connection()
+    def fetch(self, cursor: sqlite3.Cursor, key: Any, /) -> bytes | None:
+        found = Snapshot(cursor, self._database, self._now() - 8).answer(Read(key))
+        return entries_of(found).values.get(())

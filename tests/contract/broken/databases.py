@@ -1,0 +1,118 @@
+"""Databases that are not apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redicts.backends.sqlite import SqliteBackend
+from redicts.contract import SharedBackend
+from redicts.core.backend import Backend
+from redicts.core.listener import Listener
+from redicts.core.minitransaction import Delete, Key, Outcome, Put, Scope, Transaction
+from tests.contract.broken.register import broken_shared_store, broken_store
+from tests.contract.reference_model import DictBackend, PlainBackend, Spaces
+
+
+class _Numbered(PlainBackend):
+    """Several databases, each with spaces of its own."""
+
+    def __init__(self, clock: Callable[[], float], number: int = 0, first: _Numbered | None = None) -> None:
+        super().__init__(clock)
+        self.number = number
+        self.all: dict[int, _Numbered] = first.all if first else {}
+        self.all[number] = self
+        if first is None:
+            for other in (1, 10):
+                type(self)(clock, other, self)
+
+    @property
+    def others(self) -> Sequence[Backend]:
+        """The databases but this one."""
+        return [SharedBackend(each) for each in self.all.values() if each is not self]
+
+
+@broken_store("databases.they_share_nothing", alone=True)
+class DeletesGoByTheFirstDigit(_Numbered):
+    """A Delete of a root also empties the databases whose numbers begin with the same digits."""
+
+    def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
+        super().delete(spaces, write, now)
+        if not write.key.path and write.scope is Scope.SUBTREE:
+            for number, other in self.all.items():
+                if str(number).startswith(str(self.number)):
+                    other.spaces = {**other.spaces, write.key.space: {}}
+
+
+@broken_store("databases.they_share_nothing")
+class CountersAreForAll(_Numbered):
+    """All databases add to one counter."""
+
+    def sum(self, value: bytes, amount: int) -> int:
+        self.all[0].total = getattr(self.all[0], "total", 0) + super().sum(b"0", amount)
+        return int(self.all[0].total)
+
+
+@broken_store("databases.ttls_are_of_one_database", alone=True)
+class TheDeadOfOneAreFreedInAll(_Numbered):
+    """A write frees what has expired by a list of all databases, and frees these paths in its own."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        if transaction.writes:
+            gone = [
+                Key(space, path)
+                for other in self.all.values()
+                for space, entries in other.spaces.items()
+                for path, held in entries.items()
+                if not self.alive(held, now, "")
+            ]
+            for key in gone:
+                self.spaces.get(key.space, {}).pop(key.path, None)
+        return super().decide(transaction, now)
+
+
+@broken_store("databases.a_notify_is_for_one_database", alone=True)
+class NotifiesAreHeardInAll(_Numbered):
+    """A Notify reaches the listeners of its name in all databases."""
+
+    def call(self, names: list[bytes]) -> None:
+        for other in self.all.values():
+            DictBackend.call(other, names)
+
+
+@broken_store("databases.a_notify_is_for_one_database")
+class OneListenerPerName(_Numbered):
+    """Of listeners of the same name in several databases, only the last one is notified."""
+
+    def listen(self, name: str, /) -> Listener:
+        for other in self.all.values():
+            other.listeners[:] = [each for each in other.listeners if each.name != name.encode()]
+        return super().listen(name)
+
+
+@broken_shared_store("databases.they_share_nothing")
+class FetchesForgetTheNumber(SqliteBackend):
+    """The fast path looks for a value in database 0, whatever the number."""
+
+    def fetch(self, key: Key, /, **options: Any) -> bytes | None:  # type: ignore[override]
+        number, self._database = self._database, "0"
+        try:
+            return super().fetch(key, **options)
+        finally:
+            self._database = number
+
+
+@broken_shared_store("databases.ttls_are_of_one_database")
+class TTLsArePutInTheFirst(SqliteBackend):
+    """A put with a TTL takes the place of the value in every database."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        outcome = super().execute(transaction)
+        puts = [write for write in transaction.writes if isinstance(write, Put) and write.ttl]
+        if puts and outcome.applied and self._database != "0":
+            number, self._database = self._database, "0"
+            try:
+                super().execute(Transaction(writes=tuple(puts)))
+            finally:
+                self._database = number
+        return outcome
