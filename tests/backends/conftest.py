@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.backends.sqlite_tools import Clock, Meter, Opened
+from tests.backends.sqlite_tools import Clock, LockOwner, Meter, Opened
 
 
 @pytest.fixture
@@ -38,6 +38,12 @@ def path(request: pytest.FixtureRequest, file: Path) -> str:
 def clock() -> Clock:
     """Give a clock that stands still until it is moved."""
     return Clock()
+
+
+@pytest.fixture
+def locked(file: Path) -> LockOwner:
+    """Hold the file's write lock until the test releases it."""
+    return LockOwner(file)
 
 
 @pytest.fixture

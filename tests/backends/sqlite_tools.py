@@ -193,6 +193,30 @@ class Child:
         return returned
 
 
+class LockOwner:
+    """A process that holds the file's write lock until ``release``; tests fork, so they must not hold it themselves."""
+
+    def __init__(self, file: Path) -> None:
+        self._locked, self._released = os.pipe(), os.pipe()
+        self._child = Child(lambda: self._hold(file))
+        assert os.read(self._locked[0], 1)
+
+    def _hold(self, file: Path) -> None:
+        connection = plain(file)
+        connection.execute(f"PRAGMA busy_timeout = {TIMEOUT * 1000:.0f}")
+        connection.execute("BEGIN IMMEDIATE")
+        os.write(self._locked[1], b"x")
+        os.read(self._released[0], 1)
+        connection.close()
+
+    def release(self) -> None:
+        """Release the lock."""
+        os.write(self._released[1], b"x")
+        self._child.result()
+        for each in (*self._locked, *self._released):
+            os.close(each)
+
+
 def as_ordinary_user(work: Callable[[], Any]) -> Any:
     """Return what work returns when run by a user whom permissions stop, unlike root."""
     return Child(work, without_rights=True).result()

@@ -51,7 +51,7 @@ def test_adds_of_many_threads_sum_up(path: str, opened: Opened) -> None:
     assert count(store, "n") == 32 * 25
     assert opened.not_closed <= 16
     store.close()
-    assert opened.not_closed == 0
+    assert opened.not_closed == (path == ":memory:")
 
 
 def test_concurrent_threads_have_connections_of_their_own(file: Path, clock: Clock, opened: Opened) -> None:
@@ -107,13 +107,15 @@ def test_a_closed_store_can_be_used_and_stays_closed(file: Path, opened: Opened)
     assert [each.name for each in file.parent.iterdir()] == ["s.db"]
 
 
-def test_closing_a_store_in_memory_empties_it(opened: Opened) -> None:
-    """A store in memory ends when it is closed; later calls find it empty."""
+def test_closing_a_store_in_memory_loses_nothing(opened: Opened) -> None:
+    """A store in memory keeps its values after ``close``, for calls that still use it, and ends when it is freed."""
     store = SqliteBackend(":memory:")
     run(store, Put(key("a"), b"1"))
     store.close()
-    assert opened.not_closed == 0
-    assert tree(store) == {}
+    run(store, Put(key("b"), b"2"))
+    assert tree(store) == {("a",): b"1", ("b",): b"2"}
+    del store
+    gc.collect()
     assert opened.not_closed == 0
 
 

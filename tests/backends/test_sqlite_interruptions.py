@@ -202,6 +202,26 @@ def test_a_place_in_the_write_queue_is_not_lost(file: Path, monkeypatch: pytest.
     other.close()
 
 
+def test_a_call_within_a_call_leaves_the_queue_to_it(file: Path) -> None:
+    """A handler that looks at the queue, which others may have begun, keeps the call that it interrupts working."""
+    run(SqliteBackend(str(file)), Put(key("a"), b"0"))
+    queue = write_queue.WriteQueue(str(file))
+
+    def join_and_leave() -> None:
+        retry = write_queue.Retry(TIMEOUT, queue)
+        queue.join(retry)
+        retry.end()
+
+    def handler() -> None:
+        Path(queue.path).touch()
+        queue.admits_others()
+
+    for at in points(join_and_leave):
+        interrupted(join_and_leave, at, handler)
+        in_a_thread(join_and_leave)
+        assert queue.admits_others()
+
+
 def test_polling_is_passed_on(file: Path) -> None:
     """After an exception anywhere in a wait, another thread that waits is notified by another process."""
     store = SqliteBackend(str(file))

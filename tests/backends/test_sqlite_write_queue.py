@@ -16,7 +16,7 @@ from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.backends.sqlite.write_queue import Retry, WriteQueue, shared_queue
 from redicts.core.minitransaction import Add, Put
 from redicts.errors import StoreBusy
-from tests.backends.sqlite_tools import TIMEOUT, Child, count, error_of, key, plain, run, value, wait_for_kill
+from tests.backends.sqlite_tools import TIMEOUT, Child, LockOwner, count, error_of, key, run, value, wait_for_kill
 from tests.support.waiting import eventually
 
 WRITERS = 16
@@ -38,35 +38,6 @@ def file(file: Path) -> Path:
 def joining_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let writers join the queue as soon as they find the file locked."""
     monkeypatch.setattr(write_queue, "_JOIN_AFTER_SECS", 0.0)
-
-
-class LockOwner:
-    """A process that holds the file's write lock; the tests fork, so they must not hold it themselves."""
-
-    def __init__(self, file: Path) -> None:
-        self._locked, self._released = os.pipe(), os.pipe()
-        self._child = Child(lambda: self._hold(file))
-        assert os.read(self._locked[0], 1)
-
-    def _hold(self, file: Path) -> None:
-        connection = plain(file)
-        connection.execute("BEGIN IMMEDIATE")
-        os.write(self._locked[1], b"x")
-        os.read(self._released[0], 1)
-        connection.close()
-
-    def release(self) -> None:
-        """Release the lock."""
-        os.write(self._released[1], b"x")
-        self._child.result()
-        for each in (*self._locked, *self._released):
-            os.close(each)
-
-
-@pytest.fixture
-def locked(file: Path) -> LockOwner:
-    """Hold the file's write lock until the test releases it."""
-    return LockOwner(file)
 
 
 def queue_of(file: Path) -> Path:

@@ -10,7 +10,7 @@ which needs no clock. The same holds for documents, see ``documents.py``.
 
 *Expiry.* Deadlines are milliseconds of the store's clock, see ``clock.py``. Each transaction that writes also removes a
 bounded number of expired values, found through the index of deadlines, and always more than it may have added. So a
-stream of short-lived values keeps the file bounded. (The fast path adds nothing that expires; one write in sixteen does
+stream of short-lived values keeps the file bounded. (The fast path adds nothing that expires; one overwrite in 64 does
 not take it, and none does while more is to be reclaimed.) Free pages are returned, see ``vacuum.py``.
 
 *Notifications.* Listeners of this process are notified after the commit. Other processes find the names of theirs in
@@ -37,21 +37,21 @@ from redicts.backends.sqlite.errors import LOCKED, is_busy, is_io_error, transla
 from redicts.backends.sqlite.file_systems import warn_of_network
 from redicts.backends.sqlite.files import MEMORY, Durability, log_of, open_store
 from redicts.backends.sqlite.interruptions import interrupting
-from redicts.backends.sqlite.keys import encode
+from redicts.backends.sqlite.keys import EncodedKeys, encode
 from redicts.backends.sqlite.notifications import Listeners, SqliteListener, listeners_at, shared_listeners
 from redicts.backends.sqlite.snapshot import Snapshot, entries_of_leaf
 from redicts.backends.sqlite.vacuum import DUE_AFTER, Vacuum
 from redicts.backends.sqlite.write_queue import Retry, shared_queue
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.minitransaction import Key, Outcome, Read, Scope, Status, Transaction
-from redicts.errors import Unreachable, Unsupported
+from redicts.errors import StoreTimeout, Unreachable, Unsupported
 from redicts.forks import stack
 
 _SNAPSHOT_ATTEMPTS: Final = 100
 """How often to try for a snapshot within one millisecond, before a longer one is accepted."""
 
-_FAST_OVERWRITES: Final = 16
-"""One overwrite after so many on the fast path takes the long one, which reclaims expired values."""
+_FAST_OVERWRITES: Final = 64
+"""One overwrite after so many on the fast path takes the long one, which reclaims at least as many expired values."""
 
 _KNOWN_DOCUMENTS: Final = 1024
 """How many keys are remembered at which a document was found."""
@@ -60,24 +60,30 @@ _Argument = TypeVar("_Argument")
 _Result = TypeVar("_Result")
 
 _Job = Callable[["SqliteBackend", sqlite3.Cursor, _Argument], _Result]
-_Call = Callable[["SqliteBackend", _Argument], _Result]
 
 
-def _on_connection(*, writes: bool = False) -> Callable[[_Job[_Argument, _Result]], _Call[_Argument, _Result]]:
+def _on_connection(*, writes: bool = False) -> Callable[[_Job[_Argument, _Result]], Callable[..., _Result]]:
     """Decorate a method that takes a cursor: give it that of a connection, and repeat it while the file is locked.
+
+    The repetition ends at a deadline, a time of ``time.monotonic``, if the caller gives one after the argument.
 
     The method begins and ends its SQL transaction itself; if it raises, the transaction is rolled back. Errors of
     SQLite are raised as those of redicts. All of it is written out, for each call of the store passes here. There is no
     ``try`` inside the ``with``: its own first instruction would be outside of every handler.
     """
 
-    def decorate(job: _Job[_Argument, _Result]) -> _Call[_Argument, _Result]:
+    def decorate(job: _Job[_Argument, _Result]) -> Callable[..., _Result]:
         @wraps(job)
-        def call(self: SqliteBackend, argument: _Argument, /, *, repeated: bool = False) -> _Result:
+        def call(
+            self: SqliteBackend, argument: _Argument, deadline: float | None = None, /, *, repeated: bool = False
+        ) -> _Result:
             pool = self._pool
-            queue = self._queue if writes and not repeated else None
-            if queue is not None and access(queue.path, F_OK) and not queue.admits_others():
-                return self._repeat(call, argument, writes, sqlite3.OperationalError(LOCKED), repeated)
+            queue = self._queue if writes else None
+            now = monotonic()
+            if queue is not None and now >= queue.look_due and not repeated:
+                if access(queue.path, F_OK) and not queue.admits_others():
+                    return self._repeat(call, argument, writes, sqlite3.OperationalError(LOCKED), repeated, deadline)
+                queue.look_due = now + LOOK_SECS
             try:
                 connection = pool.idle.pop()
             except IndexError:
@@ -86,19 +92,19 @@ def _on_connection(*, writes: bool = False) -> Callable[[_Job[_Argument, _Result
                 with connection.lock:
                     cursor = connection.cursor
                     # Is its file still at the path? See connections.py; inline, because a call takes as long as this.
-                    due = monotonic() >= connection.look_due
+                    due = now >= connection.look_due
                     if (
                         cursor is None
                         or connection.running
                         or (
-                            (due or (writes and self._is_shared))
+                            (due or queue is not None)
                             and ((found := stat(pool.path))[1:3] != connection.file or not found[6])
                         )
                         or (due and stat(connection.log_name)[1:3] != connection.log)
                     ):
                         cursor = connection.open()
                     if due:
-                        connection.look_due = monotonic() + LOOK_SECS
+                        connection.look_due = now + LOOK_SECS
                     connection.running = True
                     result = job(self, cursor, argument)
                     connection.running = False
@@ -110,7 +116,7 @@ def _on_connection(*, writes: bool = False) -> Callable[[_Job[_Argument, _Result
                     pool.idle.append(connection)
                 else:
                     pool.give_back(connection)
-            return self._repeat(call, argument, writes, problem, repeated)
+            return self._repeat(call, argument, writes, problem, repeated, deadline)
 
         return call
 
@@ -140,6 +146,7 @@ class SqliteBackend(Backend):
             ttl=True, processes=shared, durable=shared, atomic_entries=None, push=not shared, documents=True
         )
         self._database = str(database)
+        self._encoded = EncodedKeys(self._database)
         if clock is not None:
             self._clock: Clock = GivenClock(clock)
         else:
@@ -166,45 +173,55 @@ class SqliteBackend(Backend):
         """All but ``push`` for a file; a store in memory ends with its process and is not shared, so it can push."""
         return self._capabilities
 
-    def execute(self, transaction: Transaction, /) -> Outcome:
+    def execute(self, transaction: Transaction, /, deadline: float | None = None) -> Outcome:
         """Decide and apply one minitransaction as one SQL transaction.
 
         Cost: tens of microseconds, and in proportion to the values in the scopes that it names. A reader waits for
-        nobody; a writer waits for other writers of the same file, up to ``busy_timeout_secs``.
+        nobody; a writer waits for other writers of the same file, up to ``busy_timeout_secs`` and to the deadline.
         """
         checks, reads, writes = transaction
+        if deadline is not None and monotonic() >= deadline:
+            raise self._too_late()
         if writes:
-            return self._write(transaction)
+            return self._write(transaction, deadline)
         if len(reads) == 1 and not checks and isinstance(reads[0], Read) and reads[0].scope is Scope.NODE:
-            outcome = self._read_leaf(reads[0])
+            outcome = self._read_leaf(reads[0], deadline)
             if outcome is not None:
                 return outcome
-        return self._read(transaction)
+        return self._read(transaction, deadline)
+
+    execute_until = execute
 
     @_on_connection()
     def fetch(self, cursor: sqlite3.Cursor, key: Key, /) -> bytes | None:
         """Return a value by one statement. Cost: some microseconds, of which SQLite has more than half."""
-        encoded = encode(self._database, key)
-        leaf: Leaf | None = cursor.execute(statements.READ_NODE, (encoded,)).fetchone()
-        leaf = leaf or leaf_in_document(cursor, encoded)
+        encoded = self._encoded[key]
+        row = cursor.execute(statements.READ_ROW, (encoded,)).fetchone()
+        leaf: Leaf | None = row
+        if row is None:
+            leaf = leaf_in_document(cursor, encoded)
+        elif type(row[0]) is int:
+            leaf = cursor.execute(statements.READ_NODE, (encoded,)).fetchone()
         return leaf[0] if leaf is not None and (leaf[1] is None or leaf[1] > self._now()) else None
 
     @_on_connection()
     def fetch_document(self, cursor: sqlite3.Cursor, key: Key, /) -> bytes | None:
         """Return a value or a document, by one statement if the key holds the same kind as the last time."""
-        encoded = encode(self._database, key)
+        encoded = self._encoded[key]
         known = encoded in self._known_documents
-        statement = statements.READ_DOCUMENT if known else statements.READ_NODE
-        leaf: Leaf | None = cursor.execute(statement, (encoded,)).fetchone()
-        if leaf is None:
+        row = cursor.execute(statements.READ_DOCUMENT_ROW if known else statements.READ_ROW, (encoded,)).fetchone()
+        leaf: Leaf | None = row
+        if row is None:
             if known:
                 self._known_documents.discard(encoded)
                 leaf = cursor.execute(statements.READ_NODE, (encoded,)).fetchone()
             leaf = leaf or self._find_document(cursor, encoded)
+        elif type(row[0]) is int:
+            leaf = cursor.execute(statements.READ_DOCUMENT if known else statements.READ_NODE, (encoded,)).fetchone()
         return leaf[0] if leaf is not None and (leaf[1] is None or leaf[1] > self._now()) else None
 
     def overwrite(self, key: Key, value: bytes, /) -> bool:
-        """Replace a persistent value by a persistent one with one statement, except for one in sixteen, see above."""
+        """Replace a persistent value by a persistent one with one statement, except for one in 64, see above."""
         long = len(value) > statements.MOST_INLINE_BYTES
         statement = statements.OVERWRITE_LONG if long else statements.OVERWRITE
         return self._overwrites < _FAST_OVERWRITES and self._overwrite((statement, value, key))
@@ -240,7 +257,8 @@ class SqliteBackend(Backend):
         listeners = self._listeners or shared_listeners(self._pool.path)
         self._listeners = listeners
         if self._pool.closed:
-            self._forget_listeners()
+            # Other instances that use the file share them.
+            self._listeners = None
         return SqliteListener(listeners, self._database, name)
 
     def about(self) -> Mapping[str, str]:
@@ -248,13 +266,9 @@ class SqliteBackend(Backend):
         return {"SQLite": sqlite3.sqlite_version}
 
     def close(self) -> None:
-        """Close the file. A store in memory ends with this: a later call finds it empty."""
-        self._pool.close()
-        self._forget_listeners()
-
-    def _forget_listeners(self) -> None:
-        """Drop what this instance shares with others that use the file."""
+        """Close the file. A store in memory stays open while this object exists, so that later calls lose nothing."""
         if self._is_shared:
+            self._pool.close()
             self._listeners = None
 
     @_on_connection()
@@ -337,7 +351,7 @@ class SqliteBackend(Backend):
         """Overwrite a persistent value or document by one statement, and tell whether there was one."""
         statement, value, key = request
         try:
-            if cursor.execute(statement, (value, encode(self._database, key))).rowcount != 1:
+            if cursor.execute(statement, (value, self._encoded[key])).rowcount != 1:
                 return False
         except sqlite3.OperationalError as error:
             raise self._maybe_committed(error) from error
@@ -362,16 +376,20 @@ class SqliteBackend(Backend):
         writes: bool,
         problem: sqlite3.Error | OverflowError,
         repeated: bool,
+        deadline: float | None,
     ) -> _Result:
         """Repeat a call while the file is locked; raise any other problem as an error of redicts."""
         if repeated:
             raise problem
-        retry = Retry(self._timeout, self._queue if writes else None)
+        timeout = self._timeout if deadline is None else min(self._timeout, deadline - monotonic())
+        retry = Retry(timeout, self._queue if writes else None)
         try:
             while isinstance(problem, sqlite3.Error) and is_busy(problem):
                 if self._interrupts_another():
                     raise interrupting(self._pool.path) from problem
                 if not retry.wait():
+                    if timeout < self._timeout:
+                        raise self._too_late() from problem
                     break
                 try:
                     return call(self, argument, repeated=True)
@@ -385,6 +403,12 @@ class SqliteBackend(Backend):
                 "nothing was written"
             ) from problem
         raise translated(problem, self._pool.path) from problem
+
+    def _too_late(self) -> StoreTimeout:
+        return StoreTimeout(
+            f"SQLite file {self._pool.path!r}: the timeout of the operation ended before the file could be used, and "
+            "this request wrote nothing; another program may hold its lock; try later, or with a longer timeout"
+        )
 
     def _interrupts_another(self) -> bool:
         """Tell whether this call interrupts another one of its thread that uses the file and that it may wait for."""

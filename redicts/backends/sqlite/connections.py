@@ -9,10 +9,11 @@ next need them. (See "How To Corrupt An SQLite Database File", section 2, on sql
 
 *Deleted and replaced files.* SQLite goes on using a file that was deleted, or replaced by another one of its name, and
 nobody else sees these writes. So each write first compares the file at the path with the one that its connection has
-open, and so does a read if the last comparison is older than ``LOOK_SECS``. If they differ, the connection is dropped
-and another one opens the file that is there: a lock that was in the former file is not held there, so writes under it
-are refused. The last connection to a file deletes its log by name, which may be that of the new file by now. So one
-connection to the former file is kept open.
+open, and so does a read if the last comparison is older than ``LOOK_SECS``. (Nothing cheaper is sure: a directory above
+may be moved, a link may be turned, and several changes may share a time of modification.) If they differ, the
+connection is dropped and another one opens the file that is there: a lock that was in the former file is not held
+there, so writes under it are refused. The last connection to a file deletes its log by name, which may be that of the
+new file by now. So one connection to the former file is kept open.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ from redicts.forks import stack
 
 log: Final = logging.getLogger("redicts.sqlite")
 
-LOOK_SECS: Final = 0.00025
-"""How long a read relies on the last comparison of the file at the path with the open one, and a write on that of the
-log. A comparison takes one to two microseconds."""
+LOOK_SECS: Final = 0.0005
+"""How long a read relies on the last comparison of the file at the path with the open one, a write on that of the log,
+and a writer on having found no queue. A comparison takes one to three microseconds."""
 
 _Identity = tuple[int, int]
 """The inode and the device of a file, as ``os.stat(path)[1:3]``."""

@@ -12,27 +12,27 @@ import weakref
 from collections.abc import Iterable
 from time import monotonic
 from typing import Final
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 from redicts.backends.sqlite.interruptions import is_under_way
 from redicts.backends.sqlite.notification_log import Call
 from redicts.backends.sqlite.poller import DataVersionPoller
 from redicts.core.listener import Listener
-from redicts.forks import Bell
+from redicts.forks import Bell, ForkSafeLock, ResetInChild
 
 _POLLING: Final = "polling"
 
 
-class Listeners:
+class Listeners(ResetInChild):
     """All listeners of this process to one store."""
 
     def __init__(self, poller: DataVersionPoller | None) -> None:
         self._poller = poller
-        self._begin()
-        _all_listeners.add(self)
+        self.reset_in_child()
+        super().__init__()
 
-    def _begin(self) -> None:
-        """Initialise what belongs to one process: nobody listens."""
+    def reset_in_child(self) -> None:
+        """Let nobody listen: the threads that did are the parent's."""
         self._by_call: dict[Call, SqliteListener] = {}
         self._waiting: dict[SqliteListener, None] = {}
         # The listener whose thread polls, under the one key. `dict.setdefault` decides atomically which comes first.
@@ -166,18 +166,5 @@ def shared_listeners(path: str) -> Listeners:
         return listeners
 
 
-_all_listeners: Final[WeakSet[Listeners]] = WeakSet()
 _by_file: Final[WeakValueDictionary[str, Listeners]] = WeakValueDictionary()
-_sharing = threading.RLock()
-
-
-def _after_fork_in_child() -> None:
-    """Start over: the threads that listen are the parent's."""
-    global _sharing  # noqa: PLW0603  (the parent's may be held by a thread that is not here)
-    _sharing = threading.RLock()
-    for listeners in list(_all_listeners):
-        listeners._begin()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+_sharing: Final = ForkSafeLock()

@@ -1,8 +1,9 @@
 """The write queue: writers that have waited long for the file's lock write before later ones.
 
 SQLite grants its lock to whichever writer tries at the right moment, usually to the one that has just released it. This
-is fast, and can starve a writer. So a writer that has found the file locked for some milliseconds joins a queue. While
-the queue has members, no other writer begins, and the first member tries at short intervals until it succeeds.
+is fast, and can starve a writer. So a writer that has found the file locked for some milliseconds joins a queue. Other
+writers look for one at intervals of ``LOOK_SECS``, which costs less than a look by each write, and do not begin while it
+has members. The first member tries at short intervals until it succeeds.
 
 The queue is a file (``-queue`` added to the name of the store) that exists only while it has members. To join, a writer
 appends a byte; the position of that byte is its ticket, and a lock on that byte shows that the member is alive. A
@@ -24,9 +25,10 @@ import threading
 from io import FileIO
 from time import monotonic, sleep
 from typing import Final
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 from redicts.backends.sqlite.interruptions import is_under_way, release
+from redicts.forks import ForkSafeLock, ResetInChild, stack
 
 _FIRST_DELAY_SECS: Final = 0.0005
 _LONGEST_DELAY_SECS: Final = 0.005
@@ -37,20 +39,22 @@ _JOIN_AFTER_SECS: Final = 0.05
 time that the members before it take."""
 
 
-class WriteQueue:
+class WriteQueue(ResetInChild):
     """The queue of writers to one file, as one process sees it."""
 
     def __init__(self, store: str) -> None:
         self.path: Final = store + "-queue"
         self._store = store
-        self._file: FileIO | None = None
-        self._begin()
-        _all_queues.add(self)
-
-    def _begin(self) -> None:
-        """Initialise what belongs to one process: none of its threads is a member."""
         # It guards the files that are open: when one is closed, this process loses its locks on all.
-        self._files = threading.RLock()
+        self._files = ForkSafeLock()
+        self._file: FileIO | None = None
+        self.look_due = 0.0
+        """The time from which on a writer looks whether the queue has members."""
+        self.reset_in_child()
+        super().__init__()
+
+    def reset_in_child(self) -> None:
+        """Let no thread be a member. Closing the copy of the parent's file releases none of the parent's locks."""
         self._member: Retry | None = None
         self._ticket = 0
         if self._file is not None:
@@ -70,10 +74,16 @@ class WriteQueue:
         except OSError:
             return True
         finally:
-            release(self._files)
+            self._release()
 
     def join(self, retry: Retry) -> bool:
         """Make a call a member, and tell whether that was possible: no other call of this process may be one."""
+        if self._join(retry):
+            return True
+        self.leave(retry)
+        return False
+
+    def _join(self, retry: Retry) -> bool:
         try:
             with self._files:
                 if self._member is not None and self._member.is_waiting():
@@ -84,14 +94,11 @@ class WriteQueue:
                 file.write(b".")
                 self._ticket = os.lseek(file.fileno(), 0, os.SEEK_CUR) - 1
                 # If the file was removed meanwhile, later writers do not see it.
-                if self._lock(fcntl.LOCK_EX, 1, self._ticket) and self._is_in_place(file):
-                    return True
+                return self._lock(fcntl.LOCK_EX, 1, self._ticket) and self._is_in_place(file)
         except OSError:
-            pass
+            return False
         finally:
-            release(self._files)
-        self.leave(retry)
-        return False
+            self._release()
 
     def is_first(self) -> bool:
         """Tell whether no member is before this thread, which is a member."""
@@ -105,6 +112,11 @@ class WriteQueue:
                     self._drop()
                     self._member = None
         finally:
+            self._release()
+
+    def _release(self) -> None:
+        """Release ``_files`` after an exception before the end of a block, unless an interrupted call holds it."""
+        if len([frame for frame in stack() if frame.f_code in _HOLDING and frame.f_locals["self"] is self]) == 1:
             release(self._files)
 
     def _drop(self) -> None:
@@ -151,6 +163,10 @@ class WriteQueue:
         except OSError:
             return False
         return True
+
+
+_HOLDING: Final = {each.__code__ for each in (WriteQueue.admits_others, WriteQueue._join, WriteQueue.leave)}
+"""The code that holds the lock of the files."""
 
 
 class Retry:
@@ -209,18 +225,5 @@ def shared_queue(path: str) -> WriteQueue:
         return queue
 
 
-_all_queues: Final[WeakSet[WriteQueue]] = WeakSet()
 _by_file: Final[WeakValueDictionary[str, WriteQueue]] = WeakValueDictionary()
-_sharing = threading.RLock()
-
-
-def _after_fork_in_child() -> None:
-    """Start over: the members are the parent's, and closing a copy of its file releases none of its locks."""
-    global _sharing  # noqa: PLW0603  (the parent's may be held by a thread that is not here)
-    _sharing = threading.RLock()
-    for queue in list(_all_queues):
-        queue._begin()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+_sharing: Final = ForkSafeLock()
