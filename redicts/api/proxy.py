@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from redicts.api.keys import parsed, parsed_path
 from redicts.api.lock import (
@@ -22,6 +22,7 @@ from redicts.api.lock import (
     to_release,
 )
 from redicts.api.opened import OpenedDatabase, Source
+from redicts.api.operators import NoOperators
 from redicts.api.pool import Pool
 from redicts.api.transaction import Transaction
 from redicts.core import paths
@@ -41,8 +42,11 @@ _Proxy = TypeVar("_Proxy", bound="Proxy")
 
 _lock: Final = ForkSafeLock()
 
+_NO_DEFAULT: Final[Any] = ABSENT
+"""The default of ``get``: to type checkers, no value can be given."""
 
-class Proxy:
+
+class Proxy(NoOperators):
     """A path in the tree, whether or not anything is stored there.
 
     ``path`` is dotted text, or an iterable of segments, which may contain dots. The empty text is the root.
@@ -53,8 +57,9 @@ class Proxy:
     says otherwise. It raises a subclass of :class:`~redicts.errors.StoreError` if the store fails, and
     :class:`~redicts.errors.PathError` for a path that is not valid.
 
-    ``==`` compares values, so a proxy is not hashable; use :meth:`key` as the key of a dict. The truth value of a
-    proxy is that of :meth:`exists`.
+    A proxy is a path, not its value: :meth:`val` reads the value, and operators such as ``+`` and ``<`` raise a
+    ``TypeError`` that says so. ``==`` compares values, so a proxy is not hashable; use :meth:`key` as the key of a
+    dict. A proxy is true if anything is stored at its path, a false value too.
 
     >>> from redicts import Pool, Proxy
     >>> Pool().reload(cfg={"backend": "memory"})
@@ -95,11 +100,37 @@ class Proxy:
         value = run(database.store.read(self._path), database.backend)
         return default if value is ABSENT else value
 
+    def vals(self, *keys: str | Iterable[str], default: Any = None, guarded: bool = False) -> tuple[Any, ...]:
+        """Return the values at several keys below this path, all from one snapshot, in one round trip.
+
+        ``default`` stands for each value that is not there. Without a key the result is empty, and costs no round trip.
+
+        With ``guarded``, the values are read only if this thread or task still holds the locks that it has at or above
+        these paths. Otherwise this raises :class:`~redicts.errors.LockLost` if one was lost, and
+        :class:`~redicts.errors.NotHeld` if a path has none.
+
+        Raises :class:`~redicts.errors.Unsupported`, and reads nothing, if there are more leaves than the store reads
+        atomically: 5,000 on Redis.
+
+        >>> from redicts import Pool, Proxy
+        >>> Pool().reload(cfg={"backend": "memory"})
+        >>> Proxy("garage.car").set("wheels", 4).set("paint", {"colour": "red"}).vals("wheels", "paint.colour", "owner")
+        (4, 'red', None)
+        """
+        found = [self._below(key) for key in keys]
+        if not found:
+            return ()
+        database = self._database()
+        steps = database.store.read_several(found)
+        if guarded:
+            steps = database.locks.guarded(steps, tuple(dict.fromkeys(found)), reads=True)
+        return tuple([default if value is ABSENT else value for value in database.run(steps)])
+
     def set(self, key: str | Iterable[str], value: Any, expire: float | None = None) -> Proxy:
         """Replace the value at ``key`` below this path, and return this proxy.
 
         ``expire`` is the TTL of every leaf in seconds; without it they do not expire. Other clients see the old value
-        or the new one. A leaf above the key is removed. An empty iterable as the key is this path itself.
+        or the new one. A leaf above the key is removed. :meth:`put` replaces the value at this path itself.
 
         Raises ``ValueError``, and writes nothing, for a value that cannot be stored.
         """
@@ -107,6 +138,19 @@ class Proxy:
         database = self._source.databases[self._db_name]
         ttl = None if expire is None else milliseconds(expire)
         self._write(database, database.store.write(path, value, ttl), path)
+        return self
+
+    def put(self, value: Any, expire: float | None = None) -> Proxy:
+        """Replace the value at this path itself, and return this proxy. Otherwise it is like :meth:`set`.
+
+        >>> from redicts import Pool, Proxy
+        >>> Pool().reload(cfg={"backend": "memory"})
+        >>> Proxy("garage.car.wheels").put(4).val()
+        4
+        """
+        database = self._source.databases[self._db_name]
+        ttl = None if expire is None else milliseconds(expire)
+        self._write(database, database.store.write(self._path, value, ttl), self._path)
         return self
 
     def exists(self) -> bool:
@@ -275,8 +319,16 @@ class Proxy:
 
     # Navigation
 
-    def get(self, key: str | Iterable[str]) -> Proxy:
-        """Return the proxy for ``key`` below this path. No round trip."""
+    def get(self, key: str | Iterable[str], default: NoReturn = _NO_DEFAULT) -> Proxy:
+        """Return the proxy for ``key`` below this path. No round trip.
+
+        Unlike ``dict.get`` it takes no default, because it reads nothing: use ``p.get(key).val(default)``.
+        """
+        if default is not _NO_DEFAULT:
+            raise TypeError(
+                "get() returns a proxy and reads nothing, so it takes no default; use p.get(key).val(default), which "
+                "returns the default if nothing is stored"
+            )
         return self._at(self._below(key))
 
     def key(self) -> str:
@@ -330,18 +382,33 @@ class Proxy:
         self.pop(key)
 
     def __contains__(self, key: str | Iterable[str]) -> bool:
+        """Return whether anything is stored at a key below this path, as ``key in dict`` does. One round trip."""
         return self.get(key).exists()
 
     def __iter__(self) -> Iterator[str]:
+        """Iterate over the names directly below this path, as a dict does. A list here has none. One round trip."""
         return iter(self.keys())
 
     def __len__(self) -> int:
+        """Return the number of names directly below this path; 0 for a leaf, a list included. One round trip."""
         return len(self.keys())
 
     def __bool__(self) -> bool:
+        """Return whether anything is stored here, as :meth:`exists` does, whatever the value is. One round trip.
+
+        A stored ``False``, 0, ``None``, ``""``, ``[]`` or ``{}`` is there, so the proxy is true. ``if p["debug"]:``
+        asks whether the setting exists, and ``if p["debug"].val(False):`` whether it is on.
+        """
         return self.exists()
 
     def __eq__(self, other: object) -> bool:
+        """Return whether the value here equals another value, or that of another proxy.
+
+        One round trip, two if the other one is a proxy; none if it is this proxy. They are two reads and not a
+        snapshot: :meth:`vals` reads two values at once. ``p is q`` compares paths, ``p.key() == q.key()`` their texts.
+        Nothing stored equals no value, ``None`` included, but it equals a proxy where nothing is stored either.
+        ``p != q`` is the opposite, at the same cost. ``p in [q, r]`` compares with each item in turn.
+        """
         if self is other:
             return True
         value = other.val(ABSENT) if isinstance(other, Proxy) else other
@@ -350,6 +417,7 @@ class Proxy:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
+        """Return the expression that makes this proxy. ``str`` and f-strings show it too. No round trip, no value."""
         arguments = [repr(self.key())]
         if self._acquire_timeout != 10:
             arguments.append(f"lock_acquire_timeout={self._acquire_timeout!r}")

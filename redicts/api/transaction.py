@@ -11,6 +11,7 @@ from typing import Any
 from redicts.api.opened import OpenedDatabase
 from redicts.core.changes import Changes
 from redicts.core.minitransaction import Path
+from redicts.core.paths import described
 from redicts.core.ttl import milliseconds
 from redicts.errors import WrongUse
 
@@ -83,6 +84,12 @@ class Transaction:
         changes = self._collected()
         self._has_ended = True
         self._database.write(self._database.store.commit(changes), *dict.fromkeys(changes.paths))
+
+    def __repr__(self) -> str:
+        """Return the path, the number of changes and the state of the block. No round trip, no value."""
+        count = len(self._changes.paths)
+        state = "ended" if self._has_ended else "not begun" if self._owner is None else "in its block"
+        return f"<Transaction on {described(self._below(()))}: {count} change{'' if count == 1 else 's'}, {state}>"
 
     def _collected(self) -> Changes:
         """Return the changes so far. Raises :class:`~redicts.errors.WrongUse` except in the block and its thread."""

@@ -10,7 +10,7 @@ Atomicity
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -54,7 +54,8 @@ from redicts.core.minitransaction import (
     Write,
     fits_counter,
 )
-from redicts.core.paths import described
+from redicts.core.paths import all_described, described
+from redicts.core.several import grouped, split
 from redicts.errors import Conflict, InternalError, LeafError, Unsupported
 
 _STEP: Final = 1_000
@@ -115,6 +116,27 @@ class ValueOperations:
         if len(leaves) == 1 and () in leaves:
             return self.decoded(path, leaves[()])
         return nest(leaves, path, self._format)
+
+    def read_several(self, paths: Sequence[Path]) -> Steps[list[object]]:
+        """Return the values at several paths from one snapshot, each as :meth:`read` does. One transaction.
+
+        Raises :class:`~redicts.errors.Unsupported` if the store does not read that many paths or leaves at once.
+        """
+        groups = grouped(paths)
+        most = self._atomic_entries
+        outcome = Outcome(Status.TOO_LARGE)
+        if most is None or len(groups) <= most:
+            outcome = yield Transaction((), tuple([Read(Key(VALUES, top), Scope.SUBTREE) for top in groups]))
+        if outcome.status is Status.TOO_LARGE:
+            more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+            raise Unsupported(
+                f"{all_described(paths[:3])}{more} cannot be read in one snapshot: this store reads at most {most} "
+                "leaves at once; read fewer paths or smaller parts, or read each with val()"
+            )
+        leaves: dict[Path, Mapping[Path, bytes]] = {}
+        for (top, group), answer in zip(groups.items(), outcome.answers):
+            leaves.update(split(_entries_in(Outcome(outcome.status, (answer,))).values, group, top))
+        return [nest(leaves[path], path, self._format) for path in paths]
 
     def exists(self, path: Path) -> Steps[bool]:
         """Return whether a leaf or an inner node is there. One transaction."""

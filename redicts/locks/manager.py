@@ -298,25 +298,32 @@ class LockManager:
                 self.renewal.withdraw_later(request, lease)
         acquired.request = None
 
-    def guarded(self, steps: Steps[_Result], paths: Paths) -> Steps[_Result]:
+    def guarded(self, steps: Steps[_Result], paths: Paths, *, reads: bool = False) -> Steps[_Result]:
         """Guard the writes of an operation at and below some paths by the locks that the running owner holds there.
 
         If one of these locks is lost, the operation writes nothing and raises :class:`~redicts.errors.LockLost`. With
         mandatory locks, it raises :class:`~redicts.errors.Locked` if a lock of another owner overlaps with a path. No
         further transaction.
+
+        With ``reads``, the operation only reads, and its reads are guarded. It raises
+        :class:`~redicts.errors.NotHeld` unless the owner holds a lock at or above each path.
         """
         me = current_owner()
         held = self._held_by(me)
-        if not held and not self.mandatory:
+        if reads:
+            _ensure_covered(paths, me, held)
+        elif not held and not self.mandatory:
             return steps
         locks = [(lock, path) for each in held for path in paths for lock in each.overlapping(path)]
         guards = [(lock, guard) for lock, path in locks for guard in lock.guards(path)]
+        if len(paths) > 1:
+            guards = list({guard.key: (lock, guard) for lock, guard in guards}.values())
         for lock, _ in guards:
             if lock.lost:
                 steps.close()
-                raise lost(lock)
+                raise lost(lock, "read" if reads else "written")
         checks: list[Check] = [guard for _, guard in guards]
-        if self.mandatory:
+        if self.mandatory and not reads:
             checks += _no_other_owner(me.owner, [lock.request for lock, _ in locks], paths)
         if not checks:
             return steps
@@ -325,7 +332,7 @@ class LockManager:
             if failed < len(guards):
                 lock = guards[failed][0]
                 self.renewal.lose(lock)
-                return lost(lock)
+                return lost(lock, "read" if reads else "written")
             scopes = [key for path in paths for key in scopes_of(path, HOLDERS)]
             records = yield from self.store.find_locks(scopes)
             names = {owner.owner.name for owner in (me, *_callers(me))}
@@ -333,7 +340,7 @@ class LockManager:
             holder = f": {other}" if other else ", which it has released since"
             return Locked(f"{all_described(paths)} cannot be written while another owner holds a lock{holder}")
 
-        return guarded(steps, tuple(checks), refusal)
+        return guarded(steps, tuple(checks), refusal, reads)
 
 
 def current(
@@ -378,12 +385,23 @@ def release(acquired: Acquired) -> Steps[None]:
         raise
 
 
-def lost(lock: HeldLock) -> LockLost:
+def lost(lock: HeldLock, what_not: str = "written") -> LockLost:
     """Return the error for a lost lock."""
     return LockLost(
         f"the lock on {lock!r} is lost: its lease of {lock.lease / 1000:g} seconds ran out, or it was broken; nothing "
-        "was written. Release it and acquire it again, with a longer lock_expire_timeout or with renew=True"
+        f"was {what_not}. Release it and acquire it again, with a longer lock_expire_timeout or with renew=True"
     )
+
+
+def _ensure_covered(paths: Paths, me: LockOwner, held: list[HeldLocks]) -> None:
+    """Check that an owner acquired a lock at or above each path; it may be lost."""
+    locked = [above for each in held for request in list(each.requests) for above in request.paths]
+    free = [path for path in paths if not any(path[: len(above)] == above for above in locked)]
+    if free:
+        raise NotHeld(
+            f"{me.owner.label} holds no lock at or above {all_described(free[:3])}, so nothing guards the read; "
+            "acquire a lock there first, or read without guarded=True"
+        )
 
 
 def _callers(me: LockOwner) -> Iterator[LockOwner]:

@@ -188,6 +188,8 @@ CASES: Final = {
     "update_with": Case(lambda scene: scene.db.proxy("tree").update_with(lambda _: NEW)),
     "transaction": Case(_transaction),
     "val": Case(lambda scene: scene.db.proxy("tree").val()),
+    "vals": Case(lambda scene: scene.db.proxy("tree").vals("leaf1", [], "leaf2")),
+    "put": Case(lambda scene: scene.db.proxy("tree").put(NEW)),
     "add": Case(lambda scene: scene.db.proxy("other.count").add(1)),
     "children": Case(lambda scene: scene.db.proxy("tree").items()),
     "lock": Case(_acquire_and_release),

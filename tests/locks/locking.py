@@ -166,6 +166,7 @@ def counted(store: Meddler) -> Iterator[list[Transaction]]:
 WRITES: Final[dict[str, Callable[[Proxy], object]]] = {
     "set": lambda proxy: proxy.set("n", 7),
     "set of the path itself": lambda proxy: proxy.set([], 7),
+    "put": lambda proxy: proxy.put({"m": 7}),
     "set with a TTL": lambda proxy: proxy.set("n", 7, expire=100),
     "delete": lambda proxy: proxy.delete("n"),
     "clear": lambda proxy: proxy.clear(),

@@ -1,4 +1,4 @@
-"""Guarded writes: adds checks to the writing transactions of an operation, so that they apply only under held locks."""
+"""Guarded operations: adds checks to the transactions of an operation, so that it writes only under held locks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _Result = TypeVar("_Result")
 
 
 def guarded(
-    steps: Steps[_Result], guards: tuple[Check, ...], refusal: Callable[[int], Steps[Exception]]
+    steps: Steps[_Result], guards: tuple[Check, ...], refusal: Callable[[int], Steps[Exception]], reads: bool = False
 ) -> Steps[_Result]:
-    """Run an operation and add the guards to each of its writing transactions.
+    """Run an operation and add the guards to each of its writing transactions, with ``reads`` to the others too.
 
     If a guard fails, nothing is written, and the operation ends with the exception that ``refusal`` returns for the
     index of this guard. The guards cost no further transaction.
@@ -26,8 +26,8 @@ def guarded(
             if isinstance(request, Overwrite):  # it has no checks, so the operation must write by a transaction
                 request = steps.send(False)
                 continue
-            writing = isinstance(request, Transaction) and bool(request.writes)
-            if isinstance(request, Transaction) and writing:
+            is_guarded = isinstance(request, Transaction) and (reads or bool(request.writes))
+            if isinstance(request, Transaction) and is_guarded:
                 request = request._replace(checks=guards + request.checks)
             try:
                 outcome = yield request
@@ -36,7 +36,7 @@ def guarded(
             except BaseException as error:
                 request = steps.throw(error)
                 continue
-            if writing and outcome.status is Status.CHECK_FAILED and outcome.failed_index is not None:
+            if is_guarded and outcome.status is Status.CHECK_FAILED and outcome.failed_index is not None:
                 if outcome.failed_index < count:
                     raise (yield from refusal(outcome.failed_index))
                 outcome = outcome._replace(failed_index=outcome.failed_index - count)
