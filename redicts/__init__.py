@@ -8,6 +8,7 @@ from redicts.api.pool import Pool
 from redicts.api.proxy import Proxy, root, section
 from redicts.api.transaction import Transaction
 from redicts.core.leaves import ABSENT, Packed
+from redicts.core.names import Name
 from redicts.errors import (
     AccessDenied,
     BadSignature,
@@ -63,6 +64,7 @@ __all__ = [
     "LockLost",
     "LockTimeout",
     "Locked",
+    "Name",
     "NotHeld",
     "OwnerToken",
     "Packed",

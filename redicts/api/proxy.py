@@ -29,8 +29,9 @@ from redicts.core.driver import Steps, run
 from redicts.core.leaves import ABSENT
 from redicts.core.locks.records import Mode
 from redicts.core.minitransaction import Path
+from redicts.core.names import Name
 from redicts.core.ttl import milliseconds, whole_seconds
-from redicts.errors import LeafError
+from redicts.errors import LeafError, RedictsError
 from redicts.forks import ForkSafeLock
 from redicts.locks.held import NO_OPTIONS
 from redicts.locks.manager import Acquired
@@ -304,20 +305,23 @@ class Proxy:
 
     def children(self) -> list[Proxy]:
         """Return a proxy for each name directly below this path, leaf or inner node."""
-        return [self._at((*self._path, name)) for name in self.keys()]
+        return [self._at((*self._path, name)) for name in self._names()]
 
     def keys(self) -> list[str]:
-        """Return the names directly below this path, in no particular order."""
-        database = self._database()
-        return database.run(database.store.names(self._path))
+        """Return the names directly below this path, in no particular order.
+
+        Each is a :class:`Name`: ``p[name]``, ``name in p`` and ``p.pop(name)`` take it as one segment, dots included.
+        """
+        return list(map(Name, self._names()))
 
     def values(self) -> list[Any]:
         """Return the values directly below this path."""
         return list(self._dict().values())
 
     def items(self) -> list[tuple[str, Any]]:
-        """Return the names and values directly below this path."""
-        return list(self._dict().items())
+        """Return the names, each a :class:`Name`, and values directly below this path."""
+        # A packed dict may have keys of other types.
+        return [(Name(name) if type(name) is str else name, value) for name, value in self._dict().items()]
 
     def __getitem__(self, key: str | Iterable[str]) -> Proxy:
         return self.get(key)
@@ -336,7 +340,7 @@ class Proxy:
         return iter(self.keys())
 
     def __len__(self) -> int:
-        return len(self.keys())
+        return len(self._names())
 
     def __bool__(self) -> bool:
         return self.exists()
@@ -348,6 +352,13 @@ class Proxy:
         return bool(self.val(ABSENT) == value)
 
     __hash__ = None  # type: ignore[assignment]
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """Return what may be between the brackets of ``p[...]``: dotted text, in which names have escapes."""
+        try:
+            return [paths.render((name,)) for name in self._names()]
+        except RedictsError:  # of a store that does not answer; the user is typing
+            return []
 
     def __repr__(self) -> str:
         arguments = [repr(self.key())]
@@ -391,6 +402,10 @@ class Proxy:
 
     def _at(self, path: Path) -> Proxy:
         return proxy_of(type(self), self._source, path, self._acquire_timeout, self._expire_timeout, self._db_name)
+
+    def _names(self) -> list[str]:
+        database = self._database()
+        return database.run(database.store.names(self._path))
 
     def _dict(self) -> dict[str, Any]:
         value = self.val()
