@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from redicts.api.database import Database, open
 from redicts.api.lock import Lock, LockInfo
+from redicts.api.mapping import TreeMapping
 from redicts.api.pool import Pool
 from redicts.api.proxy import Proxy, root, section
 from redicts.api.transaction import Transaction
@@ -82,6 +83,7 @@ __all__ = [
     "StoreFull",
     "StoreTimeout",
     "Transaction",
+    "TreeMapping",
     "Truncated",
     "TypeUnknown",
     "Unreachable",

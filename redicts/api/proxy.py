@@ -21,6 +21,7 @@ from redicts.api.lock import (
     timeout_of,
     to_release,
 )
+from redicts.api.mapping import TreeMapping
 from redicts.api.opened import OpenedDatabase, Source
 from redicts.api.pool import Pool
 from redicts.api.transaction import Transaction
@@ -203,6 +204,14 @@ class Proxy:
     def transaction(self) -> Transaction:
         """Collect changes in a ``with`` block and commit them atomically at its end: see :class:`Transaction`."""
         return Transaction(self._database(), self._below)
+
+    def mapping(self, expire: float | None = None) -> TreeMapping:
+        """Return what is below this path as a ``MutableMapping`` of plain values: see :class:`TreeMapping`.
+
+        ``expire`` is the TTL in seconds of the values that are stored through it, and through the mappings in it. No
+        round trip.
+        """
+        return TreeMapping(self._source, self._db_name, self._path, milliseconds(expire))
 
     # TTL
 
