@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from redicts.api.database import Database, open
 from redicts.api.lock import Lock, LockInfo
+from redicts.api.mapping import TreeMapping
 from redicts.api.pool import Pool
 from redicts.api.proxy import Proxy, root, section
 from redicts.api.transaction import Transaction
 from redicts.core.leaves import ABSENT, Packed
+from redicts.core.names import Name
 from redicts.errors import (
     AccessDenied,
     BadSignature,
@@ -63,6 +65,7 @@ __all__ = [
     "LockLost",
     "LockTimeout",
     "Locked",
+    "Name",
     "NotHeld",
     "OwnerToken",
     "Packed",
@@ -80,6 +83,7 @@ __all__ = [
     "StoreFull",
     "StoreTimeout",
     "Transaction",
+    "TreeMapping",
     "Truncated",
     "TypeUnknown",
     "Unreachable",

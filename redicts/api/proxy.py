@@ -21,6 +21,7 @@ from redicts.api.lock import (
     timeout_of,
     to_release,
 )
+from redicts.api.mapping import TreeMapping
 from redicts.api.opened import OpenedDatabase, Source
 from redicts.api.operators import NoOperators
 from redicts.api.pool import Pool
@@ -30,8 +31,9 @@ from redicts.core.driver import Steps, run
 from redicts.core.leaves import ABSENT
 from redicts.core.locks.records import Mode
 from redicts.core.minitransaction import Path
+from redicts.core.names import Name
 from redicts.core.ttl import milliseconds, whole_seconds
-from redicts.errors import LeafError
+from redicts.errors import LeafError, RedictsError
 from redicts.forks import ForkSafeLock
 from redicts.locks.held import NO_OPTIONS
 from redicts.locks.manager import Acquired
@@ -247,6 +249,14 @@ class Proxy(NoOperators):
         """Collect changes in a ``with`` block and commit them atomically at its end: see :class:`Transaction`."""
         return Transaction(self._database(), self._below)
 
+    def mapping(self, expire: float | None = None) -> TreeMapping:
+        """Return what is below this path as a ``MutableMapping`` of plain values: see :class:`TreeMapping`.
+
+        ``expire`` is the TTL in seconds of the values that are stored through it, and through the mappings in it. No
+        round trip.
+        """
+        return TreeMapping(self._source, self._db_name, self._path, milliseconds(expire))
+
     # TTL
 
     def expire(self, seconds: float | None) -> None:
@@ -356,20 +366,23 @@ class Proxy(NoOperators):
 
     def children(self) -> list[Proxy]:
         """Return a proxy for each name directly below this path, leaf or inner node."""
-        return [self._at((*self._path, name)) for name in self.keys()]
+        return [self._at((*self._path, name)) for name in self._names()]
 
     def keys(self) -> list[str]:
-        """Return the names directly below this path, in no particular order."""
-        database = self._database()
-        return database.run(database.store.names(self._path))
+        """Return the names directly below this path, in no particular order.
+
+        Each is a :class:`Name`: ``p[name]``, ``name in p`` and ``p.pop(name)`` take it as one segment, dots included.
+        """
+        return list(map(Name, self._names()))
 
     def values(self) -> list[Any]:
         """Return the values directly below this path."""
         return list(self._dict().values())
 
     def items(self) -> list[tuple[str, Any]]:
-        """Return the names and values directly below this path."""
-        return list(self._dict().items())
+        """Return the names, each a :class:`Name`, and values directly below this path."""
+        # A packed dict may have keys of other types.
+        return [(Name(name) if type(name) is str else name, value) for name, value in self._dict().items()]
 
     def __getitem__(self, key: str | Iterable[str]) -> Proxy:
         return self.get(key)
@@ -391,7 +404,7 @@ class Proxy(NoOperators):
 
     def __len__(self) -> int:
         """Return the number of names directly below this path; 0 for a leaf, a list included. One round trip."""
-        return len(self.keys())
+        return len(self._names())
 
     def __bool__(self) -> bool:
         """Return whether anything is stored here, as :meth:`exists` does, whatever the value is. One round trip.
@@ -415,6 +428,13 @@ class Proxy(NoOperators):
         return bool(self.val(ABSENT) == value)
 
     __hash__ = None  # type: ignore[assignment]
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """Return what may be between the brackets of ``p[...]``: dotted text, in which names have escapes."""
+        try:
+            return [paths.render((name,)) for name in self._names()]
+        except RedictsError:  # of a store that does not answer; the user is typing
+            return []
 
     def __repr__(self) -> str:
         """Return the expression that makes this proxy. ``str`` and f-strings show it too. No round trip, no value."""
@@ -459,6 +479,10 @@ class Proxy(NoOperators):
 
     def _at(self, path: Path) -> Proxy:
         return proxy_of(type(self), self._source, path, self._acquire_timeout, self._expire_timeout, self._db_name)
+
+    def _names(self) -> list[str]:
+        database = self._database()
+        return database.run(database.store.names(self._path))
 
     def _dict(self) -> dict[str, Any]:
         value = self.val()

@@ -150,7 +150,7 @@ def _drawing(node: _Node, name: str, above: Drawing | None = None) -> Drawing:
         line.append(f"  [{'waits' if lock.waiting else 'locked'}: {printable(str(lock))}]", style="yellow")
     drawn = Drawing(line) if above is None else above.add(line)
     for inner, child in sorted(node.children.items()):
-        _drawing(child, inner, drawn)
+        _drawing(child, render((inner,)), drawn)
     if node.hidden:
         drawn.add(Text(f"... {node.hidden} more leaves", style="dim"))
     return drawn

@@ -14,6 +14,7 @@ import msgpack
 from redicts.core.codec import Codec, CodecPlugin, CodecSettings, CorruptContent, TruncatedContent
 from redicts.core.hooks import hookimpl
 from redicts.core.minitransaction import Path
+from redicts.core.names import Name
 
 _INCOMPLETE: Final = ("incomplete input", "exceeds max_")
 """What the library's messages contain if bytes are missing, since it has no exception class for that. The latter stands
@@ -93,9 +94,11 @@ def _unpacked(data: bytes) -> object:
     return msgpack.unpackb(data, ext_hook=_restored, strict_map_key=False, unicode_errors="surrogatepass")
 
 
-def _extended(value: object) -> msgpack.ExtType:
-    """Return the extension for a value of a type that MessagePack does not have."""
+def _extended(value: object) -> msgpack.ExtType | str:
+    """Return the extension for a value of a type that MessagePack does not have, or the text of a name."""
     kind = type(value)
+    if kind is Name:
+        return str(value)
     if kind is tuple:
         return msgpack.ExtType(_TUPLE, _packed(list(value)))  # type: ignore[call-overload]
     if kind is int:

@@ -12,6 +12,7 @@ from typing import Final
 
 from redicts.core.foreign import is_interrupt
 from redicts.core.minitransaction import MAX_DEPTH, Path
+from redicts.core.names import Name
 from redicts.errors import PathError
 
 ROOT: Final[Path] = ()
@@ -19,7 +20,7 @@ _TEXT: Final = frozenset({str})
 
 
 def parse(path: str | Iterable[str]) -> Path:
-    r"""Parse dotted text, or an iterable of segments, into a path.
+    r"""Parse dotted text, an iterable of segments, or a :class:`~redicts.core.names.Name`, which is one, into a path.
 
     The segments are exactly ``str``: a subclass may compare or hash differently, and paths are keys of dicts. Raises
     :class:`~redicts.errors.PathError` for a segment that is not text or is empty, for a backslash that does not precede
@@ -35,6 +36,8 @@ def parse(path: str | Iterable[str]) -> Path:
     if not issubclass(type(path), str):
         return _checked(_segments(path), path)
     text = path if type(path) is str else str.__str__(path)
+    if type(path) is Name:
+        return _checked((text,), path)
     return _checked(tuple(text.split(".") if "\\" not in text else _split_escaped(text)), text)
 
 

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 
 from redicts.core.envelope import LeafFormat
+from redicts.core.items import ItemOperations
 from redicts.core.locks.acquisition import Timing
 from redicts.core.locks.operations import LockOperations
 from redicts.core.values import FastPaths, ValueOperations
 
 
-class TreeStore(ValueOperations, LockOperations):
+class TreeStore(ItemOperations, LockOperations):
     """Path flattening and hierarchical locks for every backend: all operations on one tree.
 
     Each method returns steps, which :func:`redicts.core.driver.run` carries out.

@@ -31,6 +31,15 @@ def test_a_subtree_is_drawn(store: str) -> None:
     assert re.fullmatch(r"e = 2  1 B, (600|599|598|59\d) s left", lines[5])
 
 
+def test_names_in_the_drawing_can_be_pasted_into_a_path(file_url: str) -> None:
+    """A name is drawn as it is written in a path, with escapes."""
+    put(file_url, {"www.example.org": {"back\\slash": 1}})
+    lines = redicts("tree", "--store", file_url).out.splitlines()
+    names = [re.sub(r"^[^\w\\]*|  .*| = .*", "", line) for line in lines[1:]]
+    assert names == [r"www\.example\.org", r"back\\slash"]
+    assert redicts("get", ".".join(names), "--store", file_url).out == "1\n"
+
+
 def test_the_tree_is_printed_as_json(store: str) -> None:
     """``--json`` has the same in one document."""
     put(store, {"a": {"b": 1, "c": "text"}})

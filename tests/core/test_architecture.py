@@ -21,6 +21,7 @@ CONTRACT = {
     "redicts.core.entry_points",
     "redicts.core.hooks",
     "redicts.core.minitransaction",
+    "redicts.core.names",
     "redicts.core.backend",
     "redicts.core.listener",
     "redicts.core.codec",
@@ -32,8 +33,8 @@ CONTRACT = {
     "redicts.forks",
     "redicts.types",
 }
-"""What a backend or a codec needs: the contract, the errors, registered types, the parsing of URLs and paths of files,
-and locks that survive a fork."""
+"""What a backend or a codec needs: the contract, the errors, names, registered types, the parsing of URLs and paths of
+files, and locks that survive a fork."""
 
 BELOW = {
     "core": set(),
