@@ -93,7 +93,8 @@ class Database(OpenedDatabase):
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Database {self.settings.backend}>"
+        name = "" if self.name is None else f"{self.name!r} of "
+        return f"<Database {name}{self.settings}{', closed' if self.databases[None]._is_closed else ''}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         if not is_starting():

@@ -161,7 +161,7 @@ class Pool:
 
     def __repr__(self) -> str:
         settings = self.databases.loaded
-        return f"<Pool {settings.backend if settings else 'not used yet'}>"
+        return f"<Pool {'not used yet' if settings is None else settings}>"
 
     # Other processes
 
