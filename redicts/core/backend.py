@@ -14,7 +14,7 @@ from redicts.core.listener import Listener, Poller
 from redicts.core.minitransaction import Key, Outcome, Transaction
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """The capabilities that one opened store declares.
 
