@@ -46,6 +46,7 @@ from redicts.errors import (
     WrongUse,
 )
 from redicts.locks.owner import OwnerToken
+from redicts.version import __version__ as __version__
 
 __all__ = [
     "ABSENT",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -38,27 +38,64 @@ class Database(OpenedDatabase):
     databases: Databases[Database]
     _is_closed = False
 
-    def root(self, **options: Any) -> Proxy:
-        """Return the proxy of the root. The options are those of :class:`Proxy`. No round trip."""
-        return self._proxy(paths.ROOT, **options)
+    def root(
+        self, *, lock_acquire_timeout: float | None = 10, lock_expire_timeout: float = 30, db_name: str | None = None
+    ) -> Proxy:
+        """Return the proxy of the root. The options are those of :meth:`proxy`. No round trip."""
+        return self._proxy(paths.ROOT, lock_acquire_timeout, lock_expire_timeout, db_name)
 
-    def section(self, name: str | Iterable[str], **options: Any) -> Proxy:
-        """Return the proxy of a section. The options are those of :class:`Proxy`. No round trip."""
-        return self._proxy(parsed(name), **options)
+    def section(
+        self,
+        name: str | Iterable[str],
+        *,
+        lock_acquire_timeout: float | None = 10,
+        lock_expire_timeout: float = 30,
+        db_name: str | None = None,
+    ) -> Proxy:
+        """Return the proxy of a section. The options are those of :meth:`proxy`. No round trip."""
+        return self._proxy(parsed(name), lock_acquire_timeout, lock_expire_timeout, db_name)
 
-    def proxy(self, path: str | Iterable[str], **options: Any) -> Proxy:
-        """Return the proxy of a path. The options are those of :class:`Proxy`. No round trip.
+    def proxy(
+        self,
+        path: str | Iterable[str],
+        *,
+        lock_acquire_timeout: float | None = 10,
+        lock_expire_timeout: float = 30,
+        db_name: str | None = None,
+    ) -> Proxy:
+        """Return the proxy of a path. The timeouts are those of :class:`Proxy`, in seconds. No round trip.
 
         ``db_name`` is a key of ``names`` in the settings: another database of the same store.
         """
-        return self._proxy(parsed_path(path), **options)
+        return self._proxy(parsed_path(path), lock_acquire_timeout, lock_expire_timeout, db_name)
 
-    def lock(self, *keys: str | Iterable[str], **options: Any) -> Lock:
+    def lock(
+        self,
+        *keys: str | Iterable[str],
+        expire_timeout: float = 30,
+        acquire_timeout: float | None = 10,
+        shared: bool = False,
+        renew: bool = False,
+        on_renewal_overdue: Callable[[Lock], object] | None = None,
+        on_loss: Callable[[Lock], object] | None = None,
+    ) -> Lock:
         """Return a lock on one or several paths; without a path, on the root. No round trip.
 
         The options are those of :class:`Lock`. Several paths are acquired atomically, all or none.
         """
-        first, *others = [Lock(self, key, **options) for key in keys or ("",)]
+        first, *others = [
+            Lock(
+                self,
+                key,
+                expire_timeout,
+                acquire_timeout,
+                shared=shared,
+                renew=renew,
+                on_renewal_overdue=on_renewal_overdue,
+                on_loss=on_loss,
+            )
+            for key in keys or ("",)
+        ]
         return first.all(*others) if others else first
 
     @property
@@ -93,7 +130,8 @@ class Database(OpenedDatabase):
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Database {self.settings.backend}>"
+        name = "" if self.name is None else f"{self.name!r} of "
+        return f"<Database {name}{self.settings}{', closed' if self.databases[None]._is_closed else ''}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         if not is_starting():
@@ -109,15 +147,8 @@ class Database(OpenedDatabase):
             )
         return _opened_again, (vars(main).setdefault("_token", secrets.token_hex(8)), self.settings, self.name)
 
-    def _proxy(
-        self,
-        path: Path,
-        lock_acquire_timeout: float = 10,
-        lock_expire_timeout: float = 30,
-        db_name: str | None = None,
-    ) -> Proxy:
-        name = self.name if db_name is None else db_name
-        return proxy_of(Proxy, self, path, lock_acquire_timeout, lock_expire_timeout, name)
+    def _proxy(self, path: Path, acquire_timeout: float | None, expire_timeout: float, db_name: str | None) -> Proxy:
+        return proxy_of(Proxy, self, path, acquire_timeout, expire_timeout, self.name if db_name is None else db_name)
 
     def _lock_location(self) -> tuple[Location, Path]:
         return (self, self.name), paths.ROOT

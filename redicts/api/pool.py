@@ -6,12 +6,12 @@ import os
 import pickle
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache, partial
 from multiprocessing.process import current_process
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from redicts.api import clients
 from redicts.api.opened import Databases, OpenedDatabase, Source, open_databases
 from redicts.config import sources
 from redicts.config.opening import codec
@@ -22,7 +22,7 @@ from redicts.core.backend import Backend
 from redicts.core.envelope import LeafFormat
 from redicts.errors import SettingsError, StoreError, Unsupported
 from redicts.forks import ForkSafeLock
-from redicts.plugins.loading import from_client
+from redicts.plugins.loading import from_client, is_client_of
 
 if TYPE_CHECKING:
     import redis
@@ -117,7 +117,7 @@ class Pool:
             raise Unsupported(f"the backend {self.settings.backend!r} has no Redis connections; choose backend 'redis'")
         # A lock on this client, or on one that shares its connections, must be a lock of this database.
         with _lock:
-            self._of_clients[client] = self._of_backends[id(client.connection_pool)] = database
+            self._of_clients[client] = self._of_backends[id(database.backend)] = database
         return client
 
     def of_client(self, client: Any) -> OpenedDatabase:
@@ -129,39 +129,40 @@ class Pool:
         """
         with _lock:
             if isinstance(client, Backend):
-                database = self._of_backends.get(id(client))
-                if database is None:
-                    database = OpenedDatabase(client, LeafFormat(codec("json")))
-                    database = self._of_backends.setdefault(id(client), database)
-                return database
-            try:
-                database = self._of_clients.get(client)
-            except TypeError:
-                database = None  # not a client: from_client raises the error
+                return self._of_backend(client)
+            database = self._of_settings(client)
             if database is None:
-                clients.check_is_blocking(client)
-                database = self._of_backends.get(id(getattr(client, "connection_pool", None)))
+                with suppress(TypeError):  # of what cannot be a client, which from_client refuses
+                    database = self._of_clients.get(client)
             if database is None:
-                backend = from_client(client)
-                database = self._with_prefix(client) or OpenedDatabase(backend, LeafFormat(codec("json")))
                 # A signal handler may have opened it since.
-                database = self._of_clients.setdefault(client, database)
+                database = self._of_clients.setdefault(client, self._of_backend(from_client(client)))
             return database
 
-    def _with_prefix(self, client: Any) -> OpenedDatabase | None:
-        """Return the database of this pool to which a client is connected, if its keys begin with a prefix.
+    def _of_settings(self, client: object) -> OpenedDatabase | None:
+        """Return the database of this pool that a client must use, because it does not know a part of the settings.
 
-        The client does not know the prefix, so its locks would exclude no lock of a :class:`Proxy`.
+        Its own locks would exclude no lock of a :class:`Proxy`.
         """
         settings = self.databases.loaded
-        number = clients.database_of(client)
-        if settings is None or number is None or not clients.is_on_server_with_prefix(client, settings, number):
-            return None
-        return next(self.databases[name] for name in (None, *settings.names) if settings.database(name) == number)
+        if settings is not None:
+            for name in (None, *settings.names):
+                if is_client_of(client, settings.backend, settings.options, settings.database(name)):
+                    return self.databases[name]
+        return None
+
+    def _of_backend(self, backend: Backend) -> OpenedDatabase:
+        """Return the database of an opened backend."""
+        database = self._of_backends.get(id(backend))
+        if database is None:
+            database = OpenedDatabase(backend, LeafFormat(codec("json")))
+            # A signal handler may have made it since.
+            database = self._of_backends.setdefault(id(backend), database)
+        return database
 
     def __repr__(self) -> str:
         settings = self.databases.loaded
-        return f"<Pool {settings.backend if settings else 'not used yet'}>"
+        return f"<Pool {'not used yet' if settings is None else settings}>"
 
     # Other processes
 

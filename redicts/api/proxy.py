@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar, overload
 
 from redicts.api.keys import parsed, parsed_path
 from redicts.api.lock import (
@@ -40,6 +40,7 @@ from redicts.locks.manager import Acquired
 from redicts.locks.owner import Paths
 
 _Result = TypeVar("_Result")
+_Value = TypeVar("_Value")
 _Proxy = TypeVar("_Proxy", bound="Proxy")
 
 _lock: Final = ForkSafeLock()
@@ -52,8 +53,8 @@ class Proxy(NoOperators):
     """A path in the tree, whether or not anything is stored there.
 
     ``path`` is dotted text, or an iterable of segments, which may contain dots. The empty text is the root.
-    ``lock_acquire_timeout`` and ``lock_expire_timeout`` are in seconds. ``db_name`` is a key of ``names`` in the
-    settings. Equal arguments return the same object.
+    ``lock_acquire_timeout`` and ``lock_expire_timeout`` are in seconds; ``None`` as the former waits without limit.
+    ``db_name`` is a key of ``names`` in the settings. Equal arguments return the same object.
 
     A proxy has no connection and no value of its own: each method that reads or writes takes one round trip unless it
     says otherwise. It raises a subclass of :class:`~redicts.errors.StoreError` if the store fails, and
@@ -75,7 +76,7 @@ class Proxy(NoOperators):
     __slots__ = ("__weakref__", "_acquire_timeout", "_db_name", "_expire_timeout", "_path", "_source")
 
     _path: Path
-    _acquire_timeout: float
+    _acquire_timeout: float | None
     _expire_timeout: float
     _db_name: str | None
     _source: Source
@@ -83,7 +84,7 @@ class Proxy(NoOperators):
     def __new__(
         cls,
         path: str | Iterable[str],
-        lock_acquire_timeout: float = 10,
+        lock_acquire_timeout: float | None = 10,
         lock_expire_timeout: float = 30,
         db_name: str | None = None,
     ) -> Proxy:
@@ -91,6 +92,15 @@ class Proxy(NoOperators):
         return proxy_of(cls, Pool(), parsed_path(path), lock_acquire_timeout, lock_expire_timeout, db_name)
 
     # Values
+
+    @overload
+    def val(self) -> Any: ...
+
+    @overload
+    def val(self, default: dict[str, Any] | list[Any]) -> Any: ...  # else a checker could not type the result of {}
+
+    @overload
+    def val(self, default: _Value) -> Any | _Value: ...
 
     def val(self, default: Any = None) -> Any:
         """Return the value, a dict for an inner node, or ``default`` if nothing is stored.
@@ -171,8 +181,17 @@ class Proxy(NoOperators):
         database = self._database()
         self._write(database, database.store.delete(self._path), self._path)
 
+    @overload
+    def add(self, count: int) -> int | Any: ...
+
+    @overload
+    def add(self, count: float) -> float: ...
+
     def add(self, count: float) -> Any:
         """Add to the number at this path, which is 0 if absent, and return the sum. Preserves the TTL.
+
+        As in Python, the sum is an ``int`` if both numbers are, and a ``float`` otherwise. The type of an integer's sum
+        is therefore ``int | Any``: it is a ``float`` where one is stored.
 
         Atomic for integers and floats. One round trip for 64-bit integers. Other numbers take two, and more while
         other clients change the number. Raises ``ValueError`` if the value is not a number.
@@ -489,21 +508,31 @@ class Proxy(NoOperators):
         return value if isinstance(value, dict) else {}
 
 
-def root(*args: Any, **kwargs: Any) -> Proxy:
-    """Return the proxy of the root. Further arguments are those of :class:`Proxy`."""
-    return Proxy(paths.ROOT, *args, **kwargs)
+def root(lock_acquire_timeout: float | None = 10, lock_expire_timeout: float = 30, db_name: str | None = None) -> Proxy:
+    """Return the proxy of the root. The arguments are those of :class:`Proxy`. No round trip."""
+    return Proxy(paths.ROOT, lock_acquire_timeout, lock_expire_timeout, db_name)
 
 
-def section(name: str | Iterable[str], *args: Any, **kwargs: Any) -> Proxy:
-    """Return the proxy of a section. Further arguments are those of :class:`Proxy`.
+def section(
+    name: str | Iterable[str],
+    lock_acquire_timeout: float | None = 10,
+    lock_expire_timeout: float = 30,
+    db_name: str | None = None,
+) -> Proxy:
+    """Return the proxy of a section. The arguments after the name are those of :class:`Proxy`. No round trip.
 
     Choose a unique name, for instance ``section(__name__)``.
     """
-    return Proxy(parsed(name), *args, **kwargs)
+    return Proxy(parsed(name), lock_acquire_timeout, lock_expire_timeout, db_name)
 
 
 def proxy_of(
-    kind: type[_Proxy], source: Source, path: Path, acquire_timeout: float, expire_timeout: float, db_name: str | None
+    kind: type[_Proxy],
+    source: Source,
+    path: Path,
+    acquire_timeout: float | None,
+    expire_timeout: float,
+    db_name: str | None,
 ) -> _Proxy:
     """Return the interned proxy of a path in a pool or a database."""
     if isinstance(db_name, str) and type(db_name) is not str:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from enum import Enum
-from importlib.metadata import version
 from statistics import median
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
@@ -27,6 +26,7 @@ from redicts.errors import AccessDenied, CorruptData, ReadOnly, StoreError
 from redicts.locks.namespaces import pid_namespace
 from redicts.transfer.checkpoints import SPACE, unfinished
 from redicts.transfer.leaves import UNREADABLE, Leaf, leaves_at, pages, read_all
+from redicts.version import __version__
 
 _READS: Final = 50
 _PROBE_TTL: Final = 60_000
@@ -123,7 +123,7 @@ def _reach(database: OpenedDatabase) -> Finding:
 
 
 def _version(database: OpenedDatabase) -> Finding:
-    data = {"redicts": version("redicts"), "python": platform.python_version(), **database.backend.about()}
+    data = {"redicts": __version__, "python": platform.python_version(), **database.backend.about()}
     return Finding("version", Status.OK, ", ".join([f"{name} {text}" for name, text in data.items()]), data)
 
 

@@ -15,6 +15,7 @@ from redicts.cli import exits, extra
 from redicts.cli.output import output, prepare_streams, tell
 from redicts.errors import Conflict, InternalError, LockError, RedictsError, StoreError
 from redicts.plugins.suggestions import suggestion
+from redicts.version import __version__
 
 NAME: Final = "redicts"
 
@@ -73,7 +74,7 @@ class _Commands(click.Group):
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(package_name=NAME, message="%(prog)s %(version)s", help="Show the version.")
+@click.version_option(__version__, message="%(prog)s %(version)s", help="Show the version.")
 @click.pass_context
 def program(ctx: click.Context) -> None:
     r"""Show, change, copy and check a redicts store.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Final, TypeVar
 
@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from redicts.config import sources
-from redicts.config.parsing import GENERAL, PluginConfiguration, split
+from redicts.config.parsing import DEFAULT_CODEC, GENERAL, PluginConfiguration, split
 from redicts.config.processes import is_starting
 from redicts.config.redaction import shown_name
 from redicts.config.validation import main_database, validated, wrong_fields
@@ -74,6 +74,28 @@ class Settings(BaseModel):
     lock_retention: LockRetention = LOCK_RETENTION_SECS
     """For how many seconds an owner that takes its lock again at once may pass waiters; 0 disables it."""
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Give the fields of a configuration that leads to these settings, without secrets and most defaults."""
+        yield "backend", self.backend
+        yield from _given(self.options)
+        if self.default != self.options.main_database:
+            yield "default", self.default
+        if self.codec != DEFAULT_CODEC or _given(self.codec_options):
+            yield "codec", _shown(self.codec, self.codec_options)
+        accept = [_shown(name, each) for name, each in self.accept.items()]
+        if accept != ([] if self.codec == DEFAULT_CODEC else [DEFAULT_CODEC]):
+            yield "accept", accept
+        if self.names:
+            yield "names", dict(self.names)
+        if self.mandatory_locks:
+            yield "mandatory_locks", True
+        if self.lock_retention != LOCK_RETENTION_SECS:
+            yield "lock_retention", self.lock_retention
+
+    def __str__(self) -> str:
+        """Return the backend and the options that were given for it, without secrets."""
+        return " ".join([self.backend, *[f"{name}={value!r}" for name, value in _given(self.options)]])
+
     def __reduce__(self) -> tuple[Any, ...]:
         if not is_starting():
             raise TypeError(
@@ -97,6 +119,16 @@ class Settings(BaseModel):
 
 
 _MAPPINGS: Final = ("accept", "names")
+
+
+def _given(model: BaseModel) -> list[tuple[str | None, Any]]:
+    """Return the fields of a model that were given, as its repr shows them."""
+    return [(name, value) for name, value in model.__repr_args__() if name in model.model_fields_set]
+
+
+def _shown(name: str, codec: CodecSettings) -> object:
+    fields = dict(_given(codec))
+    return {"name": name, **fields} if fields else name
 
 
 def _settings(fields: dict[str, Any]) -> Settings:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 from redicts.core.backend import BackendPlugin
 from redicts.core.codec import CodecPlugin
 from redicts.core.entry_points import BACKENDS, CODECS
+from redicts.version import __version__
 
 _SECRET_WORDS: Final = ("password", "secret", "token", "credential")
 """Parts of the names of fields whose text is secret, whatever their type."""
@@ -36,8 +37,9 @@ def _distribution(plugin: BackendPlugin | CodecPlugin) -> tuple[str, str]:
         if entry.dist is not None and entry.module.partition(".")[0] == module.partition(".")[0]:
             return entry.dist.name, entry.dist.version
     package = module.partition(".")[0]
-    found = [package] if package == "redicts" else metadata.packages_distributions().get(package, [])
-    for name in found:
+    if package == "redicts":
+        return package, __version__
+    for name in metadata.packages_distributions().get(package, []):
         try:
             return name, metadata.version(name)
         except metadata.PackageNotFoundError:

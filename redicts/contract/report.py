@@ -8,12 +8,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from importlib import metadata
 from typing import Any, Final
+
+import hypothesis
 
 from redicts.contract.check import BASE
 from redicts.core.backend import Capabilities
 from redicts.core.entry_points import CONTRACT
+from redicts.version import __version__
 
 _SHORT: Final = 400
 """Characters of a reason in the text of a report; the dict has all of it."""
@@ -107,9 +109,9 @@ class Report:
     """``backend`` or ``codec``."""
     about: Mapping[str, str] = field(
         default_factory=lambda: {
-            "redicts": _version("redicts"),
+            "redicts": __version__,
             "contract": str(CONTRACT),
-            "hypothesis": _version("hypothesis"),
+            "hypothesis": hypothesis.__version__,
             "python": sys.version.split()[0],
             "platform": platform.platform(),
         }
@@ -232,10 +234,3 @@ def _shortened(reason: str) -> str:
     """Return a reason for the text of a report: indented, and cut if it is very long."""
     cut = reason if len(reason) <= _SHORT else f"{reason[:_SHORT]}... ({len(reason)} characters)"
     return cut.replace("\n", "\n    ")
-
-
-def _version(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return "unknown"

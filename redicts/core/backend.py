@@ -14,7 +14,7 @@ from redicts.core.listener import Listener, Poller
 from redicts.core.minitransaction import Key, Outcome, Transaction
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """The capabilities that one opened store declares.
 
@@ -189,7 +189,8 @@ class BackendPlugin:
     It does not connect to a server: the first :meth:`Backend.execute` does."""
     from_client: Callable[[object], Backend | None] | None = None
     """Opens the store of an existing client object, with its own connections; returns ``None`` for an object that is
-    not a client of this store. Does no I/O."""
+    not a client of this store. It may refuse a client by raising :class:`~redicts.errors.SettingsError`. It may return
+    one backend for several clients. Does no I/O."""
     contract: int = CONTRACT
     """The contract version that it was written for, as a literal number."""
     summary: str = ""
@@ -197,3 +198,8 @@ class BackendPlugin:
     harness: str = ""
     """The harness for ``redicts certify``, as ``package.module:Class``; imported only by that command.
     Without it, the harness is made from the settings, see :class:`redicts.contract.StoreHarness`."""
+    is_client_of: Callable[[object, Any, int], bool] | None = None
+    """Whether a client object is connected to a database that ``settings`` and a number describe, and ``from_client``
+    cannot open it, because the client does not know a part of the settings, such as a prefix of keys. A lock on the
+    client is then a lock of the pool. Raises :class:`~redicts.errors.SettingsError` if only the server could tell. Does
+    no I/O."""

@@ -9,6 +9,7 @@ from redicts.plugins import discovery
 from redicts.plugins.discovery import OURS, Source
 from redicts.plugins.kinds import KINDS
 from redicts.plugins.loading import load
+from redicts.version import __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +59,5 @@ def _described(source: Source) -> Installed:
             problem = f"the {source} is disabled by the environment variable {discovery.DISABLED}"
     except SettingsError as error:
         problem = str(error)
-    version = _our_version() if source.builtin else source.version
+    version = __version__ if source.builtin else source.version
     return Installed(kind.noun, source.name, source.distribution, version, source.builtin, problem, summary)
-
-
-def _our_version() -> str:
-    from importlib import metadata  # noqa: PLC0415  (for the list only)
-
-    try:
-        return metadata.version(OURS)
-    except metadata.PackageNotFoundError:
-        return ""

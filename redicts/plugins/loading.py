@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from inspect import isroutine
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -55,26 +55,48 @@ def from_client(client: object) -> Backend:
     candidates = [source for name, source in discovery.builtin(BACKEND).items() if name in packages]
     candidates += [source for source in loaded if source.kind is BACKEND and source not in candidates]
     for source in candidates:
-        from_client = cast("BackendPlugin", load(source)).from_client
-        try:
-            backend = from_client(client) if from_client else None
-        except SettingsError:
-            raise
-        except Exception as error:
-            failed = type(error).__name__
-        else:
-            if backend is None:
-                continue
-            if isinstance(backend, Backend):
-                return backend
-            failed = f"it returned {type(backend).__name__}, not a Backend"
-        # Raised here and not above: the plugin's error may show the client, which may hold a password.
-        raise PluginBroken(
-            f"the {source} cannot open the store of a {type(client).__name__}: {failed}; {_remedy(source)}"
+        open_store = cast("BackendPlugin", load(source)).from_client
+        backend = None if open_store is None else _answer(source, client, partial(open_store, client))
+        if isinstance(backend, Backend):
+            return backend
+        if backend is not None:
+            raise _cannot_open(source, client, f"it returned {type(backend).__name__}, not a Backend")
+    raise _leads_nowhere(type(client))
+
+
+def is_client_of(client: object, backend: str, options: object, number: int) -> bool:
+    """Return whether a client must use a database that these options and the number describe. See BackendPlugin."""
+    source = discovery.find(BACKEND, backend)
+    is_client = cast("BackendPlugin", load(source)).is_client_of
+    return is_client is not None and bool(_answer(source, client, partial(is_client, client, options, number)))
+
+
+def _answer(source: Source, client: object, ask: Callable[[], object]) -> object:
+    """Return what the function of a plugin returns for a client."""
+    try:
+        return ask()
+    except SettingsError:
+        raise
+    except Exception as error:
+        failed = type(error).__name__
+    # Raised here and not above: the plugin's error may show the client, which may hold a password.
+    raise _cannot_open(source, client, failed)
+
+
+def _cannot_open(source: Source, client: object, why: str) -> PluginBroken:
+    return PluginBroken(f"the {source} cannot open the store of a {type(client).__name__}: {why}; {_remedy(source)}")
+
+
+def _leads_nowhere(kind: type) -> SettingsError:
+    """Return the refusal of an object of a class that no backend knows. It shows no more of the object than that."""
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    instead = "give a Proxy, the Pool, a Database, an opened backend, or a client of redis-py such as redis.Redis"
+    if hasattr(kind, "__aenter__") and not hasattr(kind, "__enter__"):
+        return SettingsError(
+            f"a client must be a blocking one; {name} is for asyncio; {instead}, and acquire the lock with: "
+            "await asyncio.to_thread(lock.acquire)"
         )
-    raise SettingsError(
-        f"{type(client).__name__} leads to no store; give a Proxy, the Pool, a backend, or a client of redis-py"
-    )
+    return SettingsError(f"{name} leads to no store; {instead}")
 
 
 def load(source: Source) -> BackendPlugin | CodecPlugin:
@@ -211,8 +233,9 @@ def _checked(source: Source, offered: list[Any]) -> BackendPlugin | CodecPlugin:
     if "name" in plugin.settings.model_fields:
         raise _broken(source, "its settings have a field 'name', which is reserved for the plugin's name; rename it")
     functions: dict[str, object] = {"open": plugin.open}
-    if isinstance(plugin, BackendPlugin) and plugin.from_client is not None:
-        functions["from_client"] = plugin.from_client
+    if isinstance(plugin, BackendPlugin):
+        optional = {"from_client": plugin.from_client, "is_client_of": plugin.is_client_of}
+        functions |= {field: value for field, value in optional.items() if value is not None}
     for field, value in functions.items():
         if not callable(value):
             raise _broken(source, f"its {field} must be callable, not {_a(value)}")

@@ -167,9 +167,9 @@ COUNTS: dict[str, Refused] = {
     "add a float to a dict": Refused(lambda: Proxy("a").add(0.5), LeafError, "'a'"),
     "add to an empty dict": Refused(lambda: Proxy("e").add(1), LeafError, "'e'"),
     "add to the root": Refused(lambda: root().add(1), LeafError, "root"),
-    "add text": Refused(lambda: Proxy("n").add("1"), LeafError, "'n'"),  # type: ignore[arg-type]
+    "add text": Refused(lambda: Proxy("n").add("1"), LeafError, "'n'"),  # type: ignore[call-overload]
     "add a bool": Refused(lambda: Proxy("n").add(True), LeafError, "'n'"),
-    "add None": Refused(lambda: Proxy("n").add(None), LeafError, "'n'"),  # type: ignore[arg-type]
+    "add None": Refused(lambda: Proxy("n").add(None), LeafError, "'n'"),  # type: ignore[call-overload]
     "add a float to a large integer": Refused(lambda: Proxy("huge").add(0.5), LeafError, "'huge'"),
     "add a large integer to a float": Refused(lambda: Proxy("x").add(10**400), LeafError, "'x'"),
     "transaction.add of a float": Refused(lambda: commit(lambda c: c.add("n", 0.5)), LeafError, "'n'"),

@@ -177,7 +177,7 @@ def test_a_long_timeout_is_no_overflow(server: RedisServer) -> None:
                 pool.submit(lock.release).result(TIMEOUT)
         for wrong in (math.nan, -1, -math.inf, "1", True):
             with pytest.raises(ValueError, match="acquire_timeout"):
-                db.lock("a", acquire_timeout=wrong)
+                db.lock("a", acquire_timeout=wrong)  # type: ignore[arg-type]
 
 
 # Silent subscriptions --------------------------------------------------------------------------------------------

@@ -143,7 +143,10 @@ def test_a_missing_database(redis_server: RedisServer) -> None:
 @pytest.mark.parametrize(
     ("kind", "advice"),
     [
-        ("asyncio", "give a Proxy, the Pool, a backend, or a client of redis-py such as redis.Redis"),
+        (
+            "asyncio",
+            "give a Proxy, the Pool, a Database, an opened backend, or a client of redis-py such as redis",
+        ),
         ("sentinel", "give a client of the class redis.Redis"),
         ("master of sentinel", "give a client of the class redis.Redis"),
     ],

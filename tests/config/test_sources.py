@@ -56,7 +56,7 @@ def test_the_first_use_of_a_pool_opens_the_default(directory: Path, monkeypatch:
     """A program that configures no store uses the one in the environment."""
     monkeypatch.setenv("REDICTS_URL", f"sqlite:///{directory}/state.db")
     program = "from redicts import Pool, root; root().set('a', 1); print(Pool(), root().val())"
-    assert run_python(program) == "<Pool sqlite> {'a': 1}\n"
+    assert run_python(program) == f"<Pool sqlite path='{directory}/state.db'> {{'a': 1}}\n"
     assert run_python("from redicts import root; print(root().val())") == "{'a': 1}\n"
 
 

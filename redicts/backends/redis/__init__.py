@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from redicts.backends.redis.backend import RedisBackend, open_redis
-from redicts.backends.redis.from_client import from_client
+from redicts.backends.redis.from_client import from_client, is_client_of
 from redicts.backends.redis.settings import RedisSettings
 from redicts.core.backend import BackendPlugin
 from redicts.core.hooks import hookimpl
@@ -20,6 +20,7 @@ plugin: Final = BackendPlugin(
     contract=1,
     summary="a server of Redis 6.2 or newer, or of Valkey",
     harness="redicts.contract.servers:RedisStoreHarness",
+    is_client_of=is_client_of,
 )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, cast
+from weakref import ref
 
 import redis
 from redis.connection import AbstractConnection
@@ -26,6 +27,14 @@ ATOMIC_ENTRIES: Final = 5_000
 
 _ANSWER_SECS: Final = 3.0
 """The longest time after which a subscription without an answer counts as lost."""
+
+
+class OwnPool(redis.BlockingConnectionPool):
+    """The connections of the clients that a backend gives, which know the backend."""
+
+    def __init__(self, backend: RedisBackend, **options: Any) -> None:
+        super().__init__(**options)  # type: ignore[no-untyped-call]
+        self.opened_by: Final = ref(backend)
 
 
 class RedisBackend(Backend):
@@ -57,8 +66,8 @@ class RedisBackend(Backend):
         self._subscriptions = Subscriptions(
             make, channels, errors, settings.retries, math.inf if simulated else _answer_secs(socket_timeout)
         )
-        self._pool = redis.BlockingConnectionPool(
-            max_connections=settings.max_connections, timeout=cast("int", settings.timeout_secs), **options
+        self._pool = OwnPool(
+            self, max_connections=settings.max_connections, timeout=cast("int", settings.timeout_secs), **options
         )
         self._capabilities = Capabilities(
             ttl=True, processes=not simulated, durable=not simulated, atomic_entries=ATOMIC_ENTRIES, push=True
