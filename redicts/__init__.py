@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from redicts.api.database import Database, open
-from redicts.api.lock import Lock, LockInfo
+from redicts.api.lock import Lock
+from redicts.api.lock_info import LockInfo
 from redicts.api.mapping import TreeMapping
 from redicts.api.pool import Pool
 from redicts.api.proxy import Proxy, root, section

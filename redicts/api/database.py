@@ -8,8 +8,9 @@ from types import TracebackType
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
+from redicts.api.acquisitions import Location
 from redicts.api.keys import parsed, parsed_path
-from redicts.api.lock import Location, Lock
+from redicts.api.lock import Lock
 from redicts.api.opened import Databases, OpenedDatabase, open_databases
 from redicts.api.proxy import Proxy, proxy_of
 from redicts.config.processes import is_starting

@@ -1,173 +1,31 @@
-"""Lock: a hierarchical lock on one or several paths.
-
-A method that acquires or releases acts for the task in which it is *looked up*. So ``asyncio.to_thread(lock.acquire)``
-acquires the lock for the task. The exit of a ``with`` block is looked up when the block is entered. So it releases the
-lock for the owner that entered the block, in whichever thread or task the block ends.
-"""
+"""Lock: a hierarchical lock on one or several paths."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from copy import copy
 from functools import partial
-from math import inf
-from sys import modules
-from types import MethodType, TracebackType
-from typing import Any, Final, TypeVar, cast
-from weakref import ref
+from typing import Any
 
+from redicts.api.acquisitions import Location, current, database_at, is_same
+from redicts.api.functions import LocksFunctions
 from redicts.api.keys import parsed_path
-from redicts.api.opened import OpenedDatabase, Source
+from redicts.api.lock_info import LockInfo, info_of
+from redicts.api.lockable import Lockable
+from redicts.api.opened import OpenedDatabase
 from redicts.api.pool import Pool
+from redicts.api.timeouts import lease_of, timeout_of
 from redicts.core import paths
-from redicts.core.driver import run
 from redicts.core.locks.records import HOLDERS, WAITERS, Mode, Record, scopes_above, scopes_of
 from redicts.core.minitransaction import Path
-from redicts.errors import LockError, LockTimeout, SettingsError, StoreError
+from redicts.errors import SettingsError
 from redicts.locks import manager
 from redicts.locks.held import NO_OPTIONS, LockOptions
 from redicts.locks.manager import Acquired
-from redicts.locks.owner import LockOwner, OwnerToken, Paths, acquiring_owner, act_for, no_block, task_owner
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-Location = tuple[Source, "str | None"]
-"""The source of a lock's database, and its name there."""
+from redicts.locks.owner import LockOwner, OwnerToken, Paths
 
 
-class _ForTask:
-    """A method that acts for the task in which it is looked up, also in a worker thread to which it is passed.
-
-    If an exception comes during the look-up of a method that ``releases``, the lock does not stay held.
-    """
-
-    def __init__(self, function: Callable[..., Any], *, releases: bool) -> None:
-        self._function = function
-        self._releases = releases
-        self.__doc__ = function.__doc__
-
-    def __get__(self, found: Any, kind: type) -> Callable[..., Any]:
-        try:
-            if found is None:
-                return self._function
-            owner = task_owner() if "asyncio" in modules or "trio" in modules else None
-            return (
-                MethodType(self._function, found) if owner is None else partial(act_for, owner, self._function, found)
-            )
-        except BaseException:
-            if self._releases and found is not None:
-                location, locked = found._releases()
-                give_up(location, locked, [])
-            raise
-
-
-class _AtExit:
-    """The method ``__exit__``, which acts for the owner that enters the ``with`` block."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-        self.__doc__ = function.__doc__
-
-    def __get__(self, found: Any, kind: type) -> Callable[..., Any]:
-        return self._function if found is None else _BlockExit(found)
-
-
-class Exit:
-    """The exit of one ``with`` block, for the owner that enters it. Python looks it up before it enters the block."""
-
-    __slots__ = ("__weakref__", "_held", "_owner", "acquired")
-
-    def __init__(self, held: Any) -> None:
-        self.acquired: Acquired | None = None
-        """The acquisition at the begin of the block."""
-        self._held = held
-        self._owner = owner = acquiring_owner()
-        owner.blocks.add(id(self))
-        owner.entering = ref(self)
-
-    def __call__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        """Release the lock."""
-        found: list[Acquired] = []
-        location, locked = self._held._releases()
-        try:
-            release_after(error, location, locked, found, self._owner)
-            self._owner.blocks.discard(id(self))
-            self.__class__ = Exit
-        except BaseException:
-            give_up(location, locked, found, self._owner)
-            self._owner.blocks.discard(id(self))
-            self.__class__ = Exit
-            raise
-
-
-class _BlockExit(Exit):
-    """An exit that was not called.
-
-    Python drops it with the block, also if an exception comes after the lock was granted and before the block, or after
-    the block and before the call. Then it lets a background thread release the lock. What was called has no finalizer,
-    because an exception in a finalizer is lost.
-    """
-
-    __slots__ = ()
-
-    def __del__(self) -> None:
-        owner: LockOwner | None = getattr(self, "_owner", None)
-        if owner is not None:  # else an exception came before it was known
-            owner.blocks.discard(id(self))
-            if self.acquired is not None:
-                self.acquired.manager.abandon(self.acquired)
-
-
-def entered(acquired: Acquired) -> None:
-    """Tell the exit that was looked up last, if it is not dropped, which acquisition its block begins with."""
-    owner = acquired.owner
-    block = owner.entering()
-    owner.entering = no_block
-    if isinstance(block, Exit):
-        block.acquired = acquired
-
-
-def for_task(function: _Function) -> _Function:
-    """Let a method act for the task in which it is looked up."""
-    return cast("_Function", _ForTask(function, releases=False))
-
-
-def to_release(function: _Function) -> _Function:
-    """Let a method ``release`` act for the task in which it is looked up."""
-    return cast("_Function", _ForTask(function, releases=True))
-
-
-def at_exit(function: _Function) -> _Function:
-    """Let a method ``__exit__`` act for the owner that enters the ``with`` block."""
-    return cast("_Function", _AtExit(function))
-
-
-@dataclass(frozen=True)
-class LockInfo:
-    """A lock that an owner holds or waits for, from :meth:`Lock.holders` or :meth:`Lock.waiters`."""
-
-    path: str
-    """The locked path as dotted text; the empty text is the root."""
-    shared: bool
-    waiting: bool
-    """Whether the owner waits for it."""
-    host: str
-    pid: int
-    thread: str
-    """The name of the thread, or ``task`` and the name of the asyncio task."""
-    since: datetime
-    """The time of the request, by the clock of that host."""
-    until: datetime
-    """The end of the lease, unless it is renewed."""
-
-    def __str__(self) -> str:
-        kind = "shared" if self.shared else "exclusive"
-        return f"{kind} lock on {self.path or 'the root'!r}: {self.host}, process {self.pid}, {self.thread}"
-
-
-class Lock:
+class Lock(LocksFunctions, Lockable["Lock"]):
     """A lock on a path and everything below it, for one thread or asyncio task at a time, on this and on other hosts.
 
     Args:
@@ -198,6 +56,7 @@ class Lock:
 
     __slots__ = (
         "__weakref__",
+        "_acquire_timeout",
         "_lease",
         "_location",
         "_mode",
@@ -205,7 +64,6 @@ class Lock:
         "_on_renewal_overdue",
         "_options",
         "_paths",
-        "_timeout",
     )
 
     def __init__(
@@ -223,7 +81,7 @@ class Lock:
         self._location, above = _resolved(redis_conn)
         self._paths: Paths = (paths.joined(above, parsed_path(key)),)
         self._lease = lease_of(expire_timeout)
-        self._timeout = timeout_of(acquire_timeout)
+        self._acquire_timeout = timeout_of(acquire_timeout)
         self._mode = Mode.SHARED if shared else Mode.EXCLUSIVE
         self._on_renewal_overdue = on_renewal_overdue
         self._on_loss = on_loss
@@ -237,7 +95,7 @@ class Lock:
         exclusive, has a longer lease, is renewed or has callbacks, and this one is not, or has others.
         """
         for other in others:
-            if not _is_same(self._location, other._location):
+            if not is_same(self._location, other._location):
                 raise SettingsError(
                     "locks that are acquired together must be in one database; give all of them the same first argument"
                 )
@@ -247,9 +105,7 @@ class Lock:
                     "a lock on several paths has the options of the first one, which must be as strong as the others; "
                     f"{self!r} and {other!r} differ in {' and '.join(weaker)}; give all of them the same options"
                 )
-        found = object.__new__(type(self))
-        for name in Lock.__slots__[1:]:
-            setattr(found, name, getattr(self, name))
+        found = copy(self)
         found._paths = tuple(dict.fromkeys([path for lock in (self, *others) for path in lock._paths]))
         return found
 
@@ -261,54 +117,7 @@ class Lock:
         yield "on_renewal_overdue", other._on_renewal_overdue not in (None, self._on_renewal_overdue)
         yield "on_loss", other._on_loss not in (None, self._on_loss)
 
-    # Holding
-
-    @for_task
-    def acquire(self, blocking: bool = True) -> bool:
-        """Acquire the lock, waiting for it if necessary, and return true.
-
-        Without ``blocking`` it returns false at once if the lock is not free. The lock is granted first come, first
-        served, except that an owner may reacquire it within its retention window: see the page on locks. Raises
-        :class:`~redicts.errors.LockTimeout` if the lock does not become free before the timeout, and
-        :class:`~redicts.errors.Deadlock` if owners wait for each other in a cycle. A failed attempt leaves nothing in
-        the store.
-
-        Cost: one round trip if the lock is free; none if this thread holds it, or reacquires it within its retention
-        window; otherwise three before waiting, and one for the grant.
-        """
-        database, acquired = self._attempt()
-        return acquire(database, acquired, self._timeout, blocking)
-
-    @to_release
-    def release(self) -> None:
-        """Release one acquisition; the last release frees the lock in the store, unless it is retained.
-
-        Acquisitions may be released in any order. If the lock was lost meanwhile, this logs a warning, and does not
-        affect the lock of its current owner. Raises :class:`~redicts.errors.NotHeld` if this thread did not acquire it.
-        """
-        found: list[Acquired] = []
-        try:
-            release(self._location, self._paths, found)
-        except BaseException:
-            give_up(*self._releases(), found)
-            raise
-
-    @for_task
-    def __enter__(self) -> Lock:
-        database, acquired = self._attempt()
-        entered(acquired)
-        try:
-            acquire(database, acquired, self._timeout)
-            return self
-        except BaseException:
-            acquired.manager.abandon(acquired)
-            raise
-
-    @at_exit
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        Exit(self)(kind, error, trace)
+    # Holding: see Lockable
 
     def owner_token(self) -> OwnerToken:
         """Return a token with which another thread or task can act for the owner of this lock. No round trip.
@@ -321,7 +130,7 @@ class Lock:
     @property
     def held(self) -> bool:
         """Whether this thread certainly holds the lock, by its own clock. No round trip."""
-        acquired = _current(self._location, self._paths)
+        acquired = current(self._location, self._paths)
         return acquired is not None and acquired.lock.is_valid
 
     @property
@@ -331,7 +140,7 @@ class Lock:
         Tokens increase with each grant in the whole tree. A resource outside of the store that is changed under the
         lock can refuse a token that is lower than one that it has seen.
         """
-        acquired = _current(self._location, self._paths)
+        acquired = current(self._location, self._paths)
         return None if acquired is None else acquired.lock.token
 
     def ensure_held(self) -> None:
@@ -366,13 +175,17 @@ class Lock:
         scopes = [key for path in self._paths for key in scopes_above(path, HOLDERS)]
         return bool(database.run(database.store.find_locks(scopes)))
 
+    def locked(self) -> bool:
+        """Return :meth:`is_locked`, by the name that it has in ``threading.Lock``."""
+        return self.is_locked()
+
     def holders(self) -> list[LockInfo]:
         """Return the held locks on this path, above it and below it."""
-        return [_info(record) for record in self._found(HOLDERS)]
+        return [info_of(record) for record in self._found(HOLDERS)]
 
     def waiters(self) -> list[LockInfo]:
         """Return the requests that wait for a lock on this path, above it or below it, the earliest first."""
-        return [_info(record) for record in self._found(WAITERS)]
+        return [info_of(record) for record in self._found(WAITERS)]
 
     def break_locks(self) -> list[LockInfo]:
         """Break the locks that :meth:`holders` returns, and return them. For operators. Two round trips.
@@ -383,7 +196,7 @@ class Lock:
         records = self._found(HOLDERS)
         database = _end_retention(self._location)
         database.run(database.store.break_locks(records))
-        return [_info(record) for record in records]
+        return [info_of(record) for record in records]
 
     @property
     def key(self) -> str:
@@ -395,15 +208,14 @@ class Lock:
 
     # Internals
 
-    def _attempt(self) -> tuple[OpenedDatabase, Acquired]:
-        """Return the database, and an acquisition with the options of this lock, to begin."""
+    def _attempt(self, owner: LockOwner | None = None) -> tuple[OpenedDatabase, Acquired]:
         options = NO_OPTIONS
         if self._options.renew or self._on_renewal_overdue or self._on_loss:
             options = LockOptions(
                 self._options.renew, self._bound(self._on_renewal_overdue), self._bound(self._on_loss)
             )
         database = self._location[0].databases[self._location[1]]
-        return database, Acquired(database.locks, self._location, self._paths, self._mode, self._lease, options)
+        return database, Acquired(database.locks, self._location, self._paths, self._mode, self._lease, options, owner)
 
     def _releases(self) -> tuple[Location, Paths]:
         return self._location, self._paths
@@ -412,7 +224,7 @@ class Lock:
         return None if callback is None else partial(callback, self)
 
     def _acquired(self) -> Acquired:
-        acquired = _current(self._location, self._paths)
+        acquired = current(self._location, self._paths)
         if acquired is None:
             raise manager.not_held(self._paths)
         return acquired
@@ -423,82 +235,6 @@ class Lock:
         records = database.run(database.store.find_locks(scopes))
         found = {record.key: record for record in records}
         return sorted(found.values(), key=lambda record: (record.since, record.request))
-
-
-_LONGEST: Final = 1e11
-"""The longest lease and the longest timeout in seconds, about three thousand years."""
-
-_LATEST: Final = 253402300799
-"""The last second of the year 9999: a record that redicts did not write may contain any time."""
-
-
-def acquire(database: OpenedDatabase, acquired: Acquired, timeout: float | None, blocking: bool = True) -> bool:
-    """Acquire a lock: the implementation of :meth:`Lock.acquire`."""
-    most = timeout if blocking else 0
-    try:
-        if run(database.locks.acquire(acquired, most), database.backend, most):
-            return True
-    except BaseException:
-        acquired.manager.abandon(acquired)
-        raise
-    if blocking:
-        named = ", ".join([paths.described(path) for path in acquired.paths])
-        raise LockTimeout(f"the lock on {named} is not free, and acquire_timeout is 0")
-    return False
-
-
-def release(location: Location, locked: Paths, found: list[Acquired], owner: LockOwner | None = None) -> None:
-    """Release a lock in the database where it was acquired: the implementation of :meth:`Lock.release`.
-
-    The acquisition that it releases is added to ``found``. After any exception, call :func:`give_up`.
-    """
-    acquired = manager.current(location, locked, None, owner) or _current(location, locked, owner)
-    if acquired is None:
-        raise manager.not_held(locked, owner)
-    found.append(acquired)
-    acquired.manager.run(manager.release(acquired))
-
-
-def give_up(location: Location, locked: Paths, found: list[Acquired], owner: LockOwner | None = None) -> None:
-    """Let a background thread release a lock after an exception ended its release, if there was one to release."""
-    acquired = found[0] if found else _current(location, locked, owner)
-    if acquired is not None:
-        acquired.manager.abandon(acquired)
-
-
-def release_after(
-    error: BaseException | None,
-    location: Location,
-    locked: Paths,
-    found: list[Acquired],
-    owner: LockOwner | None = None,
-) -> None:
-    """Release a lock at the end of a ``with`` block. Its exception is not replaced by one of the release."""
-    try:
-        release(location, locked, found, owner)
-    except (StoreError, LockError):
-        if error is None:
-            raise
-        manager.log.warning("a lock could not be released; it expires with its lease", exc_info=True)
-
-
-def lease_of(seconds: float) -> int:
-    """Convert a lease to milliseconds. Raises ``ValueError`` for anything but a positive, finite number."""
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0.001 <= seconds <= _LONGEST:
-        raise ValueError(f"a lease must be 0.001 to {_LONGEST:.0e} seconds; got {paths.shortened(seconds)}")
-    return round(seconds * 1000)
-
-
-def timeout_of(seconds: float | None) -> float | None:
-    """Check a timeout. Raises ``ValueError`` for anything but ``None`` or a number of seconds, 0 or more."""
-    if seconds is None or seconds == inf:
-        return None
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
-        raise ValueError(
-            "acquire_timeout must be a number of seconds, 0 or more, or None for no limit; got "
-            f"{paths.shortened(seconds)}"
-        )
-    return min(seconds, _LONGEST)
 
 
 def _resolved(where: Any) -> tuple[Location, Path]:
@@ -513,45 +249,8 @@ def _resolved(where: Any) -> tuple[Location, Path]:
     return (database, database.name), paths.ROOT
 
 
-def _database(location: Location) -> OpenedDatabase:
-    return location[0].databases[location[1]]
-
-
-def _is_same(one: Location, other: Location) -> bool:
-    """Return whether two locations are the same database. A name that the settings lack is not."""
-    try:
-        return one == other or _database(one) is _database(other)
-    except SettingsError:
-        return False
-
-
-def _current(location: Location, locked: Paths, owner: LockOwner | None = None) -> Acquired | None:
-    """Return the latest acquisition of an owner, the running one by default, of a lock in this database."""
-    database = location[0].databases.get(location[1])
-    if database is None:
-        with suppress(SettingsError):
-            database = _database(location)  # under another name it may be open
-    return manager.current(location, locked, None if database is None else database.locks, owner)
-
-
 def _end_retention(location: Location) -> OpenedDatabase:
     """Return the database after releasing all retained locks of this process in the store."""
-    database = _database(location)
+    database = database_at(location)
     database.run(database.locks.retention.end())
     return database
-
-
-def _info(record: Record) -> LockInfo:
-    host, _, rest = record.label.partition(":")
-    process, _, thread = rest.partition(":")
-    pid = process.partition("@")[0]  # followed by its PID namespace
-    return LockInfo(
-        paths.render(record.path),
-        record.mode is Mode.SHARED,
-        not record.held,
-        host,
-        int(pid) if pid.isdecimal() else 0,
-        thread,
-        datetime.fromtimestamp(min(record.since / 1000, _LATEST), timezone.utc),
-        datetime.now(timezone.utc) + timedelta(seconds=min((record.ttl or 0) / 1000, _LONGEST)),
-    )

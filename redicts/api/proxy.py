@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import TracebackType
+from types import EllipsisType
 from typing import Any, Final, NoReturn, TypeVar, overload
 
+from redicts.api.acquisitions import Location
 from redicts.api.keys import parsed, parsed_path
-from redicts.api.lock import (
-    Exit,
-    Location,
-    Lock,
-    acquire,
-    at_exit,
-    entered,
-    for_task,
-    give_up,
-    lease_of,
-    release,
-    timeout_of,
-    to_release,
-)
+from redicts.api.lock import Lock
+from redicts.api.lockable import Lockable
+from redicts.api.locked_proxy import LockedProxy
 from redicts.api.mapping import TreeMapping
 from redicts.api.opened import OpenedDatabase, Source
 from redicts.api.operators import NoOperators
 from redicts.api.pool import Pool
+from redicts.api.timeouts import lease_of, timeout_of, wait_of
 from redicts.api.transaction import Transaction
 from redicts.core import paths
 from redicts.core.driver import Steps, run
@@ -37,7 +28,7 @@ from redicts.errors import LeafError, RedictsError
 from redicts.forks import ForkSafeLock
 from redicts.locks.held import NO_OPTIONS
 from redicts.locks.manager import Acquired
-from redicts.locks.owner import Paths
+from redicts.locks.owner import LockOwner, Paths
 
 _Result = TypeVar("_Result")
 _Value = TypeVar("_Value")
@@ -49,7 +40,7 @@ _NO_DEFAULT: Final[Any] = ABSENT
 """The default of ``get``: to type checkers, no value can be given."""
 
 
-class Proxy(NoOperators):
+class Proxy(NoOperators, Lockable["Proxy"]):
     """A path in the tree, whether or not anything is stored there.
 
     ``path`` is dotted text, or an iterable of segments, which may contain dots. The empty text is the root.
@@ -59,6 +50,9 @@ class Proxy(NoOperators):
     A proxy has no connection and no value of its own: each method that reads or writes takes one round trip unless it
     says otherwise. It raises a subclass of :class:`~redicts.errors.StoreError` if the store fails, and
     :class:`~redicts.errors.PathError` for a path that is not valid.
+
+    ``with proxy:`` locks the path and everything below it, and gives the proxy. Writes of this thread there are
+    guarded: if the lock is lost meanwhile, they write nothing and raise :class:`~redicts.errors.LockLost`.
 
     A proxy is a path, not its value: :meth:`val` reads the value, and operators such as ``+`` and ``<`` raise a
     ``TypeError`` that says so. ``==`` compares values, so a proxy is not hashable; use :meth:`key` as the key of a
@@ -76,7 +70,6 @@ class Proxy(NoOperators):
     __slots__ = ("__weakref__", "_acquire_timeout", "_db_name", "_expire_timeout", "_path", "_source")
 
     _path: Path
-    _acquire_timeout: float | None
     _expire_timeout: float
     _db_name: str | None
     _source: Source
@@ -294,57 +287,73 @@ class Proxy(NoOperators):
             return -1
         return whole_seconds(ttl) if ttl else -2
 
-    # Locks
+    # Locks: acquire, release and ``with`` are those of Lockable
 
-    def lock(self, **options: Any) -> Lock:
+    def lock(
+        self,
+        *,
+        expire_timeout: float | EllipsisType = ...,
+        acquire_timeout: float | EllipsisType | None = ...,
+        shared: bool = False,
+        renew: bool = False,
+        on_renewal_overdue: Callable[[Lock], object] | None = None,
+        on_loss: Callable[[Lock], object] | None = None,
+    ) -> Lock:
         """Return a lock on this path and everything below it, with options that :meth:`acquire` lacks. No round trip.
 
-        The options are those of :class:`Lock`: ``shared``, ``renew``, ``on_renewal_overdue``, ``on_loss``, and the two
-        timeouts, which default to those of this proxy.
+        The options are those of :class:`Lock`. The two timeouts default to those of this proxy.
         """
-        timeouts = {"expire_timeout": self._expire_timeout, "acquire_timeout": self._acquire_timeout}
-        return Lock(self, (), **{**timeouts, **options})
+        return Lock(
+            self,
+            (),
+            self._expire_timeout if expire_timeout is ... else expire_timeout,
+            self._acquire_timeout if acquire_timeout is ... else acquire_timeout,
+            shared=shared,
+            renew=renew,
+            on_renewal_overdue=on_renewal_overdue,
+            on_loss=on_loss,
+        )
 
-    @for_task
-    def acquire(self, blocking: bool = True) -> bool:
-        """Lock this path and everything below it for this thread, as :meth:`Lock.acquire` does, and return true.
+    def locked(
+        self,
+        *,
+        timeout: float | None = None,
+        expire_timeout: float | EllipsisType = ...,
+        shared: bool = False,
+        renew: bool = False,
+        on_renewal_overdue: Callable[[Lock], object] | None = None,
+        on_loss: Callable[[Lock], object] | None = None,
+    ) -> LockedProxy[Proxy]:
+        """Lock this path while a function runs, as a decorator, or for a ``with`` block, which gives this proxy.
 
-        ``with proxy:`` acquires the lock, and releases it at the end. Writes of this thread at and below this path are
-        guarded: if the lock is lost meanwhile, they write nothing and raise :class:`~redicts.errors.LockLost`.
+        ``timeout`` is the longest wait in seconds, after which :class:`~redicts.errors.LockTimeout` is raised: by
+        default that of this proxy, and -1 for no limit. The other options are those of :meth:`lock`. To ask whether the
+        path is locked, use :meth:`is_locked`, which is also the truth value of the result. No round trip.
+
+        >>> from redicts import Pool, Proxy
+        >>> Pool().reload(cfg={"backend": "memory"})
+        >>> @Proxy("visits").locked(timeout=5)
+        ... def count():
+        ...     return Proxy("visits.n").add(1)
+        >>> count()
+        1
+        >>> with Proxy("visits").locked(shared=True) as visits:
+        ...     visits["n"].val()
+        1
         """
-        database, acquired = self._attempt()
-        return acquire(database, acquired, timeout_of(self._acquire_timeout), blocking)
-
-    @to_release
-    def release(self) -> None:
-        """Release the lock on this path, as :meth:`Lock.release` does. Locks on paths below it stay."""
-        found: list[Acquired] = []
-        try:
-            release(*self._releases(), found)
-        except BaseException:
-            give_up(*self._releases(), found)
-            raise
+        lock = self.lock(
+            expire_timeout=expire_timeout,
+            acquire_timeout=wait_of(True, timeout, self._acquire_timeout),
+            shared=shared,
+            renew=renew,
+            on_renewal_overdue=on_renewal_overdue,
+            on_loss=on_loss,
+        )
+        return LockedProxy(lock, self)
 
     def is_locked(self) -> bool:
         """Return whether any owner, this thread included, holds a lock on this path or above it."""
         return self.lock().is_locked()
-
-    @for_task
-    def __enter__(self) -> Proxy:
-        database, acquired = self._attempt()
-        entered(acquired)
-        try:
-            acquire(database, acquired, timeout_of(self._acquire_timeout))
-            return self
-        except BaseException:
-            acquired.manager.abandon(acquired)
-            raise
-
-    @at_exit
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        Exit(self)(kind, error, trace)
 
     # Navigation
 
@@ -472,10 +481,10 @@ class Proxy(NoOperators):
 
     # Internals
 
-    def _attempt(self) -> tuple[OpenedDatabase, Acquired]:
-        location, lease = (self._source, self._db_name), lease_of(self._expire_timeout)
+    def _attempt(self, owner: LockOwner | None = None) -> tuple[OpenedDatabase, Acquired]:
+        location, lease = (self._source, self._db_name), round(self._expire_timeout * 1000)
         database = self._source.databases[self._db_name]
-        return database, Acquired(database.locks, location, (self._path,), Mode.EXCLUSIVE, lease, NO_OPTIONS)
+        return database, Acquired(database.locks, location, (self._path,), Mode.EXCLUSIVE, lease, NO_OPTIONS, owner)
 
     def _releases(self) -> tuple[Location, Paths]:
         return (self._source, self._db_name), (self._path,)
@@ -545,6 +554,9 @@ def proxy_of(
     with _lock:
         found = source.proxies.get(arguments)
         if found is None:
+            if (acquire_timeout, expire_timeout) != (10, 30):
+                lease_of(expire_timeout)
+                acquire_timeout = timeout_of(acquire_timeout)
             found = object.__new__(kind)
             found._source = source
             found._path = path

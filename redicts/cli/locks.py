@@ -6,7 +6,7 @@ from datetime import datetime
 
 import click
 
-from redicts.api.lock import LockInfo
+from redicts.api.lock_info import LockInfo
 from redicts.cli import exits
 from redicts.cli.confirming import require
 from redicts.cli.output import Document, print_json, print_table, tell

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from redicts.api.lock import LockInfo
+from redicts.api.lock_info import LockInfo
 from redicts.cli import exits
 from redicts.cli.locks import lock_document
 from redicts.cli.output import Document, draw, json_text, print_json, printable, size, tell

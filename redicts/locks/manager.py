@@ -43,10 +43,29 @@ class Acquired:
     ``location`` and ``paths`` are what its release names. ``lease`` is in milliseconds.
     """
 
-    __slots__ = ("holder", "lease", "location", "manager", "mode", "options", "owner", "paths", "relies_on", "request")
+    __slots__ = (
+        "holder",
+        "in_block",
+        "lease",
+        "location",
+        "manager",
+        "mode",
+        "options",
+        "owner",
+        "paths",
+        "relies_on",
+        "request",
+    )
 
     def __init__(
-        self, manager: LockManager, location: object, paths: Paths, mode: Mode, lease: int, options: LockOptions
+        self,
+        manager: LockManager,
+        location: object,
+        paths: Paths,
+        mode: Mode,
+        lease: int,
+        options: LockOptions,
+        owner: LockOwner | None = None,
     ) -> None:
         self.manager = manager
         self.location = location
@@ -54,8 +73,10 @@ class Acquired:
         self.mode = mode
         self.lease = lease
         self.options = options
-        self.owner = self.holder = acquiring_owner()
+        self.owner = self.holder = owner or acquiring_owner()
         """The owner of this acquisition, and the one that holds the lock: itself, or the caller of it."""
+        self.in_block = False
+        """Whether a ``with`` block begins with it, which may end in another thread or task."""
         self.relies_on: HeldLock | None = None
         self.request: Request | None = None
         """A request that this acquisition must remove from the store if an exception ends it."""
@@ -65,6 +86,12 @@ class Acquired:
         """The lock that it relies on, after it was acquired."""
         assert self.relies_on is not None
         return self.relies_on
+
+    @property
+    def is_current(self) -> bool:
+        """Whether its owner is one of this process and has acquired it and not released it yet."""
+        owner = self.owner
+        return owner.process.is_here and self in owner.acquired.get(self.paths, ())
 
 
 class LockManager:

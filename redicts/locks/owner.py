@@ -63,7 +63,6 @@ class LockOwner:
         "__weakref__",
         "_token",
         "acquired",
-        "blocks",
         "books",
         "caller",
         "comebacks",
@@ -87,10 +86,8 @@ class LockOwner:
         """Held while its acquisitions and held locks are changed, if several threads may act for it."""
         self.acquired: dict[Paths, list[Any]] = {}
         """Its acquisitions that are not released yet, see :mod:`redicts.locks.manager`."""
-        self.blocks: set[int] = set()
-        """The ``with`` blocks that it has entered, which may end in another thread or task."""
-        self.entering: Callable[[], object] = no_block
-        """Returns the exit of the ``with`` block that it is about to enter."""
+        self.entering: list[Any] | None = None
+        """Where the exit of the ``with`` block that it is about to enter expects the acquisition."""
         self.lent: dict[object, LockOwner] = {}
         """The call that uses an exclusive lock of this task, by the lock: one at a time."""
         self.comebacks = 0
@@ -101,8 +98,10 @@ class LockOwner:
         ``time.monotonic``."""
 
     def is_alive(self) -> bool:
-        """Return whether it has not ended, has a block that has not ended, or has handed itself over."""
-        return self.runs() or bool(self.blocks) or self._token() is not None
+        """Return whether it has not ended, has a lock of a block that has not ended, or has handed itself over."""
+        if self.runs() or self._token() is not None:
+            return True
+        return any(acquired.in_block for stack in list(self.acquired.values()) for acquired in stack)
 
     def token(self) -> OwnerToken:
         """Return the token with which other threads and tasks can act for this owner."""
@@ -116,10 +115,6 @@ class LockOwner:
 
 def _no_token() -> None:
     return None
-
-
-def no_block() -> None:
-    """Stand for :attr:`LockOwner.entering` if the owner enters no block."""
 
 
 class OwnerToken:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 import pytest
 
@@ -61,7 +61,7 @@ def test_updates_are_lost_without_the_lock(site: Site) -> None:
 
 def unlock_everything() -> None:
     """Make ``with proxy`` ineffective in this process."""
-    Proxy.__enter__ = lambda self: self  # type: ignore[method-assign]
+    Proxy.__enter__ = lambda self: cast("Proxy", self)  # type: ignore[method-assign]
     Proxy.__exit__ = lambda *_: None  # type: ignore[method-assign]
 
 

@@ -1,0 +1,158 @@
+"""Methods that act for the owner that looks them up, and the exits of ``with`` blocks.
+
+A method that acquires or releases acts for the task in which it is *looked up*. So ``asyncio.to_thread(lock.acquire)``
+acquires the lock for the task. The exit of a ``with`` block is looked up when the block is entered. So it releases the
+lock for the owner that entered the block, in whichever thread or task the block ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from sys import modules
+from types import MethodType
+from typing import Any, TypeVar, cast
+
+from redicts.api.acquisitions import give_up, release
+from redicts.errors import LockError, StoreError
+from redicts.locks import manager
+from redicts.locks.manager import Acquired
+from redicts.locks.owner import LockOwner, acquiring_owner, act_for, task_owner
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class _ForTask:
+    """A method that acts for the task in which it is looked up, also in a worker thread to which it is passed.
+
+    If an exception comes during the look-up of a method that ``releases``, the lock does not stay held.
+    """
+
+    def __init__(self, function: Callable[..., Any], *, releases: bool) -> None:
+        self._function = function
+        self._releases = releases
+        self.__doc__ = function.__doc__
+
+    def __get__(self, found: Any, kind: type) -> Callable[..., Any]:
+        try:
+            if found is None:
+                return self._function
+            owner = task_owner() if "asyncio" in modules or "trio" in modules else None
+            return (
+                MethodType(self._function, found) if owner is None else partial(act_for, owner, self._function, found)
+            )
+        except BaseException:
+            if self._releases and found is not None:
+                location, locked = found._releases()
+                give_up(location, locked, [])
+            raise
+
+
+class _AtExit:
+    """The method ``__exit__``, which acts for the owner that enters the ``with`` block."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.__doc__ = function.__doc__
+
+    def __get__(self, found: Any, kind: type) -> Callable[..., Any]:
+        return _BlockExitOfClass() if found is None else _BlockExit(found)
+
+
+class Exit:
+    """The exit of one ``with`` block, for the owner that enters it. Python looks it up before it enters the block.
+
+    ``held`` is the lock or the proxy, which has a method ``_releases``.
+    """
+
+    __slots__ = ("_held", "_owner", "begun")
+
+    def __init__(self, held: Any) -> None:
+        self.begun: list[Acquired] = []
+        """The acquisition at the begin of the block, if there was one since."""
+        self._held = held
+        self._owner = owner = acquiring_owner()
+        owner.entering = self.begun
+
+    def __call__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Release the lock. An exception of the block is not replaced by one of the release."""
+        found = self.begun
+        try:
+            try:
+                if found and found[0].is_current:
+                    found[0].manager.run(manager.release(found[0]))
+                else:
+                    found.clear()
+                    location, locked = self._held._releases()
+                    release(location, locked, found, self._owner)
+            except (StoreError, LockError):
+                if error is None:
+                    raise
+                manager.log.warning("a lock could not be released; it expires with its lease", exc_info=True)
+            self.__class__ = Exit
+        except BaseException:
+            location, locked = self._held._releases()
+            give_up(location, locked, found, self._owner)
+            self.__class__ = Exit
+            raise
+
+
+class _BlockExit(Exit):
+    """An exit that was not called.
+
+    Python drops it with the block, also if an exception comes after the lock was granted and before the block, or after
+    the block and before the call. Then it lets a background thread release the lock. What was called has no finalizer,
+    because an exception in a finalizer is lost.
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        owner: LockOwner | None = getattr(self, "_owner", None)
+        if owner is None or not owner.process.is_here:
+            return  # an exception came before the owner was known, or this is a copy in a forked child
+        if owner.entering is self.begun:
+            owner.entering = None
+        for acquired in self.begun:
+            acquired.manager.abandon(acquired)
+
+
+class _BlockExitOfClass:
+    """The exit of a block that is looked up in the class before the block is entered, as ``ExitStack`` does."""
+
+    __slots__ = ("_exit",)
+
+    def __init__(self) -> None:
+        self._exit = _BlockExit(None)
+
+    def __call__(self, held: Any, kind: object, error: BaseException | None, trace: object) -> None:
+        """Release a lock: for the owner that entered the block, or else for the running one."""
+        found, begun = self._exit, self._exit.begun
+        found._held = held
+        if not begun or not begun[0].is_current or (begun[0].location, begun[0].paths) != held._releases():
+            found = _BlockExit(held)
+        found(kind, error, trace)
+
+
+def entered(acquired: Acquired) -> None:
+    """Tell the exit that was looked up last, if it is not dropped, which acquisition its block begins with."""
+    owner = acquired.owner
+    begun = owner.entering
+    if begun is not None:
+        owner.entering = None
+        acquired.in_block = True
+        begun.append(acquired)
+
+
+def for_task(function: _Function) -> _Function:
+    """Let a method act for the task in which it is looked up."""
+    return cast("_Function", _ForTask(function, releases=False))
+
+
+def to_release(function: _Function) -> _Function:
+    """Let a method ``release`` act for the task in which it is looked up."""
+    return cast("_Function", _ForTask(function, releases=True))
+
+
+def at_exit(function: _Function) -> _Function:
+    """Let a method ``__exit__`` act for the owner that enters the ``with`` block."""
+    return cast("_Function", _AtExit(function))

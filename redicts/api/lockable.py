@@ -1,0 +1,105 @@
+"""Lockable: acquire, release and ``with``, for locks and for proxies."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from redicts.api.acquisitions import Location, give_up, release
+from redicts.api.blocks import at_exit, entered, for_task, to_release
+from redicts.api.opened import OpenedDatabase
+from redicts.api.timeouts import wait_of
+from redicts.core import paths
+from redicts.core.driver import run
+from redicts.errors import LockTimeout
+from redicts.locks.manager import Acquired
+from redicts.locks.owner import LockOwner, Paths, current_owner
+
+_Entered_co = TypeVar("_Entered_co", covariant=True)
+
+
+class Lockable(Generic[_Entered_co]):
+    """Acquires and releases a lock for the running thread or task. A ``with`` block gives this object by default."""
+
+    __slots__ = ()
+
+    _acquire_timeout: float | None
+
+    @for_task
+    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+        """Acquire the lock, waiting for it if necessary, and return true.
+
+        The arguments are those of ``threading.Lock.acquire``. With ``blocking=False`` it does not wait, and with a
+        ``timeout`` it waits for at most so many seconds, or without limit if that is -1. If the lock is not free in
+        time, both return false. Without either, it waits for as long as the lock or the proxy was made for, and then
+        raises :class:`~redicts.errors.LockTimeout`.
+
+        The lock is granted first come, first served, except that an owner may reacquire it within its retention window:
+        see the page on locks. Raises :class:`~redicts.errors.Deadlock` if owners wait for each other in a cycle. A
+        failed attempt leaves nothing in the store.
+
+        Cost: one round trip if the lock is free; none if this thread holds it, or reacquires it within its retention
+        window; otherwise three before waiting, and one for the grant.
+        """
+        if blocking is True and timeout is None:
+            database, acquired = self._attempt()
+            return acquire(database, acquired, self._acquire_timeout)
+        most = wait_of(blocking, timeout, self._acquire_timeout)
+        database, acquired = self._attempt()
+        try:
+            return acquire(database, acquired, most, blocking=most != 0)
+        except LockTimeout:
+            return False
+
+    @to_release
+    def release(self) -> None:
+        """Release one acquisition; the last release frees the lock in the store, unless it is retained.
+
+        Acquisitions may be released in any order. Locks on paths below this one stay. If the lock was lost meanwhile,
+        this logs a warning, and does not affect the lock of its current owner. Raises
+        :class:`~redicts.errors.NotHeld` if this thread did not acquire it.
+        """
+        found: list[Acquired] = []
+        try:
+            release(*self._releases(), found)
+        except BaseException:
+            give_up(*self._releases(), found)
+            raise
+
+    @for_task
+    def __enter__(self) -> _Entered_co:
+        # The exit was looked up before. If an exception comes before the block, it is dropped and releases the lock.
+        owner = current_owner()
+        database, acquired = self._attempt(None if owner.entering is None else owner)
+        entered(acquired)
+        acquire(database, acquired, self._acquire_timeout)
+        return self  # type: ignore[return-value]  # a class that gives something else says so
+
+    @at_exit
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Release the lock for the owner that entered the block."""
+
+    def _attempt(self, owner: LockOwner | None = None) -> tuple[OpenedDatabase, Acquired]:
+        """Return the database, and an acquisition to begin, by default for the running owner."""
+        raise NotImplementedError
+
+    def _releases(self) -> tuple[Location, Paths]:
+        """Return what a release names: where the lock is, and its paths."""
+        raise NotImplementedError
+
+
+def acquire(database: OpenedDatabase, acquired: Acquired, timeout: float | None, blocking: bool = True) -> bool:
+    """Acquire a lock, and return true. Without ``blocking`` it returns false at once if the lock is not free."""
+    most = timeout if blocking else 0
+    try:
+        if run(database.locks.acquire(acquired, most), database.backend, most):
+            return True
+    except BaseException:
+        acquired.manager.abandon(acquired)
+        raise
+    if blocking:
+        named = ", ".join([paths.described(path) for path in acquired.paths])
+        raise LockTimeout(f"the lock on {named} is not free, and acquire_timeout is 0")
+    return False
