@@ -317,8 +317,8 @@ def test_the_options_are_those_of_a_lock() -> None:
                 raise AssertionError("the lock is held")
         other.does(Proxy("a").release)
     nothing_is_left()
-    for proxy, options, lease in ((Proxy("a", 10, 77), {}, 77), (Proxy("a"), {"expire_timeout": 88}, 88)):
-        with proxy.edit(**options):
+    for edit, lease in ((Proxy("a", 10, 77).edit(), 77), (Proxy("a").edit(expire_timeout=88), 88)):
+        with edit:
             (holder,) = Proxy("a").lock().holders()
             assert lease - 5 < (holder.until - holder.since).total_seconds() < lease + 5
     with pytest.raises(ValueError, match="lease"):
@@ -372,15 +372,14 @@ def test_a_lock_that_the_block_released_guards_nothing() -> None:
 
 def test_edits_in_an_edit_keep_the_changes_of_both() -> None:
     """What an inner edit stores at, above or below the path stays, if the outer one changes other leaves."""
-    for path in ("a.b", "a.b.c", "a", ""):
+    for path, names in (("a.b", "c"), ("a.b.c", ""), ("a", "bc"), ("", "abc")):
         root().clear()
         root().set("a.b", {"c": {"n": 1}, "m": 1})
         with Proxy("a.b").edit() as outer:
             with Proxy(path).edit() as inner:
-                place = {"a.b": lambda: inner, "a.b.c": lambda: {"c": inner}, "a": lambda: inner["b"]}.get(
-                    path, lambda: inner["a"]["b"]
-                )()
-                place["c"]["n"] += 1
+                for name in names:
+                    inner = inner[name]
+                inner["n"] += 1
             outer["m"] += 1
         assert root().val() == {"a": {"b": {"c": {"n": 2}, "m": 2}}}
         assert is_free()
