@@ -12,6 +12,8 @@ import fractions
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import pytest
@@ -377,9 +379,7 @@ def test_edits_in_an_edit_keep_the_changes_of_both() -> None:
         root().set("a.b", {"c": {"n": 1}, "m": 1})
         with Proxy("a.b").edit() as outer:
             with Proxy(path).edit() as inner:
-                for name in names:
-                    inner = inner[name]
-                inner["n"] += 1
+                reduce(getitem, names, inner)["n"] += 1
             outer["m"] += 1
         assert root().val() == {"a": {"b": {"c": {"n": 2}, "m": 2}}}
         assert is_free()
