@@ -7,6 +7,7 @@ from types import EllipsisType
 from typing import Any, Final, NoReturn, TypeVar, overload
 
 from redicts.api.acquisitions import Location
+from redicts.api.edit import Edit
 from redicts.api.keys import parsed, parsed_path
 from redicts.api.lock import Lock
 from redicts.api.lockable import Lockable
@@ -256,6 +257,48 @@ class Proxy(NoOperators, Lockable["Proxy"]):
         path = self._below(key)
         database = self._database()
         return self._write(database, database.store.set_default(path, default, milliseconds(expire)), path)
+
+    def edit(
+        self,
+        *,
+        default: Any = ABSENT,
+        shared: bool = False,
+        renew: bool = False,
+        acquire_timeout: float | EllipsisType | None = ...,
+        expire_timeout: float | EllipsisType = ...,
+        on_loss: Callable[[Lock], object] | None = None,
+        on_renewal_overdue: Callable[[Lock], object] | None = None,
+    ) -> Edit:
+        """Lock this path in a ``with`` block, and store the changes that the block makes to the value, atomically.
+
+        The block gets the value, a plain dict or list or another value that can be changed in place. If nothing is
+        stored, it gets a copy of ``default``, an empty dict if there is none. At its end, one guarded transaction
+        stores the leaves that have changed and releases the lock. An exception in the block discards the changes.
+
+        Leaves that do not change are not written. The TTL of the path stays, and what is packed stays packed, as with
+        :meth:`update_with`. With ``shared``, the block reads the value under a shared lock and must not change it.
+        The other options are those of :class:`Lock`; the timeouts default to those of this proxy.
+
+        Two round trips if the lock is free, and if this thread holds it already. Raises what :meth:`Lock.acquire`
+        raises. Raises ``ValueError`` before the block for a value that cannot be changed in place, such as a number.
+        At the end, and nothing is written then, it raises :class:`~redicts.errors.LockLost` if the lock was lost,
+        ``ValueError`` for a value that cannot be stored, and :class:`~redicts.errors.Conflict` if a leaf that is to be
+        written is not stored as it was read. Before and after the block it raises
+        :class:`~redicts.errors.Unsupported` for more leaves than the store changes at once.
+
+        >>> from redicts import Pool, Proxy
+        >>> Pool().reload(cfg={"backend": "memory"})
+        >>> with Proxy("shop.stock").edit() as stock:
+        ...     stock["apples"] = stock.get("apples", 0) + 12
+        >>> with Proxy("shop.queue").edit(default=[]) as queue:
+        ...     queue.append("anna")
+        >>> Proxy("shop").val()
+        {'stock': {'apples': 12}, 'queue': ['anna']}
+        """
+        given: dict[str, Any] = {"acquire_timeout": acquire_timeout, "expire_timeout": expire_timeout}
+        timeouts = {name: seconds for name, seconds in given.items() if seconds is not ...}
+        lock = self.lock(shared=shared, renew=renew, on_loss=on_loss, on_renewal_overdue=on_renewal_overdue, **timeouts)
+        return Edit(lock, default)
 
     def transaction(self) -> Transaction:
         """Collect changes in a ``with`` block and commit them atomically at its end: see :class:`Transaction`."""

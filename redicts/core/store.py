@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from redicts.core.edits import EditOperations
 from redicts.core.envelope import LeafFormat
 from redicts.core.items import ItemOperations
 from redicts.core.locks.acquisition import Timing
 from redicts.core.locks.operations import LockOperations
-from redicts.core.values import FastPaths, ValueOperations
+from redicts.core.values import FastPaths
 
 
-class TreeStore(ItemOperations, LockOperations):
+class TreeStore(EditOperations, ItemOperations, LockOperations):
     """Path flattening and hierarchical locks for every backend: all operations on one tree.
 
     Each method returns steps, which :func:`redicts.core.driver.run` carries out.
@@ -41,7 +42,7 @@ class TreeStore(ItemOperations, LockOperations):
         wall_clock: Callable[[], float] = time.time,
         timing: Timing = Timing(),  # noqa: B008  (it is immutable)
     ) -> None:
-        ValueOperations.__init__(
+        EditOperations.__init__(
             self, form, atomic_entries, documents=documents, ttls=ttls, fast_paths=fast_paths, clock=clock
         )
         LockOperations.__init__(self, clock, wall_clock, timing)

@@ -10,7 +10,7 @@ Atomicity
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -54,6 +54,7 @@ from redicts.core.minitransaction import (
     Write,
     fits_counter,
 )
+from redicts.core.original import IMMUTABLE, Original
 from redicts.core.paths import all_described, described
 from redicts.core.several import grouped, split
 from redicts.errors import Conflict, InternalError, LeafError, Unsupported
@@ -65,10 +66,6 @@ _ATTEMPTS: Final = 1_000
 """The maximum number of attempts of an optimistic change under contention."""
 
 
-_IMMUTABLE: Final = (type(None), str, bytes, int, float, tuple, frozenset)
-"""Types of a default that a function can return, and cannot change."""
-
-
 class FastPaths(NamedTuple):
     """The fast paths that a backend overrides: see :meth:`Backend.fetch` and :meth:`Backend.overwrite`."""
 
@@ -77,7 +74,7 @@ class FastPaths(NamedTuple):
 
 
 class ValueOperations:
-    """Operations on values: one half of :class:`redicts.core.store.TreeStore`.
+    """Operations on values: a part of :class:`redicts.core.store.TreeStore`.
 
     Paths are tuples of segments that :mod:`redicts.core.paths` has checked. TTLs are in milliseconds, ``None`` for no
     expiry.
@@ -299,7 +296,7 @@ class ValueOperations:
                 return amount
             stored = plain_number(old)
             if stored is None:
-                raise LeafError(f"{described(path)} holds {_a_kind(old)}, not a number to add to")
+                raise LeafError(f"{described(path)} holds {a_kind(old)}, not a number to add to")
             try:
                 return stored + amount
             except OverflowError:
@@ -322,28 +319,19 @@ class ValueOperations:
         for attempt in range(_ATTEMPTS):
             read_at = self._clock()
             found = yield from self._all_entries(path)
-            before: Mapping[Path, bytes] | None = found.values
-            argument = nest(found.values, path, self._format)
-            packed = _packed_in(argument, found.values)
+            original = Original(found, path, self._format, read_at)
+            argument: object = original.value
+            before: Mapping[Path, bytes] | None = original.found
             if argument is ABSENT:
                 argument, before = default, self._encoded_default(default, path)
             value = function(argument)
-            if value is None and before is not None and self._differs(argument, packed, before, path):
+            if value is None and before is not None and original.differs(argument, before):
                 raise LeafError(
                     f"the function for {described(path)} changed its argument and returned None; return the new value"
                 )
-            new = {} if value is ABSENT else leaves_of(_packing(value, packed), path, self._format)
-            ttl = _longest_ttl(found)
-            if ttl is not None:
-                ttl = max(1, ttl - int((self._clock() - read_at) * 1000))
-            writes: list[Write] = [*clearing_above(path)] if new else []
-            writes += [Delete(Key(VALUES, path + below), Scope.NODE) for below in found.values if below not in new]
-            writes += [
-                Put(Key(VALUES, path + below), data, None if below in found.values else ttl, below in found.values)
-                for below, data in new.items()
-                if found.values.get(below) != data
-            ]
-            outcome = yield Transaction((Equals(key, Scope.SUBTREE, found.values),), (), tuple(writes))
+            new = original.changed_to(value)
+            writes = (*(clearing_above(path) if new else ()), *original.writes(new, self._clock()))
+            outcome = yield Transaction((Equals(key, Scope.SUBTREE, found.values),), (), writes)
             if self._is_done(outcome, path):
                 return nest(new, path, self._format) if new else value
             yield _pause(attempt)
@@ -351,21 +339,12 @@ class ValueOperations:
 
     def _encoded_default(self, default: object, path: Path) -> Mapping[Path, bytes] | None:
         """Return the leaves of a default that a function could change, or ``None`` for any other one."""
-        if default is ABSENT or isinstance(default, _IMMUTABLE):
+        if default is ABSENT or isinstance(default, IMMUTABLE):
             return None
         try:
             return leaves_of(default, path, self._format)
         except Exception:  # the default itself is not stored, so it may be anything
             return None
-
-    def _differs(self, value: object, packed: Iterable[Path], leaves: Mapping[Path, bytes], path: Path) -> bool:
-        """Return whether a value certainly is not what these leaves were decoded to."""
-        is_equal: bool | None = None
-        try:
-            is_equal = bool(nest(leaves, path, self._format) == value)
-            return not is_equal and leaves_of(_packing(value, packed), path, self._format) != leaves
-        except Exception:  # the value's own comparison failed, or it cannot be stored as it is now
-            return is_equal is False
 
     def compare_and_set(self, path: Path, expected: object, value: object, ttl: int | None = None) -> Steps[bool]:
         """Store a value if the current one equals ``expected``, and return whether it did. ``ABSENT`` means no value.
@@ -520,35 +499,6 @@ def _entries_in(outcome: Outcome) -> Entries:
     return answer
 
 
-def _longest_ttl(found: Entries) -> int | None:
-    """Return the remaining TTL of the longest-lived value; ``None`` if one has no expiry, or if there is none."""
-    return None if len(found.ttls) < len(found.values) else max(found.ttls.values(), default=None)
-
-
-def _packed_in(value: Any, leaves: Iterable[Path]) -> list[Path]:
-    """Return the paths of the leaves that are dicts with items."""
-    found = []
-    for path in leaves:
-        leaf = value
-        for name in path:
-            leaf = leaf[name]
-        if isinstance(leaf, dict) and leaf:
-            found.append(path)
-    return found
-
-
-def _packing(value: object, packed: Iterable[Path]) -> object:
-    """Return a value in which the dicts at these relative paths are packed."""
-    if not packed or not isinstance(value, dict):
-        return value
-    below: dict[str, list[Path]] = {}
-    for path in packed:
-        if not path:
-            return Packed(value) if value else value
-        below.setdefault(path[0], []).append(path[1:])
-    return {**value, **{name: _packing(value[name], paths) for name, paths in below.items() if name in value}}
-
-
 def _pause(attempt: int) -> Pause:
     """Return the random backoff before the next attempt of an optimistic change."""
     return Pause(random.uniform(0, min(0.05, 0.0005 * 2 ** min(attempt, 10))))  # noqa: S311  (not a secret)
@@ -560,5 +510,6 @@ def _contended(path: Path) -> Conflict:
     )
 
 
-def _a_kind(value: object) -> str:
+def a_kind(value: object) -> str:
+    """Return what a value is, for errors that must not repeat it."""
     return "a dict" if isinstance(value, dict) else f"a value of type {type(value).__name__}"

@@ -15,9 +15,10 @@ from contextlib import nullcontext, suppress
 from typing import Any, Final, TypeVar
 
 from redicts.core.driver import Pause, Steps
+from redicts.core.locks.acquisition import Grant
 from redicts.core.locks.guards import guarded
 from redicts.core.locks.records import HOLDERS, Mode, Owner, Request, exclusive_to, scopes_of
-from redicts.core.minitransaction import Check, Equals, Scope, StartsWith
+from redicts.core.minitransaction import Answer, Check, Equals, Read, Scope, StartsWith, Transaction
 from redicts.core.paths import all_described
 from redicts.core.store import TreeStore
 from redicts.errors import Locked, LockLost, LockTimeout, NotHeld
@@ -44,6 +45,7 @@ class Acquired:
     """
 
     __slots__ = (
+        "grant",
         "holder",
         "in_block",
         "lease",
@@ -53,6 +55,7 @@ class Acquired:
         "options",
         "owner",
         "paths",
+        "reads",
         "relies_on",
         "request",
     )
@@ -80,6 +83,10 @@ class Acquired:
         self.relies_on: HeldLock | None = None
         self.request: Request | None = None
         """A request that this acquisition must remove from the store if an exception ends it."""
+        self.reads: tuple[Read, ...] = ()
+        """What to read in the transaction that grants the lock, see :meth:`LockManager.read`."""
+        self.grant: Grant | None = None
+        """The grant of the lock by the store, if it was not held before."""
 
     @property
     def lock(self) -> HeldLock:
@@ -200,10 +207,11 @@ class LockManager:
             request = acquired.request = Request(request_name(), me.owner, mode, paths, int(time.time() * 1000))
             if me.comebacks:
                 retention.reserve_tokens(me, request)
-            grant = yield from self.store.acquire(request, lease, timeout, own)
+            grant = yield from self.store.acquire(request, lease, timeout, own, acquired.reads)
             if grant is None:
                 acquired.request = None
                 return False
+            acquired.grant = grant
             lock = HeldLock(request, paths, grant, lease, me.is_alive)
             if grant.spare:
                 retention.begin(me, lock, grant)
@@ -244,6 +252,22 @@ class LockManager:
             owner = owner.caller
         return found
 
+    def read(self, acquired: Acquired) -> Steps[tuple[float, tuple[Answer, ...]]]:
+        """Return the answers to the reads of an acquisition, and a time of ``time.monotonic`` before they were made.
+
+        They came with the grant, or one transaction makes them if the lock was held before. That is guarded: it raises
+        :class:`~redicts.errors.LockLost` if the lock is lost.
+        """
+        if acquired.grant is not None:
+            return acquired.grant.since, acquired.grant.answers
+        lock, since = acquired.lock, time.monotonic()
+        guards = [guard for path in acquired.paths for guard in lock.guards(path)]
+        outcome = yield Transaction(tuple(guards), acquired.reads)
+        if not outcome.applied:
+            self.renewal.lose(lock)
+            raise lost(lock)
+        return since, outcome.answers
+
     def renew(self, lock: HeldLock, lease: int) -> Steps[bool]:
         """Renew a lease for so many milliseconds, and return whether the lock is still held. One transaction."""
         since = time.monotonic()
@@ -254,20 +278,30 @@ class LockManager:
         self.renewal.watch(lock)
         return True
 
-    def let_go(self, holder: LockOwner, lock: HeldLock) -> Steps[None]:
-        """Retain a lock on which no acquisition relies, or release it in the store."""
+    def let_go(self, holder: LockOwner, lock: HeldLock, last: Steps[None] | None = None) -> Steps[None]:
+        """Retain a lock on which no acquisition relies, or release it in the store, after or with a last operation.
+
+        If the lock was lost meanwhile, this logs a warning, or raises :class:`~redicts.errors.LockLost` after the
+        operation.
+        """
         if lock.is_watched:
             self.renewal.stop(lock)
         retention = self.retention
         was_held = False
-        if lock.window is not None or holder in retention.retained:
+        is_last = last is not None
+        if last is not None and retention.may_retain(lock):
+            yield from last
+            last = None
+        if last is None and (lock.window is not None or holder in retention.retained):
             was_held = yield from retention.retain(holder, lock)
         # Also if the lease is over by the clock of this process: the reply to a renewal may have been lost.
-        was_held = was_held or (yield from self.store.release(lock.request))
+        was_held = was_held or (yield from self.store.release(lock.request, last))
+        retention.releases(holder, lock)
         if lock.lost or not was_held:
             lock.lost = True
+            if is_last:
+                raise lost(lock)
             log.warning("the lock on %r was lost before it was released: its lease ran out, or it was broken", lock)
-        retention.releases(holder, lock)
 
     def _forget(self, acquired: Acquired) -> bool:
         """Remove an acquisition from what its owner holds, and return whether its lock is to be released in the store.
@@ -325,8 +359,12 @@ class LockManager:
                 self.renewal.withdraw_later(request, lease)
         acquired.request = None
 
-    def guarded(self, steps: Steps[_Result], paths: Paths, *, reads: bool = False) -> Steps[_Result]:
-        """Guard the writes of an operation at and below some paths by the locks that the running owner holds there.
+    def guarded(
+        self, steps: Steps[_Result], paths: Paths, owner: LockOwner | None = None, *, reads: bool = False
+    ) -> Steps[_Result]:
+        """Guard the writes of an operation at and below some paths by the locks that an owner holds there.
+
+        The owner is the running one by default.
 
         If one of these locks is lost, the operation writes nothing and raises :class:`~redicts.errors.LockLost`. With
         mandatory locks, it raises :class:`~redicts.errors.Locked` if a lock of another owner overlaps with a path. No
@@ -335,7 +373,7 @@ class LockManager:
         With ``reads``, the operation only reads, and its reads are guarded. It raises
         :class:`~redicts.errors.NotHeld` unless the owner holds a lock at or above each path.
         """
-        me = current_owner()
+        me = current_owner() if owner is None else owner
         held = self._held_by(me)
         if reads:
             _ensure_covered(paths, me, held)
@@ -396,20 +434,39 @@ def not_held(paths: Paths, owner: LockOwner | None = None) -> NotHeld:
     )
 
 
-def release(acquired: Acquired) -> Steps[None]:
+def release(acquired: Acquired, last: Steps[None] | None = None) -> Steps[None]:
     """Release an acquisition, and the lock itself if no other acquisition relies on it.
 
     If the lock was lost meanwhile, this logs a warning.
+
+    ``last`` is an operation at and below the paths of the acquisition, to carry out before the release. It is guarded
+    by the locks of its owner. Its transaction that writes also releases the lock. If the lock was lost, nothing is
+    written, and this raises :class:`~redicts.errors.LockLost`.
     """
-    manager = acquired.manager
+    manager, options = acquired.manager, acquired.options
     try:
+        if last is not None:
+            try:
+                last = manager.guarded(last, acquired.paths, acquired.owner)
+            except LockLost as error:
+                last = _refused(error)
         if manager._forget(acquired):
             assert acquired.relies_on is not None
-            yield from manager.let_go(acquired.holder, acquired.relies_on)
+            yield from manager.let_go(acquired.holder, acquired.relies_on, last)
+        elif last is not None:
+            yield from last
         acquired.request = None
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, LockLost) and options is not NO_OPTIONS and acquired.lock.lost:
+            manager.renewal.add(acquired.lock, options)  # to have its callback called
         manager.abandon(acquired)
         raise
+
+
+def _refused(error: Exception) -> Steps[None]:
+    """Return an operation that raises an error."""
+    yield from ()
+    raise error
 
 
 def lost(lock: HeldLock, what_not: str = "written") -> LockLost:

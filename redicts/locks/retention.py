@@ -103,6 +103,13 @@ class Retention(ResetInChild):
         if grant.spare:
             lock.window = RetentionWindow(owner, grant.since + self.seconds, grant.spare)
 
+    def may_retain(self, lock: HeldLock) -> bool:
+        """Return whether a lock is likely to be retained when it is released now."""
+        window = lock.window
+        if window is None or lock.is_watched or lock.lease < _SHORTEST_LEASE or self._can_retain is False:
+            return False
+        return self._is_open(lock, window, time.monotonic())
+
     def retain(self, owner: LockOwner, lock: HeldLock) -> Steps[bool]:
         """Retain a lock after its last release, and return whether it is retained.
 

@@ -315,6 +315,12 @@ def in_transaction(*changes: Callable[[Transaction], object]) -> Callable[[Proxy
     return call
 
 
+def edited(place: Proxy) -> None:
+    """Change one leaf in place and add another one."""
+    with place.edit() as value:
+        value["old"], value["new"] = 2, 2
+
+
 OPERATIONS = (
     Operation("`val`, `keys`, `exists`, comparisons and other reads", lambda p: [p.val(), p.keys(), p == 1, bool(p)]),
     Operation("`set(key, value)`, `p[key] = value`", lambda p: p.set("old", 2).set("new", 2)),
@@ -323,6 +329,7 @@ OPERATIONS = (
     Operation("`update(dict)`", lambda p: p.update({"old": 2, "new": 2})),
     Operation("`update(dict, expire)`", lambda p: p.update({"old": 2, "new": 2}, expire=300)),
     Operation("`update_with(function)` of the dict", lambda p: p.update_with(lambda d: {**d, "old": 2, "new": 2})),
+    Operation("`edit()` of the dict", edited),
     Operation(
         "`compare_and_set(expected, value)` that stores",
         lambda p: [p["old"].compare_and_set(1, 2), p["new"].compare_and_set(ABSENT, 2)],

@@ -80,7 +80,7 @@ class Scene:
         eventually(lambda: not lock.waiters(), "no waiter is left", within=SECONDS / 2)
 
     def held(self) -> list[str]:
-        return [name for name in ("lock", "lock.below", "other", "visit") if self.db.lock(name).held]
+        return [name for name in ("lock", "lock.below", "other", "tree", "visit") if self.db.lock(name).held]
 
     def check(self) -> None:
         """Check what must be true after every interruption."""
@@ -104,6 +104,27 @@ def _transaction(scene: Scene) -> None:
     with scene.db.proxy("tree").transaction() as changes:
         for name in NEW:
             changes.set(name, 1)
+
+
+def _edit(**options: Any) -> Callable[[Scene], None]:
+    def call(scene: Scene) -> None:
+        with scene.db.proxy("tree").edit(**options) as value:
+            if not options.get("shared"):
+                value.update(NEW)
+
+    return call
+
+
+def _edit_in_a_lock(scene: Scene) -> None:
+    with scene.db.lock("tree"):
+        _edit()(scene)
+
+
+def _edit_in_turn(scene: Scene) -> None:
+    """Edit a contended value several times, so that its lock is retained."""
+    for _ in range(6):
+        with scene.db.proxy("lock").edit() as value:
+            value["x"] = value.get("x", 0) + 1
 
 
 def _wait(scene: Scene) -> None:
@@ -199,6 +220,10 @@ CASES: Final = {
     "lock that stays held": Case(_wait_in_vain, _hold, _let_go),
     "lock that becomes free": Case(_wait, _release_soon),
     "retained lock": Case(_retain, _release_soon),
+    "edit": Case(_edit()),
+    "edit under a shared lock": Case(_edit(shared=True, on_loss=int)),
+    "edit under a lock that is held": Case(_edit_in_a_lock),
+    "edit under a retained lock": Case(_edit_in_turn, _release_soon),
     "listen": Case(_listen),
 }
 

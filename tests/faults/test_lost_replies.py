@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from redicts import Lock, LockTimeout, NotHeld, Pool, StoreError
+from redicts import ABSENT, Lock, LockTimeout, NotHeld, Pool, StoreError
+from redicts.api.edit import Edit
 from redicts.backends.redis import RedisBackend
 from redicts.backends.redis.connections import Connections
 from redicts.core.locks.records import HOLDERS, WAITERS, Record
@@ -40,6 +41,11 @@ class Scene:
     def theirs(self, path: str = "a", acquire_timeout: float = 20) -> Lock:
         """Return a lock for the undisturbed client."""
         return Lock(self.plain, path, 30, acquire_timeout)
+
+    def edited(self) -> Any:
+        """Return the value that the tests edit."""
+        with Edit(Lock(self.plain, "edited", shared=True), ABSENT) as value:
+            return value
 
     def is_free(self) -> bool:
         """Tell whether another owner can acquire the lock on the root without waiting."""
@@ -131,6 +137,38 @@ def test_a_free_lock_survives_lost_replies(
             with pytest.raises(NotHeld):
                 lock.release()
             case.nothing_is_left()
+
+
+def test_an_edit_survives_lost_replies(
+    redis_server: RedisServer, faulty_proxy: FaultyProxy, fault: Callable[[FaultyProxy, int], None]
+) -> None:
+    """It counts exactly once, and releases its lock, with any one reply lost."""
+    with scene(redis_server, faulty_proxy, retries=3) as case:
+        counted = 0
+        for _ in each_request(faulty_proxy, fault):
+            with Edit(case.mine("edited"), ABSENT) as value:
+                value["n"] = value.get("n", 0) + 1
+            counted += 1
+            assert not case.records()
+        assert counted >= 3
+        assert case.edited() == {"n": counted}
+
+
+def test_an_edit_that_fails_is_stored_whole_or_not(redis_server: RedisServer, faulty_proxy: FaultyProxy) -> None:
+    """Without retries, a lost reply is an error; both leaves are written or none, and no lock stays."""
+    with scene(redis_server, faulty_proxy, retries=0) as case:
+        failed = 0
+        for _ in each_request(faulty_proxy, FAULTS["lost"]):
+            try:
+                with Edit(case.mine("edited"), ABSENT) as value:
+                    value["n"] = value["m"] = value.get("n", 0) + 1
+            except StoreError:
+                failed += 1
+            eventually(lambda: not case.records(), "nothing is held or waited for")
+            assert case.is_free()
+            found = case.edited()
+            assert found.get("n") == found.get("m")
+        assert failed >= 2
 
 
 def test_a_contended_lock_survives_lost_replies(

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import pytest
 
-from redicts import Lock, NotHeld, Pool, Proxy, WrongField
+from redicts import Conflict, Lock, NotHeld, Pool, Proxy, WrongField
 from redicts.backends.memory import MemoryBackend
 from redicts.contract.forked import ForkedChild
 from redicts.core.minitransaction import Delete, Key, Scope, Transaction
@@ -164,6 +164,41 @@ def test_a_proxy_retains_its_lock(anna: RetainingOwner, store: Meddler) -> None:
     place = Proxy("a")
     anna.retains(place)
     assert not sent(store, lambda: anna.reacquires(place, 3))
+
+
+def test_edits_retain_their_lock(anna: RetainingOwner, store: Meddler) -> None:
+    """Within a window, an edit reads and writes under the retained lock; the first one after it releases the lock."""
+
+    def edit() -> None:
+        with Proxy("a").edit() as value:
+            value["x"] = value.get("x", 0) + 1
+
+    anna.retains(Proxy("a"))
+    assert len(sent(store, lambda: anna.does(edit))) == 2
+    assert len(sent(store, lambda: anna.does(edit))) == 2
+    assert retained() == ["'a'"]
+    assert not sent(store, lambda: anna.does(Proxy("a").acquire))
+    anna.now += WINDOW
+    anna.does(Proxy("a").release)
+    assert not in_store()
+    assert len(sent(store, lambda: anna.does(edit))) == 2
+    assert not in_store()
+    assert Proxy("a").val() == {"x": 3}
+
+
+def test_an_edit_that_fails_releases_a_lock_that_it_would_retain(anna: RetainingOwner, store: Meddler) -> None:
+    """Within a window, the lock is released in the store if the changes cannot be stored."""
+
+    def edit() -> None:
+        with Proxy("a").edit() as value:
+            Proxy("a").set("x", 5)
+            value["x"] = 1
+
+    anna.retains(Proxy("a"))
+    with pytest.raises(Conflict):
+        anna.does(edit)
+    nothing_is_left()
+    assert Proxy("a").val() == {"x": 5}
 
 
 def test_a_lock_on_several_paths_is_retained(anna: RetainingOwner, store: Meddler) -> None:

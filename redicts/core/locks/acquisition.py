@@ -40,6 +40,7 @@ from redicts.core.locks.records import (
 from redicts.core.minitransaction import (
     NOTHING,
     Add,
+    Answer,
     Check,
     Delete,
     Entries,
@@ -90,12 +91,14 @@ class Timing(NamedTuple):
 class Grant(NamedTuple):
     """A granted lock: its fencing token, and a time before the grant by the clock of this process.
 
-    The next ``spare`` tokens are reserved for it, if the request wanted them and had to wait.
+    The next ``spare`` tokens are reserved for it, if the request wanted them and had to wait. ``answers`` are those to
+    the reads of the transaction that granted it.
     """
 
     token: int
     since: float
     spare: int = 0
+    answers: tuple[Answer, ...] = ()
 
 
 class Acquisition:
@@ -109,6 +112,7 @@ class Acquisition:
         "_holders",
         "_lease",
         "_own",
+        "_reads",
         "_registered_at",
         "_request",
         "_timing",
@@ -126,6 +130,7 @@ class Acquisition:
         deadline: float | None,
         clock: Callable[[], float],
         timing: Timing,
+        reads: tuple[Read, ...] = (),
     ) -> None:
         self._request = request
         self._lease = lease
@@ -133,6 +138,8 @@ class Acquisition:
         self._deadline = deadline
         self._clock = clock
         self._timing = timing
+        self._reads = reads
+        """What the transaction that grants the lock reads."""
         self._ttl = int(timing.waiter_ttl * 1000)
         self._waiting: Waiting | None = None
         """The link that other waiters read to find deadlocks, after the first heartbeat."""
@@ -192,11 +199,11 @@ class Acquisition:
             writes += [Delete(key, Scope.NODE) for key in gone]
         writes.append(Add(TOKENS, 1 + spare))
         since = self._clock()
-        outcome: Outcome = yield Transaction(checks, (), tuple(writes))
+        outcome: Outcome = yield Transaction(checks, self._reads, tuple(writes))
         self.too_large = False
         if outcome.status is Status.APPLIED:
             self.written = True
-            return Grant(outcome.counters[0] - spare, since, spare)
+            return Grant(outcome.counters[0] - spare, since, spare, outcome.answers)
         if outcome.status is Status.NOT_A_COUNTER:
             raise CorruptData(
                 "the counter of fencing tokens is not a number; remove it from the store, see the page on locks"

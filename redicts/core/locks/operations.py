@@ -21,10 +21,12 @@ from redicts.core.locks.records import (
 from redicts.core.minitransaction import (
     Add,
     Delete,
+    Entries,
     Equals,
     Expire,
     Key,
     Notify,
+    Outcome,
     Put,
     Read,
     Scope,
@@ -32,7 +34,7 @@ from redicts.core.minitransaction import (
     Transaction,
     canonical_counter,
 )
-from redicts.errors import CorruptData, LockLost, StoreError, Unsupported
+from redicts.errors import CorruptData, LockLost, RedictsError, StoreError, Unsupported
 
 _CLOCK_BITS: Final = 8
 """The first fencing token of a tree is the time in milliseconds, shifted left by so many bits."""
@@ -56,11 +58,17 @@ class LockOperations:
         self.timing = timing
 
     def acquire(
-        self, request: Request, lease: int, timeout: float | None, own: Collection[Request] = ()
+        self,
+        request: Request,
+        lease: int,
+        timeout: float | None,
+        own: Collection[Request] = (),
+        reads: tuple[Read, ...] = (),
     ) -> Steps[Grant | None]:
         """Acquire a lock for ``lease`` milliseconds, waiting at most ``timeout`` seconds, ``None`` without limit.
 
         With a timeout of 0 it returns ``None`` if the lock is not free. ``own`` are the locks that the owner holds.
+        The transaction that grants the lock carries out ``reads``, which must be limited to a page each.
         Raises :class:`~redicts.errors.LockTimeout` and :class:`~redicts.errors.Deadlock`. Without a grant, nothing is
         left in the store, or ``request.pending`` stays true and :meth:`withdraw` must be called later.
 
@@ -69,7 +77,7 @@ class LockOperations:
         """
         deadline = None if timeout is None else self.clock() + timeout
         request.pending = True
-        acquisition = Acquisition(request, lease, own, deadline, self.clock, self.timing)
+        acquisition = Acquisition(request, lease, own, deadline, self.clock, self.timing, reads)
         try:
             grant = yield from acquisition.at_once()
             if grant is None and timeout != 0:
@@ -82,7 +90,8 @@ class LockOperations:
                 return None
             if grant.token >= FIRST_TOKEN:
                 return grant
-            return Grant((yield from self._token(grant.token, request)), grant.since)
+            token = yield from self._token(grant.token, request)
+            return Grant(token, grant.since, 0, grant.answers)
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -105,12 +114,57 @@ class LockOperations:
         yield from self._remove([*keys, Key(WAITING_FOR, (request.owner.name,))], [request.name])
         request.pending = False
 
-    def release(self, request: Request) -> Steps[bool]:
-        """Release a lock, and return whether it was still held on all its paths. One transaction."""
+    def release(self, request: Request, last: Steps[None] | None = None) -> Steps[bool]:
+        """Release a lock, and return whether it was still held on all its paths. One transaction.
+
+        ``last`` is an operation to carry out first. Its transaction that writes also releases the lock. However it
+        ends, the lock is released, and its error is raised, unless the store fails.
+        """
         request.pending = True
-        there = yield from self._remove(request.keys(HOLDERS), [request.name])
+        there: list[bool] = []
+        try:
+            if last is not None:
+                there = yield from self._ending(last, request)
+        except StoreError:
+            raise
+        except RedictsError as error:
+            try:
+                yield from self._remove(request.keys(HOLDERS), [request.name])
+            except StoreError:
+                raise error from None  # ``request.pending`` tells the caller to withdraw it
+            request.pending = False
+            raise
+        if not there:
+            there = yield from self._remove(request.keys(HOLDERS), [request.name])
         request.pending = False
         return all(there)
+
+    def _ending(self, steps: Steps[None], request: Request) -> Steps[list[bool]]:
+        """Run an operation, and remove a lock in its transaction that writes.
+
+        Returns which records of the lock were there; nothing if the operation did not write.
+        """
+        there: list[bool] = []
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    if isinstance(step, Transaction) and step.writes:
+                        outcome = yield from self._remove_with(step, request.keys(HOLDERS), [request.name])
+                        if outcome.applied:
+                            there = _found_in(outcome)
+                    else:
+                        outcome = yield step
+                except GeneratorExit:
+                    raise
+                except BaseException as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(outcome)
+        except StopIteration:
+            return there
+        finally:
+            steps.close()
 
     def renew(self, requests: Iterable[tuple[Request, int]]) -> Steps[list[bool]]:
         """Renew leases, each for so many milliseconds, and return which locks are still held.
@@ -157,19 +211,28 @@ class LockOperations:
 
     def _remove(self, keys: Sequence[Key], names: Sequence[str]) -> Steps[list[bool]]:
         """Remove records, notify the waiters of some requests, and return which records were there."""
-        reads = tuple([Read(key) for key in keys])
-        deletes = tuple([Delete(key, Scope.NODE) for key in keys])
-        outcome = yield Transaction((), reads, (*deletes, *[notify(name) for name in names]))
-        if outcome.status is Status.TOO_LARGE:
-            # Too many waiters for one transaction: remove the records first, then notify.
-            outcome = yield Transaction((), reads, deletes)
-            for name in names:
-                yield from self._notify_in_steps(name)
+        outcome = yield from self._remove_with(Transaction(), keys, names)
         if not outcome.applied:
             raise Unsupported(
                 "a lock must have no more paths than this store changes in one transaction; lock a common parent"
             )
-        return [bool(answer.values) for answer in outcome.answers]
+        return _found_in(outcome)
+
+    def _remove_with(self, transaction: Transaction, keys: Sequence[Key], names: Sequence[str]) -> Steps[Outcome]:
+        """Apply checks and writes, remove records and notify the waiters of some requests, all or nothing.
+
+        The answers are the values of the records.
+        """
+        reads = tuple([Read(key) for key in keys])
+        writes = (*transaction.writes, *[Delete(key, Scope.NODE) for key in keys])
+        outcome: Outcome = yield Transaction(transaction.checks, reads, (*writes, *[notify(name) for name in names]))
+        if outcome.status is Status.TOO_LARGE:
+            # Too many waiters for one transaction: remove the records first, then notify.
+            outcome = yield Transaction(transaction.checks, reads, writes)
+            if outcome.applied:
+                for name in names:
+                    yield from self._notify_in_steps(name)
+        return outcome
 
     def _notify_in_steps(self, name: str) -> Steps[None]:
         scope = Key(LISTENERS, (name,))
@@ -209,3 +272,8 @@ class LockOperations:
         raise CorruptData(
             "the counter of fencing tokens does not keep its value; remove it from the store, see the page on locks"
         )
+
+
+def _found_in(outcome: Outcome) -> list[bool]:
+    """Return which of the values that a transaction read were there."""
+    return [isinstance(answer, Entries) and bool(answer.values) for answer in outcome.answers]

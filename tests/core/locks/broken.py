@@ -10,24 +10,41 @@ from unittest import mock
 from redicts.core.driver import Pause, Steps
 from redicts.core.locks import deadlocks, records
 from redicts.core.locks.acquisition import Acquisition, Grant
-from redicts.core.locks.operations import LockOperations
 from redicts.core.locks.records import HOLDERS, TOKENS, WAITERS, Request, scopes_above
-from redicts.core.minitransaction import Add, Delete, Equals, Key, Notify, Put, Scope, StartsWith, Transaction
+from redicts.core.minitransaction import (
+    VALUES,
+    Add,
+    Delete,
+    Equals,
+    Key,
+    Notify,
+    Put,
+    Read,
+    Scope,
+    StartsWith,
+    Transaction,
+)
+from redicts.core.store import TreeStore
 from redicts.errors import Deadlock
-from tests.core.locks.clients import Clock, Locks, Making, wall_clock
+from tests.core.locks.clients import FORMAT, Clock, Locks, Making, wall_clock
 from tests.core.locks.explorer import real
 
 Change = Callable[[Transaction], Transaction]
 
 
-class LooksUpwards(LockOperations):
+class LooksUpwards(TreeStore):
     """The shape of redicts 1.0: a lock is free if nobody holds it or what is above it. What is below is not looked at.
 
     It asks again and again, without a queue.
     """
 
     def acquire(
-        self, request: Request, lease: int, timeout: float | None, own: Collection[Request] = ()
+        self,
+        request: Request,
+        lease: int,
+        timeout: float | None,
+        own: Collection[Request] = (),
+        reads: tuple[Read, ...] = (),
     ) -> Steps[Grant | None]:
         """Acquire a lock."""
         request.pending = True
@@ -43,25 +60,30 @@ class LooksUpwards(LockOperations):
 
 def looking_upwards(clock: Clock) -> Locks:
     """Make the protocol of 1.0."""
-    return LooksUpwards(clock, wall_clock)
+    return LooksUpwards(FORMAT, clock=clock, wall_clock=wall_clock)
 
 
-class Changed(LockOperations):
+class Changed(TreeStore):
     """A protocol whose every transaction is changed on its way."""
 
     def __init__(self, clock: Clock, change: Change) -> None:
-        super().__init__(clock, wall_clock)
+        super().__init__(FORMAT, clock=clock, wall_clock=wall_clock)
         self._change = change
 
     def acquire(
-        self, request: Request, lease: int, timeout: float | None, own: Collection[Request] = ()
+        self,
+        request: Request,
+        lease: int,
+        timeout: float | None,
+        own: Collection[Request] = (),
+        reads: tuple[Read, ...] = (),
     ) -> Steps[Grant | None]:
         """Acquire a lock."""
-        return _changed(super().acquire(request, lease, timeout, own), self._change)
+        return _changed(super().acquire(request, lease, timeout, own, reads), self._change)
 
-    def release(self, request: Request) -> Steps[bool]:
+    def release(self, request: Request, last: Steps[None] | None = None) -> Steps[bool]:
         """Give a lock back."""
-        return _changed(super().release(request), self._change)
+        return _changed(super().release(request, last), self._change)
 
     def withdraw(self, request: Request) -> Steps[None]:
         """Remove a request. Changed twice when it is a part of another operation, which must do no harm."""
@@ -170,6 +192,44 @@ def without_own_place(transaction: Transaction) -> Transaction:
     """Claim though the own place in the queue was lost."""
     kept = [check for check in transaction.checks if check.key.space != WAITERS or check.key.path[-2:-1] != ("!",)]
     return transaction._replace(checks=tuple(kept)) if _grants(transaction) else transaction
+
+
+def _edits(transaction: Transaction) -> bool:
+    return any(write.key.space == VALUES for write in transaction.writes)
+
+
+def without_guards(transaction: Transaction) -> Transaction:
+    """Write without looking whether the lock is still held, and what is stored."""
+    return transaction._replace(checks=()) if _edits(transaction) else transaction
+
+
+def in_part(transaction: Transaction) -> Transaction:
+    """Write only one of the leaves that changed."""
+    first = next((write for write in transaction.writes if write.key.space == VALUES), None)
+    kept = [write for write in transaction.writes if write.key.space != VALUES or write is first]
+    return transaction._replace(writes=tuple(kept))
+
+
+class ReadsFirst(TreeStore):
+    """Reads the value before it acquires the lock."""
+
+    def acquire(
+        self,
+        request: Request,
+        lease: int,
+        timeout: float | None,
+        own: Collection[Request] = (),
+        reads: tuple[Read, ...] = (),
+    ) -> Steps[Grant | None]:
+        """Acquire a lock."""
+        outcome = yield Transaction((), reads)
+        grant = yield from super().acquire(request, lease, timeout, own, reads)
+        return None if grant is None else grant._replace(answers=outcome.answers)
+
+
+def reading_first(clock: Clock) -> Locks:
+    """Make a protocol that reads before it acquires."""
+    return ReadsFirst(FORMAT, clock=clock, wall_clock=wall_clock)
 
 
 @contextmanager

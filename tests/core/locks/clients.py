@@ -22,12 +22,17 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Union
 from typing import Protocol as Shape
 
+from redicts.codecs.json import codec
 from redicts.core.driver import Await, Listen, Pause, Steps
 from redicts.core.driver import Request as Step
+from redicts.core.envelope import LeafFormat
+from redicts.core.leaves import ABSENT
 from redicts.core.locks.acquisition import Grant
-from redicts.core.locks.records import Mode, Owner, Request
-from redicts.core.minitransaction import Outcome, Path
-from redicts.errors import Deadlock, LockLost, LockTimeout, StoreError
+from redicts.core.locks.guards import guarded
+from redicts.core.locks.records import HOLDERS, Mode, Owner, Request
+from redicts.core.minitransaction import Entries, Equals, Outcome, Path, Read, Scope
+from redicts.core.original import Original
+from redicts.errors import Conflict, Deadlock, LockLost, LockTimeout, StoreError
 
 if TYPE_CHECKING:
     from typing import TypeGuard
@@ -60,26 +65,42 @@ class Locks(Shape):
     """What a client needs of a protocol, so that broken ones can take its place."""
 
     def acquire(
-        self, request: Request, lease: int, timeout: float | None, own: Collection[Request]
+        self,
+        request: Request,
+        lease: int,
+        timeout: float | None,
+        own: Collection[Request],
+        reads: tuple[Read, ...],
     ) -> Steps[Grant | None]: ...
 
-    def release(self, request: Request) -> Steps[bool]: ...
+    def release(self, request: Request, last: Steps[None] | None = None) -> Steps[bool]: ...
 
     def withdraw(self, request: Request) -> Steps[None]: ...
 
     def renew(self, requests: list[tuple[Request, int]]) -> Steps[list[bool]]: ...
+
+    def edit_read(self, path: Path) -> Read: ...
+
+    def open_edit(self, path: Path, first: Entries, read_at: float, default: object) -> Steps[Original]: ...
+
+    def close_edit(self, path: Path, original: Original) -> Steps[None]: ...
 
 
 Making = Callable[[Clock], Locks]
 """Makes a protocol that tells the time by a clock."""
 
 
+FORMAT: Final = LeafFormat(codec)
+"""How the values of edits are stored."""
+
+
 class Acquire(NamedTuple):
-    """Acquire a lock on some paths."""
+    """Acquire a lock on some paths; or edit the value at the first one, which releases the lock."""
 
     mode: Mode
     paths: tuple[Path, ...]
     timeout: float | None
+    edits: bool = False
 
 
 class Release(NamedTuple):
@@ -107,8 +128,8 @@ def script(text: str) -> tuple[Action, ...]:
     """Parse a script.
 
     ``X:a.b`` acquires exclusively, ``S:a+x`` shared and two paths at once, ``X:a?`` tries, ``X:a?1.5`` waits for 1.5
-    seconds; ``-0`` releases what the action with number 0 acquired, ``^0`` renews it; ``~3`` works for 3 seconds.
-    What is still held at the end is released.
+    seconds; ``E:a`` edits the value at ``a``: it counts, and adds a mark of its own; ``-0`` releases what the action
+    with number 0 acquired, ``^0`` renews it; ``~3`` works for 3 seconds. What is still held at the end is released.
     """
     return tuple([_action(word) for word in text.split()])
 
@@ -122,9 +143,10 @@ def _action(word: str) -> Action:
         return Work(float(word[1:]))
     paths, question, timeout = word[2:].partition("?")
     return Acquire(
-        Mode(word[0]),
+        Mode.EXCLUSIVE if word[0] == "E" else Mode(word[0]),
         tuple([tuple(path.split(".")) for path in paths.split("+")]),
         float(timeout or 0) if question else None,
+        word[0] == "E",
     )
 
 
@@ -167,7 +189,7 @@ class LockClient:
                     yield from self._renew(action.number)
                 elif action.number in self.held:
                     yield from self._release(action.number)
-            except (Deadlock, LockLost, StoreError, KeyboardInterrupt):
+            except (Conflict, Deadlock, LockLost, StoreError, KeyboardInterrupt):
                 break
         while self.held:
             try:
@@ -184,8 +206,9 @@ class LockClient:
         failure: BaseException | None = None
         grant = None
         told = "not free"
+        reads = (self._locks.edit_read(action.paths[0]),) if action.edits else ()
         try:
-            grant = yield from self._locks.acquire(request, _LEASE, action.timeout, list(own.values()))
+            grant = yield from self._locks.acquire(request, _LEASE, action.timeout, list(own.values()), reads)
         except LockTimeout:
             told = "timeout"
         except (Deadlock, LockLost, StoreError, KeyboardInterrupt) as error:
@@ -196,18 +219,36 @@ class LockClient:
         if grant is not None:
             self.held[index] = HeldLocks(request, grant.token, grant.since + _LEASE / 1000)
             self.told.append(("granted", name, grant.token))
+            if action.edits:
+                yield from self._edit(index, action.paths[0], grant)
             return
         self.told.append((told, name, 0))
         yield from self._remove(request)
         if failure is not None:
             raise failure
 
-    def _release(self, index: int) -> Steps[None]:
+    def _edit(self, index: int, path: Path, grant: Grant) -> Steps[None]:
+        """Change a value under a lock as the lock manager does, and release the lock with the change."""
+        (first,) = grant.answers
+        assert isinstance(first, Entries)
+        request, name = self.held[index].request, f"c{self._number}/{index}"
+        original = yield from self._locks.open_edit(path, first, grant.since, ABSENT)
+        original.value["n"] = original.value.get("n", 0) + 1
+        original.value[name] = 1
+        guards = tuple([Equals(key, Scope.NODE, {(): request.record}) for key in request.keys(HOLDERS)])
+        try:
+            yield from self._release(index, guarded(self._locks.close_edit(path, original), guards, _lost))
+        except Conflict:
+            self.told.append(("conflict", name, 0))
+            raise
+        self.told.append(("edited", name, 0))
+
+    def _release(self, index: int, last: Steps[None] | None = None) -> Steps[None]:
         request = self.held[index].request  # believed to be held until the store was asked to remove it
         failure: BaseException | None = None
         try:
-            yield from self._locks.release(request)
-        except (StoreError, KeyboardInterrupt) as error:
+            yield from self._locks.release(request, last)
+        except (Conflict, LockLost, StoreError, KeyboardInterrupt) as error:
             failure = error
         del self.held[index]
         yield from self._remove(request)
@@ -229,6 +270,11 @@ class LockClient:
                 yield from self._locks.withdraw(request)
             except (StoreError, KeyboardInterrupt):
                 continue
+
+
+def _lost(_index: int) -> Steps[Exception]:
+    yield from ()
+    return LockLost("the lock is lost")
 
 
 class Claim(NamedTuple):
@@ -434,11 +480,13 @@ def _plain(value: Any, now: float, seen: dict[int, int]) -> Hashable:  # noqa: C
         return type(value).__name__, str(value), getattr(value, "maybe_applied", None)
     if isinstance(value, (types.FunctionType, type)):
         return value.__qualname__
+    if value is FORMAT:
+        return "format"
     if id(value) in seen:
         return "seen", seen[id(value)]
     seen[id(value)] = len(seen)
     if isinstance(value, types.GeneratorType):
-        return _frames(value, now, seen)
+        return "ended" if value.gi_frame is None else _frames(value, now, seen)
     attributes = dict(_attributes(value))
     if not attributes and type(value) is not object:
         raise TypeError(f"nothing is known of {value!r}")

@@ -26,10 +26,11 @@ from unittest import mock
 
 from redicts.core.driver import Await, Listen
 from redicts.core.locks import acquisition
-from redicts.core.locks.operations import LockOperations
 from redicts.core.locks.records import LISTENERS, WAITING_FOR
 from redicts.core.minitransaction import Equals, Key, Put, Transaction, Write
+from redicts.core.store import TreeStore
 from tests.core.locks.clients import (
+    FORMAT,
     SENT,
     TICKS,
     Acquire,
@@ -145,7 +146,7 @@ class Failure(AssertionError):
 
 def real(clock: Clock) -> Locks:
     """Make the protocol that is under test."""
-    return LockOperations(clock, wall_clock)
+    return TreeStore(FORMAT, clock=clock, wall_clock=wall_clock)
 
 
 class Explorer:
@@ -272,6 +273,7 @@ class Explorer:
     def _checked(self, state: State) -> State:
         shown = self._stores.shown(state.content)
         self._rules.one_holder(shown)
+        self._rules.edits(state.memory, shown)
         acquiring: set[str] = set()
         for client in state.clients:
             if client.position is not None:

@@ -55,6 +55,8 @@ class Memory(NamedTuple):
     cycles: frozenset[str] = frozenset()
     """Requests that, at some moment, could not go on before their own owner did."""
     grants: tuple[Granted, ...] = ()
+    edited: frozenset[str] = frozenset()
+    """The edits that clients were told are stored."""
 
 
 def plain(request: str) -> str:
@@ -86,6 +88,15 @@ class Rules:
                 there = {lock.path for lock in shown.held if lock.request == claim.name and lock.owner == claim.owner}
                 if not there.issuperset(claim.paths):
                     raise Broken(f"{claim.name} believes to hold {claim.paths}, and its records are gone")
+
+    def edits(self, memory: Memory, shown: Shown) -> None:
+        """Check the values of edits, each of which counts and adds its mark: none is stored in part, and none lost."""
+        marks = {path[-1] for path, _ in shown.values if path[-1] != "n"}
+        counted = sum(number for path, number in shown.values if path[-1] == "n")
+        if counted != len(marks):
+            raise Broken(f"an edit is lost, or stored in part: {counted} were counted, and {sorted(marks)} left a mark")
+        if not memory.edited <= marks:
+            raise Broken(f"an edit is lost: {sorted(memory.edited - marks)}")
 
     # Of a transaction
 
@@ -159,6 +170,10 @@ class Rules:
         mine = self._wanted[name]
         if what == "granted":
             return self._token(memory, name, token)
+        if what == "edited":
+            return memory._replace(edited=memory.edited | {name})
+        if what == "conflict":
+            raise Broken(f"{name} met a change of another client, under its lock")
         if what == "timeout" and mine.patient:
             raise Broken(f"{name} would wait for ever, and was told that its time is over")
         if what == "deadlock" and name not in memory.cycles:

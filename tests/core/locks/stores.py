@@ -7,10 +7,10 @@ from typing import Any, Final, NamedTuple
 
 from redicts.backends.memory import MemoryBackend
 from redicts.core.locks.records import HOLDERS, LISTENERS, TOKENS, WAITERS, WAITING_FOR, Mode, overlap
-from redicts.core.minitransaction import Entries, Key, Outcome, Path, Put, Read, Scope, Transaction
+from redicts.core.minitransaction import VALUES, Entries, Key, Outcome, Path, Put, Read, Scope, Transaction
 from tests.core.locks.clients import TICKS, Clock
 
-_SPACES: Final = (HOLDERS, WAITERS, LISTENERS, WAITING_FOR, TOKENS.space)
+_SPACES: Final = (HOLDERS, WAITERS, LISTENERS, WAITING_FOR, TOKENS.space, VALUES)
 
 _LONG_SECS: Final = 1_000
 
@@ -48,7 +48,9 @@ class Shown(NamedTuple):
     waited: tuple[Lock, ...]
     counter: int
     for_ever: tuple[Cell, ...]
-    """What does not end by itself, without the counter of tokens."""
+    """What does not end by itself, without the counter of tokens and values."""
+    values: tuple[tuple[Path, int], ...]
+    """The values of edits, all numbers."""
 
 
 class Effect(NamedTuple):
@@ -159,9 +161,13 @@ def _shown(content: Content) -> Shown:
     held: list[Lock] = []
     waited: list[Lock] = []
     for_ever: list[Cell] = []
+    values: list[tuple[Path, int]] = []
     for cell in content:
         if cell.key == TOKENS:
             counter = int(cell.value)
+            continue
+        if cell.key.space == VALUES:
+            values.append((cell.key.path, int(cell.value)))
             continue
         if cell.ticks is None:
             for_ever.append(cell)
@@ -171,7 +177,7 @@ def _shown(content: Content) -> Shown:
             assert mark == "!"
             lock = Lock(request, owner, mode, tuple([segment.removeprefix("/") for segment in path]))
             (held if cell.key.space == HOLDERS else waited).append(lock)
-    return Shown(tuple(held), tuple(waited), counter, tuple(for_ever))
+    return Shown(tuple(held), tuple(waited), counter, tuple(for_ever), tuple(values))
 
 
 def _hashable(value: Any) -> Hashable:

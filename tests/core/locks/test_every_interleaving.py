@@ -80,6 +80,17 @@ WALKED: Final = [
 ]
 
 
+EDITS: Final = [
+    ("E:a", "E:a"),
+    ("E:a E:a", "E:a"),
+    ("E:a", "X:a.b ~3"),
+    ("E:a?1.5", "E:a ~3 E:a"),
+    ("X:a.b E:a", "E:a"),
+    ("S:a E:a", "E:a?"),
+]
+"""Two clients that edit a value, one after the other, and among other locks."""
+
+
 class Total:
     """What several explorations met together."""
 
@@ -259,6 +270,54 @@ def test_three_clients_and_a_fault(scripts: tuple[str, ...]) -> None:
     assert report.states >= 1_000
 
 
+def test_two_clients_that_edit() -> None:
+    """Edits of one value in every order: none is lost, none is stored in part, and no edit meets a conflict."""
+    total = explored(EDITS, 0)
+    assert total.told["edited"] >= 20
+    assert total.states >= 100
+
+
+@pytest.mark.parametrize("scripts", EDITS if LONG else EDITS[2:3], ids=" | ".join)
+def test_two_clients_that_edit_and_a_fault(scripts: tuple[str, ...]) -> None:
+    """The same with one fault of any kind at any step: crashes, lost replies and requests, and leases that end."""
+    total = explored([scripts], 1)
+    assert set(total.faults) >= {CRASH, LATE, REPLY_LOST, STOPPED_AFTER}
+    assert total.told["edited"] >= 20
+
+
+def test_two_clients_that_edit_and_two_faults() -> None:
+    """The same with two faults, as a lease that ends and a reply that is lost."""
+    total = explored([EDITS[0]], 2)
+    assert set(total.faults) == ALL_FAULTS
+
+
+def test_three_clients_that_edit() -> None:
+    """Three clients in every order: no time passes, so each release notifies the right waiter."""
+    total = explored([("E:a", "E:a", "E:a")], 0)
+    assert total.told["edited"] >= 20
+    assert total.seconds == 0
+
+
+@pytest.mark.parametrize("kind", [CRASH, REPLY_LOST, LATE] if LONG else [REPLY_LOST])
+def test_three_clients_that_edit_and_a_fault(kind: str) -> None:
+    """The same with a crash, a lost reply or a lease that ends, at any step."""
+    report = Explorer(Scenario(("E:a", "E:a", "E:a"), 1, frozenset({kind}))).explore()
+    print(report)
+    assert report.told["edited"] >= 20
+
+
+@pytest.mark.parametrize("scripts", [("E:a", "E:a E:a", "E:a"), ("E:a", "E:a ~3", "X:a.b E:a")], ids=" | ".join)
+def test_three_clients_that_edit_and_faults(scripts: tuple[str, ...]) -> None:
+    """Up to three faults of any kind, on a random choice of schedules."""
+    explorer = Explorer(Scenario(scripts, 3))
+    for seed in range(1_500 if LONG else 150):
+        try:
+            explorer.walk(random.Random(seed))
+        except Failure as failure:
+            raise AssertionError(f"seed {seed}: {failure}") from None
+    assert set(explorer.faults) >= {CRASH, LATE, REPLY_LOST, STOPPED_AFTER}
+
+
 def found(making: Making, scripts: tuple[str, ...], kinds: Iterable[str] = ()) -> Failure:
     """Return the shortest schedule that breaks a rule, with one fault of these kinds if any, after replaying it."""
     scenario = Scenario(scripts, 1 if kinds else 0, frozenset(kinds))
@@ -283,6 +342,9 @@ def found(making: Making, scripts: tuple[str, ...], kinds: Iterable[str] = ()) -
         (broken.changed(broken.counting_down), ("X:a", "X:a"), (), "tokens out of order"),
         (broken.changed(broken.for_ever), ("X:a", "X:a"), (), "stored for ever"),
         (broken.changed(broken.without_own_place), ("X:a ~8", "X:a", "~0.5 X:a"), (LATE,), "passed"),
+        (broken.changed(broken.without_guards), ("E:a", "E:a"), (LATE,), "an edit is lost"),
+        (broken.changed(broken.in_part), ("E:a", "X:x"), (), "stored in part"),
+        (broken.reading_first, ("E:a", "E:a"), (), "met a change"),
     ],
 )
 def test_a_broken_protocol_is_found_out(

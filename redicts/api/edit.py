@@ -1,0 +1,148 @@
+"""Edit: reads a value under its lock, lets a block change it in place, and stores the changes as it releases the lock.
+
+Where nobody waits, that takes two round trips. The lock is acquired and released as every other one, by the lock
+manager, which also carries out the read and the writes, see :meth:`LockManager.read` and
+:func:`redicts.locks.manager.release`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from redicts.api.blocks import BlockExit, Exit, entered, for_task
+from redicts.api.lock import Lock
+from redicts.api.lockable import acquire
+from redicts.core.driver import Steps
+from redicts.core.edits import refuse_unchangeable
+from redicts.core.leaves import ABSENT, Packed
+from redicts.core.locks.records import Mode
+from redicts.core.minitransaction import Entries
+from redicts.core.original import Original
+from redicts.core.paths import described
+from redicts.errors import LockError, RedictsError, StoreError, WrongUse
+from redicts.locks import manager
+from redicts.locks.manager import Acquired
+from redicts.locks.owner import current_owner
+
+
+class _EditExit(BlockExit):
+    """The exit of the block of an edit, which was not called."""
+
+    __slots__ = ()
+
+    def __call__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Store the changes and release the lock."""
+        try:
+            self._held._close(error)
+            self.__class__ = Exit  # type: ignore[assignment]  # as Exit.__call__ does: it has no finalizer
+        except BaseException:
+            for acquired in self.begun:
+                _abandon(acquired)
+            self.__class__ = Exit  # type: ignore[assignment]  # as Exit.__call__ does: it has no finalizer
+            raise
+
+
+class _AtExit:
+    """The method ``__exit__``, which acts for the owner that enters the block."""
+
+    __doc__ = _EditExit.__call__.__doc__
+
+    def __get__(self, found: Edit | None, kind: type) -> Any:
+        return _exit if found is None else _EditExit(found)
+
+
+class Edit:
+    """A block that changes the value at a path in place, under its lock: see :meth:`Proxy.edit`.
+
+    It has one block. Any other use of it raises :class:`~redicts.errors.WrongUse`. The block may end in another thread
+    or task than it began.
+    """
+
+    __slots__ = ("__weakref__", "_default", "_lock", "_opened", "_unused")
+
+    def __init__(self, lock: Lock, default: object) -> None:
+        self._lock = lock
+        self._default = default
+        self._unused = [self]
+        """Empty when the block has begun."""
+        self._opened: list[tuple[Acquired, Original]] = []
+        """The acquisition and the value, within the block."""
+        if default is not ABSENT and not self._reads_only:
+            value = default.value if isinstance(default, Packed) else default
+            refuse_unchangeable(value, f"the default for an edit of {self!r}")
+
+    @property
+    def _reads_only(self) -> bool:
+        return self._lock._mode is Mode.SHARED
+
+    @for_task
+    def __enter__(self) -> Any:
+        """Acquire the lock and return the value."""
+        try:
+            self._unused.pop()
+        except IndexError:
+            raise WrongUse("an edit has one with block; begin another one with edit()") from None
+        owner = current_owner()
+        database, acquired = self._lock._attempt(None if owner.entering is None else owner)
+        (path,) = acquired.paths
+        acquired.reads = (database.store.edit_read(path),)
+        entered(acquired)
+        try:
+            acquire(database, acquired, self._lock._acquire_timeout)
+            try:
+                since, (first,) = database.run(database.locks.read(acquired))
+                original = database.run(database.store.open_edit(path, cast("Entries", first), since, self._default))
+                if not self._reads_only:
+                    refuse_unchangeable(original.value, f"the value at {described(path)}, to be edited,")
+            except RedictsError as error:
+                _release(acquired, error)
+                raise
+            self._opened.append((acquired, original))
+            return original.value
+        except BaseException:
+            acquired.manager.abandon(acquired)
+            raise
+
+    __exit__ = _AtExit()
+
+    def _close(self, error: BaseException | None) -> None:
+        """Store the changes and release the lock, or only that after an error."""
+        try:
+            acquired, original = self._opened.pop()
+        except IndexError:
+            raise WrongUse("the with block of this edit has not begun, or has ended; begin another one") from None
+        owner = acquired.owner
+        if not owner.process.is_here or acquired not in owner.acquired.get(acquired.paths, ()):
+            # In a forked child, or the block itself has released the lock.
+            if error is None:
+                raise manager.not_held(acquired.paths, owner)
+            return
+        store, (path,) = acquired.manager.store, acquired.paths
+        close = store.close_read if self._reads_only else store.close_edit
+        _release(acquired, error, close(path, original) if error is None else None)
+
+    def __repr__(self) -> str:
+        return f"<Edit {self._lock.key!r}>"
+
+
+def _exit(edit: Edit, _kind: object, error: BaseException | None, _trace: object) -> None:
+    edit._close(error)
+
+
+def _release(acquired: Acquired, error: BaseException | None, last: Steps[None] | None = None) -> None:
+    """Carry out a last operation and release the lock. An error is not replaced by one of the release."""
+    try:
+        acquired.manager.run(manager.release(acquired, last))
+    except (StoreError, LockError):
+        if error is None:
+            raise
+        manager.log.warning("a lock could not be released; it expires with its lease", exc_info=True)
+    except BaseException:
+        _abandon(acquired)
+        raise
+
+
+def _abandon(acquired: Acquired) -> None:
+    """Let a background thread release the lock, if it is not released. A forked child has no locks."""
+    if acquired.owner.process.is_here:
+        acquired.manager.abandon(acquired)
