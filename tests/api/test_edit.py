@@ -549,14 +549,16 @@ class Slotted:
         *(decimal.Decimal(1), fractions.Fraction(1), uuid.uuid4(), object()),
         *(datetime.datetime.now(datetime.timezone.utc), datetime.date.today(), datetime.timedelta(1)),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_cannot_be_changed_in_place(value: object) -> None:
     """Numbers, text, tuples, times and frozen objects are no values to edit."""
     assert not is_changeable(value)
 
 
-@pytest.mark.parametrize("value", [{}, [], set(), bytearray(), Car(4), Plain(), Slotted()], ids=repr)
+@pytest.mark.parametrize(
+    "value", [{}, [], set(), bytearray(), Car(4), Plain(), Slotted()], ids=lambda value: type(value).__name__
+)
 def test_what_can_be_changed_in_place(value: object) -> None:
     """Dicts, lists, sets, and objects with attributes are."""
     assert is_changeable(value)
