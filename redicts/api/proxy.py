@@ -293,7 +293,7 @@ class Proxy(NoOperators, Lockable["Proxy"]):
         >>> with Proxy("shop.queue").edit(default=[]) as queue:
         ...     queue.append("anna")
         >>> Proxy("shop").val()
-        {'stock': {'apples': 12}, 'queue': ['anna']}
+        {'queue': ['anna'], 'stock': {'apples': 12}}
         """
         given: dict[str, Any] = {"acquire_timeout": acquire_timeout, "expire_timeout": expire_timeout}
         timeouts = {name: seconds for name, seconds in given.items() if seconds is not ...}
