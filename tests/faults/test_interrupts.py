@@ -106,6 +106,13 @@ def _transaction(scene: Scene) -> None:
             changes.set(name, 1)
 
 
+def _fill_and_drain(scene: Scene) -> None:
+    mapping = scene.db.proxy("other").mapping()
+    mapping["item"] = {"x": 1}
+    assert mapping.setdefault("item", {}) == {"x": 1}
+    assert mapping.popitem()[0]
+
+
 def _wait(scene: Scene) -> None:
     """Acquire a lock that another thread frees when this one waits."""
     with scene.db.lock("lock"):
@@ -187,6 +194,8 @@ CASES: Final = {
     "update": Case(lambda scene: scene.db.proxy("tree").update(NEW)),
     "update_with": Case(lambda scene: scene.db.proxy("tree").update_with(lambda _: NEW)),
     "transaction": Case(_transaction),
+    "update of a mapping": Case(lambda scene: scene.db.proxy("tree").mapping().update(NEW)),
+    "items of a mapping": Case(_fill_and_drain),
     "val": Case(lambda scene: scene.db.proxy("tree").val()),
     "add": Case(lambda scene: scene.db.proxy("other.count").add(1)),
     "children": Case(lambda scene: scene.db.proxy("tree").items()),
