@@ -127,6 +127,13 @@ def _edit_in_turn(scene: Scene) -> None:
             value["x"] = value.get("x", 0) + 1
 
 
+def _fill_and_drain(scene: Scene) -> None:
+    mapping = scene.db.proxy("other").mapping()
+    mapping["item"] = {"x": 1}
+    assert mapping.setdefault("item", {}) == {"x": 1}
+    assert mapping.popitem()[0]
+
+
 def _wait(scene: Scene) -> None:
     """Acquire a lock that another thread frees when this one waits."""
     with scene.db.lock("lock"):
@@ -208,6 +215,8 @@ CASES: Final = {
     "update": Case(lambda scene: scene.db.proxy("tree").update(NEW)),
     "update_with": Case(lambda scene: scene.db.proxy("tree").update_with(lambda _: NEW)),
     "transaction": Case(_transaction),
+    "update of a mapping": Case(lambda scene: scene.db.proxy("tree").mapping().update(NEW)),
+    "items of a mapping": Case(_fill_and_drain),
     "val": Case(lambda scene: scene.db.proxy("tree").val()),
     "vals": Case(lambda scene: scene.db.proxy("tree").vals("leaf1", [], "leaf2")),
     "put": Case(lambda scene: scene.db.proxy("tree").put(NEW)),
