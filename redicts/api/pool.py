@@ -59,7 +59,7 @@ class Pool:
     _chosen_by: int
     """The id of the process that chose the settings by a reload; 0 if none did."""
 
-    def __new__(cls, cfg: Mapping[str, Any] | str | None = None) -> Pool:  # noqa: ARG004  (__init__ uses it)
+    def __new__(cls, cfg: Mapping[str, Any] | str | Settings | None = None) -> Pool:  # noqa: ARG004  (__init__ uses it)
         """Return the pool of this process."""
         if cls._instance is None:
             with _lock:
@@ -73,7 +73,7 @@ class Pool:
                     cls._instance = pool
         return cls._instance
 
-    def __init__(self, cfg: Mapping[str, Any] | str | None = None) -> None:
+    def __init__(self, cfg: Mapping[str, Any] | str | Settings | None = None) -> None:
         if cfg is not None:
             self.reload(cfg)
 

@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import redis
+from redis.client import Pipeline
 
 from redicts.api.opened import Databases, OpenedDatabase
 from redicts.api.proxy import Proxy, root
@@ -88,6 +89,11 @@ def from_1_0(
         raise SettingsError(f"the target of a migration must be the root of a tree; got {proxy.key()!r}")
     if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= MOST_PER_BATCH:
         raise SettingsError(f"batch must be a number of keys from 1 to {MOST_PER_BATCH}; got {batch!r}")
+    if not isinstance(source, redis.Redis) or isinstance(source, Pipeline):
+        kind = type(source)
+        raise SettingsError(
+            f"the source must be a blocking client of redis-py, redis.Redis; got {kind.__module__}.{kind.__qualname__}"
+        )
     if source.get_encoder().decode_responses:
         raise SettingsError("the source must return bytes; create its client without decode_responses")
     database = proxy._database()

@@ -61,7 +61,7 @@ def from_client(client: object) -> Backend:
             return backend
         if backend is not None:
             raise _cannot_open(source, client, f"it returned {type(backend).__name__}, not a Backend")
-    raise _leads_nowhere(type(client))
+    raise _leads_nowhere(client)
 
 
 def is_client_of(client: object, backend: str, options: object, number: int) -> bool:
@@ -87,10 +87,13 @@ def _cannot_open(source: Source, client: object, why: str) -> PluginBroken:
     return PluginBroken(f"the {source} cannot open the store of a {type(client).__name__}: {why}; {_remedy(source)}")
 
 
-def _leads_nowhere(kind: type) -> SettingsError:
+def _leads_nowhere(client: object) -> SettingsError:
     """Return the refusal of an object of a class that no backend knows. It shows no more of the object than that."""
+    kind = type(client)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     instead = "give a Proxy, the Pool, a Database, an opened backend, or a client of redis-py such as redis.Redis"
+    if isinstance(client, type):
+        return SettingsError(f"the class {client.__name__} leads to no store, but an object of it may; {instead}")
     if hasattr(kind, "__aenter__") and not hasattr(kind, "__enter__"):
         return SettingsError(
             f"a client must be a blocking one; {name} is for asyncio; {instead}, and acquire the lock with: "

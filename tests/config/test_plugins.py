@@ -9,7 +9,7 @@ import pytest
 
 import redicts.core.minitransaction
 import redicts.plugin
-from redicts import Lock, PluginBroken, PluginMissing, Pool, SettingsError, root
+from redicts import Lock, PluginBroken, PluginMissing, Pool, Proxy, SettingsError, root
 from redicts.config import opening
 from redicts.core.minitransaction import Entries, Key, Read, Transaction
 from redicts.plugins.discovery import builtin
@@ -218,6 +218,20 @@ def test_a_loaded_backend_opens_the_store_of_its_client(distributions: Distribut
     with pytest.raises(PluginBroken, match=refusal) as caught:
         Lock(WrongClient(), "a")
     assert "the password" not in str(caught.value)
+
+
+def test_a_backend_says_whether_a_client_must_use_the_pool(distributions: Distributions) -> None:
+    """A lock on a client is one of the database of the pool for which ``is_client_of`` is true."""
+    says = "is_client_of=lambda client, settings, number: bool(client.leads_to()) and number == 1, contract=1"
+    distributions.install("redicts-x", WORKING.replace("contract=1", says))
+    Pool().reload(cfg={"backend": "table", "names": {"cats": 1}})
+    with Lock(Client(), "a"):
+        assert Proxy("a", db_name="cats").is_locked()
+        assert not Proxy("a").is_locked()
+    with pytest.raises(PluginBroken, match="cannot open the store of a WrongClient: KeyError") as caught:
+        Lock(WrongClient(), "a")
+    assert "the password" not in str(caught.value)
+    assert caught.value.__cause__ is caught.value.__context__ is None
 
 
 # Cost

@@ -36,13 +36,6 @@ def the_same(lock: Lock) -> bool:
 # Served
 
 
-def shared_pool(server: RedisServer) -> redis.ConnectionPool:
-    """Return a pool of connections for which all connections are in use."""
-    pool = redis.ConnectionPool(host=server.host, port=server.port, max_connections=1)
-    pool.get_connection()
-    return pool
-
-
 def authenticated(server: RedisServer) -> redis.Redis:
     """Return a client that asks a function for its credentials."""
     provider = redis.UsernamePasswordCredentialProvider("default", "any")
@@ -64,7 +57,9 @@ SERVED: Final[Mapping[str, Callable[[RedisServer], redis.Redis]]] = {
     ),
     "RESP 3": lambda at: redis.Redis(host=at.host, port=at.port, protocol=3),
     "one connection": lambda at: redis.Redis(host=at.host, port=at.port, single_connection_client=True),
-    "an exhausted pool": lambda at: redis.Redis(connection_pool=shared_pool(at)),
+    "a pool of one connection": lambda at: redis.Redis(
+        connection_pool=redis.ConnectionPool(host=at.host, port=at.port, max_connections=1)
+    ),
     "a blocking pool": lambda at: redis.Redis(
         connection_pool=redis.BlockingConnectionPool(host=at.host, port=at.port, timeout=1)
     ),
@@ -173,6 +168,11 @@ REFUSED: Final[Mapping[str, tuple[Callable[[], object], str]]] = {
     ),
     "redis.cluster.RedisCluster": (lambda: cluster(redis.RedisCluster), f"a cluster, .*{OF_A_SERVER}"),
     "redis.cluster.ClusterPipeline": (lambda: cluster(redis.cluster.ClusterPipeline), f"a cluster, .*{OF_A_SERVER}"),
+    # It needs a package that redis-py does not require.
+    "redis.multidb.client.MultiDBClient": (
+        type("MultiDBClient", (), {"__module__": "redis.multidb.client"}),
+        f"several servers, .*{OF_A_SERVER}",
+    ),
     "redis.client.Pipeline": (
         lambda: redis.Redis(password=SECRET).pipeline(),
         rf"not a client itself; {OF_A_SERVER} that it is from",
@@ -191,6 +191,7 @@ REFUSED: Final[Mapping[str, tuple[Callable[[], object], str]]] = {
     "redis.asyncio.cluster.RedisCluster": (lambda: cluster(redis.asyncio.cluster.RedisCluster), FOR_ASYNCIO),
     f"{fakeredis.FakeAsyncRedis.__module__}.FakeRedis": (fakeredis.FakeAsyncRedis, FOR_ASYNCIO),
     "str": (lambda: f"redis://:{SECRET}@localhost", "leads to no store"),
+    "the class Pool": (lambda: Pool, "leads to no store, but an object of it may"),
 }
 """What redis-py has besides clients of one server, by the name of the class: how to make one, and the advice."""
 

@@ -490,6 +490,18 @@ def test_a_target_below_the_root_is_refused() -> None:
         from_1_0(fakeredis.FakeRedis(), root().get("a"))
 
 
+@pytest.mark.parametrize(
+    "source",
+    ["redis://:m4rker@localhost", fakeredis.FakeRedis().pipeline(), fakeredis.FakeAsyncRedis(), None],
+    ids=lambda source: type(source).__name__,
+)
+def test_a_source_that_is_not_a_blocking_client_is_refused(source: Any) -> None:
+    """The error names the class of the source, and shows no more of it."""
+    with pytest.raises(SettingsError, match=rf"redis\.Redis; got .*{type(source).__name__}") as refused:
+        from_1_0(source)
+    assert "m4rker" not in str(refused.value)
+
+
 def test_a_source_that_decodes_is_refused() -> None:
     """Not every name and value is text."""
     with pytest.raises(SettingsError, match="decode_responses"):
