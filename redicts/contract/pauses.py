@@ -6,7 +6,6 @@ value end, or fork, where a backend has read its clock and not yet its state, or
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import sys
 import threading
@@ -46,10 +45,14 @@ class PausedCall:
     """Runs a call in a thread, which pauses at each point that it comes to for the first time.
 
     Iterate over it for the points: the call stands still until the next one is asked for. ``with`` lets it go on and
-    waits for its end, and raises its error.
+    waits for its end, and raises its error. A pause of more than ``at_most`` seconds is the last one, for what
+    the check does meanwhile seems to wait for the call.
     """
 
-    def __init__(self, call: Callable[[], object], backend: Backend, timeout: float) -> None:
+    def __init__(
+        self, call: Callable[[], object], backend: Backend, timeout: float, at_most: float | None = None
+    ) -> None:
+        self._at_most: Final = at_most or timeout
         self._call: Final = call
         self._packages: Final = _packages_of(backend)
         self._timeout: Final = timeout
@@ -103,8 +106,10 @@ class PausedCall:
         if self._pauses and point not in self._seen:
             self._seen.add(point)
             self._stops.put(point)
-            with contextlib.suppress(Empty):
-                self._going_on.get(timeout=self._timeout)
+            try:
+                self._going_on.get(timeout=self._at_most)
+            except Empty:
+                self._pauses = False
 
     def _watch(self) -> None:
         """Run the call, and pause before and after each function that code of the backend calls in this thread."""

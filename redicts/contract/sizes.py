@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import sys
 from typing import Final
 
 _BLOCK: Final = 64
 """Bytes that a block of the interpreter's allocator has on average."""
+
+_SQLITE: Final = b"SQLite format 3\x00"
+"""How a file of SQLite begins."""
 
 
 def size_of_process() -> int:
@@ -28,10 +33,22 @@ def size_of_files(path: str) -> int:
 
 
 def _occupied(path: str) -> int:
-    """Return the bytes of a file without its holes; none if it is gone meanwhile."""
+    """Return the bytes of a file without its holes and, if it is one of SQLite, without its free pages."""
     try:
         found = os.stat(path)
-    except FileNotFoundError:
+        with open(path, "rb") as file:
+            if file.read(len(_SQLITE)) == _SQLITE:
+                return _used_pages(path)
+    except OSError:  # it is gone meanwhile, or is no file
         return 0
     blocks: int | None = getattr(found, "st_blocks", None)  # not on Windows
     return found.st_size if blocks is None else min(found.st_size, blocks * 512)
+
+
+def _used_pages(path: str) -> int:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        pages, free, size = (
+            int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+    return (pages - free) * size

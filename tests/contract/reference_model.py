@@ -44,6 +44,9 @@ from redicts.core.minitransaction import (
 )
 from redicts.errors import StoreBusy, Unsupported
 
+MOST_EXPIRED: Final = 250
+"""How many expired values a store may keep, for backends that are wrong about them."""
+
 
 class HeldLocks(NamedTuple):
     """A value and the time at which it ends, in seconds."""
@@ -95,6 +98,8 @@ class DictBackend(Backend):
         self.lock = threading.RLock()
         self.deciding = False
         self.bell = threading.Condition()
+        self.mortal = 0
+        self.since = 0
         _instances.add(self)
 
     @property
@@ -124,9 +129,23 @@ class DictBackend(Backend):
                 self.write(spaces, write, now, counters)
             except Refused:
                 return Outcome(Status.NOT_A_COUNTER, answers, failed_index=index)
+        self.free(spaces, transaction.writes, now)
         self.spaces = spaces
         self.call(called)
         return Outcome(Status.APPLIED, answers, tuple(counters))
+
+    def free(self, spaces: Spaces, writes: tuple[Write, ...], now: float) -> None:
+        """Free all that has expired, if there may be more of it than a few hundred values."""
+        self.mortal += sum(getattr(write, "ttl", None) is not None for write in writes)
+        self.since += len(writes)
+        if self.mortal <= MOST_EXPIRED or 4 * self.since < self.mortal:
+            return
+        self.mortal = self.since = 0
+        for name, entries in spaces.items():
+            spaces[name] = {
+                path: held for path, held in entries.items() if held.deadline is None or held.deadline > now
+            }
+            self.mortal += sum(held.deadline is not None for held in spaces[name].values())
 
     def listen(self, name: str, /) -> Listener:
         return DictListener(self, name.encode("ascii"))

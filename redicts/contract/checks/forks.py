@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
@@ -13,10 +14,15 @@ from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
 from redicts.contract.forked import ForkedChild
 from redicts.contract.listening import fresh_name, list_at, require_notified
-from redicts.contract.requirements import require_equal
-from redicts.core.minitransaction import Add, Key, Notify, Put, Scope
+from redicts.contract.pauses import PausedCall
+from redicts.contract.requirements import CheckFailed, require_equal
+from redicts.core.minitransaction import NOTHING, Add, Delete, Equals, Key, Notify, Put, Read, ReadNames, Scope
 
 _ROUNDS: Final = 60
+_VALUES: Final = 100
+_FORK_SECS: Final = 0.1
+_FORKS: Final = 6
+"""Forks in the midst of one call; all of its points are tried if the examination is thorough."""
 
 
 @conformance_check(needs=[Need.FORK, Need.PROCESSES])
@@ -91,6 +97,52 @@ def a_fork_amid_waits_is_harmless(fixture: Fixture) -> None:
             over.set()
 
     fixture.together([fork, *(partial(sleep, fixture.key("list", name)) for name in ("one", "two"))])
+
+
+@conformance_check(needs=[Need.FORK])
+def a_fork_amid_calls_is_harmless(fixture: Fixture) -> None:
+    """A child that is forked at any moment of another thread's read or write works, and sees no half transaction."""
+    store = fixture.store
+    fixture.plant({("d", f"n{number}"): b"1" for number in range(_VALUES)})
+    root = fixture.key("d")
+    writes = [Put(fixture.key("d", f"n{number}"), b"2") for number in range(_VALUES)]
+    calls = {
+        "a long read": lambda: store.run(
+            [Equals(root, Scope.NODE, NOTHING)], [Read(root, Scope.BELOW), ReadNames(root)]
+        ),
+        "a read in pages": lambda: store.ask(Read(root, Scope.BELOW, limit=_VALUES // 2)),
+        "a write": lambda: store.run(writes=[Delete(root, Scope.SUBTREE), *writes]),
+    }
+
+    def work(name: str) -> None:
+        """Write and read in the child; what the call in its parent writes is there as a whole or not yet."""
+        _own_answers(store, fixture.key("own", name), name.encode())
+        values = store.read(root, Scope.BELOW).values()
+        require_equal(
+            (len(values), len(set(values))), (_VALUES, 1), "values and versions of a subtree written at once are"
+        )
+
+    for what, call in calls.items():
+        with PausedCall(call, store.backend, fixture.timeout) as paused:
+            count = sum(1 for _ in paused)
+        wanted = {count * number // _FORKS for number in range(_FORKS)} if not fixture.thorough else set(range(count))
+        children: list[tuple[ForkedChild, str]] = []
+        with ExitStack() as stack:
+            # A fork may wait for the call.
+            with PausedCall(call, store.backend, fixture.timeout, at_most=_FORK_SECS) as paused:
+                for number, point in enumerate(paused):
+                    if number in wanted:
+                        child = ForkedChild(partial(work, f"child {number}"), fixture.timeout)
+                        children.append((stack.enter_context(child), f"forked amid {what}, {point}"))
+            for child, where in children:  # those that wait for the call go on now
+                try:
+                    child.finish()
+                except CheckFailed as error:
+                    raise CheckFailed(f"{error} (it was {where})") from None
+        _own_answers(store, fixture.key("own", "parent"), what.encode())
+        require_equal(
+            set(store.read(root, Scope.BELOW).values()), {b"2" if what == "a write" else b"1"}, "the values are"
+        )
 
 
 def _own_answers(store: Client, key: Key, value: bytes) -> None:

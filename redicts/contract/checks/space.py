@@ -1,0 +1,279 @@
+"""Space: what has expired, was replaced or is over takes no room in the store or in the process."""
+
+# ruff: noqa: D401  (the docstring of a check states its rule)
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Final
+
+from redicts.contract.check import Need, conformance_check
+from redicts.contract.client import Client
+from redicts.contract.fixture import LONG, Fixture
+from redicts.contract.forked import ForkedChild
+from redicts.contract.listening import fresh_name
+from redicts.contract.requirements import require
+from redicts.contract.sizes import size_of_process
+from redicts.core.minitransaction import (
+    Add,
+    Delete,
+    Expire,
+    Key,
+    Notify,
+    Put,
+    PutDocument,
+    Read,
+    ReadNames,
+    Scope,
+    Transaction,
+    Write,
+)
+
+_VALUE: Final = b"v" * 400
+_MANY: Final = 300
+_VOLUME: Final = _MANY * len(_VALUE)
+"""Bytes of the values that have expired when writes are to free them."""
+
+_WRITES: Final = 150
+"""So many writes free half of them, if each frees at least one."""
+
+_PAUSE: Final = 0.003
+"""Seconds in which a TTL of one millisecond has ended."""
+
+_LEAST: Final = 40
+"""Bytes that a record takes at least, in whatever store."""
+
+
+@conformance_check(needs=[Need.TTL, Need.SIZE])
+def streams_of_short_ttls_are_freed(fixture: Fixture) -> None:
+    """A stream of large transactions of values that soon expire leaves the store as large as a few of them."""
+    rounds = 40 if fixture.thorough else 4
+    numbers = count()
+    kinds: dict[str, tuple[int, Callable[[Key], Write]]] = {
+        "values": (500 * 200, lambda key: Put(key, b"v" * 200, 1)),
+        "long values": (20 * 20_000, lambda key: Put(key, b"v" * 20_000, 1)),
+    }
+    if fixture.capabilities.documents:
+        small, large = b'{"a":"%b","b":{"c":1}}' % (b"v" * 500), b'{"a":"%b","b":{"c":1}}' % (b"v" * 8_000)
+        kinds["documents"] = (100 * 500, lambda key: PutDocument(key, small, 1))
+        kinds["long documents"] = (20 * 8_000, lambda key: PutDocument(key, large, 1))
+    for what, (volume, write) in kinds.items():
+        each = {"values": 500, "documents": 100}.get(what, 20)
+
+        def stream(times: int, each: int = each, write: Callable[[Key], Write] = write) -> int:
+            for _ in range(times):
+                fixture.store.run(writes=[write(fixture.key("d", f"n{next(numbers)}")) for _ in range(each)])
+                fixture.harness.advance(_PAUSE)
+            for _ in range(5):
+                fixture.store.run(writes=[Put(fixture.key("last"), b"1")])
+            return _size(fixture)
+
+        before = stream(2)
+        grown = stream(rounds) - before
+        require(
+            grown < rounds * volume / 2,
+            f"after {rounds} transactions of {each} {what} that expired, of {rounds * volume:,} bytes, the store "
+            f"is {grown:,} bytes larger; a write must free at least as many expired values as it adds",
+        )
+
+
+@conformance_check(needs=[Need.TTL, Need.SIZE])
+def every_kind_of_write_frees_what_expired(fixture: Fixture) -> None:
+    """What has expired is freed by writes of any kind, the fast paths among them, if there are no others."""
+    fixture.store.run(writes=_puts(fixture, "there", None))
+    full = _size(fixture)
+    fixture.store.run(writes=[Delete(fixture.key("there"), Scope.SUBTREE)])
+    shrinks = _size(fixture) < full - _VOLUME / 2
+    for kind, write in _writers(fixture):
+        fixture.store.run(writes=_puts(fixture, kind, 1))
+        full = _size(fixture)
+        fixture.harness.advance(_PAUSE)
+        if not write(0):
+            continue
+        for number in range(1, _WRITES):
+            write(number)
+        left = _size(fixture)
+        if not shrinks:  # files mostly do not, but what is free in them is used first
+            fixture.store.run(writes=_puts(fixture, f"after {kind}", None))
+            left = _size(fixture) - _VOLUME
+        require(
+            left < full - _VOLUME / 2,
+            f"of {_MANY} values that have expired, more than half are stored after {_WRITES} writes, all {kind}; "
+            "each kind of write must free what has expired, at least one value by each",
+        )
+
+
+@conformance_check(needs=[Need.TTL, Need.SIZE])
+def reads_change_nothing(fixture: Fixture) -> None:
+    """Transactions that only read leave the store as it is: they free nothing and record nothing."""
+    fixture.store.run(writes=_puts(fixture, "expired", 1))
+    fixture.store.run(writes=[Put(fixture.key("there"), b"1")])
+    before = _size(fixture)
+    fixture.harness.advance(_PAUSE)
+    root = fixture.key()
+    for _ in range(5):
+        client = fixture.client()
+        for _ in range(10):
+            client.run(reads=[Read(root, Scope.SUBTREE), ReadNames(root), Read(fixture.key("there"))])
+            client.run(reads=[Read(root, Scope.SUBTREE, limit=100)])
+            client.fetch(fixture.key("there"))
+    change = _size(fixture) - before
+    require(
+        abs(change) < _VOLUME / 4,
+        f"a hundred transactions that only read have changed the size of the store by {change:,} bytes",
+    )
+
+
+@conformance_check()
+def nothing_is_kept_of_what_is_over(fixture: Fixture) -> None:
+    """Thousands of renewals, paths, requests, clients, notifications and listeners leave store and process small."""
+    gc.collect()
+    times = 10_000 if fixture.thorough else 500
+    for what, work in {**_changes(fixture, times), **_calls(fixture, times)}.items():
+        work()  # caches may fill
+        before, process = _size(fixture), size_of_process()
+        work()
+        after, grown = _size(fixture), size_of_process() - process
+        if grown >= times * _LEAST:  # objects in cycles are freed later
+            gc.collect()
+            process = size_of_process()
+            work()
+            fixture.close_clients()
+            gc.collect()
+            grown = size_of_process() - process
+        for whose, more in (("process", grown), ("store", after - before)):
+            require(
+                more < times * _LEAST,
+                f"{times:,} {what} have made the {whose} some {more:,} bytes larger; nothing may be kept of each",
+            )
+
+
+@conformance_check(needs=[Need.FORK, Need.PROCESSES, Need.OPENER, Need.SIZE])
+def killed_processes_leave_nothing(fixture: Fixture) -> None:
+    """Processes that are killed in the midst of reads and writes leave the store as large as it was."""
+    rounds = 40 if fixture.thorough else 3
+    opener = fixture.harness.opener
+    assert opener is not None  # the check needs it
+    tree = {("d", f"n{number}"): _VALUE for number in range(_MANY)}
+    fixture.plant(tree)
+
+    def overwrite() -> int:
+        for _ in range(2):
+            fixture.store.run(writes=fixture.puts(tree))
+        return _size(fixture)
+
+    def work() -> None:
+        client = Client(opener())
+        while True:
+            client.read(fixture.key("d"))
+            client.run(writes=[*fixture.puts(tree), Put(fixture.key("busy"), b"1")])
+
+    before = overwrite()
+    before = overwrite()
+    for _ in range(rounds):
+        fixture.store.apply(Delete(fixture.key("busy"), Scope.NODE))
+        in_time = fixture.deadline()
+        with ForkedChild(work, fixture.timeout):
+            while fixture.store.value(fixture.key("busy")) is None:
+                in_time()
+        overwrite()
+    grown = overwrite() - before
+    require(
+        grown < rounds * _VOLUME / 4,
+        f"after {rounds} processes were killed in the midst of reads and writes, the store is {grown:,} bytes larger",
+    )
+
+
+def _size(fixture: Fixture) -> int:
+    """Return the size of the store after all clients are closed, or 0 if it is not known."""
+    fixture.close_clients()
+    return fixture.harness.size() or 0
+
+
+def _puts(fixture: Fixture, name: str, ttl: int | None) -> list[Write]:
+    return [Put(fixture.key(name, f"n{number}"), b"%d " % number + _VALUE, ttl) for number in range(_MANY)]
+
+
+def _writers(fixture: Fixture) -> Iterator[tuple[str, Callable[[int], bool]]]:
+    """Yield the kinds of writes, each a function that writes once and tells whether it did."""
+    value, counter, document = (fixture.key("of", name) for name in ("value", "counter", "document"))
+    fixture.store.run(writes=[Put(value, b"0"), Put(counter, b"0")])
+    absent = fixture.key("absent")
+    others = (Delete(absent, Scope.SUBTREE), Notify(absent, Scope.BELOW), Expire(value, Scope.NODE, None))
+    yield "puts", lambda number: fixture.store.run(writes=[Put(value, b"%d" % number)]).applied
+    yield "Adds", lambda _: fixture.store.run(writes=[Add(counter, 1)]).applied
+    yield "deletes and Notifies", lambda number: fixture.store.run(writes=[others[number % 3]]).applied
+    yield (
+        "overwritings",
+        lambda number: (
+            fixture.store.overwrite(value, b"%d" % number)
+            or (number > 0 and fixture.store.run(writes=[Put(value, b"%d" % number)]).applied)
+        ),
+    )
+    if fixture.capabilities.documents:
+        fixture.store.run(writes=[PutDocument(document, b'{"a":1,"b":2}')])
+
+        def overwrite(number: int) -> bool:
+            text = b'{"a":%d,"b":2}' % number
+            if fixture.store.overwrite_document(document, text):
+                return True
+            return number > 0 and fixture.store.run(writes=[PutDocument(document, text)]).applied
+
+        yield "overwritings of documents", overwrite
+
+
+def _changes(fixture: Fixture, times: int) -> dict[str, Callable[[], object]]:
+    """Return changes of which nothing is left, as functions that make so many of them in few transactions."""
+    root, key, numbers, run = fixture.key("d"), fixture.key("d", "a"), count(), fixture.client
+    of_one = times // 2
+
+    def renew() -> None:
+        client = run()
+        for start in range(0, 2 * times, of_one):
+            ttls = range(LONG + start, LONG + start + of_one)
+            client.run(
+                writes=[each for ttl in ttls for each in (Put(key, b"1", ttl), Expire(key, Scope.NODE, ttl + 5))]
+            )
+        client.run(writes=[Delete(key, Scope.NODE)])
+
+    def walk_through_paths() -> None:
+        client = run()
+        for _ in range(2):
+            paths = [("d", f"p{next(numbers)}", "deep") for _ in range(of_one)]
+            client.run(writes=[Put(fixture.key(*path), b"long" * 300) for path in paths])
+            client.run(writes=[Put(fixture.key(*path), b"1") for path in paths])
+            client.run(writes=[Delete(fixture.key(*path), Scope.NODE) for path in paths[::2]])
+            client.run(writes=[Delete(root, Scope.SUBTREE)])
+
+    def notify() -> None:
+        client = run()
+        for _ in range(2):
+            names = [f"nobody-{next(numbers)}/{next(numbers)}".encode() for _ in range(of_one)]
+            lists = [Put(fixture.key("list", f"n{number}"), name) for number, name in enumerate(names)]
+            client.run(writes=[*lists, Notify(fixture.key("list"), Scope.SUBTREE)])
+
+    changes = {"paths": walk_through_paths, "notifications of nobody": notify}
+    return {**changes, "renewals": renew} if fixture.capabilities.ttl else changes
+
+
+def _calls(fixture: Fixture, times: int) -> dict[str, Callable[[], object]]:
+    """Return calls of which nothing is left, as functions that make so many of them."""
+    key = fixture.key("d", "a")
+
+    def request() -> None:
+        for _ in range(5):
+            client = fixture.client()
+            for _ in range(times // 5):
+                client.backend.execute(Transaction((), (Read(key),), (Put(key, b"1"),)))
+        fixture.close_clients()
+
+    def listen() -> None:
+        for number in range(times):
+            name = fresh_name()
+            with fixture.store.listen(name):
+                if number % 20 == 0:
+                    fixture.store.run(writes=[Put(key, name.encode()), Notify(key, Scope.NODE)])
+
+    return {"requests": request, "listeners": listen}

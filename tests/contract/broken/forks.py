@@ -1,0 +1,58 @@
+"""Stores that a fork leaves in a state that no child can use."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from redicts.core.minitransaction import Outcome, Transaction, Write
+from tests.contract.broken.register import broken_shared_store, broken_store
+from tests.contract.broken.shared import OnSqlite
+from tests.contract.reference_model import PlainBackend, Spaces
+
+
+@broken_store("forks.a_fork_amid_calls_is_harmless", alone=True)
+class ChildrenSeeHalfTransactions(PlainBackend):
+    """Writes are applied in place, under a lock, which a child does not have to wait for."""
+
+    def draft(self, writes: tuple[Write, ...]) -> Spaces:
+        for write in writes:
+            self.spaces.setdefault(write.key.space, {})
+        return self.spaces
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        before = {name: dict(entries) for name, entries in self.spaces.items()}
+        outcome = super().decide(transaction, now)
+        if not outcome.applied:
+            self.spaces = before
+        return outcome
+
+
+@broken_store("forks.a_fork_amid_calls_is_harmless")
+class ReadersHaveALock(PlainBackend):
+    """Reads have a lock of their own, which stays held in a child if another thread held it."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.reading = threading.RLock()
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if transaction.writes:
+            return super().execute(transaction)
+        with self.reading:
+            return super().execute(transaction)
+
+
+@broken_shared_store("forks.a_fork_amid_calls_is_harmless")
+class ReadersOfAFileHaveALock(OnSqlite):
+    """Reads of many values have a lock of their own, which stays held in a child if another thread held it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.reading = threading.RLock()
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if transaction.writes:
+            return super().execute(transaction)
+        with self.reading:
+            return super().execute(transaction)

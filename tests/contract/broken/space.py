@@ -1,0 +1,170 @@
+"""Stores that grow: what expired is not freed, and something is kept of what is over."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import uuid
+from typing import Any
+
+from redicts.backends.sqlite import SqliteBackend, statements
+from redicts.backends.sqlite.backend import _on_connection
+from redicts.backends.sqlite.snapshot import Snapshot
+from redicts.core.listener import Listener
+from redicts.core.minitransaction import Delete, Key, Notify, Outcome, Put, Scope, Status, Transaction, Write
+from tests.contract.broken.register import broken_shared_store, broken_store
+from tests.contract.broken.shared import OnSqlite
+from tests.contract.reference_model import DictListener, PlainBackend, Spaces
+
+
+class _Freeing(PlainBackend):
+    """Frees the expired values that are the first to be found, up to some number."""
+
+    def free_some(self, spaces: Spaces, most: int, now: float) -> None:
+        for name, entries in spaces.items():
+            gone = [path for path, held in entries.items() if held.deadline is not None and held.deadline <= now]
+            spaces[name] = {path: held for path, held in entries.items() if path not in set(gone[:most])}
+
+
+@broken_store("space.streams_of_short_ttls_are_freed", alone=True)
+class SixtyFourAreFreed(_Freeing):
+    """A transaction frees 64 expired values, however many it adds."""
+
+    def free(self, spaces: Spaces, writes: tuple[Write, ...], now: float) -> None:
+        self.free_some(spaces, 64, now)
+
+
+@broken_store("space.every_kind_of_write_frees_what_expired", alone=True)
+class PutsFreeAndOthersDoNot(PlainBackend):
+    """Only a transaction that puts frees what has expired."""
+
+    def free(self, spaces: Spaces, writes: tuple[Write, ...], now: float) -> None:
+        if any(isinstance(write, Put) for write in writes):
+            super().free(spaces, writes, now)
+
+
+@broken_store("space.reads_change_nothing", alone=True)
+class ReadsFree(_Freeing):
+    """A transaction that only reads frees what has expired."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
+        if not transaction.writes and transaction.reads and not transaction.checks:
+            spaces = dict(self.spaces)
+            self.free_some(spaces, 64, now)
+            self.spaces = spaces
+        return outcome
+
+
+class _Staying(DictListener):
+    """Is still known when it is closed."""
+
+    def close(self) -> None:
+        self.called = False
+
+
+@broken_store("space.nothing_is_kept_of_what_is_over", alone=True)
+class ClosedListenersStay(PlainBackend):
+    """The store keeps its listeners after they are closed."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _Staying(self, name.encode("ascii"))
+
+
+@broken_store("space.nothing_is_kept_of_what_is_over")
+class EveryPathIsRemembered(PlainBackend):
+    """Each path that was ever used stays in a cache."""
+
+    def __init__(self, clock: Any) -> None:
+        super().__init__(clock)
+        self.known: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def path(self, path: tuple[str, ...]) -> tuple[str, ...]:
+        return self.known.setdefault(path, path)
+
+
+@broken_shared_store("space.streams_of_short_ttls_are_freed")
+class TheFileOutgrowsItsStream(SqliteBackend):
+    """A SQL transaction frees 64 expired rows, however many it adds."""
+
+    @_on_connection(writes=True)
+    def _write(self, cursor: sqlite3.Cursor, transaction: Transaction) -> Outcome:
+        cursor.execute(statements.BEGIN_WRITING)
+        snapshot = Snapshot(cursor, self._database, self._now())
+        failed_index = snapshot.first_failed(transaction.checks)
+        answers = tuple(map(snapshot.answer, transaction.reads))
+        counters: list[int] = []
+        status = Status.APPLIED if failed_index is None else Status.CHECK_FAILED
+        if failed_index is None:
+            counters, _, failed_index = snapshot.apply(transaction.writes)
+            status = status if failed_index is None else Status.NOT_A_COUNTER
+        if failed_index is not None:
+            cursor.execute(statements.ROLLBACK)
+            return Outcome(status, answers, failed_index=failed_index)
+        snapshot.reclaim(0)
+        cursor.execute(statements.COMMIT)
+        return Outcome(status, answers, tuple(counters))
+
+
+@broken_shared_store("space.every_kind_of_write_frees_what_expired")
+class OverwritingsFreeNothing(SqliteBackend):
+    """The fast path never makes way for the long one, which frees what has expired."""
+
+    def overwrite(self, key: Key, value: bytes, /) -> bool:
+        self._overwrites = 0
+        return super().overwrite(key, value)
+
+
+@broken_shared_store("space.reads_change_nothing")
+class ReadsOfAFileFree(OnSqlite):
+    """After a read, a transaction frees what has expired."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        outcome = super().execute(transaction)
+        if not transaction.writes and transaction.reads:
+            super().execute(Transaction(writes=(Delete(Key("nothing", ()), Scope.SUBTREE),)))
+        return outcome
+
+
+@broken_shared_store("space.nothing_is_kept_of_what_is_over")
+class RequestsAreRecorded(OnSqlite):
+    """Each request that writes leaves a record in the store, by which it would be applied once."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if transaction.writes:
+            record = Put(Key("sessions", (uuid.uuid4().hex,)), b"1")
+            transaction = transaction._replace(writes=(*transaction.writes, record))
+        return super().execute(transaction)
+
+
+@broken_shared_store("space.nothing_is_kept_of_what_is_over")
+class NotificationsStayInTheLog(OnSqlite):
+    """Notifications for other processes stay in the store for ever."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        notifies = [write for write in transaction.writes if isinstance(write, Notify)]
+        names = [write.value for write in transaction.writes if isinstance(write, Put) and notifies]
+        log = [Put(Key("log", (uuid.uuid4().hex,)), name) for name in names]
+        return super().execute(transaction._replace(writes=(*transaction.writes, *log)))
+
+
+@broken_shared_store("space.killed_processes_leave_nothing", alone=True)
+class JournalsStay(OnSqlite):
+    """A client writes each large transaction to a journal of its own first, which is deleted when it is closed."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.journal = f"{path}.{uuid.uuid4().hex}"
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if len(transaction.writes) > 100:
+            journal = f"{self.journal}.{os.getpid()}"
+            with open(journal, "wb") as file:
+                file.write(repr(transaction).encode())
+        return super().execute(transaction)
+
+    def close(self) -> None:
+        super().close()
+        journal = f"{self.journal}.{os.getpid()}"
+        if os.path.exists(journal):
+            os.remove(journal)
