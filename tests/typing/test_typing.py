@@ -63,7 +63,7 @@ def test_mypy_agrees_with_the_program() -> None:
 def test_pyright_agrees_with_the_program(tmp_path: Path) -> None:
     """In strict mode, pyright finds the types that the program states, and exactly the mistakes that it marks.
 
-    The program is in a directory of its own, as a user's is. basedpyright has pyright in its package: it downloads nothing.
+    The program is in a directory of its own, as a user's is. basedpyright contains pyright, so it downloads nothing.
     """
     if importlib.util.find_spec("basedpyright") is None:
         pytest.skip("basedpyright is not installed: pip install -r requirements-test.txt")
