@@ -2,8 +2,8 @@
 
 SQLite grants its lock to whichever writer tries at the right moment, usually to the one that has just released it. This
 is fast, and can starve a writer. So a writer that has found the file locked for some milliseconds joins a queue. Other
-writers look for one at intervals of ``LOOK_SECS``, which costs less than a look by each write, and do not begin while it
-has members. The first member tries at short intervals until it succeeds.
+writers look for it at intervals of ``LOOK_SECS``, which costs less than a look by each write, and do not begin while
+it has members. The first member tries at short intervals until it succeeds.
 
 The queue is a file (``-queue`` added to the name of the store) that exists only while it has members. To join, a writer
 appends a byte; the position of that byte is its ticket, and a lock on that byte shows that the member is alive. A
