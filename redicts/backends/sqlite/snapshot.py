@@ -59,7 +59,7 @@ _Stored = tuple[bytes, Union[bytes, int], Union[int, None]]
 class Snapshot:
     """The state that an open SQL transaction sees, at one time of the store; writes change it in place."""
 
-    __slots__ = ("cursor", "database", "first_document", "has_expired", "has_long", "last_document", "now")
+    __slots__ = ("_cleared", "cursor", "database", "first_document", "has_expired", "has_long", "last_document", "now")
 
     def __init__(self, cursor: sqlite3.Cursor, database: str, now: int, *, writes: bool = False) -> None:
         self.cursor: Final = cursor
@@ -70,6 +70,8 @@ class Snapshot:
         self.first_document: bytes | None
         self.last_document: bytes
         self.has_long: bool
+        # A key that this transaction has deleted with all below it, so that no document is there or above it any more.
+        self._cleared: bytes | tuple[()] = ()
         # Whether a transaction that writes has expired values to reclaim.
         self.has_expired: bool
         if writes:
@@ -79,7 +81,14 @@ class Snapshot:
             self.first_document, self.last_document, self.has_long = cursor.execute(statements.CONTENTS).fetchone()
 
     def has_documents(self, lower: bytes, upper: bytes) -> bool:
-        """Tell whether leaves in a range may be parts of documents. Those of locks never are, whatever values are."""
+        """Tell whether leaves in a range are parts of documents. Those of locks never are, whatever values are."""
+        if not self.may_have_documents(lower, upper):
+            return False
+        (last,) = self.cursor.execute(statements.LAST_DOCUMENT, (upper,)).fetchone()
+        return bool(lower < last or lower.startswith(last))
+
+    def may_have_documents(self, lower: bytes, upper: bytes) -> bool:
+        """Tell whether the range overlaps with that of all documents, for callers that look for a single one next."""
         first, last = self.first_document, self.last_document
         return first is not None and first < upper and (lower < last or lower.startswith(last))
 
@@ -109,7 +118,7 @@ class Snapshot:
         base = encode(self.database, read.key)
         if read.scope is Scope.NODE:
             leaf: Leaf | None = self.cursor.execute(statements.READ_NODE, (base,)).fetchone()
-            if leaf is None and self.has_documents(base, base + b"\x00"):
+            if leaf is None and self.may_have_documents(base, base + b"\x00"):
                 leaf = leaf_in_document(self.cursor, base)
             return entries_of_leaf(leaf, read.ttls, self.now)
         return self._entries(read, base)
@@ -133,7 +142,11 @@ class Snapshot:
                     self._put(statement, rows)
                 statement = needed
                 encoded = encode(self.database, key)
-                if self.first_document is not None and self.has_documents(encoded, encoded + b"\x00"):
+                if (
+                    self.first_document is not None
+                    and not encoded.startswith(self._cleared)
+                    and self.may_have_documents(encoded, encoded + b"\x00")
+                ):
                     self._split(document_covering(self.cursor, encoded))
                 deadline = now if keep_ttl else None if ttl is None else min(now + ttl, _LARGEST_INTEGER)
                 if len(value) <= statements.MOST_INLINE_BYTES:
@@ -328,6 +341,7 @@ class Snapshot:
         if len(write.document) > statements.MOST_INLINE_DOCUMENT_BYTES:
             text = self._long(write.document)
         self.cursor.execute(statements.PUT_DOCUMENT, (key, text, self._deadline(write.ttl)))
+        self._cleared = ()
         self.first_document = min(self.first_document or key, key)
         self.last_document = max(self.last_document or key, key)
 
@@ -381,6 +395,7 @@ class Snapshot:
             self.cursor.execute(statements.FREE_RANGE, (lower, upper))
         if has_entries:
             self.cursor.execute(statements.DELETE_RANGE, (lower, upper))
+        self._cleared = self._cleared if write.scope is Scope.NODE else key
         if has_documents:
             subtree = bounds(key, Scope.SUBTREE)
             if self.has_long:

@@ -86,6 +86,7 @@ LOOK: Final = (
 )
 """What there is to change in a range of keys: 1 if long values are in it, 0 if only others are, null if nothing is; and
 the last document before the end of the range, wherever it begins."""
+LAST_DOCUMENT: Final = "SELECT max(key) FROM documents WHERE key < ?1"
 
 READ_NODE: Final = f"SELECT {_VALUE}, deadline FROM entries WHERE key = ?"
 READ_ROW: Final = "SELECT value, deadline FROM entries WHERE key = ?"
