@@ -315,7 +315,7 @@ class SqliteBackend(Backend):
         checks, reads, writes = transaction
         cursor.execute(statements.BEGIN_WRITING)
         before = cursor.connection.total_changes
-        snapshot = Snapshot(cursor, self._database, self._now())
+        snapshot = Snapshot(cursor, self._database, self._now(), writes=True)
         failed_index = snapshot.first_failed(checks) if checks else None
         answers = tuple(map(snapshot.answer, reads))
         if failed_index is not None:

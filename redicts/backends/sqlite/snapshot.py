@@ -59,9 +59,9 @@ _Stored = tuple[bytes, Union[bytes, int], Union[int, None]]
 class Snapshot:
     """The state that an open SQL transaction sees, at one time of the store; writes change it in place."""
 
-    __slots__ = ("cursor", "database", "first_document", "has_long", "last_document", "now")
+    __slots__ = ("_cleared", "cursor", "database", "first_document", "has_expired", "has_long", "last_document", "now")
 
-    def __init__(self, cursor: sqlite3.Cursor, database: str, now: int) -> None:
+    def __init__(self, cursor: sqlite3.Cursor, database: str, now: int, *, writes: bool = False) -> None:
         self.cursor: Final = cursor
         self.database: Final = database
         self.now: Final = now
@@ -70,10 +70,25 @@ class Snapshot:
         self.first_document: bytes | None
         self.last_document: bytes
         self.has_long: bool
-        self.first_document, self.last_document, self.has_long = cursor.execute(statements.CONTENTS).fetchone()
+        # A key that this transaction has deleted with all below it, so that no document is there or above it any more.
+        self._cleared: bytes | tuple[()] = ()
+        # Whether a transaction that writes has expired values to reclaim.
+        self.has_expired: bool
+        if writes:
+            contents = cursor.execute(statements.CONTENTS_TO_WRITE, (now, now)).fetchone()
+            self.first_document, self.last_document, self.has_long, self.has_expired = contents
+        else:
+            self.first_document, self.last_document, self.has_long = cursor.execute(statements.CONTENTS).fetchone()
 
     def has_documents(self, lower: bytes, upper: bytes) -> bool:
-        """Tell whether leaves in a range may be parts of documents. Those of locks never are, whatever values are."""
+        """Tell whether leaves in a range are parts of documents. Those of locks never are, whatever values are."""
+        if not self.may_have_documents(lower, upper):
+            return False
+        (last,) = self.cursor.execute(statements.LAST_DOCUMENT, (upper,)).fetchone()
+        return bool(lower < last or lower.startswith(last))
+
+    def may_have_documents(self, lower: bytes, upper: bytes) -> bool:
+        """Tell whether the range overlaps with that of all documents, for callers that look for a single one next."""
         first, last = self.first_document, self.last_document
         return first is not None and first < upper and (lower < last or lower.startswith(last))
 
@@ -103,7 +118,7 @@ class Snapshot:
         base = encode(self.database, read.key)
         if read.scope is Scope.NODE:
             leaf: Leaf | None = self.cursor.execute(statements.READ_NODE, (base,)).fetchone()
-            if leaf is None and self.has_documents(base, base + b"\x00"):
+            if leaf is None and self.may_have_documents(base, base + b"\x00"):
                 leaf = leaf_in_document(self.cursor, base)
             return entries_of_leaf(leaf, read.ttls, self.now)
         return self._entries(read, base)
@@ -127,7 +142,11 @@ class Snapshot:
                     self._put(statement, rows)
                 statement = needed
                 encoded = encode(self.database, key)
-                if self.first_document is not None and self.has_documents(encoded, encoded + b"\x00"):
+                if (
+                    self.first_document is not None
+                    and not encoded.startswith(self._cleared)
+                    and self.may_have_documents(encoded, encoded + b"\x00")
+                ):
                     self._split(document_covering(self.cursor, encoded))
                 deadline = now if keep_ttl else None if ttl is None else min(now + ttl, _LARGEST_INTEGER)
                 if len(value) <= statements.MOST_INLINE_BYTES:
@@ -150,6 +169,8 @@ class Snapshot:
 
         It removes more than this many writes can add.
         """
+        if not self.has_expired:
+            return False
         limit = _MIN_RECLAIMED + _RECLAIMED_PER_WRITE * writes
         expired = self.cursor.execute(statements.READ_EXPIRED, (self.now, limit)).fetchall()
         if expired:
@@ -320,6 +341,7 @@ class Snapshot:
         if len(write.document) > statements.MOST_INLINE_DOCUMENT_BYTES:
             text = self._long(write.document)
         self.cursor.execute(statements.PUT_DOCUMENT, (key, text, self._deadline(write.ttl)))
+        self._cleared = ()
         self.first_document = min(self.first_document or key, key)
         self.last_document = max(self.last_document or key, key)
 
@@ -345,28 +367,40 @@ class Snapshot:
         return listed
 
     def _change_scope(self, write: Delete | Expire) -> None:
+        """Delete, or change the TTL of, what is in a scope; one statement if the file has no documents or long values.
+
+        Otherwise one tells what there is to change. So it costs one more at most, however much else is in the file.
+        """
         key = encode(self.database, write.key)
-        free, delete, expire = statements.FREE_RANGE, statements.DELETE_RANGE, statements.EXPIRE_RANGE
-        scopes = [(bounds(key, write.scope), free, delete, expire)]
-        if self.first_document is not None and self.has_documents(*bounds(key, Scope.SUBTREE)):
-            if write.scope is Scope.NODE:
+        lower, upper = bounds(key, write.scope)
+        has_long, has_entries, has_documents = self.has_long, True, False
+        if has_long or self.first_document is not None:
+            found, last = self.cursor.execute(statements.LOOK, (lower, upper, upper)).fetchone()
+            is_node = write.scope is Scope.NODE
+            if last is not None and key.startswith(last) and (is_node or last != key):
                 self._split(document_covering(self.cursor, key))
+                has_long = self.has_long
             else:
+                has_long, has_entries = found == 1, found is not None
                 # The leaves of a document at the key itself are all below it, so it stays whole.
-                self._split(document_above(self.cursor, key))
-                free, delete, expire = (
-                    statements.FREE_DOCUMENTS,
-                    statements.DELETE_DOCUMENTS,
-                    statements.EXPIRE_DOCUMENTS,
-                )
-                scopes.append((bounds(key, Scope.SUBTREE), free, delete, expire))
-        for (lower, upper), free, delete, expire in scopes:
-            if isinstance(write, Delete):
-                if self.has_long:
-                    self.cursor.execute(free, (lower, upper))
-                self.cursor.execute(delete, (lower, upper))
-            else:
-                self.cursor.execute(expire, (self._deadline(write.ttl), lower, upper, self.now))
+                has_documents = not is_node and last is not None and last >= key
+        if isinstance(write, Expire):
+            values = (self._deadline(write.ttl), lower, upper, self.now)
+            if has_entries:
+                self.cursor.execute(statements.EXPIRE_RANGE, values)
+            if has_documents:
+                self.cursor.execute(statements.EXPIRE_DOCUMENTS, (values[0], *bounds(key, Scope.SUBTREE), self.now))
+            return
+        if has_long:
+            self.cursor.execute(statements.FREE_RANGE, (lower, upper))
+        if has_entries:
+            self.cursor.execute(statements.DELETE_RANGE, (lower, upper))
+        self._cleared = self._cleared if write.scope is Scope.NODE else key
+        if has_documents:
+            subtree = bounds(key, Scope.SUBTREE)
+            if self.has_long:
+                self.cursor.execute(statements.FREE_DOCUMENTS, subtree)
+            self.cursor.execute(statements.DELETE_DOCUMENTS, subtree)
 
     def _deadline(self, ttl: int | None) -> int | None:
         return None if ttl is None else min(self.now + ttl, _LARGEST_INTEGER)

@@ -76,6 +76,17 @@ CONTENTS: Final = (
     "SELECT (SELECT min(key) FROM documents), (SELECT max(key) FROM documents), EXISTS (SELECT 1 FROM long_values)"
 )
 """The first read of a transaction, which takes its snapshot."""
+CONTENTS_TO_WRITE: Final = (
+    f"{CONTENTS}, EXISTS (SELECT 1 FROM entries WHERE deadline <= ?) "
+    "OR EXISTS (SELECT 1 FROM documents WHERE deadline <= ?)"
+)
+"""The same for a transaction that writes, and whether there are expired values."""
+LOOK: Final = (
+    f"SELECT (SELECT max(value < x'') FROM entries WHERE {_IN_RANGE}), (SELECT max(key) FROM documents WHERE key < ?)"
+)
+"""What there is to change in a range of keys: 1 if long values are in it, 0 if only others are, null if nothing is; and
+the last document before the end of the range, wherever it begins."""
+LAST_DOCUMENT: Final = "SELECT max(key) FROM documents WHERE key < ?1"
 
 READ_NODE: Final = f"SELECT {_VALUE}, deadline FROM entries WHERE key = ?"
 READ_ROW: Final = "SELECT value, deadline FROM entries WHERE key = ?"

@@ -2,7 +2,7 @@
 
 SQLite grants its lock to whichever writer tries at the right moment, usually to the one that has just released it. This
 is fast, and can starve a writer. So a writer that has found the file locked for some milliseconds joins a queue. Other
-writers look for one at intervals of ``LOOK_SECS``, which costs less than a look by each write, and do not begin while
+writers look for it at intervals of ``LOOK_SECS``, which costs less than a look by each write, and do not begin while
 it has members. The first member tries at short intervals until it succeeds.
 
 The queue is a file (``-queue`` added to the name of the store) that exists only while it has members. To join, a writer
