@@ -55,7 +55,7 @@ class _AtExit:
         self.__doc__ = function.__doc__
 
     def __get__(self, found: Any, kind: type) -> Callable[..., Any]:
-        return _BlockExitOfClass() if found is None else _BlockExit(found)
+        return _BlockExitOfClass() if found is None else BlockExit(found)
 
 
 class Exit:
@@ -96,7 +96,7 @@ class Exit:
             raise
 
 
-class _BlockExit(Exit):
+class BlockExit(Exit):
     """An exit that was not called.
 
     Python drops it with the block, also if an exception comes after the lock was granted and before the block, or after
@@ -122,14 +122,14 @@ class _BlockExitOfClass:
     __slots__ = ("_exit",)
 
     def __init__(self) -> None:
-        self._exit = _BlockExit(None)
+        self._exit = BlockExit(None)
 
     def __call__(self, held: Any, kind: object, error: BaseException | None, trace: object) -> None:
         """Release a lock: for the owner that entered the block, or else for the running one."""
         found = self._exit
         try:
             if not any(each.is_current for each in _of(found.begun, held)):
-                found = _BlockExit(held)
+                found = BlockExit(held)
             found._held = held
             found(kind, error, trace)
         except BaseException:
