@@ -126,11 +126,21 @@ class _BlockExitOfClass:
 
     def __call__(self, held: Any, kind: object, error: BaseException | None, trace: object) -> None:
         """Release a lock: for the owner that entered the block, or else for the running one."""
-        found, begun = self._exit, self._exit.begun
-        found._held = held
-        if not begun or not begun[0].is_current or (begun[0].location, begun[0].paths) != held._releases():
-            found = BlockExit(held)
-        found(kind, error, trace)
+        found = self._exit
+        try:
+            if not any(each.is_current for each in _of(found.begun, held)):
+                found = BlockExit(held)
+            found._held = held
+            found(kind, error, trace)
+        except BaseException:
+            location, locked = held._releases()
+            give_up(location, locked, _of(found.begun, held), found._owner)
+            raise
+
+
+def _of(begun: list[Acquired], held: Any) -> list[Acquired]:
+    """Return the acquisitions that a release of this lock may end."""
+    return [each for each in begun if (each.location, each.paths) == held._releases()]
 
 
 def entered(acquired: Acquired) -> None:

@@ -30,7 +30,7 @@ class LocksFunctions:
         the inner calls rely on the lock of the outer one. Coroutine functions, classes, and methods that are decorated
         with ``classmethod`` already are refused with ``TypeError``.
         """
-        if iscoroutinefunction(function) or isasyncgenfunction(function):
+        if _is(iscoroutinefunction, function) or _is(isasyncgenfunction, function):
             raise TypeError(f"a lock cannot decorate a coroutine function; got {_named(function)}: {_INSTEAD}")
         if isclass(function) or isinstance(function, (classmethod, property)) or not callable(function):
             raise TypeError(
@@ -42,7 +42,7 @@ class LocksFunctions:
 
 def _under(lock: AbstractContextManager[Any], function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that runs another one in a ``with`` block."""
-    if isgeneratorfunction(function):
+    if _is(isgeneratorfunction, function):
 
         @wraps(function)
         def generate(*arguments: Any, **options: Any) -> Any:
@@ -64,6 +64,11 @@ def _under(lock: AbstractContextManager[Any], function: Callable[..., Any]) -> C
             return result
 
     return call
+
+
+def _is(kind: Callable[[Any], bool], function: object) -> bool:
+    """Return whether a function, or the method that calls an object, is of some kind."""
+    return kind(function) or kind(getattr(type(function), "__call__", None))  # noqa: B004  (whatever it is)
 
 
 def _named(function: object) -> str:

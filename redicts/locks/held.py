@@ -179,14 +179,17 @@ class HeldLocks:
 
     def add(self, lock: HeldLock) -> None:
         """Add a lock."""
-        for path in lock.request.paths:
-            # A signal handler that releases the only other lock there removes the entry of the path meanwhile.
-            while lock not in self._at.get(path, ()):
-                self._at.setdefault(path, {})[lock] = None
-            for depth in range(len(path)):
-                while lock not in self._below.get(path[:depth], ()):
-                    self._below.setdefault(path[:depth], {})[lock] = None
-        self.requests[lock.request] = lock
+        request = lock.request
+        for path in request.paths:
+            index, above = self._at, path
+            for depth in range(len(path) + 1):
+                while True:
+                    locks = index.setdefault(above, {})
+                    locks[lock] = None
+                    if index.get(above) is locks:
+                        break  # else a signal handler that released the only other lock there has removed it meanwhile
+                index, above = self._below, path[:depth]
+        self.requests[request] = lock
 
     def remove(self, lock: HeldLock) -> None:
         """Remove a lock, if it is there."""

@@ -15,7 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -184,6 +184,25 @@ def _lock(**options: Any) -> Callable[[Scene], None]:
     return call
 
 
+def _function(scene: Scene) -> None:
+    """Call a function under a lock, which leaves its own to an ``ExitStack``."""
+
+    @scene.db.proxy("lock").locked(timeout=5)
+    def work() -> None:
+        with ExitStack() as stack:
+            stack.enter_context(scene.db.lock("other"))
+            scene.db.proxy("lock").set("x", 1)
+
+    work()
+
+
+def _acquire_in_time(scene: Scene) -> None:
+    lock = scene.db.lock("lock")
+    assert lock.acquire(timeout=5)
+    with suppress(redicts.NotHeld):
+        lock.release()
+
+
 def _acquire_and_release(scene: Scene) -> None:
     lock = scene.db.lock("lock")
     assert lock.acquire()
@@ -223,7 +242,9 @@ CASES: Final = {
     "add": Case(lambda scene: scene.db.proxy("other.count").add(1)),
     "children": Case(lambda scene: scene.db.proxy("tree").items()),
     "lock": Case(_acquire_and_release),
+    "lock with a timeout": Case(_acquire_in_time),
     "lock in a block": Case(_lock()),
+    "lock of a function": Case(_function),
     "renewed lock": Case(_lock(renew=True, on_loss=int)),
     "lock that is held": Case(_try, _hold, _let_go),
     "lock that stays held": Case(_wait_in_vain, _hold, _let_go),

@@ -10,7 +10,7 @@ import threading
 import types
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -511,3 +511,127 @@ def test_a_with_block_may_end_in_another_thread_or_task(any_store: Store) -> Non
         for use in (request, fixture):
             asyncio.run(use(place))
             assert not in_store()
+
+
+@pytest.mark.parametrize("of", [Lock, Proxy])
+def test_an_exit_stack_may_be_closed_in_another_thread_or_task(of: Any) -> None:
+    """What looks the exit up in the class, as ``ExitStack`` does, releases the lock of the owner that entered it."""
+    place = Proxy("a", lock_acquire_timeout=0) if of is Proxy else lock_of("a", 0)
+    inner = place["b"] if of is Proxy else lock_of("a.b", 0)
+    stack = ExitStack()
+
+    def begin() -> None:
+        for each in (place, inner, place):
+            stack.enter_context(each)
+
+    with Somebody() as anna, Somebody() as ben:
+        for end in (ben.does, anna.does, lambda function: function()):
+            anna.does(begin)
+            assert not ben.does(try_lock, "a.c")
+            end(stack.pop_all().close)
+            assert not in_store()
+        anna.does(begin)
+        stack.pop_all()  # and drop it
+        nothing_is_left()
+
+    async def main() -> None:
+        await asyncio.create_task(asyncio.to_thread(begin))
+        assert not await asyncio.to_thread(try_elsewhere, "a")
+        await asyncio.create_task(asyncio.to_thread(stack.close))
+
+    asyncio.run(main())
+    assert not in_store()
+
+
+def test_the_exit_of_the_class_ends_the_block_that_it_is_called_for() -> None:
+    """``Lock.__exit__`` may be kept and called several times, for any lock: it acts for the thread that calls it."""
+    one, other = lock_of("a", 0), lock_of("b", 0)
+    leave = Lock.__exit__
+    for lock in (one, other):
+        lock.__enter__()
+    leave(other, None, None, None)
+    assert one.held
+    assert not other.held
+    leave(one, None, None, None)
+    assert not one.held
+
+    def again() -> None:
+        one.__enter__()
+        leave(one, None, None, None)
+
+    with Somebody() as ben:
+        ben.does(again)
+    with pytest.raises(NotHeld):
+        leave(one, None, None, None)
+    assert not in_store()
+
+
+def test_a_block_releases_what_it_began_with() -> None:
+    """The inner one of two blocks of a lock ends only its own acquisition, and callbacks, whichever ends first."""
+    called: list[str] = []
+    outer = lock_of("a", 0, on_loss=lambda _: called.append("outer"))
+    inner = lock_of("a", 0, on_loss=lambda _: called.append("inner"))
+    first, second = ExitStack(), ExitStack()
+    first.enter_context(outer)
+    second.enter_context(inner)
+    first.close()
+    assert inner.held
+    break_locks("a")
+    with pytest.raises(LockLost):
+        inner.extend()
+    eventually(lambda: called, "the loss is reported")
+    second.close()
+    assert called == ["inner"]
+    with pytest.raises(NotHeld), outer:
+        outer.release()
+    with outer:
+        outer.release()
+        outer.acquire()
+    assert not in_store()
+
+
+def test_looking_at_the_exit_begins_no_block() -> None:
+    """``hasattr`` looks the exit up and drops it: a lock that is entered without a block is not one of a block."""
+    lock, owners = lock_of("a", 0), []
+
+    def work() -> None:
+        assert hasattr(lock, "__exit__")
+        assert hasattr(type(lock), "__exit__")
+        lock.__enter__()
+        owners.append(current_owner())
+        assert lock.held
+
+    together(work)
+    eventually(lambda: not owners[0].is_alive(), "the owner has ended with its thread")
+    assert len(lock.break_locks()) == 1
+
+
+def test_a_lock_goes_from_a_task_to_a_thread_and_back() -> None:
+    """A task acquires, a thread without its context writes and extends, and another task of the loop releases."""
+    lock = lock_of("a", 0)
+
+    async def begin() -> Any:
+        await asyncio.to_thread(lock.acquire)
+        return lock.owner_token()
+
+    def work(owner: Any) -> None:
+        with owner:
+            Proxy("a").set("x", 1)
+            lock.extend(60)
+            lock.ensure_held()
+
+    async def end(owner: Any) -> None:
+        assert not lock.held
+        with owner:
+            await asyncio.to_thread(Proxy("a").set, "y", 2)
+            lock.release()
+
+    async def whole() -> None:
+        loop = asyncio.get_running_loop()
+        owner = await asyncio.create_task(begin())
+        await loop.run_in_executor(None, work, owner)
+        await asyncio.create_task(end(owner))
+
+    asyncio.run(whole())
+    assert Proxy("a").val() == {"x": 1, "y": 2}
+    assert not in_store()
