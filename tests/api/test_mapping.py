@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from redicts import LeafError, Lock, LockLost, Name, Packed, PathError, Pool, Proxy, TreeMapping, Unsupported, root
-from redicts.core.minitransaction import Outcome, Transaction
+from redicts.core.minitransaction import Outcome, ReadNames, Transaction
 from redicts.errors import StoreError
 from tests.api.test_names import ODD
 from tests.core.test_large_trees import Limited, ShortPages
@@ -247,6 +247,8 @@ def test_values_that_are_stored_may_have_a_ttl(clock: Clock) -> None:
     assert mapping == {"set": {"x": 1, "later": 1}, "updated": 1, "default": 1}
     clock.seconds += 6
     assert mapping == {"set": {"later": 1}}
+    clock.seconds += 6
+    assert not mapping
     Proxy("a").mapping()["set"] = 1
     clock.seconds += 60
     assert mapping == {"set": 1}
@@ -477,6 +479,27 @@ def test_every_item_is_popped_once(any_store: Store) -> None:
     popped = [item for each in together(drain, drain) for item in each]
     assert sorted(value for _, value in popped) == list(range(20))
     assert all(name == f"n{value}" for name, value in popped)
+
+
+class Forestalled(Wrapped):
+    """A store in which another client replaces the items after names are read for the first time."""
+
+    done = False
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        outcome = super().execute(transaction)
+        if any(isinstance(read, ReadNames) for read in transaction.reads) and not self.done:
+            self.done = True
+            root().set("a", {"second": 2})
+        return outcome
+
+
+def test_an_item_that_another_client_takes_is_not_popped(use: Use) -> None:
+    """If the chosen item is gone when it is removed, ``popitem`` chooses another."""
+    use(Forestalled())
+    root().set("a", {"first": 1})
+    assert Proxy("a").mapping().popitem() == ("second", 2)
+    assert not root().exists()
 
 
 def test_one_default_is_stored(any_store: Store) -> None:
