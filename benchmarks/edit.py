@@ -41,7 +41,7 @@ def counters(port: int) -> dict[str, Callable[[], object]]:
 
     def theirs() -> None:
         with client.lock("lock of counts", timeout=30):
-            count = int(client.hget("counts", "name1") or 0)  # type: ignore[arg-type]  # it is not awaited
+            count = int(client.hget("counts", "name1") or 0)
             client.hset("counts", "name1", str(count + 1))
 
     def edited() -> None:

@@ -7,7 +7,9 @@ manager, which also carries out the read and the writes, see :meth:`LockManager.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TypeVar, cast
 
 from redicts.api.blocks import BlockExit, Exit, entered, for_task
 from redicts.api.lock import Lock
@@ -23,6 +25,8 @@ from redicts.errors import LockError, RedictsError, StoreError, WrongUse
 from redicts.locks import manager
 from redicts.locks.manager import Acquired
 from redicts.locks.owner import current_owner
+
+_Function = TypeVar("_Function", bound=Callable[..., None])
 
 
 class _EditExit(BlockExit):
@@ -45,10 +49,16 @@ class _EditExit(BlockExit):
 class _AtExit:
     """The method ``__exit__``, which acts for the owner that enters the block."""
 
-    __doc__ = _EditExit.__call__.__doc__
+    def __init__(self, function: Callable[..., None]) -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
 
-    def __get__(self, found: Edit | None, kind: type) -> Any:
-        return _exit if found is None else _EditExit(found)
+    def __get__(self, found: Edit | None, kind: type) -> Callable[..., None]:
+        return self._function if found is None else _EditExit(found)
+
+
+def _at_exit(function: _Function) -> _Function:
+    return cast("_Function", _AtExit(function))
 
 
 class Edit:
@@ -103,10 +113,14 @@ class Edit:
             acquired.manager.abandon(acquired)
             raise
 
-    __exit__ = _AtExit()
+    @_at_exit
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Store the changes and release the lock, or only that after an error."""
+        self._close(error)
 
     def _close(self, error: BaseException | None) -> None:
-        """Store the changes and release the lock, or only that after an error."""
         try:
             acquired, original = self._opened.pop()
         except IndexError:
@@ -123,10 +137,6 @@ class Edit:
 
     def __repr__(self) -> str:
         return f"<Edit {self._lock.key!r}>"
-
-
-def _exit(edit: Edit, _kind: object, error: BaseException | None, _trace: object) -> None:
-    edit._close(error)
 
 
 def _release(acquired: Acquired, error: BaseException | None, last: Steps[None] | None = None) -> None:

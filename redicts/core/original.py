@@ -103,16 +103,15 @@ class Original:
     def checks(self, new: Mapping[Path, bytes], gone: Collection[Path] = ()) -> tuple[Equals, ...]:
         """Return the checks that the leaves which :meth:`writes` replaces, removes and adds are as they were read."""
         found, path = self.found, self._path
-        live = {below: data for below, data in found.items() if below not in gone}
+        live = {below: data for below, data in found.items() if below not in gone} if gone else found
+        replaced = [below for below, data in live.items() if new.get(below) != data]
+        checks = {key: Equals(key, Scope.NODE, {(): live[below]}) for below in replaced for key in [self._key(below)]}
         entries: dict[Path, dict[Path, bytes]] = {below: {} for below in new if below not in live}
         """What is expected at and below each leaf that is added: leaves that are removed for it."""
-        checks: dict[Key, Equals] = {}
-        for below, data in live.items():
-            if new.get(below) != data:
-                checks[self._key(below)] = Equals(self._key(below), Scope.NODE, {(): data})
+        for below in replaced if entries else ():
             for depth in range(len(below)):
                 if below[:depth] in entries:
-                    entries[below[:depth]][below[depth:]] = data
+                    entries[below[:depth]][below[depth:]] = live[below]
         # A leaf above the path gives way to a new value. Where a value is, there is none above.
         highest = 1 if live else len(path)
         for below, inside in entries.items():

@@ -450,6 +450,10 @@ def release(acquired: Acquired, last: Steps[None] | None = None) -> Steps[None]:
                 last = manager.guarded(last, acquired.paths, acquired.owner)
             except LockLost as error:
                 last = _refused(error)
+            if len(acquired.lock.relied_on) > 1:
+                # Only then another call of the same task may use the lock.
+                yield from last
+                last = None
         if manager._forget(acquired):
             assert acquired.relies_on is not None
             yield from manager.let_go(acquired.holder, acquired.relies_on, last)

@@ -705,6 +705,22 @@ def test_functions_in_worker_threads_edit_under_the_lock_of_their_task() -> None
     nothing_is_left()
 
 
+def test_an_edit_under_a_held_lock_writes_before_another_call_may_use_it() -> None:
+    """The lock of a task is lent to one function at a time, until what this one changed is stored."""
+    held: list[bool] = []
+
+    def is_held(_number: int) -> bool:
+        held.append(Proxy("a.b").lock().held)
+        return False
+
+    with Proxy("a"):
+        meddler().fails = is_held
+        with Proxy("a.b").edit() as value:
+            value["n"] = 1
+        assert held == [True, True]
+        assert not Proxy("a.b").lock().held
+
+
 def test_a_token_lets_another_thread_edit() -> None:
     """In the block of an owner's token, its lock is relied on."""
     lock = Lock(Pool(), "a")
