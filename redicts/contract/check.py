@@ -30,6 +30,8 @@ class Need(Enum):
     LOST_REPLIES = "the harness's drop_reply"
     LATE_REQUESTS = "the harness's hold_request"
     RAW = "the harness's raw access"
+    FORGETTING = "the harness's forget"
+    UNUSABLE = "the harness's unusable clients"
 
 
 CAPABILITIES: Final[dict[Need, str]] = {

@@ -176,6 +176,14 @@ def _need_raw(fixture: Fixture) -> None:
         raise NotRun("the harness has no raw access to the store", required=False)
 
 
+def _need_hook(name: str) -> Callable[[Fixture], None]:
+    def meet(fixture: Fixture) -> None:
+        if getattr(type(fixture.harness), name) is getattr(Harness, name):
+            raise NotRun(f"the harness does not offer {name}", required=False)
+
+    return meet
+
+
 _UNMET: Final[dict[Need, Callable[[Fixture], None]]] = {
     Need.TTL: _need_capability("ttl", wanted=True),
     Need.NO_TTL: _need_capability("ttl", wanted=False),
@@ -193,6 +201,8 @@ _UNMET: Final[dict[Need, Callable[[Fixture], None]]] = {
     Need.LOST_REPLIES: _need_lost_replies,
     Need.LATE_REQUESTS: _need_lost_replies,
     Need.RAW: _need_raw,
+    Need.FORGETTING: _need_hook("forget"),
+    Need.UNUSABLE: _need_hook("unusable"),
 }
 """For each need, the function that raises ``NotRun`` if it is not met."""
 

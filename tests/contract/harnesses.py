@@ -14,9 +14,11 @@ from redicts.core.backend import Backend
 from redicts.core.minitransaction import Key
 from tests.contract.networks import Network, NetworkClient, Server
 from tests.contract.reference_model import DictBackend, HeldLocks
+from tests.support.ports import bound_socket
 from tests.support.proxy import FaultyProxy
 
 if TYPE_CHECKING:
+    from redicts.backends.fakeredis import FakeRedisBackend
     from tests.support.servers import RedisServer
 
 _LOCAL: Final = {Need.LOST_REPLIES, Need.LATE_REQUESTS}
@@ -75,6 +77,7 @@ class NetworkHarness(InstanceHarness):
     """For such a store behind a network that loses replies and holds requests up."""
 
     networked = True
+    secrets = ("the password of the network",)
 
     def __init__(
         self,
@@ -100,11 +103,28 @@ class NetworkHarness(InstanceHarness):
     def deliver_request(self) -> None:
         self._network.deliver()
 
+    def drop_replies(self, every: bool) -> bool:
+        self._network.loses_every = every
+        return True
+
+    def break_connections(self) -> bool:
+        self._network.break_all()
+        return True
+
+    def forget(self) -> bool:
+        self._network.server.forget()
+        return True
+
+    def unusable(self) -> Mapping[str, Callable[[], Backend]]:
+        return {"a network without a server": functools.partial(self._through, self._network.without_server())}
+
 
 class MemoryHarness(InstanceHarness):
     """The memory backend, with a clock that can be set."""
 
-    not_run: Final = frozenset({*_LOCAL, *_NOT_SHARED, Need.NO_TTL, Need.LIMIT, Need.NO_DOCUMENTS})
+    not_run: Final = frozenset(
+        {*_LOCAL, *_NOT_SHARED, Need.NO_TTL, Need.LIMIT, Need.NO_DOCUMENTS, Need.FORGETTING, Need.UNUSABLE}
+    )
 
     def __init__(self) -> None:
         from redicts.backends.memory import MemoryBackend
@@ -117,11 +137,15 @@ class SqliteHarness(Harness):
 
     networked = False
     not_run: Final = frozenset(
-        {*_LOCAL, Need.NO_TTL, Need.NO_PROCESSES, Need.LIMIT, Need.PUSH, Need.RAW, Need.NO_DOCUMENTS}
+        {
+            *(*_LOCAL, Need.NO_TTL, Need.NO_PROCESSES, Need.LIMIT, Need.PUSH, Need.RAW),
+            *(Need.NO_DOCUMENTS, Need.FORGETTING),
+        }
     )
 
     def __init__(self, directory: Path) -> None:
         self._open: Final = functools.partial(open_backend, "sqlite", {"path": str(directory / "contract.db")})
+        self._foreign: Final = directory / "foreign"
 
     def open(self) -> Backend:
         return self._open()
@@ -129,6 +153,13 @@ class SqliteHarness(Harness):
     @property
     def opener(self) -> Callable[[], Backend]:
         return self._open
+
+    def unusable(self) -> Mapping[str, Callable[[], Backend]]:
+        self._foreign.write_bytes(b"This is a letter to an aunt, and no store. " * 500)
+        return {
+            "a file of another format": functools.partial(open_backend, "sqlite", {"path": str(self._foreign)}),
+            "a directory": functools.partial(open_backend, "sqlite", {"path": str(self._foreign.parent)}),
+        }
 
 
 class SqliteMemoryHarness(InstanceHarness):
@@ -161,6 +192,9 @@ class FileHarness(Harness):
     def opener(self) -> Callable[[], Backend]:
         return self._open
 
+    def unusable(self) -> Mapping[str, Callable[[], Backend]]:
+        return {"a directory": functools.partial(self._open.func, self._directory.name)}
+
     def close(self) -> None:
         self._directory.cleanup()
 
@@ -168,16 +202,23 @@ class FileHarness(Harness):
 class FakeRedisHarness(InstanceHarness):
     """The Redis backend on a simulated server: its state is that of one instance, its time is real."""
 
-    not_run: Final = frozenset({*_LOCAL, *_NOT_SHARED, Need.NO_TTL, Need.NO_LIMIT, Need.DOCUMENTS})
+    not_run: Final = frozenset({*_LOCAL, *_NOT_SHARED, Need.NO_TTL, Need.NO_LIMIT, Need.DOCUMENTS, Need.UNUSABLE})
 
-    def __init__(self) -> None:
-        super().__init__(lambda _clock: open_backend("fakeredis", {}))
+    def __init__(self, kind: type[FakeRedisBackend] | None = None) -> None:
+        from redicts.backends.fakeredis import FakeRedisBackend, FakeRedisSettings
+
+        made: type[FakeRedisBackend] = kind or FakeRedisBackend
+        super().__init__(lambda _clock: made(FakeRedisSettings.model_validate({}), 0))
 
     def advance(self, seconds: float) -> None:
         Harness.advance(self, seconds)
 
     @property
     def waits(self) -> bool:
+        return True
+
+    def forget(self) -> bool:
+        self.store.client.script_flush()  # type: ignore[attr-defined]
         return True
 
     def close(self) -> None:
@@ -190,7 +231,10 @@ class RedisHarness(Harness):
     not_run: Final = frozenset({Need.NO_TTL, Need.NO_PROCESSES, Need.NO_LIMIT, Need.RAW, Need.DOCUMENTS})
 
     def __init__(self, server: RedisServer) -> None:
+        self._server: Final = server
         self._proxy: Final = FaultyProxy(server.port)
+        self._reserved: Final = bound_socket()
+        self.secrets = ("the password of nobody",)
         self._open: Final = functools.partial(open_backend, "redis", {"host": FaultyProxy.host, "port": server.port})
 
     def open(self) -> Backend:
@@ -215,9 +259,30 @@ class RedisHarness(Harness):
     def deliver_request(self) -> None:
         self._proxy.release_held()
 
+    def drop_replies(self, every: bool) -> bool:
+        self._proxy.loses_every = every
+        return True
+
+    def break_connections(self) -> bool:
+        self._proxy.cut_all()
+        return True
+
+    def forget(self) -> bool:
+        self._server.command("SCRIPT", "FLUSH")
+        return True
+
+    def unusable(self) -> Mapping[str, Callable[[], Backend]]:
+        port = {"port": self._reserved.getsockname()[1], "retries": 0}
+        password = {"port": self._server.port, "password": self.secrets[0], "retries": 0}
+        return {
+            "a port without a server": functools.partial(open_backend, "redis", port),
+            "a wrong password": functools.partial(open_backend, "redis", {**password, "username": "nobody"}),
+        }
+
     def close(self) -> None:
         pending = self._proxy.pending
         self._proxy.close()
+        self._reserved.close()
         assert pending == 0, "every fault that was planned hit a request"
 
 

@@ -51,7 +51,7 @@ class _Bell(Listener):
         self.bell: Final = _bells.setdefault(name, threading.Event())
 
     def wait(self, seconds: float, /) -> bool:
-        notified = self.bell.wait(max(0.0, seconds))
+        notified = self.bell.wait(min(max(0.0, seconds), threading.TIMEOUT_MAX))
         self.bell.clear()
         return notified
 

@@ -73,6 +73,16 @@ class PostgresHarness(Harness):
         """Release the held requests."""
         self._proxy.release()
 
+    def drop_replies(self, every: bool) -> bool:
+        """Lose every reply from now on, or none any more."""
+        self._proxy.loses_every = every
+        return True
+
+    def break_connections(self) -> bool:
+        """Close all connections of the proxy."""
+        self._proxy.break_all()
+        return True
+
     @property
     def disturbed(self) -> int:
         """How many requests a fault has hit."""
