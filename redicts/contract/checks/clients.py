@@ -19,8 +19,8 @@ from redicts.core.minitransaction import Add, Delete, Expire, Path, Put, Scope, 
 
 _ROUNDS: Final = 12
 
-_CALLS: Final = 20
-_FEW_LEFT: Final = 8
+_CALLS: Final = 12
+_FEW_LEFT: Final = 6
 """How many open files a pool may keep."""
 
 

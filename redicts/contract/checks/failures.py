@@ -137,7 +137,7 @@ def _examine(fixture: Fixture, error: Exception | None, what: str, *, maybe_appl
     require(maybe_applied or not error.maybe_applied, f"{what} raises {error!r} with maybe_applied=True{_SEE}")
     secrets = [secret for secret in fixture.harness.secrets if len(secret) > 3]
     for each in _chain(error):
-        told = "".join([*traceback.format_exception_only(type(each), each), repr(each), repr(vars(each))])
+        told = "".join([*traceback.format_exception_only(type(each), each), repr(each), repr(each.args)])
         leaks = any(secret in told for secret in secrets)
         require(not leaks, f"{what} raises {type(error).__name__} whose text or cause contains a secret{_SEE}")
 
@@ -145,4 +145,4 @@ def _examine(fixture: Fixture, error: Exception | None, what: str, *, maybe_appl
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ if error.__suppress_context__ else error.__cause__ or error.__context__

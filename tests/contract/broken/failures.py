@@ -6,7 +6,6 @@ import errno
 import os
 import sqlite3
 import threading
-from functools import partial
 from typing import Any, Final
 
 from redicts.backends.sqlite import SqliteBackend
@@ -15,12 +14,11 @@ from redicts.core.backend import Backend
 from redicts.core.minitransaction import Outcome, Transaction
 from redicts.errors import StoreError, StoreTimeout, Unreachable
 from tests.contract.broken.register import broken_client, broken_network_client, broken_shared_store, broken_store
-from tests.contract.broken.shared import OnSqlite
+from tests.contract.broken.shared import OnSqlite, in_memory
 from tests.contract.harnesses import NetworkHarness
 from tests.contract.networks import Network, NetworkClient, Number
 from tests.contract.reference_model import PlainBackend
 
-_SQLITE: Final = partial(SqliteBackend, ":memory:")
 _PASSWORD: Final = NetworkHarness.secrets[0]
 
 # What cannot work.
@@ -46,7 +44,7 @@ class ErrorsAreThoseOfTheSystem(_Connecting):
         raise ConnectionRefusedError(errno.ECONNREFUSED, "connection refused")
 
 
-@broken_network_client("failures.what_cannot_work_says_so", of=PlainBackend, alone=True)
+@broken_network_client("failures.what_cannot_work_says_so", of=PlainBackend)
 class PasswordsAreInErrors(_Connecting):
     """The message repeats the URL with the password."""
 
@@ -54,7 +52,7 @@ class PasswordsAreInErrors(_Connecting):
         raise Unreachable(f"no server at table://me:{_PASSWORD}@localhost")
 
 
-@broken_network_client("failures.what_cannot_work_says_so", of=PlainBackend, alone=True)
+@broken_network_client("failures.what_cannot_work_says_so", of=PlainBackend)
 class PasswordsAreInCauses(_Connecting):
     """The message is clean, but the error that caused it names the password."""
 
@@ -65,7 +63,7 @@ class PasswordsAreInCauses(_Connecting):
             raise Unreachable("no server there") from error
 
 
-@broken_network_client("failures.what_cannot_work_says_so", of=_SQLITE, alone=True)
+@broken_network_client("failures.what_cannot_work_says_so", of=in_memory)
 class WhatWasNotSentIsInDoubt(_Connecting):
     """Whatever fails is said to be in doubt, what was never sent too."""
 
@@ -73,7 +71,7 @@ class WhatWasNotSentIsInDoubt(_Connecting):
         raise Unreachable("no server there", maybe_applied=True)
 
 
-@broken_network_client("failures.what_cannot_work_says_so", of=PlainBackend, alone=True)
+@broken_network_client("failures.what_cannot_work_says_so", of=PlainBackend)
 class FailedConnectionsStayOpen(_Connecting):
     """The socket of a connection that could not be made is not closed."""
 
@@ -88,7 +86,7 @@ class FailedConnectionsStayOpen(_Connecting):
             os.close(self.sockets.pop())
 
 
-@broken_network_client("failures.what_cannot_work_says_so", of=_SQLITE, alone=True)
+@broken_network_client("failures.what_cannot_work_says_so", of=in_memory)
 class FailedConnectionsCount(_Connecting):
     """A connection that could not be made still counts for the most that there may be."""
 
@@ -102,7 +100,7 @@ class FailedConnectionsCount(_Connecting):
         raise Unreachable("no server there")
 
 
-@broken_shared_store("failures.what_cannot_work_says_so", alone=True)
+@broken_shared_store("failures.what_cannot_work_says_so")
 class ErrorsOfSqliteComeThrough(OnSqlite):
     """An error of the database's library is raised as it is."""
 
@@ -124,7 +122,7 @@ class DoubtIsNotTold(NetworkClient):
         return super().given_up(False)
 
 
-@broken_network_client("failures.a_write_in_doubt_says_so", of=_SQLITE, alone=True)
+@broken_network_client("failures.a_write_in_doubt_says_so", of=in_memory)
 class ReadsAreInDoubt(NetworkClient):
     """A mere read to which no reply came is said to be maybe applied."""
 
@@ -132,7 +130,7 @@ class ReadsAreInDoubt(NetworkClient):
         return super().given_up(True)
 
 
-@broken_network_client("failures.a_write_in_doubt_says_so", of=PlainBackend, alone=True)
+@broken_network_client("failures.a_write_in_doubt_says_so", of=PlainBackend)
 class PermitsAreNotGivenBack(NetworkClient):
     """A call that gives up keeps its permit for one of a few connections."""
 
@@ -148,7 +146,7 @@ class PermitsAreNotGivenBack(NetworkClient):
         return outcome
 
 
-@broken_network_client("failures.a_write_in_doubt_says_so", of=_SQLITE, alone=True)
+@broken_network_client("failures.a_write_in_doubt_says_so", of=in_memory)
 class TimeoutsAreThoseOfTheSystem(NetworkClient):
     """A call that gives up raises the ``TimeoutError`` of its socket."""
 
@@ -185,7 +183,7 @@ class LateAnswersAreTaken(_LateAnswers):
     """A connection is used again after a read gave up on it, and the next read gets the answer to that one."""
 
 
-@broken_network_client("failures.a_late_answer_is_nobodys", of=_SQLITE, alone=True)
+@broken_network_client("failures.a_late_answer_is_nobodys", of=in_memory)
 class LateAnswersOfOneKindAreTaken(_LateAnswers):
     """An answer that comes late is taken by the next read of the same kind."""
 
@@ -196,7 +194,7 @@ class LateAnswersOfOneKindAreTaken(_LateAnswers):
 # What is left behind.
 
 
-@broken_store("interruptions.an_exception_leaves_a_transaction_whole", alone=True)
+@broken_store("interruptions.an_exception_leaves_a_transaction_whole")
 class FilesStayOpenAfterAnException(PlainBackend):
     """A file is closed at the end of a call, and not if an exception ends it."""
 
@@ -222,7 +220,7 @@ class EachCallAfterCloseOpensAFile(SharedBackend):
         self.closed = True
 
 
-@broken_shared_store("clients.a_call_after_close_leaves_nothing_open", alone=True)
+@broken_shared_store("clients.a_call_after_close_leaves_nothing_open")
 class EachCallAfterCloseOpensTheStore(OnSqlite):
     """A client that was closed opens the store again for each call, and keeps all of them."""
 
@@ -243,7 +241,7 @@ class EachCallAfterCloseOpensTheStore(OnSqlite):
         super().close()
 
 
-@broken_client("clients.a_call_after_close_leaves_nothing_open", of=PlainBackend, alone=True)
+@broken_client("clients.a_call_after_close_leaves_nothing_open", of=PlainBackend)
 class ListeningAfterCloseStartsThreads(SharedBackend):
     """Each listener of a client that was closed starts a thread that does not end with it."""
 

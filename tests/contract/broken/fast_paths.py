@@ -37,7 +37,7 @@ class OverwritesKeepTheTTL(_Fast):
         return self.execute(Transaction(writes=(Put(key, value, keep_ttl=True),))).applied
 
 
-@broken_store("fast_paths.they_equal_a_transaction", alone=True)
+@broken_store("fast_paths.they_equal_a_transaction")
 class LongValuesAreCut(_Fast):
     """A value of more than eight kibibytes is cut when it is overwritten."""
 
@@ -45,7 +45,7 @@ class LongValuesAreCut(_Fast):
         return super().replaced(key, old, value[:8192])
 
 
-@broken_store("fast_paths.they_equal_a_transaction", alone=True)
+@broken_store("fast_paths.they_equal_a_transaction")
 class OneOverwriteInTwelveIsLost(_Fast):
     """Each twelfth overwriting does nothing and says that it did."""
 
@@ -58,7 +58,7 @@ class OneOverwriteInTwelveIsLost(_Fast):
         return self.count % 12 == 0 or super().replaced(key, old, value)
 
 
-@broken_store("fast_paths.they_equal_a_transaction", alone=True)
+@broken_store("fast_paths.they_equal_a_transaction")
 class ExpiredValuesAreOverwritten(_Fast):
     """A value is overwritten whose TTL is over."""
 
@@ -96,7 +96,7 @@ class _Mortal(_Statements):
     statement = statements.OVERWRITE.replace("AND deadline IS NULL ", "")
 
 
-@broken_shared_store("fast_paths.they_equal_a_transaction", alone=True)
+@broken_shared_store("fast_paths.they_equal_a_transaction")
 class ValuesWithATTLAreOverwritten(_OnStatements):
     """The statement that overwrites a value does not look whether it has a TTL."""
 
@@ -126,7 +126,7 @@ class FetchesAreRememberedByProcess(OnSqlite):
         return self.store.overwrite(key, value)
 
 
-@broken_shared_store("fast_paths.they_see_other_processes", alone=True)
+@broken_shared_store("fast_paths.they_see_other_processes")
 class OverwritesTrustWhatWasThere(OnSqlite):
     """What a process has overwritten once is put the next time, without a look whether it is still there."""
 

@@ -22,7 +22,7 @@ class WalksEndWhereALeafBecameADict(PlainBackend):
         return super().page(found, limit, cursor)
 
 
-@broken_store("pages_meanwhile.a_walk_finds_what_stays", alone=True)
+@broken_store("pages_meanwhile.a_walk_finds_what_stays")
 class WalksEndWhereADictBecameALeaf(PlainBackend):
     """If a dict that holds what the cursor names is a leaf meanwhile, the walk is over."""
 
@@ -74,7 +74,7 @@ class _Remembering(OnSqlite):
         return bool(found.values)  # type: ignore[union-attr]
 
 
-@broken_shared_store("pages_meanwhile.a_walk_finds_what_stays", alone=True)
+@broken_shared_store("pages_meanwhile.a_walk_finds_what_stays")
 class WalksEndBelowWhatIsADict(_Remembering):
     """A walk ends if its last page ended with a leaf that is a dict meanwhile."""
 
@@ -82,7 +82,7 @@ class WalksEndBelowWhatIsADict(_Remembering):
         return last is not None and self.values(last, Scope.BELOW)
 
 
-@broken_shared_store("pages_meanwhile.a_walk_over_names_finds_what_stays", alone=True)
+@broken_shared_store("pages_meanwhile.a_walk_over_names_finds_what_stays")
 class WalksOverNamesEndWithTheirName(_Remembering):
     """A walk over names ends if the name is gone with which its last page ended."""
 

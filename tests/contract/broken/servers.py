@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from redis.exceptions import NoScriptError
 
 from redicts.backends.fakeredis import FakeRedisBackend, FakeRedisSettings
 from redicts.backends.redis.connections import Connections
-from redicts.backends.sqlite import SqliteBackend
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Delete, Notify, Outcome, Read, Transaction
@@ -22,11 +21,9 @@ from tests.contract.broken.register import (
     broken_shared_store,
     broken_store,
 )
-from tests.contract.broken.shared import OnSqlite
+from tests.contract.broken.shared import OnSqlite, in_memory
 from tests.contract.networks import Network, NetworkClient, Number, Server
 from tests.contract.reference_model import DictBackend, DictListener, PlainBackend
-
-_SQLITE: Final = partial(SqliteBackend, ":memory:")
 
 # Connections that broke.
 
@@ -46,7 +43,7 @@ class BrokenConnectionsAreErrors(NetworkClient):
         return super().send(number, transaction)
 
 
-@broken_network_client("servers.connections_that_broke_are_replaced", of=_SQLITE, alone=True)
+@broken_network_client("servers.connections_that_broke_are_replaced", of=in_memory)
 class BrokenConnectionsAreTriedInTurn(NetworkClient):
     """Of ten idle connections that broke, three are tried, and then the call gives up."""
 
@@ -88,7 +85,7 @@ class ListenersEndWithTheirConnection(NetworkClient):
         return _Cut(self.network, store, name.encode())
 
 
-@broken_network_client("servers.listeners_outlast_their_connection", of=_SQLITE, alone=True)
+@broken_network_client("servers.listeners_outlast_their_connection", of=in_memory)
 class OnlyTheFirstListensAgain(NetworkClient):
     """When the connection of its listeners broke, a client listens again under the first fifty names only."""
 
@@ -142,7 +139,7 @@ class StatementsArePreparedOnce(_Preparing):
     """A statement is prepared once, and the server must not forget it."""
 
 
-@broken_network_client("servers.a_server_that_forgot_is_told_again", of=_SQLITE, alone=True)
+@broken_network_client("servers.a_server_that_forgot_is_told_again", of=in_memory)
 class StatementsWithoutWritesArePreparedOnce(_Preparing):
     """Only the statement that writes is prepared again when the server forgot it."""
 
@@ -162,7 +159,7 @@ class _LoadedOnce(Connections):
         return super()._call_again(command, writes, deadline, failed)
 
 
-@broken_fakeredis("servers.a_server_that_forgot_is_told_again", alone=True)
+@broken_fakeredis("servers.a_server_that_forgot_is_told_again")
 class ScriptsAreLoadedOnce(FakeRedisBackend):
     """The script is sent once, and no more when the server has forgotten it."""
 
@@ -183,7 +180,7 @@ class OvertakenRequestsAreExecuted(Server):
         return super().handle(number, transaction)
 
 
-@broken_server("servers.a_request_in_doubt_ends_with_the_next", of=_SQLITE, alone=True)
+@broken_server("servers.a_request_in_doubt_ends_with_the_next", of=in_memory)
 class OneLaterRequestIsNotEnough(Server):
     """A request that arrives late is refused only if two later ones of its sender were executed."""
 
@@ -203,7 +200,7 @@ class OneLaterRequestIsNotEnough(Server):
             self.latest[session] = max(latest, number[1])
 
 
-@broken_server("replies.a_late_request_is_not_applied", of=PlainBackend, alone=True)
+@broken_server("replies.a_late_request_is_not_applied", of=PlainBackend)
 class FewOutcomesAreRemembered(Server):
     """Only the last hundred outcomes are remembered, and a request is executed that is not among them."""
 
@@ -217,7 +214,7 @@ class FewOutcomesAreRemembered(Server):
 # Notifications to many.
 
 
-@broken_store("notifications.a_long_list_is_called_to_its_end", alone=True)
+@broken_store("notifications.a_long_list_is_called_to_its_end")
 class FewListenersAreCalled(PlainBackend):
     """Of the listeners of a process, the first fifty are called."""
 
@@ -227,7 +224,7 @@ class FewListenersAreCalled(PlainBackend):
         self.listeners[:] = everybody
 
 
-@broken_shared_store("processes.processes_notify_each_other", alone=True)
+@broken_shared_store("processes.processes_notify_each_other")
 class LongListsStayInTheProcess(OnSqlite):
     """If a Notify finds more than a hundred values, no other process hears of it."""
 

@@ -8,6 +8,7 @@ import json
 import os
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -37,6 +38,11 @@ class OnSqlite(Backend):
 
     def close(self) -> None:
         self.store.close()
+
+
+def in_memory(clock: Callable[[], float]) -> SqliteBackend:
+    """Return a correct store on SQLite, in the memory of this process."""
+    return SqliteBackend(":memory:", clock=clock)
 
 
 _bells: Final[dict[bytes, threading.Event]] = {}

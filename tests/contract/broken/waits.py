@@ -40,7 +40,7 @@ class _Milliseconds(DictListener):
         return super().wait(milliseconds / 1000)
 
 
-@broken_store("waits.any_wait_is_a_wait", alone=True)
+@broken_store("waits.any_wait_is_a_wait")
 class WaitsAreMillisecondsOf32Bits(PlainBackend):
     """The milliseconds of a wait are kept in 32 bits with a sign, and a month overflows."""
 
@@ -54,7 +54,7 @@ class _Negative(DictListener):
         return super().wait(seconds)
 
 
-@broken_store("waits.any_wait_is_a_wait", alone=True)
+@broken_store("waits.any_wait_is_a_wait")
 class NegativeWaitsFail(PlainBackend):
     """A wait whose time is over raises an error."""
 
@@ -76,7 +76,7 @@ class _Selecting(Listener):
         self.listener.close()
 
 
-@broken_shared_store("waits.any_wait_is_a_wait", alone=True)
+@broken_shared_store("waits.any_wait_is_a_wait")
 class LongWaitsAreNotSelected(OnSqlite):
     """The seconds of a long wait are passed to ``select``, which refuses infinity."""
 
@@ -101,7 +101,7 @@ class DeadlinesOverflow(PlainBackend):
             self.own.release()
 
 
-@broken_store("waits.any_deadline_is_a_deadline", alone=True)
+@broken_store("waits.any_deadline_is_a_deadline")
 class DeadlinesAreLookedAtTooLate(PlainBackend):
     """A call whose deadline is over raises, but writes before."""
 
@@ -112,7 +112,7 @@ class DeadlinesAreLookedAtTooLate(PlainBackend):
         return outcome
 
 
-@broken_shared_store("waits.any_deadline_is_a_deadline", alone=True)
+@broken_shared_store("waits.any_deadline_is_a_deadline")
 class DeadlinesAreMillisecondsOfADatabase(OnSqlite):
     """The time until a deadline is made whole milliseconds of 64 bits, which infinity is not."""
 
@@ -122,7 +122,7 @@ class DeadlinesAreMillisecondsOfADatabase(OnSqlite):
         return self.execute(transaction)
 
 
-@broken_store("waits.any_deadline_is_a_deadline", alone=True)
+@broken_store("waits.any_deadline_is_a_deadline")
 class LongDeadlinesForListenersAreOver(PlainBackend):
     """A listener with a deadline that is not a number of seconds is never called."""
 
