@@ -33,6 +33,8 @@ class Need(Enum):
     DATABASES = "the harness's databases"
     SIZE = "the harness's size"
     WALL_CLOCK = "the harness's set_clock"
+    FORGETTING = "the harness's forget"
+    UNUSABLE = "the harness's unusable clients"
 
 
 CAPABILITIES: Final[dict[Need, str]] = {

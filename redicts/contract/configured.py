@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import shutil
+import socket
+import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Any, Final
 
 from redicts.contract.fault_proxy import FaultProxy
@@ -66,6 +71,8 @@ class StoreHarness(Harness):
         self._shares: bool | None = None
         self._proxy: FaultProxy | None = None
         self._numbers: Iterator[int] = iter(())
+        self._leftovers: Final[list[Callable[[], object]]] = []
+        """What closing removes, the last one first."""
 
     def open(self) -> Backend:
         """Open a client, or share the instance that holds the store."""
@@ -130,6 +137,22 @@ class StoreHarness(Harness):
         if self._proxy is not None:
             self._proxy.deliver()
 
+    def drop_replies(self, every: bool) -> bool:
+        """Lose every reply at the proxy, or none any more."""
+        if self._proxy is not None:
+            self._proxy.loses_every = every
+        return self._proxy is not None
+
+    def break_connections(self) -> bool:
+        """Close all connections of the proxy."""
+        if self._proxy is not None:
+            self._proxy.break_all()
+        return self._proxy is not None
+
+    def unusable(self) -> Mapping[str, Callable[[], Backend]]:
+        """Return clients with a port without a server, with another password, or with a file of another format."""
+        return {what: self._opener_of(changes) for what, changes in self._mistakes().items()}
+
     @property
     def disturbed(self) -> int | None:
         """The number of requests that the proxy disturbed."""
@@ -160,6 +183,36 @@ class StoreHarness(Harness):
         if self._proxy is not None:
             self._proxy.close()
             self._proxy = None
+        while self._leftovers:
+            self._leftovers.pop()()
+
+    def _opener_of(self, changes: Mapping[str, Any]) -> Callable[[], Backend]:
+        known = {name: value for name, value in changes.items() if name in type(self.store.settings).model_fields}
+        settings = self.store.settings.model_copy(update={**known})
+        return partial(self.store.plugin.open, settings, self.store.database)
+
+    def _mistakes(self) -> dict[str, dict[str, Any]]:
+        """Return changes of the settings with which no client works, by what is wrong."""
+        settings: Any = self.store.settings
+        fields, mistakes = type(settings).model_fields, dict[str, dict[str, Any]]()
+        if not self.networked and "path" in fields:
+            directory = tempfile.mkdtemp(prefix="redicts-certify-")
+            self._leftovers.append(partial(shutil.rmtree, directory, ignore_errors=True))
+            foreign = Path(directory, "foreign")
+            foreign.write_bytes(b"This is a letter to an aunt, and no store. " * 500)
+            mistakes["the path of a file of another format"] = {"path": str(foreign)}
+            mistakes["the path of a directory"] = {"path": directory}
+        elif {"host", "port"} <= set(fields) and getattr(settings, "unix_socket", None) is None:
+            reserved = socket.socket()  # bound, but it does not listen
+            self._leftovers.append(reserved.close)
+            reserved.bind(("127.0.0.1", 0))
+            port = reserved.getsockname()[1]
+            mistakes["a port without a server"] = {"host": "127.0.0.1", "port": port, "retries": 0}
+            if password := getattr(settings, "password", None):
+                wrong = f"wrong-{uuid.uuid4().hex}"
+                self.secrets = (*self.secrets, wrong)
+                mistakes["a wrong password"] = {"password": type(password)(wrong), "retries": 0}
+        return mistakes
 
     def _open_other(self, number: int) -> Backend | None:
         """Open the database with this number, or return ``None`` if the plugin or the server refuses it."""

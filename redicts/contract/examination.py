@@ -191,6 +191,14 @@ def _need_wall_clock(fixture: Fixture) -> None:
         raise NotRun("the harness cannot set the clock of the store's machine", required=False)
 
 
+def _need_hook(name: str) -> Callable[[Fixture], None]:
+    def meet(fixture: Fixture) -> None:
+        if getattr(type(fixture.harness), name) is getattr(Harness, name):
+            raise NotRun(f"the harness does not offer {name}", required=False)
+
+    return meet
+
+
 _UNMET: Final[dict[Need, Callable[[Fixture], None]]] = {
     Need.TTL: _need_capability("ttl", wanted=True),
     Need.NO_TTL: _need_capability("ttl", wanted=False),
@@ -211,6 +219,8 @@ _UNMET: Final[dict[Need, Callable[[Fixture], None]]] = {
     Need.DATABASES: _need_databases,
     Need.SIZE: _need_size,
     Need.WALL_CLOCK: _need_wall_clock,
+    Need.FORGETTING: _need_hook("forget"),
+    Need.UNUSABLE: _need_hook("unusable"),
 }
 """For each need, the function that raises ``NotRun`` if it is not met."""
 

@@ -41,6 +41,8 @@ class FaultProxy:
         self._links: Final[set[_Link]] = set()
         self._until_lost = 0
         self._holds = False
+        self.loses_every = False
+        """Whether the client's connection is closed instead of sending any reply."""
         self._held: list[_Held] = []
         self.exchanges = 0
         """The number of exchanges that clients began."""
@@ -76,7 +78,15 @@ class FaultProxy:
         """Cancel a planned fault that has not hit anything."""
         with self._lock:
             self._until_lost = 0
-            self._holds = False
+            self._holds = self.loses_every = False
+
+    def break_all(self) -> None:
+        """Close all connections, idle ones too; each counts as a hit."""
+        with self._lock:
+            links = list(self._links)
+            self.hits += len(links)
+        for link in links:
+            link.end()
 
     def close(self) -> None:
         """Close all connections; a request that is held back is never executed."""
@@ -98,7 +108,7 @@ class FaultProxy:
                 self._holds = False
                 held = _Held()
                 self._held.append(held)
-            loses = self._until_lost == 1
+            loses = self.loses_every or self._until_lost == 1
             self._until_lost -= self._until_lost > 0
             self.hits += loses or held is not None
             return loses, held

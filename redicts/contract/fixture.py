@@ -6,7 +6,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from redicts.contract.client import Client
@@ -173,6 +174,21 @@ class Fixture:
         """Keep the next request of a lossy client from the store; raises ``NotRun`` if the harness cannot."""
         if not self.harness.hold_request():
             raise NotRun("the harness cannot hold requests back", required=False)
+
+    @contextmanager
+    def losing_replies(self) -> Iterator[None]:
+        """Have every reply to lossy clients lost inside the block; raises ``NotRun`` if the harness cannot."""
+        if not self.harness.drop_replies(True):
+            raise NotRun("the harness does not offer drop_replies", required=False)
+        try:
+            yield
+        finally:
+            self.harness.drop_replies(False)
+
+    def break_connections(self) -> None:
+        """Break the connections of lossy clients; raises ``NotRun`` if the harness cannot."""
+        if not self.harness.break_connections():
+            raise NotRun("the harness does not offer break_connections", required=False)
 
     def deadline(self) -> Callable[[], None]:
         """Return a function that raises ``CheckFailed`` once the timeout has passed."""

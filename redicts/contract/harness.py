@@ -102,6 +102,34 @@ class Harness(ABC):
     def deliver_request(self) -> None:  # noqa: B027  (optional)
         """Let the delayed request arrive, and return after the store has executed it."""
 
+    def drop_replies(self, every: bool) -> bool | None:  # noqa: ARG002  (optional)
+        """Lose every reply to :meth:`lossy` clients from now on, or none any more; return whether that is possible.
+
+        Requests arrive and are executed.
+        """
+        return None
+
+    def break_connections(self) -> bool | None:
+        """Break all connections of :meth:`lossy` clients, idle ones and those of listeners too, as a restart does.
+
+        The data stays, and new connections can be made. Return whether that is possible.
+        """
+        return None
+
+    def forget(self) -> bool | None:
+        """Have the server forget all that clients prepared there, such as scripts and statements, as a restart does.
+
+        The data and the connections stay. Return whether that is possible.
+        """
+        return None
+
+    def unusable(self) -> Mapping[str, Callable[[], Backend]]:
+        """Return functions that open clients which cannot work, by what is wrong with them: ``"a wrong port"``.
+
+        Their passwords belong to :attr:`secrets`. What they do must not affect the store.
+        """
+        return {}
+
     @property
     def disturbed(self) -> int | None:
         """The number of requests that faults have hit, or ``None`` if unknown.
@@ -180,6 +208,10 @@ class SharedBackend(Backend):
         """Execute on the shared instance."""
         return self.shared.execute(transaction)
 
+    def execute_until(self, transaction: Transaction, deadline: float, /) -> Outcome:
+        """Execute on the shared instance."""
+        return self.shared.execute_until(transaction, deadline)
+
     def fetch(self, key: Key, /) -> bytes | None:
         """Fetch from the shared instance."""
         return self.shared.fetch(key)
@@ -199,6 +231,10 @@ class SharedBackend(Backend):
     def listen(self, name: str, /) -> Listener:
         """Listen on the shared instance."""
         return self.shared.listen(name)
+
+    def listen_until(self, name: str, deadline: float, /) -> Listener:
+        """Listen on the shared instance."""
+        return self.shared.listen_until(name, deadline)
 
     def about(self) -> Mapping[str, str]:
         """Return the versions that the shared instance reports."""

@@ -17,9 +17,11 @@ from redicts.core.backend import Backend
 from redicts.core.minitransaction import Key
 from tests.contract.networks import Network, NetworkClient, Server
 from tests.contract.reference_model import DictBackend, HeldLocks
+from tests.support.ports import bound_socket
 from tests.support.proxy import FaultyProxy
 
 if TYPE_CHECKING:
+    from redicts.backends.fakeredis import FakeRedisBackend
     from tests.support.servers import RedisServer
 
 _LOCAL: Final = {Need.LOST_REPLIES, Need.LATE_REQUESTS, Need.WALL_CLOCK}
@@ -84,6 +86,7 @@ class NetworkHarness(InstanceHarness):
     """For such a store behind a network that loses replies and holds requests up."""
 
     networked = True
+    secrets = ("the password of the network",)
 
     def __init__(
         self,
@@ -109,11 +112,28 @@ class NetworkHarness(InstanceHarness):
     def deliver_request(self) -> None:
         self._network.deliver()
 
+    def drop_replies(self, every: bool) -> bool:
+        self._network.loses_every = every
+        return True
+
+    def break_connections(self) -> bool:
+        self._network.break_all()
+        return True
+
+    def forget(self) -> bool:
+        self._network.server.forget()
+        return True
+
+    def unusable(self) -> Mapping[str, Callable[[], Backend]]:
+        return {"a network without a server": functools.partial(self._through, self._network.without_server())}
+
 
 class MemoryHarness(InstanceHarness):
     """The memory backend, with a clock that can be set."""
 
-    not_run: Final = frozenset({*_LOCAL, *_NOT_SHARED, Need.NO_TTL, Need.LIMIT, Need.NO_DOCUMENTS})
+    not_run: Final = frozenset(
+        {*_LOCAL, *_NOT_SHARED, Need.NO_TTL, Need.LIMIT, Need.NO_DOCUMENTS, Need.FORGETTING, Need.UNUSABLE}
+    )
 
     def __init__(self) -> None:
         from redicts.backends.memory import MemoryBackend
@@ -126,12 +146,16 @@ class SqliteHarness(Harness):
 
     networked = False
     not_run: Final = frozenset(
-        {*_LOCAL, Need.NO_TTL, Need.NO_PROCESSES, Need.LIMIT, Need.PUSH, Need.RAW, Need.NO_DOCUMENTS}
+        {
+            *(*_LOCAL, Need.NO_TTL, Need.NO_PROCESSES, Need.LIMIT, Need.PUSH, Need.RAW),
+            *(Need.NO_DOCUMENTS, Need.FORGETTING),
+        }
     )
 
     def __init__(self, directory: Path) -> None:
         self._path: Final = str(directory / "contract.db")
         self._open: Final = functools.partial(open_backend, "sqlite", {"path": self._path})
+        self._foreign: Final = directory / "foreign"
 
     def open(self) -> Backend:
         return self._open()
@@ -145,6 +169,13 @@ class SqliteHarness(Harness):
     @property
     def opener(self) -> Callable[[], Backend]:
         return self._open
+
+    def unusable(self) -> Mapping[str, Callable[[], Backend]]:
+        self._foreign.write_bytes(b"This is a letter to an aunt, and no store. " * 500)
+        return {
+            "a file of another format": functools.partial(open_backend, "sqlite", {"path": str(self._foreign)}),
+            "a directory": functools.partial(open_backend, "sqlite", {"path": str(self._foreign.parent)}),
+        }
 
 
 class SqliteMemoryHarness(InstanceHarness):
@@ -187,6 +218,9 @@ class FileHarness(Harness):
     def size(self) -> int:
         return size_of_files(self._directory.name)
 
+    def unusable(self) -> Mapping[str, Callable[[], Backend]]:
+        return {"a directory": functools.partial(self._open.func, self._directory.name)}
+
     def close(self) -> None:
         self._directory.cleanup()
 
@@ -194,16 +228,23 @@ class FileHarness(Harness):
 class FakeRedisHarness(InstanceHarness):
     """The Redis backend on a simulated server: its state is that of one instance, its time is real."""
 
-    not_run: Final = frozenset({*_LOCAL, *_NOT_SHARED, Need.NO_TTL, Need.NO_LIMIT, Need.DOCUMENTS})
+    not_run: Final = frozenset({*_LOCAL, *_NOT_SHARED, Need.NO_TTL, Need.NO_LIMIT, Need.DOCUMENTS, Need.UNUSABLE})
 
-    def __init__(self) -> None:
-        super().__init__(lambda _clock: open_backend("fakeredis", {}))
+    def __init__(self, kind: type[FakeRedisBackend] | None = None) -> None:
+        from redicts.backends.fakeredis import FakeRedisBackend, FakeRedisSettings
+
+        made: type[FakeRedisBackend] = kind or FakeRedisBackend
+        super().__init__(lambda _clock: made(FakeRedisSettings.model_validate({}), 0))
 
     def advance(self, seconds: float) -> None:
         Harness.advance(self, seconds)
 
     @property
     def waits(self) -> bool:
+        return True
+
+    def forget(self) -> bool:
+        self.store.client.script_flush()  # type: ignore[attr-defined]
         return True
 
     def close(self) -> None:
@@ -218,7 +259,10 @@ class RedisHarness(Harness):
     )
 
     def __init__(self, server: RedisServer) -> None:
+        self._server: Final = server
         self._proxy: Final = FaultyProxy(server.port)
+        self._reserved: Final = bound_socket()
+        self.secrets = ("the password of nobody",)
         self._open: Final = functools.partial(open_backend, "redis", {"host": FaultyProxy.host, "port": server.port})
 
     def open(self) -> Backend:
@@ -249,9 +293,30 @@ class RedisHarness(Harness):
     def size(self) -> int:
         return size_of_data(self._open())
 
+    def drop_replies(self, every: bool) -> bool:
+        self._proxy.loses_every = every
+        return True
+
+    def break_connections(self) -> bool:
+        self._proxy.cut_all()
+        return True
+
+    def forget(self) -> bool:
+        self._server.command("SCRIPT", "FLUSH")
+        return True
+
+    def unusable(self) -> Mapping[str, Callable[[], Backend]]:
+        port = {"port": self._reserved.getsockname()[1], "retries": 0}
+        password = {"port": self._server.port, "password": self.secrets[0], "retries": 0}
+        return {
+            "a port without a server": functools.partial(open_backend, "redis", port),
+            "a wrong password": functools.partial(open_backend, "redis", {**password, "username": "nobody"}),
+        }
+
     def close(self) -> None:
         pending = self._proxy.pending
         self._proxy.close()
+        self._reserved.close()
         assert pending == 0, "every fault that was planned hit a request"
 
 

@@ -6,7 +6,9 @@ just sends its request again.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import math
 import threading
 import time
 from typing import Final
@@ -14,50 +16,88 @@ from typing import Final
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Outcome, Transaction
+from redicts.errors import StoreError, StoreTimeout, Unreachable
 
 _RESEND_AFTER: Final = 0.01
 """Seconds that a client takes to find out that its connection broke, which is when others may get a word in."""
 
 
+_SILENCE: Final = 0.15
+"""Seconds without an answer after which it sends its request again."""
+
+
 class ReplyLost(Exception):
-    """The connection broke, or nothing was heard for too long."""
+    """The connection broke, or nothing was heard: then the client notices only after some time."""
+
+    def __init__(self, seconds: float = _RESEND_AFTER) -> None:
+        super().__init__()
+        self.seconds: Final = seconds
+
+
+class Overtaken(Exception):
+    """A later request of the same session was executed before."""
+
+
+Number = tuple[int, int]
+"""The number of a session, and that of a request in it. A session is a thread of a client, so they come in order."""
 
 
 class Server:
-    """A store that executes a numbered request once."""
+    """A store that executes a numbered request once, and never after a later one of its session."""
 
     def __init__(self, store: Backend) -> None:
         self.store: Final = store
-        self.outcomes: Final[dict[int, Outcome]] = {}
+        self.outcomes: Final[dict[Number, Outcome]] = {}
+        self.latest: Final[dict[int, int]] = {}
         self.lock: Final = threading.Lock()
+        self.prepared = False
+        """Whether the statement is there that executes a transaction."""
 
-    def handle(self, number: int, transaction: Transaction) -> Outcome:
+    def handle(self, number: Number, transaction: Transaction) -> Outcome:
         with self.lock:
             if number not in self.outcomes:
+                session, count = number
+                if count < self.latest.get(session, 0):
+                    raise Overtaken
+                self.latest[session] = count
                 self.outcomes[number] = self.store.execute(transaction)
             return self.outcomes[number]
 
-    def answered(self, number: int) -> None:
+    def answered(self, number: Number) -> None:
         """Note that a client has heard an answer. No reason to forget it: the request may still arrive once more."""
+
+    def forget(self) -> None:
+        """Forget what clients have prepared."""
+        self.prepared = False
 
 
 class Network:
-    """The way to a server, on which one reply can be lost or one request be held up."""
+    """The way to a server, on which replies can be lost, one request can be held up, and connections break."""
 
     def __init__(self, server: Server) -> None:
         self.server: Final = server
-        self.numbers: Final = itertools.count()
+        self.numbers: Final = itertools.count(1)
         self.loses_reply = False
+        self.loses_every = False
         self.holds_request = False
-        self.held: tuple[int, Transaction] | None = None
+        self.held: tuple[Number, Transaction] | None = None
+        self.has_server = True
+        self.breaks = 0
+        """How often all connections broke."""
 
-    def send(self, number: int, transaction: Transaction) -> Outcome:
+    def without_server(self) -> Network:
+        """Return a network that leads nowhere."""
+        network = Network(self.server)
+        network.has_server = False
+        return network
+
+    def send(self, number: Number, transaction: Transaction) -> Outcome:
         if self.holds_request:
             self.holds_request = False
             self.held = number, transaction
-            raise ReplyLost
+            raise ReplyLost(_SILENCE)
         outcome = self.server.handle(number, transaction)
-        if self.loses_reply:
+        if self.loses_reply or self.loses_every:
             self.loses_reply = False
             raise ReplyLost
         self.server.answered(number)
@@ -65,27 +105,55 @@ class Network:
 
     def deliver(self) -> None:
         if self.held is not None:
-            self.server.handle(*self.held)
+            with contextlib.suppress(Overtaken):
+                self.server.handle(*self.held)
             self.held = None
+
+    def break_all(self) -> None:
+        """Break all connections."""
+        self.breaks += 1
 
 
 class NetworkClient(Backend):
-    """A client that sends a request again, with its number, until it hears an answer."""
+    """A client that sends a request again, with its number, until it hears an answer or its time is over."""
 
     def __init__(self, network: Network) -> None:
         self.network: Final = network
+        self.sessions: Final = threading.local()
 
     @property
     def capabilities(self) -> Capabilities:
         return self.network.server.store.capabilities
 
+    def number(self) -> Number:
+        """Return the number of the next request of this thread."""
+        if not hasattr(self.sessions, "name"):
+            self.sessions.name = next(self.network.numbers)
+        return self.sessions.name, next(self.network.numbers)
+
     def execute(self, transaction: Transaction, /) -> Outcome:
-        number = next(self.network.numbers)
-        while True:
+        return self.execute_until(transaction, math.inf)
+
+    def execute_until(self, transaction: Transaction, deadline: float, /) -> Outcome:
+        if not self.network.has_server:
+            raise Unreachable("no server listens there; check the address")
+        number, sent = self.number(), False
+        while time.monotonic() < deadline:
             try:
-                return self.network.send(number, transaction)
-            except ReplyLost:
-                time.sleep(_RESEND_AFTER)
+                sent = True
+                return self.send(number, transaction)
+            except ReplyLost as lost:
+                time.sleep(max(0.0, min(lost.seconds, deadline - time.monotonic())))
+        raise self.given_up(bool(transaction.writes) and sent)
+
+    def send(self, number: Number, transaction: Transaction) -> Outcome:
+        """Send a request once."""
+        self.network.server.prepared = True
+        return self.network.send(number, transaction)
+
+    def given_up(self, maybe_applied: bool) -> StoreError:
+        """Return the error of a request that nobody answered in time."""
+        return StoreTimeout("the server did not answer in time; check the network", maybe_applied=maybe_applied)
 
     def listen(self, name: str, /) -> Listener:
         return self.network.server.store.listen(name)

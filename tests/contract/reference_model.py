@@ -74,7 +74,8 @@ class DictListener(Listener):
 
     def wait(self, seconds: float, /) -> bool:
         with self.store.bell:
-            notified = self.store.bell.wait_for(lambda: self.called, max(0.0, seconds))
+            seconds = min(max(0.0, seconds), threading.TIMEOUT_MAX)
+            notified = self.store.bell.wait_for(lambda: self.called, seconds)
             self.called = False
         return notified
 

@@ -20,8 +20,15 @@ from tests.contract.broken_codecs import BROKEN_CODECS, BrokenCodec
 _TIMEOUT: Final = 2.0
 """Seconds after which a broken backend counts as hanging."""
 
-_TIMEOUT_OF: Final = {"notifications": 0.6, "listeners": 0.6, "processes": 6.0, "model": 8.0}
-"""The same in checks of some subjects: most backends that break those on notifications never notify."""
+_TIMEOUT_OF: Final = {
+    "notifications": 0.6,
+    "listeners": 0.6,
+    "processes": 6.0,
+    "processes.processes_notify_each_other": 3.0,
+    "servers": 0.8,
+    "model": 8.0,
+}
+"""The same in some checks and those of some subjects: most backends that break those on notifications never notify."""
 
 SEARCH: Final = "model"
 """The subject whose check searches at random."""
@@ -32,7 +39,7 @@ SEEDS: Final = 8
 
 def timeout_of(check: str) -> float:
     """Return the timeout in seconds for a check of a broken backend."""
-    return _TIMEOUT_OF.get(check.partition(".")[0], _TIMEOUT)
+    return _TIMEOUT_OF.get(check) or _TIMEOUT_OF.get(check.partition(".")[0], _TIMEOUT)
 
 
 def refusals(broken: Broken, checks: Iterable[ConformanceCheck] = CHECKS) -> Iterator[Result]:

@@ -61,6 +61,8 @@ class Plan:
         self._steps: Final[deque[Step]] = deque()
         self._held: Final[list[HeldRequest]] = []
         self._requests = 0
+        self.loses_every = False
+        """Whether each data request that no other fault hits is executed, and its connection closed."""
 
     @property
     def requests(self) -> int:
@@ -137,7 +139,8 @@ class Plan:
             return Expected(PASS)
         with self._plan_lock:
             self._requests += 1
-            step = self._steps.popleft() if self._steps else PASS
+            usual = Step(Fault.LOSE_REPLY) if self.loses_every else PASS
+            step = self._steps.popleft() if self._steps else usual
             if step.fault is not Fault.HOLD:
                 return Expected(step)
             held = HeldRequest()

@@ -11,11 +11,17 @@ from typing import Final
 from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import LONG, Fixture
+from redicts.contract.leftovers import Leftovers
+from redicts.contract.listening import fresh_name
 from redicts.contract.requirements import require, require_equal
 from redicts.contract.trees import TREE, without
 from redicts.core.minitransaction import Add, Delete, Expire, Path, Put, Scope, Write
 
 _ROUNDS: Final = 12
+
+_CALLS: Final = 12
+_FEW_LEFT: Final = 6
+"""How many open files a pool may keep."""
 
 
 @conformance_check()
@@ -77,6 +83,27 @@ def a_client_may_leave(fixture: Fixture) -> None:
     fixture.expect({("a",): b"1", ("b",): b"2"}, staying)
     staying.apply(Put(fixture.key("a"), b"3"))
     fixture.expect({("a",): b"3", ("b",): b"2"}, fixture.client())
+
+
+@conformance_check()
+def a_call_after_close_leaves_nothing_open(fixture: Fixture) -> None:
+    """A client still works after it was closed, and closes what it opens for that; so do its listeners."""
+    backend = fixture.harness.open()
+    try:
+        client = Client(backend)
+        client.apply(Put(fixture.key("a"), b"1"))
+        backend.close()
+        leftovers = Leftovers()
+        for number in range(_CALLS):
+            client.apply(Put(fixture.key("a"), b"%d" % number))
+            require_equal(client.value(fixture.key("a")), b"%d" % number, "after close, what was just written is")
+            with client.listen(fresh_name()):
+                pass
+        leftovers.require_few(_FEW_LEFT, f"{_CALLS} calls of each kind after close")
+    finally:
+        backend.close()
+    fixture.store.apply(Put(fixture.key("a"), b"last"))
+    fixture.expect({("a",): b"last"}, fixture.client())
 
 
 @conformance_check()

@@ -11,11 +11,15 @@ from redicts.contract.check import conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
 from redicts.contract.interruption import Interrupt, Points, Traced, sample, trace
+from redicts.contract.leftovers import Leftovers
 from redicts.contract.requirements import require, require_equal
 from redicts.core.minitransaction import Delete, Put, Read, Scope, Write
 from redicts.errors import StoreBusy
 
 _LEAVES = 20
+
+_FEW_LEFT = 6
+"""How many open files a pool may keep."""
 
 
 @conformance_check()
@@ -92,10 +96,12 @@ def _interrupt(
     for _ in range(2):  # the first time, more is done
         number += 1
         replace(-1, _nothing)
+    leftovers = Leftovers()
     for at in sample(total, 200 if fixture.thorough else 24, fixture.seed):
         number += 1
         client.apply(*_version(fixture, number - 1))
         replace(at, act(number))
+    leftovers.require_few(_FEW_LEFT, "interrupted calls")
 
 
 def _version(fixture: Fixture, number: int) -> list[Write]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Final
 
 from redicts.contract.check import Need, conformance_check
@@ -57,7 +58,7 @@ def processes_see_no_half_write(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.PROCESSES, Need.OPENER])
 def processes_notify_each_other(fixture: Fixture) -> None:
-    """A Notify of one process notifies the listeners of another process, of its own, and of both."""
+    """A Notify of one process notifies the listeners of others and its own, also on a list of hundreds."""
     root, here, there = fixture.key("list"), fixture.key("list", "here"), fixture.key("list", "there")
     name = fresh_name()
     with other_processes(fixture, 1) as [other], fixture.store.listen(name) as listener:
@@ -75,6 +76,24 @@ def processes_notify_each_other(fixture: Fixture) -> None:
         fixture.client().apply(Notify(root, Scope.SUBTREE))
         wait_until_cleared(listener, fixture.store, here, fixture.timeout)
         other.result()
+        several = [fixture.key("list", f"{number:03}") for number in (0, 250, 499)]
+        other.start(_sleep_all, several, fixture.timeout)
+        await_listing(fixture.store, *several, in_time=fixture.deadline())
+        listed = {key.path for key in several}
+        rest = [Put(fixture.key("list", f"{number:03}"), b"nobody/1") for number in range(500)]
+        fixture.store.apply(*(put for put in rest if put.key.path not in listed))
+        fixture.store.apply(Notify(root, Scope.SUBTREE))
+        other.result()
+
+
+def _sleep_all(client: Client, keys: Sequence[Key], timeout: float) -> None:
+    names = [fresh_name() for _ in keys]
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(client.listen(name)) for name in names]
+        for key, name in zip(keys, names):
+            list_at(client, key, name)
+        for listener, key in zip(listeners, keys):
+            wait_until_cleared(listener, client, key, timeout)
 
 
 def _sleep(client: Client, key: Key, timeout: float) -> None:

@@ -13,7 +13,7 @@ from redicts.core.minitransaction import Notify, Outcome, Scope, Transaction
 from redicts.errors import StoreError
 from tests.contract.broken.register import broken_client, broken_server, broken_store
 from tests.contract.broken.rendezvous import Forks, Gap, MeetingBackend
-from tests.contract.networks import Server
+from tests.contract.networks import Number, Server
 from tests.contract.reference_model import DictBackend, DictListener, NoTTLBackend
 
 
@@ -289,13 +289,13 @@ class _Deferring(DictBackend):
 class CallsAreLostWithTheReply(Server):
     """Listeners are called when the first reply has arrived, or else not at all."""
 
-    def handle(self, number: int, transaction: Transaction) -> Outcome:
+    def handle(self, number: Number, transaction: Transaction) -> Outcome:
         assert isinstance(self.store, _Deferring)
         if number in self.outcomes:
             self.store.deferred = []
         return super().handle(number, transaction)
 
-    def answered(self, number: int) -> None:
+    def answered(self, number: Number) -> None:
         assert isinstance(self.store, _Deferring)
         self.store.flush()
 

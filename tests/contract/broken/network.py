@@ -5,7 +5,7 @@ from __future__ import annotations
 from redicts.core.minitransaction import Add, Outcome, Transaction
 from redicts.errors import Unreachable
 from tests.contract.broken.register import broken_network_client, broken_server
-from tests.contract.networks import NetworkClient, ReplyLost, Server
+from tests.contract.networks import NetworkClient, Number, ReplyLost, Server
 from tests.contract.reference_model import DictBackend, PlainBackend
 
 
@@ -19,7 +19,7 @@ from tests.contract.reference_model import DictBackend, PlainBackend
 class RequestsAreNotRemembered(Server):
     """A request that comes twice is executed twice."""
 
-    def handle(self, number: int, transaction: Transaction) -> Outcome:
+    def handle(self, number: Number, transaction: Transaction) -> Outcome:
         return self.store.execute(transaction)
 
 
@@ -27,7 +27,7 @@ class RequestsAreNotRemembered(Server):
 class OnlyCountersAreRemembered(Server):
     """What looks as if it could be repeated without harm is executed twice."""
 
-    def handle(self, number: int, transaction: Transaction) -> Outcome:
+    def handle(self, number: Number, transaction: Transaction) -> Outcome:
         if transaction.checks or any(isinstance(write, Add) for write in transaction.writes):
             return super().handle(number, transaction)
         return self.store.execute(transaction)
@@ -37,7 +37,7 @@ class OnlyCountersAreRemembered(Server):
 class OnlyStatusesAreRemembered(Server):
     """A request that comes twice is executed once, but its reads are answered again."""
 
-    def handle(self, number: int, transaction: Transaction) -> Outcome:
+    def handle(self, number: Number, transaction: Transaction) -> Outcome:
         known = number in self.outcomes
         outcome = super().handle(number, transaction)
         if known:
@@ -49,7 +49,7 @@ class OnlyStatusesAreRemembered(Server):
 class RequestsAreForgottenWhenAnswered(Server):
     """The outcome of a request is forgotten when its client has heard it."""
 
-    def answered(self, number: int) -> None:
+    def answered(self, number: Number) -> None:
         del self.outcomes[number]
 
 
@@ -57,7 +57,7 @@ class RequestsAreForgottenWhenAnswered(Server):
 class RefusalsAreTakenForDone(Server):
     """A request that comes twice and was refused is told to be applied."""
 
-    def handle(self, number: int, transaction: Transaction) -> Outcome:
+    def handle(self, number: Number, transaction: Transaction) -> Outcome:
         known = number in self.outcomes
         outcome = super().handle(number, transaction)
         if known and not outcome.applied:
@@ -71,7 +71,7 @@ class LostRepliesAreErrors(NetworkClient):
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         try:
-            return self.network.send(next(self.network.numbers), transaction)
+            return self.network.send(self.number(), transaction)
         except ReplyLost:
             raise Unreachable("the connection broke", maybe_applied=True) from None
 
@@ -80,7 +80,7 @@ class LostRepliesAreErrors(NetworkClient):
 class AddsAloneAreNotRemembered(Server):
     """A request of nothing but Adds that comes twice is executed twice."""
 
-    def handle(self, number: int, transaction: Transaction) -> Outcome:
+    def handle(self, number: Number, transaction: Transaction) -> Outcome:
         if transaction.checks or transaction.reads or not all(isinstance(write, Add) for write in transaction.writes):
             return super().handle(number, transaction)
         return self.store.execute(transaction)

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from redicts.contract import Harness, SharedBackend
 from redicts.core.backend import Backend
-from tests.contract.harnesses import FileHarness, InstanceHarness, NetworkHarness
+from tests.contract.harnesses import FakeRedisHarness, FileHarness, InstanceHarness, NetworkHarness
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -89,6 +89,16 @@ def broken_shared_store(*refused_by: str, alone: bool = False) -> Callable[[_Cla
 
     def register(store: _Class) -> _Class:
         _add(store, refused_by, alone, lambda: FileHarness(store))
+        return store
+
+    return register
+
+
+def broken_fakeredis(*refused_by: str, alone: bool = False) -> Callable[[_Class], _Class]:
+    """Register a Redis backend on a simulated server."""
+
+    def register(store: _Class) -> _Class:
+        _add(store, refused_by, alone, lambda: FakeRedisHarness(store))
         return store
 
     return register

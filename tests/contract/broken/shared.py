@@ -8,6 +8,7 @@ import json
 import os
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -39,6 +40,11 @@ class OnSqlite(Backend):
         self.store.close()
 
 
+def in_memory(clock: Callable[[], float]) -> SqliteBackend:
+    """Return a correct store on SQLite, in the memory of this process."""
+    return SqliteBackend(":memory:", clock=clock)
+
+
 _bells: Final[dict[bytes, threading.Event]] = {}
 """By name, those who listen in this process."""
 
@@ -51,7 +57,7 @@ class _Bell(Listener):
         self.bell: Final = _bells.setdefault(name, threading.Event())
 
     def wait(self, seconds: float, /) -> bool:
-        notified = self.bell.wait(max(0.0, seconds))
+        notified = self.bell.wait(min(max(0.0, seconds), threading.TIMEOUT_MAX))
         self.bell.clear()
         return notified
 

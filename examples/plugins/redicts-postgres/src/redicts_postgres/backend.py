@@ -101,7 +101,7 @@ class PostgresBackend(Backend):
                 self._channels,
                 attempt == _MOST_ATTEMPTS,
             )
-            reply = Reply(*self._connections.call(self._write_statement, parameters))
+            reply = Reply(*self._connections.call(self._write_statement, parameters, writes=True))
             if reply.status != _UNSURE:
                 break
         if reply.status == _NOT_A_COUNTER and reply.failed_index is not None:

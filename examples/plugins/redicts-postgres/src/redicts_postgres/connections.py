@@ -175,10 +175,11 @@ class Connections:
         else:
             self._sessions.append(session)
 
-    def call(self, statement: str, parameters: Sequence[Any]) -> tuple[Any, ...]:
+    def call(self, statement: str, parameters: Sequence[Any], *, writes: bool = False) -> tuple[Any, ...]:
         """Execute a statement that returns one row, and return the row. The statement must be idempotent.
 
-        Raises an error below :class:`~redicts.errors.StoreError`. Cost: one round trip.
+        Raises an error below :class:`~redicts.errors.StoreError`, whose ``maybe_applied`` is true only for a statement
+        that ``writes``. Cost: one round trip.
         """
         self._restart_after_fork()
         permits = self._permits
@@ -190,11 +191,11 @@ class Connections:
                 f"{self._settings.timeout_secs} seconds; raise max_connections or timeout_secs"
             ) from None
         try:
-            return self._call(statement, parameters)
+            return self._call(statement, parameters, writes)
         finally:
             permits.put(None)
 
-    def _call(self, statement: str, parameters: Sequence[Any]) -> tuple[Any, ...]:
+    def _call(self, statement: str, parameters: Sequence[Any], writes: bool) -> tuple[Any, ...]:
         maybe_applied = False
         losses = collisions = 0
         set_up = False
@@ -207,7 +208,7 @@ class Connections:
                 lost = is_lost(error)
                 if connection is not None:
                     self._drop(connection) if lost else self._keep(connection)
-                maybe_applied |= lost and connection is not None
+                maybe_applied |= writes and lost and connection is not None
                 if state_of(error) in MISSING_STATES and not set_up:
                     set_up = True
                     self._create_tables()

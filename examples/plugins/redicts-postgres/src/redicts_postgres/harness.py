@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import socket
+import uuid
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
+
+from pydantic import SecretStr
 
 from redicts.contract import Harness
 from redicts.plugin import Backend
@@ -44,7 +48,11 @@ class PostgresHarness(Harness):
             }
         )
         self._open_lossy: Final = functools.partial(open_postgres, disturbed, database)
-        self.secrets = (given.password.get_secret_value(),) if given.password else ()
+        self._given: Final = given
+        self._wrong: Final = f"wrong-{uuid.uuid4().hex}"
+        self.secrets = (self._wrong, *((given.password.get_secret_value(),) if given.password else ()))
+        self._reserved: Final = socket.socket()  # bound, but it does not listen
+        self._reserved.bind(("127.0.0.1", 0))
 
     def open(self) -> Backend:
         """Open a client with its own connections."""
@@ -73,6 +81,27 @@ class PostgresHarness(Harness):
         """Release the held requests."""
         self._proxy.release()
 
+    def drop_replies(self, every: bool) -> bool:
+        """Lose every reply from now on, or none any more."""
+        self._proxy.loses_every = every
+        return True
+
+    def break_connections(self) -> bool:
+        """Close all connections of the proxy."""
+        self._proxy.break_all()
+        return True
+
+    def unusable(self) -> Mapping[str, Callable[[], Backend]]:
+        """Return clients with a port without a server and, if there is a password, with another one."""
+        port: int = self._reserved.getsockname()[1]
+        mistakes: dict[str, dict[str, object]] = {"a port without a server": {"host": "127.0.0.1", "port": port}}
+        if self._given.password is not None:
+            mistakes["a wrong password"] = {"password": SecretStr(self._wrong)}
+        return {
+            what: functools.partial(open_postgres, self._given.model_copy(update={**mistake, "retries": 0}), 0)
+            for what, mistake in mistakes.items()
+        }
+
     @property
     def disturbed(self) -> int:
         """How many requests a fault has hit."""
@@ -81,3 +110,4 @@ class PostgresHarness(Harness):
     def close(self) -> None:
         """End the proxy."""
         self._proxy.close()
+        self._reserved.close()

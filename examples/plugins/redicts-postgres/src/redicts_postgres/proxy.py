@@ -35,6 +35,8 @@ class FaultyProxy:
         self._loses = 0
         self._holds = 0
         self._hit = 0
+        self.loses_every = False
+        """Whether the connection of each request is closed instead of replying."""
         self._held: list[_HeldRequest] = []
         self._sockets: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
@@ -58,6 +60,14 @@ class FaultyProxy:
         """Keep the next request from the server until :meth:`release`."""
         with self._lock:
             self._holds += 1
+
+    def break_all(self) -> None:
+        """Close all connections, which counts as one hit."""
+        with self._lock:
+            self._hit += 1
+            sockets = list(self._sockets)
+        for link in sockets:
+            _end(link)
 
     def release(self) -> None:
         """Send the held requests to the server; return when it has answered them."""
@@ -115,8 +125,8 @@ class FaultyProxy:
                 held = _HeldRequest()
                 self._held.append(held)
                 return False, held
-            if self._loses:
-                self._loses -= 1
+            if self._loses or self.loses_every:
+                self._loses = max(0, self._loses - 1)
                 self._hit += 1
                 return True, None
             return False, None

@@ -1,0 +1,148 @@
+"""Failures: each is raised as a StoreError that tells the truth, holds no secret, and leaves nothing behind."""
+
+# ruff: noqa: D401  (the docstring of a check states its rule)
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from typing import Final
+
+from redicts.contract.check import Need, conformance_check
+from redicts.contract.fixture import Fixture
+from redicts.contract.leftovers import Leftovers
+from redicts.contract.listening import fresh_name
+from redicts.contract.requirements import require, require_equal
+from redicts.core.backend import Backend
+from redicts.core.minitransaction import Add, Put, Read, Transaction
+from redicts.errors import StoreError
+
+_SEE: Final = '; see "Failures" in docs/contract.md'
+
+_BRIEF_SECS: Final = 0.02
+"""How long a call tries whose replies are all lost, if the backend knows deadlines."""
+
+_LATE_SECS: Final = 0.1
+"""The same for a call whose request is held up."""
+
+_FEW_LEFT: Final = 8
+"""How many open files a pool may keep."""
+
+
+@conformance_check(needs=[Need.UNUSABLE])
+def what_cannot_work_says_so(fixture: Fixture) -> None:
+    """A client with a wrong address or password raises a ``StoreError``, without secrets, each time it is called."""
+    calls = 300 if fixture.thorough else 30
+    fixture.store.apply(Put(fixture.key("a"), b"1"))
+    for what, opener in fixture.harness.unusable().items():
+        with ExitStack() as stack:
+            try:
+                backend = opener()
+            except Exception as error:
+                _examine(fixture, error, f"opening a client with {what}")
+                continue
+            stack.callback(backend.close)
+            write = partial(backend.execute, Transaction(writes=(Put(fixture.key("a"), b"2"),)))
+            read = partial(backend.execute, Transaction(reads=(Read(fixture.key("a")),)))
+            for kind, call in (("a write", write), ("a read", read)):
+                failed = _failure(call)
+                require(failed is not None, f"{kind} works with {what}{_SEE}")
+                _examine(fixture, failed, f"{kind} with {what}")
+            _examine(fixture, _failure(partial(_listen, backend)), f"listening with {what}")
+            _examine(fixture, _failure(backend.about), f"about() with {what}")
+            leftovers = Leftovers()
+            kinds = {type(_failure(write)) for _ in range(calls)}
+            require(len(kinds) == 1, f"the same write with {what} raises {kinds!r} one time and another{_SEE}")
+            leftovers.require_few(_FEW_LEFT, f"{calls} calls that fail with {what}")
+    fixture.expect({("a",): b"1"})
+
+
+@conformance_check(needs=[Need.LOST_REPLIES])
+def a_write_in_doubt_says_so(fixture: Fixture) -> None:
+    """If every reply is lost, a write that may be there has ``maybe_applied``, a read has not, and later calls work."""
+    client, count = fixture.lossy(), fixture.key("count")
+    errors: list[StoreError | None] = []
+    rounds = 100 if fixture.thorough else 5
+    leftovers = Leftovers()
+    for number in range(rounds):
+        writes = (Add(count, 1), Put(fixture.key("n", f"{number}"), b"1"))
+        with fixture.losing_replies():
+            error = _failure(partial(_briefly, client.backend, Transaction(writes=writes)))
+            _examine(fixture, error, "a write whose replies are all lost", maybe_applied=True)
+            errors.append(error if isinstance(error, StoreError) else None)
+            read = _failure(partial(_briefly, client.backend, Transaction(reads=(Read(count),))))
+            _examine(fixture, read, "a read whose replies are all lost")
+        other = fixture.key("other", f"{number}")
+        client.apply(Put(other, b"%d" % number))
+        require_equal(client.value(other), b"%d" % number, "after calls without a reply, what was just written is")
+    leftovers.require_few(_FEW_LEFT, f"{2 * rounds} calls without a reply")
+    there = {int(path[0]) for path in fixture.store.read(fixture.key("n"))}
+    for number, error in enumerate(errors):
+        if error is None:
+            require(number in there, f"a write whose replies were all lost returned, but it is not there{_SEE}")
+        else:
+            told = number not in there or error.maybe_applied
+            require(told, f"a write is there whose error says maybe_applied=False: {error!r}{_SEE}")
+    value = fixture.store.value(count) or b"0"
+    require_equal(
+        value, b"%d" % len(there), f"of {rounds} writes with an Add, {len(there)} are there, and the Adds are"
+    )
+
+
+@conformance_check(needs=[Need.LATE_REQUESTS])
+def a_late_answer_is_nobodys(fixture: Fixture) -> None:
+    """The answer to a read that comes after the client gave up is not taken for the answer to a later one."""
+    client = fixture.lossy()
+    values = {name: name.encode() for name in ("one", "two", "three")}
+    fixture.plant({(name,): value for name, value in values.items()})
+    for name in ("one", "two"):
+        fixture.hold_request()
+        read = Transaction(reads=(Read(fixture.key(name)),))
+        try:
+            until = time.monotonic() + _LATE_SECS
+            error = _failure(partial(client.backend.execute_until, read, until))
+            _examine(fixture, error, "a read that is answered too late")
+        finally:
+            fixture.harness.deliver_request()
+        for other, value in values.items():
+            require_equal(client.value(fixture.key(other)), value, f"after a late answer, the value at {other!r} is")
+
+
+def _briefly(backend: Backend, transaction: Transaction) -> object:
+    return backend.execute_until(transaction, time.monotonic() + _BRIEF_SECS)
+
+
+def _listen(backend: Backend) -> None:
+    backend.listen(fresh_name()).close()
+
+
+def _failure(call: Callable[[], object]) -> Exception | None:
+    """Return the error that a call raises, or ``None``."""
+    try:
+        call()
+    except Exception as error:
+        return error
+    return None
+
+
+def _examine(fixture: Fixture, error: Exception | None, what: str, *, maybe_applied: bool = False) -> None:
+    """Require that an error, if there is one, is a StoreError without secrets, and not in doubt without reason."""
+    if error is None:
+        return
+    require(isinstance(error, StoreError), f"{what} raises {type(error).__name__}, which is no StoreError{_SEE}")
+    assert isinstance(error, StoreError)
+    require(maybe_applied or not error.maybe_applied, f"{what} raises {error!r} with maybe_applied=True{_SEE}")
+    secrets = [secret for secret in fixture.harness.secrets if len(secret) > 3]
+    for each in _chain(error):
+        told = "".join([*traceback.format_exception_only(type(each), each), repr(each), repr(each.args)])
+        leaks = any(secret in told for secret in secrets)
+        require(not leaks, f"{what} raises {type(error).__name__} whose text or cause contains a secret{_SEE}")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ if error.__suppress_context__ else error.__cause__ or error.__context__

@@ -1,0 +1,140 @@
+"""Servers that break connections and forget: open clients, their requests and their listeners go on."""
+
+# ruff: noqa: D401  (the docstring of a check states its rule)
+
+from __future__ import annotations
+
+import contextlib
+import time
+from contextlib import ExitStack
+from functools import partial
+from typing import Final
+
+from redicts.contract.check import Need, conformance_check
+from redicts.contract.client import Client
+from redicts.contract.fixture import Fixture
+from redicts.contract.form import entries_of
+from redicts.contract.listening import fresh_name, list_at, wait_until_cleared
+from redicts.contract.requirements import require, require_equal
+from redicts.core.minitransaction import (
+    Add,
+    Delete,
+    Equals,
+    Expire,
+    Notify,
+    Path,
+    Put,
+    Read,
+    ReadNames,
+    Scope,
+    Transaction,
+)
+from redicts.errors import StoreError
+
+_THREADS: Final = 8
+_LISTENERS: Final = 100
+_LATE_SECS: Final = 0.1
+
+
+@conformance_check(needs=[Need.LOST_REPLIES])
+def connections_that_broke_are_replaced(fixture: Fixture) -> None:
+    """If all connections of a client break while it is idle, its next calls work, however many there were."""
+    client, count = fixture.lossy(), fixture.key("count")
+
+    def work(number: int) -> None:
+        for _ in range(10):
+            client.apply(Add(count, 1))
+            require_equal(client.value(fixture.key("n", f"{number}")), None, "what nobody wrote is")
+
+    for turn in range(1, 3):
+        fixture.together([partial(work, number) for number in range(_THREADS)])
+        fixture.break_connections()
+        outcome = client.run(reads=[Read(count)], writes=[Put(fixture.key("after"), b"%d" % turn)])
+        expected = {(): b"%d" % (turn * _THREADS * 10)}
+        require_equal(dict(entries_of(outcome.answers[0]).values), expected, "after all connections broke, it reads")
+        require_equal(client.value(fixture.key("after")), b"%d" % turn, "after all connections broke, it wrote")
+
+
+@conformance_check(needs=[Need.LOST_REPLIES])
+def listeners_outlast_their_connection(fixture: Fixture) -> None:
+    """A listener whose connection broke is notified, wherever it is listed among hundreds, and later ones are too."""
+    client, in_time = fixture.lossy(), fixture.deadline()
+    names = [fresh_name() for _ in range(_LISTENERS)]
+    keys = [fixture.key("list", f"n{number:03}") for number in range(_LISTENERS)]
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(client.listen(name)) for name in names]
+        for turn in range(2):
+            fixture.store.apply(*(Put(key, name.encode()) for key, name in zip(keys, names)))
+            if not turn:
+                fixture.break_connections()
+            fixture.store.apply(Notify(fixture.key("list"), Scope.BELOW))
+            for listener, key in zip(listeners, keys):
+                in_time()
+                wait_until_cleared(listener, fixture.store, key, fixture.timeout)
+        name = fresh_name()
+        with client.listen(name) as later:
+            list_at(fixture.store, keys[0], name)
+            fixture.store.apply(Notify(keys[0], Scope.NODE))
+            wait_until_cleared(later, fixture.store, keys[0], fixture.timeout)
+
+
+@conformance_check(needs=[Need.FORGETTING])
+def a_server_that_forgot_is_told_again(fixture: Fixture) -> None:
+    """Open clients go on when the server forgets their scripts and statements, in every kind of call."""
+    clients = [fixture.store, fixture.lossy()]
+    key, count, name = fixture.key("d", "a"), fixture.key("count"), fresh_name()
+    with fixture.store.listen(name) as listener:
+        for turn, client in enumerate(clients * 2):
+            _forget(fixture)
+            require_equal(client.apply(Add(count, 1)).counters, (turn + 1,), "after the server forgot, an Add returns")
+            _forget(fixture)
+            require_equal(client.value(count), b"%d" % (turn + 1), "after the server forgot, a read finds")
+            _forget(fixture)
+            client.apply(Put(key, b"1"), Put(fixture.key("d", "b"), b"2"))
+            _forget(fixture)
+            require_equal(client.names(fixture.key("d")), {"a", "b"}, "after the server forgot, the names are")
+            if fixture.capabilities.ttl:
+                _forget(fixture)
+                client.apply(Expire(fixture.key("d"), Scope.BELOW, 600_000))
+            _forget(fixture)
+            wrong = Equals(fixture.key("d"), Scope.SUBTREE, {("a",): b"1"})
+            require(not client.holds(wrong), "after the server forgot, a condition that fails holds")
+            _forget(fixture)
+            client.apply(Delete(fixture.key("d"), Scope.SUBTREE))
+            fixture.expect({("count",): b"%d" % (turn + 1)}, client)
+        list_at(fixture.store, key, name)
+        _forget(fixture)
+        clients[1].apply(Notify(key, Scope.NODE))
+        wait_until_cleared(listener, fixture.store, key, fixture.timeout)
+
+
+@conformance_check(needs=[Need.LATE_REQUESTS])
+def a_request_in_doubt_ends_with_the_next(fixture: Fixture) -> None:
+    """A request that its thread gave up is not applied any more once the thread has written again."""
+    client = fixture.lossy()
+    for turn in range(1, 3):
+        fixture.renew()
+        count, last = fixture.key("count"), fixture.key("last")
+        fixture.hold_request()
+        try:
+            applied = _tries(client, Transaction(writes=(Add(count, 1), Put(last, b"first"))))
+            client.apply(*(Put(last, b"later") for _ in range(turn)))
+        finally:
+            fixture.harness.deliver_request()
+        expected: dict[Path, bytes] = {("last",): b"later"}
+        if applied:
+            expected["count",] = b"1"
+        fixture.expect(expected)
+        client.run(reads=[ReadNames(fixture.key())])
+        fixture.expect(expected)
+
+
+def _forget(fixture: Fixture) -> None:
+    require(fixture.harness.forget(), "the harness's forget returned false")
+
+
+def _tries(client: Client, transaction: Transaction) -> bool:
+    """Execute a transaction whose request is held up; tell whether it was applied by another attempt."""
+    with contextlib.suppress(StoreError):
+        return client.backend.execute_until(transaction, time.monotonic() + _LATE_SECS).applied
+    return False

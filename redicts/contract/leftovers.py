@@ -1,0 +1,35 @@
+"""What calls may leave behind in this process: open files and sockets, and threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Final
+
+from redicts.contract.requirements import require
+
+_DIRECTORY: Final = next((each for each in ("/proc/self/fd", "/dev/fd") if os.path.isdir(each)), None)
+
+
+class Leftovers:
+    """Counts the open files, sockets and threads of this process from its creation on."""
+
+    def __init__(self) -> None:
+        self._files: Final = _open_files()
+        self._threads: Final = threading.active_count()
+
+    def require_few(self, most: int, what: str) -> None:
+        """Require that at most so many are left: pools and threads that serve later calls are no fault.
+
+        ``what`` names what might have left them.
+        """
+        files, threads = _open_files() - self._files, threading.active_count() - self._threads
+        require(files <= most, f"{what} leave {files} more files or sockets open{_SEE}")
+        require(threads <= most, f"{what} leave {threads} more threads running{_SEE}")
+
+
+_SEE: Final = '; see "Failures" in docs/contract.md'
+
+
+def _open_files() -> int:
+    return 0 if _DIRECTORY is None else len(os.listdir(_DIRECTORY))
