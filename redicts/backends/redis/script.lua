@@ -762,12 +762,17 @@ local function writing()
     return total
   end
 
+  -- The indices of the writes so far that are no Adds, and by key that of the last Add: most Adds follow Adds.
+  local others, added = {}, {}
+
   -- The value at the key of the write at this index after the writes before it.
   local function value_before(writes, index)
     local key = writes[index].dir
     local parent, name = split(key)
-    for i = index - 1, 1, -1 do
-      local write = writes[i]
+    local last = added[key] or 0
+    for number = #others, 1, -1 do
+      if others[number] < last then break end
+      local write = writes[others[number]]
       if write.kind == 'd' or write.kind == 'w' then
         local at = write.dir == key and write.scope ~= '>'
         local above = write.scope ~= '=' and sub(key, 1, #write.dir + 1) == write.dir .. '.'
@@ -776,14 +781,13 @@ local function writing()
         for _, gone in ipairs(write.items) do
           if gone == name then return nil end
         end
-      elseif write.kind == 'a' and write.dir == key then
-        return write.sum
       elseif write.kind == 'p' and write.dir == parent then
         for item = #write.items - 1, 1, -2 do
           if write.items[item] == name then return write.items[item + 1] end
         end
       end
     end
+    if last > 0 then return writes[last].sum end
     return (leaf(key))
   end
 
@@ -805,12 +809,14 @@ local function writing()
   -- Reads everything that a write will touch, so that every error is raised before the first change.
   local function prepare(writes, index)
     local write = writes[index]
+    if write.kind ~= 'a' then others[#others + 1] = index end
     if write.kind == 'p' then
       touch(#write.items / 2)
       read_upwards(write.dir)
     elseif write.kind == 'a' then
       read_upwards((split(write.dir)))
       write.sum = sum_of(value_before(writes, index) or '0', write.amount)
+      added[write.dir] = index
       return write.sum ~= nil
     elseif write.items then
       touch(#write.items)

@@ -8,19 +8,22 @@ from collections.abc import Mapping
 from typing import Final
 
 from redicts.contract.check import conformance_check
-from redicts.contract.fixture import Fixture
+from redicts.contract.fixture import SHORT, Fixture
 from redicts.contract.requirements import require, require_equal
-from redicts.contract.trees import within, without
+from redicts.contract.trees import TREE, within, without
 from redicts.core.minitransaction import (
     MAX_DEPTH,
     NOTHING,
     Delete,
     Equals,
+    Expire,
     Key,
+    Notify,
     Path,
     Put,
     Scope,
     StartsWith,
+    Write,
 )
 
 _SEPARATORS: Final = (
@@ -41,6 +44,15 @@ _SEPARATORS: Final = (
     "', '",
     '", "',
 )
+
+_ESCAPED: Final = (
+    *"\x00\x01\x02\x03\t\n\x1b\x1f\x7f\xff", *"./:\\%'\"*?[]{_~=+ #&<|,;$@!-^",
+    "\ud800", "\udc80", "\u00e9", "\U0001f600",
+)  # fmt: skip
+"""Characters that a layout, a query language or a file system may have to escape."""
+
+_MOST_NAMES: Final = 900
+"""Names that fit into one transaction of every store."""
 
 
 @conformance_check()
@@ -138,3 +150,85 @@ def paths_may_be_deep(fixture: Fixture) -> None:
     )
     fixture.store.apply(Delete(fixture.key(*deep[:65]), Scope.SUBTREE))
     fixture.expect({(*deep[:64], "half"): b"3"})
+
+
+@conformance_check()
+def escapes_are_data(fixture: Fixture) -> None:
+    """A segment that is how a layout may write another one is not that one: escapes, control characters, surrogates."""
+    names = _escapes()
+    alone = {("d", name): b"%d" % number for number, name in enumerate(names)}
+    dicts = {("d", name, "x"): value for (_, name), value in alone.items()}
+    joined = {("d", f"a{name}x"): value for (_, name), value in alone.items()}
+    joined[("d", "a", "x")] = b"in a dict of its own"
+    for tree in (alone, dicts, joined):
+        fixture.renew()
+        client = fixture.store
+        client.run(writes=fixture.puts(tree))
+        _require_tree(fixture, tree)
+        gone = list(tree)[::2]
+        client.run(writes=[Delete(fixture.key(*path[:2]), Scope.SUBTREE) for path in gone])
+        _require_tree(fixture, {path: value for path, value in tree.items() if path not in set(gone)})
+    paths: list[Path] = [(*pair, "x") for pair in (("\ud83d", "\ude00"), ("\ud83d\ude00", "a"), ("\U0001f600", "a"))]
+    fixture.plant({path: b"%d" % number for number, path in enumerate(paths)})
+    fixture.expect({path: b"%d" % number for number, path in enumerate(paths)})
+
+
+@conformance_check()
+def the_root_holds_nothing(fixture: Fixture) -> None:
+    """A check, read, fast path or write of exactly the root finds nothing and changes nothing."""
+    fixture.plant(TREE)
+    root, store = fixture.key(), fixture.store
+    require_equal(dict(store.read(root, Scope.NODE)), {}, "a read of exactly the root finds")
+    require(store.holds(Equals(root, Scope.NODE, NOTHING)), "Equals of NOTHING at exactly the root fails")
+    require(not store.holds(Equals(root, Scope.NODE, {(): b""})), "Equals of a value at exactly the root holds")
+    require(store.holds(StartsWith(root, Scope.NODE, b"x")), "StartsWith at exactly the root sees the values below")
+    require_equal(store.fetch(root), None, "what is fetched at the root is")
+    require(not store.overwrite(root, b"x"), "overwriting the root returns true")
+    writes: list[Write] = [Delete(root, Scope.NODE), Notify(root, Scope.NODE)]
+    if fixture.capabilities.ttl:
+        writes += [Expire(root, Scope.NODE, SHORT)]
+    for write in writes:
+        store.apply(write)
+        fixture.expect(TREE)
+    if fixture.capabilities.ttl:
+        require_equal(dict(store.ttls(root)), {}, "the TTLs after an Expire of exactly the root are")
+        fixture.outlive()
+    store.apply(*writes, Put(fixture.key("new"), b"1"), *writes)
+    fixture.expect({**TREE, ("new",): b"1"})
+
+
+def _escapes() -> list[str]:
+    """Return characters that layouts escape, and what they may write for each, all of them distinct."""
+    names: dict[str, None] = {}
+    for character in _ESCAPED:
+        data = character.encode("utf-8", "surrogatepass")
+        code = ord(character)
+        for name in (
+            character,
+            character * 2,
+            f"a{character}",
+            "".join(f"%{byte:02X}" for byte in data),
+            "".join(f"%25{byte:02X}" for byte in data),
+            "".join(f"={byte:02X}" for byte in data),
+            "".join(f"\\x{byte:02x}" for byte in data),
+            "".join(f"_{byte:02x}" for byte in data),
+            f"\\{character}",
+            f"\\u{code:04x}",
+            f"~{code}",
+            f"\x01{chr(code % 256 + 1)}",
+            f"\x01{chr(code % 256 + 2)}",
+            f"{character}\xff",
+            data.hex(),
+            data.decode("latin-1"),
+        ):
+            names[name] = None
+    return list(names)[:_MOST_NAMES]
+
+
+def _require_tree(fixture: Fixture, tree: Mapping[Path, bytes]) -> None:
+    """Require these entries, and the names of the dict ``d``, without a request for each dict."""
+    found = dict(fixture.store.read(fixture.key()))
+    for path in sorted({*found, *tree}):
+        require_equal(found.get(path), tree.get(path), f"at {path!r} there is")
+    names = fixture.store.names(fixture.key("d"))
+    require_equal(sorted(names ^ {path[1] for path in tree}), [], "the names that are listed or missing wrongly are")

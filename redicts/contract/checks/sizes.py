@@ -4,13 +4,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from redicts.contract.check import Need, conformance_check
 from redicts.contract.fixture import Fixture
-from redicts.contract.form import entries_of
+from redicts.contract.form import entries_of, names_of
 from redicts.contract.requirements import NotRun, require, require_equal
-from redicts.core.minitransaction import Delete, Equals, Path, Put, Read, ReadNames, Scope, Status
+from redicts.contract.trees import without
+from redicts.core.minitransaction import (
+    Add,
+    AnyRead,
+    Check,
+    Delete,
+    Equals,
+    Notify,
+    Path,
+    Put,
+    Read,
+    ReadNames,
+    Scope,
+    Status,
+    Transaction,
+    Write,
+)
+from redicts.errors import StoreError, Unsupported
+
+_EXPIRED_SECS: Final = 0.003
+"""Seconds in which a TTL of one millisecond has ended."""
 
 _ALWAYS: Final = 1000
 _MANY: Final = 20_000
@@ -97,6 +118,145 @@ def a_scope_beyond_the_limit_is_refused_or_whole(fixture: Fixture) -> None:
     require_equal(
         fixture.store.value(fixture.key("e")), b"new" if outcome.applied else None, "the put beside the delete left"
     )
+
+
+@conformance_check()
+def a_large_value_is_whole_or_refused(fixture: Fixture) -> None:
+    """A value of up to 16 MiB comes back whole, or a StoreError refuses it and its transaction changes nothing."""
+    key, beside = fixture.key("d", "large"), fixture.key("d", "beside")
+    fixture.store.apply(Put(key, b"before"), Put(beside, b"before"))
+    expected = {("d", "large"): b"before", ("d", "beside"): b"before"}
+    for size in (2**16 - 1, 2**16, 2**16 + 1, 2**24, 0):
+        value = (bytes(range(251)) * (size // 251 + 1))[:size]
+        transaction = Transaction(writes=(Put(key, value), Put(beside, b"%d" % size)))
+        try:
+            outcome = fixture.store.backend.execute(transaction)
+        except (StoreError, Unsupported):
+            fixture.expect(expected)
+            continue
+        require(outcome.applied, f"a value of {size:,} bytes, without conditions, ended with {outcome.status.name}")
+        expected = {("d", "large"): value, ("d", "beside"): b"%d" % size}
+        # Not by the client, which has what it validates in each of its messages.
+        read = Transaction(reads=(Read(fixture.key(), Scope.SUBTREE),))
+        values = entries_of(fixture.client().backend.execute(read).answers[0]).values
+        stored = values.get(("d", "large"), b"")
+        require(stored == value, f"of a value of {size:,} bytes, {len(stored):,} came back, or others")
+        require_equal(values.get(("d", "beside")), b"%d" % size, f"what was put with a value of {size:,} bytes is")
+    fixture.store.backend.execute(Transaction(writes=(Delete(key, Scope.NODE),)))
+
+
+@conformance_check(needs=[Need.LIMIT])
+def around_the_limit_a_mix_is_whole_or_refused(fixture: Fixture) -> None:
+    """A transaction of any checks, reads and writes around ``atomic_entries`` is applied whole, or is TOO_LARGE."""
+    limit = _testable(fixture)
+    many = _wide(limit)
+    there = {path[1:]: value for path, value in many.items()}
+    root, dict_ = fixture.key(), fixture.key("d")
+    puts = fixture.puts({("e", f"n{number}"): b"1" for number in range(limit // 2 + 1)})
+    deletes = [Delete(fixture.key(*path), Scope.NODE) for path in many]
+    mixes: dict[str, tuple[Sequence[Check], Sequence[AnyRead], Sequence[Write]]] = {
+        "reads of one scope": ([], [Read(dict_, Scope.BELOW), Read(root, Scope.SUBTREE), ReadNames(dict_)], []),
+        "a check of all values, and a put": (
+            [Equals(dict_, Scope.BELOW, there)],
+            [],
+            puts[:1],
+        ),
+        "Adds": ([], [], [Add(fixture.key("f", f"n{number}"), 1) for number in range(limit + 1)]),
+        "puts and deletes of single values": ([], [], [*puts, *deletes]),
+        "puts and a delete of a scope": ([], [], [*puts, Delete(dict_, Scope.SUBTREE)]),
+        "a Notify of a scope, and puts": ([], [], [Notify(dict_, Scope.BELOW), *puts]),
+    }
+    expected: dict[Path, bytes] | None = None
+    for what, (checks, reads, writes) in mixes.items():
+        if expected is None:
+            expected = _plant(fixture, many)
+        here = [write._replace(key=fixture.key(*write.key.path)) for write in writes]
+        transaction = Transaction(
+            tuple([check._replace(key=fixture.key(*check.key.path)) for check in checks]),
+            tuple([read._replace(key=fixture.key(*read.key.path)) for read in reads]),
+            tuple(here),
+        )
+        outcome = fixture.store.backend.execute(transaction)
+        require(
+            outcome.status in (Status.APPLIED, Status.TOO_LARGE),
+            f"the status of {what} around {limit} values is {outcome.status.name}; it must be APPLIED or TOO_LARGE",
+        )
+        for read, answer in zip(reads, outcome.answers):
+            size = len(entries_of(answer).values if isinstance(read, Read) else names_of(answer).names)
+            require_equal(size, limit + (not read.key.path), f"the size of an answer to {what} is")
+        if not writes:
+            continue
+        wanted = _after(expected, here) if outcome.applied else expected
+        found = _walked(fixture)
+        wrong = [path for path in {*found, *wanted} if found.get(path) != wanted.get(path)]
+        require(not wrong, f"after {what} with {outcome.status.name}, {len(wrong)} values are wrong: {wrong[:3]!r}")
+        if outcome.applied:
+            expected = None
+
+
+def _plant(fixture: Fixture, many: Mapping[Path, bytes]) -> dict[Path, bytes]:
+    """Continue in a new space with these values and one more, and return all of them."""
+    fixture.renew()
+    puts = fixture.puts({**many, ("stays",): b"1"})
+    for start in range(0, len(puts), _ALWAYS):
+        fixture.store.backend.execute(Transaction(writes=tuple(puts[start : start + _ALWAYS])))
+    return {**many, ("stays",): b"1"}
+
+
+def _after(entries: Mapping[Path, bytes], writes: Sequence[Write]) -> dict[Path, bytes]:
+    """Return the entries after writes that put, delete or add where nothing was."""
+    left = dict(entries)
+    for write in writes:
+        if isinstance(write, Put):
+            left[write.key.path] = write.value
+        elif isinstance(write, Add):
+            left[write.key.path] = b"%d" % write.amount
+        elif isinstance(write, Delete) and write.scope is Scope.NODE:
+            left.pop(write.key.path, None)
+        elif isinstance(write, (Delete, Notify)):
+            left = without(left, write.key.path, write.scope)
+    return left
+
+
+def _walked(fixture: Fixture) -> dict[Path, bytes]:
+    """Return all values, by pages that are not validated one by one."""
+    found: dict[Path, bytes] = {}
+    read = Read(fixture.key(), Scope.SUBTREE, limit=1000)
+    in_time = fixture.deadline()
+    while True:
+        in_time()
+        page = entries_of(fixture.store.backend.execute(Transaction(reads=(read,))).answers[0])
+        found |= page.values
+        if page.cursor is None:
+            return found
+        read = read._replace(cursor=page.cursor)
+
+
+@conformance_check(needs=[Need.LIMIT, Need.TTL])
+def what_has_expired_does_not_count(fixture: Fixture) -> None:
+    """Any number of expired values in its scopes makes no transaction TOO_LARGE."""
+    limit = _testable(fixture)
+    live = {("d", "live"): b"1"}
+    execute = fixture.store.backend.execute
+    calls: dict[str, Callable[[], Transaction]] = {
+        "a read": lambda: Transaction(reads=(Read(fixture.key(), Scope.SUBTREE),)),
+        "Equals": lambda: Transaction((Equals(fixture.key(), Scope.SUBTREE, live),)),
+        "a delete": lambda: Transaction(writes=(Delete(fixture.key("d"), Scope.SUBTREE),)),
+        "puts": lambda: Transaction(writes=tuple(fixture.puts(_wide(limit)))),
+    }
+    for what, make in calls.items():
+        fixture.renew()
+        for part, size in enumerate((limit, _ALWAYS // 5)):
+            puts = [Put(fixture.key("d", f"n{part}-{number}"), b"0", 1) for number in range(size)]
+            execute(Transaction(writes=tuple(puts)))
+        fixture.store.run(writes=fixture.puts(live))
+        fixture.harness.advance(_EXPIRED_SECS)
+        outcome = execute(make())
+        require(
+            outcome.applied,
+            f"{what} over more than {limit} expired values and one live one ended with {outcome.status.name}; what has "
+            "expired must not count for atomic_entries",
+        )
 
 
 def _testable(fixture: Fixture) -> int:

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
 from redicts.contract import ManualClock, SharedBackend
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.minitransaction import Delete, Entries, Equals, Expire, Outcome, Put, Read, Status, Transaction, Write
-from tests.contract.broken.register import broken_client, broken_store
+from redicts.core.minitransaction import (
+    Delete,
+    Entries,
+    Equals,
+    Expire,
+    Outcome,
+    Put,
+    PutDocument,
+    Read,
+    Scope,
+    Status,
+    Transaction,
+    Write,
+)
+from redicts.errors import StoreError, Unsupported
+from tests.contract.broken.register import broken_client, broken_shared_store, broken_store
+from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import DictBackend, LimitedBackend, NoTTLBackend, Spaces
 
 
@@ -185,3 +201,54 @@ class ManyEntriesAreTooLarge(DictBackend):
         if any(isinstance(check, Equals) and len(check.entries) >= 1000 for check in transaction.checks):
             return Outcome(Status.TOO_LARGE)
         return super().decide(transaction, now)
+
+
+@broken_store("sizes.what_has_expired_does_not_count", alone=True)
+class ExpiredValuesCount(LimitedBackend):
+    """Expired values in a scope count for the limit until they are freed."""
+
+    def free(self, spaces: Spaces, writes: tuple[Write, ...], now: float) -> None:
+        pass
+
+    def touched(self, transaction: Transaction, now: float) -> int:
+        return super().touched(transaction, float("-inf"))
+
+
+@broken_store("sizes.around_the_limit_a_mix_is_whole_or_refused", alone=True)
+class HalfOfAMixIsApplied(LimitedBackend):
+    """A transaction of single deletes beyond the limit is TOO_LARGE, and yet its first put stays."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        deletes = [write for write in transaction.writes if isinstance(write, Delete) and write.scope is Scope.NODE]
+        outcome = super().decide(transaction, now)
+        if outcome.status is Status.TOO_LARGE and len(deletes) > 100:
+            rest = tuple(write for write in transaction.writes if write not in deletes)
+            super().decide(Transaction(writes=rest[:1]), now)
+        return outcome
+
+
+class _LimitedFile(OnSqlite):
+    """A file with a limit of 1,200 values in a transaction."""
+
+    limit = 1200
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(super().capabilities, atomic_entries=self.limit, documents=False)
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if any(isinstance(write, PutDocument) for write in transaction.writes):
+            raise Unsupported("this store keeps no documents")
+        if len([write for write in transaction.writes if isinstance(write, Put)]) > self.limit:
+            return Outcome(Status.TOO_LARGE)
+        return super().execute(transaction)
+
+
+@broken_shared_store("sizes.around_the_limit_a_mix_is_whole_or_refused")
+class ManyStatementsFail(_LimitedFile):
+    """A transaction of more statements than the limit raises an error."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if len(transaction.writes) > self.limit and not all(isinstance(write, Put) for write in transaction.writes):
+            raise StoreError("too many statements")
+        return super().execute(transaction)

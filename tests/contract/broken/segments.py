@@ -1,0 +1,113 @@
+"""Layouts in which one segment reads as another, and roots that hold something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from redicts.backends.sqlite import SqliteBackend
+from redicts.core.minitransaction import (
+    Answer,
+    Equals,
+    Expire,
+    Key,
+    Names,
+    Outcome,
+    Path,
+    Put,
+    Scope,
+    Transaction,
+)
+from tests.contract.broken.register import broken_shared_store, broken_store
+from tests.contract.broken.shared import OnSqlite
+from tests.contract.reference_model import PlainBackend, Spaces
+
+
+@broken_store("names.escapes_are_data", alone=True)
+class EqualSignsAreNotEscaped(PlainBackend):
+    """A slash in a segment is written as =2F, and an equals sign as it is."""
+
+    def path(self, path: Path) -> Path:
+        return tuple(segment.replace("=2F", "/") for segment in path)
+
+
+@broken_store("names.the_root_holds_nothing", alone=True)
+class ExpireOfTheRootIsOfAll(PlainBackend):
+    """Expire of exactly the root gives a TTL to everything below it."""
+
+    def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
+        super().expire(spaces, write if write.key.path else write._replace(scope=Scope.SUBTREE), now)
+
+
+class _Renaming(OnSqlite):
+    """Stores segments under other names, and reads them back."""
+
+    stored: Callable[[str], str]
+    read: Callable[[str], str]
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        parts: list[tuple[Any, ...]] = [tuple(map(self.renamed, part)) for part in transaction]
+        outcome = super().execute(Transaction(*parts))
+        return outcome._replace(answers=tuple(map(self.named, outcome.answers)))
+
+    def renamed(self, item: Any) -> Any:
+        key = Key(item.key.space, self.path(item.key.path, self.stored))
+        if isinstance(item, Equals):
+            item = item._replace(entries={self.path(path, self.stored): each for path, each in item.entries.items()})
+        return item._replace(key=key)
+
+    def named(self, answer: Answer) -> Answer:
+        if isinstance(answer, Names):
+            return answer._replace(names=tuple(map(self.read, answer.names)))
+        return answer._replace(values=self.keyed(answer.values), ttls=self.keyed(answer.ttls))
+
+    def keyed(self, found: Mapping[Path, Any]) -> dict[Path, Any]:
+        return {self.path(path, self.read): value for path, value in found.items()}
+
+    @staticmethod
+    def path(path: Path, how: Callable[[str], str]) -> Path:
+        return tuple(map(how, path))
+
+
+@broken_shared_store("names.escapes_are_data")
+class OneControlCharacterIsNotEscaped(_Renaming):
+    """NUL is written as two characters, of which the first is not escaped itself."""
+
+    stored = staticmethod(lambda name: name.replace("\x00", "\x01\x02"))
+    read = staticmethod(lambda name: name.replace("\x01\x02", "\x00"))
+
+
+@broken_shared_store("names.escapes_are_data")
+class SurrogatesAreWrittenAsTheirBytes(_Renaming):
+    """A lone surrogate is written as the characters of its bytes."""
+
+    stored = staticmethod(lambda name: name.replace("\ud800", "\xed\xa0\x80"))
+    read = staticmethod(lambda name: name.replace("\xed\xa0\x80", "\ud800"))
+
+
+@broken_shared_store("names.the_root_holds_nothing")
+class TheRootIsOverwritten(SqliteBackend):
+    """The fast path says that it has overwritten the root."""
+
+    def overwrite(self, key: Key, value: bytes, /) -> bool:
+        return not key.path or super().overwrite(key, value)
+
+
+@broken_store("sizes.a_large_value_is_whole_or_refused", alone=True)
+class LongValuesAreCut(PlainBackend):
+    """A value is cut at two mebibytes."""
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        super().put(spaces, write._replace(value=write.value[: 2**21]), now)
+
+
+@broken_shared_store("sizes.a_large_value_is_whole_or_refused")
+class LengthsHaveThreeBytes(OnSqlite):
+    """The length of a value is stored in three bytes."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        writes: list[Any] = [
+            write._replace(value=write.value[: len(write.value) % 2**24]) if isinstance(write, Put) else write
+            for write in transaction.writes
+        ]
+        return super().execute(transaction._replace(writes=tuple(writes)))
