@@ -41,15 +41,18 @@ class Lockable(Generic[_Entered_co]):
         Cost: one round trip if the lock is free; none if this thread holds it, or reacquires it within its retention
         window; otherwise three before waiting, and one for the grant.
         """
-        if blocking is True and timeout is None:
-            database, acquired = self._attempt()
-            return acquire(database, acquired, self._acquire_timeout)
-        most = wait_of(blocking, timeout, self._acquire_timeout)
+        is_usual = blocking is True and timeout is None
+        most = self._acquire_timeout if is_usual else wait_of(blocking, timeout, self._acquire_timeout)
         database, acquired = self._attempt()
         try:
-            return acquire(database, acquired, most, blocking=most != 0)
+            return acquire(database, acquired, most, blocking=is_usual or most != 0)
         except LockTimeout:
+            if is_usual:
+                raise
             return False
+        except BaseException:  # one that comes as the call above returns
+            acquired.manager.abandon(acquired)
+            raise
 
     @to_release
     def release(self) -> None:

@@ -73,9 +73,12 @@ def trace(
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         skipped = _leaving(code) if points is Points.STRICT else frozenset()
         reached = _reached(code) if points is Points.REACHED else None
-        # An exception before the first instruction of the outermost function comes before the call.
+        # An exception before the first instruction of the outermost function comes before the call, and one before the
+        # last instruction after it: nothing is left that could undo the call.
         above = frame.f_back
         begun = points is Points.EVERY or (above is not None and _is_in(above, package))
+        if not begun:
+            skipped |= _returns(code)
         previous = -1
 
         def step(frame: FrameType, event: str, _: Any) -> Callable[..., Any] | None:
@@ -173,6 +176,11 @@ def _leaving(code: CodeType) -> frozenset[int]:
                 first -= 1
             found.update(each.offset for each in instructions[first : index + 5] if each.offset <= rest[0].offset)
     return frozenset(found)
+
+
+def _returns(code: CodeType) -> frozenset[int]:
+    """Return the offsets of the instructions that return from a function."""
+    return frozenset([each.offset for each in dis.get_instructions(code) if each.opname.startswith("RETURN_")])
 
 
 def sample(total: int, most: int, seed: object) -> list[int]:
