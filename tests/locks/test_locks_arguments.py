@@ -129,9 +129,9 @@ def test_the_positions_of_1_0_are_taken() -> None:
         assert kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) == (positional if function is Lock else 0)
         assert set(kinds) <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
     wrong: Any = {"expire_timout": 5}
-    for function in (Proxy("a").lock, Proxy("a").locked):
+    for make in (Proxy("a").lock, Proxy("a").locked):
         with pytest.raises(TypeError, match="expire_timout"):
-            function(**wrong)
+            make(**wrong)
 
 
 def test_a_proxy_with_a_wrong_timeout_is_not_made() -> None:

@@ -259,3 +259,35 @@ def test_locked_without_a_timeout_waits_as_the_proxy_does() -> None:
     assert Proxy("a", lock_acquire_timeout=7).locked(timeout=3)._acquire_timeout == 3
     assert Proxy("a", lock_acquire_timeout=7).locked(timeout=-1)._acquire_timeout is None
     assert not in_store()
+
+
+def test_type_checkers_see_signatures() -> None:
+    """A decorated function keeps its signature, ``locked`` gives a proxy, and options that do not exist are errors.
+
+    mypy reports a comment that ignores an error which is not there.
+    """
+
+    @Proxy("a").locked()
+    def text(number: int) -> str:
+        return str(number)
+
+    @lock_of()
+    def number(text: str = "5") -> int:
+        return int(text)
+
+    of_text: str = text(5)
+    of_number: int = number()
+    assert (of_text, of_number) == ("5", 5)
+    text("5")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        number(texts="5")  # type: ignore[call-arg]
+    with Proxy("a").locked() as found, Proxy("a") as same, lock_of() as lock:
+        proxies: list[Proxy] = [found, same]
+        locks: list[Lock] = [lock]
+        assert (len(proxies), len(locks)) == (2, 1)
+    with pytest.raises(TypeError):
+        Proxy("a").lock(expire_timout=5)  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        Proxy("a").locked(acquire_timeout=5)  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        lock_of().acquire(5)  # type: ignore[arg-type]

@@ -516,8 +516,8 @@ def test_a_with_block_may_end_in_another_thread_or_task(any_store: Store) -> Non
 @pytest.mark.parametrize("of", [Lock, Proxy])
 def test_an_exit_stack_may_be_closed_in_another_thread_or_task(of: Any) -> None:
     """What looks the exit up in the class, as ``ExitStack`` does, releases the lock of the owner that entered it."""
-    place = Proxy("a", lock_acquire_timeout=0) if of is Proxy else lock_of("a", 0)
-    inner = place["b"] if of is Proxy else lock_of("a.b", 0)
+    place: Any = Proxy("a", lock_acquire_timeout=0) if of is Proxy else lock_of("a", 0)
+    inner: Any = Proxy("a.b", lock_acquire_timeout=0) if of is Proxy else lock_of("a.b", 0)
     stack = ExitStack()
 
     def begin() -> None:
