@@ -73,8 +73,8 @@ class Edit:
     def __init__(self, lock: Lock, default: object) -> None:
         self._lock = lock
         self._default = default
-        self._unused = [self]
-        """Empty when the block has begun."""
+        self._unused = [None]
+        """Empty when the block has begun: an item can be removed only once."""
         self._opened: list[tuple[Acquired, Original]] = []
         """The acquisition and the value, within the block."""
         if default is not ABSENT and not self._reads_only:
