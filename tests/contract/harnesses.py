@@ -169,7 +169,7 @@ class FileHarness(Harness):
 
     networked = False
 
-    def __init__(self, make: Callable[[str], Backend]) -> None:
+    def __init__(self, make: Callable[..., Backend]) -> None:
         self._directory: Final = tempfile.TemporaryDirectory()
         self._open: Final = functools.partial(make, str(Path(self._directory.name, "contract.db")))
         self._has_numbers: Final = "database" in inspect.signature(make).parameters

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from redicts.contract.check import Need, conformance_check
@@ -44,7 +44,7 @@ _POINTS: Final = 60
 _SINGLE_POINTS: Final = 8
 """The most pauses where each needs a call of its own."""
 
-_MINE: Final = {(): b"mine"}
+_MINE: Final[Mapping[Path, bytes]] = {(): b"mine"}
 
 _Call = Callable[[], tuple[Answer, ...]]
 
@@ -240,11 +240,12 @@ def _put(fixture: Fixture, ttls: dict[str, int]) -> None:
     writes: list[Write] = []
     for number, (name, ttl) in enumerate(ttls.items()):
         key = fixture.key("d", name)
-        writes += [
+        ways: list[list[Write]] = [
             [Put(key, b"mine", ttl)],
             [Put(key, b"mine"), Expire(key, Scope.SUBTREE, ttl)],
             [Put(key, b"other", ttl), Put(key, b"mine", keep_ttl=True)],
-        ][number % 3]
+        ]
+        writes += ways[number % 3]
     fixture.store.apply(*writes)
 
 
