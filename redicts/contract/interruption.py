@@ -71,14 +71,12 @@ def trace(
             return None
         code = frame.f_code
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        skipped = _leaving(code) if points is Points.STRICT else frozenset()
         reached = _reached(code) if points is Points.REACHED else None
         # An exception before the first instruction of the outermost function comes before the call, and one before the
         # last instruction after it: nothing is left that could undo the call.
         above = frame.f_back
         begun = points is Points.EVERY or (above is not None and _is_in(above, package))
-        if not begun:
-            skipped |= _returns(code)
+        skipped = _skipped(code, is_outermost=not begun) if points is Points.STRICT else frozenset()
         previous = -1
 
         def step(frame: FrameType, event: str, _: Any) -> Callable[..., Any] | None:
@@ -178,9 +176,13 @@ def _leaving(code: CodeType) -> frozenset[int]:
     return frozenset(found)
 
 
-def _returns(code: CodeType) -> frozenset[int]:
-    """Return the offsets of the instructions that return from a function."""
-    return frozenset([each.offset for each in dis.get_instructions(code) if each.opname.startswith("RETURN_")])
+@cache
+def _skipped(code: CodeType, *, is_outermost: bool) -> frozenset[int]:
+    """Return the offsets of the instructions that are no points of ``STRICT``."""
+    if not is_outermost:
+        return _leaving(code)
+    returns = [each.offset for each in dis.get_instructions(code) if each.opname.startswith("RETURN_")]
+    return _leaving(code).union(returns)
 
 
 def sample(total: int, most: int, seed: object) -> list[int]:

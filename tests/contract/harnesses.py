@@ -13,6 +13,7 @@ from redicts.contract import Harness, ManualClock, Raw, SharedBackend
 from redicts.contract.check import Need
 from redicts.contract.servers import size_of_data
 from redicts.contract.sizes import size_of_files, size_of_process
+from redicts.contract.wall import set_wall_clock
 from redicts.core.backend import Backend
 from redicts.core.minitransaction import Key
 from tests.contract.networks import Network, NetworkClient, Server
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from redicts.backends.fakeredis import FakeRedisBackend
     from tests.support.servers import RedisServer
 
-_LOCAL: Final = {Need.LOST_REPLIES, Need.LATE_REQUESTS, Need.WALL_CLOCK}
-_NOT_SHARED: Final = {Need.PROCESSES, Need.DURABLE, Need.RAW, Need.DATABASES}
+_LOCAL: Final = {Need.LOST_REPLIES, Need.LATE_REQUESTS}
+_NOT_SHARED: Final = {Need.PROCESSES, Need.DURABLE, Need.RAW, Need.DATABASES, Need.WALL_CLOCK}
 
 
 class InstanceHarness(Harness):
@@ -66,6 +67,12 @@ class InstanceHarness(Harness):
 
     def size(self) -> int | None:
         return size_of_process()
+
+    def set_clock(self, seconds: float) -> bool:
+        if not hasattr(self.store, "ahead"):
+            return False
+        self.store.ahead = seconds
+        return True
 
 
 class DictRaw(Raw):
@@ -163,6 +170,10 @@ class SqliteHarness(Harness):
     def databases(self) -> Sequence[Backend]:
         return [self._open(number) for number in (1, 10)]
 
+    def set_clock(self, seconds: float) -> bool:
+        set_wall_clock(seconds, "redicts")
+        return True
+
     def size(self) -> int:
         return size_of_files(self._path)
 
@@ -200,7 +211,7 @@ class FileHarness(Harness):
 
     networked = False
 
-    def __init__(self, make: Callable[[str], Backend]) -> None:
+    def __init__(self, make: Callable[..., Backend]) -> None:
         self._directory: Final = tempfile.TemporaryDirectory()
         self._open: Final = functools.partial(make, str(Path(self._directory.name, "contract.db")))
         self._has_numbers: Final = "database" in inspect.signature(make).parameters
@@ -220,6 +231,10 @@ class FileHarness(Harness):
 
     def unusable(self) -> Mapping[str, Callable[[], Backend]]:
         return {"a directory": functools.partial(self._open.func, self._directory.name)}
+
+    def set_clock(self, seconds: float) -> bool:
+        set_wall_clock(seconds, "redicts")
+        return True
 
     def close(self) -> None:
         self._directory.cleanup()

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
-from redicts.contract.fixture import LONG, Fixture
+from redicts.contract.fixture import LONG, SHORT, Fixture
 from redicts.contract.form import entries_of, names_of
 from redicts.contract.pauses import PausedCall, Point
 from redicts.contract.requirements import require, require_equal
@@ -44,7 +44,7 @@ _POINTS: Final = 60
 _SINGLE_POINTS: Final = 8
 """The most pauses where each needs a call of its own."""
 
-_MINE: Final = {(): b"mine"}
+_MINE: Final[Mapping[Path, bytes]] = {(): b"mine"}
 
 _Call = Callable[[], tuple[Answer, ...]]
 
@@ -175,6 +175,33 @@ def a_ttl_ends_at_its_end(fixture: Fixture) -> None:
     (_with_the_time_of_this_process if fixture.harness.waits else _with_a_clock_that_is_set)(fixture, ttls)
 
 
+@conformance_check(needs=[Need.TTL, Need.WALL_CLOCK])
+def the_wall_clock_changes_no_ttl(fixture: Fixture) -> None:
+    """No TTL changes if the clock of the machine is set forwards or back, for old and new clients."""
+    harness = fixture.harness
+    fixture.close_clients()
+    try:
+        harness.set_clock(0.0)
+        fixture.store.apply(Put(fixture.key("d", "a"), b"1", LONG), Put(fixture.key("d", "b"), b"1"))
+        for days in (2, -2, 5000):
+            harness.set_clock(days * 86_400.0)
+            for client in (fixture.store, fixture.client()):
+                found = client.entries(Read(fixture.key(), Scope.SUBTREE, ttls=True))
+                when = f"after the clock of the machine was set by {days} days"
+                require_equal(set(found.values), {("d", "a"), ("d", "b")}, f"{when}, there are values at")
+                left = found.ttls.get(("d", "a"), 0)
+                require(
+                    LONG // 2 < left <= LONG,
+                    f"{when}, {left} ms remain of a TTL of {LONG} ms; must be as many as before",
+                )
+                client.apply(Put(fixture.key("d", "a"), b"1", LONG), Put(fixture.key("short"), b"1", SHORT))
+            fixture.outlive()
+            require_equal(fixture.store.value(fixture.key("short")), None, f"{when}, a short TTL over, its value is")
+            fixture.close_clients()
+    finally:
+        harness.set_clock(0.0)
+
+
 _SLACK: Final = 0.002
 """Seconds by which a TTL may end earlier or later, for clocks that count milliseconds."""
 
@@ -240,11 +267,12 @@ def _put(fixture: Fixture, ttls: dict[str, int]) -> None:
     writes: list[Write] = []
     for number, (name, ttl) in enumerate(ttls.items()):
         key = fixture.key("d", name)
-        writes += [
+        ways: list[list[Write]] = [
             [Put(key, b"mine", ttl)],
             [Put(key, b"mine"), Expire(key, Scope.SUBTREE, ttl)],
             [Put(key, b"other", ttl), Put(key, b"mine", keep_ttl=True)],
-        ][number % 3]
+        ]
+        writes += ways[number % 3]
     fixture.store.apply(*writes)
 
 

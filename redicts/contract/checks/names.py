@@ -156,9 +156,9 @@ def paths_may_be_deep(fixture: Fixture) -> None:
 def escapes_are_data(fixture: Fixture) -> None:
     """A segment that is how a layout may write another one is not that one: escapes, control characters, surrogates."""
     names = _escapes()
-    alone = {("d", name): b"%d" % number for number, name in enumerate(names)}
-    dicts = {("d", name, "x"): value for (_, name), value in alone.items()}
-    joined = {("d", f"a{name}x"): value for (_, name), value in alone.items()}
+    alone: dict[Path, bytes] = {("d", name): b"%d" % number for number, name in enumerate(names)}
+    dicts: dict[Path, bytes] = {(*path, "x"): value for path, value in alone.items()}
+    joined: dict[Path, bytes] = {("d", f"a{path[1]}x"): value for path, value in alone.items()}
     joined[("d", "a", "x")] = b"in a dict of its own"
     for tree in (alone, dicts, joined):
         fixture.renew()

@@ -125,7 +125,7 @@ def a_large_value_is_whole_or_refused(fixture: Fixture) -> None:
     """A value of up to 16 MiB comes back whole, or a StoreError refuses it and its transaction changes nothing."""
     key, beside = fixture.key("d", "large"), fixture.key("d", "beside")
     fixture.store.apply(Put(key, b"before"), Put(beside, b"before"))
-    expected = {("d", "large"): b"before", ("d", "beside"): b"before"}
+    expected: dict[Path, bytes] = {("d", "large"): b"before", ("d", "beside"): b"before"}
     for size in (2**16 - 1, 2**16, 2**16 + 1, 2**24, 0):
         value = (bytes(range(251)) * (size // 251 + 1))[:size]
         transaction = Transaction(writes=(Put(key, value), Put(beside, b"%d" % size)))
@@ -236,7 +236,7 @@ def _walked(fixture: Fixture) -> dict[Path, bytes]:
 def what_has_expired_does_not_count(fixture: Fixture) -> None:
     """Any number of expired values in its scopes makes no transaction TOO_LARGE."""
     limit = _testable(fixture)
-    live = {("d", "live"): b"1"}
+    live: dict[Path, bytes] = {("d", "live"): b"1"}
     execute = fixture.store.backend.execute
     calls: dict[str, Callable[[], Transaction]] = {
         "a read": lambda: Transaction(reads=(Read(fixture.key(), Scope.SUBTREE),)),

@@ -22,6 +22,7 @@ from redicts.core.minitransaction import (
     Expire,
     Key,
     Notify,
+    Path,
     Put,
     PutDocument,
     Read,
@@ -157,7 +158,7 @@ def killed_processes_leave_nothing(fixture: Fixture) -> None:
     rounds = 40 if fixture.thorough else 3
     opener = fixture.harness.opener
     assert opener is not None  # the check needs it
-    tree = {("d", f"n{number}"): _VALUE for number in range(_MANY)}
+    tree: dict[Path, bytes] = {("d", f"n{number}"): _VALUE for number in range(_MANY)}
     fixture.plant(tree)
 
     def overwrite() -> int:
@@ -255,7 +256,7 @@ def _changes(fixture: Fixture, times: int) -> dict[str, Callable[[], object]]:
             lists = [Put(fixture.key("list", f"n{number}"), name) for number, name in enumerate(names)]
             client.run(writes=[*lists, Notify(fixture.key("list"), Scope.SUBTREE)])
 
-    changes = {"paths": walk_through_paths, "notifications of nobody": notify}
+    changes: dict[str, Callable[[], object]] = {"paths": walk_through_paths, "notifications of nobody": notify}
     return {**changes, "renewals": renew} if fixture.capabilities.ttl else changes
 
 

@@ -207,9 +207,6 @@ class ManyEntriesAreTooLarge(DictBackend):
 class ExpiredValuesCount(LimitedBackend):
     """Expired values in a scope count for the limit until they are freed."""
 
-    def free(self, spaces: Spaces, writes: tuple[Write, ...], now: float) -> None:
-        pass
-
     def touched(self, transaction: Transaction, now: float) -> int:
         return super().touched(transaction, float("-inf"))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 from redicts.backends.sqlite import SqliteBackend, statements
@@ -11,32 +13,43 @@ from redicts.backends.sqlite.backend import _on_connection
 from redicts.backends.sqlite.snapshot import Snapshot
 from redicts.contract.form import entries_of
 from redicts.core.minitransaction import Outcome, Put, Read, Status, Transaction
+from redicts.errors import StoreBusy
 from tests.contract.broken.register import broken_shared_store, broken_store
 from tests.contract.reference_model import HeldLocks, PlainBackend
 
 
+class _Early(PlainBackend):
+    """Executes a transaction at a time that was read before it waited for the lock."""
+
+    def late(self, transaction: Transaction, now: float) -> Outcome:
+        with self.lock:
+            if self.deciding:
+                raise StoreBusy("called in the midst of another call of the same thread")
+            self.deciding = True
+            try:
+                return self.decide(transaction, now)
+            finally:
+                self.deciding = False
+
+
 @broken_store("clock.a_write_sees_one_moment", alone=True)
-class WritersReadTheClockFirst(PlainBackend):
+class WritersReadTheClockFirst(_Early):
     """A transaction that writes reads the clock, and then waits for the lock."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         if not transaction.writes:
             return super().execute(transaction)
-        now = self.clock()
-        with self.lock:
-            return self.decide(transaction, now)
+        return self.late(transaction, self.clock())
 
 
 @broken_store("clock.a_read_sees_one_moment", alone=True)
-class ReadersReadTheClockFirst(PlainBackend):
+class ReadersReadTheClockFirst(_Early):
     """A transaction that only reads does so for the clock, and then waits for the lock."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         if transaction.writes:
             return super().execute(transaction)
-        now = self.clock()
-        with self.lock:
-            return self.decide(transaction, now)
+        return self.late(transaction, self.clock())
 
 
 @broken_store("clock.a_read_sees_one_moment")
@@ -85,7 +98,7 @@ class TheClockIsReadAfterTheSnapshot(SqliteBackend):
     """A transaction that only reads takes its snapshot, and then reads the clock once."""
 
     @_on_connection()
-    def _read(self, cursor: sqlite3.Cursor, transaction: Transaction) -> Outcome:
+    def _read(self: SqliteBackend, cursor: sqlite3.Cursor, transaction: Transaction) -> Outcome:
         cursor.execute(statements.BEGIN_READING)
         cursor.execute(statements.CONTENTS).fetchone()
         snapshot = Snapshot(cursor, self._database, self._now())
@@ -113,6 +126,24 @@ class ValuesStayForAWhile(SqliteBackend):
     """A read of one key still finds its value for some milliseconds after its end."""
 
     @_on_connection()
-    def fetch(self, cursor: sqlite3.Cursor, key: Any, /) -> bytes | None:
+    def fetch(self: SqliteBackend, cursor: sqlite3.Cursor, key: Any, /) -> bytes | None:
         found = Snapshot(cursor, self._database, self._now() - 8).answer(Read(key))
         return entries_of(found).values.get(())
+
+
+@broken_store("clock.the_wall_clock_changes_no_ttl", alone=True)
+class TTLsFollowTheWallClock(PlainBackend):
+    """Deadlines are times of the machine's wall clock, which can be set."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.ahead = 0.0
+        super().__init__(lambda: clock() + self.ahead)
+
+
+@broken_shared_store("clock.the_wall_clock_changes_no_ttl")
+class TheFileFollowsTheWallClock(SqliteBackend):
+    """The store's time is that of the machine's wall clock."""
+
+    def __init__(self, path: str, database: int = 0) -> None:
+        super().__init__(path, database)
+        self._now = lambda: time.time_ns() // 1_000_000

@@ -20,6 +20,7 @@ class _Numbered(PlainBackend):
     def __init__(self, clock: Callable[[], float], number: int = 0, first: _Numbered | None = None) -> None:
         super().__init__(clock)
         self.number = number
+        self.total = 0
         self.all: dict[int, _Numbered] = first.all if first else {}
         self.all[number] = self
         if first is None:
@@ -40,7 +41,7 @@ class DeletesGoByTheFirstDigit(_Numbered):
         super().delete(spaces, write, now)
         if not write.key.path and write.scope is Scope.SUBTREE:
             for number, other in self.all.items():
-                if str(number).startswith(str(self.number)):
+                if other is not self and str(number).startswith(str(self.number)):
                     other.spaces = {**other.spaces, write.key.space: {}}
 
 
@@ -49,8 +50,8 @@ class CountersAreForAll(_Numbered):
     """All databases add to one counter."""
 
     def sum(self, value: bytes, amount: int) -> int:
-        self.all[0].total = getattr(self.all[0], "total", 0) + super().sum(b"0", amount)
-        return int(self.all[0].total)
+        self.all[0].total += super().sum(b"0", amount)
+        return self.all[0].total
 
 
 @broken_store("databases.ttls_are_of_one_database", alone=True)
@@ -94,7 +95,7 @@ class OneListenerPerName(_Numbered):
 class FetchesForgetTheNumber(SqliteBackend):
     """The fast path looks for a value in database 0, whatever the number."""
 
-    def fetch(self, key: Key, /, **options: Any) -> bytes | None:  # type: ignore[override]
+    def fetch(self, key: Key, /, **options: Any) -> bytes | None:
         number, self._database = self._database, "0"
         try:
             return super().fetch(key, **options)

@@ -88,7 +88,7 @@ class TheFileOutgrowsItsStream(SqliteBackend):
     """A SQL transaction frees 64 expired rows, however many it adds."""
 
     @_on_connection(writes=True)
-    def _write(self, cursor: sqlite3.Cursor, transaction: Transaction) -> Outcome:
+    def _write(self: SqliteBackend, cursor: sqlite3.Cursor, transaction: Transaction) -> Outcome:
         cursor.execute(statements.BEGIN_WRITING)
         snapshot = Snapshot(cursor, self._database, self._now())
         failed_index = snapshot.first_failed(transaction.checks)
