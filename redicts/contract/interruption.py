@@ -157,7 +157,6 @@ def _named(frame: FrameType, package: str | None) -> str:
     return f"before {operation} in {' < '.join(names)}"
 
 
-@cache
 def _leaving(code: CodeType) -> frozenset[int]:
     """Return the offsets of the instructions that leave a ``with`` block without an exception."""
     instructions = list(dis.get_instructions(code))

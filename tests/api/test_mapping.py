@@ -669,7 +669,7 @@ def test_names_lead_back_to_what_was_stored(any_store: Store) -> None:
     run_state_machine_as_test(
         Walks,
         settings=settings(
-            max_examples=settings().max_examples // share,
+            max_examples=max(1, settings().max_examples // share),
             stateful_step_count=12,
             suppress_health_check=list(HealthCheck),
         ),

@@ -108,9 +108,9 @@ def test_no_repr_asks_the_store(any_store: Store) -> None:
 def test_no_repr_of_a_database_asks_the_store() -> None:
     """A database of ``open`` shows its backend, before its first use and after its end."""
     db = redicts.open({"backend": "memory"})
-    for _ in range(2):
+    for shown in ("<Database memory>", "<Database memory, closed>"):
         with no_io() as calls:
-            assert repr(db) == "<Database memory>"
+            assert repr(db) == shown
             assert repr(db.proxy("a")) == "Proxy('a')"
             assert repr(db.lock("a")) == "<Lock 'a'>"
         assert calls == []

@@ -86,7 +86,7 @@ def _change(fixture: Fixture, last: Path, ways: Iterator[int]) -> None:
 
 
 def _replacements(node: Key) -> list[list[Write]]:
-    """Return what may take the place of a node: nothing, a leaf, a dict, half of it, and it under another name."""
+    """Return what may replace a node: nothing, a leaf, a dict, half of it, and it under another name."""
     earlier, later = (Key(node.space, (*node.path[:-1], name)) for name in (f"a{node.path[-1]}", f"{node.path[-1]}x"))
     return [
         [],
