@@ -212,7 +212,7 @@ class FileHarness(Harness):
     networked = False
 
     def __init__(self, make: Callable[..., Backend]) -> None:
-        self._directory: Final = tempfile.TemporaryDirectory()
+        self._directory: Final = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._open: Final = functools.partial(make, str(Path(self._directory.name, "contract.db")))
         self._has_numbers: Final = "database" in inspect.signature(make).parameters
 

@@ -16,7 +16,7 @@ from redicts.errors import StoreError, StoreTimeout, Unreachable
 from tests.contract.broken.register import broken_client, broken_network_client, broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite, in_memory
 from tests.contract.harnesses import NetworkHarness
-from tests.contract.networks import Network, NetworkClient, Number
+from tests.contract.networks import Network, NetworkClient, Number, ReplyLost
 from tests.contract.reference_model import PlainBackend
 
 _PASSWORD: Final = NetworkHarness.secrets[0]
@@ -155,24 +155,22 @@ class TimeoutsAreThoseOfTheSystem(NetworkClient):
 
 
 class _LateAnswers(NetworkClient):
-    """Keeps a connection on which an answer is still to come, for reads."""
+    """Goes on with a connection on which the answer to a read is still to come."""
 
-    awaited: tuple[Number, int] | None = None
+    awaited: Number | None = None
 
-    def execute_until(self, transaction: Transaction, deadline: float, /) -> Outcome:
+    def send(self, number: Number, transaction: Transaction) -> Outcome:
         if transaction.writes or len(transaction.reads) != 1:
-            return super().execute_until(transaction, deadline)
-        if self.awaited is not None:
-            (number, _), self.awaited = self.awaited, None
-            late = self.network.server.outcomes.get(number)
-            if late is not None and self.fits(late, transaction):
-                return late
-        number = self.number()
+            return super().send(number, transaction)
+        awaited, self.awaited = self.awaited, None
+        late = None if awaited is None else self.network.server.outcomes.get(awaited)
+        if late is not None and self.fits(late, transaction):
+            return late
         try:
-            return self.send(number, transaction)
-        except Exception:
-            self.awaited = number, len(transaction.reads)
-            raise self.given_up(False) from None
+            return super().send(number, transaction)
+        except ReplyLost:
+            self.awaited = number if self.network.held is not None else None
+            raise
 
     def fits(self, late: Outcome, transaction: Transaction) -> bool:
         return len(late.answers) == len(transaction.reads)
