@@ -16,6 +16,7 @@ from redicts.contract.harness import Harness, SharedBackend
 from redicts.contract.provenance import provenance, secrets_in
 from redicts.contract.requirements import NotRun
 from redicts.contract.sizes import size_of_files, size_of_process
+from redicts.contract.wall import set_wall_clock
 from redicts.core.backend import Backend, BackendPlugin, BackendSettings
 from redicts.core.minitransaction import NOTHING, Delete, Equals, Key, Put, Read, Scope, Transaction
 from redicts.errors import RedictsError
@@ -151,6 +152,13 @@ class StoreHarness(Harness):
         if self._instance is not None:
             return size_of_process()
         return size_of_files(str(path)) if path is not None else None
+
+    def set_clock(self, seconds: float) -> bool:
+        """Set Python's wall clock, as the code of the plugin sees it, unless a server has a clock of its own."""
+        if self.networked:
+            return False
+        set_wall_clock(seconds, self.store.plugin.settings.__module__.partition(".")[0])
+        return True
 
     def close(self) -> None:
         """Close the instance and the proxy."""

@@ -13,6 +13,7 @@ from redicts.contract import Harness, ManualClock, Raw, SharedBackend
 from redicts.contract.check import Need
 from redicts.contract.servers import size_of_data
 from redicts.contract.sizes import size_of_files, size_of_process
+from redicts.contract.wall import set_wall_clock
 from redicts.core.backend import Backend
 from redicts.core.minitransaction import Key
 from tests.contract.networks import Network, NetworkClient, Server
@@ -22,8 +23,8 @@ from tests.support.proxy import FaultyProxy
 if TYPE_CHECKING:
     from tests.support.servers import RedisServer
 
-_LOCAL: Final = {Need.LOST_REPLIES, Need.LATE_REQUESTS, Need.WALL_CLOCK}
-_NOT_SHARED: Final = {Need.PROCESSES, Need.DURABLE, Need.RAW, Need.DATABASES}
+_LOCAL: Final = {Need.LOST_REPLIES, Need.LATE_REQUESTS}
+_NOT_SHARED: Final = {Need.PROCESSES, Need.DURABLE, Need.RAW, Need.DATABASES, Need.WALL_CLOCK}
 
 
 class InstanceHarness(Harness):
@@ -64,6 +65,12 @@ class InstanceHarness(Harness):
 
     def size(self) -> int | None:
         return size_of_process()
+
+    def set_clock(self, seconds: float) -> bool:
+        if not hasattr(self.store, "ahead"):
+            return False
+        self.store.ahead = seconds
+        return True
 
 
 class DictRaw(Raw):
@@ -139,6 +146,10 @@ class SqliteHarness(Harness):
     def databases(self) -> Sequence[Backend]:
         return [self._open(number) for number in (1, 10)]
 
+    def set_clock(self, seconds: float) -> bool:
+        set_wall_clock(seconds, "redicts")
+        return True
+
     def size(self) -> int:
         return size_of_files(self._path)
 
@@ -186,6 +197,10 @@ class FileHarness(Harness):
 
     def size(self) -> int:
         return size_of_files(self._directory.name)
+
+    def set_clock(self, seconds: float) -> bool:
+        set_wall_clock(seconds, "redicts")
+        return True
 
     def close(self) -> None:
         self._directory.cleanup()

@@ -11,7 +11,7 @@ from typing import Final
 
 from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
-from redicts.contract.fixture import LONG, Fixture
+from redicts.contract.fixture import LONG, SHORT, Fixture
 from redicts.contract.form import entries_of, names_of
 from redicts.contract.pauses import PausedCall, Point
 from redicts.contract.requirements import require, require_equal
@@ -173,6 +173,34 @@ def a_ttl_ends_at_its_end(fixture: Fixture) -> None:
     """A value is there until the end of its TTL, with at least a millisecond left, and not after it, whoever writes."""
     ttls = {f"n{ttl}": ttl for ttl in range(6, 40, 2)}
     (_with_the_time_of_this_process if fixture.harness.waits else _with_a_clock_that_is_set)(fixture, ttls)
+
+
+@conformance_check(needs=[Need.TTL, Need.WALL_CLOCK])
+def the_wall_clock_changes_no_ttl(fixture: Fixture) -> None:
+    """No TTL changes if the clock of the machine is set forwards or back, for old and new clients."""
+    harness = fixture.harness
+    fixture.close_clients()
+    try:
+        harness.set_clock(0.001)  # for what clients keep when they are opened
+        fixture.store.apply(Put(fixture.key("d", "a"), b"1", LONG), Put(fixture.key("d", "b"), b"1"))
+        for days in (2, -2, 5000):
+            harness.set_clock(days * 86_400.0)
+            for client in (fixture.store, fixture.client()):
+                found = client.entries(Read(fixture.key(), Scope.SUBTREE, ttls=True))
+                when = f"after the clock of the machine was set by {days} days"
+                require_equal(set(found.values), {("d", "a"), ("d", "b")}, f"{when}, there are values at")
+                left = found.ttls.get(("d", "a"), 0)
+                require(
+                    LONG // 2 < left <= LONG,
+                    f"{when}, {left} ms remain of a TTL of {LONG} ms, which must not change",
+                )
+                client.apply(Put(fixture.key("d", "a"), b"1", LONG))
+            fixture.store.apply(Put(fixture.key("short"), b"1", SHORT))
+            fixture.outlive()
+            require_equal(fixture.store.value(fixture.key("short")), None, f"{when}, a short TTL over, its value is")
+            fixture.close_clients()
+    finally:
+        harness.set_clock(0.0)
 
 
 _SLACK: Final = 0.002

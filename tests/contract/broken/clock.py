@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 from redicts.backends.sqlite import SqliteBackend, statements
@@ -127,3 +129,21 @@ class ValuesStayForAWhile(SqliteBackend):
     def fetch(self: SqliteBackend, cursor: sqlite3.Cursor, key: Any, /) -> bytes | None:
         found = Snapshot(cursor, self._database, self._now() - 8).answer(Read(key))
         return entries_of(found).values.get(())
+
+
+@broken_store("clock.the_wall_clock_changes_no_ttl", alone=True)
+class TTLsFollowTheWallClock(PlainBackend):
+    """Deadlines are times of the machine's wall clock, which can be set."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.ahead = 0.0
+        super().__init__(lambda: clock() + self.ahead)
+
+
+@broken_shared_store("clock.the_wall_clock_changes_no_ttl")
+class TheFileFollowsTheWallClock(SqliteBackend):
+    """The store's time is that of the machine's wall clock."""
+
+    def __init__(self, path: str, database: int = 0) -> None:
+        super().__init__(path, database)
+        self._now = lambda: time.time_ns() // 1_000_000

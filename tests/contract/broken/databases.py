@@ -41,7 +41,7 @@ class DeletesGoByTheFirstDigit(_Numbered):
         super().delete(spaces, write, now)
         if not write.key.path and write.scope is Scope.SUBTREE:
             for number, other in self.all.items():
-                if str(number).startswith(str(self.number)):
+                if other is not self and str(number).startswith(str(self.number)):
                     other.spaces = {**other.spaces, write.key.space: {}}
 
 
