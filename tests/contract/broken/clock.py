@@ -85,10 +85,10 @@ class TheClockIsReadBeforeTheFileIsLocked(SqliteBackend):
         now: int | None = getattr(self.of_thread, "now", None)
         return self._clock.now() if now is None else now
 
-    def execute(self, transaction: Transaction, /) -> Outcome:
+    def execute(self, transaction: Transaction, /, deadline: float | None = None) -> Outcome:
         self.of_thread.now = self._clock.now()
         try:
-            return super().execute(transaction)
+            return super().execute(transaction, deadline)
         finally:
             self.of_thread.now = None
 
@@ -113,12 +113,12 @@ class TheClockIsReadAfterTheSnapshot(SqliteBackend):
 class TTLsEndForTheWay(SqliteBackend):
     """Six milliseconds of a TTL are taken off for the time that the request takes."""
 
-    def execute(self, transaction: Transaction, /) -> Outcome:
+    def execute(self, transaction: Transaction, /, deadline: float | None = None) -> Outcome:
         writes: list[Any] = [
             write._replace(ttl=max(1, write.ttl - 6)) if isinstance(write, Put) and write.ttl else write
             for write in transaction.writes
         ]
-        return super().execute(transaction._replace(writes=tuple(writes)))
+        return super().execute(transaction._replace(writes=tuple(writes)), deadline)
 
 
 @broken_shared_store("clock.a_ttl_ends_at_its_end")

@@ -107,8 +107,8 @@ class FetchesForgetTheNumber(SqliteBackend):
 class TTLsArePutInTheFirst(SqliteBackend):
     """A put with a TTL takes the place of the value in every database."""
 
-    def execute(self, transaction: Transaction, /) -> Outcome:
-        outcome = super().execute(transaction)
+    def execute(self, transaction: Transaction, /, deadline: float | None = None) -> Outcome:
+        outcome = super().execute(transaction, deadline)
         puts = [write for write in transaction.writes if isinstance(write, Put) and write.ttl]
         if puts and outcome.applied and self._database != "0":
             number, self._database = self._database, "0"
