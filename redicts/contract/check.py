@@ -32,6 +32,7 @@ class Need(Enum):
     RAW = "the harness's raw access"
     FORGETTING = "the harness's forget"
     UNUSABLE = "the harness's unusable clients"
+    LOCAL = "a store that is not networked"
 
 
 CAPABILITIES: Final[dict[Need, str]] = {

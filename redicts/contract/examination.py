@@ -176,6 +176,11 @@ def _need_raw(fixture: Fixture) -> None:
         raise NotRun("the harness has no raw access to the store", required=False)
 
 
+def _need_no_network(fixture: Fixture) -> None:
+    if fixture.harness.networked:
+        raise NotRun("the store is networked, so other processes write its files", required=False)
+
+
 def _need_hook(name: str) -> Callable[[Fixture], None]:
     def meet(fixture: Fixture) -> None:
         if getattr(type(fixture.harness), name) is getattr(Harness, name):
@@ -203,6 +208,7 @@ _UNMET: Final[dict[Need, Callable[[Fixture], None]]] = {
     Need.RAW: _need_raw,
     Need.FORGETTING: _need_hook("forget"),
     Need.UNUSABLE: _need_hook("unusable"),
+    Need.LOCAL: _need_no_network,
 }
 """For each need, the function that raises ``NotRun`` if it is not met."""
 

@@ -228,7 +228,7 @@ class FakeRedisHarness(InstanceHarness):
 class RedisHarness(Harness):
     """The Redis backend on a real server; clients whose replies can be lost go through a proxy."""
 
-    not_run: Final = frozenset({Need.NO_TTL, Need.NO_PROCESSES, Need.NO_LIMIT, Need.RAW, Need.DOCUMENTS})
+    not_run: Final = frozenset({Need.NO_TTL, Need.NO_PROCESSES, Need.NO_LIMIT, Need.RAW, Need.DOCUMENTS, Need.LOCAL})
 
     def __init__(self, server: RedisServer) -> None:
         self._server: Final = server
