@@ -35,6 +35,7 @@ class Need(Enum):
     WALL_CLOCK = "the harness's set_clock"
     FORGETTING = "the harness's forget"
     UNUSABLE = "the harness's unusable clients"
+    LOCAL = "a store that is not networked"
 
 
 CAPABILITIES: Final[dict[Need, str]] = {

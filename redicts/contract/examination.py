@@ -191,6 +191,11 @@ def _need_wall_clock(fixture: Fixture) -> None:
         raise NotRun("the harness cannot set the clock of the store's machine", required=False)
 
 
+def _need_no_network(fixture: Fixture) -> None:
+    if fixture.harness.networked:
+        raise NotRun("the store is networked, so other processes write its files", required=False)
+
+
 def _need_hook(name: str) -> Callable[[Fixture], None]:
     def meet(fixture: Fixture) -> None:
         if getattr(type(fixture.harness), name) is getattr(Harness, name):
@@ -221,6 +226,7 @@ _UNMET: Final[dict[Need, Callable[[Fixture], None]]] = {
     Need.WALL_CLOCK: _need_wall_clock,
     Need.FORGETTING: _need_hook("forget"),
     Need.UNUSABLE: _need_hook("unusable"),
+    Need.LOCAL: _need_no_network,
 }
 """For each need, the function that raises ``NotRun`` if it is not met."""
 

@@ -270,7 +270,7 @@ class RedisHarness(Harness):
     """The Redis backend on a real server; clients whose replies can be lost go through a proxy."""
 
     not_run: Final = frozenset(
-        {Need.NO_TTL, Need.NO_PROCESSES, Need.NO_LIMIT, Need.RAW, Need.DOCUMENTS, Need.WALL_CLOCK}
+        {Need.NO_TTL, Need.NO_PROCESSES, Need.NO_LIMIT, Need.RAW, Need.DOCUMENTS, Need.WALL_CLOCK, Need.LOCAL}
     )
 
     def __init__(self, server: RedisServer) -> None:

@@ -7,18 +7,23 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Final
 
 from redicts.contract.check import Need, conformance_check
+from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
+from redicts.contract.forked import ForkedChild
 from redicts.contract.leftovers import Leftovers
 from redicts.contract.listening import fresh_name
 from redicts.contract.requirements import NotRun, require, require_equal
 from redicts.core.backend import Backend
-from redicts.core.minitransaction import Add, Put, Read, Transaction
+from redicts.core.minitransaction import Add, Delete, Put, Read, Scope, Transaction
 from redicts.errors import StoreError
+
+with suppress(ImportError):  # where there is none, there is no fork either
+    import resource
 
 _SEE: Final = '; see "Failures" in docs/contract.md'
 
@@ -27,6 +32,11 @@ _BRIEF_SECS: Final = 0.02
 
 _LATE_SECS: Final = 0.1
 """The same for a call whose request is held up."""
+
+_LARGEST_FILE: Final = 200_000
+_FILLING: Final = b"x" * 10_000
+_GROWING: Final = 60
+"""So many pairs of such values need more room than the largest file has."""
 
 _FEW_LEFT: Final = 8
 """How many open files a pool may keep."""
@@ -112,6 +122,59 @@ def a_late_answer_is_nobodys(fixture: Fixture) -> None:
             fixture.harness.deliver_request()
         for other, value in values.items():
             require_equal(client.value(fixture.key(other)), value, f"after a late answer, the value at {other!r} is")
+
+
+@conformance_check(needs=[Need.DURABLE, Need.FORK, Need.OPENER, Need.LOCAL])
+def a_full_disk_is_told(fixture: Fixture) -> None:
+    """If its files cannot grow, a store refuses writes as a whole by a ``StoreError``, and works on when they can."""
+    opener = fixture.harness.opener
+    assert opener is not None  # the check needs an opener
+    failed = fixture.key("failed")
+
+    def work() -> None:
+        backend = opener()
+        try:
+            client = Client(backend)
+            client.apply(Put(failed, b"0"))
+            errors: dict[int, StoreError | None] = {}
+            with _small_files():
+                for number in range(_GROWING):
+                    puts = [Put(fixture.key("n", f"{number}", name), _FILLING) for name in ("a", "b")]
+                    error = _failure(partial(client.apply, *puts))
+                    _examine(fixture, error, "a write for which the disk has no room", maybe_applied=True)
+                    errors[number] = error if isinstance(error, StoreError) else None
+                    if list(errors.values())[-3:].count(None) == 0:
+                        break
+            found = client.read(fixture.key("n"))
+            for number, error in errors.items():
+                there = sum((f"{number}", name) in found for name in ("a", "b"))
+                require(there != 1, f"of two values written at once, one is there after {error!r}{_SEE}")
+                require(error or there, f"a write is applied for which the disk had no room, but it is not there{_SEE}")
+                told = error is None or error.maybe_applied or not there
+                require(told, f"a write is there whose error says maybe_applied=False: {error!r}{_SEE}")
+            count = sum(error is not None for error in errors.values())
+            client.apply(Delete(fixture.key("n"), Scope.SUBTREE), Put(failed, b"%d" % count))
+        finally:
+            backend.close()
+
+    with ForkedChild(work, fixture.timeout) as child:
+        child.finish()
+    count = fixture.store.value(failed) or b"0"
+    fixture.expect({("failed",): count})
+    fixture.store.apply(Put(failed, b"again"))
+    if count == b"0":
+        raise NotRun("no write failed though the files of this process could not grow", required=False)
+
+
+@contextmanager
+def _small_files() -> Iterator[None]:
+    """Let no file of this process grow beyond some hundred kibibytes; writes that need more fail."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_LARGEST_FILE, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def _briefly(backend: Backend, transaction: Transaction) -> object:

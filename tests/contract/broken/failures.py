@@ -11,8 +11,8 @@ from typing import Any, Final
 from redicts.backends.sqlite import SqliteBackend
 from redicts.contract import SharedBackend
 from redicts.core.backend import Backend
-from redicts.core.minitransaction import Outcome, Transaction
-from redicts.errors import StoreError, StoreTimeout, Unreachable
+from redicts.core.minitransaction import Outcome, Put, Status, Transaction
+from redicts.errors import StoreError, StoreFull, StoreTimeout, Unreachable
 from tests.contract.broken.register import broken_client, broken_network_client, broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite, in_memory
 from tests.contract.harnesses import NetworkHarness
@@ -109,6 +109,38 @@ class ErrorsOfSqliteComeThrough(OnSqlite):
             return super().execute(transaction)
         except StoreError as error:
             raise sqlite3.OperationalError(str(error)) from None
+
+
+# Disks that are full.
+
+
+@broken_shared_store("failures.a_full_disk_is_told", alone=True)
+class FullDisksAreNotTold(OnSqlite):
+    """A write of nothing but values for which there is no room is said to be applied."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        try:
+            return super().execute(transaction)
+        except StoreError:
+            if transaction.checks or transaction.reads or not all(isinstance(put, Put) for put in transaction.writes):
+                raise
+            return Outcome(Status.APPLIED)
+
+
+@broken_shared_store("failures.a_full_disk_is_told")
+class AFullDiskIsForEver(OnSqlite):
+    """A client that once found no room refuses all later writes."""
+
+    is_full = False
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if self.is_full and transaction.writes:
+            raise StoreFull("there is no room")
+        try:
+            return super().execute(transaction)
+        except StoreError:
+            self.is_full = True
+            raise
 
 
 # Replies that are lost.

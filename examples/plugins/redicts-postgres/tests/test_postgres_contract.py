@@ -10,7 +10,7 @@ from redicts_postgres.harness import PostgresHarness, Store
 
 from redicts.contract import CHECKS, ConformanceCheck, Examination, Need, Status
 
-NOT_CLAIMED = frozenset({Need.NO_TTL, Need.NO_PROCESSES, Need.LIMIT, Need.DOCUMENTS, Need.FORGETTING})
+NOT_CLAIMED = frozenset({Need.NO_TTL, Need.NO_PROCESSES, Need.LIMIT, Need.DOCUMENTS, Need.FORGETTING, Need.LOCAL})
 
 
 @pytest.fixture(scope="module", params=["locks", "serializable"])
