@@ -9,13 +9,13 @@ mypy and pyright check this file as they check a user's, and a test runs it, so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, Final, Union
 
 from typing_extensions import assert_type
 
 import redicts
-from redicts import ABSENT, Database, Lock, LockInfo, Pool, Proxy, Transaction, root, section
+from redicts import ABSENT, Database, Lock, LockInfo, Pool, Proxy, Transaction, TreeMapping, root, section
 from redicts.plugin import Capabilities
 
 # The version, the pool and databases
@@ -70,6 +70,24 @@ def use_values() -> None:
     assert sorted(names) == ["paint", "price", "wheels"]
 
 
+def use_edits_and_mappings() -> None:
+    """Change values in place, as mappings, and read several at once."""
+    stock = section("stock").put({"apples": 1}, expire=60)
+    assert_type(stock, Proxy)
+    with stock.edit(default={}, renew=True) as value:
+        assert_type(value, Any)
+        value["pears"] = 2
+    assert_type(stock.vals("apples", ["pears"], default=0), tuple[Any, ...])
+    mapping = stock.mapping()
+    assert_type(mapping, TreeMapping)
+    mapping["plums"] = {"small": 3}
+    assert_type(mapping.get("plums"), Union[Any, None])
+    fruits: MutableMapping[str, Any] = mapping
+    mapping |= {"figs": 4}
+    fruits.update(kiwis=5)
+    assert dict(fruits["plums"]) == {"small": 3}
+
+
 # Transactions
 
 
@@ -102,10 +120,21 @@ def use_locks() -> None:
         assert_type(proxy, Proxy)
     assert_type(proxy.lock(shared=True).acquire(), bool)
     proxy.lock().release()
+    assert_type(proxy.lock().acquire(timeout=5), bool)
+    assert_type(proxy.lock().locked(), bool)
+    proxy.lock().release()
+
+    @proxy.locked(timeout=5)
+    def doubled(number: int) -> int:
+        return 2 * number
+
+    assert_type(doubled(2), int)
+    with proxy.locked(shared=True) as same:
+        assert_type(same, Proxy)
     assert not lost
 
 
-CORRECT: Final = (choose_stores, use_values, use_transactions, use_locks)
+CORRECT: Final = (choose_stores, use_values, use_edits_and_mappings, use_transactions, use_locks)
 
 # Mistakes: each is an error for both type checkers, and raises one when it is made.
 
@@ -124,6 +153,24 @@ MISTAKES: Final[Mapping[str, Callable[[], object]]] = {
     ),
     "an option of Lock by position": (
         lambda: Lock(Pool(), "a", 5, 5, True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    ),
+    "a misspelt option of Proxy.lock": (
+        lambda: root().lock(expire_timout=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    ),
+    "a misspelt option of locked": (
+        lambda: root().locked(timout=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    ),
+    "a misspelt option of edit": (
+        lambda: root().edit(renews=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    ),
+    "a number as blocking": (
+        lambda: root().acquire(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ),
+    "a proxy as a number": (
+        lambda: root() + 1  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    ),
+    "a default of get": (
+        lambda: root().get("a", 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     ),
     "a misspelt option of set": (
         lambda: root().set("a", 1, expires=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
