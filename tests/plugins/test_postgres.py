@@ -15,7 +15,9 @@ from tests.support.postgres import PostgresServer
 ISOLATIONS = ["locks", "serializable"] if os.environ.get("REDICTS_TESTS") == "long" else ["locks"]
 """The short tests certify only the default."""
 
-NOT_CLAIMED = frozenset({Need.NO_TTL, Need.NO_PROCESSES, Need.LIMIT, Need.DOCUMENTS, Need.RAW})
+NOT_CLAIMED = frozenset(
+    {Need.NO_TTL, Need.NO_PROCESSES, Need.LIMIT, Need.DOCUMENTS, Need.RAW, Need.SIZE, Need.WALL_CLOCK}
+)
 
 
 def url_of(server: PostgresServer) -> str:
