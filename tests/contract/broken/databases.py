@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from redicts.backends.sqlite import SqliteBackend
+from redicts.backends.sqlite.keys import EncodedKeys
 from redicts.contract import SharedBackend
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
@@ -92,15 +92,12 @@ class OneListenerPerName(_Numbered):
 
 
 @broken_shared_store("databases.they_share_nothing")
-class FetchesForgetTheNumber(SqliteBackend):
-    """The fast path looks for a value in database 0, whatever the number."""
+class FastPathsForgetTheNumber(SqliteBackend):
+    """The fast paths read and write the values of database 0, whatever the number."""
 
-    def fetch(self, key: Key, /, **options: Any) -> bytes | None:
-        number, self._database = self._database, "0"
-        try:
-            return super().fetch(key, **options)
-        finally:
-            self._database = number
+    def __init__(self, path: str, database: int = 0) -> None:
+        super().__init__(path, database)
+        self._encoded = EncodedKeys("0")
 
 
 @broken_shared_store("databases.ttls_are_of_one_database")

@@ -22,9 +22,13 @@ class ChildrenSeeHalfTransactions(PlainBackend):
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         before = {name: dict(entries) for name, entries in self.spaces.items()}
-        outcome = super().decide(transaction, now)
-        if not outcome.applied:
-            self.spaces = before
+        applied = False
+        try:
+            outcome = super().decide(transaction, now)
+            applied = outcome.applied
+        finally:
+            if not applied:
+                self.spaces = before
         return outcome
 
 

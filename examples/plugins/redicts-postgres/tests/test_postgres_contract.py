@@ -10,7 +10,18 @@ from redicts_postgres.harness import PostgresHarness, Store
 
 from redicts.contract import CHECKS, ConformanceCheck, Examination, Need, Status
 
-NOT_CLAIMED = frozenset({Need.NO_TTL, Need.NO_PROCESSES, Need.LIMIT, Need.DOCUMENTS, Need.FORGETTING, Need.LOCAL})
+NOT_CLAIMED = frozenset(
+    {
+        Need.NO_TTL,
+        Need.NO_PROCESSES,
+        Need.LIMIT,
+        Need.DOCUMENTS,
+        Need.FORGETTING,
+        Need.LOCAL,
+        Need.SIZE,
+        Need.WALL_CLOCK,
+    }
+)
 
 
 @pytest.fixture(scope="module", params=["locks", "serializable"])

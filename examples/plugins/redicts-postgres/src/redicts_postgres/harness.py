@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import socket
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from pydantic import SecretStr
@@ -18,6 +18,9 @@ from redicts_postgres.settings import PostgresSettings
 
 _ANSWER_TIMEOUT_SECS: Final = 0.5
 """How long a disturbed client waits for an answer before it retries."""
+
+_OTHERS: Final = (11, 110)
+"""The numbers of databases that are compared with the one under examination."""
 
 
 class Store(NamedTuple):
@@ -38,6 +41,7 @@ class PostgresHarness(Harness):
         if given.host.startswith("/"):
             raise ValueError("the harness needs TCP: set host and port, not the directory of a Unix socket")
         self._open: Final = functools.partial(open_postgres, given, database)
+        self._open_number: Final = functools.partial(open_postgres, given)
         self._proxy: Final = FaultyProxy(given.host, given.port)
         disturbed = given.model_copy(
             update={
@@ -106,6 +110,10 @@ class PostgresHarness(Harness):
     def disturbed(self) -> int:
         """How many requests a fault has hit."""
         return self._proxy.hit
+
+    def databases(self) -> Sequence[Backend]:
+        """Open two other databases."""
+        return [self._open_number(number) for number in _OTHERS]
 
     def close(self) -> None:
         """End the proxy."""
