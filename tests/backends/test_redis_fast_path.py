@@ -66,6 +66,7 @@ checks: Final = st.one_of(
 reads: Final = st.one_of(
     st.builds(Read, keys, st.just(Scope.NODE), st.none(), st.none(), st.booleans()),
     st.builds(Read, nodes, scopes, st.none(), st.none()),
+    st.builds(Read, nodes, scopes, st.just(1_000), st.none(), st.booleans()),
 )
 writes: Final = st.one_of(
     st.builds(lambda key, value, ttl: [*clearing(key), Put(key, value, ttl)], keys, values, ttls),
@@ -73,13 +74,29 @@ writes: Final = st.one_of(
     st.builds(lambda key: [Delete(key, Scope.NODE)], keys),
     st.builds(lambda node, scope: [Notify(node, scope)], nodes, scopes),
 )
-transactions: Final = st.builds(
-    lambda checks, reads, writes: Transaction(
-        tuple(checks), tuple(reads), tuple([one for some in writes for one in some])
+changed: Final = st.builds(
+    lambda key, old, new, read: Transaction(
+        (Equals(key, Scope.NODE, {(): old}),),
+        (read,),
+        (Put(key, new, keep_ttl=True), Notify(Key("w", ()), Scope.BELOW)),
     ),
-    st.lists(checks, max_size=1),
-    st.lists(reads, max_size=1),
-    st.lists(writes, min_size=1, max_size=2),
+    keys,
+    values,
+    values,
+    reads,
+)
+"""Changes of a value that is there."""
+
+transactions: Final = st.one_of(
+    changed,
+    st.builds(
+        lambda checks, reads, writes: Transaction(
+            tuple(checks), tuple(reads), tuple([one for some in writes for one in some])
+        ),
+        st.lists(checks, max_size=1),
+        st.lists(reads, max_size=1),
+        st.lists(writes, min_size=1, max_size=2),
+    ),
 )
 
 
@@ -134,6 +151,18 @@ LIST: Final = Transaction(
     reads=(Read(RECORD, ttls=True), Read(Key("w", RECORD.path), ttls=True)),
     writes=(Put(Key("n", ("0.1", "0.2")), b"client/2", 6_000),),
 )
+VALUE: Final = Key("v", ("a", "b"))
+STORE: Final = Transaction(writes=(Put(Key("v", ("a", "b", "c")), b"1", 900_000), Put(Key("v", ("a", "b", "d")), b"2")))
+OPEN: Final = ACQUIRE._replace(reads=(Read(VALUE, Scope.SUBTREE, 5_000, None, ttls=True),))
+CLOSE: Final = RELEASE._replace(
+    checks=(Equals(RECORD, Scope.NODE, {(): b"me"}), Equals(Key("v", ("a", "b", "d")), Scope.NODE, {(): b"2"})),
+    writes=(
+        *[Put(Key("v", ("a", "b", name)), b"3", keep_ttl=True) for name in "cd"],
+        *RELEASE.writes,
+    ),
+)
+"""An edit, see :mod:`redicts.core.edits`."""
+
 REFUSED: Final = Transaction(
     (StartsWith(Key("h", ("a",)), Scope.BELOW, b"you"),),
     (Read(Key("h", ("a",)), Scope.BELOW, 1_000), Read(Key("h", ("b",)), Scope.BELOW, 1_000)),
@@ -151,7 +180,7 @@ def test_a_repeated_small_request_gets_the_same_reply(redis_server: RedisServer)
         return client.read_response()
 
     exchange(with_source(encoder.encode(Transaction(writes=(Add(Key("f", ("token",)), 41),)), b"other", 1)))
-    for number, transaction in enumerate((ACQUIRE, LIST, REFUSED, RELEASE), 1):
+    for number, transaction in enumerate((ACQUIRE, LIST, REFUSED, RELEASE, STORE, OPEN, CLOSE, ACQUIRE, RELEASE), 1):
         call = encoder.encode(transaction, b"mine", number)
         first = exchange(call)
         record = redis_server.command("GET", "r:mine")
@@ -183,6 +212,33 @@ def test_the_commands_of_a_lock(redis_server: RedisServer) -> None:
             used.pop(harness, None)
     assert taken == common | {"hlen": 6 + 4, "hget": 2, "hset": 4 + 1, "zadd": 1}
     assert released == common | {"hlen": 4 + 1, "hget": 3 + 3, "hdel": 1 + 3, "zrem": 1}
+
+
+def test_the_commands_of_an_edit(redis_server: RedisServer) -> None:
+    """A small value is read as its lock is acquired, and changed as it is released, with a few commands more."""
+    with opened(redis_server) as backend:
+        backend.execute(Transaction(writes=(Put(Key("h", ("z",)), b"1", 900_000), Add(Key("f", ("token",)), 1))))
+        backend.execute(STORE)
+        redis_server.command("CONFIG", "RESETSTAT")
+        (found,) = backend.execute(OPEN).answers
+        taken = calls(redis_server)
+        redis_server.command("CONFIG", "RESETSTAT")
+        assert backend.execute(CLOSE).applied
+        released = calls(redis_server)
+        examine_layout(contents(redis_server))
+        (value,) = backend.execute(Transaction(reads=(Read(VALUE, Scope.SUBTREE, ttls=True),))).answers
+    assert isinstance(found, Entries)
+    assert isinstance(value, Entries)
+    assert found.values == {("c",): b"1", ("d",): b"2"}
+    assert value.values == {("c",): b"3", ("d",): b"3"}
+    assert 890_000 < value.ttls["c",] <= found.ttls["c",] <= 900_000
+    assert value.ttls.keys() == {("c",)}
+    common = {"evalsha": 1, "get": 1, "set": 1, "time": 1, "zrangebyscore": 1}
+    for used in (taken, released):
+        for harness in HARNESS:
+            used.pop(harness, None)
+    assert taken == common | {"hlen": 6 + 4 + 1, "hget": 2 + 1, "hgetall": 1, "hset": 4 + 1, "zadd": 1}
+    assert released == common | {"hlen": 4 + 1, "hget": 3 + 3 + 4, "hset": 2, "hdel": 1 + 3, "zrem": 1}
 
 
 @pytest.mark.parametrize("space", ["h", "f"])

@@ -121,7 +121,7 @@ local function fast_path()
     return not first or first > 3 or first == 0
   end
 
-  -- Calls visit(directory, name, value) for each live value below a directory. Returns nil if there are many.
+  -- Calls visit(directory, name, value, field) for each live value below a directory. Returns nil if there are many.
   local function each_value(dir, visit)
     local MUCH, seen, pending = 64, 0, { dir }
     while #pending > 0 do
@@ -136,7 +136,7 @@ local function fast_path()
           pending[#pending + 1] = at .. '.' .. escaped(name)
         else
           local value = live(field)
-          if value then visit(at, name, value) end
+          if value then visit(at, name, value, field) end
         end
       end
     end
@@ -203,14 +203,23 @@ local function fast_path()
       reply[#reply + 1] = value and { '', '=', value, ttl } or { '' }
       record = record .. (value and 'l4:s0:s1:=s' .. #value .. ':' .. value .. 's' .. #ttl .. ':' .. ttl or 'l1:s0:')
       at = at + 4
-    elseif kind == 'r' and ARGV[at + 3] == '>' and ARGV[at + 5] == '' and ARGV[at + 6] == '0' then
+    elseif kind == 'r' and ARGV[at + 3] ~= '=' and ARGV[at + 6] == '0' then
       if tonumber(ARGV[at + 4] ~= '' and ARGV[at + 4] or 1000) < 64 then return nil end
-      local answer, text = { '' }, ''
-      local whole = each_value(dir, function(where, name, value)
-        local suffix = sub(where, #dir + 1)
-        answer[#answer + 1], answer[#answer + 2], answer[#answer + 3] = suffix, { name, value }, ''
+      if ARGV[at + 3] == '*' then
+        local parent, name = split(dir)
+        local field = parent and call('HGET', parent, name)
+        if field and field ~= DIRECTORY then return nil end
+      end
+      local with_ttls, answer, text = ARGV[at + 5] ~= '', { '' }, ''
+      local whole = each_value(dir, function(where, name, value, field)
+        local suffix, ttls, left = sub(where, #dir + 1), '', 's0:'
+        if with_ttls and byte(field) == 2 then
+          local ttl = string.format('%.0f', tonumber(sub(field, 2, 17)) - now())
+          ttls, left = { name, ttl }, 'l2:s' .. #name .. ':' .. name .. 's' .. #ttl .. ':' .. ttl
+        end
+        answer[#answer + 1], answer[#answer + 2], answer[#answer + 3] = suffix, { name, value }, ttls
         text = text .. 's' .. #suffix .. ':' .. suffix
-        text = text .. 'l2:s' .. #name .. ':' .. name .. 's' .. #value .. ':' .. value .. 's0:'
+        text = text .. 'l2:s' .. #name .. ':' .. name .. 's' .. #value .. ':' .. value .. left
       end)
       if not whole then return nil end
       reply[#reply + 1] = answer
@@ -234,6 +243,20 @@ local function fast_path()
       if old and not is_plain(old) or not old and call('HLEN', parent) == 0 then return nil end
       changes[#changes + 1] = { 'HSET', parent, name, value }
       at = at + 4
+    elseif kind == 'p' and ARGV[at + 3] == 'keep' then
+      local count = tonumber(ARGV[at + 4])
+      for i = at + 5, at + 3 + count * 2, 2 do
+        local name, value = ARGV[i], ARGV[i + 1]
+        local old = call('HGET', dir, name)
+        if not old or old == DIRECTORY or not live(old) then return nil end
+        if byte(old) == 2 then
+          value = sub(old, 1, 17) .. value
+        elseif not is_plain(value) then
+          return nil
+        end
+        changes[#changes + 1] = { 'HSET', dir, name, value }
+      end
+      at = at + 4 + count * 2
     elseif kind == 'p' then
       local ttl, count, name, value = tonumber(ARGV[at + 3]), ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
       if not ttl or count ~= '1' then return nil end
