@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
+import time
 from typing import Final
 
 from redicts.contract.requirements import require
@@ -18,15 +20,26 @@ class Leftovers:
         self._files: Final = _open_files()
         self._threads: Final = threading.active_count()
 
-    def require_few(self, most: int, what: str) -> None:
-        """Require that at most so many are left: pools and threads that serve later calls are no fault.
+    def require_few(self, most: int, what: str, seconds: float) -> None:
+        """Require that at most so many are left after so many seconds, for some end by themselves.
 
-        ``what`` names what might have left them.
+        Pools and threads that serve later calls are no fault. ``what`` names what might have left them.
         """
-        files, threads = _open_files() - self._files, threading.active_count() - self._threads
+        deadline = time.monotonic() + seconds
+        while max(files := self._files_left(), threads := self._threads_left()) > most and time.monotonic() < deadline:
+            gc.collect()  # errors may hold what their frames used
+            time.sleep(_PAUSE_SECS)
         require(files <= most, f"{what} leave {files} more files or sockets open{_SEE}")
         require(threads <= most, f"{what} leave {threads} more threads running{_SEE}")
 
+    def _files_left(self) -> int:
+        return _open_files() - self._files
+
+    def _threads_left(self) -> int:
+        return threading.active_count() - self._threads
+
+
+_PAUSE_SECS: Final = 0.01
 
 _SEE: Final = '; see "Failures" in docs/contract.md'
 

@@ -16,6 +16,8 @@ from redicts.backends.memory import MemorySettings
 from redicts.backends.memory import plugin as memory
 from redicts.backends.redis import RedisSettings
 from redicts.backends.redis import plugin as redis
+from redicts.backends.sqlite import SqliteSettings
+from redicts.backends.sqlite import plugin as sqlite
 from redicts.contract import CHECKS, ConformanceCheck, SharedBackend, Status, Store, StoreHarness, certify
 from redicts.contract.check import CAPABILITIES
 from redicts.contract.examination import Examination
@@ -163,6 +165,36 @@ def test_the_server_of_a_unix_socket_is_not_disturbed(redis_server: RedisServer)
     assert (results[-1].required, results[-1].reason) == (True, "the harness cannot drop replies")
 
 
+def test_clients_that_cannot_work_follow_from_the_settings(tmp_path: Path) -> None:
+    """Settings with a path, or with an address and a password, give clients that fail, and the check examines them."""
+    file = StoreHarness(Store(sqlite, SqliteSettings.model_validate({"path": str(tmp_path / "store.db")})))
+    with RedisServer(password="marker of a password") as guarded:
+        given = {"port": guarded.port, "password": "marker of a password"}
+        server = StoreHarness(Store(redis, RedisSettings.model_validate(given)))
+        for harness, mistakes in ((file, 2), (server, 2)):
+            try:
+                assert len(harness.unusable()) == mistakes
+                report = certify(harness, checks=chosen("failures.what_cannot"))
+            finally:
+                harness.close()
+            assert report.passed, report
+            assert "marker" not in str(report)
+    harness = StoreHarness(Store(memory, MemorySettings()))
+    [result] = certify(harness, checks=chosen("failures.what_cannot")).results
+    assert (result.status, result.required) == (Status.NOT_RUN, False)
+
+
+def test_faults_of_all_connections_are_those_of_the_proxy(redis_server: RedisServer) -> None:
+    """The checks on replies that are all lost and on connections that break run with an address in the settings."""
+    harness = StoreHarness(Store(redis, RedisSettings.model_validate({"port": redis_server.port})))
+    try:
+        names = ("failures.a_write_in_doubt", "servers.connections", "servers.listeners")
+        results = certify(harness, checks=chosen(*names)).results
+    finally:
+        harness.close()
+    assert [result.status for result in results] == [Status.PASSED] * 3, results
+
+
 # The fault proxy.
 
 
@@ -264,6 +296,32 @@ def test_a_held_request_comes_when_it_is_delivered(proxy: FaultProxy, echo: Echo
     proxy.deliver()
     assert echo.heard == [b"early\n", b"late\n"]
     other.close()
+
+
+def test_every_reply_can_be_lost(proxy: FaultProxy, echo: Echo) -> None:
+    """Each request reaches the server and its client sees the connection end, until replies are let through again."""
+    proxy.loses_every = True
+    for line in (b"a\n", b"b\n"):
+        caller = Caller(proxy.port)
+        assert caller.ask(line) == b""
+        caller.close()
+    proxy.loses_every = False
+    caller = Caller(proxy.port)
+    assert caller.ask(b"c\n") == b"c\n"
+    assert (echo.heard, proxy.hits) == ([b"a\n", b"b\n", b"c\n"], 2)
+    caller.close()
+
+
+def test_all_connections_break(proxy: FaultProxy) -> None:
+    """Idle connections end too, and new ones can be made."""
+    callers = [Caller(proxy.port) for _ in range(3)]
+    assert [caller.ask(b"a\n") for caller in callers] == [b"a\n"] * 3
+    proxy.break_all()
+    assert [caller.connection.recv(1) for caller in callers] == [b""] * 3
+    again = Caller(proxy.port)
+    assert again.ask(b"b\n") == b"b\n"
+    for caller in (*callers, again):
+        caller.close()
 
 
 def test_a_fault_can_be_cancelled(proxy: FaultProxy) -> None:

@@ -99,7 +99,7 @@ def a_call_after_close_leaves_nothing_open(fixture: Fixture) -> None:
             require_equal(client.value(fixture.key("a")), b"%d" % number, "after close, what was just written is")
             with client.listen(fresh_name()):
                 pass
-        leftovers.require_few(_FEW_LEFT, f"{_CALLS} calls of each kind after close")
+        leftovers.require_few(_FEW_LEFT, f"{_CALLS} calls of each kind after close", fixture.timeout / 4)
     finally:
         backend.close()
     fixture.store.apply(Put(fixture.key("a"), b"last"))

@@ -69,7 +69,7 @@ def what_cannot_work_says_so(fixture: Fixture) -> None:
             leftovers = Leftovers()
             kinds = {type(_failure(write)) for _ in range(calls)}
             require(len(kinds) == 1, f"the same write with {what} raises {kinds!r} one time and another{_SEE}")
-            leftovers.require_few(_FEW_LEFT, f"{calls} calls that fail with {what}")
+            leftovers.require_few(_FEW_LEFT, f"{calls} calls that fail with {what}", fixture.timeout / 4)
     fixture.expect({("a",): b"1"})
 
 
@@ -91,7 +91,7 @@ def a_write_in_doubt_says_so(fixture: Fixture) -> None:
         other = fixture.key("other", f"{number}")
         client.apply(Put(other, b"%d" % number))
         require_equal(client.value(other), b"%d" % number, "after calls without a reply, what was just written is")
-    leftovers.require_few(_FEW_LEFT, f"{2 * rounds} calls without a reply")
+    leftovers.require_few(_FEW_LEFT, f"{2 * rounds} calls without a reply", fixture.timeout / 4)
     there = {int(path[0]) for path in fixture.store.read(fixture.key("n"))}
     for number, error in enumerate(errors):
         if error is None:

@@ -101,7 +101,7 @@ def _interrupt(
         number += 1
         client.apply(*_version(fixture, number - 1))
         replace(at, act(number))
-    leftovers.require_few(_FEW_LEFT, "interrupted calls")
+    leftovers.require_few(_FEW_LEFT, "interrupted calls", fixture.timeout / 4)
 
 
 def _version(fixture: Fixture, number: int) -> list[Write]:

@@ -109,7 +109,7 @@ def names_that_begin_alike_are_two(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_listener_may_leave(fixture: Fixture) -> None:
-    """Closing a listener, also twice, affects no other one, and later notifications for it are ignored."""
+    """Closing a listener, also twice or the last one, affects no other one, and notifications for it are ignored."""
     names = [fresh_name() for _ in range(3)]
     with ExitStack() as stack:
         leaving, *staying = [stack.enter_context(fixture.store.listen(name)) for name in names]
@@ -130,6 +130,12 @@ def a_listener_may_leave(fixture: Fixture) -> None:
         list_at(fixture.store, fixture.key("list", f"n{number}"), name)
     fixture.store.apply(Notify(fixture.key("list"), Scope.BELOW))
     fixture.expect({})
+    for client in (fixture.store, fixture.client()):
+        name = fresh_name()
+        with client.listen(name) as listener:
+            list_at(fixture.store, fixture.key("again"), name)
+            fixture.store.apply(Notify(fixture.key("again"), Scope.NODE))
+            require_notified(listener, fixture.timeout, "a listener, after all earlier ones were closed,")
 
 
 @conformance_check()

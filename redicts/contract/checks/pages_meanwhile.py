@@ -19,6 +19,9 @@ _SEE: Final = '; see "Writes and reads" in docs/contract.md'
 _SIZES: Final = ((40, 1), (40, 7), (600, 400))
 """How many nodes lie in the dict that is walked over, and the limit of a page: as many as make several pages."""
 
+_REWRITTEN: Final = 7
+"""The limit with which all of the dict is written again after each page."""
+
 _DICT: Final[tuple[Path, ...]] = (("a",), ("m", "x"), ("z",))
 
 
@@ -33,6 +36,8 @@ def a_walk_finds_what_stays(fixture: Fixture) -> None:
             found.update(page.values)
             if page.cursor is not None and page.values:
                 _change(fixture, list(page.values)[-1], ways)
+                if limit == _REWRITTEN:
+                    _rewrite(fixture)
         missed = sorted(set(stays) - found)
         require(not missed, f"a walk with the limit {limit} missed {missed[:3]!r}, which were there all the time{_SEE}")
 
@@ -48,6 +53,8 @@ def a_walk_over_names_finds_what_stays(fixture: Fixture) -> None:
             found.update(page.names)
             if page.cursor is not None and page.names:
                 _change(fixture, (page.names[-1],), ways)
+                if limit == _REWRITTEN:
+                    _rewrite(fixture)
         missed = sorted(stays - found)
         require(not missed, f"a walk over names with the limit {limit} missed {missed[:3]!r}, which stayed{_SEE}")
 
@@ -83,6 +90,13 @@ def _change(fixture: Fixture, last: Path, ways: Iterator[int]) -> None:
         again = _puts(node, _DICT if _is_dict(last[0]) else ((),), b"1")
         changes = [Delete(node, Scope.SUBTREE), *reversed(again)]
     fixture.store.apply(*changes)
+
+
+def _rewrite(fixture: Fixture) -> None:
+    """Replace the dict that is walked over by itself."""
+    tree = fixture.store.read(fixture.key("d"))
+    puts = [Put(fixture.key("d", *path), value) for path, value in tree.items()]
+    fixture.store.apply(Delete(fixture.key("d"), Scope.SUBTREE), *puts)
 
 
 def _replacements(node: Key) -> list[list[Write]]:

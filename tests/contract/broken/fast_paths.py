@@ -38,7 +38,7 @@ class OverwritesKeepTheTTL(_Fast):
 
 
 @broken_store("fast_paths.they_equal_a_transaction")
-class LongValuesAreCut(_Fast):
+class LongOverwritesAreCut(_Fast):
     """A value of more than eight kibibytes is cut when it is overwritten."""
 
     def replaced(self, key: Key, old: HeldLocks, value: bytes) -> bool:

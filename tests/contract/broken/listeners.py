@@ -219,6 +219,27 @@ class TheFirstToLeaveTakesAllAlong(DictBackend):
         return _Sociable(self, name.encode())
 
 
+class _Last(DictListener):
+    def close(self) -> None:
+        super().close()
+        assert isinstance(self.store, CallsEndWithTheLastListener)
+        self.store.has_ended |= not self.store.listeners
+
+
+@broken_store("listeners.a_listener_may_leave")
+class CallsEndWithTheLastListener(DictBackend):
+    """What carries the calls ends with the last listener, and does not begin again with the next one."""
+
+    has_ended = False
+
+    def listen(self, name: str, /) -> Listener:
+        return _Last(self, name.encode())
+
+    def call(self, names: list[bytes]) -> None:
+        if not self.has_ended:
+            super().call(names)
+
+
 @broken_store("listeners.a_listener_may_leave")
 class CallsToTheClosedFail(DictBackend):
     """A call to a listener that was closed raises an error."""

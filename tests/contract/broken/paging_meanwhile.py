@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from redicts.core.minitransaction import Answer, Entries, Key, Names, Outcome, Path, Read, ReadNames, Scope, Transaction
+from collections import Counter
+from collections.abc import Callable
+
+from redicts.core.minitransaction import (
+    Answer,
+    AnyRead,
+    Delete,
+    Entries,
+    Key,
+    Names,
+    Outcome,
+    Path,
+    Read,
+    ReadNames,
+    Scope,
+    Transaction,
+)
 from tests.contract.broken.register import broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite
-from tests.contract.reference_model import HeldLocks, PlainBackend, path_of
+from tests.contract.reference_model import HeldLocks, PlainBackend, Spaces, path_of
 
 _Page = tuple[dict[Path, HeldLocks], "bytes | None"]
 
@@ -42,6 +58,47 @@ class WalksOverNamesEndWhereTheirNameWent(PlainBackend):
         if cursor is not None and path_of(cursor) not in names:
             return {}, None
         return super().page_of_names(names, limit, cursor)
+
+
+class _OfOneDict(PlainBackend):
+    """Ends a walk if the dict that it walks over was deleted since its cursor was made."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.deletes: Counter[Key] = Counter()
+
+    def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
+        self.deletes[write.key] += 1
+        super().delete(spaces, write, now)
+
+    def answer(self, read: AnyRead, now: float) -> Answer:
+        if read.limit is None or not self.means(read):
+            return super().answer(read, now)
+        age = b"%d/" % self.deletes[read.key]
+        if read.cursor is not None and not read.cursor.startswith(age):
+            return super().answer(read._replace(key=Key(" ", ()), cursor=None), now)
+        cursor = None if read.cursor is None else read.cursor.partition(b"/")[2]
+        answer = super().answer(read._replace(cursor=cursor), now)
+        return answer if answer.cursor is None else answer._replace(cursor=age + answer.cursor)
+
+    def means(self, read: AnyRead) -> bool:
+        raise NotImplementedError
+
+
+@broken_store("pages_meanwhile.a_walk_finds_what_stays")
+class WalksEndWithTheirDict(_OfOneDict):
+    """A walk over values ends if its dict is replaced by itself."""
+
+    def means(self, read: AnyRead) -> bool:
+        return isinstance(read, Read)
+
+
+@broken_store("pages_meanwhile.a_walk_over_names_finds_what_stays")
+class WalksOverNamesEndWithTheirDict(_OfOneDict):
+    """A walk over names ends if its dict is replaced by itself."""
+
+    def means(self, read: AnyRead) -> bool:
+        return isinstance(read, ReadNames)
 
 
 class _Remembering(OnSqlite):
