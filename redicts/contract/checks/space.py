@@ -298,7 +298,7 @@ def _calls(fixture: Fixture, times: int) -> dict[str, tuple[int, Callable[[], ob
     def request() -> None:
         for _ in range(5):
             client = fixture.client()
-            for _ in range(times // 5):
+            for _ in range(2 * times // 5):
                 client.backend.execute(Transaction((), (Read(key),), (Put(key, b"1"),)))
         fixture.close_clients()
 
@@ -309,4 +309,4 @@ def _calls(fixture: Fixture, times: int) -> dict[str, tuple[int, Callable[[], ob
                 if number % 20 == 0:
                     fixture.store.run(writes=[Put(key, name.encode()), Notify(key, Scope.NODE)])
 
-    return {"requests": (times, request), "listeners": (times, listen)}
+    return {"requests": (2 * times, request), "listeners": (times, listen)}
