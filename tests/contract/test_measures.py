@@ -13,7 +13,7 @@ from redicts.contract.pauses import PausedCall, Point
 from redicts.contract.sizes import size_of_files, size_of_process
 from redicts.contract.wall import set_wall_clock
 from redicts.core.backend import Backend
-from redicts.core.minitransaction import Key, Outcome, Put, Read, Transaction
+from redicts.core.minitransaction import Equals, Key, Outcome, Put, Scope, Transaction
 
 
 def test_files_beside_a_store_count(tmp_path: Path) -> None:
@@ -75,8 +75,7 @@ def test_a_call_stands_still_at_each_point() -> None:
             points.append(point)
     assert len(outcomes) == 1
     assert len(points) == len(set(points)) > 5
-    (found,) = store.execute(Transaction(reads=(Read(key),))).answers
-    assert found == found._replace(values={(): b"1"})
+    assert store.execute(Transaction(checks=(Equals(key, Scope.NODE, {(): b"1"}),))).applied
 
 
 def test_hooks_are_optional() -> None:
