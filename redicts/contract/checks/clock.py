@@ -170,7 +170,7 @@ class _Pauses:
 
 @conformance_check(needs=[Need.TTL])
 def a_ttl_ends_at_its_end(fixture: Fixture) -> None:
-    """A value is there until its TTL ends, with at least a millisecond left, and not later, also while others write."""
+    """A value is there until the end of its TTL, with at least a millisecond left, and never after it."""
     ttls = {f"n{ttl}": ttl for ttl in range(6, 40, 2)}
     (_with_the_time_of_this_process if fixture.harness.waits else _with_a_clock_that_is_set)(fixture, ttls)
 
