@@ -60,7 +60,7 @@ class StoreHarness(Harness):
       counts as networked and needs a harness that can drop replies.
     - Its other databases are those with the numbers 0, 1 and 10, unless the plugin or the server refuses them.
     - Its size is that of the file or directory at ``path``. A store in one instance has the size of this process.
-    - The wall clock of a store that is not networked is that of Python's ``time``, see :mod:`redicts.contract.wall`.
+    - The wall clock of a store in one instance is that of Python's ``time``, see :mod:`redicts.contract.wall`.
     """
 
     def __init__(self, store: Store) -> None:
@@ -177,8 +177,12 @@ class StoreHarness(Harness):
         return size_of_files(str(path)) if path is not None else None
 
     def set_clock(self, seconds: float) -> bool:
-        """Set Python's wall clock, as the code of the plugin sees it, unless a server has a clock of its own."""
-        if self.networked:
+        """Set Python's wall clock, as the code of the plugin sees it, for a store inside one instance.
+
+        A store that processes share, or that outlasts them, may have to rely on the wall clock: it needs a harness that
+        says otherwise.
+        """
+        if self._instance is None:
             return False
         set_wall_clock(seconds, self.store.plugin.settings.__module__.partition(".")[0])
         return True

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redicts.contract import Harness, ManualClock, Raw, SharedBackend
 from redicts.contract.check import Need
-from redicts.contract.servers import size_of_data
 from redicts.contract.sizes import size_of_files, size_of_process
+from redicts.contract.stores import size_of_data
 from redicts.contract.wall import set_wall_clock
 from redicts.core.backend import Backend
 from redicts.core.minitransaction import Key

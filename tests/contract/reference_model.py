@@ -130,7 +130,8 @@ class DictBackend(Backend):
                 self.write(spaces, write, now, counters)
             except Refused:
                 return Outcome(Status.NOT_A_COUNTER, answers, failed_index=index)
-        self.free(spaces, transaction.writes, now)
+        if transaction.writes:
+            self.free(spaces, transaction.writes, now)
         self.spaces = spaces
         self.call(called)
         return Outcome(Status.APPLIED, answers, tuple(counters))

@@ -19,7 +19,7 @@ plugin: Final = BackendPlugin(
     from_client,
     contract=1,
     summary="a server of Redis 6.2 or newer, or of Valkey",
-    harness="redicts.contract.servers:RedisStoreHarness",
+    harness="redicts.contract.stores:RedisStoreHarness",
     is_client_of=is_client_of,
 )
 

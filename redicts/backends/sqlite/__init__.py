@@ -56,7 +56,12 @@ def _open(settings: SqliteSettings, database: int) -> SqliteBackend:
 
 
 plugin: Final = BackendPlugin(
-    "sqlite", SqliteSettings, _open, contract=1, summary="one file on a local disk, for the processes of one machine"
+    "sqlite",
+    SqliteSettings,
+    _open,
+    contract=1,
+    summary="one file on a local disk, for the processes of one machine",
+    harness="redicts.contract.stores:SqliteStoreHarness",
 )
 
 

@@ -244,14 +244,14 @@ def what_has_expired_does_not_count(fixture: Fixture) -> None:
         "a delete": lambda: Transaction(writes=(Delete(fixture.key("d"), Scope.SUBTREE),)),
         "puts": lambda: Transaction(writes=tuple(fixture.puts(_wide(limit)))),
     }
-    for what, make in calls.items():
+    for what in calls if fixture.thorough else ("a read", "puts"):
         fixture.renew()
         for part, size in enumerate((limit, _ALWAYS // 5)):
             puts = [Put(fixture.key("d", f"n{part}-{number}"), b"0", 1) for number in range(size)]
             execute(Transaction(writes=tuple(puts)))
         fixture.store.run(writes=fixture.puts(live))
         fixture.harness.advance(_EXPIRED_SECS)
-        outcome = execute(make())
+        outcome = execute(calls[what]())
         require(
             outcome.applied,
             f"{what} over more than {limit} expired values and one live one ended with {outcome.status.name}; what has "

@@ -154,7 +154,7 @@ def reads_change_nothing(fixture: Fixture) -> None:
 @_measured
 def nothing_is_kept_of_what_is_over(fixture: Fixture) -> None:
     """Thousands of renewals, paths, requests, clients, notifications and listeners leave store and process small."""
-    times = 10_000 if fixture.thorough else 500
+    times = 10_000 if fixture.thorough else 250
     for what, (each, work) in {**_changes(fixture, times), **_calls(fixture, times)}.items():
         work()  # caches may fill
         grown = _growth(fixture, work)
@@ -279,14 +279,14 @@ def _changes(fixture: Fixture, times: int) -> dict[str, tuple[int, Callable[[], 
 
     def notify() -> None:
         client = run()
-        for _ in range(2):
+        for _ in range(4):
             names = [f"nobody-{next(numbers)}/{next(numbers)}".encode() for _ in range(of_one)]
             lists = [Put(fixture.key("list", f"n{number}"), name) for number, name in enumerate(names)]
             client.run(writes=[*lists, Notify(fixture.key("list"), Scope.SUBTREE)])
 
     changes: dict[str, tuple[int, Callable[[], object]]] = {
         "paths": (2 * of_one, walk_through_paths),
-        "notifications of nobody": (2 * of_one, notify),
+        "notifications of nobody": (4 * of_one, notify),
     }
     return {**changes, "renewals": (2 * times, renew)} if fixture.capabilities.ttl else changes
 
@@ -298,7 +298,7 @@ def _calls(fixture: Fixture, times: int) -> dict[str, tuple[int, Callable[[], ob
     def request() -> None:
         for _ in range(5):
             client = fixture.client()
-            for _ in range(times // 5):
+            for _ in range(2 * times // 5):
                 client.backend.execute(Transaction((), (Read(key),), (Put(key, b"1"),)))
         fixture.close_clients()
 
@@ -309,4 +309,4 @@ def _calls(fixture: Fixture, times: int) -> dict[str, tuple[int, Callable[[], ob
                 if number % 20 == 0:
                     fixture.store.run(writes=[Put(key, name.encode()), Notify(key, Scope.NODE)])
 
-    return {"requests": (times, request), "listeners": (times, listen)}
+    return {"requests": (2 * times, request), "listeners": (times, listen)}

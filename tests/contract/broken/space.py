@@ -132,7 +132,7 @@ class RequestsAreRecorded(OnSqlite):
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         if transaction.writes:
-            record = Put(Key("sessions", (uuid.uuid4().hex,)), b"1")
+            record = Put(Key("sessions", (uuid.uuid4().hex,)), b"applied, no counters, no answers, no failed index")
             transaction = transaction._replace(writes=(*transaction.writes, record))
         return super().execute(transaction)
 
