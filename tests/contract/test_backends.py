@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Final
 
 import pytest
 
 from redicts.contract import CHECKS, ConformanceCheck, Examination, Harness, Need, Status
 from tests.contract.harnesses import FakeRedisHarness, RedisHarness, SqliteHarness, SqliteMemoryHarness
 from tests.support.servers import RedisServer
+
+LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
+WITHOUT_A_FILE: Final = [
+    check
+    for check in CHECKS
+    if check.name.startswith(("clients.", "failures.", "forks.", "interruptions.", "reads.", "threads.", "writes."))
+]
+"""The checks of what depends on connections, which is all that differs without a file."""
 
 each_check = pytest.mark.parametrize("check", CHECKS, ids=str)
 
@@ -37,7 +46,7 @@ def test_sqlite(check: ConformanceCheck, sqlite_harness: SqliteHarness) -> None:
     keeps(sqlite_harness, SqliteHarness.not_run, check)
 
 
-@each_check
+@pytest.mark.parametrize("check", CHECKS if LONG else WITHOUT_A_FILE, ids=str)
 def test_sqlite_in_memory(check: ConformanceCheck) -> None:
     """The SQLite backend without a file keeps the check."""
     harness = SqliteMemoryHarness()
@@ -65,8 +74,7 @@ def test_redis(check: ConformanceCheck, redis_server: RedisServer) -> None:
 
 def keeps(harness: Harness, not_run: frozenset[Need], check: ConformanceCheck) -> None:
     """Assert that a check passes, or that it is not run for one of the needs that this backend is known not to meet."""
-    thorough = os.environ.get("REDICTS_TESTS") == "long"
-    result = Examination(harness, thorough=thorough).examine(check)
+    result = Examination(harness, thorough=LONG).examine(check)
     if set(check.needs) & not_run:
         assert result.status is Status.NOT_RUN, f"the harness does not expect this check to run: {result}"
         assert not result.required, result.reason
