@@ -111,11 +111,11 @@ class TheClockIsReadAfterTheSnapshot(SqliteBackend):
 
 @broken_shared_store("clock.a_ttl_ends_at_its_end")
 class TTLsEndForTheWay(SqliteBackend):
-    """Six milliseconds of a TTL are taken off for the time that the request takes."""
+    """Fifteen milliseconds of a TTL are taken off for the time that the request takes."""
 
     def execute(self, transaction: Transaction, /, deadline: float | None = None) -> Outcome:
         writes: list[Any] = [
-            write._replace(ttl=max(1, write.ttl - 6)) if isinstance(write, Put) and write.ttl else write
+            write._replace(ttl=max(1, write.ttl - 15)) if isinstance(write, Put) and write.ttl else write
             for write in transaction.writes
         ]
         return super().execute(transaction._replace(writes=tuple(writes)), deadline)
