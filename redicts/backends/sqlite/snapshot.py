@@ -85,7 +85,8 @@ class Snapshot:
         if not self.may_have_documents(lower, upper):
             return False
         (last,) = self.cursor.execute(statements.LAST_DOCUMENT, (upper,)).fetchone()
-        return bool(lower < last or lower.startswith(last))
+        # None if this transaction has taken the last one before the end of the range apart, or deleted it.
+        return last is not None and (lower < last or lower.startswith(last))
 
     def may_have_documents(self, lower: bytes, upper: bytes) -> bool:
         """Tell whether the range overlaps with that of all documents, for callers that look for a single one next."""
