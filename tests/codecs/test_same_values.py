@@ -18,7 +18,7 @@ import pytest
 from pydantic import BaseModel, RootModel
 
 import redicts.types
-from redicts import ABSENT, CorruptData, Database, LeafError, Packed, PathError, Pool, Proxy, UnreadableHere
+from redicts import ABSENT, CorruptData, Database, LeafError, Name, Packed, PathError, Pool, Proxy, UnreadableHere
 from redicts import open as open_database
 from redicts.codecs.json import codec as json_codec
 from redicts.codecs.models import ModelsCodec
@@ -203,7 +203,8 @@ def test_names_are_plain_text(database: Database) -> None:
             yield from kinds(inner)
 
     assert set(kinds(root.val())) == {str}
-    assert {type(name) for name in root.get("s")} == {str}
+    assert {type(name) for name in root.get("s")} == {Name}, "names from the store are segments"
+    assert {type(str(name)) for name in root.get("s")} == {str}
     assert {type(leaf.key()) for leaf in root.iter_children()} == {str}
 
 

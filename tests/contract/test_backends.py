@@ -23,6 +23,11 @@ WITHOUT_A_FILE: Final = [
 ]
 """The checks of what depends on connections, which is all that differs without a file."""
 
+WITHOUT_A_SERVER: Final = [
+    check for check in CHECKS if not check.name.startswith(("fast_paths.", "model.", "pages", "sizes.", "space."))
+]
+"""The checks without those of large values, which examine the script, and for which the simulation takes minutes."""
+
 each_check = pytest.mark.parametrize("check", CHECKS, ids=str)
 
 
@@ -56,7 +61,7 @@ def test_sqlite_in_memory(check: ConformanceCheck) -> None:
         harness.close()
 
 
-@each_check
+@pytest.mark.parametrize("check", CHECKS if LONG else WITHOUT_A_SERVER, ids=str)
 def test_fakeredis(check: ConformanceCheck, fakeredis_harness: FakeRedisHarness) -> None:
     """The Redis backend on a simulated server keeps the check."""
     keeps(fakeredis_harness, FakeRedisHarness.not_run, check)

@@ -31,7 +31,7 @@ from tests.support.waiting import eventually
 from tests.support.workers import Hung, Worker
 
 LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
-POINTS: Final = 300 if LONG else 6
+POINTS: Final = 300 if LONG else 4
 """How many instructions of each case are tried: in the long run, 10,000 per backend."""
 
 RAISE_AT: Final = Points[os.environ.get("REDICTS_INTERRUPTS", "REACHED")]
