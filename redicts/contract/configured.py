@@ -60,7 +60,7 @@ class StoreHarness(Harness):
       counts as networked and needs a harness that can drop replies.
     - Its other databases are those with the numbers 0, 1 and 10, unless the plugin or the server refuses them.
     - Its size is that of the file or directory at ``path``. A store in one instance has the size of this process.
-    - The wall clock of a store in one instance is that of Python's ``time``, see :mod:`redicts.contract.wall`.
+    - The wall clock of a store in one instance is that of Python's ``time``, see ``redicts.contract.wall``.
     """
 
     def __init__(self, store: Store) -> None:
