@@ -75,8 +75,12 @@ class Lockable(Generic[_Entered_co]):
         owner = current_owner()
         database, acquired = self._attempt(None if owner.entering is None else owner)
         entered(acquired)
-        acquire(database, acquired, self._acquire_timeout)
-        return self  # type: ignore[return-value]  # a class that gives something else says so
+        try:
+            acquire(database, acquired, self._acquire_timeout)
+            return self  # type: ignore[return-value]  # a class that gives something else says so
+        except BaseException:  # the traceback may keep the exit, as that of ExitStack.enter_context does
+            acquired.manager.abandon(acquired)
+            raise
 
     @at_exit
     def __exit__(
