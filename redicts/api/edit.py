@@ -125,11 +125,10 @@ class Edit:
             acquired, original = self._opened.pop()
         except IndexError:
             raise WrongUse("the with block of this edit has not begun, or has ended; begin another one") from None
-        owner = acquired.owner
-        if not owner.process.is_here or acquired not in owner.acquired.get(acquired.paths, ()):
+        if not acquired.is_current:
             # In a forked child, or the block itself has released the lock.
             if error is None:
-                raise manager.not_held(acquired.paths, owner)
+                raise manager.not_held(acquired.paths, acquired.owner)
             return
         store, (path,) = acquired.manager.store, acquired.paths
         close = store.close_read if self._reads_only else store.close_edit

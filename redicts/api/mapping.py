@@ -76,7 +76,7 @@ class TreeMapping(MutableMapping[str, Any]):
 
     def __bool__(self) -> bool:
         database = self._database()
-        return database.run(database.store.has_items(self._path))
+        return database.run(database.store.has_below(self._path))
 
     def items(self) -> ItemsView[str, Any]:
         """Return a view of the items. An iteration reads everything below the path when it begins."""

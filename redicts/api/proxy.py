@@ -154,9 +154,8 @@ class Proxy(NoOperators, Lockable["Proxy"]):
         >>> Proxy("garage.car.wheels").put(4).val()
         4
         """
-        database = self._source.databases[self._db_name]
-        ttl = None if expire is None else milliseconds(expire)
-        self._write(database, database.store.write(self._path, value, ttl), self._path)
+        database = self._database()
+        self._write(database, database.store.write(self._path, value, milliseconds(expire)), self._path)
         return self
 
     def exists(self) -> bool:
@@ -295,9 +294,14 @@ class Proxy(NoOperators, Lockable["Proxy"]):
         >>> Proxy("shop").val()
         {'queue': ['anna'], 'stock': {'apples': 12}}
         """
-        given: dict[str, Any] = {"acquire_timeout": acquire_timeout, "expire_timeout": expire_timeout}
-        timeouts = {name: seconds for name, seconds in given.items() if seconds is not ...}
-        lock = self.lock(shared=shared, renew=renew, on_loss=on_loss, on_renewal_overdue=on_renewal_overdue, **timeouts)
+        lock = self.lock(
+            expire_timeout=expire_timeout,
+            acquire_timeout=acquire_timeout,
+            shared=shared,
+            renew=renew,
+            on_renewal_overdue=on_renewal_overdue,
+            on_loss=on_loss,
+        )
         return Edit(lock, default)
 
     def transaction(self) -> Transaction:

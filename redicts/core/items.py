@@ -46,10 +46,7 @@ class ItemOperations(ValueOperations):
             data: bytes | None = yield Fetch(Key(VALUES, path))
             if data is not None:
                 return self.decoded(path, data)
-        found = yield from self._page(path, None, 1)
-        while not found.values and found.cursor is not None:
-            found = yield from self._page(path, found.cursor, 1)
-        return self._item_in(found, path)
+        return self._item_in((yield from self._first(path)), path)
 
     def item_or_default(self, path: Path, default: object, ttl: int | None = None) -> Steps[object]:
         """Store a value if nothing is at a path, and return the item that is then there. One transaction."""
@@ -89,10 +86,6 @@ class ItemOperations(ValueOperations):
         leaves = yield from self.leaves(path)
         found = ABSENT if () in leaves else nest(leaves, path, self._format)
         return found if isinstance(found, dict) else {}
-
-    def has_items(self, path: Path) -> Steps[bool]:
-        """Return whether anything is below a path. One transaction."""
-        return (yield from self._has_below(path))
 
     def put_items(self, path: Path, items: Mapping[str, object], ttl: int | None = None) -> Steps[None]:
         """Replace the items of some names, and preserve all others. One transaction."""

@@ -137,10 +137,17 @@ class ValueOperations:
 
     def exists(self, path: Path) -> Steps[bool]:
         """Return whether a leaf or an inner node is there. One transaction."""
-        found = yield from self._page(path, None, 1)
-        while not found.values and found.cursor is not None:
-            found = yield from self._page(path, found.cursor, 1)
-        return bool(found.values)
+        return bool((yield from self._first(path)).values)
+
+    def has_below(self, path: Path) -> Steps[bool]:
+        """Return whether anything is below a path. One transaction."""
+        cursor = None
+        while True:
+            reads = (Read(Key(VALUES, path), Scope.BELOW, 1, cursor),)
+            found = _entries_in((yield Transaction((), reads)))
+            if found.values or found.cursor is None:
+                return bool(found.values)
+            cursor = found.cursor
 
     def ttl(self, path: Path) -> Steps[int | None]:
         """Return the remaining TTL in milliseconds of the longest-lived leaf at or below a path.
@@ -263,7 +270,7 @@ class ValueOperations:
         for attempt in range(_ATTEMPTS):
             checks = []
             for below in empty:
-                if (yield from self._has_below(path + below)):
+                if (yield from self.has_below(path + below)):
                     leaves.pop(below, None)
                 else:
                     leaves[below] = EMPTY_DICT
@@ -436,14 +443,12 @@ class ValueOperations:
             ttls.update(found.ttls)
         return Entries(values, ttls)
 
-    def _has_below(self, path: Path) -> Steps[bool]:
-        cursor = None
-        while True:
-            reads = (Read(Key(VALUES, path), Scope.BELOW, 1, cursor),)
-            found = _entries_in((yield Transaction((), reads)))
-            if found.values or found.cursor is None:
-                return bool(found.values)
-            cursor = found.cursor
+    def _first(self, path: Path) -> Steps[Entries]:
+        """Return the first leaf at or below a path, or none. One transaction, more where a page may be empty."""
+        found = yield from self._page(path, None, 1)
+        while not found.values and found.cursor is not None:
+            found = yield from self._page(path, found.cursor, 1)
+        return found
 
     def _apply(self, writes: tuple[Write, ...]) -> Steps[None]:
         """Apply writes in one transaction, or step by step if they are too large for one."""

@@ -106,9 +106,7 @@ class Retention(ResetInChild):
     def may_retain(self, lock: HeldLock) -> bool:
         """Return whether a lock is likely to be retained when it is released now."""
         window = lock.window
-        if window is None or lock.is_watched or lock.lease < _SHORTEST_LEASE or self._can_retain is False:
-            return False
-        return self._is_open(lock, window, time.monotonic())
+        return window is not None and self._can_retain is not False and self._suits(lock, window, time.monotonic())
 
     def retain(self, owner: LockOwner, lock: HeldLock) -> Steps[bool]:
         """Retain a lock after its last release, and return whether it is retained.
@@ -121,7 +119,7 @@ class Retention(ResetInChild):
         if window is None:
             return False
         now = time.monotonic()
-        if lock.is_watched or lock.lease < _SHORTEST_LEASE or not self._is_open(lock, window, now):
+        if not self._suits(lock, window, now):
             window.ends = now
             return False
         if self._can_retain is None:
@@ -182,6 +180,10 @@ class Retention(ResetInChild):
         """Release all retained locks in the store, and retain none from now on."""
         self._can_retain = False
         self._run(self.end())
+
+    def _suits(self, lock: HeldLock, window: RetentionWindow, now: float) -> bool:
+        """Return whether a lock that is released now may be retained."""
+        return not lock.is_watched and lock.lease >= _SHORTEST_LEASE and self._is_open(lock, window, now)
 
     def _is_open(self, lock: HeldLock, window: RetentionWindow, now: float) -> bool:
         is_long = lock.valid_until - now >= lock.lease / 1000 * _LEFT
