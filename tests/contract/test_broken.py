@@ -18,6 +18,10 @@ from tests.contract.refusals import SEARCH, SEEDS, refusals, timeout_of
 _ALONE: Final = [broken for broken in BROKEN if broken.alone]
 _SAMPLE: Final = [broken for broken in _ALONE if not broken.refused_by[0].startswith(SEARCH)][::20]
 
+_ATTEMPTS: Final = 4
+"""How often a check may try to refuse a broken backend. Most faults are of a moment, and a busy machine can miss it: a
+pause that is to take 4 ms takes 40. A fault that a check mostly misses is still missed."""
+
 _QUICK: Final = ("capabilities.", "conditions.", "counters.", "names.", "notifications.", "reads.", "writes.")
 """Subjects whose checks take milliseconds."""
 
@@ -29,13 +33,16 @@ def test_a_broken_backend_is_refused(broken: Broken, tmp_path: Path, capsys: pyt
     command = ["certify", "--harness", f"tests.contract.broken:{broken.name}", "--report", str(file)]
     for name in broken.refused_by:
         options = ["--check", name, "--timeout", str(timeout_of(name))]
-        seeds = range(SEEDS if name.startswith(SEARCH) else 1)
-        status = next((1 for seed in seeds if main([*command, *options, "--seed", str(seed)]) == 1), 0)
+        for seed in range(SEEDS if name.startswith(SEARCH) else _ATTEMPTS):
+            status = main([*command, *options, "--seed", str(seed)])
+            report = json.loads(file.read_text(encoding="utf-8"))
+            [result] = report["checks"]
+            reason = result["reason"] or ""
+            if status == 1 and not reason.startswith("did not end"):
+                break
         assert status == 1, f"{name} accepts a backend of which this is true: {broken.says}"
-        report = json.loads(file.read_text(encoding="utf-8"))
-        [result] = report["checks"]
         assert (result["check"], result["status"], report["certified"]) == (name, "failed", False)
-        assert not result["reason"].startswith("did not end")
+        assert not reason.startswith("did not end")
         assert f"failed: {name}" in capsys.readouterr().out
 
 

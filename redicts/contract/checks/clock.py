@@ -70,7 +70,7 @@ def _stand_still(fixture: Fixture, call: _Call) -> None:
     other = fixture.client()
     _Pauses(fixture, other, 0, set()).during(call)  # the first time, more is done
     left = set(range(_POINTS))
-    for step in _steps(fixture):
+    for step in _STEPS if fixture.thorough else _STEPS[:2]:
         left -= _Pauses(fixture, other, step, left).during(call)
         if not left:
             return
@@ -85,16 +85,12 @@ def _stand_still_once(fixture: Fixture, call: _Call) -> None:
     # A state is mostly read by a function written in C.
     numbers = sorted(range(len(dry.points)), key=lambda number: dry.points[number].event != "c_return")
     for number in numbers if fixture.thorough else numbers[:_SINGLE_POINTS]:
-        for step in _steps(fixture):
+        for step in _STEPS:
             pauses = _Pauses(fixture, other, step, {number}, renewed=0)
-            if pauses.during(call):
+            if number in pauses.during(call):
                 break
         if pauses.blocked and not fixture.thorough:
             break
-
-
-def _steps(fixture: Fixture) -> tuple[int, ...]:
-    return _STEPS if fixture.thorough else _STEPS[:2]
 
 
 class _Pauses:
