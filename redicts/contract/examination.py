@@ -9,7 +9,8 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Final, Generic, Protocol, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from redicts.contract.check import ConformanceCheck, Need
 from redicts.contract.fixture import Fixture
@@ -17,7 +18,11 @@ from redicts.contract.harness import Harness, SharedBackend
 from redicts.contract.hostile import HOSTILE_SEGMENTS
 from redicts.contract.report import Result, Status
 from redicts.contract.requirements import CheckFailed, NotRun
+from redicts.contract.spawned import ProcessPool
 from redicts.core.backend import Capabilities
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _WHOLE_CHECK: Final = 5
 """How many times its timeout a check may take, since it waits for several operations."""
@@ -92,6 +97,8 @@ class Examiner(ABC, Generic[_Check]):
 class Examination(Examiner[ConformanceCheck]):
     """Examines checks on one harness, one after the other.
 
+    In a ``with`` block the checks share the other processes that they need. Outside of one, each starts its own.
+
     Args:
         harness: The store under examination.
         thorough: Try for minutes instead of seconds.
@@ -109,9 +116,21 @@ class Examination(Examiner[ConformanceCheck]):
         """The name of the backend's class, known once it could be opened."""
         self.about: Mapping[str, str] = {}
         """Versions that the backend reports, known once it could be opened."""
+        self._processes: Final = ProcessPool()
+        self._shares_processes = False
+
+    def __enter__(self) -> Self:
+        self._shares_processes = True
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._shares_processes = False
+        self._processes.close()
 
     def _run(self, check: ConformanceCheck) -> None:
-        fixture = Fixture(self.harness, thorough=self.thorough, seed=self.seed, timeout=self.timeout)
+        fixture = Fixture(
+            self.harness, thorough=self.thorough, seed=self.seed, timeout=self.timeout, processes=self._processes
+        )
         try:
             self._learn_about(fixture)
             for need in check.needs:
@@ -123,6 +142,9 @@ class Examination(Examiner[ConformanceCheck]):
         except BaseException:
             _close_quietly(fixture)
             raise
+        finally:
+            if not self._shares_processes:
+                self._processes.close()
         fixture.close()
 
     def _learn_about(self, fixture: Fixture) -> None:

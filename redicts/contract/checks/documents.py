@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Iterator, Sequence
+from itertools import cycle, product
 
 from redicts.contract.check import Need, conformance_check
 from redicts.contract.documented import (
@@ -96,12 +96,12 @@ def checks_see_its_leaves(fixture: Fixture) -> None:
 @conformance_check(needs=[Need.DOCUMENTS])
 def any_scope_in_it_can_be_deleted(fixture: Fixture) -> None:
     """Delete and Notify remove exactly their scope from a document: above, at and in it, at any depth."""
+    kinds: Iterator[type[Delete | Notify]] = cycle((Delete, Notify))
     for base in BASES:
         for path, scope in product(paths_around(base), Scope):
-            for kind in (Delete, Notify):
-                there = plant(fixture, base)
-                there = apply(fixture, there, kind(fixture.key(*path), scope))
-                look(fixture, there, [base, path, (*base, "inner", "deep")])
+            there = plant(fixture, base)
+            there = apply(fixture, there, next(kinds)(fixture.key(*path), scope))
+            look(fixture, there, [base, path, (*base, "inner", "deep")])
 
 
 @conformance_check(needs=[Need.DOCUMENTS])

@@ -62,25 +62,23 @@ def its_ttl_is_that_of_each_leaf(fixture: Fixture) -> None:
 def expire_cannot_bring_it_back(fixture: Fixture) -> None:
     """Neither Expire nor a refused transaction revives an expired document or a part of it."""
     paths = [path for path in paths_around(("doc",)) if path]
-    cases = [(f"n{number}", path, scope) for number, (path, scope) in enumerate(product(paths, Scope))]
-    for ttl in (None, LONG):
-        # All in one transaction, since a store may remove what has expired after any.
-        around: Sequence[Sequence[tuple[Path, Scope]]] = (
-            [((name, *path), scope) for name, path, scope in cases],
-            *([((), scope)] for scope in Scope),
-            *([((name,), scope) for name, _, _ in cases] for scope in Scope),
-        )
-        for scopes in around:
-            fixture.renew()
-            fixture.store.apply(*[putting(fixture, (name, "doc"), WHOLE, SHORT) for name, _, _ in cases])
-            fixture.outlive()
-            writes: list[Write] = [Expire(fixture.key(*path), scope, ttl) for path, scope in scopes]
-            text = fixture.key("n0", "doc", "leaf")
-            outcome = fixture.store.run(writes=[*writes, Put(text, b"x"), Add(text, 1)])
-            require_equal(outcome.status, Status.NOT_A_COUNTER, "the status")
-            fixture.expect({})
-            fixture.store.apply(*writes)
-            fixture.expect({})
+    cases = [(f"n{number}", *case) for number, case in enumerate(product([(), *paths], Scope, (None, LONG)))]
+    # As many as can be in one transaction, since a store may remove what has expired after any.
+    around: Sequence[Sequence[tuple[Path, Scope, int | None]]] = (
+        [((name, *path), scope, ttl) for name, path, scope, ttl in cases],
+        *([((), scope, ttl)] for scope, ttl in ((Scope.NODE, LONG), (Scope.BELOW, None), (Scope.SUBTREE, LONG))),
+    )
+    for expires in around:
+        fixture.renew()
+        fixture.store.apply(*[putting(fixture, (name, "doc"), WHOLE, SHORT) for name, *_ in cases[: len(expires) + 5]])
+        fixture.outlive()
+        writes: list[Write] = [Expire(fixture.key(*path), scope, ttl) for path, scope, ttl in expires]
+        text = fixture.key("n0", "doc", "leaf")
+        outcome = fixture.store.run(writes=[*writes, Put(text, b"x"), Add(text, 1)])
+        require_equal(outcome.status, Status.NOT_A_COUNTER, "the status")
+        fixture.expect({})
+        fixture.store.apply(*writes)
+        fixture.expect({})
 
 
 @conformance_check(needs=_NEEDS)
@@ -113,10 +111,13 @@ def writes_to_its_ttls_take_effect_in_order(fixture: Fixture) -> None:
             (),
         ),
     )
-    for writes, stays, mortal in cases:
+    spaces: list[str] = []
+    for writes, _, _ in cases:
         fixture.renew()
         fixture.store.apply(*here(fixture, writes))
-        fixture.outlive()
+        spaces.append(fixture.space)
+    fixture.outlive()
+    for fixture.space, (writes, stays, mortal) in zip(spaces, cases):
         left = set(fixture.store.read(fixture.key(*base)))
         require_equal(left, set(stays), f"after {[type(write).__name__ for write in writes]} what is left is")
         require_equal(set(fixture.store.ttls(fixture.key(*base))), set(mortal), "the paths with a TTL are")
