@@ -19,6 +19,7 @@ from redicts.contract.hostile import HOSTILE_SEGMENTS
 from redicts.contract.report import Result, Status
 from redicts.contract.requirements import CheckFailed, NotRun
 from redicts.contract.spawned import ProcessPool
+from redicts.contract.subjects import Subject
 from redicts.core.backend import Capabilities
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ class _Named(Protocol):
 
     @property
     def says(self) -> str: ...
+
+    @property
+    def subject(self) -> Subject: ...
 
     @property
     def capabilities(self) -> tuple[str, ...]: ...
@@ -62,8 +66,7 @@ class Examiner(ABC, Generic[_Check]):
         After a check that did not end, no other one runs: its threads may still be working.
         """
         if self._hanging is not None:
-            reason = f"{self._hanging.name} did not end"
-            return Result(check.name, check.says, Status.NOT_RUN, reason, capabilities=check.capabilities)
+            return _result(check, Status.NOT_RUN, f"{self._hanging.name} did not end")
         results: list[Result] = []
         started = time.monotonic()
         thread = threading.Thread(target=lambda: results.append(self._result(check)), name=check.name, daemon=True)
@@ -73,8 +76,7 @@ class Examiner(ABC, Generic[_Check]):
         milliseconds = (time.monotonic() - started) * 1000
         if not results:
             self._hanging = check
-            reason = f"did not end within {limit:g} seconds"
-            results.append(Result(check.name, check.says, Status.FAILED, reason, capabilities=check.capabilities))
+            results.append(_result(check, Status.FAILED, f"did not end within {limit:g} seconds"))
         return results[0].taking(milliseconds)
 
     def _result(self, check: _Check) -> Result:
@@ -87,11 +89,15 @@ class Examiner(ABC, Generic[_Check]):
             status, why, required = Status.FAILED, _in_short(error), True
         else:
             status, why, required, details = Status.PASSED, "", True, ""
-        return Result(check.name, check.says, status, why, required, details, capabilities=check.capabilities)
+        return _result(check, status, why, required, details)
 
     @abstractmethod
     def _run(self, check: _Check) -> None:
         """Examine one check in a new fixture. Raises ``NotRun`` if it cannot run, any other error if it fails."""
+
+
+def _result(check: _Named, status: Status, reason: str, required: bool = True, details: str = "") -> Result:
+    return Result(check.name, check.says, status, reason, required, details, 0.0, check.capabilities, check.subject)
 
 
 class Examination(Examiner[ConformanceCheck]):

@@ -51,7 +51,11 @@ _Call = Callable[[], tuple[Answer, ...]]
 
 @conformance_check(needs=[Need.TTL])
 def a_write_sees_one_moment(fixture: Fixture) -> None:
-    """A write sees no value whose end another client saw before it, and each that was renewed before its end."""
+    """A write sees no value whose end another client saw before it, and each that was renewed before its end.
+
+    Pauses a write wherever it calls a function. Meanwhile another client lets one value end and renews another one
+    before its end.
+    """
     root = fixture.key
     _stand_still(
         fixture, lambda: fixture.store.run((), [Read(root(), Scope.SUBTREE)], [Put(root("written"), b"1")]).answers
@@ -60,7 +64,10 @@ def a_write_sees_one_moment(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def a_read_sees_one_moment(fixture: Fixture) -> None:
-    """A read sees no value whose end another client saw before it, and each that was renewed before its end."""
+    """A read sees no value whose end another client saw before it, and each that was renewed before its end.
+
+    Does the same with a read of a dict, and with a read of one value.
+    """
     _stand_still(fixture, lambda: fixture.store.ask(Read(fixture.key(), Scope.SUBTREE)))
     _stand_still_once(fixture, lambda: fixture.store.ask(Read(fixture.key("renewed", "n0"))))
 
@@ -170,14 +177,22 @@ class _Pauses:
 
 @conformance_check(needs=[Need.TTL])
 def a_ttl_ends_at_its_end(fixture: Fixture) -> None:
-    """A value is there until the end of its TTL, with at least a millisecond left, and never after it."""
+    """A value is there until the end of its TTL, with at least a millisecond left, and never after it.
+
+    Puts values with TTLs of 6 to 38 ms in several ways, and looks at them all the time: alone, together, by name,
+    by condition and by the fast path.
+    """
     ttls = {f"n{ttl}": ttl for ttl in range(6, 40, 2)}
     (_with_the_time_of_this_process if fixture.harness.waits else _with_a_clock_that_is_set)(fixture, ttls)
 
 
 @conformance_check(needs=[Need.TTL, Need.WALL_CLOCK])
 def the_wall_clock_changes_no_ttl(fixture: Fixture) -> None:
-    """No TTL changes if the clock of the machine is set forwards or back, for old and new clients."""
+    """No TTL changes if the clock of the machine is set forwards or back, for old and new clients.
+
+    Sets the clock of the machine by days and years, forwards and back, and reads the remaining TTLs by old and new
+    clients.
+    """
     harness = fixture.harness
     fixture.close_clients()
     try:

@@ -42,7 +42,10 @@ _NEEDS: Final = (Need.DOCUMENTS, Need.TTL)
 
 @conformance_check(needs=_NEEDS)
 def its_ttl_is_that_of_each_leaf(fixture: Fixture) -> None:
-    """Each leaf of a document has its TTL, in every scope and in pages, until the document is replaced."""
+    """Each leaf of a document has its TTL, in every scope and in pages, until the document is replaced.
+
+    Reads the TTLs of every scope around a document, whole and in pages, and replaces it with and without a TTL.
+    """
     for base in BASES:
         there = plant(fixture, base, WHOLE, LONG)
         mortal = lying_at(base, WHOLE)
@@ -60,7 +63,11 @@ def its_ttl_is_that_of_each_leaf(fixture: Fixture) -> None:
 
 @conformance_check(needs=_NEEDS)
 def expire_cannot_bring_it_back(fixture: Fixture) -> None:
-    """Neither Expire nor a refused transaction revives an expired document or a part of it."""
+    """Neither Expire nor a refused transaction revives an expired document or a part of it.
+
+    Lets documents end, and expires every scope around them in one transaction that is refused and one that is
+    applied.
+    """
     paths = [path for path in paths_around(("doc",)) if path]
     cases = [(f"n{number}", *case) for number, case in enumerate(product([(), *paths], Scope, (None, LONG)))]
     # As many as can be in one transaction, since a store may remove what has expired after any.
@@ -83,7 +90,11 @@ def expire_cannot_bring_it_back(fixture: Fixture) -> None:
 
 @conformance_check(needs=_NEEDS)
 def writes_to_its_ttls_take_effect_in_order(fixture: Fixture) -> None:
-    """Of several writes to the TTLs of a document and its parts, each sees the earlier ones."""
+    """Of several writes to the TTLs of a document and its parts, each sees the earlier ones.
+
+    Writes a document, parts of it and their TTLs in a dozen orders in one transaction each, and reads what is left
+    when the short TTLs are over.
+    """
     base = ("d", "doc")
     leaf, inner, all_of_it = ("leaf",), ("inner", "leaf"), set(leaves_of(WHOLE))
     in_inner = {path for path in all_of_it if path[0] == "inner"}

@@ -25,7 +25,10 @@ _TRIES: Final = 5
 
 @conformance_check(needs=[Need.PROCESSES, Need.OPENER])
 def processes_lose_no_update(fixture: Fixture) -> None:
-    """Counters and optimistic updates of several processes at once all take effect."""
+    """Counters and optimistic updates of several processes at once all take effect.
+
+    Three processes count by Add and by optimistic updates at the same time.
+    """
     with fixture.other_processes(2) as others:
         for other in others:
             other.start(_count, fixture.key("count"), fixture.key("d", "optimistic"))
@@ -38,7 +41,10 @@ def processes_lose_no_update(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.PROCESSES, Need.OPENER])
 def processes_notify_each_other(fixture: Fixture) -> None:
-    """A Notify of one process notifies the listeners of others and its own, also on a list of hundreds."""
+    """A Notify of one process notifies the listeners of others and its own, also on a list of hundreds.
+
+    A process waits and another one notifies, in both directions, also on a list of 500.
+    """
     root, here, there = fixture.key("list"), fixture.key("list", "here"), fixture.key("list", "there")
     name = fresh_name()
     with fixture.other_processes(1) as [other], fixture.store.listen(name) as listener:
@@ -68,7 +74,10 @@ def processes_notify_each_other(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.PROCESSES, Need.OPENER])
 def processes_see_no_half_write(fixture: Fixture) -> None:
-    """A process sees the transactions of another one as a whole, also after that process was killed."""
+    """A process sees the transactions of another one as a whole, also after that process was killed.
+
+    One process replaces a subtree hundreds of times while two read it. Then processes are killed while they write.
+    """
     _pair(fixture.store, fixture.key(), 0)
     with fixture.other_processes(2) as [writer, reader]:
         writer.start(_write_pairs, fixture.key(), _PAIRS)

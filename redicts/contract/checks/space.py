@@ -69,7 +69,10 @@ def _measured(examine: Callable[[Fixture], None]) -> Callable[[Fixture], None]:
 @conformance_check(needs=[Need.TTL, Need.SIZE])
 @_measured
 def streams_of_short_ttls_are_freed(fixture: Fixture) -> None:
-    """A stream of large transactions of values that soon expire leaves the store as large as a few of them."""
+    """A stream of large transactions of values that soon expire leaves the store as large as a few of them.
+
+    Writes large transactions of values that expire at once, and measures the store before and after.
+    """
     rounds = 40 if fixture.thorough else 4
     numbers = count()
     kinds: dict[str, tuple[int, Callable[[Key], Write]]] = {
@@ -103,7 +106,10 @@ def streams_of_short_ttls_are_freed(fixture: Fixture) -> None:
 @conformance_check(needs=[Need.TTL, Need.SIZE])
 @_measured
 def every_kind_of_write_frees_what_expired(fixture: Fixture) -> None:
-    """What has expired is freed by writes of any kind, the fast paths among them, if there are no others."""
+    """What has expired is freed by writes of any kind, the fast paths among them, if there are no others.
+
+    Lets 300 values end, writes 150 times by one kind of write, and measures the store.
+    """
     fixture.store.run(writes=_puts(fixture, "there", None))
     full = _size(fixture)
     fixture.store.run(writes=[Delete(fixture.key("there"), Scope.SUBTREE)])
@@ -131,7 +137,10 @@ def every_kind_of_write_frees_what_expired(fixture: Fixture) -> None:
 @conformance_check(needs=[Need.TTL, Need.SIZE])
 @_measured
 def reads_change_nothing(fixture: Fixture) -> None:
-    """Transactions that only read leave the store as it is: they free nothing and record nothing."""
+    """Transactions that only read leave the store as it is: they free nothing and record nothing.
+
+    Reads a hundred times by five clients over expired values, and measures the store.
+    """
     fixture.store.run(writes=_puts(fixture, "expired", 1))
     fixture.store.run(writes=[Put(fixture.key("there"), b"1")])
     before = _size(fixture)
@@ -153,7 +162,11 @@ def reads_change_nothing(fixture: Fixture) -> None:
 @conformance_check()
 @_measured
 def nothing_is_kept_of_what_is_over(fixture: Fixture) -> None:
-    """Thousands of renewals, paths, requests, clients, notifications and listeners leave store and process small."""
+    """Thousands of renewals, paths, requests, clients, notifications and listeners leave store and process small.
+
+    Makes hundreds of renewals, paths, requests, clients, notifications and listeners, again and again, and measures
+    the store and the process.
+    """
     times = 10_000 if fixture.thorough else 250
     for what, (each, work) in {**_changes(fixture, times), **_calls(fixture, times)}.items():
         work()  # caches may fill
@@ -173,7 +186,10 @@ def nothing_is_kept_of_what_is_over(fixture: Fixture) -> None:
 @conformance_check(needs=[Need.FORK, Need.PROCESSES, Need.OPENER, Need.SIZE])
 @_measured
 def killed_processes_leave_nothing(fixture: Fixture) -> None:
-    """Processes that are killed in the midst of reads and writes leave the store as large as it was."""
+    """Processes that are killed in the midst of reads and writes leave the store as large as it was.
+
+    Kills child processes while they read and write, and measures the store.
+    """
     rounds = 40 if fixture.thorough else 3
     opener = fixture.harness.opener
     assert opener is not None  # the check needs it

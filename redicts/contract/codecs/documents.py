@@ -47,7 +47,10 @@ _MEMBERS: Final[tuple[Any, ...]] = (
 
 @codec_check()
 def a_document_has_the_bytes_of_its_leaves(fixture: CodecFixture) -> None:
-    """The document of a dict is None, or a text whose leaves are the bytes of each leaf encoded alone."""
+    """The document of a dict is None, or a text whose leaves are the bytes of each leaf encoded alone.
+
+    Compares the documents of known and random dicts with their leaves, each encoded alone.
+    """
     for value in _samples():
         _has_the_bytes(fixture, value)
     fixture.each(_dicts(fixture), lambda value: _has_the_bytes(fixture, value))
@@ -55,7 +58,10 @@ def a_document_has_the_bytes_of_its_leaves(fixture: CodecFixture) -> None:
 
 @codec_check()
 def a_document_is_the_dict_again(fixture: CodecFixture) -> None:
-    """A document is decoded as the dict from which it was made."""
+    """A document is decoded as the dict from which it was made.
+
+    Decodes the documents of known and random dicts.
+    """
 
     def check(value: dict[Any, Any]) -> None:
         document = _document(fixture, value)
@@ -69,7 +75,10 @@ def a_document_is_the_dict_again(fixture: CodecFixture) -> None:
 
 @codec_check()
 def a_dict_that_is_no_document_has_none(fixture: CodecFixture) -> None:
-    """A dict has no document if it is empty, too deep, contains itself, or has a name that is empty or not text."""
+    """A dict has no document if it is empty, too deep, contains itself, or has a name that is empty or not text.
+
+    Asks for the documents of dicts that are empty, too deep, in themselves, or have other names.
+    """
     itself: dict[str, Any] = {"a": 1}
     itself["in"] = {"itself": itself}
     names: tuple[Any, ...] = ("", 1, None, True, 1.5, b"a", ("a",), Count(1))
@@ -93,7 +102,10 @@ def a_dict_that_is_no_document_has_none(fixture: CodecFixture) -> None:
 
 @codec_check()
 def making_a_document_changes_nothing(fixture: CodecFixture) -> None:
-    """Making a document does not change the dict, and gives the same text in every call and instance."""
+    """Making a document does not change the dict, and gives the same text in every call and instance.
+
+    Compares dicts before and after, and the texts of two calls and two instances.
+    """
     other = fixture.harness.open()
     for value in _samples():
         before = repr(value)
