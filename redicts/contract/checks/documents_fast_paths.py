@@ -129,6 +129,9 @@ def overwriting_one_gives_no_ttl(fixture: Fixture) -> None:
         else:
             fixture.expect(there)
             require_equal(set(fixture.store.ttls(key)), set(leaves_of(WHOLE)), "the TTLs after no overwriting are")
+        part = plant(fixture, base)
+        fixture.store.apply(Expire(key_in(fixture, base, "inner"), Scope.SUBTREE, SHORT))
+        in_part = fixture.space
         left = without(plant(fixture, base, WHOLE, SHORT), base, Scope.SUBTREE)
         fixture.outlive()
         written = fixture.store.overwrite_document(fixture.key(*base), text)
@@ -137,10 +140,8 @@ def overwriting_one_gives_no_ttl(fixture: Fixture) -> None:
         leaf = key_in(fixture, base, "leaf")
         require(not fixture.store.overwrite(leaf, b"1"), "an overwriting in an expired document returns true")
         fixture.expect(left)
-        there = plant(fixture, base)
-        fixture.store.apply(Expire(key_in(fixture, base, "inner"), Scope.SUBTREE, SHORT))
-        fixture.outlive()
-        left = without(there, (*base, "inner"), Scope.SUBTREE)
+        fixture.space = in_part
+        left = without(part, (*base, "inner"), Scope.SUBTREE)
         _overwrite(fixture, left, base)
         require_equal(dict(fixture.store.ttls(fixture.key())), {}, "the TTLs after an overwriting are")
 

@@ -34,7 +34,7 @@ _EXPIRED_SECS: Final = 0.003
 """Seconds in which a TTL of one millisecond has ended."""
 
 _ALWAYS: Final = 1000
-_MANY: Final = 20_000
+_MANY: Final = 12_000
 _TESTABLE: Final = 300_000
 """A limit above this is not approached: the transactions would need hundreds of megabytes."""
 
@@ -63,9 +63,9 @@ def a_thousand_values_fit(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.NO_LIMIT])
 def any_number_of_values_is_written(fixture: Fixture) -> None:
-    """With ``atomic_entries`` None, a transaction of twenty thousand values is applied, read and deleted.
+    """With ``atomic_entries`` None, a transaction of twelve thousand values is applied, read and deleted.
 
-    Writes, reads and deletes twenty thousand values in one transaction each.
+    Writes, reads and deletes twelve thousand values in one transaction each.
     """
     tree = {**_wide(_MANY // 2), **_scattered(_MANY // 2)}
     fixture.store.apply(*fixture.puts(tree))
