@@ -144,6 +144,20 @@ def it_makes_way_for_values_below(fixture: Fixture) -> None:
     fixture.expect({})
 
 
+@conformance_check(needs=[Need.TTL])
+def it_makes_way_for_a_value_above(fixture: Fixture) -> None:
+    """A value can be written above expired ones that were not deleted, and stays when they are freed."""
+    fixture.plant({("a", "x"): b"leaf", ("d", "b", "y", "z"): b"leaf"}, SHORT)
+    fixture.outlive()
+    new: dict[Path, bytes] = {("a",): b"1", ("d", "b"): b"2"}
+    fixture.store.apply(*fixture.puts(new))
+    fixture.expect(new)
+    for number in range(3):  # each of which frees expired values
+        new[("other", f"n{number}")] = b"3"
+        fixture.store.apply(Put(fixture.key("other", f"n{number}"), b"3"))
+    fixture.expect(new)
+
+
 def _partly_expired(fixture: Fixture) -> Mapping[Path, bytes]:
     """Continue in a new space in which some values of the tree have expired; return those that are left."""
     fixture.plant(TREE)
