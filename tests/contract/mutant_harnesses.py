@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
-from tests.contract.harnesses import MemoryHarness, RedisHarness, SqliteHarness, open_backend
+from redicts.config.settings import parse
+from redicts.contract import ManualClock, SharedBackend, Store, StoreHarness
+from redicts.core.backend import Backend
+from redicts.plugins.loading import backend_plugin
+from tests.contract.harnesses import RedisHarness, SqliteHarness
 from tests.support.servers import RedisServer
 
 
-class MutantsOfMemory(MemoryHarness):
-    """The memory backend as its plugin opens it, with a clock that can be set."""
+class MutantsOfMemory(StoreHarness):
+    """The memory backend as ``redicts certify memory`` examines it, but with a clock that can be set."""
 
     def __init__(self) -> None:
-        super().__init__()
-        store = open_backend("memory", {})
-        assert store._clock is time.monotonic  # type: ignore[attr-defined]
-        store._clock = self.clock  # type: ignore[attr-defined]
-        self.store = store  # type: ignore[misc]
+        settings = parse({"backend": "memory"})
+        super().__init__(Store(backend_plugin(settings.backend), settings.options, settings.default))
+        self.clock = ManualClock()
+
+    def open(self) -> Backend:
+        backend = super().open()
+        opened: Any = backend.shared if isinstance(backend, SharedBackend) else backend
+        assert opened._clock in (time.monotonic, self.clock)
+        opened._clock = self.clock
+        return backend
+
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
 
 
 class MutantsOfSqlite(SqliteHarness):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+from redicts.contract.mutants import sql
 from redicts.contract.mutants.mutant import Edit
 
 _COMPARISONS: Final[dict[type[ast.cmpop], tuple[str, ...]]] = {
@@ -47,25 +48,6 @@ _UNSEEN: Final = {"__repr__", "__str__"}
 
 _LARGE: Final = 100
 """The number from which a number is halved instead of reduced by one."""
-
-_SQL: Final = re.compile(rb"[bfru]*[\"']+\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH)\b", re.IGNORECASE)
-
-_IN_SQL: Final[tuple[tuple[str, bytes, bytes], ...]] = (
-    ("compare", rb"<=", b"<"),
-    ("compare", rb"<(?![=>])", b"<="),
-    ("compare", rb">=", b">"),
-    ("compare", rb"(?<!<)>(?!=)", b">="),
-    ("compare", rb"\bIS NOT\b", b"IS"),
-    ("compare", rb"\bIS\b(?! NOT)", b"IS NOT"),
-    ("boolean", rb"\bAND\b", b"OR"),
-    ("boolean", rb"\bOR\b(?! REPLACE| IGNORE)", b"AND"),
-    ("call", rb"\bDESC\b", b"ASC"),
-    ("call", rb"\bMIN\b", b"MAX"),
-    ("call", rb"\bMAX\b", b"MIN"),
-    ("remove", rb"\bOR (?:REPLACE|IGNORE)\b", b""),
-    ("remove", rb"\bORDER BY [^\"']*", b""),
-    ("remove", rb"\bLIMIT \?", b""),
-)
 
 
 def edits_of(source: bytes) -> list[Edit]:
@@ -277,14 +259,14 @@ class _Finder(ast.NodeVisitor):
             self._replace("constant", node, repr(value * 2 + 1))
             self._replace("constant", node, "0.0" if value else "0.5")
         elif isinstance(value, (str, bytes)) and self._texts_matter:
-            if _SQL.match(self._piece(node)):
+            if sql.is_sql(self._piece(node)):
                 self._mutate_sql(node)
             else:
                 prefix = "b" if isinstance(value, bytes) else ""
                 self._replace("constant", node, f'{prefix}""' if value else f'{prefix}"x"')
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
-        if _SQL.match(self._piece(node)):
+        if sql.is_sql(self._piece(node)):
             self._mutate_sql(node)
 
     # Text -----------------------------------------------------------------------------------------------------------
@@ -320,23 +302,10 @@ class _Finder(ast.NodeVisitor):
         self._add("keyword", start, end, b"")
 
     def _mutate_sql(self, node: ast.Constant | ast.JoinedStr) -> None:
-        piece, (start, _) = self._piece(node), self._range(node)
-        for kind, pattern, after in _IN_SQL:
-            for found in re.finditer(pattern, piece):
-                if found.start() > 0:
-                    context = _around(piece, found.start(), found.end())
-                    replaced = piece[context.start : found.start()] + after + piece[found.end() : context.stop]
-                    self._add(kind, start + context.start, start + context.stop, replaced)
+        start, _ = self._range(node)
+        for kind, first, last, replaced in sql.edits_of(self._piece(node)):
+            self._add(kind, start + first, start + last, replaced)
 
 
 def _is_logging(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _LOGGING
-
-
-def _around(piece: bytes, start: int, end: int) -> slice:
-    """Return the range of the words around a word, so that a mutation of SQL shows what it compares."""
-    before = piece[:start].split()[-2:]
-    first = piece.rfind(before[0], 0, start) if before else start
-    after = piece[end:].split()[:2]
-    last = piece.find(after[-1], end + len(after[0]) if len(after) > 1 else end) + len(after[-1]) if after else end
-    return slice(first, last)
