@@ -146,11 +146,12 @@ def it_makes_way_for_values_below(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def it_makes_way_for_a_value_above(fixture: Fixture) -> None:
-    """A value can be written above expired ones that were not deleted, and stays when they are freed."""
-    fixture.plant({("a", "x"): b"leaf", ("d", "b", "y", "z"): b"leaf"}, SHORT)
+    """A value can be written above expired ones, stays when they are freed, and can be deleted before that."""
+    fixture.plant({("a", "x"): b"leaf", ("d", "b", "y", "z"): b"leaf", ("e", "x"): b"leaf"}, SHORT)
     fixture.outlive()
     new: dict[Path, bytes] = {("a",): b"1", ("d", "b"): b"2"}
-    fixture.store.apply(*fixture.puts(new))
+    passing = fixture.key("e")
+    fixture.store.apply(*fixture.puts(new), Put(passing, b"3"), Delete(passing, Scope.NODE))
     fixture.expect(new)
     for number in range(3):  # each of which frees expired values
         new[("other", f"n{number}")] = b"3"
