@@ -78,7 +78,7 @@ def certify(
     if codec is not None and configuration is not None:
         raise click.UsageError("give the configuration of a backend, or --codec, not both")
     if report is not None:
-        _require_writable(report)
+        require_writable(report)
     try:
         import redicts.contract  # noqa: F401, PLC0415  (needs Hypothesis, and help does not)
     except ImportError as error:
@@ -95,7 +95,7 @@ def certify(
         file.flush()
     if report is not None:
         try:
-            _replace(report, document if report.suffix == ".json" else text)
+            replace_file(report, document if report.suffix == ".json" else text)
         except OSError as error:
             raise click.UsageError(f"--report {report}: the file cannot be written: {error.strerror}") from None
     return exits.DONE if found.passed else exits.NEGATIVE
@@ -195,7 +195,7 @@ def _progress(checks: int) -> _Progress | None:
     return _Progress(checks) if sys.stderr.isatty() else None
 
 
-def _require_writable(report: Path) -> None:
+def require_writable(report: Path) -> None:
     """Raise, before minutes are spent, :class:`click.UsageError` if a report cannot be written there."""
     directory = report.absolute().parent
     if report.is_dir():
@@ -206,7 +206,7 @@ def _require_writable(report: Path) -> None:
         raise click.UsageError(f"--report {report}: its directory is not writable")
 
 
-def _replace(report: Path, text: str) -> None:
+def replace_file(report: Path, text: str) -> None:
     """Replace a file by this text in one step, so that no reader ever sees half of it; or write it to a device."""
     target = Path(os.path.realpath(report))
     if is_special(str(target)):

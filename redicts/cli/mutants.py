@@ -87,7 +87,11 @@ def mutants(
         import redicts.contract  # noqa: F401, PLC0415  (needs Hypothesis, and help does not)
     except ImportError as error:
         raise click.UsageError(str(error)) from None
+    from redicts.cli.certify import replace_file, require_writable  # noqa: PLC0415
     from redicts.contract.mutants import NotCertified, document_of, text_of  # noqa: PLC0415
+
+    if report is not None:
+        require_writable(report)
 
     survey = _survey(configuration, modules, equivalents, **how)
     survey.choose(only, sample, how["seed"])
@@ -101,21 +105,26 @@ def mutants(
         f"{len(survey.made)} mutants, of which {len(survey.chosen)} are examined; first the checks run on the original"
     )
     status = exits.DONE
+    made = [mutant for _, mutant in survey.made]
+    about = {"modules": list(modules), "seed": how["seed"], "sample": sample}
+    progress = _Progress(len(survey.chosen))
+
+    def watch(tried: Tried) -> None:
+        progress(tried)
+        if report is not None:  # each time, so that a run of an hour that is killed leaves what it found
+            replace_file(report, json.dumps(document_of(made, survey.tried, about), indent=2) + "\n")
+
     try:
         survey.run_original()
-        survey.run_mutants(jobs, _Progress(len(survey.chosen)))
+        survey.run_mutants(jobs, watch)
     except NotCertified as error:
         raise click.UsageError(f"the backend itself must pass the checks; {error}") from None
     except KeyboardInterrupt:
         tell("interrupted: the figures are of the mutants so far")
         status = exits.INTERRUPTED
-    made = [mutant for _, mutant in survey.made]
-    about = {"modules": list(modules), "seed": how["seed"], "sample": sample}
-    document = json.dumps(document_of(made, survey.tried, about), indent=2) + "\n"
-    if report is not None:
-        report.write_text(document, encoding="utf-8")
+    document = json.dumps(document_of(made, survey.tried, about), indent=2)
     with output() as file:
-        file.write(document if as_json else f"{text_of(made, survey.tried)}\n")
+        file.write(f"{document if as_json else text_of(made, survey.tried)}\n")
         file.flush()
     survived = any(each.outcome == "surviving" for each in survey.tried)
     return exits.NEGATIVE if survived and status == exits.DONE else status
@@ -168,7 +177,8 @@ class _Progress:
     def __call__(self, tried: Tried) -> None:
         self._done += 1
         if tried.outcome == "surviving":
+            sys.stderr.write("\r\x1b[K" if sys.stderr.isatty() else "")
             tell(f"survives: {tried.mutant}")
         if sys.stderr.isatty():
-            sys.stderr.write(f"\r\x1b[K{self._done} of {self._count}")
+            sys.stderr.write(f"\r\x1b[K{self._done} of {self._count}" if self._done < self._count else "\r\x1b[K")
             sys.stderr.flush()
