@@ -168,6 +168,21 @@ def it_makes_way_for_values_below(fixture: Fixture) -> None:
     fixture.expect({})
 
 
+@conformance_check(needs=[Need.TTL])
+def it_makes_way_for_a_value_above(fixture: Fixture) -> None:
+    """A value can be written above expired ones, stays when they are freed, and can be deleted before that."""
+    fixture.plant({("a", "x"): b"leaf", ("d", "b", "y", "z"): b"leaf", ("e", "x"): b"leaf"}, SHORT)
+    fixture.outlive()
+    new: dict[Path, bytes] = {("a",): b"1", ("d", "b"): b"2"}
+    passing = fixture.key("e")
+    fixture.store.apply(*fixture.puts(new), Put(passing, b"3"), Delete(passing, Scope.NODE))
+    fixture.expect(new)
+    for number in range(3):  # each of which frees expired values
+        new[("other", f"n{number}")] = b"3"
+        fixture.store.apply(Put(fixture.key("other", f"n{number}"), b"3"))
+    fixture.expect(new)
+
+
 def _partly_expired(fixture: Fixture) -> Mapping[Path, bytes]:
     """Continue in a new space in which some values of the tree have expired; return those that are left."""
     fixture.plant(TREE)
