@@ -108,6 +108,12 @@ def any_store(request: pytest.FixtureRequest, servers: Callable[[Executable], Re
     return store
 
 
+@pytest.fixture
+def fast_store(any_store: Store) -> Store:
+    """Run the test, of thousands of values, on every store but fakeredis, which needs seconds for the same script."""
+    return any_store
+
+
 def in_place_of_memory(monkeypatch: pytest.MonkeyPatch, open_: Callable[[MemorySettings, int], Backend]) -> None:
     """Make every reload to memory in this test open another backend."""
     plugin = BackendPlugin("memory", MemorySettings, open_)
@@ -161,5 +167,5 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run tests that use ``any_store`` once for each backend, and for each version of Redis found."""
     if "any_store" in metafunc.fixturenames:
         found = each_executable()
-        ours = ["memory", "sqlite", "fakeredis"]
+        ours = ["memory", "sqlite", *([] if "fast_store" in metafunc.fixturenames else ["fakeredis"])]
         metafunc.parametrize("any_store", [*ours, *found.values()], ids=[*ours, *found], indirect=True)
