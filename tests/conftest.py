@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -112,6 +113,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slowest tests, so that no process runs one of them alone in the end."""
     items.sort(key=lambda item: "plugins" not in item.path.parts)
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was collected out of garbage collections: the tests that collect garbage take a tenth of the time."""
+    gc.freeze()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

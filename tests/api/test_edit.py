@@ -617,7 +617,7 @@ def test_values_that_are_too_large_are_refused(use: Use) -> None:
     assert is_free()
 
 
-def test_a_large_value_is_edited(any_store: Store) -> None:
+def test_a_large_value_is_edited(fast_store: Store) -> None:
     """A value that is read in several pages is edited whole; one that is too large for the store is refused."""
     root().set("a", {f"d{number}": {"x": {"y": number}} for number in range(2_000)})
     with Proxy("a").edit() as value:

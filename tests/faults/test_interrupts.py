@@ -337,7 +337,6 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
             cfg |= {"host": server.host, "port": server.port, "max_connections": 2}
         db = redicts.open(cfg)
     made = Scene(db)
-    gc.collect()
     gc.freeze()  # so that the collections between two instructions are short
     yield made
     gc.unfreeze()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, Final, NamedTuple
 
 from redicts.backends.memory import MemoryBackend
@@ -181,13 +181,8 @@ def _shown(content: Content) -> Shown:
 
 
 def _hashable(value: Any) -> Hashable:
-    return tuple(_parts(value)) if isinstance(value, (tuple, Mapping)) else value
-
-
-def _parts(value: Any) -> Iterator[Hashable]:
-    yield type(value).__name__
+    if isinstance(value, tuple):
+        return type(value), tuple([item if isinstance(item, (str, bytes)) else _hashable(item) for item in value])
     if isinstance(value, Mapping):
-        yield frozenset([(_hashable(key), _hashable(item)) for key, item in value.items()])
-    else:
-        for item in value:
-            yield _hashable(item)
+        return type(value), frozenset([(_hashable(key), _hashable(item)) for key, item in value.items()])
+    return value
