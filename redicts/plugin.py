@@ -16,6 +16,7 @@ the version of the installed redicts, so the comparison of the two would always 
 
 from __future__ import annotations
 
+from redicts.core import ordered_keys
 from redicts.core.backend import Backend, BackendPlugin, BackendSettings, Capabilities
 from redicts.core.codec import (
     BadSignatureContent,
@@ -115,6 +116,7 @@ __all__ = [
     "fits_counter",
     "hookimpl",
     "leaves_in",
+    "ordered_keys",
     "refuse_equal_names",
     "split_url",
 ]

@@ -27,6 +27,7 @@ CONTRACT = {
     "redicts.core.codec",
     "redicts.core.documents",
     "redicts.core.foreign",
+    "redicts.core.ordered_keys",
     "redicts.core.urls",
     "redicts.errors",
     "redicts.file_paths",
