@@ -66,6 +66,7 @@ from redicts.core.minitransaction import (
 )
 from redicts.core.urls import Address, decoded, split_url
 from redicts.file_paths import FilePath
+from redicts.handles import PerProcess, SharedByName
 
 __all__ = [
     "CONTRACT",
@@ -99,11 +100,13 @@ __all__ = [
     "Notify",
     "Outcome",
     "Path",
+    "PerProcess",
     "Put",
     "PutDocument",
     "Read",
     "ReadNames",
     "Scope",
+    "SharedByName",
     "StartsWith",
     "Status",
     "Transaction",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import secrets
 import select
@@ -125,34 +124,22 @@ class Session:
 
 
 class Connections:
-    """The connections to one server, each used by one request at a time, and never by a forked child."""
+    """The connections of one process to one server, each used by one request at a time, and its sessions."""
 
     def __init__(self, settings: PostgresSettings, set_up: str) -> None:
         self._settings = settings
         self._set_up = set_up
         self._where = described(settings)
         self._closed = False
-        self._start()
-
-    def _start(self) -> None:
         self._idle: list[Connection] = []
         self._sessions: list[Session] = []
         self._in_doubt = threading.local()
         self._permits: SimpleQueue[None] = SimpleQueue()
         for _ in range(self._settings.max_connections):
             self._permits.put(None)
-        # Set last: another thread of a child takes the rest for its own when it sees this.
-        self._owner = os.getpid()
-
-    def _restart_after_fork(self) -> None:
-        # With its parent's sockets or session numbers, a child would get its parent's replies.
-        if self._owner != os.getpid():
-            _inherited.extend(self._idle)
-            self._start()
 
     def session(self) -> Session:
         """Take a session with the number of a new request; :meth:`give_back` it after the request."""
-        self._restart_after_fork()
         session: Session | None = self._in_doubt.__dict__.pop("session", None)
         if session is None:
             try:
@@ -168,8 +155,6 @@ class Connections:
         A session in doubt serves the next request of the same thread. That makes the late request a stale one, which
         the server refuses.
         """
-        if self._owner != os.getpid():
-            return
         if in_doubt:
             self._in_doubt.session = session
         else:
@@ -181,7 +166,6 @@ class Connections:
         Raises an error below :class:`~redicts.errors.StoreError`, whose ``maybe_applied`` is true only for a statement
         that ``writes``. Cost: one round trip.
         """
-        self._restart_after_fork()
         permits = self._permits
         try:
             permits.get(timeout=self._settings.timeout_secs)
@@ -272,13 +256,8 @@ class Connections:
 
     def close(self) -> None:
         """Close idle connections now, and the others when their requests end."""
-        self._restart_after_fork()
         self._closed = True
         self._close_idle()
-
-
-_inherited: Final[list[Connection]] = []
-"""Connections of a parent. A child keeps them, because finalizing them would end the parent's sessions."""
 
 
 def _exchange(connection: Connection, statement: str, parameters: Sequence[Any]) -> tuple[Any, ...]:
