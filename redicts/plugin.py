@@ -32,6 +32,7 @@ from redicts.core.codec import (
 )
 from redicts.core.documents import leaves_in
 from redicts.core.entry_points import CONTRACT
+from redicts.core.error_mapping import ErrorMapping
 from redicts.core.hooks import hookimpl
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import (
@@ -91,6 +92,7 @@ __all__ = [
     "Delete",
     "Entries",
     "Equals",
+    "ErrorMapping",
     "Expire",
     "FilePath",
     "JsonText",

@@ -26,6 +26,7 @@ CONTRACT = {
     "redicts.core.listener",
     "redicts.core.codec",
     "redicts.core.documents",
+    "redicts.core.error_mapping",
     "redicts.core.foreign",
     "redicts.core.ordered_keys",
     "redicts.core.urls",

@@ -8,7 +8,7 @@ from typing import Final
 
 from redicts.errors import StoreError
 from redicts.plugin import Backend, Capabilities, Outcome, PerProcess, Transaction
-from redicts_postgres.connections import Connections, connect, described
+from redicts_postgres.connections import Connections, connect, errors_of
 from redicts_postgres.notifications import Listeners, PostgresListener
 from redicts_postgres.schema import Schema
 from redicts_postgres.settings import PostgresSettings
@@ -33,7 +33,7 @@ class PostgresBackend(Backend):
         self._channels = f"{schema.name}:{database}:"
         # A child keeps those of its parent, because finalizing them would end the parent's sessions.
         self._connections = PerProcess(partial(Connections, settings, schema.sql()), Connections.close)
-        self._listeners = Listeners(lambda: connect(settings), self._channels, described(settings), settings.retries)
+        self._listeners = Listeners(lambda: connect(settings), self._channels, errors_of(settings), settings.retries)
         self._look_statement = (
             f"SELECT CASE WHEN unsure THEN 'U' WHEN failed_index IS NULL THEN 'A' ELSE 'C' END, failed_index, "
             f"'{{}}'::bigint[], counts, suffixes, stored, ttls FROM {schema.look}("

@@ -18,11 +18,11 @@ from redicts.errors import StoreTimeout
 from redicts_postgres.errors import (
     MISSING_STATES,
     REPEATABLE_STATES,
+    Errors,
     NoAnswer,
     is_lost,
     is_refused,
     is_temporary,
-    mapped,
     state_of,
 )
 from redicts_postgres.settings import PostgresSettings
@@ -104,9 +104,11 @@ _FIELDS: Final = {"host", "port", "user", "dbname", "sslmode", "sslrootcert", "s
 _ISOLATION: Final = {"locks": "read\\ committed", "serializable": "serializable"}
 
 
-def described(settings: PostgresSettings) -> str:
-    """Return the server's description for error messages, without secrets."""
-    return f"{settings.host}:{settings.port}, database {settings.dbname or 'by default'}"
+def errors_of(settings: PostgresSettings) -> Errors:
+    """Return the error mapping for the server."""
+    password = settings.password.get_secret_value() if settings.password else None
+    where = f"{settings.host}:{settings.port}, database {settings.dbname or 'by default'}"
+    return Errors(f"postgres at {where}", [password])
 
 
 class Session:
@@ -129,7 +131,7 @@ class Connections:
     def __init__(self, settings: PostgresSettings, set_up: str) -> None:
         self._settings = settings
         self._set_up = set_up
-        self._where = described(settings)
+        self._errors = errors_of(settings)
         self._closed = False
         self._idle: list[Connection] = []
         self._sessions: list[Session] = []
@@ -171,7 +173,7 @@ class Connections:
             permits.get(timeout=self._settings.timeout_secs)
         except Empty:
             raise StoreTimeout(
-                f"postgres at {self._where}: all {self._settings.max_connections} connections stayed in use for "
+                f"{self._errors.where}: all {self._settings.max_connections} connections stayed in use for "
                 f"{self._settings.timeout_secs} seconds; raise max_connections or timeout_secs"
             ) from None
         try:
@@ -203,7 +205,7 @@ class Connections:
                     continue
                 is_worth_it = is_temporary(error) or (lost and not is_refused(error))
                 if losses == self._settings.retries or not is_worth_it:
-                    raise mapped(error, self._where, maybe_applied=maybe_applied) from error
+                    raise self._errors.mapped(error, maybe_applied=maybe_applied) from error
                 losses += 1
                 pause_before(losses)
             except BaseException:
@@ -229,7 +231,7 @@ class Connections:
                 raise
             self._keep(connection)
         except (psycopg.Error, NoAnswer, OSError) as error:
-            raise mapped(error, self._where) from error
+            raise self._errors.mapped(error) from error
 
     def _take(self) -> Connection:
         try:
