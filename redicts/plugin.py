@@ -16,6 +16,7 @@ the version of the installed redicts, so the comparison of the two would always 
 
 from __future__ import annotations
 
+from redicts.core import ordered_keys
 from redicts.core.backend import Backend, BackendPlugin, BackendSettings, Capabilities
 from redicts.core.codec import (
     BadSignatureContent,
@@ -31,6 +32,7 @@ from redicts.core.codec import (
 )
 from redicts.core.documents import leaves_in
 from redicts.core.entry_points import CONTRACT
+from redicts.core.error_mapping import ErrorMapping
 from redicts.core.hooks import hookimpl
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import (
@@ -65,6 +67,7 @@ from redicts.core.minitransaction import (
 )
 from redicts.core.urls import Address, decoded, split_url
 from redicts.file_paths import FilePath
+from redicts.handles import PerProcess, SharedByName
 
 __all__ = [
     "CONTRACT",
@@ -89,6 +92,7 @@ __all__ = [
     "Delete",
     "Entries",
     "Equals",
+    "ErrorMapping",
     "Expire",
     "FilePath",
     "JsonText",
@@ -98,11 +102,13 @@ __all__ = [
     "Notify",
     "Outcome",
     "Path",
+    "PerProcess",
     "Put",
     "PutDocument",
     "Read",
     "ReadNames",
     "Scope",
+    "SharedByName",
     "StartsWith",
     "Status",
     "Transaction",
@@ -115,6 +121,7 @@ __all__ = [
     "fits_counter",
     "hookimpl",
     "leaves_in",
+    "ordered_keys",
     "refuse_equal_names",
     "split_url",
 ]

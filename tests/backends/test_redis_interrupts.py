@@ -100,7 +100,7 @@ def one_connection(target: Any, **more: Any) -> Iterator[RedisBackend]:
 
 def here(backend: RedisBackend) -> Connections:
     """Return the connections of this process."""
-    return backend._connections_here()
+    return backend._connections.get()
 
 
 @pytest.mark.parametrize("kind", ["read", "write"])

@@ -37,13 +37,14 @@ from redicts.backends.sqlite.errors import LOCKED, is_busy, is_io_error, transla
 from redicts.backends.sqlite.file_systems import warn_of_network
 from redicts.backends.sqlite.files import MEMORY, Durability, log_of, open_store
 from redicts.backends.sqlite.interruptions import interrupting
-from redicts.backends.sqlite.keys import EncodedKeys, encode
+from redicts.backends.sqlite.keys import EncodedKeys
 from redicts.backends.sqlite.notifications import Listeners, SqliteListener, listeners_at, shared_listeners
 from redicts.backends.sqlite.snapshot import Snapshot, entries_of_leaf
 from redicts.backends.sqlite.vacuum import DUE_AFTER, Vacuum
 from redicts.backends.sqlite.write_queue import Retry, shared_queue
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.minitransaction import Key, Outcome, Read, Scope, Status, Transaction
+from redicts.core.ordered_keys import encode
 from redicts.errors import StoreTimeout, Unreachable, Unsupported
 from redicts.forks import stack
 

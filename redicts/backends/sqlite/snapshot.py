@@ -18,7 +18,6 @@ from redicts.backends.sqlite.documents import (
     leaf_in_document,
     rows_in_range,
 )
-from redicts.backends.sqlite.keys import bounds, decode_all, encode, past
 from redicts.core.minitransaction import (
     Add,
     Answer,
@@ -40,6 +39,7 @@ from redicts.core.minitransaction import (
     canonical_counter,
     fits_counter,
 )
+from redicts.core.ordered_keys import bounds, decode_all, encode, past
 
 _FIRST_BATCH: Final = 16
 _LARGEST_BATCH: Final = 1024
