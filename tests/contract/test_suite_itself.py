@@ -244,7 +244,7 @@ def test_the_same_seed_makes_the_same_examples() -> None:
                 names.append(name)
                 return name
 
-        Examination(Recording(), seed=seed, timeout=2).examine(CHECKS_BY_NAME["model.the_store_answers_as_the_model"])
+        Examination(Recording(), seed=seed, timeout=8).examine(CHECKS_BY_NAME["model.the_store_answers_as_the_model"])
         assert len(names) == 20
         return names
 

@@ -194,7 +194,10 @@ def a_listener_sleeps_until_it_is_called(fixture: Fixture) -> None:
     )
     other = fixture.client()
     for client, waker in ((fixture.store, fixture.store), (fixture.store, other), (other, fixture.store)):
-        fastest = min(_seconds_to_notify(fixture, client, waker) for _ in range(_TRIES))
+        took: list[float] = []
+        while len(took) < _TRIES and not (took and took[-1] < SOON):
+            took.append(_seconds_to_notify(fixture, client, waker))
+        fastest = min(took)
         require(fastest < SOON, f"the fastest of {_TRIES} notifications took {fastest:.2f} seconds: they are not sent")
 
 
