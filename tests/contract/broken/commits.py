@@ -12,7 +12,7 @@ from typing import Final
 
 from redicts.core.backend import Capabilities
 from redicts.core.listener import Listener, Poller
-from redicts.core.minitransaction import Outcome, Transaction
+from redicts.core.minitransaction import Outcome, Transaction, Write
 from redicts.errors import StoreError, StoreFull
 from tests.contract.broken.register import broken_shared_store
 from tests.contract.broken.shared import OnSqlite
@@ -41,6 +41,10 @@ class InAFile(PlainBackend):
 
     def listen(self, name: str, /) -> Listener:
         return Poller()
+
+    def free(self, spaces: Spaces, writes: tuple[Write, ...], now: float) -> None:
+        for name, entries in spaces.items():
+            spaces[name] = {path: held for path, held in entries.items() if self.alive(held, now, "free")}
 
     def load(self) -> None:
         spaces: Spaces = {}
@@ -130,9 +134,9 @@ class AFailedCommitStaysOpen(OnSqlite):
             super().execute(Transaction(writes=failed.writes))
         try:
             return super().execute(transaction)
-        except StoreError:
+        except StoreError as error:
             self.failed = transaction
-            raise
+            raise StoreFull("there is no room for the store; make some") from error
 
 
 @broken_shared_store("space.nothing_is_kept_of_what_is_over")
