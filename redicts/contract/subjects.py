@@ -143,7 +143,7 @@ SUBJECTS: Final[dict[str, Subject]] = {
     "clients": Subject(
         "Clients",
         Loss.VALUES,
-        "A program opens a store in several places. A client that answers from its memory is out of date, and one "
+        "A program opens a store in several modules. A client that answers from its memory is out of date, and one "
         "that closes what others use takes them along.",
         "contract.md#other-rules",
     ),
@@ -211,7 +211,7 @@ SUBJECTS: Final[dict[str, Subject]] = {
     "ttl": Subject(
         "TTLs",
         Loss.UPDATES,
-        "A TTL that gets lost keeps a lock or a session for ever. One that is too short ends it under its owner.",
+        "A TTL that gets lost keeps a lock or a session without end. One that is too short ends it under its owner.",
         "contract.md#other-rules",
     ),
     "expired": Subject(
@@ -251,7 +251,7 @@ SUBJECTS: Final[dict[str, Subject]] = {
     "waits": Subject(
         "Waits of any length",
         Loss.WAITS,
-        "`acquire` without a timeout waits for ever. The operating system refuses such times, and the error comes "
+        "`acquire` without a timeout waits without limit. The operating system refuses such times, and the error comes "
         "when a lock is contended for the first time.",
         "contract.md#waiting-to-be-notified",
     ),

@@ -96,7 +96,7 @@ def prefixes_are_bytes(fixture: Fixture) -> None:
 def one_failed_check_stops_all_writes(fixture: Fixture) -> None:
     """If any condition fails, nothing is written, and the failed index is the index of that condition.
 
-    Puts one condition that fails at each place among others that hold, together with a put and a delete.
+    Puts one condition that fails before, between and after others that hold, together with a put and a delete.
     """
     good: list[Check] = [
         Equals(fixture.key("a"), Scope.NODE, {(): b"1"}),

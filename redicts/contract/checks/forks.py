@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import ExitStack
 from functools import partial
 from typing import Final
@@ -135,14 +136,18 @@ def a_fork_amid_calls_is_harmless(fixture: Fixture) -> None:
             (len(values), len(set(values))), (_VALUES, 1), "values and versions of a subtree written at once are"
         )
 
+    begun = time.monotonic()
+    with ForkedChild(partial(work, "the first child"), fixture.timeout) as child:
+        child.finish()
+    # A fork may wait for the call. On a busy machine any fork takes long.
+    fork_secs = max(_FORK_SECS, 3 * (time.monotonic() - begun))
     for what, call in calls.items():
         with PausedCall(call, store.backend, fixture.timeout) as paused:
             count = sum(1 for _ in paused)
         wanted = {count * number // _FORKS for number in range(_FORKS)} if not fixture.thorough else set(range(count))
         children: list[tuple[ForkedChild, str]] = []
         with ExitStack() as stack:
-            # A fork may wait for the call.
-            with PausedCall(call, store.backend, fixture.timeout, at_most=_FORK_SECS) as paused:
+            with PausedCall(call, store.backend, fixture.timeout, at_most=fork_secs) as paused:
                 for number, point in enumerate(paused):
                     if number in wanted:
                         child = ForkedChild(partial(work, f"child {number}"), fixture.timeout)

@@ -35,6 +35,7 @@ _EXPIRED_SECS: Final = 0.003
 
 _ALWAYS: Final = 1000
 _MANY: Final = 12_000
+_THOROUGHLY_MANY: Final = 40_000
 _TESTABLE: Final = 300_000
 """A limit above this is not approached: the transactions would need hundreds of megabytes."""
 
@@ -63,11 +64,12 @@ def a_thousand_values_fit(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.NO_LIMIT])
 def any_number_of_values_is_written(fixture: Fixture) -> None:
-    """With ``atomic_entries`` None, a transaction of twelve thousand values is applied, read and deleted.
+    """With ``atomic_entries`` None, a transaction of more than ten thousand values is applied, read and deleted.
 
     Writes, reads and deletes twelve thousand values in one transaction each.
     """
-    tree = {**_wide(_MANY // 2), **_scattered(_MANY // 2)}
+    half = (_THOROUGHLY_MANY if fixture.thorough else _MANY) // 2
+    tree = {**_wide(half), **_scattered(half)}
     fixture.store.apply(*fixture.puts(tree))
     require_equal(dict(fixture.store.read(fixture.key())), tree, "the values are")
     fixture.store.apply(Delete(fixture.key(), Scope.SUBTREE))
