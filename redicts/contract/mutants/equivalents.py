@@ -54,7 +54,7 @@ class Equivalents:
         return ""
 
     def unused(self, mutants: Sequence[Mutant]) -> list[Mapping[str, Any]]:
-        """Return the entries about files of these mutants, named without a pattern, that match none: their code is gone."""
+        """Return the entries that name a file of these mutants, and match none of them: their code is gone."""
         for mutant in mutants:
             self.reason_for(mutant)
         files = {mutant.file for mutant in mutants}
