@@ -118,7 +118,9 @@ def mutants(
         survey.run_original()
         survey.run_mutants(jobs, watch)
     except NotCertified as error:
-        raise click.UsageError(f"the backend itself must pass the checks; {error}") from None
+        raise click.UsageError(
+            f"the backend itself must pass the checks, on a busy machine with a longer --timeout; {error}"
+        ) from None
     except KeyboardInterrupt:
         tell("interrupted: the figures are of the mutants so far")
         status = exits.INTERRUPTED

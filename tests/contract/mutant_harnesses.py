@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,12 @@ class MutantsOfMemory(StoreHarness):
         self.clock = ManualClock()
 
     def open(self) -> Backend:
-        backend = super().open()
+        return self._timed(super().open())
+
+    def databases(self) -> Sequence[Backend]:
+        return [self._timed(backend) for backend in super().databases()]
+
+    def _timed(self, backend: Backend) -> Backend:
         opened: Any = backend.shared if isinstance(backend, SharedBackend) else backend
         assert opened._clock in (time.monotonic, self.clock)
         opened._clock = self.clock

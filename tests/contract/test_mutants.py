@@ -79,7 +79,7 @@ def mutations(source: str, language: object = python) -> set[tuple[str, str, str
         ("x = f(a, b)", {("arguments", "a, b", "b, a")}),
         ("x = f(a, k=b)", {("keyword", ", k=b", "")}),
         ("x = f(k=(b), j=c)", {("keyword", "k=(b),", ""), ("keyword", ", j=c", "")}),
-        ("x = min(a)", {("call", "min", "max")}),
+        ("x = min(a, b)", {("call", "min", "max")}),
         ("x = a - b", {("arithmetic", "a - b", "a + b")}),
         ("def f():\n    return a", {("return", "a", "None")}),
         ("with a:\n    b = c", {("with", "a", '__import__("contextlib").nullcontext()')}),

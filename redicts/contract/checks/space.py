@@ -38,6 +38,9 @@ _MANY: Final = 300
 _VOLUME: Final = _MANY * len(_VALUE)
 """Bytes of the values that have expired when writes are to free them."""
 
+_LONG_VOLUME: Final = 100_000
+"""Bytes of long values that are stored at a time."""
+
 _WRITES: Final = 150
 """So many writes free half of them, if each frees at least one."""
 
@@ -221,6 +224,50 @@ def killed_processes_leave_nothing(fixture: Fixture) -> None:
         grown < rounds * _VOLUME / 4,
         f"after {rounds} processes were killed in the midst of reads and writes, the store is {grown:,} bytes larger",
     )
+
+
+@conformance_check(needs=[Need.SIZE])
+@_measured
+def long_values_are_freed(fixture: Fixture) -> None:
+    """Long values and documents that are deleted, cleared or replaced leave the store as large as before."""
+    rounds = 40 if fixture.thorough else 4
+    for what, writes in _ends_of_long_values(fixture).items():
+
+        def work(times: int, writes: tuple[Write, ...] = writes) -> int:
+            for _ in range(times):
+                for write in writes:  # each in a transaction of its own
+                    fixture.store.run(writes=[write])
+            return _size(fixture)
+
+        before = work(2)
+        grown = work(rounds) - before
+        require(
+            grown < rounds * _LONG_VOLUME / 2,
+            f"after {what}, {rounds} times with {_LONG_VOLUME:,} bytes, the store is {grown:,} bytes larger; the room "
+            "of a value must be freed with it",
+        )
+
+
+def _ends_of_long_values(fixture: Fixture) -> dict[str, tuple[Write, ...]]:
+    """Return writes that store long values and documents and end them, by how they end."""
+    root, keys = fixture.key("d"), [fixture.key("d", name) for name in "abcde"]
+    long = tuple(Put(key, b"v" * (_LONG_VOLUME // len(keys))) for key in keys)
+    ends: dict[str, tuple[Write, ...]] = {
+        "deletes of long values": tuple(Delete(key, Scope.NODE) for key in keys),
+        "deletes below a key": (Delete(root, Scope.BELOW),),
+        "deletes of a subtree": (Delete(root, Scope.SUBTREE),),
+        "Notifies": (Notify(root, Scope.SUBTREE),),
+        "puts of other values": tuple(Put(key, b"1") for key in keys),
+    }
+    found: dict[str, tuple[Write, ...]] = {what: (*long, *end) for what, end in ends.items()}
+    if fixture.capabilities.documents:
+        short, text = PutDocument(root, b'{"a":1}'), b'{"a":"%b","b":{"c":1}}' % (b"v" * _LONG_VOLUME)
+        found["puts of a document"] = (*long, short)
+        document = (Delete(root, Scope.SUBTREE), PutDocument(root, text))
+        found["deletes of long documents"] = document
+        found["puts over a document"] = (*document, short)
+        found["deletes of a part"] = (*document, Delete(keys[0], Scope.SUBTREE))
+    return found
 
 
 def _growth(fixture: Fixture, work: Callable[[], object]) -> dict[str, int]:

@@ -54,12 +54,12 @@ class Equivalents:
         return ""
 
     def unused(self, mutants: Sequence[Mutant]) -> list[Mapping[str, Any]]:
-        """Return the entries about the files of these mutants that match none of them: their code has changed."""
+        """Return the entries that name a file of these mutants, and match none of them: their code is gone."""
         for mutant in mutants:
             self.reason_for(mutant)
-        files = {f"{mutant.file}:" for mutant in mutants}
+        files = {mutant.file for mutant in mutants}
         return [
             entry
             for index, entry in enumerate(self._entries)
-            if index not in self._used and any(fnmatchcase(file, entry["at"].partition(":")[0] + ":") for file in files)
+            if index not in self._used and entry["at"].partition(":")[0] in files
         ]

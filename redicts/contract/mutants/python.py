@@ -242,7 +242,8 @@ class _Finder(ast.NodeVisitor):
             return
         if isinstance(function, ast.Name) and function.id in _FUNCTIONS:
             self._replace("call", function, _FUNCTIONS[function.id])
-        self._swap(node)
+        else:
+            self._swap(node)
         for keyword in node.keywords:
             if keyword.arg is not None:
                 self._drop(node, keyword)
