@@ -90,6 +90,14 @@ def start_redis(redis_executable: Executable) -> Iterator[StartRedis]:
 
 
 @pytest.fixture
+def no_collections() -> Iterator[None]:
+    """Collect no garbage by itself: an exception that comes in a finalizer of what other tests left would be lost."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.fixture
 def faulty_proxy(redis_server: RedisServer) -> Iterator[FaultyProxy]:
     """Run a proxy in front of :func:`redis_server`, without faults until the test plans some."""
     with FaultyProxy(redis_server.port) as proxy:
@@ -113,11 +121,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slowest tests, so that no process runs one of them alone in the end."""
     items.sort(key=lambda item: "plugins" not in item.path.parts)
-
-
-def pytest_collection_finish() -> None:
-    """Keep what was collected out of garbage collections: the tests that collect garbage take a tenth of the time."""
-    gc.freeze()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

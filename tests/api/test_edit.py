@@ -330,7 +330,7 @@ def test_the_options_are_those_of_a_lock() -> None:
 def test_a_renewed_lock_outlives_its_lease() -> None:
     """With ``renew``, a block may take longer than the lease."""
     root().set("a", {"n": 1})
-    with Proxy("a").edit(renew=True, expire_timeout=0.6) as value:
+    with Proxy("a").edit(renew=True, expire_timeout=2) as value:
         (first,) = Proxy("a").lock().holders()
         eventually(lambda: Proxy("a").lock().holders()[0].until > first.until, "the lease is renewed")
         value["n"] = 2

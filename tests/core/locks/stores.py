@@ -180,7 +180,7 @@ def _shown(content: Content) -> Shown:
     return Shown(tuple(held), tuple(waited), counter, tuple(for_ever), tuple(values))
 
 
-def _hashable(value: Any) -> Hashable:
+def _hashable(value: Hashable | Mapping[Any, Any]) -> Hashable:
     if isinstance(value, tuple):
         return type(value), tuple([item if isinstance(item, (str, bytes)) else _hashable(item) for item in value])
     if isinstance(value, Mapping):
