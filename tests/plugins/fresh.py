@@ -16,7 +16,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 EXAMPLES: Final = ROOT / "examples" / "plugins"
-DISTRIBUTIONS: Final = ("redicts-postgres", "redicts-cbor")
+DISTRIBUTIONS: Final = ("redicts-postgres", "redicts-cbor", "redicts-log")
 
 _TIMEOUT_SECS: Final = 880.0
 _PATHS: Final = ("PYTHONPATH", "PYTHONHOME", "PYTEST_ADDOPTS", "VIRTUAL_ENV")
@@ -64,6 +64,7 @@ class FreshEnvironment:
             f"redicts[contract] @ {built['redicts'].as_uri()}",
             built["redicts_postgres"],
             built["redicts_cbor"],
+            built["redicts_log"],
         ]
         # psycopg needs PostgreSQL's client library, and the distributions' own tests need pytest.
         wanted += ["psycopg[binary]", "pytest"]
