@@ -115,13 +115,14 @@ class OrderedState(ABC):
         for index, check in enumerate(checks):
             if not view.holds(check):
                 return Outcome(Status.CHECK_FAILED, answers, failed_index=index)
+        if writes:
+            # First, so that the new entries take the space of the expired ones.
+            for key in list(self.expired(now, _MIN_SWEPT + _SWEPT_PER_WRITE * len(writes))):
+                self.delete(key)
         counters: list[int] = []
         for index, write in enumerate(writes):
             if not view.apply(write, counters):
                 return Outcome(Status.NOT_A_COUNTER, answers, failed_index=index)
-        if writes:
-            for key in list(self.expired(now, _MIN_SWEPT + _SWEPT_PER_WRITE * len(writes))):
-                self.delete(key)
         return Outcome(Status.APPLIED, answers, tuple(counters))
 
 

@@ -13,19 +13,20 @@ TUTORIAL = ROOT / "docs" / "write-a-backend.md"
 MOST_LINES = 150
 
 
-@pytest.fixture
-def typed_in(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def typed_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a directory with the files of the tutorial."""
+    tmp_path = tmp_path_factory.mktemp("typed_in")
     for name, text in files_of(TUTORIAL).items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     return tmp_path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def installed(fresh: FreshEnvironment, typed_in: Path) -> dict[str, str]:
     """Install the files, and give the variables with which Python finds them."""
     target = typed_in / "installed"
-    fresh.run("-m", "pip", "install", "--quiet", "--no-deps", "--target", target, typed_in)
+    fresh.install(target, typed_in)
     (typed_in / "redicts_onefile.py").unlink()
     return {"PYTHONPATH": str(target)}
 
