@@ -65,8 +65,10 @@ from redicts.core.minitransaction import (
     canonical_counter,
     fits_counter,
 )
+from redicts.core.ordered_state import OrderedState
 from redicts.core.urls import Address, decoded, split_url
 from redicts.file_paths import FilePath
+from redicts.forks import ForkSafeLock, WholeCopyLock
 from redicts.handles import PerProcess, SharedByName
 
 __all__ = [
@@ -95,11 +97,13 @@ __all__ = [
     "ErrorMapping",
     "Expire",
     "FilePath",
+    "ForkSafeLock",
     "JsonText",
     "Key",
     "Listener",
     "Names",
     "Notify",
+    "OrderedState",
     "Outcome",
     "Path",
     "PerProcess",
@@ -115,6 +119,7 @@ __all__ = [
     "TruncatedContent",
     "UnknownType",
     "ValidationFailedContent",
+    "WholeCopyLock",
     "Write",
     "canonical_counter",
     "decoded",

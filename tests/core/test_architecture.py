@@ -29,6 +29,7 @@ CONTRACT = {
     "redicts.core.error_mapping",
     "redicts.core.foreign",
     "redicts.core.ordered_keys",
+    "redicts.core.ordered_state",
     "redicts.core.urls",
     "redicts.errors",
     "redicts.file_paths",
