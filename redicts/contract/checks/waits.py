@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import threading
 import time
 from functools import partial
@@ -18,6 +17,7 @@ from redicts.contract.listening import await_listing, fresh_name, list_at
 from redicts.contract.requirements import require, require_equal
 from redicts.core.minitransaction import Add, Key, Notify, Put, Scope, Transaction
 from redicts.errors import StoreError
+from redicts.forks import stack
 
 _MONTH: Final = 31 * 86_400.0
 
@@ -97,7 +97,7 @@ def _until_asleep(thread: threading.Thread) -> None:
     deadline = time.monotonic() + _LONGEST_LOOK_SECS
     before = None
     while time.monotonic() < deadline:
-        frame = sys._current_frames().get(thread.ident or 0)
+        frame = next(stack(thread.ident or 0), None)
         now = None if frame is None else (id(frame), frame.f_lasti)
         del frame
         if now == before and now is not None:
