@@ -9,6 +9,7 @@ it again.
 from __future__ import annotations
 
 import dis
+import gc
 import random
 import sys
 from collections.abc import Callable
@@ -98,15 +99,18 @@ def trace(
 
         return step
 
-    usual = sys.gettrace()
+    usual, collects = sys.gettrace(), gc.isenabled()
     error: BaseException | None = None
     try:
+        gc.disable()  # an exception in the finalizer of other garbage would be lost
         sys.settrace(enter)
         function()
     except BaseException as found:
         error = found
     finally:
         sys.settrace(usual)
+        if collects:
+            gc.enable()
     return Traced(count, where, error)
 
 
