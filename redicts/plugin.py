@@ -12,6 +12,18 @@ and codecs in a hook::
 
 ``contract=1`` is the contract version that the module was written for. Write the number, not :data:`CONTRACT`: that is
 the version of the installed redicts, so the comparison of the two would always succeed.
+
+Most backends need some of these pieces:
+
+- :class:`~redicts.core.ordered_state.OrderedState` evaluates minitransactions on an engine with ordered keys, and frees
+  expired values.
+- :mod:`~redicts.core.ordered_keys` encodes keys so that a subtree is one range.
+- :class:`~redicts.handles.PerProcess` is a handle that each process opens for itself, so that forks and closing are
+  safe, and :class:`~redicts.handles.SharedByName` holds what all instances in a process share.
+- :class:`~redicts.forks.ForkSafeLock` is free in each forked child, and a fork waits for a
+  :class:`~redicts.forks.WholeCopyLock`.
+- :class:`~redicts.core.error_mapping.ErrorMapping` makes the errors of a store, without secrets, from those of a client
+  or of the system.
 """
 
 from __future__ import annotations
