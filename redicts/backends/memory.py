@@ -229,6 +229,8 @@ class MemoryBackend(Backend):
 
     def _first_failed(self, checks: tuple[Check, ...], now: float) -> int | None:
         for index, check in enumerate(checks):
+            if self._find(check.key) is None and not (isinstance(check, Equals) and check.entries):
+                continue  # nothing is there, as with most checks of locks
             live = self._live(check.key, check.scope, now)
             if isinstance(check, Equals):
                 holds = {path: value for path, (value, _) in live} == check.entries

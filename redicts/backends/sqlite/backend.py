@@ -31,7 +31,7 @@ from typing import Final, TypeVar
 from redicts.backends.sqlite import notification_log, statements
 from redicts.backends.sqlite.backup import back_up
 from redicts.backends.sqlite.clock import Clock, FileClock, GivenClock, Machine, this_machine
-from redicts.backends.sqlite.connections import LOOK_SECS, MAX_IDLE, Pool
+from redicts.backends.sqlite.connections import LOOK_SECS, Pool
 from redicts.backends.sqlite.documents import Leaf, document_covering, leaf_in_document
 from redicts.backends.sqlite.errors import LOCKED, is_busy, is_io_error, translated
 from redicts.backends.sqlite.file_systems import warn_of_network
@@ -99,9 +99,12 @@ def _on_connection(*, writes: bool = False) -> Callable[[_Job[_Argument, _Result
                         or connection.running
                         or (
                             (due or queue is not None)
-                            and ((found := stat(pool.path))[1:3] != connection.file or not found[6])
+                            and (
+                                (found := stat(pool.path))[1:3] != connection.file
+                                or not found[6]
+                                or (due and stat(connection.log_name)[1:3] != connection.log)
+                            )
                         )
-                        or (due and stat(connection.log_name)[1:3] != connection.log)
                     ):
                         cursor = connection.open()
                     if due:
@@ -113,7 +116,7 @@ def _on_connection(*, writes: bool = False) -> Callable[[_Job[_Argument, _Result
             except BaseException as error:
                 problem = connection.settle(error)
             finally:
-                if self._is_shared and not pool.closed and len(pool.idle) < MAX_IDLE:
+                if len(pool.idle) < pool.most_idle:
                     pool.idle.append(connection)
                 else:
                     pool.give_back(connection)
