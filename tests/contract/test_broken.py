@@ -80,8 +80,8 @@ def test_no_check_is_redundant() -> None:
 @pytest.mark.parametrize("broken", _SAMPLE, ids=lambda broken: broken.name)
 def test_what_is_refused_by_one_check_passes_the_others(broken: Broken) -> None:
     """A sample of the backends that one check alone refuses passes the other quick checks."""
-    checks = [check for check in CHECKS if check.name.startswith(_QUICK) or check.name in broken.refused_by]
-    assert {result.check for result in refusals(broken, checks)} == set(broken.refused_by)
+    checks = [check for check in CHECKS if check.name.startswith(_QUICK) and check.name not in broken.refused_by]
+    assert {result.check for result in refusals(broken, checks)} == set()
 
 
 def test_every_broken_backend_has_a_name_of_its_own() -> None:

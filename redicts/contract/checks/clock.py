@@ -36,7 +36,10 @@ _STEPS: Final = (4, 16, 80)
 """Milliseconds of a pause; if a machine is too busy for the short ones, the longer ones are tried."""
 
 _BLOCKED: Final = 0.08
-"""Seconds after which another client counts as waiting for the call that pauses."""
+"""Seconds after which another client counts as waiting for the call that pauses, on a machine that is not busy."""
+
+_SLOWER: Final = 20
+"""The same as a multiple of the time that a write takes."""
 
 _POINTS: Final = 60
 """The most pauses of a call."""
@@ -77,7 +80,7 @@ def _stand_still(fixture: Fixture, call: _Call) -> None:
     other = fixture.client()
     _Pauses(fixture, other, 0, set()).during(call)  # the first time, more is done
     left = set(range(_POINTS))
-    for step in _STEPS if fixture.thorough else _STEPS[:2]:
+    for step in _STEPS:
         left -= _Pauses(fixture, other, step, left).during(call)
         if not left:
             return
@@ -121,8 +124,10 @@ class _Pauses:
         fixture.renew()
         numbers = sorted(self._wanted) if self._renewed is None else [self._renewed]
         renewed = [(fixture.key("renewed", f"n{number}"), index + 1) for index, number in enumerate(numbers)]
+        before = time.monotonic()
         fixture.store.run(writes=[Put(key, b"mine", steps * self._step - 1) for key, steps in renewed])
         self._began = time.monotonic()
+        blocked = max(_BLOCKED, _SLOWER * (self._began - before))
         steps = 0
         with PausedCall(lambda: answers.extend(call()), fixture.store.backend, fixture.timeout) as paused:
             for number, point in enumerate(paused):
@@ -131,7 +136,7 @@ class _Pauses:
                     steps += 1
                     other = threading.Thread(target=self._act, args=(number, steps, done), daemon=True)
                     other.start()
-                    other.join(_BLOCKED + self._step / 1000)
+                    other.join(blocked + self._step / 1000)
                     if other.is_alive():  # the call holds a lock, mostly until its end
                         self.blocked = True
                         break
