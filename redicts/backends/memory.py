@@ -381,7 +381,7 @@ def _walk(node: _Node, path: Path, after: Path | None) -> Iterator[tuple[Path, _
 def _page(found: Iterator[_Item], limit: int | None) -> tuple[list[_Item], bool]:
     """Return the items of one page, and whether more follow."""
     page = list(itertools.islice(found, limit))
-    return page, limit is not None and next(found, None) is not None
+    return page, next(found, None) is not None
 
 
 def _deadline(ttl: int | None, now: float) -> float | None:

@@ -283,6 +283,11 @@ def _with_the_time_of_this_process(fixture: Fixture, ttls: dict[str, int]) -> fl
 
 
 def _with_a_clock_that_is_set(fixture: Fixture, ttls: dict[str, int]) -> None:
+    for ttl in (1000, 2000):  # whole seconds, so that sums are exact
+        fixture.store.apply(Put(fixture.key("exact"), b"1", ttl))
+        fixture.harness.advance(ttl / 1000)
+        left = fixture.store.value(fixture.key("exact"))
+        require_equal(left, None, f"exactly at the end of a TTL of {ttl} ms, the value is")
     _put(fixture, ttls)
     passed = 0.0
     for name, ttl in sorted(ttls.items(), key=lambda item: item[1]):

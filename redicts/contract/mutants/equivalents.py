@@ -15,14 +15,15 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_FIELDS: Final = {"at", "kind", "before", "after", "reason"}
+_FIELDS: Final = {"at", "kind", "before", "after", "source", "reason"}
 
 
 class Equivalents:
     """The entries of a TOML file, each of which is a table ``[[equivalent]]``.
 
     - ``at``: the file and function, a pattern as ``*:Store.close``;
-    - ``kind``, ``before``, ``after``: the kind of mutation and the texts, in one line. Any matches if it is missing;
+    - ``kind``, ``before``, ``after``: the kind of mutation and the texts, in one line;
+    - ``source``: the line of source, for a piece that is in a function twice. A missing field matches any text;
     - ``reason``: why nothing that the contract defines changes. It is required.
 
     No entry contains a line number, so other changes of the file leave it valid.
@@ -44,7 +45,7 @@ class Equivalents:
 
     def reason_for(self, mutant: Mutant) -> str:
         """Return why a mutant is equivalent, or an empty text if it is not known to be."""
-        texts = {"kind": mutant.edit.kind, "before": mutant.before, "after": mutant.after}
+        texts = {"kind": mutant.edit.kind, "before": mutant.before, "after": mutant.after, "source": mutant.source}
         for index, entry in enumerate(self._entries):
             if fnmatchcase(mutant.at, entry["at"]) and all(
                 entry.get(name, text) == text for name, text in texts.items()

@@ -33,6 +33,8 @@ class Mutant(NamedTuple):
     after: str
     number: int
     """How many mutants before this one replace the same text in the same function in the same way."""
+    source: str
+    """The line of source in which the piece begins."""
 
     @property
     def at(self) -> str:
@@ -52,12 +54,13 @@ class Mutant(NamedTuple):
 def numbered(file: str, source: bytes, edits: list[Edit]) -> list[Mutant]:
     """Return the mutants of one file, in the order of its text; the same mutation by two ways counts once."""
     seen: dict[tuple[str, ...], int] = {}
-    mutants = []
+    mutants, lines = [], source.split(b"\n")
     for edit in sorted(set(edits), key=lambda each: (each.start, each.end, each.kind, each.after)):
         before, after = _text(source[edit.start : edit.end]), _text(edit.after)
         key = (edit.function, edit.kind, before, after)
         number = seen[key] = seen.get(key, -1) + 1
-        mutants.append(Mutant(file, edit, source.count(b"\n", 0, edit.start) + 1, before, after, number))
+        line = source.count(b"\n", 0, edit.start)
+        mutants.append(Mutant(file, edit, line + 1, before, after, number, _text(lines[line])))
     return mutants
 
 

@@ -54,6 +54,7 @@ class Tried:
             "kind": mutant.edit.kind,
             "before": mutant.before,
             "after": mutant.after,
+            "source": mutant.source,
             "outcome": self.outcome,
             **ended,
             **({"equivalent": self.equivalent} if self.equivalent else {}),
