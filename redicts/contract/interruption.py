@@ -12,7 +12,8 @@ import dis
 import gc
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from functools import cache
 from types import CodeType, FrameType
@@ -99,19 +100,29 @@ def trace(
 
         return step
 
-    usual, collects = sys.gettrace(), gc.isenabled()
+    usual = sys.gettrace()
     error: BaseException | None = None
+    with _nothing_collected():
+        try:
+            sys.settrace(enter)
+            function()
+        except BaseException as found:
+            error = found
+        finally:
+            sys.settrace(usual)
+    return Traced(count, where, error)
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Collect no garbage by itself: an exception that comes in the finalizer of other garbage would be lost."""
+    collects = gc.isenabled()
+    gc.disable()
     try:
-        gc.disable()  # an exception in the finalizer of other garbage would be lost
-        sys.settrace(enter)
-        function()
-    except BaseException as found:
-        error = found
+        yield
     finally:
-        sys.settrace(usual)
         if collects:
             gc.enable()
-    return Traced(count, where, error)
 
 
 def _is_in(frame: FrameType, package: str | None) -> bool:
