@@ -317,7 +317,7 @@ class RedisHarness(Harness):
         return True
 
     def forget(self) -> bool:
-        self._server.command("SCRIPT", "FLUSH")
+        self._server.forget()
         return True
 
     def unusable(self) -> Mapping[str, Callable[[], Backend]]:

@@ -1,17 +1,16 @@
-"""The wire format: a transaction as one call of the script, and the script's reply as an outcome.
+"""The wire format: a transaction as one call of a function, and its reply as an outcome.
 
-The arguments of a call and the elements of a reply are listed at the head of ``script.lua``. In RESP, the protocol of
+The arguments of a call and the elements of a reply are listed at the head of ``request.lua``. In RESP, the protocol of
 Redis, each argument is a *bulk string*: its length, a line end, the bytes, a line end. Arguments are encoded when they
 are made and joined once, so constants, recent names of hashes and the checks of a lock are encoded once and used again.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path as File
 from typing import Any, Final, cast
 
+from redicts.backends.redis.functions import FREE, READ, WRITE
 from redicts.backends.redis.layout import hash_name, name_bytes, path_of, suffix
 from redicts.core.minitransaction import (
     Add,
@@ -109,26 +108,17 @@ _EXPIRE: Final = bulk_string(b"e")
 _NOTIFY: Final = bulk_string(b"w")
 _SCOPES: Final = {scope.value: bulk_string(scope.value.encode()) for scope in Scope}
 _NUMBERS: Final = _Numbers()
+_FREEING: Final = frozenset({Delete, Notify})
+"""The writes that a full server carries out, because they free memory."""
 
 _EncodedChecks = tuple[int, list[bytes]]
 """How many checks there are to the script, and their arguments."""
 _NO_CHECKS: Final[_EncodedChecks] = (0, [])
 
-_SCRIPT: Final = (File(__file__).parent / "script.lua").read_bytes()
-_SHA: Final = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
-_CALL: Final = bulk_string(b"EVALSHA") + bulk_string(_SHA) + bulk_string(b"0")
-_CALL_WITH_SOURCE: Final = bulk_string(b"EVAL") + bulk_string(_SCRIPT) + bulk_string(b"0")
 _ARGUMENTS_BEFORE: Final = 7
 """How many bulk strings are before the counts: the three of the call, expiry index, session, number, most fields."""
 
-
 INFO_SERVER: Final = b"*2\r\n" + bulk_string(b"INFO") + bulk_string(b"server")
-
-
-def with_source(call: bytes) -> bytes:
-    """Return a call that brings the script along, for a server that does not know it yet."""
-    return call.replace(_CALL, _CALL_WITH_SOURCE, 1)
-
 
 # Calls -----------------------------------------------------------------------------------------------------------
 
@@ -158,13 +148,16 @@ class Encoder:
             arguments += self._encode_read(read)
         for group in groups:
             arguments += self._encode_group(group)
-        session_key = b"$%d\r\n%b%b\r\n" % (len(self._sessions) + len(session), self._sessions, session)
+        function, session_key = READ, _EMPTY
+        if session:
+            function = FREE if {type(write) for write in writes} <= _FREEING else WRITE
+            session_key = b"$%d\r\n%b%b\r\n" % (len(self._sessions) + len(session), self._sessions, session)
         return b"".join(
             (
                 b"*%d\r\n" % (_ARGUMENTS_BEFORE + len(arguments)),
-                _CALL,
+                function,
                 self._expiries,
-                session_key if session else _EMPTY,
+                session_key,
                 b"$16\r\n%016d\r\n" % number,
                 self._most,
                 *arguments,
