@@ -4,6 +4,7 @@
 -- is its path, NUL, 16 digits, and the value: see layout.py. So a scope is one range.
 
 local NEVER = '9999999999999999'
+local NOTHING = {}
 
 -- Functions that recording() makes.
 local all_records_start, are_exactly_records, record_at, get_record, read_records, record_names
@@ -41,9 +42,15 @@ local function recording()
   local function members(set, path, scope)
     local found
     if scope == '=' then
-      if last_set == set and last_path == path and not (changed_sets and changed_sets[set]) then return last_found end
-      found = range(set, '[' .. path .. '\0', '(' .. path .. '\1', '2')
+      if not (changed_sets and changed_sets[set]) then
+        if last_set == set and last_path == path then return last_found end
+        -- A check has found nothing below another path: so there is nothing here.
+        if empty_in == set and #path > #empty_below and sub(path, 1, #empty_below) == empty_below then return NOTHING end
+      end
+      record_set = set
+      found = call('ZRANGEBYLEX', set, '[' .. path .. '\0', '(' .. path .. '\1')
       last_set, last_path, last_found = set, path, found
+      if #found == 0 then return found end
     else
       local count = most == math.huge and '-1' or format('%d', most - touched + 1)
       found = range(set, '[' .. path .. FIRST[scope], '(' .. path .. END[scope], count)
@@ -55,12 +62,18 @@ local function recording()
   -- Checking and reading
 
   function all_records_start(set, first, last, prefix)
+    local is_whole = true
     while true do
-      local found = range(set, first, last, ALL_OF_PIECE)
+      local found = call('ZRANGEBYLEX', set, first, last, 'LIMIT', '0', ALL_OF_PIECE)
       for _, member in ipairs(found) do
         local value = live_in(member, end_of(member))
         if value and sub(value, 1, #prefix) ~= prefix then return false end
       end
+      if #found == 0 then
+        if is_whole and byte(last, -1) == 255 then empty_in, empty_below = set, sub(last, 2, -2) end
+        return true
+      end
+      is_whole = false
       touch(#found)
       if #found < PIECE then return true end
       first = '(' .. found[PIECE]
@@ -97,12 +110,12 @@ local function recording()
   function get_record(set, path, with_ttls)
     local member = members(set, path, '=')[1]
     if not member or not live_in(member, #path + 1) then return { '', '!', '' } end
-    return { '', '!', with_ttls and format('%.0f', now()) or '', member }
+    return { '', '!', with_ttls and format('%d', now()) or '', member }
   end
 
   -- Returns { cursor, '!', time, member, ... }. The cursor is the path of the last member that was looked at.
   function read_records(set, first, last, limit, with_ttls)
-    local answer = { '', '!', with_ttls and format('%.0f', now()) or '' }
+    local answer = { '', '!', with_ttls and format('%d', now()) or '' }
     local count = limit and math.min(limit, most) or most - touched
     local found = range(set, first, last, format('%d', count + 1))
     if limit and #found > count then
@@ -153,10 +166,20 @@ local function recording()
   -- The value at the path of the write at this index after the writes before it.
   local function value_before(writes, index)
     local write = writes[index]
-    local last = added and added[indexed_as(write.set, write.path)] or 0
-    for number = others and #others or 0, 1, -1 do
-      local other = writes[others[number]]
-      if others[number] < last then break end
+    latest, removals = latest or {}, removals or {}
+    for i = latest_upto + 1, index - 1 do
+      local earlier = writes[i]
+      if earlier.kind == 'P' or earlier.kind == 'I' then
+        latest[indexed_as(earlier.set, earlier.path)] = i
+      elseif earlier.kind == 'D' or earlier.kind == 'W' then
+        removals[#removals + 1] = i
+      end
+    end
+    latest_upto = index - 1
+    local last = latest[indexed_as(write.set, write.path)] or 0
+    for number = #removals, 1, -1 do
+      local other = writes[removals[number]]
+      if removals[number] < last then break end
       if other.set == write.set and covers(other, write.path) then return nil end
     end
     if last > 0 then return writes[last].sum or writes[last].value end
@@ -189,13 +212,6 @@ local function recording()
       if may_notify then call('PUBLISH', write.channels, '') end
       indexed = indexed or may_notify and index > 1
     end
-    if others then
-      if kind == 'P' or kind == 'I' then
-        added[indexed_as(write.set, write.path)] = index
-      elseif kind ~= 'E' then
-        others[#others + 1] = index
-      end
-    end
     return true
   end
 
@@ -208,7 +224,7 @@ local function recording()
     local old, digits = found[1], NEVER
     local old_digits = old and deadline_in(old, #path + 1)
     if tonumber(ttl) then
-      digits = format('%016.0f', now() + tonumber(ttl))
+      digits = format('%016d', now() + tonumber(ttl))
       call('ZADD', expiries, digits, indexed_as(set, path))
     elseif ttl == 'keep' and old_digits and live_in(old, #path + 1) then
       digits = old_digits
@@ -222,6 +238,7 @@ local function recording()
   end
 
   local function remove(set, found)
+    if #found == 0 then return end
     local gone = {}
     for _, member in ipairs(found) do
       local at = end_of(member)
@@ -232,7 +249,7 @@ local function recording()
   end
 
   local function set_ttl(set, found, ttl)
-    local digits = ttl ~= '' and format('%016.0f', now() + tonumber(ttl)) or NEVER
+    local digits = ttl ~= '' and format('%016d', now() + tonumber(ttl)) or NEVER
     local gone, renewed, scores, persistent = {}, {}, {}, {}
     for _, member in ipairs(found) do
       local at = end_of(member)
@@ -303,7 +320,7 @@ local function recording()
         local path = above .. segment_of(fields[i])
         if deadline then gone[#gone + 1] = at .. '\0' .. fields[i] end
         if value then
-          local digits = deadline and format('%016.0f', deadline) or NEVER
+          local digits = deadline and format('%016d', deadline) or NEVER
           stored[#stored + 1], stored[#stored + 2] = '0', path .. '\0' .. digits .. value
           if deadline then scores[#scores + 1], scores[#scores + 2] = digits, indexed_as(set, path) end
         end

@@ -28,10 +28,14 @@ local given
 local indexed, due
 -- The indices of the writes so far that are no Adds, and by key that of the last Add: most Adds follow Adds.
 local others, added
+-- The same of records: of removals, and by record that of the last Put or Add, up to a write.
+local removals, latest, latest_upto
 -- Whether a write of values was prepared.
 local has_prepared
 -- Of record spaces: the one that was asked last, the last record that was, what was found, and the spaces with changes.
 local record_set, last_set, last_path, last_found, changed_sets
+-- Where a check has found no record below this path.
+local empty_in, empty_below
 
 local function begin(given_args)
   if not byte then
@@ -41,8 +45,8 @@ local function begin(given_args)
   call, args = redis.call, given_args
   expiries, session, most = args[1], args[2], tonumber(args[4])
   clock, clock_text, touched, changes, given, indexed, due = nil, nil, 0, 0, 0, false, nil
-  others, added, has_prepared = nil, nil, false
-  record_set, last_set, last_path, last_found, changed_sets = nil, nil, nil, nil, nil
+  others, added, has_prepared, removals, latest, latest_upto = nil, nil, false, nil, nil, 0
+  record_set, last_set, last_path, last_found, changed_sets, empty_in = nil, nil, nil, nil, nil, nil
 end
 
 local function now()
@@ -342,7 +346,7 @@ local function writing()
   local function member(dir, name) return dir .. '\0' .. name end
 
   local function field_for(value, deadline)
-    if deadline then return format('\2%016.0f', deadline) .. value end
+    if deadline then return format('\2%016d', deadline) .. value end
     local first = byte(value)
     if first and first >= 1 and first <= 3 then return '\3' .. value end
     return value
@@ -440,7 +444,7 @@ local function writing()
       if ttl == 'keep' and live(old) then deadline = deadline_of(old) end
       if not deadline then change('ZREM', expiries, member(dir, name)) end
     end
-    if renewed then change('ZADD', expiries, format('%.0f', deadline), member(dir, name)) end
+    if renewed then change('ZADD', expiries, format('%d', deadline), member(dir, name)) end
     change('HSET', dir, name, field_for(value, deadline))
   end
 
@@ -462,7 +466,7 @@ local function writing()
         if not until_then then persistent[#persistent + 1] = member(dir, name) end
       end
       if deadline then
-        scores[#scores + 1], scores[#scores + 2] = format('%.0f', until_then), member(dir, name)
+        scores[#scores + 1], scores[#scores + 2] = format('%d', until_then), member(dir, name)
       end
       fields[i], fields[i + 1] = name, field_for(items[i + 1], until_then)
     end
@@ -544,7 +548,7 @@ local function writing()
       if value then
         changed[#changed + 1], changed[#changed + 2] = name, field_for(value, deadline)
         if deadline then
-          scores[#scores + 1], scores[#scores + 2] = format('%.0f', deadline), member(dir, name)
+          scores[#scores + 1], scores[#scores + 2] = format('%d', deadline), member(dir, name)
         elseif deadline_of(leaves[i + 1]) then
           persistent[#persistent + 1] = member(dir, name)
         end
@@ -564,7 +568,7 @@ local function writing()
   -- The text of value + amount in 64 bits, or nil. Lua's numbers are doubles, so INCRBY adds large ones.
   function sum_of(value, amount)
     if not (value == '0' or (#value <= 20 and find(value, '^%-?[1-9]%d*$'))) then return nil end
-    if #value < 16 and #amount < 16 then return format('%.0f', tonumber(value) + tonumber(amount)) end
+    if #value < 16 and #amount < 16 then return format('%d', tonumber(value) + tonumber(amount)) end
     local scratch = session .. ':sum'
     call('SET', scratch, value)
     local fits = pcall(call, 'INCRBY', scratch, amount)
