@@ -120,7 +120,9 @@ def test_the_rest_of_the_database_costs_nothing(redis_server: RedisServer, name:
         tree.set("elsewhere", {str(number): {"x": number} for number in range(others)}, expire=600)
         redis_server.command("CONFIG", "RESETSTAT")
         operations[name](tree)
-        return {name: count for name, count in calls(redis_server).items() if name not in HARNESS}
+        # Sweeping takes turns, and is bounded.
+        uncounted = HARNESS | {"time", "zrangebyscore"}
+        return {name: count for name, count in calls(redis_server).items() if name not in uncounted}
 
     operations = ONE_ROUND_TRIP | {
         "exists": lambda tree: tree["a.b"].exists(),
