@@ -249,7 +249,7 @@ def test_the_documented_user_can_have_its_store_checked(start_redis: StartRedis,
     """What the user is not permitted is a notice that says so, and all other checks are made."""
     user = "on >sesame-street ~app:* resetchannels &app:s:* -@all +evalsha +eval +select +time +get +set +del +unlink"
     user += " +incrby +hget +hmget +hset +hdel +hlen +hgetall +hvals +hkeys +hscan +zadd +zrem +zcard +zrangebyscore"
-    user += " +publish +subscribe"
+    user += " +zrangebylex +publish +subscribe"
     server = start_redis(acl=[f"app {user}", f"reader {user} -set -hset -del"])
     base = {"host": server.host, "port": server.port, "password": "sesame-street", "prefix": "app:"}
     app = json.dumps({**base, "username": "app"})

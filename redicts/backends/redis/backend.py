@@ -16,7 +16,7 @@ from redicts.backends.redis.connections import Connections, Session, connection_
 from redicts.backends.redis.errors import Errors
 from redicts.backends.redis.pubsub import RedisListener, Subscriptions
 from redicts.backends.redis.settings import RedisSettings
-from redicts.backends.redis.wire import INFO_SERVER, SWEPT, Encoder, decode
+from redicts.backends.redis.wire import INFO_SERVER, OUTDATED, SWEPT, Encoder, decode
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.minitransaction import Outcome, Put, Status, Transaction
 from redicts.forks import stack
@@ -24,6 +24,9 @@ from redicts.handles import PerProcess
 
 ATOMIC_ENTRIES: Final = 5_000
 """How many fields one call of the script may touch, so that it never occupies the server for long."""
+
+_UNFINISHED: Final = (SWEPT, OUTDATED)
+"""The statuses of replies to calls that are to be sent again."""
 
 _ANSWER_SECS: Final = 3.0
 """The longest time after which a subscription without an answer counts as lost."""
@@ -92,8 +95,8 @@ class RedisBackend(Backend):
         if not writes:
             command = self._encoder.encode(transaction)
             reply = connections.call(command, False, deadline)
-            while reply[0] == SWEPT:
-                reply = connections.call(command, False, deadline)
+            while reply[0] in _UNFINISHED:
+                reply = self._call_again(connections, command, reply, False, deadline)
             return decode(reply, transaction)
         unanswered = connections.unanswered.sessions
         session = self._session_in_doubt(connections, deadline) if unanswered else connections.session()
@@ -103,8 +106,8 @@ class RedisBackend(Backend):
         session.number += 1
         command = self._encoder.encode(transaction, session.name, session.number)
         reply = connections.call(command, True, deadline)
-        while reply[0] == SWEPT:
-            reply = connections.call(command, True, deadline)
+        while reply[0] in _UNFINISHED:
+            reply = self._call_again(connections, command, reply, True, deadline)
         unanswered.remove(session)
         if session in unanswered:
             # It was in doubt before. Code that was interrupted there may go on using it, so no other thread may.
@@ -114,6 +117,14 @@ class RedisBackend(Backend):
         return decode(reply, transaction)
 
     execute_until = execute
+
+    def _call_again(
+        self, connections: Connections, command: bytes, reply: list[Any], writes: bool, deadline: float | None
+    ) -> Any:
+        """Send a call again, after what its reply says is done."""
+        if reply[0] == OUTDATED:
+            connections.call(self._encoder.encode_rewriting(reply[1]), False, deadline)
+        return connections.call(command, writes, deadline)
 
     def _session_in_doubt(self, connections: Connections, deadline: float | None) -> Session:
         """Return the session of this thread whose request may still be carried out, if it has one, or another one.
