@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection
+import secrets
+from collections.abc import Collection, Sequence
 from json.encoder import encode_basestring
 from json.scanner import make_scanner
 from typing import Any, Final
@@ -30,6 +31,9 @@ _TREE: Final = _LEAVES | {dict}
 _SHORT: Final = 64
 """Longer texts are parsed by pydantic, which takes half the time. ``json`` parses what pydantic refuses, for instance
 lone surrogates and deeply nested texts."""
+_MARK: Final = 2**62 + secrets.randbits(62)
+"""A number that no stored text can contain but by chance, because it is drawn in this process and never leaves it."""
+_BETWEEN: Final = b",%d," % _MARK
 _scan: Final = make_scanner(_decoder)  # type: ignore[arg-type]  # any object with these settings will do
 
 
@@ -103,6 +107,26 @@ class JsonCodec(Codec):
         except (StopIteration, json.JSONDecodeError):
             end = -1
         return value if end == len(text) else _whole(text)
+
+    @staticmethod
+    def decode_all(texts: Sequence[bytes], /) -> list[object] | None:
+        """Return the values of several texts by one call of the parser, in a fifth of the time."""
+        return _parsed(texts) if len(texts) >= _FEW else None
+
+
+def _parsed(texts: Sequence[bytes]) -> list[object] | None:
+    """Parse texts as the elements of one list; return ``None`` unless each of them is one valid text.
+
+    Texts that are not valid may be parts of a valid list: ``[1`` and ``2]``, or ``1,2``. So the mark is an element
+    between each two. If every mark is an element of the list itself, no text begins a list, a dict or a string that
+    another one ends. If there is exactly one element between two marks, no text is empty or has two values.
+    """
+    try:
+        items = from_json(b"[%b]" % _BETWEEN.join(texts))
+    except ValueError:
+        return None
+    values: list[object] = items[::2]
+    return values if items[1::2] == [_MARK] * (len(texts) - 1) and len(values) == len(texts) else None
 
 
 def _is_flat(value: dict[object, object]) -> bool:

@@ -254,11 +254,19 @@ def nest(leaves: Mapping[Path, bytes], at: Path, form: LeafFormat) -> object:
             return read(leaves[()], at)
         except Exception as error:
             return form.recover(error, leaves[()], at)
+    values = form.read_all(list(leaves.values()))
+    if values is None:
+        values = []
+        for path, data in leaves.items():
+            try:
+                values.append(read(data, at + path))
+            except Exception as error:
+                values.append(form.recover(error, data, at + path))
     whole: dict[str, object] = {}
     dicts: dict[Path, dict[str, object]] = {(): whole}
     above: Path = ()
     parent = whole
-    for path, data in leaves.items():
+    for path, value in zip(leaves, values):
         inner = path[:-1]
         if inner != above:
             above = inner
@@ -266,10 +274,7 @@ def nest(leaves: Mapping[Path, bytes], at: Path, form: LeafFormat) -> object:
             parent = _make(dicts, above, at) if known is None else known
         if not path or (name := path[-1]) in parent:
             raise _both(at + path)
-        try:
-            parent[name] = read(data, at + path)
-        except Exception as error:
-            parent[name] = form.recover(error, data, at + path)
+        parent[name] = value
     return whole
 
 

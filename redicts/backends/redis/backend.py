@@ -15,11 +15,12 @@ from redis.connection import AbstractConnection
 
 from redicts.backends.redis.connections import Connections, Session, connection_options, described
 from redicts.backends.redis.errors import Errors
+from redicts.backends.redis.plain_reads import PlainReads
 from redicts.backends.redis.pubsub import RedisListener, Subscriptions
 from redicts.backends.redis.settings import RedisSettings
 from redicts.backends.redis.wire import INFO_SERVER, SWEPT, Encoder, decode
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.minitransaction import Outcome, Put, Status, Transaction
+from redicts.core.minitransaction import Outcome, Put, Read, Status, Transaction
 from redicts.forks import stack
 
 ATOMIC_ENTRIES: Final = 5_000
@@ -57,6 +58,7 @@ class RedisBackend(Backend):
         # All databases of a server share its channels, so their names have the database.
         channels = prefix + b"s:%d:" % options["db"]
         self._encoder = Encoder(prefix, channels, ATOMIC_ENTRIES)
+        self._plain_reads = PlainReads(prefix, ATOMIC_ENTRIES, simulated=simulated)
         errors = Errors(where, options)
         socket_timeout = options.get("socket_timeout")
         self._new_connections = partial(Connections, make, errors, settings, socket_timeout)
@@ -90,11 +92,19 @@ class RedisBackend(Backend):
             return Outcome(Status.TOO_LARGE)
         connections = self._connections.get(os.getpid()) or self._connections_here()
         if not writes:
+            reads = transaction.reads
+            is_plain = len(reads) == 1 and not transaction.checks and type(reads[0]) is Read
+            found = self._plain_reads.read(connections, reads[0], deadline) if is_plain else None  # type: ignore[arg-type]
+            if found is not None:
+                return Outcome(Status.APPLIED, (found,))
             command = self._encoder.encode(transaction)
             reply = connections.call(command, False, deadline)
             while reply[0] == SWEPT:
                 reply = connections.call(command, False, deadline)
-            return decode(reply, transaction)
+            outcome = decode(reply, transaction)
+            if is_plain and outcome.answers:
+                self._plain_reads.learn(reads[0], outcome.answers[0])  # type: ignore[arg-type]
+            return outcome
         unanswered = connections.unanswered.sessions
         session = self._session_in_doubt(connections, deadline) if unanswered else connections.session()
         # It is in doubt from here on, whatever ends this call. The thread's next write then makes a late request one

@@ -133,18 +133,19 @@ class Connections:
         except IndexError:
             return Session()
 
-    def call(self, command: bytes, writes: bool = False, deadline: float | None = None) -> Any:
+    def call(self, command: bytes, writes: bool = False, deadline: float | None = None, count: int = 1) -> Any:
         """Send an encoded command and return its reply. Send it again if the connection is lost meanwhile.
 
-        ``deadline`` is a time of ``time.monotonic``. Raises an error below :class:`~redicts.errors.StoreError`, whose
-        ``maybe_applied`` is true for a command that writes only. Cost: one round trip.
+        Several commands in one packet, as many as ``count``, have the list of their replies. ``deadline`` is a time of
+        ``time.monotonic``. Raises an error below :class:`~redicts.errors.StoreError`, whose ``maybe_applied`` is true
+        for a command that writes only. Cost: one round trip.
         """
         try:
-            return self._exchange(command, deadline)
+            return self._exchange(command, deadline, count)
         except _Failed as failed:
-            return self._call_again(command, writes, deadline, failed)
+            return self._call_again(command, writes, deadline, count, failed)
 
-    def _call_again(self, command: bytes, writes: bool, deadline: float | None, failed: _Failed) -> Any:
+    def _call_again(self, command: bytes, writes: bool, deadline: float | None, count: int, failed: _Failed) -> Any:
         """Send a command again while that may help, at most ``retries`` times."""
         maybe_applied, with_script, attempt = failed.maybe_applied, False, 0
         while True:
@@ -158,14 +159,14 @@ class Connections:
                 if deadline is not None and time.monotonic() >= deadline:
                     break
             try:
-                return self._exchange(with_source(command) if with_script else command, deadline)
+                return self._exchange(with_source(command) if with_script else command, deadline, count)
             except _Failed as again:
                 failed = again
                 maybe_applied |= again.maybe_applied
         raise self._errors.mapped(failed.error, maybe_applied=writes and maybe_applied) from failed.error
 
-    def _exchange(self, command: bytes, deadline: float | None) -> Any:
-        """Send a command once and return its reply. Raises :class:`_Failed`."""
+    def _exchange(self, command: bytes, deadline: float | None, count: int) -> Any:
+        """Send a command or packet once and return its reply or replies. Raises :class:`_Failed`."""
         mine: list[_Link] = []
         is_sent = is_whole = False
         try:
@@ -185,7 +186,7 @@ class Connections:
             else:
                 _send_large(connection, command)
             is_sent = True
-            reply = connection.read_response()
+            reply = connection.read_response() if count == 1 else _read_all(connection, count)
             mine[0].is_used = is_whole = True
             if self._waiting:
                 self._hand_over(mine)
@@ -335,6 +336,20 @@ def socket_of(connection: AbstractConnection) -> socket.socket:
     if found is None:
         raise exceptions.ConnectionError("the connection is closed")
     return found
+
+
+def _read_all(connection: AbstractConnection, count: int) -> list[Any]:
+    """Return the replies to a packet. If some are refusals, raise the first of them when all are read."""
+    replies: list[Any] = []
+    refused: exceptions.ResponseError | None = None
+    for _ in range(count):
+        try:
+            replies.append(connection.read_response())
+        except exceptions.ResponseError as error:
+            refused = refused or error
+    if refused is not None:
+        raise refused
+    return replies
 
 
 def _send_large(connection: AbstractConnection, command: bytes) -> None:
