@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path as File
 from typing import Any, Final, cast
 
+from redicts.backends.redis.documents import Whole, counted, entries_in, names_within, opened, part_of, split
 from redicts.backends.redis.layout import hash_name, name_bytes, path_of, suffix
 from redicts.core.minitransaction import (
     Add,
@@ -35,12 +36,16 @@ from redicts.core.minitransaction import (
     Transaction,
     Write,
 )
-from redicts.errors import InternalError, Unsupported
+from redicts.errors import InternalError
 
+IN_THE_WAY: Final = b"D"
+"""Status of a reply: a document is to be split before the transaction can be carried out. Its place and field follow."""
 SWEPT: Final = b"A"
 """Status of a reply: expired fields were in the way, and some are removed now. The call is to be sent again."""
 _REPEATED: Final = b"R"
 _OVERTAKEN: Final = b"S"
+_FROM_ABOVE: Final = b"^"
+"""Begins the place of a document above the path that was read; the rest leads from it to the path."""
 _STATUSES: Final = {
     b"+": Status.APPLIED,
     b"!": Status.CHECK_FAILED,
@@ -101,6 +106,7 @@ _VALUES: Final = bulk_string(b"r")
 _NAMES: Final = bulk_string(b"n")
 _STORE: Final = bulk_string(b"s")
 _PUT: Final = bulk_string(b"p")
+_PUT_DOCUMENTS: Final = bulk_string(b"o")
 _REMOVE: Final = bulk_string(b"x")
 _EXPIRE_NAMES: Final = bulk_string(b"l")
 _ADD: Final = bulk_string(b"a")
@@ -171,6 +177,18 @@ class Encoder:
             )
         )
 
+    def encode_split(self, place: bytes, field: bytes, transaction: Transaction) -> bytes:
+        """Return the call that splits the document at a place, if it is still there, as far as a transaction needs."""
+        prefix, space = self._prefix, place[len(self._prefix) :].partition(b":")[0]
+        key = Key(space.decode(), path_of(place[len(prefix) + len(space) + 1 :]))
+        document: Whole = opened(field)
+        arguments = [_SPLIT, bulk_string(place), bulk_string(field), bulk_string(b"%d" % document.deadline)]
+        for path, items in split(document, key, transaction).items():
+            arguments += (bulk_string(suffix(path)), _NUMBERS[len(items)])
+            for name, item in items.items():
+                arguments += (bulk_string(name_bytes(name)), bulk_string(_DIRECTORY if item is None else item))
+        return self._call((_NUMBERS[0], _NUMBERS[0], _NUMBERS[1], *arguments))
+
     def _encode_checks(self, checks: tuple[Check, ...]) -> _EncodedChecks:
         """Encode checks, those of several keys for one scope and prefix as one.
 
@@ -230,7 +248,7 @@ class Encoder:
         if isinstance(write, Add):
             return _ADD, self._names[write.key], _NUMBERS[write.amount]
         if isinstance(write, PutDocument):
-            raise Unsupported("Redis keeps no documents; put their leaves")
+            return self._encode_documents(cast("Sequence[PutDocument]", group))
         if isinstance(group[-1], Put):
             value = group[-1].value
             return _STORE, self._names[write.key], _encode_ttl(group[-1]), b"$%d\r\n%b\r\n" % (len(value), value)
@@ -253,6 +271,15 @@ class Encoder:
         for name, value in values.items():
             encoded = name.encode("utf-8", "surrogatepass")
             arguments += (b"$%d\r\n%b\r\n" % (len(encoded), encoded), b"$%d\r\n%b\r\n" % (len(value), value))
+        return arguments
+
+    def _encode_documents(self, puts: Sequence[PutDocument]) -> list[bytes]:
+        (space, path), _, ttl = puts[0]
+        documents = {name_bytes(write.key.path[-1]): counted(write.document) for write in puts}
+        ending = _EMPTY if ttl is None else _NUMBERS[ttl]
+        arguments = [_PUT_DOCUMENTS, self._names[space, path[:-1]], ending, _NUMBERS[len(documents)]]
+        for name, document in documents.items():
+            arguments += (bulk_string(name), bulk_string(document))
         return arguments
 
     def _encode_names(self, writes: Sequence[Delete | Expire]) -> list[bytes]:
@@ -282,6 +309,9 @@ def group_writes(writes: Sequence[Write]) -> list[list[Write]]:
         if isinstance(write, Put):
             (space, path), _, ttl, keep_ttl = write
             alike = Put, space, path[:-1], ttl, keep_ttl
+        elif isinstance(write, PutDocument):
+            (space, path), _, ttl = write
+            alike = PutDocument, space, path[:-1], ttl
         elif isinstance(write, Delete) and write.scope is _NODE:
             space, path = write.key
             alike = Delete, space, path[:-1]
@@ -305,7 +335,7 @@ def _implied(groups: list[list[Write]]) -> int:
     A leaf above gives way to the marker of the dict that it becomes, so that a value can be put or counted below.
     """
     last = groups[-1][-1]
-    if not isinstance(last, (Put, Add)):
+    if not isinstance(last, (Put, PutDocument, Add)):
         return 0
     above: Path = ()
     for index, group in enumerate(groups):
@@ -378,13 +408,23 @@ def decode_record(data: bytes) -> list[Any]:
 def _decode_answer(read: AnyRead, answer: Sequence[Any]) -> Answer:
     cursor: bytes | None = answer[0] or None
     if not isinstance(read, Read):
+        if len(answer) == 4:
+            _, where, text, _ = answer
+            return names_within(text, path_of(where.lstrip(_FROM_ABOVE)))
         return Names(tuple([name.decode("utf-8", "surrogatepass") for name in answer[1]]), cursor)
     if len(answer) == 4 and answer[1] == b"=":
         return Entries({(): answer[2]}, {(): int(answer[3])} if answer[3] != b"" else {})
     values: dict[Path, bytes] = {}
+    documents: dict[Path, int] = {}
     ttls: dict[Path, int] = {}
     for index in range(1, len(answer), 3):
         where, items, expiring = answer[index : index + 3]
+        if type(items) is bytes:
+            ttl = int(expiring or 0)
+            if where[:1] == _FROM_ABOVE:
+                return part_of(items, ttl, path_of(where[1:]), read.scope)
+            values[path_of(where)], documents[path_of(where)] = items, ttl
+            continue
         above = path_of(where)
         for name, value in zip(items[::2], items[1::2]):
             path = *above, name.decode("utf-8", "surrogatepass")
@@ -392,4 +432,4 @@ def _decode_answer(read: AnyRead, answer: Sequence[Any]) -> Answer:
         for name, ttl in zip(expiring[::2], expiring[1::2]):
             path = *above, name.decode("utf-8", "surrogatepass")
             ttls[path] = int(ttl)
-    return Entries(values, ttls, cursor)
+    return entries_in(values, documents, ttls, cursor)
