@@ -221,6 +221,12 @@ def calls(server: RedisServer) -> dict[str, int]:
     return {name.removeprefix("cmdstat_"): int(each.split(",")[0].partition("=")[2]) for name, each in stats.items()}
 
 
+def transactions(server: RedisServer) -> int:
+    """Return how many calls of a function or of the script the server had since the last ``CONFIG RESETSTAT``."""
+    ran = calls(server)
+    return ran.get("fcall", 0) + ran.get("evalsha", 0) + ran.get("eval", 0)
+
+
 _CHANGES: Final = ("hset", "hdel", "unlink", "zadd", "zrem")
 
 

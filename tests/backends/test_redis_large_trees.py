@@ -9,14 +9,13 @@ import hashlib
 import itertools
 import os
 from collections.abc import Iterator
-from importlib.resources import files
 from typing import Any, Final
 
 import pytest
 import redis
 
 from redicts import Pool, StoreError, Unsupported, root
-from redicts.backends.redis import RedisBackend
+from redicts.backends.redis import RedisBackend, functions
 from redicts.core.minitransaction import Delete, Scope, Transaction
 from redicts.transfer.leaves import pages
 from tests.backends.redis_tools import contents, front, key
@@ -30,7 +29,7 @@ SMALL: Final = 100
 MOST_ENTRIES: Final = 5_000
 """``Capabilities.atomic_entries``: the most values that one call touches."""
 
-_SCRIPT: Final = files("redicts.backends.redis").joinpath("script.lua").read_bytes()
+_SCRIPT: Final = functions.SCRIPT
 
 _COUNTING: Final = b"""
 local server, commands, fields = redis, 0, 0
@@ -66,6 +65,7 @@ class Meter:
 
     def instrument(self, command: bytes) -> bytes:
         """Return a command with the counting script in place of the backend's."""
+        command = functions.as_script(command)
         if _bulk(_SCRIPT) not in command and _bulk(_sha(_SCRIPT)) not in command:
             return command
         self.requests += 1

@@ -14,17 +14,17 @@ import pytest
 import redis
 
 from redicts import AccessDenied, Lock, LockLost, Pool, Proxy, ReadOnly, StoreFull, root
-from redicts.backends.redis import RedisSettings
+from redicts.backends.redis import RedisSettings, functions
 from redicts.core.locks.records import LISTENERS
 from redicts.core.minitransaction import Entries, Key, Put, Read, Scope, Transaction
-from tests.backends.redis_tools import configuration, front, front_with, key, opened, write
+from tests.backends.redis_tools import calls, configuration, front, front_with, key, opened, write
 from tests.support.servers import RedisServer, StartRedis, TlsMissing
 from tests.support.skips import EXCUSE
 from tests.support.waiting import TIMEOUT, eventually
 
 HERE: Final = Path(__file__).parents[2]
 PAGE: Final = (HERE / "docs" / "production.md").read_text(encoding="utf-8")
-SCRIPT: Final = (HERE / "redicts" / "backends" / "redis" / "script.lua").read_text(encoding="utf-8")
+SCRIPT: Final = functions.SCRIPT.decode()
 DATABASE: Final = 1
 CREDENTIALS: Final = {"username": "app", "password": "the-password", "prefix": "app:"}
 
@@ -35,9 +35,20 @@ def documented_user() -> str:
     return " ".join(str(lines).split())
 
 
+def documented_user_of_functions() -> str:
+    """Return the same with the commands that the page adds for a server with functions."""
+    (added,) = re.findall(r"^ *(\+fcall.*)$", PAGE, flags=re.MULTILINE)
+    return f"{documented_user()} {added}"
+
+
 def documented_commands() -> set[str]:
-    """Return the commands that the page allows."""
+    """Return the commands that the page allows on each server."""
     return set(re.findall(r"\+(\w+)", documented_user()))
+
+
+def has_functions(server: RedisServer) -> bool:
+    """Tell whether this server has functions."""
+    return int(server.info("server")["redis_version"].split(".")[0]) >= 7
 
 
 def do_everything(tree: Proxy) -> None:
@@ -87,9 +98,9 @@ def wait_for_a_lock(tree: Proxy) -> None:
 
 
 @pytest.fixture
-def guarded(start_redis: StartRedis) -> RedisServer:
+def guarded(redis_server: RedisServer, start_redis: StartRedis) -> RedisServer:
     """Run a server with the user of the documentation."""
-    return start_redis(acl=[documented_user()])
+    return start_redis(acl=[documented_user_of_functions() if has_functions(redis_server) else documented_user()])
 
 
 # Users -----------------------------------------------------------------------------------------------------------
@@ -111,7 +122,30 @@ def test_every_command_of_the_documented_user_is_needed(guarded: RedisServer) ->
     with front(guarded, database=DATABASE, **CREDENTIALS) as tree:
         do_everything(tree)
     run = {name.removeprefix("cmdstat_") for name in guarded.info("commandstats")}
-    assert documented_commands() - run == set()
+    by_name = {"fcall", "function|load"} if has_functions(guarded) else {"evalsha", "eval"}
+    assert by_name <= run
+    assert documented_commands() - run <= {"evalsha", "eval"} - by_name
+
+
+@pytest.mark.parametrize("added", ["", " +fcall"])
+def test_a_user_who_may_not_load_functions_sends_scripts(
+    redis_server: RedisServer, start_redis: StartRedis, added: str
+) -> None:
+    """A pool finds out once what the server refuses, and then each call is one request."""
+    if not has_functions(redis_server):
+        added = ""
+    server = start_redis(acl=[documented_user() + added])
+    with front(server, database=DATABASE, **CREDENTIALS) as tree:
+        do_everything(tree)
+        server.command("CONFIG", "RESETSTAT")
+        tree.set("a", 1)
+        assert tree["a"].val() == 1
+        ran = calls(server)
+    assert ran["evalsha"] == 2
+    assert ran.keys() & {"fcall", "function|load", "eval"} == set()
+    entries = server.command("ACL", "LOG")
+    assert isinstance(entries, list)
+    assert len(entries) <= 1
 
 
 def test_the_documented_user_is_confined_to_its_prefix(guarded: RedisServer) -> None:
@@ -264,7 +298,9 @@ def test_the_documented_monitoring(redis_server: RedisServer) -> None:
     with front(redis_server, prefix="app:") as tree:
         tree.set("a", {"b": 1, "c": 2}, expire=900)
         wait_for_a_lock(tree)
-        calls = re.match(r"calls=(\d+),usec=", redis_server.info("commandstats")["cmdstat_evalsha"])
+        stats = redis_server.info("commandstats")
+        line = stats["cmdstat_fcall" if has_functions(redis_server) else "cmdstat_evalsha"]
+        calls = re.match(r"calls=(\d+),usec=", line)
         assert calls is not None
         assert int(calls[1]) > 2
         assert redis_server.command("ZCARD", "app:x:") == 2 + len(tree.lock().holders())

@@ -10,7 +10,18 @@ from typing import Final, NamedTuple
 from .waiting import TIMEOUT, eventually
 
 SETUP_COMMANDS: Final = frozenset(
-    {"HELLO", "CLIENT", "AUTH", "SELECT", "PING", "READONLY", "COMMAND", "SCRIPT LOAD", "SCRIPT EXISTS"}
+    {
+        "HELLO",
+        "CLIENT",
+        "AUTH",
+        "SELECT",
+        "PING",
+        "READONLY",
+        "COMMAND",
+        "SCRIPT LOAD",
+        "SCRIPT EXISTS",
+        "FUNCTION LOAD",
+    }
 )
 """Requests that only set up a connection: a command, or a command and its first argument."""
 
@@ -89,7 +100,8 @@ class Plan:
     def drop_replies(self, count: int = 1) -> None:
         """Have the next ``count`` data requests executed, and close the client's connection instead of replying.
 
-        A NOSCRIPT reply passes, because nothing was executed, and the fault waits for the next request.
+        A reply that a script, function or command is unknown passes, because nothing was executed, and the fault
+        waits for the next request.
         """
         self._add(Step(Fault.LOSE_REPLY), count)
 

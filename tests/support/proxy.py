@@ -7,6 +7,7 @@ the server has executed, and a held request is executed when it is released, eve
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 from collections import deque
@@ -28,6 +29,9 @@ _STREAMING: Final = frozenset(
     {"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE", "MONITOR", "SYNC", "PSYNC"}
 )
 """Any number of messages answers these. The proxy forwards them, and none of them counts as a reply."""
+
+_NOT_EXECUTED: Final = re.compile(rb"-NOSCRIPT|-ERR (Function not found|unknown command)")
+"""The beginnings of errors which say that a request was not executed, because the server does not know it yet."""
 
 _CONNECT_SECONDS: Final = 10.0
 
@@ -186,7 +190,7 @@ class _Link:
             self._send(reply.raw)
             return
         step, held = self._expected.popleft()
-        executed = not (reply.is_error and reply.raw[1:].startswith(b"NOSCRIPT"))
+        executed = not (reply.is_error and _NOT_EXECUTED.match(reply.raw))
         if step.fault is Fault.LOSE_REPLY and executed:
             self._send(reply.raw[: step.after])
             self.cut()

@@ -110,9 +110,15 @@ class RedisServer(ServerProcess):
         return {name: value for name, _, value in pairs}
 
     def flush(self) -> None:
-        """Remove all data of all databases, and all cached scripts."""
+        """Remove all data of all databases, and all that :meth:`forget` does."""
         self.command("FLUSHALL")
+        self.forget()
+
+    def forget(self) -> None:
+        """Remove all cached scripts, and the libraries of functions where there are any."""
         self.command("SCRIPT", "FLUSH")
+        with contextlib.suppress(RedisError):  # before 7.0
+            self.command("FUNCTION", "FLUSH")
 
     def _command(self) -> Sequence[str | Path]:
         # Secrets stand in this file only, never in the process list.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, cast
@@ -14,17 +14,21 @@ import redis
 from redis.connection import AbstractConnection
 
 from redicts.backends.redis.connections import Connections, Session, connection_options, described
+from redicts.backends.redis.documents import in_fields
 from redicts.backends.redis.errors import Errors
 from redicts.backends.redis.plain_reads import PlainReads
 from redicts.backends.redis.pubsub import RedisListener, Subscriptions
 from redicts.backends.redis.settings import RedisSettings
-from redicts.backends.redis.wire import INFO_SERVER, SWEPT, Encoder, decode
+from redicts.backends.redis.wire import IN_THE_WAY, INFO_SERVER, SWEPT, Encoder, decode
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.minitransaction import Outcome, Put, Read, Status, Transaction
+from redicts.core.minitransaction import Outcome, Put, PutDocument, Read, Status, Transaction
 from redicts.forks import stack
 
 ATOMIC_ENTRIES: Final = 5_000
 """How many fields one call of the script may touch, so that it never occupies the server for long."""
+
+_NOT_YET: Final = (SWEPT, IN_THE_WAY)
+"""Replies after which the same request is sent again."""
 
 _ANSWER_SECS: Final = 3.0
 """The longest time after which a subscription without an answer counts as lost."""
@@ -72,7 +76,12 @@ class RedisBackend(Backend):
             self, max_connections=settings.max_connections, timeout=cast("int", settings.timeout_secs), **options
         )
         self._capabilities = Capabilities(
-            ttl=True, processes=not simulated, durable=not simulated, atomic_entries=ATOMIC_ENTRIES, push=True
+            ttl=True,
+            processes=not simulated,
+            durable=not simulated,
+            atomic_entries=ATOMIC_ENTRIES,
+            push=True,
+            documents=True,
         )
 
     @property
@@ -99,7 +108,8 @@ class RedisBackend(Backend):
                 return Outcome(Status.APPLIED, (found,))
             command = self._encoder.encode(transaction)
             reply = connections.call(command, False, deadline)
-            while reply[0] == SWEPT:
+            while reply[0] in _NOT_YET:
+                self._make_way(connections, transaction, reply, deadline)
                 reply = connections.call(command, False, deadline)
             outcome = decode(reply, transaction)
             if is_plain and outcome.answers:
@@ -111,9 +121,14 @@ class RedisBackend(Backend):
         # that is overtaken, which the server refuses.
         unanswered.append(session)
         session.number += 1
+        origins: list[int] = []
+        if any([type(write) is PutDocument for write in writes]):
+            writes, origins = in_fields(writes)
+            transaction = transaction._replace(writes=writes)
         command = self._encoder.encode(transaction, session.name, session.number)
         reply = connections.call(command, True, deadline)
-        while reply[0] == SWEPT:
+        while reply[0] in _NOT_YET:
+            self._make_way(connections, transaction, reply, deadline)
             reply = connections.call(command, True, deadline)
         unanswered.remove(session)
         if session in unanswered:
@@ -121,9 +136,19 @@ class RedisBackend(Backend):
             _remove_all(unanswered, session)
         else:
             connections.idle_sessions.append(session)
-        return decode(reply, transaction)
+        outcome = decode(reply, transaction)
+        if origins and outcome.status is Status.NOT_A_COUNTER:
+            return outcome._replace(failed_index=origins[outcome.failed_index or 0])
+        return outcome
 
     execute_until = execute
+
+    def _make_way(
+        self, connections: Connections, transaction: Transaction, reply: Sequence[bytes], deadline: float | None
+    ) -> None:
+        """Split the document that a reply says to be in the way of a transaction, if it is one."""
+        if reply[0] == IN_THE_WAY:
+            connections.call(self._encoder.encode_split(reply[1], reply[2], transaction), False, deadline)
 
     def _session_in_doubt(self, connections: Connections, deadline: float | None) -> Session:
         """Return the session of this thread whose request may still be carried out, if it has one, or another one.

@@ -31,8 +31,8 @@ from redis.connection import AbstractConnection
 from redis.retry import Retry
 
 from redicts.backends.redis.errors import Errors, is_answer, is_lost, is_transient
+from redicts.backends.redis.functions import LOAD, as_script, is_unknown, is_without_functions
 from redicts.backends.redis.settings import RedisSettings
-from redicts.backends.redis.wire import with_source
 from redicts.errors import StoreBusy, StoreError, StoreTimeout
 from redicts.forks import stack
 
@@ -119,6 +119,8 @@ class Connections:
         self._socket_timeout = math.inf if socket_timeout_secs is None else socket_timeout_secs
         self._retries = settings.retries
         self._closed = False
+        self._has_functions = True
+        """Whether the calls are those of functions, and not of the script, as long as the server has refused none."""
         self._idle: list[_Link] = []
         self._counted: dict[int, ref[_Link]] = {}
         self._waiting: list[SimpleQueue[_Link]] = []
@@ -134,24 +136,31 @@ class Connections:
             return Session()
 
     def call(self, command: bytes, writes: bool = False, deadline: float | None = None, count: int = 1) -> Any:
-        """Send an encoded command and return its reply. Send it again if the connection is lost meanwhile.
+        """Send an encoded call and return its reply. Send it again if the connection is lost meanwhile.
 
         Several commands in one packet, as many as ``count``, have the list of their replies. ``deadline`` is a time of
         ``time.monotonic``. Raises an error below :class:`~redicts.errors.StoreError`, whose ``maybe_applied`` is true
         for a command that writes only. Cost: one round trip.
         """
         try:
-            return self._exchange(command, deadline, count)
+            return self._exchange(command if self._has_functions else as_script(command), deadline, count)
         except _Failed as failed:
             return self._call_again(command, writes, deadline, count, failed)
 
     def _call_again(self, command: bytes, writes: bool, deadline: float | None, count: int, failed: _Failed) -> Any:
         """Send a command again while that may help, at most ``retries`` times."""
-        maybe_applied, with_script, attempt = failed.maybe_applied, False, 0
+        maybe_applied, attempt = failed.maybe_applied, 0
+        # A server that has restarted meanwhile knows nothing, so each attempt finds out again.
+        has_loaded = with_source = False
         while True:
-            # A server that has restarted meanwhile does not know the script, so each attempt finds out again.
-            with_script = not with_script and isinstance(failed.error, exceptions.NoScriptError)
-            if not with_script:
+            is_to_load = False
+            if is_without_functions(failed.error):
+                self._has_functions = False
+            elif not with_source and is_unknown(failed.error):
+                is_to_load = self._has_functions and not has_loaded
+                has_loaded, with_source = True, not is_to_load
+            else:
+                has_loaded = with_source = False
                 attempt += 1
                 if attempt > self._retries or not failed.is_worth_repeating:
                     break
@@ -159,11 +168,25 @@ class Connections:
                 if deadline is not None and time.monotonic() >= deadline:
                     break
             try:
-                return self._exchange(with_source(command) if with_script else command, deadline, count)
+                if is_to_load:
+                    self._load_functions(deadline)
+                is_call = with_source or not self._has_functions
+                return self._exchange(as_script(command, with_source) if is_call else command, deadline, count)
             except _Failed as again:
                 failed = again
                 maybe_applied |= again.maybe_applied
         raise self._errors.mapped(failed.error, maybe_applied=writes and maybe_applied) from failed.error
+
+    def _load_functions(self, deadline: float | None) -> None:
+        """Load the library of functions, or find out that this server or user has none from now on."""
+        try:
+            self._exchange(LOAD, deadline, 1)
+        except _Failed as failed:
+            if "already exists" in str(failed.error):  # another client was faster
+                return
+            if not is_answer(failed.error):
+                raise _Failed(failed.error, sent=False) from failed.error
+            self._has_functions = False
 
     def _exchange(self, command: bytes, deadline: float | None, count: int) -> Any:
         """Send a command or packet once and return its reply or replies. Raises :class:`_Failed`."""

@@ -73,12 +73,18 @@ def _fits(text: bytes) -> bool:
 def in_fields(writes: tuple[Write, ...]) -> tuple[tuple[Write, ...], list[int]]:
     """Return writes whose documents are one field each, and for each of them the index of the one that it stands for.
 
-    Documents that are too large for a field, or that a later write enters, are split.
+    Documents that are too large for a field, or that a later write enters or reads, are split.
     """
     planned: list[list[Write]] = []
     entered: set[Key] = set()
+    read: set[str] = set()
     for write in reversed(writes):
-        planned.append(_in_fields(write, write.key in entered) if isinstance(write, PutDocument) else [write])
+        if isinstance(write, PutDocument):
+            planned.append(_in_fields(write, write.key in entered or write.key.space in read))
+        else:
+            planned.append([write])
+        if isinstance(write, Notify):
+            read.add(write.key.space)
         space, path = write.key
         entered.update([Key(space, path[:depth]) for depth in range(1, len(path) + 1)])
     planned.reverse()

@@ -1,18 +1,17 @@
-"""The wire format: a transaction as one call of the script, and the script's reply as an outcome.
+"""The wire format: a transaction as one call of a function, and its reply as an outcome.
 
-The arguments of a call and the elements of a reply are listed at the head of ``script.lua``. In RESP, the protocol of
+The arguments of a call and the elements of a reply are listed at the head of ``request.lua``. In RESP, the protocol of
 Redis, each argument is a *bulk string*: its length, a line end, the bytes, a line end. Arguments are encoded when they
 are made and joined once, so constants, recent names of hashes and the checks of a lock are encoded once and used again.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path as File
 from typing import Any, Final, cast
 
-from redicts.backends.redis.documents import Whole, counted, entries_in, names_within, opened, part_of, split
+from redicts.backends.redis.documents import counted, entries_in, names_within, opened, part_of, split
+from redicts.backends.redis.functions import FREE, READ, WRITE
 from redicts.backends.redis.layout import hash_name, name_bytes, path_of, suffix
 from redicts.core.minitransaction import (
     Add,
@@ -23,6 +22,7 @@ from redicts.core.minitransaction import (
     Entries,
     Equals,
     Expire,
+    Key,
     Names,
     Notify,
     Outcome,
@@ -106,6 +106,8 @@ _VALUES: Final = bulk_string(b"r")
 _NAMES: Final = bulk_string(b"n")
 _STORE: Final = bulk_string(b"s")
 _PUT: Final = bulk_string(b"p")
+_SPLIT: Final = bulk_string(b"z")
+_DIRECTORY: Final = b"\x01"
 _PUT_DOCUMENTS: Final = bulk_string(b"o")
 _REMOVE: Final = bulk_string(b"x")
 _EXPIRE_NAMES: Final = bulk_string(b"l")
@@ -115,26 +117,17 @@ _EXPIRE: Final = bulk_string(b"e")
 _NOTIFY: Final = bulk_string(b"w")
 _SCOPES: Final = {scope.value: bulk_string(scope.value.encode()) for scope in Scope}
 _NUMBERS: Final = _Numbers()
+_FREEING: Final = frozenset({Delete, Notify})
+"""The writes that a full server carries out, because they free memory."""
 
 _EncodedChecks = tuple[int, list[bytes]]
 """How many checks there are to the script, and their arguments."""
 _NO_CHECKS: Final[_EncodedChecks] = (0, [])
 
-_SCRIPT: Final = (File(__file__).parent / "script.lua").read_bytes()
-_SHA: Final = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
-_CALL: Final = bulk_string(b"EVALSHA") + bulk_string(_SHA) + bulk_string(b"0")
-_CALL_WITH_SOURCE: Final = bulk_string(b"EVAL") + bulk_string(_SCRIPT) + bulk_string(b"0")
 _ARGUMENTS_BEFORE: Final = 7
 """How many bulk strings are before the counts: the three of the call, expiry index, session, number, most fields."""
 
-
 INFO_SERVER: Final = b"*2\r\n" + bulk_string(b"INFO") + bulk_string(b"server")
-
-
-def with_source(call: bytes) -> bytes:
-    """Return a call that brings the script along, for a server that does not know it yet."""
-    return call.replace(_CALL, _CALL_WITH_SOURCE, 1)
-
 
 # Calls -----------------------------------------------------------------------------------------------------------
 
@@ -147,6 +140,7 @@ class Encoder:
     """
 
     def __init__(self, prefix: bytes, channels: bytes, atomic_entries: int) -> None:
+        self._prefix = prefix
         self._names = _HashNames(prefix)
         self._channels = bulk_string(channels)
         self._sessions = prefix + b"r:"
@@ -164,13 +158,16 @@ class Encoder:
             arguments += self._encode_read(read)
         for group in groups:
             arguments += self._encode_group(group)
-        session_key = b"$%d\r\n%b%b\r\n" % (len(self._sessions) + len(session), self._sessions, session)
+        function, session_key = READ, _EMPTY
+        if session:
+            function = FREE if {type(write) for write in writes} <= _FREEING else WRITE
+            session_key = b"$%d\r\n%b%b\r\n" % (len(self._sessions) + len(session), self._sessions, session)
         return b"".join(
             (
                 b"*%d\r\n" % (_ARGUMENTS_BEFORE + len(arguments)),
-                _CALL,
+                function,
                 self._expiries,
-                session_key if session else _EMPTY,
+                session_key,
                 b"$16\r\n%016d\r\n" % number,
                 self._most,
                 *arguments,
@@ -179,15 +176,17 @@ class Encoder:
 
     def encode_split(self, place: bytes, field: bytes, transaction: Transaction) -> bytes:
         """Return the call that splits the document at a place, if it is still there, as far as a transaction needs."""
-        prefix, space = self._prefix, place[len(self._prefix) :].partition(b":")[0]
-        key = Key(space.decode(), path_of(place[len(prefix) + len(space) + 1 :]))
-        document: Whole = opened(field)
-        arguments = [_SPLIT, bulk_string(place), bulk_string(field), bulk_string(b"%d" % document.deadline)]
+        space, _, below = place[len(self._prefix) :].partition(b":")
+        document = opened(field)
+        key = Key(space.decode(), path_of(below))
+        arguments = [_NUMBERS[0], _NUMBERS[0], _NUMBERS[1], _SPLIT, bulk_string(place), bulk_string(field)]
+        arguments.append(bulk_string(b"%d" % document.deadline))
         for path, items in split(document, key, transaction).items():
             arguments += (bulk_string(suffix(path)), _NUMBERS[len(items)])
             for name, item in items.items():
                 arguments += (bulk_string(name_bytes(name)), bulk_string(_DIRECTORY if item is None else item))
-        return self._call((_NUMBERS[0], _NUMBERS[0], _NUMBERS[1], *arguments))
+        before = (WRITE, self._expiries, _EMPTY, b"$16\r\n%016d\r\n" % 0, self._most)
+        return b"".join((b"*%d\r\n" % (_ARGUMENTS_BEFORE + len(arguments)), *before, *arguments))
 
     def _encode_checks(self, checks: tuple[Check, ...]) -> _EncodedChecks:
         """Encode checks, those of several keys for one scope and prefix as one.

@@ -1,0 +1,182 @@
+-- The request ----------------------------------------------------------------------------------------------------
+
+-- Arguments: expiry index, session ('' if nothing is written), number of the request in the session, most fields that
+--       one call may touch, counts of checks, reads and writes, and then their arguments one after the other (see
+--       wire.py).
+--       Checks are '^' of several keys   '=' of one key   'f' of one field.
+--       Reads are 'r' values   'n' names   'f' one field.
+--       Writes are
+--       'p' put into a dict   'x' remove names of a dict   'l' set the TTL of names of a dict   'a' add
+--       'd' delete   'e' expire, both below a key or at and below it   's' a delete below a key and a put there, alone
+--       'o' put documents into a dict   'z' split a document into the fields of hashes, if it is still there, alone
+--       'w' notify the listeners that the values of any scope name, and delete these values
+-- Reply: { status, failed index, answer, ..., counter, ... }, or { status } alone for 'L', 'A' and 'S'.
+--   '+' applied   '!' a check failed   '#' not a counter   'L' too large
+--   'A' expired fields were in the way, and some of them are removed: send the call again
+--   'D' a document is in the way: split the field that follows after its place, and send the call again
+--   'S' a later request of the same session was applied before
+--   'R' this request was applied before: its reply follows, packed
+
+-- As text: a number that is passed to a command is formatted first, which takes longer than a small command.
+local SESSION_TTL, SWEPT, SWEPT_IN_TURN, SWEPT_TO_MAKE_ROOM = '300000', 32, '128', '2000'
+
+-- Where in the arguments the call is, and what its reply is to be. Part of its state as well.
+local position, reply, writes, checked
+
+local function argument()
+  position = position + 1
+  return args[position]
+end
+
+local function arguments(count)
+  local CHUNK = 2000
+  local list = { unpack(args, position + 1, position + math.min(count, CHUNK)) }
+  for i = CHUNK + 1, count do list[i] = args[position + i] end
+  position = position + count
+  return list
+end
+
+local function settle(holds)
+  checked = checked + 1
+  if reply[1] == '+' and not holds then reply[1], reply[2] = '!', checked end
+end
+
+local function check()
+  local kind = argument()
+  if kind == 'f' then
+    local dir, name, expected = argument(), argument(), argument()
+    local value, field = value_at(dir, name)
+    if not field then leave_document(dir) end
+    settle(value == expected)
+    return
+  end
+  if not read then reading() end
+  local scope, count = argument(), tonumber(argument())
+  if kind == '^' then
+    local prefix = argument()
+    for _ = 1, count do settle(all_start(argument(), scope, prefix)) end
+  else
+    settle(are_exactly(argument(), scope, arguments(3 * count)))
+  end
+end
+
+local function answer()
+  local kind = argument()
+  if kind == 'f' then
+    local dir, name, with_ttls = argument(), argument(), argument() == '1'
+    local value, field = value_at(dir, name)
+    if field then return answer_of(value, field, with_ttls) end
+    if not read then reading() end
+    return read(dir .. '.' .. escaped(name), '=', nil, with_ttls, {})
+  end
+  if not read then reading() end
+  local dir, scope, limit, with_ttls = argument(), argument(), tonumber(argument()), argument() == '1'
+  local pending = arguments(tonumber(argument()))
+  if kind == 'n' then return names(dir, limit, pending[1] or '0') end
+  return read(dir, scope, limit, with_ttls, pending)
+end
+
+local function next_write()
+  local write = { kind = argument(), dir = argument() }
+  local kind = write.kind
+  if kind == 's' then
+    local parent, name = split(write.dir)
+    write.kind, write.dir, write.ttl, write.items = 'p', parent, argument(), { name, argument() }
+  elseif kind == 'z' then
+    write.field, write.deadline, write.hashes = argument(), argument(), {}
+    while position < #args do
+      write.hashes[#write.hashes + 1] = { write.dir .. argument(), arguments(2 * tonumber(argument())) }
+    end
+  elseif kind == 'p' or kind == 'o' then
+    write.ttl = argument()
+    write.items = arguments(2 * tonumber(argument()))
+  elseif kind == 'a' then
+    write.amount = argument()
+  elseif kind == 'x' then
+    write.items = arguments(tonumber(argument()))
+  elseif kind == 'l' then
+    write.ttl = argument()
+    write.items = arguments(tonumber(argument()))
+  else
+    write.scope = argument()
+    if kind == 'e' then write.ttl = argument() end
+    if kind == 'w' then write.channels = argument() end
+  end
+  return write
+end
+
+-- Finds out the reply and the writes, and changes nothing.
+local function decide()
+  for _ = 1, tonumber(args[5]) do check() end
+  for i = 1, tonumber(args[6]) do reply[2 + i] = answer() end
+  local count = tonumber(args[7])
+  if reply[1] ~= '+' or count == 0 then return end
+  if not prepare then writing() end
+  if count > 1 then others, added = {}, {} end
+  local prepared = {}
+  for i = 1, count do
+    prepared[i] = next_write()
+    if not prepare(prepared, i) then
+      reply[1], reply[2] = '#', i
+      return
+    end
+  end
+  -- A call that sets TTLs removes more expired fields than these may become, so their number is bounded. The other ones
+  -- do it in turn.
+  if given > 0 then
+    find_due(format('%.0f', given + SWEPT))
+  elseif byte(args[3], -1) % 4 == 0 then
+    find_due(SWEPT_IN_TURN)
+  elseif indexed then
+    -- A foreign key instead of the index is to be met before the first change.
+    call('ZCARD', expiries)
+  end
+  writes = prepared
+end
+
+local function packed(item, out)
+  if type(item) == 'table' then
+    out[#out + 1] = 'l' .. #item .. ':'
+    for _, inner in ipairs(item) do packed(inner, out) end
+  else
+    local text = type(item) == 'number' and format('%.0f', item) or item
+    out[#out + 1] = 's' .. #text .. ':' .. text
+  end
+  return out
+end
+
+local function transact(given_args)
+  begin(given_args)
+  position, reply, writes, checked = 7, { '+', 0 }, nil, 0
+  if session ~= '' then
+    local last = call('GET', session)
+    if last then
+      local done, number = tonumber(sub(last, 1, 16)), tonumber(args[3])
+      if done == number then return { 'R', sub(last, 17) } end
+      if done > number then return { 'S' } end
+    end
+  end
+  local fine, failure = pcall(decide)
+  if not fine then
+    if in_the_way then return in_the_way end
+    if failure ~= TOO_MANY then error(failure) end
+    if not prepare then writing() end
+    find_due(SWEPT_TO_MAKE_ROOM)
+    sweep()
+    if #due > 0 then return { 'A' } end
+    reply, writes = { 'L' }, nil
+  end
+  if writes then
+    most = math.huge
+    for _, write in ipairs(writes) do
+      apply(write)
+      if write.sum then reply[#reply + 1] = write.sum end
+    end
+    if due then sweep() end
+  end
+  if session ~= '' then
+    local text = #reply == 2 and reply[1] == '+' and 'l2:s1:+s1:0' or table.concat(packed(reply, {}))
+    call('SET', session, args[3] .. text, 'PX', SESSION_TTL)
+  end
+  return reply
+end
