@@ -25,8 +25,10 @@ _UNENDED: Final = "Unterminated string"
 _FEW: Final = 8
 """Larger dicts are written by pydantic if it can, in two thirds of the time."""
 _KEYS: Final = frozenset({str})
-_FLAT: Final = frozenset({int, str, bool, type(None)})
-_LEAVES: Final = _FLAT | {float, list}
+_FLAT: Final[frozenset[type]] = frozenset({int, str, bool, type(None)})
+_FLAT_TREE: Final = _FLAT | {dict}
+_LEAVES: Final[frozenset[type]] = _FLAT | {float, list}
+"""The types of leaves that JSON gives back unchanged."""
 _TREE: Final = _LEAVES | {dict}
 _SHORT: Final = 64
 """Longer texts are parsed by pydantic, which takes half the time. ``json`` parses what pydantic refuses, for instance
@@ -78,9 +80,9 @@ class JsonCodec(Codec):
         if not value or not _is_node(value, levels):
             return None
         try:
-            if _FLAT.issuperset(map(type, value.values())):
+            if _are_plain(value.values(), levels, _FLAT, _FLAT_TREE):
                 return to_json(value)
-            if not _are_plain(value.values(), levels):
+            if not _are_plain(value.values(), levels, _LEAVES, _TREE):
                 return None
             text = _dumps(value)
             if '[{"' in text or ',{"' in text:  # a dict in a list
@@ -130,7 +132,7 @@ def _parsed(texts: Sequence[bytes]) -> list[object] | None:
 
 
 def _is_flat(value: dict[object, object]) -> bool:
-    """Tell whether pydantic writes a dict with the same bytes as ``json``: it holds neither floats nor dicts."""
+    """Tell whether pydantic writes a dict with the same bytes as ``json``: it holds no floats, and here no dicts."""
     return _KEYS.issuperset(map(type, value)) and _FLAT.issuperset(map(type, value.values()))
 
 
@@ -139,16 +141,20 @@ def _is_node(value: dict[Any, Any], levels: int) -> bool:
     return levels > 0 and "" not in value and _KEYS.issuperset(map(type, value))
 
 
-def _are_plain(values: Collection[object], levels: int) -> bool:
-    """Tell whether JSON gives back all values of a node unchanged, at any depth."""
-    return _LEAVES.issuperset(map(type, values)) or (
-        _TREE.issuperset(map(type, values))
-        and all(
-            _is_node(inner, levels - 1) and _are_plain(inner.values(), levels - 1)
-            for inner in values
-            if type(inner) is dict and inner
-        )
-    )
+def _are_plain(values: Collection[object], levels: int, leaves: frozenset[type], tree: frozenset[type]) -> bool:
+    """Tell whether all values of a node are of these types, at any depth, and its dicts are nodes."""
+    if leaves.issuperset(map(type, values)):
+        return True
+    if not tree.issuperset(map(type, values)):
+        return False
+    for inner in values:
+        if (
+            type(inner) is dict
+            and inner
+            and not (_is_node(inner, levels - 1) and _are_plain(inner.values(), levels - 1, leaves, tree))
+        ):
+            return False
+    return True
 
 
 def _whole(text: str) -> object:

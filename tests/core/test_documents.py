@@ -17,7 +17,7 @@ from redicts.core.codec import JsonText
 from redicts.core.documents import MOST_BYTES, leaves_in
 from redicts.core.driver import run
 from redicts.core.envelope import LeafFormat
-from redicts.core.leaves import Packed, document_of, leaves_of
+from redicts.core.leaves import Packed, documents_of, leaves_of
 from redicts.core.minitransaction import MAX_DEPTH, Delete, Key, Outcome, Put, PutDocument, Scope, Status, Transaction
 from redicts.core.store import TreeStore
 from redicts.errors import LeafError, PathError
@@ -83,21 +83,21 @@ class Name(str):
 )
 def test_what_is_not_plain_has_no_document(value: object) -> None:
     """Whatever JSON gives back otherwise than the tree does, or refuses, is taken apart, or refused, as without."""
-    assert document_of(value, AT, FORM) is None
+    assert documents_of(value, AT, FORM) is None
 
 
 def test_a_dict_in_itself_has_no_document() -> None:
     """A cycle is left to what names it."""
     cycle: dict[str, Any] = dict(WIDE)
     cycle["x"] = cycle
-    assert document_of(cycle, AT, FORM) is None
+    assert documents_of(cycle, AT, FORM) is None
     hidden: list[object] = []
     hidden.append(hidden)
-    assert document_of({**WIDE, "x": hidden}, AT, FORM) is None
+    assert documents_of({**WIDE, "x": hidden}, AT, FORM) is None
     deep: Any = 1
     for _ in range(100_000):
         deep = [deep]
-    assert document_of({**WIDE, "x": deep}, AT, FORM) is None
+    assert documents_of({**WIDE, "x": deep}, AT, FORM) is None
 
 
 def test_no_leaf_of_a_document_is_too_deep() -> None:
@@ -105,34 +105,34 @@ def test_no_leaf_of_a_document_is_too_deep() -> None:
     for depth, fits in ((MAX_DEPTH - 3, True), (MAX_DEPTH - 2, False)):
         at = ("x",) * depth
         value = {**WIDE, "y": {"y": {"y": 1}}}
-        assert (document_of(value, at, FORM) is not None) is fits
+        assert (documents_of(value, at, FORM) is not None) is fits
         if not fits:
             with pytest.raises(LeafError):
                 leaves_of(value, at, FORM)
-    assert document_of(WIDE, ("x",) * (MAX_DEPTH - 1), FORM) is not None
-    assert document_of(WIDE, ("x",) * MAX_DEPTH, FORM) is None
+    assert documents_of(WIDE, ("x",) * (MAX_DEPTH - 1), FORM) is not None
+    assert documents_of(WIDE, ("x",) * MAX_DEPTH, FORM) is None
 
 
 def test_small_and_large_dicts_are_split() -> None:
     """A dict whose document would gain nothing, or be too long, is split into leaves."""
-    assert document_of(dict(list(WIDE.items())[:7]), AT, FORM) is None
-    assert document_of(dict(list(WIDE.items())[:8]), AT, FORM) is not None
-    assert document_of({"a": {str(each): 1 for each in range(7)}, "b": {}}, AT, FORM) is None
-    assert document_of({"a": {str(each): 1 for each in range(7)}, "b": 1}, AT, FORM) is not None
+    assert documents_of(dict(list(WIDE.items())[:7]), AT, FORM) is None
+    assert documents_of(dict(list(WIDE.items())[:8]), AT, FORM) is not None
+    assert documents_of({"a": {str(each): 1 for each in range(7)}, "b": {}}, AT, FORM) is None
+    assert documents_of({"a": {str(each): 1 for each in range(7)}, "b": 1}, AT, FORM) is not None
     text = "x" * (MOST_BYTES - len(codec.encode({**WIDE, "x": ""})))
-    assert document_of({**WIDE, "x": text}, AT, FORM) is not None
-    assert document_of({**WIDE, "x": f"{text}x"}, AT, FORM) is None
+    assert documents_of({**WIDE, "x": text}, AT, FORM) is not None
+    assert documents_of({**WIDE, "x": f"{text}x"}, AT, FORM) is None
 
 
 def test_the_root_has_no_document() -> None:
     """All that is stored would be part of it."""
-    assert document_of(WIDE, (), FORM) is None
+    assert documents_of(WIDE, (), FORM) is None
 
 
 def test_other_codecs_make_no_document() -> None:
     """A codec that finds more in the text of a dict than in its leaves neither writes nor reads one."""
     form = LeafFormat(ModelsCodec(), [codec])
-    assert document_of(WIDE, AT, form) is None
+    assert documents_of(WIDE, AT, form) is None
     assert not form.reads_documents
 
 

@@ -50,11 +50,6 @@ def opened(field: bytes) -> Whole:
     return Whole(int(field[1:17]), field[_BEFORE:])
 
 
-def counted(text: bytes) -> bytes:
-    """Return a document after the four digits that tell its number of leaves."""
-    return b"%04d%b" % (_count(text), text)
-
-
 def _count(text: bytes) -> int:
     """Count the leaves of a document, without parsing it if it has neither escapes nor dicts in lists."""
     if b'\\"' in text or b'[{"' in text or b',{"' in text:
@@ -62,20 +57,30 @@ def _count(text: bytes) -> int:
     return text.count(b'":') - text.count(b'":{"')
 
 
-def _fits(text: bytes) -> bool:
-    """Tell whether a document can be one field: then it fits into each page of a read."""
-    return len(text) <= MOST_BYTES and _count(text) <= SMALL_PAGE
+def _field_of(text: bytes) -> bytes | None:
+    """Return a document after its number of leaves, or ``None`` if it is too large for a field.
+
+    As a field it has no more leaves than the smallest page, so each page of a read has room for it.
+    """
+    if len(text) > MOST_BYTES:
+        return None
+    count = _count(text)
+    return b"%04d%b" % (count, text) if count <= SMALL_PAGE else None
 
 
 # Writing ----------------------------------------------------------------------------------------------------------
 
 
 def in_fields(writes: tuple[Write, ...]) -> tuple[tuple[Write, ...], list[int]]:
-    """Return writes whose documents are one field each, and for each of them the index of the one that it stands for.
+    """Return writes whose documents are as a field holds them, each with the index of the write that it stands for.
 
     Documents that are too large for a field, or that a later write enters or reads, are split.
     """
-    planned: list[list[Write]] = []
+    *others, last = writes
+    if isinstance(last, PutDocument) and not any([type(write) is PutDocument for write in others]):
+        planned = [[write] for write in others] + [_in_fields(last, False)]
+        return _joined(planned)
+    planned = []
     entered: set[Key] = set()
     read: set[str] = set()
     for write in reversed(writes):
@@ -88,6 +93,10 @@ def in_fields(writes: tuple[Write, ...]) -> tuple[tuple[Write, ...], list[int]]:
         space, path = write.key
         entered.update([Key(space, path[:depth]) for depth in range(1, len(path) + 1)])
     planned.reverse()
+    return _joined(planned)
+
+
+def _joined(planned: list[list[Write]]) -> tuple[tuple[Write, ...], list[int]]:
     return (
         tuple([each for some in planned for each in some]),
         [index for index, some in enumerate(planned) for _ in some],
@@ -96,8 +105,9 @@ def in_fields(writes: tuple[Write, ...]) -> tuple[tuple[Write, ...], list[int]]:
 
 def _in_fields(write: PutDocument, is_entered: bool) -> list[Write]:
     (space, path), text, ttl = write
-    if not is_entered and _fits(text):
-        return [write]
+    field = None if is_entered else _field_of(text)
+    if field is not None:
+        return [PutDocument(write.key, field, ttl)]
     parts: list[Write] = [Delete(write.key, Scope.SUBTREE)]
     if is_entered:
         return parts + [Put(Key(space, path + below), leaf, ttl) for below, leaf in leaves_in(text).items()]
@@ -108,14 +118,17 @@ def _in_fields(write: PutDocument, is_entered: bool) -> list[Write]:
             key = Key(space, (*at, name))
             if not item.startswith(_OBJECT):
                 parts.append(Put(key, item, ttl))
-            elif _fits(item):
-                parts.append(PutDocument(key, item, ttl))
-            else:
+                continue
+            field = _field_of(item)
+            if field is None:
                 pending.append((key.path, item))
+            else:
+                parts.append(PutDocument(key, field, ttl))
     return parts
 
 
 # Splitting --------------------------------------------------------------------------------------------------------
+
 
 def split(document: Whole, key: Key, transaction: Transaction) -> dict[Path, dict[str, bytes | None]]:
     """Split the document at a key as far as a transaction enters it.
@@ -136,7 +149,7 @@ def split(document: Whole, key: Key, transaction: Transaction) -> dict[Path, dic
                 items[name] = None
                 pending.append((path, item))
             else:
-                items[name] = b"%b%016d%b" % (MARK, document.deadline, counted(item))
+                items[name] = b"%b%016d%04d%b" % (MARK, document.deadline, _count(item), item)
         dicts[at] = items
     return dicts
 
@@ -197,9 +210,7 @@ def within(text: bytes, below: Path, scope: Scope) -> dict[Path, bytes]:
     """Return the leaves of a document in a scope at a path below it."""
     leaves = DocumentLeaves({(): text}, ((),))
     depth = len(below)
-    return {
-        path[depth:]: leaf for path, leaf in leaves.items() if path[:depth] == below and scope.covers(path[depth:])
-    }
+    return {path[depth:]: leaf for path, leaf in leaves.items() if path[:depth] == below and scope.covers(path[depth:])}
 
 
 def names_within(text: bytes, below: Path) -> Names:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
-from redicts.backends.redis.documents import counted, entries_in, names_within, opened, part_of, split
+from redicts.backends.redis.documents import entries_in, names_within, opened, part_of, split
 from redicts.backends.redis.functions import FREE, READ, WRITE
 from redicts.backends.redis.layout import hash_name, name_bytes, path_of, suffix
 from redicts.core.minitransaction import (
@@ -274,7 +274,7 @@ class Encoder:
 
     def _encode_documents(self, puts: Sequence[PutDocument]) -> list[bytes]:
         (space, path), _, ttl = puts[0]
-        documents = {name_bytes(write.key.path[-1]): counted(write.document) for write in puts}
+        documents = {name_bytes(write.key.path[-1]): write.document for write in puts}
         ending = _EMPTY if ttl is None else _NUMBERS[ttl]
         arguments = [_PUT_DOCUMENTS, self._names[space, path[:-1]], ending, _NUMBERS[len(documents)]]
         for name, document in documents.items():
