@@ -281,20 +281,9 @@ def nest(leaves: Mapping[Path, bytes], at: Path, form: LeafFormat) -> object:
         leaves = leaves.texts  # the value of a document is that of its leaves
     if not leaves:
         return ABSENT
-    read = form.read
     if len(leaves) == 1 and () in leaves:
-        try:
-            return read(leaves[()], at)
-        except Exception as error:
-            return form.recover(error, leaves[()], at)
-    values = form.read_all(list(leaves.values()))
-    if values is None:
-        values = []
-        for path, data in leaves.items():
-            try:
-                values.append(read(data, at + path))
-            except Exception as error:
-                values.append(form.recover(error, data, at + path))
+        return _decoded(leaves, at, form)[0]
+    values = form.read_all(list(leaves.values())) or _decoded(leaves, at, form)
     whole: dict[str, object] = {}
     dicts: dict[Path, dict[str, object]] = {(): whole}
     above: Path = ()
@@ -309,6 +298,18 @@ def nest(leaves: Mapping[Path, bytes], at: Path, form: LeafFormat) -> object:
             raise _both(at + path)
         parent[name] = value
     return whole
+
+
+def _decoded(leaves: Mapping[Path, bytes], at: Path, form: LeafFormat) -> list[object]:
+    """Decode leaves one by one."""
+    read = form.read
+    values: list[object] = []
+    for path, data in leaves.items():
+        try:
+            values.append(read(data, at + path))
+        except Exception as error:
+            values.append(form.recover(error, data, at + path))
+    return values
 
 
 def _make(dicts: dict[Path, dict[str, object]], path: Path, at: Path) -> dict[str, object]:

@@ -14,7 +14,7 @@ from redicts.codecs.json import codec
 from redicts.codecs.models import ModelsCodec
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.codec import JsonText
-from redicts.core.documents import MOST_BYTES, leaves_in
+from redicts.core.documents import MOST_BYTES, DocumentLeaves, items_in, joined, leaves_in
 from redicts.core.driver import run
 from redicts.core.envelope import LeafFormat
 from redicts.core.leaves import Packed, documents_of, leaves_of
@@ -121,7 +121,52 @@ def test_small_and_large_dicts_are_split() -> None:
     assert documents_of({"a": {str(each): 1 for each in range(7)}, "b": 1}, AT, FORM) is not None
     text = "x" * (MOST_BYTES - len(codec.encode({**WIDE, "x": ""})))
     assert documents_of({**WIDE, "x": text}, AT, FORM) is not None
-    assert documents_of({**WIDE, "x": f"{text}x"}, AT, FORM) is None
+    large = documents_of({**WIDE, "x": f"{text}x"}, AT, FORM)
+    assert large is not None
+    assert large == leaves_of({**WIDE, "x": f"{text}x"}, AT, FORM)
+    assert not large.documents
+
+
+def test_a_large_dict_has_a_document_for_each_branch_that_fits() -> None:
+    """A branch is one document if it is short enough, else its branches are, and leaves beside them stay leaves."""
+    users: dict[str, Any] = {f"user{number}": dict(WIDE) for number in range(80)}
+    value = {"users": users, "count": 40, "few": {"a": {"b": [1, {"c": 2}]}}, "text": "x" * MOST_BYTES, "empty": {}}
+    parts = documents_of(value, AT, FORM)
+    assert parts is not None
+    assert set(parts.documents) == {("few",), *[("users", name) for name in users]}
+    assert parts == leaves_of(value, AT, FORM)
+    assert len(parts) == 80 * 20 + 4
+
+
+def test_items_of_a_document_are_leaves_and_documents() -> None:
+    """One level is split: the leaves of all items together are those of the document."""
+    document = b'{"a":{"b":{"c":1},"d":[]},"e":"x}","f":{},"g":[{"h":{"i":2}}],"\\"":-1.5e3}'
+    items = items_in(document)
+    assert items == {
+        "a": b'{"b":{"c":1},"d":[]}',
+        "e": b'"x}"',
+        "f": b"{}",
+        "g": b'[{"h":{"i":2}}]',
+        '"': b"-1.5e3",
+    }
+    assert leaves_in(document) == {
+        (name, *below): leaf
+        for name, item in items.items()
+        for below, leaf in (leaves_in(item) if item.startswith(b'{"') else {(): item}).items()
+    }
+    for text in ("", "{}", "[]", '{"a":1', '{"a":1}}', '{"a":1,"a":2}', '{"":1}', '{"a":1,}', '{"a" :1}', '"a"'):
+        with pytest.raises(ValueError, match="one JSON object"):
+            items_in(text.encode())
+
+
+def test_pages_are_joined_whatever_was_split_between_them() -> None:
+    """Documents stay whole, unless a leaf of another page is in one."""
+    one = DocumentLeaves({("a",): b'{"x":1,"y":2}', ("b",): b"3"}, {("a",)})
+    assert joined([one, {("c", "d"): b"4"}]) == {("a", "x"): b"1", ("a", "y"): b"2", ("b",): b"3", ("c", "d"): b"4"}
+    split = joined([one, {("a", "x"): b"5"}])
+    assert split == {("a", "x"): b"5", ("a", "y"): b"2", ("b",): b"3"}
+    assert not isinstance(split, DocumentLeaves)
+    assert joined([{("a",): b"1"}, {("b",): b"2"}]) == {("a",): b"1", ("b",): b"2"}
 
 
 def test_the_root_has_no_document() -> None:

@@ -122,7 +122,7 @@ class RedisBackend(Backend):
         unanswered.append(session)
         session.number += 1
         origins: list[int] = []
-        if any([type(write) is PutDocument for write in writes]):
+        if PutDocument in map(type, writes):
             writes, origins = in_fields(writes)
             transaction = transaction._replace(writes=writes)
         command = self._encoder.encode(transaction, session.name, session.number)

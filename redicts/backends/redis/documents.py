@@ -77,7 +77,7 @@ def in_fields(writes: tuple[Write, ...]) -> tuple[tuple[Write, ...], list[int]]:
     Documents that are too large for a field, or that a later write enters or reads, are split.
     """
     *others, last = writes
-    if isinstance(last, PutDocument) and not any([type(write) is PutDocument for write in others]):
+    if isinstance(last, PutDocument) and PutDocument not in map(type, others):
         planned = [[write] for write in others] + [_in_fields(last, False)]
         return _joined(planned)
     planned = []

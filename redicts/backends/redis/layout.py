@@ -30,9 +30,9 @@ A field holds the value as it is, so ``HGET v:.a b`` shows ``42``. Four first by
 Between two requests, a hash exists only if the marker of its dict is in its parent's hash, up to the root. A document
 has no hash. A leaf or document has a TTL if and only if it is in the sorted set.
 
-A layout without documents, as version 2.0.0.dev0 writes it, is read as it is. That version does not know documents: it
-reads one as a leaf that is not valid JSON, and raises ``CorruptData``. It would replace one by a leaf that it sets below.
-So a database has no clients of both versions at once.
+A layout without documents, as version 2.0.0.dev0 writes it, is read as it is. That version does not know documents. It
+reads one as a leaf that is not valid JSON, and raises ``CorruptData``. A leaf that it sets below one replaces it. So a
+database must not have clients of both versions at once.
 """
 
 from __future__ import annotations

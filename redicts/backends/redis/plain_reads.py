@@ -128,11 +128,7 @@ class PlainReads:
         key, timed = read.key, commands & _TIME
         now = _milliseconds(*found[-1]) if timed else None
         if commands & _ABOVE:
-            entries = None if found[0] is None else _part(found[0], now, read, above)
-            if entries is None:
-                again = found[0] is not None and not timed and _expires(found[0])
-                self._remember(key, _ABOVE | _TIME if again else 0, above)
-            return entries
+            return self._part(read, above, found[0], now)
         told: list[tuple[int, dict[Path, bytes]]] = []
         if commands & _FIELD:
             if found[0] is None and len(key.path) == 1:
@@ -154,6 +150,18 @@ class PlainReads:
                 return None
         self._remember(key, 0)
         return None
+
+    def _part(self, read: Read, above: int, field: bytes | None, now: int | None) -> Entries | None:
+        """Return the leaves of the document above in this field, if it certainly is a live one."""
+        if field is None or field[:1] != documents.MARK:
+            self._remember(read.key, 0)
+            return None
+        deadline, text = documents.opened(field)
+        if deadline and (now is None or deadline <= now):
+            self._remember(read.key, 0 if now else _ABOVE | _TIME, above)
+            return None
+        ttl = deadline - now if read.ttls and now is not None and deadline else 0
+        return documents.part_of(text, ttl, read.key.path[-above:], read.scope)
 
     def _remember(self, key: Key, commands: int, above: int = 0) -> None:
         known = self._known.get(key)
@@ -210,17 +218,6 @@ def _live(fields: dict[Path, bytes], now: int | None, with_ttls: bool) -> Entrie
         else:
             return None
     return documents.entries_in(texts, whole, ttls)
-
-
-def _part(field: bytes, now: int | None, read: Read, above: int) -> Entries | None:
-    """Return the leaves of a document above, or ``None`` if the field holds none that is certainly live."""
-    if field[:1] != documents.MARK:
-        return None
-    deadline, text = documents.opened(field)
-    if deadline and (now is None or deadline <= now):
-        return None
-    ttl = deadline - now if read.ttls and now is not None and deadline else 0
-    return documents.part_of(text, ttl, read.key.path[-above:], read.scope)
 
 
 def _leaves_more(field: bytes) -> int:

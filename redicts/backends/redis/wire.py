@@ -39,7 +39,7 @@ from redicts.core.minitransaction import (
 from redicts.errors import InternalError
 
 IN_THE_WAY: Final = b"D"
-"""Status of a reply: a document is to be split before the transaction can be carried out. Its place and field follow."""
+"""Status of a reply: a document is to be split, and then the call to be sent again. Its place and field follow."""
 SWEPT: Final = b"A"
 """Status of a reply: expired fields were in the way, and some are removed now. The call is to be sent again."""
 _REPEATED: Final = b"R"
