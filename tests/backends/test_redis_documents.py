@@ -146,10 +146,12 @@ def test_a_value_of_many_documents_is_read_in_pages(tree: Proxy, redis_server: R
     assert tree["table"].val() == table
     assert sum(1 for _ in tree["table"].iter_children()) == 12_000
     assert set(tree["table"].keys()) == set(table)
+    redis_server.command("CONFIG", "RESETSTAT")
     tree["table"].expire(600)
     assert 590 < (tree["table"].time_to_live() or 0) <= 600
     tree["table"].clear()
     assert data(redis_server) == {}
+    assert calls(redis_server)["hget"] < 1_000, "documents are expired and removed whole"
 
 
 class Overtaken:
@@ -161,7 +163,7 @@ class Overtaken:
         self._other = other
         self._left = times
         self.texts = [b'{"n":%d,"in":{"a":1,"b":2}}' % number for number in range(times)]
-        connections.call = self.call  # type: ignore[method-assign]
+        connections.call = self.call  # type: ignore[assignment, method-assign]
 
     def call(self, *arguments: Any) -> Any:
         """Send a request; if its reply names a document, have the other client put another one."""
@@ -193,7 +195,7 @@ def test_a_request_that_splits_is_applied_once(backend: RedisBackend) -> None:
         sent.append(arguments)
         return call(*arguments)
 
-    connections.call = record  # type: ignore[method-assign]
+    connections.call = record  # type: ignore[assignment, method-assign]
     assert write(backend, Add(key("d", "n"), 1)).counters == (2,)
     first, split, again = sent
     assert first == again
@@ -235,6 +237,8 @@ def test_a_text_that_is_no_document_is_reported(tree: Proxy, redis_server: Redis
     for path in ("d.car", "d"):
         with pytest.raises(CorruptData, match=r"d\.car"):
             _ = [tree[path].val() for _ in range(2)]
+    with pytest.raises(CorruptData, match=r"d\.car.*set or delete it whole"):
+        tree.set("d.car.wheels", 5)
     tree.set("d.car", CAR)
     assert tree["d"].val() == {"car": CAR}
 

@@ -166,7 +166,6 @@ local function each_hash(dir, visit)
       if not plain then
         for i = 2, #fields, 2 do
           if fields[i] == DIRECTORY then pending[#pending + 1] = at .. '.' .. escaped(fields[i - 1]) end
-          if byte(fields[i]) == 5 then touch(leaves_in(fields[i]) - 1) end
         end
       end
     end
@@ -218,6 +217,7 @@ local function reading()
     if #kept > 0 then answer[size + 1], answer[size + 2], answer[size + 3] = suffix, kept, ttls end
     for _, i in ipairs(documents) do
       local below = suffix .. '.' .. escaped(fields[i])
+      if not room then touch(leaves_in(fields[i + 1]) - 1) end
       if not room or found + leaves_in(fields[i + 1]) <= room then
         found = found + emit_document(answer, dir, dir .. below, fields[i + 1], with_ttls)
       else

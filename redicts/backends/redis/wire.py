@@ -36,7 +36,8 @@ from redicts.core.minitransaction import (
     Transaction,
     Write,
 )
-from redicts.errors import InternalError
+from redicts.core.paths import described
+from redicts.errors import CorruptData, InternalError
 
 IN_THE_WAY: Final = b"D"
 """Status of a reply: a document is to be split, and then the call to be sent again. Its place and field follow."""
@@ -181,7 +182,14 @@ class Encoder:
         key = Key(space.decode(), path_of(below))
         arguments = [_NUMBERS[0], _NUMBERS[0], _NUMBERS[1], _SPLIT, bulk_string(place), bulk_string(field)]
         arguments.append(bulk_string(b"%d" % document.deadline))
-        for path, items in split(document, key, transaction).items():
+        try:
+            dicts = split(document, key, transaction)
+        except ValueError as error:
+            raise CorruptData(
+                f"the dict stored at {described(key.path)} is not valid JSON, so no part of it can be changed; "
+                "set or delete it whole"
+            ) from error
+        for path, items in dicts.items():
             arguments += (bulk_string(suffix(path)), _NUMBERS[len(items)])
             for name, item in items.items():
                 arguments += (bulk_string(name_bytes(name)), bulk_string(_DIRECTORY if item is None else item))
