@@ -62,7 +62,7 @@ class Fixture:
         self.thorough: Final = thorough
         self.seed: Final = seed
         self.timeout: Final = timeout
-        self._token: Final = f"t{uuid.uuid4().hex[:10]}"
+        self._token: Final = uuid.uuid4().hex[:10]
         self._spaces: list[str] = []
         self._open: list[Backend] = []
         self._store: Client | None = None
@@ -107,9 +107,12 @@ class Fixture:
     def fresh_space(self, after: str | None = None) -> str:
         """Return the name of an unused space; with ``after``, one whose name begins with that of another space.
 
-        It is emptied when the check ends.
+        Every other one is a record space, see :data:`~redicts.core.minitransaction.RECORDS`. It is emptied when the
+        check ends.
         """
-        space = f"{self._token}s{len(self._spaces)}" if after is None else f"{after}x"
+        number = len(self._spaces)
+        kind = "h" if (number % 2 == 0) is self.harness.records_first else "t"
+        space = f"{kind}{self._token}s{number}" if after is None else f"{after}x"
         self._spaces.append(space)
         return space
 

@@ -38,6 +38,11 @@ class Harness(ABC):
     """Whether a reply can be lost on its way to the client. If so, certification needs :meth:`drop_reply`. Set it to
     false for a store inside the client's process."""
 
+    records_first: bool = False
+    """Whether the first space of each check, and of the others every second one, is a record space, see
+    :data:`redicts.core.minitransaction.RECORDS`. A store that lays these spaces out in another way is certified in full
+    by two runs."""
+
     secrets: Sequence[str] = ()
     """Texts that the report must not contain, such as passwords. They are crossed out in errors of the store, unless
     they are shorter than four characters."""

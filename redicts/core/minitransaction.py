@@ -48,6 +48,13 @@ SMALL_PAGE: Final = 1_000
 """The number of values that a page may hold even if its limit is lower."""
 
 
+RECORDS: Final = frozenset("hwnd")
+"""The first letters of the names of *record spaces*, such as those of locks.
+
+Their values are small, and most are written and removed soon. A store may lay these spaces out for that. They follow
+the same rules as all others."""
+
+
 class Scope(Enum):
     """Which keys a check, read or write applies to."""
 

@@ -45,6 +45,7 @@ _DIRECTORY: Final = b"\x01"
 _EXPIRING: Final = re.compile(rb"\x02([0-9]{16})", re.DOTALL)
 _DEADLINE: Final = re.compile(rb"\A([\x02\x05])[0-9]{16}", re.DOTALL)
 _DOCUMENT: Final = re.compile(rb'\x05([0-9]{16})([0-9]{4})\{"')
+_RECORD: Final = re.compile(rb"((?:(?:[^\x00-\x02]|\x02[0-2])+\x01)+)\x00([0-9]{16})", re.DOTALL)
 _LONGEST_SESSION: Final = 300_000
 """The TTL of the record of a session in milliseconds."""
 
@@ -170,6 +171,10 @@ def examine_layout(found: Contents, prefix: bytes = b"") -> None:
         if own.startswith(b"r:"):
             assert isinstance(content, bytes), f"the session {name!r} is not a string"
             assert 0 < found.ttls.get(name, 0) <= _LONGEST_SESSION, f"the session {name!r} does not expire"
+        elif own[:1] in {b"h", b"w", b"n", b"d"}:
+            assert re.match(rb"[a-z0-9]+:\Z", own), f"{name!r} is not a key of the layout"
+            assert isinstance(content, dict), f"{name!r} is not a sorted set"
+            expiring.update(_examine_records(name, content))
         elif own != b"x:":
             assert re.match(rb"[a-z]+:(\.|\Z)", own), f"{name!r} is not a key of the layout"
             assert isinstance(content, dict), f"{name!r} is not a hash"
@@ -205,6 +210,19 @@ def _examine_hash(found: Contents, name: bytes, fields: dict[bytes, bytes]) -> I
             assert not value.startswith(_DIRECTORY), f"a directory marker with more bytes: {value!r}"
 
 
+def _examine_records(name: bytes, members: dict[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Assert the rules of one record space, and yield its members of the sorted set of TTLs."""
+    paths = []
+    for member, score in members.items():
+        assert score == b"0", f"the member {member!r} of {name!r} has a score"
+        record = _RECORD.match(member)
+        assert record, f"{member!r} is not a member of a record space"
+        paths.append(record[1])
+        if record[2] != b"9" * 16:
+            yield b"\0" + name + b"\0" + record[1], b"%d" % int(record[2])
+    assert len(paths) == len(set(paths)), f"{name!r} holds two records of one path"
+
+
 def _escaped(segment: bytes) -> bytes:
     return b"".join(b"%%%02X" % byte if byte in b"%.:{}\0" else bytes([byte]) for byte in segment)
 
@@ -216,6 +234,8 @@ def _unescaped(segment: bytes) -> bytes:
 def _timeless(content: Content) -> Content:
     if not isinstance(content, dict):
         return content
+    if set(content.values()) == {b"0"}:
+        return {re.sub(rb"\0[0-9]{16}", b"\0deadline", member, count=1): b"0" for member in content}
     return {
         name: b"deadline" if b"\0" in name else _DEADLINE.sub(rb"\1deadline", value) for name, value in content.items()
     }

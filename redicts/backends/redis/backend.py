@@ -19,7 +19,7 @@ from redicts.backends.redis.errors import Errors
 from redicts.backends.redis.plain_reads import PlainReads
 from redicts.backends.redis.pubsub import RedisListener, Subscriptions
 from redicts.backends.redis.settings import RedisSettings
-from redicts.backends.redis.wire import IN_THE_WAY, INFO_SERVER, SWEPT, Encoder, decode
+from redicts.backends.redis.wire import IN_THE_WAY, INFO_SERVER, OUTDATED, SWEPT, Encoder, decode
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.minitransaction import Outcome, Put, PutDocument, Read, Status, Transaction
 from redicts.forks import stack
@@ -27,8 +27,8 @@ from redicts.forks import stack
 ATOMIC_ENTRIES: Final = 5_000
 """How many fields one call of the script may touch, so that it never occupies the server for long."""
 
-_NOT_YET: Final = (SWEPT, IN_THE_WAY)
-"""Replies after which the same request is sent again."""
+_UNFINISHED: Final = (SWEPT, IN_THE_WAY, OUTDATED)
+"""The statuses of replies to calls that are to be sent again."""
 
 _ANSWER_SECS: Final = 3.0
 """The longest time after which a subscription without an answer counts as lost."""
@@ -108,7 +108,7 @@ class RedisBackend(Backend):
                 return Outcome(Status.APPLIED, (found,))
             command = self._encoder.encode(transaction)
             reply = connections.call(command, False, deadline)
-            while reply[0] in _NOT_YET:
+            while reply[0] in _UNFINISHED:
                 self._make_way(connections, transaction, reply, deadline)
                 reply = connections.call(command, False, deadline)
             outcome = decode(reply, transaction)
@@ -127,7 +127,7 @@ class RedisBackend(Backend):
             transaction = transaction._replace(writes=writes)
         command = self._encoder.encode(transaction, session.name, session.number)
         reply = connections.call(command, True, deadline)
-        while reply[0] in _NOT_YET:
+        while reply[0] in _UNFINISHED:
             self._make_way(connections, transaction, reply, deadline)
             reply = connections.call(command, True, deadline)
         unanswered.remove(session)
@@ -146,9 +146,11 @@ class RedisBackend(Backend):
     def _make_way(
         self, connections: Connections, transaction: Transaction, reply: Sequence[bytes], deadline: float | None
     ) -> None:
-        """Split the document that a reply says to be in the way of a transaction, if it is one."""
+        """Do what a reply says is to be done before the call can be carried out."""
         if reply[0] == IN_THE_WAY:
             connections.call(self._encoder.encode_split(reply[1], reply[2], transaction), False, deadline)
+        elif reply[0] == OUTDATED:
+            connections.call(self._encoder.encode_rewriting(reply[1]), False, deadline)
 
     def _session_in_doubt(self, connections: Connections, deadline: float | None) -> Session:
         """Return the session of this thread whose request may still be carried out, if it has one, or another one.

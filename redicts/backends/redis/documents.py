@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from redicts.core.documents import MOST_BYTES, DocumentLeaves, items_in, leaves_in
 from redicts.core.minitransaction import (
+    RECORDS,
     SMALL_PAGE,
     Delete,
     Entries,
@@ -74,18 +75,19 @@ def _field_of(text: bytes) -> bytes | None:
 def in_fields(writes: tuple[Write, ...]) -> tuple[tuple[Write, ...], list[int]]:
     """Return writes whose documents are as a field holds them, each with the index of the write that it stands for.
 
-    Documents that are too large for a field, or that a later write enters or reads, are split.
+    A document is split if it is too large for a field or in a record space, or if a later write enters or reads it.
     """
     *others, last = writes
     if isinstance(last, PutDocument) and PutDocument not in map(type, others):
-        planned = [[write] for write in others] + [_in_fields(last, False)]
+        planned = [[write] for write in others] + [_in_fields(last, last.key.space[:1] in RECORDS)]
         return _joined(planned)
     planned = []
     entered: set[Key] = set()
     read: set[str] = set()
     for write in reversed(writes):
         if isinstance(write, PutDocument):
-            planned.append(_in_fields(write, write.key in entered or write.key.space in read))
+            space = write.key.space
+            planned.append(_in_fields(write, write.key in entered or space in read or space[:1] in RECORDS))
         else:
             planned.append([write])
         if isinstance(write, Notify):

@@ -14,7 +14,7 @@ from typing import Final
 from redis import exceptions
 
 _HERE: Final = File(__file__).parent
-_SOURCE: Final = b"\n".join([(_HERE / name).read_bytes() for name in ("script.lua", "request.lua")])
+_SOURCE: Final = b"\n".join([(_HERE / name).read_bytes() for name in ("script.lua", "records.lua", "request.lua")])
 SCRIPT: Final = _SOURCE + b"return transact(ARGV)\n"
 _NAME: Final = b"redicts_" + hashlib.sha256(_SOURCE).hexdigest()[:16].encode()
 

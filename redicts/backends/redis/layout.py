@@ -5,11 +5,12 @@ key                   content
 ====================  =======================================================================================
 ``v:``                hash of the root dict of the space ``v``
 ``v:.a.b``            hash of the dict at ``a.b``: one field per name in it
-``x:``                sorted set of all leaves that have a TTL, by the millisecond at which it ends
+``h:``                sorted set of all records of the record space ``h``, whose scores are 0
+``x:``                sorted set of all leaves and records that have a TTL, by the millisecond at which it ends
 ``r:<session>``       number and reply of the last request of a session, for five minutes
 ====================  =======================================================================================
 
-The other spaces are stored like ``v``, each under its own name.
+The other spaces are stored like ``v``, each under its own name, and the other record spaces like ``h``.
 
 ``s:<number of the database>:<client id>`` is the channel to which one process subscribes. A message there is the rest
 of the name of the listener that it is for. The script first sends an empty message to the channel without a
@@ -26,6 +27,14 @@ A field holds the value as it is, so ``HGET v:.a b`` shows ``42``. Four first by
 - ``\5``, 16 digits and 4 digits precede a document, the JSON text of a dict that was set whole. The first digits are
   those of its TTL, or zeros. The other ones are the number of its leaves, at most 1,000.
 - ``\3`` precedes a value that itself begins with one of the four.
+
+A record space holds the records of locks, of which most are written and removed soon. A hash for each path would make
+and remove several keys with each. A member of its sorted set is the path, NUL, 16 digits, and the value. The digits are
+the millisecond at which its TTL ends, or all 9. Each segment of the path is followed by ``\1``, and the bytes NUL,
+``\1`` and ``\2`` in a segment are written as ``\2`` and ``0``, ``1`` or ``2``. So members are in the order of their
+paths, and everything below a path is one range. In ``x:``, NUL, the name of the sorted set, NUL and the path stand for
+a record. Earlier versions stored these spaces like ``v``: the first request that finds such a hash at ``h:`` has all of
+them rewritten.
 
 Between two requests, a hash exists only if the marker of its dict is in its parent's hash, up to the root. A document
 has no hash. A leaf or document has a TTL if and only if it is in the sorted set.
@@ -44,6 +53,8 @@ from redicts.core.minitransaction import Path
 
 _ESCAPED_BYTES: Final = re.compile(rb"[%.:{}\x00]")
 _ESCAPE: Final = re.compile(rb"%([0-9A-F]{2})")
+_SPECIAL: Final = re.compile(rb"[\x00-\x02]")
+_SPECIAL_WRITTEN: Final = re.compile(rb"\x02([0-2])")
 
 
 def hash_name(prefix: bytes, space: str, path: Path) -> bytes:
@@ -66,6 +77,21 @@ def suffix(path: Path) -> bytes:
     return b"".join([b"." + _escaped(name_bytes(segment)) for segment in path])
 
 
+def record_path(path: Path) -> bytes:
+    """Return how the members of a record space begin with a path."""
+    return b"".join([_SPECIAL.sub(_special, name_bytes(segment)) + b"\1" for segment in path])
+
+
+def path_of_record(written: bytes) -> Path:
+    """Return the path that a member of a record space begins with."""
+    return tuple([record_segment(segment) for segment in written.split(b"\1")[:-1]])
+
+
+def record_segment(written: bytes) -> str:
+    """Return a segment as it is written in a record space."""
+    return name_text(_SPECIAL_WRITTEN.sub(_unspecial, written) if b"\2" in written else written)
+
+
 def path_of(suffix: bytes) -> Path:
     """Return the path of a suffix of a name."""
     if not suffix:
@@ -77,6 +103,14 @@ def _escaped(segment: bytes) -> bytes:
     if _ESCAPED_BYTES.search(segment) is None:
         return segment
     return _ESCAPED_BYTES.sub(lambda found: b"%%%02X" % found[0][0], segment)
+
+
+def _special(found: re.Match[bytes]) -> bytes:
+    return b"\2%d" % found[0][0]
+
+
+def _unspecial(found: re.Match[bytes]) -> bytes:
+    return bytes([int(found[1])])
 
 
 def _unescaped(found: re.Match[bytes]) -> bytes:

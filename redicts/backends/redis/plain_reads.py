@@ -42,7 +42,7 @@ from redicts.backends.redis.connections import Connections
 from redicts.backends.redis.layout import hash_name, name_bytes, name_text
 from redicts.backends.redis.wire import bulk_string
 from redicts.core.documents import DocumentLeaves
-from redicts.core.minitransaction import Entries, Key, Path, Read, Scope
+from redicts.core.minitransaction import RECORDS, Entries, Key, Path, Read, Scope
 
 _FIELD: Final = 1
 _HASH: Final = 2
@@ -88,7 +88,7 @@ class PlainReads:
         Raises :class:`~redicts.errors.StoreError` if the store fails.
         """
         key, scope, limit, cursor, _ = read
-        if scope is not Scope.SUBTREE or cursor is not None:
+        if scope is not Scope.SUBTREE or cursor is not None or key.space[:1] in RECORDS:
             return None
         is_page = limit is not None and limit < self._most
         packet = self._known.get(key)
@@ -109,7 +109,9 @@ class PlainReads:
 
     def learn(self, read: Read, found: Entries) -> None:
         """Learn from the script's answer to a read which plain command can answer it the next time."""
-        if read.scope is not Scope.SUBTREE or read.cursor is not None or self._known.get(read.key, _SCRIPT)[0]:
+        if read.scope is not Scope.SUBTREE or read.cursor is not None or read.key.space[:1] in RECORDS:
+            return
+        if self._known.get(read.key, _SCRIPT)[0]:
             return
         values = found.values
         if isinstance(values, documents.Part):

@@ -5,20 +5,27 @@
 --       wire.py).
 --       Checks are '^' of several keys   '=' of one key   'f' of one field.
 --       Reads are 'r' values   'n' names   'f' one field.
+--       Capital letters are for record spaces: checks 'S' of the beginnings of several ranges, 'Q' of what is in a
+--       range, 'G' of one record; reads 'R' values, 'N' names, 'G' one record; writes 'P' put, 'I' add, 'D' delete,
+--       'E' expire, 'W' notify.
 --       Writes are
 --       'p' put into a dict   'x' remove names of a dict   'l' set the TTL of names of a dict   'a' add
 --       'd' delete   'e' expire, both below a key or at and below it   's' a delete below a key and a put there, alone
 --       'o' put documents into a dict   'z' split a document into the fields of hashes, if it is still there, alone
 --       'w' notify the listeners that the values of any scope name, and delete these values
+--       Instead of the counts, 'm' and a record space have that rewritten.
 -- Reply: { status, failed index, answer, ..., counter, ... }, or { status } alone for 'L', 'A' and 'S'.
 --   '+' applied   '!' a check failed   '#' not a counter   'L' too large
 --   'A' expired fields were in the way, and some of them are removed: send the call again
 --   'D' a document is in the way: split the field that follows after its place, and send the call again
+--   'M' an earlier version has stored a record space, which follows: have it rewritten, and send the call again
 --   'S' a later request of the same session was applied before
 --   'R' this request was applied before: its reply follows, packed
 
 -- As text: a number that is passed to a command is formatted first, which takes longer than a small command.
 local SESSION_TTL, SWEPT, SWEPT_IN_TURN, SWEPT_TO_MAKE_ROOM = '300000', 32, '128', '2000'
+
+local OF_RECORDS = { S = true, Q = true, G = true, R = true, N = true, P = true, I = true, D = true, E = true, W = true }
 
 -- Where in the arguments the call is, and what its reply is to be. Part of its state as well.
 local position, reply, writes, checked
@@ -41,6 +48,26 @@ local function settle(holds)
   if reply[1] == '+' and not holds then reply[1], reply[2] = '!', checked end
 end
 
+local function check_records(kind)
+  if not record_at then recording() end
+  if kind == 'G' then
+    settle(record_at(argument(), argument()) == argument())
+  elseif kind == 'S' then
+    local count, prefix = tonumber(argument()), argument()
+    local known, is_empty
+    for _ = 1, count do
+      local set, first, last = argument(), argument(), argument()
+      if set ~= known then
+        record_set, known = set, set
+        is_empty = call('ZCARD', set) == 0
+      end
+      settle(is_empty or all_records_start(set, first, last, prefix))
+    end
+  else
+    settle(are_exactly_records(argument(), argument(), argument(), arguments(2 * tonumber(argument()))))
+  end
+end
+
 local function check()
   local kind = argument()
   if kind == 'f' then
@@ -50,6 +77,7 @@ local function check()
     settle(value == expected)
     return
   end
+  if OF_RECORDS[kind] then return check_records(kind) end
   if not read then reading() end
   local scope, count = argument(), tonumber(argument())
   if kind == '^' then
@@ -69,6 +97,14 @@ local function answer()
     if not read then reading() end
     return read(dir .. '.' .. escaped(name), '=', nil, with_ttls, {})
   end
+  if OF_RECORDS[kind] then
+    if not record_at then recording() end
+    local set, first = argument(), argument()
+    if kind == 'G' then return get_record(set, first, argument() == '1') end
+    local last, limit = argument(), tonumber(argument())
+    if kind == 'N' then return record_names(set, first, last, tonumber(argument()), limit) end
+    return read_records(set, first, last, limit, argument() == '1')
+  end
   if not read then reading() end
   local dir, scope, limit, with_ttls = argument(), argument(), tonumber(argument()), argument() == '1'
   local pending = arguments(tonumber(argument()))
@@ -76,9 +112,25 @@ local function answer()
   return read(dir, scope, limit, with_ttls, pending)
 end
 
+local function next_write_of_record(write, kind)
+  if not record_at then recording() end
+  write.set, write.path = write.dir, argument()
+  if kind == 'P' then
+    write.scope, write.ttl, write.value = '=', argument(), argument()
+  elseif kind == 'I' then
+    write.scope, write.amount = '=', argument()
+  else
+    write.scope = argument()
+    if kind == 'E' then write.ttl = argument() end
+    if kind == 'W' then write.channels = argument() end
+  end
+  return write
+end
+
 local function next_write()
   local write = { kind = argument(), dir = argument() }
   local kind = write.kind
+  if OF_RECORDS[kind] then return next_write_of_record(write, kind) end
   if kind == 's' then
     local parent, name = split(write.dir)
     write.kind, write.dir, write.ttl, write.items = 'p', parent, argument(), { name, argument() }
@@ -116,7 +168,7 @@ local function decide()
   local prepared = {}
   for i = 1, count do
     prepared[i] = next_write()
-    if not prepare(prepared, i) then
+    if not (prepared[i].set and prepare_record or prepare)(prepared, i) then
       reply[1], reply[2] = '#', i
       return
     end
@@ -147,6 +199,11 @@ end
 
 local function transact(given_args)
   begin(given_args)
+  if args[5] == 'm' then
+    if not record_at then recording() end
+    migrate(args[6])
+    return { '+', 0 }
+  end
   position, reply, writes, checked = 7, { '+', 0 }, nil, 0
   if session ~= '' then
     local last = call('GET', session)
@@ -159,8 +216,13 @@ local function transact(given_args)
   local fine, failure = pcall(decide)
   if not fine then
     if in_the_way then return in_the_way end
-    if failure ~= TOO_MANY then error(failure) end
+    if failure ~= TOO_MANY then
+      local size = record_set and redis.pcall('HLEN', record_set)
+      if type(size) == 'number' and size > 0 then return { 'M', record_set } end
+      error(failure)
+    end
     if not prepare then writing() end
+    if not record_at then recording() end
     find_due(SWEPT_TO_MAKE_ROOM)
     sweep()
     if #due > 0 then return { 'A' } end
@@ -169,10 +231,13 @@ local function transact(given_args)
   if writes then
     most = math.huge
     for _, write in ipairs(writes) do
-      apply(write)
+      if write.set then apply_record(write) else apply(write) end
       if write.sum then reply[#reply + 1] = write.sum end
     end
-    if due then sweep() end
+    if due and due[1] then
+      if not record_at then recording() end
+      sweep()
+    end
   end
   if session ~= '' then
     local text = #reply == 2 and reply[1] == '+' and 'l2:s1:+s1:0' or table.concat(packed(reply, {}))

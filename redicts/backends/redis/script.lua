@@ -1,8 +1,8 @@
 -- Executes one minitransaction on the layout that layout.py describes. The meaning of every step is that of
 -- redicts/core/minitransaction.py. Nothing here knows what values are used for.
 --
--- This text is the values of the tree and what all parts share; request.lua follows it. functions.py makes one source of
--- them, which a server loads as a library, or runs as a script with each call.
+-- This text is the values of the tree and what all parts share. records.lua and request.lua follow it. functions.py makes
+-- one source of them, which a server loads as a library, or runs as a script with each call.
 --
 -- A library makes its functions once, and they outlive the call. A script makes those that it passes in each call, which
 -- costs more than most commands do. So what only some calls need is made by a function of its own when it is needed.
@@ -30,6 +30,10 @@ local in_the_way
 local indexed, due
 -- The indices of the writes so far that are no Adds, and by key that of the last Add: most Adds follow Adds.
 local others, added
+-- Whether a write of values was prepared.
+local has_prepared
+-- Of record spaces: the one that was asked last, the last record that was, what was found, and the spaces with changes.
+local record_set, last_set, last_path, last_found, changed_sets
 
 local function begin(given_args)
   if not byte then
@@ -39,7 +43,8 @@ local function begin(given_args)
   call, args = redis.call, given_args
   expiries, session, most = args[1], args[2], tonumber(args[4])
   clock, clock_text, touched, changes, given, indexed, due = nil, nil, 0, 0, 0, false, nil
-  others, added, in_the_way = nil, nil, nil
+  others, added, has_prepared, in_the_way = nil, nil, false, nil
+  record_set, last_set, last_path, last_found, changed_sets = nil, nil, nil, nil, nil
 end
 
 local function now()
@@ -66,11 +71,15 @@ local function escaped(name)
   return (gsub(name, '[%%%.:{}%z]', escape))
 end
 
+local function unescaped(name)
+  if not find(name, '%', 1, true) then return name end
+  return (gsub(name, '%%(%x%x)', unescape))
+end
+
 -- The hash that a directory has its marker in, and the name of that; nil for the root of a space.
 local function split(dir)
   local parent, name = match(dir, '^(.*)%.([^.:]*)$')
-  if parent and find(name, '%', 1, true) then name = gsub(name, '%%(%x%x)', unescape) end
-  return parent, name
+  return parent, parent and unescaped(name)
 end
 
 local function deadline_of(field)
@@ -402,8 +411,8 @@ end
 
 -- Changing -------------------------------------------------------------------------------------------------------
 
--- Functions that writing() makes.
-local prepare, apply, find_due, sweep
+-- Functions that writing() makes, and one of recording().
+local prepare, apply, find_due, sweep, publish, sum_of, sweep_record
 
 local function writing()
   local function change(...)
@@ -462,16 +471,20 @@ local function writing()
   function sweep()
     local gone = {}
     for _, entry in ipairs(due) do
-      local cut = find(entry, '\0', 1, true)
-      local dir, name = sub(entry, 1, cut - 1), sub(entry, cut + 1)
-      local field = call('HGET', dir, name)
-      local deadline = field and deadline_of(field)
-      if deadline and deadline <= clock then
-        change('HDEL', dir, name)
-        prune(dir)
-        deadline = nil
+      if byte(entry) == 0 then
+        if sweep_record(entry) then gone[#gone + 1] = entry end
+      else
+        local cut = find(entry, '\0', 1, true)
+        local dir, name = sub(entry, 1, cut - 1), sub(entry, cut + 1)
+        local field = call('HGET', dir, name)
+        local deadline = field and deadline_of(field)
+        if deadline and deadline <= clock then
+          change('HDEL', dir, name)
+          prune(dir)
+          deadline = nil
+        end
+        if not deadline then gone[#gone + 1] = entry end
       end
-      if not deadline then gone[#gone + 1] = entry end
     end
     in_chunks(gone, 'ZREM', expiries)
   end
@@ -607,23 +620,25 @@ local function writing()
     end
   end
 
-  -- Publishes the number of each listener that a scope names to the channel of its client id. Deletes the names.
+  -- Publishes the number of a listener to the channel of its client id, if this is the name of one.
+  function publish(channels, name)
+    local client_id, number = match(name, '^([!-.0-~]+)/([!-~]+)$')
+    if client_id and #name <= 100 then call('PUBLISH', channels .. client_id, number) end
+  end
+
+  -- Notifies the listeners that a scope names. Deletes the names.
   local function notify(dir, scope, channels, plan)
-    local function publish(name)
-      local client_id, number = match(name, '^([!-.0-~]+)/([!-~]+)$')
-      if client_id and #name <= 100 then call('PUBLISH', channels .. client_id, number) end
-    end
     local parent, name = split(dir)
     if scope ~= '>' and parent then
       local value, field = leaf(dir)
-      if value then publish(value) end
+      if value then publish(channels, value) end
       if field and byte(field) ~= 5 then remove_one(parent, name, field) end
     end
     if scope == '=' or call('HLEN', dir) == 0 then return end
     each_hash(dir, function(_, fields)
       for i = 2, #fields, 2 do
         local value = live(fields[i])
-        if value then publish(value) end
+        if value then publish(channels, value) end
       end
     end)
     delete(dir, '>', plan)
@@ -658,7 +673,7 @@ local function writing()
   end
 
   -- The text of value + amount in 64 bits, or nil. Lua's numbers are doubles, so INCRBY adds large ones.
-  local function sum_of(value, amount)
+  function sum_of(value, amount)
     if not (value == '0' or (#value <= 20 and find(value, '^%-?[1-9]%d*$'))) then return nil end
     if #value < 16 and #amount < 16 then return format('%.0f', tonumber(value) + tonumber(amount)) end
     local scratch = session .. ':sum'
@@ -744,6 +759,8 @@ local function writing()
       indexed = true
       return true
     end
+    local is_first = not has_prepared
+    has_prepared = true
     if others and kind ~= 'a' then others[#others + 1] = index end
     if kind == 'p' or kind == 'o' then
       local count = #items / 2
@@ -766,7 +783,7 @@ local function writing()
     elseif kind == 'a' then
       local parent, name = split(write.dir)
       local before
-      if index == 1 then
+      if is_first then
         local field = look_at(write, parent, name)
         before = field and live(field)
       else

@@ -12,8 +12,17 @@ from typing import Any, Final, cast
 
 from redicts.backends.redis.documents import entries_in, names_within, opened, part_of, split
 from redicts.backends.redis.functions import FREE, READ, WRITE
-from redicts.backends.redis.layout import hash_name, name_bytes, path_of, suffix
+from redicts.backends.redis.layout import (
+    hash_name,
+    name_bytes,
+    path_of,
+    path_of_record,
+    record_path,
+    record_segment,
+    suffix,
+)
 from redicts.core.minitransaction import (
+    RECORDS,
     Add,
     Answer,
     AnyRead,
@@ -43,6 +52,8 @@ IN_THE_WAY: Final = b"D"
 """Status of a reply: a document is to be split, and then the call to be sent again. Its place and field follow."""
 SWEPT: Final = b"A"
 """Status of a reply: expired fields were in the way, and some are removed now. The call is to be sent again."""
+OUTDATED: Final = b"M"
+"""Status of a reply: an earlier version has stored a record space. :meth:`Encoder.encode_rewriting` is to be sent."""
 _REPEATED: Final = b"R"
 _OVERTAKEN: Final = b"S"
 _FROM_ABOVE: Final = b"^"
@@ -116,6 +127,20 @@ _ADD: Final = bulk_string(b"a")
 _DELETE: Final = bulk_string(b"d")
 _EXPIRE: Final = bulk_string(b"e")
 _NOTIFY: Final = bulk_string(b"w")
+_RECORDS_START: Final = bulk_string(b"S")
+_RECORDS_EQUAL: Final = bulk_string(b"Q")
+_RECORD: Final = bulk_string(b"G")
+_RECORDS: Final = bulk_string(b"R")
+_RECORD_NAMES: Final = bulk_string(b"N")
+_PUT_RECORD: Final = bulk_string(b"P")
+_ADD_RECORD: Final = bulk_string(b"I")
+_DELETE_RECORDS: Final = bulk_string(b"D")
+_EXPIRE_RECORDS: Final = bulk_string(b"E")
+_NOTIFY_RECORDS: Final = bulk_string(b"W")
+_NEVER: Final = b"9" * 16
+_FIRST: Final = {Scope.NODE: b"\0", Scope.BELOW: b"\2", Scope.SUBTREE: b"\0"}
+_END: Final = {Scope.NODE: b"\1", Scope.BELOW: b"\xff", Scope.SUBTREE: b"\xff"}
+"""What follows a path in the first member of a scope, and in what is after the last one."""
 _SCOPES: Final = {scope.value: bulk_string(scope.value.encode()) for scope in Scope}
 _NUMBERS: Final = _Numbers()
 _FREEING: Final = frozenset({Delete, Notify})
@@ -148,6 +173,11 @@ class Encoder:
         self._expiries = bulk_string(prefix + b"x:")
         self._most = bulk_string(b"%d" % atomic_entries)
         self._kept: dict[int, tuple[tuple[Check, ...], _EncodedChecks]] = {}
+
+    def encode_rewriting(self, name: bytes) -> bytes:
+        """Return the call that rewrites a record space of an earlier version, given the name of its sorted set."""
+        arguments = (self._expiries, _EMPTY, _EMPTY, self._most, bulk_string(b"m"), bulk_string(name))
+        return b"*%d\r\n%b%b" % (3 + len(arguments), WRITE, b"".join(arguments))
 
     def encode(self, transaction: Transaction, session: bytes = b"", number: int = 0) -> bytes:
         """Return the call of a transaction. One with writes has a session, and a number in that session."""
@@ -206,20 +236,23 @@ class Encoder:
         if kept is not None:
             return kept[1]
         count, arguments = 0, list[bytes]()
-        group: tuple[Scope, bytes] | None = None
+        group: tuple[Scope | None, bytes] | None = None
         for check in checks:
+            is_record = check.key.space[:1] in RECORDS
             if not isinstance(check, StartsWith):
                 group, count = None, count + 1
-                arguments += self._encode_equals(check)
+                arguments += self._encode_record_equals(check) if is_record else self._encode_equals(check)
                 continue
             key, scope, prefix = check
-            if group is None or group[0] is not scope or group[1] != prefix:
-                group, count = (scope, prefix), count + 1
-                size, size_at = 0, len(arguments) + 2
-                arguments += (_STARTS_WITH, _SCOPES[scope._value_], _EMPTY, bulk_string(prefix))
+            alike = None if is_record else scope, prefix
+            if group is None or group != alike:
+                group, count = alike, count + 1
+                arguments += (_RECORDS_START,) if is_record else (_STARTS_WITH, _SCOPES[scope._value_])
+                size, size_at = 0, len(arguments)
+                arguments += (_EMPTY, bulk_string(prefix))
             size += 1
             arguments[size_at] = _NUMBERS[size]
-            arguments.append(self._names[key])
+            arguments += self._range(key, scope) if is_record else (self._names[key],)
         if len(checks) >= _FEWEST_CHECKS and sum(map(len, arguments)) <= _LONGEST_CHECKS:
             if len(self._kept) >= _MOST_CHECKS:
                 self._kept.clear()
@@ -236,8 +269,55 @@ class Encoder:
             arguments += map(bulk_string, (*where, value))
         return arguments
 
+    def _range(self, key: Key, scope: Scope) -> tuple[bytes, bytes, bytes]:
+        """Encode a scope of a record space: its sorted set, and the first and the last member of a range."""
+        space, path = key
+        written = record_path(path)
+        first, end = bulk_string(b"[" + written + _FIRST[scope]), bulk_string(b"(" + written + _END[scope])
+        return self._names[space, ()], first, end
+
+    def _encode_record_equals(self, check: Equals) -> Sequence[bytes]:
+        (space, path), scope, entries = check
+        if scope is _NODE and len(entries) == 1 and () in entries:
+            return _RECORD, self._names[space, ()], bulk_string(record_path(path)), bulk_string(entries[()])
+        arguments = [_RECORDS_EQUAL, *self._range(check.key, scope), _NUMBERS[len(entries)]]
+        for below, value in entries.items():
+            arguments += (bulk_string(record_path(path + below)), bulk_string(value))
+        return arguments
+
+    def _encode_record_read(self, read: AnyRead) -> tuple[bytes, ...]:
+        (space, path), limit, cursor = read.key, read.limit, read.cursor
+        if isinstance(read, Read) and read.scope is _NODE:
+            return _RECORD, self._names[space, ()], bulk_string(record_path(path)), _ONE if read.ttls else _EMPTY
+        name, first, end = self._range(read.key, read.scope if isinstance(read, Read) else Scope.BELOW)
+        most = _EMPTY if limit is None else _NUMBERS[limit]
+        if not isinstance(read, Read):
+            if cursor is not None:
+                first = bulk_string(cursor)
+            return _RECORD_NAMES, name, first, end, most, _NUMBERS[len(record_path(path))]
+        if cursor is not None:
+            first = bulk_string(b"[" + cursor + b"\1")
+        return _RECORDS, name, first, end, most, _ONE if read.ttls else _EMPTY
+
+    def _encode_record_write(self, write: Write) -> tuple[bytes, ...]:
+        space, path = write.key
+        where = self._names[space, ()], bulk_string(record_path(path))
+        if isinstance(write, Put):
+            return _PUT_RECORD, *where, _encode_ttl(write), bulk_string(write.value)
+        if isinstance(write, Add):
+            return _ADD_RECORD, *where, _NUMBERS[write.amount]
+        assert not isinstance(write, PutDocument)  # in_fields has split it
+        scope = _SCOPES[write.scope._value_]
+        if isinstance(write, Delete):
+            return _DELETE_RECORDS, *where, scope
+        if isinstance(write, Notify):
+            return _NOTIFY_RECORDS, *where, scope, self._channels
+        return _EXPIRE_RECORDS, *where, scope, _encode_ttl(write)
+
     def _encode_read(self, read: AnyRead) -> tuple[bytes, ...]:
         (space, path), limit, cursor = read.key, read.limit, read.cursor
+        if space[:1] in RECORDS:
+            return self._encode_record_read(read)
         kind, scope, ttls = _NAMES, _EMPTY, _EMPTY
         if isinstance(read, Read):
             kind, scope, ttls = _VALUES, _SCOPES[read.scope._value_], _ONE if read.ttls else _EMPTY
@@ -250,6 +330,8 @@ class Encoder:
 
     def _encode_group(self, group: Sequence[Write]) -> Sequence[bytes]:
         write = group[0]
+        if write.key.space[:1] in RECORDS:
+            return self._encode_record_write(write)
         if isinstance(write, Put):
             return self._encode_puts(cast("Sequence[Put]", group))
         if isinstance(write, Add):
@@ -313,7 +395,9 @@ def group_writes(writes: Sequence[Write]) -> list[list[Write]]:
     likeness: tuple[object, ...] | None = None
     for write in writes:
         alike: tuple[object, ...] | None = None
-        if isinstance(write, Put):
+        if write.key.space[:1] in RECORDS:
+            pass
+        elif isinstance(write, Put):
             (space, path), _, ttl, keep_ttl = write
             alike = Put, space, path[:-1], ttl, keep_ttl
         elif isinstance(write, PutDocument):
@@ -342,7 +426,7 @@ def _implied(groups: list[list[Write]]) -> int:
     A leaf above gives way to the marker of the dict that it becomes, so that a value can be put or counted below.
     """
     last = groups[-1][-1]
-    if not isinstance(last, (Put, PutDocument, Add)):
+    if not isinstance(last, (Put, PutDocument, Add)) or last.key.space[:1] in RECORDS:
         return 0
     above: Path = ()
     for index, group in enumerate(groups):
@@ -365,7 +449,8 @@ def _is_store(groups: list[list[Write]]) -> bool:
     if len(groups) != 2 or len(groups[1]) != 1:
         return False
     delete, put = groups[0][0], groups[1][0]
-    return isinstance(put, Put) and isinstance(delete, Delete) and delete.scope is Scope.BELOW and delete.key == put.key
+    is_leaf = isinstance(put, Put) and isinstance(delete, Delete) and put.key.space[:1] not in RECORDS
+    return is_leaf and delete.scope is Scope.BELOW and delete.key == put.key
 
 
 # Replies ---------------------------------------------------------------------------------------------------------
@@ -414,6 +499,8 @@ def decode_record(data: bytes) -> list[Any]:
 
 def _decode_answer(read: AnyRead, answer: Sequence[Any]) -> Answer:
     cursor: bytes | None = answer[0] or None
+    if read.key.space[:1] in RECORDS:
+        return _decode_records(read, answer, cursor)
     if not isinstance(read, Read):
         if len(answer) == 4:
             _, where, text, _ = answer
@@ -440,3 +527,18 @@ def _decode_answer(read: AnyRead, answer: Sequence[Any]) -> Answer:
             path = *above, name.decode("utf-8", "surrogatepass")
             ttls[path] = int(ttl)
     return entries_in(values, documents, ttls, cursor)
+
+
+def _decode_records(read: AnyRead, answer: Sequence[Any], cursor: bytes | None) -> Answer:
+    if not isinstance(read, Read):
+        return Names(tuple([record_segment(name) for name in answer[1]]), cursor)
+    above, time = len(record_path(read.key.path)), answer[2]
+    values: dict[Path, bytes] = {}
+    ttls: dict[Path, int] = {}
+    for member in answer[3:]:
+        end = member.index(b"\0")
+        path = path_of_record(member[above:end])
+        values[path] = member[end + 17 :]
+        if time and member[end + 1 : end + 17] != _NEVER:
+            ttls[path] = int(member[end + 1 : end + 17]) - int(time)
+    return Entries(values, ttls, cursor)
