@@ -110,7 +110,10 @@ class ValueOperations:
             data: bytes | None = yield _fetch(path, self._fetches_documents)
             if data is not None:
                 return self.decoded(path, data)
-        return nest((yield from self.leaves(path)), path, self._format)
+        leaves = yield from self.leaves(path)
+        if type(leaves) is dict and len(leaves) == 1 and () in leaves:
+            return self.decoded(path, leaves[()])
+        return nest(leaves, path, self._format)
 
     def read_several(self, paths: Sequence[Path]) -> Steps[list[object]]:
         """Return the values at several paths from one snapshot, each as :meth:`read` does. One transaction.

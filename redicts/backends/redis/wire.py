@@ -306,7 +306,6 @@ class Encoder:
             return _PUT_RECORD, *where, _encode_ttl(write), bulk_string(write.value)
         if isinstance(write, Add):
             return _ADD_RECORD, *where, _NUMBERS[write.amount]
-        assert not isinstance(write, PutDocument)  # in_fields has split it
         scope = _SCOPES[write.scope._value_]
         if isinstance(write, Delete):
             return _DELETE_RECORDS, *where, scope
