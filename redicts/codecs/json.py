@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection
+import secrets
+from collections.abc import Collection, Sequence
 from json.encoder import encode_basestring
 from json.scanner import make_scanner
 from typing import Any, Final
@@ -24,12 +25,17 @@ _UNENDED: Final = "Unterminated string"
 _FEW: Final = 8
 """Larger dicts are written by pydantic if it can, in two thirds of the time."""
 _KEYS: Final = frozenset({str})
-_FLAT: Final = frozenset({int, str, bool, type(None)})
-_LEAVES: Final = _FLAT | {float, list}
+_FLAT: Final[frozenset[type]] = frozenset({int, str, bool, type(None)})
+_FLAT_TREE: Final = _FLAT | {dict}
+_LEAVES: Final[frozenset[type]] = _FLAT | {float, list}
+"""The types of leaves that JSON gives back unchanged."""
 _TREE: Final = _LEAVES | {dict}
 _SHORT: Final = 64
 """Longer texts are parsed by pydantic, which takes half the time. ``json`` parses what pydantic refuses, for instance
 lone surrogates and deeply nested texts."""
+_MARK: Final = 2**62 + secrets.randbits(62)
+"""A number that no stored text can contain but by chance, because it is drawn in this process and never leaves it."""
+_BETWEEN: Final = b",%d," % _MARK
 _scan: Final = make_scanner(_decoder)  # type: ignore[arg-type]  # any object with these settings will do
 
 
@@ -74,9 +80,9 @@ class JsonCodec(Codec):
         if not value or not _is_node(value, levels):
             return None
         try:
-            if _FLAT.issuperset(map(type, value.values())):
+            if _are_plain(value.values(), levels, _FLAT, _FLAT_TREE):
                 return to_json(value)
-            if not _are_plain(value.values(), levels):
+            if not _are_plain(value.values(), levels, _LEAVES, _TREE):
                 return None
             text = _dumps(value)
             if '[{"' in text or ',{"' in text:  # a dict in a list
@@ -104,9 +110,29 @@ class JsonCodec(Codec):
             end = -1
         return value if end == len(text) else _whole(text)
 
+    @staticmethod
+    def decode_all(texts: Sequence[bytes], /) -> list[object] | None:
+        """Return the values of several texts by one call of the parser, in a fifth of the time."""
+        return _parsed(texts) if len(texts) >= _FEW else None
+
+
+def _parsed(texts: Sequence[bytes]) -> list[object] | None:
+    """Parse texts as the elements of one list; return ``None`` unless each of them is one valid text.
+
+    Texts that are not valid may be parts of a valid list: ``[1`` and ``2]``, or ``1,2``. So the mark is an element
+    between each two. If every mark is an element of the list itself, no text begins a list, a dict or a string that
+    another one ends. If there is exactly one element between two marks, no text is empty or has two values.
+    """
+    try:
+        items = from_json(b"[%b]" % _BETWEEN.join(texts))
+    except ValueError:
+        return None
+    values: list[object] = items[::2]
+    return values if items[1::2] == [_MARK] * (len(texts) - 1) and len(values) == len(texts) else None
+
 
 def _is_flat(value: dict[object, object]) -> bool:
-    """Tell whether pydantic writes a dict with the same bytes as ``json``: it holds neither floats nor dicts."""
+    """Tell whether pydantic writes a dict with the same bytes as ``json``: it holds no floats, and here no dicts."""
     return _KEYS.issuperset(map(type, value)) and _FLAT.issuperset(map(type, value.values()))
 
 
@@ -115,16 +141,20 @@ def _is_node(value: dict[Any, Any], levels: int) -> bool:
     return levels > 0 and "" not in value and _KEYS.issuperset(map(type, value))
 
 
-def _are_plain(values: Collection[object], levels: int) -> bool:
-    """Tell whether JSON gives back all values of a node unchanged, at any depth."""
-    return _LEAVES.issuperset(map(type, values)) or (
-        _TREE.issuperset(map(type, values))
-        and all(
-            _is_node(inner, levels - 1) and _are_plain(inner.values(), levels - 1)
-            for inner in values
-            if type(inner) is dict and inner
-        )
-    )
+def _are_plain(values: Collection[object], levels: int, leaves: frozenset[type], tree: frozenset[type]) -> bool:
+    """Tell whether all values of a node are of these types, at any depth, and its dicts are nodes."""
+    if leaves.issuperset(map(type, values)):
+        return True
+    if not tree.issuperset(map(type, values)):
+        return False
+    for inner in values:
+        if (
+            type(inner) is dict
+            and inner
+            and not (_is_node(inner, levels - 1) and _are_plain(inner.values(), levels - 1, leaves, tree))
+        ):
+            return False
+    return True
 
 
 def _whole(text: str) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -66,6 +66,14 @@ class Codec(ABC):
         that no program can. :class:`BadSignatureContent`, :class:`UnknownType` and :class:`ValidationFailedContent` are
         reported as errors of their own, too.
         """
+
+    def decode_all(self, data: Sequence[bytes], /) -> list[object] | None:  # noqa: ARG002  (as with document)
+        """Return what :meth:`decode` returns for each of these, or ``None`` to have it called for each.
+
+        Only a codec whose values do not depend on their path can override this. ``None`` is also the answer if one of
+        them is not valid: :meth:`decode` then raises the error.
+        """
+        return None
 
 
 class CorruptContent(ValueError):

@@ -17,7 +17,7 @@ Documents only serve speed: a store need not split a dict that is written and re
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from json.decoder import scanstring  # type: ignore[attr-defined]  # it has no stub, and no other name
 from types import MappingProxyType
@@ -57,6 +57,91 @@ def leaves_in(document: bytes) -> Mapping[Path, bytes]:
     if end != len(text):
         raise ValueError("a document must be one JSON object that is not empty, without whitespace between its tokens")
     return MappingProxyType(leaves)
+
+
+def items_in(document: bytes) -> dict[str, bytes]:
+    """Split a document into the items of its dict, by name: leaves, and documents, which begin with ``{"``.
+
+    Raises ``ValueError`` as :func:`leaves_in` does, but for what is wrong within an item.
+    """
+    text = document.decode()
+    items: dict[str, bytes] = {}
+    end = 0
+    try:
+        while text[end] == ("," if items else "{"):
+            if text[end + 1] != '"':
+                break
+            name, start = _scan_text(text, end + 2, True)
+            if not name or name in items or text[start] != ":":
+                break
+            start += 1
+            end = _end_of_list(text, start) if text[start] in "[{" else _end_of_scalar(text, start)
+            items[name] = text[start:end].encode()
+        if items and text[end:] == "}":
+            return items
+    except IndexError:
+        pass
+    raise ValueError("a document must be one JSON object that is not empty, without whitespace between its tokens")
+
+
+class DocumentLeaves(Mapping[Path, bytes]):
+    """Leaves by path of which some are in documents, which are split when a leaf is asked for.
+
+    Decoding a document takes a small part of the time of splitting it and decoding its leaves. A text that is not a
+    document counts as a leaf, which core reports as corrupt.
+    """
+
+    __slots__ = ("_leaves", "documents", "texts")
+
+    def __init__(self, texts: Mapping[Path, bytes], documents: Collection[Path]) -> None:
+        self.texts: Final = texts
+        """Leaves and documents by path."""
+        self.documents: Final = documents
+        """The paths of the documents among them."""
+        self._leaves: Mapping[Path, bytes] | None = None
+
+    def _split(self) -> Mapping[Path, bytes]:
+        if self._leaves is None:
+            leaves: dict[Path, bytes] = {}
+            for path, text in self.texts.items():
+                if path in self.documents:
+                    leaves.update({path + below: leaf for below, leaf in _leaves_or_itself(text).items()})
+                else:
+                    leaves[path] = text
+            self._leaves = leaves
+        return self._leaves
+
+    def __getitem__(self, path: Path) -> bytes:
+        return self._split()[path]
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self._split())
+
+    def __len__(self) -> int:
+        return len(self._split())
+
+
+def joined(pages: Iterable[Mapping[Path, bytes]]) -> Mapping[Path, bytes]:
+    """Return the leaves of all pages of one read. Documents stay whole, unless they were split between two pages."""
+    texts: dict[Path, bytes] = {}
+    documents: set[Path] = set()
+    leaves: dict[Path, bytes] = {}
+    pages = list(pages)
+    for page in pages:
+        texts.update(page.texts if isinstance(page, DocumentLeaves) else page)
+        documents.update(page.documents if isinstance(page, DocumentLeaves) else ())
+    if not any(path[:depth] in documents for path in texts for depth in range(len(path))):
+        return DocumentLeaves(texts, documents) if documents else texts
+    for page in pages:
+        leaves.update(page)
+    return leaves
+
+
+def _leaves_or_itself(text: bytes) -> Mapping[Path, bytes]:
+    try:
+        return leaves_in(text)
+    except ValueError:
+        return {(): text}
 
 
 def _end_of_list(text: str, start: int) -> int:

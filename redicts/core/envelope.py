@@ -14,7 +14,7 @@ the former and ``merge`` must recognise the latter.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NoReturn
 
 from redicts.core.codec import (
@@ -87,6 +87,7 @@ class LeafFormat:
         "document",
         "encode",
         "read",
+        "read_all",
         "reads_documents",
     )
 
@@ -97,6 +98,9 @@ class LeafFormat:
     """Decodes a stored leaf. If it raises an ``Exception``, call :meth:`recover`.
 
     If the codec ``json`` writes, this is its ``decode``: looking for an envelope in each leaf would cost time."""
+
+    read_all: Callable[[Sequence[bytes]], list[object] | None]
+    """Decodes several stored leaves at once, or returns ``None``: then use :attr:`read` for each."""
 
     deterministic: bool
     """Whether equal values at the same path are stored as the same bytes."""
@@ -125,6 +129,7 @@ class LeafFormat:
         is_plain = writer.name == PLAIN
         self.encode = writer.encode if is_plain else self._encode
         self.read = writer.decode if is_plain else self._decode
+        self.read_all = writer.decode_all if is_plain else _none_at_once
         # Another codec might decode the text of a dict differently from its leaves.
         self.reads_documents = is_plain
         self.document = writer.document if is_plain else _no_document
@@ -237,6 +242,10 @@ class LeafFormat:
 
 
 def _no_document(_value: dict[Any, Any], _levels: int) -> None:
+    return None
+
+
+def _none_at_once(_leaves: Sequence[bytes]) -> None:
     return None
 
 

@@ -11,7 +11,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, Final, final
 
-from redicts.core.documents import MOST_BYTES
+from redicts.core.documents import MOST_BYTES, DocumentLeaves
 from redicts.core.envelope import LeafFormat
 from redicts.core.foreign import Redacted, is_interrupt
 from redicts.core.minitransaction import MAX_DEPTH, VALUES, Delete, Key, Path, Put, PutDocument, Scope, Write
@@ -193,23 +193,47 @@ def replacing(leaves: dict[Path, bytes], path: Path, ttl: int | None) -> tuple[W
     return (*clearing_above(path), Delete(key, scope), *puts)
 
 
-def document_of(value: dict[Any, Any], path: Path, form: LeafFormat) -> bytes | None:
-    """Encode a dict as a document, or return ``None`` if it is better split into leaves.
+def documents_of(value: dict[Any, Any], path: Path, form: LeafFormat) -> DocumentLeaves | None:
+    """Encode a dict as a document, or ``None`` if it is better split into leaves.
 
-    The leaves of the document are those that ``leaves_of`` returns. Values that must be refused return ``None``, and
-    ``leaves_of`` raises the error.
+    A dict that is larger than one document becomes several, one for each branch that fits, with leaves beside them. The
+    leaves are those that ``leaves_of`` returns. Values that must be refused return ``None``, and ``leaves_of`` raises
+    the error.
     """
     if not path:
         return None
+    texts: dict[Path, bytes] = {}
+    documents: set[Path] = set()
     try:
         if len(value) < _LEAST_LEAVES and _values_near(value) < _LEAST_LEAVES:
             return None
-        document = form.document(value, MAX_DEPTH - len(path))
+        if not _collect_documents(value, (), path, form, texts, documents):
+            return None
     except Exception as error:
         if is_interrupt(error):
             raise
         return None
-    return document if document is not None and len(document) <= MOST_BYTES else None
+    return DocumentLeaves(texts, documents)
+
+
+def _collect_documents(
+    node: dict[Any, Any], below: Path, path: Path, form: LeafFormat, texts: dict[Path, bytes], documents: set[Path]
+) -> bool:
+    """Collect the documents and leaves of a dict; return false if it must be split."""
+    document = form.document(node, MAX_DEPTH - len(path) - len(below))
+    if document is None:
+        return False
+    if len(document) <= MOST_BYTES:
+        texts[below] = document
+        documents.add(below)
+        return True
+    for name, value in node.items():
+        at = (*below, name)
+        if type(value) is not dict or not value:
+            texts[at] = form.encode(value, path + at)
+        elif not _collect_documents(value, at, path, form, texts, documents):
+            return False
+    return True
 
 
 def _values_near(node: dict[Any, Any]) -> int:
@@ -217,9 +241,16 @@ def _values_near(node: dict[Any, Any]) -> int:
     return sum([len(inner) if type(inner) is dict else 1 for inner in node.values()])
 
 
-def putting(document: bytes, path: Path, ttl: int | None) -> tuple[Write, ...]:
-    """Return the writes that replace everything at and below a path by a document."""
-    return (*clearing_above(path), PutDocument(Key(VALUES, path), document, ttl))
+def putting(parts: DocumentLeaves, path: Path, ttl: int | None) -> tuple[Write, ...]:
+    """Return the writes that replace everything at and below a path by documents, and by leaves beside them."""
+    key = Key(VALUES, path)
+    if () in parts.documents:
+        return (*clearing_above(path), PutDocument(key, parts.texts[()], ttl))
+    puts: list[Write] = []
+    for below, text in parts.texts.items():
+        at = Key(VALUES, path + below)
+        puts.append(PutDocument(at, text, ttl) if below in parts.documents else Put(at, text, ttl))
+    return (*clearing_above(path), Delete(key, Scope.SUBTREE), *puts)
 
 
 def merging(leaves: dict[Path, bytes], path: Path, ttl: int | None) -> tuple[Write, ...]:
@@ -247,19 +278,18 @@ def _both(at: Path) -> CorruptData:
 
 def nest(leaves: Mapping[Path, bytes], at: Path, form: LeafFormat) -> object:
     """Nest leaves, by path relative to ``at``, into a value; :data:`ABSENT` if there are none."""
+    if type(leaves) is DocumentLeaves and form.reads_documents:
+        leaves = leaves.texts  # the value of a document is that of its leaves
     if not leaves:
         return ABSENT
-    read = form.read
     if len(leaves) == 1 and () in leaves:
-        try:
-            return read(leaves[()], at)
-        except Exception as error:
-            return form.recover(error, leaves[()], at)
+        return _decoded(leaves, at, form)[0]
+    values = form.read_all(list(leaves.values())) or _decoded(leaves, at, form)
     whole: dict[str, object] = {}
     dicts: dict[Path, dict[str, object]] = {(): whole}
     above: Path = ()
     parent = whole
-    for path, data in leaves.items():
+    for path, value in zip(leaves, values):
         inner = path[:-1]
         if inner != above:
             above = inner
@@ -267,11 +297,20 @@ def nest(leaves: Mapping[Path, bytes], at: Path, form: LeafFormat) -> object:
             parent = _make(dicts, above, at) if known is None else known
         if not path or (name := path[-1]) in parent:
             raise _both(at + path)
-        try:
-            parent[name] = read(data, at + path)
-        except Exception as error:
-            parent[name] = form.recover(error, data, at + path)
+        parent[name] = value
     return whole
+
+
+def _decoded(leaves: Mapping[Path, bytes], at: Path, form: LeafFormat) -> list[object]:
+    """Decode leaves one by one."""
+    read = form.read
+    values: list[object] = []
+    for path, data in leaves.items():
+        try:
+            values.append(read(data, at + path))
+        except Exception as error:
+            values.append(form.recover(error, data, at + path))
+    return values
 
 
 def _make(dicts: dict[Path, dict[str, object]], path: Path, at: Path) -> dict[str, object]:

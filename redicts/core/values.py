@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from redicts.core.changes import Changes
+from redicts.core.documents import joined
 from redicts.core.driver import Fetch, Overwrite, Pause, Steps
 from redicts.core.envelope import EMPTY_DICT, LeafFormat
 from redicts.core.leaves import (
@@ -22,7 +23,7 @@ from redicts.core.leaves import (
     Packed,
     are_equal,
     clearing_above,
-    document_of,
+    documents_of,
     leaves_of,
     merging,
     nest,
@@ -110,7 +111,7 @@ class ValueOperations:
             if data is not None:
                 return self.decoded(path, data)
         leaves = yield from self.leaves(path)
-        if len(leaves) == 1 and () in leaves:
+        if type(leaves) is dict and len(leaves) == 1 and () in leaves:
             return self.decoded(path, leaves[()])
         return nest(leaves, path, self._format)
 
@@ -197,11 +198,11 @@ class ValueOperations:
         found = _entries_in((yield Transaction((), (read,))))
         if found.cursor is None:
             return found.values
-        values = dict(found.values)
+        pages = [found.values]
         while found.cursor is not None:
             found = yield from self._page(path, found.cursor, self._atomic_entries)
-            values.update(found.values)
-        return values
+            pages.append(found.values)
+        return joined(pages)
 
     def nested(self, path: Path, leaves: Mapping[Path, bytes]) -> object:
         """Nest encoded leaves into a value; ``ABSENT`` for none. Raises ``CorruptData`` if they are not a tree."""
@@ -234,11 +235,11 @@ class ValueOperations:
         """
         key = Key(VALUES, path)
         overwrites = self._overwrites and ttl is None
-        document = document_of(value, path, self._format) if self._documents and type(value) is dict else None
-        if document is not None:
-            if overwrites and (yield Overwrite(key, document, document=True)):
+        parts = documents_of(value, path, self._format) if self._documents and type(value) is dict else None
+        if parts is not None:
+            if overwrites and () in parts.documents and (yield Overwrite(key, parts.texts[()], document=True)):
                 return
-            writes = putting(document, path, ttl)
+            writes = putting(parts, path, ttl)
         else:
             leaves = leaves_of(value, path, self._format)
             if overwrites and () in leaves and (yield Overwrite(key, leaves[()])):

@@ -15,6 +15,7 @@ from redicts import Pool, Proxy, root
 from redicts.backends.redis import RedisBackend, RedisSettings
 from redicts.backends.redis.backend import open_redis
 from redicts.core.backend import Backend
+from redicts.core.documents import leaves_in
 from redicts.core.minitransaction import VALUES, Entries, Key, Outcome, Path, Read, Scope, Transaction, Write
 from tests.support.ports import bound_socket
 from tests.support.resp import Malformed, StreamEnded, Value, read_message
@@ -42,6 +43,8 @@ return found
 """
 _DIRECTORY: Final = b"\x01"
 _EXPIRING: Final = re.compile(rb"\x02([0-9]{16})", re.DOTALL)
+_DEADLINE: Final = re.compile(rb"\A([\x02\x05])[0-9]{16}", re.DOTALL)
+_DOCUMENT: Final = re.compile(rb'\x05([0-9]{16})([0-9]{4})\{"')
 _RECORD: Final = re.compile(rb"((?:(?:[^\x00-\x02]|\x02[0-2])+\x01)+)\x00([0-9]{16})", re.DOTALL)
 _LONGEST_SESSION: Final = 300_000
 """The TTL of the record of a session in milliseconds."""
@@ -194,8 +197,15 @@ def _examine_hash(found: Contents, name: bytes, fields: dict[bytes, bytes]) -> I
             deadline = _EXPIRING.match(value)
             assert deadline, f"the field {field!r} in {name!r} has no deadline: {value!r}"
             yield name + b"\0" + field, b"%d" % int(deadline[1])
+        elif value.startswith(b"\x05"):
+            document = _DOCUMENT.match(value)
+            assert document, f"the field {field!r} in {name!r} is no document: {value!r}"
+            assert int(document[2]) == len(leaves_in(value[21:])) <= 1_000, f"a wrong number of leaves: {value!r}"
+            assert name + b"." + _escaped(field) not in found.keys, f"the document {field!r} in {name!r} has a hash"
+            if int(document[1]):
+                yield name + b"\0" + field, b"%d" % int(document[1])
         elif value.startswith(b"\x03"):
-            assert value[1:2] in {b"\x01", b"\x02", b"\x03"}, f"escaped for no reason: {value!r}"
+            assert value[1:2] in {b"\x01", b"\x02", b"\x03", b"\x05"}, f"escaped for no reason: {value!r}"
         else:
             assert not value.startswith(_DIRECTORY), f"a directory marker with more bytes: {value!r}"
 
@@ -227,8 +237,7 @@ def _timeless(content: Content) -> Content:
     if set(content.values()) == {b"0"}:
         return {re.sub(rb"\0[0-9]{16}", b"\0deadline", member, count=1): b"0" for member in content}
     return {
-        name: b"deadline" if b"\0" in name else _EXPIRING.sub(b"\x02deadline", value) if value[:1] == b"\x02" else value
-        for name, value in content.items()
+        name: b"deadline" if b"\0" in name else _DEADLINE.sub(rb"\1deadline", value) for name, value in content.items()
     }
 
 

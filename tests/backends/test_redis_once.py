@@ -166,7 +166,12 @@ def _leaves() -> Iterator[tuple[tuple[str, ...], bytes]]:
 
 
 def undisturbed(proxied: FaultyProxy, server: RedisServer, operation: Operation) -> tuple[tuple[Any, ...], int]:
-    """Return the result of an operation, its effect and its commands, and how many requests it takes."""
+    """Return the result of an operation, its effect and its commands, and how many requests it takes.
+
+    It has run before, so the client knows which plain command answers which read, and sends the same ones each time.
+    """
+    fill(server)
+    operation()
     fill(server)
     before = proxied.requests
     result = operation()

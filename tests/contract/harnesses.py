@@ -243,7 +243,7 @@ class FileHarness(Harness):
 class FakeRedisHarness(InstanceHarness):
     """The Redis backend on a simulated server: its state is that of one instance, its time is real."""
 
-    not_run: Final = frozenset({*_LOCAL, *_NOT_SHARED, Need.NO_TTL, Need.NO_LIMIT, Need.DOCUMENTS, Need.UNUSABLE})
+    not_run: Final = frozenset({*_LOCAL, *_NOT_SHARED, Need.NO_TTL, Need.NO_LIMIT, Need.NO_DOCUMENTS, Need.UNUSABLE})
 
     def __init__(self, kind: type[FakeRedisBackend] | None = None) -> None:
         from redicts.backends.fakeredis import FakeRedisBackend, FakeRedisSettings
@@ -273,7 +273,7 @@ class RedisHarness(Harness):
     """
 
     not_run: Final = frozenset(
-        {Need.NO_TTL, Need.NO_PROCESSES, Need.NO_LIMIT, Need.RAW, Need.DOCUMENTS, Need.WALL_CLOCK, Need.LOCAL}
+        {Need.NO_TTL, Need.NO_PROCESSES, Need.NO_LIMIT, Need.RAW, Need.NO_DOCUMENTS, Need.WALL_CLOCK, Need.LOCAL}
     )
 
     def __init__(self, server: RedisServer) -> None:

@@ -14,10 +14,10 @@ from redicts.codecs.json import codec
 from redicts.codecs.models import ModelsCodec
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.codec import JsonText
-from redicts.core.documents import MOST_BYTES, leaves_in
+from redicts.core.documents import MOST_BYTES, DocumentLeaves, items_in, joined, leaves_in
 from redicts.core.driver import run
 from redicts.core.envelope import LeafFormat
-from redicts.core.leaves import Packed, document_of, leaves_of
+from redicts.core.leaves import Packed, documents_of, leaves_of
 from redicts.core.minitransaction import MAX_DEPTH, Delete, Key, Outcome, Put, PutDocument, Scope, Status, Transaction
 from redicts.core.store import TreeStore
 from redicts.errors import LeafError, PathError
@@ -95,14 +95,14 @@ def test_a_dict_in_itself_has_no_document() -> None:
     """A cycle is left to what names it."""
     cycle: dict[str, Any] = dict(WIDE)
     cycle["x"] = cycle
-    assert document_of(cycle, AT, FORM) is None
+    assert documents_of(cycle, AT, FORM) is None
     hidden: list[object] = []
     hidden.append(hidden)
-    assert document_of({**WIDE, "x": hidden}, AT, FORM) is None
+    assert documents_of({**WIDE, "x": hidden}, AT, FORM) is None
     deep: Any = 1
     for _ in range(100_000):
         deep = [deep]
-    assert document_of({**WIDE, "x": deep}, AT, FORM) is None
+    assert documents_of({**WIDE, "x": deep}, AT, FORM) is None
 
 
 def test_no_leaf_of_a_document_is_too_deep() -> None:
@@ -110,34 +110,79 @@ def test_no_leaf_of_a_document_is_too_deep() -> None:
     for depth, fits in ((MAX_DEPTH - 3, True), (MAX_DEPTH - 2, False)):
         at = ("x",) * depth
         value = {**WIDE, "y": {"y": {"y": 1}}}
-        assert (document_of(value, at, FORM) is not None) is fits
+        assert (documents_of(value, at, FORM) is not None) is fits
         if not fits:
             with pytest.raises(LeafError):
                 leaves_of(value, at, FORM)
-    assert document_of(WIDE, ("x",) * (MAX_DEPTH - 1), FORM) is not None
-    assert document_of(WIDE, ("x",) * MAX_DEPTH, FORM) is None
+    assert documents_of(WIDE, ("x",) * (MAX_DEPTH - 1), FORM) is not None
+    assert documents_of(WIDE, ("x",) * MAX_DEPTH, FORM) is None
 
 
 def test_small_and_large_dicts_are_split() -> None:
     """A dict whose document would gain nothing, or be too long, is split into leaves."""
-    assert document_of(dict(list(WIDE.items())[:7]), AT, FORM) is None
-    assert document_of(dict(list(WIDE.items())[:8]), AT, FORM) is not None
-    assert document_of({"a": {str(each): 1 for each in range(7)}, "b": {}}, AT, FORM) is None
-    assert document_of({"a": {str(each): 1 for each in range(7)}, "b": 1}, AT, FORM) is not None
+    assert documents_of(dict(list(WIDE.items())[:7]), AT, FORM) is None
+    assert documents_of(dict(list(WIDE.items())[:8]), AT, FORM) is not None
+    assert documents_of({"a": {str(each): 1 for each in range(7)}, "b": {}}, AT, FORM) is None
+    assert documents_of({"a": {str(each): 1 for each in range(7)}, "b": 1}, AT, FORM) is not None
     text = "x" * (MOST_BYTES - len(codec.encode({**WIDE, "x": ""})))
-    assert document_of({**WIDE, "x": text}, AT, FORM) is not None
-    assert document_of({**WIDE, "x": f"{text}x"}, AT, FORM) is None
+    assert documents_of({**WIDE, "x": text}, AT, FORM) is not None
+    large = documents_of({**WIDE, "x": f"{text}x"}, AT, FORM)
+    assert large is not None
+    assert large == leaves_of({**WIDE, "x": f"{text}x"}, AT, FORM)
+    assert not large.documents
+
+
+def test_a_large_dict_has_a_document_for_each_branch_that_fits() -> None:
+    """A branch is one document if it is short enough, else its branches are, and leaves beside them stay leaves."""
+    users: dict[str, Any] = {f"user{number}": dict(WIDE) for number in range(80)}
+    value = {"users": users, "count": 40, "few": {"a": {"b": [1, {"c": 2}]}}, "text": "x" * MOST_BYTES, "empty": {}}
+    parts = documents_of(value, AT, FORM)
+    assert parts is not None
+    assert set(parts.documents) == {("few",), *[("users", name) for name in users]}
+    assert parts == leaves_of(value, AT, FORM)
+    assert len(parts) == 80 * 20 + 4
+
+
+def test_items_of_a_document_are_leaves_and_documents() -> None:
+    """One level is split: the leaves of all items together are those of the document."""
+    document = b'{"a":{"b":{"c":1},"d":[]},"e":"x}","f":{},"g":[{"h":{"i":2}}],"\\"":-1.5e3}'
+    items = items_in(document)
+    assert items == {
+        "a": b'{"b":{"c":1},"d":[]}',
+        "e": b'"x}"',
+        "f": b"{}",
+        "g": b'[{"h":{"i":2}}]',
+        '"': b"-1.5e3",
+    }
+    assert leaves_in(document) == {
+        (name, *below): leaf
+        for name, item in items.items()
+        for below, leaf in (leaves_in(item) if item.startswith(b'{"') else {(): item}).items()
+    }
+    for text in ("", "{}", "[]", '{"a":1', '{"a":1}}', '{"a":1,"a":2}', '{"":1}', '{"a":1,}', '{"a" :1}', '"a"'):
+        with pytest.raises(ValueError, match="one JSON object"):
+            items_in(text.encode())
+
+
+def test_pages_are_joined_whatever_was_split_between_them() -> None:
+    """Documents stay whole, unless a leaf of another page is in one."""
+    one = DocumentLeaves({("a",): b'{"x":1,"y":2}', ("b",): b"3"}, {("a",)})
+    assert joined([one, {("c", "d"): b"4"}]) == {("a", "x"): b"1", ("a", "y"): b"2", ("b",): b"3", ("c", "d"): b"4"}
+    split = joined([one, {("a", "x"): b"5"}])
+    assert split == {("a", "x"): b"5", ("a", "y"): b"2", ("b",): b"3"}
+    assert not isinstance(split, DocumentLeaves)
+    assert joined([{("a",): b"1"}, {("b",): b"2"}]) == {("a",): b"1", ("b",): b"2"}
 
 
 def test_the_root_has_no_document() -> None:
     """All that is stored would be part of it."""
-    assert document_of(WIDE, (), FORM) is None
+    assert documents_of(WIDE, (), FORM) is None
 
 
 def test_other_codecs_make_no_document() -> None:
     """A codec that finds more in the text of a dict than in its leaves neither writes nor reads one."""
     form = LeafFormat(ModelsCodec(), [codec])
-    assert document_of(WIDE, AT, form) is None
+    assert documents_of(WIDE, AT, form) is None
     assert not form.reads_documents
 
 

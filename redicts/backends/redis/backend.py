@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, cast
@@ -13,19 +13,21 @@ import redis
 from redis.connection import AbstractConnection
 
 from redicts.backends.redis.connections import Connections, Session, connection_options, described
+from redicts.backends.redis.documents import in_fields
 from redicts.backends.redis.errors import Errors
+from redicts.backends.redis.plain_reads import PlainReads
 from redicts.backends.redis.pubsub import RedisListener, Subscriptions
 from redicts.backends.redis.settings import RedisSettings
-from redicts.backends.redis.wire import INFO_SERVER, OUTDATED, SWEPT, Encoder, decode
+from redicts.backends.redis.wire import IN_THE_WAY, INFO_SERVER, OUTDATED, SWEPT, Encoder, decode
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.minitransaction import Outcome, Put, Status, Transaction
+from redicts.core.minitransaction import Outcome, Put, PutDocument, Read, Status, Transaction
 from redicts.forks import stack
 from redicts.handles import PerProcess
 
 ATOMIC_ENTRIES: Final = 5_000
 """How many fields one call of the script may touch, so that it never occupies the server for long."""
 
-_UNFINISHED: Final = (SWEPT, OUTDATED)
+_UNFINISHED: Final = (SWEPT, IN_THE_WAY, OUTDATED)
 """The statuses of replies to calls that are to be sent again."""
 
 _ANSWER_SECS: Final = 3.0
@@ -60,6 +62,7 @@ class RedisBackend(Backend):
         # All databases of a server share its channels, so their names have the database.
         channels = prefix + b"s:%d:" % options["db"]
         self._encoder = Encoder(prefix, channels, ATOMIC_ENTRIES)
+        self._plain_reads = PlainReads(prefix, ATOMIC_ENTRIES, simulated=simulated)
         errors = Errors(where, options)
         socket_timeout = options.get("socket_timeout")
         # A child frees those of its parent, which closes its copies of the sockets and tells the server nothing.
@@ -73,7 +76,12 @@ class RedisBackend(Backend):
             self, max_connections=settings.max_connections, timeout=cast("int", settings.timeout_secs), **options
         )
         self._capabilities = Capabilities(
-            ttl=True, processes=not simulated, durable=not simulated, atomic_entries=ATOMIC_ENTRIES, push=True
+            ttl=True,
+            processes=not simulated,
+            durable=not simulated,
+            atomic_entries=ATOMIC_ENTRIES,
+            push=True,
+            documents=True,
         )
 
     @property
@@ -93,38 +101,56 @@ class RedisBackend(Backend):
             return Outcome(Status.TOO_LARGE)
         connections = self._connections.current or self._connections.get()
         if not writes:
+            reads = transaction.reads
+            is_plain = len(reads) == 1 and not transaction.checks and type(reads[0]) is Read
+            found = self._plain_reads.read(connections, reads[0], deadline) if is_plain else None  # type: ignore[arg-type]
+            if found is not None:
+                return Outcome(Status.APPLIED, (found,))
             command = self._encoder.encode(transaction)
             reply = connections.call(command, False, deadline)
             while reply[0] in _UNFINISHED:
-                reply = self._call_again(connections, command, reply, False, deadline)
-            return decode(reply, transaction)
+                self._make_way(connections, transaction, reply, deadline)
+                reply = connections.call(command, False, deadline)
+            outcome = decode(reply, transaction)
+            if is_plain and outcome.answers:
+                self._plain_reads.learn(reads[0], outcome.answers[0])  # type: ignore[arg-type]
+            return outcome
         unanswered = connections.unanswered.sessions
         session = self._session_in_doubt(connections, deadline) if unanswered else connections.session()
         # It is in doubt from here on, whatever ends this call. The thread's next write then makes a late request one
         # that is overtaken, which the server refuses.
         unanswered.append(session)
         session.number += 1
+        origins: list[int] = []
+        if PutDocument in map(type, writes):
+            writes, origins = in_fields(writes)
+            transaction = transaction._replace(writes=writes)
         command = self._encoder.encode(transaction, session.name, session.number)
         reply = connections.call(command, True, deadline)
         while reply[0] in _UNFINISHED:
-            reply = self._call_again(connections, command, reply, True, deadline)
+            self._make_way(connections, transaction, reply, deadline)
+            reply = connections.call(command, True, deadline)
         unanswered.remove(session)
         if session in unanswered:
             # It was in doubt before. Code that was interrupted there may go on using it, so no other thread may.
             _remove_all(unanswered, session)
         else:
             connections.idle_sessions.append(session)
-        return decode(reply, transaction)
+        outcome = decode(reply, transaction)
+        if origins and outcome.status is Status.NOT_A_COUNTER:
+            return outcome._replace(failed_index=origins[outcome.failed_index or 0])
+        return outcome
 
     execute_until = execute
 
-    def _call_again(
-        self, connections: Connections, command: bytes, reply: list[Any], writes: bool, deadline: float | None
-    ) -> Any:
-        """Send a call again, after what its reply says is done."""
-        if reply[0] == OUTDATED:
+    def _make_way(
+        self, connections: Connections, transaction: Transaction, reply: Sequence[bytes], deadline: float | None
+    ) -> None:
+        """Do what a reply says is to be done before the call can be carried out."""
+        if reply[0] == IN_THE_WAY:
+            connections.call(self._encoder.encode_split(reply[1], reply[2], transaction), False, deadline)
+        elif reply[0] == OUTDATED:
             connections.call(self._encoder.encode_rewriting(reply[1]), False, deadline)
-        return connections.call(command, writes, deadline)
 
     def _session_in_doubt(self, connections: Connections, deadline: float | None) -> Session:
         """Return the session of this thread whose request may still be carried out, if it has one, or another one.

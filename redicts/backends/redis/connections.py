@@ -135,18 +135,19 @@ class Connections:
         except IndexError:
             return Session()
 
-    def call(self, command: bytes, writes: bool = False, deadline: float | None = None) -> Any:
+    def call(self, command: bytes, writes: bool = False, deadline: float | None = None, count: int = 1) -> Any:
         """Send an encoded call and return its reply. Send it again if the connection is lost meanwhile.
 
-        ``deadline`` is a time of ``time.monotonic``. Raises an error below :class:`~redicts.errors.StoreError`, whose
-        ``maybe_applied`` is true for a command that writes only. Cost: one round trip.
+        Several commands in one packet, as many as ``count``, have the list of their replies. ``deadline`` is a time of
+        ``time.monotonic``. Raises an error below :class:`~redicts.errors.StoreError`, whose ``maybe_applied`` is true
+        for a command that writes only. Cost: one round trip.
         """
         try:
-            return self._exchange(command if self._has_functions else as_script(command), deadline)
+            return self._exchange(command if self._has_functions else as_script(command), deadline, count)
         except _Failed as failed:
-            return self._call_again(command, writes, deadline, failed)
+            return self._call_again(command, writes, deadline, count, failed)
 
-    def _call_again(self, command: bytes, writes: bool, deadline: float | None, failed: _Failed) -> Any:
+    def _call_again(self, command: bytes, writes: bool, deadline: float | None, count: int, failed: _Failed) -> Any:
         """Send a command again while that may help, at most ``retries`` times."""
         maybe_applied, attempt = failed.maybe_applied, 0
         # A server that has restarted meanwhile knows nothing, so each attempt finds out again.
@@ -170,7 +171,7 @@ class Connections:
                 if is_to_load:
                     self._load_functions(deadline)
                 is_call = with_source or not self._has_functions
-                return self._exchange(as_script(command, with_source) if is_call else command, deadline)
+                return self._exchange(as_script(command, with_source) if is_call else command, deadline, count)
             except _Failed as again:
                 failed = again
                 maybe_applied |= again.maybe_applied
@@ -179,7 +180,7 @@ class Connections:
     def _load_functions(self, deadline: float | None) -> None:
         """Load the library of functions, or find out that this server or user has none from now on."""
         try:
-            self._exchange(LOAD, deadline)
+            self._exchange(LOAD, deadline, 1)
         except _Failed as failed:
             if "already exists" in str(failed.error):  # another client was faster
                 return
@@ -187,8 +188,8 @@ class Connections:
                 raise _Failed(failed.error, sent=False) from failed.error
             self._has_functions = False
 
-    def _exchange(self, command: bytes, deadline: float | None) -> Any:
-        """Send a command once and return its reply. Raises :class:`_Failed`."""
+    def _exchange(self, command: bytes, deadline: float | None, count: int) -> Any:
+        """Send a command or packet once and return its reply or replies. Raises :class:`_Failed`."""
         mine: list[_Link] = []
         is_sent = is_whole = False
         try:
@@ -208,7 +209,7 @@ class Connections:
             else:
                 _send_large(connection, command)
             is_sent = True
-            reply = connection.read_response()
+            reply = connection.read_response() if count == 1 else _read_all(connection, count)
             mine[0].is_used = is_whole = True
             if self._waiting:
                 self._hand_over(mine)
@@ -358,6 +359,20 @@ def socket_of(connection: AbstractConnection) -> socket.socket:
     if found is None:
         raise exceptions.ConnectionError("the connection is closed")
     return found
+
+
+def _read_all(connection: AbstractConnection, count: int) -> list[Any]:
+    """Return the replies to a packet. If some are refusals, raise the first of them when all are read."""
+    replies: list[Any] = []
+    refused: exceptions.ResponseError | None = None
+    for _ in range(count):
+        try:
+            replies.append(connection.read_response())
+        except exceptions.ResponseError as error:
+            refused = refused or error
+    if refused is not None:
+        raise refused
+    return replies
 
 
 def _send_large(connection: AbstractConnection, command: bytes) -> None:

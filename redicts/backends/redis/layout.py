@@ -20,9 +20,13 @@ Every key and channel begins with the prefix of the settings. In the name of a k
 segment are written as ``%`` and two hexadecimal digits. So the last dot of a name always ends the parent's name. The
 name of a field is the segment itself.
 
-A field holds the value as it is, so ``HGET v:.a b`` shows ``42``. Three first bytes have a meaning: ``\1`` alone marks
-a dict, whose hash has the rest. ``\2`` and 16 digits precede a value with a TTL: the millisecond since the epoch at
-which it ends. ``\3`` precedes a value that itself begins with one of the three.
+A field holds the value as it is, so ``HGET v:.a b`` shows ``42``. Four first bytes have a meaning:
+
+- ``\1`` alone marks a dict, whose hash has the rest.
+- ``\2`` and 16 digits precede a value with a TTL: the millisecond since the epoch at which it ends.
+- ``\5``, 16 digits and 4 digits precede a document, the JSON text of a dict that was set whole. The first digits are
+  those of its TTL, or zeros. The other ones are the number of its leaves, at most 1,000.
+- ``\3`` precedes a value that itself begins with one of the four.
 
 A record space holds the records of locks, of which most are written and removed soon. A hash for each path would make
 and remove several keys with each. A member of its sorted set is the path, NUL, 16 digits, and the value. The digits are
@@ -32,8 +36,12 @@ paths, and everything below a path is one range. In ``x:``, NUL, the name of the
 a record. Earlier versions stored these spaces like ``v``: the first request that finds such a hash at ``h:`` has all of
 them rewritten.
 
-Between two requests, a hash exists only if the marker of its dict is in its parent's hash, up to the root. A leaf has a
-TTL if and only if it is in the sorted set.
+Between two requests, a hash exists only if the marker of its dict is in its parent's hash, up to the root. A document
+has no hash. A leaf or document has a TTL if and only if it is in the sorted set.
+
+A layout without documents, as version 2.0.0.dev0 writes it, is read as it is. That version does not know documents. It
+reads one as a leaf that is not valid JSON, and raises ``CorruptData``. A leaf that it sets below one replaces it. So a
+database must not have clients of both versions at once.
 """
 
 from __future__ import annotations

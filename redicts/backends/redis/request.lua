@@ -11,11 +11,13 @@
 --       Writes are
 --       'p' put into a dict   'x' remove names of a dict   'l' set the TTL of names of a dict   'a' add
 --       'd' delete   'e' expire, both below a key or at and below it   's' a delete below a key and a put there, alone
+--       'o' put documents into a dict   'z' split a document into the fields of hashes, if it is still there, alone
 --       'w' notify the listeners that the values of any scope name, and delete these values
 --       Instead of the counts, 'm' and a record space have that rewritten.
 -- Reply: { status, failed index, answer, ..., counter, ... }, or { status } alone for 'L', 'A' and 'S'.
 --   '+' applied   '!' a check failed   '#' not a counter   'L' too large
 --   'A' expired fields were in the way, and some of them are removed: send the call again
+--   'D' a document is in the way: split the field that follows after its place, and send the call again
 --   'M' an earlier version has stored a record space, which follows: have it rewritten, and send the call again
 --   'S' a later request of the same session was applied before
 --   'R' this request was applied before: its reply follows, packed
@@ -70,7 +72,10 @@ end
 local function check()
   local kind = argument()
   if kind == 'f' then
-    settle(value_at(argument(), argument()) == argument())
+    local dir, name, expected = argument(), argument(), argument()
+    local value, field = value_at(dir, name)
+    if not field then leave_document(dir) end
+    settle(value == expected)
     return
   end
   if OF_RECORDS[kind] then return check_records(kind) end
@@ -87,8 +92,11 @@ end
 local function answer()
   local kind = argument()
   if kind == 'f' then
-    local value, field = value_at(argument(), argument())
-    return answer_of(value, field, argument() == '1')
+    local dir, name, with_ttls = argument(), argument(), argument() == '1'
+    local value, field = value_at(dir, name)
+    if field then return answer_of(value, field, with_ttls) end
+    if not read then reading() end
+    return read(dir .. '.' .. escaped(name), '=', nil, with_ttls, {})
   end
   if OF_RECORDS[kind] then
     if not record_at then recording() end
@@ -131,7 +139,12 @@ local function next_write()
   if kind == 's' then
     local parent, name = split(write.dir)
     write.kind, write.dir, write.ttl, write.items = 'p', parent, argument(), { name, argument() }
-  elseif kind == 'p' then
+  elseif kind == 'z' then
+    write.field, write.deadline, write.hashes = argument(), argument(), {}
+    while position < #args do
+      write.hashes[#write.hashes + 1] = { write.dir .. argument(), arguments(2 * tonumber(argument())) }
+    end
+  elseif kind == 'p' or kind == 'o' then
     write.ttl = argument()
     write.items = arguments(2 * tonumber(argument()))
   elseif kind == 'a' then
@@ -210,6 +223,7 @@ local function transact(given_args)
   end
   local fine, failure = pcall(decide)
   if not fine then
+    if in_the_way then return in_the_way end
     if failure ~= TOO_MANY then
       local size = record_set and redis.pcall('HLEN', record_set)
       if type(size) == 'number' and size > 0 then return { 'M', record_set } end

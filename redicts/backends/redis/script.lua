@@ -24,6 +24,8 @@ local most, touched
 local changes
 -- The number of TTLs that were set: that many more fields may have expired at the next sweep.
 local given
+-- The document that is to be split before the call can be carried out: how the call ends then.
+local in_the_way
 -- Whether the call may use the index of TTLs, and what that says to be removed.
 local indexed, due
 -- The indices of the writes so far that are no Adds, and by key that of the last Add: most Adds follow Adds.
@@ -45,7 +47,7 @@ local function begin(given_args)
   call, args = redis.call, given_args
   expiries, session, most = args[1], args[2], tonumber(args[4])
   clock, clock_text, touched, changes, given, indexed, due = nil, nil, 0, 0, 0, false, nil
-  others, added, has_prepared, removals, latest, latest_upto = nil, nil, false, nil, nil, 0
+  others, added, has_prepared, removals, latest, latest_upto, in_the_way = nil, nil, false, nil, nil, 0, nil
   record_set, last_set, last_path, last_found, changed_sets, empty_in = nil, nil, nil, nil, nil, nil
 end
 
@@ -85,24 +87,36 @@ local function split(dir)
 end
 
 local function deadline_of(field)
-  return byte(field) == 2 and tonumber(sub(field, 2, 17)) or nil
+  local first = byte(field)
+  local deadline = (first == 2 or first == 5) and tonumber(sub(field, 2, 17)) or 0
+  return deadline > 0 and deadline or nil
 end
 
--- The value in a field, or nil for a directory and for a value that has expired.
+-- The value in a field, or nil for a directory, for a document and for a value that has expired.
 local function live(field)
   local first = byte(field)
-  if not first or first > 3 or first == 0 then return field end
+  if not first or first > 5 or first == 4 or first == 0 then return field end
   if first == 3 then return sub(field, 2) end
   if first == 2 and tonumber(sub(field, 2, 17)) > now() then return sub(field, 18) end
   return nil
 end
 
--- Whether { name, field, ... }, or with step 1 { field, ... }, has neither directories nor TTLs nor escapes.
+-- Whether a field is a document that has not expired.
+local function is_document(field)
+  if byte(field) ~= 5 then return false end
+  local deadline = deadline_of(field)
+  return not deadline or deadline > now()
+end
+
+-- The number of leaves in a document.
+local function leaves_in(field) return tonumber(sub(field, 18, 21)) end
+
+-- Whether { name, field, ... }, or with step 1 { field, ... }, has values only, without TTLs and escapes.
 local function is_plain(items, step)
   step = step or 2
   for i = step, #items, step do
     local first = byte(items[i])
-    if first and first <= 3 and first >= 1 then return false end
+    if first and first <= 5 and first >= 1 and first ~= 4 then return false end
   end
   return true
 end
@@ -118,6 +132,36 @@ local function leaf(dir)
   local parent, name = split(dir)
   if not parent then return nil end
   return value_at(parent, name)
+end
+
+-- Documents ------------------------------------------------------------------------------------------------------
+
+-- The document in which a directory is that has no hash, or that is in its place: where that is, and its field.
+local function document_of(dir)
+  repeat
+    local parent, name = split(dir)
+    if not parent then return nil end
+    local field = call('HGET', parent, name)
+    if field then
+      if is_document(field) then return dir, field end
+      return nil
+    end
+    dir = parent
+  until call('HLEN', dir) > 0
+  return nil
+end
+
+-- Ends the call, so that the client splits a document and sends the call again.
+local function demand_split(place, field)
+  in_the_way = { 'D', place, field }
+  error(in_the_way)
+end
+
+-- Demands the split of the document in which a directory is, if it is in one.
+local function leave_document(dir)
+  if call('HLEN', dir) > 0 then return end
+  local place, field = document_of(dir)
+  if place then demand_split(place, field) end
 end
 
 -- Calls visit(directory, fields, plain) for every hash at and below a directory, until that returns true. Counts the
@@ -155,9 +199,19 @@ end
 local read, names, all_start, are_exactly
 
 local function reading()
-  -- Adds the live values of a hash to an answer: suffix, { name, value, ... }, { name, remaining TTL, ... }.
-  local function emit(answer, suffix, fields, plain, with_ttls)
-    local kept, ttls = fields, ''
+  -- Adds a document to an answer: the suffix of its place, its text, its remaining TTL. The place of a document above
+  -- the directory that is read begins with '^', and the rest leads from it to the directory. Returns its leaves' number.
+  local function emit_document(answer, dir, place, field, with_ttls)
+    local size, deadline = #answer, with_ttls and deadline_of(field)
+    answer[size + 1] = #place < #dir and '^' .. sub(dir, #place + 1) or sub(place, #dir + 1)
+    answer[size + 2], answer[size + 3] = sub(field, 22), deadline and deadline - now() or ''
+    return leaves_in(field)
+  end
+
+  -- Adds the live values of a hash to an answer: suffix, { name, value, ... }, { name, remaining TTL, ... }. Adds its
+  -- documents too, as far as there is room for their leaves. The other ones become pending.
+  local function emit(answer, suffix, fields, plain, with_ttls, dir, room, pending)
+    local kept, ttls, documents = fields, '', {}
     if not plain then
       kept = {}
       if with_ttls then ttls = {} end
@@ -167,12 +221,23 @@ local function reading()
           kept[#kept + 1], kept[#kept + 2] = fields[i], value
           local deadline = with_ttls and deadline_of(fields[i + 1])
           if deadline then ttls[#ttls + 1], ttls[#ttls + 2] = fields[i], deadline - now() end
+        elseif is_document(fields[i + 1]) then
+          documents[#documents + 1] = i
         end
       end
     end
-    local size = #answer
+    local size, found = #answer, #kept / 2
     if #kept > 0 then answer[size + 1], answer[size + 2], answer[size + 3] = suffix, kept, ttls end
-    return #kept / 2
+    for _, i in ipairs(documents) do
+      local below = suffix .. '.' .. escaped(fields[i])
+      if not room then touch(leaves_in(fields[i + 1]) - 1) end
+      if not room or found + leaves_in(fields[i + 1]) <= room then
+        found = found + emit_document(answer, dir, dir .. below, fields[i + 1], with_ttls)
+      else
+        pending[#pending + 1], pending[#pending + 2] = below, '0'
+      end
+    end
+    return found
   end
 
   -- The first element of an answer is its cursor: suffix and scan position of every hash that is still to be read,
@@ -181,14 +246,23 @@ local function reading()
     local PIECE, SMALL = 200, 1000
     local answer = { '' }
     if #pending == 0 then
-      if scope ~= '>' then
-        local value, field = leaf(dir)
-        if value then return answer_of(value, field, with_ttls) end
-        -- Only the marker of a directory leads further down.
-        if scope == '=' or field ~= DIRECTORY and split(dir) then return answer end
+      local parent, name = split(dir)
+      local field = parent and call('HGET', parent, name)
+      local value = field and scope ~= '>' and live(field)
+      if value then return answer_of(value, field, with_ttls) end
+      -- Only the marker of a directory leads further down.
+      if parent and field ~= DIRECTORY then
+        if not field or scope ~= '=' and is_document(field) then
+          local place, document = document_of(dir)
+          if place then emit_document(answer, dir, place, document, with_ttls) end
+        end
+        return answer
       end
+      if scope == '=' then return answer end
       if not limit then
-        each_hash(dir, function(at, fields, plain) emit(answer, sub(at, #dir + 1), fields, plain, with_ttls) end)
+        each_hash(dir, function(at, fields, plain)
+          emit(answer, sub(at, #dir + 1), fields, plain, with_ttls, dir)
+        end)
         return answer
       end
       pending = { '', '0' }
@@ -197,9 +271,15 @@ local function reading()
     while #pending > 0 and found < limit and looked < most do
       local suffix, scan = pending[#pending - 1], pending[#pending]
       local at = dir .. suffix
-      local size, fields = call('HLEN', at), nil
-      if found > 0 and found + math.min(size, 2 * PIECE) > room then break end
-      if scan == '0' and size <= room - found then
+      local size, fields, place, document = call('HLEN', at), nil, nil, nil
+      if size == 0 then
+        place, document = document_of(at)
+        if place then size = leaves_in(document) end
+      end
+      if found > 0 and found + (place and size or math.min(size, 2 * PIECE)) > room then break end
+      if place then
+        scan, fields, found = '0', {}, found + emit_document(answer, dir, place, document, with_ttls)
+      elseif scan == '0' and size <= room - found then
         fields = call('HGETALL', at)
       else
         local piece = call('HSCAN', at, scan, 'COUNT', PIECE)
@@ -219,27 +299,35 @@ local function reading()
         end
       end
       looked = looked + #fields / 2 + 1
-      found = found + emit(answer, suffix, fields, plain, with_ttls)
+      found = found + emit(answer, suffix, fields, plain, with_ttls, dir, room - found, pending)
     end
     if #pending > 0 then answer[1] = table.concat(pending, '\0') end
     return answer
   end
 
-  -- Returns { cursor, { name, ... } }. A name counts if a live value is at it or below. If nothing expired, all do.
+  -- Returns { cursor, { name, ... } }, or the answer that is the document in which the names are. A name counts if a live value is at it or below. If nothing expired, all do.
   function names(dir, limit, scan)
     local PIECE, SMALL = 200, 1000
     now()
     local due = #call('ZRANGEBYSCORE', expiries, '-inf', clock_text, 'LIMIT', '0', '1') > 0
     local size = call('HLEN', dir)
+    if size == 0 then
+      local place, document = document_of(dir)
+      local answer = { '' }
+      if place then
+        emit_document(answer, dir, place, document)
+        return answer
+      end
+    end
     local whole = not limit or scan == '0' and size <= math.max(limit, SMALL)
     if not limit then touch(size) end
     if whole and not due then return { '', call('HKEYS', dir) } end
     local found, looked = {}, 0
     local function counts(name, field)
-      if not due or live(field) then return true end
+      if not due or live(field) or is_document(field) then return true end
       return field == DIRECTORY and each_hash(dir .. '.' .. escaped(name), function(_, fields)
         for i = 2, #fields, 2 do
-          if live(fields[i]) then return true end
+          if live(fields[i]) or is_document(fields[i]) then return true end
         end
       end)
     end
@@ -263,10 +351,15 @@ local function reading()
   -- read piece by piece until there is one. The scope is too large only if as many values as one call may touch do.
   function all_start(dir, scope, prefix)
     local PIECE = 200
-    if scope ~= '>' then
-      local value = leaf(dir)
-      if value or scope == '=' then return not value or sub(value, 1, #prefix) == prefix end
+    local parent, name = split(dir)
+    local first = parent and scope ~= '>' and call('HGET', parent, name)
+    local value = first and live(first)
+    if value then return sub(value, 1, #prefix) == prefix end
+    if scope == '=' then
+      if parent and not first then leave_document(parent) end
+      return true
     end
+    leave_document(dir)
     local pending = { dir }
     while #pending > 0 do
       local at, scan = table.remove(pending), '0'
@@ -285,6 +378,7 @@ local function reading()
           local value = live(field)
           if value and sub(value, 1, #prefix) ~= prefix then return false end
           if field == DIRECTORY then pending[#pending + 1] = at .. '.' .. escaped(fields[i]) end
+          if not value and is_document(field) then demand_split(at .. '.' .. escaped(fields[i]), field) end
         end
         touch(#fields / 2)
         if scan == '0' then break end
@@ -296,13 +390,19 @@ local function reading()
   -- Whether the live values of the scope are { suffix, name, value, ... }. A page that can hold one more decides it.
   function are_exactly(dir, scope, items)
     local wanted, missing = {}, #items / 3
-    if missing == 0 and scope == '>' and call('HLEN', dir) == 0 then return true end
+    if missing == 0 and scope == '>' and call('HLEN', dir) == 0 and not document_of(dir) then return true end
     touch(missing)
     for i = 1, #items, 3 do wanted[items[i] .. '\0' .. items[i + 1]] = items[i + 2] end
     local answer = read(dir, scope, missing + 1, false, {})
     for group = 2, #answer, 3 do
       local suffix, fields = answer[group], answer[group + 1]
-      if suffix == '=' then fields = { '', fields } end
+      if suffix == '=' then
+        fields = { '', fields }
+      elseif type(fields) == 'string' then
+        -- Any leaf is one too many where none may be.
+        if #items == 0 and byte(suffix) ~= 94 then return false end
+        demand_split(document_of(dir .. (byte(suffix) == 94 and '' or suffix)))
+      end
       for i = 1, #fields, 2 do
         missing = missing - 1
         if wanted[suffix .. '\0' .. fields[i]] ~= fields[i + 1] then return false end
@@ -348,9 +448,12 @@ local function writing()
   local function field_for(value, deadline)
     if deadline then return format('\2%016d', deadline) .. value end
     local first = byte(value)
-    if first and first >= 1 and first <= 3 then return '\3' .. value end
+    if first and first >= 1 and first <= 5 and first ~= 4 then return '\3' .. value end
     return value
   end
+
+  -- The field of a document, of which the number of leaves and the text are given.
+  local function document_field(document, deadline) return format('\5%016.0f', deadline or 0) .. document end
 
   -- Removes the markers of directories that have become empty, from this one upwards.
   local function prune(dir)
@@ -392,7 +495,7 @@ local function writing()
 
   -- What is to be removed below a directory, and after how many changes that was determined.
   local function plan_below(dir)
-    local plan = { hashes = {}, expiring = {}, changes = changes }
+    local plan = { dir = dir, hashes = {}, expiring = {}, changes = changes }
     local count = call('HLEN', dir)
     if count == 0 then return plan end
     if count <= most - touched then
@@ -406,7 +509,10 @@ local function writing()
     each_hash(dir, function(at, fields, plain)
       plan.hashes[#plan.hashes + 1] = at
       for i = 1, plain and 0 or #fields, 2 do
-        if byte(fields[i + 1]) == 2 then plan.expiring[#plan.expiring + 1] = member(at, fields[i]) end
+        if deadline_of(fields[i + 1]) then plan.expiring[#plan.expiring + 1] = member(at, fields[i]) end
+        if is_document(fields[i + 1]) then
+          plan.place, plan.document = at .. '.' .. escaped(fields[i]), fields[i + 1]
+        end
       end
     end)
     indexed = indexed or #plan.expiring > 0
@@ -432,28 +538,28 @@ local function writing()
     change('HSET', parent, name, DIRECTORY)
   end
 
-  -- Stores one value in place of this field, which is false if there is none.
-  local function put_one(dir, name, value, ttl, old, plan)
+  -- Stores one value or document in place of this field, which is false if there is none.
+  local function put_one(dir, name, value, ttl, old, plan, is_whole)
     local renewed = tonumber(ttl) and now() + tonumber(ttl)
     local deadline = renewed
     if not old then
       make_directory(dir)
     elseif old == DIRECTORY then
       clear_below(dir .. '.' .. escaped(name), plan)
-    elseif byte(old) == 2 then
+    elseif deadline_of(old) then
       if ttl == 'keep' and live(old) then deadline = deadline_of(old) end
       if not deadline then change('ZREM', expiries, member(dir, name)) end
     end
     if renewed then change('ZADD', expiries, format('%d', deadline), member(dir, name)) end
-    change('HSET', dir, name, field_for(value, deadline))
+    change('HSET', dir, name, (is_whole and document_field or field_for)(value, deadline))
   end
 
-  local function put(dir, ttl, items)
+  local function put(dir, ttl, items, are_whole)
     local deadline = tonumber(ttl) and now() + tonumber(ttl)
     local fresh = call('HLEN', dir) == 0
     if fresh then
       make_directory(dir)
-      if not deadline and is_plain(items) then return in_chunks(items, 'HSET', dir) end
+      if not deadline and not are_whole and is_plain(items) then return in_chunks(items, 'HSET', dir) end
     end
     local fields, scores, persistent = {}, {}, {}
     for i = 1, #items, 2 do
@@ -461,14 +567,14 @@ local function writing()
       local old = not fresh and call('HGET', dir, name)
       if old == DIRECTORY then
         clear_below(dir .. '.' .. escaped(name))
-      elseif old and byte(old) == 2 then
+      elseif old and deadline_of(old) then
         if ttl == 'keep' and live(old) then until_then = deadline_of(old) end
         if not until_then then persistent[#persistent + 1] = member(dir, name) end
       end
       if deadline then
         scores[#scores + 1], scores[#scores + 2] = format('%d', until_then), member(dir, name)
       end
-      fields[i], fields[i + 1] = name, field_for(items[i + 1], until_then)
+      fields[i], fields[i + 1] = name, (are_whole and document_field or field_for)(items[i + 1], until_then)
     end
     in_chunks(persistent, 'ZREM', expiries)
     in_chunks(scores, 'ZADD', expiries)
@@ -481,7 +587,7 @@ local function writing()
     for first = 1, #names, CHUNK do
       local fields = call('HMGET', dir, unpack(names, first, math.min(first + CHUNK - 1, #names)))
       for i = 1, #fields do
-        if fields[i] and fields[i] ~= DIRECTORY then
+        if fields[i] and fields[i] ~= DIRECTORY and byte(fields[i]) ~= 5 then
           found[#found + 1], found[#found + 2] = names[first + i - 1], fields[i]
         end
       end
@@ -503,13 +609,15 @@ local function writing()
   local function remove_one(dir, name, old)
     if not old or old == DIRECTORY then return end
     change('HDEL', dir, name)
-    if byte(old) == 2 then change('ZREM', expiries, member(dir, name)) end
+    if deadline_of(old) then change('ZREM', expiries, member(dir, name)) end
     prune(dir)
   end
 
   local function delete(dir, scope, plan)
     local parent, name = split(dir)
-    if scope == '*' and parent then remove_one(parent, name, call('HGET', parent, name)) end
+    local old = parent and call('HGET', parent, name)
+    -- All leaves of a document are below its place.
+    if old and (scope == '*' or byte(old) == 5) then remove_one(parent, name, old) end
     if clear_below(dir, plan) and parent and redis.pcall('HGET', parent, name) == DIRECTORY then
       change('HDEL', parent, name)
       prune(parent)
@@ -528,7 +636,7 @@ local function writing()
     if scope ~= '>' and parent then
       local value, field = leaf(dir)
       if value then publish(channels, value) end
-      remove_one(parent, name, field)
+      if field and byte(field) ~= 5 then remove_one(parent, name, field) end
     end
     if scope == '=' or call('HLEN', dir) == 0 then return end
     each_hash(dir, function(_, fields)
@@ -544,9 +652,11 @@ local function writing()
     local deadline = ttl ~= '' and now() + tonumber(ttl) or nil
     local changed, scores, persistent = {}, {}, {}
     for i = 1, #leaves, 2 do
-      local name, value = leaves[i], live(leaves[i + 1])
-      if value then
-        changed[#changed + 1], changed[#changed + 2] = name, field_for(value, deadline)
+      local name, field = leaves[i], leaves[i + 1]
+      local value = live(field)
+      if value or is_document(field) then
+        changed[#changed + 1] = name
+        changed[#changed + 1] = value and field_for(value, deadline) or document_field(sub(field, 18), deadline)
         if deadline then
           scores[#scores + 1], scores[#scores + 2] = format('%d', deadline), member(dir, name)
         elseif deadline_of(leaves[i + 1]) then
@@ -561,7 +671,8 @@ local function writing()
 
   local function expire(dir, scope, ttl)
     local parent, name = split(dir)
-    if scope == '*' and parent then set_ttl(parent, leaves_among(parent, { name }), ttl) end
+    local old = parent and call('HGET', parent, name)
+    if old and (scope == '*' or byte(old) == 5) then set_ttl(parent, { name, old }, ttl) end
     each_hash(dir, function(at, fields) set_ttl(at, fields, ttl) end)
   end
 
@@ -603,9 +714,14 @@ local function writing()
     return (leaf(key))
   end
 
-  -- Reads a directory, and those above it that are to be created with it.
+  -- Reads a directory, and those above it that are to be created with it. None of them may be in a document.
   local function read_upwards(dir)
-    while dir and call('HLEN', dir) == 0 do dir = split(dir) end
+    while dir and call('HLEN', dir) == 0 do
+      local parent, name = split(dir)
+      local field = parent and call('HGET', parent, name)
+      if field and is_document(field) then demand_split(dir, field) end
+      dir = parent
+    end
   end
 
   -- Whether the scope of this 'w' holds anything, or may do so after the writes before it.
@@ -625,8 +741,8 @@ local function writing()
     local field = call('HGET', dir, name)
     write.old = field
     if not field then
-      if call('HLEN', dir) == 0 then read_upwards(split(dir)) end
-    elseif byte(field) == 2 then
+      read_upwards(dir)
+    elseif deadline_of(field) then
       indexed = true
     end
     return field
@@ -642,12 +758,23 @@ local function writing()
   function prepare(writes, index)
     local write = writes[index]
     local kind, items = write.kind, write.items
+    if kind == 'z' then
+      for _, hash in ipairs(write.hashes) do call('HLEN', hash[1]) end
+      indexed = true
+      return true
+    end
     local is_first = not has_prepared
     has_prepared = true
     if others and kind ~= 'a' then others[#others + 1] = index end
-    if kind == 'p' then
+    if kind == 'p' or kind == 'o' then
       local count = #items / 2
-      touch(count)
+      if kind == 'p' then touch(count) end
+      for i = 1, kind == 'o' and #items or 0, 2 do
+        touch(tonumber(sub(items[i + 1], 1, 4)))
+        if count > 1 and call('HGET', write.dir, items[i]) == DIRECTORY then
+          plan_below(write.dir .. '.' .. escaped(items[i]))
+        end
+      end
       if tonumber(write.ttl) then given = given + count end
       if count == 1 then
         -- A directory gives way to the value, and is to be removed whole.
@@ -673,18 +800,27 @@ local function writing()
     elseif items then
       touch(#items)
       if kind == 'x' and #items == 1 then
-        look_at(write, write.dir, items[1])
+        local field = look_at(write, write.dir, items[1])
+        if field and byte(field) == 5 then write.old = false end
       else
         if kind == 'l' then given = given + #items end
         indexed = true
-        call('HLEN', write.dir)
+        read_upwards(write.dir)
       end
     else
-      if write.scope ~= '>' then
-        local _, found = leaf(write.dir)
-        if found and byte(found) == 2 then indexed = true end
+      local parent, name = split(write.dir)
+      local found = parent and call('HGET', parent, name)
+      if found then
+        if deadline_of(found) then indexed = true end
+      elseif parent then
+        read_upwards(parent)
       end
-      if write.scope ~= '=' then write.plan = plan_below(write.dir) end
+      if write.scope ~= '=' then
+        local plan = plan_below(write.dir)
+        write.plan = plan
+        if kind == 'w' and found and is_document(found) then demand_split(write.dir, found) end
+        if kind == 'w' and plan.place then demand_split(plan.place, plan.document) end
+      end
       if kind == 'e' then indexed = true end
       if kind == 'w' and may_name_listeners(writes, index) then
         indexed = true
@@ -695,24 +831,46 @@ local function writing()
     return true
   end
 
+  -- Replaces a document by the hashes that its dicts become, as the client has split it.
+  local function split_document(write)
+    local parent, name = split(write.dir)
+    if call('HGET', parent, name) ~= write.field then return end
+    change('HSET', parent, name, DIRECTORY)
+    if write.deadline ~= '0' then change('ZREM', expiries, member(parent, name)) end
+    for _, hash in ipairs(write.hashes) do
+      local dir, items, scores = hash[1], hash[2], {}
+      for i = 1, write.deadline ~= '0' and #items or 0, 2 do
+        if items[i + 1] ~= DIRECTORY then
+          scores[#scores + 1], scores[#scores + 2] = write.deadline, member(dir, items[i])
+        end
+      end
+      in_chunks(items, 'HSET', dir)
+      in_chunks(scores, 'ZADD', expiries)
+    end
+  end
+
   function apply(write)
     local kind, items = write.kind, write.items
-    if kind == 'p' then
+    if kind == 'p' or kind == 'o' then
+      local is_whole = kind == 'o'
       if #items == 2 then
-        put_one(write.dir, items[1], items[2], write.ttl, current(write, write.dir, items[1]), write.plan)
+        put_one(write.dir, items[1], items[2], write.ttl, current(write, write.dir, items[1]), write.plan, is_whole)
       else
-        put(write.dir, write.ttl, items)
+        put(write.dir, write.ttl, items, is_whole)
       end
     elseif kind == 'a' then
       local parent, name = split(write.dir)
       put_one(parent, name, write.sum, 'keep', current(write, parent, name))
+    elseif kind == 'z' then
+      split_document(write)
     elseif kind == 'd' then
       delete(write.dir, write.scope, write.plan)
     elseif kind == 'w' then
       notify(write.dir, write.scope, write.channels, write.plan)
     elseif kind == 'x' then
       if #items == 1 then
-        remove_one(write.dir, items[1], current(write, write.dir, items[1]))
+        local old = current(write, write.dir, items[1])
+        if old and byte(old) ~= 5 then remove_one(write.dir, items[1], old) end
       else
         remove(write.dir, leaves_among(write.dir, items))
       end

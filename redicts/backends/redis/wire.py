@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
+from redicts.backends.redis.documents import entries_in, names_within, opened, part_of, split
 from redicts.backends.redis.functions import FREE, READ, WRITE
 from redicts.backends.redis.layout import (
     hash_name,
@@ -44,14 +45,19 @@ from redicts.core.minitransaction import (
     Transaction,
     Write,
 )
-from redicts.errors import InternalError, Unsupported
+from redicts.core.paths import described
+from redicts.errors import CorruptData, InternalError
 
+IN_THE_WAY: Final = b"D"
+"""Status of a reply: a document is to be split, and then the call to be sent again. Its place and field follow."""
 SWEPT: Final = b"A"
 """Status of a reply: expired fields were in the way, and some are removed now. The call is to be sent again."""
 OUTDATED: Final = b"M"
 """Status of a reply: an earlier version has stored a record space. :meth:`Encoder.encode_rewriting` is to be sent."""
 _REPEATED: Final = b"R"
 _OVERTAKEN: Final = b"S"
+_FROM_ABOVE: Final = b"^"
+"""Begins the place of a document above the path that was read; the rest leads from it to the path."""
 _STATUSES: Final = {
     b"+": Status.APPLIED,
     b"!": Status.CHECK_FAILED,
@@ -112,6 +118,9 @@ _VALUES: Final = bulk_string(b"r")
 _NAMES: Final = bulk_string(b"n")
 _STORE: Final = bulk_string(b"s")
 _PUT: Final = bulk_string(b"p")
+_SPLIT: Final = bulk_string(b"z")
+_DIRECTORY: Final = b"\x01"
+_PUT_DOCUMENTS: Final = bulk_string(b"o")
 _REMOVE: Final = bulk_string(b"x")
 _EXPIRE_NAMES: Final = bulk_string(b"l")
 _ADD: Final = bulk_string(b"a")
@@ -157,6 +166,7 @@ class Encoder:
     """
 
     def __init__(self, prefix: bytes, channels: bytes, atomic_entries: int) -> None:
+        self._prefix = prefix
         self._names = _HashNames(prefix)
         self._channels = bulk_string(channels)
         self._sessions = prefix + b"r:"
@@ -194,6 +204,27 @@ class Encoder:
                 *arguments,
             )
         )
+
+    def encode_split(self, place: bytes, field: bytes, transaction: Transaction) -> bytes:
+        """Return the call that splits the document at a place, if it is still there, as far as a transaction needs."""
+        space, _, below = place[len(self._prefix) :].partition(b":")
+        document = opened(field)
+        key = Key(space.decode(), path_of(below))
+        arguments = [_NUMBERS[0], _NUMBERS[0], _NUMBERS[1], _SPLIT, bulk_string(place), bulk_string(field)]
+        arguments.append(bulk_string(b"%d" % document.deadline))
+        try:
+            dicts = split(document, key, transaction)
+        except ValueError as error:
+            raise CorruptData(
+                f"the dict stored at {described(key.path)} is not valid JSON, so no part of it can be changed; "
+                "set or delete it whole"
+            ) from error
+        for path, items in dicts.items():
+            arguments += (bulk_string(suffix(path)), _NUMBERS[len(items)])
+            for name, item in items.items():
+                arguments += (bulk_string(name_bytes(name)), bulk_string(_DIRECTORY if item is None else item))
+        before = (WRITE, self._expiries, _EMPTY, b"$16\r\n%016d\r\n" % 0, self._most)
+        return b"".join((b"*%d\r\n" % (_ARGUMENTS_BEFORE + len(arguments)), *before, *arguments))
 
     def _encode_checks(self, checks: tuple[Check, ...]) -> _EncodedChecks:
         """Encode checks, those of several keys for one scope and prefix as one.
@@ -275,8 +306,6 @@ class Encoder:
             return _PUT_RECORD, *where, _encode_ttl(write), bulk_string(write.value)
         if isinstance(write, Add):
             return _ADD_RECORD, *where, _NUMBERS[write.amount]
-        if isinstance(write, PutDocument):
-            raise Unsupported("Redis keeps no documents; put their leaves")
         scope = _SCOPES[write.scope._value_]
         if isinstance(write, Delete):
             return _DELETE_RECORDS, *where, scope
@@ -307,7 +336,7 @@ class Encoder:
         if isinstance(write, Add):
             return _ADD, self._names[write.key], _NUMBERS[write.amount]
         if isinstance(write, PutDocument):
-            raise Unsupported("Redis keeps no documents; put their leaves")
+            return self._encode_documents(cast("Sequence[PutDocument]", group))
         if isinstance(group[-1], Put):
             value = group[-1].value
             return _STORE, self._names[write.key], _encode_ttl(group[-1]), b"$%d\r\n%b\r\n" % (len(value), value)
@@ -330,6 +359,15 @@ class Encoder:
         for name, value in values.items():
             encoded = name.encode("utf-8", "surrogatepass")
             arguments += (b"$%d\r\n%b\r\n" % (len(encoded), encoded), b"$%d\r\n%b\r\n" % (len(value), value))
+        return arguments
+
+    def _encode_documents(self, puts: Sequence[PutDocument]) -> list[bytes]:
+        (space, path), _, ttl = puts[0]
+        documents = {name_bytes(write.key.path[-1]): write.document for write in puts}
+        ending = _EMPTY if ttl is None else _NUMBERS[ttl]
+        arguments = [_PUT_DOCUMENTS, self._names[space, path[:-1]], ending, _NUMBERS[len(documents)]]
+        for name, document in documents.items():
+            arguments += (bulk_string(name), bulk_string(document))
         return arguments
 
     def _encode_names(self, writes: Sequence[Delete | Expire]) -> list[bytes]:
@@ -361,6 +399,9 @@ def group_writes(writes: Sequence[Write]) -> list[list[Write]]:
         elif isinstance(write, Put):
             (space, path), _, ttl, keep_ttl = write
             alike = Put, space, path[:-1], ttl, keep_ttl
+        elif isinstance(write, PutDocument):
+            (space, path), _, ttl = write
+            alike = PutDocument, space, path[:-1], ttl
         elif isinstance(write, Delete) and write.scope is _NODE:
             space, path = write.key
             alike = Delete, space, path[:-1]
@@ -384,7 +425,7 @@ def _implied(groups: list[list[Write]]) -> int:
     A leaf above gives way to the marker of the dict that it becomes, so that a value can be put or counted below.
     """
     last = groups[-1][-1]
-    if not isinstance(last, (Put, Add)) or last.key.space[:1] in RECORDS:
+    if not isinstance(last, (Put, PutDocument, Add)) or last.key.space[:1] in RECORDS:
         return 0
     above: Path = ()
     for index, group in enumerate(groups):
@@ -461,13 +502,23 @@ def _decode_answer(read: AnyRead, answer: Sequence[Any]) -> Answer:
     if read.key.space[:1] in RECORDS:
         return _decode_records(read, answer, cursor)
     if not isinstance(read, Read):
+        if len(answer) == 4:
+            _, where, text, _ = answer
+            return names_within(text, path_of(where.lstrip(_FROM_ABOVE)))
         return Names(tuple([name.decode("utf-8", "surrogatepass") for name in answer[1]]), cursor)
     if len(answer) == 4 and answer[1] == b"=":
         return Entries({(): answer[2]}, {(): int(answer[3])} if answer[3] != b"" else {})
     values: dict[Path, bytes] = {}
+    documents: dict[Path, int] = {}
     ttls: dict[Path, int] = {}
     for index in range(1, len(answer), 3):
         where, items, expiring = answer[index : index + 3]
+        if type(items) is bytes:
+            ttl = int(expiring or 0)
+            if where[:1] == _FROM_ABOVE:
+                return part_of(items, ttl, path_of(where[1:]), read.scope)
+            values[path_of(where)], documents[path_of(where)] = items, ttl
+            continue
         above = path_of(where)
         for name, value in zip(items[::2], items[1::2]):
             path = *above, name.decode("utf-8", "surrogatepass")
@@ -475,7 +526,7 @@ def _decode_answer(read: AnyRead, answer: Sequence[Any]) -> Answer:
         for name, ttl in zip(expiring[::2], expiring[1::2]):
             path = *above, name.decode("utf-8", "surrogatepass")
             ttls[path] = int(ttl)
-    return Entries(values, ttls, cursor)
+    return entries_in(values, documents, ttls, cursor)
 
 
 def _decode_records(read: AnyRead, answer: Sequence[Any], cursor: bytes | None) -> Answer:

@@ -1,0 +1,236 @@
+r"""Plain reads: most reads of a subtree are answered by ``HGET`` or ``HRANDFIELD`` instead of the script.
+
+Each command is a snapshot of one hash. What it finds decides whether that hash tells everything about the subtree:
+
+- ``HGET`` of the parent's hash finds a value or a document: it is the whole subtree, because nothing else is below.
+- ``HGET`` finds nothing at a path of one segment: nothing is there, or the root's hash would have its marker. A longer
+  path may be in a document.
+- ``HRANDFIELD`` of the dict's own hash finds values and documents only: they are the whole subtree. A hash exists only
+  if its marker is in the parent's hash, so no value is at the path itself. Without a marker in it nothing is further
+  below.
+- ``HGET`` finds the document that held the path the last time: nothing else is below it, so its leaves there are all.
+- All else is asked from the script: dicts of dicts, fields that have expired, a hash with more fields than one call may
+  touch.
+
+``HRANDFIELD`` with a count returns the whole hash as ``HGETALL`` does, but never more fields than the count.
+
+The first read of a path sends both commands in one packet, and a writer may come between them. Each answer rests on one
+command alone, so it is the state at the time of that command, whatever the other one finds:
+
+=====================  ============================  ==========================================
+``HGET`` finds         ``HRANDFIELD`` finds          answer
+=====================  ============================  ==========================================
+a value or document    anything                      this, at the time of ``HGET``
+nothing, one segment   anything                      nothing, at the time of ``HGET``
+anything else          values and documents only     these, at the time of ``HRANDFIELD``
+anything else          anything else                 that of the script, at a later time
+=====================  ============================  ==========================================
+
+A field with a TTL needs the server's clock. ``TIME`` comes last in the packet, so a deadline after it was not over when
+the fields were read.
+
+The command that answered is remembered for recent paths, and only that one is sent the next time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from redicts.backends.redis import documents
+from redicts.backends.redis.connections import Connections
+from redicts.backends.redis.layout import hash_name, name_bytes, name_text
+from redicts.backends.redis.wire import bulk_string
+from redicts.core.documents import DocumentLeaves
+from redicts.core.minitransaction import RECORDS, Entries, Key, Path, Read, Scope
+
+_FIELD: Final = 1
+_HASH: Final = 2
+_TIME: Final = 4
+_ABOVE: Final = 8
+"""The commands of a packet, in this order. The last one stands for ``HGET`` of a document above the path."""
+
+_HGET: Final = b"*3\r\n" + bulk_string(b"HGET")
+_HGETALL: Final = b"*2\r\n" + bulk_string(b"HGETALL")
+_HRANDFIELD: Final = b"*4\r\n" + bulk_string(b"HRANDFIELD")
+_WITH_VALUES: Final = bulk_string(b"WITHVALUES")
+_ASK_TIME: Final = b"*1\r\n" + bulk_string(b"TIME")
+
+_MARKED: Final = frozenset((b"\x01", b"\x02", b"\x03", documents.MARK))
+_EXPIRING: Final = frozenset((b"\x02", documents.MARK))
+_DEADLINE: Final = slice(1, 17)
+_ESCAPED: Final = b"\x03"
+
+_Packet = tuple[int, int, bytes, int]
+"""The commands, their number, their encoding, and how many segments the document is above the path."""
+
+_SCRIPT: Final[_Packet] = (0, 0, b"", 0)
+"""Stands for a path that the script is to be asked about at once."""
+
+_MOST_PATHS: Final = 2_000
+_LONGEST_PACKET: Final = 400
+"""Bounds of what is remembered: how many paths, and how many bytes each."""
+
+
+class PlainReads:
+    """The plain commands for one database. ``most`` is the number of fields that one of them may touch."""
+
+    def __init__(self, prefix: bytes, most: int, *, simulated: bool) -> None:
+        self._prefix = prefix
+        self._most = most
+        # A simulated HRANDFIELD shuffles the fields, and HGETALL occupies no other process.
+        self._whole = (_HGETALL, b"") if simulated else (_HRANDFIELD, bulk_string(b"%d" % most) + _WITH_VALUES)
+        self._known: dict[Key, _Packet] = {}
+
+    def read(self, connections: Connections, read: Read, deadline: float | None) -> Entries | None:
+        """Return the values in a subtree, or ``None`` if the script is to be asked. Cost: one round trip, or none.
+
+        Raises :class:`~redicts.errors.StoreError` if the store fails.
+        """
+        key, scope, limit, cursor, _ = read
+        if scope is not Scope.SUBTREE or cursor is not None or key.space[:1] in RECORDS:
+            return None
+        is_page = limit is not None and limit < self._most
+        packet = self._known.get(key)
+        if packet is None:
+            # A page is mostly read to learn whether anything is there, and the script reads no more than that.
+            packet = _SCRIPT if is_page else self._packet(key, _FIELD | _HASH)
+        commands, count, encoded, above = packet
+        if not commands or (is_page and commands & _HASH):
+            return None
+        found = connections.call(encoded, False, deadline, count)
+        if commands == _FIELD:
+            if found is not None and found[:1] not in _MARKED:
+                return Entries({(): found})
+            found = (found,)
+        elif count == 1:
+            found = (found,)
+        return self._answer(read, commands, above, found)
+
+    def learn(self, read: Read, found: Entries) -> None:
+        """Learn from the script's answer to a read which plain command can answer it the next time."""
+        if read.scope is not Scope.SUBTREE or read.cursor is not None or read.key.space[:1] in RECORDS:
+            return
+        if self._known.get(read.key, _SCRIPT)[0]:
+            return
+        values = found.values
+        if isinstance(values, documents.Part):
+            self._remember(read.key, _ABOVE, values.above)
+        elif () in (values.texts if type(values) is DocumentLeaves else values):
+            self._remember(read.key, _FIELD)
+        elif type(values) is DocumentLeaves:
+            self._remember(read.key, _HASH if all(len(path) == 1 for path in values.texts) else 0)
+        elif values and found.cursor is None and max(map(len, values)) == 1:
+            self._remember(read.key, _HASH)
+        else:
+            self._remember(read.key, 0)
+
+    def _answer(self, read: Read, commands: int, above: int, found: Sequence[Any]) -> Entries | None:
+        """Return what the replies to a packet tell about the subtree, and remember the command that told it."""
+        key, timed = read.key, commands & _TIME
+        now = _milliseconds(*found[-1]) if timed else None
+        if commands & _ABOVE:
+            return self._part(read, above, found[0], now)
+        told: list[tuple[int, dict[Path, bytes]]] = []
+        if commands & _FIELD:
+            if found[0] is None and len(key.path) == 1:
+                return Entries({})
+            if found[0] is not None:
+                told.append((_FIELD, {(): found[0]}))
+        if commands & _HASH:
+            items = found[1 if commands & _FIELD else 0] or ()
+            is_page = read.limit is not None and len(items) + sum(map(_leaves_more, items[1::2])) > 2 * read.limit
+            if 0 < len(items) < 2 * self._most and not is_page:
+                told.append((_HASH, {(name_text(name),): field for name, field in zip(items[::2], items[1::2])}))
+        for command, fields in told:
+            entries = _live(fields, now, read.ttls)
+            if entries is not None:
+                self._remember(key, command | timed)
+                return entries
+            if not timed and any(map(_expires, fields.values())):
+                self._remember(key, command | _TIME)
+                return None
+        self._remember(key, 0)
+        return None
+
+    def _part(self, read: Read, above: int, field: bytes | None, now: int | None) -> Entries | None:
+        """Return the leaves of the document above in this field, if it certainly is a live one."""
+        if field is None or field[:1] != documents.MARK:
+            self._remember(read.key, 0)
+            return None
+        deadline, text = documents.opened(field)
+        if deadline and (now is None or deadline <= now):
+            self._remember(read.key, 0 if now else _ABOVE | _TIME, above)
+            return None
+        ttl = deadline - now if read.ttls and now is not None and deadline else 0
+        return documents.part_of(text, ttl, read.key.path[-above:], read.scope)
+
+    def _remember(self, key: Key, commands: int, above: int = 0) -> None:
+        known = self._known.get(key)
+        if known is None or known[0] != commands or known[3] != above:
+            packet = self._packet(key, commands, above) if commands else _SCRIPT
+            if len(self._known) >= _MOST_PATHS:
+                self._known.clear()
+            if len(packet[2]) <= _LONGEST_PACKET and sum(map(len, key.path)) <= _LONGEST_PACKET:
+                self._known[key] = packet
+
+    def _packet(self, key: Key, commands: int, above: int = 0) -> _Packet:
+        """Return the packet of these commands; there is no parent's hash of the root."""
+        space, path = key
+        at = path[: len(path) - above]
+        parts: list[bytes] = []
+        if not path:
+            commands = commands & ~_FIELD or _HASH
+        if commands & (_FIELD | _ABOVE):
+            name = name_bytes(at[-1])
+            parts.append(_HGET + bulk_string(hash_name(self._prefix, space, at[:-1])) + bulk_string(name))
+        if commands & _HASH:
+            command, arguments = self._whole
+            parts.append(command + bulk_string(hash_name(self._prefix, space, path)) + arguments)
+        if commands & _TIME:
+            parts.append(_ASK_TIME)
+        return commands, len(parts), b"".join(parts), above
+
+
+def _live(fields: dict[Path, bytes], now: int | None, with_ttls: bool) -> Entries | None:
+    """Return what is in fields, or ``None`` if one holds nothing that is certainly live at this time."""
+    if _MARKED.isdisjoint([field[:1] for field in fields.values()]):
+        return Entries(fields)
+    texts: dict[Path, bytes] = {}
+    whole: dict[Path, int] = {}
+    ttls: dict[Path, int] = {}
+    for path, field in fields.items():
+        first, deadline = field[:1], 0
+        if first in _EXPIRING:
+            deadline = int(field[_DEADLINE])
+            if deadline and (now is None or deadline <= now):
+                return None
+        ttl = deadline - now if with_ttls and deadline and now is not None else 0
+        if first not in _MARKED:
+            texts[path] = field
+        elif first == _ESCAPED:
+            texts[path] = field[1:]
+        elif first == documents.MARK:
+            texts[path] = documents.opened(field).text
+            whole[path] = ttl
+        elif first in _EXPIRING:
+            texts[path] = field[17:]
+            if ttl:
+                ttls[path] = ttl
+        else:
+            return None
+    return documents.entries_in(texts, whole, ttls)
+
+
+def _leaves_more(field: bytes) -> int:
+    """Return twice the number of leaves in a field that is a document, less the one that each field is."""
+    return 2 * int(field[17:21]) - 2 if field[:1] == documents.MARK else 0
+
+
+def _expires(field: bytes) -> bool:
+    return field[:1] in _EXPIRING and int(field[_DEADLINE]) > 0
+
+
+def _milliseconds(seconds: bytes, microseconds: bytes) -> int:
+    """Return the server's clock in milliseconds, as the script computes it."""
+    return int(seconds) * 1_000 + int(microseconds) // 1_000
