@@ -24,8 +24,8 @@ local most, touched
 local changes
 -- The number of TTLs that were set: that many more fields may have expired at the next sweep.
 local given
--- Whether the call may use the index of TTLs, and what that says to be removed.
-local indexed, due
+-- What the index of TTLs says to be removed, if the call sweeps.
+local due
 -- The indices of the writes so far that are no Adds, and by key that of the last Add: most Adds follow Adds.
 local others, added
 -- The same of records: of removals, and by record that of the last Put or Add, up to a write.
@@ -44,7 +44,7 @@ local function begin(given_args)
   end
   call, args = redis.call, given_args
   expiries, session, most = args[1], args[2], tonumber(args[4])
-  clock, clock_text, touched, changes, given, indexed, due = nil, nil, 0, 0, 0, false, nil
+  clock, clock_text, touched, changes, given, due = nil, nil, 0, 0, 0, nil
   others, added, has_prepared, removals, latest, latest_upto = nil, nil, false, nil, nil, 0
   record_set, last_set, last_path, last_found, changed_sets, empty_in = nil, nil, nil, nil, nil, nil
 end
@@ -409,7 +409,6 @@ local function writing()
         if byte(fields[i + 1]) == 2 then plan.expiring[#plan.expiring + 1] = member(at, fields[i]) end
       end
     end)
-    indexed = indexed or #plan.expiring > 0
     return plan
   end
 
@@ -626,8 +625,6 @@ local function writing()
     write.old = field
     if not field then
       if call('HLEN', dir) == 0 then read_upwards(split(dir)) end
-    elseif byte(field) == 2 then
-      indexed = true
     end
     return field
   end
@@ -655,7 +652,7 @@ local function writing()
           write.plan = plan_below(write.dir .. '.' .. escaped(items[1]))
         end
       else
-        if call('HLEN', write.dir) == 0 then read_upwards(write.dir) else indexed = true end
+        read_upwards(write.dir)
       end
     elseif kind == 'a' then
       local parent, name = split(write.dir)
@@ -665,7 +662,7 @@ local function writing()
         before = field and live(field)
       else
         read_upwards(parent)
-        before, indexed = value_before(writes, index), true
+        before = value_before(writes, index)
       end
       write.sum = sum_of(before or '0', write.amount)
       if not write.sum then return false end
@@ -676,18 +673,12 @@ local function writing()
         look_at(write, write.dir, items[1])
       else
         if kind == 'l' then given = given + #items end
-        indexed = true
         call('HLEN', write.dir)
       end
     else
-      if write.scope ~= '>' then
-        local _, found = leaf(write.dir)
-        if found and byte(found) == 2 then indexed = true end
-      end
+      if write.scope ~= '>' then leaf(write.dir) end
       if write.scope ~= '=' then write.plan = plan_below(write.dir) end
-      if kind == 'e' then indexed = true end
       if kind == 'w' and may_name_listeners(writes, index) then
-        indexed = true
         -- To the channel of no client: a missing permission to publish must be met before the first change.
         call('PUBLISH', write.channels, '')
       end
