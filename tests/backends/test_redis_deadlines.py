@@ -293,7 +293,10 @@ def test_a_silent_subscription_needs_no_permission(soon: None, start_redis: Star
         assert not listener.wait(0.5)
         notify(backend, name)
         assert listener.wait(TIMEOUT)
-    assert server.command("ACL", "LOG") == []
+    refused = server.command("ACL", "LOG")
+    assert isinstance(refused, list)
+    # The user may not call functions, which the first call finds out where there are any.
+    assert [entry for entry in refused if isinstance(entry, list) and b"fcall" not in entry] == []
 
 
 # The driver ------------------------------------------------------------------------------------------------------

@@ -173,6 +173,8 @@ def test_a_request_in_doubt_is_overtaken(server: RedisServer, monkeypatch: pytes
     fails = False
 
     def record(self: Connections, command: bytes, deadline: float | None) -> Any:
+        if b"FUNCTION" in command:
+            return exchange(self, command, deadline)
         name, number = command.split(b"\r\n")[10].partition(b"r:")[2], int(command.split(b"\r\n")[12])
         if name:
             sent[name] = number

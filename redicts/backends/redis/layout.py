@@ -84,7 +84,9 @@ def record_path(path: Path) -> bytes:
 
 def path_of_record(written: bytes) -> Path:
     """Return the path that a member of a record space begins with."""
-    return tuple([record_segment(segment) for segment in written.split(b"\1")[:-1]])
+    if b"\2" in written:
+        return tuple([record_segment(segment) for segment in written.split(b"\1")[:-1]])
+    return tuple(written.decode("utf-8", "surrogatepass").split("\1")[:-1])
 
 
 def record_segment(written: bytes) -> str:

@@ -202,15 +202,11 @@ local function recording()
     elseif kind == 'E' and write.ttl ~= '' then
       given = given + #found
     end
-    for i = 1, indexed and 0 or #found do
-      if deadline_in(found[i], end_of(found[i])) then indexed = true break end
-    end
     if kind == 'W' then
       local may_notify = #found > 0
       for i = 1, index - 1 do may_notify = may_notify or writes[i].set == write.set end
       -- To the channel of no client: a missing permission to publish must be met before the first change.
       if may_notify then call('PUBLISH', write.channels, '') end
-      indexed = indexed or may_notify and index > 1
     end
     return true
   end

@@ -182,7 +182,7 @@ local function decide()
   -- sweeps, and of the others one in four. Which one also depends on the session, for some make few calls.
   if given > SWEPT_IN_TURN / 8 or (byte(args[3], -1) + byte(session, -1)) % 4 == 0 then
     find_due(format('%d', given + SWEPT_IN_TURN))
-  elseif indexed or given > 0 then
+  else
     -- A foreign key instead of the index is to be met before the first change.
     call('ZCARD', expiries)
   end

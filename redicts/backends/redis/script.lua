@@ -26,8 +26,8 @@ local changes
 local given
 -- The document that is to be split before the call can be carried out: how the call ends then.
 local in_the_way
--- Whether the call may use the index of TTLs, and what that says to be removed.
-local indexed, due
+-- What the index of TTLs says to be removed, if the call sweeps.
+local due
 -- The indices of the writes so far that are no Adds, and by key that of the last Add: most Adds follow Adds.
 local others, added
 -- The same of records: of removals, and by record that of the last Put or Add, up to a write.
@@ -46,7 +46,7 @@ local function begin(given_args)
   end
   call, args = redis.call, given_args
   expiries, session, most = args[1], args[2], tonumber(args[4])
-  clock, clock_text, touched, changes, given, indexed, due = nil, nil, 0, 0, 0, false, nil
+  clock, clock_text, touched, changes, given, due = nil, nil, 0, 0, 0, nil
   others, added, has_prepared, removals, latest, latest_upto, in_the_way = nil, nil, false, nil, nil, 0, nil
   record_set, last_set, last_path, last_found, changed_sets, empty_in = nil, nil, nil, nil, nil, nil
 end
@@ -515,7 +515,6 @@ local function writing()
         end
       end
     end)
-    indexed = indexed or #plan.expiring > 0
     return plan
   end
 
@@ -742,8 +741,6 @@ local function writing()
     write.old = field
     if not field then
       read_upwards(dir)
-    elseif deadline_of(field) then
-      indexed = true
     end
     return field
   end
@@ -760,7 +757,6 @@ local function writing()
     local kind, items = write.kind, write.items
     if kind == 'z' then
       for _, hash in ipairs(write.hashes) do call('HLEN', hash[1]) end
-      indexed = true
       return true
     end
     local is_first = not has_prepared
@@ -782,7 +778,7 @@ local function writing()
           write.plan = plan_below(write.dir .. '.' .. escaped(items[1]))
         end
       else
-        if call('HLEN', write.dir) == 0 then read_upwards(write.dir) else indexed = true end
+        read_upwards(write.dir)
       end
     elseif kind == 'a' then
       local parent, name = split(write.dir)
@@ -792,7 +788,7 @@ local function writing()
         before = field and live(field)
       else
         read_upwards(parent)
-        before, indexed = value_before(writes, index), true
+        before = value_before(writes, index)
       end
       write.sum = sum_of(before or '0', write.amount)
       if not write.sum then return false end
@@ -804,26 +800,19 @@ local function writing()
         if field and byte(field) == 5 then write.old = false end
       else
         if kind == 'l' then given = given + #items end
-        indexed = true
         read_upwards(write.dir)
       end
     else
       local parent, name = split(write.dir)
       local found = parent and call('HGET', parent, name)
-      if found then
-        if deadline_of(found) then indexed = true end
-      elseif parent then
-        read_upwards(parent)
-      end
+      if not found and parent then read_upwards(parent) end
       if write.scope ~= '=' then
         local plan = plan_below(write.dir)
         write.plan = plan
         if kind == 'w' and found and is_document(found) then demand_split(write.dir, found) end
         if kind == 'w' and plan.place then demand_split(plan.place, plan.document) end
       end
-      if kind == 'e' then indexed = true end
       if kind == 'w' and may_name_listeners(writes, index) then
-        indexed = true
         -- To the channel of no client: a missing permission to publish must be met before the first change.
         call('PUBLISH', write.channels, '')
       end

@@ -7,8 +7,9 @@ are made and joined once, so constants, recent names of hashes and the checks of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final, cast
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, TypeVar, cast
 
 from redicts.backends.redis.documents import entries_in, names_within, opened, part_of, split
 from redicts.backends.redis.functions import FREE, READ, WRITE
@@ -31,7 +32,6 @@ from redicts.core.minitransaction import (
     Entries,
     Equals,
     Expire,
-    Key,
     Names,
     Notify,
     Outcome,
@@ -73,6 +73,9 @@ def bulk_string(text: bytes) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(text), text)
 
 
+_Encoded = TypeVar("_Encoded")
+
+
 class _Numbers(dict[int, bytes]):
     """Encoded numbers. Recent ones are kept, for counts, limits and TTLs recur."""
 
@@ -97,6 +100,22 @@ class _HashNames(dict[tuple[str, Path], bytes]):
             if len(self) >= _MOST_NAMES:
                 self.clear()
             self[key] = encoded
+        return encoded
+
+
+class _Kept(dict[Path, _Encoded]):
+    """Encoded paths and ranges of records. Recent short ones are kept."""
+
+    def __init__(self, encode: Callable[[Path], _Encoded]) -> None:
+        super().__init__()
+        self._encode = encode
+
+    def __missing__(self, path: Path) -> _Encoded:
+        encoded = self._encode(path)
+        if sum(map(len, path)) <= _LONGEST_NAME:
+            if len(self) >= _MOST_NAMES:
+                self.clear()
+            self[path] = encoded
         return encoded
 
 
@@ -141,6 +160,16 @@ _NEVER: Final = b"9" * 16
 _FIRST: Final = {Scope.NODE: b"\0", Scope.BELOW: b"\2", Scope.SUBTREE: b"\0"}
 _END: Final = {Scope.NODE: b"\1", Scope.BELOW: b"\xff", Scope.SUBTREE: b"\xff"}
 """What follows a path in the first member of a scope, and in what is after the last one."""
+
+
+def _encoded_range(scope: Scope, path: Path) -> tuple[bytes, bytes]:
+    written = record_path(path)
+    return bulk_string(b"[" + written + _FIRST[scope]), bulk_string(b"(" + written + _END[scope])
+
+
+_PATHS: Final = _Kept(lambda path: bulk_string(record_path(path)))
+_RANGES: Final = {scope: _Kept(partial(_encoded_range, scope)) for scope in Scope}
+"""The paths of records, and by scope the first and the last member of a range."""
 _SCOPES: Final = {scope.value: bulk_string(scope.value.encode()) for scope in Scope}
 _NUMBERS: Final = _Numbers()
 _FREEING: Final = frozenset({Delete, Notify})
@@ -186,9 +215,11 @@ class Encoder:
         count, encoded_checks = self._encode_checks(checks) if checks else _NO_CHECKS
         arguments = [_NUMBERS[count], _NUMBERS[len(reads)], _NUMBERS[len(groups)], *encoded_checks]
         for read in reads:
-            arguments += self._encode_read(read)
+            is_record = read.key.space[:1] in RECORDS
+            arguments += self._encode_record_read(read) if is_record else self._encode_read(read)
         for group in groups:
-            arguments += self._encode_group(group)
+            is_record = group[0].key.space[:1] in RECORDS
+            arguments += self._encode_record_write(group[0]) if is_record else self._encode_group(group)
         function, session_key = READ, _EMPTY
         if session:
             function = FREE if {type(write) for write in writes} <= _FREEING else WRITE
@@ -252,7 +283,7 @@ class Encoder:
                 arguments += (_EMPTY, bulk_string(prefix))
             size += 1
             arguments[size_at] = _NUMBERS[size]
-            arguments += self._range(key, scope) if is_record else (self._names[key],)
+            arguments += (self._names[key.space, ()], *_RANGES[scope][key.path]) if is_record else (self._names[key],)
         if len(checks) >= _FEWEST_CHECKS and sum(map(len, arguments)) <= _LONGEST_CHECKS:
             if len(self._kept) >= _MOST_CHECKS:
                 self._kept.clear()
@@ -269,54 +300,48 @@ class Encoder:
             arguments += map(bulk_string, (*where, value))
         return arguments
 
-    def _range(self, key: Key, scope: Scope) -> tuple[bytes, bytes, bytes]:
-        """Encode a scope of a record space: its sorted set, and the first and the last member of a range."""
-        space, path = key
-        written = record_path(path)
-        first, end = bulk_string(b"[" + written + _FIRST[scope]), bulk_string(b"(" + written + _END[scope])
-        return self._names[space, ()], first, end
-
     def _encode_record_equals(self, check: Equals) -> Sequence[bytes]:
         (space, path), scope, entries = check
         if scope is _NODE and len(entries) == 1 and () in entries:
-            return _RECORD, self._names[space, ()], bulk_string(record_path(path)), bulk_string(entries[()])
-        arguments = [_RECORDS_EQUAL, *self._range(check.key, scope), _NUMBERS[len(entries)]]
+            return _RECORD, self._names[space, ()], _PATHS[path], bulk_string(entries[()])
+        first, end = _RANGES[scope][path]
+        arguments = [_RECORDS_EQUAL, self._names[space, ()], first, end, _NUMBERS[len(entries)]]
         for below, value in entries.items():
             arguments += (bulk_string(record_path(path + below)), bulk_string(value))
         return arguments
 
     def _encode_record_read(self, read: AnyRead) -> tuple[bytes, ...]:
         (space, path), limit, cursor = read.key, read.limit, read.cursor
-        if isinstance(read, Read) and read.scope is _NODE:
-            return _RECORD, self._names[space, ()], bulk_string(record_path(path)), _ONE if read.ttls else _EMPTY
-        name, first, end = self._range(read.key, read.scope if isinstance(read, Read) else Scope.BELOW)
-        most = _EMPTY if limit is None else _NUMBERS[limit]
+        name, most = self._names[space, ()], _EMPTY if limit is None else _NUMBERS[limit]
         if not isinstance(read, Read):
-            if cursor is not None:
-                first = bulk_string(cursor)
+            first, end = _RANGES[Scope.BELOW][path]
+            first = first if cursor is None else bulk_string(cursor)
             return _RECORD_NAMES, name, first, end, most, _NUMBERS[len(record_path(path))]
-        if cursor is not None:
-            first = bulk_string(b"[" + cursor + b"\1")
-        return _RECORDS, name, first, end, most, _ONE if read.ttls else _EMPTY
+        ttls = _ONE if read.ttls else _EMPTY
+        if read.scope is _NODE:
+            return _RECORD, name, _PATHS[path], ttls
+        first, end = _RANGES[read.scope][path]
+        first = first if cursor is None else bulk_string(b"[" + cursor + b"\1")
+        return _RECORDS, name, first, end, most, ttls
 
     def _encode_record_write(self, write: Write) -> tuple[bytes, ...]:
         space, path = write.key
-        where = self._names[space, ()], bulk_string(record_path(path))
+        name, written = self._names[space, ()], _PATHS[path]
         if isinstance(write, Put):
-            return _PUT_RECORD, *where, _encode_ttl(write), bulk_string(write.value)
+            value = write.value
+            ttl = _KEEP if write.keep_ttl else _EMPTY if write.ttl is None else _NUMBERS[write.ttl]
+            return _PUT_RECORD, name, written, ttl, b"$%d\r\n%b\r\n" % (len(value), value)
         if isinstance(write, Add):
-            return _ADD_RECORD, *where, _NUMBERS[write.amount]
+            return _ADD_RECORD, name, written, _NUMBERS[write.amount]
         scope = _SCOPES[write.scope._value_]
         if isinstance(write, Delete):
-            return _DELETE_RECORDS, *where, scope
+            return _DELETE_RECORDS, name, written, scope
         if isinstance(write, Notify):
-            return _NOTIFY_RECORDS, *where, scope, self._channels
-        return _EXPIRE_RECORDS, *where, scope, _encode_ttl(write)
+            return _NOTIFY_RECORDS, name, written, scope, self._channels
+        return _EXPIRE_RECORDS, name, written, scope, _encode_ttl(write)
 
     def _encode_read(self, read: AnyRead) -> tuple[bytes, ...]:
         (space, path), limit, cursor = read.key, read.limit, read.cursor
-        if space[:1] in RECORDS:
-            return self._encode_record_read(read)
         kind, scope, ttls = _NAMES, _EMPTY, _EMPTY
         if isinstance(read, Read):
             kind, scope, ttls = _VALUES, _SCOPES[read.scope._value_], _ONE if read.ttls else _EMPTY
@@ -329,8 +354,6 @@ class Encoder:
 
     def _encode_group(self, group: Sequence[Write]) -> Sequence[bytes]:
         write = group[0]
-        if write.key.space[:1] in RECORDS:
-            return self._encode_record_write(write)
         if isinstance(write, Put):
             return self._encode_puts(cast("Sequence[Put]", group))
         if isinstance(write, Add):
@@ -532,12 +555,12 @@ def _decode_answer(read: AnyRead, answer: Sequence[Any]) -> Answer:
 def _decode_records(read: AnyRead, answer: Sequence[Any], cursor: bytes | None) -> Answer:
     if not isinstance(read, Read):
         return Names(tuple([record_segment(name) for name in answer[1]]), cursor)
-    above, time = len(record_path(read.key.path)), answer[2]
+    above, time = len(read.key.path), answer[2]
     values: dict[Path, bytes] = {}
     ttls: dict[Path, int] = {}
     for member in answer[3:]:
         end = member.index(b"\0")
-        path = path_of_record(member[above:end])
+        path = path_of_record(member[:end])[above:]
         values[path] = member[end + 17 :]
         if time and member[end + 1 : end + 17] != _NEVER:
             ttls[path] = int(member[end + 1 : end + 17]) - int(time)
