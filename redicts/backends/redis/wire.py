@@ -306,6 +306,7 @@ class Encoder:
             return _PUT_RECORD, *where, _encode_ttl(write), bulk_string(write.value)
         if isinstance(write, Add):
             return _ADD_RECORD, *where, _NUMBERS[write.amount]
+        assert not isinstance(write, PutDocument), "in_fields has split it"
         scope = _SCOPES[write.scope._value_]
         if isinstance(write, Delete):
             return _DELETE_RECORDS, *where, scope
@@ -448,8 +449,9 @@ def _is_store(groups: list[list[Write]]) -> bool:
     if len(groups) != 2 or len(groups[1]) != 1:
         return False
     delete, put = groups[0][0], groups[1][0]
-    is_leaf = isinstance(put, Put) and isinstance(delete, Delete) and put.key.space[:1] not in RECORDS
-    return is_leaf and delete.scope is Scope.BELOW and delete.key == put.key
+    if not isinstance(put, Put) or not isinstance(delete, Delete) or put.key.space[:1] in RECORDS:
+        return False
+    return delete.scope is Scope.BELOW and delete.key == put.key
 
 
 # Replies ---------------------------------------------------------------------------------------------------------
