@@ -1,7 +1,7 @@
 """Draws the results of the benchmarks: one picture for each file of results, one bar for each ratio.
 
     pip install matplotlib
-    python -m benchmarks.values --save benchmarks/results/values.json
+    python -m benchmarks.redis_values --save benchmarks/results/values.json
     python -m benchmarks.plots benchmarks/results docs/figures
 
 A bar begins at 1, where redicts and its baseline are equal. The scale is logarithmic, so that twice and half are as far

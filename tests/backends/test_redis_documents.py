@@ -158,7 +158,7 @@ class Overtaken:
     """A client whose documents another client replaces as soon as the server has named them to be in the way."""
 
     def __init__(self, backend: RedisBackend, other: RedisBackend, times: int) -> None:
-        connections = backend._connections_here()
+        connections = backend._connections.get()
         self._call = connections.call
         self._other = other
         self._left = times
@@ -188,7 +188,7 @@ def test_a_request_that_splits_is_applied_once(backend: RedisBackend) -> None:
     """A request that met a document and comes again gets the reply of the first time, and changes nothing."""
     write(backend, PutDocument(key("d"), b'{"n":1,"m":2}'))
     sent: list[tuple[Any, ...]] = []
-    connections = backend._connections_here()
+    connections = backend._connections.get()
     call = connections.call
 
     def record(*arguments: Any) -> Any:

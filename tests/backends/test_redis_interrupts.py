@@ -172,15 +172,15 @@ def test_a_request_in_doubt_is_overtaken(server: RedisServer, monkeypatch: pytes
     exchange = Connections._exchange
     fails = False
 
-    def record(self: Connections, command: bytes, deadline: float | None) -> Any:
+    def record(self: Connections, command: bytes, deadline: float | None, count: int) -> Any:
         if b"FUNCTION" in command:
-            return exchange(self, command, deadline)
+            return exchange(self, command, deadline, count)
         name, number = command.split(b"\r\n")[10].partition(b"r:")[2], int(command.split(b"\r\n")[12])
         if name:
             sent[name] = number
         if fails and name:
             raise connections._Failed(redis.ConnectionError("lost"), sent=True)
-        reply = exchange(self, command, deadline)
+        reply = exchange(self, command, deadline, count)
         sent.pop(name, None)
         return reply
 

@@ -32,6 +32,7 @@ from redicts.core.minitransaction import (
     Entries,
     Equals,
     Expire,
+    Key,
     Names,
     Notify,
     Outcome,
@@ -45,11 +46,10 @@ from redicts.core.minitransaction import (
     Transaction,
     Write,
 )
-from redicts.core.paths import described
 from redicts.errors import CorruptData, InternalError
 
 IN_THE_WAY: Final = b"D"
-"""Status of a reply: a document is to be split, and then the call to be sent again. Its place and field follow."""
+"""Status of a reply: a document is to be split, and then the call to be sent again. Its position and field follow."""
 SWEPT: Final = b"A"
 """Status of a reply: expired fields were in the way, and some are removed now. The call is to be sent again."""
 OUTDATED: Final = b"M"
@@ -57,7 +57,7 @@ OUTDATED: Final = b"M"
 _REPEATED: Final = b"R"
 _OVERTAKEN: Final = b"S"
 _FROM_ABOVE: Final = b"^"
-"""Begins the place of a document above the path that was read; the rest leads from it to the path."""
+"""Begins the position of a document above the path that was read; the rest leads from it to the path."""
 _STATUSES: Final = {
     b"+": Status.APPLIED,
     b"!": Status.CHECK_FAILED,
@@ -236,18 +236,18 @@ class Encoder:
             )
         )
 
-    def encode_split(self, place: bytes, field: bytes, transaction: Transaction) -> bytes:
-        """Return the call that splits the document at a place, if it is still there, as far as a transaction needs."""
-        space, _, below = place[len(self._prefix) :].partition(b":")
+    def encode_split(self, position: bytes, field: bytes, transaction: Transaction) -> bytes:
+        """Return the call that splits this document, if it is still there, as far as a transaction needs."""
+        space, _, below = position[len(self._prefix) :].partition(b":")
         document = opened(field)
         key = Key(space.decode(), path_of(below))
-        arguments = [_NUMBERS[0], _NUMBERS[0], _NUMBERS[1], _SPLIT, bulk_string(place), bulk_string(field)]
+        arguments = [_NUMBERS[0], _NUMBERS[0], _NUMBERS[1], _SPLIT, bulk_string(position), bulk_string(field)]
         arguments.append(bulk_string(b"%d" % document.deadline))
         try:
             dicts = split(document, key, transaction)
         except ValueError as error:
             raise CorruptData(
-                f"the dict stored at {described(key.path)} is not valid JSON, so no part of it can be changed; "
+                f"the dict stored at {'.'.join(key.path)!r} is not valid JSON, so no part of it can be changed; "
                 "set or delete it whole"
             ) from error
         for path, items in dicts.items():
@@ -333,6 +333,7 @@ class Encoder:
             return _PUT_RECORD, name, written, ttl, b"$%d\r\n%b\r\n" % (len(value), value)
         if isinstance(write, Add):
             return _ADD_RECORD, name, written, _NUMBERS[write.amount]
+        assert not isinstance(write, PutDocument), "in_fields has split it"
         scope = _SCOPES[write.scope._value_]
         if isinstance(write, Delete):
             return _DELETE_RECORDS, name, written, scope

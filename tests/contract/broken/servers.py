@@ -152,11 +152,11 @@ class _LoadedOnce(Connections):
 
     has_loaded = False
 
-    def _call_again(self, command: bytes, writes: bool, deadline: float | None, failed: Any) -> Any:
+    def _call_again(self, command: bytes, writes: bool, deadline: float | None, count: int, failed: Any) -> Any:
         if self.has_loaded and isinstance(failed.error, NoScriptError):
             raise self._errors.mapped(failed.error) from failed.error
         self.has_loaded = True
-        return super()._call_again(command, writes, deadline, failed)
+        return super()._call_again(command, writes, deadline, count, failed)
 
 
 @broken_fakeredis("servers.a_server_that_forgot_is_told_again")
