@@ -170,7 +170,10 @@ def it_makes_way_for_values_below(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def it_makes_way_for_a_value_above(fixture: Fixture) -> None:
-    """A value can be written above expired ones, stays when they are freed, and can be deleted before that."""
+    """A value can be written above expired ones, stays when they are freed, and can be deleted before that.
+
+    Writes and deletes values where expired ones are below, and reads them after those have been freed.
+    """
     fixture.plant({("a", "x"): b"leaf", ("d", "b", "y", "z"): b"leaf", ("e", "x"): b"leaf"}, SHORT)
     fixture.outlive()
     new: dict[Path, bytes] = {("a",): b"1", ("d", "b"): b"2"}
