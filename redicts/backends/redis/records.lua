@@ -1,7 +1,8 @@
 -- Record spaces ---------------------------------------------------------------------------------------------------
 
--- Such a space holds what is written and removed soon, as the records of locks. It is one sorted set, all of whose scores are 0, so its members are in the order of their bytes. A member
--- is its path, NUL, 16 digits, and the value: see layout.py. So a scope is one range.
+-- Such a space holds what is written and removed soon, as the records of locks. It is one sorted set, all of whose scores
+-- are 0, so its members are in the order of their bytes. A member is its path, NUL, 16 digits, and the value: see
+-- layout.py. So a scope is one range.
 
 local NEVER = '9999999999999999'
 local NOTHING = {}

@@ -180,7 +180,7 @@ local function decide()
   end
   -- What sweeps removes more expired fields than the calls set TTLs, so their number is bounded. A call that sets many
   -- sweeps, and of the others one in four. Which one also depends on the session, for some make few calls.
-  if given > SWEPT_IN_TURN / 8 or (byte(args[3], -1) + byte(session, -1)) % 4 == 0 then
+  if given > SWEPT_IN_TURN / 8 or (byte(args[3], -1) + (byte(session, -1) or 0)) % 4 == 0 then
     find_due(format('%d', given + SWEPT_IN_TURN))
   else
     -- A foreign key instead of the index is to be met before the first change.

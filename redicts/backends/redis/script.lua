@@ -305,7 +305,8 @@ local function reading()
     return answer
   end
 
-  -- Returns { cursor, { name, ... } }, or the answer that is the document in which the names are. A name counts if a live value is at it or below. If nothing expired, all do.
+  -- Returns { cursor, { name, ... } }, or the answer that is the document in which the names are. A name counts if a live
+  -- value is at it or below. If nothing expired, all do.
   function names(dir, limit, scan)
     local PIECE, SMALL = 200, 1000
     now()
