@@ -180,7 +180,7 @@ def test_an_edit_takes_two_requests(redis_server: RedisServer) -> None:
         return sum(
             int(calls.partition(",")[0].removeprefix("calls="))
             for name, calls in redis_server.info("commandstats").items()
-            if name.startswith("cmdstat_eval")
+            if name.startswith(("cmdstat_eval", "cmdstat_fcall"))
         )
 
     def edit() -> int:
