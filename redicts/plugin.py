@@ -16,6 +16,7 @@ the version of the installed redicts, so the comparison of the two would always 
 
 from __future__ import annotations
 
+from redicts.core.async_backend import AsyncBackend, AsyncListener, CallbackListener
 from redicts.core.backend import Backend, BackendPlugin, BackendSettings, Capabilities
 from redicts.core.codec import (
     BadSignatureContent,
@@ -76,10 +77,13 @@ __all__ = [
     "Address",
     "Answer",
     "AnyRead",
+    "AsyncBackend",
+    "AsyncListener",
     "Backend",
     "BackendPlugin",
     "BackendSettings",
     "BadSignatureContent",
+    "CallbackListener",
     "Capabilities",
     "Check",
     "Codec",

@@ -18,6 +18,7 @@ from redicts.backends.redis.errors import Errors
 from redicts.backends.redis.pubsub import RedisListener, Subscriptions
 from redicts.backends.redis.settings import RedisSettings
 from redicts.backends.redis.wire import INFO_SERVER, SWEPT, Encoder, decode
+from redicts.core.async_backend import AsyncBackend
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.minitransaction import Outcome, Put, Status, Transaction
 from redicts.forks import stack
@@ -60,6 +61,7 @@ class RedisBackend(Backend):
         errors = Errors(where, options)
         socket_timeout = options.get("socket_timeout")
         self._new_connections = partial(Connections, make, errors, settings, socket_timeout)
+        self._options, self._channels, self._errors, self._settings = options, channels, errors, settings
         # By process. It has one item, but a dict decides atomically which thread of a child is the first to add it.
         self._connections: dict[int, Connections] = {}
         self._closed = False
@@ -146,6 +148,25 @@ class RedisBackend(Backend):
         return self._subscriptions.listen(name, deadline)
 
     listen_until = listen
+
+    def for_asyncio(self) -> AsyncBackend | None:
+        """Return a backend with connections of the running loop. A simulated server is called in threads."""
+        from redicts.backends.redis.aio import AsyncRedisBackend  # noqa: PLC0415  (importing asyncio takes long)
+        from redicts.backends.redis.aio_connection import connection_maker  # noqa: PLC0415
+
+        make = connection_maker(self._options)
+        if make is None:
+            return None
+        socket_timeout = self._options.get("socket_timeout")
+        return AsyncRedisBackend(
+            make,
+            self._encoder,
+            self._channels,
+            self._errors,
+            self._settings,
+            ATOMIC_ENTRIES,
+            (socket_timeout, _answer_secs(socket_timeout)),
+        )
 
     def about(self) -> Mapping[str, str]:
         """Return the version of the server. Cost: one round trip."""
