@@ -12,6 +12,7 @@ import math
 import random
 import time
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from redis import exceptions
 
@@ -71,7 +72,7 @@ class Subscription:
         self._subscribing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
-        self.listeners: dict[bytes, AsyncRedisListener] = {}
+        self.listeners: WeakValueDictionary[bytes, AsyncRedisListener] = WeakValueDictionary()
 
     @property
     def is_subscribed(self) -> bool:
