@@ -137,7 +137,7 @@ class InThreads(AsyncBackend):
             threads.shutdown(wait=False)
             return future
 
-    def close(self) -> None:
+    def close(self, at_once: bool, /) -> None:  # noqa: ARG002  (a call in a thread cannot be ended)
         """End the threads when their calls have ended."""
         self._threads.shutdown(wait=False)
 

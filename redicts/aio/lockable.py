@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
-from redicts.aio.loops import loops_of
+from redicts.aio.loops import is_running, loops_of
 from redicts.aio.refusals import NoWith
 from redicts.aio.twins import Call, twin_of
 from redicts.api import lockable
@@ -69,7 +69,13 @@ class AwaitedExit(BlockExit):
 
     def __call__(self, _kind: object, error: BaseException | None, _trace: object) -> Any:
         """Return a coroutine that releases the lock."""
-        return self._leave(error)
+        return self._leave(error) if is_running() else self._drop()
+
+    async def _drop(self) -> None:
+        """Let a background thread release the lock: the block is closed after its loop, with its coroutine."""
+        for acquired in self.begun:
+            abandon(acquired)
+        self.__class__ = Exit  # type: ignore[assignment]  # it has no finalizer
 
     async def _leave(self, error: BaseException | None) -> None:
         found = self.begun

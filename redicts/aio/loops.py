@@ -28,12 +28,13 @@ _lock: Final = ForkSafeLock()
 class _Open:
     """The backend of one loop, and its tasks that wait for locks. ``ends`` is what the loop closes when it ends."""
 
-    __slots__ = ("backend", "ends", "turnstiles")
+    __slots__ = ("backend", "ends", "is_closed", "turnstiles")
 
     def __init__(self, backend: AsyncBackend) -> None:
         self.backend = backend
         self.turnstiles = Turnstiles()
-        self.ends = _close_at_the_end(backend)
+        self.is_closed: list[bool] = []
+        self.ends = _close_at_the_end(backend, self.is_closed)
         # A loop closes, when it ends, the asynchronous generators that were begun in it. It needs to begin, not to run.
         with suppress(StopIteration):
             self.ends.asend(None).send(None)
@@ -96,8 +97,9 @@ class Loops(ResetInChild):
         for loop in list(self._open):
             found = self._open.pop(loop, None)
             if found is not None:
+                found.is_closed.append(True)
                 with suppress(RuntimeError):  # the loop is closed
-                    loop.call_soon_threadsafe(found.backend.close)
+                    loop.call_soon_threadsafe(found.backend.close, False)
 
 
 def loops_of(database: OpenedDatabase) -> Loops:
@@ -117,6 +119,11 @@ def write(database: OpenedDatabase, steps: Steps[_Result], *changed: Path) -> Ca
     return loops_of(database).run(steps)
 
 
+def is_running() -> bool:
+    """Return whether an event loop of asyncio runs in this thread."""
+    return asyncio._get_running_loop() is not None
+
+
 def _running_loop() -> asyncio.AbstractEventLoop:
     try:
         return asyncio.get_running_loop()
@@ -127,8 +134,8 @@ def _running_loop() -> asyncio.AbstractEventLoop:
         ) from None
 
 
-async def _close_at_the_end(backend: AsyncBackend) -> AsyncGenerator[None, None]:
+async def _close_at_the_end(backend: AsyncBackend, is_closed: list[bool]) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
-        backend.close()
+        backend.close(not is_closed)  # a database that is closed before its loop lets calls under way finish

@@ -97,8 +97,9 @@ class AsyncBackend(ABC):
         """
         return None
 
-    def close(self) -> None:  # noqa: B027  (a store without resources has nothing to close)
-        """Close connections and files. Idempotent. Called in the loop, also when the loop ends.
+    def close(self, at_once: bool, /) -> None:  # noqa: B027  (a store without resources has nothing to close)
+        """Close connections and files. Idempotent. Called in the loop.
 
-        Calls under way finish or fail. A later call still works, and closes the connections that it opens.
+        Calls under way finish, unless it is to close ``at_once``, because the loop ends. A call that comes later still
+        works, and is followed by another call of this method.
         """

@@ -83,8 +83,8 @@ class Cancelling(AsyncBackend):
         self.plan.in_flight()  # it is cancelled where it waits
         return listener
 
-    def close(self) -> None:
-        self.inner.close()
+    def close(self, at_once: bool, /) -> None:
+        self.inner.close(at_once)
 
 
 @pytest.fixture(params=["memory", "threads", "redis"])

@@ -60,6 +60,8 @@ class Connections:
         self._pipes: list[Pipe] = []
         self._opening: asyncio.Task[Pipe] | None = None
         self._is_closed = False
+        self._has_ended = False
+        """Whether the loop ends: a request that fails then must not open a connection again."""
 
     async def call(self, command: bytes, writes: bool, deadline: float | None) -> Any:
         """Send an encoded command and return its reply. Send it again if the connection is lost meanwhile.
@@ -95,6 +97,8 @@ class Connections:
         pipe = timer = None
         try:
             left = math.inf if deadline is None else deadline - time.monotonic()
+            if self._has_ended:
+                raise exceptions.ConnectionError("the event loop has ended")
             if left <= 0:
                 raise exceptions.TimeoutError("the deadline is over")
             pipe = self._free(command)
@@ -154,18 +158,21 @@ class Connections:
         await connect(self._make, pipe)
         self._pipes.append(pipe)
         if self._is_closed:
-            self._loop.call_soon(pipe.finish)
+            self._loop.call_soon(pipe.finish, False)
         return pipe
 
     def _forget(self, pipe: Pipe) -> None:
         with suppress(ValueError):
             self._pipes.remove(pipe)
 
-    def close(self) -> None:
-        """Close each connection when its requests have their replies."""
+    def close(self, at_once: bool) -> None:
+        """Close each connection when its requests have their replies, or at once."""
         self._is_closed = True
+        self._has_ended |= at_once
+        if at_once and self._opening is not None:
+            self._opening.cancel()
         for pipe in list(self._pipes):
-            pipe.finish()
+            pipe.finish(at_once)
 
 
 class AsyncRedisBackend(AsyncBackend):
@@ -245,10 +252,10 @@ class AsyncRedisBackend(AsyncBackend):
         """Listen over the one connection that this loop subscribes with, or give up at the deadline."""
         return await self._subscription.listen(name, deadline)
 
-    def close(self) -> None:
+    def close(self, at_once: bool, /) -> None:
         """Close connections when their requests are over, and the subscription when the last listener is closed."""
-        self._connections.close()
-        self._subscription.close()
+        self._connections.close(at_once)
+        self._subscription.close(at_once)
 
 
 def _time_out(future: asyncio.Future[Any]) -> None:

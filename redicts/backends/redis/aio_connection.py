@@ -11,6 +11,7 @@ import inspect
 import math
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import redis
@@ -54,11 +55,21 @@ async def connect(make: Callable[[], AbstractConnection], protocol: Channel) -> 
     try:
         await connection.connect()
     except BaseException:
-        await connection.disconnect(nowait=True)
+        _discard(connection)
         raise
     transport = connection._writer.transport
     protocol.begin(transport, connection)
     transport.set_protocol(protocol)
+
+
+def _discard(connection: Any) -> None:
+    """Close a connection of redis-py that is not used, at once."""
+    writer = connection._writer
+    # redis-py must not complain that it is not closed.
+    connection._writer = connection._reader = None
+    if writer is not None:
+        with suppress(RuntimeError):  # the loop is closed
+            writer.transport.abort()
 
 
 class Channel(asyncio.Protocol):
@@ -114,9 +125,7 @@ class Channel(asyncio.Protocol):
     def close(self) -> None:
         """Close the transport."""
         self.is_open = False
-        self._transport.abort()
-        # It is closed: redis-py must not complain.
-        self._connection._writer = self._connection._reader = None
+        _discard(self._connection)
 
 
 class Pipe(Channel):
@@ -189,10 +198,10 @@ class Pipe(Channel):
                 future.set_exception(_copied(error))
         self._on_end(self)
 
-    def finish(self) -> None:
-        """Close the connection when the requests under way have their replies."""
+    def finish(self, at_once: bool) -> None:
+        """Close the connection when the requests under way have their replies, or at once."""
         self._is_ending = True
-        if not self._pending:
+        if at_once or not self._pending:
             self.end(exceptions.ConnectionError("closed"))
 
     def _flush(self) -> None:

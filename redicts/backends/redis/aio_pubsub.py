@@ -184,13 +184,13 @@ class Subscription:
         self.listeners.pop(number, None)
         self._close_if_over()
 
-    def close(self) -> None:
-        """Close the connection as soon as there are no listeners."""
+    def close(self, at_once: bool) -> None:
+        """Close the connection as soon as there are no listeners, or at once."""
         self._is_closed = True
-        self._close_if_over()
+        self._close_if_over(at_once)
 
-    def _close_if_over(self) -> None:
-        if self._is_closed and not self.listeners:
+    def _close_if_over(self, at_once: bool = False) -> None:
+        if at_once or (self._is_closed and not self.listeners):
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
