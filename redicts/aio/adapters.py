@@ -18,7 +18,7 @@ from redicts.locks.owner import request_name
 _Result = TypeVar("_Result")
 
 _TURN_SECS: Final = 0.001
-"""How long calls in the event loop go on before other tasks have a turn."""
+"""How long calls in the event loop go on before other tasks run."""
 
 _MOST_THREADS: Final = 16
 """How many threads make the calls of one event loop on one database."""

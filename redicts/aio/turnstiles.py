@@ -66,7 +66,7 @@ class _Turnstile:
         self.waiting: deque[asyncio.Future[bool]] = deque()
 
     async def wait(self, timeout: float | None) -> bool:
-        """Return true when it is the turn of this task, or false after a timeout in seconds."""
+        """Return true when this task may enter, or false after a timeout in seconds."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[bool] = loop.create_future()
         self.waiting.append(turn)
@@ -75,14 +75,14 @@ class _Turnstile:
             return await turn
         except BaseException:
             if turn.done() and not turn.cancelled() and turn.result():
-                self.leave()  # it was its turn when it was cancelled
+                self.leave()  # it was let in when it was cancelled
             raise
         finally:
             if timer is not None:
                 timer.cancel()
 
     def leave(self) -> None:
-        """Give the place of a task that leaves to the next one."""
+        """Let the next task in for one that leaves."""
         while self.waiting:
             turn = self.waiting.popleft()
             if not turn.done():  # else it was cancelled, or its time is over

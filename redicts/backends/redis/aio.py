@@ -151,7 +151,7 @@ class Connections:
     def _opened(self, task: asyncio.Task[Pipe]) -> None:
         self._opening = None
         if not task.cancelled():
-            task.exception()  # whoever needs the connection gets it, if anybody does
+            task.exception()  # each task that waits for the connection gets it
 
     async def _connect(self) -> Pipe:
         pipe = Pipe(self._timeout, self._forget)

@@ -1,7 +1,7 @@
 """One connection of an event loop to the server: requests of several tasks, answered in their order.
 
-redis-py connects and authenticates. Then its streams are not used, because they take longer than the server does. A
-task that is cancelled takes its future along, not its place: the reply is read when it comes, and dropped.
+redis-py connects and authenticates. Then its streams are not used, because they take longer than the server does. The
+reply to a task that was cancelled is read when it comes, and dropped.
 """
 
 from __future__ import annotations
