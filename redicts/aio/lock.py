@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from redicts.aio.functions import LocksFunctions
 from redicts.aio.lockable import Lockable
-from redicts.aio.loops import loops_of
+from redicts.aio.loops import loops_of, run_for
 from redicts.aio.twins import Call, twin_of
 from redicts.api import lock
 from redicts.api.lock import LockBase
@@ -48,7 +48,7 @@ class Lock(LockBase["Lock"], LocksFunctions, Lockable["Lock"]):
 
     def extend(self, seconds: float | None = None) -> Call[None]:
         acquired = self._acquired()
-        return acquired.manager.awaits.run(self._extend(acquired, seconds))  # type: ignore[no-any-return]
+        return run_for(acquired.manager, self._extend(acquired, seconds))
 
     def is_locked(self) -> Call[bool]:
         database = self._database()

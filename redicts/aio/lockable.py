@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
-from redicts.aio.loops import is_running, loops_of
+from redicts.aio.loops import is_running, loops_of, run_for
 from redicts.aio.refusals import NoWith
 from redicts.aio.twins import Call, twin_of
 from redicts.api import lockable
@@ -34,11 +34,10 @@ _Result = TypeVar("_Result")
 async def run_in(acquired: Acquired, steps: Steps[_Result]) -> _Result:
     """Carry out steps in the database of an acquisition that a task has made. After an exception, it is undone."""
     try:
-        result: _Result = await acquired.manager.awaits.run(steps)
+        return await run_for(acquired.manager, steps)
     except BaseException:
         abandon(acquired)
         raise
-    return result
 
 
 def abandon(acquired: Acquired) -> None:

@@ -18,7 +18,7 @@ from redicts.core.driver import Steps
 from redicts.core.minitransaction import Path
 from redicts.errors import WrongUse
 from redicts.forks import ForkSafeLock, ResetInChild
-from redicts.locks.manager import Acquired
+from redicts.locks.manager import Acquired, LockManager
 
 _Result = TypeVar("_Result")
 
@@ -117,6 +117,13 @@ def write(database: OpenedDatabase, steps: Steps[_Result], *changed: Path) -> Ca
     if locks.held or locks.mandatory:
         steps = locks.guarded(steps, changed)
     return loops_of(database).run(steps)
+
+
+def run_for(locks: LockManager, steps: Steps[_Result]) -> Call[_Result]:
+    """Run an operation on held locks. Tasks may not have used their database yet: a thread may have acquired them."""
+    if locks.awaits is None:
+        return asyncio.to_thread(locks.run, steps)
+    return locks.awaits.run(steps)  # type: ignore[no-any-return]
 
 
 def is_running() -> bool:

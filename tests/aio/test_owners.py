@@ -80,6 +80,20 @@ def test_a_function_in_a_thread_works_under_a_lock_of_an_opened_database() -> No
     asyncio.run(main())
 
 
+def test_a_task_releases_what_it_acquired_by_a_blocking_call() -> None:
+    """Both fronts have the same locks: either releases and extends what the other one has acquired."""
+
+    async def main() -> None:
+        redicts.Proxy("a").acquire()
+        await Proxy("a").lock().extend()
+        await Proxy("a").release()
+        await Proxy("a").acquire()
+        redicts.Proxy("a").release()
+        assert not await Proxy("a").is_locked()
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("wrapped", [asyncio.gather, asyncio.create_task, lambda call: asyncio.wait_for(call, TIMEOUT)])
 def test_a_call_acts_for_the_task_that_makes_it(wrapped: Callable[[Any], Any]) -> None:
     """What a task passes to ``gather``, ``create_task`` or ``wait_for`` acquires, writes and releases for that task."""
