@@ -120,7 +120,7 @@ def measure(server: RedisServer, rounds: int) -> list[dict[str, Any]]:
     """Measure everything."""
     rows = asyncio.run(compared(server, rounds))
     with tempfile.TemporaryDirectory() as directory:
-        stores = {
+        stores: dict[str, dict[str, Any]] = {
             "Redis": {"port": server.port},
             "memory": {"backend": "memory"},
             "SQLite": {"backend": "sqlite", "path": str(Path(directory) / "tree.db")},
