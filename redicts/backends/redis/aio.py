@@ -191,6 +191,7 @@ class AsyncRedisBackend(AsyncBackend):
         socket_timeout, answer_secs = timeouts
         self._encoder = encoder
         self._atomic_entries = atomic_entries
+        self._errors = errors
         self._connections = Connections(make, errors, settings, socket_timeout)
         self._subscription = Subscription(make, channels, errors, settings.retries, answer_secs)
         self._idle: list[Session] = []
@@ -234,7 +235,7 @@ class AsyncRedisBackend(AsyncBackend):
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         done, _ = await asyncio.wait([settling], timeout=left)
         if not done:
-            raise self._connections._errors.mapped(exceptions.TimeoutError("the deadline is over"))
+            raise self._errors.mapped(exceptions.TimeoutError("the deadline is over"))
         settling.result()
 
     async def _overtake(self) -> None:

@@ -63,9 +63,11 @@ class Reader:
             return line
         if kind == b"-":
             return error_of(line.decode("utf-8", "replace"))
-        if kind == b":":
-            return int(line)
+        if kind not in (b":", b"$", b"*"):
+            raise exceptions.InvalidResponse("Protocol Error")
         size = int(line)
+        if kind == b":":
+            return size
         if kind == b"$" and size >= 0:
             begin, self._at = self._at, self._at + size + 2
             while len(self._buffer) < self._at:
@@ -76,6 +78,4 @@ class Reader:
             for _ in range(size):
                 items.append((yield from self._one()))  # noqa: PERF401  (a comprehension cannot yield)
             return items
-        if kind in (b"$", b"*"):
-            return None
-        raise exceptions.InvalidResponse("Protocol Error")
+        return None
