@@ -187,6 +187,8 @@ class Subscription:
     def close(self, at_once: bool) -> None:
         """Close the connection as soon as there are no listeners, or at once."""
         self._is_closed = True
+        if at_once and self._subscribing is not None:
+            self._subscribing.cancel()
         self._close_if_over(at_once)
 
     def _close_if_over(self, at_once: bool = False) -> None:
