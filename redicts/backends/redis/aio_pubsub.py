@@ -72,6 +72,8 @@ class Subscription:
         self._subscribing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
+        self._has_ended = False
+        """Whether the loop ends: a task that waits then must not subscribe again."""
         self.listeners: WeakValueDictionary[bytes, AsyncRedisListener] = WeakValueDictionary()
 
     @property
@@ -98,6 +100,8 @@ class Subscription:
     async def _subscribe(self, seconds: float) -> None:
         """Return when subscribed, or raise what prevents it. All tasks wait for one attempt."""
         while not self.is_subscribed:
+            if self._has_ended:
+                raise exceptions.ConnectionError("the event loop has ended")
             if self._subscribing is None:
                 self._subscribing = self._loop.create_task(self._connect_and_retry())
                 self._subscribing.add_done_callback(self._has_tried)
@@ -187,6 +191,7 @@ class Subscription:
     def close(self, at_once: bool) -> None:
         """Close the connection as soon as there are no listeners, or at once."""
         self._is_closed = True
+        self._has_ended |= at_once
         if at_once and self._subscribing is not None:
             self._subscribing.cancel()
         self._close_if_over(at_once)
