@@ -20,6 +20,7 @@ the servers that are missing are then installed with apt-get.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -65,6 +66,8 @@ def main(arguments: Sequence[str]) -> int:
         if command == "test":
             switches = SWITCHES.intersection(rest)
             selected = [argument for argument in rest if argument not in SWITCHES]
+            # The tests start hundreds of programs, each of which would compile redicts again.
+            os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
             if "--long" in switches:
                 os.environ["REDICTS_TESTS"] = "long"
             return test_lowest(selected) if "--lowest" in switches else test(selected, "--quick-lint-only" in switches)
@@ -81,15 +84,21 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def test(selected: Sequence[str], lint_only: bool) -> int:
-    """Run every check, or those of the selected tests. One that fails stops no other; the tests come last."""
+    """Run every check, or those of the selected tests. One that fails stops no other; the tests come last.
+
+    The checks run at the same time, because each uses one core. One of them collects the tests, so that the processes
+    that run them find their modules compiled.
+    """
     python = test_environment()
     if not lint_only:
         require_servers(python)
-    failed = [shlex.join(check) for check in CHECKS if run([python, "-m", *check])]
-    if not (lint_only or selected):
-        with tempfile.TemporaryDirectory() as built:
-            failed += ["docs"] if build_docs(python, Path(built)) else []
-        failed += ["examples"] if run([python, "-m", "pytest", "README.md", "docs", "redicts"]) else []
+    with tempfile.TemporaryDirectory() as built:
+        checks = {shlex.join(check): [python, "-m", *check] for check in CHECKS}
+        if not (lint_only or selected):
+            checks["docs"] = docs_command(python, Path(built))
+            checks["examples"] = [python, "-m", "pytest", "README.md", "docs", "redicts"]
+            checks["collection"] = [python, "-m", "pytest", "--collect-only", "-p", "no:terminalreporter", "tests"]
+        failed = run_together(checks)
     status = 0 if lint_only else run([python, "-m", "pytest", *WORKERS, *(selected or ["tests"])])
     if failed:
         say(f"FAILED: {', '.join(failed)}")
@@ -109,15 +118,15 @@ def test_lowest(selected: Sequence[str]) -> int:
 
 def docs(directory: Path) -> int:
     """Build the documentation for reading."""
-    status = build_docs(test_environment(), directory)
+    status = run(docs_command(test_environment(), directory))
     if not status:
         say(f"read it: {(directory / 'index.html').as_uri()}")
     return status
 
 
-def build_docs(python: str, directory: Path) -> int:
-    """Build the documentation into a directory; a warning of its generator is an error."""
-    return run([python, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "docs", str(directory)])
+def docs_command(python: str, directory: Path) -> list[str]:
+    """Return the command that builds the documentation; a warning of its generator is an error."""
+    return [python, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "docs", str(directory)]
 
 
 def require_servers(python: str) -> None:
@@ -196,6 +205,26 @@ def run(command: Sequence[str], variables: Mapping[str, str] | None = None) -> i
     """Print a command and run it in the checkout; return its exit status."""
     say(f"$ {shlex.join(command)}")
     return subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode  # noqa: S603
+
+
+def run_together(commands: Mapping[str, Sequence[str]]) -> list[str]:
+    """Run commands at the same time in the checkout, and print each with its output; return the names of the failed."""
+    with contextlib.ExitStack() as running:
+        started = {}
+        for name, command in commands.items():
+            output = running.enter_context(tempfile.TemporaryFile())
+            process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603
+            running.callback(process.wait)
+            running.callback(process.terminate)
+            started[name] = process, output
+        failed = []
+        for name, (process, output) in started.items():
+            say(f"$ {shlex.join(commands[name])}")
+            failed += [name] if process.wait() else []
+            output.seek(0)
+            sys.stdout.buffer.write(output.read())
+            sys.stdout.flush()
+    return failed
 
 
 def _output(command: Sequence[str]) -> tuple[int, str]:

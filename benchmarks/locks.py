@@ -25,6 +25,7 @@ from tests.support.servers import RedisServer
 
 _PROCESSES: Final = 4
 _CONTENDED_SECS: Final = 4.0
+_START_SECS: Final = 60.0
 _FOREIGN: Final = 10_000
 _LOCK: Final = "handed.over"
 
@@ -78,6 +79,18 @@ def section_writes(rounds: int) -> dict[str, Any]:
     return row("write of a leaf under a lock", times["guarded"], times["free"], "without a lock", None, "us")
 
 
+def started(work: Callable[..., None], *arguments: Any) -> tuple[Any, Connection]:
+    """Start a process with the other end of a pipe as its last argument, and return both.
+
+    If the process ends early, the pipe raises ``EOFError``, and the benchmark ends instead of waiting for it.
+    """
+    pipe, other_end = _spawn.Pipe()
+    process = _spawn.Process(target=work, args=(*arguments, other_end), daemon=True)
+    process.start()
+    other_end.close()
+    return process, pipe
+
+
 # Hand-off: one process waits, the other releases; both read the clock of the machine.
 
 
@@ -109,9 +122,7 @@ def handed_over(ours: bool, port: int, rounds: int) -> tuple[float, float]:
     """
     acquire, release = lock_of(ours, port)
     client = redis.Redis(port=port)
-    pipe, other_end = _spawn.Pipe()
-    waiter = _spawn.Process(target=wait_for_lock, args=(ours, port, other_end))
-    waiter.start()
+    waiter, pipe = started(wait_for_lock, ours, port)
     handed, pinged = [], []
     for number in range(rounds):
         pause = 0.02 + 0.1 * (number * 0.618 % 1)  # so that polls are met in every phase
@@ -185,17 +196,12 @@ def work(
 def shares(work: Callable[..., None], arguments: list[tuple[Any, ...]]) -> list[Share]:
     """Let processes work concurrently for a while, and return the result of each."""
     start, stop = _spawn.Barrier(len(arguments) + 1), _spawn.Event()
-    pipes, workers = [], []
-    for own in arguments:
-        pipe, other_end = _spawn.Pipe()
-        workers.append(_spawn.Process(target=work, args=(*own, start, stop, other_end)))
-        workers[-1].start()
-        pipes.append(pipe)
-    start.wait()
+    workers = [started(work, *own, start, stop) for own in arguments]
+    start.wait(_START_SECS)
     time.sleep(_CONTENDED_SECS)
     stop.set()
-    found = [Share(*pipe.recv()) for pipe in pipes]
-    for worker in workers:
+    found = [Share(*pipe.recv()) for _, pipe in workers]
+    for worker, _ in workers:
         worker.join()
     return found
 
@@ -254,11 +260,12 @@ def disjoint(server: RedisServer) -> list[dict[str, Any]]:
 # Many other locks.
 
 
-def hold_many(port: int) -> None:
-    """Acquire many locks and never release them."""
+def hold_many(port: int, pipe: Connection) -> None:
+    """Acquire many locks, never release them, and send that they are held."""
     Pool().reload(cfg={"port": port})
     for number in range(_FOREIGN):
         Proxy(["others", f"group{number % 100}", f"lock{number}"], lock_expire_timeout=3600).acquire()
+    pipe.send("held")
 
 
 def among_others(server: RedisServer, rounds: int) -> dict[str, Any]:
@@ -267,8 +274,8 @@ def among_others(server: RedisServer, rounds: int) -> dict[str, Any]:
     Both trees are databases of one server. Of two servers, one may run on the client's processor and the other not,
     which makes a difference of a third.
     """
-    stranger = _spawn.Process(target=hold_many, args=(server.port,))
-    stranger.start()
+    stranger, pipe = started(hold_many, server.port)
+    pipe.recv()
     stranger.join()
     trees = {
         name: Lock(redis.Redis(port=server.port, db=number), "jobs.import")

@@ -8,6 +8,7 @@ lock``, an exception can come only before or after if ``__enter__`` and ``__exit
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 import threading
@@ -86,10 +87,33 @@ def stack(thread: int | None = None) -> Iterator[FrameType]:
 
     In a signal handler or a finalizer, the frames of the code that it interrupts are among them.
     """
-    frame = sys._getframe() if thread is None else sys._current_frames().get(thread)
+    frame = sys._getframe() if thread is None else _innermost(thread)
     while frame is not None:
         yield frame
         frame = frame.f_back
+
+
+if sys.version_info >= (3, 12):
+
+    def _innermost(thread: int) -> FrameType | None:
+        return sys._current_frames().get(thread)
+
+else:
+
+    def _innermost(thread: int) -> FrameType | None:
+        """Return the innermost frame of a thread, while nothing is collected.
+
+        A collection inside of ``sys._current_frames`` would deadlock with other threads, for it waits for the global
+        lock while it holds the interpreter's list of threads (CPython issue 106883).
+        """
+        with _looking:
+            collects = gc.isenabled()
+            try:
+                gc.disable()
+                return sys._current_frames().get(thread)
+            finally:
+                if collects:
+                    gc.enable()
 
 
 class ResetInChild:
@@ -111,6 +135,7 @@ class ResetInChild:
 _reset: WeakSet[ResetInChild] = WeakSet()
 _freed: WeakSet[ForkSafeLock] = WeakSet()
 _waited_for: WeakSet[WholeCopyLock] = WeakSet()
+_looking: Final = ForkSafeLock()
 _held: Final[list[WholeCopyLock | None]] = []
 """The locks that forks under way hold, and ``None`` where each began: a signal handler may fork during a fork."""
 _forking: Final = _Lock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -86,6 +87,14 @@ def start_redis(redis_executable: Executable) -> Iterator[StartRedis]:
             return servers.enter_context(RedisServer(redis_executable, **options))
 
         yield start
+
+
+@pytest.fixture
+def no_collections() -> Iterator[None]:
+    """Collect no garbage by itself: an exception that comes in a finalizer of what other tests left would be lost."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

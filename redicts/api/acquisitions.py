@@ -58,6 +58,11 @@ def latest(location: Location, locked: Paths, owner: LockOwner | None = None) ->
     return acquired
 
 
+def log_failed_release() -> None:
+    """Log the exception of a release that is under way, where another one must not be replaced by it."""
+    manager.log.warning("a lock could not be released; it expires with its lease", exc_info=True)
+
+
 def give_up(location: Location, locked: Paths, found: list[Acquired], owner: LockOwner | None = None) -> None:
     """Let a background thread release a lock after an exception ended its release, if there was one to release."""
     acquired = found[0] if found else current(location, locked, owner)

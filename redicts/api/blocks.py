@@ -13,7 +13,7 @@ from sys import modules
 from types import MethodType
 from typing import Any, TypeVar, cast
 
-from redicts.api.acquisitions import give_up, release
+from redicts.api.acquisitions import give_up, log_failed_release, release
 from redicts.errors import LockError, StoreError
 from redicts.locks import manager
 from redicts.locks.manager import Acquired
@@ -48,14 +48,19 @@ class _ForTask:
             raise
 
 
-class _AtExit:
-    """The method ``__exit__``, which acts for the owner that enters the ``with`` block."""
+class AtExit:
+    """The method ``__exit__``, which acts for the owner that enters the ``with`` block.
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.__doc__ = function.__doc__
+    ``of_object`` makes the exit of a block when it is looked up in the object, and ``of_class`` when in the class.
+    """
+
+    def __init__(self, doc: str | None, of_object: Callable[[Any], Exit], of_class: Callable[[], Any]) -> None:
+        self.__doc__ = doc
+        self._of_object = of_object
+        self._of_class = of_class
 
     def __get__(self, found: Any, kind: type) -> Callable[..., Any]:
-        return _BlockExitOfClass() if found is None else BlockExit(found)
+        return self._of_class() if found is None else self._of_object(found)
 
 
 class Exit:
@@ -87,7 +92,7 @@ class Exit:
             except (StoreError, LockError):
                 if error is None:
                     raise
-                manager.log.warning("a lock could not be released; it expires with its lease", exc_info=True)
+                log_failed_release()
             self.__class__ = Exit
         except BaseException:
             location, locked = self._held._releases()
@@ -165,4 +170,4 @@ def to_release(function: _Function) -> _Function:
 
 def at_exit(function: _Function) -> _Function:
     """Let a method ``__exit__`` act for the owner that enters the ``with`` block."""
-    return cast("_Function", _AtExit(function))
+    return cast("_Function", AtExit(function.__doc__, BlockExit, _BlockExitOfClass))

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from redicts.api.blocks import BlockExit, Exit, entered, for_task
+from redicts.api.acquisitions import log_failed_release
+from redicts.api.blocks import AtExit, BlockExit, Exit, entered, for_task
 from redicts.api.lock import LockBase
 from redicts.api.lockable import acquire
 from redicts.api.opened import OpenedDatabase
@@ -47,19 +48,8 @@ class _EditExit(BlockExit):
             raise
 
 
-class _AtExit:
-    """The method ``__exit__``, which acts for the owner that enters the block."""
-
-    def __init__(self, function: Callable[..., None]) -> None:
-        self._function = function
-        self.__doc__ = function.__doc__
-
-    def __get__(self, found: Edit | None, kind: type) -> Callable[..., None]:
-        return self._function if found is None else _EditExit(found)
-
-
 def _at_exit(function: _Function) -> _Function:
-    return cast("_Function", _AtExit(function))
+    return cast("_Function", AtExit(function.__doc__, _EditExit, lambda: function))
 
 
 class EditsValue:
@@ -174,7 +164,7 @@ def released(acquired: Acquired, error: BaseException | None, last: Steps[None] 
     except (StoreError, LockError):
         if error is None:
             raise
-        manager.log.warning("a lock could not be released; it expires with its lease", exc_info=True)
+        log_failed_release()
 
 
 def abandon(acquired: Acquired) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import json
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +43,7 @@ from redicts.core.minitransaction import (
     canonical_counter,
     fits_counter,
 )
+from redicts.core.ordered_keys import below, decode
 from redicts.errors import StoreBusy
 from redicts.forks import Bell, ForkSafeLock
 
@@ -237,6 +237,8 @@ class MemoryBackend(Backend):
 
     def _first_failed(self, checks: tuple[Check, ...], now: float) -> int | None:
         for index, check in enumerate(checks):
+            if self._find(check.key) is None and not (isinstance(check, Equals) and check.entries):
+                continue  # nothing is there, as with most checks of locks
             live = self._live(check.key, check.scope, now)
             if isinstance(check, Equals):
                 holds = {path: value for path, (value, _) in live} == check.entries
@@ -247,10 +249,10 @@ class MemoryBackend(Backend):
         return None
 
     def _answer(self, read: AnyRead, now: float) -> Answer:
-        after = None if read.cursor is None else _path_in(read.cursor)
+        after = None if read.cursor is None else decode(read.cursor)
         if isinstance(read, ReadNames):
             names, more = _page(self._live_names(read.key, now, after), read.limit)
-            return Names(tuple(names), _cursor((names[-1],)) if more else None)
+            return Names(tuple(names), below(b"", (names[-1],)) if more else None)
         entries, more = _page(self._live(read.key, read.scope, now, after), read.limit)
         values = {path: value for path, (value, _) in entries}
         ttls = {
@@ -259,7 +261,7 @@ class MemoryBackend(Backend):
             for path, (_, deadline) in entries
             if read.ttls and deadline is not None
         }
-        return Entries(values, ttls, _cursor(entries[-1][0]) if more else None)
+        return Entries(values, ttls, below(b"", entries[-1][0]) if more else None)
 
     def _assignments(self, write: Write, now: float) -> Iterator[tuple[Key, _Entry | None]]:
         """Yield the effect of a write: for each key its new entry, or none to remove it."""
@@ -387,16 +389,7 @@ def _walk(node: _Node, path: Path, after: Path | None) -> Iterator[tuple[Path, _
 def _page(found: Iterator[_Item], limit: int | None) -> tuple[list[_Item], bool]:
     """Return the items of one page, and whether more follow."""
     page = list(itertools.islice(found, limit))
-    return page, limit is not None and next(found, None) is not None
-
-
-def _cursor(last: Path) -> bytes:
-    # As hexadecimal bytes, because JSON would join two lone surrogates into one character.
-    return json.dumps([segment.encode("utf-8", "surrogatepass").hex() for segment in last]).encode()
-
-
-def _path_in(cursor: bytes) -> Path:
-    return tuple([bytes.fromhex(segment).decode("utf-8", "surrogatepass") for segment in json.loads(cursor)])
+    return page, next(found, None) is not None
 
 
 def _deadline(ttl: int | None, now: float) -> float | None:

@@ -78,12 +78,12 @@ def certify(
     if codec is not None and configuration is not None:
         raise click.UsageError("give the configuration of a backend, or --codec, not both")
     if report is not None:
-        _require_writable(report)
+        require_writable(report)
     try:
         import redicts.contract  # noqa: F401, PLC0415  (needs Hypothesis, and help does not)
     except ImportError as error:
         raise click.UsageError(str(error)) from None
-    subject = _subject(configuration, codec)
+    subject = subject_of(configuration, codec)
     try:
         found = _examine(subject, harness, **options)
     except KeyboardInterrupt:
@@ -95,13 +95,13 @@ def certify(
         file.flush()
     if report is not None:
         try:
-            _replace(report, document if report.suffix == ".json" else text)
+            replace_file(report, document if report.suffix == ".json" else text)
         except OSError as error:
             raise click.UsageError(f"--report {report}: the file cannot be written: {error.strerror}") from None
     return exits.DONE if found.passed else exits.NEGATIVE
 
 
-def _subject(configuration: str | None, codec: str | None) -> Subject | None:
+def subject_of(configuration: str | None, codec: str | None) -> Subject | None:
     """Return the store or codec that a configuration stands for, not opened yet.
 
     Raises :class:`~redicts.errors.SettingsError`, which never repeats the text: it may hold a password.
@@ -131,11 +131,11 @@ def _examine(subject: Subject | None, named: str | None, *, patterns: Sequence[s
     harness = harness_for(subject, named)
     on = type(harness).__name__ if subject is None else repr(subject.plugin.name)
     if isinstance(harness, CodecHarness):
-        codec_checks = _chosen(CODEC_CHECKS, patterns)
+        codec_checks = chosen_checks(CODEC_CHECKS, patterns)
         tell(f"{len(codec_checks)} checks on the codec {on}")
         return certify_codec(harness, checks=codec_checks, watch=_progress(len(codec_checks)), **how)
     try:
-        checks = _chosen(CHECKS, patterns)
+        checks = chosen_checks(CHECKS, patterns)
         tell(
             f"{len(checks)} checks on the backend {on}. The suite works in spaces of its own and empties them; "
             "all other data of the store stays as it is"
@@ -147,7 +147,7 @@ def _examine(subject: Subject | None, named: str | None, *, patterns: Sequence[s
         _close(harness)
 
 
-def _chosen(among: Sequence[_Check], patterns: Sequence[str]) -> Sequence[_Check]:
+def chosen_checks(among: Sequence[_Check], patterns: Sequence[str]) -> Sequence[_Check]:
     """Return the checks whose names match one of the patterns, or all if there are none."""
     for pattern in patterns:
         if not any(fnmatchcase(str(check), pattern) for check in among):
@@ -195,7 +195,7 @@ def _progress(checks: int) -> _Progress | None:
     return _Progress(checks) if sys.stderr.isatty() else None
 
 
-def _require_writable(report: Path) -> None:
+def require_writable(report: Path) -> None:
     """Raise, before minutes are spent, :class:`click.UsageError` if a report cannot be written there."""
     directory = report.absolute().parent
     if report.is_dir():
@@ -206,7 +206,7 @@ def _require_writable(report: Path) -> None:
         raise click.UsageError(f"--report {report}: its directory is not writable")
 
 
-def _replace(report: Path, text: str) -> None:
+def replace_file(report: Path, text: str) -> None:
     """Replace a file by this text in one step, so that no reader ever sees half of it; or write it to a device."""
     target = Path(os.path.realpath(report))
     if is_special(str(target)):

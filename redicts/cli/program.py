@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "plugins": "redicts.cli.plugins:plugins",
     "schema": "redicts.cli.schema:schema",
     "certify": "redicts.cli.certify:certify",
+    "mutants": "redicts.cli.mutants:mutants",
     "completion": "redicts.cli.completion:completion",
 }
 """The module and the function of each command, in the order of the help; a module is imported when it is needed. To

@@ -93,14 +93,15 @@ def certify(
 
     """
     chosen = tuple(checks)
-    examination = Examination(harness, thorough=thorough, seed=seed, timeout=timeout)
     secrets = tuple(harness.secrets)
     results: list[Result] = []
-    for check in chosen:
-        results.append(examination.examine(check).without(secrets))
-        if watch is not None:
-            watch(results[-1])
     left_out = tuple(check.name for check in CHECKS if check not in chosen)
+    with Examination(harness, thorough=thorough, seed=seed, timeout=timeout) as examination:
+        for check in chosen:
+            results.append(examination.examine(check).without(secrets))
+            if watch is not None:
+                watch(results[-1])
+        could_declare = () if left_out else _could_declare(examination)
     return Report(
         harness=type(harness).__name__,
         backend=examination.backend,
@@ -110,7 +111,7 @@ def certify(
         thorough=thorough,
         names_left_out=names_left_out(harness),
         left_out=left_out,
-        could_declare=() if left_out else _could_declare(examination),
+        could_declare=could_declare,
         subject={what: crossed_out(value, secrets) for what, value in {**harness.about, **examination.about}.items()},
     )
 

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Final
 
 from redicts.contract.fixture import Fixture
+from redicts.contract.subjects import SUBJECTS, Subject, subject_of
 
 
 class Need(Enum):
@@ -70,6 +71,13 @@ class ConformanceCheck:
     """The rule in one sentence."""
     needs: tuple[Need, ...]
     examine: Callable[[Fixture], None]
+    does: str = ""
+    """How the rule is examined."""
+
+    @property
+    def subject(self) -> Subject:
+        """The subject of the check: what users lose if the rule does not hold, and the page that explains it."""
+        return subject_of(self.name, SUBJECTS)
 
     @property
     def capabilities(self) -> tuple[str, ...]:
@@ -84,20 +92,29 @@ _registry: Final[dict[str, ConformanceCheck]] = {}
 
 
 def conformance_check(needs: Iterable[Need] = ()) -> Callable[[Callable[[Fixture], None]], Callable[[Fixture], None]]:
-    """Register a function as a check: its module is the subject, its name the rule, its docstring the rule in words."""
+    """Register a function as a check: its module is the subject, its name the rule.
+
+    The first line of its docstring states the rule, and the rest says how the check examines it.
+    """
 
     def register(examine: Callable[[Fixture], None]) -> Callable[[Fixture], None]:
         subject = examine.__module__.rpartition(".")[2]
-        says = inspect.getdoc(examine)
-        if not says:
-            raise TypeError(f"the check {examine.__name__} must have a docstring that states its rule")
+        says, does = stated(examine)
         name = f"{subject}.{examine.__name__}"
         if name in _registry:
             raise TypeError(f"the name of a check must be unique; there are two checks named {name}")
-        _registry[name] = ConformanceCheck(name, says.splitlines()[0], tuple(needs), examine)
+        _registry[name] = ConformanceCheck(name, says, tuple(needs), examine, does)
         return examine
 
     return register
+
+
+def stated(examine: Callable[..., None]) -> tuple[str, str]:
+    """Return the rule that the docstring of a check states in its first line, and how the check examines it."""
+    says, _, does = (inspect.getdoc(examine) or "").partition("\n")
+    if not says:
+        raise TypeError(f"the check {examine.__name__} must have a docstring that states its rule")
+    return says, " ".join(does.split())
 
 
 def registered() -> tuple[ConformanceCheck, ...]:

@@ -9,7 +9,8 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Final, Generic, Protocol, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from redicts.contract.check import ConformanceCheck, Need
 from redicts.contract.fixture import Fixture
@@ -17,7 +18,12 @@ from redicts.contract.harness import Harness, SharedBackend, offers_asyncio
 from redicts.contract.hostile import HOSTILE_SEGMENTS
 from redicts.contract.report import Result, Status
 from redicts.contract.requirements import CheckFailed, NotRun
+from redicts.contract.spawned import ProcessPool
+from redicts.contract.subjects import Subject
 from redicts.core.backend import Capabilities
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _WHOLE_CHECK: Final = 5
 """How many times its timeout a check may take, since it waits for several operations."""
@@ -34,6 +40,9 @@ class _Named(Protocol):
 
     @property
     def says(self) -> str: ...
+
+    @property
+    def subject(self) -> Subject: ...
 
     @property
     def capabilities(self) -> tuple[str, ...]: ...
@@ -57,8 +66,7 @@ class Examiner(ABC, Generic[_Check]):
         After a check that did not end, no other one runs: its threads may still be working.
         """
         if self._hanging is not None:
-            reason = f"{self._hanging.name} did not end"
-            return Result(check.name, check.says, Status.NOT_RUN, reason, capabilities=check.capabilities)
+            return _result(check, Status.NOT_RUN, f"{self._hanging.name} did not end")
         results: list[Result] = []
         started = time.monotonic()
         thread = threading.Thread(target=lambda: results.append(self._result(check)), name=check.name, daemon=True)
@@ -68,8 +76,7 @@ class Examiner(ABC, Generic[_Check]):
         milliseconds = (time.monotonic() - started) * 1000
         if not results:
             self._hanging = check
-            reason = f"did not end within {limit:g} seconds"
-            results.append(Result(check.name, check.says, Status.FAILED, reason, capabilities=check.capabilities))
+            results.append(_result(check, Status.FAILED, f"did not end within {limit:g} seconds"))
         return results[0].taking(milliseconds)
 
     def _result(self, check: _Check) -> Result:
@@ -82,15 +89,21 @@ class Examiner(ABC, Generic[_Check]):
             status, why, required = Status.FAILED, _in_short(error), True
         else:
             status, why, required, details = Status.PASSED, "", True, ""
-        return Result(check.name, check.says, status, why, required, details, capabilities=check.capabilities)
+        return _result(check, status, why, required, details)
 
     @abstractmethod
     def _run(self, check: _Check) -> None:
         """Examine one check in a new fixture. Raises ``NotRun`` if it cannot run, any other error if it fails."""
 
 
+def _result(check: _Named, status: Status, reason: str, required: bool = True, details: str = "") -> Result:
+    return Result(check.name, check.says, status, reason, required, details, 0.0, check.capabilities, check.subject)
+
+
 class Examination(Examiner[ConformanceCheck]):
     """Examines checks on one harness, one after the other.
+
+    In a ``with`` block the checks share the other processes that they need. Outside of one, each starts its own.
 
     Args:
         harness: The store under examination.
@@ -109,9 +122,21 @@ class Examination(Examiner[ConformanceCheck]):
         """The name of the backend's class, known once it could be opened."""
         self.about: Mapping[str, str] = {}
         """Versions that the backend reports, known once it could be opened."""
+        self._processes: Final = ProcessPool()
+        self._shares_processes = False
+
+    def __enter__(self) -> Self:
+        self._shares_processes = True
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._shares_processes = False
+        self._processes.close()
 
     def _run(self, check: ConformanceCheck) -> None:
-        fixture = Fixture(self.harness, thorough=self.thorough, seed=self.seed, timeout=self.timeout)
+        fixture = Fixture(
+            self.harness, thorough=self.thorough, seed=self.seed, timeout=self.timeout, processes=self._processes
+        )
         try:
             self._learn_about(fixture)
             for need in check.needs:
@@ -123,6 +148,9 @@ class Examination(Examiner[ConformanceCheck]):
         except BaseException:
             _close_quietly(fixture)
             raise
+        finally:
+            if not self._shares_processes:
+                self._processes.close()
         fixture.close()
 
     def _learn_about(self, fixture: Fixture) -> None:

@@ -14,6 +14,7 @@ from redicts.contract.client import Client
 from redicts.contract.form import entries_of, names_of
 from redicts.contract.harness import Harness
 from redicts.contract.requirements import NotRun, require, require_equal, shortened
+from redicts.contract.spawned import OtherProcess, ProcessPool
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.minitransaction import (
     AnyRead,
@@ -34,10 +35,10 @@ from redicts.core.minitransaction import (
 LONG: Final = 600_000
 """A TTL in milliseconds that outlasts every check."""
 
-SHORT: Final = 25
+SHORT: Final = 20
 """A TTL in milliseconds that ends in :meth:`Fixture.outlive`. No check relies on it *not* having ended."""
 
-OUTLIVE: Final = 45
+OUTLIVE: Final = 30
 """Milliseconds after which a short TTL has ended, also by a clock that counts whole ones."""
 
 _SWITCH_INTERVAL: Final = 1e-5
@@ -54,11 +55,13 @@ class Fixture:
     """The environment of one check.
 
     ``thorough`` asks a check to try longer. ``seed`` seeds random examples. ``timeout`` is how many seconds an
-    operation may take that should take milliseconds, before it counts as hanging.
+    operation may take that should take milliseconds, before it counts as hanging. ``processes`` are for all checks of
+    one examination.
     """
 
-    def __init__(self, harness: Harness, *, thorough: bool, seed: int, timeout: float) -> None:
+    def __init__(self, harness: Harness, *, thorough: bool, seed: int, timeout: float, processes: ProcessPool) -> None:
         self.harness: Final = harness
+        self._processes: Final = processes
         self.thorough: Final = thorough
         self.seed: Final = seed
         self.timeout: Final = timeout
@@ -98,6 +101,19 @@ class Fixture:
         client.run()
         return client
 
+    def through(self, harness: Harness) -> Fixture:
+        """Return a fixture for a quick check of another kind of client of the store; close it."""
+        return Fixture(harness, thorough=False, seed=self.seed, timeout=self.timeout, processes=self._processes)
+
+    @contextmanager
+    def other_processes(self, count: int) -> Iterator[list[OtherProcess]]:
+        """Have so many other processes open the store, and close it with the block."""
+        opener = self.harness.opener
+        if opener is None:  # the check needs an opener
+            raise NotRun("the harness has no opener", required=True)
+        with self._processes.lend(opener, count, self.timeout) as others:
+            yield others
+
     def close_clients(self) -> None:
         """Close all clients; :attr:`store` is a new one afterwards."""
         self._store = self._databases = None
@@ -136,8 +152,11 @@ class Fixture:
         """Require that the space holds exactly these entries, by a read, by Equals, and by the names of every dict."""
         client = client or self.store
         root = self.key()
-        parents = {path[:depth] for path in entries for depth in range(len(path))} | {()}
-        paths = sorted({*parents, *entries})
+        below: dict[Path, set[str]] = {(): set(), **{path: set() for path in entries}}
+        for path in entries:
+            for depth, name in enumerate(path):
+                below.setdefault(path[:depth], set()).add(name)
+        paths = sorted(below)
         items: list[Check | AnyRead] = [Read(root, Scope.SUBTREE), Equals(root, Scope.SUBTREE, entries)]
         items += [ReadNames(self.key(*node)) for node in paths]
         # In one transaction, unless it might touch more values than every store supports.
@@ -158,8 +177,7 @@ class Fixture:
             "the space reads as expected, but Equals of these entries fails",
         )
         for node, listing in zip(paths, listings):
-            below = {path[len(node)] for path in entries if path[: len(node)] == node and len(path) > len(node)}
-            require_equal(set(names_of(listing).names), below, f"the names below {shortened(node)} are")
+            require_equal(set(names_of(listing).names), below[node], f"the names below {shortened(node)} are")
 
     def outlive(self) -> None:
         """Let time pass until every :data:`SHORT` TTL given so far has ended."""

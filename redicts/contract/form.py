@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from redicts.contract.requirements import require, shortened
+from redicts.contract.requirements import CheckFailed, require, shortened
 from redicts.core.minitransaction import (
     SMALL_PAGE,
     Add,
@@ -22,12 +22,14 @@ from redicts.core.minitransaction import (
 
 def examine_form(transaction: Transaction, outcome: Outcome) -> None:
     """Raise ``CheckFailed`` if the outcome is not a valid one for the transaction."""
-    require(isinstance(outcome, Outcome), f"execute must return an Outcome, got {shortened(outcome)}")
+    if not isinstance(outcome, Outcome):
+        raise CheckFailed(f"execute must return an Outcome, got {shortened(outcome)}")
     require(isinstance(outcome.status, Status), f"the status must be a Status, got {outcome.status!r}")
     _examine_failed_index(transaction, outcome)
     _examine_counters(transaction, outcome)
     expected = 0 if outcome.status is Status.TOO_LARGE else len(transaction.reads)
-    require(isinstance(outcome.answers, tuple), f"the answers must be a tuple, got {shortened(outcome.answers)}")
+    if not isinstance(outcome.answers, tuple):
+        raise CheckFailed(f"the answers must be a tuple, got {shortened(outcome.answers)}")
     require(
         len(outcome.answers) == expected,
         f"{len(outcome.answers)} answers for {len(transaction.reads)} reads, status {outcome.status.name}",
@@ -66,26 +68,25 @@ def _examine_failed_index(transaction: Transaction, outcome: Outcome) -> None:
 def _examine_counters(transaction: Transaction, outcome: Outcome) -> None:
     adds = sum(isinstance(write, Add) for write in transaction.writes)
     expected = adds if outcome.applied else 0
-    require(isinstance(outcome.counters, tuple), f"the counters must be a tuple, got {shortened(outcome.counters)}")
+    if not isinstance(outcome.counters, tuple):
+        raise CheckFailed(f"the counters must be a tuple, got {shortened(outcome.counters)}")
     require(
         len(outcome.counters) == expected,
         f"{len(outcome.counters)} counters for {adds} Adds, status {outcome.status.name}",
     )
-    require(
-        all(type(each) is int for each in outcome.counters),
-        f"the counters must be integers, got {shortened(outcome.counters)}",
-    )
+    if not all(type(each) is int for each in outcome.counters):
+        raise CheckFailed(f"the counters must be integers, got {shortened(outcome.counters)}")
 
 
 def _examine_answer(read: AnyRead, answer: Answer) -> None:
     if isinstance(read, Read):
-        require(isinstance(answer, Entries), f"a Read was answered by {shortened(answer)}")
-        assert isinstance(answer, Entries)
+        if not isinstance(answer, Entries):
+            raise CheckFailed(f"a Read was answered by {shortened(answer)}")
         _examine_entries(read, answer)
         size = len(answer.values)
     else:
-        require(isinstance(answer, Names), f"a ReadNames was answered by {shortened(answer)}")
-        assert isinstance(answer, Names)
+        if not isinstance(answer, Names):
+            raise CheckFailed(f"a ReadNames was answered by {shortened(answer)}")
         _examine_names(answer)
         size = len(answer.names)
     if read.limit is None:
@@ -97,23 +98,34 @@ def _examine_answer(read: AnyRead, answer: Answer) -> None:
 
 
 def _examine_entries(read: Read, answer: Entries) -> None:
-    require(isinstance(answer.values, Mapping), f"the values must be a mapping, got {shortened(answer.values)}")
+    # Most answers are as they should be, so texts are made for the others only.
+    if not isinstance(answer.values, Mapping):
+        raise CheckFailed(f"the values must be a mapping, got {shortened(answer.values)}")
     for path, value in answer.values.items():
-        require(_is_path(path), f"a path in an answer must be a tuple of non-empty text, got {shortened(path)}")
-        require(read.scope.covers(path), f"the path {shortened(path)} is outside the scope {read.scope.name}")
-        require(isinstance(value, bytes), f"a value in an answer must be bytes, got {shortened(value)}")
-    require(isinstance(answer.ttls, Mapping), f"the TTLs must be a mapping, got {shortened(answer.ttls)}")
+        if not _is_path(path):
+            raise CheckFailed(f"a path in an answer must be a tuple of non-empty text, got {shortened(path)}")
+        if not read.scope.covers(path):
+            raise CheckFailed(f"the path {shortened(path)} is outside the scope {read.scope.name}")
+        if not isinstance(value, bytes):
+            raise CheckFailed(f"a value in an answer must be bytes, got {shortened(value)}")
+    if not isinstance(answer.ttls, Mapping):
+        raise CheckFailed(f"the TTLs must be a mapping, got {shortened(answer.ttls)}")
     require(read.ttls or not answer.ttls, "a read without ttls was answered with TTLs")
     for path, ttl in answer.ttls.items():
-        require(path in answer.values, f"a TTL without a value, at {shortened(path)}")
-        require(type(ttl) is int and ttl >= 1, f"a remaining TTL must be a positive integer, got {ttl!r}")
+        if path not in answer.values:
+            raise CheckFailed(f"a TTL without a value, at {shortened(path)}")
+        if type(ttl) is not int or ttl < 1:
+            raise CheckFailed(f"a remaining TTL must be a positive integer, got {ttl!r}")
 
 
 def _examine_names(answer: Names) -> None:
-    require(isinstance(answer.names, tuple), f"the names must be a tuple, got {shortened(answer.names)}")
-    texts = all(isinstance(name, str) and name for name in answer.names)
-    require(texts, f"the names must be non-empty text, got {shortened(answer.names)}")
-    require(len(set(answer.names)) == len(answer.names), f"the names must be distinct, got {shortened(answer.names)}")
+    names = answer.names
+    if not isinstance(names, tuple):
+        raise CheckFailed(f"the names must be a tuple, got {shortened(names)}")
+    if not all(isinstance(name, str) and name for name in names):
+        raise CheckFailed(f"the names must be non-empty text, got {shortened(names)}")
+    if len(set(names)) != len(names):
+        raise CheckFailed(f"the names must be distinct, got {shortened(names)}")
 
 
 def _is_path(path: Path) -> bool:

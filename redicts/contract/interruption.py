@@ -9,9 +9,11 @@ it again.
 from __future__ import annotations
 
 import dis
+import gc
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from functools import cache
 from types import CodeType, FrameType
@@ -100,14 +102,27 @@ def trace(
 
     usual = sys.gettrace()
     error: BaseException | None = None
-    try:
-        sys.settrace(enter)
-        function()
-    except BaseException as found:
-        error = found
-    finally:
-        sys.settrace(usual)
+    with _nothing_collected():
+        try:
+            sys.settrace(enter)
+            function()
+        except BaseException as found:
+            error = found
+        finally:
+            sys.settrace(usual)
     return Traced(count, where, error)
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Collect no garbage by itself: an exception that comes in the finalizer of other garbage would be lost."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _is_in(frame: FrameType, package: str | None) -> bool:

@@ -29,8 +29,8 @@ class Leftovers:
         while max(files := self._files_left(), threads := self._threads_left()) > most and time.monotonic() < deadline:
             gc.collect()  # errors may hold what their frames used
             time.sleep(_PAUSE_SECS)
-        require(files <= most, f"{what} leave {files} more files or sockets open{_SEE}")
-        require(threads <= most, f"{what} leave {threads} more threads running{_SEE}")
+        require(files <= most, f"{what} leave {files} more files or sockets open")
+        require(threads <= most, f"{what} leave {threads} more threads running")
 
     def _files_left(self) -> int:
         return _open_files() - self._files
@@ -40,8 +40,6 @@ class Leftovers:
 
 
 _PAUSE_SECS: Final = 0.01
-
-_SEE: Final = '; see "Failures" in docs/contract.md'
 
 
 def _open_files() -> int:

@@ -28,7 +28,7 @@ from redicts.backends.memory import MemoryBackend
 from redicts.contract.client import Client
 from redicts.contract.clock import ManualClock
 from redicts.contract.documented import fetch_at
-from redicts.contract.fixture import OUTLIVE, SHORT, Fixture
+from redicts.contract.fixture import Fixture
 from redicts.contract.requirements import CheckFailed, require, require_equal, shortened
 from redicts.contract.walk import many, walk, walk_names
 from redicts.core.documents import leaves_in
@@ -76,6 +76,12 @@ _CLIENTS: Final = st.integers(0, 1)
 _SEEDS: Final = st.integers(0, 2**32 - 1)
 _SIZES: Final = st.integers(0, 4)
 _LIMITS: Final = st.sampled_from([1, 2, 3, 1000])
+
+_BRIEF: Final = 2
+"""A short TTL in milliseconds."""
+
+_BRIEF_SECS: Final = 0.01
+"""Seconds in which a short TTL has ended, also by a clock that counts whole milliseconds."""
 
 _WAITS: Final = 2
 """How many short TTLs one example may wait for, if the harness really waits."""
@@ -189,9 +195,9 @@ class _Comparison(RuleBasedStateMachine):
         reads = [self._draw_read(random, space) for _ in range(random.randrange(3))]
         writes = self._draw_writes(random, space, size)
         self._execute(client, Transaction(tuple(checks), tuple(reads), tuple(writes)))
-        if any(getattr(write, "ttl", None) == SHORT for write in writes):
+        if any(getattr(write, "ttl", None) == _BRIEF for write in writes):
             self._waits -= 1
-            self._do("let the short TTLs end", lambda: self._let_time_pass(OUTLIVE / 1000))
+            self._do("let the short TTLs end", lambda: self._let_time_pass(_BRIEF_SECS))
 
     @rule(client=_CLIENTS, seed=_SEEDS, limit=_LIMITS)
     def walk(self, client: int, seed: int, limit: int) -> None:
@@ -290,7 +296,7 @@ class _Comparison(RuleBasedStateMachine):
     def _draw_ttl(self, random: Random) -> int | None:
         if not self._ttl:
             return None
-        return random.choice((None, *_LONG, SHORT) if self._waits > 0 else (None, *_LONG))
+        return random.choice((None, *_LONG, _BRIEF) if self._waits > 0 else (None, *_LONG))
 
     def _draw_document(self, random: Random) -> bytes:
         value = self._draw_dict(random, 3)

@@ -14,7 +14,6 @@ from redicts.contract.client import Client
 from redicts.contract.fixture import LONG, Fixture
 from redicts.contract.form import entries_of
 from redicts.contract.requirements import NotRun, require, require_equal
-from redicts.contract.spawned import other_processes
 from redicts.core.backend import Backend
 from redicts.core.minitransaction import Delete, Key, Put, Read, Scope, Transaction
 
@@ -29,7 +28,7 @@ def _processes(fixture: Fixture) -> None:
     """Two processes read each other's writes."""
     here, there = fixture.key("here"), fixture.key("there")
     fixture.store.apply(Put(here, b"1"))
-    with other_processes(fixture, 1) as [other]:
+    with fixture.other_processes(1) as [other]:
         require_equal(other.call(_value, here), b"1", "another process reads")
         other.call(_put, there)
         require_equal(fixture.store.value(there), b"1", "this process reads")

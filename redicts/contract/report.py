@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -13,6 +14,7 @@ from typing import Any, Final
 import hypothesis
 
 from redicts.contract.check import BASE
+from redicts.contract.subjects import RULES, Loss, Subject
 from redicts.core.backend import Capabilities
 from redicts.core.entry_points import CONTRACT
 from redicts.version import __version__
@@ -51,6 +53,7 @@ class Result:
     milliseconds: float = 0.0
     capabilities: tuple[str, ...] = (BASE,)
     """The capabilities that the check is about."""
+    subject: Subject | None = None
 
     def taking(self, milliseconds: float) -> Result:
         """Return this result with its duration."""
@@ -72,7 +75,28 @@ class Result:
             **dataclasses.asdict(self),
             "status": self.status.value,
             "capabilities": list(self.capabilities),
+            "subject": self.check.partition(".")[0],
+            "loses": None if self.subject is None else self.subject.loss.value,
+            "read": list(self.pages),
         }
+
+    @property
+    def pages(self) -> tuple[str, ...]:
+        """The pages that explain the rule and how it is examined."""
+        if self.subject is None:
+            return ()
+        return f"docs/{self.subject.page}", f"docs/{RULES}#{self.subject.anchor}"
+
+    def __str__(self) -> str:
+        """Tell the outcome; of a failure also the rule, and the pages to read."""
+        if self.status is not Status.FAILED:
+            return f"{self.status.value} {self.check}: {self.reason}" if self.reason else f"passed {self.check}"
+        return f"FAILED {self.check}: {_shortened(self.reason)}{self.told}"
+
+    @property
+    def told(self) -> str:
+        """The rule and the pages to read, on lines of their own."""
+        return f"\n    rule: {self.says}\n    read: {', '.join(self.pages)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +173,21 @@ class Report:
         return counted
 
     @property
+    def losses(self) -> list[dict[str, Any]]:
+        """What was examined and what not, by what users would lose, the worst first."""
+        found = []
+        for loss in Loss:
+            results = [each for each in self.results if each.subject is not None and each.subject.loss is loss]
+            counts = {status.value: sum(each.status is status for each in results) for status in Status}
+            reasons: dict[str, list[str]] = {}
+            for each in results:
+                if each.status is Status.NOT_RUN:
+                    reasons.setdefault(each.reason, []).append(each.check)
+            if results:
+                found.append({"users would lose": loss.value, **counts, "not examined": reasons})
+        return found
+
+    @property
     def status(self) -> str:
         """The result as the text of the report states it."""
         if self.certified:
@@ -172,6 +211,7 @@ class Report:
             "names_left_out": self.names_left_out,
             "about": dict(self.about),
             "subject": dict(self.subject),
+            "losses": self.losses,
             "counts": self.counts,
             "checks": [result.to_dict() for result in self.results],
             "left_out": list(self.left_out),
@@ -189,9 +229,23 @@ class Report:
         width = max((len(result.check) for result in self.results), default=0)
         for result in self.results:
             reason = f"  {_shortened(result.reason)}" if result.reason else ""
+            if result.status is Status.FAILED:
+                reason += result.told
             status = result.status.value.upper() if result.status is Status.FAILED else result.status.value
             lines.append(f"{status:8}{result.check:{width}}{result.milliseconds:9.1f} ms{reason}")
-        return "\n".join([*lines, "", *self._counted(), "", *self._status()])
+        return "\n".join([*lines, "", *self._examined(), "", *self._counted(), "", *self._status()])
+
+    def _examined(self) -> list[str]:
+        width = max((len(each["users would lose"]) for each in self.losses), default=0)
+        lines = [f"{'what users would lose':{width}}{'passed':>8}{'failed':>8}{'not run':>9}"] if width else []
+        for each in self.losses:
+            counts = f"{each['passed']:8}{each['failed']:8}{each['not run']:9}"
+            lines.append(f"{each['users would lose']:{width}}{counts}")
+            for reason, checks in each["not examined"].items():
+                subjects = Counter(check.partition(".")[0] for check in checks)
+                counted = ", ".join(f"{subject} ({count})" for subject, count in subjects.items())
+                lines.append(f"  not examined: {counted}, since {_shortened(reason)}")
+        return lines
 
     def _counted(self) -> list[str]:
         lines = [f"{'checks about':16}{'required':>10}{'ran':>6}{'passed':>8}{'not run':>9}"]

@@ -91,8 +91,8 @@ def run(steps: Steps[Result], backend: Backend, timeout: float | None = None) ->
                 elif isinstance(request, Fetch):
                     answer = (backend.fetch_document if request.document else backend.fetch)(request.key)
                 elif isinstance(request, Overwrite):
-                    overwrite = backend.overwrite_document if request.document else backend.overwrite
-                    answer = overwrite(request.key, request.value)
+                    key, value, document = request
+                    answer = (backend.overwrite_document if document else backend.overwrite)(key, value)
                 else:
                     listener, deadline = _wait(request, listener, backend, deadline)
             except BaseException as error:

@@ -75,7 +75,8 @@ def leaves_of(value: object, at: Path, form: LeafFormat) -> dict[Path, bytes]:
     except Exception as error:
         form.refuse(error, at)
     if not is_node:
-        refuse_root(at)
+        if not at:
+            refuse_root(at)
         return {(): leaf}
     leaves: dict[Path, bytes] = {}
     _flatten(value, (), at, form, leaves, set())  # type: ignore[arg-type]  # it is a dict
@@ -192,13 +193,13 @@ def replacing(leaves: dict[Path, bytes], path: Path, ttl: int | None) -> tuple[W
     return (*clearing_above(path), Delete(key, scope), *puts)
 
 
-def document_of(value: object, path: Path, form: LeafFormat) -> bytes | None:
-    """Encode a value as a document, or return ``None`` if it is better split into leaves.
+def document_of(value: dict[Any, Any], path: Path, form: LeafFormat) -> bytes | None:
+    """Encode a dict as a document, or return ``None`` if it is better split into leaves.
 
     The leaves of the document are those that ``leaves_of`` returns. Values that must be refused return ``None``, and
     ``leaves_of`` raises the error.
     """
-    if type(value) is not dict or not path:
+    if not path:
         return None
     try:
         if len(value) < _LEAST_LEAVES and _values_near(value) < _LEAST_LEAVES:

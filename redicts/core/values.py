@@ -244,7 +244,7 @@ class ValueOperations:
         """
         key = Key(VALUES, path)
         overwrites = self._overwrites and ttl is None
-        document = document_of(value, path, self._format) if self._documents else None
+        document = document_of(value, path, self._format) if self._documents and type(value) is dict else None
         if document is not None:
             if overwrites and (yield Overwrite(key, document, document=True)):
                 return

@@ -18,6 +18,9 @@ _CLOCK_DRIFT: Final = 0.01
 _CLOCK_STEP_SECS: Final = 0.002
 """The seconds of a lease that are not used, because stores count in milliseconds."""
 
+_FEW: Final = 4
+"""The number of held locks of one owner that are not in its path index."""
+
 Callback = Callable[[], object]
 
 
@@ -163,24 +166,32 @@ class HeldLock:
 
 
 class HeldLocks:
-    """Path index of the locks that one owner holds in one database.
+    """The locks that one owner holds in one database: a few as they are, further ones in a path index.
 
     The cost of each operation is in proportion to the depth of the path and to the number of results. Between any two
     steps of a method, an exception may come, or a signal handler that acquires and releases locks. So ``requests``
-    decides, in one step, which locks are held, and the index finds at least those. To remove a lock twice does nothing.
+    decides, in one step, which locks are held, and the rest finds at least those. To remove a lock twice does nothing.
     """
 
-    __slots__ = ("_at", "_below", "requests")
+    __slots__ = ("_at", "_below", "_few", "requests")
 
     def __init__(self) -> None:
+        self._few: dict[HeldLock, None] = {}
+        """The locks that are not in the index: most owners hold one or two, and compare them faster."""
         self._at: _Index = {}
         self._below: _Index = {}
         self.requests: dict[Request, HeldLock] = {}
 
     def add(self, lock: HeldLock) -> None:
         """Add a lock."""
-        request = lock.request
-        for path in request.paths:
+        if len(self._few) < _FEW:
+            self._few[lock] = None
+        else:
+            self._add_to_index(lock)
+        self.requests[lock.request] = lock
+
+    def _add_to_index(self, lock: HeldLock) -> None:
+        for path in lock.request.paths:
             index, above = self._at, path
             for depth in range(len(path) + 1):
                 while True:
@@ -189,11 +200,15 @@ class HeldLocks:
                     if index.get(above) is locks:
                         break  # else a signal handler that released the only other lock there has removed it meanwhile
                 index, above = self._below, path[:depth]
-        self.requests[request] = lock
 
     def remove(self, lock: HeldLock) -> None:
         """Remove a lock, if it is there."""
         self.requests.pop(lock.request, None)
+        self._few.pop(lock, None)
+        if self._at or self._below:
+            self._remove_from_index(lock)
+
+    def _remove_from_index(self, lock: HeldLock) -> None:
         for path in lock.request.paths:
             _remove(self._at, path, lock)
             for depth in range(len(path)):
@@ -201,12 +216,13 @@ class HeldLocks:
 
     def covering(self, paths: Paths, mode: Mode) -> HeldLock | None:
         """Return a held lock that includes a lock of this mode on these paths."""
-        above = self._above(paths[0])
-        return next((lock for lock in above if lock.covers(paths, mode) and lock.request in self.requests), None)
+        found = [*self._few, *(self._above(paths[0]) if self._at else ())]
+        return next((lock for lock in found if lock.covers(paths, mode) and lock.request in self.requests), None)
 
     def overlapping(self, path: Path) -> list[HeldLock]:
         """Return the locks above, at or below a path, each once."""
-        found = dict.fromkeys([*self._above(path), *self._below.get(path, ())])
+        few = [lock for lock in list(self._few) for locked in lock.request.paths if overlap(path, locked)]
+        found = dict.fromkeys([*few, *self._above(path), *self._below.get(path, ())])
         return [lock for lock in found if lock.request in self.requests]
 
     def _above(self, path: Path) -> list[HeldLock]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext, suppress
 from typing import Any, Final, TypeVar
 
@@ -206,9 +206,10 @@ class LockManager:
             # Locks that other owners of this process have released must be free for an attempt without waiting.
             yield from retention.end()
         if lock is None:
-            own: list[Request] = []
-            if me.caller is not None or me in self.held:
-                own = [each for held in self._held_by(me) for each in list(held.requests)]
+            held = self._held_by(me) if me.caller is not None or me in self.held else []
+            own: Collection[Request] = ()
+            if held:  # not copied if they are those of one owner, who may hold thousands
+                own = held[0].requests if len(held) == 1 else [each for one in held for each in list(one.requests)]
             request = acquired.request = Request(request_name(), me.owner, mode, paths, int(time.time() * 1000))
             if me.comebacks and acquired.retains:
                 retention.reserve_tokens(me, request)

@@ -58,10 +58,11 @@ _LEFT: Final = 0.9
 class Retention(ResetInChild):
     """The retained locks of one database. ``seconds`` is the length of a window, 0 for none; ``run`` runs steps."""
 
-    __slots__ = ("_can_retain", "_in_hand", "_renewal", "_run", "_store", "_windows", "retained", "seconds")
+    __slots__ = ("_can_retain", "_in_hand", "_itself", "_renewal", "_run", "_store", "_windows", "retained", "seconds")
 
     def __init__(self, store: TreeStore, renewal: Renewal, run: Callable[[Steps[Any]], Any], seconds: float) -> None:
         super().__init__()
+        self._itself = ref(self)
         self._store = store
         self._renewal = renewal
         self._run = run
@@ -83,15 +84,15 @@ class Retention(ResetInChild):
     def asks(self, owner: LockOwner, paths: Paths) -> None:
         """Count an acquisition that follows at once on the release of the same lock."""
         manager, released, at = owner.released
-        came_back = manager is ref(self) and released == paths and time.monotonic() - at <= _SOON_SECS
+        came_back = manager is self._itself and released == paths and time.monotonic() - at <= _SOON_SECS
         owner.comebacks = owner.comebacks + 1 if came_back else 0
 
     def releases(self, owner: LockOwner, lock: HeldLock) -> None:
         """Record that an owner released a lock."""
         manager, released, _ = owner.released
-        if manager is not ref(self) or released != lock.paths:
+        if manager is not self._itself or released != lock.paths:
             owner.comebacks = 0
-        owner.released = (ref(self), lock.paths, time.monotonic())
+        owner.released = (self._itself, lock.paths, time.monotonic())
 
     def reserve_tokens(self, owner: LockOwner, request: Request) -> None:
         """Reserve the fencing tokens of a window with a request, if a window is likely."""

@@ -6,6 +6,7 @@ from tests.support.stores import (  # noqa: F401  (fixtures)
     any_store,
     clock,
     distributions,
+    fast_store,
     memory_before_and_after,
     pytest_generate_tests,
     use,

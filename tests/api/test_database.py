@@ -19,7 +19,7 @@ from redicts.transfer import copy
 from tests.locks.locking import Somebody
 from tests.support.servers import RedisServer
 from tests.support.stores import Wrapped, in_place_of_memory
-from tests.support.waiting import TIMEOUT
+from tests.support.waiting import TIMEOUT, eventually
 
 MEMORY: dict[str, Any] = {"backend": "memory"}
 
@@ -87,11 +87,12 @@ def test_each_database_renews_its_own_locks(file: str) -> None:
     """Closing one database does not stop the renewals of another."""
     with redicts.open(file) as other:
         with redicts.open(MEMORY) as one:
-            one.lock("a", expire_timeout=0.3, renew=True).acquire()
+            one.lock("a", expire_timeout=2, renew=True).acquire()
             one.lock("a").release()
-            lock = other.lock("a", expire_timeout=0.3, renew=True)
+            lock = other.lock("a", expire_timeout=2, renew=True)
             lock.acquire()
-        threading.Event().wait(0.7)
+        (first,) = lock.holders()
+        eventually(lambda: (lock.holders()[0].until - first.until).total_seconds() > 1, "it is renewed twice")
         lock.ensure_held()
         lock.release()
 

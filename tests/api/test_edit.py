@@ -330,7 +330,7 @@ def test_the_options_are_those_of_a_lock() -> None:
 def test_a_renewed_lock_outlives_its_lease() -> None:
     """With ``renew``, a block may take longer than the lease."""
     root().set("a", {"n": 1})
-    with Proxy("a").edit(renew=True, expire_timeout=0.6) as value:
+    with Proxy("a").edit(renew=True, expire_timeout=2) as value:
         (first,) = Proxy("a").lock().holders()
         eventually(lambda: Proxy("a").lock().holders()[0].until > first.until, "the lease is renewed")
         value["n"] = 2
@@ -617,7 +617,7 @@ def test_values_that_are_too_large_are_refused(use: Use) -> None:
     assert is_free()
 
 
-def test_a_large_value_is_edited(any_store: Store) -> None:
+def test_a_large_value_is_edited(fast_store: Store) -> None:
     """A value that is read in several pages is edited whole; one that is too large for the store is refused."""
     root().set("a", {f"d{number}": {"x": {"y": number}} for number in range(2_000)})
     with Proxy("a").edit() as value:

@@ -421,7 +421,7 @@ def test_nothing_is_below_a_leaf(any_store: Store) -> None:
     assert Proxy("a").keys() == []
 
 
-def test_a_large_iteration_comes_in_pages(any_store: Store) -> None:
+def test_a_large_iteration_comes_in_pages(fast_store: Store) -> None:
     """``iter_children`` of more leaves than one page yields each of them once."""
     many = {f"n{number}": {"x": number} for number in range(2_500)}
     root().set("many", many)

@@ -159,7 +159,7 @@ def test_a_large_value_is_stored(any_store: Store) -> None:
     assert root().get("large").val() == text
 
 
-def test_a_dict_of_thousands_stays_whole(any_store: Store) -> None:
+def test_a_dict_of_thousands_stays_whole(fast_store: Store) -> None:
     """A dict of thousands of dicts is read, returned by ``setdefault`` and popped as one complete value."""
     value = {f"n{number}": {"x": number} for number in range(2_600)}
     root().set("many", value)

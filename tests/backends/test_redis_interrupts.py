@@ -32,6 +32,8 @@ from tests.support.proxy import FaultyProxy
 from tests.support.servers import RedisServer
 from tests.support.waiting import TIMEOUT, eventually
 
+pytestmark = pytest.mark.usefixtures("no_collections")
+
 LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
 STEP: Final = 1 if LONG else 13
 """Every how many instructions there is an interrupt: all of them in the long version."""
@@ -100,7 +102,7 @@ def one_connection(target: Any, **more: Any) -> Iterator[RedisBackend]:
 
 def here(backend: RedisBackend) -> Connections:
     """Return the connections of this process."""
-    return backend._connections_here()
+    return backend._connections.get()
 
 
 @pytest.mark.parametrize("kind", ["read", "write"])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from redicts.backends.sqlite import statements
 from redicts.backends.sqlite.backend import SqliteBackend
-from redicts.backends.sqlite.clock import Machine, this_machine
+from redicts.backends.sqlite.clock import FileClock, Machine, this_machine
+from redicts.backends.sqlite.files import open_store
 from redicts.core.minitransaction import Add, Put, Read
 from tests.backends.sqlite_tools import Child, as_ordinary_user, entries, key, run, sql, value
 
@@ -238,3 +242,23 @@ def test_a_store_in_memory_ignores_the_wall_clock(model: Model) -> None:
     model.passes(4_000)
     assert ttl(store) == 6_000
     store.close()
+
+
+class ReadOnlyMeanwhile(sqlite3.Connection):
+    """A connection to a file that is found to be read-only when the time is recorded: it has been moved since."""
+
+    def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+        """Refuse to record the time."""
+        if sql == statements.SET_CLOCK:
+            raise sqlite3.OperationalError("attempt to write a readonly database")
+        return super().execute(sql, *arguments)
+
+
+def test_a_connection_is_opened_without_a_transaction(file: str, model: Model) -> None:
+    """If a file becomes read-only while its time is recorded, the time is read, and no transaction stays open."""
+    open_store(file).close()
+    connection = sqlite3.connect(file, factory=ReadOnlyMeanwhile, isolation_level=None)
+    clock = FileClock(model.machine)
+    clock.begin(connection)
+    assert (connection.in_transaction, clock.now()) == (False, model.wall)
+    connection.close()

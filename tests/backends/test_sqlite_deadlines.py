@@ -71,7 +71,7 @@ def test_a_waiter_ends_with_its_timeout_while_the_file_is_locked(file: Path, db:
     """The same for one that waits when the file is locked; its record goes when the file is free again."""
     with db.lock("job", renew=True), ThreadPoolExecutor(1) as pool:
         began = time.monotonic()
-        waiting = pool.submit(db.lock("job", acquire_timeout=1.0).acquire)
+        waiting = pool.submit(db.lock("job", acquire_timeout=2.0).acquire)
         eventually(lambda: db.lock("job").waiters(), "it waits")
         locked = LockOwner(file)
         with pytest.raises((StoreTimeout, LockTimeout)):

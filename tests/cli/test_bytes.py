@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from redicts import Lock
 from redicts.cli import exits
 from tests.cli.conftest import InProcess, leaves_in, open_database, put, put_raw, value_at
-from tests.cli.running import command_line, environment, redicts, running
+from tests.cli.running import command_line, environment, redicts, run, running
 from tests.support.ports import bound_socket
 
 MODEL = b'\x04models 29\n{"$type":"invoice","value":1}'
@@ -215,21 +216,30 @@ def test_an_import_that_fails_says_how_far_it_came(file_url: str, tmp_path: Path
     assert len(leaves_in(file_url)) == 30
 
 
-@pytest.mark.parametrize("command", ["tree", "locks", "doctor", "plugins", "watch", "get"])
+_ONE_AFTER_THE_OTHER = """
+import json, sys
+from redicts.cli import main
+for command in json.loads(sys.argv[1]):
+    status = main(command)
+    assert status == 0, (command, status)
+"""
+
+
 @pytest.mark.parametrize(
     ("name", "variables"),
     [("h\u00e9.db", {"PYTHONIOENCODING": "ascii"}), ("state.db", {"LC_ALL": "C", "PYTHONUTF8": "0"})],
     ids=["ascii", "C"],
 )
-def test_every_terminal_can_show_the_output(tmp_path: Path, command: str, name: str, variables: dict[str, str]) -> None:
+def test_every_terminal_can_show_the_output(tmp_path: Path, name: str, variables: dict[str, str]) -> None:
     """A character that the encoding lacks is an escape, in names, values, threads and the name of the file."""
     url = f"sqlite:///{tmp_path}/{name}"
     put(url, {"h\u00e9\ud800": "\u20ac\ud800"})
-    options = {"get": ["."], "watch": ["--looks", "1"]}.get(command, [])
-    store = [] if command == "plugins" else ["--store", url]
+    store = ["--store", url]
+    commands = [["get", ".", *store], ["watch", "--looks", "1", *store], ["plugins"]]
+    commands += [[each, *store] for each in ("tree", "locks", "doctor")]
     with Lock(open_database(url).backend, "\u00fc"):
-        done = redicts(command, *options, *store, **variables)
-    assert done.status == exits.DONE, done
+        done = run([sys.executable, "-c", _ONE_AFTER_THE_OTHER, json.dumps(commands)], **variables)
+    assert (done.status, done.err) == (exits.DONE, ""), done
 
 
 def in_shell(redirection: str, *arguments: object, store: str) -> subprocess.CompletedProcess[bytes]:
@@ -238,8 +248,13 @@ def in_shell(redirection: str, *arguments: object, store: str) -> subprocess.Com
     return subprocess.run(line, env=environment(), capture_output=True, check=False, stdin=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("command", [["get", "a"], ["tree"], ["export"], ["doctor", "--json"]], ids=" ".join)
-@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+@pytest.mark.parametrize(
+    ("command", "redirection"),
+    [
+        *[(command, ">/dev/full") for command in (["get", "a"], ["tree"], ["export"], ["doctor", "--json"])],
+        *[(command, ">&-") for command in (["get", "a"], ["export"])],
+    ],
+)
 def test_output_that_cannot_be_written_is_status_3(file_url: str, command: list[str], redirection: str) -> None:
     """A full disk or a closed stream is named in one line."""
     put(file_url, 1, "a")

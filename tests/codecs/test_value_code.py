@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import signal
 import sys
 import threading
@@ -427,7 +426,7 @@ def test_an_exception_of_a_signal_handler_is_not_one_of_the_value(codec: Codec) 
         signal.signal(signal.SIGUSR1, before)
 
 
-def test_an_exception_of_a_trace_function_is_not_one_of_the_value() -> None:
+def test_an_exception_of_a_trace_function_is_not_one_of_the_value(no_collections: None) -> None:
     """An interrupt at any line of encoding and decoding reaches the caller, and the next call works."""
     form = LeafFormat(PickleCodec((b"a key of sixteen",)))
     value = {"x": [1, {"y": "text"}], "z": {"u": {1}}}
@@ -457,13 +456,7 @@ def test_an_exception_of_a_trace_function_is_not_one_of_the_value() -> None:
             sys.settrace(before)
         return False
 
-    # An exception in a finalizer of what other tests left behind would be lost.
-    gc.collect()
-    gc.disable()
-    try:
-        while interrupted_at(points + 1):
-            points += 1
-    finally:
-        gc.enable()
+    while interrupted_at(points + 1):
+        points += 1
     assert points > 50
     assert both() == value

@@ -17,10 +17,19 @@ DOCS: Final = Path(__file__).parents[2] / "docs"
 
 def check(page: str, name: str, heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     """Compare a table with the one on a page, or write it there."""
+    show(page, name, table_of(heads, rows))
+
+
+def table_of(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Return a table as a page shows it."""
+    lines = [heads, tuple("---" for _ in heads), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def show(page: str, name: str, table: str) -> None:
+    """Compare a text with that between the comments of a table, or write it there."""
     path = DOCS / page
     text = path.read_text(encoding="utf-8")
-    lines = [heads, tuple("---" for _ in heads), *rows]
-    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     table_in_page = re.compile(rf"(<!-- table: {re.escape(name)} -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
     assert len(table_in_page.findall(text)) == 1, f"docs/{page} has no comments around the table {name!r}"
     wanted = table_in_page.sub(lambda match: match[1] + table + match[2], text)

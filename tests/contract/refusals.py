@@ -26,7 +26,7 @@ _TIMEOUT_OF: Final = {
     "processes": 6.0,
     "processes.processes_notify_each_other": 3.0,
     "servers": 0.8,
-    "model": 8.0,
+    "model": 4.0,
 }
 """The same in some checks and those of some subjects: most backends that break those on notifications never notify."""
 

@@ -24,9 +24,26 @@ WITHOUT_A_FILE: Final = [
 """The checks of what depends on connections, which is all that differs without a file."""
 
 WITHOUT_A_SERVER: Final = [
-    check for check in CHECKS if not check.name.startswith(("fast_paths.", "model.", "pages", "sizes.", "space."))
+    check
+    for check in CHECKS
+    if not check.name.startswith(
+        (
+            *("clock.", "expired.pages", "fast_paths.", "interruptions.", "model.", "names.names", "pages", "pairs."),
+            *("sizes.", "space.", "writes.many"),
+        )
+    )
 ]
-"""The checks without those of large values, which examine the script, and for which the simulation takes minutes."""
+"""The checks without those of many values and histories, which examine the script and the client that are those of a
+real server, and for which the simulation takes minutes."""
+
+OF_THE_CLIENT: Final = [
+    check
+    for check in CHECKS
+    if check.name.startswith(("clients.", "forks.", "interruptions.", "processes.", "threads.", "waits."))
+]
+"""The checks of what happens in the processes of clients, so that the version of a server makes no difference."""
+
+OF_THE_SERVER: Final = [check for check in CHECKS if check not in OF_THE_CLIENT]
 
 each_check = pytest.mark.parametrize("check", CHECKS, ids=str)
 
@@ -67,10 +84,21 @@ def test_fakeredis(check: ConformanceCheck, fakeredis_harness: FakeRedisHarness)
     keeps(fakeredis_harness, FakeRedisHarness.not_run, check)
 
 
-@each_check
+@pytest.mark.parametrize("check", CHECKS if LONG else OF_THE_SERVER, ids=str)
 def test_redis(check: ConformanceCheck, redis_server: RedisServer) -> None:
-    """The Redis backend on a real server keeps the check."""
-    harness = RedisHarness(redis_server)
+    """The Redis backend on a real server of each version keeps the check."""
+    keeps_on(redis_server, check)
+
+
+@pytest.mark.parametrize("check", OF_THE_CLIENT, ids=str)
+def test_the_client_of_redis(check: ConformanceCheck, server: RedisServer) -> None:
+    """The Redis backend on a real server of the newest version keeps the check."""
+    keeps_on(server, check)
+
+
+def keeps_on(server: RedisServer, check: ConformanceCheck) -> None:
+    """Assert that the Redis backend keeps a check on this server."""
+    harness = RedisHarness(server)
     try:
         keeps(harness, RedisHarness.not_run, check)
     finally:
@@ -84,4 +112,4 @@ def keeps(harness: Harness, not_run: frozenset[Need], check: ConformanceCheck) -
         assert result.status is Status.NOT_RUN, f"the harness does not expect this check to run: {result}"
         assert not result.required, result.reason
     else:
-        assert result.status is Status.PASSED, f"{result.reason}\n{result.details}"
+        assert result.status is Status.PASSED, f"{result}\n{result.details}"

@@ -150,16 +150,16 @@ def test_sqlite_by_url_dict_and_name(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "NOT A CERTIFICATE: only 3 checks of" in capsys.readouterr().out
 
 
-def test_redis_loses_replies_without_a_class(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_redis_loses_replies_without_a_class(server: RedisServer, tmp_path: Path) -> None:
     """A server's URL is enough to lose replies, to hold requests back, and to report the server's version."""
     report = tmp_path / "report.json"
     checks = ["--check", "replies.*", "--check", "clients.a_client_may_leave"]
-    url = f"redis://127.0.0.1:{redis_server.port}/0"
+    url = f"redis://127.0.0.1:{server.port}/0"
     assert main(["certify", url, *checks, "--report", str(report)]) == 0
     told = told_by(report)
     assert {each["status"] for each in told["checks"]} == {"passed"}, told
     assert any(name.endswith(" server") for name in told["subject"])
-    left = redis_server.command("KEYS", "*")
+    left = server.command("KEYS", "*")
     assert isinstance(left, list)
     receipts = [name for name in left if isinstance(name, bytes) and name.startswith(b"r:")]
     assert left == receipts, "the suite empties its spaces; the server forgets answered requests after five minutes"

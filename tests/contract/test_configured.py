@@ -140,23 +140,23 @@ def test_secrets_are_crossed_out(tmp_path: Path) -> None:
         assert secret not in told
 
 
-def test_a_check_without_a_lost_reply_does_not_count(redis_server: RedisServer) -> None:
+def test_a_check_without_a_lost_reply_does_not_count(server: RedisServer) -> None:
     """If no reply was lost, the check counts as not run and blocks certification."""
 
     class Harmless(StoreHarness):
         def drop_reply(self) -> bool:
             return True
 
-    harness = Harmless(Store(redis, RedisSettings.model_validate({"port": redis_server.port})))
+    harness = Harmless(Store(redis, RedisSettings.model_validate({"port": server.port})))
     [result] = certify(harness, checks=chosen("replies.a_lost_add")).results
     harness.close()
     assert (result.status, result.required) == (Status.NOT_RUN, True)
     assert "no reply was lost" in result.reason
 
 
-def test_the_server_of_a_unix_socket_is_not_disturbed(redis_server: RedisServer) -> None:
+def test_the_server_of_a_unix_socket_is_not_disturbed(server: RedisServer) -> None:
     """A client that does not connect through the proxy loses no reply, and the report says so."""
-    harness = StoreHarness(Store(redis, RedisSettings.model_validate({"unix_socket": str(redis_server.socket_path)})))
+    harness = StoreHarness(Store(redis, RedisSettings.model_validate({"unix_socket": str(server.socket_path)})))
     try:
         results = certify(harness, checks=chosen("capabilities.capabilities", "replies.a_lost_add")).results
     finally:
@@ -184,9 +184,9 @@ def test_clients_that_cannot_work_follow_from_the_settings(tmp_path: Path) -> No
     assert (result.status, result.required) == (Status.NOT_RUN, False)
 
 
-def test_faults_of_all_connections_are_those_of_the_proxy(redis_server: RedisServer) -> None:
+def test_faults_of_all_connections_are_those_of_the_proxy(server: RedisServer) -> None:
     """The checks on replies that are all lost and on connections that break run with an address in the settings."""
-    harness = StoreHarness(Store(redis, RedisSettings.model_validate({"port": redis_server.port})))
+    harness = StoreHarness(Store(redis, RedisSettings.model_validate({"port": server.port})))
     try:
         names = ("failures.a_write_in_doubt", "servers.connections", "servers.listeners")
         results = certify(harness, checks=chosen(*names)).results

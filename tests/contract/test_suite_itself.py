@@ -26,6 +26,7 @@ from redicts.contract import (
 )
 from redicts.contract.check import conformance_check as register_check
 from redicts.contract.fixture import Fixture
+from redicts.contract.subjects import Loss
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.minitransaction import Outcome, Put, Transaction
 from redicts.errors import StoreError
@@ -120,6 +121,32 @@ def test_a_report_of_failures_is_json() -> None:
     told = certify(InstanceHarness(_Raising), checks=QUICK[:20]).to_dict()
     assert json.loads(json.dumps(told)) == told
     assert not told["certified"]
+
+
+def test_a_failure_tells_the_rule_and_the_pages() -> None:
+    """A failed check tells what the store did, the rule, and the pages to read, in text, in JSON and alone."""
+    report = certify(InstanceHarness(_Raising), checks=[CHECKS_BY_NAME["writes.delete_removes_its_scope"]])
+    [result] = report.results
+    pages = ["docs/contract.md#writes-and-reads", "docs/rules.md#writes"]
+    for text in (str(report), str(result)):
+        assert "the disk is on fire" in text
+        assert f"rule: {result.says}" in text
+        assert f"read: {', '.join(pages)}" in text
+    assert report.to_dict()["checks"][0]["read"] == pages
+
+
+def test_the_report_is_sorted_by_what_users_would_lose(memory_report: Report) -> None:
+    """The report counts the checks by what users would lose, the worst first, and says why some did not run."""
+    losses = memory_report.to_dict()["losses"]
+    told = [each["users would lose"] for each in losses]
+    assert told == [loss.value for loss in Loss if loss.value in told]
+    assert sum(each["passed"] + each["not run"] for each in losses) == len(QUICK)
+    updates = next(each for each in losses if each["users would lose"] == Loss.UPDATES.value)
+    reason = "the store does not declare processes"
+    assert "processes.processes_lose_no_update" in updates["not examined"][reason]
+    text = str(memory_report)
+    assert [text.index(loss) for loss in told] == sorted(text.index(loss) for loss in told)
+    assert f"since {reason}" in text
 
 
 def test_undeclared_capabilities_require_no_checks(memory_report: Report) -> None:
@@ -240,7 +267,7 @@ def test_the_same_seed_makes_the_same_examples() -> None:
 
             def recorded(self, name: str) -> str:
                 if len(names) == 20:
-                    raise OSError("enough")
+                    raise KeyboardInterrupt  # an error would be shrunk
                 names.append(name)
                 return name
 

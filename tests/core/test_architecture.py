@@ -27,15 +27,19 @@ CONTRACT = {
     "redicts.core.listener",
     "redicts.core.codec",
     "redicts.core.documents",
+    "redicts.core.error_mapping",
     "redicts.core.foreign",
+    "redicts.core.ordered_keys",
+    "redicts.core.ordered_state",
     "redicts.core.urls",
     "redicts.errors",
     "redicts.file_paths",
     "redicts.forks",
+    "redicts.handles",
     "redicts.types",
 }
 """What a backend or a codec needs: the contract, the errors, names, registered types, the parsing of URLs and paths of
-files, and locks that survive a fork."""
+files, and locks and handles that survive a fork."""
 
 BELOW = {
     "core": set(),
@@ -52,7 +56,7 @@ BELOW = {
     "cli": {"core", "api", "config", "plugins", "contract", "transfer", "migration", "locks"},
 }
 """The packages that each package may import, beside itself, the errors, registered types, paths of files, the locks of
-forks and the version."""
+forks, handles and the version."""
 
 CALLS = "execute|fetch|fetch_document|overwrite|overwrite_document|listen"
 """The methods of a backend that ask the store."""
@@ -102,7 +106,7 @@ def label(path: Path) -> str:
 @pytest.mark.parametrize("package", BELOW)
 def test_a_package_imports_only_what_is_below_it(package: str) -> None:
     """Imports run one way, and what a package may import is in the table."""
-    allowed = {package, *BELOW[package], "errors", "file_paths", "forks", "types", "version"}
+    allowed = {package, *BELOW[package], "errors", "file_paths", "forks", "handles", "types", "version"}
     for path in sources(package):
         above = {name for name in ours(path) if name.split(".")[1:2] and name.split(".")[1] not in allowed}
         # The command line catches a module of its own extra that is missing.

@@ -95,7 +95,7 @@ waiting: list[Waiting] = []
 def hold_and_wait() -> None:
     """Hold two locks, one of them renewed, and wait for a third in another thread."""
     Lock(Pool(), "mine").acquire()
-    Lock(Pool(), "renewed", expire_timeout=1.0, renew=True).acquire()
+    Lock(Pool(), "renewed", expire_timeout=3.0, renew=True).acquire()
     waiting.append(Waiting("theirs"))
     waiting[0].start()
 
@@ -146,7 +146,7 @@ def test_a_child_is_another_owner(any_site: Site) -> None:
 def test_renewal_survives_a_fork(site: Site) -> None:
     """Renewal continues in the parent after a fork, for longer than a lease, and after the child's end."""
     (parent,) = site.start()
-    parent.call(acquire, "renewed", expire_timeout=1.0, renew=True)
+    parent.call(acquire, "renewed", expire_timeout=2.0, renew=True)
     (before,) = site.holders()
     parent.call(fork_and_leave)
     ttls: list[int] = []

@@ -30,6 +30,8 @@ from tests.support.servers import RedisServer
 from tests.support.waiting import eventually
 from tests.support.workers import Hung, Worker
 
+pytestmark = pytest.mark.usefixtures("no_collections")
+
 LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
 POINTS: Final = 300 if LONG else 4
 """How many instructions of each case are tried: in the long run, 10,000 per backend."""
@@ -337,7 +339,6 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
             cfg |= {"host": server.host, "port": server.port, "max_connections": 2}
         db = redicts.open(cfg)
     made = Scene(db)
-    gc.collect()
     gc.freeze()  # so that the collections between two instructions are short
     yield made
     gc.unfreeze()

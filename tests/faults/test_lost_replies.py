@@ -293,7 +293,7 @@ def test_a_late_request_has_no_effect_while_others_end(server: RedisServer, monk
         case = Scene(server, proxy, slow, plain)
         with case.mine("b"):
             pass
-        connections = slow._connections_here()
+        connections = slow._connections.get()
         others = connections.session()
         proxy.hold_requests(1)
         call_again = Connections._call_again

@@ -500,7 +500,7 @@ def test_a_waiter_that_timed_out_blocks_no_other(any_store: Store) -> None:
     """After the first of two waiters has timed out, the second one gets the lock at the release."""
     with Somebody("ben") as ben, Somebody("cleo") as cleo:
         with Proxy("a.b"):
-            given_up = ben.begins(Proxy("a", lock_acquire_timeout=0.5).acquire)
+            given_up = ben.begins(Proxy("a", lock_acquire_timeout=1.5).acquire)
             waiting(1)
             got = cleo.begins(Proxy("a.c").acquire)
             assert isinstance(given_up.exception(TIMEOUT), LockTimeout)

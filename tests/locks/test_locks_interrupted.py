@@ -34,6 +34,8 @@ from tests.locks.locking import own_threads
 from tests.support.stores import together
 from tests.support.waiting import TIMEOUT, eventually
 
+pytestmark = pytest.mark.usefixtures("no_collections")
+
 LEASE: Final = 30_000
 MOST: Final = 5_000
 """More instructions than any of the calls has."""

@@ -463,7 +463,7 @@ def test_a_token_hands_a_lock_over_to_a_task() -> None:
 
 def test_a_token_keeps_renewal_alive() -> None:
     """A lock is renewed after its thread ended, while the token of its owner exists."""
-    lock, tokens = lock_of("a", 0, expire_timeout=0.5, renew=True), []
+    lock, tokens = lock_of("a", 0, expire_timeout=2, renew=True), []
 
     def begin() -> None:
         lock.acquire()

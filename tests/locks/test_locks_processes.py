@@ -248,12 +248,12 @@ def test_a_child_renews_nothing_of_its_parents(any_store: Store) -> None:
     """A lock that the parent has renewed is not renewed by a child, which has its own renewal for its own locks."""
     if not is_shared(any_store):
         return
-    lock = Lock(Pool(), "a", 0.5, renew=True, on_loss=lambda _: None)
+    lock = Lock(Pool(), "a", 2, renew=True, on_loss=lambda _: None)
     lock.acquire()
 
     def child() -> None:
         no_thread_is_left()
-        with Lock(Pool(), "b", 0.5, renew=True) as own:
+        with Lock(Pool(), "b", 2, renew=True) as own:
             (first,) = own.holders()
             eventually(
                 lambda: (own.holders()[0].until - first.until).total_seconds() > 0.1, "the child's lock is renewed"

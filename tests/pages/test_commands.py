@@ -24,6 +24,7 @@ NOT_RUN: Final = {
     r"python3 tasks\.py (test|docs|demo)\b": "runs these tests, or takes long; its switches have tests below",
     r"\.venv/bin/python ": "is the environment of a clone, which runs these tests",
     r"redicts certify ": "takes minutes, or needs a server at a fixed port; the tests of the contract run it",
+    r"redicts mutants ": "takes minutes; tests/contract/test_mutants.py runs it on a small backend",
     r"redicts (copy|doctor) .*redis://": "needs a server at a fixed port; tests/cli runs it on others",
     r"python -m benchmarks\.\w+": "takes minutes; its switches have tests below",
     r"python3 examples/migrate_from_1_0\.py ": "needs a server at a fixed port; tests/migration runs it",

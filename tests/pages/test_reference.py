@@ -23,7 +23,7 @@ def mentioned() -> set[str]:
     names = set(re.findall(r"^\.\. (?:autoclass|autofunction|data|autodata):: (\w+)$", text, flags=re.MULTILINE))
     for module in re.findall(r"^\.\. automodule:: ([\w.]+)\n   :members:", text, flags=re.MULTILINE):
         members = inspect.getmembers(__import__(module, fromlist=["*"]))
-        names |= {name for name, _ in members if not name.startswith("_")}
+        names |= {name for name, _ in members if not name.startswith("_")} | {module.rpartition(".")[2]}
     return names
 
 

@@ -1,6 +1,7 @@
 """A fresh virtual environment with redicts and the example distributions, all installed from wheels.
 
-Nothing of this checkout is on its path, so a file that a wheel lacks is missing in it.
+Nothing of this checkout is on its path, so a file that a wheel lacks is missing in it. What the wheels require is
+linked from the environment of the tests, and nothing else: a requirement that is not declared is missing too.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+from packaging.requirements import Requirement
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 EXAMPLES: Final = ROOT / "examples" / "plugins"
-DISTRIBUTIONS: Final = ("redicts-postgres", "redicts-cbor")
+DISTRIBUTIONS: Final = ("redicts-postgres", "redicts-cbor", "redicts-log")
 
 _TIMEOUT_SECS: Final = 880.0
 _PATHS: Final = ("PYTHONPATH", "PYTHONHOME", "PYTEST_ADDOPTS", "VIRTUAL_ENV")
@@ -49,25 +52,41 @@ class FreshEnvironment:
         words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
         return self.run(*words, cwd=EXAMPLES / distribution, variables=quiet).stdout
 
+    def install(self, target: Path, *sources: Path) -> None:
+        """Build wheels of distributions, and install them in a directory, without what they require."""
+        quiet = ["--quiet", "--no-deps", "--no-build-isolation", "--no-compile", "--disable-pip-version-check"]
+        _done(sys.executable, "-m", "pip", "install", *quiet, "--target", target, *sources)
+
     def _make(self) -> None:
-        wheels = self._directory / "wheels"
-        sources = [ROOT, *(EXAMPLES / name for name in DISTRIBUTIONS)]
-        build: list[str | Path] = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", wheels]
-        _done(sys.executable, "-m", "pip", *build, *sources)
-        built = {path.name.partition("-")[0]: path for path in wheels.glob("*.whl")}
-        _done(sys.executable, "-m", "venv", self._directory / "venv")
-        # Dependencies have the versions of the environment that the tests run in.
-        versions = self._directory / "constraints.txt"
-        others = [each for each in metadata.distributions() if not each.name.startswith("redicts")]
-        versions.write_text("".join(f"{each.name}=={each.version}\n" for each in others), encoding="utf-8")
-        wanted: list[str | Path] = [
-            f"redicts[contract] @ {built['redicts'].as_uri()}",
-            built["redicts_postgres"],
-            built["redicts_cbor"],
-        ]
+        _done(sys.executable, "-m", "venv", "--without-pip", self._directory / "venv")
+        place = "import sysconfig; print(sysconfig.get_path('purelib'))"
+        packages = Path(_done(self.python, "-c", place).stdout.strip())
+        self.install(packages, ROOT, *(EXAMPLES / name for name in DISTRIBUTIONS))
         # psycopg needs PostgreSQL's client library, and the distributions' own tests need pytest.
-        wanted += ["psycopg[binary]", "pytest"]
-        _done(self.python, "-m", "pip", "install", "--quiet", "--constraint", versions, *wanted)
+        wanted = ["redicts[contract]", *DISTRIBUTIONS, "psycopg[binary]", "pytest"]
+        _link_required([Requirement(each) for each in wanted], packages)
+
+
+def _link_required(wanted: list[Requirement], packages: Path) -> None:
+    """Link what these and their own requirements install, unless it is there already."""
+    installed = {each.name: each for each in metadata.distributions(path=[str(packages)])}
+    seen: set[str] = set()
+    while wanted:
+        requirement = wanted.pop()
+        if str(requirement) in seen:
+            continue
+        seen.add(str(requirement))
+        found = installed.get(requirement.name)
+        if found is None:
+            found = metadata.distribution(requirement.name)
+            for name in {file.parts[0] for file in found.files or []} - {"..", "__pycache__"}:
+                if not (packages / name).exists():
+                    (packages / name).symlink_to(str(found.locate_file(name)))
+        for text in found.requires or []:
+            needed = Requirement(text)
+            extras = requirement.extras or {""}
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+                wanted.append(needed)
 
 
 def _done(

@@ -6,12 +6,13 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pytest
 
 from redicts import Pool, root
 from redicts.backends.memory import MemoryBackend, MemorySettings
+from redicts.config.settings import parse
 from redicts.core.backend import Backend, BackendPlugin, Capabilities
 from redicts.core.minitransaction import Outcome, Transaction
 from redicts.plugins.discovery import builtin
@@ -75,35 +76,42 @@ class NoStore(Wrapped):
 Use = Callable[[Backend], None]
 
 
+_MEMORY: Final = parse({"backend": "memory"})
+
+
 @pytest.fixture(autouse=True)
 def memory_before_and_after() -> Iterator[None]:
     """Begin every test on an empty memory store, and close its connections at the end."""
-    Pool().reload(cfg={"backend": "memory"})
+    Pool().reload(_MEMORY)
     yield
-    Pool().reload(cfg={"backend": "memory"})
+    Pool().reload(_MEMORY)
 
 
 @pytest.fixture
-def any_store(
-    request: pytest.FixtureRequest, tmp_path: Path, servers: Callable[[Executable], RedisServer]
-) -> Iterator[Store]:
+def any_store(request: pytest.FixtureRequest, servers: Callable[[Executable], RedisServer]) -> Store:
     """Run the test on every store, each with an empty tree."""
     choice = request.param
     if isinstance(choice, ServerMissing):
         pytest.fail(str(choice), pytrace=False)
     if isinstance(choice, Executable):
         server = servers(choice)
-        server.flush()
+        server.command("FLUSHALL")  # the cached scripts stay: every test would load them again
         store = Store(str(choice), {"backend": "redis", "host": server.host, "port": server.port})
     elif choice == "sqlite":
-        store = Store(choice, {"backend": "sqlite", "path": str(tmp_path / "tree.db")})
+        directory: Path = request.getfixturevalue("tmp_path")
+        store = Store(choice, {"backend": "sqlite", "path": str(directory / "tree.db")})
     else:
         configuration = {"backend": "memory"} if choice == "memory" else {}
         store = Store(choice, configuration, fake=choice == "fakeredis")
     store.reload()
     assert root().val() is None
-    yield store
-    Pool().reload(cfg={"backend": "memory"})
+    return store
+
+
+@pytest.fixture
+def fast_store(any_store: Store) -> Store:
+    """Run the test, of thousands of values, on every store but fakeredis, which needs seconds for the same script."""
+    return any_store
 
 
 def in_place_of_memory(monkeypatch: pytest.MonkeyPatch, open_: Callable[[MemorySettings, int], Backend]) -> None:
@@ -159,5 +167,5 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run tests that use ``any_store`` once for each backend, and for each version of Redis found."""
     if "any_store" in metafunc.fixturenames:
         found = each_executable()
-        ours = ["memory", "sqlite", "fakeredis"]
+        ours = ["memory", "sqlite", *([] if "fast_store" in metafunc.fixturenames else ["fakeredis"])]
         metafunc.parametrize("any_store", [*ours, *found.values()], ids=[*ours, *found], indirect=True)

@@ -158,7 +158,7 @@ def test_large_values_make_small_batches() -> None:
     assert max(backend.sizes) < 6_000_000
 
 
-@pytest.mark.parametrize("writes", range(1, 35, 3))
+@pytest.mark.parametrize("writes", range(1, 35, 6))
 def test_a_checkpoint_is_never_ahead_of_small_parts(writes: int) -> None:
     """After a failure between the transactions of one page, the next run stores all of it."""
     source = database_of(MANY)

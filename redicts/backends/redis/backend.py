@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -22,6 +21,7 @@ from redicts.core.async_backend import AsyncBackend
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.minitransaction import Outcome, Put, Status, Transaction
 from redicts.forks import stack
+from redicts.handles import PerProcess
 
 ATOMIC_ENTRIES: Final = 5_000
 """How many fields one call of the script may touch, so that it never occupies the server for long."""
@@ -60,11 +60,11 @@ class RedisBackend(Backend):
         self._encoder = Encoder(prefix, channels, ATOMIC_ENTRIES)
         errors = Errors(where, options)
         socket_timeout = options.get("socket_timeout")
-        self._new_connections = partial(Connections, make, errors, settings, socket_timeout)
         self._options, self._channels, self._errors, self._settings = options, channels, errors, settings
-        # By process. It has one item, but a dict decides atomically which thread of a child is the first to add it.
-        self._connections: dict[int, Connections] = {}
-        self._closed = False
+        # A child frees those of its parent, which closes its copies of the sockets and tells the server nothing.
+        self._connections: PerProcess[Connections] = PerProcess(
+            partial(Connections, make, errors, settings, socket_timeout), Connections.close, keep_inherited=False
+        )
         self._subscriptions = Subscriptions(
             make, channels, errors, settings.retries, math.inf if simulated else _answer_secs(socket_timeout)
         )
@@ -90,7 +90,7 @@ class RedisBackend(Backend):
         writes = transaction.writes
         if len(writes) > ATOMIC_ENTRIES and _count_puts(transaction) > ATOMIC_ENTRIES:
             return Outcome(Status.TOO_LARGE)
-        connections = self._connections.get(os.getpid()) or self._connections_here()
+        connections = self._connections.current or self._connections.get()
         if not writes:
             command = self._encoder.encode(transaction)
             reply = connections.call(command, False, deadline)
@@ -132,17 +132,6 @@ class RedisBackend(Backend):
             _remove_all(connections.unanswered.sessions, other)
         return session
 
-    def _connections_here(self) -> Connections:
-        """Return the connections of this process. A forked child has new ones, for its parent uses the others."""
-        here = os.getpid()
-        connections = self._connections.setdefault(here, self._new_connections())
-        for process in list(self._connections):
-            if process != here:
-                self._connections.pop(process, None)
-        if self._closed:
-            connections.close()
-        return connections
-
     def listen(self, name: str, /, deadline: float | None = None) -> RedisListener:
         """Listen over the one connection that this process subscribes with, or give up at the deadline."""
         return self._subscriptions.listen(name, deadline)
@@ -170,7 +159,7 @@ class RedisBackend(Backend):
 
     def about(self) -> Mapping[str, str]:
         """Return the version of the server. Cost: one round trip."""
-        reply: bytes = self._connections_here().call(INFO_SERVER)
+        reply: bytes = self._connections.get().call(INFO_SERVER)
         lines = reply.decode("utf-8", "replace").splitlines()
         info = dict(line.split(":", 1) for line in lines if ":" in line)
         # Valkey gives the version of Redis that it is compatible with, and its own.
@@ -180,8 +169,7 @@ class RedisBackend(Backend):
 
     def close(self) -> None:
         """Close the idle connections now, the others when their requests are over and the last listener is closed."""
-        self._closed = True
-        self._connections_here().close()
+        self._connections.close()
         self._subscriptions.close()
         self._pool.disconnect()
 

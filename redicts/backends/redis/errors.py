@@ -10,11 +10,12 @@ import errno
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from redis import exceptions
 
+from redicts.core.error_mapping import ErrorMapping, Meaning, chain
 from redicts.errors import (
     AccessDenied,
     CorruptData,
@@ -28,24 +29,22 @@ from redicts.errors import (
     Unsupported,
 )
 
-_Meaning = tuple[type[RedictsError], str]
-
-_CHANNELS: Final[_Meaning] = (
+_CHANNELS: Final[Meaning] = (
     AccessDenied,
     "this user may not use the channels of redicts; with the prefix app: allow +publish +subscribe &app:s:*",
 )
 
-_CLUSTER: Final[_Meaning] = (
+_CLUSTER: Final[Meaning] = (
     StoreError,
     "the server is a node of a cluster, which redicts does not support; connect to a server without cluster-enabled",
 )
 
-_TOO_LONG: Final[_Meaning] = (
+_TOO_LONG: Final[Meaning] = (
     Unsupported,
     "a value or path is longer than the server's proto-max-bulk-len, by default 512 MB; raise it. Nothing was written",
 )
 
-_MEANINGS: Final[dict[str, _Meaning]] = {
+_MEANINGS: Final[dict[str, Meaning]] = {
     "WRONGTYPE": (
         CorruptData,
         "a key with this prefix holds another type; set another prefix or remove the foreign key",
@@ -93,9 +92,9 @@ _BY_CLASS: Final[tuple[tuple[type[exceptions.RedisError], str], ...]] = (
 )
 """The codes that redis-py removes from the text and makes a class of."""
 
-_NO_PASSWORDS: Final[_Meaning] = (AccessDenied, "the server has no password; remove it from the settings")
+_NO_PASSWORDS: Final[Meaning] = (AccessDenied, "the server has no password; remove it from the settings")
 
-_BY_TEXT: Final[tuple[tuple[str, _Meaning], ...]] = (
+_BY_TEXT: Final[tuple[tuple[str, Meaning], ...]] = (
     ("Authentication required", _MEANINGS["NOAUTH"]),
     ("unauthenticated", _MEANINGS["NOAUTH"]),
     ("without any password configured", _NO_PASSWORDS),
@@ -141,12 +140,11 @@ class Errors:
     that TLS needs.
     """
 
-    __slots__ = ("_files", "_secrets", "where")
+    __slots__ = ("_files", "_mapping", "where")
 
     def __init__(self, where: str, options: Mapping[str, Any]) -> None:
         self.where = where
-        secrets = (options.get("password"), options.get("username"))
-        self._secrets = [re.compile(rf"(?<!\w){re.escape(str(each))}(?!\w)") for each in secrets if each]
+        self._mapping = ErrorMapping(f"redis at {where}", (options.get("password"), options.get("username")))
         names = {"ssl_ca_certs": "tls_ca_file", "ssl_certfile": "tls_cert_file", "ssl_keyfile": "tls_key_file"}
         self._files = [(name, options[option]) for option, name in names.items() if options.get(option)]
 
@@ -157,23 +155,20 @@ class Errors:
         self._filter(error)
         if meaning is not None:
             kind, text = meaning
-            text = f"redis at {self.where}: {text}"
-            return kind(text, maybe_applied=maybe_applied) if issubclass(kind, StoreError) else kind(text)
-        doubt = "; the request may have been carried out" if maybe_applied else ""
-        if isinstance(error, exceptions.TimeoutError):
-            return StoreTimeout(
-                f"redis at {self.where}: no answer within the timeout{doubt}", maybe_applied=maybe_applied
-            )
-        if isinstance(error, (exceptions.ConnectionError, exceptions.InvalidResponse, OSError)):
-            return Unreachable(f"redis at {self.where}: {reason}{doubt}", maybe_applied=maybe_applied)
-        return StoreError(f"redis at {self.where}: {error}{doubt}", maybe_applied=maybe_applied)
+        elif isinstance(error, exceptions.TimeoutError):
+            kind, text = StoreTimeout, "no answer within the timeout"
+        elif isinstance(error, (exceptions.ConnectionError, exceptions.InvalidResponse, OSError)):
+            kind, text = Unreachable, reason
+        else:
+            kind, text = StoreError, str(error)
+        return self._mapping.error(kind, text, maybe_applied=maybe_applied)
 
     def _reason(self, error: Exception) -> str:
         """Return why there is no connection, and what to do."""
         if isinstance(error, exceptions.InvalidResponse):
             return _NOT_REDIS
-        numbers = {each.errno for each in _chain(error) if isinstance(each, OSError)}
-        unresolved = any(isinstance(each, socket.gaierror) for each in _chain(error))
+        numbers = {each.errno for each in chain(error) if isinstance(each, OSError)}
+        unresolved = any(isinstance(each, socket.gaierror) for each in chain(error))
         if numbers & {errno.EMFILE, errno.ENFILE} or (unresolved and _has_no_file_left()):
             return _MANY_FILES
         for name, path in self._files:
@@ -188,7 +183,7 @@ class Errors:
 
     def _filter(self, error: BaseException) -> None:
         """Filter the server's texts in an error and its causes."""
-        for each in _chain(error):
+        for each in chain(error):
             if isinstance(each, exceptions.InvalidResponse):
                 each.args = ("the answer is not one of Redis",)
             elif isinstance(each, (exceptions.ResponseError, exceptions.AuthenticationError)):
@@ -196,9 +191,7 @@ class Errors:
 
     def _filtered(self, text: str) -> str:
         """Return the text of a server without what may be an argument of a command."""
-        text = _ARGUMENTS.sub("", text)
-        for secret in self._secrets:
-            text = secret.sub("...", text)
+        text = self._mapping.crossed_out(_ARGUMENTS.sub("", text))
         kept = _COMMAND.match(text)
         begin = kept.end() if kept else 0
         return (text[:begin] + _QUOTED.sub("'...'", text[begin:]))[:_LONGEST_TEXT]
@@ -222,7 +215,7 @@ def is_transient(error: Exception) -> bool:
     return isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError))
 
 
-def _meaning(error: Exception) -> _Meaning | None:
+def _meaning(error: Exception) -> Meaning | None:
     text = str(error)
     answered = isinstance(error, (exceptions.ResponseError, exceptions.AuthenticationError))
     if answered or text == "max number of clients reached":
@@ -236,16 +229,6 @@ def _meaning(error: Exception) -> _Meaning | None:
             return _MEANINGS[code]
     found = _CODE.search(text) if answered else None
     return None if found is None else _MEANINGS[found[1]]
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, and those that led to it."""
-    seen: set[int] = set()
-    at: BaseException | None = error
-    while at is not None and id(at) not in seen:
-        seen.add(id(at))
-        yield at
-        at = at.__cause__ or at.__context__
 
 
 def _has_no_file_left() -> bool:

@@ -31,19 +31,20 @@ from typing import Final, TypeVar
 from redicts.backends.sqlite import notification_log, statements
 from redicts.backends.sqlite.backup import back_up
 from redicts.backends.sqlite.clock import Clock, FileClock, GivenClock, Machine, this_machine
-from redicts.backends.sqlite.connections import LOOK_SECS, MAX_IDLE, Pool
+from redicts.backends.sqlite.connections import LOOK_SECS, Pool
 from redicts.backends.sqlite.documents import Leaf, document_covering, leaf_in_document
 from redicts.backends.sqlite.errors import LOCKED, is_busy, is_io_error, translated
 from redicts.backends.sqlite.file_systems import warn_of_network
 from redicts.backends.sqlite.files import MEMORY, Durability, log_of, open_store
 from redicts.backends.sqlite.interruptions import interrupting
-from redicts.backends.sqlite.keys import EncodedKeys, encode
+from redicts.backends.sqlite.keys import EncodedKeys
 from redicts.backends.sqlite.notifications import Listeners, SqliteListener, listeners_at, shared_listeners
 from redicts.backends.sqlite.snapshot import Snapshot, entries_of_leaf
 from redicts.backends.sqlite.vacuum import DUE_AFTER, Vacuum
 from redicts.backends.sqlite.write_queue import Retry, shared_queue
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.minitransaction import Key, Outcome, Read, Scope, Status, Transaction
+from redicts.core.ordered_keys import encode
 from redicts.errors import StoreTimeout, Unreachable, Unsupported
 from redicts.forks import stack
 
@@ -98,9 +99,12 @@ def _on_connection(*, writes: bool = False) -> Callable[[_Job[_Argument, _Result
                         or connection.running
                         or (
                             (due or queue is not None)
-                            and ((found := stat(pool.path))[1:3] != connection.file or not found[6])
+                            and (
+                                (found := stat(pool.path))[1:3] != connection.file
+                                or not found[6]
+                                or (due and stat(connection.log_name)[1:3] != connection.log)
+                            )
                         )
-                        or (due and stat(connection.log_name)[1:3] != connection.log)
                     ):
                         cursor = connection.open()
                     if due:
@@ -112,7 +116,7 @@ def _on_connection(*, writes: bool = False) -> Callable[[_Job[_Argument, _Result
             except BaseException as error:
                 problem = connection.settle(error)
             finally:
-                if self._is_shared and not pool.closed and len(pool.idle) < MAX_IDLE:
+                if len(pool.idle) < pool.most_idle:
                     pool.idle.append(connection)
                 else:
                     pool.give_back(connection)

@@ -87,6 +87,7 @@ class FileClock(Clock):
                 connection.execute(statements.SET_CLOCK, (self._machine.boot, self._offset, self.now()))
             connection.execute(statements.COMMIT)
         except sqlite3.OperationalError as error:
+            connection.rollback()  # a file that is moved meanwhile becomes read-only inside the transaction
             if not is_read_only(error):
                 raise
             self._read_the_wall(connection)

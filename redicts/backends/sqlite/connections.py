@@ -37,14 +37,14 @@ from redicts.forks import stack
 
 log: Final = logging.getLogger("redicts.sqlite")
 
-LOOK_SECS: Final = 0.0005
+LOOK_SECS: Final = 0.002
 """How long a read relies on the last comparison of the file at the path with the open one, a write on that of the log,
 and a writer on having found no queue. A comparison takes one to three microseconds."""
 
 _Identity = tuple[int, int]
 """The inode and the device of a file, as ``os.stat(path)[1:3]``."""
 
-MAX_IDLE: Final = 16
+_MAX_IDLE: Final = 16
 """How many idle connections are kept; each may hold two megabytes of cached pages."""
 
 
@@ -291,16 +291,23 @@ class Connection:
 class Pool:
     """The connections of one backend to a file, or its only one to a store in memory (``path`` is ``":memory:"``).
 
-    A call pops a connection from ``idle``, or else asks :meth:`another`, and afterwards passes it to :meth:`give_back`.
+    A call pops a connection from ``idle``, or else asks :meth:`another`. Afterwards it puts it back there, or passes it
+    to :meth:`give_back` if ``most_idle`` are there.
     """
 
     def __init__(self, path: str, connect: Callable[[str], sqlite3.Connection]) -> None:
         self.path = path
-        self.closed = False
+        self.most_idle = 0 if path == MEMORY else _MAX_IDLE
+        """How many connections a call may itself leave in ``idle``; -1 in a closed pool."""
         self.idle: list[Connection] = []
         self._connect = connect
         # It is never idle, so that every thread waits for it.
         self._only = Connection(path, connect) if path == MEMORY else None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed."""
+        return self.most_idle < 0
 
     def another(self) -> Connection:
         """Return a connection when none is idle."""
@@ -308,7 +315,7 @@ class Pool:
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next call, or close it."""
-        if connection is self._only or len(self.idle) >= MAX_IDLE:
+        if connection is self._only or len(self.idle) >= _MAX_IDLE:
             if self.closed or connection is not self._only:
                 connection.close_unused()
             return
@@ -318,7 +325,7 @@ class Pool:
 
     def close(self) -> None:
         """Close idle connections now, and from now on each one as soon as the call that uses it ends."""
-        self.closed = True
+        self.most_idle = -1
         for connection in [*self.idle, *([self._only] if self._only else [])]:
             connection.close_unused()
 

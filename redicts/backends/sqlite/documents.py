@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple, Union
 
 from redicts.backends.sqlite import statements
-from redicts.backends.sqlite.keys import below, decode
 from redicts.core.documents import leaves_in
+from redicts.core.ordered_keys import below, decode
 
 _FIRST_BATCH: Final = 4
 _LARGEST_BATCH: Final = 256

@@ -8,6 +8,7 @@ import sqlite3
 import stat
 from typing import Final, NamedTuple
 
+from redicts.core.error_mapping import ErrorMapping
 from redicts.errors import (
     AccessDenied,
     CorruptData,
@@ -112,10 +113,8 @@ def translated(error: sqlite3.Error, path: str, *, maybe_applied: bool = False) 
         reason = why_not_open(path)
         if reason is not None:
             return reason
-    message = f"SQLite file {path!r}: {meaning.advice} (SQLite says: {error})"
-    if issubclass(meaning.error, StoreError):
-        return meaning.error(message, maybe_applied=maybe_applied)
-    return meaning.error(message)
+    text = f"{meaning.advice} (SQLite says: {error})"
+    return ErrorMapping(f"SQLite file {path!r}").error(meaning.error, text, maybe_applied=maybe_applied)
 
 
 def why_not_open(path: str) -> StoreError | None:

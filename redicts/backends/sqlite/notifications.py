@@ -12,13 +12,13 @@ import weakref
 from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Final
-from weakref import WeakValueDictionary
 
 from redicts.backends.sqlite.interruptions import is_under_way
 from redicts.backends.sqlite.notification_log import Call
 from redicts.backends.sqlite.poller import DataVersionPoller
 from redicts.core.listener import Listener
-from redicts.forks import Bell, ForkSafeLock, ResetInChild
+from redicts.forks import Bell, ResetInChild
+from redicts.handles import SharedByName
 
 _POLLING: Final = "polling"
 
@@ -155,7 +155,7 @@ class SqliteListener(Listener):
 
 def listeners_at(path: str) -> Listeners | None:
     """Return the listeners of this process to a file, if a listener or a backend still holds them."""
-    return _by_file.get(os.path.realpath(path))
+    return _by_file.find(os.path.realpath(path))
 
 
 def shared_listeners(path: str) -> Listeners:
@@ -163,14 +163,14 @@ def shared_listeners(path: str) -> Listeners:
 
     The poller closes the file when neither an open listener nor a backend holds them.
     """
-    with _sharing:
-        listeners = listeners_at(path)
-        if listeners is None:
-            poller = DataVersionPoller(path)
-            listeners = _by_file[os.path.realpath(path)] = Listeners(poller)
-            weakref.finalize(listeners, poller.close)
+
+    def make() -> Listeners:
+        poller = DataVersionPoller(path)
+        listeners = Listeners(poller)
+        weakref.finalize(listeners, poller.close)
         return listeners
 
+    return _by_file.get(os.path.realpath(path), make)
 
-_by_file: Final[WeakValueDictionary[str, Listeners]] = WeakValueDictionary()
-_sharing: Final = ForkSafeLock()
+
+_by_file: Final = SharedByName[Listeners]()

@@ -18,7 +18,6 @@ from redicts.backends.sqlite.documents import (
     leaf_in_document,
     rows_in_range,
 )
-from redicts.backends.sqlite.keys import bounds, decode_all, encode, past
 from redicts.core.minitransaction import (
     Add,
     Answer,
@@ -40,6 +39,7 @@ from redicts.core.minitransaction import (
     canonical_counter,
     fits_counter,
 )
+from redicts.core.ordered_keys import bounds, decode_all, encode, past
 
 _FIRST_BATCH: Final = 16
 _LARGEST_BATCH: Final = 1024
@@ -82,7 +82,7 @@ class Snapshot:
 
     def has_documents(self, lower: bytes, upper: bytes) -> bool:
         """Tell whether leaves in a range are parts of documents. Those of locks never are, whatever values are."""
-        if not self.may_have_documents(lower, upper):
+        if self.first_document is None or not self.may_have_documents(lower, upper):
             return False
         (last,) = self.cursor.execute(statements.LAST_DOCUMENT, (upper,)).fetchone()
         # None if this transaction has taken the last one before the end of the range apart, or deleted it.
@@ -95,7 +95,7 @@ class Snapshot:
 
     def first_failed(self, checks: tuple[Check, ...]) -> int | None:
         """Return the index of the first check that does not hold, or ``None`` if all do."""
-        cursor, database, now = self.cursor, self.database, self.now
+        cursor, database, now, first_document = self.cursor, self.database, self.now, self.first_document
         for index, check in enumerate(checks):
             base = encode(database, check.key)
             lower, upper = bounds(base, check.scope)
@@ -104,8 +104,11 @@ class Snapshot:
                 other = (lower, upper, now, len(prefix), prefix)
                 if cursor.execute(statements.READ_OTHER_PREFIX, other).fetchone() is not None:
                     return index
-                if self.has_documents(lower, upper) and not all(
-                    value.startswith(prefix) for _, value, _ in rows_in_range(cursor, lower, upper, now)
+                if (
+                    first_document is not None
+                    and first_document < upper  # known here, so that no check of a lock costs a call
+                    and self.has_documents(lower, upper)
+                    and not all(value.startswith(prefix) for _, value, _ in rows_in_range(cursor, lower, upper, now))
                 ):
                     return index
             elif not self._equals(check, base, lower, upper):

@@ -25,10 +25,10 @@ import threading
 from io import FileIO
 from time import monotonic, sleep
 from typing import Final
-from weakref import WeakValueDictionary
 
 from redicts.backends.sqlite.interruptions import is_under_way, release
 from redicts.forks import ForkSafeLock, ResetInChild, stack
+from redicts.handles import SharedByName
 
 _FIRST_DELAY_SECS: Final = 0.0005
 _LONGEST_DELAY_SECS: Final = 0.005
@@ -218,12 +218,7 @@ class Retry:
 def shared_queue(path: str) -> WriteQueue:
     """Return the queue of a file, the same for all backends of this process that use it, by whatever path."""
     real = os.path.realpath(path)
-    with _sharing:
-        queue = _by_file.get(real)
-        if queue is None:
-            queue = _by_file[real] = WriteQueue(real)
-        return queue
+    return _by_file.get(real, lambda: WriteQueue(real))
 
 
-_by_file: Final[WeakValueDictionary[str, WriteQueue]] = WeakValueDictionary()
-_sharing: Final = ForkSafeLock()
+_by_file: Final = SharedByName[WriteQueue]()

@@ -13,7 +13,11 @@ from redicts.core.minitransaction import Put
 
 @conformance_check()
 def capabilities_are_stated(fixture: Fixture) -> None:
-    """A backend declares valid capabilities, the same ones in every client and after every write."""
+    """A backend declares valid capabilities, the same ones in every client and after every write.
+
+    Compares the declared capabilities of two clients, before and after a write, with the types and limits that they
+    may have.
+    """
     declared = fixture.capabilities
     require(isinstance(declared, Capabilities), f"capabilities must be a Capabilities, got {declared!r}")
     for name in ("ttl", "processes", "durable", "push", "documents"):

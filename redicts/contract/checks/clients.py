@@ -26,7 +26,11 @@ _FEW_LEFT: Final = 6
 
 @conformance_check()
 def writes_are_seen_at_once(fixture: Fixture) -> None:
-    """Every client sees in its next call what another one wrote: in reads, names and conditions, read before or not."""
+    """Every client sees in its next call what another one wrote: in reads, names and conditions, read before or not.
+
+    One client writes, overwrites and deletes leaves and dicts, and after each step another one reads, lists and
+    compares all of the space.
+    """
     writer, reader = fixture.store, fixture.client()
     fixture.plant(TREE)
     fixture.expect(TREE, reader)
@@ -59,7 +63,10 @@ def writes_are_seen_at_once(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def ttls_are_seen_by_all(fixture: Fixture) -> None:
-    """A TTL that one client set, changed or removed is the same for every other client."""
+    """A TTL that one client set, changed or removed is the same for every other client.
+
+    Two clients set, remove and keep a TTL in turn, and each reads what the other one left.
+    """
     one, other, key = fixture.store, fixture.client(), fixture.key("d", "a")
     one.apply(Put(key, b"1", LONG))
     require_equal(set(other.ttls(fixture.key())), {("d", "a")}, "the paths with a TTL are")
@@ -72,7 +79,10 @@ def ttls_are_seen_by_all(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_client_may_leave(fixture: Fixture) -> None:
-    """Closing a client, also twice, affects neither the other clients nor the values that it wrote."""
+    """Closing a client, also twice, affects neither the other clients nor the values that it wrote.
+
+    Closes one of two clients twice, and then reads and writes by the other one and by a new one.
+    """
     leaving, staying = fixture.harness.open(), fixture.store
     try:
         Client(leaving).apply(Put(fixture.key("a"), b"1"))
@@ -87,7 +97,10 @@ def a_client_may_leave(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_call_after_close_leaves_nothing_open(fixture: Fixture) -> None:
-    """A client still works after it was closed, and closes what it opens for that; so do its listeners."""
+    """A client still works after it was closed, and closes what it opens for that; so do its listeners.
+
+    Closes a client, calls it a dozen times more, and counts the open files and threads of the process.
+    """
     backend = fixture.harness.open()
     try:
         client = Client(backend)
@@ -108,7 +121,11 @@ def a_call_after_close_leaves_nothing_open(fixture: Fixture) -> None:
 
 @conformance_check()
 def calls_under_way_finish(fixture: Fixture) -> None:
-    """Closing a client lets calls in other threads finish, and each of them is applied as a whole."""
+    """Closing a client lets calls in other threads finish, and each of them is applied as a whole.
+
+    Closes a client a dozen times while two threads write 300 values at once, and compares two counters that each of
+    these transactions counts.
+    """
     cut_short = sum(_close_amid_calls(fixture) for _ in range(_ROUNDS))
     # A call may fail without fault if it begins in the very instant of the close, which is seldom: calls are long.
     require(
@@ -118,7 +135,10 @@ def calls_under_way_finish(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DURABLE])
 def values_outlast_all_clients(fixture: Fixture) -> None:
-    """Values, TTLs and counters persist after the last client closed the store."""
+    """Values, TTLs and counters persist after the last client closed the store.
+
+    Closes all clients twice, and reads values, TTLs and a counter by a new one.
+    """
     fixture.plant({**TREE, ("count",): b"41", ("empty",): b""})
     if fixture.capabilities.ttl:
         fixture.store.apply(Put(fixture.key("mortal"), b"1", LONG))

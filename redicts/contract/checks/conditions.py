@@ -15,7 +15,11 @@ from redicts.core.minitransaction import NOTHING, Check, Delete, Equals, Path, P
 
 @conformance_check()
 def equals_compares_its_scope(fixture: Fixture) -> None:
-    """Equals holds only for exactly the values in its scope, and the empty bytes are a value."""
+    """Equals holds only for exactly the values in its scope, and the empty bytes are a value.
+
+    Compares each scope of a tree with its values, with one value more, one less and one changed, and the empty
+    value with nothing.
+    """
     fixture.plant(TREE)
     for node, scope in scopes():
         key, entries = fixture.key(*node), within(TREE, node, scope)
@@ -43,7 +47,11 @@ def equals_compares_its_scope(fixture: Fixture) -> None:
 
 @conformance_check()
 def starts_with_compares_its_scope(fixture: Fixture) -> None:
-    """StartsWith holds if every value in its scope starts with the prefix, and for an empty scope; else it fails."""
+    """StartsWith holds if every value in its scope starts with the prefix, and for an empty scope; else it fails.
+
+    Plants one foreign value at a time, at several depths, and asks for the prefix at each path above it and in each
+    scope.
+    """
     fixture.plant({("mine",): b"me", ("dict", "a"): b"me1", ("dict", "b", "c"): b"me", ("\x01",): b"me\x00"})
     paths: tuple[Path, ...] = ((), ("dict",), ("mine",), ("absent",))
     for path in paths:
@@ -68,7 +76,10 @@ def starts_with_compares_its_scope(fixture: Fixture) -> None:
 
 @conformance_check()
 def prefixes_are_bytes(fixture: Fixture) -> None:
-    """A prefix is compared byte by byte, whatever the bytes mean elsewhere."""
+    """A prefix is compared byte by byte, whatever the bytes mean elsewhere.
+
+    Compares values with prefixes of control bytes, wildcards, quotes and parts of a character.
+    """
     prefixes = (
         b"\x00", b"\x01", b"\x02", b"\x03", b"\xc1", b"\xff\xfe", b"%", b"*", b"_", b"[a", b"\\", b"'", b"\xf0\x9f",
         b"0",
@@ -83,7 +94,10 @@ def prefixes_are_bytes(fixture: Fixture) -> None:
 
 @conformance_check()
 def one_failed_check_stops_all_writes(fixture: Fixture) -> None:
-    """If any condition fails, nothing is written, and the failed index is the index of that condition."""
+    """If any condition fails, nothing is written, and the failed index is the index of that condition.
+
+    Puts one condition that fails before, between and after others that hold, together with a put and a delete.
+    """
     good: list[Check] = [
         Equals(fixture.key("a"), Scope.NODE, {(): b"1"}),
         Equals(fixture.key("b"), Scope.SUBTREE, NOTHING),

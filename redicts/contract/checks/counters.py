@@ -25,7 +25,10 @@ NO_COUNTERS: Final = (
 
 @conformance_check()
 def add_counts_from_nothing(fixture: Fixture) -> None:
-    """An absent counter counts as 0, and the result is stored as decimal text."""
+    """An absent counter counts as 0, and the result is stored as decimal text.
+
+    Adds small, large and negative amounts to absent counters and reads the stored bytes.
+    """
     for number, amount in enumerate((1, 0, -1, 42, _MOST, _LEAST, 10, -10, 100)):
         outcome = fixture.store.apply(Add(fixture.key("dict", f"n{number}"), amount))
         require_equal(outcome.counters, (amount,), "the counter of an absent counter is")
@@ -34,7 +37,10 @@ def add_counts_from_nothing(fixture: Fixture) -> None:
 
 @conformance_check()
 def add_counts_on(fixture: Fixture) -> None:
-    """Add adds to the stored value, exactly over all of signed 64 bits, and a counter may be put like any value."""
+    """Add adds to the stored value, exactly over all of signed 64 bits, and a counter may be put like any value.
+
+    Adds to counters around 0, around 2**53 and at both ends of 64 bits, also to some that were put.
+    """
     key = fixture.key("a")
     total = 0
     for amount in (5, -3, -2, -1, 0, 1, 10, 90, 900, -1000, 2**53, 1, 1, -(2**53), 2**62, -(2**62)):
@@ -54,18 +60,25 @@ def add_counts_on(fixture: Fixture) -> None:
 
 @conformance_check()
 def only_canonical_text_is_a_counter(fixture: Fixture) -> None:
-    """Add refuses a value that is not the canonical decimal text of a 64-bit integer, and does not change it."""
+    """Add refuses a value that is not the canonical decimal text of a 64-bit integer, and does not change it.
+
+    Adds 0, 1 and -1 to values that some language takes for a number: with blanks, signs, zeros, fractions, foreign
+    digits.
+    """
     for value in NO_COUNTERS:
+        fixture.store.apply(Put(fixture.key("a"), value))
         for amount in (0, 1, -1):
-            fixture.store.apply(Put(fixture.key("a"), value))
             outcome = fixture.store.run(writes=[Add(fixture.key("a"), amount)])
             require_equal(outcome.status, Status.NOT_A_COUNTER, f"the status of adding {amount} to {value[:40]!r} is")
-            fixture.expect({("a",): value})
+        fixture.expect({("a",): value})
 
 
 @conformance_check()
 def a_sum_beyond_64_bits_is_refused(fixture: Fixture) -> None:
-    """Add refuses a result outside of signed 64 bits, and the counter keeps its value."""
+    """Add refuses a result outside of signed 64 bits, and the counter keeps its value.
+
+    Adds beyond both ends of 64 bits, also within one transaction.
+    """
     for value, amount in [
         (_MOST, 1),
         (_LEAST, -1),

@@ -43,7 +43,11 @@ _SOON: Final = 0.02
 
 @conformance_check(needs=[Need.DATABASES])
 def they_share_nothing(fixture: Fixture) -> None:
-    """The same keys in two databases are different keys for every check, read, write, fast path and expiry."""
+    """The same keys in two databases are different keys for every check, read, write, fast path and expiry.
+
+    Writes, adds, deletes, overwrites and notifies under the same keys in each database, and after each step reads
+    all databases.
+    """
     clients = [fixture.store, *fixture.databases]
     trees: list[_Tree] = [{}] * len(clients)
 
@@ -90,7 +94,10 @@ def they_share_nothing(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DATABASES, Need.TTL])
 def ttls_are_of_one_database(fixture: Fixture) -> None:
-    """A TTL that is set or ends in one database changes no value and no TTL under the same key of another."""
+    """A TTL that is set or ends in one database changes no value and no TTL under the same key of another.
+
+    Lets values end in one database while the same keys are persistent or renewed in the others.
+    """
     clients = [fixture.store, *fixture.databases]
     tree = {("a",): b"1", ("d", "b"): b"2"}
     for client in clients:
@@ -124,7 +131,10 @@ def ttls_are_of_one_database(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DATABASES, Need.PUSH])
 def a_notify_is_for_one_database(fixture: Fixture) -> None:
-    """A Notify reaches the listeners of its own database, and none of the same name in another."""
+    """A Notify reaches the listeners of its own database, and none of the same name in another.
+
+    Listens under one name in every database, and notifies it in one of them.
+    """
     clients = [fixture.store, *fixture.databases]
     key = fixture.key("list")
     for number, client in enumerate(clients):

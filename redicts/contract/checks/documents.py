@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Iterator, Sequence
+from itertools import cycle, product
 
 from redicts.contract.check import Need, conformance_check
 from redicts.contract.documented import (
@@ -45,7 +45,10 @@ _COUNTERS: Tree = {"a": 5, "d": {"b": -7, "zero": 0, "most": 2**63 - 2}, "text":
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def its_leaves_are_of_all_kinds(fixture: Fixture) -> None:
-    """A leaf has exactly its text in the document: numbers in any spelling, arrays, empty dicts, escapes."""
+    """A leaf has exactly its text in the document: numbers in any spelling, arrays, empty dicts, escapes.
+
+    Puts documents with numbers, arrays, escapes and empty dicts, and reads each leaf byte for byte.
+    """
     texts = (
         b"0", b"-0", b"1", b"-1", b"1.0", b"1e16", b"1E+5", b"0.10", b"12345678901234567890123", b"true", b"false",
         b"null", b"NaN", b"-Infinity", b'""', b'"\\u0041"', b'"\\ud83d\\ude00"', b'"\\ud800"', b'"\xc3\xa9"', b'"{}"',
@@ -63,7 +66,10 @@ def its_leaves_are_of_all_kinds(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def checks_see_its_leaves(fixture: Fixture) -> None:
-    """Equals and StartsWith see a document as its leaves, in every scope around and in it."""
+    """Equals and StartsWith see a document as its leaves, in every scope around and in it.
+
+    Compares every scope above, at and in a document with its leaves, with others, and with prefixes.
+    """
     for base in BASES:
         there = plant(fixture, base)
         for node, scope in product(paths_around(base), Scope):
@@ -95,18 +101,24 @@ def checks_see_its_leaves(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def any_scope_in_it_can_be_deleted(fixture: Fixture) -> None:
-    """Delete and Notify remove exactly their scope from a document: above, at and in it, at any depth."""
+    """Delete and Notify remove exactly their scope from a document: above, at and in it, at any depth.
+
+    Deletes and notifies every scope above, at and in a document, and reads what is left.
+    """
+    kinds: Iterator[type[Delete | Notify]] = cycle((Delete, Notify))
     for base in BASES:
         for path, scope in product(paths_around(base), Scope):
-            for kind in (Delete, Notify):
-                there = plant(fixture, base)
-                there = apply(fixture, there, kind(fixture.key(*path), scope))
-                look(fixture, there, [base, path, (*base, "inner", "deep")])
+            there = plant(fixture, base)
+            there = apply(fixture, there, next(kinds)(fixture.key(*path), scope))
+            look(fixture, there, [base, path, (*base, "inner", "deep")])
 
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def the_last_leaf_takes_it_along(fixture: Fixture) -> None:
-    """A document is gone when its leaves are deleted one by one, and does not come back with a new value."""
+    """A document is gone when its leaves are deleted one by one, and does not come back with a new value.
+
+    Deletes the leaves of a document one by one, and then puts a new one where it was.
+    """
     for base in BASES:
         there = plant(fixture, base)
         for path in leaves_of(WHOLE):
@@ -119,7 +131,10 @@ def the_last_leaf_takes_it_along(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def counters_in_it_count(fixture: Fixture) -> None:
-    """Add counts on from a leaf of a document, or from 0, and refuses a leaf that is not a counter."""
+    """Add counts on from a leaf of a document, or from 0, and refuses a leaf that is not a counter.
+
+    Adds to leaves of a document, to absent ones, and to leaves that are not counters.
+    """
     for base in BASES:
         there = plant(fixture, base, _COUNTERS)
         adds = [(("a",), 3), (("d", "b"), 3), (("d", "zero"), -1), (("d", "most"), 1), (("d", "new"), 2), (("z",), 4)]
@@ -142,7 +157,10 @@ def counters_in_it_count(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def a_refused_counter_undoes_all_of_it(fixture: Fixture) -> None:
-    """If a counter is refused or a condition fails, no document is written, changed or deleted."""
+    """If a counter is refused or a condition fails, no document is written, changed or deleted.
+
+    Replaces, changes and deletes a document in transactions whose last Add or whose condition fails.
+    """
     for base in BASES:
         there = plant(fixture, base)
         refused = Add(key_in(fixture, base, "in"), 1)

@@ -33,7 +33,10 @@ _THOROUGH_ROUNDS: Final = 600
 
 @conformance_check(needs=[Need.DOCUMENTS, Need.DURABLE])
 def it_outlasts_all_clients(fixture: Fixture) -> None:
-    """Documents, whole and changed, with and without a TTL, persist after the last client closed the store."""
+    """Documents, whole and changed, with and without a TTL, persist after the last client closed the store.
+
+    Closes all clients between changes of documents, and reads values, texts and TTLs by a new one.
+    """
     there = plant(fixture, ("d", "doc"))
     ttl = LONG if fixture.capabilities.ttl else None
     there = apply(fixture, there, putting(fixture, ("mortal",), WHOLE, ttl), putting(fixture, ("changed",), WHOLE))
@@ -55,7 +58,10 @@ def it_outlasts_all_clients(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def no_reader_sees_half_of_one(fixture: Fixture) -> None:
-    """A reader sees one whole version of a document that others replace and split, by any read."""
+    """A reader sees one whole version of a document that others replace and split, by any read.
+
+    Threads replace and split a document while others read and fetch it, by one client and by two.
+    """
     other = fixture.client()
     rounds = _THOROUGH_ROUNDS if fixture.thorough else _ROUNDS
     base = ("d", "doc")

@@ -35,7 +35,10 @@ _AGAIN: Final = 20
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def what_is_fetched_is_all_that_is_there(fixture: Fixture) -> None:
-    """Fetching a document returns the value, a document of exactly the live values below, or None."""
+    """Fetching a document returns the value, a document of exactly the live values below, or None.
+
+    Fetches at every path around a document, twice by two clients, before and after each kind of change.
+    """
     other = fixture.client()
     for base in BASES:
         paths = paths_around(base)
@@ -55,7 +58,10 @@ def what_is_fetched_is_all_that_is_there(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def a_plain_fetch_gives_no_document(fixture: Fixture) -> None:
-    """Fetching a value returns a leaf, also one in a document, and never the text of a document."""
+    """Fetching a value returns a leaf, also one in a document, and never the text of a document.
+
+    Fetches values at every path around a document, before and after a part of it has changed.
+    """
     for base in BASES:
         there = plant(fixture, base)
         for _ in range(2):
@@ -71,7 +77,10 @@ def a_plain_fetch_gives_no_document(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def overwriting_one_is_a_put_or_nothing(fixture: Fixture) -> None:
-    """Overwriting a document replaces a dict and returns true, or changes nothing and returns false."""
+    """Overwriting a document replaces a dict and returns true, or changes nothing and returns false.
+
+    Overwrites at every path around a document, after each kind of change, and many times in a row.
+    """
     for base in BASES:
         for path in paths_around(base)[1:]:
             there = plant(fixture, base)
@@ -90,7 +99,10 @@ def overwriting_one_is_a_put_or_nothing(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def overwriting_a_leaf_leaves_documents_alone(fixture: Fixture) -> None:
-    """Overwriting a value at, above or in a document replaces a value, or changes nothing."""
+    """Overwriting a value at, above or in a document replaces a value, or changes nothing.
+
+    Overwrites a value at every path around a document, and reads and fetches all of it.
+    """
     for base in BASES:
         for path in paths_around(base)[1:]:
             there = plant(fixture, base)
@@ -103,7 +115,10 @@ def overwriting_a_leaf_leaves_documents_alone(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DOCUMENTS, Need.TTL])
 def overwriting_one_gives_no_ttl(fixture: Fixture) -> None:
-    """An overwritten document has no TTL, and an expired one is not overwritten."""
+    """An overwritten document has no TTL, and an expired one is not overwritten.
+
+    Overwrites documents with a TTL, expired ones, and one of which a part has expired.
+    """
     for base in BASES:
         key, text = fixture.key(*base), text_of(OTHER)
         there = plant(fixture, base, WHOLE, LONG)
@@ -114,6 +129,9 @@ def overwriting_one_gives_no_ttl(fixture: Fixture) -> None:
         else:
             fixture.expect(there)
             require_equal(set(fixture.store.ttls(key)), set(leaves_of(WHOLE)), "the TTLs after no overwriting are")
+        part = plant(fixture, base)
+        fixture.store.apply(Expire(key_in(fixture, base, "inner"), Scope.SUBTREE, SHORT))
+        in_part = fixture.space
         left = without(plant(fixture, base, WHOLE, SHORT), base, Scope.SUBTREE)
         fixture.outlive()
         written = fixture.store.overwrite_document(fixture.key(*base), text)
@@ -122,10 +140,8 @@ def overwriting_one_gives_no_ttl(fixture: Fixture) -> None:
         leaf = key_in(fixture, base, "leaf")
         require(not fixture.store.overwrite(leaf, b"1"), "an overwriting in an expired document returns true")
         fixture.expect(left)
-        there = plant(fixture, base)
-        fixture.store.apply(Expire(key_in(fixture, base, "inner"), Scope.SUBTREE, SHORT))
-        fixture.outlive()
-        left = without(there, (*base, "inner"), Scope.SUBTREE)
+        fixture.space = in_part
+        left = without(part, (*base, "inner"), Scope.SUBTREE)
         _overwrite(fixture, left, base)
         require_equal(dict(fixture.store.ttls(fixture.key())), {}, "the TTLs after an overwriting are")
 

@@ -42,7 +42,10 @@ _NEEDS: Final = (Need.DOCUMENTS, Need.TTL)
 
 @conformance_check(needs=_NEEDS)
 def its_ttl_is_that_of_each_leaf(fixture: Fixture) -> None:
-    """Each leaf of a document has its TTL, in every scope and in pages, until the document is replaced."""
+    """Each leaf of a document has its TTL, in every scope and in pages, until the document is replaced.
+
+    Reads the TTLs of every scope around a document, whole and in pages, and replaces it with and without a TTL.
+    """
     for base in BASES:
         there = plant(fixture, base, WHOLE, LONG)
         mortal = lying_at(base, WHOLE)
@@ -60,32 +63,38 @@ def its_ttl_is_that_of_each_leaf(fixture: Fixture) -> None:
 
 @conformance_check(needs=_NEEDS)
 def expire_cannot_bring_it_back(fixture: Fixture) -> None:
-    """Neither Expire nor a refused transaction revives an expired document or a part of it."""
+    """Neither Expire nor a refused transaction revives an expired document or a part of it.
+
+    Lets documents end, and expires every scope around them in one transaction that is refused and one that is
+    applied.
+    """
     paths = [path for path in paths_around(("doc",)) if path]
-    cases = [(f"n{number}", path, scope) for number, (path, scope) in enumerate(product(paths, Scope))]
-    for ttl in (None, LONG):
-        # All in one transaction, since a store may remove what has expired after any.
-        around: Sequence[Sequence[tuple[Path, Scope]]] = (
-            [((name, *path), scope) for name, path, scope in cases],
-            *([((), scope)] for scope in Scope),
-            *([((name,), scope) for name, _, _ in cases] for scope in Scope),
-        )
-        for scopes in around:
-            fixture.renew()
-            fixture.store.apply(*[putting(fixture, (name, "doc"), WHOLE, SHORT) for name, _, _ in cases])
-            fixture.outlive()
-            writes: list[Write] = [Expire(fixture.key(*path), scope, ttl) for path, scope in scopes]
-            text = fixture.key("n0", "doc", "leaf")
-            outcome = fixture.store.run(writes=[*writes, Put(text, b"x"), Add(text, 1)])
-            require_equal(outcome.status, Status.NOT_A_COUNTER, "the status")
-            fixture.expect({})
-            fixture.store.apply(*writes)
-            fixture.expect({})
+    cases = [(f"n{number}", *case) for number, case in enumerate(product([(), *paths], Scope, (None, LONG)))]
+    # As many as can be in one transaction, since a store may remove what has expired after any.
+    around: Sequence[Sequence[tuple[Path, Scope, int | None]]] = (
+        [((name, *path), scope, ttl) for name, path, scope, ttl in cases],
+        *([((), scope, ttl)] for scope, ttl in ((Scope.NODE, LONG), (Scope.BELOW, None), (Scope.SUBTREE, LONG))),
+    )
+    for expires in around:
+        fixture.renew()
+        fixture.store.apply(*[putting(fixture, (name, "doc"), WHOLE, SHORT) for name, *_ in cases[: len(expires) + 5]])
+        fixture.outlive()
+        writes: list[Write] = [Expire(fixture.key(*path), scope, ttl) for path, scope, ttl in expires]
+        text = fixture.key("n0", "doc", "leaf")
+        outcome = fixture.store.run(writes=[*writes, Put(text, b"x"), Add(text, 1)])
+        require_equal(outcome.status, Status.NOT_A_COUNTER, "the status")
+        fixture.expect({})
+        fixture.store.apply(*writes)
+        fixture.expect({})
 
 
 @conformance_check(needs=_NEEDS)
 def writes_to_its_ttls_take_effect_in_order(fixture: Fixture) -> None:
-    """Of several writes to the TTLs of a document and its parts, each sees the earlier ones."""
+    """Of several writes to the TTLs of a document and its parts, each sees the earlier ones.
+
+    Writes a document, parts of it and their TTLs in a dozen orders in one transaction each, and reads what is left
+    when the short TTLs are over.
+    """
     base = ("d", "doc")
     leaf, inner, all_of_it = ("leaf",), ("inner", "leaf"), set(leaves_of(WHOLE))
     in_inner = {path for path in all_of_it if path[0] == "inner"}
@@ -113,10 +122,13 @@ def writes_to_its_ttls_take_effect_in_order(fixture: Fixture) -> None:
             (),
         ),
     )
-    for writes, stays, mortal in cases:
+    spaces: list[str] = []
+    for writes, _, _ in cases:
         fixture.renew()
         fixture.store.apply(*here(fixture, writes))
-        fixture.outlive()
+        spaces.append(fixture.space)
+    fixture.outlive()
+    for fixture.space, (writes, stays, mortal) in zip(spaces, cases):
         left = set(fixture.store.read(fixture.key(*base)))
         require_equal(left, set(stays), f"after {[type(write).__name__ for write in writes]} what is left is")
         require_equal(set(fixture.store.ttls(fixture.key(*base))), set(mortal), "the paths with a TTL are")

@@ -23,7 +23,11 @@ _CHANGES: Final = 120
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def what_stays_is_found_while_it_is_split(fixture: Fixture) -> None:
-    """A walk finds every value that exists throughout, while documents are changed, split and replaced."""
+    """A walk finds every value that exists throughout, while documents are changed, split and replaced.
+
+    Walks with several limits while another client changes, replaces and cuts the document in which the last page
+    ended.
+    """
     other = fixture.client()
     for change in (_change_a_part, _put_again, _delete_beside):
         for limit in (1, 3, 10):
@@ -44,7 +48,10 @@ def what_stays_is_found_while_it_is_split(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def names_that_stay_are_found_while_it_is_split(fixture: Fixture) -> None:
-    """A walk over names finds every name that exists throughout, while documents change."""
+    """A walk over names finds every name that exists throughout, while documents change.
+
+    Walks over names in and above documents while another client changes them.
+    """
     other = fixture.client()
     for change in (_change_a_part, _put_again, _delete_beside):
         for limit in (1, 3):

@@ -31,7 +31,10 @@ _GONE = (("leaf",), ("inner", "deep", "a"), ("inner", "deep", "b", "c", "d"), ("
 
 @conformance_check(needs=[Need.TTL])
 def an_expired_value_is_absent(fixture: Fixture) -> None:
-    """A condition for absence holds for an expired value, so that a lease can be taken over."""
+    """A condition for absence holds for an expired value, so that a lease can be taken over.
+
+    Lets values end, and takes their keys under the condition that nothing is there.
+    """
     for path in (("a",), ("d", "a"), ("d", "e", "f", "a")):
         fixture.store.apply(Put(fixture.key(*path), b"theirs", SHORT))
     fixture.outlive()
@@ -49,7 +52,10 @@ def an_expired_value_is_absent(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def pages_do_not_show_it(fixture: Fixture) -> None:
-    """A walk over values or names finds each live one once and no expired one, with every limit."""
+    """A walk over values or names finds each live one once and no expired one, with every limit.
+
+    Lets four in five values of a large tree end, and walks over values and names with several limits.
+    """
     for tree, limits in ((large(), (3, 50, 1000)), (huge(), (100,))):
         fixture.plant(tree)
         gone = [path for number, path in enumerate(tree) if number % 5 and path[0] != "bushy"]
@@ -68,7 +74,10 @@ def pages_do_not_show_it(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def add_counts_from_zero(fixture: Fixture) -> None:
-    """Add to an expired value counts from 0, whatever the value was, and the result has no TTL."""
+    """Add to an expired value counts from 0, whatever the value was, and the result has no TTL.
+
+    Adds to a counter, a text and the largest counter that have expired.
+    """
     fixture.plant({("d", "count"): b"41", ("d", "text"): b"no counter", ("d", "most"): b"%d" % (2**63 - 1)}, SHORT)
     fixture.outlive()
     keys = [fixture.key("d", name) for name in ("count", "text", "most")]
@@ -82,7 +91,10 @@ def add_counts_from_zero(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def keep_ttl_keeps_none_of_it(fixture: Fixture) -> None:
-    """Put with keep_ttl over an expired value stores a value without expiry."""
+    """Put with keep_ttl over an expired value stores a value without expiry.
+
+    Puts with keep_ttl over expired values and waits once more.
+    """
     fixture.plant({("a",): b"old", ("d", "b"): b"old"}, SHORT)
     fixture.outlive()
     fixture.store.apply(*(Put(fixture.key(*path), b"new", SHORT, keep_ttl=True) for path in (("a",), ("d", "b"))))
@@ -93,7 +105,10 @@ def keep_ttl_keeps_none_of_it(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def put_stores_a_new_value(fixture: Fixture) -> None:
-    """Put over an expired value stores a new one, which the end of the old TTL does not affect."""
+    """Put over an expired value stores a new one, which the end of the old TTL does not affect.
+
+    Puts over expired values with and without a TTL, and waits once more.
+    """
     fixture.plant({("a",): b"old", ("d", "b"): b"old", ("d", "c"): b"old"}, SHORT)
     fixture.outlive()
     fixture.store.apply(
@@ -106,7 +121,10 @@ def put_stores_a_new_value(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def delete_of_it_does_nothing(fixture: Fixture) -> None:
-    """Deleting expired values is not an error, alone and with live ones, and they stay absent."""
+    """Deleting expired values is not an error, alone and with live ones, and they stay absent.
+
+    Deletes expired values in each scope, among others that are alive.
+    """
     for scope in Scope:
         left = _partly_expired(fixture)
         fixture.store.apply(*(Delete(fixture.key(*path), scope) for path in _GONE))
@@ -119,7 +137,10 @@ def delete_of_it_does_nothing(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def a_refused_transaction_cannot_bring_it_back(fixture: Fixture) -> None:
-    """An expired value stays absent when a transaction over it is refused."""
+    """An expired value stays absent when a transaction over it is refused.
+
+    Puts with keep_ttl over expired values in a transaction that is refused.
+    """
     left = _partly_expired(fixture)
     writes = [Put(fixture.key(*path), b"1", keep_ttl=True) for path in _GONE]
     text = fixture.key("other", "inner", "text")
@@ -132,7 +153,10 @@ def a_refused_transaction_cannot_bring_it_back(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def it_makes_way_for_values_below(fixture: Fixture) -> None:
-    """A value can be written below an expired leaf that was not deleted."""
+    """A value can be written below an expired leaf that was not deleted.
+
+    Writes below leaves that have expired, renews them and deletes them.
+    """
     fixture.plant({("a",): b"leaf", ("d", "b"): b"leaf"}, SHORT)
     fixture.outlive()
     new = {("a", "x"): b"1", ("d", "b", "y", "z"): b"2"}
@@ -142,6 +166,24 @@ def it_makes_way_for_values_below(fixture: Fixture) -> None:
     fixture.expect(new)
     fixture.store.apply(Delete(fixture.key("a", "x"), Scope.NODE), Delete(fixture.key("d"), Scope.SUBTREE))
     fixture.expect({})
+
+
+@conformance_check(needs=[Need.TTL])
+def it_makes_way_for_a_value_above(fixture: Fixture) -> None:
+    """A value can be written above expired ones, stays when they are freed, and can be deleted before that.
+
+    Writes and deletes values where expired ones are below, and reads them after those have been freed.
+    """
+    fixture.plant({("a", "x"): b"leaf", ("d", "b", "y", "z"): b"leaf", ("e", "x"): b"leaf"}, SHORT)
+    fixture.outlive()
+    new: dict[Path, bytes] = {("a",): b"1", ("d", "b"): b"2"}
+    passing = fixture.key("e")
+    fixture.store.apply(*fixture.puts(new), Put(passing, b"3"), Delete(passing, Scope.NODE))
+    fixture.expect(new)
+    for number in range(3):  # each of which frees expired values
+        new[("other", f"n{number}")] = b"3"
+        fixture.store.apply(Put(fixture.key("other", f"n{number}"), b"3"))
+    fixture.expect(new)
 
 
 def _partly_expired(fixture: Fixture) -> Mapping[Path, bytes]:

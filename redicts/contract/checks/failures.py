@@ -25,8 +25,6 @@ from redicts.errors import StoreError
 with suppress(ImportError):  # where there is none, there is no fork either
     import resource
 
-_SEE: Final = '; see "Failures" in docs/contract.md'
-
 _BRIEF_SECS: Final = 0.02
 """How long a call tries whose replies are all lost, if the backend knows deadlines."""
 
@@ -44,7 +42,11 @@ _FEW_LEFT: Final = 8
 
 @conformance_check(needs=[Need.UNUSABLE])
 def what_cannot_work_says_so(fixture: Fixture) -> None:
-    """A client with a wrong address or password raises a ``StoreError``, without secrets, each time it is called."""
+    """A client with a wrong address or password raises a ``StoreError``, without secrets, each time it is called.
+
+    Opens, reads, writes and listens dozens of times with each wrong setting. Searches the errors and their causes
+    for secrets, and counts the open files and threads.
+    """
     calls = 300 if fixture.thorough else 30
     fixture.store.apply(Put(fixture.key("a"), b"1"))
     unusable = fixture.harness.unusable()
@@ -62,20 +64,23 @@ def what_cannot_work_says_so(fixture: Fixture) -> None:
             read = partial(backend.execute, Transaction(reads=(Read(fixture.key("a")),)))
             for kind, call in (("a write", write), ("a read", read)):
                 failed = _failure(call)
-                require(failed is not None, f"{kind} works with {what}{_SEE}")
+                require(failed is not None, f"{kind} works with {what}")
                 _examine(fixture, failed, f"{kind} with {what}")
             _examine(fixture, _failure(partial(_listen, backend)), f"listening with {what}")
             _examine(fixture, _failure(backend.about), f"about() with {what}")
             leftovers = Leftovers()
             kinds = {type(_failure(write)) for _ in range(calls)}
-            require(len(kinds) == 1, f"the same write with {what} raises {kinds!r} one time and another{_SEE}")
+            require(len(kinds) == 1, f"the same write with {what} raises {kinds!r} one time and another")
             leftovers.require_few(_FEW_LEFT, f"{calls} calls that fail with {what}", fixture.timeout / 4)
     fixture.expect({("a",): b"1"})
 
 
 @conformance_check(needs=[Need.LOST_REPLIES])
 def a_write_in_doubt_says_so(fixture: Fixture) -> None:
-    """If every reply is lost, a write that may be there has ``maybe_applied``, a read has not, and later calls work."""
+    """If every reply is lost, a write that may be there has ``maybe_applied``, a read has not, and later calls work.
+
+    Loses every reply until the client gives up, and then compares the errors with what is stored.
+    """
     client, count = fixture.lossy(), fixture.key("count")
     errors: list[StoreError | None] = []
     rounds = 100 if fixture.thorough else 5
@@ -95,10 +100,10 @@ def a_write_in_doubt_says_so(fixture: Fixture) -> None:
     there = {int(path[0]) for path in fixture.store.read(fixture.key("n"))}
     for number, error in enumerate(errors):
         if error is None:
-            require(number in there, f"a write whose replies were all lost returned, but it is not there{_SEE}")
+            require(number in there, "a write whose replies were all lost returned, but it is not there")
         else:
             told = number not in there or error.maybe_applied
-            require(told, f"a write is there whose error says maybe_applied=False: {error!r}{_SEE}")
+            require(told, f"a write is there whose error says maybe_applied=False: {error!r}")
     value = fixture.store.value(count) or b"0"
     require_equal(
         value, b"%d" % len(there), f"of {rounds} writes with an Add, {len(there)} are there, and the Adds are"
@@ -107,7 +112,10 @@ def a_write_in_doubt_says_so(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.LATE_REQUESTS])
 def a_late_answer_is_nobodys(fixture: Fixture) -> None:
-    """The answer to a read that comes after the client gave up is not taken for the answer to a later one."""
+    """The answer to a read that comes after the client gave up is not taken for the answer to a later one.
+
+    Holds the answer to a read back until the client gives up, and reads other values by the same client.
+    """
     client = fixture.lossy()
     values = {name: name.encode() for name in ("one", "two", "three")}
     fixture.plant({(name,): value for name, value in values.items()})
@@ -126,7 +134,10 @@ def a_late_answer_is_nobodys(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DURABLE, Need.FORK, Need.OPENER, Need.LOCAL])
 def a_full_disk_is_told(fixture: Fixture) -> None:
-    """If its files cannot grow, a store refuses writes as a whole by a ``StoreError``, and works on when they can."""
+    """If its files cannot grow, a store refuses writes as a whole by a ``StoreError``, and works on when they can.
+
+    Lets the files of a child process not grow while it writes, and compares the errors with what is stored.
+    """
     opener = fixture.harness.opener
     assert opener is not None  # the check needs an opener
     failed = fixture.key("failed")
@@ -148,10 +159,10 @@ def a_full_disk_is_told(fixture: Fixture) -> None:
             found = client.read(fixture.key("n"))
             for number, error in errors.items():
                 there = sum((f"{number}", name) in found for name in ("a", "b"))
-                require(there != 1, f"of two values written at once, one is there after {error!r}{_SEE}")
-                require(error or there, f"a write is applied for which the disk had no room, but it is not there{_SEE}")
+                require(there != 1, f"of two values written at once, one is there after {error!r}")
+                require(error or there, "a write is applied for which the disk had no room, but it is not there")
                 told = error is None or error.maybe_applied or not there
-                require(told, f"a write is there whose error says maybe_applied=False: {error!r}{_SEE}")
+                require(told, f"a write is there whose error says maybe_applied=False: {error!r}")
             count = sum(error is not None for error in errors.values())
             client.apply(Delete(fixture.key("n"), Scope.SUBTREE), Put(failed, b"%d" % count))
         finally:
@@ -198,14 +209,14 @@ def _examine(fixture: Fixture, error: Exception | None, what: str, *, maybe_appl
     """Require that an error, if there is one, is a StoreError without secrets, and not in doubt without reason."""
     if error is None:
         return
-    require(isinstance(error, StoreError), f"{what} raises {type(error).__name__}, which is no StoreError{_SEE}")
+    require(isinstance(error, StoreError), f"{what} raises {type(error).__name__}, which is no StoreError")
     assert isinstance(error, StoreError)
-    require(maybe_applied or not error.maybe_applied, f"{what} raises {error!r} with maybe_applied=True{_SEE}")
+    require(maybe_applied or not error.maybe_applied, f"{what} raises {error!r} with maybe_applied=True")
     secrets = [secret for secret in fixture.harness.secrets if len(secret) > 3]
     for each in _chain(error):
         told = "".join([*traceback.format_exception_only(type(each), each), repr(each), repr(each.args)])
         leaks = any(secret in told for secret in secrets)
-        require(not leaks, f"{what} raises {type(error).__name__} whose text or cause contains a secret{_SEE}")
+        require(not leaks, f"{what} raises {type(error).__name__} whose text or cause contains a secret")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -13,8 +13,6 @@ from redicts.contract.forked import ForkedChild
 from redicts.contract.requirements import require, require_equal
 from redicts.core.minitransaction import Add, Delete, Expire, Key, Path, Put, Scope, Write
 
-_SEE: Final = '; see "Fast paths to one value" in docs/contract.md'
-
 _PATHS: Final[tuple[Path, ...]] = (("a",), ("d", "b"), ("d", "e", "c"))
 
 _LIMITS: Final = tuple(2**power for power in (4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16))
@@ -29,7 +27,11 @@ _WAITS: Final = 3
 
 @conformance_check()
 def they_equal_a_transaction(fixture: Fixture) -> None:
-    """Fetch and overwrite do what ``execute`` would do, or nothing, in random histories of writes, sizes and TTLs."""
+    """Fetch and overwrite do what ``execute`` would do, or nothing, in random histories of writes, sizes and TTLs.
+
+    Fetches and overwrites among random writes by two clients, with values of every size around powers of two, and
+    compares with a read.
+    """
     rng = random.Random(fixture.seed)  # noqa: S311  (no secret)
     clients = [fixture.store, fixture.client()]
     there: dict[Path, bytes] = {}
@@ -46,7 +48,7 @@ def they_equal_a_transaction(fixture: Fixture) -> None:
             value = _value(rng)
             if kind == "overwrite":
                 if client.overwrite(key, value):
-                    require(path in there, f"overwriting at {path!r}, where no value is, returns true{_SEE}")
+                    require(path in there, f"overwriting at {path!r}, where no value is, returns true")
                     there[path] = value
                     mortal.discard(path)
             elif kind == "inner":
@@ -83,12 +85,15 @@ def _try_every_size(fixture: Fixture) -> None:
             client.apply(Put(key, b"-" * before))
             if client.overwrite(key, value):
                 same = client.value(key) == value and client.fetch(key) in (None, value)
-                require(same, f"a value of {before} bytes overwritten by one of {size} comes back as another{_SEE}")
+                require(same, f"a value of {before} bytes overwritten by one of {size} comes back as another")
 
 
 @conformance_check(needs=[Need.PROCESSES, Need.FORK, Need.OPENER])
 def they_see_other_processes(fixture: Fixture) -> None:
-    """Fetch and overwrite see what another process has written, deleted or replaced since."""
+    """Fetch and overwrite see what another process has written, deleted or replaced since.
+
+    Uses the fast paths, lets a child process write, delete, replace and expire, and uses them again.
+    """
     key, below = fixture.key("d", "a"), fixture.key("d", "a", "x")
     opener = fixture.harness.opener
     assert opener is not None  # the check needs an opener
@@ -116,9 +121,9 @@ def they_see_other_processes(fixture: Fixture) -> None:
         if isinstance(writes[0], Expire):
             fixture.outlive()
         found = fixture.store.fetch(key)
-        require(found in (None, expected.get(("d", "a"))), f"what another process wrote is fetched as {found!r}{_SEE}")
+        require(found in (None, expected.get(("d", "a"))), f"what another process wrote is fetched as {found!r}")
         written = fixture.store.overwrite(key, b"again")
-        require(not written or ("d", "a") in expected, f"overwriting what another process deleted returns true{_SEE}")
+        require(not written or ("d", "a") in expected, "overwriting what another process deleted returns true")
         fixture.expect({("d", "a"): b"again"} if written else expected)
 
 
@@ -127,7 +132,7 @@ def _ours(client: Client, key: Key, value: bytes) -> None:
     if not client.overwrite(key, value):
         client.apply(Put(key, value))
     found = client.fetch(key)
-    require(found in (None, value), f"what was just written is fetched as {found!r}{_SEE}")
+    require(found in (None, value), f"what was just written is fetched as {found!r}")
 
 
 def _value(rng: random.Random) -> bytes:
@@ -160,12 +165,12 @@ def _after(
 
 
 def _are_refused(client: Client, inner: Key, value: bytes) -> None:
-    require(client.fetch(inner) is None, f"fetching the dict at {inner.path!r} returns a value{_SEE}")
-    require(not client.overwrite(inner, value), f"overwriting the dict at {inner.path!r} returns true{_SEE}")
+    require(client.fetch(inner) is None, f"fetching the dict at {inner.path!r} returns a value")
+    require(not client.overwrite(inner, value), f"overwriting the dict at {inner.path!r} returns true")
 
 
 def _agree(fixture: Fixture, clients: list[Client], there: Mapping[Path, bytes], path: Path) -> None:
     expected = there.get(path)
     for client in clients:
         found = client.fetch(fixture.key(*path))
-        require(found is None or found == expected, f"what is fetched at {path!r} is not what was written last{_SEE}")
+        require(found is None or found == expected, f"what is fetched at {path!r} is not what was written last")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import ExitStack
 from functools import partial
 from typing import Final
@@ -27,7 +28,10 @@ _FORKS: Final = 6
 
 @conformance_check(needs=[Need.FORK, Need.PROCESSES])
 def child_and_parent_work_on(fixture: Fixture) -> None:
-    """A forked child and its parent use one instance: each gets its own answers, and no write is lost."""
+    """A forked child and its parent use one instance: each gets its own answers, and no write is lost.
+
+    Child and parent write, read and count by one instance at the same time.
+    """
     store = fixture.store
     store.apply(Put(fixture.key("before"), b"1"))
     for number in range(3):
@@ -50,7 +54,10 @@ def child_and_parent_work_on(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.FORK, Need.NO_PROCESSES])
 def a_child_has_its_own_copy(fixture: Fixture) -> None:
-    """A forked child of a store without ``processes`` has an independent copy of the store."""
+    """A forked child of a store without ``processes`` has an independent copy of the store.
+
+    Child and parent write by one instance, and each reads what it wrote itself.
+    """
     store = fixture.store
     store.apply(Put(fixture.key("a"), b"1"), Put(fixture.key("d", "b"), b"2"))
 
@@ -69,7 +76,10 @@ def a_child_has_its_own_copy(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.FORK])
 def a_fork_amid_waits_is_harmless(fixture: Fixture) -> None:
-    """A child that is forked while other threads wait can notify, listen and be notified."""
+    """A child that is forked while other threads wait can notify, listen and be notified.
+
+    Forks ten times while two threads wait; each child notifies, listens and is notified.
+    """
     store, over = fixture.store, threading.Event()
 
     def sleep(key: Key) -> None:
@@ -101,7 +111,11 @@ def a_fork_amid_waits_is_harmless(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.FORK])
 def a_fork_amid_calls_is_harmless(fixture: Fixture) -> None:
-    """A child that is forked at any moment of another thread's read or write works, and sees no half transaction."""
+    """A child that is forked at any moment of another thread's read or write works, and sees no half transaction.
+
+    Pauses a long read, a read in pages and a write wherever they call a function, and forks there; each child
+    writes and reads.
+    """
     store = fixture.store
     fixture.plant({("d", f"n{number}"): b"1" for number in range(_VALUES)})
     root = fixture.key("d")
@@ -122,14 +136,18 @@ def a_fork_amid_calls_is_harmless(fixture: Fixture) -> None:
             (len(values), len(set(values))), (_VALUES, 1), "values and versions of a subtree written at once are"
         )
 
+    begun = time.monotonic()
+    with ForkedChild(partial(work, "the first child"), fixture.timeout) as child:
+        child.finish()
+    # A fork may wait for the call. On a busy machine any fork takes long.
+    fork_secs = max(_FORK_SECS, 3 * (time.monotonic() - begun))
     for what, call in calls.items():
         with PausedCall(call, store.backend, fixture.timeout) as paused:
             count = sum(1 for _ in paused)
         wanted = {count * number // _FORKS for number in range(_FORKS)} if not fixture.thorough else set(range(count))
         children: list[tuple[ForkedChild, str]] = []
         with ExitStack() as stack:
-            # A fork may wait for the call.
-            with PausedCall(call, store.backend, fixture.timeout, at_most=_FORK_SECS) as paused:
+            with PausedCall(call, store.backend, fixture.timeout, at_most=fork_secs) as paused:
                 for number, point in enumerate(paused):
                     if number in wanted:
                         child = ForkedChild(partial(work, f"child {number}"), fixture.timeout)

@@ -24,7 +24,11 @@ _FEW_LEFT = 6
 
 @conformance_check()
 def an_exception_leaves_a_transaction_whole(fixture: Fixture) -> None:
-    """After an exception at any instruction, a transaction is applied whole or not at all, and every thread goes on."""
+    """After an exception at any instruction, a transaction is applied whole or not at all, and every thread goes on.
+
+    Raises an exception at dozens of instructions of a write. Then reads and writes in the same thread and in
+    others.
+    """
 
     def interrupt() -> None:
         raise Interrupt
@@ -43,7 +47,10 @@ def an_exception_leaves_a_transaction_whole(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_call_in_between_works_or_is_refused(fixture: Fixture) -> None:
-    """A call at any instruction of another one of its thread works, or raises ``StoreBusy`` at once."""
+    """A call at any instruction of another one of its thread works, or raises ``StoreBusy`` at once.
+
+    Calls the store at dozens of instructions of a write of the same thread, and reads what both wrote.
+    """
     told: list[bool] = []
 
     def act(number: int) -> Callable[[], None]:

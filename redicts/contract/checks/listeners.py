@@ -34,7 +34,10 @@ _EARLY_SECS: Final = 0.005
 
 @conformance_check()
 def a_call_before_the_wait_counts(fixture: Fixture) -> None:
-    """A notification between listen and the first wait, or between two waits, ends the next wait."""
+    """A notification between listen and the first wait, or between two waits, ends the next wait.
+
+    Notifies before the first wait, between two waits, and after a wait that was over.
+    """
     key, waker = fixture.key("list", "a"), fixture.client()
     name = fresh_name()
 
@@ -56,7 +59,10 @@ def a_call_before_the_wait_counts(fixture: Fixture) -> None:
 
 @conformance_check()
 def no_call_is_lost_in_a_race(fixture: Fixture) -> None:
-    """A listed listener is notified whenever a Notify comes, and then finds its list cleared."""
+    """A listed listener is notified whenever a Notify comes, and then finds its list cleared.
+
+    Three threads list themselves and wait again and again, while two others notify without a pause.
+    """
     rounds = 300 if fixture.thorough else _ROUNDS
     other = fixture.client()
     keys = [fixture.key("list", f"n{number}") for number in range(3)]
@@ -78,7 +84,10 @@ def no_call_is_lost_in_a_race(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_wait_ends_when_its_time_is_over(fixture: Fixture) -> None:
-    """A wait returns true, or false after its seconds: at once for 0, and never earlier."""
+    """A wait returns true, or false after its seconds: at once for 0, and never earlier.
+
+    Waits for 0, 1, 30 and 150 ms without a notification, and measures.
+    """
     name = fresh_name()
 
     def sleep() -> None:
@@ -96,7 +105,10 @@ def a_wait_ends_when_its_time_is_over(fixture: Fixture) -> None:
 
 @conformance_check()
 def names_that_begin_alike_are_two(fixture: Fixture) -> None:
-    """Listeners whose names have a common beginning are separate, also at the greatest length of a name."""
+    """Listeners whose names have a common beginning are separate, also at the greatest length of a name.
+
+    Listens under names that begin with each other and under the longest ones, and notifies each.
+    """
     first = fresh_name()
     names = [first, f"{first}0", f"{first}00", *(fresh_name(LONGEST_NAME) for _ in range(3))]
     with ExitStack() as stack:
@@ -109,7 +121,10 @@ def names_that_begin_alike_are_two(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_listener_may_leave(fixture: Fixture) -> None:
-    """Closing a listener, also twice or the last one, affects no other one, and notifications for it are ignored."""
+    """Closing a listener, also twice or the last one, affects no other one, and notifications for it are ignored.
+
+    Closes listeners twice, among others and as the last one, and notifies those that stay and those that are gone.
+    """
     names = [fresh_name() for _ in range(3)]
     with ExitStack() as stack:
         leaving, *staying = [stack.enter_context(fixture.store.listen(name)) for name in names]
@@ -140,7 +155,10 @@ def a_listener_may_leave(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_client_that_leaves_takes_no_listener_along(fixture: Fixture) -> None:
-    """Closing a client does not affect the listeners of other clients in the same process."""
+    """Closing a client does not affect the listeners of other clients in the same process.
+
+    Closes a client with a listener, and notifies a listener of another client.
+    """
     name, key = fresh_name(), fixture.key("list")
     leaving = fixture.harness.open()
     try:
@@ -157,16 +175,26 @@ def a_client_that_leaves_takes_no_listener_along(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.PUSH])
 def a_listener_sleeps_until_it_is_called(fixture: Fixture) -> None:
-    """With ``push``, a wait lasts until a notification and ends at once with it, without polling."""
+    """With ``push``, a wait lasts until a notification and ends at once with it, without polling.
+
+    Waits without a notification, and measures the fastest of several notifications within a client
+    and between two.
+    """
+    early: list[bool] = []
     with fixture.store.listen(fresh_name()) as listener:
-        early = sum(listener.wait(SOON) for _ in range(_QUIET_WAITS))
+        while max(early.count(True), early.count(False)) <= _QUIET_WAITS // 2:
+            early.append(listener.wait(SOON))
     require(
-        early <= _QUIET_WAITS // 2,
-        f"of {_QUIET_WAITS} waits of {SOON:g} seconds without a notification, {early} ended early: the listener polls",
+        early.count(False) > early.count(True),
+        f"of {len(early)} waits of {SOON:g} seconds without a notification, {early.count(True)} ended early: the "
+        "listener polls",
     )
     other = fixture.client()
     for client, waker in ((fixture.store, fixture.store), (fixture.store, other), (other, fixture.store)):
-        fastest = min(_seconds_to_notify(fixture, client, waker) for _ in range(_TRIES))
+        took: list[float] = []
+        while len(took) < _TRIES and not (took and took[-1] < SOON):
+            took.append(_seconds_to_notify(fixture, client, waker))
+        fastest = min(took)
         require(fastest < SOON, f"the fastest of {_TRIES} notifications took {fastest:.2f} seconds: they are not sent")
 
 

@@ -57,7 +57,11 @@ _MOST_NAMES: Final = 900
 
 @conformance_check()
 def names_are_kept_apart(fixture: Fixture) -> None:
-    """Every text is one segment, as a leaf and as a dict: ``("a.b",)`` is not ``("a", "b")``."""
+    """Every text is one segment, as a leaf and as a dict: ``("a.b",)`` is not ``("a", "b")``.
+
+    Stores every name of the harness as a leaf and as a dict, and paths that become the same text with each of 16
+    separators.
+    """
     names = list(fixture.harness.names)
     leaves: Mapping[Path, bytes] = {("dict", name): b"%d" % number for number, name in enumerate(names)}
     dicts: Mapping[Path, bytes] = {(name, "leaf"): b"%d" % number for number, name in enumerate(names)}
@@ -85,7 +89,10 @@ def names_are_kept_apart(fixture: Fixture) -> None:
 
 @conformance_check()
 def patterns_are_data(fixture: Fixture) -> None:
-    """A segment that looks like a pattern or a placeholder matches only itself."""
+    """A segment that looks like a pattern or a placeholder matches only itself.
+
+    Reads, compares and deletes at paths that look like patterns, where nothing is stored.
+    """
     others = {("abc",): b"1", ("d", "abc"): b"2", ("d", "x", "abc"): b"3", ("d", "%"): b"4"}
     for pattern in (
         "*",
@@ -121,7 +128,10 @@ def patterns_are_data(fixture: Fixture) -> None:
 
 @conformance_check()
 def spaces_share_nothing(fixture: Fixture) -> None:
-    """The same path in two spaces is two keys, also if the name of one space begins with the other."""
+    """The same path in two spaces is two keys, also if the name of one space begins with the other.
+
+    Writes, compares and deletes in three spaces, of which one begins with the name of another.
+    """
     spaces = [fixture.space, fixture.fresh_space(), fixture.fresh_space(after=fixture.space)]
     tree = {("a", "b"): b"1", ("x", "b"): b"2", ("c",): b"3"}
     fixture.store.apply(*(Put(Key(space, path), value) for space in spaces[1:] for path, value in tree.items()))
@@ -140,7 +150,10 @@ def spaces_share_nothing(fixture: Fixture) -> None:
 
 @conformance_check()
 def paths_may_be_deep(fixture: Fixture) -> None:
-    """A path may have as many segments as redicts allows, and scopes and deletes reach that depth."""
+    """A path may have as many segments as redicts allows, and scopes and deletes reach that depth.
+
+    Stores and deletes at the greatest depth and half way.
+    """
     deep = tuple(f"n{depth}" for depth in range(MAX_DEPTH))
     tree = {deep: b"1", (*deep[:-1], "beside"): b"2", (*deep[:64], "half"): b"3"}
     fixture.plant(tree)
@@ -154,7 +167,11 @@ def paths_may_be_deep(fixture: Fixture) -> None:
 
 @conformance_check()
 def escapes_are_data(fixture: Fixture) -> None:
-    """A segment that is how a layout may write another one is not that one: escapes, control characters, surrogates."""
+    """A segment that is how a layout may write another one is not that one: escapes, control characters, surrogates.
+
+    Stores hundreds of characters together with whatever escapes a layout may write for them, as leaves and as
+    dicts.
+    """
     names = _escapes()
     alone: dict[Path, bytes] = {("d", name): b"%d" % number for number, name in enumerate(names)}
     dicts: dict[Path, bytes] = {(*path, "x"): value for path, value in alone.items()}
@@ -175,7 +192,10 @@ def escapes_are_data(fixture: Fixture) -> None:
 
 @conformance_check()
 def the_root_holds_nothing(fixture: Fixture) -> None:
-    """A check, read, fast path or write of exactly the root finds nothing and changes nothing."""
+    """A check, read, fast path or write of exactly the root finds nothing and changes nothing.
+
+    Reads, compares, fetches, overwrites, deletes and expires exactly the root of a tree.
+    """
     fixture.plant(TREE)
     root, store = fixture.key(), fixture.store
     require_equal(dict(store.read(root, Scope.NODE)), {}, "a read of exactly the root finds")

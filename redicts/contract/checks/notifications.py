@@ -54,7 +54,10 @@ _NO_NAMES: Final = (
 
 @conformance_check()
 def a_notify_clears_its_scope(fixture: Fixture) -> None:
-    """Notify deletes exactly the values in its scope: at the root, inner nodes, leaves and absent keys."""
+    """Notify deletes exactly the values in its scope: at the root, inner nodes, leaves and absent keys.
+
+    Notifies every scope of a tree, and reads what is left.
+    """
     for path, scope in scopes():
         fixture.plant(TREE)
         fixture.store.apply(Notify(fixture.key(*path), scope))
@@ -63,7 +66,10 @@ def a_notify_clears_its_scope(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_long_list_is_called_to_its_end(fixture: Fixture) -> None:
-    """A Notify over a thousand values deletes all of them and notifies each of a hundred listeners among them."""
+    """A Notify over a thousand values deletes all of them and notifies each of a hundred listeners among them.
+
+    Notifies a list of a thousand values with a hundred listeners among them.
+    """
     names = {number: fresh_name() for number in (*range(0, 999, 9), 999)}
     tree: dict[Path, bytes] = {("list", f"n{number:03}"): b"nobody/%d" % number for number in range(1000)}
     tree.update({("list", f"n{number:03}"): name.encode() for number, name in names.items()})
@@ -78,7 +84,11 @@ def a_long_list_is_called_to_its_end(fixture: Fixture) -> None:
 
 @conformance_check()
 def what_names_nobody_harms_nobody(fixture: Fixture) -> None:
-    """A Notify deletes any value, also one that names no listener, and notifies the listeners."""
+    """A Notify deletes any value, also one that names no listener, and notifies the listeners.
+
+    Notifies lists of values that look like names of listeners, are cut, hostile or very long, with a listener
+    before, among and after them.
+    """
     tree: dict[Path, bytes] = {("list", f"n{number}"): value for number, value in enumerate(_NO_NAMES)}
     for path, value in tree.items():
         fixture.plant({path: value})
@@ -96,7 +106,10 @@ def what_names_nobody_harms_nobody(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def expired_entries_are_passed_over(fixture: Fixture) -> None:
-    """A Notify deletes values with a TTL, ignores expired ones, and notifies the listeners among the rest."""
+    """A Notify deletes values with a TTL, ignores expired ones, and notifies the listeners among the rest.
+
+    Notifies a list of expired values with a listener before, among and after them.
+    """
     for entry in ("a", "m", "z"):
         fixture.plant({("list", letter): b"client/1" for letter in "bcdwxy"}, SHORT)
         fixture.outlive()
@@ -111,7 +124,10 @@ def expired_entries_are_passed_over(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_notify_takes_effect_in_order(fixture: Fixture) -> None:
-    """A Notify deletes and notifies what earlier writes of its transaction listed, and nothing later."""
+    """A Notify deletes and notifies what earlier writes of its transaction listed, and nothing later.
+
+    Puts, notifies and puts at one key in one transaction, in each scope.
+    """
     key, count = fixture.key("list", "a"), fixture.key("count")
     notifies = (
         Notify(key, Scope.NODE),
@@ -138,7 +154,10 @@ def a_notify_takes_effect_in_order(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_refused_transaction_clears_nothing(fixture: Fixture) -> None:
-    """A Notify in a transaction that is refused changes nothing, and the list can be notified later."""
+    """A Notify in a transaction that is refused changes nothing, and the list can be notified later.
+
+    Notifies in transactions whose condition or counter is refused, and then in one that is applied.
+    """
     name = fresh_name()
     tree = {("list", "a"): name.encode(), ("list", "b"): b"x/1", ("text",): b"x"}
     fixture.plant(tree)
@@ -164,7 +183,10 @@ def a_refused_transaction_clears_nothing(fixture: Fixture) -> None:
 
 @conformance_check()
 def answers_and_counters_are_those_of_the_others(fixture: Fixture) -> None:
-    """A Notify has no answer and no counter, and counts for the failed index."""
+    """A Notify has no answer and no counter, and counts for the failed index.
+
+    Mixes Notify with Add and with reads, and compares the failed index, the counters and the answers.
+    """
     fixture.plant({("list", "a"): b"x/1", ("list", "b"): b"7", ("text",): b"x"})
     notify, one, two = Notify(fixture.key("list"), Scope.BELOW), fixture.key("one"), fixture.key("two")
     outcome = fixture.store.run(writes=[notify, Add(one, 5), notify, Add(fixture.key("text"), 1)])

@@ -14,8 +14,6 @@ from redicts.contract.requirements import require
 from redicts.contract.walk import many, pages, pages_of_names
 from redicts.core.minitransaction import Delete, Key, Path, Put, Read, ReadNames, Scope, Write
 
-_SEE: Final = '; see "Writes and reads" in docs/contract.md'
-
 _SIZES: Final = ((40, 1), (40, 7), (600, 400))
 """How many nodes lie in the dict that is walked over, and the limit of a page: as many as make several pages."""
 
@@ -27,7 +25,10 @@ _DICT: Final[tuple[Path, ...]] = (("a",), ("m", "x"), ("z",))
 
 @conformance_check()
 def a_walk_finds_what_stays(fixture: Fixture) -> None:
-    """A walk finds the values that stay, though the node at which it stopped is deleted, replaced or renamed."""
+    """A walk finds the values that stay, though the node at which it stopped is deleted, replaced or renamed.
+
+    Deletes, replaces and renames the node at which each page ended, or writes the whole dict again.
+    """
     for size, limit in _SIZES:
         stays = _plant(fixture, size)
         found: set[Path] = set()
@@ -39,12 +40,15 @@ def a_walk_finds_what_stays(fixture: Fixture) -> None:
                 if limit == _REWRITTEN:
                     _rewrite(fixture)
         missed = sorted(set(stays) - found)
-        require(not missed, f"a walk with the limit {limit} missed {missed[:3]!r}, which were there all the time{_SEE}")
+        require(not missed, f"a walk with the limit {limit} missed {missed[:3]!r}, which were there all the time")
 
 
 @conformance_check()
 def a_walk_over_names_finds_what_stays(fixture: Fixture) -> None:
-    """A walk over names finds those that stay, though the one at which it stopped is deleted, replaced or renamed."""
+    """A walk over names finds those that stay, though the one at which it stopped is deleted, replaced or renamed.
+
+    Does the same between the pages of a walk over names.
+    """
     for size, limit in _SIZES:
         stays = {path[0] for path in _plant(fixture, size)}
         found: set[str] = set()
@@ -56,7 +60,7 @@ def a_walk_over_names_finds_what_stays(fixture: Fixture) -> None:
                 if limit == _REWRITTEN:
                     _rewrite(fixture)
         missed = sorted(stays - found)
-        require(not missed, f"a walk over names with the limit {limit} missed {missed[:3]!r}, which stayed{_SEE}")
+        require(not missed, f"a walk over names with the limit {limit} missed {missed[:3]!r}, which stayed")
 
 
 def _plant(fixture: Fixture, size: int) -> dict[Path, bytes]:

@@ -44,7 +44,11 @@ class _Case(NamedTuple):
 
 @conformance_check()
 def each_write_sees_the_one_before(fixture: Fixture) -> None:
-    """Any two writes of one key in one transaction have the result of applying one and then the other."""
+    """Any two writes of one key in one transaction have the result of applying one and then the other.
+
+    Applies every pair of kinds of writes to a key that is absent, a counter with a TTL or expired, and compares
+    with the memory backend.
+    """
     for number, (state, put) in enumerate(_states(fixture).items()):
         comparison = _Comparison(fixture, state, put, 3 if fixture.thorough else 2)
         for case in comparison.refused:

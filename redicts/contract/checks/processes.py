@@ -14,7 +14,7 @@ from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
 from redicts.contract.listening import await_listing, fresh_name, list_at, wait_until_cleared
 from redicts.contract.requirements import require, require_equal
-from redicts.contract.spawned import other_processes, report
+from redicts.contract.spawned import report
 from redicts.core.minitransaction import NOTHING, Add, Delete, Equals, Key, Notify, Put, Scope, Write
 
 _ADDS: Final = 100
@@ -25,8 +25,11 @@ _TRIES: Final = 5
 
 @conformance_check(needs=[Need.PROCESSES, Need.OPENER])
 def processes_lose_no_update(fixture: Fixture) -> None:
-    """Counters and optimistic updates of several processes at once all take effect."""
-    with other_processes(fixture, 2) as others:
+    """Counters and optimistic updates of several processes at once all take effect.
+
+    Three processes count by Add and by optimistic updates at the same time.
+    """
+    with fixture.other_processes(2) as others:
         for other in others:
             other.start(_count, fixture.key("count"), fixture.key("d", "optimistic"))
         _count(fixture.store, fixture.key("count"), fixture.key("d", "optimistic"))
@@ -37,31 +40,14 @@ def processes_lose_no_update(fixture: Fixture) -> None:
 
 
 @conformance_check(needs=[Need.PROCESSES, Need.OPENER])
-def processes_see_no_half_write(fixture: Fixture) -> None:
-    """A process sees the transactions of another one as a whole, also after that process was killed."""
-    _pair(fixture.store, fixture.key(), 0)
-    with other_processes(fixture, 2) as [writer, reader]:
-        writer.start(_write_pairs, fixture.key(), _PAIRS)
-        reader.start(_read_pairs, fixture.key(), _PAIRS, fixture.timeout)
-        _read_pairs(fixture.store, fixture.key(), _PAIRS, fixture.timeout)
-        writer.result()
-        reader.result()
-        for killed in (writer, reader):
-            killed.start(_write_pairs, fixture.key(), None)
-            killed.wait_for_report()
-            killed.kill()
-            age = _whole(fixture.store, fixture.key())
-            require(age >= _REPORTED, f"a killed process wrote the state {_REPORTED}, but {age} is stored")
-            _pair(fixture.store, fixture.key(), 1)
-            _whole(fixture.store, fixture.key())
-
-
-@conformance_check(needs=[Need.PROCESSES, Need.OPENER])
 def processes_notify_each_other(fixture: Fixture) -> None:
-    """A Notify of one process notifies the listeners of others and its own, also on a list of hundreds."""
+    """A Notify of one process notifies the listeners of others and its own, also on a list of hundreds.
+
+    A process waits and another one notifies, in both directions, also on a list of 500.
+    """
     root, here, there = fixture.key("list"), fixture.key("list", "here"), fixture.key("list", "there")
     name = fresh_name()
-    with other_processes(fixture, 1) as [other], fixture.store.listen(name) as listener:
+    with fixture.other_processes(1) as [other], fixture.store.listen(name) as listener:
         for notify in (Notify(there, Scope.NODE), Notify(root, Scope.BELOW)):
             other.start(_sleep, there, fixture.timeout)
             await_listing(fixture.store, there, in_time=fixture.deadline())
@@ -84,6 +70,29 @@ def processes_notify_each_other(fixture: Fixture) -> None:
         fixture.store.apply(*(put for put in rest if put.key.path not in listed))
         fixture.store.apply(Notify(root, Scope.SUBTREE))
         other.result()
+
+
+@conformance_check(needs=[Need.PROCESSES, Need.OPENER])
+def processes_see_no_half_write(fixture: Fixture) -> None:
+    """A process sees the transactions of another one as a whole, also after that process was killed.
+
+    One process replaces a subtree hundreds of times while two read it. Then processes are killed while they write.
+    """
+    _pair(fixture.store, fixture.key(), 0)
+    with fixture.other_processes(2) as [writer, reader]:
+        writer.start(_write_pairs, fixture.key(), _PAIRS)
+        reader.start(_read_pairs, fixture.key(), _PAIRS, fixture.timeout)
+        _read_pairs(fixture.store, fixture.key(), _PAIRS, fixture.timeout)
+        writer.result()
+        reader.result()
+        for killed in (writer, reader):
+            killed.start(_write_pairs, fixture.key(), None)
+            killed.wait_for_report()
+            killed.kill()
+            age = _whole(fixture.store, fixture.key())
+            require(age >= _REPORTED, f"a killed process wrote the state {_REPORTED}, but {age} is stored")
+            _pair(fixture.store, fixture.key(), 1)
+            _whole(fixture.store, fixture.key())
 
 
 def _sleep_all(client: Client, keys: Sequence[Key], timeout: float) -> None:

@@ -14,7 +14,10 @@ from redicts.core.minitransaction import Add, Delete, Path, Put, Scope
 
 @conformance_check(needs=[Need.RAW])
 def what_is_written_lies_in_the_store(fixture: Fixture) -> None:
-    """When a transaction returns, the store holds exactly the written bytes, and no deleted value."""
+    """When a transaction returns, the store holds exactly the written bytes, and no deleted value.
+
+    Puts hostile values and reads them without the backend.
+    """
     raw = _raw(fixture)
     for path, value in _entries(fixture).items():
         key = fixture.key(*path)
@@ -30,7 +33,10 @@ def what_is_written_lies_in_the_store(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.RAW])
 def what_lies_in_the_store_is_read(fixture: Fixture) -> None:
-    """A value that was written without the backend is read, also if the backend wrote another one before."""
+    """A value that was written without the backend is read, also if the backend wrote another one before.
+
+    Replaces values without the backend, and reads them by old and new clients.
+    """
     raw = _raw(fixture)
     for path, value in _entries(fixture).items():
         key = fixture.key(*path)

@@ -33,7 +33,10 @@ from redicts.core.minitransaction import (
 
 @conformance_check()
 def a_read_answers_its_scope(fixture: Fixture) -> None:
-    """A read returns every value in its scope, by relative path, and ReadNames the names directly below its key."""
+    """A read returns every value in its scope, by relative path, and ReadNames the names directly below its key.
+
+    Reads every scope and lists every path of an empty, a small and a large tree.
+    """
     tree = large()
     cases: list[tuple[Mapping[Path, bytes], Sequence[Path]]] = [
         ({}, PATHS),
@@ -52,7 +55,10 @@ def a_read_answers_its_scope(fixture: Fixture) -> None:
 
 @conformance_check()
 def what_is_fetched_is_there(fixture: Fixture) -> None:
-    """Fetch returns the value at exactly the key, also after writes of other clients, or None."""
+    """Fetch returns the value at exactly the key, also after writes of other clients, or None.
+
+    Fetches at every path, while another client writes, deletes and puts hostile values.
+    """
     other = fixture.client()
     fixture.plant(TREE)
     for node in PATHS:
@@ -79,7 +85,10 @@ def _fetch(fixture: Fixture, path: Path, there: bytes | None) -> None:
 
 @conformance_check()
 def values_come_back_as_they_were(fixture: Fixture) -> None:
-    """A value comes back byte for byte, empty or of one mebibyte, alone and with others."""
+    """A value comes back byte for byte, empty or of one mebibyte, alone and with others.
+
+    Puts hostile values and one of a mebibyte, and reads each alone and all together.
+    """
     values = [*HOSTILE_VALUES, bytes(range(256)) * 4096]
     for number, value in enumerate(values):
         fixture.store.apply(Put(fixture.key("dict", f"n{number}"), value))
@@ -90,7 +99,10 @@ def values_come_back_as_they_were(fixture: Fixture) -> None:
 
 @conformance_check()
 def answers_come_in_the_order_of_reads(fixture: Fixture) -> None:
-    """Each read has one answer, in the order of the reads, also if they repeat and overlap."""
+    """Each read has one answer, in the order of the reads, also if they repeat and overlap.
+
+    Compares seven reads of one transaction with the same reads alone.
+    """
     fixture.plant(TREE)
     reads: list[AnyRead] = [
         ReadNames(fixture.key("inner")),
@@ -109,7 +121,10 @@ def answers_come_in_the_order_of_reads(fixture: Fixture) -> None:
 
 @conformance_check()
 def answers_come_with_any_status(fixture: Fixture) -> None:
-    """All reads are answered, from the state before the writes, also if a condition fails or a counter is refused."""
+    """All reads are answered, from the state before the writes, also if a condition fails or a counter is refused.
+
+    Reads in transactions that are applied, whose condition fails, and whose counter is refused.
+    """
     fixture.plant(TREE)
     reads = (Read(fixture.key(), Scope.SUBTREE), ReadNames(fixture.key("inner")), Read(fixture.key("new")))
     expected = [_plain(each) for each in fixture.store.run(reads=reads).answers]

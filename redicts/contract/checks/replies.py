@@ -42,7 +42,10 @@ _REQUESTS: Final = 150
 
 @conformance_check(needs=[Need.LOST_REPLIES])
 def a_lost_add_counts_once(fixture: Fixture) -> None:
-    """An Add whose reply is lost counts once and returns its result, alone and among other writes."""
+    """An Add whose reply is lost counts once and returns its result, alone and among other writes.
+
+    Loses the reply to Adds, alone and among other writes.
+    """
     client, key = fixture.lossy(), fixture.key("d", "count")
     for number in range(1, 4):
         fixture.lose_reply()
@@ -57,7 +60,10 @@ def a_lost_add_counts_once(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.LOST_REPLIES])
 def the_first_outcome_is_returned(fixture: Fixture) -> None:
-    """If a reply is lost, the outcome is that of the first execution, for every kind of write."""
+    """If a reply is lost, the outcome is that of the first execution, for every kind of write.
+
+    Loses the reply to a transaction of each kind of write, with conditions and reads.
+    """
     client = fixture.lossy()
     tree: dict[Path, bytes] = {("a",): b"5", ("d", "b"): b"6"}
     for number in range(len(_kinds(fixture))):
@@ -77,7 +83,10 @@ def the_first_outcome_is_returned(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.LOST_REPLIES])
 def a_lost_refusal_is_returned(fixture: Fixture) -> None:
-    """If the reply to a refusal is lost, its status, failed index and answers are returned."""
+    """If the reply to a refusal is lost, its status, failed index and answers are returned.
+
+    Loses the reply to transactions whose condition or counter is refused.
+    """
     client = fixture.lossy()
     tree = {("a",): b"x", ("d", "b"): b"6"}
     fixture.plant(tree)
@@ -96,7 +105,10 @@ def a_lost_refusal_is_returned(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.LOST_REPLIES])
 def a_lost_put_overwrites_nobody(fixture: Fixture) -> None:
-    """A Put whose reply is lost does not overwrite a value that another client wrote since."""
+    """A Put whose reply is lost does not overwrite a value that another client wrote since.
+
+    Loses the reply to a put, and overwrites it by another client as soon as it is there.
+    """
     for keep_ttl in (False, True):
 
         def put(keep_ttl: bool = keep_ttl) -> Write:
@@ -111,18 +123,20 @@ def a_lost_put_overwrites_nobody(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.LATE_REQUESTS])
 def a_late_request_is_not_applied(fixture: Fixture) -> None:
-    """A request that arrives after it was sent again is not applied again, after hundreds of others either."""
+    """A request that arrives after it was sent again is not applied again, after hundreds of others either.
+
+    Holds a request back until its client has sent it again, and delivers it after 150 others, of the same client and
+    of another one.
+    """
     client, key = fixture.lossy(), fixture.key("d", "count")
-    for number in range(1, 3):
+    for number, later in enumerate((client, fixture.store), 1):
         fixture.hold_request()
         try:
             outcome = client.apply(Add(key, 1), Put(fixture.key("a"), b"%d" % number))
             require_equal(outcome.counters, (number,), "the counter of an Add that was sent twice is")
             fixture.store.apply(Put(fixture.key("a"), b"later"))
-            for _ in range(_REQUESTS if number == 1 else 0):
-                client.apply(Put(fixture.key("b"), b"1"))
-            for _ in range(_REQUESTS if number == 2 else 0):
-                fixture.store.apply(Put(fixture.key("b"), b"1"))
+            for _ in range(_REQUESTS):
+                later.apply(Put(fixture.key("b"), b"1"))
         finally:
             fixture.harness.deliver_request()
         fixture.expect({("d", "count"): b"%d" % number, ("a",): b"later", ("b",): b"1"})

@@ -38,7 +38,10 @@ _LATE_SECS: Final = 0.1
 
 @conformance_check(needs=[Need.LOST_REPLIES])
 def connections_that_broke_are_replaced(fixture: Fixture) -> None:
-    """If all connections of a client break while it is idle, its next calls work, however many there were."""
+    """If all connections of a client break while it is idle, its next calls work, however many there were.
+
+    Uses a client by eight threads, breaks all its connections and calls it once.
+    """
     client, count = fixture.lossy(), fixture.key("count")
 
     def work(number: int) -> None:
@@ -57,7 +60,10 @@ def connections_that_broke_are_replaced(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.LOST_REPLIES])
 def listeners_outlast_their_connection(fixture: Fixture) -> None:
-    """A listener whose connection broke is notified, wherever it is listed among hundreds, and later ones are too."""
+    """A listener whose connection broke is notified, wherever it is listed among hundreds, and later ones are too.
+
+    Breaks the connections of a client with a hundred listeners, and notifies all of them.
+    """
     client, in_time = fixture.lossy(), fixture.deadline()
     names = [fresh_name() for _ in range(_LISTENERS)]
     keys = [fixture.key("list", f"n{number:03}") for number in range(_LISTENERS)]
@@ -80,7 +86,10 @@ def listeners_outlast_their_connection(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.FORGETTING])
 def a_server_that_forgot_is_told_again(fixture: Fixture) -> None:
-    """Open clients go on when the server forgets their scripts and statements, in every kind of call."""
+    """Open clients go on when the server forgets their scripts and statements, in every kind of call.
+
+    Has the server forget before each kind of call of two clients.
+    """
     clients = [fixture.store, fixture.lossy()]
     key, count, name = fixture.key("d", "a"), fixture.key("count"), fresh_name()
     with fixture.store.listen(name) as listener:
@@ -110,7 +119,10 @@ def a_server_that_forgot_is_told_again(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.LATE_REQUESTS])
 def a_request_in_doubt_ends_with_the_next(fixture: Fixture) -> None:
-    """A request that its thread gave up is not applied any more once the thread has written again."""
+    """A request that its thread gave up is not applied any more once the thread has written again.
+
+    Holds a request back until its client gives up, writes by the same thread, and then delivers it.
+    """
     client = fixture.lossy()
     for turn in range(1, 3):
         fixture.renew()

@@ -38,6 +38,15 @@ _MANY: Final = 300
 _VOLUME: Final = _MANY * len(_VALUE)
 """Bytes of the values that have expired when writes are to free them."""
 
+_LONG_VOLUME: Final = 100_000
+"""Bytes of long values that are stored at a time."""
+
+_AGAIN: Final = 3
+"""How often a store must grow by the same work to be refused."""
+
+_OVERWRITES: Final = 4
+"""How often a store is overwritten, to find its largest size."""
+
 _WRITES: Final = 150
 """So many writes free half of them, if each frees at least one."""
 
@@ -69,7 +78,10 @@ def _measured(examine: Callable[[Fixture], None]) -> Callable[[Fixture], None]:
 @conformance_check(needs=[Need.TTL, Need.SIZE])
 @_measured
 def streams_of_short_ttls_are_freed(fixture: Fixture) -> None:
-    """A stream of large transactions of values that soon expire leaves the store as large as a few of them."""
+    """A stream of large transactions of values that soon expire leaves the store as large as a few of them.
+
+    Writes large transactions of values that expire at once, and measures the store before and after.
+    """
     rounds = 40 if fixture.thorough else 4
     numbers = count()
     kinds: dict[str, tuple[int, Callable[[Key], Write]]] = {
@@ -92,9 +104,14 @@ def streams_of_short_ttls_are_freed(fixture: Fixture) -> None:
             return _size(fixture)
 
         before = stream(2)
-        grown = stream(rounds) - before
+        limit = rounds * volume / 2
+        for _ in range(_AGAIN):
+            grown = stream(rounds) - before
+            if grown < limit:
+                break
+            before += grown  # a store that copies what it writes has made room for more
         require(
-            grown < rounds * volume / 2,
+            grown < limit,
             f"after {rounds} transactions of {each} {what} that expired, of {rounds * volume:,} bytes, the store "
             f"is {grown:,} bytes larger; a write must free at least as many expired values as it adds",
         )
@@ -103,7 +120,10 @@ def streams_of_short_ttls_are_freed(fixture: Fixture) -> None:
 @conformance_check(needs=[Need.TTL, Need.SIZE])
 @_measured
 def every_kind_of_write_frees_what_expired(fixture: Fixture) -> None:
-    """What has expired is freed by writes of any kind, the fast paths among them, if there are no others."""
+    """What has expired is freed by writes of any kind, the fast paths among them, if there are no others.
+
+    Lets 300 values end, writes 150 times by one kind of write, and measures the store.
+    """
     fixture.store.run(writes=_puts(fixture, "there", None))
     full = _size(fixture)
     fixture.store.run(writes=[Delete(fixture.key("there"), Scope.SUBTREE)])
@@ -131,7 +151,10 @@ def every_kind_of_write_frees_what_expired(fixture: Fixture) -> None:
 @conformance_check(needs=[Need.TTL, Need.SIZE])
 @_measured
 def reads_change_nothing(fixture: Fixture) -> None:
-    """Transactions that only read leave the store as it is: they free nothing and record nothing."""
+    """Transactions that only read leave the store as it is: they free nothing and record nothing.
+
+    Reads a hundred times by five clients over expired values, and measures the store.
+    """
     fixture.store.run(writes=_puts(fixture, "expired", 1))
     fixture.store.run(writes=[Put(fixture.key("there"), b"1")])
     before = _size(fixture)
@@ -153,7 +176,11 @@ def reads_change_nothing(fixture: Fixture) -> None:
 @conformance_check()
 @_measured
 def nothing_is_kept_of_what_is_over(fixture: Fixture) -> None:
-    """Thousands of renewals, paths, requests, clients, notifications and listeners leave store and process small."""
+    """Thousands of renewals, paths, requests, clients, notifications and listeners leave store and process small.
+
+    Makes hundreds of renewals, paths, requests, clients, notifications and listeners, again and again, and measures
+    the store and the process.
+    """
     times = 10_000 if fixture.thorough else 250
     for what, (each, work) in {**_changes(fixture, times), **_calls(fixture, times)}.items():
         work()  # caches may fill
@@ -173,7 +200,10 @@ def nothing_is_kept_of_what_is_over(fixture: Fixture) -> None:
 @conformance_check(needs=[Need.FORK, Need.PROCESSES, Need.OPENER, Need.SIZE])
 @_measured
 def killed_processes_leave_nothing(fixture: Fixture) -> None:
-    """Processes that are killed in the midst of reads and writes leave the store as large as it was."""
+    """Processes that are killed in the midst of reads and writes leave the store as large as it was.
+
+    Kills child processes while they read and write, and measures the store.
+    """
     rounds = 40 if fixture.thorough else 3
     opener = fixture.harness.opener
     assert opener is not None  # the check needs it
@@ -191,8 +221,8 @@ def killed_processes_leave_nothing(fixture: Fixture) -> None:
             client.read(fixture.key("d"))
             client.run(writes=[*fixture.puts(tree), Put(fixture.key("busy"), b"1")])
 
-    before = overwrite()
-    before = overwrite()
+    # The size of a store that appends goes up and down.
+    before = max([overwrite() for _ in range(_OVERWRITES)])
     for _ in range(rounds):
         fixture.store.apply(Delete(fixture.key("busy"), Scope.NODE))
         in_time = fixture.deadline()
@@ -205,6 +235,53 @@ def killed_processes_leave_nothing(fixture: Fixture) -> None:
         grown < rounds * _VOLUME / 4,
         f"after {rounds} processes were killed in the midst of reads and writes, the store is {grown:,} bytes larger",
     )
+
+
+@conformance_check(needs=[Need.SIZE])
+@_measured
+def long_values_are_freed(fixture: Fixture) -> None:
+    """Long values and documents that are deleted, cleared or replaced leave the store as large as before.
+
+    Stores and ends long values and documents in each way, and measures the store before and after.
+    """
+    rounds = 40 if fixture.thorough else 4
+    for what, writes in _ends_of_long_values(fixture).items():
+
+        def work(times: int, writes: tuple[Write, ...] = writes) -> int:
+            for _ in range(times):
+                for write in writes:  # each in a transaction of its own
+                    fixture.store.run(writes=[write])
+            return _size(fixture)
+
+        before = work(2)
+        grown = work(rounds) - before
+        require(
+            grown < rounds * _LONG_VOLUME / 2,
+            f"after {what}, {rounds} times with {_LONG_VOLUME:,} bytes, the store is {grown:,} bytes larger; the room "
+            "of a value must be freed with it",
+        )
+
+
+def _ends_of_long_values(fixture: Fixture) -> dict[str, tuple[Write, ...]]:
+    """Return writes that store long values and documents and end them, by how they end."""
+    root, keys = fixture.key("d"), [fixture.key("d", name) for name in "abcde"]
+    long = tuple(Put(key, b"v" * (_LONG_VOLUME // len(keys))) for key in keys)
+    ends: dict[str, tuple[Write, ...]] = {
+        "deletes of long values": tuple(Delete(key, Scope.NODE) for key in keys),
+        "deletes below a key": (Delete(root, Scope.BELOW),),
+        "deletes of a subtree": (Delete(root, Scope.SUBTREE),),
+        "Notifies": (Notify(root, Scope.SUBTREE),),
+        "puts of other values": tuple(Put(key, b"1") for key in keys),
+    }
+    found: dict[str, tuple[Write, ...]] = {what: (*long, *end) for what, end in ends.items()}
+    if fixture.capabilities.documents:
+        short, text = PutDocument(root, b'{"a":1}'), b'{"a":"%b","b":{"c":1}}' % (b"v" * _LONG_VOLUME)
+        found["puts of a document"] = (*long, short)
+        document = (Delete(root, Scope.SUBTREE), PutDocument(root, text))
+        found["deletes of long documents"] = document
+        found["puts over a document"] = (*document, short)
+        found["deletes of a part"] = (*document, Delete(keys[0], Scope.SUBTREE))
+    return found
 
 
 def _growth(fixture: Fixture, work: Callable[[], object]) -> dict[str, int]:

@@ -34,14 +34,17 @@ _LATE_SECS: Final = 0.003
 
 @conformance_check(needs=[Need.ASYNCIO])
 def transactions_mean_the_same(fixture: Fixture) -> None:
-    """A transaction of a task has the outcome that one of a thread has: the checks of transactions hold for it."""
+    """A transaction of a task has the outcome that one of a thread has: the checks of transactions hold for it.
+
+    Examines the checks of conditions and reads through tasks, and those of all transactions if it is thorough.
+    """
     loop = LoopThread(fixture.timeout)
     harness = through_tasks(fixture.harness, loop)
     subjects = _ALL_SUBJECTS if fixture.thorough else _SUBJECTS
     try:
         for check in registered():
             if check.name.partition(".")[0] in subjects and _can_run(check, fixture):
-                inner = Fixture(harness, thorough=False, seed=fixture.seed, timeout=fixture.timeout)
+                inner = fixture.through(harness)
                 try:
                     check.examine(inner)
                 except CheckFailed as error:
@@ -54,7 +57,10 @@ def transactions_mean_the_same(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.ASYNCIO])
 def tasks_share_it(fixture: Fixture) -> None:
-    """Any number of tasks execute at the same time, and each gets its own outcome."""
+    """Any number of tasks execute at the same time, and each gets its own outcome.
+
+    Twenty tasks at the same time write and read a value of their own, and Add to one counter.
+    """
     count = fixture.key("count")
 
     async def work(backend: AsyncBackend) -> None:
@@ -75,7 +81,10 @@ def tasks_share_it(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.ASYNCIO])
 def a_cancelled_task_takes_its_reply_along(fixture: Fixture) -> None:
-    """The reply to a request whose task was cancelled, wherever it was, goes to no later request."""
+    """The reply to a request whose task was cancelled, wherever it was, goes to no later request.
+
+    Cancels a read at each step of the loop, and reads another value next.
+    """
     mine, other = fixture.key("mine"), fixture.key("other")
     fixture.store.apply(Put(mine, b"mine"), Put(other, b"other"))
 
@@ -90,7 +99,10 @@ def a_cancelled_task_takes_its_reply_along(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.ASYNCIO])
 def a_cancelled_write_is_not_late(fixture: Fixture) -> None:
-    """A write whose task was cancelled is not applied after a later write."""
+    """A write whose task was cancelled is not applied after a later write.
+
+    Cancels a Put at each step of the loop, and waits for a moment after the next Put of the same key.
+    """
     key = fixture.key("value")
 
     async def work(backend: AsyncBackend) -> None:
@@ -105,7 +117,10 @@ def a_cancelled_write_is_not_late(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.ASYNCIO, Need.PUSH])
 def a_task_is_notified(fixture: Fixture) -> None:
-    """A Notify by any client, also of another thread, ends the wait of a task at once."""
+    """A Notify by any client, also of another thread, ends the wait of a task at once.
+
+    Notifies the listener of a task from another thread, before it waits and while it does.
+    """
     name = f"tasks{fixture.space}/1"
     key = fixture.key("listed")
 
@@ -135,7 +150,10 @@ def a_task_is_notified(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.ASYNCIO])
 def each_loop_has_one(fixture: Fixture) -> None:
-    """One backend serves several event loops, one after the other and at the same time."""
+    """One backend serves several event loops, one after the other and at the same time.
+
+    Adds to one counter in two event loops one after the other, and then in three at the same time.
+    """
     count = fixture.key("count")
 
     async def work(backend: AsyncBackend) -> None:

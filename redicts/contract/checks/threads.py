@@ -33,7 +33,10 @@ _THREADS: Final = 4
 
 @conformance_check()
 def adds_of_many_threads_sum_up(fixture: Fixture) -> None:
-    """Adds of many threads, by one client and by several, all count, and each returns its own result."""
+    """Adds of many threads, by one client and by several, all count, and each returns its own result.
+
+    Four threads Add at the same time, by one client and by two, and compare all results.
+    """
     key, adds = fixture.key("d", "count"), 250 if fixture.thorough else 50
     for clients in _one_and_several(fixture):
         fixture.store.apply(Delete(key, Scope.NODE))
@@ -50,7 +53,10 @@ def adds_of_many_threads_sum_up(fixture: Fixture) -> None:
 
 @conformance_check()
 def one_of_many_writers_finds_absence(fixture: Fixture) -> None:
-    """Of many threads that write under a condition for absence of one subtree, exactly one succeeds."""
+    """Of many threads that write under a condition for absence of one subtree, exactly one succeeds.
+
+    Four threads take one key, and overlapping keys, under the condition that nothing is there.
+    """
     paths: Sequence[Path] = (("lock",), ("lock", "a"), ("lock", "a", "b"), ("lock", "c"))
     for clients in _one_and_several(fixture):
         for _ in range(10):
@@ -75,7 +81,10 @@ def one_of_many_writers_finds_absence(fixture: Fixture) -> None:
 
 @conformance_check()
 def of_two_transactions_one_sees_the_other(fixture: Fixture) -> None:
-    """Of two transactions that each write a value and read the other's, exactly one sees the other's, in any race."""
+    """Of two transactions that each write a value and read the other's, exactly one sees the other's, in any race.
+
+    Four threads each put a name and list all names in one transaction.
+    """
     for clients in _one_and_several(fixture):
         for _ in range(25 if fixture.thorough else 5):
             fixture.renew()
@@ -93,7 +102,10 @@ def of_two_transactions_one_sees_the_other(fixture: Fixture) -> None:
 
 @conformance_check()
 def no_reader_sees_half_a_subtree(fixture: Fixture) -> None:
-    """A reader sees one whole version of a subtree that a transaction replaces."""
+    """A reader sees one whole version of a subtree that a transaction replaces.
+
+    One thread replaces a subtree, while three others read it, compare it and read it in pages.
+    """
     shapes: Sequence[Sequence[Path]] = (
         [("t", "a"), *(("t", "d", f"n{number}") for number in range(12)), ("t", "d", "e", "f")],
         [("t", "a", "b"), *(("t", f"m{number}") for number in range(8)), ("t", "z", "y", "x", "w")],
@@ -144,7 +156,10 @@ def no_reader_sees_half_a_subtree(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_refused_transaction_is_never_seen(fixture: Fixture) -> None:
-    """No reader ever sees the writes of a refused transaction."""
+    """No reader ever sees the writes of a refused transaction.
+
+    One thread writes transactions that are refused at their end, while two others read.
+    """
     fixture.plant({("a",): b"1", ("bad",): b"x", ("d", "b"): b"1"})
     tree = {("a",): b"1", ("bad",): b"x", ("d", "b"): b"1"}
     rounds = 800 if fixture.thorough else 120

@@ -14,7 +14,10 @@ from redicts.errors import Unsupported
 
 @conformance_check(needs=[Need.NO_TTL])
 def a_ttl_is_refused(fixture: Fixture) -> None:
-    """Without the capability ``ttl``, a Put or Expire with a TTL raises Unsupported and changes nothing."""
+    """Without the capability ``ttl``, a Put or Expire with a TTL raises Unsupported and changes nothing.
+
+    Puts and expires with a TTL, alone and among other writes.
+    """
     fixture.plant({("a",): b"1", ("d", "b"): b"2"})
     cases: Sequence[Sequence[Write]] = (
         [Put(fixture.key("new"), b"3", LONG)],
@@ -32,7 +35,10 @@ def a_ttl_is_refused(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.NO_TTL])
 def what_needs_no_ttl_works(fixture: Fixture) -> None:
-    """Without the capability ``ttl``, writes without a TTL work, also with keep_ttl."""
+    """Without the capability ``ttl``, writes without a TTL work, also with keep_ttl.
+
+    Puts with keep_ttl.
+    """
     fixture.plant({("a",): b"1"})
     fixture.store.apply(Put(fixture.key("a"), b"2", keep_ttl=True), Put(fixture.key("b"), b"3", keep_ttl=True))
     fixture.expect({("a",): b"2", ("b",): b"3"})
@@ -40,7 +46,10 @@ def what_needs_no_ttl_works(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.NO_DOCUMENTS])
 def a_document_is_refused(fixture: Fixture) -> None:
-    """Without the capability ``documents``, a PutDocument raises Unsupported and changes nothing."""
+    """Without the capability ``documents``, a PutDocument raises Unsupported and changes nothing.
+
+    Puts documents, alone and among other writes.
+    """
     tree: Mapping[Path, bytes] = {("a",): b"1", ("d", "b"): b"2"}
     fixture.plant(tree)
     new, there = (PutDocument(fixture.key(*path), b'{"b":3,"c":{"e":4}}') for path in (("new",), ("d",)))

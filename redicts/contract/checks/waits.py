@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import threading
 import time
 from functools import partial
@@ -18,8 +17,7 @@ from redicts.contract.listening import await_listing, fresh_name, list_at
 from redicts.contract.requirements import require, require_equal
 from redicts.core.minitransaction import Add, Key, Notify, Put, Scope, Transaction
 from redicts.errors import StoreError
-
-_SEE: Final = '; see "Waiting to be notified" in docs/contract.md'
+from redicts.forks import stack
 
 _MONTH: Final = 31 * 86_400.0
 
@@ -34,7 +32,10 @@ _LONGEST_LOOK_SECS: Final = 0.5
 
 @conformance_check()
 def any_wait_is_a_wait(fixture: Fixture) -> None:
-    """A wait of any length ends with a notification, and one of no or negative seconds at once."""
+    """A wait of any length ends with a notification, and one of no or negative seconds at once.
+
+    Waits for a month, a billion seconds and infinity until a notification comes, and for no and negative seconds.
+    """
     waker = fixture.client()
     for seconds in _LONG:
         key, sleepers = fixture.key("list", f"{seconds}"), list[threading.Thread]()
@@ -49,12 +50,15 @@ def any_wait_is_a_wait(fixture: Fixture) -> None:
         for seconds in _PASSED:
             begun = time.monotonic()
             listener.wait(seconds)
-            require(time.monotonic() - begun < fixture.timeout, f"wait({seconds}) does not return at once{_SEE}")
+            require(time.monotonic() - begun < fixture.timeout, f"wait({seconds}) does not return at once")
 
 
 @conformance_check()
 def any_deadline_is_a_deadline(fixture: Fixture) -> None:
-    """A deadline may be a month ahead, infinite, or over: then the call is applied, or raises and changes nothing."""
+    """A deadline may be a month ahead, infinite, or over: then the call is applied, or raises and changes nothing.
+
+    Writes and listens with deadlines that are over, a month ahead or infinite.
+    """
     client, count = fixture.store, fixture.key("count")
     applied = 0
     for seconds in (*_LONG, *_PASSED):
@@ -64,17 +68,17 @@ def any_deadline_is_a_deadline(fixture: Fixture) -> None:
             applied += 1
             require_equal(outcome.counters, (applied,), f"with {seconds} seconds left, an Add returns")
         except StoreError as error:
-            require(seconds <= 0, f"with {seconds} seconds left, a call raises {error!r}{_SEE}")
-            require(not error.maybe_applied, f"with {seconds} seconds left, a call is in doubt: {error!r}{_SEE}")
+            require(seconds <= 0, f"with {seconds} seconds left, a call raises {error!r}")
+            require(not error.maybe_applied, f"with {seconds} seconds left, a call is in doubt: {error!r}")
         value = client.value(count)
         require_equal(value, b"%d" % applied, f"after a call with {seconds} seconds left, the sum of {applied} Adds is")
         try:
             with client.backend.listen_until(name, until) as listener:
                 list_at(client, fixture.key("list"), name)
                 client.apply(Notify(fixture.key("list"), Scope.NODE))
-                require(listener.wait(fixture.timeout), f"listening with {seconds} seconds left is not notified{_SEE}")
+                require(listener.wait(fixture.timeout), f"listening with {seconds} seconds left is not notified")
         except StoreError as error:
-            require(seconds <= 0, f"with {seconds} seconds left, listening raises {error!r}{_SEE}")
+            require(seconds <= 0, f"with {seconds} seconds left, listening raises {error!r}")
     client.apply(Put(fixture.key("after"), b"1"))
 
 
@@ -85,7 +89,7 @@ def _sleep(client: Client, key: Key, seconds: float, sleepers: list[threading.Th
     with client.listen(name) as listener:
         list_at(client, key, name)
         while client.value(key) is not None:
-            require(listener.wait(seconds) is True, f"wait({seconds}) does not wait for a notification{_SEE}")
+            require(listener.wait(seconds) is True, f"wait({seconds}) does not wait for a notification")
 
 
 def _until_asleep(thread: threading.Thread) -> None:
@@ -93,7 +97,7 @@ def _until_asleep(thread: threading.Thread) -> None:
     deadline = time.monotonic() + _LONGEST_LOOK_SECS
     before = None
     while time.monotonic() < deadline:
-        frame = sys._current_frames().get(thread.ident or 0)
+        frame = next(stack(thread.ident or 0), None)
         now = None if frame is None else (id(frame), frame.f_lasti)
         del frame
         if now == before and now is not None:

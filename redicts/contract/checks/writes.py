@@ -15,7 +15,10 @@ from redicts.core.minitransaction import Add, Delete, Expire, Put, Scope, Status
 
 @conformance_check()
 def overwriting_is_a_put_or_nothing(fixture: Fixture) -> None:
-    """Overwrite replaces a value and returns true, or changes nothing and returns false."""
+    """Overwrite replaces a value and returns true, or changes nothing and returns false.
+
+    Overwrites at leaves, dicts and absent paths of a tree.
+    """
     for path in PATHS:
         fixture.plant(TREE)
         written = bool(path) and fixture.store.overwrite(fixture.key(*path), b"new")
@@ -25,7 +28,10 @@ def overwriting_is_a_put_or_nothing(fixture: Fixture) -> None:
 
 @conformance_check()
 def delete_removes_its_scope(fixture: Fixture) -> None:
-    """Delete removes the values in its scope and no others, and none comes back when a parent is stored again."""
+    """Delete removes the values in its scope and no others, and none comes back when a parent is stored again.
+
+    Deletes every scope of a tree, and stores at and below the deleted paths again.
+    """
     for path, scope in scopes():
         fixture.plant(TREE)
         fixture.store.apply(Delete(fixture.key(*path), scope))
@@ -51,7 +57,10 @@ def delete_removes_its_scope(fixture: Fixture) -> None:
 
 @conformance_check()
 def all_writes_or_none(fixture: Fixture) -> None:
-    """If a counter is refused, no write of its transaction is applied, wherever the counter stands."""
+    """If a counter is refused, no write of its transaction is applied, wherever the counter stands.
+
+    Puts a refused Add at the beginning, in the middle and at the end of all kinds of writes.
+    """
     tree = {**TREE, ("count",): b"5", ("text",): b"no counter"}
     others: Sequence[Write] = (
         Put(fixture.key("leaf"), b"changed"),
@@ -78,7 +87,10 @@ def all_writes_or_none(fixture: Fixture) -> None:
 
 @conformance_check()
 def many_writes_or_none(fixture: Fixture) -> None:
-    """A refused counter at the end of several hundred writes undoes all of them."""
+    """A refused counter at the end of several hundred writes undoes all of them.
+
+    Puts a refused Add at the end of several hundred writes.
+    """
     tree = large()
     fixture.plant(tree)
     paths = [path for path in tree if path[0] == "wide"]

@@ -22,14 +22,20 @@ _ALIKE = (
 
 @codec_check()
 def its_name_fits_an_envelope(fixture: CodecFixture) -> None:
-    """The name fits an envelope, and every instance has the same name."""
+    """The name fits an envelope, and every instance has the same name.
+
+    Makes an envelope of the name, and compares the names of two instances.
+    """
     LeafFormat(fixture.codec)
     require(fixture.harness.open().name == fixture.codec.name, "two instances have different names")
 
 
 @codec_check(CodecNeed.DETERMINISTIC)
 def equal_values_have_equal_bytes(fixture: CodecFixture) -> None:
-    """With the capability deterministic, a value has the same bytes in every call and every instance."""
+    """With the capability deterministic, a value has the same bytes in every call and every instance.
+
+    Encodes random values twice, and by another instance.
+    """
     other = fixture.harness.open()
 
     def check(value: Any) -> None:
@@ -43,7 +49,10 @@ def equal_values_have_equal_bytes(fixture: CodecFixture) -> None:
 
 @codec_check(CodecNeed.BINDS_PATH)
 def bytes_are_bound_to_their_path(fixture: CodecFixture) -> None:
-    """With the capability binds_path, bytes that were encoded for one path are refused at every other path."""
+    """With the capability binds_path, bytes that were encoded for one path are refused at every other path.
+
+    Decodes the bytes of each of some paths that look alike at each other one.
+    """
     for value, _ in fixture.taken(ORDINARY[:3]):
         for path, other in permutations(_ALIKE, 2):
             data = fixture.codec.encode(value, path)
@@ -55,7 +64,10 @@ def bytes_are_bound_to_their_path(fixture: CodecFixture) -> None:
 
 @codec_check(CodecNeed.BINDS_PATH)
 def altered_bytes_are_refused(fixture: CodecFixture) -> None:
-    """With the capability binds_path, bytes are refused if any one is changed, missing or added."""
+    """With the capability binds_path, bytes are refused if any one is changed, missing or added.
+
+    Changes, removes and adds each byte.
+    """
     for value, data in fixture.taken(ORDINARY[:9]):
         for index in range(len(data)):
             for changed in (data[index] ^ 1, data[index] ^ 0x80, 0):
@@ -75,7 +87,10 @@ def altered_bytes_are_refused(fixture: CodecFixture) -> None:
 
 @codec_check(CodecNeed.NO_BINDS_PATH)
 def a_binding_is_declared(fixture: CodecFixture) -> None:
-    """Without the capability binds_path, bytes of any path can be decoded at every other path."""
+    """Without the capability binds_path, bytes of any path can be decoded at every other path.
+
+    Decodes the bytes of several paths at another one.
+    """
     for value, data in fixture.taken(ORDINARY):
         for path in _ALIKE:
             fixture.come_back(value, data, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -12,9 +11,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 from hypothesis.strategies import SearchStrategy
 
+from redicts.contract.check import stated
 from redicts.contract.codecs.harness import CodecHarness
 from redicts.contract.report import CodecCapabilities
 from redicts.contract.requirements import CheckFailed, require, shortened
+from redicts.contract.subjects import CODEC_SUBJECTS, Subject, subject_of
 from redicts.core.codec import Codec
 from redicts.core.minitransaction import Path
 
@@ -119,6 +120,13 @@ class CodecCheck:
     """The rule in one sentence."""
     needs: tuple[CodecNeed, ...]
     examine: Callable[[CodecFixture], None]
+    does: str = ""
+    """How the rule is examined."""
+
+    @property
+    def subject(self) -> Subject:
+        """The subject of the check: what users lose if the rule does not hold, and the page that explains it."""
+        return subject_of(self.name, CODEC_SUBJECTS)
 
     @property
     def capabilities(self) -> tuple[str, ...]:
@@ -133,14 +141,15 @@ _registry: Final[dict[str, CodecCheck]] = {}
 
 
 def codec_check(*needs: CodecNeed) -> Callable[[Callable[[CodecFixture], None]], Callable[[CodecFixture], None]]:
-    """Register a function as a check: its module is the subject, its name the rule, its docstring the rule in words."""
+    """Register a function as a check: its module is the subject, its name the rule.
+
+    The first line of its docstring states the rule, and the rest says how the check examines it.
+    """
 
     def register(examine: Callable[[CodecFixture], None]) -> Callable[[CodecFixture], None]:
-        says = inspect.getdoc(examine)
-        if not says:
-            raise TypeError(f"the check {examine.__name__} must have a docstring that states its rule")
+        says, does = stated(examine)
         name = f"{examine.__module__.rpartition('.')[2]}.{examine.__name__}"
-        _registry[name] = CodecCheck(name, says.splitlines()[0], needs, examine)
+        _registry[name] = CodecCheck(name, says, needs, examine, does)
         return examine
 
     return register

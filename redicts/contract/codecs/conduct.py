@@ -17,7 +17,10 @@ from redicts.core.codec import JsonText
 
 @codec_check()
 def plain_text_is_json(fixture: CodecFixture) -> None:
-    """A JsonText that encoding returns is JSON that the codec json decodes as the same value."""
+    """A JsonText that encoding returns is JSON that the codec json decodes as the same value.
+
+    Decodes each JsonText by the codec json.
+    """
     for value, data in fixture.taken([*ORDINARY, *AWKWARD, *NUMBERS, *TEXTS]):
         if isinstance(data, JsonText):
             try:
@@ -29,7 +32,10 @@ def plain_text_is_json(fixture: CodecFixture) -> None:
 
 @codec_check()
 def it_does_not_change_what_it_is_given(fixture: CodecFixture) -> None:
-    """Encoding does not change the value, also if it refuses it."""
+    """Encoding does not change the value, also if it refuses it.
+
+    Compares values before and after they are encoded or refused.
+    """
     for value in [
         *ORDINARY,
         {"b": [3, 1, 2], "a": {"z": 1, "y": [{}]}},
@@ -44,7 +50,10 @@ def it_does_not_change_what_it_is_given(fixture: CodecFixture) -> None:
 
 @codec_check()
 def each_read_gives_a_value_of_its_own(fixture: CodecFixture) -> None:
-    """A change to a decoded value does not show in what is decoded later, nor one to an encoded value in its bytes."""
+    """A change to a decoded value does not show in what is decoded later, nor one to an encoded value in its bytes.
+
+    Changes decoded and encoded lists and dicts, and decodes once more.
+    """
     for value, data in fixture.taken([[1, [2, 3]], {"a": [1], "b": {"c": 2}}, [[]], [{}]]):
         _spoil(fixture.codec.decode(data, HERE))
         fixture.come_back(value, data)
@@ -58,7 +67,10 @@ def each_read_gives_a_value_of_its_own(fixture: CodecFixture) -> None:
 
 @codec_check()
 def bytes_stand_for_themselves(fixture: CodecFixture) -> None:
-    """Bytes can be decoded in any order, repeatedly, after any other calls, and by another instance."""
+    """Bytes can be decoded in any order, repeatedly, after any other calls, and by another instance.
+
+    Decodes many values backwards, again, and by another instance.
+    """
     taken = fixture.taken([*ORDINARY, *ORDINARY, *reversed(ORDINARY)])
     other = fixture.harness.open()
     for value, data in [*reversed(taken), *taken]:
@@ -72,7 +84,10 @@ def bytes_stand_for_themselves(fixture: CodecFixture) -> None:
 
 @codec_check()
 def a_refusal_leaves_nothing_behind(fixture: CodecFixture) -> None:
-    """A refused value or refused bytes do not affect later calls."""
+    """A refused value or refused bytes do not affect later calls.
+
+    Encodes and decodes between values and bytes that are refused.
+    """
     before = fixture.taken(ORDINARY)
     for value, data in before:
         for refused in (object(), [1, {"a": lambda: None}], {"a": [1, object()]}):
@@ -87,7 +102,10 @@ def a_refusal_leaves_nothing_behind(fixture: CodecFixture) -> None:
 
 @codec_check()
 def an_error_does_not_repeat_the_value(fixture: CodecFixture) -> None:
-    """The error for a value or bytes that are refused does not contain a part of the value: users log it."""
+    """The error for a value or bytes that are refused does not contain a part of the value: users log it.
+
+    Searches the errors for values and for altered bytes for a marker that is in them.
+    """
     secret = Secret()
     for value in (
         secret,
@@ -110,7 +128,10 @@ def an_error_does_not_repeat_the_value(fixture: CodecFixture) -> None:
 
 @codec_check()
 def threads_do_not_meet(fixture: CodecFixture) -> None:
-    """Threads that use one instance at the same time get their own bytes and values."""
+    """Threads that use one instance at the same time get their own bytes and values.
+
+    Four threads encode and decode their own values by one instance.
+    """
     failures: list[BaseException] = []
     together = threading.Barrier(4)
 

@@ -54,7 +54,10 @@ _GARBAGE: Final = (
 
 @codec_check()
 def any_bytes_are_a_value_or_a_value_error(fixture: CodecFixture) -> None:
-    """Any bytes, also those of a value that are cut, altered or repeated, are a value or raise ValueError."""
+    """Any bytes, also those of a value that are cut, altered or repeated, are a value or raise ValueError.
+
+    Decodes values that are cut, altered and repeated, known garbage and random bytes.
+    """
     taken = fixture.taken(ORDINARY)
     for _, data in taken:
         for end in range(len(data)):
@@ -73,7 +76,11 @@ def any_bytes_are_a_value_or_a_value_error(fixture: CodecFixture) -> None:
 
 @codec_check(CodecNeed.SAFE)
 def decoding_runs_nothing(fixture: CodecFixture) -> None:
-    """With the capability safe, decoding calls nothing that the bytes name, in a pickle, an expression or a tag."""
+    """With the capability safe, decoding calls nothing that the bytes name, in a pickle, an expression or a tag.
+
+    Decodes bytes that would call a function as a pickle, an expression or a tag, after each beginning of valid
+    bytes.
+    """
     _sprung.clear()
     beginnings = {data[:size] for _, data in fixture.taken(ORDINARY) for size in range(min(len(data), 40))} | {
         b"U",
@@ -87,7 +94,10 @@ def decoding_runs_nothing(fixture: CodecFixture) -> None:
 
 @codec_check()
 def a_refusal_has_a_message(fixture: CodecFixture) -> None:
-    """The error for bytes that are refused has a message of at most a page."""
+    """The error for bytes that are refused has a message of at most a page.
+
+    Reads the messages of the errors for garbage.
+    """
     for data in _GARBAGE:
         try:
             fixture.codec.decode(data, ("a",))
@@ -101,7 +111,10 @@ def a_refusal_has_a_message(fixture: CodecFixture) -> None:
 
 @codec_check()
 def limits_of_the_interpreter_are_not_damage(fixture: CodecFixture) -> None:
-    """Valid bytes are never CorruptContent, also if they exceed this interpreter's limits of digits or recursion."""
+    """Valid bytes are never CorruptContent, also if they exceed this interpreter's limits of digits or recursion.
+
+    Decodes long integers and deep values with few digits allowed, and near the end of the stack.
+    """
     deep = [10**700, [{"a": 10**700}, nested(40)], nested(40), {"a": [1, {"b": "text"}]}]
     for value, data in fixture.taken([*deep, *ORDINARY]):
         with _fewest_digits():

@@ -13,7 +13,10 @@ from redicts.contract.requirements import CheckFailed, require, shortened
 
 @codec_check()
 def what_it_takes_comes_back(fixture: CodecFixture) -> None:
-    """Every value that the harness declares is encoded, and comes back equal and of the same class."""
+    """Every value that the harness declares is encoded, and comes back equal and of the same class.
+
+    Encodes and decodes random values of the harness.
+    """
 
     def check(value: Any) -> None:
         try:
@@ -27,7 +30,10 @@ def what_it_takes_comes_back(fixture: CodecFixture) -> None:
 
 @codec_check()
 def other_values_come_back_or_are_refused(fixture: CodecFixture) -> None:
-    """Any value, text and number comes back exactly, to the last bit, or is refused with TypeError or ValueError."""
+    """Any value, text and number comes back exactly, to the last bit, or is refused with TypeError or ValueError.
+
+    Encodes and decodes numbers, texts and objects at the limits of their kinds, and a list in itself.
+    """
     cycle: list[Any] = []
     cycle.append(cycle)
     data = fixture.encoded(cycle)
@@ -45,7 +51,10 @@ def other_values_come_back_or_are_refused(fixture: CodecFixture) -> None:
 
 @codec_check()
 def no_entry_is_lost(fixture: CodecFixture) -> None:
-    """A dict comes back with as many entries as it has, at any depth, or is refused, also if its keys become text."""
+    """A dict comes back with as many entries as it has, at any depth, or is refused, also if its keys become text.
+
+    Encodes dicts whose keys are equal as text, alone and in other values.
+    """
     for value in EQUAL_NAMES:
         for nested_value in (value, [value], {"a": [({"b": value},)]}):
             data = fixture.encoded(nested_value)
@@ -64,7 +73,10 @@ def _entries(value: Any) -> int:
 
 @codec_check()
 def large_values_come_back(fixture: CodecFixture) -> None:
-    """A megabyte of text and a list of a hundred thousand values come back."""
+    """A megabyte of text and a list of a hundred thousand values come back.
+
+    Encodes and decodes a megabyte of text and long lists.
+    """
     for value in ("é" * 500_000, list(range(100_000)), ["x" * 1_000] * 500):
         data = fixture.encoded(value)
         require(data is not None, f"a large {type(value).__name__} of plain values is refused")
@@ -74,7 +86,10 @@ def large_values_come_back(fixture: CodecFixture) -> None:
 
 @codec_check()
 def deep_values_come_back_or_are_refused(fixture: CodecFixture) -> None:
-    """A value nested fifty levels deep comes back; one of a hundred thousand levels is refused, or comes back."""
+    """A value nested fifty levels deep comes back; one of a hundred thousand levels is refused, or comes back.
+
+    Encodes and decodes lists nested 50 and 100,000 levels deep.
+    """
     data = fixture.encoded(nested(50))
     require(data is not None, "a list nested fifty levels deep is refused")
     assert data is not None

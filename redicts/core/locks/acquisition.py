@@ -377,7 +377,7 @@ class Acquisition:
 
     def _blocks(self, waiter: Record) -> bool:
         """Return whether a lock of this owner blocks a waiter."""
-        return any(waiter.conflicts(held) for held in self._own)
+        return any(waiter.conflicts(held) for held in list(self._own))
 
     def _wanted(self) -> str:
         return f"the lock on {all_described(self._request.paths)}"

@@ -20,6 +20,7 @@ from redicts.core.locks.records import (
 )
 from redicts.core.minitransaction import (
     Add,
+    Check,
     Delete,
     Entries,
     Equals,
@@ -32,6 +33,7 @@ from redicts.core.minitransaction import (
     Scope,
     Status,
     Transaction,
+    Write,
     canonical_counter,
 )
 from redicts.errors import CorruptData, LockLost, RedictsError, StoreError, Unsupported
@@ -129,13 +131,13 @@ class LockOperations:
             raise
         except RedictsError as error:
             try:
-                yield from self._remove(request.keys(HOLDERS), [request.name])
+                yield from self._remove(request.keys(HOLDERS), (request.name,))
             except StoreError:
                 raise error from None  # ``request.pending`` tells the caller to withdraw it
             request.pending = False
             raise
         if not there:
-            there = yield from self._remove(request.keys(HOLDERS), [request.name])
+            there = yield from self._remove(request.keys(HOLDERS), (request.name,))
         request.pending = False
         return all(there)
 
@@ -150,7 +152,8 @@ class LockOperations:
             while True:
                 try:
                     if isinstance(step, Transaction) and step.writes:
-                        outcome = yield from self._remove_with(step, request.keys(HOLDERS), [request.name])
+                        keys, names = request.keys(HOLDERS), (request.name,)
+                        outcome = yield from self._remove_with(keys, names, step.checks, step.writes)
                         if outcome.applied:
                             there = _found_in(outcome)
                     else:
@@ -211,24 +214,26 @@ class LockOperations:
 
     def _remove(self, keys: Sequence[Key], names: Sequence[str]) -> Steps[list[bool]]:
         """Remove records, notify the waiters of some requests, and return which records were there."""
-        outcome = yield from self._remove_with(Transaction(), keys, names)
+        outcome = yield from self._remove_with(keys, names)
         if not outcome.applied:
             raise Unsupported(
                 "a lock must have no more paths than this store changes in one transaction; lock a common parent"
             )
         return _found_in(outcome)
 
-    def _remove_with(self, transaction: Transaction, keys: Sequence[Key], names: Sequence[str]) -> Steps[Outcome]:
+    def _remove_with(
+        self, keys: Sequence[Key], names: Sequence[str], checks: tuple[Check, ...] = (), writes: tuple[Write, ...] = ()
+    ) -> Steps[Outcome]:
         """Apply checks and writes, remove records and notify the waiters of some requests, all or nothing.
 
         The answers are the values of the records.
         """
-        reads = tuple([Read(key) for key in keys])
-        writes = (*transaction.writes, *[Delete(key, Scope.NODE) for key in keys])
-        outcome: Outcome = yield Transaction(transaction.checks, reads, (*writes, *[notify(name) for name in names]))
+        reads = tuple(map(Read, keys))
+        writes += tuple([Delete(key, Scope.NODE) for key in keys])
+        outcome: Outcome = yield Transaction(checks, reads, writes + tuple(map(notify, names)))
         if outcome.status is Status.TOO_LARGE:
             # Too many waiters for one transaction: remove the records first, then notify.
-            outcome = yield Transaction(transaction.checks, reads, writes)
+            outcome = yield Transaction(checks, reads, writes)
             if outcome.applied:
                 for name in names:
                     yield from self._notify_in_steps(name)

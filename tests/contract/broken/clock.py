@@ -147,3 +147,11 @@ class TheFileFollowsTheWallClock(SqliteBackend):
     def __init__(self, path: str, database: int = 0) -> None:
         super().__init__(path, database)
         self._now = lambda: time.time_ns() // 1_000_000
+
+
+@broken_store("clock.a_ttl_ends_at_its_end")
+class AliveAtTheVeryEnd(PlainBackend):
+    """A value is there until the moment after its end."""
+
+    def alive(self, held: HeldLocks, now: float, what: str) -> bool:
+        return held.deadline is None or held.deadline >= now

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from redicts.core.minitransaction import Add, Delete, Expire, Key, Outcome, Path, Put, Scope, Status, Transaction
+from redicts.core.minitransaction import Add, Delete, Expire, Key, Outcome, Path, Put, Scope, Status, Transaction, Write
 from tests.contract.broken.register import broken_store
 from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend, Spaces
 
@@ -68,6 +68,17 @@ class ExpireRevives(_Blind):
     """Expire gives expired values a new TTL."""
 
     blind = frozenset({"Expire"})
+
+
+@broken_store("expired.it_makes_way_for_a_value_above", alone=True)
+class FreeingTakesWhatIsAbove(DictBackend):
+    """A value that is freed takes the values above it along, as a tree removes a node with all that is empty."""
+
+    def free(self, spaces: Spaces, writes: tuple[Write, ...], now: float) -> None:
+        for entries in {id(found): found for found in (self.space_in(spaces, write.key) for write in writes)}.values():
+            for path in [path for path, held in entries.items() if held.deadline is not None and held.deadline <= now]:
+                for depth in range(1, len(path) + 1):
+                    entries.pop(path[:depth], None)
 
 
 @broken_store("expired.keep_ttl_keeps_none_of_it", alone=True)

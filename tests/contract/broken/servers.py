@@ -165,7 +165,8 @@ class ScriptsAreLoadedOnce(FakeRedisBackend):
 
     def __init__(self, settings: FakeRedisSettings, database: int) -> None:
         super().__init__(settings, database)
-        self._new_connections = cast("Any", partial(_LoadedOnce, *self._new_connections.args))
+        opening = cast("Any", self._connections)
+        opening._open = partial(_LoadedOnce, *opening._open.args)
 
 
 # Requests that are late.

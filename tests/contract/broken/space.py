@@ -148,6 +148,31 @@ class NotificationsStayInTheLog(OnSqlite):
         return super().execute(transaction._replace(writes=(*transaction.writes, *log)))
 
 
+@broken_store("space.long_values_are_freed", alone=True)
+class PiecesOfLongValuesStay(PlainBackend):
+    """A long value is stored in pieces, and a delete removes the record that names them."""
+
+    def __init__(self, clock: Any) -> None:
+        super().__init__(clock)
+        self.pieces: list[bytes] = []
+
+    def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
+        for held in self.found(spaces, write.key, write.scope, now, "Delete").values():
+            if len(held.value) > 5_000:
+                self.pieces += [held.value[start : start + 50] for start in range(0, len(held.value), 50)]
+        super().delete(spaces, write, now)
+
+
+@broken_shared_store("space.long_values_are_freed")
+class LongValuesOfAFileStay(OnSqlite):
+    """A long value is stored twice, and once after it was deleted."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        long = [write for write in transaction.writes if isinstance(write, Put) and len(write.value) > 5_000]
+        copies = [Put(Key("long", (uuid.uuid4().hex,)), write.value, write.ttl) for write in long]
+        return super().execute(transaction._replace(writes=(*transaction.writes, *copies)))
+
+
 @broken_shared_store("space.killed_processes_leave_nothing", alone=True)
 class JournalsStay(OnSqlite):
     """A client writes each large transaction to a journal of its own first, which is deleted when it is closed."""

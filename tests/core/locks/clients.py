@@ -459,19 +459,20 @@ def _frames(steps: Generator[Any, Any, Any], now: float, seen: dict[int, int]) -
     return tuple(frames)
 
 
-_ATOMS: Final = (type(None), bool, int, str, bytes)
+_ATOMS: Final = frozenset({type(None), bool, int, str, bytes})
 
 
 def _plain(value: Any, now: float, seen: dict[int, int]) -> Hashable:  # noqa: C901  (one case per kind)
     """Return something hashable that is equal for equal values and different for different ones."""
-    if isinstance(value, Enum):
-        return type(value).__name__, value.name
-    if isinstance(value, _ATOMS):
-        return type(value).__name__, value
+    kind = type(value)
+    if kind in _ATOMS:
+        return kind, value
     if isinstance(value, float):
         return ("time", value - now) if value > _START / 2 else ("span", value)
     if isinstance(value, (tuple, list)):
-        return type(value).__name__, tuple([_plain(item, now, seen) for item in value])
+        return kind, tuple([(type(item), item) if type(item) in _ATOMS else _plain(item, now, seen) for item in value])
+    if isinstance(value, Enum):
+        return kind, value.name
     if isinstance(value, Mapping):
         return "mapping", tuple([(_plain(key, now, seen), _plain(item, now, seen)) for key, item in value.items()])
     if isinstance(value, (set, frozenset)):

@@ -21,6 +21,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Final, NamedTuple
 from unittest import mock
 
@@ -385,11 +386,12 @@ class Explorer:
         return told + f"{_told(step)} -> {outcome.status.value}{outcome.counters or ''}"
 
 
+_LATEST: Final = SimpleNamespace(uniform=lambda low, high: high)
+
+
 def _pinned() -> mock._patch[object]:
     """Let random times be the longest ones."""
-    chance = mock.Mock(spec=random)
-    chance.uniform = lambda low, high: high
-    return mock.patch.object(acquisition, "random", chance)
+    return mock.patch.object(acquisition, "random", _LATEST)
 
 
 def _can_go_on(client: Client) -> bool:

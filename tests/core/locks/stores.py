@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, Final, NamedTuple
 
 from redicts.backends.memory import MemoryBackend
@@ -180,14 +180,9 @@ def _shown(content: Content) -> Shown:
     return Shown(tuple(held), tuple(waited), counter, tuple(for_ever), tuple(values))
 
 
-def _hashable(value: Any) -> Hashable:
-    return tuple(_parts(value)) if isinstance(value, (tuple, Mapping)) else value
-
-
-def _parts(value: Any) -> Iterator[Hashable]:
-    yield type(value).__name__
+def _hashable(value: Hashable | Mapping[Any, Any]) -> Hashable:
+    if isinstance(value, tuple):
+        return type(value), tuple([item if isinstance(item, (str, bytes)) else _hashable(item) for item in value])
     if isinstance(value, Mapping):
-        yield frozenset([(_hashable(key), _hashable(item)) for key, item in value.items()])
-    else:
-        for item in value:
-            yield _hashable(item)
+        return type(value), frozenset([(_hashable(key), _hashable(item)) for key, item in value.items()])
+    return value

@@ -141,10 +141,9 @@ def test_two_clients_with_one_lock_each() -> None:
 
 def test_two_clients_with_one_lock_each_and_a_fault() -> None:
     """Pairs of locks with one fault of any kind at any step: the rules hold, and all end within seconds."""
-    first = LOCKS if LONG else ["X:a", "S:a.b", "X:a.b.c", "X:x"]
-    total = explored(itertools.product(first, LOCKS), 1)
-    assert total.states >= 10_000
-    assert total.schedules >= 11_000
+    total = explored(itertools.product(LOCKS if LONG else ["X:a", "S:a.b"], LOCKS), 1)
+    assert total.states >= 5_500
+    assert total.schedules >= 6_500
     assert set(total.faults) == ALL_FAULTS
     assert total.seconds <= 8
 
@@ -159,7 +158,7 @@ def test_two_clients_with_several_locks() -> None:
     assert total.seconds <= 7
 
 
-@pytest.mark.parametrize("scripts", NESTED if LONG else NESTED[1::2], ids=" | ".join)
+@pytest.mark.parametrize("scripts", NESTED if LONG else NESTED[1::3], ids=" | ".join)
 def test_two_clients_with_several_locks_and_a_fault(scripts: tuple[str, ...]) -> None:
     """The same with one fault of any kind at any step."""
     total = explored([scripts], 1)
@@ -216,7 +215,7 @@ def test_three_clients_with_several_locks_and_faults(scripts: tuple[str, ...]) -
     """Three clients, several locks each, and up to three faults: the rules hold on a random choice of schedules."""
     explorer = Explorer(Scenario(scripts, 3))
     steps = 0
-    for seed in range(1_500 if LONG else 50):
+    for seed in range(1_500 if LONG else 30):
         try:
             steps += explorer.walk(random.Random(seed))
         except Failure as failure:
@@ -310,7 +309,7 @@ def test_three_clients_that_edit_and_a_fault(kind: str) -> None:
 def test_three_clients_that_edit_and_faults(scripts: tuple[str, ...]) -> None:
     """Up to three faults of any kind, on a random choice of schedules."""
     explorer = Explorer(Scenario(scripts, 3))
-    for seed in range(1_500 if LONG else 150):
+    for seed in range(1_500 if LONG else 60):
         try:
             explorer.walk(random.Random(seed))
         except Failure as failure:

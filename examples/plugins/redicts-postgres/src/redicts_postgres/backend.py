@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from typing import Final
 
 from redicts.errors import StoreError
-from redicts.plugin import Backend, Capabilities, Outcome, Transaction
-from redicts_postgres.connections import Connections, connect, described
+from redicts.plugin import Backend, Capabilities, Outcome, PerProcess, Transaction
+from redicts_postgres.connections import Connections, connect, errors_of
 from redicts_postgres.notifications import Listeners, PostgresListener
 from redicts_postgres.schema import Schema
 from redicts_postgres.settings import PostgresSettings
@@ -30,8 +31,9 @@ class PostgresBackend(Backend):
         self._store = schema.name
         self._locking = settings.isolation == "locks"
         self._channels = f"{schema.name}:{database}:"
-        self._connections = Connections(settings, schema.sql())
-        self._listeners = Listeners(lambda: connect(settings), self._channels, described(settings), settings.retries)
+        # A child keeps those of its parent, because finalizing them would end the parent's sessions.
+        self._connections = PerProcess(partial(Connections, settings, schema.sql()), Connections.close)
+        self._listeners = Listeners(lambda: connect(settings), self._channels, errors_of(settings), settings.retries)
         self._look_statement = (
             f"SELECT CASE WHEN unsure THEN 'U' WHEN failed_index IS NULL THEN 'A' ELSE 'C' END, failed_index, "
             f"'{{}}'::bigint[], counts, suffixes, stored, ttls FROM {schema.look}("
@@ -61,7 +63,8 @@ class PostgresBackend(Backend):
         looks = looks_of(transaction.checks, transaction.reads, self._database)
         if not transaction.writes:
             return outcome_of(self._look(looks), transaction)
-        session = self._connections.session()
+        connections = self._connections.get()
+        session = connections.session()
         in_doubt = True
         try:
             locks = Locks([], [])
@@ -74,13 +77,13 @@ class PostgresBackend(Backend):
             in_doubt = error.maybe_applied
             raise
         finally:
-            self._connections.give_back(session, in_doubt=in_doubt)
+            connections.give_back(session, in_doubt=in_doubt)
         return outcome
 
     def _look(self, looks: Steps) -> Reply:
         parameters = (*looks.parameters(), looks.item_keys, looks.item_values)
         for _ in range(_MOST_ATTEMPTS):
-            reply = Reply(*self._connections.call(self._look_statement, parameters))
+            reply = Reply(*self._connections.get().call(self._look_statement, parameters))
             if reply.status != _UNSURE:
                 return reply
         return reply._replace(status="A" if reply.failed_index is None else "C")
@@ -101,7 +104,7 @@ class PostgresBackend(Backend):
                 self._channels,
                 attempt == _MOST_ATTEMPTS,
             )
-            reply = Reply(*self._connections.call(self._write_statement, parameters, writes=True))
+            reply = Reply(*self._connections.get().call(self._write_statement, parameters, writes=True))
             if reply.status != _UNSURE:
                 break
         if reply.status == _NOT_A_COUNTER and reply.failed_index is not None:
@@ -110,7 +113,7 @@ class PostgresBackend(Backend):
 
     def about(self) -> dict[str, str]:
         """Return the version of the server. Cost: one round trip."""
-        (version,) = self._connections.call("SELECT current_setting('server_version')", ())
+        (version,) = self._connections.get().call("SELECT current_setting('server_version')", ())
         return {"PostgreSQL server": version}
 
     def listen(self, name: str, /) -> PostgresListener:

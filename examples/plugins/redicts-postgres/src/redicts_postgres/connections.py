@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import secrets
 import select
@@ -19,11 +18,11 @@ from redicts.errors import StoreTimeout
 from redicts_postgres.errors import (
     MISSING_STATES,
     REPEATABLE_STATES,
+    Errors,
     NoAnswer,
     is_lost,
     is_refused,
     is_temporary,
-    mapped,
     state_of,
 )
 from redicts_postgres.settings import PostgresSettings
@@ -105,9 +104,11 @@ _FIELDS: Final = {"host", "port", "user", "dbname", "sslmode", "sslrootcert", "s
 _ISOLATION: Final = {"locks": "read\\ committed", "serializable": "serializable"}
 
 
-def described(settings: PostgresSettings) -> str:
-    """Return the server's description for error messages, without secrets."""
-    return f"{settings.host}:{settings.port}, database {settings.dbname or 'by default'}"
+def errors_of(settings: PostgresSettings) -> Errors:
+    """Return the error mapping for the server."""
+    password = settings.password.get_secret_value() if settings.password else None
+    where = f"{settings.host}:{settings.port}, database {settings.dbname or 'by default'}"
+    return Errors(f"postgres at {where}", [password])
 
 
 class Session:
@@ -125,34 +126,22 @@ class Session:
 
 
 class Connections:
-    """The connections to one server, each used by one request at a time, and never by a forked child."""
+    """The connections of one process to one server, each used by one request at a time, and its sessions."""
 
     def __init__(self, settings: PostgresSettings, set_up: str) -> None:
         self._settings = settings
         self._set_up = set_up
-        self._where = described(settings)
+        self._errors = errors_of(settings)
         self._closed = False
-        self._start()
-
-    def _start(self) -> None:
         self._idle: list[Connection] = []
         self._sessions: list[Session] = []
         self._in_doubt = threading.local()
         self._permits: SimpleQueue[None] = SimpleQueue()
         for _ in range(self._settings.max_connections):
             self._permits.put(None)
-        # Set last: another thread of a child takes the rest for its own when it sees this.
-        self._owner = os.getpid()
-
-    def _restart_after_fork(self) -> None:
-        # With its parent's sockets or session numbers, a child would get its parent's replies.
-        if self._owner != os.getpid():
-            _inherited.extend(self._idle)
-            self._start()
 
     def session(self) -> Session:
         """Take a session with the number of a new request; :meth:`give_back` it after the request."""
-        self._restart_after_fork()
         session: Session | None = self._in_doubt.__dict__.pop("session", None)
         if session is None:
             try:
@@ -168,8 +157,6 @@ class Connections:
         A session in doubt serves the next request of the same thread. That makes the late request a stale one, which
         the server refuses.
         """
-        if self._owner != os.getpid():
-            return
         if in_doubt:
             self._in_doubt.session = session
         else:
@@ -181,13 +168,12 @@ class Connections:
         Raises an error below :class:`~redicts.errors.StoreError`, whose ``maybe_applied`` is true only for a statement
         that ``writes``. Cost: one round trip.
         """
-        self._restart_after_fork()
         permits = self._permits
         try:
             permits.get(timeout=self._settings.timeout_secs)
         except Empty:
             raise StoreTimeout(
-                f"postgres at {self._where}: all {self._settings.max_connections} connections stayed in use for "
+                f"{self._errors.where}: all {self._settings.max_connections} connections stayed in use for "
                 f"{self._settings.timeout_secs} seconds; raise max_connections or timeout_secs"
             ) from None
         try:
@@ -219,7 +205,7 @@ class Connections:
                     continue
                 is_worth_it = is_temporary(error) or (lost and not is_refused(error))
                 if losses == self._settings.retries or not is_worth_it:
-                    raise mapped(error, self._where, maybe_applied=maybe_applied) from error
+                    raise self._errors.mapped(error, maybe_applied=maybe_applied) from error
                 losses += 1
                 pause_before(losses)
             except BaseException:
@@ -245,7 +231,7 @@ class Connections:
                 raise
             self._keep(connection)
         except (psycopg.Error, NoAnswer, OSError) as error:
-            raise mapped(error, self._where) from error
+            raise self._errors.mapped(error) from error
 
     def _take(self) -> Connection:
         try:
@@ -272,13 +258,8 @@ class Connections:
 
     def close(self) -> None:
         """Close idle connections now, and the others when their requests end."""
-        self._restart_after_fork()
         self._closed = True
         self._close_idle()
-
-
-_inherited: Final[list[Connection]] = []
-"""Connections of a parent. A child keeps them, because finalizing them would end the parent's sessions."""
 
 
 def _exchange(connection: Connection, statement: str, parameters: Sequence[Any]) -> tuple[Any, ...]:

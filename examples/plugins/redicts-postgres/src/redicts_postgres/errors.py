@@ -1,4 +1,4 @@
-"""Maps psycopg's errors to those of redicts, which say what happened, where, and what to do."""
+"""What psycopg's errors mean: the kinds of errors of redicts, what happened, and what to do."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from redicts.errors import (
     AccessDenied,
     CorruptData,
     ReadOnly,
+    RedictsError,
     StoreBusy,
     StoreError,
     StoreFull,
     StoreTimeout,
     Unreachable,
 )
+from redicts.plugin import ErrorMapping
 
 _Meaning = tuple[type[StoreError], str]
 
@@ -114,25 +116,28 @@ def is_refused(error: BaseException) -> bool:
     return meaning is not None and meaning[0] is AccessDenied
 
 
-def mapped(error: BaseException, where: str, *, maybe_applied: bool = False) -> StoreError:
-    """Return the error of redicts for one of psycopg, at the server described by ``where``."""
-    doubt = "; the request may have been executed" if maybe_applied else ""
+class Errors(ErrorMapping):
+    """Error mapping for one server."""
+
+    __slots__ = ()
+
+    def mapped(self, error: BaseException, *, maybe_applied: bool = False) -> RedictsError:
+        """Return the error of redicts for one of psycopg, in which secrets are crossed out too."""
+        self.cross_out(error)
+        return self.error(*_meaning_or_unknown(error), maybe_applied=maybe_applied)
+
+
+def _meaning_or_unknown(error: BaseException) -> _Meaning:
     if isinstance(error, (NoAnswer, psycopg.errors.ConnectionTimeout)):
-        return StoreTimeout(f"postgres at {where}: no answer in time{doubt}", maybe_applied=maybe_applied)
+        return StoreTimeout, "no answer in time"
     meaning = _meaning(error)
     if meaning is not None:
-        return meaning[0](f"postgres at {where}: {meaning[1]}{doubt}", maybe_applied=maybe_applied)
+        return meaning
     if is_lost(error):
-        return Unreachable(
-            f"postgres at {where}: the connection failed or broke; check the server's log{doubt}",
-            maybe_applied=maybe_applied,
-        )
+        return Unreachable, "the connection failed or broke; check the server's log"
     # The server's text could contain values, so the message has only the code.
-    return StoreError(
-        f"postgres at {where}: the server answered with {type(error).__name__}, code {state_of(error) or 'unknown'}; "
-        f"check its log{doubt}",
-        maybe_applied=maybe_applied,
-    )
+    code = state_of(error) or "unknown"
+    return StoreError, f"the server answered with {type(error).__name__}, code {code}; check its log"
 
 
 def _meaning(error: BaseException) -> _Meaning | None:

@@ -1,6 +1,6 @@
 -- Tables and functions of the store. schema.py replaces what is in double braces by names that it has checked.
 --
--- A key is a string of bytes (see keys.py), and every scope of the contract is a range of keys. An index entry of
+-- A key is a string of bytes (see redicts.plugin.ordered_keys), and every scope of the contract is a range of keys. An index entry of
 -- PostgreSQL holds about 2,700 bytes, and a key may be longer. So the index has the first 2,000 bytes of a key and a
 -- digest of the rest, and each range has two conditions: on the indexed beginnings of its bounds, and on whole keys.
 --

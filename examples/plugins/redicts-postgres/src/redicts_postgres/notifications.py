@@ -23,7 +23,7 @@ import psycopg
 
 from redicts.plugin import Listener
 from redicts_postgres.connections import Connect, Connection, pause_before
-from redicts_postgres.errors import NoAnswer, is_lost, is_refused, is_temporary, mapped
+from redicts_postgres.errors import Errors, NoAnswer, is_lost, is_refused, is_temporary
 
 _NAME: Final = re.compile(r"[!-.0-~]+/[!-~]+")
 """The names of listeners that the SQL function accepts; it also checks the length."""
@@ -38,10 +38,10 @@ _FAILURES: Final = (psycopg.Error, NoAnswer, OSError)
 class Listeners:
     """The listeners of one backend, in each process that uses it. ``channels`` distinguishes it from other stores."""
 
-    def __init__(self, make: Connect, channels: str, where: str, retries: int) -> None:
+    def __init__(self, make: Connect, channels: str, errors: Errors, retries: int) -> None:
         self._make = make
         self._channels = channels
-        self._where = where
+        self._errors = errors
         self._retries = retries
         self._closed = False
         # By process and client id. dict.setdefault decides atomically which thread is first.
@@ -66,7 +66,7 @@ class Listeners:
         try:
             return subscription.listen(number, self._retries)
         except _FAILURES as error:
-            raise mapped(error, self._where) from error
+            raise self._errors.mapped(error) from error
 
     def close(self) -> None:
         """Close each connection now, or when its last listener is closed, including connections opened later."""

@@ -28,8 +28,8 @@ from redicts.plugin import (
     Status,
     Transaction,
     Write,
+    ordered_keys,
 )
-from redicts_postgres.keys import bounds, decode, encode, past
 
 _NONE: Final = -1
 """Means no limit, or no TTL."""
@@ -76,23 +76,23 @@ def looks_of(checks: Iterable[Check], reads: Iterable[AnyRead], database: int) -
     """Return the steps of checks and reads."""
     steps = Steps()
     for check in checks:
-        base = encode(database, check.key)
+        base = ordered_keys.encode(database, check.key)
         if isinstance(check, Equals):
             for path, value in check.entries.items():
-                steps.item_keys.append(encode(database, Key(check.key.space, check.key.path + path)))
+                steps.item_keys.append(ordered_keys.encode(database, Key(check.key.space, check.key.path + path)))
                 steps.item_values.append(value)
-            steps.add("x", bounds(base, check.scope), amount=len(check.entries))
+            steps.add("x", ordered_keys.bounds(base, check.scope), amount=len(check.entries))
         else:
-            steps.add("f", bounds(base, check.scope), check.prefix)
+            steps.add("f", ordered_keys.bounds(base, check.scope), check.prefix)
     for read in reads:
-        base = encode(database, read.key)
+        base = ordered_keys.encode(database, read.key)
         # One more than the limit tells whether there are more.
         amount = _NONE if read.limit is None else min(read.limit, _LARGEST_LIMIT) + 1
         if isinstance(read, ReadNames):
-            low, high = bounds(base, Scope.BELOW)
-            steps.add("n", (low if read.cursor is None else past(base + read.cursor), high), base, amount)
+            low, high = ordered_keys.bounds(base, Scope.BELOW)
+            steps.add("n", (low if read.cursor is None else ordered_keys.past(base + read.cursor), high), base, amount)
         else:
-            low, high = bounds(base, read.scope)
+            low, high = ordered_keys.bounds(base, read.scope)
             steps.add("r", (low if read.cursor is None else base + read.cursor, high), base, amount)
     return steps
 
@@ -102,7 +102,7 @@ def writes_of(writes: Iterable[Write], database: int) -> Steps:
     steps = Steps()
     group: set[bytes] = set()
     for index, write in enumerate(writes):
-        key = encode(database, write.key)
+        key = ordered_keys.encode(database, write.key)
         if isinstance(write, Put):
             kind = "k" if write.keep_ttl else "p"
             if not group or steps.kinds[-1] != kind or key in group:
@@ -118,13 +118,13 @@ def writes_of(writes: Iterable[Write], database: int) -> Steps:
         group = set()
         steps.origins.append(index)
         if isinstance(write, Add):
-            steps.add("a", bounds(key, Scope.NODE), key, write.amount)
+            steps.add("a", ordered_keys.bounds(key, Scope.NODE), key, write.amount)
         elif isinstance(write, PutDocument):
             raise Unsupported("this store does not support documents; put their leaves")
         elif isinstance(write, Expire):
-            steps.add("e", bounds(key, write.scope), amount=_ttl(write.ttl))
+            steps.add("e", ordered_keys.bounds(key, write.scope), amount=_ttl(write.ttl))
         else:
-            steps.add("d" if isinstance(write, Delete) else "w", bounds(key, write.scope))
+            steps.add("d" if isinstance(write, Delete) else "w", ordered_keys.bounds(key, write.scope))
     return steps
 
 
@@ -202,7 +202,7 @@ def _names(read: ReadNames, found: list[bytes]) -> Names:
     if read.limit is not None and len(found) > read.limit:
         found = found[: read.limit]
         cursor = found[-1]
-    return Names(tuple([decode(name)[0] for name in found]), cursor)
+    return Names(tuple([ordered_keys.decode(name)[0] for name in found]), cursor)
 
 
 def _entries(read: Read, found: list[bytes], stored: list[bytes], ttls: list[int | None]) -> Entries:
@@ -210,7 +210,7 @@ def _entries(read: Read, found: list[bytes], stored: list[bytes], ttls: list[int
     if read.limit is not None and len(found) > read.limit:
         found = found[: read.limit]
         cursor = found[-1]
-    paths = [decode(key) for key in found]
+    paths = [ordered_keys.decode(key) for key in found]
     left: Mapping[Path, int] = {}
     if read.ttls:
         left = {path: ttl for path, ttl in zip(paths, ttls) if ttl is not None}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redicts.backends.sqlite.keys import bounds, decode, decode_all, encode, past
 from redicts.core.minitransaction import Key, Path, Scope
+from redicts.core.ordered_keys import below, bounds, decode, decode_all, encode, past
 
 SEGMENTS = st.one_of(
     st.text(st.sampled_from("\x00\x01\x02\x03a.\xff\ud800\udc00\U00010000\U0010ffff"), min_size=1, max_size=3),
     st.text(st.characters(), min_size=1, max_size=4),
+    st.builds(str.__mul__, st.sampled_from("\x00\x01a\ud800"), st.integers(1, 3_000)),
 )
 PATHS: st.SearchStrategy[Path] = st.lists(SEGMENTS, max_size=4).map(tuple)
 SPACES = st.sampled_from(["v", "vx", "w"])
@@ -53,6 +54,15 @@ def test_past_a_key_is_after_its_subtree(base: Path, below: Path, other: Path) -
     further = encode("0", Key("v", other))
     if other[: len(base)] != base and further > encode("0", Key("v", base)):
         assert further > end
+
+
+@given(st.lists(PATHS, unique=True, max_size=6), PATHS)
+def test_the_end_of_a_key_is_the_cursor_of_its_page(paths: list[Path], last: Path) -> None:
+    """The keys after a cursor are those of the paths after the last one, whether that is still there or not."""
+    base = encode(0, Key("v", ("a",)))
+    keys = sorted([below(base, path) for path in paths])
+    cursor = below(b"", last)
+    assert [decode(key[len(base) :]) for key in keys if key > base + cursor] == sorted(p for p in paths if p > last)
 
 
 @given(PATHS, PATHS)

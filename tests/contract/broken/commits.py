@@ -1,0 +1,161 @@
+"""Stores whose commits fail untruly or leave something behind, and stores that only ever append."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pickle
+import time
+import uuid
+from typing import Final
+
+from redicts.core.backend import Capabilities
+from redicts.core.listener import Listener, Poller
+from redicts.core.minitransaction import Outcome, Transaction, Write
+from redicts.errors import StoreError, StoreFull
+from tests.contract.broken.register import broken_shared_store
+from tests.contract.broken.shared import OnSqlite
+from tests.contract.reference_model import PlainBackend, Spaces
+
+
+class InAFile(PlainBackend):
+    """A correct store in one file, which each transaction reads, and replaces in one step if it writes."""
+
+    declared = Capabilities(ttl=True, processes=True, durable=True, atomic_entries=None)
+
+    def __init__(self, path: str) -> None:
+        super().__init__(time.time)
+        self.file: Final = path
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if os.path.isdir(self.file):
+            raise StoreError("the store must be a file, and is a directory; give another path")
+        with open(f"{self.file}.lock", "ab") as door:
+            fcntl.flock(door, fcntl.LOCK_EX)
+            self.load()
+            outcome = super().execute(transaction)
+            if transaction.writes and outcome.applied:
+                self.commit(pickle.dumps(self.spaces), door.fileno())
+            return outcome
+
+    def listen(self, name: str, /) -> Listener:
+        return Poller()
+
+    def free(self, spaces: Spaces, writes: tuple[Write, ...], now: float) -> None:
+        for name, entries in spaces.items():
+            spaces[name] = {path: held for path, held in entries.items() if self.alive(held, now, "free")}
+
+    def load(self) -> None:
+        spaces: Spaces = {}
+        with contextlib.suppress(FileNotFoundError), open(self.file, "rb") as file:
+            spaces = pickle.load(file)
+        self.spaces = spaces
+
+    def commit(self, data: bytes, _door: int) -> None:
+        written = f"{self.file}.new"
+        _write(written, data)
+        os.replace(written, self.file)
+
+
+def _write(path: str, data: bytes) -> None:
+    """Write a file, or raise ``StoreFull`` and leave none."""
+    try:
+        with open(path, "wb") as file:
+            file.write(data)
+    except OSError as error:
+        os.remove(path)
+        raise StoreFull("there is no room for the store; make some") from error
+
+
+@broken_shared_store("failures.a_full_disk_is_told")
+class CopiesFailAfterTheCommit(InAFile):
+    """A copy is written after the commit. If there is no room for it, the error says that nothing is applied."""
+
+    def commit(self, data: bytes, door: int) -> None:
+        super().commit(data, door)
+        _write(f"{self.file}.copy", data * 3)
+
+
+@broken_shared_store("failures.a_full_disk_is_told")
+class WhatWasNotCommittedIsRead(InAFile):
+    """A client reads the file again only if another one wrote it, so that it sees its own writes that failed."""
+
+    seen = 0.0
+
+    def load(self) -> None:
+        changed = os.stat(self.file).st_mtime_ns if os.path.exists(self.file) else 0.0
+        if changed != self.seen:
+            super().load()
+            self.seen = changed
+
+
+@broken_shared_store("failures.a_full_disk_is_told")
+class AFailedCommitKeepsItsLock(InAFile):
+    """The lock of a transaction whose commit fails is not released."""
+
+    def commit(self, data: bytes, door: int) -> None:
+        try:
+            super().commit(data, door)
+        except StoreError:
+            os.dup(door)
+            raise
+
+
+@broken_shared_store("failures.a_full_disk_is_told")
+class JournalsFailAfterTheCommit(OnSqlite):
+    """A journal is written after the commit. If there is no room for it, the error says that nothing is applied."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.journal: Final = f"{path}.{uuid.uuid4().hex}"
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        outcome = super().execute(transaction)
+        if transaction.writes:
+            _write(self.journal, repr(transaction).encode() * 15)
+        return outcome
+
+    def close(self) -> None:
+        super().close()
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self.journal)
+
+
+@broken_shared_store("failures.a_full_disk_is_told")
+class AFailedCommitStaysOpen(OnSqlite):
+    """The transaction of a commit that fails stays open, and what it wrote is committed with the next one."""
+
+    failed: Transaction | None = None
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if self.failed is not None:
+            failed, self.failed = self.failed, None
+            super().execute(Transaction(writes=failed.writes))
+        try:
+            return super().execute(transaction)
+        except StoreError as error:
+            self.failed = transaction
+            raise StoreFull("there is no room for the store; make some") from error
+
+
+@broken_shared_store("space.nothing_is_kept_of_what_is_over")
+class EveryStateStays(InAFile):
+    """Each commit writes another file, and none is ever removed."""
+
+    def commit(self, data: bytes, door: int) -> None:
+        super().commit(data, door)
+        os.link(self.file, f"{self.file}.{uuid.uuid4().hex}")
+
+
+_outcomes: Final[dict[str, Outcome]] = {}
+"""Of all requests of this process."""
+
+
+@broken_shared_store("space.nothing_is_kept_of_what_is_over")
+class OutcomesStayInTheProcess(OnSqlite):
+    """A client keeps the outcome of each request, by which it would be repeated."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        outcome = super().execute(transaction)
+        return _outcomes.setdefault(uuid.uuid4().hex, outcome)
