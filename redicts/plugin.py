@@ -29,6 +29,7 @@ Most backends need some of these pieces:
 from __future__ import annotations
 
 from redicts.core import ordered_keys
+from redicts.core.async_backend import AsyncBackend, AsyncListener, CallbackListener
 from redicts.core.backend import Backend, BackendPlugin, BackendSettings, Capabilities
 from redicts.core.codec import (
     BadSignatureContent,
@@ -93,10 +94,13 @@ __all__ = [
     "Address",
     "Answer",
     "AnyRead",
+    "AsyncBackend",
+    "AsyncListener",
     "Backend",
     "BackendPlugin",
     "BackendSettings",
     "BadSignatureContent",
+    "CallbackListener",
     "Capabilities",
     "Check",
     "Codec",

@@ -42,11 +42,20 @@ def release(location: Location, locked: Paths, found: list[Acquired], owner: Loc
     The acquisition that it releases is added to ``found``. After any exception, call :func:`give_up`. Raises
     :class:`~redicts.errors.NotHeld` if there is none.
     """
+    acquired = latest(location, locked, owner)
+    found.append(acquired)
+    acquired.manager.run(manager.release(acquired))
+
+
+def latest(location: Location, locked: Paths, owner: LockOwner | None = None) -> Acquired:
+    """Return the latest acquisition of an owner, the running one by default, which a release ends.
+
+    Raises :class:`~redicts.errors.NotHeld` if there is none.
+    """
     acquired = manager.current(location, locked, None, owner) or current(location, locked, owner)
     if acquired is None:
         raise manager.not_held(locked, owner)
-    found.append(acquired)
-    acquired.manager.run(manager.release(acquired))
+    return acquired
 
 
 def log_failed_release() -> None:

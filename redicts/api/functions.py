@@ -13,8 +13,8 @@ _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 _INSTEAD = (
-    "waiting for the lock would block the event loop; in the function, call: await asyncio.to_thread(lock.acquire), "
-    "then await asyncio.to_thread(lock.release) in a finally block"
+    "waiting for the lock would block the event loop; decorate it with the same lock of redicts.aio, as in: "
+    "from redicts.aio import Proxy"
 )
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from copy import copy
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 from redicts.api.acquisitions import Location, current, database_at, is_same
 from redicts.api.functions import LocksFunctions
 from redicts.api.keys import parsed_path
-from redicts.api.lock_info import LockInfo, info_of
+from redicts.api.lock_info import LockInfo, infos_of
 from redicts.api.lockable import Lockable
 from redicts.api.opened import OpenedDatabase
 from redicts.api.pool import Pool
 from redicts.api.timeouts import lease_of, timeout_of
 from redicts.core import paths
+from redicts.core.driver import Steps
 from redicts.core.locks.records import HOLDERS, WAITERS, Mode, Record, scopes_above, scopes_of
 from redicts.core.minitransaction import Path
 from redicts.errors import SettingsError
@@ -24,34 +25,14 @@ from redicts.locks.held import NO_OPTIONS, LockOptions
 from redicts.locks.manager import Acquired
 from redicts.locks.owner import LockOwner, OwnerToken, Paths
 
+_Lock = TypeVar("_Lock", bound="LockBase[Any]")
+_Same = TypeVar("_Same", bound="LockBase[Any]")
 
-class Lock(LocksFunctions, Lockable["Lock"]):
-    """A lock on a path and everything below it, for one thread or asyncio task at a time, on this and on other hosts.
 
-    Args:
-        redis_conn: A redis-py client, a :class:`Proxy` (``key`` is then relative to it), the :class:`Pool`, a
-            :class:`Database`, or an opened backend.
-        key: Dotted text, or an iterable of segments.
-        expire_timeout: The lease in seconds, after which a lock expires that is neither released nor renewed.
-        acquire_timeout: The maximum time to wait for the lock in seconds; ``None`` waits without limit.
-        shared: Allow any number of shared owners while no owner holds it exclusively.
-        renew: Renew the lease three times per lease for as long as the thread or task is alive.
-        on_renewal_overdue: Called with this lock, in another thread, when two thirds of a lease have passed without a
-            renewal.
-        on_loss: Called with this lock, in another thread, when it is lost.
+class LockBase(Generic[_Lock]):
+    """The paths and options of a lock: all of it but what needs the store. Methods with an underscore return steps.
 
-    A thread may acquire its own lock again, or a path below it, without a round trip. Threads may share the object:
-    each method acts for the running thread or task. A method takes one round trip unless it says otherwise, and raises
-    a subclass of :class:`~redicts.errors.StoreError` if the store fails.
-
-    >>> from redicts import Lock, Pool
-    >>> Pool().reload(cfg={"backend": "memory"})
-    >>> with Lock(Pool(), "jobs.import") as lock:
-    ...     lock.held
-    True
-    >>> lock.held
-    False
-
+    The arguments are those of :class:`Lock`.
     """
 
     __slots__ = (
@@ -75,8 +56,8 @@ class Lock(LocksFunctions, Lockable["Lock"]):
         *,
         shared: bool = False,
         renew: bool = False,
-        on_renewal_overdue: Callable[[Lock], object] | None = None,
-        on_loss: Callable[[Lock], object] | None = None,
+        on_renewal_overdue: Callable[[_Lock], object] | None = None,
+        on_loss: Callable[[_Lock], object] | None = None,
     ) -> None:
         self._location, above = _resolved(redis_conn)
         self._paths: Paths = (paths.joined(above, parsed_path(key)),)
@@ -87,7 +68,7 @@ class Lock(LocksFunctions, Lockable["Lock"]):
         self._on_loss = on_loss
         self._options = LockOptions(renew)
 
-    def all(self, *others: Lock) -> Lock:
+    def all(self: _Same, *others: _Same) -> _Same:
         """Return a lock with these options on the paths of all these locks, acquired atomically, all or none.
 
         This avoids deadlocks in a program that needs several locks. No round trip. Raises
@@ -109,7 +90,7 @@ class Lock(LocksFunctions, Lockable["Lock"]):
         found._paths = tuple(dict.fromkeys([path for lock in (self, *others) for path in lock._paths]))
         return found
 
-    def _weaker_than(self, other: Lock) -> Iterable[tuple[str, bool]]:
+    def _weaker_than(self, other: LockBase[Any]) -> Iterable[tuple[str, bool]]:
         """Yield each option, and whether this lock gives less than another one there."""
         yield "shared", self._mode is Mode.SHARED and other._mode is Mode.EXCLUSIVE
         yield "expire_timeout", self._lease < other._lease
@@ -153,51 +134,6 @@ class Lock(LocksFunctions, Lockable["Lock"]):
         if not lock.is_valid:
             raise manager.lost(lock)
 
-    def extend(self, seconds: float | None = None) -> None:
-        """Renew the lease, for this many seconds or for as many as before.
-
-        The lease does not become shorter than what another acquisition that relies on this lock asked for.
-        Raises :class:`~redicts.errors.LockLost` if the lock is lost: a lost lock is not restored.
-        """
-        acquired = self._acquired()
-        lock, held_in = acquired.lock, acquired.manager
-        lease = lock.lease if seconds is None else lease_of(seconds)
-        acquired.lease = lease
-        longest = max([lease, *[each.lease for each in list(lock.relied_on)]])
-        if not held_in.run(held_in.renew(lock, longest)):
-            raise manager.lost(lock)
-
-    # Inspecting
-
-    def is_locked(self) -> bool:
-        """Return whether any owner, this thread included, holds a lock on this path or above it."""
-        database = _end_retention(self._location)
-        scopes = [key for path in self._paths for key in scopes_above(path, HOLDERS)]
-        return bool(database.run(database.store.find_locks(scopes)))
-
-    def locked(self) -> bool:
-        """Return :meth:`is_locked`, by the name that it has in ``threading.Lock``."""
-        return self.is_locked()
-
-    def holders(self) -> list[LockInfo]:
-        """Return the held locks on this path, above it and below it."""
-        return [info_of(record) for record in self._found(HOLDERS)]
-
-    def waiters(self) -> list[LockInfo]:
-        """Return the requests that wait for a lock on this path, above it or below it, the earliest first."""
-        return [info_of(record) for record in self._found(WAITERS)]
-
-    def break_locks(self) -> list[LockInfo]:
-        """Break the locks that :meth:`holders` returns, and return them. For operators. Two round trips.
-
-        An owner does not notice until it next extends the lock or writes under it. Then it gets
-        :class:`~redicts.errors.LockLost`, and nothing is written. Waiters are notified.
-        """
-        records = self._found(HOLDERS)
-        database = _end_retention(self._location)
-        database.run(database.store.break_locks(records))
-        return [info_of(record) for record in records]
-
     @property
     def key(self) -> str:
         """The dotted text of the path; several paths are separated by commas. No round trip."""
@@ -220,8 +156,8 @@ class Lock(LocksFunctions, Lockable["Lock"]):
     def _releases(self) -> tuple[Location, Paths]:
         return self._location, self._paths
 
-    def _bound(self, callback: Callable[[Lock], object] | None) -> Callable[[], object] | None:
-        return None if callback is None else partial(callback, self)
+    def _bound(self, callback: Callable[[_Lock], object] | None) -> Callable[[], object] | None:
+        return None if callback is None else partial(callback, cast("_Lock", self))
 
     def _acquired(self) -> Acquired:
         acquired = current(self._location, self._paths)
@@ -229,12 +165,108 @@ class Lock(LocksFunctions, Lockable["Lock"]):
             raise manager.not_held(self._paths)
         return acquired
 
-    def _found(self, space: str) -> list[Record]:
-        database = _end_retention(self._location)
+    def _database(self) -> OpenedDatabase:
+        return database_at(self._location)
+
+    def _find(self, database: OpenedDatabase, space: str) -> Steps[list[Record]]:
+        """Return the records in a space that overlap with this lock, the earliest first."""
+        yield from database.locks.retention.end()
         scopes = dict.fromkeys([key for path in self._paths for key in scopes_of(path, space)])
-        records = database.run(database.store.find_locks(scopes))
+        records = yield from database.store.find_locks(scopes)
         found = {record.key: record for record in records}
         return sorted(found.values(), key=lambda record: (record.since, record.request))
+
+    def _is_locked(self, database: OpenedDatabase) -> Steps[bool]:
+        """Return whether any owner holds a lock on this path or above it."""
+        yield from database.locks.retention.end()
+        scopes = [key for path in self._paths for key in scopes_above(path, HOLDERS)]
+        return bool((yield from database.store.find_locks(scopes)))
+
+    def _break(self, database: OpenedDatabase) -> Steps[list[LockInfo]]:
+        """Break the held locks that overlap with this one, and describe them."""
+        records = yield from self._find(database, HOLDERS)
+        yield from database.store.break_locks(records)
+        return infos_of(records)
+
+    def _extend(self, acquired: Acquired, seconds: float | None) -> Steps[None]:
+        """Renew the lease of an acquisition. Raises :class:`~redicts.errors.LockLost` if the lock is lost."""
+        lock = acquired.lock
+        lease = lock.lease if seconds is None else lease_of(seconds)
+        acquired.lease = lease
+        longest = max([lease, *[each.lease for each in list(lock.relied_on)]])
+        if not (yield from acquired.manager.renew(lock, longest)):
+            raise manager.lost(lock)
+
+
+class Lock(LockBase["Lock"], LocksFunctions, Lockable["Lock"]):
+    """A lock on a path and everything below it, for one thread or asyncio task at a time, on this and on other hosts.
+
+    Args:
+        redis_conn: A redis-py client, a :class:`Proxy` (``key`` is then relative to it), the :class:`Pool`, a
+            :class:`Database`, or an opened backend.
+        key: Dotted text, or an iterable of segments.
+        expire_timeout: The lease in seconds, after which a lock expires that is neither released nor renewed.
+        acquire_timeout: The maximum time to wait for the lock in seconds; ``None`` waits without limit.
+        shared: Allow any number of shared owners while no owner holds it exclusively.
+        renew: Renew the lease three times per lease for as long as the thread or task is alive.
+        on_renewal_overdue: Called with this lock, in another thread, when two thirds of a lease have passed without a
+            renewal.
+        on_loss: Called with this lock, in another thread, when it is lost.
+
+    A thread may acquire its own lock again, or a path below it, without a round trip. Threads may share the object:
+    each method acts for the running thread or task. A method takes one round trip unless it says otherwise, and raises
+    a subclass of :class:`~redicts.errors.StoreError` if the store fails.
+
+    >>> from redicts import Lock, Pool
+    >>> Pool().reload(cfg={"backend": "memory"})
+    >>> with Lock(Pool(), "jobs.import") as lock:
+    ...     lock.held
+    True
+    >>> lock.held
+    False
+
+    """
+
+    __slots__ = ()
+
+    def extend(self, seconds: float | None = None) -> None:
+        """Renew the lease, for this many seconds or for as many as before.
+
+        The lease does not become shorter than what another acquisition that relies on this lock asked for.
+        Raises :class:`~redicts.errors.LockLost` if the lock is lost: a lost lock is not restored.
+        """
+        acquired = self._acquired()
+        acquired.manager.run(self._extend(acquired, seconds))
+
+    # Inspecting
+
+    def is_locked(self) -> bool:
+        """Return whether any owner, this thread included, holds a lock on this path or above it."""
+        database = self._database()
+        return database.run(self._is_locked(database))
+
+    def locked(self) -> bool:
+        """Return :meth:`is_locked`, by the name that it has in ``threading.Lock``."""
+        return self.is_locked()
+
+    def holders(self) -> list[LockInfo]:
+        """Return the held locks on this path, above it and below it."""
+        database = self._database()
+        return infos_of(database.run(self._find(database, HOLDERS)))
+
+    def waiters(self) -> list[LockInfo]:
+        """Return the requests that wait for a lock on this path, above it or below it, the earliest first."""
+        database = self._database()
+        return infos_of(database.run(self._find(database, WAITERS)))
+
+    def break_locks(self) -> list[LockInfo]:
+        """Break the locks that :meth:`holders` returns, and return them. For operators. Two round trips.
+
+        An owner does not notice until it next extends the lock or writes under it. Then it gets
+        :class:`~redicts.errors.LockLost`, and nothing is written. Waiters are notified.
+        """
+        database = self._database()
+        return database.run(self._break(database))
 
 
 def _resolved(where: Any) -> tuple[Location, Path]:
@@ -247,10 +279,3 @@ def _resolved(where: Any) -> tuple[Location, Path]:
         return found
     database = Pool().of_client(where)
     return (database, database.name), paths.ROOT
-
-
-def _end_retention(location: Location) -> OpenedDatabase:
-    """Return the database after releasing all retained locks of this process in the store."""
-    database = database_at(location)
-    database.run(database.locks.retention.end())
-    return database

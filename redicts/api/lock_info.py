@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Final
@@ -37,8 +38,12 @@ class LockInfo:
         return f"{kind} lock on {self.path or 'the root'!r}: {self.host}, process {self.pid}, {self.thread}"
 
 
-def info_of(record: Record) -> LockInfo:
-    """Describe a lock record, as far as it can be parsed."""
+def infos_of(records: Iterable[Record]) -> list[LockInfo]:
+    """Describe lock records, as far as they can be parsed."""
+    return [_info_of(record) for record in records]
+
+
+def _info_of(record: Record) -> LockInfo:
     host, _, rest = record.label.partition(":")
     process, _, thread = rest.partition(":")
     pid = process.partition("@")[0]  # followed by its PID namespace

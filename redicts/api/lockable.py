@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from redicts.api.acquisitions import Location, give_up, release
 from redicts.api.blocks import at_exit, entered, for_task, to_release
@@ -14,6 +14,7 @@ from redicts.core.driver import run
 from redicts.errors import LockTimeout
 from redicts.locks.manager import Acquired
 from redicts.locks.owner import LockOwner, Paths, current_owner
+from redicts.locks.stalls import without_stall
 
 _Entered_co = TypeVar("_Entered_co", covariant=True)
 
@@ -97,16 +98,46 @@ class Lockable(Generic[_Entered_co]):
         raise NotImplementedError
 
 
+class NotAsynchronous(TypeError, AttributeError):
+    """An object whose calls block was used by ``async with``.
+
+    It is an ``AttributeError`` too, so ``hasattr`` still tells frameworks that there is no such method.
+    """
+
+
+class _NoAsyncWith:
+    """Explains ``async with`` when Python looks up ``__aenter__``, which nothing else finds."""
+
+    def __get__(self, found: object | None, kind: type) -> NoReturn:
+        if found is None:
+            raise AttributeError(f"type object {kind.__name__!r} has no attribute '__aenter__'")
+        raise NotAsynchronous(
+            f"async with needs an asynchronous lock, and the calls of {found!r} block; use that of redicts.aio, as in: "
+            "from redicts.aio import Proxy"
+        )
+
+
+Lockable.__aenter__ = _NoAsyncWith()  # type: ignore[attr-defined]  # it is not a method to type checkers
+
+
 def acquire(database: OpenedDatabase, acquired: Acquired, timeout: float | None, blocking: bool = True) -> bool:
     """Acquire a lock, and return true. Without ``blocking`` it returns false at once if the lock is not free."""
     most = timeout if blocking else 0
+    steps = database.locks.acquire(acquired, most)
+    if acquired.owner.books is not None:  # it may be a task
+        steps = without_stall(steps, acquired)
     try:
-        if run(database.locks.acquire(acquired, most), database.backend, most):
+        if run(steps, database.backend, most):
             return True
     except BaseException:
         acquired.manager.abandon(acquired)
         raise
     if blocking:
-        named = ", ".join([paths.described(path) for path in acquired.paths])
-        raise LockTimeout(f"the lock on {named} is not free, and acquire_timeout is 0")
+        raise not_free(acquired)
     return False
+
+
+def not_free(acquired: Acquired) -> LockTimeout:
+    """Return the error for a lock that is not free where the timeout is 0."""
+    named = ", ".join([paths.described(path) for path in acquired.paths])
+    return LockTimeout(f"the lock on {named} is not free, and acquire_timeout is 0")

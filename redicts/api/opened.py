@@ -76,6 +76,8 @@ class OpenedDatabase:
         try:
             self.run(self.locks.retention.end())
         finally:
+            if self.locks.awaits is not None:
+                self.locks.awaits.close()
             self.backend.close()
 
 

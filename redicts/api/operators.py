@@ -1,4 +1,4 @@
-"""Operators that a proxy refuses, because they need its value: arithmetic, order, conversion, formats, ``async with``.
+"""Operators that a proxy refuses, because they need its value: arithmetic, order, conversion, formats.
 
 A refusal raises ``TypeError``, as Python does without it, and says which method of the proxy to call instead. Type
 checkers do not see these methods, so that they report such an expression as before.
@@ -6,7 +6,7 @@ checkers do not see these methods, so that they report such an expression as bef
 
 from __future__ import annotations
 
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 _BINARY: Final = {
     "add": "+",
@@ -45,25 +45,6 @@ _IN_PLACE: Final = {
 """What changes a value in the store as these operators change one in memory; for others it is ``update_with``."""
 
 
-class NotAsynchronous(TypeError, AttributeError):
-    """An object whose calls block was used by ``async with``.
-
-    It is an ``AttributeError`` too, so ``hasattr`` still tells frameworks that there is no such method.
-    """
-
-
-class _NoAsyncWith:
-    """Explains ``async with`` when Python looks up ``__aenter__``, which nothing else finds."""
-
-    def __get__(self, found: object | None, kind: type) -> NoReturn:
-        if found is None:
-            raise AttributeError(f"type object {kind.__name__!r} has no attribute '__aenter__'")
-        raise NotAsynchronous(
-            f"async with needs an asynchronous lock, and the calls of {found!r} block; use: await "
-            "asyncio.to_thread(proxy.acquire), and at the end: await asyncio.to_thread(proxy.release)"
-        )
-
-
 class NoOperators:
     """Base class of a path that is not its value: refuses operators with an error that says what to use."""
 
@@ -80,7 +61,8 @@ class NoOperators:
 
 
 def _refusal(operator: str, proxy: object, instead: str = "") -> TypeError:
-    return TypeError(f"{operator} needs a value, and {proxy!r} is a path; use .val() to read its value{instead}")
+    reads = getattr(proxy, "_READS", ".val()")
+    return TypeError(f"{operator} needs a value, and {proxy!r} is a path; use {reads} to read its value{instead}")
 
 
 def _refuse(name: str, operator: str, instead: str = "") -> None:
@@ -105,4 +87,3 @@ for _name, _operator in _BINARY.items():
         _refuse(
             f"i{_name}", f"{_operator}=", _IN_PLACE.get(_name, ", or .update_with(function) to change it in the store")
         )
-NoOperators.__aenter__ = _NoAsyncWith()  # type: ignore[attr-defined]  # it is not a method to type checkers

@@ -23,9 +23,9 @@ from redicts.core.driver import Steps, run
 from redicts.core.leaves import ABSENT
 from redicts.core.locks.records import Mode
 from redicts.core.minitransaction import Path
-from redicts.core.names import Name
-from redicts.core.ttl import milliseconds, whole_seconds
-from redicts.errors import LeafError, RedictsError
+from redicts.core.names import Name, named
+from redicts.core.ttl import milliseconds, time_to_live
+from redicts.errors import RedictsError
 from redicts.forks import ForkSafeLock
 from redicts.locks.held import NO_OPTIONS
 from redicts.locks.manager import Acquired
@@ -33,7 +33,7 @@ from redicts.locks.owner import LockOwner, Paths
 
 _Result = TypeVar("_Result")
 _Value = TypeVar("_Value")
-_Proxy = TypeVar("_Proxy", bound="Proxy")
+_Proxy = TypeVar("_Proxy", bound="Located")
 
 _lock: Final = ForkSafeLock()
 
@@ -41,7 +41,85 @@ _NO_DEFAULT: Final[Any] = ABSENT
 """The default of ``get``: to type checkers, no value can be given."""
 
 
-class Proxy(NoOperators, Lockable["Proxy"]):
+class Located(NoOperators):
+    """A path in one database, with the timeouts of its locks: all of a proxy but what needs the store."""
+
+    __slots__ = ("__weakref__", "_acquire_timeout", "_db_name", "_expire_timeout", "_path", "_source")
+
+    _path: Path
+    _acquire_timeout: float | None
+    _expire_timeout: float
+    _db_name: str | None
+    _source: Source
+
+    def __new__(
+        cls: type[_Proxy],
+        path: str | Iterable[str],
+        lock_acquire_timeout: float | None = 10,
+        lock_expire_timeout: float = 30,
+        db_name: str | None = None,
+    ) -> _Proxy:
+        """Return the interned proxy for these arguments."""
+        return proxy_of(cls, Pool(), parsed_path(path), lock_acquire_timeout, lock_expire_timeout, db_name)
+
+    def get(self: _Proxy, key: str | Iterable[str], default: NoReturn = _NO_DEFAULT) -> _Proxy:
+        """Return the proxy for ``key`` below this path. No round trip.
+
+        Unlike ``dict.get`` it takes no default, because it reads nothing: use ``p.get(key).val(default)``.
+        """
+        if default is not _NO_DEFAULT:
+            raise TypeError(
+                "get() returns a proxy and reads nothing, so it takes no default; use p.get(key).val(default), which "
+                "returns the default if nothing is stored"
+            )
+        return self._at(self._below(key))
+
+    def key(self) -> str:
+        """Return the dotted text of this path. No round trip."""
+        return paths.render(self._path)
+
+    def __getitem__(self: _Proxy, key: str | Iterable[str]) -> _Proxy:
+        return self.get(key)
+
+    def __repr__(self) -> str:
+        """Return the expression that makes this proxy. ``str`` and f-strings show it too. No round trip, no value."""
+        arguments = [repr(self.key())]
+        if self._acquire_timeout != 10:
+            arguments.append(f"lock_acquire_timeout={self._acquire_timeout!r}")
+        if self._expire_timeout != 30:
+            arguments.append(f"lock_expire_timeout={self._expire_timeout!r}")
+        if self._db_name is not None:
+            arguments.append(f"db_name={self._db_name!r}")
+        return f"{type(self).__name__}({', '.join(arguments)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        arguments = (self._path, self._acquire_timeout, self._expire_timeout, self._db_name)
+        return proxy_of, (type(self), self._source, *arguments)
+
+    # Internals
+
+    def _attempt(self, owner: LockOwner | None = None) -> tuple[OpenedDatabase, Acquired]:
+        location, lease = (self._source, self._db_name), round(self._expire_timeout * 1000)
+        database = self._source.databases[self._db_name]
+        return database, Acquired(database.locks, location, (self._path,), Mode.EXCLUSIVE, lease, NO_OPTIONS, owner)
+
+    def _releases(self) -> tuple[Location, Paths]:
+        return (self._source, self._db_name), (self._path,)
+
+    def _lock_location(self) -> tuple[Location, Path]:
+        return (self._source, self._db_name), self._path
+
+    def _database(self) -> OpenedDatabase:
+        return self._source.databases[self._db_name]
+
+    def _below(self, key: str | Iterable[str]) -> Path:
+        return paths.below(self._path, key) if type(key) is str else paths.joined(self._path, parsed(key))
+
+    def _at(self: _Proxy, path: Path) -> _Proxy:
+        return proxy_of(type(self), self._source, path, self._acquire_timeout, self._expire_timeout, self._db_name)
+
+
+class Proxy(Located, Lockable["Proxy"]):
     """A path in the tree, whether or not anything is stored there.
 
     ``path`` is dotted text, or an iterable of segments, which may contain dots. The empty text is the root.
@@ -68,22 +146,7 @@ class Proxy(NoOperators, Lockable["Proxy"]):
     'red'
     """
 
-    __slots__ = ("__weakref__", "_acquire_timeout", "_db_name", "_expire_timeout", "_path", "_source")
-
-    _path: Path
-    _expire_timeout: float
-    _db_name: str | None
-    _source: Source
-
-    def __new__(
-        cls,
-        path: str | Iterable[str],
-        lock_acquire_timeout: float | None = 10,
-        lock_expire_timeout: float = 30,
-        db_name: str | None = None,
-    ) -> Proxy:
-        """Return the interned proxy for these arguments."""
-        return proxy_of(cls, Pool(), parsed_path(path), lock_acquire_timeout, lock_expire_timeout, db_name)
+    __slots__ = ()
 
     # Values
 
@@ -199,8 +262,6 @@ class Proxy(NoOperators, Lockable["Proxy"]):
         are stored.
         """
         database = self._database()
-        if not issubclass(type(value), Mapping):
-            raise LeafError(f"the value for update() must be a dict, not {type(value).__name__}")
         self._write(database, database.store.merge(self._path, value, milliseconds(expire)), self._path)
         return self
 
@@ -240,16 +301,9 @@ class Proxy(NoOperators, Lockable["Proxy"]):
 
         Raises ``KeyError`` if nothing is there and there is no default.
         """
-        if len(default) > 1:
-            raise TypeError(f"pop takes a key and at most one default, not {len(default)}")
         path = self._below(key)
         database = self._database()
-        value = self._write(database, database.store.take(path), path)
-        if value is not ABSENT:
-            return value
-        if default:
-            return default[0]
-        raise KeyError(paths.render(path))
+        return self._write(database, database.store.pop(path, *default), path)
 
     def setdefault(self, key: str | Iterable[str], default: Any = None, expire: float | None = None) -> Any:
         """Store ``default`` at ``key`` if nothing is there, and return the value. ``expire`` is in seconds."""
@@ -329,10 +383,7 @@ class Proxy(NoOperators, Lockable["Proxy"]):
         The TTL of a dict is that of its longest-lived leaf.
         """
         database = self._database()
-        ttl = database.run(database.store.ttl(self._path))
-        if ttl is None:
-            return -1
-        return whole_seconds(ttl) if ttl else -2
+        return time_to_live(database.run(database.store.ttl(self._path)))
 
     # Locks: acquire, release and ``with`` are those of Lockable
 
@@ -404,22 +455,6 @@ class Proxy(NoOperators, Lockable["Proxy"]):
 
     # Navigation
 
-    def get(self, key: str | Iterable[str], default: NoReturn = _NO_DEFAULT) -> Proxy:
-        """Return the proxy for ``key`` below this path. No round trip.
-
-        Unlike ``dict.get`` it takes no default, because it reads nothing: use ``p.get(key).val(default)``.
-        """
-        if default is not _NO_DEFAULT:
-            raise TypeError(
-                "get() returns a proxy and reads nothing, so it takes no default; use p.get(key).val(default), which "
-                "returns the default if nothing is stored"
-            )
-        return self._at(self._below(key))
-
-    def key(self) -> str:
-        """Return the dotted text of this path. No round trip."""
-        return paths.render(self._path)
-
     def iter_children(self) -> Iterator[Proxy]:
         """Yield a proxy for each leaf at and below this path, once.
 
@@ -427,16 +462,8 @@ class Proxy(NoOperators, Lockable["Proxy"]):
         stored or removed during the iteration, which has no effect on it. Leaves that other clients store or remove
         while the paths are read may or may not appear.
         """
-        # One database for all pages: a cursor is valid only for the store that returned it.
         database = self._database()
-        found: dict[Path, None] = {}
-        cursor = None
-        while True:
-            page, cursor = database.run(database.store.leaf_page(self._path, cursor))
-            found.update(dict.fromkeys(page))
-            if cursor is None:
-                break
-        for path in found:
+        for path in database.run(database.store.leaf_paths(self._path)):
             yield self._at(path)
 
     def children(self) -> list[Proxy]:
@@ -456,11 +483,7 @@ class Proxy(NoOperators, Lockable["Proxy"]):
 
     def items(self) -> list[tuple[str, Any]]:
         """Return the names, each a :class:`Name`, and values directly below this path."""
-        # A packed dict may have keys of other types.
-        return [(Name(name) if type(name) is str else name, value) for name, value in self._dict().items()]
-
-    def __getitem__(self, key: str | Iterable[str]) -> Proxy:
-        return self.get(key)
+        return named(self._dict())
 
     def __setitem__(self, key: str | Iterable[str], value: Any) -> None:
         self.set(key, value)
@@ -511,36 +534,7 @@ class Proxy(NoOperators, Lockable["Proxy"]):
         except RedictsError:  # of a store that does not answer; the user is typing
             return []
 
-    def __repr__(self) -> str:
-        """Return the expression that makes this proxy. ``str`` and f-strings show it too. No round trip, no value."""
-        arguments = [repr(self.key())]
-        if self._acquire_timeout != 10:
-            arguments.append(f"lock_acquire_timeout={self._acquire_timeout!r}")
-        if self._expire_timeout != 30:
-            arguments.append(f"lock_expire_timeout={self._expire_timeout!r}")
-        if self._db_name is not None:
-            arguments.append(f"db_name={self._db_name!r}")
-        return f"{type(self).__name__}({', '.join(arguments)})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        arguments = (self._path, self._acquire_timeout, self._expire_timeout, self._db_name)
-        return proxy_of, (type(self), self._source, *arguments)
-
     # Internals
-
-    def _attempt(self, owner: LockOwner | None = None) -> tuple[OpenedDatabase, Acquired]:
-        location, lease = (self._source, self._db_name), round(self._expire_timeout * 1000)
-        database = self._source.databases[self._db_name]
-        return database, Acquired(database.locks, location, (self._path,), Mode.EXCLUSIVE, lease, NO_OPTIONS, owner)
-
-    def _releases(self) -> tuple[Location, Paths]:
-        return (self._source, self._db_name), (self._path,)
-
-    def _lock_location(self) -> tuple[Location, Path]:
-        return (self._source, self._db_name), self._path
-
-    def _database(self) -> OpenedDatabase:
-        return self._source.databases[self._db_name]
 
     def _write(self, database: OpenedDatabase, steps: Steps[_Result], *changed: Path) -> _Result:
         """Run an operation that writes at and below some paths, guarded by the locks of this thread or task there."""
@@ -548,12 +542,6 @@ class Proxy(NoOperators, Lockable["Proxy"]):
         if locks.held or locks.mandatory:
             steps = locks.guarded(steps, changed)
         return run(steps, database.backend)
-
-    def _below(self, key: str | Iterable[str]) -> Path:
-        return paths.below(self._path, key) if type(key) is str else paths.joined(self._path, parsed(key))
-
-    def _at(self, path: Path) -> Proxy:
-        return proxy_of(type(self), self._source, path, self._acquire_timeout, self._expire_timeout, self._db_name)
 
     def _names(self) -> list[str]:
         database = self._database()

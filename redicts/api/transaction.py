@@ -16,25 +16,8 @@ from redicts.core.ttl import milliseconds
 from redicts.errors import WrongUse
 
 
-class Transaction:
-    """Collects changes below a path, and commits them atomically at the end of the ``with`` block.
-
-    Keys are relative to the path. An exception in the block discards the changes. Raises
-    :class:`~redicts.errors.Conflict`, and changes nothing, if an expected value is not there. One round trip.
-
-    A transaction has one block, in one thread. Any other use of it raises :class:`~redicts.errors.WrongUse`.
-
-    >>> from redicts import Pool, root
-    >>> Pool().reload(cfg={"backend": "memory"})
-    >>> root().set("account", {"anna": 10, "ben": 0}).val()
-    {'account': {'anna': 10, 'ben': 0}}
-    >>> with root().get("account").transaction() as changes:
-    ...     changes.expect("anna", 10)
-    ...     changes.add("anna", -3)
-    ...     changes.add("ben", 3)
-    >>> root().val()
-    {'account': {'anna': 7, 'ben': 3}}
-    """
+class CollectsChanges:
+    """The changes of a transaction, and the state of its block: all of it but the block itself, which commits them."""
 
     __slots__ = ("_below", "_changes", "_database", "_has_ended", "_owner")
 
@@ -69,27 +52,22 @@ class Transaction:
         """Set the TTL of the value at ``key`` in seconds; ``None`` removes the expiry."""
         self._collected().expire(self._below(key), milliseconds(seconds))
 
-    def __enter__(self) -> Transaction:
-        if self._owner is not None:
-            raise WrongUse("a transaction has one with block; begin another one with transaction()")
-        self._owner = os.getpid(), get_ident()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            self._has_ended = True
-            return
-        changes = self._collected()
-        self._has_ended = True
-        self._database.write(self._database.store.commit(changes), *dict.fromkeys(changes.paths))
-
     def __repr__(self) -> str:
         """Return the path, the number of changes and the state of the block. No round trip, no value."""
         count = len(self._changes.paths)
         state = "ended" if self._has_ended else "not begun" if self._owner is None else "in its block"
         return f"<Transaction on {described(self._below(()))}: {count} change{'' if count == 1 else 's'}, {state}>"
+
+    def _begin(self) -> None:
+        if self._owner is not None:
+            raise WrongUse("a transaction has one with block; begin another one with transaction()")
+        self._owner = os.getpid(), get_ident()
+
+    def _end(self, commits: bool) -> Changes | None:
+        """End the block, and return the changes to commit."""
+        changes = self._collected() if commits else None
+        self._has_ended = True
+        return changes
 
     def _collected(self) -> Changes:
         """Return the changes so far. Raises :class:`~redicts.errors.WrongUse` except in the block and its thread."""
@@ -100,3 +78,37 @@ class Transaction:
         if self._owner != (os.getpid(), get_ident()):
             raise WrongUse("a transaction can be used in the process and thread of its with block only; use it there")
         return self._changes
+
+
+class Transaction(CollectsChanges):
+    """Collects changes below a path, and commits them atomically at the end of the ``with`` block.
+
+    Keys are relative to the path. An exception in the block discards the changes. Raises
+    :class:`~redicts.errors.Conflict`, and changes nothing, if an expected value is not there. One round trip.
+
+    A transaction has one block, in one thread. Any other use of it raises :class:`~redicts.errors.WrongUse`.
+
+    >>> from redicts import Pool, root
+    >>> Pool().reload(cfg={"backend": "memory"})
+    >>> root().set("account", {"anna": 10, "ben": 0}).val()
+    {'account': {'anna': 10, 'ben': 0}}
+    >>> with root().get("account").transaction() as changes:
+    ...     changes.expect("anna", 10)
+    ...     changes.add("anna", -3)
+    ...     changes.add("ben", 3)
+    >>> root().val()
+    {'account': {'anna': 7, 'ben': 3}}
+    """
+
+    __slots__ = ()
+
+    def __enter__(self) -> Transaction:
+        self._begin()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        changes = self._end(kind is None)
+        if changes is not None:
+            self._database.write(self._database.store.commit(changes), *dict.fromkeys(changes.paths))

@@ -111,17 +111,23 @@ class _Node:
 class MemoryListener(Listener):
     """A listener in this process."""
 
-    __slots__ = ("__weakref__", "_bell", "_listeners", "_name")
+    __slots__ = ("__weakref__", "_bell", "_listeners", "_name", "_ring")
 
     def __init__(self, name: bytes, listeners: WeakValueDictionary[bytes, MemoryListener]) -> None:
         self._name = name
         self._listeners = listeners
         self._bell = Bell()
+        self._ring: Callable[[], object] = self._bell.ring
         listeners[name] = self
 
     def notify(self) -> None:
         """End a call of :meth:`wait`, the current one or the next."""
-        self._bell.ring()
+        self._ring()
+
+    def ring(self, bell: Callable[[], object], /) -> bool:
+        """Call a function in place of ending :meth:`wait`."""
+        self._ring = bell
+        return True
 
     def wait(self, seconds: float, /) -> bool:
         """Return true when notified, or false after this many seconds."""
@@ -143,6 +149,8 @@ class MemoryBackend(Backend):
 
     ``clock`` returns the store's time in seconds; tests pass one that they control.
     """
+
+    may_wait = False
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

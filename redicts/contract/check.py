@@ -36,6 +36,7 @@ class Need(Enum):
     WALL_CLOCK = "the harness's set_clock"
     FORGETTING = "the harness's forget"
     UNUSABLE = "the harness's unusable clients"
+    ASYNCIO = "a backend with a part for asyncio"
     LOCAL = "a store that is not networked"
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from redicts.contract.check import ConformanceCheck, Need
 from redicts.contract.fixture import Fixture
-from redicts.contract.harness import Harness, SharedBackend
+from redicts.contract.harness import Harness, SharedBackend, offers_asyncio
 from redicts.contract.hostile import HOSTILE_SEGMENTS
 from redicts.contract.report import Result, Status
 from redicts.contract.requirements import CheckFailed, NotRun
@@ -232,6 +232,11 @@ def _need_hook(name: str) -> Callable[[Fixture], None]:
     return meet
 
 
+def _need_asyncio(fixture: Fixture) -> None:
+    if not offers_asyncio(fixture.store.backend):
+        raise NotRun("the backend has no part for asyncio: threads make the calls of tasks", required=False)
+
+
 _UNMET: Final[dict[Need, Callable[[Fixture], None]]] = {
     Need.TTL: _need_capability("ttl", wanted=True),
     Need.NO_TTL: _need_capability("ttl", wanted=False),
@@ -255,6 +260,7 @@ _UNMET: Final[dict[Need, Callable[[Fixture], None]]] = {
     Need.FORGETTING: _need_hook("forget"),
     Need.UNUSABLE: _need_hook("unusable"),
     Need.LOCAL: _need_no_network,
+    Need.ASYNCIO: _need_asyncio,
 }
 """For each need, the function that raises ``NotRun`` if it is not met."""
 

@@ -101,6 +101,10 @@ class Fixture:
         client.run()
         return client
 
+    def through(self, harness: Harness) -> Fixture:
+        """Return a fixture for a quick check of another kind of client of the store; close it."""
+        return Fixture(harness, thorough=False, seed=self.seed, timeout=self.timeout, processes=self._processes)
+
     @contextmanager
     def other_processes(self, count: int) -> Iterator[list[OtherProcess]]:
         """Have so many other processes open the store, and close it with the block."""

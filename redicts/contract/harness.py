@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from hypothesis.strategies import SearchStrategy
 
 from redicts.contract.hostile import HOSTILE_SEGMENTS, any_values, segments_among
+from redicts.core.async_backend import AsyncBackend
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Key, Outcome, Transaction
@@ -213,6 +214,10 @@ class SharedBackend(Backend):
         """Execute on the shared instance."""
         return self.shared.execute(transaction)
 
+    def for_asyncio(self) -> AsyncBackend | None:
+        """Return the part for asyncio of the shared instance."""
+        return self.shared.for_asyncio()
+
     def execute_until(self, transaction: Transaction, deadline: float, /) -> Outcome:
         """Execute on the shared instance."""
         return self.shared.execute_until(transaction, deadline)
@@ -244,3 +249,9 @@ class SharedBackend(Backend):
     def about(self) -> Mapping[str, str]:
         """Return the versions that the shared instance reports."""
         return self.shared.about()
+
+
+def offers_asyncio(backend: Backend) -> bool:
+    """Return whether a backend has a part for asyncio. It is asked for in a loop only."""
+    kind = type(backend.shared if isinstance(backend, SharedBackend) else backend)
+    return kind.for_asyncio is not Backend.for_asyncio

@@ -194,6 +194,13 @@ SUBJECTS: Final[dict[str, Subject]] = {
         "process for good.",
         "contract.md#other-rules",
     ),
+    "tasks": Subject(
+        "asyncio",
+        Loss.UPDATES,
+        "Services cancel tasks all the time: a client hangs up, a timeout ends. A reply that then goes to the next "
+        "request is the answer to another question, and a write that comes late overwrites a newer one.",
+        "contract.md#asyncio",
+    ),
     "replies": Subject(
         "Lost replies",
         Loss.UPDATES,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from redicts.core.async_backend import AsyncBackend
 from redicts.core.entry_points import CONTRACT
 from redicts.core.listener import Listener, Poller
 from redicts.core.minitransaction import Key, Outcome, Transaction
@@ -63,6 +64,9 @@ class Backend(ABC):
           where it happened and what to do, and never contains a secret. If the writes may have been applied,
           ``maybe_applied`` is true.
     """
+
+    may_wait: ClassVar[bool] = True
+    """Whether a call may wait for I/O or for another client. If not, asyncio makes the calls in the event loop."""
 
     @property
     @abstractmethod
@@ -142,6 +146,14 @@ class Backend(ABC):
     def listen_until(self, name: str, deadline: float, /) -> Listener:  # noqa: ARG002  (as with execute_until)
         """Listen as :meth:`listen` does, but give up at a time of ``time.monotonic``, as :meth:`execute_until` does."""
         return self.listen(name)
+
+    def for_asyncio(self) -> AsyncBackend | None:
+        """Return a new backend for the tasks of one event loop, on the same database. No I/O.
+
+        With the default, ``None``, a bounded number of threads make the calls of the tasks. So override it only where
+        connections of the loop itself are faster. It is called in the loop.
+        """
+        return None
 
     def about(self) -> Mapping[str, str]:
         """Return details of the store for reports, for instance ``{"Redis server": "7.0.15"}``.

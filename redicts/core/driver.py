@@ -63,10 +63,10 @@ Steps = Generator[Request, Any, Result]
 """An operation that returns a ``Result``. The answer to a :class:`Transaction` is its ``Outcome``."""
 
 
-_SHORTEST_SECS: Final = 1.0
+SHORTEST_SECS: Final = 1.0
 """The least time that a store has to answer, however short the timeout of the operation is."""
 
-_LAST_SECS: Final = 0.5
+LAST_SECS: Final = 0.5
 """The least time that a store has to answer after a wait, so that an operation can tidy up when its timeout is over."""
 
 
@@ -79,7 +79,7 @@ def run(steps: Steps[Result], backend: Backend, timeout: float | None = None) ->
     listener: Listener | None = None
     deadline: float | None = None
     if timeout is not None and type(backend).execute_until is not Backend.execute_until:
-        deadline = time.monotonic() + max(timeout, _SHORTEST_SECS)
+        deadline = time.monotonic() + max(timeout, SHORTEST_SECS)
     try:
         request = next(steps)
         while True:
@@ -117,7 +117,7 @@ def _wait(
         assert listener is not None  # an operation listens before it waits
         listener.wait(request.seconds)
         if deadline is not None:
-            deadline = max(deadline, time.monotonic() + _LAST_SECS)
+            deadline = max(deadline, time.monotonic() + LAST_SECS)
     elif deadline is not None and time.monotonic() >= deadline:
         raise StoreTimeout("the timeout of the operation is over, and the store has not answered in time")
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
@@ -24,6 +25,14 @@ class Listener(ABC):
         A notification that arrived before the call counts once. A spurious one is allowed, because the caller then
         reads the store. So a failure of the store is reported as a notification, and that read raises the error.
         """
+
+    def ring(self, bell: Callable[[], object], /) -> bool:  # noqa: ARG002  (for listeners that override it)
+        """Let each notification call a function, from any thread, instead of ending a wait; return whether it will.
+
+        So tasks wait without a thread each. The function need be called only while some thread waits for another
+        listener of the same backend. The default returns false: then a task looks at short, growing intervals.
+        """
+        return False
 
     def close(self) -> None:  # noqa: B027  (a listener without resources has nothing to close)
         """Stop listening. Idempotent."""

@@ -48,3 +48,8 @@ class Name(str):
     def rpartition(self, sep: str, /) -> tuple[str, str, str]:
         """Split at the last separator as ``str.rpartition`` does, into plain text."""
         return str.__str__(self).rpartition(sep)
+
+
+def named(items: dict[Any, Any]) -> list[tuple[str, Any]]:
+    """Return the items of a dict from the store, each with its name. A packed dict may have keys of other types."""
+    return [(Name(name) if type(name) is str else name, value) for name, value in items.items()]

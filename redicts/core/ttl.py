@@ -31,3 +31,10 @@ def milliseconds(seconds: float | None) -> int | None:
 def whole_seconds(ttl: int) -> int:
     """Convert a remaining TTL from milliseconds to whole seconds, rounded up, so that a live value has at least 1."""
     return ceil(ttl / 1000)
+
+
+def time_to_live(ttl: int | None) -> int:
+    """Return what users get for a remaining TTL: whole seconds, -1 for ``None``, no expiry, and -2 for 0, no value."""
+    if ttl is None:
+        return -1
+    return whole_seconds(ttl) if ttl else -2

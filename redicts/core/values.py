@@ -56,7 +56,7 @@ from redicts.core.minitransaction import (
     fits_counter,
 )
 from redicts.core.original import IMMUTABLE, Original
-from redicts.core.paths import all_described, described
+from redicts.core.paths import all_described, described, render
 from redicts.core.several import grouped, split
 from redicts.errors import Conflict, InternalError, LeafError, Unsupported
 
@@ -185,6 +185,16 @@ class ValueOperations:
         found = yield from self._page(path, cursor, _STEP)
         return [path + below for below in found.values], found.cursor
 
+    def leaf_paths(self, path: Path) -> Steps[list[Path]]:
+        """Return the paths of all leaves at and below a path, each once. One transaction per page."""
+        found: dict[Path, None] = {}
+        cursor = None
+        while True:
+            page, cursor = yield from self.leaf_page(path, cursor)
+            found.update(dict.fromkeys(page))
+            if cursor is None:
+                return list(found)
+
     def page(self, path: Path, cursor: bytes | None = None) -> Steps[Entries]:
         """Return a page of encoded leaves at and below a path, with their TTLs and the next cursor.
 
@@ -260,6 +270,8 @@ class ValueOperations:
 
         An empty dict in the value is stored only if no dict is at its path.
         """
+        if not issubclass(type(value), Mapping):
+            raise LeafError(f"the value for update() must be a dict, not {type(value).__name__}")
         value = plain_dict(value, path, self._format)
         if not value:
             return
@@ -390,6 +402,20 @@ class ValueOperations:
         value = yield from self.read(path)
         yield from self.delete(path)
         return value
+
+    def pop(self, path: Path, *default: object) -> Steps[object]:
+        """Remove the value at a path and return it, or the default. See :meth:`take` for the cost.
+
+        Raises ``KeyError`` if nothing is there and there is no default.
+        """
+        if len(default) > 1:
+            raise TypeError(f"pop takes a key and at most one default, not {len(default)}")
+        value = yield from self.take(path)
+        if value is not ABSENT:
+            return value
+        if default:
+            return default[0]
+        raise KeyError(render(path))
 
     def set_default(self, path: Path, default: object, ttl: int | None = None) -> Steps[object]:
         """Store a value if nothing is there, and return the value that is then there. One transaction."""

@@ -58,6 +58,7 @@ class Acquired:
         "reads",
         "relies_on",
         "request",
+        "retains",
     )
 
     def __init__(
@@ -87,6 +88,8 @@ class Acquired:
         """What to read in the transaction that grants the lock, see :meth:`LockManager.read`."""
         self.grant: Grant | None = None
         """The grant of the lock by the store, if it was not held before."""
+        self.retains = True
+        """Whether its lock may be retained: see :mod:`redicts.locks.retention`."""
 
     @property
     def lock(self) -> HeldLock:
@@ -108,11 +111,13 @@ class LockManager:
     refused. ``retention_secs`` is the length of a retention window.
     """
 
-    __slots__ = ("held", "mandatory", "renewal", "retention", "run", "store")
+    __slots__ = ("awaits", "held", "mandatory", "renewal", "retention", "run", "store")
 
     def __init__(self, store: TreeStore, run: Callable[..., Any], *, mandatory: bool, retention_secs: float) -> None:
         self.store = store
         self.run = run
+        self.awaits: Any = None
+        """What carries out steps for tasks of asyncio, as ``run`` does for threads, once tasks use this database."""
         self.mandatory = mandatory
         self.held: dict[LockOwner, HeldLocks] = {}
         """The held locks of each owner that holds any."""
@@ -206,7 +211,7 @@ class LockManager:
             if held:  # not copied if they are those of one owner, who may hold thousands
                 own = held[0].requests if len(held) == 1 else [each for one in held for each in list(one.requests)]
             request = acquired.request = Request(request_name(), me.owner, mode, paths, int(time.time() * 1000))
-            if me.comebacks:
+            if me.comebacks and acquired.retains:
                 retention.reserve_tokens(me, request)
             grant = yield from self.store.acquire(request, lease, timeout, own, acquired.reads)
             if grant is None:

@@ -267,6 +267,21 @@ def act_for(owner: LockOwner, call: Callable[..., _Result], *arguments: Any, **o
     return copy_context().run(act)
 
 
+def owners_on_this_loop() -> set[str]:
+    """Return the names of the tasks that have locked anything and run on the event loop of this thread.
+
+    It is empty in a thread without a running loop.
+    """
+    task = _running_task()
+    if task is None:
+        return set()
+    owners = list(_process.tasks.items())
+    if not hasattr(task, "get_loop"):  # of trio, which runs one loop in a process, as a rule
+        return {owner.owner.name for each, owner in owners if not hasattr(each, "get_loop")}
+    loop = task.get_loop()
+    return {owner.owner.name for each, owner in owners if hasattr(each, "get_loop") and each.get_loop() is loop}
+
+
 def _running_task() -> Any:
     """Return the task of asyncio or trio that runs in this thread, or ``None``."""
     asyncio, trio = modules.get("asyncio"), modules.get("trio")

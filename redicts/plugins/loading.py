@@ -96,8 +96,8 @@ def _leads_nowhere(client: object) -> SettingsError:
         return SettingsError(f"the class {client.__name__} leads to no store, but an object of it may; {instead}")
     if hasattr(kind, "__aenter__") and not hasattr(kind, "__enter__"):
         return SettingsError(
-            f"a client must be a blocking one; {name} is for asyncio; {instead}, and acquire the lock with: "
-            "await asyncio.to_thread(lock.acquire)"
+            f"a client must be a blocking one; {name} is for asyncio; {instead}; for a lock to await, give it to "
+            "redicts.aio.Lock"
         )
     return SettingsError(f"{name} leads to no store; {instead}")
 

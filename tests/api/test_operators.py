@@ -153,8 +153,8 @@ def test_get_takes_no_default(use: Use) -> None:
     assert place.get("n") is place.get(key="n") is Proxy("shop.n")
 
 
-def test_async_with_names_the_blocking_calls(use: Use) -> None:
-    """``async with p`` raises ``TypeError`` that names ``asyncio.to_thread``, and nothing takes a proxy for async."""
+def test_async_with_names_the_asynchronous_proxy(use: Use) -> None:
+    """``async with p`` raises ``TypeError`` that names ``redicts.aio``, and nothing takes a proxy for async."""
     use(NoStore())
     place: Any = Proxy("shop")
 
@@ -170,7 +170,7 @@ def test_async_with_names_the_blocking_calls(use: Use) -> None:
 
     said = refusal(first_step, enter())
     assert "Proxy('shop')" in said
-    assert "await asyncio.to_thread(proxy.acquire)" in said
+    assert "from redicts.aio import Proxy" in said
     assert "await" in refusal(first_step, wait())
     # Frameworks ask such questions of any object, to await what can be awaited.
     assert not inspect.isawaitable(place)

@@ -322,7 +322,7 @@ def test_the_driver_passes_a_deadline_only_with_a_timeout(server: RedisServer, m
     with opened(server) as backend:
         run(steps(), backend)
         assert seen == [None, None]
-        for timeout, least in ((100.0, 100.0), (0.0, driver._SHORTEST_SECS), (math.inf, math.inf)):
+        for timeout, least in ((100.0, 100.0), (0.0, driver.SHORTEST_SECS), (math.inf, math.inf)):
             before = time.monotonic()
             run(steps(), backend, timeout)
             after = time.monotonic()
@@ -333,7 +333,7 @@ def test_the_driver_passes_a_deadline_only_with_a_timeout(server: RedisServer, m
 
 def test_a_pause_after_the_deadline_is_a_store_timeout(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """An operation that pauses and looks again does not do so for ever."""
-    monkeypatch.setattr(driver, "_SHORTEST_SECS", 0.0)
+    monkeypatch.setattr(driver, "SHORTEST_SECS", 0.0)
 
     def steps() -> Steps[None]:
         while True:

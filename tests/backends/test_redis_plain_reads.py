@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 
 from redicts import ABSENT, Proxy
 from redicts.backends.redis import RedisBackend
 from redicts.backends.redis.plain_reads import PlainReads
-from redicts.core.minitransaction import Delete, Entries, Expire, Put, Read, Scope, Transaction, Write
+from redicts.core.minitransaction import Delete, Entries, Expire, Outcome, Put, Read, Scope, Status, Transaction, Write
 from redicts.errors import AccessDenied, CorruptData
 from tests.backends.redis_tools import calls, configuration, front, front_with, key, opened, write
 from tests.support.resp import read_message
@@ -36,7 +36,7 @@ class Interrupted:
         self._between = between
         self.commands: list[bytes] = []
 
-    def call(self, encoded: bytes, _writes: bool, _deadline: float | None, count: int) -> Any:
+    def call(self, encoded: bytes, count: int) -> Any:
         """Return what the server replies to each command."""
         stream, replies = io.BytesIO(encoded), list[Any]()
         for number in range(count):
@@ -48,6 +48,15 @@ class Interrupted:
                 self._between()
         assert not stream.read()
         return replies[0] if count == 1 else replies
+
+    def read(self, reads: PlainReads, read: Read) -> Entries | None:
+        """Return what a plain read tells, or ``None`` if the script is to be asked."""
+        transaction = Transaction(reads=(read,))
+        packet = reads.packet(transaction)
+        if packet is None:
+            return None
+        told = reads.outcome(transaction, packet, self.call(packet.encoded, packet.amount))
+        return told and cast("Entries", told.answers[0])
 
 
 LEAF: Final[list[Write]] = [Delete(key("a", "b"), Scope.BELOW), Put(key("a", "b"), b"1")]
@@ -86,17 +95,17 @@ def test_an_answer_is_the_state_before_or_after_a_writer_between_the_commands(
 ) -> None:
     """If a plain read tells anything, that is what was there before the writer, or what is there after it."""
     read = Read(key("a", "b"), Scope.SUBTREE, ttls=True)
-    undisturbed: Any = Interrupted(redis_server, lambda: None)
+    undisturbed = Interrupted(redis_server, lambda: None)
     for remembered in ([], ["a leaf"], ["a leaf with a TTL"] * 2, ["a dict"], ["a dict with a TTL"] * 2):
         for then in STATES:
             reads = PlainReads(b"", 5_000, simulated=False)
             for state in remembered:
                 write(backend, *STATES[state])
-                reads.read(undisturbed, read, None)
+                undisturbed.read(reads, read)
             write(backend, *STATES[first])
             states = [subtree(backend, "a", "b", ttls=True)]
-            disturbed: Any = Interrupted(redis_server, lambda then=then: write(backend, *STATES[then]))  # type: ignore[misc]
-            found = reads.read(disturbed, read, None)
+            disturbed = Interrupted(redis_server, lambda then=then: write(backend, *STATES[then]))  # type: ignore[misc]
+            found = disturbed.read(reads, read)
             states.append(subtree(backend, "a", "b", ttls=True))
             assert found is None or (dict(found.values), set(found.ttls)) in states, f"{remembered}, then {then}"
             assert {command.decode().lower() for command in disturbed.commands} <= PLAIN
@@ -150,13 +159,14 @@ def test_an_expired_leaf_is_not_read(redis_server: RedisServer) -> None:
 def test_the_number_of_remembered_paths_is_bounded(backend: RedisBackend, redis_server: RedisServer) -> None:
     """Reads of any number of paths keep a bounded number of them, and none that is long."""
     reads = PlainReads(b"", 5_000, simulated=False)
-    connection: Any = Interrupted(redis_server, lambda: None)
+    connection = Interrupted(redis_server, lambda: None)
     write(backend, Put(key("short"), b"1"), Put(key("long" * 1_000), b"2"))
     for number in range(2_500):
-        reads.learn(Read(key(f"n{number}"), Scope.SUBTREE), Entries({(): b"1"}))
+        read = Read(key(f"n{number}"), Scope.SUBTREE)
+        reads.learn(Transaction(reads=(read,)), Outcome(Status.APPLIED, (Entries({(): b"1"}),)))
     assert len(reads._known) <= 2_000
     before = len(reads._known)
-    assert reads.read(connection, Read(key("long" * 1_000), Scope.SUBTREE), None) == Entries({(): b"2"})
+    assert connection.read(reads, Read(key("long" * 1_000), Scope.SUBTREE)) == Entries({(): b"2"})
     assert len(reads._known) == before
 
 

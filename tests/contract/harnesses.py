@@ -259,7 +259,9 @@ class FakeRedisHarness(InstanceHarness):
         return True
 
     def forget(self) -> bool:
-        self.store.client.script_flush()  # type: ignore[attr-defined]
+        client = self.store.client  # type: ignore[attr-defined]
+        client.script_flush()
+        client.function_flush()
         return True
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ CONTRACT = {
     "redicts.core.hooks",
     "redicts.core.minitransaction",
     "redicts.core.names",
+    "redicts.core.async_backend",
     "redicts.core.backend",
     "redicts.core.listener",
     "redicts.core.codec",
@@ -49,6 +50,7 @@ BELOW = {
     "config": {"core", "plugins"},
     "locks": {"core"},
     "api": {"core", "plugins", "config", "locks"},
+    "aio": {"core", "config", "locks", "api"},
     "transfer": {"core", "api"},
     "migration": {"core", "api", "config", "plugins", "backends", "transfer"},
     "cli": {"core", "api", "config", "plugins", "contract", "transfer", "migration", "locks"},
@@ -59,8 +61,8 @@ forks, handles and the version."""
 CALLS = "execute|fetch|fetch_document|overwrite|overwrite_document|listen"
 """The methods of a backend that ask the store."""
 
-CALLERS = {"core/driver.py", "cli/certify.py"}
-"""The driver, and the command that examines backends."""
+CALLERS = {"core/driver.py", "aio/driver.py", "aio/adapters.py", "cli/certify.py"}
+"""The drivers, the adapter of blocking backends for tasks, and the command that examines backends."""
 
 NO_IO = {"socket", "ssl", "sqlite3", "redis", "fakeredis", "subprocess", "asyncio", "threading", "os", "pathlib", "io"}
 

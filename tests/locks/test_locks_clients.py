@@ -157,7 +157,7 @@ def cluster(kind: Any) -> Any:
 
 
 OF_A_SERVER: Final = r"give .*redis\.Redis"
-FOR_ASYNCIO: Final = r"is for asyncio; give a Proxy, .*redis\.Redis.*asyncio\.to_thread\(lock\.acquire\)"
+FOR_ASYNCIO: Final = r"is for asyncio; give a Proxy, .*redis\.Redis.*redicts\.aio\.Lock"
 
 REFUSED: Final[Mapping[str, tuple[Callable[[], object], str]]] = {
     "redis.sentinel.Sentinel": (sentinel, f"Sentinel, .*{OF_A_SERVER}"),

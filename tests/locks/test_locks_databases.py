@@ -251,7 +251,7 @@ def test_asyncio_clients_are_refused() -> None:
     """Clients for asyncio are refused with an error that names them and says what to do."""
     for client in (redis.asyncio.Redis(host="localhost", port=1), fakeredis.FakeAsyncRedis()):
         name = f"{type(client).__module__}.{type(client).__qualname__}"
-        with pytest.raises(SettingsError, match=rf"{re.escape(name)} is for asyncio.*redis\.Redis.*to_thread"):
+        with pytest.raises(SettingsError, match=rf"{re.escape(name)} is for asyncio.*redis\.Redis.*redicts\.aio"):
             Lock(client, "a")
 
 

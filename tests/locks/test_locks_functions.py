@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from redicts import Lock, LockLost, LockTimeout, Pool, Proxy
+from redicts import Lock, LockLost, LockTimeout, Pool, Proxy, aio
 from tests.locks.locking import Somebody, break_locks, in_store, nothing_is_left, try_lock
 from tests.support.stores import Store
 from tests.support.waiting import TIMEOUT
@@ -194,28 +194,24 @@ def test_coroutine_functions_are_refused(decorate: Decorator) -> None:
             pass
 
     for function in (work, items, functools.partial(work), Works(), Works().method):
-        with pytest.raises(TypeError, match=r"asyncio\.to_thread\(lock\.acquire\)"):
+        with pytest.raises(TypeError, match=r"redicts\.aio"):
             decorate(function)
 
     @decorate
     def hidden() -> Any:
         return work()
 
-    with pytest.raises(TypeError, match=r"hidden returned a coroutine.*asyncio\.to_thread"):
+    with pytest.raises(TypeError, match=r"hidden returned a coroutine.*redicts\.aio"):
         hidden()
     assert not in_store()
 
 
 def test_the_advice_for_coroutines_works() -> None:
     """The coroutine that the error describes holds the lock while it runs."""
-    lock = lock_of()
 
+    @aio.Lock(Pool(), "a")
     async def work() -> None:
-        await asyncio.to_thread(lock.acquire)
-        try:
-            assert not await asyncio.to_thread(try_elsewhere)
-        finally:
-            await asyncio.to_thread(lock.release)
+        assert not await asyncio.to_thread(try_elsewhere)
 
     asyncio.run(work())
     assert not in_store()

@@ -108,19 +108,20 @@ def test_an_existing_tree_is_kept(source: redis.Redis) -> None:
 
 
 def test_a_concurrent_write_fails_or_is_kept(source: redis.Redis) -> None:
-    """A write at the path of an old key raises an error; one that makes its parent a leaf is kept."""
-    write_as_1_0(source, {"a": {"b": 1}, "c": 1})
+    """A write below the path of an old key raises an error; one at it or above it is kept."""
+    write_as_1_0(source, {"a": {"b": 1}, "c": 1, "d": 1})
 
     def write() -> None:
         with pytest.raises(CorruptData):
-            root().set("c", 2)
+            root().set("d.e", 2)
+        root().set("c", 2)
         root().set("a", 2)
 
     with once_before(RedisBackend, "execute", write, when=stores_leaves):
         report = from_1_0(source, delete=True)
-    assert root().val() == {"a": 2, "c": 1}
-    assert skips(report) == {"v:.a.b": Reason.OCCUPIED}
-    assert strings(source) == {b"v:.a.b": b"1"}
+    assert root().val() == {"a": 2, "c": 2, "d": 1}
+    assert skips(report) == {"v:.a.b": Reason.OCCUPIED, "v:.c": Reason.DIFFERS}
+    assert strings(source) == {b"v:.a.b": b"1", b"v:.c": b"1"}
 
 
 def test_a_prefix_among_the_old_keys_is_refused(source: redis.Redis, redis_server: RedisServer) -> None:

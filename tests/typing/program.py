@@ -9,13 +9,14 @@ mypy and pyright check this file as they check a user's, and a test runs it, so 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, Final, Union
 
 from typing_extensions import assert_type
 
 import redicts
-from redicts import ABSENT, Database, Lock, LockInfo, Pool, Proxy, Transaction, TreeMapping, root, section
+from redicts import ABSENT, Database, Lock, LockInfo, Pool, Proxy, Transaction, TreeMapping, aio, root, section
 from redicts.plugin import Capabilities
 
 # The version, the pool and databases
@@ -134,7 +135,47 @@ def use_locks() -> None:
     assert not lost
 
 
-CORRECT: Final = (choose_stores, use_values, use_edits_and_mappings, use_transactions, use_locks)
+def use_tasks() -> None:
+    """Await the same calls."""
+
+    @aio.Proxy("visits").locked(timeout=5)
+    async def visited(page: str) -> int:
+        return int(await aio.Proxy("visits")[page].add(1))
+
+    async def main() -> None:
+        car = aio.section("garage")["car"]
+        assert_type(await car.set("wheels", 4), aio.Proxy)
+        assert_type(await car.val(), Any)
+        assert_type(await car["wheels"].val(0), Union[Any, int])
+        assert_type(await car["wheels"].add(1), Union[int, Any])
+        assert_type(await car.exists(), bool)
+        assert_type(await car.vals("wheels", "paint"), tuple[Any, ...])
+        assert_type([child async for child in car.iter_children()], list[aio.Proxy])
+        assert_type([name async for name in car], list[str])
+        assert_type(await car.items(), list[tuple[str, Any]])
+        assert_type(await car.time_to_live(), int)
+        async with car as same:
+            assert_type(same, aio.Proxy)
+        async with car.lock(on_loss=lambda lock: assert_type(lock, aio.Lock)) as lock:
+            assert_type(lock, aio.Lock)
+            assert_type(await lock.holders(), list[LockInfo])
+            assert_type(lock.all(car["a"].lock()), aio.Lock)
+        async with car.edit() as value:
+            assert_type(value, Any)
+        async with car.transaction() as changes:
+            assert_type(changes, aio.Transaction)
+        assert_type(await car.acquire(timeout=1), bool)
+        assert_type(await car.release(), None)
+        async with aio.open({"backend": "memory"}) as db:
+            assert_type(db, aio.Database)
+            assert_type(db.blocking, Database)
+            assert_type(db.lock("a", "b"), aio.Lock)
+        assert_type(await visited("home"), int)
+
+    asyncio.run(main())
+
+
+CORRECT: Final = (choose_stores, use_values, use_edits_and_mappings, use_transactions, use_locks, use_tasks)
 
 # Mistakes: each is an error for both type checkers, and raises one when it is made.
 

@@ -18,17 +18,15 @@ from redicts.backends.redis.errors import Errors
 from redicts.backends.redis.plain_reads import PlainReads
 from redicts.backends.redis.pubsub import RedisListener, Subscriptions
 from redicts.backends.redis.settings import RedisSettings
-from redicts.backends.redis.wire import IN_THE_WAY, INFO_SERVER, OUTDATED, SWEPT, Encoder, decode
+from redicts.backends.redis.wire import INFO_SERVER, UNFINISHED, Encoder, decode
+from redicts.core.async_backend import AsyncBackend
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.minitransaction import Outcome, Put, PutDocument, Read, Status, Transaction
+from redicts.core.minitransaction import Outcome, Put, Status, Transaction
 from redicts.forks import stack
 from redicts.handles import PerProcess
 
 ATOMIC_ENTRIES: Final = 5_000
 """How many fields one call of the script may touch, so that it never occupies the server for long."""
-
-_UNFINISHED: Final = (SWEPT, IN_THE_WAY, OUTDATED)
-"""The statuses of replies to calls that are to be sent again."""
 
 _ANSWER_SECS: Final = 3.0
 """The longest time after which a subscription without an answer counts as lost."""
@@ -65,6 +63,7 @@ class RedisBackend(Backend):
         self._plain_reads = PlainReads(prefix, ATOMIC_ENTRIES, simulated=simulated)
         errors = Errors(where, options)
         socket_timeout = options.get("socket_timeout")
+        self._options, self._channels, self._errors, self._settings = options, channels, errors, settings
         # A child frees those of its parent, which closes its copies of the sockets and tells the server nothing.
         self._connections: PerProcess[Connections] = PerProcess(
             partial(Connections, make, errors, settings, socket_timeout), Connections.close, keep_inherited=False
@@ -101,19 +100,14 @@ class RedisBackend(Backend):
             return Outcome(Status.TOO_LARGE)
         connections = self._connections.current or self._connections.get()
         if not writes:
-            reads = transaction.reads
-            is_plain = len(reads) == 1 and not transaction.checks and type(reads[0]) is Read
-            found = self._plain_reads.read(connections, reads[0], deadline) if is_plain else None  # type: ignore[arg-type]
-            if found is not None:
-                return Outcome(Status.APPLIED, (found,))
-            command = self._encoder.encode(transaction)
-            reply = connections.call(command, False, deadline)
-            while reply[0] in _UNFINISHED:
-                self._make_way(connections, transaction, reply, deadline)
-                reply = connections.call(command, False, deadline)
-            outcome = decode(reply, transaction)
-            if is_plain and outcome.answers:
-                self._plain_reads.learn(reads[0], outcome.answers[0])  # type: ignore[arg-type]
+            packet = self._plain_reads.packet(transaction)
+            if packet is not None:
+                found = connections.call(packet.encoded, False, deadline, packet.amount)
+                told = self._plain_reads.outcome(transaction, packet, found)
+                if told is not None:
+                    return told
+            outcome = decode(self._call(connections, transaction, b"", 0, deadline), transaction)
+            self._plain_reads.learn(transaction, outcome)
             return outcome
         unanswered = connections.unanswered.sessions
         session = self._session_in_doubt(connections, deadline) if unanswered else connections.session()
@@ -121,36 +115,30 @@ class RedisBackend(Backend):
         # that is overtaken, which the server refuses.
         unanswered.append(session)
         session.number += 1
-        origins: list[int] = []
-        if PutDocument in map(type, writes):
-            writes, origins = in_fields(writes)
-            transaction = transaction._replace(writes=writes)
-        command = self._encoder.encode(transaction, session.name, session.number)
-        reply = connections.call(command, True, deadline)
-        while reply[0] in _UNFINISHED:
-            self._make_way(connections, transaction, reply, deadline)
-            reply = connections.call(command, True, deadline)
+        prepared, origins = in_fields(transaction)
+        reply = self._call(connections, prepared, session.name, session.number, deadline)
         unanswered.remove(session)
         if session in unanswered:
             # It was in doubt before. Code that was interrupted there may go on using it, so no other thread may.
             _remove_all(unanswered, session)
         else:
             connections.idle_sessions.append(session)
-        outcome = decode(reply, transaction)
-        if origins and outcome.status is Status.NOT_A_COUNTER:
-            return outcome._replace(failed_index=origins[outcome.failed_index or 0])
-        return outcome
+        return decode(reply, prepared, origins)
 
     execute_until = execute
 
-    def _make_way(
-        self, connections: Connections, transaction: Transaction, reply: Sequence[bytes], deadline: float | None
-    ) -> None:
-        """Do what a reply says is to be done before the call can be carried out."""
-        if reply[0] == IN_THE_WAY:
-            connections.call(self._encoder.encode_split(reply[1], reply[2], transaction), False, deadline)
-        elif reply[0] == OUTDATED:
-            connections.call(self._encoder.encode_rewriting(reply[1]), False, deadline)
+    def _call(
+        self, connections: Connections, transaction: Transaction, session: bytes, number: int, deadline: float | None
+    ) -> Sequence[Any]:
+        """Call the script until it has carried out a transaction, and do in between what it says is to be done."""
+        command = self._encoder.encode(transaction, session, number)
+        reply: Sequence[Any] = connections.call(command, bool(session), deadline)
+        while reply[0] in UNFINISHED:
+            before = self._encoder.encode_before(reply, transaction)
+            if before is not None:
+                connections.call(before, False, deadline)
+            reply = connections.call(command, bool(session), deadline)
+        return reply
 
     def _session_in_doubt(self, connections: Connections, deadline: float | None) -> Session:
         """Return the session of this thread whose request may still be carried out, if it has one, or another one.
@@ -172,6 +160,26 @@ class RedisBackend(Backend):
         return self._subscriptions.listen(name, deadline)
 
     listen_until = listen
+
+    def for_asyncio(self) -> AsyncBackend | None:
+        """Return a backend with connections of the running loop. A simulated server is called in threads."""
+        from redicts.backends.redis.aio import AsyncRedisBackend  # noqa: PLC0415  (importing asyncio takes long)
+        from redicts.backends.redis.aio_connection import connection_maker  # noqa: PLC0415
+
+        make = connection_maker(self._options)
+        if make is None:
+            return None
+        socket_timeout = self._options.get("socket_timeout")
+        return AsyncRedisBackend(
+            make,
+            self._encoder,
+            self._plain_reads,
+            self._channels,
+            self._errors,
+            self._settings,
+            ATOMIC_ENTRIES,
+            (socket_timeout, _answer_secs(socket_timeout)),
+        )
 
     def about(self) -> Mapping[str, str]:
         """Return the version of the server. Cost: one round trip."""

@@ -399,9 +399,16 @@ def _send_large(connection: AbstractConnection, command: bytes) -> None:
 def pause_before(attempt: int, deadline: float | None = None) -> None:
     """Let a short, growing, random time pass before an attempt. The first repetition follows at once."""
     if attempt > 1:
-        pause = min(_LONGEST_PAUSE_SECS, _FIRST_PAUSE_SECS * 2 ** min(attempt - 1, 16))
-        pause *= random.random()  # noqa: S311  (no secret)
-        time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
+        time.sleep(pause_secs(attempt, deadline))
+
+
+def pause_secs(attempt: int, deadline: float | None = None) -> float:
+    """Return the seconds to wait before an attempt, see :func:`pause_before`."""
+    if attempt <= 1:
+        return 0.0
+    pause: float = min(_LONGEST_PAUSE_SECS, _FIRST_PAUSE_SECS * 2 ** min(attempt - 1, 16))
+    pause *= random.random()  # noqa: S311  (no secret)
+    return pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic()))
 
 
 def connection_options(settings: RedisSettings, database: int) -> dict[str, Any]:

@@ -72,15 +72,19 @@ def _field_of(text: bytes) -> bytes | None:
 # Writing ----------------------------------------------------------------------------------------------------------
 
 
-def in_fields(writes: tuple[Write, ...]) -> tuple[tuple[Write, ...], list[int]]:
-    """Return writes whose documents are as a field holds them, each with the index of the write that it stands for.
+def in_fields(transaction: Transaction) -> tuple[Transaction, list[int]]:
+    """Return a transaction whose documents are as a field holds them, and for each write the index of the given one.
 
-    A document is split if it is too large for a field or in a record space, or if a later write enters or reads it.
+    The list is empty if nothing changes. A document is split if it is too large for a field or in a record space, or if
+    a later write enters or reads it.
     """
+    writes = transaction.writes
+    if PutDocument not in map(type, writes):
+        return transaction, []
     *others, last = writes
     if isinstance(last, PutDocument) and PutDocument not in map(type, others):
         planned = [[write] for write in others] + [_in_fields(last, last.key.space[:1] in RECORDS)]
-        return _joined(planned)
+        return _joined(transaction, planned)
     planned = []
     entered: set[Key] = set()
     read: set[str] = set()
@@ -95,14 +99,12 @@ def in_fields(writes: tuple[Write, ...]) -> tuple[tuple[Write, ...], list[int]]:
         space, path = write.key
         entered.update([Key(space, path[:depth]) for depth in range(1, len(path) + 1)])
     planned.reverse()
-    return _joined(planned)
+    return _joined(transaction, planned)
 
 
-def _joined(planned: list[list[Write]]) -> tuple[tuple[Write, ...], list[int]]:
-    return (
-        tuple([each for some in planned for each in some]),
-        [index for index, some in enumerate(planned) for _ in some],
-    )
+def _joined(transaction: Transaction, planned: list[list[Write]]) -> tuple[Transaction, list[int]]:
+    writes = tuple([each for some in planned for each in some])
+    return transaction._replace(writes=writes), [index for index, some in enumerate(planned) for _ in some]
 
 
 def _in_fields(write: PutDocument, is_entered: bool) -> list[Write]:

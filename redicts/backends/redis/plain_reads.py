@@ -35,14 +35,23 @@ The command that answered is remembered for recent paths, and only that one is s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, cast
 
 from redicts.backends.redis import documents
-from redicts.backends.redis.connections import Connections
 from redicts.backends.redis.layout import hash_name, name_bytes, name_text
 from redicts.backends.redis.wire import bulk_string
 from redicts.core.documents import DocumentLeaves
-from redicts.core.minitransaction import RECORDS, Entries, Key, Path, Read, Scope
+from redicts.core.minitransaction import (
+    RECORDS,
+    Entries,
+    Key,
+    Outcome,
+    Path,
+    Read,
+    Scope,
+    Status,
+    Transaction,
+)
 
 _FIELD: Final = 1
 _HASH: Final = 2
@@ -61,10 +70,17 @@ _EXPIRING: Final = frozenset((b"\x02", documents.MARK))
 _DEADLINE: Final = slice(1, 17)
 _ESCAPED: Final = b"\x03"
 
-_Packet = tuple[int, int, bytes, int]
-"""The commands, their number, their encoding, and how many segments the document is above the path."""
 
-_SCRIPT: Final[_Packet] = (0, 0, b"", 0)
+class Packet(NamedTuple):
+    """The commands of a packet, their number, their encoding, and how many segments the document is above the path."""
+
+    commands: int
+    amount: int
+    encoded: bytes
+    above: int
+
+
+_SCRIPT: Final = Packet(0, 0, b"", 0)
 """Stands for a path that the script is to be asked about at once."""
 
 _MOST_PATHS: Final = 2_000
@@ -80,38 +96,44 @@ class PlainReads:
         self._most = most
         # A simulated HRANDFIELD shuffles the fields, and HGETALL occupies no other process.
         self._whole = (_HGETALL, b"") if simulated else (_HRANDFIELD, bulk_string(b"%d" % most) + _WITH_VALUES)
-        self._known: dict[Key, _Packet] = {}
+        self._known: dict[Key, Packet] = {}
 
-    def read(self, connections: Connections, read: Read, deadline: float | None) -> Entries | None:
-        """Return the values in a subtree, or ``None`` if the script is to be asked. Cost: one round trip, or none.
-
-        Raises :class:`~redicts.errors.StoreError` if the store fails.
-        """
-        key, scope, limit, cursor, _ = read
-        if scope is not Scope.SUBTREE or cursor is not None or key.space[:1] in RECORDS:
+    def packet(self, transaction: Transaction) -> Packet | None:
+        """Return the packet to be sent for a transaction, or ``None`` if the script is to be asked."""
+        checks, reads, writes = transaction
+        if checks or writes or len(reads) != 1:
+            return None
+        read = reads[0]
+        if type(read) is not Read or read.scope is not Scope.SUBTREE or read.cursor is not None:
+            return None
+        key, limit = read.key, read.limit
+        if key.space[:1] in RECORDS:
             return None
         is_page = limit is not None and limit < self._most
         packet = self._known.get(key)
         if packet is None:
             # A page is mostly read to learn whether anything is there, and the script reads no more than that.
             packet = _SCRIPT if is_page else self._packet(key, _FIELD | _HASH)
-        commands, count, encoded, above = packet
-        if not commands or (is_page and commands & _HASH):
-            return None
-        found = connections.call(encoded, False, deadline, count)
-        if commands == _FIELD:
-            if found is not None and found[:1] not in _MARKED:
-                return Entries({(): found})
-            found = (found,)
-        elif count == 1:
-            found = (found,)
-        return self._answer(read, commands, above, found)
+        return packet if packet.commands and not (is_page and packet.commands & _HASH) else None
 
-    def learn(self, read: Read, found: Entries) -> None:
-        """Learn from the script's answer to a read which plain command can answer it the next time."""
-        if read.scope is not Scope.SUBTREE or read.cursor is not None or read.key.space[:1] in RECORDS:
+    def outcome(self, transaction: Transaction, packet: Packet, found: Any) -> Outcome | None:
+        """Return what the reply to a packet tells, a list for several commands, or ``None`` for the script."""
+        commands, amount, _, above = packet
+        if commands == _FIELD and found is not None and found[:1] not in _MARKED:
+            return Outcome(Status.APPLIED, (Entries({(): found}),))
+        read = cast("Read", transaction.reads[0])
+        entries = self._answer(read, commands, above, (found,) if amount == 1 else found)
+        return None if entries is None else Outcome(Status.APPLIED, (entries,))
+
+    def learn(self, transaction: Transaction, outcome: Outcome) -> None:
+        """Learn from the script's answer which plain command can answer the next time."""
+        checks, reads, writes = transaction
+        if checks or writes or len(reads) != 1 or not outcome.answers:
             return
-        if self._known.get(read.key, _SCRIPT)[0]:
+        read, found = reads[0], outcome.answers[0]
+        if type(read) is not Read or type(found) is not Entries or read.scope is not Scope.SUBTREE:
+            return
+        if read.cursor is not None or read.key.space[:1] in RECORDS or self._known.get(read.key, _SCRIPT).commands:
             return
         values = found.values
         if isinstance(values, documents.Part):
@@ -174,7 +196,7 @@ class PlainReads:
             if len(packet[2]) <= _LONGEST_PACKET and sum(map(len, key.path)) <= _LONGEST_PACKET:
                 self._known[key] = packet
 
-    def _packet(self, key: Key, commands: int, above: int = 0) -> _Packet:
+    def _packet(self, key: Key, commands: int, above: int = 0) -> Packet:
         """Return the packet of these commands; there is no parent's hash of the root."""
         space, path = key
         at = path[: len(path) - above]
@@ -189,7 +211,7 @@ class PlainReads:
             parts.append(command + bulk_string(hash_name(self._prefix, space, path)) + arguments)
         if commands & _TIME:
             parts.append(_ASK_TIME)
-        return commands, len(parts), b"".join(parts), above
+        return Packet(commands, len(parts), b"".join(parts), above)
 
 
 def _live(fields: dict[Path, bytes], now: int | None, with_ttls: bool) -> Entries | None:

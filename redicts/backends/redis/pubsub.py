@@ -86,12 +86,7 @@ class Subscriptions:
         ``deadline`` is a time of ``time.monotonic``. Raises ``ValueError`` if the name is not valid, or an error below
         :class:`~redicts.errors.StoreError`.
         """
-        encoded = name.encode()
-        if len(encoded) > _LONGEST_NAME or not _NAME.fullmatch(encoded):
-            raise ValueError(
-                f"the name of a listener must be client_id/number, up to {_LONGEST_NAME} ASCII characters; got {name!r}"
-            )
-        client_id, _, number = encoded.partition(b"/")
+        client_id, number = channel_and_number(name)
         try:
             return self._subscription_to(self._channels + client_id).listen(number, self._retries, deadline)
         except _FAILURES as error:
@@ -363,6 +358,20 @@ class Subscription:
         if connection is not None:
             connection.disconnect()
         self._notify_all()
+
+
+def channel_and_number(name: str) -> tuple[bytes, bytes]:
+    """Return the client id in the name of a listener, which ends the name of its channel, and its number there.
+
+    Raises ``ValueError`` if the name is not valid.
+    """
+    encoded = name.encode()
+    if len(encoded) > _LONGEST_NAME or not _NAME.fullmatch(encoded):
+        raise ValueError(
+            f"the name of a listener must be client_id/number, up to {_LONGEST_NAME} ASCII characters; got {name!r}"
+        )
+    client_id, _, number = encoded.partition(b"/")
+    return client_id, number
 
 
 def _until(deadline: float | None, most: float) -> float:

@@ -48,12 +48,14 @@ from redicts.core.minitransaction import (
 )
 from redicts.errors import CorruptData, InternalError
 
-IN_THE_WAY: Final = b"D"
-"""Status of a reply: a document is to be split, and then the call to be sent again. Its position and field follow."""
-SWEPT: Final = b"A"
-"""Status of a reply: expired fields were in the way, and some are removed now. The call is to be sent again."""
-OUTDATED: Final = b"M"
-"""Status of a reply: an earlier version has stored a record space. :meth:`Encoder.encode_rewriting` is to be sent."""
+_IN_THE_WAY: Final = b"D"
+"""Status of a reply: a document is to be split first. Its position and field follow."""
+_SWEPT: Final = b"A"
+"""Status of a reply: expired fields were in the way, and some are removed now."""
+_OUTDATED: Final = b"M"
+"""Status of a reply: an earlier version has stored a record space, which is to be rewritten first."""
+UNFINISHED: Final = (_SWEPT, _IN_THE_WAY, _OUTDATED)
+"""The statuses of replies to calls that are to be sent again, after that of :meth:`Encoder.encode_before`."""
 _REPEATED: Final = b"R"
 _OVERTAKEN: Final = b"S"
 _FROM_ABOVE: Final = b"^"
@@ -235,6 +237,12 @@ class Encoder:
                 *arguments,
             )
         )
+
+    def encode_before(self, reply: Sequence[Any], transaction: Transaction) -> bytes | None:
+        """Return the call to be made before an unfinished one is sent again, or ``None`` if there is none."""
+        if reply[0] == _IN_THE_WAY:
+            return self.encode_split(reply[1], reply[2], transaction)
+        return self.encode_rewriting(reply[1]) if reply[0] == _OUTDATED else None
 
     def encode_split(self, position: bytes, field: bytes, transaction: Transaction) -> bytes:
         """Return the call that splits this document, if it is still there, as far as a transaction needs."""
@@ -480,13 +488,16 @@ def _is_store(groups: list[list[Write]]) -> bool:
 # Replies ---------------------------------------------------------------------------------------------------------
 
 
-def decode(reply: Sequence[Any], transaction: Transaction) -> Outcome:
-    """Return the outcome that the script's reply means for this transaction."""
+def decode(reply: Sequence[Any], transaction: Transaction, origins: Sequence[int] = ()) -> Outcome:
+    """Return the outcome that the script's reply means for this transaction.
+
+    ``origins`` are the indices of the writes that its writes stand for, if they are others.
+    """
     status = _STATUSES.get(reply[0])
     if status is None:
         if reply[0] == _OVERTAKEN:
             raise InternalError("the server saw a later request of the same session; was this process copied?")
-        return decode(decode_record(reply[1]), transaction)
+        return decode(decode_record(reply[1]), transaction, origins)
     reads = transaction.reads
     answers = tuple(map(_decode_answer, reads, reply[2:])) if reads else ()
     if status is _APPLIED:
@@ -497,6 +508,7 @@ def decode(reply: Sequence[Any], transaction: Transaction) -> Outcome:
     failed = int(reply[1]) - 1
     if status is Status.NOT_A_COUNTER:
         failed = len(transaction.writes) - sum(map(len, group_writes(transaction.writes)[failed:]))
+        failed = origins[failed] if origins else failed
     return Outcome(status, answers, failed_index=failed)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Final
 
@@ -115,11 +115,12 @@ class Listeners(ResetInChild):
 class SqliteListener(Listener):
     """A listener on one database of a SQLite file, or of a store in memory."""
 
-    __slots__ = ("_call", "_listeners", "bell", "notified", "thread")
+    __slots__ = ("_call", "_listeners", "_ring", "bell", "notified", "thread")
 
     def __init__(self, listeners: Listeners, database: str, name: str) -> None:
         self.notified = False
         self.bell: Final = Bell()
+        self._ring: Callable[[], object] = self.bell.ring
         self.thread = 0
         """The thread that waits, or waited last."""
         self._call = database, name.encode()
@@ -140,7 +141,12 @@ class SqliteListener(Listener):
     def notify(self) -> None:
         """End a call of :meth:`wait`, the current one or the next."""
         self.notified = True
-        self.bell.ring()
+        self._ring()
+
+    def ring(self, bell: Callable[[], object], /) -> bool:
+        """Call a function in place of ending :meth:`wait`, while another thread waits or this process notifies."""
+        self._ring = bell
+        return True
 
     def close(self) -> None:
         """Stop listening."""

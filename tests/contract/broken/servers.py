@@ -6,10 +6,9 @@ import time
 from functools import partial
 from typing import Any, cast
 
-from redis.exceptions import NoScriptError
-
 from redicts.backends.fakeredis import FakeRedisBackend, FakeRedisSettings
 from redicts.backends.redis.connections import Connections
+from redicts.backends.redis.functions import is_unknown
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Delete, Notify, Outcome, Read, Transaction
@@ -148,12 +147,12 @@ class StatementsWithoutWritesArePreparedOnce(_Preparing):
 
 
 class _LoadedOnce(Connections):
-    """Sends the source of the script once, and no more if the server does not know it."""
+    """Sends the source of the functions once, and no more if the server does not know it."""
 
     has_loaded = False
 
     def _call_again(self, command: bytes, writes: bool, deadline: float | None, count: int, failed: Any) -> Any:
-        if self.has_loaded and isinstance(failed.error, NoScriptError):
+        if self.has_loaded and is_unknown(failed.error):
             raise self._errors.mapped(failed.error) from failed.error
         self.has_loaded = True
         return super()._call_again(command, writes, deadline, count, failed)
@@ -161,7 +160,7 @@ class _LoadedOnce(Connections):
 
 @broken_fakeredis("servers.a_server_that_forgot_is_told_again")
 class ScriptsAreLoadedOnce(FakeRedisBackend):
-    """The script is sent once, and no more when the server has forgotten it."""
+    """The functions are sent once, and no more when the server has forgotten them."""
 
     def __init__(self, settings: FakeRedisSettings, database: int) -> None:
         super().__init__(settings, database)

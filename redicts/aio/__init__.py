@@ -1,0 +1,15 @@
+"""redicts for asyncio: the names of :mod:`redicts`, with methods to await.
+
+Tasks and threads may use the same store together: values, locks and settings are the same. Errors, ``ABSENT``, ``Name``
+and ``Packed`` are those of :mod:`redicts`.
+"""
+
+from __future__ import annotations
+
+from redicts.aio.database import Database, open
+from redicts.aio.lock import Lock
+from redicts.aio.pool import Pool
+from redicts.aio.proxy import Proxy, root, section
+from redicts.aio.transaction import Transaction
+
+__all__ = ["Database", "Lock", "Pool", "Proxy", "Transaction", "open", "root", "section"]

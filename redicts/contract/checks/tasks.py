@@ -1,0 +1,213 @@
+"""asyncio: the part of a backend that tasks use keeps the same rules, and a cancelled task disturbs nobody."""
+
+# ruff: noqa: D401  (the docstring of a check states its rule)
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final
+
+from redicts.contract.check import ConformanceCheck, Need, conformance_check, registered
+from redicts.contract.fixture import Fixture
+from redicts.contract.form import entries_of
+from redicts.contract.harness import SharedBackend
+from redicts.contract.requirements import CheckFailed, require, require_equal
+from redicts.contract.through_tasks import LoopThread, through_tasks
+from redicts.core.async_backend import AsyncBackend
+from redicts.core.minitransaction import Add, Key, Notify, Put, Read, Scope, Transaction
+
+_SUBJECTS: Final = ("conditions", "reads")
+_ALL_SUBJECTS: Final = ("conditions", "counters", "names", "reads", "ttl", "writes")
+"""The subjects whose checks are examined through tasks, usually and thoroughly: what a transaction means."""
+
+_TASKS: Final = 20
+_ROUNDS: Final = 10
+_STEPS: Final = 24
+"""How often a task that is to be cancelled lets others run first, at most."""
+
+_LATE_SECS: Final = 0.003
+
+
+@conformance_check(needs=[Need.ASYNCIO])
+def transactions_mean_the_same(fixture: Fixture) -> None:
+    """A transaction of a task has the outcome that one of a thread has: the checks of transactions hold for it.
+
+    Examines the checks of conditions and reads through tasks, and those of all transactions if it is thorough.
+    """
+    loop = LoopThread(fixture.timeout)
+    harness = through_tasks(fixture.harness, loop)
+    subjects = _ALL_SUBJECTS if fixture.thorough else _SUBJECTS
+    try:
+        for check in registered():
+            if check.name.partition(".")[0] in subjects and _can_run(check, fixture):
+                inner = fixture.through(harness)
+                try:
+                    check.examine(inner)
+                except CheckFailed as error:
+                    raise CheckFailed(f"through tasks, {check.name}: {error}") from error
+                finally:
+                    inner.close()
+    finally:
+        loop.close()
+
+
+@conformance_check(needs=[Need.ASYNCIO])
+def tasks_share_it(fixture: Fixture) -> None:
+    """Any number of tasks execute at the same time, and each gets its own outcome.
+
+    Twenty tasks at the same time write and read a value of their own, and Add to one counter.
+    """
+    count = fixture.key("count")
+
+    async def work(backend: AsyncBackend) -> None:
+        await asyncio.gather(*[one(backend, number) for number in range(_TASKS)])
+        outcome = await backend.execute(Transaction((), (Read(count),)))
+        require_equal(entries_of(outcome.answers[0]).values, {(): b"%d" % (_TASKS * _ROUNDS)}, "the counter is")
+
+    async def one(backend: AsyncBackend, number: int) -> None:
+        mine = fixture.key("of", f"task {number}")
+        for turn in range(_ROUNDS):
+            value = b"%d of %d" % (turn, number)
+            await backend.execute(Transaction((), (), (Put(mine, value), Add(count, 1))))
+            outcome = await backend.execute(Transaction((), (Read(mine),)))
+            require_equal(entries_of(outcome.answers[0]).values, {(): value}, "a task reads")
+
+    _in_a_loop(fixture, work)
+
+
+@conformance_check(needs=[Need.ASYNCIO])
+def a_cancelled_task_takes_its_reply_along(fixture: Fixture) -> None:
+    """The reply to a request whose task was cancelled, wherever it was, goes to no later request.
+
+    Cancels a read at each step of the loop, and reads another value next.
+    """
+    mine, other = fixture.key("mine"), fixture.key("other")
+    fixture.store.apply(Put(mine, b"mine"), Put(other, b"other"))
+
+    async def work(backend: AsyncBackend) -> None:
+        for steps in range(_STEPS):
+            await _cancelled(backend.execute(Transaction((), (Read(other),))), steps)
+            outcome = await backend.execute(Transaction((), (Read(mine),)))
+            require_equal(entries_of(outcome.answers[0]).values, {(): b"mine"}, "after a cancellation, a read gives")
+
+    _in_a_loop(fixture, work)
+
+
+@conformance_check(needs=[Need.ASYNCIO])
+def a_cancelled_write_is_not_late(fixture: Fixture) -> None:
+    """A write whose task was cancelled is not applied after a later write.
+
+    Cancels a Put at each step of the loop, and waits for a moment after the next Put of the same key.
+    """
+    key = fixture.key("value")
+
+    async def work(backend: AsyncBackend) -> None:
+        for steps in range(_STEPS):
+            await _cancelled(backend.execute(Transaction((), (), (Put(key, b"early"),))), steps)
+            await backend.execute(Transaction((), (), (Put(key, b"late"),)))
+            await asyncio.sleep(_LATE_SECS)
+            require_equal(fixture.store.read(key, Scope.NODE), {(): b"late"}, "after the later write, the value is")
+
+    _in_a_loop(fixture, work)
+
+
+@conformance_check(needs=[Need.ASYNCIO, Need.PUSH])
+def a_task_is_notified(fixture: Fixture) -> None:
+    """A Notify by any client, also of another thread, ends the wait of a task at once.
+
+    Notifies the listener of a task from another thread, before it waits and while it does.
+    """
+    name = f"tasks{fixture.space}/1"
+    key = fixture.key("listed")
+
+    async def work(backend: AsyncBackend) -> None:
+        listener = await backend.listen(name)
+        require(listener is not None, "the store declares push, and its tasks poll")
+        assert listener is not None
+        try:
+            for before in (True, False):
+                notify = partial(_notify, fixture, key, name)
+                thread = threading.Thread(target=notify)
+                if before:
+                    await asyncio.to_thread(notify)
+                else:
+                    asyncio.get_running_loop().call_later(0.01, thread.start)
+                begun = time.monotonic()
+                is_notified = await listener.wait(fixture.timeout)
+                took = time.monotonic() - begun
+                if not before:
+                    await asyncio.to_thread(thread.join)
+                require(is_notified and took < fixture.timeout * 0.9, "a task that waits was not notified")
+        finally:
+            listener.close()
+
+    _in_a_loop(fixture, work)
+
+
+@conformance_check(needs=[Need.ASYNCIO])
+def each_loop_has_one(fixture: Fixture) -> None:
+    """One backend serves several event loops, one after the other and at the same time.
+
+    Adds to one counter in two event loops one after the other, and then in three at the same time.
+    """
+    count = fixture.key("count")
+
+    async def work(backend: AsyncBackend) -> None:
+        for _ in range(_ROUNDS):
+            await backend.execute(Transaction((), (), (Add(count, 1),)))
+
+    async def meet(backend: AsyncBackend) -> None:
+        are_open.wait(fixture.timeout)
+        await work(backend)
+
+    are_open = threading.Barrier(3)
+    for _ in range(2):
+        _in_a_loop(fixture, work)
+    fixture.together([partial(_in_a_loop, fixture, meet)] * 3)
+    require_equal(fixture.store.read(count, Scope.NODE), {(): b"%d" % (5 * _ROUNDS)}, "the counter of all loops is")
+
+
+def _can_run(check: ConformanceCheck, fixture: Fixture) -> bool:
+    return not set(check.needs) - {Need.TTL} and (not check.needs or fixture.capabilities.ttl)
+
+
+def _in_a_loop(fixture: Fixture, work: Callable[[AsyncBackend], Awaitable[None]]) -> None:
+    """Run work in a new event loop, with the part for asyncio that the backend makes for it."""
+    store = fixture.store.backend
+
+    async def main() -> None:
+        backend = (store.shared if isinstance(store, SharedBackend) else store).for_asyncio()
+        require(backend is not None, "for_asyncio is overridden, and returns None")
+        assert backend is not None
+        try:
+            await asyncio.wait_for(_awaited(work(backend)), fixture.timeout)
+        except asyncio.TimeoutError:
+            raise CheckFailed(f"tasks did not finish within {fixture.timeout:g} seconds") from None
+        finally:
+            backend.close(True)
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+async def _awaited(work: Awaitable[None]) -> None:
+    await work
+
+
+async def _cancelled(call: Any, steps: int) -> None:
+    """Cancel a call after so many steps of the loop, if it has not ended, and wait until it has."""
+    task = asyncio.ensure_future(call)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def _notify(fixture: Fixture, key: Key, name: str) -> None:
+    time.sleep(_LATE_SECS)  # the loop sleeps by then
+    fixture.store.apply(Put(key, name.encode()))
+    fixture.store.apply(Notify(key, Scope.NODE))

@@ -1,0 +1,86 @@
+"""A client whose calls are made by tasks: the checks of transactions examine the part for asyncio through it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from copy import copy
+from typing import Any, Final, TypeVar
+
+from redicts.contract.harness import Harness, SharedBackend
+from redicts.core.async_backend import AsyncBackend
+from redicts.core.backend import Backend, Capabilities
+from redicts.core.minitransaction import Outcome, Transaction
+
+_Result = TypeVar("_Result")
+
+
+class LoopThread:
+    """An event loop in a thread, and the parts for asyncio of the backends that are used in it."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout: Final = timeout
+        self._loop: Final = asyncio.new_event_loop()
+        self._end: Final = self._loop.create_future()
+        self._thread: Final = threading.Thread(target=self._loop.run_until_complete, args=(self._end,), daemon=True)
+        self._made: Final[dict[int, tuple[Backend, AsyncBackend]]] = {}
+        self._thread.start()
+
+    def run(self, call: Coroutine[Any, Any, _Result]) -> _Result:
+        """Await a call in a task of the loop."""
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result(self._timeout)
+
+    def part_of(self, backend: Backend) -> AsyncBackend:
+        """Return the part for asyncio of a backend, the same for all clients of one instance."""
+        inner = backend.shared if isinstance(backend, SharedBackend) else backend
+        return self.run(self._open(inner))
+
+    async def _open(self, backend: Backend) -> AsyncBackend:
+        if id(backend) not in self._made:
+            made = backend.for_asyncio()
+            assert made is not None  # the check needs it
+            self._made[id(backend)] = backend, made
+        return self._made[id(backend)][1]
+
+    def close(self) -> None:
+        """Close what was made, and end the loop."""
+        self.run(self._close())
+        self._loop.call_soon_threadsafe(self._end.set_result, None)
+        self._thread.join(self._timeout)
+        self._loop.close()
+
+    async def _close(self) -> None:
+        for _, made in self._made.values():
+            made.close(True)
+        await asyncio.sleep(0)
+
+
+class ThroughTasks(Backend):
+    """Executes transactions by the part for asyncio of a backend."""
+
+    def __init__(self, inner: Backend, loop: LoopThread) -> None:
+        self._inner: Final = inner
+        self._loop: Final = loop
+        self._tasks: Final = loop.part_of(inner)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Those of the backend."""
+        return self._inner.capabilities
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        """Execute in a task."""
+        return self._loop.run(self._tasks.execute(transaction))
+
+    def close(self) -> None:
+        """Close the backend. Its part for asyncio is closed with the loop."""
+        self._inner.close()
+
+
+def through_tasks(harness: Harness, loop: LoopThread) -> Harness:
+    """Return a harness whose clients execute in tasks."""
+    found = copy(harness)
+    open_ = harness.open
+    found.open = lambda: ThroughTasks(open_(), loop)  # type: ignore[method-assign]
+    return found

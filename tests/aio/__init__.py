@@ -1,0 +1,1 @@
+"""The asynchronous front: the same names, awaited."""

@@ -1,0 +1,77 @@
+"""The adapters of blocking backends are certified by the checks of parts for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from redicts.aio import Proxy
+from redicts.aio.adapters import InLoop, InThreads
+from redicts.backends.memory import MemoryBackend
+from redicts.contract import CHECKS, certify
+from redicts.core.async_backend import AsyncBackend
+from redicts.core.minitransaction import Outcome, Transaction
+from tests.contract.harnesses import InstanceHarness
+from tests.support.stores import Use, Wrapped
+from tests.support.waiting import TIMEOUT
+
+
+class CalledInTheLoop(MemoryBackend):
+    """The store in memory, as tasks call it."""
+
+    def for_asyncio(self) -> AsyncBackend:
+        return InLoop(self)
+
+
+class CalledInThreads(MemoryBackend):
+    """A store that is called in threads."""
+
+    def for_asyncio(self) -> AsyncBackend:
+        return InThreads(self)
+
+
+@pytest.mark.parametrize("kind", [CalledInTheLoop, CalledInThreads])
+def test_an_adapter_keeps_the_rules(kind: type[MemoryBackend]) -> None:
+    """Each check of parts for asyncio passes, so every plugin works under asyncio as it does for threads."""
+    checks = [check for check in CHECKS if check.name.startswith("tasks.")]
+    report = certify(InstanceHarness(kind), checks=checks)
+    assert report.passed, str(report)
+    assert len(report.results) == len(checks)
+
+
+class Slow(Wrapped):
+    """A backend that executes some writes only when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_begun = threading.Event()
+        self.may_go_on = threading.Event()
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if "early" in str(transaction.writes):
+            self.has_begun.set()
+            assert self.may_go_on.wait(TIMEOUT)
+        return super().execute(transaction)
+
+
+def test_a_write_waits_for_one_whose_task_was_cancelled(use: Use) -> None:
+    """A call in a thread goes on after its task was cancelled, so a later write waits, and is the last one."""
+    backend = Slow()
+    use(backend)
+
+    async def main() -> None:
+        early = asyncio.ensure_future(Proxy("a").put("early"))
+        assert await asyncio.to_thread(backend.has_begun.wait, TIMEOUT)
+        early.cancel()
+        await asyncio.wait([early])
+        assert early.cancelled()
+        late = asyncio.ensure_future(Proxy("a").put("late"))
+        assert await Proxy("a").val() is None, "reads do not wait"
+        assert not late.done()
+        backend.may_go_on.set()
+        await late
+        assert await Proxy("a").val() == "late"
+
+    asyncio.run(main())
