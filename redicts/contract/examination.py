@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from redicts.contract.check import ConformanceCheck, Need
 from redicts.contract.fixture import Fixture
-from redicts.contract.harness import Harness, SharedBackend, offers_asyncio
+from redicts.contract.harness import Harness, SharedBackend
 from redicts.contract.hostile import HOSTILE_SEGMENTS
 from redicts.contract.report import Result, Status
 from redicts.contract.requirements import CheckFailed, NotRun
 from redicts.contract.spawned import ProcessPool
 from redicts.contract.subjects import Subject
+from redicts.contract.through_tasks import offers_asyncio
 from redicts.core.backend import Capabilities
 
 if TYPE_CHECKING:

@@ -249,9 +249,3 @@ class SharedBackend(Backend):
     def about(self) -> Mapping[str, str]:
         """Return the versions that the shared instance reports."""
         return self.shared.about()
-
-
-def offers_asyncio(backend: Backend) -> bool:
-    """Return whether a backend has a part for asyncio. It is asked for in a loop only."""
-    kind = type(backend.shared if isinstance(backend, SharedBackend) else backend)
-    return kind.for_asyncio is not Backend.for_asyncio

@@ -84,3 +84,18 @@ def through_tasks(harness: Harness, loop: LoopThread) -> Harness:
     open_ = harness.open
     found.open = lambda: ThroughTasks(open_(), loop)  # type: ignore[method-assign]
     return found
+
+
+def offers_asyncio(backend: Backend) -> bool:
+    """Return whether a backend has a part for asyncio, by asking for one in a loop."""
+    inner = backend.shared if isinstance(backend, SharedBackend) else backend
+
+    async def offers() -> bool:
+        made = inner.for_asyncio()
+        if made is None:
+            return False
+        made.close(True)
+        await asyncio.sleep(0)
+        return True
+
+    return type(inner).for_asyncio is not Backend.for_asyncio and asyncio.run(offers())

@@ -140,6 +140,7 @@ class MemoryHarness(InstanceHarness):
 
     not_run: Final = frozenset(
         {*_LOCAL, *_NOT_SHARED, Need.NO_TTL, Need.LIMIT, Need.NO_DOCUMENTS, Need.FORGETTING, Need.UNUSABLE}
+        | {Need.ASYNCIO}
     )
 
     def __init__(self) -> None:
@@ -155,7 +156,7 @@ class SqliteHarness(Harness):
     not_run: Final = frozenset(
         {
             *(*_LOCAL, Need.NO_TTL, Need.NO_PROCESSES, Need.LIMIT, Need.PUSH, Need.RAW),
-            *(Need.NO_DOCUMENTS, Need.FORGETTING),
+            *(Need.NO_DOCUMENTS, Need.FORGETTING, Need.ASYNCIO),
         }
     )
 
@@ -243,7 +244,9 @@ class FileHarness(Harness):
 class FakeRedisHarness(InstanceHarness):
     """The Redis backend on a simulated server: its state is that of one instance, its time is real."""
 
-    not_run: Final = frozenset({*_LOCAL, *_NOT_SHARED, Need.NO_TTL, Need.NO_LIMIT, Need.NO_DOCUMENTS, Need.UNUSABLE})
+    not_run: Final = frozenset(
+        {*_LOCAL, *_NOT_SHARED, Need.NO_TTL, Need.NO_LIMIT, Need.NO_DOCUMENTS, Need.UNUSABLE, Need.ASYNCIO}
+    )
 
     def __init__(self, kind: type[FakeRedisBackend] | None = None) -> None:
         from redicts.backends.fakeredis import FakeRedisBackend, FakeRedisSettings

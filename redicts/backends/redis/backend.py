@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from sys import modules
 from typing import Any, Final, cast
 from weakref import ref
 
@@ -64,6 +65,8 @@ class RedisBackend(Backend):
         errors = Errors(where, options)
         socket_timeout = options.get("socket_timeout")
         self._options, self._channels, self._errors, self._settings = options, channels, errors, settings
+        if "redicts.aio" in modules and not simulated:
+            import redicts.backends.redis.aio  # noqa: F401, PLC0415  (so that no event loop waits for it later)
         # A child frees those of its parent, which closes its copies of the sockets and tells the server nothing.
         self._connections: PerProcess[Connections] = PerProcess(
             partial(Connections, make, errors, settings, socket_timeout), Connections.close, keep_inherited=False

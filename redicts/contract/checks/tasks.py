@@ -130,17 +130,14 @@ def a_task_is_notified(fixture: Fixture) -> None:
         assert listener is not None
         try:
             for before in (True, False):
-                notify = partial(_notify, fixture, key, name)
-                thread = threading.Thread(target=notify)
+                thread = threading.Thread(target=partial(_notify, fixture, key, name))
+                thread.start()
                 if before:
-                    await asyncio.to_thread(notify)
-                else:
-                    asyncio.get_running_loop().call_later(0.01, thread.start)
+                    await asyncio.to_thread(thread.join)
                 begun = time.monotonic()
                 is_notified = await listener.wait(fixture.timeout)
                 took = time.monotonic() - begun
-                if not before:
-                    await asyncio.to_thread(thread.join)
+                await asyncio.to_thread(thread.join)
                 require(is_notified and took < fixture.timeout * 0.9, "a task that waits was not notified")
         finally:
             listener.close()
@@ -181,7 +178,7 @@ def _in_a_loop(fixture: Fixture, work: Callable[[AsyncBackend], Awaitable[None]]
 
     async def main() -> None:
         backend = (store.shared if isinstance(store, SharedBackend) else store).for_asyncio()
-        require(backend is not None, "for_asyncio is overridden, and returns None")
+        require(backend is not None, "for_asyncio returns a backend, and then None")
         assert backend is not None
         try:
             await asyncio.wait_for(_awaited(work(backend)), fixture.timeout)
