@@ -74,7 +74,7 @@ class Snapshot:
         self.has_long: bool
         # A key that this transaction has deleted with all below it, so that no document is there or above it any more.
         self._cleared: bytes | tuple[()] = ()
-        # Whether a transaction that writes has expired values to reclaim.
+        # Whether a transaction that writes has expired values to :meth:`reclaim`.
         self.has_expired: bool
         if writes:
             contents = cursor.execute(statements.CONTENTS_TO_WRITE, (now, now)).fetchone()
@@ -197,8 +197,6 @@ class Snapshot:
 
         It removes more than this many writes can add.
         """
-        if not self.has_expired:
-            return False
         limit = _MIN_RECLAIMED + _RECLAIMED_PER_WRITE * writes
         expired = self.cursor.execute(statements.READ_EXPIRED, (self.now, limit)).fetchall()
         if expired:
@@ -378,7 +376,7 @@ class Snapshot:
     def _add(self, write: Add) -> int | None:
         """Add to a counter and return the sum, or ``None`` if the value is not a counter or the sum too large."""
         key = encode(self.database, write.key)
-        if self.has_documents(key, key + b"\x00"):
+        if self.first_document is not None and self.has_documents(key, key + b"\x00"):
             self._split(document_covering(self.cursor, key))
         leaf: Leaf | None = self.cursor.execute(statements.READ_NODE, (key,)).fetchone()
         is_live = leaf is not None and (leaf[1] is None or leaf[1] > self.now)
