@@ -228,13 +228,13 @@ class SqliteBackend(Backend):
         """Replace a persistent value by a persistent one with one statement, except for one in 64, see above."""
         long = len(value) > statements.MOST_INLINE_BYTES
         statement = statements.OVERWRITE_LONG if long else statements.OVERWRITE
-        return self._overwrites < _FAST_OVERWRITES and self._overwrite((statement, value, key))
+        return self._overwrites < _FAST_OVERWRITES and self._overwrite((statement, (value, self._encoded[key])))
 
     def overwrite_document(self, key: Key, document: bytes, /) -> bool:
         """Replace a persistent document by a persistent one in the same way."""
         long = len(document) > statements.MOST_INLINE_DOCUMENT_BYTES
         statement = statements.OVERWRITE_LONG_DOCUMENT if long else statements.OVERWRITE_DOCUMENT
-        return self._overwrites < _FAST_OVERWRITES and self._overwrite((statement, document, key))
+        return self._overwrites < _FAST_OVERWRITES and self._overwrite((statement, (document, self._encoded[key])))
 
     @_on_connection()
     def _back_up(self, cursor: sqlite3.Cursor, path: str) -> None:
@@ -353,11 +353,10 @@ class SqliteBackend(Backend):
         return Outcome(Status.APPLIED, answers, tuple(counters))
 
     @_on_connection(writes=True)
-    def _overwrite(self, cursor: sqlite3.Cursor, request: tuple[str, bytes, Key]) -> bool:
+    def _overwrite(self, cursor: sqlite3.Cursor, request: tuple[str, tuple[bytes, bytes]]) -> bool:
         """Overwrite a persistent value or document by one statement, and tell whether there was one."""
-        statement, value, key = request
         try:
-            if cursor.execute(statement, (value, self._encoded[key])).rowcount != 1:
+            if cursor.execute(*request).rowcount != 1:
                 return False
         except sqlite3.OperationalError as error:
             raise self._maybe_committed(error) from error

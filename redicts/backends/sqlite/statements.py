@@ -115,11 +115,8 @@ bytes is null."""
 
 READ_DOCUMENT: Final = f"SELECT {_DOCUMENT}, deadline FROM documents WHERE key = ?"
 READ_DOCUMENT_ROW: Final = "SELECT document, deadline FROM documents WHERE key = ?"
-READ_DOCUMENT_ABOVE: Final = (
-    f"SELECT key, CASE WHEN substr(?1, 1, length(key)) = key THEN {_DOCUMENT} END, deadline "
-    "FROM documents WHERE key < ?1 ORDER BY key DESC LIMIT 1"
-)
-"""The last document before a key, with its text if the key begins with that of the document."""
+READ_DOCUMENT_BEFORE: Final = "SELECT key, document, deadline FROM documents WHERE key < ?1 ORDER BY key DESC LIMIT 1"
+"""The last document before a key, with the number of a long one in place of its bytes."""
 READ_DOCUMENTS: Final = (
     f"SELECT key, {_DOCUMENT}, deadline FROM documents WHERE {_IN_RANGE} AND {_LIVE} ORDER BY key LIMIT ?"
 )
