@@ -271,13 +271,16 @@ class Outcome(NamedTuple):
         return self.status is Status.APPLIED
 
 
+_LONGEST_COUNTER: Final = len(str(-(2**63)))
+
+
 def canonical_counter(value: bytes) -> int | None:
     """Parse the bytes of a counter (see :class:`Add`); return ``None`` if they are not one."""
-    digits = value[1:] if value.startswith(b"-") else value
-    if not digits.isdigit() or len(digits) > 19 or (digits.startswith(b"0") and value != b"0"):
+    try:
+        number = int(value) if len(value) <= _LONGEST_COUNTER else 0
+    except ValueError:
         return None
-    number = int(value)
-    return number if fits_counter(number) else None
+    return number if b"%d" % number == value and fits_counter(number) else None
 
 
 def fits_counter(number: int) -> bool:

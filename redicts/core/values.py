@@ -243,7 +243,7 @@ class ValueOperations:
 
         Raises :class:`~redicts.errors.LeafError`, before the first request, for a value that cannot be stored.
         """
-        key = Key(VALUES, path)
+        key = _key(path)
         overwrites = self._overwrites and ttl is None
         parts = documents_of(value, path, self._format) if self._documents and type(value) is dict else None
         if parts is not None:
@@ -515,6 +515,12 @@ class ValueOperations:
             f"{described(path)} has more values than this store changes at once ({self._atomic_entries}); "
             "change a smaller part of it"
         )
+
+
+@lru_cache(maxsize=4096)
+def _key(path: Path) -> Key:
+    """Return the key of a value. It is remembered, and a backend finds the same object faster in its own memory."""
+    return Key(VALUES, path)
 
 
 @lru_cache(maxsize=4096)

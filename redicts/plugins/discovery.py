@@ -10,9 +10,11 @@ import logging
 import os
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from redicts.errors import PluginBroken, PluginMissing
@@ -91,11 +93,12 @@ def find(kind: Kind, name: str) -> Source:
     )
 
 
-def builtin(kind: Kind) -> dict[str, Source]:
-    """Return the built-in plugins by name, in order: the modules of their package."""
+@cache
+def builtin(kind: Kind) -> Mapping[str, Source]:
+    """Return the built-in plugins by name, in order: the modules of their package, which is listed once."""
     modules = pkgutil.iter_modules(import_module(kind.package).__path__)
     names = [module.name for module in modules if not module.name.startswith("_")]
-    return {name: Source(kind, name, f"{kind.package}.{name}") for name in names}
+    return MappingProxyType({name: Source(kind, name, f"{kind.package}.{name}") for name in names})
 
 
 def third_party(kind: Kind) -> list[Source]:

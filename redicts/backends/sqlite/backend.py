@@ -228,13 +228,13 @@ class SqliteBackend(Backend):
         """Replace a persistent value by a persistent one with one statement, except for one in 64, see above."""
         long = len(value) > statements.MOST_INLINE_BYTES
         statement = statements.OVERWRITE_LONG if long else statements.OVERWRITE
-        return self._overwrites < _FAST_OVERWRITES and self._overwrite((statement, value, key))
+        return self._overwrites < _FAST_OVERWRITES and self._overwrite((statement, (value, self._encoded[key])))
 
     def overwrite_document(self, key: Key, document: bytes, /) -> bool:
         """Replace a persistent document by a persistent one in the same way."""
         long = len(document) > statements.MOST_INLINE_DOCUMENT_BYTES
         statement = statements.OVERWRITE_LONG_DOCUMENT if long else statements.OVERWRITE_DOCUMENT
-        return self._overwrites < _FAST_OVERWRITES and self._overwrite((statement, document, key))
+        return self._overwrites < _FAST_OVERWRITES and self._overwrite((statement, (document, self._encoded[key])))
 
     @_on_connection()
     def _back_up(self, cursor: sqlite3.Cursor, path: str) -> None:
@@ -253,7 +253,7 @@ class SqliteBackend(Backend):
         """
         self._back_up(os.path.abspath(path))
 
-    def listen(self, name: str, /) -> SqliteListener:
+    def listen(self, name: str, _deadline: float | None = None, /) -> SqliteListener:
         """Listen: notified at once by this process, within 50 milliseconds by others that share the file.
 
         Cost: some microseconds, and about a millisecond for the first poll of the first thread that waits.
@@ -264,6 +264,8 @@ class SqliteBackend(Backend):
             # Other instances that use the file share them.
             self._listeners = None
         return SqliteListener(listeners, self._database, name)
+
+    listen_until = listen
 
     def about(self) -> Mapping[str, str]:
         """Return the version of SQLite. Costs nothing."""
@@ -321,7 +323,7 @@ class SqliteBackend(Backend):
         before = cursor.connection.total_changes
         snapshot = Snapshot(cursor, self._database, self._now(), writes=True)
         failed_index = snapshot.first_failed(checks) if checks else None
-        answers = tuple(map(snapshot.answer, reads))
+        answers = tuple(map(snapshot.answer, reads)) if reads else ()
         if failed_index is not None:
             cursor.execute(statements.ROLLBACK)
             return Outcome(Status.CHECK_FAILED, answers, failed_index=failed_index)
@@ -330,7 +332,7 @@ class SqliteBackend(Backend):
             cursor.execute(statements.ROLLBACK)
             return Outcome(Status.NOT_A_COUNTER, answers, failed_index=failed_index)
         # The fast path is open again when nothing is left to reclaim.
-        self._overwrites = _FAST_OVERWRITES if snapshot.reclaim(len(writes)) else 0
+        self._overwrites = _FAST_OVERWRITES if snapshot.has_expired and snapshot.reclaim(len(writes)) else 0
         if snapshot.now >= self._clock.record_due:
             self._clock.record(cursor, snapshot.now)
         calls = [(self._database, name) for name in notified] if notified else ()
@@ -351,11 +353,10 @@ class SqliteBackend(Backend):
         return Outcome(Status.APPLIED, answers, tuple(counters))
 
     @_on_connection(writes=True)
-    def _overwrite(self, cursor: sqlite3.Cursor, request: tuple[str, bytes, Key]) -> bool:
+    def _overwrite(self, cursor: sqlite3.Cursor, request: tuple[str, tuple[bytes, bytes]]) -> bool:
         """Overwrite a persistent value or document by one statement, and tell whether there was one."""
-        statement, value, key = request
         try:
-            if cursor.execute(statement, (value, self._encoded[key])).rowcount != 1:
+            if cursor.execute(*request).rowcount != 1:
                 return False
         except sqlite3.OperationalError as error:
             raise self._maybe_committed(error) from error

@@ -61,8 +61,13 @@ class Document(NamedTuple):
 
 def document_above(cursor: sqlite3.Cursor, key: bytes) -> Document | None:
     """Return the document that a key lies below, expired or not."""
-    row = cursor.execute(statements.READ_DOCUMENT_ABOVE, (key,)).fetchone()
-    return Document(*row) if row is not None and row[1] is not None else None
+    row = cursor.execute(statements.READ_DOCUMENT_BEFORE, (key,)).fetchone()
+    if row is None or not key.startswith(row[0]):
+        return None
+    if type(row[1]) is int:
+        long: Leaf | None = cursor.execute(statements.READ_DOCUMENT, row[:1]).fetchone()
+        return None if long is None else Document(row[0], *long)
+    return Document(*row)
 
 
 def document_covering(cursor: sqlite3.Cursor, key: bytes) -> Document | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
+from functools import lru_cache
 from itertools import islice
 from operator import itemgetter
-from typing import Final, Union
+from typing import Any, Final, Union
 
 from redicts.backends.sqlite import statements
 from redicts.backends.sqlite.documents import (
@@ -27,6 +28,7 @@ from redicts.core.minitransaction import (
     Entries,
     Equals,
     Expire,
+    Key,
     Names,
     Notify,
     Put,
@@ -39,7 +41,7 @@ from redicts.core.minitransaction import (
     canonical_counter,
     fits_counter,
 )
-from redicts.core.ordered_keys import bounds, decode_all, encode, past
+from redicts.core.ordered_keys import CACHED, bounds, decode_all, encode, past
 
 _FIRST_BATCH: Final = 16
 _LARGEST_BATCH: Final = 1024
@@ -72,7 +74,7 @@ class Snapshot:
         self.has_long: bool
         # A key that this transaction has deleted with all below it, so that no document is there or above it any more.
         self._cleared: bytes | tuple[()] = ()
-        # Whether a transaction that writes has expired values to reclaim.
+        # Whether a transaction that writes has expired values to :meth:`reclaim`.
         self.has_expired: bool
         if writes:
             contents = cursor.execute(statements.CONTENTS_TO_WRITE, (now, now)).fetchone()
@@ -95,24 +97,46 @@ class Snapshot:
 
     def first_failed(self, checks: tuple[Check, ...]) -> int | None:
         """Return the index of the first check that does not hold, or ``None`` if all do."""
-        cursor, database, now, first_document = self.cursor, self.database, self.now, self.first_document
-        for index, check in enumerate(checks):
-            base = encode(database, check.key)
-            lower, upper = bounds(base, check.scope)
-            if isinstance(check, StartsWith):
-                prefix = check.prefix
-                other = (lower, upper, now, len(prefix), prefix)
-                if cursor.execute(statements.READ_OTHER_PREFIX, other).fetchone() is not None:
+        index = 0
+        while index < len(checks):
+            check = checks[index]
+            if isinstance(check, Equals):
+                if not self._equals(check):
                     return index
-                if (
-                    first_document is not None
-                    and first_document < upper  # known here, so that no check of a lock costs a call
-                    and self.has_documents(lower, upper)
-                    and not all(value.startswith(prefix) for _, value, _ in rows_in_range(cursor, lower, upper, now))
-                ):
-                    return index
-            elif not self._equals(check, base, lower, upper):
-                return index
+                index += 1
+                continue
+            # The checks of a lock have the same prefix, and differ in the scope.
+            prefix = check.prefix
+            ranges: list[int | bytes] = [self.now, prefix]
+            for other in checks[index : index + statements.MOST_RANGES]:
+                if not isinstance(other, StartsWith) or other.prefix != prefix:
+                    break
+                if other.scope is Scope.BELOW:
+                    ranges += _below(self.database, other.key)
+                else:
+                    ranges += bounds(encode(self.database, other.key), other.scope)
+            failed = self._other_prefix(prefix, ranges)
+            if failed is not None:
+                return index + failed
+            index += len(ranges) // 2 - 1
+        return None
+
+    def _other_prefix(self, prefix: bytes, ranges: list[Any]) -> int | None:
+        """Return the index of a range with a live value that does not start with a prefix, or ``None``.
+
+        ``ranges`` are the parameters of the statement: time and prefix, and then the bounds of each range.
+        """
+        count = len(ranges) // 2 - 1
+        found: tuple[int] | None = self.cursor.execute(statements.READ_OTHER_PREFIX[count - 1], ranges).fetchone()
+        if found is not None:
+            return found[0]
+        if self.first_document is not None:
+            for index in range(count):
+                lower, upper = ranges[2 * index + 2 : 2 * index + 4]
+                if self.has_documents(lower, upper):
+                    rows = rows_in_range(self.cursor, lower, upper, self.now)
+                    if not all(value.startswith(prefix) for _, value, _ in rows):
+                        return index
         return None
 
     def answer(self, read: AnyRead) -> Answer:
@@ -173,8 +197,6 @@ class Snapshot:
 
         It removes more than this many writes can add.
         """
-        if not self.has_expired:
-            return False
         limit = _MIN_RECLAIMED + _RECLAIMED_PER_WRITE * writes
         expired = self.cursor.execute(statements.READ_EXPIRED, (self.now, limit)).fetchall()
         if expired:
@@ -213,8 +235,10 @@ class Snapshot:
         found += [key for (key,) in cursor.execute(statements.READ_DOCUMENT_KEYS, (lower, upper, now, limit))]
         return sorted(found)[:limit]
 
-    def _equals(self, check: Equals, base: bytes, lower: bytes, upper: bytes) -> bool:
+    def _equals(self, check: Equals) -> bool:
         """Compare, reading at most one row more than expected."""
+        base = encode(self.database, check.key)
+        lower, upper = bounds(base, check.scope)
         rows = self._rows(lower, upper, len(check.entries) + 1)
         paths = decode_all([path[len(base) :] for path, _, _ in rows])
         return dict(zip(paths, [value for _, value, _ in rows])) == dict(check.entries)
@@ -352,7 +376,7 @@ class Snapshot:
     def _add(self, write: Add) -> int | None:
         """Add to a counter and return the sum, or ``None`` if the value is not a counter or the sum too large."""
         key = encode(self.database, write.key)
-        if self.has_documents(key, key + b"\x00"):
+        if self.first_document is not None and self.has_documents(key, key + b"\x00"):
             self._split(document_covering(self.cursor, key))
         leaf: Leaf | None = self.cursor.execute(statements.READ_NODE, (key,)).fetchone()
         is_live = leaf is not None and (leaf[1] is None or leaf[1] > self.now)
@@ -408,6 +432,12 @@ class Snapshot:
 
     def _deadline(self, ttl: int | None) -> int | None:
         return None if ttl is None else min(self.now + ttl, _LARGEST_INTEGER)
+
+
+@lru_cache(maxsize=CACHED)
+def _below(database: str, key: Key) -> tuple[bytes, bytes]:
+    """Return the bounds of all keys below one, as the checks of a lock name them each time."""
+    return bounds(encode(database, key), Scope.BELOW)
 
 
 def entries_of_leaf(leaf: Leaf | None, ttls: bool, now: int) -> Entries:

@@ -122,6 +122,7 @@ class Request:
         return keys
 
 
+@lru_cache(maxsize=4096)
 def exclusive_to(owner: Owner) -> bytes:
     """Return the first bytes of every exclusive record of an owner."""
     return f"X{owner.name} ".encode()
