@@ -33,12 +33,22 @@ class InLoop(AsyncBackend):
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._turn_ends = 0.0
+        self._is_opening = False
+        """Whether a task waits that begins the next turn. It is the first of those that wait."""
 
     async def next_turn(self) -> None:
-        """Let other tasks run before an operation, if operations have taken the loop for long."""
-        if monotonic() >= self._turn_ends:
-            await asyncio.sleep(0)
+        """Let other tasks run before an operation, if operations of all tasks have taken the loop for long."""
+        while monotonic() >= self._turn_ends:
+            if self._is_opening:
+                await asyncio.sleep(0)
+                continue
+            self._is_opening = True
+            try:
+                await asyncio.sleep(0)
+            finally:
+                self._is_opening = False
             self._turn_ends = monotonic() + _TURN_SECS
+            return
 
     async def execute(self, transaction: Transaction, deadline: float | None = None, /) -> Outcome:  # noqa: ARG002
         """Execute a minitransaction at once."""

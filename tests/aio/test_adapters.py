@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from redicts.aio import Proxy
+from redicts.aio import Proxy, adapters
 from redicts.aio.adapters import InLoop, InThreads
 from redicts.backends.memory import MemoryBackend
 from redicts.contract import CHECKS, certify
@@ -39,6 +39,34 @@ def test_an_adapter_keeps_the_rules(kind: type[MemoryBackend]) -> None:
     report = certify(InstanceHarness(kind), checks=checks)
     assert report.passed, str(report)
     assert len(report.results) == len(checks)
+
+
+def test_calls_in_the_loop_leave_room_for_other_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many tasks call at once, together they take the loop for little more than a millisecond at a time."""
+    now = [0.0]
+    monkeypatch.setattr(adapters, "monotonic", lambda: now[0])
+    backend = InLoop(MemoryBackend())
+    calls = 0
+
+    async def use() -> None:
+        nonlocal calls
+        for _ in range(30):
+            await backend.next_turn()
+            now[0] += 0.0004
+            calls += 1
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(use()) for _ in range(8)]
+        before = 0
+        while not all(task.done() for task in tasks):
+            await asyncio.sleep(0)
+            assert calls - before <= 4
+            before = calls
+            if calls == 40:
+                tasks[0].cancel()
+        assert calls >= 30 * 7
+
+    asyncio.run(main())
 
 
 class Slow(Wrapped):
