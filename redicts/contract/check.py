@@ -36,6 +36,7 @@ class Need(Enum):
     WALL_CLOCK = "the harness's set_clock"
     FORGETTING = "the harness's forget"
     UNUSABLE = "the harness's unusable clients"
+    FAILING_COMMITS = "the harness's fail_commit"
     LOCAL = "a store that is not networked"
 
 

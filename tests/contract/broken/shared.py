@@ -18,10 +18,13 @@ from redicts.core.listener import Listener
 from redicts.core.minitransaction import Add, Delete, Entries, Key, Notify, Outcome, Put, Read, Status, Transaction
 from tests.contract.broken.register import broken_shared_store
 from tests.contract.broken.rendezvous import wait_until
+from tests.contract.failing_commits import FAILS
 
 
 class OnSqlite(Backend):
     """A SQLite file, and whatever is broken around it."""
+
+    fails: Final = FAILS
 
     def __init__(self, path: str) -> None:
         self.store: Final = SqliteBackend(path)
