@@ -18,12 +18,20 @@ class ListsAreNotCleared(DictBackend):
         pass
 
 
-@broken_store("notifications.a_notify_clears_its_scope", alone=True)
+@broken_store("notifications.a_notify_clears_its_scope")
 class NotifiesClearWholeSubtrees(PlainBackend):
     """A Notify clears the key and all below, whatever its scope."""
 
     def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
         super().clear(spaces, write._replace(scope=Scope.SUBTREE), now)
+
+
+@broken_store("notifications.a_notify_clears_its_scope", alone=True)
+class NotifiesOfANodeClearItsSubtree(PlainBackend):
+    """A Notify of a key clears all below as well, unless it is the root."""
+
+    def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
+        super().clear(spaces, write._replace(scope=Scope.SUBTREE) if write.key.path else write, now)
 
 
 @broken_store("notifications.a_notify_clears_its_scope")
@@ -274,4 +282,18 @@ class CallsStayInTheClient(SharedBackend):
             for listener in self.own:
                 listener.called |= listener.name in called
             shared.bell.notify_all()
+        return outcome
+
+
+@broken_store("notifications.answers_and_counters_are_those_of_the_others", alone=True)
+class TheAddBeforeIsRefused(DictBackend):
+    """Where a Notify stands between two Adds of which the second is refused, the failed index is that of the first."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
+        if outcome.status is not Status.NOT_A_COUNTER or not outcome.failed_index:
+            return outcome
+        before = transaction.writes[: outcome.failed_index][-2:]
+        if [type(write) for write in before] == [Add, Notify]:
+            return outcome._replace(failed_index=outcome.failed_index - 2)
         return outcome
