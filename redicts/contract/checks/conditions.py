@@ -17,8 +17,8 @@ from redicts.core.minitransaction import NOTHING, Check, Delete, Equals, Path, P
 def equals_compares_its_scope(fixture: Fixture) -> None:
     """Equals holds only for exactly the values in its scope, and the empty bytes are a value.
 
-    Compares each scope of a tree with its values, with one value more, one less and one changed, and the empty
-    value with nothing.
+    Compares each scope of a tree with its values, with one value more, one less and one changed, with values outside
+    of it, and the empty value with nothing.
     """
     fixture.plant(TREE)
     for node, scope in scopes():
@@ -43,6 +43,10 @@ def equals_compares_its_scope(fixture: Fixture) -> None:
         require(fixture.store.holds(Equals(key, scope, {path: b""})), f"the empty bytes at {key.path!r} are not seen")
         _refused(fixture, Equals(key, scope, NOTHING), "the empty bytes are stored")
     _refused(fixture, Equals(fixture.key("absent"), Scope.NODE, {(): b""}), "no value is stored")
+    for scope, path in ((Scope.NODE, ("empty",)), (Scope.BELOW, ())):
+        check = Equals(fixture.key("dict"), scope, {path: b""})
+        _refused(fixture, check, f"{path!r} is outside of {scope.name}")
+    _refused(fixture, Equals(fixture.key("empty"), Scope.NODE, {("x",): b""}), "the value is not below the key")
 
 
 @conformance_check()

@@ -42,6 +42,16 @@ class SomeOfThemAreEnough(PlainBackend):
 
 
 @broken_store("conditions.equals_compares_its_scope")
+class OneValueIsThatOfTheKey(PlainBackend):
+    """Equals with one value compares it with the one that is there, wherever they are."""
+
+    def equal(self, found: Mapping[Path, bytes], wanted: Mapping[Path, bytes]) -> bool:
+        if len(found) == len(wanted) == 1:
+            return list(found.values()) == list(wanted.values())
+        return super().equal(found, wanted)
+
+
+@broken_store("conditions.equals_compares_its_scope")
 class ValuesNotCompared(DictBackend):
     """Equals compares which entries there are, and of their values only the lengths."""
 
