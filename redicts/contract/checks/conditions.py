@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from redicts.contract.check import conformance_check
 from redicts.contract.fixture import Fixture
 from redicts.contract.requirements import require, require_equal
 from redicts.contract.trees import TREE, scopes, within
-from redicts.core.minitransaction import NOTHING, Check, Delete, Equals, Path, Put, Scope, StartsWith, Status
+from redicts.core.minitransaction import NOTHING, Check, Delete, Equals, Key, Path, Put, Scope, StartsWith, Status
 
 
 @conformance_check()
@@ -43,10 +43,15 @@ def equals_compares_its_scope(fixture: Fixture) -> None:
         require(fixture.store.holds(Equals(key, scope, {path: b""})), f"the empty bytes at {key.path!r} are not seen")
         _refused(fixture, Equals(key, scope, NOTHING), "the empty bytes are stored")
     _refused(fixture, Equals(fixture.key("absent"), Scope.NODE, {(): b""}), "no value is stored")
-    for scope, path in ((Scope.NODE, ("empty",)), (Scope.BELOW, ())):
-        check = Equals(fixture.key("dict"), scope, {path: b""})
-        _refused(fixture, check, f"{path!r} is outside of {scope.name}")
-    _refused(fixture, Equals(fixture.key("empty"), Scope.NODE, {("x",): b""}), "the value is not below the key")
+    outside: Sequence[tuple[Key, Scope, Mapping[Path, bytes]]] = (
+        (fixture.key("empty"), Scope.NODE, {("x",): b""}),
+        (fixture.key("empty"), Scope.NODE, {(): b"", ("x",): b""}),
+        (fixture.key("empty"), Scope.BELOW, {(): b""}),
+        (fixture.key("dict"), Scope.NODE, {("empty",): b""}),
+        (fixture.key("dict"), Scope.BELOW, {(): b""}),
+    )
+    for key, scope, entries in outside:
+        _refused(fixture, Equals(key, scope, entries), f"a value of {entries!r} is outside of {scope.name}")
 
 
 @conformance_check()
