@@ -5,7 +5,7 @@ from __future__ import annotations
 from redicts.contract import SharedBackend
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import Add, Notify, Outcome, Path, Scope, Status, Transaction, Write
+from redicts.core.minitransaction import Add, Notify, Outcome, Path, Put, Scope, Status, Transaction, Write
 from tests.contract.broken.register import broken_client, broken_store
 from tests.contract.reference_model import DictBackend, DictListener, NoTTLBackend, PlainBackend, Spaces
 
@@ -32,6 +32,19 @@ class NotifiesOfANodeClearItsSubtree(PlainBackend):
 
     def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
         super().clear(spaces, write._replace(scope=Scope.SUBTREE) if write.key.path else write, now)
+
+
+@broken_store("notifications.a_notify_clears_its_scope")
+class NotifiesAfterAPutClearTheKey(PlainBackend):
+    """A Notify of what is below a key clears the key as well, if the transaction puts something before."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        self.puts = any(isinstance(write, Put) for write in transaction.writes)
+        return super().decide(transaction, now)
+
+    def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
+        wide = self.puts and bool(write.key.path) and write.scope is Scope.BELOW
+        super().clear(spaces, write._replace(scope=Scope.SUBTREE) if wide else write, now)
 
 
 @broken_store("notifications.a_notify_clears_its_scope")
