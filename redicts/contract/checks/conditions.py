@@ -50,8 +50,8 @@ def equals_compares_its_scope(fixture: Fixture) -> None:
         (fixture.key("dict"), Scope.NODE, {("empty",): b""}),
         (fixture.key("dict"), Scope.BELOW, {(): b""}),
     )
-    for key, scope, entries in outside:
-        _refused(fixture, Equals(key, scope, entries), f"a value of {entries!r} is outside of {scope.name}")
+    for key, scope, values in outside:
+        _refused(fixture, Equals(key, scope, values), f"a value of {values!r} is outside of {scope.name}")
 
 
 @conformance_check()

@@ -19,7 +19,7 @@ from redicts.contract.leftovers import Leftovers
 from redicts.contract.listening import fresh_name
 from redicts.contract.requirements import NotRun, require, require_equal
 from redicts.core.backend import Backend
-from redicts.core.minitransaction import Add, Delete, Key, Put, Read, Scope, Transaction
+from redicts.core.minitransaction import Add, Delete, Key, Put, Read, Scope, Transaction, Write
 from redicts.errors import StoreError
 
 with suppress(ImportError):  # where there is none, there is no fork either
@@ -190,7 +190,7 @@ def a_failed_commit_is_told(fixture: Fixture) -> None:
         client, here = fixture.lossy(), fixture.key("n", f"{number}")
         if not fixture.harness.fail_commit():
             raise NotRun("the harness cannot have a commit fail", required=False)
-        writes = [Add(count, 1), *(Put(Key(here.space, (*here.path, name)), b"1") for name in ("a", "b"))]
+        writes: list[Write] = [Add(count, 1), *(Put(Key(here.space, (*here.path, name)), b"1") for name in ("a", "b"))]
         error = _failure(partial(client.apply, *writes))
         _examine(fixture, error, "a write whose commit fails", maybe_applied=True)
         there = fixture.store.read(here)
