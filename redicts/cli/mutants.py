@@ -52,6 +52,12 @@ if TYPE_CHECKING:
     "--check", "patterns", metavar="PATTERN", multiple=True, help="Run these checks only, for example writes.*."
 )
 @click.option(
+    "--most",
+    metavar="SECONDS",
+    type=Seconds(0.001),
+    help="Only the checks that refuse most, as many as the original passes in this time.",
+)
+@click.option(
     "--timeout",
     metavar="SECONDS",
     type=Seconds(0.001),
@@ -73,6 +79,7 @@ def mutants(
     equivalents: Path | None,
     only: tuple[str, ...],
     sample: int | None,
+    most: float | None,
     jobs: int,
     only_list: bool,
     report: Path | None,
@@ -106,7 +113,7 @@ def mutants(
     )
     status = exits.DONE
     made = [mutant for _, mutant in survey.made]
-    about = {"modules": list(modules), "seed": how["seed"], "sample": sample}
+    about = {"modules": list(modules), "seed": how["seed"], "sample": sample, "most": most}
     progress = _Progress(len(survey.chosen))
 
     def watch(tried: Tried) -> None:
@@ -116,7 +123,7 @@ def mutants(
 
     try:
         survey.run_original()
-        survey.run_mutants(jobs, watch)
+        survey.run_mutants(jobs, watch, most)
     except NotCertified as error:
         raise click.UsageError(
             f"the backend itself must pass the checks, on a busy machine with a longer --timeout; {error}"

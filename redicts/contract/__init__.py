@@ -99,6 +99,8 @@ def certify(
     with Examination(harness, thorough=thorough, seed=seed, timeout=timeout) as examination:
         for check in chosen:
             results.append(examination.examine(check).without(secrets))
+            if len(results) == 1 and not left_out:
+                examination.start_processes()
             if watch is not None:
                 watch(results[-1])
         could_declare = () if left_out else _could_declare(examination)

@@ -37,6 +37,7 @@ class Need(Enum):
     FORGETTING = "the harness's forget"
     UNUSABLE = "the harness's unusable clients"
     ASYNCIO = "a backend with a part for asyncio"
+    FAILING_COMMITS = "the harness's fail_commit"
     LOCAL = "a store that is not networked"
 
 

@@ -134,6 +134,12 @@ class Examination(Examiner[ConformanceCheck]):
         self._shares_processes = False
         self._processes.close()
 
+    def start_processes(self) -> None:
+        """Have the other processes start that later checks need, while others run."""
+        with contextlib.suppress(NotRun):  # no other process can open the store
+            if self.capabilities is not None and self.harness.opener is not None:
+                self._processes.prepare(2 if self.capabilities.processes else 1)
+
     def _run(self, check: ConformanceCheck) -> None:
         fixture = Fixture(
             self.harness, thorough=self.thorough, seed=self.seed, timeout=self.timeout, processes=self._processes
@@ -260,6 +266,7 @@ _UNMET: Final[dict[Need, Callable[[Fixture], None]]] = {
     Need.WALL_CLOCK: _need_wall_clock,
     Need.FORGETTING: _need_hook("forget"),
     Need.UNUSABLE: _need_hook("unusable"),
+    Need.FAILING_COMMITS: _need_hook("fail_commit"),
     Need.LOCAL: _need_no_network,
     Need.ASYNCIO: _need_asyncio,
 }

@@ -122,6 +122,14 @@ class Harness(ABC):
         """
         return None
 
+    def fail_commit(self) -> bool | None:
+        """Have the next commit of a :meth:`lossy` client fail, with an error of its engine.
+
+        Let commits fail in turn before and after their writes are stored, if both can happen. Return whether that is
+        possible.
+        """
+        return None
+
     def forget(self) -> bool | None:
         """Have the server forget all that clients prepared there, such as scripts and statements, as a restart does.
 

@@ -132,6 +132,11 @@ class ProcessPool:
             for process in lent:
                 process.end()
 
+    def prepare(self, count: int) -> None:
+        """Start processes for later, and return while their interpreters start."""
+        while len(self._idle) < count:
+            self._idle.append(OtherProcess())
+
     def close(self) -> None:
         """End all processes."""
         while self._idle:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,7 @@ from redicts.contract.stores import size_of_data
 from redicts.contract.wall import set_wall_clock
 from redicts.core.backend import Backend
 from redicts.core.minitransaction import Key
+from tests.contract.failing_commits import FAILS, with_failing_commits
 from tests.contract.networks import Network, NetworkClient, Server
 from tests.contract.reference_model import DictBackend, HeldLocks
 from tests.support.ports import bound_socket
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from tests.support.servers import RedisServer
 
 _LOCAL: Final = {Need.LOST_REPLIES, Need.LATE_REQUESTS}
-_NOT_SHARED: Final = {Need.PROCESSES, Need.DURABLE, Need.RAW, Need.DATABASES, Need.WALL_CLOCK}
+_NOT_SHARED: Final = {Need.PROCESSES, Need.DURABLE, Need.RAW, Need.DATABASES, Need.WALL_CLOCK, Need.FAILING_COMMITS}
 
 
 class InstanceHarness(Harness):
@@ -164,6 +166,7 @@ class SqliteHarness(Harness):
         self._path: Final = str(directory / "contract.db")
         self._open: Final = functools.partial(open_backend, "sqlite", {"path": self._path})
         self._foreign: Final = directory / "foreign"
+        self._late: Final = itertools.cycle((False, True))
 
     def open(self) -> Backend:
         return self._open()
@@ -181,6 +184,12 @@ class SqliteHarness(Harness):
     @property
     def opener(self) -> Callable[[], Backend]:
         return self._open
+
+    def lossy(self) -> Backend:
+        return with_failing_commits(self._open)
+
+    def fail_commit(self) -> bool:
+        return _in_turn(FAILS, self._late)
 
     def unusable(self) -> Mapping[str, Callable[[], Backend]]:
         self._foreign.write_bytes(b"This is a letter to an aunt, and no store. " * 500)
@@ -216,6 +225,8 @@ class FileHarness(Harness):
         self._directory: Final = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._open: Final = functools.partial(make, str(Path(self._directory.name, "contract.db")))
         self._has_numbers: Final = "database" in inspect.signature(make).parameters
+        self._fails: Final[list[bool] | None] = getattr(make, "fails", None)
+        self._late: Final = itertools.cycle((False, True))
 
     def open(self) -> Backend:
         return self._open()
@@ -232,6 +243,12 @@ class FileHarness(Harness):
 
     def unusable(self) -> Mapping[str, Callable[[], Backend]]:
         return {"a directory": functools.partial(self._open.func, self._directory.name)}
+
+    def lossy(self) -> Backend:
+        return with_failing_commits(self._open) if self._fails is FAILS else self._open()
+
+    def fail_commit(self) -> bool | None:
+        return None if self._fails is None else _in_turn(self._fails, self._late)
 
     def set_clock(self, seconds: float) -> bool:
         set_wall_clock(seconds, "redicts")
@@ -278,7 +295,10 @@ class RedisHarness(Harness):
     """
 
     not_run: Final = frozenset(
-        {Need.NO_TTL, Need.NO_PROCESSES, Need.NO_LIMIT, Need.RAW, Need.NO_DOCUMENTS, Need.WALL_CLOCK, Need.LOCAL}
+        {
+            *(Need.NO_TTL, Need.NO_PROCESSES, Need.NO_LIMIT, Need.RAW, Need.NO_DOCUMENTS, Need.WALL_CLOCK, Need.LOCAL),
+            Need.FAILING_COMMITS,
+        }
     )
 
     def __init__(self, server: RedisServer) -> None:
@@ -342,6 +362,12 @@ class RedisHarness(Harness):
         self._proxy.close()
         self._reserved.close()
         assert pending == 0, "every fault that was planned hit a request"
+
+
+def _in_turn(fails: list[bool], late: Iterator[bool]) -> bool:
+    """Have the next commit fail, in turn before and after it is stored."""
+    fails[:] = [next(late)]
+    return True
 
 
 def open_backend(name: str, options: Mapping[str, Any], database: int = 0) -> Backend:

@@ -4,21 +4,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from redicts.contract.check import conformance_check
 from redicts.contract.fixture import Fixture
 from redicts.contract.requirements import require, require_equal
 from redicts.contract.trees import TREE, scopes, within
-from redicts.core.minitransaction import NOTHING, Check, Delete, Equals, Path, Put, Scope, StartsWith, Status
+from redicts.core.minitransaction import NOTHING, Check, Delete, Equals, Key, Path, Put, Scope, StartsWith, Status
 
 
 @conformance_check()
 def equals_compares_its_scope(fixture: Fixture) -> None:
     """Equals holds only for exactly the values in its scope, and the empty bytes are a value.
 
-    Compares each scope of a tree with its values, with one value more, one less and one changed, and the empty
-    value with nothing.
+    Compares each scope of a tree with its values, with one value more, one less and one changed, with values outside
+    of it, and the empty value with nothing.
     """
     fixture.plant(TREE)
     for node, scope in scopes():
@@ -43,6 +43,15 @@ def equals_compares_its_scope(fixture: Fixture) -> None:
         require(fixture.store.holds(Equals(key, scope, {path: b""})), f"the empty bytes at {key.path!r} are not seen")
         _refused(fixture, Equals(key, scope, NOTHING), "the empty bytes are stored")
     _refused(fixture, Equals(fixture.key("absent"), Scope.NODE, {(): b""}), "no value is stored")
+    outside: Sequence[tuple[Key, Scope, Mapping[Path, bytes]]] = (
+        (fixture.key("empty"), Scope.NODE, {("x",): b""}),
+        (fixture.key("empty"), Scope.NODE, {(): b"", ("x",): b""}),
+        (fixture.key("empty"), Scope.BELOW, {(): b""}),
+        (fixture.key("dict"), Scope.NODE, {("empty",): b""}),
+        (fixture.key("dict"), Scope.BELOW, {(): b""}),
+    )
+    for key, scope, values in outside:
+        _refused(fixture, Equals(key, scope, values), f"a value of {values!r} is outside of {scope.name}")
 
 
 @conformance_check()

@@ -19,7 +19,7 @@ from redicts.contract.leftovers import Leftovers
 from redicts.contract.listening import fresh_name
 from redicts.contract.requirements import NotRun, require, require_equal
 from redicts.core.backend import Backend
-from redicts.core.minitransaction import Add, Delete, Put, Read, Scope, Transaction
+from redicts.core.minitransaction import Add, Delete, Key, Put, Read, Scope, Transaction, Write
 from redicts.errors import StoreError
 
 with suppress(ImportError):  # where there is none, there is no fork either
@@ -175,6 +175,38 @@ def a_full_disk_is_told(fixture: Fixture) -> None:
     fixture.store.apply(Put(failed, b"again"))
     if count == b"0":
         raise NotRun("no write failed though the files of this process could not grow", required=False)
+
+
+@conformance_check(needs=[Need.FAILING_COMMITS])
+def a_failed_commit_is_told(fixture: Fixture) -> None:
+    """If a commit fails, its writes are there whole or not at all, the error tells the truth, and later calls work.
+
+    Has the commit of one client after another fail, and compares the error with what is stored, at once and after
+    later writes.
+    """
+    rounds, failed, applied = 100 if fixture.thorough else 6, 0, 0
+    count = fixture.key("count")
+    for number in range(rounds):
+        client, here = fixture.lossy(), fixture.key("n", f"{number}")
+        if not fixture.harness.fail_commit():
+            raise NotRun("the harness cannot have a commit fail", required=False)
+        writes: list[Write] = [Add(count, 1), *(Put(Key(here.space, (*here.path, name)), b"1") for name in ("a", "b"))]
+        error = _failure(partial(client.apply, *writes))
+        _examine(fixture, error, "a write whose commit fails", maybe_applied=True)
+        there = fixture.store.read(here)
+        require(len(there) != 1, f"of two values written at once, one is there after {error!r}")
+        require(error or there, "a write is applied whose commit failed, but it is not there")
+        told = not isinstance(error, StoreError) or error.maybe_applied or not there
+        require(told, f"a write is there whose error says maybe_applied=False: {error!r}")
+        for later in (client, fixture.store):
+            later.apply(Put(fixture.key("later"), b"1"))
+        require_equal(dict(client.read(here)), dict(there), "after later writes, the values whose commit failed are")
+        failed += error is not None
+        applied += bool(there)
+    value = fixture.store.value(count) or b"0"
+    require_equal(value, b"%d" % applied, f"of {rounds} writes with an Add, {applied} are there, and the Adds are")
+    if not failed:
+        raise NotRun("no write failed though the harness had its commit fail", required=False)
 
 
 @contextmanager

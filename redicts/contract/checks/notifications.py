@@ -56,12 +56,15 @@ _NO_NAMES: Final = (
 def a_notify_clears_its_scope(fixture: Fixture) -> None:
     """Notify deletes exactly the values in its scope: at the root, inner nodes, leaves and absent keys.
 
-    Notifies every scope of a tree, and reads what is left.
+    Notifies every scope of a tree, alone and after a put, and reads what is left.
     """
     for path, scope in scopes():
         fixture.plant(TREE)
         fixture.store.apply(Notify(fixture.key(*path), scope))
         fixture.expect(without(TREE, path, scope))
+        fixture.plant(TREE)
+        fixture.store.apply(Put(fixture.key("put"), b"1"), Notify(fixture.key(*path), scope))
+        fixture.expect(without({**TREE, ("put",): b"1"}, path, scope))
 
 
 @conformance_check()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import product
 from typing import Final
 
 from redicts.contract.check import Need, conformance_check
@@ -17,9 +18,11 @@ from redicts.contract.requirements import require, require_equal
 from redicts.core.minitransaction import (
     NOTHING,
     Add,
+    Answer,
     AnyRead,
     Check,
     Delete,
+    Entries,
     Equals,
     Expire,
     Notify,
@@ -62,7 +65,8 @@ def a_lost_add_counts_once(fixture: Fixture) -> None:
 def the_first_outcome_is_returned(fixture: Fixture) -> None:
     """If a reply is lost, the outcome is that of the first execution, for every kind of write.
 
-    Loses the reply to a transaction of each kind of write, with conditions and reads.
+    Loses the reply to a transaction of each kind of write, with conditions and reads, and to one with each kind of
+    read.
     """
     client = fixture.lossy()
     tree: dict[Path, bytes] = {("a",): b"5", ("d", "b"): b"6"}
@@ -79,6 +83,7 @@ def the_first_outcome_is_returned(fixture: Fixture) -> None:
         require_equal((outcome.status, outcome.failed_index), (Status.APPLIED, None), "the outcome of a lost write is")
         _answers_are(outcome, tree, {"a", "d"})
         fixture.expect(after)
+    _answers_are_repeated(fixture, client)
 
 
 @conformance_check(needs=[Need.LOST_REPLIES])
@@ -162,6 +167,28 @@ def _race(
 
         fixture.together([partial(client.apply, make()), watch])
         fixture.expect(after)
+
+
+def _answers_are_repeated(fixture: Fixture, client: Client) -> None:
+    """Lose the reply to a put with reads, one at a time and all of them, and require what they would find before."""
+    has_ttls, ttl = fixture.capabilities.ttl, LONG if fixture.capabilities.ttl else None
+    fixture.plant({("a",): b"5", ("d", "b"): b"6"})
+    fixture.store.apply(Put(fixture.key("d", "e", "c"), b"7", ttl))
+    reads: list[AnyRead] = [ReadNames(fixture.key("d"))]
+    for path, scope in product((("a",), ("absent",), ("d",), ("d", "e", "c")), (Scope.NODE, Scope.SUBTREE)):
+        reads += [Read(fixture.key(*path), scope, ttls=ttls) for ttls in {False, has_ttls}]
+    for asked in (*([read] for read in reads), reads):
+        expected = fixture.store.ask(*asked)
+        fixture.lose_reply()
+        answers = client.run((), asked, [Put(fixture.key("a"), b"5", keep_ttl=True)]).answers
+        require_equal([_shown(each) for each in answers], [_shown(each) for each in expected], "repeated answers are")
+
+
+def _shown(answer: Answer) -> object:
+    """Return an answer without its order, and of TTLs the paths and whether they are possible."""
+    if isinstance(answer, Entries):
+        return dict(answer.values), {path: 0 < ttl <= LONG for path, ttl in answer.ttls.items()}
+    return set(names_of(answer).names)
 
 
 def _answers_are(outcome: Outcome, values: Mapping[Path, bytes], names: set[str]) -> None:

@@ -33,17 +33,6 @@ def a_ttl_is_refused(fixture: Fixture) -> None:
         fixture.expect({("a",): b"1", ("d", "b"): b"2"})
 
 
-@conformance_check(needs=[Need.NO_TTL])
-def what_needs_no_ttl_works(fixture: Fixture) -> None:
-    """Without the capability ``ttl``, writes without a TTL work, also with keep_ttl.
-
-    Puts with keep_ttl.
-    """
-    fixture.plant({("a",): b"1"})
-    fixture.store.apply(Put(fixture.key("a"), b"2", keep_ttl=True), Put(fixture.key("b"), b"3", keep_ttl=True))
-    fixture.expect({("a",): b"2", ("b",): b"3"})
-
-
 @conformance_check(needs=[Need.NO_DOCUMENTS])
 def a_document_is_refused(fixture: Fixture) -> None:
     """Without the capability ``documents``, a PutDocument raises Unsupported and changes nothing.

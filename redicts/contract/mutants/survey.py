@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from itertools import accumulate
 from typing import Any, Final
 
 from redicts.contract.check import ConformanceCheck
@@ -92,8 +93,12 @@ class Survey:
         self._milliseconds = {each.check: each.milliseconds for each in ended.examined if each.passed}
         self._limit = 60 + _SLOWER * sum(self._milliseconds.values()) / 1000
 
-    def run_mutants(self, jobs: int, watch: Callable[[Tried], object]) -> None:
-        """Run the trials, and call ``watch`` with each as soon as it has ended."""
+    def run_mutants(self, jobs: int, watch: Callable[[Tried], object], most: float | None = None) -> None:
+        """Run the trials, and call ``watch`` with each as soon as it has ended.
+
+        With ``most``, a mutant survives the checks that take the original so many seconds together. These are the ones
+        that refuse the most mutants for their time.
+        """
         waiting = []
         for target, mutant in self.chosen:
             if reason := self._equivalents.reason_for(mutant):
@@ -106,7 +111,7 @@ class Survey:
             while waiting or running:
                 while waiting and len(running) < jobs:
                     target, mutant = waiting.pop()
-                    running.append(Trial(replace(self._how, checks=self._order()), target, mutant, self._limit))
+                    running.append(Trial(replace(self._how, checks=self._order(most)), target, mutant, self._limit))
                 for trial in _wait(running):
                     running.remove(trial)
                     assert trial.mutant is not None
@@ -121,13 +126,17 @@ class Survey:
         self.tried.append(tried)
         watch(tried)
 
-    def _order(self) -> list[ConformanceCheck]:
+    def _order(self, most: float | None) -> list[ConformanceCheck]:
         """Return the checks that the original passed, those first that refuse the most mutants for their time."""
 
         def cost(check: ConformanceCheck) -> float:
             return (self._milliseconds[check.name] + 1) / (self._refusals[check.name] + 0.2)
 
-        return sorted((each for each in self._how.checks if each.name in self._milliseconds), key=cost)
+        checks = sorted((each for each in self._how.checks if each.name in self._milliseconds), key=cost)
+        if most is None:
+            return checks
+        taken = accumulate(self._milliseconds[each.name] / 1000 for each in checks)
+        return [each for each, seconds in zip(checks, taken) if seconds <= most]
 
 
 def _matches(mutant: Mutant, pattern: str) -> bool:

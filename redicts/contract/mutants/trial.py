@@ -137,13 +137,13 @@ def _examine(how: How, target: Target, mutant: Mutant | None, directory: Path) -
         harness = how.make()
     except Exception as error:
         return {"refused_by": "opening the store", "reason": f"{type(error).__name__}: {error}", "examined": []}
-    examination = Examination(harness, seed=how.seed, timeout=how.timeout)
-    for check in how.checks:
-        result = examination.examine(check)
-        passed = result.status is Status.PASSED
-        examined.append({"check": check.name, "passed": passed, "milliseconds": result.milliseconds})
-        if result.blocks_certification:
-            reason = crossed_out(result.reason, harness.secrets)
-            hung = reason.startswith("did not end")
-            return {"refused_by": check.name, "reason": reason, "hung": hung, "examined": examined}
+    with Examination(harness, seed=how.seed, timeout=how.timeout) as examination:
+        for check in how.checks:
+            result = examination.examine(check)
+            passed = result.status is Status.PASSED
+            examined.append({"check": check.name, "passed": passed, "milliseconds": result.milliseconds})
+            if result.blocks_certification:
+                reason = crossed_out(result.reason, harness.secrets)
+                hung = reason.startswith("did not end")
+                return {"refused_by": check.name, "reason": reason, "hung": hung, "examined": examined}
     return {"examined": examined}

@@ -85,7 +85,7 @@ class TTLsAreRefusedTooLate(NoTTLBackend):
         return super().execute(transaction)
 
 
-@broken_store("undeclared.what_needs_no_ttl_works", alone=True)
+@broken_store("pairs.each_write_sees_the_one_before")
 class KeepTTLIsRefused(NoTTLBackend):
     """Where TTLs are not declared, keep_ttl is refused, though there is none to keep."""
 

@@ -7,6 +7,7 @@ import threading
 from redicts.contract import SharedBackend
 from redicts.core.backend import Backend
 from redicts.core.minitransaction import (
+    Add,
     Answer,
     AnyRead,
     Delete,
@@ -124,7 +125,7 @@ class ClosingCutsCallsShort(SharedBackend):
         self.closed = True
 
 
-@broken_client("clients.writes_are_seen_at_once", of=PlainBackend, alone=True)
+@broken_client("clients.writes_are_seen_at_once", of=PlainBackend)
 class NamesAreCached(SharedBackend):
     """A client that lists nothing but names gets those that it listed first."""
 
@@ -138,3 +139,13 @@ class NamesAreCached(SharedBackend):
         if transaction.writes or not isinstance(read, ReadNames) or read.limit is not None:
             return outcome
         return outcome._replace(answers=(self.known.setdefault(read, outcome.answers[0]),))
+
+
+@broken_client("clients.writes_are_seen_at_once", of=PlainBackend, alone=True)
+class NamesAreCachedUntilAWrite(NamesAreCached):
+    """A client that lists nothing but names gets those that it listed first, until it writes without counting."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if transaction.writes and not any(isinstance(write, Add) for write in transaction.writes):
+            self.known.clear()
+        return super().execute(transaction)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import pickle
@@ -13,7 +14,7 @@ from typing import Final
 from redicts.core.backend import Capabilities
 from redicts.core.listener import Listener, Poller
 from redicts.core.minitransaction import Outcome, Transaction, Write
-from redicts.errors import StoreError, StoreFull
+from redicts.errors import StoreError, StoreFull, Unreachable
 from tests.contract.broken.register import broken_shared_store
 from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import PlainBackend, Spaces
@@ -23,6 +24,8 @@ class InAFile(PlainBackend):
     """A correct store in one file, which each transaction reads, and replaces in one step if it writes."""
 
     declared = Capabilities(ttl=True, processes=True, durable=True, atomic_entries=None)
+    fails: Final[list[bool]] = []
+    """Whether the next commits fail when they are stored, or before."""
 
     def __init__(self, path: str) -> None:
         super().__init__(time.time)
@@ -55,7 +58,17 @@ class InAFile(PlainBackend):
     def commit(self, data: bytes, _door: int) -> None:
         written = f"{self.file}.new"
         _write(written, data)
-        os.replace(written, self.file)
+        try:
+            self.replace(written)
+        except OSError as error:
+            raise StoreError("the disk has failed, and the writes may be stored", maybe_applied=True) from error
+
+    def replace(self, written: str) -> None:
+        late = self.fails.pop() if self.fails else None
+        if late is not False:
+            os.replace(written, self.file)
+        if late is not None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def _write(path: str, data: bytes) -> None:
@@ -137,6 +150,49 @@ class AFailedCommitStaysOpen(OnSqlite):
         except StoreError as error:
             self.failed = transaction
             raise StoreFull("there is no room for the store; make some") from error
+
+
+@broken_shared_store("failures.a_failed_commit_is_told", alone=True)
+class FailedCommitsAreDenied(InAFile):
+    """If a commit fails, the error says that nothing is applied."""
+
+    def commit(self, data: bytes, door: int) -> None:
+        try:
+            super().commit(data, door)
+        except StoreError as error:
+            error.maybe_applied = False
+            raise
+
+
+@broken_shared_store("failures.a_failed_commit_is_told")
+class FailedCommitsCount(InAFile):
+    """If a commit fails, the call returns as if it had not."""
+
+    def commit(self, data: bytes, door: int) -> None:
+        with contextlib.suppress(StoreError):
+            super().commit(data, door)
+
+
+@broken_shared_store("failures.a_failed_commit_is_told")
+class ErrorsAreRaisedAgain(OnSqlite):
+    """An error of the engine is raised with another text, without what it says of the writes."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        try:
+            return super().execute(transaction)
+        except Unreachable as error:
+            raise Unreachable("the table is out of reach") from error
+
+
+@broken_shared_store("failures.a_failed_commit_is_told")
+class FailedCommitsAreTriedAgain(OnSqlite):
+    """A transaction whose commit fails is executed again."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        try:
+            return super().execute(transaction)
+        except Unreachable:
+            return super().execute(transaction)
 
 
 @broken_shared_store("space.nothing_is_kept_of_what_is_over")

@@ -25,12 +25,30 @@ class ExtraEntriesIgnored(DictBackend):
         return all(found.get(path) == value for path, value in wanted.items())
 
 
-@broken_store("conditions.equals_compares_its_scope", alone=True)
+@broken_store("conditions.equals_compares_its_scope")
 class MissingEntriesIgnored(PlainBackend):
     """Equals is content if nothing else is there."""
 
     def equal(self, found: Mapping[Path, bytes], wanted: Mapping[Path, bytes]) -> bool:
         return all(wanted.get(path) == value for path, value in found.items())
+
+
+@broken_store("conditions.equals_compares_its_scope", alone=True)
+class SomeOfThemAreEnough(PlainBackend):
+    """Equals is content if some of the values are there and nothing else."""
+
+    def equal(self, found: Mapping[Path, bytes], wanted: Mapping[Path, bytes]) -> bool:
+        return bool(found) == bool(wanted) and all(wanted.get(path) == value for path, value in found.items())
+
+
+@broken_store("conditions.equals_compares_its_scope")
+class OneValueIsThatOfTheKey(PlainBackend):
+    """Equals with one value compares it with the one that is there, wherever they are."""
+
+    def equal(self, found: Mapping[Path, bytes], wanted: Mapping[Path, bytes]) -> bool:
+        if len(found) == len(wanted) == 1:
+            return list(found.values()) == list(wanted.values())
+        return super().equal(found, wanted)
 
 
 @broken_store("conditions.equals_compares_its_scope")

@@ -38,7 +38,7 @@ class CountersAreFloats(DictBackend):
         return int(float(int(value)) + amount) if abs(total) < 2**62 else total
 
 
-@broken_store("notifications.answers_and_counters_are_those_of_the_others", alone=True)
+@broken_store("notifications.answers_and_counters_are_those_of_the_others")
 class OneSumPerKey(DictBackend):
     """All Adds to one key are told the last sum."""
 
@@ -116,6 +116,8 @@ class CountersComeBeforeChecks(DictBackend):
     """A refused counter is told although a check failed."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
+        if not transaction.checks:
+            return super().decide(transaction, now)
         before = self.spaces
         alone = super().decide(transaction._replace(checks=()), now)
         self.spaces = before

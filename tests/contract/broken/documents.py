@@ -9,6 +9,7 @@ from typing import Any
 
 from redicts.contract import SharedBackend
 from redicts.core.backend import Backend, Capabilities
+from redicts.core.documents import leaves_in
 from redicts.core.minitransaction import (
     Add,
     Check,
@@ -160,13 +161,27 @@ class DocumentsComeLast(DictBackend):
         return super().decide(transaction._replace(writes=self.draft_order(transaction.writes)), now)
 
 
-@broken_store("documents_ttl.writes_to_its_ttls_take_effect_in_order", alone=True)
+@broken_store("documents_ttl.writes_to_its_ttls_take_effect_in_order")
 class TTLsOfDocumentsComeLast(DictBackend):
     """A document has the TTL it was put with, whatever the same transaction gave its parts afterwards."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         documents = [write for write in transaction.writes if isinstance(write, PutDocument)]
         ttls = [Expire(write.key, Scope.SUBTREE, write.ttl) for write in documents]
+        return super().decide(transaction._replace(writes=(*transaction.writes, *ttls)), now)
+
+
+@broken_store("documents_ttl.writes_to_its_ttls_take_effect_in_order", alone=True)
+class TTLsOfDictsInDocumentsComeLast(DictBackend):
+    """A dict in a document has the TTL it was put with, whatever the same transaction gave it afterwards."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        ttls = [
+            Expire(Key(write.key.space, (*write.key.path, name)), Scope.BELOW, write.ttl)
+            for write in transaction.writes
+            if isinstance(write, PutDocument)
+            for name in {path[0] for path in leaves_in(write.document) if len(path) > 1}
+        ]
         return super().decide(transaction._replace(writes=(*transaction.writes, *ttls)), now)
 
 

@@ -63,11 +63,20 @@ class ExpiredIsOnPages(_Blind):
     blind = frozenset({"Page"})
 
 
-@broken_store("expired.it_makes_way_for_values_below", alone=True)
+@broken_store("expired.it_makes_way_for_values_below")
 class ExpireRevives(_Blind):
     """Expire gives expired values a new TTL."""
 
     blind = frozenset({"Expire"})
+
+
+@broken_store("expired.it_makes_way_for_values_below", alone=True)
+class ExpireOfASubtreeRevives(PlainBackend):
+    """Expire of a key and all below gives expired values a new TTL."""
+
+    def found(self, spaces: Spaces, key: Key, scope: Scope, now: float, what: str) -> dict[Path, HeldLocks]:
+        sees_all = what == "Expire" and scope is Scope.SUBTREE
+        return super().found(spaces, key, scope, float("-inf") if sees_all else now, what)
 
 
 @broken_store("expired.it_makes_way_for_a_value_above", alone=True)
@@ -81,14 +90,24 @@ class FreeingTakesWhatIsAbove(DictBackend):
                     entries.pop(path[:depth], None)
 
 
-@broken_store("expired.keep_ttl_keeps_none_of_it", alone=True)
+@broken_store("expired.keep_ttl_keeps_none_of_it")
 class KeepTTLKeepsTheDead(_Blind):
     """Put with keep_ttl over an expired value makes one that has expired."""
 
     blind = frozenset({"keep_ttl"})
 
 
-@broken_store("expired.a_refused_transaction_cannot_bring_it_back", alone=True)
+@broken_store("expired.keep_ttl_keeps_none_of_it", alone=True)
+class KeepTTLTakesTheNewOne(PlainBackend):
+    """Put with keep_ttl and a TTL over an expired value gives it that TTL."""
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        old = self.space_in(spaces, write.key).get(write.key.path)
+        is_over = old is not None and not self.alive(old, now, "")
+        super().put(spaces, write._replace(keep_ttl=False) if is_over and write.ttl else write, now)
+
+
+@broken_store("expired.a_refused_transaction_cannot_bring_it_back")
 class UndoingRevives(PlainBackend):
     """When a transaction over expired values is undone, they come back without the TTL they had."""
 
@@ -100,6 +119,24 @@ class UndoingRevives(PlainBackend):
                 if held is not None and not self.alive(held, now, ""):
                     self.store(self.spaces, write.key, HeldLocks(held.value))
         return outcome
+
+
+@broken_store("expired.a_refused_transaction_cannot_bring_it_back", alone=True)
+class UndoingADeleteRevives(PlainBackend):
+    """When a delete of a key and all below is undone, expired values below come back without the TTL they had."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
+        if outcome.status is Status.NOT_A_COUNTER:
+            for write in transaction.writes:
+                if isinstance(write, Delete) and write.scope is Scope.SUBTREE:
+                    self._revive(write.key, now)
+        return outcome
+
+    def _revive(self, key: Key, now: float) -> None:
+        for path, held in self.space_in(self.spaces, key).items():
+            if self.relative(path, key.path) and not self.alive(held, now, ""):
+                self.store(self.spaces, Key(key.space, path), HeldLocks(held.value))
 
 
 @broken_store("expired.add_counts_from_zero")
@@ -156,7 +193,7 @@ class TimersAreNotTakenBack(_Timers):
     """When the TTL that a value once had would have ended, whatever is there then is deleted."""
 
 
-@broken_store("expired.put_stores_a_new_value", alone=True)
+@broken_store("expired.put_stores_a_new_value")
 class TheKeyStaysDead(PlainBackend):
     """A put over an expired value has expired as well, unless it brings a TTL."""
 
@@ -166,6 +203,27 @@ class TheKeyStaysDead(PlainBackend):
             self.store(spaces, write.key, HeldLocks(write.value, old.deadline))
         else:
             super().put(spaces, write, now)
+
+
+@broken_store("expired.put_stores_a_new_value", alone=True)
+class TheNewOneIsFreedWithTheOld(PlainBackend):
+    """What frees an expired value later frees the value without a TTL that was put over it meanwhile."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.due: dict[Key, float] = {}
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        old = self.space_in(spaces, write.key).get(write.key.path)
+        if old is not None and not self.alive(old, now, "") and write.ttl is None and not write.keep_ttl:
+            self.due[write.key] = now
+        super().put(spaces, write, now)
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        for key in [key for key, put in self.due.items() if put < now]:
+            del self.due[key]
+            self.space_in(self.spaces, key).pop(key.path, None)
+        return super().decide(transaction, now)
 
 
 @broken_store("clients.ttls_are_seen_by_all")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from redicts.backends.sqlite import SqliteBackend, statements
-from redicts.core.minitransaction import Key, Outcome, Put, Transaction
+from redicts.core.minitransaction import Key, Outcome, Put, Read, Scope, Transaction
 from tests.contract.broken.register import broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import HeldLocks, PlainBackend
@@ -105,12 +105,15 @@ class ValuesWithATTLAreOverwritten(_OnStatements):
 
 @broken_shared_store("fast_paths.they_see_other_processes", alone=True)
 class FetchesAreRememberedByProcess(OnSqlite):
-    """A process remembers what it fetched until it writes itself."""
+    """A process remembers what it fetched and has no TTL until it writes itself."""
 
     remembered: ClassVar[dict[Key, bytes | None]] = {}
 
     def fetch(self, key: Key, /) -> bytes | None:
         if key not in self.remembered:
+            [found] = self.store.execute(Transaction(reads=(Read(key, Scope.NODE, ttls=True),))).answers
+            if getattr(found, "ttls", None):
+                return self.store.fetch(key)
             self.remembered[key] = self.store.fetch(key)
         return self.remembered[key]
 

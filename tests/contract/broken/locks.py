@@ -181,13 +181,22 @@ class _Touching(DictBackend):
                 self.store(spaces, touched, held._replace(deadline=now + ttl / 1000))
 
 
-@broken_store("ttl.keep_ttl_keeps_it", alone=True)
+@broken_store("ttl.keep_ttl_keeps_it")
 class LookingProlongs(_Touching):
     """A TTL begins again when its value meets a check, as in a cache."""
 
     def holds(self, check: Check, now: float) -> bool:
         self.touch(self.spaces, check.key, check.scope, now)
         return super().holds(check, now)
+
+
+@broken_store("ttl.keep_ttl_keeps_it", alone=True)
+class KeepTTLOfNothingTakesTheNewOne(PlainBackend):
+    """Put with keep_ttl and a TTL gives the TTL to a value where nothing was."""
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        is_new = write.key.path not in self.space_in(spaces, write.key)
+        super().put(spaces, write._replace(keep_ttl=False) if is_new and write.ttl else write, now)
 
 
 @broken_store("ttl.keep_ttl_keeps_it")
@@ -235,7 +244,7 @@ class DeleteTakesTheSiblings(DictBackend):
                 del entries[path]
 
 
-@broken_store("ttl.ttls_are_the_values_own", alone=True)
+@broken_store("ttl.ttls_are_the_values_own")
 class WhatIsMortalIsNotDeleted(PlainBackend):
     """Delete leaves what has a TTL to its end."""
 
@@ -244,6 +253,28 @@ class WhatIsMortalIsNotDeleted(PlainBackend):
         for relative, held in self.found(spaces, write.key, write.scope, now, "Delete").items():
             if held.deadline is None:
                 del entries[write.key.path + relative]
+
+
+@broken_store("ttl.ttls_are_the_values_own", alone=True)
+class TTLsOutlastTheirSpace(PlainBackend):
+    """When all of a space is deleted, TTLs stay, and are those of values that are put there next."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.left: dict[Key, float] = {}
+
+    def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
+        if not write.key.path:
+            for path, held in self.space_in(spaces, write.key).items():
+                if held.deadline is not None and held.deadline > now:
+                    self.left[Key(write.key.space, path)] = held.deadline
+        super().delete(spaces, write, now)
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        super().put(spaces, write, now)
+        deadline = self.left.pop(write.key, None)
+        if deadline is not None and write.ttl is None:
+            self.store(spaces, write.key, HeldLocks(write.value, deadline))
 
 
 # Counters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from redicts.core.minitransaction import Add, Outcome, Transaction
+from redicts.core.minitransaction import Add, Entries, Outcome, Transaction
 from redicts.errors import Unreachable
 from tests.contract.broken.register import broken_network_client, broken_server
 from tests.contract.networks import NetworkClient, Number, ReplyLost, Server
@@ -43,6 +43,19 @@ class OnlyStatusesAreRemembered(Server):
         if known:
             outcome = outcome._replace(answers=self.store.execute(Transaction(reads=transaction.reads)).answers)
         return outcome
+
+
+@broken_server("replies.the_first_outcome_is_returned", of=PlainBackend)
+class TTLsAreNotRemembered(Server):
+    """A request that comes twice is executed once, and its answers are told without TTLs the second time."""
+
+    def handle(self, number: Number, transaction: Transaction) -> Outcome:
+        known = number in self.outcomes
+        outcome = super().handle(number, transaction)
+        if not known:
+            return outcome
+        answers = [each._replace(ttls={}) if isinstance(each, Entries) else each for each in outcome.answers]
+        return outcome._replace(answers=tuple(answers))
 
 
 @broken_server("replies.a_late_request_is_not_applied", of=PlainBackend, alone=True)

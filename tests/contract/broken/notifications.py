@@ -5,7 +5,7 @@ from __future__ import annotations
 from redicts.contract import SharedBackend
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import Add, Notify, Outcome, Path, Scope, Status, Transaction, Write
+from redicts.core.minitransaction import Add, Notify, Outcome, Path, Put, Scope, Status, Transaction, Write
 from tests.contract.broken.register import broken_client, broken_store
 from tests.contract.reference_model import DictBackend, DictListener, NoTTLBackend, PlainBackend, Spaces
 
@@ -18,12 +18,33 @@ class ListsAreNotCleared(DictBackend):
         pass
 
 
-@broken_store("notifications.a_notify_clears_its_scope", alone=True)
+@broken_store("notifications.a_notify_clears_its_scope")
 class NotifiesClearWholeSubtrees(PlainBackend):
     """A Notify clears the key and all below, whatever its scope."""
 
     def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
         super().clear(spaces, write._replace(scope=Scope.SUBTREE), now)
+
+
+@broken_store("notifications.a_notify_clears_its_scope", alone=True)
+class NotifiesOfANodeClearItsSubtree(PlainBackend):
+    """A Notify of a key clears all below as well, unless it is the root."""
+
+    def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
+        super().clear(spaces, write._replace(scope=Scope.SUBTREE) if write.key.path else write, now)
+
+
+@broken_store("notifications.a_notify_clears_its_scope")
+class NotifiesAfterAPutClearTheKey(PlainBackend):
+    """A Notify of what is below a key clears the key as well, if the transaction puts something before."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        self.puts = any(isinstance(write, Put) for write in transaction.writes)
+        return super().decide(transaction, now)
+
+    def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
+        wide = self.puts and bool(write.key.path) and write.scope is Scope.BELOW
+        super().clear(spaces, write._replace(scope=Scope.SUBTREE) if wide else write, now)
 
 
 @broken_store("notifications.a_notify_clears_its_scope")
@@ -274,4 +295,18 @@ class CallsStayInTheClient(SharedBackend):
             for listener in self.own:
                 listener.called |= listener.name in called
             shared.bell.notify_all()
+        return outcome
+
+
+@broken_store("notifications.answers_and_counters_are_those_of_the_others", alone=True)
+class TheAddBeforeIsRefused(DictBackend):
+    """Where a Notify stands between two Adds of which the second is refused, the failed index is that of the first."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
+        if outcome.status is not Status.NOT_A_COUNTER or not outcome.failed_index:
+            return outcome
+        before = transaction.writes[: outcome.failed_index][-2:]
+        if [type(write) for write in before] == [Add, Notify]:
+            return outcome._replace(failed_index=outcome.failed_index - 2)
         return outcome

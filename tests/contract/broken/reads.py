@@ -37,7 +37,7 @@ class ReadsEndAtChildren(DictBackend):
         return scope.covers(relative) and (what != "Read" or len(relative) < 2)
 
 
-@broken_store("reads.what_is_fetched_is_there", alone=True)
+@broken_store("reads.what_is_fetched_is_there")
 class WhatWasFetchedIsKept(PlainBackend):
     """A value that was fetched once is fetched again, whatever became of it."""
 
@@ -47,6 +47,15 @@ class WhatWasFetchedIsKept(PlainBackend):
         if found is not None:
             kept.setdefault(key, found.value)
         return kept.get(key)
+
+
+@broken_store("reads.what_is_fetched_is_there", alone=True)
+class LinesAreFetchedAsText(PlainBackend):
+    """A fetched value has the line ends of text."""
+
+    def fetch(self, key: Key, /) -> bytes | None:
+        found = self.found(self.spaces, key, Scope.NODE, self.clock(), "Read").get(())
+        return None if found is None else found.value.replace(b"\r\n", b"\n")
 
 
 @broken_store("reads.what_is_fetched_is_there")

@@ -18,10 +18,13 @@ from redicts.core.listener import Listener
 from redicts.core.minitransaction import Add, Delete, Entries, Key, Notify, Outcome, Put, Read, Status, Transaction
 from tests.contract.broken.register import broken_shared_store
 from tests.contract.broken.rendezvous import wait_until
+from tests.contract.failing_commits import FAILS
 
 
 class OnSqlite(Backend):
     """A SQLite file, and whatever is broken around it."""
+
+    fails: Final = FAILS
 
     def __init__(self, path: str) -> None:
         self.store: Final = SqliteBackend(path)
@@ -152,13 +155,13 @@ class AddsOfAChildAddNothing(OnSqlite):
 
 @broken_shared_store("processes.processes_lose_no_update", alone=True)
 class ConditionsAreEvaluatedEarlier(OnSqlite):
-    """Conditions of a transaction are evaluated in one before it, and another process writes in between."""
+    """Conditions of a put are evaluated in a transaction before it, and another process writes in between."""
 
     vain = 3
     """How often to wait in vain, until other processes have begun."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
-        if not transaction.checks or not transaction.writes:
+        if not transaction.checks or not any(isinstance(write, Put) for write in transaction.writes):
             return super().execute(transaction)
         with _process[0]:
             checked = tuple(Read(check.key, check.scope) for check in transaction.checks)

@@ -64,12 +64,20 @@ class TTLsOfTheKeyOnly(DictBackend):
         return answer._replace(ttls={path: ttl for path, ttl in answer.ttls.items() if not path})
 
 
-@broken_store("pages.pages_tell_ttls", alone=True)
+@broken_store("pages.pages_tell_ttls")
 class PagesTellNoTTLs(PlainBackend):
     """TTLs are told in complete answers only."""
 
     def entries(self, read: Read, now: float) -> Entries:
         return super().entries(read if read.limit is None else read._replace(ttls=False), now)
+
+
+@broken_store("pages.pages_tell_ttls", alone=True)
+class LaterPagesTellNoTTLs(PlainBackend):
+    """TTLs are told in complete answers and first pages only."""
+
+    def entries(self, read: Read, now: float) -> Entries:
+        return super().entries(read if read.cursor is None else read._replace(ttls=False), now)
 
 
 @broken_store("expired.an_expired_value_is_absent")

@@ -17,6 +17,7 @@ from redicts.core.minitransaction import (
     Scope,
     Status,
     Transaction,
+    Write,
 )
 from tests.contract.broken.register import broken_store
 from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend, Spaces
@@ -31,12 +32,21 @@ class PutKeepsLongerEnds(DictBackend):
         super().store(spaces, key, held._replace(value=held.value + old[len(held.value) :]))
 
 
-@broken_store("writes.overwriting_is_a_put_or_nothing", alone=True)
+@broken_store("writes.overwriting_is_a_put_or_nothing")
 class OverwritesWhatIsNotThere(PlainBackend):
     """An overwriting is a put that keeps the TTL, whether or not a value is there."""
 
     def overwrite(self, key: Key, value: bytes, /) -> bool:
         return self.execute(Transaction((), (), (Put(key, value, None, True),))).applied
+
+
+@broken_store("writes.overwriting_is_a_put_or_nothing", alone=True)
+class OverwritesBelowAValue(PlainBackend):
+    """An overwriting of what would be below a value returns true."""
+
+    def overwrite(self, key: Key, value: bytes, /) -> bool:
+        above = Key(key.space, key.path[:-1])
+        return () in self.found(self.spaces, above, Scope.NODE, self.clock(), "Read")
 
 
 @broken_store("writes.delete_removes_its_scope")
@@ -131,7 +141,7 @@ class WritesAreReversed(DictBackend):
         return outcome._replace(counters=outcome.counters[::-1])
 
 
-@broken_store("writes.all_writes_or_none", alone=True)
+@broken_store("writes.all_writes_or_none")
 class DeletesComeFirst(PlainBackend):
     """All deletes of a transaction are done before its puts."""
 
@@ -139,6 +149,17 @@ class DeletesComeFirst(PlainBackend):
         deletes = tuple(write for write in transaction.writes if isinstance(write, Delete))
         others = tuple(write for write in transaction.writes if not isinstance(write, Delete))
         return super().decide(transaction._replace(writes=deletes + others), now)
+
+
+@broken_store("writes.all_writes_or_none", alone=True)
+class DeletesOfSpacesComeFirst(PlainBackend):
+    """If a transaction deletes all of a space, it does so before anything else."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        def rank(write: Write) -> int:
+            return 0 if isinstance(write, Delete) and write.scope is Scope.SUBTREE and not write.key.path else 1
+
+        return super().decide(transaction._replace(writes=tuple(sorted(transaction.writes, key=rank))), now)
 
 
 @broken_store(
