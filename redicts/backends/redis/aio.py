@@ -84,7 +84,7 @@ class Connections:
             except _Failed as failed:
                 maybe_applied |= failed.maybe_applied
                 error = failed.error
-                if self._has_functions and is_without_functions(error):
+                if is_without_functions(error):
                     self._has_functions = False
                     continue
                 # A server that has restarted meanwhile knows nothing, so each attempt finds out again.
