@@ -1,4 +1,4 @@
-"""Values on Redis compared with redis-py, in a database as users have it: time, the server's processor time, memory.
+"""Values and locks on Redis compared with redis-py, in a database as users have it: time, processor time, memory.
 
 Run it from the project's folder with ``python -m benchmarks.redis_values``; it starts a server of its own. Install
 redis-dict and walrus to have them compared too.
@@ -91,7 +91,43 @@ def jobs(client: redis.Redis, port: int) -> list[Job]:
             1.5,
         ),
         Job("count", partial(tree.get("count").add, 1), partial(client.incrby, "count", 1), "INCRBY", 1.3, 2),
+        *lock_jobs(client, tree),
         *peers(tree, port),
+    ]
+
+
+def lock_jobs(client: redis.Redis, tree: Proxy) -> list[Job]:
+    """Return a free lock, and counting in a dict under it, beside redis-py's ``Lock``, ``HGET`` and ``HSET``."""
+    lock, other = tree.get("job").lock(), client.lock("job", timeout=30)
+    counts = tree.get("counts")
+    counts.set((), {f"name{number}": number for number in range(10)})
+    client.hset("counts", mapping={f"name{number}": str(number) for number in range(10)})
+
+    def ours() -> None:
+        lock.acquire()
+        lock.release()
+
+    def theirs() -> None:
+        other.acquire()
+        other.release()
+
+    def count() -> None:
+        with counts:
+            counts.set("name1", counts.get("name1").val() + 1)
+
+    def edit() -> None:
+        with counts.edit() as value:
+            value["name1"] += 1
+
+    def their_count() -> None:
+        with client.lock("lock of counts", timeout=30):
+            value: Any = client.hget("counts", "name1")
+            client.hset("counts", "name1", str(int(value) + 1))
+
+    return [
+        Job("acquire and release", ours, theirs, "Lock", 0.9, 2.5),
+        Job("count under a lock", count, their_count, "Lock", 0.9),
+        Job("count by edit()", edit, their_count, "Lock", 0.7),
     ]
 
 

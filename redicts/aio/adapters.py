@@ -106,9 +106,14 @@ class InThreads(AsyncBackend):
         """Listen with a listener of the backend that rings, if it does. One thread waits for all tasks."""
         backend = self._backend
         if deadline is None:
-            inner = await self._call(False, backend.listen, name)
+            future = self._submit(backend.listen, name)
         else:
-            inner = await self._call(False, backend.listen_until, name, deadline)
+            future = self._submit(backend.listen_until, name, deadline)
+        try:
+            inner = await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            future.add_done_callback(_close_result)
+            raise
         watch = self._watch
 
         def close() -> None:
@@ -150,6 +155,12 @@ class InThreads(AsyncBackend):
     def close(self, at_once: bool, /) -> None:  # noqa: ARG002  (a call in a thread cannot be ended)
         """End the threads when their calls have ended."""
         self._threads.shutdown(wait=False)
+
+
+def _close_result(future: Future[Listener]) -> None:
+    """Close the listener of a task that was cancelled before it got it."""
+    if not future.cancelled() and future.exception() is None:
+        future.result().close()
 
 
 class _Ringing(CallbackListener):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from redicts.aio.adapters import InLoop, InThreads
 from redicts.backends.memory import MemoryBackend
 from redicts.contract import CHECKS, certify
 from redicts.core.async_backend import AsyncBackend
+from redicts.core.listener import Listener
 from redicts.core.minitransaction import Outcome, Transaction
 from tests.contract.harnesses import InstanceHarness
 from tests.support.stores import Use, Wrapped
@@ -101,5 +103,36 @@ def test_a_write_waits_for_one_whose_task_was_cancelled(use: Use) -> None:
         backend.may_go_on.set()
         await late
         assert await Proxy("a").val() == "late"
+
+    asyncio.run(main())
+
+
+def test_a_listener_that_comes_after_a_cancellation_is_closed() -> None:
+    """A task that is cancelled while a thread makes its listener leaves none open."""
+    has_begun, may_go_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+    class Recorded(Listener):
+        def wait(self, timeout: float) -> bool:
+            raise AssertionError(timeout)
+
+        def close(self) -> None:
+            closed.set()
+
+    class SlowToListen(MemoryBackend):
+        def listen(self, name: str, /) -> Any:
+            has_begun.set()
+            assert may_go_on.wait(TIMEOUT)
+            return Recorded()
+
+    async def main() -> None:
+        backend = InThreads(SlowToListen())
+        task = asyncio.create_task(backend.listen("a"))
+        assert await asyncio.to_thread(has_begun.wait, TIMEOUT)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        may_go_on.set()
+        assert await asyncio.to_thread(closed.wait, TIMEOUT)
+        backend.close(False)
 
     asyncio.run(main())

@@ -79,7 +79,15 @@ class Cancelling(AsyncBackend):
         return bool(await self._do(lambda: self.inner.overwrite(key, value, document)))
 
     async def listen(self, name: str, deadline: float | None = None, /) -> AsyncListener | None:
-        listener: AsyncListener | None = await self._do(lambda: self.inner.listen(name, deadline))
+        await self.plan.point()
+        self.plan.in_flight()
+        listener = await self.inner.listen(name, deadline)
+        try:
+            await self.plan.point()
+        except asyncio.CancelledError:
+            if listener is not None:
+                listener.close()
+            raise
         self.plan.in_flight()  # it is cancelled where it waits
         return listener
 

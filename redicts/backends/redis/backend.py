@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from sys import modules
@@ -64,7 +64,10 @@ class RedisBackend(Backend):
         self._plain_reads = PlainReads(prefix, ATOMIC_ENTRIES, simulated=simulated)
         errors = Errors(where, options)
         socket_timeout = options.get("socket_timeout")
-        self._options, self._channels, self._errors, self._settings = options, channels, errors, settings
+        self._channels, self._errors, self._settings = channels, errors, settings
+        self._socket_timeout = socket_timeout
+        # Not the options themselves, whose repr shows the password.
+        self._options: Callable[[], dict[str, Any]] = lambda: options
         if "redicts.aio" in modules and not simulated:
             import redicts.backends.redis.aio  # noqa: F401, PLC0415  (so that no event loop waits for it later)
         # A child frees those of its parent, which closes its copies of the sockets and tells the server nothing.
@@ -169,10 +172,10 @@ class RedisBackend(Backend):
         from redicts.backends.redis.aio import AsyncRedisBackend  # noqa: PLC0415  (importing asyncio takes long)
         from redicts.backends.redis.aio_connection import connection_maker  # noqa: PLC0415
 
-        make = connection_maker(self._options)
+        make = connection_maker(self._options())
         if make is None:
             return None
-        socket_timeout = self._options.get("socket_timeout")
+        socket_timeout = self._socket_timeout
         return AsyncRedisBackend(
             make,
             self._encoder,
