@@ -97,7 +97,7 @@ def jobs(client: redis.Redis, port: int) -> list[Job]:
 
 
 def lock_jobs(client: redis.Redis, tree: Proxy) -> list[Job]:
-    """Return a free lock, and counting in a dict under it, beside redis-py's ``Lock``, ``HGET`` and ``HSET``."""
+    """Return a free lock, and counting in a dict under it, compared with redis-py's ``Lock``, ``HGET`` and ``HSET``."""
     lock, other = tree.get("job").lock(), client.lock("job", timeout=30)
     counts = tree.get("counts")
     counts.set((), {f"name{number}": number for number in range(10)})

@@ -151,8 +151,9 @@ def _fail(message: str, status: int) -> int:
 
 
 def _flush() -> None:
-    """Flush the standard output, so that the interpreter does not fail at its exit if it cannot be written."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Flush the standard streams, so that the interpreter does not fail at its exit if one cannot be written."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
