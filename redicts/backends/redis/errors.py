@@ -177,7 +177,9 @@ class Errors:
                     pass
             except OSError as unreadable:
                 return f"{name} {path} cannot be read ({unreadable.strerror}); correct it in the settings"
-        if errno.ECONNREFUSED in numbers or "refused" in str(error):
+        text = str(error)
+        # redis-py writes the number into its text; asyncio's error beneath it does not say "refused".
+        if errno.ECONNREFUSED in numbers or "refused" in text or f"Error {errno.ECONNREFUSED} connecting" in text:
             return "no server accepts connections there; start it or correct host and port"
         return f"no connection ({self._filtered(str(error)) if is_answer(error) else error})"
 
