@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import redis
 
+from benchmarks.edit import counters
 from benchmarks.redis_database import Call, Job, at_once, compared, fill
 from benchmarks.report import medians, report_on_redis, row
 from redicts import Pool, Proxy, section
@@ -91,17 +92,15 @@ def jobs(client: redis.Redis, port: int) -> list[Job]:
             1.5,
         ),
         Job("count", partial(tree.get("count").add, 1), partial(client.incrby, "count", 1), "INCRBY", 1.3, 2),
-        *lock_jobs(client, tree),
+        *lock_jobs(client, tree, port),
         *peers(tree, port),
     ]
 
 
-def lock_jobs(client: redis.Redis, tree: Proxy) -> list[Job]:
+def lock_jobs(client: redis.Redis, tree: Proxy, port: int) -> list[Job]:
     """Return a free lock, and counting in a dict under it, compared with redis-py's ``Lock``, ``HGET`` and ``HSET``."""
     lock, other = tree.get("job").lock(), client.lock("job", timeout=30)
-    counts = tree.get("counts")
-    counts.set((), {f"name{number}": number for number in range(10)})
-    client.hset("counts", mapping={f"name{number}": str(number) for number in range(10)})
+    counting = counters(port)
 
     def ours() -> None:
         lock.acquire()
@@ -111,23 +110,10 @@ def lock_jobs(client: redis.Redis, tree: Proxy) -> list[Job]:
         other.acquire()
         other.release()
 
-    def count() -> None:
-        with counts:
-            counts.set("name1", counts.get("name1").val() + 1)
-
-    def edit() -> None:
-        with counts.edit() as value:
-            value["name1"] += 1
-
-    def their_count() -> None:
-        with client.lock("lock of counts", timeout=30):
-            value: Any = client.hget("counts", "name1")
-            client.hset("counts", "name1", str(int(value) + 1))
-
     return [
         Job("acquire and release", ours, theirs, "Lock", 0.9, 2.5),
-        Job("count under a lock", count, their_count, "Lock", 0.9),
-        Job("count by edit()", edit, their_count, "Lock", 0.7),
+        Job("count under a lock", counting["with proxy"], counting["theirs"], "Lock", 0.9),
+        Job("count by edit()", counting["edit()"], counting["theirs"], "Lock", 0.7),
     ]
 
 

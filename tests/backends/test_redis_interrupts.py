@@ -21,7 +21,7 @@ from typing import Any, Final
 import pytest
 import redis
 
-from redicts.backends.redis import RedisBackend, connections, pubsub
+from redicts.backends.redis import RedisBackend, attempts, connections, functions, pubsub
 from redicts.backends.redis import backend as backends
 from redicts.backends.redis.connections import Connections, Session
 from redicts.core.minitransaction import Add, Notify, Put, Scope, Transaction
@@ -38,7 +38,7 @@ LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
 STEP: Final = 1 if LONG else 13
 """Every how many instructions there is an interrupt: all of them in the long version."""
 
-FILES: Final = {module.__file__ for module in (backends, connections, pubsub)}
+FILES: Final = {module.__file__ for module in (backends, attempts, connections, functions, pubsub)}
 
 
 class Interrupted(BaseException):
@@ -179,7 +179,7 @@ def test_a_request_in_doubt_is_overtaken(server: RedisServer, monkeypatch: pytes
         if name:
             sent[name] = number
         if fails and name:
-            raise connections._Failed(redis.ConnectionError("lost"), sent=True)
+            raise attempts.Failed(redis.ConnectionError("lost"), sent=True)
         reply = exchange(self, command, deadline, count)
         sent.pop(name, None)
         return reply

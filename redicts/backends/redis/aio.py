@@ -17,15 +17,16 @@ from redis import exceptions
 
 from redicts.backends.redis.aio_connection import Pipe, connect
 from redicts.backends.redis.aio_pubsub import Subscription
+from redicts.backends.redis.attempts import Attempts, Failed, Next
 from redicts.backends.redis.connections import Session, pause_secs
 from redicts.backends.redis.documents import in_fields
-from redicts.backends.redis.errors import Errors, is_answer, is_lost, is_transient
-from redicts.backends.redis.functions import LOAD, as_script, is_unknown, is_without_functions
+from redicts.backends.redis.errors import Errors, is_answer, is_lost
+from redicts.backends.redis.functions import LOAD, Functions
 from redicts.backends.redis.plain_reads import PlainReads
 from redicts.backends.redis.settings import RedisSettings
 from redicts.backends.redis.wire import UNFINISHED, Encoder, decode
 from redicts.core.async_backend import AsyncBackend, AsyncListener
-from redicts.core.minitransaction import Outcome, Put, Status, Transaction
+from redicts.core.minitransaction import Outcome, Status, Transaction
 from redicts.errors import RedictsError, StoreError
 
 _BUSY_SECS: Final = 0.25
@@ -41,15 +42,6 @@ _LARGE: Final = 1 << 20
 """From so many bytes on, a request that breaks its connection is refused for its size, most likely."""
 
 
-class _Failed(Exception):
-    """One attempt to exchange a request failed. ``sent`` says whether it was sent."""
-
-    def __init__(self, error: Exception, *, sent: bool, is_large: bool = False) -> None:
-        self.error: Final = error
-        self.maybe_applied: Final = sent and not is_answer(error)
-        self.is_worth_repeating: Final = is_transient(error) and not (sent and is_large)
-
-
 class Connections:
     """The connections of one event loop to one database of a server."""
 
@@ -63,8 +55,7 @@ class Connections:
         self._pipes: list[Pipe] = []
         self._opening: asyncio.Task[Pipe] | None = None
         self._is_closed = False
-        self._has_functions = True
-        """Whether the calls are those of functions, and not of the script, as long as the server has refused none."""
+        self._functions = Functions()
         self._has_ended = False
         """Whether the loop ends: a request that fails then must not open a connection again."""
 
@@ -75,43 +66,33 @@ class Connections:
         :class:`~redicts.errors.StoreError`, whose ``maybe_applied`` is true for a command that writes only. Cost: one
         round trip.
         """
-        maybe_applied = has_loaded = with_source = False
-        attempt = 0
+        attempts = Attempts(self._retries)
         while True:
             try:
-                is_script = with_source or not self._has_functions
-                return await self._exchange(as_script(command, with_source) if is_script else command, deadline, count)
-            except _Failed as failed:
-                maybe_applied |= failed.maybe_applied
+                return await self._exchange(self._functions.form(command, attempts.with_source), deadline, count)
+            except Failed as failed:
+                following = attempts.after(failed, self._functions)
+                if following is Next.SEND:
+                    continue
+                if following is Next.LOAD:
+                    await self._load_functions(deadline)
+                    continue
                 error = failed.error
-                if is_without_functions(error):
-                    self._has_functions = False
-                    continue
-                # A server that has restarted meanwhile knows nothing, so each attempt finds out again.
-                if not with_source and is_unknown(error):
-                    if self._has_functions and not has_loaded:
-                        has_loaded = True
-                        await self._load_functions(deadline)
-                    else:
-                        with_source = True
-                    continue
-                has_loaded = with_source = False
-                attempt += 1
                 is_late = deadline is not None and time.monotonic() >= deadline
-                if attempt > self._retries or not failed.is_worth_repeating or is_late:
-                    raise self._errors.mapped(error, maybe_applied=writes and maybe_applied) from error
-                await asyncio.sleep(pause_secs(attempt, deadline))
+                if following is Next.GIVE_UP or is_late:
+                    maybe_applied = writes and attempts.maybe_applied
+                    raise self._errors.mapped(error, maybe_applied=maybe_applied) from error
+                await asyncio.sleep(pause_secs(attempts.count, deadline))
 
     async def _load_functions(self, deadline: float | None) -> None:
         """Load the library of functions, or find out that this server or user has none from now on."""
         try:
             await self._exchange(LOAD, deadline, 1)
-        except _Failed as failed:
-            if is_answer(failed.error) and "already exists" not in str(failed.error):
-                self._has_functions = False
+        except Failed as failed:
+            self._functions.load_failed(failed.error)  # if it is no answer, the request finds out what is wrong
 
     async def _exchange(self, command: bytes, deadline: float | None, count: int) -> Any:
-        """Send a command or packet once and return its reply or replies. Raises :class:`_Failed`."""
+        """Send a command or packet once and return its reply or replies. Raises :class:`Failed`."""
         sent = False
         pipe = timer = None
         try:
@@ -131,7 +112,8 @@ class Connections:
         except (exceptions.RedisError, OSError) as error:
             if pipe is not None and is_answer(error) and is_lost(error):
                 pipe.end(exceptions.ConnectionError("the server ended the connection after an error"))
-            raise _Failed(error, sent=sent, is_large=len(command) >= _LARGE) from error
+            refused = sent and len(command) >= _LARGE
+            raise Failed(error, sent=sent, is_worth_repeating=not refused) from error
         finally:
             if timer is not None:
                 timer.cancel()
@@ -205,13 +187,11 @@ class AsyncRedisBackend(AsyncBackend):
         channels: bytes,
         errors: Errors,
         settings: RedisSettings,
-        atomic_entries: int,
         timeouts: tuple[float | None, float],
     ) -> None:
         socket_timeout, answer_secs = timeouts
         self._encoder = encoder
         self._plain_reads = plain_reads
-        self._atomic_entries = atomic_entries
         self._errors = errors
         self._connections = Connections(make, errors, settings, socket_timeout)
         self._subscription = Subscription(make, channels, errors, settings.retries, answer_secs)
@@ -223,7 +203,7 @@ class AsyncRedisBackend(AsyncBackend):
     async def execute(self, transaction: Transaction, deadline: float | None = None, /) -> Outcome:
         """Decide and apply one minitransaction in one call of the script, or give up at the deadline."""
         writes = transaction.writes
-        if len(writes) > self._atomic_entries and _count_puts(transaction) > self._atomic_entries:
+        if self._encoder.is_too_large(transaction):
             return Outcome(Status.TOO_LARGE)
         if not writes:
             packet = self._plain_reads.packet(transaction)
@@ -301,7 +281,3 @@ class AsyncRedisBackend(AsyncBackend):
 def _time_out(future: asyncio.Future[Any]) -> None:
     if not future.done():
         future.set_exception(exceptions.TimeoutError("Timeout reading from server"))
-
-
-def _count_puts(transaction: Transaction) -> int:
-    return sum(isinstance(write, Put) for write in transaction.writes)

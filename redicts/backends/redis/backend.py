@@ -22,7 +22,7 @@ from redicts.backends.redis.settings import RedisSettings
 from redicts.backends.redis.wire import INFO_SERVER, UNFINISHED, Encoder, decode
 from redicts.core.async_backend import AsyncBackend
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.minitransaction import Outcome, Put, Status, Transaction
+from redicts.core.minitransaction import Outcome, Status, Transaction
 from redicts.forks import stack
 from redicts.handles import PerProcess
 
@@ -102,7 +102,7 @@ class RedisBackend(Backend):
     def execute(self, transaction: Transaction, /, deadline: float | None = None) -> Outcome:
         """Decide and apply one minitransaction in one call of the script, or give up at the deadline."""
         writes = transaction.writes
-        if len(writes) > ATOMIC_ENTRIES and _count_puts(transaction) > ATOMIC_ENTRIES:
+        if len(writes) > ATOMIC_ENTRIES and self._encoder.is_too_large(transaction):
             return Outcome(Status.TOO_LARGE)
         connections = self._connections.current or self._connections.get()
         if not writes:
@@ -183,7 +183,6 @@ class RedisBackend(Backend):
             self._channels,
             self._errors,
             self._settings,
-            ATOMIC_ENTRIES,
             (socket_timeout, _answer_secs(socket_timeout)),
         )
 
@@ -218,7 +217,3 @@ def _remove_all(sessions: list[Session], session: Session) -> None:
     with suppress(ValueError):
         while True:
             sessions.remove(session)
-
-
-def _count_puts(transaction: Transaction) -> int:
-    return sum(isinstance(write, Put) for write in transaction.writes)

@@ -30,8 +30,9 @@ from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection
 from redis.retry import Retry
 
-from redicts.backends.redis.errors import Errors, is_answer, is_lost, is_transient
-from redicts.backends.redis.functions import LOAD, as_script, is_unknown, is_without_functions
+from redicts.backends.redis.attempts import Attempts, Failed, Next
+from redicts.backends.redis.errors import Errors, is_lost
+from redicts.backends.redis.functions import LOAD, Functions, as_script
 from redicts.backends.redis.settings import RedisSettings
 from redicts.errors import StoreBusy, StoreError, StoreTimeout
 from redicts.forks import stack
@@ -89,15 +90,6 @@ class _Link:
         self.reference: Final = ref(self, partial(counted.pop, id(self)))
 
 
-class _Failed(Exception):
-    """One attempt to exchange a request failed. ``sent`` says whether all of the request was sent."""
-
-    def __init__(self, error: Exception, *, sent: bool, is_worth_repeating: bool = True) -> None:
-        self.error: Final = error
-        self.maybe_applied: Final = sent and not is_answer(error)
-        self.is_worth_repeating: Final = is_worth_repeating and is_transient(error)
-
-
 class Connections:
     """The connections of one process to one database of a server, and its sessions there.
 
@@ -119,8 +111,7 @@ class Connections:
         self._socket_timeout = math.inf if socket_timeout_secs is None else socket_timeout_secs
         self._retries = settings.retries
         self._closed = False
-        self._has_functions = True
-        """Whether the calls are those of functions, and not of the script, as long as the server has refused none."""
+        self._functions = Functions()
         self._idle: list[_Link] = []
         self._counted: dict[int, ref[_Link]] = {}
         self._waiting: list[SimpleQueue[_Link]] = []
@@ -143,53 +134,40 @@ class Connections:
         for a command that writes only. Cost: one round trip.
         """
         try:
-            return self._exchange(command if self._has_functions else as_script(command), deadline, count)
-        except _Failed as failed:
+            return self._exchange(command if self._functions.are_there else as_script(command), deadline, count)
+        except Failed as failed:
             return self._call_again(command, writes, deadline, count, failed)
 
-    def _call_again(self, command: bytes, writes: bool, deadline: float | None, count: int, failed: _Failed) -> Any:
+    def _call_again(self, command: bytes, writes: bool, deadline: float | None, count: int, failed: Failed) -> Any:
         """Send a command again while that may help, at most ``retries`` times."""
-        maybe_applied, attempt = failed.maybe_applied, 0
-        # A server that has restarted meanwhile knows nothing, so each attempt finds out again.
-        has_loaded = with_source = False
+        attempts = Attempts(self._retries)
         while True:
-            is_to_load = False
-            if is_without_functions(failed.error):
-                self._has_functions = False
-            elif not with_source and is_unknown(failed.error):
-                is_to_load = self._has_functions and not has_loaded
-                has_loaded, with_source = True, not is_to_load
-            else:
-                has_loaded = with_source = False
-                attempt += 1
-                if attempt > self._retries or not failed.is_worth_repeating:
-                    break
-                pause_before(attempt, deadline)
+            following = attempts.after(failed, self._functions)
+            if following is Next.GIVE_UP:
+                break
+            if following is Next.PAUSE:
+                pause_before(attempts.count, deadline)
                 if deadline is not None and time.monotonic() >= deadline:
                     break
             try:
-                if is_to_load:
+                if following is Next.LOAD:
                     self._load_functions(deadline)
-                is_call = with_source or not self._has_functions
-                return self._exchange(as_script(command, with_source) if is_call else command, deadline, count)
-            except _Failed as again:
+                return self._exchange(self._functions.form(command, attempts.with_source), deadline, count)
+            except Failed as again:
                 failed = again
-                maybe_applied |= again.maybe_applied
-        raise self._errors.mapped(failed.error, maybe_applied=writes and maybe_applied) from failed.error
+        maybe_applied = writes and attempts.maybe_applied
+        raise self._errors.mapped(failed.error, maybe_applied=maybe_applied) from failed.error
 
     def _load_functions(self, deadline: float | None) -> None:
         """Load the library of functions, or find out that this server or user has none from now on."""
         try:
             self._exchange(LOAD, deadline, 1)
-        except _Failed as failed:
-            if "already exists" in str(failed.error):  # another client was faster
-                return
-            if not is_answer(failed.error):
-                raise _Failed(failed.error, sent=False) from failed.error
-            self._has_functions = False
+        except Failed as failed:
+            if not self._functions.load_failed(failed.error):
+                raise Failed(failed.error, sent=False) from failed.error
 
     def _exchange(self, command: bytes, deadline: float | None, count: int) -> Any:
-        """Send a command or packet once and return its reply or replies. Raises :class:`_Failed`."""
+        """Send a command or packet once and return its reply or replies. Raises :class:`Failed`."""
         mine: list[_Link] = []
         is_sent = is_whole = False
         try:
@@ -222,7 +200,7 @@ class Connections:
             refused = not is_sent and len(command) >= _LARGE and bool(mine) and not mine[0].is_used
             is_whole = not is_lost(error) and not self._closed
             self._end(mine, is_whole)
-            raise _Failed(error, sent=is_sent, is_worth_repeating=not refused) from error
+            raise Failed(error, sent=is_sent, is_worth_repeating=not refused) from error
         except BaseException:
             # After Ctrl-C the reply may still come, and a later request must not read it as its own.
             self._close([] if is_whole else mine)

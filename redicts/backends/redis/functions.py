@@ -13,6 +13,8 @@ from typing import Final
 
 from redis import exceptions
 
+from redicts.backends.redis.errors import is_answer
+
 _HERE: Final = File(__file__).parent
 _SOURCE: Final = b"\n".join([(_HERE / name).read_bytes() for name in ("script.lua", "records.lua", "request.lua")])
 SCRIPT: Final = _SOURCE + b"return transact(ARGV)\n"
@@ -59,6 +61,27 @@ def as_script(call: bytes, with_source: bool = False) -> bytes:
     if not call.startswith(_FCALL, counted):
         return call
     return call[:counted] + (_WITH_SOURCE if with_source else _BY_DIGEST) + call[counted + len(READ) :]
+
+
+class Functions:
+    """Whether a server has functions for this user, as far as its answers have told."""
+
+    __slots__ = ("are_there",)
+
+    def __init__(self) -> None:
+        self.are_there = True
+
+    def form(self, call: bytes, with_source: bool) -> bytes:
+        """Return a call as it is to be sent."""
+        return as_script(call, with_source) if with_source or not self.are_there else call
+
+    def load_failed(self, error: Exception) -> bool:
+        """Take the error of :data:`LOAD`, and return whether it is an answer: another client may have been faster."""
+        if not is_answer(error):
+            return False
+        if "already exists" not in str(error):
+            self.are_there = False
+        return True
 
 
 def is_unknown(error: Exception) -> bool:

@@ -100,15 +100,10 @@ class PlainReads:
 
     def packet(self, transaction: Transaction) -> Packet | None:
         """Return the packet to be sent for a transaction, or ``None`` if the script is to be asked."""
-        checks, reads, writes = transaction
-        if checks or writes or len(reads) != 1:
-            return None
-        read = reads[0]
-        if type(read) is not Read or read.scope is not Scope.SUBTREE or read.cursor is not None:
+        read = _subtree_of(transaction)
+        if read is None:
             return None
         key, limit = read.key, read.limit
-        if key.space[:1] in RECORDS:
-            return None
         is_page = limit is not None and limit < self._most
         packet = self._known.get(key)
         if packet is None:
@@ -127,14 +122,10 @@ class PlainReads:
 
     def learn(self, transaction: Transaction, outcome: Outcome) -> None:
         """Learn from the script's answer which plain command can answer the next time."""
-        checks, reads, writes = transaction
-        if checks or writes or len(reads) != 1 or not outcome.answers:
+        read = _subtree_of(transaction)
+        if read is None or not outcome.answers or self._known.get(read.key, _SCRIPT).commands:
             return
-        read, found = reads[0], outcome.answers[0]
-        if type(read) is not Read or type(found) is not Entries or read.scope is not Scope.SUBTREE:
-            return
-        if read.cursor is not None or read.key.space[:1] in RECORDS or self._known.get(read.key, _SCRIPT).commands:
-            return
+        found = cast("Entries", outcome.answers[0])
         values = found.values
         if isinstance(values, documents.Part):
             self._remember(read.key, _ABOVE, values.above)
@@ -212,6 +203,17 @@ class PlainReads:
         if commands & _TIME:
             parts.append(_ASK_TIME)
         return Packet(commands, len(parts), b"".join(parts), above)
+
+
+def _subtree_of(transaction: Transaction) -> Read | None:
+    """Return the read that is all of a transaction, if it is the first one of a subtree of values."""
+    checks, reads, writes = transaction
+    if checks or writes or len(reads) != 1:
+        return None
+    read = reads[0]
+    if type(read) is not Read or read.scope is not Scope.SUBTREE or read.cursor is not None:
+        return None
+    return None if read.key.space[:1] in RECORDS else read
 
 
 def _live(fields: dict[Path, bytes], now: int | None, with_ttls: bool) -> Entries | None:

@@ -202,6 +202,7 @@ class Encoder:
         self._channels = bulk_string(channels)
         self._sessions = prefix + b"r:"
         self._expiries = bulk_string(prefix + b"x:")
+        self._atomic_entries = atomic_entries
         self._most = bulk_string(b"%d" % atomic_entries)
         self._kept: dict[int, tuple[tuple[Check, ...], _EncodedChecks]] = {}
 
@@ -237,6 +238,11 @@ class Encoder:
                 *arguments,
             )
         )
+
+    def is_too_large(self, transaction: Transaction) -> bool:
+        """Tell whether a transaction puts more values than one call may touch, so that it need not be sent."""
+        writes, most = transaction.writes, self._atomic_entries
+        return len(writes) > most and sum(isinstance(write, Put) for write in writes) > most
 
     def encode_before(self, reply: Sequence[Any], transaction: Transaction) -> bytes | None:
         """Return the call to be made before an unfinished one is sent again, or ``None`` if there is none."""
@@ -553,7 +559,8 @@ def _decode_answer(read: AnyRead, answer: Sequence[Any]) -> Answer:
             ttl = int(expiring or 0)
             if where[:1] == _FROM_ABOVE:
                 return part_of(items, ttl, path_of(where[1:]), read.scope)
-            values[path_of(where)], documents[path_of(where)] = items, ttl
+            at = path_of(where)
+            values[at], documents[at] = items, ttl
             continue
         above = path_of(where)
         for name, value in zip(items[::2], items[1::2]):
