@@ -42,7 +42,7 @@ nitpick_ignore_regex: Final = [
     ("py:.*", r"(?!redicts)[\w.]*"),
     (
         "py:.*",
-        r"redicts\.(api|config|locks|contract\.(codecs\.check|fixture|report|subjects))\..*|redicts\..*\._\w+|dict\[(bytes|str)",
+        r"redicts\.(api|aio\.\w+|config|locks|contract\.(codecs\.check|fixture|report|subjects))\..*|redicts\..*\._\w+|dict\[(bytes|str)",
     ),
 ]
 

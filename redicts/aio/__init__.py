@@ -1,7 +1,7 @@
-"""redicts for asyncio: the names of :mod:`redicts`, with methods to await.
+"""redicts for asyncio: the names of ``redicts``, with methods to await.
 
 Tasks and threads may use the same store together: values, locks and settings are the same. Errors, ``ABSENT``, ``Name``
-and ``Packed`` are those of :mod:`redicts`.
+and ``Packed`` are those of ``redicts``.
 """
 
 from __future__ import annotations
