@@ -54,13 +54,15 @@ class StoreHarness(Harness):
 
     - All clients share one instance of a store that declares neither ``processes`` nor ``durable``.
     - Time passes for real.
-    - If the settings have fields ``host`` and ``port``, a fault proxy loses replies. If they have a field
-      ``socket_timeout_secs``, it holds requests back as well. For the proxy, ``tls_check_hostname`` is set to false.
+    - If the settings have fields ``host`` and ``port``, and no client works without them, a fault proxy loses replies.
+      If they have a field ``socket_timeout_secs``, it holds requests back as well. For the proxy,
+      ``tls_check_hostname`` is set to false.
     - A store with a field ``path`` is a file, and its replies cannot be lost. Any other store outside of one instance
       counts as networked and needs a harness that can drop replies.
     - Its other databases are those with the numbers 0, 1 and 10, unless the plugin or the server refuses them.
     - Its size is that of the file or directory at ``path``. A store in one instance has the size of this process.
-    - The wall clock of a store in one instance is that of Python's ``time``, see ``redicts.contract.wall``.
+    - The wall clock of a store in one instance without an address is that of Python's ``time``, see
+      ``redicts.contract.wall``.
     """
 
     def __init__(self, store: Store) -> None:
@@ -102,7 +104,7 @@ class StoreHarness(Harness):
         """Open a client that connects through the proxy, if the settings include the server's address."""
         fields = type(self.store.settings).model_fields
         settings: Any = self.store.settings
-        if not self.networked or not {"host", "port"} <= set(fields):
+        if not self.networked or not self._has_address:
             return self.open()
         if self._proxy is None:
             self._proxy = FaultProxy(settings.host, settings.port)
@@ -179,10 +181,10 @@ class StoreHarness(Harness):
     def set_clock(self, seconds: float) -> bool:
         """Set Python's wall clock, as the code of the plugin sees it, for a store inside one instance.
 
-        A store that processes share, or that outlasts them, may have to rely on the wall clock: it needs a harness that
-        says otherwise.
+        A store that processes share, or that outlasts them, may have to rely on the wall clock, and so may what
+        simulates one, whose settings have an address. It needs a harness that says otherwise.
         """
-        if self._instance is None:
+        if self._instance is None or self._has_address:
             return False
         set_wall_clock(seconds, self.store.plugin.settings.__module__.partition(".")[0])
         return True
@@ -214,7 +216,7 @@ class StoreHarness(Harness):
             foreign.write_bytes(b"This is a letter to an aunt, and no store. " * 500)
             mistakes["the path of a file of another format"] = {"path": str(foreign)}
             mistakes["the path of a directory"] = {"path": directory}
-        elif {"host", "port"} <= set(fields) and getattr(settings, "unix_socket", None) is None:
+        elif self.networked and self._has_address and getattr(settings, "unix_socket", None) is None:
             reserved = socket.socket()  # bound, but it does not listen
             self._leftovers.append(reserved.close)
             reserved.bind(("127.0.0.1", 0))
@@ -245,9 +247,27 @@ class StoreHarness(Harness):
                 backend.close()
                 raise
             self._shares = not (declared.processes or declared.durable)
-            if self._shares and not {"host", "port"} <= set(type(self.store.settings).model_fields):
+            if self._shares and not self._needs_its_address():
                 self.networked = False
         return self._shares
+
+    @property
+    def _has_address(self) -> bool:
+        return {"host", "port"} <= set(type(self.store.settings).model_fields)
+
+    def _needs_its_address(self) -> bool:
+        """Return whether the settings have an address, and no client works with that of no server."""
+        if not self._has_address:
+            return False
+        with socket.socket() as reserved:  # bound, but it does not listen
+            reserved.bind(("127.0.0.1", 0))
+            address = {"host": "127.0.0.1", "port": reserved.getsockname()[1], "retries": 0}
+            try:
+                with contextlib.closing(self._opener_of(address)()) as backend:
+                    backend.execute(Transaction())
+            except RedictsError:
+                return True
+        return False
 
 
 def _exchanges_of_a_write(backend: Backend, proxy: FaultProxy) -> int:

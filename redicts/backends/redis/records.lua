@@ -11,6 +11,12 @@ local NOTHING = {}
 local all_records_start, are_exactly_records, record_at, get_record, read_records, record_names
 local prepare_record, apply_record, migrate
 
+-- A check has found no record below a path of a space, or none in the space at all.
+local function found_none(set, path)
+  empty_below = empty_below or {}
+  empty_below[set] = path
+end
+
 local function recording()
   local PIECE, ALL_OF_PIECE = 200, '200'
   local FIRST = { ['='] = '\0', ['>'] = '\2', ['*'] = '\0' }
@@ -27,7 +33,7 @@ local function recording()
   -- The value in a member, or nil if it has expired.
   local function live_in(member, at)
     local digits = deadline_in(member, at)
-    if digits and tonumber(digits) <= now() then return nil end
+    if digits and digits <= moment() then return nil end
     return sub(member, at + 17)
   end
 
@@ -46,14 +52,15 @@ local function recording()
       if not (changed_sets and changed_sets[set]) then
         if last_set == set and last_path == path then return last_found end
         -- A check has found nothing below another path: so there is nothing here.
-        if empty_in == set and #path > #empty_below and sub(path, 1, #empty_below) == empty_below then return NOTHING end
+        local above = empty_below and empty_below[set]
+        if above and #path > #above and sub(path, 1, #above) == above then return NOTHING end
       end
       record_set = set
       found = call('ZRANGEBYLEX', set, '[' .. path .. '\0', '(' .. path .. '\1')
       last_set, last_path, last_found = set, path, found
       if #found == 0 then return found end
     else
-      local count = most == math.huge and '-1' or format('%d', most - touched + 1)
+      local count = most == math.huge and '-1' or text_of(most - touched + 1)
       found = range(set, '[' .. path .. FIRST[scope], '(' .. path .. END[scope], count)
     end
     touch(#found)
@@ -71,7 +78,7 @@ local function recording()
         if value and sub(value, 1, #prefix) ~= prefix then return false end
       end
       if #found == 0 then
-        if is_whole and byte(last, -1) == 255 then empty_in, empty_below = set, sub(last, 2, -2) end
+        if is_whole and byte(last, -1) == 255 then found_none(set, sub(last, 2, -2)) end
         return true
       end
       is_whole = false
@@ -118,7 +125,7 @@ local function recording()
   function read_records(set, first, last, limit, with_ttls)
     local answer = { '', '!', with_ttls and format('%d', now()) or '' }
     local count = limit and math.min(limit, most) or most - touched
-    local found = range(set, first, last, format('%d', count + 1))
+    local found = range(set, first, last, text_of(count + 1))
     if limit and #found > count then
       found[#found] = nil
       answer[1] = sub(found[count], 1, end_of(found[count]) - 1)
@@ -198,7 +205,7 @@ local function recording()
       write.sum = sum_of(value_before(writes, index) or '0', write.amount)
       if not write.sum then return false end
     end
-    if kind == 'P' and tonumber(write.ttl) then
+    if kind == 'P' and number_of(write.ttl) then
       given = given + 1
     elseif kind == 'E' and write.ttl ~= '' then
       given = given + #found
@@ -214,14 +221,16 @@ local function recording()
 
   -- Calls a command with { argument, ... } after a key, a bounded and even number at a time.
   local function in_pieces(command, key, items)
+    if #items == 1 then return call(command, key, items[1]) end
     for first = 1, #items, 2000 do call(command, key, unpack(items, first, math.min(first + 1999, #items))) end
   end
 
   local function put(set, path, value, ttl, found)
     local old, digits = found[1], NEVER
     local old_digits = old and deadline_in(old, #path + 1)
-    if tonumber(ttl) then
-      digits = format('%016d', now() + tonumber(ttl))
+    local lasting = number_of(ttl)
+    if lasting then
+      digits = format('%016d', now() + lasting)
       call('ZADD', expiries, digits, indexed_as(set, path))
     elseif ttl == 'keep' and old_digits and live_in(old, #path + 1) then
       digits = old_digits
@@ -235,7 +244,6 @@ local function recording()
   end
 
   local function remove(set, found)
-    if #found == 0 then return end
     local gone = {}
     for _, member in ipairs(found) do
       local at = end_of(member)
@@ -296,7 +304,7 @@ local function recording()
     local member = call('ZRANGEBYLEX', set, '[' .. path .. '\0', '(' .. path .. '\1', 'LIMIT', '0', '2')[1]
     local digits = member and deadline_in(member, #path + 1)
     if not digits then return true end
-    if tonumber(digits) > clock then return false end
+    if digits > moment() then return false end
     call('ZREM', set, member)
     return true
   end

@@ -16,8 +16,8 @@ local TOO_MANY = {}
 -- The state of one call, which begin() sets. It is all that changes in here, so a call that ends by an error leaves
 -- nothing to the next one.
 local call, args, expiries, session
--- The clock: the millisecond since the epoch as a number and as text, once it was read.
-local clock, clock_text
+-- The clock, once it was read: the millisecond since the epoch as 16 digits, and as a number once that was needed.
+local clock_text, clock
 -- How many fields this call may touch, and how many it has.
 local most, touched
 -- The number of changes of the tree. What was read when it was the same is still so.
@@ -28,16 +28,51 @@ local given
 local in_the_way
 -- What the index of TTLs says to be removed, if the call sweeps.
 local due
--- The indices of the writes so far that are no Adds, and by key that of the last Add: most Adds follow Adds.
-local others, added
--- The same of records: of removals, and by record that of the last Put or Add, up to a write.
+-- The indices of the writes that are no Adds, and by key that of the last Add, up to a write: most Adds follow Adds.
+local others, added, added_upto
+-- The same of records: of removals, and by record that of the last Put or Add.
 local removals, latest, latest_upto
 -- Whether a write of values was prepared.
 local has_prepared
 -- Of record spaces: the one that was asked last, the last record that was, what was found, and the spaces with changes.
 local record_set, last_set, last_path, last_found, changed_sets
--- Where a check has found no record below this path.
-local empty_in, empty_below
+-- By record space the path below which a check has found no record.
+local empty_below
+-- Numbers by their texts, texts by their numbers, and how many of them. They outlive the call: they stay true.
+local numbers, texts, remembered = {}, {}, 0
+
+-- The clock as text. Comparing 16 digits is a tenth of the work of making numbers of them.
+local function moment()
+  if not clock_text then
+    local time = call('TIME')
+    clock_text = '000' .. time[1] .. sub('00000' .. time[2], -6, -4)
+  end
+  return clock_text
+end
+
+local function now()
+  if not clock then clock = tonumber(moment()) end
+  return clock
+end
+
+local function remember(key, value, map)
+  if remembered >= 2000 then numbers, texts, remembered = {}, {}, 0 end
+  map[key], remembered = value, remembered + 1
+  return value
+end
+
+-- The number that a text says, or nil.
+local function number_of(text)
+  local number = numbers[text]
+  if number then return number end
+  number = tonumber(text)
+  return number and #text <= 5 and remember(text, number, numbers) or number
+end
+
+-- The text of a whole number, which takes a fourth of the time that Lua's own conversion does.
+local function text_of(number)
+  return texts[number] or number < 1e5 and remember(number, format('%d', number), texts) or format('%d', number)
+end
 
 local function begin(given_args)
   if not byte then
@@ -45,19 +80,11 @@ local function begin(given_args)
     format = string.format
   end
   call, args = redis.call, given_args
-  expiries, session, most = args[1], args[2], tonumber(args[4])
+  expiries, session, most = args[1], args[2], number_of(args[4])
   clock, clock_text, touched, changes, given, due = nil, nil, 0, 0, 0, nil
-  others, added, has_prepared, removals, latest, latest_upto, in_the_way = nil, nil, false, nil, nil, 0, nil
-  record_set, last_set, last_path, last_found, changed_sets, empty_in = nil, nil, nil, nil, nil, nil
-end
-
-local function now()
-  if not clock then
-    local time = call('TIME')
-    clock_text = time[1] .. sub('00000' .. time[2], -6, -4)
-    clock = tonumber(clock_text)
-  end
-  return clock
+  others, added, added_upto, has_prepared, removals, latest, latest_upto = nil, nil, 0, false, nil, nil, 0
+  record_set, last_set, last_path, last_found, changed_sets, empty_below = nil, nil, nil, nil, nil, nil
+  in_the_way = nil
 end
 
 local function touch(count)
@@ -97,7 +124,7 @@ local function live(field)
   local first = byte(field)
   if not first or first > 5 or first == 4 or first == 0 then return field end
   if first == 3 then return sub(field, 2) end
-  if first == 2 and tonumber(sub(field, 2, 17)) > now() then return sub(field, 18) end
+  if first == 2 and sub(field, 2, 17) > moment() then return sub(field, 18) end
   return nil
 end
 
@@ -309,8 +336,7 @@ local function reading()
   -- value is at it or below. If nothing expired, all do.
   function names(dir, limit, scan)
     local PIECE, SMALL = 200, 1000
-    now()
-    local due = #call('ZRANGEBYSCORE', expiries, '-inf', clock_text, 'LIMIT', '0', '1') > 0
+    local due = #call('ZRANGEBYSCORE', expiries, '-inf', moment(), 'LIMIT', '0', '1') > 0
     local size = call('HLEN', dir)
     if size == 0 then
       local place, document = document_of(dir)
@@ -468,8 +494,7 @@ local function writing()
 
   -- Finds fields that have expired, or what is to be met before the first change if the index is another key.
   function find_due(count)
-    now()
-    due = call('ZRANGEBYSCORE', expiries, '-inf', clock_text, 'LIMIT', '0', count)
+    due = call('ZRANGEBYSCORE', expiries, '-inf', moment(), 'LIMIT', '0', count)
   end
 
   -- Removes what find_due() has found, unless the changes since then have renewed it.
@@ -483,7 +508,7 @@ local function writing()
         local dir, name = sub(entry, 1, cut - 1), sub(entry, cut + 1)
         local field = call('HGET', dir, name)
         local deadline = field and deadline_of(field)
-        if deadline and deadline <= clock then
+        if deadline and deadline <= now() then
           change('HDEL', dir, name)
           prune(dir)
           deadline = nil
@@ -540,7 +565,8 @@ local function writing()
 
   -- Stores one value or document in place of this field, which is false if there is none.
   local function put_one(dir, name, value, ttl, old, plan, is_whole)
-    local renewed = tonumber(ttl) and now() + tonumber(ttl)
+    local renewed = number_of(ttl)
+    renewed = renewed and now() + renewed
     local deadline = renewed
     if not old then
       make_directory(dir)
@@ -679,7 +705,7 @@ local function writing()
   -- The text of value + amount in 64 bits, or nil. Lua's numbers are doubles, so INCRBY adds large ones.
   function sum_of(value, amount)
     if not (value == '0' or (#value <= 20 and find(value, '^%-?[1-9]%d*$'))) then return nil end
-    if #value < 16 and #amount < 16 then return format('%d', tonumber(value) + tonumber(amount)) end
+    if #value < 16 and #amount < 16 then return text_of(number_of(value) + number_of(amount)) end
     local scratch = session .. ':sum'
     call('SET', scratch, value)
     local fits = pcall(call, 'INCRBY', scratch, amount)
@@ -690,8 +716,18 @@ local function writing()
 
   -- The value at the key of the write at this index after the writes before it.
   local function value_before(writes, index)
-    local key = writes[index].dir
-    local parent, name = split(key)
+    others, added = others or {}, added or {}
+    for i = added_upto + 1, index - 1 do
+      local earlier = writes[i]
+      if earlier.kind == 'a' then
+        added[earlier.dir .. '.' .. escaped(earlier.name)] = i
+      elseif earlier.dir then
+        others[#others + 1] = i
+      end
+    end
+    added_upto = index - 1
+    local parent, name = writes[index].dir, writes[index].name
+    local key = parent .. '.' .. escaped(name)
     local last = added[key] or 0
     for number = #others, 1, -1 do
       if others[number] < last then break end
@@ -711,7 +747,7 @@ local function writing()
       end
     end
     if last > 0 then return writes[last].sum end
-    return (leaf(key))
+    return (value_at(parent, name))
   end
 
   -- Reads a directory, and those above it that are to be created with it. None of them may be in a document.
@@ -762,7 +798,6 @@ local function writing()
     end
     local is_first = not has_prepared
     has_prepared = true
-    if others and kind ~= 'a' then others[#others + 1] = index end
     if kind == 'p' or kind == 'o' then
       local count = #items / 2
       if kind == 'p' then touch(count) end
@@ -772,7 +807,7 @@ local function writing()
           plan_below(write.dir .. '.' .. escaped(items[i]))
         end
       end
-      if tonumber(write.ttl) then given = given + count end
+      if number_of(write.ttl) then given = given + count end
       if count == 1 then
         -- A directory gives way to the value, and is to be removed whole.
         if look_at(write, write.dir, items[1]) == DIRECTORY then
@@ -782,18 +817,16 @@ local function writing()
         read_upwards(write.dir)
       end
     elseif kind == 'a' then
-      local parent, name = split(write.dir)
       local before
       if is_first then
-        local field = look_at(write, parent, name)
+        local field = look_at(write, write.dir, write.name)
         before = field and live(field)
       else
-        read_upwards(parent)
+        read_upwards(write.dir)
         before = value_before(writes, index)
       end
       write.sum = sum_of(before or '0', write.amount)
       if not write.sum then return false end
-      if added then added[write.dir] = index end
     elseif items then
       touch(#items)
       if kind == 'x' and #items == 1 then
@@ -849,8 +882,7 @@ local function writing()
         put(write.dir, write.ttl, items, is_whole)
       end
     elseif kind == 'a' then
-      local parent, name = split(write.dir)
-      put_one(parent, name, write.sum, 'keep', current(write, parent, name))
+      put_one(write.dir, write.name, write.sum, 'keep', current(write, write.dir, write.name))
     elseif kind == 'z' then
       split_document(write)
     elseif kind == 'd' then

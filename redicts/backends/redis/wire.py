@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final, TypeVar, cast
 
 from redicts.backends.redis.documents import entries_in, names_within, opened, part_of, split
@@ -281,23 +283,36 @@ class Encoder:
         if kept is not None:
             return kept[1]
         count, arguments = 0, list[bytes]()
-        group: tuple[Scope | None, bytes] | None = None
-        for check in checks:
-            is_record = check.key.space[:1] in RECORDS
-            if not isinstance(check, StartsWith):
-                group, count = None, count + 1
-                arguments += self._encode_record_equals(check) if is_record else self._encode_equals(check)
+        # What checks have in common that are encoded as one: the scope or the record space, and the prefix.
+        alike = [
+            (check.key.space if check.key.space[:1] in RECORDS else check.scope, check.prefix)
+            if isinstance(check, StartsWith)
+            else None
+            for check in checks
+        ]
+        before: tuple[bytes, list[bytes]] | None = None
+        spaces = spaces_at = 0
+        for likeness, pairs in groupby(zip(alike, checks), itemgetter(0)):
+            group = [check for _, check in pairs]
+            if likeness is None:
+                before, count = None, count + len(group)
+                for check in cast("list[Equals]", group):
+                    is_record = check.key.space[:1] in RECORDS
+                    arguments += self._encode_record_equals(check) if is_record else self._encode_equals(check)
                 continue
-            key, scope, prefix = check
-            alike = None if is_record else scope, prefix
-            if group is None or group != alike:
-                group, count = alike, count + 1
-                arguments += (_RECORDS_START,) if is_record else (_STARTS_WITH, _SCOPES[scope._value_])
-                size, size_at = 0, len(arguments)
-                arguments += (_EMPTY, bulk_string(prefix))
-            size += 1
-            arguments[size_at] = _NUMBERS[size]
-            arguments += (self._names[key.space, ()], *_RANGES[scope][key.path]) if is_record else (self._names[key],)
+            where, prefix = likeness[0], b"$%d\r\n%b\r\n" % (len(likeness[1]), likeness[1])
+            if isinstance(where, Scope):
+                before, count = None, count + 1
+                names = [self._names[check.key] for check in group]
+                arguments += (_STARTS_WITH, _SCOPES[where._value_], _NUMBERS[len(names)], prefix, *names)
+                continue
+            ranges = [text for key, scope, _ in group for text in _RANGES[scope][key.path]]
+            if before != (prefix, ranges):
+                before, count, spaces, spaces_at = (prefix, ranges), count + 1, 0, len(arguments) + 2
+                arguments += (_RECORDS_START, prefix, _EMPTY, _NUMBERS[len(group)], *ranges)
+            arguments.insert(spaces_at + 2 + spaces, self._names[where, ()])
+            spaces += 1
+            arguments[spaces_at] = _NUMBERS[spaces]
         if len(checks) >= _FEWEST_CHECKS and sum(map(len, arguments)) <= _LONGEST_CHECKS:
             if len(self._kept) >= _MOST_CHECKS:
                 self._kept.clear()
@@ -372,12 +387,16 @@ class Encoder:
         if isinstance(write, Put):
             return self._encode_puts(cast("Sequence[Put]", group))
         if isinstance(write, Add):
-            return _ADD, self._names[write.key], _NUMBERS[write.amount]
+            (space, path), amount = write
+            name = path[-1].encode("utf-8", "surrogatepass")
+            return _ADD, self._names[space, path[:-1]], b"$%d\r\n%b\r\n" % (len(name), name), _NUMBERS[amount]
         if isinstance(write, PutDocument):
             return self._encode_documents(cast("Sequence[PutDocument]", group))
         if isinstance(group[-1], Put):
-            value = group[-1].value
-            return _STORE, self._names[write.key], _encode_ttl(group[-1]), b"$%d\r\n%b\r\n" % (len(value), value)
+            (space, path), value = group[-1].key, group[-1].value
+            name, ttl = path[-1].encode("utf-8", "surrogatepass"), _encode_ttl(group[-1])
+            texts = (b"$%d\r\n%b\r\n" % (len(name), name), ttl, b"$%d\r\n%b\r\n" % (len(value), value))
+            return _STORE, self._names[space, path[:-1]], *texts
         if write.scope is _NODE and not isinstance(write, Notify):
             return self._encode_names(cast("Sequence[Delete | Expire]", group))
         hash_name, scope = self._names[write.key], _SCOPES[write.scope._value_]

@@ -117,7 +117,7 @@ class LockOperations:
         request.pending = False
 
     def release(self, request: Request, last: Steps[None] | None = None) -> Steps[bool]:
-        """Release a lock, and return whether it was still held on all its paths. One transaction.
+        """Release a lock, and return whether it was still held on all its paths. One transaction; two if it was lost.
 
         ``last`` is an operation to carry out first. Its transaction that writes also releases the lock. However it
         ends, the lock is released, and its error is raised, unless the store fails.
@@ -137,9 +137,22 @@ class LockOperations:
             request.pending = False
             raise
         if not there:
-            there = yield from self._remove(request.keys(HOLDERS), (request.name,))
+            there = yield from self._release_if_held(request)
         request.pending = False
         return all(there)
+
+    def _release_if_held(self, request: Request) -> Steps[list[bool]]:
+        """Remove the records of a held lock, and return which were there: one transaction if all were, else two.
+
+        A check is cheaper than a read, whose answer a store may have to keep for a request that is sent again.
+        """
+        keys, there = request.keys(HOLDERS), {(): request.record}
+        held = tuple([Equals(key, Scope.NODE, there) for key in keys])
+        gone = tuple([Delete(key, Scope.NODE) for key in keys])
+        outcome = yield Transaction(held, (), (*gone, notify(request.name)))
+        if outcome.applied:
+            return [True]
+        return (yield from self._remove(keys, (request.name,)))
 
     def _ending(self, steps: Steps[None], request: Request) -> Steps[list[bool]]:
         """Run an operation, and remove a lock in its transaction that writes.
