@@ -13,7 +13,20 @@ from tests.support.servers import RedisServer
 
 ALLOWED: Final = {
     *("fcall", "function|load", "evalsha", "eval", "time"),
-    *("hget", "hmget", "hexists", "hset", "hdel", "hlen", "hgetall", "hvals", "hkeys", "hscan", "hrandfield"),
+    *(
+        "hget",
+        "hmget",
+        "hexists",
+        "hset",
+        "hdel",
+        "hlen",
+        "hgetall",
+        "hvals",
+        "hkeys",
+        "hscan",
+        "hrandfield",
+        "hstrlen",
+    ),
     *("zadd", "zrem", "zcard", "zscore", "zrangebyscore"),
     *("get", "set", "del", "incrby", "unlink", "type"),
     *("publish", "subscribe"),

@@ -54,6 +54,9 @@ def has_functions(server: RedisServer) -> bool:
 def do_everything(tree: Proxy) -> None:
     """Read, write, expire and lock, also a dict that takes several requests."""
     tree.set("a", {"b": {"c": 1, "d": "x"}, "e": [1]}).update({"a": {"f": {}}}, expire=900)
+    whole = {name: {str(number): number for number in range(20)} for name in "abcd"}
+    tree.set("whole", whole).set("whole", whole)
+    assert tree.pop("whole") == whole
     tree.set("expiring", {"x": 1, "y": 2}, expire=900)
     assert tree["expiring"].time_to_live() == 900
     tree["expiring"].expire(None)

@@ -248,7 +248,8 @@ def test_an_owner_in_another_pid_namespace_is_not_called_dead(
 def test_the_documented_user_can_have_its_store_checked(start_redis: StartRedis, in_process: InProcess) -> None:
     """What the user is not permitted is a notice that says so, and all other checks are made."""
     user = "on >sesame-street ~app:* resetchannels &app:s:* -@all +evalsha +eval +select +time +get +set +del +unlink"
-    user += " +incrby +hget +hmget +hset +hdel +hlen +hgetall +hvals +hkeys +hscan +hrandfield +zadd +zrem +zcard"
+    user += " +incrby +hget +hmget +hset +hdel +hlen +hgetall +hvals +hkeys +hscan +hrandfield +hstrlen"
+    user += " +zadd +zrem +zcard"
     user += " +zrangebyscore +zrangebylex +publish +subscribe"
     server = start_redis(acl=[f"app {user}", f"reader {user} -set -hset -del"])
     base = {"host": server.host, "port": server.port, "password": "sesame-street", "prefix": "app:"}

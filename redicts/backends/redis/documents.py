@@ -59,14 +59,14 @@ def _count(text: bytes) -> int:
 
 
 def _field_of(text: bytes) -> bytes | None:
-    """Return a document after its number of leaves, or ``None`` if it is too large for a field.
+    """Return the field of a document without a TTL, or ``None`` if it is too large for one.
 
     As a field it has no more leaves than the smallest page, so each page of a read has room for it.
     """
     if len(text) > MOST_BYTES:
         return None
     count = _count(text)
-    return b"%04d%b" % (count, text) if count <= SMALL_PAGE else None
+    return b"%b%016d%04d%b" % (MARK, 0, count, text) if count <= SMALL_PAGE else None
 
 
 # Writing ----------------------------------------------------------------------------------------------------------

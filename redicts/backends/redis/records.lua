@@ -4,7 +4,6 @@
 -- are 0, so its members are in the order of their bytes. A member is its path, NUL, 16 digits, and the value: see
 -- layout.py. So a scope is one range.
 
-local NEVER = '9999999999999999'
 local NOTHING = {}
 
 -- Functions that recording() makes.

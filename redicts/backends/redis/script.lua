@@ -11,6 +11,10 @@
 local byte, sub, find, match, gsub, format
 
 local DIRECTORY = '\1'
+-- The digits of a deadline: of what has none in a record space, and of a document that has none.
+local NEVER, NO_DEADLINE = '9999999999999999', '0000000000000000'
+-- Stands for a field that was not read, because it is too long for a directory. Its TTL is to be removed, if it has one.
+local LONG, LONG_BYTES = '\5' .. NEVER, 100
 local TOO_MANY = {}
 
 -- The state of one call, which begin() sets. It is all that changes in here, so a call that ends by an error leaves
@@ -479,8 +483,11 @@ local function writing()
     return value
   end
 
-  -- The field of a document, of which the number of leaves and the text are given.
-  local function document_field(document, deadline) return format('\5%016.0f', deadline or 0) .. document end
+  -- The field of a document with another deadline, or with none.
+  local function document_field(field, deadline)
+    if not deadline and sub(field, 2, 17) == NO_DEADLINE then return field end
+    return format('\5%016.0f', deadline or 0) .. sub(field, 18)
+  end
 
   -- Removes the markers of directories that have become empty, from this one upwards.
   local function prune(dir)
@@ -682,7 +689,7 @@ local function writing()
       local value = live(field)
       if value or is_document(field) then
         changed[#changed + 1] = name
-        changed[#changed + 1] = value and field_for(value, deadline) or document_field(sub(field, 18), deadline)
+        changed[#changed + 1] = value and field_for(value, deadline) or document_field(field, deadline)
         if deadline then
           scores[#scores + 1], scores[#scores + 2] = format('%d', deadline), member(dir, name)
         elseif deadline_of(leaves[i + 1]) then
@@ -774,11 +781,11 @@ local function writing()
 
   -- Reads the field that a write of one value replaces, and the directories that are to be created if there is none.
   local function look_at(write, dir, name)
-    local field = call('HGET', dir, name)
+    -- Lua hashes every string that it is given, so a long one that is only to be replaced costs more than a command.
+    local is_long = write.kind == 'o' and call('HSTRLEN', dir, name) > LONG_BYTES
+    local field = is_long and LONG or call('HGET', dir, name)
     write.old = field
-    if not field then
-      read_upwards(dir)
-    end
+    if not field then read_upwards(dir) end
     return field
   end
 
@@ -802,7 +809,7 @@ local function writing()
       local count = #items / 2
       if kind == 'p' then touch(count) end
       for i = 1, kind == 'o' and #items or 0, 2 do
-        touch(tonumber(sub(items[i + 1], 1, 4)))
+        touch(leaves_in(items[i + 1]))
         if count > 1 and call('HGET', write.dir, items[i]) == DIRECTORY then
           plan_below(write.dir .. '.' .. escaped(items[i]))
         end
