@@ -46,6 +46,11 @@ class Capabilities:
     documents: bool = False
     """The store executes :class:`~redicts.core.minitransaction.PutDocument`, which puts a dict as one JSON text."""
 
+    sharded: bool = False
+    """The store keeps each section, which is everything below one first segment, on one of several servers. It refuses
+    a transaction that has no home: see :mod:`redicts.core.sections`. Redicts then works at the root section by section,
+    and refuses what would have to be atomic there."""
+
 
 class Backend(ABC):
     """Base class of backends: one opened database of a store, shared by all threads of the process.
