@@ -66,11 +66,21 @@ class Cluster:
 
     def owner(self, slot: int) -> RedisServer:
         """Return the node that has a slot, by what most of the nodes say."""
-        found: list[RedisServer] = []
-        for server in self.servers:
-            with contextlib.suppress(OSError):
-                found += [owner for first, last, owner in self._ranges(server) if first <= slot <= last]
+        found = [owner for owner in [self.says(server, slot) for server in self.servers] if owner is not None]
         return max(found, key=found.count)
+
+    def says(self, server: RedisServer, slot: int) -> RedisServer | None:
+        """Return the node that has a slot, by what one node says, or ``None`` if that does not run or know."""
+        with contextlib.suppress(OSError):
+            rows: Any = server.command("CLUSTER", "SLOTS")
+            for first, last, *nodes in rows:
+                if first <= slot <= last:
+                    return self.ids[nodes[0][2].decode()]
+        return None
+
+    def is_ok(self, server: RedisServer) -> bool:
+        """Tell whether a node says that the cluster serves all slots that it can."""
+        return "cluster_state:ok" in _text(server.command("CLUSTER", "INFO"))
 
     def slot_of(self, section: str, database: int = 0) -> int:
         """Return the slot of a section whose name needs no escapes."""
@@ -193,10 +203,6 @@ class Cluster:
 
     def _any(self, like: RedisServer) -> RedisServer:
         return like if like.running else next(server for server in self.servers if server.running)
-
-    def _ranges(self, server: RedisServer) -> list[tuple[int, int, RedisServer]]:
-        rows: Any = server.command("CLUSTER", "SLOTS")
-        return [(first, last, self.ids[nodes[0][2].decode()]) for first, last, *nodes in rows]
 
 
 def address(server: RedisServer) -> str:
