@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from redicts import Database
 from redicts.backends.redis.cluster import ClusterBackend
 from redicts.backends.redis.settings import RedisSettings
 from redicts.core.minitransaction import VALUES, Key, Put, Transaction
-from redicts.errors import LockLost, StoreBusy, Unsupported
+from redicts.errors import Deadlock, LockLost, LockTimeout, StoreBusy, Unsupported
+from tests.backends.test_redis_production import PAGE, documented_user_of_functions
 from tests.support.cluster import Cluster, address, sections_in_each
 from tests.support.servers import RedisServer
 from tests.support.waiting import eventually
@@ -300,3 +302,75 @@ def test_a_process_keeps_few_sections_ready(cluster: Cluster) -> None:
         backend.execute(put(f"n{number}", b"1"))
     assert len(backend._sections) <= 512
     backend.close()
+
+
+def test_a_section_is_listed_again(cluster: Cluster, tree: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process lists a section before its first write to it, and again after a while, in case the list was lost."""
+    monkeypatch.setattr("redicts.backends.redis.cluster._LISTED_SECS", 1_000.0)
+    tree.proxy("a").set("x", 1)
+    cluster.owner(cluster.slot_of("")).command("DEL", "{0:}sections")
+    tree.proxy("a").set("x", 2)
+    assert tree.root().val() is None, "the process has listed it lately"
+    monkeypatch.setattr("redicts.backends.redis.cluster._LISTED_SECS", -1.0)
+    tree.proxy("b").set("x", 3)
+    tree.proxy("b").set("x", 4)
+    assert tree.root().val() == {"b": {"x": 4}}
+    cluster.owner(cluster.slot_of("")).command("DEL", "{0:}sections")
+    tree.proxy("b").set("x", 5)
+    assert tree.root().val() == {"b": {"x": 5}}
+
+
+def test_a_deadlock_in_one_section_is_found(tree: Database) -> None:
+    """Two owners that wait for each other in one section do not wait for their timeouts."""
+    errors = _cross(tree, "a.x", "a.y", timeout=30)
+    assert [type(error) for error in errors] == [Deadlock]
+
+
+def test_a_deadlock_over_sections_ends_by_the_timeout(tree: Database) -> None:
+    """Two owners that wait for each other in two sections wait until one of them has waited long enough."""
+    errors = _cross(tree, "a.x", "b.x", timeout=0.5)
+    assert {type(error) for error in errors} == {LockTimeout}
+
+
+def _cross(tree: Database, one: str, other: str, timeout: float) -> list[Exception]:
+    """Have two threads lock two paths in opposite order; return what their second acquisitions raise."""
+    both = threading.Barrier(2)
+    errors: list[Exception] = []
+
+    def lock(first: str, second: str) -> None:
+        with tree.lock(first):
+            both.wait()
+            try:
+                with tree.lock(second, acquire_timeout=timeout):
+                    pass
+            except (Deadlock, LockTimeout) as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=lock, args=paths) for paths in ((one, other), (other, one))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return errors
+
+
+def test_the_documented_user_of_a_cluster(cluster: Cluster) -> None:
+    """The user of the page on production, with what that on clusters adds, can do everything."""
+    added = re.search(r"\*Users\* need `([^`]+)`", PAGE)
+    assert added
+    rules = [*documented_user_of_functions().split()[1:], *added[1].split()]
+    for server in cluster.servers:
+        server.command("ACL", "SETUSER", "app", *rules)
+    try:
+        with redicts.open(
+            {**cluster.configuration, "prefix": "app:", "username": "app", "password": "the-password"}
+        ) as tree:
+            for name in sections_in_each(cluster):
+                tree.proxy(name).set("x", {"y": 1}, expire=100)
+                with tree.lock(name):
+                    assert tree.proxy(name).get("x").get("n").add(2**53) == 2**53
+            assert len(tree.root().val() or ()) == 3
+            tree.root().clear()
+    finally:
+        for server in cluster.servers:
+            server.command("ACL", "DELUSER", "app")

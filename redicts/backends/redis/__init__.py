@@ -20,7 +20,7 @@ plugin: Final = BackendPlugin(
     from_client,
     contract=1,
     summary="a server of Redis 6.2 or newer, or of Valkey",
-    harness="redicts.contract.stores:RedisStoreHarness",
+    harness="redicts.contract.stores:redis_harness",
     is_client_of=is_client_of,
 )
 

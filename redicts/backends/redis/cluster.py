@@ -157,6 +157,11 @@ class ClusterBackend(Backend):
 
     execute_until = execute
 
+    def node_of(self, section: str) -> str:
+        """Return the address of the node that has a section. Cost: a round trip if no node was asked yet."""
+        nodes = self._nodes.current or self._nodes.get()
+        return nodes.owner(self._section(section).slot, None)
+
     def _section(self, name: str | None) -> _Section:
         """Return a section. The empty name stands for what belongs to none."""
         found = self._sections.get(name)
