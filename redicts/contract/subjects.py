@@ -271,8 +271,8 @@ SUBJECTS: Final[dict[str, Subject]] = {
     "sections": Subject(
         "Sections",
         Loss.UPDATES,
-        "A sharded store cannot change two sections at once. One that does not refuse it leaves half a transaction when a "
-        "server fails.",
+        "A sharded store cannot change two sections at once. One that does not refuse it leaves half a transaction "
+        "when a server fails.",
         "contract.md#sharded-stores",
     ),
     "capabilities": Subject(

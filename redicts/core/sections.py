@@ -15,11 +15,13 @@ so together they are no snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
 
 from redicts.core.minitransaction import Key, Path, Transaction
 from redicts.errors import Unsupported
+
+_Item = TypeVar("_Item")
 
 ROOT: Final = ""
 """Stands for the root in place of a section: no segment is empty."""
@@ -83,6 +85,19 @@ def is_at_root(transaction: Transaction) -> bool:
     if checks or writes or not reads:
         return False
     return not any([read.key.path or read.limit is None for read in reads])  # noqa: C419  (no generator: it is quicker)
+
+
+def by_section(items: Iterable[_Item], key_of: Callable[[_Item], Key]) -> list[list[_Item]]:
+    """Return items that have a key in one list for each section, so that each list fits into one transaction.
+
+    >>> keys = [Key("v", ("a", "x")), Key("v", ("b",)), Key("v", ("a", "y"))]
+    >>> [[key.path for key in part] for part in by_section(keys, lambda key: key)]
+    [[('a', 'x'), ('a', 'y')], [('b',)]]
+    """
+    parts: dict[str | None, list[_Item]] = {}
+    for item in items:
+        parts.setdefault(section_of(key_of(item)), []).append(item)
+    return list(parts.values())
 
 
 def _spans(found: Iterable[str]) -> Unsupported:

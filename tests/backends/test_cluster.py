@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
@@ -15,6 +16,7 @@ import redicts
 from redicts import Database
 from redicts.backends.redis.cluster import ClusterBackend
 from redicts.backends.redis.settings import RedisSettings
+from redicts.cli import main
 from redicts.core.minitransaction import VALUES, Key, Put, Transaction
 from redicts.errors import Deadlock, LockLost, LockTimeout, StoreBusy, Unsupported
 from tests.backends.test_redis_production import PAGE, documented_user_of_functions
@@ -374,3 +376,19 @@ def test_the_documented_user_of_a_cluster(cluster: Cluster) -> None:
     finally:
         for server in cluster.servers:
             server.command("ACL", "DELUSER", "app")
+
+
+def test_doctor_reports_the_nodes(cluster: Cluster, tree: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    """``redicts doctor`` names each node with its role, slots and sections, and how far replicas lag behind."""
+    names = sections_in_each(cluster)
+    for name in names:
+        tree.proxy(name).set("x", 1)
+    url = f"redis+cluster://{cluster.nodes[0]}/0"
+    assert main(["doctor", "--store", url, "--json"]) == 0
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    found = checks["servers"]["servers"]
+    assert set(found) == set(cluster.nodes)
+    for server, name in zip(cluster.primaries, names):
+        assert re.match(rf"primary of 546\d slots and 1 sections \({name}\); 1 replicas", found[address(server)])
+        assert "min-replicas-to-write 0" in found[address(server)]
+    assert sum(text.startswith("replica of ") for text in found.values()) == 3

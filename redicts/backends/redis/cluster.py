@@ -22,14 +22,15 @@ from redis.crc import key_slot
 from redicts.backends.redis.backend import ATOMIC_ENTRIES, Executor, answer_secs, version_in
 from redicts.backends.redis.cluster_nodes import Nodes, SlotConnections
 from redicts.backends.redis.cluster_root import RootReader
+from redicts.backends.redis.cluster_states import states_of
 from redicts.backends.redis.connections import Connections, connection_options, described
 from redicts.backends.redis.errors import Errors
-from redicts.backends.redis.layout import name_bytes, suffix
+from redicts.backends.redis.layout import name_bytes, name_text, suffix
 from redicts.backends.redis.plain_reads import PlainReads
 from redicts.backends.redis.pubsub import RedisListener, Subscriptions
 from redicts.backends.redis.settings import RedisSettings, address_of
 from redicts.backends.redis.wire import INFO_SERVER, Encoder, bulk_string
-from redicts.core.backend import Backend, Capabilities
+from redicts.core.backend import Backend, Capabilities, ServerState
 from redicts.core.minitransaction import Outcome, Transaction
 from redicts.core.sections import home_of, is_at_root
 from redicts.handles import PerProcess
@@ -207,6 +208,19 @@ class ClusterBackend(Backend):
         nodes = self._nodes.current or self._nodes.get()
         reply: bytes = self._list_connections().call(INFO_SERVER)
         return {**version_in(reply), "redis cluster": f"{len(nodes.primaries)} primaries"}
+
+    def servers(self) -> Mapping[str, ServerState]:
+        """Return the state of each node: its role, slots and sections, and how far its replicas lag behind."""
+        nodes = self._nodes.current or self._nodes.get()
+        nodes.look(key_slot(self._tag + b"}"), None)
+        sections: dict[str, list[str]] = {}
+        cursor, is_first = b"0", True
+        while is_first or cursor != b"0":
+            cursor, names = self._sections_page(cursor, None)
+            is_first = False
+            for name in map(name_text, names):
+                sections.setdefault(self.node_of(name), []).append(name)
+        return states_of(nodes, sections)
 
     def close(self) -> None:
         """Close the idle connections now, the others when their requests are over and the last listener is closed."""

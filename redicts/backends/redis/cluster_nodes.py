@@ -120,6 +120,11 @@ class Nodes:
         """The addresses of the nodes that have slots, as far as they are known."""
         return sorted({address for address in self.owners if address})
 
+    @property
+    def replicas(self) -> tuple[str, ...]:
+        """The addresses of the replicas, as far as they are known."""
+        return self._replicas
+
     def any(self) -> str:
         """Return the address of a node that has slots, or of one that the settings name."""
         return _RANDOM.choice(self.primaries or self._settings.nodes)

@@ -36,7 +36,7 @@ from redicts.core.minitransaction import (
     Write,
     canonical_counter,
 )
-from redicts.core.sections import refuse_several, section_of
+from redicts.core.sections import by_section, refuse_several
 from redicts.errors import CorruptData, LockLost, RedictsError, StoreError, Unsupported
 
 _CLOCK_BITS: Final = 8
@@ -202,10 +202,7 @@ class LockOperations:
 
     def _steps(self, items: Sequence[_Item], key_of: Callable[[_Item], Key]) -> Iterator[Sequence[_Item]]:
         """Yield items with a key in steps that one transaction takes each."""
-        parts: dict[str | None, list[_Item]] = {}
-        for item in items:
-            parts.setdefault(section_of(key_of(item)) if self.sharded else None, []).append(item)
-        for part in parts.values():
+        for part in by_section(items, key_of) if self.sharded else [items]:
             for start in range(0, len(part), _STEP):
                 yield part[start : start + _STEP]
 
