@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from tests.support.cluster import Cluster
 from tests.support.executables import Executable, ServerMissing, each_executable
 from tests.support.proxy import FaultyProxy
 from tests.support.servers import RedisServer, ServerOptions, StartRedis
@@ -64,6 +65,20 @@ def servers() -> Iterator[Callable[[Executable], RedisServer]]:
             return started[executable]
 
         yield server
+
+
+@pytest.fixture(scope="session")
+def shared_cluster() -> Iterator[Cluster]:
+    """Run one cluster per worker; tests use :func:`cluster`, which empties it."""
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared_cluster: Cluster) -> Cluster:
+    """Give an empty cluster of the newest version; a test that stops a node or moves a slot has one of its own."""
+    shared_cluster.flush()
+    return shared_cluster
 
 
 @pytest.fixture

@@ -58,7 +58,12 @@ class OpenedDatabase:
         self.databases: Mapping[str | None, OpenedDatabase] = {None: self} if databases is None else databases
         can = backend.capabilities
         self.store: Final = TreeStore(
-            form, can.atomic_entries, documents=can.documents, ttls=can.ttl, fast_paths=_fast_paths(backend)
+            form,
+            can.atomic_entries,
+            documents=can.documents,
+            ttls=can.ttl,
+            fast_paths=_fast_paths(backend),
+            sharded=can.sharded,
         )
         self.locks: Final = LockManager(self.store, self.run, mandatory=mandatory_locks, retention_secs=lock_retention)
 

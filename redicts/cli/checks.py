@@ -90,6 +90,7 @@ def _checks(store: Store, damage: Damage, *, quick: bool) -> Iterator[Finding]:
         return
     yield _reach(database)
     yield from _permitted("version", lambda: [_version(database)])
+    yield from _permitted("servers", lambda: _servers(database))
     yield _capabilities(database)
     yield from _permitted("writing", lambda: [_writing(database)])
     yield _clock(database)
@@ -125,6 +126,15 @@ def _reach(database: OpenedDatabase) -> Finding:
 def _version(database: OpenedDatabase) -> Finding:
     data = {"redicts": __version__, "python": platform.python_version(), **database.backend.about()}
     return Finding("version", Status.OK, ", ".join([f"{name} {text}" for name, text in data.items()]), data)
+
+
+def _servers(database: OpenedDatabase) -> Iterator[Finding]:
+    """Report each server of a store that has several."""
+    found = database.backend.servers()
+    if found:
+        status = Status.OK if all(state.is_fine for state in found.values()) else Status.NOTICE
+        text = ". ".join([f"{address}: {state.text}" for address, state in found.items()])
+        yield Finding("servers", status, text, {"servers": {at: state.text for at, state in found.items()}})
 
 
 def _capabilities(database: OpenedDatabase) -> Finding:
@@ -247,6 +257,8 @@ def _is_alive(record: Record) -> bool | None:
 
 
 def _tokens(database: OpenedDatabase, damage: Damage) -> Finding:
+    if database.store.sharded:
+        return Finding("tokens", Status.OK, "each section has a counter of fencing tokens, which is not examined")
     (found,) = database.run(read_all([Read(TOKENS)]))
     data = found.values.get(())
     if data is None:
@@ -321,6 +333,6 @@ def _unreadable(database: OpenedDatabase, leaves: list[Leaf]) -> Iterator[tuple[
             yield leaf, error
     above = list(dict.fromkeys([leaf.path[:depth] for leaf in leaves for depth in range(1, len(leaf.path))]))
     for start in range(0, len(above), 1000):
-        for found in database.run(leaves_at(above[start : start + 1000])):
+        for found in database.run(leaves_at(above[start : start + 1000], database.store.sharded)):
             if found is not None:
                 yield found, CorruptData(f"{described(found.path)} is a leaf, and others are stored below it")

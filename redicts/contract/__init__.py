@@ -42,6 +42,7 @@ from redicts.contract.configured import Store, StoreHarness
 from redicts.contract.examination import Examination, names_left_out
 from redicts.contract.harness import Harness, Raw, SharedBackend
 from redicts.contract.hostile import HOSTILE_SEGMENTS, HOSTILE_VALUES
+from redicts.contract.one_section import InOneSection
 from redicts.contract.probes import PROBES
 from redicts.contract.report import Report, Result, Status, crossed_out
 from redicts.contract.requirements import CheckFailed
@@ -54,6 +55,7 @@ __all__ = [
     "ConformanceCheck",
     "Examination",
     "Harness",
+    "InOneSection",
     "ManualClock",
     "Need",
     "Raw",

@@ -24,6 +24,7 @@ class Need(Enum):
     PUSH = "capability push"
     DOCUMENTS = "capability documents"
     NO_DOCUMENTS = "a store that does not declare documents"
+    SHARDED = "capability sharded"
     LIMIT = "capability atomic_entries set"
     NO_LIMIT = "capability atomic_entries None"
     FORK = "a platform with os.fork"
@@ -51,6 +52,7 @@ CAPABILITIES: Final[dict[Need, str]] = {
     Need.PUSH: "push",
     Need.DOCUMENTS: "documents",
     Need.NO_DOCUMENTS: "documents",
+    Need.SHARDED: "sharded",
     Need.LIMIT: "atomic_entries",
     Need.NO_LIMIT: "atomic_entries",
     Need.LOST_REPLIES: "lost replies",

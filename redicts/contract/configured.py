@@ -26,7 +26,7 @@ from redicts.core.backend import Backend, BackendPlugin, BackendSettings
 from redicts.core.minitransaction import NOTHING, Delete, Equals, Key, Put, Read, Scope, Transaction
 from redicts.errors import RedictsError
 
-_QUICK: Final = 0.5
+QUICK: Final = 0.5
 """Seconds that a client waits for the answer to a request that is held back, if its settings include a timeout."""
 
 _NUMBERS: Final = (0, 1, 10)
@@ -109,13 +109,16 @@ class StoreHarness(Harness):
         if self._proxy is None:
             self._proxy = FaultProxy(settings.host, settings.port)
         changes: dict[str, Any] = {"host": self._proxy.host, "port": self._proxy.port}
-        changes |= {"socket_timeout_secs": _QUICK} if "socket_timeout_secs" in fields else {}
+        changes |= {"socket_timeout_secs": QUICK} if "socket_timeout_secs" in fields else {}
         changes |= {"tls_check_hostname": False} if "tls_check_hostname" in fields else {}
         self._proxy.calm()
         settings = self.store.settings.model_copy(update=changes)
-        backend = self.store.plugin.open(settings, self.store.database)
+        return self._measured(self.store.plugin.open(settings, self.store.database), self._proxy)
+
+    def _measured(self, backend: Backend, proxy: FaultProxy) -> Backend:
+        """Learn how many exchanges a write by this client takes, so that each reply is lost in turn."""
         try:
-            self._numbers = _each_reply(_exchanges_of_a_write(backend, self._proxy))
+            self._numbers = _each_reply(_exchanges_of_a_write(backend, proxy))
         except BaseException:
             backend.close()
             raise

@@ -254,6 +254,7 @@ _UNMET: Final[dict[Need, Callable[[Fixture], None]]] = {
     Need.PUSH: _need_capability("push", wanted=True),
     Need.DOCUMENTS: _need_capability("documents", wanted=True),
     Need.NO_DOCUMENTS: _need_capability("documents", wanted=False),
+    Need.SHARDED: _need_capability("sharded", wanted=True),
     Need.LIMIT: _need_limit(wanted=True),
     Need.NO_LIMIT: _need_limit(wanted=False),
     Need.FORK: _need_fork,

@@ -55,6 +55,13 @@ class Harness(ABC):
         For a store inside one instance, return a :class:`SharedBackend` of that instance.
         """
 
+    def whole(self) -> Backend:
+        """Open a client of all sections of a sharded store, whose other clients are :class:`InOneSection`.
+
+        Only a store that declares ``sharded`` needs it. The suite closes it.
+        """
+        return self.open()
+
     @property
     def opener(self) -> Callable[[], Backend] | None:
         """A picklable callable that opens a client in another process.

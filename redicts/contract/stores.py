@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from redicts.contract.configured import StoreHarness
+from redicts.backends.redis.cluster import ClusterBackend
+from redicts.backends.redis.settings import RedisSettings, address_of
+from redicts.contract.configured import QUICK, Store, StoreHarness
+from redicts.contract.fault_proxy import FaultProxy
+from redicts.contract.one_section import SECTION, InOneSection, in_one_section
 from redicts.contract.wall import set_wall_clock
 from redicts.core.backend import Backend
 
@@ -16,6 +22,74 @@ class RedisStoreHarness(StoreHarness):
     def size(self) -> int:
         """Return the bytes of all values on the server."""
         return size_of_data(self.store.open())
+
+
+def redis_harness(store: Store) -> StoreHarness:
+    """Return the harness of a server, or that of a cluster if the settings say that there is one."""
+    return RedisClusterHarness(store) if getattr(store.settings, "cluster", False) else RedisStoreHarness(store)
+
+
+class RedisClusterHarness(RedisStoreHarness):
+    """The harness of a cluster: its clients are in one section, and a proxy is in front of the node that has that."""
+
+    def open(self) -> Backend:
+        """Open a client in one section."""
+        return InOneSection(self.store.open())
+
+    def whole(self) -> Backend:
+        """Open a client of all sections."""
+        return self.store.open()
+
+    @property
+    def opener(self) -> Callable[[], Backend]:
+        """The callable that opens a client in one section in another process."""
+        return partial(in_one_section, super().opener)
+
+    def lossy(self) -> Backend:
+        """Open a client that reaches the node of its section through the proxy."""
+        if self._proxy is None:
+            with contextlib.closing(ClusterBackend(self._settings, self.store.database)) as backend:
+                self._node = backend.node_of(SECTION)
+            self._proxy = FaultProxy(*address_of(self._node))
+        self._proxy.calm()
+        settings = self._settings.model_copy(update={"socket_timeout_secs": QUICK, "tls_check_hostname": False})
+        proxied = {self._node: f"{self._proxy.host}:{self._proxy.port}"}
+        return self._measured(InOneSection(_ThroughProxy(settings, self.store.database, proxied)), self._proxy)
+
+    def size(self) -> int:
+        """Return the bytes of all keys of the cluster."""
+        return _size_of_keys(ClusterBackend(self._settings, self.store.database))
+
+    def databases(self) -> Sequence[Backend]:
+        """Open databases with other numbers."""
+        return [InOneSection(backend) for backend in super().databases()]
+
+    def unusable(self) -> Mapping[str, Callable[[], Backend]]:
+        """Return clients with a port without a server, or with another password."""
+        return {what: partial(in_one_section, open_) for what, open_ in super().unusable().items()}
+
+    def _mistakes(self) -> dict[str, dict[str, Any]]:
+        found = super()._mistakes()
+        for changes in found.values():
+            if "port" in changes:
+                changes["nodes"] = (f"{changes.pop('host')}:{changes.pop('port')}",)
+        return found
+
+    @property
+    def _settings(self) -> RedisSettings:
+        assert isinstance(self.store.settings, RedisSettings)
+        return self.store.settings
+
+
+class _ThroughProxy(ClusterBackend):
+    """A client that connects to other addresses than the cluster names."""
+
+    def __init__(self, settings: RedisSettings, database: int, proxied: Mapping[str, str]) -> None:
+        self._proxied = proxied
+        super().__init__(settings, database)
+
+    def _options(self, address: str) -> dict[str, Any]:
+        return super()._options(self._proxied.get(address, address))
 
 
 class SqliteStoreHarness(StoreHarness):
@@ -32,3 +106,18 @@ def size_of_data(backend: Backend) -> int:
     with contextlib.closing(backend):
         client: Any = getattr(backend, "client", None)
         return int(client.info("memory")["used_memory_dataset"])
+
+
+def _size_of_keys(backend: ClusterBackend) -> int:
+    """Return the bytes of all keys on the primaries of a cluster; close the backend.
+
+    All other memory of a node changes with the messages between the nodes.
+    """
+    with contextlib.closing(backend), contextlib.closing(backend.client) as client:
+        total = 0
+        for node in client.get_primaries():
+            asked = client.get_redis_connection(node).pipeline(transaction=False)
+            for key in client.scan_iter(count=1_000, target_nodes=node):
+                asked.memory_usage(key, samples=0)
+            total += sum(size or 0 for size in asked.execute())
+        return total

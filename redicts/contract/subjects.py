@@ -268,6 +268,13 @@ SUBJECTS: Final[dict[str, Subject]] = {
         "A store runs for years. Some bytes for each request that is over fill a disk or a process in weeks.",
         "contract.md#other-rules",
     ),
+    "sections": Subject(
+        "Sections",
+        Loss.UPDATES,
+        "A sharded store cannot change two sections at once. One that does not refuse it leaves half a transaction "
+        "when a server fails.",
+        "contract.md#sharded-stores",
+    ),
     "capabilities": Subject(
         "Declared capabilities",
         Loss.DECLARED,

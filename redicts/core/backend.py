@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -45,6 +45,18 @@ class Capabilities:
 
     documents: bool = False
     """The store executes :class:`~redicts.core.minitransaction.PutDocument`, which puts a dict as one JSON text."""
+
+    sharded: bool = False
+    """The store keeps each section, which is everything below one first segment, on one of several servers. It refuses
+    a transaction that has no home: see :mod:`redicts.core.sections`. Redicts then works at the root section by section,
+    and refuses what would have to be atomic there."""
+
+
+class ServerState(NamedTuple):
+    """The state of one of the servers of a store: a text without secrets, and whether all is as it should be."""
+
+    text: str
+    is_fine: bool
 
 
 class Backend(ABC):
@@ -161,6 +173,13 @@ class Backend(ABC):
         Values never contain a secret. Raises :class:`~redicts.errors.StoreError` if the store fails.
 
         Cost: at most one round trip.
+        """
+        return {}
+
+    def servers(self) -> Mapping[str, ServerState]:
+        """Return the state of each server of a store that has several, by its address, for reports.
+
+        Raises :class:`~redicts.errors.StoreError` if the store fails. Cost: some round trips to each server.
         """
         return {}
 

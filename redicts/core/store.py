@@ -24,6 +24,7 @@ class TreeStore(EditOperations, ItemOperations, LockOperations):
         documents: Whether the backend takes documents, as in ``Capabilities``.
         ttls: Whether its values can have a TTL, as in ``Capabilities``.
         fast_paths: The fast paths that the backend overrides.
+        sharded: Whether it keeps sections on several servers, as in ``Capabilities``.
         clock: A monotonic clock in seconds, for timeouts.
         wall_clock: Seconds since the epoch, for the times in lock records. Correctness does not depend on it.
         timing: The intervals of lock waiters.
@@ -38,11 +39,19 @@ class TreeStore(EditOperations, ItemOperations, LockOperations):
         documents: bool = False,
         ttls: bool = True,
         fast_paths: FastPaths = FastPaths(),  # noqa: B008  (it is immutable)
+        sharded: bool = False,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         timing: Timing = Timing(),  # noqa: B008  (it is immutable)
     ) -> None:
         EditOperations.__init__(
-            self, form, atomic_entries, documents=documents, ttls=ttls, fast_paths=fast_paths, clock=clock
+            self,
+            form,
+            atomic_entries,
+            documents=documents,
+            ttls=ttls,
+            fast_paths=fast_paths,
+            sharded=sharded,
+            clock=clock,
         )
-        LockOperations.__init__(self, clock, wall_clock, timing)
+        LockOperations.__init__(self, clock, wall_clock, timing, sharded=sharded)

@@ -4,7 +4,8 @@ Atomicity
     Each operation is one minitransaction, so other clients see all of its writes or none. If the store limits the size
     of a transaction (``Capabilities.atomic_entries``), larger values are read in pages and written in steps, and other
     clients may see the state between two steps. An operation that must be atomic raises
-    :class:`~redicts.errors.Unsupported` instead.
+    :class:`~redicts.errors.Unsupported` instead. On a sharded store, an operation at the root is one minitransaction in
+    each section.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ class ValueOperations:
         documents: bool,
         ttls: bool,
         fast_paths: FastPaths,
+        sharded: bool = False,
         clock: Callable[[], float],
     ) -> None:
         self._format = self.form = form
@@ -96,6 +98,7 @@ class ValueOperations:
         self._ttls = ttls
         self._clock = clock
         self._documents = documents
+        self.sharded = sharded
         self._fetches, self._overwrites = fast_paths
         self._fetches_documents = documents and form.reads_documents
 
@@ -279,6 +282,10 @@ class ValueOperations:
         empty = [below for below, data in leaves.items() if data == EMPTY_DICT]
         if not empty:
             yield from self._apply(merging(leaves, path, ttl))
+            return
+        if self.sharded and not path and len(value) > 1:
+            for name, item in value.items():
+                yield from self.merge((), {name: item}, ttl)
             return
         for attempt in range(_ATTEMPTS):
             checks = []
@@ -478,7 +485,11 @@ class ValueOperations:
         return found
 
     def _apply(self, writes: tuple[Write, ...]) -> Steps[None]:
-        """Apply writes in one transaction, or step by step if they are too large for one."""
+        """Apply writes in one transaction, or step by step if they are too large for one, or at the root of shards."""
+        if self.sharded and not _is_in_one_section(writes):
+            for part in (yield from self._by_section(writes)):
+                yield from self._apply(part)
+            return
         if not writes or (yield Transaction((), (), writes)).status is not Status.TOO_LARGE:
             return
         if len(writes) == 1:
@@ -489,6 +500,19 @@ class ValueOperations:
         step = min(_STEP, (len(writes) + 1) // 2)
         for start in range(0, len(writes), step):
             yield from self._apply(writes[start : start + step])
+
+    def _by_section(self, writes: tuple[Write, ...]) -> Steps[list[tuple[Write, ...]]]:
+        """Return writes in groups of one section each. One at the root becomes one for each section that is there."""
+        groups: dict[str, list[Write]] = {}
+        if not all(write.key.path for write in writes):
+            groups = {name: [] for name in (yield from self.names(()))}
+        for write in writes:
+            if write.key.path:
+                groups.setdefault(write.key.path[0], []).append(write)
+            elif isinstance(write, (Delete, Expire)) and write.scope is not Scope.NODE:
+                for name, group in groups.items():
+                    group.append(write._replace(key=Key(VALUES, (name,)), scope=Scope.SUBTREE))
+        return [tuple(group) for group in groups.values()]
 
     def _apply_to_pages(self, write: Write) -> Steps[None]:
         """Apply a write to the values in its scope, page by page."""
@@ -527,6 +551,11 @@ def _key(path: Path) -> Key:
 def _fetch(path: Path, document: bool) -> Fetch:
     """Return the request for a value. It is remembered: making it takes as long as finding a row."""
     return Fetch(Key(VALUES, path), document)
+
+
+def _is_in_one_section(writes: tuple[Write, ...]) -> bool:
+    sections = {write.key.path[:1] for write in writes}
+    return len(sections) < 2 and () not in sections
 
 
 def _entries_in(outcome: Outcome) -> Entries:

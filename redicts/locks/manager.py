@@ -411,7 +411,7 @@ class LockManager:
             holder = f": {other}" if other else ", which it has released since"
             return Locked(f"{all_described(paths)} cannot be written while another owner holds a lock{holder}")
 
-        return guarded(steps, tuple(checks), refusal, reads)
+        return guarded(steps, tuple(checks), refusal, reads, self.store.sharded)
 
 
 def current(

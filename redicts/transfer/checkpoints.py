@@ -41,8 +41,13 @@ class Checkpoint:
 
 def unfinished() -> Steps[dict[str, Mapping[str, Any]]]:
     """Return the states of all work that is unfinished, by its name."""
-    (found,) = yield from read_all([Read(Key(SPACE, ()), Scope.BELOW)])
-    return {path[0]: _state(data) for path, data in found.values.items()}
+    states: dict[str, Mapping[str, Any]] = {}
+    read: Read | None = Read(Key(SPACE, ()), Scope.BELOW, 1_000)
+    while read is not None:
+        (found,) = yield from read_all([read])
+        states.update({path[0]: _state(data) for path, data in found.values.items()})
+        read = None if found.cursor is None else read._replace(cursor=found.cursor)
+    return states
 
 
 def _state(data: bytes) -> Mapping[str, Any]:

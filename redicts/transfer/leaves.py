@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from redicts.api.opened import OpenedDatabase
 from redicts.core.driver import Steps
 from redicts.core.minitransaction import VALUES, AnyRead, Entries, Key, Path, Read, Transaction
+from redicts.core.sections import by_section
 from redicts.errors import CorruptData, LeafError
 
 UNREADABLE: Final = (CorruptData, LeafError)
@@ -60,10 +61,17 @@ def read_all(reads: Sequence[AnyRead]) -> Steps[list[Entries]]:
     return [answer for answer in outcome.answers if isinstance(answer, Entries)]
 
 
-def leaves_at(paths: Sequence[Path]) -> Steps[list[Leaf | None]]:
-    """Return the leaves at exactly these paths, of which there are at most a thousand. One transaction."""
+def leaves_at(paths: Sequence[Path], sharded: bool) -> Steps[list[Leaf | None]]:
+    """Return the leaves at exactly these paths, of which there are at most a thousand.
+
+    One transaction, and one for each section of a sharded store.
+    """
     reads = [Read(Key(VALUES, path), ttls=True) for path in paths]
-    found = (yield from read_all(reads)) if reads else []
+    answers: dict[Path, Entries] = {}
+    for part in by_section(reads, lambda read: read.key) if sharded else [reads]:
+        if part:
+            answers.update(zip([read.key.path for read in part], (yield from read_all(part))))
+    found = [answers[path] for path in paths]
     return [
         Leaf(path, entries.values[()], entries.ttls.get(())) if () in entries.values else None
         for path, entries in zip(paths, found)

@@ -8,6 +8,7 @@ from typing import Final
 from redicts.api.opened import OpenedDatabase
 from redicts.core.driver import Steps
 from redicts.core.minitransaction import VALUES, Entries, Key, Path, Read, Scope, Status, Transaction
+from redicts.core.sections import by_section
 from redicts.transfer.leaves import Leaf
 
 _READS: Final = 1_500
@@ -41,19 +42,20 @@ class Losses:
             if not any(self._database.run(self._database.store.exists(path)) for path in [*above, self._to]):
                 self._confirm = None
                 return
-        lost = self._database.run(_lost(self._to, leaves))
+        lost = self._database.run(_lost(self._to, leaves, self._database.store.sharded))
         if lost:
             self._lost += lost
             self._confirm(self._lost)
 
 
-def _lost(to: Path, leaves: Sequence[Leaf]) -> Steps[int]:
+def _lost(to: Path, leaves: Sequence[Leaf], sharded: bool) -> Steps[int]:
     """Return how many stored leaves these leaves replace or remove; one that stays the same is not counted."""
     above = {(to + leaf.path)[:depth]: None for leaf in leaves for depth in range(1, len(to + leaf.path))}
     items = [*{to + leaf.path: leaf.data for leaf in leaves}.items(), *above.items()]
     lost = 0
-    for start in range(0, len(items), _READS):
-        lost += yield from _lost_to(items[start : start + _READS])
+    for part in by_section(items, lambda item: Key(VALUES, item[0])) if sharded else [items]:
+        for start in range(0, len(part), _READS):
+            lost += yield from _lost_to(part[start : start + _READS])
     return lost
 
 

@@ -8,8 +8,9 @@ from typing import Final
 from redicts.api.opened import OpenedDatabase
 from redicts.core.driver import Steps
 from redicts.core.leaves import merging, refuse_root
-from redicts.core.minitransaction import Path, Put, Status, Transaction, Write
+from redicts.core.minitransaction import VALUES, Key, Path, Put, Status, Transaction, Write
 from redicts.core.paths import described, joined
+from redicts.core.sections import by_section
 from redicts.errors import Unsupported
 from redicts.transfer.leaves import Leaf
 
@@ -25,7 +26,8 @@ def store(database: OpenedDatabase, to: Path, leaves: Sequence[Leaf], checkpoint
 
     A leaf above one of them, or a dict at its path, is replaced, as :meth:`redicts.Proxy.set` does. No leaf of the
     batch lies below another one. One transaction; more if the values are large, or if more must be removed than the
-    store changes at once. The last transaction has the checkpoint.
+    store changes at once. The last transaction has the checkpoint. On a sharded store, each section has transactions of
+    its own, and the checkpoint follows alone, so what is repeated after an interruption is at most one batch.
 
     Raises what a write raises: :class:`~redicts.errors.StoreError`, and :class:`~redicts.errors.Locked` with mandatory
     locks. Raises :class:`~redicts.errors.Unsupported` if a leaf has a TTL and the store has none.
@@ -36,6 +38,12 @@ def store(database: OpenedDatabase, to: Path, leaves: Sequence[Leaf], checkpoint
                 raise Unsupported(
                     f"{described(to + leaf.path)} has a TTL, and the target keeps none; copy without TTLs instead"
                 )
+    if database.store.sharded:
+        for section in by_section(leaves, lambda leaf: Key(VALUES, to + leaf.path)):
+            for part in _parts(section):
+                database.write(_storing(database, to, part, ()), to)
+        database.run(_storing(database, to, (), (checkpoint,)))
+        return
     parts = list(_parts(leaves))
     for part in parts:
         also = (checkpoint,) if part is parts[-1] else ()

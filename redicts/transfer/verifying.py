@@ -66,7 +66,7 @@ def verify(
     found = Verification()
     for page in pages(source, at):
         found.source += len(page.leaves)
-        others = target.run(leaves_at([to + leaf.path for leaf in page.leaves]))
+        others = target.run(leaves_at([to + leaf.path for leaf in page.leaves], target.store.sharded))
         for leaf, other in zip(page.leaves, others):
             if other is None and leaf.ttl is not None and leaf.ttl < _ENDING:
                 found.ending += 1

@@ -390,12 +390,12 @@ def test_each_error_reply_has_its_class(line: bytes, kind: type[StoreError], tex
             AccessDenied,
             "protected-mode",
         ),
-        (b"-MOVED 3999 127.0.0.1:6381", StoreError, "does not support"),
-        (b"-ASK 3999 127.0.0.1:6381", StoreError, "does not support"),
-        (b"-TRYAGAIN Multiple keys request during rehashing of slot", StoreError, "does not support"),
-        (b"-CROSSSLOT Keys in request don't hash to the same slot", StoreError, "does not support"),
-        (b"-CLUSTERDOWN The cluster is down", StoreError, "does not support"),
-        (b"-ERR Script attempted to access a non local key in a cluster node", StoreError, "does not support"),
+        (b"-MOVED 3999 127.0.0.1:6381", StoreError, "redis+cluster://"),
+        (b"-ASK 3999 127.0.0.1:6381", StoreError, "redis+cluster://"),
+        (b"-TRYAGAIN Multiple keys request during rehashing of slot", StoreError, "redis+cluster://"),
+        (b"-CROSSSLOT Keys in request don't hash to the same slot", StoreError, "redis+cluster://"),
+        (b"-CLUSTERDOWN The cluster is down", StoreError, "redis+cluster://"),
+        (b"-ERR Script attempted to access a non local key in a cluster node", StoreError, "redis+cluster://"),
         (b"-ERR unknown command 'EVALSHA', with args beginning with: 'v:'", StoreError, "needs Redis 6.2"),
         (b"-ERR Protocol error: invalid bulk length", Unsupported, "proto-max-bulk-len"),
     ],
@@ -441,12 +441,12 @@ def test_no_argument_is_in_an_error(line: str, database: int) -> None:
 
 
 def test_a_node_of_a_cluster(start_redis: StartRedis, tmp_path: Path) -> None:
-    """A node of a cluster refuses keys of other nodes: the error says that clusters are not supported."""
+    """A node of a cluster refuses keys of other nodes: the error says how to connect to the cluster."""
     server = start_redis(options={"cluster-enabled": "yes", "cluster-config-file": str(tmp_path / "nodes.conf")})
     for database in (0, 2):
         with (
             opened(server, database=database) as backend,
-            pytest.raises(StoreError, match="does not support") as failed,
+            pytest.raises(StoreError, match="redis\\+cluster://") as failed,
         ):
             write(backend, Put(key("a"), b"1"))
         examine(failed.value, at(server))

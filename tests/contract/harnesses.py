@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from redicts.contract import Harness, ManualClock, Raw, SharedBackend
+from redicts.backends.redis import plugin
+from redicts.contract import Harness, ManualClock, Raw, SharedBackend, Store
 from redicts.contract.check import Need
 from redicts.contract.sizes import size_of_files, size_of_process
-from redicts.contract.stores import size_of_data
+from redicts.contract.stores import RedisClusterHarness, size_of_data
 from redicts.contract.wall import set_wall_clock
 from redicts.core.backend import Backend
 from redicts.core.minitransaction import Key
@@ -25,9 +26,10 @@ from tests.support.proxy import FaultyProxy
 
 if TYPE_CHECKING:
     from redicts.backends.fakeredis import FakeRedisBackend
+    from tests.support.cluster import Cluster
     from tests.support.servers import RedisServer
 
-_LOCAL: Final = {Need.LOST_REPLIES, Need.LATE_REQUESTS}
+_LOCAL: Final = {Need.LOST_REPLIES, Need.LATE_REQUESTS, Need.SHARDED}
 _NOT_SHARED: Final = {Need.PROCESSES, Need.DURABLE, Need.RAW, Need.DATABASES, Need.WALL_CLOCK, Need.FAILING_COMMITS}
 
 
@@ -297,7 +299,7 @@ class RedisHarness(Harness):
     not_run: Final = frozenset(
         {
             *(Need.NO_TTL, Need.NO_PROCESSES, Need.NO_LIMIT, Need.RAW, Need.NO_DOCUMENTS, Need.WALL_CLOCK, Need.LOCAL),
-            Need.FAILING_COMMITS,
+            *(Need.FAILING_COMMITS, Need.SHARDED),
         }
     )
 
@@ -362,6 +364,22 @@ class RedisHarness(Harness):
         self._proxy.close()
         self._reserved.close()
         assert pending == 0, "every fault that was planned hit a request"
+
+
+class ClusterHarness(RedisClusterHarness):
+    """A cluster, whose servers can forget the functions."""
+
+    not_run: Final = RedisHarness.not_run - {Need.SHARDED} | {Need.ASYNCIO}
+
+    def __init__(self, cluster: Cluster, *, records_first: bool = False) -> None:
+        super().__init__(Store(plugin, plugin.settings.model_validate({"cluster": True, "nodes": cluster.nodes})))
+        self._cluster: Final = cluster
+        self.records_first = records_first
+
+    def forget(self) -> bool:
+        for server in self._cluster.primaries:
+            server.forget()
+        return True
 
 
 def _in_turn(fails: list[bool], late: Iterator[bool]) -> bool:

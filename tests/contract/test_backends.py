@@ -12,7 +12,8 @@ from typing import Final
 import pytest
 
 from redicts.contract import CHECKS, ConformanceCheck, Examination, Harness, Need, Status
-from tests.contract.harnesses import FakeRedisHarness, RedisHarness, SqliteHarness, SqliteMemoryHarness
+from tests.contract.harnesses import ClusterHarness, FakeRedisHarness, RedisHarness, SqliteHarness, SqliteMemoryHarness
+from tests.support.cluster import Cluster
 from tests.support.servers import RedisServer
 
 LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
@@ -44,6 +45,11 @@ OF_THE_CLIENT: Final = [
 """The checks of what happens in the processes of clients, so that the version of a server makes no difference."""
 
 OF_THE_SERVER: Final = [check for check in CHECKS if check not in OF_THE_CLIENT]
+
+OF_A_CLUSTER: Final = [
+    check for check in CHECKS if check.name.startswith(("clients.", "databases.", "replies.", "sections.", "servers."))
+]
+"""The checks of what a cluster does in another way than one server."""
 
 each_check = pytest.mark.parametrize("check", CHECKS, ids=str)
 
@@ -94,6 +100,20 @@ def test_redis(check: ConformanceCheck, redis_server: RedisServer) -> None:
 def test_the_client_of_redis(check: ConformanceCheck, server: RedisServer) -> None:
     """The Redis backend on a real server of the newest version keeps the check."""
     keeps_on(server, check)
+
+
+@pytest.fixture(scope="module")
+def cluster_harness(shared_cluster: Cluster) -> Iterator[ClusterHarness]:
+    """One cluster for all checks."""
+    harness = ClusterHarness(shared_cluster)
+    yield harness
+    harness.close()
+
+
+@pytest.mark.parametrize("check", CHECKS if LONG else OF_A_CLUSTER, ids=str)
+def test_a_cluster(check: ConformanceCheck, cluster_harness: ClusterHarness) -> None:
+    """The Redis backend on a cluster keeps the check, within one section and over several."""
+    keeps(cluster_harness, ClusterHarness.not_run, check)
 
 
 def keeps_on(server: RedisServer, check: ConformanceCheck) -> None:

@@ -15,6 +15,7 @@ from tests.contract.broken.commits import InAFile
 from tests.contract.harnesses import FileHarness, InstanceHarness, NetworkHarness
 from tests.contract.reference_model import DictBackend, KeepingBackend, LimitedBackend, NoTTLBackend, PlainBackend
 from tests.contract.refusals import SEARCH, SEEDS, refusals, timeout_of
+from tests.contract.sharded import ShardedBackend, ShardedHarness
 
 _ALONE: Final = [broken for broken in BROKEN if broken.alone]
 _SAMPLE: Final = [broken for broken in _ALONE if not broken.refused_by[0].startswith(SEARCH)][::20]
@@ -59,6 +60,13 @@ def test_its_variants_pass(store: type[DictBackend]) -> None:
     """Its variants with other declared capabilities pass the checks in which they differ."""
     checks = [check for check in CHECKS if check.name.startswith((*_QUICK, "documents", "expired.", "sizes.", "ttl."))]
     report = certify(InstanceHarness(store), checks=checks)
+    assert report.passed, str(report)
+
+
+def test_a_sharded_store_passes() -> None:
+    """The correct sharded store behind some of them passes the quick checks, within one section and over several."""
+    checks = [check for check in CHECKS if check.name.startswith((*_QUICK, "sections."))]
+    report = certify(ShardedHarness(ShardedBackend), checks=checks)
     assert report.passed, str(report)
 
 

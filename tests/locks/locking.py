@@ -81,7 +81,7 @@ def in_store(database: OpenedDatabase | None = None) -> dict[str, dict[Path, byt
     if isinstance(backend, Meddler):
         backend = backend.inner
     spaces = ("h", "w", "d")
-    outcome = backend.execute(Transaction((), tuple([Read(Key(space, ()), Scope.BELOW) for space in spaces])))
+    outcome = backend.execute(Transaction((), tuple([Read(Key(space, ()), Scope.BELOW, 1_000) for space in spaces])))
     found = {}
     for space, answer in zip(spaces, outcome.answers):
         assert isinstance(answer, Entries)

@@ -19,6 +19,7 @@ from redicts.plugins.discovery import builtin
 from redicts.plugins.kinds import BACKEND
 from redicts.plugins.loading import loaded
 from tests.config.distributions import Distributions
+from tests.support.cluster import Cluster
 from tests.support.executables import Executable, ServerMissing, each_executable
 from tests.support.servers import RedisServer
 
@@ -75,6 +76,9 @@ class NoStore(Wrapped):
 
 Use = Callable[[Backend], None]
 
+CLUSTER: Final = "cluster"
+"""The name of the store that only the modules with it in ``ALSO_ON`` run on."""
+
 
 _MEMORY: Final = parse({"backend": "memory"})
 
@@ -97,6 +101,9 @@ def any_store(request: pytest.FixtureRequest, servers: Callable[[Executable], Re
         server = servers(choice)
         server.command("FLUSHALL")  # the cached scripts stay: every test would load them again
         store = Store(str(choice), {"backend": "redis", "host": server.host, "port": server.port})
+    elif choice == CLUSTER:
+        cluster: Cluster = request.getfixturevalue("cluster")
+        store = Store(choice, cluster.configuration)
     elif choice == "sqlite":
         directory: Path = request.getfixturevalue("tmp_path")
         store = Store(choice, {"backend": "sqlite", "path": str(directory / "tree.db")})
@@ -168,4 +175,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "any_store" in metafunc.fixturenames:
         found = each_executable()
         ours = ["memory", "sqlite", *([] if "fast_store" in metafunc.fixturenames else ["fakeredis"])]
+        if CLUSTER in getattr(metafunc.module, "ALSO_ON", ()):
+            ours.append(CLUSTER)
         metafunc.parametrize("any_store", [*ours, *found.values()], ids=[*ours, *found], indirect=True)

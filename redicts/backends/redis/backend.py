@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from sys import modules
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 from weakref import ref
 
 import redis
 from redis.connection import AbstractConnection
 
-from redicts.backends.redis.connections import Connections, Session, connection_options, described
+from redicts.backends.redis.connections import Connections, Session, Unanswered, connection_options, described
 from redicts.backends.redis.documents import in_fields
 from redicts.backends.redis.errors import Errors
 from redicts.backends.redis.plain_reads import PlainReads
@@ -41,63 +41,42 @@ class OwnPool(redis.BlockingConnectionPool):
         self.opened_by: Final = ref(backend)
 
 
-class RedisBackend(Backend):
-    """One database of a Redis (6.2 or newer) or Valkey server.
-
-    ``options`` are redis-py's arguments for a connection, with its class as ``connection_class``. ``where`` names the
-    server in errors.
-    """
-
-    def __init__(
-        self, options: dict[str, Any], where: str, settings: RedisSettings, *, simulated: bool = False
-    ) -> None:
-        arguments = {name: value for name, value in options.items() if name != "connection_class"}
-
-        def make() -> AbstractConnection:  # not a partial, whose repr shows the password
-            connection: AbstractConnection = options["connection_class"](**arguments)
-            return connection
-
-        prefix = settings.prefix.encode()
-        # All databases of a server share its channels, so their names have the database.
-        channels = prefix + b"s:%d:" % options["db"]
-        self._encoder = Encoder(prefix, channels, ATOMIC_ENTRIES)
-        self._plain_reads = PlainReads(prefix, ATOMIC_ENTRIES, simulated=simulated)
-        errors = Errors(where, options)
-        socket_timeout = options.get("socket_timeout")
-        self._channels, self._errors, self._settings = channels, errors, settings
-        self._socket_timeout = socket_timeout
-        # Not the options themselves, whose repr shows the password.
-        self._options: Callable[[], dict[str, Any]] = lambda: options
-        if "redicts.aio" in modules and not simulated:
-            import redicts.backends.redis.aio  # noqa: F401, PLC0415  (so that no event loop waits for it later)
-        # A child frees those of its parent, which closes its copies of the sockets and tells the server nothing.
-        self._connections: PerProcess[Connections] = PerProcess(
-            partial(Connections, make, errors, settings, socket_timeout), Connections.close, keep_inherited=False
-        )
-        self._subscriptions = Subscriptions(
-            make, channels, errors, settings.retries, math.inf if simulated else _answer_secs(socket_timeout)
-        )
-        self._pool = OwnPool(
-            self, max_connections=settings.max_connections, timeout=cast("int", settings.timeout_secs), **options
-        )
-        self._capabilities = Capabilities(
-            ttl=True,
-            processes=not simulated,
-            durable=not simulated,
-            atomic_entries=ATOMIC_ENTRIES,
-            push=True,
-            documents=True,
-        )
+class Exchanges(Protocol):
+    """What executes calls, and the sessions for those that write: the connections to one server, or to a cluster."""
 
     @property
-    def capabilities(self) -> Capabilities:
-        """The same for every server, but that a simulated one ends with this process."""
-        return self._capabilities
+    def unanswered(self) -> Unanswered:
+        """The sessions of this thread whose requests may still be carried out."""
 
     @property
-    def client(self) -> redis.Redis:
-        """A client of redis-py for the same database, on connections of its own, for what redicts does not do."""
-        return redis.Redis(connection_pool=self._pool)
+    def idle_sessions(self) -> list[Session]:
+        """The sessions that no request uses."""
+
+    def session(self) -> Session:
+        """Return an idle session, or a new one."""
+
+    def call(self, command: bytes, writes: bool = False, deadline: float | None = None, count: int = 1, /) -> Any:
+        """Send an encoded call and return its reply, see :meth:`Connections.call`."""
+
+
+class Handles(Protocol):
+    """The connections of this process, see :class:`~redicts.handles.PerProcess`."""
+
+    @property
+    def current(self) -> Exchanges | None:
+        """The connections, if there are any."""
+
+    def get(self) -> Exchanges:
+        """Return the connections, and open them if there are none."""
+
+
+class Executor(Backend):
+    """Executes minitransactions on the keys of one prefix, over connections that each process opens for itself."""
+
+    def __init__(self, encoder: Encoder, plain_reads: PlainReads, connections: Handles) -> None:
+        self._encoder = encoder
+        self._plain_reads = plain_reads
+        self._connections = connections
 
     def execute(self, transaction: Transaction, /, deadline: float | None = None) -> Outcome:
         """Decide and apply one minitransaction in one call of the script, or give up at the deadline."""
@@ -134,7 +113,7 @@ class RedisBackend(Backend):
     execute_until = execute
 
     def _call(
-        self, connections: Connections, transaction: Transaction, session: bytes, number: int, deadline: float | None
+        self, connections: Exchanges, transaction: Transaction, session: bytes, number: int, deadline: float | None
     ) -> Sequence[Any]:
         """Call the script until it has carried out a transaction, and do in between what it says is to be done."""
         command = self._encoder.encode(transaction, session, number)
@@ -146,12 +125,12 @@ class RedisBackend(Backend):
             reply = connections.call(command, bool(session), deadline)
         return reply
 
-    def _session_in_doubt(self, connections: Connections, deadline: float | None) -> Session:
+    def _session_in_doubt(self, connections: Exchanges, deadline: float | None) -> Session:
         """Return the session of this thread whose request may still be carried out, if it has one, or another one.
 
         The late requests of all further sessions are overtaken at once.
         """
-        code = RedisBackend.execute.__code__
+        code = Executor.execute.__code__
         in_use = [frame.f_locals.get("session") for frame in stack() if frame.f_code is code]
         doubtful = [session for session in dict.fromkeys(connections.unanswered.sessions) if session not in in_use]
         *others, session = doubtful or [connections.session()]
@@ -160,6 +139,70 @@ class RedisBackend(Backend):
             connections.call(self._encoder.encode(Transaction(), other.name, other.number), False, deadline)
             _remove_all(connections.unanswered.sessions, other)
         return session
+
+
+class RedisBackend(Executor):
+    """One database of a Redis (6.2 or newer) or Valkey server.
+
+    ``options`` are redis-py's arguments for a connection, with its class as ``connection_class``. ``where`` names the
+    server in errors.
+    """
+
+    _connections: PerProcess[Connections]
+
+    def __init__(
+        self, options: dict[str, Any], where: str, settings: RedisSettings, *, simulated: bool = False
+    ) -> None:
+        arguments = {name: value for name, value in options.items() if name != "connection_class"}
+
+        def make() -> AbstractConnection:  # not a partial, whose repr shows the password
+            connection: AbstractConnection = options["connection_class"](**arguments)
+            return connection
+
+        prefix = settings.prefix.encode()
+        # All databases of a server share its channels, so their names have the database.
+        channels = prefix + b"s:%d:" % options["db"]
+        errors = Errors(where, options)
+        socket_timeout = options.get("socket_timeout")
+        self._channels, self._errors, self._settings = channels, errors, settings
+        self._socket_timeout = socket_timeout
+        # Not the options themselves, whose repr shows the password.
+        self._options: Callable[[], dict[str, Any]] = lambda: options
+        if "redicts.aio" in modules and not simulated:
+            import redicts.backends.redis.aio  # noqa: F401, PLC0415  (so that no event loop waits for it later)
+        # A child frees those of its parent, which closes its copies of the sockets and tells the server nothing.
+        opened = PerProcess(
+            partial(Connections, make, errors, settings, socket_timeout), Connections.close, keep_inherited=False
+        )
+        super().__init__(
+            Encoder(prefix, channels, ATOMIC_ENTRIES),
+            PlainReads(prefix, ATOMIC_ENTRIES, simulated=simulated),
+            opened,
+        )
+        self._subscriptions = Subscriptions(
+            make, channels, errors, settings.retries, math.inf if simulated else answer_secs(socket_timeout)
+        )
+        self._pool = OwnPool(
+            self, max_connections=settings.max_connections, timeout=cast("int", settings.timeout_secs), **options
+        )
+        self._capabilities = Capabilities(
+            ttl=True,
+            processes=not simulated,
+            durable=not simulated,
+            atomic_entries=ATOMIC_ENTRIES,
+            push=True,
+            documents=True,
+        )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The same for every server, but that a simulated one ends with this process."""
+        return self._capabilities
+
+    @property
+    def client(self) -> redis.Redis:
+        """A client of redis-py for the same database, on connections of its own, for what redicts does not do."""
+        return redis.Redis(connection_pool=self._pool)
 
     def listen(self, name: str, /, deadline: float | None = None) -> RedisListener:
         """Listen over the one connection that this process subscribes with, or give up at the deadline."""
@@ -183,18 +226,12 @@ class RedisBackend(Backend):
             self._channels,
             self._errors,
             self._settings,
-            (socket_timeout, _answer_secs(socket_timeout)),
+            (socket_timeout, answer_secs(socket_timeout)),
         )
 
     def about(self) -> Mapping[str, str]:
         """Return the version of the server. Cost: one round trip."""
-        reply: bytes = self._connections.get().call(INFO_SERVER)
-        lines = reply.decode("utf-8", "replace").splitlines()
-        info = dict(line.split(":", 1) for line in lines if ":" in line)
-        # Valkey gives the version of Redis that it is compatible with, and its own.
-        name = "valkey" if "valkey_version" in info else "redis"
-        version = info.get(f"{name}_version")
-        return {f"{name} server": version} if version else {}
+        return version_in(self._connections.get().call(INFO_SERVER))
 
     def close(self) -> None:
         """Close the idle connections now, the others when their requests are over and the last listener is closed."""
@@ -208,9 +245,19 @@ def open_redis(settings: RedisSettings, database: int) -> RedisBackend:
     return RedisBackend(connection_options(settings, database), described(settings, database), settings)
 
 
-def _answer_secs(socket_timeout: float | None) -> float:
+def answer_secs(socket_timeout: float | None) -> float:
     """Return how many seconds the server has to answer on the connection of a subscription."""
     return _ANSWER_SECS if socket_timeout is None else min(_ANSWER_SECS, socket_timeout)
+
+
+def version_in(reply: bytes) -> dict[str, str]:
+    """Return the version in the answer to INFO."""
+    lines = reply.decode("utf-8", "replace").splitlines()
+    info = dict(line.split(":", 1) for line in lines if ":" in line)
+    # Valkey gives the version of Redis that it is compatible with, and its own.
+    name = "valkey" if "valkey_version" in info else "redis"
+    version = info.get(f"{name}_version")
+    return {f"{name} server": version} if version else {}
 
 
 def _remove_all(sessions: list[Session], session: Session) -> None:

@@ -66,7 +66,7 @@ class Session:
         self.number = 0
 
 
-class _Unanswered(threading.local):
+class Unanswered(threading.local):
     """The sessions of one thread with a request that has no reply: it is under way, or it may still be carried out."""
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ class Connections:
         self._waiting: list[SimpleQueue[_Link]] = []
         """The requests that wait for a connection, the first one first."""
         self.idle_sessions: list[Session] = []
-        self.unanswered: Final = _Unanswered()
+        self.unanswered: Final = Unanswered()
 
     def session(self) -> Session:
         """Return an idle session, or a new one."""
@@ -426,6 +426,9 @@ UNNAMED: Final[dict[str, Any]] = (
 
 
 def described(settings: RedisSettings, database: int) -> str:
-    """Return how errors name the server and the database, without secrets."""
+    """Return how errors name the server or cluster and the database, without secrets."""
+    if settings.cluster:
+        more = f" and {len(settings.nodes) - 1} more" if len(settings.nodes) > 1 else ""
+        return f"the cluster of {settings.nodes[0]}{more}, database {database}"
     server = settings.unix_socket or f"{settings.host}:{settings.port}"
     return f"{server}, database {database}"

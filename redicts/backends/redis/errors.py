@@ -36,7 +36,7 @@ _CHANNELS: Final[Meaning] = (
 
 _CLUSTER: Final[Meaning] = (
     StoreError,
-    "the server is a node of a cluster, which redicts does not support; connect to a server without cluster-enabled",
+    "the server is a node of a cluster; connect to that as redis+cluster://host:port/0, or with cluster=True and nodes",
 )
 
 _TOO_LONG: Final[Meaning] = (

@@ -32,7 +32,7 @@ _OMITTED: Final = (
 
 _REFUSED: Final = {
     "redis.sentinel": "belongs to Sentinel, which redicts does not support; give a client of the class redis.Redis",
-    "redis.cluster": "belongs to a cluster, which redicts does not support; give a client of the class redis.Redis",
+    "redis.cluster": "belongs to a cluster, see redis+cluster://; give a client of the class redis.Redis",
     "redis.multidb": "belongs to several servers, and redicts uses one; give a client of the class redis.Redis",
     "redis.connection": "is not a client; give redis.Redis(connection_pool=...) with a pool of connections",
     "redis.client": "is not a client itself; give the client of the class redis.Redis that it is from",

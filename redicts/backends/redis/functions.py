@@ -42,11 +42,11 @@ def _begun(*words: bytes) -> bytes:
 
 
 _FCALL: Final = _begun(b"FCALL")
-READ, WRITE, FREE = (_begun(b"FCALL", _NAME + b"_" + kind, b"0") for kind in _FLAGS)
-"""The beginnings of calls after the number of their arguments: as long as each other."""
+READ, WRITE, FREE = (_begun(b"FCALL", _NAME + b"_" + kind) for kind in _FLAGS)
+"""The beginnings of calls after the number of their arguments: as long as each other. Declared keys follow."""
 
-_BY_DIGEST: Final = _begun(b"EVALSHA", hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest().encode(), b"0")
-_WITH_SOURCE: Final = _begun(b"EVAL", SCRIPT, b"0")
+_BY_DIGEST: Final = _begun(b"EVALSHA", hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest().encode())
+_WITH_SOURCE: Final = _begun(b"EVAL", SCRIPT)
 
 LOAD: Final = b"*3\r\n" + _begun(b"FUNCTION", b"LOAD", _LIBRARY)
 """The command that loads the library."""

@@ -12,12 +12,19 @@ from redicts.core.urls import ADVICE, decoded, split_url
 from redicts.file_paths import FilePath
 
 _SCHEMES: Final = {"redis": False, "rediss": True, "unix": False}
+_CLUSTER: Final = "+cluster"
+"""Ends the schemes of clusters."""
 
 _NAME: Final = r"[\w.~-]+"
 _IPV6: Final = r"[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(%[\w.~-]+)?"
 
-_OF_ADDRESS: Final = {"url", "host", "port", "unix_socket", "username", "password", "default_database", "tls"}
+_OF_ADDRESS: Final = {"url", "host", "port", "unix_socket", "username", "password", "default_database", "tls"} | {
+    "nodes",
+    "cluster",
+}
 """The fields that a URL gives before its parameters."""
+
+_PORT: Final = 6379
 
 _Seconds = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
 """A timeout; sockets take no longer one than some weeks."""
@@ -27,16 +34,21 @@ class RedisSettings(BackendSettings):
     """The server's address, the credentials for it, and how connections to it are used.
 
     ``url`` stands for the fields that it gives: ``redis://user:password@host:port/database``, ``rediss://...`` for TLS,
-    or ``unix:///path/to/socket?database=1``. Its parameters are other fields, for instance ``?prefix=app:``. Times are
-    in seconds, at most a million. Relative paths become absolute at once.
+    or ``unix:///path/to/socket?database=1``. A cluster has ``redis+cluster://host:port,host:port/database``, with some
+    of its nodes. The parameters of a URL are other fields, for instance ``?prefix=app:``. Times are in seconds, at most
+    a million. Relative paths become absolute at once.
     """
 
     url: str | None = Field(None, exclude=True, repr=False)
     """The address and credentials as one text. Validation expands it into the other fields, so it reads as ``None``."""
 
     host: str = Field("localhost", pattern=rf"^({_NAME}|{_IPV6})$")
-    port: int = Field(6379, ge=1, le=65535)
+    port: int = Field(_PORT, ge=1, le=65535)
     unix_socket: FilePath | None = None
+    cluster: bool = False
+    """Whether the servers are the nodes of a cluster."""
+    nodes: tuple[str, ...] = ()
+    """The addresses of some nodes of a cluster, each ``host:port``. One that answers tells the others."""
     username: str | None = None
     password: SecretStr | None = None
     default_database: int = Field(0, ge=0)
@@ -53,7 +65,7 @@ class RedisSettings(BackendSettings):
     """How many requests of one process may be under way at once. A process that waits for a notification, as for a
     lock, has one more connection for listening."""
     timeout_secs: _Seconds = 50
-    """How long to wait for a free connection when all are in use."""
+    """How long to wait for a free connection when all are in use, and for a part of a cluster that is not served."""
     connect_timeout_secs: _Seconds = 5
     socket_timeout_secs: _Seconds = 10
     """How long to wait for the reply to one request."""
@@ -80,7 +92,7 @@ class RedisSettings(BackendSettings):
         url = data["url"]
         if not isinstance(url, str):
             raise ValueError("url must be text such as redis://host:6379/0")
-        from_url = _fields(url)
+        from_url = _fields_of_cluster(url) if url.partition("://")[0].endswith(_CLUSTER) else _fields(url)
         twice = sorted(set(from_url) & set(rest))
         if twice:
             raise ValueError(f"{', '.join(twice)} given both in the url and as a field; leave one out")
@@ -103,12 +115,35 @@ class RedisSettings(BackendSettings):
             raise ValueError("tls_key_file belongs to a certificate; give tls_cert_file too")
         return self
 
+    @model_validator(mode="after")
+    def _refuse_half_a_cluster(self) -> RedisSettings:
+        if self.cluster:
+            if self.model_fields_set & {"host", "port", "unix_socket"}:
+                raise ValueError("the nodes of a cluster are given as nodes; remove host, port and unix_socket")
+            if not self.nodes:
+                raise ValueError("a cluster needs nodes, for instance ['localhost:7000', 'localhost:7001']")
+            if "{" in self.prefix:
+                raise ValueError("the prefix for a cluster must not contain {, which redicts needs for its hash tags")
+        if self.nodes and not self.cluster:
+            raise ValueError("nodes are those of a cluster; set cluster, or give host and port")
+        for node in self.nodes:
+            host, port = address_of(node)
+            if not re.fullmatch(rf"{_NAME}|{_IPV6}", host) or not 1 <= port <= 65535:
+                raise ValueError("nodes must be texts such as localhost:7000, each a host and a port")
+        return self
+
+
+def address_of(node: str) -> tuple[str, int]:
+    """Return the host and port of ``host:port``, with port 0 for a text that is not of that form."""
+    host, _, port = node.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port) if re.fullmatch("[0-9]{1,5}", port) else 0
+
 
 def _fields(url: str) -> dict[str, Any]:
     """Return the fields that a URL gives. No error message repeats the URL, because it may hold a password."""
     scheme = url.partition("://")[0]
     if scheme not in _SCHEMES or scheme == url:
-        raise ValueError("url must begin with redis://, rediss:// or unix://")
+        raise ValueError("url must begin with redis://, rediss:// or unix://, or redis+cluster:// for a cluster")
     at = split_url(url)
     number = at.parameters.pop("database", None)
     unknown = sorted(set(at.parameters) - set(RedisSettings.model_fields) | set(at.parameters) & _OF_ADDRESS)
@@ -136,3 +171,18 @@ def _fields(url: str) -> dict[str, Any]:
             raise ValueError("the database in the url must be a number, 0 or above")
         found["default_database"] = int(number)
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _fields_of_cluster(url: str) -> dict[str, Any]:
+    """Return the fields that the URL of a cluster gives: those of a server, with several addresses."""
+    scheme, _, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    user, at, servers = authority.rpartition("@")
+    first, *others = servers.split(",")
+    found = _fields(f"{scheme.removesuffix(_CLUSTER)}://{user}{at}{first}{rest[len(authority) :]}")
+    nodes = [(found.pop("host"), found.pop("port", None))]
+    for other in others:
+        node = split_url(f"redis://{other}")
+        nodes.append((node.host, node.port))
+    written = [f"[{host}]:{port or _PORT}" if ":" in host else f"{host}:{port or _PORT}" for host, port in nodes]
+    return {**found, "cluster": True, "nodes": written}

@@ -184,7 +184,7 @@ _EncodedChecks = tuple[int, list[bytes]]
 _NO_CHECKS: Final[_EncodedChecks] = (0, [])
 
 _ARGUMENTS_BEFORE: Final = 7
-"""How many bulk strings are before the counts: the three of the call, expiry index, session, number, most fields."""
+"""How many are before the counts, without declared keys: three of the call, expiry index, session, number, most."""
 
 INFO_SERVER: Final = b"*2\r\n" + bulk_string(b"INFO") + bulk_string(b"server")
 
@@ -195,15 +195,18 @@ class Encoder:
     """Encodes transactions for one database.
 
     ``prefix`` begins the names of keys and ``channels`` those of channels. One call touches ``atomic_entries`` fields
-    at most.
+    at most. ``declared`` is the name of a key that calls declare, by which a cluster knows the slot that they are for.
     """
 
-    def __init__(self, prefix: bytes, channels: bytes, atomic_entries: int) -> None:
+    def __init__(self, prefix: bytes, channels: bytes, atomic_entries: int, declared: bytes | None = None) -> None:
         self._prefix = prefix
         self._names = _HashNames(prefix)
         self._channels = bulk_string(channels)
         self._sessions = prefix + b"r:"
-        self._expiries = bulk_string(prefix + b"x:")
+        keys = _NUMBERS[0] if declared is None else _NUMBERS[1] + bulk_string(declared)
+        self._before = _ARGUMENTS_BEFORE + (declared is not None)
+        self._expiries = keys + bulk_string(prefix + b"x:")
+        """The declared keys, and the first argument."""
         self._atomic_entries = atomic_entries
         self._most = bulk_string(b"%d" % atomic_entries)
         self._kept: dict[int, tuple[tuple[Check, ...], _EncodedChecks]] = {}
@@ -211,7 +214,7 @@ class Encoder:
     def encode_rewriting(self, name: bytes) -> bytes:
         """Return the call that rewrites a record space of an earlier version, given the name of its sorted set."""
         arguments = (self._expiries, _EMPTY, _EMPTY, self._most, bulk_string(b"m"), bulk_string(name))
-        return b"*%d\r\n%b%b" % (3 + len(arguments), WRITE, b"".join(arguments))
+        return b"*%d\r\n%b%b" % (self._before - 4 + len(arguments), WRITE, b"".join(arguments))
 
     def encode(self, transaction: Transaction, session: bytes = b"", number: int = 0) -> bytes:
         """Return the call of a transaction. One with writes has a session, and a number in that session."""
@@ -231,7 +234,7 @@ class Encoder:
             session_key = b"$%d\r\n%b%b\r\n" % (len(self._sessions) + len(session), self._sessions, session)
         return b"".join(
             (
-                b"*%d\r\n" % (_ARGUMENTS_BEFORE + len(arguments)),
+                b"*%d\r\n" % (self._before + len(arguments)),
                 function,
                 self._expiries,
                 session_key,
@@ -271,7 +274,7 @@ class Encoder:
             for name, item in items.items():
                 arguments += (bulk_string(name_bytes(name)), bulk_string(_DIRECTORY if item is None else item))
         before = (WRITE, self._expiries, _EMPTY, b"$16\r\n%016d\r\n" % 0, self._most)
-        return b"".join((b"*%d\r\n" % (_ARGUMENTS_BEFORE + len(arguments)), *before, *arguments))
+        return b"".join((b"*%d\r\n" % (self._before + len(arguments)), *before, *arguments))
 
     def _encode_checks(self, checks: tuple[Check, ...]) -> _EncodedChecks:
         """Encode checks, those of several keys for one scope and prefix as one.

@@ -105,7 +105,7 @@ class Waiting:
         reached = {name}
         write = Put(Key(WAITING_FOR, (name,)), mine.value, self._ttl)
         if not self._holds:
-            yield Transaction((), (), (write,))
+            yield Transaction((), (self._home(),), (write,))
             return waiters
         ahead = [link.owner for link in mine.links]
         while ahead and len(reached) <= _MOST_OWNERS:
@@ -121,13 +121,18 @@ class Waiting:
         found = {}
         for start in range(0, len(owners), _MOST_READ):
             step = owners[start : start + _MOST_READ]
-            outcome = yield Transaction((), tuple([Read(Key(WAITING_FOR, (owner,))) for owner in step]), writes)
+            reads = [Read(Key(WAITING_FOR, (owner,))) for owner in step]
+            outcome = yield Transaction((), (*reads, self._home()), writes)
             writes = ()
             for owner, answer in zip(step, outcome.answers):
                 waiter = _parsed(answer.values.get((), b""))
                 if waiter is not None:
                     found[owner] = waiter
         return found
+
+    def _home(self) -> Read:
+        """Return a read that says in which section of a sharded store this request waits."""
+        return Read(self._request.keys(WAITERS)[0])
 
     def _cycle(self, waiters: Mapping[str, _Waiter], first: _Link, *, hard: bool) -> list[_Link] | None:
         """Return the shortest cycle from this owner through one of its links back to it."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Final, TypeVar
 
 from redicts.core.driver import Listen, Steps
 from redicts.core.locks.acquisition import Acquisition, Grant, Timing, notify
@@ -36,6 +36,7 @@ from redicts.core.minitransaction import (
     Write,
     canonical_counter,
 )
+from redicts.core.sections import by_section, refuse_several
 from redicts.errors import CorruptData, LockLost, RedictsError, StoreError, Unsupported
 
 _CLOCK_BITS: Final = 8
@@ -50,11 +51,21 @@ FIRST_TOKEN: Final = 2**40
 _ATTEMPTS: Final = 1_000
 """The maximum number of attempts to set it under contention."""
 
+_Item = TypeVar("_Item")
+
 
 class LockOperations:
     """Operations on locks: one half of :class:`redicts.core.store.TreeStore`, which documents the arguments."""
 
-    def __init__(self, clock: Callable[[], float], wall_clock: Callable[[], float], timing: Timing = Timing()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+        timing: Timing = Timing(),  # noqa: B008  (it is immutable)
+        *,
+        sharded: bool = False,
+    ) -> None:
+        self.sharded = sharded
         self.clock = clock
         self.wall_clock = wall_clock
         self.timing = timing
@@ -77,6 +88,8 @@ class LockOperations:
         One transaction if the lock is free. Otherwise three before waiting, and one after a notification. With a
         timeout of 0 and locks of its own, two more, to pass the waiters that these locks block.
         """
+        if self.sharded:
+            refuse_several(request.paths)
         deadline = None if timeout is None else self.clock() + timeout
         request.pending = True
         acquisition = Acquisition(request, lease, own, deadline, self.clock, self.timing, reads)
@@ -185,24 +198,26 @@ class LockOperations:
     def renew(self, requests: Iterable[tuple[Request, int]]) -> Steps[list[bool]]:
         """Renew leases, each for so many milliseconds, and return which locks are still held.
 
-        A lock that is lost on one of its paths is not restored. One transaction per hundred paths.
+        A lock that is lost on one of its paths is not restored. One transaction per hundred paths, and per section of a
+        sharded store.
         """
         asked = list(requests)
         keys = [(key, lease) for request, lease in asked for key in request.keys(HOLDERS)]
-        there: list[bool] = []
-        for start in range(0, len(keys), _STEP):
-            step = keys[start : start + _STEP]
+        there: set[Key] = set()
+        for step in self._steps(keys, lambda item: item[0]):
             outcome = yield Transaction(
                 (),
                 tuple([Read(key) for key, _ in step]),
                 tuple([Expire(key, Scope.NODE, lease) for key, lease in step]),
             )
-            there += [bool(answer.values) for answer in outcome.answers]
-        held, after = [], 0
-        for request, _ in asked:
-            first, after = after, after + len(request.paths)
-            held.append(all(there[first:after]))
-        return held
+            there.update([key for (key, _), answer in zip(step, outcome.answers) if answer.values])
+        return [there.issuperset(request.keys(HOLDERS)) for request, _ in asked]
+
+    def _steps(self, items: Sequence[_Item], key_of: Callable[[_Item], Key]) -> Iterator[Sequence[_Item]]:
+        """Yield items with a key in steps that one transaction takes each."""
+        for part in by_section(items, key_of) if self.sharded else [items]:
+            for start in range(0, len(part), _STEP):
+                yield part[start : start + _STEP]
 
     def find_locks(self, scopes: Iterable[Key]) -> Steps[list[Record]]:
         """Return the lock records below some keys, with their remaining TTLs. One transaction per page."""
@@ -219,10 +234,11 @@ class LockOperations:
         return records
 
     def break_locks(self, records: Iterable[Record]) -> Steps[None]:
-        """Remove the records of any owners, and notify their waiters. One transaction per hundred records."""
-        broken = list(records)
-        for start in range(0, len(broken), _STEP):
-            step = broken[start : start + _STEP]
+        """Remove the records of any owners, and notify their waiters. One transaction per hundred records.
+
+        And at least one per section of a sharded store.
+        """
+        for step in self._steps(list(records), lambda record: record.key):
             yield from self._remove([record.key for record in step], [record.request for record in step])
 
     def _remove(self, keys: Sequence[Key], names: Sequence[str]) -> Steps[list[bool]]:
@@ -249,18 +265,19 @@ class LockOperations:
             outcome = yield Transaction(checks, reads, writes)
             if outcome.applied:
                 for name in names:
-                    yield from self._notify_in_steps(name)
+                    yield from self._notify_in_steps(name, Read(keys[0]))
         return outcome
 
-    def _notify_in_steps(self, name: str) -> Steps[None]:
+    def _notify_in_steps(self, name: str, home: Read) -> Steps[None]:
+        """Notify the waiters of a request. ``home`` only says in which section of a sharded store they are."""
         scope = Key(LISTENERS, (name,))
         cursor = None
         while True:
-            (listed,) = (yield Transaction((), (Read(scope, Scope.BELOW, _STEP, cursor),))).answers
+            listed, _ = (yield Transaction((), (Read(scope, Scope.BELOW, _STEP, cursor), home))).answers
             below = list(listed.values)
             for start in range(0, len(below), _STEP):
                 notifies = [Notify(Key(LISTENERS, (name, *path)), Scope.NODE) for path in below[start : start + _STEP]]
-                yield Transaction(writes=tuple(notifies))
+                yield Transaction((), (home,), tuple(notifies))
             cursor = listed.cursor
             if cursor is None:
                 return

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from redicts.contract import Harness, SharedBackend
 from redicts.core.backend import Backend
 from tests.contract.harnesses import FakeRedisHarness, FileHarness, InstanceHarness, NetworkHarness
+from tests.contract.sharded import ShardedHarness
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -89,6 +90,16 @@ def broken_shared_store(*refused_by: str, alone: bool = False) -> Callable[[_Cla
 
     def register(store: _Class) -> _Class:
         _add(store, refused_by, alone, lambda: FileHarness(store))
+        return store
+
+    return register
+
+
+def broken_sharded_store(*refused_by: str, alone: bool = False) -> Callable[[_Class], _Class]:
+    """Register a sharded store, all of whose clients are the one instance."""
+
+    def register(store: _Class) -> _Class:
+        _add(store, refused_by, alone, lambda: ShardedHarness(store))
         return store
 
     return register

@@ -1,0 +1,248 @@
+"""The backend of a Redis Cluster: a router from the section of a transaction to the node that has its slot.
+
+All keys of one section of one database begin with ``<prefix>{<database>:<section>}``. The braces enclose a *hash tag*:
+a cluster keeps all keys with the same one in one slot, and moves them together. What follows in the name of a key is
+what :mod:`redicts.backends.redis.layout` says, with the whole path. So a section is executed by the same encoder and
+script as a database of one server. A cluster has one database only, so the number is in the tag.
+
+``<prefix>{<database>:}sections`` is a set of the names of all sections that were ever written to, in a slot of its own.
+A process puts a section there before its first write to it, and again after a minute, in case a failover has lost that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.connection import AbstractConnection
+from redis.crc import key_slot
+
+from redicts.backends.redis.backend import ATOMIC_ENTRIES, Executor, answer_secs, version_in
+from redicts.backends.redis.cluster_nodes import Nodes, SlotConnections
+from redicts.backends.redis.cluster_root import RootReader
+from redicts.backends.redis.cluster_states import states_of
+from redicts.backends.redis.connections import Connections, connection_options, described
+from redicts.backends.redis.errors import Errors
+from redicts.backends.redis.layout import name_bytes, name_text, suffix
+from redicts.backends.redis.plain_reads import PlainReads
+from redicts.backends.redis.pubsub import RedisListener, Subscriptions
+from redicts.backends.redis.settings import RedisSettings, address_of
+from redicts.backends.redis.wire import INFO_SERVER, Encoder, bulk_string
+from redicts.core.backend import Backend, Capabilities, ServerState
+from redicts.core.minitransaction import Outcome, Transaction
+from redicts.core.sections import home_of, is_at_root
+from redicts.handles import PerProcess
+
+if TYPE_CHECKING:
+    import redis.cluster
+
+_MOST_SECTIONS: Final = 512
+"""How many sections a process keeps ready. Making one ready takes some microseconds."""
+
+_LISTED_SECS: Final = 60.0
+"""After so many seconds, a section is put into the list of sections again."""
+
+_MOST_LISTED: Final = 100_000
+"""How many sections a process remembers as listed."""
+
+
+class _Section(Executor):
+    """One section of a cluster."""
+
+    def __init__(self, name: str, tag: bytes, channels: bytes, nodes: PerProcess[Nodes]) -> None:
+        slot = key_slot(tag)
+        super().__init__(
+            Encoder(tag, channels, ATOMIC_ENTRIES, tag),
+            PlainReads(tag, ATOMIC_ENTRIES, simulated=False),
+            _Here(nodes, slot, name),
+        )
+        self.slot = slot
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Those of the cluster."""
+        return _CAPABILITIES
+
+
+class _Here:
+    """The connections of this process to the slot of a section, in the form of :class:`PerProcess`."""
+
+    __slots__ = ("_name", "_nodes", "_slot", "_there")
+
+    def __init__(self, nodes: PerProcess[Nodes], slot: int, name: str) -> None:
+        self._nodes = nodes
+        self._slot = slot
+        self._name = name
+        self._there: tuple[Nodes | None, SlotConnections | None] = (None, None)
+
+    @property
+    def current(self) -> SlotConnections:
+        """The connections. They are made again in a forked child."""
+        nodes = self._nodes.current or self._nodes.get()
+        known, there = self._there
+        if there is None or known is not nodes:
+            there = SlotConnections(nodes, self._slot, self._name)
+            self._there = nodes, there
+        return there
+
+    def get(self) -> SlotConnections:
+        """Return the connections."""
+        return self.current
+
+
+_CAPABILITIES: Final = Capabilities(
+    ttl=True,
+    processes=True,
+    durable=True,
+    atomic_entries=ATOMIC_ENTRIES,
+    push=True,
+    documents=True,
+    sharded=True,
+)
+
+
+class ClusterBackend(Backend):
+    """One database of a cluster of Redis (6.2 or newer) or Valkey servers."""
+
+    def __init__(self, settings: RedisSettings, database: int) -> None:
+        self._settings = settings
+        prefix = settings.prefix.encode()
+        self._tag = prefix + b"{%d:" % database
+        self._channels = prefix + b"s:%d:" % database
+        self._where = described(settings, database)
+        self._nodes: PerProcess[Nodes] = PerProcess(
+            partial(Nodes, self._connections_to, settings, self._where), Nodes.close, keep_inherited=False
+        )
+        self._sections: dict[str | None, _Section] = {}
+        self._root = RootReader(self._sections_page, self._section)
+        options = self._options(settings.nodes[0])
+        self._subscriptions = Subscriptions(
+            self._make_any,
+            self._channels,
+            Errors(self._where, options),
+            settings.retries,
+            answer_secs(settings.socket_timeout_secs),
+        )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The same for every cluster."""
+        return _CAPABILITIES
+
+    @property
+    def client(self) -> redis.cluster.RedisCluster:
+        """A client of redis-py for the same cluster, on connections of its own, for what redicts does not do."""
+        from redis.cluster import ClusterNode, RedisCluster  # noqa: PLC0415  (few programs need it)
+
+        left_out = ("connection_class", "db", "retry", "host", "port")
+        options = {
+            name: value for name, value in self._options(self._settings.nodes[0]).items() if name not in left_out
+        }
+        nodes = [ClusterNode(*address_of(node)) for node in self._settings.nodes]
+        return RedisCluster(startup_nodes=nodes, ssl=self._settings.tls, **options)
+
+    def execute(self, transaction: Transaction, /, deadline: float | None = None) -> Outcome:
+        """Decide and apply one minitransaction of one section, or give up at the deadline."""
+        reads = transaction.reads
+        if reads and not reads[0].key.path and is_at_root(transaction):
+            return self._root.execute(transaction, deadline)
+        home = home_of(transaction)
+        section = self._sections.get(home) or self._section(home)
+        if transaction.writes and home is not None:
+            nodes = self._nodes.current or self._nodes.get()
+            if nodes.listed.get(home, 0.0) < time.monotonic():
+                self._list(home, nodes, deadline)
+        return section.execute(transaction, deadline)
+
+    execute_until = execute
+
+    def node_of(self, section: str) -> str:
+        """Return the address of the node that has a section. Cost: a round trip if no node was asked yet."""
+        nodes = self._nodes.current or self._nodes.get()
+        return nodes.owner(self._section(section).slot, None)
+
+    def _section(self, name: str | None) -> _Section:
+        """Return a section. The empty name stands for what belongs to none."""
+        found = self._sections.get(name)
+        if found is None:
+            if len(self._sections) >= _MOST_SECTIONS:
+                self._sections.clear()
+            tag = self._tag + suffix((name or "",))[1:] + b"}"
+            found = self._sections.setdefault(name, _Section(name or "", tag, self._channels, self._nodes))
+        return found
+
+    def _list(self, name: str, nodes: Nodes, deadline: float | None) -> None:
+        """Put a section into the list of sections."""
+        until = time.monotonic() + _LISTED_SECS
+        member = bulk_string(name_bytes(name))
+        command = b"*3\r\n" + bulk_string(b"SADD") + bulk_string(self._tag + b"}sections") + member
+        self._list_connections().call(command, False, deadline)
+        if len(nodes.listed) >= _MOST_LISTED:
+            nodes.listed.clear()
+        nodes.listed[name] = until
+
+    def _sections_page(self, cursor: bytes, deadline: float | None) -> tuple[bytes, list[bytes]]:
+        """Return the next cursor, and names of sections: a page of ``SSCAN``, whose first and last cursor is 0."""
+        words = (b"SSCAN", self._tag + b"}sections", cursor, b"COUNT", b"500")
+        command = b"*%d\r\n" % len(words) + b"".join(map(bulk_string, words))
+        following, names = self._list_connections().call(command, False, deadline)
+        return following, names
+
+    def _list_connections(self) -> SlotConnections:
+        nodes = self._nodes.current or self._nodes.get()
+        return SlotConnections(nodes, key_slot(self._tag + b"}"), "")
+
+    def listen(self, name: str, /, deadline: float | None = None) -> RedisListener:
+        """Listen over the one connection that this process subscribes with, or give up at the deadline.
+
+        It leads to any of the nodes, for they pass on to each other what is published.
+        """
+        return self._subscriptions.listen(name, deadline)
+
+    listen_until = listen
+
+    def about(self) -> Mapping[str, str]:
+        """Return the version of a server, and how many primaries the cluster has. Cost: one or two round trips."""
+        nodes = self._nodes.current or self._nodes.get()
+        reply: bytes = self._list_connections().call(INFO_SERVER)
+        return {**version_in(reply), "redis cluster": f"{len(nodes.primaries)} primaries"}
+
+    def servers(self) -> Mapping[str, ServerState]:
+        """Return the state of each node: its role, slots and sections, and how far its replicas lag behind."""
+        nodes = self._nodes.current or self._nodes.get()
+        nodes.look(key_slot(self._tag + b"}"), None)
+        sections: dict[str, list[str]] = {}
+        cursor, is_first = b"0", True
+        while is_first or cursor != b"0":
+            cursor, names = self._sections_page(cursor, None)
+            is_first = False
+            for name in map(name_text, names):
+                sections.setdefault(self.node_of(name), []).append(name)
+        return states_of(nodes, sections)
+
+    def close(self) -> None:
+        """Close the idle connections now, the others when their requests are over and the last listener is closed."""
+        self._nodes.close()
+        self._subscriptions.close()
+
+    def _options(self, address: str) -> dict[str, Any]:
+        """Return the arguments for a connection of redis-py to one node."""
+        host, port = address_of(address)
+        return {**connection_options(self._settings, 0), "host": host, "port": port}
+
+    def _connections_to(self, address: str) -> Connections:
+        settings = self._settings.model_copy(update={"retries": 0})  # the other nodes are asked first
+        errors = Errors(f"{address} in {self._where}", self._options(address))
+        return Connections(partial(self._make, address), errors, settings, settings.socket_timeout_secs)
+
+    def _make(self, address: str) -> AbstractConnection:
+        options = self._options(address)
+        connection: AbstractConnection = options.pop("connection_class")(**options)
+        return connection
+
+    def _make_any(self) -> AbstractConnection:
+        """Return a connection to a node that has slots, or to one that the settings name."""
+        nodes = self._nodes.current or self._nodes.get()
+        return self._make(nodes.any())
