@@ -7,7 +7,7 @@ import platform
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from enum import Enum
@@ -17,6 +17,8 @@ from urllib.parse import quote
 
 from redicts.api.opened import OpenedDatabase
 from redicts.cli.stores import MISSING, Store
+from redicts.cli.tables import can_print
+from redicts.cli.tables import leaves as of_leaves
 from redicts.core.driver import Steps
 from redicts.core.locks.operations import FIRST_TOKEN
 from redicts.core.locks.records import HOLDERS, LISTENERS, TOKENS, WAITERS, WAITING_FOR, Record, records_in
@@ -119,7 +121,9 @@ def _reach(database: OpenedDatabase) -> Finding:
         database.run(read_all([read]))
         taken.append((time.perf_counter() - start) * 1e6)
     data = {"median_us": round(median(taken), 1), "longest_us": round(max(taken), 1)}
-    return Finding("reach", Status.OK, f"answers within {data['median_us']} us, {data['longest_us']} at most", data)
+    unit = "\u00b5s" if can_print("\u00b5") else "us"
+    text = f"answers within {data['median_us']:,.0f} {unit}, {data['longest_us']:,.0f} {unit} at most"
+    return Finding("reach", Status.OK, text, data)
 
 
 def _version(database: OpenedDatabase) -> Finding:
@@ -262,8 +266,13 @@ def _work(database: OpenedDatabase) -> Finding:
     states = database.run(unfinished()).values()
     if not states:
         return Finding("work", Status.OK, "no copy and no import is unfinished", {"unfinished": 0})
-    listed = _listed(f"{state.get('kind', '?')} after {state.get('done', '?')} leaves" for state in states)
+    listed = _listed(f"{state.get('kind', '?')} after {_leaves_done(state)}" for state in states)
     return Finding("work", Status.NOTICE, f"unfinished or under way: {listed}", {"unfinished": len(states)})
+
+
+def _leaves_done(state: Mapping[str, Any]) -> str:
+    done = state.get("done")
+    return of_leaves(done) if isinstance(done, int) else "? leaves"
 
 
 def _file(store: Store) -> Iterator[Finding]:
@@ -298,17 +307,18 @@ def _values(database: OpenedDatabase, damage: Damage) -> Finding:
                     damage[Key(VALUES, leaf.path)] = CorruptEntry(leaf.data, leaf.ttl)
                     damaged.append(str(error))
     except CorruptData as error:
-        return Finding("values", Status.WRONG, f"{leaves} leaves were read, then: {error}", {"leaves": leaves})
+        return Finding("values", Status.WRONG, f"{of_leaves(leaves)} read, then: {error}", {"leaves": leaves})
     data = {"leaves": leaves, "damaged": len(damaged), "refused": len(unreadable)}
     texts = []
     if damaged:
-        texts.append(f"{len(damaged)} of {leaves} leaves are damaged: {_listed(damaged, '; ')}")
+        texts.append(f"{len(damaged)} of {of_leaves(leaves)} damaged: {_listed(damaged, '; ')}")
     if unreadable:
         texts.append(
-            f"{len(unreadable)} of {leaves} leaves cannot be read here, which is no damage: {_listed(unreadable, '; ')}"
+            f"{len(unreadable)} of {of_leaves(leaves)} cannot be read here, which is no damage: "
+            f"{_listed(unreadable, '; ')}"
         )
     if not texts:
-        return Finding("values", Status.OK, f"{leaves} leaves, all of them readable", data)
+        return Finding("values", Status.OK, f"{of_leaves(leaves)}, all readable", data)
     return Finding("values", Status.WRONG if damaged else Status.NOTICE, "; ".join(texts), data)
 
 

@@ -11,8 +11,9 @@ import click
 from redicts.api.opened import OpenedDatabase
 from redicts.cli import exits
 from redicts.cli.checks import Damage, Finding, Status, examine
-from redicts.cli.output import echo, print_json, print_table
+from redicts.cli.output import echo, print_json
 from redicts.cli.stores import Store, reading_command
+from redicts.cli.tables import Styled, print_table
 from redicts.core.driver import Steps
 from redicts.core.locks.records import HOLDERS, TOKENS
 from redicts.core.minitransaction import NOTHING, VALUES, Check, Delete, Equals, Key, Outcome, Scope, Transaction
@@ -20,7 +21,7 @@ from redicts.errors import SettingsError
 from redicts.transfer.lines import HEAD, encoded, last_line
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Check the store, and repair it on request.")
 @click.option("--quick", is_flag=True, help="Do not read all values.")
 @click.option("--repair", is_flag=True, help="Remove what is proven to be corrupt, after saving it to --rescue.")
 @click.option(
@@ -57,10 +58,8 @@ def doctor(quick: bool, repair: bool, rescue: str, store: Store, as_json: bool) 
 
 
 def _row(finding: Finding) -> list[object]:
-    from rich.text import Text  # noqa: PLC0415  (takes a while, and JSON needs none of it)
-
     colours = {Status.OK: "green", Status.NOTICE: "yellow", Status.WRONG: "red", Status.FAILED: "red"}
-    return [Text(finding.status.value, style=colours[finding.status]), finding.name, finding.text]
+    return [Styled(finding.status.value, colours[finding.status]), finding.name, finding.text]
 
 
 def _repair(database: OpenedDatabase, damage: Damage, rescue: str) -> dict[str, Any]:
