@@ -130,12 +130,12 @@ def stats(path: Path, depth: int, most: int, store: Store, as_json: bool) -> int
     largest = heapq.nlargest(most, found.subtrees.items(), key=lambda each: each[1].bytes)
     codecs = dict(sorted(found.codecs.items(), key=itemgetter(1), reverse=True))
     if as_json:
-        leaf = None if found.largest is None else found.largest
+        one = found.largest
         print_json(
             {
                 "path": render(path),
                 **_document(found.total),
-                "largest_leaf": leaf and {"path": render(path + leaf.path), "bytes": len(leaf.data)},
+                "largest_leaf": one and {"path": render(path + one.path), "bytes": len(one.data)},
                 "codecs": codecs,
                 "subtrees": [{"path": render(path + below), **_document(each)} for below, each in largest],
             }

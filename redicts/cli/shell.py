@@ -26,9 +26,8 @@ def shell(ctx: click.Context, store: str | None, database: str | None) -> int:
     Each line is a command line without "redicts". Tab completes commands, options and paths. Ends with "exit" or
     Ctrl-D. Without a terminal, it runs the lines of the standard input, and its status is that of the first that fails.
     """
-    options = [
-        text for pair in zip(("--store", "--database"), chosen(ctx, store, database)) if pair[1] for text in pair
-    ]
+    named = zip(("--store", "--database"), chosen(ctx, store, database))
+    options = [f"{option}={value}" for option, value in named if value is not None]
     settings_of(*chosen(ctx, store, database))  # raises at once what each command would
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if is_terminal:
