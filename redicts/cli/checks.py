@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict
-from enum import Enum
+from functools import partial
 from statistics import median
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from redicts.api.opened import OpenedDatabase
+from redicts.cli.findings import Finding, Limits, Status
+from redicts.cli.server_checks import server_checks
 from redicts.cli.stores import MISSING, Store
 from redicts.cli.tables import can_print
 from redicts.cli.tables import leaves as of_leaves
@@ -41,26 +43,6 @@ _LATE: Final = 2_500
 _MOST_LISTED: Final = 20
 
 
-class Status(Enum):
-    """How serious a finding is."""
-
-    OK = "ok"
-    NOTICE = "notice"
-    """Worth knowing, but not wrong."""
-    WRONG = "wrong"
-    FAILED = "failed"
-    """The store did not answer."""
-
-
-class Finding(NamedTuple):
-    """The result of one check."""
-
-    name: str
-    status: Status
-    text: str
-    data: dict[str, Any] = {}  # noqa: RUF012  (nobody changes it)
-
-
 class CorruptEntry(NamedTuple):
     """The content of a damaged entry."""
 
@@ -73,29 +55,38 @@ Damage = dict[Key, CorruptEntry]
 """Entries that are proven to be corrupt: leaves, and records of locks."""
 
 
-def examine(store: Store, *, quick: bool) -> tuple[list[Finding], Damage]:
+def examine(store: Store, *, quick: bool, limits: Limits) -> tuple[list[Finding], Damage]:
     """Make all checks, and return their findings and the damaged entries. A failure of the store ends the checks."""
     damage: Damage = {}
     findings: list[Finding] = []
     try:
-        for finding in _checks(store, damage, quick=quick):
+        for finding in _checks(store, damage, limits, quick=quick):
             findings.append(finding)  # noqa: PERF402  (findings before a failure are kept)
     except StoreError as error:
         findings.append(Finding("reach", Status.FAILED, str(error), {"error": type(error).__name__}))
     return findings, damage
 
 
-def _checks(store: Store, damage: Damage, *, quick: bool) -> Iterator[Finding]:
+def _checks(store: Store, damage: Damage, limits: Limits, *, quick: bool) -> Iterator[Finding]:
     database = store.database
     if store.missing is not None:
         yield Finding("reach", Status.FAILED, f"the file {store.missing} {MISSING}")
         return
-    yield _reach(database)
+    is_redis = database.settings.backend == "redis"
+    of_server = partial(server_checks, database, str(getattr(store.settings.options, "prefix", "")), limits)
+    try:
+        yield _reach(database, limits)
+    except AccessDenied:
+        if is_redis:
+            yield from of_server()  # which names the permissions that are missing
+        raise
     yield from _permitted("version", lambda: [_version(database)])
     yield _capabilities(database)
     yield from _permitted("writing", lambda: [_writing(database)])
     yield _clock(database)
-    yield from _permitted("locks", lambda: _locks(database, damage))
+    if is_redis:
+        yield from of_server()
+    yield from _permitted("locks", lambda: _locks(database, damage, limits))
     yield from _permitted("tokens", lambda: [_tokens(database, damage)])
     yield from _permitted("work", lambda: [_work(database)])
     yield from _file(store)
@@ -111,7 +102,7 @@ def _permitted(name: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Fi
         yield Finding(name, Status.NOTICE, f"not checked: {error}")
 
 
-def _reach(database: OpenedDatabase) -> Finding:
+def _reach(database: OpenedDatabase, limits: Limits) -> Finding:
     """Measure round trips with reads of an absent key."""
     read = Read(Key(SPACE, ("doctor",)))
     database.run(read_all([read]))
@@ -123,6 +114,8 @@ def _reach(database: OpenedDatabase) -> Finding:
     data = {"median_us": round(median(taken), 1), "longest_us": round(max(taken), 1)}
     unit = "\u00b5s" if can_print("\u00b5") else "us"
     text = f"answers within {data['median_us']:,.0f} {unit}, {data['longest_us']:,.0f} {unit} at most"
+    if limits.latency_ms is not None and data["median_us"] > limits.latency_ms * 1000:
+        return Finding("reach", Status.WRONG, f"{text}, which is more than {limits.latency_ms:g} ms", data)
     return Finding("reach", Status.OK, text, data)
 
 
@@ -176,7 +169,7 @@ def _clock(database: OpenedDatabase) -> Finding:
     return Finding("clock", status, f"the store is {abs(ahead)} ms {side} this machine", {"ahead_ms": ahead})
 
 
-def _locks(database: OpenedDatabase, damage: Damage) -> Iterator[Finding]:
+def _locks(database: OpenedDatabase, damage: Damage, limits: Limits) -> Iterator[Finding]:
     if not database.backend.capabilities.ttl:
         yield Finding("locks", Status.NOTICE, "this store has no TTLs, and so no locks")
         return
@@ -193,17 +186,12 @@ def _locks(database: OpenedDatabase, damage: Damage) -> Iterator[Finding]:
     damage.update(strange)
     held = [record for record in records if record.held]
     waiting = [record for record in records if not record.held]
-    late = [record for record in waiting if (record.ttl or 0) < _LATE]
     alive = {record.key: _is_alive(record) for record in held}
     dead = [record for record in held if alive[record.key] is False]
     unknown = [record for record in held if alive[record.key] is None]
     yield Finding("locks", Status.OK, f"{len(held)} held, {len(waiting)} waited for", {"held": len(held)})
-    counts = {"late": len(late), "waiting": len(waiting)}
-    if late:
-        text = f"{len(late)} waiters have missed a heartbeat and expire within seconds: {_listed(late)}"
-        yield Finding("waiters", Status.NOTICE, text, counts)
-    else:
-        yield Finding("waiters", Status.OK, "no waiter has missed a heartbeat", counts)
+    yield from _old(held, limits)
+    yield _waiters(waiting, limits)
     if dead:
         text = f"{len(dead)} locks seem to have dead owners: {_listed(dead)}; they expire, or see redicts locks --break"
         yield Finding("holders", Status.NOTICE, text, {"dead": len(dead)})
@@ -216,6 +204,31 @@ def _locks(database: OpenedDatabase, damage: Damage) -> Iterator[Finding]:
     if strange:
         text = f"{len(strange)} records of locks never expire or are not valid; redicts did not write them"
         yield Finding("leftovers", Status.WRONG, text, {"left": len(strange)})
+
+
+def _waiters(waiting: list[Record], limits: Limits) -> Finding:
+    late = [record for record in waiting if (record.ttl or 0) < _LATE]
+    counts = {"late": len(late), "waiting": len(waiting)}
+    if limits.waiters is not None and len(waiting) > limits.waiters:
+        text = f"{len(waiting)} wait for locks, more than {limits.waiters}: {_listed(waiting)}"
+        return Finding("waiters", Status.WRONG, text, counts)
+    if late:
+        text = f"{len(late)} waiters have missed a heartbeat and expire within seconds: {_listed(late)}"
+        return Finding("waiters", Status.NOTICE, text, counts)
+    return Finding("waiters", Status.OK, "no waiter has missed a heartbeat", counts)
+
+
+def _old(held: list[Record], limits: Limits) -> Iterator[Finding]:
+    """Compare how long locks are held with the limit, by the clocks of this machine and of the owners' hosts."""
+    if limits.lock_age_secs is None:
+        return
+    since = (time.time() - limits.lock_age_secs) * 1000
+    old = [record for record in held if record.since < since]
+    if old:
+        text = f"{len(old)} locks are held for longer than {limits.lock_age_secs:g} s: {_listed(old)}"
+        yield Finding("age", Status.WRONG, text, {"old": len(old)})
+    else:
+        yield Finding("age", Status.OK, f"no lock is held for longer than {limits.lock_age_secs:g} s", {"old": 0})
 
 
 def _pages(database: OpenedDatabase, space: str) -> Iterator[Entries]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import click
 
 from redicts.api.opened import OpenedDatabase
 from redicts.cli import exits
-from redicts.cli.checks import Damage, Finding, Status, examine
+from redicts.cli.checks import Damage, examine
+from redicts.cli.findings import Finding, Limits, Status
+from redicts.cli.numbers import Seconds
 from redicts.cli.output import echo, print_json
 from redicts.cli.stores import Store, reading_command
 from redicts.cli.tables import Styled, print_table
@@ -31,15 +33,32 @@ from redicts.transfer.lines import HEAD, encoded, last_line
     show_default=True,
     help="Where --repair saves what it removes; an existing file is not overwritten.",
 )
+@click.option("--max-latency", type=Seconds(0), metavar="MS", help="Wrong if the median round trip takes longer.")
+@click.option("--max-waiters", type=click.IntRange(0), metavar="NUMBER", help="Wrong if more wait for locks.")
+@click.option("--max-lock-age", type=Seconds(0), metavar="SECONDS", help="Wrong if a lock is held for longer.")
+@click.option("--max-memory", type=click.FloatRange(0, 100), metavar="PERCENT", help="Wrong if Redis uses more of its.")
+@click.option("--strict", is_flag=True, help="The status is 1 for notices too.")
 @reading_command
-def doctor(quick: bool, repair: bool, rescue: str, store: Store, as_json: bool) -> int:
+def doctor(
+    quick: bool,
+    repair: bool,
+    rescue: str,
+    max_latency: float | None,
+    max_waiters: int | None,
+    max_lock_age: float | None,
+    max_memory: float | None,
+    strict: bool,
+    store: Store,
+    as_json: bool,
+) -> int:
     """Check the store, and remove what is proven to be corrupt on request.
 
-    The checks are about reachability, speed, versions, capabilities, the clock, locks, unfinished work and damage. One
-    of them writes a value outside the tree, and removes it. The status is 1 if something is wrong, and 3 if the store
-    cannot be reached.
+    The checks are about reachability, speed, versions, capabilities, the clock, the settings of a Redis server, locks,
+    unfinished work and damage. One of them writes a value outside the tree, and removes it. The status is 0 if nothing
+    is wrong, 1 if something is, and 3 if the store cannot be reached.
     """
-    findings, damage = examine(store, quick=quick)
+    limits = Limits(max_latency, max_waiters, max_lock_age, max_memory)
+    findings, damage = examine(store, quick=quick, limits=limits)
     statuses = {finding.status for finding in findings}
     failed, wrong = Status.FAILED in statuses, Status.WRONG in statuses
     done: dict[str, Any] | None = None
@@ -54,7 +73,16 @@ def doctor(quick: bool, repair: bool, rescue: str, store: Store, as_json: bool) 
             echo(f"removed {done['removed']} damaged entries, which are saved in {done['rescue']}")
     if failed:
         return exits.FAILED
-    return exits.NEGATIVE if wrong and (done is None or done["left"]) else exits.DONE
+    is_left = wrong and (done is None or done["left"] or _wrong_but_damage(findings))
+    return exits.NEGATIVE if is_left or (strict and Status.NOTICE in statuses) else exits.DONE
+
+
+def _wrong_but_damage(findings: list[Finding]) -> bool:
+    """Return whether something is wrong that a repair does not remove."""
+    return any(each.status is Status.WRONG and each.name in _BEYOND_REPAIR for each in findings)
+
+
+_BEYOND_REPAIR: Final = frozenset({"reach", "writing", "memory", "permissions", "waiters", "age", "file"})
 
 
 def _row(finding: Finding) -> list[object]:
