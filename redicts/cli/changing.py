@@ -98,6 +98,7 @@ def expire(path: Path, seconds: str, store: Store, as_json: bool) -> int:
         raise click.UsageError(
             'SECONDS must be a positive number, or "never" for no expiry (use redicts del to remove a value)'
         ) from None
+    store.require_writable()
     database = store.database
     database.write(database.store.expire(path, left), path)
     found = database.run(database.store.exists(path))

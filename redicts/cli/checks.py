@@ -82,7 +82,7 @@ def _checks(store: Store, damage: Damage, limits: Limits, *, quick: bool) -> Ite
         raise
     yield from _permitted("version", lambda: [_version(database)])
     yield _capabilities(database)
-    yield from _permitted("writing", lambda: [_writing(database)])
+    yield from _permitted("writing", lambda: [_writing(store)])
     yield _clock(database)
     if is_redis:
         yield from of_server()
@@ -132,9 +132,10 @@ def _capabilities(database: OpenedDatabase) -> Finding:
     return Finding("capabilities", Status.OK, ", ".join(names), data)
 
 
-def _writing(database: OpenedDatabase) -> Finding:
-    key = Key(SPACE, (f"doctor {secrets.token_hex(8)}",))
+def _writing(store: Store) -> Finding:
+    database, key = store.database, Key(SPACE, (f"doctor {secrets.token_hex(8)}",))
     try:
+        store.require_writable()
         found = database.run(_probe(key, _PROBE_TTL if database.backend.capabilities.ttl else None))
     except ReadOnly as error:
         return Finding("writing", Status.WRONG, str(error))
@@ -290,7 +291,7 @@ def _leaves_done(state: Mapping[str, Any]) -> str:
 
 def _file(store: Store) -> Iterator[Finding]:
     """Let SQLite check its file."""
-    path = store.location.get("path")
+    path = getattr(store.database.settings.options, "path", None)
     if store.database.settings.backend != "sqlite" or path in (None, ":memory:"):
         return
     try:

@@ -67,8 +67,7 @@ def copy(
     if delete:
         raise click.UsageError("--delete needs --from-1.0")
     one = open_existing(source, from_database)
-    two = (open_store if one.missing is None else open_existing)(target, to_database)
-    with closing(one.database), closing(two.database):
+    with closing(one), closing((open_store if one.missing is None else open_existing)(target, to_database)) as two:
         return _copy(
             one,
             two,

@@ -57,6 +57,8 @@ def doctor(
     unfinished work and damage. One of them writes a value outside the tree, and removes it. The status is 0 if nothing
     is wrong, 1 if something is, and 3 if the store cannot be reached.
     """
+    if repair:
+        store.require_writable()
     limits = Limits(max_latency, max_waiters, max_lock_age, max_memory)
     findings, damage = examine(store, quick=quick, limits=limits)
     statuses = {finding.status for finding in findings}

@@ -20,7 +20,7 @@ from redicts.cli.stores import PATH, Store, store_command
 from redicts.cli.tables import counted, leaves, verb
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
-from redicts.transfer import Import, LineError, import_lines, lines_of_value
+from redicts.transfer import Import, IncompleteInput, LineError, import_lines, lines_of_value
 from redicts.transfer.lines import refusal, unique_names
 
 
@@ -100,11 +100,16 @@ def _lines(source: IO[bytes]) -> Iterator[bytes]:
 
 
 def _lines_of_json(source: IO[bytes], path: Path) -> Iterator[bytes]:
+    kind = LineError
+    data = source.read()
     try:
-        value = json.load(source, object_pairs_hook=unique_names)
+        value = json.loads(data, object_pairs_hook=unique_names)
     except (ValueError, RecursionError) as error:
-        line = f"line {error.lineno}: " if isinstance(error, json.JSONDecodeError) else ""
-        reason = f"{line}{refusal(error)}"
+        reason = refusal(error)
+        if isinstance(error, json.JSONDecodeError):
+            reason = f"line {error.lineno}: {reason}"
+            if error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated string"):
+                kind = IncompleteInput
     else:
         return lines_of_value(value, path)
-    raise LineError(f"the input is not a valid JSON document: {reason}; nothing is stored")
+    raise kind(f"the input is not a valid JSON document: {reason}; nothing is stored")

@@ -28,6 +28,8 @@ def locks(path: Path, break_: bool, everything: bool, store: Store, as_json: boo
     The status is 1 if none is held or waited for. With --break the owners lose the held locks: their writes under them
     are refused, and waiters go on.
     """
+    if break_:
+        store.require_writable()
     lock = store.database.lock(path)
     if break_ and not path and lock.holders():
         require(everything, "--everything", "breaks all locks of the store; name a PATH to break those there")

@@ -69,6 +69,7 @@ def move(source: Path, target: Path, yes: bool, store: Store, as_json: bool) -> 
 def _moved(store: Store, at: Path, to: Path, *, keep: bool, yes: bool, as_json: bool) -> int:
     refuse_overlap(at, to)
     refuse_root(to)
+    store.require_writable()
     database = store.database
     if database.run(database.store.exists(at)):
         lost = count_lost(store, to)

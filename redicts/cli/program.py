@@ -149,6 +149,10 @@ def _explained(error: Exception) -> tuple[str, int]:
     if isinstance(error, RedictsError) and not isinstance(error, InternalError):
         if isinstance(error, StoreError):
             return str(error), exits.FAILED
+        from redicts.transfer.lines import IncompleteInput  # noqa: PLC0415  (only the errors of an import need it)
+
+        if isinstance(error, IncompleteInput):
+            return str(error), exits.NEGATIVE
         return str(error), exits.LOCKED if isinstance(error, (LockError, Conflict)) else exits.WRONG
     if isinstance(error, ModuleNotFoundError) and (said := extra.said_of(error)) is not None:
         return said, exits.WRONG

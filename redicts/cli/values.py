@@ -247,6 +247,7 @@ def delete(paths: tuple[Path, ...], everything: bool, yes: bool, store: Store, a
     The status is 1 if nothing was stored at one of them. If more than a few leaves would be removed, the command asks
     first.
     """
+    store.require_writable()
     if () in paths:
         require(everything, "--everything", "removes the root, which is everything that is stored")
     else:

@@ -171,9 +171,9 @@ def test_an_empty_document_is_stored(file_url: str, in_process: InProcess) -> No
     ],
 )
 def test_an_input_that_is_not_whole_is_an_error(file_url: str, in_process: InProcess, text: str, form: str) -> None:
-    """An empty input and one without its beginning are refused, and the error says that nothing is stored."""
+    """An empty input and one without its beginning or its end: status 1, and the error says that nothing is stored."""
     done = in_process("import", "-", "--format", form, "--store", file_url, stdin=text)
-    assert (done.status, done.out, done.err.count("\n")) == (exits.WRONG, "", 1)
+    assert (done.status, done.out, done.err.count("\n")) == (exits.NEGATIVE, "", 1)
     assert "nothing is stored" in done.err
     assert leaves_in(file_url) == {}
 
