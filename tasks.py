@@ -8,9 +8,9 @@
         --lowest                                      instead, test with the lowest versions of all dependencies
         --long                                        let the tests that search try much harder
     python3 tasks.py docs [directory]                 build the documentation for reading, in site/ by default
-    python3 tasks.py build [directory]                build the wheel and the source distribution, in dist/ by default,
-                                                      check them, and say what an upload still needs
-        --url=URL                                     where this checkout can be read; the README links to it
+    python3 tasks.py build [URL]                      build the wheel and the source distribution in dist/, check them,
+                                                      and say what an upload still needs; the README links to the
+                                                      pages below the URL where this checkout can be read
 
 They need Python 3.10 or newer with its venv module, and the package index that pip is set up for. What they install
 goes to the virtual environment .venv in this directory, and to .venv-lowest (REDICTS_VENV names another directory). It
@@ -80,9 +80,7 @@ def main(arguments: Sequence[str]) -> int:
         if command == "docs":
             return docs(Path(rest[0] if rest else ROOT / "site").absolute())
         if command == "build":
-            urls = [each.partition("=")[2] for each in rest if each.startswith("--url=")]
-            named = [each for each in rest if not each.startswith("--url=")]
-            return build(Path(named[0] if named else ROOT / "dist").absolute(), *urls[-1:])
+            return build(ROOT / "dist", *rest[:1])
     except Refused as refused:
         sys.stderr.write(f"tasks.py: {refused}\n")
         return 1
@@ -153,7 +151,7 @@ def build(directory: Path, url: str = "") -> int:
     version = _output([python, "-c", "import redicts.version as v; print(v.__version__)"])[1]
     wheel = directory / f"redicts-{version}-py3-none-any.whl"
     missing = [*faults_of(wheel, version), *unreleased(version, (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))]
-    missing += [] if url else ["give --url=URL, so that the README links to the pages"]
+    missing += [] if url else ["give the URL where this checkout can be read, so that the README links to its pages"]
     for each in missing:
         say(f"before an upload: {each}")
     say(
@@ -186,7 +184,7 @@ def faults_of(wheel: Path, version: str) -> list[str]:
     faults += [
         f"the wheel lacks {name}" for name in ("redicts/py.typed", "redicts/cli/__init__.py") if name not in names
     ]
-    if re.search(r"\]\((?!https?:|#)", metadata.get_payload()):
+    if re.search(r"\]\((?!https?:|#)", str(metadata.get_payload())):
         faults.append("the README has links that do not work on a package index")
     return faults
 

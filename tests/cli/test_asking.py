@@ -205,7 +205,12 @@ def test_a_file_that_cannot_be_written_can_be_read(
     monkeypatch.setattr(os, "access", lambda file, mode: access(file, mode) and not (mode == os.W_OK and file == path))
     copies: list[str] = []
     make = tempfile.mkdtemp
-    monkeypatch.setattr(tempfile, "mkdtemp", lambda **how: copies.append(make(**how)) or copies[-1])
+
+    def noted(**how: str) -> str:
+        copies.append(make(**how))
+        return copies[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", noted)
     for arguments in (["get", "a"], ["tree"], ["ls"], ["stats"], ["export"], ["ttl", "a"]):
         done = in_process(*arguments, "-s", file_url)
         assert (done.status, "so a copy of it is read" in done.err) == (exits.DONE, True), done
