@@ -128,7 +128,8 @@ def observed(steps: Generator[Any, Any, _Result], backend: object) -> Generator[
     kind, paths, granted_at = _description(steps)
     counts = _Counts()
     repeats = Repeats()
-    token = REPEATS.set(repeats)
+    before = REPEATS.get()
+    REPEATS.set(repeats)
     failure: BaseException | None = None
     found: list[_Result] = []
     began, start = time.time(), time.perf_counter()
@@ -141,7 +142,7 @@ def observed(steps: Generator[Any, Any, _Result], backend: object) -> Generator[
     finally:
         seconds = time.perf_counter() - start
         if REPEATS.get() is repeats:
-            REPEATS.reset(token)
+            REPEATS.set(before)  # not reset, which fails if a collection closes the generator in another context
         held = None if granted_at is None else time.monotonic() - granted_at
         outcome = _outcome(kind, found) if failure is None else type(failure).__name__
         times = began, seconds, counts.waited, held

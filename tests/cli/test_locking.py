@@ -75,15 +75,15 @@ def test_a_command_whose_lock_is_lost_ends(file_url: str, tmp_path: Path, action
     assert b"the lock on 'a' is lost" in line
 
 
-def test_a_value_is_edited(store: str) -> None:
+def test_a_value_is_edited(file_url: str) -> None:
     """The editor gets the value as JSON, and what it saves is stored, with the TTL that was there."""
-    put(store, {"a": {"wheels": 4, "paint": "red"}}, ttl=600_000)
+    put(file_url, {"a": {"wheels": 4, "paint": "red"}}, ttl=600_000)
     change = "import pathlib, sys; p = pathlib.Path(sys.argv[1]); p.write_text(p.read_text().replace('red', 'blue'))"
     editor = f'{sys.executable} -c "{change}"'
-    done = redicts("edit", "a", "-s", store, EDITOR=editor, VISUAL="")
+    done = redicts("edit", "a", "-s", file_url, EDITOR=editor, VISUAL="")
     assert (done.status, done.err) == (exits.DONE, "")
-    assert value_at(store) == {"a": {"wheels": 4, "paint": "blue"}}
-    database = open_database(store)
+    assert value_at(file_url) == {"a": {"wheels": 4, "paint": "blue"}}
+    database = open_database(file_url)
     assert 0 < (database.run(database.store.ttl(("a", "paint"))) or 0) <= 600_000
     assert not Lock(database.backend, "a").is_locked()
 

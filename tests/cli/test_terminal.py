@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from click.shell_completion import ShellComplete
 
 from redicts import Lock
 from redicts.cli import exits
-from redicts.cli.program import COMMANDS
+from redicts.cli.program import COMMANDS, program
 from tests.cli.conftest import open_database, put
 from tests.cli.running import environment, redicts, run
 
@@ -192,10 +193,10 @@ def test_paths_are_completed_from_the_store(file_url: str) -> None:
     put(file_url, {"garage": {"wheels": 4, "www.x": 1}})
 
     def completed(text: str, url: str) -> list[str]:
-        words = {"COMP_WORDS": f"redicts -s {url} get {text}", "COMP_CWORD": "4", "_REDICTS_COMPLETE": "bash_complete"}
-        return redicts(**words).out.split()
+        found = ShellComplete(program, {}, "redicts", "").get_completions(["-s", url, "get"], text)
+        return [item.value for item in found]
 
-    assert completed("gar", file_url) == ["plain,garage"]
-    assert completed("garage.w", file_url) == ["plain,garage.wheels", "plain,garage.www\\.x"]
+    assert completed("gar", file_url) == ["garage"]
+    assert completed("garage.w", file_url) == ["garage.wheels", "garage.www\\.x"]
     assert completed("a", f"{file_url}.none") == []
     assert not Path(f"{file_url.removeprefix('sqlite:///')}.none").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -15,6 +17,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 import redicts
 from redicts import otel
+from tests.pages.parsing import DOCS
 from tests.support.servers import RedisServer
 
 SECRET: Final = "the value that nobody may see"
@@ -127,3 +130,19 @@ def test_without_spans_there_are_metrics(exported: Exported) -> None:
     assert other.spans == []
     assert [point.count for point in other.points("db.client.operation.duration")] == [1]
     assert len(exported.spans) == 2
+
+
+def test_the_dashboard_shows_the_exported_metrics(exported: Exported) -> None:
+    """Each query names a metric as the exporter for Prometheus does, and attributes that it has."""
+    with redicts.open("memory://") as db, db.lock("a"):
+        pass
+    names = {"redicts_client_retries_total"}
+    for name in ("db.client.operation.duration", "redicts.lock.wait.duration", "redicts.lock.hold.duration"):
+        assert exported.points(name), name
+        names.add(f"{name.replace('.', '_')}_seconds")
+    dashboard = json.loads((DOCS / "dashboards" / "redicts.json").read_text(encoding="utf-8"))
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    shown = [re.findall(r"\b(\w+?)(?:_count|_bucket)?\{", query) for query in queries]
+    assert {name for found in shown for name in found} == names
+    attributes = {"db_system_name", "db_operation_name", "error_type", "job", "le"}
+    assert set(re.findall(r"(\w+)(?:!?=~?\")", "".join(queries))) <= attributes
