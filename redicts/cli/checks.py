@@ -16,7 +16,8 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from redicts.api.opened import OpenedDatabase
-from redicts.cli.findings import Finding, Limits, Status
+from redicts.cli.findings import Finding, Status
+from redicts.cli.limits import Limits
 from redicts.cli.server_checks import server_checks
 from redicts.cli.stores import MISSING, Store
 from redicts.cli.tables import can_print

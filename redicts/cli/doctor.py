@@ -11,7 +11,8 @@ import click
 from redicts.api.opened import OpenedDatabase
 from redicts.cli import exits
 from redicts.cli.checks import Damage, examine
-from redicts.cli.findings import Finding, Limits, Status
+from redicts.cli.findings import Finding, Status
+from redicts.cli.limits import Limits
 from redicts.cli.numbers import Seconds
 from redicts.cli.output import echo, print_json
 from redicts.cli.stores import Store, reading_command

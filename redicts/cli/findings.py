@@ -1,4 +1,4 @@
-"""What the checks of ``doctor`` find, and the limits that they compare with."""
+"""The findings of ``doctor``: what one check found, and how serious that is."""
 
 from __future__ import annotations
 
@@ -24,15 +24,3 @@ class Finding(NamedTuple):
     status: Status
     text: str
     data: dict[str, Any] = {}  # noqa: RUF012  (nobody changes it)
-
-
-class Limits(NamedTuple):
-    """What is still right, as the caller says; ``None`` for no limit."""
-
-    latency_ms: float | None = None
-    """The median of a round trip."""
-    waiters: int | None = None
-    lock_age_secs: float | None = None
-    """For how long a lock may be held."""
-    memory_percent: float | None = None
-    """The part of the server's ``maxmemory``."""

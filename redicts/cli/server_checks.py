@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 from redicts.api.opened import OpenedDatabase
-from redicts.cli.findings import Finding, Limits, Status
+from redicts.cli.findings import Finding, Status
+from redicts.cli.limits import Limits
 from redicts.cli.output import size
 
 _PROBE: Final = "doctor"
