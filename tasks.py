@@ -8,6 +8,9 @@
         --lowest                                      instead, test with the lowest versions of all dependencies
         --long                                        let the tests that search try much harder
     python3 tasks.py docs [directory]                 build the documentation for reading, in site/ by default
+    python3 tasks.py build [URL]                      build the wheel and the source distribution in dist/, check them,
+                                                      and say what an upload still needs; the README links to the
+                                                      pages below the URL where this checkout can be read
 
 They need Python 3.10 or newer with its venv module, and the package index that pip is set up for. What they install
 goes to the virtual environment .venv in this directory, and to .venv-lowest (REDICTS_VENV names another directory). It
@@ -21,14 +24,17 @@ the servers that are missing are then installed with apt-get.
 from __future__ import annotations
 
 import contextlib
+import email
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -73,6 +79,8 @@ def main(arguments: Sequence[str]) -> int:
             return test_lowest(selected) if "--lowest" in switches else test(selected, "--quick-lint-only" in switches)
         if command == "docs":
             return docs(Path(rest[0] if rest else ROOT / "site").absolute())
+        if command == "build":
+            return build(ROOT / "dist", *rest[:1])
     except Refused as refused:
         sys.stderr.write(f"tasks.py: {refused}\n")
         return 1
@@ -122,6 +130,77 @@ def docs(directory: Path) -> int:
     if not status:
         say(f"read it: {(directory / 'index.html').as_uri()}")
     return status
+
+
+def build(directory: Path, url: str = "") -> int:
+    """Build the distributions from a copy, whose README has links that work on a package index, and check them."""
+    python = test_environment()
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Path(temporary) / "redicts"
+        names = _output(["git", "-C", str(ROOT), "ls-files", "-z"])[1].split("\0")
+        for name in filter(None, names):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+        readme = copy / "README.md"
+        readme.write_text(for_index(readme.read_text(encoding="utf-8"), url), encoding="utf-8")
+        say(f"$ {python} -m hatchling build -d {directory}")
+        command = [python, "-m", "hatchling", "build", "-d", str(directory)]
+        status = subprocess.run(command, cwd=copy, check=False).returncode  # noqa: S603
+    if status:
+        return status
+    version = _output([python, "-c", "import redicts.version as v; print(v.__version__)"])[1]
+    wheel = directory / f"redicts-{version}-py3-none-any.whl"
+    missing = [*faults_of(wheel, version), *unreleased(version, (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))]
+    missing += [] if url else ["give the URL where this checkout can be read, so that the README links to its pages"]
+    for each in missing:
+        say(f"before an upload: {each}")
+    say(
+        f"built {wheel}"
+        + ("" if missing else f"; to release it: python -m twine upload {directory}/redicts-{version}*")
+    )
+    return 0
+
+
+def for_index(readme: str, url: str) -> str:
+    """Return a README in which links to files of the checkout lead to a URL, or are plain text without one."""
+
+    def absolute(found: re.Match[str]) -> str:
+        image, text, target = found.groups()
+        if "://" in target or target.startswith("#"):
+            return found[0]
+        return f"{image}[{text}]({url.rstrip('/')}/{target})" if url else ("" if image else text)
+
+    return re.sub(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", absolute, readme)
+
+
+def faults_of(wheel: Path, version: str) -> list[str]:
+    """Return what is wrong with the metadata of a wheel."""
+    with zipfile.ZipFile(wheel) as file:
+        metadata = email.message_from_bytes(file.read(f"redicts-{version}.dist-info/METADATA"))
+        names = set(file.namelist())
+    wanted = {"Name": "redicts", "Version": version, "Description-Content-Type": "text/markdown"}
+    faults = [f"the metadata must have {name}: {value}" for name, value in wanted.items() if metadata[name] != value]
+    faults += [f"the metadata lacks {name}" for name in ("Summary", "License-Expression") if not metadata[name]]
+    faults += [
+        f"the wheel lacks {name}" for name in ("redicts/py.typed", "redicts/cli/__init__.py") if name not in names
+    ]
+    if re.search(r"\]\((?!https?:|#)", str(metadata.get_payload())):
+        faults.append("the README has links that do not work on a package index")
+    return faults
+
+
+def unreleased(version: str, changelog: str) -> list[str]:
+    """Return what a release needs: a final version, and a heading of the changelog with it and the date."""
+    needed = []
+    if not re.fullmatch(r"\d+\.\d+\.\d+", version):
+        needed.append(f"the version is {version}; set a final one in redicts/version.py")
+    heading = re.search(r"^## (.*)$", changelog, re.MULTILINE)
+    first = heading[1] if heading else ""
+    if not re.fullmatch(rf"{re.escape(version)} \(\d{{4}}-\d\d-\d\d\)", first):
+        needed.append(
+            f"the changelog begins with {first!r}; give it the version and the date: ## {version} (YYYY-MM-DD)"
+        )
+    return needed
 
 
 def docs_command(python: str, directory: Path) -> list[str]:

@@ -30,6 +30,13 @@ _STYLE: Final = {
     "font.size": 9,
 }
 
+DARK: Final = (
+    "@media (prefers-color-scheme: dark) { text { fill: #e6edf3 !important } "
+    '[style*="fill: #ffffff"] { fill: #1b1f24 !important } '
+    '[style*="stroke: #000000"], [style*="stroke: #1f2933"] { stroke: #a9b8c6 !important } }'
+)
+"""The colours of a picture where the reader's system is dark: matplotlib writes those of light ones at each shape."""
+
 
 def bound_of(row: dict[str, Any]) -> float | None:
     """Return the bound of a row as a number, or ``None``."""
@@ -90,7 +97,7 @@ def draw(result: dict[str, Any], target: Path) -> None:
         figure.savefig(target, metadata={"Date": None, "Creator": None})
         pyplot.close(figure)
     # matplotlib ends lines with blanks, which do not belong into a file under version control.
-    lines = target.read_text(encoding="utf-8").splitlines()
+    lines = target.read_text(encoding="utf-8").replace("</style>", f"\n{DARK}</style>", 1).splitlines()
     target.write_text("".join(f"{line.rstrip()}\n" for line in lines), encoding="utf-8")
 
 

@@ -21,6 +21,9 @@ exclude_patterns = ["README.md"]
 html_theme = "furo"
 html_title = "redicts"
 html_theme_options: Final[dict[str, object]] = {"top_of_page_buttons": []}
+html_static_path = ["_static"]
+html_css_files = ["redicts.css"]
+html_js_files = ["copy.js"]
 html_copy_source = False
 html_show_sourcelink = False
 
@@ -42,7 +45,7 @@ nitpick_ignore_regex: Final = [
     ("py:.*", r"(?!redicts)[\w.]*"),
     (
         "py:.*",
-        r"redicts\.(api|aio\.\w+|config|locks|contract\.(codecs\.check|fixture|report|subjects))\..*|redicts\..*\._\w+|dict\[(bytes|str)",
+        r"redicts\.(api|aio\.\w+|config|core\.observing|locks|contract\.(codecs\.check|fixture|report|subjects))\..*|redicts\..*\._\w+|dict\[(bytes|str)",
     ),
 ]
 

@@ -11,6 +11,7 @@ from redicts.api.proxy import Proxy, root, section
 from redicts.api.transaction import Transaction
 from redicts.core.leaves import ABSENT, Packed
 from redicts.core.names import Name
+from redicts.core.observing import Observation, observe
 from redicts.errors import (
     AccessDenied,
     BadSignature,
@@ -69,6 +70,7 @@ __all__ = [
     "Locked",
     "Name",
     "NotHeld",
+    "Observation",
     "OwnerToken",
     "Packed",
     "PathError",
@@ -94,6 +96,7 @@ __all__ = [
     "ValidationFailed",
     "WrongField",
     "WrongUse",
+    "observe",
     "open",
     "root",
     "section",

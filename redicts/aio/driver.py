@@ -23,6 +23,7 @@ from redicts.core.driver import (
     Steps,
 )
 from redicts.core.minitransaction import Transaction
+from redicts.core.observing import OBSERVERS, observed
 from redicts.errors import StoreTimeout
 
 _FIRST_INTERVAL_SECS: Final = 0.001
@@ -39,6 +40,7 @@ async def run(steps: Steps[Result], backend: AsyncBackend, timeout: float | None
     """
     listener: AsyncListener | None = None
     deadline = None if timeout is None else time.monotonic() + max(timeout, SHORTEST_SECS)
+    steps = observed(steps, backend) if OBSERVERS else steps
     try:
         request = next(steps)
         while True:

@@ -7,16 +7,21 @@ import platform
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict
-from enum import Enum
+from functools import partial
 from statistics import median
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from redicts.api.opened import OpenedDatabase
+from redicts.cli.findings import Finding, Status
+from redicts.cli.limits import Limits
+from redicts.cli.server_checks import server_checks
 from redicts.cli.stores import MISSING, Store
+from redicts.cli.tables import can_print
+from redicts.cli.tables import leaves as of_leaves
 from redicts.core.driver import Steps
 from redicts.core.locks.operations import FIRST_TOKEN
 from redicts.core.locks.records import HOLDERS, LISTENERS, TOKENS, WAITERS, WAITING_FOR, Record, records_in
@@ -39,26 +44,6 @@ _LATE: Final = 2_500
 _MOST_LISTED: Final = 20
 
 
-class Status(Enum):
-    """How serious a finding is."""
-
-    OK = "ok"
-    NOTICE = "notice"
-    """Worth knowing, but not wrong."""
-    WRONG = "wrong"
-    FAILED = "failed"
-    """The store did not answer."""
-
-
-class Finding(NamedTuple):
-    """The result of one check."""
-
-    name: str
-    status: Status
-    text: str
-    data: dict[str, Any] = {}  # noqa: RUF012  (nobody changes it)
-
-
 class CorruptEntry(NamedTuple):
     """The content of a damaged entry."""
 
@@ -71,30 +56,39 @@ Damage = dict[Key, CorruptEntry]
 """Entries that are proven to be corrupt: leaves, and records of locks."""
 
 
-def examine(store: Store, *, quick: bool) -> tuple[list[Finding], Damage]:
+def examine(store: Store, *, quick: bool, limits: Limits) -> tuple[list[Finding], Damage]:
     """Make all checks, and return their findings and the damaged entries. A failure of the store ends the checks."""
     damage: Damage = {}
     findings: list[Finding] = []
     try:
-        for finding in _checks(store, damage, quick=quick):
+        for finding in _checks(store, damage, limits, quick=quick):
             findings.append(finding)  # noqa: PERF402  (findings before a failure are kept)
     except StoreError as error:
         findings.append(Finding("reach", Status.FAILED, str(error), {"error": type(error).__name__}))
     return findings, damage
 
 
-def _checks(store: Store, damage: Damage, *, quick: bool) -> Iterator[Finding]:
+def _checks(store: Store, damage: Damage, limits: Limits, *, quick: bool) -> Iterator[Finding]:
     database = store.database
     if store.missing is not None:
         yield Finding("reach", Status.FAILED, f"the file {store.missing} {MISSING}")
         return
-    yield _reach(database)
+    is_redis = database.settings.backend == "redis"
+    of_server = partial(server_checks, database, str(getattr(store.settings.options, "prefix", "")), limits)
+    try:
+        yield _reach(database, limits)
+    except AccessDenied:
+        if is_redis:
+            yield from of_server()  # which names the permissions that are missing
+        raise
     yield from _permitted("version", lambda: [_version(database)])
     yield from _permitted("servers", lambda: _servers(database))
     yield _capabilities(database)
-    yield from _permitted("writing", lambda: [_writing(database)])
+    yield from _permitted("writing", lambda: [_writing(store)])
     yield _clock(database)
-    yield from _permitted("locks", lambda: _locks(database, damage))
+    if is_redis:
+        yield from of_server()
+    yield from _permitted("locks", lambda: _locks(database, damage, limits))
     yield from _permitted("tokens", lambda: [_tokens(database, damage)])
     yield from _permitted("work", lambda: [_work(database)])
     yield from _file(store)
@@ -110,7 +104,7 @@ def _permitted(name: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Fi
         yield Finding(name, Status.NOTICE, f"not checked: {error}")
 
 
-def _reach(database: OpenedDatabase) -> Finding:
+def _reach(database: OpenedDatabase, limits: Limits) -> Finding:
     """Measure round trips with reads of an absent key."""
     read = Read(Key(SPACE, ("doctor",)))
     database.run(read_all([read]))
@@ -120,7 +114,11 @@ def _reach(database: OpenedDatabase) -> Finding:
         database.run(read_all([read]))
         taken.append((time.perf_counter() - start) * 1e6)
     data = {"median_us": round(median(taken), 1), "longest_us": round(max(taken), 1)}
-    return Finding("reach", Status.OK, f"answers within {data['median_us']} us, {data['longest_us']} at most", data)
+    unit = "\u00b5s" if can_print("\u00b5") else "us"
+    text = f"answers within {data['median_us']:,.0f} {unit}, {data['longest_us']:,.0f} {unit} at most"
+    if limits.latency_ms is not None and data["median_us"] > limits.latency_ms * 1000:
+        return Finding("reach", Status.WRONG, f"{text}, which is more than {limits.latency_ms:g} ms", data)
+    return Finding("reach", Status.OK, text, data)
 
 
 def _version(database: OpenedDatabase) -> Finding:
@@ -145,9 +143,10 @@ def _capabilities(database: OpenedDatabase) -> Finding:
     return Finding("capabilities", Status.OK, ", ".join(names), data)
 
 
-def _writing(database: OpenedDatabase) -> Finding:
-    key = Key(SPACE, (f"doctor {secrets.token_hex(8)}",))
+def _writing(store: Store) -> Finding:
+    database, key = store.database, Key(SPACE, (f"doctor {secrets.token_hex(8)}",))
     try:
+        store.require_writable()
         found = database.run(_probe(key, _PROBE_TTL if database.backend.capabilities.ttl else None))
     except ReadOnly as error:
         return Finding("writing", Status.WRONG, str(error))
@@ -182,7 +181,7 @@ def _clock(database: OpenedDatabase) -> Finding:
     return Finding("clock", status, f"the store is {abs(ahead)} ms {side} this machine", {"ahead_ms": ahead})
 
 
-def _locks(database: OpenedDatabase, damage: Damage) -> Iterator[Finding]:
+def _locks(database: OpenedDatabase, damage: Damage, limits: Limits) -> Iterator[Finding]:
     if not database.backend.capabilities.ttl:
         yield Finding("locks", Status.NOTICE, "this store has no TTLs, and so no locks")
         return
@@ -199,17 +198,12 @@ def _locks(database: OpenedDatabase, damage: Damage) -> Iterator[Finding]:
     damage.update(strange)
     held = [record for record in records if record.held]
     waiting = [record for record in records if not record.held]
-    late = [record for record in waiting if (record.ttl or 0) < _LATE]
     alive = {record.key: _is_alive(record) for record in held}
     dead = [record for record in held if alive[record.key] is False]
     unknown = [record for record in held if alive[record.key] is None]
     yield Finding("locks", Status.OK, f"{len(held)} held, {len(waiting)} waited for", {"held": len(held)})
-    counts = {"late": len(late), "waiting": len(waiting)}
-    if late:
-        text = f"{len(late)} waiters have missed a heartbeat and expire within seconds: {_listed(late)}"
-        yield Finding("waiters", Status.NOTICE, text, counts)
-    else:
-        yield Finding("waiters", Status.OK, "no waiter has missed a heartbeat", counts)
+    yield from _old(held, limits)
+    yield _waiters(waiting, limits)
     if dead:
         text = f"{len(dead)} locks seem to have dead owners: {_listed(dead)}; they expire, or see redicts locks --break"
         yield Finding("holders", Status.NOTICE, text, {"dead": len(dead)})
@@ -222,6 +216,31 @@ def _locks(database: OpenedDatabase, damage: Damage) -> Iterator[Finding]:
     if strange:
         text = f"{len(strange)} records of locks never expire or are not valid; redicts did not write them"
         yield Finding("leftovers", Status.WRONG, text, {"left": len(strange)})
+
+
+def _waiters(waiting: list[Record], limits: Limits) -> Finding:
+    late = [record for record in waiting if (record.ttl or 0) < _LATE]
+    counts = {"late": len(late), "waiting": len(waiting)}
+    if limits.waiters is not None and len(waiting) > limits.waiters:
+        text = f"{len(waiting)} wait for locks, more than {limits.waiters}: {_listed(waiting)}"
+        return Finding("waiters", Status.WRONG, text, counts)
+    if late:
+        text = f"{len(late)} waiters have missed a heartbeat and expire within seconds: {_listed(late)}"
+        return Finding("waiters", Status.NOTICE, text, counts)
+    return Finding("waiters", Status.OK, "no waiter has missed a heartbeat", counts)
+
+
+def _old(held: list[Record], limits: Limits) -> Iterator[Finding]:
+    """Compare how long locks are held with the limit, by the clocks of this machine and of the owners' hosts."""
+    if limits.lock_age_secs is None:
+        return
+    since = (time.time() - limits.lock_age_secs) * 1000
+    old = [record for record in held if record.since < since]
+    if old:
+        text = f"{len(old)} locks are held for longer than {limits.lock_age_secs:g} s: {_listed(old)}"
+        yield Finding("age", Status.WRONG, text, {"old": len(old)})
+    else:
+        yield Finding("age", Status.OK, f"no lock is held for longer than {limits.lock_age_secs:g} s", {"old": 0})
 
 
 def _pages(database: OpenedDatabase, space: str) -> Iterator[Entries]:
@@ -274,13 +293,18 @@ def _work(database: OpenedDatabase) -> Finding:
     states = database.run(unfinished()).values()
     if not states:
         return Finding("work", Status.OK, "no copy and no import is unfinished", {"unfinished": 0})
-    listed = _listed(f"{state.get('kind', '?')} after {state.get('done', '?')} leaves" for state in states)
+    listed = _listed(f"{state.get('kind', '?')} after {_leaves_done(state)}" for state in states)
     return Finding("work", Status.NOTICE, f"unfinished or under way: {listed}", {"unfinished": len(states)})
+
+
+def _leaves_done(state: Mapping[str, Any]) -> str:
+    done = state.get("done")
+    return of_leaves(done) if isinstance(done, int) else "? leaves"
 
 
 def _file(store: Store) -> Iterator[Finding]:
     """Let SQLite check its file."""
-    path = store.location.get("path")
+    path = getattr(store.database.settings.options, "path", None)
     if store.database.settings.backend != "sqlite" or path in (None, ":memory:"):
         return
     try:
@@ -310,17 +334,18 @@ def _values(database: OpenedDatabase, damage: Damage) -> Finding:
                     damage[Key(VALUES, leaf.path)] = CorruptEntry(leaf.data, leaf.ttl)
                     damaged.append(str(error))
     except CorruptData as error:
-        return Finding("values", Status.WRONG, f"{leaves} leaves were read, then: {error}", {"leaves": leaves})
+        return Finding("values", Status.WRONG, f"{of_leaves(leaves)} read, then: {error}", {"leaves": leaves})
     data = {"leaves": leaves, "damaged": len(damaged), "refused": len(unreadable)}
     texts = []
     if damaged:
-        texts.append(f"{len(damaged)} of {leaves} leaves are damaged: {_listed(damaged, '; ')}")
+        texts.append(f"{len(damaged)} of {of_leaves(leaves)} damaged: {_listed(damaged, '; ')}")
     if unreadable:
         texts.append(
-            f"{len(unreadable)} of {leaves} leaves cannot be read here, which is no damage: {_listed(unreadable, '; ')}"
+            f"{len(unreadable)} of {of_leaves(leaves)} cannot be read here, which is no damage: "
+            f"{_listed(unreadable, '; ')}"
         )
     if not texts:
-        return Finding("values", Status.OK, f"{leaves} leaves, all of them readable", data)
+        return Finding("values", Status.OK, f"{of_leaves(leaves)}, all readable", data)
     return Finding("values", Status.WRONG if damaged else Status.NOTICE, "; ".join(texts), data)
 
 

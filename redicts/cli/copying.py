@@ -13,6 +13,7 @@ from redicts.cli import exits
 from redicts.cli.confirming import guard, yes_option
 from redicts.cli.output import echo, print_json, progress_bar, tell
 from redicts.cli.stores import PATH, Store, json_option, open_existing, open_store
+from redicts.cli.tables import leaves
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
 from redicts.errors import Unreachable
@@ -66,8 +67,7 @@ def copy(
     if delete:
         raise click.UsageError("--delete needs --from-1.0")
     one = open_existing(source, from_database)
-    two = (open_store if one.missing is None else open_existing)(target, to_database)
-    with closing(one.database), closing(two.database):
+    with closing(one), closing((open_store if one.missing is None else open_existing)(target, to_database)) as two:
         return _copy(
             one,
             two,
@@ -114,8 +114,8 @@ def _copy(
             found = verify_leaves(*databases, at=at, to=to, ttls=ttls, progress=lambda so_far: advance(so_far.source))
     for reason in report.reasons:
         tell(reason)
-    for codec, leaves in report.foreign.items():
-        tell(f"{leaves} leaves keep their bytes of the codec {codec}, which the settings of TARGET do not accept")
+    for codec, foreign in report.foreign.items():
+        tell(f"TARGET does not accept the codec {codec}, and {leaves(foreign)} kept its bytes")
     if as_json:
         _print_json(one, two, at, to, report, found)
     else:
@@ -145,7 +145,7 @@ def _print_json(one: Store, two: Store, at: Path, to: Path, report: Copy, found:
 def _print_text(one: Store, two: Store, at: Path, report: Copy, found: Verification | None) -> None:
     before = f" ({report.resumed} handled by an earlier run)" if report.resumed else ""
     echo(f"{one} -> {two}, {described(at)}")
-    echo(f"{report.stored} leaves stored{before}, {report.gone} expired before, {report.skipped} skipped")
+    echo(f"{leaves(report.stored)} stored{before}, {report.gone} expired before, {report.skipped} skipped")
     if found is not None:
         echo(
             f"{found.equal} of {found.source} leaves are equal, {found.missing} missing, {found.different} different; "

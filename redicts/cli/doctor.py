@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import click
 
 from redicts.api.opened import OpenedDatabase
 from redicts.cli import exits
-from redicts.cli.checks import Damage, Finding, Status, examine
-from redicts.cli.output import echo, print_json, print_table
+from redicts.cli.checks import Damage, examine
+from redicts.cli.findings import Finding, Status
+from redicts.cli.limits import Limits
+from redicts.cli.numbers import Seconds
+from redicts.cli.output import echo, print_json
 from redicts.cli.stores import Store, reading_command
+from redicts.cli.tables import Styled, print_table
 from redicts.core.driver import Steps
 from redicts.core.locks.records import HOLDERS, TOKENS
 from redicts.core.minitransaction import NOTHING, VALUES, Check, Delete, Equals, Key, Outcome, Scope, Transaction
@@ -20,7 +24,7 @@ from redicts.errors import SettingsError
 from redicts.transfer.lines import HEAD, encoded, last_line
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Check the store, and repair it on request.")
 @click.option("--quick", is_flag=True, help="Do not read all values.")
 @click.option("--repair", is_flag=True, help="Remove what is proven to be corrupt, after saving it to --rescue.")
 @click.option(
@@ -30,15 +34,34 @@ from redicts.transfer.lines import HEAD, encoded, last_line
     show_default=True,
     help="Where --repair saves what it removes; an existing file is not overwritten.",
 )
+@click.option("--max-latency", type=Seconds(0), metavar="MS", help="Wrong if the median round trip takes longer.")
+@click.option("--max-waiters", type=click.IntRange(0), metavar="NUMBER", help="Wrong if more wait for locks.")
+@click.option("--max-lock-age", type=Seconds(0), metavar="SECONDS", help="Wrong if a lock is held for longer.")
+@click.option("--max-memory", type=click.FloatRange(0, 100), metavar="PERCENT", help="Wrong if Redis uses more of its.")
+@click.option("--strict", is_flag=True, help="The status is 1 for notices too.")
 @reading_command
-def doctor(quick: bool, repair: bool, rescue: str, store: Store, as_json: bool) -> int:
+def doctor(
+    quick: bool,
+    repair: bool,
+    rescue: str,
+    max_latency: float | None,
+    max_waiters: int | None,
+    max_lock_age: float | None,
+    max_memory: float | None,
+    strict: bool,
+    store: Store,
+    as_json: bool,
+) -> int:
     """Check the store, and remove what is proven to be corrupt on request.
 
-    The checks are about reachability, speed, versions, capabilities, the clock, locks, unfinished work and damage. One
-    of them writes a value outside the tree, and removes it. The status is 1 if something is wrong, and 3 if the store
-    cannot be reached.
+    The checks are about reachability, speed, versions, capabilities, the clock, the settings of a Redis server, locks,
+    unfinished work and damage. One of them writes a value outside the tree, and removes it. The status is 0 if nothing
+    is wrong, 1 if something is, and 3 if the store cannot be reached.
     """
-    findings, damage = examine(store, quick=quick)
+    if repair:
+        store.require_writable()
+    limits = Limits(max_latency, max_waiters, max_lock_age, max_memory)
+    findings, damage = examine(store, quick=quick, limits=limits)
     statuses = {finding.status for finding in findings}
     failed, wrong = Status.FAILED in statuses, Status.WRONG in statuses
     done: dict[str, Any] | None = None
@@ -53,14 +76,21 @@ def doctor(quick: bool, repair: bool, rescue: str, store: Store, as_json: bool) 
             echo(f"removed {done['removed']} damaged entries, which are saved in {done['rescue']}")
     if failed:
         return exits.FAILED
-    return exits.NEGATIVE if wrong and (done is None or done["left"]) else exits.DONE
+    is_left = wrong and (done is None or done["left"] or _wrong_but_damage(findings))
+    return exits.NEGATIVE if is_left or (strict and Status.NOTICE in statuses) else exits.DONE
+
+
+def _wrong_but_damage(findings: list[Finding]) -> bool:
+    """Return whether something is wrong that a repair does not remove."""
+    return any(each.status is Status.WRONG and each.name in _BEYOND_REPAIR for each in findings)
+
+
+_BEYOND_REPAIR: Final = frozenset({"reach", "writing", "memory", "permissions", "waiters", "age", "file"})
 
 
 def _row(finding: Finding) -> list[object]:
-    from rich.text import Text  # noqa: PLC0415  (takes a while, and JSON needs none of it)
-
     colours = {Status.OK: "green", Status.NOTICE: "yellow", Status.WRONG: "red", Status.FAILED: "red"}
-    return [Text(finding.status.value, style=colours[finding.status]), finding.name, finding.text]
+    return [Styled(finding.status.value, colours[finding.status]), finding.name, finding.text]
 
 
 def _repair(database: OpenedDatabase, damage: Damage, rescue: str) -> dict[str, Any]:

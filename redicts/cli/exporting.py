@@ -16,6 +16,7 @@ from redicts.cli import exits
 from redicts.cli.files import is_special, replace
 from redicts.cli.output import json_text, output, print_json, progress_bar, tell
 from redicts.cli.stores import PATH, Store, reading_command
+from redicts.cli.tables import leaves, verb
 from redicts.core.leaves import ABSENT
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
@@ -63,12 +64,13 @@ def export(path: Path, to: str | None, form: str | None, restart: bool, store: S
     for reason in report.damaged:
         tell(reason)
     if report.ttls:
-        tell(f"a JSON document does not have TTLs, and {report.ttls} leaves have one; export lines to keep them")
+        have = f"{leaves(report.ttls)} {'has' if report.ttls == 1 else 'have'} one"
+        tell(f"a JSON document does not have TTLs, and {have}; export lines to keep them")
     if as_json:
         counts = {"leaves": report.leaves, "resumed": report.resumed, "damaged": report.damaged}
         print_json({"path": render(path), "output": to, "format": form, **counts})
     elif to is not None and report.leaves:
-        tell(f"{report.leaves} leaves of {described(path)} are in {to}")
+        tell(f"{leaves(report.leaves)} of {described(path)} {verb(report.leaves)} in {to}")
     elif to is not None:
         tell(f"nothing is stored at {described(path)}")
     return exits.NEGATIVE if report.damaged or not report.leaves else exits.DONE
@@ -121,12 +123,12 @@ def _opened(to: str | None, mode: str, report: _Report) -> Iterator[IO[str]]:
 
 def _document(store: Store, path: Path, report: _Report) -> str:
     """Return the JSON document of a subtree whose values JSON preserves."""
-    leaves: dict[Path, bytes] = {}
+    found: dict[Path, bytes] = {}
     for page in pages(store.database, path):
-        leaves.update({leaf.path: leaf.data for leaf in page.leaves})
+        found.update({leaf.path: leaf.data for leaf in page.leaves})
         report.ttls += sum(leaf.ttl is not None for leaf in page.leaves)
-    value = store.database.store.nested(path, leaves)
-    report.leaves = len(leaves)
+    value = store.database.store.nested(path, found)
+    report.leaves = len(found)
     value = {} if value is ABSENT else value
     if not is_plain(value):
         raise SettingsError(f"{described(path)} has values that JSON does not preserve; export it as lines instead")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-_PACKAGES: Final = ("click", "rich", "tomli")
+_PACKAGES: Final = ("click", "tomli")
 
 
 def said_of(error: ModuleNotFoundError) -> str | None:

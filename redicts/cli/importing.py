@@ -17,9 +17,10 @@ from redicts.cli import exits
 from redicts.cli.confirming import guard, yes_option
 from redicts.cli.output import print_json, progress_bar, tell
 from redicts.cli.stores import PATH, Store, store_command
+from redicts.cli.tables import counted, leaves, verb
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
-from redicts.transfer import Import, LineError, import_lines, lines_of_value
+from redicts.transfer import Import, IncompleteInput, LineError, import_lines, lines_of_value
 from redicts.transfer.lines import refusal, unique_names
 
 
@@ -67,16 +68,18 @@ def import_(
             raise  # it says what is stored
         except Exception:
             if so_far.stored:
-                tell(f"{so_far.leaves} leaves are stored below {described(path)}; the same command continues")
+                count = so_far.leaves
+                tell(f"{leaves(count)} {verb(count)} stored below {described(path)}; the same command continues")
             raise
     if as_json:
         counts = {name: getattr(report, name) for name in ("lines", "leaves", "resumed", "stored", "complete")}
         print_json({"path": render(path), **counts})
     else:
         before = f", {report.resumed} of them by an earlier run" if report.resumed else ""
-        tell(f"{report.leaves} leaves are stored below {described(path)}{before}")
+        tell(f"{leaves(report.leaves)} {verb(report.leaves)} stored below {described(path)}{before}")
         if report.entries:
-            tell(f"{report.entries} entries that are not leaves, such as records of locks, are not stored")
+            entries = counted(report.entries, "entry", "entries")
+            tell(f"not stored: {entries} that are not leaves, such as records of locks")
     if not report.complete:
         tell("the input was cut off: its last line is missing")
     return exits.DONE if report.complete else exits.NEGATIVE
@@ -97,11 +100,16 @@ def _lines(source: IO[bytes]) -> Iterator[bytes]:
 
 
 def _lines_of_json(source: IO[bytes], path: Path) -> Iterator[bytes]:
+    kind = LineError
+    data = source.read()
     try:
-        value = json.load(source, object_pairs_hook=unique_names)
+        value = json.loads(data, object_pairs_hook=unique_names)
     except (ValueError, RecursionError) as error:
-        line = f"line {error.lineno}: " if isinstance(error, json.JSONDecodeError) else ""
-        reason = f"{line}{refusal(error)}"
+        reason = refusal(error)
+        if isinstance(error, json.JSONDecodeError):
+            reason = f"line {error.lineno}: {reason}"
+            if error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated string"):
+                kind = IncompleteInput
     else:
         return lines_of_value(value, path)
-    raise LineError(f"the input is not a valid JSON document: {reason}; nothing is stored")
+    raise kind(f"the input is not a valid JSON document: {reason}; nothing is stored")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timezone
+from typing import Final
 
 import click
 
 from redicts.api.lock_info import LockInfo
 from redicts.cli import exits
 from redicts.cli.confirming import require
-from redicts.cli.output import Document, print_json, print_table, tell
+from redicts.cli.output import Document, duration, print_json, tell
 from redicts.cli.stores import PATH, Store, reading_command
+from redicts.cli.tables import print_table
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
 
@@ -26,6 +28,8 @@ def locks(path: Path, break_: bool, everything: bool, store: Store, as_json: boo
     The status is 1 if none is held or waited for. With --break the owners lose the held locks: their writes under them
     are refused, and waiters go on.
     """
+    if break_:
+        store.require_writable()
     lock = store.database.lock(path)
     if break_ and not path and lock.holders():
         require(everything, "--everything", "breaks all locks of the store; name a PATH to break those there")
@@ -41,19 +45,19 @@ def locks(path: Path, break_: bool, everything: bool, store: Store, as_json: boo
     return exits.DONE if any(found.values()) else exits.NEGATIVE
 
 
-_COLUMNS = ("path", "kind", "host", "process", "thread", "since", "until")
+_COLUMNS: Final = ("path", "kind", "host", "process", "thread", "times")
 
 
 def _row(lock: LockInfo) -> list[object]:
     kind = "shared" if lock.shared else "exclusive"
-    return [lock.path or ".", kind, lock.host, lock.pid, lock.thread, _local(lock.since), _local(lock.until)]
+    return [lock.path or ".", kind, lock.host, lock.pid, lock.thread, lock_times(lock)]
 
 
-def _local(when: datetime) -> str:
-    try:
-        return f"{when.astimezone():%Y-%m-%d %H:%M:%S}"
-    except (OverflowError, OSError, ValueError):  # a record that redicts did not write may have any time
-        return f"{when:%Y-%m-%d %H:%M:%S} UTC"
+def lock_times(lock: LockInfo) -> str:
+    """Return for how long a lock is held or waited for, and when it ends unless it is renewed."""
+    now = datetime.now(timezone.utc)
+    since, left = max((now - lock.since).total_seconds(), 0), max((lock.until - now).total_seconds(), 0)
+    return f"{'waits' if lock.waiting else 'held'} {duration(since)}, ends in {duration(left)}"
 
 
 def lock_document(lock: LockInfo) -> Document:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "mutants",
-    short_help="Find mistakes in a backend's code that the checks would let through.",
+    short_help="Find changes to a backend that the checks do not refuse.",
     epilog="Each mutant runs in an empty directory of its own, so a relative path in the configuration is a new file.",
 )
 @click.argument("configuration", required=False)

@@ -1,8 +1,9 @@
-"""Numbers in arguments."""
+"""Numbers in arguments, negative ones among them."""
 
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Final
 
 import click
@@ -23,3 +24,45 @@ class Seconds(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value} is not a number of seconds", param, ctx)
         return number
+
+
+class Amount(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in later versions only
+    """A finite number: an ``int`` if it is written as one."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number. Raises ``click.BadParameter``."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return int(value)
+        except ValueError:
+            try:
+                number = float(value)
+            except ValueError:
+                number = math.nan
+        if not math.isfinite(number):
+            self.fail("it must be a finite number, for instance 1 or -0.5", param, ctx)
+        return number
+
+
+_NEGATIVE: Final = re.compile(r"-(\d|\.\d|Infinity|NaN)\S*")
+
+
+class TakesNumbers(click.Command):
+    """A command whose arguments may be negative numbers, which click would take for options."""
+
+    def make_parser(self, ctx: click.Context) -> Any:
+        """Return the parser, which takes an unknown option for an argument if the command line has such a number."""
+        parser = super().make_parser(ctx)
+        parser.ignore_unknown_options |= any(map(_NEGATIVE.fullmatch, ctx.meta.get(_ARGUMENTS, ())))
+        return parser
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse a command line."""
+        ctx.meta[_ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
+
+
+_ARGUMENTS: Final = "redicts.cli.arguments"

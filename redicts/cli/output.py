@@ -1,4 +1,4 @@
-"""Output of commands: JSON documents, tables and trees for people, and progress bars."""
+"""Output of commands: JSON documents, text and messages, and progress on a terminal."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import IO, Any, Final
 
 from redicts.errors import LeafError, RedictsError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-# rich takes a while to import, and neither JSON nor a plain value needs it.
 
 Document = dict[str, Any]
 
@@ -108,36 +104,6 @@ def tell(message: str) -> None:
         pass
 
 
-def console(*, stderr: bool = False) -> Console:
-    """Return a console that never takes text from the store for markup."""
-    from rich.console import Console  # noqa: PLC0415
-
-    class Plain(Console):
-        def on_broken_pipe(self) -> NoReturn:
-            """Let the program end as with any other output; rich would exit with a status of its own."""
-            raise BrokenPipeError
-
-    return Plain(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
-
-
-def draw(drawing: object) -> None:
-    """Print a table or a tree on the standard output. Raises :class:`OutputFailed`."""
-    with output():
-        console().print(drawing)
-
-
-def print_table(columns: Sequence[str], rows: Iterable[Iterable[object]], title: str | None = None) -> None:
-    """Print a table, without a header if all names of columns are empty."""
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=any(columns))
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*[cell if hasattr(cell, "__rich_console__") else printable(str(cell)) for cell in row])
-    draw(table)
-
-
 def printable(text: str) -> str:
     """Return text in which the characters that control a terminal, or that it cannot show, are escaped."""
     return "".join([each if each.isprintable() else repr(each)[1:-1] for each in text])
@@ -152,9 +118,17 @@ def size(count: float) -> str:
     return f"{count:.1f} GiB"
 
 
+def duration(seconds: float) -> str:
+    """Return a time with the unit in which it is easily read."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 @contextmanager
 def progress_bar(title: str, count: Callable[[], int | None]) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on the standard error during the block, if that is a terminal.
+    """Show progress in one line of the standard error during the block, if that is a terminal.
 
     Yields a function that takes how much is done. ``count`` returns the total, or ``None`` if it is unknown; it is
     called only for a terminal.
@@ -162,10 +136,24 @@ def progress_bar(title: str, count: Callable[[], int | None]) -> Iterator[Callab
     if not sys.stderr.isatty():
         yield lambda _: None
         return
-    from rich import progress as bars  # noqa: PLC0415
+    total, shown_at, begun = count(), 0.0, time.monotonic()
+    of = f" of {total:,}" if total else ""
 
-    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn())
-    times = (bars.TimeElapsedColumn(), bars.TimeRemainingColumn())
-    with bars.Progress(*columns, *times, console=console(stderr=True)) as progress:
-        task = progress.add_task(title, total=count())
-        yield lambda done: progress.update(task, completed=done)
+    def advance(done: int) -> None:
+        nonlocal shown_at
+        now = time.monotonic()
+        if now - shown_at >= _BETWEEN_SECS:
+            shown_at = now
+            part = f" ({min(done / total, 1):.0%})" if total else ""
+            sys.stderr.write(f"\r\x1b[K{title}: {done:,}{of}{part}, {now - begun:.0f} s")
+            sys.stderr.flush()
+
+    try:
+        yield advance
+    finally:
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
+
+
+_BETWEEN_SECS: Final = 0.1
+"""The time between two updates of a progress line."""

@@ -7,8 +7,9 @@ from dataclasses import asdict
 import click
 
 from redicts.cli import exits
-from redicts.cli.output import print_json, print_table
+from redicts.cli.output import print_json
 from redicts.cli.stores import json_option
+from redicts.cli.tables import print_table
 from redicts.plugins.listing import installed
 
 

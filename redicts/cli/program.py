@@ -13,6 +13,7 @@ import click
 
 from redicts.cli import exits, extra
 from redicts.cli.output import output, prepare_streams, tell
+from redicts.cli.stores import store_options
 from redicts.errors import Conflict, InternalError, LockError, RedictsError, StoreError
 from redicts.plugins.suggestions import suggestion
 from redicts.version import __version__
@@ -22,13 +23,24 @@ NAME: Final = "redicts"
 COMMANDS: Final[Mapping[str, str]] = {
     "get": "redicts.cli.values:get",
     "set": "redicts.cli.values:set_",
+    "add": "redicts.cli.changing:add",
+    "merge": "redicts.cli.changing:merge",
+    "edit": "redicts.cli.editing:edit",
     "del": "redicts.cli.values:delete",
+    "cp": "redicts.cli.moving:copy_",
+    "mv": "redicts.cli.moving:move",
+    "ttl": "redicts.cli.changing:ttl",
+    "expire": "redicts.cli.changing:expire",
+    "ls": "redicts.cli.listing:ls",
     "tree": "redicts.cli.tree:tree",
+    "stats": "redicts.cli.listing:stats",
     "watch": "redicts.cli.watch:watch",
+    "lock": "redicts.cli.locking:lock",
     "locks": "redicts.cli.locks:locks",
     "export": "redicts.cli.exporting:export",
     "import": "redicts.cli.importing:import_",
     "copy": "redicts.cli.copying:copy",
+    "shell": "redicts.cli.shell:shell",
     "doctor": "redicts.cli.doctor:doctor",
     "plugins": "redicts.cli.plugins:plugins",
     "schema": "redicts.cli.schema:schema",
@@ -75,9 +87,10 @@ class _Commands(click.Group):
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+@store_options
 @click.version_option(__version__, message="%(prog)s %(version)s", help="Show the version.")
 @click.pass_context
-def program(ctx: click.Context) -> None:
+def program(ctx: click.Context, /, **_: str | None) -> None:
     r"""Show, change, copy and check a redicts store.
 
     The store is that of --store, else of REDICTS_URL, else of the configuration. A PATH is dotted text, with \. for a
@@ -93,6 +106,11 @@ def run(arguments: Sequence[str]) -> int:
     prepare_streams()
     if _COMPLETE in os.environ:
         return _complete(arguments)
+    return execute(arguments)
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run one command, report its error in one line, and return the exit status."""
     try:
         with program.make_context(NAME, list(arguments)) as ctx:
             status: int = program.invoke(ctx)
@@ -131,6 +149,10 @@ def _explained(error: Exception) -> tuple[str, int]:
     if isinstance(error, RedictsError) and not isinstance(error, InternalError):
         if isinstance(error, StoreError):
             return str(error), exits.FAILED
+        from redicts.transfer.lines import IncompleteInput  # noqa: PLC0415  (only the errors of an import need it)
+
+        if isinstance(error, IncompleteInput):
+            return str(error), exits.NEGATIVE
         return str(error), exits.LOCKED if isinstance(error, (LockError, Conflict)) else exits.WRONG
     if isinstance(error, ModuleNotFoundError) and (said := extra.said_of(error)) is not None:
         return said, exits.WRONG

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import stat
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from functools import wraps
 from typing import Any, Final, NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
 from redicts.api.database import Database
 from redicts.api.database import open as open_database
@@ -20,6 +23,10 @@ from redicts.config import sources
 from redicts.config.settings import Settings, parse
 from redicts.core import paths
 from redicts.core.minitransaction import Path
+from redicts.errors import ReadOnly, RedictsError
+
+_COMPLETION_SECS: Final = 1.0
+"""How long a shell waits for the names with which it completes a path."""
 
 _SHOWN: Final = ("path", "host", "port", "unix_socket", "nodes", "prefix")
 """The only fields of a backend's settings that are shown: any other one might be a secret."""
@@ -41,6 +48,23 @@ class Store(NamedTuple):
     settings: Settings
     missing: str | None = None
     """The path of a file that does not exist or is empty, for a command that reads only, which gets an empty store."""
+    copied: str | None = None
+    """The directory with a copy of a file that cannot be written: SQLite needs that even to read."""
+
+    def require_writable(self) -> None:
+        """Raise :class:`~redicts.errors.ReadOnly` if a command would write to a copy."""
+        if self.copied is not None:
+            raise ReadOnly(
+                f"the file {self.location['path']}, or its directory, cannot be written; change its permissions"
+            )
+
+    def close(self) -> None:
+        """Close the database, and remove the copy."""
+        try:
+            self.database.close()
+        finally:
+            if self.copied is not None:
+                shutil.rmtree(self.copied, ignore_errors=True)
 
     @property
     def location(self) -> dict[str, Any]:
@@ -81,6 +105,24 @@ class PathType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gene
             return value
         return paths.ROOT if value in ("", ".") else paths.parse(utf8(value, "a PATH"))
 
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002  (click calls it so)
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """Return the paths in the store that begin with a text, up to the next dot. One read of names."""
+        try:
+            above, _, _ = incomplete.rpartition(".")
+            path = paths.parse(above) if above else paths.ROOT
+            found = open_existing(*chosen(ctx, ctx.params.get("store"), ctx.params.get("database")), quiet=True)
+            with closing(found):
+                names = found.database.run(found.database.store.names(path), _COMPLETION_SECS)
+        except RedictsError:  # of a store that does not answer, or is not configured; the user is typing
+            return []
+        texts = [paths.render((*path, name)) for name in sorted(names)]
+        return [CompletionItem(text) for text in texts if text.startswith(incomplete)]
+
 
 PATH: Final = PathType()
 
@@ -113,21 +155,31 @@ def reading_command(function: Callable[..., int]) -> Callable[..., int]:
 
 
 def _with_store(function: Callable[..., int], opened: Callable[[str | None, str | None], Store]) -> Callable[..., int]:
-    @click.option(
+    @click.pass_context
+    @wraps(function)
+    def command(ctx: click.Context, /, *, store: str | None, database: str | None, **others: Any) -> int:
+        found = opened(*chosen(ctx, store, database))
+        with closing(found):
+            return function(store=found, **others)
+
+    return store_options(json_option(command))
+
+
+def store_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --store and --database, which the program takes before the name of a command too."""
+    store = click.option(
         "-s",
         "--store",
         metavar="STORE",
         help="A URL, settings as JSON, a TOML file, or a backend's name. Default: REDICTS_URL.",
     )
-    @click.option("-d", "--database", metavar="NAME|NUMBER", help="The database to use.")
-    @json_option
-    @wraps(function)
-    def command(*, store: str | None, database: str | None, **others: Any) -> int:
-        found = opened(store, database)
-        with closing(found.database):
-            return function(store=found, **others)
+    return store(click.option("-d", "--database", metavar="NAME|NUMBER", help="The database to use.")(function))
 
-    return command
+
+def chosen(ctx: click.Context, store: str | None, database: str | None) -> tuple[str | None, str | None]:
+    """Return the options of a command for its store, by default those before its name."""
+    before = ctx.find_root().params
+    return store or before.get("store"), database or before.get("database")
 
 
 def open_store(store: str | None, database: str | None) -> Store:
@@ -136,15 +188,39 @@ def open_store(store: str | None, database: str | None) -> Store:
     return Store(open_database(settings), settings)
 
 
-def open_existing(store: str | None, database: str | None) -> Store:
+def open_existing(store: str | None, database: str | None, *, quiet: bool = False) -> Store:
     """Open a database to read it. If its file does not exist, nothing creates it, and an empty one is opened."""
     settings = settings_of(store, database)
     missing = _missing_file(settings)
     if missing is None:
-        return Store(open_database(settings), settings)
-    tell(f"the file {missing} {MISSING}")
+        return _readable(settings, quiet=quiet)
+    if not quiet:
+        tell(f"the file {missing} {MISSING}")
     empty = settings.options.model_copy(update={"path": _IN_MEMORY})
     return Store(open_database(settings.model_copy(update={"options": empty})), settings, missing)
+
+
+def _readable(settings: Settings, *, quiet: bool) -> Store:
+    """Open a database to read it. If its file, or the directory of that, cannot be written, a copy is opened."""
+    path = getattr(settings.options, "path", None)
+    if settings.backend != "sqlite" or path == _IN_MEMORY or not isinstance(path, str):
+        return Store(open_database(settings), settings)
+    directory = os.path.dirname(path) or "."
+    if not os.access(path, os.R_OK) or (os.access(path, os.W_OK) and os.access(directory, os.W_OK)):
+        return Store(open_database(settings), settings)
+    if not quiet:
+        tell(f"the file {path} cannot be written, so a copy of it is read")
+    copied = tempfile.mkdtemp(prefix="redicts-")
+    try:
+        copy = os.path.join(copied, os.path.basename(path))
+        for suffix in ("", "-wal"):
+            if os.path.exists(path + suffix):
+                shutil.copyfile(path + suffix, copy + suffix)
+        options = settings.options.model_copy(update={"path": copy})
+        return Store(open_database(settings.model_copy(update={"options": options})), settings, copied=copied)
+    except BaseException:
+        shutil.rmtree(copied, ignore_errors=True)
+        raise
 
 
 def _missing_file(settings: Settings) -> str | None:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 import click
 
 from redicts.api.lock_info import LockInfo
 from redicts.cli import exits
-from redicts.cli.locks import lock_document
-from redicts.cli.output import Document, draw, json_text, print_json, printable, size, tell
+from redicts.cli.locks import lock_document, lock_times
+from redicts.cli.output import Document, duration, echo, json_text, print_json, printable, size, tell
 from redicts.cli.stores import PATH, Store, reading_command
+from redicts.cli.tables import can_print, coloured, columns_of, cut, leaves, padded, terminal_width
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described, parse, render
 from redicts.transfer.leaves import UNREADABLE, pages
 from redicts.transfer.lines import is_plain
 
-if TYPE_CHECKING:
-    from rich.tree import Tree as Drawing
-
 _LONGEST: Final = 40
 """How many characters of a value are shown."""
+
+_ALIGNED: Final = 60
+"""Columns of names and values up to which sizes are aligned, where no terminal bounds them."""
+
+_SHORTEST: Final = 16
+"""Columns that names and values keep on a terminal, however narrow it is."""
+
+_FEW: Final = 8
+"""A value that must be cut to fewer columns is not shown at all."""
 
 
 class _Node:
@@ -56,12 +64,10 @@ class _Node:
             "names": {name: child.document() for name, child in sorted(self.children.items())},
         }
 
-    def summary(self) -> str:
-        """Return the totals as text."""
-        parts = [size(self.bytes)] if self.value is not None else [f"{self.leaves} leaves", size(self.bytes)]
-        if self.leaves and self.ttl is not None:
-            parts.append(f"{self.ttl / 1000:.0f} s left")
-        return ", ".join(parts)
+    def totals(self) -> tuple[str, str, str]:
+        """Return the number of leaves, none for a leaf itself, the bytes and the TTL as text."""
+        ttl = f"{duration(self.ttl / 1000)} left" if self.leaves and self.ttl is not None else ""
+        return leaves(self.leaves) if self.value is None else "", size(self.bytes), ttl
 
 
 class _Shown:
@@ -123,7 +129,7 @@ def tree(path: Path, depth: int | None, most: int, store: Store, as_json: bool) 
     if as_json:
         print_json({"path": render(path), **shown.top.document()})
     elif found:
-        draw(_drawing(shown.top, render(path) or "the root"))
+        _draw(shown.top, render(path) or "the root")
     else:
         tell(f"nothing is stored at {described(path)}")
     return exits.DONE if found else exits.NEGATIVE
@@ -138,19 +144,81 @@ def _beginning(store: Store, path: Path, data: bytes) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _drawing(node: _Node, name: str, above: Drawing | None = None) -> Drawing:
-    from rich.text import Text  # noqa: PLC0415
-    from rich.tree import Tree as Drawing  # noqa: PLC0415
+class _Row(NamedTuple):
+    """One line of the drawing."""
 
-    line = Text(printable(name), style="bold" if node.children else "")
-    if node.value is not None:
-        line.append(f" = {printable(node.value)}", style="cyan")
-    line.append(f"  {node.summary()}", style="dim")
-    for lock in node.locks:
-        line.append(f"  [{'waits' if lock.waiting else 'locked'}: {printable(str(lock))}]", style="yellow")
-    drawn = Drawing(line) if above is None else above.add(line)
-    for inner, child in sorted(node.children.items()):
-        _drawing(child, render((inner,)), drawn)
+    branch: str
+    name: str
+    value: str = ""
+    totals: tuple[str, str, str] = ("", "", "")
+    locks: tuple[str, ...] = ()
+    is_bold: bool = False
+
+
+class _Branches(NamedTuple):
+    """The characters that connect a node with the one above it."""
+
+    middle: str
+    last: str
+    through: str
+    blank: str = "    "
+
+
+_LINES: Final = _Branches("\u251c\u2500\u2500 ", "\u2514\u2500\u2500 ", "\u2502   ")
+_ASCII: Final = _Branches("|-- ", "`-- ", "|   ")
+
+
+def _rows(node: _Node, name: str, branches: _Branches, branch: str = "", below: str = "") -> Iterator[_Row]:
+    value = "" if node.value is None else f" = {printable(node.value)}"
+    locks = tuple([_lock_text(lock) for lock in node.locks])
+    yield _Row(branch, printable(name), value, node.totals(), locks, bool(node.children))
+    children = sorted(node.children.items())
+    for number, (inner, child) in enumerate(children, start=1):
+        is_last = number == len(children) and not node.hidden
+        connected, further = (branches.last, branches.blank) if is_last else (branches.middle, branches.through)
+        yield from _rows(child, render((inner,)), branches, below + connected, below + further)
     if node.hidden:
-        drawn.add(Text(f"... {node.hidden} more leaves", style="dim"))
-    return drawn
+        yield _Row(below + branches.last, f"... {leaves(node.hidden)} more")
+
+
+def _lock_text(lock: LockInfo) -> str:
+    kind = "shared" if lock.shared else "exclusive"
+    return printable(
+        f"[{'waits' if lock.waiting else 'locked'}: {kind} lock on {lock.path or 'the root'!r}, "
+        f"{lock.host}, process {lock.pid}, {lock.thread}, {lock_times(lock)}]"
+    )
+
+
+def _draw(top: _Node, name: str) -> None:
+    """Print the drawing: totals in columns, and on a terminal no line that is longer than it is wide.
+
+    Values are cut first, and a name only if it does not fit by itself.
+    """
+    rows = list(_rows(top, name, _LINES if can_print("".join(_LINES)) else _ASCII))
+    width = terminal_width()
+    widths = [max(columns_of(row.totals[at]) for row in rows) for at in range(3)]
+    if width is not None and width - sum(widths) - 6 < _SHORTEST:
+        widths[0] = 0  # narrow: sizes and TTLs are worth more than numbers of leaves
+    totals = sum(width + 2 for width in widths if width)
+    longest = max(columns_of(row.branch + row.name + row.value) for row in rows)
+    first = min(longest, _ALIGNED if width is None else max(width - totals, _SHORTEST))
+    for row in rows:
+        echo(_line(row, first, widths, width))
+        for lock in row.locks:
+            text = row.branch.replace(_LINES.middle, _LINES.through).replace(_ASCII.middle, _ASCII.through)
+            text = text.replace(_LINES.last, _LINES.blank).replace(_ASCII.last, _ASCII.blank)
+            echo(text + coloured(lock if width is None else cut(lock, width - columns_of(text)), "yellow"))
+
+
+def _line(row: _Row, first: int, widths: list[int], width: int | None) -> str:
+    name, value = row.name, row.value
+    if width is not None:
+        name = cut(name, max(first - columns_of(row.branch), 1))
+        whole, value = value, cut(value, first - columns_of(row.branch + name))
+        if value != whole and columns_of(value) < _FEW:
+            value = ""
+    shown = row.branch + coloured(name, bold=row.is_bold) + coloured(value, "cyan")
+    blanks = " " * max(0, first - columns_of(row.branch + name + value))
+    cells = [padded(text, most, right=at < 2) for at, (text, most) in enumerate(zip(row.totals, widths)) if most]
+    totals = "  ".join(cells).rstrip()
+    return f"{shown}{blanks}  {coloured(totals, dim=True)}" if totals else shown

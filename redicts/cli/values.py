@@ -6,14 +6,16 @@ import json
 import math
 import sys
 from collections.abc import Container, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
 
 from redicts.cli import exits
 from redicts.cli.confirming import MUCH, require, yes_option
-from redicts.cli.output import echo, json_text, print_json, tell
+from redicts.cli.numbers import TakesNumbers
+from redicts.cli.output import Document, echo, json_text, print_json, tell
 from redicts.cli.stores import PATH, Store, reading_command, store_command, utf8
+from redicts.cli.tables import leaves as leaves_of_number
 from redicts.core.leaves import ABSENT, Packed, leaves_of
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render, shortened
@@ -24,15 +26,48 @@ from redicts.transfer.lines import Refused, encoded, is_plain, refusal, unique_n
 
 
 @click.command("get")
-@click.argument("path", type=PATH)
+@click.argument("given", type=PATH, nargs=-1, required=True, metavar="PATH...")
 @click.option("--text", is_flag=True, help="Print a text as it is, without quotes.")
 @reading_command
-def get(path: Path, text: bool, store: Store, as_json: bool) -> int:
-    """Print the value at PATH as JSON.
+def get(given: tuple[Path, ...], text: bool, store: Store, as_json: bool) -> int:
+    """Print the value at each PATH as JSON.
 
-    The status is 1 if nothing is stored there. A leaf that JSON does not preserve, or that cannot be read here, is
-    shown as an object with its stored bytes in base64. In the second case the reason is printed, and the status is 1.
+    The status is 1 if nothing is stored at one of them. A leaf that JSON does not preserve, or that cannot be read
+    here, is shown as an object with its stored bytes in base64. In the second case the reason is printed, and the
+    status is 1. Each PATH is read by itself, and its value is one line, unless there is only one PATH.
     """
+    found = [_read(store, path) for path in given]
+    reasons = [reason for each in found for reason in each.shown.unreadable]
+    for reason in reasons[:_MOST_REASONS]:
+        tell(reason)
+    if len(reasons) > _MOST_REASONS:
+        tell(f"{len(reasons)} leaves cannot be read here; these are the first {_MOST_REASONS}")
+    if as_json:
+        documents = [each.document(store) for each in found]
+        print_json(documents[0] if len(found) == 1 else {"values": documents})
+    else:
+        for each in found:
+            _print(each, text=text, indent=2 if sys.stdout.isatty() and len(found) == 1 else None)
+    return exits.DONE if all(each.is_there for each in found) and not reasons else exits.NEGATIVE
+
+
+class _Found(NamedTuple):
+    """A value that was read, as JSON shows it."""
+
+    path: Path
+    is_there: bool
+    value: object
+    shown: _Shown
+
+    def document(self, store: Store) -> Document:
+        """Return what JSON says of it."""
+        ttl = store.database.run(store.database.store.ttl(self.path)) if self.is_there else None
+        secs = None if ttl is None else ttl / 1000
+        name, encoded = render(self.path), self.shown.encoded
+        return {"path": name, "found": self.is_there, "value": self.value, "ttl": secs, "encoded": encoded}
+
+
+def _read(store: Store, path: Path) -> _Found:
     database = store.database
     leaves = database.run(database.store.leaves(path))
     shown = _Shown()
@@ -41,31 +76,25 @@ def get(path: Path, text: bool, store: Store, as_json: bool) -> int:
         plain = value is ABSENT or is_plain(value)
     except UNREADABLE:
         plain = False
-    found = bool(leaves)
-    if not found:
+    if not leaves:
         value = None
     elif not plain:
         value = shown.value_of(store, path, leaves)
-    for reason in shown.unreadable[:_MOST_REASONS]:
-        tell(reason)
-    if len(shown.unreadable) > _MOST_REASONS:
-        tell(f"{len(shown.unreadable)} leaves cannot be read here; these are the first {_MOST_REASONS}")
-    if as_json:
-        ttl = database.run(database.store.ttl(path)) if found else None
-        secs = None if ttl is None else ttl / 1000
-        print_json({"path": render(path), "found": found, "value": value, "ttl": secs, "encoded": shown.encoded})
-    elif not found:
-        tell(f"nothing is stored at {described(path)}")
-    elif text and isinstance(value, str):
+    return _Found(path, bool(leaves), value, shown)
+
+
+def _print(found: _Found, *, text: bool, indent: int | None) -> None:
+    if not found.is_there:
+        tell(f"nothing is stored at {described(found.path)}")
+    elif text and isinstance(found.value, str):
         try:
-            echo(value.encode())
+            echo(found.value.encode())
         except UnicodeEncodeError:
             raise click.UsageError(
                 "the text has lone surrogates, which no bytes in UTF-8 stand for; print it as JSON, without --text"
             ) from None
     else:
-        echo(json_text(value, indent=2 if sys.stdout.isatty() else None))
-    return exits.DONE if found and not shown.unreadable else exits.NEGATIVE
+        echo(json_text(found.value, indent=indent))
 
 
 _MOST_REASONS: Final = 100
@@ -113,7 +142,7 @@ def _both(path: Path) -> CorruptData:
     return CorruptData(f"both a value and values below it are stored at {described(path)}; see redicts doctor")
 
 
-@click.command("set")
+@click.command("set", cls=TakesNumbers)
 @click.argument("path", type=PATH)
 @click.argument("value")
 @click.option("--text", is_flag=True, help="VALUE is a text, not JSON.")
@@ -138,19 +167,18 @@ def set_(
     VALUE is JSON, or - to read it from the standard input, in UTF-8. If more than a few leaves would be removed, or
     any of the root, the command asks first.
     """
-    given = _read() if value == "-" else utf8(value, "VALUE")
-    what: Any = given if text else _parsed(given)
+    what: Any = value_given(value, text=text)
     if packed:
         what = Packed(what)
     ttl = milliseconds(expire)
     database = store.database
     steps = database.store.write(path, what, ttl)
     kept = leaves_of(what, path, database.store.form)  # raises what the write would, before anybody is asked
-    lost = _count_lost(store, path, kept)
+    lost = count_lost(store, path, kept)
     if lost and not path:
-        require(everything, "--everything", f"removes {_many(lost)} of the root, which is everything that is stored")
+        require(everything, "--everything", f"removes {many(lost)} of the root, which is everything that is stored")
     elif lost > MUCH:
-        require(yes, "--yes", f"removes {_many(lost)} below {described(path)}")
+        require(yes, "--yes", f"removes {many(lost)} below {described(path)}")
     database.write(steps, path)
     if as_json:
         print_json({"path": render(path), "stored": True, "ttl": expire})
@@ -160,7 +188,7 @@ def set_(
 _COUNTED: Final = 10_000
 
 
-def _count_lost(store: Store, path: Path, kept: Container[Path] = ()) -> int:
+def count_lost(store: Store, path: Path, kept: Container[Path] = ()) -> int:
     """Count the leaves at and below a path except some, up to a little more than :data:`_COUNTED`."""
     lost = 0
     for page in pages(store.database, path):
@@ -170,18 +198,29 @@ def _count_lost(store: Store, path: Path, kept: Container[Path] = ()) -> int:
     return lost
 
 
-def _many(leaves: int) -> str:
-    return f"more than {_COUNTED} leaves" if leaves > _COUNTED else f"{leaves} leaves"
+def many(count: int) -> str:
+    """Return a number of leaves that :func:`count_lost` counted."""
+    return f"more than {_COUNTED} leaves" if count > _COUNTED else leaves_of_number(count)
 
 
-def _read() -> str:
+def value_given(argument: str, *, text: bool) -> object:
+    """Return the value of an argument: JSON or a text, from the standard input if it is ``-``.
+
+    Raises ``click.UsageError`` if it is not valid.
+    """
+    given = _standard_input() if argument == "-" else utf8(argument, "VALUE")
+    return given if text else parsed(given)
+
+
+def _standard_input() -> str:
     try:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:
         raise click.UsageError(f"the standard input must be text in UTF-8; byte {error.start} is not") from None
 
 
-def _parsed(text: str) -> object:
+def parsed(text: str) -> object:
+    """Return the value of JSON text. Raises ``click.UsageError`` if it is not valid, or something would be lost."""
     try:
         return json.loads(text, object_pairs_hook=unique_names, parse_float=_finite)
     except (ValueError, RecursionError) as error:
@@ -208,12 +247,13 @@ def delete(paths: tuple[Path, ...], everything: bool, yes: bool, store: Store, a
     The status is 1 if nothing was stored at one of them. If more than a few leaves would be removed, the command asks
     first.
     """
+    store.require_writable()
     if () in paths:
         require(everything, "--everything", "removes the root, which is everything that is stored")
     else:
-        lost = sum(_count_lost(store, path) for path in dict.fromkeys(paths))
+        lost = sum(count_lost(store, path) for path in dict.fromkeys(paths))
         if lost > MUCH:
-            require(yes, "--yes", f"removes {_many(lost)}")
+            require(yes, "--yes", f"removes {many(lost)}")
     database = store.database
     removed: list[Path] = []
     missing: list[Path] = []

@@ -17,9 +17,28 @@ from redicts.core.foreign import is_interrupt
 from redicts.core.hooks import hookimpl
 from redicts.core.minitransaction import Path
 
+
+def refused(value: object) -> object:
+    """Raise the ``TypeError`` for a value that JSON lacks, which names a codec that may take it.
+
+    It looks at the names of types only: code of the value must not run.
+    """
+    kind = type(value)
+    names = {each.__name__ for each in kind.__mro__}
+    if names & _OF_MSGPACK:
+        advice = 'the codec msgpack takes it: set "codec": "msgpack" in the settings, or store it as text'
+    elif "BaseModel" in names or any("__dataclass_fields__" in vars(each) for each in kind.__mro__):
+        advice = 'the codec models takes it: set "codec": "models" in the settings, and register the type'
+    else:
+        advice = "store it as text or numbers, or choose a codec that takes it, such as pickle, in the settings"
+    raise TypeError(f"Object of type {kind.__name__} is not JSON serializable; {advice}")
+
+
+_OF_MSGPACK: Final = frozenset({"bytes", "bytearray", "memoryview", "date", "datetime"})
+
 _CONSTANTS: Final = {None: b"null", True: b"true", False: b"false"}
-_dumps: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_dumps_ascii: Final = json.JSONEncoder(separators=(",", ":")).encode
+_dumps: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=refused).encode
+_dumps_ascii: Final = json.JSONEncoder(separators=(",", ":"), default=refused).encode
 _decoder: Final = json.JSONDecoder()
 _UNENDED: Final = "Unterminated string"
 _FEW: Final = 8

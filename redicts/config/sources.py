@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,9 @@ from redicts.errors import SettingsError
 URL: Final = "REDICTS_URL"
 FILE: Final = "REDICTS_CONFIG"
 PROJECT_FILE: Final = "pyproject.toml"
+
+_DATABASE_FILE: Final = re.compile(r"[\w./+-]+\.(db|db3|sqlite|sqlite3)")
+"""A text that is the name of a file of SQLite, and of no backend."""
 
 
 class Found(NamedTuple):
@@ -73,7 +77,12 @@ def written(text: str) -> Mapping[str, Any] | str:
         raise SettingsError(refusal)  # not above: the JSON error has the whole text, and would be its context
     if "://" in text:
         return text
-    return _settings_in(text, Path(text)) if text.endswith(".toml") else {"backend": text}
+    if text.endswith(".toml"):
+        return _settings_in(text, Path(text))
+    if _DATABASE_FILE.fullmatch(text):
+        url = f"sqlite:///{text}"
+        raise SettingsError(f"settings: the file {text} must be given as a URL; write {url}")
+    return {"backend": text}
 
 
 def _settings_in(where: str, path: Path) -> Mapping[str, Any]:

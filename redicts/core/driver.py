@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, TypeVar, Union
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Key, Transaction
+from redicts.core.observing import OBSERVERS, observed
 from redicts.errors import StoreTimeout
 
 
@@ -80,6 +81,7 @@ def run(steps: Steps[Result], backend: Backend, timeout: float | None = None) ->
     deadline: float | None = None
     if timeout is not None and type(backend).execute_until is not Backend.execute_until:
         deadline = time.monotonic() + max(timeout, SHORTEST_SECS)
+    steps = observed(steps, backend) if OBSERVERS else steps
     try:
         request = next(steps)
         while True:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from redicts.transfer.copying import Copy, copy
 from redicts.transfer.importing import Import, import_lines
-from redicts.transfer.lines import Exported, LineError, export_lines, lines_of_value
+from redicts.transfer.lines import Exported, IncompleteInput, LineError, export_lines, lines_of_value
 from redicts.transfer.verifying import Verification, verify
 
 __all__ = [
     "Copy",
     "Exported",
     "Import",
+    "IncompleteInput",
     "LineError",
     "Verification",
     "copy",

@@ -12,7 +12,7 @@ from redicts.api.opened import OpenedDatabase
 from redicts.core.minitransaction import Path
 from redicts.transfer.checkpoints import Checkpoint
 from redicts.transfer.leaves import Leaf
-from redicts.transfer.lines import HEAD, LineError, parse_line
+from redicts.transfer.lines import HEAD, IncompleteInput, LineError, parse_line
 from redicts.transfer.losses import Losses
 from redicts.transfer.storing import BATCH, BATCH_BYTES, store
 
@@ -134,7 +134,7 @@ class _Importer:
         except LineError as error:
             stored = self._report.leaves
             kept = f"{stored} leaves before it are stored" if stored else "nothing is stored"
-            raise LineError(f"{error}; {kept}") from None
+            raise type(error)(f"{error}; {kept}") from None
         self._store()
         self._database.run(self._checkpoint.remove())
         return self._report
@@ -148,7 +148,7 @@ class _Importer:
                 raise LineError(f"line {number} comes after the last line of the format")
             line = parse_line(self._database, text, number, self._to)
             if not (begun or line.head) and text.strip():
-                raise LineError(
+                raise IncompleteInput(
                     f"line {number} must be the first one of the format, {json.dumps(HEAD)}; the beginning of the "
                     "input is missing, or it is not an export in lines"
                 )
@@ -168,7 +168,7 @@ class _Importer:
             self._report.entries += line.entry
             begun, ended = begun or line.head, ended or line.end is not None
         if not begun:
-            raise LineError("the input is empty: it does not even have the first line of the format")
+            raise IncompleteInput("the input is empty: it does not even have the first line of the format")
         return ended
 
     def _unhandled(self, lines: Iterator[bytes]) -> Iterator[bytes]:

@@ -41,6 +41,10 @@ class LineError(RedictsError, ValueError):
     """A line of an import is not valid. Nothing of its batch was written."""
 
 
+class IncompleteInput(LineError):
+    """An input is empty, or its beginning or its end is missing. Nothing was written."""
+
+
 class Exported(NamedTuple):
     """One page of an export: its lines, how many leaves they have, the leaves that are damaged, and the next cursor."""
 
@@ -206,14 +210,16 @@ class Line(NamedTuple):
 def parse_line(database: OpenedDatabase, text: bytes, number: int, to: Path) -> Line:
     """Parse a line. A leaf has the bytes that the database is to store.
 
-    Raises :class:`LineError`, which has the number of the line and never a value.
+    Raises :class:`LineError`, which has the number of the line and never a value; :class:`IncompleteInput` for a line
+    without its end.
     """
     if not text.strip():
         return Line()
     try:
         found = json.loads(text, object_pairs_hook=unique_names)
     except (ValueError, RecursionError) as error:
-        raise LineError(f"line {number} is not valid JSON: {refusal(error)}") from None
+        kind = LineError if text.endswith(b"\n") else IncompleteInput
+        raise kind(f"line {number} is not valid JSON: {refusal(error)}") from None
     if not isinstance(found, dict):
         raise LineError(f"line {number} must be a JSON object; got {type(found).__name__}")
     if "redicts" in found:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import pydantic
 import pytest
 
 from redicts import (
@@ -22,6 +25,7 @@ from redicts import (
     root,
     section,
 )
+from redicts.codecs.msgpack import MsgpackCodec
 from redicts.core.minitransaction import VALUES, Key, Put, Transaction
 from tests.support.stores import NoStore, Store, Use, Wrapped
 
@@ -260,6 +264,37 @@ def test_the_error_of_a_refused_value_names_its_cause() -> None:
     with pytest.raises(LeafError, match=r"codec json.*Strange.*not JSON serializable") as caught:
         root().set("a", Strange())
     assert isinstance(caught.value.__cause__, TypeError)
+
+
+@dataclasses.dataclass
+class _Point:
+    x: int
+
+
+class _Model(pydantic.BaseModel):
+    x: int = 1
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        (datetime.datetime(2026, 1, 1), '"codec": "msgpack"'),
+        (datetime.date(2026, 1, 1), '"codec": "msgpack"'),
+        ([{"a": b"x"}], '"codec": "msgpack"'),
+        (_Point(1), '"codec": "models" in the settings, and register the type'),
+        (_Model(), '"codec": "models" in the settings, and register the type'),
+        ({1, 2}, "such as pickle"),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_the_error_of_a_refused_value_names_the_codec_that_takes_it(value: object, advice: str) -> None:
+    """And the setting; the advice is right for the codecs that come with redicts."""
+    with pytest.raises(LeafError, match="cannot be stored with the codec json") as caught:
+        root().set("a.b", {"c": value})
+    assert advice in str(caught.value)
+    assert "'a.b.c'" in str(caught.value)
+    if "msgpack" in advice:
+        assert MsgpackCodec().decode(MsgpackCodec().encode(value, ()), ()) == value
 
 
 def test_what_redicts_did_not_write_is_damaged(use: Use) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import subprocess
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,11 @@ def test_an_export_replaces_the_content_only(file_url: str, tmp_path: Path, in_p
         ["doctor"],
         ["doctor", "--repair"],
         ["watch", "--looks", "1"],
+        ["ls"],
+        ["stats"],
+        ["ttl", "a"],
+        ["expire", "a", "5"],
+        ["mv", "a", "b"],
         ["copy"],
     ],
     ids=" ".join,
@@ -187,3 +193,39 @@ def test_a_command_that_stores_nothing_creates_no_store(
     file.touch()
     assert in_process(*arguments, *store).status == done.status
     assert file.stat().st_size == 0
+
+
+def test_a_file_that_cannot_be_written_can_be_read(
+    file_url: str, other_url: str, in_process: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands that read take a copy, which is gone afterwards; commands that write say why they cannot."""
+    put(file_url, {"a": {"b": 1}})
+    path = file_url.removeprefix("sqlite:///")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda file, mode: access(file, mode) and not (mode == os.W_OK and file == path))
+    copies: list[str] = []
+    make = tempfile.mkdtemp
+
+    def noted(**how: str) -> str:
+        copies.append(make(**how))
+        return copies[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", noted)
+    for arguments in (["get", "a"], ["tree"], ["ls"], ["stats"], ["export"], ["ttl", "a"]):
+        done = in_process(*arguments, "-s", file_url)
+        assert (done.status, "so a copy of it is read" in done.err) == (exits.DONE, True), done
+    assert in_process("copy", file_url, other_url).status == exits.DONE
+    assert value_at(other_url) == {"a": {"b": 1}}
+    assert in_process("doctor", "--quick", "-s", file_url).status == exits.NEGATIVE
+    for arguments in (
+        ["del", "a"],
+        ["mv", "a", "c"],
+        ["expire", "a", "5"],
+        ["locks", "--break"],
+        ["doctor", "--repair"],
+    ):
+        done = in_process(*arguments, "-s", file_url)
+        assert (done.status, "cannot be written; change its permissions" in done.err) == (exits.FAILED, True), done
+    assert copies
+    assert not any(map(os.path.exists, copies))
+    assert value_at(file_url) == {"a": {"b": 1}}

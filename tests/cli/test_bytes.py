@@ -67,7 +67,7 @@ def test_a_value_that_cannot_be_read_here_is_moved_by_every_command(
 def test_a_document_without_the_ttls_says_so(file_url: str, in_process: InProcess) -> None:
     """The JSON form has no place for them."""
     put(file_url, 1, "a", ttl=600_000)
-    assert "1 leaves have one" in in_process("export", "--format", "json", "--store", file_url).err
+    assert "1 leaf has one" in in_process("export", "--format", "json", "--store", file_url).err
 
 
 NOT_TEXT = "\udcff\udc80"
@@ -159,7 +159,7 @@ def test_an_empty_document_is_stored(file_url: str, in_process: InProcess) -> No
         ("lines", '{"redicts":"leaves","version":1}\n{"path":[],"value":{}}\n{"end":true,"leaves":1}'),
     ):
         done = in_process("import", "-", file_format, "--format", file_format, "--store", file_url, stdin=text)
-        assert (done.status, done.err) == (exits.DONE, f"redicts: 1 leaves are stored below '{file_format}'\n")
+        assert (done.status, done.err) == (exits.DONE, f"redicts: 1 leaf is stored below '{file_format}'\n")
     assert value_at(file_url) == {"json": {}, "lines": {}}
 
 
@@ -171,9 +171,9 @@ def test_an_empty_document_is_stored(file_url: str, in_process: InProcess) -> No
     ],
 )
 def test_an_input_that_is_not_whole_is_an_error(file_url: str, in_process: InProcess, text: str, form: str) -> None:
-    """An empty input and one without its beginning are refused, and the error says that nothing is stored."""
+    """An empty input and one without its beginning or its end: status 1, and the error says that nothing is stored."""
     done = in_process("import", "-", "--format", form, "--store", file_url, stdin=text)
-    assert (done.status, done.out, done.err.count("\n")) == (exits.WRONG, "", 1)
+    assert (done.status, done.out, done.err.count("\n")) == (exits.NEGATIVE, "", 1)
     assert "nothing is stored" in done.err
     assert leaves_in(file_url) == {}
 

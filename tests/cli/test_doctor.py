@@ -42,7 +42,7 @@ def test_a_healthy_store_is_healthy(store: str) -> None:
     put(store, {"a": {"b": 1}})
     done = redicts("doctor", "--json", "--store", store)
     assert done.status == exits.DONE
-    file = ["file"] if store.startswith("sqlite") else []
+    file = ["file"] if store.startswith("sqlite") else ["memory", "permissions"]
     assert statuses(done) == dict.fromkeys([*COMMON, *file, "values"], "ok")
     assert done.document["healthy"]
     assert done.document["repaired"] is None

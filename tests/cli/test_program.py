@@ -177,7 +177,7 @@ def test_ctrl_c_at_any_time_shows_no_traceback() -> None:
     assert (done.status, done.err) == (exits.INTERRUPTED, "redicts: interrupted\n")
 
 
-@pytest.mark.parametrize("missing", ["click", "rich"])
+@pytest.mark.parametrize("missing", ["click"])
 def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path, file_url: str, missing: str) -> None:
     """A plain installation has no command line, and says how to install it."""
     put(file_url, 1, "a")
@@ -199,7 +199,7 @@ def test_completion_is_printed_for_each_shell(shell: str) -> None:
     assert f"{shell}_complete" in done.out
 
 
-@pytest.mark.parametrize(("text", "completed"), [("redicts ex", "export"), ("redicts locks --br", "--break")])
+@pytest.mark.parametrize(("text", "completed"), [("redicts expo", "export"), ("redicts locks --br", "--break")])
 def test_commands_and_options_are_completed(text: str, completed: str) -> None:
     """The shell gets what begins with the last word."""
     word = str(len(text.split()) - 1)
@@ -207,7 +207,7 @@ def test_commands_and_options_are_completed(text: str, completed: str) -> None:
 
 
 def test_a_plain_command_imports_no_more_than_it_needs(file_url: str) -> None:
-    """``get`` on SQLite imports neither rich nor redis, so that it starts fast."""
+    """``get`` on SQLite imports neither redis nor asyncio, so that it starts fast."""
     put(file_url, 1, "a")
     program = (
         "import sys; from redicts.cli import main\n"

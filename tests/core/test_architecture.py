@@ -37,10 +37,11 @@ CONTRACT = {
     "redicts.file_paths",
     "redicts.forks",
     "redicts.handles",
+    "redicts.reports",
     "redicts.types",
 }
 """What a backend or a codec needs: the contract, the errors, names, registered types, the parsing of URLs and paths of
-files, and locks and handles that survive a fork."""
+files, locks and handles that survive a fork, and reports about stores."""
 
 BELOW = {
     "core": set(),
@@ -57,7 +58,7 @@ BELOW = {
     "cli": {"core", "api", "config", "plugins", "contract", "transfer", "migration", "locks"},
 }
 """The packages that each package may import, beside itself, the errors, registered types, paths of files, the locks of
-forks, handles and the version."""
+forks, handles, reports and the version."""
 
 CALLS = "execute|fetch|fetch_document|overwrite|overwrite_document|listen"
 """The methods of a backend that ask the store."""
@@ -107,7 +108,7 @@ def label(path: Path) -> str:
 @pytest.mark.parametrize("package", BELOW)
 def test_a_package_imports_only_what_is_below_it(package: str) -> None:
     """Imports run one way, and what a package may import is in the table."""
-    allowed = {package, *BELOW[package], "errors", "file_paths", "forks", "handles", "types", "version"}
+    allowed = {package, *BELOW[package], "errors", "file_paths", "forks", "handles", "reports", "types", "version"}
     for path in sources(package):
         above = {name for name in ours(path) if name.split(".")[1:2] and name.split(".")[1] not in allowed}
         # The command line catches a module of its own extra that is missing.

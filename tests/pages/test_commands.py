@@ -21,7 +21,7 @@ from tests.pages.parsing import PAGES, ROOT, Command, blocks, commands
 
 NOT_RUN: Final = {
     r"pip install ": "installs from the package index",
-    r"python3 tasks\.py (test|docs|demo)\b": "runs these tests, or takes long; its switches have tests below",
+    r"python3 tasks\.py (test|docs|demo|build)\b": "runs these tests, or takes long; its switches have tests below",
     r"\.venv/bin/python ": "is the environment of a clone, which runs these tests",
     r"redicts certify ": "takes minutes, or needs a server at a fixed port; the tests of the contract run it",
     r"redicts mutants ": "takes minutes; tests/contract/test_mutants.py runs it on a small backend",

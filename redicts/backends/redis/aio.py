@@ -66,10 +66,10 @@ class Connections:
         :class:`~redicts.errors.StoreError`, whose ``maybe_applied`` is true for a command that writes only. Cost: one
         round trip.
         """
-        attempts = Attempts(self._retries)
+        attempts = Attempts(self._retries, self._errors)
         while True:
             try:
-                return await self._exchange(self._functions.form(command, attempts.with_source), deadline, count)
+                reply = await self._exchange(self._functions.form(command, attempts.with_source), deadline, count)
             except Failed as failed:
                 following = attempts.after(failed, self._functions)
                 if following is Next.SEND:
@@ -83,6 +83,9 @@ class Connections:
                     maybe_applied = writes and attempts.maybe_applied
                     raise self._errors.mapped(error, maybe_applied=maybe_applied) from error
                 await asyncio.sleep(pause_secs(attempts.count, deadline))
+            else:
+                attempts.succeeded()
+                return reply
 
     async def _load_functions(self, deadline: float | None) -> None:
         """Load the library of functions, or find out that this server or user has none from now on."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
-from redicts.backends.redis.errors import is_answer, is_transient
+from redicts.backends.redis.errors import Errors, is_answer, is_transient
 from redicts.backends.redis.functions import Functions, is_unknown, is_without_functions
+from redicts.reports import answered_again, given_up, sent_again
 
 
 class Failed(Exception):
@@ -34,10 +35,11 @@ class Next(Enum):
 class Attempts:
     """The attempts at one request, of which at most ``retries`` follow a pause."""
 
-    __slots__ = ("_has_loaded", "_retries", "count", "maybe_applied", "with_source")
+    __slots__ = ("_errors", "_has_loaded", "_retries", "count", "maybe_applied", "with_source")
 
-    def __init__(self, retries: int) -> None:
+    def __init__(self, retries: int, errors: Errors) -> None:
         self._retries = retries
+        self._errors = errors
         self._has_loaded = False
         self.count = 0
         """How many of them failed, other than for what the server does not know or have."""
@@ -61,4 +63,11 @@ class Attempts:
             return Next.SEND
         self._has_loaded = self.with_source = False
         self.count += 1
-        return Next.PAUSE if self.count <= self._retries and failed.is_worth_repeating else Next.GIVE_UP
+        is_repeated = self.count <= self._retries and failed.is_worth_repeating
+        (sent_again if is_repeated else given_up)(self._errors.mapped(failed.error))
+        return Next.PAUSE if is_repeated else Next.GIVE_UP
+
+    def succeeded(self) -> None:
+        """Report that the server answers again, if an attempt failed."""
+        if self.count:
+            answered_again(f"redis at {self._errors.where}", self.count)

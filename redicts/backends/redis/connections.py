@@ -140,7 +140,7 @@ class Connections:
 
     def _call_again(self, command: bytes, writes: bool, deadline: float | None, count: int, failed: Failed) -> Any:
         """Send a command again while that may help, at most ``retries`` times."""
-        attempts = Attempts(self._retries)
+        attempts = Attempts(self._retries, self._errors)
         while True:
             following = attempts.after(failed, self._functions)
             if following is Next.GIVE_UP:
@@ -152,9 +152,12 @@ class Connections:
             try:
                 if following is Next.LOAD:
                     self._load_functions(deadline)
-                return self._exchange(self._functions.form(command, attempts.with_source), deadline, count)
+                reply = self._exchange(self._functions.form(command, attempts.with_source), deadline, count)
             except Failed as again:
                 failed = again
+            else:
+                attempts.succeeded()
+                return reply
         maybe_applied = writes and attempts.maybe_applied
         raise self._errors.mapped(failed.error, maybe_applied=maybe_applied) from failed.error
 

@@ -1,0 +1,1 @@
+"""Observers, logs of retries, and OpenTelemetry."""
