@@ -21,7 +21,7 @@ from redicts.config.settings import Settings, parse
 from redicts.core import paths
 from redicts.core.minitransaction import Path
 
-_SHOWN: Final = ("path", "host", "port", "unix_socket", "prefix")
+_SHOWN: Final = ("path", "host", "port", "unix_socket", "sentinels", "service", "prefix")
 """The only fields of a backend's settings that are shown: any other one might be a secret."""
 
 
@@ -47,10 +47,10 @@ class Store(NamedTuple):
         """Where the database is, without secrets."""
         settings = self.settings
         options = settings.options
-        fields = {name: getattr(options, name) for name in _SHOWN if getattr(options, name, None) not in (None, "")}
+        fields = {name: getattr(options, name) for name in _SHOWN if getattr(options, name, None) not in (None, "", ())}
         if "path" in fields and fields["path"] != _IN_MEMORY:
             fields["path"] = os.path.realpath(fields["path"])
-        if "unix_socket" in fields:
+        if "unix_socket" in fields or "sentinels" in fields:
             fields.pop("host", None)
             fields.pop("port", None)
         return {"backend": settings.backend, **fields, "database": settings.default}
@@ -59,6 +59,8 @@ class Store(NamedTuple):
         at = self.location
         host = f"{at['host']}:{at.get('port', '')}" if "host" in at else ""
         where = at.get("path") or at.get("unix_socket") or host
+        if "sentinels" in at:
+            where = f"{at['service']} of the Sentinels {', '.join(at['sentinels'])}"
         prefix = f"prefix {at['prefix']!r}" if "prefix" in at else ""
         return " ".join([part for part in (at["backend"], where, f"database {at['database']}", prefix) if part])
 

@@ -3,8 +3,8 @@
     python -m tests.outages [sentinel] [cluster] [--only TEXT]
 
 Without names, all modules of this package that have scenarios run. ``--only`` chooses the scenarios whose names contain
-a text. The status is 1 if a bound is broken. ``REDICTS_TEST_REDIS`` names the executable of the servers; without it, the
-newest one that is found runs.
+a text. The status is 1 if a bound is broken. ``REDICTS_TEST_REDIS`` names the executable of the servers, by default the
+newest one.
 """
 
 from __future__ import annotations

@@ -34,7 +34,12 @@ _CLASSES: Final = (
 def connection_maker(options: dict[str, Any]) -> Callable[[], AbstractConnection] | None:
     """Return what makes connections of redis-py for asyncio by the options of blocking ones; ``None`` if none can."""
     blocking = options["connection_class"]
-    kind = next((other for each, other in _CLASSES if blocking is each), None)
+    classes = _CLASSES
+    if "connection_pool" in options:
+        from redicts.backends.redis import sentinel_aio  # noqa: PLC0415  (it is seldom used)
+
+        classes = sentinel_aio.CLASSES
+    kind = next((other for each, other in classes if blocking is each), None)
     if kind is None:
         return None
     arguments = {name: value for name, value in options.items() if name != "connection_class"}

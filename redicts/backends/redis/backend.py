@@ -205,7 +205,12 @@ class RedisBackend(Backend):
 
 def open_redis(settings: RedisSettings, database: int) -> RedisBackend:
     """Open one database of a server. Connects to nothing yet."""
-    return RedisBackend(connection_options(settings, database), described(settings, database), settings)
+    options = connection_options(settings, database)
+    if settings.sentinels:
+        from redicts.backends.redis.sentinel import through_sentinels  # noqa: PLC0415  (redis.sentinel is seldom used)
+
+        options = through_sentinels(options, settings)
+    return RedisBackend(options, described(settings, database), settings)
 
 
 def _answer_secs(socket_timeout: float | None) -> float:

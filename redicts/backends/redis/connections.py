@@ -428,4 +428,6 @@ UNNAMED: Final[dict[str, Any]] = (
 def described(settings: RedisSettings, database: int) -> str:
     """Return how errors name the server and the database, without secrets."""
     server = settings.unix_socket or f"{settings.host}:{settings.port}"
+    if settings.sentinels:
+        server = f"{settings.service} of the Sentinels {', '.join(settings.sentinels)}"
     return f"{server}, database {database}"

@@ -77,6 +77,9 @@ _MEANINGS: Final[dict[str, Meaning]] = {
 }
 """What the codes mean that begin the server's errors."""
 
+_OF_NO_PRIMARY: Final = [_MEANINGS[code] for code in ("READONLY", "NOREPLICAS", "LOADING", "MASTERDOWN")]
+"""The answers of a server that is not the primary, not yet, or no longer. A new connection may lead to another one."""
+
 _CODE: Final = re.compile(rf"(?:^|-|: )({'|'.join(_MEANINGS)})\b")
 
 _BY_CLASS: Final[tuple[tuple[type[exceptions.RedisError], str], ...]] = (
@@ -133,6 +136,14 @@ _QUOTED: Final = re.compile(r"'[^']*'|`[^`]*`|\"[^\"]*\"")
 _LONGEST_TEXT: Final = 200
 
 
+class NoPrimary(exceptions.ConnectionError):
+    """No Sentinel names a primary. The text says why, without secrets."""
+
+    def __init__(self, text: str, kind: type[RedictsError] = Unreachable) -> None:
+        super().__init__(text)
+        self.kind: Final = kind
+
+
 class Errors:
     """Error mapping for one server: ``where`` describes it.
 
@@ -144,7 +155,12 @@ class Errors:
 
     def __init__(self, where: str, options: Mapping[str, Any]) -> None:
         self.where = where
-        self._mapping = ErrorMapping(f"redis at {where}", (options.get("password"), options.get("username")))
+        secrets = (
+            options.get("password"),
+            options.get("username"),
+            *getattr(options.get("connection_pool"), "secrets", ()),
+        )
+        self._mapping = ErrorMapping(f"redis at {where}", secrets)
         names = {"ssl_ca_certs": "tls_ca_file", "ssl_certfile": "tls_cert_file", "ssl_keyfile": "tls_key_file"}
         self._files = [(name, options[option]) for option, name in names.items() if options.get(option)]
 
@@ -206,19 +222,25 @@ def is_answer(error: Exception) -> bool:
 
 def is_lost(error: Exception) -> bool:
     """Tell whether the connection that raised this error is of no more use."""
-    return not isinstance(error, exceptions.ResponseError) or "Protocol error" in str(error)
+    if not isinstance(error, exceptions.ResponseError) or "Protocol error" in str(error):
+        return True
+    return _meaning(error) in _OF_NO_PRIMARY
 
 
 def is_transient(error: Exception) -> bool:
     """Tell whether the same request may soon succeed: the connection was lost, or the server is not ready yet."""
     meaning = _meaning(error)
+    if isinstance(error, NoPrimary):
+        return error.kind is Unreachable
     if meaning is not None:
-        return meaning in (_MEANINGS["LOADING"], _MEANINGS["MASTERDOWN"])
+        return meaning in _OF_NO_PRIMARY
     return isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError))
 
 
 def _meaning(error: Exception) -> Meaning | None:
     text = str(error)
+    if isinstance(error, NoPrimary):
+        return error.kind, text
     answered = isinstance(error, (exceptions.ResponseError, exceptions.AuthenticationError))
     if answered or text == "max number of clients reached":
         for fragment, meaning in _BY_TEXT:
