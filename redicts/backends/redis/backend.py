@@ -70,10 +70,13 @@ class RedisBackend(Backend):
         self._options: Callable[[], dict[str, Any]] = lambda: options
         if "redicts.aio" in modules and not simulated:
             import redicts.backends.redis.aio  # noqa: F401, PLC0415  (so that no event loop waits for it later)
+        connect = partial(Connections, make, errors, settings, socket_timeout)
+        if settings.acknowledged_by and not simulated:
+            from redicts.backends.redis.acknowledged import AcknowledgedConnections  # noqa: PLC0415  (it is seldom used)
+
+            connect = partial(AcknowledgedConnections, make, errors, settings, socket_timeout)
         # A child frees those of its parent, which closes its copies of the sockets and tells the server nothing.
-        self._connections: PerProcess[Connections] = PerProcess(
-            partial(Connections, make, errors, settings, socket_timeout), Connections.close, keep_inherited=False
-        )
+        self._connections: PerProcess[Connections] = PerProcess(connect, Connections.close, keep_inherited=False)
         self._subscriptions = Subscriptions(
             make, channels, errors, settings.retries, math.inf if simulated else _answer_secs(socket_timeout)
         )

@@ -187,7 +187,7 @@ class Connections:
             else:
                 _send_large(connection, command)
             is_sent = True
-            reply = connection.read_response() if count == 1 else _read_all(connection, count)
+            reply = connection.read_response() if count == 1 else self._read_all(connection, count)
             mine[0].is_used = is_whole = True
             if self._waiting:
                 self._hand_over(mine)
@@ -211,6 +211,19 @@ class Connections:
         if self._closed:
             self._close_idle()
         return reply
+
+    def _read_all(self, connection: AbstractConnection, count: int) -> Any:
+        """Return the replies to a packet. If some are refusals, raise the first of them when all are read."""
+        replies: list[Any] = []
+        refused: exceptions.ResponseError | None = None
+        for _ in range(count):
+            try:
+                replies.append(connection.read_response())
+            except exceptions.ResponseError as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused
+        return replies
 
     def _open(self, mine: list[_Link], deadline: float | None) -> None:
         """Append a new link, or one that another request has given back if there are ``max_connections``."""
@@ -337,20 +350,6 @@ def socket_of(connection: AbstractConnection) -> socket.socket:
     if found is None:
         raise exceptions.ConnectionError("the connection is closed")
     return found
-
-
-def _read_all(connection: AbstractConnection, count: int) -> list[Any]:
-    """Return the replies to a packet. If some are refusals, raise the first of them when all are read."""
-    replies: list[Any] = []
-    refused: exceptions.ResponseError | None = None
-    for _ in range(count):
-        try:
-            replies.append(connection.read_response())
-        except exceptions.ResponseError as error:
-            refused = refused or error
-    if refused is not None:
-        raise refused
-    return replies
 
 
 def _send_large(connection: AbstractConnection, command: bytes) -> None:

@@ -19,6 +19,7 @@ from redicts.core.error_mapping import ErrorMapping, Meaning, chain
 from redicts.errors import (
     AccessDenied,
     CorruptData,
+    NotReplicated,
     ReadOnly,
     RedictsError,
     StoreBusy,
@@ -178,6 +179,10 @@ class Errors:
         else:
             kind, text = StoreError, str(error)
         return self._mapping.error(kind, text, maybe_applied=maybe_applied)
+
+    def not_replicated(self, text: str) -> RedictsError:
+        """Return the error for a write that is on the server, and not on enough replicas."""
+        return self._mapping.error(NotReplicated, text, maybe_applied=True)
 
     def _reason(self, error: Exception) -> str:
         """Return why there is no connection, and what to do."""

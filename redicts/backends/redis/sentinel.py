@@ -116,7 +116,7 @@ class Sentinels:
             return address
 
     def _ask(self, at: Address, seconds: float) -> Any:
-        (client,) = Sentinel([at], sentinel_kwargs={**self.options(), **timeouts(seconds)}).sentinels  # type: ignore[no-untyped-call]
+        (client,) = Sentinel([at], sentinel_kwargs={**self.options(), **timeouts(seconds)}).sentinels
         try:
             return client.sentinel_masters()
         except (exceptions.RedisError, OSError) as error:

@@ -56,7 +56,7 @@ async def _primary(sentinels: Sentinels, seconds: float) -> Address:
 
 async def _ask(sentinels: Sentinels, at: Address, seconds: float) -> Any:
     options = {**sentinels.options(), **timeouts(seconds), "retry": Retry(NoBackoff(), 0)}
-    (client,) = redis.asyncio.sentinel.Sentinel([at], sentinel_kwargs=options).sentinels  # type: ignore[no-untyped-call]
+    (client,) = redis.asyncio.sentinel.Sentinel([at], sentinel_kwargs=options).sentinels
     try:
         return await client.sentinel_masters()
     except (exceptions.RedisError, OSError) as error:

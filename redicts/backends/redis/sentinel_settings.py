@@ -29,10 +29,10 @@ def _address(given: Any) -> str:
         if isinstance(given, str)
         else None
     )
-    port = _DEFAULT_PORT if found is None or found["port"] is None else int(found["port"])
-    if found is None or not 1 <= port <= 65535:
+    number = _DEFAULT_PORT if found is None or found["port"] is None else int(found["port"])
+    if found is None or not 1 <= number <= 65535:
         raise ValueError("each of the sentinels must be text such as host:26379, or a pair of a host and a port")
-    return f"{found['host']}:{port}"
+    return f"{found['host']}:{number}"
 
 
 def split_hosts(url: str) -> tuple[list[str], str]:

@@ -68,6 +68,9 @@ class RedisSettings(BackendSettings):
     """How often a request is sent again after its connection is lost. It is still applied once. With 0, the first call
     after a restart of the server fails."""
 
+    acknowledged_by: int = Field(0, ge=0, le=100)
+    """How many replicas must have a write before it counts as done. With fewer, it raises ``NotReplicated``."""
+
     sentinels: Annotated[tuple[str, ...], BeforeValidator(addresses)] = ()
     """The addresses of Redis Sentinels, as ``host:port``, by default port 26379. They replace ``host`` and ``port``."""
     service: str | None = Field(None, min_length=1)
