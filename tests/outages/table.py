@@ -27,8 +27,10 @@ class Row(NamedTuple):
     """Seconds until calls of each client succeeded again, counted from when the servers had agreed."""
     total_secs: float
     """The same, counted from the fault."""
-    most_lost: int = 0
+    most_lost: float = 0
     """How many acknowledged writes this scenario may lose; a scenario that may lose some states why."""
+    most_overlaps: float = 0
+    """The same for overlaps."""
 
 
 class Scenario(NamedTuple):
@@ -50,7 +52,7 @@ def broken_bounds(row: Row) -> list[str]:
         ("lost", row.lost, row.most_lost),
         ("twice", row.twice, 0),
         ("half", row.half, 0),
-        ("overlaps", row.overlaps, 0),
+        ("overlaps", row.overlaps, row.most_overlaps),
         ("client secs", row.client_secs, CLIENT_SECS),
     ]
     broken = [f"{row.scenario}: {name} is {found:g}, at most {most:g}" for name, found, most in bounds if found > most]

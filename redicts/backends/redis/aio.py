@@ -191,16 +191,15 @@ class AsyncRedisBackend(AsyncBackend):
         errors: Errors,
         settings: RedisSettings,
         timeouts: tuple[float | None, float],
+        writing: type[Connections] | None = None,
     ) -> None:
         socket_timeout, answer_secs = timeouts
         self._encoder = encoder
         self._plain_reads = plain_reads
         self._errors = errors
         self._connections = self._writing = Connections(make, errors, settings, socket_timeout)
-        if settings.acknowledged_by:
-            from redicts.backends.redis.acknowledged_aio import AcknowledgedConnections  # noqa: PLC0415  (it imports this)
-
-            self._writing = AcknowledgedConnections(make, errors, settings, socket_timeout)
+        if writing is not None:
+            self._writing = writing(make, errors, settings, socket_timeout)
         self._subscription = Subscription(make, channels, errors, settings.retries, answer_secs)
         self._idle: list[Session] = []
         self._doubtful: list[Session] = []

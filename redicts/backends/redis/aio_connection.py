@@ -12,7 +12,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import redis
 import redis.asyncio
@@ -49,7 +49,7 @@ def connection_maker(options: dict[str, Any]) -> Callable[[], AbstractConnection
     arguments["retry"] = Retry(NoBackoff(), 0)
 
     def make() -> AbstractConnection:  # not a partial, whose repr shows the password
-        return cast("AbstractConnection", kind(**arguments))
+        return kind(**arguments)
 
     return make
 

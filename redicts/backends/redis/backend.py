@@ -70,7 +70,7 @@ class RedisBackend(Backend):
         self._options: Callable[[], dict[str, Any]] = lambda: options
         if "redicts.aio" in modules and not simulated:
             import redicts.backends.redis.aio  # noqa: F401, PLC0415  (so that no event loop waits for it later)
-        connect = partial(Connections, make, errors, settings, socket_timeout)
+        connect: Callable[[], Connections] = partial(Connections, make, errors, settings, socket_timeout)
         if settings.acknowledged_by and not simulated:
             from redicts.backends.redis.acknowledged import AcknowledgedConnections  # noqa: PLC0415  (it is seldom used)
 
@@ -178,6 +178,10 @@ class RedisBackend(Backend):
         make = connection_maker(self._options())
         if make is None:
             return None
+        writing = None
+        if self._settings.acknowledged_by:
+            from redicts.backends.redis.acknowledged_aio import AcknowledgedConnections as writing  # noqa: PLC0415, N813
+
         socket_timeout = self._socket_timeout
         return AsyncRedisBackend(
             make,
@@ -187,6 +191,7 @@ class RedisBackend(Backend):
             self._errors,
             self._settings,
             (socket_timeout, _answer_secs(socket_timeout)),
+            writing,
         )
 
     def about(self) -> Mapping[str, str]:

@@ -127,6 +127,10 @@ _BY_TEXT: Final[tuple[tuple[str, Meaning], ...]] = (
 """Answers without a code. They are searched for in answers only, because other errors name hosts and files."""
 
 _NOT_REDIS: Final = "what answers there does not speak the protocol of Redis; correct host, port and tls"
+_REFUSED: Final = "no server accepts connections there; start it or correct host and port"
+_REFUSED_AFTER_SENTINELS: Final = (
+    "the server that a Sentinel names as the primary accepts no connections; a failover takes a while, try again later"
+)
 _MANY_FILES: Final = (
     "this process has too many open files; close some, lower max_connections, or raise its limit (ulimit -n)"
 )
@@ -152,10 +156,11 @@ class Errors:
     that TLS needs.
     """
 
-    __slots__ = ("_files", "_mapping", "where")
+    __slots__ = ("_files", "_has_sentinels", "_mapping", "where")
 
     def __init__(self, where: str, options: Mapping[str, Any]) -> None:
         self.where = where
+        self._has_sentinels = "connection_pool" in options
         secrets = (
             options.get("password"),
             options.get("username"),
@@ -201,7 +206,7 @@ class Errors:
         text = str(error)
         # redis-py writes the number into its text; asyncio's error beneath it does not say "refused".
         if errno.ECONNREFUSED in numbers or "refused" in text or f"Error {errno.ECONNREFUSED} connecting" in text:
-            return "no server accepts connections there; start it or correct host and port"
+            return _REFUSED_AFTER_SENTINELS if self._has_sentinels else _REFUSED
         return f"no connection ({self._filtered(str(error)) if is_answer(error) else error})"
 
     def _filter(self, error: BaseException) -> None:
