@@ -89,8 +89,9 @@ def restart_the_primary(trio: SentinelTrio) -> float:
 
 
 def fail_over(trio: SentinelTrio) -> float:
-    """Have an operator exchange the primary for a replica."""
+    """Have an operator exchange the primary for a replica, and wait until both others follow it."""
     trio.fail_over()
+    trio.wait_until_whole()
     return time.monotonic()
 
 

@@ -142,11 +142,12 @@ _LONGEST_TEXT: Final = 200
 
 
 class NoPrimary(exceptions.ConnectionError):
-    """No Sentinel names a primary. The text says why, without secrets."""
+    """No Sentinel names a primary. The text says why, without secrets. ``passes`` tells whether another may soon."""
 
-    def __init__(self, text: str, kind: type[RedictsError] = Unreachable) -> None:
+    def __init__(self, text: str, kind: type[RedictsError] = Unreachable, *, passes: bool = True) -> None:
         super().__init__(text)
         self.kind: Final = kind
+        self.passes: Final = passes
 
 
 class Errors:
@@ -241,7 +242,7 @@ def is_transient(error: Exception) -> bool:
     """Tell whether the same request may soon succeed: the connection was lost, or the server is not ready yet."""
     meaning = _meaning(error)
     if isinstance(error, NoPrimary):
-        return error.kind is Unreachable
+        return error.passes
     if meaning is not None:
         return meaning in _OF_NO_PRIMARY
     return isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError))

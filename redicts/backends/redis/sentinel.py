@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from redis import exceptions
 from redis.backoff import NoBackoff
@@ -30,6 +30,14 @@ Address = tuple[str, int]
 Asking = Generator[tuple[Address, float], Any, Address]
 """Yields which Sentinel to ask and the seconds that it has, is sent its answer or its error, and returns the primary's
 address."""
+
+
+class _Problem(NamedTuple):
+    """Why a Sentinel names no primary, and whether that may pass."""
+
+    text: str
+    passes: bool = False
+    kind: type[StoreError] = Unreachable
 
 
 class Sentinels:
@@ -66,7 +74,7 @@ class Sentinels:
         Raises :class:`NoPrimary` if none names one within so many seconds.
         """
         deadline = time.monotonic() + seconds
-        problems: list[tuple[type[StoreError], str]] = []
+        problems: list[_Problem] = []
         older: list[tuple[int, Address, Address]] = []
         for at in self._order:
             left = deadline - time.monotonic()
@@ -81,9 +89,9 @@ class Sentinels:
             state = answer.get(self.service_name)
             if state is None:
                 known = ", ".join(map(repr, sorted(answer))) or "nothing"
-                problems.append((Unreachable, f"{shown(at)} watches {known}; correct service"))
+                problems.append(_Problem(f"{shown(at)} watches {known}; correct service"))
             elif not _is_up(state):
-                problems.append((Unreachable, f"{shown(at)} says that the primary is down; a failover takes a while"))
+                problems.append(_Problem(f"{shown(at)} says that the primary is down; a failover takes a while", True))
             elif state["config-epoch"] < self._epoch:
                 older.append((state["config-epoch"], at, (state["ip"], state["port"])))
             else:
@@ -92,11 +100,12 @@ class Sentinels:
         if older:  # as after the Sentinels were set up again
             self._epoch, _, address = max(older)
             return address
-        kinds = {kind for kind, _ in problems}
-        texts = "; ".join(text for _, text in problems) or "none answered in time"
+        texts = "; ".join(each.text for each in problems) or "none answered in time"
+        kinds = {each.kind for each in problems}
         raise NoPrimary(
             f"no Sentinel names a primary of the service {self.service_name!r}: {texts}",
             kinds.pop() if len(kinds) == 1 else Unreachable,
+            passes=not problems or any(each.passes for each in problems),
         )
 
     def _has_answered(self, at: Address, is_answer: bool) -> None:
@@ -197,19 +206,17 @@ def _is_up(state: dict[str, Any]) -> bool:
     return state["is_master"] and not state["is_sdown"] and not state["is_odown"]
 
 
-def _problem(at: Address, error: Exception) -> tuple[type[StoreError], str]:
+def _problem(at: Address, error: Exception) -> _Problem:
     """Return what a Sentinel's error means. Its text is not repeated, because it may have arguments."""
     text = str(error)
     where = shown(at)
     if isinstance(error, exceptions.NoPermissionError):
-        return AccessDenied, f"the user may not ask {where}; allow +sentinel|masters"
+        return _Problem(f"the user may not ask {where}; allow +sentinel|masters", kind=AccessDenied)
     if isinstance(error, exceptions.AuthenticationError) or "uthentication required" in text or "AUTH" in text:
-        return (
-            AccessDenied,
-            f"{where} refuses the user or the password; correct sentinel_username and sentinel_password",
-        )
+        refusal = f"{where} refuses the user or the password; correct sentinel_username and sentinel_password"
+        return _Problem(refusal, kind=AccessDenied)
     if isinstance(error, exceptions.ResponseError):
-        return Unreachable, f"{where} is not a Sentinel; give the addresses of Sentinels"
+        return _Problem(f"{where} is not a Sentinel; give the addresses of Sentinels")
     if isinstance(error, exceptions.TimeoutError) or any(isinstance(each, TimeoutError) for each in chain(error)):
-        return Unreachable, f"{where} does not answer"
-    return Unreachable, f"{where} cannot be reached"
+        return _Problem(f"{where} does not answer", passes=True)
+    return _Problem(f"{where} cannot be reached", passes=True)
