@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pytest
 
@@ -20,7 +20,7 @@ from tests.support.proxy import FaultyProxy
 from tests.support.servers import RedisServer
 from tests.support.waiting import TIMEOUT, eventually
 
-SHORT: Final = {"acknowledged_by": 1, "socket_timeout_secs": 0.4}
+SHORT: Final[dict[str, Any]] = {"acknowledged_by": 1, "socket_timeout_secs": 0.4}
 """Gives up soon on a replica that does not answer."""
 
 

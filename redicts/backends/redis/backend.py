@@ -178,11 +178,11 @@ class RedisBackend(Backend):
         make = connection_maker(self._options())
         if make is None:
             return None
-        writing = None
+        socket_timeout, writing = self._socket_timeout, None
         if self._settings.acknowledged_by:
-            from redicts.backends.redis.acknowledged_aio import AcknowledgedConnections as writing  # noqa: PLC0415, N813
+            from redicts.backends.redis import acknowledged_aio  # noqa: PLC0415  (it is seldom used)
 
-        socket_timeout = self._socket_timeout
+            writing = acknowledged_aio.AcknowledgedConnections
         return AsyncRedisBackend(
             make,
             self._encoder,
