@@ -10,19 +10,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict
-from enum import Enum
 from statistics import median
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from redicts.api.opened import OpenedDatabase
+from redicts.cli.findings import Finding, Status
+from redicts.cli.servers import servers
 from redicts.cli.stores import MISSING, Store
 from redicts.core.driver import Steps
 from redicts.core.locks.operations import FIRST_TOKEN
 from redicts.core.locks.records import HOLDERS, LISTENERS, TOKENS, WAITERS, WAITING_FOR, Record, records_in
 from redicts.core.minitransaction import VALUES, Delete, Entries, Key, Put, Read, Scope, Transaction, canonical_counter
 from redicts.core.paths import described
-from redicts.errors import AccessDenied, CorruptData, ReadOnly, StoreError
+from redicts.errors import AccessDenied, CorruptData, NotReplicated, ReadOnly, StoreError
 from redicts.locks.namespaces import pid_namespace
 from redicts.transfer.checkpoints import SPACE, unfinished
 from redicts.transfer.leaves import UNREADABLE, Leaf, leaves_at, pages, read_all
@@ -37,26 +38,6 @@ _LATE: Final = 2_500
 """Milliseconds: a waiter with a shorter TTL has missed a heartbeat, so its process is dead or starved."""
 
 _MOST_LISTED: Final = 20
-
-
-class Status(Enum):
-    """How serious a finding is."""
-
-    OK = "ok"
-    NOTICE = "notice"
-    """Worth knowing, but not wrong."""
-    WRONG = "wrong"
-    FAILED = "failed"
-    """The store did not answer."""
-
-
-class Finding(NamedTuple):
-    """The result of one check."""
-
-    name: str
-    status: Status
-    text: str
-    data: dict[str, Any] = {}  # noqa: RUF012  (nobody changes it)
 
 
 class CorruptEntry(NamedTuple):
@@ -91,6 +72,7 @@ def _checks(store: Store, damage: Damage, *, quick: bool) -> Iterator[Finding]:
     yield _reach(database)
     yield from _permitted("version", lambda: [_version(database)])
     yield _capabilities(database)
+    yield from _permitted("replication", lambda: servers(database))
     yield from _permitted("writing", lambda: [_writing(database)])
     yield _clock(database)
     yield from _permitted("locks", lambda: _locks(database, damage))
@@ -139,7 +121,7 @@ def _writing(database: OpenedDatabase) -> Finding:
     key = Key(SPACE, (f"doctor {secrets.token_hex(8)}",))
     try:
         found = database.run(_probe(key, _PROBE_TTL if database.backend.capabilities.ttl else None))
-    except ReadOnly as error:
+    except (NotReplicated, ReadOnly) as error:
         return Finding("writing", Status.WRONG, str(error))
     if found != b"probe":
         return Finding("writing", Status.WRONG, "a value that was written could not be read")

@@ -10,7 +10,8 @@ import click
 
 from redicts.api.opened import OpenedDatabase
 from redicts.cli import exits
-from redicts.cli.checks import Damage, Finding, Status, examine
+from redicts.cli.checks import Damage, examine
+from redicts.cli.findings import Finding, Status
 from redicts.cli.output import echo, print_json, print_table
 from redicts.cli.stores import Store, reading_command
 from redicts.core.driver import Steps

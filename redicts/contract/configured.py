@@ -100,8 +100,8 @@ class StoreHarness(Harness):
 
     def lossy(self) -> Backend:
         """Open a client that connects through the proxy, if the settings include the server's address."""
-        fields = type(self.store.settings).model_fields
-        settings: Any = self.store.settings
+        settings: Any = self.settings_of_server()
+        fields = type(settings).model_fields
         if not self.networked or not {"host", "port"} <= set(fields):
             return self.open()
         if self._proxy is None:
@@ -110,7 +110,7 @@ class StoreHarness(Harness):
         changes |= {"socket_timeout_secs": _QUICK} if "socket_timeout_secs" in fields else {}
         changes |= {"tls_check_hostname": False} if "tls_check_hostname" in fields else {}
         self._proxy.calm()
-        settings = self.store.settings.model_copy(update=changes)
+        settings = settings.model_copy(update=changes)
         backend = self.store.plugin.open(settings, self.store.database)
         try:
             self._numbers = _each_reply(_exchanges_of_a_write(backend, self._proxy))
@@ -118,6 +118,10 @@ class StoreHarness(Harness):
             backend.close()
             raise
         return backend
+
+    def settings_of_server(self) -> BackendSettings:
+        """Return the settings of a client for the server before which the proxy is: those of the store."""
+        return self.store.settings
 
     def drop_reply(self) -> bool:
         """Lose a reply at the proxy: the last one of a request with several, then each of the others."""

@@ -48,10 +48,13 @@ class Acknowledgements:
 
     def waits(self, deadline: float | None) -> Iterator[int]:
         """Yield the milliseconds that the server is to wait at each attempt, at most half of what is left."""
-        for share, longest in ((0.25, _FIRST_SECS), (0.5, math.inf)):
-            left = self._timeout if deadline is None else min(self._timeout, deadline - time.monotonic())
-            if left > 0:
-                yield max(1, int(min(left * share, longest) * 1000))
+        yield self._wait(0.25, _FIRST_SECS, deadline)
+        if deadline is None or time.monotonic() < deadline:
+            yield self._wait(0.5, math.inf, deadline)
+
+    def _wait(self, share: float, longest: float, deadline: float | None) -> int:
+        left = self._timeout if deadline is None else min(self._timeout, deadline - time.monotonic())
+        return max(1, int(min(left * share, longest) * 1000))
 
     def command(self, wait: int) -> bytes:
         """Return the command that waits so many milliseconds."""

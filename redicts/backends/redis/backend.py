@@ -204,6 +204,18 @@ class RedisBackend(Backend):
         version = info.get(f"{name}_version")
         return {f"{name} server": version} if version else {}
 
+    def topology(self) -> Mapping[str, Any]:
+        """Return the role of the server, its replicas, and what each Sentinel says, for reports.
+
+        Raises an error below :class:`~redicts.errors.StoreError`. Cost: two round trips, and one to each Sentinel.
+        """
+        from redicts.backends.redis import topology  # noqa: PLC0415  (for reports only)
+
+        known = self._options().get("connection_pool")
+        found = topology.replication(self._connections.get().call)
+        found["acknowledged_by"] = self._settings.acknowledged_by
+        return found if known is None else {**found, "sentinels": topology.sentinels(known)}
+
     def close(self) -> None:
         """Close the idle connections now, the others when their requests are over and the last listener is closed."""
         self._connections.close()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, Final, NamedTuple
 
 from redis import exceptions
@@ -123,6 +123,19 @@ class Sentinels:
         except StopIteration as stop:
             address: Address = stop.value
             return address
+
+    def states(self) -> Iterator[tuple[Address, dict[str, Any] | None, str]]:
+        """Yield what each Sentinel knows of the service, and what is wrong. One connection to each."""
+        for at in sorted(self._order):
+            answer = self._ask(at, self._timeout)
+            if isinstance(answer, Exception):
+                yield at, None, _problem(at, answer).text
+                continue
+            state = answer.get(self.service_name)
+            if state is None:
+                yield at, None, f"{shown(at)} does not watch {self.service_name!r}"
+            else:
+                yield at, state, "" if _is_up(state) else f"{shown(at)} says that the primary is down"
 
     def _ask(self, at: Address, seconds: float) -> Any:
         (client,) = Sentinel([at], sentinel_kwargs={**self.options(), **timeouts(seconds)}).sentinels
