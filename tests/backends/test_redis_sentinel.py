@@ -18,7 +18,7 @@ from redicts.core.minitransaction import Add, Put
 from tests.backends.redis_tools import front_with, key, opened, opened_with, values, write
 from tests.support.ports import bound_socket
 from tests.support.proxy import FaultyProxy
-from tests.support.sentinels import SERVICE, SentinelTrio
+from tests.support.sentinels import SERVICE, SentinelProcess, SentinelTrio
 from tests.support.servers import RedisServer
 from tests.support.waiting import TIMEOUT, eventually
 
@@ -178,6 +178,39 @@ def test_wrong_credentials_of_sentinels(trio: SentinelTrio, wrong: dict[str, str
             write(backend, Put(key("a"), b"1"))
         assert "wrong-secret" not in str(failed.value)
         assert trio.sentinels[0].address in str(failed.value)
+
+
+def test_the_documented_user_of_sentinels(trio: SentinelTrio) -> None:
+    """One command is enough, and without it the error names it."""
+    for sentinel in trio.sentinels:
+        sentinel.command("ACL", "SETUSER", "redicts", "on", ">another-password", "-@all", "+sentinel|masters")
+        sentinel.command("ACL", "SETUSER", "nobody", "on", ">another-password", "-@all")
+    for user in "redicts", "nobody":
+        given = {"sentinel_username": user, "sentinel_password": "another-password"}
+        with opened_with({**_options(trio), **given}) as backend:
+            if user == "nobody":
+                with pytest.raises(AccessDenied, match=r"allow \+sentinel\|masters"):
+                    write(backend, Put(key("a"), b"1"))
+            else:
+                write(backend, Put(key("a"), b"1"))
+
+
+def test_sentinels_with_tls() -> None:
+    """``rediss+sentinel://`` encrypts both kinds of connections; ``sentinel_tls`` chooses for the Sentinels alone."""
+    with RedisServer(tls=True) as server, SentinelProcess(server.executable, tls=server.directory) as encrypted:
+        watch = [f"sentinel monitor {SERVICE} {server.host} {server.port} 1"]
+        encrypted.configure(watch)
+        eventually(lambda: encrypted.state()[b"flags"] == b"master", "the Sentinel sees the primary")
+        files = {"tls_ca_file": str(server.certificate), "retries": 0}
+        for sentinel_tls in None, True:
+            given = {"sentinels": [encrypted.address], "service": SERVICE, "tls": True, "sentinel_tls": sentinel_tls}
+            with opened_with({**given, **files}) as backend:
+                write(backend, Put(key("a"), b"1"))
+        refusal = pytest.raises(Unreachable, match="cannot be reached")
+        with opened_with({**given, **files, "sentinel_tls": False}) as backend, refusal:
+            write(backend, Put(key("a"), b"1"))
+        with front_with(f"rediss+sentinel://{encrypted.address}/0?service={SERVICE}&tls_ca_file={server.certificate}"):
+            assert asyncio.run(_value_of("a")) == 1
 
 
 def test_an_unknown_service(trio: SentinelTrio) -> None:

@@ -28,6 +28,7 @@ Disturb = Callable[[SentinelTrio], float]
 SETTINGS: Final = {"socket_timeout_secs": 1, "connect_timeout_secs": 0.5}
 """The timeouts of the clients, which bound how long one of them waits for a primary that hangs."""
 
+PAUSED: Final = "a paused primary comes back, 1 acknowledges"
 DROPPED: Final = "each third reply is dropped, 1 acknowledges"
 
 _BEFORE: Final = 30
@@ -137,7 +138,7 @@ _RUNS: Final[tuple[tuple[str, Disturb, int, float], ...]] = (
     ("a primary is killed, none acknowledges", kill_the_primary, 0, math.inf),
     ("a replica is killed, 1 acknowledges", kill_a_replica, 1, 0),
     ("a Sentinel is killed, then the primary, 1 acknowledges", kill_a_sentinel, 1, 0),
-    ("a paused primary comes back, 1 acknowledges", pause_the_primary, 1, 0),
+    (PAUSED, pause_the_primary, 1, 0),
     ("a paused primary comes back, none acknowledges", pause_the_primary, 0, math.inf),
     ("an operator exchanges the primary, 2 acknowledge", fail_over, 2, 0),
     ("an operator exchanges the primary, 1 acknowledges", fail_over, 1, math.inf),

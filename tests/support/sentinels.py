@@ -28,11 +28,15 @@ _HASTE: Final = ("info-period", 100, "ping-period", 100, "ask-period", 100, "pub
 
 
 class SentinelProcess(ServerProcess):
-    """One Sentinel. It knows the others from the beginning, because they would take seconds to find each other."""
+    """One Sentinel. It knows the others from the beginning, because they would take seconds to find each other.
 
-    def __init__(self, executable: Executable, password: str | None) -> None:
+    With ``tls``, it speaks TLS to clients and servers, with the certificate and key in that directory.
+    """
+
+    def __init__(self, executable: Executable, password: str | None = None, tls: Path | None = None) -> None:
         self.executable: Final = executable
         super().__init__(f"Sentinel of {executable}", short_directory())
+        self._tls: Final = tls
         self._password: Final = password
         self.id: Final = secrets.token_hex(20)
         self._configuration: list[str] | None = None
@@ -78,7 +82,12 @@ class SentinelProcess(ServerProcess):
                 *(self._configuration or []),
             ]
             file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        return [self.executable.path, file, "--sentinel", "--port", str(self.port)]
+        if self._tls is None:
+            return [self.executable.path, file, "--sentinel", "--port", str(self.port)]
+        own = {"cert-file": "certificate.pem", "key-file": "key.pem", "ca-cert-file": "certificate.pem"}
+        options = [part for name, each in own.items() for part in (f"--tls-{name}", self._tls / each)]
+        options += ["--tls-replication", "yes", "--tls-auth-clients", "no", "--tls-port", str(self.port)]
+        return [self.executable.path, file, "--sentinel", "--port", "0", *options]
 
     def _answers(self) -> bool:
         try:

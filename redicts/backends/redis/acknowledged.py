@@ -54,7 +54,7 @@ class Acknowledgements:
 
     def _wait(self, share: float, longest: float, deadline: float | None) -> int:
         left = self._timeout if deadline is None else min(self._timeout, deadline - time.monotonic())
-        return max(1, int(min(left * share, longest) * 1000))
+        return max(1, int(min(max(0.0, left) * share, longest) * 1000))
 
     def command(self, wait: int) -> bytes:
         """Return the command that waits so many milliseconds."""

@@ -32,6 +32,9 @@ Asking = Generator[tuple[Address, float], Any, Address]
 address."""
 
 
+QUESTION: Final = ("SENTINEL", "MASTERS")
+
+
 class _Problem(NamedTuple):
     """Why a Sentinel names no primary, and whether that may pass."""
 
@@ -139,12 +142,16 @@ class Sentinels:
 
     def _ask(self, at: Address, seconds: float) -> Any:
         (client,) = Sentinel([at], sentinel_kwargs={**self.options(), **timeouts(seconds)}).sentinels
+        # Not by its pool, which has a lock, and refuses a connection with the session tickets of TLS.
+        connection = client.connection_pool.make_connection()
         try:
-            return client.sentinel_masters()
+            connection.connect()
+            connection.send_command(*QUESTION)
+            return client.parse_response(connection, " ".join(QUESTION))  # type: ignore[no-untyped-call]
         except (exceptions.RedisError, OSError) as error:
             return error
         finally:
-            client.close()
+            connection.disconnect()
 
 
 class PrimaryConnection(SentinelManagedConnection):

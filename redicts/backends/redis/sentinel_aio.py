@@ -12,7 +12,14 @@ from redis.asyncio.connection import AbstractConnection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from redicts.backends.redis.sentinel import Address, PrimaryConnection, PrimarySSLConnection, Sentinels, timeouts
+from redicts.backends.redis.sentinel import (
+    QUESTION,
+    Address,
+    PrimaryConnection,
+    PrimarySSLConnection,
+    Sentinels,
+    timeouts,
+)
 
 
 class AsyncPrimaryConnection(redis.asyncio.sentinel.SentinelManagedConnection):
@@ -57,9 +64,12 @@ async def _primary(sentinels: Sentinels, seconds: float) -> Address:
 async def _ask(sentinels: Sentinels, at: Address, seconds: float) -> Any:
     options = {**sentinels.options(), **timeouts(seconds), "retry": Retry(NoBackoff(), 0)}
     (client,) = redis.asyncio.sentinel.Sentinel([at], sentinel_kwargs=options).sentinels
+    connection = client.connection_pool.make_connection()  # see the blocking one
     try:
-        return await client.sentinel_masters()
+        await connection.connect()
+        await connection.send_command(*QUESTION)
+        return await client.parse_response(connection, " ".join(QUESTION))
     except (exceptions.RedisError, OSError) as error:
         return error
     finally:
-        await client.aclose()
+        await connection.disconnect()
