@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.executables import Executable, ServerMissing, each_executable
 from tests.support.proxy import FaultyProxy
+from tests.support.sentinels import SentinelTrio
 from tests.support.servers import RedisServer, ServerOptions, StartRedis
 from tests.support.skips import Skips
 
@@ -64,6 +65,13 @@ def servers() -> Iterator[Callable[[Executable], RedisServer]]:
             return started[executable]
 
         yield server
+
+
+@pytest.fixture(scope="session")
+def shared_trio() -> Iterator[SentinelTrio]:
+    """Run a primary with two replicas and three Sentinels of the newest version, for tests that end none of them."""
+    with SentinelTrio() as trio:
+        yield trio
 
 
 @pytest.fixture

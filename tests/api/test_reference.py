@@ -7,8 +7,10 @@ import sys
 
 from redicts import Pool, Proxy, root, section
 from tests.support.servers import RedisServer
-from tests.support.stores import Clock, Store, together
+from tests.support.stores import SENTINELS, Clock, Store, together
 from tests.support.waiting import eventually
+
+ALSO_ON = (SENTINELS,)
 
 
 def test_a_value_that_was_set_can_be_got(any_store: Store) -> None:

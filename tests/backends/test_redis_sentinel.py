@@ -29,17 +29,17 @@ PASSWORD: Final = "secret-of-sentinels"
 
 
 @pytest.fixture(scope="module")
-def shared_trio() -> Iterator[SentinelTrio]:
+def trio_with_passwords() -> Iterator[SentinelTrio]:
     """Run servers and Sentinels of the newest version, which have passwords."""
     with SentinelTrio(password=PASSWORD) as trio:
         yield trio
 
 
 @pytest.fixture
-def trio(shared_trio: SentinelTrio) -> SentinelTrio:
+def trio(trio_with_passwords: SentinelTrio) -> SentinelTrio:
     """Give empty servers."""
-    shared_trio.primary.flush()
-    return shared_trio
+    trio_with_passwords.primary.flush()
+    return trio_with_passwords
 
 
 def settings(trio: SentinelTrio, **more: Any) -> dict[str, Any]:

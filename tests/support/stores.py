@@ -20,6 +20,7 @@ from redicts.plugins.kinds import BACKEND
 from redicts.plugins.loading import loaded
 from tests.config.distributions import Distributions
 from tests.support.executables import Executable, ServerMissing, each_executable
+from tests.support.sentinels import SentinelTrio
 from tests.support.servers import RedisServer
 
 
@@ -76,6 +77,9 @@ class NoStore(Wrapped):
 Use = Callable[[Backend], None]
 
 
+SENTINELS: Final = "sentinels"
+"""The name of the store behind Sentinels, with acknowledgements, on which only modules with ``ALSO_ON`` run."""
+
 _MEMORY: Final = parse({"backend": "memory"})
 
 
@@ -97,6 +101,10 @@ def any_store(request: pytest.FixtureRequest, servers: Callable[[Executable], Re
         server = servers(choice)
         server.command("FLUSHALL")  # the cached scripts stay: every test would load them again
         store = Store(str(choice), {"backend": "redis", "host": server.host, "port": server.port})
+    elif choice == SENTINELS:
+        trio: SentinelTrio = request.getfixturevalue("shared_trio")
+        trio.primary.command("FLUSHALL")
+        store = Store(choice, {**trio.configuration, "acknowledged_by": 1})
     elif choice == "sqlite":
         directory: Path = request.getfixturevalue("tmp_path")
         store = Store(choice, {"backend": "sqlite", "path": str(directory / "tree.db")})
@@ -168,4 +176,5 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "any_store" in metafunc.fixturenames:
         found = each_executable()
         ours = ["memory", "sqlite", *([] if "fast_store" in metafunc.fixturenames else ["fakeredis"])]
+        ours += getattr(metafunc.module, "ALSO_ON", ())
         metafunc.parametrize("any_store", [*ours, *found.values()], ids=[*ours, *found], indirect=True)
