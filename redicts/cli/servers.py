@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from redicts.api.opened import OpenedDatabase
+from redicts.api.database import Database
 from redicts.cli.findings import Finding, Status
 from redicts.errors import AccessDenied
 
@@ -15,7 +15,7 @@ _BEHIND: Final = 1 << 20
 _PRIMARY: Final = "master"  # as Redis calls it
 
 
-def servers(database: OpenedDatabase) -> Iterator[Finding]:
+def servers(database: Database) -> Iterator[Finding]:
     """Examine the replicas and the Sentinels of a store that has any. One round trip to each Sentinel."""
     topology = getattr(database.backend, "topology", None)
     if topology is not None and database.backend.capabilities.durable:

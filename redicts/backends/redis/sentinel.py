@@ -147,7 +147,7 @@ class Sentinels:
         try:
             connection.connect()
             connection.send_command(*QUESTION)
-            return client.parse_response(connection, " ".join(QUESTION))  # type: ignore[no-untyped-call]
+            return client.parse_response(connection, " ".join(QUESTION))
         except (exceptions.RedisError, OSError) as error:
             return error
         finally:
