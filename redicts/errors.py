@@ -31,6 +31,7 @@
         │   └── StoreTimeout (TimeoutError) no answer before the timeout
         ├── AccessDenied                wrong password, or missing permission
         ├── ReadOnly                    the store refuses writes
+        ├── NotReplicated               too few replicas have a write
         ├── StoreFull                   no memory or disk space left
         ├── StoreBusy                   the store is busy; try again later
         └── CorruptData                 the structure of stored bytes proves them corrupt
@@ -179,6 +180,13 @@ class AccessDenied(StoreError):
 
 class ReadOnly(StoreError):
     """The store refuses writes, as a read-only replica or file does."""
+
+
+class NotReplicated(StoreError):
+    """Fewer replicas acknowledged a write in time than the settings require.
+
+    The primary has applied it, so ``maybe_applied`` is true. A failover may lose it.
+    """
 
 
 class StoreFull(StoreError):

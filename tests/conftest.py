@@ -15,6 +15,7 @@ import pytest
 from tests.support.cluster import Cluster
 from tests.support.executables import Executable, ServerMissing, each_executable
 from tests.support.proxy import FaultyProxy
+from tests.support.sentinels import SentinelTrio
 from tests.support.servers import RedisServer, ServerOptions, StartRedis
 from tests.support.skips import Skips
 
@@ -79,6 +80,13 @@ def cluster(shared_cluster: Cluster) -> Cluster:
     """Give an empty cluster of the newest version; a test that stops a node or moves a slot has one of its own."""
     shared_cluster.flush()
     return shared_cluster
+
+
+@pytest.fixture(scope="session")
+def shared_trio() -> Iterator[SentinelTrio]:
+    """Run a primary with two replicas and three Sentinels of the newest version, for tests that end none of them."""
+    with SentinelTrio() as trio:
+        yield trio
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from redicts.api.opened import OpenedDatabase
 from redicts.cli.findings import Finding, Status
 from redicts.cli.limits import Limits
 from redicts.cli.server_checks import server_checks
+from redicts.cli.servers import servers
 from redicts.cli.stores import MISSING, Store
 from redicts.cli.tables import can_print
 from redicts.cli.tables import leaves as of_leaves
@@ -27,7 +28,7 @@ from redicts.core.locks.operations import FIRST_TOKEN
 from redicts.core.locks.records import HOLDERS, LISTENERS, TOKENS, WAITERS, WAITING_FOR, Record, records_in
 from redicts.core.minitransaction import VALUES, Delete, Entries, Key, Put, Read, Scope, Transaction, canonical_counter
 from redicts.core.paths import described
-from redicts.errors import AccessDenied, CorruptData, ReadOnly, StoreError
+from redicts.errors import AccessDenied, CorruptData, NotReplicated, ReadOnly, StoreError
 from redicts.locks.namespaces import pid_namespace
 from redicts.transfer.checkpoints import SPACE, unfinished
 from redicts.transfer.leaves import UNREADABLE, Leaf, leaves_at, pages, read_all
@@ -84,6 +85,7 @@ def _checks(store: Store, damage: Damage, limits: Limits, *, quick: bool) -> Ite
     yield from _permitted("version", lambda: [_version(database)])
     yield from _permitted("servers", lambda: _servers(database))
     yield _capabilities(database)
+    yield from _permitted("replication", lambda: servers(database))
     yield from _permitted("writing", lambda: [_writing(store)])
     yield _clock(database)
     if is_redis:
@@ -148,7 +150,7 @@ def _writing(store: Store) -> Finding:
     try:
         store.require_writable()
         found = database.run(_probe(key, _PROBE_TTL if database.backend.capabilities.ttl else None))
-    except ReadOnly as error:
+    except (NotReplicated, ReadOnly) as error:
         return Finding("writing", Status.WRONG, str(error))
     if found != b"probe":
         return Finding("writing", Status.WRONG, "a value that was written could not be read")

@@ -28,7 +28,7 @@ from redicts.errors import ReadOnly, RedictsError
 _COMPLETION_SECS: Final = 1.0
 """How long a shell waits for the names with which it completes a path."""
 
-_SHOWN: Final = ("path", "host", "port", "unix_socket", "nodes", "prefix")
+_SHOWN: Final = ("path", "host", "port", "unix_socket", "nodes", "sentinels", "service", "prefix")
 """The only fields of a backend's settings that are shown: any other one might be a secret."""
 
 
@@ -74,7 +74,7 @@ class Store(NamedTuple):
         fields = {name: getattr(options, name) for name in _SHOWN if getattr(options, name, None) not in (None, "", ())}
         if "path" in fields and fields["path"] != _IN_MEMORY:
             fields["path"] = os.path.realpath(fields["path"])
-        if "unix_socket" in fields or "nodes" in fields:
+        if {"unix_socket", "nodes", "sentinels"} & fields.keys():
             fields.pop("host", None)
             fields.pop("port", None)
         return {"backend": settings.backend, **fields, "database": settings.default}
@@ -85,6 +85,8 @@ class Store(NamedTuple):
         where = at.get("path") or at.get("unix_socket") or host
         if "nodes" in at:
             where = f"the cluster of {', '.join(at['nodes'])}"
+        if "sentinels" in at:
+            where = f"{at['service']} of the Sentinels {', '.join(at['sentinels'])}"
         prefix = f"prefix {at['prefix']!r}" if "prefix" in at else ""
         return " ".join([part for part in (at["backend"], where, f"database {at['database']}", prefix) if part])
 

@@ -19,7 +19,9 @@ DEFAULT_CODEC: Final = "json"
 GENERAL: Final = ("accept", "backend", "codec", "database", "default", "lock_retention", "mandatory_locks", "names")
 """The names of the general settings. In the flat form, all others are settings of the backend."""
 
-_SCHEMES: Final = {"rediss": "redis", "unix": "redis", "redis+cluster": "redis", "rediss+cluster": "redis"}
+_SCHEMES: Final = dict.fromkeys(
+    ("rediss", "unix", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel"), "redis"
+)
 """The schemes of URLs that differ from the name of their backend."""
 
 

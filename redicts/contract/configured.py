@@ -102,8 +102,8 @@ class StoreHarness(Harness):
 
     def lossy(self) -> Backend:
         """Open a client that connects through the proxy, if the settings include the server's address."""
-        fields = type(self.store.settings).model_fields
-        settings: Any = self.store.settings
+        settings: Any = self.settings_of_server()
+        fields = type(settings).model_fields
         if not self.networked or not self._has_address:
             return self.open()
         if self._proxy is None:
@@ -112,7 +112,7 @@ class StoreHarness(Harness):
         changes |= {"socket_timeout_secs": QUICK} if "socket_timeout_secs" in fields else {}
         changes |= {"tls_check_hostname": False} if "tls_check_hostname" in fields else {}
         self._proxy.calm()
-        settings = self.store.settings.model_copy(update=changes)
+        settings = settings.model_copy(update=changes)
         return self._measured(self.store.plugin.open(settings, self.store.database), self._proxy)
 
     def _measured(self, backend: Backend, proxy: FaultProxy) -> Backend:
@@ -123,6 +123,10 @@ class StoreHarness(Harness):
             backend.close()
             raise
         return backend
+
+    def settings_of_server(self) -> BackendSettings:
+        """Return the settings of a client for the server before which the proxy is: those of the store."""
+        return self.store.settings
 
     def drop_reply(self) -> bool:
         """Lose a reply at the proxy: the last one of a request with several, then each of the others."""

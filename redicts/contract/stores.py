@@ -13,7 +13,7 @@ from redicts.contract.configured import QUICK, Store, StoreHarness
 from redicts.contract.fault_proxy import FaultProxy
 from redicts.contract.one_section import SECTION, InOneSection, in_one_section
 from redicts.contract.wall import set_wall_clock
-from redicts.core.backend import Backend
+from redicts.core.backend import Backend, BackendSettings
 
 
 class RedisStoreHarness(StoreHarness):
@@ -22,6 +22,24 @@ class RedisStoreHarness(StoreHarness):
     def size(self) -> int:
         """Return the bytes of all values on the server."""
         return size_of_data(self.store.open())
+
+    def settings_of_server(self) -> BackendSettings:
+        """Return the settings of a client for the server itself, without Sentinels: for the primary."""
+        settings: Any = self.store.settings
+        if not settings.sentinels:
+            return self.store.settings
+        with contextlib.closing(self.store.open()) as backend:
+            pool: Any = backend.client.connection_pool  # type: ignore[attr-defined]
+            host, port = pool.connection_kwargs["connection_pool"].get_master_address()
+        return self.store.settings.model_copy(update={"sentinels": (), "service": None, "host": host, "port": port})
+
+    def _mistakes(self) -> dict[str, dict[str, Any]]:
+        mistakes = super()._mistakes()
+        if getattr(self.store.settings, "sentinels", ()):
+            for changes in mistakes.values():
+                if "port" in changes:
+                    changes["sentinels"] = (f"{changes['host']}:{changes['port']}",)
+        return mistakes
 
 
 def redis_harness(store: Store) -> StoreHarness:

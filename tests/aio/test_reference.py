@@ -8,7 +8,9 @@ import pytest
 
 from redicts import LockTimeout, aio
 from redicts.aio import Lock, Pool, Proxy, root, section
-from tests.support.stores import Store
+from tests.support.stores import SENTINELS, Store
+
+ALSO_ON = (SENTINELS,)
 
 
 def test_values_are_set_and_got(any_store: Store) -> None:

@@ -7,10 +7,10 @@ import sys
 
 from redicts import Pool, Proxy, root, section
 from tests.support.servers import RedisServer
-from tests.support.stores import CLUSTER, Clock, Store, together
+from tests.support.stores import CLUSTER, SENTINELS, Clock, Store, together
 from tests.support.waiting import eventually
 
-ALSO_ON = (CLUSTER,)
+ALSO_ON = (CLUSTER, SENTINELS)
 
 
 def test_a_value_that_was_set_can_be_got(any_store: Store) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypedDict
 from .certificate import Certificate, make_certificate
 from .executables import Executable, find_executables
 from .process import ServerFailed, ServerProcess, short_directory
-from .resp import Message, StreamEnded, Value, read_message, request
+from .resp import StreamEnded, Value, read_message, request
 from .waiting import TIMEOUT, eventually
 
 if TYPE_CHECKING:
@@ -96,11 +96,7 @@ class RedisServer(ServerProcess):
         Raises :class:`RedisError` if the server answers with an error, and :class:`OSError` or :class:`StreamEnded` if
         it does not run.
         """
-        reply = self._exchange(arguments)
-        if reply.is_error:
-            assert isinstance(reply.value, bytes)
-            raise RedisError(reply.value.decode())
-        return reply.value
+        return run_command(self.socket_path, (_ADMIN, self._admin_password), arguments)
 
     def info(self, section: str) -> dict[str, str]:
         """Return one section of INFO."""
@@ -165,19 +161,26 @@ class RedisServer(ServerProcess):
     def _answers(self) -> bool:
         # The socket is bound after the port, so an answer there says that the port is this server's.
         try:
-            return self._exchange(["PING"]).value == b"PONG"
-        except (OSError, StreamEnded):
+            return self.command("PING") == b"PONG"
+        except (OSError, StreamEnded, RedisError):
             return False
 
-    def _exchange(self, arguments: Sequence[str | bytes | int]) -> Message:
-        with contextlib.ExitStack() as resources:
-            link = resources.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-            link.settimeout(TIMEOUT)
-            link.connect(str(self.socket_path))
-            stream = resources.enter_context(link.makefile("rb"))
-            link.sendall(request("AUTH", _ADMIN, self._admin_password) + request(*arguments))
-            admitted = read_message(stream)
-            return admitted if admitted.is_error else read_message(stream)
+
+def run_command(socket_path: Path, credentials: Sequence[str], arguments: Sequence[str | bytes | int]) -> Value:
+    """Run one command on a new connection to a Unix socket; raises as :meth:`RedisServer.command` does."""
+    with contextlib.ExitStack() as resources:
+        link = resources.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        link.settimeout(TIMEOUT)
+        link.connect(str(socket_path))
+        stream = resources.enter_context(link.makefile("rb"))
+        commands = [["AUTH", *credentials], arguments] if credentials else [arguments]
+        link.sendall(b"".join(request(*command) for command in commands))
+        for _ in commands:
+            reply = read_message(stream)
+            if reply.is_error:
+                assert isinstance(reply.value, bytes)
+                raise RedisError(reply.value.decode())
+        return reply.value
 
 
 class StartRedis(Protocol):

@@ -21,6 +21,7 @@ from redicts.plugins.loading import loaded
 from tests.config.distributions import Distributions
 from tests.support.cluster import Cluster
 from tests.support.executables import Executable, ServerMissing, each_executable
+from tests.support.sentinels import SentinelTrio
 from tests.support.servers import RedisServer
 
 
@@ -80,6 +81,9 @@ CLUSTER: Final = "cluster"
 """The name of the store that only the modules with it in ``ALSO_ON`` run on."""
 
 
+SENTINELS: Final = "sentinels"
+"""The name of the store behind Sentinels, with acknowledgements, on which only modules with ``ALSO_ON`` run."""
+
 _MEMORY: Final = parse({"backend": "memory"})
 
 
@@ -104,6 +108,10 @@ def any_store(request: pytest.FixtureRequest, servers: Callable[[Executable], Re
     elif choice == CLUSTER:
         cluster: Cluster = request.getfixturevalue("cluster")
         store = Store(choice, cluster.configuration)
+    elif choice == SENTINELS:
+        trio: SentinelTrio = request.getfixturevalue("shared_trio")
+        trio.primary.command("FLUSHALL")
+        store = Store(choice, {**trio.configuration, "acknowledged_by": 1})
     elif choice == "sqlite":
         directory: Path = request.getfixturevalue("tmp_path")
         store = Store(choice, {"backend": "sqlite", "path": str(directory / "tree.db")})
@@ -175,6 +183,5 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "any_store" in metafunc.fixturenames:
         found = each_executable()
         ours = ["memory", "sqlite", *([] if "fast_store" in metafunc.fixturenames else ["fakeredis"])]
-        if CLUSTER in getattr(metafunc.module, "ALSO_ON", ()):
-            ours.append(CLUSTER)
+        ours += getattr(metafunc.module, "ALSO_ON", ())
         metafunc.parametrize("any_store", [*ours, *found.values()], ids=[*ours, *found], indirect=True)

@@ -158,12 +158,15 @@ class Connections:
             task.exception()  # each task that waits for the connection gets it
 
     async def _connect(self) -> Pipe:
-        pipe = Pipe(self._timeout, self._forget)
+        pipe = self._new_pipe()
         await connect(self._make, pipe)
         self._pipes.append(pipe)
         if self._is_closed:
             self._loop.call_soon(pipe.finish, False)
         return pipe
+
+    def _new_pipe(self) -> Pipe:
+        return Pipe(self._timeout, self._forget)
 
     def _forget(self, pipe: Pipe) -> None:
         with suppress(ValueError):
@@ -191,12 +194,15 @@ class AsyncRedisBackend(AsyncBackend):
         errors: Errors,
         settings: RedisSettings,
         timeouts: tuple[float | None, float],
+        writing: type[Connections] | None = None,
     ) -> None:
         socket_timeout, answer_secs = timeouts
         self._encoder = encoder
         self._plain_reads = plain_reads
         self._errors = errors
-        self._connections = Connections(make, errors, settings, socket_timeout)
+        self._connections = self._writing = Connections(make, errors, settings, socket_timeout)
+        if writing is not None:
+            self._writing = writing(make, errors, settings, socket_timeout)
         self._subscription = Subscription(make, channels, errors, settings.retries, answer_secs)
         self._idle: list[Session] = []
         self._doubtful: list[Session] = []
@@ -238,12 +244,13 @@ class AsyncRedisBackend(AsyncBackend):
     async def _call(self, transaction: Transaction, session: bytes, number: int, deadline: float | None) -> Any:
         """Call the script until it has carried out a transaction, and do in between what it says is to be done."""
         command = self._encoder.encode(transaction, session, number)
-        reply = await self._connections.call(command, bool(session), deadline)
+        connections = self._writing if session else self._connections
+        reply = await connections.call(command, bool(session), deadline)
         while reply[0] in UNFINISHED:
             before = self._encoder.encode_before(reply, transaction)
             if before is not None:
-                await self._connections.call(before, False, deadline)
-            reply = await self._connections.call(command, bool(session), deadline)
+                await connections.call(before, False, deadline)
+            reply = await connections.call(command, bool(session), deadline)
         return reply
 
     async def _settle(self, deadline: float | None) -> None:
@@ -278,6 +285,8 @@ class AsyncRedisBackend(AsyncBackend):
     def close(self, at_once: bool, /) -> None:
         """Close connections when their requests are over, and the subscription when the last listener is closed."""
         self._connections.close(at_once)
+        if self._writing is not self._connections:
+            self._writing.close(at_once)
         self._subscription.close(at_once)
 
 

@@ -10,9 +10,9 @@ import asyncio
 import inspect
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import redis
 import redis.asyncio
@@ -34,7 +34,12 @@ _CLASSES: Final = (
 def connection_maker(options: dict[str, Any]) -> Callable[[], AbstractConnection] | None:
     """Return what makes connections of redis-py for asyncio by the options of blocking ones; ``None`` if none can."""
     blocking = options["connection_class"]
-    kind = next((other for each, other in _CLASSES if blocking is each), None)
+    classes: Sequence[tuple[type, type[AbstractConnection]]] = _CLASSES
+    if "connection_pool" in options:
+        from redicts.backends.redis import sentinel_aio  # noqa: PLC0415  (it is seldom used)
+
+        classes = sentinel_aio.CLASSES
+    kind = next((other for each, other in classes if blocking is each), None)
     if kind is None:
         return None
     arguments = {name: value for name, value in options.items() if name != "connection_class"}
@@ -44,7 +49,7 @@ def connection_maker(options: dict[str, Any]) -> Callable[[], AbstractConnection
     arguments["retry"] = Retry(NoBackoff(), 0)
 
     def make() -> AbstractConnection:  # not a partial, whose repr shows the password
-        return cast("AbstractConnection", kind(**arguments))
+        return kind(**arguments)
 
     return make
 
@@ -128,7 +133,7 @@ class Channel(asyncio.Protocol):
         _discard(self._connection)
 
 
-class _Packet:
+class Packet:
     """Several commands in one request, whose replies are one result. It waits as often as it has commands."""
 
     __slots__ = ("count", "future", "replies")
@@ -143,7 +148,7 @@ class _Packet:
         replies = self.replies
         replies.append(reply)
         if len(replies) == self.count:
-            _settle(self.future, next((each for each in replies if isinstance(each, Exception)), replies))
+            settle(self.future, next((each for each in replies if isinstance(each, Exception)), replies))
 
 
 class Pipe(Channel):
@@ -157,7 +162,7 @@ class Pipe(Channel):
         self._loop = asyncio.get_running_loop()
         self._timeout = timeout
         self._on_end = on_end
-        self._pending: deque[asyncio.Future[Any] | _Packet] = deque()
+        self._pending: deque[asyncio.Future[Any] | Packet] = deque()
         self._sent_at: deque[float] = deque()
         self._unsent: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -172,10 +177,11 @@ class Pipe(Channel):
         """The time of the loop when the first request was sent that has no reply; the end of time if there is none."""
         return self._sent_at[0] if self._sent_at else math.inf
 
-    def send(self, command: bytes, count: int = 1) -> asyncio.Future[Any]:
+    def send(self, command: bytes, count: int = 1, packet: Packet | None = None) -> asyncio.Future[Any]:
         """Send a request, and return the future of its reply. Requests of one turn of the loop are sent together.
 
-        A packet of ``count`` commands has a list of their replies, or the first error among them.
+        A packet of ``count`` commands has a list of their replies, or the first error among them. ``packet`` may take
+        them in another way.
         """
         future = self._loop.create_future()
         pending = self._pending
@@ -185,7 +191,7 @@ class Pipe(Channel):
             pending.append(future)
             self._sent_at.append(now)
         else:
-            pending.extend([_Packet(future, count)] * count)
+            pending.extend([packet or Packet(future, count)] * count)
             self._sent_at.extend([now] * count)
         if self._timer is None and self._timeout is not None:
             self._timer = self._loop.call_at(now + self._timeout, self._look)
@@ -205,10 +211,10 @@ class Pipe(Channel):
             return
         waiting = self._pending.popleft()
         self._sent_at.popleft()
-        if isinstance(waiting, _Packet):
+        if isinstance(waiting, Packet):
             waiting.received(reply)
         else:
-            _settle(waiting, reply)
+            settle(waiting, reply)
         if self._is_ending and not self._pending:
             self.end(exceptions.ConnectionError("closed"))
 
@@ -219,7 +225,7 @@ class Pipe(Channel):
         pending = list(self._pending)
         self._pending.clear()
         for waiting in pending:
-            _settle(waiting.future if isinstance(waiting, _Packet) else waiting, _copied(error))
+            settle(waiting.future if isinstance(waiting, Packet) else waiting, _copied(error))
         self._on_end(self)
 
     def finish(self, at_once: bool) -> None:
@@ -245,7 +251,7 @@ class Pipe(Channel):
                 self._timer = self._loop.call_at(due, self._look)
 
 
-def _settle(future: asyncio.Future[Any], reply: Any) -> None:
+def settle(future: asyncio.Future[Any], reply: Any) -> None:
     """Give a request its reply, unless its task was cancelled."""
     if future.done():
         return

@@ -170,10 +170,13 @@ class RedisBackend(Executor):
         self._options: Callable[[], dict[str, Any]] = lambda: options
         if "redicts.aio" in modules and not simulated:
             import redicts.backends.redis.aio  # noqa: F401, PLC0415  (so that no event loop waits for it later)
+        connect: Callable[[], Connections] = partial(Connections, make, errors, settings, socket_timeout)
+        if settings.acknowledged_by and not simulated:
+            from redicts.backends.redis.acknowledged import AcknowledgedConnections  # noqa: PLC0415  (it is seldom used)
+
+            connect = partial(AcknowledgedConnections, make, errors, settings, socket_timeout)
         # A child frees those of its parent, which closes its copies of the sockets and tells the server nothing.
-        opened = PerProcess(
-            partial(Connections, make, errors, settings, socket_timeout), Connections.close, keep_inherited=False
-        )
+        opened = PerProcess(connect, Connections.close, keep_inherited=False)
         super().__init__(
             Encoder(prefix, channels, ATOMIC_ENTRIES),
             PlainReads(prefix, ATOMIC_ENTRIES, simulated=simulated),
@@ -218,7 +221,11 @@ class RedisBackend(Executor):
         make = connection_maker(self._options())
         if make is None:
             return None
-        socket_timeout = self._socket_timeout
+        socket_timeout, writing = self._socket_timeout, None
+        if self._settings.acknowledged_by:
+            from redicts.backends.redis import acknowledged_aio  # noqa: PLC0415  (it is seldom used)
+
+            writing = acknowledged_aio.AcknowledgedConnections
         return AsyncRedisBackend(
             make,
             self._encoder,
@@ -227,11 +234,24 @@ class RedisBackend(Executor):
             self._errors,
             self._settings,
             (socket_timeout, answer_secs(socket_timeout)),
+            writing,
         )
 
     def about(self) -> Mapping[str, str]:
         """Return the version of the server. Cost: one round trip."""
         return version_in(self._connections.get().call(INFO_SERVER))
+
+    def topology(self) -> Mapping[str, Any]:
+        """Return the role of the server, its replicas, and what each Sentinel says, for reports.
+
+        Raises an error below :class:`~redicts.errors.StoreError`. Cost: two round trips, and one to each Sentinel.
+        """
+        from redicts.backends.redis import topology  # noqa: PLC0415  (for reports only)
+
+        known = self._options().get("connection_pool")
+        found = topology.replication(self._connections.get().call)
+        found["acknowledged_by"] = self._settings.acknowledged_by
+        return found if known is None else {**found, "sentinels": topology.sentinels(known)}
 
     def close(self) -> None:
         """Close the idle connections now, the others when their requests are over and the last listener is closed."""
@@ -242,7 +262,12 @@ class RedisBackend(Executor):
 
 def open_redis(settings: RedisSettings, database: int) -> RedisBackend:
     """Open one database of a server. Connects to nothing yet."""
-    return RedisBackend(connection_options(settings, database), described(settings, database), settings)
+    options = connection_options(settings, database)
+    if settings.sentinels:
+        from redicts.backends.redis.sentinel import through_sentinels  # noqa: PLC0415  (redis.sentinel is seldom used)
+
+        options = through_sentinels(options, settings)
+    return RedisBackend(options, described(settings, database), settings)
 
 
 def answer_secs(socket_timeout: float | None) -> float:

@@ -190,7 +190,7 @@ class Connections:
             else:
                 _send_large(connection, command)
             is_sent = True
-            reply = connection.read_response() if count == 1 else _read_all(connection, count)
+            reply = connection.read_response() if count == 1 else self._read_all(connection, count)
             mine[0].is_used = is_whole = True
             if self._waiting:
                 self._hand_over(mine)
@@ -214,6 +214,19 @@ class Connections:
         if self._closed:
             self._close_idle()
         return reply
+
+    def _read_all(self, connection: AbstractConnection, count: int) -> Any:
+        """Return the replies to a packet. If some are refusals, raise the first of them when all are read."""
+        replies: list[Any] = []
+        refused: exceptions.ResponseError | None = None
+        for _ in range(count):
+            try:
+                replies.append(connection.read_response())
+            except exceptions.ResponseError as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused
+        return replies
 
     def _open(self, mine: list[_Link], deadline: float | None) -> None:
         """Append a new link, or one that another request has given back if there are ``max_connections``."""
@@ -342,20 +355,6 @@ def socket_of(connection: AbstractConnection) -> socket.socket:
     return found
 
 
-def _read_all(connection: AbstractConnection, count: int) -> list[Any]:
-    """Return the replies to a packet. If some are refusals, raise the first of them when all are read."""
-    replies: list[Any] = []
-    refused: exceptions.ResponseError | None = None
-    for _ in range(count):
-        try:
-            replies.append(connection.read_response())
-        except exceptions.ResponseError as error:
-            refused = refused or error
-    if refused is not None:
-        raise refused
-    return replies
-
-
 def _send_large(connection: AbstractConnection, command: bytes) -> None:
     """Send a request of many bytes.
 
@@ -434,4 +433,6 @@ def described(settings: RedisSettings, database: int) -> str:
         more = f" and {len(settings.nodes) - 1} more" if len(settings.nodes) > 1 else ""
         return f"the cluster of {settings.nodes[0]}{more}, database {database}"
     server = settings.unix_socket or f"{settings.host}:{settings.port}"
+    if settings.sentinels:
+        server = f"{settings.service} of the Sentinels {', '.join(settings.sentinels)}"
     return f"{server}, database {database}"

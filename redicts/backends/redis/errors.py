@@ -19,6 +19,7 @@ from redicts.core.error_mapping import ErrorMapping, Meaning, chain
 from redicts.errors import (
     AccessDenied,
     CorruptData,
+    NotReplicated,
     ReadOnly,
     RedictsError,
     StoreBusy,
@@ -77,6 +78,9 @@ _MEANINGS: Final[dict[str, Meaning]] = {
 }
 """What the codes mean that begin the server's errors."""
 
+_OF_NO_PRIMARY: Final = [_MEANINGS[code] for code in ("READONLY", "NOREPLICAS", "LOADING", "MASTERDOWN")]
+"""The answers of a server that is not the primary, not yet, or no longer. A new connection may lead to another one."""
+
 _CODE: Final = re.compile(rf"(?:^|-|: )({'|'.join(_MEANINGS)})\b")
 
 _BY_CLASS: Final[tuple[tuple[type[exceptions.RedisError], str], ...]] = (
@@ -123,6 +127,10 @@ _BY_TEXT: Final[tuple[tuple[str, Meaning], ...]] = (
 """Answers without a code. They are searched for in answers only, because other errors name hosts and files."""
 
 _NOT_REDIS: Final = "what answers there does not speak the protocol of Redis; correct host, port and tls"
+_REFUSED: Final = "no server accepts connections there; start it or correct host and port"
+_REFUSED_AFTER_SENTINELS: Final = (
+    "the server that a Sentinel names as the primary accepts no connections; a failover takes a while, try again later"
+)
 _MANY_FILES: Final = (
     "this process has too many open files; close some, lower max_connections, or raise its limit (ulimit -n)"
 )
@@ -133,6 +141,15 @@ _QUOTED: Final = re.compile(r"'[^']*'|`[^`]*`|\"[^\"]*\"")
 _LONGEST_TEXT: Final = 200
 
 
+class NoPrimary(exceptions.ConnectionError):
+    """No Sentinel names a primary. The text says why, without secrets. ``passes`` tells whether another may soon."""
+
+    def __init__(self, text: str, kind: type[RedictsError] = Unreachable, *, passes: bool = True) -> None:
+        super().__init__(text)
+        self.kind: Final = kind
+        self.passes: Final = passes
+
+
 class Errors:
     """Error mapping for one server: ``where`` describes it.
 
@@ -140,11 +157,17 @@ class Errors:
     that TLS needs.
     """
 
-    __slots__ = ("_files", "_mapping", "where")
+    __slots__ = ("_files", "_has_sentinels", "_mapping", "where")
 
     def __init__(self, where: str, options: Mapping[str, Any]) -> None:
         self.where = where
-        self._mapping = ErrorMapping(f"redis at {where}", (options.get("password"), options.get("username")))
+        self._has_sentinels = "connection_pool" in options
+        secrets = (
+            options.get("password"),
+            options.get("username"),
+            *getattr(options.get("connection_pool"), "secrets", ()),
+        )
+        self._mapping = ErrorMapping(f"redis at {where}", secrets)
         names = {"ssl_ca_certs": "tls_ca_file", "ssl_certfile": "tls_cert_file", "ssl_keyfile": "tls_key_file"}
         self._files = [(name, options[option]) for option, name in names.items() if options.get(option)]
 
@@ -163,6 +186,10 @@ class Errors:
             kind, text = StoreError, str(error)
         return self._mapping.error(kind, text, maybe_applied=maybe_applied)
 
+    def not_replicated(self, text: str) -> RedictsError:
+        """Return the error for a write that is on the server, and not on enough replicas."""
+        return self._mapping.error(NotReplicated, text, maybe_applied=True)
+
     def _reason(self, error: Exception) -> str:
         """Return why there is no connection, and what to do."""
         if isinstance(error, exceptions.InvalidResponse):
@@ -180,7 +207,7 @@ class Errors:
         text = str(error)
         # redis-py writes the number into its text; asyncio's error beneath it does not say "refused".
         if errno.ECONNREFUSED in numbers or "refused" in text or f"Error {errno.ECONNREFUSED} connecting" in text:
-            return "no server accepts connections there; start it or correct host and port"
+            return _REFUSED_AFTER_SENTINELS if self._has_sentinels else _REFUSED
         return f"no connection ({self._filtered(str(error)) if is_answer(error) else error})"
 
     def _filter(self, error: BaseException) -> None:
@@ -206,19 +233,25 @@ def is_answer(error: Exception) -> bool:
 
 def is_lost(error: Exception) -> bool:
     """Tell whether the connection that raised this error is of no more use."""
-    return not isinstance(error, exceptions.ResponseError) or "Protocol error" in str(error)
+    if not isinstance(error, exceptions.ResponseError) or "Protocol error" in str(error):
+        return True
+    return _meaning(error) in _OF_NO_PRIMARY
 
 
 def is_transient(error: Exception) -> bool:
     """Tell whether the same request may soon succeed: the connection was lost, or the server is not ready yet."""
     meaning = _meaning(error)
+    if isinstance(error, NoPrimary):
+        return error.passes
     if meaning is not None:
-        return meaning in (_MEANINGS["LOADING"], _MEANINGS["MASTERDOWN"])
+        return meaning in _OF_NO_PRIMARY
     return isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError))
 
 
 def _meaning(error: Exception) -> Meaning | None:
     text = str(error)
+    if isinstance(error, NoPrimary):
+        return error.kind, text
     answered = isinstance(error, (exceptions.ResponseError, exceptions.AuthenticationError))
     if answered or text == "max number of clients reached":
         for fragment, meaning in _BY_TEXT:

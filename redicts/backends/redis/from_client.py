@@ -31,7 +31,8 @@ _OMITTED: Final = (
 """Options that make a connection send requests again, or that belong to the client's pool."""
 
 _REFUSED: Final = {
-    "redis.sentinel": "belongs to Sentinel, which redicts does not support; give a client of the class redis.Redis",
+    "redis.sentinel": "belongs to Sentinel, which redicts asks by the settings sentinels and service; give a pool or a "
+    "database with these, or give a client of the class redis.Redis",
     "redis.cluster": "belongs to a cluster, see redis+cluster://; give a client of the class redis.Redis",
     "redis.multidb": "belongs to several servers, and redicts uses one; give a client of the class redis.Redis",
     "redis.connection": "is not a client; give redis.Redis(connection_pool=...) with a pool of connections",

@@ -229,7 +229,11 @@ local function transact(given_args)
     local last = call('GET', session)
     if last then
       local done, number = sub(last, 1, 16), args[3]
-      if done == number then return { 'R', sub(last, 17) } end
+      if done == number then
+        -- WAIT, which may follow, is about what this connection has written.
+        redis.pcall('SET', session, last, 'PX', SESSION_TTL)
+        return { 'R', sub(last, 17) }
+      end
       if done > number then return { 'S' } end
     end
   end

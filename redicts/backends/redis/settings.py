@@ -5,22 +5,24 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Final
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
+from redicts.backends.redis.sentinel_settings import addresses, refuse_contradictions, split_hosts
 from redicts.core.backend import BackendSettings
 from redicts.core.urls import ADVICE, decoded, split_url
 from redicts.file_paths import FilePath
 
-_SCHEMES: Final = {"redis": False, "rediss": True, "unix": False}
 _CLUSTER: Final = "+cluster"
 """Ends the schemes of clusters."""
+_SCHEMES: Final = {"redis": False, "rediss": True, "unix": False, "redis+sentinel": False, "rediss+sentinel": True}
+"""Whether the connections of a scheme are encrypted."""
 
 _NAME: Final = r"[\w.~-]+"
 _IPV6: Final = r"[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(%[\w.~-]+)?"
 
-_OF_ADDRESS: Final = {"url", "host", "port", "unix_socket", "username", "password", "default_database", "tls"} | {
-    "nodes",
-    "cluster",
+_OF_ADDRESS: Final = {
+    *("url", "host", "port", "unix_socket", "username", "password", "default_database", "tls"),
+    *("sentinels", "nodes", "cluster"),
 }
 """The fields that a URL gives before its parameters."""
 
@@ -35,8 +37,10 @@ class RedisSettings(BackendSettings):
 
     ``url`` stands for the fields that it gives: ``redis://user:password@host:port/database``, ``rediss://...`` for TLS,
     or ``unix:///path/to/socket?database=1``. A cluster has ``redis+cluster://host:port,host:port/database``, with some
-    of its nodes. The parameters of a URL are other fields, for instance ``?prefix=app:``. Times are in seconds, at most
-    a million. Relative paths become absolute at once.
+    of its nodes. ``redis+sentinel://host:26379,host:26379/database?service=mymaster`` names Sentinels, which tell the
+    server's address at each new connection. Its user and password are those of the server. The parameters of a URL are
+    other fields, for instance ``?prefix=app:``. Times are in seconds, at most a million. Relative paths become absolute
+    at once.
     """
 
     url: str | None = Field(None, exclude=True, repr=False)
@@ -73,6 +77,25 @@ class RedisSettings(BackendSettings):
     """How often a request is sent again after its connection is lost. It is still applied once. With 0, the first call
     after a restart of the server fails."""
 
+    acknowledged_by: int = Field(0, ge=0, le=100)
+    """How many replicas must have a write before it counts as done. With fewer, it raises ``NotReplicated``."""
+
+    sentinels: Annotated[tuple[str, ...], BeforeValidator(addresses)] = ()
+    """The addresses of Redis Sentinels, as ``host:port``, by default port 26379. They replace ``host`` and ``port``."""
+    service: str | None = Field(None, min_length=1)
+    """The name under which the Sentinels watch the servers, ``mymaster`` in the examples of Redis."""
+    sentinel_username: str | None = None
+    sentinel_password: SecretStr | None = None
+    """The credentials for the Sentinels. Those for the servers are ``username`` and ``password``."""
+    sentinel_tls: bool | None = None
+    """Whether connections to the Sentinels are encrypted; by default as those to the servers. Without files of their
+    own they use those of the servers."""
+    sentinel_tls_ca_file: FilePath | None = None
+    sentinel_tls_cert_file: FilePath | None = None
+    sentinel_tls_key_file: FilePath | None = None
+    sentinel_timeout_secs: _Seconds = 0.5
+    """How long to wait for the answer of a Sentinel before the next one is asked."""
+
     @property
     def main_database(self) -> int:
         """The number of the database that the URL names, or 0."""
@@ -101,6 +124,7 @@ class RedisSettings(BackendSettings):
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> RedisSettings:
         given = self.model_fields_set
+        refuse_contradictions(self)
         if self.unix_socket is not None and given & {"host", "port"}:
             raise ValueError("unix_socket excludes host and port; give the address of one server")
         if self.unix_socket is not None and self.tls:
@@ -143,7 +167,11 @@ def _fields(url: str) -> dict[str, Any]:
     """Return the fields that a URL gives. No error message repeats the URL, because it may hold a password."""
     scheme = url.partition("://")[0]
     if scheme not in _SCHEMES or scheme == url:
-        raise ValueError("url must begin with redis://, rediss:// or unix://, or redis+cluster:// for a cluster")
+        raise ValueError(
+            "url must begin with redis://, rediss:// or unix://, with redis+sentinel:// or rediss+sentinel://, or with "
+            "redis+cluster:// or rediss+cluster:// for a cluster"
+        )
+    hosts, url = split_hosts(url) if scheme.endswith("+sentinel") else ([], url)
     at = split_url(url)
     number = at.parameters.pop("database", None)
     unknown = sorted(set(at.parameters) - set(RedisSettings.model_fields) | set(at.parameters) & _OF_ADDRESS)
@@ -159,7 +187,8 @@ def _fields(url: str) -> dict[str, Any]:
     else:
         if not re.fullmatch(rf"{_NAME}|{_IPV6}", at.host):
             raise ValueError(f"url must name one host, as in redis://localhost:6379/0; {ADVICE}")
-        found |= {"host": at.host, "port": at.port, "tls": _SCHEMES[scheme] or None}
+        found |= {"sentinels": hosts} if hosts else {"host": at.host, "port": at.port}
+        found["tls"] = _SCHEMES[scheme] or None
         in_path = re.fullmatch(r"/?|/([0-9]+)/?", at.path)
         if in_path is None:
             raise ValueError(f"url must name the database by its number, as in redis://host:port/0; {ADVICE}")
