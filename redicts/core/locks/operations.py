@@ -159,8 +159,8 @@ class LockOperations:
 
         A check is cheaper than a read, whose answer a store may have to keep for a request that is sent again.
         """
-        keys, there = request.keys(HOLDERS), {(): request.record}
-        held = tuple([Equals(key, Scope.NODE, there) for key in keys])
+        keys = request.keys(HOLDERS)
+        held = tuple([Equals(key, Scope.NODE, {(): request.record}) for key in keys])
         gone = tuple([Delete(key, Scope.NODE) for key in keys])
         outcome = yield Transaction(held, (), (*gone, notify(request.name)))
         if outcome.applied:
