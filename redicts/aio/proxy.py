@@ -14,11 +14,12 @@ from redicts.aio.loops import loops_of, write
 from redicts.aio.refusals import NothingBlocking
 from redicts.aio.transaction import Transaction
 from redicts.aio.twins import Call, twin_of
+from redicts.aio.watch import Watch
 from redicts.api import proxy
 from redicts.api.keys import parsed
 from redicts.api.opened import OpenedDatabase
 from redicts.api.proxy import Located
-from redicts.api.timeouts import wait_of
+from redicts.api.timeouts import timeout_of, wait_of
 from redicts.core import paths
 from redicts.core.driver import Steps
 from redicts.core.leaves import ABSENT
@@ -175,6 +176,9 @@ class Proxy(NothingBlocking, Located, Lockable["Proxy"]):
             "the items of a mapping cannot be awaited; use await p.val(), p.items() and p.set(key, value), or the "
             "mapping of a blocking redicts.Proxy in a thread: await asyncio.to_thread(work)"
         )
+
+    def watch(self, *, timeout: float | None = None, initial: bool = True, keys: bool = False) -> Watch:
+        return Watch(self._database(), self._path, timeout_of(timeout, "timeout"), initial=initial, keys=keys)
 
     # TTL
 

@@ -18,6 +18,7 @@ from redicts.api.operators import NoOperators
 from redicts.api.pool import Pool
 from redicts.api.timeouts import lease_of, timeout_of, wait_of
 from redicts.api.transaction import Transaction
+from redicts.api.watch import Watch
 from redicts.core import paths
 from redicts.core.driver import Steps, run
 from redicts.core.leaves import ABSENT
@@ -369,6 +370,31 @@ class Proxy(Located, Lockable["Proxy"]):
         round trip.
         """
         return TreeMapping(self._source, self._db_name, self._path, milliseconds(expire))
+
+    def watch(self, *, timeout: float | None = None, initial: bool = True, keys: bool = False) -> Watch:
+        """Iterate over the value here, and over what it becomes each time that it changes: see :class:`Watch`.
+
+        The first value is the present one, ``ABSENT`` if nothing is stored. With ``initial=False`` only later changes
+        are given, from this call on. Several changes may come as one, and the last one always comes. A deletion and the
+        end of a TTL are changes, the latter within a second. While the store does not answer, the iteration waits.
+
+        The iteration ends when nothing has changed for ``timeout`` seconds, by default never, and by ``close()``. With
+        ``keys``, it gives pairs: the value, and the keys of the leaves that were added, changed or removed.
+
+        One round trip for each value, and two to begin. Raises what :meth:`val` raises. See the page on watching for
+        what each store does.
+
+        >>> from redicts import ABSENT, Pool, Proxy
+        >>> Pool().reload(cfg={"backend": "memory"})
+        >>> flags = Proxy("flags").put({"dark": True})
+        >>> for value in flags.watch():
+        ...     if value is ABSENT:
+        ...         break
+        ...     print(value)
+        ...     flags.clear()
+        {'dark': True}
+        """
+        return Watch(self._database(), self._path, timeout_of(timeout, "timeout"), initial=initial, keys=keys)
 
     # TTL
 
