@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final
 
@@ -37,7 +38,19 @@ class Watch(Iterator[Any]):
     [4]
     """
 
-    __slots__ = ("__weakref__", "_database", "_keys", "_listener", "_path", "_process", "_timeout", "_watched")
+    __slots__ = (
+        "__weakref__",
+        "_database",
+        "_is_in_use",
+        "_keys",
+        "_listener",
+        "_path",
+        "_process",
+        "_timeout",
+        "_watched",
+    )
+
+    _listener: Listener | None
 
     def __init__(
         self, database: OpenedDatabase, path: Path, timeout: float | None, *, initial: bool, keys: bool
@@ -47,7 +60,8 @@ class Watch(Iterator[Any]):
         self._timeout: Final = timeout
         self._keys: Final = keys
         self._watched: Final = Watched(database.store, path, time.monotonic)
-        self._listener: Listener | None = None
+        self._listener = None
+        self._is_in_use = False
         self._process = os.getpid()
         if not initial:
             self._listener = self._listen()
@@ -59,6 +73,20 @@ class Watch(Iterator[Any]):
     def __next__(self) -> Any:
         """Wait for the next value. Raises what :meth:`Proxy.val` raises."""
         watched = self._watched
+        try:
+            # Before it looks whether it is closed: either this call closes the listener, or close() does.
+            self._is_in_use = True
+            change = self._next()
+        finally:
+            self._is_in_use = False
+            if watched.is_closed:
+                self._stop_listening()
+        if change is None:
+            raise StopIteration
+        return handed_out(watched, change, self._path if self._keys else None)
+
+    def _next(self) -> Change | None:
+        watched = self._watched
         if self._process != os.getpid():
             # The listener is that of the parent, and what it was told of before this one listens is found by a look.
             self._process, self._listener = os.getpid(), None
@@ -66,14 +94,15 @@ class Watch(Iterator[Any]):
         if listener is None and not watched.is_closed:
             listener = self._listener = self._listen()
             watched.look_again()
-        change = driver.run(watched.next(self._timeout), self._database.backend, self._timeout, listener)
-        if change is None:
-            raise StopIteration
-        return handed_out(watched, change, self._path if self._keys else None)
+        return driver.run(watched.next(self._timeout), self._database.backend, self._timeout, listener)
 
     def close(self) -> None:
         """End the iteration, and stop listening. Idempotent."""
         self._watched.is_closed = True
+        if not self._is_in_use:
+            self._stop_listening()
+
+    def _stop_listening(self) -> None:
         listener, self._listener = self._listener, None
         if listener is not None and self._process == os.getpid():
             listener.close()
@@ -90,6 +119,10 @@ class Watch(Iterator[Any]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # it was not made, or the interpreter ends
+            self.close()
 
     def __repr__(self) -> str:
         return f"<Watch of {render(self._path)!r}{', closed' if self._watched.is_closed else ''}>"

@@ -89,6 +89,11 @@ class Watchers:
         """Notify every listener, because changes may have been missed."""
         _notify([found for _, found in list(self.listeners.values())])
 
+    def all(self) -> list[Any]:
+        """Return the listeners."""
+        found = [reference() for _, reference in list(self.listeners.values())]
+        return [listener for listener in found if listener is not None]
+
 
 def _notify(references: Iterable[Any]) -> None:
     for reference in references:

@@ -19,10 +19,10 @@ from redicts.backends.redis.errors import Errors
 from redicts.backends.redis.plain_reads import PlainReads
 from redicts.backends.redis.pubsub import RedisListener, Subscriptions
 from redicts.backends.redis.settings import RedisSettings
-from redicts.backends.redis.wire import INFO_SERVER, UNFINISHED, Encoder, decode
+from redicts.backends.redis.wire import INFO_SERVER, UNFINISHED, Encoder, bulk_string, decode
 from redicts.core.async_backend import AsyncBackend
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.minitransaction import Outcome, Status, Transaction
+from redicts.core.minitransaction import Outcome, Path, Status, Transaction
 from redicts.forks import stack
 from redicts.handles import PerProcess
 
@@ -75,7 +75,13 @@ class RedisBackend(Backend):
             partial(Connections, make, errors, settings, socket_timeout), Connections.close, keep_inherited=False
         )
         self._subscriptions = Subscriptions(
-            make, channels, errors, settings.retries, math.inf if simulated else _answer_secs(socket_timeout)
+            make,
+            channels,
+            errors,
+            settings.retries,
+            math.inf if simulated else _answer_secs(socket_timeout),
+            # Through the handle of connections, not through this object, which its threads must not keep.
+            partial(_publish, self._connections),
         )
         self._pool = OwnPool(
             self, max_connections=settings.max_connections, timeout=cast("int", settings.timeout_secs), **options
@@ -87,6 +93,7 @@ class RedisBackend(Backend):
             atomic_entries=ATOMIC_ENTRIES,
             push=True,
             documents=True,
+            changes=True,
         )
 
     @property
@@ -167,6 +174,10 @@ class RedisBackend(Backend):
 
     listen_until = listen
 
+    def listen_to_changes(self, name: str, path: Path, /) -> RedisListener:
+        """Listen over the connection that this process subscribes with."""
+        return self._subscriptions.listen_to_changes(name, path)
+
     def for_asyncio(self) -> AsyncBackend | None:
         """Return a backend with connections of the running loop. A simulated server is called in threads."""
         from redicts.backends.redis.aio import AsyncRedisBackend  # noqa: PLC0415  (importing asyncio takes long)
@@ -206,6 +217,11 @@ class RedisBackend(Backend):
 def open_redis(settings: RedisSettings, database: int) -> RedisBackend:
     """Open one database of a server. Connects to nothing yet."""
     return RedisBackend(connection_options(settings, database), described(settings, database), settings)
+
+
+def _publish(connections: PerProcess[Connections], channel: bytes) -> None:
+    """Send an empty message to a channel."""
+    connections.get().call(b"*3\r\n" + bulk_string(b"PUBLISH") + bulk_string(channel) + bulk_string(b""))
 
 
 def _answer_secs(socket_timeout: float | None) -> float:
