@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final
 
@@ -42,7 +44,7 @@ class Watch(AsyncIterator[Any]):
     [4]
     """
 
-    __slots__ = ("__weakref__", "_database", "_initial", "_keys", "_listener", "_path", "_timeout", "_watched")
+    __slots__ = ("__weakref__", "_database", "_initial", "_keys", "_listener", "_loop", "_path", "_timeout", "_watched")
 
     def __init__(
         self, database: OpenedDatabase, path: Path, timeout: float | None, *, initial: bool, keys: bool
@@ -76,7 +78,7 @@ class Watch(AsyncIterator[Any]):
             listener = await loops.listen_to_changes(self._path)
             if not (self._initial or self._watched.is_begun):
                 await loops.watch(self._watched.begin(), None, listener)
-            self._listener = listener
+            self._loop, self._listener = asyncio.get_running_loop(), listener
         return listener
 
     async def aclose(self) -> None:
@@ -100,6 +102,11 @@ class Watch(AsyncIterator[Any]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # it was not made, or the loop is closed
+            if self._listener is not None:
+                self._loop.call_soon_threadsafe(self._listener.close)
 
     def __repr__(self) -> str:
         return f"<Watch of {render(self._path)!r}{', closed' if self._watched.is_closed else ''}>"

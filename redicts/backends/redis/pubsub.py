@@ -425,7 +425,7 @@ class Subscription:
             if listener is not None:
                 listener.notify()
         elif message[0] == b"message":
-            self._watchers.notify((_path_in(message[2]),))
+            self._watchers.notify((path_in(message[2]),))
             if message[1] not in self._wanted or not self._watchers.listeners:
                 self._give_up_channels()
         elif message[0] == b"subscribe" and message[1] in self._asked_for:
@@ -492,7 +492,7 @@ def channel_and_number(name: str) -> tuple[bytes, bytes]:
     return client_id, number
 
 
-def _path_in(message: bytes) -> Path:
+def path_in(message: bytes) -> Path:
     """Return the path in a message of a change: the root for one that is not of redicts."""
     try:
         return path_of(message)
