@@ -214,9 +214,9 @@ class MemoryBackend(Backend):
         # Before the end of the transaction, so that no exception comes between: they wait for the lock to look.
         if notified:
             self._notify(notified)
-        if self._watchers.listeners:
-            self._watchers.notify(changed_paths(writes))
         if writes:
+            if self._watchers.listeners:
+                self._watchers.notify(changed_paths(writes))
             changed = len(self._undo)
             self._undo.clear()
             self._reclaim(now, changed + _EXTRA_RECLAIMED)
