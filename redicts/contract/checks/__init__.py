@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from redicts.contract.checks import (
     capabilities,
+    changes,
     clients,
     clock,
     conditions,
@@ -43,6 +44,7 @@ from redicts.contract.checks import (
 
 __all__ = [
     "capabilities",
+    "changes",
     "clients",
     "clock",
     "conditions",
