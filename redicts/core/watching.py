@@ -66,6 +66,11 @@ class Watched:
         self.is_closed = False
         """Set by any thread to end the operation under way, and each later one."""
 
+    @property
+    def count(self) -> int:
+        """The number of leaves that were there at the last look."""
+        return len(self._leaves)
+
     def begin(self) -> Steps[None]:
         """Read the subtree, so that later changes are told, and the present value is not."""
         yield from self._look()

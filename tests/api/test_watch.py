@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -151,13 +152,16 @@ def test_a_change_ends_the_wait_of_a_thread(any_store: Store) -> None:
             if value == "end":
                 break
 
+    def all_have(value: Any) -> bool:
+        return all(each[-1] == value for each in found.values())
+
     threads = [threading.Thread(target=read, args=(number,), daemon=True) for number in found]
     for thread in threads:
         thread.start()
     for value in (1, 2, "end"):
         eventually(lambda: all(found.values()), "each has the first value")
         Proxy("a").put(value)
-        eventually(lambda value=value: all(each[-1] == value for each in found.values()), f"all have {value}")
+        eventually(partial(all_have, value), f"all have {value}")
     for thread in threads:
         thread.join(SOON)
         assert not thread.is_alive()
