@@ -16,8 +16,9 @@ from redicts.aio.transaction import Transaction
 from redicts.aio.twins import Call, twin_of
 from redicts.aio.watch import Watch
 from redicts.api import proxy
+from redicts.api.cache import MISSED
 from redicts.api.keys import parsed
-from redicts.api.opened import OpenedDatabase
+from redicts.api.opened import OpenedDatabase, may_be_kept
 from redicts.api.proxy import Located
 from redicts.api.timeouts import timeout_of, wait_of
 from redicts.core import paths
@@ -66,20 +67,26 @@ class Proxy(NothingBlocking, Located, Lockable["Proxy"]):
     # Values
 
     @overload
-    def val(self) -> Call[Any]: ...
+    def val(self, *, fresh: bool = False) -> Call[Any]: ...
 
     @overload
-    def val(self, default: dict[str, Any] | list[Any]) -> Call[Any]: ...
+    def val(self, default: dict[str, Any] | list[Any], *, fresh: bool = False) -> Call[Any]: ...
 
     @overload
-    def val(self, default: _Value) -> Call[Any | _Value]: ...
+    def val(self, default: _Value, *, fresh: bool = False) -> Call[Any | _Value]: ...
 
-    def val(self, default: Any = None) -> Call[Any]:
-        return self._read(default)
+    def val(self, default: Any = None, *, fresh: bool = False) -> Call[Any]:
+        return self._read(default, fresh)
 
-    async def _read(self, default: Any) -> Any:
+    async def _read(self, default: Any, fresh: bool) -> Any:
         database = self._source.databases[self._db_name]
-        value = await loops_of(database).run(database.store.read(self._path))
+        steps = database.store.read(self._path)
+        if database.cache is not None and not fresh and may_be_kept(database):
+            value = database.cache.get(self._path)
+            if value is not MISSED:
+                return default if value is ABSENT else value
+            steps = database.cache.read(self._path)
+        value = await loops_of(database).run(steps)
         return default if value is ABSENT else value
 
     def vals(self, *keys: str | Iterable[str], default: Any = None, guarded: bool = False) -> Call[tuple[Any, ...]]:

@@ -13,7 +13,7 @@ from redicts.api.lock import Lock
 from redicts.api.lockable import Lockable
 from redicts.api.locked_proxy import LockedProxy
 from redicts.api.mapping import TreeMapping
-from redicts.api.opened import OpenedDatabase, Source
+from redicts.api.opened import OpenedDatabase, Source, kept
 from redicts.api.operators import NoOperators
 from redicts.api.pool import Pool
 from redicts.api.timeouts import lease_of, timeout_of, wait_of
@@ -152,22 +152,30 @@ class Proxy(Located, Lockable["Proxy"]):
     # Values
 
     @overload
-    def val(self) -> Any: ...
+    def val(self, *, fresh: bool = False) -> Any: ...
 
     @overload
-    def val(self, default: dict[str, Any] | list[Any]) -> Any: ...  # else a checker could not type the result of {}
+    def val(
+        self, default: dict[str, Any] | list[Any], *, fresh: bool = False
+    ) -> Any: ...  # else a checker could not type the result of {}
 
     @overload
-    def val(self, default: _Value) -> Any | _Value: ...
+    def val(self, default: _Value, *, fresh: bool = False) -> Any | _Value: ...
 
-    def val(self, default: Any = None) -> Any:
+    def val(self, default: Any = None, *, fresh: bool = False) -> Any:
         """Return the value, a dict for an inner node, or ``default`` if nothing is stored.
 
         A value that is too large for one snapshot of the store is read in pages, one round trip each: see the caveats
         in the documentation.
+
+        With ``cache`` in the settings, this process keeps what it has read, until the store tells of a change: then it
+        costs no round trip. ``fresh`` asks the store in any case, and so does an owner that holds a lock.
         """
         database = self._source.databases[self._db_name]
-        value = run(database.store.read(self._path), database.backend)
+        if database.cache is None or fresh:
+            value = run(database.store.read(self._path), database.backend)
+        else:
+            value = kept(database, self._path)
         return default if value is ABSENT else value
 
     def vals(self, *keys: str | Iterable[str], default: Any = None, guarded: bool = False) -> tuple[Any, ...]:

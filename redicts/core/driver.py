@@ -114,6 +114,11 @@ def run(
             listener.close()
 
 
+def listen(backend: Backend, name: str) -> Listener:
+    """Open a listener that no operation closes."""
+    return backend.listen(name)
+
+
 def listen_to_changes(backend: Backend, name: str, path: Path) -> Listener:
     """Open a listener to the changes at, above and below a path, for operations that wait on it one after the other."""
     return backend.listen_to_changes(name, path)

@@ -37,6 +37,11 @@ class Listener(ABC):
         """
         return False
 
+    @property
+    def is_live(self) -> bool:
+        """Whether notifications arrive now, as far as this process knows. It costs nothing to ask."""
+        return True
+
     def close(self) -> None:  # noqa: B027  (a listener without resources has nothing to close)
         """Stop listening. Idempotent."""
 

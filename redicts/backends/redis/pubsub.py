@@ -139,18 +139,19 @@ class Subscriptions:
 class RedisListener(Listener):
     """A listener of one subscription."""
 
-    __slots__ = ("__weakref__", "_subscription", "bell", "channels", "notified", "number", "thread")
+    __slots__ = ("__weakref__", "_ring", "_subscription", "bell", "channels", "notified", "number", "thread")
 
     def __init__(self, subscription: Subscription, number: bytes) -> None:
         self._subscription = subscription
         self.number: Final = number
+        self.bell: Final = Bell()
+        """Rings when ``notified`` is set, and when this follower is to become the leader."""
         self.notified = False
+        self._ring: Callable[[], object] = self.bell.ring
         self.channels: tuple[bytes, ...] = ()
         """The channels of the changes that it listens to."""
         self.thread = 0
         """The thread that waits."""
-        self.bell: Final = Bell()
-        """Rings when ``notified`` is set, and when this follower is to become the leader."""
 
     def wait(self, seconds: float, /) -> bool:
         """Return true when notified, or false after this many seconds."""
@@ -159,7 +160,17 @@ class RedisListener(Listener):
     def notify(self) -> None:
         """End a wait, the current one or the next."""
         self.notified = True
-        self.bell.ring()
+        self._ring()
+
+    def ring(self, bell: Callable[[], object], /) -> bool:
+        """Call a function in place of ending :meth:`wait`, while another thread waits."""
+        self._ring = bell
+        return True
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the connection is there, and subscribed to the channels of this listener."""
+        return self._subscription.is_subscribed_to(self.channels)
 
     def close(self) -> None:
         """Stop listening."""
@@ -288,6 +299,12 @@ class Subscription:
             self.leave(listener)
             raise
         return listener
+
+    def is_subscribed_to(self, channels: tuple[bytes, ...]) -> bool:
+        """Tell whether messages of these channels arrive."""
+        answered = self._answered
+        is_here = self._connection is not None and self._process == os.getpid()
+        return is_here and all(channel in answered and answered[channel] is None for channel in channels)
 
     def _ask_for_channels(self, connection: AbstractConnection) -> None:
         """Subscribe to the channels of changes that are watched, one by one, and to no others.

@@ -1,4 +1,4 @@
-"""Changes: whoever listens at a path is told of each write at, above or below it, once it is there."""
+"""Changes: a listener at a path is told of each write at, above or below it, once it is there."""
 
 # ruff: noqa: D401  (the docstring of a check states its rule)
 
@@ -64,14 +64,14 @@ def writes_above_and_below_are_told(fixture: Fixture) -> None:
     """
     other = fixture.client()
     with _section(fixture) as section:
-        places: list[Path] = [(), (section,), (section, "a"), (section, "a", "b"), (section, "a", "b", "c", "d")]
+        positions: list[Path] = [(), (section,), (section, "a"), (section, "a", "b"), (section, "a", "b", "c", "d")]
         with ExitStack() as stack:
-            listeners = {path: stack.enter_context(_listening(fixture.store, path)) for path in places}
+            listeners = {path: stack.enter_context(_listening(fixture.store, path)) for path in positions}
             for client in (fixture.store, other):
-                for written in places[1:]:
+                for written in positions[1:]:
                     for listener in listeners.values():
                         _quieten(listener)
-                    client.apply(*_in_place(written, b"1"))
+                    client.apply(*_replacing(written, b"1"))
                     for path, listener in listeners.items():
                         what = f"a listener at depth {len(path)}, of a write at depth {len(written)},"
                         require_notified(listener, fixture.timeout, what)
@@ -109,7 +109,7 @@ def each_kind_of_write_is_told(fixture: Fixture) -> None:
         if fixture.capabilities.documents:
             writes += [
                 ("a PutDocument", partial(store.apply, PutDocument(inner, b'{"b":{"c":1,"d":2}}'))),
-                ("a PutDocument in its place", partial(store.apply, PutDocument(inner, b'{"b":{"c":3,"d":4}}'))),
+                ("a PutDocument again", partial(store.apply, PutDocument(inner, b'{"b":{"c":3,"d":4}}'))),
                 ("a fast path to a document", partial(_overwrite_document, store, inner)),
                 ("a Put into a document", partial(store.apply, Put(_key(section, "a", "b", "c"), b"5"))),
             ]
@@ -197,7 +197,7 @@ def _key(*path: str) -> Key:
     return Key(VALUES, path)
 
 
-def _in_place(path: Path, value: bytes) -> list[Write]:
+def _replacing(path: Path, value: bytes) -> list[Write]:
     """Return writes that put one value at a path, and remove what is above and below."""
     above: list[Write] = [Delete(_key(*path[:depth]), Scope.NODE) for depth in range(1, len(path))]
     return [*above, Delete(_key(*path), Scope.BELOW), Put(_key(*path), value)]
