@@ -81,8 +81,8 @@ class Proxy(NothingBlocking, Located, Lockable["Proxy"]):
     async def _read(self, default: Any, fresh: bool) -> Any:
         database = self._source.databases[self._db_name]
         steps = database.store.read(self._path)
-        if database.cache is not None and not fresh and may_be_kept(database):
-            value = database.cache.get(self._path)
+        if database.cache is not None and may_be_kept(database):
+            value = MISSED if fresh else database.cache.get(self._path)
             if value is not MISSED:
                 return default if value is ABSENT else value
             steps = database.cache.read(self._path)

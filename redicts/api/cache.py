@@ -80,6 +80,10 @@ class _Entry:
                 size = sum([_OVERHEAD_BYTES + len(data) for data in leaves.values()])
         self.size = size + _OVERHEAD_BYTES
 
+    def is_like(self, other: _Entry) -> bool:
+        """Tell whether another entry holds the same value."""
+        return self.kind == other.kind and type(self.data) is type(other.data) and bool(self.data == other.data)
+
 
 class Cache(ResetInChild):
     """The kept values of one database, shared by all threads and tasks of the process.
@@ -138,8 +142,13 @@ class Cache(ResetInChild):
         if entry.size > self._most_bytes or self._tokens.get(path[:1]) is not entry.token:
             return
         with self._lock:
-            old = self._entries.pop(path, None)
+            old = self._entries.get(path)
+            if old is not None and old.token is entry.token and not old.is_like(entry) and old.until > monotonic():
+                # Two reads at once have found different values, of which either may be the later one.
+                self._drop(path[:1])
+                return
             self._entries[path] = entry
+            self._entries.move_to_end(path)
             self._bytes += entry.size - (0 if old is None else old.size)
             while self._bytes > self._most_bytes and self._entries:
                 _, least = self._entries.popitem(last=False)

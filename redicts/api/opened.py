@@ -168,11 +168,11 @@ def may_be_kept(database: OpenedDatabase) -> bool:
     return not (database.locks.held and database.locks.is_held_by(current_owner()))
 
 
-def kept(database: OpenedDatabase, path: Path) -> object:
-    """Return the value at a path from the cache of its database, or read it and keep it."""
+def kept(database: OpenedDatabase, path: Path, fresh: bool) -> object:
+    """Return the value at a path from the cache of its database, or read it and keep it, in any case if ``fresh``."""
     cache = database.cache
     assert cache is not None
     if not may_be_kept(database):
         return database.run(database.store.read(path))
-    value = cache.get(path)
+    value = MISSED if fresh else cache.get(path)
     return database.run(cache.read(path)) if value is MISSED else value

@@ -172,10 +172,10 @@ class Proxy(Located, Lockable["Proxy"]):
         costs no round trip. ``fresh`` asks the store in any case, and so does an owner that holds a lock.
         """
         database = self._source.databases[self._db_name]
-        if database.cache is None or fresh:
+        if database.cache is None:
             value = run(database.store.read(self._path), database.backend)
         else:
-            value = kept(database, self._path)
+            value = kept(database, self._path, fresh)
         return default if value is ABSENT else value
 
     def vals(self, *keys: str | Iterable[str], default: Any = None, guarded: bool = False) -> tuple[Any, ...]:

@@ -223,6 +223,42 @@ def test_a_read_during_a_write_is_not_kept() -> None:
         assert proxy.val() == 3
 
 
+def test_reads_of_one_path_do_not_go_back() -> None:
+    """Of two reads at once with different results, neither stays, whichever ends first."""
+    with redicts.open({"backend": "memory", "cache": True}) as db:
+        inner = db.backend._inner  # type: ignore[attr-defined]
+        proxy = db.proxy("a").put(1)
+        keep(db, "a")
+        for first in (True, False):
+            proxy.put(1)
+            reads = [cache_of(db).read(("a",)) for _ in range(2)]
+            old = inner.execute(next(reads[0]))
+            cache_of(db)._drop = lambda _: None  # type: ignore[method-assign]  # the notification is on the way
+            proxy.put(2)
+            del cache_of(db).__dict__["_drop"]
+            new = inner.execute(next(reads[1]))
+            order = [(reads[0], old), (reads[1], new)]
+            for steps, outcome in order if first else order[::-1]:
+                with pytest.raises(StopIteration):
+                    steps.send(outcome)
+            assert proxy.val() == 2
+            assert proxy.val(fresh=True) == 2
+
+
+def test_a_value_is_read_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kept value is never older than ten seconds, whatever is told."""
+    now = [1000.0]
+    monkeypatch.setattr("redicts.api.cache.monotonic", lambda: now[0])
+    with redicts.open({"backend": "memory", "cache": True}) as db:
+        db.proxy("a").put(1)
+        keep(db, "a")
+        now[0] += 9.9
+        assert is_kept(db, "a")
+        now[0] += 0.2
+        assert not is_kept(db, "a")
+        assert is_kept(db, "a")
+
+
 class Failing(Wrapped):
     """Applies a transaction, and says that it does not know."""
 
