@@ -166,6 +166,9 @@ class Subscription:
         except BaseException:
             reader.close()
             raise
+        if not reader.is_open:
+            # It was lost after the answer, before this task went on, so nobody will be told.
+            raise exceptions.ConnectionError("Connection closed by server.")
         self._reader = reader
         self._notify_all()
         self._watch()
