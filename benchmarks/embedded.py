@@ -13,6 +13,7 @@ import platform
 import sqlite3
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -78,7 +79,7 @@ def measured(durability: str, rounds: int) -> list[dict[str, Any]]:
             # The sides alternate, and SQLite does not write what is unchanged; so each side alternates versions.
             return versions[next(numbers) // 2 % 2]
 
-        ours = {
+        ours: dict[str, Callable[[], object]] = {
             "read a leaf": proxy.val,
             "write a leaf": lambda: parent.set("leaf", next(numbers)),
             "read a dict of 100 leaves": branch.get("read").val,

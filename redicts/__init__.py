@@ -9,6 +9,7 @@ from redicts.api.mapping import TreeMapping
 from redicts.api.pool import Pool
 from redicts.api.proxy import Proxy, root, section
 from redicts.api.transaction import Transaction
+from redicts.api.watch import Watch
 from redicts.core.leaves import ABSENT, Packed
 from redicts.core.names import Name
 from redicts.core.observing import Observation, observe
@@ -96,6 +97,7 @@ __all__ = [
     "UnreadableHere",
     "Unsupported",
     "ValidationFailed",
+    "Watch",
     "WrongField",
     "WrongUse",
     "observe",

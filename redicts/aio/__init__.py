@@ -11,5 +11,6 @@ from redicts.aio.lock import Lock
 from redicts.aio.pool import Pool
 from redicts.aio.proxy import Proxy, root, section
 from redicts.aio.transaction import Transaction
+from redicts.aio.watch import Watch
 
-__all__ = ["Database", "Lock", "Pool", "Proxy", "Transaction", "open", "root", "section"]
+__all__ = ["Database", "Lock", "Pool", "Proxy", "Transaction", "Watch", "open", "root", "section"]

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from redicts.core.async_backend import AsyncBackend, AsyncListener, CallbackListener
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import Key, Outcome, Transaction
+from redicts.core.minitransaction import Key, Outcome, Path, Transaction
 from redicts.locks.owner import request_name
 
 _Result = TypeVar("_Result")
@@ -67,6 +67,11 @@ class InLoop(AsyncBackend):
         inner = self._backend.listen(name)
         return _Ringing.of(inner, inner.close)
 
+    async def listen_to_changes(self, name: str, path: Path, /) -> AsyncListener | None:
+        """Listen with a listener of the backend that rings, if it does."""
+        inner = self._backend.listen_to_changes(name, path)
+        return _Ringing.of(inner, inner.close)
+
 
 class InThreads(AsyncBackend):
     """A backend that may wait, called in at most 16 threads. Waiting for a notification holds no thread.
@@ -106,9 +111,15 @@ class InThreads(AsyncBackend):
         """Listen with a listener of the backend that rings, if it does. One thread waits for all tasks."""
         backend = self._backend
         if deadline is None:
-            future = self._submit(backend.listen, name)
-        else:
-            future = self._submit(backend.listen_until, name, deadline)
+            return await self._listening(self._submit(backend.listen, name))
+        return await self._listening(self._submit(backend.listen_until, name, deadline))
+
+    async def listen_to_changes(self, name: str, path: Path, /) -> AsyncListener | None:
+        """Listen with a listener of the backend that rings, if it does. One thread waits for all tasks."""
+        return await self._listening(self._submit(self._backend.listen_to_changes, name, path))
+
+    async def _listening(self, future: Future[Listener]) -> AsyncListener | None:
+        """Return a listener for a task that waits for the one that a thread opens."""
         try:
             inner = await asyncio.wrap_future(future)
         except asyncio.CancelledError:

@@ -22,7 +22,8 @@ from redicts.core.driver import (
     Result,
     Steps,
 )
-from redicts.core.minitransaction import Transaction
+from redicts.core.listener import LONGEST_INTERVAL_TO_CHANGES_SECS
+from redicts.core.minitransaction import Path, Transaction
 from redicts.core.observing import OBSERVERS, observed
 from redicts.errors import StoreTimeout
 
@@ -30,15 +31,18 @@ _FIRST_INTERVAL_SECS: Final = 0.001
 _LONGEST_INTERVAL_SECS: Final = 0.05
 
 
-async def run(steps: Steps[Result], backend: AsyncBackend, timeout: float | None = None) -> Result:
+async def run(
+    steps: Steps[Result], backend: AsyncBackend, timeout: float | None = None, waits_on: AsyncListener | None = None
+) -> Result:
     """Run an operation and return its result. Errors of the backend are raised inside the operation.
 
     ``timeout`` is that of the operation in seconds: each of its requests ends with it, but has a second at least.
+    ``waits_on`` is a listener that stays open after the operation, which may wait without listening first.
 
     If the task is cancelled, the operation ends where it is, and asks for nothing more: what it leaves in the store is
     withdrawn in the background, because a task that is cancelled must end at once.
     """
-    listener: AsyncListener | None = None
+    listener = waits_on
     deadline = None if timeout is None else time.monotonic() + max(timeout, SHORTEST_SECS)
     steps = observed(steps, backend) if OBSERVERS else steps
     try:
@@ -55,7 +59,7 @@ async def run(steps: Steps[Result], backend: AsyncBackend, timeout: float | None
                 elif isinstance(request, Listen):
                     listener = (await backend.listen(request.name, deadline)) or _Poller()
                 else:
-                    deadline = await _wait(request, listener, deadline)
+                    deadline, answer = await _wait(request, listener, deadline)
             except Exception as error:
                 request = steps.throw(error)
             else:
@@ -65,33 +69,41 @@ async def run(steps: Steps[Result], backend: AsyncBackend, timeout: float | None
         return result
     finally:
         steps.close()
-        if listener is not None:
+        if listener is not None and listener is not waits_on:
             listener.close()
 
 
-async def _wait(request: Pause | Await, listener: AsyncListener | None, deadline: float | None) -> float | None:
-    """Carry out a request that concerns time, and return the deadline after it."""
+async def listen_to_changes(backend: AsyncBackend, name: str, path: Path) -> AsyncListener:
+    """Open a listener to the changes at, above and below a path, for operations that wait on it one after the other."""
+    return (await backend.listen_to_changes(name, path)) or _Poller(LONGEST_INTERVAL_TO_CHANGES_SECS)
+
+
+async def _wait(
+    request: Pause | Await, listener: AsyncListener | None, deadline: float | None
+) -> tuple[float | None, bool | None]:
+    """Carry out a request that concerns time. Return the deadline after it, and the answer."""
     if isinstance(request, Await):
         assert listener is not None  # an operation listens before it waits
-        await listener.wait(request.seconds)
-        return None if deadline is None else max(deadline, time.monotonic() + LAST_SECS)
+        notified = await listener.wait(request.seconds)
+        return None if deadline is None else max(deadline, time.monotonic() + LAST_SECS), notified
     if deadline is not None and time.monotonic() >= deadline:
         raise StoreTimeout("the timeout of the operation is over, and the store has not answered in time")
     await asyncio.sleep(request.seconds)
-    return deadline
+    return deadline, None
 
 
 class _Poller(AsyncListener):
     """A listener of a store that cannot push to tasks: it reports a notification at growing random intervals."""
 
-    __slots__ = ("_interval",)
+    __slots__ = ("_interval", "_longest")
 
-    def __init__(self) -> None:
+    def __init__(self, longest: float = _LONGEST_INTERVAL_SECS) -> None:
         self._interval = _FIRST_INTERVAL_SECS
+        self._longest = longest
 
     async def wait(self, seconds: float, /) -> bool:
         """Return true after the next interval, or false if the timeout ends first."""
         interval = self._interval * random.uniform(0.5, 1)  # noqa: S311  (not a secret)
-        self._interval = min(2 * self._interval, _LONGEST_INTERVAL_SECS)
+        self._interval = min(2 * self._interval, self._longest)
         await asyncio.sleep(max(0.0, min(interval, seconds)))
         return interval < seconds

@@ -12,13 +12,14 @@ from redicts.aio.adapters import InLoop, InThreads
 from redicts.aio.turnstiles import Turnstiles
 from redicts.aio.twins import Call
 from redicts.api.opened import OpenedDatabase
-from redicts.core.async_backend import AsyncBackend
+from redicts.core.async_backend import AsyncBackend, AsyncListener
 from redicts.core.backend import Backend
 from redicts.core.driver import Steps
 from redicts.core.minitransaction import Path
 from redicts.errors import WrongUse
 from redicts.forks import ForkSafeLock, ResetInChild
 from redicts.locks.manager import Acquired, LockManager
+from redicts.locks.owner import request_name
 
 _Result = TypeVar("_Result")
 
@@ -64,6 +65,18 @@ class Loops(ResetInChild):
         finally:
             if self._is_closed:
                 self.close()
+
+    async def watch(self, steps: Steps[_Result], timeout: float | None, listener: AsyncListener) -> _Result:
+        """Run an operation that waits on a listener to changes, which stays open."""
+        try:
+            return await driver.run(steps, self._here().backend, timeout, listener)
+        finally:
+            if self._is_closed:
+                self.close()
+
+    async def listen_to_changes(self, path: Path) -> AsyncListener:
+        """Open a listener to the changes at, above and below a path, in the running event loop."""
+        return await driver.listen_to_changes(self._here().backend, request_name(), path)
 
     async def acquire(self, acquired: Acquired, timeout: float | None) -> bool:
         """Acquire a lock for a task, as :meth:`redicts.locks.manager.LockManager.acquire` does."""

@@ -14,11 +14,13 @@ from redicts.aio.loops import loops_of, write
 from redicts.aio.refusals import NothingBlocking
 from redicts.aio.transaction import Transaction
 from redicts.aio.twins import Call, twin_of
+from redicts.aio.watch import Watch
 from redicts.api import proxy
+from redicts.api.cache import MISSED
 from redicts.api.keys import parsed
-from redicts.api.opened import OpenedDatabase
+from redicts.api.opened import OpenedDatabase, may_be_kept
 from redicts.api.proxy import Located
-from redicts.api.timeouts import wait_of
+from redicts.api.timeouts import timeout_of, wait_of
 from redicts.core import paths
 from redicts.core.driver import Steps
 from redicts.core.leaves import ABSENT
@@ -65,20 +67,26 @@ class Proxy(NothingBlocking, Located, Lockable["Proxy"]):
     # Values
 
     @overload
-    def val(self) -> Call[Any]: ...
+    def val(self, *, fresh: bool = False) -> Call[Any]: ...
 
     @overload
-    def val(self, default: dict[str, Any] | list[Any]) -> Call[Any]: ...
+    def val(self, default: dict[str, Any] | list[Any], *, fresh: bool = False) -> Call[Any]: ...
 
     @overload
-    def val(self, default: _Value) -> Call[Any | _Value]: ...
+    def val(self, default: _Value, *, fresh: bool = False) -> Call[Any | _Value]: ...
 
-    def val(self, default: Any = None) -> Call[Any]:
-        return self._read(default)
+    def val(self, default: Any = None, *, fresh: bool = False) -> Call[Any]:
+        return self._read(default, fresh)
 
-    async def _read(self, default: Any) -> Any:
+    async def _read(self, default: Any, fresh: bool) -> Any:
         database = self._source.databases[self._db_name]
-        value = await loops_of(database).run(database.store.read(self._path))
+        steps = database.store.read(self._path)
+        if database.cache is not None and may_be_kept(database):
+            value = MISSED if fresh else database.cache.get(self._path)
+            if value is not MISSED:
+                return default if value is ABSENT else value
+            steps = database.cache.read(self._path)
+        value = await loops_of(database).run(steps)
         return default if value is ABSENT else value
 
     def vals(self, *keys: str | Iterable[str], default: Any = None, guarded: bool = False) -> Call[tuple[Any, ...]]:
@@ -175,6 +183,9 @@ class Proxy(NothingBlocking, Located, Lockable["Proxy"]):
             "the items of a mapping cannot be awaited; use await p.val(), p.items() and p.set(key, value), or the "
             "mapping of a blocking redicts.Proxy in a thread: await asyncio.to_thread(work)"
         )
+
+    def watch(self, *, timeout: float | None = None, initial: bool = True, keys: bool = False) -> Watch:
+        return Watch(self._database(), self._path, timeout_of(timeout, "timeout"), initial=initial, keys=keys)
 
     # TTL
 

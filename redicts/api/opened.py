@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from typing import Any, Final, Protocol, TypeVar, Union
 from weakref import WeakValueDictionary
 
+from redicts.api.cache import MISSED, Cache
+from redicts.api.caching import Caching
 from redicts.config import opening
 from redicts.config.settings import LOCK_RETENTION_SECS, Settings, parse
 from redicts.core import driver
@@ -18,6 +20,7 @@ from redicts.core.store import TreeStore
 from redicts.core.values import FastPaths
 from redicts.forks import ForkSafeLock
 from redicts.locks.manager import LockManager
+from redicts.locks.owner import current_owner
 
 _Result = TypeVar("_Result")
 _Opened = TypeVar("_Opened", bound="OpenedDatabase")
@@ -39,7 +42,7 @@ class OpenedDatabase:
     """One opened database: its backend, its tree store and its lock manager.
 
     ``databases`` are those of the same configuration. With ``mandatory_locks``, writes under a lock of another owner
-    are refused. ``lock_retention`` is in seconds.
+    are refused. ``lock_retention`` is in seconds. ``cache_bytes`` bounds the kept values that were read; 0 keeps none.
     """
 
     def __init__(
@@ -50,8 +53,8 @@ class OpenedDatabase:
         *,
         mandatory_locks: bool = False,
         lock_retention: float = LOCK_RETENTION_SECS,
+        cache_bytes: int = 0,
     ) -> None:
-        self.backend = backend
         self.name: str | None = None
         """The name of this database in ``databases``."""
         self.proxies: WeakValueDictionary[tuple[object, ...], Any] = WeakValueDictionary()
@@ -65,6 +68,9 @@ class OpenedDatabase:
             fast_paths=_fast_paths(backend),
             sharded=can.sharded,
         )
+        self.cache: Final = Cache(backend, self.store, cache_bytes) if cache_bytes else None
+        """The values that this process keeps, if the settings choose so."""
+        self.backend: Backend = backend if self.cache is None else Caching(backend, self.cache)
         self.locks: Final = LockManager(self.store, self.run, mandatory=mandatory_locks, retention_secs=lock_retention)
 
     def run(self, steps: Steps[_Result], timeout: float | None = None) -> _Result:
@@ -126,6 +132,7 @@ class Databases(dict[Union[str, None], _Opened]):
                     self,
                     mandatory_locks=settings.mandatory_locks,
                     lock_retention=settings.lock_retention,
+                    cache_bytes=settings.cache_bytes,
                 )
                 opened.name = name
                 # A signal handler that interrupted this may have opened it.
@@ -159,3 +166,18 @@ def _fast_paths(backend: Backend) -> FastPaths:
     kind = type(backend)
     fetches = kind.fetch is not Backend.fetch or kind.fetch_document is not Backend.fetch_document
     return FastPaths(fetches, kind.overwrite is not Backend.overwrite)
+
+
+def may_be_kept(database: OpenedDatabase) -> bool:
+    """Return whether the running owner may get a kept value: one that holds a lock asks the store."""
+    return not (database.locks.held and database.locks.is_held_by(current_owner()))
+
+
+def kept(database: OpenedDatabase, path: Path, fresh: bool) -> object:
+    """Return the value at a path from the cache of its database, or read it and keep it, in any case if ``fresh``."""
+    cache = database.cache
+    assert cache is not None
+    if not may_be_kept(database):
+        return database.run(database.store.read(path))
+    value = MISSED if fresh else cache.get(path)
+    return database.run(cache.read(path)) if value is MISSED else value

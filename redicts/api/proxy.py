@@ -13,11 +13,12 @@ from redicts.api.lock import Lock
 from redicts.api.lockable import Lockable
 from redicts.api.locked_proxy import LockedProxy
 from redicts.api.mapping import TreeMapping
-from redicts.api.opened import OpenedDatabase, Source
+from redicts.api.opened import OpenedDatabase, Source, kept
 from redicts.api.operators import NoOperators
 from redicts.api.pool import Pool
 from redicts.api.timeouts import lease_of, timeout_of, wait_of
 from redicts.api.transaction import Transaction
+from redicts.api.watch import Watch
 from redicts.core import paths
 from redicts.core.driver import Steps, run
 from redicts.core.leaves import ABSENT
@@ -151,22 +152,30 @@ class Proxy(Located, Lockable["Proxy"]):
     # Values
 
     @overload
-    def val(self) -> Any: ...
+    def val(self, *, fresh: bool = False) -> Any: ...
 
     @overload
-    def val(self, default: dict[str, Any] | list[Any]) -> Any: ...  # else a checker could not type the result of {}
+    def val(
+        self, default: dict[str, Any] | list[Any], *, fresh: bool = False
+    ) -> Any: ...  # else a checker could not type the result of {}
 
     @overload
-    def val(self, default: _Value) -> Any | _Value: ...
+    def val(self, default: _Value, *, fresh: bool = False) -> Any | _Value: ...
 
-    def val(self, default: Any = None) -> Any:
+    def val(self, default: Any = None, *, fresh: bool = False) -> Any:
         """Return the value, a dict for an inner node, or ``default`` if nothing is stored.
 
         A value that is too large for one snapshot of the store is read in pages, one round trip each: see the caveats
         in the documentation.
+
+        With ``cache`` in the settings, this process keeps what it has read, until the store tells of a change: then it
+        costs no round trip. ``fresh`` asks the store in any case, and so does an owner that holds a lock.
         """
         database = self._source.databases[self._db_name]
-        value = run(database.store.read(self._path), database.backend)
+        if database.cache is None:
+            value = run(database.store.read(self._path), database.backend)
+        else:
+            value = kept(database, self._path, fresh)
         return default if value is ABSENT else value
 
     def vals(self, *keys: str | Iterable[str], default: Any = None, guarded: bool = False) -> tuple[Any, ...]:
@@ -369,6 +378,31 @@ class Proxy(Located, Lockable["Proxy"]):
         round trip.
         """
         return TreeMapping(self._source, self._db_name, self._path, milliseconds(expire))
+
+    def watch(self, *, timeout: float | None = None, initial: bool = True, keys: bool = False) -> Watch:
+        """Iterate over the value here, and over what it becomes each time that it changes: see :class:`Watch`.
+
+        The first value is the present one, ``ABSENT`` if nothing is stored. With ``initial=False`` only later changes
+        are given, from this call on. Several changes may come as one, and the last one always comes. A deletion and the
+        end of a TTL are changes, the latter within a second. While the store does not answer, the iteration waits.
+
+        The iteration ends when nothing has changed for ``timeout`` seconds, by default never, and by ``close()``. With
+        ``keys``, it gives pairs: the value, and the keys of the leaves that were added, changed or removed.
+
+        One round trip for each value, and two to begin. Raises what :meth:`val` raises. See the page on watching for
+        what each store does.
+
+        >>> from redicts import ABSENT, Pool, Proxy
+        >>> Pool().reload(cfg={"backend": "memory"})
+        >>> flags = Proxy("flags").put({"dark": True})
+        >>> for value in flags.watch():
+        ...     if value is ABSENT:
+        ...         break
+        ...     print(value)
+        ...     flags.clear()
+        {'dark': True}
+        """
+        return Watch(self._database(), self._path, timeout_of(timeout, "timeout"), initial=initial, keys=keys)
 
     # TTL
 

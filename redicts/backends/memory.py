@@ -44,11 +44,12 @@ from redicts.core.minitransaction import (
     fits_counter,
 )
 from redicts.core.ordered_keys import below, decode
+from redicts.core.watchers import Watchers, changed_paths
 from redicts.errors import StoreBusy
 from redicts.forks import Bell, ForkSafeLock
 
 _CAPABILITIES: Final = Capabilities(
-    ttl=True, processes=False, durable=False, atomic_entries=None, push=True, documents=True
+    ttl=True, processes=False, durable=False, atomic_entries=None, push=True, documents=True, changes=True
 )
 
 _EXTRA_RECLAIMED: Final = 16
@@ -160,6 +161,7 @@ class MemoryBackend(Backend):
         self._deadlines: list[tuple[float, Key]] = []  # a heap; items of values that were replaced are stale
         self._most_deadlines = _MOST_STALE
         self._listeners: WeakValueDictionary[bytes, MemoryListener] = WeakValueDictionary()
+        self._watchers = Watchers()
         self._lock = ForkSafeLock()
 
     @property
@@ -210,15 +212,21 @@ class MemoryBackend(Backend):
                 else:
                     self._remove(key)
         # Before the end of the transaction, so that no exception comes between: they wait for the lock to look.
-        for name in notified:
-            listener = self._listeners.get(name)
-            if listener is not None:
-                listener.notify()
+        if notified:
+            self._notify(notified)
         if writes:
+            if self._watchers.listeners:
+                self._watchers.notify(changed_paths(writes))
             changed = len(self._undo)
             self._undo.clear()
             self._reclaim(now, changed + _EXTRA_RECLAIMED)
         return Outcome(Status.APPLIED, answers, tuple(counters))
+
+    def _notify(self, names: list[bytes]) -> None:
+        for name in names:
+            listener = self._listeners.get(name)
+            if listener is not None:
+                listener.notify()
 
     def _roll_back(self) -> None:
         """Restore the old entries, and forget them. If this is interrupted, the next call continues it."""
@@ -234,6 +242,12 @@ class MemoryBackend(Backend):
     def listen(self, name: str, /) -> MemoryListener:
         """Listen in this process."""
         return MemoryListener(name.encode(), self._listeners)
+
+    def listen_to_changes(self, name: str, path: Path, /) -> MemoryListener:
+        """Listen for changes of this process."""
+        listener = MemoryListener(name.encode(), self._listeners)
+        self._watchers.add(listener, path)
+        return listener
 
     def _first_failed(self, checks: tuple[Check, ...], now: float) -> int | None:
         for index, check in enumerate(checks):

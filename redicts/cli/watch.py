@@ -1,8 +1,10 @@
-"""``watch``: read a subtree at intervals and print the differences."""
+"""``watch``: print the differences each time that a subtree has changed."""
 
 from __future__ import annotations
 
 import errno
+import os
+import sys
 import time
 from typing import Final
 
@@ -12,14 +14,20 @@ from redicts.cli import exits
 from redicts.cli.numbers import Seconds
 from redicts.cli.output import echo, json_text, printable
 from redicts.cli.stores import PATH, Store, reading_command
+from redicts.core import driver
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
+from redicts.core.watching import Change, Watched
 from redicts.errors import Unsupported
-from redicts.transfer.leaves import UNREADABLE, pages
+from redicts.locks.owner import request_name
+from redicts.transfer.leaves import UNREADABLE
 from redicts.transfer.lines import encoded, is_plain
 
 _MOST: Final = 100_000
 """How many leaves are watched at most: each look reads all of them, and they are kept until the next one."""
+
+_COLOURS: Final = {"added": "green", "changed": "yellow", "removed": "red"}
+_SIGNS: Final = {"added": "+", "changed": "~", "removed": "-"}
 
 
 @click.command("watch")
@@ -30,49 +38,56 @@ _MOST: Final = 100_000
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait between two looks.",
+    help="With --looks, how long each of them waits for a change.",
 )
-@click.option("--looks", type=click.IntRange(min=1), metavar="NUMBER", help="End after so many looks.")
+@click.option("--looks", type=click.IntRange(min=1), metavar="NUMBER", help="End after so many looks, not at Ctrl-C.")
 @reading_command
 def watch(path: Path, interval: float, looks: int | None, store: Store, as_json: bool) -> int:
     """Print the leaves at and below PATH that change.
 
-    Stores do not report changes, so the leaves are read at intervals and compared with the last look: a leaf that
-    changes twice between two looks is printed once, and one that changes back is not printed. Ends with Ctrl-C, or
-    after --looks. With --json each line is a document.
+    The store tells of changes, and then the leaves are read and compared: a leaf that changes twice meanwhile is
+    printed once, and one that changes back is not printed. While the store does not answer, this waits. Ends with
+    Ctrl-C, or after --looks. With --json each line is a document.
     """
     if store.missing is not None:
         raise FileNotFoundError(errno.ENOENT, "there is nothing to watch yet", store.missing)
-    before = _leaves(store, path)
-    while looks is None or looks > 1:
-        time.sleep(interval)
-        now = _leaves(store, path)
-        for below in sorted(before.keys() | now.keys()):
-            if before.get(below) != now.get(below):
-                _print(store, path + below, before.get(below), now.get(below), as_json)
-        before = now
-        looks = None if looks is None else looks - 1
-    return exits.DONE
+    database = store.database
+    watched = Watched(database.store, path, time.monotonic)
+    timeout = None if looks is None else interval
+    with driver.listen_to_changes(database.backend, request_name(), path) as listener:
+        database.run(watched.begin())
+        while True:
+            if watched.count > _MOST:
+                raise Unsupported(
+                    f"{described(path)} has more than {_MOST} leaves, too many to watch; watch a part of it"
+                )
+            looks = None if looks is None else looks - 1
+            if looks == 0:
+                return exits.DONE
+            change = driver.run(watched.next(timeout), database.backend, None, listener)
+            if change is not None:
+                _print_all(store, path, change, as_json)
 
 
-def _leaves(store: Store, path: Path) -> dict[Path, bytes]:
-    found: dict[Path, bytes] = {}
-    for page in pages(store.database, path):
-        found.update({leaf.path: leaf.data for leaf in page.leaves})
-        if len(found) > _MOST:
-            raise Unsupported(f"{described(path)} has more than {_MOST} leaves, too many to watch; watch a part of it")
-    return found
+def _print_all(store: Store, path: Path, change: Change, as_json: bool) -> None:
+    for below in change.paths():
+        _print(store, path + below, change.before.get(below), change.leaves.get(below), as_json)
 
 
 def _print(store: Store, path: Path, old: bytes | None, new: bytes | None, as_json: bool) -> None:
-    change, sign = ("removed", "-") if new is None else ("added", "+") if old is None else ("changed", "~")
+    change = "removed" if new is None else "added" if old is None else "changed"
     before, now = _value(store, path, old), _value(store, path, new)
     if as_json:
         document = {"at": time.time(), "path": render(path), "change": change, "before": before, "now": now}
         echo(json_text(document))
     else:
         shown = "" if new is None else f" = {printable(json_text(now))}"
-        echo(f"{time.strftime('%H:%M:%S')} {sign} {printable(render(path))}{shown}")
+        line = f"{time.strftime('%H:%M:%S')} {_SIGNS[change]} {printable(render(path))}{shown}"
+        echo(click.style(line, fg=_COLOURS[change]) if _is_coloured() else line)
+
+
+def _is_coloured() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _value(store: Store, path: Path, data: bytes | None) -> object:

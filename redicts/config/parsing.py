@@ -16,7 +16,17 @@ from redicts.plugins.loading import backend_plugin
 DEFAULT_BACKEND: Final = "redis"
 DEFAULT_CODEC: Final = "json"
 
-GENERAL: Final = ("accept", "backend", "codec", "database", "default", "lock_retention", "mandatory_locks", "names")
+GENERAL: Final = (
+    "accept",
+    "backend",
+    "cache",
+    "codec",
+    "database",
+    "default",
+    "lock_retention",
+    "mandatory_locks",
+    "names",
+)
 """The names of the general settings. In the flat form, all others are settings of the backend."""
 
 _SCHEMES: Final = dict.fromkeys(

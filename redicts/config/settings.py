@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar, Union
 
 from pydantic import (
     AfterValidator,
@@ -15,6 +15,7 @@ from pydantic import (
     PlainSerializer,
     SerializeAsAny,
     StrictBool,
+    StrictInt,
     ValidationError,
 )
 
@@ -36,7 +37,13 @@ FAKE_BACKEND: Final = "fakeredis"
 LOCK_RETENTION_SECS: Final = 0.005
 """The default of ``lock_retention``: see :mod:`redicts.locks.retention`."""
 
+CACHE_BYTES: Final = 64 * 2**20
+"""The size of a cache of which the settings say only that it is on."""
+
 _Value = TypeVar("_Value")
+
+CacheSize = Union[StrictBool, Annotated[StrictInt, Field(ge=1)]]
+"""Whether there is a cache, or its size in bytes."""
 
 LockRetention = Annotated[float, Field(ge=0, le=1, strict=True, allow_inf_nan=False)]
 """A number of seconds, at most one."""
@@ -69,6 +76,8 @@ class Settings(BaseModel):
     """The number of the default database."""
     names: _Frozen[NonNegativeInt] = Field(default={}, validate_default=True)
     """The names of other databases, and their numbers."""
+    cache: CacheSize = False
+    """Whether values that were read are kept in memory until the store tells of a change, or how many bytes of them."""
     mandatory_locks: StrictBool = False
     """Whether a write is refused if another owner's lock covers it."""
     lock_retention: LockRetention = LOCK_RETENTION_SECS
@@ -87,6 +96,8 @@ class Settings(BaseModel):
             yield "accept", accept
         if self.names:
             yield "names", dict(self.names)
+        if self.cache is not False:
+            yield "cache", self.cache
         if self.mandatory_locks:
             yield "mandatory_locks", True
         if self.lock_retention != LOCK_RETENTION_SECS:
@@ -103,6 +114,11 @@ class Settings(BaseModel):
                 "give the other process a configuration of its own"
             )
         return _settings, ({name: dict(value) if name in _MAPPINGS else value for name, value in vars(self).items()},)
+
+    @property
+    def cache_bytes(self) -> int:
+        """How many bytes of values are kept in memory at most, 0 without a cache."""
+        return CACHE_BYTES if self.cache is True else int(self.cache)
 
     def database(self, name: str | None) -> int:
         """Return the number of the database with this name, or of the default one for ``None``.

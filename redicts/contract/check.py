@@ -22,6 +22,7 @@ class Need(Enum):
     DURABLE = "capability durable"
     NO_DURABLE = "a store that does not declare durable"
     PUSH = "capability push"
+    CHANGES = "capability changes"
     DOCUMENTS = "capability documents"
     NO_DOCUMENTS = "a store that does not declare documents"
     SHARDED = "capability sharded"
@@ -50,6 +51,7 @@ CAPABILITIES: Final[dict[Need, str]] = {
     Need.DURABLE: "durable",
     Need.NO_DURABLE: "durable",
     Need.PUSH: "push",
+    Need.CHANGES: "changes",
     Need.DOCUMENTS: "documents",
     Need.NO_DOCUMENTS: "documents",
     Need.SHARDED: "sharded",

@@ -109,3 +109,9 @@ class Client:
         listener = self.backend.listen(name)
         require(isinstance(listener, Listener), f"listen must return a Listener, got {shortened(listener)}")
         return listener
+
+    def listen_to_changes(self, name: str, path: Path) -> Listener:
+        """Listen to the changes at, above and below a path; the same thread must wait and close."""
+        listener = self.backend.listen_to_changes(name, path)
+        require(isinstance(listener, Listener), f"listen_to_changes must return a Listener, got {shortened(listener)}")
+        return listener

@@ -252,6 +252,7 @@ _UNMET: Final[dict[Need, Callable[[Fixture], None]]] = {
     Need.DURABLE: _need_capability("durable", wanted=True),
     Need.NO_DURABLE: _need_capability("durable", wanted=False),
     Need.PUSH: _need_capability("push", wanted=True),
+    Need.CHANGES: _need_capability("changes", wanted=True),
     Need.DOCUMENTS: _need_capability("documents", wanted=True),
     Need.NO_DOCUMENTS: _need_capability("documents", wanted=False),
     Need.SHARDED: _need_capability("sharded", wanted=True),

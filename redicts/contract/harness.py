@@ -12,7 +12,7 @@ from redicts.contract.hostile import HOSTILE_SEGMENTS, any_values, segments_amon
 from redicts.core.async_backend import AsyncBackend
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import Key, Outcome, Transaction
+from redicts.core.minitransaction import Key, Outcome, Path, Transaction
 
 
 class Harness(ABC):
@@ -256,6 +256,10 @@ class SharedBackend(Backend):
     def listen(self, name: str, /) -> Listener:
         """Listen on the shared instance."""
         return self.shared.listen(name)
+
+    def listen_to_changes(self, name: str, path: Path, /) -> Listener:
+        """Listen on the shared instance."""
+        return self.shared.listen_to_changes(name, path)
 
     def listen_until(self, name: str, deadline: float, /) -> Listener:
         """Listen on the shared instance."""

@@ -255,6 +255,12 @@ SUBJECTS: Final[dict[str, Subject]] = {
         "all others.",
         "contract.md#waiting-to-be-notified",
     ),
+    "changes": Subject(
+        "Changes",
+        Loss.WAITS,
+        "A program that watches a setting acts on it. One that is not told of a change goes on with the old value.",
+        "contract.md#changes",
+    ),
     "waits": Subject(
         "Waits of any length",
         Loss.WAITS,

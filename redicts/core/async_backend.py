@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import Any
 
-from redicts.core.minitransaction import Key, Outcome, Transaction
+from redicts.core.minitransaction import Key, Outcome, Path, Transaction
 
 
 class AsyncListener(ABC):
@@ -94,6 +94,14 @@ class AsyncBackend(ABC):
 
         The rules are those of :meth:`redicts.core.backend.Backend.listen`. The default, ``None``, stands for a listener
         that reports a notification at short, growing, random intervals.
+        """
+        return None
+
+    async def listen_to_changes(self, name: str, path: Path, /) -> AsyncListener | None:  # noqa: ARG002
+        """Listen for changes of the values at, above and below a path, until the listener is closed.
+
+        The rules are those of :meth:`redicts.core.backend.Backend.listen_to_changes`. The default, ``None``, stands for
+        a listener that reports a notification at growing, random intervals.
         """
         return None
 

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from redicts.core.async_backend import AsyncBackend
 from redicts.core.entry_points import CONTRACT
-from redicts.core.listener import Listener, Poller
-from redicts.core.minitransaction import Key, Outcome, Transaction
+from redicts.core.listener import LONGEST_INTERVAL_TO_CHANGES_SECS, Listener, Poller
+from redicts.core.minitransaction import Key, Outcome, Path, Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,10 @@ class Capabilities:
     """The store keeps each section, which is everything below one first segment, on one of several servers. It refuses
     a transaction that has no home: see :mod:`redicts.core.sections`. Redicts then works at the root section by section,
     and refuses what would have to be atomic there."""
+
+    changes: bool = False
+    """Every transaction that writes values tells the listeners of :meth:`Backend.listen_to_changes` that it concerns.
+    Without this capability, they look at intervals."""
 
 
 class ServerState(NamedTuple):
@@ -158,6 +162,22 @@ class Backend(ABC):
     def listen_until(self, name: str, deadline: float, /) -> Listener:  # noqa: ARG002  (as with execute_until)
         """Listen as :meth:`listen` does, but give up at a time of ``time.monotonic``, as :meth:`execute_until` does."""
         return self.listen(name)
+
+    def listen_to_changes(self, name: str, path: Path, /) -> Listener:  # noqa: ARG002  (as with listen)
+        """Listen for changes of the values at, above and below a path, until the listener is closed.
+
+        Every transaction that writes in the space ``VALUES`` at, above or below the path, and is applied after this
+        call returns, notifies the listener once it is applied: the caller then reads, and finds what it wrote. It may
+        notify for nothing, and never fails to. Where the store may have lost a notification, as with a connection, it
+        notifies when notifications arrive again. The end of a TTL notifies nobody: the caller knows it from what it
+        has read. Names are as in :meth:`listen`.
+
+        A store that can tell of changes overrides this, and declares ``changes``. The default is a :class:`Poller`.
+        Raises :class:`~redicts.errors.StoreError` if the store fails.
+
+        Cost: at most two round trips, and none if the process listens there already.
+        """
+        return Poller(LONGEST_INTERVAL_TO_CHANGES_SECS)
 
     def for_asyncio(self) -> AsyncBackend | None:
         """Return a new backend for the tasks of one event loop, on the same database. No I/O.

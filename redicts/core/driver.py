@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TypeVar, Union
 
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import Key, Transaction
+from redicts.core.minitransaction import Key, Path, Transaction
 from redicts.core.observing import OBSERVERS, observed
 from redicts.errors import StoreTimeout
 
@@ -51,7 +51,10 @@ class Listen(NamedTuple):
 
 
 class Await(NamedTuple):
-    """A request to wait at most this many seconds for a notification, which may be spurious. The answer is ``None``."""
+    """A request to wait at most this many seconds for a notification, which may be spurious.
+
+    The answer is whether one arrived.
+    """
 
     seconds: float
 
@@ -71,13 +74,17 @@ LAST_SECS: Final = 0.5
 """The least time that a store has to answer after a wait, so that an operation can tidy up when its timeout is over."""
 
 
-def run(steps: Steps[Result], backend: Backend, timeout: float | None = None) -> Result:
+def run(
+    steps: Steps[Result], backend: Backend, timeout: float | None = None, waits_on: Listener | None = None
+) -> Result:
     """Run an operation and return its result. Errors of the backend are raised inside the operation.
+
+    ``waits_on`` is a listener that stays open after the operation, which may wait without listening first.
 
     ``timeout`` is that of the operation in seconds. If the backend keeps deadlines, each of its requests ends with it,
     but has a second at least. A wait for a notification ends by itself; what follows it has half a second at least.
     """
-    listener: Listener | None = None
+    listener = waits_on
     deadline: float | None = None
     if timeout is not None and type(backend).execute_until is not Backend.execute_until:
         deadline = time.monotonic() + max(timeout, SHORTEST_SECS)
@@ -96,7 +103,7 @@ def run(steps: Steps[Result], backend: Backend, timeout: float | None = None) ->
                     key, value, document = request
                     answer = (backend.overwrite_document if document else backend.overwrite)(key, value)
                 else:
-                    listener, deadline = _wait(request, listener, backend, deadline)
+                    listener, deadline, answer = _wait(request, listener, backend, deadline)
             except BaseException as error:
                 request = steps.throw(error)
             else:
@@ -105,23 +112,37 @@ def run(steps: Steps[Result], backend: Backend, timeout: float | None = None) ->
         result: Result = stop.value
         return result
     finally:
-        if listener is not None:
+        if listener is not None and listener is not waits_on:
             listener.close()
+
+
+def listen(backend: Backend, name: str) -> Listener:
+    """Open a listener that no operation closes."""
+    return backend.listen(name)
+
+
+def listen_to_changes(backend: Backend, name: str, path: Path) -> Listener:
+    """Open a listener to the changes at, above and below a path, for operations that wait on it one after the other."""
+    return backend.listen_to_changes(name, path)
 
 
 def _wait(
     request: Pause | Listen | Await, listener: Listener | None, backend: Backend, deadline: float | None
-) -> tuple[Listener | None, float | None]:
-    """Carry out a request that concerns time. Return the listener that is open then, and the deadline."""
+) -> tuple[Listener | None, float | None, bool | None]:
+    """Carry out a request that concerns time.
+
+    Return the listener that is open then, the deadline, and the answer.
+    """
+    notified: bool | None = None
     if isinstance(request, Listen):
         listener = backend.listen(request.name) if deadline is None else backend.listen_until(request.name, deadline)
     elif isinstance(request, Await):
         assert listener is not None  # an operation listens before it waits
-        listener.wait(request.seconds)
+        notified = listener.wait(request.seconds)
         if deadline is not None:
             deadline = max(deadline, time.monotonic() + LAST_SECS)
     elif deadline is not None and time.monotonic() >= deadline:
         raise StoreTimeout("the timeout of the operation is over, and the store has not answered in time")
     else:
         time.sleep(request.seconds)
-    return listener, deadline
+    return listener, deadline, notified

@@ -12,6 +12,9 @@ from typing import Final
 _FIRST_INTERVAL_SECS: Final = 0.001
 _LONGEST_INTERVAL_SECS: Final = 0.05
 
+LONGEST_INTERVAL_TO_CHANGES_SECS: Final = 0.5
+"""The longest interval at which a store that cannot tell of changes is read, because someone waits for one."""
+
 
 class Listener(ABC):
     """Waits for notifications of one name. One thread uses it and closes it."""
@@ -34,6 +37,11 @@ class Listener(ABC):
         """
         return False
 
+    @property
+    def is_live(self) -> bool:
+        """Whether notifications arrive now, as far as this process knows. It costs nothing to ask."""
+        return True
+
     def close(self) -> None:  # noqa: B027  (a listener without resources has nothing to close)
         """Stop listening. Idempotent."""
 
@@ -47,16 +55,20 @@ class Listener(ABC):
 
 
 class Poller(Listener):
-    """A listener for stores without push: it reports a notification at growing random intervals of at most 50 ms."""
+    """A listener for stores that do not notify: it reports a notification at growing random intervals.
 
-    __slots__ = ("_interval",)
+    ``longest`` is the longest one in seconds.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_interval", "_longest")
+
+    def __init__(self, longest: float = _LONGEST_INTERVAL_SECS) -> None:
         self._interval = _FIRST_INTERVAL_SECS
+        self._longest = longest
 
     def wait(self, seconds: float, /) -> bool:
         """Return true after the next interval, or false if the timeout ends first."""
         interval = self._interval * random.uniform(0.5, 1)  # noqa: S311  (not a secret)
-        self._interval = min(2 * self._interval, _LONGEST_INTERVAL_SECS)
+        self._interval = min(2 * self._interval, self._longest)
         time.sleep(max(0.0, min(interval, seconds)))
         return interval < seconds

@@ -217,6 +217,24 @@ class ValueOperations:
             pages.append(found.values)
         return joined(pages)
 
+    def leaves_and_ttl(self, path: Path) -> Steps[tuple[Mapping[Path, bytes], int | None]]:
+        """Return all encoded leaves at and below a path, and the milliseconds until the first of them expires, if any.
+
+        One transaction per page.
+        """
+        pages: list[Mapping[Path, bytes]] = []
+        first: int | None = None
+        cursor: bytes | None = None
+        while True:
+            found = yield from self._page(path, cursor, self._atomic_entries, ttls=self._ttls)
+            pages.append(found.values)
+            if found.ttls:
+                nearest = min(found.ttls.values())
+                first = nearest if first is None else min(first, nearest)
+            cursor = found.cursor
+            if cursor is None:
+                return (pages[0] if len(pages) == 1 else joined(pages)), first
+
     def nested(self, path: Path, leaves: Mapping[Path, bytes]) -> object:
         """Nest encoded leaves into a value; ``ABSENT`` for none. Raises ``CorruptData`` if they are not a tree."""
         return nest(leaves, path, self._format)

@@ -247,6 +247,10 @@ class LockManager:
         for owner in [owner for owner in list(self.held) if not owner.is_alive()]:
             self.held.pop(owner, None)
 
+    def is_held_by(self, me: LockOwner) -> bool:
+        """Return whether an owner or one of its callers holds any lock."""
+        return bool(self._held_by(me))
+
     def _held_by(self, me: LockOwner) -> list[HeldLocks]:
         """Return the held locks of an owner and of its callers."""
         found: list[HeldLocks] = []

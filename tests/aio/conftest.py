@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.support.stores import (  # noqa: F401  (fixtures)
     any_store,
+    fast_store,
     memory_before_and_after,
     pytest_generate_tests,
     use,

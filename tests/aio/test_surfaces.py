@@ -21,6 +21,7 @@ TWINS: Final = {
     aio.Pool: redicts.Pool,
     aio.Proxy: redicts.Proxy,
     aio.Transaction: redicts.Transaction,
+    aio.Watch: redicts.Watch,
     edit.Edit: Edit,
     locked_proxy.LockedProxy: LockedProxy,
 }
@@ -31,11 +32,12 @@ ONLY_THERE: Final = {
 } | {(redicts.Pool, name) for name in ("of_client", "databases", "proxies")}
 """What is not for users of the blocking front either: the parts that a database is made of."""
 
-ONLY_HERE: Final = {(aio.Database, "blocking")}
+ONLY_HERE: Final = {(aio.Database, "blocking"), (aio.Watch, "aclose")}
 
 OTHER_WORDS: Final = {
     (aio.Proxy, "mapping"),
     (aio.Database, "close"),
+    (aio.Watch, "close"),
     (aio.Pool, "database"),
     (aio.Pool, "get_connection"),
 }

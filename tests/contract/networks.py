@@ -15,7 +15,7 @@ from typing import Final
 
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import Outcome, Transaction
+from redicts.core.minitransaction import Outcome, Path, Transaction
 from redicts.errors import StoreError, StoreTimeout, Unreachable
 
 _RESEND_AFTER: Final = 0.01
@@ -154,6 +154,9 @@ class NetworkClient(Backend):
     def given_up(self, maybe_applied: bool) -> StoreError:
         """Return the error of a request that nobody answered in time."""
         return StoreTimeout("the server did not answer in time; check the network", maybe_applied=maybe_applied)
+
+    def listen_to_changes(self, name: str, path: Path, /) -> Listener:
+        return self.network.server.store.listen_to_changes(name, path)
 
     def listen(self, name: str, /) -> Listener:
         return self.network.server.store.listen(name)

@@ -18,6 +18,7 @@ from redicts.core.backend import Backend, Capabilities
 from redicts.core.documents import leaves_in
 from redicts.core.listener import Listener, Poller
 from redicts.core.minitransaction import (
+    VALUES,
     Add,
     Answer,
     AnyRead,
@@ -85,17 +86,33 @@ class DictListener(Listener):
                 self.store.listeners.remove(self)
 
 
+class ChangeListener(DictListener):
+    """One who sleeps until the store has changed at, above or below a path."""
+
+    def __init__(self, store: DictBackend, name: bytes, path: Path) -> None:
+        super().__init__(store, name)
+        self.path: Final = path
+        store.watchers.append(self)
+
+    def close(self) -> None:
+        super().close()
+        with self.store.bell:
+            if self in self.store.watchers:
+                self.store.watchers.remove(self)
+
+
 class DictBackend(Backend):
     """A transaction works on copies of the spaces it writes to, which replace them in one assignment at its end."""
 
     declared: ClassVar[Capabilities] = Capabilities(
-        ttl=True, processes=False, durable=False, atomic_entries=None, push=True, documents=True
+        ttl=True, processes=False, durable=False, atomic_entries=None, push=True, documents=True, changes=True
     )
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock: Final = clock
         self.spaces: Spaces = {}
         self.listeners: Final[list[DictListener]] = []
+        self.watchers: Final[list[ChangeListener]] = []
         self.lock = threading.RLock()
         self.deciding = False
         self.bell = threading.Condition()
@@ -134,6 +151,7 @@ class DictBackend(Backend):
             self.free(spaces, transaction.writes, now)
         self.spaces = spaces
         self.call(called)
+        self.tell(transaction.writes)
         return Outcome(Status.APPLIED, answers, tuple(counters))
 
     def free(self, spaces: Spaces, writes: tuple[Write, ...], now: float) -> None:
@@ -151,6 +169,25 @@ class DictBackend(Backend):
 
     def listen(self, name: str, /) -> Listener:
         return DictListener(self, name.encode("ascii"))
+
+    def listen_to_changes(self, name: str, path: Path, /) -> Listener:
+        return ChangeListener(self, name.encode("ascii"), path)
+
+    def tell(self, writes: tuple[Write, ...]) -> None:
+        """Notify those who listen at, above or below what was written."""
+        with self.bell:
+            for watcher in self.watchers_told():
+                watcher.called |= any(self.concerns(write, watcher.path) for write in writes)
+            self.bell.notify_all()
+
+    def watchers_told(self) -> Iterable[ChangeListener]:
+        """Return those who listen to changes."""
+        return self.watchers
+
+    def concerns(self, write: Write, path: Path) -> bool:
+        """Tell whether a write may change something at or below a path, or above it."""
+        space, at = write.key
+        return space == VALUES and at[: len(path)] == path[: len(at)]
 
     # What lies in the store, for those who look into it without asking the backend.
 
@@ -372,7 +409,7 @@ if hasattr(os, "register_at_fork"):
 class PlainBackend(DictBackend):
     """A store that does not declare ``documents``, which no check on documents examines."""
 
-    declared = Capabilities(ttl=True, processes=False, durable=False, atomic_entries=None, push=True)
+    declared = Capabilities(ttl=True, processes=False, durable=False, atomic_entries=None, push=True, changes=True)
 
     def put_document(self, spaces: Spaces, write: PutDocument, now: float) -> None:
         raise Unsupported("this store does not support documents")

@@ -25,6 +25,7 @@ _TIMEOUT_OF: Final = {
     "listeners": 0.6,
     "processes": 6.0,
     "processes.processes_notify_each_other": 3.0,
+    "changes": 0.8,
     "servers": 0.8,
     "model": 4.0,
 }

@@ -33,6 +33,7 @@ CONTRACT = {
     "redicts.core.ordered_state",
     "redicts.core.sections",
     "redicts.core.urls",
+    "redicts.core.watchers",
     "redicts.errors",
     "redicts.file_paths",
     "redicts.forks",
@@ -60,7 +61,7 @@ BELOW = {
 """The packages that each package may import, beside itself, the errors, registered types, paths of files, the locks of
 forks, handles, reports and the version."""
 
-CALLS = "execute|fetch|fetch_document|overwrite|overwrite_document|listen"
+CALLS = "execute|fetch|fetch_document|overwrite|overwrite_document|listen|listen_to_changes"
 """The methods of a backend that ask the store."""
 
 CALLERS = {"core/driver.py", "aio/driver.py", "aio/adapters.py", "cli/certify.py"}

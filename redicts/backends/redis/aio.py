@@ -26,7 +26,7 @@ from redicts.backends.redis.plain_reads import PlainReads
 from redicts.backends.redis.settings import RedisSettings
 from redicts.backends.redis.wire import UNFINISHED, Encoder, decode
 from redicts.core.async_backend import AsyncBackend, AsyncListener
-from redicts.core.minitransaction import Outcome, Status, Transaction
+from redicts.core.minitransaction import Outcome, Path, Status, Transaction
 from redicts.errors import RedictsError, StoreError
 
 _BUSY_SECS: Final = 0.25
@@ -281,6 +281,10 @@ class AsyncRedisBackend(AsyncBackend):
     async def listen(self, name: str, deadline: float | None = None, /) -> AsyncListener:
         """Listen over the one connection that this loop subscribes with, or give up at the deadline."""
         return await self._subscription.listen(name, deadline)
+
+    async def listen_to_changes(self, name: str, path: Path, /) -> AsyncListener:
+        """Listen over the one connection that this loop subscribes with."""
+        return await self._subscription.listen_to_changes(name, path, None)
 
     def close(self, at_once: bool, /) -> None:
         """Close connections when their requests are over, and the subscription when the last listener is closed."""

@@ -19,9 +19,12 @@ from redis import exceptions
 from redicts.backends.redis.aio_connection import Channel, connect
 from redicts.backends.redis.connections import pause_secs
 from redicts.backends.redis.errors import Errors, is_transient
-from redicts.backends.redis.pubsub import channel_and_number
+from redicts.backends.redis.layout import channels_of_changes
+from redicts.backends.redis.pubsub import channel_and_number, path_in
 from redicts.backends.redis.wire import bulk_string
 from redicts.core.async_backend import CallbackListener
+from redicts.core.minitransaction import Path
+from redicts.core.watchers import Watchers
 
 _SILENCE_SECS: Final = 2.0
 """When nothing was heard for so long, the server is asked for an answer."""
@@ -33,12 +36,14 @@ _LONGEST_PAUSE_SECS: Final = 1.0
 class AsyncRedisListener(CallbackListener):
     """A listener of one subscription."""
 
-    __slots__ = ("_number", "_subscription")
+    __slots__ = ("_number", "_subscription", "channels")
 
     def __init__(self, subscription: Subscription, number: bytes) -> None:
         super().__init__(asyncio.get_running_loop())
         self._subscription = subscription
         self._number = number
+        self.channels: tuple[bytes, ...] = ()
+        """The channels of the changes that it listens to."""
         subscription.listeners[number] = self
 
     async def wait(self, seconds: float, /) -> bool:
@@ -75,6 +80,8 @@ class Subscription:
         self._has_ended = False
         """Whether the loop ends: a task that waits then must not subscribe again."""
         self.listeners: WeakValueDictionary[bytes, AsyncRedisListener] = WeakValueDictionary()
+        self.watchers: Final = Watchers()
+        """The listeners to changes, which are among the others too."""
 
     @property
     def is_subscribed(self) -> bool:
@@ -95,6 +102,22 @@ class Subscription:
             listener.close()
             raise
         self._watch()
+        return listener
+
+    async def listen_to_changes(self, name: str, path: Path, deadline: float | None) -> AsyncRedisListener:
+        """Return a new listener to the changes at, above and below a path, subscribed."""
+        listener = await self.listen(name, deadline)
+        listener.channels = channels_of_changes(self._channels, path)
+        self.watchers.add(listener, path)
+        try:
+            while not (self._reader is not None and await self._reader.subscribe_to(listener.channels)):
+                await self._subscribe(math.inf if deadline is None else deadline - time.monotonic())
+        except (exceptions.RedisError, OSError) as error:
+            listener.close()
+            raise self._errors.mapped(error) from error
+        except BaseException:
+            listener.close()
+            raise
         return listener
 
     async def _subscribe(self, seconds: float) -> None:
@@ -143,9 +166,14 @@ class Subscription:
         except BaseException:
             reader.close()
             raise
+        if not reader.is_open:
+            # It was lost after the answer, before this task went on, so nobody will be told.
+            raise exceptions.ConnectionError("Connection closed by server.")
         self._reader = reader
         self._notify_all()
         self._watch()
+        for listener in self.watchers.all():
+            reader.ask_for(listener.channels)
 
     def _watch(self) -> None:
         """Ask for an answer when the server is silent, while tasks listen."""
@@ -167,11 +195,15 @@ class Subscription:
             reader.ask(self._channel)
         self._watch()
 
-    def dispatch(self, number: bytes) -> None:
-        """Notify the listener that a message names."""
-        listener = self.listeners.get(number)
+    def dispatch(self, channel: bytes, message: bytes) -> bool:
+        """Notify the listeners whom a message concerns, and return whether anyone listens on its channel."""
+        if channel != self._channel:
+            self.watchers.notify((path_in(message),))
+            return any(channel in listener.channels for listener in self.watchers.all())
+        listener = self.listeners.get(message)
         if listener is not None:
             listener.notify()
+        return True
 
     def lost(self, reader: Channel) -> None:
         """Notify all listeners, because messages to them are lost with the connection."""
@@ -185,7 +217,9 @@ class Subscription:
 
     def leave(self, number: bytes) -> None:
         """Forget a listener."""
-        self.listeners.pop(number, None)
+        listener = self.listeners.pop(number, None)
+        if listener is not None:
+            self.watchers.discard(listener)
         self._close_if_over()
 
     def close(self, at_once: bool) -> None:
@@ -214,8 +248,42 @@ class _Messages(Channel):
         self._subscription = subscription
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[None] = self._loop.create_future()
+        self._channels: dict[bytes, asyncio.Future[None]] = {}
+        """The channels of changes that were asked for, in order, with the answers."""
         self.heard_at = self._loop.time()
         self.asked_at: float | None = None
+
+    async def subscribe_to(self, channels: tuple[bytes, ...]) -> bool:
+        """Subscribe to channels of changes, and return true, or false if the connection is lost.
+
+        Raises ``ResponseError`` if the server refuses one of them.
+        """
+        self.ask_for(channels)
+        answers = [self._channels[channel] for channel in channels]
+        await asyncio.wait(answers)
+        for channel, answer in zip(channels, answers):
+            if isinstance(answer.exception(), exceptions.ResponseError):
+                self._channels.pop(channel, None)  # it may be allowed the next time
+                answer.result()
+        return all(answer.exception() is None for answer in answers)
+
+    def ask_for(self, channels: tuple[bytes, ...]) -> None:
+        """Send the requests to subscribe to channels, one by one, because the server refuses a request as a whole."""
+        for channel in channels:
+            if channel not in self._channels:
+                self._channels[channel] = self._loop.create_future()
+                self.write(b"*2\r\n" + bulk_string(b"SUBSCRIBE") + bulk_string(channel))
+
+    def _settle(self, channel: bytes | None, error: Exception | None) -> None:
+        """Take the answer to the request for a channel, or for the first one that has none."""
+        for name, answer in self._channels.items():
+            if not answer.done() and channel in (name, None):
+                if error is None:
+                    answer.set_result(None)
+                else:
+                    answer.set_exception(error)
+                    answer.exception()  # it is raised where it is awaited
+                return
 
     async def subscribe(self, channel: bytes, timeout: float | None) -> None:
         """Subscribe, and return when the server has answered."""
@@ -233,15 +301,28 @@ class _Messages(Channel):
     def received(self, reply: Any) -> None:
         """Take a message, or the answer to a subscription."""
         self.heard_at, self.asked_at = self._loop.time(), None
-        if isinstance(reply, Exception):
+        if isinstance(reply, exceptions.ResponseError) and self._answer.done() and self._has_open_requests():
+            self._settle(None, reply)
+        elif isinstance(reply, Exception):
             self.end(reply)
         elif reply[0] == b"message":
-            self._subscription.dispatch(reply[2])
+            if not self._subscription.dispatch(reply[1], reply[2]):
+                self._channels.pop(reply[1], None)
+                self.write(b"*2\r\n" + bulk_string(b"UNSUBSCRIBE") + bulk_string(reply[1]))
+        elif reply[1] in self._channels and reply[0] == b"subscribe":
+            self._settle(reply[1], None)
+            # What was written before it was subscribed is found by a look.
+            self._subscription.watchers.notify_all()
         elif not self._answer.done():
             self._answer.set_result(None)
 
+    def _has_open_requests(self) -> bool:
+        return not all(answer.done() for answer in self._channels.values())
+
     def lost(self, error: Exception) -> None:
         """Tell the subscription."""
+        while self._has_open_requests():
+            self._settle(None, exceptions.ConnectionError(str(error)))
         if not self._answer.done():
             self._answer.set_exception(error)
             self._answer.exception()  # it is raised where it is awaited

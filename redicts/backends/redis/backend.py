@@ -19,10 +19,10 @@ from redicts.backends.redis.errors import Errors
 from redicts.backends.redis.plain_reads import PlainReads
 from redicts.backends.redis.pubsub import RedisListener, Subscriptions
 from redicts.backends.redis.settings import RedisSettings
-from redicts.backends.redis.wire import INFO_SERVER, UNFINISHED, Encoder, decode
+from redicts.backends.redis.wire import INFO_SERVER, UNFINISHED, Encoder, bulk_string, decode
 from redicts.core.async_backend import AsyncBackend
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.minitransaction import Outcome, Status, Transaction
+from redicts.core.minitransaction import Outcome, Path, Status, Transaction
 from redicts.forks import stack
 from redicts.handles import PerProcess
 
@@ -183,7 +183,13 @@ class RedisBackend(Executor):
             opened,
         )
         self._subscriptions = Subscriptions(
-            make, channels, errors, settings.retries, math.inf if simulated else answer_secs(socket_timeout)
+            make,
+            channels,
+            errors,
+            settings.retries,
+            math.inf if simulated else answer_secs(socket_timeout),
+            # Through the handle of connections, not through this object, which its threads must not keep.
+            partial(_publish, opened),
         )
         self._pool = OwnPool(
             self, max_connections=settings.max_connections, timeout=cast("int", settings.timeout_secs), **options
@@ -195,6 +201,7 @@ class RedisBackend(Executor):
             atomic_entries=ATOMIC_ENTRIES,
             push=True,
             documents=True,
+            changes=True,
         )
 
     @property
@@ -212,6 +219,10 @@ class RedisBackend(Executor):
         return self._subscriptions.listen(name, deadline)
 
     listen_until = listen
+
+    def listen_to_changes(self, name: str, path: Path, /) -> RedisListener:
+        """Listen over the connection that this process subscribes with."""
+        return self._subscriptions.listen_to_changes(name, path)
 
     def for_asyncio(self) -> AsyncBackend | None:
         """Return a backend with connections of the running loop. A simulated server is called in threads."""
@@ -273,6 +284,15 @@ def open_redis(settings: RedisSettings, database: int) -> RedisBackend:
 def answer_secs(socket_timeout: float | None) -> float:
     """Return how many seconds the server has to answer on the connection of a subscription."""
     return _ANSWER_SECS if socket_timeout is None else min(_ANSWER_SECS, socket_timeout)
+
+
+def publishing(channel: bytes) -> bytes:
+    """Return the command that sends an empty message to a channel."""
+    return b"*3\r\n" + bulk_string(b"PUBLISH") + bulk_string(channel) + bulk_string(b"")
+
+
+def _publish(connections: PerProcess[Connections], channel: bytes) -> None:
+    connections.get().call(publishing(channel))
 
 
 def version_in(reply: bytes) -> dict[str, str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.connection import AbstractConnection
 from redis.crc import key_slot
 
-from redicts.backends.redis.backend import ATOMIC_ENTRIES, Executor, answer_secs, version_in
+from redicts.backends.redis.backend import ATOMIC_ENTRIES, Executor, answer_secs, publishing, version_in
 from redicts.backends.redis.cluster_nodes import Nodes, SlotConnections
 from redicts.backends.redis.cluster_root import RootReader
 from redicts.backends.redis.cluster_states import states_of
@@ -31,7 +31,7 @@ from redicts.backends.redis.pubsub import RedisListener, Subscriptions
 from redicts.backends.redis.settings import RedisSettings, address_of
 from redicts.backends.redis.wire import INFO_SERVER, Encoder, bulk_string
 from redicts.core.backend import Backend, Capabilities, ServerState
-from redicts.core.minitransaction import Outcome, Transaction
+from redicts.core.minitransaction import Outcome, Path, Transaction
 from redicts.core.sections import home_of, is_at_root
 from redicts.handles import PerProcess
 
@@ -100,6 +100,7 @@ _CAPABILITIES: Final = Capabilities(
     push=True,
     documents=True,
     sharded=True,
+    changes=True,
 )
 
 
@@ -124,6 +125,7 @@ class ClusterBackend(Backend):
             Errors(self._where, options),
             settings.retries,
             answer_secs(settings.socket_timeout_secs),
+            self._publish,
         )
 
     @property
@@ -203,6 +205,10 @@ class ClusterBackend(Backend):
 
     listen_until = listen
 
+    def listen_to_changes(self, name: str, path: Path, /) -> RedisListener:
+        """Listen to changes over the same connection."""
+        return self._subscriptions.listen_to_changes(name, path)
+
     def about(self) -> Mapping[str, str]:
         """Return the version of a server, and how many primaries the cluster has. Cost: one or two round trips."""
         nodes = self._nodes.current or self._nodes.get()
@@ -226,6 +232,9 @@ class ClusterBackend(Backend):
         """Close the idle connections now, the others when their requests are over and the last listener is closed."""
         self._nodes.close()
         self._subscriptions.close()
+
+    def _publish(self, channel: bytes) -> None:
+        self._list_connections().call(publishing(channel))
 
     def _options(self, address: str) -> dict[str, Any]:
         """Return the arguments for a connection of redis-py to one node."""

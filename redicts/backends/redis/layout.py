@@ -16,6 +16,10 @@ The other spaces are stored like ``v``, each under its own name, and the other r
 of the name of the listener that it is for. The script first sends an empty message to the channel without a
 client id, so that a missing permission stops it before the first change.
 
+``s:<number of the database>:/<section>`` is the channel of changes in one section, ``.garage`` for instance. A message
+there is the path that changed, as in the name of a hash, or one above it. ``/*`` in place of the section is for changes
+of the root, which concern every section, and ``/`` alone has a message for each change. No client id contains a slash.
+
 Every key and channel begins with the prefix of the settings. In the name of a key, the bytes ``% . : { }`` and NUL of a
 segment are written as ``%`` and two hexadecimal digits. So the last dot of a name always ends the parent's name. The
 name of a field is the segment itself.
@@ -50,6 +54,9 @@ import re
 from typing import Final
 
 from redicts.core.minitransaction import Path
+
+CHANGES: Final = b"/"
+"""What follows the number of the database in the names of channels of changes."""
 
 _ESCAPED_BYTES: Final = re.compile(rb"[%.:{}\x00]")
 _ESCAPE: Final = re.compile(rb"%([0-9A-F]{2})")
@@ -99,6 +106,12 @@ def path_of(suffix: bytes) -> Path:
     if not suffix:
         return ()
     return tuple([name_text(_ESCAPE.sub(_unescaped, segment)) for segment in suffix[1:].split(b".")])
+
+
+def channels_of_changes(channels: bytes, path: Path) -> tuple[bytes, ...]:
+    """Return the channels that have a message for each change at, above or below a path."""
+    changes = channels + CHANGES
+    return (changes + suffix(path[:1]), changes + b"*") if path else (changes,)
 
 
 def _escaped(segment: bytes) -> bytes:

@@ -1,4 +1,8 @@
-"""Notifications by publish and subscribe: all listeners of a process share one connection and one channel.
+"""Notifications by publish and subscribe: all listeners of a process share one connection.
+
+Those that wait for locks share the channel of the process. Those to changes share the channels of the sections in which
+they watch, to which the connection also subscribes. Only the leader uses the connection. So another thread that needs a
+further channel has the server send the leader a message, after which it subscribes.
 
 No thread is started to read that connection. The waiting threads read it themselves, as leader and followers (Schmidt
 et al., "Leader/Followers: a design pattern for efficient multi-threaded event demultiplexing and dispatching", PLoP
@@ -34,8 +38,11 @@ from redis.connection import AbstractConnection
 
 from redicts.backends.redis.connections import pause_before, socket_of
 from redicts.backends.redis.errors import Errors, is_transient
+from redicts.backends.redis.layout import channels_of_changes, path_of
 from redicts.core.listener import Listener
-from redicts.errors import StoreBusy
+from redicts.core.minitransaction import Path
+from redicts.core.watchers import Watchers
+from redicts.errors import RedictsError, StoreBusy
 from redicts.forks import Bell
 
 _NAME: Final = re.compile(rb"[!-.0-~]+/[!-~]+")
@@ -51,6 +58,9 @@ _SILENCE_SECS: Final = 2.0
 _LONGEST_FOLLOW_SECS: Final = 1.0
 """How long a follower waits before it looks again whether it leads."""
 
+_LONGEST_SUBSCRIBING_SECS: Final = 10.0
+"""How long a listener to changes waits until its channels are subscribed."""
+
 _SHORTEST_PAUSE_SECS: Final = 0.2
 _LONGEST_PAUSE_SECS: Final = 1.0
 _FAILURES: Final = (exceptions.RedisError, OSError)
@@ -60,7 +70,8 @@ class Subscriptions:
     """The subscription of each process that uses one backend.
 
     ``make`` makes a connection of redis-py, ``channels`` begins the names of channels, and subscribing is tried again
-    up to ``retries`` times. A connection that does not answer within ``answer_secs`` is replaced.
+    up to ``retries`` times. A connection that does not answer within ``answer_secs`` is replaced. ``publish`` sends an
+    empty message to a channel, over another connection.
     """
 
     def __init__(
@@ -70,8 +81,10 @@ class Subscriptions:
         errors: Errors,
         retries: int,
         answer_secs: float,
+        publish: Callable[[bytes], object],
     ) -> None:
         self._make = make
+        self._publish = publish
         self._channels = channels
         self._errors = errors
         self._retries = retries
@@ -89,6 +102,16 @@ class Subscriptions:
         client_id, number = channel_and_number(name)
         try:
             return self._subscription_to(self._channels + client_id).listen(number, self._retries, deadline)
+        except _FAILURES as error:
+            raise self._errors.mapped(error) from error
+
+    def listen_to_changes(self, name: str, path: Path) -> RedisListener:
+        """Return a new listener to the changes at, above and below a path. Raises as :meth:`listen` does."""
+        client_id, number = channel_and_number(name)
+        subscription = self._subscription_to(self._channels + client_id)
+        try:
+            listener = subscription.listen(number, self._retries, None)
+            return subscription.watch(listener, path, channels_of_changes(self._channels, path), self._publish)
         except _FAILURES as error:
             raise self._errors.mapped(error) from error
 
@@ -116,20 +139,38 @@ class Subscriptions:
 class RedisListener(Listener):
     """A listener of one subscription."""
 
-    __slots__ = ("__weakref__", "_subscription", "bell", "notified", "number", "thread")
+    __slots__ = ("__weakref__", "_ring", "_subscription", "bell", "channels", "notified", "number", "thread")
 
     def __init__(self, subscription: Subscription, number: bytes) -> None:
         self._subscription = subscription
         self.number: Final = number
-        self.notified = False
-        self.thread = 0
-        """The thread that waits."""
         self.bell: Final = Bell()
         """Rings when ``notified`` is set, and when this follower is to become the leader."""
+        self.notified = False
+        self._ring: Callable[[], object] = self.bell.ring
+        self.channels: tuple[bytes, ...] = ()
+        """The channels of the changes that it listens to."""
+        self.thread = 0
+        """The thread that waits."""
 
     def wait(self, seconds: float, /) -> bool:
         """Return true when notified, or false after this many seconds."""
         return self._subscription.wait(self, seconds)
+
+    def notify(self) -> None:
+        """End a wait, the current one or the next."""
+        self.notified = True
+        self._ring()
+
+    def ring(self, bell: Callable[[], object], /) -> bool:
+        """Call a function in place of ending :meth:`wait`, while another thread waits."""
+        self._ring = bell
+        return True
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the connection is there, and subscribed to the channels of this listener."""
+        return self._subscription.is_subscribed_to(self.channels)
 
     def close(self) -> None:
         """Stop listening."""
@@ -159,6 +200,14 @@ class Subscription:
         self._listeners: dict[bytes, ref[RedisListener]] = {}
         self._waiting: dict[int, ref[RedisListener]] = {}
         """The listeners that wait, by their id. The first one is the leader."""
+        self._watchers: Final = Watchers()
+        """The listeners to changes, which are among the others too."""
+        self._wanted: dict[bytes, None] = {}
+        """The channels of changes that are watched."""
+        self._asked_for: dict[bytes, None] = {}
+        """Those that this connection has asked for, in order, and that are not given up."""
+        self._answered: dict[bytes, exceptions.ResponseError | None] = {}
+        """Those of them to which it is subscribed, or was not allowed to subscribe, with the error."""
 
     def listen(self, number: bytes, retries: int, deadline: float | None) -> RedisListener:
         """Return a new listener, subscribed. Raises what redis-py raises."""
@@ -172,10 +221,7 @@ class Subscription:
                     if leader is listener:
                         self._connect_and_retry(listener, retries, deadline)
                     elif leader is not None and leader.thread == listener.thread:
-                        raise StoreBusy(
-                            f"redis at {self._where}: this signal handler or finalizer has interrupted the call that "
-                            "subscribes; try again later"
-                        )
+                        raise _interrupts_subscribing(self._where)
                     elif deadline is not None and time.monotonic() >= deadline:
                         raise exceptions.TimeoutError("the deadline is over")
                     else:
@@ -221,9 +267,78 @@ class Subscription:
             raise
         self._is_whole = False
         self._heard, self._asked = time.monotonic(), None
+        self._asked_for, self._answered = {}, {}
         self._connection = connection
         self._notify_all(but=leader)
         self._is_whole = True
+
+    def watch(
+        self, listener: RedisListener, path: Path, channels: tuple[bytes, ...], publish: Callable[[bytes], object]
+    ) -> RedisListener:
+        """Let a listener be notified of changes, once the channels are subscribed. Raises what redis-py raises."""
+        try:
+            listener.channels = channels
+            self._watchers.add(listener, path)
+            self._wanted.update(dict.fromkeys(channels))
+            ends, is_told = time.monotonic() + _LONGEST_SUBSCRIBING_SECS, False
+            while not self._answered.keys() >= set(channels):
+                leader = self._leader()
+                if leader is not None and leader.thread == threading.get_ident():
+                    raise _interrupts_subscribing(self._where)
+                if time.monotonic() >= ends:
+                    raise exceptions.TimeoutError("the server does not answer on the connection of the subscription")
+                if leader is not None and not is_told:
+                    is_told = True
+                    with suppress(RedictsError):  # this user may not publish; the leader looks every two seconds
+                        publish(self._channel)
+                self.wait(listener, _LONGEST_FOLLOW_SECS)
+            for error in map(self._answered.get, channels):
+                if error is not None:
+                    raise error
+        except BaseException:
+            self.leave(listener)
+            raise
+        return listener
+
+    def is_subscribed_to(self, channels: tuple[bytes, ...]) -> bool:
+        """Tell whether messages of these channels arrive."""
+        answered = self._answered
+        is_here = self._connection is not None and self._process == os.getpid()
+        return is_here and all(channel in answered and answered[channel] is None for channel in channels)
+
+    def _ask_for_channels(self, connection: AbstractConnection) -> None:
+        """Subscribe to the channels of changes that are watched, one by one, and to no others.
+
+        The server refuses all channels of a request if the user may not use one of them.
+        """
+        for channel in list(self._wanted):
+            if channel not in self._asked_for:
+                connection.send_command("SUBSCRIBE", channel)
+                self._asked_for[channel] = None
+        for channel in list(self._asked_for):
+            if channel not in self._wanted and channel in self._answered:
+                self._asked_for.pop(channel)
+                if self._answered.pop(channel) is None:
+                    connection.send_command("UNSUBSCRIBE", channel)
+
+    def _refuse(self, error: exceptions.ResponseError) -> None:
+        """Take the server's refusal to subscribe to the channel that was asked for next."""
+        for channel in list(self._asked_for):
+            if channel not in self._answered:
+                self._answered[channel] = error
+                break
+        self._watchers.notify_all()
+
+    def _give_up_channels(self) -> None:
+        """Want no channels any more but those of the listeners that are there."""
+        wanted = self._wanted
+        self._wanted = {}
+        # Listeners that come meanwhile add theirs to the new ones.
+        for listener in self._watchers.all():
+            self._wanted.update(dict.fromkeys(listener.channels))
+        if wanted and not self._wanted and self._leader() is None:
+            # Nobody reads the messages that go on coming.
+            self._disconnect()
 
     def wait(self, listener: RedisListener, seconds: float) -> bool:
         """Return true when the listener is notified, or false after this many seconds."""
@@ -283,7 +398,12 @@ class Subscription:
         self._is_whole = False
         try:
             while not leader.notified and self._has_message(connection, deadline):
-                self._dispatch(connection.read_response())
+                try:
+                    message = connection.read_response()
+                except exceptions.ResponseError as error:
+                    self._refuse(error)
+                else:
+                    self._dispatch(message)
                 self._heard, self._asked = time.monotonic(), None
         except _FAILURES:
             self._disconnect()
@@ -293,6 +413,8 @@ class Subscription:
     def _has_message(self, connection: AbstractConnection, deadline: float) -> bool:
         """Wait for a message until the deadline. Raises ``TimeoutError`` if the server does not answer a question."""
         while True:
+            if self._asked_for.keys() != self._wanted.keys():
+                self._ask_for_channels(connection)
             now = time.monotonic()
             left = max(0.0, deadline - now)
             if self._answer_secs != math.inf:
@@ -312,17 +434,27 @@ class Subscription:
 
     def _dispatch(self, message: object) -> None:
         """Notify the listener that a message names."""
-        if isinstance(message, list) and message[0] == b"message":
+        if not isinstance(message, list):
+            return
+        if message[0] == b"message" and message[1] == self._channel:
             found = self._listeners.get(message[2])
             listener = None if found is None else found()
             if listener is not None:
-                _notify(listener)
+                listener.notify()
+        elif message[0] == b"message":
+            self._watchers.notify((path_in(message[2]),))
+            if message[1] not in self._wanted or not self._watchers.listeners:
+                self._give_up_channels()
+        elif message[0] == b"subscribe" and message[1] in self._asked_for:
+            # What was written before it was subscribed is found by a look.
+            self._answered[message[1]] = None
+            self._watchers.notify_all()
 
     def _notify_all(self, but: RedisListener | None = None) -> None:
         for found in list(self._listeners.values()):
             listener = found()
             if listener is not None and listener is not but:
-                _notify(listener)
+                listener.notify()
 
     def _stop_waiting(self, listener: RedisListener) -> None:
         """Let a listener wait and lead no longer, and a follower lead if nobody does."""
@@ -340,6 +472,9 @@ class Subscription:
         found = self._listeners.get(listener.number)
         if found is not None and found() is listener:
             self._listeners.pop(listener.number, None)
+        if listener.channels:
+            self._watchers.discard(listener)
+            self._give_up_channels()
         self._close_if_over()
 
     def end(self) -> None:
@@ -374,14 +509,23 @@ def channel_and_number(name: str) -> tuple[bytes, bytes]:
     return client_id, number
 
 
+def path_in(message: bytes) -> Path:
+    """Return the path in a message of a change: the root for one that is not of redicts."""
+    try:
+        return path_of(message)
+    except ValueError:
+        return ()
+
+
 def _until(deadline: float | None, most: float) -> float:
     """Return the seconds until a deadline, at most so many."""
     return most if deadline is None else min(most, deadline - time.monotonic())
 
 
-def _notify(listener: RedisListener) -> None:
-    listener.notified = True
-    listener.bell.ring()
+def _interrupts_subscribing(where: str) -> StoreBusy:
+    return StoreBusy(
+        f"redis at {where}: this signal handler or finalizer has interrupted the call that subscribes; try again later"
+    )
 
 
 def _pause(seconds: float) -> bool:

@@ -447,7 +447,7 @@ end
 -- Changing -------------------------------------------------------------------------------------------------------
 
 -- Functions that writing() makes, and one of recording().
-local prepare, apply, find_due, sweep, publish, sum_of, sweep_record
+local prepare, apply, find_due, sweep, publish, publish_changes, sum_of, sweep_record
 
 local function writing()
   local function change(...)
@@ -661,6 +661,37 @@ local function writing()
   function publish(channels, name)
     local client_id, number = match(name, '^([!-.0-~]+)/([!-~]+)$')
     if client_id and #name <= 100 then call('PUBLISH', channels .. client_id, number) end
+  end
+
+  -- The path that a write of the space v changes, as a suffix: what it is about, or its one name.
+  local function changed_by(write)
+    local suffix, items = sub(write.dir, #expiries + 1), write.items
+    if write.name then return suffix .. '.' .. escaped(write.name) end
+    if items and (#items == 1 or #items == 2 and write.kind ~= 'x' and write.kind ~= 'l') then
+      return suffix .. '.' .. escaped(items[1])
+    end
+    return suffix
+  end
+
+  -- Tells those who watch a section what these writes change in it, and those who watch the root. A message is the path,
+  -- or one above if there are several. A user who may not publish writes all the same: watchers also look by themselves.
+  function publish_changes(writes, channels)
+    local publish_anyhow, any = redis.pcall, nil
+    if #writes == 1 then
+      any = changed_by(writes[1])
+      publish_anyhow('PUBLISH', channels .. (match(any, '^%.[^.]*') or '*'), any)
+    else
+      local changed = {}
+      for _, write in ipairs(writes) do
+        if write.dir and sub(write.dir, #expiries - 1, #expiries) == 'v:' then
+          any = changed_by(write)
+          local section = match(any, '^%.[^.]*') or '*'
+          changed[section] = changed[section] and changed[section] ~= any and section or any
+        end
+      end
+      for section, suffix in pairs(changed) do publish_anyhow('PUBLISH', channels .. section, suffix) end
+    end
+    publish_anyhow('PUBLISH', channels, any)
   end
 
   -- Notifies the listeners that a scope names. Deletes the names.

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar, cast
 from redicts.backends.redis.documents import entries_in, names_within, opened, part_of, split
 from redicts.backends.redis.functions import FREE, READ, WRITE
 from redicts.backends.redis.layout import (
+    CHANGES,
     hash_name,
     name_bytes,
     path_of,
@@ -26,6 +27,7 @@ from redicts.backends.redis.layout import (
 )
 from redicts.core.minitransaction import (
     RECORDS,
+    VALUES,
     Add,
     Answer,
     AnyRead,
@@ -202,6 +204,7 @@ class Encoder:
         self._prefix = prefix
         self._names = _HashNames(prefix)
         self._channels = bulk_string(channels)
+        self._changes = bulk_string(channels + CHANGES)
         self._sessions = prefix + b"r:"
         keys = _NUMBERS[0] if declared is None else _NUMBERS[1] + bulk_string(declared)
         self._before = _ARGUMENTS_BEFORE + (declared is not None)
@@ -225,9 +228,15 @@ class Encoder:
         for read in reads:
             is_record = read.key.space[:1] in RECORDS
             arguments += self._encode_record_read(read) if is_record else self._encode_read(read)
+        has_values = False
         for group in groups:
-            is_record = group[0].key.space[:1] in RECORDS
-            arguments += self._encode_record_write(group[0]) if is_record else self._encode_group(group)
+            if group[0].key.space[:1] in RECORDS:
+                arguments += self._encode_record_write(group[0])
+            else:
+                arguments += self._encode_group(group)
+                has_values = has_values or group[0].key.space == VALUES
+        if has_values:
+            arguments.append(self._changes)
         function, session_key = READ, _EMPTY
         if session:
             function = FREE if {type(write) for write in writes} <= _FREEING else WRITE

@@ -22,7 +22,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from os import F_OK, access, stat
 from time import monotonic
@@ -38,13 +38,14 @@ from redicts.backends.sqlite.file_systems import warn_of_network
 from redicts.backends.sqlite.files import MEMORY, Durability, log_of, open_store
 from redicts.backends.sqlite.interruptions import interrupting
 from redicts.backends.sqlite.keys import EncodedKeys
-from redicts.backends.sqlite.notifications import Listeners, SqliteListener, listeners_at, shared_listeners
+from redicts.backends.sqlite.notifications import Listeners, SqliteListener, listeners_at, shared_listeners, watched
 from redicts.backends.sqlite.snapshot import Snapshot, entries_of_leaf
 from redicts.backends.sqlite.vacuum import DUE_AFTER, Vacuum
 from redicts.backends.sqlite.write_queue import Retry, shared_queue
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.minitransaction import Key, Outcome, Read, Scope, Status, Transaction
+from redicts.core.minitransaction import Key, Outcome, Path, Read, Scope, Status, Transaction
 from redicts.core.ordered_keys import encode
+from redicts.core.watchers import changed_paths
 from redicts.errors import StoreTimeout, Unreachable, Unsupported
 from redicts.forks import stack
 
@@ -147,7 +148,13 @@ class SqliteBackend(Backend):
         shared = path != MEMORY
         self._is_shared = shared
         self._capabilities = Capabilities(
-            ttl=True, processes=shared, durable=shared, atomic_entries=None, push=not shared, documents=True
+            ttl=True,
+            processes=shared,
+            durable=shared,
+            atomic_entries=None,
+            push=not shared,
+            documents=True,
+            changes=True,
         )
         self._database = str(database)
         self._encoded = EncodedKeys(self._database)
@@ -228,13 +235,21 @@ class SqliteBackend(Backend):
         """Replace a persistent value by a persistent one with one statement, except for one in 64, see above."""
         long = len(value) > statements.MOST_INLINE_BYTES
         statement = statements.OVERWRITE_LONG if long else statements.OVERWRITE
-        return self._overwrites < _FAST_OVERWRITES and self._overwrite((statement, (value, self._encoded[key])))
+        try:
+            return self._overwrites < _FAST_OVERWRITES and self._overwrite((statement, (value, self._encoded[key])))
+        finally:
+            if watched:
+                self._notify_changes((key.path,))
 
     def overwrite_document(self, key: Key, document: bytes, /) -> bool:
         """Replace a persistent document by a persistent one in the same way."""
         long = len(document) > statements.MOST_INLINE_DOCUMENT_BYTES
         statement = statements.OVERWRITE_LONG_DOCUMENT if long else statements.OVERWRITE_DOCUMENT
-        return self._overwrites < _FAST_OVERWRITES and self._overwrite((statement, (document, self._encoded[key])))
+        try:
+            return self._overwrites < _FAST_OVERWRITES and self._overwrite((statement, (document, self._encoded[key])))
+        finally:
+            if watched:
+                self._notify_changes((key.path,))
 
     @_on_connection()
     def _back_up(self, cursor: sqlite3.Cursor, path: str) -> None:
@@ -266,6 +281,12 @@ class SqliteBackend(Backend):
         return SqliteListener(listeners, self._database, name)
 
     listen_until = listen
+
+    def listen_to_changes(self, name: str, path: Path, /) -> SqliteListener:
+        """Listen: notified at once by this process, within 50 milliseconds by others that share the file."""
+        listener = self.listen(name)
+        listener.watch(path)
+        return listener
 
     def about(self) -> Mapping[str, str]:
         """Return the version of SQLite. Costs nothing."""
@@ -346,6 +367,8 @@ class SqliteBackend(Backend):
             # Also if a signal handler raises right after the commit.
             if listeners is not None:
                 listeners.notify(calls)
+            if watched:
+                self._notify_changes(changed_paths(writes))
         changes = cursor.connection.total_changes - before
         self._vacuum.pending += changes
         if self._vacuum.pending >= DUE_AFTER:
@@ -369,6 +392,12 @@ class SqliteBackend(Backend):
         if self._is_shared:
             notification_log.append(cursor, [call for call in calls if listeners is None or call not in listeners])
         return listeners
+
+    def _notify_changes(self, paths: Iterable[Path]) -> None:
+        """Notify those of this process that listen to changes at, above or below these paths."""
+        listeners = self._listeners or listeners_at(self._pool.path)
+        if listeners is not None:
+            listeners.notify_changes(self._database, paths)
 
     def _maybe_committed(self, error: sqlite3.OperationalError) -> Exception:
         """Translate a failure of the disk: the next client may or may not find the writes in the log."""

@@ -2,6 +2,9 @@
 
 All instances of this process that use the same file share one :class:`Listeners`; a store in memory has its own. No
 background thread runs: one of the waiting threads polls for all of them, and passes this on when it leaves.
+
+Listeners to changes are notified after each commit of this process, of what it wrote, and after each commit of another
+process, which says nothing of what that wrote.
 """
 
 from __future__ import annotations
@@ -11,16 +14,22 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from redicts.backends.sqlite.interruptions import is_under_way
 from redicts.backends.sqlite.notification_log import Call
 from redicts.backends.sqlite.poller import DataVersionPoller
 from redicts.core.listener import Listener
+from redicts.core.minitransaction import Path
+from redicts.core.watchers import Watchers
 from redicts.forks import Bell, ResetInChild
 from redicts.handles import SharedByName
 
 _POLLING: Final = "polling"
+
+watched: Final[dict[int, Any]] = {}
+"""Weak references to all listeners to changes of this process, in any file. A writer looks here first: it is false
+without any."""
 
 
 class Listeners(ResetInChild):
@@ -35,6 +44,7 @@ class Listeners(ResetInChild):
         """Let nobody listen: the threads that did are the parent's."""
         self._by_call: dict[Call, SqliteListener] = {}
         self._waiting: dict[SqliteListener, None] = {}
+        self._watchers: dict[str, Watchers] = {}
         # The listener whose thread polls, under the one key. `dict.setdefault` decides atomically which comes first.
         self._polling: dict[str, SqliteListener] = {}
         if self._poller is not None:
@@ -46,9 +56,24 @@ class Listeners(ResetInChild):
         if self._poller is not None:
             self._poller.hasten()
 
-    def remove(self, call: Call) -> None:
-        """Forget the listener of this name, if there is one."""
+    def watch(self, database: str, path: Path, listener: SqliteListener) -> None:
+        """Let a listener be notified of changes at, above and below a path of a database."""
+        number = id(listener)
+        watched[number] = weakref.ref(listener, lambda _: watched.pop(number, None))
+        self._watchers.setdefault(database, Watchers()).add(listener, path)
+
+    def notify_changes(self, database: str, paths: Iterable[Path]) -> None:
+        """Notify the listeners to changes that writes at these paths concern."""
+        watchers = self._watchers.get(database)
+        if watchers is not None:
+            watchers.notify(paths)
+
+    def remove(self, call: Call, listener: SqliteListener) -> None:
+        """Forget a listener and its name."""
         self._by_call.pop(call, None)
+        watched.pop(id(listener), None)
+        for watchers in list(self._watchers.values()):
+            watchers.discard(listener)
 
     def __contains__(self, call: Call) -> bool:
         return call in self._by_call
@@ -109,13 +134,16 @@ class Listeners(ResetInChild):
                 listener.notify()
         else:
             self.notify(news.calls)
+            if news.has_changes:
+                for watchers in list(self._watchers.values()):
+                    watchers.notify_all()
         poller.delivered(news)
 
 
 class SqliteListener(Listener):
     """A listener on one database of a SQLite file, or of a store in memory."""
 
-    __slots__ = ("_call", "_listeners", "_ring", "bell", "notified", "thread")
+    __slots__ = ("__weakref__", "_call", "_listeners", "_ring", "bell", "notified", "thread")
 
     def __init__(self, listeners: Listeners, database: str, name: str) -> None:
         self.notified = False
@@ -126,6 +154,10 @@ class SqliteListener(Listener):
         self._call = database, name.encode()
         self._listeners = listeners
         listeners.add(self._call, self)
+
+    def watch(self, path: Path) -> None:
+        """Be notified of changes at, above and below a path, too."""
+        self._listeners.watch(self._call[0], path, self)
 
     def wait(self, seconds: float, /) -> bool:
         """Return true when notified, or false after this many seconds."""
@@ -150,7 +182,7 @@ class SqliteListener(Listener):
 
     def close(self) -> None:
         """Stop listening."""
-        self._listeners.remove(self._call)
+        self._listeners.remove(self._call, self)
 
 
 def listeners_at(path: str) -> Listeners | None:

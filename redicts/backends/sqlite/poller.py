@@ -44,6 +44,8 @@ class News(NamedTuple):
 
     calls: tuple[Call, ...] | None
     seen: _Seen | None
+    has_changes: bool = True
+    """Whether anything was committed."""
 
 
 class DataVersionPoller:
@@ -100,7 +102,7 @@ def _compare(cursor: sqlite3.Cursor, seen: _Seen | None) -> News:
     (version,) = cursor.execute(_DATA_VERSION).fetchone()
     if seen is not None and seen.cursor is cursor:
         if seen.version == version:
-            return News((), seen)
+            return News((), seen, has_changes=False)
         found = notification_log.read(cursor)
         return News(found.since(seen.total), _Seen(cursor, version, found.total))
     return News(None, _Seen(cursor, version, notification_log.read(cursor).total))

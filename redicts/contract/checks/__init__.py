@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from redicts.contract.checks import (
     capabilities,
+    changes,
     clients,
     clock,
     conditions,
@@ -44,6 +45,7 @@ from redicts.contract.checks import (
 
 __all__ = [
     "capabilities",
+    "changes",
     "clients",
     "clock",
     "conditions",

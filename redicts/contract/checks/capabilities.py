@@ -20,7 +20,7 @@ def capabilities_are_stated(fixture: Fixture) -> None:
     """
     declared = fixture.capabilities
     require(isinstance(declared, Capabilities), f"capabilities must be a Capabilities, got {declared!r}")
-    for name in ("ttl", "processes", "durable", "push", "documents", "sharded"):
+    for name in ("ttl", "processes", "durable", "push", "documents", "sharded", "changes"):
         require(isinstance(getattr(declared, name), bool), f"{name} must be a bool, got {getattr(declared, name)!r}")
     limit = declared.atomic_entries
     valid = limit is None or (type(limit) is int and limit >= 1000)

@@ -12,6 +12,7 @@ from typing import Final
 from redicts.contract import Harness
 from tests.contract.broken import (
     capabilities,
+    changes,
     clients,
     clock,
     commits,
@@ -51,6 +52,7 @@ __all__ = [
     "BROKEN",
     "Broken",
     "capabilities",
+    "changes",
     "clients",
     "clock",
     "commits",

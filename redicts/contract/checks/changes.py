@@ -1,0 +1,220 @@
+"""Changes: a listener at a path is told of each write at, above or below it, once it is there."""
+
+# ruff: noqa: D401  (the docstring of a check states its rule)
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Final
+
+from redicts.contract.check import Need, conformance_check
+from redicts.contract.client import Client
+from redicts.contract.fixture import LONG, Fixture
+from redicts.contract.listening import fresh_name, require_notified
+from redicts.contract.requirements import require_equal
+from redicts.core.listener import Listener
+from redicts.core.minitransaction import (
+    VALUES,
+    Add,
+    Delete,
+    Expire,
+    Key,
+    Path,
+    Put,
+    PutDocument,
+    Scope,
+    Write,
+)
+
+_ROUNDS: Final = 10
+_QUIET_SECS: Final = 0.01
+_MOST_NOTIFICATIONS: Final = 5
+
+
+@conformance_check(needs=[Need.CHANGES])
+def a_notification_follows_the_change(fixture: Fixture) -> None:
+    """A listener that is notified of a change finds it in the store.
+
+    Counts in one thread, while another one reads after each notification, until it has seen the last number.
+    """
+    writer = fixture.client()
+    with _section(fixture) as section:
+        key = _key(section, "a", "b")
+
+        def write() -> None:
+            for number in range(1, _ROUNDS + 1):
+                writer.apply(Put(key, b"%d" % number))
+
+        def read() -> None:
+            while fixture.store.value(key) != b"%d" % _ROUNDS:
+                require_notified(listener, fixture.timeout, "a listener that had not found the last change")
+
+        with _listening(fixture.store, key.path) as listener:
+            fixture.together([write, read])
+
+
+@conformance_check(needs=[Need.CHANGES])
+def writes_above_and_below_are_told(fixture: Fixture) -> None:
+    """A listener is notified of a write at its path, above it and below it, also if it listens at the root.
+
+    Puts values at a path, above it and below it, with listeners at each of them, in the other order too.
+    """
+    other = fixture.client()
+    with _section(fixture) as section:
+        positions: list[Path] = [(), (section,), (section, "a"), (section, "a", "b"), (section, "a", "b", "c", "d")]
+        with ExitStack() as stack:
+            listeners = {path: stack.enter_context(_listening(fixture.store, path)) for path in positions}
+            for client in (fixture.store, other):
+                for written in positions[1:]:
+                    for listener in listeners.values():
+                        _quieten(listener)
+                    client.apply(*_replacing(written, b"1"))
+                    for path, listener in listeners.items():
+                        what = f"a listener at depth {len(path)}, of a write at depth {len(written)},"
+                        require_notified(listener, fixture.timeout, what)
+
+
+@conformance_check(needs=[Need.CHANGES])
+def each_kind_of_write_is_told(fixture: Fixture) -> None:
+    """Every write notifies: Put, Add, Delete of any scope, Expire, PutDocument, and the fast paths.
+
+    Makes each kind of write at a path, and those that reach it from above, with a listener there.
+    """
+    store = fixture.client()
+    with _section(fixture) as section:
+        key, inner, top = _key(section, "a", "b"), _key(section, "a"), _key(section)
+        writes: list[tuple[str, Callable[[], object]]] = [
+            ("a Put", partial(store.apply, Put(key, b"1"))),
+            ("an Add", partial(store.apply, Add(key, 1))),
+            ("a Put of the same value", partial(store.apply, Put(key, b"2"))),
+            ("a fast path", partial(_overwrite, store, key)),
+            ("a Delete of the node", partial(store.apply, Delete(key, Scope.NODE))),
+            ("a Put again", partial(store.apply, Put(key, b"1"))),
+            ("a Delete of the subtree", partial(store.apply, Delete(key, Scope.SUBTREE))),
+            ("a Put once more", partial(store.apply, Put(key, b"1"))),
+            ("a Delete of what is below a key above", partial(store.apply, Delete(inner, Scope.BELOW))),
+            ("a Put after that", partial(store.apply, Put(key, b"1"))),
+            ("a Delete of all above", partial(store.apply, Delete(top, Scope.SUBTREE))),
+        ]
+        if fixture.capabilities.ttl:
+            writes += [
+                ("a Put with a TTL", partial(store.apply, Put(key, b"1", LONG))),
+                ("an Expire", partial(store.apply, Expire(key, Scope.NODE, LONG))),
+                ("an Expire of all above", partial(store.apply, Expire(top, Scope.SUBTREE, None))),
+                ("a Delete before documents", partial(store.apply, Delete(top, Scope.SUBTREE))),
+            ]
+        if fixture.capabilities.documents:
+            writes += [
+                ("a PutDocument", partial(store.apply, PutDocument(inner, b'{"b":{"c":1,"d":2}}'))),
+                ("a PutDocument again", partial(store.apply, PutDocument(inner, b'{"b":{"c":3,"d":4}}'))),
+                ("a fast path to a document", partial(_overwrite_document, store, inner)),
+                ("a Put into a document", partial(store.apply, Put(_key(section, "a", "b", "c"), b"5"))),
+            ]
+        for what, write in writes:
+            with _listening(fixture.store, key.path) as listener:
+                _quieten(listener)
+                write()
+                require_notified(listener, fixture.timeout, f"a listener, of {what},")
+
+
+@conformance_check(needs=[Need.CHANGES])
+def each_path_of_a_transaction_is_told(fixture: Fixture) -> None:
+    """A transaction that writes at several paths notifies the listeners at each of them, in different sections too.
+
+    Puts a value at each of twelve paths in one transaction, with a listener at each of them.
+    """
+    with _section(fixture) as section, _section(fixture) as second, ExitStack() as stack:
+        paths: list[Path] = [(top, "a", f"n{number}") for number in range(6) for top in (section, second)]
+        listeners = [stack.enter_context(_listening(fixture.store, path)) for path in paths]
+        for listener in listeners:
+            _quieten(listener)
+        fixture.client().apply(*[Put(_key(*path), b"1") for path in paths])
+        for number, listener in enumerate(listeners):
+            require_notified(listener, fixture.timeout, f"the listener at path {number + 1} of {len(paths)}")
+
+
+@conformance_check(needs=[Need.CHANGES, Need.LOST_REPLIES])
+def no_change_is_lost_with_a_connection(fixture: Fixture) -> None:
+    """A listener is notified of what was written while its connection was broken, and of what comes later.
+
+    Breaks the connections of a client that listens, and writes at once, several times.
+    """
+    client = fixture.lossy()
+    with _section(fixture) as section:
+        key = _key(section, "a")
+        with _listening(client, key.path) as listener:
+            for number in range(3):
+                _quieten(listener)
+                fixture.break_connections()
+                fixture.store.apply(Put(key, b"%d" % number))
+                while fixture.store.value(key) != b"%d" % number:
+                    pass
+                require_notified(listener, fixture.timeout, "a listener whose connection was broken")
+                _quieten(listener)
+                fixture.store.apply(Put(key, b"%d, later" % number))
+                require_notified(listener, fixture.timeout, "a listener whose connection was broken before")
+
+
+@conformance_check(needs=[Need.CHANGES, Need.DATABASES])
+def each_database_tells_its_own(fixture: Fixture) -> None:
+    """A write notifies the listeners of its own database, and those of the same path elsewhere change nothing in that.
+
+    Listens at one path in every database, and writes there in one after the other.
+    """
+    clients = [fixture.store, *fixture.databases]
+    with _section(fixture) as section, ExitStack() as stack:
+        key = _key(section, "a")
+        listeners = [stack.enter_context(_listening(client, key.path)) for client in clients]
+        for number, (client, listener) in enumerate(zip(clients, listeners)):
+            _quieten(listener)
+            client.apply(Put(key, b"1"))
+            require_notified(listener, fixture.timeout, f"a listener in database {number} of {len(clients)}")
+        for client in clients:
+            client.apply(Delete(key, Scope.NODE))
+
+
+@contextmanager
+def _section(fixture: Fixture) -> Iterator[str]:
+    """Give the name of an unused section of the tree of values, which is emptied at the end."""
+    section = f"redicts-contract-{uuid.uuid4().hex}"
+    try:
+        yield section
+    finally:
+        fixture.store.apply(Delete(_key(section), Scope.SUBTREE))
+        require_equal(dict(fixture.store.read(_key(section))), {}, "after a Delete, the section holds")
+
+
+@contextmanager
+def _listening(client: Client, path: Path) -> Iterator[Listener]:
+    with client.listen_to_changes(fresh_name(), path) as listener:
+        yield listener
+
+
+def _key(*path: str) -> Key:
+    return Key(VALUES, path)
+
+
+def _replacing(path: Path, value: bytes) -> list[Write]:
+    """Return writes that put one value at a path, and remove what is above and below."""
+    above: list[Write] = [Delete(_key(*path[:depth]), Scope.NODE) for depth in range(1, len(path))]
+    return [*above, Delete(_key(*path), Scope.BELOW), Put(_key(*path), value)]
+
+
+def _overwrite(client: Client, key: Key) -> None:
+    if not client.overwrite(key, b"3"):
+        client.apply(Put(key, b"3"))
+
+
+def _overwrite_document(client: Client, key: Key) -> None:
+    if not client.overwrite_document(key, b'{"b":{"c":6,"d":7}}'):
+        client.apply(PutDocument(key, b'{"b":{"c":6,"d":7}}'))
+
+
+def _quieten(listener: Listener) -> None:
+    """Take the notifications that are on the way. A store may notify for nothing without end."""
+    for _ in range(_MOST_NOTIFICATIONS):
+        if not listener.wait(_QUIET_SECS):
+            break

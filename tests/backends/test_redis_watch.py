@@ -1,0 +1,106 @@
+"""Watching on Redis: one connection, cut connections, and users who may not publish."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final
+
+import pytest
+
+import redicts
+from redicts import ABSENT, AccessDenied, Database
+from tests.support.servers import RedisServer, StartRedis
+from tests.support.waiting import eventually
+
+SOON: Final = 8.0
+
+
+def configuration(server: RedisServer, **more: Any) -> dict[str, Any]:
+    """Return the settings of a client."""
+    return {"backend": "redis", "host": server.host, "port": server.port, **more}
+
+
+def subscribers(server: RedisServer) -> list[str]:
+    """Return the connections that are subscribed, as the server lists them."""
+    listed = server.command("CLIENT", "LIST", "TYPE", "pubsub")
+    text = listed.decode() if isinstance(listed, bytes) else str(listed)
+    return [line for line in text.splitlines() if line]
+
+
+def is_kept(db: Database, key: str) -> bool:
+    """Read a value, and tell whether the cache answered."""
+    assert db.cache is not None
+    hits = db.cache.info().hits
+    db.proxy(key).val()
+    return db.cache.info().hits > hits
+
+
+def test_a_thousand_watches_have_one_connection(redis_server: RedisServer) -> None:
+    """Watches in many sections share one connection and have no thread, and give it up when they are closed."""
+    with redicts.open(configuration(redis_server)) as db:
+        threads = threading.active_count()
+        watches = [db.proxy(f"s{number % 100}.n{number}").watch(timeout=0) for number in range(1000)]
+        assert [next(watch) for watch in watches] == [ABSENT] * 1000
+        assert len(subscribers(redis_server)) == 1
+        assert threading.active_count() == threads
+        db.root().put({f"s{number}": {f"n{number}": number} for number in range(100)})
+        assert [list(watch) for watch in watches] == [[number] for number in range(100)] + [[]] * 900
+        for watch in watches:
+            watch.close()
+        eventually(lambda: not subscribers(redis_server), "nothing is subscribed")
+
+
+def test_a_watch_goes_on_after_its_connection_was_cut(redis_server: RedisServer) -> None:
+    """What is written while the connection is away, and later, is told."""
+    with redicts.open(configuration(redis_server)) as db:
+        watch = db.proxy("a").watch(timeout=SOON)
+        assert next(watch) is ABSENT
+        for number in range(20):
+            redis_server.command("CLIENT", "KILL", "TYPE", "pubsub")
+            db.proxy("a").put(number)
+            assert next(watch) == number
+            db.proxy("a").put(-number - 1)
+            assert next(watch) == -number - 1
+
+
+def test_threads_watch_further_sections_while_one_waits(redis_server: RedisServer) -> None:
+    """A thread that begins to watch does not wait for the one that reads the connection."""
+    with redicts.open(configuration(redis_server)) as db:
+        first = db.proxy("first").watch(initial=False, timeout=SOON)
+        waiting = threading.Thread(target=lambda: list(first), daemon=True)
+        waiting.start()
+        for number in range(20):
+            with db.proxy(f"s{number}").watch(timeout=SOON) as watch:
+                assert next(watch) is ABSENT
+                db.proxy(f"s{number}.x").put(number)
+                assert next(watch) == {"x": number}
+        first.close()
+        waiting.join(SOON)
+        assert not waiting.is_alive()
+
+
+def test_a_cut_subscription_empties_the_cache(redis_server: RedisServer) -> None:
+    """When the connection of the notifications is cut, what was kept is dropped, and is kept again once it is back."""
+    with redicts.open(configuration(redis_server, cache=True)) as db:
+        assert db.cache is not None
+        db.proxy("a").put(1)
+        eventually(lambda: is_kept(db, "a"), "the value is kept")
+        before = db.cache.info().invalidations
+        redis_server.command("CLIENT", "KILL", "TYPE", "pubsub")
+        eventually(lambda: db.cache and db.cache.info().invalidations > before, "the section is dropped")
+        redis_server.command("CLIENT", "KILL", "TYPE", "pubsub")
+        eventually(lambda: is_kept(db, "a"), "the value is kept again")
+        with redicts.open(configuration(redis_server)) as other:
+            other.proxy("a").put(2)
+        eventually(lambda: db.proxy("a").val() == 2, "the write of another client is seen", within=SOON)
+
+
+def test_users_without_the_channels(start_redis: StartRedis) -> None:
+    """A user who may not publish writes all the same, and one who may not subscribe is told what to allow."""
+    server = start_redis()
+    server.command("ACL", "SETUSER", "mute", "on", ">secret", "~*", "+@all", "resetchannels")
+    with redicts.open(configuration(server, username="mute", password="secret")) as db:
+        db.proxy("a.b").put({"c": 1, "d": 2})
+        assert db.proxy("a").val() == {"b": {"c": 1, "d": 2}}
+        with pytest.raises(AccessDenied, match="&"):
+            next(db.proxy("a").watch())

@@ -1,0 +1,183 @@
+"""Stores that tell of changes too early, too seldom, or those of another database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from redicts.core.backend import Backend
+from redicts.core.listener import Listener
+from redicts.core.minitransaction import (
+    VALUES,
+    Delete,
+    Expire,
+    Notify,
+    Outcome,
+    Path,
+    PutDocument,
+    Scope,
+    Transaction,
+    Write,
+)
+from tests.contract.broken.databases import _Numbered
+from tests.contract.broken.register import broken_network_client, broken_store
+from tests.contract.networks import Network, NetworkClient
+from tests.contract.reference_model import ChangeListener, DictBackend, PlainBackend
+
+
+@broken_store("changes.a_notification_follows_the_change", alone=True)
+class ChangesAreToldBeforeTheyAreThere(DictBackend):
+    """A write notifies, and is applied a moment later."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if any(write.key.space == VALUES for write in transaction.writes):
+            super().tell(transaction.writes)
+            time.sleep(0.005)
+        return super().execute(transaction)
+
+    def tell(self, writes: tuple[Write, ...]) -> None:
+        pass
+
+
+@broken_store("changes.writes_above_and_below_are_told")
+class OnlyTheExactPathIsTold(PlainBackend):
+    """A write notifies those who listen at exactly its path."""
+
+    def concerns(self, write: Write, path: Path) -> bool:
+        return super().concerns(write, path) and write.key.path == path
+
+
+@broken_store("changes.writes_above_and_below_are_told")
+class WritesAboveAreNotTold(PlainBackend):
+    """A write above a path does not notify those who listen there."""
+
+    def concerns(self, write: Write, path: Path) -> bool:
+        return super().concerns(write, path) and len(write.key.path) >= len(path)
+
+
+@broken_store("changes.writes_above_and_below_are_told")
+class WritesBelowAreNotTold(PlainBackend):
+    """A write below a path does not notify those who listen there."""
+
+    def concerns(self, write: Write, path: Path) -> bool:
+        return super().concerns(write, path) and len(write.key.path) <= len(path)
+
+
+@broken_store("changes.writes_above_and_below_are_told", alone=True)
+class RootsAreNotTold(PlainBackend):
+    """Those who listen at the root are not notified."""
+
+    def concerns(self, write: Write, path: Path) -> bool:
+        return bool(path) and super().concerns(write, path)
+
+
+class _Silent(DictBackend):
+    """Does not tell of some writes."""
+
+    def is_silent(self, write: Write) -> bool:
+        raise NotImplementedError
+
+    def concerns(self, write: Write, path: Path) -> bool:
+        return not self.is_silent(write) and super().concerns(write, path)
+
+
+@broken_store("changes.each_kind_of_write_is_told", alone=True)
+class ExpiryIsNotTold(_Silent):
+    """An Expire notifies nobody."""
+
+    def is_silent(self, write: Write) -> bool:
+        return isinstance(write, Expire)
+
+
+@broken_store("changes.each_kind_of_write_is_told")
+class ClearsAreNotTold(_Silent):
+    """A Delete of a whole subtree notifies nobody."""
+
+    def is_silent(self, write: Write) -> bool:
+        return isinstance(write, (Delete, Notify)) and write.scope is Scope.SUBTREE
+
+
+@broken_store("changes.each_kind_of_write_is_told")
+class DocumentsAreNotTold(_Silent):
+    """A document notifies nobody."""
+
+    def is_silent(self, write: Write) -> bool:
+        return isinstance(write, PutDocument)
+
+
+@broken_store("changes.each_path_of_a_transaction_is_told", alone=True)
+class OnlyTheLastWriteIsTold(PlainBackend):
+    """Of the writes of a transaction, the last one notifies."""
+
+    def tell(self, writes: tuple[Write, ...]) -> None:
+        super().tell(writes[-1:])
+
+
+@broken_store("changes.each_path_of_a_transaction_is_told")
+class OneSectionIsTold(PlainBackend):
+    """Of the sections that a transaction writes, the first one is told."""
+
+    def tell(self, writes: tuple[Write, ...]) -> None:
+        super().tell(tuple([write for write in writes if write.key.path[:1] == writes[0].key.path[:1]]))
+
+
+class _Cut(ChangeListener):
+    """Hears nothing after its connection broke."""
+
+    def __init__(self, network: Network, store: DictBackend, name: bytes, path: Path) -> None:
+        super().__init__(store, name, path)
+        self.network = network
+        self.breaks = network.breaks
+
+    def wait(self, seconds: float, /) -> bool:
+        if self.breaks != self.network.breaks:
+            time.sleep(max(0.0, seconds))
+            return False
+        return super().wait(seconds)
+
+
+@broken_network_client("changes.no_change_is_lost_with_a_connection", of=PlainBackend, alone=True)
+class WatchersEndWithTheirConnection(NetworkClient):
+    """A listener to changes whose connection broke waits on it."""
+
+    def listen_to_changes(self, name: str, path: Path, /) -> Listener:
+        store = self.network.server.store
+        assert isinstance(store, DictBackend)
+        return _Cut(self.network, store, name.encode(), path)
+
+
+class _Deafened(ChangeListener):
+    """Connects again without a look at what it missed."""
+
+    def __init__(self, network: Network, store: DictBackend, name: bytes, path: Path) -> None:
+        super().__init__(store, name, path)
+        self.network = network
+        self.breaks = network.breaks
+
+    def wait(self, seconds: float, /) -> bool:
+        if self.breaks != self.network.breaks:
+            self.breaks, self.called = self.network.breaks, False
+        return super().wait(seconds)
+
+
+@broken_network_client("changes.no_change_is_lost_with_a_connection", of=PlainBackend)
+class WhatWasMissedIsLost(NetworkClient):
+    """A listener to changes whose connection broke is not notified of what was written meanwhile."""
+
+    def listen_to_changes(self, name: str, path: Path, /) -> Listener:
+        store = self.network.server.store
+        assert isinstance(store, DictBackend)
+        return _Deafened(self.network, store, name.encode(), path)
+
+
+@broken_store("changes.each_database_tells_its_own", alone=True)
+class TheFirstDatabaseIsTold(_Numbered):
+    """A write in any database notifies those who listen in the first one."""
+
+    def __init__(self, clock: Callable[[], float], number: int = 0, first: _Numbered | None = None) -> None:
+        super().__init__(clock, number, first)
+        self.first: Backend = first or self
+
+    def watchers_told(self) -> Iterable[ChangeListener]:
+        assert isinstance(self.first, DictBackend)
+        return self.first.watchers
