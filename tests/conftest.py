@@ -16,8 +16,8 @@ from tests.support.cluster import Cluster
 from tests.support.executables import Executable, ServerMissing, each_executable
 from tests.support.proxy import FaultyProxy
 from tests.support.sentinels import SentinelTrio
-from tests.support.servers import RedisServer, ServerOptions, StartRedis
-from tests.support.skips import Skips
+from tests.support.servers import RedisServer, ServerOptions, StartRedis, TlsMissing
+from tests.support.skips import EXCUSE, Skips
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -110,6 +110,15 @@ def start_redis(redis_executable: Executable) -> Iterator[StartRedis]:
             return servers.enter_context(RedisServer(redis_executable, **options))
 
         yield start
+
+
+@pytest.fixture
+def tls_server(start_redis: StartRedis) -> RedisServer:
+    """Run a server with TLS."""
+    try:
+        return start_redis(tls=True, password="secret")
+    except TlsMissing as missing:
+        pytest.skip(f"{EXCUSE} {missing}")
 
 
 @pytest.fixture

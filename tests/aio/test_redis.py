@@ -119,3 +119,31 @@ def test_what_is_not_redis_is_refused() -> None:
     reader.feed(b"HTTP/1.1 400\r\n")
     with pytest.raises(exceptions.InvalidResponse):
         reader.gets()
+
+
+def test_tls(tls_server: RedisServer) -> None:
+    """Requests and notifications of tasks are encrypted, and the authority and the name of the server are checked."""
+    at = {"backend": "redis", "host": "localhost", "port": tls_server.port, "tls": True, "password": "secret"}
+    known = at | {"tls_ca_file": str(tls_server.certificate), "retries": 0}
+
+    async def main() -> None:
+        async with redicts.aio.open(known) as db:
+
+            async def wait() -> None:
+                async with db.lock("a"):
+                    pass
+
+            async with db.lock("a") as lock:
+                waiting = asyncio.create_task(wait())
+                while not await lock.waiters():
+                    await asyncio.sleep(0)
+            await waiting
+            assert await db.proxy("n").add(1) == 1
+        for wrong in ({"tls": False, "tls_ca_file": None}, {"tls_ca_file": None}, {"host": "127.1"}):
+            async with redicts.aio.open(known | wrong) as db:
+                with pytest.raises(Unreachable):
+                    await db.proxy("n").add(1)
+        async with redicts.aio.open(known) as db:
+            assert await db.proxy("n").val() == 1
+
+    run(main())

@@ -32,8 +32,7 @@ from tests.backends.redis_tools import (
     write,
 )
 from tests.support.proxy import FaultyProxy
-from tests.support.servers import RedisServer, StartRedis, TlsMissing
-from tests.support.skips import EXCUSE
+from tests.support.servers import RedisServer, StartRedis
 from tests.support.waiting import TIMEOUT, eventually
 
 PASSWORD: Final = "p%40:/ @ss?#w\u00f6rd"
@@ -108,15 +107,6 @@ def test_user_and_password(start_redis: StartRedis, user: str | None, form: str)
         cfg = f"redis://{quote(user or '', '')}:{quote(PASSWORD, '')}@{server.host}:{server.port}/0"
     with front_with(cfg) as tree:
         examine_use(tree)
-
-
-@pytest.fixture
-def tls_server(start_redis: StartRedis) -> RedisServer:
-    """Run a server with TLS."""
-    try:
-        return start_redis(tls=True, password="secret")
-    except TlsMissing as missing:
-        pytest.skip(f"{EXCUSE} {missing}")
 
 
 @pytest.mark.parametrize("form", ["fields", "url"])
