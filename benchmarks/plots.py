@@ -52,13 +52,33 @@ def colour_of(row: dict[str, Any]) -> str:
 
 def label_of(row: dict[str, Any]) -> str:
     """Return the label of a bar."""
-    more = " (more is better)" if (row["bound"] or "").startswith("at least") else ""
+    more = " (more is better)" if is_more_better(row) else ""
     return f"{row['what']}{more}\nbaseline: {row['baseline']}"
 
 
 def comparisons(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows that compare redicts with a baseline; a count that must be 0 is not a comparison."""
-    return [row for row in result["rows"] if row["baseline"] and row["ratio"] > 0]
+    """Return the rows that compare redicts with a baseline, those of which more is better at the end.
+
+    A count that must be 0 is not a comparison.
+    """
+    less: list[dict[str, Any]] = []
+    more: list[dict[str, Any]] = []
+    group = less
+    for row in result["rows"]:
+        if row["baseline"] and row["ratio"] > 0:
+            if not _follows(row):  # which belongs to the row before it
+                group = more if is_more_better(row) else less
+            group.append(row)
+    return less + more
+
+
+def _follows(row: dict[str, Any]) -> bool:
+    return bool(row["what"].startswith("the same"))
+
+
+def is_more_better(row: dict[str, Any]) -> bool:
+    """Return whether a large ratio is good, as of work that is done and not of time that is taken."""
+    return str(row["bound"] or "").startswith("at least")
 
 
 def draw(result: dict[str, Any], target: Path) -> None:
@@ -84,6 +104,12 @@ def draw(result: dict[str, Any], target: Path) -> None:
             bound = bound_of(row)
             if bound is not None:
                 axes.plot([bound, bound], [position - 0.38, position + 0.38], color=_TICK, linewidth=2)
+        more = next((number for number, row in enumerate(rows) if not is_more_better(row) and not _follows(row)), 0)
+        if 0 < more < len(rows):
+            axes.axhline(more - 0.5, color=_UNBOUND, linewidth=1, linestyle="--")
+            for text, side in (("less is better", "bottom"), ("more is better", "top")):
+                where = axes.get_yaxis_transform()
+                axes.text(0.01, more - 0.5, text, transform=where, va=side, color="#5b6b7b", fontsize=8)
         axes.axvline(1, color="#1f2933", linewidth=1)
         axes.margins(x=0.15, y=0.02)
         axes.set_xscale("log", base=2, subs=[])

@@ -61,13 +61,16 @@ class _Reporter(ResetInChild):
     def add(self, report: Report) -> None:
         """Make a report soon. It is dropped if no thread can be started."""
         self._pending.append(report)
-        if _RUNNING not in self._threads:
-            thread = threading.Thread(target=self._run, name="redicts-reports", daemon=True)
+        if _RUNNING in self._threads:
+            return
+        thread = threading.Thread(target=self._run, name="redicts-reports", daemon=True)
+        try:
             if self._threads.setdefault(_RUNNING, thread) is thread:
-                try:
-                    thread.start()
-                except RuntimeError:
-                    self._threads.clear()
+                thread.start()
+        except BaseException as error:
+            self._threads.clear()  # else a thread that never started would stand in the way of the next report
+            if not isinstance(error, RuntimeError):
+                raise
 
     def _run(self) -> None:
         while self._pending:

@@ -21,6 +21,7 @@ from redicts.cli.stores import PATH, Store, open_store, store_options
 from redicts.cli.stores import chosen as chosen_store
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
+from redicts.errors import RedictsError
 
 TOKEN: Final = "REDICTS_LOCK_TOKEN"  # noqa: S105  (a name)
 """The variable in which the command gets the fencing token of its lock."""
@@ -90,9 +91,14 @@ def lock(
             renew=True,
             on_loss=running.lost,
         )
-        with held:
-            variables = {**os.environ, TOKEN: str(held.token), LOCKED_PATH: render(path)}
-            status = running.run(command, variables)
+        held.acquire()
+        try:
+            status = running.run(command, {**os.environ, TOKEN: str(held.token), LOCKED_PATH: render(path)})
+        finally:
+            try:
+                held.release()
+            except RedictsError as error:  # the status of the command is worth more, and the lock expires
+                tell(f"the lock on {described(path)} could not be released: {error}")
     return exits.LOCKED if running.is_ended else status
 
 
@@ -103,7 +109,6 @@ class _Running:
         self._path = path
         self._grace = grace
         self._process: subprocess.Popen[bytes] | None = None
-        self._is_lost = threading.Event()
         self._has_started = threading.Event()
         self.is_ended = False
         """Whether the command was told to end because its lock was lost."""
@@ -144,6 +149,8 @@ class _Running:
         """Say that the lock is lost, and end the command if that is asked for. Called in a thread of its own."""
         if self._grace is None:
             tell(f"the lock on {self._path} is lost, and the command goes on")
+            return
+        if self._process is not None and self._process.poll() is not None:
             return
         self.is_ended = True
         tell(f"the lock on {self._path} is lost; the command is told to end")

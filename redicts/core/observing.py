@@ -200,13 +200,13 @@ def _description(steps: Any) -> tuple[str, tuple[Path, ...], float | None]:
     The function of the generator is the kind, and its arguments have the paths. A generator that guards or watches
     another one has it as the argument ``steps``.
     """
-    while True:
-        given = steps.gi_frame.f_locals
-        inner = given.get("steps")
-        if inner is None:
+    given: Any = {}
+    while (frame := getattr(steps, "gi_frame", None)) is not None:
+        given = frame.f_locals
+        if not hasattr(given.get("steps"), "gi_frame"):
             break
-        steps = inner
-    name = steps.gi_code.co_name
+        steps = given["steps"]
+    name = getattr(steps, "__name__", "operation")
     kind = KINDS.get(name) or name.lstrip("_")
     path = given.get("path")
     if path is not None:

@@ -12,6 +12,7 @@ from redicts import Lock
 from redicts.cli import exits
 from tests.cli.conftest import InProcess, open_database, put, value_at
 from tests.cli.running import redicts, running
+from tests.support.servers import RedisServer
 from tests.support.waiting import eventually
 
 SCRIPT = "import os, sys; print(os.environ['REDICTS_LOCK_TOKEN'], os.environ['REDICTS_LOCK_PATH']); sys.exit(7)"
@@ -140,3 +141,17 @@ def test_a_command_that_waits_can_be_interrupted(file_url: str) -> None:
     with Lock(database.backend, "a"), running("lock", "a", "-s", file_url, "--", "/bin/true") as command:
         eventually(lambda: Lock(database.backend, "a").waiters(), "the command waits")
         command.interrupt()
+
+
+def test_the_status_is_that_of_the_command_if_the_store_ends(tmp_path: Path) -> None:
+    """A lock that cannot be released expires; one line says so."""
+    go_on = tmp_path / "go on"
+    program = f"import os, time; print('runs', flush=True)\nwhile not os.path.exists({str(go_on)!r}): time.sleep(0.01)"
+    with RedisServer() as server:
+        url = f"redis://{server.host}:{server.port}/0?retries=0"
+        with running("lock", "a", "-s", url, "--", sys.executable, "-c", program) as command:
+            assert command.stdout.readline() == b"runs\n"
+            server.kill()
+            go_on.touch()
+            done = command.end()
+    assert (done.status, "could not be released" in done.err) == (0, True), done
