@@ -83,10 +83,12 @@ class Load:
     def __init__(self, cfg: Mapping[str, Any], threads: int = 3) -> None:
         logging.getLogger("redicts.locks").addHandler(logging.NullHandler())  # outages are what it is about
         self._cfg: Final = dict(cfg)
-        self._names: Final = [f"thread{number}" for number in range(threads)]
-        self.clients: Final = [Client(name, name, self._write) for name in self._names]
-        self.clients.append(Client("task", "task", self._write_in_task))
-        self.clients += [Client(f"owner{number}", _GUARDED, self._write_guarded) for number in range(2)]
+        names = [f"thread{number}" for number in range(threads)]
+        self.clients: Final = [
+            *[Client(name, name, self._write) for name in names],
+            Client("task", "task", self._write_in_task),
+            *[Client(f"owner{number}", _GUARDED, self._write_guarded) for number in range(2)],
+        ]
 
     def _write(self, client: Client) -> None:
         with redicts.open(self._cfg) as database:
