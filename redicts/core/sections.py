@@ -49,20 +49,17 @@ def home_of(transaction: Transaction) -> str | None:
     without a section unless it only reads: then nothing is there.
     """
     home: str | None = None
+    known_space = known = None
     for part in transaction:
         for item in part:
-            # In line, for each request passes here, with a dozen checks if it is for a lock.
-            space, path = item.key
-            kind = space[0]
-            if kind in _RECORDS:
-                if not path or path[0][0] != "/":
-                    continue
-                section = path[0][1:]
-            elif kind in _AT_HOME:
+            # Each request passes here, one for a lock with a dozen checks. Most keys are like the last one.
+            space, path = item[0]
+            first = path[0] if path else ROOT
+            if first == known and space == known_space:
                 continue
-            else:
-                section = path[0] if path else ROOT
-            if section != home:
+            known_space, known = space, first
+            section = section_of(item[0])
+            if section is not None and section != home:
                 if home is not None or not section:
                     keys = [item.key for part in transaction for item in part]
                     raise _spans([found for key in keys if (found := section_of(key)) is not None])

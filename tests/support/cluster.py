@@ -140,9 +140,8 @@ class Cluster:
             moved += len(keys)
             yield moved
         to.command("CLUSTER", "SETSLOT", slot, "NODE", self.id_of(to))
-        source.command("CLUSTER", "SETSLOT", slot, "NODE", self.id_of(to))
-        for server in self.primaries:
-            with contextlib.suppress(RedisError):
+        for server in (source, *self.primaries):
+            with contextlib.suppress(RedisError):  # a node that has lost its last slot becomes a replica
                 server.command("CLUSTER", "SETSLOT", slot, "NODE", self.id_of(to))
 
     def close(self) -> None:

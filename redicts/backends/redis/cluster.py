@@ -241,17 +241,17 @@ class ClusterBackend(Backend):
         host, port = address_of(address)
         return {**connection_options(self._settings, 0), "host": host, "port": port}
 
-    def _connections_to(self, address: str) -> Connections:
+    def _connections_to(self, address: str, secs: float) -> Connections:
         settings = self._settings.model_copy(update={"retries": 0})  # the other nodes are asked first
         errors = Errors(f"{address} in {self._where}", self._options(address))
-        return Connections(partial(self._make, address), errors, settings, settings.socket_timeout_secs)
+        return Connections(partial(self._make, address, secs), errors, settings, secs)
 
-    def _make(self, address: str) -> AbstractConnection:
-        options = self._options(address)
+    def _make(self, address: str, secs: float) -> AbstractConnection:
+        options = {**self._options(address), "socket_timeout": secs}
         connection: AbstractConnection = options.pop("connection_class")(**options)
         return connection
 
     def _make_any(self) -> AbstractConnection:
         """Return a connection to a node that has slots, or to one that the settings name."""
         nodes = self._nodes.current or self._nodes.get()
-        return self._make(nodes.any())
+        return self._make(nodes.any(), self._settings.socket_timeout_secs)

@@ -33,7 +33,7 @@ SLOTS: Final = 16_384
 
 _CLUSTER_SLOTS: Final = b"*2\r\n$7\r\nCLUSTER\r\n$5\r\nSLOTS\r\n"
 
-_FIRST_SECS: Final = 0.6
+FIRST_SECS: Final = 0.6
 """How long the first attempt waits for its reply. Each further one waits twice as long, up to the socket's timeout: a
 node that is stopped is left soon, and one that is slow has the time that it needs."""
 
@@ -78,17 +78,19 @@ class _InDoubt(threading.local):
 class Nodes:
     """The nodes of a cluster, and the sessions of one process there. A forked child needs an instance of its own.
 
-    ``connections`` makes the connections to the node at an address. ``where`` describes the cluster in errors.
+    ``connections`` makes the connections to the node at an address, which wait so many seconds for a reply. ``where``
+    describes the cluster in errors.
     """
 
-    def __init__(self, connections: Callable[[str], Connections], settings: RedisSettings, where: str) -> None:
+    def __init__(self, connections: Callable[[str, float], Connections], settings: RedisSettings, where: str) -> None:
         self._connections = connections
         self._settings = settings
         self._longest_secs = settings.socket_timeout_secs
         self.errors: Final = ErrorMapping(f"redis at {where}")
         self.owners: list[str] = [""] * SLOTS
         """The address of the node that has each slot, empty if unknown."""
-        self._known: dict[str, Connections] = {}
+        self.known: Final[dict[str, Connections]] = {}
+        self._patient: Final[dict[str, Connections]] = {}
         self._closed = False
         self._replicas: tuple[str, ...] = ()
         self.idle_sessions: list[Session] = []
@@ -96,11 +98,13 @@ class Nodes:
         self.listed: dict[str, float] = {}
         """The sections that are certainly in the list of sections, and when each was put there."""
 
-    def at(self, address: str) -> Connections:
-        """Return the connections to a node."""
-        found = self._known.get(address)
+    def at(self, address: str, *, is_patient: bool = False) -> Connections:
+        """Return the connections to a node: those of first attempts, or those that wait longer for a reply."""
+        known = self._patient if is_patient else self.known
+        found = known.get(address)
         if found is None:
-            found = self._known.setdefault(address, self._connections(address))
+            secs = self._longest_secs if is_patient else min(FIRST_SECS, self._longest_secs)
+            found = known.setdefault(address, self._connections(address, secs))
             if self._closed:
                 found.close()
         return found
@@ -157,7 +161,7 @@ class Nodes:
     def close(self) -> None:
         """Close the idle connections now, and each of the others when its request is over."""
         self._closed = True
-        for connections in list(self._known.values()):
+        for connections in [*self.known.values(), *self._patient.values()]:
             connections.close()
 
 
@@ -191,13 +195,10 @@ class SlotConnections:
         ``timeout_secs`` of the settings. Then it raises :class:`~redicts.errors.StoreBusy` or what prevents it.
         """
         nodes, slot = self._nodes, self._slot
-        until = time.monotonic() + _FIRST_SECS
         address = nodes.owners[slot]
         if address:
             try:
-                return nodes.at(address).call(
-                    command, writes, until if deadline is None or until < deadline else deadline, count
-                )
+                return (nodes.known.get(address) or nodes.at(address)).call(command, writes, deadline, count)
             except StoreError as error:
                 return _Again(nodes, slot, address, deadline).call(error, command, writes, count)
         return _Again(nodes, slot, "", deadline).call(None, command, writes, count)
@@ -219,7 +220,7 @@ class _Again:
 
     def call(self, error: StoreError | None, command: bytes, writes: bool, count: int) -> Any:
         """Send the call until it succeeds, or until nothing more can be tried."""
-        nodes, secs = self._nodes, _FIRST_SECS
+        nodes, secs = self._nodes, FIRST_SECS
         while True:
             if error is not None:
                 self._maybe_applied |= error.maybe_applied
@@ -228,7 +229,7 @@ class _Again:
                 self._address = nodes.owner(self._slot, self._deadline)
                 secs = min(nodes._longest_secs, 2 * secs)
                 until = min(time.monotonic() + secs, self._until)
-                return nodes.at(self._address).call(command, writes, until, count)
+                return nodes.at(self._address, is_patient=True).call(command, writes, until, count)
             except StoreError as again:
                 error = again
 
