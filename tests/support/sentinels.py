@@ -213,13 +213,14 @@ class SentinelTrio:
         """Have the Sentinels promote a replica, and return it."""
         before = self.primary
 
-        def begun() -> bool:
-            with contextlib.suppress(RedisError):  # no replica is good enough yet
-                self.sentinels[0].command("SENTINEL", "FAILOVER", SERVICE)
-                return True
-            return False
+        def moved() -> bool:
+            # One may be under way, no replica may be good enough yet, and a failover may be given up.
+            with contextlib.suppress(RedisError):
+                if self.primary is before:
+                    self.sentinels[0].command("SENTINEL", "FAILOVER", SERVICE)
+            return self.primary is not before
 
-        eventually(begun, "a failover begins", every=0.1)
+        eventually(moved, "the Sentinels promote a replica", within=3 * TIMEOUT, every=0.1)
         self.wait_until_agreed(other_than=before)
         return self.primary
 
