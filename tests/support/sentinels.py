@@ -183,7 +183,7 @@ class SentinelTrio:
             found = [each for each in self.servers if each.port in ports and each.running]
             if len(ports) != 1 or not found or found[0] is other_than:
                 return False
-            return found[0].info("replication")["role"] == "master"
+            return _replication(found[0]).get("role") == "master"
 
         eventually(agreed, "the Sentinels agree on a primary", within=3 * TIMEOUT, every=0.02)
         return time.monotonic()
@@ -193,7 +193,7 @@ class SentinelTrio:
 
         def whole() -> bool:
             primary = self.primary
-            replicas = [each.info("replication") for each in self.servers if each is not primary]
+            replicas = [_replication(each) for each in self.servers if each is not primary]
             links = [(each.get("master_link_status"), each.get("master_port")) for each in replicas]
             return links == [("up", str(primary.port))] * 2 and self._is_complete()
 
@@ -213,13 +213,14 @@ class SentinelTrio:
         """Have the Sentinels promote a replica, and return it."""
         before = self.primary
 
-        def begun() -> bool:
-            with contextlib.suppress(RedisError):  # no replica is good enough yet
-                self.sentinels[0].command("SENTINEL", "FAILOVER", SERVICE)
-                return True
-            return False
+        def moved() -> bool:
+            # One may be under way, no replica may be good enough yet, and a failover may be given up.
+            with contextlib.suppress(RedisError):
+                if self.primary is before:
+                    self.sentinels[0].command("SENTINEL", "FAILOVER", SERVICE)
+            return self.primary is not before
 
-        eventually(begun, "a failover begins", every=0.1)
+        eventually(moved, "the Sentinels promote a replica", within=3 * TIMEOUT, every=0.1)
         self.wait_until_agreed(other_than=before)
         return self.primary
 
@@ -232,3 +233,10 @@ class SentinelTrio:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def _replication(server: RedisServer) -> dict[str, str]:
+    """Return that section of INFO; nothing if a Sentinel has just closed all connections of the server."""
+    with contextlib.suppress(OSError, StreamEnded):
+        return server.info("replication")
+    return {}

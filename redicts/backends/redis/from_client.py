@@ -73,9 +73,9 @@ def is_client_of(client: object, settings: RedisSettings, number: int) -> bool:
         return False
     here = _address(settings.unix_socket, settings.host, settings.port)
     there = _address(options.get("path"), options.get("host"), options.get("port"))
-    if here == there:
+    if here == there and not settings.sentinels:
         return True
-    if here[1] == there[1] or None in (here[1], there[1]):
+    if settings.sentinels or here[1] == there[1] or None in (here[1], there[1]):
         raise SettingsError(
             "a lock on a client must be a lock of the pool if they have one server, because the pool has a prefix; the "
             "addresses do not tell; give the Pool, or for another server a database of redicts.open()"

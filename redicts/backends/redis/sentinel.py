@@ -78,7 +78,7 @@ class Sentinels:
         """
         deadline = time.monotonic() + seconds
         problems: list[_Problem] = []
-        older: list[tuple[int, Address, Address]] = []
+        older: list[tuple[int, Address]] = []
         for at in self._order:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -96,12 +96,13 @@ class Sentinels:
             elif not _is_up(state):
                 problems.append(_Problem(f"{shown(at)} says that the primary is down; a failover takes a while", True))
             elif state["config-epoch"] < self._epoch:
-                older.append((state["config-epoch"], at, (state["ip"], state["port"])))
+                older.append((state["config-epoch"], (state["ip"], state["port"])))
+                problems.append(_Problem(f"{shown(at)} has not heard of the last failover", True))
             else:
                 self._epoch = state["config-epoch"]
                 return state["ip"], state["port"]
-        if older:  # as after the Sentinels were set up again
-            self._epoch, _, address = max(older)
+        if len(older) > len(self._order) / 2:  # the Sentinels were set up again
+            self._epoch, address = max(older)
             return address
         texts = "; ".join(each.text for each in problems) or "none answered in time"
         kinds = {each.kind for each in problems}
