@@ -223,7 +223,7 @@ def test_a_read_during_a_write_is_not_kept() -> None:
         assert proxy.val() == 3
 
 
-def test_reads_of_one_path_do_not_go_back() -> None:
+def test_reads_of_one_path_do_not_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two reads at once with different results, neither stays, whichever ends first."""
     with redicts.open({"backend": "memory", "cache": True}) as db:
         inner = db.backend._inner  # type: ignore[attr-defined]
@@ -233,9 +233,9 @@ def test_reads_of_one_path_do_not_go_back() -> None:
             proxy.put(1)
             reads = [cache_of(db).read(("a",)) for _ in range(2)]
             old = inner.execute(next(reads[0]))
-            cache_of(db)._drop = lambda _: None  # type: ignore[method-assign]  # the notification is on the way
-            proxy.put(2)
-            del cache_of(db).__dict__["_drop"]
+            with monkeypatch.context() as patch:
+                patch.setattr(cache_of(db), "_drop", lambda _: None)  # the notification is on the way
+                proxy.put(2)
             new = inner.execute(next(reads[1]))
             order = [(reads[0], old), (reads[1], new)]
             for steps, outcome in order if first else order[::-1]:
