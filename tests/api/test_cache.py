@@ -131,8 +131,7 @@ def test_fresh_reads_and_owners_of_locks_ask_the_store(db: Database) -> None:
     assert proxy.exists()
     assert proxy.transaction() is not None
     assert cache_of(db).info().hits == hits
-    assert proxy.val() == 1
-    assert cache_of(db).info().hits == hits + 1
+    keep(db, "a")
 
 
 def test_tasks_share_the_cache(db: Database) -> None:
@@ -143,10 +142,10 @@ def test_tasks_share_the_cache(db: Database) -> None:
     async def main() -> None:
         proxy = aio.Database(db).proxy("a.b")
         hits = cache_of(db).info().hits
-        assert await proxy.val() == 1
-        assert cache_of(db).info().hits == hits + 1
         assert await proxy.val(fresh=True) == 1
-        assert cache_of(db).info().hits == hits + 1
+        assert cache_of(db).info().hits == hits
+        while cache_of(db).info().hits == hits:  # a notification of the write may come late, and drop it once more
+            assert await proxy.val() == 1
         for number in range(20):
             await proxy.put(number)
             assert db.proxy("a.b").val() == await proxy.val() == number
