@@ -147,3 +147,22 @@ def test_tls(tls_server: RedisServer) -> None:
             assert await db.proxy("n").val() == 1
 
     run(main())
+
+
+def test_no_request_hangs_when_its_connection_ends_at_any_time(faults: FaultyProxy) -> None:
+    """A request whose connection ended before it was sent, at any point of connecting, is sent over another one."""
+    redicts.Pool().reload(cfg={"backend": "redis", "host": faults.host, "port": faults.port, "retries": 1000})
+
+    async def main() -> None:
+        async def work(number: int) -> None:
+            for count in range(30):
+                await root()[f"n{number}"].put(count)
+            assert await root()[f"n{number}"].val() == count
+
+        tasks = [asyncio.create_task(work(number)) for number in range(8)]
+        while not all(task.done() for task in tasks):
+            faults.cut_all()
+            await asyncio.sleep(0.003)
+        await asyncio.gather(*tasks)
+
+    run(main())

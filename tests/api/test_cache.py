@@ -131,8 +131,7 @@ def test_fresh_reads_and_owners_of_locks_ask_the_store(db: Database) -> None:
     assert proxy.exists()
     assert proxy.transaction() is not None
     assert cache_of(db).info().hits == hits
-    assert proxy.val() == 1
-    assert cache_of(db).info().hits == hits + 1
+    keep(db, "a")
 
 
 def test_tasks_share_the_cache(db: Database) -> None:
@@ -143,10 +142,10 @@ def test_tasks_share_the_cache(db: Database) -> None:
     async def main() -> None:
         proxy = aio.Database(db).proxy("a.b")
         hits = cache_of(db).info().hits
-        assert await proxy.val() == 1
-        assert cache_of(db).info().hits == hits + 1
         assert await proxy.val(fresh=True) == 1
-        assert cache_of(db).info().hits == hits + 1
+        assert cache_of(db).info().hits == hits
+        while cache_of(db).info().hits == hits:  # a notification of the write may come late, and drop it once more
+            assert await proxy.val() == 1
         for number in range(20):
             await proxy.put(number)
             assert db.proxy("a.b").val() == await proxy.val() == number
@@ -223,7 +222,7 @@ def test_a_read_during_a_write_is_not_kept() -> None:
         assert proxy.val() == 3
 
 
-def test_reads_of_one_path_do_not_go_back() -> None:
+def test_reads_of_one_path_do_not_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two reads at once with different results, neither stays, whichever ends first."""
     with redicts.open({"backend": "memory", "cache": True}) as db:
         inner = db.backend._inner  # type: ignore[attr-defined]
@@ -233,9 +232,9 @@ def test_reads_of_one_path_do_not_go_back() -> None:
             proxy.put(1)
             reads = [cache_of(db).read(("a",)) for _ in range(2)]
             old = inner.execute(next(reads[0]))
-            cache_of(db)._drop = lambda _: None  # type: ignore[assignment,method-assign]  # the notification is on the way
-            proxy.put(2)
-            del cache_of(db).__dict__["_drop"]
+            with monkeypatch.context() as patch:
+                patch.setattr(cache_of(db), "_drop", lambda _: None)  # the notification is on the way
+                proxy.put(2)
             new = inner.execute(next(reads[1]))
             order = [(reads[0], old), (reads[1], new)]
             for steps, outcome in order if first else order[::-1]:

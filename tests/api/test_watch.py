@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 import redicts
-from redicts import ABSENT, Packed, Proxy, Watch, WrongUse, root
+from redicts import ABSENT, Packed, Proxy, StoreBusy, Watch, WrongUse, root
 from tests.support.stores import Store
 from tests.support.waiting import eventually
 from tests.support.workers import Worker
@@ -201,6 +203,34 @@ def test_a_child_goes_on(any_store: Store, soon: Callable[[Watch], Any]) -> None
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     proxy.put(3)
     assert soon(watch) == 3
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers of signals on this platform")
+def test_signal_handlers_may_write_watch_and_close(any_store: Store) -> None:
+    """A handler that interrupts the wait may write, watch or be told that it cannot, and end the wait."""
+    watch = Proxy("a").watch(timeout=SOON)
+    assert next(watch) is ABSENT
+    handled: list[int] = []
+
+    def handle(*_: object) -> None:
+        handled.append(1)
+        with contextlib.suppress(StoreBusy):
+            Proxy("a").put(len(handled))
+            assert list(Proxy("b").watch(timeout=0)) == [ABSENT]
+        if len(handled) == 6:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            watch.close()
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+        values = list(watch)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(handled) == 6
+    assert values == sorted(values)
+    assert Proxy("a").val() in range(1, 7)
 
 
 def test_watches_of_databases_are_apart(any_store: Store) -> None:

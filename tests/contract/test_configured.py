@@ -114,7 +114,7 @@ def test_a_needless_limit_is_reported() -> None:
 def test_every_capability_is_counted() -> None:
     """The report counts the checks on each capability, declared or not."""
     spoken_of = set(CAPABILITIES.values())
-    assert {"ttl", "processes", "durable", "push", "atomic_entries", "documents"} <= spoken_of
+    assert {"ttl", "processes", "durable", "push", "atomic_entries", "documents", "changes"} <= spoken_of
     assert {capability for check in CHECKS for capability in check.capabilities} == {*spoken_of, "every store"}
     report = certify(StoreHarness(Store(memory, MemorySettings())), checks=chosen("processes.", "capabilities."))
     counts = report.counts

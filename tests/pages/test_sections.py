@@ -39,3 +39,10 @@ def test_each_section_names_its_tests(page: str, title: str) -> None:
     [named] = re.findall(r"<!-- tests: (.*?)\s-->", SECTIONS[page, title], flags=re.DOTALL)
     missing = set(named.split()) - EXISTING
     assert not missing, {name: difflib.get_close_matches(name, EXISTING, 3) for name in missing}
+
+
+def test_each_promise_of_the_cache_names_its_tests() -> None:
+    """The page on watching names tests of what it promises, and each of them exists."""
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "watch.md").read_text(encoding="utf-8")))
+    assert len(named) > 5
+    assert named - EXISTING == set()

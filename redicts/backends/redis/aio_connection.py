@@ -63,6 +63,10 @@ async def connect(make: Callable[[], AbstractConnection], protocol: Channel) -> 
         _discard(connection)
         raise
     transport = connection._writer.transport
+    if transport.is_closing() or connection._reader.at_eof():
+        # The protocol of the streams has been told already, and nobody else will be.
+        _discard(connection)
+        raise exceptions.ConnectionError("Connection closed by server.")
     protocol.begin(transport, connection)
     transport.set_protocol(protocol)
 
@@ -181,8 +185,10 @@ class Pipe(Channel):
         """Send a request, and return the future of its reply. Requests of one turn of the loop are sent together.
 
         A packet of ``count`` commands has a list of their replies, or the first error among them. ``packet`` may take
-        them in another way.
+        them in another way. Raises ``ConnectionError`` if the connection has ended.
         """
+        if not self.is_open:
+            raise exceptions.ConnectionError("Connection closed by server.")
         future = self._loop.create_future()
         pending = self._pending
         is_first = not pending

@@ -337,8 +337,17 @@ class Subscription:
         for listener in self._watchers.all():
             self._wanted.update(dict.fromkeys(listener.channels))
         if wanted and not self._wanted and self._leader() is None:
-            # Nobody reads the messages that go on coming.
-            self._disconnect()
+            self._disconnect_unread()
+
+    def _disconnect_unread(self) -> None:
+        """Close the connection, for nobody reads the messages that go on coming, unless a thread begins to read it."""
+        connection, self._connection = self._connection, None
+        if connection is not None and self._leader() is not None and self._connection is None:
+            # It may have found the connection before. One that begins now finds none.
+            self._connection = connection
+        elif connection is not None:
+            connection.disconnect()
+            self._notify_all()
 
     def wait(self, listener: RedisListener, seconds: float) -> bool:
         """Return true when the listener is notified, or false after this many seconds."""
