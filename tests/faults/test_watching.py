@@ -157,10 +157,10 @@ def test_watchers_and_caches_on_sqlite(tmp_path: Path) -> None:
     examine(cfg, cfg, None)
 
 
-def test_watchers_and_caches_on_redis(redis_server: RedisServer) -> None:
+def test_watchers_and_caches_on_redis(server: RedisServer) -> None:
     """On Redis, they are told what other processes write, also while their connections are cut again and again."""
-    cfg = {"backend": "redis", "host": redis_server.host, "port": redis_server.port}
-    with FaultyProxy(redis_server.port, redis_server.host) as proxy:
+    cfg = {"backend": "redis", "host": server.host, "port": server.port}
+    with FaultyProxy(server.port, server.host) as proxy:
         examine(cfg, {**cfg, "host": proxy.host, "port": proxy.port, "retries": 20}, proxy)
 
 
