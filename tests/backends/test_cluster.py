@@ -17,8 +17,9 @@ from redicts import Database
 from redicts.backends.redis.cluster import ClusterBackend
 from redicts.backends.redis.settings import RedisSettings
 from redicts.cli import main
+from redicts.config.settings import parse
 from redicts.core.minitransaction import VALUES, Key, Put, Transaction
-from redicts.errors import Deadlock, LockLost, LockTimeout, StoreBusy, Unsupported
+from redicts.errors import Deadlock, LockLost, LockTimeout, SettingsError, StoreBusy, Unsupported
 from tests.backends.test_redis_production import PAGE, documented_user_of_functions
 from tests.support.cluster import Cluster, address, sections_in_each
 from tests.support.servers import RedisServer
@@ -392,3 +393,40 @@ def test_doctor_reports_the_nodes(cluster: Cluster, tree: Database, capsys: pyte
         assert re.match(rf"primary of 546\d slots and 1 sections \({name}\); 1 replicas", found[address(server)])
         assert "min-replicas-to-write 0" in found[address(server)]
     assert sum(text.startswith("replica of ") for text in found.values()) == 3
+
+
+@pytest.mark.parametrize(
+    ("configuration", "nodes"),
+    [
+        ("redis+cluster://one:7000,two:7001/3?prefix=a:", ("one:7000", "two:7001")),
+        ("redis+cluster://user:p%2Cq@one,[::1]:7001/3", ("one:6379", "[::1]:7001")),
+        ("rediss+cluster://one/3", ("one:6379",)),
+        ({"backend": "redis", "nodes": ["one:7000"], "cluster": True, "default_database": 3}, ("one:7000",)),
+    ],
+)
+def test_settings_of_clusters(configuration: Any, nodes: tuple[str, ...]) -> None:
+    """A URL of a cluster has several nodes; the fields are the same as in a dict."""
+    settings: Any = parse(configuration)
+    assert settings.options.cluster
+    assert settings.options.nodes == nodes
+    assert settings.default == 3
+    assert settings.options.tls is str(configuration).startswith("rediss")
+
+
+@pytest.mark.parametrize(
+    ("configuration", "text"),
+    [
+        ({"nodes": ["one:7000"]}, "set cluster"),
+        ({"cluster": True}, "needs nodes"),
+        ({"cluster": True, "nodes": ["one:7000"], "host": "two"}, "remove host"),
+        ({"cluster": True, "nodes": ["one"]}, "host and a port"),
+        ({"cluster": True, "nodes": ["one:99999"]}, "host and a port"),
+        ({"cluster": True, "nodes": ["one:7000"], "prefix": "{a}:"}, "must not contain {"),
+        ("redis+cluster://one:7000,/0", "host and a port"),
+        ("redis+cluster://one:7000/0?nodes=two:1", "'nodes'"),
+    ],
+)
+def test_wrong_settings_of_clusters(configuration: Any, text: str) -> None:
+    """Half a cluster, an address that is none, and a prefix with a brace are refused."""
+    with pytest.raises(SettingsError, match=re.escape(text)):
+        parse(configuration)
