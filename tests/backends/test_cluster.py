@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 
 import redicts
 from redicts import Database
 from redicts.backends.redis.cluster import ClusterBackend
+from redicts.backends.redis.connections import Connections
 from redicts.backends.redis.settings import RedisSettings
 from redicts.cli import main
 from redicts.config.settings import parse
@@ -148,6 +150,26 @@ def test_a_large_root_comes_in_pages(tree: Database) -> None:
     assert len(list(tree.root().iter_children())) == 60 * 20 + 6_000
 
 
+def test_names_at_the_root_come_in_packets(cluster: Cluster, tree: Database) -> None:
+    """The names of many sections cost a few round trips to each node, whichever of them hold values."""
+    for number in range(250):
+        tree.section(f"n{number}").set("x", number)
+    for number in range(0, 250, 5):
+        tree.section(f"n{number}").clear()
+    packets: list[int] = []
+    call = Connections.call
+
+    def counted(self: Connections, command: bytes, *rest: Any) -> Any:
+        packets.append(command.count(b"FCALL"))
+        return call(self, command, *rest)
+
+    with mock.patch.object(Connections, "call", counted):
+        names = set(tree.root().keys())
+    assert names == {f"n{number}" for number in range(250) if number % 5}
+    assert sum(packets) == 250
+    assert len(packets) < 20
+
+
 def test_what_spans_sections_is_refused(cluster: Cluster, tree: Database) -> None:
     """A transaction, a comparison, an edit or a lock over sections raises ``Unsupported``, and nothing is done."""
     one, other, _ = sections_in_each(cluster)
@@ -260,8 +282,8 @@ def test_a_slot_that_is_half_moved_is_waited_for(cluster: Cluster, tree: Databas
     target = next(server for server in cluster.primaries if server is not source)
     tree.proxy(name).update({"a": {"x": 0}, "b": {"x": 0}})
     backend = opened(cluster)
+    steps = cluster.moving(slot, target)
     try:
-        steps = cluster.moving(slot, target)
         for number in steps:
             if number:
                 break
@@ -277,6 +299,8 @@ def test_a_slot_that_is_half_moved_is_waited_for(cluster: Cluster, tree: Databas
         assert tree.proxy(name).val() == {"a": {"x": 1}, "b": {"x": 1}}
     finally:
         backend.close()
+        for _ in steps:  # half a move would stop the other tests
+            pass
         cluster.move(slot, source)
 
 
