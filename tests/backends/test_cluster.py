@@ -9,16 +9,19 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 
 import redicts
 from redicts import Database
 from redicts.backends.redis.cluster import ClusterBackend
+from redicts.backends.redis.connections import Connections
 from redicts.backends.redis.settings import RedisSettings
 from redicts.cli import main
+from redicts.config.settings import parse
 from redicts.core.minitransaction import VALUES, Key, Put, Transaction
-from redicts.errors import Deadlock, LockLost, LockTimeout, StoreBusy, Unsupported
+from redicts.errors import Deadlock, LockLost, LockTimeout, SettingsError, StoreBusy, Unsupported
 from tests.backends.test_redis_production import PAGE, documented_user_of_functions
 from tests.support.cluster import Cluster, address, sections_in_each
 from tests.support.servers import RedisServer
@@ -147,6 +150,26 @@ def test_a_large_root_comes_in_pages(tree: Database) -> None:
     assert len(list(tree.root().iter_children())) == 60 * 20 + 6_000
 
 
+def test_names_at_the_root_come_in_packets(cluster: Cluster, tree: Database) -> None:
+    """The names of many sections cost a few round trips to each node, whichever of them hold values."""
+    for number in range(250):
+        tree.section(f"n{number}").set("x", number)
+    for number in range(0, 250, 5):
+        tree.section(f"n{number}").clear()
+    packets: list[int] = []
+    call = Connections.call
+
+    def counted(self: Connections, command: bytes, *rest: Any) -> Any:
+        packets.append(command.count(b"FCALL"))
+        return call(self, command, *rest)
+
+    with mock.patch.object(Connections, "call", counted):
+        names = set(tree.root().keys())
+    assert names == {f"n{number}" for number in range(250) if number % 5}
+    assert sum(packets) == 250
+    assert len(packets) < 20
+
+
 def test_what_spans_sections_is_refused(cluster: Cluster, tree: Database) -> None:
     """A transaction, a comparison, an edit or a lock over sections raises ``Unsupported``, and nothing is done."""
     one, other, _ = sections_in_each(cluster)
@@ -259,8 +282,8 @@ def test_a_slot_that_is_half_moved_is_waited_for(cluster: Cluster, tree: Databas
     target = next(server for server in cluster.primaries if server is not source)
     tree.proxy(name).update({"a": {"x": 0}, "b": {"x": 0}})
     backend = opened(cluster)
+    steps = cluster.moving(slot, target)
     try:
-        steps = cluster.moving(slot, target)
         for number in steps:
             if number:
                 break
@@ -276,6 +299,8 @@ def test_a_slot_that_is_half_moved_is_waited_for(cluster: Cluster, tree: Databas
         assert tree.proxy(name).val() == {"a": {"x": 1}, "b": {"x": 1}}
     finally:
         backend.close()
+        for _ in steps:  # half a move would stop the other tests
+            pass
         cluster.move(slot, source)
 
 
@@ -392,3 +417,40 @@ def test_doctor_reports_the_nodes(cluster: Cluster, tree: Database, capsys: pyte
         assert re.match(rf"primary of 546\d slots and 1 sections \({name}\); 1 replicas", found[address(server)])
         assert "min-replicas-to-write 0" in found[address(server)]
     assert sum(text.startswith("replica of ") for text in found.values()) == 3
+
+
+@pytest.mark.parametrize(
+    ("configuration", "nodes"),
+    [
+        ("redis+cluster://one:7000,two:7001/3?prefix=a:", ("one:7000", "two:7001")),
+        ("redis+cluster://user:p%2Cq@one,[::1]:7001/3", ("one:6379", "[::1]:7001")),
+        ("rediss+cluster://one/3", ("one:6379",)),
+        ({"backend": "redis", "nodes": ["one:7000"], "cluster": True, "default_database": 3}, ("one:7000",)),
+    ],
+)
+def test_settings_of_clusters(configuration: Any, nodes: tuple[str, ...]) -> None:
+    """A URL of a cluster has several nodes; the fields are the same as in a dict."""
+    settings: Any = parse(configuration)
+    assert settings.options.cluster
+    assert settings.options.nodes == nodes
+    assert settings.default == 3
+    assert settings.options.tls is str(configuration).startswith("rediss")
+
+
+@pytest.mark.parametrize(
+    ("configuration", "text"),
+    [
+        ({"nodes": ["one:7000"]}, "set cluster"),
+        ({"cluster": True}, "needs nodes"),
+        ({"cluster": True, "nodes": ["one:7000"], "host": "two"}, "remove host"),
+        ({"cluster": True, "nodes": ["one"]}, "host and a port"),
+        ({"cluster": True, "nodes": ["one:99999"]}, "host and a port"),
+        ({"cluster": True, "nodes": ["one:7000"], "prefix": "{a}:"}, "must not contain {"),
+        ("redis+cluster://one:7000,/0", "host and a port"),
+        ("redis+cluster://one:7000/0?nodes=two:1", "'nodes'"),
+    ],
+)
+def test_wrong_settings_of_clusters(configuration: Any, text: str) -> None:
+    """Half a cluster, an address that is none, and a prefix with a brace are refused."""
+    with pytest.raises(SettingsError, match=re.escape(text)):
+        parse(configuration)

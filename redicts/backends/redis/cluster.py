@@ -12,7 +12,8 @@ A process puts a section there before its first write to it, and again after a m
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,10 +30,11 @@ from redicts.backends.redis.layout import name_bytes, name_text, suffix
 from redicts.backends.redis.plain_reads import PlainReads
 from redicts.backends.redis.pubsub import RedisListener, Subscriptions
 from redicts.backends.redis.settings import RedisSettings, address_of
-from redicts.backends.redis.wire import INFO_SERVER, Encoder, bulk_string
+from redicts.backends.redis.wire import INFO_SERVER, UNFINISHED, Encoder, bulk_string, decode
 from redicts.core.backend import Backend, Capabilities, ServerState
 from redicts.core.minitransaction import Outcome, Path, Transaction
 from redicts.core.sections import home_of, is_at_root
+from redicts.errors import StoreError
 from redicts.handles import PerProcess
 
 if TYPE_CHECKING:
@@ -43,6 +45,9 @@ _MOST_SECTIONS: Final = 512
 
 _LISTED_SECS: Final = 60.0
 """After so many seconds, a section is put into the list of sections again."""
+
+_IN_A_PACKET: Final = 100
+"""How many sections one packet asks."""
 
 _MOST_LISTED: Final = 100_000
 """How many sections a process remembers as listed."""
@@ -64,6 +69,10 @@ class _Section(Executor):
     def capabilities(self) -> Capabilities:
         """Those of the cluster."""
         return _CAPABILITIES
+
+    def encoded(self, transaction: Transaction) -> bytes:
+        """Return the call of a transaction that reads."""
+        return self._encoder.encode(transaction)
 
 
 class _Here:
@@ -117,7 +126,7 @@ class ClusterBackend(Backend):
             partial(Nodes, self._connections_to, settings, self._where), Nodes.close, keep_inherited=False
         )
         self._sections: dict[str | None, _Section] = {}
-        self._root = RootReader(self._sections_page, self._section)
+        self._root = RootReader(self._sections_page, self._section, self._read_each)
         options = self._options(settings.nodes[0])
         self._subscriptions = Subscriptions(
             self._make_any,
@@ -191,6 +200,28 @@ class ClusterBackend(Backend):
         command = b"*%d\r\n" % len(words) + b"".join(map(bulk_string, words))
         following, names = self._list_connections().call(command, False, deadline)
         return following, names
+
+    def _read_each(self, names: Sequence[str], transaction: Transaction, deadline: float | None) -> dict[str, Outcome]:
+        """Return the outcomes of a transaction that reads in each of some sections, in packets to their nodes.
+
+        What is not answered at once is left out.
+        """
+        nodes = self._nodes.current or self._nodes.get()
+        found: dict[str, Outcome] = {}
+        by_node: dict[str, list[str]] = {}
+        for name in names:
+            by_node.setdefault(nodes.owner(self._section(name).slot, deadline), []).append(name)
+        for address, there in by_node.items():
+            connections = nodes.at(address)
+            for start in range(0, len(there), _IN_A_PACKET):
+                part = there[start : start + _IN_A_PACKET]
+                calls = [connections.formed(self._section(name).encoded(transaction)) for name in part]
+                with suppress(StoreError):
+                    replies = connections.call(b"".join(calls), False, deadline, len(calls))
+                    for name, reply in zip(part, replies if len(calls) > 1 else [replies]):
+                        if reply[0] not in UNFINISHED:
+                            found[name] = decode(reply, transaction)
+        return found
 
     def _list_connections(self) -> SlotConnections:
         nodes = self._nodes.current or self._nodes.get()

@@ -26,7 +26,7 @@ from redis import exceptions
 from redicts.backends.redis.connections import Connections, Session, Unanswered
 from redicts.backends.redis.settings import RedisSettings, address_of
 from redicts.core.error_mapping import ErrorMapping
-from redicts.errors import RedictsError, StoreBusy, StoreError, Unreachable
+from redicts.errors import RedictsError, StoreBusy, StoreError, StoreTimeout, Unreachable
 from redicts.forks import stack
 
 SLOTS: Final = 16_384
@@ -214,6 +214,8 @@ class _Again:
         self._deadline = deadline
         self._until = time.monotonic() + nodes._settings.timeout_secs if deadline is None else deadline
         self._maybe_applied = False
+        self._why: str | None = None
+        """What the call waited for the last time."""
         self._redirections = 0
         self._attempts = 0
         self._lost = 0
@@ -243,9 +245,11 @@ class _Again:
             if self._redirections > _REDIRECTIONS:
                 self._pause(error)
         elif isinstance(cause, _MOVING):
-            self._pause(self._busy("this part of the tree is being moved to another node"))
+            self._why = "this part of the tree is being moved to another node"
+            self._pause(self._busy(self._why))
         elif isinstance(cause, _UNSERVED):
-            self._look(self._busy("no node serves this part of the tree now"))
+            self._why = "no node serves this part of the tree now"
+            self._look(self._busy(self._why))
         elif isinstance(error, Unreachable) and cause is not None:  # else no connection is free
             self._look(error)
         else:
@@ -281,6 +285,8 @@ class _Again:
 
     def _last(self, error: RedictsError) -> RedictsError:
         """Return the error that ends the call. It tells whether one of the attempts may have been carried out."""
+        if self._why is not None and isinstance(error, StoreTimeout):
+            return self._busy(self._why)  # there was no time for the last attempt
         if isinstance(error, StoreError) and self._maybe_applied and not error.maybe_applied:
             return type(error)(f"{error}; an earlier attempt may have been carried out", maybe_applied=True)
         return error

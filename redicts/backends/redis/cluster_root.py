@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from redicts.backends.redis.layout import name_text
@@ -32,14 +32,17 @@ class RootReader:
     """Reads at the root.
 
     ``sections_page`` returns a page of the list of sections after a cursor, and ``section`` what executes the
-    transactions of one.
+    transactions of one. ``read_each`` returns the outcomes of one transaction in each of some sections, in one packet
+    for each node. It may leave some out.
     """
 
     def __init__(
         self,
         sections_page: Callable[[bytes, float | None], tuple[bytes, list[bytes]]],
         section: Callable[[str], _Executes],
+        read_each: Callable[[Sequence[str], Transaction, float | None], dict[str, Outcome]],
     ) -> None:
+        self._read_each = read_each
         self._sections_page = sections_page
         self._section = section
 
@@ -54,18 +57,26 @@ class RootReader:
         names: dict[str, None] = {}
         values: dict[Path, bytes] = {}
         ttls: dict[Path, int] = {}
+        known: dict[str, Outcome] = {}
+        is_of_names = not isinstance(read, Read) and read.key.space[:1] not in RECORDS
         is_empty = isinstance(read, Read) and read.scope is _NODE  # the root holds no value itself
         while not is_empty and len(names) + len(values) < limit:
             if not pages.sections:
                 if pages.is_last:
                     break
                 pages.turn(*self._sections_page(pages.scan, deadline))
+                if is_of_names:
+                    sections = list(map(name_text, pages.sections))
+                    known = self._read_each(
+                        sections, Transaction(reads=(read._replace(limit=1, cursor=None),)), deadline
+                    )
                 continue
             section, inner = pages.sections[-1], pages.inner
-            part = read._replace(limit=max(1, limit - len(values)), cursor=inner)
-            if not isinstance(read, Read) and read.key.space[:1] not in RECORDS:
-                part = read._replace(limit=1, cursor=inner)
-            (found,) = self._section(name_text(section)).execute(Transaction(reads=(part,)), deadline).answers
+            part = read._replace(limit=1 if is_of_names else max(1, limit - len(values)), cursor=inner)
+            outcome = known.pop(name_text(section), None) if inner is None else None
+            if outcome is None:
+                outcome = self._section(name_text(section)).execute(Transaction(reads=(part,)), deadline)
+            (found,) = outcome.answers
             if isinstance(found, Names):
                 names.update(dict.fromkeys(found.names))
             else:

@@ -138,6 +138,10 @@ class Connections:
         except Failed as failed:
             return self._call_again(command, writes, deadline, count, failed)
 
+    def formed(self, call: bytes) -> bytes:
+        """Return a call as it is to be sent in a packet with others."""
+        return call if self._functions.are_there else as_script(call)
+
     def _call_again(self, command: bytes, writes: bool, deadline: float | None, count: int, failed: Failed) -> Any:
         """Send a command again while that may help, at most ``retries`` times."""
         attempts = Attempts(self._retries, self._errors)
