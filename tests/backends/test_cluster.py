@@ -21,11 +21,11 @@ from redicts.backends.redis.settings import RedisSettings
 from redicts.cli import main
 from redicts.config.settings import parse
 from redicts.core.minitransaction import VALUES, Key, Put, Transaction
-from redicts.errors import Deadlock, LockLost, LockTimeout, SettingsError, StoreBusy, Unsupported
+from redicts.errors import Deadlock, LockLost, LockTimeout, NotReplicated, SettingsError, StoreBusy, Unsupported
 from tests.backends.test_redis_production import PAGE, documented_user_of_functions
 from tests.support.cluster import Cluster, address, sections_in_each
 from tests.support.servers import RedisServer
-from tests.support.waiting import eventually
+from tests.support.waiting import TIMEOUT, eventually
 
 
 @pytest.fixture
@@ -63,6 +63,25 @@ def test_a_section_is_on_one_node(cluster: Cluster, tree: Database) -> None:
         assert {key.split("}")[0] for key in found} == {"{0:" + name}
         kinds = {key.split("}")[1].split(":")[0] for key in found}
         assert {"v", "r", "x", "f"} <= kinds
+
+
+def test_replicas_acknowledge_writes(cluster: Cluster) -> None:
+    """With ``acknowledged_by`` a write to a section, and a lock there, counts when the replica of its node has it."""
+    with redicts.open({**cluster.configuration, "acknowledged_by": 1}) as database:
+        for name in sections_in_each(cluster):
+            with database.proxy(name) as node:
+                node.set("x", 1)
+            assert node.val() == {"x": 1}
+    with redicts.open({**cluster.configuration, "acknowledged_by": 2, "socket_timeout_secs": 0.5}) as database:
+        node = database.proxy("one")
+        with pytest.raises(NotReplicated, match="1 replicas acknowledged") as refused:
+            node.set("x", 2)
+        assert refused.value.maybe_applied
+        with pytest.raises(NotReplicated):
+            node.lock().acquire()
+        assert node.val() == {"x": 2}
+    with redicts.open(cluster.configuration) as database:
+        assert database.proxy("one").lock().acquire(timeout=TIMEOUT)
 
 
 @pytest.mark.parametrize("name", ["{a}", "}", "{", "%7D", "a.b", "\x00", "ü ", "\udc80", "0:a", "*", "sections"])
@@ -443,6 +462,7 @@ def test_settings_of_clusters(configuration: Any, nodes: tuple[str, ...]) -> Non
         ({"nodes": ["one:7000"]}, "set cluster"),
         ({"cluster": True}, "needs nodes"),
         ({"cluster": True, "nodes": ["one:7000"], "host": "two"}, "remove host"),
+        ({"cluster": True, "nodes": ["one:7000"], "sentinels": ["two:26379"], "service": "a"}, "no Sentinels"),
         ({"cluster": True, "nodes": ["one"]}, "host and a port"),
         ({"cluster": True, "nodes": ["one:99999"]}, "host and a port"),
         ({"cluster": True, "nodes": ["one:7000"], "prefix": "{a}:"}, "must not contain {"),

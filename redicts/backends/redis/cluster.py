@@ -275,7 +275,12 @@ class ClusterBackend(Backend):
     def _connections_to(self, address: str, secs: float) -> Connections:
         settings = self._settings.model_copy(update={"retries": 0})  # the other nodes are asked first
         errors = Errors(f"{address} in {self._where}", self._options(address))
-        return Connections(partial(self._make, address, secs), errors, settings, secs)
+        make = partial(self._make, address, secs)
+        if settings.acknowledged_by:
+            from redicts.backends.redis.acknowledged import AcknowledgedConnections  # noqa: PLC0415  (it is seldom used)
+
+            return AcknowledgedConnections(make, errors, settings, secs)
+        return Connections(make, errors, settings, secs)
 
     def _make(self, address: str, secs: float) -> AbstractConnection:
         options = {**self._options(address), "socket_timeout": secs}

@@ -148,6 +148,8 @@ class RedisSettings(BackendSettings):
                 raise ValueError("a cluster needs nodes, for instance ['localhost:7000', 'localhost:7001']")
             if "{" in self.prefix:
                 raise ValueError("the prefix for a cluster must not contain {, which redicts needs for its hash tags")
+        if self.cluster and self.sentinels:
+            raise ValueError("a cluster has no Sentinels; its nodes replace a primary themselves. Remove sentinels")
         if self.nodes and not self.cluster:
             raise ValueError("nodes are those of a cluster; set cluster, or give host and port")
         for node in self.nodes:
