@@ -142,7 +142,7 @@ class Nodes:
             addresses.append(last)
         failure: RedictsError | None = None
         for address in addresses:
-            until = time.monotonic() + max(_TOPOLOGY_SECS, 0.0)
+            until = time.monotonic() + _TOPOLOGY_SECS
             try:
                 reply = self.at(address).call(
                     _CLUSTER_SLOTS, False, until if deadline is None else min(until, deadline)

@@ -42,9 +42,9 @@ class RootReader:
         section: Callable[[str], _Executes],
         read_each: Callable[[Sequence[str], Transaction, float | None], dict[str, Outcome]],
     ) -> None:
-        self._read_each = read_each
         self._sections_page = sections_page
         self._section = section
+        self._read_each = read_each
 
     def execute(self, transaction: Transaction, deadline: float | None) -> Outcome:
         """Answer reads of pages at the root, each by itself."""
