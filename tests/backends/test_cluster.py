@@ -67,6 +67,10 @@ def test_a_section_is_on_one_node(cluster: Cluster, tree: Database) -> None:
 
 def test_replicas_acknowledge_writes(cluster: Cluster) -> None:
     """With ``acknowledged_by`` a write to a section, and a lock there, counts when the replica of its node has it."""
+    eventually(
+        lambda: all("state=online" in str(server.info("replication").get("slave0")) for server in cluster.primaries),
+        "each primary has its replica",
+    )
     with redicts.open({**cluster.configuration, "acknowledged_by": 1}) as database:
         for name in sections_in_each(cluster):
             with database.proxy(name) as node:

@@ -151,6 +151,7 @@ def test_the_current_settings_are_immutable() -> None:
         "names": {"a": 1},
         "mandatory_locks": False,
         "lock_retention": 0.005,
+        "cache": False,
     }
 
 

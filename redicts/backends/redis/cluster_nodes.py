@@ -90,7 +90,7 @@ class Nodes:
         self.owners: list[str] = [""] * SLOTS
         """The address of the node that has each slot, empty if unknown."""
         self.known: Final[dict[str, Connections]] = {}
-        self._patient: Final[dict[str, Connections]] = {}
+        self._longer: Final[dict[str, Connections]] = {}
         self._closed = False
         self._replicas: tuple[str, ...] = ()
         self.idle_sessions: list[Session] = []
@@ -98,12 +98,12 @@ class Nodes:
         self.listed: dict[str, float] = {}
         """The sections that are certainly in the list of sections, and when each was put there."""
 
-    def at(self, address: str, *, is_patient: bool = False) -> Connections:
+    def at(self, address: str, *, waits_longer: bool = False) -> Connections:
         """Return the connections to a node: those of first attempts, or those that wait longer for a reply."""
-        known = self._patient if is_patient else self.known
+        known = self._longer if waits_longer else self.known
         found = known.get(address)
         if found is None:
-            secs = self._longest_secs if is_patient else min(FIRST_SECS, self._longest_secs)
+            secs = self._longest_secs if waits_longer else min(FIRST_SECS, self._longest_secs)
             found = known.setdefault(address, self._connections(address, secs))
             if self._closed:
                 found.close()
@@ -161,7 +161,7 @@ class Nodes:
     def close(self) -> None:
         """Close the idle connections now, and each of the others when its request is over."""
         self._closed = True
-        for connections in [*self.known.values(), *self._patient.values()]:
+        for connections in [*self.known.values(), *self._longer.values()]:
             connections.close()
 
 
@@ -231,7 +231,7 @@ class _Again:
                 self._address = nodes.owner(self._slot, self._deadline)
                 secs = min(nodes._longest_secs, 2 * secs)
                 until = min(time.monotonic() + secs, self._until)
-                return nodes.at(self._address, is_patient=True).call(command, writes, until, count)
+                return nodes.at(self._address, waits_longer=True).call(command, writes, until, count)
             except StoreError as again:
                 error = again
 
