@@ -48,7 +48,7 @@ class Capabilities:
 
     sharded: bool = False
     """The store keeps each section, which is everything below one first segment, on one of several servers. It refuses
-    a transaction that has no home: see :mod:`redicts.core.sections`. Redicts then works at the root section by section,
+    a transaction that has no home: see ``redicts.core.sections``. Redicts then works at the root section by section,
     and refuses what would have to be atomic there."""
 
     changes: bool = False

@@ -104,7 +104,15 @@ def test_the_report_says_where_it_comes_from(memory_report: Report) -> None:
     assert told["seed"] == 7
     assert told["backend"] == "MemoryBackend"
     assert told["harness"] == "MemoryHarness"
-    declared = {"ttl": True, "processes": False, "durable": False, "push": True, "documents": True, "changes": True}
+    declared = {
+        "ttl": True,
+        "processes": False,
+        "durable": False,
+        "push": True,
+        "documents": True,
+        "changes": True,
+        "sharded": False,
+    }
     assert told["capabilities"] == {**declared, "atomic_entries": None}
     assert set(told["about"]) == {"redicts", "contract", "hypothesis", "python", "platform"}
     assert "seed 7" in str(memory_report)
