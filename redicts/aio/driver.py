@@ -6,7 +6,6 @@ Both drivers run the same operations, so what redicts means is written once.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ from redicts.core.listener import LONGEST_INTERVAL_TO_CHANGES_SECS
 from redicts.core.minitransaction import Path, Transaction
 from redicts.core.observing import OBSERVERS, observed
 from redicts.errors import StoreTimeout
+from redicts.randomness import RANDOM
 
 _FIRST_INTERVAL_SECS: Final = 0.001
 _LONGEST_INTERVAL_SECS: Final = 0.05
@@ -103,7 +103,7 @@ class _Poller(AsyncListener):
 
     async def wait(self, seconds: float, /) -> bool:
         """Return true after the next interval, or false if the timeout ends first."""
-        interval = self._interval * random.uniform(0.5, 1)  # noqa: S311  (not a secret)
+        interval = self._interval * RANDOM.uniform(0.5, 1)
         self._interval = min(2 * self._interval, self._longest)
         await asyncio.sleep(max(0.0, min(interval, seconds)))
         return interval < seconds

@@ -6,7 +6,6 @@ items costs the same, however much is below it.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from typing import Final
 
@@ -29,6 +28,7 @@ from redicts.core.minitransaction import (
     Write,
 )
 from redicts.core.values import ValueOperations
+from redicts.randomness import RANDOM
 
 _CHOICE: Final = 100
 """The number of names among which one is chosen to be removed, so that several clients rarely choose the same."""
@@ -108,7 +108,7 @@ class ItemOperations(ValueOperations):
             assert isinstance(answer, Names)
             cursor = answer.cursor
             if answer.names:
-                name = random.choice(answer.names)  # noqa: S311  (not a secret)
+                name = RANDOM.choice(answer.names)
                 value = yield from self.take((*path, name))
                 if value is not ABSENT:
                     return name, value

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
 from typing import Final
+
+from redicts.randomness import RANDOM
 
 _FIRST_INTERVAL_SECS: Final = 0.001
 _LONGEST_INTERVAL_SECS: Final = 0.05
@@ -68,7 +69,7 @@ class Poller(Listener):
 
     def wait(self, seconds: float, /) -> bool:
         """Return true after the next interval, or false if the timeout ends first."""
-        interval = self._interval * random.uniform(0.5, 1)  # noqa: S311  (not a secret)
+        interval = self._interval * RANDOM.uniform(0.5, 1)
         self._interval = min(2 * self._interval, self._longest)
         time.sleep(max(0.0, min(interval, seconds)))
         return interval < seconds

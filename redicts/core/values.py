@@ -10,7 +10,6 @@ Atomicity
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -60,6 +59,7 @@ from redicts.core.original import IMMUTABLE, Original
 from redicts.core.paths import all_described, described, render
 from redicts.core.several import grouped, split
 from redicts.errors import Conflict, InternalError, LeafError, Unsupported
+from redicts.randomness import RANDOM
 
 _STEP: Final = 1_000
 """The number of values in one step of a large write, and in one page of a large read."""
@@ -586,7 +586,7 @@ def _entries_in(outcome: Outcome) -> Entries:
 
 def _pause(attempt: int) -> Pause:
     """Return the random backoff before the next attempt of an optimistic change."""
-    return Pause(random.uniform(0, min(0.05, 0.0005 * 2 ** min(attempt, 10))))  # noqa: S311  (not a secret)
+    return Pause(RANDOM.uniform(0, min(0.05, 0.0005 * 2 ** min(attempt, 10))))
 
 
 def _contended(path: Path) -> Conflict:

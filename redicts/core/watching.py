@@ -8,7 +8,6 @@ for stores where a notification can be lost without a trace, as when a writer ma
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
@@ -19,6 +18,7 @@ from redicts.core.minitransaction import Path
 from redicts.core.paths import described
 from redicts.core.store import TreeStore
 from redicts.errors import StoreBusy, StoreError, Unreachable
+from redicts.randomness import RANDOM
 
 _log: Final = logging.getLogger("redicts.watch")
 
@@ -134,7 +134,7 @@ class Watched:
         if failures == 1:
             _log.warning("watching %s: the store does not answer, trying again: %s", described(self._path), error)
         pause = min(_LONGEST_PAUSE_SECS, _FIRST_PAUSE_SECS * 2 ** min(failures, 10))
-        return Pause(pause * random.uniform(0.5, 1))  # noqa: S311  (not a secret)
+        return Pause(pause * RANDOM.uniform(0.5, 1))
 
 
 def are_same(one: _Leaves, other: _Leaves) -> bool:

@@ -10,7 +10,6 @@ and handlers of logging, never runs in a thread that renews or withdraws: it may
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +21,7 @@ from redicts.core.locks.records import Request
 from redicts.core.store import TreeStore
 from redicts.locks.held import Callback, HeldLock, LockOptions
 from redicts.locks.scheduler import Scheduler
+from redicts.randomness import RANDOM
 
 _log: Final = logging.getLogger("redicts.locks")
 
@@ -123,7 +123,7 @@ class Renewal:
         except Exception as error:
             for lock, lease in asked:
                 pause = min(_LONGEST_RETRY_SECS, lease / 10_000)
-                lock.renew_at = time.monotonic() + pause * random.uniform(0.5, 1)  # noqa: S311  (not a secret)
+                lock.renew_at = time.monotonic() + pause * RANDOM.uniform(0.5, 1)
             with suppress(RuntimeError):
                 self._warnings.add(partial(_log.warning, "locks could not be renewed, trying again: %s", error))
             return
@@ -192,7 +192,7 @@ class _Leftover:
         """Record a failed attempt, and return whether the records have expired."""
         self._attempts += 1
         pause = min(_LONGEST_RETRY_SECS, _FIRST_RETRY_SECS * 2 ** min(self._attempts, 10))
-        self.due = time.monotonic() + pause * random.uniform(0.5, 1)  # noqa: S311  (not a secret)
+        self.due = time.monotonic() + pause * RANDOM.uniform(0.5, 1)
         return self.due > self._until
 
     def withdrawn(self) -> bool:

@@ -38,11 +38,12 @@ CONTRACT = {
     "redicts.file_paths",
     "redicts.forks",
     "redicts.handles",
+    "redicts.randomness",
     "redicts.reports",
     "redicts.types",
 }
 """What a backend or a codec needs: the contract, the errors, names, registered types, the parsing of URLs and paths of
-files, locks and handles that survive a fork, and reports about stores."""
+files, locks and handles that survive a fork, random times, and reports about stores."""
 
 BELOW = {
     "core": set(),
@@ -59,7 +60,10 @@ BELOW = {
     "cli": {"core", "api", "config", "plugins", "contract", "transfer", "migration", "locks"},
 }
 """The packages that each package may import, beside itself, the errors, registered types, paths of files, the locks of
-forks, handles, reports and the version."""
+forks, handles, random times, reports and the version."""
+
+SHARED = {"errors", "file_paths", "forks", "handles", "randomness", "reports", "types", "version"}
+"""The modules that all packages may import."""
 
 CALLS = "execute|fetch|fetch_document|overwrite|overwrite_document|listen|listen_to_changes"
 """The methods of a backend that ask the store."""
@@ -109,7 +113,7 @@ def label(path: Path) -> str:
 @pytest.mark.parametrize("package", BELOW)
 def test_a_package_imports_only_what_is_below_it(package: str) -> None:
     """Imports run one way, and what a package may import is in the table."""
-    allowed = {package, *BELOW[package], "errors", "file_paths", "forks", "handles", "reports", "types", "version"}
+    allowed = {package, *BELOW[package], *SHARED}
     for path in sources(package):
         above = {name for name in ours(path) if name.split(".")[1:2] and name.split(".")[1] not in allowed}
         # The command line catches a module of its own extra that is missing.
@@ -119,6 +123,12 @@ def test_a_package_imports_only_what_is_below_it(package: str) -> None:
 def test_every_package_is_in_the_table() -> None:
     """A new package has a place in the order."""
     assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(BELOW)
+
+
+def test_no_module_draws_from_the_state_that_programs_seed() -> None:
+    """Only the suite for authors of backends, which has a seed of its own, and one module import ``random``."""
+    drawing = [path for path in ROOT.rglob("*.py") if "random" in imports(path) and "contract" not in path.parts]
+    assert drawing == [ROOT / "randomness.py"]
 
 
 @pytest.mark.parametrize("path", sources("core"), ids=label)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import time
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -25,6 +24,7 @@ from redicts.backends.redis.wire import bulk_string
 from redicts.core.async_backend import CallbackListener
 from redicts.core.minitransaction import Path
 from redicts.core.watchers import Watchers
+from redicts.randomness import RANDOM
 
 _SILENCE_SECS: Final = 2.0
 """When nothing was heard for so long, the server is asked for an answer."""
@@ -144,7 +144,7 @@ class Subscription:
         try:
             await self._subscribe(max(seconds, _SHORTEST_PAUSE_SECS))
         except (exceptions.RedisError, OSError):
-            pause = random.uniform(_SHORTEST_PAUSE_SECS, _LONGEST_PAUSE_SECS)  # noqa: S311  (it keeps rivals apart)
+            pause = RANDOM.uniform(_SHORTEST_PAUSE_SECS, _LONGEST_PAUSE_SECS)
             await asyncio.sleep(max(0.0, min(pause, seconds)))
 
     async def _connect_and_retry(self) -> None:

@@ -15,7 +15,6 @@ why redis-py's own map of nodes, which has locks and connections of its own, is 
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from redicts.backends.redis.settings import RedisSettings, address_of
 from redicts.core.error_mapping import ErrorMapping
 from redicts.errors import RedictsError, StoreBusy, StoreError, StoreTimeout, Unreachable
 from redicts.forks import stack
+from redicts.randomness import RANDOM
 
 SLOTS: Final = 16_384
 
@@ -45,7 +45,6 @@ _LONGEST_PAUSE_SECS: Final = 0.1
 _REDIRECTIONS: Final = 5
 """After so many redirections at once, each further one follows a pause, for nodes may send a call to each other."""
 
-_RANDOM: Final = random.Random()  # noqa: S311  (no secret; not the one of the program, which it may have seeded)
 
 _UNSERVED: Final = (exceptions.ClusterDownError, exceptions.MasterDownError, exceptions.BusyLoadingError)
 _MOVING: Final = (exceptions.AskError, exceptions.TryAgainError)
@@ -131,12 +130,12 @@ class Nodes:
 
     def any(self) -> str:
         """Return the address of a node that has slots, or of one that the settings name."""
-        return _RANDOM.choice(self.primaries or self._settings.nodes)
+        return RANDOM.choice(self.primaries or self._settings.nodes)
 
     def look(self, slot: int, deadline: float | None, last: str = "") -> None:
         """Ask the nodes which of them has which slot, the node at the address ``last`` as the last one."""
         addresses = [*dict.fromkeys([*self.primaries, *self._replicas, *self._settings.nodes])]
-        _RANDOM.shuffle(addresses)
+        RANDOM.shuffle(addresses)
         if last in addresses:
             addresses.remove(last)
             addresses.append(last)
@@ -276,7 +275,7 @@ class _Again:
         if left <= 0:
             raise self._last(error) from error.__cause__
         most = min(_LONGEST_PAUSE_SECS, 0.005 * 2 ** min(self._attempts, 10))
-        time.sleep(min(left, _RANDOM.uniform(0, most)))
+        time.sleep(min(left, RANDOM.uniform(0, most)))
         if time.monotonic() >= self._until:
             raise self._last(error) from error.__cause__
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import random
 import secrets
 import socket
 import threading
@@ -36,6 +35,7 @@ from redicts.backends.redis.functions import LOAD, Functions, as_script
 from redicts.backends.redis.settings import RedisSettings
 from redicts.errors import StoreBusy, StoreError, StoreTimeout
 from redicts.forks import stack
+from redicts.randomness import RANDOM
 
 _FIRST_PAUSE_SECS: Final = 0.02
 _LONGEST_PAUSE_SECS: Final = 1.0
@@ -391,7 +391,7 @@ def pause_secs(attempt: int, deadline: float | None = None) -> float:
     if attempt <= 1:
         return 0.0
     pause: float = min(_LONGEST_PAUSE_SECS, _FIRST_PAUSE_SECS * 2 ** min(attempt - 1, 16))
-    pause *= random.random()  # noqa: S311  (no secret)
+    pause *= RANDOM.random()
     return pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic()))
 
 

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import math
 import os
-import random
 import re
 import threading
 import time
@@ -44,6 +43,7 @@ from redicts.core.minitransaction import Path
 from redicts.core.watchers import Watchers
 from redicts.errors import RedictsError, StoreBusy
 from redicts.forks import Bell
+from redicts.randomness import RANDOM
 
 _NAME: Final = re.compile(rb"[!-.0-~]+/[!-~]+")
 """The name of a listener, as the script checks it too."""
@@ -539,6 +539,6 @@ def _interrupts_subscribing(where: str) -> StoreBusy:
 
 def _pause(seconds: float) -> bool:
     """Let a random time pass, at most this many seconds, and return true: the caller is to look."""
-    pause = random.uniform(_SHORTEST_PAUSE_SECS, _LONGEST_PAUSE_SECS)  # noqa: S311  (it only keeps rivals out of step)
+    pause = RANDOM.uniform(_SHORTEST_PAUSE_SECS, _LONGEST_PAUSE_SECS)
     time.sleep(max(0.0, min(pause, seconds)))
     return True

@@ -13,7 +13,6 @@ second.
 from __future__ import annotations
 
 import contextlib
-import random
 import sqlite3
 from time import monotonic
 from typing import Final, NamedTuple
@@ -22,6 +21,7 @@ from redicts.backends.sqlite import notification_log
 from redicts.backends.sqlite.connections import Connection
 from redicts.backends.sqlite.notification_log import Call
 from redicts.errors import RedictsError
+from redicts.randomness import RANDOM
 
 _FIRST_INTERVAL_SECS: Final = 0.001
 _LONGEST_INTERVAL_SECS: Final = 0.05
@@ -85,7 +85,7 @@ class DataVersionPoller:
             news = News(None, None)
         is_lively = news.seen is not None and news.calls != ()
         self._interval = _FIRST_INTERVAL_SECS if is_lively else min(2 * self._interval, _LONGEST_INTERVAL_SECS)
-        share = random.uniform(_LEAST_OF_INTERVAL, 1.0)  # noqa: S311  (it only keeps rivals out of step)
+        share = RANDOM.uniform(_LEAST_OF_INTERVAL, 1.0)
         self.due = monotonic() + share * self._interval
         return news
 

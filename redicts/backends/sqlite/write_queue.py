@@ -20,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import random
 import threading
 from io import FileIO
 from time import monotonic, sleep
@@ -29,6 +28,7 @@ from typing import Final
 from redicts.backends.sqlite.interruptions import is_under_way, release
 from redicts.forks import ForkSafeLock, ResetInChild, stack
 from redicts.handles import SharedByName
+from redicts.randomness import RANDOM
 
 _FIRST_DELAY_SECS: Final = 0.0005
 _LONGEST_DELAY_SECS: Final = 0.005
@@ -205,7 +205,7 @@ class Retry:
                 return False
             if queue is not None and not self._is_member and self._contended >= _JOIN_AFTER_SECS:
                 self._is_member = queue.join(self)
-            jitter = random.uniform(0.5, 1.5)  # noqa: S311  (it only keeps rivals out of step)
+            jitter = RANDOM.uniform(0.5, 1.5)
             sleep(max(0.0, min(self._delay * jitter, self._deadline - now)))
             if self._contends:
                 self._contended += monotonic() - now

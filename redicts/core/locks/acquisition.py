@@ -17,7 +17,6 @@ where each waiter watches its predecessor). A lost notification costs one interv
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -60,6 +59,7 @@ from redicts.core.minitransaction import (
 )
 from redicts.core.paths import all_described
 from redicts.errors import CorruptData, LockTimeout, Unsupported
+from redicts.randomness import RANDOM
 
 _MOST_CHECKED: Final = 32
 """The maximum number of earlier waiters that one attempt checks. With more of them, there is no attempt."""
@@ -225,7 +225,7 @@ class Acquisition:
                 yield from self._await(blocker, heartbeat)
             is_heartbeat = self._clock() >= heartbeat
             if is_heartbeat:
-                heartbeat = self._clock() + self._timing.heartbeat * random.uniform(0.8, 1.0)  # noqa: S311  (not a secret)
+                heartbeat = self._clock() + self._timing.heartbeat * RANDOM.uniform(0.8, 1.0)
                 yield from self._refresh(_MOST_READ_AT_A_HEARTBEAT)
                 self._waiting = self._waiting or Waiting(self._request, self._ttl, holds=bool(self._own))
                 for passed in (yield from self._waiting.resolve([*self._holders, *self._ahead.values()])):
@@ -248,7 +248,7 @@ class Acquisition:
             raise self._undecidable()
         if fruitless > _FRUITLESS and not self._exact:
             raise CorruptData(f"{self._wanted()} is blocked by a record in the store that is not a lock; remove it")
-        yield Pause(random.uniform(0, 0.001 * min(fruitless, _FRUITLESS)))  # noqa: S311  (not a secret)
+        yield Pause(RANDOM.uniform(0, 0.001 * min(fruitless, _FRUITLESS)))
 
     def _undecidable(self) -> Unsupported:
         return Unsupported(f"{self._wanted()} conflicts with more locks than this store can check in one transaction")

@@ -391,7 +391,7 @@ _LATEST: Final = SimpleNamespace(uniform=lambda low, high: high)
 
 def _pinned() -> mock._patch[object]:
     """Let random times be the longest ones."""
-    return mock.patch.object(acquisition, "random", _LATEST)
+    return mock.patch.object(acquisition, "RANDOM", _LATEST)
 
 
 def _can_go_on(client: Client) -> bool:
