@@ -24,7 +24,7 @@ def test_a_trio_and_its_sentinels() -> None:
     """It shows the replicas, that one acknowledgement of two may not be enough, and a Sentinel that is gone."""
     with SentinelTrio() as trio:
         trio.sentinels[0].kill()
-        cfg = {**trio.configuration, "acknowledged_by": 1, "socket_timeout_secs": 0.4}
+        cfg = {**trio.configuration, "acknowledged_by": 1, "socket_timeout_secs": 2}
         found = findings(cfg, exits.DONE)
         replication, sentinels = found["replication"], found["sentinels"]
         assert replication["status"] == sentinels["status"] == "notice"

@@ -102,7 +102,7 @@ def own_threads() -> list[str]:
 
 def no_thread_is_left() -> None:
     """Wait until every thread that redicts started has ended."""
-    eventually(lambda: not own_threads(), "no thread of redicts is left", within=5)
+    eventually(lambda: not own_threads(), "no thread of redicts is left")
 
 
 class Meddler(Wrapped):
