@@ -23,6 +23,7 @@ from redicts.config.settings import parse
 from redicts.core.minitransaction import VALUES, Key, Put, Transaction
 from redicts.errors import Deadlock, LockLost, LockTimeout, NotReplicated, SettingsError, StoreBusy, Unsupported
 from tests.backends.test_redis_production import PAGE, documented_user_of_functions
+from tests.locks.locking import no_thread_is_left
 from tests.support.cluster import Cluster, address, sections_in_each
 from tests.support.servers import RedisServer
 from tests.support.waiting import TIMEOUT, eventually
@@ -82,8 +83,9 @@ def test_replicas_acknowledge_writes(cluster: Cluster) -> None:
             node.set("x", 2)
         assert refused.value.maybe_applied
         with pytest.raises(NotReplicated):
-            node.lock().acquire()
+            node.lock(expire_timeout=1).acquire()
         assert node.val() == {"x": 2}
+        no_thread_is_left()  # it withdraws the lock until its lease would have ended
     with redicts.open(cluster.configuration) as database:
         assert database.proxy("one").lock().acquire(timeout=TIMEOUT)
 

@@ -15,6 +15,7 @@ import redicts
 from redicts import AccessDenied, Lock, NotReplicated, Pool, Proxy, StoreTimeout, aio, root
 from redicts.core.minitransaction import Add, Put
 from tests.backends.redis_tools import calls, configuration, data, front, key, opened, values, write
+from tests.locks.locking import no_thread_is_left
 from tests.support.executables import Executable
 from tests.support.proxy import FaultyProxy
 from tests.support.servers import RedisServer
@@ -159,15 +160,18 @@ def test_a_lock_is_granted_only_if_the_replica_has_its_record(pair: Pair) -> Non
             eventually(lambda: not lock.holders(), "the lock is given back")
         assert lock.acquire()
         lock.release()
+        no_thread_is_left()  # before the servers are gone, from which it withdraws locks
 
 
 def test_an_acquisition_ends_with_its_timeout(pair: Pair) -> None:
     """The server waits for replicas no longer than the timeout of an acquisition, a second at least."""
-    with front(pair.primary, acknowledged_by=1), paused(pair.replica):
-        begun = time.monotonic()
-        with pytest.raises((NotReplicated, StoreTimeout)):
-            Lock(Pool(), "a", acquire_timeout=1).acquire()
-        assert time.monotonic() - begun < 5
+    with front(pair.primary, acknowledged_by=1):
+        with paused(pair.replica):
+            begun = time.monotonic()
+            with pytest.raises((NotReplicated, StoreTimeout)):
+                Lock(Pool(), "a", acquire_timeout=1).acquire()
+            assert time.monotonic() - begun < 5
+        no_thread_is_left()
 
 
 def test_a_user_who_may_not_wait(pair: Pair) -> None:

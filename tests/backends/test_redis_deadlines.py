@@ -49,7 +49,6 @@ def until_now(backend: RedisBackend, *writes: Any) -> Any:
 
 def test_acquire_ends_with_its_timeout_on_a_server_that_hangs(start_redis: StartRedis) -> None:
     """By the default settings, ``acquire`` raises ``StoreTimeout`` when its timeout is over, and withdraws later."""
-    others = threading.enumerate()
     server = start_redis()
     with redicts.open(configuration(server)) as db:
         db.root().set("a", 1)
@@ -65,12 +64,11 @@ def test_acquire_ends_with_its_timeout_on_a_server_that_hangs(start_redis: Start
         eventually(lambda: not db.lock("").holders(), "what may have been acquired is withdrawn")
         assert db.lock("a").acquire(blocking=False)
         db.lock("a").release()
-        no_thread_is_left(others)
+        no_thread_is_left()
 
 
 def test_a_waiter_ends_with_its_timeout_on_a_server_that_hangs(start_redis: StartRedis) -> None:
     """The same for one that waits when the server stops to answer."""
-    others = threading.enumerate()
     server = start_redis()
     with redicts.open(configuration(server)) as db:
         with db.lock("a"), ThreadPoolExecutor(1) as pool:
@@ -81,7 +79,7 @@ def test_a_waiter_ends_with_its_timeout_on_a_server_that_hangs(start_redis: Star
                 waiting.result(TIMEOUT)
             server.resume()
         eventually(lambda: not db.lock("").waiters(), "its records are withdrawn")
-        no_thread_is_left(others)
+        no_thread_is_left()
 
 
 def test_a_lock_that_stays_held_is_still_a_lock_timeout(server: RedisServer) -> None:

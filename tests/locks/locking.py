@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from types import TracebackType
@@ -95,15 +95,14 @@ def nothing_is_left(database: OpenedDatabase | None = None) -> None:
     eventually(lambda: not in_store(database), "no lock and no waiter is left in the store", within=10)
 
 
-def own_threads(others: Iterable[threading.Thread] = ()) -> list[str]:
-    """Return the names of the threads that redicts started and that still run, without some others."""
-    running = set(threading.enumerate()) - set(others)
-    return [thread.name for thread in running if thread.name.startswith("redicts-")]
+def own_threads() -> list[str]:
+    """Return the names of the threads that redicts started and that still run."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("redicts-")]
 
 
-def no_thread_is_left(others: Iterable[threading.Thread] = ()) -> None:
-    """Wait until every thread that redicts started has ended, but for those that were there before."""
-    eventually(lambda: not own_threads(others), "no thread of redicts is left")
+def no_thread_is_left() -> None:
+    """Wait until every thread that redicts started has ended."""
+    eventually(lambda: not own_threads(), "no thread of redicts is left", within=5)
 
 
 class Meddler(Wrapped):

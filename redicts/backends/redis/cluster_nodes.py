@@ -85,6 +85,8 @@ class Nodes:
         self._connections = connections
         self._settings = settings
         self._longest_secs = settings.socket_timeout_secs
+        # A first attempt that waits for replicas must leave them the time that they have on one server.
+        self.first_secs = self._longest_secs if settings.acknowledged_by else min(FIRST_SECS, self._longest_secs)
         self.errors: Final = ErrorMapping(f"redis at {where}")
         self.owners: list[str] = [""] * SLOTS
         """The address of the node that has each slot, empty if unknown."""
@@ -102,7 +104,7 @@ class Nodes:
         known = self._longer if waits_longer else self.known
         found = known.get(address)
         if found is None:
-            secs = self._longest_secs if waits_longer else min(FIRST_SECS, self._longest_secs)
+            secs = self._longest_secs if waits_longer else self.first_secs
             found = known.setdefault(address, self._connections(address, secs))
             if self._closed:
                 found.close()
@@ -221,7 +223,7 @@ class _Again:
 
     def call(self, error: StoreError | None, command: bytes, writes: bool, count: int) -> Any:
         """Send the call until it succeeds, or until nothing more can be tried."""
-        nodes, secs = self._nodes, FIRST_SECS
+        nodes, secs = self._nodes, self._nodes.first_secs
         while True:
             if error is not None:
                 self._maybe_applied |= error.maybe_applied
