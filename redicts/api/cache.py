@@ -209,6 +209,8 @@ class Cache(ResetInChild):
             return
         self._listeners[section] = listener
         self._tokens[section] = object()
+        if self._is_closed:  # meanwhile, so that close() has not seen the listener
+            listener.close()
         self._wait_in_thread()
 
     def _wait_in_thread(self) -> None:
@@ -220,7 +222,8 @@ class Cache(ResetInChild):
     def _wait(self) -> None:
         while not self._is_closed:
             try:
-                with driver.listen(self._backend, request_name()) as listener:
+                # By a deadline: a store that does not answer must not keep a thread of a cache that was closed.
+                with driver.listen(self._backend, request_name(), monotonic() + _WAIT_SECS) as listener:
                     while not self._is_closed:
                         listener.wait(_WAIT_SECS)
             except RedictsError:

@@ -116,9 +116,9 @@ def run(
             listener.close()
 
 
-def listen(backend: Backend, name: str) -> Listener:
-    """Open a listener that no operation closes."""
-    return backend.listen(name)
+def listen(backend: Backend, name: str, deadline: float | None = None) -> Listener:
+    """Open a listener that no operation closes, or give up at the deadline."""
+    return backend.listen(name) if deadline is None else backend.listen_until(name, deadline)
 
 
 def listen_to_changes(backend: Backend, name: str, path: Path) -> Listener:

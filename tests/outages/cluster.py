@@ -16,7 +16,7 @@ from typing import Any, Final
 from unittest import mock
 
 from redicts.backends.redis.cluster import ClusterBackend
-from tests.outages.load import Load
+from tests.outages.load import Load, drop_each_third_reply
 from tests.outages.table import Row, Scenario
 from tests.support.cluster import Cluster
 from tests.support.proxy import FaultyProxy
@@ -29,9 +29,6 @@ Disturb = Callable[[Cluster], float]
 SECTIONS: Final = ("thread0", "thread1", "thread2", "task", "guarded")
 """The sections of the clients."""
 
-_BEFORE: Final = 30
-_AFTER: Final = 30
-_DROPPING_SECS: Final = 4.0
 _MOVES: Final = 6
 
 
@@ -42,12 +39,8 @@ def run(scenario: str, disturb: Disturb, most: float = 0) -> Row:
     overlaps.
     """
     with Cluster() as cluster, Load(cluster.configuration) as load:
-        load.wait_for(_BEFORE)
-        fault = time.monotonic()
-        agreed = disturb(cluster)
-        load.wait_for(_AFTER, since=agreed)
-        load.end()
-        return load.row(scenario, fault, agreed)._replace(most_lost=most, most_overlaps=most)
+        times = load.disturbed(partial(disturb, cluster))
+        return load.row(scenario, *times)._replace(most_lost=most, most_overlaps=most)
 
 
 def kill_a_primary(cluster: Cluster) -> float:
@@ -111,24 +104,8 @@ def drop_replies() -> Row:
         proxies = {each.port: stack.enter_context(FaultyProxy(each.port)) for each in cluster.servers}
         stack.enter_context(_through(proxies))
         load = stack.enter_context(Load(cluster.configuration))
-        load.wait_for(_BEFORE)
-        fault = time.monotonic()
-        while time.monotonic() < fault + _DROPPING_SECS:
-            full = True
-            for server in cluster.primaries:
-                proxy = proxies[server.port]
-                if proxy.pending < 100:
-                    full = False
-                    proxy.drop_replies()
-                    proxy.pass_requests(2)
-            if full:
-                time.sleep(0.001)
-        for proxy in proxies.values():
-            proxy.clear()
-        agreed = time.monotonic()
-        load.wait_for(_AFTER, since=agreed)
-        load.end()
-        return load.row(_DROPPED, fault, agreed)
+        primaries = [proxies[server.port] for server in cluster.primaries]
+        return load.row(_DROPPED, *load.disturbed(partial(drop_each_third_reply, primaries)))
 
 
 @contextlib.contextmanager

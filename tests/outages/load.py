@@ -10,13 +10,14 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import redicts
 from redicts import LockError, StoreError, aio
 from tests.outages.table import Row
+from tests.support.proxy import FaultyProxy
 from tests.support.waiting import TIMEOUT, eventually
 
 if TYPE_CHECKING:
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 _PAUSE_SECS: Final = 0.01
 """How long a client waits before it tries again after an error."""
+
+_BEFORE: Final = 30
+_AFTER: Final = 30
+"""How many writes each client makes before and after a fault, at least."""
+
+_DROPPING_SECS: Final = 4.0
 
 _GUARDED: Final = "guarded"
 """The section of the clients that write under one lock, in turn."""
@@ -153,6 +160,18 @@ class Load:
         for client in self.clients:
             client.end()
 
+    def disturbed(self, disturb: Callable[[], float]) -> tuple[float, float]:
+        """Disturb the servers amid the writes, wait until each client writes again, and end the clients.
+
+        Returns the times of the fault, and of when the servers had agreed again, which ``disturb`` returns.
+        """
+        self.wait_for(_BEFORE)
+        fault = time.monotonic()
+        agreed = disturb()
+        self.wait_for(_AFTER, since=agreed)
+        self.end()
+        return fault, agreed
+
     def row(self, scenario: str, fault: float, agreed: float) -> Row:
         """Read the store with a new client, and return what the outage cost.
 
@@ -219,3 +238,18 @@ def _overlaps(done: list[Done]) -> int:
         client = each.number.partition("-")[0]
         count += owners.setdefault(each.token, client) != client
     return count
+
+
+def drop_each_third_reply(proxies: Collection[FaultyProxy]) -> float:
+    """Lose each third reply that passes some proxies for a while; return when none is lost any more."""
+    ends = time.monotonic() + _DROPPING_SECS
+    while time.monotonic() < ends:
+        idle = [proxy for proxy in proxies if proxy.pending < 100]
+        for proxy in idle:
+            proxy.drop_replies()
+            proxy.pass_requests(2)
+        if not idle:
+            time.sleep(0.001)
+    for proxy in proxies:
+        proxy.clear()
+    return time.monotonic()

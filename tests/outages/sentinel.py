@@ -17,7 +17,7 @@ from typing import Any, Final
 from unittest import mock
 
 from redicts.backends.redis.sentinel import Sentinels
-from tests.outages.load import Load
+from tests.outages.load import Load, drop_each_third_reply
 from tests.outages.table import Row, Scenario
 from tests.support.proxy import FaultyProxy
 from tests.support.sentinels import SentinelTrio
@@ -31,10 +31,6 @@ SETTINGS: Final = {"socket_timeout_secs": 1, "connect_timeout_secs": 0.5}
 PAUSED: Final = "a paused primary comes back, 1 acknowledges"
 DROPPED: Final = "each third reply is dropped, 1 acknowledges"
 
-_BEFORE: Final = 30
-_AFTER: Final = 30
-_DROPPING_SECS: Final = 4.0
-
 
 def run(scenario: str, disturb: Disturb, acknowledged_by: int = 1, most: float = 0) -> Row:
     """Load a trio, disturb it, wait until each client writes again, and return the row.
@@ -43,13 +39,9 @@ def run(scenario: str, disturb: Disturb, acknowledged_by: int = 1, most: float =
     overlaps.
     """
     with SentinelTrio() as trio, Load({**trio.configuration, **SETTINGS, "acknowledged_by": acknowledged_by}) as load:
-        load.wait_for(_BEFORE)
-        fault = time.monotonic()
-        agreed = disturb(trio)
-        load.wait_for(_AFTER, since=agreed)
-        load.end()
+        times = load.disturbed(partial(disturb, trio))
         trio.restore()
-        return load.row(scenario, fault, agreed)._replace(most_lost=most, most_overlaps=most)
+        return load.row(scenario, *times)._replace(most_lost=most, most_overlaps=most)
 
 
 def kill_the_primary(trio: SentinelTrio) -> float:
@@ -103,20 +95,8 @@ def drop_replies() -> Row:
         proxies = {each.port: stack.enter_context(FaultyProxy(each.port)) for each in trio.servers}
         stack.enter_context(_naming(proxies))
         load = stack.enter_context(Load({**trio.configuration, **SETTINGS, "acknowledged_by": 1}))
-        load.wait_for(_BEFORE)
-        proxy = proxies[trio.primary.port]
-        fault = time.monotonic()
-        while time.monotonic() < fault + _DROPPING_SECS:
-            if proxy.pending < 100:
-                proxy.drop_replies()
-                proxy.pass_requests(2)
-            else:
-                time.sleep(0.001)
-        proxy.clear()
-        agreed = time.monotonic()
-        load.wait_for(_AFTER, since=agreed)
-        load.end()
-        return load.row(DROPPED, fault, agreed)
+        primary = proxies[trio.primary.port]
+        return load.row(DROPPED, *load.disturbed(partial(drop_each_third_reply, [primary])))
 
 
 @contextlib.contextmanager

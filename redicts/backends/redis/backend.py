@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from sys import modules
 from typing import Any, Final, Protocol, cast
@@ -28,6 +29,11 @@ from redicts.handles import PerProcess
 
 ATOMIC_ENTRIES: Final = 5_000
 """How many fields one call of the script may touch, so that it never occupies the server for long."""
+
+CAPABILITIES: Final = Capabilities(
+    ttl=True, processes=True, durable=True, atomic_entries=ATOMIC_ENTRIES, push=True, documents=True, changes=True
+)
+"""The capabilities of a database on one server."""
 
 _ANSWER_SECS: Final = 3.0
 """The longest time after which a subscription without an answer counts as lost."""
@@ -194,15 +200,7 @@ class RedisBackend(Executor):
         self._pool = OwnPool(
             self, max_connections=settings.max_connections, timeout=cast("int", settings.timeout_secs), **options
         )
-        self._capabilities = Capabilities(
-            ttl=True,
-            processes=not simulated,
-            durable=not simulated,
-            atomic_entries=ATOMIC_ENTRIES,
-            push=True,
-            documents=True,
-            changes=True,
-        )
+        self._capabilities = replace(CAPABILITIES, processes=False, durable=False) if simulated else CAPABILITIES
 
     @property
     def capabilities(self) -> Capabilities:

@@ -14,13 +14,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.connection import AbstractConnection
 from redis.crc import key_slot
 
-from redicts.backends.redis.backend import ATOMIC_ENTRIES, Executor, answer_secs, publishing, version_in
+from redicts.backends.redis.backend import ATOMIC_ENTRIES, CAPABILITIES, Executor, answer_secs, publishing, version_in
 from redicts.backends.redis.cluster_nodes import Nodes, SlotConnections
 from redicts.backends.redis.cluster_root import RootReader
 from redicts.backends.redis.cluster_states import states_of
@@ -101,16 +102,7 @@ class _Here:
         return self.current
 
 
-_CAPABILITIES: Final = Capabilities(
-    ttl=True,
-    processes=True,
-    durable=True,
-    atomic_entries=ATOMIC_ENTRIES,
-    push=True,
-    documents=True,
-    sharded=True,
-    changes=True,
-)
+_CAPABILITIES: Final = replace(CAPABILITIES, sharded=True)
 
 
 class ClusterBackend(Backend):
@@ -251,13 +243,13 @@ class ClusterBackend(Backend):
         nodes = self._nodes.current or self._nodes.get()
         nodes.look(key_slot(self._tag + b"}"), None)
         sections: dict[str, list[str]] = {}
-        cursor, is_first = b"0", True
-        while is_first or cursor != b"0":
+        cursor = b"0"
+        while True:
             cursor, names = self._sections_page(cursor, None)
-            is_first = False
             for name in map(name_text, names):
                 sections.setdefault(self.node_of(name), []).append(name)
-        return states_of(nodes, sections)
+            if cursor == b"0":
+                return states_of(nodes, sections)
 
     def close(self) -> None:
         """Close the idle connections now, the others when their requests are over and the last listener is closed."""

@@ -243,6 +243,7 @@ local function recording()
   end
 
   local function remove(set, found)
+    if #found == 0 then return end
     local gone = {}
     for _, member in ipairs(found) do
       local at = end_of(member)
