@@ -29,7 +29,7 @@ ALLOWED: Final = {
     ),
     *("zadd", "zrem", "zcard", "zscore", "zrangebyscore"),
     *("get", "set", "del", "incrby", "unlink", "type"),
-    *("publish", "subscribe"),
+    *("publish", "subscribe", "psubscribe"),
 }
 """Commands that the script may run. HSCAN iterates the fields of one hash, SCAN and KEYS all keys."""
 

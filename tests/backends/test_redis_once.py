@@ -219,7 +219,7 @@ def test_a_late_first_attempt_changes_nothing(
 ) -> None:
     """A request that arrives after its repetition, and after writes of others, is not applied."""
     expected, requests = undisturbed(proxied, redis_server, WRITES[name])
-    with front(faulty_proxy, socket_timeout_secs=0.1):
+    with front(faulty_proxy, socket_timeout_secs=0.1, retries=20):
         fill(redis_server)
         faulty_proxy.pass_requests(requests - 1)
         faulty_proxy.hold_requests()

@@ -743,7 +743,7 @@ def test_a_user_who_may_not_use_the_channels(start_redis: StartRedis) -> None:
         for call in calls_:
             with pytest.raises(AccessDenied) as denied:
                 call()
-            assert "+publish +subscribe &app:s:*" in str(denied.value)
+            assert "+publish +subscribe +psubscribe &app:s:*" in str(denied.value)
             assert SECRET not in str(denied.value)
             assert not denied.value.maybe_applied
             assert data_of(server) == before

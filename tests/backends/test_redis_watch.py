@@ -104,3 +104,31 @@ def test_users_without_the_channels(start_redis: StartRedis) -> None:
         assert db.proxy("a").val() == {"b": {"c": 1, "d": 2}}
         with pytest.raises(AccessDenied, match="&"):
             next(db.proxy("a").watch())
+
+
+@pytest.mark.parametrize("prefix", ["", "app[1]*?:"])
+def test_the_root_is_watched_by_a_pattern(redis_server: RedisServer, prefix: str) -> None:
+    """Whatever the prefix, a watch of the root is told of changes in each section, and of the root."""
+    settings = {**configuration(redis_server), "prefix": prefix}
+    with redicts.open(settings) as db, redicts.open(settings) as other, db.root().watch(timeout=SOON) as values:
+        assert next(values) is ABSENT
+        other.proxy("a.b").put(1)
+        assert next(values) == {"a": {"b": 1}}
+        other.proxy("/*").put(2)
+        assert next(values) == {"a": {"b": 1}, "/*": 2}
+        other.root().clear()
+        assert next(values) is ABSENT
+
+
+def test_who_watches_the_root_needs_the_pattern(start_redis: StartRedis) -> None:
+    """A user who may subscribe to the channels only watches sections, and is told what the root needs."""
+    server = start_redis()
+    rules = ["on", ">secret", "~*", "+@all", "resetchannels", "&s:*"]
+    server.command("ACL", "SETUSER", "one", *rules)
+    server.command("ACL", "SETUSER", "all", *rules, "&s:0:/*")
+    with redicts.open(configuration(server, username="one", password="secret")) as db:
+        assert next(db.proxy("a").watch()) is ABSENT
+        with pytest.raises(AccessDenied, match=r"\+psubscribe"):
+            next(db.root().watch())
+    with redicts.open(configuration(server, username="all", password="secret")) as db:
+        assert next(db.root().watch()) is ABSENT

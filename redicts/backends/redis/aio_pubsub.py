@@ -18,7 +18,7 @@ from redis import exceptions
 from redicts.backends.redis.aio_connection import Channel, connect
 from redicts.backends.redis.connections import pause_secs
 from redicts.backends.redis.errors import Errors, is_transient
-from redicts.backends.redis.layout import channels_of_changes
+from redicts.backends.redis.layout import Pattern, channels_of_changes, subscribing
 from redicts.backends.redis.pubsub import channel_and_number, path_in
 from redicts.backends.redis.wire import bulk_string
 from redicts.core.async_backend import CallbackListener
@@ -272,7 +272,10 @@ class _Messages(Channel):
         for channel in channels:
             if channel not in self._channels:
                 self._channels[channel] = self._loop.create_future()
-                self.write(b"*2\r\n" + bulk_string(b"SUBSCRIBE") + bulk_string(channel))
+                self._send(*subscribing(channel))
+
+    def _send(self, command: bytes, channel: bytes) -> None:
+        self.write(b"*2\r\n" + bulk_string(command) + bulk_string(channel))
 
     def _settle(self, channel: bytes | None, error: Exception | None) -> None:
         """Take the answer to the request for a channel, or for the first one that has none."""
@@ -296,7 +299,7 @@ class _Messages(Channel):
     def ask(self, channel: bytes) -> None:
         """Send the request to subscribe, which is answered also if it was sent before."""
         self.asked_at = self._loop.time()
-        self.write(b"*2\r\n" + bulk_string(b"SUBSCRIBE") + bulk_string(channel))
+        self._send(*subscribing(channel))
 
     def received(self, reply: Any) -> None:
         """Take a message, or the answer to a subscription."""
@@ -305,11 +308,12 @@ class _Messages(Channel):
             self._settle(None, reply)
         elif isinstance(reply, Exception):
             self.end(reply)
-        elif reply[0] == b"message":
-            if not self._subscription.dispatch(reply[1], reply[2]):
+        elif reply[0] in (b"message", b"pmessage"):
+            if not self._subscription.dispatch(reply[1], reply[-1]):
                 self._channels.pop(reply[1], None)
-                self.write(b"*2\r\n" + bulk_string(b"UNSUBSCRIBE") + bulk_string(reply[1]))
-        elif reply[1] in self._channels and reply[0] == b"subscribe":
+                channel = Pattern(reply[1]) if reply[0] == b"pmessage" else reply[1]
+                self._send(*subscribing(channel, begin=False))
+        elif reply[1] in self._channels and reply[0] in (b"subscribe", b"psubscribe"):
             self._settle(reply[1], None)
             # What was written before it was subscribed is found by a look.
             self._subscription.watchers.notify_all()

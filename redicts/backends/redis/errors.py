@@ -32,7 +32,7 @@ from redicts.errors import (
 
 _CHANNELS: Final[Meaning] = (
     AccessDenied,
-    "this user may not use the channels of redicts; with the prefix app: allow +publish +subscribe &app:s:*",
+    "this user may not use these channels; with prefix app: allow +publish +subscribe +psubscribe &app:s:* &app:s:0:/*",
 )
 
 _CLUSTER: Final[Meaning] = (

@@ -17,8 +17,8 @@ of the name of the listener that it is for. The script first sends an empty mess
 client id, so that a missing permission stops it before the first change.
 
 ``s:<number of the database>:/<section>`` is the channel of changes in one section, ``.garage`` for instance. A message
-there is the path that changed, as in the name of a hash, or one above it. ``/*`` in place of the section is for changes
-of the root, which concern every section, and ``/`` alone has a message for each change. No client id contains a slash.
+there is the path that changed, as in the name of a hash, or one above it. ``/`` alone is the channel of changes of the
+root, which concern every section. Who watches the root subscribes to the pattern ``/*``. No client id contains a slash.
 
 Every key and channel begins with the prefix of the settings. In the name of a key, the bytes ``% . : { }`` and NUL of a
 segment are written as ``%`` and two hexadecimal digits. So the last dot of a name always ends the parent's name. The
@@ -61,6 +61,7 @@ CHANGES: Final = b"/"
 _ESCAPED_BYTES: Final = re.compile(rb"[%.:{}\x00]")
 _ESCAPE: Final = re.compile(rb"%([0-9A-F]{2})")
 _SPECIAL: Final = re.compile(rb"[\x00-\x02]")
+_SPECIAL_IN_PATTERNS: Final = re.compile(rb"[\\?*\[\]]")
 _SPECIAL_WRITTEN: Final = re.compile(rb"\x02([0-2])")
 
 
@@ -108,10 +109,23 @@ def path_of(suffix: bytes) -> Path:
     return tuple([name_text(_ESCAPE.sub(_unescaped, segment)) for segment in suffix[1:].split(b".")])
 
 
+class Pattern(bytes):
+    """A pattern of names of channels."""
+
+    __slots__ = ()
+
+
 def channels_of_changes(channels: bytes, path: Path) -> tuple[bytes, ...]:
-    """Return the channels that have a message for each change at, above or below a path."""
+    """Return the channels, or the pattern of them, that have a message for each change at, above or below a path."""
     changes = channels + CHANGES
-    return (changes + suffix(path[:1]), changes + b"*") if path else (changes,)
+    if path:
+        return changes + suffix(path[:1]), changes
+    return (Pattern(_SPECIAL_IN_PATTERNS.sub(rb"\\\g<0>", changes) + b"*"),)
+
+
+def subscribing(channel: bytes, begin: bool = True) -> tuple[bytes, bytes]:
+    """Return the command that subscribes to a channel or to a pattern of them, or ends that."""
+    return (b"P" if isinstance(channel, Pattern) else b"") + (b"SUBSCRIBE" if begin else b"UNSUBSCRIBE"), channel
 
 
 def _escaped(segment: bytes) -> bytes:

@@ -37,7 +37,7 @@ from redis.connection import AbstractConnection
 
 from redicts.backends.redis.connections import pause_before, socket_of
 from redicts.backends.redis.errors import Errors, is_transient
-from redicts.backends.redis.layout import channels_of_changes, path_of
+from redicts.backends.redis.layout import channels_of_changes, path_of, subscribing
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Path
 from redicts.core.watchers import Watchers
@@ -313,13 +313,13 @@ class Subscription:
         """
         for channel in list(self._wanted):
             if channel not in self._asked_for:
-                connection.send_command("SUBSCRIBE", channel)
+                connection.send_command(*subscribing(channel))
                 self._asked_for[channel] = None
         for channel in list(self._asked_for):
             if channel not in self._wanted and channel in self._answered:
                 self._asked_for.pop(channel)
                 if self._answered.pop(channel) is None:
-                    connection.send_command("UNSUBSCRIBE", channel)
+                    connection.send_command(*subscribing(channel, begin=False))
 
     def _refuse(self, error: exceptions.ResponseError) -> None:
         """Take the server's refusal to subscribe to the channel that was asked for next."""
@@ -450,11 +450,11 @@ class Subscription:
             listener = None if found is None else found()
             if listener is not None:
                 listener.notify()
-        elif message[0] == b"message":
-            self._watchers.notify((path_in(message[2]),))
+        elif message[0] in (b"message", b"pmessage"):
+            self._watchers.notify((path_in(message[-1]),))
             if message[1] not in self._wanted or not self._watchers.listeners:
                 self._give_up_channels()
-        elif message[0] == b"subscribe" and message[1] in self._asked_for:
+        elif message[0] in (b"subscribe", b"psubscribe") and message[1] in self._asked_for:
             # What was written before it was subscribed is found by a look.
             self._answered[message[1]] = None
             self._watchers.notify_all()

@@ -673,25 +673,24 @@ local function writing()
     return suffix
   end
 
-  -- Tells those who watch a section what these writes change in it, and those who watch the root. A message is the path,
-  -- or one above if there are several. A user who may not publish writes all the same: watchers also look by themselves.
+  -- Tells those who watch a section what these writes change in it. A message is the path, or one above if there are
+  -- several. A user who may not publish writes all the same: watchers also look by themselves.
   function publish_changes(writes, channels)
-    local publish_anyhow, any = redis.pcall, nil
+    local publish_anyhow = redis.pcall
     if #writes == 1 then
-      any = changed_by(writes[1])
-      publish_anyhow('PUBLISH', channels .. (match(any, '^%.[^.]*') or '*'), any)
-    else
-      local changed = {}
-      for _, write in ipairs(writes) do
-        if write.dir and sub(write.dir, #expiries - 1, #expiries) == 'v:' then
-          any = changed_by(write)
-          local section = match(any, '^%.[^.]*') or '*'
-          changed[section] = changed[section] and changed[section] ~= any and section or any
-        end
-      end
-      for section, suffix in pairs(changed) do publish_anyhow('PUBLISH', channels .. section, suffix) end
+      local suffix = changed_by(writes[1])
+      publish_anyhow('PUBLISH', channels .. match(suffix, '^%.?[^.]*'), suffix)
+      return
     end
-    publish_anyhow('PUBLISH', channels, any)
+    local changed = {}
+    for _, write in ipairs(writes) do
+      if write.dir and sub(write.dir, #expiries - 1, #expiries) == 'v:' then
+        local suffix = changed_by(write)
+        local section = match(suffix, '^%.?[^.]*')
+        changed[section] = changed[section] and changed[section] ~= suffix and section or suffix
+      end
+    end
+    for section, suffix in pairs(changed) do publish_anyhow('PUBLISH', channels .. section, suffix) end
   end
 
   -- Notifies the listeners that a scope names. Deletes the names.
