@@ -38,6 +38,8 @@ local others, added, added_upto
 local removals, latest, latest_upto
 -- Whether a write of values was prepared.
 local has_prepared
+-- The field that a check has found, its directory and its name.
+local checked_dir, checked_name, checked_field
 -- Of record spaces: the one that was asked last, the last record that was, what was found, and the spaces with changes.
 local record_set, last_set, last_path, last_found, changed_sets
 -- By record space the path below which a check has found no record.
@@ -88,7 +90,7 @@ local function begin(given_args)
   clock, clock_text, touched, changes, given, due = nil, nil, 0, 0, 0, nil
   others, added, added_upto, has_prepared, removals, latest, latest_upto = nil, nil, 0, false, nil, nil, 0
   record_set, last_set, last_path, last_found, changed_sets, empty_below = nil, nil, nil, nil, nil, nil
-  in_the_way = nil
+  in_the_way, checked_dir = nil, nil
 end
 
 local function touch(count)
@@ -420,9 +422,19 @@ local function reading()
 
   -- Whether the live values of the scope are { suffix, name, value, ... }. A page that can hold one more decides it.
   function are_exactly(dir, scope, items)
-    local wanted, missing = {}, #items / 3
-    if missing == 0 and scope == '>' and call('HLEN', dir) == 0 and not document_of(dir) then return true end
+    local missing = #items / 3
+    if missing == 0 and scope == '>' then
+      -- Below a value is nothing. Most of these checks are about the field that the call goes on to replace.
+      local parent, name = split(dir)
+      local field = parent and call('HGET', parent, name)
+      if field and field ~= DIRECTORY and byte(field) ~= 5 then
+        checked_dir, checked_name, checked_field = parent, name, field
+        return true
+      end
+      if call('HLEN', dir) == 0 and not document_of(dir) then return true end
+    end
     touch(missing)
+    local wanted = {}
     for i = 1, #items, 3 do wanted[items[i] .. '\0' .. items[i + 1]] = items[i + 2] end
     local answer = read(dir, scope, missing + 1, false, {})
     for group = 2, #answer, 3 do
@@ -742,7 +754,7 @@ local function writing()
   -- The text of value + amount in 64 bits, or nil. Lua's numbers are doubles, so INCRBY adds large ones.
   function sum_of(value, amount)
     if not (value == '0' or (#value <= 20 and find(value, '^%-?[1-9]%d*$'))) then return nil end
-    if #value < 16 and #amount < 16 then return text_of(number_of(value) + number_of(amount)) end
+    if #value < 16 and #amount < 16 then return format('%d', tonumber(value) + tonumber(amount)) end
     local scratch = session .. ':sum'
     call('SET', scratch, value)
     local fits = pcall(call, 'INCRBY', scratch, amount)
@@ -813,7 +825,8 @@ local function writing()
   local function look_at(write, dir, name)
     -- Lua hashes every string that it is given, so a long one that is only to be replaced costs more than a command.
     local is_long = write.kind == 'o' and call('HSTRLEN', dir, name) > LONG_BYTES
-    local field = is_long and LONG or call('HGET', dir, name)
+    local was_checked = dir == checked_dir and name == checked_name
+    local field = is_long and LONG or was_checked and checked_field or call('HGET', dir, name)
     write.old = field
     if not field then read_upwards(dir) end
     return field
