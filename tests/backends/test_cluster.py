@@ -8,13 +8,14 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from unittest import mock
 
 import pytest
 
 import redicts
-from redicts import Database
+from redicts import ABSENT, Database
 from redicts.backends.redis.cluster import ClusterBackend
 from redicts.backends.redis.connections import Connections
 from redicts.backends.redis.settings import RedisSettings
@@ -25,6 +26,7 @@ from redicts.errors import Deadlock, LockLost, LockTimeout, NotReplicated, Setti
 from tests.backends.test_redis_production import PAGE, documented_user_of_functions
 from tests.locks.locking import no_thread_is_left
 from tests.support.cluster import Cluster, address, sections_in_each
+from tests.support.executables import find_executables
 from tests.support.servers import RedisServer
 from tests.support.waiting import TIMEOUT, eventually
 
@@ -300,6 +302,115 @@ def test_a_moved_slot_is_followed(cluster: Cluster, tree: Database) -> None:
     assert tree.proxy(name).get("n").add(1) == 2
 
 
+def messages_to_others(cluster: Cluster) -> int:
+    """Return how many published messages the nodes have sent to all others."""
+    sent = 0
+    for server in cluster.servers:
+        info: Any = server.command("CLUSTER", "INFO")
+        found = re.search(rb"messages_publish_sent:(\d+)", info)
+        sent += int(found[1]) if found else 0
+    return sent
+
+
+def test_a_change_concerns_the_node_of_its_section(cluster: Cluster, tree: Database) -> None:
+    """Watches are told on the node that has the section, and a write is published to no other node."""
+    names = sections_in_each(cluster)
+    for name in names:
+        tree.proxy(name).put(0)  # that a section is new concerns all nodes
+        tree.proxy(name).clear()
+    with redicts.open(cluster.configuration) as other:
+        watches = [other.proxy(name).watch(timeout=TIMEOUT) for name in names]
+        assert [next(watch) for watch in watches] == [ABSENT] * 3
+        for server, name in zip(cluster.primaries, names):
+            assert server.command("PUBSUB", "SHARDCHANNELS") == [b"{0:%b}s:/.%b" % (name.encode(), name.encode())]
+        before = messages_to_others(cluster)
+        for name, watch in zip(names, watches):
+            tree.proxy(name).put(name)
+            assert next(watch) == name
+        assert messages_to_others(cluster) == before
+        for watch in watches:
+            watch.close()
+        for server in cluster.primaries:
+            eventually(partial(has_no_channels, server), "nobody is subscribed")
+    no_thread_is_left()
+
+
+@pytest.mark.parametrize("path", ["section", "root"])
+def test_a_watch_follows_a_moved_slot(cluster: Cluster, tree: Database, path: str) -> None:
+    """Whatever moves, changes are told, also those of a section that is new to a watch of the root."""
+    (name, *_) = sections_in_each(cluster)
+    slot = cluster.slot_of(name)
+    source, target = cluster.owner(slot), cluster.primaries[1]
+    tree.proxy(name).put(0)
+    with redicts.open(cluster.configuration) as other:
+        watched = other.root() if path == "root" else other.proxy(name)
+        watch = watched.watch(timeout=TIMEOUT)
+        assert next(watch) == tree.proxy("" if path == "root" else name).val()
+        try:
+            for number, server in enumerate((target, source), 1):
+                cluster.move(slot, server)
+                tree.proxy(name).put(number)
+                assert next(watch) == ({name: number} if path == "root" else number)
+                tree.proxy(name).put(-number)
+                assert next(watch) == ({name: -number} if path == "root" else -number)
+        finally:
+            cluster.move(slot, source)
+        if path == "root":
+            for number in range(2):
+                tree.proxy("new").put(number)
+                assert next(watch) == {name: -2, "new": number}
+        watch.close()
+
+
+def test_a_watch_follows_a_promoted_replica(cluster: Cluster, tree: Database) -> None:
+    """After a failover there and back, changes are told."""
+    (name, *_) = sections_in_each(cluster)
+    primary = cluster.owner(cluster.slot_of(name))
+    replica = cluster.replica_of(primary)
+    with redicts.open(cluster.configuration) as other:
+        watch = other.proxy(name).watch(timeout=TIMEOUT)
+        assert next(watch) is ABSENT
+        for number, server in enumerate((replica, primary)):
+            eventually(partial(is_in_step, server), "it follows its primary")
+            server.command("CLUSTER", "FAILOVER")
+            eventually(partial(is_primary, server), "it is promoted")
+            eventually(partial(cluster.is_ok, server), "it serves its slots")
+            tree.proxy(name).put(number)
+            assert next(watch) == number
+            tree.proxy(name).put(number + 10)
+            assert next(watch) == number + 10
+        watch.close()
+
+
+def test_nodes_before_redis_7_publish_to_all() -> None:
+    """On nodes without sharded channels, a watch of a section and one of the root are told all the same."""
+    with Cluster(find_executables()[0], replicas=0) as cluster:
+        with redicts.open(cluster.configuration) as db, redicts.open(cluster.configuration) as other:
+            watches = [db.proxy("a").watch(timeout=TIMEOUT), db.root().watch(timeout=TIMEOUT)]
+            assert [next(watch) for watch in watches] == [ABSENT] * 2
+            for number in range(2):
+                other.proxy("a.b").put(number)
+                assert [next(watch) for watch in watches] == [{"b": number}, {"a": {"b": number}}]
+            for watch in watches:
+                watch.close()
+        no_thread_is_left()
+
+
+def has_no_channels(server: RedisServer) -> bool:
+    """Tell whether nobody is subscribed on a node."""
+    return server.command("PUBSUB", "SHARDCHANNELS") == server.command("PUBSUB", "CHANNELS") == []
+
+
+def is_in_step(server: RedisServer) -> bool:
+    """Tell whether a replica has all that its primary sent."""
+    return server.info("replication").get("master_link_status") == "up"
+
+
+def is_primary(server: RedisServer) -> bool:
+    """Tell whether a node is a primary."""
+    return server.info("replication")["role"] == "master"
+
+
 def test_a_slot_that_is_half_moved_is_waited_for(cluster: Cluster, tree: Database) -> None:
     """Writes wait until the move is over; one with a deadline is refused with ``StoreBusy`` and does nothing."""
     (name, *_) = sections_in_each(cluster)
@@ -420,8 +531,10 @@ def test_the_documented_user_of_a_cluster(cluster: Cluster) -> None:
         ) as tree:
             for name in sections_in_each(cluster):
                 tree.proxy(name).set("x", {"y": 1}, expire=100)
-                with tree.lock(name):
+                with tree.lock(name), tree.proxy(name).watch(timeout=0) as watch:
                     assert tree.proxy(name).get("x").get("n").add(2**53) == 2**53
+                    assert list(watch) == [{"x": {"y": 1, "n": 2**53}}]
+            assert next(tree.root().watch()) == tree.root().val()
             assert len(tree.root().val() or ()) == 3
             tree.root().clear()
     finally:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
+from redis import exceptions
+
 from redicts.backends.redis.errors import Errors, is_answer, is_transient
 from redicts.backends.redis.functions import Functions, is_unknown, is_without_functions
 from redicts.reports import answered_again, given_up, sent_again
+
+_FOLLOWED: Final = (exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError)
+"""Answers of the nodes of a cluster that say where or when to ask again, which is no trouble to report."""
 
 
 class Failed(Exception):
@@ -64,7 +69,8 @@ class Attempts:
         self._has_loaded = self.with_source = False
         self.count += 1
         is_repeated = self.count <= self._retries and failed.is_worth_repeating
-        (sent_again if is_repeated else given_up)(self._errors.mapped(failed.error))
+        if not isinstance(failed.error, _FOLLOWED):
+            (sent_again if is_repeated else given_up)(self._errors.mapped(failed.error))
         return Next.PAUSE if is_repeated else Next.GIVE_UP
 
     def succeeded(self) -> None:

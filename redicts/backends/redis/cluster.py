@@ -22,12 +22,21 @@ from redis.connection import AbstractConnection
 from redis.crc import key_slot
 
 from redicts.backends.redis.backend import ATOMIC_ENTRIES, CAPABILITIES, Executor, answer_secs, publishing, version_in
+from redicts.backends.redis.cluster_changes import Channels, ClusterChanges, ClusterListener
 from redicts.backends.redis.cluster_nodes import Nodes, SlotConnections
 from redicts.backends.redis.cluster_root import RootReader
 from redicts.backends.redis.cluster_states import states_of
 from redicts.backends.redis.connections import Connections, connection_options, described
 from redicts.backends.redis.errors import Errors
-from redicts.backends.redis.layout import name_bytes, name_text, suffix
+from redicts.backends.redis.layout import (
+    CHANGES,
+    Sharded,
+    channels_of_changes,
+    channels_of_section,
+    name_bytes,
+    name_text,
+    suffix,
+)
 from redicts.backends.redis.plain_reads import PlainReads
 from redicts.backends.redis.pubsub import RedisListener, Subscriptions
 from redicts.backends.redis.settings import RedisSettings, address_of
@@ -65,6 +74,7 @@ class _Section(Executor):
             _Here(nodes, slot, name),
         )
         self.slot = slot
+        self.channels: Final = channels_of_section(tag)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -128,6 +138,10 @@ class ClusterBackend(Backend):
             answer_secs(settings.socket_timeout_secs),
             self._publish,
         )
+        self._channel_of_sections = channels_of_section(self._tag + b"}") + CHANGES
+        self._changes: PerProcess[ClusterChanges] = PerProcess(
+            partial(ClusterChanges, self._channels_of, self._look, self._subscriptions_at), ClusterChanges.close
+        )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -181,7 +195,9 @@ class ClusterBackend(Backend):
         until = time.monotonic() + _LISTED_SECS
         member = bulk_string(name_bytes(name))
         command = b"*3\r\n" + bulk_string(b"SADD") + bulk_string(self._tag + b"}sections") + member
-        self._list_connections().call(command, False, deadline)
+        if self._list_connections().call(command, False, deadline):
+            with suppress(StoreError):  # those who watch the root also look by themselves
+                self._publish(self._channel_of_sections)
         if len(nodes.listed) >= _MOST_LISTED:
             nodes.listed.clear()
         nodes.listed[name] = until
@@ -228,9 +244,40 @@ class ClusterBackend(Backend):
 
     listen_until = listen
 
-    def listen_to_changes(self, name: str, path: Path, /) -> RedisListener:
-        """Listen to changes over the same connection."""
-        return self._subscriptions.listen_to_changes(name, path)
+    def listen_to_changes(self, name: str, path: Path, /) -> ClusterListener:
+        """Listen to changes over connections to the nodes that have them."""
+        changes = self._changes.current or self._changes.get()
+        return changes.listen(name, path)
+
+    def _channels_of(self, path: Path, sharded: bool) -> Channels:
+        """Return where changes of a path are published. The first channel of the root tells of new sections."""
+        nodes = self._nodes.current or self._nodes.get()
+        kind = Sharded if sharded else bytes
+        if path:
+            section = self._section(path[0])
+            return [(nodes.owner(section.slot, None), (kind(channels_of_changes(section.channels, path)[0]),))]
+        by_node: dict[str, list[bytes]] = {}
+        cursor = b"0"
+        while True:
+            cursor, names = self._sections_page(cursor, None)
+            for name in map(name_text, names):
+                section = self._section(name)
+                channel = kind(channels_of_changes(section.channels, (name,))[0])
+                by_node.setdefault(nodes.owner(section.slot, None), []).append(channel)
+            if cursor == b"0":
+                break
+        of_sections = nodes.owner(key_slot(self._tag + b"}"), None), (self._channel_of_sections,)
+        return [of_sections, *[(address, tuple(dict.fromkeys(channels))) for address, channels in by_node.items()]]
+
+    def _subscriptions_at(self, address: str) -> Subscriptions:
+        secs = self._settings.socket_timeout_secs
+        errors = Errors(f"{address} in {self._where}", self._options(address))
+        make = partial(self._make, address, secs)
+        return Subscriptions(make, self._channels, errors, 0, answer_secs(secs), self._publish)
+
+    def _look(self) -> None:
+        nodes = self._nodes.current or self._nodes.get()
+        nodes.look(key_slot(self._tag + b"}"), None)
 
     def about(self) -> Mapping[str, str]:
         """Return the version of a server, and how many primaries the cluster has. Cost: one or two round trips."""
@@ -241,7 +288,7 @@ class ClusterBackend(Backend):
     def servers(self) -> Mapping[str, ServerState]:
         """Return the state of each node: its role, slots and sections, and how far its replicas lag behind."""
         nodes = self._nodes.current or self._nodes.get()
-        nodes.look(key_slot(self._tag + b"}"), None)
+        self._look()
         sections: dict[str, list[str]] = {}
         cursor = b"0"
         while True:
@@ -255,6 +302,7 @@ class ClusterBackend(Backend):
         """Close the idle connections now, the others when their requests are over and the last listener is closed."""
         self._nodes.close()
         self._subscriptions.close()
+        self._changes.close()
 
     def _publish(self, channel: bytes) -> None:
         self._list_connections().call(publishing(channel))

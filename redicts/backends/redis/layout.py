@@ -19,6 +19,7 @@ client id, so that a missing permission stops it before the first change.
 ``s:<number of the database>:/<section>`` is the channel of changes in one section, ``.garage`` for instance. A message
 there is the path that changed, as in the name of a hash, or one above it. ``/`` alone is the channel of changes of the
 root, which concern every section. Who watches the root subscribes to the pattern ``/*``. No client id contains a slash.
+In a cluster, a channel of changes begins with the hash tag of its section, so that it is in the slot of the section.
 
 Every key and channel begins with the prefix of the settings. In the name of a key, the bytes ``% . : { }`` and NUL of a
 segment are written as ``%`` and two hexadecimal digits. So the last dot of a name always ends the parent's name. The
@@ -115,6 +116,12 @@ class Pattern(bytes):
     __slots__ = ()
 
 
+class Sharded(bytes):
+    """The name of a channel that one node of a cluster has: the one with its slot."""
+
+    __slots__ = ()
+
+
 def channels_of_changes(channels: bytes, path: Path) -> tuple[bytes, ...]:
     """Return the channels, or the pattern of them, that have a message for each change at, above or below a path."""
     changes = channels + CHANGES
@@ -123,9 +130,15 @@ def channels_of_changes(channels: bytes, path: Path) -> tuple[bytes, ...]:
     return (Pattern(_SPECIAL_IN_PATTERNS.sub(rb"\\\g<0>", changes) + b"*"),)
 
 
+def channels_of_section(tag: bytes) -> bytes:
+    """Return what begins the channels of a section of a cluster, given the hash tag that begins its keys."""
+    return tag + b"s:"
+
+
 def subscribing(channel: bytes, begin: bool = True) -> tuple[bytes, bytes]:
     """Return the command that subscribes to a channel or to a pattern of them, or ends that."""
-    return (b"P" if isinstance(channel, Pattern) else b"") + (b"SUBSCRIBE" if begin else b"UNSUBSCRIBE"), channel
+    kind = b"P" if isinstance(channel, Pattern) else b"S" if isinstance(channel, Sharded) else b""
+    return kind + (b"SUBSCRIBE" if begin else b"UNSUBSCRIBE"), channel
 
 
 def _escaped(segment: bytes) -> bytes:

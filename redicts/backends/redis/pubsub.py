@@ -48,6 +48,9 @@ from redicts.randomness import RANDOM
 _NAME: Final = re.compile(rb"[!-.0-~]+/[!-~]+")
 """The name of a listener, as the script checks it too."""
 
+_CHANGED: Final = (b"message", b"pmessage", b"smessage")
+_SUBSCRIBED: Final = (b"subscribe", b"psubscribe", b"ssubscribe")
+
 _LONGEST_NAME: Final = 100
 _LONGEST_READ_SECS: Final = 3600.0
 """``poll`` accepts no longer times, so a longer wait reads several times."""
@@ -105,13 +108,17 @@ class Subscriptions:
         except _FAILURES as error:
             raise self._errors.mapped(error) from error
 
-    def listen_to_changes(self, name: str, path: Path) -> RedisListener:
-        """Return a new listener to the changes at, above and below a path. Raises as :meth:`listen` does."""
+    def listen_to_changes(self, name: str, path: Path, channels: tuple[bytes, ...] = ()) -> RedisListener:
+        """Return a new listener to the changes at, above and below a path, or to other channels that tell of them.
+
+        Raises as :meth:`listen` does.
+        """
         client_id, number = channel_and_number(name)
         subscription = self._subscription_to(self._channels + client_id)
         try:
             listener = subscription.listen(number, self._retries, None)
-            return subscription.watch(listener, path, channels_of_changes(self._channels, path), self._publish)
+            channels = channels or channels_of_changes(self._channels, path)
+            return subscription.watch(listener, path, channels, self._publish)
         except _FAILURES as error:
             raise self._errors.mapped(error) from error
 
@@ -128,6 +135,11 @@ class Subscriptions:
         if self._closed:
             subscription.end()
         return subscription
+
+    def close_unused(self) -> None:
+        """Close the connection if there are no listeners. The next one makes another."""
+        for subscription in list(self._subscriptions.values()):
+            subscription.close_unused()
 
     def close(self) -> None:
         """Close the connection as soon as the last listener is closed. The same goes for one that is opened later."""
@@ -281,7 +293,8 @@ class Subscription:
             self._watchers.add(listener, path)
             self._wanted.update(dict.fromkeys(channels))
             ends, is_told = time.monotonic() + _LONGEST_SUBSCRIBING_SECS, False
-            while not self._answered.keys() >= set(channels):
+            # They are answered in order, so most looks are at the last one only.
+            while not (channels[-1] in self._answered and self._answered.keys() >= set(channels)):
                 leader = self._leader()
                 if leader is not None and leader.thread == threading.get_ident():
                     raise _interrupts_subscribing(self._where)
@@ -292,8 +305,10 @@ class Subscription:
                     with suppress(RedictsError):  # this user may not publish; the leader looks every two seconds
                         publish(self._channel)
                 self.wait(listener, _LONGEST_FOLLOW_SECS)
-            for error in map(self._answered.get, channels):
+            for channel in channels:
+                error = self._answered.get(channel)
                 if error is not None:
+                    self._forget_answer(channel)  # it may be allowed the next time
                     raise error
         except BaseException:
             self.leave(listener)
@@ -329,6 +344,11 @@ class Subscription:
                 break
         self._watchers.notify_all()
 
+    def _forget_answer(self, channel: bytes) -> None:
+        """Ask for a channel again, if anyone wants it then."""
+        self._answered.pop(channel, None)
+        self._asked_for.pop(channel, None)
+
     def _give_up_channels(self) -> None:
         """Want no channels any more but those of the listeners that are there."""
         wanted = self._wanted
@@ -352,7 +372,7 @@ class Subscription:
     def wait(self, listener: RedisListener, seconds: float) -> bool:
         """Return true when the listener is notified, or false after this many seconds."""
         if self._process != os.getpid():
-            return _pause(seconds)
+            return pause(seconds)
         deadline = time.monotonic() + seconds
         left = max(0.0, seconds)
         try:
@@ -364,7 +384,7 @@ class Subscription:
                         self._lead(listener, left)
                     elif leader is not None and leader.thread == listener.thread:
                         # This signal handler or finalizer has interrupted the leader, so nobody reads.
-                        return _pause(left)
+                        return pause(left)
                     else:
                         listener.bell.wait(min(left, _LONGEST_FOLLOW_SECS))
                     left = deadline - time.monotonic()
@@ -396,7 +416,7 @@ class Subscription:
             try:
                 self._connect(leader, max(seconds, _SHORTEST_PAUSE_SECS))
             except _FAILURES:
-                _pause(seconds)
+                pause(seconds)
             self._notify_all()
             return
         if not self._is_whole:
@@ -450,13 +470,17 @@ class Subscription:
             listener = None if found is None else found()
             if listener is not None:
                 listener.notify()
-        elif message[0] in (b"message", b"pmessage"):
+        elif message[0] in _CHANGED:
             self._watchers.notify((path_in(message[-1]),))
             if message[1] not in self._wanted or not self._watchers.listeners:
                 self._give_up_channels()
-        elif message[0] in (b"subscribe", b"psubscribe") and message[1] in self._asked_for:
+        elif message[0] in _SUBSCRIBED and message[1] in self._asked_for:
             # What was written before it was subscribed is found by a look.
             self._answered[message[1]] = None
+            self._watchers.notify_all()
+        elif message[0] == b"sunsubscribe" and message[1] in self._asked_for:
+            # The slot was moved to another node, or this one is a replica now.
+            self._answered[message[1]] = exceptions.ResponseError("the slot of the channel was moved")
             self._watchers.notify_all()
 
     def _notify_all(self, but: RedisListener | None = None) -> None:
@@ -485,6 +509,11 @@ class Subscription:
             self._watchers.discard(listener)
             self._give_up_channels()
         self._close_if_over()
+
+    def close_unused(self) -> None:
+        """Close the connection if there are no listeners."""
+        if not self._listeners and self._process == os.getpid():
+            self._disconnect_unread()
 
     def end(self) -> None:
         """Close the connection as soon as there are no listeners."""
@@ -537,7 +566,7 @@ def _interrupts_subscribing(where: str) -> StoreBusy:
     )
 
 
-def _pause(seconds: float) -> bool:
+def pause(seconds: float) -> bool:
     """Let a random time pass, at most this many seconds, and return true: the caller is to look."""
     pause = RANDOM.uniform(_SHORTEST_PAUSE_SECS, _LONGEST_PAUSE_SECS)
     time.sleep(max(0.0, min(pause, seconds)))

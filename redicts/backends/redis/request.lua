@@ -13,7 +13,8 @@
 --       'd' delete   'e' expire, both below a key or at and below it   's' a delete below a key and a put there, alone
 --       'o' put documents into a dict   'z' split a document into the fields of hashes, if it is still there, alone
 --       'w' notify the listeners that the values of any scope name, and delete these values
---       If the space v is written, the beginning of the channels of changes follows the writes.
+--       If the space v is written, the beginning of the channels of changes follows the writes, and for a cluster the
+--       command that publishes there.
 --       Instead of the counts, 'm' and a record space have that rewritten.
 -- Reply: { status, failed index, answer, ..., counter, ... }, or { status } alone for 'L', 'A' and 'S'.
 --   '+' applied   '!' a check failed   '#' not a counter   'L' too large
@@ -259,7 +260,7 @@ local function transact(given_args)
       if write.set then apply_record(write) else apply(write) end
       if write.sum then reply[#reply + 1] = write.sum end
     end
-    if position < #args then publish_changes(writes, args[#args]) end
+    if position < #args then publish_changes(writes, args[position + 1], args[position + 2]) end
     if due and due[1] then
       if not record_at then recording() end
       sweep()

@@ -686,13 +686,16 @@ local function writing()
   end
 
   -- Tells those who watch a section what these writes change in it. A message is the path, or one above if there are
-  -- several. A user who may not publish writes all the same: watchers also look by themselves.
-  function publish_changes(writes, channels)
-    local publish_anyhow = redis.pcall
+  -- several. A user who may not publish writes all the same: watchers also look by themselves. For a cluster, the command
+  -- publishes to one node and its replicas, if the server knows it.
+  function publish_changes(writes, channels, command)
+    local function tell(section, suffix)
+      local told = redis.pcall(command or 'PUBLISH', channels .. section, suffix)
+      if command and type(told) == 'table' then redis.pcall('PUBLISH', channels .. section, suffix) end
+    end
     if #writes == 1 then
       local suffix = changed_by(writes[1])
-      publish_anyhow('PUBLISH', channels .. match(suffix, '^%.?[^.]*'), suffix)
-      return
+      return tell(match(suffix, '^%.?[^.]*'), suffix)
     end
     local changed = {}
     for _, write in ipairs(writes) do
@@ -702,7 +705,7 @@ local function writing()
         changed[section] = changed[section] and changed[section] ~= suffix and section or suffix
       end
     end
-    for section, suffix in pairs(changed) do publish_anyhow('PUBLISH', channels .. section, suffix) end
+    for section, suffix in pairs(changed) do tell(section, suffix) end
   end
 
   -- Notifies the listeners that a scope names. Deletes the names.

@@ -17,6 +17,7 @@ from redicts.backends.redis.documents import entries_in, names_within, opened, p
 from redicts.backends.redis.functions import FREE, READ, WRITE
 from redicts.backends.redis.layout import (
     CHANGES,
+    channels_of_section,
     hash_name,
     name_bytes,
     path_of,
@@ -204,7 +205,9 @@ class Encoder:
         self._prefix = prefix
         self._names = _HashNames(prefix)
         self._channels = bulk_string(channels)
-        self._changes = bulk_string(channels + CHANGES)
+        self._changes: tuple[bytes, ...] = (bulk_string(channels + CHANGES),)
+        if declared is not None:
+            self._changes = bulk_string(channels_of_section(declared) + CHANGES), bulk_string(b"SPUBLISH")
         self._sessions = prefix + b"r:"
         keys = _NUMBERS[0] if declared is None else _NUMBERS[1] + bulk_string(declared)
         self._before = _ARGUMENTS_BEFORE + (declared is not None)
@@ -236,7 +239,7 @@ class Encoder:
                 arguments += self._encode_group(group)
                 has_values = has_values or group[0].key.space == VALUES
         if has_values:
-            arguments.append(self._changes)
+            arguments += self._changes
         function, session_key = READ, _EMPTY
         if session:
             function = FREE if {type(write) for write in writes} <= _FREEING else WRITE
