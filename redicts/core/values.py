@@ -99,18 +99,21 @@ class ValueOperations:
         self._clock = clock
         self._documents = documents
         self.sharded = sharded
-        self._fetches, self._overwrites = fast_paths
-        self._fetches_documents = documents and form.reads_documents
+        self._overwrites = fast_paths.overwrite
+        self.fetches: Callable[[Path], Fetch] | None = None
+        """Returns the request that answers most reads at once, if the backend has such a fast path."""
+        if fast_paths.fetch:
+            self.fetches = _fetch_document if documents and form.reads_documents else _fetch
 
     # Reading
 
-    def read(self, path: Path) -> Steps[object]:
+    def read(self, path: Path, *, fetched: bool = False) -> Steps[object]:
         """Return the value at a path, a dict for an inner node, or ``ABSENT``. One transaction per page.
 
-        If the fast path returns the value, no transaction is needed.
+        If the fast path returns the value, no transaction is needed; with ``fetched`` it has returned none.
         """
-        if self._fetches:
-            data: bytes | None = yield _fetch(path, self._fetches_documents)
+        if self.fetches is not None and not fetched:
+            data: bytes | None = yield self.fetches(path)
             if data is not None:
                 return self.decoded(path, data)
         leaves = yield from self.leaves(path)
@@ -566,9 +569,15 @@ def _key(path: Path) -> Key:
 
 
 @lru_cache(maxsize=4096)
-def _fetch(path: Path, document: bool) -> Fetch:
+def _fetch(path: Path) -> Fetch:
     """Return the request for a value. It is remembered: making it takes as long as finding a row."""
-    return Fetch(Key(VALUES, path), document)
+    return Fetch(_key(path))
+
+
+@lru_cache(maxsize=4096)
+def _fetch_document(path: Path) -> Fetch:
+    """Return the request for a value or a document."""
+    return Fetch(_key(path), document=True)
 
 
 def _is_in_one_section(writes: tuple[Write, ...]) -> bool:
