@@ -9,7 +9,7 @@ repeated if the value's TTL ended meanwhile. Overwriting a persistent leaf with 
 which needs no clock. The same holds for documents, see ``documents.py``.
 
 *Expiry.* Deadlines are milliseconds of the store's clock, see ``clock.py``. A transaction that writes also removes a
-bounded number of expired values, found through the index of deadlines, if the last one that did so is some milliseconds
+bounded number of expired values, found through the index of deadlines, if the last one that did so is a second
 or 64 writes ago, and always more than these may have added. So a stream of short-lived values keeps the file bounded.
 None takes the fast path while more is to be reclaimed. Free pages are returned, see ``vacuum.py``.
 
@@ -44,7 +44,7 @@ from redicts.backends.sqlite.snapshot import Snapshot, entries_of_leaf
 from redicts.backends.sqlite.vacuum import DUE_AFTER, Vacuum
 from redicts.backends.sqlite.write_queue import Retry, shared_queue
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.minitransaction import Key, Outcome, Path, Read, Scope, Status, Transaction
+from redicts.core.minitransaction import VALUES, Key, Outcome, Path, Read, Scope, Status, Transaction
 from redicts.core.ordered_keys import encode
 from redicts.core.watchers import changed_paths
 from redicts.errors import StoreTimeout, Unreachable, Unsupported
@@ -56,7 +56,7 @@ _SNAPSHOT_ATTEMPTS: Final = 100
 _RECLAIM_AFTER: Final = 64
 """After so many writes a transaction reclaims expired values: more than these may have added."""
 
-_RECLAIM_INTERVAL_MS: Final = 5
+_RECLAIM_INTERVAL_MS: Final = 1_000
 """A transaction that comes so long after the last one that reclaimed does so, too."""
 
 _KNOWN_DOCUMENTS: Final = 1024
@@ -98,13 +98,22 @@ def _on_connection(*, writes: bool = False) -> Callable[[_Job[_Argument, _Result
                 with connection.lock:
                     cursor = connection.cursor
                     # Is its file still at the path? See connections.py; inline, because a call takes as long as this.
+                    due = now >= connection.look_due
                     if (
                         cursor is None
                         or connection.running
-                        or (now >= connection.look_due and connection.is_replaced(now))
-                        or (queue is not None and ((found := stat(pool.path))[1:3] != connection.file or not found[6]))
+                        or (
+                            (due or queue is not None)
+                            and (
+                                (found := stat(pool.path))[1:3] != connection.file
+                                or not found[6]
+                                or (due and stat(connection.log_name)[1:3] != connection.log)
+                            )
+                        )
                     ):
                         cursor = connection.open()
+                    if due:
+                        connection.look_due = now + LOOK_SECS
                     connection.running = True
                     result = job(self, cursor, argument)
                     connection.running = False
@@ -227,8 +236,22 @@ class SqliteBackend(Backend):
         try:
             with connection.lock:
                 cursor = connection.cursor
-                if cursor is None or connection.running or (now >= connection.look_due and connection.is_replaced(now)):
+                due = now >= connection.look_due
+                if (
+                    cursor is None
+                    or connection.running
+                    or (
+                        due
+                        and (
+                            (found := stat(pool.path))[1:3] != connection.file
+                            or not found[6]
+                            or stat(connection.log_name)[1:3] != connection.log
+                        )
+                    )
+                ):
                     cursor = connection.open()
+                if due:
+                    connection.look_due = now + LOOK_SECS
                 connection.running = True
                 statement = statements.READ_DOCUMENT_ROW if known else statements.READ_ROW
                 row = cursor.execute(statement, (encoded,)).fetchone()
@@ -367,7 +390,8 @@ class SqliteBackend(Backend):
         checks, reads, writes = transaction
         cursor.execute(statements.BEGIN_WRITING)
         before = cursor.connection.total_changes
-        snapshot = Snapshot(cursor, self._database, self._now(), looks=touches_values(transaction))
+        looks = writes[0].key.space == VALUES or touches_values(transaction)
+        snapshot = Snapshot(cursor, self._database, self._now(), looks=looks)
         if len(checks) == 1 and not reads and snapshot.delete_checked(checks[0], writes[0]):
             checks, writes = (), writes[1:]
         failed_index = snapshot.first_failed(checks) if checks else None

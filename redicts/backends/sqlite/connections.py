@@ -103,17 +103,6 @@ class Connection:
             self.running = False
             raise
 
-    def is_replaced(self, now: float) -> bool:
-        """Tell whether the file or its log at the path is another one than the open one, and remember when not.
-
-        Raises ``OSError`` if one is not there, for :meth:`settle`.
-        """
-        found = os.stat(self._path)
-        if found[1:3] != self.file or not found.st_size or os.stat(self.log_name)[1:3] != self.log:
-            return True
-        self.look_due = now + LOOK_SECS
-        return False
-
     def is_interrupted(self) -> bool:
         """Tell whether another call of this thread, which the running one interrupts, uses the cursor.
 

@@ -484,14 +484,19 @@ class Snapshot:
         if not self._has_looked:
             self.look()
         key = encode(self.database, write.key)
-        if not self.has_long and self.first_document is None:
-            self._change_entries(write, key, False)
-        else:
-            has_long, has_entries, has_documents = self._contents_of(write, key)
-            if has_entries:
-                self._change_entries(write, key, has_long)
-            if has_documents:
-                self._change_documents(write, bounds(key, Scope.SUBTREE))
+        if self.first_document is None and not self.has_long:
+            if isinstance(write, Expire):
+                self._change_entries(write, key, False)
+            elif write.scope is Scope.NODE:
+                self.cursor.execute(statements.DELETE_NODE, (key,))
+            else:
+                self.cursor.execute(statements.DELETE_RANGE, bounds(key, write.scope))
+            return
+        has_long, has_entries, has_documents = self._contents_of(write, key)
+        if has_entries:
+            self._change_entries(write, key, has_long)
+        if has_documents:
+            self._change_documents(write, bounds(key, Scope.SUBTREE))
         if write.scope is not Scope.NODE and isinstance(write, Delete):
             self._cleared = key
 
