@@ -485,6 +485,7 @@ class Snapshot:
             self.look()
         key = encode(self.database, write.key)
         if self.first_document is None and not self.has_long:
+            # Written out, because each set deletes what may be above it.
             if isinstance(write, Expire):
                 self._change_entries(write, key, False)
             elif write.scope is Scope.NODE:
@@ -501,8 +502,10 @@ class Snapshot:
             self._cleared = key
 
     def _contents_of(self, write: Delete | Expire, key: bytes) -> tuple[bool, bool, bool]:
-        """Return what is in a scope: long values, any entries, documents. One that is only partly in it is split."""
+        """Return what may be in a scope: long values, any entries, documents. One that is partly in it is split."""
         lower, upper = bounds(key, write.scope)
+        if not self.has_long and not self.may_have_documents(lower, upper):
+            return False, True, False
         found, last = self.cursor.execute(statements.LOOK, (lower, upper, upper)).fetchone()
         is_node = write.scope is Scope.NODE
         if last is not None and key.startswith(last) and (is_node or last != key):
