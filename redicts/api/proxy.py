@@ -20,7 +20,7 @@ from redicts.api.timeouts import lease_of, timeout_of, wait_of
 from redicts.api.transaction import Transaction
 from redicts.api.watch import Watch
 from redicts.core import paths
-from redicts.core.driver import Steps, run
+from redicts.core.driver import Steps, overwrite, read, run
 from redicts.core.leaves import ABSENT
 from redicts.core.locks.records import Mode
 from redicts.core.minitransaction import Path
@@ -172,10 +172,13 @@ class Proxy(Located, Lockable["Proxy"]):
         costs no round trip. ``fresh`` asks the store in any case, and so does an owner that holds a lock.
         """
         database = self._source.databases[self._db_name]
-        if database.cache is None:
-            value = run(database.store.read(self._path), database.backend)
-        else:
+        store = database.store
+        if database.cache is not None:
             value = kept(database, self._path, fresh)
+        elif store.fetches is None:
+            value = run(store.read(self._path), database.backend)
+        else:
+            value = read(store, store.fetches(self._path), database.backend)
         return default if value is ABSENT else value
 
     def vals(self, *keys: str | Iterable[str], default: Any = None, guarded: bool = False) -> tuple[Any, ...]:
@@ -214,8 +217,12 @@ class Proxy(Located, Lockable["Proxy"]):
         """
         path = self._below(key)
         database = self._source.databases[self._db_name]
-        ttl = None if expire is None else milliseconds(expire)
-        self._write(database, database.store.write(path, value, ttl), path)
+        store, locks = database.store, database.locks
+        if expire is None and store.overwrites and not locks.held and not locks.mandatory:
+            overwrite(store, path, value, database.backend)
+        else:
+            ttl = None if expire is None else milliseconds(expire)
+            self._write(database, store.write(path, value, ttl), path)
         return self
 
     def put(self, value: Any, expire: float | None = None) -> Proxy:

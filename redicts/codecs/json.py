@@ -118,8 +118,10 @@ class JsonCodec(Codec):
         if data.isdigit() and (data[0] != 0x30 or len(data) == 1):  # JSON has no leading zeros
             return int(data)
         if len(data) > _SHORT:
-            with contextlib.suppress(ValueError):
+            try:  # not by suppress, which takes a tenth of the time
                 return from_json(data)
+            except ValueError:
+                pass
         try:
             text = data.decode()
             value, end = _scan(text, 0)

@@ -7,8 +7,8 @@ await the requests, and tests can answer them step by step to run every interlea
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
-from typing import Any, Final, NamedTuple, TypeVar, Union
+from collections.abc import Generator, Mapping
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, Union
 
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
@@ -114,6 +114,50 @@ def run(
     finally:
         if listener is not None and listener is not waits_on:
             listener.close()
+
+
+Stored = tuple[Key, Union[bytes, None], bool, Mapping[Path, bytes]]
+"""What a value is stored as: its key, the one leaf or document that it is, if it is one, whether that is a document,
+and all its leaves."""
+
+
+class Values(Protocol):
+    """The operations on values: :class:`redicts.core.values.ValueOperations`, whose module imports this one."""
+
+    def read(self, path: Path, *, fetched: bool = False) -> Steps[object]:
+        """Return the value at a path, or ``ABSENT``."""
+
+    def decoded(self, path: Path, data: bytes) -> object:
+        """Decode one leaf."""
+
+    def write(self, path: Path, value: object, ttl: int | None = None, *, refused: Stored | None = None) -> Steps[None]:
+        """Replace everything at and below a path by a value."""
+
+    def stored(self, path: Path, value: object) -> Stored:
+        """Encode a value."""
+
+
+def read(values: Values, request: Fetch, backend: Backend) -> object:
+    """Run ``values.read``, which begins with this request, without its steps if that answers it.
+
+    On SQLite, the steps and their loop would take a fifth of the time.
+    """
+    key = request.key
+    path = key.path
+    if OBSERVERS:
+        return run(values.read(path), backend)
+    data = (backend.fetch_document if request.document else backend.fetch)(key)
+    return run(values.read(path, fetched=True), backend) if data is None else values.decoded(path, data)
+
+
+def overwrite(values: Values, path: Path, value: object, backend: Backend) -> None:
+    """Run ``values.write`` in the same way: without its steps if the fast path writes the value."""
+    if OBSERVERS:
+        run(values.write(path, value), backend)
+        return
+    found = key, data, document, _ = values.stored(path, value)
+    if data is None or not (backend.overwrite_document if document else backend.overwrite)(key, data):
+        run(values.write(path, value, refused=found), backend)
 
 
 def listen(backend: Backend, name: str, deadline: float | None = None) -> Listener:

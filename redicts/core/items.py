@@ -42,7 +42,7 @@ class ItemOperations(ValueOperations):
 
         If the fast path returns the leaf, no transaction is needed.
         """
-        if self._fetches:
+        if self.fetches is not None:
             data: bytes | None = yield Fetch(Key(VALUES, path))
             if data is not None:
                 return self.decoded(path, data)

@@ -184,7 +184,7 @@ def are_equal(one: object, other: object, path: Path) -> bool:
         ) from Redacted.of(error)
 
 
-def replacing(leaves: dict[Path, bytes], path: Path, ttl: int | None) -> tuple[Write, ...]:
+def replacing(leaves: Mapping[Path, bytes], path: Path, ttl: int | None) -> tuple[Write, ...]:
     """Return the writes that replace everything at and below a path by leaves."""
     key = Key(VALUES, path)
     # A put replaces the leaf at the path itself, so only the values below are deleted: one change less for the store.
@@ -205,7 +205,9 @@ def documents_of(value: dict[Any, Any], path: Path, form: LeafFormat) -> Documen
     texts: dict[Path, bytes] = {}
     documents: set[Path] = set()
     try:
-        if len(value) < _LEAST_LEAVES and _values_near(value) < _LEAST_LEAVES:
+        # Counted are the values in a small dict and in its direct dicts.
+        is_small = len(value) < _LEAST_LEAVES
+        if is_small and sum([len(each) if type(each) is dict else 1 for each in value.values()]) < _LEAST_LEAVES:
             return None
         if not _collect_documents(value, (), path, form, texts, documents):
             return None
@@ -234,11 +236,6 @@ def _collect_documents(
         elif not _collect_documents(value, at, path, form, texts, documents):
             return False
     return True
-
-
-def _values_near(node: dict[Any, Any]) -> int:
-    """Count the values in a small dict and in its direct dicts."""
-    return sum([len(inner) if type(inner) is dict else 1 for inner in node.values()])
 
 
 def putting(parts: DocumentLeaves, path: Path, ttl: int | None) -> tuple[Write, ...]:

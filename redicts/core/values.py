@@ -15,8 +15,8 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from redicts.core.changes import Changes
-from redicts.core.documents import joined
-from redicts.core.driver import Fetch, Overwrite, Pause, Steps
+from redicts.core.documents import DocumentLeaves, joined
+from redicts.core.driver import Fetch, Overwrite, Pause, Steps, Stored
 from redicts.core.envelope import EMPTY_DICT, LeafFormat
 from redicts.core.leaves import (
     ABSENT,
@@ -99,18 +99,22 @@ class ValueOperations:
         self._clock = clock
         self._documents = documents
         self.sharded = sharded
-        self._fetches, self._overwrites = fast_paths
-        self._fetches_documents = documents and form.reads_documents
+        self.overwrites = fast_paths.overwrite
+        """Whether the backend replaces most leaves at once, by such a fast path."""
+        self.fetches: Callable[[Path], Fetch] | None = None
+        """Returns the request that answers most reads at once, if the backend has such a fast path."""
+        if fast_paths.fetch:
+            self.fetches = _fetch_document if documents and form.reads_documents else _fetch
 
     # Reading
 
-    def read(self, path: Path) -> Steps[object]:
+    def read(self, path: Path, *, fetched: bool = False) -> Steps[object]:
         """Return the value at a path, a dict for an inner node, or ``ABSENT``. One transaction per page.
 
-        If the fast path returns the value, no transaction is needed.
+        If the fast path returns the value, no transaction is needed; with ``fetched`` it has returned none.
         """
-        if self._fetches:
-            data: bytes | None = yield _fetch(path, self._fetches_documents)
+        if self.fetches is not None and not fetched:
+            data: bytes | None = yield self.fetches(path)
             if data is not None:
                 return self.decoded(path, data)
         leaves = yield from self.leaves(path)
@@ -259,24 +263,33 @@ class ValueOperations:
 
     # Writing
 
-    def write(self, path: Path, value: object, ttl: int | None = None) -> Steps[None]:
+    def write(self, path: Path, value: object, ttl: int | None = None, *, refused: Stored | None = None) -> Steps[None]:
         """Replace everything at and below a path by a value. One transaction, or none if the fast path writes it.
+
+        With ``refused``, which :meth:`stored` has returned, the fast path has not written it.
 
         Raises :class:`~redicts.errors.LeafError`, before the first request, for a value that cannot be stored.
         """
-        key = _key(path)
-        overwrites = self._overwrites and ttl is None
+        key, data, document, leaves = self.stored(path, value) if refused is None else refused
+        overwrites = self.overwrites and ttl is None and refused is None
+        if overwrites and data is not None and (yield Overwrite(key, data, document)):
+            return
+        if type(leaves) is DocumentLeaves:
+            yield from self._apply(putting(leaves, path, ttl))
+        else:
+            yield from self._apply(replacing(leaves, path, ttl))
+
+    def stored(self, path: Path, value: object) -> Stored:
+        """Encode a value that is to be stored at a path.
+
+        Raises :class:`~redicts.errors.LeafError` for a value that cannot be stored.
+        """
+        key = key_of(path)
         parts = documents_of(value, path, self._format) if self._documents and type(value) is dict else None
         if parts is not None:
-            if overwrites and () in parts.documents and (yield Overwrite(key, parts.texts[()], document=True)):
-                return
-            writes = putting(parts, path, ttl)
-        else:
-            leaves = leaves_of(value, path, self._format)
-            if overwrites and () in leaves and (yield Overwrite(key, leaves[()])):
-                return
-            writes = replacing(leaves, path, ttl)
-        yield from self._apply(writes)
+            return key, parts.texts[()] if () in parts.documents else None, True, parts
+        leaves = leaves_of(value, path, self._format)
+        return key, leaves.get(()), False, leaves
 
     def delete(self, path: Path) -> Steps[None]:
         """Remove everything at and below a path. One transaction."""
@@ -560,15 +573,21 @@ class ValueOperations:
 
 
 @lru_cache(maxsize=4096)
-def _key(path: Path) -> Key:
+def key_of(path: Path) -> Key:
     """Return the key of a value. It is remembered, and a backend finds the same object faster in its own memory."""
     return Key(VALUES, path)
 
 
 @lru_cache(maxsize=4096)
-def _fetch(path: Path, document: bool) -> Fetch:
+def _fetch(path: Path) -> Fetch:
     """Return the request for a value. It is remembered: making it takes as long as finding a row."""
-    return Fetch(Key(VALUES, path), document)
+    return Fetch(key_of(path))
+
+
+@lru_cache(maxsize=4096)
+def _fetch_document(path: Path) -> Fetch:
+    """Return the request for a value or a document."""
+    return Fetch(key_of(path), document=True)
 
 
 def _is_in_one_section(writes: tuple[Write, ...]) -> bool:

@@ -8,10 +8,10 @@ the clock that show the same millisecond: no TTL ended between the snapshot and 
 repeated if the value's TTL ended meanwhile. Overwriting a persistent leaf with a persistent one takes one statement,
 which needs no clock. The same holds for documents, see ``documents.py``.
 
-*Expiry.* Deadlines are milliseconds of the store's clock, see ``clock.py``. Each transaction that writes also removes a
-bounded number of expired values, found through the index of deadlines, and always more than it may have added. So a
-stream of short-lived values keeps the file bounded. (The fast path adds nothing that expires; one overwrite in 64 does
-not take it, and none does while more is to be reclaimed.) Free pages are returned, see ``vacuum.py``.
+*Expiry.* Deadlines are milliseconds of the store's clock, see ``clock.py``. A transaction that writes also removes a
+bounded number of expired values, found through the index of deadlines, if the last one that did so is a second
+or 64 writes ago, and always more than these may have added. So a stream of short-lived values keeps the file bounded.
+None takes the fast path while more is to be reclaimed. Free pages are returned, see ``vacuum.py``.
 
 *Notifications.* Listeners of this process are notified after the commit. Other processes find the names of theirs in
 the file, see ``notification_log.py`` and ``poller.py``.
@@ -38,12 +38,13 @@ from redicts.backends.sqlite.file_systems import warn_of_network
 from redicts.backends.sqlite.files import MEMORY, Durability, log_of, open_store
 from redicts.backends.sqlite.interruptions import interrupting
 from redicts.backends.sqlite.keys import EncodedKeys
+from redicts.backends.sqlite.lock_checks import touches_values
 from redicts.backends.sqlite.notifications import Listeners, SqliteListener, listeners_at, shared_listeners, watched
 from redicts.backends.sqlite.snapshot import Snapshot, entries_of_leaf
 from redicts.backends.sqlite.vacuum import DUE_AFTER, Vacuum
 from redicts.backends.sqlite.write_queue import Retry, shared_queue
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.minitransaction import Key, Outcome, Path, Read, Scope, Status, Transaction
+from redicts.core.minitransaction import VALUES, Key, Outcome, Path, Read, Scope, Status, Transaction
 from redicts.core.ordered_keys import encode
 from redicts.core.watchers import changed_paths
 from redicts.errors import StoreTimeout, Unreachable, Unsupported
@@ -52,8 +53,11 @@ from redicts.forks import stack
 _SNAPSHOT_ATTEMPTS: Final = 100
 """How often to try for a snapshot within one millisecond, before a longer one is accepted."""
 
-_FAST_OVERWRITES: Final = 64
-"""One overwrite after so many on the fast path takes the long one, which reclaims at least as many expired values."""
+_RECLAIM_AFTER: Final = 64
+"""After so many writes a transaction reclaims expired values: more than these may have added."""
+
+_RECLAIM_INTERVAL_MS: Final = 1_000
+"""A transaction that comes so long after the last one that reclaimed does so, too."""
 
 _KNOWN_DOCUMENTS: Final = 1024
 """How many keys are remembered at which a document was found."""
@@ -175,7 +179,8 @@ class SqliteBackend(Backend):
         self._timeout = busy_timeout_secs
         self._vacuum = Vacuum(log_of(path))
         self._listeners = None if shared else Listeners(None)
-        self._overwrites = 0
+        self._unreclaimed = 0
+        self._reclaim_due = 0
         self._known_documents: set[bytes] = set()
         weakref.finalize(self, self._pool.close)
 
@@ -215,28 +220,61 @@ class SqliteBackend(Backend):
             leaf = cursor.execute(statements.READ_NODE, (encoded,)).fetchone()
         return leaf[0] if leaf is not None and (leaf[1] is None or leaf[1] > self._now()) else None
 
-    @_on_connection()
-    def fetch_document(self, cursor: sqlite3.Cursor, key: Key, /) -> bytes | None:
-        """Return a value or a document, by one statement if the key holds the same kind as the last time."""
-        encoded = self._encoded[key]
+    def fetch_document(self, argument: Key, /, *, repeated: bool = False) -> bytes | None:
+        """Return a value or a document, by one statement if the key holds the same kind as the last time.
+
+        The steps of :func:`_on_connection` are written out once more, for the most frequent call of all.
+        """
+        encoded = self._encoded[argument]
         known = encoded in self._known_documents
-        row = cursor.execute(statements.READ_DOCUMENT_ROW if known else statements.READ_ROW, (encoded,)).fetchone()
-        leaf: Leaf | None = row
-        if row is None:
-            if known:
-                self._known_documents.discard(encoded)
-                leaf = cursor.execute(statements.READ_NODE, (encoded,)).fetchone()
-            leaf = leaf or self._find_document(cursor, encoded)
-        elif type(row[0]) is int:
-            leaf = cursor.execute(statements.READ_DOCUMENT if known else statements.READ_NODE, (encoded,)).fetchone()
-        return leaf[0] if leaf is not None and (leaf[1] is None or leaf[1] > self._now()) else None
+        pool = self._pool
+        now = monotonic()
+        try:
+            connection = pool.idle.pop()
+        except IndexError:
+            connection = pool.another()
+        try:
+            with connection.lock:
+                cursor = connection.cursor
+                due = now >= connection.look_due
+                if (
+                    cursor is None
+                    or connection.running
+                    or (
+                        due
+                        and (
+                            (found := stat(pool.path))[1:3] != connection.file
+                            or not found[6]
+                            or stat(connection.log_name)[1:3] != connection.log
+                        )
+                    )
+                ):
+                    cursor = connection.open()
+                if due:
+                    connection.look_due = now + LOOK_SECS
+                connection.running = True
+                statement = statements.READ_DOCUMENT_ROW if known else statements.READ_ROW
+                row = cursor.execute(statement, (encoded,)).fetchone()
+                leaf: Leaf | None = row
+                if row is None or type(row[0]) is int:
+                    leaf = self._find(cursor, encoded, known, row)
+                connection.running = False
+            return leaf[0] if leaf is not None and (leaf[1] is None or leaf[1] > self._now()) else None
+        except BaseException as error:
+            problem = connection.settle(error)
+        finally:
+            if len(pool.idle) < pool.most_idle:
+                pool.idle.append(connection)
+            else:
+                pool.give_back(connection)
+        return self._repeat(SqliteBackend.fetch_document, argument, False, problem, repeated, None)
 
     def overwrite(self, key: Key, value: bytes, /) -> bool:
         """Replace a persistent value by a persistent one with one statement, except for one in 64, see above."""
         long = len(value) > statements.MOST_INLINE_BYTES
         statement = statements.OVERWRITE_LONG if long else statements.OVERWRITE
         try:
-            return self._overwrites < _FAST_OVERWRITES and self._overwrite((statement, (value, self._encoded[key])))
+            return self._unreclaimed < _RECLAIM_AFTER and self._overwrite((statement, (value, self._encoded[key])))
         finally:
             if watched:
                 self._notify_changes((key.path,))
@@ -246,7 +284,7 @@ class SqliteBackend(Backend):
         long = len(document) > statements.MOST_INLINE_DOCUMENT_BYTES
         statement = statements.OVERWRITE_LONG_DOCUMENT if long else statements.OVERWRITE_DOCUMENT
         try:
-            return self._overwrites < _FAST_OVERWRITES and self._overwrite((statement, (document, self._encoded[key])))
+            return self._unreclaimed < _RECLAIM_AFTER and self._overwrite((statement, (document, self._encoded[key])))
         finally:
             if watched:
                 self._notify_changes((key.path,))
@@ -311,8 +349,18 @@ class SqliteBackend(Backend):
                 break
         return Outcome(Status.APPLIED, (entries_of_leaf(leaf, read.ttls, now),))
 
-    def _find_document(self, cursor: sqlite3.Cursor, key: bytes) -> Leaf | None:
-        """Return the document at a key, or its leaf in a document above, expired or not."""
+    def _find(self, cursor: sqlite3.Cursor, key: bytes, known: bool, number: object) -> Leaf | None:
+        """Return what is at a key, expired or not, where one statement found a long value's number or nothing."""
+        if number is not None:
+            leaf: Leaf | None = cursor.execute(
+                statements.READ_DOCUMENT if known else statements.READ_NODE, (key,)
+            ).fetchone()
+            return leaf
+        if known:
+            self._known_documents.discard(key)
+            leaf = cursor.execute(statements.READ_NODE, (key,)).fetchone()
+            if leaf is not None:
+                return leaf
         document = document_covering(cursor, key)
         if document is None or document.key != key:
             return None if document is None else document.leaf(key)
@@ -342,7 +390,10 @@ class SqliteBackend(Backend):
         checks, reads, writes = transaction
         cursor.execute(statements.BEGIN_WRITING)
         before = cursor.connection.total_changes
-        snapshot = Snapshot(cursor, self._database, self._now(), writes=True)
+        looks = writes[0].key.space == VALUES or touches_values(transaction)
+        snapshot = Snapshot(cursor, self._database, self._now(), looks=looks)
+        if len(checks) == 1 and not reads and snapshot.delete_checked(checks[0], writes[0]):
+            checks, writes = (), writes[1:]
         failed_index = snapshot.first_failed(checks) if checks else None
         answers = tuple(map(snapshot.answer, reads)) if reads else ()
         if failed_index is not None:
@@ -352,8 +403,11 @@ class SqliteBackend(Backend):
         if failed_index is not None:
             cursor.execute(statements.ROLLBACK)
             return Outcome(Status.NOT_A_COUNTER, answers, failed_index=failed_index)
-        # The fast path is open again when nothing is left to reclaim.
-        self._overwrites = _FAST_OVERWRITES if snapshot.has_expired and snapshot.reclaim(len(writes)) else 0
+        self._unreclaimed += len(writes)
+        if self._unreclaimed >= _RECLAIM_AFTER or snapshot.now >= self._reclaim_due:
+            # If more is left, each write reclaims, and none takes the fast path.
+            self._unreclaimed = _RECLAIM_AFTER if snapshot.reclaim(self._unreclaimed) else 0
+            self._reclaim_due = snapshot.now + _RECLAIM_INTERVAL_MS
         if snapshot.now >= self._clock.record_due:
             self._clock.record(cursor, snapshot.now)
         calls = [(self._database, name) for name in notified] if notified else ()
@@ -383,7 +437,7 @@ class SqliteBackend(Backend):
                 return False
         except sqlite3.OperationalError as error:
             raise self._maybe_committed(error) from error
-        self._overwrites += 1
+        self._unreclaimed += 1
         return True
 
     def _listeners_here(self, cursor: sqlite3.Cursor, calls: list[notification_log.Call]) -> Listeners | None:

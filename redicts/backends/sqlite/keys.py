@@ -1,9 +1,11 @@
-"""The encoded keys that a fast path has used before."""
+"""Encoded keys, and the bounds of scopes, that were used before."""
 
 from __future__ import annotations
 
-from redicts.core.minitransaction import Key
-from redicts.core.ordered_keys import CACHED, encode
+from functools import lru_cache
+
+from redicts.core.minitransaction import Key, Scope
+from redicts.core.ordered_keys import CACHED, bounds, encode
 
 
 class EncodedKeys(dict[Key, bytes]):
@@ -18,3 +20,9 @@ class EncodedKeys(dict[Key, bytes]):
             self.clear()
         encoded = self[key] = encode(self._database, key)
         return encoded
+
+
+@lru_cache(maxsize=CACHED)
+def below(database: str, key: Key) -> tuple[bytes, bytes]:
+    """Return the bounds of all keys below one, as the checks and reads of a lock name them each time."""
+    return bounds(encode(database, key), Scope.BELOW)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from functools import lru_cache
 from itertools import islice
 from operator import itemgetter
 from typing import Any, Final, Union
@@ -19,7 +18,10 @@ from redicts.backends.sqlite.documents import (
     leaf_in_document,
     rows_in_range,
 )
+from redicts.backends.sqlite.keys import below
+from redicts.backends.sqlite.lock_checks import ChecksOfLock, checks_of_lock, removed_record
 from redicts.core.minitransaction import (
+    VALUES,
     Add,
     Answer,
     AnyRead,
@@ -28,7 +30,6 @@ from redicts.core.minitransaction import (
     Entries,
     Equals,
     Expire,
-    Key,
     Names,
     Notify,
     Put,
@@ -41,7 +42,7 @@ from redicts.core.minitransaction import (
     canonical_counter,
     fits_counter,
 )
-from redicts.core.ordered_keys import CACHED, bounds, decode_all, encode, past
+from redicts.core.ordered_keys import bounds, decode_all, encode, past
 
 _FIRST_BATCH: Final = 16
 _LARGEST_BATCH: Final = 1024
@@ -52,6 +53,11 @@ _LARGEST_INTEGER: Final = 2**63 - 1
 _MIN_RECLAIMED: Final = 64
 _RECLAIMED_PER_WRITE: Final = 2
 
+_MOST_SUMS: Final = 64
+
+_last_sums: Final[dict[bytes, int]] = {}
+"""The last sums of a few counters by key, in any file. Only a statement that compares relies on them."""
+
 _key_of: Final = itemgetter(0)
 
 _Stored = tuple[bytes, Union[bytes, int], Union[int, None]]
@@ -61,26 +67,36 @@ _Stored = tuple[bytes, Union[bytes, int], Union[int, None]]
 class Snapshot:
     """The state that an open SQL transaction sees, at one time of the store; writes change it in place."""
 
-    __slots__ = ("_cleared", "cursor", "database", "first_document", "has_expired", "has_long", "last_document", "now")
+    __slots__ = (
+        "_cleared",
+        "_has_looked",
+        "cursor",
+        "database",
+        "first_document",
+        "has_long",
+        "last_document",
+        "now",
+    )
 
-    def __init__(self, cursor: sqlite3.Cursor, database: str, now: int, *, writes: bool = False) -> None:
+    def __init__(self, cursor: sqlite3.Cursor, database: str, now: int, *, looks: bool = True) -> None:
         self.cursor: Final = cursor
         self.database: Final = database
         self.now: Final = now
         # The keys of the first and the last document: in that range a leaf may exist without a row of its own. And
         # whether there are long values, which are to be deleted with the rows that name them.
-        self.first_document: bytes | None
-        self.last_document: bytes
-        self.has_long: bool
+        self.first_document: bytes | None = None
+        self.last_document = b""
+        self.has_long = False
         # A key that this transaction has deleted with all below it, so that no document is there or above it any more.
         self._cleared: bytes | tuple[()] = ()
-        # Whether a transaction that writes has expired values to :meth:`reclaim`.
-        self.has_expired: bool
-        if writes:
-            contents = cursor.execute(statements.CONTENTS_TO_WRITE, (now, now)).fetchone()
-            self.first_document, self.last_document, self.has_long, self.has_expired = contents
-        else:
-            self.first_document, self.last_document, self.has_long = cursor.execute(statements.CONTENTS).fetchone()
+        self._has_looked = False
+        if looks:
+            self.look()
+
+    def look(self) -> None:
+        """Learn what the file contains. A transaction without keys of values does so only if it deletes anything."""
+        self.first_document, self.last_document, self.has_long = self.cursor.execute(statements.CONTENTS).fetchone()
+        self._has_looked = True
 
     def has_documents(self, lower: bytes, upper: bytes) -> bool:
         """Tell whether leaves in a range are parts of documents. Those of locks never are, whatever values are."""
@@ -97,6 +113,9 @@ class Snapshot:
 
     def first_failed(self, checks: tuple[Check, ...]) -> int | None:
         """Return the index of the first check that does not hold, or ``None`` if all do."""
+        of_lock = checks_of_lock(self.database, checks) if len(checks) > 1 else None
+        if of_lock is not None:
+            return self._first_held(of_lock)
         index = 0
         while index < len(checks):
             check = checks[index]
@@ -105,14 +124,14 @@ class Snapshot:
                     return index
                 index += 1
                 continue
-            # The checks of a lock have the same prefix, and differ in the scope.
+            # Checks of the same prefix, which differ in the scope.
             prefix = check.prefix
             ranges: list[int | bytes] = [self.now, prefix]
             for other in checks[index : index + statements.MOST_RANGES]:
                 if not isinstance(other, StartsWith) or other.prefix != prefix:
                     break
                 if other.scope is Scope.BELOW:
-                    ranges += _below(self.database, other.key)
+                    ranges += below(self.database, other.key)
                 else:
                     ranges += bounds(encode(self.database, other.key), other.scope)
             failed = self._other_prefix(prefix, ranges)
@@ -120,6 +139,31 @@ class Snapshot:
                 return index + failed
             index += len(ranges) // 2 - 1
         return None
+
+    def _first_held(self, checks: ChecksOfLock) -> int | None:
+        """Return the index of the first check of a lock that does not hold.
+
+        Usually there is no record anywhere near, which takes two searches. Otherwise each of the scopes takes one.
+        """
+        found = self.cursor.execute(checks.near, checks.outer).fetchone()
+        for has_any, (first, ranges) in zip(found, checks.spaces):
+            if has_any:
+                failed = self._other_prefix(checks.prefix, [self.now, checks.prefix, *ranges])
+                if failed is not None:
+                    return first + failed
+        return None
+
+    def delete_checked(self, check: Check, write: Write) -> bool:
+        """Delete a value if it is as a check says, where this write deletes it; return whether it did.
+
+        So a lock is released by one statement instead of three. If this returns false, nothing was changed.
+        """
+        record = removed_record(check, write)
+        if record is None:
+            return False
+        key, value = record
+        row = (encode(self.database, key), value, self.now)
+        return self.cursor.execute(statements.DELETE_EQUAL, row).rowcount == 1
 
     def _other_prefix(self, prefix: bytes, ranges: list[Any]) -> int | None:
         """Return the index of a range with a live value that does not start with a prefix, or ``None``.
@@ -146,9 +190,9 @@ class Snapshot:
         base = encode(self.database, read.key)
         if read.scope is Scope.NODE:
             leaf: Leaf | None = self.cursor.execute(statements.READ_NODE, (base,)).fetchone()
-            if leaf is None and self.may_have_documents(base, base + b"\x00"):
-                leaf = leaf_in_document(self.cursor, base)
-            return entries_of_leaf(leaf, read.ttls, self.now)
+            if leaf is None and self.first_document is not None:
+                leaf = self._leaf_of_document(base)
+            return Entries({}) if leaf is None else entries_of_leaf(leaf, read.ttls, self.now)
         return self._entries(read, base)
 
     def apply(self, writes: tuple[Write, ...]) -> tuple[list[int], list[bytes], int | None]:
@@ -197,6 +241,7 @@ class Snapshot:
 
         It removes more than this many writes can add.
         """
+        self.look()
         limit = _MIN_RECLAIMED + _RECLAIMED_PER_WRITE * writes
         expired = self.cursor.execute(statements.READ_EXPIRED, (self.now, limit)).fetchall()
         if expired:
@@ -209,6 +254,10 @@ class Snapshot:
         if whole:
             self._delete_documents(whole)
         return limit in (len(expired), len(whole))
+
+    def _leaf_of_document(self, key: bytes) -> Leaf | None:
+        """Return the leaf at a key without a row of its own, expired or not."""
+        return leaf_in_document(self.cursor, key) if self.may_have_documents(key, key + b"\x00") else None
 
     def _rows(self, lower: bytes, upper: bytes, limit: int) -> list[Row]:
         """Return the live leaves in a range of keys, in order and at most ``limit``; -1 is no limit."""
@@ -238,6 +287,12 @@ class Snapshot:
     def _equals(self, check: Equals) -> bool:
         """Compare, reading at most one row more than expected."""
         base = encode(self.database, check.key)
+        if check.scope is Scope.NODE:
+            leaf: Leaf | None = self.cursor.execute(statements.READ_NODE, (base,)).fetchone()
+            if leaf is None and self.first_document is not None:
+                leaf = self._leaf_of_document(base)
+            is_live = leaf is not None and (leaf[1] is None or leaf[1] > self.now)
+            return check.entries == ({(): leaf[0]} if leaf is not None and is_live else {})
         lower, upper = bounds(base, check.scope)
         rows = self._rows(lower, upper, len(check.entries) + 1)
         paths = decode_all([path[len(base) :] for path, _, _ in rows])
@@ -245,12 +300,14 @@ class Snapshot:
 
     def _entries(self, read: Read, base: bytes) -> Entries:
         """Read a range of keys, or a page of it: the cursor is the relative part of the last page's last key."""
-        lower, upper = bounds(base, read.scope)
+        lower, upper = below(self.database, read.key) if read.scope is Scope.BELOW else bounds(base, read.scope)
         if read.cursor is not None:
             lower = base + read.cursor
         skip, limit, cursor = len(base), read.limit, None
         # One row more than the page may have tells that another page follows.
         rows = self._rows(lower, upper, -1 if limit is None else min(limit + 1, _LARGEST_INTEGER))
+        if not rows:
+            return Entries({})
         if limit is not None and len(rows) > limit:
             rows.pop()
             cursor = rows[-1][0][skip:]
@@ -339,14 +396,18 @@ class Snapshot:
             return
         self._delete_documents([(document.key,)])
         if document.is_live(self.now):
-            short: list[_Stored] = []
-            for row in document.rows():
-                if len(row[1]) <= statements.MOST_INLINE_BYTES:
-                    short.append(row)
-                else:
-                    self._put_long(statements.PUT, row, short)
-            if short:
-                self._put(statements.PUT, short)
+            self._put_rows(document.rows())
+
+    def _put_rows(self, rows: list[Row]) -> None:
+        """Store the leaves of a document in rows of their own."""
+        short: list[_Stored] = []
+        for row in rows:
+            if len(row[1]) <= statements.MOST_INLINE_BYTES:
+                short.append(row)
+            else:
+                self._put_long(statements.PUT, row, short)
+        if short:
+            self._put(statements.PUT, short)
 
     def _delete_documents(self, keys: list[tuple[bytes]]) -> None:
         """Delete the documents at these keys."""
@@ -355,8 +416,12 @@ class Snapshot:
         self.cursor.executemany(statements.DELETE_DOCUMENT, keys)
 
     def _put_document(self, write: PutDocument) -> None:
-        """Store a document in place of all entries and documents at and below its key."""
+        """Store a document in place of all entries and documents at and below its key. In other spaces it is split."""
         key = encode(self.database, write.key)
+        if write.key.space != VALUES:
+            self._change_scope(Delete(write.key, Scope.SUBTREE))
+            self._put_rows(Document(key, write.document, self._deadline(write.ttl)).rows())
+            return
         if self.first_document is not None:
             self._split(document_above(self.cursor, key))
         subtree = bounds(key, Scope.SUBTREE)
@@ -374,18 +439,35 @@ class Snapshot:
         self.last_document = max(self.last_document or key, key)
 
     def _add(self, write: Add) -> int | None:
-        """Add to a counter and return the sum, or ``None`` if the value is not a counter or the sum too large."""
+        """Add to a counter and return the sum, or ``None`` if the value is not a counter or the sum too large.
+
+        A counter to which only this process adds takes one statement: it is what it was after the last time.
+        """
         key = encode(self.database, write.key)
+        count = _last_sums.get(key)
+        if count is not None:
+            new = count + write.amount
+            row = (b"%d" % new, key, b"%d" % count)
+            if abs(new) < _LARGEST_INTEGER and self.cursor.execute(statements.OVERWRITE_EQUAL, row).rowcount == 1:
+                _last_sums[key] = new
+                return new
+            _last_sums.pop(key, None)
+        count = self._sum(write, key)
+        if count is not None:
+            self._put(statements.PUT_KEEPING_TTL, [(key, b"%d" % count, self.now)])
+            if len(_last_sums) >= _MOST_SUMS:
+                _last_sums.clear()
+            _last_sums[key] = count
+        return count
+
+    def _sum(self, write: Add, key: bytes) -> int | None:
+        """Return the sum of a counter and what is added, or ``None``. A document that the counter is in is split."""
         if self.first_document is not None and self.has_documents(key, key + b"\x00"):
             self._split(document_covering(self.cursor, key))
         leaf: Leaf | None = self.cursor.execute(statements.READ_NODE, (key,)).fetchone()
         is_live = leaf is not None and (leaf[1] is None or leaf[1] > self.now)
         count = canonical_counter(leaf[0]) if leaf is not None and is_live else 0
-        if count is None or not fits_counter(count + write.amount):
-            return None
-        count += write.amount
-        self._put(statements.PUT_KEEPING_TTL, [(key, b"%d" % count, self.now)])
-        return count
+        return None if count is None or not fits_counter(count + write.amount) else count + write.amount
 
     def _clear(self, write: Notify) -> list[bytes]:
         """Delete the values in a scope and return them. Usually there are none, which one read shows."""
@@ -399,45 +481,64 @@ class Snapshot:
 
         Otherwise one tells what there is to change. So it costs one more at most, however much else is in the file.
         """
+        if not self._has_looked:
+            self.look()
         key = encode(self.database, write.key)
-        lower, upper = bounds(key, write.scope)
-        has_long, has_entries, has_documents = self.has_long, True, False
-        if has_long or self.first_document is not None:
-            found, last = self.cursor.execute(statements.LOOK, (lower, upper, upper)).fetchone()
-            is_node = write.scope is Scope.NODE
-            if last is not None and key.startswith(last) and (is_node or last != key):
-                self._split(document_covering(self.cursor, key))
-                has_long = self.has_long
+        if self.first_document is None and not self.has_long:
+            # Written out, because each set deletes what may be above it.
+            if isinstance(write, Expire):
+                self._change_entries(write, key, False)
+            elif write.scope is Scope.NODE:
+                self.cursor.execute(statements.DELETE_NODE, (key,))
             else:
-                has_long, has_entries = found == 1, found is not None
-                # The leaves of a document at the key itself are all below it, so it stays whole.
-                has_documents = not is_node and last is not None and last >= key
-        if isinstance(write, Expire):
-            values = (self._deadline(write.ttl), lower, upper, self.now)
-            if has_entries:
-                self.cursor.execute(statements.EXPIRE_RANGE, values)
-            if has_documents:
-                self.cursor.execute(statements.EXPIRE_DOCUMENTS, (values[0], *bounds(key, Scope.SUBTREE), self.now))
+                self.cursor.execute(statements.DELETE_RANGE, bounds(key, write.scope))
             return
-        if has_long:
-            self.cursor.execute(statements.FREE_RANGE, (lower, upper))
+        has_long, has_entries, has_documents = self._contents_of(write, key)
         if has_entries:
-            self.cursor.execute(statements.DELETE_RANGE, (lower, upper))
-        self._cleared = self._cleared if write.scope is Scope.NODE else key
+            self._change_entries(write, key, has_long)
         if has_documents:
-            subtree = bounds(key, Scope.SUBTREE)
-            if self.has_long:
-                self.cursor.execute(statements.FREE_DOCUMENTS, subtree)
-            self.cursor.execute(statements.DELETE_DOCUMENTS, subtree)
+            self._change_documents(write, bounds(key, Scope.SUBTREE))
+        if write.scope is not Scope.NODE and isinstance(write, Delete):
+            self._cleared = key
+
+    def _contents_of(self, write: Delete | Expire, key: bytes) -> tuple[bool, bool, bool]:
+        """Return what may be in a scope: long values, any entries, documents. One that is partly in it is split."""
+        lower, upper = bounds(key, write.scope)
+        if not self.has_long and not self.may_have_documents(lower, upper):
+            return False, True, False
+        found, last = self.cursor.execute(statements.LOOK, (lower, upper, upper)).fetchone()
+        is_node = write.scope is Scope.NODE
+        if last is not None and key.startswith(last) and (is_node or last != key):
+            self._split(document_covering(self.cursor, key))
+            return self.has_long, True, False
+        # The leaves of a document at the key itself are all below it, so it stays whole.
+        return found == 1, found is not None, not is_node and last is not None and last >= key
+
+    def _change_entries(self, write: Delete | Expire, key: bytes, has_long: bool) -> None:
+        execute = self.cursor.execute
+        if isinstance(write, Expire):
+            execute(statements.EXPIRE_RANGE, (self._deadline(write.ttl), *bounds(key, write.scope), self.now))
+        elif write.scope is Scope.NODE:
+            if has_long:
+                execute(statements.FREE_NODE, (key,))
+            execute(statements.DELETE_NODE, (key,))
+        else:
+            scope = bounds(key, write.scope)
+            if has_long:
+                execute(statements.FREE_RANGE, scope)
+            execute(statements.DELETE_RANGE, scope)
+
+    def _change_documents(self, write: Delete | Expire, subtree: tuple[bytes, bytes]) -> None:
+        execute = self.cursor.execute
+        if isinstance(write, Expire):
+            execute(statements.EXPIRE_DOCUMENTS, (self._deadline(write.ttl), *subtree, self.now))
+            return
+        if self.has_long:
+            execute(statements.FREE_DOCUMENTS, subtree)
+        execute(statements.DELETE_DOCUMENTS, subtree)
 
     def _deadline(self, ttl: int | None) -> int | None:
         return None if ttl is None else min(self.now + ttl, _LARGEST_INTEGER)
-
-
-@lru_cache(maxsize=CACHED)
-def _below(database: str, key: Key) -> tuple[bytes, bytes]:
-    """Return the bounds of all keys below one, as the checks of a lock name them each time."""
-    return bounds(encode(database, key), Scope.BELOW)
 
 
 def entries_of_leaf(leaf: Leaf | None, ttls: bool, now: int) -> Entries:

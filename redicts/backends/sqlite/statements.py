@@ -75,12 +75,7 @@ ROLLBACK: Final = "ROLLBACK"
 CONTENTS: Final = (
     "SELECT (SELECT min(key) FROM documents), (SELECT max(key) FROM documents), EXISTS (SELECT 1 FROM long_values)"
 )
-"""The first read of a transaction, which takes its snapshot."""
-CONTENTS_TO_WRITE: Final = (
-    f"{CONTENTS}, EXISTS (SELECT 1 FROM entries WHERE deadline <= ?) "
-    "OR EXISTS (SELECT 1 FROM documents WHERE deadline <= ?)"
-)
-"""The same for a transaction that writes, and whether there are expired values."""
+"""The first read of a transaction that only reads, which takes its snapshot."""
 LOOK: Final = (
     f"SELECT (SELECT max(value < x'') FROM entries WHERE {_IN_RANGE}), (SELECT max(key) FROM documents WHERE key < ?)"
 )
@@ -93,6 +88,10 @@ READ_ROW: Final = "SELECT value, deadline FROM entries WHERE key = ?"
 """As :data:`READ_NODE`, but with the number of a long value in place of its bytes; faster."""
 READ_RANGE: Final = f"SELECT key, {_VALUE}, deadline FROM entries WHERE {_IN_RANGE} AND {_LIVE} ORDER BY key LIMIT ?"
 READ_KEYS: Final = f"SELECT key FROM entries WHERE {_IN_RANGE} AND {_LIVE} ORDER BY key LIMIT ?"
+HAVE_ROWS: Final = tuple(
+    ["SELECT " + ", ".join([f"EXISTS (SELECT 1 FROM entries WHERE {_IN_RANGE})"] * count) for count in (1, 2)]
+)
+"""Whether there are any rows, live or not, in one range and in two."""
 MOST_RANGES: Final = 16
 """The maximum number of ranges in one statement of :data:`READ_OTHER_PREFIX`."""
 READ_OTHER_PREFIX: Final = tuple(
@@ -144,6 +143,8 @@ is not kept."""
 
 OVERWRITE: Final = "UPDATE entries SET value = ? WHERE key = ? AND deadline IS NULL AND value >= x''"
 """Replaces a persistent value by a persistent one. Spaces are prefix-free, so nothing else is to be cleared."""
+OVERWRITE_EQUAL: Final = "UPDATE entries SET value = ? WHERE key = ? AND value = ? AND deadline IS NULL"
+"""Replaces a persistent value by a persistent one, unless it is another one than expected, or long."""
 OVERWRITE_LONG: Final = (
     "UPDATE long_values SET value = ? "
     "WHERE id = (SELECT value FROM entries WHERE key = ? AND deadline IS NULL AND value < x'')"
@@ -171,6 +172,8 @@ EMPTY_NODE: Final = "UPDATE entries SET value = x'' WHERE key = ? AND value < x'
 
 DELETE_RANGE: Final = f"DELETE FROM entries WHERE {_IN_RANGE}"
 DELETE_NODE: Final = "DELETE FROM entries WHERE key = ?"
+DELETE_EQUAL: Final = f"DELETE FROM entries WHERE key = ? AND value = ? AND {_LIVE}"
+"""Deletes a live value, unless it is another one than expected, or long."""
 EXPIRE_RANGE: Final = f"UPDATE entries SET deadline = ? WHERE {_IN_RANGE} AND {_LIVE}"
 READ_EXPIRED: Final = "SELECT key FROM entries WHERE deadline <= ? ORDER BY deadline LIMIT ?"
 DELETE_DOCUMENT: Final = "DELETE FROM documents WHERE key = ?"

@@ -1,0 +1,94 @@
+"""Transactions on records of locks, recognized: the backend executes them with fewer statements than any others.
+
+Records are in spaces of their own, where no documents are. The transaction that acquires a lock checks up to a dozen
+scopes, and usually nothing is near any of them. The one that releases it deletes what it checks.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from redicts.backends.sqlite import statements
+from redicts.backends.sqlite.keys import below
+from redicts.core.minitransaction import (
+    VALUES,
+    Check,
+    Delete,
+    Equals,
+    Key,
+    Scope,
+    StartsWith,
+    Transaction,
+    Write,
+)
+from redicts.core.ordered_keys import CACHED
+
+
+class ChecksOfLock(NamedTuple):
+    """The checks of a lock, prepared: those of each space of records have one prefix and differ in the scope."""
+
+    checks: tuple[Check, ...]
+    database: str
+    prefix: bytes
+    near: str
+    """The statement that tells for each space whether any record is near, and its parameters."""
+    outer: list[bytes]
+    spaces: list[tuple[int, list[bytes]]]
+    """The index of the first check of each space, and the bounds of the ranges of all."""
+
+
+_of_locks: Final[dict[int, ChecksOfLock | None]] = {}
+"""Prepared checks by the identity of the tuple: the same lock has the same one each time."""
+
+
+def checks_of_lock(database: str, checks: tuple[Check, ...]) -> ChecksOfLock | None:
+    """Return the prepared form of several checks, or ``None`` if they are not those of a lock."""
+    found = _of_locks.get(id(checks))
+    if found is not None and found.checks is checks and found.database == database:
+        return found
+    first = checks[0]
+    if not isinstance(first, StartsWith) or len(checks) > statements.MOST_RANGES:
+        return None
+    spaces: dict[str, tuple[int, list[bytes]]] = {}
+    for index, check in enumerate(checks):
+        if not isinstance(check, StartsWith) or check.prefix != first.prefix or check.scope is not Scope.BELOW:
+            return None
+        if check.key.space == VALUES:
+            return None
+        start, ranges = spaces.setdefault(check.key.space, (index, []))
+        if len(ranges) != 2 * (index - start):
+            return None
+        ranges += below(database, check.key)
+    if len(spaces) > len(statements.HAVE_ROWS):
+        return None
+    if len(_of_locks) >= CACHED:
+        _of_locks.clear()
+    outer = [bound for _, ranges in spaces.values() for bound in (min(ranges), max(ranges))]
+    near = statements.HAVE_ROWS[len(spaces) - 1]
+    found = _of_locks[id(checks)] = ChecksOfLock(checks, database, first.prefix, near, outer, list(spaces.values()))
+    return found
+
+
+def touches_values(transaction: Transaction) -> bool:
+    """Return whether a transaction names a key of a value, which a document may contain. Others name records."""
+    checks, reads, writes = transaction
+    # Not by `any`, whose generator takes as long as a statement. Usually the first write tells.
+    for part in (writes, reads, checks):
+        for each in part:
+            if each.key.space == VALUES:
+                return True
+    return False
+
+
+def removed_record(check: Check, write: Write) -> tuple[Key, bytes] | None:
+    """Return key and value of the record that a check expects and a write deletes, if it is the same."""
+    if (
+        isinstance(check, Equals)
+        and isinstance(write, Delete)
+        and check.scope is write.scope is Scope.NODE
+        and check.key == write.key
+        and check.key.space != VALUES
+        and len(check.entries) == 1
+    ):
+        return write.key, check.entries[()]
+    return None
