@@ -122,7 +122,7 @@ def mutants(
             replace_file(report, json.dumps(document_of(made, survey.tried, about), indent=2) + "\n")
 
     try:
-        survey.run_original()
+        survey.run_original(jobs)
         survey.run_mutants(jobs, watch, most)
     except NotCertified as error:
         raise click.UsageError(
