@@ -106,6 +106,7 @@ def test_python_is_mutated(source: str, expected: set[tuple[str, str, str]]) -> 
         'x: "int | None"',
         'log.debug("n is %d", n + 1)',
         '__all__ = ["a"]',
+        'x = {n: "the disk is full"}',
     ],
 )
 def test_what_the_contract_does_not_define_is_not_mutated(source: str) -> None:
