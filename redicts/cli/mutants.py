@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     "--most",
     metavar="SECONDS",
     type=Seconds(0.001),
-    help="Only the checks that refuse most, as many as the original passes in this time.",
+    help="Only the checks that refuse most, as many as the original passes in this time, at least one.",
 )
 @click.option(
     "--timeout",

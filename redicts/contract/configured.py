@@ -26,7 +26,7 @@ from redicts.core.backend import Backend, BackendPlugin, BackendSettings
 from redicts.core.minitransaction import NOTHING, Delete, Equals, Key, Put, Read, Scope, Transaction
 from redicts.errors import RedictsError
 
-QUICK: Final = 0.5
+QUICK: Final = 0.3
 """Seconds that a client waits for the answer to a request that is held back, if its settings include a timeout."""
 
 _NUMBERS: Final = (0, 1, 10)

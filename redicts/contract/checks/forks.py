@@ -24,7 +24,7 @@ from redicts.core.minitransaction import NOTHING, Add, Delete, Equals, Key, Noti
 _ROUNDS: Final = 60
 _VALUES: Final = 100
 _FORK_SECS: Final = 0.1
-_FORKS: Final = 6
+_FORKS: Final = 4
 """Forks in the midst of one call; all of its points are tried if the examination is thorough."""
 
 
@@ -80,7 +80,7 @@ def a_child_has_its_own_copy(fixture: Fixture) -> None:
 def a_fork_amid_waits_is_harmless(fixture: Fixture) -> None:
     """A child that is forked while other threads wait can notify, listen and be notified, in any of its threads.
 
-    Forks ten times while two threads wait; each child notifies, listens and is notified, every second in a new thread.
+    Forks four times while two threads wait; each child notifies, listens and is notified, every second in a new thread.
     """
     store, over = fixture.store, threading.Event()
 
@@ -102,7 +102,7 @@ def a_fork_amid_waits_is_harmless(fixture: Fixture) -> None:
 
     def fork() -> None:
         try:
-            for number in range(10):
+            for number in range(4):
                 # What the thread that forks held must be free for the other threads of the child too.
                 with ForkedChild(partial(_in_a_thread, work) if number % 2 else work, fixture.timeout / 2) as child:
                     child.finish()
