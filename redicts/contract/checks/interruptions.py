@@ -12,8 +12,9 @@ from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
 from redicts.contract.interruption import Interrupt, Points, Traced, sample, trace
 from redicts.contract.leftovers import Leftovers
+from redicts.contract.listening import fresh_name, list_at, require_notified
 from redicts.contract.requirements import require, require_equal
-from redicts.core.minitransaction import Delete, Put, Read, Scope, Write
+from redicts.core.minitransaction import Delete, Notify, Put, Read, Scope, Write
 from redicts.errors import StoreBusy
 
 _LEAVES = 20
@@ -73,6 +74,45 @@ def a_call_in_between_works_or_is_refused(fixture: Fixture) -> None:
             require_equal(value, b"%d" % number, f"what the call in between wrote, {found.where}, is")
 
     _interrupt(fixture, Points.EVERY, act, examine)
+
+
+@conformance_check()
+def an_exception_in_a_wait_disturbs_no_other(fixture: Fixture) -> None:
+    """After an exception at any instruction of a wait, all listeners are notified, of what came before it too.
+
+    Notifies two listeners, raises an exception at dozens of instructions of a wait of the first one, and looks whether
+    the second one and then both are notified.
+    """
+    waker, keys, names = fixture.client(), [fixture.key("list", name) for name in "ab"], [fresh_name(), fresh_name()]
+
+    def interrupt() -> None:
+        raise Interrupt
+
+    def notify() -> None:
+        for key, name in zip(keys, names):
+            list_at(waker, key, name)
+        waker.apply(Notify(fixture.key("list"), Scope.BELOW))
+
+    def work() -> None:
+        with fixture.store.listen(names[0]) as first, fixture.store.listen(names[1]) as second:
+
+            def examine(at: int) -> int:
+                notify()
+                found = trace(partial(first.wait, fixture.timeout), Points.REACHED, at, interrupt)
+                expected = type(None) if found.where is None else Interrupt
+                require(isinstance(found.error, expected), f"a wait, interrupted {found.where}, raises {found.error!r}")
+                during = f"when the wait of another one was interrupted {found.where},"
+                require_notified(second, fixture.timeout, f"a listener, {during}")
+                notify()
+                for listener in (first, second):
+                    require_notified(listener, fixture.timeout, f"a listener, after a wait that ended {found.where},")
+                return found.instructions
+
+            examine(-1)
+            for at in sample(examine(-1), 200 if fixture.thorough else 24, fixture.seed):
+                examine(at)
+
+    fixture.together([work])
 
 
 def _interrupt(
