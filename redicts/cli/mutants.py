@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     "--most",
     metavar="SECONDS",
     type=Seconds(0.001),
-    help="Only the checks that refuse most, as many as the original passes in this time.",
+    help="Only the checks that refuse most, as many as the original passes in this time, at least one.",
 )
 @click.option(
     "--timeout",
@@ -122,7 +122,7 @@ def mutants(
             replace_file(report, json.dumps(document_of(made, survey.tried, about), indent=2) + "\n")
 
     try:
-        survey.run_original()
+        survey.run_original(jobs)
         survey.run_mutants(jobs, watch, most)
     except NotCertified as error:
         raise click.UsageError(

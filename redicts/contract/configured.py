@@ -26,8 +26,11 @@ from redicts.core.backend import Backend, BackendPlugin, BackendSettings
 from redicts.core.minitransaction import NOTHING, Delete, Equals, Key, Put, Read, Scope, Transaction
 from redicts.errors import RedictsError
 
-QUICK: Final = 0.5
+QUICK: Final = 0.3
 """Seconds that a client waits for the answer to a request that is held back, if its settings include a timeout."""
+
+_FEW_CONNECTIONS: Final = 6
+"""How many connections a client in front of the proxy has at most: threads wait for one, and a lost one is missed."""
 
 _NUMBERS: Final = (0, 1, 10)
 """The numbers of databases that are compared, of which some begin with others."""
@@ -56,7 +59,7 @@ class StoreHarness(Harness):
     - Time passes for real.
     - If the settings have fields ``host`` and ``port``, and no client works without them, a fault proxy loses replies.
       If they have a field ``socket_timeout_secs``, it holds requests back as well. For the proxy,
-      ``tls_check_hostname`` is set to false.
+      ``tls_check_hostname`` is set to false, and ``max_connections`` to a few.
     - A store with a field ``path`` is a file, and its replies cannot be lost. Any other store outside of one instance
       counts as networked and needs a harness that can drop replies.
     - Its other databases are those with the numbers 0, 1 and 10, unless the plugin or the server refuses them.
@@ -110,6 +113,7 @@ class StoreHarness(Harness):
             self._proxy = FaultProxy(settings.host, settings.port)
         changes: dict[str, Any] = {"host": self._proxy.host, "port": self._proxy.port}
         changes |= {"socket_timeout_secs": QUICK} if "socket_timeout_secs" in fields else {}
+        changes |= {"max_connections": _FEW_CONNECTIONS} if "max_connections" in fields else {}
         changes |= {"tls_check_hostname": False} if "tls_check_hostname" in fields else {}
         self._proxy.calm()
         settings = settings.model_copy(update=changes)

@@ -53,7 +53,7 @@ OTHER: Final[Tree] = {
 }
 """A replacement for it, with leaves for dicts, dicts for leaves, and little in common."""
 
-BASES: Final[tuple[Path, ...]] = (("doc",), ("d", "doc"), ("d", "e", "doc"))
+BASES: Final[tuple[Path, ...]] = (("doc",), ("d", "e", "doc"))
 """The paths of the documents."""
 
 

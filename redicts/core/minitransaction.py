@@ -87,7 +87,8 @@ class Equals(NamedTuple):
     """Check: the live values in a scope are exactly these entries.
 
     ``entries`` maps paths *relative* to the key to values. An entry at ``()`` with ``Scope.NODE`` checks the value of
-    one key; :data:`NOTHING` checks that the scope is empty. TTLs are not compared.
+    one key; :data:`NOTHING` checks that the scope is empty. An entry outside of the scope makes the check fail, also if
+    that value is stored. TTLs are not compared.
     """
 
     key: Key

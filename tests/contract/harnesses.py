@@ -319,7 +319,7 @@ class RedisHarness(Harness):
         return self._open
 
     def lossy(self) -> Backend:
-        options = {"host": self._proxy.host, "port": self._proxy.port, "socket_timeout_secs": 0.5}
+        options = {"host": self._proxy.host, "port": self._proxy.port, "socket_timeout_secs": 0.5, "max_connections": 6}
         return open_backend("redis", options)
 
     def drop_reply(self) -> bool:

@@ -10,12 +10,14 @@ import sys
 import textwrap
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from redicts.cli import main
 from redicts.contract.mutants import Equivalents, Target, lua, python
 from redicts.contract.mutants.mutant import Mutant, numbered
+from redicts.contract.mutants.probes import Probes
 
 TINY = '''
 """A backend with one fault that no check refuses, and one number that does not matter."""
@@ -33,6 +35,9 @@ class Tiny(MemoryBackend):
             pass
         self.calls += 1
         return super().execute(transaction)
+
+    def unused(self):
+        return self.calls
 
 
 class TinyHarness(Harness):
@@ -101,6 +106,7 @@ def test_python_is_mutated(source: str, expected: set[tuple[str, str, str]]) -> 
         'x: "int | None"',
         'log.debug("n is %d", n + 1)',
         '__all__ = ["a"]',
+        'x = {n: "the disk is full"}',
     ],
 )
 def test_what_the_contract_does_not_define_is_not_mutated(source: str) -> None:
@@ -196,7 +202,7 @@ def test_the_command_lists_survivors(tmp_path: Path) -> None:
         ("constant", "1", "(0)"): "equivalent",
         ("return", "super().execute(transaction)", "None"): "refused",
     }
-    assert "| tiny | 12 | 6 | 1 | 1 | 2 | 2 |" in done.stdout
+    assert "| tiny | 13 | 6 | 1 | 1 | 2 | 2 |" in done.stdout
     assert "(line 15, remove): 'self.calls += 1' -> 'pass'" in done.stdout
     assert "an equivalent mutant no longer exists: tiny:Tiny.execute, 'self.callers += 1'" in done.stderr
     assert (tmp_path / "tiny.py").read_text(encoding="utf-8") == TINY
@@ -204,6 +210,56 @@ def test_the_command_lists_survivors(tmp_path: Path) -> None:
         ["equivalent.toml", "report.json", "tiny.py"],
         ["__pycache__", "equivalent.toml", "report.json", "tiny.py"],
     )
+
+
+def test_a_mutant_needs_the_checks_that_execute_it(tmp_path: Path) -> None:
+    """No check runs on a mutant of code that none executes, and with ``--most`` only the first ones, at least one."""
+    done = tiny(tmp_path, "--only", "tiny:Tiny.unused", "--most", "0.001", "--report", "report.json")
+    assert done.returncode == 1, done.stderr
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    checks = {(mutant["at"], mutant["outcome"]): mutant.get("checks") for mutant in report["mutants"]}
+    assert checks["tiny:Tiny.unused", "surviving"] == 0
+    assert checks["tiny:Tiny.execute", "surviving"] == 1
+
+
+PROBED = b'''"""The text."""
+from __future__ import annotations
+def f(a):
+    """The text of f."""
+    if a:
+        b = 1
+    elif a is None:
+        b = 2
+    else:
+        b = 3
+    try:
+        return b
+    finally:
+        a = 0
+class C:
+    n = 1
+    def g(self):
+        return 4
+'''
+
+
+def test_probes_tell_what_was_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probed copy does what the original does, and its probes name the statements that were executed."""
+    (tmp_path / "probed.py").write_bytes(PROBED)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("REDICTS_PROBES", "")
+    target = Target.find("probed")
+    found = Probes(target)
+    found.start(tmp_path)
+    module: dict[str, Any] = {}
+    exec(compile(found.probed("probed", PROBED), "probed", "exec"), module)
+    assert module["__doc__"] == "The text."
+    assert module["f"].__doc__ == "The text of f."
+    assert (module["f"](None), module["C"]().n) == (2, 1)
+    executed = set(found.executed())
+    lines = {each.line for each in target.mutants() if found.number_of(each) in executed}
+    missed = {each.line for each in target.mutants() if found.number_of(each) not in executed}
+    assert (lines, missed) == ({5, 7, 8, 12, 14, 16}, {6, 10, 18})
 
 
 def test_a_sample_is_drawn_by_its_seed(capsys: pytest.CaptureFixture[str]) -> None:

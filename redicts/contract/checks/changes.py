@@ -30,7 +30,7 @@ from redicts.core.minitransaction import (
 )
 
 _ROUNDS: Final = 10
-_QUIET_SECS: Final = 0.01
+_QUIET_SECS: Final = 0.005
 _MOST_NOTIFICATIONS: Final = 5
 
 
@@ -69,8 +69,7 @@ def writes_above_and_below_are_told(fixture: Fixture) -> None:
             listeners = {path: stack.enter_context(_listening(fixture.store, path)) for path in positions}
             for client in (fixture.store, other):
                 for written in positions[1:]:
-                    for listener in listeners.values():
-                        _quieten(listener)
+                    _quieten(*listeners.values())
                     client.apply(*_replacing(written, b"1"))
                     for path, listener in listeners.items():
                         what = f"a listener at depth {len(path)}, of a write at depth {len(written)},"
@@ -213,8 +212,9 @@ def _overwrite_document(client: Client, key: Key) -> None:
         client.apply(PutDocument(key, b'{"b":{"c":6,"d":7}}'))
 
 
-def _quieten(listener: Listener) -> None:
+def _quieten(*listeners: Listener) -> None:
     """Take the notifications that are on the way. A store may notify for nothing without end."""
     for _ in range(_MOST_NOTIFICATIONS):
-        if not listener.wait(_QUIET_SECS):
+        told = [listener.wait(0.0 if number else _QUIET_SECS) for number, listener in enumerate(listeners)]
+        if not any(told):
             break

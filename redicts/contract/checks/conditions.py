@@ -15,10 +15,10 @@ from redicts.core.minitransaction import NOTHING, Check, Delete, Equals, Key, Pa
 
 @conformance_check()
 def equals_compares_its_scope(fixture: Fixture) -> None:
-    """Equals holds only for exactly the values in its scope, and the empty bytes are a value.
+    """Equals holds only if its entries are exactly the values in its scope; one that is outside of it makes it fail.
 
-    Compares each scope of a tree with its values, with one value more, one less and one changed, with values outside
-    of it, and the empty value with nothing.
+    Compares each scope of a tree with its values, with one value more, one less and one changed, with values that are
+    stored and outside of it, and the empty value with nothing.
     """
     fixture.plant(TREE)
     for node, scope in scopes():
@@ -51,7 +51,7 @@ def equals_compares_its_scope(fixture: Fixture) -> None:
         (fixture.key("dict"), Scope.BELOW, {(): b""}),
     )
     for key, scope, values in outside:
-        _refused(fixture, Equals(key, scope, values), f"a value of {values!r} is outside of {scope.name}")
+        _refused(fixture, Equals(key, scope, values), f"an entry of {values!r} is outside of the scope")
 
 
 @conformance_check()

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from redicts.contract.check import conformance_check
@@ -12,8 +12,9 @@ from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
 from redicts.contract.interruption import Interrupt, Points, Traced, sample, trace
 from redicts.contract.leftovers import Leftovers
+from redicts.contract.listening import fresh_name, require_notified
 from redicts.contract.requirements import require, require_equal
-from redicts.core.minitransaction import Delete, Put, Read, Scope, Write
+from redicts.core.minitransaction import Delete, Notify, Put, Read, Scope, Write
 from redicts.errors import StoreBusy
 
 _LEAVES = 20
@@ -73,6 +74,50 @@ def a_call_in_between_works_or_is_refused(fixture: Fixture) -> None:
             require_equal(value, b"%d" % number, f"what the call in between wrote, {found.where}, is")
 
     _interrupt(fixture, Points.EVERY, act, examine)
+
+
+@conformance_check()
+def an_exception_in_a_wait_disturbs_no_other(fixture: Fixture) -> None:
+    """After an exception at any instruction of a wait, all listeners are notified, of what came before it too.
+
+    Notifies two listeners, raises an exception at dozens of instructions of a wait of the first one, and looks whether
+    the second one and then both are notified.
+    """
+    waker, names = fixture.client(), [fresh_name(), fresh_name()]
+    orders = (
+        names,
+        names[::-1],
+    )  # in whatever order a store goes through its list, the second one is the first at times
+
+    def interrupt() -> None:
+        raise Interrupt
+
+    def notify(order: Sequence[str]) -> None:
+        waker.apply(*[Put(fixture.key("list", f"n{at}"), name.encode()) for at, name in enumerate(order)])
+        waker.apply(Notify(fixture.key("list"), Scope.BELOW))
+
+    def work() -> None:
+        with fixture.store.listen(names[0]) as first, fixture.store.listen(names[1]) as second:
+
+            def examine(at: int, order: Sequence[str]) -> int:
+                for listener in (first, second):
+                    listener.wait(0.0)  # what an interrupted wait has left
+                notify(order)
+                found = trace(partial(first.wait, fixture.timeout), Points.REACHED, at, interrupt)
+                expected = type(None) if found.where is None else Interrupt
+                require(isinstance(found.error, expected), f"a wait, interrupted {found.where}, raises {found.error!r}")
+                during = f"when the wait of another one was interrupted {found.where},"
+                require_notified(second, fixture.timeout, f"a listener, {during}")
+                notify(order)
+                for listener in (first, second):
+                    require_notified(listener, fixture.timeout, f"a listener, after a wait that ended {found.where},")
+                return found.instructions
+
+            total = max([examine(-1, order) for order in orders * 2])
+            for number, at in enumerate(sample(total, 400 if fixture.thorough else 48, fixture.seed)):
+                examine(at, orders[number % 2])
+
+    fixture.together([work])
 
 
 def _interrupt(

@@ -386,4 +386,14 @@ def _calls(fixture: Fixture, times: int) -> dict[str, tuple[int, Callable[[], ob
                 if number % 20 == 0:
                     fixture.store.run(writes=[Put(key, name.encode()), Notify(key, Scope.NODE)])
 
-    return {"requests": (2 * times, request), "listeners": (times, listen)}
+    def watch() -> None:
+        for _ in range(times // 2):
+            name = fresh_name()
+            with fixture.store.listen_to_changes(name, (f"redicts-contract-{name}", "a")):
+                pass
+
+    calls: dict[str, tuple[int, Callable[[], object]]] = {
+        "requests": (2 * times, request),
+        "listeners": (times, listen),
+    }
+    return {**calls, "listeners to changes": (times // 2, watch)} if fixture.capabilities.changes else calls

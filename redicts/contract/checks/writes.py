@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import permutations
 
 from redicts.contract.check import conformance_check
 from redicts.contract.fixture import Fixture
 from redicts.contract.requirements import require, require_equal
 from redicts.contract.trees import PATHS, TREE, large, scopes, without
-from redicts.core.minitransaction import Add, Delete, Expire, Put, Scope, Status, Write
+from redicts.core.minitransaction import Add, Delete, Expire, Path, Put, Scope, Status, Write
 
 
 @conformance_check()
@@ -30,7 +31,8 @@ def overwriting_is_a_put_or_nothing(fixture: Fixture) -> None:
 def delete_removes_its_scope(fixture: Fixture) -> None:
     """Delete removes the values in its scope and no others, and none comes back when a parent is stored again.
 
-    Deletes every scope of a tree, and stores at and below the deleted paths again.
+    Deletes every scope of a tree, and stores at and below the deleted paths again. Deletes three leaves, in any order,
+    before a put below one of them.
     """
     for path, scope in scopes():
         fixture.plant(TREE)
@@ -48,11 +50,19 @@ def delete_removes_its_scope(fixture: Fixture) -> None:
             fixture.expect({**kept, (*path, "again"): b"4"})
             fixture.store.apply(Delete(fixture.key(*path), Scope.BELOW))
             fixture.expect(kept)
-    fixture.plant(deep)
-    fixture.store.apply(Delete(fixture.key("a"), Scope.SUBTREE), Put(fixture.key("a"), b"leaf"))
-    fixture.expect({("a",): b"leaf"})
+    for scope in (Scope.BELOW, Scope.BELOW, Scope.SUBTREE):  # twice, for both kinds of spaces
+        fixture.plant(deep)
+        fixture.store.apply(Delete(fixture.key("a"), scope), Put(fixture.key("a"), b"leaf"))
+        fixture.expect({("a",): b"leaf"})
     fixture.store.apply(Delete(fixture.key("a"), Scope.NODE), Put(fixture.key("a", "b", "x"), b"5"))
     fixture.expect({("a", "b", "x"): b"5"})
+    leaves: dict[Path, bytes] = {("x",): b"1", ("p", "q"): b"2", ("r", "s"): b"3"}
+    for leaf in (("x",), ("p", "q")):
+        for order in permutations(leaves):
+            fixture.plant({**leaves, ("p", "stays"): b"4"})
+            deletes = [Delete(fixture.key(*path), Scope.NODE) for path in order]
+            fixture.store.apply(*deletes, Put(fixture.key(*leaf, "below"), b"5"))
+            fixture.expect({("p", "stays"): b"4", (*leaf, "below"): b"5"})
 
 
 @conformance_check()

@@ -46,6 +46,9 @@ _LOGGING: Final = {"debug", "info", "warning", "warn", "error", "exception", "lo
 _UNSEEN: Final = {"__repr__", "__str__"}
 """Functions for people, which the contract does not define."""
 
+_PROSE: Final = 4
+"""The number of words from which a text that is not SQL is one for people."""
+
 _LARGE: Final = 100
 """The number from which a number is halved instead of reduced by one."""
 
@@ -262,7 +265,7 @@ class _Finder(ast.NodeVisitor):
         elif isinstance(value, (str, bytes)) and self._texts_matter:
             if sql.is_sql(self._piece(node)):
                 self._mutate_sql(node)
-            else:
+            elif len(value.split()) < _PROSE:
                 prefix = "b" if isinstance(value, bytes) else ""
                 self._replace("constant", node, f'{prefix}""' if value else f'{prefix}"x"')
 

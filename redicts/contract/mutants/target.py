@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -56,16 +56,17 @@ class Target:
             elif path.suffix in _LANGUAGES:
                 yield f"{self.name}/{relative.as_posix()}", path
 
-    def copy(self, directory: Path, mutant: Mutant | None) -> Path:
-        """Copy the target into a directory, with a mutation, and return the path of the copy."""
+    def copy(self, directory: Path, changed: Callable[[str, bytes], bytes]) -> Path:
+        """Copy the target into a directory, with the source of each file changed, and return the path of the copy."""
         copied = directory / self.path.name
         if self.path.is_file():
             shutil.copy2(self.path, copied)
         else:
             shutil.copytree(self.path, copied)
         for file, path in self.files():
-            if mutant is not None and file == mutant.file:
-                mutated = copied if self.path.is_file() else copied / path.relative_to(self.path)
-                mutated.unlink()
-                mutated.write_bytes(mutant.edit.applied(path.read_bytes()))
+            source = path.read_bytes()
+            if (after := changed(file, source)) != source:
+                target = copied if self.path.is_file() else copied / path.relative_to(self.path)
+                target.unlink()
+                target.write_bytes(after)
         return copied

@@ -21,6 +21,7 @@ from redicts.contract.examination import Examination
 from redicts.contract.harness import Harness
 from redicts.contract.mutants import substitute
 from redicts.contract.mutants.mutant import Mutant
+from redicts.contract.mutants.probes import Probes
 from redicts.contract.mutants.target import Target
 from redicts.contract.report import Status, crossed_out
 
@@ -49,6 +50,8 @@ class Ended:
     hung: bool = False
     """Whether it was refused by a time limit."""
     examined: tuple[Examined, ...] = ()
+    executed: tuple[int, ...] = ()
+    """The numbers of the statements that were executed, if the trial had probes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,11 @@ class How:
 
 
 class Trial:
-    """A process that examines the original or a mutant. It ends with :meth:`finish`."""
+    """A process that examines the original, with probes or without, or a mutant. It ends with :meth:`finish`."""
 
-    def __init__(self, how: How, target: Target, mutant: Mutant | None, limit: float) -> None:
+    def __init__(
+        self, how: How, target: Target, limit: float, *, mutant: Mutant | None = None, probes: Probes | None = None
+    ) -> None:
         self.mutant: Final = mutant
         self._limit: Final = limit
         self.deadline: Final = time.monotonic() + limit
@@ -76,7 +81,7 @@ class Trial:
         self._process: Final = os.fork()
         if self._process == 0:
             os.close(self.answer)
-            _run(how, target, mutant, Path(self._directory), theirs)
+            _run(how, target, mutant, probes, Path(self._directory), theirs)
         os.close(theirs)
         with contextlib.suppress(OSError):
             os.setpgid(self._process, self._process)  # here too, for a kill that comes before the process does it
@@ -93,7 +98,8 @@ class Trial:
                 if not received:
                     return Ended("the process", "the process ended by itself")
                 told = json.loads(received)
-                return Ended(**told | {"examined": tuple(Examined(**each) for each in told["examined"])})
+                told["examined"] = tuple(Examined(**each) for each in told["examined"])
+                return Ended(**told | {"executed": tuple(told.get("executed", ()))})
             return Ended("the time limit", f"did not end within {self._limit:.0f} seconds", hung=True)
         finally:
             self.kill()
@@ -107,18 +113,22 @@ class Trial:
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
-def _run(how: How, target: Target, mutant: Mutant | None, directory: Path, answer: int) -> NoReturn:
+def _run(
+    how: How, target: Target, mutant: Mutant | None, probes: Probes | None, directory: Path, answer: int
+) -> NoReturn:
     """Examine in this process, a fork, and end it without running what its parent has registered for its end."""
     try:
         os.setpgid(0, 0)
-        told = _examine(how, target, mutant, directory)
+        told = _examine(how, target, mutant, probes, directory)
+        if probes is not None:
+            told["executed"] = probes.executed()
         with open(answer, "wb") as file:
             file.write(json.dumps(told).encode())
     finally:
         os._exit(0)
 
 
-def _examine(how: How, target: Target, mutant: Mutant | None, directory: Path) -> dict[str, Any]:
+def _examine(how: How, target: Target, mutant: Mutant | None, probes: Probes | None, directory: Path) -> dict[str, Any]:
     for which, most in ((resource.RLIMIT_DATA, _MOST_MEMORY), (resource.RLIMIT_FSIZE, _LARGEST_FILE)):
         hard = resource.getrlimit(which)[1]
         resource.setrlimit(which, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
@@ -131,7 +141,15 @@ def _examine(how: How, target: Target, mutant: Mutant | None, directory: Path) -
     os.chdir(empty)
     (directory / "temporary").mkdir()
     os.environ["TMPDIR"] = tempfile.tempdir = str(directory / "temporary")
-    substitute.install(target.name, target.copy(directory, mutant))
+    if probes is not None:
+        probes.start(directory)
+
+    def changed(file: str, source: bytes) -> bytes:
+        if mutant is not None and file == mutant.file:
+            return mutant.edit.applied(source)
+        return source if probes is None else probes.probed(file, source)
+
+    substitute.install(target.name, target.copy(directory, changed))
     examined: list[dict[str, Any]] = []
     try:
         harness = how.make()

@@ -42,6 +42,17 @@ class SomeOfThemAreEnough(PlainBackend):
 
 
 @broken_store("conditions.equals_compares_its_scope")
+class EntriesOutsideAreOverlooked(PlainBackend):
+    """Equals passes over the entries that are outside of its scope."""
+
+    def holds(self, check: Check, now: float) -> bool:
+        if isinstance(check, Equals):
+            inside = {path: value for path, value in check.entries.items() if check.scope.covers(path)}
+            check = check._replace(entries=inside)
+        return super().holds(check, now)
+
+
+@broken_store("conditions.equals_compares_its_scope")
 class OneValueIsThatOfTheKey(PlainBackend):
     """Equals with one value compares it with the one that is there, wherever they are."""
 

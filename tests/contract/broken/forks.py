@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
+from typing import Final
+from weakref import WeakSet
 
 from redicts.core.minitransaction import Outcome, Transaction, Write
 from tests.contract.broken.register import broken_shared_store, broken_store
@@ -60,3 +63,36 @@ class ReadersOfAFileHaveALock(OnSqlite):
             return super().execute(transaction)
         with self.reading:
             return super().execute(transaction)
+
+
+@broken_store("forks.a_fork_amid_waits_is_harmless")
+class TheForkingThreadKeepsTheLock(PlainBackend):
+    """A fork takes the lock, and in the child only the thread that forked ever gets it again."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.own = threading.RLock()
+        _forking.add(self)
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        with self.own:
+            return super().execute(transaction)
+
+
+_forking: Final[WeakSet[TheForkingThreadKeepsTheLock]] = WeakSet()
+_held: Final[list[TheForkingThreadKeepsTheLock]] = []
+
+
+def _take_locks() -> None:
+    for store in list(_forking):
+        store.own.acquire()
+        _held.append(store)
+
+
+def _release_locks() -> None:
+    while _held:
+        _held.pop().own.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_take_locks, after_in_parent=_release_locks)

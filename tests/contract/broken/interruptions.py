@@ -6,9 +6,10 @@ import os
 import threading
 from collections.abc import Callable
 
+from redicts.core.listener import Listener
 from redicts.core.minitransaction import Outcome, Status, Transaction
 from tests.contract.broken.register import broken_store
-from tests.contract.reference_model import PlainBackend
+from tests.contract.reference_model import DictListener, PlainBackend
 
 
 @broken_store("interruptions.an_exception_leaves_a_transaction_whole", alone=True)
@@ -81,3 +82,36 @@ class CallsInBetweenAreLost(PlainBackend):
     def execute(self, transaction: Transaction, /) -> Outcome:
         with self.lock:
             return self.decide(transaction, self.clock())
+
+
+class _Taking(DictListener):
+    """Takes the names of all who are notified, and tells those of them that wait in other threads or later."""
+
+    def wait(self, seconds: float, /) -> bool:
+        store = self.store
+        assert isinstance(store, OneTakesTheNamesOfAll)
+        with store.bell:
+            store.bell.wait_for(lambda: self.called or store.names, min(max(0.0, seconds), threading.TIMEOUT_MAX))
+            while store.names:
+                name = store.names.pop()
+                for listener in store.listeners:
+                    listener.called |= listener.name == name
+            notified, self.called = self.called, False
+        return notified
+
+
+@broken_store("interruptions.an_exception_in_a_wait_disturbs_no_other", alone=True)
+class OneTakesTheNamesOfAll(PlainBackend):
+    """One of the threads that wait takes the names of all who are notified, and forgets them at an exception."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.names: list[bytes] = []
+
+    def call(self, names: list[bytes]) -> None:
+        with self.bell:
+            self.names += names
+            self.bell.notify_all()
+
+    def listen(self, name: str, /) -> Listener:
+        return _Taking(self, name.encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from functools import partial
 from typing import Any, cast
@@ -12,7 +13,7 @@ from redicts.backends.redis.functions import is_unknown
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Delete, Notify, Outcome, Read, Transaction
-from redicts.errors import StoreError, Unreachable
+from redicts.errors import StoreBusy, StoreError, Unreachable
 from tests.contract.broken.register import (
     broken_fakeredis,
     broken_network_client,
@@ -39,6 +40,21 @@ class BrokenConnectionsAreErrors(NetworkClient):
         if self.breaks != self.network.breaks:
             self.breaks = self.network.breaks
             raise Unreachable("the connection broke")
+        return super().send(number, transaction)
+
+
+@broken_network_client("servers.connections_that_broke_are_replaced", of=PlainBackend)
+class PlacesOfBrokenConnectionsStayTaken(NetworkClient):
+    """A client may have twelve connections, and those that broke count for ever."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self.counted: set[tuple[int, int]] = set()
+
+    def send(self, number: Number, transaction: Transaction) -> Outcome:
+        self.counted.add((threading.get_ident(), self.network.breaks))
+        if len(self.counted) > 12:
+            raise StoreBusy("no connection is free")
         return super().send(number, transaction)
 
 

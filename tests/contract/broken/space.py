@@ -14,7 +14,7 @@ from redicts.core.listener import Listener
 from redicts.core.minitransaction import Delete, Key, Notify, Outcome, Put, Scope, Status, Transaction, Write
 from tests.contract.broken.register import broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite
-from tests.contract.reference_model import DictListener, PlainBackend, Spaces
+from tests.contract.reference_model import DictBackend, DictListener, PlainBackend, Spaces
 
 
 class _Freeing(PlainBackend):
@@ -69,6 +69,19 @@ class ClosedListenersStay(PlainBackend):
 
     def listen(self, name: str, /) -> Listener:
         return _Staying(self, name.encode("ascii"))
+
+
+@broken_store("space.nothing_is_kept_of_what_is_over")
+class WatchedPathsStay(DictBackend):
+    """Who listened to changes at a path is kept with it after that has ended."""
+
+    def __init__(self, clock: Any) -> None:
+        super().__init__(clock)
+        self.watched: dict[tuple[str, ...], list[str]] = {}
+
+    def listen_to_changes(self, name: str, path: tuple[str, ...], /) -> Listener:
+        self.watched.setdefault(path, []).append(name)
+        return super().listen_to_changes(name, path)
 
 
 @broken_store("space.nothing_is_kept_of_what_is_over")

@@ -65,6 +65,23 @@ class DeleteTakesOnlyChildren(DictBackend):
         return scope.covers(relative) and (what != "Delete" or len(relative) < 2)
 
 
+@broken_store("writes.delete_removes_its_scope")
+class DeletesBeforeAPutAreImplied(PlainBackend):
+    """If the last delete before a put is of what is above it, all deletes are taken for those of what is above."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        *deletes, put = transaction.writes or (None,)
+        if (
+            isinstance(put, Put)
+            and deletes
+            and all(isinstance(write, Delete) and write.scope is Scope.NODE for write in deletes)
+            and deletes[-1].key.path == put.key.path[:-1]
+        ):
+            above = [write for write in deletes if put.key.path[: len(write.key.path)] == write.key.path]
+            transaction = transaction._replace(writes=(*above, put))
+        return super().decide(transaction, now)
+
+
 @broken_store("names.spaces_share_nothing")
 class DeletingNothingFails(DictBackend):
     """Deleting what is not there raises an error."""
