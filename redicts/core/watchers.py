@@ -27,12 +27,12 @@ class _Index:
 
     def __init__(self, version: object, listeners: Iterable[tuple[Path, Any]]) -> None:
         self.version: Final = version
-        self.at: Final[dict[Path, list[Any]]] = {}
-        self.below: Final[dict[Path, list[Any]]] = {}
+        self.at: Final[dict[Path, dict[Any, None]]] = {}
+        self.below: Final[dict[Path, dict[Any, None]]] = {}
         for path, found in listeners:
-            self.at.setdefault(path, []).append(found)
+            self.at.setdefault(path, {})[found] = None
             for depth in range(len(path) + 1):
-                self.below.setdefault(path[:depth], []).append(found)
+                self.below.setdefault(path[:depth], {})[found] = None
 
 
 class Watchers:
@@ -79,10 +79,14 @@ class Watchers:
         if index is None or index.version is not self._version:
             index = self._index = _Index(self._version, list(self.listeners.values()))
         found: dict[Any, None] = {}
+        at, below = index.at, index.below
         for path in paths:
-            found.update(dict.fromkeys(index.below.get(path, ())))
+            if path in below:
+                found.update(below[path])
             for depth in range(len(path)):
-                found.update(dict.fromkeys(index.at.get(path[:depth], ())))
+                listeners = at.get(path[:depth])
+                if listeners is not None:
+                    found.update(listeners)
         _notify(found)
 
     def notify_all(self) -> None:

@@ -118,6 +118,11 @@ def test_nobody_changes_what_is_kept(db: Database) -> None:
     value["list"][1]["x"] = value["dict"]["y"] = "changed"
     value["more"] = 1
     assert db.proxy("a").val() == {"list": [1, {"x": 2}], "dict": {"y": 1}}
+    flat = db.proxy("a.dict")
+    flat.val()["first"] = 1  # what the store gave
+    keep(db, "a.dict")
+    flat.val()["second"] = 2
+    assert flat.val() == {"y": 1}
 
 
 def test_fresh_reads_and_owners_of_locks_ask_the_store(db: Database) -> None:

@@ -74,16 +74,23 @@ class FileEvents:
 
         The alarm ends it, too. The events stay for the next question.
         """
+        events = self._descriptor
+        if events == _NONE:  # this is the child of a fork by a signal handler
+            return True
         poll = select.poll()
-        poll.register(self._descriptor, select.POLLIN)
+        poll.register(events, select.POLLIN)
         poll.register(alarm.descriptor, select.POLLIN)
-        return any(descriptor == self._descriptor for descriptor, _ in poll.poll(1000 * seconds))
+        return any(descriptor == events for descriptor, _ in poll.poll(1000 * seconds))
 
     def close(self) -> None:
-        """Forget the files. The next question begins again."""
+        """Forget the files, while no other thread uses this. The next question begins again."""
         descriptor, self._descriptor = self._descriptor, _NONE
         if descriptor != _NONE:
             os.close(descriptor)
+
+    def __del__(self) -> None:
+        with suppress(OSError, AttributeError):
+            self.close()
 
 
 @lru_cache(maxsize=1)

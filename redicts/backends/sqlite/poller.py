@@ -134,7 +134,6 @@ class DataVersionPoller:
 
     def close(self) -> None:
         """Close the file."""
-        self._events.close()
         self._connection.close_unused()
 
 
