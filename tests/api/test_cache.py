@@ -17,8 +17,10 @@ from redicts.api.cache import Cache
 from redicts.config.settings import parse
 from redicts.core.minitransaction import Outcome, Transaction
 from redicts.errors import SettingsError, Unreachable
-from tests.support.stores import Store, Use, Wrapped
+from tests.support.stores import CLUSTER, SENTINELS, Store, Use, Wrapped
 from tests.support.waiting import eventually
+
+ALSO_ON: Final = (CLUSTER, SENTINELS)
 
 TEXT: Final = "x" * 1000
 
