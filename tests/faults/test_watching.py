@@ -200,6 +200,7 @@ STORES: Final = {"sqlite": on_sqlite, **REDIS, "cluster": on_a_cluster, "sentine
 """How to examine each store. The short run has one of Redis: tests of watches and of the cache run on all of them."""
 
 
+@pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("store", STORES if LONG else ["sqlite", *list(REDIS)[-1:]])
 def test_watchers_and_caches_of_other_processes(request: pytest.FixtureRequest, store: str) -> None:
     """They are told what other processes write, also while their connections are cut again and again."""
