@@ -14,6 +14,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from time import monotonic
 from typing import Any, Final
 
@@ -212,8 +213,12 @@ class SqliteListener(Listener):
 
 
 def listeners_at(path: str) -> Listeners | None:
-    """Return the listeners of this process to a file, if a listener or a backend still holds them."""
-    return _by_file.find(os.path.realpath(path))
+    """Return the listeners of this process to a file, if a listener or a backend still holds them.
+
+    A symbolic link is followed once, because that takes as long as a write. Listeners to what it leads to later are
+    notified as by another process.
+    """
+    return _by_file.find(_real_path(path))
 
 
 def shared_listeners(path: str) -> Listeners:
@@ -230,5 +235,7 @@ def shared_listeners(path: str) -> Listeners:
 
     return _by_file.get(os.path.realpath(path), make)
 
+
+_real_path: Final = lru_cache(maxsize=128)(os.path.realpath)
 
 _by_file: Final = SharedByName[Listeners]()
