@@ -93,10 +93,6 @@ class _Entry:
                 size = sum([_OVERHEAD_BYTES + len(data) for data in leaves.values()])
         self.size = size + _OVERHEAD_BYTES
 
-    def counts(self) -> bool:
-        """Return whether no change was told since it was read."""
-        return self.section.token is self.token
-
     def is_like(self, other: _Entry) -> bool:
         """Tell whether another entry holds the same value, of the same types."""
         if self.kind == other.kind == "flat":
@@ -153,10 +149,11 @@ class Cache(ResetInChild):
     def read(self, path: Path) -> Steps[object]:
         """Read the value at a path, or ``ABSENT``, and keep it."""
         section = self._sections.get(path[:1])
-        if section is None or section.token is None or section.listener is None:
+        token = None if section is None else section.token
+        if section is None or token is None or section.listener is None:
             self._listen(path[:1])
             return (yield from self._store.read(path))
-        token, listener = section.token, section.listener
+        listener = section.listener
         is_live, since = listener.is_live, monotonic()
         leaves, ttl = yield from self._store.leaves_and_ttl(path)
         value = nest(leaves, path, self._store.form)
@@ -166,7 +163,7 @@ class Cache(ResetInChild):
         return value
 
     def _keep(self, path: Path, entry: _Entry) -> None:
-        if entry.size > self._most_bytes or not entry.counts():
+        if entry.size > self._most_bytes or entry.section.token is not entry.token:
             return
         with self._lock:
             old = self._entries.get(path)
@@ -191,8 +188,9 @@ class Cache(ResetInChild):
         """Drop what a write of this process at a path concerns: its section, and what was read at the root."""
         sections = self._sections
         for name in (path[:1], ()) if path else list(sections):
-            if name in sections:
-                self._drop(sections[name])
+            section = sections.get(name)
+            if section is not None:
+                self._drop(section)
 
     def _drop(self, section: _Section) -> None:
         """Drop all values of a section."""
