@@ -14,7 +14,7 @@ from redicts.aio.twins import twin_of
 from redicts.api import watch
 from redicts.api.opened import OpenedDatabase
 from redicts.api.watch import handed_out
-from redicts.core.async_backend import AsyncListener
+from redicts.core.async_backend import AsyncListener, CallbackListener
 from redicts.core.minitransaction import Path
 from redicts.core.paths import render
 from redicts.core.watching import Watched
@@ -78,6 +78,8 @@ class Watch(AsyncIterator[Any]):
             listener = await loops.listen_to_changes(self._path)
             if not (self._initial or self._watched.is_begun):
                 await loops.watch(self._watched.begin(), None, listener)
+            # A thousand watches that wake up twice a second would take several per cent of a core.
+            self._watched.ends_with_its_wait = isinstance(listener, CallbackListener)
             self._loop, self._listener = asyncio.get_running_loop(), listener
         return listener
 
@@ -86,10 +88,12 @@ class Watch(AsyncIterator[Any]):
         self.close()
 
     def close(self) -> None:
-        """End the iteration, within half a second if a task waits, and stop listening. Idempotent."""
+        """End the iteration, also while a task waits, and stop listening. Idempotent."""
         self._watched.is_closed = True
         listener, self._listener = self._listener, None
         if listener is not None:
+            if isinstance(listener, CallbackListener):
+                listener.notify_from_thread()
             listener.close()
 
     async def __aenter__(self) -> Watch:

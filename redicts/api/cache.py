@@ -6,7 +6,8 @@ seconds, for writers whose notifications do not arrive, and when its first TTL e
 they concern before they return.
 
 To drop is to replace the token of a section, which is one step: no exception comes between. An entry counts as long as
-its token is that of its section. A token that was taken before a read shows afterwards whether it may be kept.
+its token is that of its section. A token that was taken before a read shows afterwards whether it may be kept. Without
+a token nothing is kept: nobody tells of changes in the section, or not yet.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
-from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import Any, Final, NamedTuple
@@ -61,16 +61,29 @@ class CacheInfo(NamedTuple):
     bytes: int
 
 
+class _Section:
+    """A section as it is listened to, or the whole tree, and the token of what is kept of it."""
+
+    __slots__ = ("listener", "token")
+
+    def __init__(self) -> None:
+        self.listener: Listener | None = None
+        self.token: object = None
+
+
 class _Entry:
     """A value as it is kept: itself if it is immutable, or else what a new copy is made of."""
 
-    __slots__ = ("data", "kind", "size", "token", "until")
+    __slots__ = ("data", "kind", "section", "size", "token", "until")
 
-    def __init__(self, value: Any, leaves: Any, token: object, until: float) -> None:
-        self.token, self.until = token, until
+    def __init__(self, value: Any, leaves: Any, section: _Section, token: object, until: float) -> None:
+        self.section, self.token, self.until = section, token, until
         self.data = value
         if type(value) in _IMMUTABLE:
             self.kind, size = "itself", sys.getsizeof(value)
+        elif type(value) is dict and _IMMUTABLE.issuperset(map(type, value.values())):
+            self.kind, self.data = "flat", value.copy()  # the reader gets the other one
+            size = sum(map(sys.getsizeof, (value, *value, *value.values())))
         else:
             try:
                 self.kind, self.data = "copy", marshal.dumps(value)
@@ -81,7 +94,9 @@ class _Entry:
         self.size = size + _OVERHEAD_BYTES
 
     def is_like(self, other: _Entry) -> bool:
-        """Tell whether another entry holds the same value."""
+        """Tell whether another entry holds the same value, of the same types."""
+        if self.kind == other.kind == "flat":
+            return marshal.dumps(self.data) == marshal.dumps(other.data)
         return self.kind == other.kind and type(self.data) is type(other.data) and bool(self.data == other.data)
 
 
@@ -98,54 +113,63 @@ class Cache(ResetInChild):
         self._most_bytes = most_bytes
         self._is_closed = False
         self._lock = ForkSafeLock()
+        self._sections: dict[Path, _Section] = {}
         self.reset_in_child()
 
     def reset_in_child(self) -> None:
         """Keep nothing: the listeners are those of the parent."""
+        for section in self._sections.values():
+            section.token = None  # for a read that was under way when a signal handler forked
+        self._sections = {}
         self._entries: OrderedDict[Path, _Entry] = OrderedDict()
-        self._tokens: dict[Path, object] = {}
-        self._listeners: dict[Path, Listener | None] = {}
         self._waiter: dict[str, threading.Thread] = {}
         self._bytes = self._hits = self._misses = self._invalidations = 0
 
     def get(self, path: Path) -> Any:
         """Return the value at a path, one that nobody else has, or :data:`MISSED`."""
-        entry = self._entries.get(path)
-        if entry is None or self._tokens.get(path[:1]) is not entry.token or entry.until <= monotonic():
+        # Written out: a read takes no longer than some calls.
+        entries = self._entries
+        entry = entries.get(path)
+        if entry is None or entry.section.token is not entry.token or entry.until <= monotonic():
             self._misses += 1
             return MISSED
         self._hits += 1
-        with suppress(KeyError):  # another thread has removed it
-            self._entries.move_to_end(path)
+        try:  # noqa: SIM105  (a context manager would take as long as all the rest)
+            entries.move_to_end(path)
+        except KeyError:  # another thread has removed it
+            pass
         if entry.kind == "itself":
             return entry.data
+        if entry.kind == "flat":
+            return entry.data.copy()
         if entry.kind == "copy":
             return marshal.loads(entry.data)  # noqa: S302  (made by this object)
         return nest(entry.data, path, self._store.form)
 
     def read(self, path: Path) -> Steps[object]:
         """Read the value at a path, or ``ABSENT``, and keep it."""
-        section = path[:1]
-        token, listener = self._tokens.get(section), self._listeners.get(section)
-        if token is None or listener is None:
-            self._listen(section)
+        section = self._sections.get(path[:1])
+        token = None if section is None else section.token
+        if section is None or token is None or section.listener is None:
+            self._listen(path[:1])
             return (yield from self._store.read(path))
+        listener = section.listener
         is_live, since = listener.is_live, monotonic()
         leaves, ttl = yield from self._store.leaves_and_ttl(path)
         value = nest(leaves, path, self._store.form)
         if is_live and listener.is_live:
             secs = _LONGEST_SECS if ttl is None else min(_LONGEST_SECS, (ttl - 1) / 1000)
-            self._keep(path, _Entry(value, leaves, token, since + secs))
+            self._keep(path, _Entry(value, leaves, section, token, since + secs))
         return value
 
     def _keep(self, path: Path, entry: _Entry) -> None:
-        if entry.size > self._most_bytes or self._tokens.get(path[:1]) is not entry.token:
+        if entry.size > self._most_bytes or entry.section.token is not entry.token:
             return
         with self._lock:
             old = self._entries.get(path)
             if old is not None and old.token is entry.token and not old.is_like(entry) and old.until > monotonic():
                 # Two reads at once have found different values, of which either may be the later one.
-                self._drop(path[:1])
+                self._drop(entry.section)
                 return
             self._entries[path] = entry
             self._entries.move_to_end(path)
@@ -156,18 +180,22 @@ class Cache(ResetInChild):
 
     def forget(self, writes: Iterable[Write]) -> None:
         """Drop what writes of this process concern."""
-        for section in {write.key.path[:1] for write in writes if write.key.space == VALUES}:
-            self._drop(section)
-            if section:
-                self._drop(())
-            else:
-                for other in list(self._tokens):
-                    self._drop(other)
+        if self._sections:
+            for name in {write.key.path[:1] for write in writes if write.key.space == VALUES}:
+                self.forget_path(name)
 
-    def _drop(self, section: Path) -> None:
+    def forget_path(self, path: Path) -> None:
+        """Drop what a write of this process at a path concerns: its section, and what was read at the root."""
+        sections = self._sections
+        for name in (path[:1], ()) if path else list(sections):
+            section = sections.get(name)
+            if section is not None:
+                self._drop(section)
+
+    def _drop(self, section: _Section) -> None:
         """Drop all values of a section."""
-        if section in self._tokens:
-            self._tokens[section] = object()
+        if section.token is not None:
+            section.token = object()
             self._invalidations += 1
 
     def info(self) -> CacheInfo:
@@ -177,38 +205,40 @@ class Cache(ResetInChild):
     def close(self) -> None:
         """Keep nothing any more, and stop listening."""
         self._is_closed = True
-        listeners = list(self._listeners.values())
-        self._tokens, self._listeners = {}, {}
+        sections, self._sections = list(self._sections.values()), {}
         self._entries.clear()
         self._bytes = 0
-        for listener in listeners:
+        for section in sections:
+            section.token, listener = None, section.listener
             if listener is not None:
                 listener.close()
 
     # Listening, in threads: the event loop of a task must not wait for it.
 
-    def _listen(self, section: Path) -> None:
+    def _listen(self, name: Path) -> None:
         """Begin to listen to the changes of a section, unless that has begun."""
-        if self._is_closed or section in self._listeners or len(self._listeners) >= _MOST_SECTIONS:
+        if self._is_closed or name in self._sections or len(self._sections) >= _MOST_SECTIONS:
             return
-        if self._listeners.setdefault(section, None) is None:
+        section = _Section()
+        if self._sections.setdefault(name, section) is section:
+            begin = partial(self._begin, name, section)
             try:
-                threading.Thread(target=self._begin, args=(section,), name="redicts-cache-begin", daemon=True).start()
+                threading.Thread(target=begin, name="redicts-cache-begin", daemon=True).start()
             except RuntimeError:  # no thread can be started: the interpreter ends
-                self._listeners.pop(section, None)
+                self._sections.pop(name, None)
 
-    def _begin(self, section: Path) -> None:
+    def _begin(self, name: Path, section: _Section) -> None:
         try:
-            listener = driver.listen_to_changes(self._backend, request_name(), section)
+            listener = driver.listen_to_changes(self._backend, request_name(), name)
         except RedictsError:
             # The next read tries again.
-            self._listeners.pop(section, None)
+            self._sections.pop(name, None)
             return
         if not self._backend.capabilities.changes or not listener.ring(partial(self._drop, section)) or self._is_closed:
-            listener.close()  # and the section stays marked, so that no other read tries
+            listener.close()  # and the section stays without a token, so that no other read tries
             return
-        self._listeners[section] = listener
-        self._tokens[section] = object()
+        section.listener = listener
+        section.token = object()
         if self._is_closed:  # meanwhile, so that close() has not seen the listener
             listener.close()
         self._wait_in_thread()

@@ -9,7 +9,7 @@ from redicts.api.cache import Cache
 from redicts.core.async_backend import AsyncBackend, AsyncListener
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import Key, Outcome, Path, Put, Transaction
+from redicts.core.minitransaction import Key, Outcome, Path, Transaction
 
 
 class Caching(Backend):
@@ -54,14 +54,14 @@ class Caching(Backend):
         try:
             return self._inner.overwrite(key, value)
         finally:
-            self._cache.forget((Put(key, value),))
+            self._cache.forget_path(key.path)
 
     def overwrite_document(self, key: Key, document: bytes, /) -> bool:
         """Use the fast path of the backend, and drop what it writes."""
         try:
             return self._inner.overwrite_document(key, document)
         finally:
-            self._cache.forget((Put(key, document),))
+            self._cache.forget_path(key.path)
 
     def listen(self, name: str, /) -> Listener:
         """Listen with the backend."""
@@ -114,7 +114,7 @@ class _CachingTasks(AsyncBackend):
         try:
             return await self._inner.overwrite(key, value, document)
         finally:
-            self._cache.forget((Put(key, value),))
+            self._cache.forget_path(key.path)
 
     async def listen(self, name: str, deadline: float | None = None, /) -> AsyncListener | None:
         return await self._inner.listen(name, deadline)

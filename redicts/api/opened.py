@@ -177,7 +177,7 @@ def kept(database: OpenedDatabase, path: Path, fresh: bool) -> object:
     """Return the value at a path from the cache of its database, or read it and keep it, in any case if ``fresh``."""
     cache = database.cache
     assert cache is not None
-    if not may_be_kept(database):
+    if database.locks.held and not may_be_kept(database):
         return database.run(database.store.read(path))
     value = MISSED if fresh else cache.get(path)
     return database.run(cache.read(path)) if value is MISSED else value

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from itertools import chain
 from typing import Any, Final, Protocol
 from weakref import ref
 
@@ -20,19 +21,35 @@ class Notified(Protocol):
         """End a wait, the current one or the next."""
 
 
+_MOST_REMEMBERED: Final = 1024
+"""How many paths of writes are remembered with their listeners, because programs write at the same ones again."""
+
+
 class _Index:
     """The listeners as they were at one version: by path, and by each path at or above theirs."""
 
-    __slots__ = ("at", "below", "version")
+    __slots__ = ("_at", "_below", "_remembered", "version")
 
     def __init__(self, version: object, listeners: Iterable[tuple[Path, Any]]) -> None:
         self.version: Final = version
-        self.at: Final[dict[Path, list[Any]]] = {}
-        self.below: Final[dict[Path, list[Any]]] = {}
+        self._at: Final[dict[Path, list[Any]]] = {}
+        self._below: Final[dict[Path, list[Any]]] = {}
+        self._remembered: Final[dict[Path, dict[Any, None]]] = {}
         for path, found in listeners:
-            self.at.setdefault(path, []).append(found)
+            self._at.setdefault(path, []).append(found)
             for depth in range(len(path) + 1):
-                self.below.setdefault(path[:depth], []).append(found)
+                self._below.setdefault(path[:depth], []).append(found)
+
+    def concerned_by(self, path: Path) -> dict[Any, None]:
+        """Return the listeners that a write at a path concerns."""
+        found = self._remembered.get(path)
+        if found is None:
+            above = [self._at.get(path[:depth], ()) for depth in range(len(path))]
+            found = dict.fromkeys(chain(self._below.get(path, ()), *above))
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[path] = found
+        return found
 
 
 class Watchers:
@@ -80,9 +97,7 @@ class Watchers:
             index = self._index = _Index(self._version, list(self.listeners.values()))
         found: dict[Any, None] = {}
         for path in paths:
-            found.update(dict.fromkeys(index.below.get(path, ())))
-            for depth in range(len(path)):
-                found.update(dict.fromkeys(index.at.get(path[:depth], ())))
+            found.update(index.concerned_by(path))
         _notify(found)
 
     def notify_all(self) -> None:

@@ -29,7 +29,7 @@ _AFTER_TTL_SECS: Final = 0.002
 """How long after the end of a TTL a watcher looks: the store rounds to milliseconds."""
 
 _SLICE_SECS: Final = 0.5
-"""The longest wait at a time, after which a watcher that was closed meanwhile ends."""
+"""The longest wait at a time, after which a watcher that was closed meanwhile ends, if that does not end the wait."""
 
 _FIRST_PAUSE_SECS: Final = 0.05
 _LONGEST_PAUSE_SECS: Final = 1.0
@@ -63,6 +63,8 @@ class Watched:
         self._rests_until = 0.0
         self.is_begun = False
         """Whether it was read, so that there is something to compare with."""
+        self.ends_with_its_wait = False
+        """Whether closing it ends a wait, so that it need not end by itself to find out."""
         self.is_closed = False
         """Set by any thread to end the operation under way, and each later one."""
 
@@ -110,7 +112,9 @@ class Watched:
                 notified = is_over = True
                 continue
             until = self._rests_until if ends is None else min(self._rests_until, ends)
-            notified = yield Await(max(0.0, min(_SLICE_SECS, until - now)))
+            if not self.ends_with_its_wait:
+                until = min(until, now + _SLICE_SECS)
+            notified = yield Await(max(0.0, until - now))
         return None
 
     def value(self, change: Change) -> object:

@@ -68,6 +68,20 @@ def test_the_wait_can_be_cancelled_and_continued(any_store: Store) -> None:
     asyncio.run(main())
 
 
+def test_close_ends_a_wait(any_store: Store) -> None:
+    """A watch that another task closes ends, also while its own task waits."""
+
+    async def main() -> None:
+        watch = Proxy("a").watch()
+        assert await soon(watch) is ABSENT
+        waiting = asyncio.ensure_future(anext(watch, "the end"))
+        await asyncio.sleep(0.01)
+        watch.close()
+        assert await asyncio.wait_for(waiting, SOON) == "the end"
+
+    asyncio.run(main())
+
+
 def test_later_changes_and_their_keys(any_store: Store) -> None:
     """Without the initial value, changes are given from the begin of the block on, with the keys that changed."""
 

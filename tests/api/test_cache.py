@@ -17,8 +17,10 @@ from redicts.api.cache import Cache
 from redicts.config.settings import parse
 from redicts.core.minitransaction import Outcome, Transaction
 from redicts.errors import SettingsError, Unreachable
-from tests.support.stores import Store, Use, Wrapped
+from tests.support.stores import CLUSTER, SENTINELS, Store, Use, Wrapped
 from tests.support.waiting import eventually
+
+ALSO_ON: Final = (CLUSTER, SENTINELS)
 
 TEXT: Final = "x" * 1000
 
@@ -118,6 +120,11 @@ def test_nobody_changes_what_is_kept(db: Database) -> None:
     value["list"][1]["x"] = value["dict"]["y"] = "changed"
     value["more"] = 1
     assert db.proxy("a").val() == {"list": [1, {"x": 2}], "dict": {"y": 1}}
+    flat = db.proxy("a.dict")
+    flat.val()["first"] = 1  # what the store gave
+    keep(db, "a.dict")
+    flat.val()["second"] = 2
+    assert flat.val() == {"y": 1}
 
 
 def test_fresh_reads_and_owners_of_locks_ask_the_store(db: Database) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 
 from redicts import CorruptData, LeafError, Pool, Proxy, root, section
+from redicts.backends.sqlite import documents
 from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.codecs.json import codec
 from redicts.core.minitransaction import (
@@ -144,6 +145,39 @@ def test_reading_a_part_writes_nothing(store: SqliteBackend, file: Path, meter: 
     writer.execute("ROLLBACK")
     writer.close()
     assert stored(file) == (0, 1)
+
+
+@pytest.mark.parametrize("scope", [Scope.SUBTREE, Scope.BELOW])
+def test_reading_a_part_encodes_that_part_only(
+    store: SqliteBackend, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read of a part of a document makes rows of the leaves in that part, whatever the names of the others."""
+    parts = {"a": 1, "a\x01": 2, "a\x01\x02": 3, "aa": {"b": 4}, "b": {"c": {"d": 5}, "e": 6}, "\u00e9": {"f": 7}}
+    run(store, PutDocument(key("x"), codec.encode(parts)))
+    encoded: list[tuple[str, ...]] = []
+    below = documents.below
+
+    def recorded(base: bytes, path: tuple[str, ...]) -> bytes:
+        encoded.append(path)
+        return below(base, path)
+
+    monkeypatch.setattr(documents, "below", recorded)
+    for part, leaves in {
+        ("a",): {("a",): b"1"},
+        ("a\x01",): {("a\x01",): b"2"},
+        ("b",): {("b", "c", "d"): b"5", ("b", "e"): b"6"},
+        ("b", "c"): {("b", "c", "d"): b"5"},
+        ("\u00e9",): {("\u00e9", "f"): b"7"},
+        ("z",): {},
+    }.items():
+        encoded.clear()
+        found = entries(store, Read(key("x", *part), scope)).values
+        expected = {path[len(part) :]: leaf for path, leaf in leaves.items() if scope is Scope.SUBTREE or path != part}
+        assert found == expected
+        assert set(encoded) <= leaves.keys()
+    first = entries(store, Read(key("x", "b"), scope, limit=1))
+    assert first.values == {("c", "d"): b"5"}
+    assert entries(store, Read(key("x", "b"), scope, cursor=first.cursor)).values == {("e",): b"6"}
 
 
 def test_an_expired_document_is_replaced_by_a_leaf_below_it(store: SqliteBackend, file: Path, clock: Clock) -> None:

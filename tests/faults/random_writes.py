@@ -13,8 +13,8 @@ from redicts import Database, Packed
 NAMES: Final = ("a", "b", "c")
 
 
-def write(db: Database, chance: random.Random) -> None:
-    """Make one write of any kind, at a path of up to four names."""
+def write(db: Database, chance: random.Random, *, sharded: bool = False) -> None:
+    """Make one write of any kind, at a path of up to four names; in one section if the store is sharded."""
     path = [chance.choice(NAMES) for _ in range(chance.randint(1, 4))]
     proxy, number = db.proxy(path), chance.randint(0, 9)
     kind = chance.randint(0, 11)
@@ -33,7 +33,7 @@ def write(db: Database, chance: random.Random) -> None:
     elif kind == 6:
         with db.root().transaction() as changes:
             changes.set(path, number)
-            changes.set(chance.choice(NAMES) + ".other", number)
+            changes.set((path[0] if sharded else chance.choice(NAMES)) + ".other", number)
     elif kind == 7:
         proxy.put(Packed({"p": number}))
     else:
@@ -46,7 +46,7 @@ def main(cfg: Any, seed: int, count: int) -> None:
     chance = random.Random(seed)
     with redicts.open(cfg) as db:
         for _ in range(count):
-            write(db, chance)
+            write(db, chance, sharded="cluster" in cfg)
 
 
 if __name__ == "__main__":

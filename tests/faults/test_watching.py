@@ -11,14 +11,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
+
+import pytest
 
 import redicts
 from redicts import ABSENT, Database, aio
 from tests.faults import random_writes
+from tests.support.cluster import Cluster
+from tests.support.executables import Executable, each_executable
 from tests.support.proxy import FaultyProxy
+from tests.support.sentinels import SentinelTrio
 from tests.support.servers import RedisServer
 from tests.support.waiting import eventually
 
@@ -123,16 +129,15 @@ def writing(cfg: dict[str, Any]) -> Iterator[list[subprocess.Popen[bytes]]]:
             writer.wait()
 
 
-def examine(cfg: dict[str, Any], watched: dict[str, Any], proxy: FaultyProxy | None) -> None:
-    """Write through one configuration, and watch through another one, whose connections the proxy cuts."""
+def examine(cfg: dict[str, Any], watched: dict[str, Any], cut: Callable[[], object]) -> None:
+    """Write through one configuration, and watch through another one, while connections are cut."""
     chance = random.Random(1)
     with redicts.open(watched) as db, redicts.open({**watched, "cache": True}) as caching, redicts.open(cfg) as store:
         watchers, reader = Watchers(db), Reader(caching)
         with writing(cfg) as writers:
             while any(writer.poll() is None for writer in writers):
                 time.sleep(chance.uniform(0.01, 0.1))
-                if proxy is not None:
-                    proxy.cut_all()
+                cut()
             assert [writer.returncode for writer in writers] == [0] * WRITERS
         reader.close()
         assert store.proxy("count").val() == WRITES // WRITERS * WRITERS
@@ -151,17 +156,55 @@ def examine(cfg: dict[str, Any], watched: dict[str, Any], proxy: FaultyProxy | N
         watchers.close()
 
 
-def test_watchers_and_caches_on_sqlite(tmp_path: Path) -> None:
-    """On SQLite, they are told what other processes write."""
-    cfg = {"backend": "sqlite", "path": str(tmp_path / "tree.db"), "busy_timeout_secs": 60}
-    examine(cfg, cfg, None)
+def on_sqlite(request: pytest.FixtureRequest) -> None:
+    """Share one file."""
+    path: Path = request.getfixturevalue("tmp_path")
+    cfg = {"backend": "sqlite", "path": str(path / "tree.db"), "busy_timeout_secs": 60}
+    examine(cfg, cfg, lambda: None)
 
 
-def test_watchers_and_caches_on_redis(server: RedisServer) -> None:
-    """On Redis, they are told what other processes write, also while their connections are cut again and again."""
+def on_redis(request: pytest.FixtureRequest, executable: Executable) -> None:
+    """Watch through a proxy that cuts all connections."""
+    server: RedisServer = request.getfixturevalue("servers")(executable)
+    server.flush()
     cfg = {"backend": "redis", "host": server.host, "port": server.port}
     with FaultyProxy(server.port, server.host) as proxy:
-        examine(cfg, {**cfg, "host": proxy.host, "port": proxy.port, "retries": 20}, proxy)
+        examine(cfg, {**cfg, "host": proxy.host, "port": proxy.port, "retries": 20}, proxy.cut_all)
+
+
+def on_a_cluster(request: pytest.FixtureRequest) -> None:
+    """Write in every section, while all nodes cut all connections."""
+    cluster: Cluster = request.getfixturevalue("cluster")
+    cfg = {**cluster.configuration, "retries": 20}
+    examine(cfg, cfg, lambda: cut(cluster.servers))
+
+
+def through_sentinels(request: pytest.FixtureRequest) -> None:
+    """Write with acknowledgements, while all servers cut all connections but those of the Sentinels."""
+    trio: SentinelTrio = request.getfixturevalue("shared_trio")
+    trio.primary.command("FLUSHALL")
+    cfg = {**trio.configuration, "acknowledged_by": 1, "retries": 20}
+    examine(cfg, cfg, lambda: cut(trio.servers))
+
+
+def cut(servers: Sequence[RedisServer]) -> None:
+    """Have servers cut the connections of their clients, of writers too."""
+    for server in servers:
+        for kind in ("normal", "pubsub"):
+            server.command("CLIENT", "KILL", "USER", "default", "TYPE", kind)
+
+
+EXECUTABLES: Final = [each for each in each_executable().values() if isinstance(each, Executable)]
+REDIS: Final = {str(each): partial(on_redis, executable=each) for each in EXECUTABLES}
+STORES: Final = {"sqlite": on_sqlite, **REDIS, "cluster": on_a_cluster, "sentinels": through_sentinels}
+"""How to examine each store. The short run has one of Redis: tests of watches and of the cache run on all of them."""
+
+
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize("store", STORES if LONG else ["sqlite", *list(REDIS)[-1:]])
+def test_watchers_and_caches_of_other_processes(request: pytest.FixtureRequest, store: str) -> None:
+    """They are told what other processes write, also while their connections are cut again and again."""
+    STORES[store](request)
 
 
 def test_watchers_and_caches_in_memory() -> None:

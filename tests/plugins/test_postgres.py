@@ -17,7 +17,7 @@ ISOLATIONS = ["locks", "serializable"] if os.environ.get("REDICTS_TESTS") == "lo
 
 NOT_CLAIMED = frozenset(
     {Need.NO_TTL, Need.NO_PROCESSES, Need.LIMIT, Need.DOCUMENTS, Need.RAW, Need.FORGETTING, Need.LOCAL}
-    | {Need.SIZE, Need.WALL_CLOCK, Need.ASYNCIO, Need.FAILING_COMMITS, Need.CHANGES, Need.SHARDED}
+    | {Need.SIZE, Need.WALL_CLOCK, Need.ASYNCIO, Need.FAILING_COMMITS, Need.SHARDED}
 )
 
 

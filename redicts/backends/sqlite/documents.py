@@ -16,6 +16,7 @@ from typing import Final, NamedTuple, Union
 
 from redicts.backends.sqlite import statements
 from redicts.core.documents import leaves_in
+from redicts.core.minitransaction import Path
 from redicts.core.ordered_keys import below, decode
 
 _FIRST_BATCH: Final = 4
@@ -39,8 +40,8 @@ class Document(NamedTuple):
         """Tell whether it has not expired."""
         return self.deadline is None or self.deadline > now
 
-    def rows(self) -> list[Row]:
-        """Return the rows that its leaves would be, in order.
+    def rows(self, within: Path = ()) -> list[Row]:
+        """Return the rows that its leaves at and below a relative path would be, in order.
 
         A text that another program altered need not be a document. It counts as a value at its key; core reports it.
         """
@@ -48,7 +49,11 @@ class Document(NamedTuple):
             leaves = leaves_in(self.text)
         except ValueError:
             return [self]
-        return sorted([(below(self.key, path), value, self.deadline) for path, value in leaves.items()])
+        if within in leaves:
+            return [(below(self.key, within), leaves[within], self.deadline)]
+        depth = len(within)
+        found = [path for path in leaves if path[:depth] == within] if within else leaves
+        return sorted([(below(self.key, path), leaves[path], self.deadline) for path in found])
 
     def leaf(self, key: bytes) -> Leaf | None:
         """Return the leaf at a key below its own, expired or not."""
@@ -102,6 +107,17 @@ def documents_in_range(cursor: sqlite3.Cursor, lower: bytes, upper: bytes, now: 
 def rows_in_range(cursor: sqlite3.Cursor, lower: bytes, upper: bytes, now: int) -> Iterator[Row]:
     """Yield the rows that the live leaves of documents in a range of keys would be, in order."""
     for document in documents_in_range(cursor, lower, upper, now):
-        for row in document.rows():
+        for row in document.rows(_part_in_range(document.key, lower, upper)):
             if lower < row[0] < upper:
                 yield row
+
+
+def _part_in_range(key: bytes, lower: bytes, upper: bytes) -> Path:
+    """Return a path relative to a key, at and below which everything is that is below the key and in a range.
+
+    It is that of the range if that is a subtree, or what is left of one, below the key: see ``ordered_keys.bounds``.
+    """
+    stem = upper[:-1]
+    if stem.startswith(key) and lower.startswith(stem) and upper == stem + b"\x01":
+        return decode(stem[len(key) :] + b"\x00")
+    return ()

@@ -1,7 +1,8 @@
 """Listeners of this process: notified at once by its own transactions, and by those of others through a poller.
 
 All instances of this process that use the same file share one :class:`Listeners`; a store in memory has its own. No
-background thread runs: one of the waiting threads polls for all of them, and passes this on when it leaves.
+background thread runs: one of the waiting threads polls for all of them, and passes this on when it leaves. While the
+poller rests, that thread waits for an event of the file.
 
 Listeners to changes are notified after each commit of this process, of what it wrote, and after each commit of another
 process, which says nothing of what that wrote.
@@ -13,9 +14,11 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from time import monotonic
 from typing import Any, Final
 
+from redicts.backends.sqlite.file_events import Alarm
 from redicts.backends.sqlite.interruptions import is_under_way
 from redicts.backends.sqlite.notification_log import Call
 from redicts.backends.sqlite.poller import DataVersionPoller
@@ -98,14 +101,15 @@ class Listeners(ResetInChild):
             listener.thread = thread
             while not listener.notified:
                 until = deadline
-                if self._poller is not None and self._polls(listener):
-                    if self._poller.due <= monotonic():
-                        self._poll(self._poller)
+                poller = self._poller if self._poller is not None and self._polls(listener) else None
+                if poller is not None:
+                    if poller.due <= monotonic():
+                        self._poll(poller)
                         continue
-                    until = min(deadline, self._poller.due)
+                    until = min(deadline, poller.due)
                 remaining = until - monotonic()
                 if remaining > 0:
-                    listener.bell.wait(remaining)
+                    listener.pause(remaining, poller)
                 elif until == deadline:
                     break
         finally:
@@ -114,7 +118,7 @@ class Listeners(ResetInChild):
                 del self._polling[_POLLING]
             if self._poller is not None and not self._polling:
                 for successor in list(self._waiting)[:1]:
-                    successor.bell.ring()
+                    successor.wake()
 
     def _polls(self, listener: SqliteListener) -> bool:
         """Tell whether this listener's thread polls, or let it poll if the one that polls cannot.
@@ -143,12 +147,13 @@ class Listeners(ResetInChild):
 class SqliteListener(Listener):
     """A listener on one database of a SQLite file, or of a store in memory."""
 
-    __slots__ = ("__weakref__", "_call", "_listeners", "_ring", "bell", "notified", "thread")
+    __slots__ = ("__weakref__", "_alarm", "_bell", "_call", "_listeners", "_ring", "notified", "thread")
 
     def __init__(self, listeners: Listeners, database: str, name: str) -> None:
         self.notified = False
-        self.bell: Final = Bell()
-        self._ring: Callable[[], object] = self.bell.ring
+        self._bell: Final = Bell()
+        self._ring: Callable[[], object] = self._bell.ring
+        self._alarm: Alarm | None = None
         self.thread = 0
         """The thread that waits, or waited last."""
         self._call = database, name.encode()
@@ -170,10 +175,32 @@ class SqliteListener(Listener):
         """Tell whether its thread is inside :meth:`Listeners.wait` with this listener."""
         return is_under_way(self.thread, "listener", self)
 
+    def pause(self, seconds: float, poller: DataVersionPoller | None) -> None:
+        """Wait until it is notified or woken, or for so many seconds; also for the poller, while that rests."""
+        if poller is None or not poller.is_resting:
+            self._bell.wait(seconds)
+            return
+        try:
+            # A new one each time: a signal handler that waits inside of this wait must not take its ringing.
+            self._alarm = alarm = Alarm()
+            if not self.notified:
+                poller.rest(alarm, seconds)
+        except OSError:  # the process has no free descriptor
+            self._bell.wait(seconds)
+        finally:
+            self._alarm = None
+
     def notify(self) -> None:
         """End a call of :meth:`wait`, the current one or the next."""
         self.notified = True
+        self.wake()
+
+    def wake(self) -> None:
+        """End a pause, the current one or the next."""
         self._ring()
+        alarm = self._alarm
+        if alarm is not None:
+            alarm.ring()
 
     def ring(self, bell: Callable[[], object], /) -> bool:
         """Call a function in place of ending :meth:`wait`, while another thread waits or this process notifies."""
@@ -186,8 +213,12 @@ class SqliteListener(Listener):
 
 
 def listeners_at(path: str) -> Listeners | None:
-    """Return the listeners of this process to a file, if a listener or a backend still holds them."""
-    return _by_file.find(os.path.realpath(path))
+    """Return the listeners of this process to a file, if a listener or a backend still holds them.
+
+    A symbolic link is followed once, because that takes as long as a write. Listeners to what it leads to later are
+    notified as by another process.
+    """
+    return _by_file.find(_real_path(path))
 
 
 def shared_listeners(path: str) -> Listeners:
@@ -204,5 +235,7 @@ def shared_listeners(path: str) -> Listeners:
 
     return _by_file.get(os.path.realpath(path), make)
 
+
+_real_path: Final = lru_cache(maxsize=128)(os.path.realpath)
 
 _by_file: Final = SharedByName[Listeners]()

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Final
@@ -15,6 +15,7 @@ from redicts.contract.client import Client
 from redicts.contract.fixture import LONG, Fixture
 from redicts.contract.listening import fresh_name, require_notified
 from redicts.contract.requirements import require_equal
+from redicts.contract.spawned import report
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import (
     VALUES,
@@ -175,6 +176,26 @@ def each_database_tells_its_own(fixture: Fixture) -> None:
             client.apply(Delete(key, Scope.NODE))
 
 
+@conformance_check(needs=[Need.CHANGES, Need.PROCESSES, Need.OPENER])
+def processes_tell_each_other(fixture: Fixture) -> None:
+    """A write of one process at, above or below a path notifies the listeners of others there.
+
+    Listens in one process and writes in another one, in both directions.
+    """
+    with fixture.other_processes(1) as [other], _section(fixture) as section:
+        written: list[Path] = [(section, "a", "b"), (section,), (section, "a", "b", "c", "d"), (section, "a")]
+        with _listening(fixture.store, (section, "a", "b")) as listener:
+            for path in written:
+                _quieten(listener)
+                other.call(_write, _replacing(path, b"1"))
+                require_notified(listener, fixture.timeout, f"a listener, of a write at depth {len(path)} elsewhere,")
+        for path in written:
+            other.start(_await_change, (section, "a", "b"), fixture.timeout)
+            other.wait_for_report()
+            fixture.client().apply(*_replacing(path, b"2"))
+            other.result()
+
+
 @contextmanager
 def _section(fixture: Fixture) -> Iterator[str]:
     """Give the name of an unused section of the tree of values, which is emptied at the end."""
@@ -190,6 +211,17 @@ def _section(fixture: Fixture) -> Iterator[str]:
 def _listening(client: Client, path: Path) -> Iterator[Listener]:
     with client.listen_to_changes(fresh_name(), path) as listener:
         yield listener
+
+
+def _write(client: Client, writes: Sequence[Write]) -> None:
+    client.apply(*writes)
+
+
+def _await_change(client: Client, path: Path, timeout: float) -> None:
+    with _listening(client, path) as listener:
+        _quieten(listener)
+        report("listening")
+        require_notified(listener, timeout, "a listener, of a write in the process that started this one,")
 
 
 def _key(*path: str) -> Key:

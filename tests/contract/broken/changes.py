@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
@@ -19,8 +21,10 @@ from redicts.core.minitransaction import (
     Transaction,
     Write,
 )
+from redicts.core.watchers import Watchers, changed_paths
 from tests.contract.broken.databases import _Numbered
-from tests.contract.broken.register import broken_network_client, broken_store
+from tests.contract.broken.register import broken_network_client, broken_shared_store, broken_store
+from tests.contract.broken.shared import OnSqlite
 from tests.contract.networks import Network, NetworkClient
 from tests.contract.reference_model import ChangeListener, DictBackend, PlainBackend
 
@@ -168,6 +172,45 @@ class WhatWasMissedIsLost(NetworkClient):
         store = self.network.server.store
         assert isinstance(store, DictBackend)
         return _Deafened(self.network, store, name.encode(), path)
+
+
+class _Event(Listener):
+    """A listener that only its own process notifies."""
+
+    def __init__(self) -> None:
+        self.event: Final = threading.Event()
+
+    def notify(self) -> None:
+        self.event.set()
+
+    def wait(self, seconds: float, /) -> bool:
+        notified = self.event.wait(max(0.0, seconds))
+        self.event.clear()
+        return notified
+
+
+_watchers: Final[dict[str, Watchers]] = {}
+"""By path of the file, those who listen in this process."""
+
+
+@broken_shared_store("changes.processes_tell_each_other", alone=True)
+class ChangesStayInTheProcess(OnSqlite):
+    """A write notifies the listeners to changes of the process that made it, and no others."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.watchers: Final = _watchers.setdefault(path, Watchers())
+
+    def listen_to_changes(self, name: str, path: Path, /) -> Listener:
+        listener = _Event()
+        self.watchers.add(listener, path)
+        return listener
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        try:
+            return super().execute(transaction)
+        finally:
+            self.watchers.notify(changed_paths(transaction.writes))
 
 
 @broken_store("changes.each_database_tells_its_own", alone=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,9 +14,11 @@ from direct import connection_to
 from pydantic import ValidationError
 from redicts_postgres import PostgresBackend, PostgresSettings
 from redicts_postgres.schema import SESSION_TTL_MS, Schema
+from redicts_postgres.wire import changed_by, path_told
 
-from redicts import errors
-from redicts.plugin import NOTHING, Add, Delete, Equals, Key, Path, Put, Read, ReadNames, Scope, Transaction
+import redicts
+from redicts import aio, errors
+from redicts.plugin import NOTHING, VALUES, Add, Delete, Equals, Key, Path, Put, Read, ReadNames, Scope, Transaction
 
 SECRET = "a-secret-that-must-not-be-shown"
 
@@ -98,6 +102,67 @@ def test_calls_survive_the_end_of_all_connections(backend: PostgresBackend, sett
             )
         assert backend.execute(add).counters == (2,)
         assert listener.wait(10)
+
+
+def test_changes_are_told_in_few_words() -> None:
+    """A write tells its path. Many paths become their sections, or the root, and a long one becomes its section."""
+
+    def told(*paths: Path) -> set[Path]:
+        return {path_told(text) for text in changed_by([Put(Key(VALUES, path), b"1") for path in paths])}
+
+    assert told() == set()
+    assert told(("a", "b\x00"), ("a", "b\x00")) == {("a", "b\x00")}
+    assert told(*[("a", str(number)) for number in range(16)]) == {("a", str(number)) for number in range(16)}
+    assert told(*[("a", str(number)) for number in range(17)]) == {("a",)}
+    assert told(*[(str(number), "a") for number in range(17)]) == {()}
+    assert told(("a", "b" * 9000)) == {("a",)}
+    assert told(("a" * 9000, "b")) == {()}
+    assert changed_by([Put(key("a"), b"1")]) == []  # not among the values
+
+
+def test_a_store_may_tell_of_no_change(backend: PostgresBackend, settings: PostgresSettings) -> None:
+    """Without ``changes``, the capability is not declared, nothing is sent, and a listener looks at intervals."""
+    silent = PostgresBackend(settings.model_copy(update={"changes": False}), 0)
+    write = Transaction(writes=(Put(Key(VALUES, ("a",)), b"1"),))
+    with backend.listen_to_changes("client/1", ("a",)) as listener, silent.listen_to_changes("client/2", ()) as other:
+        assert (backend.capabilities.changes, silent.capabilities.changes) == (True, False)
+        silent.execute(write)
+        assert other.wait(10)
+        assert not listener.wait(0.1)
+        backend.execute(write)
+        assert listener.wait(10)
+    silent.close()
+
+
+def test_watches_and_caches_use_it(settings: PostgresSettings) -> None:
+    """A watch of a thread and one of a task are told, and a cache keeps a value until it is."""
+    url = settings.model_dump(include={"host", "port", "user", "dbname"}, exclude_none=True)
+    secret = settings.password.get_secret_value() if settings.password else None
+    cfg = {"backend": "postgres", **url, "password": secret, "schema": "redicts_test", "cache": True}
+
+    async def task(db: redicts.Database) -> None:
+        async with aio.Database(db).proxy("a.b").watch() as watch:
+            assert await anext(watch) == 2
+            await asyncio.to_thread(db.proxy("a").put, {"b": 3})
+            assert await asyncio.wait_for(anext(watch), 8) == 3
+
+    with redicts.open({**cfg, "cache": False}) as db, redicts.open(cfg) as cached:
+        db.root().clear()
+        with db.proxy("a.b").watch(timeout=8) as watch:
+            assert next(watch) is redicts.ABSENT
+            cached.proxy("a").put({"b": 2})
+            assert next(watch) == 2
+        asyncio.run(task(db))
+        assert cached.cache is not None
+        until = time.monotonic() + 10
+        while not cached.cache.info().hits and time.monotonic() < until:
+            assert cached.proxy("a.b").val() == 3
+        assert cached.cache.info().hits
+        db.proxy("a.b").put(4)
+        while cached.proxy("a.b").val() != 4 and time.monotonic() < until:
+            pass
+        assert cached.proxy("a.b").val() == 4
+        db.root().clear()
 
 
 def test_databases_prefixes_and_schemas_are_separate_stores(

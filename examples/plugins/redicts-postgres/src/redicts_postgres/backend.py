@@ -7,14 +7,12 @@ from functools import partial
 from typing import Final
 
 from redicts.errors import StoreError
-from redicts.plugin import Backend, Capabilities, Outcome, PerProcess, Transaction
+from redicts.plugin import Backend, Capabilities, Listener, Outcome, Path, PerProcess, Transaction
 from redicts_postgres.connections import Connections, connect, errors_of
 from redicts_postgres.notifications import Listeners, PostgresListener
 from redicts_postgres.schema import Schema
 from redicts_postgres.settings import PostgresSettings
-from redicts_postgres.wire import Locks, Reply, Steps, locks_of, looks_of, outcome_of, writes_of
-
-_CAPABILITIES: Final = Capabilities(ttl=True, processes=True, durable=True, atomic_entries=None, push=True)
+from redicts_postgres.wire import Locks, Reply, Steps, changed_by, locks_of, looks_of, outcome_of, writes_of
 
 _UNSURE: Final = "U"
 _NOT_A_COUNTER: Final = "N"
@@ -30,6 +28,9 @@ class PostgresBackend(Backend):
         self._database = database
         self._store = schema.name
         self._locking = settings.isolation == "locks"
+        self._capabilities = Capabilities(
+            ttl=True, processes=True, durable=True, atomic_entries=None, push=True, changes=settings.changes
+        )
         self._channels = f"{schema.name}:{database}:"
         # A child keeps those of its parent, because finalizing them would end the parent's sessions.
         self._connections = PerProcess(partial(Connections, settings, schema.sql()), Connections.close)
@@ -46,14 +47,14 @@ class PostgresBackend(Backend):
             "%b, %b, %b::bigint[], %b::boolean[], "
             "%b::text[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bigint[], %b::bytea[], %b::bytea[], "
             "%b::text[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bigint[], "
-            "%b::bytea[], %b::bytea[], %b::bigint[], %b::text, %b)"
+            "%b::bytea[], %b::bytea[], %b::bigint[], %b::text, %b::text[], %b)"
         )
         weakref.finalize(self, self._connections.close)
 
     @property
     def capabilities(self) -> Capabilities:
-        """The capabilities, the same for every server."""
-        return _CAPABILITIES
+        """The capabilities, the same for every server; ``changes`` as the settings say."""
+        return self._capabilities
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         """Decide and apply a minitransaction in one call of one SQL function.
@@ -71,7 +72,8 @@ class PostgresBackend(Backend):
             if self._locking:
                 locks = locks_of(transaction, session.name, self._store, self._database)
             writes = writes_of(transaction.writes, self._database)
-            outcome = outcome_of(self._write(session.name, session.number, locks, looks, writes), transaction)
+            changed = changed_by(transaction.writes) if self._capabilities.changes else []
+            outcome = outcome_of(self._write(session.name, session.number, locks, looks, writes, changed), transaction)
             in_doubt = False
         except StoreError as error:
             in_doubt = error.maybe_applied
@@ -88,7 +90,9 @@ class PostgresBackend(Backend):
                 return reply
         return reply._replace(status="A" if reply.failed_index is None else "C")
 
-    def _write(self, session: bytes, number: int, locks: Locks, looks: Steps, writes: Steps) -> Reply:
+    def _write(
+        self, session: bytes, number: int, locks: Locks, looks: Steps, writes: Steps, changed: list[str]
+    ) -> Reply:
         for attempt in range(_MOST_ATTEMPTS + 1):
             parameters = (
                 session,
@@ -102,6 +106,7 @@ class PostgresBackend(Backend):
                 writes.item_values,
                 writes.item_ttls,
                 self._channels,
+                changed,
                 attempt == _MOST_ATTEMPTS,
             )
             reply = Reply(*self._connections.get().call(self._write_statement, parameters, writes=True))
@@ -119,6 +124,12 @@ class PostgresBackend(Backend):
     def listen(self, name: str, /) -> PostgresListener:
         """Listen on the connection that all listeners of this process share."""
         return self._listeners.listen(name)
+
+    def listen_to_changes(self, name: str, path: Path, /) -> Listener:
+        """Listen on the same connection. Without ``changes`` in the settings, it looks at intervals."""
+        if not self._capabilities.changes:
+            return super().listen_to_changes(name, path)
+        return self._listeners.listen(name, path)
 
     def close(self) -> None:
         """Close idle connections now, and the others when their requests and listeners end."""

@@ -232,7 +232,7 @@ END
 $$;
 
 -- One writing transaction. "locks" are advisory locks, in ascending order, each exclusive or shared, and held until the
--- commit. The clock is read after they are acquired, so no other transaction changes what they cover between that time
+-- commit. "changed" are the paths of which the listeners to changes are told. The clock is read after they are acquired, so no other transaction changes what they cover between that time
 -- and the snapshot. Without locks, the isolation of the transaction must be SERIALIZABLE.
 --
 -- The status is one letter: A applied, C check failed, N not a counter, S stale (a later request of this session was
@@ -242,7 +242,7 @@ CREATE OR REPLACE FUNCTION {{write}}(
     kinds text[], lows bytea[], highs bytea[], details bytea[], amounts bigint[],
     wanted_keys bytea[], wanted_values bytea[],
     write_kinds text[], write_lows bytea[], write_highs bytea[], write_details bytea[], write_amounts bigint[],
-    put_keys bytea[], put_values bytea[], put_ttls bigint[], channels text, accept_unsure boolean,
+    put_keys bytea[], put_values bytea[], put_ttls bigint[], channels text, changed text[], accept_unsure boolean,
     OUT status text, OUT failed_index integer, OUT counters bigint[],
     OUT counts integer[], OUT suffixes bytea[], OUT stored bytea[], OUT ttls bigint[]
 ) LANGUAGE plpgsql AS $$
@@ -252,6 +252,7 @@ DECLARE
     result record;
     instant bigint;
     failed_detail text;
+    path text;
     locked boolean := cardinality(locks) > 0;
 BEGIN
     FOR i IN 1 .. cardinality(locks) LOOP
@@ -304,6 +305,13 @@ BEGIN
             write_kinds, write_lows, write_highs, write_details, write_amounts,
             put_keys, put_values, put_ttls, channels, instant
         );
+    END IF;
+    IF status = 'A' THEN
+        FOREACH path IN ARRAY changed LOOP
+            PERFORM pg_notify(
+                'redicts_' || encode(substring(sha256(convert_to(channels || '/changes', 'UTF8')), 1, 16), 'hex'), path
+            );
+        END LOOP;
     END IF;
     INSERT INTO {{sessions}} AS s VALUES (sender, request, instant, status, failed_index, counters, counts, suffixes, stored, ttls)
         ON CONFLICT (session) DO UPDATE SET

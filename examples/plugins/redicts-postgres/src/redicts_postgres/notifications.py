@@ -1,4 +1,6 @@
-"""Notifications through LISTEN: all listeners of a process share one connection, which listens to one channel.
+"""Notifications through LISTEN: all listeners of a process share one connection, which listens to two channels.
+
+One is that of the process, for locks. The other one is that of the store, which tells where values have changed.
 
 The waiting threads read that connection themselves. One of them reads and notifies the listeners that the messages
 name. When it stops waiting, it signals another one to read on (Schmidt et al., "Leader/Followers", PLoP 2000). Messages
@@ -17,13 +19,15 @@ import re
 import select
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 import psycopg
 
-from redicts.plugin import Listener
+from redicts.plugin import Listener, Path
 from redicts_postgres.connections import Connect, Connection, pause_before
 from redicts_postgres.errors import Errors, NoAnswer, is_lost, is_refused, is_temporary
+from redicts_postgres.wire import path_told
 
 _NAME: Final = re.compile(r"[!-.0-~]+/[!-~]+")
 """The names of listeners that the SQL function accepts; it also checks the length."""
@@ -47,16 +51,19 @@ class Listeners:
         # By process and client id. dict.setdefault decides atomically which thread is first.
         self._subscriptions: dict[tuple[int, str], Subscription] = {}
 
-    def listen(self, name: str) -> PostgresListener:
-        """Listen under this name. Raises ``ValueError`` if it is not valid, or an error below ``StoreError``."""
+    def listen(self, name: str, path: Path | None = None) -> PostgresListener:
+        """Listen under this name, and to changes at, above and below a path.
+
+        Raises ``ValueError`` if the name is not valid, or an error below ``StoreError``.
+        """
         if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
             raise ValueError(f"the name of a listener must be ASCII of the form client_id/number; got {name!r}")
         client_id, _, number = name.partition("/")
         key = os.getpid(), client_id
         subscription = self._subscriptions.get(key)
         if subscription is None:
-            digest = hashlib.sha256((self._channels + client_id).encode()).hexdigest()[:32]
-            subscription = self._subscriptions.setdefault(key, Subscription(self._make, f"redicts_{digest}"))
+            channels = _channel(self._channels + client_id), _channel(self._channels + "/changes")
+            subscription = self._subscriptions.setdefault(key, Subscription(self._make, *channels))
             for other in list(self._subscriptions):
                 left = None if other == key else self._subscriptions.pop(other, None)
                 if left is not None:
@@ -64,7 +71,7 @@ class Listeners:
         if self._closed:
             subscription.end()
         try:
-            return subscription.listen(number, self._retries)
+            return subscription.listen(PostgresListener(subscription, number, path), self._retries)
         except _FAILURES as error:
             raise self._errors.mapped(error) from error
 
@@ -76,13 +83,15 @@ class Listeners:
 
 
 class PostgresListener(Listener):
-    """One listener of a client id."""
+    """One listener of a client id. With a path, it is notified of changes at, above and below that, too."""
 
-    __slots__ = ("_subscription", "notified", "number", "signal")
+    __slots__ = ("_bell", "_subscription", "notified", "number", "path", "signal")
 
-    def __init__(self, subscription: Subscription, number: str) -> None:
+    def __init__(self, subscription: Subscription, number: str, path: Path | None) -> None:
         self._subscription = subscription
+        self._bell: Callable[[], object] | None = None
         self.number: Final = number
+        self.path: Final = path
         self.notified = False
         self.signal: Final = threading.Semaphore(0)
         """Released when the waiting thread is notified, or is the next to read the connection."""
@@ -91,22 +100,40 @@ class PostgresListener(Listener):
         """Return true when notified, or false after this many seconds; later only if connecting takes longer."""
         return self._subscription.wait(self, seconds)
 
+    def ring(self, bell: Callable[[], object], /) -> bool:
+        """Call a function at each notification that a waiting thread reads."""
+        self._bell = bell
+        return True
+
+    def notify(self) -> None:
+        """End a wait, the current one or the next."""
+        self.notified = True
+        self.signal.release()
+        if self._bell is not None:
+            self._bell()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether there is a connection."""
+        return self._subscription.is_live
+
     def close(self) -> None:
         """Stop listening."""
         self._subscription.leave(self)
 
 
 class Subscription:
-    """One channel and the connection that listens to it, which one thread uses at a time.
+    """A channel for locks and one for changes, and their connection, which one thread uses at a time.
 
     It works only in the process that made it. In a forked child, threads that do not exist may hold its locks, and its
     connection belongs to the parent.
     """
 
-    def __init__(self, make: Connect, channel: str) -> None:
+    def __init__(self, make: Connect, channel: str, changes: str) -> None:
         self._owner = os.getpid()
         self._make = make
         self._channel = channel
+        self._changes = changes
         self._ended = False
         self._listeners: dict[str, PostgresListener] = {}
         self._waiting: dict[str, PostgresListener] = {}
@@ -116,11 +143,15 @@ class Subscription:
         """Held by the thread that uses the connection."""
         self._connection: Connection | None = None
 
-    def listen(self, number: str, retries: int) -> PostgresListener:
-        """Return a new listener, which receives notifications from now on. Raises psycopg's errors."""
-        listener = PostgresListener(self, number)
+    @property
+    def is_live(self) -> bool:
+        """Whether it is connected, in this process."""
+        return self._connection is not None and self._owner == os.getpid()
+
+    def listen(self, listener: PostgresListener, retries: int) -> PostgresListener:
+        """Let a listener receive notifications from now on, and return it. Raises psycopg's errors."""
         with self._state:
-            self._listeners[number] = listener
+            self._listeners[listener.number] = listener
         try:
             # A reader holds the lock for long, but then there is a connection.
             while self._connection is None:
@@ -194,10 +225,22 @@ class Subscription:
 
     def _deliver(self, connection: Connection) -> None:
         while (message := connection.pgconn.notifies()) is not None:
+            text = message.extra.decode("ascii", "replace")
+            if message.relname.decode() == self._changes:
+                self._deliver_change(path_told(text))
+                continue
             with self._state:
-                listener = self._listeners.get(message.extra.decode("ascii", "replace"))
-                if listener is not None:
-                    _notify(listener)
+                listener = self._listeners.get(text)
+            if listener is not None:
+                listener.notify()
+
+    def _deliver_change(self, changed: Path) -> None:
+        with self._state:
+            listeners = list(self._listeners.values())
+        for listener in listeners:
+            path = listener.path
+            if path is not None and all(one == other for one, other in zip(path, changed)):
+                listener.notify()
 
     def _connect_and_retry(self, listener: PostgresListener, retries: int) -> None:
         for attempt in range(retries + 1):
@@ -215,7 +258,8 @@ class Subscription:
         """Listen, and notify the other listeners, which may have missed messages before."""
         connection = self._make()
         try:
-            connection.execute(f'LISTEN "{self._channel}"'.encode())
+            for channel in (self._channel, self._changes):
+                connection.execute(f'LISTEN "{channel}"'.encode())
         except BaseException:
             connection.close()
             raise
@@ -229,9 +273,10 @@ class Subscription:
 
     def _notify_all(self, except_for: PostgresListener | None = None) -> None:
         with self._state:
-            for listener in self._listeners.values():
-                if listener is not except_for:
-                    _notify(listener)
+            listeners = list(self._listeners.values())
+        for listener in listeners:
+            if listener is not except_for:
+                listener.notify()
 
     def _signal_next(self) -> None:
         """If no thread reads the connection, signal one that waits."""
@@ -264,9 +309,8 @@ class Subscription:
                 self._close_connection()
 
 
-def _notify(listener: PostgresListener) -> None:
-    listener.notified = True
-    listener.signal.release()
+def _channel(text: str) -> str:
+    return f"redicts_{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
 def _pause(seconds: float) -> bool:

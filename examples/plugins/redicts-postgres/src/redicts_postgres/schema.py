@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Final
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """The version of the functions, which is part of their names: programs of different versions can share the tables."""
 
 SESSION_TTL_MS: Final = 3_600_000

@@ -43,6 +43,10 @@ class PostgresSettings(BackendSettings):
     """How writing transactions are isolated: by advisory locks, or by SERIALIZABLE and retries. All programs that use a
     store must choose the same."""
 
+    changes: bool = True
+    """Whether writes tell those who watch. PostgreSQL then commits writes of values one by one. All programs that use
+    a store must choose the same."""
+
     max_connections: int = Field(20, ge=1, le=65535)
     """How many requests one process can run concurrently. Listening takes one more connection."""
     timeout_secs: _Seconds = 50

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from redicts.errors import InternalError, Unsupported
 from redicts.plugin import (
+    VALUES,
     Add,
     Answer,
     AnyRead,
@@ -38,6 +39,12 @@ _LONGEST_TTL: Final = 2**62
 _LARGEST_LIMIT: Final = 2**62
 _MOST_SECTIONS: Final = 64
 """The most sections of a space that a transaction locks one by one. With more, it locks the space."""
+
+_MOST_TOLD: Final = 16
+"""The most paths of which a transaction tells. With more, it tells of their sections, or that everything may have
+changed."""
+_LONGEST_TOLD: Final = 7_000
+"""The longest text of a notification. PostgreSQL accepts 7,999 bytes."""
 
 _STATUSES: Final = {"A": Status.APPLIED, "C": Status.CHECK_FAILED, "N": Status.NOT_A_COUNTER}
 
@@ -126,6 +133,29 @@ def writes_of(writes: Iterable[Write], database: int) -> Steps:
         else:
             steps.add("d" if isinstance(write, Delete) else "w", ordered_keys.bounds(key, write.scope))
     return steps
+
+
+def changed_by(writes: Iterable[Write]) -> list[str]:
+    """Return where values change, as the listeners to changes are told: few paths, which include all others."""
+    paths = {write.key.path for write in writes if write.key.space == VALUES}
+    for depth in (1, 0):
+        if len(paths) > _MOST_TOLD:
+            paths = {path[:depth] for path in paths}
+    return sorted({_told(path) for path in paths})
+
+
+def _told(path: Path) -> str:
+    """Return the text that stands for a path, or for one above it if that is too long for a notification."""
+    for part in (path, path[:1]):
+        text = ordered_keys.below(b"", part).hex()
+        if len(text) <= _LONGEST_TOLD:
+            return text
+    return ""
+
+
+def path_told(text: str) -> Path:
+    """Return the path that a text of :func:`changed_by` stands for."""
+    return ordered_keys.decode(bytes.fromhex(text))
 
 
 class Locks(NamedTuple):

@@ -1,0 +1,222 @@
+"""A poller rests while its file is quiet: the kernel tells of the next write, and nobody looks before."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from redicts.backends.sqlite import file_events, poller
+from redicts.backends.sqlite.backend import SqliteBackend
+from redicts.backends.sqlite.file_events import Alarm, FileEvents
+from redicts.backends.sqlite.notifications import SqliteListener
+from redicts.core.listener import Listener
+from redicts.core.minitransaction import Put
+from tests.backends.sqlite_tools import TIMEOUT, Child, key, run, sql
+from tests.support.waiting import eventually
+
+PATH = ("a",)
+WRITE = "INSERT OR REPLACE INTO entries VALUES (x'3000', x'', NULL)"
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of files without a descriptor each")
+
+
+@pytest.fixture(autouse=True)
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Rest soon, and then look only after an event. Give a list that grows with each look."""
+    counted: list[int] = []
+    look = poller.DataVersionPoller.look
+
+    def counting(self: poller.DataVersionPoller) -> poller.News:
+        counted.append(1)
+        return look(self)
+
+    monkeypatch.setattr(poller, "_LIVELY_SECS", 0.01)
+    monkeypatch.setattr(poller, "_LONGEST_REST_SECS", 10 * TIMEOUT)
+    monkeypatch.setattr(poller.DataVersionPoller, "look", counting)
+    return counted
+
+
+@pytest.fixture
+def resting(file: Path) -> Iterator[Callable[[], SqliteListener]]:
+    """Give a function that returns a listener to changes, whose poller rests."""
+    store = SqliteBackend(str(file))
+    run(store, Put(key(*PATH), b"1"))
+    listener = store.listen_to_changes("listener/1", PATH)
+
+    def settle() -> SqliteListener:
+        eventually(lambda: not listener.wait(0.1) and is_resting(listener), "the poller rests")
+        return listener
+
+    yield settle
+    listener.close()
+    store.close()
+
+
+def is_told(listener: Listener) -> bool:
+    """Wait for a notification, and return whether it ended the wait."""
+    began = monotonic()
+    return listener.wait(TIMEOUT) and monotonic() < began + TIMEOUT
+
+
+def is_resting(listener: Listener) -> bool:
+    """Return whether the poller of a listener waits for an event."""
+    assert isinstance(listener, SqliteListener)
+    found = listener._listeners._poller
+    assert found is not None
+    return found.is_resting
+
+
+def write(file: Path) -> None:
+    """Write as another program does."""
+    sql(file, WRITE)
+
+
+def replace(file: Path) -> None:
+    """Put another store in the place of one."""
+    other = file.with_name("other.db")
+    store = SqliteBackend(str(other))
+    run(store, Put(key(*PATH), b"other"))
+    store.close()
+    other.replace(file)
+
+
+@pytest.mark.parametrize("change", [write, replace, Path.unlink])
+def test_each_change_ends_a_rest(
+    file: Path, resting: Callable[[], SqliteListener], change: Callable[[Path], object]
+) -> None:
+    """A write of another program, another file in the place of this one, and its deletion are told, again and again."""
+    for _ in range(2):
+        listener = resting()
+        change(file)
+        assert is_told(listener)
+
+
+def test_nobody_looks_at_a_quiet_file(resting: Callable[[], SqliteListener], looks: list[int]) -> None:
+    """While nothing is written, a wait makes no look."""
+    listener = resting()
+    looks.clear()
+    assert not listener.wait(0.3)
+    assert looks == []
+
+
+def test_looks_go_on_after_an_event(
+    file: Path, resting: Callable[[], SqliteListener], looks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a write, looks go on for a while: the kernel tells of it before others see the commit."""
+    listener = resting()
+    monkeypatch.setattr(poller, "_LIVELY_SECS", 10 * TIMEOUT)
+    sql(file, WRITE)
+    assert is_told(listener)
+    looks.clear()
+    eventually(lambda: not listener.wait(0.1) and len(looks) >= 3, "looks go on")
+    assert not is_resting(listener)
+
+
+def test_this_process_ends_a_rest(file: Path, resting: Callable[[], SqliteListener]) -> None:
+    """A thread, and a signal handler that interrupts the rest and waits itself, notify the one that rests."""
+    listener = resting()
+    store = SqliteBackend(str(file))
+
+    def handle(*_: object) -> None:
+        with store.listen("listener/2") as inner:
+            inner.wait(0.01)
+            listener.notify()
+            inner.wait(0.01)
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        assert is_told(listener)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        store.close()
+
+
+def test_a_child_has_events_of_its_own(file: Path, resting: Callable[[], SqliteListener]) -> None:
+    """A child that listens takes no event from its parent, and gets its own."""
+    listener = resting()
+
+    def in_child() -> bool:
+        store = SqliteBackend(str(file))
+        with store.listen_to_changes("listener/2", PATH) as inner:
+            eventually(lambda: not inner.wait(0.1) and is_resting(inner), "the child rests")
+            os.write(told[1], b"x")
+            return is_told(inner)
+
+    told = os.pipe()
+    child = Child(in_child)
+    os.read(told[0], 1)
+    resting()
+    sql(file, WRITE)
+    assert is_told(listener)
+    assert child.result()
+    for descriptor in told:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("missing", ["inotify", "descriptors"])
+def test_without_events_it_is_looked_at(
+    file: Path, resting: Callable[[], SqliteListener], monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """Where the system has no events of files, or gives no more of them, a write is found by looks."""
+    answer = None if missing == "inotify" else (lambda _: -1, lambda *_: -1)
+    monkeypatch.setattr(file_events, "_inotify", lambda: answer)
+    store = SqliteBackend(str(file))
+    with store.listen_to_changes("listener/2", PATH) as listener:
+        eventually(lambda: not listener.wait(0.1), "the first look has passed")
+        assert not is_resting(listener)
+        sql(file, WRITE)
+        assert is_told(listener)
+    store.close()
+
+
+def test_a_process_without_free_descriptors_waits(
+    resting: Callable[[], SqliteListener], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wait that gets no descriptor raises nothing, and a notification of this process ends it."""
+    listener = resting()
+
+    def refuse(*_: int) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "eventfd", refuse)
+    assert not listener.wait(0.01)
+    listener.notify()
+    assert is_told(listener)
+
+
+def test_events_of_a_file(tmp_path: Path) -> None:
+    """A file may have changed at the first question, after a write, and when another one has its name; else not."""
+    file, events, alarm = tmp_path / "file", FileEvents(), Alarm()
+    file.write_text("1")
+    assert events.have_come(str(file))
+    assert not events.have_come(str(file))
+    assert not events.wait(alarm, 0)
+    file.write_text("2")
+    assert events.wait(alarm, TIMEOUT)
+    assert events.have_come(str(file))
+    assert not events.have_come(str(file))
+    other = tmp_path / "other"
+    other.write_text("3")
+    other.replace(file)
+    assert events.have_come(str(file))
+    events.have_come(str(file))
+    assert not events.have_come(str(file))
+    file.unlink()
+    assert events.have_come(str(file))
+    assert events.have_come(str(file))
+    alarm.ring()
+    events.close()
+    events.close()
+    file.write_text("4")
+    assert events.have_come(str(file))
+    assert not events.have_come(str(file))
+    assert not events.wait(alarm, TIMEOUT)
+    events.close()
