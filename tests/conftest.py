@@ -69,9 +69,12 @@ def servers() -> Iterator[Callable[[Executable], RedisServer]]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_cluster() -> Iterator[Cluster]:
-    """Run one cluster per worker; tests use :func:`cluster`, which empties it."""
+    """Run one cluster per module; tests use :func:`cluster`, which empties it.
+
+    It ends with the module, because its nodes talk to each other all the time.
+    """
     with Cluster() as cluster:
         yield cluster
 
@@ -83,9 +86,12 @@ def cluster(shared_cluster: Cluster) -> Cluster:
     return shared_cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_trio() -> Iterator[SentinelTrio]:
-    """Run a primary with two replicas and three Sentinels of the newest version, for tests that end none of them."""
+    """Run a primary with two replicas and three Sentinels of the newest version, for tests that end none of them.
+
+    They end with the module, because idle ones take a twentieth of a processor.
+    """
     with SentinelTrio() as trio:
         yield trio
 
