@@ -168,6 +168,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "plugins" not in item.path.parts)
 
 
+def pytest_collection_finish() -> None:
+    """Keep what was collected out of garbage collections, which would look at ten thousand tests each time.
+
+    Then few objects are left to look at, and the interpreter would look more often, so that is made rarer too.
+    """
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run tests that need a Redis server once for each version found."""
     if "redis_executable" in metafunc.fixturenames:
