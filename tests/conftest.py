@@ -7,14 +7,14 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import hypothesis
 import pytest
 from _pytest.doctest import DoctestModule
 
 from tests.support.cluster import Cluster
-from tests.support.executables import Executable, ServerMissing, each_executable
+from tests.support.executables import Executable, ServerMissing, each_executable, newest_of
 from tests.support.proxy import FaultyProxy
 from tests.support.sentinels import SentinelTrio
 from tests.support.servers import RedisServer, ServerOptions, StartRedis, TlsMissing
@@ -22,6 +22,9 @@ from tests.support.skips import EXCUSE, Skips
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+
+LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
 
 
 @pytest.fixture(scope="session")
@@ -153,7 +156,7 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     hypothesis.settings.register_profile("quick", max_examples=60, derandomize=True, deadline=None, print_blob=True)
     hypothesis.settings.register_profile("long", max_examples=2_000, deadline=None, print_blob=True)
-    hypothesis.settings.load_profile("long" if os.environ.get("REDICTS_TESTS") == "long" else "quick")
+    hypothesis.settings.load_profile("long" if LONG else "quick")
     config.pluginmanager.register(Skips(), "redicts-skips")
 
 
@@ -178,7 +181,12 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run tests that need a Redis server once for each version found."""
+    """Run tests that need a Redis server once for each version found.
+
+    The short run of a module with ``NEWEST_ONLY`` has the newest version only.
+    """
     if "redis_executable" in metafunc.fixturenames:
         found = each_executable()
+        if not LONG and hasattr(metafunc.module, "NEWEST_ONLY"):
+            found = newest_of(found)
         metafunc.parametrize("redis_executable", list(found.values()), ids=list(found), indirect=True, scope="session")
