@@ -251,7 +251,8 @@ def environment(purposes: Mapping[str, Sequence[Path]], requirements: Sequence[s
     if digests.items() - recorded.items():
         # Forgotten first, so that an interrupted installation does not count.
         record.write_text(json.dumps(made_for), encoding="utf-8")
-        if run([str(python), "-m", "pip", "install", "--quiet", *requirements]):
+        # Most of the modules are never imported. The others are compiled then, by several processes at the same time.
+        if run([str(python), "-m", "pip", "install", "--quiet", "--no-compile", *requirements]):
             raise Refused("pip could not install the requirements (see above): it needs a package index it can reach")
         record.write_text(json.dumps(recorded | digests, indent=1), encoding="utf-8")
     return str(python)

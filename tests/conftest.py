@@ -6,14 +6,15 @@ import contextlib
 import gc
 import os
 import signal
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Final
 
 import hypothesis
 import pytest
+from _pytest.doctest import DoctestModule
 
 from tests.support.cluster import Cluster
-from tests.support.executables import Executable, ServerMissing, each_executable
+from tests.support.executables import Executable, ServerMissing, each_executable, newest_of
 from tests.support.proxy import FaultyProxy
 from tests.support.sentinels import SentinelTrio
 from tests.support.servers import RedisServer, ServerOptions, StartRedis, TlsMissing
@@ -21,6 +22,9 @@ from tests.support.skips import EXCUSE, Skips
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+
+LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
 
 
 @pytest.fixture(scope="session")
@@ -68,9 +72,12 @@ def servers() -> Iterator[Callable[[Executable], RedisServer]]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_cluster() -> Iterator[Cluster]:
-    """Run one cluster per worker; tests use :func:`cluster`, which empties it."""
+    """Run one cluster per module; tests use :func:`cluster`, which empties it.
+
+    It ends with the module, because its nodes talk to each other all the time.
+    """
     with Cluster() as cluster:
         yield cluster
 
@@ -82,9 +89,12 @@ def cluster(shared_cluster: Cluster) -> Cluster:
     return shared_cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_trio() -> Iterator[SentinelTrio]:
-    """Run a primary with two replicas and three Sentinels of the newest version, for tests that end none of them."""
+    """Run a primary with two replicas and three Sentinels of the newest version, for tests that end none of them.
+
+    They end with the module, because idle ones take a twentieth of a processor.
+    """
     with SentinelTrio() as trio:
         yield trio
 
@@ -146,8 +156,14 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     hypothesis.settings.register_profile("quick", max_examples=60, derandomize=True, deadline=None, print_blob=True)
     hypothesis.settings.register_profile("long", max_examples=2_000, deadline=None, print_blob=True)
-    hypothesis.settings.load_profile("long" if os.environ.get("REDICTS_TESTS") == "long" else "quick")
+    hypothesis.settings.load_profile("long" if LONG else "quick")
     config.pluginmanager.register(Skips(), "redicts-skips")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """Look for no examples in the docstrings of the tests: that takes as long as to collect the tests themselves."""
+    return [each for each in (yield) if not isinstance(each, DoctestModule)]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -155,8 +171,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "plugins" not in item.path.parts)
 
 
+def pytest_collection_finish() -> None:
+    """Keep what was collected out of garbage collections, which would look at ten thousand tests each time.
+
+    Then few objects are left to look at, and the interpreter would look more often, so that is made rarer too.
+    """
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run tests that need a Redis server once for each version found."""
+    """Run tests that need a Redis server once for each version found.
+
+    The short run of a module with ``NEWEST_ONLY`` has the newest version only.
+    """
     if "redis_executable" in metafunc.fixturenames:
         found = each_executable()
+        if not LONG and hasattr(metafunc.module, "NEWEST_ONLY"):
+            found = newest_of(found)
         metafunc.parametrize("redis_executable", list(found.values()), ids=list(found), indirect=True, scope="session")

@@ -1,51 +1,21 @@
-"""Methods that act for the owner that looks them up, and the exits of ``with`` blocks.
+"""The exits of ``with`` blocks.
 
-A method that acquires or releases acts for the task in which it is *looked up*. So ``asyncio.to_thread(lock.acquire)``
-acquires the lock for the task. The exit of a ``with`` block is looked up when the block is entered. So it releases the
-lock for the owner that entered the block, in whichever thread or task the block ends.
+The exit of a ``with`` block is looked up when the block is entered. So it releases the lock for the owner that entered
+the block, in whichever thread or task the block ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from sys import modules
-from types import MethodType
 from typing import Any, TypeVar, cast
 
 from redicts.api.acquisitions import give_up, log_failed_release, release
 from redicts.errors import LockError, StoreError
 from redicts.locks import manager
 from redicts.locks.manager import Acquired
-from redicts.locks.owner import LockOwner, acquiring_owner, act_for, task_owner
+from redicts.locks.owner import LockOwner, acquiring_owner
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-class _ForTask:
-    """A method that acts for the task in which it is looked up, also in a worker thread to which it is passed.
-
-    If an exception comes during the look-up of a method that ``releases``, the lock does not stay held.
-    """
-
-    def __init__(self, function: Callable[..., Any], *, releases: bool) -> None:
-        self._function = function
-        self._releases = releases
-        self.__doc__ = function.__doc__
-
-    def __get__(self, found: Any, kind: type) -> Callable[..., Any]:
-        try:
-            if found is None:
-                return self._function
-            owner = task_owner() if "asyncio" in modules or "trio" in modules else None
-            return (
-                MethodType(self._function, found) if owner is None else partial(act_for, owner, self._function, found)
-            )
-        except BaseException:
-            if self._releases and found is not None:
-                location, locked = found._releases()
-                give_up(location, locked, [])
-            raise
 
 
 class AtExit:
@@ -156,16 +126,6 @@ def entered(acquired: Acquired) -> None:
         owner.entering = None
         acquired.in_block = True
         begun.append(acquired)
-
-
-def for_task(function: _Function) -> _Function:
-    """Let a method act for the task in which it is looked up."""
-    return cast("_Function", _ForTask(function, releases=False))
-
-
-def to_release(function: _Function) -> _Function:
-    """Let a method ``release`` act for the task in which it is looked up."""
-    return cast("_Function", _ForTask(function, releases=True))
 
 
 def at_exit(function: _Function) -> _Function:

@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from redicts.api.acquisitions import log_failed_release
-from redicts.api.blocks import AtExit, BlockExit, Exit, entered, for_task
+from redicts.api.blocks import AtExit, BlockExit, Exit, entered
 from redicts.api.lock import LockBase
-from redicts.api.lockable import acquire
+from redicts.api.lockable import acquire, for_task
 from redicts.api.opened import OpenedDatabase
 from redicts.core.driver import Steps
 from redicts.core.edits import refuse_unchangeable

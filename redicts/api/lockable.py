@@ -1,22 +1,66 @@
-"""Lockable: acquire, release and ``with``, for locks and for proxies."""
+"""Lockable: acquire, release and ``with``, for locks and for proxies.
+
+A method that acquires or releases acts for the task in which it is *looked up*. So ``asyncio.to_thread(lock.acquire)``
+acquires the lock for the task.
+"""
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Generic, NoReturn, TypeVar
+from collections.abc import Callable
+from functools import partial
+from sys import modules
+from types import MethodType, TracebackType
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from redicts.api.acquisitions import Location, give_up, release
-from redicts.api.blocks import at_exit, entered, for_task, to_release
+from redicts.api.blocks import at_exit, entered
 from redicts.api.opened import OpenedDatabase
 from redicts.api.timeouts import wait_of
 from redicts.core import paths
 from redicts.core.driver import run
 from redicts.errors import LockTimeout
 from redicts.locks.manager import Acquired
-from redicts.locks.owner import LockOwner, Paths, current_owner
+from redicts.locks.owner import LockOwner, Paths, act_for, current_owner, task_owner
 from redicts.locks.stalls import without_stall
 
 _Entered_co = TypeVar("_Entered_co", covariant=True)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class _ForTask:
+    """A method that acts for the task in which it is looked up, also in a worker thread to which it is passed.
+
+    If an exception comes during the look-up of a method that ``releases``, the lock does not stay held.
+    """
+
+    def __init__(self, function: Callable[..., Any], *, releases: bool) -> None:
+        self._function = function
+        self._releases = releases
+        self.__doc__ = function.__doc__
+
+    def __get__(self, found: Any, kind: type) -> Callable[..., Any]:
+        try:
+            if found is None:
+                return self._function
+            owner = task_owner() if "asyncio" in modules or "trio" in modules else None
+            return (
+                MethodType(self._function, found) if owner is None else partial(act_for, owner, self._function, found)
+            )
+        except BaseException:
+            if self._releases and found is not None:
+                location, locked = found._releases()
+                give_up(location, locked, [])
+            raise
+
+
+def for_task(function: _Function) -> _Function:
+    """Let a method act for the task in which it is looked up."""
+    return cast("_Function", _ForTask(function, releases=False))
+
+
+def to_release(function: _Function) -> _Function:
+    """Let a method ``release`` act for the task in which it is looked up."""
+    return cast("_Function", _ForTask(function, releases=True))
 
 
 class Lockable(Generic[_Entered_co]):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TypeVar
 
 from redicts.api.acquisitions import Location
-from redicts.api.blocks import for_task
 from redicts.api.functions import LocksFunctions
 from redicts.api.lock import Lock
-from redicts.api.lockable import Lockable
+from redicts.api.lockable import Lockable, for_task
 from redicts.api.opened import OpenedDatabase
 from redicts.locks.manager import Acquired
 from redicts.locks.owner import LockOwner, Paths

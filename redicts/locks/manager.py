@@ -197,7 +197,7 @@ class LockManager:
         """Acquire a lock that no held lock includes: the retained lock of the owner, or a lock in the store."""
         retention = self.retention
         me, paths, mode, lease = acquired.owner, acquired.paths, acquired.mode, acquired.lease
-        retention.asks(me, paths)
+        me.asks(retention.itself, paths)
         lock, retained = None, retention.retained.get(me)
         if retained is not None:
             acquired.request = retained.request
@@ -306,7 +306,7 @@ class LockManager:
             was_held = yield from retention.retain(holder, lock)
         # Also if the lease is over by the clock of this process: the reply to a renewal may have been lost.
         was_held = was_held or (yield from self.store.release(lock.request, last))
-        retention.releases(holder, lock)
+        holder.releases(retention.itself, lock.paths)
         if lock.lost or not was_held:
             lock.lost = True
             if is_last:

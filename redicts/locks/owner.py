@@ -17,6 +17,7 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextvars import ContextVar, Token, copy_context
 from sys import modules
@@ -30,6 +31,9 @@ from redicts.errors import NotHeld
 from redicts.locks.namespaces import pid_namespace
 
 Paths = tuple[Path, ...]
+
+AT_ONCE_SECS: Final = 0.001
+"""The longest time between a release and a reacquisition "at once". A lock that is retained for longer is released."""
 
 _Result = TypeVar("_Result")
 
@@ -61,6 +65,7 @@ class LockOwner:
 
     __slots__ = (
         "__weakref__",
+        "_released",
         "_token",
         "acquired",
         "books",
@@ -70,7 +75,6 @@ class LockOwner:
         "lent",
         "owner",
         "process",
-        "released",
         "runs",
     )
 
@@ -93,8 +97,8 @@ class LockOwner:
         self.comebacks = 0
         """How often in a row it reacquired at once the lock that it had released, see
         :mod:`redicts.locks.retention`."""
-        self.released: tuple[object, Paths, float] = (None, (), 0.0)
-        """The last release: a reference to the retention, the paths of the lock, and the time of
+        self._released: tuple[object, Paths, float] = (None, (), 0.0)
+        """The last release: what stands for the database, the paths of the lock, and the time of
         ``time.monotonic``."""
 
     def is_alive(self) -> bool:
@@ -102,6 +106,22 @@ class LockOwner:
         if self.runs() or self._token() is not None:
             return True
         return any(acquired.in_block for stack in list(self.acquired.values()) for acquired in stack)
+
+    def asks(self, database: object, paths: Paths) -> None:
+        """Count an acquisition that follows at once on the release of the same lock.
+
+        ``database`` stands for the database: it is kept, so it must not be the database itself.
+        """
+        released_in, released, at = self._released
+        came_back = released_in is database and released == paths and time.monotonic() - at <= AT_ONCE_SECS
+        self.comebacks = self.comebacks + 1 if came_back else 0
+
+    def releases(self, database: object, paths: Paths) -> None:
+        """Record a release."""
+        released_in, released, _ = self._released
+        if released_in is not database or released != paths:
+            self.comebacks = 0
+        self._released = (database, paths, time.monotonic())
 
     def token(self) -> OwnerToken:
         """Return the token with which other threads and tasks can act for this owner."""

@@ -30,14 +30,11 @@ from redicts.core.store import TreeStore
 from redicts.forks import ResetInChild
 from redicts.locks.exit_callbacks import before_exit
 from redicts.locks.held import HeldLock, RetentionWindow
-from redicts.locks.owner import LockOwner, Paths
+from redicts.locks.owner import AT_ONCE_SECS, LockOwner, Paths
 from redicts.locks.renewal import Renewal
 from redicts.locks.scheduler import Scheduler
 
 _log: Final = logging.getLogger("redicts.locks")
-
-_SOON_SECS: Final = 0.001
-"""The time between a release and a reacquisition "at once". A lock that is retained for longer is released."""
 
 _FIRM: Final = 3
 """How often in a row an owner must have reacquired the lock at once."""
@@ -58,11 +55,12 @@ _LEFT: Final = 0.9
 class Retention(ResetInChild):
     """The retained locks of one database. ``seconds`` is the length of a window, 0 for none; ``run`` runs steps."""
 
-    __slots__ = ("_can_retain", "_in_hand", "_itself", "_renewal", "_run", "_store", "_windows", "retained", "seconds")
+    __slots__ = ("_can_retain", "_in_hand", "_renewal", "_run", "_store", "_windows", "itself", "retained", "seconds")
 
     def __init__(self, store: TreeStore, renewal: Renewal, run: Callable[[Steps[Any]], Any], seconds: float) -> None:
         super().__init__()
-        self._itself = ref(self)
+        self.itself: Final = ref(self)
+        """What stands for the database where an owner recorded its last release."""
         self._store = store
         self._renewal = renewal
         self._run = run
@@ -80,19 +78,6 @@ class Retention(ResetInChild):
         """The locks that threads are releasing in the store, which may not be free yet."""
         self._can_retain: bool | None = None
         """Whether this process releases retained locks before it ends; ``None`` before the first one."""
-
-    def asks(self, owner: LockOwner, paths: Paths) -> None:
-        """Count an acquisition that follows at once on the release of the same lock."""
-        manager, released, at = owner.released
-        came_back = manager is self._itself and released == paths and time.monotonic() - at <= _SOON_SECS
-        owner.comebacks = owner.comebacks + 1 if came_back else 0
-
-    def releases(self, owner: LockOwner, lock: HeldLock) -> None:
-        """Record that an owner released a lock."""
-        manager, released, _ = owner.released
-        if manager is not self._itself or released != lock.paths:
-            owner.comebacks = 0
-        owner.released = (self._itself, lock.paths, time.monotonic())
 
     def reserve_tokens(self, owner: LockOwner, request: Request) -> None:
         """Reserve the fencing tokens of a window with a request, if a window is likely."""
@@ -175,7 +160,7 @@ class Retention(ResetInChild):
         # Does not wait in a signal handler or finalizer that interrupted a release: two could wait for each other.
         me = threading.get_ident()
         while (threads := [thread for _, thread in list(self._in_hand)]) and me not in threads:
-            yield Pause(_SOON_SECS / 4)
+            yield Pause(AT_ONCE_SECS / 4)
 
     def end_all(self) -> None:
         """Release all retained locks in the store, and retain none from now on."""
@@ -220,19 +205,19 @@ class Retention(ResetInChild):
 
     def _watch(self, window: RetentionWindow) -> None:
         window.is_watched = True
-        window.look_at = window.retained_at + _SOON_SECS
+        window.look_at = window.retained_at + AT_ONCE_SECS
         self._windows.add(window)
 
     def _check(self, windows: list[RetentionWindow]) -> None:
         for window in windows:
             now = time.monotonic()
             if self._is_retained(window):
-                window.look_at = window.retained_at + _SOON_SECS
+                window.look_at = window.retained_at + AT_ONCE_SECS
                 if window.look_at > now:
                     continue
                 self._run(self._give_back(window.owner))
             elif now < window.ends:
-                window.look_at = now + _SOON_SECS
+                window.look_at = now + AT_ONCE_SECS
                 continue
             self._windows.discard(window)
             window.is_watched = False

@@ -34,6 +34,8 @@ from tests.backends.redis_tools import calls, contents, examine_layout, opened
 from tests.backends.test_redis_commands import HARNESS
 from tests.support.servers import RedisServer
 
+NEWEST_ONLY: Final = "the contract compares random transactions on every version"
+
 LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
 
 KEYS: Final = [

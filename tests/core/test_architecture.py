@@ -8,6 +8,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -81,19 +82,22 @@ def sources(package: str) -> list[Path]:
     return found
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Yield the full name of each module that a file imports: at the top, in a function, or for type checking only."""
+@cache
+def imports(path: Path) -> list[str]:
+    """Return the full name of each module that a file imports: at the top, in a function, or for type checking only."""
+    found: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
             assert node.module is not None
-            for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                yield inner if is_module(inner) else node.module
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [each if is_module(each) else node.module for each in inner]
+    return found
 
 
+@cache
 def is_module(name: str) -> bool:
     """Tell whether a dotted name is a module of this package."""
     path = ROOT.parent / Path(*name.split("."))

@@ -339,9 +339,7 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
             cfg |= {"host": server.host, "port": server.port, "max_connections": 2}
         db = redicts.open(cfg)
     made = Scene(db)
-    gc.freeze()  # so that the collections between two instructions are short
     yield made
-    gc.unfreeze()
     made.victim.end()
     made.witness.end()
     Worker("closing")(db.close, "closing the database", SECONDS)

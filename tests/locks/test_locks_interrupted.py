@@ -489,7 +489,7 @@ def retained(name: str, monkeypatch: pytest.MonkeyPatch) -> Retained:
     """Return a lock that is retained, or is to be, and which the background does not release yet."""
     made = Retained()
     if name != "release":
-        monkeypatch.setattr(retention_module, "_SOON_SECS", TIMEOUT)
+        monkeypatch.setattr(retention_module, "AT_ONCE_SECS", TIMEOUT)
         made.release()
         monkeypatch.undo()
         assert made.retention.retained

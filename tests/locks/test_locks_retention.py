@@ -21,6 +21,7 @@ from redicts import Conflict, Lock, NotHeld, Pool, Proxy, WrongField
 from redicts.backends.memory import MemoryBackend
 from redicts.contract.forked import ForkedChild
 from redicts.core.minitransaction import Delete, Key, Scope, Transaction
+from redicts.locks import owner as owner_module
 from redicts.locks import retention as retention_module
 from redicts.locks.exit_callbacks import before_exit
 from redicts.locks.held import RetentionWindow
@@ -44,7 +45,8 @@ class RetainingOwner(Somebody):
         self.now = time.monotonic()
         self.watched: dict[RetentionWindow, None] = {}
         self._monkeypatch = monkeypatch
-        monkeypatch.setattr(retention_module, "time", SimpleNamespace(monotonic=self.clock))
+        for module in (owner_module, retention_module):
+            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=self.clock))
 
     def clock(self) -> float:
         return self.now
@@ -763,7 +765,7 @@ def test_retained_locks_are_released_at_exit(anna: RetainingOwner, monkeypatch: 
 LAST: Final = """
 import multiprocessing, sys, threading
 from redicts import Pool, Proxy
-from redicts.locks import retention as module
+from redicts.locks import owner, retention as module
 
 retention = None
 
@@ -775,7 +777,7 @@ def work(end):
     print("retained", flush=True)
     end()
 
-module._SOON_SECS = 10  # longer than the process runs, so that only its exit releases the lock
+owner.AT_ONCE_SECS = module.AT_ONCE_SECS = 10  # longer than the process runs, so that only its exit releases the lock
 Pool().reload(cfg={{**{configuration!r}, "lock_retention": 1}})
 retention = Pool().database().locks.retention
 {how}

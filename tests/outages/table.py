@@ -41,13 +41,7 @@ class Scenario(NamedTuple):
 
 
 def broken_bounds(row: Row) -> list[str]:
-    """Return the bounds that a row does not keep, as text.
-
-    >>> broken_bounds(Row("a replica is killed", 900, 0, 0, 0, 0, 0.2, 0.2))
-    []
-    >>> broken_bounds(Row("a primary is killed", 900, 2, 0, 0, 0, 1.5, 4.0))
-    ['a primary is killed: lost is 2, at most 0', 'a primary is killed: client secs is 1.5, at most 1']
-    """
+    """Return the bounds that a row does not keep, as text."""
     bounds: list[tuple[str, float, float]] = [
         ("lost", row.lost, row.most_lost),
         ("twice", row.twice, 0),

@@ -27,6 +27,7 @@ NOT_RUN: Final = {
     r"redicts mutants ": "takes minutes; tests/contract/test_mutants.py runs it on a small backend",
     r"redicts (copy|doctor) .*redis://": "needs a server at a fixed port; tests/cli runs it on others",
     r"python -m benchmarks\.\w+": "takes minutes; its switches have tests below",
+    r"python -m tests\.outages ": "takes a minute; tests/outages runs one of the outages, and all in the long run",
     r"python3 examples/migrate_from_1_0\.py ": "needs a server at a fixed port; tests/migration runs it",
 }
 """Commands that are not run, by the beginning of their text, with the reason."""

@@ -67,6 +67,11 @@ def each_executable() -> dict[str, Executable | ServerMissing]:
         return {"no-redis-server": missing}
 
 
+def newest_of(found: dict[str, Executable | ServerMissing]) -> dict[str, Executable | ServerMissing]:
+    """Return the newest executable only, by the name that its tests have."""
+    return dict([*found.items()][-1:])
+
+
 def identify(path: Path) -> Executable:
     """Ask an executable what it is.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from redicts.plugins.kinds import BACKEND
 from redicts.plugins.loading import loaded
 from tests.config.distributions import Distributions
 from tests.support.cluster import Cluster
-from tests.support.executables import Executable, ServerMissing, each_executable
+from tests.support.executables import Executable, ServerMissing, each_executable, newest_of
 from tests.support.sentinels import SentinelTrio
 from tests.support.servers import RedisServer
 
@@ -76,6 +77,8 @@ class NoStore(Wrapped):
 
 
 Use = Callable[[Backend], None]
+
+LONG: Final = os.environ.get("REDICTS_TESTS") == "long"
 
 CLUSTER: Final = "cluster"
 """The name of the store that only the modules with it in ``ALSO_ON`` run on."""
@@ -179,9 +182,13 @@ def together(*functions: Callable[[], object]) -> list[Any]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run tests that use ``any_store`` once for each backend, and for each version of Redis found."""
+    """Run tests that use ``any_store`` once for each backend.
+
+    The long run, and the modules that also run on others, have each version of Redis found, all others the newest one:
+    the contract certifies on each version that transactions have the same outcomes.
+    """
     if "any_store" in metafunc.fixturenames:
-        found = each_executable()
-        ours = ["memory", "sqlite", *([] if "fast_store" in metafunc.fixturenames else ["fakeredis"])]
-        ours += getattr(metafunc.module, "ALSO_ON", ())
+        also = getattr(metafunc.module, "ALSO_ON", ())
+        found = each_executable() if LONG or also else newest_of(each_executable())
+        ours = ["memory", "sqlite", *([] if "fast_store" in metafunc.fixturenames else ["fakeredis"]), *also]
         metafunc.parametrize("any_store", [*ours, *found.values()], ids=[*ours, *found], indirect=True)
