@@ -188,6 +188,11 @@ class Backend(ABC):
         """
         return None
 
+    @property
+    def address(self) -> Mapping[str, str | int]:
+        """Where the store is, for reports: any of ``host``, ``port``, ``path`` and ``db``. No secrets, and no I/O."""
+        return {}
+
     def about(self) -> Mapping[str, str]:
         """Return details of the store for reports, for instance ``{"Redis server": "7.0.15"}``.
 
