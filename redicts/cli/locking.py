@@ -180,9 +180,9 @@ class _Running:
     def _end(self) -> None:
         """End the command, and what it started, at last by SIGKILL."""
         tell(f"the lock on {self._path} is lost; the command is told to end")
+        assert self._grace is not None
         self._has_started.wait(self._grace + 1)
         self._send(signal.SIGTERM)
-        assert self._grace is not None
         deadline = time.monotonic() + self._grace
         while self._is_running() and time.monotonic() < deadline:
             time.sleep(_LOOK_SECS)
