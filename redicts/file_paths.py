@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
-
-from pydantic import AfterValidator, BeforeValidator, Field
 
 
 def as_text(path: object) -> object:
@@ -28,7 +25,3 @@ def absolute(path: str) -> str:
         return os.path.join(os.getcwd(), path)
     except OSError:
         raise ValueError("the current directory does not exist or is not readable; give an absolute path") from None
-
-
-FilePath = Annotated[str, BeforeValidator(as_text), Field(min_length=1), AfterValidator(absolute)]
-"""The type of a field of settings that is the path of a file: text or a path object, made absolute at validation."""

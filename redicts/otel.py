@@ -5,7 +5,8 @@ Built on :func:`redicts.observe`. It needs the API of OpenTelemetry only: the ap
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
+from weakref import ref
 
 from redicts.core.observing import Observation, Observing, observe
 from redicts.version import __version__
@@ -84,19 +85,21 @@ class _Exporter:
         self._retries = meter.create_counter(
             "redicts.client.retries", "{request}", "Requests that were sent again because no answer came."
         )
-        self._known: dict[tuple[Any, str, str], tuple[str, dict[str, Any]]] = {}
+        self._known: dict[tuple[int, str, str], _Known] = {}
+        self._record = self._durations.record
 
     def __call__(self, seen: Observation) -> None:
         """Export one operation."""
-        key = (id(seen.opened), seen.kind, seen.outcome)
+        opened, kind = seen.opened, seen.kind
+        key = (id(opened), kind, seen.outcome)
         known = self._known.get(key)
-        if known is None:
+        if known is None or known.opened() is not opened:
             if len(self._known) > _MOST_KNOWN:
                 self._known.clear()
-            known = self._known[key] = _attributes(seen)
-        name, attributes = known
-        self._durations.record(seen.seconds, attributes)
-        if seen.kind == "acquire":
+            known = self._known[key] = _known_of(seen)
+        attributes = known.attributes
+        self._record(seen.seconds, attributes)
+        if kind == "acquire":
             self._waits.record(seen.seconds, attributes)
         if seen.held is not None:
             self._holds.record(seen.held, attributes)
@@ -110,7 +113,7 @@ class _Exporter:
             of_span["redicts.path"] = seen.path
         if seen.retries:
             of_span["redicts.retries"] = seen.retries
-        span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=of_span, start_time=began)
+        span = self._tracer.start_span(known.name, kind=SpanKind.CLIENT, attributes=of_span, start_time=began)
         if seen.error is not None:
             span.set_status(Status(StatusCode.ERROR, str(seen.error)))
         span.end(began + int(seen.seconds * 1e9))
@@ -119,22 +122,30 @@ class _Exporter:
 _MOST_KNOWN: Final = 1_000
 
 
-def _attributes(seen: Observation) -> tuple[str, dict[str, Any]]:
-    """Return the name of a span and the attributes that all operations of its kind on its database have."""
+class _Known(NamedTuple):
+    """The name of a span, and the attributes that all operations of its kind on its database have."""
+
+    name: str
+    attributes: dict[str, Any]
+    opened: ref[Any]
+    """The backend: another one may get its id."""
+
+
+def _known_of(seen: Observation) -> _Known:
     attributes: dict[str, Any] = {
         "db.system.name": SYSTEMS.get(seen.backend, seen.backend),
         "db.operation.name": seen.kind,
     }
     if seen.error is not None:
         attributes["error.type"] = type(seen.error).__qualname__
-    name = seen.kind
-    client = getattr(seen.opened, "client", None)
-    options: dict[str, Any] = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
-    if "db" in options:
-        attributes["db.namespace"] = str(options["db"])
-        name = f"{seen.kind} {options['db']}"
-    if "host" in options:
-        attributes |= {"server.address": str(options["host"]), "server.port": int(options.get("port", 6379))}
-    elif "path" in options:
-        attributes["server.address"] = str(options["path"])
-    return name, attributes
+    name, address = seen.kind, seen.opened.address
+    if "db" in address:
+        attributes["db.namespace"] = str(address["db"])
+        name = f"{seen.kind} {address['db']}"
+    if "host" in address:
+        attributes["server.address"] = str(address["host"])
+        if "port" in address:
+            attributes["server.port"] = int(address["port"])
+    elif "path" in address:
+        attributes["server.address"] = str(address["path"])
+    return _Known(name, attributes, ref(seen.opened))

@@ -30,12 +30,11 @@ from __future__ import annotations
 
 from redicts.core import ordered_keys
 from redicts.core.async_backend import AsyncBackend, AsyncListener, CallbackListener
-from redicts.core.backend import Backend, BackendPlugin, BackendSettings, Capabilities
+from redicts.core.backend import Backend, BackendPlugin, Capabilities
 from redicts.core.codec import (
     BadSignatureContent,
     Codec,
     CodecPlugin,
-    CodecSettings,
     CorruptContent,
     JsonText,
     TruncatedContent,
@@ -79,8 +78,8 @@ from redicts.core.minitransaction import (
     fits_counter,
 )
 from redicts.core.ordered_state import OrderedState
+from redicts.core.plugin_settings import BackendSettings, CodecSettings, FilePath
 from redicts.core.urls import Address, decoded, split_url
-from redicts.file_paths import FilePath
 from redicts.forks import ForkSafeLock, WholeCopyLock
 from redicts.handles import PerProcess, SharedByName
 

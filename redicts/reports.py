@@ -133,6 +133,11 @@ def answered_again(where: str, attempts: int) -> None:
     _reporter.log(logging.INFO, "a store answers again", f"{where}, after {count} that failed")
 
 
+def notifications_interrupted(where: str) -> None:
+    """Report that the connection for notifications is lost, or cannot be made again yet. Waits go on, and look."""
+    _reporter.log(logging.WARNING, "notifications are interrupted", f"{where}; the connection for them is made again")
+
+
 def given_up(error: Exception) -> None:
     """Report that a request was refused, or failed for the last time. Its caller gets the error too."""
     _reporter.log(logging.WARNING, "a request failed", str(error))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic
 from typing import Any, Final, TypeVar
@@ -35,6 +35,11 @@ class InLoop(AsyncBackend):
         self._turn_ends = 0.0
         self._is_opening = False
         """Whether a task waits that begins the next turn. It is the first of those that wait."""
+
+    @property
+    def address(self) -> Mapping[str, str | int]:
+        """That of the blocking backend."""
+        return self._backend.address
 
     async def next_turn(self) -> None:
         """Let other tasks run before an operation, if operations of all tasks have taken the loop for long."""
@@ -86,6 +91,11 @@ class InThreads(AsyncBackend):
         self._left: set[Future[Any]] = set()
         """The writes under way whose tasks were cancelled."""
         self._watch = _Watch(backend)
+
+    @property
+    def address(self) -> Mapping[str, str | int]:
+        """That of the blocking backend."""
+        return self._backend.address
 
     async def execute(self, transaction: Transaction, deadline: float | None = None, /) -> Outcome:
         """Execute a minitransaction in a thread."""

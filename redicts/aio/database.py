@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redicts.aio.lock import Lock
 from redicts.aio.proxy import Proxy
@@ -14,10 +14,12 @@ from redicts.api import database
 from redicts.api.acquisitions import Location
 from redicts.api.keys import parsed, parsed_path
 from redicts.api.proxy import proxy_of
-from redicts.config.settings import Settings
 from redicts.core import paths
 from redicts.core.minitransaction import Path
 from redicts.errors import WrongUse
+
+if TYPE_CHECKING:
+    from redicts.config.settings import Settings
 
 
 @twin_of(database.Database)

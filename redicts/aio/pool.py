@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redicts.aio.twins import Call, twin_of
 from redicts.api import pool
 from redicts.api.acquisitions import Location
 from redicts.api.opened import OpenedDatabase
-from redicts.config.settings import Settings
 from redicts.core import paths
 from redicts.core.minitransaction import Path
+
+if TYPE_CHECKING:
+    from redicts.config.settings import Settings
 
 
 @twin_of(pool.Pool)

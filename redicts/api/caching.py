@@ -80,6 +80,11 @@ class Caching(Backend):
         inner = self._inner.for_asyncio()
         return None if inner is None else _CachingTasks(inner, self._cache)
 
+    @property
+    def address(self) -> Mapping[str, str | int]:
+        """That of the backend."""
+        return self._inner.address
+
     def about(self) -> Mapping[str, str]:
         """Return what the backend says."""
         return self._inner.about()
@@ -100,6 +105,11 @@ class _CachingTasks(AsyncBackend):
     def __init__(self, inner: AsyncBackend, cache: Cache) -> None:
         self._inner: Final = inner
         self._cache: Final = cache
+
+    @property
+    def address(self) -> Mapping[str, str | int]:
+        """That of the backend."""
+        return self._inner.address
 
     async def execute(self, transaction: Transaction, deadline: float | None = None, /) -> Outcome:
         try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from redicts.api.acquisitions import Location
@@ -14,11 +14,13 @@ from redicts.api.lock import Lock
 from redicts.api.opened import Databases, OpenedDatabase, open_databases
 from redicts.api.proxy import Proxy, proxy_of
 from redicts.config.processes import is_starting
-from redicts.config.settings import Settings
 from redicts.core import paths
 from redicts.core.minitransaction import Path
 from redicts.errors import WrongUse
 from redicts.forks import ForkSafeLock
+
+if TYPE_CHECKING:
+    from redicts.config.settings import Settings
 
 _lock: Final = ForkSafeLock()
 
@@ -146,7 +148,7 @@ class Database(OpenedDatabase):
                 f"the values of the backend {self.settings.backend!r} are in this process, so another one cannot use "
                 "this database; choose a store that processes share"
             )
-        return _opened_again, (vars(main).setdefault("_token", secrets.token_hex(8)), self.settings, self.name)
+        return _opened_again, (vars(main).setdefault("_token", os.urandom(8).hex()), self.settings, self.name)
 
     def _proxy(self, path: Path, acquire_timeout: float | None, expire_timeout: float, db_name: str | None) -> Proxy:
         return proxy_of(Proxy, self, path, acquire_timeout, expire_timeout, self.name if db_name is None else db_name)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any, Final, Protocol, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, Union
 from weakref import WeakValueDictionary
 
 from redicts.api.cache import MISSED, Cache
 from redicts.api.caching import Caching
 from redicts.config import opening
-from redicts.config.settings import LOCK_RETENTION_SECS, Settings, parse
+from redicts.config.choosing import ChosenSettings, PlainSettings, choose
+from redicts.config.defaults import LOCK_RETENTION_SECS
 from redicts.core import driver
 from redicts.core.backend import Backend
 from redicts.core.driver import Steps
@@ -21,6 +22,9 @@ from redicts.core.values import FastPaths
 from redicts.forks import ForkSafeLock
 from redicts.locks.manager import LockManager
 from redicts.locks.owner import current_owner
+
+if TYPE_CHECKING:
+    from redicts.config.settings import Settings
 
 _Result = TypeVar("_Result")
 _Opened = TypeVar("_Opened", bound="OpenedDatabase")
@@ -98,12 +102,13 @@ class Databases(dict[Union[str, None], _Opened]):
     ``load`` returns the settings, and is called on first access.
     """
 
-    def __init__(self, load: Callable[[], Settings], kind: type[_Opened]) -> None:
+    def __init__(self, load: Callable[[], ChosenSettings], kind: type[_Opened]) -> None:
         super().__init__()
         self._load = load
         self._kind = kind
-        self.loaded: Settings | None = None
+        self.loaded: ChosenSettings | None = None
         """The settings, if they are loaded."""
+        self._validated: Settings | None = None
         self._format: LeafFormat | None = None
         self._lock = ForkSafeLock()
         self._by_number: dict[int, _Opened] = {}
@@ -111,7 +116,18 @@ class Databases(dict[Union[str, None], _Opened]):
 
     @property
     def settings(self) -> Settings:
-        """The settings. Raises :class:`~redicts.errors.SettingsError` if they cannot be loaded."""
+        """The settings as a model. Raises :class:`~redicts.errors.SettingsError` if they cannot be loaded."""
+        chosen = self.chosen
+        if not isinstance(chosen, PlainSettings):
+            return chosen
+        with self._lock:
+            if self._validated is None:
+                self._validated = chosen.validated()
+        return self._validated
+
+    @property
+    def chosen(self) -> ChosenSettings:
+        """The settings with which databases are opened. Raises as :attr:`settings` does."""
         if self.loaded is None:
             with self._lock:
                 if self.loaded is None:
@@ -120,7 +136,7 @@ class Databases(dict[Union[str, None], _Opened]):
 
     def __missing__(self, name: str | None) -> _Opened:
         """Open a database. Raises :class:`~redicts.errors.SettingsError` for an unknown name. No round trip."""
-        settings = self.settings
+        settings = self.chosen
         number = settings.database(name)
         with self._lock:
             database = self._by_number.get(number)
@@ -152,10 +168,10 @@ class Databases(dict[Union[str, None], _Opened]):
 
 
 def open_databases(
-    cfg: Mapping[str, Any] | str | Settings | None, fake_redis: bool, kind: type[_Opened]
+    cfg: Mapping[str, Any] | str | ChosenSettings | None, fake_redis: bool, kind: type[_Opened]
 ) -> Databases[_Opened]:
     """Return the databases of a configuration, of which the default one is open. See :meth:`Pool.reload`."""
-    settings = cfg if isinstance(cfg, Settings) else parse(cfg, fake_redis=fake_redis)
+    settings = choose(cfg, fake_redis=fake_redis)
     databases = Databases(lambda: settings, kind)
     _ = databases[None]
     return databases

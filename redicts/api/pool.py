@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -14,10 +13,10 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from redicts.api.opened import Databases, OpenedDatabase, Source, open_databases
 from redicts.config import sources
+from redicts.config.choosing import choose
+from redicts.config.defaults import DEFAULT_BACKEND
 from redicts.config.opening import codec
-from redicts.config.parsing import DEFAULT_BACKEND
 from redicts.config.processes import is_starting
-from redicts.config.settings import Settings, parse
 from redicts.core.backend import Backend
 from redicts.core.envelope import LeafFormat
 from redicts.errors import SettingsError, StoreError, Unsupported
@@ -26,6 +25,8 @@ from redicts.plugins.loading import from_client, is_client_of
 
 if TYPE_CHECKING:
     import redis
+
+    from redicts.config.settings import Settings
 
 _lock: Final = ForkSafeLock()
 
@@ -65,11 +66,11 @@ class Pool:
             with _lock:
                 if cls._instance is None:
                     pool = super().__new__(cls)
-                    pool.databases = Databases(partial(parse, None), OpenedDatabase)
+                    pool.databases = Databases(partial(choose, None), OpenedDatabase)
                     pool.proxies = WeakValueDictionary()
                     pool._of_clients = WeakKeyDictionary()
                     pool._of_backends = WeakValueDictionary()
-                    pool._family, pool._choice, pool._chosen_by = secrets.token_hex(8), secrets.token_hex(8), 0
+                    pool._family, pool._choice, pool._chosen_by = os.urandom(8).hex(), os.urandom(8).hex(), 0
                     cls._instance = pool
         return cls._instance
 
@@ -91,7 +92,7 @@ class Pool:
         databases = open_databases(cfg, fake_redis, OpenedDatabase)
         with _lock:
             old, self.databases = self.databases, databases
-            self._choice, self._chosen_by = secrets.token_hex(8), os.getpid()
+            self._choice, self._chosen_by = os.urandom(8).hex(), os.getpid()
         old.close()
 
     @property
@@ -172,7 +173,7 @@ class Pool:
         if is_starting():
             return _inherited, (*origin, _portable(databases))
         settings = databases.settings
-        if settings.backend == DEFAULT_BACKEND and settings == parse({}):
+        if settings.backend == DEFAULT_BACKEND and settings == choose({}):
             return Pool, ()
         return _received, origin
 

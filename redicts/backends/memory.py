@@ -15,7 +15,7 @@ from math import ceil
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
-from redicts.core.backend import Backend, BackendPlugin, BackendSettings, Capabilities
+from redicts.core.backend import Backend, BackendPlugin, Capabilities
 from redicts.core.documents import leaves_in
 from redicts.core.hooks import hookimpl
 from redicts.core.listener import Listener
@@ -62,17 +62,6 @@ _Entry = tuple[bytes, "float | None"]
 """A value, and the time when it expires."""
 
 _Item = TypeVar("_Item")
-
-
-class MemorySettings(BackendSettings):
-    """The settings of the backend ``memory``: none."""
-
-    @classmethod
-    def fields_of_url(cls, url: str) -> dict[str, object]:
-        """Accept only ``memory://``."""
-        if url != "memory://":
-            raise ValueError("the URL of this backend is memory:// and nothing more")
-        return {}
 
 
 class _Node:
@@ -410,12 +399,12 @@ def _deadline(ttl: int | None, now: float) -> float | None:
     return None if ttl is None else now + ttl / 1000
 
 
-def _open(_settings: MemorySettings, _database: int) -> MemoryBackend:
+def _open(_settings: object, _database: int) -> MemoryBackend:
     return MemoryBackend()
 
 
 plugin: Final = BackendPlugin(
-    "memory", MemorySettings, _open, contract=1, summary="in this process only, for tests and programs of one process"
+    "memory", None, _open, contract=1, summary="in this process only, for tests and programs of one process"
 )
 
 

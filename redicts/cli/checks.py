@@ -75,7 +75,7 @@ def _checks(store: Store, damage: Damage, limits: Limits, *, quick: bool) -> Ite
         yield Finding("reach", Status.FAILED, f"the file {store.missing} {MISSING}")
         return
     is_redis = database.settings.backend == "redis"
-    of_server = partial(server_checks, database, str(getattr(store.settings.options, "prefix", "")), limits)
+    of_server = partial(server_checks, database, store.settings.options, limits)
     try:
         yield _reach(database, limits)
     except AccessDenied:

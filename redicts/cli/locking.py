@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -33,6 +34,7 @@ _NOT_EXECUTABLE: Final = 126
 _NOT_FOUND: Final = 127
 _FROM_TERMINAL: Final = ("SIGINT", "SIGQUIT")
 """Signals that a terminal sends to the command too."""
+_LOOK_SECS: Final = 0.05
 _PASSED_ON: Final = (*_FROM_TERMINAL, "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
@@ -77,7 +79,8 @@ def lock(
 
     The command waits for the lock, and the lock is renewed while it runs. The status is that of COMMAND, 128 and the
     number of the signal that ended it, or 4 if the lock was not free in time, or was lost and COMMAND ended for that.
-    COMMAND gets the fencing token in REDICTS_LOCK_TOKEN and PATH in REDICTS_LOCK_PATH. Signals are passed on to it.
+    COMMAND gets the fencing token in REDICTS_LOCK_TOKEN and PATH in REDICTS_LOCK_PATH. Signals are passed on to it, and
+    to the processes that it started unless they share a terminal with this one.
     """
     found: Store = open_store(*chosen_store(ctx, store, database))
     running = _Running(described(path), grace if on_loss == "kill" else None)
@@ -103,13 +106,20 @@ def lock(
 
 
 class _Running:
-    """The command, and what happens to it while it runs: signals, and the loss of its lock."""
+    """The command, and what happens to it while it runs: signals, and the loss of its lock.
+
+    It is in a session of its own, so that its whole process group gets signals: a shell does not pass them on to what
+    it runs. In the foreground of a terminal it stays in the group of this program, to which the terminal belongs, and
+    perhaps the other programs of a pipe. There the terminal signals all of them, and this program only its own child.
+    """
 
     def __init__(self, path: str, grace: float | None) -> None:
         self._path = path
         self._grace = grace
         self._process: subprocess.Popen[bytes] | None = None
         self._has_started = threading.Event()
+        self._has_ended = threading.Event()
+        self._has_group = not _has_terminal()
         self.is_ended = False
         """Whether the command was told to end because its lock was lost."""
 
@@ -117,18 +127,23 @@ class _Running:
         """Run the command to its end, and return its status as a shell does."""
         with self._passing_signals():
             try:
-                self._process = subprocess.Popen(command, env=variables)  # noqa: S603  (what the user asks for)
+                self._process = subprocess.Popen(  # noqa: S603  (what the user asks for)
+                    command, env=variables, start_new_session=self._has_group
+                )
             except OSError as error:
                 tell(f"{command[0]}: {error.strerror or error}")
                 return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
             self._has_started.set()
             status = self._process.wait()
+            if self.is_ended and self._has_group:
+                self._has_ended.wait()  # what it started may still run
         return status if status >= 0 else 128 - status
 
     @contextmanager
     def _passing_signals(self) -> Iterator[None]:
         """Pass signals on to the command. What comes before it has started ends this program as usual."""
         numbers = [getattr(signal, name) for name in _PASSED_ON if hasattr(signal, name)]
+        numbers += [signal.SIGTSTP] if self._has_group else []
         before = {number: signal.getsignal(number) for number in numbers}
         try:
             for number in numbers:
@@ -142,7 +157,11 @@ class _Running:
     def _pass_on(self, number: int, _: object) -> None:
         if self._process is None:
             raise KeyboardInterrupt
-        if signal.Signals(number).name not in _FROM_TERMINAL or not _has_terminal():
+        if number == signal.SIGTSTP:  # while this program stands still, nothing renews the lock
+            self._send(signal.SIGSTOP)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            self._send(signal.SIGCONT)
+        elif self._has_group or signal.Signals(number).name not in _FROM_TERMINAL or not _has_terminal():
             self._send(number)
 
     def lost(self, _: Lock) -> None:
@@ -153,20 +172,44 @@ class _Running:
         if self._process is not None and self._process.poll() is not None:
             return
         self.is_ended = True
+        try:
+            self._end()
+        finally:
+            self._has_ended.set()
+
+    def _end(self) -> None:
+        """End the command, and what it started, at last by SIGKILL."""
         tell(f"the lock on {self._path} is lost; the command is told to end")
+        assert self._grace is not None
         self._has_started.wait(self._grace + 1)
         self._send(signal.SIGTERM)
-        process = self._process
-        if process is not None:
-            try:
-                process.wait(self._grace)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        deadline = time.monotonic() + self._grace
+        while self._is_running() and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECS)
+        self._send(signal.SIGKILL)
+
+    def _is_running(self) -> bool:
+        """Return whether the command, or a process of its group, has not ended."""
+        if self._process is None:
+            return False
+        is_running = self._process.poll() is None  # which also lets the group end
+        if not self._has_group:
+            return is_running
+        try:
+            os.killpg(self._process.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # of a process that runs as somebody else
+            pass
+        return True
 
     def _send(self, number: int) -> None:
         if self._process is not None:
-            with suppress(ProcessLookupError):
-                self._process.send_signal(number)
+            with suppress(ProcessLookupError, PermissionError):
+                if self._has_group:
+                    os.killpg(self._process.pid, number)
+                else:
+                    self._process.send_signal(number)
 
 
 def _has_terminal() -> bool:

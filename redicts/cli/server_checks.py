@@ -44,14 +44,17 @@ _COMMANDS: Final = (
 )
 """The commands that the page on production lists for a user."""
 
+_WITH_ACKNOWLEDGEMENTS: Final = (_Needed("wait", ("1", "0")),)
+"""Those that ``acknowledged_by`` adds."""
 
-def server_checks(database: OpenedDatabase, prefix: str, limits: Limits) -> Iterator[Finding]:
-    """Ask the server that a database is on. A question that the user may not ask is not a finding."""
+
+def server_checks(database: OpenedDatabase, options: object, limits: Limits) -> Iterator[Finding]:
+    """Ask the server that a database is on, which these settings choose. What the user may not ask is not a finding."""
     client: Any = getattr(database.backend, "client", None)
     if client is None:
         return
     yield from _asked(lambda: _memory(client, limits))
-    yield from _asked(lambda: _permissions(client, prefix))
+    yield from _asked(lambda: _permissions(client, options))
     yield from _asked(lambda: _latency(client))
 
 
@@ -86,11 +89,12 @@ def _memory(client: Any, limits: Limits) -> Finding:
     return Finding("memory", Status.OK, f"{of}; nothing is evicted", data)
 
 
-def _permissions(client: Any, prefix: str) -> Finding | None:
+def _permissions(client: Any, options: object) -> Finding | None:
     """Ask whether the user may send each command that redicts sends. Redis answers that from 7.0 on, to some users."""
     user = _text(client.execute_command("ACL WHOAMI"))
+    prefix = str(getattr(options, "prefix", ""))
     missing = []
-    for command in _COMMANDS:
+    for command in (*_COMMANDS, *(_WITH_ACKNOWLEDGEMENTS if getattr(options, "acknowledged_by", 0) else ())):
         key, channel = f"{prefix}v:{_PROBE}", f"{prefix}s:{_PROBE}"
         arguments = [key if each == "KEY" else channel if each == "CHANNEL" else each for each in command.arguments]
         if _text(client.execute_command("ACL DRYRUN", user, command.name, *arguments)) != "OK":

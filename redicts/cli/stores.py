@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
 import stat
-import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from functools import wraps
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
-from click.shell_completion import CompletionItem
 
 from redicts.api.database import Database
-from redicts.api.database import open as open_database
+from redicts.api.opened import open_databases
 from redicts.cli.output import tell
 from redicts.config import sources
-from redicts.config.settings import Settings, parse
+from redicts.config.choosing import ChosenSettings, PlainSettings, choose
 from redicts.core import paths
 from redicts.core.minitransaction import Path
 from redicts.errors import ReadOnly, RedictsError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _COMPLETION_SECS: Final = 1.0
 """How long a shell waits for the names with which it completes a path."""
@@ -45,7 +44,7 @@ class Store(NamedTuple):
     """The opened database that a command works on, and what may be shown about it."""
 
     database: Database
-    settings: Settings
+    settings: ChosenSettings
     missing: str | None = None
     """The path of a file that does not exist or is empty, for a command that reads only, which gets an empty store."""
     copied: str | None = None
@@ -64,6 +63,8 @@ class Store(NamedTuple):
             self.database.close()
         finally:
             if self.copied is not None:
+                import shutil  # noqa: PLC0415  (few stores are copied)
+
                 shutil.rmtree(self.copied, ignore_errors=True)
 
     @property
@@ -93,7 +94,9 @@ class Store(NamedTuple):
     @property
     def identity(self) -> str:
         """A text that is the same for the same database, and most likely for no other."""
-        return hashlib.sha256(json.dumps(self.location, sort_keys=True).encode()).hexdigest()[:16]
+        from hashlib import sha256  # noqa: PLC0415  (it loads OpenSSL, and few commands need it)
+
+        return sha256(json.dumps(self.location, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class PathType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in later versions only
@@ -114,6 +117,8 @@ class PathType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gene
         incomplete: str,
     ) -> list[CompletionItem]:
         """Return the paths in the store that begin with a text, up to the next dot. One read of names."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415  (a shell asks, and no command)
+
         try:
             above, _, _ = incomplete.rpartition(".")
             path = paths.parse(above) if above else paths.ROOT
@@ -187,7 +192,7 @@ def chosen(ctx: click.Context, store: str | None, database: str | None) -> tuple
 def open_store(store: str | None, database: str | None) -> Store:
     """Open a database. Connects to nothing yet. Raises :class:`~redicts.errors.SettingsError`."""
     settings = settings_of(store, database)
-    return Store(open_database(settings), settings)
+    return Store(_opened(settings), settings)
 
 
 def open_existing(store: str | None, database: str | None, *, quiet: bool = False) -> Store:
@@ -198,18 +203,20 @@ def open_existing(store: str | None, database: str | None, *, quiet: bool = Fals
         return _readable(settings, quiet=quiet)
     if not quiet:
         tell(f"the file {missing} {MISSING}")
-    empty = settings.options.model_copy(update={"path": _IN_MEMORY})
-    return Store(open_database(settings.model_copy(update={"options": empty})), settings, missing)
+    return Store(_opened(_at(_IN_MEMORY, settings)), settings, missing)
 
 
-def _readable(settings: Settings, *, quiet: bool) -> Store:
+def _readable(settings: ChosenSettings, *, quiet: bool) -> Store:
     """Open a database to read it. If its file, or the directory of that, cannot be written, a copy is opened."""
     path = getattr(settings.options, "path", None)
     if settings.backend != "sqlite" or path == _IN_MEMORY or not isinstance(path, str):
-        return Store(open_database(settings), settings)
+        return Store(_opened(settings), settings)
     directory = os.path.dirname(path) or "."
     if not os.access(path, os.R_OK) or (os.access(path, os.W_OK) and os.access(directory, os.W_OK)):
-        return Store(open_database(settings), settings)
+        return Store(_opened(settings), settings)
+    import shutil  # noqa: PLC0415  (few stores are copied)
+    import tempfile  # noqa: PLC0415
+
     if not quiet:
         tell(f"the file {path} cannot be written, so a copy of it is read")
     copied = tempfile.mkdtemp(prefix="redicts-")
@@ -218,14 +225,13 @@ def _readable(settings: Settings, *, quiet: bool) -> Store:
         for suffix in ("", "-wal"):
             if os.path.exists(path + suffix):
                 shutil.copyfile(path + suffix, copy + suffix)
-        options = settings.options.model_copy(update={"path": copy})
-        return Store(open_database(settings.model_copy(update={"options": options})), settings, copied=copied)
+        return Store(_opened(_at(copy, settings)), settings, copied=copied)
     except BaseException:
         shutil.rmtree(copied, ignore_errors=True)
         raise
 
 
-def _missing_file(settings: Settings) -> str | None:
+def _missing_file(settings: ChosenSettings) -> str | None:
     """Return the path of the file of a store, if it has one that certainly does not exist or is empty."""
     path = getattr(settings.options, "path", None)
     if settings.backend != "sqlite" or path == _IN_MEMORY:
@@ -242,11 +248,24 @@ def _missing_file(settings: Settings) -> str | None:
     return None
 
 
-def settings_of(store: str | None, database: str | None) -> Settings:
+def settings_of(store: str | None, database: str | None) -> ChosenSettings:
     """Return the settings that the options stand for, with the chosen database as the default one."""
-    settings = parse(sources.written(store) if store else None)
+    settings = choose(sources.written(store) if store else None)
     if database is None:
         return settings
     is_number = database.isdecimal() and len(database) <= _DIGITS
     number = int(database) if is_number else settings.database(database)
+    if isinstance(settings, PlainSettings):
+        return settings._replace(default=number)
     return settings.model_copy(update={"default": number})
+
+
+def _opened(settings: ChosenSettings) -> Database:
+    return open_databases(settings, False, Database)[None]
+
+
+def _at(path: str, settings: ChosenSettings) -> ChosenSettings:
+    """Return the settings of the same store in another file."""
+    if isinstance(settings, PlainSettings):
+        return settings._replace(options=settings.options._replace(path=path))
+    return settings.model_copy(update={"options": settings.options.model_copy(update={"path": path})})

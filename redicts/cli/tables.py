@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import textwrap
 import unicodedata
@@ -31,6 +30,8 @@ class Styled(NamedTuple):
 
 def terminal_width() -> int | None:
     """Return the number of columns of the terminal, or ``None`` if the output is not one: nothing is cut there."""
+    import shutil  # noqa: PLC0415  (for a terminal only)
+
     return max(10, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import secrets
+import os
+import sys
 from collections.abc import Collection, Sequence
 from json.encoder import encode_basestring
 from json.scanner import make_scanner
 from typing import Any, Final
 
-from pydantic_core import from_json, to_json
-
-from redicts.core.codec import Codec, CodecPlugin, CodecSettings, CorruptContent, TruncatedContent, refuse_equal_names
+from redicts.core.codec import Codec, CodecPlugin, CorruptContent, TruncatedContent, refuse_equal_names
 from redicts.core.foreign import is_interrupt
 from redicts.core.hooks import hookimpl
 from redicts.core.minitransaction import Path
@@ -52,10 +51,41 @@ _TREE: Final = _LEAVES | {dict}
 _SHORT: Final = 64
 """Longer texts are parsed by pydantic, which takes half the time. ``json`` parses what pydantic refuses, for instance
 lone surrogates and deeply nested texts."""
-_MARK: Final = 2**62 + secrets.randbits(62)
+_WORTH: Final = 100_000
+"""How many bytes or entries ``json`` handles in its stead, if nothing else has imported pydantic: importing it takes as
+long as these, and all the rest of a short command."""
+_MARK: Final = 2**62 + int.from_bytes(os.urandom(8), "big") // 4
 """A number that no stored text can contain but by chance, because it is drawn in this process and never leaves it."""
 _BETWEEN: Final = b",%d," % _MARK
 _scan: Final = make_scanner(_decoder)  # type: ignore[arg-type]  # any object with these settings will do
+
+
+def _first_from_json(data: bytes) -> Any:
+    """Parse a text with pydantic once that is worth its import; else raise ``ValueError``, as for what it refuses."""
+    if not _use_pydantic(len(data)):
+        raise ValueError
+    return from_json(data)
+
+
+def _first_to_json(value: Any) -> bytes:
+    return to_json(value) if _use_pydantic(len(value)) else _dumps(value).encode()
+
+
+def _use_pydantic(size: int) -> bool:
+    """Return whether pydantic is to be used, and use it from then on."""
+    global from_json, to_json, _handled  # noqa: PLW0603  (each call passes here, so nothing may stand between)
+    _handled += size
+    if _handled < _WORTH and "pydantic_core" not in sys.modules:
+        return False
+    from pydantic_core import from_json, to_json  # noqa: PLC0415  (see _WORTH)
+
+    return True
+
+
+_handled = 0
+from_json, to_json = _first_from_json, _first_to_json
+if "pydantic_core" in sys.modules:
+    _use_pydantic(0)
 
 
 class JsonCodec(Codec):
@@ -196,4 +226,4 @@ def redicts_codecs() -> list[CodecPlugin]:
     """Offer this codec."""
     harness = "redicts.contract.codecs:AsJsonHarness"
     summary = "plain JSON text, which any program can read"
-    return [CodecPlugin("json", CodecSettings, lambda _: codec, contract=1, summary=summary, harness=harness)]
+    return [CodecPlugin("json", None, lambda _: codec, contract=1, summary=summary, harness=harness)]

@@ -21,7 +21,6 @@ from redicts import types
 from redicts.core.codec import (
     Codec,
     CodecPlugin,
-    CodecSettings,
     CorruptContent,
     JsonText,
     TruncatedContent,
@@ -233,4 +232,4 @@ def redicts_codecs() -> list[CodecPlugin]:
     """Offer this codec."""
     summary = "JSON text with pydantic models and dataclasses of registered types"
     harness = "redicts.contract.codecs:AsJsonHarness"
-    return [CodecPlugin("models", CodecSettings, lambda _: ModelsCodec(), contract=1, summary=summary, harness=harness)]
+    return [CodecPlugin("models", None, lambda _: ModelsCodec(), contract=1, summary=summary, harness=harness)]

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgpack
 
-from redicts.core.codec import Codec, CodecPlugin, CodecSettings, CorruptContent, TruncatedContent
+from redicts.core.codec import Codec, CodecPlugin, CorruptContent, TruncatedContent
 from redicts.core.hooks import hookimpl
 from redicts.core.minitransaction import Path
 from redicts.core.names import Name
@@ -141,5 +141,5 @@ def redicts_codecs() -> list[CodecPlugin]:
     """Offer this codec."""
     summary = "JSON's types and bytes, tuples, dates and big numbers"
     harness = "redicts.contract.codecs:BuffersAsBytesHarness"
-    made = CodecPlugin("msgpack", CodecSettings, lambda _: MsgpackCodec(), contract=1, summary=summary, harness=harness)
+    made = CodecPlugin("msgpack", None, lambda _: MsgpackCodec(), contract=1, summary=summary, harness=harness)
     return [made]

@@ -15,10 +15,11 @@ from typing import Final
 
 from pydantic import Field, SecretStr, StrictBool, field_validator, model_validator
 
-from redicts.core.codec import BadSignatureContent, Codec, CodecPlugin, CodecSettings, CorruptContent, TruncatedContent
+from redicts.core.codec import BadSignatureContent, Codec, CodecPlugin, CorruptContent, TruncatedContent
 from redicts.core.foreign import Redacted, is_interrupt
 from redicts.core.hooks import hookimpl
 from redicts.core.minitransaction import Path
+from redicts.core.plugin_settings import CodecSettings
 
 _SIGNED: Final = b"S"
 _UNSIGNED: Final = b"U"

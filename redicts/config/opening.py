@@ -6,12 +6,9 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
-from pydantic import BaseModel
-
-from redicts.config.redaction import repeats_secret
-from redicts.config.settings import Settings
+from redicts.config.choosing import ChosenSettings
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.codec import Codec, CodecSettings
+from redicts.core.codec import Codec
 from redicts.core.envelope import LeafFormat
 from redicts.errors import PluginBroken, RedictsError, SettingsError
 from redicts.plugins import discovery
@@ -22,7 +19,7 @@ from redicts.plugins.loading import backend_plugin, codec_plugin
 _Result = TypeVar("_Result")
 
 
-def backend(settings: Settings, number: int) -> Backend:
+def backend(settings: ChosenSettings, number: int) -> Backend:
     """Open one database. The contract forbids I/O here that can fail because a server is unreachable.
 
     Raises :class:`~redicts.errors.PluginBroken` if the plugin fails.
@@ -38,17 +35,17 @@ def backend(settings: Settings, number: int) -> Backend:
     return found
 
 
-def leaf_format(settings: Settings) -> LeafFormat:
+def leaf_format(settings: ChosenSettings) -> LeafFormat:
     """Return how leaves are written, and which codecs are read. Raises as :func:`backend` does."""
     readers = [codec(name, options) for name, options in settings.accept.items()]
     writer = codec(settings.codec, settings.codec_options)
     return LeafFormat(writer, readers, lambda name: discovery.is_offered(CODEC, name))
 
 
-def codec(name: str, options: CodecSettings | None = None) -> Codec:
+def codec(name: str, options: object = None) -> Codec:
     """Open a codec, by default with the defaults of its settings. Raises as :func:`backend` does."""
     source, plugin = discovery.find(CODEC, name), codec_plugin(name)
-    chosen = plugin.settings() if options is None else options
+    chosen = plugin.model() if options is None and plugin.settings is not None else options
     found = _opened(source, chosen, lambda: plugin.open(chosen), Codec)  # type: ignore[type-abstract]
     if found.name != name:
         # Stored values name their codec, and settings accept codecs by name.
@@ -56,7 +53,7 @@ def codec(name: str, options: CodecSettings | None = None) -> Codec:
     return found
 
 
-def _opened(source: Source, settings: BaseModel, open_: Callable[[], object], expected: type[_Result]) -> _Result:
+def _opened(source: Source, settings: object, open_: Callable[[], object], expected: type[_Result]) -> _Result:
     """Return what a plugin opens, after checking its type.
 
     Errors of redicts pass through. Others, and those that repeat a secret, become
@@ -69,6 +66,8 @@ def _opened(source: Source, settings: BaseModel, open_: Callable[[], object], ex
             return found
         why = f"it returned {type(found).__name__}, not a {expected.__name__}"
     except (Exception, SystemExit) as error:
+        from redicts.config.redaction import repeats_secret  # noqa: PLC0415  (it imports pydantic)
+
         why = type(error).__name__
         if not repeats_secret("".join(traceback.format_exception(error)), settings):
             if isinstance(error, RedictsError):

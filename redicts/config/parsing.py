@@ -6,15 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from redicts.config.defaults import DEFAULT_BACKEND, DEFAULT_CODEC, SCHEMES
 from redicts.config.redaction import shown_name
 from redicts.config.validation import fields_of_url, unknown_field
 from redicts.errors import SettingsError, WrongField
 from redicts.plugins import discovery
 from redicts.plugins.kinds import BACKEND, CODEC, Kind
-from redicts.plugins.loading import backend_plugin
-
-DEFAULT_BACKEND: Final = "redis"
-DEFAULT_CODEC: Final = "json"
+from redicts.plugins.loading import backend_model
 
 GENERAL: Final = (
     "accept",
@@ -28,11 +26,6 @@ GENERAL: Final = (
     "names",
 )
 """The names of the general settings. In the flat form, all others are settings of the backend."""
-
-_SCHEMES: Final = dict.fromkeys(
-    ("rediss", "unix", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel"), "redis"
-)
-"""The schemes of URLs that differ from the name of their backend."""
 
 
 class PluginConfiguration(NamedTuple):
@@ -101,6 +94,6 @@ def _from_url(url: str) -> Mapping[str, Any]:
     scheme = url.partition("://")[0]
     if scheme == url or not re.fullmatch(r"[A-Za-z][\w+.-]*", scheme, re.ASCII):
         raise SettingsError("settings: a configuration that is text must be a URL, for instance sqlite:///state.db")
-    name = _SCHEMES.get(scheme, scheme)
-    model = backend_plugin(name).settings
+    name = SCHEMES.get(scheme, scheme)
+    model = backend_model(name)
     return {"backend": {"name": name, **fields_of_url(discovery.find(BACKEND, name), model, url)}}

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, StrictBool, TypeAdapter, create_model
 
-from redicts.config.parsing import DEFAULT_BACKEND, DEFAULT_CODEC
-from redicts.config.settings import LOCK_RETENTION_SECS, LockRetention
+from redicts.config.defaults import DEFAULT_BACKEND, DEFAULT_CODEC, LOCK_RETENTION_SECS
+from redicts.config.settings import LockRetention
 from redicts.plugins.kinds import BACKEND, CODEC, Kind
 from redicts.plugins.listing import installed
 from redicts.plugins.loading import backend_plugin, codec_plugin
@@ -25,8 +25,8 @@ def schema() -> dict[str, Any]:
     >>> sorted(schema())
     ['$defs', '$schema', 'anyOf', 'title']
     """
-    backends = {name: backend_plugin(name).settings for name in _usable(BACKEND)}
-    codecs = {name: codec_plugin(name).settings for name in _usable(CODEC)}
+    backends = {name: backend_plugin(name).model for name in _usable(BACKEND)}
+    codecs = {name: codec_plugin(name).model for name in _usable(CODEC)}
     # For the type checker these types, made at run time, are Any.
     forms = _named([_form("Codec", name, model, {"name": _equals(name)}) for name, model in codecs.items()], "name")
     codec: Any = Union[Literal[tuple(codecs)], forms]

@@ -20,25 +20,17 @@ from pydantic import (
 )
 
 from redicts.config import sources
-from redicts.config.parsing import DEFAULT_CODEC, GENERAL, PluginConfiguration, split
+from redicts.config.defaults import CACHE_BYTES, DEFAULT_CODEC, FAKE_BACKEND, LOCK_RETENTION_SECS
+from redicts.config.parsing import GENERAL, PluginConfiguration, split
 from redicts.config.processes import is_starting
 from redicts.config.redaction import shown_name
 from redicts.config.validation import main_database, validated, wrong_fields
-from redicts.core.backend import BackendSettings
-from redicts.core.codec import CodecSettings
+from redicts.core.plugin_settings import BackendSettings, CodecSettings
 from redicts.errors import SettingsError, WrongField
 from redicts.plugins import discovery
 from redicts.plugins.kinds import BACKEND, CODEC
-from redicts.plugins.loading import backend_plugin, codec_plugin
+from redicts.plugins.loading import backend_model, codec_model
 from redicts.plugins.suggestions import suggestion
-
-FAKE_BACKEND: Final = "fakeredis"
-
-LOCK_RETENTION_SECS: Final = 0.005
-"""The default of ``lock_retention``: see :mod:`redicts.locks.retention`."""
-
-CACHE_BYTES: Final = 64 * 2**20
-"""The size of a cache of which the settings say only that it is on."""
 
 _Value = TypeVar("_Value")
 
@@ -171,9 +163,8 @@ def parse(cfg: Mapping[str, Any] | str | None, *, fake_redis: bool = False) -> S
 def _parsed(cfg: Mapping[str, Any] | str, fake_redis: bool) -> Settings:
     parts = split(cfg)
     name = FAKE_BACKEND if fake_redis else parts.backend.name
-    plugin = backend_plugin(name)
     source = discovery.find(BACKEND, name)
-    backend = validated(source, plugin.settings, parts.backend.fields, GENERAL)
+    backend = validated(source, backend_model(name), parts.backend.fields, GENERAL)
     general = parts.general
     number = _pop_number(general)
     try:
@@ -205,7 +196,7 @@ def _accepted(writer: PluginConfiguration, accept: tuple[PluginConfiguration, ..
 
 
 def _codec_settings(codec: PluginConfiguration) -> CodecSettings:
-    return validated(discovery.find(CODEC, codec.name), codec_plugin(codec.name).settings, codec.fields, ())
+    return validated(discovery.find(CODEC, codec.name), codec_model(codec.name), codec.fields, ())
 
 
 def _pop_number(general: dict[str, Any]) -> int | None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core.core_schema import ErrorType
 
 from redicts.config.redaction import repeats_value, shown_name
-from redicts.core.backend import BackendSettings
+from redicts.core.plugin_settings import BackendSettings
 from redicts.errors import PluginBroken, SettingsError, WrongField
 from redicts.file_paths import absolute
 from redicts.plugins.discovery import Source

@@ -18,12 +18,13 @@ from typing import Any, Final
 
 from redicts.contract.fault_proxy import FaultProxy
 from redicts.contract.harness import Harness, SharedBackend
-from redicts.contract.provenance import provenance, secrets_in
+from redicts.contract.provenance import module_of, provenance, secrets_in
 from redicts.contract.requirements import NotRun
 from redicts.contract.sizes import size_of_files, size_of_process
 from redicts.contract.wall import set_wall_clock
-from redicts.core.backend import Backend, BackendPlugin, BackendSettings
+from redicts.core.backend import Backend, BackendPlugin
 from redicts.core.minitransaction import NOTHING, Delete, Equals, Key, Put, Read, Scope, Transaction
+from redicts.core.plugin_settings import BackendSettings
 from redicts.errors import RedictsError
 
 QUICK: Final = 0.3
@@ -197,7 +198,7 @@ class StoreHarness(Harness):
         """
         if self._instance is None or self._has_address:
             return False
-        set_wall_clock(seconds, self.store.plugin.settings.__module__.partition(".")[0])
+        set_wall_clock(seconds, module_of(self.store.plugin).partition(".")[0])
         return True
 
     def close(self) -> None:

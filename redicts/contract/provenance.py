@@ -31,7 +31,7 @@ def provenance(plugin: BackendPlugin | CodecPlugin) -> dict[str, str]:
 
 def _distribution(plugin: BackendPlugin | CodecPlugin) -> tuple[str, str]:
     """Return the name and the version of the distribution that a plugin comes from."""
-    module = plugin.settings.__module__
+    module = module_of(plugin)
     group = BACKENDS if isinstance(plugin, BackendPlugin) else CODECS
     for entry in metadata.entry_points(group=group, name=plugin.name):
         if entry.dist is not None and entry.module.partition(".")[0] == module.partition(".")[0]:
@@ -45,6 +45,12 @@ def _distribution(plugin: BackendPlugin | CodecPlugin) -> tuple[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return f"none (module {module})", "unknown"
+
+
+def module_of(plugin: BackendPlugin | CodecPlugin) -> str:
+    """Return the name of the module in which a plugin has its settings, or opens its store if it has none."""
+    code: object = plugin.open if plugin.settings is None else plugin.model
+    return str(getattr(code, "__module__", type(code).__module__))
 
 
 def secrets_in(settings: BaseModel) -> Iterator[str]:

@@ -13,7 +13,8 @@ from redicts.contract.configured import QUICK, Store, StoreHarness
 from redicts.contract.fault_proxy import FaultProxy
 from redicts.contract.one_section import SECTION, InOneSection, in_one_section
 from redicts.contract.wall import set_wall_clock
-from redicts.core.backend import Backend, BackendSettings
+from redicts.core.backend import Backend
+from redicts.core.plugin_settings import BackendSettings
 
 
 class RedisStoreHarness(StoreHarness):

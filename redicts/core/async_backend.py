@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -73,6 +74,11 @@ class AsyncBackend(ABC):
           the next request on the same connection: the connection is closed, or the reply is read and dropped. If the
           request writes, it is not applied later than a request that the task makes after its cancellation.
     """
+
+    @property
+    def address(self) -> Mapping[str, str | int]:
+        """Where the store is, for reports: any of ``host``, ``port``, ``path`` and ``db``. No secrets, and no I/O."""
+        return {}
 
     @abstractmethod
     async def execute(self, transaction: Transaction, deadline: float | None = None, /) -> Outcome:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
-
-from pydantic import BaseModel, ConfigDict
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from redicts.core.async_backend import AsyncBackend
-from redicts.core.entry_points import CONTRACT
+from redicts.core.entry_points import CONTRACT, imported
 from redicts.core.listener import LONGEST_INTERVAL_TO_CHANGES_SECS, Listener, Poller
 from redicts.core.minitransaction import Key, Outcome, Path, Transaction
+
+if TYPE_CHECKING:
+    from redicts.core.plugin_settings import BackendSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +188,11 @@ class Backend(ABC):
         """
         return None
 
+    @property
+    def address(self) -> Mapping[str, str | int]:
+        """Where the store is, for reports: any of ``host``, ``port``, ``path`` and ``db``. No secrets, and no I/O."""
+        return {}
+
     def about(self) -> Mapping[str, str]:
         """Return details of the store for reports, for instance ``{"Redis server": "7.0.15"}``.
 
@@ -211,32 +217,17 @@ class Backend(ABC):
         """
 
 
-class BackendSettings(BaseModel):
-    """Base class of a backend's settings: frozen, refuses unknown fields, and never shows input in an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    @property
-    def main_database(self) -> int:
-        """The number of the default database, if ``names`` and ``database`` of the settings do not choose one."""
-        return 0
-
-    @classmethod
-    def fields_of_url(cls, url: str) -> dict[str, object]:  # noqa: ARG003  (for backends that override it)
-        """Parse a URL into fields. Raises ``ValueError``, with a message that does not contain the URL."""
-        raise ValueError("this backend is not chosen by a URL; give its settings as a dict")
-
-
 @dataclass(frozen=True, slots=True)
 class BackendPlugin:
     """The registration of a backend, as the hook ``redicts_backends`` returns it (see :mod:`redicts.plugin`)."""
 
     name: str
     """The name in the settings, also the scheme of its URLs."""
-    settings: type[BackendSettings]
-    """The model that validates its settings."""
+    settings: type[BackendSettings] | str | None
+    """The model that validates its settings. As text, ``package.module:Class``, it is imported when something needs it;
+    so is pydantic. ``None`` stands for a backend that has no settings."""
     open: Callable[[Any, int], Backend]
-    """Opens one database, given an instance of ``settings`` and the number of the database, 0 or more.
+    """Opens one database, given validated settings and the number of the database, 0 or more.
     It does not connect to a server: the first :meth:`Backend.execute` does."""
     from_client: Callable[[object], Backend | None] | None = None
     """Opens the store of an existing client object, with its own connections; returns ``None`` for an object that is
@@ -254,3 +245,15 @@ class BackendPlugin:
     cannot open it, because the client does not know a part of the settings, such as a prefix of keys. A lock on the
     client is then a lock of the pool. Raises :class:`~redicts.errors.SettingsError` if only the server could tell. Does
     no I/O."""
+    plain: Callable[[str], NamedTuple | None] | None = None
+    """Returns what ``open`` takes for a URL that is valid without the model: a named tuple with the fields of the
+    validated settings, and their defaults. Returns ``None`` for each other URL. So a short command need not import
+    pydantic, which takes as long as all the rest of it."""
+
+    @property
+    def model(self) -> type[BackendSettings]:
+        """The model that validates its settings."""
+        if self.settings is None or isinstance(self.settings, str):
+            found: type[BackendSettings] = imported(self.settings or "redicts.core.plugin_settings:NoSettings")
+            return found
+        return self.settings

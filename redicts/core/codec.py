@@ -6,12 +6,13 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import BaseModel, ConfigDict
-
-from redicts.core.entry_points import CONTRACT
+from redicts.core.entry_points import CONTRACT, imported
 from redicts.core.minitransaction import Path
+
+if TYPE_CHECKING:
+    from redicts.core.plugin_settings import CodecSettings
 
 
 class Codec(ABC):
@@ -138,22 +139,16 @@ _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _names_decoder: Final = json.JSONDecoder(object_pairs_hook=_refuse_equal)
 
 
-class CodecSettings(BaseModel):
-    """Base class of a codec's settings: frozen, refuses unknown fields, and never shows input in an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
 @dataclass(frozen=True, slots=True)
 class CodecPlugin:
     """The registration of a codec, as the hook ``redicts_codecs`` returns it (see :mod:`redicts.plugin`)."""
 
     name: str
     """The name in the settings and in the envelope."""
-    settings: type[CodecSettings]
-    """The model that validates its settings."""
+    settings: type[CodecSettings] | str | None
+    """The model that validates its settings, as that of a :class:`~redicts.core.backend.BackendPlugin`."""
     open: Callable[[Any], Codec]
-    """Makes the codec, given an instance of ``settings``."""
+    """Makes the codec, given validated settings, or ``None`` if it has no model."""
     contract: int = CONTRACT
     """The contract version that it was written for, as a literal number."""
     summary: str = ""
@@ -161,3 +156,11 @@ class CodecPlugin:
     harness: str = ""
     """The harness for ``redicts certify --codec``, as ``package.module:Class``; imported only by that command.
     Without it, the checks use values that JSON preserves."""
+
+    @property
+    def model(self) -> type[CodecSettings]:
+        """The model that validates its settings."""
+        if self.settings is None or isinstance(self.settings, str):
+            found: type[CodecSettings] = imported(self.settings or "redicts.core.plugin_settings:CodecSettings")
+            return found
+        return self.settings

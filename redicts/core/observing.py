@@ -126,16 +126,35 @@ def observe(observer: Observer) -> Observing:
 def observed(steps: Generator[Any, Any, _Result], backend: object) -> Generator[Any, Any, _Result]:
     """Carry out an operation, and call the observers when it has ended."""
     kind, paths, granted_at = _description(steps)
-    counts = _Counts()
     repeats = Repeats()
     before = REPEATS.get()
     REPEATS.set(repeats)
     failure: BaseException | None = None
-    found: list[_Result] = []
+    found: Any = None
+    round_trips, waited = 0, 0.0
     began, start = time.time(), time.perf_counter()
     try:
-        found.append((yield from _counted(steps, counts)))
-        return found[0]
+        try:
+            # Not in a generator of its own: a leaf of SQLite is read in the time of ten calls.
+            request = next(steps)
+            while True:
+                asked_at = time.perf_counter() if type(request).__name__ in _WAITS else 0.0
+                round_trips += not asked_at
+                try:
+                    answer = yield request
+                except BaseException as error:
+                    request = steps.throw(error)
+                else:
+                    request = steps.send(answer)
+                finally:
+                    if asked_at:
+                        waited += time.perf_counter() - asked_at
+        finally:
+            steps.close()
+    except StopIteration as stop:
+        found = stop.value
+        result: _Result = found
+        return result
     except BaseException as error:
         failure = error
         raise
@@ -145,43 +164,12 @@ def observed(steps: Generator[Any, Any, _Result], backend: object) -> Generator[
             REPEATS.set(before)  # not reset, which fails if a collection closes the generator in another context
         held = None if granted_at is None else time.monotonic() - granted_at
         outcome = _outcome(kind, found) if failure is None else type(failure).__name__
-        times = began, seconds, counts.waited, held
+        times = began, seconds, waited, held
         name = _names.get(type(backend)) or _name_of(backend)
-        if counts.round_trips or kind not in _INTERNAL:
-            seen = Observation(kind, paths, name, counts.round_trips, repeats.count, *times, outcome, failure, backend)
+        if round_trips or kind not in _INTERNAL:
+            seen = Observation(kind, paths, name, round_trips, repeats.count, *times, outcome, failure, backend)
             for observer in tuple(OBSERVERS):
                 call_observer(observer, seen)
-
-
-class _Counts:
-    __slots__ = ("round_trips", "waited")
-
-    def __init__(self) -> None:
-        self.round_trips = 0
-        self.waited = 0.0
-
-
-def _counted(steps: Generator[Any, Any, _Result], counts: _Counts) -> Generator[Any, Any, _Result]:
-    """Carry out an operation, and count its requests and waits."""
-    try:
-        request = next(steps)
-        while True:
-            asked_at = time.perf_counter() if type(request).__name__ in _WAITS else 0.0
-            counts.round_trips += not asked_at
-            try:
-                answer = yield request
-            except BaseException as error:
-                request = steps.throw(error)
-            else:
-                request = steps.send(answer)
-            finally:
-                if asked_at:
-                    counts.waited += time.perf_counter() - asked_at
-    except StopIteration as stop:
-        result: _Result = stop.value
-        return result
-    finally:
-        steps.close()
 
 
 _INTERNAL: Final = frozenset({"end"})
@@ -190,8 +178,8 @@ _INTERNAL: Final = frozenset({"end"})
 _WAITS: Final = frozenset({"Pause", "Listen", "Await"})
 
 
-def _outcome(kind: str, found: list[Any]) -> str:
-    return "not_free" if kind == "acquire" and found == [False] else "ok"
+def _outcome(kind: str, found: object) -> str:
+    return "not_free" if kind == "acquire" and found is False else "ok"
 
 
 def _description(steps: Any) -> tuple[str, tuple[Path, ...], float | None]:
@@ -229,8 +217,9 @@ _names: Final[dict[type, str]] = {}
 
 def _name_of(backend: object) -> str:
     kind = type(backend)
-    inner = getattr(backend, "_backend", None)  # of an adapter for tasks
-    if kind.__module__.startswith("redicts.aio.") and inner is not None:
+    # Of an adapter for tasks, or a cache.
+    inner = getattr(backend, "_inner" if kind.__module__.startswith("redicts.api.") else "_backend", None)
+    if kind.__module__.startswith(("redicts.aio.", "redicts.api.")) and inner is not None:
         return _name_of(inner)
     built_in = kind.__module__.startswith("redicts.backends.")
     name = kind.__module__.split(".")[2] if built_in else kind.__name__.removesuffix("Backend").lower()

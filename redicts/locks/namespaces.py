@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import Final
 
@@ -21,4 +20,6 @@ def pid_namespace() -> str:
             known = f"{file.read().strip()} {os.readlink(_NAMESPACE)}"
     except (OSError, ValueError):
         return ""
-    return hashlib.sha256(known.encode()).hexdigest()[:12]
+    from hashlib import sha256  # noqa: PLC0415  (for locks only: it loads OpenSSL)
+
+    return sha256(known.encode()).hexdigest()[:12]

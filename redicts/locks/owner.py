@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import itertools
 import os
-import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar, Token, copy_context
+from functools import cached_property
 from sys import modules
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -42,14 +41,18 @@ class _Process:
     """The identity of one process: a unique client id, a counter, and the owners of its threads and tasks."""
 
     def __init__(self) -> None:
-        self.client_id = secrets.token_hex(8)
+        self.client_id = os.urandom(8).hex()
         self.numbers = itertools.count(1)
-        self.where = f"{socket.gethostname()}:{os.getpid()}@{pid_namespace()}"
         self.threads = threading.local()
         """The :class:`_Thread` of each thread, as ``here``."""
         self.tasks: WeakKeyDictionary[Any, LockOwner] = WeakKeyDictionary()
         self.is_here = True
         """Whether this is the running process, and not the one that forked it."""
+
+    @cached_property
+    def where(self) -> str:
+        """The host, the process id and its namespace, for reports about locks."""
+        return f"{os.uname().nodename}:{os.getpid()}@{pid_namespace()}"
 
 
 def request_name() -> str:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic import BaseModel
-
-from redicts.core.backend import BackendPlugin, BackendSettings
-from redicts.core.codec import CodecPlugin, CodecSettings
+from redicts.core.backend import BackendPlugin
+from redicts.core.codec import CodecPlugin
 from redicts.core.entry_points import BACKENDS, CODECS
 
 
@@ -26,11 +24,9 @@ class Kind:
     """The package whose modules are the built-in plugins."""
     plugin: type[BackendPlugin] | type[CodecPlugin]
     """The type of which the hook returns a list."""
-    settings: type[BaseModel]
-    """The base class of their settings."""
 
 
-BACKEND: Final = Kind("backend", BACKENDS, "redicts_backends", "redicts.backends", BackendPlugin, BackendSettings)
-CODEC: Final = Kind("codec", CODECS, "redicts_codecs", "redicts.codecs", CodecPlugin, CodecSettings)
+BACKEND: Final = Kind("backend", BACKENDS, "redicts_backends", "redicts.backends", BackendPlugin)
+CODEC: Final = Kind("codec", CODECS, "redicts_codecs", "redicts.codecs", CodecPlugin)
 
 KINDS: Final = (BACKEND, CODEC)

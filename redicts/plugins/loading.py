@@ -26,6 +26,8 @@ from redicts.plugins.suggestions import suggestion
 if TYPE_CHECKING:
     from pluggy import PluginManager
 
+    from redicts.core.plugin_settings import BackendSettings, CodecSettings
+
 loaded: Final[dict[Source, BackendPlugin | CodecPlugin]] = {}
 """The plugins that were loaded so far."""
 
@@ -43,6 +45,16 @@ def backend_plugin(name: str) -> BackendPlugin:
 def codec_plugin(name: str) -> CodecPlugin:
     """Return the codec of this name. Raises as :func:`backend_plugin` does."""
     return cast("CodecPlugin", load(discovery.find(CODEC, name)))
+
+
+def backend_model(name: str) -> type[BackendSettings]:
+    """Return the model of a backend's settings. Raises as :func:`backend_plugin` does."""
+    return cast("type[BackendSettings]", _model(discovery.find(BACKEND, name)))
+
+
+def codec_model(name: str) -> type[CodecSettings]:
+    """Return the model of a codec's settings. Raises as :func:`backend_plugin` does."""
+    return cast("type[CodecSettings]", _model(discovery.find(CODEC, name)))
 
 
 def from_client(client: object) -> Backend:
@@ -231,18 +243,41 @@ def _checked(source: Source, offered: list[Any]) -> BackendPlugin | CodecPlugin:
             f"the {source} is written for contract {plugin.contract}, but this redicts supports contract {CONTRACT}; "
             f"upgrade {older}"
         )
-    if not (isinstance(plugin.settings, type) and issubclass(plugin.settings, kind.settings)):
-        raise _broken(source, f"its settings must be a subclass of {kind.settings.__name__}")
-    if "name" in plugin.settings.model_fields:
-        raise _broken(source, "its settings have a field 'name', which is reserved for the plugin's name; rename it")
+    if plugin.settings is not None and not isinstance(plugin.settings, str):
+        _check_model(source, plugin.settings)
     functions: dict[str, object] = {"open": plugin.open}
     if isinstance(plugin, BackendPlugin):
-        optional = {"from_client": plugin.from_client, "is_client_of": plugin.is_client_of}
+        optional = {"from_client": plugin.from_client, "is_client_of": plugin.is_client_of, "plain": plugin.plain}
         functions |= {field: value for field, value in optional.items() if value is not None}
     for field, value in functions.items():
         if not callable(value):
             raise _broken(source, f"its {field} must be callable, not {_a(value)}")
     return plugin
+
+
+def _model(source: Source) -> type[BackendSettings] | type[CodecSettings]:
+    """Return the model of a plugin's settings. One that is given as text is imported here, and checked."""
+    plugin = load(source)
+    if not isinstance(plugin.settings, str):
+        return plugin.model
+    try:
+        model = plugin.model
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise _broken(source, f"importing {plugin.settings} failed with {_described(error)}") from error
+    _check_model(source, model)
+    return model
+
+
+def _check_model(source: Source, model: object) -> None:
+    from redicts.core import plugin_settings  # noqa: PLC0415  (it imports pydantic)
+
+    base = plugin_settings.BackendSettings if source.kind is BACKEND else plugin_settings.CodecSettings
+    if not (isinstance(model, type) and issubclass(model, base)):
+        raise _broken(source, f"its settings must be a subclass of {base.__name__}")
+    if "name" in model.model_fields:
+        raise _broken(source, "its settings have a field 'name', which is reserved for the plugin's name; rename it")
 
 
 def _broken(source: Source, why: str, remedy: str = "") -> PluginBroken:

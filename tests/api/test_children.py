@@ -16,8 +16,8 @@ import pytest
 
 import redicts
 from redicts import Lock, Pool, Proxy, RedictsError, root, section
-from redicts.backends.memory import MemorySettings
 from redicts.core.backend import Capabilities
+from redicts.core.plugin_settings import NoSettings
 from tests.api.test_pool import run_python
 from tests.support.servers import RedisServer
 from tests.support.stores import Wrapped, in_place_of_memory
@@ -202,7 +202,7 @@ def test_settings_that_cannot_be_passed_on_are_refused_in_the_child(monkeypatch:
 
     in_place_of_memory(monkeypatch, lambda _settings, _database: Shared())
     Pool().reload(cfg={"backend": "memory"})
-    monkeypatch.setattr(MemorySettings, "__reduce__", refuse)
+    monkeypatch.setattr(NoSettings, "__reduce__", refuse)
     with Child("spawn", Proxy("a")) as child:
         (seen,) = child.seen()
     assert "has settings that cannot be pickled (OSError)" in seen

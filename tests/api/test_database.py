@@ -13,8 +13,8 @@ import pytest
 
 import redicts
 from redicts import Database, Lock, NotHeld, Pool, Proxy, SettingsError, WrongUse, root
-from redicts.backends.memory import MemorySettings
 from redicts.config.settings import Settings, parse
+from redicts.core.plugin_settings import NoSettings
 from redicts.transfer import copy
 from tests.locks.locking import Somebody
 from tests.support.servers import RedisServer
@@ -42,7 +42,7 @@ def backends(monkeypatch: pytest.MonkeyPatch) -> list[Closing]:
     """Record the backends that are opened for the name ``memory``."""
     opened: list[Closing] = []
 
-    def open_(_settings: MemorySettings, _number: int) -> Closing:
+    def open_(_settings: NoSettings, _number: int) -> Closing:
         opened.append(Closing())
         return opened[-1]
 

@@ -14,8 +14,8 @@ import pytest
 import redis
 
 from redicts import AccessDenied, Pool, Proxy, RedictsError, SettingsError, Unreachable, Unsupported, root
-from redicts.backends.memory import MemorySettings
 from redicts.core.minitransaction import Outcome, Transaction
+from redicts.core.plugin_settings import NoSettings
 from tests.support.ports import free_port
 from tests.support.servers import RedisServer, StartRedis
 from tests.support.stores import Store, Use, Wrapped, in_place_of_memory, together
@@ -38,7 +38,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Wrapped]]:
     """Reload to a memory store that tells which databases were opened, with their backends."""
     found: list[tuple[int, Wrapped]] = []
 
-    def open_(_settings: MemorySettings, database: int) -> Wrapped:
+    def open_(_settings: NoSettings, database: int) -> Wrapped:
         backend = Wrapped()
         found.append((database, backend))
         return backend

@@ -842,7 +842,7 @@ def test_a_large_scope_is_refused_only_if_no_value_decides_the_check(backend: Re
 
 def test_the_simulated_server_notifies(backend: RedisBackend) -> None:
     """Threads that wait on the simulated server are notified one by one, also after a fork."""
-    simulated = fakeredis.open(fakeredis.settings(), 0)
+    simulated = fakeredis.open(fakeredis.model(), 0)
     assert simulated.capabilities.push
     assert backend.capabilities.push
     names = fresh_names(3)

@@ -106,7 +106,7 @@ def comparable(backend: Backend, transaction: Transaction) -> Any:
 
 def simulated() -> Backend:
     """Open a simulated server."""
-    return plugin.open(plugin.settings(), 0)
+    return plugin.open(plugin.model(), 0)
 
 
 def test_any_transaction_has_the_same_outcome(redis_server: RedisServer) -> None:

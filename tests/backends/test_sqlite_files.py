@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from redicts.backends.sqlite import SqliteSettings, plugin
+from redicts.backends.sqlite import plugin
 from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.backends.sqlite.errors import is_busy, translated
+from redicts.backends.sqlite.settings import SqliteSettings
 from redicts.core.minitransaction import Add, Put
 from redicts.errors import (
     AccessDenied,

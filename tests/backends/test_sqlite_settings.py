@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from redicts.backends.sqlite import SqliteSettings, file_systems, files, plugin
+from redicts.backends.sqlite import file_systems, files, plugin
 from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.backends.sqlite.files import Durability
+from redicts.backends.sqlite.settings import SqliteSettings
 from redicts.core.minitransaction import Put
 from tests.backends.sqlite_tools import Opened, key, run
 

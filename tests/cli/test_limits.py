@@ -57,6 +57,9 @@ def test_missing_permissions_are_named(
     done = in_process("doctor", "--quick", "--json", "-s", json_of(store, "half"))
     assert done.status == exits.NEGATIVE
     assert findings(done)["permissions"]["missing"] == ["hrandfield", "incrby"]
+    acknowledged = json_of({**store, "acknowledged_by": 1}, "half")
+    done = in_process("doctor", "--quick", "--json", "-s", acknowledged)
+    assert findings(done)["permissions"]["missing"] == ["hrandfield", "incrby", "wait"]
     configured.execute_command("ACL SETUSER", "half", "-hget")  # without which nothing can be read
     done = in_process("doctor", "--quick", "--json", "-s", json_of(store, "half"))
     assert done.status == exits.FAILED

@@ -76,6 +76,45 @@ def test_a_command_whose_lock_is_lost_ends(file_url: str, tmp_path: Path, action
     assert b"the lock on 'a' is lost" in line
 
 
+FAMILY = (
+    "import signal, subprocess, sys; "
+    "grandchild = subprocess.Popen([sys.executable, '-c', {grandchild!r}], stdout=subprocess.PIPE); "
+    "grandchild.stdout.readline(); print(grandchild.pid, flush=True); grandchild.wait()"
+)
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('runs', flush=True); time.sleep(60)"
+)
+
+
+def test_a_signal_reaches_what_the_command_started(file_url: str) -> None:
+    """A shell that ends by a signal leaves its children behind; the process group gets it, so nothing is left."""
+    with running("lock", "a", "-s", file_url, "--", sys.executable, "-c", FAMILY.format(grandchild=WAITS)) as command:
+        grandchild = int(command.stdout.readline())
+        command.process.send_signal(signal.SIGTERM)
+        assert command.end().status == 128 + signal.SIGTERM
+    eventually(lambda: not is_running(grandchild), "the grandchild ends")
+
+
+def test_a_lost_lock_ends_what_the_command_started(file_url: str) -> None:
+    """A grandchild that ignores SIGTERM is killed after the grace, and the program ends after it."""
+    options = ("--lease", "1", "--grace", "0.2")
+    program = FAMILY.format(grandchild=STUBBORN)
+    with running("lock", "a", *options, "-s", file_url, "--", sys.executable, "-c", program) as command:
+        grandchild = int(command.stdout.readline())
+        assert len(Lock(open_database(file_url).backend, "a").break_locks()) == 1
+        assert command.end().status == exits.LOCKED
+        eventually(lambda: not is_running(grandchild), "the grandchild ends")
+
+
+def is_running(process: int) -> bool:
+    """Return whether a process has not ended."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
 def test_a_value_is_edited(file_url: str) -> None:
     """The editor gets the value as JSON, and what it saves is stored, with the TTL that was there."""
     put(file_url, {"a": {"wheels": 4, "paint": "red"}}, ttl=600_000)

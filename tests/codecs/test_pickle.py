@@ -64,14 +64,14 @@ def target(
     if isinstance(request.param, Executable):
         server = servers(request.param)
         server.flush()
-        backend = redis_plugin.open(redis_plugin.settings.model_validate({"port": server.port}), 0)
+        backend = redis_plugin.open(redis_plugin.model.model_validate({"port": server.port}), 0)
 
         def plant(path: Path, data: bytes) -> None:
             run(TreeStore(LeafFormat(json_codec), None).write(path, 1), backend)  # creates the inner nodes
             server.command("HSET", "v:" + "".join(f".{segment}" for segment in path[:-1]), path[-1], data)
 
     else:
-        settings = sqlite_plugin.settings.model_validate({"path": str(tmp_path / "state.db")})
+        settings = sqlite_plugin.model.model_validate({"path": str(tmp_path / "state.db")})
         backend = MemoryBackend() if request.param == "memory" else sqlite_plugin.open(settings, 0)
 
         def plant(path: Path, data: bytes) -> None:
@@ -260,7 +260,7 @@ def test_the_settings_need_keys_or_the_explicit_unsigned(settings: dict[str, Any
 def test_the_plugin_opens_the_codec() -> None:
     """Neither its settings nor the codec shows a key."""
     (plugin,) = redicts_codecs()
-    settings = plugin.settings.model_validate({"keys": [SECRET]})
+    settings = plugin.model.model_validate({"keys": [SECRET]})
     assert SECRET not in repr(settings) + str(settings) + str(settings.model_dump())
     codec = plugin.open(settings)
     assert codec.name == plugin.name == "pickle"

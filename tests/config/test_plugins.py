@@ -91,7 +91,7 @@ def test_a_built_in_name_cannot_be_taken(distributions: Distributions) -> None:
     """The built-in plugin is used, and the list says why the other one is not."""
     distributions.install("redicts-x", WORKING.replace('"table", T', '"memory", T'), backends={"memory": "redicts_x"})
     Pool().reload(cfg={"backend": "memory"})
-    assert type(Pool().settings.options).__module__ == "redicts.backends.memory"
+    assert type(Pool().database().backend).__module__ == "redicts.backends.memory"
     ours, other = listed("memory")
     assert ours.usable
     assert other.problem == "the name 'memory' belongs to the backend of redicts, which is used instead"
@@ -269,6 +269,7 @@ def test_entry_points_are_read_only_for_names_that_are_not_built_in() -> None:
     """Importing redicts and choosing built-in plugins reads no entry points; another name does."""
     program = """
 from importlib import metadata
+import redicts.plugin  # which imports pydantic: that reads the entry points of its own plugins, once
 from redicts import Lock, Pool, Proxy, root
 def scanned(*arguments, **options): raise KeyboardInterrupt
 metadata.entry_points = metadata.distributions = scanned

@@ -11,9 +11,10 @@ from typing import Final
 from pydantic import SecretStr
 
 from redicts.backends.sqlite import SqliteBackend
-from redicts.core.backend import Backend, BackendPlugin, BackendSettings, Capabilities
+from redicts.core.backend import Backend, BackendPlugin, Capabilities
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Outcome, Put, Transaction
+from redicts.core.plugin_settings import BackendSettings
 from redicts.errors import StoreError
 
 

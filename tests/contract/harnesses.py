@@ -372,7 +372,7 @@ class ClusterHarness(RedisClusterHarness):
     not_run: Final = RedisHarness.not_run - {Need.SHARDED} | {Need.ASYNCIO}
 
     def __init__(self, cluster: Cluster, *, records_first: bool = False) -> None:
-        super().__init__(Store(plugin, plugin.settings.model_validate({"cluster": True, "nodes": cluster.nodes})))
+        super().__init__(Store(plugin, plugin.model.model_validate({"cluster": True, "nodes": cluster.nodes})))
         self._cluster: Final = cluster
         self.records_first = records_first
 
@@ -393,6 +393,6 @@ def open_backend(name: str, options: Mapping[str, Any], database: int = 0) -> Ba
     import importlib
 
     plugin = importlib.import_module(f"redicts.backends.{name}").plugin
-    backend = plugin.open(plugin.settings(**options), database)
+    backend = plugin.open(plugin.model(**options), database)
     assert isinstance(backend, Backend)
     return backend

@@ -12,12 +12,11 @@ from typing import BinaryIO
 import pytest
 from pydantic import SecretStr
 
-from redicts.backends.memory import MemorySettings
 from redicts.backends.memory import plugin as memory
 from redicts.backends.redis import RedisSettings
 from redicts.backends.redis import plugin as redis
-from redicts.backends.sqlite import SqliteSettings
 from redicts.backends.sqlite import plugin as sqlite
+from redicts.backends.sqlite.settings import SqliteSettings
 from redicts.contract import CHECKS, ConformanceCheck, SharedBackend, Status, Store, StoreHarness, certify
 from redicts.contract.check import CAPABILITIES
 from redicts.contract.examination import Examination
@@ -25,6 +24,7 @@ from redicts.contract.fault_proxy import FaultProxy
 from redicts.contract.probes import PROBES
 from redicts.core.backend import BackendPlugin
 from redicts.core.minitransaction import Transaction
+from redicts.core.plugin_settings import NoSettings
 from tests.contract.distributions import ShopSettings, modest, open_shop, shop, telltale
 from tests.contract.harnesses import InstanceHarness
 from tests.contract.reference_model import LimitedBackend
@@ -39,7 +39,7 @@ def chosen(*names: str) -> tuple[ConformanceCheck, ...]:
 
 def test_a_store_in_one_instance_is_shared() -> None:
     """A store that declares neither processes nor durable is opened once, and is not networked."""
-    harness = StoreHarness(Store(memory, MemorySettings()))
+    harness = StoreHarness(Store(memory, NoSettings()))
     first, second = harness.open(), harness.open()
     assert isinstance(first, SharedBackend)
     assert isinstance(second, SharedBackend)
@@ -89,7 +89,7 @@ def test_undeclared_capabilities_that_work_are_reported(tmp_path: Path) -> None:
 
 def test_probes_fail_for_capabilities_that_do_not_work(tmp_path: Path) -> None:
     """The probe of a capability that does not work fails, and that of a declared one does not run."""
-    harness = StoreHarness(Store(memory, MemorySettings()))
+    harness = StoreHarness(Store(memory, NoSettings()))
     examination = Examination(harness)
     assert {name: examination.examine(probe).status for name, probe in PROBES.items()} == {
         "ttl": Status.NOT_RUN,
@@ -116,7 +116,7 @@ def test_every_capability_is_counted() -> None:
     spoken_of = set(CAPABILITIES.values())
     assert {"ttl", "processes", "durable", "push", "atomic_entries", "documents", "changes"} <= spoken_of
     assert {capability for check in CHECKS for capability in check.capabilities} == {*spoken_of, "every store"}
-    report = certify(StoreHarness(Store(memory, MemorySettings())), checks=chosen("processes.", "capabilities."))
+    report = certify(StoreHarness(Store(memory, NoSettings())), checks=chosen("processes.", "capabilities."))
     counts = report.counts
     assert counts["every store"] == {"required": 1, "ran": 1, "passed": 1, "not run": 0}
     assert (counts["processes"]["required"], counts["processes"]["passed"]) == (0, 0)
@@ -179,7 +179,7 @@ def test_clients_that_cannot_work_follow_from_the_settings(tmp_path: Path) -> No
                 harness.close()
             assert report.passed, report
             assert "marker" not in str(report)
-    harness = StoreHarness(Store(memory, MemorySettings()))
+    harness = StoreHarness(Store(memory, NoSettings()))
     [result] = certify(harness, checks=chosen("failures.what_cannot")).results
     assert (result.status, result.required) == (Status.NOT_RUN, False)
 

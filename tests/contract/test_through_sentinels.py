@@ -24,7 +24,7 @@ OF_CONNECTIONS: Final = [
 def harness(shared_trio: SentinelTrio) -> Iterator[RedisStoreHarness]:
     """One store for all checks."""
     settings = {name: value for name, value in shared_trio.configuration.items() if name != "backend"}
-    made = RedisStoreHarness(Store(plugin, plugin.settings.model_validate({**settings, "acknowledged_by": 1})))
+    made = RedisStoreHarness(Store(plugin, plugin.model.model_validate({**settings, "acknowledged_by": 1})))
     yield made
     made.close()
 

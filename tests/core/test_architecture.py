@@ -32,6 +32,7 @@ CONTRACT = {
     "redicts.core.foreign",
     "redicts.core.ordered_keys",
     "redicts.core.ordered_state",
+    "redicts.core.plugin_settings",
     "redicts.core.sections",
     "redicts.core.urls",
     "redicts.core.watchers",

@@ -66,7 +66,7 @@ def test_a_lock_takes_an_opened_backend() -> None:
 
 def test_two_clients_of_one_store_meet(tmp_path: Path) -> None:
     """Locks through two backends that were opened on the same store exclude one another."""
-    settings = sqlite_plugin.settings(path=str(tmp_path / "tree.db"))  # type: ignore[call-arg]
+    settings = sqlite_plugin.model(path=str(tmp_path / "tree.db"))  # type: ignore[call-arg]
     one, other = sqlite_plugin.open(settings, 0), sqlite_plugin.open(settings, 0)
     with Somebody() as ben:
         with Lock(one, "a"):

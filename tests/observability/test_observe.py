@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -177,3 +178,26 @@ def test_a_request_that_is_sent_again_is_counted_and_logged(
     assert len(again) == 1
     assert (again[0].name, again[0].levelname) == ("redicts.store", "WARNING")
     assert f"{faulty_proxy.host}:{faulty_proxy.port}" in again[0].message
+
+
+def test_interrupted_notifications_are_logged(faulty_proxy: FaultyProxy, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says whose connection for notifications is lost; the waiter gets its lock all the same."""
+    caplog.set_level(logging.INFO, "redicts.store")
+    cfg = {"backend": "redis", "host": faulty_proxy.host, "port": faulty_proxy.port, "retries": 100}
+
+    def interrupted() -> bool:
+        faulty_proxy.cut_all()
+        return "notifications are interrupted" in caplog.text
+
+    def wait() -> bool:
+        with db.lock("a", acquire_timeout=TIMEOUT):
+            return True
+
+    with redicts.open(cfg) as db, ThreadPoolExecutor(1) as threads:
+        with db.lock("a"):
+            waiting = threads.submit(wait)
+            eventually(interrupted, "the log says so")
+        assert waiting.result(TIMEOUT)
+    (record, *_) = [each for each in caplog.records if "interrupted" in each.message]
+    assert (record.name, record.levelname) == ("redicts.store", "WARNING")
+    assert f"redis at {faulty_proxy.host}:{faulty_proxy.port}" in record.message

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import re
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 import redicts
+import redicts.aio
 from redicts import otel
 from tests.pages.parsing import DOCS
 from tests.support.servers import RedisServer
@@ -78,6 +81,35 @@ def test_an_operation_is_a_span(exported: Exported, server: RedisServer) -> None
     assert (failed.attributes or {})["error.type"] == "LeafError"
     assert (done.end_time or 0) >= (done.start_time or 0) > 0
     assert SECRET not in "".join(span.to_json() for span in exported.spans)
+
+
+def test_tasks_and_caches_have_the_address_of_their_store(exported: Exported, server: RedisServer) -> None:
+    """What a loop, a thread of a loop and a cache do is exported with the server and the database, as all else is."""
+    at = {"server.address": server.host, "server.port": server.port, "db.namespace": "3", "db.system.name": "redis"}
+    url = f"redis://{server.host}:{server.port}/3"
+
+    async def asked() -> None:
+        async with redicts.aio.open(url) as db:
+            await db.proxy("a.b").val()
+
+    asyncio.run(asked())
+    with redicts.open({"backend": {"name": "redis", "url": url}, "cache": True}) as cached:
+        cached.proxy("a.b").val()
+    for span in exported.spans:
+        assert at.items() <= dict(span.attributes or {}).items()
+    assert {span.name for span in exported.spans} >= {"val 3"}
+
+
+def test_another_store_at_the_same_place_in_memory_has_its_own_address(exported: Exported, server: RedisServer) -> None:
+    """Attributes that are kept for the backend that is gone are not those of one that got its id."""
+    seen = []
+    for number in range(3):
+        with redicts.open(f"redis://{server.host}:{server.port}/{number}") as db:
+            db.root().set("a", 1)
+            seen.append(id(db.backend))
+        del db
+        gc.collect()
+    assert [span.name for span in exported.spans] == ["set 0", "set 1", "set 2"]
 
 
 def test_durations_are_histograms(exported: Exported) -> None:

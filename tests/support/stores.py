@@ -12,10 +12,11 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from redicts import Pool, root
-from redicts.backends.memory import MemoryBackend, MemorySettings
+from redicts.backends.memory import MemoryBackend
 from redicts.config.settings import parse
 from redicts.core.backend import Backend, BackendPlugin, Capabilities
 from redicts.core.minitransaction import Outcome, Transaction
+from redicts.core.plugin_settings import NoSettings
 from redicts.plugins.discovery import builtin
 from redicts.plugins.kinds import BACKEND
 from redicts.plugins.loading import loaded
@@ -132,9 +133,9 @@ def fast_store(any_store: Store) -> Store:
     return any_store
 
 
-def in_place_of_memory(monkeypatch: pytest.MonkeyPatch, open_: Callable[[MemorySettings, int], Backend]) -> None:
+def in_place_of_memory(monkeypatch: pytest.MonkeyPatch, open_: Callable[[NoSettings, int], Backend]) -> None:
     """Make every reload to memory in this test open another backend."""
-    plugin = BackendPlugin("memory", MemorySettings, open_)
+    plugin = BackendPlugin("memory", NoSettings, open_)
     monkeypatch.setitem(loaded, builtin(BACKEND)["memory"], plugin)
 
 

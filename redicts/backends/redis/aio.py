@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -194,9 +195,11 @@ class AsyncRedisBackend(AsyncBackend):
         errors: Errors,
         settings: RedisSettings,
         timeouts: tuple[float | None, float],
+        address: Mapping[str, str | int],
         writing: type[Connections] | None = None,
     ) -> None:
         socket_timeout, answer_secs = timeouts
+        self._address = address
         self._encoder = encoder
         self._plain_reads = plain_reads
         self._errors = errors
@@ -208,6 +211,11 @@ class AsyncRedisBackend(AsyncBackend):
         self._doubtful: list[Session] = []
         """The sessions with a request that has no reply, because its connection was lost or its task cancelled."""
         self._settling: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> Mapping[str, str | int]:
+        """That of the blocking backend."""
+        return self._address
 
     async def execute(self, transaction: Transaction, deadline: float | None = None, /) -> Outcome:
         """Decide and apply one minitransaction in one call of the script, or give up at the deadline."""

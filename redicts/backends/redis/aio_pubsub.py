@@ -25,6 +25,7 @@ from redicts.core.async_backend import CallbackListener
 from redicts.core.minitransaction import Path
 from redicts.core.watchers import Watchers
 from redicts.randomness import RANDOM
+from redicts.reports import notifications_interrupted
 
 _SILENCE_SECS: Final = 2.0
 """When nothing was heard for so long, the server is asked for an answer."""
@@ -209,6 +210,7 @@ class Subscription:
         """Notify all listeners, because messages to them are lost with the connection."""
         if self._reader is reader:
             self._reader = None
+            notifications_interrupted(f"redis at {self._errors.where}")
             self._notify_all()
 
     def _notify_all(self) -> None:

@@ -212,6 +212,12 @@ class RedisBackend(Executor):
         """A client of redis-py for the same database, on connections of its own, for what redicts does not do."""
         return redis.Redis(connection_pool=self._pool)
 
+    @property
+    def address(self) -> Mapping[str, str | int]:
+        """The server, or its socket, and the number of the database."""
+        found = self._pool.connection_kwargs
+        return {name: found[name] for name in ("host", "port", "path", "db") if name in found}
+
     def listen(self, name: str, /, deadline: float | None = None) -> RedisListener:
         """Listen over the one connection that this process subscribes with, or give up at the deadline."""
         return self._subscriptions.listen(name, deadline)
@@ -243,6 +249,7 @@ class RedisBackend(Executor):
             self._errors,
             self._settings,
             (socket_timeout, answer_secs(socket_timeout)),
+            self.address,
             writing,
         )
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 import math
-import secrets
+import os
 import socket
 import threading
 import time
@@ -62,7 +62,7 @@ class Session:
     __slots__ = ("name", "number")
 
     def __init__(self) -> None:
-        self.name = secrets.token_hex(8).encode()
+        self.name = os.urandom(8).hex().encode()
         self.number = 0
 
 

@@ -44,6 +44,7 @@ from redicts.core.watchers import Watchers
 from redicts.errors import RedictsError, StoreBusy
 from redicts.forks import Bell
 from redicts.randomness import RANDOM
+from redicts.reports import notifications_interrupted
 
 _NAME: Final = re.compile(rb"[!-.0-~]+/[!-~]+")
 """The name of a listener, as the script checks it too."""
@@ -416,6 +417,7 @@ class Subscription:
             try:
                 self._connect(leader, max(seconds, _SHORTEST_PAUSE_SECS))
             except _FAILURES:
+                notifications_interrupted(f"redis at {self._where}")
                 pause(seconds)
             self._notify_all()
             return
@@ -435,6 +437,7 @@ class Subscription:
                     self._dispatch(message)
                 self._heard, self._asked = time.monotonic(), None
         except _FAILURES:
+            notifications_interrupted(f"redis at {self._where}")
             self._disconnect()
         else:
             self._is_whole = True

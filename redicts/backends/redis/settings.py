@@ -8,9 +8,8 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from redicts.backends.redis.sentinel_settings import addresses, refuse_contradictions, split_hosts
-from redicts.core.backend import BackendSettings
+from redicts.core.plugin_settings import BackendSettings, FilePath
 from redicts.core.urls import ADVICE, decoded, split_url
-from redicts.file_paths import FilePath
 
 _CLUSTER: Final = "+cluster"
 """Ends the schemes of clusters."""

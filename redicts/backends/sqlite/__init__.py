@@ -4,7 +4,7 @@ The path ``":memory:"`` stands for a store in the memory of this process, which 
 
 *Crashes.* They leave whole transactions: the file uses a write-ahead log (files with ``-wal`` and ``-shm`` added to the
 name, present while the store is open). When a process dies, everything that it committed is kept. What the death of the
-machine leaves is a setting, see :class:`SqliteSettings`.
+machine leaves is a setting, see :class:`~redicts.backends.sqlite.settings.SqliteSettings`.
 
 *Forks.* A fork waits until no thread is inside a transaction, and closes the file; parent and child open it again when
 they next use it. A store in memory is copied. A child that was forked inside a transaction, by a signal handler, cannot
@@ -28,11 +28,11 @@ import os
 from typing import Final
 
 from redicts.backends.sqlite.backend import SqliteBackend
-from redicts.backends.sqlite.settings import SqliteSettings
+from redicts.backends.sqlite.options import SqliteOptions, plain
 from redicts.core.backend import BackendPlugin
 from redicts.core.hooks import hookimpl
 
-__all__ = ["SqliteBackend", "SqliteSettings", "backup", "plugin", "redicts_backends"]
+__all__ = ["SqliteBackend", "backup", "plugin", "redicts_backends"]
 
 
 def backup(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
@@ -51,17 +51,18 @@ def backup(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> No
         store.close()
 
 
-def _open(settings: SqliteSettings, database: int) -> SqliteBackend:
+def _open(settings: SqliteOptions, database: int) -> SqliteBackend:
     return SqliteBackend(settings.path, database, settings.busy_timeout_secs, settings.durability)
 
 
 plugin: Final = BackendPlugin(
     "sqlite",
-    SqliteSettings,
+    "redicts.backends.sqlite.settings:SqliteSettings",
     _open,
     contract=1,
     summary="one file on a local disk, for the processes of one machine",
     harness="redicts.contract.stores:SqliteStoreHarness",
+    plain=plain,
 )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import sqlite3
 
 from redicts.backends.sqlite.errors import translated
@@ -18,7 +17,7 @@ def back_up(cursor: sqlite3.Cursor, path: str) -> None:
     if the name is taken.
     """
     _refuse_existing(path)
-    partial = f"{path}.{secrets.token_hex(4)}.partial"
+    partial = f"{path}.{os.urandom(4).hex()}.partial"
     try:
         _copy(cursor.connection, partial, path)
         _publish(partial, path)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from redicts.backends.sqlite.files import MEMORY, Durability
-from redicts.core.backend import BackendSettings
+from redicts.backends.sqlite.options import DEFAULTS, SCHEME
+from redicts.core.plugin_settings import BackendSettings
 from redicts.core.urls import decoded, parameters
 from redicts.file_paths import absolute, as_text
-
-_SCHEME = "sqlite://"
 
 
 class SqliteSettings(BackendSettings):
@@ -19,11 +18,11 @@ class SqliteSettings(BackendSettings):
     """The file, created when first used; its directory must exist. A relative path becomes absolute at once.
     ``":memory:"`` is a store in this process only."""
 
-    busy_timeout_secs: float = Field(default=10.0, gt=0, le=1_000_000, allow_inf_nan=False)
+    busy_timeout_secs: float = Field(default=DEFAULTS.busy_timeout_secs, gt=0, le=1_000_000, allow_inf_nan=False)
     """How many seconds a call waits for the locks of others on the file before it raises ``StoreBusy``; at most a
     million."""
 
-    durability: Durability = Durability.PROCESS
+    durability: Durability = DEFAULTS.durability
     """What a commit survives: ``"process"`` the death of any process, ``"machine"`` also that of the machine.
 
     With ``"machine"`` each commit waits for the disk. With ``"process"`` a power cut may undo the last commits, each as
@@ -40,7 +39,7 @@ class SqliteSettings(BackendSettings):
         >>> SqliteSettings.fields_of_url("sqlite:///:memory:")
         {'path': ':memory:'}
         """
-        location, _, query = url.removeprefix(_SCHEME).partition("?")
+        location, _, query = url.removeprefix(SCHEME).partition("?")
         if not location.startswith("/"):
             raise ValueError(
                 "the URL has three slashes before a relative path (sqlite:///state.db), and four before an absolute one"

@@ -12,7 +12,8 @@ from hypothesis.strategies import SearchStrategy
 
 from redicts.contract.codecs.harness import CodecHarness, json_values
 from redicts.contract.provenance import provenance, secrets_in
-from redicts.core.codec import Codec, CodecPlugin, CodecSettings
+from redicts.core.codec import Codec, CodecPlugin
+from redicts.core.plugin_settings import CodecSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,4 +159,4 @@ def test_the_plugin_opens_the_codec() -> None:
     """The hook returns the codec under the name of its entry point, for the first version of the contract."""
     [plugin] = redicts_codecs()
     assert (plugin.name, plugin.contract) == ("cbor", 1)
-    assert plugin.open(plugin.settings()).name == "cbor"
+    assert plugin.open(plugin.model()).name == "cbor"
