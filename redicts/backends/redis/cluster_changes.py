@@ -237,7 +237,7 @@ class ClusterChanges:
             pause(_LOOK_SECS)
 
     def _follow(self) -> None:
-        """Subscribe again who is not subscribed any more, and those who watch the root to new sections."""
+        """Subscribe listeners again that are not subscribed any more, and those to the root to new sections."""
         self._woken.wait(_LOOK_SECS)
         self._woken.clear()
         has_looked = False
@@ -246,7 +246,7 @@ class ClusterChanges:
             if not is_lost and listener.due > time.monotonic():
                 continue
             listener.due = time.monotonic() + _SETTLES_SECS if is_lost else _next_due(listener)
-            with suppress(RedictsError):  # whoever waits looks, and gets the error of the store
+            with suppress(RedictsError):  # the watchers look, and get the error of the store
                 if not has_looked:
                     self._look()
                     has_looked = True

@@ -18,7 +18,7 @@ client id, so that a missing permission stops it before the first change.
 
 ``s:<number of the database>:/<section>`` is the channel of changes in one section, ``.garage`` for instance. A message
 there is the path that changed, as in the name of a hash, or one above it. ``/`` alone is the channel of changes of the
-root, which concern every section. Who watches the root subscribes to the pattern ``/*``. No client id contains a slash.
+root, which concern every section. Watchers of the root subscribe to the pattern ``/*``. No client id contains a slash.
 In a cluster, a channel of changes begins with the hash tag of its section, so that it is in the slot of the section.
 
 Every key and channel begins with the prefix of the settings. In the name of a key, the bytes ``% . : { }`` and NUL of a
