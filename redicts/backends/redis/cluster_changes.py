@@ -279,7 +279,7 @@ class _Worker:
             while self._is_needed():
                 self._work()
             self._thread = None
-            # Who needs it from now on starts another one. Who needed it before that has not.
+            # A call that needs it from now on starts another one. A call before that has not.
             if not self._is_needed() or self._thread is not None:
                 return
             self._thread = threading.current_thread()
