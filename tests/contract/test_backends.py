@@ -29,13 +29,13 @@ WITHOUT_A_SERVER: Final = [
     for check in CHECKS
     if not check.name.startswith(
         (
-            *("clock.", "expired.pages", "fast_paths.", "interruptions.", "model.", "names.names", "pages", "pairs."),
-            *("sizes.", "space.", "writes.many"),
+            *("clock.", "documents", "expired.pages", "fast_paths.", "interruptions.", "model.", "names.names"),
+            *("pages", "pairs.", "sizes.", "space.", "writes.many"),
         )
     )
 ]
-"""The checks without those of many values and histories, which examine the script and the client that are those of a
-real server, and for which the simulation takes minutes."""
+"""The checks without those of many values, of documents and of histories, which examine the script and the client that
+are those of a real server, and for which the simulation takes minutes."""
 
 OF_THE_CLIENT: Final = [
     check

@@ -11,7 +11,9 @@ import pytest
 from tests.plugins.fresh import FreshEnvironment
 
 OWN = ["forks.*", "processes.*", "space.*", "databases.*", "failures.*", "names.*", "threads.*"]
-"""The short tests examine what this backend does itself. Transactions are evaluated as in the tutorial."""
+OWN += ["pages.*", "pages_meanwhile.*", "sizes.*"]
+"""The short tests examine what this backend does itself, and many values. Otherwise transactions are evaluated as in
+the tutorial, whose store is slow with those."""
 
 
 @pytest.mark.timeout(900)
