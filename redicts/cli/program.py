@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -104,6 +105,8 @@ def program(ctx: click.Context, /, **_: str | None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run a command line, and return the exit status."""
     prepare_streams()
+    # The error of a command says why its request failed; without a handler, the log of it would be a second line.
+    logging.getLogger("redicts.store").addHandler(logging.NullHandler())
     if _COMPLETE in os.environ:
         return _complete(arguments)
     return execute(arguments)
