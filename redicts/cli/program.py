@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from redicts.cli import exits, extra
 from redicts.cli.output import output, prepare_streams, tell
 from redicts.cli.stores import store_options
+from redicts.cli.tables import terminal_width
 from redicts.errors import Conflict, InternalError, LockError, RedictsError, StoreError
 from redicts.plugins.suggestions import suggestion
 from redicts.version import __version__
@@ -104,6 +106,8 @@ def program(ctx: click.Context, /, **_: str | None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run a command line, and return the exit status."""
     prepare_streams()
+    # The error of a command says why its request failed; without a handler, the log of it would be a second line.
+    logging.getLogger("redicts.store").addHandler(logging.NullHandler())
     if _COMPLETE in os.environ:
         return _complete(arguments)
     return execute(arguments)
@@ -112,7 +116,7 @@ def run(arguments: Sequence[str]) -> int:
 def execute(arguments: Sequence[str]) -> int:
     """Run one command, report its error in one line, and return the exit status."""
     try:
-        with program.make_context(NAME, list(arguments)) as ctx:
+        with program.make_context(NAME, list(arguments), **_width_of_help(arguments)) as ctx:
             status: int = program.invoke(ctx)
         with output() as file:
             file.flush()
@@ -126,6 +130,15 @@ def execute(arguments: Sequence[str]) -> int:
         status = _fail(*_explained(error))
     _flush()
     return status
+
+
+def _width_of_help(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the width of a help for a terminal that is narrower than what click assumes at least."""
+    width = terminal_width() if {"-h", "--help"}.intersection(arguments) else None
+    return {} if width is None or width > _NARROW else {"terminal_width": width - 1}
+
+
+_NARROW: Final = 52
 
 
 def _complete(arguments: Sequence[str]) -> int:

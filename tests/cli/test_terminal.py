@@ -120,6 +120,13 @@ def test_help_fits_80_columns(file_url: str) -> None:
         assert any(line.startswith(f"  {name} ") for line in lines), name
 
 
+def test_help_fits_40_columns() -> None:
+    """A help is as narrow as the terminal; click alone would take 50 columns at least."""
+    lines = in_terminal([["--help"], ["get", "--help"], ["lock", "--help"]], 40)
+    assert [line for line in lines if len(line) > 40] == []
+    assert sum(line.startswith("== 0 ") for line in lines) == 3
+
+
 WRONG: Final = {
     "get": [],
     "set": ["a"],

@@ -190,11 +190,11 @@ def test_interrupted_notifications_are_logged(faulty_proxy: FaultyProxy, caplog:
         return "notifications are interrupted" in caplog.text
 
     def wait() -> bool:
-        with db.lock("a", acquire_timeout=TIMEOUT):
+        with opened.lock("a", acquire_timeout=TIMEOUT):
             return True
 
-    with redicts.open(cfg) as db, ThreadPoolExecutor(1) as threads:
-        with db.lock("a"):
+    with redicts.open(cfg) as opened, ThreadPoolExecutor(1) as threads:
+        with opened.lock("a"):
             waiting = threads.submit(wait)
             eventually(interrupted, "the log says so")
         assert waiting.result(TIMEOUT)
