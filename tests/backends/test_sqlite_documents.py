@@ -27,6 +27,7 @@ from redicts.core.minitransaction import (
     Scope,
     StartsWith,
 )
+from redicts.core.ordered_keys import below
 from tests.backends.sqlite_tools import (
     Child,
     Clock,
@@ -155,25 +156,25 @@ def test_reading_a_part_encodes_that_part_only(
     parts = {"a": 1, "a\x01": 2, "a\x01\x02": 3, "aa": {"b": 4}, "b": {"c": {"d": 5}, "e": 6}, "\u00e9": {"f": 7}}
     run(store, PutDocument(key("x"), codec.encode(parts)))
     encoded: list[tuple[str, ...]] = []
-    below = documents.below
 
     def recorded(base: bytes, path: tuple[str, ...]) -> bytes:
         encoded.append(path)
         return below(base, path)
 
     monkeypatch.setattr(documents, "below", recorded)
-    for part, leaves in {
+    expected: dict[tuple[str, ...], dict[tuple[str, ...], bytes]] = {
         ("a",): {("a",): b"1"},
         ("a\x01",): {("a\x01",): b"2"},
         ("b",): {("b", "c", "d"): b"5", ("b", "e"): b"6"},
         ("b", "c"): {("b", "c", "d"): b"5"},
         ("\u00e9",): {("\u00e9", "f"): b"7"},
         ("z",): {},
-    }.items():
+    }
+    for part, leaves in expected.items():
         encoded.clear()
         found = entries(store, Read(key("x", *part), scope)).values
-        expected = {path[len(part) :]: leaf for path, leaf in leaves.items() if scope is Scope.SUBTREE or path != part}
-        assert found == expected
+        there = {path[len(part) :]: leaf for path, leaf in leaves.items() if scope is Scope.SUBTREE or path != part}
+        assert found == there
         assert set(encoded) <= leaves.keys()
     first = entries(store, Read(key("x", "b"), scope, limit=1))
     assert first.values == {("c", "d"): b"5"}

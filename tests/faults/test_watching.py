@@ -196,7 +196,12 @@ def cut(servers: Sequence[RedisServer]) -> None:
 
 EXECUTABLES: Final = [each for each in each_executable().values() if isinstance(each, Executable)]
 REDIS: Final = {str(each): partial(on_redis, executable=each) for each in EXECUTABLES}
-STORES: Final = {"sqlite": on_sqlite, **REDIS, "cluster": on_a_cluster, "sentinels": through_sentinels}
+STORES: Final[dict[str, Callable[[pytest.FixtureRequest], None]]] = {
+    "sqlite": on_sqlite,
+    **REDIS,
+    "cluster": on_a_cluster,
+    "sentinels": through_sentinels,
+}
 """How to examine each store. The short run has one of Redis: tests of watches and of the cache run on all of them."""
 
 
