@@ -270,10 +270,15 @@ class ValueOperations:
 
         Raises :class:`~redicts.errors.LeafError`, before the first request, for a value that cannot be stored.
         """
-        key, data, document, leaves = self.stored(path, value) if refused is None else refused
-        overwrites = self.overwrites and ttl is None and refused is None
-        if overwrites and data is not None and (yield Overwrite(key, data, document)):
-            return
+        if refused is not None:
+            leaves = refused[-1]
+        elif self.overwrites:
+            key, data, document, leaves = self.stored(path, value)
+            if data is not None and ttl is None and (yield Overwrite(key, data, document)):
+                return
+        else:
+            parts = documents_of(value, path, self._format) if self._documents and type(value) is dict else None
+            leaves = leaves_of(value, path, self._format) if parts is None else parts
         if type(leaves) is DocumentLeaves:
             yield from self._apply(putting(leaves, path, ttl))
         else:

@@ -29,7 +29,7 @@ from time import monotonic
 from typing import Final
 from weakref import WeakSet
 
-from redicts.backends.sqlite.errors import LOCKED, is_busy, why_not_open
+from redicts.backends.sqlite.errors import LOCKED, is_busy, is_read_only, why_not_open
 from redicts.backends.sqlite.files import MEMORY, alone_in, log_of, open_store
 from redicts.backends.sqlite.interruptions import interrupting, release
 from redicts.errors import CorruptData, RedictsError, StoreBusy, Unreachable
@@ -122,6 +122,9 @@ class Connection:
                     error = sqlite3.OperationalError(LOCKED)
                 elif not (is_interrupted and isinstance(error, StoreBusy)):
                     self.reset(error)
+                    if isinstance(error, sqlite3.Error) and is_read_only(error) and _identity(self._path) != self.file:
+                        # SQLite refuses to write to a file that was moved, and has written nothing.
+                        error = sqlite3.OperationalError(f"{LOCKED}: {error}")
         finally:
             if not is_interrupted:
                 # An exception may come between a block and its end.

@@ -37,7 +37,7 @@ class ChecksOfLock(NamedTuple):
     """The index of the first check of each space, and the bounds of the ranges of all."""
 
 
-_of_locks: Final[dict[int, ChecksOfLock | None]] = {}
+_of_locks: Final[dict[int, ChecksOfLock]] = {}
 """Prepared checks by the identity of the tuple: the same lock has the same one each time."""
 
 
