@@ -107,7 +107,7 @@ def an_exception_in_a_wait_disturbs_no_other(fixture: Fixture) -> None:
                 expected = type(None) if found.where is None else Interrupt
                 require(isinstance(found.error, expected), f"a wait, interrupted {found.where}, raises {found.error!r}")
                 during = f"when the wait of another one was interrupted {found.where},"
-                require_notified(second, fixture.timeout, f"a listener, {during}")
+                require_notified(second, fixture.timeout / 2, f"a listener, {during}")
                 notify(order)
                 for listener in (first, second):
                     require_notified(listener, fixture.timeout, f"a listener, after a wait that ended {found.where},")

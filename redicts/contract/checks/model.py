@@ -14,5 +14,5 @@ def the_store_answers_as_the_model(fixture: Fixture) -> None:
     Runs random transactions, walks and fast paths on two clients and on the memory backend, compares all outcomes
     and states, and shrinks a difference to few steps.
     """
-    examples, steps = (400, 50) if fixture.thorough else (16, 36)
+    examples, steps = (400, 50) if fixture.thorough else (20, 36)
     compare_with_model(fixture, examples=examples, steps=steps, seconds=fixture.timeout / 2)

@@ -91,13 +91,19 @@ class _Taking(DictListener):
         store = self.store
         assert isinstance(store, OneTakesTheNamesOfAll)
         with store.bell:
-            store.bell.wait_for(lambda: self.called or store.names, min(max(0.0, seconds), threading.TIMEOUT_MAX))
-            while store.names:
-                name = store.names.pop()
-                for listener in store.listeners:
-                    listener.called |= listener.name == name
-            notified, self.called = self.called, False
+            notified = store.bell.wait_for(self._is_called, min(max(0.0, seconds), threading.TIMEOUT_MAX))
+            self.called = False
         return notified
+
+    def _is_called(self) -> bool:
+        store = self.store
+        assert isinstance(store, OneTakesTheNamesOfAll)
+        while store.messages:
+            name = store.messages.pop()
+            for listener in store.listeners:
+                listener.called |= listener.name == name
+            store.bell.notify_all()
+        return self.called
 
 
 @broken_store("interruptions.an_exception_in_a_wait_disturbs_no_other", alone=True)
@@ -106,11 +112,11 @@ class OneTakesTheNamesOfAll(PlainBackend):
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
-        self.names: list[bytes] = []
+        self.messages: list[bytes] = []
 
     def call(self, names: list[bytes]) -> None:
         with self.bell:
-            self.names += names
+            self.messages += names
             self.bell.notify_all()
 
     def listen(self, name: str, /) -> Listener:
