@@ -153,19 +153,28 @@ def a_refused_transaction_cannot_bring_it_back(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.TTL])
 def it_makes_way_for_values_below(fixture: Fixture) -> None:
-    """A value can be written below an expired leaf that was not deleted.
+    """A value can be written below an expired leaf that was not deleted, and below one that was, before its end.
 
-    Writes below leaves that have expired, renews them and deletes them.
+    Writes below leaves that have expired, renews them and deletes them. Then writes below leaves that were deleted
+    before their end, and goes on writing after it.
     """
     fixture.plant({("a",): b"leaf", ("d", "b"): b"leaf"}, SHORT)
     fixture.outlive()
-    new = {("a", "x"): b"1", ("d", "b", "y", "z"): b"2"}
+    new: dict[Path, bytes] = {("a", "x"): b"1", ("d", "b", "y", "z"): b"2"}
     fixture.store.apply(*fixture.puts(new))
     fixture.expect(new)
     fixture.store.apply(Expire(fixture.key(), Scope.SUBTREE, None))
     fixture.expect(new)
     fixture.store.apply(Delete(fixture.key("a", "x"), Scope.NODE), Delete(fixture.key("d"), Scope.SUBTREE))
     fixture.expect({})
+    fixture.plant({("a",): b"leaf", ("d", "b"): b"leaf"}, SHORT)
+    deletes = [Delete(fixture.key(*path), Scope.NODE) for path in (("a",), ("d", "b"))]
+    fixture.store.apply(*deletes, *fixture.puts(new))
+    fixture.outlive()
+    for number in range(3):  # each of which frees expired values
+        new[("other", f"n{number}")] = b"3"
+        fixture.store.apply(Put(fixture.key("other", f"n{number}"), b"3"))
+    fixture.expect(new)
 
 
 @conformance_check(needs=[Need.TTL])

@@ -244,3 +244,25 @@ class AddKeepsTheDeadlineOfTheDead(DictBackend):
         if old is not None and not self.alive(old, now, ""):
             self.store(spaces, write.key, HeldLocks(b"%d" % total, old.deadline))
         return total
+
+
+@broken_store("expired.it_makes_way_for_values_below")
+class OldEndsAreStumbledOver(PlainBackend):
+    """Ends of TTLs are kept in a list, and one of a deleted value below which there are others raises an error."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.ends: list[tuple[float, Key]] = []
+
+    def store(self, spaces: Spaces, key: Key, held: HeldLocks) -> None:
+        super().store(spaces, key, held)
+        if held.deadline is not None:
+            self.ends.append((held.deadline, key))
+
+    def free(self, spaces: Spaces, writes: tuple[Write, ...], now: float) -> None:
+        super().free(spaces, writes, now)
+        for end, key in self.ends:
+            entries = spaces.get(key.space, {})
+            if end <= now and key.path not in entries and any(path[: len(key.path)] == key.path for path in entries):
+                raise KeyError(key)
+        self.ends = [(end, key) for end, key in self.ends if end > now]
