@@ -122,7 +122,11 @@ class Connection:
                     error = sqlite3.OperationalError(LOCKED)
                 elif not (is_interrupted and isinstance(error, StoreBusy)):
                     self.reset(error)
-                    if isinstance(error, sqlite3.Error) and is_read_only(error) and _identity(self._path) != self.file:
+                    if (
+                        isinstance(error, sqlite3.Error)
+                        and is_read_only(error)
+                        and self.file not in (None, _identity(self._path))
+                    ):
                         # SQLite refuses to write to a file that was moved, and has written nothing.
                         error = sqlite3.OperationalError(f"{LOCKED}: {error}")
         finally:
