@@ -24,7 +24,7 @@ from typing import Final
 
 import psycopg
 
-from redicts.plugin import Listener, Path
+from redicts.plugin import ForkSafeLock, Listener, Path
 from redicts_postgres.connections import Connect, Connection, pause_before
 from redicts_postgres.errors import Errors, NoAnswer, is_lost, is_refused, is_temporary
 from redicts_postgres.wire import path_told
@@ -139,7 +139,7 @@ class Subscription:
         self._waiting: dict[str, PostgresListener] = {}
         self._state = threading.Lock()
         """Guards both dicts, briefly."""
-        self._reading = threading.Lock()
+        self._reading = ForkSafeLock()
         """Held by the thread that uses the connection."""
         self._connection: Connection | None = None
 
@@ -160,9 +160,10 @@ class Subscription:
                         if self._connection is None:
                             self._connect_and_retry(listener, retries)
                     finally:
-                        self._reading.release()
+                        self._reading.release_if_mine()
                         self._signal_next()
         except BaseException:
+            self._reading.release_if_mine()
             self.leave(listener)
             raise
         return listener
@@ -171,29 +172,41 @@ class Subscription:
         """Return true when the listener is notified, or false after this many seconds."""
         if self._owner != os.getpid():
             return _pause(seconds)
+        try:
+            try:
+                return self._wait(listener, seconds)
+            finally:
+                self._stop_waiting(listener)
+        finally:
+            self._stop_waiting(listener)  # again: an exception of a signal handler may have come in between
+
+    def _wait(self, listener: PostgresListener, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         left = max(0.0, seconds)
-        try:
-            with self._state:
-                self._waiting[listener.number] = listener
-            while True:
-                if self._reading.acquire(blocking=False):
-                    try:
-                        self._read(listener, left)
-                    finally:
-                        self._reading.release()
-                elif not listener.notified:
-                    listener.signal.acquire(timeout=min(left, _LONGEST_READ_SECS))
-                if listener.notified:
-                    listener.notified = False
-                    return True
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return False
-        finally:
-            with self._state:
-                self._waiting.pop(listener.number, None)
-            self._signal_next()
+        with self._state:
+            self._waiting[listener.number] = listener
+        while True:
+            # A signal handler may have interrupted the thread that reads.
+            if not self._reading.is_mine() and self._reading.acquire(blocking=False):
+                try:
+                    self._read(listener, left)
+                finally:
+                    self._reading.release_if_mine()
+            elif not listener.notified:
+                listener.signal.acquire(timeout=min(left, _LONGEST_READ_SECS))
+            if listener.notified:
+                listener.notified = False
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+
+    def _stop_waiting(self, listener: PostgresListener) -> None:
+        """Let a listener read and wait no longer, and the next one read."""
+        self._reading.release_if_mine()
+        with self._state:
+            self._waiting.pop(listener.number, None)
+        self._signal_next()
 
     def _read(self, listener: PostgresListener, seconds: float) -> None:
         """Read until this listener is notified or the time has passed; first connect, if there is no connection."""
@@ -281,10 +294,12 @@ class Subscription:
     def _signal_next(self) -> None:
         """If no thread reads the connection, signal one that waits."""
         with self._state:
-            if not self._reading.locked():
-                for listener in self._waiting.values():
-                    listener.signal.release()
-                    return
+            if not self._reading.acquire(blocking=False):
+                return
+            self._reading.release()
+            for listener in self._waiting.values():
+                listener.signal.release()
+                return
 
     def leave(self, listener: PostgresListener) -> None:
         """Forget a listener."""
