@@ -124,7 +124,7 @@ class OverwritingsFreeNothing(SqliteBackend):
     """The fast path never makes way for the long one, which frees what has expired."""
 
     def overwrite(self, key: Key, value: bytes, /) -> bool:
-        self._overwrites = 0
+        self._unreclaimed = 0
         return super().overwrite(key, value)
 
 
