@@ -23,7 +23,7 @@ class Watch(Iterator[Any]):
     """Iterates over the values of a subtree, as they change: from :meth:`Proxy.watch`.
 
     One thread at a time takes values from it. Any thread, and a signal handler, may close it: then the iteration ends,
-    within half a second if a thread waits. A forked child may go on with it. It ends by itself when nothing changes for
+    within a second if a thread waits. A forked child may go on with it. It ends by itself when nothing changes for
     its timeout, and may be continued then.
 
     >>> from redicts import Pool, Proxy

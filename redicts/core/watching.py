@@ -28,7 +28,7 @@ _LONGEST_REST_SECS: Final = 10.0
 _AFTER_TTL_SECS: Final = 0.002
 """How long after the end of a TTL a watcher looks: the store rounds to milliseconds."""
 
-_SLICE_SECS: Final = 0.5
+_SLICE_SECS: Final = 1.0
 """The longest wait at a time, after which a watcher that was closed meanwhile ends, if that does not end the wait."""
 
 _FIRST_PAUSE_SECS: Final = 0.05
