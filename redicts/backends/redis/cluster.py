@@ -12,7 +12,7 @@ A process puts a section there before its first write to it, and again after a m
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -209,6 +209,13 @@ class ClusterBackend(Backend):
         following, names = self._list_connections().call(command, False, deadline)
         return following, names
 
+    def _listed_sections(self) -> Iterator[str]:
+        """Yield the names of all sections, some of them twice."""
+        cursor = b""
+        while cursor != b"0":
+            cursor, names = self._sections_page(cursor or b"0", None)
+            yield from map(name_text, names)
+
     def _read_each(self, names: Sequence[str], transaction: Transaction, deadline: float | None) -> dict[str, Outcome]:
         """Return the outcomes of a transaction that reads in each of some sections, in packets to their nodes.
 
@@ -257,15 +264,10 @@ class ClusterBackend(Backend):
             section = self._section(path[0])
             return [(nodes.owner(section.slot, None), (kind(channels_of_changes(section.channels, path)[0]),))]
         by_node: dict[str, list[bytes]] = {}
-        cursor = b"0"
-        while True:
-            cursor, names = self._sections_page(cursor, None)
-            for name in map(name_text, names):
-                section = self._section(name)
-                channel = kind(channels_of_changes(section.channels, (name,))[0])
-                by_node.setdefault(nodes.owner(section.slot, None), []).append(channel)
-            if cursor == b"0":
-                break
+        for name in self._listed_sections():
+            section = self._section(name)
+            channel = kind(channels_of_changes(section.channels, (name,))[0])
+            by_node.setdefault(nodes.owner(section.slot, None), []).append(channel)
         of_sections = nodes.owner(key_slot(self._tag + b"}"), None), (self._channel_of_sections,)
         return [of_sections, *[(address, tuple(dict.fromkeys(channels))) for address, channels in by_node.items()]]
 
@@ -290,13 +292,9 @@ class ClusterBackend(Backend):
         nodes = self._nodes.current or self._nodes.get()
         self._look()
         sections: dict[str, list[str]] = {}
-        cursor = b"0"
-        while True:
-            cursor, names = self._sections_page(cursor, None)
-            for name in map(name_text, names):
-                sections.setdefault(self.node_of(name), []).append(name)
-            if cursor == b"0":
-                return states_of(nodes, sections)
+        for name in self._listed_sections():
+            sections.setdefault(self.node_of(name), []).append(name)
+        return states_of(nodes, sections)
 
     def close(self) -> None:
         """Close the idle connections now, the others when their requests are over and the last listener is closed."""

@@ -19,11 +19,9 @@ from itertools import count
 from typing import Final
 from weakref import ref
 
-from redicts.backends.redis.pubsub import RedisListener, Subscriptions, pause
-from redicts.core.listener import Listener
+from redicts.backends.redis.pubsub import BellListener, RedisListener, Subscriptions, pause
 from redicts.core.minitransaction import Path
 from redicts.errors import RedictsError
-from redicts.forks import Bell
 
 Channels = Sequence[tuple[str, tuple[bytes, ...]]]
 """Addresses of nodes, each with channels that it has."""
@@ -41,24 +39,13 @@ _ATTEMPTS: Final = 5
 """How often a listener tries to subscribe, because a slot may be moved meanwhile."""
 
 
-class ClusterListener(Listener):
+class ClusterListener(BellListener):
     """A listener to the changes of one path, with one inner listener for each node that has a part of it."""
 
-    __slots__ = (
-        "__weakref__",
-        "_bell",
-        "_notified",
-        "_process",
-        "_ring",
-        "channels",
-        "due",
-        "inner",
-        "is_closed",
-        "name",
-        "path",
-    )
+    __slots__ = ("_process", "channels", "due", "inner", "is_closed", "name", "path")
 
     def __init__(self, name: str, path: Path) -> None:
+        super().__init__()
         self.name: Final = name
         self.path: Final = path
         self.inner: tuple[RedisListener, ...] = ()
@@ -68,9 +55,6 @@ class ClusterListener(Listener):
         """Where it listens, in the same order."""
         self.due = math.inf
         """When it is looked whether it listens where it should, by ``time.monotonic``."""
-        self._bell: Final = Bell()
-        self._ring: Callable[[], object] = self._bell.ring
-        self._notified = False
         self._process = os.getpid()
 
     def wait(self, seconds: float, /) -> bool:
@@ -78,22 +62,12 @@ class ClusterListener(Listener):
         if self._process != os.getpid():
             return pause(seconds)
         deadline = time.monotonic() + seconds
-        while not self._notified:
+        while not self.notified:
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            self._bell.wait(left)
-        self._notified = False
-        return True
-
-    def notify(self) -> None:
-        """End a wait, the current one or the next."""
-        self._notified = True
-        self._ring()
-
-    def ring(self, bell: Callable[[], object], /) -> bool:
-        """Call a function in place of ending :meth:`wait`."""
-        self._ring = bell
+            self.bell.wait(left)
+        self.notified = False
         return True
 
     @property

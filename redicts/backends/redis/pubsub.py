@@ -149,26 +149,15 @@ class Subscriptions:
             subscription.end()
 
 
-class RedisListener(Listener):
-    """A listener of one subscription."""
+class BellListener(Listener):
+    """A listener with a bell, which rings when it is notified."""
 
-    __slots__ = ("__weakref__", "_ring", "_subscription", "bell", "channels", "notified", "number", "thread")
+    __slots__ = ("__weakref__", "_ring", "bell", "notified")
 
-    def __init__(self, subscription: Subscription, number: bytes) -> None:
-        self._subscription = subscription
-        self.number: Final = number
+    def __init__(self) -> None:
         self.bell: Final = Bell()
-        """Rings when ``notified`` is set, and when this follower is to become the leader."""
         self.notified = False
         self._ring: Callable[[], object] = self.bell.ring
-        self.channels: tuple[bytes, ...] = ()
-        """The channels of the changes that it listens to."""
-        self.thread = 0
-        """The thread that waits."""
-
-    def wait(self, seconds: float, /) -> bool:
-        """Return true when notified, or false after this many seconds."""
-        return self._subscription.wait(self, seconds)
 
     def notify(self) -> None:
         """End a wait, the current one or the next."""
@@ -179,6 +168,25 @@ class RedisListener(Listener):
         """Call a function in place of ending :meth:`wait`, while another thread waits."""
         self._ring = bell
         return True
+
+
+class RedisListener(BellListener):
+    """A listener of one subscription. Its bell also rings when this follower is to become the leader."""
+
+    __slots__ = ("_subscription", "channels", "number", "thread")
+
+    def __init__(self, subscription: Subscription, number: bytes) -> None:
+        super().__init__()
+        self._subscription = subscription
+        self.number: Final = number
+        self.channels: tuple[bytes, ...] = ()
+        """The channels of the changes that it listens to."""
+        self.thread = 0
+        """The thread that waits."""
+
+    def wait(self, seconds: float, /) -> bool:
+        """Return true when notified, or false after this many seconds."""
+        return self._subscription.wait(self, seconds)
 
     @property
     def is_live(self) -> bool:
@@ -309,7 +317,8 @@ class Subscription:
             for channel in channels:
                 error = self._answered.get(channel)
                 if error is not None:
-                    self._forget_answer(channel)  # it may be allowed the next time
+                    self._answered.pop(channel, None)  # it may be allowed the next time
+                    self._asked_for.pop(channel, None)
                     raise error
         except BaseException:
             self.leave(listener)
@@ -344,11 +353,6 @@ class Subscription:
                 self._answered[channel] = error
                 break
         self._watchers.notify_all()
-
-    def _forget_answer(self, channel: bytes) -> None:
-        """Ask for a channel again, if anyone wants it then."""
-        self._answered.pop(channel, None)
-        self._asked_for.pop(channel, None)
 
     def _give_up_channels(self) -> None:
         """Want no channels any more but those of the listeners that are there."""

@@ -270,7 +270,7 @@ class SqliteBackend(Backend):
         return self._repeat(SqliteBackend.fetch_document, argument, False, problem, repeated, None)
 
     def overwrite(self, key: Key, value: bytes, /) -> bool:
-        """Replace a persistent value by a persistent one with one statement, except for one in 64, see above."""
+        """Replace a persistent value by a persistent one by one statement, unless more is to be reclaimed."""
         long = len(value) > statements.MOST_INLINE_BYTES
         statement = statements.OVERWRITE_LONG if long else statements.OVERWRITE
         try:
