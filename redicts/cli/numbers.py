@@ -28,6 +28,19 @@ class Seconds(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gener
         return number
 
 
+class Ttl(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in later versions only
+    """A TTL in seconds, a positive finite number."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number. Raises ``click.BadParameter``."""
+        number = click.FLOAT.convert(value, param, ctx)
+        if not 0 < number < math.inf:
+            self.fail(f"{value} must be a positive number (use redicts del to remove a value)", param, ctx)
+        return number
+
+
 class Amount(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in later versions only
     """A finite number: an ``int`` if it is written as one."""
 

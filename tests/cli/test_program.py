@@ -70,6 +70,8 @@ def test_the_installed_script_is_the_same_program() -> None:
 
 WRONG_STORES = {
     "text that is not a URL": "state.db",
+    "a directory": "/tmp",
+    "a host and a port": "localhost:6379",
     "an unknown scheme": "sqlight:///state.db",
     "two slashes": "sqlite://state.db",
     "broken JSON": '{"backend": ',
