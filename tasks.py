@@ -151,6 +151,8 @@ def build(directory: Path, url: str = "") -> int:
     version = _output([python, "-c", "import redicts.version as v; print(v.__version__)"])[1]
     wheel = directory / f"redicts-{version}-py3-none-any.whl"
     missing = [*faults_of(wheel, version), *unreleased(version, (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))]
+    if _output(["git", "-C", str(ROOT), "status", "--porcelain"])[1]:
+        missing.append("commit or remove what git status lists; a file that git does not know is not in the wheel")
     missing += [] if url else ["give the URL where this checkout can be read, so that the README links to its pages"]
     for each in missing:
         say(f"before an upload: {each}")

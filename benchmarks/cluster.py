@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import redicts
 from redicts.backends.redis.cluster import ClusterBackend
-from redicts.backends.redis.settings import RedisSettings
+from redicts.backends.redis.options import RedisOptions
 from redicts.codecs.json import codec
 from redicts.core.envelope import LeafFormat
 from redicts.core.locks.records import Mode, Owner, Request
@@ -80,7 +80,7 @@ def ratios(server: RedisServer, cluster: Cluster) -> dict[str, tuple[float, floa
 
 def routing() -> dict[str, float]:
     """Return the microseconds of CPU time that finding the section of a transaction takes."""
-    backend = ClusterBackend(RedisSettings.model_validate({"cluster": True, "nodes": ["127.0.0.1:1"]}), 0)
+    backend = ClusterBackend(RedisOptions(cluster=True, nodes=("127.0.0.1:1",)), 0)
     sections: dict[str | None, Any] = {"garage": _NoSection()}
     backend._sections = sections
     backend._nodes.get().listed["garage"] = float("inf")

@@ -13,6 +13,7 @@ from typing import Any, Final
 import fakeredis
 
 from redicts.backends.redis.backend import RedisBackend
+from redicts.backends.redis.options import RedisOptions
 from redicts.backends.redis.settings import RedisSettings
 from redicts.core.backend import BackendPlugin
 from redicts.core.hooks import hookimpl
@@ -144,7 +145,7 @@ class _Connection(fakeredis.FakeRedisConnection):
 class FakeRedisBackend(RedisBackend):
     """The Redis backend on a simulated server."""
 
-    def __init__(self, settings: RedisSettings, database: int) -> None:
+    def __init__(self, settings: RedisOptions, database: int) -> None:
         options = {"connection_class": _Connection, "server": SimulatedServer(), "db": database, "protocol": 2}
         super().__init__(options, "the simulated server", settings, simulated=True)
         # A command of the client that blocks must not block the server.
@@ -157,7 +158,7 @@ class FakeRedisSettings(RedisSettings):
 
 def open_fake(settings: FakeRedisSettings, database: int) -> FakeRedisBackend:
     """Open one database of a new simulated server, which ends with the backend."""
-    return FakeRedisBackend(settings, database)
+    return FakeRedisBackend(settings.options(), database)
 
 
 plugin: Final = BackendPlugin(

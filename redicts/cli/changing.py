@@ -6,7 +6,7 @@ import click
 
 from redicts.cli import exits
 from redicts.cli.confirming import guard, yes_option
-from redicts.cli.numbers import Amount, Seconds, TakesNumbers
+from redicts.cli.numbers import Amount, TakesNumbers, Ttl
 from redicts.cli.output import echo, json_text, print_json, tell
 from redicts.cli.stores import PATH, Store, reading_command, store_command
 from redicts.cli.values import value_given
@@ -40,7 +40,7 @@ def add(path: Path, amount: float, store: Store, as_json: bool) -> int:
 @click.command("merge", cls=TakesNumbers)
 @click.argument("path", type=PATH)
 @click.argument("value")
-@click.option("--expire", type=Seconds(0), metavar="SECONDS", help="The TTL of the leaves in VALUE.")
+@click.option("--expire", type=Ttl(), metavar="SECONDS", help="The TTL of the leaves in VALUE.")
 @yes_option
 @store_command
 def merge(path: Path, value: str, expire: float | None, yes: bool, store: Store, as_json: bool) -> int:

@@ -316,7 +316,7 @@ def _file(store: Store) -> Iterator[Finding]:
         result = [str(error)]
     if result == ["ok"]:
         size = os.path.getsize(path)
-        yield Finding("file", Status.OK, f"{size} bytes, without damage", {"bytes": size})
+        yield Finding("file", Status.OK, f"{size:,} bytes, without damage", {"bytes": size})
     else:
         yield Finding("file", Status.WRONG, f"SQLite found damage: {result[0]}; restore the file from a backup")
 

@@ -45,6 +45,8 @@ def edit(path: Path, timeout: float, store: Store, as_json: bool) -> int:
     asked to correct it on a terminal; elsewhere nothing is stored, the status is 2, and the text stays in its file.
     TTLs stay, and so does what has not changed.
     """
+    if _editor() == _DEFAULT_EDITOR and not sys.stdin.isatty():
+        raise click.UsageError(f"the editor {_DEFAULT_EDITOR} needs a terminal; set EDITOR to one that needs none")
     database = store.database
     with database.lock(path, acquire_timeout=timeout, renew=True) as lock:
         old = database.run(database.store.read(path))
@@ -108,8 +110,12 @@ def _decoded(text: bytes) -> str:
         raise click.UsageError(f"the text must be UTF-8; byte {error.start} is not") from None
 
 
+def _editor() -> str:
+    return os.environ.get("VISUAL") or os.environ.get("EDITOR") or _DEFAULT_EDITOR
+
+
 def _open_editor(file: File) -> None:
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or _DEFAULT_EDITOR
+    editor = _editor()
     try:
         status = subprocess.run([*shlex.split(editor), str(file)], check=False).returncode  # noqa: S603  (the user's)
     except (OSError, ValueError) as error:

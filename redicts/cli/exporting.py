@@ -71,7 +71,7 @@ def export(path: Path, to: str | None, form: str | None, restart: bool, store: S
         print_json({"path": render(path), "output": to, "format": form, **counts})
     elif to is not None and report.leaves:
         tell(f"{leaves(report.leaves)} of {described(path)} {verb(report.leaves)} in {to}")
-    elif to is not None:
+    elif not report.leaves:
         tell(f"nothing is stored at {described(path)}")
     return exits.NEGATIVE if report.damaged or not report.leaves else exits.DONE
 
@@ -100,6 +100,8 @@ def _opened(to: str | None, mode: str, report: _Report) -> Iterator[IO[str]]:
             yield standard
             standard.flush()
         return
+    if os.path.isdir(to):
+        raise click.UsageError(f"--output must name a file, and {to} is a directory")
     if is_special(to):
         with open(to, "w", encoding="utf-8") as device:
             yield device

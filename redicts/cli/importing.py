@@ -28,7 +28,14 @@ from redicts.transfer.lines import refusal, unique_names
 @click.argument("file", metavar="FILE")
 @click.argument("path", type=PATH, default=".")
 @click.option("--format", "form", type=click.Choice(["lines", "json"]), help="Default: json for FILE.json, else lines.")
-@click.option("--batch", type=click.IntRange(1, 1000), default=1000, show_default=True, help="Leaves per transaction.")
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 1000),
+    default=1000,
+    show_default=True,
+    metavar="NUMBER",
+    help="Leaves per transaction.",
+)
 @click.option("--restart", is_flag=True, help="Start again instead of continuing an interrupted import.")
 @yes_option
 @store_command

@@ -115,7 +115,14 @@ _MOST: Final = 10
 @click.option(
     "--depth", type=click.IntRange(1), default=3, show_default=True, metavar="LEVELS", help="Of the subtrees."
 )
-@click.option("--most", type=click.IntRange(0), default=_MOST, show_default=True, help="How many subtrees to show.")
+@click.option(
+    "--most",
+    type=click.IntRange(0),
+    default=_MOST,
+    show_default=True,
+    metavar="NUMBER",
+    help="How many subtrees to show.",
+)
 @reading_command
 def stats(path: Path, depth: int, most: int, store: Store, as_json: bool) -> int:
     """Print how much is at and below PATH: leaves, bytes, TTLs, codecs and the largest subtrees.

@@ -12,17 +12,32 @@ _MOST: Final = 1e8
 """Three years: the calls of an operating system that wait have limits too."""
 
 
-class Seconds(click.FloatRange):
+class Seconds(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in later versions only
     """A duration in seconds, which a process can wait for: at least ``least``, and neither NaN nor infinite."""
 
+    name = "seconds"
+
     def __init__(self, least: float) -> None:
-        super().__init__(min=least, max=_MOST)
+        self._least = least
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number. Raises ``click.BadParameter``."""
-        number = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value} is not a number of seconds", param, ctx)
+        number = click.FLOAT.convert(value, param, ctx)
+        if not self._least <= number <= _MOST:
+            self.fail(f"{value} must be a number from {self._least:g} to {_MOST:,.0f}", param, ctx)
+        return number
+
+
+class Ttl(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in later versions only
+    """A TTL in seconds, a positive finite number."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number. Raises ``click.BadParameter``."""
+        number = click.FLOAT.convert(value, param, ctx)
+        if not 0 < number < math.inf:
+            self.fail(f"{value} must be a positive number (use redicts del to remove a value)", param, ctx)
         return number
 
 

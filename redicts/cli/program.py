@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final
 
@@ -59,8 +59,26 @@ TRACEBACK: Final = "REDICTS_TRACEBACK"
 _COMPLETE: Final = "_REDICTS_COMPLETE"
 
 
+class _Help(click.HelpFormatter):
+    """The text of a help, which leaves room for descriptions in a narrow terminal, and has no trailing blanks."""
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """Write a list of terms and their descriptions."""
+        super().write_dl(list(rows), col_max if self.width > _NARROW else _NARROW // 4, col_spacing)
+
+    def getvalue(self) -> str:
+        """Return the text."""
+        return "\n".join([line.rstrip() for line in super().getvalue().split("\n")])
+
+
+class _Context(click.Context):
+    formatter_class = _Help
+
+
 class _Commands(click.Group):
     """The group of all commands, which imports only those that are needed."""
+
+    context_class = _Context
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click calls it so)
         """Return the names of all commands."""
@@ -72,7 +90,14 @@ class _Commands(click.Group):
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(import_module(module), name)
+        command.context_class = _Context
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands with their whole summaries, which click would cut to one line."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, each.get_short_help_str(limit=200)) for name, each in found if each])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -19,7 +19,7 @@ from redicts.config import sources
 from redicts.config.choosing import ChosenSettings, PlainSettings, choose
 from redicts.core import paths
 from redicts.core.minitransaction import Path
-from redicts.errors import ReadOnly, RedictsError
+from redicts.errors import ReadOnly, RedictsError, Unreachable
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -33,6 +33,10 @@ _SHOWN: Final = ("path", "host", "port", "unix_socket", "nodes", "sentinels", "s
 
 MISSING: Final = "does not exist or is empty; the first value that is stored makes it a store"
 """What is said about the file of a store that a command only reads."""
+
+_NOT_CONFIGURED: Final = (
+    f"No store is configured; choose one by {sources.URL} or --store, for instance sqlite:///state.db"
+)
 
 _IN_MEMORY: Final = ":memory:"
 
@@ -165,9 +169,15 @@ def _with_store(function: Callable[..., int], opened: Callable[[str | None, str 
     @click.pass_context
     @wraps(function)
     def command(ctx: click.Context, /, *, store: str | None, database: str | None, **others: Any) -> int:
-        found = opened(*chosen(ctx, store, database))
-        with closing(found):
-            return function(store=found, **others)
+        store, database = chosen(ctx, store, database)
+        found = opened(store, database)
+        try:
+            with closing(found):
+                return function(store=found, **others)
+        except Unreachable as error:
+            if store or sources.default() is not None:
+                raise
+            raise Unreachable(f"{error}. {_NOT_CONFIGURED}") from error
 
     return store_options(json_option(command))
 

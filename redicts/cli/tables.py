@@ -85,7 +85,7 @@ def padded(text: str, width: int, *, right: bool = False) -> str:
 
 def counted(count: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun, as in ``1 leaf`` and ``2 leaves``."""
-    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def leaves(count: int) -> str:

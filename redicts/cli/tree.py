@@ -107,7 +107,14 @@ class _Shown:
 @click.command("tree")
 @click.argument("path", type=PATH, default=".")
 @click.option("--depth", type=click.IntRange(min=0), metavar="LEVELS", help="Show no more levels.")
-@click.option("--most", type=click.IntRange(min=1), default=1000, show_default=True, help="Show no more names.")
+@click.option(
+    "--most",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    metavar="NUMBER",
+    help="Show no more names.",
+)
 @reading_command
 def tree(path: Path, depth: int | None, most: int, store: Store, as_json: bool) -> int:
     """Draw a subtree with its values, sizes, TTLs and locks.
@@ -197,7 +204,8 @@ def _draw(top: _Node, name: str) -> None:
     rows = list(_rows(top, name, _LINES if can_print("".join(_LINES)) else _ASCII))
     width = terminal_width()
     widths = [max(columns_of(row.totals[at]) for row in rows) for at in range(3)]
-    if width is not None and width - sum(widths) - 6 < _SHORTEST:
+    deepest = max(columns_of(row.branch) for row in rows)
+    if width is not None and width - sum(widths) - 6 < max(_SHORTEST, deepest + _FEW):
         widths[0] = 0  # narrow: sizes and TTLs are worth more than numbers of leaves
     totals = sum(width + 2 for width in widths if width)
     longest = max(columns_of(row.branch + row.name + row.value) for row in rows)
@@ -213,6 +221,8 @@ def _draw(top: _Node, name: str) -> None:
 def _line(row: _Row, first: int, widths: list[int], width: int | None) -> str:
     name, value = row.name, row.value
     if width is not None:
+        if not any(row.totals) or first < columns_of(row.branch) + min(columns_of(name), _FEW):
+            first, widths = width, [0, 0, 0]  # too deep for columns
         name = cut(name, max(first - columns_of(row.branch), 1))
         whole, value = value, cut(value, first - columns_of(row.branch + name))
         if value != whole and columns_of(value) < _FEW:

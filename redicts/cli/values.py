@@ -12,7 +12,7 @@ import click
 
 from redicts.cli import exits
 from redicts.cli.confirming import MUCH, require, yes_option
-from redicts.cli.numbers import TakesNumbers
+from redicts.cli.numbers import TakesNumbers, Ttl
 from redicts.cli.output import Document, echo, json_text, print_json, tell
 from redicts.cli.stores import PATH, Store, reading_command, store_command, utf8
 from redicts.cli.tables import leaves as leaves_of_number
@@ -146,7 +146,7 @@ def _both(path: Path) -> CorruptData:
 @click.argument("path", type=PATH)
 @click.argument("value")
 @click.option("--text", is_flag=True, help="VALUE is a text, not JSON.")
-@click.option("--expire", type=float, metavar="SECONDS", help="The TTL. Default: no expiry.")
+@click.option("--expire", type=Ttl(), metavar="SECONDS", help="The TTL. Default: no expiry.")
 @click.option("--packed", is_flag=True, help="Store a JSON object as one leaf.")
 @click.option("--everything", is_flag=True, help="Allow the root, with all that is stored.")
 @yes_option

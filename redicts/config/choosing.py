@@ -46,8 +46,10 @@ class PlainSettings(NamedTuple):
 
         fields = {} if self.options is None else self.options._asdict()
         defaults = {} if self.options is None else self.options._field_defaults
-        given = {name: value for name, value in fields.items() if name not in defaults or value != defaults[name]}
-        settings = parse({"backend": {"name": self.backend, **given}})
+        names = fields.pop("given", None) or [
+            name for name, value in fields.items() if name not in defaults or value != defaults[name]
+        ]
+        settings = parse({"backend": {"name": self.backend, **{name: fields[name] for name in names}}})
         return settings if settings.default == self.default else settings.model_copy(update={"default": self.default})
 
     def __str__(self) -> str:

@@ -8,6 +8,8 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
+from redicts.core.urls import Secret
+
 
 def repeats_value(text: str, given: object) -> bool:
     """Tell whether a text contains any text or number that is in ``given``."""
@@ -31,6 +33,8 @@ def _contains(text: str, parts: Iterable[str]) -> bool:
 def _texts(value: object, *, secrets_only: bool) -> Iterator[str]:
     if isinstance(value, (SecretStr, SecretBytes)):
         yield from _texts(value.get_secret_value(), secrets_only=False)
+    elif isinstance(value, Secret):
+        yield from _texts(str(value), secrets_only=False)
     elif isinstance(value, (BaseModel, Mapping, list, tuple, set, frozenset)):
         inner = vars(value) if isinstance(value, BaseModel) else value
         for each in inner.values() if isinstance(inner, Mapping) else inner:

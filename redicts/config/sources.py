@@ -20,8 +20,8 @@ URL: Final = "REDICTS_URL"
 FILE: Final = "REDICTS_CONFIG"
 PROJECT_FILE: Final = "pyproject.toml"
 
-_DATABASE_FILE: Final = re.compile(r"[\w./+-]+\.(db|db3|sqlite|sqlite3)")
-"""A text that is the name of a file of SQLite, and of no backend."""
+_DATABASE_FILE: Final = re.compile(r"[\w./+-]+\.(db|db3|sqlite|sqlite3)|[\w./+-]*/[\w./+-]*")
+"""A text that is the name of a file, and of no backend."""
 
 
 class Found(NamedTuple):
@@ -82,6 +82,8 @@ def written(text: str) -> Mapping[str, Any] | str:
     if _DATABASE_FILE.fullmatch(text):
         url = f"sqlite:///{text}"
         raise SettingsError(f"settings: the file {text} must be given as a URL; write {url}")
+    if re.fullmatch(r"[\w.-]+:[0-9]+(/[0-9]*)?", text):
+        raise SettingsError("settings: a server must be given as a URL; write redis:// before its host and port")
     return {"backend": text}
 
 

@@ -8,7 +8,9 @@ from functools import partial
 from typing import Any
 
 from redicts.backends.redis.cluster import ClusterBackend
-from redicts.backends.redis.settings import RedisSettings, address_of
+from redicts.backends.redis.options import RedisOptions
+from redicts.backends.redis.settings import RedisSettings
+from redicts.backends.redis.urls import address_of
 from redicts.contract.configured import QUICK, Store, StoreHarness
 from redicts.contract.fault_proxy import FaultProxy
 from redicts.contract.one_section import SECTION, InOneSection, in_one_section
@@ -67,17 +69,17 @@ class RedisClusterHarness(RedisStoreHarness):
     def lossy(self) -> Backend:
         """Open a client that reaches the node of its section through the proxy."""
         if self._proxy is None:
-            with contextlib.closing(ClusterBackend(self._settings, self.store.database)) as backend:
+            with contextlib.closing(ClusterBackend(self._settings.options(), self.store.database)) as backend:
                 self._node = backend.node_of(SECTION)
             self._proxy = FaultProxy(*address_of(self._node))
         self._proxy.calm()
-        settings = self._settings.model_copy(update={"socket_timeout_secs": QUICK, "tls_check_hostname": False})
+        options = self._settings.options()._replace(socket_timeout_secs=QUICK, tls_check_hostname=False)
         proxied = {self._node: f"{self._proxy.host}:{self._proxy.port}"}
-        return self._measured(InOneSection(_ThroughProxy(settings, self.store.database, proxied)), self._proxy)
+        return self._measured(InOneSection(_ThroughProxy(options, self.store.database, proxied)), self._proxy)
 
     def size(self) -> int:
         """Return the bytes of all keys of the cluster."""
-        return _size_of_keys(ClusterBackend(self._settings, self.store.database))
+        return _size_of_keys(ClusterBackend(self._settings.options(), self.store.database))
 
     def databases(self) -> Sequence[Backend]:
         """Open databases with other numbers."""
@@ -103,7 +105,7 @@ class RedisClusterHarness(RedisStoreHarness):
 class _ThroughProxy(ClusterBackend):
     """A client that connects to other addresses than the cluster names."""
 
-    def __init__(self, settings: RedisSettings, database: int, proxied: Mapping[str, str]) -> None:
+    def __init__(self, settings: RedisOptions, database: int, proxied: Mapping[str, str]) -> None:
         self._proxied = proxied
         super().__init__(settings, database)
 

@@ -248,7 +248,8 @@ class BackendPlugin:
     plain: Callable[[str], NamedTuple | None] | None = None
     """Returns what ``open`` takes for a URL that is valid without the model: a named tuple with the fields of the
     validated settings, and their defaults. Returns ``None`` for each other URL. So a short command need not import
-    pydantic, which takes as long as all the rest of it."""
+    pydantic, which takes as long as all the rest of it. A password is that of ``split_url``, which
+    no repr shows. A field ``given`` holds the names of the fields that the URL gives, if defaults can be among them."""
 
     @property
     def model(self) -> type[BackendSettings]:

@@ -12,11 +12,20 @@ ADVICE: Final = (
 """Ends the errors about a URL that can be read in two ways."""
 
 
+class Secret(str):
+    """Text that no repr shows."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'**********'"
+
+
 class Address(NamedTuple):
     """The parts of a URL after its scheme. Those with escapes are decoded, except ``path``."""
 
     username: str | None
-    password: str | None
+    password: Secret | None
     host: str
     port: int | None
     path: str
@@ -43,7 +52,7 @@ def split_url(url: str) -> Address:
     name, colon, password = user.partition(":")
     return Address(
         decoded(name) if at and name else None,
-        decoded(password) if colon and password else None,
+        Secret(decoded(password)) if colon and password else None,
         decoded(found["host"].strip("[]")),
         int(found["port"][1:]) if found["port"] else None,
         path,

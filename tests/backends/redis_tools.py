@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Union
 
 from redicts import Pool, Proxy, root
-from redicts.backends.redis import RedisBackend, RedisSettings
+from redicts.backends.redis import RedisBackend
 from redicts.backends.redis.backend import open_redis
+from redicts.backends.redis.settings import RedisSettings
 from redicts.core.backend import Backend
 from redicts.core.documents import leaves_in
 from redicts.core.minitransaction import VALUES, Entries, Key, Outcome, Path, Read, Scope, Transaction, Write
@@ -74,7 +75,7 @@ def opened(target: Target, *, database: int = 0, **more: object) -> Iterator[Red
 @contextlib.contextmanager
 def opened_with(settings: Mapping[str, object], *, database: int = 0) -> Iterator[RedisBackend]:
     """Open a backend with exactly these settings, and close it at the end of the block."""
-    backend = open_redis(RedisSettings.model_validate(settings), database)
+    backend = open_redis(RedisSettings.model_validate(settings).options(), database)
     try:
         yield backend
     finally:

@@ -19,7 +19,7 @@ import redicts
 from redicts import ABSENT, Database
 from redicts.backends.redis.cluster import ClusterBackend
 from redicts.backends.redis.connections import Connections
-from redicts.backends.redis.settings import RedisSettings
+from redicts.backends.redis.options import RedisOptions
 from redicts.cli import main
 from redicts.config.settings import parse
 from redicts.core.minitransaction import VALUES, Key, Put, Transaction
@@ -47,7 +47,7 @@ def keys_on(server: RedisServer) -> set[str]:
 
 def opened(cluster: Cluster) -> ClusterBackend:
     """Open the backend of a cluster."""
-    return ClusterBackend(RedisSettings.model_validate({"cluster": True, "nodes": cluster.nodes}), 0)
+    return ClusterBackend(RedisOptions(cluster=True, nodes=tuple(cluster.nodes)), 0)
 
 
 def put(section: str, value: bytes) -> Transaction:

@@ -15,8 +15,8 @@ import pytest
 import redis
 
 from redicts import AccessDenied, Pool, Proxy, Unreachable, root
-from redicts.backends.redis import RedisSettings
 from redicts.backends.redis.backend import open_redis
+from redicts.backends.redis.settings import RedisSettings
 from redicts.core.minitransaction import Add, Put, Read, Transaction
 from tests.backends.redis_tools import (
     clients,
@@ -381,7 +381,7 @@ def test_threads_get_their_own_replies(redis_server: RedisServer) -> None:
 
 def test_a_backend_without_references_leaves_no_connection(redis_server: RedisServer) -> None:
     """Deleting the last reference to a backend closes its connections."""
-    backend = open_redis(RedisSettings.model_validate(configuration(redis_server)), 0)
+    backend = open_redis(RedisSettings.model_validate(configuration(redis_server)).options(), 0)
     write(backend, Put(key("a"), b"1"))
     assert clients(redis_server) == 1
     del backend

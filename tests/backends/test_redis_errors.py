@@ -84,6 +84,13 @@ def ask(backend: RedisBackend) -> None:
 # No connection ---------------------------------------------------------------------------------------------------
 
 
+def test_a_host_without_an_address() -> None:
+    """The name service is at fault, or the name is wrong."""
+    with opened_with({"host": "no-such-host.invalid", "retries": 0}) as backend, pytest.raises(Unreachable) as failed:
+        ask(backend)
+    assert "the name of the host cannot be resolved; correct host" in str(failed.value)
+
+
 def test_a_refused_connection(redis_server: RedisServer) -> None:
     """Where no server listens, the error names host and port."""
     port = free_port()

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from redicts import Proxy, root
-from redicts.backends.redis import RedisBackend, RedisSettings
+from redicts.backends.redis import RedisBackend
+from redicts.backends.redis.settings import RedisSettings
 from redicts.contract.hostile import HOSTILE_SEGMENTS, HOSTILE_VALUES
 from redicts.core.minitransaction import (
     Add,

@@ -14,7 +14,8 @@ import pytest
 import redis
 
 from redicts import AccessDenied, Lock, LockLost, Pool, Proxy, ReadOnly, StoreFull, root
-from redicts.backends.redis import RedisSettings, functions
+from redicts.backends.redis import functions
+from redicts.backends.redis.settings import RedisSettings
 from redicts.core.locks.records import LISTENERS
 from redicts.core.minitransaction import Entries, Key, Put, Read, Scope, Transaction
 from tests.backends.redis_tools import calls, configuration, front, front_with, key, opened, write

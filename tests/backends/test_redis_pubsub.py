@@ -19,9 +19,10 @@ import pytest
 import redis
 
 from redicts.backends.fakeredis import plugin as fakeredis
-from redicts.backends.redis import RedisBackend, RedisSettings
+from redicts.backends.redis import RedisBackend
 from redicts.backends.redis.backend import ATOMIC_ENTRIES, open_redis
 from redicts.backends.redis.pubsub import RedisListener
+from redicts.backends.redis.settings import RedisSettings
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import (
@@ -809,7 +810,7 @@ def test_close_lets_listeners_wait(backend: RedisBackend, notifier: RedisBackend
 
 def test_a_backend_without_references_leaves_no_connection(redis_server: RedisServer) -> None:
     """Deleting the last reference to a backend closes its subscription."""
-    backend = open_redis(RedisSettings.model_validate(configuration(redis_server)), 0)
+    backend = open_redis(RedisSettings.model_validate(configuration(redis_server)).options(), 0)
     backend.listen(fresh_names(1)[0]).close()
     assert len(subscribers(redis_server)) == 1
     del backend

@@ -96,6 +96,18 @@ def test_an_export_of_nothing_is_status_1(store: str) -> None:
     done = redicts("export", "nothing", "--store", store)
     assert done.status == exits.NEGATIVE
     assert parsed(done.out) == [HEAD, {"end": True, "leaves": 0}]
+    assert done.err == "redicts: nothing is stored at 'nothing'\n"
+
+
+def test_an_export_to_a_directory_is_refused(file_url: str, tmp_path: Path) -> None:
+    """It writes nothing next to it either."""
+    put(file_url, 1, "a")
+    (tmp_path / "directory").mkdir()
+    before = sorted(tmp_path.iterdir())
+    done = redicts("export", "-o", tmp_path / "directory", "-s", file_url)
+    assert (done.status, done.out) == (exits.WRONG, "")
+    assert "must name a file" in done.err
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_an_interrupted_export_is_continued(

@@ -155,12 +155,25 @@ def test_a_mistake_stores_nothing(
     assert not Lock(open_database(file_url).backend, "").is_locked()
 
 
+def test_an_editor_for_terminals_is_not_started_without_one(
+    file_url: str, in_process: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default editor would wait for keys, while the lock is held."""
+    monkeypatch.delenv("EDITOR", raising=False)
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setattr("redicts.cli.editing.subprocess.run", lambda *_, **__: pytest.fail("it was started"))
+    done = in_process("edit", "a", "-s", file_url)
+    assert (done.status, done.err.count("\n")) == (exits.WRONG, 1)
+    assert "set EDITOR" in done.err
+
+
 def test_a_value_that_others_change_meanwhile_is_not_overwritten(
     file_url: str, in_process: InProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A program that does not lock it may do so; the edit then ends with status 4, and the text stays."""
     put(file_url, {"a": 1})
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("EDITOR", "an editor")
 
     def run(command: list[str], *, check: bool) -> object:
         put(file_url, 2, "a")

@@ -9,11 +9,15 @@ import re
 import sys
 from pathlib import Path
 
+import click
 import jsonschema  # type: ignore[import-untyped]  # it has no stubs
 import pytest
 
 from redicts.cli import exits
 from redicts.cli.program import COMMANDS
+from redicts.cli.stores import Store, reading_command
+from redicts.config import sources
+from redicts.errors import Unreachable
 from tests.cli.conftest import InProcess, put
 from tests.cli.running import command_line, redicts, run, running
 from tests.support.ports import bound_socket
@@ -66,6 +70,8 @@ def test_the_installed_script_is_the_same_program() -> None:
 
 WRONG_STORES = {
     "text that is not a URL": "state.db",
+    "a directory": "/tmp",
+    "a host and a port": "localhost:6379",
     "an unknown scheme": "sqlight:///state.db",
     "two slashes": "sqlite://state.db",
     "broken JSON": '{"backend": ',
@@ -291,3 +297,22 @@ def test_a_working_directory_that_does_not_exist_is_no_bug(tmp_path: Path) -> No
         gone.mkdir(exist_ok=True)
         done = run(["bash", "-c", script, str(gone), *command_line("get", "a", "--store", store)])
         assert done.status in statuses, done
+
+
+def test_an_unreachable_store_that_nobody_chose_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """If neither an option nor a configuration names a store, the error says how to choose one."""
+
+    @click.command()
+    @reading_command
+    def fail(store: Store, as_json: bool) -> int:
+        raise Unreachable("no answer")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(sources.URL, raising=False)
+    with pytest.raises(Unreachable, match=r"no answer\. No store is configured; .* REDICTS_URL or --store"):
+        fail.main([], standalone_mode=False)
+    with pytest.raises(Unreachable, match=r"^no answer$"):
+        fail.main(["-s", "memory"], standalone_mode=False)
+    monkeypatch.setenv(sources.URL, "memory://")
+    with pytest.raises(Unreachable, match=r"^no answer$"):
+        fail.main([], standalone_mode=False)

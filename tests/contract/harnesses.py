@@ -268,10 +268,11 @@ class FakeRedisHarness(InstanceHarness):
     )
 
     def __init__(self, kind: type[FakeRedisBackend] | None = None) -> None:
-        from redicts.backends.fakeredis import FakeRedisBackend, FakeRedisSettings
+        from redicts.backends.fakeredis import FakeRedisBackend
+        from redicts.backends.redis.options import DEFAULTS
 
         made: type[FakeRedisBackend] = kind or FakeRedisBackend
-        super().__init__(lambda _clock: made(FakeRedisSettings.model_validate({}), 0))
+        super().__init__(lambda _clock: made(DEFAULTS, 0))
 
     def advance(self, seconds: float) -> None:
         Harness.advance(self, seconds)

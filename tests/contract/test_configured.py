@@ -13,8 +13,8 @@ import pytest
 from pydantic import SecretStr
 
 from redicts.backends.memory import plugin as memory
-from redicts.backends.redis import RedisSettings
 from redicts.backends.redis import plugin as redis
+from redicts.backends.redis.settings import RedisSettings
 from redicts.backends.sqlite import plugin as sqlite
 from redicts.backends.sqlite.settings import SqliteSettings
 from redicts.contract import CHECKS, ConformanceCheck, SharedBackend, Status, Store, StoreHarness, certify

@@ -51,12 +51,11 @@ RUN: Final = [page for page in PAGES if any(not reason_not_to_run(command) for c
 
 @pytest.fixture
 def variables() -> dict[str, str]:
-    """Return the environment of a reader who has installed redicts and keeps the tree in a file of this folder."""
+    """Return the environment of a reader who has installed redicts and has chosen no store."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("REDICTS_", "PYTEST"))}
     return kept | {
         "PATH": path,
-        "REDICTS_URL": "sqlite:///state.db",
         "PYTHONWARNINGS": "error",
         "PYTHONIOENCODING": "utf-8",
     }
@@ -68,6 +67,7 @@ def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path, vari
     bash = shutil.which("bash")
     assert bash is not None, "the commands of the pages need bash"
     checker = doctest.OutputChecker()
+    exports: list[str] = []
     for block in blocks(page):
         if block.file:
             (tmp_path / block.file).write_text(block.text, encoding="utf-8")
@@ -75,7 +75,7 @@ def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path, vari
             if reason_not_to_run(command):
                 continue
             done = subprocess.run(
-                [bash, "-c", command.text],
+                [bash, "-c", "\n".join([*exports, command.text])],
                 cwd=tmp_path,
                 env=variables,
                 stdin=subprocess.DEVNULL,
@@ -88,6 +88,8 @@ def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path, vari
             # A shell does not return the status of background commands.
             succeeded = done.returncode == 0 and "Traceback" not in said
             assert succeeded, f"{command}: {command.text}\n{said}"
+            if command.text.startswith("export "):
+                exports.append(command.text)
             if command.output:
                 assert checker.check_output(command.output + "\n", said, doctest.ELLIPSIS), f"{command}: {said}"
 

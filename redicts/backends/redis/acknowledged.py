@@ -19,7 +19,7 @@ from redis.connection import AbstractConnection
 
 from redicts.backends.redis.connections import Connections
 from redicts.backends.redis.errors import Errors
-from redicts.backends.redis.settings import RedisSettings
+from redicts.backends.redis.options import RedisOptions
 from redicts.backends.redis.wire import bulk_string
 from redicts.errors import RedictsError, StoreError
 
@@ -81,7 +81,7 @@ class Acknowledgements:
 class AcknowledgedConnections(Connections):
     """Connections whose writes wait for replicas."""
 
-    def __init__(self, make: Any, errors: Errors, settings: RedisSettings, socket_timeout: float | None) -> None:
+    def __init__(self, make: Any, errors: Errors, settings: RedisOptions, socket_timeout: float | None) -> None:
         super().__init__(make, errors, settings, socket_timeout)
         self._acknowledgements = Acknowledgements(settings.acknowledged_by, errors, socket_timeout)
 

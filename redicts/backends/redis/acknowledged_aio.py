@@ -13,14 +13,14 @@ from redicts.backends.redis.acknowledged import Acknowledgements, Answered
 from redicts.backends.redis.aio import Connections
 from redicts.backends.redis.aio_connection import Packet, Pipe, settle
 from redicts.backends.redis.errors import Errors
-from redicts.backends.redis.settings import RedisSettings
+from redicts.backends.redis.options import RedisOptions
 from redicts.errors import StoreError
 
 
 class AcknowledgedConnections(Connections):
     """Connections of one event loop for writes, which wait for replicas."""
 
-    def __init__(self, make: Any, errors: Errors, settings: RedisSettings, socket_timeout: float | None) -> None:
+    def __init__(self, make: Any, errors: Errors, settings: RedisOptions, socket_timeout: float | None) -> None:
         super().__init__(make, errors, settings, socket_timeout)
         self._acknowledgements = Acknowledgements(settings.acknowledged_by, errors, socket_timeout)
 

@@ -23,8 +23,8 @@ from redicts.backends.redis.connections import Session, pause_secs
 from redicts.backends.redis.documents import in_fields
 from redicts.backends.redis.errors import Errors, is_answer, is_lost
 from redicts.backends.redis.functions import LOAD, Functions
+from redicts.backends.redis.options import RedisOptions
 from redicts.backends.redis.plain_reads import PlainReads
-from redicts.backends.redis.settings import RedisSettings
 from redicts.backends.redis.wire import UNFINISHED, Encoder, decode
 from redicts.core.async_backend import AsyncBackend, AsyncListener
 from redicts.core.minitransaction import Outcome, Path, Status, Transaction
@@ -46,7 +46,7 @@ _LARGE: Final = 1 << 20
 class Connections:
     """The connections of one event loop to one database of a server."""
 
-    def __init__(self, make: Any, errors: Errors, settings: RedisSettings, socket_timeout: float | None) -> None:
+    def __init__(self, make: Any, errors: Errors, settings: RedisOptions, socket_timeout: float | None) -> None:
         self._make = make
         self._errors = errors
         self._most = settings.max_connections
@@ -193,7 +193,7 @@ class AsyncRedisBackend(AsyncBackend):
         plain_reads: PlainReads,
         channels: bytes,
         errors: Errors,
-        settings: RedisSettings,
+        settings: RedisOptions,
         timeouts: tuple[float | None, float],
         address: Mapping[str, str | int],
         writing: type[Connections] | None = None,

@@ -17,9 +17,9 @@ from redis.connection import AbstractConnection
 from redicts.backends.redis.connections import Connections, Session, Unanswered, connection_options, described
 from redicts.backends.redis.documents import in_fields
 from redicts.backends.redis.errors import Errors
+from redicts.backends.redis.options import RedisOptions
 from redicts.backends.redis.plain_reads import PlainReads
 from redicts.backends.redis.pubsub import RedisListener, Subscriptions
-from redicts.backends.redis.settings import RedisSettings
 from redicts.backends.redis.wire import INFO_SERVER, UNFINISHED, Encoder, bulk_string, decode
 from redicts.core.async_backend import AsyncBackend
 from redicts.core.backend import Backend, Capabilities
@@ -156,9 +156,7 @@ class RedisBackend(Executor):
 
     _connections: PerProcess[Connections]
 
-    def __init__(
-        self, options: dict[str, Any], where: str, settings: RedisSettings, *, simulated: bool = False
-    ) -> None:
+    def __init__(self, options: dict[str, Any], where: str, settings: RedisOptions, *, simulated: bool = False) -> None:
         arguments = {name: value for name, value in options.items() if name != "connection_class"}
 
         def make() -> AbstractConnection:  # not a partial, whose repr shows the password
@@ -276,7 +274,7 @@ class RedisBackend(Executor):
         self._pool.disconnect()
 
 
-def open_redis(settings: RedisSettings, database: int) -> RedisBackend:
+def open_redis(settings: RedisOptions, database: int) -> RedisBackend:
     """Open one database of a server. Connects to nothing yet."""
     options = connection_options(settings, database)
     if settings.sentinels:

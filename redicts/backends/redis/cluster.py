@@ -37,9 +37,10 @@ from redicts.backends.redis.layout import (
     name_text,
     suffix,
 )
+from redicts.backends.redis.options import RedisOptions
 from redicts.backends.redis.plain_reads import PlainReads
 from redicts.backends.redis.pubsub import RedisListener, Subscriptions
-from redicts.backends.redis.settings import RedisSettings, address_of
+from redicts.backends.redis.urls import address_of
 from redicts.backends.redis.wire import INFO_SERVER, UNFINISHED, Encoder, bulk_string, decode
 from redicts.core.backend import Backend, Capabilities, ServerState
 from redicts.core.minitransaction import Outcome, Path, Transaction
@@ -118,7 +119,7 @@ _CAPABILITIES: Final = replace(CAPABILITIES, sharded=True)
 class ClusterBackend(Backend):
     """One database of a cluster of Redis (6.2 or newer) or Valkey servers."""
 
-    def __init__(self, settings: RedisSettings, database: int) -> None:
+    def __init__(self, settings: RedisOptions, database: int) -> None:
         self._settings = settings
         prefix = settings.prefix.encode()
         self._tag = prefix + b"{%d:" % database
@@ -311,7 +312,7 @@ class ClusterBackend(Backend):
         return {**connection_options(self._settings, 0), "host": host, "port": port}
 
     def _connections_to(self, address: str, secs: float) -> Connections:
-        settings = self._settings.model_copy(update={"retries": 0})  # the other nodes are asked first
+        settings = self._settings._replace(retries=0)  # the other nodes are asked first
         errors = Errors(f"{address} in {self._where}", self._options(address))
         make = partial(self._make, address, secs)
         if settings.acknowledged_by:

@@ -23,7 +23,8 @@ from typing import Any, Final
 from redis import exceptions
 
 from redicts.backends.redis.connections import Connections, Session, Unanswered
-from redicts.backends.redis.settings import RedisSettings, address_of
+from redicts.backends.redis.options import RedisOptions
+from redicts.backends.redis.urls import address_of
 from redicts.core.error_mapping import ErrorMapping
 from redicts.errors import RedictsError, StoreBusy, StoreError, StoreTimeout, Unreachable
 from redicts.forks import stack
@@ -81,7 +82,7 @@ class Nodes:
     describes the cluster in errors.
     """
 
-    def __init__(self, connections: Callable[[str, float], Connections], settings: RedisSettings, where: str) -> None:
+    def __init__(self, connections: Callable[[str, float], Connections], settings: RedisOptions, where: str) -> None:
         self._connections = connections
         self._settings = settings
         self._longest_secs = settings.socket_timeout_secs

@@ -32,7 +32,7 @@ from redis.retry import Retry
 from redicts.backends.redis.attempts import Attempts, Failed, Next
 from redicts.backends.redis.errors import Errors, is_lost
 from redicts.backends.redis.functions import LOAD, Functions, as_script
-from redicts.backends.redis.settings import RedisSettings
+from redicts.backends.redis.options import RedisOptions
 from redicts.errors import StoreBusy, StoreError, StoreTimeout
 from redicts.forks import stack
 from redicts.randomness import RANDOM
@@ -101,7 +101,7 @@ class Connections:
         self,
         make: Callable[[], AbstractConnection],
         errors: Errors,
-        settings: RedisSettings,
+        settings: RedisOptions,
         socket_timeout_secs: float | None,
     ) -> None:
         self._make = make
@@ -395,13 +395,13 @@ def pause_secs(attempt: int, deadline: float | None = None) -> float:
     return pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic()))
 
 
-def connection_options(settings: RedisSettings, database: int) -> dict[str, Any]:
+def connection_options(settings: RedisOptions, database: int) -> dict[str, Any]:
     """Return the arguments for a connection of redis-py, and its class as ``connection_class``."""
     options: dict[str, Any] = {
         "connection_class": redis.Connection,
         "db": database,
         "username": settings.username,
-        "password": settings.password.get_secret_value() if settings.password else None,
+        "password": settings.password,
         "socket_timeout": settings.socket_timeout_secs,
         "socket_connect_timeout": settings.connect_timeout_secs,
         "retry": Retry(NoBackoff(), 0),
@@ -431,7 +431,7 @@ UNNAMED: Final[dict[str, Any]] = (
 """Options so that redis-py does not tell its name: it would take two round trips, and lose what is answered to them."""
 
 
-def described(settings: RedisSettings, database: int) -> str:
+def described(settings: RedisOptions, database: int) -> str:
     """Return how errors name the server or cluster and the database, without secrets."""
     if settings.cluster:
         more = f" and {len(settings.nodes) - 1} more" if len(settings.nodes) > 1 else ""

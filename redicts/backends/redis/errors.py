@@ -128,6 +128,7 @@ _BY_TEXT: Final[tuple[tuple[str, Meaning], ...]] = (
 
 _NOT_REDIS: Final = "what answers there does not speak the protocol of Redis; correct host, port and tls"
 _REFUSED: Final = "no server accepts connections there; start it or correct host and port"
+_UNRESOLVED: Final = "the name of the host cannot be resolved; correct host, or look at the name service"
 _REFUSED_AFTER_SENTINELS: Final = (
     "the server that a Sentinel names as the primary accepts no connections; a failover takes a while, try again later"
 )
@@ -208,6 +209,8 @@ class Errors:
         # redis-py writes the number into its text; asyncio's error beneath it does not say "refused".
         if errno.ECONNREFUSED in numbers or "refused" in text or f"Error {errno.ECONNREFUSED} connecting" in text:
             return _REFUSED_AFTER_SENTINELS if self._has_sentinels else _REFUSED
+        if unresolved:
+            return _UNRESOLVED
         return f"no connection ({self._filtered(str(error)) if is_answer(error) else error})"
 
     def _filter(self, error: BaseException) -> None:

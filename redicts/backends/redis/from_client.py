@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 import redis
@@ -13,8 +13,11 @@ from redis.sentinel import SentinelConnectionPool
 
 from redicts.backends.redis.backend import OwnPool, RedisBackend
 from redicts.backends.redis.connections import UNNAMED
-from redicts.backends.redis.settings import RedisSettings
+from redicts.backends.redis.options import DEFAULTS, RedisOptions
 from redicts.errors import SettingsError
+
+if TYPE_CHECKING:
+    from redicts.backends.redis.settings import RedisSettings
 
 _REQUIRED: Final[dict[str, Any]] = {"protocol": 2, "decode_responses": False, "health_check_interval": 0}
 """Options that the backend's connections need, whatever the client uses."""
@@ -60,7 +63,7 @@ def from_client(client: object) -> RedisBackend | None:
     return backend or _opened.setdefault(pool, _opened_like(pool))
 
 
-def is_client_of(client: object, settings: RedisSettings, number: int) -> bool:
+def is_client_of(client: object, settings: RedisSettings | RedisOptions, number: int) -> bool:
     """Return whether a client is connected to this database, whose keys have a prefix that the client does not know.
 
     Raises :class:`~redicts.errors.SettingsError` if only the server could tell. No round trip.
@@ -108,7 +111,7 @@ def _opened_like(pool: redis.ConnectionPool) -> RedisBackend:
         options |= UNNAMED
     options["db"] = number = _database_of(options)
     where = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
-    return RedisBackend(options, f"{where}, database {number}", RedisSettings.model_validate({}), simulated=simulated)
+    return RedisBackend(options, f"{where}, database {number}", DEFAULTS, simulated=simulated)
 
 
 def _is_simulated(pool: redis.ConnectionPool) -> bool:

@@ -22,7 +22,8 @@ from redis.sentinel import Sentinel, SentinelManagedConnection
 
 from redicts.backends.redis.connections import UNNAMED
 from redicts.backends.redis.errors import NoPrimary
-from redicts.backends.redis.settings import RedisSettings
+from redicts.backends.redis.options import RedisOptions
+from redicts.backends.redis.urls import address_of
 from redicts.core.error_mapping import chain
 from redicts.errors import AccessDenied, StoreError, Unreachable
 
@@ -179,12 +180,12 @@ class PrimarySSLConnection(PrimaryConnection, SSLConnection):
     """The same with TLS."""
 
 
-def through_sentinels(options: dict[str, Any], settings: RedisSettings) -> dict[str, Any]:
+def through_sentinels(options: dict[str, Any], settings: RedisOptions) -> dict[str, Any]:
     """Return the arguments for connections to the primary of a service, given those for one to a server."""
     encrypts = settings.tls if settings.sentinel_tls is None else settings.sentinel_tls
     own: dict[str, Any] = {
         "username": settings.sentinel_username,
-        "password": settings.sentinel_password.get_secret_value() if settings.sentinel_password else None,
+        "password": settings.sentinel_password,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
         **UNNAMED,
@@ -209,12 +210,6 @@ def timeouts(seconds: float) -> dict[str, float | None]:
     """Return the options of a connection to a Sentinel that has so many seconds to answer."""
     limit = None if seconds == math.inf else max(0.001, seconds)
     return {"socket_timeout": limit, "socket_connect_timeout": limit}
-
-
-def address_of(text: str) -> Address:
-    """Return the host and port of ``host:port``, as the settings have it."""
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port)
 
 
 def shown(at: Address) -> str:

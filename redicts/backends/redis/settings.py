@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
-from redicts.backends.redis.sentinel_settings import addresses, refuse_contradictions, split_hosts
+from redicts.backends.redis.options import DEFAULTS, RedisOptions
+from redicts.backends.redis.sentinel_settings import addresses, refuse_contradictions
+from redicts.backends.redis.urls import HOST, PORTS, address_of, fields_of_url
 from redicts.core.plugin_settings import BackendSettings, FilePath
-from redicts.core.urls import ADVICE, decoded, split_url
-
-_CLUSTER: Final = "+cluster"
-"""Ends the schemes of clusters."""
-_SCHEMES: Final = {"redis": False, "rediss": True, "unix": False, "redis+sentinel": False, "rediss+sentinel": True}
-"""Whether the connections of a scheme are encrypted."""
-
-_NAME: Final = r"[\w.~-]+"
-_IPV6: Final = r"[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(%[\w.~-]+)?"
-
-_OF_ADDRESS: Final = {
-    *("url", "host", "port", "unix_socket", "username", "password", "default_database", "tls"),
-    *("sentinels", "nodes", "cluster"),
-}
-"""The fields that a URL gives before its parameters."""
-
-_PORT: Final = 6379
+from redicts.core.urls import Secret
 
 _Seconds = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
 """A timeout; sockets take no longer one than some weeks."""
@@ -45,60 +31,68 @@ class RedisSettings(BackendSettings):
     url: str | None = Field(None, exclude=True, repr=False)
     """The address and credentials as one text. Validation expands it into the other fields, so it reads as ``None``."""
 
-    host: str = Field("localhost", pattern=rf"^({_NAME}|{_IPV6})$")
-    port: int = Field(_PORT, ge=1, le=65535)
-    unix_socket: FilePath | None = None
-    cluster: bool = False
+    host: str = Field(DEFAULTS.host, pattern=rf"^({HOST})$")
+    port: int = Field(DEFAULTS.port, ge=PORTS[0], le=PORTS[-1])
+    unix_socket: FilePath | None = DEFAULTS.unix_socket
+    cluster: bool = DEFAULTS.cluster
     """Whether the servers are the nodes of a cluster."""
-    nodes: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = DEFAULTS.nodes
     """The addresses of some nodes of a cluster, each ``host:port``. One that answers tells the others."""
-    username: str | None = None
+    username: str | None = DEFAULTS.username
     password: SecretStr | None = None
-    default_database: int = Field(0, ge=0)
+    default_database: int = Field(DEFAULTS.default_database, ge=0)
 
-    tls: bool = False
-    tls_ca_file: FilePath | None = None
-    tls_cert_file: FilePath | None = None
-    tls_key_file: FilePath | None = None
-    tls_check_hostname: bool = True
+    tls: bool = DEFAULTS.tls
+    tls_ca_file: FilePath | None = DEFAULTS.tls_ca_file
+    tls_cert_file: FilePath | None = DEFAULTS.tls_cert_file
+    tls_key_file: FilePath | None = DEFAULTS.tls_key_file
+    tls_check_hostname: bool = DEFAULTS.tls_check_hostname
 
-    prefix: str = Field("", pattern=r"^[^\x00]*$")
+    prefix: str = Field(DEFAULTS.prefix, pattern=r"^[^\x00]*$")
     """Begins the name of every key, so that several applications can share one database. Any text without NUL."""
-    max_connections: int = Field(100, ge=1, le=65535)
+    max_connections: int = Field(DEFAULTS.max_connections, ge=1, le=65535)
     """How many requests of one process may be under way at once. A process that waits for a notification, as for a
     lock, has one more connection for listening."""
-    timeout_secs: _Seconds = 50
+    timeout_secs: _Seconds = DEFAULTS.timeout_secs
     """How long to wait for a free connection when all are in use, and for a part of a cluster that is not served."""
-    connect_timeout_secs: _Seconds = 5
-    socket_timeout_secs: _Seconds = 10
+    connect_timeout_secs: _Seconds = DEFAULTS.connect_timeout_secs
+    socket_timeout_secs: _Seconds = DEFAULTS.socket_timeout_secs
     """How long to wait for the reply to one request."""
-    retries: int = Field(3, ge=0)
+    retries: int = Field(DEFAULTS.retries, ge=0)
     """How often a request is sent again after its connection is lost. It is still applied once. With 0, the first call
     after a restart of the server fails."""
 
-    acknowledged_by: int = Field(0, ge=0, le=100)
+    acknowledged_by: int = Field(DEFAULTS.acknowledged_by, ge=0, le=100)
     """How many replicas must have a write before it counts as done. With fewer, it raises ``NotReplicated``."""
 
-    sentinels: Annotated[tuple[str, ...], BeforeValidator(addresses)] = ()
+    sentinels: Annotated[tuple[str, ...], BeforeValidator(addresses)] = DEFAULTS.sentinels
     """The addresses of Redis Sentinels, as ``host:port``, by default port 26379. They replace ``host`` and ``port``."""
-    service: str | None = Field(None, min_length=1)
+    service: str | None = Field(DEFAULTS.service, min_length=1)
     """The name under which the Sentinels watch the servers, ``mymaster`` in the examples of Redis."""
-    sentinel_username: str | None = None
+    sentinel_username: str | None = DEFAULTS.sentinel_username
     sentinel_password: SecretStr | None = None
     """The credentials for the Sentinels. Those for the servers are ``username`` and ``password``."""
-    sentinel_tls: bool | None = None
+    sentinel_tls: bool | None = DEFAULTS.sentinel_tls
     """Whether connections to the Sentinels are encrypted; by default as those to the servers. Without files of their
     own they use those of the servers."""
-    sentinel_tls_ca_file: FilePath | None = None
-    sentinel_tls_cert_file: FilePath | None = None
-    sentinel_tls_key_file: FilePath | None = None
-    sentinel_timeout_secs: _Seconds = 0.5
+    sentinel_tls_ca_file: FilePath | None = DEFAULTS.sentinel_tls_ca_file
+    sentinel_tls_cert_file: FilePath | None = DEFAULTS.sentinel_tls_cert_file
+    sentinel_tls_key_file: FilePath | None = DEFAULTS.sentinel_tls_key_file
+    sentinel_timeout_secs: _Seconds = DEFAULTS.sentinel_timeout_secs
     """How long to wait for the answer of a Sentinel before the next one is asked."""
 
     @property
     def main_database(self) -> int:
         """The number of the database that the URL names, or 0."""
         return self.default_database
+
+    def options(self) -> RedisOptions:
+        """Return what opens a store."""
+        fields: dict[str, Any] = {name: value for name, value in self if name in RedisOptions._fields}
+        for name, value in fields.items():
+            if isinstance(value, SecretStr):
+                fields[name] = Secret(value.get_secret_value())
+        return RedisOptions(**fields, given=frozenset(self.model_fields_set))
 
     @classmethod
     def fields_of_url(cls, url: str) -> dict[str, object]:
@@ -114,7 +108,7 @@ class RedisSettings(BackendSettings):
         url = data["url"]
         if not isinstance(url, str):
             raise ValueError("url must be text such as redis://host:6379/0")
-        from_url = _fields_of_cluster(url) if url.partition("://")[0].endswith(_CLUSTER) else _fields(url)
+        from_url = fields_of_url(url)
         twice = sorted(set(from_url) & set(rest))
         if twice:
             raise ValueError(f"{', '.join(twice)} given both in the url and as a field; leave one out")
@@ -153,66 +147,6 @@ class RedisSettings(BackendSettings):
             raise ValueError("nodes are those of a cluster; set cluster, or give host and port")
         for node in self.nodes:
             host, port = address_of(node)
-            if not re.fullmatch(rf"{_NAME}|{_IPV6}", host) or not 1 <= port <= 65535:
+            if not re.fullmatch(HOST, host) or port not in PORTS:
                 raise ValueError("nodes must be texts such as localhost:7000, each a host and a port")
         return self
-
-
-def address_of(node: str) -> tuple[str, int]:
-    """Return the host and port of ``host:port``, with port 0 for a text that is not of that form."""
-    host, _, port = node.rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), int(port) if re.fullmatch("[0-9]{1,5}", port) else 0
-
-
-def _fields(url: str) -> dict[str, Any]:
-    """Return the fields that a URL gives. No error message repeats the URL, because it may hold a password."""
-    scheme = url.partition("://")[0]
-    if scheme not in _SCHEMES or scheme == url:
-        raise ValueError(
-            "url must begin with redis://, rediss:// or unix://, with redis+sentinel:// or rediss+sentinel://, or with "
-            "redis+cluster:// or rediss+cluster:// for a cluster"
-        )
-    hosts, url = split_hosts(url) if scheme.endswith("+sentinel") else ([], url)
-    at = split_url(url)
-    number = at.parameters.pop("database", None)
-    unknown = sorted(set(at.parameters) - set(RedisSettings.model_fields) | set(at.parameters) & _OF_ADDRESS)
-    if unknown:
-        raise ValueError(
-            f"url has the parameter {unknown[0]!r}; it may have database and other fields than the address"
-        )
-    found: dict[str, Any] = {"username": at.username, "password": at.password, **at.parameters}
-    if scheme == "unix":
-        if at.host or at.port or len(at.path) < 2:
-            raise ValueError("a unix url has three slashes before an absolute path: unix:///run/redis.sock?database=0")
-        found["unix_socket"] = decoded(at.path)
-    else:
-        if not re.fullmatch(rf"{_NAME}|{_IPV6}", at.host):
-            raise ValueError(f"url must name one host, as in redis://localhost:6379/0; {ADVICE}")
-        found |= {"sentinels": hosts} if hosts else {"host": at.host, "port": at.port}
-        found["tls"] = _SCHEMES[scheme] or None
-        in_path = re.fullmatch(r"/?|/([0-9]+)/?", at.path)
-        if in_path is None:
-            raise ValueError(f"url must name the database by its number, as in redis://host:port/0; {ADVICE}")
-        if in_path[1] and number is not None:
-            raise ValueError("url has a database in its path and as a parameter; remove one")
-        number = in_path[1] or number
-    if number is not None:
-        if not re.fullmatch("[0-9]+", number):
-            raise ValueError("the database in the url must be a number, 0 or above")
-        found["default_database"] = int(number)
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _fields_of_cluster(url: str) -> dict[str, Any]:
-    """Return the fields that the URL of a cluster gives: those of a server, with several addresses."""
-    scheme, _, rest = url.partition("://")
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    user, at, servers = authority.rpartition("@")
-    first, *others = servers.split(",")
-    found = _fields(f"{scheme.removesuffix(_CLUSTER)}://{user}{at}{first}{rest[len(authority) :]}")
-    nodes = [(found.pop("host"), found.pop("port", None))]
-    for other in others:
-        node = split_url(f"redis://{other}")
-        nodes.append((node.host, node.port))
-    written = [f"[{host}]:{port or _PORT}" if ":" in host else f"{host}:{port or _PORT}" for host, port in nodes]
-    return {**found, "cluster": True, "nodes": written}

@@ -7,9 +7,10 @@ import time
 from functools import partial
 from typing import Any, cast
 
-from redicts.backends.fakeredis import FakeRedisBackend, FakeRedisSettings
+from redicts.backends.fakeredis import FakeRedisBackend
 from redicts.backends.redis.connections import Connections
 from redicts.backends.redis.functions import is_unknown
+from redicts.backends.redis.options import RedisOptions
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Delete, Notify, Outcome, Read, Transaction
@@ -178,7 +179,7 @@ class _LoadedOnce(Connections):
 class ScriptsAreLoadedOnce(FakeRedisBackend):
     """The functions are sent once, and no more when the server has forgotten them."""
 
-    def __init__(self, settings: FakeRedisSettings, database: int) -> None:
+    def __init__(self, settings: RedisOptions, database: int) -> None:
         super().__init__(settings, database)
         opening = cast("Any", self._connections)
         opening._open = partial(_LoadedOnce, *opening._open.args)
