@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from redicts.contract.alike import Alike
 from redicts.contract.check import conformance_check
 from redicts.contract.fixture import SHORT, Fixture
 from redicts.contract.requirements import require, require_equal
@@ -14,6 +15,8 @@ from redicts.contract.trees import TREE, within, without
 from redicts.core.minitransaction import (
     MAX_DEPTH,
     NOTHING,
+    RECORDS,
+    VALUES,
     Delete,
     Equals,
     Expire,
@@ -50,6 +53,9 @@ _ESCAPED: Final = (
     "\ud800", "\udc80", "\u00e9", "\U0001f600",
 )  # fmt: skip
 """Characters that a layout, a query language or a file system may have to escape."""
+
+_ROUNDS: Final = 60
+"""Transactions in the space of values, most of which change a document."""
 
 _MOST_NAMES: Final = 900
 """Names that fit into one transaction of every store."""
@@ -215,6 +221,23 @@ def the_root_holds_nothing(fixture: Fixture) -> None:
         fixture.outlive()
     store.apply(*writes, Put(fixture.key("new"), b"1"), *writes)
     fixture.expect({**TREE, ("new",): b"1"})
+
+
+@conformance_check()
+def the_space_of_values_is_like_any_other(fixture: Fixture) -> None:
+    """A transaction has the same outcome in the space ``VALUES`` as in any other one that is no record space.
+
+    Executes dozens of random transactions below a new segment of ``VALUES`` and in a space of the suite.
+    """
+    while fixture.space[0] in RECORDS:
+        fixture.renew()
+    nodes = fixture.key(), Key(VALUES, (f"redicts-contract-{fixture.space}",))
+    alike = Alike(fixture.store, nodes, fixture.seed)
+    try:
+        for _ in range(_ROUNDS * (10 if fixture.thorough else 1)):
+            alike.execute()
+    finally:
+        fixture.store.apply(Delete(nodes[1], Scope.SUBTREE))
 
 
 def _escapes() -> list[str]:
