@@ -270,6 +270,5 @@ def _require_rung(fixture: Fixture, listener: Listener, notify: Callable[[Client
     for client in (fixture.store, fixture.client()) * 2:
         bell.clear()
         notify(client)
-        require(
-            bell.wait(fixture.timeout), f"{what} did not call the function of ring within {fixture.timeout:g} seconds"
-        )
+        seconds = fixture.timeout / 2
+        require(bell.wait(seconds), f"{what} did not call the function of ring within {seconds:g} seconds")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Final
 
 from redicts.contract.alike import Alike
@@ -28,6 +29,7 @@ from redicts.core.minitransaction import (
     StartsWith,
     Write,
 )
+from redicts.errors import StoreError
 
 _SEPARATORS: Final = (
     ".",
@@ -56,6 +58,9 @@ _ESCAPED: Final = (
 
 _ROUNDS: Final = 60
 """Transactions in the space of values, most of which change a document."""
+
+_LONG_NAMES: Final = (2_000, 4_000, 9_000, 70_000)
+"""Characters of paths: more than keys in indexes, pages, and 16 bits hold."""
 
 _MOST_NAMES: Final = 900
 """Names that fit into one transaction of every store."""
@@ -194,6 +199,32 @@ def escapes_are_data(fixture: Fixture) -> None:
     paths: list[Path] = [(*pair, "x") for pair in (("\ud83d", "\ude00"), ("\ud83d\ude00", "a"), ("\U0001f600", "a"))]
     fixture.plant({path: b"%d" % number for number, path in enumerate(paths)})
     fixture.expect({path: b"%d" % number for number, path in enumerate(paths)})
+
+
+@conformance_check()
+def long_names_are_whole_or_refused(fixture: Fixture) -> None:
+    """A path of any length is a key of its own, or a ``StoreError`` refuses it and its transaction changes nothing.
+
+    Stores pairs of paths that differ at their end: of segments of up to 70,000 characters, and of many segments.
+    """
+    store = fixture.store
+    store.apply(Put(fixture.key("there"), b"0"))
+    for size, depth in product(_LONG_NAMES, (2, MAX_DEPTH)):
+        name = "n" * (size // (depth - 1))
+        first, second = [fixture.key("long", *[name] * (depth - 2), name + end) for end in "ab"]
+        what = f"two paths of {size:,} characters in {depth} segments, which differ at their end,"
+        try:
+            store.apply(Put(first, b"1"), Put(fixture.key("there"), b"%d" % size))
+            store.apply(Put(second, b"2"))
+        except StoreError as error:
+            require(not error.maybe_applied, f"{what} are refused, and are in doubt: {error!r}")
+            store.apply(Delete(first, Scope.NODE))
+            continue
+        require_equal([store.value(key) for key in (first, second)], [b"1", b"2"], f"{what} hold")
+        require_equal(store.value(fixture.key("there")), b"%d" % size, "the other value of the transaction is")
+        store.apply(Delete(first, Scope.SUBTREE))
+        require_equal(store.value(second), b"2", f"{what} and of which one is deleted: the other one is")
+        store.apply(Delete(second, Scope.NODE))
 
 
 @conformance_check()
