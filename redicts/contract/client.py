@@ -80,7 +80,7 @@ class Client:
 
     def fetch(self, key: Key) -> bytes | None:
         """Return the answer of the fast path to a value: the value, or ``None``, which says nothing."""
-        return self.backend.fetch(key)
+        return _fetched(self.backend.fetch(key))
 
     def overwrite(self, key: Key, value: bytes) -> bool:
         """Replace a value by the fast path; if it returns false, nothing is written."""
@@ -88,7 +88,7 @@ class Client:
 
     def fetch_document(self, key: Key) -> bytes | None:
         """Return the answer of the fast path to a document: a document, a value, or ``None``, which says nothing."""
-        return self.backend.fetch_document(key)
+        return _fetched(self.backend.fetch_document(key))
 
     def overwrite_document(self, key: Key, document: bytes) -> bool:
         """Replace a document by the fast path; if it returns false, nothing is written."""
@@ -117,3 +117,9 @@ class Client:
         listener = self.backend.listen_to_changes(name, path)
         require(isinstance(listener, Listener), f"listen_to_changes must return a Listener, got {shortened(listener)}")
         return listener
+
+
+def _fetched(found: bytes | None) -> bytes | None:
+    """Require bytes: others may be equal to them, and a codec cannot decode them."""
+    require(found is None or isinstance(found, bytes), f"a fast path must return bytes or None, got {shortened(found)}")
+    return found

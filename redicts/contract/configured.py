@@ -33,8 +33,8 @@ QUICK: Final = 0.3
 _FEW_CONNECTIONS: Final = 6
 """How many connections a client in front of the proxy has at most: threads wait for one, and a lost one is missed."""
 
-_NUMBERS: Final = (0, 1, 10)
-"""The numbers of databases that are compared, of which some begin with others."""
+_NUMBERS: Final = (0, 1, 10, 65_536)
+"""The numbers of databases that are compared, of which some begin with others, or end with the same bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class StoreHarness(Harness):
       ``tls_check_hostname`` is set to false, and ``max_connections`` to a few.
     - A store with a field ``path`` is a file, and its replies cannot be lost. Any other store outside of one instance
       counts as networked and needs a harness that can drop replies.
-    - Its other databases are those with the numbers 0, 1 and 10, unless the plugin or the server refuses them.
+    - Its other databases are those with the numbers 0, 1, 10 and 65,536, unless the plugin or the server refuses them.
     - Its size is that of the file or directory at ``path``. A store in one instance has the size of this process.
     - The wall clock of a store in one instance without an address is that of Python's ``time``, see
       ``redicts.contract.wall``.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Callable
 from typing import ClassVar, Final
 
@@ -11,6 +10,8 @@ from redicts.contract import InOneSection
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.minitransaction import Answer, AnyRead, Outcome, Status, Transaction
 from redicts.core.sections import home_of, is_at_root
+from redicts.errors import StoreBusy
+from redicts.forks import ForkSafeLock
 from tests.contract.harnesses import InstanceHarness
 from tests.contract.reference_model import PlainBackend
 
@@ -23,13 +24,15 @@ class ShardedBackend(Backend):
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock: Final = clock
         self._sections: Final[dict[str | None, PlainBackend]] = {}
-        self._lock: Final = threading.RLock()
+        self._lock: Final = ForkSafeLock()
 
     @property
     def capabilities(self) -> Capabilities:
         return self.declared
 
     def execute(self, transaction: Transaction, /) -> Outcome:
+        if self._lock.is_mine():
+            raise StoreBusy("called in the midst of another call of the same thread")
         with self._lock:
             if is_at_root(transaction):
                 return Outcome(Status.APPLIED, tuple(map(self.page, transaction.reads)))

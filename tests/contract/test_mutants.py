@@ -222,6 +222,16 @@ def test_a_mutant_needs_the_checks_that_execute_it(tmp_path: Path) -> None:
     assert checks["tiny:Tiny.execute", "surviving"] == 1
 
 
+def test_a_mutant_may_declare_other_capabilities(tmp_path: Path) -> None:
+    """A mutant is examined by the checks that do not run on the original too, since it may declare less."""
+    report = tmp_path / "report.json"
+    command = ["mutants", "--module", "redicts.backends.memory", "--only", "redicts.backends.memory:", "memory"]
+    assert main([*command, "--check", "undeclared.*", "--report", str(report)]) == 1
+    mutants = json.loads(report.read_text(encoding="utf-8"))["mutants"]
+    [refused] = [mutant["refused_by"] for mutant in mutants if mutant["before"] == "documents=True,"]
+    assert refused == "undeclared.a_document_is_refused"
+
+
 PROBED = b'''"""The text."""
 from __future__ import annotations
 def f(a):

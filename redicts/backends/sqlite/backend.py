@@ -37,14 +37,14 @@ from redicts.backends.sqlite.errors import LOCKED, is_busy, is_io_error, transla
 from redicts.backends.sqlite.file_systems import warn_of_network
 from redicts.backends.sqlite.files import MEMORY, Durability, log_of, open_store
 from redicts.backends.sqlite.interruptions import interrupting
-from redicts.backends.sqlite.keys import EncodedKeys
+from redicts.backends.sqlite.keys import LOCK_SPACES, EncodedKeys
 from redicts.backends.sqlite.lock_checks import touches_values
 from redicts.backends.sqlite.notifications import Listeners, SqliteListener, listeners_at, shared_listeners, watched
 from redicts.backends.sqlite.snapshot import Snapshot, entries_of_leaf
 from redicts.backends.sqlite.vacuum import DUE_AFTER, Vacuum
 from redicts.backends.sqlite.write_queue import Retry, shared_queue
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.minitransaction import VALUES, Key, Outcome, Path, Read, Scope, Status, Transaction
+from redicts.core.minitransaction import Key, Outcome, Path, Read, Scope, Status, Transaction
 from redicts.core.ordered_keys import encode
 from redicts.core.watchers import changed_paths
 from redicts.errors import StoreTimeout, Unreachable, Unsupported
@@ -390,7 +390,7 @@ class SqliteBackend(Backend):
         checks, reads, writes = transaction
         cursor.execute(statements.BEGIN_WRITING)
         before = cursor.connection.total_changes
-        looks = writes[0].key.space == VALUES or touches_values(transaction)
+        looks = writes[0].key.space[:1] not in LOCK_SPACES or touches_values(transaction)
         snapshot = Snapshot(cursor, self._database, self._now(), looks=looks)
         if len(checks) == 1 and not reads and snapshot.delete_checked(checks[0], writes[0]):
             checks, writes = (), writes[1:]

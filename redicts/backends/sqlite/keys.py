@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Final
 
-from redicts.core.minitransaction import Key, Scope
+from redicts.core.minitransaction import RECORDS, Key, Scope
 from redicts.core.ordered_keys import CACHED, bounds, encode
+
+LOCK_SPACES: Final = RECORDS | {"f"}
+"""The first letters of the names of spaces of locks: of their records, and of the fencing tokens. Documents are kept
+whole in all other spaces, and not in ``VALUES`` alone, so that certification examines them in spaces of its own."""
 
 
 class EncodedKeys(dict[Key, bytes]):

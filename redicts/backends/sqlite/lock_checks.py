@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from redicts.backends.sqlite import statements
-from redicts.backends.sqlite.keys import below
+from redicts.backends.sqlite.keys import LOCK_SPACES, below
 from redicts.core.minitransaction import (
-    VALUES,
     Check,
     Delete,
     Equals,
@@ -53,7 +52,7 @@ def checks_of_lock(database: str, checks: tuple[Check, ...]) -> ChecksOfLock | N
     for index, check in enumerate(checks):
         if not isinstance(check, StartsWith) or check.prefix != first.prefix or check.scope is not Scope.BELOW:
             return None
-        if check.key.space == VALUES:
+        if check.key.space[:1] not in LOCK_SPACES:
             return None
         start, ranges = spaces.setdefault(check.key.space, (index, []))
         if len(ranges) != 2 * (index - start):
@@ -75,7 +74,7 @@ def touches_values(transaction: Transaction) -> bool:
     # Not by `any`, whose generator takes as long as a statement. Usually the first write tells.
     for part in (writes, reads, checks):
         for each in part:
-            if each.key.space == VALUES:
+            if each.key.space[:1] not in LOCK_SPACES:
                 return True
     return False
 
@@ -87,7 +86,7 @@ def removed_record(check: Check, write: Write) -> tuple[Key, bytes] | None:
         and isinstance(write, Delete)
         and check.scope is write.scope is Scope.NODE
         and check.key == write.key
-        and check.key.space != VALUES
+        and check.key.space[:1] in LOCK_SPACES
         and len(check.entries) == 1
     ):
         return write.key, check.entries[()]

@@ -18,10 +18,9 @@ from redicts.backends.sqlite.documents import (
     leaf_in_document,
     rows_in_range,
 )
-from redicts.backends.sqlite.keys import below
+from redicts.backends.sqlite.keys import LOCK_SPACES, below
 from redicts.backends.sqlite.lock_checks import ChecksOfLock, checks_of_lock, removed_record
 from redicts.core.minitransaction import (
-    VALUES,
     Add,
     Answer,
     AnyRead,
@@ -416,9 +415,9 @@ class Snapshot:
         self.cursor.executemany(statements.DELETE_DOCUMENT, keys)
 
     def _put_document(self, write: PutDocument) -> None:
-        """Store a document in place of all entries and documents at and below its key. In other spaces it is split."""
+        """Store a document in place of all entries and documents at and below its key. One of locks is split."""
         key = encode(self.database, write.key)
-        if write.key.space != VALUES:
+        if write.key.space[:1] in LOCK_SPACES:
             self._change_scope(Delete(write.key, Scope.SUBTREE))
             self._put_rows(Document(key, write.document, self._deadline(write.ttl)).rows())
             return

@@ -124,13 +124,12 @@ def each_kind_of_write_is_told(fixture: Fixture) -> None:
 def each_path_of_a_transaction_is_told(fixture: Fixture) -> None:
     """A transaction that writes at several paths notifies the listeners at each of them, in different sections too.
 
-    Puts a value at each of twelve paths in one transaction, with a listener at each of them.
+    Puts a value at each of a hundred paths in one transaction, with a listener at each of them.
     """
     with _section(fixture) as section, _section(fixture) as second, ExitStack() as stack:
-        paths: list[Path] = [(top, "a", f"n{number}") for number in range(6) for top in (section, second)]
+        paths: list[Path] = [(top, "a", f"n{number}") for number in range(50) for top in (section, second)]
         listeners = [stack.enter_context(_listening(fixture.store, path)) for path in paths]
-        for listener in listeners:
-            _quieten(listener)
+        _quieten(*listeners)
         fixture.client().apply(*[Put(_key(*path), b"1") for path in paths])
         for number, listener in enumerate(listeners):
             require_notified(listener, fixture.timeout, f"the listener at path {number + 1} of {len(paths)}")

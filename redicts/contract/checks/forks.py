@@ -21,7 +21,7 @@ from redicts.contract.pauses import PausedCall
 from redicts.contract.requirements import CheckFailed, require_equal
 from redicts.core.minitransaction import NOTHING, Add, Delete, Equals, Key, Notify, Put, Read, ReadNames, Scope
 
-_ROUNDS: Final = 60
+_ROUNDS: Final = 40
 _VALUES: Final = 100
 _FORK_SECS: Final = 0.1
 _FORKS: Final = 4
@@ -30,9 +30,10 @@ _FORKS: Final = 4
 
 @conformance_check(needs=[Need.FORK, Need.PROCESSES])
 def child_and_parent_work_on(fixture: Fixture) -> None:
-    """A forked child and its parent use one instance: each gets its own answers, and no write is lost.
+    """A forked child, its own child and its parent use one instance: each gets its own answers, and no write is lost.
 
-    Child and parent write, read and count by one instance at the same time.
+    Child and parent write, read and count by one instance at the same time. The child forks a child that does the
+    same, and closes the instance.
     """
     store = fixture.store
     store.apply(Put(fixture.key("before"), b"1"))
@@ -47,10 +48,16 @@ def child_and_parent_work_on(fixture: Fixture) -> None:
                 _own_answers(store, fixture.key("own", name), f"{name} {each}".encode())
                 store.apply(Add(count, 1))
 
-        with ForkedChild(partial(work, "child"), fixture.timeout) as child:
+        def work_as_child(work: Callable[[str], None] = work) -> None:
+            work("child")
+            with ForkedChild(partial(work, "grandchild"), fixture.timeout) as grandchild:
+                grandchild.finish()
+            store.backend.close()
+
+        with ForkedChild(work_as_child, fixture.timeout) as child:
             work("parent")
             child.finish()
-        require_equal(store.value(count), b"%d" % (2 * _ROUNDS), "child and parent together count")
+        require_equal(store.value(count), b"%d" % (3 * _ROUNDS), "child, grandchild and parent together count")
     require_equal(store.value(fixture.key("own", "child")), b"child %d" % (_ROUNDS - 1), "the child's last write is")
 
 
@@ -116,8 +123,8 @@ def a_fork_amid_waits_is_harmless(fixture: Fixture) -> None:
 def a_fork_amid_calls_is_harmless(fixture: Fixture) -> None:
     """A child that is forked at any moment of another thread's read or write works, and sees no half transaction.
 
-    Pauses a long read, a read in pages and a write wherever they call a function, and forks there; each child
-    writes and reads.
+    Pauses a long read, a read in pages, a write and a listen wherever they call a function, and forks there; each
+    child writes, listens and reads.
     """
     store = fixture.store
     fixture.plant({("d", f"n{number}"): b"1" for number in range(_VALUES)})
@@ -129,11 +136,13 @@ def a_fork_amid_calls_is_harmless(fixture: Fixture) -> None:
         ),
         "a read in pages": lambda: store.ask(Read(root, Scope.BELOW, limit=_VALUES // 2)),
         "a write": lambda: store.run(writes=[Delete(root, Scope.SUBTREE), *writes]),
+        "a listen": lambda: store.listen(fresh_name()).close(),
     }
 
     def work(name: str) -> None:
         """Write and read in the child; what the call in its parent writes is there as a whole or not yet."""
         _own_answers(store, fixture.key("own", name), name.encode())
+        store.listen(fresh_name()).close()
         values = store.read(root, Scope.BELOW).values()
         require_equal(
             (len(values), len(set(values))), (_VALUES, 1), "values and versions of a subtree written at once are"
@@ -162,7 +171,9 @@ def a_fork_amid_calls_is_harmless(fixture: Fixture) -> None:
                     raise CheckFailed(f"{error} (it was {where})") from None
         _own_answers(store, fixture.key("own", "parent"), what.encode())
         require_equal(
-            set(store.read(root, Scope.BELOW).values()), {b"2" if what == "a write" else b"1"}, "the values are"
+            set(store.read(root, Scope.BELOW).values()),
+            {b"2" if what in ("a write", "a listen") else b"1"},
+            "the values are",
         )
 
 

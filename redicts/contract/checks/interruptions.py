@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 
 from redicts.contract.check import conformance_check
 from redicts.contract.client import Client
@@ -13,11 +14,14 @@ from redicts.contract.fixture import Fixture
 from redicts.contract.interruption import Interrupt, Points, Traced, sample, trace
 from redicts.contract.leftovers import Leftovers
 from redicts.contract.listening import fresh_name, require_notified
-from redicts.contract.requirements import require, require_equal
+from redicts.contract.requirements import CheckFailed, require, require_equal
 from redicts.core.minitransaction import Delete, Notify, Put, Read, Scope, Write
 from redicts.errors import StoreBusy
 
 _LEAVES = 20
+
+_POINTS: Final = 8
+"""At how many instructions each kind of read is interrupted."""
 
 _FEW_LEFT = 6
 """How many open files a pool may keep."""
@@ -44,6 +48,48 @@ def an_exception_leaves_a_transaction_whole(fixture: Fixture) -> None:
         )
 
     _interrupt(fixture, Points.REACHED, lambda _: interrupt, examine)
+
+
+@conformance_check()
+def an_exception_in_a_read_holds_nothing_up(fixture: Fixture) -> None:
+    """After an exception at any instruction of a read, a fast path, or a listen, every thread goes on.
+
+    Raises an exception at instructions of each of them, and then makes the same call and others in other threads.
+    """
+    client, key = fixture.store, fixture.key("a")
+    client.apply(Put(key, b"1"))
+    points = 100 if fixture.thorough else _POINTS
+    names = [fresh_name() for _ in range(2 * points + 2)]  # before, since only the calls of the store are traced
+
+    def listen() -> None:
+        client.listen(names.pop()).close()
+
+    def fetch() -> None:
+        require(client.fetch(key) in (b"1", None), "the value that was stored is not fetched")
+
+    def overwrite() -> None:
+        client.overwrite(key, b"1")
+
+    def read() -> None:
+        require_equal(client.value(key), b"1", "a value reads as")
+
+    def interrupt() -> None:
+        raise Interrupt
+
+    calls: dict[str, Callable[[], None]] = {
+        "a read": read, "a fetch": fetch, "an overwrite": overwrite, "a listen": listen,
+    }  # fmt: skip
+    for what, call in calls.items():
+        fixture.together([call])  # the first time, more is done
+        total = trace(call, Points.REACHED).instructions
+        for at in sample(total, points, fixture.seed):
+            found = trace(call, Points.REACHED, at, interrupt)
+            expected = type(None) if found.where is None else Interrupt
+            require(isinstance(found.error, expected), f"{what}, interrupted {found.where}, raises {found.error!r}")
+            try:
+                fixture.together([call, partial(_use, client, fixture)])
+            except Exception as error:
+                raise CheckFailed(f"after {what} that was interrupted {found.where}: {error}") from error
 
 
 @conformance_check()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -23,13 +24,16 @@ from redicts.contract.listening import (
     wait_until_cleared,
 )
 from redicts.contract.requirements import require
-from redicts.core.minitransaction import Key, Notify, Scope
+from redicts.core.listener import Listener
+from redicts.core.minitransaction import VALUES, Delete, Key, Notify, Put, Scope
 
 _ROUNDS: Final = 15
 _TRIES: Final = 5
 _QUIET_WAITS: Final = 3
 _QUIET_SECS: Final = 0.1
 """Seconds of a wait without a notification, in which a listener that polls looks at least once."""
+_RING_SECS: Final = 0.02
+"""Seconds of each wait for another listener, while a listener is to ring."""
 _EARLY_SECS: Final = 0.005
 """Seconds by which a wait may end early, for clocks that count coarsely."""
 
@@ -175,6 +179,42 @@ def a_client_that_leaves_takes_no_listener_along(fixture: Fixture) -> None:
         leaving.close()
 
 
+@conformance_check()
+def a_bell_is_rung(fixture: Fixture) -> None:
+    """If ``ring`` returns true, every notification calls its function, while some thread waits for another listener.
+
+    Notifies listeners that ring by two clients, again and again, and those to changes too, while one thread waits.
+    """
+    over, key = threading.Event(), fixture.key("list")
+    watched = f"redicts-contract-{fixture.space}"
+
+    def wait() -> None:
+        with fixture.store.listen(fresh_name()) as waiting:
+            while not over.is_set():
+                waiting.wait(_RING_SECS)
+
+    def notify(client: Client, name: str) -> None:
+        list_at(client, key, name)
+        client.apply(Notify(key, Scope.NODE))
+
+    def change(client: Client) -> None:
+        client.apply(Put(Key(VALUES, (watched,)), b"1"))
+
+    def work() -> None:
+        try:
+            name = fresh_name()
+            with fixture.store.listen(name) as listener:
+                _require_rung(fixture, listener, partial(notify, name=name), "a Notify")
+            if fixture.capabilities.changes:
+                with fixture.store.listen_to_changes(fresh_name(), (watched,)) as listener:
+                    _require_rung(fixture, listener, change, "a change")
+        finally:
+            over.set()
+            fixture.store.apply(Delete(Key(VALUES, (watched,)), Scope.SUBTREE))
+
+    fixture.together([work, wait])
+
+
 @conformance_check(needs=[Need.PUSH])
 def a_listener_sleeps_until_it_is_called(fixture: Fixture) -> None:
     """With ``push``, a wait lasts until a notification and ends at once with it, without polling.
@@ -220,3 +260,15 @@ def _seconds_to_notify(fixture: Fixture, client: Client, waker: Client) -> float
     fixture.together([sleep, partial(call, fixture.deadline())])
     called, notified = sorted(moments)
     return notified - called
+
+
+def _require_rung(fixture: Fixture, listener: Listener, notify: Callable[[Client], None], what: str) -> None:
+    """Require that a listener that rings does so after each notification."""
+    bell = threading.Event()
+    if not listener.ring(bell.set):
+        return
+    for client in (fixture.store, fixture.client()) * 2:
+        bell.clear()
+        notify(client)
+        seconds = fixture.timeout / 2
+        require(bell.wait(seconds), f"{what} did not call the function of ring within {seconds:g} seconds")

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Final
 
+from redicts.contract.alike import Alike
 from redicts.contract.check import conformance_check
 from redicts.contract.fixture import SHORT, Fixture
 from redicts.contract.requirements import require, require_equal
@@ -14,6 +16,8 @@ from redicts.contract.trees import TREE, within, without
 from redicts.core.minitransaction import (
     MAX_DEPTH,
     NOTHING,
+    RECORDS,
+    VALUES,
     Delete,
     Equals,
     Expire,
@@ -25,6 +29,7 @@ from redicts.core.minitransaction import (
     StartsWith,
     Write,
 )
+from redicts.errors import StoreError
 
 _SEPARATORS: Final = (
     ".",
@@ -50,6 +55,12 @@ _ESCAPED: Final = (
     "\ud800", "\udc80", "\u00e9", "\U0001f600",
 )  # fmt: skip
 """Characters that a layout, a query language or a file system may have to escape."""
+
+_ROUNDS: Final = 60
+"""Transactions in the space of values, most of which change a document."""
+
+_LONG_NAMES: Final = (2_000, 4_000, 9_000, 70_000)
+"""Characters of paths: more than keys in indexes, pages, and 16 bits hold."""
 
 _MOST_NAMES: Final = 900
 """Names that fit into one transaction of every store."""
@@ -191,6 +202,32 @@ def escapes_are_data(fixture: Fixture) -> None:
 
 
 @conformance_check()
+def long_names_are_whole_or_refused(fixture: Fixture) -> None:
+    """A path of any length is a key of its own, or a ``StoreError`` refuses it and its transaction changes nothing.
+
+    Stores pairs of paths that differ at their end: of segments of up to 70,000 characters, and of many segments.
+    """
+    store = fixture.store
+    store.apply(Put(fixture.key("there"), b"0"))
+    for size, depth in product(_LONG_NAMES, (2, MAX_DEPTH)):
+        name = "n" * (size // (depth - 1))
+        first, second = [fixture.key("long", *[name] * (depth - 2), name + end) for end in "ab"]
+        what = f"two paths of {size:,} characters in {depth} segments, which differ at their end,"
+        try:
+            store.apply(Put(first, b"1"), Put(fixture.key("there"), b"%d" % size))
+            store.apply(Put(second, b"2"))
+        except StoreError as error:
+            require(not error.maybe_applied, f"{what} are refused, and are in doubt: {error!r}")
+            store.apply(Delete(first, Scope.NODE))
+            continue
+        require_equal([store.value(key) for key in (first, second)], [b"1", b"2"], f"{what} hold")
+        require_equal(store.value(fixture.key("there")), b"%d" % size, "the other value of the transaction is")
+        store.apply(Delete(first, Scope.SUBTREE))
+        require_equal(store.value(second), b"2", f"{what} and of which one is deleted: the other one is")
+        store.apply(Delete(second, Scope.NODE))
+
+
+@conformance_check()
 def the_root_holds_nothing(fixture: Fixture) -> None:
     """A check, read, fast path or write of exactly the root finds nothing and changes nothing.
 
@@ -215,6 +252,23 @@ def the_root_holds_nothing(fixture: Fixture) -> None:
         fixture.outlive()
     store.apply(*writes, Put(fixture.key("new"), b"1"), *writes)
     fixture.expect({**TREE, ("new",): b"1"})
+
+
+@conformance_check()
+def the_space_of_values_is_like_any_other(fixture: Fixture) -> None:
+    """A transaction has the same outcome in the space ``VALUES`` as in any other one that is no record space.
+
+    Executes dozens of random transactions below a new segment of ``VALUES`` and in a space of the suite.
+    """
+    while fixture.space[0] in RECORDS:
+        fixture.renew()
+    nodes = fixture.key(), Key(VALUES, (f"redicts-contract-{fixture.space}",))
+    alike = Alike(fixture.store, nodes, fixture.seed)
+    try:
+        for _ in range(_ROUNDS * (10 if fixture.thorough else 1)):
+            alike.execute()
+    finally:
+        fixture.store.apply(Delete(nodes[1], Scope.SUBTREE))
 
 
 def _escapes() -> list[str]:

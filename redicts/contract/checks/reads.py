@@ -87,9 +87,13 @@ def _fetch(fixture: Fixture, path: Path, there: bytes | None) -> None:
 def values_come_back_as_they_were(fixture: Fixture) -> None:
     """A value comes back byte for byte, empty or of one mebibyte, alone and with others.
 
-    Puts hostile values and one of a mebibyte, and reads each alone and all together.
+    Puts hostile values, some that begin with each byte, and one of a mebibyte. Reads each alone and all together.
     """
     values = [*HOSTILE_VALUES, bytes(range(256)) * 4096]
+    begun: dict[Path, bytes] = {(f"b{first}",): b"%c, a value" % first for first in range(256)}
+    fixture.store.apply(*fixture.puts(begun))
+    require_equal(dict(fixture.store.read(fixture.key())), begun, "values that begin with each byte come back as")
+    fixture.renew()
     for number, value in enumerate(values):
         fixture.store.apply(Put(fixture.key("dict", f"n{number}"), value))
         require_equal(fixture.store.value(fixture.key("dict", f"n{number}")), value, "a value comes back as")

@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import gc
+import itertools
+import threading
 from collections.abc import Callable, Iterator
 from functools import wraps
-from itertools import count
 from typing import Final
 
 from redicts.contract.check import Need, conformance_check
@@ -20,6 +21,7 @@ from redicts.contract.sizes import size_of_process
 from redicts.core.minitransaction import (
     Add,
     Delete,
+    Equals,
     Expire,
     Key,
     Notify,
@@ -83,7 +85,7 @@ def streams_of_short_ttls_are_freed(fixture: Fixture) -> None:
     Writes large transactions of values that expire at once, and measures the store before and after.
     """
     rounds = 40 if fixture.thorough else 4
-    numbers = count()
+    numbers = itertools.count()
     kinds: dict[str, tuple[int, Callable[[Key], Write]]] = {
         "values": (500 * 200, lambda key: Put(key, b"v" * 200, 1)),
         "long values": (20 * 20_000, lambda key: Put(key, b"v" * 20_000, 1)),
@@ -176,16 +178,20 @@ def reads_change_nothing(fixture: Fixture) -> None:
 @conformance_check()
 @_measured
 def nothing_is_kept_of_what_is_over(fixture: Fixture) -> None:
-    """Thousands of renewals, paths, requests, clients, notifications and listeners leave store and process small.
+    """Thousands of renewals, paths, requests, walks, threads, notifications and waits leave store and process small.
 
-    Makes hundreds of renewals, paths, requests, clients, notifications and listeners, again and again, and measures
-    the store and the process.
+    Makes hundreds of renewals, paths, requests, refusals, clients, threads, notifications, listeners and waits that are
+    over, and of walks that end early, again and again, and measures the store and the process.
     """
     times = 10_000 if fixture.thorough else 250
-    for what, (each, work) in {**_changes(fixture, times), **_calls(fixture, times)}.items():
+    for what, (each, work) in {
+        **_changes(fixture, times),
+        **_calls(fixture, times),
+        **_vain(fixture, times // 2),
+    }.items():
         work()  # caches may fill
         grown = _growth(fixture, work)
-        for _ in range(_MORE if what == "paths" else 2):
+        for _ in range(_MORE if what.startswith("paths") else 2):
             if max(grown.values()) < each * _LEAST:
                 break
             grown = _growth(fixture, work)  # a larger cache, or a server that has made room for more
@@ -333,7 +339,7 @@ def _writers(fixture: Fixture) -> Iterator[tuple[str, Callable[[int], bool]]]:
 
 def _changes(fixture: Fixture, times: int) -> dict[str, tuple[int, Callable[[], object]]]:
     """Return changes of which nothing is left, as functions that make so many of them in few transactions."""
-    root, key, numbers, run = fixture.key("d"), fixture.key("d", "a"), count(), fixture.client
+    root, key, numbers, run = fixture.key("d"), fixture.key("d", "a"), itertools.count(), fixture.client
     of_one = times // 2
 
     def renew() -> None:
@@ -397,3 +403,43 @@ def _calls(fixture: Fixture, times: int) -> dict[str, tuple[int, Callable[[], ob
         "listeners": (times, listen),
     }
     return {**calls, "listeners to changes": (times // 2, watch)} if fixture.capabilities.changes else calls
+
+
+def _vain(fixture: Fixture, times: int) -> dict[str, tuple[int, Callable[[], object]]]:
+    """Return calls that find, change or await nothing, and threads that end, as functions that make so many of them."""
+    key, walked, numbers = fixture.key("d", "a"), fixture.key("walked"), itertools.count()
+    writing = Transaction((), (), (Put(key, b"1"), *[Put(fixture.key("walked", name), b"1") for name in "abc"]))
+    refused = Transaction((Equals(key, Scope.SUBTREE, {("x",): b"1"}),), (), (Put(key, b"1"),))
+
+    def execute(draw: Callable[[], Transaction], times: int) -> None:
+        backend = fixture.client().backend
+        backend.execute(writing)
+        for _ in range(times):
+            backend.execute(draw())
+
+    def walk() -> Transaction:
+        limit = 1 + next(numbers) % 2
+        return Transaction((), (Read(walked, Scope.BELOW, limit), ReadNames(walked, limit)))
+
+    def look() -> Transaction:
+        return Transaction((), tuple([Read(fixture.key("no", f"n{next(numbers)}")) for _ in range(5)]))
+
+    def wait() -> None:
+        with fixture.store.listen(fresh_name()) as listener:
+            for _ in range(times):
+                listener.wait(0.0)
+
+    def use_threads() -> None:
+        backend = fixture.client().backend
+        for _ in range(times):
+            thread = threading.Thread(target=backend.execute, args=(writing,))
+            thread.start()
+            thread.join()
+
+    return {
+        "refusals": (times, lambda: execute(lambda: refused, times)),
+        "walks that ended early": (2 * times, lambda: execute(walk, times)),
+        "paths of nothing": (times, lambda: execute(look, times // 5)),
+        "waits": (times, wait),
+        "threads": (times, use_threads),
+    }

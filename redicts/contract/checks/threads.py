@@ -13,6 +13,7 @@ from redicts.contract.check import conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
 from redicts.contract.form import entries_of, names_of
+from redicts.contract.pauses import PausedCall
 from redicts.contract.requirements import require, require_equal
 from redicts.core.minitransaction import (
     NOTHING,
@@ -29,6 +30,8 @@ from redicts.core.minitransaction import (
 )
 
 _THREADS: Final = 4
+_PAUSE_SECS: Final = 0.01
+"""Seconds of a pause of a write, for which a fetch may wait."""
 
 
 @conformance_check()
@@ -158,14 +161,15 @@ def no_reader_sees_half_a_subtree(fixture: Fixture) -> None:
 def a_refused_transaction_is_never_seen(fixture: Fixture) -> None:
     """No reader ever sees the writes of a refused transaction.
 
-    One thread writes transactions that are refused at their end, while two others read.
+    One thread writes transactions that are refused at their end, while two others read. Then such a write pauses
+    wherever it calls a function, while another thread fetches.
     """
     fixture.plant({("a",): b"1", ("bad",): b"x", ("d", "b"): b"1"})
     tree = {("a",): b"1", ("bad",): b"x", ("d", "b"): b"1"}
     rounds = 800 if fixture.thorough else 120
     writer, *readers = [fixture.store, fixture.store, fixture.client(), fixture.client()]
 
-    def write() -> None:
+    def write(rounds: int = rounds) -> None:
         for number in range(rounds):
             new = Put(fixture.key("new", f"{number}"), b"2")
             writes = (
@@ -180,6 +184,12 @@ def a_refused_transaction_is_never_seen(fixture: Fixture) -> None:
         require_equal(dict(reader.read(fixture.key())), tree, "while transactions are refused, a reader sees")
 
     fixture.together([write], [partial(read, reader) for reader in readers])
+    with PausedCall(partial(write, 1), writer.backend, fixture.timeout, at_most=_PAUSE_SECS) as paused:
+        for point in paused:
+            found = readers[0].fetch(fixture.key("a"))
+            require(
+                found in (b"1", None), f"{point} of a transaction that is refused, another thread fetches {found!r}"
+            )
     fixture.expect(tree)
 
 

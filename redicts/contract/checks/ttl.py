@@ -70,10 +70,13 @@ def keep_ttl_keeps_it(fixture: Fixture) -> None:
 def expire_ends_its_scope(fixture: Fixture) -> None:
     """The values in the scope of an Expire are gone when its TTL has ended, and all others stay.
 
-    Gives short TTLs to several scopes, waits, and reads what is left.
+    Gives short TTLs to several scopes, of values with a long TTL and with none, waits, and reads what is left.
     """
     stays = {("a", "x"): b"1", ("ab",): b"2", ("b", "a"): b"3"}
     fixture.plant({**stays, ("a", "y"): b"4", ("a", "d", "z"): b"5", ("c",): b"6"})
+    renewed = [fixture.key("a", "y"), fixture.key("c"), fixture.key("e")]
+    fixture.store.apply(*[Put(key, b"7", LONG) for key in renewed])
+    fixture.store.apply(Expire(renewed[-1], Scope.NODE, SHORT))
     fixture.store.apply(
         Expire(fixture.key("a", "y"), Scope.SUBTREE, SHORT),
         Expire(fixture.key("a", "d"), Scope.BELOW, SHORT),

@@ -15,7 +15,7 @@ from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
 from redicts.contract.listening import await_listing, fresh_name, list_at
 from redicts.contract.requirements import require, require_equal
-from redicts.core.minitransaction import Add, Key, Notify, Put, Scope, Transaction
+from redicts.core.minitransaction import VALUES, Add, Delete, Key, Notify, Put, Scope, Transaction
 from redicts.errors import StoreError
 from redicts.forks import stack
 
@@ -34,7 +34,8 @@ _LONGEST_LOOK_SECS: Final = 0.5
 def any_wait_is_a_wait(fixture: Fixture) -> None:
     """A wait of any length ends with a notification, and one of no or negative seconds at once.
 
-    Waits for a month, a billion seconds and infinity until a notification comes, and for no and negative seconds.
+    Waits for a month, a billion seconds and infinity until a notification comes, and for no and negative seconds. Does
+    the same with a listener to changes, where each wait begins after the change.
     """
     waker = fixture.client()
     for seconds in _LONG:
@@ -51,6 +52,14 @@ def any_wait_is_a_wait(fixture: Fixture) -> None:
             begun = time.monotonic()
             listener.wait(seconds)
             require(time.monotonic() - begun < fixture.timeout, f"wait({seconds}) does not return at once")
+    if fixture.capabilities.changes:
+        key = Key(VALUES, (f"redicts-contract-{fixture.space}",))
+        with fixture.store.listen_to_changes(fresh_name(), key.path) as listener:
+            for seconds in (*_LONG, *_PASSED):
+                waker.apply(Put(key, b"1"))
+                notified = listener.wait(seconds)
+                require(notified or seconds <= 0, f"a listener to changes is not notified in wait({seconds})")
+        waker.apply(Delete(key, Scope.SUBTREE))
 
 
 @conformance_check()

@@ -105,9 +105,9 @@ class Survey:
         ended = trial.finish()
         if ended.refused_by:
             raise NotCertified(f"{ended.refused_by}: {ended.reason}")
-        self._milliseconds = {each.check: each.milliseconds for each in ended.examined if each.passed}
+        self._milliseconds = {each.check: each.milliseconds for each in ended.examined}
         self._limit = 60 + _SLOWER * sum(self._milliseconds.values()) / 1000
-        checks = [check for check in self._how.checks if check.name in self._milliseconds]
+        checks = self._how.checks
         targets = dict.fromkeys(target for target, _ in self.chosen)
 
         def start(of: tuple[Target, ConformanceCheck]) -> Trial:
@@ -152,7 +152,9 @@ class Survey:
         watch(tried)
 
     def _order(self, target: Target, mutant: Mutant, most: float | None) -> list[ConformanceCheck]:
-        """Return the checks that the original passed and that execute the statement of a mutant.
+        """Return the checks that execute the statement of a mutant.
+
+        Those that do not run on the original are among them: a mutant may declare other capabilities.
 
         Those come first that refuse the most mutants for their time, above all mutants of the same function.
         """
@@ -165,8 +167,7 @@ class Survey:
         checks = [
             check
             for check in self._how.checks
-            if check.name in self._milliseconds
-            and (number is None or number in self._executed.get((target, check.name), {number}))
+            if number is None or number in self._executed.get((target, check.name), {number})
         ]
         checks.sort(key=cost)
         if most is None:

@@ -224,3 +224,30 @@ class TheFirstDatabaseIsTold(_Numbered):
     def watchers_told(self) -> Iterable[ChangeListener]:
         assert isinstance(self.first, DictBackend)
         return self.first.watchers
+
+
+@broken_store("changes.each_path_of_a_transaction_is_told", alone=True)
+class TwentyListenersAreTold(DictBackend):
+    """Of those who listen to changes, the first twenty are told."""
+
+    def watchers_told(self) -> Iterable[ChangeListener]:
+        return self.watchers[:20]
+
+
+class _Untold(Listener):
+    def wait(self, seconds: float, /) -> bool:
+        time.sleep(max(0.0, min(seconds, 0.01)))
+        return False
+
+
+@broken_shared_store("changes.each_path_of_a_transaction_is_told", alone=True)
+class SixtyFourListenersAreTold(OnSqlite):
+    """A client tells sixty-four listeners of changes, and no more."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.told: set[str] = set()
+
+    def listen_to_changes(self, name: str, path: Path, /) -> Listener:
+        self.told.add(name)
+        return self.store.listen_to_changes(name, path) if len(self.told) <= 64 else _Untold()

@@ -14,7 +14,8 @@ from typing import Final
 from redicts.core.backend import Capabilities
 from redicts.core.listener import Listener, Poller
 from redicts.core.minitransaction import Outcome, Transaction, Write
-from redicts.errors import StoreError, StoreFull, Unreachable
+from redicts.errors import StoreBusy, StoreError, StoreFull, Unreachable
+from redicts.forks import ForkSafeLock
 from tests.contract.broken.register import broken_shared_store
 from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import PlainBackend, Spaces
@@ -28,19 +29,28 @@ class InAFile(PlainBackend):
     """Whether the next commits fail when they are stored, or before."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(time.time)
+        super().__init__(time.monotonic)
         self.file: Final = path
+        self.own: Final = ForkSafeLock()
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         if os.path.isdir(self.file):
             raise StoreError("the store must be a file, and is a directory; give another path")
-        with open(f"{self.file}.lock", "ab") as door:
+        if self.own.is_mine():
+            raise StoreBusy("called in the midst of another call of the same thread")
+        with self.own, open(f"{self.file}.lock", "ab") as door:
             fcntl.flock(door, fcntl.LOCK_EX)
-            self.load()
-            outcome = super().execute(transaction)
-            if transaction.writes and outcome.applied:
-                self.commit(pickle.dumps(self.spaces), door.fileno())
-            return outcome
+            try:
+                self.load()
+                outcome = super().execute(transaction)
+                if transaction.writes and outcome.applied:
+                    self.commit(pickle.dumps(self.spaces))
+                return outcome
+            finally:
+                self.unlock(door.fileno())  # a child that was forked meanwhile has a copy of the file, and keeps it
+
+    def unlock(self, door: int) -> None:
+        fcntl.flock(door, fcntl.LOCK_UN)
 
     def listen(self, name: str, /) -> Listener:
         return Poller()
@@ -55,7 +65,7 @@ class InAFile(PlainBackend):
             spaces = pickle.load(file)
         self.spaces = spaces
 
-    def commit(self, data: bytes, _door: int) -> None:
+    def commit(self, data: bytes) -> None:
         written = f"{self.file}.new"
         _write(written, data)
         try:
@@ -85,8 +95,8 @@ def _write(path: str, data: bytes) -> None:
 class CopiesFailAfterTheCommit(InAFile):
     """A copy is written after the commit. If there is no room for it, the error says that nothing is applied."""
 
-    def commit(self, data: bytes, door: int) -> None:
-        super().commit(data, door)
+    def commit(self, data: bytes) -> None:
+        super().commit(data)
         _write(f"{self.file}.copy", data * 3)
 
 
@@ -107,12 +117,18 @@ class WhatWasNotCommittedIsRead(InAFile):
 class AFailedCommitKeepsItsLock(InAFile):
     """The lock of a transaction whose commit fails is not released."""
 
-    def commit(self, data: bytes, door: int) -> None:
-        try:
-            super().commit(data, door)
-        except StoreError:
+    keeps = False
+
+    def commit(self, data: bytes) -> None:
+        self.keeps = True
+        super().commit(data)
+        self.keeps = False
+
+    def unlock(self, door: int) -> None:
+        if self.keeps:
             os.dup(door)
-            raise
+        else:
+            super().unlock(door)
 
 
 @broken_shared_store("failures.a_full_disk_is_told")
@@ -156,9 +172,9 @@ class AFailedCommitStaysOpen(OnSqlite):
 class FailedCommitsAreDenied(InAFile):
     """If a commit fails, the error says that nothing is applied."""
 
-    def commit(self, data: bytes, door: int) -> None:
+    def commit(self, data: bytes) -> None:
         try:
-            super().commit(data, door)
+            super().commit(data)
         except StoreError as error:
             error.maybe_applied = False
             raise
@@ -168,9 +184,9 @@ class FailedCommitsAreDenied(InAFile):
 class FailedCommitsCount(InAFile):
     """If a commit fails, the call returns as if it had not."""
 
-    def commit(self, data: bytes, door: int) -> None:
+    def commit(self, data: bytes) -> None:
         with contextlib.suppress(StoreError):
-            super().commit(data, door)
+            super().commit(data)
 
 
 @broken_shared_store("failures.a_failed_commit_is_told")
@@ -199,8 +215,8 @@ class FailedCommitsAreTriedAgain(OnSqlite):
 class EveryStateStays(InAFile):
     """Each commit writes another file, and none is ever removed."""
 
-    def commit(self, data: bytes, door: int) -> None:
-        super().commit(data, door)
+    def commit(self, data: bytes) -> None:
+        super().commit(data)
         os.link(self.file, f"{self.file}.{uuid.uuid4().hex}")
 
 

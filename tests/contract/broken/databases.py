@@ -11,6 +11,7 @@ from redicts.core.backend import Backend
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Delete, Key, Outcome, Put, Scope, Transaction
 from tests.contract.broken.register import broken_shared_store, broken_store
+from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import DictBackend, PlainBackend, Spaces
 
 
@@ -114,3 +115,20 @@ class TTLsArePutInTheFirst(SqliteBackend):
             finally:
                 self._database = number
         return outcome
+
+
+@broken_shared_store("databases.they_share_nothing")
+class ThereAreSixteenDatabases(OnSqlite):
+    """Databases are numbered modulo 16."""
+
+    def __init__(self, path: str, database: int = 0) -> None:
+        super().__init__(path, database % 16)
+
+
+@broken_store("databases.they_share_nothing")
+class NumbersHaveSixteenBits(_Numbered):
+    """The number of a database is stored in two bytes."""
+
+    @property
+    def others(self) -> Sequence[Backend]:
+        return [*super().others, SharedBackend(self)]

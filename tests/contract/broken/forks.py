@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 from weakref import WeakSet
 
+from redicts.core.listener import Listener
 from redicts.core.minitransaction import Outcome, Transaction, Write
+from redicts.errors import Unreachable
+from tests.contract.broken.commits import InAFile
 from tests.contract.broken.register import broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import PlainBackend, Spaces
@@ -96,3 +101,65 @@ def _release_locks() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_take_locks, after_in_parent=_release_locks)
+
+
+@broken_store("forks.a_fork_amid_calls_is_harmless", alone=True)
+class ListeningHoldsALock(PlainBackend):
+    """``listen`` holds a lock, which a fork by another thread leaves held in the child."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.own = threading.Lock()
+
+    def listen(self, name: str, /) -> Listener:
+        with self.own:
+            return super().listen(name)
+
+
+@broken_shared_store("forks.a_fork_amid_calls_is_harmless", alone=True)
+class ListeningAtAFileHoldsALock(OnSqlite):
+    """``listen`` holds a lock, which a fork by another thread leaves held in the child."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.own = threading.Lock()
+
+    def listen(self, name: str, /) -> Listener:
+        with self.own:
+            return super().listen(name)
+
+
+@broken_shared_store("forks.child_and_parent_work_on", alone=True)
+class ClosingInAChildEndsTheSession(OnSqlite):
+    """Each instance has a session, which ends when a forked child closes its copy."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.opened = os.getpid()
+        self.session: Final = Path(f"{path}-{uuid.uuid4().hex}")
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if self.session.exists() and self.opened == os.getpid():
+            raise Unreachable("the session has ended")
+        return super().execute(transaction)
+
+    def close(self) -> None:
+        if self.opened != os.getpid():
+            self.session.touch()
+        super().close()
+
+
+@broken_shared_store("forks.child_and_parent_work_on", alone=True)
+class GrandchildrenShareTheSession(InAFile):
+    """A forked child opens a session of its own, and a child of it uses that one."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.opened = self.session = os.getpid()
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if self.session == self.opened:
+            self.session = os.getpid()
+        if self.session not in (self.opened, os.getpid()):
+            raise Unreachable("the answer to another request came")
+        return super().execute(transaction)

@@ -7,8 +7,10 @@ import threading
 from collections.abc import Callable
 
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import Outcome, Status, Transaction
-from tests.contract.broken.register import broken_store
+from redicts.core.minitransaction import Key, Outcome, Status, Transaction
+from redicts.forks import ForkSafeLock
+from tests.contract.broken.register import broken_shared_store, broken_store
+from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import DictListener, PlainBackend
 
 
@@ -121,3 +123,52 @@ class OneTakesTheNamesOfAll(PlainBackend):
 
     def listen(self, name: str, /) -> Listener:
         return _Taking(self, name.encode())
+
+
+@broken_store("interruptions.an_exception_in_a_read_holds_nothing_up", alone=True)
+class ReadsHoldTheLock(PlainBackend):
+    """A transaction that only reads releases its lock at its end, and not after an exception."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.own = ForkSafeLock()
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if transaction.writes or transaction.checks or self.own.is_mine():
+            return super().execute(transaction)
+        self.own.acquire()
+        outcome = super().execute(transaction)
+        self.own.release()
+        return outcome
+
+
+@broken_shared_store("interruptions.an_exception_in_a_read_holds_nothing_up", alone=True)
+class FetchesHoldTheLock(OnSqlite):
+    """The fast path to a value releases its lock at its end, and not after an exception."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.own = ForkSafeLock()
+
+    def fetch(self, key: Key, /) -> bytes | None:
+        if self.own.is_mine():
+            return None
+        self.own.acquire()
+        value = self.store.fetch(key)
+        self.own.release()
+        return value
+
+
+@broken_store("interruptions.an_exception_in_a_read_holds_nothing_up", alone=True)
+class ListeningHoldsTheLock(PlainBackend):
+    """``listen`` releases its lock at its end, and not after an exception."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.own = ForkSafeLock()
+
+    def listen(self, name: str, /) -> Listener:
+        self.own.acquire()
+        listener = super().listen(name)
+        self.own.release()
+        return listener

@@ -9,10 +9,11 @@ from collections.abc import Callable
 
 from redicts.contract import SharedBackend
 from redicts.core.listener import Listener, Poller
-from redicts.core.minitransaction import Notify, Outcome, Scope, Transaction
+from redicts.core.minitransaction import Notify, Outcome, Path, Scope, Transaction
 from redicts.errors import StoreError
-from tests.contract.broken.register import broken_client, broken_server, broken_store
+from tests.contract.broken.register import broken_client, broken_server, broken_shared_store, broken_store
 from tests.contract.broken.rendezvous import Forks, Gap, MeetingBackend
+from tests.contract.broken.shared import OnSqlite
 from tests.contract.networks import Number, Server
 from tests.contract.reference_model import DictBackend, DictListener, NoTTLBackend
 
@@ -361,3 +362,49 @@ class NobodyCallsInAChild(DictBackend):
     def call(self, names: list[bytes]) -> None:
         if self.process == os.getpid():
             super().call(names)
+
+
+class _Mute(DictListener):
+    def ring(self, bell: Callable[[], object], /) -> bool:
+        return True
+
+
+@broken_store("listeners.a_bell_is_rung", alone=True)
+class ListenersPromiseToRing(DictBackend):
+    """A listener promises to call a function, and only ends its waits."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _Mute(self, name.encode())
+
+
+class _OnceOnly(Listener):
+    """A listener that calls the function of ``ring`` for the first notification."""
+
+    def __init__(self, inner: Listener) -> None:
+        self.inner = inner
+
+    def wait(self, seconds: float, /) -> bool:
+        return self.inner.wait(seconds)
+
+    def ring(self, bell: Callable[[], object], /) -> bool:
+        left = [bell]
+        return self.inner.ring(lambda: left and left.pop()())
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+@broken_shared_store("listeners.a_bell_is_rung", alone=True)
+class ListenersRingOnce(OnSqlite):
+    """A listener calls its function for the first notification, and for no other one."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _OnceOnly(self.store.listen(name))
+
+
+@broken_shared_store("listeners.a_bell_is_rung", alone=True)
+class ListenersToChangesRingOnce(OnSqlite):
+    """A listener to changes calls its function for the first change, and for no other one."""
+
+    def listen_to_changes(self, name: str, path: Path, /) -> Listener:
+        return _OnceOnly(self.store.listen_to_changes(name, path))

@@ -210,10 +210,12 @@ class WritesProlong(_Touching):
 
 @broken_store("ttl.writes_to_ttls_take_effect_in_order", alone=True)
 class TTLsAreNeverShortened(DictBackend):
-    """Expire changes a TTL only if that makes it longer."""
+    """Expire changes a TTL that its transaction has given only if that makes it longer."""
 
     def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
-        before = self.found(spaces, write.key, write.scope, now, "Expire")
+        stored = self.found(self.spaces, write.key, write.scope, now, "Expire")
+        found = self.found(spaces, write.key, write.scope, now, "Expire")
+        before = {path: held for path, held in found.items() if stored.get(path) is not held}
         super().expire(spaces, write, now)
         for path, held in before.items():
             new = self.space_in(spaces, write.key)[write.key.path + path].deadline

@@ -7,8 +7,9 @@ import itertools
 import re
 import unicodedata
 
-from redicts.core.minitransaction import Delete, Key, Path
-from tests.contract.broken.register import broken_store
+from redicts.core.minitransaction import Delete, Key, Outcome, Path, Transaction
+from tests.contract.broken.register import broken_shared_store, broken_store
+from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import DictBackend, PlainBackend, Spaces
 
 
@@ -166,3 +167,26 @@ class RepeatedSegmentsAreMerged(DictBackend):
 
     def path(self, path: Path) -> Path:
         return tuple(segment for segment, _ in itertools.groupby(path))
+
+
+@broken_store("names.long_names_are_whole_or_refused", alone=True)
+class NamesOfPagesAreCut(PlainBackend):
+    """Names are cut at 8,000 characters."""
+
+    def path(self, path: Path) -> Path:
+        return tuple(name[:8_000] for name in path)
+
+
+@broken_shared_store("names.long_names_are_whole_or_refused", alone=True)
+class LongPathsAreCut(OnSqlite):
+    """A path is cut at 3,072 characters, where a value is put, added or read."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        reads = tuple([read._replace(key=_cut(read.key)) for read in transaction.reads])
+        writes = tuple([write._replace(key=_cut(write.key)) for write in transaction.writes])
+        return super().execute(transaction._replace(reads=reads, writes=writes))
+
+
+def _cut(key: Key) -> Key:
+    room = 3_072 - sum(map(len, key.path[:-1]))
+    return Key(key.space, (*key.path[:-1], key.path[-1][: max(1, room)])) if key.path else key

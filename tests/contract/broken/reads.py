@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 from redicts.core.minitransaction import (
     Entries,
@@ -16,8 +17,10 @@ from redicts.core.minitransaction import (
     Scope,
     Status,
     Transaction,
+    Write,
 )
-from tests.contract.broken.register import broken_store
+from tests.contract.broken.register import broken_shared_store, broken_store
+from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend, Spaces
 
 
@@ -161,3 +164,45 @@ class ReadsAreCut(DictBackend):
     ) -> tuple[dict[Path, HeldLocks], bytes | None]:
         page, cursor = super().page(found, limit, cursor)
         return dict(islice(page.items(), 100)) if limit is None else page, cursor
+
+
+@broken_store("reads.values_come_back_as_they_were", alone=True)
+class OneLetterIsAMarker(PlainBackend):
+    """A value that begins with J is taken for one that has a marker, which is cut off."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        return super().execute(transaction._replace(writes=_without_marker(transaction.writes, b"J")))
+
+
+@broken_shared_store("reads.values_come_back_as_they_were", alone=True)
+class OneByteIsAMarker(OnSqlite):
+    """A value that begins with the byte 0x1F is taken for a compressed one, and its first bytes are lost."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        return super().execute(transaction._replace(writes=_without_marker(transaction.writes, b"\x1f")))
+
+
+def _without_marker(writes: tuple[Write, ...], marker: bytes) -> tuple[Write, ...]:
+    return tuple(
+        write._replace(value=write.value[1:]) if isinstance(write, Put) and write.value.startswith(marker) else write
+        for write in writes
+    )
+
+
+@broken_store("fast_paths.they_equal_a_transaction")
+class ViewsAreFetched(PlainBackend):
+    """What is fetched is a view of the value, which is equal to bytes and has none of their methods."""
+
+    def fetch(self, key: Key, /) -> Any:
+        answer = self.execute(Transaction(reads=(Read(key),))).answers[0]
+        assert isinstance(answer, Entries)
+        return memoryview(answer.values[()]) if answer.values else None
+
+
+@broken_shared_store("fast_paths.they_equal_a_transaction")
+class ArraysAreFetched(OnSqlite):
+    """What is fetched is a bytearray."""
+
+    def fetch(self, key: Key, /) -> Any:
+        value = self.store.fetch(key)
+        return None if value is None else bytearray(value)

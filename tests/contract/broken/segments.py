@@ -7,11 +7,13 @@ from typing import Any
 
 from redicts.backends.sqlite import SqliteBackend
 from redicts.core.minitransaction import (
+    VALUES,
     Answer,
     Equals,
     Expire,
     Key,
     Names,
+    Notify,
     Outcome,
     Path,
     Put,
@@ -108,6 +110,32 @@ class LengthsHaveThreeBytes(OnSqlite):
     def execute(self, transaction: Transaction, /) -> Outcome:
         writes: list[Any] = [
             write._replace(value=write.value[: len(write.value) % 2**24]) if isinstance(write, Put) else write
+            for write in transaction.writes
+        ]
+        return super().execute(transaction._replace(writes=tuple(writes)))
+
+
+@broken_store("names.the_space_of_values_is_like_any_other", alone=True)
+class ValuesKeepNoTTL(PlainBackend):
+    """In the space of values, Put with keep_ttl makes the value persistent."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        writes = [
+            write._replace(keep_ttl=False) if isinstance(write, Put) and write.key.space == VALUES else write
+            for write in transaction.writes
+        ]
+        return super().execute(transaction._replace(writes=tuple(writes)))
+
+
+@broken_shared_store("names.the_space_of_values_is_like_any_other", alone=True)
+class ListsAmongValuesKeepWhatIsBelow(OnSqlite):
+    """In the space of values, a Notify of a subtree deletes the value at its key, and leaves what is below."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        writes = [
+            write._replace(scope=Scope.NODE)
+            if isinstance(write, Notify) and write.scope is Scope.SUBTREE and write.key.space == VALUES
+            else write
             for write in transaction.writes
         ]
         return super().execute(transaction._replace(writes=tuple(writes)))

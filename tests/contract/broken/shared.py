@@ -26,8 +26,8 @@ class OnSqlite(Backend):
 
     fails: Final = FAILS
 
-    def __init__(self, path: str) -> None:
-        self.store: Final = SqliteBackend(path)
+    def __init__(self, path: str, number: int = 0) -> None:
+        self.store: Final = SqliteBackend(path, number)
 
     @property
     def capabilities(self) -> Capabilities:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import uuid
 from typing import Any
 
@@ -11,7 +12,7 @@ from redicts.backends.sqlite import SqliteBackend, statements
 from redicts.backends.sqlite.backend import _on_connection
 from redicts.backends.sqlite.snapshot import Snapshot
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import Delete, Key, Notify, Outcome, Put, Scope, Status, Transaction, Write
+from redicts.core.minitransaction import Delete, Entries, Key, Notify, Outcome, Put, Scope, Status, Transaction, Write
 from tests.contract.broken.register import broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import DictBackend, DictListener, PlainBackend, Spaces
@@ -206,3 +207,83 @@ class JournalsStay(OnSqlite):
         journal = f"{self.journal}.{os.getpid()}"
         if os.path.exists(journal):
             os.remove(journal)
+
+
+class _Recording(PlainBackend):
+    """Keeps a record of some calls."""
+
+    def __init__(self, clock: Any) -> None:
+        super().__init__(clock)
+        self.records: list[bytearray] = []
+
+    def record(self) -> None:
+        self.records.append(bytearray(200))
+
+
+@broken_store("space.nothing_is_kept_of_what_is_over", alone=True)
+class RefusalsAreRecorded(_Recording):
+    """Each transaction whose condition fails leaves a record."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        outcome = super().execute(transaction)
+        if outcome.status is Status.CHECK_FAILED:
+            self.record()
+        return outcome
+
+
+@broken_store("space.nothing_is_kept_of_what_is_over", alone=True)
+class WaitsAreRecorded(_Recording):
+    """Each wait that is over without a notification leaves a record."""
+
+    def listen(self, name: str, /) -> Listener:
+        record = self.record
+
+        class Recording(DictListener):
+            def wait(self, seconds: float, /) -> bool:
+                notified = super().wait(seconds)
+                if not notified:
+                    record()
+                return notified
+
+        return Recording(self, name.encode("ascii"))
+
+
+_known: list[bytearray] = []
+"""What clients of files keep: it is never freed."""
+
+
+@broken_shared_store("space.nothing_is_kept_of_what_is_over", alone=True)
+class WalksStayOpen(OnSqlite):
+    """The client keeps the position of each walk that was not finished."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        outcome = super().execute(transaction)
+        _known.extend(bytearray(200) for answer in outcome.answers if answer.cursor is not None)
+        return outcome
+
+
+@broken_shared_store("space.nothing_is_kept_of_what_is_over", alone=True)
+class ThreadsStayKnown(OnSqlite):
+    """The client keeps something for each thread that used it, also when the thread is over."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.own = threading.local()
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if not hasattr(self.own, "known"):
+            self.own.known = bytearray(500)
+            _known.append(self.own.known)
+        return super().execute(transaction)
+
+
+@broken_shared_store("space.nothing_is_kept_of_what_is_over", alone=True)
+class AbsentPathsStayKnown(OnSqlite):
+    """The client keeps each path at which it found nothing."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        outcome = super().execute(transaction)
+        for read, answer in zip(transaction.reads, outcome.answers):
+            if isinstance(answer, Entries) and not answer.values and read.key.path[:1] == ("no",):
+                _known.append(bytearray(200))
+        return outcome

@@ -6,9 +6,11 @@ import os
 import threading
 from collections.abc import Callable
 
-from redicts.core.minitransaction import Add, Answer, Outcome, Read, Scope, Status, Transaction, Write
-from tests.contract.broken.register import broken_store
+from redicts.backends.memory import MemoryBackend
+from redicts.core.minitransaction import Add, Answer, Key, Outcome, Put, Read, Scope, Status, Transaction, Write
+from tests.contract.broken.register import broken_shared_store, broken_store
 from tests.contract.broken.rendezvous import Forks, MeetingBackend
+from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend, Spaces
 
 
@@ -152,3 +154,36 @@ class ChildrenStartEmpty(PlainBackend):
             self.process = os.getpid()
             self.spaces = {}
         return super().execute(transaction)
+
+
+@broken_store("threads.a_refused_transaction_is_never_seen", alone=True)
+class FetchesTakeNoLock(MemoryBackend):
+    """The fast path to a value takes no lock, and finds what a transaction under way may take back."""
+
+    def fetch(self, key: Key, /) -> bytes | None:
+        node = self._find(key)
+        entry = None if node is None else node.entry
+        return entry[0] if entry is not None and (entry[1] is None or entry[1] > self._clock()) else None
+
+
+@broken_shared_store("threads.a_refused_transaction_is_never_seen", alone=True)
+class FetchesFindDrafts(OnSqlite):
+    """The fast path to a value finds what a transaction of the same client is about to put."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.drafts: dict[Key, bytes] = {}
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if not any(isinstance(write, Add) for write in transaction.writes[1:]):
+            return super().execute(transaction)
+        puts = {write.key: write.value for write in transaction.writes if isinstance(write, Put) and write.ttl is None}
+        self.drafts.update(puts)
+        try:
+            return super().execute(transaction)
+        finally:
+            for key in puts:
+                self.drafts.pop(key, None)
+
+    def fetch(self, key: Key, /) -> bytes | None:
+        return self.drafts.get(key)

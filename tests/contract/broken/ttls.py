@@ -18,8 +18,10 @@ from redicts.core.minitransaction import (
     Scope,
     Status,
     Transaction,
+    Write,
 )
-from tests.contract.broken.register import broken_store
+from tests.contract.broken.register import broken_shared_store, broken_store
+from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend, Spaces
 
 
@@ -191,3 +193,32 @@ class OnlySomeTTLsEnd(DictBackend):
             return True
         mortal = [other for entries in self.spaces.values() for other in entries.values() if other.deadline is not None]
         return len(mortal) > 100 and held in mortal[100:]
+
+
+@broken_store("ttl.expire_ends_its_scope", alone=True)
+class LongTTLsAreNotShortened(PlainBackend):
+    """Expire of a value leaves a TTL that is longer, if it was there before the transaction."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        return super().execute(_never_shortened(super().execute, transaction))
+
+
+@broken_shared_store("ttl.expire_ends_its_scope", alone=True)
+class LongTTLsInAFileAreNotShortened(OnSqlite):
+    """Expire of a value leaves a TTL that is longer, if it was there before the transaction."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        return super().execute(_never_shortened(super().execute, transaction))
+
+
+def _never_shortened(execute: Callable[[Transaction], Outcome], transaction: Transaction) -> Transaction:
+    """Leave out each Expire of a key whose TTL is longer."""
+    writes: list[Write] = []
+    for write in transaction.writes:
+        if isinstance(write, Expire) and write.scope is Scope.NODE and write.ttl is not None:
+            [answer] = execute(Transaction(reads=(Read(write.key, ttls=True),))).answers
+            assert isinstance(answer, Entries)
+            if answer.ttls.get((), 0) > write.ttl:
+                continue
+        writes.append(write)
+    return transaction._replace(writes=tuple(writes))

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import Outcome, Transaction
+from redicts.core.minitransaction import Outcome, Path, Transaction
 from redicts.errors import StoreTimeout
 from tests.contract.broken.register import broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite
-from tests.contract.reference_model import DictBackend, DictListener, PlainBackend
+from tests.contract.reference_model import ChangeListener, DictBackend, DictListener, PlainBackend
 
 
 class _Unlimited(DictListener):
@@ -128,3 +128,43 @@ class LongDeadlinesForListenersAreOver(PlainBackend):
 
     def listen_until(self, name: str, deadline: float, /) -> Listener:
         return self.listen(name) if deadline < math.inf else DictListener(DictBackend(self.clock), name.encode())
+
+
+class _LimitedChanges(ChangeListener):
+    def wait(self, seconds: float, /) -> bool:
+        with self.store.bell:
+            notified = self.store.bell.wait_for(lambda: self.called, 0) or self.store.bell.wait(seconds)
+            self.called = False
+        return notified
+
+
+@broken_store("waits.any_wait_is_a_wait", alone=True)
+class WaitsForChangesOverflow(DictBackend):
+    """The seconds of a wait for changes are passed to a lock, which takes none that is longer than 300 years."""
+
+    def listen_to_changes(self, name: str, path: Path, /) -> Listener:
+        return _LimitedChanges(self, name.encode("ascii"), path)
+
+
+class _SelectingChanges(Listener):
+    """A listener whose wait passes its seconds to ``select`` first."""
+
+    def __init__(self, inner: Listener) -> None:
+        self.inner = inner
+
+    def wait(self, seconds: float, /) -> bool:
+        if not self.inner.wait(0.0):
+            select.select([], [], [], min(seconds, 0.001))
+            return self.inner.wait(seconds)
+        return True
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+@broken_shared_store("waits.any_wait_is_a_wait", alone=True)
+class WaitsForChangesAreSelected(OnSqlite):
+    """The seconds of a wait for changes are passed to ``select``, which refuses negative ones."""
+
+    def listen_to_changes(self, name: str, path: Path, /) -> Listener:
+        return _SelectingChanges(self.store.listen_to_changes(name, path))

@@ -1,0 +1,136 @@
+"""Random transactions executed at two nodes of a store, in different spaces: their outcomes must be the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import Any, Final
+
+from redicts.contract.client import Client
+from redicts.contract.documented import fetch_at
+from redicts.contract.fixture import LONG
+from redicts.contract.requirements import require_equal
+from redicts.core.minitransaction import (
+    Add,
+    AnyRead,
+    Check,
+    Delete,
+    Entries,
+    Equals,
+    Expire,
+    Key,
+    Notify,
+    Outcome,
+    Path,
+    Put,
+    PutDocument,
+    Read,
+    ReadNames,
+    Scope,
+    StartsWith,
+    Transaction,
+    Write,
+)
+
+_PATHS: Final[tuple[Path, ...]] = (("a",), ("a", "b"), ("a", "b", "c"), ("a", "x"), ("b",), ("ab", "c"))
+_VALUES: Final = (b"1", b"-7", b"text", b"long" * 800)
+_DOCUMENTS: Final = (
+    b'{"b":{"c":1,"d":"text"},"x":[1,2],"y":{}}',
+    b'{"b":{"c":5,"d":"%b"},"x":1}' % (b"long" * 800),
+    b'{"c":{"c":{"c":3}},"x":{"y":-7}}',
+)
+
+
+class Alike:
+    """Two nodes at which the same is written.
+
+    Args:
+        client: The client that reads and writes.
+        nodes: The two nodes. Nothing is below them yet.
+        seed: The seed of the transactions.
+
+    """
+
+    def __init__(self, client: Client, nodes: Sequence[Key], seed: int) -> None:
+        self._client: Final = client
+        self._nodes: Final = nodes
+        self._random: Final = Random(seed)  # noqa: S311  (not a secret)
+        self._ttls: Final = client.capabilities.ttl
+        self._documents: Final = client.capabilities.documents
+        self._there: Mapping[Path, bytes] = {}
+
+    def execute(self) -> None:
+        """Execute one more transaction at both, and require the same outcome and the same values."""
+        writes = [write for _ in range(self._random.randrange(3)) for write in self._writes()]
+        self._require_same([self._check()] * self._random.randrange(2), [self._read(), self._names()], writes)
+        everything = Read(_key(()), Scope.SUBTREE, ttls=self._ttls)
+        self._there = dict(self._require_same([], [everything], [])[0].values)
+        path = self._random.choice(_PATHS)
+        below = {at[len(path) :]: value for at, value in self._there.items() if at[: len(path)] == path}
+        for node in self._nodes:
+            key = _at(node, path)
+            require_equal(self._client.fetch(key) or below.get(()), below.get(()), f"what is fetched at {key!r} is")
+            fetch_at(self._client, key, below)
+
+    def _require_same(self, checks: Sequence[Check], reads: Sequence[AnyRead], writes: Sequence[Write]) -> Any:
+        outcomes = []
+        for node in self._nodes:
+            moved: list[Any] = [
+                tuple([item._replace(key=_at(node, item.key.path)) for item in part])
+                for part in (checks, reads, writes)
+            ]
+            outcomes.append(self._client.execute(Transaction(*moved)))
+        what = f"in the space {self._nodes[1].space!r}, the outcome of {(checks, reads, writes)!r} is"
+        require_equal(_told(outcomes[1]), _told(outcomes[0]), what)
+        return outcomes[0].answers
+
+    def _writes(self) -> list[Write]:
+        """Return a write, after those that remove what is above and below its key."""
+        random = self._random
+        path, scope, kind = (
+            random.choice(_PATHS),
+            random.choice(list(Scope)),
+            random.randrange(9 if self._documents else 6),
+        )
+        key, ttl = _key(path), random.choice((None, LONG)) if self._ttls else None
+        if kind == 0:
+            return [Delete(key, scope)]
+        if kind == 1:
+            return [Notify(key, scope)]
+        if kind == 2:
+            return [Expire(key, scope, ttl)] if self._ttls else []
+        above: list[Write] = [Delete(_key(path[:depth]), Scope.NODE) for depth in range(1, len(path))]
+        if kind >= 6:
+            return [*above, PutDocument(key, random.choice(_DOCUMENTS), ttl)]
+        put = Add(key, random.choice((1, -3))) if kind == 3 else Put(key, random.choice(_VALUES), ttl, kind == 4)
+        return [*above, Delete(key, Scope.BELOW), put]
+
+    def _check(self) -> Check:
+        path, scope = self._random.choice(_PATHS), self._random.choice(list(Scope))
+        if self._random.random() < 0.5:
+            return StartsWith(_key(path), scope, self._random.choice((b"", b"1", b"t")))
+        below = {at[len(path) :]: value for at, value in self._there.items() if at[: len(path)] == path}
+        return Equals(_key(path), scope, {at: value for at, value in below.items() if scope.covers(at)})
+
+    def _read(self) -> Read:
+        return Read(_key(self._random.choice(_PATHS)), self._random.choice(list(Scope)), ttls=self._ttls)
+
+    def _names(self) -> ReadNames:
+        return ReadNames(_key(self._random.choice(((), *_PATHS))))
+
+
+def _key(path: Path) -> Key:
+    return Key("", path)
+
+
+def _at(node: Key, path: Path) -> Key:
+    return Key(node.space, (*node.path, *path))
+
+
+def _told(outcome: Outcome) -> tuple[object, ...]:
+    """Return an outcome without the order of its answers, and with the paths of TTLs: the clock goes on."""
+    answers = [
+        (dict(answer.values), set(answer.ttls)) if isinstance(answer, Entries) else set(answer.names)
+        for answer in outcome.answers
+    ]
+    return outcome.status, outcome.failed_index, outcome.counters, answers
