@@ -16,7 +16,7 @@ from unittest import mock
 import pytest
 
 import redicts
-from redicts import ABSENT, Database
+from redicts import ABSENT, Database, Lock, Pool, Proxy
 from redicts.backends.redis.cluster import ClusterBackend
 from redicts.backends.redis.connections import Connections
 from redicts.backends.redis.settings import RedisSettings
@@ -550,6 +550,18 @@ def test_the_documented_user_of_a_cluster(cluster: Cluster) -> None:
     finally:
         for server in cluster.servers:
             server.command("ACL", "DELUSER", "app")
+
+
+@pytest.mark.parametrize("prefix", ["", "app:"])
+def test_what_the_pool_gives_can_be_locked(cluster: Cluster, prefix: str) -> None:
+    """``Lock(Pool().get_connection(), key)``, the idiom of 1.0, is a lock of the pool's database."""
+    Pool().reload({**cluster.configuration, "names": {"other": 1}, "prefix": prefix})
+    for name, other in ((None, "other"), ("other", None)):
+        client: Any = Pool().get_connection(name)
+        with Lock(client, "a.b"):
+            assert Proxy("a.b", db_name=name).is_locked()
+            assert not Proxy("a.b", db_name=other).is_locked()
+        client.close()
 
 
 def test_doctor_reports_the_nodes(cluster: Cluster, tree: Database, capsys: pytest.CaptureFixture[str]) -> None:
