@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from redicts.core import ordered_keys
 from redicts.core.async_backend import AsyncBackend, AsyncListener, CallbackListener
-from redicts.core.backend import Backend, BackendPlugin, Capabilities
+from redicts.core.backend import Backend, BackendPlugin, Capabilities, ServerState
 from redicts.core.codec import (
     BadSignatureContent,
     Codec,
@@ -127,6 +127,7 @@ __all__ = [
     "Read",
     "ReadNames",
     "Scope",
+    "ServerState",
     "SharedByName",
     "StartsWith",
     "Status",

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from redicts.api.cache import Cache
 from redicts.core.async_backend import AsyncBackend, AsyncListener
-from redicts.core.backend import Backend, Capabilities
+from redicts.core.backend import Backend, Capabilities, ServerState
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Key, Outcome, Path, Transaction
 
@@ -88,6 +88,10 @@ class Caching(Backend):
     def about(self) -> Mapping[str, str]:
         """Return what the backend says."""
         return self._inner.about()
+
+    def servers(self) -> Mapping[str, ServerState]:
+        """Return what the backend says."""
+        return self._inner.servers()
 
     def close(self) -> None:
         """Close the cache and the backend."""

@@ -5,20 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import secrets
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import asdict
-from functools import partial
 from statistics import median
 from typing import Any, Final, NamedTuple
-from urllib.parse import quote
 
 from redicts.api.opened import OpenedDatabase
 from redicts.cli.findings import Finding, Status
 from redicts.cli.limits import Limits
-from redicts.cli.server_checks import server_checks
 from redicts.cli.servers import servers
 from redicts.cli.stores import MISSING, Store
 from redicts.cli.tables import can_print
@@ -35,10 +30,10 @@ from redicts.transfer.leaves import UNREADABLE, Leaf, leaves_at, pages, read_all
 from redicts.version import __version__
 
 _READS: Final = 50
-_PROBE_TTL: Final = 60_000
-_CLOCK_TOLERANCE: Final = 2_000
-"""Milliseconds by which a server's clock may differ from this machine's without a notice."""
+_PROBE: Final = "doctor"
+"""The path of the probe and what is below it: one section, which a cluster keeps in its list. Checkpoints lie above."""
 
+_PROBE_TTL: Final = 60_000
 _LATE: Final = 2_500
 """Milliseconds: a waiter with a shorter TTL has missed a heartbeat, so its process is dead or starved."""
 
@@ -74,26 +69,18 @@ def _checks(store: Store, damage: Damage, limits: Limits, *, quick: bool) -> Ite
     if store.missing is not None:
         yield Finding("reach", Status.FAILED, f"the file {store.missing} {MISSING}")
         return
-    is_redis = database.settings.backend == "redis"
-    of_server = partial(server_checks, database, store.settings.options, limits)
     try:
         yield _reach(database, limits)
     except AccessDenied:
-        if is_redis:
-            yield from of_server()  # which names the permissions that are missing
+        yield from [each for each in servers(database.backend.servers(), limits) if each.name == "permissions"]
         raise
     yield from _permitted("version", lambda: [_version(database)])
-    yield from _permitted("servers", lambda: _servers(database))
     yield _capabilities(database)
-    yield from _permitted("replication", lambda: servers(database))
+    yield from _permitted("servers", lambda: servers(database.backend.servers(), limits))
     yield from _permitted("writing", lambda: [_writing(store)])
-    yield _clock(database)
-    if is_redis:
-        yield from of_server()
     yield from _permitted("locks", lambda: _locks(database, damage, limits))
     yield from _permitted("tokens", lambda: [_tokens(database, damage)])
     yield from _permitted("work", lambda: [_work(database)])
-    yield from _file(store)
     if not quick:
         yield from _permitted("values", lambda: [_values(database, damage)])
 
@@ -108,7 +95,7 @@ def _permitted(name: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Fi
 
 def _reach(database: OpenedDatabase, limits: Limits) -> Finding:
     """Measure round trips with reads of an absent key."""
-    read = Read(Key(SPACE, ("doctor",)))
+    read = Read(Key(SPACE, (_PROBE,)))
     database.run(read_all([read]))
     taken = []
     for _ in range(_READS):
@@ -128,15 +115,6 @@ def _version(database: OpenedDatabase) -> Finding:
     return Finding("version", Status.OK, ", ".join([f"{name} {text}" for name, text in data.items()]), data)
 
 
-def _servers(database: OpenedDatabase) -> Iterator[Finding]:
-    """Report each server of a store that has several."""
-    found = database.backend.servers()
-    if found:
-        status = Status.OK if all(state.is_fine for state in found.values()) else Status.NOTICE
-        text = ". ".join([f"{address}: {state.text}" for address, state in found.items()])
-        yield Finding("servers", status, text, {"servers": {at: state.text for at, state in found.items()}})
-
-
 def _capabilities(database: OpenedDatabase) -> Finding:
     data = asdict(database.backend.capabilities)
     names = [name for name, value in data.items() if value is True]
@@ -146,7 +124,7 @@ def _capabilities(database: OpenedDatabase) -> Finding:
 
 
 def _writing(store: Store) -> Finding:
-    database, key = store.database, Key(SPACE, (f"doctor {secrets.token_hex(8)}",))
+    database, key = store.database, Key(SPACE, (_PROBE, secrets.token_hex(8)))
     try:
         store.require_writable()
         found = database.run(_probe(key, _PROBE_TTL if database.backend.capabilities.ttl else None))
@@ -165,22 +143,6 @@ def _probe(key: Key, ttl: int | None) -> Steps[bytes | None]:
     finally:
         yield Transaction(writes=(Delete(key, Scope.NODE),))
     return found.values.get(())
-
-
-def _clock(database: OpenedDatabase) -> Finding:
-    """Compare the clock of a Redis server with the clock of this machine."""
-    client = getattr(database.backend, "client", None)
-    if client is None:
-        return Finding("clock", Status.OK, "TTLs end by a clock of this machine, or it cannot be compared")
-    before = time.time()
-    try:
-        seconds, micros = client.time()
-    except Exception as error:  # of the client library, because no transaction asks this
-        return Finding("clock", Status.NOTICE, f"the server does not tell its time ({type(error).__name__})")
-    ahead = round((seconds + micros / 1e6 - (before + time.time()) / 2) * 1000)
-    status = Status.OK if abs(ahead) <= _CLOCK_TOLERANCE else Status.NOTICE
-    side = "ahead of" if ahead >= 0 else "behind"
-    return Finding("clock", status, f"the store is {abs(ahead)} ms {side} this machine", {"ahead_ms": ahead})
 
 
 def _locks(database: OpenedDatabase, damage: Damage, limits: Limits) -> Iterator[Finding]:
@@ -302,23 +264,6 @@ def _work(database: OpenedDatabase) -> Finding:
 def _leaves_done(state: Mapping[str, Any]) -> str:
     done = state.get("done")
     return of_leaves(done) if isinstance(done, int) else "? leaves"
-
-
-def _file(store: Store) -> Iterator[Finding]:
-    """Let SQLite check its file."""
-    path = getattr(store.database.settings.options, "path", None)
-    if store.database.settings.backend != "sqlite" or path in (None, ":memory:"):
-        return
-    try:
-        with closing(sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=ro", uri=True)) as connection:
-            result = [text for (text,) in connection.execute("PRAGMA quick_check")]
-    except sqlite3.Error as error:
-        result = [str(error)]
-    if result == ["ok"]:
-        size = os.path.getsize(path)
-        yield Finding("file", Status.OK, f"{size:,} bytes, without damage", {"bytes": size})
-    else:
-        yield Finding("file", Status.WRONG, f"SQLite found damage: {result[0]}; restore the file from a backup")
 
 
 def _values(database: OpenedDatabase, damage: Damage) -> Finding:

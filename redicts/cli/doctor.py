@@ -54,7 +54,7 @@ def doctor(
 ) -> int:
     """Check the store, and remove what is proven to be corrupt on request.
 
-    The checks are about reachability, speed, versions, capabilities, the clock, the settings of a Redis server, locks,
+    The checks are about reachability, speed, versions, capabilities, the clock, servers and files, locks,
     unfinished work and damage. One of them writes a value outside the tree, and removes it. The status is 0 if nothing
     is wrong, 1 if something is, and 3 if the store cannot be reached.
     """
@@ -82,10 +82,11 @@ def doctor(
 
 def _wrong_but_damage(findings: list[Finding]) -> bool:
     """Return whether something is wrong that a repair does not remove."""
-    return any(each.status is Status.WRONG and each.name in _BEYOND_REPAIR for each in findings)
+    return any(each.status is Status.WRONG and each.name not in _DAMAGE for each in findings)
 
 
-_BEYOND_REPAIR: Final = frozenset({"reach", "writing", "memory", "permissions", "waiters", "age", "file"})
+_DAMAGE: Final = frozenset({"leftovers", "tokens", "values"})
+"""The findings of what a repair removes."""
 
 
 def _row(finding: Finding) -> list[object]:

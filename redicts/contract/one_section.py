@@ -7,7 +7,8 @@ from typing import Final
 
 from redicts.contract.harness import SharedBackend
 from redicts.core.backend import Backend
-from redicts.core.minitransaction import RECORDS, AnyRead, Check, Key, Outcome, Transaction, Write
+from redicts.core.listener import Listener
+from redicts.core.minitransaction import RECORDS, AnyRead, Check, Key, Outcome, Path, Transaction, Write
 
 SECTION: Final = "se{ct.ion"
 """The name of the section."""
@@ -45,6 +46,10 @@ class InOneSection(SharedBackend):
     def overwrite_document(self, key: Key, document: bytes, /) -> bool:
         """Overwrite below the section."""
         return self.shared.overwrite_document(_below(key), document)
+
+    def listen_to_changes(self, name: str, path: Path, /) -> Listener:
+        """Listen below the section."""
+        return self.shared.listen_to_changes(name, (SECTION, *path))
 
     def close(self) -> None:
         """Close the client."""

@@ -57,11 +57,19 @@ class Capabilities:
     Without this capability, they look at intervals."""
 
 
+Fact = Mapping[str, Any] | str
+"""What a server tells about one matter, by name, or a text that says why it does not tell it."""
+
+
 class ServerState(NamedTuple):
-    """The state of one of the servers of a store: a text without secrets, and whether all is as it should be."""
+    """The state of one of the servers of a store, or of its file, without secrets."""
 
     text: str
+    """What it is and how it is, empty if the facts tell all."""
     is_fine: bool
+    """Whether what the text says is as it should be."""
+    facts: Mapping[str, Fact] = {}
+    """What ``redicts doctor`` judges, by the name of its check. docs/contract.md#reports lists the names."""
 
 
 class Backend(ABC):
@@ -203,9 +211,10 @@ class Backend(ABC):
         return {}
 
     def servers(self) -> Mapping[str, ServerState]:
-        """Return the state of each server of a store that has several, by its address, for reports.
+        """Return the state of each server of the store, or of its file, by its address, for reports.
 
-        Raises :class:`~redicts.errors.StoreError` if the store fails. Cost: some round trips to each server.
+        Raises :class:`~redicts.errors.StoreError` if the store fails. Cost: some round trips to each server. A file may
+        be read as a whole.
         """
         return {}
 

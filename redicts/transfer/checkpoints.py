@@ -40,12 +40,12 @@ class Checkpoint:
 
 
 def unfinished() -> Steps[dict[str, Mapping[str, Any]]]:
-    """Return the states of all work that is unfinished, by its name."""
+    """Return the states of all work that is unfinished, by its name. Deeper paths of the space are no checkpoints."""
     states: dict[str, Mapping[str, Any]] = {}
     read: Read | None = Read(Key(SPACE, ()), Scope.BELOW, 1_000)
     while read is not None:
         (found,) = yield from read_all([read])
-        states.update({path[0]: _state(data) for path, data in found.values.items()})
+        states.update({path[0]: _state(data) for path, data in found.values.items() if len(path) == 1})
         read = None if found.cursor is None else read._replace(cursor=found.cursor)
     return states
 

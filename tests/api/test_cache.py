@@ -14,7 +14,9 @@ import pytest
 import redicts
 from redicts import ABSENT, Database, aio
 from redicts.api.cache import Cache
+from redicts.api.caching import Caching
 from redicts.config.settings import parse
+from redicts.core.backend import Backend
 from redicts.core.minitransaction import Outcome, Transaction
 from redicts.errors import SettingsError, Unreachable
 from tests.support.stores import CLUSTER, SENTINELS, Store, Use, Wrapped
@@ -312,3 +314,8 @@ def test_the_setting() -> None:
     for wrong in (0, -1, 1.5, "yes", None, [1]):
         with pytest.raises(SettingsError, match="cache"):
             parse({"backend": "memory", "cache": wrong})
+
+
+def test_a_cache_passes_on_the_whole_contract() -> None:
+    """A method that the backend inherits would hide that of the store."""
+    assert {name for name in vars(Backend) if not name.startswith("_")} <= {*vars(Caching), "may_wait"}

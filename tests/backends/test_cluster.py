@@ -7,7 +7,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from unittest import mock
 import pytest
 
 import redicts
-from redicts import ABSENT, Database
+from redicts import ABSENT, Database, Lock, Pool, Proxy
 from redicts.backends.redis.cluster import ClusterBackend
 from redicts.backends.redis.connections import Connections
 from redicts.backends.redis.options import RedisOptions
@@ -552,20 +552,78 @@ def test_the_documented_user_of_a_cluster(cluster: Cluster) -> None:
             server.command("ACL", "DELUSER", "app")
 
 
+@pytest.mark.parametrize("prefix", ["", "app:"])
+def test_what_the_pool_gives_can_be_locked(cluster: Cluster, prefix: str) -> None:
+    """``Lock(Pool().get_connection(), key)``, the idiom of 1.0, is a lock of the pool's database."""
+    Pool().reload({**cluster.configuration, "names": {"other": 1}, "prefix": prefix})
+    for name, other in ((None, "other"), ("other", None)):
+        client: Any = Pool().get_connection(name)
+        with Lock(client, "a.b"):
+            assert Proxy("a.b", db_name=name).is_locked()
+            assert not Proxy("a.b", db_name=other).is_locked()
+        client.close()
+
+
 def test_doctor_reports_the_nodes(cluster: Cluster, tree: Database, capsys: pytest.CaptureFixture[str]) -> None:
     """``redicts doctor`` names each node with its role, slots and sections, and how far replicas lag behind."""
     names = sections_in_each(cluster)
     for name in names:
         tree.proxy(name).set("x", 1)
-    url = f"redis+cluster://{cluster.nodes[0]}/0"
-    assert main(["doctor", "--store", url, "--json"]) == 0
-    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    checks = examined(cluster, capsys)
     found = checks["servers"]["servers"]
     assert set(found) == set(cluster.nodes)
     for server, name in zip(cluster.primaries, names):
-        assert re.match(rf"primary of 546\d slots and 1 sections \({name}\); 1 replicas", found[address(server)])
-        assert "min-replicas-to-write 0" in found[address(server)]
+        assert re.fullmatch(rf"primary of 546\d slots and 1 sections \({name}\)", found[address(server)])
     assert sum(text.startswith("replica of ") for text in found.values()) == 3
+    replication = checks["replication"]["servers"]
+    assert set(replication) == {address(server) for server in cluster.primaries}
+    assert all(len(each["replicas"]) == 1 for each in replication.values())
+    assert "min-replicas-to-write 0" in checks["replication"]["text"]
+
+
+def test_doctor_asks_each_node(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    """The memory of a node that evicts, the user of one that lacks a command, and too few replicas are found."""
+    evicting, refusing = cluster.servers[0], cluster.servers[1]
+    evicting.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    for server in cluster.servers:
+        server.command("ACL", "SETUSER", "app", "on", "nopass", "~*", "&*", "+@all")
+    refusing.command("ACL", "SETUSER", "app", "-ssubscribe", "-hstrlen")
+    try:
+        checks = examined(cluster, capsys, {"username": "app", "password": "any", "acknowledged_by": 2}, status=1)
+    finally:
+        evicting.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        for server in cluster.servers:
+            server.command("ACL", "DELUSER", "app")
+    policies = {at: each["policy"] for at, each in checks["memory"]["servers"].items()}
+    assert policies == {at: "allkeys-lru" if at == address(evicting) else "noeviction" for at in cluster.nodes}
+    assert checks["memory"]["status"] == "notice"
+    missing = {at: each["missing"] for at, each in checks["permissions"]["servers"].items()}
+    assert missing == {at: ["hstrlen", "ssubscribe"] if at == address(refusing) else [] for at in cluster.nodes}
+    assert checks["permissions"]["status"] == "notice"
+    assert checks["replication"]["status"] == "wrong"
+    assert "only 1 replicas can acknowledge" in checks["replication"]["text"]
+    assert set(checks["clock"]["servers"]) == set(cluster.nodes)
+
+
+def test_doctor_leaves_one_section(cluster: Cluster, tree: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    """However often it runs, the list of sections, which never shrinks, has one for its probes."""
+    for _ in range(3):
+        examined(cluster, capsys)
+    backend: Any = tree.backend
+    assert set(backend._listed_sections()) == {"doctor"}
+
+
+def test_doctor_sees_the_servers_behind_a_cache(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    """A database that keeps values asks its backend for the servers too."""
+    assert "servers" in examined(cluster, capsys, {"cache": True})
+
+
+def examined(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], settings: Mapping[str, Any] | None = None, status: int = 0
+) -> dict[str, Any]:
+    """Return the checks that ``redicts doctor`` makes of a cluster, by their names."""
+    assert main(["doctor", "--json", "--store", json.dumps({**cluster.configuration, **(settings or {})})]) == status
+    return {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
 
 
 @pytest.mark.parametrize(

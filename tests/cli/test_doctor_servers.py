@@ -1,4 +1,4 @@
-"""``doctor`` on servers with replicas and Sentinels: roles, how far replicas are behind, and the named primary."""
+"""``doctor`` on what servers tell of themselves: roles, how far replicas are behind, and the named primary."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from typing import Any
 import pytest
 
 from redicts.cli import exits
+from redicts.cli.findings import Status
+from redicts.cli.limits import Limits
+from redicts.cli.servers import servers
+from redicts.core.backend import ServerState
 from tests.cli.running import redicts
 from tests.support.sentinels import SentinelTrio
 from tests.support.servers import RedisServer
+from tests.support.waiting import eventually
 
 
 def findings(cfg: dict[str, Any], status: int) -> dict[str, dict[str, Any]]:
@@ -40,6 +45,12 @@ def test_a_trio_and_its_sentinels() -> None:
         assert "only 2 replicas can acknowledge" in found["replication"]["text"]
         trio.sentinels[1].kill()
         assert findings(cfg, exits.NEGATIVE)["sentinels"]["status"] == "wrong"
+        for replica in trio.servers[1:]:
+            replica.kill()
+        eventually(lambda: trio.servers[0].info("replication")["connected_slaves"] == "0", "no replica is left")
+        found = findings({**trio.configuration}, exits.NEGATIVE)
+        assert found["servers"]["status"] == "notice"
+        assert "no replica is connected" in found["servers"]["text"]
 
 
 @pytest.mark.parametrize("least", [0, 1])
@@ -55,3 +66,29 @@ def test_a_replica_is_no_primary(server: RedisServer, least: int) -> None:
             assert "connect to the primary" in found["replication"]["text"]
     finally:
         server.command("CONFIG", "SET", "min-replicas-to-write", 0)
+
+
+def test_a_backend_may_tell_texts_or_facts() -> None:
+    """A state is a text with a verdict, or facts; a fact that is a text was not told, and unknown ones are left out."""
+    states = {
+        "one": ServerState("a leader", True),
+        "two": ServerState("", True, {"clock": {"ahead_ms": 3000}, "moon": {"phase": 1}}),
+        "three": ServerState("a follower", True, {"clock": "it has none"}),
+    }
+    found = {finding.name: finding for finding in servers(states, Limits())}
+    assert set(found) == {"servers", "clock"}
+    assert found["servers"].status is Status.OK
+    assert found["servers"].text == "one: a leader. three: a follower"
+    assert found["clock"].status is Status.NOTICE
+    assert found["clock"].text == "two: the store is 3000 ms ahead of this machine. three: not checked: it has none"
+    assert found["clock"].data == {"servers": {"two": {"ahead_ms": 3000}, "three": {}}}
+
+
+def test_servers_with_one_text_are_told_once() -> None:
+    """What is the same of each server is one text, and a server alone is not numbered."""
+    state = ServerState("", True, {"clock": {"ahead_ms": 0}})
+    text = "the store is 0 ms ahead of this machine"
+    assert [finding.text for finding in servers({"one": state}, Limits())] == [text]
+    assert [finding.text for finding in servers({"one": state, "two": state}, Limits())] == [
+        f"each of 2 servers: {text}"
+    ]

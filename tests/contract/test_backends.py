@@ -47,7 +47,11 @@ OF_THE_CLIENT: Final = [
 OF_THE_SERVER: Final = [check for check in CHECKS if check not in OF_THE_CLIENT]
 
 OF_A_CLUSTER: Final = [
-    check for check in CHECKS if check.name.startswith(("clients.", "databases.", "replies.", "sections.", "servers."))
+    check
+    for check in CHECKS
+    if check.name.startswith(
+        ("changes.", "clients.", "databases.", "replies.", "sections.", "servers.", "space.nothing")
+    )
 ]
 """The checks of what a cluster does in another way than one server."""
 

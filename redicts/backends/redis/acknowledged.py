@@ -20,7 +20,7 @@ from redis.connection import AbstractConnection
 from redicts.backends.redis.connections import Connections
 from redicts.backends.redis.errors import Errors
 from redicts.backends.redis.options import RedisOptions
-from redicts.backends.redis.wire import bulk_string
+from redicts.backends.redis.wire import command
 from redicts.errors import RedictsError, StoreError
 
 _FIRST_SECS: Final = 0.5
@@ -58,7 +58,7 @@ class Acknowledgements:
 
     def command(self, wait: int) -> bytes:
         """Return the command that waits so many milliseconds."""
-        return b"*3\r\n" + b"".join(map(bulk_string, (b"WAIT", b"%d" % self._required, b"%d" % wait)))
+        return command(b"WAIT", b"%d" % self._required, b"%d" % wait)
 
     def are_enough(self, answered: Answered) -> bool:
         """Return whether a write is done. Raises an error if the server does not let this user wait."""

@@ -20,9 +20,9 @@ from redicts.backends.redis.errors import Errors
 from redicts.backends.redis.options import RedisOptions
 from redicts.backends.redis.plain_reads import PlainReads
 from redicts.backends.redis.pubsub import RedisListener, Subscriptions
-from redicts.backends.redis.wire import INFO_SERVER, UNFINISHED, Encoder, bulk_string, decode
+from redicts.backends.redis.wire import UNFINISHED, Encoder, command, decode
 from redicts.core.async_backend import AsyncBackend
-from redicts.core.backend import Backend, Capabilities
+from redicts.core.backend import Backend, Capabilities, ServerState
 from redicts.core.minitransaction import Outcome, Path, Status, Transaction
 from redicts.forks import stack
 from redicts.handles import PerProcess
@@ -253,19 +253,22 @@ class RedisBackend(Executor):
 
     def about(self) -> Mapping[str, str]:
         """Return the version of the server. Cost: one round trip."""
-        return version_in(self._connections.get().call(INFO_SERVER))
+        from redicts.backends.redis import states  # noqa: PLC0415  (for reports only)
 
-    def topology(self) -> Mapping[str, Any]:
-        """Return the role of the server, its replicas, and what each Sentinel says, for reports.
+        return states.version_of(self._connections.get().call)
 
-        Raises an error below :class:`~redicts.errors.StoreError`. Cost: two round trips, and one to each Sentinel.
-        """
-        from redicts.backends.redis import topology  # noqa: PLC0415  (for reports only)
+    def servers(self) -> Mapping[str, ServerState]:
+        """Return the state of the server, and which server each Sentinel names as the primary."""
+        if not self._capabilities.durable:  # a simulated one
+            return {}
+        from redicts.backends.redis import states  # noqa: PLC0415  (for reports only)
 
+        facts = states.facts_of(self._connections.get().call, self._settings)
+        found = {self._errors.where: states.state_of_primary(facts, self._settings)}
         known = self._options().get("connection_pool")
-        found = topology.replication(self._connections.get().call)
-        found["acknowledged_by"] = self._settings.acknowledged_by
-        return found if known is None else {**found, "sentinels": topology.sentinels(known)}
+        if known is not None:
+            found |= {at: ServerState("", True, {"sentinel": fact}) for at, fact in known.states()}
+        return found
 
     def close(self) -> None:
         """Close the idle connections now, the others when their requests are over and the last listener is closed."""
@@ -289,23 +292,8 @@ def answer_secs(socket_timeout: float | None) -> float:
     return _ANSWER_SECS if socket_timeout is None else min(_ANSWER_SECS, socket_timeout)
 
 
-def publishing(channel: bytes) -> bytes:
-    """Return the command that sends an empty message to a channel."""
-    return b"*3\r\n" + bulk_string(b"PUBLISH") + bulk_string(channel) + bulk_string(b"")
-
-
 def _publish(connections: PerProcess[Connections], channel: bytes) -> None:
-    connections.get().call(publishing(channel))
-
-
-def version_in(reply: bytes) -> dict[str, str]:
-    """Return the version in the answer to INFO."""
-    lines = reply.decode("utf-8", "replace").splitlines()
-    info = dict(line.split(":", 1) for line in lines if ":" in line)
-    # Valkey gives the version of Redis that it is compatible with, and its own.
-    name = "valkey" if "valkey_version" in info else "redis"
-    version = info.get(f"{name}_version")
-    return {f"{name} server": version} if version else {}
+    connections.get().call(command(b"PUBLISH", channel, b""))
 
 
 def _remove_all(sessions: list[Session], session: Session) -> None:

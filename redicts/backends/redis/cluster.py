@@ -21,11 +21,10 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.connection import AbstractConnection
 from redis.crc import key_slot
 
-from redicts.backends.redis.backend import ATOMIC_ENTRIES, CAPABILITIES, Executor, answer_secs, publishing, version_in
+from redicts.backends.redis.backend import ATOMIC_ENTRIES, CAPABILITIES, Executor, answer_secs
 from redicts.backends.redis.cluster_changes import Channels, ClusterChanges, ClusterListener
 from redicts.backends.redis.cluster_nodes import Nodes, SlotConnections
 from redicts.backends.redis.cluster_root import RootReader
-from redicts.backends.redis.cluster_states import states_of
 from redicts.backends.redis.connections import Connections, connection_options, described
 from redicts.backends.redis.errors import Errors
 from redicts.backends.redis.layout import (
@@ -41,11 +40,11 @@ from redicts.backends.redis.options import RedisOptions
 from redicts.backends.redis.plain_reads import PlainReads
 from redicts.backends.redis.pubsub import RedisListener, Subscriptions
 from redicts.backends.redis.urls import address_of
-from redicts.backends.redis.wire import INFO_SERVER, UNFINISHED, Encoder, bulk_string, decode
+from redicts.backends.redis.wire import UNFINISHED, Encoder, command, decode
 from redicts.core.backend import Backend, Capabilities, ServerState
 from redicts.core.minitransaction import Outcome, Path, Transaction
 from redicts.core.sections import home_of, is_at_root
-from redicts.errors import StoreError
+from redicts.errors import StoreError, Unreachable
 from redicts.handles import PerProcess
 
 if TYPE_CHECKING:
@@ -194,9 +193,8 @@ class ClusterBackend(Backend):
     def _list(self, name: str, nodes: Nodes, deadline: float | None) -> None:
         """Put a section into the list of sections."""
         until = time.monotonic() + _LISTED_SECS
-        member = bulk_string(name_bytes(name))
-        command = b"*3\r\n" + bulk_string(b"SADD") + bulk_string(self._tag + b"}sections") + member
-        if self._list_connections().call(command, False, deadline):
+        added = command(b"SADD", self._tag + b"}sections", name_bytes(name))
+        if self._list_connections().call(added, False, deadline):
             with suppress(StoreError):  # those who watch the root also look by themselves
                 self._publish(self._channel_of_sections)
         if len(nodes.listed) >= _MOST_LISTED:
@@ -205,9 +203,8 @@ class ClusterBackend(Backend):
 
     def _sections_page(self, cursor: bytes, deadline: float | None) -> tuple[bytes, list[bytes]]:
         """Return the next cursor, and names of sections: a page of ``SSCAN``, whose first and last cursor is 0."""
-        words = (b"SSCAN", self._tag + b"}sections", cursor, b"COUNT", b"500")
-        command = b"*%d\r\n" % len(words) + b"".join(map(bulk_string, words))
-        following, names = self._list_connections().call(command, False, deadline)
+        page = command(b"SSCAN", self._tag + b"}sections", cursor, b"COUNT", b"500")
+        following, names = self._list_connections().call(page, False, deadline)
         return following, names
 
     def _listed_sections(self) -> Iterator[str]:
@@ -285,17 +282,30 @@ class ClusterBackend(Backend):
     def about(self) -> Mapping[str, str]:
         """Return the version of a server, and how many primaries the cluster has. Cost: one or two round trips."""
         nodes = self._nodes.current or self._nodes.get()
-        reply: bytes = self._list_connections().call(INFO_SERVER)
-        return {**version_in(reply), "redis cluster": f"{len(nodes.primaries)} primaries"}
+        from redicts.backends.redis import states  # noqa: PLC0415  (for reports only)
+
+        version = states.version_of(self._list_connections().call)
+        return {**version, "redis cluster": f"{len(nodes.primaries)} primaries"}
 
     def servers(self) -> Mapping[str, ServerState]:
-        """Return the state of each node: its role, slots and sections, and how far its replicas lag behind."""
+        """Return the state of each node, with its slots and sections."""
+        from redicts.backends.redis import states  # noqa: PLC0415  (for reports only)
+
         nodes = self._nodes.current or self._nodes.get()
         self._look()
-        sections: dict[str, list[str]] = {}
+        sections: dict[str, set[str]] = {}
         for name in self._listed_sections():
-            sections.setdefault(self.node_of(name), []).append(name)
-        return states_of(nodes, sections)
+            sections.setdefault(self.node_of(name), set()).add(name)
+        found: dict[str, ServerState] = {}
+        for address in dict.fromkeys([*nodes.primaries, *nodes.replicas]):
+            try:
+                facts = states.facts_of(nodes.at(address).call, self._settings)
+            except Unreachable as error:
+                found[address] = ServerState(f"does not answer: {error}", False)
+            else:
+                count = nodes.owners.count(address)
+                found[address] = states.state_of_node(facts, count, sections.get(address, ()))
+        return found
 
     def close(self) -> None:
         """Close the idle connections now, the others when their requests are over and the last listener is closed."""
@@ -304,7 +314,7 @@ class ClusterBackend(Backend):
         self._changes.close()
 
     def _publish(self, channel: bytes) -> None:
-        self._list_connections().call(publishing(channel))
+        self._list_connections().call(command(b"PUBLISH", channel, b""))
 
     def _options(self, address: str) -> dict[str, Any]:
         """Return the arguments for a connection of redis-py to one node."""

@@ -119,11 +119,13 @@ class ClusterChanges:
         return listener
 
     def close(self) -> None:
-        """End the threads and connections when the last listener is closed."""
+        """End the threads and connections: now if there are no listeners, else when the last one is closed."""
         self._closed = True
         self._woken.set()
         for subscriptions in list(self._subscriptions.values()):
             subscriptions.close()
+            if not self._listening():
+                subscriptions.interrupt()
 
     def _open(self, listener: ClusterListener) -> None:
         """Subscribe to the channels where they are now, in place of where they were."""

@@ -36,7 +36,8 @@ _OMITTED: Final = (
 _REFUSED: Final = {
     "redis.sentinel": "belongs to Sentinel, which redicts asks by the settings sentinels and service; give a pool or a "
     "database with these, or give a client of the class redis.Redis",
-    "redis.cluster": "belongs to a cluster, see redis+cluster://; give a client of the class redis.Redis",
+    "redis.cluster": "belongs to a cluster, which redicts uses by redis+cluster://; give a pool or a database "
+    "of that, or give a client of the class redis.Redis",
     "redis.multidb": "belongs to several servers, and redicts uses one; give a client of the class redis.Redis",
     "redis.connection": "is not a client; give redis.Redis(connection_pool=...) with a pool of connections",
     "redis.client": "is not a client itself; give the client of the class redis.Redis that it is from",
@@ -68,8 +69,10 @@ def is_client_of(client: object, settings: RedisSettings | RedisOptions, number:
 
     Raises :class:`~redicts.errors.SettingsError` if only the server could tell. No round trip.
     """
+    if not settings.prefix or not isinstance(client, redis.Redis):
+        return False
     pool = _pool_of(client)
-    if pool is None or not settings.prefix or isinstance(pool, OwnPool) or _is_simulated(pool):
+    if pool is None or isinstance(pool, OwnPool) or _is_simulated(pool):
         return False
     options = pool.connection_kwargs
     if _database_of(options) != number:

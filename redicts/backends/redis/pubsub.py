@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -147,6 +148,11 @@ class Subscriptions:
         self._closed = True
         for subscription in list(self._subscriptions.values()):
             subscription.end()
+
+    def interrupt(self) -> None:
+        """End the wait of the thread that reads the connection, which is lost."""
+        for subscription in list(self._subscriptions.values()):
+            subscription.interrupt()
 
 
 class BellListener(Listener):
@@ -441,7 +447,8 @@ class Subscription:
                     self._dispatch(message)
                 self._heard, self._asked = time.monotonic(), None
         except _FAILURES:
-            notifications_interrupted(f"redis at {self._where}")
+            if not self._ended:
+                notifications_interrupted(f"redis at {self._where}")
             self._disconnect()
         else:
             self._is_whole = True
@@ -527,6 +534,13 @@ class Subscription:
         if self._process == os.getpid():
             self._ended = True
             self._close_if_over()
+
+    def interrupt(self) -> None:
+        """Shut the connection down. Only the leader uses and closes it, and it finds that now."""
+        connection = self._connection
+        if connection is not None and self._process == os.getpid():
+            with suppress(*_FAILURES):
+                socket.socket.shutdown(socket_of(connection), socket.SHUT_RDWR)  # without a word of TLS
 
     def _close_if_over(self) -> None:
         if self._ended and not self._listeners:

@@ -129,18 +129,19 @@ class Sentinels:
             address: Address = stop.value
             return address
 
-    def states(self) -> Iterator[tuple[Address, dict[str, Any] | None, str]]:
-        """Yield what each Sentinel knows of the service, and what is wrong. One connection to each."""
+    def states(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the address of each Sentinel, which primary it names, and what is wrong. One connection to each."""
         for at in sorted(self._order):
             answer = self._ask(at, self._timeout)
-            if isinstance(answer, Exception):
-                yield at, None, _problem(at, answer).text
-                continue
-            state = answer.get(self.service_name)
-            if state is None:
-                yield at, None, f"{shown(at)} does not watch {self.service_name!r}"
+            state = None if isinstance(answer, Exception) else answer.get(self.service_name)
+            if state is not None:
+                problem = "" if _is_up(state) else f"{shown(at)} says that the primary is down"
+                primary, quorum = shown((state["ip"], state["port"])), state["quorum"]
+                yield shown(at), {"primary": primary, "quorum": quorum, "problem": problem}
+            elif isinstance(answer, Exception):
+                yield shown(at), {"primary": None, "problem": _problem(at, answer).text}
             else:
-                yield at, state, "" if _is_up(state) else f"{shown(at)} says that the primary is down"
+                yield shown(at), {"primary": None, "problem": f"{shown(at)} does not watch {self.service_name!r}"}
 
     def _ask(self, at: Address, seconds: float) -> Any:
         (client,) = Sentinel([at], sentinel_kwargs={**self.options(), **timeouts(seconds)}).sentinels

@@ -80,6 +80,11 @@ def bulk_string(text: bytes) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(text), text)
 
 
+def command(*words: bytes) -> bytes:
+    """Return one command in RESP."""
+    return b"*%d\r\n" % len(words) + b"".join(map(bulk_string, words))
+
+
 _Encoded = TypeVar("_Encoded")
 
 
@@ -188,8 +193,6 @@ _NO_CHECKS: Final[_EncodedChecks] = (0, [])
 
 _ARGUMENTS_BEFORE: Final = 7
 """How many are before the counts, without declared keys: three of the call, expiry index, session, number, most."""
-
-INFO_SERVER: Final = b"*2\r\n" + bulk_string(b"INFO") + bulk_string(b"server")
 
 # Calls -----------------------------------------------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ from redicts.backends.sqlite.connections import LOOK_SECS, Pool
 from redicts.backends.sqlite.documents import Leaf, document_covering, leaf_in_document
 from redicts.backends.sqlite.errors import LOCKED, is_busy, is_io_error, translated
 from redicts.backends.sqlite.file_systems import warn_of_network
-from redicts.backends.sqlite.files import MEMORY, Durability, log_of, open_store
+from redicts.backends.sqlite.files import MEMORY, Durability, examined, log_of, open_store
 from redicts.backends.sqlite.interruptions import interrupting
 from redicts.backends.sqlite.keys import LOCK_SPACES, EncodedKeys
 from redicts.backends.sqlite.lock_checks import touches_values
@@ -43,7 +43,7 @@ from redicts.backends.sqlite.notifications import Listeners, SqliteListener, lis
 from redicts.backends.sqlite.snapshot import Snapshot, entries_of_leaf
 from redicts.backends.sqlite.vacuum import DUE_AFTER, Vacuum
 from redicts.backends.sqlite.write_queue import Retry, shared_queue
-from redicts.core.backend import Backend, Capabilities
+from redicts.core.backend import Backend, Capabilities, ServerState
 from redicts.core.minitransaction import Key, Outcome, Path, Read, Scope, Status, Transaction
 from redicts.core.ordered_keys import encode
 from redicts.core.watchers import changed_paths
@@ -329,6 +329,11 @@ class SqliteBackend(Backend):
     def about(self) -> Mapping[str, str]:
         """Return the version of SQLite. Costs nothing."""
         return {"SQLite": sqlite3.sqlite_version}
+
+    def servers(self) -> Mapping[str, ServerState]:
+        """Return the state of the file, which SQLite reads as a whole to find damage."""
+        path = self._pool.path
+        return {path: ServerState("", True, {"file": examined(path)})} if self._is_shared else {}
 
     def close(self) -> None:
         """Close the file. A store in memory stays open while this object exists, so that later calls lose nothing."""

@@ -13,7 +13,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from redicts.backends.sqlite import statements
@@ -123,6 +123,17 @@ def _clear_after_deletion(file: str) -> None:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(each)
             os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644))
+
+
+def examined(path: str) -> dict[str, Any]:
+    """Return the size of a file, and what SQLite finds to be wrong in it. Reads the file as a whole."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=ro", uri=True)) as connection:
+            found: list[str] = [text for (text,) in connection.execute("PRAGMA quick_check")]
+        size = os.path.getsize(path)
+    except (sqlite3.Error, OSError) as error:
+        return {"problem": str(error)}
+    return {"bytes": size, "problem": None if found == ["ok"] else found[0]}
 
 
 def _connect(path: str, *, uri: bool = False) -> sqlite3.Connection:
