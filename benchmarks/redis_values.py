@@ -204,7 +204,7 @@ def other_keys(server: RedisServer, rounds: int) -> dict[str, Any]:
 
 
 def memory(server: RedisServer) -> list[dict[str, Any]]:
-    """Measure the bytes of leaves in dicts of 100 beside a plain hash, and of documents beside ``SET`` of their text.
+    """Measure the bytes of leaves and documents, compared with a plain hash and with ``SET`` of the text.
 
     Memory is what the server's allocator gives, which rounds up, so the text is measured as the server stores it.
     """
