@@ -145,11 +145,12 @@ def _print_json(one: Store, two: Store, at: Path, to: Path, report: Copy, found:
 def _print_text(one: Store, two: Store, at: Path, report: Copy, found: Verification | None) -> None:
     before = f" ({report.resumed} handled by an earlier run)" if report.resumed else ""
     echo(f"{one} -> {two}, {described(at)}")
-    echo(f"{leaves(report.stored)} stored{before}, {report.gone} expired before, {report.skipped} skipped")
+    echo(f"{leaves(report.stored)} stored{before}, {report.gone:,} expired before, {report.skipped:,} skipped")
     if found is not None:
         echo(
-            f"{found.equal} of {found.source} leaves are equal, {found.missing} missing, {found.different} different; "
-            f"the target has {found.target}, {found.extra} of them not from the source"
+            f"{found.equal:,} of {found.source:,} leaves are equal, {found.missing:,} missing, "
+            f"{found.different:,} different; the target has {found.target:,}, "
+            f"{found.extra:,} of them not from the source"
         )
         for path in found.paths:
             echo(f"not equal: {path}")

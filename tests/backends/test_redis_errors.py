@@ -99,6 +99,8 @@ def test_a_refused_connection(redis_server: RedisServer) -> None:
         ask(backend)
     examine(failed.value, f"127.0.0.1:{port}", "start it or correct host and port")
     assert isinstance(failed.value, ConnectionError)
+    shown = "".join(traceback.format_exception(failed.value))
+    assert shown.count("redis.exceptions.ConnectionError: ") == 1, "the traceback has the last attempt only"
     assert not isinstance(failed.value, StoreTimeout)
 
 

@@ -135,8 +135,10 @@ class Connections:
         """
         try:
             return self._exchange(command if self._functions.are_there else as_script(command), deadline, count)
-        except Failed as failed:
-            return self._call_again(command, writes, deadline, count, failed)
+        except Failed as error:
+            failed = error.with_traceback(None)
+        # Not above: the errors of further attempts would have that of the first one as their context.
+        return self._call_again(command, writes, deadline, count, failed)
 
     def formed(self, call: bytes) -> bytes:
         """Return a call as it is to be sent in a packet with others."""
