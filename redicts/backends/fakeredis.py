@@ -127,7 +127,14 @@ class _Socket:
 
     def close(self) -> None:
         """Close the other end after the request under way."""
-        self._server.send(self._end.close)
+        self._server.send(self._close)
+
+    def _close(self) -> None:
+        self._end.close()
+        # fakeredis keeps each channel of a connection that is closed.
+        subscribers = self._server.subscribers
+        for channel in [channel for channel, sockets in subscribers.items() if not sockets]:
+            del subscribers[channel]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._end, name)

@@ -61,7 +61,9 @@ class Alike:
 
     def execute(self) -> None:
         """Execute one more transaction at both, and require the same outcome and the same values."""
-        writes = [write for _ in range(self._random.randrange(3)) for write in self._writes()]
+        writes: list[Write] = []
+        for _ in range(self._random.randrange(4)):
+            writes += self._writes(is_first=not writes)
         self._require_same([self._check()] * self._random.randrange(2), [self._read(), self._names()], writes)
         everything = Read(_key(()), Scope.SUBTREE, ttls=self._ttls)
         self._there = dict(self._require_same([], [everything], [])[0].values)
@@ -84,8 +86,8 @@ class Alike:
         require_equal(_told(outcomes[1]), _told(outcomes[0]), what)
         return outcomes[0].answers
 
-    def _writes(self) -> list[Write]:
-        """Return a write, after those that remove what is above and below its key."""
+    def _writes(self, *, is_first: bool) -> list[Write]:
+        """Return a write, after those that remove what is above and may be below its key."""
         random = self._random
         path, scope, kind = (
             random.choice(_PATHS),
@@ -103,6 +105,8 @@ class Alike:
         if kind >= 6:
             return [*above, PutDocument(key, random.choice(_DOCUMENTS), ttl)]
         put = Add(key, random.choice((1, -3))) if kind == 3 else Put(key, random.choice(_VALUES), ttl, kind == 4)
+        if is_first and not any(at[: len(path)] == path and at != path for at in self._there):
+            return [*above, put]
         return [*above, Delete(key, Scope.BELOW), put]
 
     def _check(self) -> Check:

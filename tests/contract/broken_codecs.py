@@ -151,7 +151,7 @@ class TakesAnything(PlainCodec):
     """What it does not know is stored as its repr."""
 
     def payload(self, value: Any) -> bytes:
-        text = json.dumps(value, default=repr, skipkeys=True)
+        text = json.dumps(value, default=repr)
         refuse_equal_names(value, text)
         return text.encode()
 

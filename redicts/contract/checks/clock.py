@@ -26,6 +26,7 @@ from redicts.core.minitransaction import (
     Read,
     ReadNames,
     Scope,
+    StartsWith,
     Write,
 )
 
@@ -322,8 +323,10 @@ def _look(fixture: Fixture, names: list[str], soonest: str) -> dict[str, int]:
     """Return the remaining TTLs by name; require that checks, reads and names of one transaction agree."""
     key = fixture.key("d", soonest)
     reads: list[AnyRead] = [Read(fixture.key("d"), Scope.BELOW, ttls=True), ReadNames(fixture.key("d"))]
-    reads += [Read(fixture.key("d", name)) for name in names]
-    outcome = fixture.store.run([Equals(key, Scope.NODE, _MINE)], reads)
+    reads += [Read(fixture.key("d", name), ttls=True) for name in names]
+    is_prefix = len(names) % 2
+    check = StartsWith(key, Scope.NODE, b"other") if is_prefix else Equals(key, Scope.NODE, _MINE)
+    outcome = fixture.store.run([check], reads)
     whole = entries_of(outcome.answers[0])
     found = {path[0]: ttl for path, ttl in whole.ttls.items()}
     require_equal(set(whole.values), set(whole.ttls), "the values that have TTLs are told with them:")
@@ -335,7 +338,10 @@ def _look(fixture: Fixture, names: list[str], soonest: str) -> dict[str, int]:
     require_equal(
         set(found) & set(names), alone, "what reads of one key find, in the transaction that reads the dict, is"
     )
-    require_equal(outcome.applied, soonest in found, "Equals of a value that is about to expire agrees with the read:")
+    told = {name: entries_of(answer).ttls.get(()) for name, answer in zip(names, outcome.answers[2:]) if name in alone}
+    require_equal(told, {name: found[name] for name in alone}, "the TTLs that reads of one key tell are")
+    what = f"{check!r} of a value that is about to expire agrees with the read:"
+    require_equal(outcome.applied, (soonest in found) is not bool(is_prefix), what)
     fetched = fixture.store.fetch(key)
     require(fetched is None or (fetched == b"mine" and soonest in found), f"{fetched!r} is fetched of an expired value")
     return found

@@ -7,10 +7,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from redicts.contract.check import conformance_check
-from redicts.contract.fixture import Fixture
-from redicts.contract.requirements import require, require_equal
+from redicts.contract.fixture import LONG, Fixture
+from redicts.contract.requirements import require, require_equal, shortened
 from redicts.contract.trees import TREE, scopes, within
-from redicts.core.minitransaction import NOTHING, Check, Delete, Equals, Key, Path, Put, Scope, StartsWith, Status
+from redicts.core.minitransaction import (
+    NOTHING,
+    Check,
+    Delete,
+    Equals,
+    Key,
+    Path,
+    Put,
+    Scope,
+    StartsWith,
+    Status,
+    Transaction,
+)
 
 
 @conformance_check()
@@ -123,6 +135,58 @@ def one_failed_check_stops_all_writes(fixture: Fixture) -> None:
             fixture.expect({("a",): b"1"})
     require(fixture.store.run(checks=good, writes=writes).applied, "conditions that hold stop the writes")
     fixture.expect({("b",): b"2"})
+
+
+@conformance_check()
+def each_of_many_prefixes_is_compared(fixture: Fixture) -> None:
+    """Of several StartsWith with one prefix, in one space and in two, each is compared with all values in its scope.
+
+    Plants one foreign value at a time near a dozen conditions on nested keys, as for a lock, and asks several times.
+    """
+    spaces = [fixture.space, fixture.fresh_space(), fixture.fresh_space(), fixture.fresh_space()]
+    nodes: list[Path] = [("a",), ("a", "b"), ("a", "b", "c"), ("ab",)]
+    for chosen in (spaces[:1], spaces[1:2], spaces[::2], spaces[1::2]):
+        keys = [Key(space, node) for space in chosen for node in nodes]
+        for scope in (Scope.BELOW, Scope.SUBTREE):
+            asked = Transaction(tuple([StartsWith(key, scope, b"me") for key in keys]))
+            require(fixture.store.execute(asked).applied, "conditions fail that each hold alone")
+            for number, key in enumerate(keys):
+                planted = Key(key.space, (*key.path, "other"))
+                fixture.store.apply(Put(planted, (b"m", b"you")[number % 2]))
+                outcome = fixture.store.execute(asked)
+                what = f"with another value at {planted!r}, the status of {len(keys)} conditions is"
+                require_equal(outcome.status, Status.CHECK_FAILED, what)
+                failed = keys[outcome.failed_index or 0]
+                inside = failed.space == planted.space and planted.path[: len(failed.path)] == failed.path
+                require(inside, f"of conditions on {keys!r}, that on {failed!r} fails by a value at {planted!r}")
+                fixture.store.apply(Delete(planted, Scope.NODE))
+            fixture.store.apply(*[Put(Key(space, ("a", "b", "c", "mine")), b"me 1") for space in chosen])
+        fixture.store.apply(*[Delete(Key(space, ()), Scope.SUBTREE) for space in chosen])
+
+
+@conformance_check()
+def what_is_expected_can_be_deleted(fixture: Fixture) -> None:
+    """A Delete of exactly the key that Equals compares deletes the value, or the condition fails and it stays.
+
+    Compares values of all sizes with others and deletes them in the same transaction, as when a lock is released.
+    """
+    for _ in range(2):
+        fixture.renew()  # a space of the other kind
+        key, beside = fixture.key("d", "a"), fixture.key("d", "b")
+        for value in (b"", b"1", b"me/7", b"x" * 5_000):
+            for ttl in (None, LONG) if fixture.capabilities.ttl else (None,):
+                fixture.store.apply(Put(key, value, ttl), Put(beside, value))
+                writes = (Delete(key, Scope.NODE), Put(fixture.key("done"), value))
+                for other in (*_others(value), None):
+                    expected: Mapping[Path, bytes] = NOTHING if other is None else {(): other}
+                    status = fixture.store.run([Equals(key, Scope.NODE, expected)], writes=writes).status
+                    require_equal(status, Status.CHECK_FAILED, f"the status of Equals of {shortened(expected)} is")
+                    require_equal(fixture.store.value(key), value, "after a condition failed, the value is")
+                outcome = fixture.store.run([Equals(key, Scope.NODE, {(): value})], writes=writes)
+                require(outcome.applied, f"Equals of the stored value {shortened(value)} fails")
+                fixture.expect({("d", "b"): value, ("done",): value})
+                again = fixture.store.run([Equals(key, Scope.NODE, {(): value})], writes=writes).status
+                require_equal(again, Status.CHECK_FAILED, "the status of the same, once more, is")
 
 
 def _refused(fixture: Fixture, check: Check, why: str) -> None:

@@ -76,17 +76,20 @@ def pages_do_not_show_it(fixture: Fixture) -> None:
 def add_counts_from_zero(fixture: Fixture) -> None:
     """Add to an expired value counts from 0, whatever the value was, and the result has no TTL.
 
-    Adds to a counter, a text and the largest counter that have expired.
+    Adds to a counter, a text and the largest counter that have expired, and to a counter that was made by Adds.
     """
     fixture.plant({("d", "count"): b"41", ("d", "text"): b"no counter", ("d", "most"): b"%d" % (2**63 - 1)}, SHORT)
+    made = fixture.key("d", "made")
+    for _ in range(3):
+        fixture.store.apply(Add(made, 5))
+    fixture.store.apply(Expire(made, Scope.NODE, SHORT))
     fixture.outlive()
-    keys = [fixture.key("d", name) for name in ("count", "text", "most")]
-    require_equal(
-        fixture.store.apply(*(Add(key, 1) for key in keys)).counters, (1, 1, 1), "the counters of expired counters are"
-    )
+    keys = [made, *[fixture.key("d", name) for name in ("count", "text", "most")]]
+    counters = [fixture.store.apply(Add(key, 1)).counters for key in keys]
+    require_equal(counters, [(1,)] * 4, "the counters of expired counters are")
     require_equal(dict(fixture.store.ttls(fixture.key())), {}, "the TTLs of counters that began again are")
     fixture.outlive()
-    fixture.expect({("d", "count"): b"1", ("d", "text"): b"1", ("d", "most"): b"1"})
+    fixture.expect({key.path: b"1" for key in keys})
 
 
 @conformance_check(needs=[Need.TTL])

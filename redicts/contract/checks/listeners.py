@@ -185,11 +185,11 @@ def a_bell_is_rung(fixture: Fixture) -> None:
 
     Notifies listeners that ring by two clients, again and again, and those to changes too, while one thread waits.
     """
-    over, key = threading.Event(), fixture.key("list")
+    store, over, key = fixture.store, threading.Event(), fixture.key("list")
     watched = f"redicts-contract-{fixture.space}"
 
     def wait() -> None:
-        with fixture.store.listen(fresh_name()) as waiting:
+        with store.listen(fresh_name()) as waiting:
             while not over.is_set():
                 waiting.wait(_RING_SECS)
 
@@ -203,14 +203,14 @@ def a_bell_is_rung(fixture: Fixture) -> None:
     def work() -> None:
         try:
             name = fresh_name()
-            with fixture.store.listen(name) as listener:
+            with store.listen(name) as listener:
                 _require_rung(fixture, listener, partial(notify, name=name), "a Notify")
-            if fixture.capabilities.changes:
-                with fixture.store.listen_to_changes(fresh_name(), (watched,)) as listener:
+            if store.capabilities.changes:
+                with store.listen_to_changes(fresh_name(), (watched,)) as listener:
                     _require_rung(fixture, listener, change, "a change")
         finally:
             over.set()
-            fixture.store.apply(Delete(Key(VALUES, (watched,)), Scope.SUBTREE))
+            store.apply(Delete(Key(VALUES, (watched,)), Scope.SUBTREE))
 
     fixture.together([work, wait])
 

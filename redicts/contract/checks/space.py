@@ -357,6 +357,7 @@ def _changes(fixture: Fixture, times: int) -> dict[str, tuple[int, Callable[[], 
             paths = [("d", f"p{next(numbers)}", "deep") for _ in range(of_one)]
             client.run(writes=[Put(fixture.key(*path), b"long" * 300) for path in paths])
             client.run(writes=[Put(fixture.key(*path), b"1") for path in paths])
+            client.run(writes=[Add(fixture.key(*path), 1) for path in paths[::2]])
             client.run(writes=[Delete(fixture.key(*path), Scope.NODE) for path in paths[::2]])
             client.run(writes=[Delete(root, Scope.SUBTREE)])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import mmap
 import os
-from collections.abc import Iterator, MutableSequence
+from collections.abc import Collection, Iterator, MutableSequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -40,6 +40,11 @@ class Probes:
         for file, path in target.files():
             if path.suffix == ".py":
                 self._add(file, path.read_bytes())
+
+    @property
+    def files(self) -> Collection[str]:
+        """The names of the files with probes."""
+        return self._statements.keys()
 
     def number_of(self, mutant: Mutant) -> int | None:
         """Return the probe of the innermost statement in which a mutant begins, or ``None`` if there is none."""

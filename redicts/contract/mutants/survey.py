@@ -95,7 +95,7 @@ class Survey:
             self.chosen = [each for index, each in enumerate(self.chosen) if index in drawn]
 
     def run_original(self, jobs: int) -> None:
-        """Run the checks on a copy without a mutation, all of them and then each alone, with probes.
+        """Run the checks on a copy without a mutation, all of them and then each alone, with probes if there are any.
 
         Raises :class:`NotCertified` if one fails. Alone, a check executes all that it needs, such as the creation of
         the store.
@@ -108,7 +108,8 @@ class Survey:
         self._milliseconds = {each.check: each.milliseconds for each in ended.examined}
         self._limit = 60 + _SLOWER * sum(self._milliseconds.values()) / 1000
         checks = self._how.checks
-        targets = dict.fromkeys(target for target, _ in self.chosen)
+        # Without a mutant in Python, no probe tells anything.
+        targets = dict.fromkeys(target for target, mutant in self.chosen if mutant.file in self._probes[target].files)
 
         def start(of: tuple[Target, ConformanceCheck]) -> Trial:
             target, check = of

@@ -65,11 +65,11 @@ class ReadersReadTheClockLast(PlainBackend):
 
 
 @broken_store("clock.a_ttl_ends_at_its_end", alone=True)
-class TTLsEndInHundredths(PlainBackend):
-    """Deadlines are compared in hundredths of a second, so that values end up to ten milliseconds early."""
+class TTLsEndInSteps(PlainBackend):
+    """Deadlines are compared in steps of four milliseconds, so that values end up to that much early."""
 
     def alive(self, held: HeldLocks, now: float, what: str) -> bool:
-        return held.deadline is None or int(held.deadline * 100) > int(now * 100)
+        return held.deadline is None or int(held.deadline * 250) > int(now * 250)
 
 
 @broken_shared_store("clock.a_write_sees_one_moment", "clock.a_read_sees_one_moment")

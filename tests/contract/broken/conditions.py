@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from redicts.core.minitransaction import Check, Equals, Outcome, Path, Scope, StartsWith, Status, Transaction
-from tests.contract.broken.register import broken_store
+from redicts.core.minitransaction import Check, Delete, Equals, Outcome, Path, Scope, StartsWith, Status, Transaction
+from tests.contract.broken.register import broken_shared_store, broken_store
+from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend
 
 
@@ -173,3 +174,56 @@ class NoAnswersOnFailure(DictBackend):
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         outcome = super().decide(transaction, now)
         return outcome._replace(answers=()) if outcome.status is Status.CHECK_FAILED else outcome
+
+
+@broken_store("conditions.each_of_many_prefixes_is_compared", alone=True)
+class SixPrefixesAreCompared(PlainBackend):
+    """Of several StartsWith with one prefix, the first six are compared."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        checks = transaction.checks
+        if len(checks) > 6 and all(isinstance(check, StartsWith) for check in checks):
+            transaction = transaction._replace(checks=checks[:6])
+        return super().execute(transaction)
+
+
+@broken_shared_store("conditions.each_of_many_prefixes_is_compared", alone=True)
+class PrefixesOfOneSpaceAreCompared(OnSqlite):
+    """Of several StartsWith, those in the space of the first one are compared."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        checks = transaction.checks
+        if len(checks) > 1 and all(isinstance(check, StartsWith) for check in checks):
+            checks = tuple([check for check in checks if check.key.space == checks[0].key.space])
+        return super().execute(transaction._replace(checks=checks))
+
+
+@broken_store("conditions.what_is_expected_can_be_deleted", alone=True)
+class ExpectedValuesAreDeletedByTheirBeginning(PlainBackend):
+    """A condition on what the first write deletes compares as many bytes as the shorter of both values has."""
+
+    def failed(self, checks: tuple[Check, ...], now: float) -> int | None:
+        found = super().failed(checks, now)
+        writes = self.under_way.writes
+        if found == 0 and isinstance(checks[0], Equals) and writes and isinstance(writes[0], Delete):
+            check = checks[0]
+            old = self.old(self.spaces, check.key, now, "Equals")
+            if old is not None and writes[0].key == check.key and check.entries.get((), b"?").startswith(old.value):
+                return None
+        return found
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        self.under_way = transaction
+        return super().decide(transaction, now)
+
+
+@broken_shared_store("conditions.what_is_expected_can_be_deleted", alone=True)
+class ConditionsOnWhatIsDeletedAreIgnored(OnSqlite):
+    """A transaction that deletes what its only condition expects is applied, whether or not the condition holds."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if len(transaction.checks) == 1 and len(transaction.writes) == 2:
+            check, write = transaction.checks[0], transaction.writes[0]
+            if isinstance(check, Equals) and isinstance(write, Delete) and (check.key, check.scope) == write:
+                transaction = transaction._replace(checks=())
+        return super().execute(transaction)

@@ -38,8 +38,9 @@ class _DeafAfterwards(DictListener):
     def wait(self, seconds: float, /) -> bool:
         if self.waited:
             self.called = False
-        self.waited = not super().wait(seconds)
-        return not self.waited
+        notified = super().wait(seconds)
+        self.waited = seconds > 0 and not notified
+        return notified
 
 
 @broken_store("listeners.a_call_before_the_wait_counts", alone=True)
@@ -125,8 +126,8 @@ class _Slower(Poller):
         self.interval = 0.001
 
     def wait(self, seconds: float, /) -> bool:
-        interval, self.interval = self.interval, 2 * self.interval
-        time.sleep(min(interval, seconds))
+        interval, self.interval = self.interval, 2 * self.interval if seconds > 0 else 0.001
+        time.sleep(max(0.0, min(interval, seconds)))
         return interval < seconds
 
 
@@ -331,8 +332,9 @@ class _Ringing(DictBackend):
         self.forks = Forks()
 
     def call(self, names: list[bytes]) -> None:
-        with self.rope:
-            super().call(names)
+        if names:
+            with self.rope:
+                super().call(names)
 
 
 class _Pulling(DictListener):

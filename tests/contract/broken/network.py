@@ -28,8 +28,10 @@ class OnlyCountersAreRemembered(Server):
     """What looks as if it could be repeated without harm is executed twice."""
 
     def handle(self, number: Number, transaction: Transaction) -> Outcome:
-        if transaction.checks or any(isinstance(write, Add) for write in transaction.writes):
-            return super().handle(number, transaction)
+        known = number in self.outcomes
+        outcome = super().handle(number, transaction)
+        if not known or transaction.checks or any(isinstance(write, Add) for write in transaction.writes):
+            return outcome
         return self.store.execute(transaction)
 
 

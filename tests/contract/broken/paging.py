@@ -92,7 +92,7 @@ class CursorsAreOffsets(DictBackend):
         return self.page(names, limit, cursor)
 
 
-@broken_store("pages.what_stays_is_found_while_others_change", alone=True)
+@broken_store("pages.what_stays_is_found_while_others_change", "pages_meanwhile.a_walk_finds_what_stays")
 class WalksEndWhereTheirEntryWent(PlainBackend):
     """If the entry that the cursor names is deleted meanwhile, the walk is over."""
 
@@ -100,6 +100,21 @@ class WalksEndWhereTheirEntryWent(PlainBackend):
         if cursor is not None and path_of(cursor) not in found:
             return {}, None
         return super().page(found, limit, cursor)
+
+
+@broken_store("pages.what_stays_is_found_while_others_change", alone=True)
+class WalksGoOnByNumber(PlainBackend):
+    """If the entry that the cursor names is there, the walk goes on by how many were before it, as of the last page."""
+
+    def page(self, found: dict[Path, HeldLocks], limit: int | None, cursor: bytes | None) -> _Page:
+        if limit is None:
+            return super().page(found, limit, cursor)
+        number, _, last = (cursor or b"0:").partition(b":")
+        if last and path_of(last) in found:
+            page, more = super().page(dict(sorted(found.items())[int(number) :]), limit, None)
+        else:
+            page, more = super().page(found, limit, last or None)
+        return page, None if more is None else b"%d:%b" % (sorted(found).index(path_of(more)) + 1, more)
 
 
 @broken_store("pages.pages_hold_hostile_names", alone=True)

@@ -112,7 +112,7 @@ class ValuesEndAtNul(DictBackend):
         super().put(spaces, write._replace(value=write.value.split(b"\x00")[0]), now)
 
 
-@broken_store("reads.values_come_back_as_they_were", alone=True)
+@broken_store("reads.values_come_back_as_they_were", "sizes.a_large_value_is_whole_or_refused")
 class LargeValuesAreCut(PlainBackend):
     """Values are cut at 64 KiB."""
 

@@ -75,16 +75,29 @@ class WritesAreSeenOneByOne(MeetingBackend, PlainBackend):
     """Each write is atomic, the transaction is not."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
+        if len(transaction.writes) < 2:
+            return super().execute(transaction)
         with self.lock:
             before = self.spaces
-            outcome = self.decide(transaction, self.clock())
-            if not outcome.applied or len(transaction.writes) < 2:
-                return outcome
-            self.spaces = before
+            try:
+                outcome = super().execute(transaction)
+                if outcome.applied:
+                    self.write_one_by_one(transaction, before)
+            except BaseException:
+                self.spaces = before
+                raise
+        return outcome
+
+    def write_one_by_one(self, transaction: Transaction, before: Spaces) -> None:
+        """Replace the state by the one before, and then by that after each write, which others see."""
+        self.spaces = before
         for write in transaction.writes:
             super().execute(Transaction(writes=(write,)))
-            self.let_others_look(Scope.SUBTREE)
-        return outcome
+            self.lock.release()
+            try:
+                self.let_others_look(Scope.SUBTREE)
+            finally:
+                self.lock.acquire()
 
 
 @broken_store("threads.a_refused_transaction_is_never_seen", alone=True)
@@ -142,8 +155,8 @@ class LocksAreNeverReleased(DictBackend):
 
 
 @broken_store("forks.a_child_has_its_own_copy", alone=True)
-class ChildrenStartEmpty(PlainBackend):
-    """A forked child has none of what its parent stored."""
+class ChildrenStartWithoutLeaves(PlainBackend):
+    """A forked child has none of the values that its parent stored directly below the root."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
@@ -152,7 +165,10 @@ class ChildrenStartEmpty(PlainBackend):
     def execute(self, transaction: Transaction, /) -> Outcome:
         if self.process != os.getpid():
             self.process = os.getpid()
-            self.spaces = {}
+            self.spaces = {
+                space: {path: held for path, held in entries.items() if len(path) > 1}
+                for space, entries in self.spaces.items()
+            }
         return super().execute(transaction)
 
 

@@ -251,7 +251,7 @@ class AddsSeeTheStateBefore(DictBackend):
 
 @broken_store("model.the_store_answers_as_the_model", alone=True)
 class AddCountsOnFromTheDeleted(PlainBackend):
-    """An Add counts on from a value that an earlier write of its transaction deleted by the scope of a subtree."""
+    """An Add counts on from a value that an earlier write of its transaction deleted by a scope of a dict above it."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
         self.before = self.spaces
@@ -264,6 +264,7 @@ class AddCountsOnFromTheDeleted(PlainBackend):
 
     def add(self, spaces: Spaces, write: Add, now: float) -> int:
         old = self.old(self.before, write.key, now, "Add")
-        if write.key in self.cleared and old is not None and self.old(spaces, write.key, now, "Add") is None:
+        above = {Key(write.key.space, write.key.path[:depth]) for depth in range(len(write.key.path))}
+        if above & self.cleared and old is not None and self.old(spaces, write.key, now, "Add") is None:
             self.store(spaces, write.key, old)
         return super().add(spaces, write, now)
