@@ -29,7 +29,7 @@ PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "architecture.md"
 PACKAGE: Final = Path(redicts.__file__).parent
 
 MOST: Final = {
-    ("redis", "set"): (26, 9),
+    ("redis", "set"): (25, 8),
     ("redis", "val"): (13, 7),
     ("redis", "acquire that waits"): (170, 16),
     ("sqlite", "set"): (25, 9),
