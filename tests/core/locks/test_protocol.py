@@ -12,8 +12,7 @@ from redicts.contract.clock import ManualClock
 from redicts.core.driver import Await, Steps
 from redicts.core.listener import Listener
 from redicts.core.locks import acquisition, records
-from redicts.core.locks.acquisition import Grant
-from redicts.core.locks.operations import LockOperations
+from redicts.core.locks.acquisition import AcquireOperations, Grant
 from redicts.core.locks.records import TOKENS, WAITING_FOR, Request, scopes_of
 from redicts.core.minitransaction import (
     NOTHING,
@@ -1106,7 +1105,7 @@ def test_processes_share_only_the_store() -> None:
     """Two processes with clocks of their own agree through the store alone."""
     simulation = Simulation()
     ahead = ManualClock(simulation.clock() + 86_400)
-    other = LockOperations(ahead, ahead)
+    other = AcquireOperations(ahead, ahead)
     held = simulation.hold("1", A)
     request = simulation.request("2", A)
     actor = Actor(other.acquire(request, LEASE, 5.0), simulation)
