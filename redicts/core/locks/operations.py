@@ -90,7 +90,7 @@ class LockOperations:
     def _ending(self, steps: Steps[None], request: Request) -> Steps[list[bool]]:
         """Run an operation, and remove a lock in its transaction that writes.
 
-        Returns which records of the lock were there; nothing if the operation did not write.
+        Returns for the records of the lock whether they were there; nothing if the operation did not write.
         """
         there: list[bool] = []
         try:
@@ -101,7 +101,7 @@ class LockOperations:
                         keys, names = request.keys(HOLDERS), (request.name,)
                         outcome = yield from self._remove_with(keys, names, step.checks, step.writes)
                         if outcome.applied:
-                            there = _found_in(outcome)
+                            there = [True, *_found_in(outcome)]
                     else:
                         outcome = yield step
                 except GeneratorExit:
@@ -175,9 +175,10 @@ class LockOperations:
     ) -> Steps[Outcome]:
         """Apply checks and writes, remove records and notify the waiters of some requests, all or nothing.
 
-        The answers are the values of the records.
+        The answers are the values of the records, but of those that a check expects to be there.
         """
-        reads = tuple(map(Read, keys))
+        expected = [check.key for check in checks if isinstance(check, Equals) and () in check.entries]
+        reads = tuple([Read(key) for key in keys if key not in expected])
         writes += tuple([Delete(key, _NODE) for key in keys])
         outcome: Outcome = yield Transaction(checks, reads, writes + tuple(map(notify, names)))
         if outcome.status is Status.TOO_LARGE:
