@@ -14,17 +14,17 @@ from redicts.aio.loops import is_running, loops_of, run_for
 from redicts.aio.refusals import NoWith
 from redicts.aio.twins import Call, twin_of
 from redicts.api import lockable
-from redicts.api.acquisitions import Location, give_up, latest
+from redicts.api.acquisitions import give_up, latest
 from redicts.api.blocks import BlockExit, Exit, entered
 from redicts.api.edit import released
-from redicts.api.lockable import not_free
+from redicts.api.lockable import Acquirable, not_free
 from redicts.api.opened import OpenedDatabase
 from redicts.api.timeouts import wait_of
 from redicts.core.driver import Steps
 from redicts.errors import LockTimeout
 from redicts.locks import manager
 from redicts.locks.manager import Acquired
-from redicts.locks.owner import LockOwner, Paths, current_owner
+from redicts.locks.owner import current_owner
 
 _Entered_co = TypeVar("_Entered_co", covariant=True)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -131,12 +131,10 @@ def at_exit(kind: type[AwaitedExit]) -> Callable[[_Function], _Function]:
 
 
 @twin_of(lockable.Lockable)
-class Lockable(Generic[_Entered_co]):
+class Lockable(Acquirable, Generic[_Entered_co]):
     """Acquires and releases a lock for the running task. An ``async with`` block gives this object by default."""
 
     __slots__ = ()
-
-    _acquire_timeout: float | None
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> Call[bool]:
         is_usual = blocking is True and timeout is None
@@ -169,14 +167,6 @@ class Lockable(Generic[_Entered_co]):
     ) -> Call[None]:
         """Release the lock for the owner that entered the block."""
         raise NotImplementedError  # the exit does it
-
-    def _attempt(self, owner: LockOwner | None = None) -> tuple[OpenedDatabase, Acquired]:
-        """Return the database, and an acquisition to begin, by default for the running owner."""
-        raise NotImplementedError
-
-    def _releases(self) -> tuple[Location, Paths]:
-        """Return what a release names: where the lock is, and its paths."""
-        raise NotImplementedError
 
 
 Lockable.__enter__ = NoWith()  # type: ignore[attr-defined]  # it is not a method to type checkers

@@ -19,10 +19,8 @@ from redicts.api.opened import OpenedDatabase
 from redicts.core.driver import Steps
 from redicts.core.edits import refuse_unchangeable
 from redicts.core.leaves import ABSENT, Packed
-from redicts.core.locks.records import Mode
 from redicts.core.minitransaction import Entries
 from redicts.core.original import Original
-from redicts.core.paths import described
 from redicts.errors import LockError, RedictsError, StoreError, WrongUse
 from redicts.locks import manager
 from redicts.locks.manager import Acquired
@@ -66,11 +64,12 @@ class EditsValue:
         """The acquisition and the value, within the block."""
         if default is not ABSENT and not self._reads_only:
             value = default.value if isinstance(default, Packed) else default
-            refuse_unchangeable(value, f"the default for an edit of {self!r}")
+            (path,) = lock._wanted.paths
+            refuse_unchangeable(value, path, "default")
 
     @property
     def _reads_only(self) -> bool:
-        return self._lock._mode is Mode.SHARED
+        return self._lock._is_shared
 
     def _begin(self) -> tuple[OpenedDatabase, Acquired]:
         """Begin the block, and return the database and the acquisition of the lock, which reads the value."""
@@ -92,7 +91,7 @@ class EditsValue:
             since, (first,) = yield from acquired.manager.read(acquired)
             original = yield from store.open_edit(path, cast("Entries", first), since, self._default)
             if not self._reads_only:
-                refuse_unchangeable(original.value, f"the value at {described(path)}, to be edited,")
+                refuse_unchangeable(original.value, path, "value")
         except RedictsError as error:
             yield from released(acquired, error)
             raise

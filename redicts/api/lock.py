@@ -11,7 +11,7 @@ from redicts.api.acquisitions import Location, current, database_at, is_same
 from redicts.api.functions import LocksFunctions
 from redicts.api.keys import parsed_path
 from redicts.api.lock_info import LockInfo, infos_of
-from redicts.api.lockable import Lockable
+from redicts.api.lockable import Acquirable, Lockable
 from redicts.api.opened import OpenedDatabase
 from redicts.api.pool import Pool
 from redicts.api.timeouts import lease_of, timeout_of
@@ -21,15 +21,15 @@ from redicts.core.locks.records import HOLDERS, WAITERS, Mode, Record, scopes_ab
 from redicts.core.minitransaction import Path
 from redicts.errors import SettingsError
 from redicts.locks import manager
-from redicts.locks.held import NO_OPTIONS, LockOptions
-from redicts.locks.manager import Acquired
-from redicts.locks.owner import LockOwner, OwnerToken, Paths
+from redicts.locks.held import LockOptions
+from redicts.locks.manager import Acquired, Wanted
+from redicts.locks.owner import OwnerToken
 
 _Lock = TypeVar("_Lock", bound="LockBase[Any]")
 _Same = TypeVar("_Same", bound="LockBase[Any]")
 
 
-class LockBase(Generic[_Lock]):
+class LockBase(Acquirable, Generic[_Lock]):
     """The paths and options of a lock: all of it but what needs the store. Methods with an underscore return steps.
 
     The arguments are those of :class:`Lock`.
@@ -38,14 +38,15 @@ class LockBase(Generic[_Lock]):
     __slots__ = (
         "__weakref__",
         "_acquire_timeout",
-        "_lease",
-        "_location",
-        "_mode",
+        "_has_options",
         "_on_loss",
         "_on_renewal_overdue",
-        "_options",
-        "_paths",
+        "_renew",
+        "_wanted",
     )
+
+    _wanted: Wanted
+    _has_options: bool
 
     def __init__(
         self,
@@ -59,14 +60,15 @@ class LockBase(Generic[_Lock]):
         on_renewal_overdue: Callable[[_Lock], object] | None = None,
         on_loss: Callable[[_Lock], object] | None = None,
     ) -> None:
-        self._location, above = _resolved(redis_conn)
-        self._paths: Paths = (paths.joined(above, parsed_path(key)),)
-        self._lease = lease_of(expire_timeout)
+        location, above = _resolved(redis_conn)
+        path = above if type(key) is tuple and not key else paths.joined(above, parsed_path(key))
+        mode = Mode.SHARED if shared else Mode.EXCLUSIVE
+        self._wanted = Wanted(location, (path,), mode, lease_of(expire_timeout))
         self._acquire_timeout = timeout_of(acquire_timeout)
-        self._mode = Mode.SHARED if shared else Mode.EXCLUSIVE
+        self._renew = renew
         self._on_renewal_overdue = on_renewal_overdue
         self._on_loss = on_loss
-        self._options = LockOptions(renew)
+        self._has_options = bool(renew or on_renewal_overdue or on_loss)
 
     def all(self: _Same, *others: _Same) -> _Same:
         """Return a lock with these options on the paths of all these locks, acquired atomically, all or none.
@@ -76,7 +78,7 @@ class LockBase(Generic[_Lock]):
         exclusive, has a longer lease, is renewed or has callbacks, and this one is not, or has others.
         """
         for other in others:
-            if not is_same(self._location, other._location):
+            if not is_same(self._wanted.location, other._wanted.location):
                 raise SettingsError(
                     "locks that are acquired together must be in one database; give all of them the same first argument"
                 )
@@ -87,14 +89,15 @@ class LockBase(Generic[_Lock]):
                     f"{self!r} and {other!r} differ in {' and '.join(weaker)}; give all of them the same options"
                 )
         found = copy(self)
-        found._paths = tuple(dict.fromkeys([path for lock in (self, *others) for path in lock._paths]))
+        several = dict.fromkeys([path for lock in (self, *others) for path in lock._wanted.paths])
+        found._wanted = self._wanted._replace(paths=tuple(several))
         return found
 
     def _weaker_than(self, other: LockBase[Any]) -> Iterable[tuple[str, bool]]:
         """Yield each option, and whether this lock gives less than another one there."""
-        yield "shared", self._mode is Mode.SHARED and other._mode is Mode.EXCLUSIVE
-        yield "expire_timeout", self._lease < other._lease
-        yield "renew", other._options.renew and not self._options.renew
+        yield "shared", self._is_shared and not other._is_shared
+        yield "expire_timeout", self._wanted.lease < other._wanted.lease
+        yield "renew", other._renew and not self._renew
         yield "on_renewal_overdue", other._on_renewal_overdue not in (None, self._on_renewal_overdue)
         yield "on_loss", other._on_loss not in (None, self._on_loss)
 
@@ -111,7 +114,7 @@ class LockBase(Generic[_Lock]):
     @property
     def held(self) -> bool:
         """Whether this thread certainly holds the lock, by its own clock. No round trip."""
-        acquired = current(self._location, self._paths)
+        acquired = current(*self._wanted[:2])
         return acquired is not None and acquired.lock.is_valid
 
     @property
@@ -121,7 +124,7 @@ class LockBase(Generic[_Lock]):
         Tokens increase with each grant in the whole tree. A resource outside of the store that is changed under the
         lock can refuse a token that is lower than one that it has seen.
         """
-        acquired = current(self._location, self._paths)
+        acquired = current(*self._wanted[:2])
         return None if acquired is None else acquired.lock.token
 
     def ensure_held(self) -> None:
@@ -137,41 +140,36 @@ class LockBase(Generic[_Lock]):
     @property
     def key(self) -> str:
         """The dotted text of the path; several paths are separated by commas. No round trip."""
-        return ", ".join([paths.render(path) for path in self._paths])
+        return ", ".join([paths.render(path) for path in self._wanted.paths])
 
     def __repr__(self) -> str:
-        return f"<{'shared ' if self._mode is Mode.SHARED else ''}Lock {self.key!r}>"
+        return f"<{'shared ' if self._is_shared else ''}Lock {self.key!r}>"
 
     # Internals
 
-    def _attempt(self, owner: LockOwner | None = None) -> tuple[OpenedDatabase, Acquired]:
-        options = NO_OPTIONS
-        if self._options.renew or self._on_renewal_overdue or self._on_loss:
-            options = LockOptions(
-                self._options.renew, self._bound(self._on_renewal_overdue), self._bound(self._on_loss)
-            )
-        database = self._location[0].databases[self._location[1]]
-        return database, Acquired(database.locks, self._location, self._paths, self._mode, self._lease, options, owner)
+    @property
+    def _is_shared(self) -> bool:
+        return self._wanted.mode is Mode.SHARED
 
-    def _releases(self) -> tuple[Location, Paths]:
-        return self._location, self._paths
+    def _options(self) -> LockOptions:
+        return LockOptions(self._renew, self._bound(self._on_renewal_overdue), self._bound(self._on_loss))
 
     def _bound(self, callback: Callable[[_Lock], object] | None) -> Callable[[], object] | None:
         return None if callback is None else partial(callback, cast("_Lock", self))
 
     def _acquired(self) -> Acquired:
-        acquired = current(self._location, self._paths)
+        acquired = current(*self._wanted[:2])
         if acquired is None:
-            raise manager.not_held(self._paths)
+            raise manager.not_held(self._wanted.paths)
         return acquired
 
     def _database(self) -> OpenedDatabase:
-        return database_at(self._location)
+        return database_at(self._wanted.location)
 
     def _find(self, database: OpenedDatabase, space: str) -> Steps[list[Record]]:
         """Return the records in a space that overlap with this lock, the earliest first."""
         yield from database.locks.retention.end()
-        scopes = dict.fromkeys([key for path in self._paths for key in scopes_of(path, space)])
+        scopes = dict.fromkeys([key for path in self._wanted.paths for key in scopes_of(path, space)])
         records = yield from database.store.find_locks(scopes)
         found = {record.key: record for record in records}
         return sorted(found.values(), key=lambda record: (record.since, record.request))
@@ -179,7 +177,7 @@ class LockBase(Generic[_Lock]):
     def _is_locked(self, database: OpenedDatabase) -> Steps[bool]:
         """Return whether any owner holds a lock on this path or above it."""
         yield from database.locks.retention.end()
-        scopes = [key for path in self._paths for key in scopes_above(path, HOLDERS)]
+        scopes = [key for path in self._wanted.paths for key in scopes_above(path, HOLDERS)]
         return bool((yield from database.store.find_locks(scopes)))
 
     def _break(self, database: OpenedDatabase) -> Steps[list[LockInfo]]:

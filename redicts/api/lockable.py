@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from sys import modules
 from types import MethodType, TracebackType
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
@@ -19,7 +18,8 @@ from redicts.api.timeouts import wait_of
 from redicts.core import paths
 from redicts.core.driver import run
 from redicts.errors import LockTimeout
-from redicts.locks.manager import Acquired
+from redicts.locks.held import NO_OPTIONS, LockOptions
+from redicts.locks.manager import Acquired, Wanted
 from redicts.locks.owner import LockOwner, Paths, act_for, current_owner, task_owner
 from redicts.locks.stalls import without_stall
 
@@ -42,7 +42,7 @@ class _ForTask:
         try:
             if found is None:
                 return self._function
-            owner = task_owner() if "asyncio" in modules or "trio" in modules else None
+            owner = task_owner()
             return (
                 MethodType(self._function, found) if owner is None else partial(act_for, owner, self._function, found)
             )
@@ -63,12 +63,41 @@ def to_release(function: _Function) -> _Function:
     return cast("_Function", _ForTask(function, releases=True))
 
 
-class Lockable(Generic[_Entered_co]):
-    """Acquires and releases a lock for the running thread or task. A ``with`` block gives this object by default."""
+class Acquirable:
+    """What it takes to acquire and to release a lock: shared by blocking locks and proxies, and those of tasks."""
 
     __slots__ = ()
 
     _acquire_timeout: float | None
+    _has_options = False
+    """Whether its acquisitions have options."""
+
+    @property
+    def _wanted(self) -> Wanted:
+        """What each acquisition asks for."""
+        raise NotImplementedError
+
+    def _attempt(self, owner: LockOwner | None = None) -> tuple[OpenedDatabase, Acquired]:
+        """Return the database, and an acquisition to begin, by default for the running owner."""
+        wanted = self._wanted
+        source, name = wanted.location
+        database: OpenedDatabase = source.databases[name]
+        options = self._options() if self._has_options else NO_OPTIONS
+        return database, Acquired(database.locks, wanted, options, owner)
+
+    def _options(self) -> LockOptions:
+        """Return the options of one acquisition."""
+        raise NotImplementedError
+
+    def _releases(self) -> tuple[Location, Paths]:
+        """Return what a release names: where the lock is, and its paths."""
+        return self._wanted[:2]
+
+
+class Lockable(Acquirable, Generic[_Entered_co]):
+    """Acquires and releases a lock for the running thread or task. A ``with`` block gives this object by default."""
+
+    __slots__ = ()
 
     @for_task
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
@@ -132,14 +161,6 @@ class Lockable(Generic[_Entered_co]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Release the lock for the owner that entered the block."""
-
-    def _attempt(self, owner: LockOwner | None = None) -> tuple[OpenedDatabase, Acquired]:
-        """Return the database, and an acquisition to begin, by default for the running owner."""
-        raise NotImplementedError
-
-    def _releases(self) -> tuple[Location, Paths]:
-        """Return what a release names: where the lock is, and its paths."""
-        raise NotImplementedError
 
 
 class NotAsynchronous(TypeError, AttributeError):

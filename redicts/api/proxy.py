@@ -28,9 +28,7 @@ from redicts.core.names import Name, named
 from redicts.core.ttl import milliseconds, time_to_live
 from redicts.errors import RedictsError
 from redicts.forks import ForkSafeLock
-from redicts.locks.held import NO_OPTIONS
-from redicts.locks.manager import Acquired
-from redicts.locks.owner import LockOwner, Paths
+from redicts.locks.manager import Wanted
 
 _Result = TypeVar("_Result")
 _Value = TypeVar("_Value")
@@ -99,13 +97,10 @@ class Located(NoOperators):
 
     # Internals
 
-    def _attempt(self, owner: LockOwner | None = None) -> tuple[OpenedDatabase, Acquired]:
+    @property
+    def _wanted(self) -> Wanted:
         location, lease = (self._source, self._db_name), round(self._expire_timeout * 1000)
-        database = self._source.databases[self._db_name]
-        return database, Acquired(database.locks, location, (self._path,), Mode.EXCLUSIVE, lease, NO_OPTIONS, owner)
-
-    def _releases(self) -> tuple[Location, Paths]:
-        return (self._source, self._db_name), (self._path,)
+        return Wanted(location, (self._path,), Mode.EXCLUSIVE, lease)
 
     def _lock_location(self) -> tuple[Location, Path]:
         return (self._source, self._db_name), self._path

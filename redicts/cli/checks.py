@@ -19,7 +19,7 @@ from redicts.cli.stores import MISSING, Store
 from redicts.cli.tables import can_print
 from redicts.cli.tables import leaves as of_leaves
 from redicts.core.driver import Steps
-from redicts.core.locks.operations import FIRST_TOKEN
+from redicts.core.locks.acquisition import FIRST_TOKEN
 from redicts.core.locks.records import HOLDERS, LISTENERS, TOKENS, WAITERS, WAITING_FOR, Record, records_in
 from redicts.core.minitransaction import VALUES, Delete, Entries, Key, Put, Read, Scope, Transaction, canonical_counter
 from redicts.core.paths import described

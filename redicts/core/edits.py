@@ -87,10 +87,10 @@ class EditOperations(ValueOperations):
         yield from ()
 
 
-def refuse_unchangeable(value: object, what: str) -> None:
-    """Raise :class:`~redicts.errors.LeafError` for a value that cannot be changed in place."""
+def refuse_unchangeable(value: object, path: Path, what: str) -> None:
+    """Raise :class:`~redicts.errors.LeafError` for a value for a path that cannot be changed in place."""
     if not is_changeable(value):
         raise LeafError(
-            f"{what} must be a dict, a list or another value that can be changed in place; it is {a_kind(value)} "
-            "(use update_with() or add(), or edit the dict above it)"
+            f"the {what} to be edited at {described(path)} must be a dict, a list or another value that can be changed "
+            f"in place; it is {a_kind(value)} (use update_with() or add(), or edit the dict above it)"
         )

@@ -8,12 +8,11 @@ from collections.abc import Callable
 from redicts.core.edits import EditOperations
 from redicts.core.envelope import LeafFormat
 from redicts.core.items import ItemOperations
-from redicts.core.locks.acquisition import Timing
-from redicts.core.locks.operations import LockOperations
+from redicts.core.locks.acquisition import AcquireOperations, Timing
 from redicts.core.values import FastPaths
 
 
-class TreeStore(EditOperations, ItemOperations, LockOperations):
+class TreeStore(EditOperations, ItemOperations, AcquireOperations):
     """Path flattening and hierarchical locks for every backend: all operations on one tree.
 
     Each method returns steps, which :func:`redicts.core.driver.run` carries out.
@@ -54,4 +53,4 @@ class TreeStore(EditOperations, ItemOperations, LockOperations):
             sharded=sharded,
             clock=clock,
         )
-        LockOperations.__init__(self, clock, wall_clock, timing, sharded=sharded)
+        AcquireOperations.__init__(self, clock, wall_clock, timing, sharded=sharded)

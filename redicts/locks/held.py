@@ -222,7 +222,7 @@ class HeldLocks:
     def overlapping(self, path: Path) -> list[HeldLock]:
         """Return the locks above, at or below a path, each once."""
         few = [lock for lock in list(self._few) for locked in lock.request.paths if overlap(path, locked)]
-        found = dict.fromkeys([*few, *self._above(path), *self._below.get(path, ())])
+        found = dict.fromkeys([*few, *self._above(path), *self._below.get(path, ())] if self._at else few)
         return [lock for lock in found if lock.request in self.requests]
 
     def _above(self, path: Path) -> list[HeldLock]:

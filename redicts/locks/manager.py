@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext, suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from redicts.core.driver import Pause, Steps
 from redicts.core.locks.acquisition import Grant
@@ -38,11 +38,20 @@ _LENT_SECS: Final = 0.001
 """The interval at which a call looks whether another call still uses a lock of their caller."""
 
 
-class Acquired:
-    """One acquisition, from its attempt to its release: what was asked, and the lock that it relies on.
+class Wanted(NamedTuple):
+    """What each acquisition of a lock asks for. ``lease`` is in milliseconds.
 
-    ``location`` and ``paths`` are what its release names. ``lease`` is in milliseconds.
+    ``location`` and ``paths`` are what its release names.
     """
+
+    location: Any
+    paths: Paths
+    mode: Mode
+    lease: int
+
+
+class Acquired:
+    """One acquisition, from its attempt to its release: what was asked, and the lock that it relies on."""
 
     __slots__ = (
         "grant",
@@ -62,20 +71,10 @@ class Acquired:
     )
 
     def __init__(
-        self,
-        manager: LockManager,
-        location: object,
-        paths: Paths,
-        mode: Mode,
-        lease: int,
-        options: LockOptions,
-        owner: LockOwner | None = None,
+        self, manager: LockManager, wanted: Wanted, options: LockOptions, owner: LockOwner | None = None
     ) -> None:
         self.manager = manager
-        self.location = location
-        self.paths = paths
-        self.mode = mode
-        self.lease = lease
+        self.location, self.paths, self.mode, self.lease = wanted
         self.options = options
         self.owner = self.holder = owner or acquiring_owner()
         """The owner of this acquisition, and the one that holds the lock: itself, or the caller of it."""

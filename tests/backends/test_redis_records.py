@@ -55,6 +55,29 @@ def members(server: RedisServer) -> list[bytes]:
     return list(found)
 
 
+def test_values_after_a_record_are_written_one_by_one(backend: RedisBackend) -> None:
+    """A transaction that begins with a record stores, counts and deletes values in order, and names what failed."""
+    a, b, count = Key("v", ("a",)), Key("v", ("b",)), Key("f", ("count",))
+    write(backend, Put(a, b"0"))
+    outcome = write(
+        backend,
+        Put(record("/a"), b"1"),
+        Delete(a, Scope.NODE),
+        Delete(b, Scope.NODE),
+        Put(a, b"x"),
+        Put(b, b"2"),
+        Add(count, 1),
+    )
+    assert outcome.counters == (1,)
+    failed = backend.execute(Transaction((), (), (Put(record("/b"), b"1"), Put(b, b"3"), Put(count, b"1"), Add(a, 1))))
+    assert (failed.status, failed.failed_index) == (Status.NOT_A_COUNTER, 3)
+    found = backend.execute(Transaction((), (Read(Key("v", ()), Scope.BELOW), Read(record(), Scope.BELOW))))
+    assert [answer.values for answer in found.answers if isinstance(answer, Entries)] == [
+        {("a",): b"x", ("b",): b"2"},
+        {("/a",): b"1"},
+    ]
+
+
 def test_a_record_space_is_one_sorted_set(backend: RedisBackend, redis_server: RedisServer) -> None:
     """A member is the path, NUL, the deadline and the value; three bytes in a segment are escaped."""
     write(backend, Put(record("/a.b", "!", "\x00\x01\x02"), b"\x00x"), Put(record("/a"), b""))

@@ -122,7 +122,7 @@ def test_the_positions_of_1_0_are_taken() -> None:
     """Timeouts are taken by position in the order of redicts 1.0, and no other option is."""
     assert Proxy("a", 1, 2, None) is Proxy("a", lock_acquire_timeout=1, lock_expire_timeout=2)
     lock = Lock(Pool(), "a", 0.002, 0)
-    assert (lock._lease, lock._acquire_timeout) == (2, 0)
+    assert (lock._wanted.lease, lock._acquire_timeout) == (2, 0)
     for function, positional in ((Lock, 4), (Proxy.lock, 1), (Proxy.locked, 1)):
         parameters = inspect.signature(function).parameters.values()
         kinds = [each.kind for each in parameters if each.name != "self"]

@@ -730,7 +730,7 @@ def test_a_lost_lock_is_not_retained(anna: RetainingOwner, caplog: pytest.LogCap
     """The release of a lock that is lost logs a warning, as without retention."""
     lock = Lock(Pool(), "a")
     anna.acquires_with_window(lock)
-    acquired = anna.does(lambda: current(lock._location, lock._paths))
+    acquired = anna.does(lambda: current(*lock._releases()))
     assert acquired is not None
     Pool().database().locks.renewal.lose(acquired.lock)
     anna.does(lock.release)

@@ -27,7 +27,7 @@ from redicts.backends.redis.options import RedisOptions
 from redicts.backends.redis.plain_reads import PlainReads
 from redicts.backends.redis.wire import UNFINISHED, Encoder, decode
 from redicts.core.async_backend import AsyncBackend, AsyncListener
-from redicts.core.minitransaction import Outcome, Path, Status, Transaction
+from redicts.core.minitransaction import Outcome, Path, PutDocument, Status, Transaction
 from redicts.errors import RedictsError, StoreError
 
 _BUSY_SECS: Final = 0.25
@@ -238,7 +238,7 @@ class AsyncRedisBackend(AsyncBackend):
         session.number += 1
         keep = self._doubtful
         try:
-            prepared, origins = in_fields(transaction)
+            prepared, origins = in_fields(transaction) if PutDocument in map(type, writes) else (transaction, ())
             reply = await self._call(prepared, session.name, session.number, deadline)
             keep = self._idle
         except RedictsError as error:

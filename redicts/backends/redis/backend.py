@@ -23,7 +23,7 @@ from redicts.backends.redis.pubsub import RedisListener, Subscriptions
 from redicts.backends.redis.wire import UNFINISHED, Encoder, command, decode
 from redicts.core.async_backend import AsyncBackend
 from redicts.core.backend import Backend, Capabilities, ServerState
-from redicts.core.minitransaction import Outcome, Path, Status, Transaction
+from redicts.core.minitransaction import Outcome, Path, PutDocument, Status, Transaction
 from redicts.forks import stack
 from redicts.handles import PerProcess
 
@@ -106,7 +106,7 @@ class Executor(Backend):
         # that is overtaken, which the server refuses.
         unanswered.append(session)
         session.number += 1
-        prepared, origins = in_fields(transaction)
+        prepared, origins = in_fields(transaction) if PutDocument in map(type, writes) else (transaction, ())
         reply = self._call(connections, prepared, session.name, session.number, deadline)
         unanswered.remove(session)
         if session in unanswered:

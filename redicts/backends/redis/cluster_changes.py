@@ -66,7 +66,7 @@ class ClusterListener(BellListener):
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            self.bell.wait(left)
+            self.pause(left)
         self.notified = False
         return True
 

@@ -75,12 +75,10 @@ def _field_of(text: bytes) -> bytes | None:
 def in_fields(transaction: Transaction) -> tuple[Transaction, list[int]]:
     """Return a transaction whose documents are as a field holds them, and for each write the index of the given one.
 
-    The list is empty if nothing changes. A document is split if it is too large for a field or in a record space, or if
+    A document is split if it is too large for a field or in a record space, or if
     a later write enters or reads it.
     """
     writes = transaction.writes
-    if PutDocument not in map(type, writes):
-        return transaction, []
     *others, last = writes
     if isinstance(last, PutDocument) and PutDocument not in map(type, others):
         planned = [[write] for write in others] + [_in_fields(last, last.key.space[:1] in RECORDS)]

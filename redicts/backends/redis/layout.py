@@ -61,9 +61,7 @@ CHANGES: Final = b"/"
 
 _ESCAPED_BYTES: Final = re.compile(rb"[%.:{}\x00]")
 _ESCAPE: Final = re.compile(rb"%([0-9A-F]{2})")
-_SPECIAL: Final = re.compile(rb"[\x00-\x02]")
 _SPECIAL_IN_PATTERNS: Final = re.compile(rb"[\\?*\[\]]")
-_SPECIAL_WRITTEN: Final = re.compile(rb"\x02([0-2])")
 
 
 def hash_name(prefix: bytes, space: str, path: Path) -> bytes:
@@ -84,23 +82,6 @@ def name_text(name: bytes) -> str:
 def suffix(path: Path) -> bytes:
     """Return what a path appends to the name of a hash."""
     return b"".join([b"." + _escaped(name_bytes(segment)) for segment in path])
-
-
-def record_path(path: Path) -> bytes:
-    """Return how the members of a record space begin with a path."""
-    return b"".join([_SPECIAL.sub(_special, name_bytes(segment)) + b"\1" for segment in path])
-
-
-def path_of_record(written: bytes) -> Path:
-    """Return the path that a member of a record space begins with."""
-    if b"\2" in written:
-        return tuple([record_segment(segment) for segment in written.split(b"\1")[:-1]])
-    return tuple(written.decode("utf-8", "surrogatepass").split("\1")[:-1])
-
-
-def record_segment(written: bytes) -> str:
-    """Return a segment as it is written in a record space."""
-    return name_text(_SPECIAL_WRITTEN.sub(_unspecial, written) if b"\2" in written else written)
 
 
 def path_of(suffix: bytes) -> Path:
@@ -145,14 +126,6 @@ def _escaped(segment: bytes) -> bytes:
     if _ESCAPED_BYTES.search(segment) is None:
         return segment
     return _ESCAPED_BYTES.sub(lambda found: b"%%%02X" % found[0][0], segment)
-
-
-def _special(found: re.Match[bytes]) -> bytes:
-    return b"\2%d" % found[0][0]
-
-
-def _unspecial(found: re.Match[bytes]) -> bytes:
-    return bytes([int(found[1])])
 
 
 def _unescaped(found: re.Match[bytes]) -> bytes:

@@ -156,19 +156,34 @@ class Subscriptions:
 
 
 class BellListener(Listener):
-    """A listener with a bell, which rings when it is notified."""
+    """A listener with a bell, which rings when it is notified. Most never wait for it, so it is made when one does."""
 
-    __slots__ = ("__weakref__", "_ring", "bell", "notified")
+    __slots__ = ("__weakref__", "_bell", "_ring", "notified")
 
     def __init__(self) -> None:
-        self.bell: Final = Bell()
         self.notified = False
-        self._ring: Callable[[], object] = self.bell.ring
+        self._bell: Bell | None = None
+        self._ring: Callable[[], object] | None = None
 
     def notify(self) -> None:
         """End a wait, the current one or the next."""
         self.notified = True
-        self._ring()
+        ring = self._ring or (self._bell and self._bell.ring)
+        if ring:
+            ring()
+
+    def wake(self) -> None:
+        """End a call of :meth:`pause`, the current one or the next."""
+        if self._bell is not None:
+            self._bell.ring()
+
+    def pause(self, seconds: float) -> None:
+        """Return when it is notified or woken, or after this many seconds. It may return earlier."""
+        bell = self._bell
+        if bell is None:
+            self._bell = Bell()  # nothing could ring before, so the caller is to look again
+        else:
+            bell.wait(seconds)
 
     def ring(self, bell: Callable[[], object], /) -> bool:
         """Call a function in place of ending :meth:`wait`, while another thread waits."""
@@ -240,6 +255,12 @@ class Subscription:
         """Return a new listener, subscribed. Raises what redis-py raises."""
         listener = RedisListener(self, number)
         self._listeners[number] = ref(listener, partial(self._listeners.pop, number))
+        if self._connection is None:
+            self._await_connection(listener, retries, deadline)
+        return listener
+
+    def _await_connection(self, listener: RedisListener, retries: int, deadline: float | None) -> None:
+        """Connect, or wait until the leader has."""
         try:
             try:
                 self._begin_to_wait(listener)
@@ -252,7 +273,7 @@ class Subscription:
                     elif deadline is not None and time.monotonic() >= deadline:
                         raise exceptions.TimeoutError("the deadline is over")
                     else:
-                        listener.bell.wait(_until(deadline, _LONGEST_FOLLOW_SECS))
+                        listener.pause(_until(deadline, _LONGEST_FOLLOW_SECS))
             finally:
                 self._stop_waiting(listener)
         except BaseException:
@@ -260,7 +281,6 @@ class Subscription:
             raise
         finally:
             self._stop_waiting(listener)
-        return listener
 
     def _connect_and_retry(self, listener: RedisListener, retries: int, deadline: float | None) -> None:
         for attempt in range(retries + 1):
@@ -397,7 +417,7 @@ class Subscription:
                         # This signal handler or finalizer has interrupted the leader, so nobody reads.
                         return pause(left)
                     else:
-                        listener.bell.wait(min(left, _LONGEST_FOLLOW_SECS))
+                        listener.pause(min(left, _LONGEST_FOLLOW_SECS))
                     left = deadline - time.monotonic()
                     if left <= 0 and not listener.notified:
                         return False
@@ -416,9 +436,11 @@ class Subscription:
     def _leader(self) -> RedisListener | None:
         """Return the first listener that waits."""
         while True:
-            with suppress(RuntimeError):  # another thread began or stopped waiting
+            try:
                 first = next(iter(self._waiting.values()), None)
-                return None if first is None else first()
+            except RuntimeError:  # another thread began or stopped waiting
+                continue
+            return None if first is None else first()
 
     def _lead(self, leader: RedisListener, seconds: float) -> None:
         """Dispatch messages until the leader is notified or the time is over. Connect first if necessary."""
@@ -509,7 +531,7 @@ class Subscription:
         # Also if it did not lead: it may be the one whose bell has just rung to make it the leader.
         leader = self._leader()
         if leader is not None:
-            leader.bell.ring()
+            leader.wake()
 
     def leave(self, listener: RedisListener) -> None:
         """Forget a listener."""

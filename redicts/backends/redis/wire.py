@@ -7,10 +7,9 @@ are made and joined once, so constants, recent names of hashes and the checks of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, Final, TypeVar, cast
 
 from redicts.backends.redis.documents import entries_in, names_within, opened, part_of, split
@@ -20,10 +19,8 @@ from redicts.backends.redis.layout import (
     channels_of_section,
     hash_name,
     name_bytes,
+    name_text,
     path_of,
-    path_of_record,
-    record_path,
-    record_segment,
     suffix,
 )
 from redicts.core.minitransaction import (
@@ -116,7 +113,7 @@ class _HashNames(dict[tuple[str, Path], bytes]):
 
 
 class _Kept(dict[Path, _Encoded]):
-    """Encoded paths and ranges of records. Recent short ones are kept."""
+    """Encoded paths above records, and ranges of them. Recent short ones are kept."""
 
     def __init__(self, encode: Callable[[Path], _Encoded]) -> None:
         super().__init__()
@@ -174,14 +171,58 @@ _END: Final = {Scope.NODE: b"\1", Scope.BELOW: b"\xff", Scope.SUBTREE: b"\xff"}
 """What follows a path in the first member of a scope, and in what is after the last one."""
 
 
+_SPECIAL: Final = re.compile(rb"[\x00-\x02]")
+_SPECIAL_WRITTEN: Final = re.compile(rb"\x02([0-2])")
+
+
+def _member_segment(segment: str) -> bytes:
+    """Return a segment as the members of a record space have it, see ``layout.py``."""
+    return _SPECIAL.sub(_special, segment.encode("utf-8", "surrogatepass")) + b"\1"
+
+
+def _special(found: re.Match[bytes]) -> bytes:
+    return b"\2%d" % found[0][0]
+
+
+def _member_path(path: Path) -> bytes:
+    """Return how the members of a record space begin with a path."""
+    return b"".join(map(_member_segment, path))
+
+
+def _path_of_member(written: bytes) -> Path:
+    """Return the path that a member of a record space begins with."""
+    if b"\2" in written:
+        return tuple([_segment_of_member(segment) for segment in written.split(b"\1")[:-1]])
+    return tuple(written.decode("utf-8", "surrogatepass").split("\1")[:-1])
+
+
+def _segment_of_member(written: bytes) -> str:
+    return name_text(_SPECIAL_WRITTEN.sub(_unspecial, written) if b"\2" in written else written)
+
+
+def _unspecial(found: re.Match[bytes]) -> bytes:
+    return bytes([int(found[1])])
+
+
 def _encoded_range(scope: Scope, path: Path) -> tuple[bytes, bytes]:
-    written = record_path(path)
+    written = _member_path(path)
     return bulk_string(b"[" + written + _FIRST[scope]), bulk_string(b"(" + written + _END[scope])
 
 
-_PATHS: Final = _Kept(lambda path: bulk_string(record_path(path)))
+_ABOVE: Final = _Kept(_member_path)
 _RANGES: Final = {scope: _Kept(partial(_encoded_range, scope)) for scope in Scope}
-"""The paths of records, and by scope the first and the last member of a range."""
+"""The paths above records, and by scope the first and the last member of a range."""
+
+
+def _encoded_member(path: Path) -> bytes:
+    """Encode the path of a record, whose last segment mostly is the name of a request, which does not recur."""
+    if not path:
+        return _EMPTY
+    above, name = _ABOVE[path[:-1]], path[-1]
+    last = name.encode() + b"\1" if name.isprintable() else _member_segment(name)  # no special byte is printable
+    return b"$%d\r\n%b%b\r\n" % (len(above) + len(last), above, last)
+
+
 _SCOPES: Final = {scope.value: bulk_string(scope.value.encode()) for scope in Scope}
 _NUMBERS: Final = _Numbers()
 _FREEING: Final = frozenset({Delete, Notify})
@@ -236,16 +277,17 @@ class Encoder:
             arguments += self._encode_record_read(read) if is_record else self._encode_read(read)
         has_values = False
         for group in groups:
-            if group[0].key.space[:1] in RECORDS:
+            space = group[0].key.space
+            if space[:1] in RECORDS:
                 arguments += self._encode_record_write(group[0])
             else:
                 arguments += self._encode_group(group)
-                has_values = has_values or group[0].key.space == VALUES
+                has_values = has_values or space == VALUES
         if has_values:
             arguments += self._changes
         function, session_key = READ, _EMPTY
         if session:
-            function = FREE if {type(write) for write in writes} <= _FREEING else WRITE
+            function = FREE if _FREEING.issuperset(map(type, writes)) else WRITE
             session_key = b"$%d\r\n%b%b\r\n" % (len(self._sessions) + len(session), self._sessions, session)
         return b"".join(
             (
@@ -300,35 +342,30 @@ class Encoder:
         kept = self._kept.get(id(checks))
         if kept is not None:
             return kept[1]
-        count, arguments = 0, list[bytes]()
-        # What checks have in common that are encoded as one: the scope or the record space, and the prefix.
-        alike = [
-            (check.key.space if check.key.space[:1] in RECORDS else check.scope, check.prefix)
-            if isinstance(check, StartsWith)
-            else None
-            for check in checks
-        ]
+        count = 0
+        arguments: list[bytes] = []
         before: tuple[bytes, list[bytes]] | None = None
-        spaces = spaces_at = 0
-        for likeness, pairs in groupby(zip(alike, checks), itemgetter(0)):
-            group = [check for _, check in pairs]
-            if likeness is None:
-                before, count = None, count + len(group)
-                for check in cast("list[Equals]", group):
-                    is_record = check.key.space[:1] in RECORDS
-                    arguments += self._encode_record_equals(check) if is_record else self._encode_equals(check)
+        spaces = spaces_at = index = 0
+        while index < len(checks):
+            check = checks[index]
+            if isinstance(check, Equals):
+                is_record = check.key.space[:1] in RECORDS
+                arguments += self._encode_record_equals(check) if is_record else self._encode_equals(check)
+                before, count, index = None, count + 1, index + 1
                 continue
-            where, prefix = likeness[0], b"$%d\r\n%b\r\n" % (len(likeness[1]), likeness[1])
-            if isinstance(where, Scope):
+            group = _alike(check, checks[index:])
+            index += len(group)
+            space, prefix = check.key.space, b"$%d\r\n%b\r\n" % (len(check.prefix), check.prefix)
+            if space[:1] not in RECORDS:
                 before, count = None, count + 1
-                names = [self._names[check.key] for check in group]
-                arguments += (_STARTS_WITH, _SCOPES[where._value_], _NUMBERS[len(names)], prefix, *names)
+                names = [self._names[each.key] for each in group]
+                arguments += (_STARTS_WITH, _SCOPES[check.scope._value_], _NUMBERS[len(names)], prefix, *names)
                 continue
             ranges = [text for key, scope, _ in group for text in _RANGES[scope][key.path]]
             if before != (prefix, ranges):
                 before, count, spaces, spaces_at = (prefix, ranges), count + 1, 0, len(arguments) + 2
                 arguments += (_RECORDS_START, prefix, _EMPTY, _NUMBERS[len(group)], *ranges)
-            arguments.insert(spaces_at + 2 + spaces, self._names[where, ()])
+            arguments.insert(spaces_at + 2 + spaces, self._names[space, ()])
             spaces += 1
             arguments[spaces_at] = _NUMBERS[spaces]
         if len(checks) >= _FEWEST_CHECKS and sum(map(len, arguments)) <= _LONGEST_CHECKS:
@@ -350,11 +387,12 @@ class Encoder:
     def _encode_record_equals(self, check: Equals) -> Sequence[bytes]:
         (space, path), scope, entries = check
         if scope is _NODE and len(entries) == 1 and () in entries:
-            return _RECORD, self._names[space, ()], _PATHS[path], bulk_string(entries[()])
+            value = entries[()]
+            return _RECORD, self._names[space, ()], _encoded_member(path), b"$%d\r\n%b\r\n" % (len(value), value)
         first, end = _RANGES[scope][path]
         arguments = [_RECORDS_EQUAL, self._names[space, ()], first, end, _NUMBERS[len(entries)]]
         for below, value in entries.items():
-            arguments += (bulk_string(record_path(path + below)), bulk_string(value))
+            arguments += (bulk_string(_member_path(path + below)), bulk_string(value))
         return arguments
 
     def _encode_record_read(self, read: AnyRead) -> tuple[bytes, ...]:
@@ -363,30 +401,29 @@ class Encoder:
         if not isinstance(read, Read):
             first, end = _RANGES[Scope.BELOW][path]
             first = first if cursor is None else bulk_string(cursor)
-            return _RECORD_NAMES, name, first, end, most, _NUMBERS[len(record_path(path))]
+            return _RECORD_NAMES, name, first, end, most, _NUMBERS[len(_member_path(path))]
         ttls = _ONE if read.ttls else _EMPTY
         if read.scope is _NODE:
-            return _RECORD, name, _PATHS[path], ttls
+            return _RECORD, name, _encoded_member(path), ttls
         first, end = _RANGES[read.scope][path]
         first = first if cursor is None else bulk_string(b"[" + cursor + b"\1")
         return _RECORDS, name, first, end, most, ttls
 
     def _encode_record_write(self, write: Write) -> tuple[bytes, ...]:
         space, path = write.key
-        name, written = self._names[space, ()], _PATHS[path]
+        name, written = self._names[space, ()], _encoded_member(path)
         if isinstance(write, Put):
             value = write.value
             ttl = _KEEP if write.keep_ttl else _EMPTY if write.ttl is None else _NUMBERS[write.ttl]
             return _PUT_RECORD, name, written, ttl, b"$%d\r\n%b\r\n" % (len(value), value)
+        if isinstance(write, Delete):
+            return _DELETE_RECORDS, name, written, _SCOPES[write.scope._value_]
+        if isinstance(write, Notify):
+            return _NOTIFY_RECORDS, name, written, _SCOPES[write.scope._value_], self._channels
         if isinstance(write, Add):
             return _ADD_RECORD, name, written, _NUMBERS[write.amount]
-        assert not isinstance(write, PutDocument), "in_fields has split it"
-        scope = _SCOPES[write.scope._value_]
-        if isinstance(write, Delete):
-            return _DELETE_RECORDS, name, written, scope
-        if isinstance(write, Notify):
-            return _NOTIFY_RECORDS, name, written, scope, self._channels
-        return _EXPIRE_RECORDS, name, written, scope, _encode_ttl(write)
+        assert isinstance(write, Expire), "in_fields has split documents"
+        return _EXPIRE_RECORDS, name, written, _SCOPES[write.scope._value_], _encode_ttl(write)
 
     def _encode_read(self, read: AnyRead) -> tuple[bytes, ...]:
         (space, path), limit, cursor = read.key, read.limit, read.cursor
@@ -460,38 +497,60 @@ def _encode_ttl(write: Put | Expire) -> bytes:
     return _EMPTY if write.ttl is None else _NUMBERS[write.ttl]
 
 
+def _alike(first: StartsWith, checks: Iterable[Check]) -> list[StartsWith]:
+    """Return the first checks that are encoded as one: those of one prefix, and of one scope or one record space."""
+    (space, _), scope, prefix = first
+    is_record = space[:1] in RECORDS
+    group: list[StartsWith] = []
+    for check in checks:
+        if not isinstance(check, StartsWith) or check.prefix != prefix:
+            break
+        if (check.key.space != space) if is_record else (check.scope is not scope or check.key.space[:1] in RECORDS):
+            break
+        group.append(check)
+    return group
+
+
 def group_writes(writes: Sequence[Write]) -> list[list[Write]]:
     """Return writes in the groups that the script carries out one by one: successive ones alike on names of one dict.
 
     Writes that a later one implies are left out: the last elements of the groups are those of ``writes`` all the same.
     """
+    if writes[0].key.space[:1] in RECORDS:  # of a lock: there is nothing to group
+        return [[write] for write in writes]
     groups: list[list[Write]] = []
     likeness: tuple[object, ...] | None = None
     for write in writes:
+        space, path = write.key
         alike: tuple[object, ...] | None = None
-        if write.key.space[:1] in RECORDS:
+        if space[:1] in RECORDS:
             pass
         elif isinstance(write, Put):
-            (space, path), _, ttl, keep_ttl = write
-            alike = Put, space, path[:-1], ttl, keep_ttl
+            alike = Put, space, path[:-1], write.ttl, write.keep_ttl
         elif isinstance(write, PutDocument):
-            (space, path), _, ttl = write
-            alike = PutDocument, space, path[:-1], ttl
+            alike = PutDocument, space, path[:-1], write.ttl
         elif isinstance(write, Delete) and write.scope is _NODE:
-            space, path = write.key
             alike = Delete, space, path[:-1]
         elif isinstance(write, Expire) and write.scope is _NODE:
-            space, path = write.key
             alike = Expire, space, path[:-1], write.ttl
         if alike is None or alike != likeness:
+            groups.append([write])
             likeness = alike
-            groups.append([])
-        groups[-1].append(write)
-    if len(groups) > 1 and isinstance(groups[0][0], Delete):
-        del groups[: _implied(groups)]
-        if _is_store(groups):
-            return [[*groups[0], *groups[1]]]
-    return groups
+        else:
+            groups[-1].append(write)
+    return _shortened(groups) if len(groups) > 1 and isinstance(groups[0][0], Delete) else groups
+
+
+def _shortened(groups: list[list[Write]]) -> list[list[Write]]:
+    """Leave out what is implied, and join the removal of what is below a leaf with the one put of that leaf."""
+    del groups[: _implied(groups)]
+    if len(groups) != 2 or len(groups[1]) != 1:
+        return groups
+    delete, put = groups[0][0], groups[1][0]
+    if not isinstance(put, Put) or not isinstance(delete, Delete) or put.key.space[:1] in RECORDS:
+        return groups
+    is_one = delete.scope is Scope.BELOW and delete.key == put.key
+    return [[*groups[0], *groups[1]]] if is_one else groups
 
 
 def _implied(groups: list[list[Write]]) -> int:
@@ -516,16 +575,6 @@ def _implied(groups: list[list[Write]]) -> int:
             return index
         above = path
     return 0
-
-
-def _is_store(groups: list[list[Write]]) -> bool:
-    """Tell whether the writes put one value and remove what is below it: what storing a leaf comes down to."""
-    if len(groups) != 2 or len(groups[1]) != 1:
-        return False
-    delete, put = groups[0][0], groups[1][0]
-    if not isinstance(put, Put) or not isinstance(delete, Delete) or put.key.space[:1] in RECORDS:
-        return False
-    return delete.scope is Scope.BELOW and delete.key == put.key
 
 
 # Replies ---------------------------------------------------------------------------------------------------------
@@ -611,13 +660,13 @@ def _decode_answer(read: AnyRead, answer: Sequence[Any]) -> Answer:
 
 def _decode_records(read: AnyRead, answer: Sequence[Any], cursor: bytes | None) -> Answer:
     if not isinstance(read, Read):
-        return Names(tuple([record_segment(name) for name in answer[1]]), cursor)
+        return Names(tuple([_segment_of_member(name) for name in answer[1]]), cursor)
     above, time = len(read.key.path), answer[2]
     values: dict[Path, bytes] = {}
     ttls: dict[Path, int] = {}
     for member in answer[3:]:
         end = member.index(b"\0")
-        path = path_of_record(member[:end])[above:]
+        path = _path_of_member(member[:end])[above:]
         values[path] = member[end + 17 :]
         if time and member[end + 1 : end + 17] != _NEVER:
             ttls[path] = int(member[end + 1 : end + 17]) - int(time)

@@ -38,7 +38,6 @@ from redicts.backends.sqlite.file_systems import warn_of_network
 from redicts.backends.sqlite.files import MEMORY, Durability, examined, log_of, open_store
 from redicts.backends.sqlite.interruptions import interrupting
 from redicts.backends.sqlite.keys import LOCK_SPACES, EncodedKeys
-from redicts.backends.sqlite.lock_checks import touches_values
 from redicts.backends.sqlite.notifications import Listeners, SqliteListener, listeners_at, shared_listeners, watched
 from redicts.backends.sqlite.snapshot import Snapshot, entries_of_leaf
 from redicts.backends.sqlite.vacuum import DUE_AFTER, Vacuum
@@ -395,7 +394,10 @@ class SqliteBackend(Backend):
         checks, reads, writes = transaction
         cursor.execute(statements.BEGIN_WRITING)
         before = cursor.connection.total_changes
-        looks = writes[0].key.space[:1] not in LOCK_SPACES or touches_values(transaction)
+        # Records of locks are never parts of documents. Mostly the first write tells.
+        looks = writes[0].key.space[:1] not in LOCK_SPACES or not LOCK_SPACES.issuperset(
+            [each.key.space[:1] for part in transaction for each in part]
+        )
         snapshot = Snapshot(cursor, self._database, self._now(), looks=looks)
         if len(checks) == 1 and not reads and snapshot.delete_checked(checks[0], writes[0]):
             checks, writes = (), writes[1:]

@@ -304,17 +304,13 @@ class Pool:
 
     def __init__(self, path: str, connect: Callable[[str], sqlite3.Connection]) -> None:
         self.path = path
+        self.closed = False
         self.most_idle = 0 if path == MEMORY else _MAX_IDLE
         """How many connections a call may itself leave in ``idle``; -1 in a closed pool."""
         self.idle: list[Connection] = []
         self._connect = connect
         # It is never idle, so that every thread waits for it.
         self._only = Connection(path, connect) if path == MEMORY else None
-
-    @property
-    def closed(self) -> bool:
-        """Whether it is closed."""
-        return self.most_idle < 0
 
     def another(self) -> Connection:
         """Return a connection when none is idle."""
@@ -332,7 +328,7 @@ class Pool:
 
     def close(self) -> None:
         """Close idle connections now, and from now on each one as soon as the call that uses it ends."""
-        self.most_idle = -1
+        self.closed, self.most_idle = True, -1
         for connection in [*self.idle, *([self._only] if self._only else [])]:
             connection.close_unused()
 

@@ -17,7 +17,6 @@ from redicts.core.minitransaction import (
     Key,
     Scope,
     StartsWith,
-    Transaction,
     Write,
 )
 from redicts.core.ordered_keys import CACHED
@@ -36,15 +35,12 @@ class ChecksOfLock(NamedTuple):
     """The index of the first check of each space, and the bounds of the ranges of all."""
 
 
-_of_locks: Final[dict[int, ChecksOfLock]] = {}
-"""Prepared checks by the identity of the tuple: the same lock has the same one each time."""
+PREPARED: Final[dict[int, ChecksOfLock]] = {}
+"""Prepared checks by the identity of the tuple, which they keep: the same lock has the same one each time."""
 
 
-def checks_of_lock(database: str, checks: tuple[Check, ...]) -> ChecksOfLock | None:
-    """Return the prepared form of several checks, or ``None`` if they are not those of a lock."""
-    found = _of_locks.get(id(checks))
-    if found is not None and found.checks is checks and found.database == database:
-        return found
+def prepared(database: str, checks: tuple[Check, ...]) -> ChecksOfLock | None:
+    """Prepare several checks, or return ``None`` if they are not those of a lock."""
     first = checks[0]
     if not isinstance(first, StartsWith) or len(checks) > statements.MOST_RANGES:
         return None
@@ -60,23 +56,12 @@ def checks_of_lock(database: str, checks: tuple[Check, ...]) -> ChecksOfLock | N
         ranges += below(database, check.key)
     if len(spaces) > len(statements.HAVE_ROWS):
         return None
-    if len(_of_locks) >= CACHED:
-        _of_locks.clear()
+    if len(PREPARED) >= CACHED:
+        PREPARED.clear()
     outer = [bound for _, ranges in spaces.values() for bound in (min(ranges), max(ranges))]
     near = statements.HAVE_ROWS[len(spaces) - 1]
-    found = _of_locks[id(checks)] = ChecksOfLock(checks, database, first.prefix, near, outer, list(spaces.values()))
-    return found
-
-
-def touches_values(transaction: Transaction) -> bool:
-    """Return whether a transaction names a key of a value, which a document may contain. Others name records."""
-    checks, reads, writes = transaction
-    # Not by `any`, whose generator takes as long as a statement. Usually the first write tells.
-    for part in (writes, reads, checks):
-        for each in part:
-            if each.key.space[:1] not in LOCK_SPACES:
-                return True
-    return False
+    PREPARED[id(checks)] = made = ChecksOfLock(checks, database, first.prefix, near, outer, list(spaces.values()))
+    return made
 
 
 def removed_record(check: Check, write: Write) -> tuple[Key, bytes] | None:

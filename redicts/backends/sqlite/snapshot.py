@@ -19,7 +19,7 @@ from redicts.backends.sqlite.documents import (
     rows_in_range,
 )
 from redicts.backends.sqlite.keys import LOCK_SPACES, below
-from redicts.backends.sqlite.lock_checks import ChecksOfLock, checks_of_lock, removed_record
+from redicts.backends.sqlite.lock_checks import PREPARED, ChecksOfLock, prepared, removed_record
 from redicts.core.minitransaction import (
     Add,
     Answer,
@@ -112,7 +112,10 @@ class Snapshot:
 
     def first_failed(self, checks: tuple[Check, ...]) -> int | None:
         """Return the index of the first check that does not hold, or ``None`` if all do."""
-        of_lock = checks_of_lock(self.database, checks) if len(checks) > 1 else None
+        of_lock = PREPARED.get(id(checks))
+        if of_lock is None or of_lock.database != self.database:
+            is_alike = len(checks) > 1 and isinstance(checks[-1], StartsWith)
+            of_lock = prepared(self.database, checks) if is_alike else None
         if of_lock is not None:
             return self._first_held(of_lock)
         index = 0

@@ -1,8 +1,8 @@
 """The lock protocol: hierarchical, leased, fenced and fair, as steps of minitransactions.
 
 ``records``      the layout of lock records, and which of them conflict
-``acquisition``  grants one request, at once or after waiting
-``operations``   acquire, release, renew, withdraw, find, break
+``acquisition``  acquires one lock, at once or after waiting
+``operations``   release, renew, withdraw, find, break
 ``deadlocks``    finds and resolves cycles among waiters
 ``guards``       applies writes only while a lock is held
 """

@@ -21,8 +21,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from redicts.core.driver import Await, Pause, Steps
+from redicts.core.driver import Await, Listen, Pause, Steps
 from redicts.core.locks.deadlocks import Waiting
+from redicts.core.locks.operations import LockOperations, notify
 from redicts.core.locks.records import (
     HOLDERS,
     LISTENERS,
@@ -46,7 +47,6 @@ from redicts.core.minitransaction import (
     Equals,
     Expire,
     Key,
-    Notify,
     Outcome,
     Path,
     Put,
@@ -56,9 +56,11 @@ from redicts.core.minitransaction import (
     Status,
     Transaction,
     Write,
+    canonical_counter,
 )
 from redicts.core.paths import all_described
-from redicts.errors import CorruptData, LockTimeout, Unsupported
+from redicts.core.sections import refuse_several
+from redicts.errors import CorruptData, LockLost, LockTimeout, StoreError, Unsupported
 from redicts.randomness import RANDOM
 
 _MOST_CHECKED: Final = 32
@@ -75,6 +77,18 @@ _FRUITLESS: Final = 100
 
 _MARGIN_SECS: Final = 0.002
 """The delay after the end of a record's TTL before it is read again: remaining TTLs are whole milliseconds."""
+
+_CLOCK_BITS: Final = 8
+"""The first fencing token of a tree is the time in milliseconds, shifted left by so many bits."""
+
+FIRST_TOKEN: Final = 2**40
+"""The lowest fencing token. A counter below it is new, and is first set to the time."""
+
+_ATTEMPTS: Final = 1_000
+"""The maximum number of attempts to set it under contention."""
+
+_COUNT: Final = Add(TOKENS, 1)
+_APPLIED: Final = Status.APPLIED  # some versions of Python look up the member of an Enum in Python, each time
 
 
 class Timing(NamedTuple):
@@ -101,8 +115,136 @@ class Grant(NamedTuple):
     answers: tuple[Answer, ...] = ()
 
 
+class AcquireOperations(LockOperations):
+    """Operations on locks: one half of :class:`redicts.core.store.TreeStore`, which documents the arguments."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+        timing: Timing = Timing(),  # noqa: B008  (it is immutable)
+        *,
+        sharded: bool = False,
+    ) -> None:
+        super().__init__(sharded=sharded)
+        self.clock = clock
+        self.wall_clock = wall_clock
+        self.timing = timing
+
+    def acquire(
+        self,
+        request: Request,
+        lease: int,
+        timeout: float | None,
+        own: Collection[Request] = (),
+        reads: tuple[Read, ...] = (),
+    ) -> Steps[Grant | None]:
+        """Acquire a lock for ``lease`` milliseconds, waiting at most ``timeout`` seconds, ``None`` without limit.
+
+        With a timeout of 0 it returns ``None`` if the lock is not free. ``own`` are the locks that the owner holds.
+        The transaction that grants the lock carries out ``reads``, which must be limited to a page each.
+        Raises :class:`~redicts.errors.LockTimeout` and :class:`~redicts.errors.Deadlock`. Without a grant, nothing is
+        left in the store, or ``request.pending`` stays true and :meth:`withdraw` must be called later.
+
+        One transaction if the lock is free. Otherwise three before waiting, and one after a notification. With a
+        timeout of 0 and locks of its own, two more, to pass the waiters that these locks block.
+        """
+        if self.sharded:
+            refuse_several(request.paths)
+        request.pending = True
+        grant: Grant | None = None
+        queued: Acquisition | None = None
+        try:
+            deadline = None if timeout is None else self.clock() + timeout
+            checks = _free_or_compatible(request.paths, request.compatible)
+            grant, too_large = yield from _attempt(request, lease, self.clock, checks, reads)
+            if grant is None and (timeout != 0 or own or too_large):
+                queued = Acquisition(request, lease, own, deadline, self.clock, self.timing, reads)
+                if timeout != 0:
+                    yield Listen(request.listener)
+                    grant = yield from queued.in_order()
+                else:
+                    grant = yield from queued.past_blocked_waiters()
+            if grant is None:
+                request.pending = False
+            elif grant.token < FIRST_TOKEN:
+                token = yield from self._token(grant.token, request)
+                return Grant(token, grant.since, 0, grant.answers)
+            return grant
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            is_written = grant is not None or (queued is not None and queued.written)
+            if isinstance(error, StoreError) and not error.maybe_applied and not is_written:
+                request.pending = False
+            else:
+                yield from self._withdraw_after(error, request)
+            raise
+
+    def _withdraw_after(self, error: BaseException, request: Request) -> Steps[None]:
+        try:
+            yield from self.withdraw(request)
+        except StoreError:
+            # The first error is the cause; ``request.pending`` tells the caller to withdraw again.
+            raise error from None
+
+    def _token(self, counted: int, request: Request) -> Steps[int]:
+        """Return the fencing token for a grant; set a new counter to the time first.
+
+        Tokens must increase even if the store loses its data, because the resources that they guard keep theirs. So a
+        new counter is set to the time, while the request holds its lock: until the release, no conflicting lock has a
+        later token.
+        """
+        mine = Equals(request.keys(HOLDERS)[0], Scope.NODE, {(): request.record})
+        for _ in range(_ATTEMPTS):
+            if counted >= FIRST_TOKEN:
+                return counted
+            start = int(self.wall_clock() * 1000) << _CLOCK_BITS
+            unchanged = Equals(TOKENS, Scope.NODE, {(): b"%d" % counted})
+            outcome = yield Transaction((mine, unchanged), (Read(TOKENS),), (Put(TOKENS, b"%d" % start),))
+            if outcome.applied:
+                return start
+            counted = canonical_counter(outcome.answers[0].values.get((), b"0")) or 0
+            if outcome.failed_index and counted >= FIRST_TOKEN:
+                outcome = yield Transaction((mine,), (), (Add(TOKENS, 1),))
+                counted = outcome.counters[0] if outcome.applied else counted
+            if not outcome.failed_index and not outcome.applied:
+                raise LockLost("the lease ran out, or the lock was broken, before it was granted; acquire it again")
+        raise CorruptData(
+            "the counter of fencing tokens does not keep its value; remove it from the store, see the page on locks"
+        )
+
+
+def _attempt(
+    request: Request,
+    lease: int,
+    clock: Callable[[], float],
+    checks: tuple[Check, ...],
+    reads: tuple[Read, ...],
+    gone: Collection[Key] = (),
+    spare: int = 0,
+) -> Steps[tuple[Grant | None, bool]]:
+    """Acquire a lock if these checks hold, and delete what is ``gone`` then. One transaction.
+
+    Return the grant, if it was granted, and whether the attempt exceeded the size of a transaction.
+    """
+    writes: list[Write] = [Put(key, request.record, lease) for key in request.keys(HOLDERS)]
+    if gone:
+        writes += [Delete(key, Scope.NODE) for key in gone]
+    writes.append(Add(TOKENS, 1 + spare) if spare else _COUNT)
+    since = clock()
+    outcome: Outcome = yield Transaction(checks, reads, tuple(writes))
+    if outcome.status is _APPLIED:
+        return Grant(outcome.counters[0] - spare, since, spare, outcome.answers), False
+    if outcome.status is Status.NOT_A_COUNTER:
+        raise CorruptData(
+            "the counter of fencing tokens is not a number; remove it from the store, see the page on locks"
+        )
+    return None, outcome.status is Status.TOO_LARGE
+
+
 class Acquisition:
-    """The state of one acquisition: its ticket in the queue, and the blockers that it knows."""
+    """The state of an acquisition that was not granted at once: its ticket, and the blockers that it knows."""
 
     __slots__ = (
         "_ahead",
@@ -158,10 +300,6 @@ class Acquisition:
 
     # Granting
 
-    def at_once(self) -> Steps[Grant | None]:
-        """Acquire the lock if it is free and no request waits for it. One transaction."""
-        return self._acquire_if(_free_or_compatible(self._request.paths, self._request.compatible))
-
     def past_blocked_waiters(self) -> Steps[Grant | None]:
         """Acquire the lock if the only waiters are blocked by the owner's own locks. Two transactions."""
         yield from self._read_ticket()
@@ -185,31 +323,16 @@ class Acquisition:
         if self.written:
             # Later requests queue behind this record only while it is there.
             checks.append(Equals(self._request.keys(WAITERS)[0], Scope.NODE, {(): self._request.record}))
-        return (yield from self._acquire_if(tuple(checks)))
-
-    def _acquire_if(self, checks: tuple[Check, ...]) -> Steps[Grant | None]:
-        request = self._request
-        writes: list[Write] = [Put(key, request.record, self._lease) for key in request.keys(HOLDERS)]
-        spare = 0
+        request, spare = self._request, 0
+        gone: list[Key] = []
         if self.written:
-            spare = request.spare
-            gone = [*request.keys(WAITERS), *self._registered_at]
+            gone, spare = [*request.keys(WAITERS), *self._registered_at], request.spare
             if self._waiting is not None:
                 gone.append(Key(WAITING_FOR, (request.owner.name,)))
-            writes += [Delete(key, Scope.NODE) for key in gone]
-        writes.append(Add(TOKENS, 1 + spare))
-        since = self._clock()
-        outcome: Outcome = yield Transaction(checks, self._reads, tuple(writes))
-        self.too_large = False
-        if outcome.status is Status.APPLIED:
-            self.written = True
-            return Grant(outcome.counters[0] - spare, since, spare, outcome.answers)
-        if outcome.status is Status.NOT_A_COUNTER:
-            raise CorruptData(
-                "the counter of fencing tokens is not a number; remove it from the store, see the page on locks"
-            )
-        self.too_large = outcome.status is Status.TOO_LARGE
-        return None
+        grant, self.too_large = yield from _attempt(
+            request, self._lease, self._clock, tuple(checks), self._reads, gone, spare
+        )
+        return grant
 
     # Waiting
 
@@ -394,8 +517,3 @@ def _free_or_compatible(paths: tuple[Path, ...], compatible: bytes) -> tuple[Che
     """Return the checks that all overlapping records, of held locks and waiters, begin with these bytes."""
     scopes = [key for space in (HOLDERS, WAITERS) for path in paths for key in scopes_of(path, space)]
     return tuple([StartsWith(key, Scope.BELOW, compatible) for key in dict.fromkeys(scopes)])
-
-
-def notify(request: str) -> Notify:
-    """Return the write that notifies the waiters registered with a request."""
-    return Notify(Key(LISTENERS, (request,)), Scope.BELOW)

@@ -1,16 +1,14 @@
-"""Operations on the locks of a tree, as steps without I/O: acquire, withdraw, release, renew, find and break."""
+"""Operations on locks that are there, as steps without I/O: withdraw, release, renew, find and break."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
-from redicts.core.driver import Listen, Steps
-from redicts.core.locks.acquisition import Acquisition, Grant, Timing, notify
+from redicts.core.driver import Steps
 from redicts.core.locks.records import (
     HOLDERS,
     LISTENERS,
-    TOKENS,
     WAITERS,
     WAITING_FOR,
     Record,
@@ -19,7 +17,6 @@ from redicts.core.locks.records import (
     records_in,
 )
 from redicts.core.minitransaction import (
-    Add,
     Check,
     Delete,
     Entries,
@@ -28,100 +25,30 @@ from redicts.core.minitransaction import (
     Key,
     Notify,
     Outcome,
-    Put,
     Read,
     Scope,
     Status,
     Transaction,
     Write,
-    canonical_counter,
 )
-from redicts.core.sections import by_section, refuse_several
-from redicts.errors import CorruptData, LockLost, RedictsError, StoreError, Unsupported
-
-_CLOCK_BITS: Final = 8
-"""The first fencing token of a tree is the time in milliseconds, shifted left by so many bits."""
+from redicts.core.sections import by_section
+from redicts.errors import RedictsError, StoreError, Unsupported
 
 _STEP: Final = 100
 """The number of records that one transaction removes, renews or notifies."""
 
-FIRST_TOKEN: Final = 2**40
-"""The lowest fencing token. A counter below it is new, and is first set to the time."""
-
-_ATTEMPTS: Final = 1_000
-"""The maximum number of attempts to set it under contention."""
+_NODE: Final = Scope.NODE
+_BELOW: Final = Scope.BELOW
+_APPLIED: Final = Status.APPLIED  # some versions of Python look up the member of an Enum in Python, each time
 
 _Item = TypeVar("_Item")
 
 
 class LockOperations:
-    """Operations on locks: one half of :class:`redicts.core.store.TreeStore`, which documents the arguments."""
+    """Operations on locks that are there. ``sharded`` says whether the store keeps sections on several servers."""
 
-    def __init__(
-        self,
-        clock: Callable[[], float],
-        wall_clock: Callable[[], float],
-        timing: Timing = Timing(),  # noqa: B008  (it is immutable)
-        *,
-        sharded: bool = False,
-    ) -> None:
+    def __init__(self, *, sharded: bool = False) -> None:
         self.sharded = sharded
-        self.clock = clock
-        self.wall_clock = wall_clock
-        self.timing = timing
-
-    def acquire(
-        self,
-        request: Request,
-        lease: int,
-        timeout: float | None,
-        own: Collection[Request] = (),
-        reads: tuple[Read, ...] = (),
-    ) -> Steps[Grant | None]:
-        """Acquire a lock for ``lease`` milliseconds, waiting at most ``timeout`` seconds, ``None`` without limit.
-
-        With a timeout of 0 it returns ``None`` if the lock is not free. ``own`` are the locks that the owner holds.
-        The transaction that grants the lock carries out ``reads``, which must be limited to a page each.
-        Raises :class:`~redicts.errors.LockTimeout` and :class:`~redicts.errors.Deadlock`. Without a grant, nothing is
-        left in the store, or ``request.pending`` stays true and :meth:`withdraw` must be called later.
-
-        One transaction if the lock is free. Otherwise three before waiting, and one after a notification. With a
-        timeout of 0 and locks of its own, two more, to pass the waiters that these locks block.
-        """
-        if self.sharded:
-            refuse_several(request.paths)
-        deadline = None if timeout is None else self.clock() + timeout
-        request.pending = True
-        acquisition = Acquisition(request, lease, own, deadline, self.clock, self.timing, reads)
-        try:
-            grant = yield from acquisition.at_once()
-            if grant is None and timeout != 0:
-                yield Listen(request.listener)
-                grant = yield from acquisition.in_order()
-            elif grant is None and (own or acquisition.too_large):
-                grant = yield from acquisition.past_blocked_waiters()
-            if grant is None:
-                request.pending = False
-                return None
-            if grant.token >= FIRST_TOKEN:
-                return grant
-            token = yield from self._token(grant.token, request)
-            return Grant(token, grant.since, 0, grant.answers)
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            if isinstance(error, StoreError) and not error.maybe_applied and not acquisition.written:
-                request.pending = False
-            else:
-                yield from self._withdraw_after(error, request)
-            raise
-
-    def _withdraw_after(self, error: BaseException, request: Request) -> Steps[None]:
-        try:
-            yield from self.withdraw(request)
-        except StoreError:
-            # The first error is the cause; ``request.pending`` tells the caller to withdraw again.
-            raise error from None
 
     def withdraw(self, request: Request) -> Steps[None]:
         """Remove the records of a request, and notify later waiters. One transaction."""
@@ -150,27 +77,20 @@ class LockOperations:
             request.pending = False
             raise
         if not there:
-            there = yield from self._release_if_held(request)
+            # A check is cheaper than a read, whose answer a store may have to keep for a request that is sent again.
+            keys, record = request.keys(HOLDERS), request.record
+            held = tuple([Equals(key, _NODE, {(): record}) for key in keys])
+            gone = [Delete(key, _NODE) for key in keys]
+            outcome = yield Transaction(held, (), (*gone, notify(request.name)))
+            if outcome.status is not _APPLIED:
+                there = yield from self._remove(keys, (request.name,))
         request.pending = False
         return all(there)
-
-    def _release_if_held(self, request: Request) -> Steps[list[bool]]:
-        """Remove the records of a held lock, and return which were there: one transaction if all were, else two.
-
-        A check is cheaper than a read, whose answer a store may have to keep for a request that is sent again.
-        """
-        keys = request.keys(HOLDERS)
-        held = tuple([Equals(key, Scope.NODE, {(): request.record}) for key in keys])
-        gone = tuple([Delete(key, Scope.NODE) for key in keys])
-        outcome = yield Transaction(held, (), (*gone, notify(request.name)))
-        if outcome.applied:
-            return [True]
-        return (yield from self._remove(keys, (request.name,)))
 
     def _ending(self, steps: Steps[None], request: Request) -> Steps[list[bool]]:
         """Run an operation, and remove a lock in its transaction that writes.
 
-        Returns which records of the lock were there; nothing if the operation did not write.
+        Returns for the records of the lock whether they were there; nothing if the operation did not write.
         """
         there: list[bool] = []
         try:
@@ -181,7 +101,7 @@ class LockOperations:
                         keys, names = request.keys(HOLDERS), (request.name,)
                         outcome = yield from self._remove_with(keys, names, step.checks, step.writes)
                         if outcome.applied:
-                            there = _found_in(outcome)
+                            there = [True, *_found_in(outcome)]
                     else:
                         outcome = yield step
                 except GeneratorExit:
@@ -255,10 +175,11 @@ class LockOperations:
     ) -> Steps[Outcome]:
         """Apply checks and writes, remove records and notify the waiters of some requests, all or nothing.
 
-        The answers are the values of the records.
+        The answers are the values of the records, but of those that a check expects to be there.
         """
-        reads = tuple(map(Read, keys))
-        writes += tuple([Delete(key, Scope.NODE) for key in keys])
+        expected = [check.key for check in checks if isinstance(check, Equals) and () in check.entries]
+        reads = tuple([Read(key) for key in keys if key not in expected])
+        writes += tuple([Delete(key, _NODE) for key in keys])
         outcome: Outcome = yield Transaction(checks, reads, writes + tuple(map(notify, names)))
         if outcome.status is Status.TOO_LARGE:
             # Too many waiters for one transaction: remove the records first, then notify.
@@ -282,31 +203,10 @@ class LockOperations:
             if cursor is None:
                 return
 
-    def _token(self, counted: int, request: Request) -> Steps[int]:
-        """Return the fencing token for a grant; set a new counter to the time first.
 
-        Tokens must increase even if the store loses its data, because the resources that they guard keep theirs. So a
-        new counter is set to the time, while the request holds its lock: until the release, no conflicting lock has a
-        later token.
-        """
-        mine = Equals(request.keys(HOLDERS)[0], Scope.NODE, {(): request.record})
-        for _ in range(_ATTEMPTS):
-            if counted >= FIRST_TOKEN:
-                return counted
-            start = int(self.wall_clock() * 1000) << _CLOCK_BITS
-            unchanged = Equals(TOKENS, Scope.NODE, {(): b"%d" % counted})
-            outcome = yield Transaction((mine, unchanged), (Read(TOKENS),), (Put(TOKENS, b"%d" % start),))
-            if outcome.applied:
-                return start
-            counted = canonical_counter(outcome.answers[0].values.get((), b"0")) or 0
-            if outcome.failed_index and counted >= FIRST_TOKEN:
-                outcome = yield Transaction((mine,), (), (Add(TOKENS, 1),))
-                counted = outcome.counters[0] if outcome.applied else counted
-            if not outcome.failed_index and not outcome.applied:
-                raise LockLost("the lease ran out, or the lock was broken, before it was granted; acquire it again")
-        raise CorruptData(
-            "the counter of fencing tokens does not keep its value; remove it from the store, see the page on locks"
-        )
+def notify(request: str) -> Notify:
+    """Return the write that notifies the waiters registered with a request."""
+    return Notify(Key(LISTENERS, (request,)), _BELOW)
 
 
 def _found_in(outcome: Outcome) -> list[bool]:

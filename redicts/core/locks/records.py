@@ -55,6 +55,9 @@ class Mode(Enum):
     """Any number of owners hold the lock, while none holds it exclusively."""
 
 
+_SHARED: Final = Mode.SHARED  # some versions of Python look up the member of an Enum in Python, each time
+
+
 class Owner(NamedTuple):
     """A lock owner: one thread of one process, or one asyncio task.
 
@@ -100,13 +103,14 @@ class Request:
         self.listener = name
         self.owner = owner
         self.mode = mode
-        self.compatible = b"S" if mode is Mode.SHARED else exclusive_to(owner)
+        is_shared = mode is _SHARED
+        self.compatible = b"S" if is_shared else exclusive_to(owner)
         self.since = since
         self.pending = False
         self.spare = 0
         several = 1 < len(self.paths) <= _MOST_LISTED
         also = ",".join([hexed(path) for path in self.paths]) if several else "-"
-        letter = "S" if mode is Mode.SHARED else "X"  # faster than mode.value
+        letter = "S" if is_shared else "X"
         self.record = f"{letter}{owner.name} {since} {also} {owner.label}".encode("utf-8", "replace")
 
     def rename(self) -> None:

@@ -11,8 +11,7 @@ from redicts.core.backend import Backend, Capabilities
 from redicts.core.driver import Await, Listen, Pause, Steps
 from redicts.core.driver import Request as Asked
 from redicts.core.listener import Listener
-from redicts.core.locks.acquisition import Grant, Timing
-from redicts.core.locks.operations import LockOperations
+from redicts.core.locks.acquisition import AcquireOperations, Grant, Timing
 from redicts.core.locks.records import Mode, Owner, Record, Request
 from redicts.core.minitransaction import Entries, Key, Outcome, Path, Read, Scope, Transaction
 
@@ -131,7 +130,7 @@ class Simulation:
     ) -> None:
         self.clock = ManualClock()
         self.backend = backend(self.clock)
-        self.protocol = LockOperations(self.clock, self.clock, timing)
+        self.protocol = AcquireOperations(self.clock, self.clock, timing)
         self.actors: list[Actor[Grant | None]] = []
         self.sent: list[Transaction] = []
         self.watch: Callable[[], None] = lambda: None

@@ -12,8 +12,7 @@ from redicts.contract.clock import ManualClock
 from redicts.core.driver import Await, Steps
 from redicts.core.listener import Listener
 from redicts.core.locks import acquisition, records
-from redicts.core.locks.acquisition import Grant
-from redicts.core.locks.operations import LockOperations
+from redicts.core.locks.acquisition import AcquireOperations, Grant
 from redicts.core.locks.records import TOKENS, WAITING_FOR, Request, scopes_of
 from redicts.core.minitransaction import (
     NOTHING,
@@ -60,6 +59,22 @@ def test_a_free_lock_costs_one_transaction() -> None:
         simulation.release(request)
         assert len(simulation.sent) == 2
         assert "1" not in {owner for owner, _ in simulation.holders()}
+
+
+@pytest.mark.parametrize("is_checked", [True, False])
+def test_a_release_after_an_operation_reads_only_what_no_check_of_it_shows(is_checked: bool) -> None:
+    """Where the operation checks that the record of the lock is there, its transaction does not read the record too."""
+    simulation = Simulation()
+    request = simulation.hold("1", A)
+    guards = tuple([Equals(key, Scope.NODE, {(): request.record}) for key in request.keys("h")])
+
+    def last() -> Steps[None]:
+        yield Transaction(guards if is_checked else (), (), (Put(Key("v", A), b"1"),))
+
+    assert simulation.do(simulation.protocol.release(request, last()))
+    assert simulation.sent[-1].reads == (() if is_checked else tuple(map(Read, request.keys("h"))))
+    assert not simulation.holders()
+    assert not request.pending
 
 
 def test_the_first_token_costs_a_second_transaction() -> None:
@@ -1106,7 +1121,7 @@ def test_processes_share_only_the_store() -> None:
     """Two processes with clocks of their own agree through the store alone."""
     simulation = Simulation()
     ahead = ManualClock(simulation.clock() + 86_400)
-    other = LockOperations(ahead, ahead)
+    other = AcquireOperations(ahead, ahead)
     held = simulation.hold("1", A)
     request = simulation.request("2", A)
     actor = Actor(other.acquire(request, LEASE, 5.0), simulation)
