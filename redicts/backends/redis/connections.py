@@ -135,10 +135,11 @@ class Connections:
         """
         try:
             return self._exchange(command if self._functions.are_there else as_script(command), deadline, count)
-        except Failed as error:
-            failed = error.with_traceback(None)
-        # Not above: the errors of further attempts would have that of the first one as their context.
-        return self._call_again(command, writes, deadline, count, failed)
+        except Failed as failed:
+            first = [failed.with_traceback(None)]
+        # Not above: the errors of further attempts would have that of the first one as their context. A traceback keeps
+        # this frame, so the frame does not keep the error, with the connection that it is about.
+        return self._call_again(command, writes, deadline, count, first.pop())
 
     def formed(self, call: bytes) -> bytes:
         """Return a call as it is to be sent in a packet with others."""
