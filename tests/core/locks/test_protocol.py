@@ -12,7 +12,6 @@ from redicts.contract.clock import ManualClock
 from redicts.core.driver import Await, Steps
 from redicts.core.listener import Listener
 from redicts.core.locks import acquisition, records
-from redicts.core.driver import Steps
 from redicts.core.locks.acquisition import AcquireOperations, Grant
 from redicts.core.locks.records import TOKENS, WAITING_FOR, Request, scopes_of
 from redicts.core.minitransaction import (
