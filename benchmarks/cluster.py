@@ -1,9 +1,10 @@
-"""A cluster of three nodes compared with one server, and what finding the section of a transaction costs.
+"""Clusters of one node and of three compared with one server, and what finding the section of a transaction costs.
 
 Run it from the project's folder with ``python -m benchmarks.cluster``; it starts servers of its own. The nodes have no
-replicas, as the server has none: a replica costs the same behind either. Both sides of a ratio are measured in one run,
-in turn. ``--processes N`` sets how many processes write to as many sections. Three nodes can have three times the
-throughput of one only where there are as many cores as processes and nodes.
+replicas, as the server has none: a replica costs the same behind either. All sides of a ratio are measured in one run,
+in turn. One node tells what a cluster costs, and three tell what more nodes gain. ``--processes N`` sets how many
+processes write to as many sections. Three nodes can have three times the throughput of one only where there are as many
+cores as processes and nodes.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import argparse
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from statistics import median
 from typing import Any, Final
 
 import redicts
 from redicts.backends.redis.cluster import ClusterBackend
+from redicts.backends.redis.cluster_nodes import Nodes
 from redicts.backends.redis.options import RedisOptions
 from redicts.codecs.json import codec
 from redicts.core.envelope import LeafFormat
@@ -37,6 +39,9 @@ _spawn: Final[Any] = multiprocessing.get_context("spawn")
 
 class _NoSection:
     """Stands for a section, and does nothing."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self.nodes = nodes
 
     def execute(self, _transaction: Transaction, _deadline: float | None = None) -> Outcome:
         return Outcome(Status.APPLIED)
@@ -60,30 +65,29 @@ def operations(configuration: Mapping[str, Any], section: str) -> dict[str, Call
     }
 
 
-def ratios(server: RedisServer, cluster: Cluster) -> dict[str, tuple[float, float]]:
-    """Return the median microseconds of each operation on one server and on the cluster, taken in turn."""
-    (section, *_) = sections_in_each(cluster)
-    ours = operations(cluster.configuration, section)
-    theirs = operations({"host": server.host, "port": server.port}, section)
+def medians(configurations: Sequence[Mapping[str, Any]], section: str) -> dict[str, list[float]]:
+    """Return the median microseconds of each operation on each of some stores, taken in turn."""
+    stores = [operations(configuration, section) for configuration in configurations]
     found = {}
-    for name in ours:
-        times: tuple[list[float], list[float]] = ([], [])
+    for name in stores[0]:
+        sides = [(list[float](), store[name]) for store in stores]
         for number in range(_ROUNDS):
-            sides = ((times[0], theirs[name]), (times[1], ours[name]))
-            for taken, run in sides if number % 2 else reversed(sides):
+            first = number % len(sides)
+            for taken, run in (*sides[first:], *sides[:first]):
                 begun = time.perf_counter()
                 run()
                 taken.append(time.perf_counter() - begun)
-        found[name] = (median(times[0]) * 1e6, median(times[1]) * 1e6)
+        found[name] = [median(taken) * 1e6 for taken, _ in sides]
     return found
 
 
 def routing() -> dict[str, float]:
     """Return the microseconds of CPU time that finding the section of a transaction takes."""
     backend = ClusterBackend(RedisOptions(cluster=True, nodes=("127.0.0.1:1",)), 0)
-    sections: dict[str | None, Any] = {"garage": _NoSection()}
+    nodes = backend._nodes.get()
+    sections: dict[str | None, Any] = {"garage": _NoSection(nodes)}
     backend._sections = sections
-    backend._nodes.get().listed["garage"] = float("inf")
+    nodes.listed["garage"] = float("inf")
     store = TreeStore(LeafFormat(codec))
     request = Request("a/1", Owner("a.1", "here"), Mode.EXCLUSIVE, [("garage", "car", "paint")], 1)
     transactions = {
@@ -142,16 +146,24 @@ def main() -> int:
     out = sys.stdout.write
     for name, micros in routing().items():
         out(f"routing, {name}: {micros:.2f} us\n")
-    with RedisServer() as server, Cluster(replicas=0) as cluster:
-        for name, (theirs, ours) in ratios(server, cluster).items():
-            out(f"{name}: one server {theirs:.1f} us, cluster {ours:.1f} us, ratio {ours / theirs:.3f}\n")
-        names = sections_in_each(cluster, -(-processes // 3))
-        sections = [name for each in zip(*[iter(names)] * (-(-processes // 3))) for name in each][:processes]
-        one = {"host": server.host, "port": server.port}
-        rates = [(throughput(one, sections), throughput(cluster.configuration, sections)) for _ in range(3)]
+    with RedisServer() as server, Cluster(primaries=1, replicas=0) as node, Cluster(replicas=0) as cluster:
+        sides = [{"host": server.host, "port": server.port}, node.configuration, cluster.configuration]
+        sections = list(sections_in_each(cluster, -(-processes // 3))[:processes])
+        for name, figures in medians(sides, sections[0]).items():
+            out(f"{name}: {_compared(figures, 'us')}\n")
+        rates = [[throughput(side, sections) for side in sides] for _ in range(3)]
         best = [max(each) for each in zip(*rates)]
-        out(f"{processes} processes on as many sections: one server {best[0]:.0f}/s, three nodes {best[1]:.0f}/s\n")
+        out(f"{processes} processes on as many sections: {_compared(best, '/s')}\n")
     return 0
+
+
+def _compared(figures: Sequence[float], unit: str) -> str:
+    first = figures[0]
+    texts = [
+        f"{side} {figure:.1f} {unit} ({figure / first:.3f})"
+        for side, figure in zip(("one server", "one node", "three nodes"), figures)
+    ]
+    return ", ".join(texts)
 
 
 if __name__ == "__main__":

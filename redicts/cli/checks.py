@@ -31,7 +31,7 @@ from redicts.version import __version__
 
 _READS: Final = 50
 _PROBE: Final = "doctor"
-"""The path of the probe and what is below it: one section, which a cluster keeps in its list. Checkpoints lie above."""
+"""The probes are below this segment: one section, because a cluster keeps the name of each in a list."""
 
 _PROBE_TTL: Final = 60_000
 _LATE: Final = 2_500

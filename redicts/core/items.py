@@ -95,7 +95,7 @@ class ItemOperations(ValueOperations):
             above = clearing_above(at)
             found = replacing(leaves_of(value, at, self._format), at, ttl)
             writes += found[len(above) :] if writes else found  # the leaves above are the same for all
-        yield from self._apply(tuple(writes))
+        yield from self._apply(path, tuple(writes))
 
     def take_any(self, path: Path) -> Steps[tuple[str, object] | None]:
         """Remove one of the items below a path, and return its name and value; ``None`` if there are none.
@@ -118,7 +118,7 @@ class ItemOperations(ValueOperations):
 
     def clear_items(self, path: Path) -> Steps[None]:
         """Remove everything below a path. One transaction."""
-        yield from self._apply((Delete(Key(VALUES, path), Scope.BELOW),))
+        yield from self._apply(path, (Delete(Key(VALUES, path), Scope.BELOW),))
 
     def _item_in(self, found: Entries, path: Path) -> object:
         """Return the item of which these are the first leaves; ``ABSENT`` for none."""

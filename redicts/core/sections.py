@@ -16,6 +16,7 @@ so together they are no snapshot.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from redicts.core.minitransaction import Key, Path, Transaction
@@ -34,12 +35,16 @@ _AT_HOME: Final = frozenset("ndf")
 def section_of(key: Key) -> str | None:
     """Return the section of a key, :data:`ROOT` for the root, or ``None`` for a key that any transaction may have."""
     space, path = key
+    return _section_at(space, path[0] if path else ROOT)
+
+
+@lru_cache(maxsize=1024)
+def _section_at(space: str, first: str) -> str | None:
+    """Return the section of a key whose path begins with a segment, or is empty as the segment is then."""
     kind = space[0]
     if kind in _RECORDS:
-        return path[0][1:] if path and path[0][0] == "/" else None
-    if kind in _AT_HOME:
-        return None
-    return path[0] if path else ROOT
+        return first[1:] if first[:1] == "/" else None
+    return None if kind in _AT_HOME else first
 
 
 def home_of(transaction: Transaction) -> str | None:
@@ -58,7 +63,7 @@ def home_of(transaction: Transaction) -> str | None:
             if first == known and space == known_space:
                 continue
             known_space, known = space, first
-            section = section_of(item[0])
+            section = _section_at(space, first)
             if section is not None and section != home:
                 if home is not None or not section:
                     keys = [item.key for part in transaction for item in part]

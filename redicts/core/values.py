@@ -280,9 +280,9 @@ class ValueOperations:
             parts = documents_of(value, path, self._format) if self._documents and type(value) is dict else None
             leaves = leaves_of(value, path, self._format) if parts is None else parts
         if type(leaves) is DocumentLeaves:
-            yield from self._apply(putting(leaves, path, ttl))
+            yield from self._apply(path, putting(leaves, path, ttl))
         else:
-            yield from self._apply(replacing(leaves, path, ttl))
+            yield from self._apply(path, replacing(leaves, path, ttl))
 
     def stored(self, path: Path, value: object) -> Stored:
         """Encode a value that is to be stored at a path.
@@ -298,11 +298,11 @@ class ValueOperations:
 
     def delete(self, path: Path) -> Steps[None]:
         """Remove everything at and below a path. One transaction."""
-        yield from self._apply((Delete(Key(VALUES, path), Scope.SUBTREE),))
+        yield from self._apply(path, (Delete(Key(VALUES, path), Scope.SUBTREE),))
 
     def expire(self, path: Path, ttl: int | None) -> Steps[None]:
         """Set the TTL of every leaf at and below a path. One transaction."""
-        yield from self._apply((Expire(Key(VALUES, path), Scope.SUBTREE, ttl),))
+        yield from self._apply(path, (Expire(Key(VALUES, path), Scope.SUBTREE, ttl),))
 
     def merge(self, path: Path, value: Mapping[str, object], ttl: int | None = None) -> Steps[None]:
         """Store the leaves of a dict, and preserve all other leaves. One transaction, more for empty dicts.
@@ -317,7 +317,7 @@ class ValueOperations:
         leaves = leaves_of(value, path, self._format)
         empty = [below for below, data in leaves.items() if data == EMPTY_DICT]
         if not empty:
-            yield from self._apply(merging(leaves, path, ttl))
+            yield from self._apply(path, merging(leaves, path, ttl))
             return
         if self.sharded and not path and len(value) > 1:
             for name, item in value.items():
@@ -520,11 +520,14 @@ class ValueOperations:
             found = yield from self._page(path, found.cursor, 1)
         return found
 
-    def _apply(self, writes: tuple[Write, ...]) -> Steps[None]:
-        """Apply writes in one transaction, or step by step if they are too large for one, or at the root of shards."""
-        if self.sharded and not _is_in_one_section(writes):
+    def _apply(self, path: Path, writes: tuple[Write, ...]) -> Steps[None]:
+        """Apply writes at, above and below a path, and not at the root but for a write there.
+
+        One transaction, or one for each section at the root of shards, or several if they are too large for one.
+        """
+        if self.sharded and not path:
             for part in (yield from self._by_section(writes)):
-                yield from self._apply(part)
+                yield from self._apply(part[0].key.path, part)
             return
         if not writes or (yield Transaction((), (), writes)).status is not Status.TOO_LARGE:
             return
@@ -535,7 +538,7 @@ class ValueOperations:
             return
         step = min(_STEP, (len(writes) + 1) // 2)
         for start in range(0, len(writes), step):
-            yield from self._apply(writes[start : start + step])
+            yield from self._apply(path, writes[start : start + step])
 
     def _by_section(self, writes: tuple[Write, ...]) -> Steps[list[tuple[Write, ...]]]:
         """Return writes in groups of one section each. One at the root becomes one for each section that is there."""
@@ -558,9 +561,9 @@ class ValueOperations:
             found = _entries_in((yield Transaction((), (Read(write.key, write.scope, _STEP, cursor),))))
             keys = [Key(write.key.space, write.key.path + below) for below in found.values]
             if isinstance(write, Delete):
-                yield from self._apply(tuple([Delete(key, Scope.NODE) for key in keys]))
+                yield from self._apply(write.key.path, tuple([Delete(key, Scope.NODE) for key in keys]))
             else:
-                yield from self._apply(tuple([Expire(key, Scope.NODE, write.ttl) for key in keys]))
+                yield from self._apply(write.key.path, tuple([Expire(key, Scope.NODE, write.ttl) for key in keys]))
             cursor = found.cursor
             if cursor is None:
                 return
@@ -593,11 +596,6 @@ def _fetch(path: Path) -> Fetch:
 def _fetch_document(path: Path) -> Fetch:
     """Return the request for a value or a document."""
     return Fetch(key_of(path), document=True)
-
-
-def _is_in_one_section(writes: tuple[Write, ...]) -> bool:
-    sections = {write.key.path[:1] for write in writes}
-    return len(sections) < 2 and () not in sections
 
 
 def _entries_in(outcome: Outcome) -> Entries:

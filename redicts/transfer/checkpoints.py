@@ -14,6 +14,9 @@ from redicts.transfer.leaves import read_all
 SPACE: Final = "c"
 """The space of the checkpoints, which are no values of the tree."""
 
+WORK: Final = ("work",)
+"""The path below which they are: one section, because a cluster keeps the name of each in a list."""
+
 _TTL: Final = 7 * 24 * 3600 * 1000
 """A checkpoint expires after a week, in milliseconds. The work then starts from its beginning, which does no harm."""
 
@@ -22,7 +25,7 @@ class Checkpoint:
     """The checkpoint of the work with this name, in a store with these capabilities."""
 
     def __init__(self, name: str, capabilities: Capabilities) -> None:
-        self._key = Key(SPACE, (name,))
+        self._key = Key(SPACE, (*WORK, name))
         self._ttl = _TTL if capabilities.ttl else None
 
     def load(self) -> Steps[Mapping[str, Any]]:
@@ -40,12 +43,12 @@ class Checkpoint:
 
 
 def unfinished() -> Steps[dict[str, Mapping[str, Any]]]:
-    """Return the states of all work that is unfinished, by its name. Deeper paths of the space are no checkpoints."""
+    """Return the states of all work that is unfinished, by its name."""
     states: dict[str, Mapping[str, Any]] = {}
-    read: Read | None = Read(Key(SPACE, ()), Scope.BELOW, 1_000)
+    read: Read | None = Read(Key(SPACE, WORK), Scope.BELOW, 1_000)
     while read is not None:
         (found,) = yield from read_all([read])
-        states.update({path[0]: _state(data) for path, data in found.values.items() if len(path) == 1})
+        states.update({path[0]: _state(data) for path, data in found.values.items()})
         read = None if found.cursor is None else read._replace(cursor=found.cursor)
     return states
 

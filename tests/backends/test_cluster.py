@@ -24,6 +24,7 @@ from redicts.cli import main
 from redicts.config.settings import parse
 from redicts.core.minitransaction import VALUES, Key, Put, Transaction
 from redicts.errors import Deadlock, LockLost, LockTimeout, NotReplicated, SettingsError, StoreBusy, Unsupported
+from redicts.transfer import import_lines, lines_of_value
 from tests.backends.test_redis_production import PAGE, documented_user_of_functions
 from tests.locks.locking import no_thread_is_left
 from tests.support.cluster import Cluster, address, sections_in_each
@@ -605,12 +606,15 @@ def test_doctor_asks_each_node(cluster: Cluster, capsys: pytest.CaptureFixture[s
     assert set(checks["clock"]["servers"]) == set(cluster.nodes)
 
 
-def test_doctor_leaves_one_section(cluster: Cluster, tree: Database, capsys: pytest.CaptureFixture[str]) -> None:
-    """However often it runs, the list of sections, which never shrinks, has one for its probes."""
-    for _ in range(3):
+def test_probes_and_checkpoints_are_in_two_sections(
+    cluster: Cluster, tree: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However often the doctor and imports run, the list of sections, which never shrinks, has one for each."""
+    for number in range(3):
         examined(cluster, capsys)
+        import_lines(tree, lines_of_value({"a": {"b": number}}, ()))
     backend: Any = tree.backend
-    assert set(backend._listed_sections()) == {"doctor"}
+    assert set(backend._listed_sections()) == {"a", "doctor", "work"}
 
 
 def test_doctor_sees_the_servers_behind_a_cache(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:

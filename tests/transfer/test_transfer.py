@@ -21,7 +21,7 @@ from redicts.core.envelope import LeafFormat
 from redicts.core.minitransaction import VALUES, Key, Outcome, Path, Put, Status, Transaction
 from redicts.errors import SettingsError, Unreachable, Unsupported
 from redicts.transfer import copy, export_lines, import_lines, lines_of_value, verify
-from redicts.transfer.checkpoints import SPACE, unfinished
+from redicts.transfer.checkpoints import SPACE, WORK, unfinished
 from redicts.transfer.leaves import ttl_left
 from redicts.transfer.lines import HEAD, LineError, last_line
 
@@ -256,7 +256,7 @@ def test_a_copy_into_itself_is_refused() -> None:
 def test_a_checkpoint_that_is_not_valid_is_ignored(data: bytes) -> None:
     """If something else wrote to its key, the copy starts again."""
     target = database_of()
-    target.backend.execute(Transaction(writes=(Put(Key(SPACE, ("test",)), data),)))
+    target.backend.execute(Transaction(writes=(Put(Key(SPACE, (*WORK, "test")), data),)))
     assert copy(database_of(MANY), target, "test").stored == 5000
 
 
@@ -266,7 +266,7 @@ def test_a_checkpoint_of_an_import_that_is_not_valid_is_ignored(state: dict[str,
     target, lines = database_of(), list(lines_of_value(MANY, ()))
     name = f"import () {hashlib.sha256(b''.join(lines[:2])).hexdigest()[:16]}"
     data = json.dumps({"done": 1, "digest": "", **state}).encode()
-    target.backend.execute(Transaction(writes=(Put(Key(SPACE, (name,)), data),)))
+    target.backend.execute(Transaction(writes=(Put(Key(SPACE, (*WORK, name)), data),)))
     assert import_lines(target, lines).stored == 5000
 
 

@@ -64,16 +64,17 @@ _MOST_LISTED: Final = 100_000
 
 
 class _Section(Executor):
-    """One section of a cluster."""
+    """One section of a cluster, in one process."""
 
-    def __init__(self, name: str, tag: bytes, channels: bytes, nodes: PerProcess[Nodes]) -> None:
+    def __init__(self, name: str, tag: bytes, channels: bytes, nodes: Nodes) -> None:
         slot = key_slot(tag)
         super().__init__(
             Encoder(tag, channels, ATOMIC_ENTRIES, tag),
             PlainReads(tag, ATOMIC_ENTRIES, simulated=False),
-            _Here(nodes, slot, name),
+            _There(SlotConnections(nodes, slot, name)),
         )
-        self.slot = slot
+        self.nodes: Final = nodes
+        self.slot: Final = slot
         self.channels: Final = channels_of_section(tag)
 
     @property
@@ -86,26 +87,13 @@ class _Section(Executor):
         return self._encoder.encode(transaction)
 
 
-class _Here:
-    """The connections of this process to the slot of a section, in the form of :class:`PerProcess`."""
+class _There:
+    """The connections to the slot of a section, in the form of :class:`PerProcess`."""
 
-    __slots__ = ("_name", "_nodes", "_slot", "_there")
+    __slots__ = ("current",)
 
-    def __init__(self, nodes: PerProcess[Nodes], slot: int, name: str) -> None:
-        self._nodes = nodes
-        self._slot = slot
-        self._name = name
-        self._there: tuple[Nodes | None, SlotConnections | None] = (None, None)
-
-    @property
-    def current(self) -> SlotConnections:
-        """The connections. They are made again in a forked child."""
-        nodes = self._nodes.current or self._nodes.get()
-        known, there = self._there
-        if there is None or known is not nodes:
-            there = SlotConnections(nodes, self._slot, self._name)
-            self._there = nodes, there
-        return there
+    def __init__(self, current: SlotConnections) -> None:
+        self.current = current
 
     def get(self) -> SlotConnections:
         """Return the connections."""
@@ -166,11 +154,12 @@ class ClusterBackend(Backend):
         if reads and not reads[0].key.path and is_at_root(transaction):
             return self._root.execute(transaction, deadline)
         home = home_of(transaction)
-        section = self._sections.get(home) or self._section(home)
-        if transaction.writes and home is not None:
-            nodes = self._nodes.current or self._nodes.get()
-            if nodes.listed.get(home, 0.0) < time.monotonic():
-                self._list(home, nodes, deadline)
+        nodes = self._nodes.current or self._nodes.get()
+        section = self._sections.get(home)
+        if section is None or section.nodes is not nodes:
+            section = self._section(home)
+        if transaction.writes and home is not None and nodes.listed.get(home, 0.0) < time.monotonic():
+            self._list(home, nodes, deadline)
         return section.execute(transaction, deadline)
 
     execute_until = execute
@@ -181,13 +170,14 @@ class ClusterBackend(Backend):
         return nodes.owner(self._section(section).slot, None)
 
     def _section(self, name: str | None) -> _Section:
-        """Return a section. The empty name stands for what belongs to none."""
+        """Return a section, made again in a forked child. The empty name stands for what belongs to none."""
+        nodes = self._nodes.current or self._nodes.get()
         found = self._sections.get(name)
-        if found is None:
+        if found is None or found.nodes is not nodes:
             if len(self._sections) >= _MOST_SECTIONS:
                 self._sections.clear()
             tag = self._tag + suffix((name or "",))[1:] + b"}"
-            found = self._sections.setdefault(name, _Section(name or "", tag, self._channels, self._nodes))
+            found = self._sections[name] = _Section(name or "", tag, self._channels, nodes)
         return found
 
     def _list(self, name: str, nodes: Nodes, deadline: float | None) -> None:

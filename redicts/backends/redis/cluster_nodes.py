@@ -59,19 +59,16 @@ class _InDoubt(threading.local):
     """The sessions of one thread with a request that has no reply, by section: only there can it be overtaken."""
 
     def __init__(self) -> None:
-        self._sections: dict[str, Unanswered] = {}
+        self.sections: dict[str, Unanswered] = {}
 
     def of(self, section: str) -> Unanswered:
         """Return the sessions for one section."""
-        found = self._sections.get(section)
+        found = self.sections.get(section)
         if found is None:
             # A call that this one has interrupted may be about to use an empty one.
-            if (
-                len(self._sections) >= _MOST_SECTIONS
-                and sum(frame.f_code.co_name == "execute" for frame in stack()) < 2
-            ):
-                self._sections = {name: kept for name, kept in self._sections.items() if kept.sessions}
-            found = self._sections.setdefault(section, Unanswered())
+            if len(self.sections) >= _MOST_SECTIONS and sum(frame.f_code.co_name == "execute" for frame in stack()) < 2:
+                self.sections = {name: kept for name, kept in self.sections.items() if kept.sessions}
+            found = self.sections.setdefault(section, Unanswered())
         return found
 
 
@@ -170,18 +167,20 @@ class Nodes:
 class SlotConnections:
     """The connections to whichever node has the slot of a section, and the sessions for writes there."""
 
-    __slots__ = ("_nodes", "_section", "_slot", "idle_sessions")
+    __slots__ = ("_in_doubt", "_nodes", "_section", "_slot", "idle_sessions")
 
     def __init__(self, nodes: Nodes, slot: int, section: str) -> None:
         self._nodes = nodes
         self._slot = slot
         self._section = section
+        self._in_doubt = nodes.in_doubt
         self.idle_sessions = nodes.idle_sessions
 
     @property
     def unanswered(self) -> Unanswered:
         """The sessions of this thread whose requests to this section may still be carried out."""
-        return self._nodes.in_doubt.of(self._section)
+        in_doubt = self._in_doubt
+        return in_doubt.sections.get(self._section) or in_doubt.of(self._section)
 
     def session(self) -> Session:
         """Return an idle session, or a new one."""

@@ -96,6 +96,11 @@ _BY_CLASS: Final[tuple[tuple[type[exceptions.RedisError], str], ...]] = (
 )
 """The codes that redis-py removes from the text and makes a class of."""
 
+_LACKS_A_COMMAND: Final[Meaning] = (
+    StoreError,
+    "the server lacks a command; redicts needs Redis 6.2 or newer, or Valkey, with scripts allowed, and no Sentinel",
+)
+
 _NO_PASSWORDS: Final[Meaning] = (AccessDenied, "the server has no password; remove it from the settings")
 
 _BY_TEXT: Final[tuple[tuple[str, Meaning], ...]] = (
@@ -105,10 +110,7 @@ _BY_TEXT: Final[tuple[tuple[str, Meaning], ...]] = (
     ("but no password is set", _NO_PASSWORDS),
     ("unknown command 'AUTH'", _NO_PASSWORDS),
     ("unknown command `AUTH`", _NO_PASSWORDS),
-    (
-        "unknown command",
-        (StoreError, "the server lacks a command; redicts needs Redis 6.2 or newer, or Valkey, with scripts allowed"),
-    ),
+    ("unknown command", _LACKS_A_COMMAND),
     ("access one of the channels", _CHANNELS),
     ("publish to the channel", _CHANNELS),
     ("can't run this command", _MEANINGS["NOPERM"]),
