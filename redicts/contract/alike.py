@@ -28,6 +28,7 @@ from redicts.core.minitransaction import (
     ReadNames,
     Scope,
     StartsWith,
+    Status,
     Transaction,
     Write,
 )
@@ -47,12 +48,14 @@ class Alike:
     Args:
         client: The client that reads and writes.
         nodes: The two nodes. Nothing is below them yet.
+        beside: A write to another space, which comes first in each transaction that writes at the second node.
         seed: The seed of the transactions.
 
     """
 
-    def __init__(self, client: Client, nodes: Sequence[Key], seed: int) -> None:
+    def __init__(self, client: Client, nodes: Sequence[Key], beside: Put, seed: int) -> None:
         self._client: Final = client
+        self._beside: Final = beside
         self._nodes: Final = nodes
         self._random: Final = Random(seed)  # noqa: S311  (not a secret)
         self._ttls: Final = client.capabilities.ttl
@@ -81,7 +84,12 @@ class Alike:
                 tuple([item._replace(key=_at(node, item.key.path)) for item in part])
                 for part in (checks, reads, writes)
             ]
-            outcomes.append(self._client.execute(Transaction(*moved)))
+            if writes and node == self._nodes[1]:
+                moved[2] = (self._beside, *moved[2])
+            outcome = self._client.execute(Transaction(*moved))
+            if outcome.status is Status.NOT_A_COUNTER and node == self._nodes[1]:
+                outcome = outcome._replace(failed_index=(outcome.failed_index or 0) - 1)
+            outcomes.append(outcome)
         what = f"in the space {self._nodes[1].space!r}, the outcome of {(checks, reads, writes)!r} is"
         require_equal(_told(outcomes[1]), _told(outcomes[0]), what)
         return outcomes[0].answers

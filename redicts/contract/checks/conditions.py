@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 from redicts.contract.check import conformance_check
 from redicts.contract.fixture import LONG, Fixture
@@ -18,6 +19,7 @@ from redicts.core.minitransaction import (
     Key,
     Path,
     Put,
+    PutDocument,
     Scope,
     StartsWith,
     Status,
@@ -144,23 +146,24 @@ def each_of_many_prefixes_is_compared(fixture: Fixture) -> None:
     Plants one foreign value at a time near a dozen conditions on nested keys, as for a lock, and asks several times.
     """
     spaces = [fixture.space, fixture.fresh_space(), fixture.fresh_space(), fixture.fresh_space()]
-    nodes: list[Path] = [("a",), ("a", "b"), ("a", "b", "c"), ("ab",)]
+    nodes: list[Path] = [("ab",), *[("a",) * depth for depth in range(1, 9)]]
     for chosen in (spaces[:1], spaces[1:2], spaces[::2], spaces[1::2]):
         keys = [Key(space, node) for space in chosen for node in nodes]
         for scope in (Scope.BELOW, Scope.SUBTREE):
             asked = Transaction(tuple([StartsWith(key, scope, b"me") for key in keys]))
             require(fixture.store.execute(asked).applied, "conditions fail that each hold alone")
-            for number, key in enumerate(keys):
+            for number, key in enumerate(keys[::2]):
                 planted = Key(key.space, (*key.path, "other"))
-                fixture.store.apply(Put(planted, (b"m", b"you")[number % 2]))
+                whole = number % 2 and fixture.capabilities.documents
+                fixture.store.apply(PutDocument(planted, b'{"x":{"y":1}}') if whole else Put(planted, b"m"))
                 outcome = fixture.store.execute(asked)
                 what = f"with another value at {planted!r}, the status of {len(keys)} conditions is"
                 require_equal(outcome.status, Status.CHECK_FAILED, what)
                 failed = keys[outcome.failed_index or 0]
                 inside = failed.space == planted.space and planted.path[: len(failed.path)] == failed.path
                 require(inside, f"of conditions on {keys!r}, that on {failed!r} fails by a value at {planted!r}")
-                fixture.store.apply(Delete(planted, Scope.NODE))
-            fixture.store.apply(*[Put(Key(space, ("a", "b", "c", "mine")), b"me 1") for space in chosen])
+                fixture.store.apply(Delete(planted, Scope.SUBTREE))
+            fixture.store.apply(*[Put(Key(space, (*nodes[-1], "mine")), b"me 1") for space in chosen])
         fixture.store.apply(*[Delete(Key(space, ()), Scope.SUBTREE) for space in chosen])
 
 
@@ -187,6 +190,15 @@ def what_is_expected_can_be_deleted(fixture: Fixture) -> None:
                 fixture.expect({("d", "b"): value, ("done",): value})
                 again = fixture.store.run([Equals(key, Scope.NODE, {(): value})], writes=writes).status
                 require_equal(again, Status.CHECK_FAILED, "the status of the same, once more, is")
+        for compared, deleted in product(Scope, repeat=2):
+            tree: dict[Path, bytes] = {("d", "a"): b"me", ("e",): b"me"}
+            fixture.plant(tree)
+            for check in (StartsWith(fixture.key("d"), compared, b"me"), Equals(fixture.key("d"), compared, NOTHING)):
+                holds = isinstance(check, StartsWith) or compared is Scope.NODE
+                applied = fixture.store.run([check], writes=[Delete(fixture.key("d"), deleted)]).applied
+                require_equal(applied, holds, f"a delete of {deleted.name} under {check!r} is applied:")
+                fixture.expect({("e",): b"me"} if holds and deleted is not Scope.NODE else tree)
+                fixture.store.apply(*fixture.puts(tree))
 
 
 def _refused(fixture: Fixture, check: Check, why: str) -> None:

@@ -103,7 +103,8 @@ def checks_see_its_leaves(fixture: Fixture) -> None:
 def any_scope_in_it_can_be_deleted(fixture: Fixture) -> None:
     """Delete and Notify remove exactly their scope from a document: above, at and in it, at any depth.
 
-    Deletes and notifies every scope above, at and in a document, and reads what is left.
+    Deletes and notifies every scope above, at and in a document, and reads what is left. Then it does the same before a
+    put of a leaf in one transaction.
     """
     kinds: Iterator[type[Delete | Notify]] = cycle((Delete, Notify))
     for base in BASES:
@@ -111,6 +112,12 @@ def any_scope_in_it_can_be_deleted(fixture: Fixture) -> None:
             there = plant(fixture, base)
             there = apply(fixture, there, next(kinds)(fixture.key(*path), scope))
             look(fixture, there, [base, path, (*base, "inner", "deep")])
+    leaf = (*BASES[0], *next(iter(leaves_of(WHOLE))))
+    for depth, scope in product(range(len(leaf)), Scope):
+        path = leaf[:depth]
+        there = plant(fixture, BASES[0])
+        there = apply(fixture, there, Delete(fixture.key(*path), scope), Put(fixture.key(*leaf), b"new"))
+        look(fixture, there, [BASES[0]])
 
 
 @conformance_check(needs=[Need.DOCUMENTS])

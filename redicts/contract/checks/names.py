@@ -56,7 +56,7 @@ _ESCAPED: Final = (
 )  # fmt: skip
 """Characters that a layout, a query language or a file system may have to escape."""
 
-_ROUNDS: Final = 60
+_ROUNDS: Final = 40
 """Transactions in the space of values, most of which change a document."""
 
 _LONG_NAMES: Final = (2_000, 4_000, 9_000, 70_000)
@@ -258,12 +258,15 @@ def the_root_holds_nothing(fixture: Fixture) -> None:
 def the_space_of_values_is_like_any_other(fixture: Fixture) -> None:
     """A transaction has the same outcome in the space ``VALUES`` as in any other one that is no record space.
 
-    Executes dozens of random transactions below a new segment of ``VALUES`` and in a space of the suite.
+    Executes dozens of random transactions below a new segment of ``VALUES``, after a write to a record space, and in a
+    space of the suite.
     """
+    spaces = [fixture.space, fixture.fresh_space()]
+    beside = Put(Key(next(space for space in spaces if space[0] in RECORDS), ("x",)), b"1")
     while fixture.space[0] in RECORDS:
         fixture.renew()
     nodes = fixture.key(), Key(VALUES, (f"redicts-contract-{fixture.space}",))
-    alike = Alike(fixture.store, nodes, fixture.seed)
+    alike = Alike(fixture.store, nodes, beside, fixture.seed)
     try:
         for _ in range(_ROUNDS * (10 if fixture.thorough else 1)):
             alike.execute()
