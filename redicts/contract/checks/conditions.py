@@ -125,6 +125,7 @@ def one_failed_check_stops_all_writes(fixture: Fixture) -> None:
         Equals(fixture.key("a"), Scope.NODE, {(): b"1"}),
         Equals(fixture.key("b"), Scope.SUBTREE, NOTHING),
         StartsWith(fixture.key("a"), Scope.SUBTREE, b""),
+        StartsWith(fixture.key("b"), Scope.SUBTREE, b""),
     ]
     bad: list[Check] = [Equals(fixture.key("a"), Scope.NODE, NOTHING), StartsWith(fixture.key("a"), Scope.NODE, b"2")]
     fixture.store.apply(Put(fixture.key("a"), b"1"))
@@ -148,7 +149,7 @@ def each_of_many_prefixes_is_compared(fixture: Fixture) -> None:
     spaces = [fixture.space, fixture.fresh_space(), fixture.fresh_space(), fixture.fresh_space()]
     nodes: list[Path] = [("ab",), *[("a",) * depth for depth in range(1, 9)]]
     for chosen in (spaces[:1], spaces[1:2], spaces[::2], spaces[1::2]):
-        keys = [Key(space, node) for space in chosen for node in nodes]
+        keys = [Key(space, node) for space in chosen for node in nodes] * (3 - len(chosen))
         for scope in (Scope.BELOW, Scope.SUBTREE):
             asked = Transaction(tuple([StartsWith(key, scope, b"me") for key in keys]))
             require(fixture.store.execute(asked).applied, "conditions fail that each hold alone")
@@ -178,7 +179,7 @@ def what_is_expected_can_be_deleted(fixture: Fixture) -> None:
         key, beside = fixture.key("d", "a"), fixture.key("d", "b")
         for value in (b"", b"1", b"me/7", b"x" * 5_000):
             for ttl in (None, LONG) if fixture.capabilities.ttl else (None,):
-                fixture.store.apply(Put(key, value, ttl), Put(beside, value))
+                fixture.store.apply(Put(key, value, ttl), Put(beside, value + b"?"))
                 writes = (Delete(key, Scope.NODE), Put(fixture.key("done"), value))
                 for other in (*_others(value), None):
                     expected: Mapping[Path, bytes] = NOTHING if other is None else {(): other}
@@ -187,12 +188,22 @@ def what_is_expected_can_be_deleted(fixture: Fixture) -> None:
                     require_equal(fixture.store.value(key), value, "after a condition failed, the value is")
                 outcome = fixture.store.run([Equals(key, Scope.NODE, {(): value})], writes=writes)
                 require(outcome.applied, f"Equals of the stored value {shortened(value)} fails")
-                fixture.expect({("d", "b"): value, ("done",): value})
+                fixture.expect({("d", "b"): value + b"?", ("done",): value})
+                fixture.store.apply(Put(key, value))
+                outcome = fixture.store.run(
+                    [Equals(key, Scope.NODE, {(): value + b"?"})], writes=[Delete(beside, Scope.NODE)]
+                )
+                require_equal(outcome.status, Status.CHECK_FAILED, "the status of Equals of what is elsewhere is")
+                fixture.store.apply(Delete(key, Scope.NODE))
                 again = fixture.store.run([Equals(key, Scope.NODE, {(): value})], writes=writes).status
                 require_equal(again, Status.CHECK_FAILED, "the status of the same, once more, is")
-        for compared, deleted in product(Scope, repeat=2):
+    for compared, deleted in product(Scope, repeat=2):
+        for _ in range(2):
             tree: dict[Path, bytes] = {("d", "a"): b"me", ("e",): b"me"}
             fixture.plant(tree)
+            wrong = Equals(fixture.key("e"), Scope.BELOW, {(): b"me"})
+            status = fixture.store.run([wrong], writes=[Delete(fixture.key("e"), deleted)]).status
+            require_equal(status, Status.CHECK_FAILED, f"the status of {wrong!r}, whose entry is outside, is")
             for check in (StartsWith(fixture.key("d"), compared, b"me"), Equals(fixture.key("d"), compared, NOTHING)):
                 holds = isinstance(check, StartsWith) or compared is Scope.NODE
                 applied = fixture.store.run([check], writes=[Delete(fixture.key("d"), deleted)]).applied
