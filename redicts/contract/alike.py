@@ -7,9 +7,8 @@ from random import Random
 from typing import Any, Final
 
 from redicts.contract.client import Client
-from redicts.contract.documented import fetch_at
 from redicts.contract.fixture import LONG
-from redicts.contract.requirements import require_equal
+from redicts.contract.requirements import require, require_equal
 from redicts.core.minitransaction import (
     Add,
     AnyRead,
@@ -71,11 +70,10 @@ class Alike:
         everything = Read(_key(()), Scope.SUBTREE, ttls=self._ttls)
         self._there = dict(self._require_same([], [everything], [])[0].values)
         path = self._random.choice(_PATHS)
-        below = {at[len(path) :]: value for at, value in self._there.items() if at[: len(path)] == path}
-        for node in self._nodes:
-            key = _at(node, path)
-            require_equal(self._client.fetch(key) or below.get(()), below.get(()), f"what is fetched at {key!r} is")
-            fetch_at(self._client, key, below)
+        keys = [_at(node, path) for node in self._nodes]
+        for fetch in (self._client.fetch, self._client.fetch_document):
+            found = [fetch(key) for key in keys]
+            require(None in found or found[0] == found[1], f"at {keys!r}, {found!r} are fetched")
 
     def _require_same(self, checks: Sequence[Check], reads: Sequence[AnyRead], writes: Sequence[Write]) -> Any:
         outcomes = []

@@ -165,7 +165,8 @@ def each_of_many_prefixes_is_compared(fixture: Fixture) -> None:
                 require(inside, f"of conditions on {keys!r}, that on {failed!r} fails by a value at {planted!r}")
                 fixture.store.apply(Delete(planted, Scope.SUBTREE))
             fixture.store.apply(*[Put(Key(space, (*nodes[-1], "mine")), b"me 1") for space in chosen])
-        fixture.store.apply(*[Delete(Key(space, ()), Scope.SUBTREE) for space in chosen])
+            require(fixture.store.execute(asked).applied, "conditions fail, though all values start with the prefix")
+            fixture.store.apply(*[Delete(Key(space, ()), Scope.SUBTREE) for space in chosen])
 
 
 @conformance_check()

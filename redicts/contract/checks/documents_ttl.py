@@ -60,7 +60,7 @@ def its_ttl_is_that_of_each_leaf(fixture: Fixture) -> None:
         _ttls(fixture, lying_at(base, OTHER), LONG, _LONGER)
         there = apply(fixture, there, putting(fixture, base, WHOLE))
         _ttls(fixture, ())
-        there = apply(fixture, there, putting(fixture, base, WHOLE, SHORT))
+        fixture.store.apply(putting(fixture, base, WHOLE, SHORT))
         fixture.outlive()
         left = without(there, base, Scope.SUBTREE)
         for path, scope in product(paths_around(base), Scope):

@@ -756,7 +756,7 @@ class LeavesAreSeenOneByOne(MeetingBackend):
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         writes: list[Any] = list(transaction.writes)
-        if transaction.checks or len(writes) != 1 or not isinstance(writes[0], PutDocument):
+        if transaction.checks or transaction.reads or len(writes) != 1 or not isinstance(writes[0], PutDocument):
             return super().execute(transaction)
         key, document, ttl = writes[0]
         super().execute(Transaction(writes=(Delete(key, Scope.SUBTREE),)))
