@@ -40,6 +40,12 @@ _DOCUMENTS: Final = (
     b'{"c":{"c":{"c":3}},"x":{"y":-7}}',
 )
 
+_KINDS: Final = (0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 7, 8)
+"""Kinds of writes: deletes, Notify and Expire of scopes of values that are there, then leaves, then documents."""
+
+_LEAVES: Final = 9
+"""How many of them are no documents."""
+
 
 class Alike:
     """Two nodes at which the same is written.
@@ -95,11 +101,11 @@ class Alike:
     def _writes(self, *, is_first: bool) -> list[Write]:
         """Return a write, after those that remove what is above and may be below its key."""
         random = self._random
-        path, scope, kind = (
-            random.choice(_PATHS),
-            random.choice(list(Scope)),
-            random.randrange(9 if self._documents else 6),
-        )
+        path, scope = random.choice(_PATHS), random.choice(list(Scope))
+        kind = random.choice(_KINDS if self._documents else _KINDS[:_LEAVES])
+        if kind < 3 and self._there:
+            at = random.choice(sorted(self._there))
+            path = at[: random.randint(1, len(at))]
         key, ttl = _key(path), random.choice((None, LONG)) if self._ttls else None
         if kind == 0:
             return [Delete(key, scope)]
@@ -123,7 +129,9 @@ class Alike:
         return Equals(_key(path), scope, {at: value for at, value in below.items() if scope.covers(at)})
 
     def _read(self) -> Read:
-        return Read(_key(self._random.choice(_PATHS)), self._random.choice(list(Scope)), ttls=self._ttls)
+        return Read(
+            _key(self._random.choice(_PATHS)), self._random.choice((Scope.NODE, Scope.SUBTREE)), ttls=self._ttls
+        )
 
     def _names(self) -> ReadNames:
         return ReadNames(_key(self._random.choice(((), *_PATHS))))

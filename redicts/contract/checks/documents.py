@@ -113,11 +113,11 @@ def any_scope_in_it_can_be_deleted(fixture: Fixture) -> None:
             there = plant(fixture, base)
             there = apply(fixture, there, next(kinds)(fixture.key(*path), scope))
             look(fixture, there, [base, path, (*base, "inner", "deep")])
-    leaf = (*BASES[0], *next(iter(leaves_of(WHOLE))))
-    for depth, scope in product(range(len(leaf)), Scope):
+    leaf = (*BASES[0], *max(leaves_of(WHOLE), key=len))
+    for depth, scope in product(range(1, len(leaf)), Scope):
         key = fixture.key(*leaf[:depth])
         befores: list[Write] = [Delete(key, scope), *([Expire(key, scope, None)] if fixture.capabilities.ttl else [])]
-        for before in befores:
+        for before in (each for each in befores for _ in range(2)):  # in spaces of both kinds
             there = plant(fixture, BASES[0])
             there = apply(fixture, there, before._replace(key=fixture.key(*key.path)), Put(fixture.key(*leaf), b"new"))
             look(fixture, there, [BASES[0]])
