@@ -7,9 +7,8 @@ from random import Random
 from typing import Any, Final
 
 from redicts.contract.client import Client
-from redicts.contract.documented import fetch_at
 from redicts.contract.fixture import LONG
-from redicts.contract.requirements import require_equal
+from redicts.contract.requirements import require, require_equal
 from redicts.core.minitransaction import (
     Add,
     AnyRead,
@@ -28,6 +27,7 @@ from redicts.core.minitransaction import (
     ReadNames,
     Scope,
     StartsWith,
+    Status,
     Transaction,
     Write,
 )
@@ -40,6 +40,12 @@ _DOCUMENTS: Final = (
     b'{"c":{"c":{"c":3}},"x":{"y":-7}}',
 )
 
+_KINDS: Final = (0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 7, 8)
+"""Kinds of writes: deletes, Notify and Expire of scopes of values that are there, then leaves, then documents."""
+
+_LEAVES: Final = 9
+"""How many of them are no documents."""
+
 
 class Alike:
     """Two nodes at which the same is written.
@@ -47,12 +53,14 @@ class Alike:
     Args:
         client: The client that reads and writes.
         nodes: The two nodes. Nothing is below them yet.
+        beside: A write to another space, which comes first in each transaction that writes at the second node.
         seed: The seed of the transactions.
 
     """
 
-    def __init__(self, client: Client, nodes: Sequence[Key], seed: int) -> None:
+    def __init__(self, client: Client, nodes: Sequence[Key], beside: Put, seed: int) -> None:
         self._client: Final = client
+        self._beside: Final = beside
         self._nodes: Final = nodes
         self._random: Final = Random(seed)  # noqa: S311  (not a secret)
         self._ttls: Final = client.capabilities.ttl
@@ -68,11 +76,10 @@ class Alike:
         everything = Read(_key(()), Scope.SUBTREE, ttls=self._ttls)
         self._there = dict(self._require_same([], [everything], [])[0].values)
         path = self._random.choice(_PATHS)
-        below = {at[len(path) :]: value for at, value in self._there.items() if at[: len(path)] == path}
-        for node in self._nodes:
-            key = _at(node, path)
-            require_equal(self._client.fetch(key) or below.get(()), below.get(()), f"what is fetched at {key!r} is")
-            fetch_at(self._client, key, below)
+        keys = [_at(node, path) for node in self._nodes]
+        for fetch in (self._client.fetch, self._client.fetch_document):
+            found = [fetch(key) for key in keys]
+            require(None in found or found[0] == found[1], f"at {keys!r}, {found!r} are fetched")
 
     def _require_same(self, checks: Sequence[Check], reads: Sequence[AnyRead], writes: Sequence[Write]) -> Any:
         outcomes = []
@@ -81,7 +88,12 @@ class Alike:
                 tuple([item._replace(key=_at(node, item.key.path)) for item in part])
                 for part in (checks, reads, writes)
             ]
-            outcomes.append(self._client.execute(Transaction(*moved)))
+            if writes and node == self._nodes[1]:
+                moved[2] = (self._beside, *moved[2])
+            outcome = self._client.execute(Transaction(*moved))
+            if outcome.status is Status.NOT_A_COUNTER and node == self._nodes[1]:
+                outcome = outcome._replace(failed_index=(outcome.failed_index or 0) - 1)
+            outcomes.append(outcome)
         what = f"in the space {self._nodes[1].space!r}, the outcome of {(checks, reads, writes)!r} is"
         require_equal(_told(outcomes[1]), _told(outcomes[0]), what)
         return outcomes[0].answers
@@ -89,11 +101,11 @@ class Alike:
     def _writes(self, *, is_first: bool) -> list[Write]:
         """Return a write, after those that remove what is above and may be below its key."""
         random = self._random
-        path, scope, kind = (
-            random.choice(_PATHS),
-            random.choice(list(Scope)),
-            random.randrange(9 if self._documents else 6),
-        )
+        path, scope = random.choice(_PATHS), random.choice(list(Scope))
+        kind = random.choice(_KINDS if self._documents else _KINDS[:_LEAVES])
+        if kind < 3 and self._there:
+            at = random.choice(sorted(self._there))
+            path = at[: random.randint(1, len(at))]
         key, ttl = _key(path), random.choice((None, LONG)) if self._ttls else None
         if kind == 0:
             return [Delete(key, scope)]
@@ -117,7 +129,9 @@ class Alike:
         return Equals(_key(path), scope, {at: value for at, value in below.items() if scope.covers(at)})
 
     def _read(self) -> Read:
-        return Read(_key(self._random.choice(_PATHS)), self._random.choice(list(Scope)), ttls=self._ttls)
+        return Read(
+            _key(self._random.choice(_PATHS)), self._random.choice((Scope.NODE, Scope.SUBTREE)), ttls=self._ttls
+        )
 
     def _names(self) -> ReadNames:
         return ReadNames(_key(self._random.choice(((), *_PATHS))))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 from redicts.contract.check import conformance_check
 from redicts.contract.fixture import LONG, Fixture
@@ -18,6 +19,7 @@ from redicts.core.minitransaction import (
     Key,
     Path,
     Put,
+    PutDocument,
     Scope,
     StartsWith,
     Status,
@@ -123,6 +125,7 @@ def one_failed_check_stops_all_writes(fixture: Fixture) -> None:
         Equals(fixture.key("a"), Scope.NODE, {(): b"1"}),
         Equals(fixture.key("b"), Scope.SUBTREE, NOTHING),
         StartsWith(fixture.key("a"), Scope.SUBTREE, b""),
+        StartsWith(fixture.key("b"), Scope.SUBTREE, b""),
     ]
     bad: list[Check] = [Equals(fixture.key("a"), Scope.NODE, NOTHING), StartsWith(fixture.key("a"), Scope.NODE, b"2")]
     fixture.store.apply(Put(fixture.key("a"), b"1"))
@@ -144,24 +147,26 @@ def each_of_many_prefixes_is_compared(fixture: Fixture) -> None:
     Plants one foreign value at a time near a dozen conditions on nested keys, as for a lock, and asks several times.
     """
     spaces = [fixture.space, fixture.fresh_space(), fixture.fresh_space(), fixture.fresh_space()]
-    nodes: list[Path] = [("a",), ("a", "b"), ("a", "b", "c"), ("ab",)]
+    nodes: list[Path] = [("ab",), *[("a",) * depth for depth in range(1, 9)]]
     for chosen in (spaces[:1], spaces[1:2], spaces[::2], spaces[1::2]):
-        keys = [Key(space, node) for space in chosen for node in nodes]
+        keys = [Key(space, node) for space in chosen for node in nodes] * (3 - len(chosen))
         for scope in (Scope.BELOW, Scope.SUBTREE):
             asked = Transaction(tuple([StartsWith(key, scope, b"me") for key in keys]))
             require(fixture.store.execute(asked).applied, "conditions fail that each hold alone")
-            for number, key in enumerate(keys):
+            for number, key in enumerate(keys[::2]):
                 planted = Key(key.space, (*key.path, "other"))
-                fixture.store.apply(Put(planted, (b"m", b"you")[number % 2]))
+                whole = number % 2 and fixture.capabilities.documents
+                fixture.store.apply(PutDocument(planted, b'{"x":{"y":1}}') if whole else Put(planted, b"m"))
                 outcome = fixture.store.execute(asked)
                 what = f"with another value at {planted!r}, the status of {len(keys)} conditions is"
                 require_equal(outcome.status, Status.CHECK_FAILED, what)
                 failed = keys[outcome.failed_index or 0]
                 inside = failed.space == planted.space and planted.path[: len(failed.path)] == failed.path
                 require(inside, f"of conditions on {keys!r}, that on {failed!r} fails by a value at {planted!r}")
-                fixture.store.apply(Delete(planted, Scope.NODE))
-            fixture.store.apply(*[Put(Key(space, ("a", "b", "c", "mine")), b"me 1") for space in chosen])
-        fixture.store.apply(*[Delete(Key(space, ()), Scope.SUBTREE) for space in chosen])
+                fixture.store.apply(Delete(planted, Scope.SUBTREE))
+            fixture.store.apply(*[Put(Key(space, (*nodes[-1], "mine")), b"me 1") for space in chosen])
+            require(fixture.store.execute(asked).applied, "conditions fail, though all values start with the prefix")
+            fixture.store.apply(*[Delete(Key(space, ()), Scope.SUBTREE) for space in chosen])
 
 
 @conformance_check()
@@ -175,7 +180,7 @@ def what_is_expected_can_be_deleted(fixture: Fixture) -> None:
         key, beside = fixture.key("d", "a"), fixture.key("d", "b")
         for value in (b"", b"1", b"me/7", b"x" * 5_000):
             for ttl in (None, LONG) if fixture.capabilities.ttl else (None,):
-                fixture.store.apply(Put(key, value, ttl), Put(beside, value))
+                fixture.store.apply(Put(key, value, ttl), Put(beside, value + b"?"))
                 writes = (Delete(key, Scope.NODE), Put(fixture.key("done"), value))
                 for other in (*_others(value), None):
                     expected: Mapping[Path, bytes] = NOTHING if other is None else {(): other}
@@ -184,9 +189,28 @@ def what_is_expected_can_be_deleted(fixture: Fixture) -> None:
                     require_equal(fixture.store.value(key), value, "after a condition failed, the value is")
                 outcome = fixture.store.run([Equals(key, Scope.NODE, {(): value})], writes=writes)
                 require(outcome.applied, f"Equals of the stored value {shortened(value)} fails")
-                fixture.expect({("d", "b"): value, ("done",): value})
+                fixture.expect({("d", "b"): value + b"?", ("done",): value})
+                fixture.store.apply(Put(key, value))
+                outcome = fixture.store.run(
+                    [Equals(key, Scope.NODE, {(): value + b"?"})], writes=[Delete(beside, Scope.NODE)]
+                )
+                require_equal(outcome.status, Status.CHECK_FAILED, "the status of Equals of what is elsewhere is")
+                fixture.store.apply(Delete(key, Scope.NODE))
                 again = fixture.store.run([Equals(key, Scope.NODE, {(): value})], writes=writes).status
                 require_equal(again, Status.CHECK_FAILED, "the status of the same, once more, is")
+    for compared, deleted in product(Scope, repeat=2):
+        for _ in range(2):
+            tree: dict[Path, bytes] = {("d", "a"): b"me", ("e",): b"me"}
+            fixture.plant(tree)
+            wrong = Equals(fixture.key("e"), Scope.BELOW, {(): b"me"})
+            status = fixture.store.run([wrong], writes=[Delete(fixture.key("e"), deleted)]).status
+            require_equal(status, Status.CHECK_FAILED, f"the status of {wrong!r}, whose entry is outside, is")
+            for check in (StartsWith(fixture.key("d"), compared, b"me"), Equals(fixture.key("d"), compared, NOTHING)):
+                holds = isinstance(check, StartsWith) or compared is Scope.NODE
+                applied = fixture.store.run([check], writes=[Delete(fixture.key("d"), deleted)]).applied
+                require_equal(applied, holds, f"a delete of {deleted.name} under {check!r} is applied:")
+                fixture.expect({("e",): b"me"} if holds and deleted is not Scope.NODE else tree)
+                fixture.store.apply(*fixture.puts(tree))
 
 
 def _refused(fixture: Fixture, check: Check, why: str) -> None:

@@ -22,6 +22,7 @@ from redicts.core.minitransaction import (
     Delete,
     Equals,
     Expire,
+    Key,
     Notify,
     Path,
     Put,
@@ -31,6 +32,7 @@ from redicts.core.minitransaction import (
     Scope,
     StartsWith,
     Status,
+    Transaction,
     Write,
 )
 
@@ -90,6 +92,12 @@ def they_share_nothing(fixture: Fixture) -> None:
                 trees[number] = {("d", "x"): b"%d" % number}
             _look(fixture, clients, trees, f"after an overwriting of a document in database {number}")
         write(number, {}, Notify(fixture.key(), Scope.SUBTREE))
+    records = fixture.fresh_space()
+    asked = Transaction(tuple([StartsWith(Key(records, path), Scope.BELOW, b"me") for path in (("a",), ("a", "b"))]))
+    clients[-1].apply(Put(Key(records, ("a", "b", "c")), b"you"))
+    for number, client in enumerate(clients):
+        holds = client.execute(asked).applied
+        require_equal(holds, number < len(clients) - 1, f"the same conditions hold in database {number}:")
 
 
 @conformance_check(needs=[Need.DATABASES, Need.TTL])

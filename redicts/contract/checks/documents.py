@@ -31,6 +31,7 @@ from redicts.core.minitransaction import (
     Add,
     Delete,
     Equals,
+    Expire,
     Notify,
     Put,
     PutDocument,
@@ -103,7 +104,8 @@ def checks_see_its_leaves(fixture: Fixture) -> None:
 def any_scope_in_it_can_be_deleted(fixture: Fixture) -> None:
     """Delete and Notify remove exactly their scope from a document: above, at and in it, at any depth.
 
-    Deletes and notifies every scope above, at and in a document, and reads what is left.
+    Deletes and notifies every scope above, at and in a document, and reads what is left. Then it deletes
+    and expires every scope before a put of a leaf in one transaction.
     """
     kinds: Iterator[type[Delete | Notify]] = cycle((Delete, Notify))
     for base in BASES:
@@ -111,6 +113,14 @@ def any_scope_in_it_can_be_deleted(fixture: Fixture) -> None:
             there = plant(fixture, base)
             there = apply(fixture, there, next(kinds)(fixture.key(*path), scope))
             look(fixture, there, [base, path, (*base, "inner", "deep")])
+    leaf = (*BASES[0], *max(leaves_of(WHOLE), key=len))
+    for depth, scope in product(range(1, len(leaf)), Scope):
+        key = fixture.key(*leaf[:depth])
+        befores: list[Write] = [Delete(key, scope), *([Expire(key, scope, None)] if fixture.capabilities.ttl else [])]
+        for before in (each for each in befores for _ in range(2)):  # in spaces of both kinds
+            there = plant(fixture, BASES[0])
+            there = apply(fixture, there, before._replace(key=fixture.key(*key.path)), Put(fixture.key(*leaf), b"new"))
+            look(fixture, there, [BASES[0]])
 
 
 @conformance_check(needs=[Need.DOCUMENTS])

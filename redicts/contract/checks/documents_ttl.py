@@ -22,7 +22,7 @@ from redicts.contract.documented import (
 )
 from redicts.contract.fixture import LONG, SHORT, Fixture
 from redicts.contract.requirements import require, require_equal
-from redicts.contract.trees import within
+from redicts.contract.trees import within, without
 from redicts.contract.walk import many
 from redicts.core.minitransaction import (
     Add,
@@ -44,7 +44,8 @@ _NEEDS: Final = (Need.DOCUMENTS, Need.TTL)
 def its_ttl_is_that_of_each_leaf(fixture: Fixture) -> None:
     """Each leaf of a document has its TTL, in every scope and in pages, until the document is replaced.
 
-    Reads the TTLs of every scope around a document, whole and in pages, and replaces it with and without a TTL.
+    Reads the TTLs of every scope around a document, whole and in pages, and replaces it with and without a TTL. Then
+    lets it end, and reads every scope.
     """
     for base in BASES:
         there = plant(fixture, base, WHOLE, LONG)
@@ -57,8 +58,15 @@ def its_ttl_is_that_of_each_leaf(fixture: Fixture) -> None:
                 _page_ttls(fixture, path, scope, limit, within(mortal, path, scope))
         there = apply(fixture, there, putting(fixture, base, OTHER, _LONGER))
         _ttls(fixture, lying_at(base, OTHER), LONG, _LONGER)
-        apply(fixture, there, putting(fixture, base, WHOLE))
+        there = apply(fixture, there, putting(fixture, base, WHOLE))
         _ttls(fixture, ())
+        fixture.store.apply(putting(fixture, base, WHOLE, SHORT))
+        fixture.outlive()
+        left = without(there, base, Scope.SUBTREE)
+        for path, scope in product(paths_around(base), Scope):
+            found = dict(fixture.store.read(fixture.key(*path), scope))
+            what = f"after the end of a document, the values at {path!r}, {scope.name} are"
+            require_equal(found, within(left, path, scope), what)
 
 
 @conformance_check(needs=_NEEDS)

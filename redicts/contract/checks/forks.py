@@ -21,7 +21,7 @@ from redicts.contract.pauses import PausedCall
 from redicts.contract.requirements import CheckFailed, require_equal
 from redicts.core.minitransaction import NOTHING, Add, Delete, Equals, Key, Notify, Put, Read, ReadNames, Scope
 
-_ROUNDS: Final = 40
+_ROUNDS: Final = 30
 _VALUES: Final = 100
 _FORK_SECS: Final = 0.1
 _FORKS: Final = 4

@@ -20,7 +20,7 @@ from redicts.errors import StoreBusy
 
 _LEAVES = 20
 
-_POINTS: Final = 8
+_POINTS: Final = 6
 """At how many instructions each kind of read is interrupted."""
 
 _FEW_LEFT = 6

@@ -357,7 +357,7 @@ def _changes(fixture: Fixture, times: int) -> dict[str, tuple[int, Callable[[], 
             paths = [("d", f"p{next(numbers)}", "deep") for _ in range(of_one)]
             client.run(writes=[Put(fixture.key(*path), b"long" * 300) for path in paths])
             client.run(writes=[Put(fixture.key(*path), b"1") for path in paths])
-            client.run(writes=[Add(fixture.key(*path), 1) for path in paths[::2]])
+            client.run(writes=[Add(fixture.key(*path), 1) for path in paths])
             client.run(writes=[Delete(fixture.key(*path), Scope.NODE) for path in paths[::2]])
             client.run(writes=[Delete(root, Scope.SUBTREE)])
 
@@ -382,7 +382,7 @@ def _calls(fixture: Fixture, times: int) -> dict[str, tuple[int, Callable[[], ob
     def request() -> None:
         for _ in range(5):
             client = fixture.client()
-            for _ in range(2 * times // 5):
+            for _ in range(times // 5):
                 client.backend.execute(Transaction((), (Read(key),), (Put(key, b"1"),)))
         fixture.close_clients()
 
@@ -400,7 +400,7 @@ def _calls(fixture: Fixture, times: int) -> dict[str, tuple[int, Callable[[], ob
                 pass
 
     calls: dict[str, tuple[int, Callable[[], object]]] = {
-        "requests": (2 * times, request),
+        "requests": (times, request),
         "listeners": (times, listen),
     }
     return {**calls, "listeners to changes": (times // 2, watch)} if fixture.capabilities.changes else calls

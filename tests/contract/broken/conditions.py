@@ -227,3 +227,16 @@ class ConditionsOnWhatIsDeletedAreIgnored(OnSqlite):
             if isinstance(check, Equals) and isinstance(write, Delete) and (check.key, check.scope) == write:
                 transaction = transaction._replace(checks=())
         return super().execute(transaction)
+
+
+@broken_shared_store("conditions.one_failed_check_stops_all_writes", alone=True)
+class PrefixesInBetweenAreSkipped(OnSqlite):
+    """Between two StartsWith of one prefix, one of another prefix is not compared."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        checks = transaction.checks
+        if len(checks) > 4 and isinstance(checks[2], StartsWith) and isinstance(checks[4], StartsWith):
+            between = checks[3]
+            if isinstance(between, StartsWith) and between.prefix != checks[2].prefix == checks[4].prefix:
+                checks = (*checks[:3], *checks[4:])
+        return super().execute(transaction._replace(checks=checks))

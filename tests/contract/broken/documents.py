@@ -756,7 +756,7 @@ class LeavesAreSeenOneByOne(MeetingBackend):
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         writes: list[Any] = list(transaction.writes)
-        if transaction.checks or len(writes) != 1 or not isinstance(writes[0], PutDocument):
+        if transaction.checks or transaction.reads or len(writes) != 1 or not isinstance(writes[0], PutDocument):
             return super().execute(transaction)
         key, document, ttl = writes[0]
         super().execute(Transaction(writes=(Delete(key, Scope.SUBTREE),)))
@@ -810,3 +810,28 @@ class TTLsOfDocumentsAreTaken(DictBackend):
         values = [write for write in transaction.writes if not isinstance(write, PutDocument)]
         NoTTLBackend.refuse_ttls(values)
         return super().execute(transaction)
+
+
+@broken_shared_store("documents.any_scope_in_it_can_be_deleted", alone=True)
+class PutsAfterDeletesOfNothingAreLost(OnSqlite):
+    """A put of a leaf of a document is lost if the transaction first deletes exactly the node of a dict above it."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if len(transaction.writes) == 2:
+            delete, put = transaction.writes
+            above = delete.key.path
+            if isinstance(delete, Delete) and delete.scope is Scope.NODE and isinstance(put, Put):
+                is_above = above == put.key.path[: len(above)] and above != put.key.path
+                if above and is_above and b"{" in (self.store.fetch_document(delete.key) or b""):
+                    transaction = transaction._replace(writes=(delete,))
+        return super().execute(transaction)
+
+
+@broken_store("documents_ttl.its_ttl_is_that_of_each_leaf", alone=True)
+class InnerDictsOutlastTheirDocument(KeepingBackend):
+    """A read of what is below a dict finds the leaves that expired with the document that it is a part of."""
+
+    def answer(self, read: Any, now: float) -> Any:
+        if isinstance(read, Read) and read.scope is Scope.BELOW and read.limit is None and not read.ttls:
+            return super().answer(read, 0.0 if read.key.path[-1:] == ("inner",) else now)
+        return super().answer(read, now)

@@ -16,13 +16,15 @@ from tests.contract.reference_model import DictListener, PlainBackend
 
 @broken_store("interruptions.an_exception_leaves_a_transaction_whole", alone=True)
 class LocksStayHeld(PlainBackend):
-    """A lock is released after an error, but not after an exception that is no error."""
+    """The lock of a write is released after an error, but not after an exception that is no error."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
         self.own = {os.getpid(): threading.RLock()}
 
     def execute(self, transaction: Transaction, /) -> Outcome:
+        if not transaction.writes:
+            return super().execute(transaction)
         own = self.own.setdefault(os.getpid(), threading.RLock())
         own.acquire()
         try:
@@ -51,7 +53,7 @@ class TransactionsAreTorn(PlainBackend):
 
 @broken_store("interruptions.an_exception_leaves_a_transaction_whole", alone=True)
 class ExceptionsAreSwallowed(PlainBackend):
-    """An exception that ends a transaction is reported as a failed check."""
+    """An exception that ends a transaction with writes is reported as a failed check."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         before = self.spaces
@@ -60,6 +62,8 @@ class ExceptionsAreSwallowed(PlainBackend):
         except Exception:
             raise
         except BaseException:
+            if not transaction.writes:
+                raise
             self.spaces = before
             return Outcome(Status.CHECK_FAILED, failed_index=0)
 

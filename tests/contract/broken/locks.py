@@ -64,7 +64,7 @@ class StartsWithMeansEqual(DictBackend):
         return value == prefix
 
 
-@broken_store("conditions.one_failed_check_stops_all_writes", alone=True)
+@broken_store("conditions.one_failed_check_stops_all_writes", "conditions.each_of_many_prefixes_is_compared")
 class OnlyTheFirstCheckCounts(DictBackend):
     """Of several checks, the first is evaluated."""
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from redicts.backends.sqlite import SqliteBackend
 from redicts.core.minitransaction import (
+    RECORDS,
     VALUES,
     Answer,
+    Entries,
     Equals,
     Expire,
     Key,
@@ -139,3 +141,16 @@ class ListsAmongValuesKeepWhatIsBelow(OnSqlite):
             for write in transaction.writes
         ]
         return super().execute(transaction._replace(writes=tuple(writes)))
+
+
+@broken_store("names.the_space_of_values_is_like_any_other", alone=True)
+class RecordsHideValues(PlainBackend):
+    """A transaction that writes a record first answers its reads of values as if nothing were stored."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        outcome = super().execute(transaction)
+        writes = transaction.writes
+        if not writes or writes[0].key.space[0] not in RECORDS or len({write.key.space for write in writes}) < 2:
+            return outcome
+        answers = [Entries({}) if isinstance(answer, Entries) else answer for answer in outcome.answers]
+        return outcome._replace(answers=tuple(answers))
