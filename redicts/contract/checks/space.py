@@ -187,7 +187,7 @@ def nothing_is_kept_of_what_is_over(fixture: Fixture) -> None:
     for what, (each, work) in {
         **_changes(fixture, times),
         **_calls(fixture, times),
-        **_vain(fixture, times // 2),
+        **_vain(fixture, 2 * times // 5),
     }.items():
         work()  # caches may fill
         grown = _growth(fixture, work)
