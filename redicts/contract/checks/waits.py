@@ -15,6 +15,7 @@ from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
 from redicts.contract.listening import await_listing, fresh_name, list_at
 from redicts.contract.requirements import require, require_equal
+from redicts.core.listener import Listener
 from redicts.core.minitransaction import VALUES, Add, Delete, Key, Notify, Put, Scope, Transaction
 from redicts.errors import StoreError
 from redicts.forks import stack
@@ -35,7 +36,7 @@ def any_wait_is_a_wait(fixture: Fixture) -> None:
     """A wait of any length ends with a notification, and one of no or negative seconds at once.
 
     Waits for a month, a billion seconds and infinity until a notification comes, and for no and negative seconds. Does
-    the same with a listener to changes, where each wait begins after the change.
+    the same with a listener to changes.
     """
     waker = fixture.client()
     for seconds in _LONG:
@@ -48,17 +49,21 @@ def any_wait_is_a_wait(fixture: Fixture) -> None:
 
         fixture.together([partial(_sleep, fixture.store, key, seconds, sleepers), wake])
     with fixture.store.listen(fresh_name()) as listener:
-        for seconds in _PASSED:
-            begun = time.monotonic()
-            listener.wait(seconds)
-            require(time.monotonic() - begun < fixture.timeout, f"wait({seconds}) does not return at once")
+        _returns_at_once(fixture, listener)
     if fixture.capabilities.changes:
         key = Key(VALUES, (f"redicts-contract-{fixture.space}",))
         with fixture.store.listen_to_changes(fresh_name(), key.path) as listener:
-            for seconds in (*_LONG, *_PASSED):
-                waker.apply(Put(key, b"1"))
-                notified = listener.wait(seconds)
-                require(notified or seconds <= 0, f"a listener to changes is not notified in wait({seconds})")
+            for seconds in _LONG:
+                sleepers = []
+
+                def change(key: Key = key, sleepers: list[threading.Thread] = sleepers) -> None:
+                    while not sleepers:
+                        time.sleep(_ASLEEP_SECS)
+                    _until_asleep(sleepers[0])
+                    waker.apply(Put(key, b"1"))
+
+                fixture.together([partial(_await_change, listener, seconds, sleepers), change])
+            _returns_at_once(fixture, listener)
         waker.apply(Delete(key, Scope.SUBTREE))
 
 
@@ -99,6 +104,20 @@ def _sleep(client: Client, key: Key, seconds: float, sleepers: list[threading.Th
         list_at(client, key, name)
         while client.value(key) is not None:
             require(listener.wait(seconds) is True, f"wait({seconds}) does not wait for a notification")
+
+
+def _await_change(listener: Listener, seconds: float, sleepers: list[threading.Thread]) -> None:
+    """Wait so long for a change."""
+    sleepers.append(threading.current_thread())
+    require(listener.wait(seconds) is True, f"a listener to changes is not notified in wait({seconds})")
+
+
+def _returns_at_once(fixture: Fixture, listener: Listener) -> None:
+    """Wait for no and for negative seconds."""
+    for seconds in _PASSED:
+        begun = time.monotonic()
+        listener.wait(seconds)
+        require(time.monotonic() - begun < fixture.timeout, f"wait({seconds}) does not return at once")
 
 
 def _until_asleep(thread: threading.Thread) -> None:
