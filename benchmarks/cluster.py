@@ -19,6 +19,7 @@ from statistics import median
 from typing import Any, Final
 
 import redicts
+from benchmarks.cores import cores_apart
 from redicts.backends.redis.cluster import ClusterBackend
 from redicts.backends.redis.cluster_nodes import Nodes
 from redicts.backends.redis.options import RedisOptions
@@ -149,7 +150,10 @@ def main() -> int:
     with RedisServer() as server, Cluster(primaries=1, replicas=0) as node, Cluster(replicas=0) as cluster:
         sides = [{"host": server.host, "port": server.port}, node.configuration, cluster.configuration]
         sections = list(sections_in_each(cluster, -(-processes // 3))[:processes])
-        for name, figures in medians(sides, sections[0]).items():
+        nodes = [*node.servers, *cluster.servers]
+        with cores_apart(server.pid, *[each.pid for each in nodes]):
+            found = medians(sides, sections[0])
+        for name, figures in found.items():
             out(f"{name}: {_compared(figures, 'us')}\n")
         rates = [[throughput(side, sections) for side in sides] for _ in range(3)]
         best = [max(each) for each in zip(*rates)]

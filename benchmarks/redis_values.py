@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import redis
 
+from benchmarks.cores import cores_apart
 from benchmarks.edit import counters
 from benchmarks.redis_database import Call, Job, at_once, compared, fill
 from benchmarks.report import medians, report_on_redis, row
@@ -240,7 +241,8 @@ def memory(server: RedisServer) -> list[dict[str, Any]]:
 def measured(server: RedisServer, rounds: int) -> list[dict[str, Any]]:
     """Measure everything."""
     client = fill(server)
-    rows = compared(client, jobs(client, server.port), rounds)
+    with cores_apart(server.pid):
+        rows = compared(client, jobs(client, server.port), rounds)
     return [*rows, *together(client, server.port), other_keys(server, rounds), *memory(server)]
 
 
