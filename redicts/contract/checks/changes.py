@@ -124,7 +124,7 @@ def each_kind_of_write_is_told(fixture: Fixture) -> None:
 def each_path_of_a_transaction_is_told(fixture: Fixture) -> None:
     """A transaction that writes at several paths notifies the listeners at each of them, in different sections too.
 
-    Puts a value at each of a hundred paths in one transaction, with a listener at each of them.
+    Puts a value at each of a hundred paths in one transaction, with a listener at each of them, and deletes two.
     """
     with _section(fixture) as section, _section(fixture) as second, ExitStack() as stack:
         paths: list[Path] = [(top, "a", f"n{number}") for number in range(50) for top in (section, second)]
@@ -133,6 +133,11 @@ def each_path_of_a_transaction_is_told(fixture: Fixture) -> None:
         fixture.client().apply(*[Put(_key(*path), b"1") for path in paths])
         for number, listener in enumerate(listeners):
             require_notified(listener, fixture.timeout, f"the listener at path {number + 1} of {len(paths)}")
+        two = slice(0, 3, 2)  # both in one dict
+        _quieten(*listeners[two])
+        fixture.client().apply(*[Delete(_key(*path), Scope.NODE) for path in paths[two]])
+        for listener in listeners[two]:
+            require_notified(listener, fixture.timeout, "the listener at one of two leaves that are deleted")
 
 
 @conformance_check(needs=[Need.CHANGES, Need.LOST_REPLIES])

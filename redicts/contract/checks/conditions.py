@@ -73,7 +73,7 @@ def starts_with_compares_its_scope(fixture: Fixture) -> None:
     """StartsWith holds if every value in its scope starts with the prefix, and for an empty scope; else it fails.
 
     Plants one foreign value at a time, at several depths, and asks for the prefix at each path above it and in each
-    scope.
+    scope. Asks for the prefix of several hundred values, too.
     """
     fixture.plant({("mine",): b"me", ("dict", "a"): b"me1", ("dict", "b", "c"): b"me", ("\x01",): b"me\x00"})
     paths: tuple[Path, ...] = ((), ("dict",), ("mine",), ("absent",))
@@ -95,6 +95,13 @@ def starts_with_compares_its_scope(fixture: Fixture) -> None:
     for value in foreign:
         fixture.plant({("a",): value})
         _refused(fixture, StartsWith(fixture.key("a"), Scope.NODE, b"me"), f"the value is {value!r}")
+    for size in (200, 200, 500, 500):  # twice, for both kinds of spaces
+        fixture.plant({("d", f"n{number}"): b"me" for number in range(size)})
+        check, one = StartsWith(fixture.key("d"), Scope.SUBTREE, b"me"), fixture.key("d", f"n{size // 2}")
+        holds = fixture.store.holds(check, Equals(one, Scope.NODE, {(): b"me"}))
+        require(holds, f"StartsWith fails, or Equals after it, where {size} values start so")
+        fixture.store.apply(Put(one, b"you"))
+        _refused(fixture, check, f"one of {size} values does not start so")
 
 
 @conformance_check()

@@ -9,7 +9,7 @@ from typing import Final
 from redicts.contract.check import conformance_check
 from redicts.contract.fixture import Fixture
 from redicts.contract.requirements import require_equal
-from redicts.core.minitransaction import Add, Put, Status
+from redicts.core.minitransaction import Add, Delete, Equals, Key, Notify, Put, Scope, Status, Write
 
 _LEAST: Final = -(2**63)
 _MOST: Final = 2**63 - 1
@@ -96,3 +96,48 @@ def a_sum_beyond_64_bits_is_refused(fixture: Fixture) -> None:
         writes=[Add(fixture.key("a"), 1), Put(fixture.key("a"), b"%d" % _MOST), Add(fixture.key("a"), 1)]
     )
     require_equal(outcome.failed_index, 2, "the failed index of an overflow within a transaction is")
+
+
+@conformance_check()
+def add_counts_from_what_is_left(fixture: Fixture) -> None:
+    """Add counts from what the writes before it in its transaction have left, and from 0 if one of them deleted it.
+
+    Puts, deletes and notifies at, above, below and beside a counter and in other spaces, before and between Adds to it.
+    """
+    path, tree = ("d", "n"), {("d", "n"): b"5", ("d", "other"): b"6", ("n",): b"7"}
+    others = [fixture.fresh_space(), fixture.fresh_space()]  # one of each kind
+
+    def cases(space: str) -> list[tuple[list[Write], int | None]]:
+        """Return writes, each time with the counter that they leave, or None if they leave the one that is there."""
+        put, beside = Put(Key(space, path), b"40"), Put(Key(space, ("d", "other")), b"n")
+        leaves: list[Write] = [Delete(Key(space, ("d", name)), Scope.NODE) for name in ("other", "n")]
+        dicts: list[Write] = [Delete(Key(space, (name,)), Scope.SUBTREE) for name in ("d", "n")]
+        found: list[tuple[list[Write], int | None]]
+        found = [([put], 40), ([put, beside], 40), ([beside, put], 40), ([*leaves, put], 40)]
+        found += [(leaves, 0), (leaves[::-1], 0), (dicts, 0), (dicts[::-1], 0)]
+        found += [([beside, Put(Key(space, ("d", "z")), b"50")], None), ([Put(Key(space, ("e", "n")), b"50")], None)]
+        gone = [(path, Scope.NODE), (path, Scope.SUBTREE), ((), Scope.SUBTREE)]
+        for at, scope in [*gone, (("d",), Scope.SUBTREE), (("d",), Scope.BELOW)]:
+            found += [([kind(Key(space, at), scope)], 0) for kind in (Delete, Notify)]
+            found += [([kind(Key(other, at), scope)], None) for kind in (Delete, Notify) for other in others]
+        for at, scope in [(path, Scope.BELOW), (("d",), Scope.NODE), (("d", "other"), Scope.SUBTREE)]:
+            found += [([kind(Key(space, at), scope)], None) for kind in (Delete, Notify)]
+        return found
+
+    for index in range(len(cases(fixture.space))):
+        for _ in range(2):  # for both kinds of spaces
+            fixture.plant(tree)
+            writes, left = cases(fixture.space)[index]
+            key, beside = fixture.key(*path), Delete(fixture.key("d", "other"), Scope.NODE)
+            counters = fixture.store.apply(*writes, Add(key, 2)).counters
+            require_equal(counters, (2 + (5 if left is None else left),), f"the counter after {writes!r} is")
+            fixture.store.apply(*fixture.puts(tree))
+            first = 1 + (7 if left is None else left)
+            counters = fixture.store.apply(Add(key, 2), *writes, Add(key, 1), beside, Add(key, 1)).counters
+            require_equal(counters, (7, first, first + 1), f"the counters around {writes!r} are")
+            require_equal(fixture.store.value(key), b"%d" % (first + 1), f"the counter around {writes!r} is")
+    for _ in range(2):
+        fixture.plant(tree)
+        nothing = Equals(fixture.key("d", "other"), Scope.BELOW, {})
+        counters = fixture.store.run([nothing], (), [Add(fixture.key(*path), 2)]).counters
+        require_equal(counters, (7,), "the counter of an Add under a condition beside it is")

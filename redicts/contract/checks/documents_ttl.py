@@ -32,6 +32,7 @@ from redicts.core.minitransaction import (
     Put,
     Read,
     Scope,
+    StartsWith,
     Status,
     Write,
 )
@@ -42,10 +43,10 @@ _NEEDS: Final = (Need.DOCUMENTS, Need.TTL)
 
 @conformance_check(needs=_NEEDS)
 def its_ttl_is_that_of_each_leaf(fixture: Fixture) -> None:
-    """Each leaf of a document has its TTL, in every scope and in pages, until the document is replaced.
+    """Each leaf of a document has its TTL, in every scope and in pages, until it is replaced or an Expire follows.
 
-    Reads the TTLs of every scope around a document, whole and in pages, and replaces it with and without a TTL. Then
-    lets it end, and reads every scope.
+    Reads the TTLs of every scope around a document, whole and in pages, replaces it with and without a TTL, and removes
+    its TTL. Then lets it end, after a condition on a part, and reads every scope.
     """
     for base in BASES:
         there = plant(fixture, base, WHOLE, LONG)
@@ -58,15 +59,26 @@ def its_ttl_is_that_of_each_leaf(fixture: Fixture) -> None:
                 _page_ttls(fixture, path, scope, limit, within(mortal, path, scope))
         there = apply(fixture, there, putting(fixture, base, OTHER, _LONGER))
         _ttls(fixture, lying_at(base, OTHER), LONG, _LONGER)
+        for ttl, expiring in (
+            (None, ()),
+            (LONG, mortal),
+        ):  # without the conditions of apply, for which a store may split it
+            fixture.store.apply(putting(fixture, base, WHOLE, _LONGER))
+            fixture.store.apply(Expire(fixture.key(*base), Scope.SUBTREE, ttl))
+            _ttls(fixture, expiring)
         there = apply(fixture, there, putting(fixture, base, WHOLE))
         _ttls(fixture, ())
         fixture.store.apply(putting(fixture, base, WHOLE, SHORT))
+        fixture.store.holds(StartsWith(fixture.key(*base, "inner"), Scope.SUBTREE, b""))  # a store may split it now
         fixture.outlive()
         left = without(there, base, Scope.SUBTREE)
         for path, scope in product(paths_around(base), Scope):
             found = dict(fixture.store.read(fixture.key(*path), scope))
             what = f"after the end of a document, the values at {path!r}, {scope.name} are"
             require_equal(found, within(left, path, scope), what)
+        for number in range(10):  # writes, after any of which a store may remove what has expired
+            fixture.store.apply(Put(fixture.key("z"), b"%d" % number))
+        fixture.expect({**left, ("z",): b"9"})
 
 
 @conformance_check(needs=_NEEDS)

@@ -12,13 +12,29 @@ from redicts.contract.documented import Tree, leaves_of, putting
 from redicts.contract.fixture import Fixture
 from redicts.contract.requirements import require
 from redicts.contract.trees import names_below
-from redicts.contract.walk import many, pages, pages_of_names
+from redicts.contract.walk import many, pages, pages_of_names, require_walked, walk
 from redicts.core.minitransaction import Delete, Path, Put, Read, ReadNames, Scope
-
-_LIMITS: Final = (1, 2, 3, 1000)
 
 _CHANGES: Final = 120
 """After this many pages nothing changes any more, so that a walk comes to an end."""
+
+
+@conformance_check(needs=[Need.DOCUMENTS])
+def each_leaf_is_found_once(fixture: Fixture) -> None:
+    """A walk finds each leaf of many documents once, and each value between them.
+
+    Walks with small and large pages over twelve documents, which have more leaves together than any page.
+    """
+    tree = {f"n{number:03}": number for number in range(150)}
+    documents = [("d", f"doc{number}") for number in range(12)]
+    values: dict[Path, bytes] = {("d", "doc7x"): b"1", ("d", "in", "a"): b"2", ("d", "z"): b"3"}
+    there = {(*node, *path): value for node in documents for path, value in leaves_of(tree).items()} | values
+    for limit in (100, 1000, 1000, 100):  # each for both kinds of spaces
+        fixture.plant(values)
+        for node in documents:
+            fixture.store.apply(putting(fixture, node, tree))
+        found = walk(fixture.store, Read(fixture.key(), Scope.SUBTREE, limit), many(len(there)))
+        require_walked(found, there, f"a walk over documents with the limit {limit}")
 
 
 @conformance_check(needs=[Need.DOCUMENTS])

@@ -33,11 +33,16 @@ _GONE = (("leaf",), ("inner", "deep", "a"), ("inner", "deep", "b", "c", "d"), ("
 def an_expired_value_is_absent(fixture: Fixture) -> None:
     """A condition for absence holds for an expired value, so that a lease can be taken over.
 
-    Lets values end, and takes their keys under the condition that nothing is there.
+    Lets values end, lists the names beside them, and takes their keys under the condition that nothing is there. Stores
+    a value below another one.
     """
-    for path in (("a",), ("d", "a"), ("d", "e", "f", "a")):
+    fixture.store.apply(Put(fixture.key("n", "stays", "x"), b"1"))
+    for path in (("a",), ("d", "a"), ("d", "e", "f", "a"), ("n", "ends", "x"), ("n", "ends", "y"), ("leaf",)):
         fixture.store.apply(Put(fixture.key(*path), b"theirs", SHORT))
     fixture.outlive()
+    require_equal(fixture.store.names(fixture.key("n")), {"stays"}, "beside expired values, the names are")
+    fixture.store.apply(Put(fixture.key("leaf", "below"), b"1"))
+    stay: dict[Path, bytes] = {("n", "stays", "x"): b"1", ("leaf", "below"): b"1"}
     for path in (("a",), ("d", "a"), ("d", "e", "f", "a")):
         outcome = fixture.store.run(
             checks=[
@@ -47,7 +52,7 @@ def an_expired_value_is_absent(fixture: Fixture) -> None:
             writes=[Put(fixture.key(*path), b"mine", LONG)],
         )
         require(outcome.applied, f"an expired value at {path!r} counts in a check")
-    fixture.expect({("a",): b"mine", ("d", "a"): b"mine", ("d", "e", "f", "a"): b"mine"})
+    fixture.expect({**stay, ("a",): b"mine", ("d", "a"): b"mine", ("d", "e", "f", "a"): b"mine"})
 
 
 @conformance_check(needs=[Need.TTL])

@@ -74,7 +74,9 @@ def a_walk_over_names_finds_each_once(fixture: Fixture) -> None:
 
     Walks over the names of wide, bushy and deep dicts with several limits.
     """
-    for tree, limits in ((TREE, (1, 2)), (large(), _LIMITS), (huge(), (100, 1000))):
+    some: dict[Path, bytes] = {("wide", f"n{number}"): b"1" for number in range(700)}
+    # The last ones twice, for both kinds of spaces.
+    for tree, limits in ((TREE, (1, 2)), (large(), _LIMITS), (huge(), (100, 1000)), (some, (100,)), (some, (100,))):
         fixture.plant(tree)
         for path in ((), ("wide",), ("dicts",), ("bushy",), ("deep", "down"), ("single",), ("inner", "deep")):
             names = names_below(tree, path)

@@ -45,25 +45,29 @@ def remaining_ttls_are_never_more_than_given(fixture: Fixture) -> None:
 def keep_ttl_keeps_it(fixture: Fixture) -> None:
     """Put with keep_ttl changes the value, keeps its TTL, and ignores ``ttl``.
 
-    Puts with keep_ttl over values with a long TTL, a short one and none.
+    Puts with keep_ttl over values with a long TTL, a short one and none, one value and several of a dict.
     """
-    long, short, lasting, absent = (fixture.key("d", name) for name in ("long", "short", "lasting", "absent"))
+    names = "long", "also", "short", "lasting", "absent"
+    long, also, short, lasting, absent = (fixture.key("d", name) for name in names)
     fixture.store.apply(
         Put(long, b"old", LONG),
+        Put(also, b"old", LONG),
         Put(lasting, b"old"),
         Put(short, b"old", SHORT),
         Put(short, b"new", None, keep_ttl=True),
     )
     fixture.store.apply(
         Put(long, b"new", _LONGER, keep_ttl=True),
+        Put(also, b"new", _LONGER, keep_ttl=True),
         Put(lasting, b"new", SHORT, keep_ttl=True),
         Put(absent, b"new", SHORT, keep_ttl=True),
     )
     fixture.outlive()
-    fixture.expect({("d", "long"): b"new", ("d", "lasting"): b"new", ("d", "absent"): b"new"})
+    fixture.expect({("d", name): b"new" for name in names if name != "short"})
     ttls = fixture.store.ttls(fixture.key("d"))
-    require_equal(set(ttls), {("long",)}, "after puts with keep_ttl, the paths with a TTL are")
-    require(0 < ttls["long",] <= LONG, f"a kept TTL of {LONG} ms is now {ttls['long',]}")
+    require_equal(set(ttls), {("long",), ("also",)}, "after puts with keep_ttl, the paths with a TTL are")
+    for path, left in ttls.items():
+        require(0 < left <= LONG, f"a kept TTL of {LONG} ms at {path!r} is now {left}")
 
 
 @conformance_check(needs=[Need.TTL])

@@ -32,7 +32,7 @@ def delete_removes_its_scope(fixture: Fixture) -> None:
     """Delete removes the values in its scope and no others, and none comes back when a parent is stored again.
 
     Deletes every scope of a tree, and stores at and below the deleted paths again. Deletes three leaves, in any order,
-    before a put below one of them.
+    before a put below one of them, one of three that the transaction has put, and two of a dict.
     """
     for path, scope in scopes():
         fixture.plant(TREE)
@@ -56,6 +56,14 @@ def delete_removes_its_scope(fixture: Fixture) -> None:
         fixture.expect({("a",): b"leaf"})
     fixture.store.apply(Delete(fixture.key("a"), Scope.NODE), Put(fixture.key("a", "b", "x"), b"5"))
     fixture.expect({("a", "b", "x"): b"5"})
+    beside: dict[Path, bytes] = {("d", "z"): b"1"}
+    for there in (dict[Path, bytes](), {}, beside, beside):  # each for both kinds of spaces
+        fixture.plant(there)
+        first, second, third = [fixture.key("d", name) for name in ("a", "b", "c")]
+        fixture.store.apply(Put(first, b"2"), Put(second, b"3"), Put(third, b"4"), Delete(first, Scope.NODE))
+        fixture.expect({**there, ("d", "b"): b"3", ("d", "c"): b"4"})
+        fixture.store.apply(Delete(second, Scope.NODE), Delete(third, Scope.NODE))
+        fixture.expect(there)
     leaves: dict[Path, bytes] = {("x",): b"1", ("p", "q"): b"2", ("r", "s"): b"3"}
     for leaf in (("x",), ("p", "q")):
         for order in permutations(leaves):

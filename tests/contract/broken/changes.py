@@ -234,6 +234,15 @@ class TwentyListenersAreTold(DictBackend):
         return self.watchers[:20]
 
 
+@broken_store("changes.each_path_of_a_transaction_is_told", alone=True)
+class OneOfTwoDeletesIsTold(DictBackend):
+    """Of two deletes that are all of a transaction, the first one is told."""
+
+    def tell(self, writes: tuple[Write, ...]) -> None:
+        all_delete = all(isinstance(write, Delete) for write in writes)
+        super().tell(writes[:1] if len(writes) == 2 and all_delete else writes)
+
+
 class _Untold(Listener):
     def wait(self, seconds: float, /) -> bool:
         time.sleep(max(0.0, min(seconds, 0.01)))

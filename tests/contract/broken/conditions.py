@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from redicts.core.minitransaction import Check, Delete, Equals, Outcome, Path, Scope, StartsWith, Status, Transaction
+from redicts.core.minitransaction import (
+    Check,
+    Delete,
+    Entries,
+    Equals,
+    Outcome,
+    Path,
+    Read,
+    Scope,
+    StartsWith,
+    Status,
+    Transaction,
+)
 from tests.contract.broken.register import broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend
@@ -115,6 +127,31 @@ class OneOfMineIsEnough(PlainBackend):
             found = self.found(self.spaces, check.key, check.scope, now, "StartsWith").values()
             return not found or any(held.value.startswith(check.prefix) for held in found)
         return super().holds(check, now)
+
+
+@broken_store("conditions.starts_with_compares_its_scope", alone=True)
+class StartsWithGivesUp(PlainBackend):
+    """StartsWith fails where there are more than three hundred values."""
+
+    def holds(self, check: Check, now: float) -> bool:
+        found = self.found(self.spaces, check.key, check.scope, now, "StartsWith")
+        return super().holds(check, now) and (isinstance(check, Equals) or len(found) <= 300)
+
+
+@broken_shared_store("conditions.starts_with_compares_its_scope", alone=True)
+class StartsWithTakesAPage(OnSqlite):
+    """StartsWith compares a page of values, and those behind it only if one of the page starts otherwise."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        checks = tuple([check for check in transaction.checks if not self.starts(check)])
+        return super().execute(transaction._replace(checks=checks))
+
+    def starts(self, check: Check) -> bool:
+        if isinstance(check, Equals):
+            return False
+        page = self.store.execute(Transaction(reads=(Read(check.key, check.scope, 150),))).answers[0]
+        starts = isinstance(page, Entries) and all(value.startswith(check.prefix) for value in page.values.values())
+        return starts and page.cursor is not None
 
 
 @broken_store("conditions.prefixes_are_bytes", alone=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from redicts.core.minitransaction import Add, Outcome, Put, Status, Transaction
-from tests.contract.broken.register import broken_store
-from tests.contract.reference_model import DictBackend, PlainBackend, Refused, Spaces
+from redicts.core.minitransaction import Add, Delete, Key, Outcome, Put, Scope, Status, Transaction, Write
+from tests.contract.broken.register import broken_shared_store, broken_store
+from tests.contract.broken.shared import OnSqlite
+from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend, Refused, Spaces
 
 
 @broken_store("counters.add_counts_from_nothing", alone=True)
@@ -122,3 +123,41 @@ class CountersComeBeforeChecks(DictBackend):
         alone = super().decide(transaction._replace(checks=()), now)
         self.spaces = before
         return alone if alone.status is Status.NOT_A_COUNTER else super().decide(transaction, now)
+
+
+@broken_store("counters.add_counts_from_what_is_left", alone=True)
+class CountersSurviveDeletesAbove(DictBackend):
+    """An Add counts on from a value that a Delete of a dict above it has deleted in the same transaction."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        self.dropped: dict[Key, HeldLocks] = {}
+        return super().decide(transaction, now)
+
+    def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
+        space, base = write.key
+        if write.scope is not Scope.NODE:
+            for relative, held in self.found(spaces, write.key, write.scope, now, "Delete").items():
+                self.dropped[Key(space, base + relative)] = held
+        super().delete(spaces, write, now)
+
+    def old(self, spaces: Spaces, key: Key, now: float, what: str) -> HeldLocks | None:
+        found = super().old(spaces, key, now, what)
+        return self.dropped.get(key) if found is None and what == "Add" else found
+
+
+@broken_shared_store("counters.add_counts_from_what_is_left", alone=True)
+class DeletesInOtherSpacesResetCounters(OnSqlite):
+    """An Add counts from 0 if its transaction has deleted the same path in another space."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        deleted: list[Key] = []
+        writes: list[Write] = []
+        for write in transaction.writes:
+            elsewhere = [key for key in deleted if key.path == write.key.path and key.space != write.key.space]
+            if isinstance(write, Add) and elsewhere:
+                writes.append(Delete(write.key, Scope.NODE))
+                deleted.clear()
+            if isinstance(write, Delete) and write.scope is not Scope.BELOW:
+                deleted.append(write.key)
+            writes.append(write)
+        return super().execute(transaction._replace(writes=tuple(writes)))

@@ -12,6 +12,7 @@ from redicts.core.backend import Backend, Capabilities
 from redicts.core.documents import leaves_in
 from redicts.core.minitransaction import (
     Add,
+    Answer,
     Check,
     Delete,
     Entries,
@@ -609,6 +610,36 @@ class CursorsLoseTheRest(KeepingBackend):
         return answer._replace(cursor=cursor_of((*whole[len(read.key.path) :], "\U0010ffff")))
 
 
+@broken_store("documents_ttl.its_ttl_is_that_of_each_leaf", alone=True)
+class TTLsOfWholeOnesAreNotRemoved(KeepingBackend):
+    """An Expire that removes TTLs leaves that of a document that an earlier transaction has put."""
+
+    def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
+        if write.ttl is not None or self.whole(self.spaces, write.key) != write.key.path:
+            super().expire(spaces, write, now)
+
+
+@broken_shared_store("documents_ttl.its_ttl_is_that_of_each_leaf", alone=True)
+class ExpireAloneRemovesNoTTLOfOne(OnSqlite):
+    """An Expire that is alone in its transaction removes no TTL of a document that this client has put."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.put: set[Key] = set()
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        self.put.update(write.key for write in transaction.writes if isinstance(write, PutDocument))
+        for write in transaction.writes:
+            if (
+                isinstance(write, Expire)
+                and write.ttl is None
+                and write.key in self.put
+                and len(transaction.writes) == 1
+            ):
+                return super().execute(transaction._replace(writes=()))
+        return super().execute(transaction)
+
+
 @broken_store("documents_ttl.its_ttl_is_that_of_each_leaf")
 class PagesInOneAreEmpty(KeepingBackend):
     """A page of what is in a whole document is empty, though a read without a limit is not."""
@@ -648,6 +679,40 @@ class CursorsNeedTheWhole(KeepingBackend):
             if last is not None:
                 self.stood[answer.cursor] = (last, kept[last])
         return answer
+
+
+@broken_store("documents_walks.each_leaf_is_found_once", alone=True)
+class WalksFindAThousandLeaves(KeepingBackend):
+    """Of all whole documents, a walk finds the first thousand leaves."""
+
+    def entries(self, read: Read, now: float) -> Entries:
+        answer = super().entries(read, now)
+        base = read.key.path
+        found = self.found(self.spaces, read.key, read.scope, now, "Read")
+        leaves = sorted(path for path in found if self.whole(self.spaces, Key(read.key.space, base + path)) is not None)
+        if read.limit is None or len(leaves) <= 1000:
+            return answer
+        missed = set(leaves[1000:])
+        return answer._replace(values={path: value for path, value in answer.values.items() if path not in missed})
+
+
+@broken_shared_store("documents_walks.each_leaf_is_found_once", alone=True)
+class FullPagesEndTooEarly(OnSqlite):
+    """If documents were put, a page of a thousand entries lacks the last one, and the next page begins behind it."""
+
+    puts_documents = False
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        outcome = super().execute(transaction)
+        self.puts_documents |= any(isinstance(write, PutDocument) for write in transaction.writes)
+        if not self.puts_documents:
+            return outcome
+        return outcome._replace(answers=tuple([self.shortened(answer) for answer in outcome.answers]))
+
+    def shortened(self, answer: Answer) -> Answer:
+        if not isinstance(answer, Entries) or answer.cursor is None or len(answer.values) < 1000:
+            return answer
+        return answer._replace(values=dict(list(answer.values.items())[:-1]))
 
 
 class _Counting(KeepingBackend):

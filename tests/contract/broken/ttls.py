@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import ceil
 
 from redicts.core.minitransaction import (
@@ -115,6 +116,33 @@ class KeepTTLLooksAtTTL(DictBackend):
     def put(self, spaces: Spaces, write: Put, now: float) -> None:
         keep = write.keep_ttl and self.old(spaces, write.key, now, "") is not None
         super().put(spaces, write._replace(keep_ttl=keep), now)
+
+
+@broken_store("ttl.keep_ttl_keeps_it", alone=True)
+class TheFirstOfSeveralKeepsItsTTL(DictBackend):
+    """Of several puts with keep_ttl of a transaction, the first one keeps the TTL."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        self.kept = 0
+        return super().decide(transaction, now)
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        self.kept += write.keep_ttl
+        super().put(spaces, write._replace(ttl=None, keep_ttl=False) if self.kept > 1 else write, now)
+
+
+@broken_shared_store("ttl.keep_ttl_keeps_it", alone=True)
+class OneOfADictKeepsItsTTL(OnSqlite):
+    """Of puts with keep_ttl of one dict that follow each other, the last one keeps the TTL."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        writes = list(transaction.writes)
+        for index, (write, after) in enumerate(pairwise(transaction.writes)):
+            if not (isinstance(write, Put) and isinstance(after, Put) and write.keep_ttl and after.keep_ttl):
+                continue
+            if write.key.path[:-1] == after.key.path[:-1] != ():
+                writes[index] = write._replace(ttl=None, keep_ttl=False)
+        return super().execute(transaction._replace(writes=tuple(writes)))
 
 
 @broken_store("clients.ttls_are_seen_by_all")

@@ -19,7 +19,8 @@ from redicts.core.minitransaction import (
     Transaction,
     Write,
 )
-from tests.contract.broken.register import broken_store
+from tests.contract.broken.register import broken_shared_store, broken_store
+from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend, Spaces
 
 
@@ -268,3 +269,34 @@ class AddCountsOnFromTheDeleted(PlainBackend):
         if above & self.cleared and old is not None and self.old(spaces, write.key, now, "Add") is None:
             self.store(spaces, write.key, old)
         return super().add(spaces, write, now)
+
+
+@broken_store("writes.delete_removes_its_scope", alone=True)
+class DeletesMissOneOfSeveral(DictBackend):
+    """A Delete of exactly a value is ignored if its transaction has put that and another one in the same dict."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        self.new: set[Key] = set()
+        return super().decide(transaction, now)
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        self.new.add(write.key)
+        super().put(spaces, write, now)
+
+    def delete(self, spaces: Spaces, write: Delete, now: float) -> None:
+        space, path = write.key
+        beside = [key for key in self.new if key.space == space and key.path[:-1] == path[:-1]]
+        if write.scope is not Scope.NODE or write.key not in beside or len(beside) == 1:
+            super().delete(spaces, write, now)
+
+
+@broken_shared_store("writes.delete_removes_its_scope", alone=True)
+class OneOfTwoIsDeleted(OnSqlite):
+    """Of two deletes in one dict that are all of a transaction, the first one is applied."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        writes = transaction.writes
+        leaves = [each.key for each in writes if isinstance(each, Delete) and each.scope is Scope.NODE]
+        if len(writes) == len(leaves) == 2 and leaves[0].path[:-1] == leaves[1].path[:-1]:
+            writes = writes[:1]
+        return super().execute(transaction._replace(writes=writes))
