@@ -105,10 +105,12 @@ def wait_for_lock(ours: bool, port: int, pipe: Connection) -> None:
         pipe.send(granted)
 
 
-def lock_of(ours: bool, port: int, name: str = _LOCK) -> tuple[Callable[[], object], Callable[[], object]]:
-    """Return acquire and release of redicts' lock or of redis-py's."""
+def lock_of(
+    ours: bool, port: int, name: str = _LOCK, settings: dict[str, float] | None = None
+) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Return acquire and release of redicts' lock, with further settings, or of redis-py's."""
     if ours:
-        Pool().reload(cfg={"port": port})
+        Pool().reload(cfg={"port": port, **(settings or {})})
         proxy = Proxy(name, lock_acquire_timeout=60)
         return proxy.acquire, proxy.release
     lock: Any = redis.Redis(port=port).lock(name, timeout=30, blocking_timeout=60)
@@ -163,9 +165,9 @@ class Share(NamedTuple):
     longest: float
 
 
-def count(ours: bool, port: int, start: Barrier, stop: Event, pipe: Connection) -> None:
+def count(ours: bool, port: int, settings: dict[str, float], start: Barrier, stop: Event, pipe: Connection) -> None:
     """Count under one lock until the event is set."""
-    acquire, release = lock_of(ours, port)
+    acquire, release = lock_of(ours, port, settings=settings)
     add: Callable[[], object] = partial(redis.Redis(port=port).incr, "number")
     if ours:
         add = partial(Proxy(_LOCK).get("number").add, 1)
@@ -207,9 +209,11 @@ def shares(work: Callable[..., None], arguments: list[tuple[Any, ...]]) -> list[
 
 
 def contended(server: RedisServer) -> list[dict[str, Any]]:
-    """Measure four processes that count under one lock."""
-    ours = shares(count, [(True, server.port)] * _PROCESSES)
-    theirs = shares(count, [(False, server.port)] * _PROCESSES)
+    """Measure four processes that count under one lock, with retention and without."""
+    ours, in_order, theirs = (
+        shares(count, [(of_redicts, server.port, settings)] * _PROCESSES)
+        for of_redicts, settings in ((True, {}), (True, {"lock_retention": 0.0}), (False, {}))
+    )
 
     def total(found: list[Share]) -> float:
         return sum(share.counted for share in found) / _CONTENDED_SECS
@@ -226,6 +230,7 @@ def contended(server: RedisServer) -> list[dict[str, Any]]:
         row("the same with redis-py's Lock", min(their_counts), max(their_counts), "the fastest", None, "counts"),
         row("longest wait of redis-py's Lock", longest(theirs), longest(ours), "redicts", None, "ms", least=10),
         row("counts per second, all together", total(ours), total(theirs), "redis-py's Lock", None, "/s", least=0.6),
+        row("the same strictly in order", total(in_order), total(theirs), "redis-py's Lock", None, "/s", least=0.6),
     ]
 
 
@@ -238,15 +243,21 @@ def count_apart(ours: bool, port: int, name: str, start: Barrier, stop: Event, p
     work(acquire, lambda: None, release, start, stop, pipe)
 
 
+def requests_of(client: redis.Redis) -> int:
+    """Return how many calls of functions and scripts the server has answered."""
+    told = client.info("commandstats")
+    return sum(told.get(f"cmdstat_{command}", {"calls": 0})["calls"] for command in ("fcall", "evalsha"))
+
+
 def disjoint(server: RedisServer) -> list[dict[str, Any]]:
     """Measure whether disjoint locks slow each other down more than redis-py's locks of different names do."""
     gained = {}
     client = redis.Redis(port=server.port)
     for ours in (True, False):
         one = shares(count_apart, [(ours, server.port, "section0")])
-        before = client.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"]
+        before = requests_of(client)
         many = shares(count_apart, [(ours, server.port, f"section{number}") for number in range(_PROCESSES)])
-        calls = client.info("commandstats")["cmdstat_evalsha"]["calls"] - before
+        calls = requests_of(client) - before
         counted = sum(share.counted for share in many)
         gained[ours] = counted / one[0].counted
         if ours:
