@@ -17,6 +17,7 @@ from redicts.contract.requirements import NotRun, require, require_equal, shorte
 from redicts.contract.spawned import OtherProcess, ProcessPool
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.minitransaction import (
+    VALUES,
     AnyRead,
     Check,
     Delete,
@@ -135,6 +136,20 @@ class Fixture:
     def renew(self) -> None:
         """Continue in a new space."""
         self.space = self.fresh_space()
+
+    @contextmanager
+    def section(self) -> Iterator[str]:
+        """Give the name of an unused section of the tree of values, which is emptied at the end.
+
+        For what only the space of values has, such as changes. All else is examined in spaces of the suite.
+        """
+        name = f"redicts-contract-{uuid.uuid4().hex}"
+        key = Key(VALUES, (name,))
+        try:
+            yield name
+        finally:
+            self.store.apply(Delete(key, Scope.SUBTREE))
+            require_equal(dict(self.store.read(key)), {}, "after a Delete, the section holds")
 
     def key(self, *path: str) -> Key:
         """Return the key of a path in the current space; without segments, the root."""

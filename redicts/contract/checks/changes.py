@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -14,7 +13,6 @@ from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import LONG, Fixture
 from redicts.contract.listening import fresh_name, require_notified
-from redicts.contract.requirements import require_equal
 from redicts.contract.spawned import report
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import (
@@ -42,7 +40,7 @@ def a_notification_follows_the_change(fixture: Fixture) -> None:
     Counts in one thread, while another one reads after each notification, until it has seen the last number.
     """
     writer = fixture.client()
-    with _section(fixture) as section:
+    with fixture.section() as section:
         key = _key(section, "a", "b")
 
         def write() -> None:
@@ -64,7 +62,7 @@ def writes_above_and_below_are_told(fixture: Fixture) -> None:
     Puts values at a path, above it and below it, with listeners at each of them, in the other order too.
     """
     other = fixture.client()
-    with _section(fixture) as section:
+    with fixture.section() as section:
         positions: list[Path] = [(), (section,), (section, "a"), (section, "a", "b"), (section, "a", "b", "c", "d")]
         with ExitStack() as stack:
             listeners = {path: stack.enter_context(_listening(fixture.store, path)) for path in positions}
@@ -84,7 +82,7 @@ def each_kind_of_write_is_told(fixture: Fixture) -> None:
     Makes each kind of write at a path, and those that reach it from above, with a listener there.
     """
     store = fixture.client()
-    with _section(fixture) as section:
+    with fixture.section() as section:
         key, inner, top = _key(section, "a", "b"), _key(section, "a"), _key(section)
         writes: list[tuple[str, Callable[[], object]]] = [
             ("a Put", partial(store.apply, Put(key, b"1"))),
@@ -126,7 +124,7 @@ def each_path_of_a_transaction_is_told(fixture: Fixture) -> None:
 
     Puts a value at each of a hundred paths in one transaction, with a listener at each of them, and deletes two.
     """
-    with _section(fixture) as section, _section(fixture) as second, ExitStack() as stack:
+    with fixture.section() as section, fixture.section() as second, ExitStack() as stack:
         paths: list[Path] = [(top, "a", f"n{number}") for number in range(50) for top in (section, second)]
         listeners = [stack.enter_context(_listening(fixture.store, path)) for path in paths]
         _quieten(*listeners)
@@ -147,7 +145,7 @@ def no_change_is_lost_with_a_connection(fixture: Fixture) -> None:
     Breaks the connections of a client that listens, and writes at once, several times.
     """
     client = fixture.lossy()
-    with _section(fixture) as section:
+    with fixture.section() as section:
         key = _key(section, "a")
         with _listening(client, key.path) as listener:
             for number in range(3):
@@ -169,7 +167,7 @@ def each_database_tells_its_own(fixture: Fixture) -> None:
     Listens at one path in every database, and writes there in one after the other.
     """
     clients = [fixture.store, *fixture.databases]
-    with _section(fixture) as section, ExitStack() as stack:
+    with fixture.section() as section, ExitStack() as stack:
         key = _key(section, "a")
         listeners = [stack.enter_context(_listening(client, key.path)) for client in clients]
         for number, (client, listener) in enumerate(zip(clients, listeners)):
@@ -186,7 +184,7 @@ def processes_tell_each_other(fixture: Fixture) -> None:
 
     Listens in one process and writes in another one, in both directions.
     """
-    with fixture.other_processes(1) as [other], _section(fixture) as section:
+    with fixture.other_processes(1) as [other], fixture.section() as section:
         written: list[Path] = [(section, "a", "b"), (section,), (section, "a", "b", "c", "d"), (section, "a")]
         with _listening(fixture.store, (section, "a", "b")) as listener:
             for path in written:
@@ -198,17 +196,6 @@ def processes_tell_each_other(fixture: Fixture) -> None:
             other.wait_for_report()
             fixture.client().apply(*_replacing(path, b"2"))
             other.result()
-
-
-@contextmanager
-def _section(fixture: Fixture) -> Iterator[str]:
-    """Give the name of an unused section of the tree of values, which is emptied at the end."""
-    section = f"redicts-contract-{uuid.uuid4().hex}"
-    try:
-        yield section
-    finally:
-        fixture.store.apply(Delete(_key(section), Scope.SUBTREE))
-        require_equal(dict(fixture.store.read(_key(section))), {}, "after a Delete, the section holds")
 
 
 @contextmanager

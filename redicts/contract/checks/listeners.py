@@ -25,7 +25,7 @@ from redicts.contract.listening import (
 )
 from redicts.contract.requirements import require
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import VALUES, Delete, Key, Notify, Put, Scope
+from redicts.core.minitransaction import VALUES, Key, Notify, Put, Scope
 
 _ROUNDS: Final = 15
 _TRIES: Final = 5
@@ -186,7 +186,6 @@ def a_bell_is_rung(fixture: Fixture) -> None:
     Notifies listeners that ring by two clients, again and again, and those to changes too, while one thread waits.
     """
     store, over, key = fixture.store, threading.Event(), fixture.key("list")
-    watched = f"redicts-contract-{fixture.space}"
 
     def wait() -> None:
         with store.listen(fresh_name()) as waiting:
@@ -197,8 +196,8 @@ def a_bell_is_rung(fixture: Fixture) -> None:
         list_at(client, key, name)
         client.apply(Notify(key, Scope.NODE))
 
-    def change(client: Client) -> None:
-        client.apply(Put(Key(VALUES, (watched,)), b"1"))
+    def change(client: Client, section: str) -> None:
+        client.apply(Put(Key(VALUES, (section,)), b"1"))
 
     def work() -> None:
         try:
@@ -206,11 +205,10 @@ def a_bell_is_rung(fixture: Fixture) -> None:
             with store.listen(name) as listener:
                 _require_rung(fixture, listener, partial(notify, name=name), "a Notify")
             if store.capabilities.changes:
-                with store.listen_to_changes(fresh_name(), (watched,)) as listener:
-                    _require_rung(fixture, listener, change, "a change")
+                with fixture.section() as section, store.listen_to_changes(fresh_name(), (section,)) as listener:
+                    _require_rung(fixture, listener, partial(change, section=section), "a change")
         finally:
             over.set()
-            store.apply(Delete(Key(VALUES, (watched,)), Scope.SUBTREE))
 
     fixture.together([work, wait])
 

@@ -265,13 +265,10 @@ def the_space_of_values_is_like_any_other(fixture: Fixture) -> None:
     beside = Put(Key(next(space for space in spaces if space[0] in RECORDS), ("x",)), b"1")
     while fixture.space[0] in RECORDS:
         fixture.renew()
-    nodes = fixture.key(), Key(VALUES, (f"redicts-contract-{fixture.space}",))
-    alike = Alike(fixture.store, nodes, beside, fixture.seed)
-    try:
+    with fixture.section() as section:
+        alike = Alike(fixture.store, (fixture.key(), Key(VALUES, (section,))), beside, fixture.seed)
         for _ in range(_ROUNDS * (10 if fixture.thorough else 1)):
             alike.execute()
-    finally:
-        fixture.store.apply(Delete(nodes[1], Scope.SUBTREE))
 
 
 def _escapes() -> list[str]:

@@ -16,7 +16,7 @@ from redicts.contract.fixture import Fixture
 from redicts.contract.listening import await_listing, fresh_name, list_at
 from redicts.contract.requirements import require, require_equal
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import VALUES, Add, Delete, Key, Notify, Put, Scope, Transaction
+from redicts.core.minitransaction import VALUES, Add, Key, Notify, Put, Scope, Transaction
 from redicts.errors import StoreError
 from redicts.forks import stack
 
@@ -50,21 +50,20 @@ def any_wait_is_a_wait(fixture: Fixture) -> None:
         fixture.together([partial(_sleep, fixture.store, key, seconds, sleepers), wake])
     with fixture.store.listen(fresh_name()) as listener:
         _returns_at_once(fixture, listener)
-    if fixture.capabilities.changes:
-        key = Key(VALUES, (f"redicts-contract-{fixture.space}",))
-        with fixture.store.listen_to_changes(fresh_name(), key.path) as listener:
-            for seconds in _LONG:
-                sleepers = []
+    if not fixture.capabilities.changes:
+        return
+    with fixture.section() as section, fixture.store.listen_to_changes(fresh_name(), (section,)) as listener:
+        for seconds in _LONG:
+            sleepers = []
 
-                def change(key: Key = key, sleepers: list[threading.Thread] = sleepers) -> None:
-                    while not sleepers:
-                        time.sleep(_ASLEEP_SECS)
-                    _until_asleep(sleepers[0])
-                    waker.apply(Put(key, b"1"))
+            def change(section: str = section, sleepers: list[threading.Thread] = sleepers) -> None:
+                while not sleepers:
+                    time.sleep(_ASLEEP_SECS)
+                _until_asleep(sleepers[0])
+                waker.apply(Put(Key(VALUES, (section,)), b"1"))
 
-                fixture.together([partial(_await_change, listener, seconds, sleepers), change])
-            _returns_at_once(fixture, listener)
-        waker.apply(Delete(key, Scope.SUBTREE))
+            fixture.together([partial(_await_change, listener, seconds, sleepers), change])
+        _returns_at_once(fixture, listener)
 
 
 @conformance_check()
