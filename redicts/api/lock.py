@@ -114,7 +114,7 @@ class LockBase(Acquirable, Generic[_Lock]):
     @property
     def held(self) -> bool:
         """Whether this thread certainly holds the lock, by its own clock. No round trip."""
-        acquired = current(*self._wanted[:2])
+        acquired = current(*self._releases())
         return acquired is not None and acquired.lock.is_valid
 
     @property
@@ -124,7 +124,7 @@ class LockBase(Acquirable, Generic[_Lock]):
         Tokens increase with each grant in the whole tree. A resource outside of the store that is changed under the
         lock can refuse a token that is lower than one that it has seen.
         """
-        acquired = current(*self._wanted[:2])
+        acquired = current(*self._releases())
         return None if acquired is None else acquired.lock.token
 
     def ensure_held(self) -> None:
@@ -158,7 +158,7 @@ class LockBase(Acquirable, Generic[_Lock]):
         return None if callback is None else partial(callback, cast("_Lock", self))
 
     def _acquired(self) -> Acquired:
-        acquired = current(*self._wanted[:2])
+        acquired = current(*self._releases())
         if acquired is None:
             raise manager.not_held(self._wanted.paths)
         return acquired

@@ -8,7 +8,7 @@ are made and joined once, so constants, recent names of hashes and the checks of
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
@@ -353,7 +353,7 @@ class Encoder:
                 arguments += self._encode_record_equals(check) if is_record else self._encode_equals(check)
                 before, count, index = None, count + 1, index + 1
                 continue
-            group = _alike(check, checks[index:])
+            group = _alike(checks, index)
             index += len(group)
             space, prefix = check.key.space, b"$%d\r\n%b\r\n" % (len(check.prefix), check.prefix)
             if space[:1] not in RECORDS:
@@ -497,12 +497,14 @@ def _encode_ttl(write: Put | Expire) -> bytes:
     return _EMPTY if write.ttl is None else _NUMBERS[write.ttl]
 
 
-def _alike(first: StartsWith, checks: Iterable[Check]) -> list[StartsWith]:
-    """Return the first checks that are encoded as one: those of one prefix, and of one scope or one record space."""
+def _alike(checks: Sequence[Check], start: int) -> list[StartsWith]:
+    """Return the checks from one on that are encoded as one: those of one prefix, and of one scope or record space."""
+    first = cast("StartsWith", checks[start])
     (space, _), scope, prefix = first
     is_record = space[:1] in RECORDS
-    group: list[StartsWith] = []
-    for check in checks:
+    group = [first]
+    for index in range(start + 1, len(checks)):
+        check = checks[index]
         if not isinstance(check, StartsWith) or check.prefix != prefix:
             break
         if (check.key.space != space) if is_record else (check.scope is not scope or check.key.space[:1] in RECORDS):

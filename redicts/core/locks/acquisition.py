@@ -116,7 +116,10 @@ class Grant(NamedTuple):
 
 
 class AcquireOperations(LockOperations):
-    """Operations on locks: one half of :class:`redicts.core.store.TreeStore`, which documents the arguments."""
+    """All operations on locks, acquiring among them: one half of :class:`redicts.core.store.TreeStore`.
+
+    ``TreeStore`` documents the arguments.
+    """
 
     def __init__(
         self,
