@@ -71,8 +71,11 @@ def test_a_waiter_ends_with_its_timeout_while_the_file_is_locked(file: Path, db:
     """The same for one that waits when the file is locked; its record goes when the file is free again."""
     with db.lock("job", renew=True), ThreadPoolExecutor(1) as pool:
         began = time.monotonic()
-        waiting = pool.submit(db.lock("job", acquire_timeout=2.0).acquire)
-        eventually(lambda: db.lock("job").waiters(), "it waits")
+        for timeout in (1.0, 4.0, 16.0):  # a slow machine may not let it wait within the first
+            waiting = pool.submit(db.lock("job", acquire_timeout=timeout).acquire)
+            eventually(lambda w=waiting: w.done() or db.lock("job").waiters(), "it waits")
+            if not waiting.done():
+                break
         locked = LockOwner(file)
         with pytest.raises((StoreTimeout, LockTimeout)):
             waiting.result(PATIENT / 10)
