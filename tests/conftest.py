@@ -15,6 +15,7 @@ from _pytest.doctest import DoctestModule
 
 from tests.support.cluster import Cluster
 from tests.support.executables import Executable, ServerMissing, each_executable, newest_of
+from tests.support.halts import Halts
 from tests.support.proxy import FaultyProxy
 from tests.support.sentinels import SentinelTrio
 from tests.support.servers import RedisServer, ServerOptions, StartRedis, TlsMissing
@@ -147,7 +148,7 @@ def faulty_proxy(redis_server: RedisServer) -> Iterator[FaultyProxy]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose how hard Hypothesis tries (``REDICTS_TESTS=long`` for the long run), and report skips.
+    """Choose how hard Hypothesis tries (``REDICTS_TESTS=long`` for the long run), and report skips and halts.
 
     Shells start background jobs with SIGINT ignored, and children inherit that, so that Ctrl-C would have no effect in
     the tests. A handler of this process's own is not inherited: its children start with the default.
@@ -158,6 +159,7 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.register_profile("long", max_examples=2_000, deadline=None, print_blob=True)
     hypothesis.settings.load_profile("long" if LONG else "quick")
     config.pluginmanager.register(Skips(), "redicts-skips")
+    config.pluginmanager.register(Halts(), "redicts-halts")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -105,12 +105,21 @@ def trace(
     with _nothing_collected():
         try:
             sys.settrace(enter)
-            function()
+            next(apart(function))
         except BaseException as found:
             error = found
         finally:
             sys.settrace(usual)
     return Traced(count, where, error)
+
+
+def apart(function: Callable[[], object]) -> Iterator[object]:
+    """Call a function with a state of exceptions of its own, as each generator has one.
+
+    If an exception comes at some instructions that end an ``except`` block, CPython keeps the one that was handled
+    there, and it would be the context of all later exceptions of the thread.
+    """
+    yield function()
 
 
 @contextmanager

@@ -24,6 +24,7 @@ import redis
 from redicts.backends.redis import RedisBackend, attempts, connections, functions, pubsub
 from redicts.backends.redis import backend as backends
 from redicts.backends.redis.connections import Connections, Session
+from redicts.contract.interruption import apart
 from redicts.core.minitransaction import Add, Notify, Put, Scope, Transaction
 from redicts.errors import StoreBusy, StoreError
 from tests.backends.redis_tools import clients, key, opened, values, write
@@ -70,7 +71,7 @@ def at_instruction(number: int, do: Callable[[], object], operation: Callable[[]
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        operation()
+        next(apart(operation))
     finally:
         sys.settrace(before)
     return done

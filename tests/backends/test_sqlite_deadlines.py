@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -67,13 +68,17 @@ def test_acquire_ends_with_its_timeout_while_the_file_is_locked(
         assert lock.held
 
 
+def _is_over_or_waits(waiting: Future[bool], lock: redicts.Lock) -> bool:
+    return waiting.done() or bool(lock.waiters())
+
+
 def test_a_waiter_ends_with_its_timeout_while_the_file_is_locked(file: Path, db: Database) -> None:
     """The same for one that waits when the file is locked; its record goes when the file is free again."""
     with db.lock("job", renew=True), ThreadPoolExecutor(1) as pool:
         began = time.monotonic()
         for timeout in (1.0, 4.0, 16.0):  # a slow machine may not let it wait within the first
             waiting = pool.submit(db.lock("job", acquire_timeout=timeout).acquire)
-            eventually(lambda w=waiting: w.done() or db.lock("job").waiters(), "it waits")
+            eventually(partial(_is_over_or_waits, waiting, db.lock("job")), "it waits")
             if not waiting.done():
                 break
         locked = LockOwner(file)

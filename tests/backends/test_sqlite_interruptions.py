@@ -18,6 +18,7 @@ import pytest
 from redicts.backends import sqlite
 from redicts.backends.sqlite import write_queue
 from redicts.backends.sqlite.backend import SqliteBackend
+from redicts.contract.interruption import apart
 from redicts.core.minitransaction import Add, Delete, Equals, Notify, Put, PutDocument, Read, Scope
 from redicts.errors import StoreBusy
 from tests.backends.sqlite_tools import TIMEOUT, Child, entries, is_sound, key, plain, run, tree, value
@@ -54,7 +55,7 @@ def interrupted(work: Callable[[], object], at: int, handler: Callable[[], objec
 
     sys.settrace(trace)
     try:
-        work()
+        next(apart(work))
     finally:
         sys.settrace(None)
     return passed

@@ -26,6 +26,7 @@ from redicts.contract import (
 )
 from redicts.contract.check import conformance_check as register_check
 from redicts.contract.fixture import Fixture
+from redicts.contract.interruption import Interrupt, Points, trace
 from redicts.contract.subjects import Loss
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.minitransaction import Outcome, Put, Transaction
@@ -229,6 +230,25 @@ def test_a_hanging_store_is_refused() -> None:
 def test_nothing_examined_certifies_nothing() -> None:
     """A report without checks is not a certificate."""
     assert not certify(MemoryHarness(), checks=[]).passed
+
+
+def test_an_interrupted_call_leaves_no_exception_behind() -> None:
+    """At whatever instruction of an ``except`` block: later errors would have the handled one as their context."""
+
+    def interrupt() -> None:
+        raise Interrupt
+
+    def handle() -> None:
+        try:
+            raise ValueError("handled")
+        except ValueError:
+            pass
+
+    count = trace(handle, Points.EVERY, package="tests").instructions
+    assert count > 5
+    for at in range(count):
+        assert isinstance(trace(handle, Points.EVERY, at, interrupt, "tests").error, Interrupt)
+        assert sys.exc_info()[1] is None
 
 
 def test_a_check_leaves_nothing_behind() -> None:
