@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
@@ -103,20 +103,27 @@ _MOST_KEPT: Final = 1000
 _reporter: Final = _Reporter()
 
 
-def call_observer(observer: Callable[[Any], object], seen: object) -> None:
-    """Call an observer: in this thread, or in that of reports if this one does background work, such as renewals."""
-    if threading.current_thread().name.startswith(_OURS):
-        _reporter.add(partial(_call, observer, seen))
-    else:
-        _call(observer, seen)
+class _Here(threading.local):
+    """What is the same for all operations of a thread."""
+
+    def __init__(self) -> None:
+        self.is_background = threading.current_thread().name.startswith(_OURS)
+        """Whether it does background work, such as renewals."""
 
 
-def _call(observer: Callable[[Any], object], seen: object) -> None:
-    try:
-        observer(seen)
-    except Exception:
-        text = traceback.format_exc()
-        _reporter.add(lambda: _log.error("an observer failed\n%s", text))
+HERE: Final = _Here()
+
+report_later: Final = _reporter.add
+
+
+def call_observers(observers: Iterable[Callable[[Any], object]], seen: object) -> None:
+    """Call observers, and log what they raise. In background work this is a report to be made later."""
+    for observer in tuple(observers):
+        try:
+            observer(seen)
+        except Exception:
+            text = traceback.format_exc()
+            _reporter.add(partial(_log.error, "an observer failed\n%s", text))
 
 
 def sent_again(error: Exception) -> None:

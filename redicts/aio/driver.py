@@ -23,7 +23,7 @@ from redicts.core.driver import (
 )
 from redicts.core.listener import LONGEST_INTERVAL_TO_CHANGES_SECS
 from redicts.core.minitransaction import Path, Transaction
-from redicts.core.observing import OBSERVERS, observed
+from redicts.core.observing import OBSERVERS, Operation
 from redicts.errors import StoreTimeout
 from redicts.randomness import RANDOM
 
@@ -44,11 +44,13 @@ async def run(
     """
     listener = waits_on
     deadline = None if timeout is None else time.monotonic() + max(timeout, SHORTEST_SECS)
-    steps = observed(steps, backend) if OBSERVERS else steps
+    operation = Operation(steps, backend) if OBSERVERS else None
+    requests = 0
     try:
         request = next(steps)
         while True:
             answer: Any = None
+            requests += 1
             try:
                 if isinstance(request, Transaction):
                     answer = await backend.execute(request, deadline)
@@ -56,16 +58,18 @@ async def run(
                     answer = await backend.fetch(request.key, request.document)
                 elif isinstance(request, Overwrite):
                     answer = await backend.overwrite(request.key, request.value, request.document)
-                elif isinstance(request, Listen):
-                    listener = (await backend.listen(request.name, deadline)) or _Poller()
                 else:
-                    deadline, answer = await _wait(request, listener, deadline)
+                    listener, deadline, answer = await _wait(request, listener, backend, deadline, operation)
             except Exception as error:
                 request = steps.throw(error)
-            else:
-                request = steps.send(answer)
-    except StopIteration as stop:
-        result: Result = stop.value
+                continue
+            request = steps.send(answer)
+    except BaseException as end:
+        if operation is not None:
+            operation.end(requests, end)
+        if not isinstance(end, StopIteration):
+            raise
+        result: Result = end.value
         return result
     finally:
         steps.close()
@@ -79,17 +83,29 @@ async def listen_to_changes(backend: AsyncBackend, name: str, path: Path) -> Asy
 
 
 async def _wait(
-    request: Pause | Await, listener: AsyncListener | None, deadline: float | None
-) -> tuple[float | None, bool | None]:
-    """Carry out a request that concerns time. Return the deadline after it, and the answer."""
+    request: Pause | Listen | Await,
+    listener: AsyncListener | None,
+    backend: AsyncBackend,
+    deadline: float | None,
+    operation: Operation | None,
+) -> tuple[AsyncListener | None, float | None, bool | None]:
+    """Carry out a request that concerns time.
+
+    Return the listener that is open then, the deadline, and the answer.
+    """
+    if operation is not None:
+        with operation.waiting():
+            return await _wait(request, listener, backend, deadline, None)
+    if isinstance(request, Listen):
+        return (await backend.listen(request.name, deadline)) or _Poller(), deadline, None
     if isinstance(request, Await):
         assert listener is not None  # an operation listens before it waits
         notified = await listener.wait(request.seconds)
-        return None if deadline is None else max(deadline, time.monotonic() + LAST_SECS), notified
+        return listener, None if deadline is None else max(deadline, time.monotonic() + LAST_SECS), notified
     if deadline is not None and time.monotonic() >= deadline:
         raise StoreTimeout("the timeout of the operation is over, and the store has not answered in time")
     await asyncio.sleep(request.seconds)
-    return deadline, None
+    return listener, deadline, None
 
 
 class _Poller(AsyncListener):

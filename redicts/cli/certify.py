@@ -17,7 +17,7 @@ import click
 from redicts.cli import exits
 from redicts.cli.files import is_special
 from redicts.cli.numbers import Seconds
-from redicts.cli.output import output, tell
+from redicts.cli.output import fitted, output, tell
 from redicts.cli.stores import json_option
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def certify(
         return exits.INTERRUPTED
     document, text = json.dumps(found.to_dict(), indent=2) + "\n", f"{found}\n"
     with output() as file:
-        file.write(document if as_json else text)
+        file.write(document if as_json else fitted(text, file))
         file.flush()
     if report is not None:
         try:

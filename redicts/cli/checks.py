@@ -119,7 +119,7 @@ def _capabilities(database: OpenedDatabase) -> Finding:
     data = asdict(database.backend.capabilities)
     names = [name for name, value in data.items() if value is True]
     most = data["atomic_entries"]
-    names.append("any number of values at once" if most is None else f"{most} values at once")
+    names.append("any number of values at once" if most is None else f"{most:,} values at once")
     return Finding("capabilities", Status.OK, ", ".join(names), data)
 
 

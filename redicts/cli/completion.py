@@ -16,9 +16,12 @@ def completion(ctx: click.Context, shell: str) -> int:
     """Print the completion script for SHELL.
 
     \b
-    bash:  eval "$(redicts completion bash)"       in ~/.bashrc
-    zsh:   eval "$(redicts completion zsh)"        in ~/.zshrc
-    fish:  redicts completion fish | source        in ~/.config/fish/config.fish
+    ~/.bashrc:
+      eval "$(redicts completion bash)"
+    ~/.zshrc:
+      eval "$(redicts completion zsh)"
+    ~/.config/fish/config.fish:
+      redicts completion fish | source
     """  # noqa: D301  (click keeps the lines after this character)
     kind = get_completion_class(shell)
     assert kind is not None  # click knows each shell of the choice

@@ -8,6 +8,8 @@ from typing import Final
 
 import click
 
+from redicts.cli.output import fitted
+
 MUCH: Final = 20
 """A command that would remove or replace more leaves than this asks first."""
 
@@ -22,7 +24,7 @@ def require(allowed: bool, option: str, what: str) -> None:
     if allowed:
         return
     if sys.stdin.isatty() and sys.stderr.isatty():
-        sys.stderr.write(f"redicts: this {what}; go on? [y/N] ")
+        sys.stderr.write(fitted(f"redicts: this {what}; go on? [y/N]", sys.stderr) + " ")
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() in ("y", "yes"):
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from contextlib import closing
 from dataclasses import asdict
 from typing import Any
@@ -11,7 +12,7 @@ import click
 
 from redicts.cli import exits
 from redicts.cli.confirming import guard, yes_option
-from redicts.cli.output import echo, print_json, progress_bar, tell
+from redicts.cli.output import echo, fitted, print_json, progress_bar, tell
 from redicts.cli.stores import PATH, Store, json_option, open_existing, open_store
 from redicts.cli.tables import leaves
 from redicts.core.minitransaction import Path
@@ -144,16 +145,20 @@ def _print_json(one: Store, two: Store, at: Path, to: Path, report: Copy, found:
 
 def _print_text(one: Store, two: Store, at: Path, report: Copy, found: Verification | None) -> None:
     before = f" ({report.resumed} handled by an earlier run)" if report.resumed else ""
-    echo(f"{one} -> {two}, {described(at)}")
-    echo(f"{leaves(report.stored)} stored{before}, {report.gone:,} expired before, {report.skipped:,} skipped")
+    lines = [
+        f"{one} -> {two}, {described(at)}",
+        f"{leaves(report.stored)} stored{before}, {report.gone:,} expired before, {report.skipped:,} skipped",
+    ]
     if found is not None:
-        echo(
-            f"{found.equal:,} of {found.source:,} leaves are equal, {found.missing:,} missing, "
-            f"{found.different:,} different; the target has {found.target:,}, "
-            f"{found.extra:,} of them not from the source"
-        )
-        for path in found.paths:
-            echo(f"not equal: {path}")
+        lines += [
+            (
+                f"{found.equal:,} of {found.source:,} leaves are equal, {found.missing:,} missing, "
+                f"{found.different:,} different; the target has {found.target:,}, "
+                f"{found.extra:,} of them not from the source"
+            ),
+            *[f"not equal: {path}" for path in found.paths],
+        ]
+    echo(fitted("\n".join(lines), sys.stdout))
 
 
 def _from_1_0(source: str, target: str, database: str | None, *, delete: bool, as_json: bool) -> int:
@@ -178,5 +183,5 @@ def _from_1_0(source: str, target: str, database: str | None, *, delete: bool, a
         counts = {name: getattr(report, name) for name in ("read", "stored", "already_there", "gone", "removed")}
         print_json({**counts, "skipped": skipped})
     else:
-        echo(str(report))
+        echo(fitted(str(report), sys.stdout))
     return exits.DONE if report.complete else exits.NEGATIVE

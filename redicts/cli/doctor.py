@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import IO, Any, Final
 
 import click
@@ -14,7 +15,7 @@ from redicts.cli.checks import Damage, examine
 from redicts.cli.findings import Finding, Status
 from redicts.cli.limits import Limits
 from redicts.cli.numbers import Seconds
-from redicts.cli.output import echo, print_json
+from redicts.cli.output import echo, fitted, print_json
 from redicts.cli.stores import Store, reading_command
 from redicts.cli.tables import Styled, print_table
 from redicts.core.driver import Steps
@@ -37,7 +38,9 @@ from redicts.transfer.lines import HEAD, encoded, last_line
 @click.option("--max-latency", type=Seconds(0), metavar="MS", help="Wrong if the median round trip takes longer.")
 @click.option("--max-waiters", type=click.IntRange(0), metavar="NUMBER", help="Wrong if more wait for locks.")
 @click.option("--max-lock-age", type=Seconds(0), metavar="SECONDS", help="Wrong if a lock is held for longer.")
-@click.option("--max-memory", type=click.FloatRange(0, 100), metavar="PERCENT", help="Wrong if Redis uses more of its.")
+@click.option(
+    "--max-memory", type=click.FloatRange(0, 100), metavar="PERCENT", help="Wrong if Redis uses more of its maxmemory."
+)
 @click.option("--strict", is_flag=True, help="The status is 1 for notices too.")
 @reading_command
 def doctor(
@@ -73,7 +76,8 @@ def doctor(
     else:
         print_table(("", "", ""), map(_row, findings), str(store))
         if done is not None:
-            echo(f"removed {done['removed']} damaged entries, which are saved in {done['rescue']}")
+            text = f"removed {done['removed']} damaged entries, which are saved in {done['rescue']}"
+            echo(fitted(text, sys.stdout))
     if failed:
         return exits.FAILED
     is_left = wrong and (done is None or done["left"] or _wrong_but_damage(findings))

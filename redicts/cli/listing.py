@@ -13,7 +13,7 @@ import click
 from redicts.cli import exits
 from redicts.cli.output import duration, echo, print_json, printable, size, tell
 from redicts.cli.stores import PATH, Store, reading_command
-from redicts.cli.tables import counted, leaves, print_table
+from redicts.cli.tables import counted, print_table
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described, render
 from redicts.transfer.leaves import Leaf, pages
@@ -70,10 +70,10 @@ def ls(path: Path, is_long: bool, store: Store, as_json: bool) -> int:
         print_json({"path": render(path), "names": documents})
     elif is_long and shown:
         rows = [
-            (render((name,)), leaves(each.leaves), size(each.bytes), each.ttl_text or "no expiry")
+            (f"{each.leaves:,}", size(each.bytes), each.ttl_text or "no expiry", render((name,)))
             for name, each in shown
         ]
-        print_table(("name", "leaves", "bytes", "expiry"), rows)
+        print_table(("leaves", "bytes", "expiry", "name"), rows, heads=3)
     else:
         for name, _ in shown:
             echo(printable(render((name,))))
@@ -113,7 +113,12 @@ _MOST: Final = 10
 @click.command("stats", short_help="Print how much is at and below PATH.")
 @click.argument("path", type=PATH, default=".")
 @click.option(
-    "--depth", type=click.IntRange(1), default=3, show_default=True, metavar="LEVELS", help="Of the subtrees."
+    "--depth",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    metavar="LEVELS",
+    help="How deep subtrees may be.",
 )
 @click.option(
     "--most",
@@ -168,5 +173,5 @@ def _print(
     print_table(("", ""), rows)
     if largest:
         echo("")
-        rows_of_subtrees = [(leaves(each.leaves), size(each.bytes), render(path + below)) for below, each in largest]
-        print_table(("largest", "bytes", "path"), rows_of_subtrees)
+        of_subtrees = [(f"{each.leaves:,}", size(each.bytes), render(path + below)) for below, each in largest]
+        print_table(("leaves", "bytes", "path"), of_subtrees, "largest subtrees", heads=2)

@@ -43,7 +43,14 @@ _PASSED_ON: Final = (*_FROM_TERMINAL, "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 @click.option("--also", type=PATH, multiple=True, metavar="PATH", help="Lock this path too, all or none; repeatable.")
 @click.option("--timeout", type=Seconds(0), metavar="SECONDS", help="Wait no longer for the lock. Default: no limit.")
-@click.option("--lease", type=Seconds(1), default=30.0, show_default=True, metavar="SECONDS", help="Renewed meanwhile.")
+@click.option(
+    "--lease",
+    type=Seconds(1),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="The TTL of the lock, renewed meanwhile.",
+)
 @click.option("--shared", is_flag=True, help="Allow other shared locks.")
 @click.option(
     "--on-loss",

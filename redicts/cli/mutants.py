@@ -12,7 +12,7 @@ import click
 
 from redicts.cli import exits
 from redicts.cli.numbers import Seconds
-from redicts.cli.output import output, tell
+from redicts.cli.output import fitted, output, tell
 from redicts.cli.stores import json_option
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def mutants(
         raise click.UsageError("no mutant is selected; --list without --only lists all of them")
     if only_list:
         with output() as file:
-            file.writelines(f"{mutant}\n" for _, mutant in survey.chosen)
+            file.writelines(fitted(f"{mutant}\n", file) for _, mutant in survey.chosen)
         return exits.DONE
     tell(
         f"{len(survey.made)} mutants, of which {len(survey.chosen)} are examined; first the checks run on the original"
@@ -133,7 +133,7 @@ def mutants(
         status = exits.INTERRUPTED
     document = json.dumps(document_of(made, survey.tried, about), indent=2)
     with output() as file:
-        file.write(f"{document if as_json else text_of(made, survey.tried)}\n")
+        file.write(f"{document}\n" if as_json else fitted(f"{text_of(made, survey.tried)}\n", file))
         file.flush()
     survived = any(each.outcome == "surviving" for each in survey.tried)
     return exits.NEGATIVE if survived and status == exits.DONE else status

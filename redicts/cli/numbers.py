@@ -12,6 +12,14 @@ _MOST: Final = 1e8
 """Three years: the calls of an operating system that wait have limits too."""
 
 
+def _float(value: Any) -> float:
+    """Return the number that an argument is, or NaN."""
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan
+
+
 class Seconds(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in later versions only
     """A duration in seconds, which a process can wait for: at least ``least``, and neither NaN nor infinite."""
 
@@ -22,7 +30,7 @@ class Seconds(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gener
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number. Raises ``click.BadParameter``."""
-        number = click.FLOAT.convert(value, param, ctx)
+        number = _float(value)
         if not self._least <= number <= _MOST:
             self.fail(f"{value} must be a number from {self._least:g} to {_MOST:,.0f}", param, ctx)
         return number
@@ -35,7 +43,7 @@ class Ttl(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic i
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number. Raises ``click.BadParameter``."""
-        number = click.FLOAT.convert(value, param, ctx)
+        number = _float(value)
         if not 0 < number < math.inf:
             self.fail(f"{value} must be a positive number (use redicts del to remove a value)", param, ctx)
         return number
@@ -53,10 +61,7 @@ class Amount(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
         try:
             return int(value)
         except ValueError:
-            try:
-                number = float(value)
-            except ValueError:
-                number = math.nan
+            number = _float(value)
         if not math.isfinite(number):
             self.fail("it must be a finite number, for instance 1 or -0.5", param, ctx)
         return number

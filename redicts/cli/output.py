@@ -95,10 +95,31 @@ def _dumps(value: object, indent: int | None, *, ascii_only: bool) -> str:
     raise LeafError("the value is nested too deep to be printed as JSON; export it as lines")
 
 
+def fitted(text: str, stream: IO[str]) -> str:
+    """Return lines broken between words so that they fit the terminal, and as they are for any other stream."""
+    width = terminal_width(stream)
+    if width is None or len(text) <= width:
+        return text
+    import textwrap  # noqa: PLC0415  (for a terminal only)
+
+    broken = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([broken.fill(line) if len(line) > width else line for line in text.split("\n")])
+
+
+def terminal_width(stream: IO[str] | None = None) -> int | None:
+    """Return the number of columns of the terminal, or ``None`` if the stream is not one: nothing is cut there.
+
+    The stream is the standard output by default.
+    """
+    import shutil  # noqa: PLC0415  (for a terminal only)
+
+    return max(10, shutil.get_terminal_size().columns) if (stream or sys.stdout).isatty() else None
+
+
 def tell(message: str) -> None:
-    """Print one line on the standard error, if that can be written: a message is never worth the work it is about."""
+    """Print one message on the standard error, if that can be written: it is never worth the work it is about."""
     try:
-        sys.stderr.write(f"redicts: {' '.join(message.split())}\n")
+        sys.stderr.write(fitted(f"redicts: {' '.join(message.split())}", sys.stderr) + "\n")
         sys.stderr.flush()
     except (OSError, ValueError):
         pass
@@ -106,7 +127,11 @@ def tell(message: str) -> None:
 
 def printable(text: str) -> str:
     """Return text in which the characters that control a terminal, or that it cannot show, are escaped."""
-    return "".join([each if each.isprintable() else repr(each)[1:-1] for each in text])
+    return "".join([each if each.isprintable() or each in _JOINERS else repr(each)[1:-1] for each in text])
+
+
+_JOINERS: Final = "\u200c\u200d"
+"""Invisible parts of words in several scripts, and of emoji. A name without them is another one."""
 
 
 def size(count: float) -> str:

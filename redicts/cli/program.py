@@ -13,9 +13,8 @@ from typing import Any, Final
 import click
 
 from redicts.cli import exits, extra
-from redicts.cli.output import output, prepare_streams, tell
+from redicts.cli.output import output, prepare_streams, tell, terminal_width
 from redicts.cli.stores import store_options
-from redicts.cli.tables import terminal_width
 from redicts.errors import Conflict, InternalError, LockError, RedictsError, StoreError
 from redicts.plugins.suggestions import suggestion
 from redicts.version import __version__

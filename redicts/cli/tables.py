@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import click
 
-from redicts.cli.output import echo, printable
+from redicts.cli.output import echo, printable, terminal_width
 
 _GAP: Final = "  "
 _NARROWEST: Final = 24
@@ -26,13 +26,6 @@ class Styled(NamedTuple):
 
     def __str__(self) -> str:
         return self.text
-
-
-def terminal_width() -> int | None:
-    """Return the number of columns of the terminal, or ``None`` if the output is not one: nothing is cut there."""
-    import shutil  # noqa: PLC0415  (for a terminal only)
-
-    return max(10, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
 
 
 def can_print(text: str) -> bool:
@@ -61,8 +54,13 @@ def columns_of(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(
-        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text
+        0 if unicodedata.category(each) in _WITHOUT_WIDTH else 2 if unicodedata.east_asian_width(each) in "WF" else 1
+        for each in text
     )
+
+
+_WITHOUT_WIDTH: Final = ("Mn", "Me", "Cf")
+"""The categories of accents, of selectors of variants, and of characters that join others."""
 
 
 def cut(text: str, most: int) -> str:
@@ -98,10 +96,13 @@ def verb(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None, *, heads: int = 0
+) -> None:
     """Print rows in columns, below a header unless all names are empty.
 
-    On a terminal the last column is wrapped, and if that would leave little of it, each cell has a line of its own.
+    On a terminal the last column is wrapped. If that would leave little of it, each cell has a line of its own, and the
+    column ``heads`` has the first one.
     """
     cells = [[_cell(cell) for cell in row] for row in rows]
     if title is not None:
@@ -113,7 +114,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
     before = sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)
     if most is not None and before + min(_NARROWEST, widths[-1] if widths else 0) > most:
         for row in cells:
-            _print_stacked(columns, row, most)
+            _print_stacked(columns, row, most, heads)
         return
     for number, row in enumerate(shown):
         _print_row(row, widths, None if most is None else most - before, dim=has_header and number == 0)
@@ -125,7 +126,7 @@ def _cell(cell: object) -> Styled:
 
 def _print_row(row: Sequence[Styled], widths: Sequence[int], last: int | None, *, dim: bool) -> None:
     *first, end = row
-    texts = _wrapped(end.text, last)
+    texts = wrapped(end.text, last)
     line = _GAP.join([*[_shown(cell, width, dim=dim) for cell, width in zip(first, widths)], texts[0]])
     echo(line.rstrip())
     indent = " " * (sum(widths[:-1]) + len(_GAP) * len(first))
@@ -137,16 +138,19 @@ def _shown(cell: Styled, width: int, *, dim: bool) -> str:
     return coloured(cell.text, cell.colour or None, dim=dim) + " " * max(0, width - columns_of(cell.text))
 
 
-def _print_stacked(columns: Sequence[str], row: Sequence[Styled], most: int) -> None:
+def _print_stacked(columns: Sequence[str], row: Sequence[Styled], most: int, heads: int) -> None:
     if not any(columns):
         columns, row = ("", ""), (Styled(" ".join(map(str, row[:-1])), ""), row[-1])
-    for number, (name, cell) in enumerate(zip(columns, row)):
+    cells = list(zip(columns, row))
+    cells.insert(0, cells.pop(heads))
+    for number, (name, cell) in enumerate(cells):
         indent = "  " if number else ""
-        for text in _wrapped(f"{name} {cell.text}" if name else cell.text, most - len(indent)):
+        for text in wrapped(f"{name} {cell.text}" if name else cell.text, most - len(indent)):
             echo((indent + text).rstrip())
 
 
-def _wrapped(text: str, most: int | None) -> list[str]:
+def wrapped(text: str, most: int | None) -> list[str]:
+    """Return a text in lines of at most so many columns."""
     if most is None or columns_of(text) <= most:
         return [text]
     return textwrap.wrap(text, max(most, 10), break_on_hyphens=False) or [""]

@@ -10,16 +10,16 @@ import click
 from redicts.api.lock_info import LockInfo
 from redicts.cli import exits
 from redicts.cli.locks import lock_document, lock_times
-from redicts.cli.output import Document, duration, echo, json_text, print_json, printable, size, tell
+from redicts.cli.output import Document, duration, echo, json_text, print_json, printable, size, tell, terminal_width
 from redicts.cli.stores import PATH, Store, reading_command
-from redicts.cli.tables import can_print, coloured, columns_of, cut, leaves, padded, terminal_width
+from redicts.cli.tables import can_print, coloured, columns_of, cut, leaves, padded, wrapped
 from redicts.core.minitransaction import Path
 from redicts.core.paths import described, parse, render
 from redicts.transfer.leaves import UNREADABLE, pages
 from redicts.transfer.lines import is_plain
 
 _LONGEST: Final = 40
-"""How many characters of a value are shown."""
+"""How many characters or columns of a value are shown."""
 
 _ALIGNED: Final = 60
 """Columns of names and values up to which sizes are aligned, where no terminal bounds them."""
@@ -28,7 +28,10 @@ _SHORTEST: Final = 16
 """Columns that names and values keep on a terminal, however narrow it is."""
 
 _FEW: Final = 8
-"""A value that must be cut to fewer columns is not shown at all."""
+"""A value that must be cut to fewer columns is an ellipsis instead."""
+
+_ELLIPSIS: Final = 4
+"""Columns of an ellipsis after the equals sign."""
 
 
 class _Node:
@@ -58,7 +61,7 @@ class _Node:
             "leaves": self.leaves,
             "bytes": self.bytes,
             "ttl": self.ttl / 1000 if self.leaves and self.ttl is not None else None,
-            "value": self.value,
+            "value": self.value and (self.value if len(self.value) <= _LONGEST else f"{self.value[:_LONGEST]}..."),
             "locks": [lock_document(lock) for lock in self.locks],
             "hidden": self.hidden,
             "names": {name: child.document() for name, child in sorted(self.children.items())},
@@ -148,7 +151,7 @@ def _beginning(store: Store, path: Path, data: bytes) -> str:
     except UNREADABLE:
         return "(not readable)"
     text = json_text(value) if is_plain(value) else repr(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return text[: _LONGEST + 1]
 
 
 class _Row(NamedTuple):
@@ -176,7 +179,7 @@ _ASCII: Final = _Branches("|-- ", "`-- ", "|   ")
 
 
 def _rows(node: _Node, name: str, branches: _Branches, branch: str = "", below: str = "") -> Iterator[_Row]:
-    value = "" if node.value is None else f" = {printable(node.value)}"
+    value = "" if node.value is None else f" = {cut(printable(node.value), _LONGEST)}"
     locks = tuple([_lock_text(lock) for lock in node.locks])
     yield _Row(branch, printable(name), value, node.totals(), locks, bool(node.children))
     children = sorted(node.children.items())
@@ -215,7 +218,9 @@ def _draw(top: _Node, name: str) -> None:
         for lock in row.locks:
             text = row.branch.replace(_LINES.middle, _LINES.through).replace(_ASCII.middle, _ASCII.through)
             text = text.replace(_LINES.last, _LINES.blank).replace(_ASCII.last, _ASCII.blank)
-            echo(text + coloured(lock if width is None else cut(lock, width - columns_of(text)), "yellow"))
+            room = None if width is None else width - columns_of(text)
+            for part in [cut(lock, room)] if room is not None and room < _SHORTEST else wrapped(lock, room):
+                echo(text + coloured(part, "yellow"))
 
 
 def _line(row: _Row, first: int, widths: list[int], width: int | None) -> str:
@@ -226,7 +231,7 @@ def _line(row: _Row, first: int, widths: list[int], width: int | None) -> str:
         name = cut(name, max(first - columns_of(row.branch), 1))
         whole, value = value, cut(value, first - columns_of(row.branch + name))
         if value != whole and columns_of(value) < _FEW:
-            value = ""
+            value = cut(whole, _ELLIPSIS) if first - columns_of(row.branch + name) >= _ELLIPSIS else ""
     shown = row.branch + coloured(name, bold=row.is_bold) + coloured(value, "cyan")
     blanks = " " * max(0, first - columns_of(row.branch + name + value))
     cells = [padded(text, most, right=at < 2) for at, (text, most) in enumerate(zip(row.totals, widths)) if most]

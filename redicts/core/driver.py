@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar, Union
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Key, Path, Transaction
-from redicts.core.observing import OBSERVERS, observed
+from redicts.core.observing import OBSERVERS, Operation
 from redicts.errors import StoreTimeout
 
 
@@ -85,14 +85,15 @@ def run(
     but has a second at least. A wait for a notification ends by itself; what follows it has half a second at least.
     """
     listener = waits_on
-    deadline: float | None = None
-    if timeout is not None and type(backend).execute_until is not Backend.execute_until:
-        deadline = time.monotonic() + max(timeout, SHORTEST_SECS)
-    steps = observed(steps, backend) if OBSERVERS else steps
+    keeps_deadlines = timeout is not None and type(backend).execute_until is not Backend.execute_until
+    deadline = time.monotonic() + max(timeout or 0.0, SHORTEST_SECS) if keeps_deadlines else None
+    operation = Operation(steps, backend) if OBSERVERS else None
+    requests = 0
     try:
         request = next(steps)
         while True:
             answer: Any = None
+            requests += 1
             try:
                 # The most frequent first, and inline: SQLite reads a leaf in the time of ten calls.
                 if isinstance(request, Transaction):
@@ -103,13 +104,17 @@ def run(
                     key, value, document = request
                     answer = (backend.overwrite_document if document else backend.overwrite)(key, value)
                 else:
-                    listener, deadline, answer = _wait(request, listener, backend, deadline)
+                    listener, deadline, answer = _wait(request, listener, backend, deadline, operation)
             except BaseException as error:
                 request = steps.throw(error)
-            else:
-                request = steps.send(answer)
-    except StopIteration as stop:
-        result: Result = stop.value
+                continue
+            request = steps.send(answer)
+    except BaseException as end:
+        if operation is not None:
+            operation.end(requests, end)
+        if not isinstance(end, StopIteration):
+            raise
+        result: Result = end.value
         return result
     finally:
         if listener is not None and listener is not waits_on:
@@ -171,12 +176,19 @@ def listen_to_changes(backend: Backend, name: str, path: Path) -> Listener:
 
 
 def _wait(
-    request: Pause | Listen | Await, listener: Listener | None, backend: Backend, deadline: float | None
+    request: Pause | Listen | Await,
+    listener: Listener | None,
+    backend: Backend,
+    deadline: float | None,
+    operation: Operation | None,
 ) -> tuple[Listener | None, float | None, bool | None]:
     """Carry out a request that concerns time.
 
     Return the listener that is open then, the deadline, and the answer.
     """
+    if operation is not None:
+        with operation.waiting():
+            return _wait(request, listener, backend, deadline, None)
     notified: bool | None = None
     if isinstance(request, Listen):
         listener = backend.listen(request.name) if deadline is None else backend.listen_until(request.name, deadline)

@@ -1,22 +1,22 @@
 """Observations: what each operation on a store was, how long it took, and how it ended.
 
-An operation is a generator, and the driver carries out its requests. If there are observers, the driver runs
-:func:`observed` in its stead, which passes the requests on and counts them. If there are none, the driver looks at an
+An operation is a generator, and the driver carries out its requests. If there are observers, the driver makes an
+:class:`Operation` before the first request, and ends it after the last one. If there are none, the driver looks at an
 empty list, and calls nothing.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 from redicts.core.minitransaction import Path
 from redicts.core.paths import render
-from redicts.reports import REPEATS, Repeats, call_observer
-
-_Result = TypeVar("_Result")
+from redicts.reports import HERE, REPEATS, Repeats, call_observers, report_later
 
 KINDS: Final = {
     "read": "val",
@@ -123,93 +123,88 @@ def observe(observer: Observer) -> Observing:
     return Observing(observer)
 
 
-def observed(steps: Generator[Any, Any, _Result], backend: object) -> Generator[Any, Any, _Result]:
-    """Carry out an operation, and call the observers when it has ended."""
-    kind, paths, granted_at = _description(steps)
-    repeats = Repeats()
-    before = REPEATS.get()
-    REPEATS.set(repeats)
-    failure: BaseException | None = None
-    found: Any = None
-    round_trips, waited = 0, 0.0
-    began, start = time.time(), time.perf_counter()
-    try:
-        try:
-            # Not in a generator of its own: a leaf of SQLite is read in the time of ten calls.
-            request = next(steps)
-            while True:
-                asked_at = time.perf_counter() if type(request).__name__ in _WAITS else 0.0
-                round_trips += not asked_at
-                try:
-                    answer = yield request
-                except BaseException as error:
-                    request = steps.throw(error)
-                else:
-                    request = steps.send(answer)
-                finally:
-                    if asked_at:
-                        waited += time.perf_counter() - asked_at
-        finally:
-            steps.close()
-    except StopIteration as stop:
-        found = stop.value
-        result: _Result = found
-        return result
-    except BaseException as error:
-        failure = error
-        raise
-    finally:
-        seconds = time.perf_counter() - start
-        if REPEATS.get() is repeats:
-            REPEATS.set(before)  # not reset, which fails if a collection closes the generator in another context
-        held = None if granted_at is None else time.monotonic() - granted_at
-        outcome = _outcome(kind, found) if failure is None else type(failure).__name__
-        times = began, seconds, waited, held
-        name = _names.get(type(backend)) or _name_of(backend)
-        if round_trips or kind not in _INTERNAL:
-            seen = Observation(kind, paths, name, round_trips, repeats.count, *times, outcome, failure, backend)
-            for observer in tuple(OBSERVERS):
-                call_observer(observer, seen)
+class Operation(Repeats):
+    """An observed operation that has begun: what it is and when it began. It counts its requests that are sent again.
 
+    It is made before the first request. The function of the generator is the kind, and its arguments have the paths. A
+    generator that guards or watches another one has it as the argument ``steps``.
+    """
+
+    __slots__ = ("_backend", "_before", "_began", "_granted_at", "_kind", "_paths", "_start", "_waited", "_waits")
+
+    def __init__(self, steps: Any, backend: object) -> None:
+        self.count = self._waits = 0
+        self._waited = 0.0
+        self._backend = backend
+        given: Any = {}
+        while (frame := getattr(steps, "gi_frame", None)) is not None:
+            given = frame.f_locals
+            if not hasattr(given.get("steps"), "gi_frame"):
+                break
+            steps = given["steps"]
+        name = getattr(steps, "__name__", "operation")
+        self._kind = KINDS.get(name) or name.lstrip("_")
+        self._granted_at: float | None = None
+        path = given.get("path")
+        self._paths: tuple[Path, ...] = (path,) if path is not None else self._several(given)
+        self._before = REPEATS.get()
+        REPEATS.set(self)
+        self._began, self._start = time.time(), time.perf_counter()
+
+    def _several(self, given: Any) -> tuple[Path, ...]:
+        """Return the paths of an operation that has none or several, and note when a lock that it ends was granted."""
+        acquired = given.get("acquired")
+        if acquired is not None:
+            lock = acquired.relies_on if self._kind == "release" else None
+            self._granted_at = None if lock is None else lock.since
+            return acquired.paths  # type: ignore[no-any-return]
+        if "changes" in given:
+            return tuple(dict.fromkeys(given["changes"].paths))
+        if "paths" in given:
+            return tuple(given["paths"])
+        looked_at = getattr(given.get("self"), "_releases", None)  # of a lock
+        return () if looked_at is None else looked_at()[1]
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Take the time of a request that is a wait, and not a round trip."""
+        self._waits += 1
+        since = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._waited += time.perf_counter() - since
+
+    def end(self, requests: int, end: BaseException) -> None:
+        """Call the observers, after so many requests, with the error or the ``StopIteration`` that ended the steps."""
+        seconds = time.perf_counter() - self._start
+        if REPEATS.get() is self:
+            REPEATS.set(self._before)  # not reset, which fails if a collection ends a task in another context
+        kind, backend = self._kind, self._backend
+        round_trips = requests - self._waits
+        if not round_trips and kind in _INTERNAL:
+            return
+        failure: BaseException | None = None
+        if not isinstance(end, StopIteration):
+            failure, outcome = end, type(end).__name__
+        else:
+            outcome = "not_free" if kind == "acquire" and end.value is False else "ok"
+        held = None if self._granted_at is None else time.monotonic() - self._granted_at
+        name = _names.get(type(backend)) or _name_of(backend)
+        times = self._began, seconds, self._waited, held
+        fields = kind, self._paths, name, round_trips, self.count, *times, outcome, failure, backend
+        seen: Observation = _new(Observation, fields)
+        if HERE.is_background:
+            report_later(partial(call_observers, tuple(OBSERVERS), seen))
+        else:
+            call_observers(OBSERVERS, seen)
+
+
+_new: Final = tuple.__new__
+"""Makes an observation without the call of a function in Python that its constructor is."""
 
 _INTERNAL: Final = frozenset({"end"})
 """Background work that is not worth an observation if it asked the store for nothing."""
-
-_WAITS: Final = frozenset({"Pause", "Listen", "Await"})
-
-
-def _outcome(kind: str, found: object) -> str:
-    return "not_free" if kind == "acquire" and found is False else "ok"
-
-
-def _description(steps: Any) -> tuple[str, tuple[Path, ...], float | None]:
-    """Return the kind of an operation, its paths, and the time when a lock that it releases was granted.
-
-    The function of the generator is the kind, and its arguments have the paths. A generator that guards or watches
-    another one has it as the argument ``steps``.
-    """
-    given: Any = {}
-    while (frame := getattr(steps, "gi_frame", None)) is not None:
-        given = frame.f_locals
-        if not hasattr(given.get("steps"), "gi_frame"):
-            break
-        steps = given["steps"]
-    name = getattr(steps, "__name__", "operation")
-    kind = KINDS.get(name) or name.lstrip("_")
-    path = given.get("path")
-    if path is not None:
-        return kind, (path,), None
-    acquired = given.get("acquired")
-    if acquired is not None:
-        lock = acquired.relies_on if kind == "release" else None
-        return kind, acquired.paths, None if lock is None else lock.since
-    if "changes" in given:
-        return kind, tuple(dict.fromkeys(given["changes"].paths)), None
-    if "paths" in given:
-        return kind, tuple(given["paths"]), None
-    looked_at = getattr(given.get("self"), "_releases", None)  # of a lock
-    return kind, () if looked_at is None else looked_at()[1], None
-
 
 _names: Final[dict[type, str]] = {}
 """The names of the backends of classes."""

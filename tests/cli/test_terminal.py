@@ -86,8 +86,29 @@ def test_output_fits_the_terminal(file_url: str, tmp_path: Path, columns: int) -
     assert "= 4" in text
     assert "10 min left" in text
     assert re.search(r"held \d+ s, ends in \d+ s", text.replace("\n", " "))
-    assert "1 leaf" in text
+    assert "1 leaf" in text or "leaves 1" in text
     assert LONG not in text
+    assert "..\u2026" not in text
+
+
+def test_locks_in_the_tree_are_told_to_the_end(file_url: str) -> None:
+    """What does not fit into one line of the terminal goes on in the next one."""
+    put(file_url, TREE)
+    with Lock(open_database(file_url).backend, "garage.car"):
+        drawn = " ".join(line.strip("\u2502 ") for line in in_terminal([["tree", "--store", file_url]], 40))
+    assert re.search(r"\[locked: exclusive lock on 'garage\.car', .*MainThread, held \d+ s, ends in \d+ s\]", drawn)
+
+
+def test_messages_are_broken_between_words(file_url: str) -> None:
+    """Errors and reports are as narrow as the terminal. Only a word that is longer is left to it."""
+    put(file_url, TREE)
+    commands = [["set", "a", "{", "-s", file_url], ["cp", "a", "a.b", "-s", file_url], ["copy", file_url, "memory://"]]
+    lines = [line.split("\r")[-1] for line in in_terminal(commands, 40)]  # the last state of a progress bar
+    assert [line for line in lines if len(line) > 40 and " " in line] == []
+    text = " ".join(lines)
+    assert "pass --text to store a text (see: redicts set --help)" in text
+    assert "source and target must not overlap within one database: 'a' and 'a.b' do" in text
+    assert re.search(r"(\d) of \1 leaves are equal, 0 missing, 0 different; the target has \1, 0 of them not", text)
 
 
 def test_a_pipe_gets_whole_lines_without_trailing_blanks(file_url: str, tmp_path: Path) -> None:
@@ -123,11 +144,10 @@ def test_help_fits_80_columns(file_url: str) -> None:
 
 def test_help_fits_40_columns() -> None:
     """A help is as narrow as the terminal, with all of its text and without trailing blanks."""
-    names = [name for name in COMMANDS if name != "completion"]  # which has lines to be copied
-    lines = in_terminal([["--help"], *[[name, "--help"] for name in names]], 40)
+    lines = in_terminal([["--help"], *[[name, "--help"] for name in COMMANDS]], 40)
     assert [line for line in lines if len(line) > 40 or line.rstrip() != line] == []
     assert [line for line in lines if line.endswith("...") and not re.search(r"[A-Z\]]\.\.\.$", line)] == []
-    assert sum(line.startswith("== 0 ") for line in lines) == 1 + len(names)
+    assert sum(line.startswith("== 0 ") for line in lines) == 1 + len(COMMANDS)
 
 
 WRONG: Final = {

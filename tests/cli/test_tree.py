@@ -91,6 +91,14 @@ def test_names_do_not_control_the_terminal(file_url: str) -> None:
     assert "[bold]" in done.out
 
 
+def test_names_with_characters_that_join_others_can_be_pasted(file_url: str) -> None:
+    """They are parts of words and of emoji, and do not control a terminal."""
+    name = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \U0001f469\u200d\U0001f467"
+    put(file_url, {name: 1})
+    assert redicts("ls", "--store", file_url).out == f"{name}\n"
+    assert redicts("get", name, "--store", file_url).out == "1\n"
+
+
 def test_locks_are_shown_in_the_tree(store: str) -> None:
     """A lock is shown at its node, or at the nearest one above that is shown."""
     put(store, {"a": {"b": 1}})

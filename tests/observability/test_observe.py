@@ -124,6 +124,23 @@ def test_tasks_are_reported(db: redicts.Database, seen: list[Observation]) -> No
     assert {each.backend for each in seen} == {settings.backend}
 
 
+def test_a_cancelled_operation_is_reported(tmp_path: object, seen: list[Observation]) -> None:
+    """Its outcome is the cancellation, and its wait counts."""
+    url = f"sqlite:///{tmp_path}/state.db"
+
+    async def program() -> None:
+        async with redicts.aio.open(url) as other:
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(other.lock("a").acquire(), 0.2)
+
+    with redicts.open(url) as db, db.lock("a"):
+        asyncio.run(program())
+    (cancelled,) = [each for each in seen if each.kind == "acquire" and each.outcome != "ok"]
+    assert cancelled.outcome == "CancelledError"
+    assert isinstance(cancelled.error, asyncio.CancelledError)
+    assert 0 < cancelled.waited <= cancelled.seconds
+
+
 def test_an_observer_that_fails_ends_no_operation(seen: list[Observation], caplog: pytest.LogCaptureFixture) -> None:
     """Its exception is logged, and other observers are called."""
 
