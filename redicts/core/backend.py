@@ -122,10 +122,11 @@ class Backend(ABC):
     def fetch(self, key: Key, /) -> bytes | None:  # noqa: ARG002  (for backends that override it)
         """Return the live value at exactly this key: a fast path for the most frequent read.
 
-        ``None`` means that the caller must use :meth:`execute`; it does not mean that no value is there. Override this
-        only in a store that is reached without a network: over a network, the second request would cost a round trip.
+        ``None`` means that the caller must use :meth:`execute`; it does not mean that no value is there. Over a network
+        the second request would cost a round trip, so a networked store returns ``None`` at once unless it expects a
+        value there, as where the last read found one.
 
-        Raises :class:`~redicts.errors.StoreError` if the store fails. Cost: no round trip over a network.
+        Raises :class:`~redicts.errors.StoreError` if the store fails. Cost: at most one round trip over a network.
         """
         return None
 

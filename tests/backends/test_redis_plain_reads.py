@@ -11,7 +11,19 @@ import pytest
 from redicts import ABSENT, Proxy
 from redicts.backends.redis import RedisBackend
 from redicts.backends.redis.plain_reads import PlainReads
-from redicts.core.minitransaction import Delete, Entries, Expire, Outcome, Put, Read, Scope, Status, Transaction, Write
+from redicts.core.minitransaction import (
+    Delete,
+    Entries,
+    Expire,
+    Outcome,
+    Put,
+    PutDocument,
+    Read,
+    Scope,
+    Status,
+    Transaction,
+    Write,
+)
 from redicts.errors import AccessDenied, CorruptData
 from tests.backends.redis_tools import calls, configuration, front, front_with, key, opened, write
 from tests.support.resp import read_message
@@ -124,6 +136,40 @@ def test_leaves_and_dicts_of_leaves_are_read_without_the_script(redis_server: Re
         used = {name: count for name, count in calls(redis_server).items() if name in PLAIN or "eval" in name}
     one = "hrandfield" if isinstance(value, dict) else "hget"
     assert used == ({one: 1, "time": 1} if path.startswith("mortal") else {one: 1})
+
+
+@pytest.mark.parametrize(
+    "writes",
+    [
+        [Put(key("a", "b"), b"\3escaped")],
+        [Put(key("a", "b"), b"mortal", 600_000)],
+        [PutDocument(key("a", "b"), b'{"c":{"d":1}}')],
+        [Put(key("a", "b", "c"), b"below")],
+        [],
+    ],
+    ids=["escaped", "mortal", "document", "dict", "nothing"],
+)
+def test_a_fetch_asks_only_where_a_plain_leaf_was(
+    backend: RedisBackend, redis_server: RedisServer, writes: list[Write]
+) -> None:
+    """It is one command if the last read has found one. What is there instead costs that command once."""
+    at, read = key("a", "b"), Transaction(reads=(Read(key("a", "b"), Scope.SUBTREE),))
+
+    def fetched() -> tuple[bytes | None, int]:
+        redis_server.command("CONFIG", "RESETSTAT")
+        return backend.fetch(at), calls(redis_server).get("hget", 0)
+
+    write(backend, Put(at, b"plain"))
+    assert fetched() == (None, 0)
+    backend.execute(read)
+    assert fetched() == (b"plain", 1)
+    assert fetched() == (b"plain", 1)
+    write(backend, Delete(at, Scope.SUBTREE), *writes)
+    assert fetched() == (None, 1)
+    for _ in range(3):
+        backend.execute(read)
+        assert fetched()[0] is None
+    assert fetched() == (None, 0)
 
 
 def test_what_is_remembered_of_a_path_may_change(redis_server: RedisServer) -> None:

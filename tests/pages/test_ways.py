@@ -31,7 +31,7 @@ PACKAGE: Final = Path(redicts.__file__).parent
 
 MOST: Final = {
     ("redis", "set"): (25, 8),
-    ("redis", "val"): (13, 7),
+    ("redis", "val"): (9, 7),
     ("redis", "acquire that waits"): (156, 11),
     ("sqlite", "set"): (25, 9),
     ("sqlite", "val"): (5, 5),

@@ -27,7 +27,7 @@ from redicts.backends.redis.options import RedisOptions
 from redicts.backends.redis.plain_reads import PlainReads
 from redicts.backends.redis.wire import UNFINISHED, Encoder, decode
 from redicts.core.async_backend import AsyncBackend, AsyncListener
-from redicts.core.minitransaction import Outcome, Path, PutDocument, Status, Transaction
+from redicts.core.minitransaction import Key, Outcome, Path, PutDocument, Status, Transaction
 from redicts.errors import RedictsError, StoreError
 
 _BUSY_SECS: Final = 0.25
@@ -248,6 +248,15 @@ class AsyncRedisBackend(AsyncBackend):
         finally:
             keep.append(session)
         return decode(reply, prepared, origins)
+
+    async def fetch(self, key: Key, document: bool, /) -> bytes | None:  # noqa: ARG002  (a document is no leaf)
+        """Return a leaf as the blocking backend does."""
+        command = self._plain_reads.leaf(key)
+        return (
+            None
+            if command is None
+            else self._plain_reads.found(key, await self._connections.call(command, False, None))
+        )
 
     async def _call(self, transaction: Transaction, session: bytes, number: int, deadline: float | None) -> Any:
         """Call the script until it has carried out a transaction, and do in between what it says is to be done."""

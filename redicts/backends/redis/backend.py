@@ -23,7 +23,7 @@ from redicts.backends.redis.pubsub import RedisListener, Subscriptions
 from redicts.backends.redis.wire import UNFINISHED, Encoder, command, decode
 from redicts.core.async_backend import AsyncBackend
 from redicts.core.backend import Backend, Capabilities, ServerState
-from redicts.core.minitransaction import Outcome, Path, PutDocument, Status, Transaction
+from redicts.core.minitransaction import Key, Outcome, Path, PutDocument, Status, Transaction
 from redicts.forks import stack
 from redicts.handles import PerProcess
 
@@ -117,6 +117,16 @@ class Executor(Backend):
         return decode(reply, prepared, origins)
 
     execute_until = execute
+
+    def fetch(self, key: Key, /) -> bytes | None:
+        """Return a leaf without a TTL by one plain command, if that has answered the last read of this key."""
+        command = self._plain_reads.leaf(key)
+        if command is None:
+            return None
+        connections = self._connections.current or self._connections.get()
+        return self._plain_reads.found(key, connections.call(command))
+
+    fetch_document = fetch
 
     def _call(
         self, connections: Exchanges, transaction: Transaction, session: bytes, number: int, deadline: float | None

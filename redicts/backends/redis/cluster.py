@@ -42,8 +42,8 @@ from redicts.backends.redis.pubsub import RedisListener, Subscriptions
 from redicts.backends.redis.urls import address_of
 from redicts.backends.redis.wire import UNFINISHED, Encoder, command, decode
 from redicts.core.backend import Backend, Capabilities, ServerState
-from redicts.core.minitransaction import Outcome, Path, Transaction
-from redicts.core.sections import home_of, is_at_root
+from redicts.core.minitransaction import Key, Outcome, Path, Transaction
+from redicts.core.sections import home_of, is_at_root, section_of
 from redicts.errors import StoreError, Unreachable
 from redicts.handles import PerProcess
 
@@ -163,6 +163,13 @@ class ClusterBackend(Backend):
         return section.execute(transaction, deadline)
 
     execute_until = execute
+
+    def fetch(self, key: Key, /) -> bytes | None:
+        """Return a leaf of one section without a TTL, see :meth:`Executor.fetch`."""
+        home = section_of(key)
+        return self._section(home).fetch(key) if home else None
+
+    fetch_document = fetch
 
     def node_of(self, section: str) -> str:
         """Return the address of the node that has a section. Cost: a round trip if no node was asked yet."""

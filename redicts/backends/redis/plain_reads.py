@@ -29,7 +29,8 @@ anything else          anything else                 that of the script, at a la
 A field with a TTL needs the server's clock. ``TIME`` comes last in the packet, so a deadline after it was not over when
 the fields were read.
 
-The command that answered is remembered for recent paths, and only that one is sent the next time.
+The command that answered is remembered for recent paths, and only that one is sent the next time. So a leaf that was
+read once is fetched without a transaction, see :meth:`PlainReads.leaf`.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ _HASH: Final = 2
 _TIME: Final = 4
 _ABOVE: Final = 8
 """The commands of a packet, in this order. The last one stands for ``HGET`` of a document above the path."""
+_WRAPPED: Final = 16
+"""``HGET`` has found something else than a leaf as it is: a document, or one with a TTL or an escape."""
 
 _HGET: Final = b"*3\r\n" + bulk_string(b"HGET")
 _HGETALL: Final = b"*2\r\n" + bulk_string(b"HGETALL")
@@ -111,6 +114,18 @@ class PlainReads:
             packet = _SCRIPT if is_page else self._packet(key, _FIELD | _HASH)
         return packet if packet.commands and not (is_page and packet.commands & _HASH) else None
 
+    def leaf(self, key: Key) -> bytes | None:
+        """Return the command that has answered the last read of this key, if it found a leaf without a TTL."""
+        packet = self._known.get(key)
+        return None if packet is None or packet[0] != _FIELD else packet[2]
+
+    def found(self, key: Key, field: bytes | None) -> bytes | None:
+        """Return the leaf in what the command of :meth:`leaf` found, or ``None``, and then ask for more next time."""
+        if field is not None and field[:1] not in _MARKED:
+            return field
+        self._known.pop(key, None)
+        return None
+
     def outcome(self, transaction: Transaction, packet: Packet, found: Any) -> Outcome | None:
         """Return what the reply to a packet tells, a list for several commands, or ``None`` for the script."""
         commands, amount, _, above = packet
@@ -130,7 +145,8 @@ class PlainReads:
         if isinstance(values, documents.Part):
             self._remember(read.key, _ABOVE, values.above)
         elif () in (values.texts if type(values) is DocumentLeaves else values):
-            self._remember(read.key, _FIELD)
+            is_plain = type(values) is dict and not found.ttls
+            self._remember(read.key, _FIELD if is_plain else _FIELD | _WRAPPED)
         elif type(values) is DocumentLeaves:
             self._remember(read.key, _HASH if all(len(path) == 1 for path in values.texts) else 0)
         elif values and found.cursor is None and max(map(len, values)) == 1:
@@ -149,7 +165,8 @@ class PlainReads:
             if found[0] is None and len(key.path) == 1:
                 return Entries({})
             if found[0] is not None:
-                told.append((_FIELD, {(): found[0]}))
+                is_plain = found[0][:1] not in _MARKED
+                told.append((_FIELD if is_plain else _FIELD | _WRAPPED, {(): found[0]}))
         if commands & _HASH:
             items = found[1 if commands & _FIELD else 0] or ()
             is_page = read.limit is not None and len(items) + sum(map(_leaves_more, items[1::2])) > 2 * read.limit
