@@ -56,6 +56,7 @@ async def run(
                     answer = await backend.execute(request, deadline)
                 elif isinstance(request, Fetch):
                     answer = await backend.fetch(request.key, request.document)
+                    requests -= answer is None  # most likely, the store was not asked
                 elif isinstance(request, Overwrite):
                     answer = await backend.overwrite(request.key, request.value, request.document)
                 else:

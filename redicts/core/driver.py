@@ -100,6 +100,7 @@ def run(
                     answer = backend.execute(request) if deadline is None else backend.execute_until(request, deadline)
                 elif isinstance(request, Fetch):
                     answer = (backend.fetch_document if request.document else backend.fetch)(request.key)
+                    requests -= answer is None  # most likely, the store was not asked
                 elif isinstance(request, Overwrite):
                     key, value, document = request
                     answer = (backend.overwrite_document if document else backend.overwrite)(key, value)
