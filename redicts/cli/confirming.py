@@ -23,13 +23,23 @@ def require(allowed: bool, option: str, what: str) -> None:
     """
     if allowed:
         return
-    if sys.stdin.isatty() and sys.stderr.isatty():
-        sys.stderr.write(fitted(f"redicts: this {what}; go on? [y/N]", sys.stderr) + " ")
-        sys.stderr.flush()
-        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+    if can_ask():
+        if answer(f"this {what}; go on? [y/N]") in ("y", "yes"):
             return
         raise click.UsageError("nothing more was changed")
     raise click.UsageError(f"this {what}; pass {option} if that is meant")
+
+
+def can_ask() -> bool:
+    """Return whether a person at a terminal can read a question and answer it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def answer(question: str) -> str:
+    """Return the answer of a person at the terminal, in small letters."""
+    sys.stderr.write(fitted(f"redicts: {question}", sys.stderr) + " ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower()
 
 
 def guard(yes: bool) -> Callable[[int], None]:

@@ -14,6 +14,7 @@ from pathlib import Path as File
 import click
 
 from redicts.cli import exits
+from redicts.cli.confirming import answer, can_ask
 from redicts.cli.numbers import Seconds
 from redicts.cli.output import print_json, tell
 from redicts.cli.stores import PATH, Store, store_command
@@ -99,7 +100,7 @@ def _edited(store: Store, path: Path, old: object) -> tuple[object, File]:
             reason = str(error).replace("VALUE", "the text").partition("; pass --text")[0]
         else:
             return new, file
-        if not _wants_again(reason):
+        if not (can_ask() and answer(f"{reason}; edit it again? [Y/n]") in ("", "y", "yes")):
             raise click.UsageError(f"{reason}; nothing is stored, and your text is in {file}")
 
 
@@ -120,14 +121,7 @@ def _open_editor(file: File) -> None:
         status = subprocess.run([*shlex.split(editor), str(file)], check=False).returncode  # noqa: S603  (the user's)
     except (OSError, ValueError) as error:
         file.unlink()
-        raise click.UsageError(f"the editor {editor!r} cannot be started ({error}); set EDITOR") from None
+        reason = getattr(error, "strerror", None) or error
+        raise click.UsageError(f"the editor {editor!r} cannot be started ({reason}); set EDITOR") from None
     if status:
         raise click.UsageError(f"the editor ended with status {status}; nothing is stored, your text is in {file}")
-
-
-def _wants_again(reason: str) -> bool:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
-    sys.stderr.write(f"redicts: {reason}; edit it again? [Y/n] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("", "y", "yes")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
+import struct
 import subprocess
 import tempfile
+import termios
 import threading
 from pathlib import Path
 from typing import Any
@@ -123,6 +126,38 @@ def test_a_person_at_a_terminal_is_asked(file_url: str, answer: str, status: int
     os.close(ours)
     assert b"this removes 50 leaves; go on?" in shown
     assert ("garage" in value_at(file_url)) is (status != exits.DONE)
+
+
+def test_a_question_is_broken_between_words(file_url: str, tmp_path: Path) -> None:
+    """On a terminal of 40 columns, no line of it is longer, and the answer follows it."""
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\nprintf { > "$1"\n')
+    editor.chmod(0o755)
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 40, 0, 0))
+    env = {name: value for name, value in environment(VISUAL=str(editor)).items() if name != "COLUMNS"}
+    command = [*command_line("edit", "garage"), "--store", file_url]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as process:
+        os.close(theirs)
+        shown = b""
+        while b"[Y/n] " not in shown:
+            shown += os.read(ours, 1000)
+        os.write(ours, b"n\n")
+        assert process.wait() == exits.WRONG
+    os.close(ours)
+    question = shown.decode().partition("[Y/n] ")[0].splitlines()
+    assert max(map(len, question)) <= 40
+    assert " ".join(question).startswith("redicts: the text is not valid JSON: Expecting property name")
+
+
+def test_an_editor_that_is_missing_is_named_once(
+    file_url: str, in_process: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error has the reason without the path again."""
+    monkeypatch.setenv("VISUAL", "no-such-editor")
+    done = in_process("edit", "a", "--store", file_url)
+    assert done.status == exits.WRONG
+    assert "the editor 'no-such-editor' cannot be started (No such file or directory); set EDITOR" in done.err
 
 
 def test_an_export_of_nothing_keeps_the_file(file_url: str, tmp_path: Path, in_process: InProcess) -> None:
