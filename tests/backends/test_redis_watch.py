@@ -6,9 +6,12 @@ import threading
 from typing import Any, Final
 
 import pytest
+import redis
 
 import redicts
 from redicts import ABSENT, AccessDenied, Database
+from redicts.core.minitransaction import Add, Delete, Expire, Key, Put, Scope, Write
+from tests.backends.redis_tools import key, opened, write
 from tests.support.servers import RedisServer, StartRedis
 from tests.support.waiting import eventually
 
@@ -48,6 +51,38 @@ def test_a_thousand_watches_have_one_connection(redis_server: RedisServer) -> No
         for watch in watches:
             watch.close()
         eventually(lambda: not subscribers(redis_server), "nothing is subscribed")
+
+
+@pytest.mark.parametrize(
+    ("writes", "told"),
+    [
+        ([Put(key("a", "x", "y"), b"1")], {b".a": b".a.x.y"}),
+        ([Add(key("a", "n"), 1)], {b".a": b".a.n"}),
+        ([Put(key("a", "x"), b"1"), Put(key("a", "x"), b"2")], {b".a": b".a.x"}),
+        ([Put(key("a", "x"), b"1"), Put(key("a", "y"), b"2"), Put(key("a", "x"), b"3")], {b".a": b".a"}),
+        ([Delete(key("a", "x"), Scope.BELOW), Put(key("a", "x"), b"1")], {b".a": b".a.x"}),
+        ([Delete(key("a", "b"), Scope.SUBTREE), Put(key("a", "b", "x"), b"1")], {b".a": b".a"}),
+        ([Put(key("a", "x", "y"), b"1"), Delete(key("a", "z"), Scope.SUBTREE)], {b".a": b".a"}),
+        ([Put(key("a", "x"), b"1"), Put(key("b", "y.z"), b"2")], {b".a": b".a.x", b".b": b".b.y%2Ez"}),
+        ([Expire(key(), Scope.SUBTREE, 1000)], {b"": b""}),
+        ([Put(Key("w", ("x",)), b"1"), Put(Key("own", ("x",)), b"1")], {}),
+    ],
+)
+def test_a_change_is_told_by_its_path(redis_server: RedisServer, writes: list[Write], told: dict[bytes, bytes]) -> None:
+    """A section is told the one path that a transaction changes there, the dict of several names, or itself."""
+    client = redis.Redis(port=redis_server.port)
+    with opened(redis_server) as backend, client, client.pubsub(ignore_subscribe_messages=True) as listening:
+        listening.psubscribe("*")
+        listening.get_message(timeout=SOON)
+        write(backend, *writes)
+        write(backend, Put(key("end"), b""))
+        found: dict[bytes, bytes] = {}
+        while b".end" not in found:
+            message = listening.get_message(timeout=SOON)
+            if message:
+                found[message["channel"].partition(b"/")[2]] = message["data"]
+    del found[b".end"]
+    assert found == told
 
 
 def test_a_watch_goes_on_after_its_connection_was_cut(redis_server: RedisServer) -> None:

@@ -13,8 +13,8 @@
 --       'd' delete   'e' expire, both below a key or at and below it   's' a delete below a key and a put there, alone
 --       'o' put documents into a dict   'z' split a document into the fields of hashes, if it is still there, alone
 --       'w' notify the listeners that the values of any scope name, and delete these values
---       If the space v is written, the beginning of the channels of changes follows the writes, and for a cluster the
---       command that publishes there.
+--       If the space v is written, the changes of each section follow the writes: a channel and a message. For a cluster,
+--       the command that publishes there is last.
 --       Instead of the counts, 'm' and a record space have that rewritten.
 -- Reply: { status, failed index, answer, ..., counter, ... }, or { status } alone for 'L', 'A' and 'S'.
 --   '+' applied   '!' a check failed   '#' not a counter   'L' too large
@@ -219,6 +219,16 @@ local function pack(list, pieces, count)
   return count
 end
 
+-- Tells those who watch a section what was written there. A user who may not publish writes all the same: watchers also
+-- look by themselves. For a cluster, the command publishes to one node and its replicas, if the server knows it.
+local function publish_changes()
+  local command = (#args - position) % 2 == 1 and args[#args]
+  for i = position + 1, #args - 1, 2 do
+    local told = redis.pcall(command or 'PUBLISH', args[i], args[i + 1])
+    if command and type(told) == 'table' then redis.pcall('PUBLISH', args[i], args[i + 1]) end
+  end
+end
+
 local function transact(given_args)
   begin(given_args)
   if args[5] == 'm' then
@@ -260,7 +270,7 @@ local function transact(given_args)
       if write.set then apply_record(write) else apply(write) end
       if write.sum then reply[#reply + 1] = write.sum end
     end
-    if position < #args then publish_changes(writes, args[position + 1], args[position + 2]) end
+    if position < #args then publish_changes() end
     if due and due[1] then
       if not record_at then recording() end
       sweep()
@@ -268,8 +278,10 @@ local function transact(given_args)
   end
   if session ~= '' then
     local text
-    if #reply == 2 and reply[1] == '+' then
-      text = args[3] .. 'l2:s1:+s1:0'
+    local sum = reply[3]
+    if reply[1] == '+' and (not sum or (type(sum) == 'string' and not reply[4])) then
+      -- Most replies have no answer, and one counter at most.
+      text = args[3] .. (sum and 'l3:s1:+s1:0s' .. #sum .. ':' .. sum or 'l2:s1:+s1:0')
     else
       local pieces = { args[3] }
       pack(reply, pieces, 1)

@@ -459,7 +459,7 @@ end
 -- Changing -------------------------------------------------------------------------------------------------------
 
 -- Functions that writing() makes, and one of recording().
-local prepare, apply, find_due, sweep, publish, publish_changes, sum_of, sweep_record
+local prepare, apply, find_due, sweep, publish, sum_of, sweep_record
 
 local function writing()
   local function change(...)
@@ -673,39 +673,6 @@ local function writing()
   function publish(channels, name)
     local client_id, number = match(name, '^([!-.0-~]+)/([!-~]+)$')
     if client_id and #name <= 100 then call('PUBLISH', channels .. client_id, number) end
-  end
-
-  -- The path that a write of the space v changes, as a suffix: what it is about, or its one name.
-  local function changed_by(write)
-    local suffix, items = sub(write.dir, #expiries + 1), write.items
-    if write.name then return suffix .. '.' .. escaped(write.name) end
-    if items and (#items == 1 or #items == 2 and write.kind ~= 'x' and write.kind ~= 'l') then
-      return suffix .. '.' .. escaped(items[1])
-    end
-    return suffix
-  end
-
-  -- Tells those who watch a section what these writes change in it. A message is the path, or one above if there are
-  -- several. A user who may not publish writes all the same: watchers also look by themselves. For a cluster, the command
-  -- publishes to one node and its replicas, if the server knows it.
-  function publish_changes(writes, channels, command)
-    local function tell(section, suffix)
-      local told = redis.pcall(command or 'PUBLISH', channels .. section, suffix)
-      if command and type(told) == 'table' then redis.pcall('PUBLISH', channels .. section, suffix) end
-    end
-    if #writes == 1 then
-      local suffix = changed_by(writes[1])
-      return tell(match(suffix, '^%.?[^.]*'), suffix)
-    end
-    local changed = {}
-    for _, write in ipairs(writes) do
-      if write.dir and sub(write.dir, #expiries - 1, #expiries) == 'v:' then
-        local suffix = changed_by(write)
-        local section = match(suffix, '^%.?[^.]*')
-        changed[section] = changed[section] and changed[section] ~= suffix and section or suffix
-      end
-    end
-    for section, suffix in pairs(changed) do tell(section, suffix) end
   end
 
   -- Notifies the listeners that a scope names. Deletes the names.

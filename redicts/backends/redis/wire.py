@@ -8,7 +8,7 @@ are made and joined once, so constants, recent names of hashes and the checks of
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
@@ -249,9 +249,10 @@ class Encoder:
         self._prefix = prefix
         self._names = _HashNames(prefix)
         self._channels = bulk_string(channels)
-        self._changes: tuple[bytes, ...] = (bulk_string(channels + CHANGES),)
-        if declared is not None:
-            self._changes = bulk_string(channels_of_section(declared) + CHANGES), bulk_string(b"SPUBLISH")
+        at = channels if declared is None else channels_of_section(declared)
+        self._changes = _Kept(partial(_encoded_change, at + CHANGES))
+        self._publishes = () if declared is None else (bulk_string(b"SPUBLISH"),)
+        """The command that publishes changes, if it is not ``PUBLISH``."""
         self._sessions = prefix + b"r:"
         keys = _NUMBERS[0] if declared is None else _NUMBERS[1] + bulk_string(declared)
         self._before = _ARGUMENTS_BEFORE + (declared is not None)
@@ -275,16 +276,19 @@ class Encoder:
         for read in reads:
             is_record = read.key.space[:1] in RECORDS
             arguments += self._encode_record_read(read) if is_record else self._encode_read(read)
-        has_values = False
+        changed: list[Path] = []
         for group in groups:
             space = group[0].key.space
             if space[:1] in RECORDS:
                 arguments += self._encode_record_write(group[0])
             else:
                 arguments += self._encode_group(group)
-                has_values = has_values or space == VALUES
-        if has_values:
-            arguments += self._changes
+                if space == VALUES:
+                    changed.append(_changed_by(group))
+        if changed:
+            for path in changed if len(changed) == 1 else _by_section(changed):
+                arguments += self._changes[path]
+            arguments += self._publishes
         function, session_key = READ, _EMPTY
         if session:
             function = FREE if _FREEING.issuperset(map(type, writes)) else WRITE
@@ -489,6 +493,28 @@ class Encoder:
         if isinstance(write, Delete):
             return [_REMOVE, self._names[space, path[:-1]], _NUMBERS[len(names)], *names]
         return [_EXPIRE_NAMES, self._names[space, path[:-1]], _encode_ttl(write), _NUMBERS[len(names)], *names]
+
+
+def _encoded_change(channels: bytes, path: Path) -> tuple[bytes, bytes]:
+    """Return the channel and the message that tell those who watch a section what has changed."""
+    return bulk_string(channels + suffix(path[:1])), bulk_string(suffix(path))
+
+
+def _changed_by(group: Sequence[Write]) -> Path:
+    """Return the path at which a group changes values: its one key, or the dict of several."""
+    path = group[0].key.path
+    is_one = len(group) == 1 or (len(group) == 2 and group[1].key.path == path)
+    return path if is_one else path[:-1]
+
+
+def _by_section(changed: Sequence[Path]) -> Collection[Path]:
+    """Return for each section the one path that has changed, or the section if there are several."""
+    told: dict[Path, Path] = {}
+    for path in changed:
+        section = path[:1]
+        if told.setdefault(section, path) != path:
+            told[section] = section
+    return told.values()
 
 
 def _encode_ttl(write: Put | Expire) -> bytes:
