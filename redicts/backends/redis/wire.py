@@ -278,13 +278,14 @@ class Encoder:
             arguments += self._encode_record_read(read) if is_record else self._encode_read(read)
         changed: list[Path] = []
         for group in groups:
-            space = group[0].key.space
+            space, path = group[0].key
             if space[:1] in RECORDS:
                 arguments += self._encode_record_write(group[0])
             else:
                 arguments += self._encode_group(group)
-                if space == VALUES:
-                    changed.append(_changed_by(group))
+                if space == VALUES:  # its one key has changed, or the dict of several
+                    is_one = len(group) == 1 or (len(group) == 2 and group[1].key.path == path)
+                    changed.append(path if is_one else path[:-1])
         if changed:
             for path in changed if len(changed) == 1 else _by_section(changed):
                 arguments += self._changes[path]
@@ -498,13 +499,6 @@ class Encoder:
 def _encoded_change(channels: bytes, path: Path) -> tuple[bytes, bytes]:
     """Return the channel and the message that tell those who watch a section what has changed."""
     return bulk_string(channels + suffix(path[:1])), bulk_string(suffix(path))
-
-
-def _changed_by(group: Sequence[Write]) -> Path:
-    """Return the path at which a group changes values: its one key, or the dict of several."""
-    path = group[0].key.path
-    is_one = len(group) == 1 or (len(group) == 2 and group[1].key.path == path)
-    return path if is_one else path[:-1]
 
 
 def _by_section(changed: Sequence[Path]) -> Collection[Path]:
