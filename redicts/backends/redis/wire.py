@@ -8,7 +8,7 @@ are made and joined once, so constants, recent names of hashes and the checks of
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
@@ -276,19 +276,23 @@ class Encoder:
         for read in reads:
             is_record = read.key.space[:1] in RECORDS
             arguments += self._encode_record_read(read) if is_record else self._encode_read(read)
-        changed: list[Path] = []
+        # For each section the path that changes there, or the section if there are several.
+        changed: dict[Path, Path] = {}
         for group in groups:
             space, path = group[0].key
             if space[:1] in RECORDS:
                 arguments += self._encode_record_write(group[0])
             else:
                 arguments += self._encode_group(group)
-                if space == VALUES:  # its one key has changed, or the dict of several
-                    is_one = len(group) == 1 or (len(group) == 2 and group[1].key.path == path)
-                    changed.append(path if is_one else path[:-1])
+                if space == VALUES:
+                    if len(group) > 2 or group[-1].key.path != path:
+                        path = path[:-1]  # of several names of a dict
+                    section = path[:1]
+                    if changed.setdefault(section, path) != path:
+                        changed[section] = section
         if changed:
-            for path in changed if len(changed) == 1 else _by_section(changed):
-                arguments += self._changes[path]
+            for at in changed.values():
+                arguments += self._changes[at]
             arguments += self._publishes
         function, session_key = READ, _EMPTY
         if session:
@@ -499,16 +503,6 @@ class Encoder:
 def _encoded_change(channels: bytes, path: Path) -> tuple[bytes, bytes]:
     """Return the channel and the message that tell those who watch a section what has changed."""
     return bulk_string(channels + suffix(path[:1])), bulk_string(suffix(path))
-
-
-def _by_section(changed: Sequence[Path]) -> Collection[Path]:
-    """Return for each section the one path that has changed, or the section if there are several."""
-    told: dict[Path, Path] = {}
-    for path in changed:
-        section = path[:1]
-        if told.setdefault(section, path) != path:
-            told[section] = section
-    return told.values()
 
 
 def _encode_ttl(write: Put | Expire) -> bytes:
