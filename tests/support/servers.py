@@ -106,7 +106,11 @@ class RedisServer(ServerProcess):
         return {name: value for name, _, value in pairs}
 
     def flush(self) -> None:
-        """Remove all data of all databases, and all that :meth:`forget` does."""
+        """Remove all data of all databases, and all that :meth:`forget` does, and end what is subscribed.
+
+        The last command of a subscription that an earlier test has closed may not be carried out yet.
+        """
+        self.command("CLIENT", "KILL", "TYPE", "pubsub")
         self.command("FLUSHALL")
         self.forget()
 
