@@ -40,6 +40,7 @@ class Need(Enum):
     UNUSABLE = "the harness's unusable clients"
     ASYNCIO = "a backend with a part for asyncio"
     FAILING_COMMITS = "the harness's fail_commit"
+    PATHS = "the harness's open_at"
     LOCAL = "a store that is not networked"
 
 

@@ -269,6 +269,7 @@ _UNMET: Final[dict[Need, Callable[[Fixture], None]]] = {
     Need.FORGETTING: _need_hook("forget"),
     Need.UNUSABLE: _need_hook("unusable"),
     Need.FAILING_COMMITS: _need_hook("fail_commit"),
+    Need.PATHS: _need_hook("open_at"),
     Need.LOCAL: _need_no_network,
     Need.ASYNCIO: _need_asyncio,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from hypothesis.strategies import SearchStrategy
 
@@ -151,6 +151,13 @@ class Harness(ABC):
         """
         return {}
 
+    def open_at(self, path: str) -> Backend | None:  # noqa: ARG002  (optional)
+        """Open a store at another path, with the same settings otherwise, or return ``None`` if it has no path.
+
+        The suite closes it. At the path there is a file or directory that another program wrote.
+        """
+        return None
+
     @property
     def disturbed(self) -> int | None:
         """The number of requests that faults have hit, or ``None`` if unknown.
@@ -184,6 +191,13 @@ class Harness(ABC):
 
         Expired values count, as do all records of the backend. The unit may be any other that grows in the same way.
         By default it is unknown, and it is not examined that the store stays small.
+        """
+        return None
+
+    def files(self) -> Collection[str] | None:
+        """Return the names of all files in the directories of the store, while the suite has closed all its clients.
+
+        By default they are unknown, and it is not examined that killed processes leave none there.
         """
         return None
 

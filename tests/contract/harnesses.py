@@ -6,14 +6,14 @@ import functools
 import inspect
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from redicts.backends.redis import plugin
 from redicts.contract import Harness, ManualClock, Raw, SharedBackend, Store
 from redicts.contract.check import Need
-from redicts.contract.sizes import size_of_files, size_of_process
+from redicts.contract.sizes import files_of, size_of_files, size_of_process
 from redicts.contract.stores import RedisClusterHarness, size_of_data
 from redicts.contract.wall import set_wall_clock
 from redicts.core.backend import Backend
@@ -30,7 +30,15 @@ if TYPE_CHECKING:
     from tests.support.servers import RedisServer
 
 _LOCAL: Final = {Need.LOST_REPLIES, Need.LATE_REQUESTS, Need.SHARDED}
-_NOT_SHARED: Final = {Need.PROCESSES, Need.DURABLE, Need.RAW, Need.DATABASES, Need.WALL_CLOCK, Need.FAILING_COMMITS}
+_NOT_SHARED: Final = {
+    Need.PROCESSES,
+    Need.DURABLE,
+    Need.RAW,
+    Need.DATABASES,
+    Need.WALL_CLOCK,
+    Need.FAILING_COMMITS,
+    Need.PATHS,
+}
 
 
 class InstanceHarness(Harness):
@@ -183,9 +191,15 @@ class SqliteHarness(Harness):
     def size(self) -> int:
         return size_of_files(self._path)
 
+    def files(self) -> Collection[str]:
+        return files_of(self._path)
+
     @property
     def opener(self) -> Callable[[], Backend]:
         return self._open
+
+    def open_at(self, path: str) -> Backend:
+        return open_backend("sqlite", {"path": path})
 
     def lossy(self) -> Backend:
         return with_failing_commits(self._open)
@@ -243,8 +257,14 @@ class FileHarness(Harness):
     def size(self) -> int:
         return size_of_files(self._directory.name)
 
+    def files(self) -> Collection[str]:
+        return files_of(self._directory.name)
+
     def unusable(self) -> Mapping[str, Callable[[], Backend]]:
         return {"a directory": functools.partial(self._open.func, self._directory.name)}
+
+    def open_at(self, path: str) -> Backend:
+        return self._open.func(path)
 
     def lossy(self) -> Backend:
         return with_failing_commits(self._open) if self._fails is FAILS else self._open()
@@ -300,7 +320,7 @@ class RedisHarness(Harness):
     not_run: Final = frozenset(
         {
             *(Need.NO_TTL, Need.NO_PROCESSES, Need.NO_LIMIT, Need.RAW, Need.NO_DOCUMENTS, Need.WALL_CLOCK, Need.LOCAL),
-            *(Need.FAILING_COMMITS, Need.SHARDED),
+            *(Need.FAILING_COMMITS, Need.SHARDED, Need.PATHS),
         }
     )
 

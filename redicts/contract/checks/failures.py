@@ -4,16 +4,20 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from itertools import product
+from pathlib import Path
 from typing import Final
 
 from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
+from redicts.contract.foreign import FOREIGN, contents
 from redicts.contract.forked import ForkedChild
 from redicts.contract.leftovers import Leftovers
 from redicts.contract.listening import fresh_name
@@ -73,6 +77,25 @@ def what_cannot_work_says_so(fixture: Fixture) -> None:
             require(len(kinds) == 1, f"the same write with {what} raises {kinds!r} one time and another")
             leftovers.require_few(_FEW_LEFT, f"{calls} calls that fail with {what}", fixture.timeout / 4)
     fixture.expect({("a",): b"1"})
+
+
+@conformance_check(needs=[Need.PATHS])
+def what_another_program_stored_stays(fixture: Fixture) -> None:
+    """What another program keeps at the path is refused by a ``StoreError`` and stays byte for byte, whatever it is.
+
+    Opens stores at texts, databases and directories of other programs, and at one after the other, makes each kind of
+    call first: reads, writes, fast paths, listens and reports. Compares the bytes after each.
+    """
+    with tempfile.TemporaryDirectory(prefix="redicts-foreign-") as directory:
+        for (what, make), (kind, first) in product(FOREIGN.items(), _FIRST_CALLS.items()):
+            path = Path(tempfile.mkdtemp(dir=directory), "state")
+            make(path)
+            before = contents(path)
+            taken = _failure(partial(_use, fixture, str(path), first, what))
+            after = {name: found for name, found in contents(path).items() if name in before}
+            require(after == before, f"{what} at the path of the store was changed, by {kind} and a write after it")
+            if taken is not None:
+                raise taken
 
 
 @conformance_check(needs=[Need.LOST_REPLIES])
@@ -218,6 +241,41 @@ def _small_files() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def _use(fixture: Fixture, path: str, first: Callable[[Backend, Key], object], what: str) -> None:
+    """Make a call of a store whose path is taken, and then write and read; require errors, or that all of it works."""
+    key = fixture.key("a")
+    try:
+        backend = fixture.harness.open_at(path)
+    except Exception as error:
+        _examine(fixture, error, f"opening a store where there is {what}")
+        return
+    if backend is None:
+        raise NotRun("the harness cannot open a store at another path", required=False)
+    try:
+        _examine(fixture, _failure(partial(first, backend, key)), f"a first call of a store where there is {what}")
+        write, read = Transaction(writes=(Put(key, b"1"),)), Transaction(reads=(Read(key),))
+        refused = [_failure(partial(backend.execute, each)) for each in (read, write, read)]
+        for failure in refused:
+            _examine(fixture, failure, f"a transaction of a store where there is {what}")
+        works = {failure is None for failure in refused}
+        require(len(works) == 1, f"where there is {what}, some of a read, a write and a read work: {refused!r}")
+    finally:
+        backend.close()
+
+
+_FIRST_CALLS: Final[dict[str, Callable[[Backend, Key], object]]] = {
+    "opening and closing": lambda _backend, _key: None,
+    "a read": lambda backend, key: backend.execute(Transaction(reads=(Read(key),))),
+    "a write": lambda backend, key: backend.execute(Transaction(writes=(Put(key, b"1"),))),
+    "fetching": lambda backend, key: backend.fetch(key),
+    "overwriting": lambda backend, key: backend.overwrite(key, b"1"),
+    "listening": lambda backend, _key: _listen(backend),
+    "listening to changes": lambda backend, key: backend.listen_to_changes(fresh_name(), key.path).close(),
+    "a report": lambda backend, _key: (backend.about(), backend.servers()),
+}
+"""The call that a program makes first, by its name."""
 
 
 def _briefly(backend: Backend, transaction: Transaction) -> object:

@@ -12,7 +12,7 @@ from tests.contract.broken.register import broken_store
 from tests.contract.reference_model import DictBackend, DictListener
 
 
-class _Tasks(AsyncBackend):
+class InTasks(AsyncBackend):
     """A correct part for asyncio: it lets other tasks run before and after it has executed."""
 
     def __init__(self, store: DictBackend) -> None:
@@ -57,10 +57,10 @@ class ForTasks(DictBackend):
     """A correct store with a part for asyncio."""
 
     def for_asyncio(self) -> AsyncBackend:
-        return _Tasks(self)
+        return InTasks(self)
 
 
-class _Forgetful(_Tasks):
+class _Forgetful(InTasks):
     async def execute(self, transaction: Transaction, deadline: float | None = None, /) -> Outcome:
         outcome = await super().execute(transaction, deadline)
         return outcome if outcome.failed_index is None else outcome._replace(failed_index=0)
@@ -74,7 +74,7 @@ class TasksBlameTheFirstCheck(DictBackend):
         return _Forgetful(self)
 
 
-class _Mixed(_Tasks):
+class _Mixed(InTasks):
     def __init__(self, store: DictBackend) -> None:
         super().__init__(store)
 
@@ -93,7 +93,7 @@ class TasksShareOneOutcome(DictBackend):
         return _Mixed(self)
 
 
-class _Queue(_Tasks):
+class _Queue(InTasks):
     def __init__(self, store: DictBackend) -> None:
         super().__init__(store)
         self.replies: list[Outcome] = []
@@ -114,7 +114,7 @@ class NextTaskReadsTheReply(DictBackend):
         return _Queue(self)
 
 
-class _Late(_Tasks):
+class _Late(InTasks):
     async def execute(self, transaction: Transaction, deadline: float | None = None, /) -> Outcome:
         is_put = any(not isinstance(write, Add) for write in transaction.writes)
         try:
@@ -140,7 +140,7 @@ class _WrongThread(_Listener):
         self.notify()
 
 
-class _RingsInAnyThread(_Tasks):
+class _RingsInAnyThread(InTasks):
     async def listen(self, name: str, deadline: float | None = None, /) -> AsyncListener:
         return _WrongThread(self.store, name)
 
@@ -153,7 +153,7 @@ class ListenersRingInTheWrongThread(DictBackend):
         return _RingsInAnyThread(self)
 
 
-class _Bound(_Tasks):
+class _Bound(InTasks):
     def __init__(self, store: DictBackend) -> None:
         super().__init__(store)
         self.loop = asyncio.get_running_loop()
@@ -175,7 +175,7 @@ class OneForAllLoops(DictBackend):
         return self.made
 
 
-class _Slow(_Tasks):
+class _Slow(InTasks):
     def __init__(self, store: DictBackend) -> None:
         super().__init__(store)
         self.loop = asyncio.get_running_loop()
