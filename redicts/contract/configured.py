@@ -68,7 +68,7 @@ class StoreHarness(Harness):
     - Its size is that of the file or directory at ``path``. A store in one instance has the size of this process.
     - Its files are all in that directory, or beside that file.
     - The wall clock of a store in one instance without an address is that of Python's ``time``, see
-      ``redicts.contract.wall``.
+      ``redicts.contract.wall``. Of a server, that of its clients is set.
     """
 
     def __init__(self, store: Store) -> None:
@@ -160,6 +160,13 @@ class StoreHarness(Harness):
             self._proxy.loses_every = every
         return self._proxy is not None
 
+    def mute(self, every: bool) -> bool:
+        """Let the connections through the proxy carry nothing, or new ones work again."""
+        if self._proxy is None or "socket_timeout_secs" not in type(self.store.settings).model_fields:
+            return False
+        self._proxy.mute(every)
+        return True
+
     def break_connections(self) -> bool:
         """Close all connections of the proxy."""
         if self._proxy is not None:
@@ -202,12 +209,14 @@ class StoreHarness(Harness):
         return None if path is None else files_of(str(path))
 
     def set_clock(self, seconds: float) -> bool:
-        """Set Python's wall clock, as the code of the plugin sees it, for a store inside one instance.
+        """Set Python's wall clock, as the code of the plugin sees it, for a store inside one instance or on a server.
 
-        A store that processes share, or that outlasts them, may have to rely on the wall clock, and so may what
-        simulates one, whose settings have an address. It needs a harness that says otherwise.
+        TTLs end by the clock of a server, so that of its clients changes none. A store in files, which processes share,
+        may have to rely on the wall clock, and so may what simulates a server. They need a harness that says otherwise.
         """
-        if self._instance is None or self._has_address:
+        is_on_server = self._instance is None and self.networked and self._has_address
+        is_in_one_instance = self._instance is not None and not self._has_address
+        if not (is_on_server or is_in_one_instance):
             return False
         set_wall_clock(seconds, module_of(self.store.plugin).partition(".")[0])
         return True

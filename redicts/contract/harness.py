@@ -122,6 +122,14 @@ class Harness(ABC):
         """
         return None
 
+    def mute(self, every: bool) -> bool | None:  # noqa: ARG002  (optional)
+        """Let the connections of :meth:`lossy` clients carry nothing, without breaking, or new ones work again.
+
+        What is sent meanwhile never arrives. The connections that there were stay silent, as behind a firewall that has
+        forgotten them. Return whether that is possible.
+        """
+        return None
+
     def break_connections(self) -> bool | None:
         """Break all connections of :meth:`lossy` clients, idle ones and those of listeners too, as a restart does.
 
@@ -158,6 +166,13 @@ class Harness(ABC):
         """
         return None
 
+    def damage(self, key: Key) -> Callable[[], object] | None:  # noqa: ARG002  (optional)
+        """Replace what the store keeps of a value by what no client writes, and return a function that puts it back.
+
+        Values below other parents stay as they are. Return ``None`` if that is not possible.
+        """
+        return None
+
     @property
     def disturbed(self) -> int | None:
         """The number of requests that faults have hit, or ``None`` if unknown.
@@ -191,6 +206,13 @@ class Harness(ABC):
 
         Expired values count, as do all records of the backend. The unit may be any other that grows in the same way.
         By default it is unknown, and it is not examined that the store stays small.
+        """
+        return None
+
+    def lasting(self) -> int | None:
+        """Return how many records the store keeps without an end, those that clients keep for themselves included.
+
+        By default they are unknown, and it is not examined that clients leave no such record.
         """
         return None
 
@@ -282,3 +304,8 @@ class SharedBackend(Backend):
     def about(self) -> Mapping[str, str]:
         """Return the versions that the shared instance reports."""
         return self.shared.about()
+
+
+def inner_of(backend: Backend) -> Backend:
+    """Return the instance behind a client of a store inside one instance, or the client itself."""
+    return backend.shared if isinstance(backend, SharedBackend) else backend

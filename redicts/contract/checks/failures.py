@@ -19,11 +19,25 @@ from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
 from redicts.contract.foreign import FOREIGN, contents
 from redicts.contract.forked import ForkedChild
+from redicts.contract.harness import inner_of
 from redicts.contract.leftovers import Leftovers
 from redicts.contract.listening import fresh_name
 from redicts.contract.requirements import NotRun, require, require_equal
 from redicts.core.backend import Backend
-from redicts.core.minitransaction import Add, Delete, Key, Put, Read, Scope, Transaction, Write
+from redicts.core.minitransaction import (
+    RECORDS,
+    Add,
+    AnyRead,
+    Delete,
+    Entries,
+    Key,
+    Put,
+    Read,
+    ReadNames,
+    Scope,
+    Transaction,
+    Write,
+)
 from redicts.errors import StoreError
 
 with suppress(ImportError):  # where there is none, there is no fork either
@@ -32,6 +46,9 @@ with suppress(ImportError):  # where there is none, there is no fork either
 _BRIEF_SECS: Final = 0.02
 """How long a call tries whose replies are all lost, if the backend knows deadlines."""
 
+_BRIEF_CALLS: Final = 3
+"""How often such a call is measured: the fastest counts."""
+
 _LATE_SECS: Final = 0.1
 """The same for a call whose request is held up."""
 
@@ -39,6 +56,8 @@ _LARGEST_FILE: Final = 200_000
 _FILLING: Final = b"x" * 10_000
 _GROWING: Final = 60
 """So many pairs of such values need more room than the largest file has."""
+
+_LARGE: Final = b"x" * 1_200_000
 
 _FEW_LEFT: Final = 8
 """How many open files a pool may keep."""
@@ -71,7 +90,8 @@ def what_cannot_work_says_so(fixture: Fixture) -> None:
                 require(failed is not None, f"{kind} works with {what}")
                 _examine(fixture, failed, f"{kind} with {what}")
             _examine(fixture, _failure(partial(_listen, backend)), f"listening with {what}")
-            _examine(fixture, _failure(backend.about), f"about() with {what}")
+            for reports in (backend.about, backend.servers):
+                _examine(fixture, _failure(reports), f"{reports.__name__}() with {what}")
             leftovers = Leftovers()
             kinds = {type(_failure(write)) for _ in range(calls)}
             require(len(kinds) == 1, f"the same write with {what} raises {kinds!r} one time and another")
@@ -102,14 +122,16 @@ def what_another_program_stored_stays(fixture: Fixture) -> None:
 def a_write_in_doubt_says_so(fixture: Fixture) -> None:
     """If every reply is lost, a write that may be there has ``maybe_applied``, a read has not, and later calls work.
 
-    Loses every reply until the client gives up, and then compares the errors with what is stored.
+    Loses every reply until the client gives up, also that to a write of a mebibyte, and then compares the errors with
+    what is stored.
     """
     client, count = fixture.lossy(), fixture.key("count")
     errors: list[StoreError | None] = []
     rounds = 100 if fixture.thorough else 5
     leftovers = Leftovers()
     for number in range(rounds):
-        writes = (Add(count, 1), Put(fixture.key("n", f"{number}"), b"1"))
+        value = _LARGE if number == 1 else b"1"  # a large request may be sent in another way
+        writes = (Add(count, 1), Put(fixture.key("n", f"{number}"), value))
         with fixture.losing_replies():
             error = _failure(partial(_briefly, client.backend, Transaction(writes=writes)))
             _examine(fixture, error, "a write whose replies are all lost", maybe_applied=True)
@@ -127,9 +149,9 @@ def a_write_in_doubt_says_so(fixture: Fixture) -> None:
         else:
             told = number not in there or error.maybe_applied
             require(told, f"a write is there whose error says maybe_applied=False: {error!r}")
-    value = fixture.store.value(count) or b"0"
+    counted = fixture.store.value(count) or b"0"
     require_equal(
-        value, b"%d" % len(there), f"of {rounds} writes with an Add, {len(there)} are there, and the Adds are"
+        counted, b"%d" % len(there), f"of {rounds} writes with an Add, {len(there)} are there, and the Adds are"
     )
 
 
@@ -153,6 +175,80 @@ def a_late_answer_is_nobodys(fixture: Fixture) -> None:
             fixture.harness.deliver_request()
         for other, value in values.items():
             require_equal(client.value(fixture.key(other)), value, f"after a late answer, the value at {other!r} is")
+
+
+@conformance_check(needs=[Need.LATE_REQUESTS])
+def a_deadline_ends_a_call(fixture: Fixture) -> None:
+    """A call with a deadline whose request is held up ends soon after it, if the backend takes deadlines.
+
+    Holds requests with and without a deadline up, and compares how long the calls take.
+    """
+    client, key = fixture.lossy(), fixture.key("a")
+    backend = inner_of(client.backend)
+    if type(backend).execute_until is Backend.execute_until:
+        raise NotRun("the backend takes no deadlines", required=False)
+    write, read = Transaction(writes=(Put(key, b"1"),)), Transaction(reads=(Read(key),))
+
+    def took(asked: Transaction, seconds: float) -> float:
+        fixture.hold_request()
+        begun = time.monotonic()
+        try:
+            _failure(partial(client.backend.execute_until, asked, begun + seconds))
+            return time.monotonic() - begun
+        finally:
+            fixture.harness.deliver_request()
+
+    patient = took(write, fixture.timeout)
+    for kind, asked in (("write", write), ("read", read)):
+        brief = min(took(asked, _BRIEF_SECS) for _ in range(_BRIEF_CALLS))
+        require(
+            brief < (patient + _BRIEF_SECS) / 2,
+            f"a {kind} that is held up takes {brief:.3f} s with a deadline of {_BRIEF_SECS} s, and {patient:.3f} s "
+            "with a late one; connecting, waiting and repeating must end with the deadline",
+        )
+
+
+@conformance_check(needs=[Need.DAMAGE])
+def damage_is_told(fixture: Fixture) -> None:
+    """What another program damaged is told by a ``StoreError``, and all other reads and writes go on as before.
+
+    Damages what the store keeps at one path, and asks for that, alone and among other reads, and for others.
+    """
+    client = fixture.store
+    while fixture.space[0] in RECORDS:  # such a space may be one record
+        fixture.renew()
+    bad, good = fixture.key("bad", "a"), fixture.key("good", "a")
+    client.apply(Put(bad, b"1"), Put(good, b"2"), Put(fixture.key("good", "b"), b"3"))
+    others: tuple[AnyRead, ...] = (Read(good), ReadNames(fixture.key("good")), Read(fixture.key("good"), Scope.BELOW))
+    expected = _found(client, others)
+    repair = fixture.harness.damage(bad)
+    if repair is None:
+        raise NotRun("the harness cannot damage what is stored", required=False)
+    try:
+        damaged = [Read(bad), Read(bad, Scope.SUBTREE)]
+        damaged += [Read(fixture.key("bad"), scope) for scope in (Scope.BELOW, Scope.SUBTREE)]
+        for asked in [each for read in damaged for each in ((read,), (read, *others), (*others, read))]:
+            error = _failure(partial(client.backend.execute, Transaction(reads=asked)))
+            require(error, "a read of what another program damaged is answered")
+            _examine(fixture, error, "a read of what another program damaged")
+            require_equal(_found(client, others), expected, "after a read that failed, other reads give")
+        new = fixture.key("good", "new")
+        for writes in ((Put(new, b"1"), Put(bad, b"4")), (Put(bad, b"4"), Put(new, b"1"))):
+            error = _failure(partial(client.backend.execute, Transaction((), others, writes)))
+            _examine(fixture, error, "a write to what another program damaged")
+            require_equal(client.value(new), None if error else b"1", f"after {error!r}, what was written with it is")
+            client.apply(Put(new, b"2"))
+            require_equal(client.value(new), b"2", "after a write that failed, what is written later is")
+            client.apply(Delete(new, Scope.NODE))
+    finally:
+        repair()
+    require_equal(_found(client, others), expected, "after the repair, other reads give")
+
+
+def _found(client: Client, reads: tuple[AnyRead, ...]) -> list[object]:
+    """Return the values and names that reads find, by several transactions."""
+    answers = [client.ask(read)[0] for read in reads]
+    return [dict(each.values) if isinstance(each, Entries) else set(each.names) for each in answers]
 
 
 @conformance_check(needs=[Need.DURABLE, Need.FORK, Need.OPENER, Need.LOCAL])

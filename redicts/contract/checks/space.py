@@ -20,7 +20,7 @@ from redicts.contract.file_operations import kill_at
 from redicts.contract.fixture import LONG, Fixture
 from redicts.contract.forked import ForkedChild
 from redicts.contract.listening import fresh_name
-from redicts.contract.requirements import require
+from redicts.contract.requirements import require, require_equal
 from redicts.contract.sizes import files_of, size_of_process
 from redicts.core.minitransaction import (
     Add,
@@ -299,6 +299,29 @@ def a_killed_process_leaves_no_file(fixture: Fixture) -> None:
                 require(killed < _AGAIN, f"each process that was killed {where} has left a file, time and again")
             if not killed:  # there are no more operations
                 break
+
+
+@conformance_check(needs=[Need.LASTING])
+def what_a_client_keeps_ends(fixture: Fixture) -> None:
+    """What a client keeps in the store for itself ends with it, or after a time.
+
+    Opens clients that each write, read and listen, and counts the records that have no end.
+    """
+    clients = 200 if fixture.thorough else 20
+    key = fixture.key("a")
+    fixture.store.apply(Put(key, b"0"))
+    before = fixture.harness.lasting() or 0
+    for number in range(clients):
+        fixture.close_clients()
+        fixture.store.apply(Put(key, b"%d" % number))
+        require_equal(fixture.store.value(key), b"%d" % number, "what was written is")
+        fixture.store.listen(fresh_name()).close()
+    more = (fixture.harness.lasting() or 0) - before
+    require(
+        more < clients / 2,
+        f"{clients} clients that are closed have left {more} records without an end; a record of a client that is gone "
+        "must end, for instance by a TTL",
+    )
 
 
 @conformance_check(needs=[Need.SIZE])

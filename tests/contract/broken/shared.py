@@ -6,6 +6,7 @@ import fcntl
 import itertools
 import json
 import os
+import random
 import threading
 import uuid
 from collections.abc import Callable
@@ -124,6 +125,54 @@ class ChildrenPassForTheirParents(OnSqlite):
         told = json.dumps([outcome.status.name, outcome.counters, outcome.failed_index]).encode()
         super().execute(Transaction(writes=(Put(record, told),)))
         return outcome
+
+
+class _InSessions(OnSqlite):
+    """Numbers its requests in a session, so that each is applied once: the store keeps the last number and its status.
+
+    A child, and another instance, has a session of its own.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.sessions: Final[dict[int, str]] = {}
+        self.number = 0
+
+    def session(self) -> str:
+        raise NotImplementedError
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if not transaction.writes or transaction.reads or transaction.checks:
+            return super().execute(transaction)
+        with _process[0]:
+            self.number += 1
+            record = Key("sessions", (self.sessions.setdefault(os.getpid(), self.session()),))
+            numbered = Put(record, b"%d" % self.number)
+            (known,) = super().execute(Transaction(reads=(Read(record),))).answers
+            assert isinstance(known, Entries)
+            if int(known.values.get((), b"0")) >= self.number:
+                return Outcome(Status.APPLIED, (), tuple([1 for write in transaction.writes if isinstance(write, Add)]))
+            return super().execute(transaction._replace(writes=(*transaction.writes, numbered)))
+
+
+@broken_shared_store("processes.processes_of_one_number_are_told_apart", alone=True)
+class SessionsAreNamedByTheProcess(_InSessions):
+    """A session has the number of its process and a count in that, so that two containers may have the same."""
+
+    counts: Final[dict[int, int]] = {}
+
+    def session(self) -> str:
+        process = os.getpid()
+        self.counts[process] = self.counts.get(process, 0) + 1
+        return f"{process}-{self.counts[process]}"
+
+
+@broken_shared_store("processes.processes_of_one_number_are_told_apart")
+class SessionsAreDrawnAtRandom(_InSessions):
+    """A session has a random number, from the generator for which programs choose a seed."""
+
+    def session(self) -> str:
+        return f"{random.getrandbits(64)}"
 
 
 _process: Final = [threading.RLock()]

@@ -13,11 +13,12 @@ from typing import Any, Final
 from redicts.backends.sqlite import SqliteBackend, statements
 from redicts.backends.sqlite.backend import _on_connection
 from redicts.backends.sqlite.snapshot import Snapshot
+from redicts.contract import SharedBackend
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Delete, Entries, Key, Notify, Outcome, Put, Scope, Status, Transaction, Write
 from redicts.errors import StoreBusy
 from tests.contract.broken.commits import InAFile
-from tests.contract.broken.register import broken_shared_store, broken_store
+from tests.contract.broken.register import broken_client, broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import DictBackend, DictListener, PlainBackend, Spaces
 
@@ -286,6 +287,28 @@ class DirectoriesOfTheOpenStay(OnSqlite):
     def close(self) -> None:
         super().close()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+@broken_client("space.what_a_client_keeps_ends", of=PlainBackend, alone=True)
+class SessionsStay(SharedBackend):
+    """A client writes a record of its session with its first write, which has no TTL and is never deleted."""
+
+    has_session = False
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if transaction.writes and not self.has_session:
+            self.has_session = True
+            super().execute(Transaction(writes=(Put(Key("sessions", (uuid.uuid4().hex,)), b"1"),)))
+        return super().execute(transaction)
+
+
+@broken_shared_store("space.what_a_client_keeps_ends")
+class ListenersOfAFileStay(InAFile):
+    """A client writes the name under which it listens to the store, and leaves it there."""
+
+    def listen(self, name: str, /) -> Listener:
+        self.execute(Transaction(writes=(Put(Key("listeners", (name,)), b"1"),)))
+        return super().listen(name)
 
 
 class _Recording(PlainBackend):
