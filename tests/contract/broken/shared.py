@@ -137,22 +137,31 @@ class _InSessions(OnSqlite):
         super().__init__(path)
         self.sessions: Final[dict[int, str]] = {}
         self.number = 0
+        self.is_used = False
+        """Whether a call uses the session: one in the midst of that does without."""
 
     def session(self) -> str:
         raise NotImplementedError
 
     def execute(self, transaction: Transaction, /) -> Outcome:
-        if not transaction.writes or transaction.reads or transaction.checks:
-            return super().execute(transaction)
         with _process[0]:
-            self.number += 1
-            record = Key("sessions", (self.sessions.setdefault(os.getpid(), self.session()),))
-            numbered = Put(record, b"%d" % self.number)
-            (known,) = super().execute(Transaction(reads=(Read(record),))).answers
-            assert isinstance(known, Entries)
-            if int(known.values.get((), b"0")) >= self.number:
-                return Outcome(Status.APPLIED, (), tuple([1 for write in transaction.writes if isinstance(write, Add)]))
-            return super().execute(transaction._replace(writes=(*transaction.writes, numbered)))
+            if self.is_used or not transaction.writes or transaction.reads or transaction.checks:
+                return super().execute(transaction)
+            self.is_used = True
+            try:
+                return self.once(transaction)
+            finally:
+                self.is_used = False
+
+    def once(self, transaction: Transaction) -> Outcome:
+        self.number += 1
+        record = Key("sessions", (self.sessions.setdefault(os.getpid(), self.session()),))
+        (known,) = super().execute(Transaction(reads=(Read(record),))).answers
+        assert isinstance(known, Entries)
+        if int(known.values.get((), b"0")) >= self.number:
+            return Outcome(Status.APPLIED, (), tuple([1 for write in transaction.writes if isinstance(write, Add)]))
+        numbered = Put(record, b"%d" % self.number)
+        return super().execute(transaction._replace(writes=(*transaction.writes, numbered)))
 
 
 @broken_shared_store("processes.processes_of_one_number_are_told_apart", alone=True)

@@ -252,10 +252,10 @@ class AddsSeeTheStateBefore(DictBackend):
 
 @broken_store("model.the_store_answers_as_the_model", alone=True)
 class AddCountsOnFromTheDeleted(PlainBackend):
-    """An Add counts on from a value that an earlier write of its transaction deleted by a scope of a dict above it."""
+    """In a transaction that reads, an Add counts on from a value that a Delete of a dict above it has deleted."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
-        self.before = self.spaces
+        self.before, self.reads = self.spaces, bool(transaction.reads)
         self.cleared: set[Key] = set()
         return super().decide(transaction, now)
 
@@ -266,7 +266,7 @@ class AddCountsOnFromTheDeleted(PlainBackend):
     def add(self, spaces: Spaces, write: Add, now: float) -> int:
         old = self.old(self.before, write.key, now, "Add")
         above = {Key(write.key.space, write.key.path[:depth]) for depth in range(len(write.key.path))}
-        if above & self.cleared and old is not None and self.old(spaces, write.key, now, "Add") is None:
+        if self.reads and above & self.cleared and old is not None and self.old(spaces, write.key, now, "Add") is None:
             self.store(spaces, write.key, old)
         return super().add(spaces, write, now)
 
