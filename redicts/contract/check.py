@@ -41,6 +41,7 @@ class Need(Enum):
     UNUSABLE = "the harness's unusable clients"
     ASYNCIO = "a backend with a part for asyncio"
     FAILING_COMMITS = "the harness's fail_commit"
+    FULL = "the harness's fill"
     DAMAGE = "the harness's damage"
     LASTING = "the harness's lasting"
     PATHS = "the harness's open_at"

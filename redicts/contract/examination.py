@@ -275,6 +275,7 @@ _UNMET: Final[dict[Need, Callable[[Fixture], None]]] = {
     Need.UNUSABLE: _need_hook("unusable"),
     Need.FAILING_COMMITS: _need_hook("fail_commit"),
     Need.SILENCE: _need_hook("mute"),
+    Need.FULL: _need_hook("fill"),
     Need.DAMAGE: _need_hook("damage"),
     Need.LASTING: _need_lasting,
     Need.PATHS: _need_hook("open_at"),

@@ -166,6 +166,13 @@ class Harness(ABC):
         """
         return None
 
+    def fill(self, full: bool) -> bool | None:  # noqa: ARG002  (optional)
+        """Let the store have no room for more, not even for a small value, or have room again.
+
+        Return whether that is possible.
+        """
+        return None
+
     def damage(self, key: Key) -> Callable[[], object] | None:  # noqa: ARG002  (optional)
         """Replace what the store keeps of a value by what no client writes, and return a function that puts it back.
 

@@ -40,6 +40,7 @@ _NOT_SHARED: Final = {
     Need.FAILING_COMMITS,
     Need.PATHS,
     Need.DAMAGE,
+    Need.FULL,
     Need.LASTING,
 }
 
@@ -85,6 +86,12 @@ class InstanceHarness(Harness):
 
     def lasting(self) -> int | None:
         return lasting_in(self.store)
+
+    def fill(self, full: bool) -> bool:
+        if not hasattr(self.store, "is_full"):
+            return False
+        self.store.is_full = full
+        return True
 
     def damage(self, key: Key) -> Callable[[], object] | None:
         damaged: set[Key] | None = getattr(self.store, "damaged", None)
@@ -191,7 +198,7 @@ class SqliteHarness(Harness):
     not_run: Final = frozenset(
         {
             *(*_LOCAL, Need.NO_TTL, Need.NO_PROCESSES, Need.LIMIT, Need.PUSH, Need.RAW),
-            *(Need.NO_DOCUMENTS, Need.FORGETTING, Need.ASYNCIO, Need.DAMAGE, Need.LASTING),
+            *(Need.NO_DOCUMENTS, Need.FORGETTING, Need.ASYNCIO, Need.DAMAGE, Need.LASTING, Need.FULL),
         }
     )
 
@@ -399,6 +406,10 @@ class RedisHarness(Harness):
     def damage(self, key: Key) -> Callable[[], object]:
         return damaged_hash(self._open, key, "")
 
+    def fill(self, full: bool) -> bool:
+        self._server.command("CONFIG", "SET", "maxmemory", int(full))
+        return True
+
     def set_clock(self, seconds: float) -> bool:
         set_wall_clock(seconds, "redicts")
         return True
@@ -433,7 +444,12 @@ class RedisHarness(Harness):
 class ClusterHarness(RedisClusterHarness):
     """A cluster, whose servers can forget the functions."""
 
-    not_run: Final = RedisHarness.not_run - {Need.SHARDED, Need.SILENCE} | {Need.ASYNCIO, Need.DAMAGE, Need.LASTING}
+    not_run: Final = RedisHarness.not_run - {Need.SHARDED, Need.SILENCE} | {
+        Need.ASYNCIO,
+        Need.DAMAGE,
+        Need.FULL,
+        Need.LASTING,
+    }
 
     def __init__(self, cluster: Cluster, *, records_first: bool = False) -> None:
         super().__init__(Store(plugin, plugin.model.model_validate({"cluster": True, "nodes": cluster.nodes})))

@@ -21,7 +21,7 @@ from redicts.contract.foreign import FOREIGN, contents
 from redicts.contract.forked import ForkedChild
 from redicts.contract.harness import inner_of
 from redicts.contract.leftovers import Leftovers
-from redicts.contract.listening import fresh_name
+from redicts.contract.listening import fresh_name, require_notified
 from redicts.contract.requirements import NotRun, require, require_equal
 from redicts.core.backend import Backend
 from redicts.core.minitransaction import (
@@ -31,12 +31,16 @@ from redicts.core.minitransaction import (
     Delete,
     Entries,
     Key,
+    Notify,
     Put,
     Read,
     ReadNames,
     Scope,
     Transaction,
     Write,
+)
+from redicts.core.minitransaction import (
+    Path as StorePath,
 )
 from redicts.errors import StoreError
 
@@ -206,6 +210,36 @@ def a_deadline_ends_a_call(fixture: Fixture) -> None:
             f"a {kind} that is held up takes {brief:.3f} s with a deadline of {_BRIEF_SECS} s, and {patient:.3f} s "
             "with a late one; connecting, waiting and repeating must end with the deadline",
         )
+
+
+@conformance_check(needs=[Need.FULL])
+def a_full_store_lets_go(fixture: Fixture) -> None:
+    """A store without room refuses what needs some by a ``StoreError``, and reads, deletes and notifies as before.
+
+    Lets the store have no room, writes long values in vain, reads, notifies and deletes, and writes when there is room.
+    """
+    client, new, name = fixture.store, fixture.key("new"), fresh_name()
+    entries: dict[StorePath, bytes] = {("d", "a"): b"1", ("d", "b"): b"2"}
+    fixture.plant({**entries, ("listed",): name.encode()})
+    with client.listen(name) as listener:
+        if not fixture.harness.fill(True):
+            raise NotRun("the harness cannot fill the store", required=False)
+        try:
+            for more in ((), (Add(fixture.key("count"), 1),)):
+                error = _failure(partial(client.backend.execute, Transaction(writes=(*more, Put(new, _FILLING)))))
+                require(error, "a write is applied for which there is no room")
+                _examine(fixture, error, "a write for which there is no room")
+            client.apply(Notify(fixture.key("listed"), Scope.NODE))
+            require_notified(listener, fixture.timeout, "a listener, of a Notify while there is no room,")
+            fixture.expect(entries)
+            client.apply(Delete(fixture.key("d", "b"), Scope.NODE))
+            fixture.expect({("d", "a"): b"1"})
+            client.apply(Delete(fixture.key("d"), Scope.SUBTREE))
+            fixture.expect({})
+        finally:
+            fixture.harness.fill(False)
+    client.apply(Put(fixture.key("new"), b"1"))
+    fixture.expect({("new",): b"1"})
 
 
 @conformance_check(needs=[Need.DAMAGE])

@@ -16,7 +16,7 @@ from redicts.backends.redis.options import RedisOptions
 from redicts.backends.sqlite import SqliteBackend
 from redicts.contract import SharedBackend
 from redicts.core.backend import Backend
-from redicts.core.minitransaction import Key, Outcome, Put, Scope, Status, Transaction
+from redicts.core.minitransaction import Delete, Key, Notify, Outcome, Put, Scope, Status, Transaction, Write
 from redicts.errors import CorruptData, StoreError, StoreFull, StoreTimeout, Unreachable
 from tests.contract.broken.register import (
     broken_client,
@@ -261,6 +261,58 @@ class LateAnswersOfOneKindAreTaken(_LateAnswers):
 
     def fits(self, late: Outcome, transaction: Transaction) -> bool:
         return super().fits(late, transaction) and type(transaction.reads[0]).__name__ == "Read"
+
+
+# Stores without room.
+
+
+class _Full(PlainBackend):
+    """Has no room at times."""
+
+    is_full = False
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        if self.is_full and any(self.needs_room(write) for write in transaction.writes):
+            raise self.failure()
+        return super().decide(transaction, now)
+
+    def needs_room(self, write: Write) -> bool:
+        return not isinstance(write, (Delete, Notify))
+
+    def failure(self) -> Exception:
+        return StoreFull("there is no room for the store; make some")
+
+
+@broken_store("failures.a_full_store_lets_go", alone=True)
+class DeletesNeedRoom(_Full):
+    """A store without room refuses every write, so that nothing can be removed."""
+
+    def needs_room(self, write: Write) -> bool:
+        return True
+
+
+@broken_store("failures.a_full_store_lets_go")
+class FullStoresRaiseErrorsOfTheSystem(_Full):
+    """A store without room raises an error of the system."""
+
+    def failure(self) -> Exception:
+        return OSError(errno.ENOSPC, "no space left on device")
+
+
+@broken_store("failures.a_full_store_lets_go")
+class FullStoresDropWrites(SqliteBackend):
+    """A store without room drops what needs some, and says nothing."""
+
+    is_full = False
+
+    def __init__(self, clock: Any) -> None:
+        super().__init__(":memory:", clock=clock)
+
+    def execute(self, transaction: Transaction, /, deadline: float | None = None) -> Outcome:
+        if self.is_full:
+            writes = [write for write in transaction.writes if isinstance(write, (Delete, Notify))]
+            transaction = transaction._replace(writes=tuple(writes))
+        return super().execute(transaction, deadline)
 
 
 # What another program damaged.
