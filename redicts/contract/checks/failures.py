@@ -202,12 +202,12 @@ def a_deadline_ends_a_call(fixture: Fixture) -> None:
         finally:
             fixture.harness.deliver_request()
 
-    patient = took(write, fixture.timeout)
+    unhurried = took(write, fixture.timeout)
     for kind, asked in (("write", write), ("read", read)):
         brief = min(took(asked, _BRIEF_SECS) for _ in range(_BRIEF_CALLS))
         require(
-            brief < (patient + _BRIEF_SECS) / 2,
-            f"a {kind} that is held up takes {brief:.3f} s with a deadline of {_BRIEF_SECS} s, and {patient:.3f} s "
+            brief < (unhurried + _BRIEF_SECS) / 2,
+            f"a {kind} that is held up takes {brief:.3f} s with a deadline of {_BRIEF_SECS} s, and {unhurried:.3f} s "
             "with a late one; connecting, waiting and repeating must end with the deadline",
         )
 
