@@ -259,16 +259,19 @@ class LongTransactionsAreSplit(OnSqlite):
             outcome = super().execute(transaction)
             if transaction.reads:
                 with open(self.looks, "ab") as looks:
-                    looks.write(b".")
+                    looks.write(b"%d\n" % os.getpid())
             return outcome
 
     def let_others_look(self) -> None:
         """Wait until three reads of others have ended: of two processes that read, one has begun a read meanwhile."""
-        if self.vain:
-            before = self.count()
+        before = self.count()
+        if self.vain and before:
             looked = wait_until(lambda: self.count() >= before + 3, 0.5)
             self.vain = 0 if looked else self.vain - 1
 
     def count(self) -> int:
-        """Return how many reads of all processes have ended."""
-        return os.path.getsize(self.looks) if os.path.exists(self.looks) else 0
+        """Return how many reads of other processes have ended."""
+        if not os.path.exists(self.looks):
+            return 0
+        with open(self.looks, "rb") as looks:
+            return sum(int(line) != os.getpid() for line in looks if line.endswith(b"\n"))
