@@ -17,7 +17,6 @@ from redicts.core.minitransaction import (
     Scope,
     Status,
     Transaction,
-    Write,
 )
 from tests.contract.broken.register import broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite
@@ -170,14 +169,15 @@ class DeletesComeFirst(PlainBackend):
 
 
 @broken_store("writes.all_writes_or_none", alone=True)
-class DeletesOfSpacesComeFirst(PlainBackend):
-    """If a transaction deletes all of a space, it does so before anything else."""
+class SpacesAreDeletedAllTheSame(PlainBackend):
+    """If a transaction deletes all of a space, and a counter is refused, the space is empty."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
-        def rank(write: Write) -> int:
-            return 0 if isinstance(write, Delete) and write.scope is Scope.SUBTREE and not write.key.path else 1
-
-        return super().decide(transaction._replace(writes=tuple(sorted(transaction.writes, key=rank))), now)
+        outcome = super().decide(transaction, now)
+        if outcome.status is Status.NOT_A_COUNTER:
+            deletes = [write for write in transaction.writes if isinstance(write, Delete) and not write.key.path]
+            super().decide(Transaction(writes=tuple(deletes)), now)
+        return outcome
 
 
 @broken_store(
@@ -271,7 +271,7 @@ class AddCountsOnFromTheDeleted(PlainBackend):
         return super().add(spaces, write, now)
 
 
-@broken_store("writes.delete_removes_its_scope", alone=True)
+@broken_store("writes.delete_removes_its_scope", "pairs.each_write_sees_the_one_before")
 class DeletesMissOneOfSeveral(DictBackend):
     """A Delete of exactly a value is ignored if its transaction has put that and another one in the same dict."""
 
