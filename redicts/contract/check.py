@@ -32,6 +32,7 @@ class Need(Enum):
     OPENER = "the harness's opener"
     LOST_REPLIES = "the harness's drop_reply"
     LATE_REQUESTS = "the harness's hold_request"
+    SILENCE = "the harness's mute"
     RAW = "the harness's raw access"
     DATABASES = "the harness's databases"
     SIZE = "the harness's size"
@@ -40,6 +41,10 @@ class Need(Enum):
     UNUSABLE = "the harness's unusable clients"
     ASYNCIO = "a backend with a part for asyncio"
     FAILING_COMMITS = "the harness's fail_commit"
+    FULL = "the harness's fill"
+    DAMAGE = "the harness's damage"
+    LASTING = "the harness's lasting"
+    PATHS = "the harness's open_at"
     LOCAL = "a store that is not networked"
 
 

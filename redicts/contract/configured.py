@@ -9,7 +9,7 @@ import socket
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -20,7 +20,7 @@ from redicts.contract.fault_proxy import FaultProxy
 from redicts.contract.harness import Harness, SharedBackend
 from redicts.contract.provenance import module_of, provenance, secrets_in
 from redicts.contract.requirements import NotRun
-from redicts.contract.sizes import size_of_files, size_of_process
+from redicts.contract.sizes import files_of, size_of_files, size_of_process
 from redicts.contract.wall import set_wall_clock
 from redicts.core.backend import Backend, BackendPlugin
 from redicts.core.minitransaction import NOTHING, Delete, Equals, Key, Put, Read, Scope, Transaction
@@ -64,9 +64,11 @@ class StoreHarness(Harness):
     - A store with a field ``path`` is a file, and its replies cannot be lost. Any other store outside of one instance
       counts as networked and needs a harness that can drop replies.
     - Its other databases are those with the numbers 0, 1, 10 and 65,536, unless the plugin or the server refuses them.
+    - If the settings have a field ``path``, it is also opened where another program has written something.
     - Its size is that of the file or directory at ``path``. A store in one instance has the size of this process.
+    - Its files are all in that directory, or beside that file.
     - The wall clock of a store in one instance without an address is that of Python's ``time``, see
-      ``redicts.contract.wall``.
+      ``redicts.contract.wall``. Of a server, that of its clients is set.
     """
 
     def __init__(self, store: Store) -> None:
@@ -158,6 +160,13 @@ class StoreHarness(Harness):
             self._proxy.loses_every = every
         return self._proxy is not None
 
+    def mute(self, every: bool) -> bool:
+        """Let the connections through the proxy carry nothing, or new ones work again."""
+        if self._proxy is None or "socket_timeout_secs" not in type(self.store.settings).model_fields:
+            return False
+        self._proxy.mute(every)
+        return True
+
     def break_connections(self) -> bool:
         """Close all connections of the proxy."""
         if self._proxy is not None:
@@ -167,6 +176,10 @@ class StoreHarness(Harness):
     def unusable(self) -> Mapping[str, Callable[[], Backend]]:
         """Return clients with a port without a server, with another password, or with a file of another format."""
         return {what: self._opener_of(changes) for what, changes in self._mistakes().items()}
+
+    def open_at(self, path: str) -> Backend | None:
+        """Open a store at another path, if the settings include one."""
+        return self._opener_of({"path": path})() if "path" in type(self.store.settings).model_fields else None
 
     @property
     def disturbed(self) -> int | None:
@@ -190,13 +203,20 @@ class StoreHarness(Harness):
             return size_of_process()
         return size_of_files(str(path)) if path is not None else None
 
-    def set_clock(self, seconds: float) -> bool:
-        """Set Python's wall clock, as the code of the plugin sees it, for a store inside one instance.
+    def files(self) -> Collection[str] | None:
+        """Return the files in the directory at ``path``, or in that of the file at ``path``."""
+        path = getattr(self.store.settings, "path", None)
+        return None if path is None else files_of(str(path))
 
-        A store that processes share, or that outlasts them, may have to rely on the wall clock, and so may what
-        simulates one, whose settings have an address. It needs a harness that says otherwise.
+    def set_clock(self, seconds: float) -> bool:
+        """Set Python's wall clock, as the code of the plugin sees it, for a store inside one instance or on a server.
+
+        TTLs end by the clock of a server, so that of its clients changes none. A store in files, which processes share,
+        may have to rely on the wall clock, and so may what simulates a server. They need a harness that says otherwise.
         """
-        if self._instance is None or self._has_address:
+        is_on_server = self._instance is None and self.networked and self._has_address
+        is_in_one_instance = self._instance is not None and not self._has_address
+        if not (is_on_server or is_in_one_instance):
             return False
         set_wall_clock(seconds, module_of(self.store.plugin).partition(".")[0])
         return True

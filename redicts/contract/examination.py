@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from redicts.contract.check import ConformanceCheck, Need
 from redicts.contract.fixture import Fixture
-from redicts.contract.harness import Harness, SharedBackend
+from redicts.contract.harness import Harness, inner_of
 from redicts.contract.hostile import HOSTILE_SEGMENTS
 from redicts.contract.report import Result, Status
 from redicts.contract.requirements import CheckFailed, NotRun
@@ -163,7 +163,7 @@ class Examination(Examiner[ConformanceCheck]):
     def _learn_about(self, fixture: Fixture) -> None:
         if self.capabilities is None:
             backend = fixture.store.backend
-            self.backend = type(backend.shared if isinstance(backend, SharedBackend) else backend).__name__
+            self.backend = type(inner_of(backend)).__name__
             fixture.store.run()
             self.capabilities = fixture.capabilities
             with contextlib.suppress(Exception):  # a server may refuse to report its version
@@ -221,6 +221,11 @@ def _need_size(fixture: Fixture) -> None:
         raise NotRun("the harness does not offer the size of the store", required=False)
 
 
+def _need_lasting(fixture: Fixture) -> None:
+    if fixture.harness.lasting() is None:
+        raise NotRun("the harness does not tell how many records of the store last", required=False)
+
+
 def _need_wall_clock(fixture: Fixture) -> None:
     if not fixture.harness.set_clock(0.0):
         raise NotRun("the harness cannot set the clock of the store's machine", required=False)
@@ -269,6 +274,11 @@ _UNMET: Final[dict[Need, Callable[[Fixture], None]]] = {
     Need.FORGETTING: _need_hook("forget"),
     Need.UNUSABLE: _need_hook("unusable"),
     Need.FAILING_COMMITS: _need_hook("fail_commit"),
+    Need.SILENCE: _need_hook("mute"),
+    Need.FULL: _need_hook("fill"),
+    Need.DAMAGE: _need_hook("damage"),
+    Need.LASTING: _need_lasting,
+    Need.PATHS: _need_hook("open_at"),
     Need.LOCAL: _need_no_network,
     Need.ASYNCIO: _need_asyncio,
 }

@@ -43,6 +43,8 @@ class FaultProxy:
         self._holds = False
         self.loses_every = False
         """Whether the client's connection is closed instead of sending any reply."""
+        self.mutes = False
+        """Whether connections that are opened now carry nothing."""
         self._held: list[_Held] = []
         self.exchanges = 0
         """The number of exchanges that clients began."""
@@ -78,7 +80,18 @@ class FaultProxy:
         """Cancel a planned fault that has not hit anything."""
         with self._lock:
             self._until_lost = 0
-            self._holds = self.loses_every = False
+            self._holds = self.loses_every = self.mutes = False
+
+    def mute(self, every: bool) -> None:
+        """Let all present connections, and those to come until the end of it, carry nothing and stay open.
+
+        The present ones stay so at the end.
+        """
+        with self._lock:
+            self.mutes = every
+            for link in self._links if every else ():
+                link.is_silent = True
+                self.hits += 1
 
     def break_all(self) -> None:
         """Close all connections, idle ones too; each counts as a hit."""
@@ -130,6 +143,7 @@ class FaultProxy:
         link = _Link(self, client, server)
         with self._lock:
             self.connections += 1
+            link.is_silent = self.mutes
             self._links.add(link)
         link.start()
 
@@ -145,6 +159,8 @@ class _Link:
         self._asked = False
         """Whether the client sent last."""
         self._loses = False
+        self.is_silent = False
+        """Whether it carries nothing, as behind a firewall that has forgotten it."""
         self._held: _Held | None = None
         self._requester: Final = threading.Thread(target=self._forward_requests, name="proxy-requests", daemon=True)
         self._replier: Final = threading.Thread(target=self._forward_replies, name="proxy-replies", daemon=True)
@@ -164,6 +180,8 @@ class _Link:
     def _forward_requests(self) -> None:
         with contextlib.suppress(OSError):
             while data := self._client.recv(_CHUNK):
+                if self.is_silent:
+                    continue
                 if not self._let_through():
                     break
                 self._server.sendall(data)
@@ -187,6 +205,8 @@ class _Link:
     def _forward_replies(self) -> None:
         with contextlib.suppress(OSError):
             while data := self._server.recv(_CHUNK):
+                if self.is_silent:
+                    continue
                 with self._lock:
                     self._asked = False
                     loses, held = self._loses, self._held

@@ -222,6 +222,16 @@ class Fixture:
         finally:
             self.harness.drop_replies(False)
 
+    @contextmanager
+    def silence(self) -> Iterator[None]:
+        """Let nothing come through to or from lossy clients inside the block; raises ``NotRun`` if it cannot be had."""
+        if not self.harness.mute(True):
+            raise NotRun("the harness does not offer mute", required=False)
+        try:
+            yield
+        finally:
+            self.harness.mute(False)
+
     def break_connections(self) -> None:
         """Break the connections of lossy clients; raises ``NotRun`` if the harness cannot."""
         if not self.harness.break_connections():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import select
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from redicts.contract.requirements import require
+from redicts.contract.requirements import CheckFailed, require
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -21,13 +22,18 @@ if TYPE_CHECKING:
 _DONE: Final = b"done"
 
 
+class Killed(CheckFailed):
+    """A child ended by a signal."""
+
+
 class ForkedChild:
     """Forks at once; the child calls ``work`` and exits. ``with`` kills a child that hangs.
 
-    The child never returns into the code of its parent, writes to no inherited stream, and calls no exit handlers.
+    The child never returns into the code of its parent and writes to no inherited stream. It calls exit handlers, as
+    a program does at its end, only if it ``exits``: those of whatever process forks, so that should have few.
     """
 
-    def __init__(self, work: Callable[[], object], timeout: float) -> None:
+    def __init__(self, work: Callable[[], object], timeout: float, *, exits: bool = False) -> None:
         self._timeout = timeout
         self._result, writing = os.pipe()
         with warnings.catch_warnings():
@@ -35,7 +41,7 @@ class ForkedChild:
             warnings.simplefilter("ignore", DeprecationWarning)
             self._pid = os.fork()
         if self._pid == 0:
-            _work_and_exit(work, writing)
+            _work_and_exit(work, writing, exits)
         os.close(writing)
         self._ended = False
 
@@ -52,11 +58,20 @@ class ForkedChild:
             told += part
         _, status = os.waitpid(self._pid, 0)
         self._ended = True
-        require(os.WIFEXITED(status), f"a forked child died of signal {os.WTERMSIG(status)}")
+        if os.WIFSIGNALED(status):
+            raise Killed(f"a forked child died of signal {os.WTERMSIG(status)}")
         require(told == _DONE, f"in a forked child: {told.decode(errors='replace') or 'it ended without a result'}")
 
     def __enter__(self) -> Self:
         return self
+
+    def was_killed(self) -> bool:
+        """Wait for the child, and tell whether it was killed; raises ``CheckFailed`` as :meth:`finish` does."""
+        try:
+            self.finish()
+        except Killed:
+            return True
+        return False
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         os.close(self._result)
@@ -66,10 +81,12 @@ class ForkedChild:
             os.waitpid(self._pid, 0)
 
 
-def _work_and_exit(work: Callable[[], object], writing: int) -> None:
+def _work_and_exit(work: Callable[[], object], writing: int, exits: bool) -> None:
     told = _DONE
     try:
         work()
+        if exits:
+            atexit._run_exitfuncs()
     except BaseException as error:
         told = _in_one_line(error).encode(errors="backslashreplace")
     finally:

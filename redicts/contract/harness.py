@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from hypothesis.strategies import SearchStrategy
 
@@ -122,6 +122,14 @@ class Harness(ABC):
         """
         return None
 
+    def mute(self, every: bool) -> bool | None:  # noqa: ARG002  (optional)
+        """Let the connections of :meth:`lossy` clients carry nothing, without breaking, or new ones work again.
+
+        What is sent meanwhile never arrives. The connections that there were stay silent, as behind a firewall that has
+        forgotten them. Return whether that is possible.
+        """
+        return None
+
     def break_connections(self) -> bool | None:
         """Break all connections of :meth:`lossy` clients, idle ones and those of listeners too, as a restart does.
 
@@ -150,6 +158,27 @@ class Harness(ABC):
         Their passwords belong to :attr:`secrets`. What they do must not affect the store.
         """
         return {}
+
+    def open_at(self, path: str) -> Backend | None:  # noqa: ARG002  (optional)
+        """Open a store at another path, with the same settings otherwise, or return ``None`` if it has no path.
+
+        The suite closes it. At the path there is a file or directory that another program wrote.
+        """
+        return None
+
+    def fill(self, full: bool) -> bool | None:  # noqa: ARG002  (optional)
+        """Let the store have no room for more, not even for a small value, or have room again.
+
+        Return whether that is possible.
+        """
+        return None
+
+    def damage(self, key: Key) -> Callable[[], object] | None:  # noqa: ARG002  (optional)
+        """Replace what the store keeps of a value by what no client writes, and return a function that puts it back.
+
+        Values below other parents stay as they are. Return ``None`` if that is not possible.
+        """
+        return None
 
     @property
     def disturbed(self) -> int | None:
@@ -184,6 +213,20 @@ class Harness(ABC):
 
         Expired values count, as do all records of the backend. The unit may be any other that grows in the same way.
         By default it is unknown, and it is not examined that the store stays small.
+        """
+        return None
+
+    def lasting(self) -> int | None:
+        """Return how many records the store keeps without an end, those that clients keep for themselves included.
+
+        By default they are unknown, and it is not examined that clients leave no such record.
+        """
+        return None
+
+    def files(self) -> Collection[str] | None:
+        """Return the names of all files in the directories of the store, while the suite has closed all its clients.
+
+        By default they are unknown, and it is not examined that killed processes leave none there.
         """
         return None
 
@@ -268,3 +311,8 @@ class SharedBackend(Backend):
     def about(self) -> Mapping[str, str]:
         """Return the versions that the shared instance reports."""
         return self.shared.about()
+
+
+def inner_of(backend: Backend) -> Backend:
+    """Return the instance behind a client of a store inside one instance, or the client itself."""
+    return backend.shared if isinstance(backend, SharedBackend) else backend

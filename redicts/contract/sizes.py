@@ -1,4 +1,4 @@
-"""Sizes of stores: of files and directories, and of what a process keeps in its memory."""
+"""Sizes and files of stores: of files and directories, and of what a process keeps in its memory."""
 
 from __future__ import annotations
 
@@ -26,10 +26,18 @@ def size_of_process() -> int:
 def size_of_files(path: str) -> int:
     """Return how many bytes a directory occupies, or a file and those beside it whose names begin with its name."""
     if os.path.isdir(path):
-        return sum(_occupied(os.path.join(directory, name)) for directory, _, names in os.walk(path) for name in names)
+        return sum(map(_occupied, files_of(path)))
     directory, begin = os.path.split(os.path.abspath(path))
     names = os.listdir(directory) if os.path.isdir(directory) else []
     return sum(_occupied(os.path.join(directory, name)) for name in names if name.startswith(begin))
+
+
+def files_of(path: str) -> list[str]:
+    """Return the files and directories in a directory, at any depth, or what is beside a file."""
+    if os.path.isdir(path):
+        return [os.path.join(directory, name) for directory, *both in os.walk(path) for names in both for name in names]
+    directory = os.path.dirname(os.path.abspath(path))
+    return os.listdir(directory) if os.path.isdir(directory) else []
 
 
 def _occupied(path: str) -> int:

@@ -8,14 +8,17 @@ from functools import partial
 from typing import Any
 
 from redicts.backends.redis.cluster import ClusterBackend
+from redicts.backends.redis.layout import hash_name
 from redicts.backends.redis.options import RedisOptions
 from redicts.backends.redis.settings import RedisSettings
 from redicts.backends.redis.urls import address_of
 from redicts.contract.configured import QUICK, Store, StoreHarness
 from redicts.contract.fault_proxy import FaultProxy
+from redicts.contract.harness import inner_of
 from redicts.contract.one_section import SECTION, InOneSection, in_one_section
 from redicts.contract.wall import set_wall_clock
 from redicts.core.backend import Backend
+from redicts.core.minitransaction import Key
 from redicts.core.plugin_settings import BackendSettings
 
 
@@ -25,6 +28,15 @@ class RedisStoreHarness(StoreHarness):
     def size(self) -> int:
         """Return the bytes of all values on the server."""
         return size_of_data(self.store.open())
+
+    def lasting(self) -> int | None:
+        """Return the number of keys without expiry in the database."""
+        with contextlib.closing(self.store.open()) as backend:
+            return lasting_keys(backend, self.store.database)
+
+    def damage(self, key: Key) -> Callable[[], object] | None:
+        """Put a text where the hash of a dict is."""
+        return damaged_hash(self.store.open, key, getattr(self.store.settings, "prefix", ""))
 
     def settings_of_server(self) -> BackendSettings:
         """Return the settings of a client for the server itself, without Sentinels: for the primary."""
@@ -77,6 +89,12 @@ class RedisClusterHarness(RedisStoreHarness):
         proxied = {self._node: f"{self._proxy.host}:{self._proxy.port}"}
         return self._measured(InOneSection(_ThroughProxy(options, self.store.database, proxied)), self._proxy)
 
+    def lasting(self) -> None:
+        """Return ``None``: the nodes are not asked."""
+
+    def damage(self, key: Key) -> None:
+        """Return ``None``: only one server is asked."""
+
     def size(self) -> int:
         """Return the bytes of all keys of the cluster."""
         return _size_of_keys(ClusterBackend(self._settings.options(), self.store.database))
@@ -127,6 +145,28 @@ def size_of_data(backend: Backend) -> int:
     with contextlib.closing(backend):
         client: Any = getattr(backend, "client", None)
         return int(client.info("memory")["used_memory_dataset"])
+
+
+def lasting_keys(backend: Backend, database: int) -> int:
+    """Return the number of keys without expiry in a database of a server."""
+    client: Any = getattr(backend, "client", None)
+    found = client.info("keyspace").get(f"db{database}", {"keys": 0, "expires": 0})
+    return int(found["keys"]) - int(found["expires"])
+
+
+def damaged_hash(open_: Callable[[], Backend], key: Key, prefix: str) -> Callable[[], object]:
+    """Put a text where the hash of a dict is, and return a function that restores the hash."""
+    name = hash_name(prefix.encode(), key.space, key.path[:-1])
+
+    def change(*commands: tuple[Any, ...]) -> Any:
+        with contextlib.closing(open_()) as backend:
+            client: Any = getattr(inner_of(backend), "client", None)
+            return [client.execute_command(*command) for command in commands][-1]
+
+    held = change(("HGETALL", name))
+    change(("DEL", name), ("SET", name, "not a dict"))
+    fields = [text for field in held.items() for text in field]
+    return partial(change, ("DEL", name), ("HSET", name, *fields))
 
 
 def _size_of_keys(backend: ClusterBackend) -> int:

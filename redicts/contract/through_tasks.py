@@ -6,12 +6,14 @@ import asyncio
 import threading
 from collections.abc import Coroutine
 from copy import copy
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
-from redicts.contract.harness import Harness, SharedBackend
-from redicts.core.async_backend import AsyncBackend
+from redicts.contract.harness import Harness, inner_of
+from redicts.contract.requirements import NotRun
+from redicts.core.async_backend import AsyncBackend, AsyncListener
 from redicts.core.backend import Backend, Capabilities
-from redicts.core.minitransaction import Outcome, Transaction
+from redicts.core.listener import Listener
+from redicts.core.minitransaction import Outcome, Path, Transaction
 
 _Result = TypeVar("_Result")
 
@@ -27,13 +29,13 @@ class LoopThread:
         self._made: Final[dict[int, tuple[Backend, AsyncBackend]]] = {}
         self._thread.start()
 
-    def run(self, call: Coroutine[Any, Any, _Result]) -> _Result:
-        """Await a call in a task of the loop."""
-        return asyncio.run_coroutine_threadsafe(call, self._loop).result(self._timeout)
+    def run(self, call: Coroutine[Any, Any, _Result], seconds: float = 0.0) -> _Result:
+        """Await a call in a task of the loop, which may take so many seconds longer than the timeout."""
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result(self._timeout + max(0.0, seconds))
 
     def part_of(self, backend: Backend) -> AsyncBackend:
         """Return the part for asyncio of a backend, the same for all clients of one instance."""
-        inner = backend.shared if isinstance(backend, SharedBackend) else backend
+        inner = inner_of(backend)
         return self.run(self._open(inner))
 
     async def _open(self, backend: Backend) -> AsyncBackend:
@@ -56,8 +58,27 @@ class LoopThread:
         await asyncio.sleep(0)
 
 
+class _OfTasks(Listener):
+    """Waits in tasks of a loop."""
+
+    def __init__(self, inner: AsyncListener, loop: LoopThread) -> None:
+        self._inner: Final = inner
+        self._loop: Final = loop
+
+    def wait(self, seconds: float, /) -> bool:
+        """Wait in a task."""
+        return self._loop.run(self._inner.wait(seconds), seconds)
+
+    def close(self) -> None:
+        """Close the listener in its loop."""
+        self._loop.run(self._close())
+
+    async def _close(self) -> None:
+        self._inner.close()
+
+
 class ThroughTasks(Backend):
-    """Executes transactions by the part for asyncio of a backend."""
+    """Executes transactions, and listens, by the part for asyncio of a backend."""
 
     def __init__(self, inner: Backend, loop: LoopThread) -> None:
         self._inner: Final = inner
@@ -73,22 +94,46 @@ class ThroughTasks(Backend):
         """Execute in a task."""
         return self._loop.run(self._tasks.execute(transaction))
 
+    def execute_until(self, transaction: Transaction, deadline: float, /) -> Outcome:
+        """Execute in a task, or give up at the deadline."""
+        return self._loop.run(self._tasks.execute(transaction, deadline))
+
+    def listen(self, name: str, /) -> Listener:
+        """Listen in a task; raises ``NotRun`` if tasks poll."""
+        return self._listener(self._loop.run(self._tasks.listen(name)))
+
+    def listen_to_changes(self, name: str, path: Path, /) -> Listener:
+        """Listen in a task; raises ``NotRun`` if tasks poll."""
+        return self._listener(self._loop.run(self._tasks.listen_to_changes(name, path)))
+
+    def _listener(self, found: AsyncListener | None) -> Listener:
+        if found is None:
+            raise NotRun("the tasks of this backend poll", required=False)
+        return _OfTasks(found, self._loop)
+
     def close(self) -> None:
         """Close the backend. Its part for asyncio is closed with the loop."""
         self._inner.close()
 
 
+_FAULTS: Final = "drop_reply", "drop_replies", "hold_request", "deliver_request", "break_connections"
+"""The hooks whose faults are those of the harness itself."""
+
+
 def through_tasks(harness: Harness, loop: LoopThread) -> Harness:
-    """Return a harness whose clients execute in tasks."""
-    found = copy(harness)
-    open_ = harness.open
-    found.open = lambda: ThroughTasks(open_(), loop)  # type: ignore[method-assign]
-    return found
+    """Return a harness whose clients execute and listen in tasks."""
+    found: Any = copy(harness)
+    open_, lossy = harness.open, harness.lossy
+    found.open = lambda: ThroughTasks(open_(), loop)
+    found.lossy = lambda: ThroughTasks(lossy(), loop)
+    for hook in _FAULTS:
+        setattr(found, hook, getattr(harness, hook))
+    return cast("Harness", found)
 
 
 def offers_asyncio(backend: Backend) -> bool:
     """Return whether a backend has a part for asyncio, by asking for one in a loop."""
-    inner = backend.shared if isinstance(backend, SharedBackend) else backend
+    inner = inner_of(backend)
 
     async def offers() -> bool:
         made = inner.for_asyncio()

@@ -240,6 +240,7 @@ def database_left_by_a_crash(path: Path) -> None:
 @pytest.mark.parametrize(
     "make",
     {
+        "a single byte": lambda path: path.write_bytes(b"1"),  # SQLite takes it for an empty file
         "short text": lambda path: text(path, 1),
         "long text": lambda path: text(path, 2_000),
         "a database": lambda path: sql(path, *LOGGED[1:]),

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from redicts.backends.redis import plugin
 from redicts.contract import Harness, ManualClock, Raw, SharedBackend, Store
 from redicts.contract.check import Need
-from redicts.contract.sizes import size_of_files, size_of_process
-from redicts.contract.stores import RedisClusterHarness, size_of_data
+from redicts.contract.sizes import files_of, size_of_files, size_of_process
+from redicts.contract.stores import RedisClusterHarness, damaged_hash, lasting_keys, size_of_data
 from redicts.contract.wall import set_wall_clock
 from redicts.core.backend import Backend
-from redicts.core.minitransaction import Key
+from redicts.core.minitransaction import Key, Transaction
 from tests.contract.failing_commits import FAILS, with_failing_commits
-from tests.contract.networks import Network, NetworkClient, Server
+from tests.contract.networks import Network, NetworkClient, NoNetwork, Server
 from tests.contract.reference_model import DictBackend, HeldLocks
 from tests.support.ports import bound_socket
 from tests.support.proxy import FaultyProxy
@@ -30,7 +31,18 @@ if TYPE_CHECKING:
     from tests.support.servers import RedisServer
 
 _LOCAL: Final = {Need.LOST_REPLIES, Need.LATE_REQUESTS, Need.SHARDED}
-_NOT_SHARED: Final = {Need.PROCESSES, Need.DURABLE, Need.RAW, Need.DATABASES, Need.WALL_CLOCK, Need.FAILING_COMMITS}
+_NOT_SHARED: Final = {
+    Need.PROCESSES,
+    Need.DURABLE,
+    Need.RAW,
+    Need.DATABASES,
+    Need.WALL_CLOCK,
+    Need.FAILING_COMMITS,
+    Need.PATHS,
+    Need.DAMAGE,
+    Need.FULL,
+    Need.LASTING,
+}
 
 
 class InstanceHarness(Harness):
@@ -72,6 +84,22 @@ class InstanceHarness(Harness):
     def size(self) -> int | None:
         return size_of_process()
 
+    def lasting(self) -> int | None:
+        return lasting_in(self.store)
+
+    def fill(self, full: bool) -> bool:
+        if not hasattr(self.store, "is_full"):
+            return False
+        self.store.is_full = full
+        return True
+
+    def damage(self, key: Key) -> Callable[[], object] | None:
+        damaged: set[Key] | None = getattr(self.store, "damaged", None)
+        if damaged is None:
+            return None
+        damaged.add(key)
+        return damaged.clear
+
     def set_clock(self, seconds: float) -> bool:
         if not hasattr(self.store, "ahead"):
             return False
@@ -108,6 +136,12 @@ class NetworkHarness(InstanceHarness):
         super().__init__(make)
         self._network: Final = Network(server(self.store))
         self._through: Final = client
+        self._without_faults: Final = NoNetwork(self._network.server)
+
+    def open(self) -> Backend:
+        """Open a client of the store itself, or one on a network without faults if that has a part for asyncio."""
+        client = self._through(self._without_faults)
+        return super().open() if type(client).for_asyncio is Backend.for_asyncio else client
 
     def lossy(self) -> Backend:
         return self._through(self._network)
@@ -125,6 +159,10 @@ class NetworkHarness(InstanceHarness):
 
     def drop_replies(self, every: bool) -> bool:
         self._network.loses_every = every
+        return True
+
+    def mute(self, every: bool) -> bool:
+        self._network.mute(every)
         return True
 
     def break_connections(self) -> bool:
@@ -160,7 +198,7 @@ class SqliteHarness(Harness):
     not_run: Final = frozenset(
         {
             *(*_LOCAL, Need.NO_TTL, Need.NO_PROCESSES, Need.LIMIT, Need.PUSH, Need.RAW),
-            *(Need.NO_DOCUMENTS, Need.FORGETTING, Need.ASYNCIO),
+            *(Need.NO_DOCUMENTS, Need.FORGETTING, Need.ASYNCIO, Need.DAMAGE, Need.LASTING, Need.FULL),
         }
     )
 
@@ -183,9 +221,15 @@ class SqliteHarness(Harness):
     def size(self) -> int:
         return size_of_files(self._path)
 
+    def files(self) -> Collection[str]:
+        return files_of(self._path)
+
     @property
     def opener(self) -> Callable[[], Backend]:
         return self._open
+
+    def open_at(self, path: str) -> Backend:
+        return open_backend("sqlite", {"path": path})
 
     def lossy(self) -> Backend:
         return with_failing_commits(self._open)
@@ -243,8 +287,19 @@ class FileHarness(Harness):
     def size(self) -> int:
         return size_of_files(self._directory.name)
 
+    def files(self) -> Collection[str]:
+        return files_of(self._directory.name)
+
+    def lasting(self) -> int | None:
+        backend = self.open()
+        backend.execute(Transaction())
+        return lasting_in(backend)
+
     def unusable(self) -> Mapping[str, Callable[[], Backend]]:
         return {"a directory": functools.partial(self._open.func, self._directory.name)}
+
+    def open_at(self, path: str) -> Backend:
+        return self._open.func(path)
 
     def lossy(self) -> Backend:
         return with_failing_commits(self._open) if self._fails is FAILS else self._open()
@@ -265,6 +320,7 @@ class FakeRedisHarness(InstanceHarness):
 
     not_run: Final = frozenset(
         {*_LOCAL, *_NOT_SHARED, Need.NO_TTL, Need.NO_LIMIT, Need.NO_DOCUMENTS, Need.UNUSABLE, Need.ASYNCIO}
+        - {Need.DAMAGE}
     )
 
     def __init__(self, kind: type[FakeRedisBackend] | None = None) -> None:
@@ -287,6 +343,9 @@ class FakeRedisHarness(InstanceHarness):
         client.function_flush()
         return True
 
+    def damage(self, key: Key) -> Callable[[], object]:
+        return damaged_hash(lambda: SharedBackend(self.store), key, "")
+
     def close(self) -> None:
         self.store.close()
 
@@ -299,8 +358,8 @@ class RedisHarness(Harness):
 
     not_run: Final = frozenset(
         {
-            *(Need.NO_TTL, Need.NO_PROCESSES, Need.NO_LIMIT, Need.RAW, Need.NO_DOCUMENTS, Need.WALL_CLOCK, Need.LOCAL),
-            *(Need.FAILING_COMMITS, Need.SHARDED),
+            *(Need.NO_TTL, Need.NO_PROCESSES, Need.NO_LIMIT, Need.RAW, Need.NO_DOCUMENTS, Need.LOCAL),
+            *(Need.FAILING_COMMITS, Need.SHARDED, Need.PATHS, Need.SILENCE),
         }
     )
 
@@ -340,6 +399,21 @@ class RedisHarness(Harness):
     def size(self) -> int:
         return size_of_data(self._open())
 
+    def lasting(self) -> int:
+        with contextlib.closing(self._open()) as backend:
+            return lasting_keys(backend, 0)
+
+    def damage(self, key: Key) -> Callable[[], object]:
+        return damaged_hash(self._open, key, "")
+
+    def fill(self, full: bool) -> bool:
+        self._server.command("CONFIG", "SET", "maxmemory", int(full))
+        return True
+
+    def set_clock(self, seconds: float) -> bool:
+        set_wall_clock(seconds, "redicts")
+        return True
+
     def drop_replies(self, every: bool) -> bool:
         self._proxy.loses_every = every
         return True
@@ -370,7 +444,12 @@ class RedisHarness(Harness):
 class ClusterHarness(RedisClusterHarness):
     """A cluster, whose servers can forget the functions."""
 
-    not_run: Final = RedisHarness.not_run - {Need.SHARDED} | {Need.ASYNCIO}
+    not_run: Final = RedisHarness.not_run - {Need.SHARDED, Need.SILENCE} | {
+        Need.ASYNCIO,
+        Need.DAMAGE,
+        Need.FULL,
+        Need.LASTING,
+    }
 
     def __init__(self, cluster: Cluster, *, records_first: bool = False) -> None:
         super().__init__(Store(plugin, plugin.model.model_validate({"cluster": True, "nodes": cluster.nodes})))
@@ -381,6 +460,13 @@ class ClusterHarness(RedisClusterHarness):
         for server in self._cluster.primaries:
             server.forget()
         return True
+
+
+def lasting_in(store: Backend) -> int | None:
+    """Return the number of values without a TTL in a store that is a dict."""
+    if not isinstance(store, DictBackend):
+        return None
+    return sum(held.deadline is None for entries in store.lying().values() for held in entries.values())
 
 
 def _in_turn(fails: list[bool], late: Iterator[bool]) -> bool:

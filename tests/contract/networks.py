@@ -50,6 +50,8 @@ class Server:
         self.outcomes: Final[dict[Number, Outcome]] = {}
         self.latest: Final[dict[int, int]] = {}
         self.lock: Final = threading.Lock()
+        self.numbers: Final = itertools.count(1)
+        """Numbers for sessions, and for requests."""
         self.prepared = False
         """Whether the statement is there that executes a transaction."""
 
@@ -76,7 +78,7 @@ class Network:
 
     def __init__(self, server: Server) -> None:
         self.server: Final = server
-        self.numbers: Final = itertools.count(1)
+        self.numbers: Final = server.numbers
         self.loses_reply = False
         self.loses_every = False
         self.holds_request = False
@@ -84,6 +86,9 @@ class Network:
         self.has_server = True
         self.breaks = 0
         """How often all connections broke."""
+        self.mutes = False
+        self.silences = 0
+        """How often all connections fell silent."""
 
     def without_server(self) -> Network:
         """Return a network that leads nowhere."""
@@ -92,6 +97,8 @@ class Network:
         return network
 
     def send(self, number: Number, transaction: Transaction) -> Outcome:
+        if self.mutes:
+            raise ReplyLost(_SILENCE)
         if self.holds_request:
             self.holds_request = False
             self.held = number, transaction
@@ -109,9 +116,21 @@ class Network:
                 self.server.handle(*self.held)
             self.held = None
 
+    def mute(self, every: bool) -> None:
+        """Let all connections, and those to come until the end of it, carry nothing."""
+        self.mutes = every
+        self.silences += every
+
     def break_all(self) -> None:
         """Break all connections."""
         self.breaks += 1
+
+
+class NoNetwork(Network):
+    """A way on which nothing can be lost, and on which no request needs to be remembered."""
+
+    def send(self, number: Number, transaction: Transaction) -> Outcome:
+        return self.server.store.execute(transaction)
 
 
 class NetworkClient(Backend):

@@ -66,6 +66,7 @@ def open_store(path: str, durability: Durability = Durability.PROCESS) -> sqlite
             if reason is not None:
                 raise reason
         _clear_after_deletion(os.path.realpath(path))
+        _refuse_single_byte(path)
         _refuse_foreign_log(path)
     connection = _connect(path)
     try:
@@ -140,6 +141,13 @@ def _connect(path: str, *, uri: bool = False) -> sqlite3.Connection:
     return sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False, uri=uri)
 
 
+def _refuse_single_byte(path: str) -> None:
+    """Refuse a file of one byte, which SQLite takes for an empty one and writes over."""
+    with contextlib.suppress(OSError):
+        if os.path.getsize(path) == 1:
+            raise _foreign(path, "file")
+
+
 def _refuse_foreign_log(path: str) -> None:
     """Examine a file with a write-ahead log through a connection that cannot write.
 
@@ -168,9 +176,7 @@ def _version(connection: sqlite3.Connection, path: str) -> int:
     if not application and not version and not objects:
         return 0
     if application != statements.APPLICATION_ID:
-        raise CorruptData(
-            f"SQLite file {path!r}: this is the database of another program, and was left as it is; choose another path"
-        )
+        raise _foreign(path, "database")
     if version > statements.SCHEMA_VERSION:
         raise CorruptData(
             f"SQLite file {path!r}: written by a newer redicts (layout {version}, this one reads up to "
@@ -182,6 +188,12 @@ def _version(connection: sqlite3.Connection, path: str) -> int:
             "choose another path"
         )
     return version
+
+
+def _foreign(path: str, what: str) -> CorruptData:
+    return CorruptData(
+        f"SQLite file {path!r}: this is the {what} of another program, and was left as it is; choose another path"
+    )
 
 
 def _migrate(connection: sqlite3.Connection, path: str) -> None:

@@ -4,22 +4,44 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from itertools import product
+from pathlib import Path
 from typing import Final
 
 from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
+from redicts.contract.foreign import FOREIGN, contents
 from redicts.contract.forked import ForkedChild
+from redicts.contract.harness import inner_of
 from redicts.contract.leftovers import Leftovers
-from redicts.contract.listening import fresh_name
+from redicts.contract.listening import fresh_name, require_notified
 from redicts.contract.requirements import NotRun, require, require_equal
 from redicts.core.backend import Backend
-from redicts.core.minitransaction import Add, Delete, Key, Put, Read, Scope, Transaction, Write
+from redicts.core.minitransaction import (
+    RECORDS,
+    Add,
+    AnyRead,
+    Delete,
+    Entries,
+    Key,
+    Notify,
+    Put,
+    Read,
+    ReadNames,
+    Scope,
+    Transaction,
+    Write,
+)
+from redicts.core.minitransaction import (
+    Path as StorePath,
+)
 from redicts.errors import StoreError
 
 with suppress(ImportError):  # where there is none, there is no fork either
@@ -28,6 +50,9 @@ with suppress(ImportError):  # where there is none, there is no fork either
 _BRIEF_SECS: Final = 0.02
 """How long a call tries whose replies are all lost, if the backend knows deadlines."""
 
+_BRIEF_CALLS: Final = 3
+"""How often such a call is measured: the fastest counts."""
+
 _LATE_SECS: Final = 0.1
 """The same for a call whose request is held up."""
 
@@ -35,6 +60,8 @@ _LARGEST_FILE: Final = 200_000
 _FILLING: Final = b"x" * 10_000
 _GROWING: Final = 60
 """So many pairs of such values need more room than the largest file has."""
+
+_LARGE: Final = b"x" * 1_200_000
 
 _FEW_LEFT: Final = 8
 """How many open files a pool may keep."""
@@ -67,7 +94,8 @@ def what_cannot_work_says_so(fixture: Fixture) -> None:
                 require(failed is not None, f"{kind} works with {what}")
                 _examine(fixture, failed, f"{kind} with {what}")
             _examine(fixture, _failure(partial(_listen, backend)), f"listening with {what}")
-            _examine(fixture, _failure(backend.about), f"about() with {what}")
+            for reports in (backend.about, backend.servers):
+                _examine(fixture, _failure(reports), f"{reports.__name__}() with {what}")
             leftovers = Leftovers()
             kinds = {type(_failure(write)) for _ in range(calls)}
             require(len(kinds) == 1, f"the same write with {what} raises {kinds!r} one time and another")
@@ -75,18 +103,39 @@ def what_cannot_work_says_so(fixture: Fixture) -> None:
     fixture.expect({("a",): b"1"})
 
 
+@conformance_check(needs=[Need.PATHS])
+def what_another_program_stored_stays(fixture: Fixture) -> None:
+    """What another program keeps at the path is refused by a ``StoreError`` and stays byte for byte, whatever it is.
+
+    Opens stores at texts, databases and directories of other programs, and at one after the other, makes each kind of
+    call first: reads, writes, fast paths, listens and reports. Compares the bytes after each.
+    """
+    with tempfile.TemporaryDirectory(prefix="redicts-foreign-") as directory:
+        for (what, make), (kind, first) in product(FOREIGN.items(), _FIRST_CALLS.items()):
+            path = Path(tempfile.mkdtemp(dir=directory), "state")
+            make(path)
+            before = contents(path)
+            taken = _failure(partial(_use, fixture, str(path), first, what))
+            after = {name: found for name, found in contents(path).items() if name in before}
+            require(after == before, f"{what} at the path of the store was changed, by {kind} and a write after it")
+            if taken is not None:
+                raise taken
+
+
 @conformance_check(needs=[Need.LOST_REPLIES])
 def a_write_in_doubt_says_so(fixture: Fixture) -> None:
     """If every reply is lost, a write that may be there has ``maybe_applied``, a read has not, and later calls work.
 
-    Loses every reply until the client gives up, and then compares the errors with what is stored.
+    Loses every reply until the client gives up, also that to a write of a mebibyte, and then compares the errors with
+    what is stored.
     """
     client, count = fixture.lossy(), fixture.key("count")
     errors: list[StoreError | None] = []
     rounds = 100 if fixture.thorough else 5
     leftovers = Leftovers()
     for number in range(rounds):
-        writes = (Add(count, 1), Put(fixture.key("n", f"{number}"), b"1"))
+        value = _LARGE if number == 1 else b"1"  # a large request may be sent in another way
+        writes = (Add(count, 1), Put(fixture.key("n", f"{number}"), value))
         with fixture.losing_replies():
             error = _failure(partial(_briefly, client.backend, Transaction(writes=writes)))
             _examine(fixture, error, "a write whose replies are all lost", maybe_applied=True)
@@ -104,9 +153,9 @@ def a_write_in_doubt_says_so(fixture: Fixture) -> None:
         else:
             told = number not in there or error.maybe_applied
             require(told, f"a write is there whose error says maybe_applied=False: {error!r}")
-    value = fixture.store.value(count) or b"0"
+    counted = fixture.store.value(count) or b"0"
     require_equal(
-        value, b"%d" % len(there), f"of {rounds} writes with an Add, {len(there)} are there, and the Adds are"
+        counted, b"%d" % len(there), f"of {rounds} writes with an Add, {len(there)} are there, and the Adds are"
     )
 
 
@@ -130,6 +179,110 @@ def a_late_answer_is_nobodys(fixture: Fixture) -> None:
             fixture.harness.deliver_request()
         for other, value in values.items():
             require_equal(client.value(fixture.key(other)), value, f"after a late answer, the value at {other!r} is")
+
+
+@conformance_check(needs=[Need.LATE_REQUESTS])
+def a_deadline_ends_a_call(fixture: Fixture) -> None:
+    """A call with a deadline whose request is held up ends soon after it, if the backend takes deadlines.
+
+    Holds requests with and without a deadline up, and compares how long the calls take.
+    """
+    client, key = fixture.lossy(), fixture.key("a")
+    backend = inner_of(client.backend)
+    if type(backend).execute_until is Backend.execute_until:
+        raise NotRun("the backend takes no deadlines", required=False)
+    write, read = Transaction(writes=(Put(key, b"1"),)), Transaction(reads=(Read(key),))
+
+    def took(asked: Transaction, seconds: float) -> float:
+        fixture.hold_request()
+        begun = time.monotonic()
+        try:
+            _failure(partial(client.backend.execute_until, asked, begun + seconds))
+            return time.monotonic() - begun
+        finally:
+            fixture.harness.deliver_request()
+
+    unhurried = took(write, fixture.timeout)
+    for kind, asked in (("write", write), ("read", read)):
+        brief = min(took(asked, _BRIEF_SECS) for _ in range(_BRIEF_CALLS))
+        require(
+            brief < (unhurried + _BRIEF_SECS) / 2,
+            f"a {kind} that is held up takes {brief:.3f} s with a deadline of {_BRIEF_SECS} s, and {unhurried:.3f} s "
+            "with a late one; connecting, waiting and repeating must end with the deadline",
+        )
+
+
+@conformance_check(needs=[Need.FULL])
+def a_full_store_lets_go(fixture: Fixture) -> None:
+    """A store without room refuses what needs some by a ``StoreError``, and reads, deletes and notifies as before.
+
+    Lets the store have no room, writes long values in vain, reads, notifies and deletes, and writes when there is room.
+    """
+    client, new, name = fixture.store, fixture.key("new"), fresh_name()
+    entries: dict[StorePath, bytes] = {("d", "a"): b"1", ("d", "b"): b"2"}
+    fixture.plant({**entries, ("listed",): name.encode()})
+    with client.listen(name) as listener:
+        if not fixture.harness.fill(True):
+            raise NotRun("the harness cannot fill the store", required=False)
+        try:
+            for more in ((), (Add(fixture.key("count"), 1),)):
+                error = _failure(partial(client.backend.execute, Transaction(writes=(*more, Put(new, _FILLING)))))
+                require(error, "a write is applied for which there is no room")
+                _examine(fixture, error, "a write for which there is no room")
+            client.apply(Notify(fixture.key("listed"), Scope.NODE))
+            require_notified(listener, fixture.timeout, "a listener, of a Notify while there is no room,")
+            fixture.expect(entries)
+            client.apply(Delete(fixture.key("d", "b"), Scope.NODE))
+            fixture.expect({("d", "a"): b"1"})
+            client.apply(Delete(fixture.key("d"), Scope.SUBTREE))
+            fixture.expect({})
+        finally:
+            fixture.harness.fill(False)
+    client.apply(Put(fixture.key("new"), b"1"))
+    fixture.expect({("new",): b"1"})
+
+
+@conformance_check(needs=[Need.DAMAGE])
+def damage_is_told(fixture: Fixture) -> None:
+    """What another program damaged is told by a ``StoreError``, and all other reads and writes go on as before.
+
+    Damages what the store keeps at one path, and asks for that, alone and among other reads, and for others.
+    """
+    client = fixture.store
+    while fixture.space[0] in RECORDS:  # such a space may be one record
+        fixture.renew()
+    bad, good = fixture.key("bad", "a"), fixture.key("good", "a")
+    client.apply(Put(bad, b"1"), Put(good, b"2"), Put(fixture.key("good", "b"), b"3"))
+    others: tuple[AnyRead, ...] = (Read(good), ReadNames(fixture.key("good")), Read(fixture.key("good"), Scope.BELOW))
+    expected = _found(client, others)
+    repair = fixture.harness.damage(bad)
+    if repair is None:
+        raise NotRun("the harness cannot damage what is stored", required=False)
+    try:
+        damaged = [Read(bad), Read(bad, Scope.SUBTREE)]
+        damaged += [Read(fixture.key("bad"), scope) for scope in (Scope.BELOW, Scope.SUBTREE)]
+        for asked in [each for read in damaged for each in ((read,), (read, *others), (*others, read))]:
+            error = _failure(partial(client.backend.execute, Transaction(reads=asked)))
+            require(error, "a read of what another program damaged is answered")
+            _examine(fixture, error, "a read of what another program damaged")
+            require_equal(_found(client, others), expected, "after a read that failed, other reads give")
+        new = fixture.key("good", "new")
+        for writes in ((Put(new, b"1"), Put(bad, b"4")), (Put(bad, b"4"), Put(new, b"1"))):
+            error = _failure(partial(client.backend.execute, Transaction((), others, writes)))
+            _examine(fixture, error, "a write to what another program damaged")
+            require_equal(client.value(new), None if error else b"1", f"after {error!r}, what was written with it is")
+            client.apply(Put(new, b"2"))
+            require_equal(client.value(new), b"2", "after a write that failed, what is written later is")
+            client.apply(Delete(new, Scope.NODE))
+    finally:
+        repair()
+    require_equal(_found(client, others), expected, "after the repair, other reads give")
+
+
+def _found(client: Client, reads: tuple[AnyRead, ...]) -> list[object]:
+    """Return the values and names that reads find, by several transactions."""
+    answers = [client.ask(read)[0] for read in reads]
+    return [dict(each.values) if isinstance(each, Entries) else set(each.names) for each in answers]
 
 
 @conformance_check(needs=[Need.DURABLE, Need.FORK, Need.OPENER, Need.LOCAL])
@@ -218,6 +371,41 @@ def _small_files() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def _use(fixture: Fixture, path: str, first: Callable[[Backend, Key], object], what: str) -> None:
+    """Make a call of a store whose path is taken, and then write and read; require errors, or that all of it works."""
+    key = fixture.key("a")
+    try:
+        backend = fixture.harness.open_at(path)
+    except Exception as error:
+        _examine(fixture, error, f"opening a store where there is {what}")
+        return
+    if backend is None:
+        raise NotRun("the harness cannot open a store at another path", required=False)
+    try:
+        _examine(fixture, _failure(partial(first, backend, key)), f"a first call of a store where there is {what}")
+        write, read = Transaction(writes=(Put(key, b"1"),)), Transaction(reads=(Read(key),))
+        refused = [_failure(partial(backend.execute, each)) for each in (read, write, read)]
+        for failure in refused:
+            _examine(fixture, failure, f"a transaction of a store where there is {what}")
+        works = {failure is None for failure in refused}
+        require(len(works) == 1, f"where there is {what}, some of a read, a write and a read work: {refused!r}")
+    finally:
+        backend.close()
+
+
+_FIRST_CALLS: Final[dict[str, Callable[[Backend, Key], object]]] = {
+    "opening and closing": lambda _backend, _key: None,
+    "a read": lambda backend, key: backend.execute(Transaction(reads=(Read(key),))),
+    "a write": lambda backend, key: backend.execute(Transaction(writes=(Put(key, b"1"),))),
+    "fetching": lambda backend, key: backend.fetch(key),
+    "overwriting": lambda backend, key: backend.overwrite(key, b"1"),
+    "listening": lambda backend, _key: _listen(backend),
+    "listening to changes": lambda backend, key: backend.listen_to_changes(fresh_name(), key.path).close(),
+    "a report": lambda backend, _key: (backend.about(), backend.servers()),
+}
+"""The call that a program makes first, by its name."""
 
 
 def _briefly(backend: Backend, transaction: Transaction) -> object:

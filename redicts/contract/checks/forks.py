@@ -4,21 +4,25 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from itertools import product
 from typing import Final
 
 from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
 from redicts.contract.forked import ForkedChild
-from redicts.contract.listening import fresh_name, list_at, require_notified
+from redicts.contract.listening import fresh_name, list_at, require_notified, wait_until_cleared
 from redicts.contract.pauses import PausedCall
 from redicts.contract.requirements import CheckFailed, require_equal
+from redicts.contract.spawned import report
+from redicts.core.backend import Backend
 from redicts.core.minitransaction import NOTHING, Add, Delete, Equals, Key, Notify, Put, Read, ReadNames, Scope
 
 _ROUNDS: Final = 30
@@ -59,6 +63,60 @@ def child_and_parent_work_on(fixture: Fixture) -> None:
             child.finish()
         require_equal(store.value(count), b"%d" % (3 * _ROUNDS), "child, grandchild and parent together count")
     require_equal(store.value(fixture.key("own", "child")), b"child %d" % (_ROUNDS - 1), "the child's last write is")
+
+
+@conformance_check(needs=[Need.FORK, Need.PROCESSES, Need.OPENER])
+def a_child_that_ends_disturbs_nobody(fixture: Fixture) -> None:
+    """A forked child that exits or drops its copy of an instance changes nothing for its parent and for others.
+
+    Another process forks children that call exit handlers, or drop the instance, unused and used. After each it writes,
+    reads and is notified by the instance, and this process writes.
+    """
+    listed, count = fixture.key("listed"), fixture.key("count")
+    with fixture.other_processes(1) as [other]:
+        other.start(_outlive_children, fixture.harness.opener, listed, count, fixture.timeout)
+        for _ in _ENDS:
+            other.wait_for_report()
+            fixture.store.apply(Put(fixture.key("meanwhile"), b"1"))
+        other.result()
+    found = {("count",): b"%d" % len(_ENDS), ("of", "child"): b"1", ("of", "parent"): b"1", ("meanwhile",): b"1"}
+    fixture.expect(found)
+
+
+_ENDS: Final = tuple(product((False, True), ("exits", "drops")))
+"""How a child ends: whether it has used the instance, and whether it exits or drops it."""
+
+
+def _outlive_children(_: Client, opener: Callable[[], Backend], listed: Key, count: Key, timeout: float) -> None:
+    """Fork children that end, and go on with two instances. It runs in a process of which nobody needs the exit."""
+    # A child that empties the list drops the last reference, at least to the instance without a listener.
+    instances, name = [opener(), opener()], fresh_name()
+
+    def work(used: bool, end: str) -> None:
+        for instance in instances if used else ():
+            _own_answers(Client(instance), Key(count.space, ("of", "child")), b"1")
+            instance.listen(fresh_name()).close()
+        if end == "drops":
+            instance = None  # type: ignore[assignment]
+            instances.clear()
+            gc.collect()
+
+    try:
+        with instances[0].listen(name) as listener:
+            for used, end in _ENDS:
+                with ForkedChild(partial(work, used, end), timeout, exits=end == "exits") as child:
+                    child.finish()
+                for number in range(len(instances)):
+                    _own_answers(Client(instances[number]), Key(count.space, ("of", "parent")), b"%d" % number)
+                client = Client(instances[0])
+                client.apply(Add(count, 1), Put(listed, name.encode()))
+                report(None)
+                client.apply(Notify(listed, Scope.NODE))
+                wait_until_cleared(listener, client, listed, timeout / 4)
+                del client
+    finally:
+        while instances:
+            instances.pop().close()
 
 
 @conformance_check(needs=[Need.FORK, Need.NO_PROCESSES])

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import os
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Final
 
@@ -15,12 +17,18 @@ from redicts.contract.fixture import Fixture
 from redicts.contract.listening import await_listing, fresh_name, list_at, wait_until_cleared
 from redicts.contract.requirements import require, require_equal
 from redicts.contract.spawned import report
+from redicts.core.backend import Backend
 from redicts.core.minitransaction import NOTHING, Add, Delete, Equals, Key, Notify, Put, Scope, Write
 
 _ADDS: Final = 100
 _PAIRS: Final = 300
 _REPORTED: Final = 5
 _TRIES: Final = 5
+
+_TWIN: Final = 4711
+"""The process id of two processes, and their seed."""
+
+_TWIN_WRITES: Final = 30
 
 
 @conformance_check(needs=[Need.PROCESSES, Need.OPENER])
@@ -73,6 +81,22 @@ def processes_notify_each_other(fixture: Fixture) -> None:
 
 
 @conformance_check(needs=[Need.PROCESSES, Need.OPENER])
+def processes_of_one_number_are_told_apart(fixture: Fixture) -> None:
+    """Processes with the same process id and the same random seed, as in containers, are still different ones.
+
+    Two processes that are told one process id and have one seed write, count and listen at the same time.
+    """
+    count = fixture.key("count")
+    with fixture.other_processes(2) as others:
+        for number, other in enumerate(others):
+            own, listed = fixture.key("own", f"{number}"), fixture.key("list", f"{number}")
+            other.start(_work_as_twin, fixture.harness.opener, own, count, listed, fixture.timeout)
+        for other in others:
+            other.result()
+    require_equal(fixture.store.value(count), b"%d" % (len(others) * _TWIN_WRITES), "two processes together count")
+
+
+@conformance_check(needs=[Need.PROCESSES, Need.OPENER])
 def processes_see_no_half_write(fixture: Fixture) -> None:
     """A process sees the transactions of another one as a whole, also after that process was killed.
 
@@ -93,6 +117,26 @@ def processes_see_no_half_write(fixture: Fixture) -> None:
             require(age >= _REPORTED, f"a killed process wrote the state {_REPORTED}, but {age} is stored")
             _pair(fixture.store, fixture.key(), 1)
             _whole(fixture.store, fixture.key())
+
+
+def _work_as_twin(_: Client, opener: Callable[[], Backend], own: Key, count: Key, listed: Key, timeout: float) -> None:
+    """Write and listen in a process that has the number and the seed of another one."""
+    true = os.getpid
+    os.getpid = lambda: _TWIN
+    random.seed(_TWIN)
+    backend, name = opener(), fresh_name()
+    try:
+        client = Client(backend)
+        with client.listen(name) as listener:
+            for each in range(_TWIN_WRITES):
+                client.apply(Put(own, b"%d" % each), Add(count, 1))
+                require_equal(client.value(own), b"%d" % each, "what a process has just written reads as")
+            list_at(client, listed, name)
+            client.apply(Notify(listed, Scope.NODE))
+            wait_until_cleared(listener, client, listed, timeout)
+    finally:
+        backend.close()
+        os.getpid = true
 
 
 def _sleep_all(client: Client, keys: Sequence[Key], timeout: float) -> None:

@@ -4,16 +4,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Final
 
 from redicts.contract.check import conformance_check
-from redicts.contract.fixture import Fixture
+from redicts.contract.fixture import LONG, Fixture
 from redicts.contract.hostile import HOSTILE_VALUES
 from redicts.contract.requirements import require_equal
 from redicts.contract.trees import PATHS, TREE, large, names_below, within
 from redicts.core.minitransaction import (
     NOTHING,
     Add,
+    Answer,
     AnyRead,
     Check,
     Delete,
@@ -29,6 +31,9 @@ from redicts.core.minitransaction import (
     Status,
     Write,
 )
+
+_ALL: Final = 100
+"""A limit beyond the values of :data:`~redicts.contract.trees.TREE`."""
 
 
 @conformance_check()
@@ -143,6 +148,65 @@ def answers_come_with_any_status(fixture: Fixture) -> None:
         outcome = fixture.store.run(checks, reads, writes)
         require_equal(outcome.status, status, "the status")
         require_equal([_plain(each) for each in outcome.answers], expected, f"the answers with {status.name} are")
+
+
+@conformance_check()
+def an_answer_is_the_callers_own(fixture: Fixture) -> None:
+    """A change to an answer shows in no other one, and no later call changes an answer or the entries of an Equals.
+
+    Reads the same again and again, by two clients and twice at once, and changes each dict that it gets. Keeps answers
+    while values are replaced and deleted. Compares by one dict in several transactions.
+    """
+    fixture.plant(TREE)
+    entries = within(TREE, ("inner",), Scope.BELOW)
+    if fixture.capabilities.ttl:
+        fixture.store.apply(Put(fixture.key("inner", "mortal"), b"1", LONG))
+        entries["mortal",] = b"1"
+    fixture.store.apply(Put(fixture.key("count"), b"1"))
+    root = fixture.key()
+    reads: list[AnyRead] = [ReadNames(root), ReadNames(root, limit=_ALL)]
+    for ttls in (False, True) if fixture.capabilities.ttl else (False,):
+        reads.append(Read(fixture.key("leaf"), ttls=ttls))
+        reads += [
+            Read(root, scope, limit, ttls=ttls) for scope in (Scope.SUBTREE, Scope.BELOW) for limit in (None, _ALL)
+        ]
+    expected = {read: _in_full(fixture.store.ask(read)[0]) for read in reads}
+    others = [read for read in reads if isinstance(read, ReadNames) or not read.ttls]
+    for client, asked in ((fixture.store, reads), (fixture.client(), others), (fixture.store, reads)):
+        for read in asked:
+            for answer in client.ask(read, read):
+                require_equal(_in_full(answer), expected[read], f"while other answers were changed, {read!r} gives")
+                _spoil(answer)
+    kept = {read: fixture.store.ask(read)[0] for read in reads}
+    equals, given = Equals(fixture.key("inner"), Scope.BELOW, entries), dict(entries)
+    wrong = StartsWith(fixture.key("leaf"), Scope.NODE, b"wrong")
+    conditions: Sequence[Sequence[Check]] = ([equals], [equals, wrong], [equals, equals])
+    for checks in conditions:
+        require_equal(
+            fixture.store.run(checks).applied, wrong not in checks, "whether a condition of one dict holds is"
+        )
+        require_equal(entries, given, "the entries of a condition are, after it was examined,")
+    writes: list[Write] = [Put(fixture.key("leaf"), b"new"), Add(fixture.key("count"), 1)]
+    writes += [Put(fixture.key("later"), b"1"), Delete(fixture.key("inner"), Scope.BELOW)]
+    for write in writes:
+        fixture.store.apply(write)
+        for read, answer in kept.items():
+            require_equal(
+                _in_full(answer), expected[read], f"after a later {type(write).__name__}, the answer to {read!r}"
+            )
+
+
+def _in_full(answer: Answer) -> object:
+    """Return a copy of an answer, with the paths of TTLs, since those pass."""
+    return (dict(answer.values), set(answer.ttls)) if isinstance(answer, Entries) else set(answer.names)
+
+
+def _spoil(answer: Answer) -> None:
+    """Change whatever can be changed in an answer, as its caller may."""
+    for mapping in (answer.values, answer.ttls) if isinstance(answer, Entries) else ():
+        if isinstance(mapping, MutableMapping):
+            mapping.clear()
+            mapping["spoiled",] = b"spoiled"
 
 
 def _plain(answer: Entries | Names) -> object:

@@ -14,8 +14,10 @@ from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
 from redicts.contract.form import entries_of
-from redicts.contract.listening import fresh_name, list_at, wait_until_cleared
-from redicts.contract.requirements import require, require_equal
+from redicts.contract.harness import inner_of
+from redicts.contract.listening import fresh_name, list_at, require_notified, wait_until_cleared
+from redicts.contract.requirements import CheckFailed, require, require_equal
+from redicts.core.backend import Backend
 from redicts.core.minitransaction import (
     Add,
     Delete,
@@ -34,6 +36,10 @@ from redicts.errors import StoreError
 _THREADS: Final = 8
 _LISTENERS: Final = 100
 _LATE_SECS: Final = 0.1
+_BRIEF_SECS: Final = 0.02
+_SOON_SECS: Final = 0.2
+"""The longest time of the fastest of several calls with so brief a deadline."""
+_CALLS: Final = 3
 
 
 @conformance_check(needs=[Need.LOST_REPLIES])
@@ -82,6 +88,35 @@ def listeners_outlast_their_connection(fixture: Fixture) -> None:
             list_at(fixture.store, keys[0], name)
             fixture.store.apply(Notify(keys[0], Scope.NODE))
             wait_until_cleared(later, fixture.store, keys[0], fixture.timeout)
+
+
+@conformance_check(needs=[Need.LATE_REQUESTS, Need.SILENCE])
+def silence_is_noticed(fixture: Fixture) -> None:
+    """If connections fall silent and do not break, calls end with their deadlines, and later ones use others.
+
+    Lets the connections of a client carry nothing, calls it with a deadline, and once new connections work again
+    without one. If it is thorough, it waits for a listener to notice.
+    """
+    client, key = fixture.lossy(), fixture.key("a")
+    calls: tuple[Transaction, ...] = (Transaction(writes=(Put(key, b"1"),)), Transaction(reads=(Read(key),)))
+    if type(inner_of(client.backend)).execute_until is Backend.execute_until:  # it takes no deadlines
+        calls = ()
+    client.apply(Put(key, b"0"))
+    name = fresh_name()
+    with client.listen(name) as listener:
+        with fixture.silence():
+            for asked in calls:
+                took = min(_seconds_until(client, asked) for _ in range(_CALLS))
+                require(took < _SOON_SECS, f"a call with a deadline of {_BRIEF_SECS} s takes {took:.3f} s")
+        client.apply(Put(key, b"2"))
+        fixture.expect({("a",): b"2"}, client)
+        with fixture.silence():
+            pass  # what is idle now is silent from now on
+        require_equal(client.value(key), b"2", "over another connection, the value is")
+        if fixture.thorough:
+            fixture.store.apply(Put(fixture.key("listed"), name.encode()))
+            fixture.store.apply(Notify(fixture.key("listed"), Scope.NODE))
+            require_notified(listener, fixture.timeout, "a listener whose connection fell silent")
 
 
 @conformance_check(needs=[Need.FORGETTING])
@@ -139,6 +174,15 @@ def a_request_in_doubt_ends_with_the_next(fixture: Fixture) -> None:
         fixture.expect(expected)
         client.run(reads=[ReadNames(fixture.key())])
         fixture.expect(expected)
+
+
+def _seconds_until(client: Client, asked: Transaction) -> float:
+    """Execute with a brief deadline, in vain, and return how long that takes."""
+    begun = time.monotonic()
+    with contextlib.suppress(StoreError):
+        client.backend.execute_until(asked, begun + _BRIEF_SECS)
+        raise CheckFailed("a call whose request went nowhere returned an outcome")
+    return time.monotonic() - begun
 
 
 def _forget(fixture: Fixture) -> None:

@@ -6,18 +6,22 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
+import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from functools import wraps
+from functools import partial, wraps
 from typing import Final
 
 from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
+from redicts.contract.file_operations import kill_at
 from redicts.contract.fixture import LONG, Fixture
 from redicts.contract.forked import ForkedChild
 from redicts.contract.listening import fresh_name
-from redicts.contract.requirements import require
-from redicts.contract.sizes import size_of_process
+from redicts.contract.requirements import require, require_equal
+from redicts.contract.sizes import files_of, size_of_process
 from redicts.core.minitransaction import (
     Add,
     Delete,
@@ -240,6 +244,83 @@ def killed_processes_leave_nothing(fixture: Fixture) -> None:
     require(
         grown < rounds * _VOLUME / 4,
         f"after {rounds} processes were killed in the midst of reads and writes, the store is {grown:,} bytes larger",
+    )
+
+
+@conformance_check(needs=[Need.FORK, Need.DURABLE, Need.OPENER])
+def a_killed_process_leaves_no_file(fixture: Fixture) -> None:
+    """A process that is killed leaves no half write, no lock and no file for good, whatever it was doing.
+
+    Kills child processes that open, write, read, notify and close: before each of their operations on files, and before
+    they close. After each, it uses the store and counts its files, and those in a directory for temporary ones.
+    """
+    opener = fixture.harness.opener
+    assert opener is not None  # the check needs it
+    most = 1000 if fixture.thorough else 30
+    pair = [fixture.key("pair", name) for name in "ab"]
+    with tempfile.TemporaryDirectory(prefix="redicts-killed-") as directory:
+
+        def work(number: int) -> None:
+            os.environ["TMPDIR"] = tempfile.tempdir = directory
+            kill_at(number)
+            backend = opener()
+            client = Client(backend)
+            for text in (b"1", b"long" * 20_000):
+                client.apply(*[Put(key, text + b"%d" % os.getpid()) for key in pair])
+            client.apply(*fixture.puts({("many", f"n{each}"): b"1" for each in range(_MANY)}))
+            client.read(fixture.key())
+            with client.listen(name := fresh_name()):
+                client.apply(Put(fixture.key("listed"), name.encode()))
+                client.apply(Notify(fixture.key("listed"), Scope.NODE))
+            if number < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            backend.close()
+
+        def is_killed(number: int) -> bool:
+            with ForkedChild(partial(work, number), fixture.timeout) as child:
+                return child.was_killed()
+
+        def count() -> int:
+            """Use the store, which may remove what is left, and count the files after that."""
+            fixture.store.apply(Add(fixture.key("count"), 1))
+            values = {fixture.store.value(key) for key in pair}
+            require(len(values) == 1, "of two values written at once by a process that was killed, one is there")
+            fixture.close_clients()
+            return len(fixture.harness.files() or ()) + len(files_of(directory))
+
+        for number in range(-1, most):
+            before, killed = count(), 0
+            while killed < _AGAIN and is_killed(number):
+                killed += 1
+                if count() < before + killed:
+                    break
+            else:
+                where = "before it closed the store" if number < 0 else f"before its operation {number} on files"
+                require(killed < _AGAIN, f"each process that was killed {where} has left a file, time and again")
+            if not killed:  # there are no more operations
+                break
+
+
+@conformance_check(needs=[Need.LASTING])
+def what_a_client_keeps_ends(fixture: Fixture) -> None:
+    """What a client keeps in the store for itself ends with it, or after a time.
+
+    Opens clients that each write, read and listen, and counts the records that have no end.
+    """
+    clients = 200 if fixture.thorough else 20
+    key = fixture.key("a")
+    fixture.store.apply(Put(key, b"0"))
+    before = fixture.harness.lasting() or 0
+    for number in range(clients):
+        fixture.close_clients()
+        fixture.store.apply(Put(key, b"%d" % number))
+        require_equal(fixture.store.value(key), b"%d" % number, "what was written is")
+        fixture.store.listen(fresh_name()).close()
+    more = (fixture.harness.lasting() or 0) - before
+    require(
+        more < clients / 2,
+        f"{clients} clients that are closed have left {more} records without an end; a record of a client that is gone "
+        "must end, for instance by a TTL",
     )
 
 

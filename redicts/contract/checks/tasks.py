@@ -7,15 +7,15 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
 from redicts.contract.check import ConformanceCheck, Need, conformance_check, registered
 from redicts.contract.fixture import Fixture
 from redicts.contract.form import entries_of
-from redicts.contract.harness import SharedBackend
-from redicts.contract.requirements import CheckFailed, require, require_equal
+from redicts.contract.harness import inner_of
+from redicts.contract.requirements import CheckFailed, NotRun, require, require_equal
 from redicts.contract.through_tasks import LoopThread, through_tasks
 from redicts.core.async_backend import AsyncBackend
 from redicts.core.minitransaction import Add, Key, Notify, Put, Read, Scope, Transaction
@@ -23,6 +23,25 @@ from redicts.core.minitransaction import Add, Key, Notify, Put, Read, Scope, Tra
 _SUBJECTS: Final = ("conditions", "reads")
 _ALL_SUBJECTS: Final = ("conditions", "counters", "names", "reads", "ttl", "writes")
 """The subjects whose checks are examined through tasks, usually and thoroughly: what a transaction means."""
+
+_FAULTS: Final = (
+    "replies.a_lost_add_counts_once",
+    "replies.a_lost_refusal_is_returned",
+    "replies.a_lost_put_overwrites_nobody",
+    "failures.a_write_in_doubt_says_so",
+    "failures.a_deadline_ends_a_call",
+    "servers.connections_that_broke_are_replaced",
+    "servers.a_request_in_doubt_ends_with_the_next",
+)
+_LISTENERS: Final = (
+    "listeners.a_call_before_the_wait_counts",
+    "listeners.names_that_begin_alike_are_two",
+    "listeners.a_listener_may_leave",
+    "servers.listeners_outlast_their_connection",
+    "changes.a_notification_follows_the_change",
+    "changes.writes_above_and_below_are_told",
+    "changes.no_change_is_lost_with_a_connection",
+)
 
 _TASKS: Final = 20
 _ROUNDS: Final = 10
@@ -38,21 +57,25 @@ def transactions_mean_the_same(fixture: Fixture) -> None:
 
     Examines the checks of conditions and reads through tasks, and those of all transactions if it is thorough.
     """
-    loop = LoopThread(fixture.timeout)
-    harness = through_tasks(fixture.harness, loop)
-    subjects = _ALL_SUBJECTS if fixture.thorough else _SUBJECTS
-    try:
-        for check in registered():
-            if check.name.partition(".")[0] in subjects and _can_run(check, fixture):
-                inner = fixture.through(harness)
-                try:
-                    check.examine(inner)
-                except CheckFailed as error:
-                    raise CheckFailed(f"through tasks, {check.name}: {error}") from error
-                finally:
-                    inner.close()
-    finally:
-        loop.close()
+    _examine(fixture, _ALL_SUBJECTS if fixture.thorough else _SUBJECTS)
+
+
+@conformance_check(needs=[Need.ASYNCIO, Need.LOST_REPLIES])
+def faults_mean_the_same(fixture: Fixture) -> None:
+    """What a fault of the network does to a task is what it does to a thread: the checks of lost replies hold for it.
+
+    Examines the checks of lost replies, of writes in doubt and of connections that broke through tasks.
+    """
+    _examine(fixture, _FAULTS)
+
+
+@conformance_check(needs=[Need.ASYNCIO, Need.PUSH])
+def listeners_mean_the_same(fixture: Fixture) -> None:
+    """A listener of a task is notified when one of a thread is, of changes too, and after its connection broke.
+
+    Examines some checks of listeners and changes through tasks, and those of listeners whose connection broke.
+    """
+    _examine(fixture, _LISTENERS)
 
 
 @conformance_check(needs=[Need.ASYNCIO])
@@ -168,8 +191,35 @@ def each_loop_has_one(fixture: Fixture) -> None:
     require_equal(fixture.store.read(count, Scope.NODE), {(): b"%d" % (5 * _ROUNDS)}, "the counter of all loops is")
 
 
+def _examine(fixture: Fixture, names: Sequence[str]) -> None:
+    """Examine checks through tasks, given their names or their subjects, as far as the harness lets them run."""
+    loop = LoopThread(fixture.timeout)
+    harness = through_tasks(fixture.harness, loop)
+    try:
+        for check in registered():
+            if (check.name in names or check.name.partition(".")[0] in names) and _can_run(check, fixture):
+                inner = fixture.through(harness)
+                try:
+                    check.examine(inner)
+                except CheckFailed as error:
+                    raise CheckFailed(f"through tasks, {check.name}: {error}") from error
+                except NotRun as reason:
+                    if reason.required:
+                        raise
+                finally:
+                    inner.close()
+    finally:
+        loop.close()
+
+
 def _can_run(check: ConformanceCheck, fixture: Fixture) -> bool:
-    return not set(check.needs) - {Need.TTL} and (not check.needs or fixture.capabilities.ttl)
+    met = {
+        Need.TTL: fixture.capabilities.ttl,
+        Need.CHANGES: fixture.capabilities.changes,
+        Need.LOST_REPLIES: fixture.harness.networked,
+        Need.LATE_REQUESTS: fixture.harness.networked,
+    }
+    return all(met.get(need, False) for need in check.needs)
 
 
 def _in_a_loop(fixture: Fixture, work: Callable[[AsyncBackend], Awaitable[None]]) -> None:
@@ -177,7 +227,7 @@ def _in_a_loop(fixture: Fixture, work: Callable[[AsyncBackend], Awaitable[None]]
     store = fixture.store.backend
 
     async def main() -> None:
-        backend = (store.shared if isinstance(store, SharedBackend) else store).for_asyncio()
+        backend = inner_of(store).for_asyncio()
         require(backend is not None, "for_asyncio returns a backend, and then None")
         assert backend is not None
         try:

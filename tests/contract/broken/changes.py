@@ -184,7 +184,7 @@ class _Event(Listener):
         self.event.set()
 
     def wait(self, seconds: float, /) -> bool:
-        notified = self.event.wait(max(0.0, seconds))
+        notified = self.event.wait(min(max(0.0, seconds), threading.TIMEOUT_MAX))
         self.event.clear()
         return notified
 

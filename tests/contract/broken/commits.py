@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import pickle
+import sqlite3
 import time
 import uuid
 from typing import Final
@@ -14,11 +15,13 @@ from typing import Final
 from redicts.core.backend import Capabilities
 from redicts.core.listener import Listener, Poller
 from redicts.core.minitransaction import Outcome, Transaction, Write
-from redicts.errors import StoreBusy, StoreError, StoreFull, Unreachable
+from redicts.errors import CorruptData, StoreBusy, StoreError, StoreFull, Unreachable
 from redicts.forks import ForkSafeLock
 from tests.contract.broken.register import broken_shared_store
 from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import PlainBackend, Spaces
+
+_MAGIC: Final = b"a store in a file\n"
 
 
 class InAFile(PlainBackend):
@@ -60,14 +63,19 @@ class InAFile(PlainBackend):
             spaces[name] = {path: held for path, held in entries.items() if self.alive(held, now, "free")}
 
     def load(self) -> None:
-        spaces: Spaces = {}
-        with contextlib.suppress(FileNotFoundError), open(self.file, "rb") as file:
-            spaces = pickle.load(file)
-        self.spaces = spaces
+        self.spaces = {}
+        if os.path.exists(self.file):
+            with open(self.file, "rb") as file:
+                is_own = file.read(len(_MAGIC)) == _MAGIC
+                self.spaces = pickle.load(file) if is_own else self.load_foreign()
+
+    def load_foreign(self) -> Spaces:
+        """Answer for a file that another program wrote."""
+        raise CorruptData("this is the file of another program; choose another path")
 
     def commit(self, data: bytes) -> None:
         written = f"{self.file}.new"
-        _write(written, data)
+        _write(written, _MAGIC + data)
         try:
             self.replace(written)
         except OSError as error:
@@ -166,6 +174,55 @@ class AFailedCommitStaysOpen(OnSqlite):
         except StoreError as error:
             self.failed = transaction
             raise StoreFull("there is no room for the store; make some") from error
+
+
+@broken_shared_store("failures.what_another_program_stored_stays", alone=True)
+class UnknownFilesAreEmpty(InAFile):
+    """A file that is not a store is taken for an empty one, and replaced by the first write."""
+
+    def load_foreign(self) -> Spaces:
+        return {}
+
+
+@broken_shared_store("failures.what_another_program_stored_stays")
+class UnknownFilesReadAsNothing(InAFile):
+    """A file that is not a store cannot be written, and reads as if nothing were there."""
+
+    def load_foreign(self) -> Spaces:
+        return {}
+
+    def commit(self, data: bytes) -> None:
+        if os.path.exists(self.file):
+            super().load_foreign()
+        super().commit(data)
+
+
+@broken_shared_store("failures.what_another_program_stored_stays", alone=True)
+class UnreadableFilesAreMadeAnew(OnSqlite):
+    """A client that finds a file unreadable removes it, so that the store can be used again."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path: Final = path
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        try:
+            return super().execute(transaction)
+        except CorruptData:
+            os.remove(self.path)
+            return super().execute(transaction)
+
+
+@broken_shared_store("failures.what_another_program_stored_stays", alone=True)
+class TablesAreMadeInAnyDatabase(OnSqlite):
+    """Opening a client makes a table in whatever database is at the path, and drops it again."""
+
+    def __init__(self, path: str) -> None:
+        if os.path.exists(path):
+            with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as connection:
+                connection.execute("CREATE TABLE settings (value)")
+                connection.execute("DROP TABLE settings")
+        super().__init__(path)
 
 
 @broken_shared_store("failures.a_failed_commit_is_told", alone=True)

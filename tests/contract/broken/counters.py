@@ -125,7 +125,7 @@ class CountersComeBeforeChecks(DictBackend):
         return alone if alone.status is Status.NOT_A_COUNTER else super().decide(transaction, now)
 
 
-@broken_store("counters.add_counts_from_what_is_left", alone=True)
+@broken_store("counters.add_counts_from_what_is_left", "pairs.each_write_sees_the_one_before")
 class CountersSurviveDeletesAbove(DictBackend):
     """An Add counts on from a value that a Delete of a dict above it has deleted in the same transaction."""
 

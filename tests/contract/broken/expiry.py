@@ -43,10 +43,12 @@ class ExpiredCountsInEquals(_Blind):
 
 
 @broken_store("expired.an_expired_value_is_absent", alone=True)
-class ExpiredCountsInStartsWith(_Blind):
-    """StartsWith sees expired values."""
+class ExpiredCountsInStartsWith(DictBackend):
+    """StartsWith of more than exactly a key sees expired values."""
 
-    blind = frozenset({"StartsWith"})
+    def found(self, spaces: Spaces, key: Key, scope: Scope, now: float, what: str) -> dict[Path, HeldLocks]:
+        sees_all = what == "StartsWith" and scope is not Scope.NODE
+        return super().found(spaces, key, scope, float("-inf") if sees_all else now, what)
 
 
 @broken_store("expired.a_refused_transaction_cannot_bring_it_back")

@@ -6,18 +6,29 @@ import errno
 import os
 import sqlite3
 import threading
-from typing import Any, Final
+import time
+from functools import partial
+from typing import Any, Final, cast
 
+from redicts.backends.fakeredis import FakeRedisBackend
+from redicts.backends.redis.connections import Connections
+from redicts.backends.redis.options import RedisOptions
 from redicts.backends.sqlite import SqliteBackend
 from redicts.contract import SharedBackend
 from redicts.core.backend import Backend
-from redicts.core.minitransaction import Outcome, Put, Status, Transaction
-from redicts.errors import StoreError, StoreFull, StoreTimeout, Unreachable
-from tests.contract.broken.register import broken_client, broken_network_client, broken_shared_store, broken_store
+from redicts.core.minitransaction import Delete, Key, Notify, Outcome, Put, Scope, Status, Transaction, Write
+from redicts.errors import CorruptData, StoreError, StoreFull, StoreTimeout, Unreachable
+from tests.contract.broken.register import (
+    broken_client,
+    broken_fakeredis,
+    broken_network_client,
+    broken_shared_store,
+    broken_store,
+)
 from tests.contract.broken.shared import OnSqlite, in_memory
 from tests.contract.harnesses import NetworkHarness
 from tests.contract.networks import Network, NetworkClient, Number, ReplyLost
-from tests.contract.reference_model import PlainBackend
+from tests.contract.reference_model import HeldLocks, PlainBackend
 
 _PASSWORD: Final = NetworkHarness.secrets[0]
 
@@ -191,6 +202,32 @@ class TimeoutsAreThoseOfTheSystem(NetworkClient):
         return TimeoutError("timed out")
 
 
+@broken_network_client("failures.a_deadline_ends_a_call", of=PlainBackend, alone=True)
+class DeadlinesAreLookedAtInBetween(NetworkClient):
+    """A call looks at its deadline before it sends, and waits for the reply for as long as any other one does."""
+
+    def send(self, number: Number, transaction: Transaction) -> Outcome:
+        try:
+            return super().send(number, transaction)
+        except ReplyLost as lost:
+            time.sleep(lost.seconds)
+            raise ReplyLost(0.0) from lost
+
+
+@broken_network_client("failures.a_deadline_ends_a_call", of=in_memory)
+class DeadlinesAreForTheFirstAttempt(NetworkClient):
+    """A request that was given up is sent once more, without its deadline."""
+
+    def execute_until(self, transaction: Transaction, deadline: float, /) -> Outcome:
+        try:
+            return super().execute_until(transaction, deadline)
+        except StoreTimeout:
+            if self.network.held is None:
+                raise
+            time.sleep(0.15)
+            return super().execute_until(transaction, time.monotonic() + 0.15)
+
+
 class _LateAnswers(NetworkClient):
     """Goes on with a connection on which the answer to a read is still to come."""
 
@@ -224,6 +261,120 @@ class LateAnswersOfOneKindAreTaken(_LateAnswers):
 
     def fits(self, late: Outcome, transaction: Transaction) -> bool:
         return super().fits(late, transaction) and type(transaction.reads[0]).__name__ == "Read"
+
+
+# Stores without room.
+
+
+class _Full(PlainBackend):
+    """Has no room at times."""
+
+    is_full = False
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        if self.is_full and any(self.needs_room(write) for write in transaction.writes):
+            raise self.failure()
+        return super().decide(transaction, now)
+
+    def needs_room(self, write: Write) -> bool:
+        return not isinstance(write, (Delete, Notify))
+
+    def failure(self) -> Exception:
+        return StoreFull("there is no room for the store; make some")
+
+
+@broken_store("failures.a_full_store_lets_go", alone=True)
+class DeletesNeedRoom(_Full):
+    """A store without room refuses every write, so that nothing can be removed."""
+
+    def needs_room(self, write: Write) -> bool:
+        return True
+
+
+@broken_store("failures.a_full_store_lets_go")
+class FullStoresRaiseErrorsOfTheSystem(_Full):
+    """A store without room raises an error of the system."""
+
+    def failure(self) -> Exception:
+        return OSError(errno.ENOSPC, "no space left on device")
+
+
+@broken_store("failures.a_full_store_lets_go")
+class FullStoresDropWrites(SqliteBackend):
+    """A store without room drops what needs some, and says nothing."""
+
+    is_full = False
+
+    def __init__(self, clock: Any) -> None:
+        super().__init__(":memory:", clock=clock)
+
+    def execute(self, transaction: Transaction, /, deadline: float | None = None) -> Outcome:
+        if self.is_full:
+            writes = [write for write in transaction.writes if isinstance(write, (Delete, Notify))]
+            transaction = transaction._replace(writes=tuple(writes))
+        return super().execute(transaction, deadline)
+
+
+# What another program damaged.
+
+
+class _Damaged(PlainBackend):
+    """Some values are damaged, of which it tells."""
+
+    def __init__(self, clock: Any) -> None:
+        super().__init__(clock)
+        self.damaged: set[Key] = set()
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        for asked in (*transaction.checks, *transaction.reads, *transaction.writes):
+            if any(self.touches(asked, key) for key in self.damaged):
+                raise self.failure(transaction)
+        return super().decide(transaction, now)
+
+    def touches(self, asked: Any, key: Key) -> bool:
+        path, scope = key.path, getattr(asked, "scope", Scope.NODE)
+        is_below = path[: len(asked.key.path)] == asked.key.path
+        return asked.key.space == key.space and is_below and scope.covers(path[len(asked.key.path) :])
+
+    def failure(self, transaction: Transaction) -> Exception:
+        return CorruptData("another program has written here")
+
+
+@broken_store("failures.damage_is_told", alone=True)
+class DamageIsNothing(_Damaged):
+    """What is damaged is passed over, as if nothing were there."""
+
+    def touches(self, asked: Any, key: Key) -> bool:
+        return False
+
+    def alive(self, held: HeldLocks, now: float, what: str) -> bool:
+        damaged = {self.spaces[key.space][key.path] for key in self.damaged}
+        return super().alive(held, now, what) and held not in damaged
+
+
+@broken_store("failures.damage_is_told")
+class DamageIsAnErrorOfTheLibrary(_Damaged):
+    """What is damaged raises the error of a parser."""
+
+    def failure(self, transaction: Transaction) -> Exception:
+        return ValueError("invalid literal")
+
+
+class _StaysUnread(Connections):
+    """Raises the first error among the replies to a packet, before the others are read."""
+
+    def _read_all(self, connection: Any, count: int) -> Any:
+        return [connection.read_response() for _ in range(count)]
+
+
+@broken_fakeredis("failures.damage_is_told", alone=True)
+class RepliesAfterAnErrorStayUnread(FakeRedisBackend):
+    """After an error in a packet, the next request gets the replies that were left."""
+
+    def __init__(self, settings: RedisOptions, database: int) -> None:
+        super().__init__(settings, database)
+        opening = cast("Any", self._connections)
+        opening._open = partial(_StaysUnread, *opening._open.args)
 
 
 # What is left behind.

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
+import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -163,3 +167,101 @@ class GrandchildrenShareTheSession(InAFile):
         if self.session not in (self.opened, os.getpid()):
             raise Unreachable("the answer to another request came")
         return super().execute(transaction)
+
+
+class _WithSession(OnSqlite):
+    """Has a session, of which a file says that it has ended."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.process: Final = os.getpid()
+        self.ended: Final = Path(f"{path}-{uuid.uuid4().hex}")
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if self.process == os.getpid() and self.ended.exists():
+            raise Unreachable("the session has ended")
+        return super().execute(transaction)
+
+    def end(self) -> None:
+        """End the session, whichever process this is."""
+        if self.process != os.getpid():  # nothing is left of a session of this process
+            self.ended.touch()
+
+
+@broken_shared_store("forks.a_child_that_ends_disturbs_nobody", alone=True)
+class ExitEndsTheSession(_WithSession):
+    """The session ends when the process exits, and so it does when a forked child exits."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        atexit.register(self.end)
+
+    def close(self) -> None:
+        super().close()
+        atexit.unregister(self.end)
+
+
+@broken_shared_store("forks.a_child_that_ends_disturbs_nobody", alone=True)
+class TheLastReferenceEndsTheSession(_WithSession):
+    """The session ends when the instance is not used any more, and so it does when a forked child drops its copy."""
+
+    def __del__(self) -> None:
+        self.end()
+
+
+@broken_shared_store("forks.a_child_that_ends_disturbs_nobody", "space.a_killed_process_leaves_no_file")
+class ExitRemovesTheDirectory(InAFile):
+    """Each instance writes in a directory of its own, which is removed when a process exits, or a forked child."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.directory: tempfile.TemporaryDirectory[str] | None = None
+
+    def commit(self, data: bytes) -> None:
+        if self.directory is None:
+            self.directory = tempfile.TemporaryDirectory()
+        with open(os.path.join(self.directory.name, "written"), "wb") as file:
+            file.write(data)
+        super().commit(data)
+
+    def close(self) -> None:
+        directory, self.directory = self.directory, None
+        if directory is not None:
+            directory.cleanup()
+        super().close()
+
+
+@broken_shared_store("forks.a_child_that_ends_disturbs_nobody")
+class ExitClosesTheListeners(OnSqlite):
+    """The listeners of an instance hear nothing more when a process exits, or a forked child."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.ended: Final = Path(f"{path}-{uuid.uuid4().hex}")
+        atexit.register(self.end)
+
+    def end(self) -> None:
+        with contextlib.suppress(OSError):
+            self.ended.touch()
+
+    def close(self) -> None:
+        super().close()
+        atexit.unregister(self.end)
+
+    def listen(self, name: str, /) -> Listener:
+        return _Ending(self, super().listen(name))
+
+
+class _Ending(Listener):
+    def __init__(self, store: ExitClosesTheListeners, listener: Listener) -> None:
+        self.store = store
+        self.listener = listener
+
+    def wait(self, seconds: float, /) -> bool:
+        if self.store.ended.exists():
+            time.sleep(min(seconds, 3))
+            return False
+        return self.listener.wait(seconds)
+
+    def close(self) -> None:
+        self.listener.close()

@@ -28,10 +28,15 @@ class NotifiesClearWholeSubtrees(PlainBackend):
 
 @broken_store("notifications.a_notify_clears_its_scope", alone=True)
 class NotifiesOfANodeClearItsSubtree(PlainBackend):
-    """A Notify of a key clears all below as well, unless it is the root."""
+    """A Notify of a key clears all below as well, unless it is the root or its transaction counts."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        self.counts = any(isinstance(write, Add) for write in transaction.writes)
+        return super().decide(transaction, now)
 
     def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
-        super().clear(spaces, write._replace(scope=Scope.SUBTREE) if write.key.path else write, now)
+        is_all = write.key.path and not self.counts
+        super().clear(spaces, write._replace(scope=Scope.SUBTREE) if is_all else write, now)
 
 
 @broken_store("notifications.a_notify_clears_its_scope")

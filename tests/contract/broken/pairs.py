@@ -25,7 +25,7 @@ from tests.contract.reference_model import HeldLocks, PlainBackend, Spaces
 
 @broken_store("pairs.each_write_sees_the_one_before", alone=True)
 class AddsCountOnAfterANotify(PlainBackend):
-    """An Add counts on from a value that a Notify of the same transaction has deleted."""
+    """An Add counts on from a value with a TTL that a Notify of the same transaction has deleted."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
@@ -37,7 +37,8 @@ class AddsCountOnAfterANotify(PlainBackend):
 
     def clear(self, spaces: Spaces, write: Notify, now: float) -> None:
         for path, held in self.found(spaces, write.key, write.scope, now, "Notify").items():
-            self.cleared[Key(write.key.space, write.key.path + path)] = held
+            if held.deadline is not None:
+                self.cleared[Key(write.key.space, write.key.path + path)] = held
         super().clear(spaces, write, now)
 
     def old(self, spaces: Spaces, key: Key, now: float, what: str) -> HeldLocks | None:

@@ -44,4 +44,4 @@ class AnsweredFromMemory(PlainBackend):
             return super().entries(read, now)
         answer = self.remembered.get(read.key) or super().entries(read, now)
         self.remembered[read.key] = answer
-        return answer
+        return Entries(dict(answer.values))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
+from redicts.core.async_backend import AsyncBackend
 from redicts.core.minitransaction import (
+    Answer,
+    AnyRead,
     Entries,
     Key,
     Names,
@@ -21,6 +25,7 @@ from redicts.core.minitransaction import (
 )
 from tests.contract.broken.register import broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite
+from tests.contract.broken.tasks import InTasks
 from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend, Spaces
 
 
@@ -131,9 +136,11 @@ class NamesAreAnsweredLast(DictBackend):
 
 @broken_store("reads.answers_come_in_the_order_of_reads", alone=True)
 class RepeatedReadsAreAnsweredOnce(PlainBackend):
-    """A read that is there twice is answered once."""
+    """A read that is there twice, among others, is answered once."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
+        if len(transaction.reads) < 3:
+            return super().decide(transaction, now)
         return super().decide(transaction._replace(reads=tuple(dict.fromkeys(transaction.reads))), now)
 
 
@@ -206,3 +213,105 @@ class ArraysAreFetched(OnSqlite):
     def fetch(self, key: Key, /) -> Any:
         value = self.store.fetch(key)
         return None if value is None else bytearray(value)
+
+
+# Answers that more than one caller holds.
+
+
+@broken_store("reads.an_answer_is_the_callers_own", alone=True)
+class EqualReadsShareAnAnswer(PlainBackend):
+    """A read is answered by the dict that answered it before, until something is written."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.shared: dict[Read, Entries] = {}
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        outcome = super().decide(transaction, now)
+        if transaction.writes:
+            self.shared.clear()
+        return outcome
+
+    def entries(self, read: Read, now: float) -> Entries:
+        fresh = super().entries(read, now)
+        return fresh if read.ttls else self.shared.setdefault(read, fresh)
+
+    def lay(self, key: Key, held: HeldLocks) -> None:
+        super().lay(key, held)
+        self.shared.clear()
+
+
+@broken_shared_store("reads.an_answer_is_the_callers_own", alone=True)
+class EqualReadsOfOneRequestShareAnAnswer(OnSqlite):
+    """Equal reads of one transaction are answered once, by one dict for all."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        alone = tuple(dict.fromkeys(transaction.reads))
+        outcome = super().execute(transaction._replace(reads=alone))
+        found = dict(zip(alone, outcome.answers))
+        return outcome._replace(answers=tuple([found[read] for read in transaction.reads if found]))
+
+
+class _Current(Mapping[Path, bytes]):
+    """What is there whenever one looks."""
+
+    def __init__(self, look: Callable[[], Mapping[Path, bytes]]) -> None:
+        self.look: Final = look
+
+    def __getitem__(self, path: Path) -> bytes:
+        return self.look()[path]
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self.look())
+
+    def __len__(self) -> int:
+        return len(self.look())
+
+
+@broken_store("reads.an_answer_is_the_callers_own")
+class AnswersFollowTheStore(PlainBackend):
+    """The answer to a read of one key is a view, which shows what is there when one looks at it."""
+
+    def entries(self, read: Read, now: float) -> Entries:
+        answer = super().entries(read, now)
+        if read.scope is not Scope.NODE or not answer.values or read.ttls:
+            return answer
+        return answer._replace(values=_Current(lambda: super(AnswersFollowTheStore, self).entries(read, now).values))
+
+
+@broken_store("reads.an_answer_is_the_callers_own")
+class ConditionsUseTheirEntriesUp(DictBackend):
+    """Equals takes each entry that it finds out of the dict of its caller."""
+
+    def equal(self, found: Mapping[Path, bytes], wanted: Mapping[Path, bytes]) -> bool:
+        if not isinstance(wanted, dict):
+            return super().equal(found, wanted)
+        return all(wanted.pop(path, None) == value for path, value in found.items()) and not wanted
+
+
+class _Sharing(InTasks):
+    """Answers a read by what answered it before, if both are equal."""
+
+    def __init__(self, store: DictBackend) -> None:
+        super().__init__(store)
+        self.known: dict[AnyRead, tuple[Answer, Answer]] = {}
+
+    async def execute(self, transaction: Transaction, deadline: float | None = None, /) -> Outcome:
+        outcome = await super().execute(transaction, deadline)
+        return outcome._replace(answers=tuple(map(self.one, transaction.reads, outcome.answers)))
+
+    def one(self, read: AnyRead, answer: Answer) -> Answer:
+        if not isinstance(answer, Entries):
+            return answer
+        shown, as_it_was = self.known.get(read, (None, None))
+        if shown is None or as_it_was != answer:
+            shown, self.known[read] = answer, (answer, answer._replace(values=dict(answer.values)))
+        return shown
+
+
+@broken_store("tasks.transactions_mean_the_same")
+class TasksShareAnswers(DictBackend):
+    """Tasks that read the same get one dict for all."""
+
+    def for_asyncio(self) -> AsyncBackend:
+        return _Sharing(self)

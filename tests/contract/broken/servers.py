@@ -131,6 +131,36 @@ class _Deafened(Listener):
         self.listener.close()
 
 
+# Connections that fell silent.
+
+
+@broken_network_client("servers.silence_is_noticed", of=PlainBackend, alone=True)
+class SilentConnectionsStay(NetworkClient):
+    """A connection that fell silent is used for every attempt of a call, until that gives up."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self.silences = network.silences
+
+    def execute_until(self, transaction: Transaction, deadline: float, /) -> Outcome:
+        if self.silences == self.network.silences:
+            return super().execute_until(transaction, deadline)
+        if not self.network.mutes:
+            self.silences = self.network.silences
+        time.sleep(max(0.0, min(0.05, deadline - time.monotonic())))
+        raise self.given_up(bool(transaction.writes))
+
+
+@broken_network_client("servers.silence_is_noticed", of=in_memory)
+class SilenceOutlastsDeadlines(NetworkClient):
+    """A call over a connection that fell silent waits for a reply for half a second, whatever its deadline."""
+
+    def execute_until(self, transaction: Transaction, deadline: float, /) -> Outcome:
+        if self.network.mutes:
+            time.sleep(0.5)
+        return super().execute_until(transaction, deadline)
+
+
 # A server that forgot.
 
 

@@ -6,6 +6,7 @@ import fcntl
 import itertools
 import json
 import os
+import random
 import threading
 import uuid
 from collections.abc import Callable
@@ -126,6 +127,63 @@ class ChildrenPassForTheirParents(OnSqlite):
         return outcome
 
 
+class _InSessions(OnSqlite):
+    """Numbers its requests in a session, so that each is applied once: the store keeps the last number and its status.
+
+    A child, and another instance, has a session of its own.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.sessions: Final[dict[int, str]] = {}
+        self.number = 0
+        self.is_used = False
+        """Whether a call uses the session: one in the midst of that does without."""
+
+    def session(self) -> str:
+        raise NotImplementedError
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        with _process[0]:
+            if self.is_used or not transaction.writes or transaction.reads or transaction.checks:
+                return super().execute(transaction)
+            self.is_used = True
+            try:
+                return self.once(transaction)
+            finally:
+                self.is_used = False
+
+    def once(self, transaction: Transaction) -> Outcome:
+        self.number += 1
+        record = Key("sessions", (self.sessions.setdefault(os.getpid(), self.session()),))
+        (known,) = super().execute(Transaction(reads=(Read(record),))).answers
+        assert isinstance(known, Entries)
+        if int(known.values.get((), b"0")) >= self.number:
+            return Outcome(Status.APPLIED, (), tuple([1 for write in transaction.writes if isinstance(write, Add)]))
+        numbered = Put(record, b"%d" % self.number)
+        return super().execute(transaction._replace(writes=(*transaction.writes, numbered)))
+
+
+@broken_shared_store("processes.processes_of_one_number_are_told_apart", alone=True)
+class SessionsAreNamedByTheProcess(_InSessions):
+    """A session has the number of its process and a count in that, so that two containers may have the same."""
+
+    counts: Final[dict[int, int]] = {}
+
+    def session(self) -> str:
+        process = os.getpid()
+        self.counts[process] = self.counts.get(process, 0) + 1
+        return f"{process}-{self.counts[process]}"
+
+
+@broken_shared_store("processes.processes_of_one_number_are_told_apart")
+class SessionsAreDrawnAtRandom(_InSessions):
+    """A session has a random number, from the generator for which programs choose a seed."""
+
+    def session(self) -> str:
+        return f"{random.getrandbits(64)}"
+
+
 _process: Final = [threading.RLock()]
 """The lock of the thread of this process that uses one of these stores."""
 
@@ -201,16 +259,19 @@ class LongTransactionsAreSplit(OnSqlite):
             outcome = super().execute(transaction)
             if transaction.reads:
                 with open(self.looks, "ab") as looks:
-                    looks.write(b".")
+                    looks.write(b"%d\n" % os.getpid())
             return outcome
 
     def let_others_look(self) -> None:
         """Wait until three reads of others have ended: of two processes that read, one has begun a read meanwhile."""
-        if self.vain:
-            before = self.count()
+        before = self.count()
+        if self.vain and before:
             looked = wait_until(lambda: self.count() >= before + 3, 0.5)
             self.vain = 0 if looked else self.vain - 1
 
     def count(self) -> int:
-        """Return how many reads of all processes have ended."""
-        return os.path.getsize(self.looks) if os.path.exists(self.looks) else 0
+        """Return how many reads of other processes have ended."""
+        if not os.path.exists(self.looks):
+            return 0
+        with open(self.looks, "rb") as looks:
+            return sum(int(line) != os.getpid() for line in looks if line.endswith(b"\n"))

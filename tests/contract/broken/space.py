@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import tempfile
 import threading
 import uuid
-from typing import Any
+from typing import Any, Final
 
 from redicts.backends.sqlite import SqliteBackend, statements
 from redicts.backends.sqlite.backend import _on_connection
 from redicts.backends.sqlite.snapshot import Snapshot
+from redicts.contract import SharedBackend
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Delete, Entries, Key, Notify, Outcome, Put, Scope, Status, Transaction, Write
-from tests.contract.broken.register import broken_shared_store, broken_store
+from redicts.errors import StoreBusy
+from tests.contract.broken.commits import InAFile
+from tests.contract.broken.register import broken_client, broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import DictBackend, DictListener, PlainBackend, Spaces
 
@@ -187,7 +192,7 @@ class LongValuesOfAFileStay(OnSqlite):
         return super().execute(transaction._replace(writes=(*transaction.writes, *copies)))
 
 
-@broken_shared_store("space.killed_processes_leave_nothing", alone=True)
+@broken_shared_store("space.killed_processes_leave_nothing", "space.a_killed_process_leaves_no_file")
 class JournalsStay(OnSqlite):
     """A client writes each large transaction to a journal of its own first, which is deleted when it is closed."""
 
@@ -207,6 +212,103 @@ class JournalsStay(OnSqlite):
         journal = f"{self.journal}.{os.getpid()}"
         if os.path.exists(journal):
             os.remove(journal)
+
+
+@broken_shared_store("space.killed_processes_leave_nothing", alone=True)
+class JournalsInTheStoreStay(OnSqlite):
+    """A client keeps its last large transaction in the store until it is closed."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.journals: dict[int, Key] = {}
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if len(transaction.writes) > 100:
+            journal = self.journals.setdefault(os.getpid(), Key("journals", (uuid.uuid4().hex,)))
+            super().execute(Transaction(writes=(Put(journal, repr(transaction).encode()),)))
+        return super().execute(transaction)
+
+    def close(self) -> None:
+        journal = self.journals.pop(os.getpid(), None)
+        if journal is not None:
+            super().execute(Transaction(writes=(Delete(journal, Scope.NODE),)))
+        super().close()
+
+
+@broken_shared_store("space.a_killed_process_leaves_no_file", alone=True)
+class NewFilesStay(InAFile):
+    """Each commit writes a new file with a name of its own, which then replaces the store."""
+
+    def commit(self, data: bytes) -> None:
+        super().commit(data)
+        descriptor, name = tempfile.mkstemp(dir=os.path.dirname(self.file))
+        os.close(descriptor)
+        shutil.copy(self.file, name)
+        os.replace(name, self.file)
+
+
+@broken_shared_store("space.a_killed_process_leaves_no_file")
+class LocksOfTheKilledStay(InAFile):
+    """A process that commits makes a file which excludes the others, and removes it."""
+
+    def commit(self, data: bytes) -> None:
+        busy = f"{self.file}.busy"
+        try:
+            os.close(os.open(busy, os.O_CREAT | os.O_EXCL))
+        except FileExistsError as error:
+            raise StoreBusy("another process commits") from error
+        try:
+            super().commit(data)
+        finally:
+            os.remove(busy)
+
+
+@broken_shared_store("space.a_killed_process_leaves_no_file", alone=True)
+class LongValuesAreSpilled(OnSqlite):
+    """A long value lies in a temporary file while it is written."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        long = [write for write in transaction.writes if isinstance(write, Put) and len(write.value) > 50_000]
+        if not long:
+            return super().execute(transaction)
+        with tempfile.NamedTemporaryFile() as spilled:
+            spilled.writelines(write.value for write in long)
+            return super().execute(transaction)
+
+
+@broken_shared_store("space.a_killed_process_leaves_no_file")
+class DirectoriesOfTheOpenStay(OnSqlite):
+    """A client has a directory of its own until it is closed."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.directory: Final = tempfile.mkdtemp()
+
+    def close(self) -> None:
+        super().close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+@broken_client("space.what_a_client_keeps_ends", of=PlainBackend, alone=True)
+class SessionsStay(SharedBackend):
+    """A client writes a record of its session with its first write, which has no TTL and is never deleted."""
+
+    has_session = False
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if transaction.writes and not self.has_session:
+            self.has_session = True
+            super().execute(Transaction(writes=(Put(Key("sessions", (uuid.uuid4().hex,)), b"1"),)))
+        return super().execute(transaction)
+
+
+@broken_shared_store("space.what_a_client_keeps_ends")
+class ListenersOfAFileStay(InAFile):
+    """A client writes the name under which it listens to the store, and leaves it there."""
+
+    def listen(self, name: str, /) -> Listener:
+        self.execute(Transaction(writes=(Put(Key("listeners", (name,)), b"1"),)))
+        return super().listen(name)
 
 
 class _Recording(PlainBackend):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable
 from typing import Any
 
 from redicts.core.async_backend import AsyncBackend, AsyncListener, CallbackListener
-from redicts.core.minitransaction import Add, Outcome, Transaction
-from tests.contract.broken.register import broken_store
-from tests.contract.reference_model import DictBackend, DictListener
+from redicts.core.minitransaction import Add, Outcome, Path, Transaction
+from redicts.errors import StoreError
+from tests.contract.broken.register import broken_network_client, broken_store
+from tests.contract.networks import NetworkClient, Number, ReplyLost
+from tests.contract.reference_model import ChangeListener, DictBackend, DictListener, PlainBackend
 
 
-class _Tasks(AsyncBackend):
+class InTasks(AsyncBackend):
     """A correct part for asyncio: it lets other tasks run before and after it has executed."""
 
     def __init__(self, store: DictBackend) -> None:
@@ -57,10 +61,10 @@ class ForTasks(DictBackend):
     """A correct store with a part for asyncio."""
 
     def for_asyncio(self) -> AsyncBackend:
-        return _Tasks(self)
+        return InTasks(self)
 
 
-class _Forgetful(_Tasks):
+class _Forgetful(InTasks):
     async def execute(self, transaction: Transaction, deadline: float | None = None, /) -> Outcome:
         outcome = await super().execute(transaction, deadline)
         return outcome if outcome.failed_index is None else outcome._replace(failed_index=0)
@@ -74,7 +78,7 @@ class TasksBlameTheFirstCheck(DictBackend):
         return _Forgetful(self)
 
 
-class _Mixed(_Tasks):
+class _Mixed(InTasks):
     def __init__(self, store: DictBackend) -> None:
         super().__init__(store)
 
@@ -93,7 +97,7 @@ class TasksShareOneOutcome(DictBackend):
         return _Mixed(self)
 
 
-class _Queue(_Tasks):
+class _Queue(InTasks):
     def __init__(self, store: DictBackend) -> None:
         super().__init__(store)
         self.replies: list[Outcome] = []
@@ -114,7 +118,7 @@ class NextTaskReadsTheReply(DictBackend):
         return _Queue(self)
 
 
-class _Late(_Tasks):
+class _Late(InTasks):
     async def execute(self, transaction: Transaction, deadline: float | None = None, /) -> Outcome:
         is_put = any(not isinstance(write, Add) for write in transaction.writes)
         try:
@@ -140,7 +144,7 @@ class _WrongThread(_Listener):
         self.notify()
 
 
-class _RingsInAnyThread(_Tasks):
+class _RingsInAnyThread(InTasks):
     async def listen(self, name: str, deadline: float | None = None, /) -> AsyncListener:
         return _WrongThread(self.store, name)
 
@@ -153,7 +157,7 @@ class ListenersRingInTheWrongThread(DictBackend):
         return _RingsInAnyThread(self)
 
 
-class _Bound(_Tasks):
+class _Bound(InTasks):
     def __init__(self, store: DictBackend) -> None:
         super().__init__(store)
         self.loop = asyncio.get_running_loop()
@@ -175,7 +179,7 @@ class OneForAllLoops(DictBackend):
         return self.made
 
 
-class _Slow(_Tasks):
+class _Slow(InTasks):
     def __init__(self, store: DictBackend) -> None:
         super().__init__(store)
         self.loop = asyncio.get_running_loop()
@@ -195,3 +199,132 @@ class LastLoopWins(DictBackend):
     def for_asyncio(self) -> AsyncBackend:
         self.made = made = _Slow(self)
         return made
+
+
+class _AllAtOnce(_Listener):
+    """Is closed together with all others of its part for asyncio."""
+
+    def __init__(self, store: DictBackend, name: str, others: list[_Listener]) -> None:
+        super().__init__(store, name)
+        self.others = others
+        others.append(self)
+
+    def close(self) -> None:
+        for other in self.others:
+            other.inner.close()
+
+
+class _ClosesAll(InTasks):
+    def __init__(self, store: DictBackend) -> None:
+        super().__init__(store)
+        self.open: list[_Listener] = []
+
+    async def listen(self, name: str, deadline: float | None = None, /) -> AsyncListener:
+        return _AllAtOnce(self.store, name, self.open)
+
+
+@broken_store("tasks.listeners_mean_the_same", alone=True)
+class OneClosedListenerClosesAll(DictBackend):
+    """When one listener of a task is closed, the others of its loop hear nothing any more."""
+
+    def for_asyncio(self) -> AsyncBackend:
+        return _ClosesAll(self)
+
+
+class _Changes(CallbackListener):
+    """A listener to changes."""
+
+    def __init__(self, store: DictBackend, path: Path) -> None:
+        super().__init__(asyncio.get_running_loop())
+        self.inner = _Watching(store, path, self.notify_from_thread)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class _Watching(ChangeListener):
+    def __init__(self, store: DictBackend, path: Path, bell: Callable[[], object]) -> None:
+        super().__init__(store, b"a task", path)
+        self._bell = bell
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "called" and value:
+            self._bell()
+
+
+class _WatchesItsSection(InTasks):
+    async def listen_to_changes(self, name: str, path: Path, /) -> AsyncListener:
+        return _Changes(self.store, path or ("nothing",))
+
+
+@broken_store("tasks.listeners_mean_the_same")
+class WatchersOfTheRootAreDeaf(DictBackend):
+    """A task that listens to changes at the root hears of none."""
+
+    def for_asyncio(self) -> AsyncBackend:
+        return _WatchesItsSection(self)
+
+
+class _OverANetwork(AsyncBackend):
+    """A correct part for asyncio of a client on a network: it sends a request again, with its number."""
+
+    def __init__(self, client: NetworkClient) -> None:
+        self.client = client
+        self.sessions: list[int] = []
+        """Those that no request uses, the last one first: a request in doubt is overtaken by the next."""
+
+    async def execute(self, transaction: Transaction, deadline: float | None = None, /) -> Outcome:
+        await asyncio.sleep(0)
+        numbers = self.client.network.numbers
+        session = self.sessions.pop() if self.sessions else next(numbers)
+        number = session, next(numbers)
+        try:
+            while deadline is None or time.monotonic() < deadline:
+                try:
+                    return self.client.send(number, transaction)
+                except ReplyLost as lost:
+                    left = math.inf if deadline is None else deadline - time.monotonic()
+                    await asyncio.sleep(max(0.0, min(lost.seconds, left)))
+                    number = self.number_again(number)
+        finally:
+            self.sessions.append(session)
+        raise self.given_up(transaction)
+
+    async def listen(self, name: str, deadline: float | None = None, /) -> AsyncListener:
+        store = self.client.network.server.store
+        assert isinstance(store, DictBackend)
+        return _Listener(store, name)
+
+    def number_again(self, number: Number) -> Number:
+        """Return the number under which a request is sent again."""
+        return number
+
+    def given_up(self, transaction: Transaction) -> StoreError:
+        return self.client.given_up(bool(transaction.writes))
+
+
+class _NumbersAgain(_OverANetwork):
+    def number_again(self, number: Number) -> Number:
+        return number[0], next(self.client.network.numbers)
+
+
+@broken_network_client("tasks.faults_mean_the_same", of=PlainBackend, alone=True)
+class TasksSendAgainAsNew(NetworkClient):
+    """A task whose reply was lost sends its request again with another number."""
+
+    def for_asyncio(self) -> AsyncBackend:
+        return _NumbersAgain(self)
+
+
+class _Sure(_OverANetwork):
+    def given_up(self, transaction: Transaction) -> StoreError:
+        return self.client.given_up(False)
+
+
+@broken_network_client("tasks.faults_mean_the_same", of=DictBackend, alone=True)
+class DoubtOfTasksIsNotTold(NetworkClient):
+    """A write of a task to which no reply came is said not to be applied."""
+
+    def for_asyncio(self) -> AsyncBackend:
+        return _Sure(self)

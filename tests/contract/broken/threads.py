@@ -72,10 +72,10 @@ class ChecksAreOutsideOfTheLock(MeetingBackend):
 
 @broken_store("threads.no_reader_sees_half_a_subtree", alone=True)
 class WritesAreSeenOneByOne(MeetingBackend, PlainBackend):
-    """Each write is atomic, the transaction is not."""
+    """Each write of a transaction with deep paths is atomic, the transaction is not."""
 
     def execute(self, transaction: Transaction, /) -> Outcome:
-        if len(transaction.writes) < 2:
+        if max([0, *[len(write.key.path) for write in transaction.writes]]) < 4:
             return super().execute(transaction)
         with self.lock:
             before = self.spaces

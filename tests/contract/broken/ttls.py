@@ -118,7 +118,7 @@ class KeepTTLLooksAtTTL(DictBackend):
         super().put(spaces, write._replace(keep_ttl=keep), now)
 
 
-@broken_store("ttl.keep_ttl_keeps_it", alone=True)
+@broken_store("ttl.keep_ttl_keeps_it")
 class TheFirstOfSeveralKeepsItsTTL(DictBackend):
     """Of several puts with keep_ttl of a transaction, the first one keeps the TTL."""
 

@@ -17,7 +17,6 @@ from redicts.core.minitransaction import (
     Scope,
     Status,
     Transaction,
-    Write,
 )
 from tests.contract.broken.register import broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite
@@ -170,14 +169,15 @@ class DeletesComeFirst(PlainBackend):
 
 
 @broken_store("writes.all_writes_or_none", alone=True)
-class DeletesOfSpacesComeFirst(PlainBackend):
-    """If a transaction deletes all of a space, it does so before anything else."""
+class SpacesAreDeletedAllTheSame(PlainBackend):
+    """If a transaction deletes all of a space, and a counter is refused, the space is empty."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
-        def rank(write: Write) -> int:
-            return 0 if isinstance(write, Delete) and write.scope is Scope.SUBTREE and not write.key.path else 1
-
-        return super().decide(transaction._replace(writes=tuple(sorted(transaction.writes, key=rank))), now)
+        outcome = super().decide(transaction, now)
+        if outcome.status is Status.NOT_A_COUNTER:
+            deletes = [write for write in transaction.writes if isinstance(write, Delete) and not write.key.path]
+            super().decide(Transaction(writes=tuple(deletes)), now)
+        return outcome
 
 
 @broken_store(
@@ -252,10 +252,10 @@ class AddsSeeTheStateBefore(DictBackend):
 
 @broken_store("model.the_store_answers_as_the_model", alone=True)
 class AddCountsOnFromTheDeleted(PlainBackend):
-    """An Add counts on from a value that an earlier write of its transaction deleted by a scope of a dict above it."""
+    """In a transaction that reads, an Add counts on from a value that a Delete of a dict above it has deleted."""
 
     def decide(self, transaction: Transaction, now: float) -> Outcome:
-        self.before = self.spaces
+        self.before, self.reads = self.spaces, bool(transaction.reads)
         self.cleared: set[Key] = set()
         return super().decide(transaction, now)
 
@@ -266,12 +266,12 @@ class AddCountsOnFromTheDeleted(PlainBackend):
     def add(self, spaces: Spaces, write: Add, now: float) -> int:
         old = self.old(self.before, write.key, now, "Add")
         above = {Key(write.key.space, write.key.path[:depth]) for depth in range(len(write.key.path))}
-        if above & self.cleared and old is not None and self.old(spaces, write.key, now, "Add") is None:
+        if self.reads and above & self.cleared and old is not None and self.old(spaces, write.key, now, "Add") is None:
             self.store(spaces, write.key, old)
         return super().add(spaces, write, now)
 
 
-@broken_store("writes.delete_removes_its_scope", alone=True)
+@broken_store("writes.delete_removes_its_scope", "pairs.each_write_sees_the_one_before")
 class DeletesMissOneOfSeveral(DictBackend):
     """A Delete of exactly a value is ignored if its transaction has put that and another one in the same dict."""
 
