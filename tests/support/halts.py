@@ -46,9 +46,9 @@ class Halts:
         """Tell a process of xdist where the halts are written down."""
         node.workerinput["halts"] = str(self._file)
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Have each test run again if the machine halted."""
-        for item in items:
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Have each test run again if the machine halted, unless a debugger is to stop at a failure."""
+        for item in () if config.getoption("usepdb") else items:
             item.add_marker(pytest.mark.flaky(reruns=_ATTEMPTS, condition=self._excuses))
 
     @pytest.hookimpl(tryfirst=True)
