@@ -15,6 +15,7 @@ from redicts.contract.documented import (
     after,
     apply,
     fetch,
+    fetch_at,
     here,
     key_in,
     leaves_of,
@@ -27,7 +28,11 @@ from redicts.contract.documented import (
 from redicts.contract.fixture import LONG, SHORT, Fixture
 from redicts.contract.requirements import require, require_equal
 from redicts.contract.trees import without
-from redicts.core.minitransaction import Add, Delete, Expire, Path, Put, Scope, Write
+from redicts.core.documents import leaves_in
+from redicts.core.minitransaction import Add, Delete, Expire, Path, Put, PutDocument, Scope, Write
+
+_LIMITS: Final = tuple(2**power - len('{"in":{"text":""}}') for power in range(5, 15))
+"""Lengths of a text in documents of lengths with which a store may begin to keep them elsewhere."""
 
 _AGAIN: Final = 20
 """So often is a thing done that a store may do otherwise every few times."""
@@ -54,6 +59,28 @@ def what_is_fetched_is_all_that_is_there(fixture: Fixture) -> None:
             there = apply(fixture, there, putting(fixture, base, OTHER))
             for client in (fixture.store, other):
                 fetch(fixture, client, there, [*paths, (*base, "only", "in")])
+
+
+@conformance_check(needs=[Need.DOCUMENTS])
+def one_of_any_size_is_fetched_whole(fixture: Fixture) -> None:
+    """A document of any size is fetched whole or not at all, however often, and after it was overwritten by any other.
+
+    Puts documents of sizes around powers of two, and overwrites them by short and long ones. Two clients fetch each of
+    these twice.
+    """
+    clients, key = (fixture.store, fixture.client()), fixture.key("d", "doc")
+    texts = [text_of({"in": {"text": "x" * max(0, limit + more)}}) for limit in _LIMITS for more in (-1, 0, 1)]
+
+    def look(text: bytes) -> None:
+        for client in clients * 2:
+            fetch_at(client, key, leaves_in(text))
+
+    for text in texts:
+        fixture.store.apply(PutDocument(key, text))
+        look(text)
+        for other in (texts[0], texts[-1], text):
+            if clients[1].overwrite_document(key, other):
+                look(other)
 
 
 @conformance_check(needs=[Need.DOCUMENTS])

@@ -44,8 +44,8 @@ _FEW_LEFT: Final = 8
 def what_cannot_work_says_so(fixture: Fixture) -> None:
     """A client with a wrong address or password raises a ``StoreError``, without secrets, each time it is called.
 
-    Opens, reads, writes and listens dozens of times with each wrong setting. Searches the errors and their causes
-    for secrets, and counts the open files and threads.
+    Opens, reads, writes and listens dozens of times with each wrong setting, and takes each fast path. Searches the
+    errors and their causes for secrets, and counts the open files and threads.
     """
     calls = 300 if fixture.thorough else 30
     fixture.store.apply(Put(fixture.key("a"), b"1"))
@@ -68,6 +68,11 @@ def what_cannot_work_says_so(fixture: Fixture) -> None:
                 _examine(fixture, failed, f"{kind} with {what}")
             _examine(fixture, _failure(partial(_listen, backend)), f"listening with {what}")
             _examine(fixture, _failure(backend.about), f"about() with {what}")
+            for call in (backend.fetch, backend.fetch_document):
+                _examine(fixture, _failure(partial(call, fixture.key("a"))), f"{call.__name__} with {what}")
+            for call in (backend.overwrite, backend.overwrite_document):
+                failed = _failure(partial(call, fixture.key("a"), b'{"x":1}'))
+                _examine(fixture, failed, f"{call.__name__} with {what}")
             leftovers = Leftovers()
             kinds = {type(_failure(write)) for _ in range(calls)}
             require(len(kinds) == 1, f"the same write with {what} raises {kinds!r} one time and another")

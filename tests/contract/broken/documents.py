@@ -508,6 +508,15 @@ class TheWholeIsFetchedForAPart(KeepingBackend):
         return super().fetch_document(key if whole is None else Key(key.space, whole))
 
 
+@broken_store("documents_fast_paths.one_of_any_size_is_fetched_whole", alone=True)
+class LongTextsAreFetchedCut(KeepingBackend):
+    """A document of more than two kibibytes is cut when it is fetched."""
+
+    def fetch_document(self, key: Key, /) -> bytes | None:
+        found = super().fetch_document(key)
+        return found if found is None else found[:2048]
+
+
 @broken_store("documents_fast_paths.a_plain_fetch_gives_no_document", alone=True)
 class PlainFetchesGiveTexts(KeepingBackend):
     """A fetch of a value returns the text of a document."""

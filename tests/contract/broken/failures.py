@@ -11,7 +11,7 @@ from typing import Any, Final
 from redicts.backends.sqlite import SqliteBackend
 from redicts.contract import SharedBackend
 from redicts.core.backend import Backend
-from redicts.core.minitransaction import Outcome, Put, Status, Transaction
+from redicts.core.minitransaction import Key, Outcome, Put, Status, Transaction
 from redicts.errors import StoreError, StoreFull, StoreTimeout, Unreachable
 from tests.contract.broken.register import broken_client, broken_network_client, broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite, in_memory
@@ -107,6 +107,17 @@ class ErrorsOfSqliteComeThrough(OnSqlite):
     def execute(self, transaction: Transaction, /) -> Outcome:
         try:
             return super().execute(transaction)
+        except StoreError as error:
+            raise sqlite3.OperationalError(str(error)) from None
+
+
+@broken_shared_store("failures.what_cannot_work_says_so", alone=True)
+class ErrorsOfAFastPathComeThrough(OnSqlite):
+    """An error of the database's library is raised as it is where a document is fetched."""
+
+    def fetch_document(self, key: Key, /) -> bytes | None:
+        try:
+            return self.store.fetch_document(key)
         except StoreError as error:
             raise sqlite3.OperationalError(str(error)) from None
 
