@@ -68,11 +68,12 @@ def what_cannot_work_says_so(fixture: Fixture) -> None:
                 _examine(fixture, failed, f"{kind} with {what}")
             _examine(fixture, _failure(partial(_listen, backend)), f"listening with {what}")
             _examine(fixture, _failure(backend.about), f"about() with {what}")
-            for call in (backend.fetch, backend.fetch_document):
-                _examine(fixture, _failure(partial(call, fixture.key("a"))), f"{call.__name__} with {what}")
-            for call in (backend.overwrite, backend.overwrite_document):
-                failed = _failure(partial(call, fixture.key("a"), b'{"x":1}'))
-                _examine(fixture, failed, f"{call.__name__} with {what}")
+            for fetch in (backend.fetch, backend.fetch_document):
+                failed = _failure(partial(fetch, fixture.key("a")))
+                _examine(fixture, failed, f"{fetch.__name__} with {what}")
+            for overwrite in (backend.overwrite, backend.overwrite_document):
+                failed = _failure(partial(overwrite, fixture.key("a"), b'{"x":1}'))
+                _examine(fixture, failed, f"{overwrite.__name__} with {what}")
             leftovers = Leftovers()
             kinds = {type(_failure(write)) for _ in range(calls)}
             require(len(kinds) == 1, f"the same write with {what} raises {kinds!r} one time and another")
