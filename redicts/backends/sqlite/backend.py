@@ -4,8 +4,8 @@
 between the state that it sees and the time that it uses. One that only reads takes its snapshot between two looks at
 the clock that show the same millisecond: no TTL ended between the snapshot and the time.
 
-*Fast path.* A statement outside a transaction is a transaction of its own. So reading a value takes one statement,
-repeated if the value's TTL ended meanwhile. Overwriting a persistent leaf with a persistent one takes one statement,
+*Fast path.* A statement outside a transaction is a transaction of its own. So reading a value takes one statement, and
+a snapshot only if its TTL has ended by then. Overwriting a persistent leaf with a persistent one takes one statement,
 which needs no clock. The same holds for documents, see ``documents.py``.
 
 *Expiry.* Deadlines are milliseconds of the store's clock, see ``clock.py``. A transaction that writes also removes a
@@ -342,15 +342,16 @@ class SqliteBackend(Backend):
 
     @_on_connection()
     def _read_leaf(self, cursor: sqlite3.Cursor, read: Read) -> Outcome | None:
-        """Answer the most frequent transaction, the read of one value, by one statement if it has a row of its own."""
-        key = (encode(self._database, read.key),)
-        for _ in range(_SNAPSHOT_ATTEMPTS):
-            now = self._now()
-            leaf = cursor.execute(statements.READ_NODE, key).fetchone()
-            if leaf is None:
-                return None
-            if leaf[1] is None or self._now() == now:
-                break
+        """Answer the most frequent transaction, the read of one value, by one statement if it has a row of its own.
+
+        A value that has expired by now may have been replaced since it was read, so it takes a snapshot to tell.
+        """
+        leaf = cursor.execute(statements.READ_NODE, (encode(self._database, read.key),)).fetchone()
+        if leaf is None:
+            return None
+        now = self._now()
+        if leaf[1] is not None and leaf[1] <= now:
+            return None
         return Outcome(Status.APPLIED, (entries_of_leaf(leaf, read.ttls, now),))
 
     def _find(self, cursor: sqlite3.Cursor, key: bytes, known: bool, number: object) -> Leaf | None:

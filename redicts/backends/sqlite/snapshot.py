@@ -543,10 +543,8 @@ class Snapshot:
         return None if ttl is None else min(self.now + ttl, _LARGEST_INTEGER)
 
 
-def entries_of_leaf(leaf: Leaf | None, ttls: bool, now: int) -> Entries:
+def entries_of_leaf(leaf: Leaf, ttls: bool, now: int) -> Entries:
     """Return the answer to a read of one key at which this leaf is stored."""
-    if leaf is None:
-        return Entries({})
     value, deadline = leaf
     if deadline is None:
         return Entries({(): value})

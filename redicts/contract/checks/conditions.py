@@ -9,6 +9,7 @@ from itertools import product
 
 from redicts.contract.check import conformance_check
 from redicts.contract.fixture import LONG, Fixture
+from redicts.contract.form import entries_of
 from redicts.contract.requirements import require, require_equal, shortened
 from redicts.contract.trees import TREE, scopes, within
 from redicts.core.minitransaction import (
@@ -20,6 +21,7 @@ from redicts.core.minitransaction import (
     Path,
     Put,
     PutDocument,
+    Read,
     Scope,
     StartsWith,
     Status,
@@ -151,36 +153,59 @@ def one_failed_check_stops_all_writes(fixture: Fixture) -> None:
 def each_of_many_prefixes_is_compared(fixture: Fixture) -> None:
     """Of several StartsWith with one prefix, in one space and in two, each is compared with all values in its scope.
 
-    Plants one foreign value at a time near a dozen conditions on nested keys, as for a lock, and asks several times.
+    Plants one foreign value at a time at and near several conditions on nested keys, as for a lock, and more than a
+    dozen, and asks several times. Then it replaces one of them by one of another prefix, or by Equals.
     """
     spaces = [fixture.space, fixture.fresh_space(), fixture.fresh_space(), fixture.fresh_space()]
     nodes: list[Path] = [("ab",), *[("a",) * depth for depth in range(1, 9)]]
     for chosen in (spaces[:1], spaces[1:2], spaces[::2], spaces[1::2]):
-        keys = [Key(space, node) for space in chosen for node in nodes] * (3 - len(chosen))
-        for scope in (Scope.BELOW, Scope.SUBTREE):
-            asked = Transaction(tuple([StartsWith(key, scope, b"me") for key in keys]))
-            require(fixture.store.execute(asked).applied, "conditions fail that each hold alone")
-            for number, key in enumerate(keys[::2]):
-                planted = Key(key.space, (*key.path, "other"))
-                whole = number % 2 and fixture.capabilities.documents
-                fixture.store.apply(PutDocument(planted, b'{"x":{"y":1}}') if whole else Put(planted, b"m"))
-                outcome = fixture.store.execute(asked)
-                what = f"with another value at {planted!r}, the status of {len(keys)} conditions is"
-                require_equal(outcome.status, Status.CHECK_FAILED, what)
-                failed = keys[outcome.failed_index or 0]
-                inside = failed.space == planted.space and planted.path[: len(failed.path)] == failed.path
-                require(inside, f"of conditions on {keys!r}, that on {failed!r} fails by a value at {planted!r}")
-                fixture.store.apply(Delete(planted, Scope.SUBTREE))
-            fixture.store.apply(*[Put(Key(space, (*nodes[-1], "mine")), b"me 1") for space in chosen])
-            require(fixture.store.execute(asked).applied, "conditions fail, though all values start with the prefix")
-            fixture.store.apply(*[Delete(Key(space, ()), Scope.SUBTREE) for space in chosen])
+        for few in (nodes[:4], nodes):
+            keys = [Key(space, node) for space in chosen for node in few] * (3 - len(chosen))
+            for scope in (Scope.BELOW, Scope.SUBTREE):
+                _plant_near(fixture, keys, scope)
+                fixture.store.apply(*[Delete(Key(space, ()), Scope.SUBTREE) for space in chosen])
+        _plant_others(fixture, keys[: len(nodes)])
+        fixture.store.apply(*[Delete(Key(space, ()), Scope.SUBTREE) for space in chosen])
+
+
+def _plant_near(fixture: Fixture, keys: Sequence[Key], scope: Scope) -> None:
+    """Require that conditions of one prefix fail by any value in their scopes that does not start with it."""
+    asked = Transaction(tuple([StartsWith(key, scope, b"me") for key in keys]))
+    require(fixture.store.execute(asked).applied, "conditions fail that each hold alone")
+    for number, key in enumerate(keys[::2]):
+        planted = key if scope is Scope.SUBTREE and number % 3 else Key(key.space, (*key.path, "other"))
+        whole = number % 2 and fixture.capabilities.documents
+        fixture.store.apply(PutDocument(planted, b'{"x":{"y":1}}') if whole else Put(planted, b"m"))
+        outcome = fixture.store.execute(asked)
+        what = f"with another value at {planted!r}, the status of {len(keys)} conditions is"
+        require_equal(outcome.status, Status.CHECK_FAILED, what)
+        failed = keys[outcome.failed_index or 0]
+        inside = failed.space == planted.space and planted.path[: len(failed.path)] == failed.path
+        require(inside, f"of conditions on {keys!r}, that on {failed!r} fails by a value at {planted!r}")
+        fixture.store.apply(Delete(planted, Scope.SUBTREE))
+    fixture.store.apply(Put(Key(keys[-1].space, (*keys[-1].path, "mine")), b"me 1"))
+    require(fixture.store.execute(asked).applied, "conditions fail, though all values start with the prefix")
+
+
+def _plant_others(fixture: Fixture, keys: Sequence[Key]) -> None:
+    """Require that among conditions of one prefix, one that asks for something else fails as it does alone."""
+    fixture.store.apply(*[Put(Key(key.space, (*key.path, "mine")), b"me 1") for key in keys])
+    for index, key in enumerate(keys):
+        for other in (StartsWith(key, Scope.BELOW, b"you"), Equals(key, Scope.BELOW, NOTHING)):
+            conditions: list[Check] = [StartsWith(each, Scope.BELOW, b"me") for each in keys]
+            conditions[index] = other
+            outcome = fixture.store.execute(Transaction(tuple(conditions)))
+            require_equal(
+                outcome.failed_index, index, f"of {len(keys)} conditions, of which {other!r} fails, one fails:"
+            )
 
 
 @conformance_check()
 def what_is_expected_can_be_deleted(fixture: Fixture) -> None:
     """A Delete of exactly the key that Equals compares deletes the value, or the condition fails and it stays.
 
-    Compares values of all sizes with others and deletes them in the same transaction, as when a lock is released.
+    Compares values of all sizes with others and deletes them in the same transaction, as when a lock is released, first
+    or last among its writes, and reads them there.
     """
     for _ in range(2):
         fixture.renew()  # a space of the other kind
@@ -197,6 +222,12 @@ def what_is_expected_can_be_deleted(fixture: Fixture) -> None:
                 outcome = fixture.store.run([Equals(key, Scope.NODE, {(): value})], writes=writes)
                 require(outcome.applied, f"Equals of the stored value {shortened(value)} fails")
                 fixture.expect({("d", "b"): value + b"?", ("done",): value})
+                for reads, order in ((), -1), ((Read(key),), 1):
+                    fixture.store.apply(Put(key, value, ttl), Delete(fixture.key("done"), Scope.NODE))
+                    outcome = fixture.store.run([Equals(key, Scope.NODE, {(): value})], reads, writes[::order])
+                    read = [dict(entries_of(answer).values) for answer in outcome.answers]
+                    require_equal(read, [{(): value}] * len(reads), "beside a delete of a value, it is read as")
+                    fixture.expect({("d", "b"): value + b"?", ("done",): value})
                 fixture.store.apply(Put(key, value))
                 outcome = fixture.store.run(
                     [Equals(key, Scope.NODE, {(): value + b"?"})], writes=[Delete(beside, Scope.NODE)]

@@ -77,7 +77,7 @@ def only_canonical_text_is_a_counter(fixture: Fixture) -> None:
 def a_sum_beyond_64_bits_is_refused(fixture: Fixture) -> None:
     """Add refuses a result outside of signed 64 bits, and the counter keeps its value.
 
-    Adds beyond both ends of 64 bits, also within one transaction.
+    Adds beyond both ends of 64 bits, also within one transaction, and to counters that Adds have made.
     """
     for value, amount in [
         (_MOST, 1),
@@ -96,6 +96,12 @@ def a_sum_beyond_64_bits_is_refused(fixture: Fixture) -> None:
         writes=[Add(fixture.key("a"), 1), Put(fixture.key("a"), b"%d" % _MOST), Add(fixture.key("a"), 1)]
     )
     require_equal(outcome.failed_index, 2, "the failed index of an overflow within a transaction is")
+    for end, amount in ((_MOST, 1), (_LEAST, -1)):
+        key = fixture.key("added", f"{amount}")
+        fixture.store.apply(Add(key, end))
+        outcome = fixture.store.run(writes=[Add(key, amount)])
+        require_equal(outcome.status, Status.NOT_A_COUNTER, f"the status of adding {amount} to a sum of {end} is")
+        require_equal(fixture.store.value(key), b"%d" % end, "after a sum was refused, the counter is")
 
 
 @conformance_check()

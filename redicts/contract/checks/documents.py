@@ -33,6 +33,7 @@ from redicts.core.minitransaction import (
     Equals,
     Expire,
     Notify,
+    Path,
     Put,
     PutDocument,
     Scope,
@@ -40,6 +41,8 @@ from redicts.core.minitransaction import (
     Status,
     Write,
 )
+
+_SIZES = (100, 500, 1_000, 2_000, 5_000, 10_000, 16_000)
 
 _COUNTERS: Tree = {"a": 5, "d": {"b": -7, "zero": 0, "most": 2**63 - 2}, "text": "5", "float": 5.0, "large": 2**63}
 
@@ -69,10 +72,14 @@ def its_leaves_are_of_all_kinds(fixture: Fixture) -> None:
 def checks_see_its_leaves(fixture: Fixture) -> None:
     """Equals and StartsWith see a document as its leaves, in every scope around and in it.
 
-    Compares every scope above, at and in a document with its leaves, with others, and with prefixes.
+    Compares every scope above, at and in a document with its leaves, with others, and with prefixes, and each value
+    beside it.
     """
     for base in BASES:
         there = plant(fixture, base)
+        for path, value in there.items():
+            holds = fixture.store.holds(Equals(fixture.key(*path), Scope.NODE, {(): value}))
+            require(holds, f"Equals of the stored value fails at {path!r}")
         for node, scope in product(paths_around(base), Scope):
             key, now = fixture.key(*node), within(there, node, scope)
             at = f"at {node!r}, {scope.name}"
@@ -98,6 +105,26 @@ def checks_see_its_leaves(fixture: Fixture) -> None:
             fixture.store.apply(putting(fixture, base, alike))
             absent = fixture.key(*base, "in", "absent")
             require(fixture.store.holds(Equals(absent, scope, {})), "Equals of nothing fails at an absent key in it")
+
+
+@conformance_check(needs=[Need.DOCUMENTS])
+def one_of_any_size_has_leaves(fixture: Fixture) -> None:
+    """Each leaf of a document is read, compared, added to and replaced alone, however large the document is.
+
+    Puts documents of growing sizes, and reads, compares and changes each of a few leaves.
+    """
+    base = BASES[1]
+    for size in _SIZES:
+        changes: list[Write] = [Put(key_in(fixture, base, "a"), b"new"), Add(key_in(fixture, base, "in", "count"), 1)]
+        for change in changes:
+            there = plant(fixture, base, {"a": 1, "in": {"count": 5, "text": "x" * size}})
+            paths: tuple[Path, ...] = (("a",), ("in", "count"))
+            for path in paths:
+                key, value = key_in(fixture, base, *path), there[base + path]
+                require_equal(fixture.store.value(key), value, f"in a document of {size} bytes, {path!r} is")
+                holds = fixture.store.holds(Equals(key, Scope.NODE, {(): value}))
+                require(holds, f"in a document of {size} bytes, Equals of {path!r} fails")
+            apply(fixture, there, change._replace(key=fixture.key(*change.key.path)))
 
 
 @conformance_check(needs=[Need.DOCUMENTS])

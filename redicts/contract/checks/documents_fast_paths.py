@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Final
 
 from redicts.contract.check import Need, conformance_check
@@ -15,6 +16,7 @@ from redicts.contract.documented import (
     after,
     apply,
     fetch,
+    fetch_at,
     here,
     key_in,
     leaves_of,
@@ -27,7 +29,11 @@ from redicts.contract.documented import (
 from redicts.contract.fixture import LONG, SHORT, Fixture
 from redicts.contract.requirements import require, require_equal
 from redicts.contract.trees import without
-from redicts.core.minitransaction import Add, Delete, Expire, Path, Put, Scope, Write
+from redicts.core.documents import leaves_in
+from redicts.core.minitransaction import Add, Delete, Expire, Key, Path, Put, PutDocument, Scope, Write
+
+_LIMITS: Final = tuple(2**power - len('{"in":{"text":""}}') for power in range(5, 15))
+"""Lengths of a text in documents of lengths with which a store may begin to keep them elsewhere."""
 
 _AGAIN: Final = 20
 """So often is a thing done that a store may do otherwise every few times."""
@@ -54,6 +60,33 @@ def what_is_fetched_is_all_that_is_there(fixture: Fixture) -> None:
             there = apply(fixture, there, putting(fixture, base, OTHER))
             for client in (fixture.store, other):
                 fetch(fixture, client, there, [*paths, (*base, "only", "in")])
+
+
+@conformance_check(needs=[Need.DOCUMENTS])
+def one_of_any_size_is_fetched_whole(fixture: Fixture) -> None:
+    """A document of any size is fetched whole or not at all, however often, and after it was overwritten by any other.
+
+    Puts documents of sizes around powers of two, with and without a TTL, and overwrites them by short and long ones,
+    beside others. Two clients fetch each of these twice.
+    """
+    clients, key = (fixture.store, fixture.client()), fixture.key("d", "doc")
+    texts = [text_of({"in": {"text": "x" * max(0, limit + more)}}) for limit in _LIMITS for more in (-1, 0, 1)]
+    beside = {fixture.key("d", "doc s"): texts[0], fixture.key("d", "another"): texts[-1]}
+    fixture.store.apply(*[PutDocument(other, text) for other, text in beside.items()])
+
+    def look(at: Key, text: bytes) -> None:
+        for client in clients * 2:
+            fetch_at(client, at, leaves_in(text))
+
+    for text, ttl in product(texts, (None, LONG) if fixture.capabilities.ttl else (None,)):
+        for other in (texts[0], texts[-1], text):
+            fixture.store.apply(PutDocument(key, text, ttl))
+            look(key, text)
+            if clients[1].overwrite_document(key, other):
+                look(key, other)
+                require_equal(dict(fixture.store.ttls(key)) if ttl else {}, {}, "the TTLs after an overwriting are")
+    for neighbour, text in beside.items():
+        look(neighbour, text)
 
 
 @conformance_check(needs=[Need.DOCUMENTS])

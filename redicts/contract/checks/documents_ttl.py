@@ -22,7 +22,7 @@ from redicts.contract.documented import (
 )
 from redicts.contract.fixture import LONG, SHORT, Fixture
 from redicts.contract.requirements import require, require_equal
-from redicts.contract.trees import within, without
+from redicts.contract.trees import names_below, within, without
 from redicts.contract.walk import many
 from redicts.core.minitransaction import (
     Add,
@@ -46,7 +46,7 @@ def its_ttl_is_that_of_each_leaf(fixture: Fixture) -> None:
     """Each leaf of a document has its TTL, in every scope and in pages, until it is replaced or an Expire follows.
 
     Reads the TTLs of every scope around a document, whole and in pages, replaces it with and without a TTL, and removes
-    its TTL. Then lets it end, after a condition on a part, and reads every scope.
+    its TTL. Then lets it end, after a condition on a part, and reads every scope and all names.
     """
     for base in BASES:
         there = plant(fixture, base, WHOLE, LONG)
@@ -76,6 +76,9 @@ def its_ttl_is_that_of_each_leaf(fixture: Fixture) -> None:
             found = dict(fixture.store.read(fixture.key(*path), scope))
             what = f"after the end of a document, the values at {path!r}, {scope.name} are"
             require_equal(found, within(left, path, scope), what)
+        for path in paths_around(base):
+            names = fixture.store.names(fixture.key(*path))
+            require_equal(names, names_below(left, path), f"after the end of a document, the names below {path!r} are")
         for number in range(10):  # writes, after any of which a store may remove what has expired
             fixture.store.apply(Put(fixture.key("z"), b"%d" % number))
         fixture.expect({**left, ("z",): b"9"})

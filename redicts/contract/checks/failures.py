@@ -71,8 +71,8 @@ _FEW_LEFT: Final = 8
 def what_cannot_work_says_so(fixture: Fixture) -> None:
     """A client with a wrong address or password raises a ``StoreError``, without secrets, each time it is called.
 
-    Opens, reads, writes and listens dozens of times with each wrong setting. Searches the errors and their causes
-    for secrets, and counts the open files and threads.
+    Opens, reads, writes and listens dozens of times with each wrong setting, and takes each fast path. Searches the
+    errors and their causes for secrets, and counts the open files and threads.
     """
     calls = 300 if fixture.thorough else 30
     fixture.store.apply(Put(fixture.key("a"), b"1"))
@@ -96,6 +96,12 @@ def what_cannot_work_says_so(fixture: Fixture) -> None:
             _examine(fixture, _failure(partial(_listen, backend)), f"listening with {what}")
             for reports in (backend.about, backend.servers):
                 _examine(fixture, _failure(reports), f"{reports.__name__}() with {what}")
+            for fetch in (backend.fetch, backend.fetch_document):
+                failed = _failure(partial(fetch, fixture.key("a")))
+                _examine(fixture, failed, f"{fetch.__name__} with {what}")
+            for overwrite in (backend.overwrite, backend.overwrite_document):
+                failed = _failure(partial(overwrite, fixture.key("a"), b'{"x":1}'))
+                _examine(fixture, failed, f"{overwrite.__name__} with {what}")
             leftovers = Leftovers()
             kinds = {type(_failure(write)) for _ in range(calls)}
             require(len(kinds) == 1, f"the same write with {what} raises {kinds!r} one time and another")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from itertools import product
 from typing import Final
 
 from redicts.contract.check import Need, conformance_check
@@ -79,13 +80,16 @@ def _try_every_size(fixture: Fixture) -> None:
     """Overwrite a short and a long value by one of each size, with which a store may begin to keep it elsewhere."""
     key, client = fixture.key("size"), fixture.store
     sizes = sorted({0, 1, *(limit + more for limit in _LIMITS for more in (-1, 0, 1))})
-    for before in (sizes[0], sizes[-1]):
+    for before, ttl in product((sizes[0], sizes[-1]), (None, LONG) if fixture.capabilities.ttl else (None,)):
         for size in sizes:
             value = bytes([size % 251]) * size
-            client.apply(Put(key, b"-" * before))
+            client.apply(Put(key, b"-" * before, ttl))
             if client.overwrite(key, value):
                 same = client.value(key) == value and client.fetch(key) in (None, value)
                 require(same, f"a value of {before} bytes overwritten by one of {size} comes back as another")
+                require(
+                    not (ttl and client.ttls(key)), f"a value of {before} bytes overwritten by {size} keeps its TTL"
+                )
 
 
 @conformance_check(needs=[Need.PROCESSES, Need.FORK, Need.OPENER])

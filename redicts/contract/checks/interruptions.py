@@ -15,7 +15,7 @@ from redicts.contract.interruption import Interrupt, Points, Traced, sample, tra
 from redicts.contract.leftovers import Leftovers
 from redicts.contract.listening import fresh_name, require_notified
 from redicts.contract.requirements import CheckFailed, require, require_equal
-from redicts.core.minitransaction import Delete, Notify, Put, Read, Scope, Write
+from redicts.core.minitransaction import Delete, Notify, Put, PutDocument, Read, Scope, Write
 from redicts.errors import StoreBusy
 
 _LEAVES = 20
@@ -56,30 +56,12 @@ def an_exception_in_a_read_holds_nothing_up(fixture: Fixture) -> None:
 
     Raises an exception at instructions of each of them, and then makes the same call and others in other threads.
     """
-    client, key = fixture.store, fixture.key("a")
-    client.apply(Put(key, b"1"))
     points = 100 if fixture.thorough else _POINTS
-    names = [fresh_name() for _ in range(3 * points + 2)]  # before, since only the calls of the store are traced
-
-    def listen() -> None:
-        client.listen(names.pop()).close()
-
-    def fetch() -> None:
-        require(client.fetch(key) in (b"1", None), "the value that was stored is not fetched")
-
-    def overwrite() -> None:
-        client.overwrite(key, b"1")
-
-    def read() -> None:
-        require_equal(client.value(key), b"1", "a value reads as")
 
     def interrupt() -> None:
         raise Interrupt
 
-    calls: dict[str, Callable[[], None]] = {
-        "a read": read, "a fetch": fetch, "an overwrite": overwrite, "a listen": listen,
-    }  # fmt: skip
-    for what, call in calls.items():
+    for what, call in _short_calls(fixture, 3 * points + 2).items():
         fixture.together([call])  # the first time, more is done
         total = trace(call, Points.REACHED).instructions
         for at in sample(total, points, fixture.seed):
@@ -87,7 +69,7 @@ def an_exception_in_a_read_holds_nothing_up(fixture: Fixture) -> None:
             expected = type(None) if found.where is None else Interrupt
             require(isinstance(found.error, expected), f"{what}, interrupted {found.where}, raises {found.error!r}")
             try:
-                fixture.together([call, partial(_use, client, fixture)] * 2)  # twice, as below
+                fixture.together([call, partial(_use, fixture.store, fixture)] * 2)  # twice, as below
             except Exception as error:
                 raise CheckFailed(f"after {what} that was interrupted {found.where}: {error}") from error
 
@@ -164,6 +146,37 @@ def an_exception_in_a_wait_disturbs_no_other(fixture: Fixture) -> None:
                 examine(at, orders[number % 2])
 
     fixture.together([work])
+
+
+def _short_calls(fixture: Fixture, times: int) -> dict[str, Callable[[], None]]:
+    """Return calls that read, take a fast path, or listen, each for so many times at most."""
+    client, key, document, text = fixture.store, fixture.key("a"), fixture.key("d"), b'{"x":1,"y":{"z":2}}'
+    client.apply(Put(key, b"1"))
+    names = [fresh_name() for _ in range(times)]  # before, since only the calls of the store are traced
+
+    def read() -> None:
+        require_equal(client.value(key), b"1", "a value reads as")
+
+    def fetch() -> None:
+        require(client.fetch(key) in (b"1", None), "the value that was stored is not fetched")
+
+    def overwrite() -> None:
+        client.overwrite(key, b"1")
+
+    def fetch_document() -> None:
+        require(client.fetch_document(document) in (text, None), "the document that was stored is not fetched")
+
+    def overwrite_document() -> None:
+        client.overwrite_document(document, text)
+
+    def listen() -> None:
+        client.listen(names.pop()).close()
+
+    calls = {"a read": read, "a fetch": fetch, "an overwrite": overwrite, "a listen": listen}
+    if fixture.capabilities.documents:
+        client.apply(PutDocument(document, text))
+        calls |= {"a fetch of a document": fetch_document, "an overwrite of a document": overwrite_document}
+    return calls
 
 
 def _interrupt(

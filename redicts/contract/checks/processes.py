@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -24,6 +25,7 @@ _ADDS: Final = 100
 _PAIRS: Final = 300
 _REPORTED: Final = 5
 _TRIES: Final = 5
+_LEAVING_SECS: Final = 0.1
 
 _TWIN: Final = 4711
 """The process id of two processes, and their seed."""
@@ -49,9 +51,10 @@ def processes_lose_no_update(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.PROCESSES, Need.OPENER])
 def processes_notify_each_other(fixture: Fixture) -> None:
-    """A Notify of one process notifies the listeners of others and its own, also on a list of hundreds.
+    """A Notify of one process notifies the listeners of others and its own, in any thread and on a list of hundreds.
 
-    A process waits and another one notifies, in both directions, also on a list of 500.
+    A process waits and another one notifies, in both directions, also on a list of 500, and when a thread that began to
+    wait before has left.
     """
     root, here, there = fixture.key("list"), fixture.key("list", "here"), fixture.key("list", "there")
     name = fresh_name()
@@ -78,6 +81,27 @@ def processes_notify_each_other(fixture: Fixture) -> None:
         fixture.store.apply(*(put for put in rest if put.key.path not in listed))
         fixture.store.apply(Notify(root, Scope.SUBTREE))
         other.result()
+        begun, left = threading.Event(), threading.Event()
+
+        def leave() -> None:
+            until = time.monotonic() + _LEAVING_SECS
+            with fixture.store.listen(fresh_name()) as leaving:
+                while (seconds := until - time.monotonic()) > 0:
+                    begun.set()
+                    leaving.wait(seconds)
+            left.set()
+
+        def stay() -> None:
+            begun.wait(fixture.timeout)
+            time.sleep(_LEAVING_SECS / 4)  # most likely the other thread waits then; if not, that makes no difference
+            _sleep(fixture.store, here, fixture.timeout)
+
+        def call() -> None:
+            left.wait(fixture.timeout)
+            await_listing(fixture.store, here, in_time=fixture.deadline())
+            other.call(_write, [Notify(here, Scope.NODE)])
+
+        fixture.together([leave, stay, call])
 
 
 @conformance_check(needs=[Need.PROCESSES, Need.OPENER])

@@ -132,7 +132,7 @@ def answers_come_in_the_order_of_reads(fixture: Fixture) -> None:
 def answers_come_with_any_status(fixture: Fixture) -> None:
     """All reads are answered, from the state before the writes, also if a condition fails or a counter is refused.
 
-    Reads in transactions that are applied, whose condition fails, and whose counter is refused.
+    Reads, all and one value, in transactions that are applied, whose condition fails, and whose counter is refused.
     """
     fixture.plant(TREE)
     reads = (Read(fixture.key(), Scope.SUBTREE), ReadNames(fixture.key("inner")), Read(fixture.key("new")))
@@ -148,6 +148,10 @@ def answers_come_with_any_status(fixture: Fixture) -> None:
         outcome = fixture.store.run(checks, reads, writes)
         require_equal(outcome.status, status, "the status")
         require_equal([_plain(each) for each in outcome.answers], expected, f"the answers with {status.name} are")
+    for checks, writes, status in cases:
+        outcome = fixture.store.run(checks, [Read(fixture.key("leaf"))], writes)
+        require_equal(outcome.status, status, "the status with one read is")
+        require_equal([_plain(each) for each in outcome.answers], [{(): b"1"}], f"the answer with {status.name} is")
 
 
 @conformance_check()

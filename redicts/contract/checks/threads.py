@@ -22,6 +22,7 @@ from redicts.core.minitransaction import (
     Equals,
     Path,
     Put,
+    PutDocument,
     Read,
     ReadNames,
     Scope,
@@ -52,6 +53,30 @@ def adds_of_many_threads_sum_up(fixture: Fixture) -> None:
         fixture.together([partial(work, client) for client in clients])
         require_equal(fixture.store.value(key), b"%d" % (adds * _THREADS), f"{_THREADS} threads of {adds} Adds count")
         require_equal(sorted(counters), list(range(1, adds * _THREADS + 1)), "the counters that the Adds were told are")
+
+
+@conformance_check()
+def overwrites_of_many_threads_are_there(fixture: Fixture) -> None:
+    """What a fast path says that it wrote is there, also while other threads write.
+
+    Four threads overwrite a value and a document of their own, by one client and by two, and read what they wrote.
+    """
+    rounds = 250 if fixture.thorough else 50
+
+    def work(number: int, client: Client) -> None:
+        value, document = fixture.key("value", f"n{number}"), fixture.key("document", f"n{number}")
+        documents = fixture.capabilities.documents
+        client.apply(Put(value, b""), *([PutDocument(document, b'{"x":0}')] if documents else []))
+        for turn in range(rounds):
+            text = b"%d" % turn
+            if client.overwrite(value, text):
+                require_equal(client.value(value), text, "after an overwrite that returns true, the value is")
+            if documents and client.overwrite_document(document, b'{"x":%b}' % text):
+                read = dict(client.read(document))
+                require_equal(read, {("x",): text}, "after an overwrite of a document that returns true, it is")
+
+    for clients in _one_and_several(fixture):
+        fixture.together([partial(work, number, client) for number, client in enumerate(clients)])
 
 
 @conformance_check()

@@ -224,6 +224,33 @@ class SixPrefixesAreCompared(PlainBackend):
         return super().execute(transaction)
 
 
+class _FewAreAlike(OnSqlite):
+    """Takes two to sixteen StartsWith for ones that differ in nothing but their keys."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        checks = transaction.checks
+        if 1 < len(checks) <= 16 and isinstance(checks[0], StartsWith):
+            alike = [self.like(checks[0], each) if isinstance(each, StartsWith) else each for each in checks]
+            transaction = transaction._replace(checks=tuple(alike))
+        return super().execute(transaction)
+
+    def like(self, first: StartsWith, other: StartsWith) -> StartsWith:
+        return other._replace(prefix=first.prefix)
+
+
+@broken_shared_store("conditions.each_of_many_prefixes_is_compared", alone=True)
+class FewPrefixesAreTakenForOne(_FewAreAlike):
+    """A few StartsWith are compared with the prefix of the first one."""
+
+
+@broken_shared_store("conditions.each_of_many_prefixes_is_compared")
+class FewScopesAreTakenForBelow(_FewAreAlike):
+    """A few StartsWith are compared with what is below their keys, and not with the values at them."""
+
+    def like(self, first: StartsWith, other: StartsWith) -> StartsWith:
+        return other._replace(scope=Scope.BELOW)
+
+
 @broken_shared_store("conditions.each_of_many_prefixes_is_compared", alone=True)
 class PrefixesOfOneSpaceAreCompared(OnSqlite):
     """Of several StartsWith, those in the space of the first one are compared."""
@@ -263,6 +290,31 @@ class ConditionsOnWhatIsDeletedAreIgnored(OnSqlite):
             check, write = transaction.checks[0], transaction.writes[0]
             if isinstance(check, Equals) and isinstance(write, Delete) and (check.key, check.scope) == write:
                 transaction = transaction._replace(checks=())
+        return super().execute(transaction)
+
+
+@broken_shared_store("conditions.what_is_expected_can_be_deleted", alone=True)
+class ReadsFollowTheDeleteOfWhatIsExpected(OnSqlite):
+    """A transaction that deletes what its only condition expects answers its reads afterwards."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        outcome = super().execute(transaction)
+        if outcome.applied and transaction.reads and len(transaction.checks) == 1:
+            check, write = transaction.checks[0], next(iter(transaction.writes), None)
+            if isinstance(check, Equals) and isinstance(write, Delete) and (check.key, check.scope) == write:
+                outcome = outcome._replace(answers=super().execute(Transaction(reads=transaction.reads)).answers)
+        return outcome
+
+
+@broken_shared_store("conditions.what_is_expected_can_be_deleted", alone=True)
+class WritesBeforeTheDeleteOfWhatIsExpectedAreLost(OnSqlite):
+    """Of two writes, of which the second deletes what the only condition expects, the first is left out."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if len(transaction.checks) == 1 and len(transaction.writes) == 2 and not transaction.reads:
+            check, write = transaction.checks[0], transaction.writes[1]
+            if isinstance(check, Equals) and isinstance(write, Delete) and (check.key, check.scope) == write:
+                transaction = transaction._replace(writes=(write,))
         return super().execute(transaction)
 
 

@@ -161,3 +161,26 @@ class DeletesInOtherSpacesResetCounters(OnSqlite):
                 deleted.append(write.key)
             writes.append(write)
         return super().execute(transaction._replace(writes=tuple(writes)))
+
+
+@broken_shared_store("counters.a_sum_beyond_64_bits_is_refused", alone=True)
+class SumsOfAddsHaveNoEnd(OnSqlite):
+    """A counter that only Adds of one client have changed counts on beyond 64 bits."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.sums: dict[Key, int] = {}
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        outcome = super().execute(transaction)
+        if len(transaction.writes) != 1 or not isinstance(add := transaction.writes[0], Add):
+            if transaction.writes:
+                self.sums.clear()
+            return outcome
+        if outcome.applied:
+            self.sums[add.key] = outcome.counters[0]
+        elif outcome.status is Status.NOT_A_COUNTER and add.key in self.sums:
+            added = self.sums[add.key] + add.amount
+            super().execute(Transaction(writes=(Put(add.key, b"%d" % added),)))
+            return Outcome(Status.APPLIED, outcome.answers, (added,))
+        return outcome

@@ -508,6 +508,44 @@ class TheWholeIsFetchedForAPart(KeepingBackend):
         return super().fetch_document(key if whole is None else Key(key.space, whole))
 
 
+@broken_store("documents.one_of_any_size_has_leaves", alone=True)
+class LongDocumentsHaveNoParts(KeepingBackend):
+    """One leaf of a document of more than two kibibytes is read as absent."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        outcome = super().execute(transaction)
+        if len(transaction.reads) == 1 and isinstance(read := transaction.reads[0], Read) and read.scope is Scope.NODE:
+            whole = self.whole(self.spaces, read.key)
+            held = None if whole is None else self.kept(Key(read.key.space, whole))
+            if held is not None and len(held.value) > 2048:
+                return outcome._replace(answers=(Entries({}),))
+        return outcome
+
+
+@broken_store("documents_fast_paths.one_of_any_size_is_fetched_whole", alone=True)
+class OverwritesOfLongTextsKeepTheTTL(KeepingBackend):
+    """Overwriting a document with a TTL by one of more than two kibibytes leaves the TTL."""
+
+    def overwrite_document(self, key: Key, document: bytes, /) -> bool:
+        with self.lock:
+            held = self.kept(key)
+            if held is None or held.deadline is None or len(document) <= 2048:
+                return super().overwrite_document(key, document)
+            (found,) = self.execute(Transaction(reads=(Read(key, Scope.BELOW, ttls=True),))).answers
+            assert isinstance(found, Entries)
+            ttl = max(found.ttls.values())
+            return self.execute(Transaction(writes=(PutDocument(key, document, ttl),))).applied
+
+
+@broken_store("documents_fast_paths.one_of_any_size_is_fetched_whole", alone=True)
+class LongTextsAreFetchedCut(KeepingBackend):
+    """A document of more than two kibibytes is cut when it is fetched."""
+
+    def fetch_document(self, key: Key, /) -> bytes | None:
+        found = super().fetch_document(key)
+        return found if found is None else found[:2048]
+
+
 @broken_store("documents_fast_paths.a_plain_fetch_gives_no_document", alone=True)
 class PlainFetchesGiveTexts(KeepingBackend):
     """A fetch of a value returns the text of a document."""

@@ -122,6 +122,17 @@ class ErrorsOfSqliteComeThrough(OnSqlite):
             raise sqlite3.OperationalError(str(error)) from None
 
 
+@broken_shared_store("failures.what_cannot_work_says_so", alone=True)
+class ErrorsOfAFastPathComeThrough(OnSqlite):
+    """An error of the database's library is raised as it is where a document is fetched."""
+
+    def fetch_document(self, key: Key, /) -> bytes | None:
+        try:
+            return self.store.fetch_document(key)
+        except StoreError as error:
+            raise sqlite3.OperationalError(str(error)) from None
+
+
 # Disks that are full.
 
 

@@ -37,6 +37,15 @@ class OverwritesKeepTheTTL(_Fast):
         return self.execute(Transaction(writes=(Put(key, value, keep_ttl=True),))).applied
 
 
+@broken_store("fast_paths.they_equal_a_transaction", alone=True)
+class LongOverwritesOfLongValuesKeepTheTTL(_Fast):
+    """A value of more than four kibibytes keeps its TTL when a value of more than four kibibytes overwrites it."""
+
+    def replaced(self, key: Key, old: HeldLocks, value: bytes) -> bool:
+        keeps = min(len(old.value), len(value)) > 4096
+        return self.execute(Transaction(writes=(Put(key, value, keep_ttl=keeps),))).applied
+
+
 @broken_store("fast_paths.they_equal_a_transaction")
 class LongOverwritesAreCut(_Fast):
     """A value of more than eight kibibytes is cut when it is overwritten."""

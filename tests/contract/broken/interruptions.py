@@ -163,6 +163,23 @@ class FetchesHoldTheLock(OnSqlite):
         return value
 
 
+@broken_shared_store("interruptions.an_exception_in_a_read_holds_nothing_up", alone=True)
+class FetchesOfDocumentsHoldTheLock(OnSqlite):
+    """The fast path to a document releases its lock at its end, and not after an exception."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.own = ForkSafeLock()
+
+    def fetch_document(self, key: Key, /) -> bytes | None:
+        if self.own.is_mine():
+            return None
+        self.own.acquire()
+        text = self.store.fetch_document(key)
+        self.own.release()
+        return text
+
+
 @broken_store("interruptions.an_exception_in_a_read_holds_nothing_up", alone=True)
 class ListeningHoldsTheLock(PlainBackend):
     """``listen`` releases its lock at its end, and not after an exception."""

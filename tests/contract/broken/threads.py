@@ -29,6 +29,23 @@ class UpdatesAreLost(MeetingBackend):
         return spaces
 
 
+@broken_shared_store("threads.overwrites_of_many_threads_are_there", alone=True)
+class OverwritesThatMeetAreLost(OnSqlite):
+    """An overwriting says that it wrote, and did not if another thread overwrote at the same time."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.busy = threading.Lock()
+
+    def overwrite(self, key: Key, value: bytes, /) -> bool:
+        if not self.busy.acquire(blocking=False):
+            return True
+        try:
+            return self.store.overwrite(key, value)
+        finally:
+            self.busy.release()
+
+
 @broken_store("threads.adds_of_many_threads_sum_up", alone=True)
 class AddsAreLost(MeetingBackend, PlainBackend):
     """The value that a single Add counts on from is fetched before the lock is taken."""
