@@ -7,6 +7,7 @@ import multiprocessing
 import pickle
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
@@ -32,9 +33,13 @@ class OtherProcess:
         self._ours, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
         try:
-            self._process.start()
+            # In a thread, which no signal interrupts: a process that was started in part would print a traceback.
+            with ThreadPoolExecutor(1) as starting:
+                starting.submit(self._process.start).result()
         except BaseException:
             self._ours.close()
+            if self._process.pid is not None:
+                self._process.kill()
             raise
         finally:
             theirs.close()

@@ -131,6 +131,24 @@ def check(store: SqliteBackend) -> None:
     assert value(store, "c") == b"1"
 
 
+def test_an_interrupted_close_may_be_repeated(file: Path) -> None:
+    """After an exception at any instruction of closing a connection, closing it again is no error."""
+    number = 0
+    while True:
+        number += 1
+        backend = SqliteBackend(str(file), busy_timeout_secs=BUSY_SECS)
+        run(backend, Put(key("a"), b"0"))
+        (connection,) = backend._pool.idle
+        try:
+            interrupted(connection.close, number, raising)
+        except Interrupt:
+            connection.close()
+            backend.close()
+        else:
+            break
+    assert number > 10
+
+
 @pytest.mark.parametrize("call", CALLS)
 def test_an_exception_leaves_the_store_usable(call: str, store: SqliteBackend, path: str) -> None:
     """After an exception between any two instructions no lock is held, and the transaction is whole."""

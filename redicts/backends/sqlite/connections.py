@@ -238,7 +238,8 @@ class Connection:
         if cursor is None:
             return
         connection = cursor.connection
-        cursor.close()
+        with contextlib.suppress(sqlite3.ProgrammingError):  # the connection is closed, if an exception came after that
+            cursor.close()
         with contextlib.suppress(sqlite3.Error):
             if connection.in_transaction:
                 connection.rollback()
