@@ -200,7 +200,7 @@ def test_a_place_in_the_write_queue_is_not_lost(file: Path, monkeypatch: pytest.
     """An exception anywhere in a write that waits in the queue leaves nothing that delays a thread or a process."""
     monkeypatch.setattr(write_queue, "_JOIN_AFTER_SECS", 0.0)
     store = SqliteBackend(str(file), busy_timeout_secs=0.004)
-    other = SqliteBackend(str(file), busy_timeout_secs=1.0)
+    other = SqliteBackend(str(file), busy_timeout_secs=10.0)
     run(store, Put(key("a"), b"0"))
     holder = plain(file)
 
