@@ -114,10 +114,11 @@ class _Here(threading.local):
 HERE: Final = _Here()
 
 report_later: Final = _reporter.add
+"""Has a function called in the thread of reports: what a user gave is not called by background work."""
 
 
 def call_observers(observers: Iterable[Callable[[Any], object]], seen: object) -> None:
-    """Call observers, and log what they raise. In background work this is a report to be made later."""
+    """Call observers, and log what they raise."""
     for observer in tuple(observers):
         try:
             observer(seen)

@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 from redicts.contract.client import Client
@@ -212,25 +212,13 @@ class Fixture:
         if not self.harness.hold_request():
             raise NotRun("the harness cannot hold requests back", required=False)
 
-    @contextmanager
-    def losing_replies(self) -> Iterator[None]:
+    def losing_replies(self) -> AbstractContextManager[None]:
         """Have every reply to lossy clients lost inside the block; raises ``NotRun`` if the harness cannot."""
-        if not self.harness.drop_replies(True):
-            raise NotRun("the harness does not offer drop_replies", required=False)
-        try:
-            yield
-        finally:
-            self.harness.drop_replies(False)
+        return _switched_on(self.harness.drop_replies, "drop_replies")
 
-    @contextmanager
-    def silence(self) -> Iterator[None]:
+    def silence(self) -> AbstractContextManager[None]:
         """Let nothing come through to or from lossy clients inside the block; raises ``NotRun`` if it cannot be had."""
-        if not self.harness.mute(True):
-            raise NotRun("the harness does not offer mute", required=False)
-        try:
-            yield
-        finally:
-            self.harness.mute(False)
+        return _switched_on(self.harness.mute, "mute")
 
     def break_connections(self) -> None:
         """Break the connections of lossy clients; raises ``NotRun`` if the harness cannot."""
@@ -341,6 +329,17 @@ class _Race:
         except BaseException as error:
             self._errors.append(error)
             self._over.set()
+
+
+@contextmanager
+def _switched_on(hook: Callable[[bool], bool | None], name: str) -> Iterator[None]:
+    """Switch a fault of a harness on inside the block; raises ``NotRun`` if the harness does not offer it."""
+    if not hook(True):
+        raise NotRun(f"the harness does not offer {name}", required=False)
+    try:
+        yield
+    finally:
+        hook(False)
 
 
 def _join(threads: Iterable[threading.Thread], deadline: float) -> None:

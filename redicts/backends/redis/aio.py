@@ -252,11 +252,9 @@ class AsyncRedisBackend(AsyncBackend):
     async def fetch(self, key: Key, document: bool, /) -> bytes | None:  # noqa: ARG002  (a document is no leaf)
         """Return a leaf as the blocking backend does."""
         command = self._plain_reads.leaf(key)
-        return (
-            None
-            if command is None
-            else self._plain_reads.found(key, await self._connections.call(command, False, None))
-        )
+        if command is None:
+            return None
+        return self._plain_reads.found(key, await self._connections.call(command, False, None))
 
     async def _call(self, transaction: Transaction, session: bytes, number: int, deadline: float | None) -> Any:
         """Call the script until it has carried out a transaction, and do in between what it says is to be done."""
