@@ -171,8 +171,8 @@ def _survey(
         survey = Survey(targets, How(make, chosen_checks(CHECKS, patterns), **how), equivalents)
     except (ValueError, SyntaxError) as error:
         raise click.UsageError(str(error)) from None
-    for entry in equivalents.unused([mutant for _, mutant in survey.made]):
-        tell(f"an equivalent mutant no longer exists: {entry['at']}, {entry.get('before', 'any piece')!r}")
+    for gone in equivalents.unused([mutant for _, mutant in survey.made]):
+        tell(f"an equivalent mutant no longer exists: {gone['at']}, {gone.get('before', 'any piece')!r}")
     return survey
 
 

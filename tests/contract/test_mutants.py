@@ -52,14 +52,11 @@ class TinyHarness(Harness):
 
 EQUIVALENT = """
 [[equivalent]]
-at = "tiny:Tiny.exec*"
-before = "1"
 reason = "Nothing reads how many calls there were."
-
-[[equivalent]]
-at = "tiny:Tiny.execute"
-before = "self.callers += 1"
-reason = "This code is gone."
+mutants = [
+    { at = "tiny:Tiny.exec*", before = "1" },
+    { at = "tiny:Tiny.execute", before = "self.callers += 1" },
+]
 """
 
 
@@ -173,9 +170,13 @@ def test_a_mutant_keeps_its_identifier_when_other_lines_change() -> None:
 
 def test_an_entry_needs_a_reason() -> None:
     """An entry of equivalent mutants without a reason, or with a field that is unknown, is refused."""
-    for entry in ({"at": "m:f"}, {"reason": "none"}, {"at": "m:f", "reason": "none", "line": "3"}):
-        with pytest.raises(ValueError, match="an entry m"):
+    mutants = [{"at": "m:f"}]
+    for entry in ({"mutants": mutants}, {"reason": "none"}, {"reason": "none", "mutants": mutants, "line": "3"}):
+        with pytest.raises(ValueError, match="an entry must"):
             Equivalents([entry])
+    for mutant in ({"before": "1"}, {"at": "m:f", "line": "3"}, {"at": "m:f", "before": 1}, "m:f"):
+        with pytest.raises(ValueError, match="a mutant must"):
+            Equivalents([{"reason": "none", "mutants": [mutant]}])
 
 
 def tiny(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
