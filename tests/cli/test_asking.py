@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
-import struct
-import subprocess
 import tempfile
-import termios
 import threading
 from pathlib import Path
 from typing import Any
@@ -19,7 +14,8 @@ import pytest
 from redicts import Lock
 from redicts.cli import exits
 from tests.cli.conftest import InProcess, leaves_in, open_database, put, value_at
-from tests.cli.running import command_line, environment
+from tests.cli.running import command_line
+from tests.cli.terminal import terminal
 
 MUCH = {"garage": {f"name{number:02}": number for number in range(50)}, "other": 1}
 
@@ -114,17 +110,11 @@ def test_all_locks_are_broken_on_request_only(file_url: str, in_process: InProce
 def test_a_person_at_a_terminal_is_asked(file_url: str, answer: str, status: int) -> None:
     """The question says how much would go, and only ``y`` is a yes."""
     put(file_url, MUCH)
-    ours, theirs = pty.openpty()
-    command = [*command_line("del", "garage"), "--store", file_url]
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment()) as process:
-        os.close(theirs)
-        shown = b""
-        while b"[y/N] " not in shown:
-            shown += os.read(ours, 1000)
-        os.write(ours, f"{answer}\n".encode())
-        assert process.wait() == status
-    os.close(ours)
-    assert b"this removes 50 leaves; go on?" in shown
+    with terminal([*command_line("del", "garage"), "--store", file_url]) as person:
+        person.read_until(b"[y/N] ")
+        person.type(answer)
+        assert person.end() == status
+    assert b"this removes 50 leaves; go on?" in person.shown
     assert ("garage" in value_at(file_url)) is (status != exits.DONE)
 
 
@@ -133,19 +123,12 @@ def test_a_question_is_broken_between_words(file_url: str, tmp_path: Path) -> No
     editor = tmp_path / "editor"
     editor.write_text('#!/bin/sh\nprintf { > "$1"\n')
     editor.chmod(0o755)
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 40, 0, 0))
-    env = {name: value for name, value in environment(VISUAL=str(editor)).items() if name != "COLUMNS"}
     command = [*command_line("edit", "garage"), "--store", file_url]
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as process:
-        os.close(theirs)
-        shown = b""
-        while b"[Y/n] " not in shown:
-            shown += os.read(ours, 1000)
-        os.write(ours, b"n\n")
-        assert process.wait() == exits.WRONG
-    os.close(ours)
-    question = shown.decode().partition("[Y/n] ")[0].splitlines()
+    with terminal(command, 40, VISUAL=str(editor)) as person:
+        person.read_until(b"[Y/n] ")
+        person.type("n")
+        assert person.end() == exits.WRONG
+    question = person.shown.decode().partition("[Y/n] ")[0].splitlines()
     assert max(map(len, question)) <= 40
     assert " ".join(question).startswith("redicts: the text is not valid JSON: Expecting property name")
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
 import re
-import struct
 import subprocess
 import sys
-import termios
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +18,7 @@ from redicts.cli import exits
 from redicts.cli.program import COMMANDS, program
 from tests.cli.conftest import open_database, put
 from tests.cli.running import environment, redicts, run
+from tests.cli.terminal import terminal
 
 _MANY: Final = """
 import json, sys
@@ -41,24 +38,10 @@ TREE: Final = {
 
 def in_terminal(commands: list[list[str]], columns: int, **variables: str) -> list[str]:
     """Run command lines in one process on a terminal so wide, and return its lines without the codes of colours."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    env = {name: value for name, value in environment(TERM="xterm", **variables).items() if name != "COLUMNS"}
     command = [sys.executable, "-c", _MANY, json.dumps(commands)]
-    shown = b""
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as process:
-        os.close(theirs)
-        while True:
-            try:
-                read = os.read(ours, 65536)
-            except OSError:  # the other side is closed
-                break
-            if not read:
-                break
-            shown += read
-        assert process.wait() == 0, shown
-    os.close(ours)
-    text = shown.decode()
+    with terminal(command, columns, TERM="xterm", **variables) as person:
+        assert person.end() == 0, person.shown
+        text = person.shown.decode()
     assert "Traceback" not in text
     return re.sub(r"\x1b\[[0-9;]*[mK]", "", text).replace("\r\n", "\n").split("\n")
 
@@ -201,21 +184,14 @@ def test_the_shell_runs_lines(file_url: str) -> None:
 def test_the_shell_completes_on_a_terminal(file_url: str) -> None:
     """Tab completes a path from the store."""
     put(file_url, {"garage": {"wheels": 4}})
-    ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "redicts", "-s", file_url, "shell"]
-    env = environment(TERM="dumb", INPUTRC=os.devnull)
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as process:
-        os.close(theirs)
-        shown = b""
-        while b"redicts> " not in shown:
-            shown += os.read(ours, 1000)
-        os.write(ours, b"get garage.wh\t\n")
-        while shown.count(b"redicts> ") < 2:
-            shown += os.read(ours, 1000)
-        os.write(ours, b"exit\n")
-        assert process.wait() == exits.DONE
-    os.close(ours)
-    assert re.search(rb"get garage\.wheels ?\r\n4\r\n", shown), shown
+    with terminal(command, TERM="dumb", INPUTRC=os.devnull) as person:
+        person.read_until(b"redicts> ")
+        person.type("get garage.wh\t")
+        person.read_until(b"redicts> ", times=2)
+        person.type("exit")
+        assert person.end() == exits.DONE
+    assert re.search(rb"get garage\.wheels ?\r\n4\r\n", person.shown), person.shown
 
 
 def test_paths_are_completed_from_the_store(file_url: str) -> None:
