@@ -78,7 +78,7 @@ def _of_server(url: str) -> dict[str, Any]:
         found["unix_socket"] = decoded(at.path)
     else:
         if not re.fullmatch(HOST, at.host):
-            raise ValueError(f"url must name one host, as in redis://localhost:6379/0; {ADVICE}")
+            raise ValueError(f"url must name one host after '://', for example localhost:6379; {ADVICE}")
         found |= {"sentinels": hosts} if hosts else {"host": at.host, "port": at.port}
         found["tls"] = _SCHEMES[scheme] or None
         in_path = re.fullmatch(r"/?|/([0-9]+)/?", at.path)
