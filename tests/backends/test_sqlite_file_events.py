@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -36,7 +37,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counted.append(1)
         return look(self)
 
-    monkeypatch.setattr(poller, "_LIVELY_SECS", 0.01)
+    monkeypatch.setattr(poller, "_LIVELY_SECS", 0.05)
     monkeypatch.setattr(poller, "_LONGEST_REST_SECS", 10 * TIMEOUT)
     monkeypatch.setattr(poller.DataVersionPoller, "look", counting)
     return counted
@@ -86,23 +87,73 @@ def replace(file: Path) -> None:
     other.replace(file)
 
 
-@pytest.mark.parametrize("change", [write, replace, Path.unlink])
+def move(file: Path) -> None:
+    """Give a store another name."""
+    file.replace(file.with_name("moved.db"))
+
+
+@pytest.mark.parametrize("change", [write, replace, move, Path.unlink])
 def test_each_change_ends_a_rest(
     file: Path, resting: Callable[[], SqliteListener], change: Callable[[Path], object]
 ) -> None:
-    """A write of another program, another file in the place of this one, and its deletion are told, again and again."""
+    """A write of another program, another file in its place, its move and its deletion are told, again and again."""
     for _ in range(2):
         listener = resting()
         change(file)
         assert is_told(listener)
 
 
-def test_nobody_looks_at_a_quiet_file(resting: Callable[[], SqliteListener], looks: list[int]) -> None:
-    """While nothing is written, a wait makes no look."""
+def test_nobody_looks_at_a_quiet_file(
+    resting: Callable[[], SqliteListener], looks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While nothing is written, a wait makes no look, and sleeps once, for as long as it is to last."""
     listener = resting()
+    rests: list[float] = []
+    rest = FileEvents.wait
+
+    def counted(self: FileEvents, alarm: Alarm, seconds: float) -> bool:
+        rests.append(seconds)
+        return rest(self, alarm, seconds)
+
+    monkeypatch.setattr(FileEvents, "wait", counted)
     looks.clear()
     assert not listener.wait(0.3)
     assert looks == []
+    assert len(rests) == 1
+
+
+def test_a_rest_is_as_long_as_it_is_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel is asked to wait for so many milliseconds, and no file that has changed is one."""
+    asked: list[float] = []
+
+    class Poll:
+        def register(self, *_: int) -> None: ...
+
+        def poll(self, milliseconds: float) -> list[tuple[int, int]]:
+            asked.append(milliseconds)
+            return []
+
+    events = FileEvents()
+    events.have_come(str(tmp_path))
+    monkeypatch.setattr(select, "poll", Poll)
+    assert events.wait(Alarm(), 0.25) is False
+    assert asked == [250]
+    events.close()
+
+
+def test_no_descriptor_stays(resting: Callable[[], SqliteListener], tmp_path: Path) -> None:
+    """Rests, and events that are forgotten, leave no open descriptor."""
+    listener = resting()
+    listener.wait(0.01)
+    before = os.listdir("/proc/self/fd")
+    for _ in range(5):
+        listener.wait(0.01)
+        events = FileEvents()
+        assert events.have_come(str(tmp_path))
+        events.close()
+        assert events.have_come(str(tmp_path))
+        del events
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_looks_go_on_after_an_event(
@@ -163,15 +214,22 @@ def test_a_child_has_events_of_its_own(file: Path, resting: Callable[[], SqliteL
 
 @pytest.mark.parametrize("missing", ["inotify", "descriptors"])
 def test_without_events_it_is_looked_at(
-    file: Path, resting: Callable[[], SqliteListener], monkeypatch: pytest.MonkeyPatch, missing: str
+    file: Path,
+    resting: Callable[[], SqliteListener],
+    looks: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    missing: str,
 ) -> None:
-    """Where the system has no events of files, or gives no more of them, a write is found by looks."""
+    """Where the system has no events of files, or gives no more of them, a write is found by some looks a second."""
     answer = None if missing == "inotify" else (lambda _: -1, lambda *_: -1)
     monkeypatch.setattr(file_events, "_inotify", lambda: answer)
     store = SqliteBackend(str(file))
     with store.listen_to_changes("listener/2", PATH) as listener:
         eventually(lambda: not listener.wait(0.1), "the first look has passed")
         assert not is_resting(listener)
+        looks.clear()
+        listener.wait(0.3)
+        assert len(looks) < 20
         sql(file, WRITE)
         assert is_told(listener)
     store.close()
@@ -193,7 +251,10 @@ def test_a_process_without_free_descriptors_waits(
 
 
 def test_events_of_a_file(tmp_path: Path) -> None:
-    """A file may have changed at the first question, after a write, and when another one has its name; else not."""
+    """A file may have changed at the first question, after a write, and when another one has its name; else not.
+
+    The first question after a close is the first one again.
+    """
     file, events, alarm = tmp_path / "file", FileEvents(), Alarm()
     file.write_text("1")
     assert events.have_come(str(file))

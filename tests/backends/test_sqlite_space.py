@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
 
+from redicts.backends.sqlite import vacuum
 from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.core.minitransaction import Delete, Put, Scope
-from tests.backends.sqlite_tools import Clock, Meter, is_sound, key, rows, run, sql, tree, value
+from tests.backends.sqlite_tools import Clock, Meter, is_sound, key, plain, rows, run, sql, tree, value
 
 MANY = 4_000
 LARGE = b"x" * 900
@@ -111,10 +113,34 @@ def test_a_copy_that_cannot_shrink_works(file: Path, meter: Meter) -> None:
     store.close()
     sql(file, "PRAGMA journal_mode = DELETE", "PRAGMA auto_vacuum = NONE", "VACUUM")
     assert sql(file, "PRAGMA auto_vacuum") == (0,)
+    # Another program deletes more than one write would return.
+    sql(file, "DELETE FROM entries WHERE length(value) = 900")
     store = SqliteBackend(str(file))
-    run(store, Delete(key("big"), Scope.SUBTREE))
+    run(store, *[Put(key("few", str(each)), b"1") for each in range(100)])
+    assert [text for text in meter.statements if "vacuum" in text]
+    run(store, Delete(key("few"), Scope.SUBTREE))
     meter.statements.clear()
     run(store, Put(key("a"), b"1"), Put(key("b"), b"1"))
     assert not [text for text in meter.statements if "vacuum" in text]
     assert len(tree(store)) == 2
+    store.close()
+
+
+def test_what_disturbs_the_vacuum_is_no_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If another program writes when free pages are to be returned, the transaction before is applied, and says so."""
+    store = SqliteBackend(str(file))
+    fill(store)
+    holder, number = plain(file), vacuum._number
+
+    def disturbed(cursor: sqlite3.Cursor, name: str) -> int:
+        if not holder.in_transaction:
+            holder.execute("BEGIN IMMEDIATE")
+        return number(cursor, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(vacuum, "_number", disturbed)
+        assert run(store, Delete(key("big"), Scope.SUBTREE)).applied
+    assert holder.in_transaction
+    holder.close()
+    assert tree(store) == {}
     store.close()

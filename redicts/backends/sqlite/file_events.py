@@ -17,11 +17,19 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Final
 
-_CHANGES: Final = 0x002 | 0x004 | 0x400 | 0x800
-"""``IN_MODIFY``, ``IN_ATTRIB`` (also told when a name of the file is removed), ``IN_DELETE_SELF``, ``IN_MOVE_SELF``."""
+_CHANGES: Final = 0x002 | 0x004 | 0x800
+"""``IN_MODIFY``, ``IN_ATTRIB`` (also told when a name of the file is removed), ``IN_MOVE_SELF``."""
 
 _NONE: Final = -1
 _READ_BYTES: Final = 4096
+
+
+class _Descriptor(int):
+    """The number of an open file, or -1. It is closed when nobody holds it, so none is used that is that of another."""
+
+    def __del__(self) -> None:
+        with suppress(OSError):
+            os.close(self)
 
 
 class Alarm:
@@ -30,24 +38,21 @@ class Alarm:
     __slots__ = ("descriptor",)
 
     def __init__(self) -> None:
-        self.descriptor: Final = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.descriptor: Final = _Descriptor(os.eventfd(0))  # a child that executes a program does not inherit it
 
     def ring(self) -> None:
         """End the wait."""
         os.eventfd_write(self.descriptor, 1)
 
-    def __del__(self) -> None:
-        # Only here: a thread that rings holds a reference, so it never writes to a file that has got this number since.
-        with suppress(OSError, AttributeError):
-            os.close(self.descriptor)
-
 
 class FileEvents:
     """What the kernel tells of some files. One thread at a time uses it. It is open from the first question on."""
 
+    _descriptor: _Descriptor
+    _watched: list[int]
+
     def __init__(self) -> None:
-        self._descriptor = _NONE
-        self._watched: list[int] = []
+        self.close()
 
     def have_come(self, *paths: str) -> bool:
         """Return whether any of the files at these paths may have changed since the last call.
@@ -59,7 +64,7 @@ class FileEvents:
             return True
         begin, watch = functions
         if self._descriptor == _NONE:
-            self._descriptor = begin(os.O_CLOEXEC | os.O_NONBLOCK)
+            self._descriptor = _Descriptor(begin(os.O_CLOEXEC | os.O_NONBLOCK))
         # A file that is watched already has the same number again. One that has replaced it has another one.
         watched = [watch(self._descriptor, os.fsencode(path), _CHANGES) for path in paths]
         is_same, self._watched = watched == self._watched, watched
@@ -84,13 +89,8 @@ class FileEvents:
 
     def close(self) -> None:
         """Forget the files, while no other thread uses this. The next question begins again."""
-        descriptor, self._descriptor = self._descriptor, _NONE
-        if descriptor != _NONE:
-            os.close(descriptor)
-
-    def __del__(self) -> None:
-        with suppress(OSError, AttributeError):
-            self.close()
+        self._descriptor = _Descriptor(_NONE)
+        self._watched = []
 
 
 @lru_cache(maxsize=1)

@@ -31,8 +31,8 @@ from redicts.handles import SharedByName
 _POLLING: Final = "polling"
 
 watched: Final[dict[int, Any]] = {}
-"""Weak references to all listeners to changes of this process, in any file. A writer looks here first: it is false
-without any."""
+"""Weak references to all listeners to changes of this process, in any file, until they are freed. A writer looks here
+first: it is false without any."""
 
 
 class Listeners(ResetInChild):
@@ -74,7 +74,6 @@ class Listeners(ResetInChild):
     def remove(self, call: Call, listener: SqliteListener) -> None:
         """Forget a listener and its name."""
         self._by_call.pop(call, None)
-        watched.pop(id(listener), None)
         for watchers in list(self._watchers.values()):
             watchers.discard(listener)
 

@@ -55,9 +55,7 @@ class Vacuum:
     def _return_pages(self, cursor: sqlite3.Cursor, limit: int) -> None:
         """Cut free pages off the file, in a transaction of its own."""
         free = _number(cursor, "freelist_count")
-        excess = 0
-        if free > _KEPT_PAGES:
-            excess = free - max(_KEPT_PAGES, (_number(cursor, "page_count") - free) // _KEPT_SHARE)
+        excess = free - max(_KEPT_PAGES, (_number(cursor, "page_count") - free) // _KEPT_SHARE)
         if excess <= 0:
             return
         # As a script: each step of the statement frees one page, and an ordinary call takes a single step.
