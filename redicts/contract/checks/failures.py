@@ -22,7 +22,7 @@ from redicts.contract.forked import ForkedChild
 from redicts.contract.harness import inner_of
 from redicts.contract.leftovers import Leftovers
 from redicts.contract.listening import fresh_name, require_notified
-from redicts.contract.requirements import NotRun, require, require_equal
+from redicts.contract.requirements import CheckFailed, NotRun, require, require_equal
 from redicts.core.backend import Backend
 from redicts.core.minitransaction import (
     RECORDS,
@@ -63,6 +63,9 @@ _GROWING: Final = 60
 
 _LARGE: Final = b"x" * 1_200_000
 
+_MOMENT_SECS: Final = 0.003
+"""Seconds of a wait in which a listener that polls looks at least once, mostly."""
+
 _FEW_LEFT: Final = 8
 """How many open files a pool may keep."""
 
@@ -71,8 +74,8 @@ _FEW_LEFT: Final = 8
 def what_cannot_work_says_so(fixture: Fixture) -> None:
     """A client with a wrong address or password raises a ``StoreError``, without secrets, each time it is called.
 
-    Opens, reads, writes and listens dozens of times with each wrong setting, and takes each fast path. Searches the
-    errors and their causes for secrets, and counts the open files and threads.
+    Opens, reads, writes, listens and waits with each wrong setting, dozens of times, and takes each fast path. Searches
+    the errors and their causes for secrets, and counts the open files and threads.
     """
     calls = 300 if fixture.thorough else 30
     fixture.store.apply(Put(fixture.key("a"), b"1"))
@@ -419,13 +422,18 @@ def _briefly(backend: Backend, transaction: Transaction) -> object:
 
 
 def _listen(backend: Backend) -> None:
-    backend.listen(fresh_name()).close()
+    """Listen, and wait for a moment: then a failure of the store counts as a notification."""
+    with backend.listen(fresh_name()) as listener:
+        failed = _failure(partial(listener.wait, _MOMENT_SECS))
+        require(failed is None, f"a wait raises {failed!r}; a failure of the store must end it as a notification does")
 
 
 def _failure(call: Callable[[], object]) -> Exception | None:
     """Return the error that a call raises, or ``None``."""
     try:
         call()
+    except CheckFailed:
+        raise
     except Exception as error:
         return error
     return None

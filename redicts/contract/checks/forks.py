@@ -18,7 +18,7 @@ from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
 from redicts.contract.forked import ForkedChild
-from redicts.contract.listening import fresh_name, list_at, require_notified, wait_until_cleared
+from redicts.contract.listening import await_listing, fresh_name, list_at, require_notified, wait_until_cleared
 from redicts.contract.pauses import PausedCall
 from redicts.contract.requirements import CheckFailed, require_equal
 from redicts.contract.spawned import report
@@ -28,6 +28,8 @@ from redicts.core.minitransaction import NOTHING, Add, Delete, Equals, Key, Noti
 _ROUNDS: Final = 30
 _VALUES: Final = 100
 _FORK_SECS: Final = 0.1
+_QUIET_SECS: Final = 0.02
+_MOST_NOTIFICATIONS: Final = 5
 _FORKS: Final = 4
 """Forks in the midst of one call; all of its points are tried if the examination is thorough."""
 
@@ -63,6 +65,31 @@ def child_and_parent_work_on(fixture: Fixture) -> None:
             child.finish()
         require_equal(store.value(count), b"%d" % (3 * _ROUNDS), "child, grandchild and parent together count")
     require_equal(store.value(fixture.key("own", "child")), b"child %d" % (_ROUNDS - 1), "the child's last write is")
+
+
+@conformance_check(needs=[Need.FORK, Need.PROCESSES])
+def a_child_notifies_its_parent(fixture: Fixture) -> None:
+    """A forked child notifies the listeners of its parent, also those that were open before the fork.
+
+    Lists a listener, forks, waits until nothing else notifies it, and has the child notify it by the same instance.
+    """
+    store, listed, begin = fixture.store, fixture.key("listed"), fixture.key("begin")
+
+    def work() -> None:
+        in_time = fixture.deadline()
+        await_listing(store, begin, in_time=in_time)
+        store.apply(Notify(listed, Scope.NODE))
+
+    name = fresh_name()
+    with store.listen(name) as listener:
+        list_at(store, listed, name)
+        with ForkedChild(work, fixture.timeout) as child:
+            for _ in range(_MOST_NOTIFICATIONS):  # a store may notify for nothing, as after a fork
+                if not listener.wait(_QUIET_SECS):
+                    break
+            list_at(store, begin, name)
+            wait_until_cleared(listener, store, listed, fixture.timeout)
+            child.finish()
 
 
 @conformance_check(needs=[Need.FORK, Need.PROCESSES, Need.OPENER])

@@ -8,20 +8,23 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from redicts.contract.check import conformance_check
+from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
 from redicts.contract.interruption import Interrupt, Points, Traced, sample, trace
 from redicts.contract.leftovers import Leftovers
-from redicts.contract.listening import fresh_name, require_notified
+from redicts.contract.listening import fresh_name, list_at, require_notified
 from redicts.contract.requirements import CheckFailed, require, require_equal
-from redicts.core.minitransaction import Delete, Notify, Put, PutDocument, Read, Scope, Write
+from redicts.core.minitransaction import Delete, Key, Notify, Put, PutDocument, Read, Scope, Write
 from redicts.errors import StoreBusy
 
 _LEAVES = 20
 
 _POINTS: Final = 6
 """At how many instructions each kind of read is interrupted."""
+
+_QUIET_SECS: Final = 0.02
+_MOST_NOTIFICATIONS: Final = 5
 
 _FEW_LEFT = 6
 """How many open files a pool may keep."""
@@ -146,6 +149,44 @@ def an_exception_in_a_wait_disturbs_no_other(fixture: Fixture) -> None:
                 examine(at, orders[number % 2])
 
     fixture.together([work])
+
+
+@conformance_check(needs=[Need.PROCESSES, Need.OPENER])
+def a_wait_in_between_is_notified(fixture: Fixture) -> None:
+    """A wait in the midst of another one of its thread, as of a signal handler, ends when another process notifies it.
+
+    Waits for one listener at two instructions of a wait for another one, until nothing notifies it, and then has
+    another process notify it.
+    """
+    store, names = fixture.store, [fresh_name(), fresh_name()]
+    listed = fixture.key("listed")
+
+    def work() -> None:
+        with store.listen(names[0]) as outer, store.listen(names[1]) as inner:
+
+            def call() -> None:
+                for _ in range(_MOST_NOTIFICATIONS):
+                    if not inner.wait(_QUIET_SECS):
+                        break
+                other.start(_notify, listed)
+                require_notified(inner, fixture.timeout / 2, "a listener, in the midst of a wait for another one,")
+                other.result()
+
+            wait = partial(outer.wait, _QUIET_SECS)
+            while wait():
+                pass
+            for at in sample(trace(wait, Points.REACHED).instructions, 20 if fixture.thorough else 2, fixture.seed):
+                list_at(store, listed, names[1])
+                found = trace(wait, Points.REACHED, at, call)
+                if found.error is not None:
+                    raise found.error
+
+    with fixture.other_processes(1) as [other]:
+        fixture.together([work])
+
+
+def _notify(client: Client, listed: Key) -> None:
+    client.apply(Notify(listed, Scope.NODE))
 
 
 def _short_calls(fixture: Fixture, times: int) -> dict[str, Callable[[], None]]:

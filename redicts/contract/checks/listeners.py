@@ -36,6 +36,10 @@ _RING_SECS: Final = 0.02
 """Seconds of each wait for another listener, while a listener is to ring."""
 _EARLY_SECS: Final = 0.005
 """Seconds by which a wait may end early, for clocks that count coarsely."""
+_ASLEEP_SECS: Final = 0.05
+"""Seconds of a wait of which the CPU time is measured."""
+_LARGE_SHARE: Final = 0.05
+"""How much of its time a thread may compute in a wait. One that never sleeps gets more, also on a busy machine."""
 
 
 @conformance_check()
@@ -107,6 +111,30 @@ def a_wait_ends_when_its_time_is_over(fixture: Fixture) -> None:
                 require(ended, f"wait({seconds}) returned false after {lasted:.3f} seconds")
 
     fixture.together([sleep])
+
+
+@conformance_check()
+def a_wait_sleeps(fixture: Fixture) -> None:
+    """A thread that waits sleeps: the wait takes little CPU time.
+
+    Waits for 50 ms without a notification, up to five times, and compares the CPU time of the thread with the time
+    that the wait took.
+    """
+    shares: list[float] = []
+    with fixture.store.listen(fresh_name()) as listener:
+        for _ in range(_TRIES):  # a machine that stops this one counts its own time as that of the thread
+            begun, used = time.monotonic(), time.thread_time()
+            notified = listener.wait(_ASLEEP_SECS)
+            used, lasted = time.thread_time() - used, time.monotonic() - begun
+            if used < _LARGE_SHARE * lasted:
+                return
+            if not notified:
+                shares.append(used / lasted)
+    require(
+        not shares,
+        f"each wait of {_ASLEEP_SECS:g} seconds has kept the processor busy, for {min(shares, default=0):.0%} of its "
+        "time and more: a thread that waits must sleep",
+    )
 
 
 @conformance_check()

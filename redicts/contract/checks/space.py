@@ -24,6 +24,7 @@ from redicts.contract.forked import ForkedChild
 from redicts.contract.listening import fresh_name
 from redicts.contract.requirements import require, require_equal
 from redicts.contract.sizes import files_of, size_of_process
+from redicts.core.listener import Listener
 from redicts.core.minitransaction import (
     Add,
     Delete,
@@ -209,6 +210,35 @@ def nothing_is_kept_of_what_is_over(fixture: Fixture) -> None:
                 more < each * _LEAST,
                 f"{each:,} {what} have made the {whose} some {more:,} bytes larger, time and again; nothing may be "
                 "kept of each",
+            )
+
+
+@conformance_check()
+@_measured
+def nothing_is_kept_of_closed_listeners(fixture: Fixture) -> None:
+    """A client that stays open, with a listener, keeps nothing of the listeners that are closed.
+
+    Opens and closes a hundred listeners of one client, again and again, and measures the process. Does the same with
+    listeners to changes.
+    """
+    times = 1000 if fixture.thorough else 100
+    kinds: dict[str, Callable[[str], Listener]] = {"listeners": fixture.store.listen}
+    if fixture.capabilities.changes:
+        kinds["listeners to changes"] = lambda name: fixture.store.listen_to_changes(name, (name,))
+    with fixture.store.listen(fresh_name()):
+        for what, listen in kinds.items():
+            for _ in range(_AGAIN + 1):
+                before = size_of_process()
+                for _ in range(times):
+                    listen(fresh_name()).close()
+                gc.collect()
+                grown = size_of_process() - before
+                if grown < times * _LEAST:
+                    break
+            require(
+                grown < times * _LEAST,
+                f"{times:,} {what} that were closed have made the process some {grown:,} bytes larger while their "
+                "client stayed open, time and again; nothing may be kept of each",
             )
 
 

@@ -16,7 +16,8 @@ from redicts.backends.redis.options import RedisOptions
 from redicts.backends.sqlite import SqliteBackend
 from redicts.contract import SharedBackend
 from redicts.core.backend import Backend
-from redicts.core.minitransaction import Delete, Key, Notify, Outcome, Put, Scope, Status, Transaction, Write
+from redicts.core.listener import Listener
+from redicts.core.minitransaction import Delete, Key, Notify, Outcome, Put, Read, Scope, Status, Transaction, Write
 from redicts.errors import CorruptData, StoreError, StoreFull, StoreTimeout, Unreachable
 from tests.contract.broken.register import (
     broken_client,
@@ -131,6 +132,29 @@ class ErrorsOfAFastPathComeThrough(OnSqlite):
             return self.store.fetch_document(key)
         except StoreError as error:
             raise sqlite3.OperationalError(str(error)) from None
+
+
+class _Raising(Listener):
+    """Reads the store first, so that a wait raises what that raises."""
+
+    def __init__(self, store: OnSqlite, listener: Listener) -> None:
+        self.store = store
+        self.listener = listener
+
+    def wait(self, seconds: float, /) -> bool:
+        self.store.execute(Transaction(reads=(Read(Key("t", ())),)))
+        return self.listener.wait(seconds)
+
+    def close(self) -> None:
+        self.listener.close()
+
+
+@broken_shared_store("failures.what_cannot_work_says_so", alone=True)
+class WaitsRaise(OnSqlite):
+    """A wait raises the error of a file that cannot be read, instead of ending."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _Raising(self, super().listen(name))
 
 
 # Disks that are full.

@@ -15,7 +15,7 @@ from typing import Final
 from weakref import WeakSet
 
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import Outcome, Transaction, Write
+from redicts.core.minitransaction import Delete, Entries, Notify, Outcome, Read, Transaction, Write
 from redicts.errors import Unreachable
 from tests.contract.broken.commits import InAFile
 from tests.contract.broken.register import broken_shared_store, broken_store
@@ -229,6 +229,36 @@ class ExitRemovesTheDirectory(InAFile):
         if directory is not None:
             directory.cleanup()
         super().close()
+
+
+@broken_shared_store("forks.a_child_notifies_its_parent", alone=True)
+class ChildrenInheritListeners(OnSqlite):
+    """Other processes are not told of those who listen by the same instance, and a child has inherited them."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.opened: Final = os.getpid()
+        self.names: Final[set[bytes]] = set()
+
+    def listen(self, name: str, /) -> Listener:
+        if self.opened == os.getpid():
+            self.names.add(name.encode())
+        return super().listen(name)
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if self.opened == os.getpid():
+            return super().execute(transaction)
+        writes = [self.as_child(write) for write in transaction.writes]
+        return super().execute(transaction._replace(writes=tuple(writes)))
+
+    def as_child(self, write: Write) -> Write:
+        """Return a write without a notification, if that is for one of these listeners."""
+        if isinstance(write, Notify):
+            (answer,) = super().execute(Transaction(reads=(Read(write.key, write.scope),))).answers
+            assert isinstance(answer, Entries)
+            if self.names.intersection(answer.values.values()):
+                return Delete(write.key, write.scope)
+        return write
 
 
 @broken_shared_store("forks.a_child_that_ends_disturbs_nobody")

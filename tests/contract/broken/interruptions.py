@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
+from typing import Final
 
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Key, Outcome, Status, Transaction
@@ -193,3 +195,37 @@ class ListeningHoldsTheLock(PlainBackend):
         listener = super().listen(name)
         self.own.release()
         return listener
+
+
+class _Sleeping(Listener):
+    """Waits as it should, unless its thread waits already."""
+
+    def __init__(self, store: WaitsInBetweenSleep, listener: Listener) -> None:
+        self.store = store
+        self.listener = listener
+
+    def wait(self, seconds: float, /) -> bool:
+        thread = threading.get_ident()
+        if thread in self.store.waiting:
+            time.sleep(seconds)
+            return False
+        self.store.waiting.add(thread)
+        try:
+            return self.listener.wait(seconds)
+        finally:
+            self.store.waiting.discard(thread)
+
+    def close(self) -> None:
+        self.listener.close()
+
+
+@broken_shared_store("interruptions.a_wait_in_between_is_notified", alone=True)
+class WaitsInBetweenSleep(OnSqlite):
+    """A wait in the midst of another one of its thread relies on that one to look."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.waiting: Final[set[int]] = set()
+
+    def listen(self, name: str, /) -> Listener:
+        return _Sleeping(self, super().listen(name))

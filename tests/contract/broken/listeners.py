@@ -90,6 +90,23 @@ class OneCallPerListener(DictBackend):
         return _Once(self, name.encode())
 
 
+class _Awake(DictListener):
+    def wait(self, seconds: float, /) -> bool:
+        end = time.monotonic() + seconds
+        while not super().wait(0.0):
+            if time.monotonic() >= end:
+                return False
+        return True
+
+
+@broken_store("listeners.a_wait_sleeps", alone=True)
+class WaitsSpin(DictBackend):
+    """A listener looks all the time, and never sleeps."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _Awake(self, name.encode())
+
+
 @broken_store("listeners.no_call_is_lost_in_a_race")
 class CalledBeforeItIsWritten(MeetingBackend):
     """Listeners are called an instant before others can see what was written."""

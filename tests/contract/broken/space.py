@@ -182,6 +182,24 @@ class PiecesOfLongValuesStay(PlainBackend):
         super().delete(spaces, write, now)
 
 
+@broken_shared_store("space.nothing_is_kept_of_closed_listeners", alone=True)
+class ClientsKeepTheirListeners(OnSqlite):
+    """An instance keeps its listeners until it is closed itself."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.listeners: Final[list[Listener]] = []
+
+    def listen(self, name: str, /) -> Listener:
+        listener = super().listen(name)
+        self.listeners.append(listener)
+        return listener
+
+    def close(self) -> None:
+        super().close()
+        self.listeners.clear()
+
+
 @broken_shared_store("space.long_values_are_freed")
 class LongValuesOfAFileStay(OnSqlite):
     """A long value is stored twice, and once after it was deleted."""
