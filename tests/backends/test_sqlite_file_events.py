@@ -14,7 +14,7 @@ import pytest
 
 from redicts.backends.sqlite import file_events, poller
 from redicts.backends.sqlite.backend import SqliteBackend
-from redicts.backends.sqlite.file_events import Alarm, FileEvents
+from redicts.backends.sqlite.file_events import Alarm, FileEvents, _inotify
 from redicts.backends.sqlite.notifications import SqliteListener
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Put
@@ -141,11 +141,17 @@ def test_a_rest_is_as_long_as_it_is_to_be(tmp_path: Path, monkeypatch: pytest.Mo
     events.close()
 
 
+def open_files() -> list[str]:
+    """Return what the descriptors of this process lead to."""
+    numbers = [each for each in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{each}")]
+    return sorted(os.readlink(f"/proc/self/fd/{each}") for each in numbers)
+
+
 def test_no_descriptor_stays(resting: Callable[[], SqliteListener], tmp_path: Path) -> None:
     """Rests, and events that are forgotten, leave no open descriptor."""
     listener = resting()
     listener.wait(0.01)
-    before = os.listdir("/proc/self/fd")
+    before = open_files()
     for _ in range(5):
         listener.wait(0.01)
         events = FileEvents()
@@ -153,7 +159,8 @@ def test_no_descriptor_stays(resting: Callable[[], SqliteListener], tmp_path: Pa
         events.close()
         assert events.have_come(str(tmp_path))
         del events
-    assert os.listdir("/proc/self/fd") == before
+    assert open_files() == before
+    assert not [each for each in before if "eventfd" in each]
 
 
 def test_looks_go_on_after_an_event(
@@ -212,7 +219,7 @@ def test_a_child_has_events_of_its_own(file: Path, resting: Callable[[], SqliteL
         os.close(descriptor)
 
 
-@pytest.mark.parametrize("missing", ["inotify", "descriptors"])
+@pytest.mark.parametrize("missing", ["inotify", "ctypes", "descriptors"])
 def test_without_events_it_is_looked_at(
     file: Path,
     resting: Callable[[], SqliteListener],
@@ -222,7 +229,8 @@ def test_without_events_it_is_looked_at(
 ) -> None:
     """Where the system has no events of files, or gives no more of them, a write is found by some looks a second."""
     answer = None if missing == "inotify" else (lambda _: -1, lambda *_: -1)
-    monkeypatch.setattr(file_events, "_inotify", lambda: answer)
+    monkeypatch.setattr(file_events, "_inotify", _inotify.__wrapped__ if missing == "ctypes" else lambda: answer)
+    monkeypatch.setitem(sys.modules, "ctypes", None)
     store = SqliteBackend(str(file))
     with store.listen_to_changes("listener/2", PATH) as listener:
         eventually(lambda: not listener.wait(0.1), "the first look has passed")
@@ -241,11 +249,15 @@ def test_a_process_without_free_descriptors_waits(
     """A wait that gets no descriptor raises nothing, and a notification of this process ends it."""
     listener = resting()
 
+    refused: list[int] = []
+
     def refuse(*_: int) -> int:
+        refused.append(1)
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(os, "eventfd", refuse)
     assert not listener.wait(0.01)
+    assert refused == [1], "it does not sleep"
     listener.notify()
     assert is_told(listener)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -19,6 +21,7 @@ from redicts.backends import sqlite
 from redicts.backends.sqlite import write_queue
 from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.contract.interruption import apart
+from redicts.core.listener import Listener
 from redicts.core.minitransaction import Add, Delete, Equals, Notify, Put, PutDocument, Read, Scope
 from redicts.errors import StoreBusy
 from tests.backends.sqlite_tools import TIMEOUT, Child, entries, is_sound, key, plain, run, tree, value
@@ -251,18 +254,29 @@ def test_polling_is_passed_on(file: Path) -> None:
     store = SqliteBackend(str(file))
     run(store, Put(key("a"), b"0"))
     first = store.listen("first")
-    for at in list(points(lambda: first.wait(0.003)))[:: POINTS // 15]:
+    sampled = [(0.003, at) for at in list(points(lambda: first.wait(0.003)))[:: POINTS // 15]]
+    poller = first._listeners._poller
+    assert poller is not None
+    poller.due = math.inf
+    total = interrupted(lambda: first.wait(0.0), 0, lambda: None)
+    # The end of a wait that does not look, which passes the polling on.
+    for seconds, at in (*sampled, *[(0.0, at) for at in range(total - 50, total + 1, 2)]):
+        first.wait(0.0)  # a look may have notified it
+        poller.due = math.inf if seconds == 0.0 else poller.due
         kept = None
         try:
-            interrupted(lambda: first.wait(0.003), at, raising)
+            interrupted(partial(first.wait, seconds), at, raising)
         except Interrupt as error:
             kept = error
-        second = store.listen("second")
-        second.wait(0.06)
-        run(store, Put(key("l", "1", space="n"), b"second"))
-        child = Child(lambda: run(SqliteBackend(str(file)), Notify(key("l", space="n"), Scope.BELOW)).applied)
-        assert second.wait(TIMEOUT)
-        assert child.result()
-        second.close()
+        with store.listen("second") as second:
+
+            def wait(second: Listener = second) -> None:
+                second.wait(0.06)
+                run(store, Put(key("l", "1", space="n"), b"second"))
+                child = Child(lambda: run(SqliteBackend(str(file)), Notify(key("l", space="n"), Scope.BELOW)).applied)
+                assert second.wait(TIMEOUT)
+                assert child.result()
+
+            in_a_thread(wait)
         del kept
     store.close()
