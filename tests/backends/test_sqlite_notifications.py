@@ -22,7 +22,6 @@ from tests.support.waiting import eventually
 
 LIST = key("waiting", space="w")
 NAME = "listener/1"
-LOG_KEY = b"wakes\x00"
 NAME_CALL = ("0", NAME.encode())
 SEVERAL_POLLS = 0.2
 """Seconds within which a waiting listener looks at the file several times."""
@@ -229,7 +228,8 @@ def test_an_altered_notification_log_is_repaired(file: Path, row: bytes) -> None
     store = SqliteBackend(str(file))
     with store.listen(NAME) as listener:
         settle(listener)
-        sql(file, f"INSERT OR REPLACE INTO entries (key, value) VALUES (x'{LOG_KEY.hex()}', x'{row.hex()}')")
+        sql(file, f"INSERT OR REPLACE INTO notification_log (id, log) VALUES (1, x'{row.hex()}')")
+        settle(listener)
         notify_from_outside(file, NAME_CALL)
         assert listener.wait(TIMEOUT)
     store.close()
