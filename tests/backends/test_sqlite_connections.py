@@ -220,6 +220,10 @@ def test_a_long_log_is_emptied_among_readers(file: Path, monkeypatch: pytest.Mon
     run(store, *[Put(key("b", str(each)), b"x" * 1_000) for each in range(600)])
     thread.join(TIMEOUT)
     assert (sizes, rows_seen) == ([0], {601})
+    # Later calls leave the waiting to the queue of writers.
+    (connection,) = store._pool.idle
+    assert connection.cursor is not None
+    assert connection.cursor.execute("PRAGMA busy_timeout").fetchone() == (0,)
     store.close()
 
 

@@ -15,6 +15,7 @@ from redicts.contract.interruption import Interrupt, Points, Traced, sample, tra
 from redicts.contract.leftovers import Leftovers
 from redicts.contract.listening import fresh_name, list_at, require_notified
 from redicts.contract.requirements import CheckFailed, require, require_equal
+from redicts.core.listener import Listener
 from redicts.core.minitransaction import Delete, Key, Notify, Put, PutDocument, Read, Scope, Write
 from redicts.errors import StoreBusy
 
@@ -25,6 +26,11 @@ _POINTS: Final = 6
 
 _QUIET_SECS: Final = 0.02
 _MOST_NOTIFICATIONS: Final = 5
+
+_WAITS: Final = 12
+"""At how many instructions a wait without a notification is interrupted."""
+_MOMENT_SECS: Final = 0.003
+"""Seconds of such a wait, in which a listener that polls looks at least once."""
 
 _FEW_LEFT = 6
 """How many open files a pool may keep."""
@@ -109,10 +115,11 @@ def a_call_in_between_works_or_is_refused(fixture: Fixture) -> None:
 
 @conformance_check()
 def an_exception_in_a_wait_disturbs_no_other(fixture: Fixture) -> None:
-    """After an exception at any instruction of a wait, all listeners are notified, of what came before it too.
+    """An exception at any instruction of a wait ends it, and all listeners are notified, of what came before it too.
 
     Notifies two listeners, raises an exception at dozens of instructions of a wait of the first one, and looks whether
-    the second one and then both are notified.
+    the second one and then both are notified. Also raises one in waits that nothing notifies, and looks whether it ends
+    them.
     """
     waker, names = fixture.client(), [fresh_name(), fresh_name()]
     orders = (
@@ -122,6 +129,12 @@ def an_exception_in_a_wait_disturbs_no_other(fixture: Fixture) -> None:
 
     def interrupt() -> None:
         raise Interrupt
+
+    def wait(listener: Listener, seconds: float, at: int) -> Traced:
+        found = trace(partial(listener.wait, seconds), Points.REACHED, at, interrupt)
+        expected = type(None) if found.where is None else Interrupt
+        require(isinstance(found.error, expected), f"a wait, interrupted {found.where}, raises {found.error!r}")
+        return found
 
     def notify(order: Sequence[str]) -> None:
         waker.apply(*[Put(fixture.key("list", f"n{at}"), name.encode()) for at, name in enumerate(order)])
@@ -134,9 +147,7 @@ def an_exception_in_a_wait_disturbs_no_other(fixture: Fixture) -> None:
                 for listener in (first, second):
                     listener.wait(0.0)  # what an interrupted wait has left
                 notify(order)
-                found = trace(partial(first.wait, fixture.timeout), Points.REACHED, at, interrupt)
-                expected = type(None) if found.where is None else Interrupt
-                require(isinstance(found.error, expected), f"a wait, interrupted {found.where}, raises {found.error!r}")
+                found = wait(first, fixture.timeout, at)
                 during = f"when the wait of another one was interrupted {found.where},"
                 require_notified(second, fixture.timeout / 2, f"a listener, {during}")
                 notify(order)
@@ -144,6 +155,12 @@ def an_exception_in_a_wait_disturbs_no_other(fixture: Fixture) -> None:
                     require_notified(listener, fixture.timeout, f"a listener, after a wait that ended {found.where},")
                 return found.instructions
 
+            most = 100 if fixture.thorough else _WAITS
+            with fixture.store.listen(fresh_name()) as idle:
+                total = wait(idle, _MOMENT_SECS, -1).instructions
+            for at in sample(total, most, fixture.seed):
+                with fixture.store.listen(fresh_name()) as idle:
+                    wait(idle, _MOMENT_SECS, at)
             total = max([examine(-1, order) for order in orders * 2])
             for number, at in enumerate(sample(total, 400 if fixture.thorough else 48, fixture.seed)):
                 examine(at, orders[number % 2])

@@ -197,6 +197,24 @@ class ListeningHoldsTheLock(PlainBackend):
         return listener
 
 
+class _Swallowing(DictListener):
+    def wait(self, seconds: float, /) -> bool:
+        if self.called:
+            return super().wait(seconds)
+        try:
+            return super().wait(seconds)
+        except BaseException:
+            return True
+
+
+@broken_store("interruptions.an_exception_in_a_wait_disturbs_no_other", alone=True)
+class WaitsSwallowExceptions(PlainBackend):
+    """An exception while nothing is to be told ends a wait as a notification does, and is not raised."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _Swallowing(self, name.encode())
+
+
 class _Sleeping(Listener):
     """Waits as it should, unless its thread waits already."""
 
