@@ -122,11 +122,11 @@ class Listeners(ResetInChild):
     def _polls(self, listener: SqliteListener) -> bool:
         """Tell whether this listener's thread polls, or let it poll if the one that polls cannot.
 
-        That one is the same thread, which a signal handler has interrupted that waits, or has been ended by an
-        exception before it could pass the polling on.
+        That one is the same thread, which polls itself or which a signal handler has interrupted that waits, or has been
+        ended by an exception before it could pass the polling on.
         """
         other = self._polling.setdefault(_POLLING, listener)
-        if other is not listener and (other.thread == listener.thread or not other.is_waiting()):
+        if other.thread == listener.thread or not other.is_waiting():
             self._polling[_POLLING] = other = listener
         return other is listener
 
