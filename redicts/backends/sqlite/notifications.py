@@ -122,8 +122,8 @@ class Listeners(ResetInChild):
     def _polls(self, listener: SqliteListener) -> bool:
         """Tell whether this listener's thread polls, or let it poll if the one that polls cannot.
 
-        That one is the same thread, which polls itself or which a signal handler has interrupted that waits, or has been
-        ended by an exception before it could pass the polling on.
+        That one is the same thread, which polls itself, or which a signal handler has interrupted that waits. Or it has
+        been ended by an exception before it could pass the polling on.
         """
         other = self._polling.setdefault(_POLLING, listener)
         if other.thread == listener.thread or not other.is_waiting():

@@ -199,6 +199,7 @@ def a_wait_in_between_is_notified(fixture: Fixture) -> None:
                     raise found.error
 
     with fixture.other_processes(1) as [other]:
+        other.call(_notify, listed)  # it has started then
         fixture.together([work])
 
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Delete, Entries, Notify, Outcome, Read, Transaction, Write
@@ -238,12 +238,13 @@ class ChildrenInheritListeners(OnSqlite):
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self.opened: Final = os.getpid()
-        self.names: Final[set[bytes]] = set()
+        self.names: Final[WeakValueDictionary[bytes, Listener]] = WeakValueDictionary()
 
     def listen(self, name: str, /) -> Listener:
+        listener = super().listen(name)
         if self.opened == os.getpid():
-            self.names.add(name.encode())
-        return super().listen(name)
+            self.names[name.encode()] = listener
+        return listener
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         if self.opened == os.getpid():
@@ -256,7 +257,7 @@ class ChildrenInheritListeners(OnSqlite):
         if isinstance(write, Notify):
             (answer,) = super().execute(Transaction(reads=(Read(write.key, write.scope),))).answers
             assert isinstance(answer, Entries)
-            if self.names.intersection(answer.values.values()):
+            if not {*self.names}.isdisjoint(answer.values.values()):
                 return Delete(write.key, write.scope)
         return write
 

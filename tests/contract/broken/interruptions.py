@@ -227,8 +227,8 @@ class _Sleeping(Listener):
         if thread in self.store.waiting:
             time.sleep(seconds)
             return False
-        self.store.waiting.add(thread)
         try:
+            self.store.waiting.add(thread)
             return self.listener.wait(seconds)
         finally:
             self.store.waiting.discard(thread)

@@ -12,11 +12,25 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
+from weakref import WeakValueDictionary
 
 from redicts.backends.sqlite import SqliteBackend
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import Add, Delete, Entries, Key, Notify, Outcome, Put, Read, Status, Transaction
+from redicts.core.minitransaction import (
+    Add,
+    Delete,
+    Entries,
+    Key,
+    Notify,
+    Outcome,
+    Put,
+    Read,
+    Scope,
+    Status,
+    Transaction,
+    Write,
+)
 from tests.contract.broken.register import broken_shared_store
 from tests.contract.broken.rendezvous import wait_until
 from tests.contract.failing_commits import FAILS
@@ -69,7 +83,7 @@ class _Bell(Listener):
         _bells.pop(self.name, None)
 
 
-@broken_shared_store("processes.processes_notify_each_other", alone=True)
+@broken_shared_store("processes.processes_notify_each_other", "forks.a_child_notifies_its_parent")
 class CallsStayInTheProcess(OnSqlite):
     """Pushing is declared, and a Notify reaches the listeners of the process that applied it, and no others."""
 
@@ -95,6 +109,36 @@ class CallsStayInTheProcess(OnSqlite):
                 if name in _bells:
                     _bells[name].set()
         return outcome._replace(answers=outcome.answers[:asked])
+
+
+_names: Final[WeakValueDictionary[bytes, Listener]] = WeakValueDictionary()
+"""By name, those who listen to a store of the next class in this process."""
+
+
+@broken_shared_store("processes.processes_notify_each_other", alone=True)
+class LongListsAreReadInTheProcess(OnSqlite):
+    """Of a list of hundreds, a Notify reaches the listeners of its own process, and no others."""
+
+    def listen(self, name: str, /) -> Listener:
+        listener = super().listen(name)
+        _names[name.encode()] = listener
+        return listener
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        writes = [each for write in transaction.writes for each in (*self.strangers(write), write)]
+        return super().execute(transaction._replace(writes=tuple(writes)))
+
+    def strangers(self, write: Write) -> list[Write]:
+        """Return deletes of who listens elsewhere."""
+        if not isinstance(write, Notify):
+            return []
+        (answer,) = super().execute(Transaction(reads=(Read(write.key, write.scope),))).answers
+        assert isinstance(answer, Entries)
+        space, base = write.key
+        found = [
+            Delete(Key(space, base + path), Scope.NODE) for path, value in answer.values.items() if value not in _names
+        ]
+        return [*found] if len(answer.values) > 300 else []
 
 
 @broken_shared_store("forks.child_and_parent_work_on")
