@@ -149,7 +149,7 @@ class _Raising(Listener):
         self.listener.close()
 
 
-@broken_shared_store("failures.what_cannot_work_says_so", alone=True)
+@broken_shared_store("failures.what_cannot_work_says_so", "failures.what_another_program_stored_stays")
 class WaitsRaise(OnSqlite):
     """A wait raises the error of a file that cannot be read, instead of ending."""
 
