@@ -24,7 +24,7 @@ _LEAVES = 20
 _POINTS: Final = 6
 """At how many instructions each kind of read is interrupted."""
 
-_QUIET_SECS: Final = 0.02
+_QUIET_SECS: Final = 0.01
 _MOST_NOTIFICATIONS: Final = 5
 
 _WAITS: Final = 12
