@@ -97,11 +97,7 @@ class Connection:
             self.reset()
         # Before the cursor is made, so that no call that interrupts this one makes another store in memory.
         self.running = True
-        try:
-            return self._open()
-        except BaseException:
-            self.running = False
-            raise
+        return self._open()
 
     def is_interrupted(self) -> bool:
         """Tell whether another call of this thread, which the running one interrupts, uses the cursor.
@@ -281,19 +277,16 @@ class Connection:
         try:
             if self.lock.acquire(blocking=False):
                 self.close()
-                self.running = False
         finally:
             release(self.lock)
 
     def _renew(self) -> None:
         """Start over in a child, which owns a copy of a store in memory, and nothing of a file."""
         self.lock = threading.RLock()
-        if self._path != MEMORY:
-            self.running = False
-            if self.cursor is not None:
-                _spoiled.add(self._path)
-                _make_immortal(self.cursor.connection)
-                self.cursor = None
+        if self._path != MEMORY and self.cursor is not None:
+            _spoiled.add(self._path)
+            _make_immortal(self.cursor.connection)
+            self.cursor = None
 
 
 class Pool:
@@ -307,7 +300,7 @@ class Pool:
         self.path = path
         self.closed = False
         self.most_idle = 0 if path == MEMORY else _MAX_IDLE
-        """How many connections a call may itself leave in ``idle``; -1 in a closed pool."""
+        """How many connections a call may leave in ``idle``: none in a closed pool."""
         self.idle: list[Connection] = []
         self._connect = connect
         # It is never idle, so that every thread waits for it.
@@ -318,20 +311,15 @@ class Pool:
         return self._only or Connection(self.path, self._connect)
 
     def give_back(self, connection: Connection) -> None:
-        """Keep a connection for the next call, or close it."""
-        if connection is self._only or len(self.idle) >= _MAX_IDLE:
-            if self.closed or connection is not self._only:
-                connection.close_unused()
-            return
-        self.idle.append(connection)
-        if self.closed:
+        """Close a connection that is not to be idle."""
+        if connection is not self._only:
             connection.close_unused()
 
     def close(self) -> None:
         """Close idle connections now, and from now on each one as soon as the call that uses it ends."""
-        self.closed, self.most_idle = True, -1
-        for connection in [*self.idle, *([self._only] if self._only else [])]:
-            connection.close_unused()
+        self.closed, self.most_idle = True, 0
+        for each in [*self.idle, *([self._only] if self._only else [])]:
+            each.close_unused()
 
 
 def _make_immortal(connection: sqlite3.Connection) -> None:
@@ -369,7 +357,8 @@ def _before_fork() -> None:
         # This waits until no other thread uses the connection, and keeps them out.
         connection.lock.acquire()
         _paused.append(connection)
-        if connection._path != MEMORY and not (connection.running and connection.is_interrupted()):
+        # A call that the fork interrupts may have looked at the cursor, and is to set ``running``.
+        if connection._path != MEMORY and not connection.is_interrupted():
             connection.reset()
 
 
