@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import sqlite3
 import sys
 import threading
 import time
@@ -18,9 +19,11 @@ import pytest
 from redicts.backends import sqlite
 from redicts.backends.sqlite import write_queue
 from redicts.backends.sqlite.backend import SqliteBackend
+from redicts.backends.sqlite.errors import LOCKED
 from redicts.contract.interruption import apart
 from redicts.core.minitransaction import Add, Delete, Equals, Notify, Put, PutDocument, Read, Scope
-from redicts.errors import StoreBusy
+from redicts.errors import StoreBusy, Unreachable
+from redicts.forks import stack
 from tests.backends.sqlite_tools import TIMEOUT, Child, entries, is_sound, key, plain, run, tree, value
 
 pytestmark = pytest.mark.usefixtures("no_collections")
@@ -147,6 +150,79 @@ def test_an_interrupted_close_may_be_repeated(file: Path) -> None:
         else:
             break
     assert number > 10
+
+
+@pytest.mark.parametrize("error", [None, sqlite3.OperationalError(LOCKED)], ids=["closing", "rolling back"])
+def test_an_interrupted_cleanup_is_completed(error: sqlite3.Error | None, file: Path) -> None:
+    """An exception amid a clean-up is raised after that, or at once if the next call cleans up."""
+    other = SqliteBackend(str(file), busy_timeout_secs=0.5)
+    run(other, Put(key("a"), b"0"))
+    begun: list[bool] = []
+
+    def handler() -> None:
+        begun.append(any(frame.f_code.co_name == "_reset" for frame in stack()))
+        raise Interrupt
+
+    number, passed = 0, 0
+    while number <= passed:
+        number += 1
+        backend = SqliteBackend(str(file), busy_timeout_secs=BUSY_SECS)
+        run(backend, Put(key("a"), b"1"))
+        (opened,) = backend._pool.idle  # under another name than that by which calls find theirs
+        cursor = opened.open()
+        cursor.execute("BEGIN IMMEDIATE")
+        cursor.execute("DELETE FROM entries")
+        begun.clear()
+        try:
+            passed = interrupted(lambda: opened.reset(error), number, handler)  # noqa: B023
+            assert not begun, "the exception is lost"
+        except Interrupt:
+            passed = number
+        if begun == [True]:
+            run(other, Put(key("b"), b"1"))
+        run(backend, Put(key("c"), b"1"))
+        assert value(other, "a") == b"1"
+        backend.close()
+    assert number > 10
+    other.close()
+
+
+def test_a_call_within_the_first_call_of_memory_loses_nothing() -> None:
+    """A handler that writes while its own thread opens a store in memory is refused, or writes what then is there."""
+    store, written = SqliteBackend(":memory:"), False
+
+    def first() -> None:
+        run(store, Put(key("a"), b"1"))
+
+    def handler() -> None:
+        nonlocal written
+        with contextlib.suppress(StoreBusy):
+            run(store, Put(key("inner"), b"1"))
+            written = True
+
+    total = interrupted(first, 0, raising)
+    for at in random.Random(0).sample(range(1, total), min(POINTS, total - 1)):
+        store, written = SqliteBackend(":memory:"), False
+        interrupted(first, at, handler)
+        assert tree(store) == {("a",): b"1", **({("inner",): b"1"} if written else {})}
+
+
+@pytest.mark.parametrize("call", ["a transaction", "a fetch"])
+def test_a_fork_within_a_call_leaves_it_alone(call: str, store: SqliteBackend) -> None:
+    """A handler that forks while its own thread is in a call does not disturb it; the child writes or is refused."""
+    told: set[str] = set()
+
+    def in_the_child() -> str:
+        try:
+            run(store, Put(key("child"), b"1"))
+        except (StoreBusy, Unreachable) as error:
+            return type(error).__name__
+        return "written"
+
+    for at in list(points(lambda: CALLS[call](store)))[::3]:
+        interrupted(lambda: CALLS[call](store), at, lambda: told.add(Child(in_the_child).result()))
+        check(store)
+    assert told
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -7,8 +7,13 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from weakref import WeakSet
 
+import pytest
+
+from redicts.backends.sqlite import connections
 from redicts.backends.sqlite.backend import SqliteBackend
+from redicts.backends.sqlite.connections import Connection
 from redicts.core.minitransaction import Add, Put
 from redicts.errors import Unreachable
 from tests.backends.sqlite_tools import (
@@ -88,6 +93,27 @@ def test_a_fork_waits_for_a_transaction_of_another_thread(file: Path, clock: Clo
     helper.join(TIMEOUT)
     assert tree(store) == {("a",): b"1", ("b",): b"1", ("c",): b"1"}
     store.close()
+
+
+def test_a_fork_waits_until_a_connection_is_known(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork knows each connection: it waits while another thread adds one to those that it closes."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Registry(WeakSet[Connection]):
+        def add(self, item: Connection) -> None:
+            inside.set()
+            assert go_on.wait(TIMEOUT)
+            super().add(item)
+
+    monkeypatch.setattr(connections, "_registry", Registry())
+    thread = threading.Thread(target=Connection, args=(str(file),))
+    thread.start()
+    assert inside.wait(TIMEOUT)
+    helper = threading.Timer(0.3, go_on.set)
+    helper.start()
+    assert Child(go_on.is_set).result()
+    thread.join(TIMEOUT)
+    helper.join(TIMEOUT)
 
 
 def test_forks_among_busy_threads(file: Path) -> None:

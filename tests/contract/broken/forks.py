@@ -153,6 +153,26 @@ class ClosingInAChildEndsTheSession(OnSqlite):
         super().close()
 
 
+@broken_shared_store("forks.a_parent_may_close", alone=True)
+class ClosingInAParentEndsTheSession(OnSqlite):
+    """Each instance has a session that it shares with forked children, and that ends when it is closed."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.opened = os.getpid()
+        self.session: Final = Path(f"{path}-{uuid.uuid4().hex}")
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if self.session.exists() and self.opened != os.getpid():
+            raise Unreachable("the session has ended")
+        return super().execute(transaction)
+
+    def close(self) -> None:
+        if self.opened == os.getpid():
+            self.session.touch()
+        super().close()
+
+
 @broken_shared_store("forks.child_and_parent_work_on", alone=True)
 class GrandchildrenShareTheSession(InAFile):
     """A forked child opens a session of its own, and a child of it uses that one."""
