@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -75,6 +76,11 @@ def points(work: Callable[[], object], seed: int = 0) -> Iterator[int]:
 def raising() -> None:
     """Raise, as Ctrl-C does."""
     raise Interrupt
+
+
+def busy() -> None:
+    """Raise, as a handler does that calls another store."""
+    raise StoreBusy("another store is busy")
 
 
 def in_a_thread(work: Callable[[], object]) -> None:
@@ -207,6 +213,33 @@ def test_a_call_within_the_first_call_of_memory_loses_nothing() -> None:
         assert tree(store) == {("a",): b"1", **({("inner",): b"1"} if written else {})}
 
 
+def test_a_fork_within_the_first_call_loses_nothing(file: Path) -> None:
+    """What a child writes stays, or is refused, if a handler forks it while its own thread opens the file."""
+    children: list[Child] = []
+
+    def first() -> None:
+        backend = SqliteBackend(str(file))
+        run(backend, Put(key("a"), b"1"))
+        backend.close()
+
+    def in_the_child(number: bytes) -> bool:
+        with contextlib.suppress(Unreachable, StoreBusy):
+            run(SqliteBackend(str(file)), Put(key("child"), number))
+            return True
+        return False
+
+    told: list[bool] = []
+    for at in points(first):
+        work = partial(in_the_child, b"%d" % at)
+        interrupted(first, at, lambda: children.append(Child(work)))  # noqa: B023
+        while children:
+            told.append(children.pop().result())
+            backend = SqliteBackend(str(file))
+            assert not told[-1] or value(backend, "child") == b"%d" % at
+            backend.close()
+    assert set(told) == {True, False}
+
+
 @pytest.mark.parametrize("call", ["a transaction", "a fetch"])
 def test_a_fork_within_a_call_leaves_it_alone(call: str, store: SqliteBackend) -> None:
     """A handler that forks while its own thread is in a call does not disturb it; the child writes or is refused."""
@@ -230,10 +263,10 @@ def test_an_exception_leaves_the_store_usable(call: str, store: SqliteBackend, p
     """After an exception between any two instructions no lock is held, and the transaction is whole."""
     other = None if path == ":memory:" else SqliteBackend(path, busy_timeout_secs=0.5)
     for at in points(lambda: CALLS[call](store)):
-        kept = None
+        kept: BaseException | None = None
         try:
-            interrupted(lambda: CALLS[call](store), at, raising)
-        except Interrupt as error:
+            interrupted(lambda: CALLS[call](store), at, busy if at % 3 == 0 else raising)
+        except (Interrupt, StoreBusy) as error:
             # Its traceback keeps everything that the call had in its variables.
             kept = error
         if other is not None:

@@ -283,10 +283,12 @@ class Connection:
     def _renew(self) -> None:
         """Start over in a child, which owns a copy of a store in memory, and nothing of a file."""
         self.lock = threading.RLock()
-        if self._path != MEMORY and self.cursor is not None:
+        if self._path != MEMORY and (self.running or self.cursor is not None):
+            # The fork interrupts a call, which uses the file or is about to open it.
             _spoiled.add(self._path)
-            _make_immortal(self.cursor.connection)
-            self.cursor = None
+            if self.cursor is not None:
+                _make_immortal(self.cursor.connection)
+                self.cursor = None
 
 
 class Pool:
@@ -358,13 +360,14 @@ def _before_fork() -> None:
         connection.lock.acquire()
         _paused.append(connection)
         # A call that the fork interrupts may have looked at the cursor, and is to set ``running``.
-        if connection._path != MEMORY and not connection.is_interrupted():
+        if not connection.is_interrupted():
             connection.reset()
 
 
 def _after_fork_in_parent() -> None:
     while _paused:
-        _paused.pop().lock.release()
+        with contextlib.suppress(RuntimeError):  # a finalizer has closed it meanwhile, and released the lock
+            _paused.pop().lock.release()
     _registry_lock.release()
 
 

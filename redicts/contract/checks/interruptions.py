@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from functools import partial
 from mmap import mmap
 from typing import Final
@@ -26,7 +25,7 @@ _LEAVES = 20
 _POINTS: Final = 6
 """At how many instructions each kind of read is interrupted."""
 
-_FORKS: Final = 4
+_FORKS: Final = 3
 """At how many instructions of each kind of call a fork comes."""
 
 _FEW_LEFT = 6
@@ -116,15 +115,17 @@ def a_call_in_between_works_or_is_refused(fixture: Fixture) -> None:
 def a_fork_in_between_leaves_a_call_alone(fixture: Fixture) -> None:
     """A call that is interrupted by a fork of its thread goes on, and the child works or gets a ``StoreError`` at once.
 
-    Forks at instructions of a write and a fetch of the same thread. Each child writes and reads.
+    Forks at instructions of a write, of a fetch, and of the first write of a new client. Each child writes and reads.
     """
+    points = 100 if fixture.thorough else _FORKS
+    unused = [fixture.client() for _ in range(points + 3)]
     store, value, number = fixture.store, fixture.key("a"), 0
     store.apply(Put(value, b"1"))
     calls: dict[str, Callable[[], object]] = {
         "a write": lambda: store.apply(Add(fixture.key("n"), 1)),
         "a fetch": lambda: require(store.fetch(value) in (b"1", None), "a value is fetched as another one"),
+        "a first write": lambda: unused.pop().apply(Add(fixture.key("n"), 1)),
     }
-    points = 100 if fixture.thorough else _FORKS
     acknowledged = mmap(-1, len(calls) * points)
 
     def work(number: int) -> None:
@@ -135,23 +136,23 @@ def a_fork_in_between_leaves_a_call_alone(fixture: Fixture) -> None:
         acknowledged[number] = 1
         require_equal(store.value(fixture.key("child", f"n{number}")), b"1", "what was just written reads as")
 
+    children: list[ForkedChild] = []
+
+    def fork(number: int) -> None:
+        children.append(ForkedChild(partial(work, number), fixture.timeout))
+
     for what, call in calls.items():
         fixture.together([call])
         total = trace(call, Points.EVERY).instructions
         for at in sample(total, points, fixture.seed):
-            with ExitStack() as stack:
-                children: list[ForkedChild] = []
-
-                def fork(work: Callable[[], None], enter: Callable[[ForkedChild], ForkedChild]) -> None:
-                    children.append(enter(ForkedChild(work, fixture.timeout)))  # noqa: B023
-
-                found = trace(call, Points.EVERY, at, partial(fork, partial(work, number), stack.enter_context))
-                require(found.error is None, f"{what} that forks {found.where} raises {found.error!r}")
-                for child in children:
+            found = trace(call, Points.EVERY, at, partial(fork, number))
+            while children:
+                with children.pop() as child:
                     child.finish()
+            require(found.error is None, f"{what} that forks {found.where} raises {found.error!r}")
             number += 1
     fixture.together([*calls.values()])
-    require_equal(store.value(fixture.key("n")), b"%d" % (points + 3), "calls that forked, and others, count")
+    require_equal(store.value(fixture.key("n")), b"%d" % (2 * points + 6), "calls that forked, and others, count")
     if fixture.capabilities.processes:
         written = {path[0] for path in store.read(fixture.key("child"))}
         lost = {f"n{each}" for each in range(number) if acknowledged[each]} - written
