@@ -193,6 +193,21 @@ def test_an_interrupted_cleanup_is_completed(error: sqlite3.Error | None, file: 
     other.close()
 
 
+def test_an_interrupted_transaction_lets_the_file_be_closed(file: Path) -> None:
+    """After an exception in a call, closing leaves one file, though the traceback holds what the call had in use."""
+    for at in points(lambda: write(SqliteBackend(str(file)))):
+        backend, kept = SqliteBackend(str(file)), None
+        write(backend)
+        try:
+            interrupted(partial(write, backend), at, raising)
+        except Interrupt as error:
+            kept = error
+        if backend._pool.idle:  # else the exception came when the connection was about to be given back
+            backend.close()
+            assert [each.name for each in file.parent.iterdir()] == ["s.db"]
+        del kept
+
+
 def test_a_call_within_the_first_call_of_memory_loses_nothing() -> None:
     """A handler that writes while its own thread opens a store in memory is refused, or writes what then is there."""
     store, written = SqliteBackend(":memory:"), False
