@@ -103,6 +103,9 @@ def test_a_closed_store_can_be_used_and_stays_closed(file: Path, opened: Opened)
     store.close()
     run(store, Put(key("a"), b"1"))
     assert value(store, "a") == b"1"
+    with store.listen("me") as listener:
+        listener.wait(0.01)
+    del listener
     assert opened.not_closed == 0
     store.close()
     assert [each.name for each in file.parent.iterdir()] == ["s.db"]
