@@ -219,8 +219,10 @@ def test_a_child_forked_while_a_call_waits_is_not_refused(file: Path, monkeypatc
 
     def fork_and_wait(retry: Retry) -> bool:
         if not found:
-            found.append(Child(lambda: value(store, "a")).result())
-            owner.release()
+            try:
+                found.append(Child(lambda: value(store, "a")).result())
+            finally:
+                owner.release()
         return wait(retry)
 
     monkeypatch.setattr(Retry, "wait", fork_and_wait)

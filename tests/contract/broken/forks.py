@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from mmap import mmap
 from pathlib import Path
 from typing import Final
 from weakref import WeakSet
@@ -160,16 +161,16 @@ class ClosingInAParentEndsTheSession(OnSqlite):
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self.opened = os.getpid()
-        self.session: Final = Path(f"{path}-{uuid.uuid4().hex}")
+        self.ended: Final = mmap(-1, 1)
 
     def execute(self, transaction: Transaction, /) -> Outcome:
-        if self.session.exists() and self.opened != os.getpid():
+        if self.ended[0] and self.opened != os.getpid():
             raise Unreachable("the session has ended")
         return super().execute(transaction)
 
     def close(self) -> None:
         if self.opened == os.getpid():
-            self.session.touch()
+            self.ended[0] = 1
         super().close()
 
 
