@@ -286,9 +286,8 @@ class Connection:
         if self._path != MEMORY and (self.running or self.cursor is not None):
             # The fork interrupts a call, which uses the file or is about to open it.
             _spoiled.add(self._path)
-            if self.cursor is not None:
-                _make_immortal(self.cursor.connection)
-                self.cursor = None
+            _make_immortal(self.cursor)
+            self.cursor = None
 
 
 class Pool:
@@ -324,11 +323,11 @@ class Pool:
             each.close_unused()
 
 
-def _make_immortal(connection: sqlite3.Connection) -> None:
-    """Keep a connection open, even when the interpreter ends."""
+def _make_immortal(user: sqlite3.Connection | sqlite3.Cursor | None) -> None:
+    """Keep a connection open that this is or uses, even when the interpreter ends."""
     import ctypes  # noqa: PLC0415  (hardly ever needed)
 
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(user))
 
 
 def _identity(path: str) -> _Identity | None:
