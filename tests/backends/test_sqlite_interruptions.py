@@ -229,8 +229,9 @@ def test_a_call_within_the_first_call_of_memory_loses_nothing() -> None:
 
 
 def test_a_fork_within_the_first_call_loses_nothing(file: Path) -> None:
-    """What a child writes stays, or is refused, if a handler forks it while its own thread opens the file."""
+    """A child that a handler forks while its own thread opens the file is refused; else what it writes stays."""
     children: list[Child] = []
+    opening: list[bool] = []
 
     def first() -> None:
         backend = SqliteBackend(str(file))
@@ -243,12 +244,16 @@ def test_a_fork_within_the_first_call_loses_nothing(file: Path) -> None:
             return True
         return False
 
+    def fork(number: bytes) -> None:
+        opening.append(any(frame.f_code.co_name == "_open_file" for frame in stack()))
+        children.append(Child(partial(in_the_child, number)))
+
     told: list[bool] = []
     for at in points(first):
-        work = partial(in_the_child, b"%d" % at)
-        interrupted(first, at, lambda: children.append(Child(work)))  # noqa: B023
+        interrupted(first, at, partial(fork, b"%d" % at))
         while children:
             told.append(children.pop().result())
+            assert not (told[-1] and opening[-1])
             backend = SqliteBackend(str(file))
             assert not told[-1] or value(backend, "child") == b"%d" % at
             backend.close()
