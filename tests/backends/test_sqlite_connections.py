@@ -16,6 +16,7 @@ import pytest
 
 from redicts.backends.sqlite import vacuum
 from redicts.backends.sqlite.backend import SqliteBackend
+from redicts.backends.sqlite.connections import Connection
 from redicts.core.minitransaction import Add, Put, Read
 from redicts.errors import StoreBusy
 from tests.backends.sqlite_tools import TIMEOUT, Clock, Opened, count, key, plain, run, tree, value
@@ -102,6 +103,9 @@ def test_a_closed_store_can_be_used_and_stays_closed(file: Path, opened: Opened)
     store.close()
     run(store, Put(key("a"), b"1"))
     assert value(store, "a") == b"1"
+    with store.listen("me") as listener:
+        listener.wait(0.01)
+    del listener
     assert opened.not_closed == 0
     store.close()
     assert [each.name for each in file.parent.iterdir()] == ["s.db"]
@@ -117,6 +121,29 @@ def test_closing_a_store_in_memory_loses_nothing(opened: Opened) -> None:
     del store
     gc.collect()
     assert opened.not_closed == 0
+
+
+def test_the_end_of_a_store_in_memory_waits_for_no_call(clock: Clock) -> None:
+    """A program that ends does not wait for a thread that is in a call of a store in memory."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    def waiting_clock() -> float:
+        inside.set()
+        assert go_on.wait(TIMEOUT)
+        return clock()
+
+    store = SqliteBackend(":memory:", clock=waiting_clock)
+    threads = [threading.Thread(target=run, args=(store, Put(key("a"), b"1")))]
+    threads[0].start()
+    assert inside.wait(TIMEOUT)
+    threads.append(threading.Thread(target=store._pool.close))  # as the interpreter does
+    threads[1].start()
+    threads[1].join(TIMEOUT / 2)
+    assert not threads[1].is_alive()
+    go_on.set()
+    for thread in threads:
+        thread.join(TIMEOUT)
+    assert value(store, "a") == b"1"
 
 
 def test_a_collected_store_is_closed(path: str, opened: Opened) -> None:
@@ -186,6 +213,44 @@ def test_a_call_within_a_call_of_memory_is_refused(clock: Clock) -> None:
     run(store, Put(key("a"), b"1"))
     assert refused
     assert value(store, "a") == b"1"
+    store.close()
+
+
+def test_an_error_ends_no_transaction_of_another_thread(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call of a store in memory that failed cleans up when no other thread is in the midst of a transaction."""
+    inside, go_on = threading.Event(), threading.Event()
+    applied: list[bool] = []
+    other = threading.Thread(
+        target=lambda: applied.append(run(store, Put(key("a"), b"1"), Put(key("b"), b"1")).applied)
+    )
+    helper = threading.Timer(0.3, go_on.set)
+    tell = Connection.is_interrupted
+
+    def waiting_clock() -> float:
+        if threading.current_thread() is other:
+            inside.set()
+            assert go_on.wait(TIMEOUT)
+        elif not works:
+            raise ZeroDivisionError
+        return clock()
+
+    def is_interrupted(connection_: Connection) -> bool:
+        if threading.current_thread() is not other:  # this thread is about to clean up
+            other.start()
+            assert inside.wait(TIMEOUT)
+            helper.start()
+        return tell(connection_)
+
+    works, store = True, SqliteBackend(":memory:", clock=waiting_clock)
+    run(store, Put(key("a"), b"0"))
+    works = False
+    monkeypatch.setattr(Connection, "is_interrupted", is_interrupted)
+    with pytest.raises(ZeroDivisionError):
+        run(store, Put(key("c"), b"1"))
+    other.join(TIMEOUT)
+    helper.join(TIMEOUT)
+    works = True
+    assert (applied, tree(store)) == ([True], {("a",): b"1", ("b",): b"1"})
     store.close()
 
 

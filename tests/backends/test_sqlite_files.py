@@ -491,6 +491,17 @@ def test_a_read_only_file_can_be_read(public: Path) -> None:
     assert as_ordinary_user(lambda: read_and_close(file)) == b"1"
 
 
+def test_an_error_of_opening_is_raised_at_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that cannot open the file, which nobody has locked or replaced, says why and does not wait."""
+    store = SqliteBackend(str(file), busy_timeout_secs=0.1)
+
+    def fail(_: str) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(store._pool, "_connect", fail)
+    assert error_of(lambda: value(store, "a"))[0] == Unreachable.__name__
+
+
 def test_a_file_that_becomes_writable_is_written(public: Path) -> None:
     """A client can write as soon as the permission is given, without reopening."""
 

@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import random
+import sqlite3
 import sys
 import threading
 import time
@@ -20,10 +21,12 @@ import pytest
 from redicts.backends import sqlite
 from redicts.backends.sqlite import write_queue
 from redicts.backends.sqlite.backend import SqliteBackend
+from redicts.backends.sqlite.errors import LOCKED
 from redicts.contract.interruption import apart
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Add, Delete, Equals, Notify, Put, PutDocument, Read, Scope
-from redicts.errors import StoreBusy
+from redicts.errors import StoreBusy, Unreachable
+from redicts.forks import stack
 from tests.backends.sqlite_tools import TIMEOUT, Child, entries, is_sound, key, plain, run, tree, value
 
 pytestmark = pytest.mark.usefixtures("no_collections")
@@ -75,6 +78,11 @@ def points(work: Callable[[], object], seed: int = 0) -> Iterator[int]:
 def raising() -> None:
     """Raise, as Ctrl-C does."""
     raise Interrupt
+
+
+def busy() -> None:
+    """Raise, as a handler does that calls another store."""
+    raise StoreBusy("another store is busy")
 
 
 def in_a_thread(work: Callable[[], object]) -> None:
@@ -152,15 +160,135 @@ def test_an_interrupted_close_may_be_repeated(file: Path) -> None:
     assert number > 10
 
 
+@pytest.mark.parametrize("error", [None, sqlite3.OperationalError(LOCKED)], ids=["closing", "rolling back"])
+def test_an_interrupted_cleanup_is_completed(error: sqlite3.Error | None, file: Path) -> None:
+    """An exception amid a clean-up is raised after that, or at once if the next call cleans up."""
+    other = SqliteBackend(str(file), busy_timeout_secs=0.5)
+    run(other, Put(key("a"), b"0"))
+    begun: list[bool] = []
+
+    def handler() -> None:
+        begun.append(any(frame.f_code.co_name == "_reset" for frame in stack()))
+        raise Interrupt
+
+    number, passed = 0, 0
+    while number <= passed:
+        number += 1
+        backend = SqliteBackend(str(file), busy_timeout_secs=BUSY_SECS)
+        run(backend, Put(key("a"), b"1"))
+        (opened,) = backend._pool.idle  # under another name than that by which calls find theirs
+        cursor = opened.open()
+        cursor.execute("BEGIN IMMEDIATE")
+        cursor.execute("DELETE FROM entries")
+        begun.clear()
+        try:
+            passed = interrupted(lambda: opened.reset(error), number, handler)  # noqa: B023
+            assert not begun, "the exception is lost"
+        except Interrupt:
+            passed = number
+        if begun == [True]:
+            run(other, Put(key("b"), b"1"))
+        run(backend, Put(key("c"), b"1"))
+        assert value(other, "a") == b"1"
+        backend.close()
+    assert number > 10
+    other.close()
+
+
+def test_an_interrupted_transaction_lets_the_file_be_closed(file: Path) -> None:
+    """After an exception in a call, closing leaves one file, though the traceback holds what the call had in use."""
+    for at in points(lambda: write(SqliteBackend(str(file)))):
+        backend, kept = SqliteBackend(str(file)), None
+        write(backend)
+        try:
+            interrupted(partial(write, backend), at, raising)
+        except Interrupt as error:
+            kept = error
+        if backend._pool.idle:  # else the exception came when the connection was about to be given back
+            backend.close()
+            assert [each.name for each in file.parent.iterdir()] == ["s.db"]
+        del kept
+
+
+def test_a_call_within_the_first_call_of_memory_loses_nothing() -> None:
+    """A handler that writes while its own thread opens a store in memory is refused, or writes what then is there."""
+    store, written = SqliteBackend(":memory:"), False
+
+    def first() -> None:
+        run(store, Put(key("a"), b"1"))
+
+    def handler() -> None:
+        nonlocal written
+        with contextlib.suppress(StoreBusy):
+            run(store, Put(key("inner"), b"1"))
+            written = True
+
+    total = interrupted(first, 0, raising)
+    for at in random.Random(0).sample(range(1, total), min(POINTS, total - 1)):
+        store, written = SqliteBackend(":memory:"), False
+        interrupted(first, at, handler)
+        assert tree(store) == {("a",): b"1", **({("inner",): b"1"} if written else {})}
+
+
+def test_a_fork_within_the_first_call_loses_nothing(file: Path) -> None:
+    """A child that a handler forks while its own thread opens the file is refused; else what it writes stays."""
+    children: list[Child] = []
+    opening: list[bool] = []
+
+    def first() -> None:
+        backend = SqliteBackend(str(file))
+        run(backend, Put(key("a"), b"1"))
+        backend.close()
+
+    def in_the_child(number: bytes) -> bool:
+        with contextlib.suppress(Unreachable, StoreBusy):
+            run(SqliteBackend(str(file)), Put(key("child"), number))
+            return True
+        return False
+
+    def fork(number: bytes) -> None:
+        opening.append(any(frame.f_code.co_name == "_open_file" for frame in stack()))
+        children.append(Child(partial(in_the_child, number)))
+
+    told: list[bool] = []
+    for at in points(first):
+        interrupted(first, at, partial(fork, b"%d" % at))
+        while children:
+            told.append(children.pop().result())
+            assert not (told[-1] and opening[-1])
+            backend = SqliteBackend(str(file))
+            assert not told[-1] or value(backend, "child") == b"%d" % at
+            backend.close()
+    assert set(told) == {True, False}
+
+
+@pytest.mark.parametrize("call", ["a transaction", "a fetch"])
+def test_a_fork_within_a_call_leaves_it_alone(call: str, store: SqliteBackend) -> None:
+    """A handler that forks while its own thread is in a call does not disturb it; the child writes or is refused."""
+    told: set[str] = set()
+
+    def in_the_child() -> str:
+        try:
+            run(store, Put(key("child"), b"1"))
+        except (StoreBusy, Unreachable) as error:
+            return type(error).__name__
+        return "written"
+
+    for at in list(points(lambda: CALLS[call](store)))[::3]:
+        interrupted(lambda: CALLS[call](store), at, lambda: told.add(Child(in_the_child).result()))
+        check(store)
+    assert told
+
+
 @pytest.mark.parametrize("call", CALLS)
 def test_an_exception_leaves_the_store_usable(call: str, store: SqliteBackend, path: str) -> None:
     """After an exception between any two instructions no lock is held, and the transaction is whole."""
     other = None if path == ":memory:" else SqliteBackend(path, busy_timeout_secs=0.5)
     for at in points(lambda: CALLS[call](store)):
-        kept = None
+        kept: BaseException | None = None
         try:
-            interrupted(lambda: CALLS[call](store), at, raising)
-        except Interrupt as error:
+            interrupted(lambda: CALLS[call](store), at, busy if at % 3 == 0 else raising)
+        except (Interrupt, StoreBusy) as error:
             # Its traceback keeps everything that the call had in its variables.
             kept = error
         if other is not None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from redicts.backends.sqlite.backend import SqliteBackend
+from redicts.backends.sqlite.keys import EncodedKeys
+from redicts.backends.sqlite.lock_checks import PREPARED, prepared
 from redicts.core.minitransaction import (
     Add,
     Check,
@@ -20,6 +22,7 @@ from redicts.core.minitransaction import (
     StartsWith,
     Status,
 )
+from redicts.core.ordered_keys import CACHED
 from tests.backends.sqlite_tools import Clock, Meter, entries, key, run
 
 LOCKED = tuple(
@@ -41,6 +44,15 @@ def store(meter: Meter, path: str, clock: Clock) -> Iterator[SqliteBackend]:
     backend = SqliteBackend(path, clock=clock)
     yield backend
     backend.close()
+
+
+def test_what_was_used_before_is_forgotten() -> None:
+    """The keys and the checks of locks that are remembered are bounded, however many a process uses."""
+    keys = EncodedKeys("0")
+    for number in range(CACHED + 1):
+        keys[key(str(number))]
+        assert prepared("0", (*LOCKED,)) is not None
+        assert max(len(keys), len(PREPARED)) <= CACHED
 
 
 @pytest.mark.parametrize("failing", range(len(LOCKED)))

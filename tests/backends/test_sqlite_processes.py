@@ -7,14 +7,21 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from weakref import WeakSet
 
+import pytest
+
+from redicts.backends.sqlite import connections
 from redicts.backends.sqlite.backend import SqliteBackend
+from redicts.backends.sqlite.connections import Connection
+from redicts.backends.sqlite.write_queue import Retry
 from redicts.core.minitransaction import Add, Put
 from redicts.errors import Unreachable
 from tests.backends.sqlite_tools import (
     TIMEOUT,
     Child,
     Clock,
+    LockOwner,
     count,
     create_at_once,
     error_of,
@@ -90,6 +97,41 @@ def test_a_fork_waits_for_a_transaction_of_another_thread(file: Path, clock: Clo
     store.close()
 
 
+def test_a_fork_waits_until_a_connection_is_known(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork knows each connection: it waits while another thread adds one to those that it closes."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Registry(WeakSet[Connection]):
+        def add(self, item: Connection) -> None:
+            inside.set()
+            assert go_on.wait(TIMEOUT)
+            super().add(item)
+
+    monkeypatch.setattr(connections, "_registry", Registry())
+    thread = threading.Thread(target=Connection, args=(str(file),))
+    thread.start()
+    assert inside.wait(TIMEOUT)
+    helper = threading.Timer(0.3, go_on.set)
+    helper.start()
+    assert Child(go_on.is_set).result()
+    thread.join(TIMEOUT)
+    helper.join(TIMEOUT)
+
+
+def test_a_finalizer_amid_a_fork_leaves_no_lock_held(file: Path) -> None:
+    """A store that a finalizer closes in the midst of a fork keeps no other thread of the parent from working."""
+    store = SqliteBackend(str(file))
+    run(store, Put(key("a"), b"1"))
+    connections._before_fork()
+    store.close()
+    connections._after_fork_in_parent()
+    found: list[bytes | None] = []
+    thread = threading.Thread(target=lambda: found.append(value(SqliteBackend(str(file)), "a")), daemon=True)
+    thread.start()
+    thread.join(TIMEOUT)
+    assert found == [b"1"]
+
+
 def test_forks_among_busy_threads(file: Path) -> None:
     """Forks while threads of the parent use several instances: no child hangs, and no write is lost."""
     stores = [SqliteBackend(str(file), database, busy_timeout_secs=60) for database in (0, 1)]
@@ -139,10 +181,13 @@ def test_a_fork_does_not_wait_for_waiting_writers(file: Path) -> None:
 
 
 def test_a_child_forked_inside_a_call_is_refused(file: Path, clock: Clock) -> None:
-    """A child forked by a signal handler inside a call cannot use that file; the error says so, the parent can."""
+    """A child forked by a signal handler inside a call cannot use that file, but others; the error says so."""
     errors: list[tuple[str, str]] = []
+    other = SqliteBackend(str(file.with_name("other.db")))
+    run(other, Put(key("a"), b"other"))
 
     def in_the_child() -> tuple[str, str]:
+        assert value(other, "a") == b"other"
         fresh = SqliteBackend(str(file))
         assert error_of(lambda: value(store, "a")) == error_of(lambda: value(fresh, "a"))
         return error_of(lambda: run(fresh, Put(key("a"), b"child")))
@@ -163,6 +208,27 @@ def test_a_child_forked_inside_a_call_is_refused(file: Path, clock: Clock) -> No
     assert Child(lambda: value(store, "a")).result() == b"1"
     store.close()
     assert is_sound(file)
+
+
+def test_a_child_forked_while_a_call_waits_is_not_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that a signal handler forks while its thread waits for the lock of another program can use the file."""
+    store = SqliteBackend(str(file))
+    run(store, Put(key("a"), b"1"))
+    owner, wait = LockOwner(file), Retry.wait
+    found: list[bytes | None] = []
+
+    def fork_and_wait(retry: Retry) -> bool:
+        if not found:
+            try:
+                found.append(Child(lambda: value(store, "a")).result())
+            finally:
+                owner.release()
+        return wait(retry)
+
+    monkeypatch.setattr(Retry, "wait", fork_and_wait)
+    run(store, Put(key("a"), b"2"))
+    assert (found, value(store, "a")) == ([b"1"], b"2")
+    store.close()
 
 
 def test_a_child_has_its_own_copy_of_memory() -> None:

@@ -97,11 +97,7 @@ class Connection:
             self.reset()
         # Before the cursor is made, so that no call that interrupts this one makes another store in memory.
         self.running = True
-        try:
-            return self._open()
-        except BaseException:
-            self.running = False
-            raise
+        return self._open()
 
     def is_interrupted(self) -> bool:
         """Tell whether another call of this thread, which the running one interrupts, uses the cursor.
@@ -281,19 +277,17 @@ class Connection:
         try:
             if self.lock.acquire(blocking=False):
                 self.close()
-                self.running = False
         finally:
             release(self.lock)
 
     def _renew(self) -> None:
         """Start over in a child, which owns a copy of a store in memory, and nothing of a file."""
         self.lock = threading.RLock()
-        if self._path != MEMORY:
-            self.running = False
-            if self.cursor is not None:
-                _spoiled.add(self._path)
-                _make_immortal(self.cursor.connection)
-                self.cursor = None
+        if self._path != MEMORY and (self.running or self.cursor is not None):
+            # The fork interrupts a call, which uses the file or is about to open it.
+            _spoiled.add(self._path)
+            _make_immortal(self.cursor)
+            self.cursor = None
 
 
 class Pool:
@@ -307,7 +301,7 @@ class Pool:
         self.path = path
         self.closed = False
         self.most_idle = 0 if path == MEMORY else _MAX_IDLE
-        """How many connections a call may itself leave in ``idle``; -1 in a closed pool."""
+        """How many connections a call may leave in ``idle``: none in a closed pool."""
         self.idle: list[Connection] = []
         self._connect = connect
         # It is never idle, so that every thread waits for it.
@@ -318,27 +312,22 @@ class Pool:
         return self._only or Connection(self.path, self._connect)
 
     def give_back(self, connection: Connection) -> None:
-        """Keep a connection for the next call, or close it."""
-        if connection is self._only or len(self.idle) >= _MAX_IDLE:
-            if self.closed or connection is not self._only:
-                connection.close_unused()
-            return
-        self.idle.append(connection)
-        if self.closed:
+        """Close a connection that is not to be idle."""
+        if connection is not self._only:
             connection.close_unused()
 
     def close(self) -> None:
         """Close idle connections now, and from now on each one as soon as the call that uses it ends."""
-        self.closed, self.most_idle = True, -1
-        for connection in [*self.idle, *([self._only] if self._only else [])]:
-            connection.close_unused()
+        self.closed, self.most_idle = True, 0
+        for each in [*self.idle, *([self._only] if self._only else [])]:
+            each.close_unused()
 
 
-def _make_immortal(connection: sqlite3.Connection) -> None:
-    """Keep a connection open, even when the interpreter ends."""
+def _make_immortal(user: sqlite3.Connection | sqlite3.Cursor | None) -> None:
+    """Keep a connection open that this is or uses, even when the interpreter ends."""
     import ctypes  # noqa: PLC0415  (hardly ever needed)
 
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(user))
 
 
 def _identity(path: str) -> _Identity | None:
@@ -369,13 +358,15 @@ def _before_fork() -> None:
         # This waits until no other thread uses the connection, and keeps them out.
         connection.lock.acquire()
         _paused.append(connection)
-        if connection._path != MEMORY and not (connection.running and connection.is_interrupted()):
+        # A call that the fork interrupts may have looked at the cursor, and is to set ``running``.
+        if not connection.is_interrupted():
             connection.reset()
 
 
 def _after_fork_in_parent() -> None:
     while _paused:
-        _paused.pop().lock.release()
+        with contextlib.suppress(RuntimeError):  # a finalizer has closed it meanwhile, and released the lock
+            _paused.pop().lock.release()
     _registry_lock.release()
 
 

@@ -23,6 +23,7 @@ from redicts.core.minitransaction import (
     Expire,
     Path,
     Put,
+    PutDocument,
     Read,
     ReadNames,
     Scope,
@@ -286,9 +287,16 @@ def _with_the_time_of_this_process(fixture: Fixture, ttls: dict[str, int]) -> fl
 def _with_a_clock_that_is_set(fixture: Fixture, ttls: dict[str, int]) -> None:
     for ttl in (1000, 2000):  # whole seconds, so that sums are exact
         fixture.store.apply(Put(fixture.key("exact"), b"1", ttl))
+        document = fixture.key("document")
+        if fixture.capabilities.documents:
+            fixture.store.apply(PutDocument(document, b'{"x":{"y":1,"z":2}}', ttl))
         fixture.harness.advance(ttl / 1000)
         left = fixture.store.value(fixture.key("exact"))
         require_equal(left, None, f"exactly at the end of a TTL of {ttl} ms, the value is")
+        text = fixture.store.fetch_document(document) if fixture.capabilities.documents else None
+        require_equal(text, None, f"exactly at the end of a TTL of {ttl} ms, the text of a document is")
+        part = fixture.store.read(document._replace(path=(*document.path, "x")), Scope.BELOW)
+        require_equal(dict(part), {}, f"exactly at the end of a TTL of {ttl} ms, a part of a document is")
     _put(fixture, ttls)
     passed = 0.0
     for name, ttl in sorted(ttls.items(), key=lambda item: item[1]):

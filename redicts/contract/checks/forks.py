@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from itertools import product
+from multiprocessing import get_context
 from typing import Final
 
 from redicts.contract.check import Need, conformance_check
@@ -20,7 +21,7 @@ from redicts.contract.fixture import Fixture
 from redicts.contract.forked import ForkedChild
 from redicts.contract.listening import await_listing, fresh_name, list_at, require_notified, wait_until_cleared
 from redicts.contract.pauses import PausedCall
-from redicts.contract.requirements import CheckFailed, require_equal
+from redicts.contract.requirements import CheckFailed, require, require_equal
 from redicts.contract.spawned import report
 from redicts.core.backend import Backend
 from redicts.core.minitransaction import NOTHING, Add, Delete, Equals, Key, Notify, Put, Read, ReadNames, Scope
@@ -144,6 +145,33 @@ def _outlive_children(_: Client, opener: Callable[[], Backend], listed: Key, cou
     finally:
         while instances:
             instances.pop().close()
+
+
+@conformance_check(needs=[Need.FORK, Need.PROCESSES])
+def a_parent_may_close(fixture: Fixture) -> None:
+    """A forked child works on when its parent has closed all instances, and everybody sees what it writes then.
+
+    A child writes, its parent closes all clients, opens another one and writes, and the child writes once more.
+    """
+    store, context = fixture.store, get_context("fork")
+    store.apply(Put(fixture.key("parent", "first"), b"1"))
+    written, closed = context.Event(), context.Event()
+
+    def work() -> None:
+        store.apply(Put(fixture.key("child", "first"), b"1"))
+        written.set()
+        require(closed.wait(fixture.timeout), "the parent does not close its clients")
+        store.apply(Put(fixture.key("child", "last"), b"1"))
+
+    with ForkedChild(work, fixture.timeout) as child:
+        if written.wait(fixture.timeout / 2):
+            store.apply(Put(fixture.key("parent", "then"), b"1"))
+            fixture.close_clients()
+            fixture.store.apply(Put(fixture.key("parent", "last"), b"1"))
+        closed.set()
+        child.finish()
+    times = {"parent": ("first", "then", "last"), "child": ("first", "last")}
+    fixture.expect({(who, when): b"1" for who in times for when in times[who]})
 
 
 @conformance_check(needs=[Need.FORK, Need.NO_PROCESSES])

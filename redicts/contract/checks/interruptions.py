@@ -6,18 +6,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from mmap import mmap
 from typing import Final
 
 from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
+from redicts.contract.forked import ForkedChild
 from redicts.contract.interruption import Interrupt, Points, Traced, sample, trace
 from redicts.contract.leftovers import Leftovers
 from redicts.contract.listening import fresh_name, list_at, require_notified
 from redicts.contract.requirements import CheckFailed, require, require_equal
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import Delete, Key, Notify, Put, PutDocument, Read, Scope, Write
-from redicts.errors import StoreBusy
+from redicts.core.minitransaction import Add, Delete, Key, Notify, Put, PutDocument, Read, Scope, Write
+from redicts.errors import StoreBusy, StoreError
 
 _LEAVES = 20
 
@@ -32,22 +34,27 @@ _WAITS: Final = 12
 _MOMENT_SECS: Final = 0.003
 """Seconds of such a wait, in which a listener that polls looks at least once."""
 
+_FORKS: Final = 3
+"""At how many instructions of each kind of call a fork comes."""
+
 _FEW_LEFT = 6
 """How many open files a pool may keep."""
 
 
 @conformance_check()
 def an_exception_leaves_a_transaction_whole(fixture: Fixture) -> None:
-    """After an exception at any instruction, a transaction is applied whole or not at all, and every thread goes on.
+    """After an exception at any instruction, a transaction is applied whole or not at all, and all clients go on.
 
-    Raises an exception at dozens of instructions of a write. Then reads and writes in the same thread and in
-    others.
+    Raises an exception at dozens of instructions of a write. Then another client writes, and the same one reads and
+    writes in this thread and in others.
     """
+    other = fixture.client()
 
     def interrupt() -> None:
         raise Interrupt
 
     def examine(found: Traced, number: int) -> None:
+        _use(other, fixture)  # before another call of the first client
         expected = type(None) if found.where is None else Interrupt
         require(isinstance(found.error, expected), f"a call that Interrupt ends, {found.where}, raises {found.error!r}")
         values = set(fixture.store.read(fixture.key("t")).values())
@@ -111,6 +118,54 @@ def a_call_in_between_works_or_is_refused(fixture: Fixture) -> None:
             require_equal(value, b"%d" % number, f"what the call in between wrote, {found.where}, is")
 
     _interrupt(fixture, Points.EVERY, act, examine)
+
+
+@conformance_check(needs=[Need.FORK])
+def a_fork_in_between_leaves_a_call_alone(fixture: Fixture) -> None:
+    """A call that is interrupted by a fork of its thread goes on, and the child works or gets a ``StoreError`` at once.
+
+    Forks at instructions of a write, of a fetch, and of the first write of a new client. Each child writes and reads.
+    """
+    points = 100 if fixture.thorough else _FORKS
+    unused = [fixture.client() for _ in range(points + 3)]
+    store, value, number = fixture.store, fixture.key("a"), 0
+    store.apply(Put(value, b"1"))
+    calls: dict[str, Callable[[], object]] = {
+        "a write": lambda: store.apply(Add(fixture.key("n"), 1)),
+        "a fetch": lambda: require(store.fetch(value) in (b"1", None), "a value is fetched as another one"),
+        "a first write": lambda: unused.pop().apply(Add(fixture.key("n"), 1)),
+    }
+    acknowledged = mmap(-1, len(calls) * points)
+
+    def work(number: int) -> None:
+        try:
+            store.apply(Put(fixture.key("child", f"n{number}"), b"1"))
+        except StoreError:
+            return
+        acknowledged[number] = 1
+        require_equal(store.value(fixture.key("child", f"n{number}")), b"1", "what was just written reads as")
+
+    children: list[ForkedChild] = []
+
+    def fork(number: int) -> None:
+        children.append(ForkedChild(partial(work, number), fixture.timeout))
+
+    for what, call in calls.items():
+        fixture.together([call])
+        total = trace(call, Points.EVERY).instructions
+        for at in sample(total, points, fixture.seed):
+            found = trace(call, Points.EVERY, at, partial(fork, number))
+            while children:
+                with children.pop() as child:
+                    child.finish()
+            require(found.error is None, f"{what} that forks {found.where} raises {found.error!r}")
+            number += 1
+    fixture.together([*calls.values()])
+    require_equal(store.value(fixture.key("n")), b"%d" % (2 * points + 6), "calls that forked, and others, count")
+    if fixture.capabilities.processes:
+        written = {path[0] for path in store.read(fixture.key("child"))}
+        lost = {f"n{each}" for each in range(number) if acknowledged[each]} - written
+        require(not lost, f"children wrote {len(lost)} of {number} values, and nobody reads them")
 
 
 @conformance_check()

@@ -12,10 +12,10 @@ from redicts.backends.sqlite import SqliteBackend, statements
 from redicts.backends.sqlite.backend import _on_connection
 from redicts.backends.sqlite.snapshot import Snapshot
 from redicts.contract.form import entries_of
-from redicts.core.minitransaction import Outcome, Put, Read, Status, Transaction
+from redicts.core.minitransaction import Key, Outcome, Put, Read, Status, Transaction
 from redicts.errors import StoreBusy
 from tests.contract.broken.register import broken_shared_store, broken_store
-from tests.contract.reference_model import HeldLocks, PlainBackend
+from tests.contract.reference_model import HeldLocks, KeepingBackend, PlainBackend
 
 
 class _Early(PlainBackend):
@@ -70,6 +70,15 @@ class TTLsEndInSteps(PlainBackend):
 
     def alive(self, held: HeldLocks, now: float, what: str) -> bool:
         return held.deadline is None or int(held.deadline * 250) > int(now * 250)
+
+
+@broken_store("clock.a_ttl_ends_at_its_end")
+class TextsEndLater(KeepingBackend):
+    """The text of a document is there for the moment of its end."""
+
+    def kept(self, key: Key) -> HeldLocks | None:
+        held = self.spaces.get(self.texts(key), {}).get(key.path)
+        return held if held is not None and (held.deadline is None or held.deadline >= self.clock()) else None
 
 
 @broken_shared_store("clock.a_write_sees_one_moment", "clock.a_read_sees_one_moment")

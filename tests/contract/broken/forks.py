@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from mmap import mmap
 from pathlib import Path
 from typing import Final
 from weakref import WeakSet, WeakValueDictionary
@@ -150,6 +151,26 @@ class ClosingInAChildEndsTheSession(OnSqlite):
     def close(self) -> None:
         if self.opened != os.getpid():
             self.session.touch()
+        super().close()
+
+
+@broken_shared_store("forks.a_parent_may_close", alone=True)
+class ClosingInAParentEndsTheSession(OnSqlite):
+    """Each instance has a session that it shares with forked children, and that ends when it is closed."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.opened = os.getpid()
+        self.ended: Final = mmap(-1, 1)
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if self.ended[0] and self.opened != os.getpid():
+            raise Unreachable("the session has ended")
+        return super().execute(transaction)
+
+    def close(self) -> None:
+        if self.opened == os.getpid():
+            self.ended[0] = 1
         super().close()
 
 

@@ -7,9 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Final
+from weakref import WeakSet
 
+from redicts.core.backend import Backend
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Key, Outcome, Status, Transaction
+from redicts.errors import StoreBusy, Unreachable
 from redicts.forks import ForkSafeLock
 from tests.contract.broken.register import broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite
@@ -35,6 +38,31 @@ class LocksStayHeld(PlainBackend):
             own.release()
             raise
         own.release()
+        return outcome
+
+
+@broken_shared_store("interruptions.an_exception_leaves_a_transaction_whole")
+class TheInstanceKeepsItsLock(OnSqlite):
+    """After an exception, a lock stays held, which only the same instance gets again."""
+
+    holders: Final[dict[str, Backend]] = {}
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path: Final = path
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        deadline = time.monotonic() + 1.0
+        while self.holders.setdefault(self.path, self) is not self:
+            if time.monotonic() > deadline:
+                raise StoreBusy("another instance has the lock")
+            time.sleep(0.001)
+        try:
+            outcome = super().execute(transaction)
+        except Exception:
+            self.holders.pop(self.path, None)
+            raise
+        self.holders.pop(self.path, None)
         return outcome
 
 
@@ -90,6 +118,36 @@ class CallsInBetweenAreLost(PlainBackend):
     def execute(self, transaction: Transaction, /) -> Outcome:
         with self.lock:
             return self.decide(transaction, self.clock())
+
+
+@broken_store("interruptions.a_fork_in_between_leaves_a_call_alone", alone=True)
+class ForksEndTheCall(PlainBackend):
+    """A fork waits for the calls of other threads, and ends the one that it interrupts."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.forks = 0
+        _ended_by_forks.add(self)
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        forks = self.forks
+        outcome = super().decide(transaction, now)
+        if self.forks != forks:
+            raise Unreachable("the connection was closed for a fork")
+        return outcome
+
+
+_ended_by_forks: Final[WeakSet[ForksEndTheCall]] = WeakSet()
+
+
+def _end_calls() -> None:
+    for store in list(_ended_by_forks):
+        with store.lock:
+            store.forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_end_calls)
 
 
 class _Taking(DictListener):
