@@ -546,6 +546,15 @@ class LongTextsAreFetchedCut(KeepingBackend):
         return found if found is None else found[:2048]
 
 
+@broken_store("documents_fast_paths.one_of_any_size_is_fetched_whole", alone=True)
+class LongValuesAreFetchedCut(KeepingBackend):
+    """A value of more than two kibibytes is cut when it is fetched where a document may be."""
+
+    def fetch_document(self, key: Key, /) -> bytes | None:
+        found = super().fetch_document(key)
+        return found if found is None or self.kept(key) is not None else found[:2048]
+
+
 @broken_store("documents_fast_paths.a_plain_fetch_gives_no_document", alone=True)
 class PlainFetchesGiveTexts(KeepingBackend):
     """A fetch of a value returns the text of a document."""
