@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 
 from redicts.backends import sqlite
-from redicts.backends.sqlite import write_queue
+from redicts.backends.sqlite import backend, write_queue
 from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.contract.interruption import apart
 from redicts.core.minitransaction import Add, Delete, Equals, Notify, Put, PutDocument, Read, Scope
@@ -199,6 +199,7 @@ def test_a_call_within_a_call_works_or_is_refused_at_once(call: str, store: Sqli
 def test_a_place_in_the_write_queue_is_not_lost(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception anywhere in a write that waits in the queue leaves nothing that delays a thread or a process."""
     monkeypatch.setattr(write_queue, "_JOIN_AFTER_SECS", 0.0)
+    monkeypatch.setattr(backend, "LOOK_SECS", 0.0)  # each write looks for the queue
     store = SqliteBackend(str(file), busy_timeout_secs=0.004)
     other = SqliteBackend(str(file), busy_timeout_secs=10.0)
     run(store, Put(key("a"), b"0"))
