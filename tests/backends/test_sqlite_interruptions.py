@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import random
 import sys
@@ -225,6 +226,41 @@ def test_a_place_in_the_write_queue_is_not_lost(file: Path, monkeypatch: pytest.
     holder.close()
     store.close()
     other.close()
+
+
+@pytest.mark.parametrize("call", ["joining", "looking", "leaving"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_exception_leaves_the_queue_free(call: str, file: Path) -> None:
+    """After an exception at any instruction of a call of the queue, another thread can join and leave it."""
+    run(SqliteBackend(str(file)), Put(key("a"), b"0"))
+    queue = write_queue.WriteQueue(str(file))
+
+    def join_and_leave() -> None:
+        retry = write_queue.Retry(TIMEOUT, queue)
+        assert queue.join(retry)
+        retry.end()
+
+    def attempt(at: int) -> int:
+        retry = write_queue.Retry(TIMEOUT, queue)
+        if call == "looking":
+            Path(queue.path).touch()
+            return interrupted(queue.admits_others, at, raising)
+        if call == "joining":
+            return interrupted(lambda: queue.join(retry), at, raising)
+        assert queue.join(retry)
+        return interrupted(retry.end, at, raising)
+
+    at = 0
+    while True:
+        at += 1
+        try:
+            assert attempt(at) < at
+        except Interrupt:
+            in_a_thread(join_and_leave)
+        else:
+            break
+    assert at > 10
+    gc.collect()  # files that an exception has left open
 
 
 def test_a_call_within_a_call_leaves_the_queue_to_it(file: Path) -> None:

@@ -86,7 +86,8 @@ class WriteQueue(ResetInChild):
     def _join(self, retry: Retry) -> bool:
         try:
             with self._files:
-                if self._member is not None and self._member.is_waiting():
+                member = self._member
+                if member is not None and member.is_waiting():
                     return False
                 self._drop()
                 self._member = retry
@@ -106,14 +107,13 @@ class WriteQueue(ResetInChild):
         return not self._ticket or self._lock(fcntl.LOCK_SH, self._ticket, 0)
 
     def leave(self, retry: Retry) -> None:
-        """End the membership of a call, and remove the queue if it was the last member."""
-        try:
-            with self._files:
-                if self._member is retry:
-                    self._drop()
-                    self._member = None
-        finally:
-            self._release()
+        """End the membership of a call, and remove the queue if it was the last member.
+
+        Until this has ended, the call is waiting, and no other thread of this process opens or closes the file.
+        """
+        if self._member is retry:
+            self._drop()
+            self._member = None
 
     def _release(self) -> None:
         """Release ``_files`` after an exception before the end of a block, unless an interrupted call holds it."""
@@ -163,7 +163,7 @@ class WriteQueue(ResetInChild):
         return True
 
 
-_HOLDING: Final = {each.__code__ for each in (WriteQueue.admits_others, WriteQueue._join, WriteQueue.leave)}
+_HOLDING: Final = {each.__code__ for each in (WriteQueue.admits_others, WriteQueue._join)}
 """The code that holds the lock of the files."""
 
 
