@@ -9,6 +9,7 @@ import os
 import signal
 import stat
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,34 @@ def test_a_child_is_not_a_member_by_its_parent(file: Path) -> None:
     retry.end()
     assert not queue_of(file).exists()
     assert value(store, "a") == b"own"
+    store.close()
+
+
+@pytest.mark.usefixtures("joining_at_once")
+def test_a_child_forked_in_the_midst_of_a_wait_writes(
+    file: Path, locked: LockOwner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a signal handler forks while its thread is a member, the child goes on without a ticket, and both write."""
+    forked: list[int] = []
+
+    def sleep(seconds: float) -> None:
+        if not forked and tickets(file):
+            forked.append(os.fork())
+        time.sleep(seconds)
+
+    def work() -> None:
+        run(SqliteBackend(str(file), busy_timeout_secs=TIMEOUT / 2), Add(key("n"), 1))
+        if not forked[0]:
+            os._exit(0)
+        assert os.waitpid(forked[0], 0)[1] == 0
+
+    monkeypatch.setattr(write_queue, "sleep", sleep)
+    child = Child(work)
+    eventually(lambda: tickets(file) == 1, "it is in the queue")
+    locked.release()
+    child.result()
+    store = SqliteBackend(str(file))
+    assert count(store, "n") == 2
     store.close()
 
 
