@@ -487,6 +487,20 @@ class LostTTLsAreNotUndone(DictBackend):
         return outcome
 
 
+@broken_store("documents.any_scope_in_it_can_be_deleted")
+class DeletesAboveAllDocumentsTakeThem(KeepingBackend):
+    """A Delete of exactly a key deletes the documents below it if no others are in the store."""
+
+    def write(self, spaces: Spaces, write: Write, now: float, counters: list[int]) -> None:
+        if isinstance(write, Delete) and write.scope is Scope.NODE:
+            space, node = write.key
+            texts = [(name, path) for name in spaces if name.startswith("texts of ") for path in spaces[name]]
+            if all(name == self.texts(write.key) and path[: len(node)] == node != path for name, path in texts):
+                for _, path in texts:
+                    super().write(spaces, Delete(Key(space, path), Scope.SUBTREE), now, counters)
+        super().write(spaces, write, now, counters)
+
+
 # Fast paths.
 
 
