@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from redicts.backends.sqlite import statements
+from redicts.backends.sqlite import clock, statements
 from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.backends.sqlite.clock import FileClock, Machine, this_machine
 from redicts.backends.sqlite.files import open_store
 from redicts.core.minitransaction import Add, Put, Read
-from tests.backends.sqlite_tools import Child, as_ordinary_user, entries, key, run, sql, value
+from redicts.errors import StoreBusy
+from tests.backends.sqlite_tools import Child, as_ordinary_user, entries, key, plain, run, sql, value
 
 DAY: int = 24 * 60 * 60 * 1000
 
@@ -186,6 +188,50 @@ def test_another_machine_continues_from_the_recorded_time(file: str, model: Mode
     store.close()
 
 
+def test_time_does_not_run_back_when_another_machine_sets_it(file: str, model: Model) -> None:
+    """If another machine with a clock that is behind opens the file meanwhile, this process continues its own time."""
+    run(opened(file, model), Put(key("a"), b"1", 10_000))
+    store = opened(file, model)
+    assert ttl(store) == 10_000
+    model.passes(5_000)
+    model.wall -= DAY
+    other = Model()
+    other.wall, other.boots = model.wall, 77
+    run(opened(file, other), Put(key("b"), b"1"))
+    store.close()
+    assert ttl(store) == 5_000
+
+
+def test_the_recorded_time_does_not_run_back(file: str) -> None:
+    """A process whose clock is behind does not record its time over a later one, from which the next one continues."""
+    model = Model(named=False)
+    ahead = opened(file, model)
+    run(ahead, Put(key("a"), b"1", 1_000))
+    model.passes(900)
+    model.wall -= DAY
+    behind = opened(file, model)
+    assert ttl(behind) == 1_000
+    model.passes(200)
+    run(ahead, Put(key("b"), b"1", 10_000))
+    run(behind, Put(key("c"), b"1"))
+    assert (ttl(behind, "b"), ttl(opened(file, model), "b")) == (10_900, 10_000)
+
+
+def test_a_new_boot_waits_until_it_may_record_its_time(file: str, model: Model) -> None:
+    """The first process of a boot does not use a time of its own while another program has locked the file."""
+    store = opened(file, model)
+    run(store, Put(key("a"), b"1"))
+    store.close()
+    model.reboots(off=DAY)
+    other = plain(file)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreBusy):
+        value(SqliteBackend(file, busy_timeout_secs=0.01, machine=model.machine), "a")
+    other.execute("ROLLBACK")
+    other.close()
+    assert value(opened(file, model), "a") == b"1"
+
+
 def test_a_read_only_file_has_a_time(public: Path, model: Model) -> None:
     """After a reboot a read-only file is read by the same rules, and nothing is written."""
     file = public / "s.db"
@@ -232,6 +278,31 @@ def test_this_machine_identifies_its_boot() -> None:
     earlier = machine.running()
     assert 0 < earlier <= machine.running()
     assert machine.wall() > 1_600_000_000 * 10**9
+
+
+def test_a_boot_is_named_with_its_time_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container with a time since boot of its own is another boot; a boot without a name has none by it."""
+    boot, namespace = tmp_path / "boot", tmp_path / "namespace"
+    boot.write_text("b1\n")
+    namespace.symlink_to("time:[1]")
+    monkeypatch.setattr(clock, "_BOOT_ID", boot)
+    monkeypatch.setattr(clock, "_TIME_NAMESPACE", str(namespace))
+    assert this_machine().boot == "b1 time:[1]"
+    namespace.unlink()
+    assert this_machine().boot == "b1"
+    namespace.symlink_to("time:[1]")
+    boot.unlink()
+    assert this_machine().boot == ""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/ns/time"), reason="the system has no time namespaces")
+def test_the_time_since_boot_includes_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Linux the running time is that of the clock which goes on while the machine sleeps, in this namespace."""
+    machine = this_machine()
+    assert machine.boot.endswith(os.readlink("/proc/self/ns/time"))
+    monkeypatch.setattr(time, "monotonic_ns", lambda: 0)
+    monkeypatch.setattr(time, "clock_gettime_ns", {time.CLOCK_BOOTTIME: 7}.__getitem__)
+    assert this_machine().running() == 7
 
 
 def test_a_store_in_memory_ignores_the_wall_clock(model: Model) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import os
 import random
@@ -19,7 +20,7 @@ from typing import Any, Final
 import pytest
 
 from redicts.backends import sqlite
-from redicts.backends.sqlite import write_queue
+from redicts.backends.sqlite import backend, write_queue
 from redicts.backends.sqlite.backend import SqliteBackend
 from redicts.backends.sqlite.errors import LOCKED
 from redicts.contract.interruption import apart
@@ -330,6 +331,7 @@ def test_a_call_within_a_call_works_or_is_refused_at_once(call: str, store: Sqli
 def test_a_place_in_the_write_queue_is_not_lost(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception anywhere in a write that waits in the queue leaves nothing that delays a thread or a process."""
     monkeypatch.setattr(write_queue, "_JOIN_AFTER_SECS", 0.0)
+    monkeypatch.setattr(backend, "LOOK_SECS", 0.0)  # each write looks for the queue
     store = SqliteBackend(str(file), busy_timeout_secs=0.004)
     other = SqliteBackend(str(file), busy_timeout_secs=10.0)
     run(store, Put(key("a"), b"0"))
@@ -355,6 +357,41 @@ def test_a_place_in_the_write_queue_is_not_lost(file: Path, monkeypatch: pytest.
     holder.close()
     store.close()
     other.close()
+
+
+@pytest.mark.parametrize("call", ["joining", "looking", "leaving"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_exception_leaves_the_queue_free(call: str, file: Path) -> None:
+    """After an exception at any instruction of a call of the queue, another thread can join and leave it."""
+    run(SqliteBackend(str(file)), Put(key("a"), b"0"))
+    queue = write_queue.WriteQueue(str(file))
+
+    def join_and_leave() -> None:
+        retry = write_queue.Retry(TIMEOUT, queue)
+        assert queue.join(retry)
+        retry.end()
+
+    def attempt(at: int) -> int:
+        retry = write_queue.Retry(TIMEOUT, queue)
+        if call == "looking":
+            Path(queue.path).touch()
+            return interrupted(queue.admits_others, at, raising)
+        if call == "joining":
+            return interrupted(lambda: queue.join(retry), at, raising)
+        assert queue.join(retry)
+        return interrupted(retry.end, at, raising)
+
+    at = 0
+    while True:
+        at += 1
+        try:
+            assert attempt(at) < at
+        except Interrupt:
+            in_a_thread(join_and_leave)
+        else:
+            break
+    assert at > 10
+    gc.collect()  # files that an exception has left open
 
 
 def test_a_call_within_a_call_leaves_the_queue_to_it(file: Path) -> None:

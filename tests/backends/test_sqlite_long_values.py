@@ -133,16 +133,27 @@ def check_nothing_is_left(store: SqliteBackend, path: str) -> None:
         assert is_sound(Path(path))
 
 
+ENDS: tuple[Write, ...] = (
+    Delete(key("a", "b"), Scope.NODE),
+    Delete(key("a"), Scope.BELOW),
+    Delete(key(), Scope.SUBTREE),
+    PutDocument(key("a"), b'{"x":1}'),
+    Notify(key("a"), Scope.SUBTREE),
+    Put(key("a", "b"), b"short"),
+)
+
+
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: type(end).__name__)
+def test_a_long_value_ends_in_its_own_transaction(end: Write, store: SqliteBackend, path: str) -> None:
+    """Nothing is left of the first long value of a file if the same transaction deletes or replaces it."""
+    run(store, Put(key("a", "b"), LONG), end)
+    run(store, Delete(key(), Scope.SUBTREE))
+    check_nothing_is_left(store, path)
+
+
 def test_a_long_value_ends_with_its_key(store: SqliteBackend, path: str, clock: Clock) -> None:
     """Deletions, expiry, counters and documents that take the place of a long value leave nothing of it."""
-    for end in (
-        Delete(key("a", "b"), Scope.NODE),
-        Delete(key("a"), Scope.BELOW),
-        Delete(key(), Scope.SUBTREE),
-        PutDocument(key("a"), b'{"x":1}'),
-        Notify(key("a"), Scope.SUBTREE),
-        Put(key("a", "b"), b"short"),
-    ):
+    for end in ENDS:
         run(store, Put(key("a", "b"), LONG), Put(key("c"), b"1"))
         run(store, end)
         assert tree(store).get(("a", "b"), b"") in (b"", b"short")

@@ -119,11 +119,14 @@ def test_writes_apply_in_order(store: SqliteBackend) -> None:
 
 def test_a_ttl_ends_at_its_millisecond(store: SqliteBackend, clock: Clock) -> None:
     """A value exists until its TTL has passed by the store's clock, and is gone from that millisecond on."""
-    run(store, Put(key("a"), b"1", 100))
+    run(store, Put(key("a"), b"1", 100), Put(key("n"), b"1", 100), Put(key("kept"), b"1", 100))
     clock.milliseconds += 99
     assert entries(store, Read(key("a"), ttls=True)) == Entries({(): b"1"}, {(): 1})
     clock.milliseconds += 1
     assert value(store, "a") is None
+    # A counter begins at 0 again, and there is no TTL left to keep.
+    assert run(store, Add(key("n"), 5), Put(key("kept"), b"2", keep_ttl=True)).counters == (5,)
+    assert entries(store, Read(key(), Scope.SUBTREE, ttls=True)) == Entries({("n",): b"5", ("kept",): b"2"})
 
 
 def test_a_ttl_beyond_the_largest_integer_is_long(store: SqliteBackend) -> None:

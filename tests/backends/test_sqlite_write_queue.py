@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import signal
+import stat
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +200,98 @@ def test_a_child_is_not_a_member_by_its_parent(file: Path) -> None:
     retry.end()
     assert not queue_of(file).exists()
     assert value(store, "a") == b"own"
+    store.close()
+
+
+@pytest.mark.usefixtures("joining_at_once")
+def test_a_child_forked_in_the_midst_of_a_wait_writes(
+    file: Path, locked: LockOwner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a signal handler forks while its thread is a member, the child goes on without a ticket, and both write."""
+    forked: list[int] = []
+
+    def sleep(seconds: float) -> None:
+        if not forked and tickets(file):
+            forked.append(os.fork())
+        time.sleep(seconds)
+
+    def work() -> None:
+        run(SqliteBackend(str(file), busy_timeout_secs=TIMEOUT / 2), Add(key("n"), 1))
+        if not forked[0]:
+            os._exit(0)
+        assert os.waitpid(forked[0], 0)[1] == 0
+
+    monkeypatch.setattr(write_queue, "sleep", sleep)
+    child = Child(work)
+    eventually(lambda: tickets(file) == 1, "it is in the queue")
+    locked.release()
+    child.result()
+    store = SqliteBackend(str(file))
+    assert count(store, "n") == 2
+    store.close()
+
+
+def test_one_of_two_threads_that_join_at_once_is_a_member(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one thread joins, another one of its process cannot."""
+    queue = WriteQueue(str(file))
+    joined: list[tuple[str, bool]] = []
+    others: list[threading.Thread] = []
+
+    def join(name: str) -> None:
+        retry = Retry(TIMEOUT, queue)
+        joined.append((name, queue.join(retry)))
+        eventually(lambda: len(joined) == 2, "both have tried")
+        retry.end()
+
+    def join_meanwhile() -> None:
+        if not others:
+            others.append(threading.Thread(target=join, args=("the other",)))
+            others[0].start()
+            others[0].join(0.05)  # it waits for the lock, as long as this one has it
+        drop()
+
+    drop = queue._drop
+    monkeypatch.setattr(queue, "_drop", join_meanwhile)
+    join("the first")
+    others[0].join(TIMEOUT)
+    assert sorted(joined) == [("the first", True), ("the other", False)]
+    assert not queue_of(file).exists()
+
+
+def test_the_queue_has_the_rights_of_the_store(file: Path) -> None:
+    """Who may write to the store may join the queue, and nobody else may, whatever the umask is."""
+    umask = os.umask(0o027)
+    try:
+        for mode in (0o600, 0o664):
+            file.chmod(mode)
+            queue = WriteQueue(str(file))
+            retry = Retry(TIMEOUT, queue)
+            assert queue.join(retry)
+            assert stat.S_IMODE(queue_of(file).stat().st_mode) == mode
+            retry.end()
+    finally:
+        os.umask(umask)
+
+
+@pytest.mark.usefixtures("joining_at_once")
+def test_writers_contend_where_no_queue_can_be_locked(
+    file: Path, locked: LockOwner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system without locks of parts of files, writers wait for the lock of the store without a queue."""
+
+    def lockf(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "lockf", lockf)
+    queue_of(file).touch()
+    store = SqliteBackend(str(file), busy_timeout_secs=TIMEOUT)
+    thread = threading.Thread(target=lambda: run(store, Add(key("n"), 1)))
+    thread.start()
+    thread.join(0.2)
+    assert thread.is_alive()
+    locked.release()
+    thread.join(TIMEOUT)
+    assert count(store, "n") == 1
     store.close()
 
 

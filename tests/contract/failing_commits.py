@@ -26,10 +26,11 @@ def with_failing_commits(opener: Callable[[], Backend]) -> Backend:
 
 class _Cursor(sqlite3.Cursor):
     def execute(self, sql: str, *parameters: Any) -> Any:
-        if sql != "COMMIT" or not FAILS:
+        commits = sql == "COMMIT" or (sql.startswith("UPDATE") and not self.connection.in_transaction)
+        if not commits or not FAILS:
             return super().execute(sql, *parameters)
         if FAILS.pop():
-            super().execute(sql)
+            super().execute(sql, *parameters)
         error: Any = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorcode = 10  # as SQLite does from Python 3.11 on
         raise error

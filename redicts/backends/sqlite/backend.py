@@ -349,10 +349,8 @@ class SqliteBackend(Backend):
         leaf = cursor.execute(statements.READ_NODE, (encode(self._database, read.key),)).fetchone()
         if leaf is None:
             return None
-        now = self._now()
-        if leaf[1] is not None and leaf[1] <= now:
-            return None
-        return Outcome(Status.APPLIED, (entries_of_leaf(leaf, read.ttls, now),))
+        answer = entries_of_leaf(leaf, read.ttls, self._now())
+        return Outcome(Status.APPLIED, (answer,)) if answer.values else None
 
     def _find(self, cursor: sqlite3.Cursor, key: bytes, known: bool, number: object) -> Leaf | None:
         """Return what is at a key, expired or not, where one statement found a long value's number or nothing."""
@@ -400,7 +398,7 @@ class SqliteBackend(Backend):
             [each.key.space[:1] for part in transaction for each in part]
         )
         snapshot = Snapshot(cursor, self._database, self._now(), looks=looks)
-        if len(checks) == 1 and not reads and snapshot.delete_checked(checks[0], writes[0]):
+        if len(checks) == 1 and not reads and snapshot.delete_checked(*checks, writes[0]):
             checks, writes = (), writes[1:]
         failed_index = snapshot.first_failed(checks) if checks else None
         answers = tuple(map(snapshot.answer, reads)) if reads else ()

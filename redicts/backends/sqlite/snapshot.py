@@ -261,14 +261,15 @@ class Snapshot:
         """Return the leaf at a key without a row of its own, expired or not."""
         return leaf_in_document(self.cursor, key) if self.may_have_documents(key, key + b"\x00") else None
 
-    def _rows(self, lower: bytes, upper: bytes, limit: int) -> list[Row]:
-        """Return the live leaves in a range of keys, in order and at most ``limit``; -1 is no limit."""
+    def _rows(self, lower: bytes, upper: bytes, limit: int | None = None) -> list[Row]:
+        """Return the live leaves in a range of keys, in order and at most ``limit``."""
         cursor, now = self.cursor, self.now
-        found: list[Row] = cursor.execute(statements.READ_RANGE, (lower, upper, now, limit)).fetchall()
+        most = -1 if limit is None else limit
+        found: list[Row] = cursor.execute(statements.READ_RANGE, (lower, upper, now, most)).fetchall()
         if self.first_document is None or not self.has_documents(lower, upper):
             return found
         others = rows_in_range(cursor, lower, upper, now)
-        return list(islice(heapq.merge(found, others, key=_key_of), None if limit < 0 else limit))
+        return list(islice(heapq.merge(found, others, key=_key_of), limit))
 
     def _keys(self, lower: bytes, upper: bytes, limit: int) -> list[bytes]:
         """Return the keys in a range of live leaves, or of the documents that contain them, in order.
@@ -307,14 +308,15 @@ class Snapshot:
             lower = base + read.cursor
         skip, limit, cursor = len(base), read.limit, None
         # One row more than the page may have tells that another page follows.
-        rows = self._rows(lower, upper, -1 if limit is None else min(limit + 1, _LARGEST_INTEGER))
+        rows = self._rows(lower, upper, None if limit is None else min(limit + 1, _LARGEST_INTEGER))
         if not rows:
             return Entries({})
+        key, value, _ = rows[0]
         if limit is not None and len(rows) > limit:
             rows.pop()
             cursor = rows[-1][0][skip:]
-        elif len(rows) == 1 and len(rows[0][0]) == skip and not read.ttls:
-            return Entries({(): rows[0][1]})
+        elif key == base and not read.ttls:
+            return Entries({(): value})
         paths = decode_all([row[0][skip:] for row in rows])
         values = dict(zip(paths, [row[1] for row in rows]))
         if not read.ttls:
@@ -473,7 +475,7 @@ class Snapshot:
 
     def _clear(self, write: Notify) -> list[bytes]:
         """Delete the values in a scope and return them. Usually there are none, which one read shows."""
-        listed = [row[1] for row in self._rows(*bounds(encode(self.database, write.key), write.scope), -1)]
+        listed = [value for _, value, _ in self._rows(*bounds(encode(self.database, write.key), write.scope))]
         if listed:
             self._change_scope(Delete(write.key, write.scope))
         return listed
@@ -507,7 +509,7 @@ class Snapshot:
         """Return what may be in a scope: long values, any entries, documents. One that is partly in it is split."""
         lower, upper = bounds(key, write.scope)
         if not self.has_long and not self.may_have_documents(lower, upper):
-            return False, True, False
+            return self.has_long, True, False
         found, last = self.cursor.execute(statements.LOOK, (lower, upper, upper)).fetchone()
         is_node = write.scope is Scope.NODE
         if last is not None and key.startswith(last) and (is_node or last != key):

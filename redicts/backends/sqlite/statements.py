@@ -100,11 +100,11 @@ READ_OTHER_PREFIX: Final = tuple(
             [
                 f"SELECT {index} FROM entries WHERE key > ?{2 * index + 3} AND key < ?{2 * index + 4} "
                 f"AND (deadline IS NULL OR deadline > ?1) AND ifnull(substr({_VALUE}, 1, length(?2)), x'') <> ?2"
-                for index in range(count)
+                for index in range(count + 1)
             ]
         )
         + " LIMIT 1"
-        for count in range(1, MOST_RANGES + 1)
+        for count in range(MOST_RANGES)
     ]
 )
 """For each number of ranges, from 1 on, the index of one with a value that does not start with these bytes.

@@ -6,9 +6,9 @@ writers look for it at intervals of ``LOOK_SECS``, which costs less than a look 
 it has members. The first member tries at short intervals until it succeeds.
 
 The queue is a file (``-queue`` added to the name of the store) that exists only while it has members. To join, a writer
-appends a byte; the position of that byte is its ticket, and a lock on that byte shows that the member is alive. A
-member is first if it can lock all bytes before its own. The system releases the locks of a process that dies, so a
-killed member delays nobody; the next writer removes a file that was left behind.
+appends a byte; the size of the file is then its ticket, from 1 on, and a lock on the byte at this position shows that
+the member is alive. A member is first if it can lock all bytes before its own. The system releases the locks of a
+process that dies, so a killed member delays nobody; the next writer removes a file that was left behind.
 
 One thread of a process at a time is a member, because the locks belong to processes. If an exception of a signal
 handler ended its waiting before it could leave, another thread finds that it does not wait any more, and takes its
@@ -86,13 +86,14 @@ class WriteQueue(ResetInChild):
     def _join(self, retry: Retry) -> bool:
         try:
             with self._files:
-                if self._member is not None and self._member.is_waiting():
+                member = self._member
+                if member is not None and member.is_waiting():
                     return False
                 self._drop()
                 self._member = retry
                 file = self._file = self._open(os.O_CREAT | os.O_APPEND)
                 file.write(b".")
-                self._ticket = os.lseek(file.fileno(), 0, os.SEEK_CUR) - 1
+                self._ticket = file.tell()
                 # If the file was removed meanwhile, later writers do not see it.
                 return self._lock(fcntl.LOCK_EX, 1, self._ticket) and self._is_in_place(file)
         except OSError:
@@ -102,17 +103,17 @@ class WriteQueue(ResetInChild):
 
     def is_first(self) -> bool:
         """Tell whether no member is before this thread, which is a member."""
-        return self._ticket == 0 or self._lock(fcntl.LOCK_SH, self._ticket, 0)
+        # A child that was forked by a member has no ticket.
+        return not self._ticket or self._lock(fcntl.LOCK_SH, self._ticket, 0)
 
     def leave(self, retry: Retry) -> None:
-        """End the membership of a call, and remove the queue if it was the last member."""
-        try:
-            with self._files:
-                if self._member is retry:
-                    self._drop()
-                    self._member = None
-        finally:
-            self._release()
+        """End the membership of a call, and remove the queue if it was the last member.
+
+        Until this has ended, the call is waiting, and no other thread of this process opens or closes the file.
+        """
+        if self._member is retry:
+            self._drop()
+            self._member = None
 
     def _release(self) -> None:
         """Release ``_files`` after an exception before the end of a block, unless an interrupted call holds it."""
@@ -134,10 +135,7 @@ class WriteQueue(ResetInChild):
         return file
 
     def _is_in_place(self, file: FileIO) -> bool:
-        try:
-            return os.path.samestat(os.fstat(file.fileno()), os.stat(self.path))
-        except OSError:
-            return False
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(self.path))
 
     def _close(self, file: FileIO) -> bool:
         """Close the file, and remove it first if no other process has a lock on it; tell whether none has."""
@@ -149,7 +147,7 @@ class WriteQueue(ResetInChild):
         except BlockingIOError:
             return False
         except OSError:
-            return True
+            pass
         finally:
             file.close()
         return True
@@ -165,7 +163,7 @@ class WriteQueue(ResetInChild):
         return True
 
 
-_HOLDING: Final = {each.__code__ for each in (WriteQueue.admits_others, WriteQueue._join, WriteQueue.leave)}
+_HOLDING: Final = {each.__code__ for each in (WriteQueue.admits_others, WriteQueue._join)}
 """The code that holds the lock of the files."""
 
 
@@ -206,7 +204,7 @@ class Retry:
             if queue is not None and not self._is_member and self._contended >= _JOIN_AFTER_SECS:
                 self._is_member = queue.join(self)
             jitter = RANDOM.uniform(0.5, 1.5)
-            sleep(max(0.0, min(self._delay * jitter, self._deadline - now)))
+            sleep(min(self._delay * jitter, self._deadline - now))
             if self._contends:
                 self._contended += monotonic() - now
             self._delay = _MEMBER_DELAY_SECS if self._is_member else min(2 * self._delay, _LONGEST_DELAY_SECS)

@@ -205,7 +205,7 @@ def what_is_expected_can_be_deleted(fixture: Fixture) -> None:
     """A Delete of exactly the key that Equals compares deletes the value, or the condition fails and it stays.
 
     Compares values of all sizes with others and deletes them in the same transaction, as when a lock is released, first
-    or last among its writes, and reads them there.
+    or last among its writes, also beside a condition that fails, and reads them there.
     """
     for _ in range(2):
         fixture.renew()  # a space of the other kind
@@ -219,6 +219,10 @@ def what_is_expected_can_be_deleted(fixture: Fixture) -> None:
                     status = fixture.store.run([Equals(key, Scope.NODE, expected)], writes=writes).status
                     require_equal(status, Status.CHECK_FAILED, f"the status of Equals of {shortened(expected)} is")
                     require_equal(fixture.store.value(key), value, "after a condition failed, the value is")
+                both = [Equals(key, Scope.NODE, {(): value}), Equals(beside, Scope.NODE, NOTHING)]
+                for order in (1, -1):
+                    status = fixture.store.run(both[::order], writes=writes).status
+                    require_equal(status, Status.CHECK_FAILED, "the status of two conditions, one of which fails, is")
                 outcome = fixture.store.run([Equals(key, Scope.NODE, {(): value})], writes=writes)
                 require(outcome.applied, f"Equals of the stored value {shortened(value)} fails")
                 fixture.expect({("d", "b"): value + b"?", ("done",): value})

@@ -64,24 +64,25 @@ def what_is_fetched_is_all_that_is_there(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.DOCUMENTS])
 def one_of_any_size_is_fetched_whole(fixture: Fixture) -> None:
-    """A document of any size is fetched whole or not at all, however often, and after it was overwritten by any other.
+    """A document or value of any size is fetched whole or not at all, and after it was overwritten by any other.
 
-    Puts documents of sizes around powers of two, with and without a TTL, and overwrites them by short and long ones,
-    beside others. Two clients fetch each of these twice.
+    Puts documents and values of sizes around powers of two, with and without a TTL, and overwrites documents by short
+    and long ones, beside others. Two clients fetch each of these twice.
     """
-    clients, key = (fixture.store, fixture.client()), fixture.key("d", "doc")
+    clients, key, value = (fixture.store, fixture.client()), fixture.key("d", "doc"), fixture.key("d", "value")
     texts = [text_of({"in": {"text": "x" * max(0, limit + more)}}) for limit in _LIMITS for more in (-1, 0, 1)]
     beside = {fixture.key("d", "doc s"): texts[0], fixture.key("d", "another"): texts[-1]}
     fixture.store.apply(*[PutDocument(other, text) for other, text in beside.items()])
 
     def look(at: Key, text: bytes) -> None:
         for client in clients * 2:
-            fetch_at(client, at, leaves_in(text))
+            fetch_at(client, at, {(): text} if at == value else leaves_in(text))
 
     for text, ttl in product(texts, (None, LONG) if fixture.capabilities.ttl else (None,)):
         for other in (texts[0], texts[-1], text):
-            fixture.store.apply(PutDocument(key, text, ttl))
+            fixture.store.apply(PutDocument(key, text, ttl), Put(value, text, ttl))
             look(key, text)
+            look(value, text)
             if clients[1].overwrite_document(key, other):
                 look(key, other)
                 require_equal(dict(fixture.store.ttls(key)) if ttl else {}, {}, "the TTLs after an overwriting are")

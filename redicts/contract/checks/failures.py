@@ -344,7 +344,7 @@ def a_failed_commit_is_told(fixture: Fixture) -> None:
     """If a commit fails, its writes are there whole or not at all, the error tells the truth, and later calls work.
 
     Has the commit of one client after another fail, and compares the error with what is stored, at once and after
-    later writes.
+    later writes. Does so with transactions and with the fast path.
     """
     rounds, failed, applied = 100 if fixture.thorough else 6, 0, 0
     count = fixture.key("count")
@@ -367,8 +367,29 @@ def a_failed_commit_is_told(fixture: Fixture) -> None:
         applied += bool(there)
     value = fixture.store.value(count) or b"0"
     require_equal(value, b"%d" % applied, f"of {rounds} writes with an Add, {applied} are there, and the Adds are")
+    for number in range(1, rounds + 1):
+        failed += _overwrite_in_vain(fixture, b"%d" % number)
     if not failed:
         raise NotRun("no write failed though the harness had its commit fail", required=False)
+
+
+def _overwrite_in_vain(fixture: Fixture, value: bytes) -> bool:
+    """Have the commit of an overwriting fail, compare the error with what is stored, and tell whether there was one."""
+    client, key = fixture.lossy(), fixture.key("over")
+    fixture.store.apply(Put(key, b"0"))
+    if not client.overwrite(key, b"0"):
+        return False
+    done: list[bool] = []
+    fixture.harness.fail_commit()
+    error = _failure(lambda: done.append(client.overwrite(key, value)))
+    if error is None:
+        _failure(partial(client.apply, Put(fixture.key("later"), b"2")))  # the fault may be of the next commit
+    _examine(fixture, error, "an overwriting whose commit fails", maybe_applied=True)
+    there = fixture.store.value(key) == value
+    told = not isinstance(error, StoreError) or error.maybe_applied or not there
+    require(told, f"what was overwritten is there, and the error says maybe_applied=False: {error!r}")
+    require(error or done == [there], f"an overwriting returns {done}, and what it wrote is there: {there}")
+    return error is not None
 
 
 @contextmanager

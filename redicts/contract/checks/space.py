@@ -38,6 +38,7 @@ from redicts.core.minitransaction import (
     Read,
     ReadNames,
     Scope,
+    StartsWith,
     Transaction,
     Write,
 )
@@ -64,6 +65,10 @@ _PAUSE: Final = 0.003
 
 _MORE: Final = 30
 """How often paths are written once more if a cache of them still grows: ten thousand of them end that."""
+
+_PATHS: Final = 1_024
+_MOST_PATHS: Final = 20 * _PATHS
+"""Of so many paths one client uses some at a time. A cache that is emptied when it is full is by then smaller once."""
 
 _ENDING_SECS: Final = 0.5
 """How long threads of a closed client may take to end, on a busy machine."""
@@ -97,7 +102,7 @@ def streams_of_short_ttls_are_freed(fixture: Fixture) -> None:
     rounds = 40 if fixture.thorough else 4
     numbers = itertools.count()
     kinds: dict[str, tuple[int, Callable[[Key], Write]]] = {
-        "values": (500 * 200, lambda key: Put(key, b"v" * 200, 1)),
+        "values": (1000 * 100, lambda key: Put(key, b"v" * 100, 1)),
         "long values": (20 * 20_000, lambda key: Put(key, b"v" * 20_000, 1)),
     }
     if fixture.capabilities.documents:
@@ -105,14 +110,12 @@ def streams_of_short_ttls_are_freed(fixture: Fixture) -> None:
         kinds["documents"] = (100 * 500, lambda key: PutDocument(key, small, 1))
         kinds["long documents"] = (20 * 8_000, lambda key: PutDocument(key, large, 1))
     for what, (volume, write) in kinds.items():
-        each = {"values": 500, "documents": 100}.get(what, 20)
+        each = {"values": 1000, "documents": 100}.get(what, 20)
 
         def stream(times: int, each: int = each, write: Callable[[Key], Write] = write) -> int:
             for _ in range(times):
                 fixture.store.run(writes=[write(fixture.key("d", f"n{next(numbers)}")) for _ in range(each)])
                 fixture.harness.advance(_PAUSE)
-            for _ in range(5):
-                fixture.store.run(writes=[Put(fixture.key("last"), b"1")])
             return _size(fixture)
 
         before = stream(2)
@@ -364,10 +367,13 @@ def what_a_client_keeps_ends(fixture: Fixture) -> None:
 def long_values_are_freed(fixture: Fixture) -> None:
     """Long values and documents that are deleted, cleared or replaced leave the store as large as before.
 
-    Stores and ends long values and documents in each way, and measures the store before and after.
+    Stores and ends long values and documents in each way, in both kinds of spaces, and measures the store before and
+    after.
     """
     rounds = 40 if fixture.thorough else 4
-    for what, writes in _ends_of_long_values(fixture).items():
+    ends = [*_ends_of_long_values(fixture).items()]
+    fixture.renew()
+    for what, writes in [*ends, *_ends_of_long_values(fixture).items()]:
 
         def work(times: int, writes: tuple[Write, ...] = writes) -> int:
             for _ in range(times):
@@ -382,6 +388,57 @@ def long_values_are_freed(fixture: Fixture) -> None:
             f"after {what}, {rounds} times with {_LONG_VOLUME:,} bytes, the store is {grown:,} bytes larger; the room "
             "of a value must be freed with it",
         )
+
+
+@conformance_check()
+@_measured
+def nothing_is_kept_of_paths(fixture: Fixture) -> None:
+    """A client that stays open keeps nothing of the paths that it has used, but in caches that have a limit.
+
+    Fetches, and compares as a lock does, at a thousand new paths by one client, again and again, and measures the
+    process.
+    """
+    client, numbers, documents = fixture.store, itertools.count(), fixture.capabilities.documents
+
+    def fresh(times: int) -> list[Key]:
+        return [fixture.key("d", f"p{next(numbers)}") for _ in range(times)]
+
+    def fetch() -> None:
+        for keys in (fresh(_PATHS // 2), fresh(_PATHS // 2)):
+            client.run(writes=[PutDocument(key, b'{"a":1,"b":2}') if documents else Put(key, b"1") for key in keys])
+            for key in keys:
+                client.fetch_document(key) if documents else client.fetch(key)
+            client.run(writes=[Delete(fixture.key("d"), Scope.SUBTREE)])
+
+    def compare() -> None:
+        above = StartsWith(fixture.key("d"), Scope.BELOW, b"mine")
+        for key in fresh(_PATHS):
+            client.run([above, StartsWith(key, Scope.BELOW, b"mine")])
+
+    for what, work in {"fetched from": fetch, "compared": compare}.items():
+        grown = _kept_of_paths(work)
+        require(
+            grown < _PATHS * _LEAST,
+            f"{_PATHS:,} paths that were {what} have made the process some {grown:,} bytes larger while their client "
+            "stayed open, time and again; nothing may be kept of each",
+        )
+        fixture.renew()
+
+
+def _kept_of_paths(work: Callable[[], None]) -> int:
+    """Return by how many bytes work with new paths has made the process larger each time, or once by little."""
+    grown = 0
+    for _ in range(2):  # caches may fill, or lose what is larger
+        work()
+    gc.collect()
+    for _ in range(_MOST_PATHS // _PATHS):
+        before = size_of_process()
+        work()
+        gc.collect()
+        grown = size_of_process() - before
+        if grown < _PATHS * _LEAST:
+            break
+    return grown
 
 
 def _ends_of_long_values(fixture: Fixture) -> dict[str, tuple[Write, ...]]:

@@ -14,7 +14,7 @@ from typing import Final
 
 from redicts.core.backend import Capabilities
 from redicts.core.listener import Listener, Poller
-from redicts.core.minitransaction import Outcome, Transaction, Write
+from redicts.core.minitransaction import Entries, Equals, Key, Outcome, Put, Read, Scope, Transaction, Write
 from redicts.errors import CorruptData, StoreBusy, StoreError, StoreFull, Unreachable
 from redicts.forks import ForkSafeLock
 from tests.contract.broken.register import broken_shared_store
@@ -232,6 +232,23 @@ class FailedCommitsAreDenied(InAFile):
     def commit(self, data: bytes) -> None:
         try:
             super().commit(data)
+        except StoreError as error:
+            error.maybe_applied = False
+            raise
+
+
+@broken_shared_store("failures.a_failed_commit_is_told", alone=True)
+class FailedOverwritesAreDenied(InAFile):
+    """If the commit of an overwriting fails, the error says that nothing is written."""
+
+    def overwrite(self, key: Key, value: bytes, /) -> bool:
+        (found,) = self.execute(Transaction(reads=(Read(key, ttls=True),))).answers
+        assert isinstance(found, Entries)
+        if found.ttls or not found.values:
+            return False
+        try:
+            same = Equals(key, Scope.NODE, found.values)
+            return self.execute(Transaction((same,), (), (Put(key, value),))).applied
         except StoreError as error:
             error.maybe_applied = False
             raise

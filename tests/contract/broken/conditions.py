@@ -294,6 +294,18 @@ class ConditionsOnWhatIsDeletedAreIgnored(OnSqlite):
 
 
 @broken_shared_store("conditions.what_is_expected_can_be_deleted", alone=True)
+class ConditionsBesideWhatIsDeletedAreIgnored(OnSqlite):
+    """Of two conditions, of which the first is on what the first write deletes, only that one is compared."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if len(transaction.checks) == 2 and transaction.writes:
+            check, write = transaction.checks[0], transaction.writes[0]
+            if isinstance(check, Equals) and isinstance(write, Delete) and (check.key, check.scope) == write:
+                transaction = transaction._replace(checks=(check,))
+        return super().execute(transaction)
+
+
+@broken_shared_store("conditions.what_is_expected_can_be_deleted", alone=True)
 class ReadsFollowTheDeleteOfWhatIsExpected(OnSqlite):
     """A transaction that deletes what its only condition expects answers its reads afterwards."""
 

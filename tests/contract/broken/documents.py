@@ -487,6 +487,20 @@ class LostTTLsAreNotUndone(DictBackend):
         return outcome
 
 
+@broken_store("documents.any_scope_in_it_can_be_deleted")
+class DeletesAboveAllDocumentsTakeThem(KeepingBackend):
+    """A Delete of exactly a key deletes the documents below it if no others are in the store."""
+
+    def write(self, spaces: Spaces, write: Write, now: float, counters: list[int]) -> None:
+        if isinstance(write, Delete) and write.scope is Scope.NODE:
+            space, node = write.key
+            texts = [(name, path) for name in spaces if name.startswith("texts of ") for path in spaces[name]]
+            if all(name == self.texts(write.key) and path[: len(node)] == node != path for name, path in texts):
+                for _, path in texts:
+                    super().write(spaces, Delete(Key(space, path), Scope.SUBTREE), now, counters)
+        super().write(spaces, write, now, counters)
+
+
 # Fast paths.
 
 
@@ -544,6 +558,15 @@ class LongTextsAreFetchedCut(KeepingBackend):
     def fetch_document(self, key: Key, /) -> bytes | None:
         found = super().fetch_document(key)
         return found if found is None else found[:2048]
+
+
+@broken_store("documents_fast_paths.one_of_any_size_is_fetched_whole", alone=True)
+class LongValuesAreFetchedCut(KeepingBackend):
+    """A value of more than two kibibytes is cut when it is fetched where a document may be."""
+
+    def fetch_document(self, key: Key, /) -> bytes | None:
+        found = super().fetch_document(key)
+        return found if found is None or self.kept(key) is not None else found[:2048]
 
 
 @broken_store("documents_fast_paths.a_plain_fetch_gives_no_document", alone=True)

@@ -16,7 +16,7 @@ from typing import Final
 from weakref import WeakSet, WeakValueDictionary
 
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import Delete, Entries, Notify, Outcome, Read, Transaction, Write
+from redicts.core.minitransaction import Delete, Entries, Key, Notify, Outcome, Read, Transaction, Write
 from redicts.errors import Unreachable
 from tests.contract.broken.commits import InAFile
 from tests.contract.broken.register import broken_shared_store, broken_store
@@ -119,6 +119,19 @@ class ListeningHoldsALock(PlainBackend):
     def listen(self, name: str, /) -> Listener:
         with self.own:
             return super().listen(name)
+
+
+@broken_shared_store("forks.a_fork_amid_calls_is_harmless", alone=True)
+class FetchingHoldsALock(OnSqlite):
+    """A fetch of a document holds a lock, which a fork by another thread leaves held in the child."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.own = threading.Lock()
+
+    def fetch_document(self, key: Key, /) -> bytes | None:
+        with self.own:
+            return super().fetch_document(key)
 
 
 @broken_shared_store("forks.a_fork_amid_calls_is_harmless", alone=True)

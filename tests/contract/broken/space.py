@@ -15,7 +15,19 @@ from redicts.backends.sqlite.backend import _on_connection
 from redicts.backends.sqlite.snapshot import Snapshot
 from redicts.contract import SharedBackend
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import Delete, Entries, Key, Notify, Outcome, Put, Scope, Status, Transaction, Write
+from redicts.core.minitransaction import (
+    RECORDS,
+    Delete,
+    Entries,
+    Key,
+    Notify,
+    Outcome,
+    Put,
+    Scope,
+    Status,
+    Transaction,
+    Write,
+)
 from redicts.errors import StoreBusy
 from tests.contract.broken.commits import InAFile
 from tests.contract.broken.register import broken_client, broken_shared_store, broken_store
@@ -38,6 +50,14 @@ class SixtyFourAreFreed(_Freeing):
 
     def free(self, spaces: Spaces, writes: tuple[Write, ...], now: float) -> None:
         self.free_some(spaces, 64, now)
+
+
+@broken_store("space.streams_of_short_ttls_are_freed", alone=True)
+class TwoHundredAreFreed(_Freeing):
+    """A transaction frees 200 expired values, however many it adds."""
+
+    def free(self, spaces: Spaces, writes: tuple[Write, ...], now: float) -> None:
+        self.free_some(spaces, 200, now)
 
 
 @broken_store("space.every_kind_of_write_frees_what_expired", alone=True)
@@ -208,6 +228,49 @@ class LongValuesOfAFileStay(OnSqlite):
         long = [write for write in transaction.writes if isinstance(write, Put) and len(write.value) > 5_000]
         copies = [Put(Key("long", (uuid.uuid4().hex,)), write.value, write.ttl) for write in long]
         return super().execute(transaction._replace(writes=(*transaction.writes, *copies)))
+
+
+@broken_shared_store("space.long_values_are_freed", alone=True)
+class LongRecordsOfAFileStay(OnSqlite):
+    """A long value in a record space is stored twice, and once after it was deleted."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        copies = [
+            Put(Key("long", (uuid.uuid4().hex,)), write.value, write.ttl)
+            for write in transaction.writes
+            if isinstance(write, Put) and len(write.value) > 5_000 and write.key.space[0] in RECORDS
+        ]
+        return super().execute(transaction._replace(writes=(*transaction.writes, *copies)))
+
+
+class _Remembering(OnSqlite):
+    """Remembers some keys until it is closed."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.known: Final[set[Key]] = set()
+
+    def close(self) -> None:
+        super().close()
+        self.known.clear()
+
+
+@broken_shared_store("space.nothing_is_kept_of_paths", alone=True)
+class FetchedPathsStay(_Remembering):
+    """Where a document was fetched is remembered while the instance is open."""
+
+    def fetch_document(self, key: Key, /) -> bytes | None:
+        self.known.add(key)
+        return super().fetch_document(key)
+
+
+@broken_shared_store("space.nothing_is_kept_of_paths", alone=True)
+class ComparedPathsStay(_Remembering):
+    """What a condition has compared is remembered while the instance is open."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        self.known.update(check.key for check in transaction.checks)
+        return super().execute(transaction)
 
 
 @broken_shared_store("space.killed_processes_leave_nothing", "space.a_killed_process_leaves_no_file")
