@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from itertools import product
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Final
 
 from redicts.contract.check import Need, conformance_check
@@ -22,7 +25,8 @@ from redicts.contract.forked import ForkedChild
 from redicts.contract.harness import inner_of
 from redicts.contract.leftovers import Leftovers
 from redicts.contract.listening import fresh_name, require_notified
-from redicts.contract.requirements import NotRun, require, require_equal
+from redicts.contract.pauses import PausedCall
+from redicts.contract.requirements import CheckFailed, NotRun, require, require_equal
 from redicts.core.backend import Backend
 from redicts.core.minitransaction import (
     RECORDS,
@@ -55,6 +59,15 @@ _BRIEF_CALLS: Final = 3
 
 _LATE_SECS: Final = 0.1
 """The same for a call whose request is held up."""
+
+_LONGEST_SECS: Final = 2.0
+"""The same for a call that waits for another client: a busy machine may stand still for seconds, but not each time."""
+
+_POINTS: Final = 30
+"""The most pauses of that other client."""
+
+_ENOUGH_WAITS: Final = 2
+"""How many waits for it end with their deadline."""
 
 _LARGEST_FILE: Final = 200_000
 _FILLING: Final = b"x" * 10_000
@@ -216,6 +229,88 @@ def a_deadline_ends_a_call(fixture: Fixture) -> None:
             f"a {kind} that is held up takes {brief:.3f} s with a deadline of {_BRIEF_SECS} s, and {unhurried:.3f} s "
             "with a late one; connecting, waiting and repeating must end with the deadline",
         )
+
+
+@conformance_check(needs=[Need.PROCESSES, Need.FORK, Need.OPENER])
+def a_deadline_ends_the_wait_for_others(fixture: Fixture) -> None:
+    """A call with a deadline that waits for another process ends soon after it, if the backend takes deadlines.
+
+    A child process pauses in a write, wherever that calls a function. Counts and reads with a deadline meanwhile.
+    """
+    backend, opener = fixture.store.backend, fixture.harness.opener
+    assert opener is not None  # the check needs an opener
+    if type(inner_of(backend)).execute_until is Backend.execute_until:
+        raise NotRun("the backend takes no deadlines", required=False)
+    key, count, waits = fixture.key("paused"), fixture.key("count"), 0
+    counting = Transaction(writes=(Add(count, 1),))
+    reading = Transaction(reads=(Read(fixture.key(), Scope.SUBTREE),))
+    fixture.store.apply(Put(key, b"0"), Put(count, b"0"))
+    late: list[SimpleQueue[Exception | None]] = []
+
+    def error_of(transaction: Transaction, point: str) -> Exception | None:
+        """Return the error of a call with a deadline, which must end soon after it."""
+        for _ in range(_BRIEF_CALLS):
+            ended: SimpleQueue[Exception | None] = SimpleQueue()
+            threading.Thread(target=_tell, args=(ended, partial(_briefly, backend, transaction)), daemon=True).start()
+            with suppress(Empty):
+                return ended.get(timeout=min(_LONGEST_SECS, fixture.timeout / 8))
+            late.append(ended)
+        raise CheckFailed(
+            f"a call with a deadline of {_BRIEF_SECS} s waits for seconds while a write of another process stands "
+            f"still {point}; the wait for other users of the store must end with the deadline"
+        )
+
+    done = 0
+    with _paused_process(opener, Put(key, b"1"), fixture.timeout) as points:
+        for point, _ in zip(points, range(_POINTS)):
+            for transaction in (reading, counting):
+                error = error_of(transaction, point)
+                _examine(fixture, error, "a call with a deadline")
+            done += error is None
+            waits += error is not None
+            if waits == _ENOUGH_WAITS:
+                break
+    if not late:
+        sum_of = f"after {done} Adds in time, and {waits} in vain, the sum is"
+        require_equal(fixture.store.value(count), b"%d" % done, sum_of)
+    require_equal(fixture.store.value(key), b"1", "after a process paused in a Put, the value is")
+
+
+def _tell(ended: SimpleQueue[Exception | None], call: Callable[[], object]) -> None:
+    ended.put(_failure(call))
+
+
+@contextmanager
+def _paused_process(opener: Callable[[], Backend], write: Write, timeout: float) -> Iterator[Iterator[str]]:
+    """Let a child process write, and yield the points at which it pauses; it goes on when the next one is asked for."""
+    (told, tells), (heard, hears) = os.pipe(), os.pipe()
+
+    def work() -> None:
+        os.close(told)
+        os.close(hears)
+        backend = opener()
+        writing = partial(Client(backend).apply, write)
+        writing()  # the first time, more is done
+        with os.fdopen(tells, "w") as report, PausedCall(writing, backend, timeout) as call:
+            for point in call:
+                print(point, file=report, flush=True)
+                if not os.read(heard, 1):
+                    break
+        backend.close()
+
+    def points() -> Iterator[str]:
+        for line in report:
+            yield line.strip()
+            os.write(hears, b".")
+
+    with ForkedChild(work, timeout) as child, os.fdopen(told) as report:
+        os.close(tells)
+        os.close(heard)
+        try:
+            yield points()
+        finally:
+            os.close(hears)
+        child.finish()
 
 
 @conformance_check(needs=[Need.FULL])

@@ -20,7 +20,7 @@ from redicts.contract.fixture import Fixture
 from redicts.contract.forked import ForkedChild
 from redicts.contract.listening import fresh_name, list_at, require_notified, wait_until_cleared
 from redicts.contract.pauses import PausedCall
-from redicts.contract.requirements import CheckFailed, require_equal
+from redicts.contract.requirements import CheckFailed, require, require_equal
 from redicts.contract.spawned import report
 from redicts.core.backend import Backend
 from redicts.core.minitransaction import NOTHING, Add, Delete, Equals, Key, Notify, Put, Read, ReadNames, Scope
@@ -181,18 +181,19 @@ def a_fork_amid_waits_is_harmless(fixture: Fixture) -> None:
 def a_fork_amid_calls_is_harmless(fixture: Fixture) -> None:
     """A child that is forked at any moment of another thread's read or write works, and sees no half transaction.
 
-    Pauses a long read, a read in pages, a write and a listen wherever they call a function, and forks there; each
-    child writes, listens and reads.
+    Pauses a long read, a read in pages, the fast paths to a value, a write and a listen wherever they call a function,
+    and forks there; each child writes, listens and reads.
     """
     store = fixture.store
-    fixture.plant({("d", f"n{number}"): b"1" for number in range(_VALUES)})
-    root = fixture.key("d")
+    fixture.plant({**{("d", f"n{number}"): b"1" for number in range(_VALUES)}, ("fast",): b"1"})
+    root, fast = fixture.key("d"), fixture.key("fast")
     writes = [Put(fixture.key("d", f"n{number}"), b"2") for number in range(_VALUES)]
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         "a long read": lambda: store.run(
             [Equals(root, Scope.NODE, NOTHING)], [Read(root, Scope.BELOW), ReadNames(root)]
         ),
         "a read in pages": lambda: store.ask(Read(root, Scope.BELOW, limit=_VALUES // 2)),
+        "the fast paths": lambda: (store.fetch(fast), store.overwrite(fast, b"2")),
         "a write": lambda: store.run(writes=[Delete(root, Scope.SUBTREE), *writes]),
         "a listen": lambda: store.listen(fresh_name()).close(),
     }
@@ -201,6 +202,7 @@ def a_fork_amid_calls_is_harmless(fixture: Fixture) -> None:
         """Write and read in the child; what the call in its parent writes is there as a whole or not yet."""
         _own_answers(store, fixture.key("own", name), name.encode())
         store.listen(fresh_name()).close()
+        require(store.fetch(fast) in (b"1", b"2", None), "a child fetches another value")
         values = store.read(root, Scope.BELOW).values()
         require_equal(
             (len(values), len(set(values))), (_VALUES, 1), "values and versions of a subtree written at once are"

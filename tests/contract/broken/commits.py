@@ -33,7 +33,7 @@ class InAFile(PlainBackend):
 
     def __init__(self, path: str) -> None:
         super().__init__(time.monotonic)
-        self.file: Final = path
+        self.file: Final = self.resolved(path)
         self.own: Final = ForkSafeLock()
 
     def execute(self, transaction: Transaction, /) -> Outcome:
@@ -51,6 +51,10 @@ class InAFile(PlainBackend):
                 return outcome
             finally:
                 self.unlock(door.fileno())  # a child that was forked meanwhile has a copy of the file, and keeps it
+
+    def resolved(self, path: str) -> str:
+        """Return the path of the file itself, for a link would be replaced."""
+        return os.path.realpath(path)
 
     def unlock(self, door: int) -> None:
         fcntl.flock(door, fcntl.LOCK_UN)
@@ -97,6 +101,14 @@ def _write(path: str, data: bytes) -> None:
     except OSError as error:
         os.remove(path)
         raise StoreFull("there is no room for the store; make some") from error
+
+
+@broken_shared_store("clients.a_link_leads_to_the_same_store", alone=True)
+class LinksAreReplaced(InAFile):
+    """The first write through a symbolic link replaces the link by a file, which from then on is another store."""
+
+    def resolved(self, path: str) -> str:
+        return os.path.abspath(path)
 
 
 @broken_shared_store("failures.a_full_disk_is_told")

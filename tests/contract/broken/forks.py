@@ -15,7 +15,7 @@ from typing import Final
 from weakref import WeakSet
 
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import Outcome, Transaction, Write
+from redicts.core.minitransaction import Key, Outcome, Transaction, Write
 from redicts.errors import Unreachable
 from tests.contract.broken.commits import InAFile
 from tests.contract.broken.register import broken_shared_store, broken_store
@@ -131,6 +131,19 @@ class ListeningAtAFileHoldsALock(OnSqlite):
     def listen(self, name: str, /) -> Listener:
         with self.own:
             return super().listen(name)
+
+
+@broken_shared_store("forks.a_fork_amid_calls_is_harmless")
+class FetchingHoldsALock(OnSqlite):
+    """The fast path to a value holds a lock, which a fork by another thread leaves held in the child."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.own = threading.Lock()
+
+    def fetch(self, key: Key, /) -> bytes | None:
+        with self.own:
+            return self.store.fetch(key)
 
 
 @broken_shared_store("forks.child_and_parent_work_on", alone=True)

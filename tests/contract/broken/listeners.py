@@ -71,6 +71,33 @@ class ListeningBeginsWithTheWait(DictBackend):
         return _Late(self, name.encode())
 
 
+class _OfNoSeconds(DictListener):
+    def wait(self, seconds: float, /) -> bool:
+        return seconds > 0 and super().wait(seconds)
+
+
+@broken_store("listeners.a_listener_sleeps_until_it_is_called")
+class WaitsOfNoSecondsLookNowhere(DictBackend):
+    """A wait of no seconds returns false, also if the listener was notified before."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _OfNoSeconds(self, name.encode())
+
+
+class _Sticky(DictListener):
+    def wait(self, seconds: float, /) -> bool:
+        self.called |= super().wait(seconds)
+        return self.called
+
+
+@broken_store("listeners.a_listener_sleeps_until_it_is_called")
+class NotifiedOnceIsNotifiedForEver(DictBackend):
+    """A listener that was notified is never reset, so each later wait ends at once."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _Sticky(self, name.encode())
+
+
 class _Once(DictListener):
     notified = False
 
