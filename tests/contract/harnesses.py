@@ -212,7 +212,7 @@ class SqliteHarness(Harness):
         return self._open()
 
     def databases(self) -> Sequence[Backend]:
-        return [self._open(number) for number in (1, 10, 65_536)]
+        return [self._open(number) for number in (1, 10, 2**32)]
 
     def set_clock(self, seconds: float) -> bool:
         set_wall_clock(seconds, "redicts")
@@ -282,7 +282,7 @@ class FileHarness(Harness):
         return self._open
 
     def databases(self) -> Sequence[Backend]:
-        return [self._open(database=number) for number in (1, 10, 65_536)] if self._has_numbers else ()
+        return [self._open(database=number) for number in (1, 10, 2**32)] if self._has_numbers else ()
 
     def size(self) -> int:
         return size_of_files(self._directory.name)

@@ -29,6 +29,9 @@ from redicts.core.minitransaction import VALUES, Key, Notify, Put, Scope
 
 _ROUNDS: Final = 15
 _TRIES: Final = 5
+_LATER_WAITS: Final = 12
+_LATER_SECS: Final = 0.005
+"""Seconds of each wait after the last notification. A listener that polls grows its intervals beyond that."""
 _QUIET_WAITS: Final = 3
 _QUIET_SECS: Final = 0.1
 """Seconds of a wait without a notification, in which a listener that polls looks at least once."""
@@ -42,9 +45,9 @@ _EARLY_SECS: Final = 0.005
 
 @conformance_check()
 def a_call_before_the_wait_counts(fixture: Fixture) -> None:
-    """A notification between listen and the first wait, or between two waits, ends the next wait.
+    """A notification before the first wait, or between two waits, ends the next wait, and not each later one.
 
-    Notifies before the first wait, between two waits, and after a wait that was over.
+    Notifies before the first wait, between two waits, and after a wait that was over. Then waits a dozen times.
     """
     key, waker = fixture.key("list", "a"), fixture.client()
     name = fresh_name()
@@ -63,6 +66,18 @@ def a_call_before_the_wait_counts(fixture: Fixture) -> None:
         call()
         call()
         require_notified(listener, fixture.timeout, "a listener called after a wait that was over")
+        lasted = 0.0
+        for _ in range(_LATER_WAITS):
+            begun = time.monotonic()
+            listener.wait(_LATER_SECS)
+            lasted = max(lasted, time.monotonic() - begun)
+            if lasted > _LATER_SECS / 5:
+                break
+        require(
+            lasted > _LATER_SECS / 5,
+            f"each of {_LATER_WAITS} waits of {_LATER_SECS} s after the last notification ended at once, so a loop of "
+            "waits would use all of a processor",
+        )
 
 
 @conformance_check()

@@ -136,6 +136,14 @@ class NumbersHaveSixteenBits(_Numbered):
 
 
 @broken_shared_store("databases.they_share_nothing")
+class NumbersHaveThirtyTwoBits(OnSqlite):
+    """Of the number of a database, 32 bits count."""
+
+    def __init__(self, path: str, database: int = 0) -> None:
+        super().__init__(path, database & 0xFFFFFFFF)
+
+
+@broken_shared_store("databases.they_share_nothing")
 class ConditionsAreRemembered(OnSqlite):
     """The outcome of conditions is remembered for the same tuple of them, whichever database they are asked in."""
 
