@@ -10,7 +10,7 @@ import pickle
 import sqlite3
 import time
 import uuid
-from typing import Final
+from typing import Any, Final
 
 from redicts.core.backend import Capabilities
 from redicts.core.listener import Listener, Poller
@@ -20,6 +20,9 @@ from redicts.forks import ForkSafeLock
 from tests.contract.broken.register import broken_shared_store
 from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import PlainBackend, Spaces
+
+_LONG: Final = 150
+"""Values of more bytes are long."""
 
 _MAGIC: Final = b"a store in a file\n"
 
@@ -300,3 +303,25 @@ class OutcomesStayInTheProcess(OnSqlite):
     def execute(self, transaction: Transaction, /) -> Outcome:
         outcome = super().execute(transaction)
         return _outcomes.setdefault(uuid.uuid4().hex, outcome)
+
+
+@broken_shared_store("processes.a_process_finds_what_another_wrote", alone=True)
+class ChecksumsAreHashes(InAFile):
+    """A long value is kept with Python's hash of it, which another interpreter computes as another number."""
+
+    def load(self) -> None:
+        super().load()
+        sums: Any = self.spaces.pop("", {})
+        for space, entries in self.spaces.items():
+            whole = {path for path, held in entries.items() if sums.get((space, path)) in (None, hash(held.value))}
+            self.spaces[space] = {path: held for path, held in entries.items() if path in whole}
+
+    def commit(self, data: bytes) -> None:
+        spaces: dict[str, Any] = pickle.loads(data)
+        sums = {
+            (space, path): hash(held.value)
+            for space, entries in spaces.items()
+            for path, held in entries.items()
+            if len(held.value) > _LONG
+        }
+        super().commit(pickle.dumps({**spaces, "": sums}))
