@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 import time
@@ -25,7 +24,7 @@ from redicts.contract.forked import ForkedChild
 from redicts.contract.harness import inner_of
 from redicts.contract.leftovers import Leftovers
 from redicts.contract.listening import fresh_name, require_notified
-from redicts.contract.pauses import PausedCall
+from redicts.contract.pauses import paused_process
 from redicts.contract.requirements import CheckFailed, NotRun, require, require_equal
 from redicts.core.backend import Backend
 from redicts.core.minitransaction import (
@@ -261,7 +260,7 @@ def a_deadline_ends_the_wait_for_others(fixture: Fixture) -> None:
         )
 
     done = 0
-    with _paused_process(opener, Put(key, b"1"), fixture.timeout) as points:
+    with paused_process(opener, Put(key, b"1"), fixture.timeout) as points:
         for point, _ in zip(points, range(_POINTS)):
             for transaction in (reading, counting):
                 error = error_of(transaction, point)
@@ -278,39 +277,6 @@ def a_deadline_ends_the_wait_for_others(fixture: Fixture) -> None:
 
 def _tell(ended: SimpleQueue[Exception | None], call: Callable[[], object]) -> None:
     ended.put(_failure(call))
-
-
-@contextmanager
-def _paused_process(opener: Callable[[], Backend], write: Write, timeout: float) -> Iterator[Iterator[str]]:
-    """Let a child process write, and yield the points at which it pauses; it goes on when the next one is asked for."""
-    (told, tells), (heard, hears) = os.pipe(), os.pipe()
-
-    def work() -> None:
-        os.close(told)
-        os.close(hears)
-        backend = opener()
-        writing = partial(Client(backend).apply, write)
-        writing()  # the first time, more is done
-        with os.fdopen(tells, "w") as report, PausedCall(writing, backend, timeout) as call:
-            for point in call:
-                print(point, file=report, flush=True)
-                if not os.read(heard, 1):
-                    break
-        backend.close()
-
-    def points() -> Iterator[str]:
-        for line in report:
-            yield line.strip()
-            os.write(hears, b".")
-
-    with ForkedChild(work, timeout) as child, os.fdopen(told) as report:
-        os.close(tells)
-        os.close(heard)
-        try:
-            yield points()
-        finally:
-            os.close(hears)
-        child.finish()
 
 
 @conformance_check(needs=[Need.FULL])

@@ -78,14 +78,16 @@ def an_exception_in_a_read_holds_nothing_up(fixture: Fixture) -> None:
 def a_call_in_between_works_or_is_refused(fixture: Fixture) -> None:
     """A call at any instruction of another one of its thread works, or raises ``StoreBusy`` at once.
 
-    Calls the store at dozens of instructions of a write of the same thread, and reads what both wrote.
+    Calls the store at dozens of instructions of a write of the same thread, by the same client and by another one in
+    turn, and reads what both wrote.
     """
     told: list[bool] = []
+    clients = [fixture.store, fixture.client()]
 
     def act(number: int) -> Callable[[], None]:
         def call() -> None:
             try:
-                fixture.store.apply(Put(fixture.key("between"), b"%d" % number))
+                clients[number % 2].apply(Put(fixture.key("between"), b"%d" % number))
                 told.append(True)
             except StoreBusy:
                 told.append(False)

@@ -17,6 +17,7 @@ from redicts.core.listener import Listener, Poller
 from redicts.core.minitransaction import Outcome, Transaction, Write
 from redicts.errors import CorruptData, StoreBusy, StoreError, StoreFull, Unreachable
 from redicts.forks import ForkSafeLock
+from redicts.handles import SharedByName
 from tests.contract.broken.register import broken_shared_store
 from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import PlainBackend, Spaces
@@ -25,6 +26,9 @@ _LONG: Final = 150
 """Values of more bytes are long."""
 
 _MAGIC: Final = b"a store in a file\n"
+
+
+_LOCKS: Final = SharedByName[ForkSafeLock]()
 
 
 class InAFile(PlainBackend):
@@ -37,7 +41,7 @@ class InAFile(PlainBackend):
     def __init__(self, path: str) -> None:
         super().__init__(time.monotonic)
         self.file: Final = self.resolved(path)
-        self.own: Final = ForkSafeLock()
+        self.own: Final = self.lock_of_thread()
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         if os.path.isdir(self.file):
@@ -58,6 +62,10 @@ class InAFile(PlainBackend):
     def resolved(self, path: str) -> str:
         """Return the path of the file itself, for a link would be replaced."""
         return os.path.realpath(path)
+
+    def lock_of_thread(self) -> ForkSafeLock:
+        """Return the lock of all instances of this process that use the file."""
+        return _LOCKS.get(self.file, ForkSafeLock)
 
     def unlock(self, door: int) -> None:
         fcntl.flock(door, fcntl.LOCK_UN)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Key, Outcome, Status, Transaction
 from redicts.forks import ForkSafeLock
+from tests.contract.broken.commits import InAFile
 from tests.contract.broken.register import broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import DictListener, PlainBackend
@@ -193,3 +194,11 @@ class ListeningHoldsTheLock(PlainBackend):
         listener = super().listen(name)
         self.own.release()
         return listener
+
+
+@broken_shared_store("interruptions.a_call_in_between_works_or_is_refused")
+class EachInstanceHasALock(InAFile):
+    """A call in the midst of one by another instance for the same file waits for its own thread."""
+
+    def lock_of_thread(self) -> ForkSafeLock:
+        return ForkSafeLock()
