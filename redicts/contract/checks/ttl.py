@@ -9,14 +9,14 @@ from contextlib import suppress
 from redicts.contract.check import Need, conformance_check
 from redicts.contract.fixture import LONG, SHORT, Fixture
 from redicts.contract.requirements import require, require_equal
-from redicts.core.minitransaction import Add, Delete, Equals, Expire, Path, Put, Scope, Status, Write
+from redicts.core.minitransaction import Add, Delete, Equals, Expire, Key, Path, Put, Scope, Status, Write
 from redicts.errors import StoreError
 
 _LONGER = 100 * LONG
 _CENTURY = 100 * 366 * 24 * 3600 * 1000
 _LENGTHS = (0, 500, 1_500, 5_000, 20_000, 70_000)
 """Lengths of values, some of which a store may keep elsewhere."""
-_LONG_PATH: Path = ("n" * 600, "a")
+_LONG_PATH: Path = ("n" * 600,)
 _SLACK = LONG // 2
 """Milliseconds by which a remaining TTL may be less than what was given, however slow the machine is."""
 
@@ -87,18 +87,27 @@ def _change_long_ones(fixture: Fixture) -> None:
             path = (f"{what}{size}",)
             before[path], after[path] = b"o" * old, b"n" * new
     fixture.plant(before, LONG)
-    with suppress(StoreError):  # a store may refuse a long path
-        fixture.store.apply(Put(fixture.key(*_LONG_PATH), b"old", LONG))
-        after[_LONG_PATH] = b"new"
+    counters = [fixture.key("count"), fixture.key(*_LONG_PATH, "count")]
+    for counter in counters:
+        with suppress(StoreError):  # a store may refuse a long path
+            fixture.store.apply(
+                Put(counter, b"1", LONG), Put(Key(counter.space, (*counter.path[:-1], "a")), b"old", LONG)
+            )
+            after |= {counter.path: b"2", (*counter.path[:-1], "a"): b"new"}
 
     def require_ttls(what: str, wanted: set[Path]) -> None:
         found = set(fixture.store.ttls(fixture.key()))
         wrong = sorted(path[0][:20] for path in found ^ wanted)
         require(not wrong, f"after {what}, a TTL is missing or left at {wrong!r}: names tell the lengths of values")
 
-    fixture.store.apply(*[Put(fixture.key(*path), value, keep_ttl=True) for path, value in after.items()])
-    require(dict(fixture.store.read(fixture.key())) == after, "after puts with keep_ttl of many lengths, values differ")
-    require_ttls("puts with keep_ttl", set(after))
+    fixture.store.apply(
+        *[
+            Add(key, 1) if key in counters else Put(key, value, keep_ttl=True)
+            for key, value in ((fixture.key(*path), value) for path, value in after.items())
+        ]
+    )
+    require(dict(fixture.store.read(fixture.key())) == after, "after puts with keep_ttl and Adds, values differ")
+    require_ttls("puts with keep_ttl and Adds", set(after))
     fixture.store.apply(Expire(fixture.key(), Scope.SUBTREE, None))
     require_ttls("an Expire with None", set())
     fixture.store.apply(*[Put(fixture.key(*path), value, LONG) for path, value in after.items()])
