@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial, wraps
 from typing import Final
 
@@ -42,6 +43,7 @@ from redicts.core.minitransaction import (
     Transaction,
     Write,
 )
+from redicts.errors import StoreError
 
 _VALUE: Final = b"v" * 400
 _MANY: Final = 300
@@ -108,8 +110,11 @@ def streams_of_short_ttls_are_freed(fixture: Fixture) -> None:
         small, large = b'{"a":"%b","b":{"c":1}}' % (b"v" * 500), b'{"a":"%b","b":{"c":1}}' % (b"v" * 8_000)
         kinds["documents"] = (100 * 500, lambda key: PutDocument(key, small, 1))
         kinds["long documents"] = (20 * 8_000, lambda key: PutDocument(key, large, 1))
+    with suppress(StoreError):  # a store may refuse a long path
+        fixture.store.apply(Put(_at_long_path(fixture.key("d")), b"1", 1))
+        kinds["values at long paths"] = (100 * 1_000, lambda key: Put(_at_long_path(key), b"v" * 400, 1))
     for what, (volume, write) in kinds.items():
-        each = {"values": 500, "documents": 100}.get(what, 20)
+        each = {"values": 500, "documents": 100, "values at long paths": 100}.get(what, 20)
 
         def stream(times: int, each: int = each, write: Callable[[Key], Write] = write) -> int:
             for _ in range(times):
@@ -420,6 +425,10 @@ def _ends_of_long_values(fixture: Fixture) -> dict[str, tuple[Write, ...]]:
         found["puts over a document"] = (*document, short)
         found["deletes of a part"] = (*document, Delete(keys[0], Scope.SUBTREE))
     return found
+
+
+def _at_long_path(key: Key) -> Key:
+    return Key(key.space, (*key.path, "n" * 600))
 
 
 def _growth(fixture: Fixture, work: Callable[[], object], least: float) -> dict[str, int]:
