@@ -259,17 +259,19 @@ def a_deadline_ends_the_wait_for_others(fixture: Fixture) -> None:
             f"still {point}; the wait for other users of the store must end with the deadline"
         )
 
-    done = 0
+    done, in_doubt = 0, False
     with paused_process(opener, Put(key, b"1"), fixture.timeout) as points:
         for point, _ in zip(points, range(_POINTS)):
             for transaction in (reading, counting):
                 error = error_of(transaction, point)
-                _examine(fixture, error, "a call with a deadline")
+                # Over a network, a reply may come too late on a busy machine.
+                _examine(fixture, error, "a call with a deadline", maybe_applied=fixture.harness.networked)
+            in_doubt |= isinstance(error, StoreError) and error.maybe_applied
             done += error is None
             waits += error is not None
             if waits == _ENOUGH_WAITS:
                 break
-    if not late:
+    if not late and not in_doubt:
         sum_of = f"after {done} Adds in time, and {waits} in vain, the sum is"
         require_equal(fixture.store.value(count), b"%d" % done, sum_of)
     require_equal(fixture.store.value(key), b"1", "after a process paused in a Put, the value is")
