@@ -60,7 +60,7 @@ _OVERWRITES: Final = 4
 """How often a store is overwritten, to find its largest size."""
 
 _PROCESSES: Final = 280
-"""How many processes are killed in the midst of reads, if a check is thorough: more than LMDB has places for."""
+"""How many processes are killed in the midst of reads, if a check is thorough: more than LMDB has slots for."""
 
 _WRITES: Final = 150
 """So many writes free half of them, if each frees at least one."""
@@ -274,7 +274,7 @@ def _grown_again(work: Callable[[], int], before: int, limit: float) -> int:
 
 
 def _kill_many(fixture: Fixture, opener: Callable[[], Backend]) -> None:
-    """Kill more processes in the midst of reads than an engine has places for, while this one has the store open."""
+    """Kill more processes in the midst of reads than an engine has slots for, while this one has the store open."""
     key = fixture.key("d", "n0")
     fixture.store.apply(Put(key, b"1"))
     reading = Transaction(reads=(Read(key),))
