@@ -1,4 +1,4 @@
-"""Random transactions executed at two nodes of a store, in different spaces: their outcomes must be the same."""
+"""Random transactions executed at two nodes of a store: their outcomes must be the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from redicts.contract.client import Client
 from redicts.contract.fixture import LONG
-from redicts.contract.requirements import require, require_equal
+from redicts.contract.requirements import require, require_equal, shortened
 from redicts.core.minitransaction import (
     Add,
     AnyRead,
@@ -53,7 +53,7 @@ class Alike:
     Args:
         client: The client that reads and writes.
         nodes: The two nodes. Nothing is below them yet.
-        beside: A write to another space, which comes first in each transaction that writes at the second node.
+        beside: A write elsewhere, which comes first in each transaction that writes at the second node.
         seed: The seed of the transactions.
 
     """
@@ -96,7 +96,9 @@ class Alike:
             if outcome.status is Status.NOT_A_COUNTER and node == self._nodes[1]:
                 outcome = outcome._replace(failed_index=(outcome.failed_index or 0) - 1)
             outcomes.append(outcome)
-        what = f"in the space {self._nodes[1].space!r}, the outcome of {(checks, reads, writes)!r} is"
+        at = self._nodes[1]
+        where = f"at {shortened(at.path, 40)} in the space {at.space!r}"
+        what = f"{where}, the outcome of {(checks, reads, writes)!r} is"
         require_equal(_told(outcomes[1]), _told(outcomes[0]), what)
         return outcomes[0].answers
 

@@ -6,6 +6,7 @@ import contextlib
 import pickle
 import shutil
 import socket
+import struct
 import tempfile
 import threading
 import uuid
@@ -33,8 +34,11 @@ QUICK: Final = 0.3
 _FEW_CONNECTIONS: Final = 6
 """How many connections a client in front of the proxy has at most: threads wait for one, and a lost one is missed."""
 
-_NUMBERS: Final = (0, 1, 10, 65_536)
-"""The numbers of databases that are compared, of which some begin with others, or end with the same bits."""
+_NUMBERS: Final = (0, 1, 10)
+"""The numbers of databases that are compared, of which some begin with others."""
+
+_LARGE_NUMBERS: Final = (2**32, 2**16)
+"""The first of these that the store accepts is compared too. It ends with the same bits as 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,8 @@ class StoreHarness(Harness):
       ``tls_check_hostname`` is set to false, and ``max_connections`` to a few.
     - A store with a field ``path`` is a file, and its replies cannot be lost. Any other store outside of one instance
       counts as networked and needs a harness that can drop replies.
-    - Its other databases are those with the numbers 0, 1, 10 and 65,536, unless the plugin or the server refuses them.
+    - Its other databases are those with the numbers 0, 1, 10 and 2**32, or 65,536, as far as the plugin and the server
+      accept them, and a store at another path, if the settings have a field ``path``.
     - If the settings have a field ``path``, it is also opened where another program has written something.
     - Its size is that of the file or directory at ``path``. A store in one instance has the size of this process.
     - Its files are all in that directory, or beside that file.
@@ -80,6 +85,7 @@ class StoreHarness(Harness):
         self._shares: bool | None = None
         self._proxy: FaultProxy | None = None
         self._numbers: Iterator[int] = iter(())
+        self._elsewhere: str | None = None
         self._leftovers: Final[list[Callable[[], object]]] = []
         """What closing removes, the last one first."""
 
@@ -192,9 +198,20 @@ class StoreHarness(Harness):
         return provenance(self.store.plugin)
 
     def databases(self) -> Sequence[Backend]:
-        """Open databases with other numbers, as far as the plugin and the server know them."""
+        """Open databases with other numbers, as far as they are accepted, and a store at another path if it has one."""
         numbers = [number for number in _NUMBERS if number != self.store.database]
-        return [backend for backend in map(self._open_other, numbers) if backend is not None]
+        opened = [self._open_other(number) for number in numbers]
+        large = next((each for each in map(self._open_other, _LARGE_NUMBERS) if each is not None), None)
+        return [backend for backend in (*opened, large, self._open_elsewhere()) if backend is not None]
+
+    def _open_elsewhere(self) -> Backend | None:
+        """Open a store at a path of its own, if the settings include one."""
+        if "path" not in type(self.store.settings).model_fields:
+            return None
+        if self._elsewhere is None:
+            self._elsewhere = tempfile.mkdtemp(prefix="redicts-certify-")
+            self._leftovers.append(partial(shutil.rmtree, self._elsewhere, ignore_errors=True))
+        return self._accepted(self._opener_of({"path": str(Path(self._elsewhere, "state"))}))
 
     def size(self) -> int | None:
         """Return the size of the file or directory, or that of this process for a store inside one instance."""
@@ -261,9 +278,13 @@ class StoreHarness(Harness):
         return mistakes
 
     def _open_other(self, number: int) -> Backend | None:
-        """Open the database with this number, or return ``None`` if the plugin or the server refuses it."""
-        with contextlib.suppress(RedictsError, ValueError), contextlib.ExitStack() as unused:
-            backend = self.store.plugin.open(self.store.settings, number)
+        return self._accepted(partial(self.store.plugin.open, self.store.settings, number))
+
+    def _accepted(self, opener: Callable[[], Backend]) -> Backend | None:
+        """Open a database, or return ``None`` if the plugin or the server refuses it."""
+        refusals = RedictsError, ValueError, OverflowError, struct.error
+        with contextlib.suppress(*refusals), contextlib.ExitStack() as unused:
+            backend = opener()
             unused.callback(backend.close)
             backend.execute(Transaction())
             unused.pop_all()

@@ -7,16 +7,22 @@ value end, or fork, where a backend has read its clock and not yet its state, or
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from queue import Empty, SimpleQueue
 from types import CodeType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from redicts.contract.client import Client
+from redicts.contract.forked import ForkedChild
 from redicts.contract.harness import SharedBackend
 from redicts.contract.requirements import CheckFailed, require
 from redicts.core.backend import Backend
+from redicts.core.minitransaction import Write
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -140,3 +146,41 @@ def _packages_of(backend: Backend) -> set[str]:
     """Return the names of the packages of which a backend's class and its base classes are."""
     shared = backend.shared if isinstance(backend, SharedBackend) else backend
     return {each.__module__.partition(".")[0] for each in type(shared).__mro__}
+
+
+@contextmanager
+def paused_process(
+    opener: Callable[[], Backend], write: Write, timeout: float, at_most: float | None = None
+) -> Iterator[Iterator[str]]:
+    """Let a child process write, and yield the points at which it pauses; it goes on when the next one is asked for.
+
+    ``at_most`` is as of :class:`PausedCall`.
+    """
+    (told, tells), (heard, hears) = os.pipe(), os.pipe()
+
+    def work() -> None:
+        os.close(told)
+        os.close(hears)
+        backend = opener()
+        writing = partial(Client(backend).apply, write)
+        writing()  # the first time, more is done
+        with os.fdopen(tells, "w") as report, PausedCall(writing, backend, timeout, at_most) as call:
+            for point in call:
+                print(point, file=report, flush=True)
+                if not os.read(heard, 1):
+                    break
+        backend.close()
+
+    def points() -> Iterator[str]:
+        for line in report:
+            yield line.strip()
+            os.write(hears, b".")
+
+    with ForkedChild(work, timeout) as child, os.fdopen(told) as report:
+        os.close(tells)
+        os.close(heard)
+        try:
+            yield points()
+        finally:
+            os.close(hears)
+        child.finish()

@@ -212,7 +212,8 @@ class SqliteHarness(Harness):
         return self._open()
 
     def databases(self) -> Sequence[Backend]:
-        return [self._open(number) for number in (1, 10, 65_536)]
+        elsewhere = self.open_at(f"{self._path}.other")
+        return [*[self._open(number) for number in (1, 10, 2**32)], elsewhere]
 
     def set_clock(self, seconds: float) -> bool:
         set_wall_clock(seconds, "redicts")
@@ -282,7 +283,10 @@ class FileHarness(Harness):
         return self._open
 
     def databases(self) -> Sequence[Backend]:
-        return [self._open(database=number) for number in (1, 10, 65_536)] if self._has_numbers else ()
+        if not self._has_numbers:
+            return ()
+        elsewhere = self.open_at(str(Path(self._directory.name, "elsewhere.db")))
+        return [*[self._open(database=number) for number in (1, 10, 2**32)], elsewhere]
 
     def size(self) -> int:
         return size_of_files(self._directory.name)

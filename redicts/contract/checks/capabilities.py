@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from redicts.contract.check import conformance_check
 from redicts.contract.fixture import Fixture
+from redicts.contract.harness import inner_of
 from redicts.contract.requirements import require, require_equal
 from redicts.core.backend import Capabilities
 from redicts.core.minitransaction import Put
@@ -25,6 +26,8 @@ def capabilities_are_stated(fixture: Fixture) -> None:
     limit = declared.atomic_entries
     valid = limit is None or (type(limit) is int and limit >= 1000)
     require(valid, f"atomic_entries must be None or an integer of at least 1000, got {limit!r}")
+    waits = inner_of(fixture.store.backend).may_wait or not declared.processes
+    require(waits, "may_wait must be true for a store that processes share, since one of them waits for another")
     fixture.store.apply(Put(fixture.key("a"), b"1"))
     require_equal(fixture.capabilities, declared, "the capabilities after a write are")
     require_equal(fixture.client().capabilities, declared, "the capabilities of a second client are")

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
+from contextlib import ExitStack, suppress
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from redicts.contract.check import Need, conformance_check
@@ -13,13 +16,16 @@ from redicts.contract.client import Client
 from redicts.contract.fixture import LONG, Fixture
 from redicts.contract.leftovers import Leftovers
 from redicts.contract.listening import fresh_name
-from redicts.contract.requirements import require, require_equal
+from redicts.contract.requirements import NotRun, require, require_equal
 from redicts.contract.trees import TREE, without
-from redicts.core.minitransaction import Add, Delete, Expire, Path, Put, Scope, Write
+from redicts.core.minitransaction import Add, Delete, Expire, Put, Scope, Write
+from redicts.core.minitransaction import Path as StorePath
+from redicts.errors import StoreError
 
 _ROUNDS: Final = 12
 
 _CALLS: Final = 12
+_TURNS: Final = 3
 _FEW_LEFT: Final = 6
 """How many open files a pool may keep."""
 
@@ -34,7 +40,7 @@ def writes_are_seen_at_once(fixture: Fixture) -> None:
     writer, reader = fixture.store, fixture.client()
     fixture.plant(TREE)
     fixture.expect(TREE, reader)
-    steps: list[tuple[Write, dict[Path, bytes]]] = [
+    steps: list[tuple[Write, dict[StorePath, bytes]]] = [
         (Put(fixture.key("leaf"), b"new"), {**TREE, ("leaf",): b"new"}),
         (Delete(fixture.key("leaf"), Scope.NODE), without(TREE, ("leaf",), Scope.NODE)),
         (Put(fixture.key("leaf"), b"1"), dict(TREE)),
@@ -133,6 +139,36 @@ def calls_under_way_finish(fixture: Fixture) -> None:
     )
 
 
+@conformance_check(needs=[Need.PATHS])
+def a_link_leads_to_the_same_store(fixture: Fixture) -> None:
+    """A store that is opened through a symbolic link is the same one, also at the same time, or refused.
+
+    Opens a store by its path and through links to it and to its directory, and counts and reads by each in turn.
+    """
+    count = fixture.key("count")
+    with tempfile.TemporaryDirectory(prefix="redicts-linked-") as directory, ExitStack() as stack:
+        path, link, folder = (Path(directory, *names) for names in (("real", "state"), ("link",), ("linked",)))
+        path.parent.mkdir()
+        try:
+            link.symlink_to(path)
+            folder.symlink_to(path.parent)
+        except OSError as error:
+            raise NotRun("this platform has no symbolic links", required=False) from error
+        clients: list[Client] = []
+        for at in (path, link, folder / "state"):
+            with suppress(*([] if at is path else [StoreError])):
+                client = _opened_at(fixture, at, stack)
+                client.apply(Put(fixture.key(at.parent.name), b"1"))
+                clients.append(client)
+        for number, client in enumerate(clients * _TURNS):
+            found = client.apply(Add(count, 1)).counters
+            require_equal(found, (number + 1,), f"by {len(clients)} clients of one store through links, an Add gives")
+        require(link.is_symlink(), "a link to the store has been replaced by something else")
+        by_path = dict(clients[0].read(fixture.key()))
+        for client in clients:
+            require_equal(dict(client.read(fixture.key())), by_path, "what is read through a link is")
+
+
 @conformance_check(needs=[Need.DURABLE])
 def values_outlast_all_clients(fixture: Fixture) -> None:
     """Values, TTLs and counters persist after the last client closed the store.
@@ -152,6 +188,14 @@ def values_outlast_all_clients(fixture: Fixture) -> None:
         ttls = fixture.store.ttls(fixture.key())
         require_equal(set(ttls), {("mortal",)}, "the paths with a TTL are")
         require(0 < ttls["mortal",] <= LONG, f"a TTL of {LONG} ms is now {ttls['mortal',]}")
+
+
+def _opened_at(fixture: Fixture, path: Path, stack: ExitStack) -> Client:
+    backend = fixture.harness.open_at(str(path))
+    if backend is None:
+        raise NotRun("the harness cannot open a store at another path", required=False)
+    stack.callback(backend.close)
+    return Client(backend)
 
 
 def _close_amid_calls(fixture: Fixture) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import Final
 
 from redicts.contract.check import conformance_check
 from redicts.contract.fixture import LONG, Fixture
@@ -27,6 +28,9 @@ from redicts.core.minitransaction import (
     Status,
     Transaction,
 )
+
+_LENGTHS: Final = (800, 3_000, 40_000)
+"""Half the lengths of values that a store may keep elsewhere."""
 
 
 @conformance_check()
@@ -75,7 +79,7 @@ def starts_with_compares_its_scope(fixture: Fixture) -> None:
     """StartsWith holds if every value in its scope starts with the prefix, and for an empty scope; else it fails.
 
     Plants one foreign value at a time, at several depths, and asks for the prefix at each path above it and in each
-    scope. Asks for the prefix of several hundred values, too.
+    scope. Asks for the prefix of several hundred values and of long ones, too.
     """
     fixture.plant({("mine",): b"me", ("dict", "a"): b"me1", ("dict", "b", "c"): b"me", ("\x01",): b"me\x00"})
     paths: tuple[Path, ...] = ((), ("dict",), ("mine",), ("absent",))
@@ -104,6 +108,21 @@ def starts_with_compares_its_scope(fixture: Fixture) -> None:
         require(holds, f"StartsWith fails, or Equals after it, where {size} values start so")
         fixture.store.apply(Put(one, b"you"))
         _refused(fixture, check, f"one of {size} values does not start so")
+    _compare_long_prefixes(fixture)
+
+
+def _compare_long_prefixes(fixture: Fixture) -> None:
+    """Ask for short and long prefixes where there is a long value."""
+    for size in _LENGTHS:
+        value = b"me" * size
+        fixture.plant({("d", "long"): value, ("d", "short"): b"me"})
+        key = fixture.key("d", "long")
+        for prefix, root in ((b"me", fixture.key("d")), (value[:-1], key), (value, key)):
+            holds = fixture.store.holds(StartsWith(root, Scope.SUBTREE, prefix))
+            require(holds, f"StartsWith {len(prefix)} bytes fails where a value of {len(value):,} bytes starts so")
+        for prefix in (b"you", value + b"m", value[:-1] + b"m"):
+            what = f"a value of {len(value):,} bytes differs from the {len(prefix):,} of the prefix"
+            _refused(fixture, StartsWith(fixture.key("d"), Scope.BELOW, prefix), what)
 
 
 @conformance_check()

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from itertools import product
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Final
 
 from redicts.contract.check import Need, conformance_check
@@ -22,6 +24,7 @@ from redicts.contract.forked import ForkedChild
 from redicts.contract.harness import inner_of
 from redicts.contract.leftovers import Leftovers
 from redicts.contract.listening import fresh_name, require_notified
+from redicts.contract.pauses import paused_process
 from redicts.contract.requirements import CheckFailed, NotRun, require, require_equal
 from redicts.core.backend import Backend
 from redicts.core.minitransaction import (
@@ -55,6 +58,15 @@ _BRIEF_CALLS: Final = 3
 
 _LATE_SECS: Final = 0.1
 """The same for a call whose request is held up."""
+
+_LONGEST_SECS: Final = 2.0
+"""The same for a call that waits for another client: a busy machine may stand still for seconds, but not each time."""
+
+_POINTS: Final = 30
+"""The most pauses of that other client."""
+
+_ENOUGH_WAITS: Final = 2
+"""How many waits for it end with their deadline."""
 
 _LARGEST_FILE: Final = 200_000
 _FILLING: Final = b"x" * 10_000
@@ -219,6 +231,57 @@ def a_deadline_ends_a_call(fixture: Fixture) -> None:
             f"a {kind} that is held up takes {brief:.3f} s with a deadline of {_BRIEF_SECS} s, and {unhurried:.3f} s "
             "with a late one; connecting, waiting and repeating must end with the deadline",
         )
+
+
+@conformance_check(needs=[Need.PROCESSES, Need.FORK, Need.OPENER])
+def a_deadline_ends_the_wait_for_others(fixture: Fixture) -> None:
+    """A call with a deadline that waits for another process ends soon after it, if the backend takes deadlines.
+
+    A child process pauses in a write, wherever that calls a function. Counts and reads with a deadline meanwhile.
+    """
+    backend, opener = fixture.store.backend, fixture.harness.opener
+    assert opener is not None  # the check needs an opener
+    if type(inner_of(backend)).execute_until is Backend.execute_until:
+        raise NotRun("the backend takes no deadlines", required=False)
+    key, count, waits = fixture.key("paused"), fixture.key("count"), 0
+    counting = Transaction(writes=(Add(count, 1),))
+    reading = Transaction(reads=(Read(fixture.key(), Scope.SUBTREE),))
+    fixture.store.apply(Put(key, b"0"), Put(count, b"0"))
+    late: list[SimpleQueue[Exception | None]] = []
+
+    def error_of(transaction: Transaction, point: str) -> Exception | None:
+        """Return the error of a call with a deadline, which must end soon after it."""
+        for _ in range(_BRIEF_CALLS):
+            ended: SimpleQueue[Exception | None] = SimpleQueue()
+            threading.Thread(target=_tell, args=(ended, partial(_briefly, backend, transaction)), daemon=True).start()
+            with suppress(Empty):
+                return ended.get(timeout=min(_LONGEST_SECS, fixture.timeout / 8))
+            late.append(ended)
+        raise CheckFailed(
+            f"a call with a deadline of {_BRIEF_SECS} s waits for seconds while a write of another process stands "
+            f"still {point}; the wait for other users of the store must end with the deadline"
+        )
+
+    done, in_doubt = 0, False
+    with paused_process(opener, Put(key, b"1"), fixture.timeout) as points:
+        for point, _ in zip(points, range(_POINTS)):
+            for transaction in (reading, counting):
+                error = error_of(transaction, point)
+                # Over a network, a reply may come too late on a busy machine.
+                _examine(fixture, error, "a call with a deadline", maybe_applied=fixture.harness.networked)
+            in_doubt |= isinstance(error, StoreError) and error.maybe_applied
+            done += error is None
+            waits += error is not None
+            if waits == _ENOUGH_WAITS:
+                break
+    if not late and not in_doubt:
+        sum_of = f"after {done} Adds in time, and {waits} in vain, the sum is"
+        require_equal(fixture.store.value(count), b"%d" % done, sum_of)
+    require_equal(fixture.store.value(key), b"1", "after a process paused in a Put, the value is")
+
+
+def _tell(ended: SimpleQueue[Exception | None], call: Callable[[], object]) -> None:
+    ended.put(_failure(call))
 
 
 @conformance_check(needs=[Need.FULL])

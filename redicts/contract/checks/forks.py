@@ -247,12 +247,12 @@ def a_fork_amid_waits_is_harmless(fixture: Fixture) -> None:
 def a_fork_amid_calls_is_harmless(fixture: Fixture) -> None:
     """A child that is forked at any moment of another thread's read or write works, and sees no half transaction.
 
-    Pauses a long read, a read in pages, a fetch, a write and a listen wherever they call a function, and forks there;
-    each child writes, listens, fetches and reads.
+    Pauses a long read, a read in pages, the fast paths, a write and a listen wherever they call a function, and forks
+    there; each child writes, listens, fetches and reads.
     """
     store, documents = fixture.store, fixture.capabilities.documents
-    fixture.plant({("d", f"n{number}"): b"1" for number in range(_VALUES)})
-    root, fetched = fixture.key("d"), fixture.key("fetched")
+    fixture.plant({**{("d", f"n{number}"): b"1" for number in range(_VALUES)}, ("fast",): b"1"})
+    root, fast, fetched = fixture.key("d"), fixture.key("fast"), fixture.key("fetched")
     store.apply(PutDocument(fetched, b'{"a":1}') if documents else Put(fetched, b"1"))
     fetch = partial(store.fetch_document if documents else store.fetch, fetched)
     writes = [Put(fixture.key("d", f"n{number}"), b"2") for number in range(_VALUES)]
@@ -262,6 +262,7 @@ def a_fork_amid_calls_is_harmless(fixture: Fixture) -> None:
         ),
         "a read in pages": lambda: store.ask(Read(root, Scope.BELOW, limit=_VALUES // 2)),
         "a fetch": fetch,
+        "the fast paths": lambda: (store.fetch(fast), store.overwrite(fast, b"2")),
         "a write": lambda: store.run(writes=[Delete(root, Scope.SUBTREE), *writes]),
         "a listen": lambda: store.listen(fresh_name()).close(),
     }
@@ -271,6 +272,7 @@ def a_fork_amid_calls_is_harmless(fixture: Fixture) -> None:
         _own_answers(store, fixture.key("own", name), name.encode())
         store.listen(fresh_name()).close()
         fetch()
+        require(store.fetch(fast) in (b"1", b"2", None), "a child fetches another value")
         values = store.read(root, Scope.BELOW).values()
         require_equal(
             (len(values), len(set(values))), (_VALUES, 1), "values and versions of a subtree written at once are"

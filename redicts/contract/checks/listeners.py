@@ -29,9 +29,14 @@ from redicts.core.minitransaction import VALUES, Key, Notify, Put, Scope
 
 _ROUNDS: Final = 15
 _TRIES: Final = 5
+_LATER_WAITS: Final = 12
+_LATER_SECS: Final = 0.005
+"""Seconds of each wait after the last notification. A listener that polls grows its intervals beyond that."""
 _QUIET_WAITS: Final = 3
 _QUIET_SECS: Final = 0.1
 """Seconds of a wait without a notification, in which a listener that polls looks at least once."""
+_POLL_SECS: Final = 0.001
+"""Seconds between two waits of no seconds."""
 _RING_SECS: Final = 0.02
 """Seconds of each wait for another listener, while a listener is to ring."""
 _EARLY_SECS: Final = 0.005
@@ -44,9 +49,9 @@ _LARGE_SHARE: Final = 0.05
 
 @conformance_check()
 def a_call_before_the_wait_counts(fixture: Fixture) -> None:
-    """A notification between listen and the first wait, or between two waits, ends the next wait.
+    """A notification before the first wait, or between two waits, ends the next wait, and not each later one.
 
-    Notifies before the first wait, between two waits, and after a wait that was over.
+    Notifies before the first wait, between two waits, and after a wait that was over. Then waits a dozen times.
     """
     key, waker = fixture.key("list", "a"), fixture.client()
     name = fresh_name()
@@ -65,6 +70,18 @@ def a_call_before_the_wait_counts(fixture: Fixture) -> None:
         call()
         call()
         require_notified(listener, fixture.timeout, "a listener called after a wait that was over")
+        lasted = 0.0
+        for _ in range(_LATER_WAITS):
+            begun = time.monotonic()
+            listener.wait(_LATER_SECS)
+            lasted = max(lasted, time.monotonic() - begun)
+            if lasted > _LATER_SECS / 5:
+                break
+        require(
+            lasted > _LATER_SECS / 5,
+            f"each of {_LATER_WAITS} waits of {_LATER_SECS} s after the last notification ended at once, so a loop of "
+            "waits would use all of a processor",
+        )
 
 
 @conformance_check()
@@ -243,19 +260,26 @@ def a_bell_is_rung(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.PUSH])
 def a_listener_sleeps_until_it_is_called(fixture: Fixture) -> None:
-    """With ``push``, a wait lasts until a notification and ends at once with it, without polling.
+    """With ``push``, a wait lasts until a notification and ends at once with it, without polling, each time.
 
-    Waits without a notification, and measures the fastest of several notifications within a client
-    and between two.
+    Waits for no seconds after a notification, then waits without another one, and measures the fastest of several
+    notifications within a client and between two.
     """
     early: list[bool] = []
-    with fixture.store.listen(fresh_name()) as listener:  # one at a time, since one that leaves may wake another
+    listed, name = fixture.key("listed"), fresh_name()
+    with fixture.store.listen(name) as listener:  # one at a time, since one that leaves may wake another
+        fixture.store.apply(Put(listed, name.encode()))
+        fixture.store.apply(Notify(listed, Scope.NODE))
+        until = time.monotonic() + fixture.timeout
+        while not listener.wait(0.0):
+            require(time.monotonic() < until, "a notification does not end a wait of no seconds")
+            time.sleep(_POLL_SECS)
         while max(early.count(True), early.count(False)) <= _QUIET_WAITS // 2:
             early.append(listener.wait(_QUIET_SECS))
     require(
         early.count(False) > early.count(True),
-        f"of {len(early)} waits of {_QUIET_SECS:g} seconds without a notification, {early.count(True)} ended early: "
-        "the listener polls",
+        f"of {len(early)} waits of {_QUIET_SECS:g} seconds after a notification and without another one, "
+        f"{early.count(True)} ended early: the listener polls, or a notification ends more than one wait",
     )
     other = fixture.client()
     for client, waker in ((fixture.store, fixture.store), (fixture.store, other), (other, fixture.store)):

@@ -59,6 +59,9 @@ _ESCAPED: Final = (
 _ROUNDS: Final = 60
 """Transactions in the space of values, most of which change a document."""
 
+_LONG_NAME: Final = 600
+"""Characters of a segment that makes a path longer than the keys of an engine may be."""
+
 _LONG_NAMES: Final = (2_000, 4_000, 9_000, 70_000)
 """Characters of paths: more than keys in indexes, pages, and 16 bits hold."""
 
@@ -225,6 +228,23 @@ def long_names_are_whole_or_refused(fixture: Fixture) -> None:
         store.apply(Delete(first, Scope.SUBTREE))
         require_equal(store.value(second), b"2", f"{what} and of which one is deleted: the other one is")
         store.apply(Delete(second, Scope.NODE))
+
+
+@conformance_check()
+def long_paths_are_like_short_ones(fixture: Fixture) -> None:
+    """A transaction has the same outcome below a long path as below a short one, unless a `StoreError` refuses it.
+
+    Executes dozens of random transactions below a segment of 600 characters and below a short one.
+    """
+    short, long = fixture.key("s"), fixture.key("n" * _LONG_NAME)
+    try:
+        fixture.store.apply(Put(Key(long.space, (*long.path, "a", "b", "c")), b"1"))
+    except StoreError:
+        return
+    fixture.store.apply(Delete(long, Scope.SUBTREE))
+    alike = Alike(fixture.store, (short, long), Put(fixture.key("beside"), b"1"), fixture.seed)
+    for _ in range(_ROUNDS * (10 if fixture.thorough else 1)):
+        alike.execute()
 
 
 @conformance_check()

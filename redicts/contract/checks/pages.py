@@ -155,9 +155,9 @@ def pages_come_with_any_status(fixture: Fixture) -> None:
 
 @conformance_check()
 def a_cursor_is_good_for_every_client(fixture: Fixture) -> None:
-    """A cursor continues a walk in any client of the store.
+    """A cursor continues a walk in any client of the store, as often as it is used.
 
-    Two clients read the pages of one walk in turn.
+    Two clients read the pages of one walk in turn. Each goes on from the first cursor of a walk, over values and names.
     """
     tree = huge()
     fixture.plant(tree)
@@ -165,6 +165,14 @@ def a_cursor_is_good_for_every_client(fixture: Fixture) -> None:
     read = Read(fixture.key(), Scope.SUBTREE, 100)
     found = [entry for page in pages(clients, read, many(len(tree))) for entry in page.values.items()]
     require_walked(found, tree, "a walk of two clients in turn")
+    read, of_names = read._replace(limit=SMALL_PAGE), ReadNames(fixture.key("wide"), SMALL_PAGE)
+    page, names = fixture.store.entries(read), fixture.store.page_of_names(of_names)
+    for client in clients:
+        again = walk(client, read._replace(cursor=page.cursor), many(len(tree)))
+        require_walked([*page.values.items(), *again], tree, "a walk that goes on twice from one cursor")
+        others = walk_names(client, of_names._replace(cursor=names.cursor), many(len(tree)))
+        expected = names_below(tree, ("wide",))
+        require_equal({*names.names, *others}, expected, "a walk over names that goes on twice from one cursor finds")
 
 
 @conformance_check()

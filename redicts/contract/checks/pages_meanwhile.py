@@ -12,7 +12,7 @@ from redicts.contract.check import conformance_check
 from redicts.contract.fixture import Fixture
 from redicts.contract.requirements import require
 from redicts.contract.walk import many, pages, pages_of_names
-from redicts.core.minitransaction import Delete, Key, Path, Put, Read, ReadNames, Scope, Write
+from redicts.core.minitransaction import Delete, Entries, Key, Names, Path, Put, Read, ReadNames, Scope, Write
 
 _SIZES: Final = ((40, 1), (40, 7), (600, 400))
 """How many nodes lie in the dict that is walked over, and the limit of a page: as many as make several pages."""
@@ -61,6 +61,32 @@ def a_walk_over_names_finds_what_stays(fixture: Fixture) -> None:
                     _rewrite(fixture)
         missed = sorted(stays - found)
         require(not missed, f"a walk over names with the limit {limit} missed {missed[:3]!r}, which stayed")
+
+
+@conformance_check()
+def a_page_shows_what_is_there(fixture: Fixture) -> None:
+    """A page shows no value or name that was deleted before it was read, and of each replaced value the new one.
+
+    Replaces a dict by half of it, with other values, after the first page of a walk over values and of one over names.
+    """
+    size, limit = _SIZES[-1]
+    for of_names in (False, True):
+        tree, root, most = _plant(fixture, size), fixture.key("d"), many(size)
+        stays = dict.fromkeys(list(tree)[::2], b"new")
+        found: dict[Path, bytes] = {}
+        walk: Iterator[Entries | Names] = pages([fixture.store], Read(root, Scope.BELOW, limit), most)
+        if of_names:
+            walk = pages_of_names(fixture.store, ReadNames(root, limit), most)
+        for number, page in enumerate(walk):
+            if number == 0:
+                fixture.store.apply(
+                    Delete(root, Scope.SUBTREE), *[Put(fixture.key("d", *path), value) for path, value in stays.items()]
+                )
+            else:
+                found |= page.values if isinstance(page, Entries) else {(name,): b"" for name in page.names}
+        there = dict.fromkeys({path[:1] for path in stays}, b"") if of_names else stays
+        old = sorted(path for path, value in found.items() if there.get(path) != value)
+        require(not old, f"a page has what was replaced or deleted before it was read, for instance {old[:3]!r}")
 
 
 def _plant(fixture: Fixture, size: int) -> dict[Path, bytes]:

@@ -9,7 +9,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from itertools import product
 from typing import Final
 
 from redicts.contract.check import Need, conformance_check
@@ -19,10 +20,13 @@ from redicts.contract.listening import await_listing, fresh_name, list_at, wait_
 from redicts.contract.requirements import require, require_equal
 from redicts.contract.spawned import report
 from redicts.core.backend import Backend
-from redicts.core.minitransaction import NOTHING, Add, Delete, Equals, Key, Notify, Put, Scope, Write
+from redicts.core.minitransaction import NOTHING, Add, Delete, Equals, Key, Notify, Path, Put, Scope, Write
+from redicts.errors import StoreError
 
 _ADDS: Final = 100
 _PAIRS: Final = 300
+_LONG: Final = (200, 500, 3_000)
+"""Lengths of paths and values."""
 _REPORTED: Final = 5
 _TRIES: Final = 5
 _LEAVING_SECS: Final = 0.1
@@ -47,6 +51,30 @@ def processes_lose_no_update(fixture: Fixture) -> None:
             other.result()
     expected = b"%d" % (_ADDS * (len(others) + 1))
     fixture.expect({("count",): expected, ("d", "optimistic"): expected})
+
+
+@conformance_check(needs=[Need.PROCESSES, Need.OPENER])
+def a_process_finds_what_another_wrote(fixture: Fixture) -> None:
+    """A process finds each path and value of another one, of any length, and replaces or deletes exactly that.
+
+    Writes at hostile names and long paths. Another process reads each of them, replaces one half and deletes the other.
+    """
+    tree: dict[Path, bytes] = {("short", name): name.encode("utf-8", "surrogatepass") for name in fixture.harness.names}
+    fixture.plant(tree)
+    for size, depth in product(_LONG, (1, 30)):
+        for end in "ab":
+            path = ("long", *["n" * (size // depth)] * depth, end)
+            with suppress(StoreError):  # a store may refuse long paths
+                fixture.store.apply(Put(fixture.key(*path), b"v" * size))
+                tree[path] = b"v" * size
+    paths = list(tree)
+    keys = [fixture.key(*path) for path in paths]
+    with fixture.other_processes(1) as [other]:
+        found = dict(zip(paths, other.call(_values, keys)))
+        require_equal({path for path in paths if found[path] != tree[path]}, set(), "what another process misreads is")
+        other.call(_write, [Delete(key, Scope.NODE) for key in keys[::2]])
+        other.call(_write, [Put(key, b"new") for key in keys[1::2]])
+    fixture.expect(dict.fromkeys(paths[1::2], b"new"))
 
 
 @conformance_check(needs=[Need.PROCESSES, Need.OPENER])
@@ -178,6 +206,10 @@ def _sleep(client: Client, key: Key, timeout: float) -> None:
     with client.listen(name) as listener:
         list_at(client, key, name)
         wait_until_cleared(listener, client, key, timeout)
+
+
+def _values(client: Client, keys: Sequence[Key]) -> list[bytes | None]:
+    return [client.value(key) for key in keys]
 
 
 def _write(client: Client, writes: Sequence[Write]) -> None:

@@ -15,10 +15,12 @@ from redicts.contract.check import ConformanceCheck, Need, conformance_check, re
 from redicts.contract.fixture import Fixture
 from redicts.contract.form import entries_of
 from redicts.contract.harness import inner_of
+from redicts.contract.pauses import paused_process
 from redicts.contract.requirements import CheckFailed, NotRun, require, require_equal
 from redicts.contract.through_tasks import LoopThread, through_tasks
 from redicts.core.async_backend import AsyncBackend
-from redicts.core.minitransaction import Add, Key, Notify, Put, Read, Scope, Transaction
+from redicts.core.minitransaction import Add, Key, Notify, Outcome, Put, Read, Scope, Transaction
+from redicts.errors import StoreError
 
 _SUBJECTS: Final = ("conditions", "reads")
 _ALL_SUBJECTS: Final = ("conditions", "counters", "names", "reads", "ttl", "writes")
@@ -49,6 +51,17 @@ _STEPS: Final = 24
 """How often a task that is to be cancelled lets others run first, at most."""
 
 _LATE_SECS: Final = 0.003
+
+_WAIT_SECS: Final = 0.05
+"""Seconds until the deadline of a call that waits for another process."""
+_FEW_STEPS: Final = 5
+"""How many steps other tasks make meanwhile, at least."""
+_HELD_UP: Final = 3
+"""How often they must not, since a busy machine may stand still."""
+_PAUSE_SECS: Final = 2.0
+"""The longest pause of the other process, for a call without a deadline."""
+_POINTS: Final = 30
+"""The most pauses."""
 
 
 @conformance_check(needs=[Need.ASYNCIO])
@@ -164,6 +177,46 @@ def a_task_is_notified(fixture: Fixture) -> None:
                 require(is_notified and took < fixture.timeout * 0.9, "a task that waits was not notified")
         finally:
             listener.close()
+
+    _in_a_loop(fixture, work)
+
+
+@conformance_check(needs=[Need.ASYNCIO, Need.PROCESSES, Need.FORK, Need.OPENER])
+def a_task_that_waits_lets_others_run(fixture: Fixture) -> None:
+    """While a call of a task waits for another process, the other tasks of its loop run.
+
+    A child process pauses in a write, wherever that calls a function. A task writes meanwhile, and another one counts.
+    """
+    opener, key = fixture.harness.opener, fixture.key("a")
+    assert opener is not None  # the check needs an opener
+    fixture.store.apply(Put(key, b"0"))
+    writing, pause = Transaction((), (), (Put(fixture.key("b"), b"1"),)), min(_PAUSE_SECS, fixture.timeout / 4)
+
+    async def is_held_up(backend: AsyncBackend, calls: list[asyncio.Future[Outcome]]) -> bool | None:
+        """Tell whether a write that waits holds the loop up, or return ``None`` if it does not wait."""
+        begun, steps = time.monotonic(), 0
+        calls.append(asyncio.ensure_future(backend.execute(writing, begun + _WAIT_SECS)))
+        while not calls[-1].done() and steps < _FEW_STEPS:
+            await asyncio.sleep(_WAIT_SECS / 100)
+            steps += 1
+        return None if time.monotonic() < begun + _WAIT_SECS * 0.9 and calls[-1].done() else steps < _FEW_STEPS
+
+    async def work(backend: AsyncBackend) -> None:
+        calls: list[asyncio.Future[Outcome]] = []
+        told: list[bool] = []
+        with paused_process(opener, Put(key, b"1"), fixture.timeout, pause) as points:
+            for point, _ in zip(points, range(_POINTS)):
+                held_up = await is_held_up(backend, calls)
+                told += [] if held_up is None else [held_up]
+                if False in told:
+                    break
+                where = f"while a write of another process stands still {point}"
+                require(len(told) < _HELD_UP, f"a task that writes {where} holds up all others of its loop")
+        failures = [
+            each for each in await asyncio.gather(*calls, return_exceptions=True) if isinstance(each, Exception)
+        ]
+        for failure in failures:
+            require(isinstance(failure, StoreError), f"a task that waits for another process raises {failure!r}")
 
     _in_a_loop(fixture, work)
 

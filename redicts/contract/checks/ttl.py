@@ -4,13 +4,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from redicts.contract.check import Need, conformance_check
 from redicts.contract.fixture import LONG, SHORT, Fixture
 from redicts.contract.requirements import require, require_equal
-from redicts.core.minitransaction import Add, Delete, Equals, Expire, Put, Scope, Status, Write
+from redicts.core.minitransaction import Add, Delete, Equals, Expire, Key, Path, Put, Scope, Status, Write
+from redicts.errors import StoreError
 
 _LONGER = 100 * LONG
 _CENTURY = 100 * 366 * 24 * 3600 * 1000
+_LENGTHS = (0, 500, 1_500, 5_000, 20_000, 70_000)
+"""Lengths of values, some of which a store may keep elsewhere."""
+_LONG_PATH: Path = ("n" * 600,)
 _SLACK = LONG // 2
 """Milliseconds by which a remaining TTL may be less than what was given, however slow the machine is."""
 
@@ -45,7 +51,8 @@ def remaining_ttls_are_never_more_than_given(fixture: Fixture) -> None:
 def keep_ttl_keeps_it(fixture: Fixture) -> None:
     """Put with keep_ttl changes the value, keeps its TTL, and ignores ``ttl``.
 
-    Puts with keep_ttl over values with a long TTL, a short one and none, one value and several of a dict.
+    Puts with keep_ttl over values with a long TTL, a short one and none, one value and several of a dict. Then over
+    short and long values by short and long ones, at short and long paths, of which it removes and sets the TTL, too.
     """
     names = "long", "also", "short", "lasting", "absent"
     long, also, short, lasting, absent = (fixture.key("d", name) for name in names)
@@ -68,6 +75,47 @@ def keep_ttl_keeps_it(fixture: Fixture) -> None:
     require_equal(set(ttls), {("long",), ("also",)}, "after puts with keep_ttl, the paths with a TTL are")
     for path, left in ttls.items():
         require(0 < left <= LONG, f"a kept TTL of {LONG} ms at {path!r} is now {left}")
+    _change_long_ones(fixture)
+
+
+def _change_long_ones(fixture: Fixture) -> None:
+    """Change TTLs of values of many lengths, at which a store may keep them elsewhere, and at a long path."""
+    before: dict[Path, bytes] = {}
+    after: dict[Path, bytes] = {}
+    for size in _LENGTHS:
+        for what, old, new in (("grows", 1, size), ("shrinks", size, 1), ("stays", size, size)):
+            path = (f"{what}{size}",)
+            before[path], after[path] = b"o" * old, b"n" * new
+    fixture.plant(before, LONG)
+    counters = [fixture.key("count"), fixture.key(*_LONG_PATH, "count")]
+    for counter in counters:
+        with suppress(StoreError):  # a store may refuse a long path
+            fixture.store.apply(
+                Put(counter, b"1", LONG), Put(Key(counter.space, (*counter.path[:-1], "a")), b"old", LONG)
+            )
+            after |= {counter.path: b"2", (*counter.path[:-1], "a"): b"new"}
+
+    def require_ttls(what: str, wanted: set[Path]) -> None:
+        found = set(fixture.store.ttls(fixture.key()))
+        wrong = sorted(path[0][:20] for path in found ^ wanted)
+        require(not wrong, f"after {what}, a TTL is missing or left at {wrong!r}: names tell the lengths of values")
+
+    fixture.store.apply(
+        *[
+            Add(key, 1) if key in counters else Put(key, value, keep_ttl=True)
+            for key, value in ((fixture.key(*path), value) for path, value in after.items())
+        ]
+    )
+    require(dict(fixture.store.read(fixture.key())) == after, "after puts with keep_ttl and Adds, values differ")
+    require_ttls("puts with keep_ttl and Adds", set(after))
+    fixture.store.apply(Expire(fixture.key(), Scope.SUBTREE, None))
+    require_ttls("an Expire with None", set())
+    fixture.store.apply(*[Put(fixture.key(*path), value, LONG) for path, value in after.items()])
+    require_ttls("puts with a TTL", set(after))
+    fixture.store.apply(*[Put(fixture.key(*path), value) for path, value in after.items()])
+    require_ttls("puts without one", set())
+    fixture.store.apply(Expire(fixture.key(), Scope.BELOW, LONG))
+    require_ttls("an Expire", set(after))
 
 
 @conformance_check(needs=[Need.TTL])

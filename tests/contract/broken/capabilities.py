@@ -249,3 +249,10 @@ class ManyStatementsFail(_LimitedFile):
         if len(transaction.writes) > self.limit and not all(isinstance(write, Put) for write in transaction.writes):
             raise StoreError("too many statements")
         return super().execute(transaction)
+
+
+@broken_shared_store("capabilities.capabilities_are_stated")
+class TasksWaitInTheirLoop(OnSqlite):
+    """A store that processes share says that no call waits, so tasks wait for other writers in their event loop."""
+
+    may_wait = False

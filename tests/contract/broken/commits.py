@@ -10,18 +10,25 @@ import pickle
 import sqlite3
 import time
 import uuid
-from typing import Final
+from typing import Any, Final
 
 from redicts.core.backend import Capabilities
 from redicts.core.listener import Listener, Poller
 from redicts.core.minitransaction import Entries, Equals, Key, Outcome, Put, Read, Scope, Transaction, Write
 from redicts.errors import CorruptData, StoreBusy, StoreError, StoreFull, Unreachable
 from redicts.forks import ForkSafeLock
+from redicts.handles import SharedByName
 from tests.contract.broken.register import broken_shared_store
 from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import PlainBackend, Spaces
 
+_LONG: Final = 150
+"""Values of more bytes are long."""
+
 _MAGIC: Final = b"a store in a file\n"
+
+
+_LOCKS: Final = SharedByName[ForkSafeLock]()
 
 
 class InAFile(PlainBackend):
@@ -33,8 +40,8 @@ class InAFile(PlainBackend):
 
     def __init__(self, path: str) -> None:
         super().__init__(time.monotonic)
-        self.file: Final = path
-        self.own: Final = ForkSafeLock()
+        self.file: Final = self.resolved(path)
+        self.own: Final = self.lock_of_thread()
 
     def execute(self, transaction: Transaction, /) -> Outcome:
         if os.path.isdir(self.file):
@@ -51,6 +58,14 @@ class InAFile(PlainBackend):
                 return outcome
             finally:
                 self.unlock(door.fileno())  # a child that was forked meanwhile has a copy of the file, and keeps it
+
+    def resolved(self, path: str) -> str:
+        """Return the path of the file itself, for a link would be replaced."""
+        return os.path.realpath(path)
+
+    def lock_of_thread(self) -> ForkSafeLock:
+        """Return the lock of all instances of this process that use the file."""
+        return _LOCKS.get(self.file, ForkSafeLock)
 
     def unlock(self, door: int) -> None:
         fcntl.flock(door, fcntl.LOCK_UN)
@@ -97,6 +112,14 @@ def _write(path: str, data: bytes) -> None:
     except OSError as error:
         os.remove(path)
         raise StoreFull("there is no room for the store; make some") from error
+
+
+@broken_shared_store("clients.a_link_leads_to_the_same_store", alone=True)
+class LinksAreReplaced(InAFile):
+    """The first write through a symbolic link replaces the link by a file, which from then on is another store."""
+
+    def resolved(self, path: str) -> str:
+        return os.path.abspath(path)
 
 
 @broken_shared_store("failures.a_full_disk_is_told")
@@ -305,3 +328,25 @@ class OutcomesStayInTheProcess(OnSqlite):
     def execute(self, transaction: Transaction, /) -> Outcome:
         outcome = super().execute(transaction)
         return _outcomes.setdefault(uuid.uuid4().hex, outcome)
+
+
+@broken_shared_store("processes.a_process_finds_what_another_wrote", alone=True)
+class ChecksumsAreHashes(InAFile):
+    """A long value is kept with Python's hash of it, which another interpreter computes as another number."""
+
+    def load(self) -> None:
+        super().load()
+        sums: Any = self.spaces.pop("", {})
+        for space, entries in self.spaces.items():
+            whole = {path for path, held in entries.items() if sums.get((space, path)) in (None, hash(held.value))}
+            self.spaces[space] = {path: held for path, held in entries.items() if path in whole}
+
+    def commit(self, data: bytes) -> None:
+        spaces: dict[str, Any] = pickle.loads(data)
+        sums = {
+            (space, path): hash(held.value)
+            for space, entries in spaces.items()
+            for path, held in entries.items()
+            if len(held.value) > _LONG
+        }
+        super().commit(pickle.dumps({**spaces, "": sums}))

@@ -341,3 +341,11 @@ class PrefixesInBetweenAreSkipped(OnSqlite):
             if isinstance(between, StartsWith) and between.prefix != checks[2].prefix == checks[4].prefix:
                 checks = (*checks[:3], *checks[4:])
         return super().execute(transaction._replace(checks=checks))
+
+
+@broken_store("conditions.starts_with_compares_its_scope")
+class LongValuesStartOtherwise(PlainBackend):
+    """StartsWith compares the number under which a value of more than a kibibyte is stored elsewhere."""
+
+    def starts(self, value: bytes, prefix: bytes) -> bool:
+        return super().starts(value if len(value) <= 1024 else b"17", prefix)

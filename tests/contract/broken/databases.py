@@ -136,6 +136,37 @@ class NumbersHaveSixteenBits(_Numbered):
 
 
 @broken_shared_store("databases.they_share_nothing")
+class NumbersHaveThirtyTwoBits(OnSqlite):
+    """Of the number of a database, 32 bits count."""
+
+    def __init__(self, path: str, database: int = 0) -> None:
+        super().__init__(path, database & 0xFFFFFFFF)
+
+
+@broken_shared_store("databases.they_share_nothing")
+class ValuesAreRememberedByKey(OnSqlite):
+    """A process remembers what it has fetched by database and key, until it writes, whichever file it uses."""
+
+    known: ClassVar[dict[tuple[int, Key], bytes | None]] = {}
+
+    def __init__(self, path: str, database: int = 0) -> None:
+        super().__init__(path, database)
+        self.number = database
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if transaction.writes:
+            for at in [at for at in self.known if at[0] == self.number]:
+                self.known.pop(at, None)
+        return super().execute(transaction)
+
+    def fetch(self, key: Key, /) -> bytes | None:
+        at = self.number, key
+        if at not in self.known:
+            self.known[at] = self.store.fetch(key)
+        return self.known[at]
+
+
+@broken_shared_store("databases.they_share_nothing")
 class ConditionsAreRemembered(OnSqlite):
     """The outcome of conditions is remembered for the same tuple of them, whichever database they are asked in."""
 

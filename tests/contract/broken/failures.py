@@ -263,6 +263,16 @@ class DeadlinesAreForTheFirstAttempt(NetworkClient):
             return super().execute_until(transaction, time.monotonic() + 0.15)
 
 
+@broken_shared_store("failures.a_deadline_ends_the_wait_for_others", alone=True)
+class DeadlinesAreLookedAtFirst(OnSqlite):
+    """A call looks at its deadline before it begins, and waits for another process for as long as any other one."""
+
+    def execute_until(self, transaction: Transaction, deadline: float, /) -> Outcome:
+        if time.monotonic() >= deadline:
+            raise StoreTimeout("the deadline is over, and nothing was written")
+        return self.execute(transaction)
+
+
 class _LateAnswers(NetworkClient):
     """Goes on with a connection on which the answer to a read is still to come."""
 

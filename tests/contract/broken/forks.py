@@ -122,7 +122,7 @@ class ListeningHoldsALock(PlainBackend):
 
 
 @broken_shared_store("forks.a_fork_amid_calls_is_harmless", alone=True)
-class FetchingHoldsALock(OnSqlite):
+class FetchingADocumentHoldsALock(OnSqlite):
     """A fetch of a document holds a lock, which a fork by another thread leaves held in the child."""
 
     def __init__(self, path: str) -> None:
@@ -145,6 +145,19 @@ class ListeningAtAFileHoldsALock(OnSqlite):
     def listen(self, name: str, /) -> Listener:
         with self.own:
             return super().listen(name)
+
+
+@broken_shared_store("forks.a_fork_amid_calls_is_harmless")
+class FetchingHoldsALock(OnSqlite):
+    """The fast path to a value holds a lock, which a fork by another thread leaves held in the child."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.own = threading.Lock()
+
+    def fetch(self, key: Key, /) -> bytes | None:
+        with self.own:
+            return self.store.fetch(key)
 
 
 @broken_shared_store("forks.child_and_parent_work_on", alone=True)

@@ -14,6 +14,7 @@ from redicts.core.listener import Listener
 from redicts.core.minitransaction import Key, Outcome, Status, Transaction
 from redicts.errors import StoreBusy, Unreachable
 from redicts.forks import ForkSafeLock
+from tests.contract.broken.commits import InAFile
 from tests.contract.broken.register import broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import DictListener, PlainBackend
@@ -305,3 +306,11 @@ class WaitsInBetweenSleep(OnSqlite):
 
     def listen(self, name: str, /) -> Listener:
         return _Sleeping(self, super().listen(name))
+
+
+@broken_shared_store("interruptions.a_call_in_between_works_or_is_refused")
+class EachInstanceHasALock(InAFile):
+    """A call in the midst of one by another instance for the same file waits for its own thread."""
+
+    def lock_of_thread(self) -> ForkSafeLock:
+        return ForkSafeLock()

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from typing import Final
 
 from redicts.contract import SharedBackend
 from redicts.core.listener import Listener, Poller
@@ -69,6 +70,54 @@ class ListeningBeginsWithTheWait(DictBackend):
 
     def listen(self, name: str, /) -> Listener:
         return _Late(self, name.encode())
+
+
+class _OfNoSeconds(DictListener):
+    def wait(self, seconds: float, /) -> bool:
+        return seconds > 0 and super().wait(seconds)
+
+
+@broken_store("listeners.a_listener_sleeps_until_it_is_called")
+class WaitsOfNoSecondsLookNowhere(DictBackend):
+    """A wait of no seconds returns false, also if the listener was notified before."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _OfNoSeconds(self, name.encode())
+
+
+class _Sticky(DictListener):
+    def wait(self, seconds: float, /) -> bool:
+        self.called |= super().wait(seconds)
+        return self.called
+
+
+@broken_store("listeners.a_listener_sleeps_until_it_is_called")
+class NotifiedOnceIsNotifiedForEver(DictBackend):
+    """A listener that was notified is never reset, so each later wait ends at once."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _Sticky(self, name.encode())
+
+
+class _Spinning(Listener):
+    def __init__(self, listener: Listener) -> None:
+        self.listener: Final = listener
+        self.notified = False
+
+    def wait(self, seconds: float, /) -> bool:
+        self.notified = self.notified or self.listener.wait(seconds)
+        return self.notified
+
+    def close(self) -> None:
+        self.listener.close()
+
+
+@broken_shared_store("listeners.a_call_before_the_wait_counts")
+class ListenersThatPollSpin(OnSqlite):
+    """A listener that polls returns true without a pause, once it was notified."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _Spinning(super().listen(name))
 
 
 class _Once(DictListener):

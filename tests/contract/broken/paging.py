@@ -7,7 +7,18 @@ from itertools import islice
 
 from redicts.contract import SharedBackend
 from redicts.core.backend import Backend
-from redicts.core.minitransaction import Answer, AnyRead, Names, Outcome, Path, Read, Scope, Transaction
+from redicts.core.minitransaction import (
+    Answer,
+    AnyRead,
+    Entries,
+    Names,
+    Outcome,
+    Path,
+    Read,
+    ReadNames,
+    Scope,
+    Transaction,
+)
 from tests.contract.broken.register import broken_client, broken_store
 from tests.contract.reference_model import DictBackend, HeldLocks, PlainBackend, cursor_of, path_of
 
@@ -162,6 +173,26 @@ class CursorsAreTheClientsOwn(SharedBackend):
         number = b"%d" % len(self.cursors)
         self.cursors[number] = answer.cursor
         return answer._replace(cursor=number)
+
+
+@broken_store("pages.a_cursor_is_good_for_every_client")
+class CursorsAreUsedUp(PlainBackend):
+    """A cursor is good for one page, and then its walk is over."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.cursors: dict[tuple[AnyRead, bytes | None], None] = {}
+
+    def answer(self, read: AnyRead, now: float) -> Answer:
+        walk = read._replace(cursor=None)
+        if read.cursor is not None and (walk, read.cursor) not in self.cursors:
+            return Names(()) if isinstance(read, ReadNames) else Entries({})
+        self.cursors.pop((walk, read.cursor), None)
+        answer = super().answer(read, now)
+        self.cursors[walk, answer.cursor] = None
+        for old in list(self.cursors)[:-100]:
+            del self.cursors[old]
+        return answer
 
 
 @broken_store("pages.two_walks_do_not_meet", alone=True)

@@ -148,3 +148,25 @@ class WalksOverNamesEndWithTheirName(_Remembering):
 
     def is_lost(self, last: Key | None) -> bool:
         return last is not None and not self.values(last, Scope.SUBTREE)
+
+
+@broken_store("pages_meanwhile.a_page_shows_what_is_there", alone=True)
+class PagesComeFromTheFirstSnapshot(PlainBackend):
+    """The pages of a walk over values have what was there when the first one was read, for the last few walks."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.walks: dict[tuple[Key, Scope, bytes | None], dict[Path, HeldLocks]] = {}
+
+    def entries(self, read: Read, now: float) -> Entries:
+        walk = self.walks.pop((read.key, read.scope, read.cursor), None)
+        if walk is None:
+            walk = self.found(self.spaces, read.key, read.scope, now, "Page")
+        page, cursor = self.page(walk, read.limit, read.cursor)
+        page = {path: held for path, held in page.items() if self.alive(held, now, "Page")}
+        ttls = {path: self.remaining(held.deadline, now) for path, held in page.items() if held.deadline is not None}
+        if cursor is not None:
+            self.walks[read.key, read.scope, cursor] = walk
+            for old in list(self.walks)[:-8]:
+                del self.walks[old]
+        return Entries({path: held.value for path, held in page.items()}, ttls if read.ttls else {}, cursor)

@@ -6,12 +6,14 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
+from redicts.backends.sqlite import SqliteBackend
 from redicts.core.async_backend import AsyncBackend, AsyncListener, CallbackListener
 from redicts.core.minitransaction import Add, Outcome, Path, Transaction
 from redicts.errors import StoreError
-from tests.contract.broken.register import broken_network_client, broken_store
+from tests.contract.broken.register import broken_network_client, broken_shared_store, broken_store
+from tests.contract.broken.shared import OnSqlite
 from tests.contract.networks import NetworkClient, Number, ReplyLost
 from tests.contract.reference_model import ChangeListener, DictBackend, DictListener, PlainBackend
 
@@ -328,3 +330,20 @@ class DoubtOfTasksIsNotTold(NetworkClient):
 
     def for_asyncio(self) -> AsyncBackend:
         return _Sure(self)
+
+
+class _InTheLoop(AsyncBackend):
+    def __init__(self, store: SqliteBackend) -> None:
+        self.store: Final = store
+
+    async def execute(self, transaction: Transaction, deadline: float | None = None, /) -> Outcome:
+        await asyncio.sleep(0)
+        return self.store.execute(transaction, deadline)
+
+
+@broken_shared_store("tasks.a_task_that_waits_lets_others_run", alone=True)
+class TasksHoldUpTheirLoop(OnSqlite):
+    """The part for asyncio calls the store in the event loop, which stands still while that waits for a writer."""
+
+    def for_asyncio(self) -> AsyncBackend:
+        return _InTheLoop(self.store)

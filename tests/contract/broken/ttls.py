@@ -250,3 +250,27 @@ def _never_shortened(execute: Callable[[Transaction], Outcome], transaction: Tra
                 continue
         writes.append(write)
     return transaction._replace(writes=tuple(writes))
+
+
+@broken_store("ttl.keep_ttl_keeps_it")
+class LongValuesKeepNoTTL(PlainBackend):
+    """Put with keep_ttl of a value of more than four kibibytes, which is stored elsewhere, makes it persistent."""
+
+    def put(self, spaces: Spaces, write: Put, now: float) -> None:
+        super().put(spaces, write._replace(keep_ttl=write.keep_ttl and len(write.value) <= 4096), now)
+
+
+@broken_shared_store("ttl.keep_ttl_keeps_it")
+class LongPathsKeepNoTTL(OnSqlite):
+    """Put with keep_ttl at a path that is stored by its digest makes the value persistent."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        writes = [
+            Put(write.key, write.value) if isinstance(write, Put) and write.keep_ttl and _is_long(write.key) else write
+            for write in transaction.writes
+        ]
+        return super().execute(transaction._replace(writes=tuple(writes)))
+
+
+def _is_long(key: Key) -> bool:
+    return sum(map(len, key.path)) > 440
