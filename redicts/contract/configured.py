@@ -108,19 +108,26 @@ class StoreHarness(Harness):
 
     def lossy(self) -> Backend:
         """Open a client that connects through the proxy, if the settings include the server's address."""
-        settings: Any = self.settings_of_server()
-        fields = type(settings).model_fields
         if not self.networked or not self._has_address:
             return self.open()
-        if self._proxy is None:
-            self._proxy = FaultProxy(settings.host, settings.port)
-        changes: dict[str, Any] = {"host": self._proxy.host, "port": self._proxy.port}
-        changes |= {"socket_timeout_secs": QUICK} if "socket_timeout_secs" in fields else {}
+        settings = self._behind_proxy()
+        fields = type(settings).model_fields
+        changes: dict[str, Any] = {"socket_timeout_secs": QUICK} if "socket_timeout_secs" in fields else {}
         changes |= {"max_connections": _FEW_CONNECTIONS} if "max_connections" in fields else {}
-        changes |= {"tls_check_hostname": False} if "tls_check_hostname" in fields else {}
+        assert self._proxy is not None
         self._proxy.calm()
         settings = settings.model_copy(update=changes)
         return self._measured(self.store.plugin.open(settings, self.store.database), self._proxy)
+
+    def _behind_proxy(self) -> BackendSettings:
+        """Return the settings of a client that connects through the proxy."""
+        settings: Any = self.settings_of_server()
+        if self._proxy is None:
+            self._proxy = FaultProxy(settings.host, settings.port)
+        changes: dict[str, Any] = {"host": self._proxy.host, "port": self._proxy.port}
+        changes |= {"tls_check_hostname": False} if "tls_check_hostname" in type(settings).model_fields else {}
+        changed: BackendSettings = settings.model_copy(update=changes)
+        return changed
 
     def _measured(self, backend: Backend, proxy: FaultProxy) -> Backend:
         """Learn how many exchanges a write by this client takes, so that each reply is lost in turn."""
@@ -160,6 +167,12 @@ class StoreHarness(Harness):
             self._proxy.loses_every = every
         return self._proxy is not None
 
+    def refuse(self, every: bool) -> bool:
+        """Let the proxy refuse connections, or accept them again."""
+        if self._proxy is not None:
+            self._proxy.refuse(every)
+        return self._proxy is not None
+
     def mute(self, every: bool) -> bool:
         """Let the connections through the proxy carry nothing, or new ones work again."""
         if self._proxy is None or "socket_timeout_secs" not in type(self.store.settings).model_fields:
@@ -194,7 +207,14 @@ class StoreHarness(Harness):
     def databases(self) -> Sequence[Backend]:
         """Open databases with other numbers, as far as the plugin and the server know them."""
         numbers = [number for number in _NUMBERS if number != self.store.database]
-        return [backend for backend in map(self._open_other, numbers) if backend is not None]
+        opened = map(partial(self._open_other, self.settings_of_databases()), numbers)
+        return [backend for backend in opened if backend is not None]
+
+    def settings_of_databases(self) -> BackendSettings:
+        """Return the settings of clients of other databases: their connections can be broken, if there is a proxy."""
+        if not self.networked or not self._has_address or getattr(self.store.settings, "unix_socket", None) is not None:
+            return self.store.settings
+        return self._behind_proxy()
 
     def size(self) -> int | None:
         """Return the size of the file or directory, or that of this process for a store inside one instance."""
@@ -253,17 +273,20 @@ class StoreHarness(Harness):
             self._leftovers.append(reserved.close)
             reserved.bind(("127.0.0.1", 0))
             port = reserved.getsockname()[1]
-            mistakes["a port without a server"] = {"host": "127.0.0.1", "port": port, "retries": 0}
+            few = {"retries": 0, "max_connections": _FEW_CONNECTIONS}
+            mistakes["a port without a server"] = {"host": "127.0.0.1", "port": port, **few}
+            # It is refused before any name service is asked.
+            mistakes["a host whose name is not valid"] = {"host": "no..name", **few}
             if password := getattr(settings, "password", None):
                 wrong = f"wrong-{uuid.uuid4().hex}"
                 self.secrets = (*self.secrets, wrong)
-                mistakes["a wrong password"] = {"password": type(password)(wrong), "retries": 0}
+                mistakes["a wrong password"] = {"password": type(password)(wrong), **few}
         return mistakes
 
-    def _open_other(self, number: int) -> Backend | None:
+    def _open_other(self, settings: BackendSettings, number: int) -> Backend | None:
         """Open the database with this number, or return ``None`` if the plugin or the server refuses it."""
         with contextlib.suppress(RedictsError, ValueError), contextlib.ExitStack() as unused:
-            backend = self.store.plugin.open(self.store.settings, number)
+            backend = self.store.plugin.open(settings, number)
             unused.callback(backend.close)
             backend.execute(Transaction())
             unused.pop_all()
