@@ -114,19 +114,26 @@ class StoreHarness(Harness):
 
     def lossy(self) -> Backend:
         """Open a client that connects through the proxy, if the settings include the server's address."""
-        settings: Any = self.settings_of_server()
-        fields = type(settings).model_fields
         if not self.networked or not self._has_address:
             return self.open()
-        if self._proxy is None:
-            self._proxy = FaultProxy(settings.host, settings.port)
-        changes: dict[str, Any] = {"host": self._proxy.host, "port": self._proxy.port}
-        changes |= {"socket_timeout_secs": QUICK} if "socket_timeout_secs" in fields else {}
+        settings = self._behind_proxy()
+        fields = type(settings).model_fields
+        changes: dict[str, Any] = {"socket_timeout_secs": QUICK} if "socket_timeout_secs" in fields else {}
         changes |= {"max_connections": _FEW_CONNECTIONS} if "max_connections" in fields else {}
-        changes |= {"tls_check_hostname": False} if "tls_check_hostname" in fields else {}
+        assert self._proxy is not None
         self._proxy.calm()
         settings = settings.model_copy(update=changes)
         return self._measured(self.store.plugin.open(settings, self.store.database), self._proxy)
+
+    def _behind_proxy(self) -> BackendSettings:
+        """Return the settings of a client that connects through the proxy."""
+        settings: Any = self.settings_of_server()
+        if self._proxy is None:
+            self._proxy = FaultProxy(settings.host, settings.port)
+        changes: dict[str, Any] = {"host": self._proxy.host, "port": self._proxy.port}
+        changes |= {"tls_check_hostname": False} if "tls_check_hostname" in type(settings).model_fields else {}
+        changed: BackendSettings = settings.model_copy(update=changes)
+        return changed
 
     def _measured(self, backend: Backend, proxy: FaultProxy) -> Backend:
         """Learn how many exchanges a write by this client takes, so that each reply is lost in turn."""
@@ -166,6 +173,12 @@ class StoreHarness(Harness):
             self._proxy.loses_every = every
         return self._proxy is not None
 
+    def refuse(self, every: bool) -> bool:
+        """Let the proxy refuse connections, or accept them again."""
+        if self._proxy is not None:
+            self._proxy.refuse(every)
+        return self._proxy is not None
+
     def mute(self, every: bool) -> bool:
         """Let the connections through the proxy carry nothing, or new ones work again."""
         if self._proxy is None or "socket_timeout_secs" not in type(self.store.settings).model_fields:
@@ -200,9 +213,9 @@ class StoreHarness(Harness):
     def databases(self) -> Sequence[Backend]:
         """Open databases with other numbers, as far as they are accepted, and a store at another path if it has one."""
         numbers = [number for number in _NUMBERS if number != self.store.database]
-        opened = [self._open_other(number) for number in numbers]
-        large = next((each for each in map(self._open_other, _LARGE_NUMBERS) if each is not None), None)
-        return [backend for backend in (*opened, large, self._open_elsewhere()) if backend is not None]
+        opened = partial(self._open_other, self.settings_of_databases())
+        large = next((each for each in map(opened, _LARGE_NUMBERS) if each is not None), None)
+        return [each for each in (*map(opened, numbers), large, self._open_elsewhere()) if each is not None]
 
     def _open_elsewhere(self) -> Backend | None:
         """Open a store at a path of its own, if the settings include one."""
@@ -212,6 +225,12 @@ class StoreHarness(Harness):
             self._elsewhere = tempfile.mkdtemp(prefix="redicts-certify-")
             self._leftovers.append(partial(shutil.rmtree, self._elsewhere, ignore_errors=True))
         return self._accepted(self._opener_of({"path": str(Path(self._elsewhere, "state"))}))
+
+    def settings_of_databases(self) -> BackendSettings:
+        """Return the settings of clients of other databases: their connections can be broken, if there is a proxy."""
+        if not self.networked or not self._has_address or getattr(self.store.settings, "unix_socket", None) is not None:
+            return self.store.settings
+        return self._behind_proxy()
 
     def size(self) -> int | None:
         """Return the size of the file or directory, or that of this process for a store inside one instance."""
@@ -270,15 +289,18 @@ class StoreHarness(Harness):
             self._leftovers.append(reserved.close)
             reserved.bind(("127.0.0.1", 0))
             port = reserved.getsockname()[1]
-            mistakes["a port without a server"] = {"host": "127.0.0.1", "port": port, "retries": 0}
+            few = {"retries": 0, "max_connections": _FEW_CONNECTIONS}
+            mistakes["a port without a server"] = {"host": "127.0.0.1", "port": port, **few}
+            # It is refused before any name service is asked.
+            mistakes["a host whose name is not valid"] = {"host": "no..name", **few}
             if password := getattr(settings, "password", None):
                 wrong = f"wrong-{uuid.uuid4().hex}"
                 self.secrets = (*self.secrets, wrong)
-                mistakes["a wrong password"] = {"password": type(password)(wrong), "retries": 0}
+                mistakes["a wrong password"] = {"password": type(password)(wrong), **few}
         return mistakes
 
-    def _open_other(self, number: int) -> Backend | None:
-        return self._accepted(partial(self.store.plugin.open, self.store.settings, number))
+    def _open_other(self, settings: BackendSettings, number: int) -> Backend | None:
+        return self._accepted(partial(self.store.plugin.open, settings, number))
 
     def _accepted(self, opener: Callable[[], Backend]) -> Backend | None:
         """Open a database, or return ``None`` if the plugin or the server refuses it."""

@@ -52,10 +52,21 @@ class FaultProxy:
         """The number of connections that clients opened."""
         self.hits = 0
         """The number of exchanges that a fault hit."""
-        listener = socket.create_server((_LOOPBACK, 0))
-        self.port: Final[int] = listener.getsockname()[1]
+        self._socket = _bound()
+        self.port: Final[int] = self._socket.getsockname()[1]
         """The port to which clients connect."""
-        self._acceptor: Final = Acceptor(listener, self._connect)
+        self._acceptor: Acceptor | None = None
+        self.refuse(False)
+
+    def refuse(self, every: bool) -> None:
+        """Refuse new connections, as a host without a server does, or accept them again."""
+        if every and self._acceptor is not None:
+            reserved = _bound(self.port)  # before the other one is closed, so that nobody else gets the port
+            self._acceptor.close()
+            self._socket, self._acceptor = reserved, None
+        elif not every and self._acceptor is None:
+            self._socket.listen()
+            self._acceptor = Acceptor(self._socket, self._connect)
 
     def lose_reply(self, number: int = 1) -> None:
         """Close the client's connection instead of sending the reply of this exchange, counted from now."""
@@ -103,7 +114,10 @@ class FaultProxy:
 
     def close(self) -> None:
         """Close all connections; a request that is held back is never executed."""
-        self._acceptor.close()
+        if self._acceptor is None:
+            self._socket.close()
+        else:
+            self._acceptor.close()
         for held in self._let_go():
             held.abandoned = True
             held.released.set()
@@ -146,6 +160,14 @@ class FaultProxy:
             link.is_silent = self.mutes
             self._links.add(link)
         link.start()
+
+
+def _bound(port: int = 0) -> socket.socket:
+    """Return a socket with this port, or a free one, which several of this process may have. It does not listen yet."""
+    found = socket.socket()
+    found.setsockopt(socket.SOL_SOCKET, getattr(socket, "SO_REUSEPORT", socket.SO_REUSEADDR), 1)
+    found.bind((_LOOPBACK, port))
+    return found
 
 
 class _Link:

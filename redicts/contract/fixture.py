@@ -138,12 +138,12 @@ class Fixture:
         self.space = self.fresh_space()
 
     @contextmanager
-    def section(self) -> Iterator[str]:
-        """Give the name of an unused section of the tree of values, which is emptied at the end.
+    def section(self, end: str = "") -> Iterator[str]:
+        """Give the name of an unused section of the tree of values, with this end, which is emptied at the end.
 
         For what only the space of values has, such as changes. All else is examined in spaces of the suite.
         """
-        name = f"redicts-contract-{uuid.uuid4().hex}"
+        name = f"redicts-contract-{uuid.uuid4().hex}{end}"
         key = Key(VALUES, (name,))
         try:
             yield name

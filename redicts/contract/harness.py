@@ -122,6 +122,13 @@ class Harness(ABC):
         """
         return None
 
+    def refuse(self, every: bool) -> bool | None:  # noqa: ARG002  (optional)
+        """Refuse new connections of :meth:`lossy` clients, as a host without a server does, or accept them again.
+
+        The connections that there are work on. Return whether that is possible.
+        """
+        return None
+
     def mute(self, every: bool) -> bool | None:  # noqa: ARG002  (optional)
         """Let the connections of :meth:`lossy` clients carry nothing, without breaking, or new ones work again.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from redicts.backends.redis.cluster import ClusterBackend
 from redicts.backends.redis.layout import hash_name
-from redicts.backends.redis.options import RedisOptions
+from redicts.backends.redis.options import DEFAULTS, RedisOptions
 from redicts.backends.redis.settings import RedisSettings
 from redicts.backends.redis.urls import address_of
 from redicts.contract.configured import QUICK, Store, StoreHarness
@@ -52,8 +52,8 @@ class RedisStoreHarness(StoreHarness):
         mistakes = super()._mistakes()
         if getattr(self.store.settings, "sentinels", ()):
             for changes in mistakes.values():
-                if "port" in changes:
-                    changes["sentinels"] = (f"{changes['host']}:{changes['port']}",)
+                if "host" in changes:
+                    changes["sentinels"] = (f"{changes['host']}:{changes.get('port', DEFAULTS.port)}",)
         return mistakes
 
 
@@ -99,6 +99,10 @@ class RedisClusterHarness(RedisStoreHarness):
         """Return the bytes of all keys of the cluster."""
         return _size_of_keys(ClusterBackend(self._settings.options(), self.store.database))
 
+    def settings_of_databases(self) -> BackendSettings:
+        """Return those of the cluster."""
+        return self.store.settings
+
     def databases(self) -> Sequence[Backend]:
         """Open databases with other numbers."""
         return [InOneSection(backend) for backend in super().databases()]
@@ -110,8 +114,8 @@ class RedisClusterHarness(RedisStoreHarness):
     def _mistakes(self) -> dict[str, dict[str, Any]]:
         found = super()._mistakes()
         for changes in found.values():
-            if "port" in changes:
-                changes["nodes"] = (f"{changes.pop('host')}:{changes.pop('port')}",)
+            if "host" in changes:
+                changes["nodes"] = (f"{changes.pop('host')}:{changes.pop('port', DEFAULTS.port)}",)
         return found
 
     @property

@@ -13,7 +13,7 @@ from redicts.contract.requirements import NotRun
 from redicts.core.async_backend import AsyncBackend, AsyncListener
 from redicts.core.backend import Backend, Capabilities
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import Outcome, Path, Transaction
+from redicts.core.minitransaction import Key, Outcome, Path, Transaction
 
 _Result = TypeVar("_Result")
 
@@ -31,7 +31,8 @@ class LoopThread:
 
     def run(self, call: Coroutine[Any, Any, _Result], seconds: float = 0.0) -> _Result:
         """Await a call in a task of the loop, which may take so many seconds longer than the timeout."""
-        return asyncio.run_coroutine_threadsafe(call, self._loop).result(self._timeout + max(0.0, seconds))
+        most = min(self._timeout + max(0.0, seconds), threading.TIMEOUT_MAX)
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result(most)
 
     def part_of(self, backend: Backend) -> AsyncBackend:
         """Return the part for asyncio of a backend, the same for all clients of one instance."""
@@ -98,9 +99,29 @@ class ThroughTasks(Backend):
         """Execute in a task, or give up at the deadline."""
         return self._loop.run(self._tasks.execute(transaction, deadline))
 
+    def fetch(self, key: Key, /) -> bytes | None:
+        """Fetch in a task."""
+        return self._loop.run(self._tasks.fetch(key, False))
+
+    def overwrite(self, key: Key, value: bytes, /) -> bool:
+        """Overwrite in a task."""
+        return self._loop.run(self._tasks.overwrite(key, value, False))
+
+    def fetch_document(self, key: Key, /) -> bytes | None:
+        """Fetch in a task."""
+        return self._loop.run(self._tasks.fetch(key, True))
+
+    def overwrite_document(self, key: Key, document: bytes, /) -> bool:
+        """Overwrite in a task."""
+        return self._loop.run(self._tasks.overwrite(key, document, True))
+
     def listen(self, name: str, /) -> Listener:
         """Listen in a task; raises ``NotRun`` if tasks poll."""
         return self._listener(self._loop.run(self._tasks.listen(name)))
+
+    def listen_until(self, name: str, deadline: float, /) -> Listener:
+        """Listen in a task, or give up at the deadline; raises ``NotRun`` if tasks poll."""
+        return self._listener(self._loop.run(self._tasks.listen(name, deadline)))
 
     def listen_to_changes(self, name: str, path: Path, /) -> Listener:
         """Listen in a task; raises ``NotRun`` if tasks poll."""
@@ -116,7 +137,7 @@ class ThroughTasks(Backend):
         self._inner.close()
 
 
-_FAULTS: Final = "drop_reply", "drop_replies", "hold_request", "deliver_request", "break_connections"
+_FAULTS: Final = "drop_reply", "drop_replies", "hold_request", "deliver_request", "break_connections", "refuse"
 """The hooks whose faults are those of the harness itself."""
 
 

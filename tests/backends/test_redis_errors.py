@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import resource
@@ -89,6 +90,40 @@ def test_a_host_without_an_address() -> None:
     with opened_with({"host": "no-such-host.invalid", "retries": 0}) as backend, pytest.raises(Unreachable) as failed:
         ask(backend)
     assert "the name of the host cannot be resolved; correct host" in str(failed.value)
+
+
+def calls_of_tasks(backend: RedisBackend) -> list[Callable[[], object]]:
+    """Return a read and a subscription by tasks."""
+
+    async def call(listens: bool) -> None:
+        part = backend.for_asyncio()
+        assert part is not None
+        try:
+            await (part.listen("client/1") if listens else part.execute(Transaction()))
+        finally:
+            part.close(True)
+
+    return [lambda: asyncio.run(call(False)), lambda: asyncio.run(call(True))]
+
+
+@pytest.mark.parametrize("host", ["no..name", "a" * 70])
+def test_a_host_whose_name_is_not_valid(host: str) -> None:
+    """A name that no name service is asked for, such as one with two dots, is one that cannot be resolved."""
+    with opened_with({"host": host, "retries": 0}) as backend:
+        for call in (lambda: ask(backend), lambda: backend.listen("client/1"), *calls_of_tasks(backend)):
+            with pytest.raises(Unreachable) as failed:
+                call()
+            assert "the name of the host cannot be resolved; correct host" in str(failed.value)
+
+
+def test_a_password_without_an_encoding(redis_server: RedisServer) -> None:
+    """A password with surrogates, as the environment has for bytes that are not UTF-8, is a wrong one."""
+    settings = {"host": redis_server.host, "port": redis_server.port, "password": f"{SECRET}\udc80", "retries": 0}
+    with opened_with(settings) as backend:
+        for call in (lambda: ask(backend), lambda: backend.listen("client/1"), *calls_of_tasks(backend)):
+            with pytest.raises(AccessDenied) as failed:
+                call()
+            examine(failed.value, "correct username and password")
 
 
 def test_a_refused_connection(redis_server: RedisServer) -> None:

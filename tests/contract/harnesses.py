@@ -165,6 +165,10 @@ class NetworkHarness(InstanceHarness):
         self._network.mute(every)
         return True
 
+    def refuse(self, every: bool) -> bool:
+        self._network.refuse(every)
+        return True
+
     def break_connections(self) -> bool:
         self._network.break_all()
         return True
@@ -396,9 +400,11 @@ class RedisHarness(Harness):
 
     def deliver_request(self) -> None:
         self._proxy.release_held()
+        self._proxy.clear()  # it does not hold the request to subscribe
 
     def databases(self) -> Sequence[Backend]:
-        return [self._open(number) for number in (1, 10)]
+        behind_proxy = {"host": self._proxy.host, "port": self._proxy.port}
+        return [open_backend("redis", behind_proxy, number) for number in (1, 10)]
 
     def size(self) -> int:
         return size_of_data(self._open())
@@ -426,15 +432,24 @@ class RedisHarness(Harness):
         self._proxy.cut_all()
         return True
 
+    def refuse(self, every: bool) -> bool:
+        if every:
+            self._proxy.refuse()
+        else:
+            self._proxy.accept()
+        return True
+
     def forget(self) -> bool:
         self._server.forget()
         return True
 
     def unusable(self) -> Mapping[str, Callable[[], Backend]]:
-        port = {"port": self._reserved.getsockname()[1], "retries": 0}
-        password = {"port": self._server.port, "password": self.secrets[0], "retries": 0}
+        few = {"retries": 0, "max_connections": 6}
+        port = {"port": self._reserved.getsockname()[1], **few}
+        password = {"port": self._server.port, "password": self.secrets[0], **few}
         return {
             "a port without a server": functools.partial(open_backend, "redis", port),
+            "a host whose name is not valid": functools.partial(open_backend, "redis", {"host": "no..name", **few}),
             "a wrong password": functools.partial(open_backend, "redis", {**password, "username": "nobody"}),
         }
 

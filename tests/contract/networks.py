@@ -34,6 +34,10 @@ class ReplyLost(Exception):
         self.seconds: Final = seconds
 
 
+class Refused(ReplyLost):
+    """There is no connection, and none can be made."""
+
+
 class Overtaken(Exception):
     """A later request of the same session was executed before."""
 
@@ -86,6 +90,8 @@ class Network:
         self.has_server = True
         self.breaks = 0
         """How often all connections broke."""
+        self.refuses = self.is_cut = False
+        """Whether new connections are refused, and whether there is none."""
         self.mutes = False
         self.silences = 0
         """How often all connections fell silent."""
@@ -97,6 +103,8 @@ class Network:
         return network
 
     def send(self, number: Number, transaction: Transaction) -> Outcome:
+        if self.is_cut:
+            raise Refused
         if self.mutes:
             raise ReplyLost(_SILENCE)
         if self.holds_request:
@@ -106,6 +114,7 @@ class Network:
         outcome = self.server.handle(number, transaction)
         if self.loses_reply or self.loses_every:
             self.loses_reply = False
+            self.is_cut = self.refuses
             raise ReplyLost
         self.server.answered(number)
         return outcome
@@ -115,6 +124,10 @@ class Network:
             with contextlib.suppress(Overtaken):
                 self.server.handle(*self.held)
             self.held = None
+
+    def refuse(self, every: bool) -> None:
+        """Refuse new connections, or accept them again."""
+        self.refuses, self.is_cut = every, False
 
     def mute(self, every: bool) -> None:
         """Let all connections, and those to come until the end of it, carry nothing."""

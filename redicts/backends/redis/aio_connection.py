@@ -21,6 +21,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from redicts.backends.redis.errors import unencodable
 from redicts.backends.redis.reader import INCOMPLETE, new_reader
 
 _CLASSES: Final = (
@@ -59,6 +60,9 @@ async def connect(make: Callable[[], AbstractConnection], protocol: Channel) -> 
     connection: Any = make()
     try:
         await connection.connect()
+    except UnicodeError as error:
+        _discard(connection)
+        raise unencodable(error) from None
     except BaseException:
         _discard(connection)
         raise

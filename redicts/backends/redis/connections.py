@@ -30,7 +30,7 @@ from redis.connection import AbstractConnection
 from redis.retry import Retry
 
 from redicts.backends.redis.attempts import Attempts, Failed, Next
-from redicts.backends.redis.errors import Errors, is_lost
+from redicts.backends.redis.errors import Errors, is_lost, unencodable
 from redicts.backends.redis.functions import LOAD, Functions, as_script
 from redicts.backends.redis.options import RedisOptions
 from redicts.errors import StoreBusy, StoreError, StoreTimeout
@@ -249,6 +249,9 @@ class Connections:
                 if connection.socket_connect_timeout is None or left < connection.socket_connect_timeout:
                     connection.socket_connect_timeout = left
             connection.connect()
+        except UnicodeError as error:
+            self._close(mine)
+            raise unencodable(error) from None
         except BaseException:
             self._close(mine)
             raise

@@ -198,7 +198,7 @@ class Errors:
         if isinstance(error, exceptions.InvalidResponse):
             return _NOT_REDIS
         numbers = {each.errno for each in chain(error) if isinstance(each, OSError)}
-        unresolved = any(isinstance(each, socket.gaierror) for each in chain(error))
+        unresolved = any(isinstance(each, (socket.gaierror, UnicodeError)) for each in chain(error))
         if numbers & {errno.EMFILE, errno.ENFILE} or (unresolved and _has_no_file_left()):
             return _MANY_FILES
         for name, path in self._files:
@@ -211,7 +211,7 @@ class Errors:
         # redis-py writes the number into its text; asyncio's error beneath it does not say "refused".
         if errno.ECONNREFUSED in numbers or "refused" in text or f"Error {errno.ECONNREFUSED} connecting" in text:
             return _REFUSED_AFTER_SENTINELS if self._has_sentinels else _REFUSED
-        if unresolved:
+        if unresolved or text == _UNRESOLVED:
             return _UNRESOLVED
         return f"no connection ({self._filtered(str(error)) if is_answer(error) else error})"
 
@@ -229,6 +229,13 @@ class Errors:
         kept = _COMMAND.match(text)
         begin = kept.end() if kept else 0
         return (text[:begin] + _QUOTED.sub("'...'", text[begin:]))[:_LONGEST_TEXT]
+
+
+def unencodable(error: UnicodeError) -> exceptions.RedisError:
+    """Return the error of redis-py for a host, user name or password that has no encoding, without that text."""
+    if isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8":
+        return exceptions.AuthenticationError("the user name or password has characters that UTF-8 has not")
+    return exceptions.ConnectionError(_UNRESOLVED)
 
 
 def is_answer(error: Exception) -> bool:

@@ -37,7 +37,7 @@ from redis import exceptions
 from redis.connection import AbstractConnection
 
 from redicts.backends.redis.connections import pause_before, socket_of
-from redicts.backends.redis.errors import Errors, is_transient
+from redicts.backends.redis.errors import Errors, is_transient, unencodable
 from redicts.backends.redis.layout import channels_of_changes, path_of, subscribing
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Path
@@ -309,6 +309,9 @@ class Subscription:
             connection.read_response()
             if self._answer_secs != math.inf:
                 socket_of(connection).settimeout(self._answer_secs)
+        except UnicodeError as error:
+            connection.disconnect()
+            raise unencodable(error) from None
         except BaseException:
             connection.disconnect()
             raise

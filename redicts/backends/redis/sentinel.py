@@ -21,7 +21,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelManagedConnection
 
 from redicts.backends.redis.connections import UNNAMED
-from redicts.backends.redis.errors import NoPrimary
+from redicts.backends.redis.errors import NoPrimary, unencodable
 from redicts.backends.redis.options import RedisOptions
 from redicts.backends.redis.urls import address_of
 from redicts.core.error_mapping import chain
@@ -153,6 +153,8 @@ class Sentinels:
             return client.parse_response(connection, " ".join(QUESTION))
         except (exceptions.RedisError, OSError) as error:
             return error
+        except UnicodeError as error:
+            return unencodable(error)
         finally:
             connection.disconnect()
 

@@ -12,6 +12,7 @@ from redis.asyncio.connection import AbstractConnection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from redicts.backends.redis.errors import unencodable
 from redicts.backends.redis.sentinel import (
     QUESTION,
     Address,
@@ -71,5 +72,7 @@ async def _ask(sentinels: Sentinels, at: Address, seconds: float) -> Any:
         return await client.parse_response(connection, " ".join(QUESTION))
     except (exceptions.RedisError, OSError) as error:
         return error
+    except UnicodeError as error:
+        return unencodable(error)
     finally:
         await connection.disconnect()

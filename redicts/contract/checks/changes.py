@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -12,7 +13,9 @@ from typing import Final
 from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import LONG, Fixture
+from redicts.contract.hostile import HOSTILE_SEGMENTS
 from redicts.contract.listening import fresh_name, require_notified
+from redicts.contract.requirements import require
 from redicts.contract.spawned import report
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import (
@@ -29,6 +32,9 @@ from redicts.core.minitransaction import (
 )
 
 _ROUNDS: Final = 10
+_LONG: Final = 20
+_HOSTILE_ENDS: Final = ".b", "/b", "*", "[b]", "?", "%2E", "\x00", "\ud800", "{}", ":"
+"""The ends of names of sections."""
 _QUIET_SECS: Final = 0.005
 _MOST_NOTIFICATIONS: Final = 5
 
@@ -122,18 +128,28 @@ def each_kind_of_write_is_told(fixture: Fixture) -> None:
 def each_path_of_a_transaction_is_told(fixture: Fixture) -> None:
     """A transaction that writes at several paths notifies the listeners at each of them, in different sections too.
 
-    Puts a value at each of a hundred paths in one transaction, with a listener at each of them, and deletes two.
+    Puts a value at each of a hundred paths with hostile names, in one transaction and one by one, with a listener at
+    each of them, and deletes two.
     """
-    with fixture.section() as section, fixture.section() as second, ExitStack() as stack:
-        paths: list[Path] = [(top, "a", f"n{number}") for number in range(50) for top in (section, second)]
+    with ExitStack() as stack:
+        tops = [stack.enter_context(fixture.section(end)) for end in ("", "", *_HOSTILE_ENDS)]
+        names = [name for name in HOSTILE_SEGMENTS if len(name) < _LONG and name in fixture.harness.names][::3]
+        paths: list[Path] = [(top, "a", name) for name in names for top in tops[:2]]
+        paths += [(top, "a") for top in tops[2:]]
         listeners = [stack.enter_context(_listening(fixture.store, path)) for path in paths]
         _quieten(*listeners)
-        fixture.client().apply(*[Put(_key(*path), b"1") for path in paths])
+        writer = fixture.client()
+        writer.apply(*[Put(_key(*path), b"1") for path in paths])
         for number, listener in enumerate(listeners):
             require_notified(listener, fixture.timeout, f"the listener at path {number + 1} of {len(paths)}")
+        one_by_one = dict(list(zip(paths, listeners))[: 2 * len(names) : 2])
+        _quieten(*one_by_one.values())
+        for path, listener in one_by_one.items():
+            writer.apply(Put(_key(*path), b"2"))
+            require_notified(listener, fixture.timeout, f"the listener at {path[-1]!r}, of a write there alone,")
         two = slice(0, 3, 2)  # both in one dict
         _quieten(*listeners[two])
-        fixture.client().apply(*[Delete(_key(*path), Scope.NODE) for path in paths[two]])
+        writer.apply(*[Delete(_key(*path), Scope.NODE) for path in paths[two]])
         for listener in listeners[two]:
             require_notified(listener, fixture.timeout, "the listener at one of two leaves that are deleted")
 
@@ -142,22 +158,49 @@ def each_path_of_a_transaction_is_told(fixture: Fixture) -> None:
 def no_change_is_lost_with_a_connection(fixture: Fixture) -> None:
     """A listener is notified of what was written while its connection was broken, and of what comes later.
 
-    Breaks the connections of a client that listens, and writes at once, several times.
+    Breaks the connections of a client that listens in three sections, and writes at once, several times.
     """
     client = fixture.lossy()
-    with fixture.section() as section:
-        key = _key(section, "a")
-        with _listening(client, key.path) as listener:
-            for number in range(3):
-                _quieten(listener)
-                fixture.break_connections()
-                fixture.store.apply(Put(key, b"%d" % number))
-                while fixture.store.value(key) != b"%d" % number:
-                    pass
-                require_notified(listener, fixture.timeout, "a listener whose connection was broken")
-                _quieten(listener)
-                fixture.store.apply(Put(key, b"%d, later" % number))
+    with ExitStack() as stack:
+        keys = [_key(stack.enter_context(fixture.section()), "a") for _ in range(3)]
+        listeners = [stack.enter_context(_listening(client, key.path)) for key in keys]
+        for number in range(3):
+            _quieten(*listeners)
+            fixture.break_connections()
+            fixture.store.apply(Put(keys[number], b"%d" % number))
+            require_notified(listeners[number], fixture.timeout, "a listener whose connection was broken")
+            _quieten(*listeners)
+            fixture.store.apply(*[Put(key, b"%d, later" % number) for key in keys])
+            for listener in listeners:
                 require_notified(listener, fixture.timeout, "a listener whose connection was broken before")
+
+
+@conformance_check(needs=[Need.CHANGES, Need.LOST_REPLIES, Need.SILENCE])
+def a_listener_knows_whether_it_is_live(fixture: Fixture) -> None:
+    """A listener to changes is live once it listens, not while it knows that nothing arrives, and then live again.
+
+    Breaks the connections of a client that listens, lets new ones carry nothing for a while, and asks.
+    """
+    client = fixture.lossy()
+    with fixture.section() as section, _listening(client, (section, "a")) as listener:
+
+        def is_live() -> bool:
+            return listener.is_live or (listener.wait(_QUIET_SECS) and listener.is_live)
+
+        def hears() -> bool:
+            """Tell whether a change ends a wait, and nothing else does."""
+            if any(listener.wait(_QUIET_SECS) for _ in range(_MOST_NOTIFICATIONS)):
+                return False
+            fixture.store.apply(Put(_key(section, "a"), b"1"))
+            return listener.wait(fixture.timeout / 4)
+
+        for _ in range(2):
+            _await(fixture, is_live, "a listener to changes is not live")
+            with fixture.silence():
+                fixture.break_connections()
+                # It may hear in another way.
+                _await(fixture, lambda: not listener.is_live or hears(), "a listener is live though nothing arrives")
+        _await(fixture, lambda: is_live() and hears(), "a listener to changes does not hear again")
 
 
 @conformance_check(needs=[Need.CHANGES, Need.DATABASES])
@@ -196,6 +239,13 @@ def processes_tell_each_other(fixture: Fixture) -> None:
             other.wait_for_report()
             fixture.client().apply(*_replacing(path, b"2"))
             other.result()
+
+
+def _await(fixture: Fixture, condition: Callable[[], object], what: str) -> None:
+    """Return when a condition holds. ``what`` says what is wrong if it does not in time."""
+    until = time.monotonic() + fixture.timeout / 2
+    while not condition():
+        require(time.monotonic() < until, what)
 
 
 @contextmanager

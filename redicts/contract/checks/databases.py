@@ -4,18 +4,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Final
 
 from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
 from redicts.contract.documented import fetch_at
 from redicts.contract.fixture import LONG, SHORT, Fixture
+from redicts.contract.forked import ForkedChild
 from redicts.contract.form import entries_of, names_of
+from redicts.contract.harness import inner_of
 from redicts.contract.listening import fresh_name, list_at, require_notified
 from redicts.contract.requirements import require, require_equal
 from redicts.contract.trees import names_below, within
+from redicts.core.backend import Backend
 from redicts.core.minitransaction import (
     NOTHING,
     Add,
@@ -39,6 +45,7 @@ from redicts.core.minitransaction import (
 _Tree = Mapping[Path, bytes]
 
 _ROUNDS: Final = 5
+_THREADS: Final = 4
 _SOON: Final = 0.02
 """Seconds for a notification that must not come."""
 
@@ -163,6 +170,77 @@ def a_notify_is_for_one_database(fixture: Fixture) -> None:
                 break
         # A wait may end for no reason, but not each time.
         require(not any(told), f"a Notify in database {number} of {len(clients)} notifies listeners in another")
+
+
+@conformance_check(needs=[Need.DATABASES])
+def every_connection_is_to_its_own(fixture: Fixture) -> None:
+    """Threads, tasks, a child, and a client that was closed or lost its connections stay in its database.
+
+    Reads, adds and listens in another database: by several threads at once, by tasks, after the connections of a client
+    broke, in a forked child, and after close. Reads the counters of both databases after each.
+    """
+    key, count = fixture.key("number"), fixture.key("count")
+    clients = [fixture.store, fixture.databases[-1]]
+    for client, value in zip(clients, (b"first", b"other")):
+        client.apply(Put(key, value), Put(count, b"0"))
+    other, expected = clients[1], 0
+
+    def work(turn: int) -> None:
+        require_equal(other.value(key), b"other", "in the other database, the value is")
+        listed, name = fixture.key("list", f"{turn}"), fresh_name()
+        with other.listen(name) as listener:
+            listener.wait(0.0)  # it may be notified for nothing at first
+            list_at(other, listed, name)
+            other.apply(Notify(listed, Scope.NODE), Add(count, 1))
+            require_notified(listener, fixture.timeout, "a listener in the other database")
+
+    for what, times, call in _users(fixture, other, work, key):
+        call()
+        expected += times
+        found = [client.value(count) for client in clients]
+        require_equal(found, [b"0", b"%d" % expected], f"after {what} counted in the other database, the counters are")
+
+
+def _users(
+    fixture: Fixture, client: Client, work: Callable[[int], None], key: Key
+) -> Iterator[tuple[str, int, Callable[[], object]]]:
+    """Yield what else uses a client than one thread, how often it counts, and how it does."""
+    yield "threads", _THREADS, lambda: fixture.together([partial(work, turn) for turn in range(_THREADS)])
+    if type(inner_of(client.backend)).for_asyncio is not Backend.for_asyncio:
+        yield "tasks", 1, lambda: asyncio.run(_in_tasks(fixture, client, key))
+    if fixture.harness.networked and fixture.harness.break_connections():
+        yield "a client whose connections broke", 1, partial(work, 0)
+    if hasattr(os, "fork") and fixture.capabilities.processes:
+
+        def fork() -> None:
+            with ForkedChild(partial(work, 0), fixture.timeout) as child:
+                child.finish()
+
+        yield "a forked child", 1, fork
+    client.backend.close()
+    yield "a client that was closed", 1, partial(work, 0)
+
+
+async def _in_tasks(fixture: Fixture, client: Client, key: Key) -> None:
+    """Read, count, and be notified as threads are."""
+    backend, listed, name = inner_of(client.backend).for_asyncio(), fixture.key("list"), fresh_name()
+    if backend is None:
+        client.apply(Add(fixture.key("count"), 1))
+        return
+    try:
+        found = await backend.execute(Transaction((), (Read(key),)))
+        require_equal(entries_of(found.answers[0]).values.get(()), client.value(key), "a task reads")
+        listener = await backend.listen(name)
+        if listener is not None:
+            await listener.wait(0.0)
+        list_at(client, listed, name)
+        await backend.execute(Transaction((), (), (Notify(listed, Scope.NODE), Add(fixture.key("count"), 1))))
+        if listener is not None:
+            require(await listener.wait(fixture.timeout), "a task that listens in a database is not notified there")
+            listener.close()
+    finally:
+        backend.close(True)
+        await asyncio.sleep(0)
 
 
 def _look(fixture: Fixture, clients: Sequence[Client], trees: Sequence[_Tree], when: str) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Final
 
@@ -23,12 +24,15 @@ from redicts.contract.documented import (
     text_of,
 )
 from redicts.contract.fixture import LONG, Fixture
+from redicts.contract.pauses import PausedCall
 from redicts.contract.requirements import require, require_equal
 from redicts.core.documents import leaves_in
-from redicts.core.minitransaction import Add, Expire, Key, Path, Put, PutDocument, Scope
+from redicts.core.minitransaction import Add, Delete, Expire, Key, Path, Put, PutDocument, Scope
 
 _ROUNDS: Final = 60
 _THOROUGH_ROUNDS: Final = 600
+_PAUSE_SECS: Final = 0.002
+"""Seconds of a pause of a call that holds a lock, for which another client waits."""
 
 
 @conformance_check(needs=[Need.DOCUMENTS, Need.DURABLE])
@@ -99,8 +103,49 @@ def no_reader_sees_half_of_one(fixture: Fixture) -> None:
         require(dict(fixture.store.read(key)) in both, "what is left is neither of two documents")
 
 
+@conformance_check(needs=[Need.DOCUMENTS])
+def what_was_replaced_stays_away(fixture: Fixture) -> None:
+    """No write to a part of a document brings back what another client has replaced or deleted meanwhile.
+
+    Pauses a Put to a part of a document wherever it calls a function, and there reads, replaces and deletes the
+    document by another client.
+    """
+    other, key = fixture.client(), fixture.key("d", "doc")
+    part = Key(key.space, (*key.path, "count"))
+    fixture.store.apply(PutDocument(key, text_of(_version(0))))
+    there = leaves_of(_version(0))
+
+    def look(where: object) -> None:
+        found, changed = dict(other.read(key)), {**there, ("count",): b'"new"'}
+        require(found in (there, changed), f"{where} of a Put, the document that was written last is another one")
+
+    def replace(where: object, number: int, deletes: bool) -> None:
+        nonlocal there
+        look(where)
+        if deletes and number % 4:
+            other.apply(Delete(key, Scope.SUBTREE))
+            there = {}
+        else:
+            other.apply(PutDocument(key, text_of(_version(number))))
+            there = leaves_of(_version(number))
+
+    put = partial(fixture.store.apply, Put(part, b'"new"'))
+    for deletes in (False, True):
+        with ThreadPoolExecutor(1) as threads, PausedCall(put, fixture.store.backend, fixture.timeout) as paused:
+            step: Future[None] | None = None
+            for number, point in enumerate(paused):
+                if number % 2 == 0 and (step is None or step.done()):
+                    step = threads.submit(replace, point, number, deletes)
+                if step is not None:
+                    wait([step], _PAUSE_SECS)  # while the Put holds a lock, another client waits for it
+                    _ = step.done() and step.result()
+            if step is not None:
+                step.result(fixture.timeout)
+        look("after the end")
+
+
 def _version(number: int) -> Tree:
-    """Return one of two dicts of the same names, whose leaves are all different but for the counter."""
+    """Return one of many dicts of the same names, whose leaves are all different but for the counter."""
     return {
         "count": 5,
         "in": {f"n{each}": [number, each] for each in range(8)},

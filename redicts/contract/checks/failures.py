@@ -23,7 +23,7 @@ from redicts.contract.foreign import FOREIGN, contents
 from redicts.contract.forked import ForkedChild
 from redicts.contract.harness import inner_of
 from redicts.contract.leftovers import Leftovers
-from redicts.contract.listening import fresh_name, require_notified
+from redicts.contract.listening import fresh_name, require_notified, wait_until_cleared
 from redicts.contract.pauses import paused_process
 from redicts.contract.requirements import CheckFailed, NotRun, require, require_equal
 from redicts.core.backend import Backend
@@ -56,7 +56,7 @@ _BRIEF_SECS: Final = 0.02
 _BRIEF_CALLS: Final = 3
 """How often such a call is measured: the fastest counts."""
 
-_LATE_SECS: Final = 0.1
+_LATE_SECS: Final = 0.05
 """The same for a call whose request is held up."""
 
 _LONGEST_SECS: Final = 2.0
@@ -67,6 +67,7 @@ _POINTS: Final = 30
 
 _ENOUGH_WAITS: Final = 2
 """How many waits for it end with their deadline."""
+_PAUSE_SECS: Final = 0.003
 
 _LARGEST_FILE: Final = 200_000
 _FILLING: Final = b"x" * 10_000
@@ -147,8 +148,8 @@ def what_another_program_stored_stays(fixture: Fixture) -> None:
 def a_write_in_doubt_says_so(fixture: Fixture) -> None:
     """If every reply is lost, a write that may be there has ``maybe_applied``, a read has not, and later calls work.
 
-    Loses every reply until the client gives up, also that to a write of a mebibyte, and then compares the errors with
-    what is stored.
+    Loses every reply until the client gives up, also that to a write of a mebibyte, or loses one, after which no
+    connection can be made, and then compares the errors with what is stored.
     """
     client, count = fixture.lossy(), fixture.key("count")
     errors: list[StoreError | None] = []
@@ -157,7 +158,7 @@ def a_write_in_doubt_says_so(fixture: Fixture) -> None:
     for number in range(rounds):
         value = _LARGE if number == 1 else b"1"  # a large request may be sent in another way
         writes = (Add(count, 1), Put(fixture.key("n", f"{number}"), value))
-        with fixture.losing_replies():
+        with _refusing(fixture) if number % 3 == 2 else fixture.losing_replies():
             error = _failure(partial(_briefly, client.backend, Transaction(writes=writes)))
             _examine(fixture, error, "a write whose replies are all lost", maybe_applied=True)
             errors.append(error if isinstance(error, StoreError) else None)
@@ -184,10 +185,11 @@ def a_write_in_doubt_says_so(fixture: Fixture) -> None:
 def a_late_answer_is_nobodys(fixture: Fixture) -> None:
     """The answer to a read that comes after the client gave up is not taken for the answer to a later one.
 
-    Holds the answer to a read back until the client gives up, and reads other values by the same client.
+    Holds the answer to a read back until the client gives up, and reads other values by the same client, before that
+    answer comes and after.
     """
     client = fixture.lossy()
-    values = {name: name.encode() for name in ("one", "two", "three")}
+    values = {name: name.encode() for name in ("three", "two", "one")}
     fixture.plant({(name,): value for name, value in values.items()})
     for name in ("one", "two"):
         fixture.hold_request()
@@ -196,6 +198,18 @@ def a_late_answer_is_nobodys(fixture: Fixture) -> None:
             until = time.monotonic() + _LATE_SECS
             error = _failure(partial(client.backend.execute_until, read, until))
             _examine(fixture, error, "a read that is answered too late")
+
+            def look() -> None:
+                for other, value in values.items():
+                    found = client.value(fixture.key(other))
+                    require_equal(found, value, f"while an answer is late, the value at {other!r} is")
+
+            def deliver() -> None:
+                time.sleep(_PAUSE_SECS)  # most likely, another read is sent by then
+                fixture.harness.deliver_request()
+
+            if name == "two":
+                fixture.together([look, deliver])
         finally:
             fixture.harness.deliver_request()
         for other, value in values.items():
@@ -206,7 +220,7 @@ def a_late_answer_is_nobodys(fixture: Fixture) -> None:
 def a_deadline_ends_a_call(fixture: Fixture) -> None:
     """A call with a deadline whose request is held up ends soon after it, if the backend takes deadlines.
 
-    Holds requests with and without a deadline up, and compares how long the calls take.
+    Holds requests with and without a deadline up, those to listen among them, and compares how long the calls take.
     """
     client, key = fixture.lossy(), fixture.key("a")
     backend = inner_of(client.backend)
@@ -214,18 +228,36 @@ def a_deadline_ends_a_call(fixture: Fixture) -> None:
         raise NotRun("the backend takes no deadlines", required=False)
     write, read = Transaction(writes=(Put(key, b"1"),)), Transaction(reads=(Read(key),))
 
-    def took(asked: Transaction, seconds: float) -> float:
+    def took(prepare: Callable[[], Callable[[float], object]], seconds: float) -> float:
+        call = prepare()
         fixture.hold_request()
         begun = time.monotonic()
         try:
-            _failure(partial(client.backend.execute_until, asked, begun + seconds))
+            _failure(partial(call, begun + seconds))
             return time.monotonic() - begun
         finally:
             fixture.harness.deliver_request()
 
-    unhurried = took(write, fixture.timeout)
-    for kind, asked in (("write", write), ("read", read)):
-        brief = min(took(asked, _BRIEF_SECS) for _ in range(_BRIEF_CALLS))
+    def listen(other: Backend, deadline: float) -> None:
+        name, listed = fresh_name(), fixture.key("listed")
+        with other.listen_until(name, deadline) as listener:
+            # It has not given up, so it must hear this, whatever is held up. It may be notified for nothing at first.
+            listener.wait(0.0)
+            fixture.store.apply(Put(listed, name.encode()))
+            fixture.store.apply(Notify(listed, Scope.NODE))
+            fixture.harness.deliver_request()
+            wait_until_cleared(listener, fixture.store, listed, fixture.timeout)
+
+    calls: dict[str, Callable[[], Callable[[float], object]]] = {
+        "write": lambda: partial(client.backend.execute_until, write),
+        "read": lambda: partial(client.backend.execute_until, read),
+        "listen": lambda: partial(listen, fixture.lossy().backend),
+    }
+    unhurried = took(calls["write"], fixture.timeout)
+    for kind, call in calls.items():
+        if kind == "listen" and type(backend).listen_until is Backend.listen_until:
+            break
+        brief = min(took(call, _BRIEF_SECS) for _ in range(_BRIEF_CALLS))
         require(
             brief < (unhurried + _BRIEF_SECS) / 2,
             f"a {kind} that is held up takes {brief:.3f} s with a deadline of {_BRIEF_SECS} s, and {unhurried:.3f} s "
@@ -499,6 +531,17 @@ _FIRST_CALLS: Final[dict[str, Callable[[Backend, Key], object]]] = {
     "a report": lambda backend, _key: (backend.about(), backend.servers()),
 }
 """The call that a program makes first, by its name."""
+
+
+@contextmanager
+def _refusing(fixture: Fixture) -> Iterator[None]:
+    """Lose one reply, and refuse the connections that follow, as far as the harness can."""
+    fixture.lose_reply()
+    fixture.harness.refuse(True)
+    try:
+        yield
+    finally:
+        fixture.harness.refuse(False)
 
 
 def _briefly(backend: Backend, transaction: Transaction) -> object:

@@ -7,8 +7,9 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from itertools import islice, product
 from multiprocessing import get_context
@@ -23,8 +24,10 @@ from redicts.contract.pauses import PausedCall
 from redicts.contract.requirements import CheckFailed, require, require_equal
 from redicts.contract.spawned import report
 from redicts.core.backend import Backend
+from redicts.core.listener import Listener
 from redicts.core.minitransaction import (
     NOTHING,
+    VALUES,
     Add,
     Delete,
     Equals,
@@ -51,8 +54,23 @@ def child_and_parent_work_on(fixture: Fixture) -> None:
     """A forked child, its own child and its parent use one instance: each gets its own answers, and no write is lost.
 
     Child and parent write, read and count by one instance at the same time. The child forks a child that does the
-    same, and closes the instance.
+    same, and closes the instance, and listeners that its parent waits for afterwards.
     """
+    store, listed, name = fixture.store, fixture.key("listed"), fresh_name()
+    with ExitStack() as stack:
+        section = stack.enter_context(fixture.section())
+        listener = stack.enter_context(store.listen(name))
+        watcher = stack.enter_context(store.listen_to_changes(fresh_name(), (section,)))
+        _work_with_children(fixture, (listener, watcher))
+        watcher.wait(0.0)  # it may be notified for nothing before
+        fixture.client().apply(Put(listed, name.encode()), Put(Key(VALUES, (section,)), b"1"))
+        fixture.client().apply(Notify(listed, Scope.NODE))
+        wait_until_cleared(listener, store, listed, fixture.timeout)
+        require_notified(watcher, fixture.timeout, "a listener to changes that a child has closed")
+
+
+def _work_with_children(fixture: Fixture, inherited: Sequence[Listener]) -> None:
+    """Work together with children, who close these listeners."""
     store = fixture.store
     store.apply(Put(fixture.key("before"), b"1"))
     for number in range(3):
@@ -70,6 +88,8 @@ def child_and_parent_work_on(fixture: Fixture) -> None:
             work("child")
             with ForkedChild(partial(work, "grandchild"), fixture.timeout) as grandchild:
                 grandchild.finish()
+            for listener in inherited:
+                listener.close()
             store.backend.close()
 
         with ForkedChild(work_as_child, fixture.timeout) as child:

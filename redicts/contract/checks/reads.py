@@ -32,6 +32,8 @@ from redicts.core.minitransaction import (
     Write,
 )
 
+_ENDED_SECS: Final = 0.003
+"""Seconds in which a TTL of one millisecond has ended."""
 _ALL: Final = 100
 """A limit beyond the values of :data:`~redicts.contract.trees.TREE`."""
 
@@ -62,7 +64,7 @@ def a_read_answers_its_scope(fixture: Fixture) -> None:
 def what_is_fetched_is_there(fixture: Fixture) -> None:
     """Fetch returns the value at exactly the key, also after writes of other clients, or None.
 
-    Fetches at every path, while another client writes, deletes and puts hostile values.
+    Fetches at every path, while another client writes, deletes and puts hostile values, and values that end.
     """
     other = fixture.client()
     fixture.plant(TREE)
@@ -79,6 +81,16 @@ def what_is_fetched_is_there(fixture: Fixture) -> None:
     for value in HOSTILE_VALUES:
         other.apply(Put(fixture.key("value"), value))
         _fetch(fixture, ("value",), value)
+    for ttl in (LONG, 1) * 2 if fixture.capabilities.ttl else ():
+        if ttl == LONG:
+            fixture.renew()  # once each, a space of values and one of records
+        fixture.store.apply(Put(fixture.key("value"), b"lasting"))
+        require_equal(fixture.store.read(fixture.key("value")), {(): b"lasting"}, "the value without a TTL is")
+        _fetch(fixture, ("value",), b"lasting")
+        other.apply(Put(fixture.key("value"), b"ending", ttl))
+        if ttl == 1:
+            fixture.harness.advance(_ENDED_SECS)
+        _fetch(fixture, ("value",), None if ttl == 1 else b"ending")
 
 
 def _fetch(fixture: Fixture, path: Path, there: bytes | None) -> None:

@@ -29,6 +29,7 @@ from redicts.core.minitransaction import (
     Outcome,
     Path,
     Put,
+    PutDocument,
     Read,
     ReadNames,
     Scope,
@@ -106,6 +107,14 @@ def a_lost_refusal_is_returned(fixture: Fixture) -> None:
     require_equal((outcome.status, outcome.failed_index), (Status.NOT_A_COUNTER, 1), "the outcome of a lost refusal is")
     _answers_are(outcome, tree, {"a", "d"})
     fixture.expect(tree)
+    if fixture.capabilities.documents:
+        new = fixture.key("new", "in", "it")
+        document = PutDocument(fixture.key("new"), b'{"in":{"it":1,"b":2},"c":3}')
+        fixture.lose_reply()
+        outcome = client.run(writes=[Put(fixture.key("b"), b"1"), document, Put(new, b"y"), Add(fixture.key("a"), 1)])
+        told = outcome.status, outcome.failed_index
+        require_equal(told, (Status.NOT_A_COUNTER, 3), "the outcome of a lost refusal is")
+        fixture.expect(tree)
 
 
 @conformance_check(needs=[Need.LOST_REPLIES])

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -17,12 +18,14 @@ from redicts.contract.form import entries_of
 from redicts.contract.harness import inner_of
 from redicts.contract.listening import fresh_name, list_at, require_notified, wait_until_cleared
 from redicts.contract.requirements import CheckFailed, require, require_equal
+from redicts.contract.through_tasks import ThroughTasks
 from redicts.core.backend import Backend
 from redicts.core.minitransaction import (
     Add,
     Delete,
     Equals,
     Expire,
+    Key,
     Notify,
     Path,
     Put,
@@ -35,10 +38,12 @@ from redicts.errors import StoreError
 
 _THREADS: Final = 8
 _LISTENERS: Final = 100
-_LATE_SECS: Final = 0.1
+_LATE_SECS: Final = 0.06
 _BRIEF_SECS: Final = 0.02
 _SOON_SECS: Final = 0.2
 """The longest time of the fastest of several calls with so brief a deadline."""
+_LONGER_SECS: Final = 0.16
+"""How long other threads wait meanwhile."""
 _CALLS: Final = 3
 
 
@@ -94,8 +99,8 @@ def listeners_outlast_their_connection(fixture: Fixture) -> None:
 def silence_is_noticed(fixture: Fixture) -> None:
     """If connections fall silent and do not break, calls end with their deadlines, and later ones use others.
 
-    Lets the connections of a client carry nothing, calls it with a deadline, and once new connections work again
-    without one. If it is thorough, it waits for a listener to notice.
+    Lets the connections of a client carry nothing, calls it with a deadline, alone and while other threads use all its
+    connections, and once new connections work again without one. If it is thorough, it waits for a listener to notice.
     """
     client, key = fixture.lossy(), fixture.key("a")
     calls: tuple[Transaction, ...] = (Transaction(writes=(Put(key, b"1"),)), Transaction(reads=(Read(key),)))
@@ -108,6 +113,8 @@ def silence_is_noticed(fixture: Fixture) -> None:
             for asked in calls:
                 took = min(_seconds_until(client, asked) for _ in range(_CALLS))
                 require(took < _SOON_SECS, f"a call with a deadline of {_BRIEF_SECS} s takes {took:.3f} s")
+            if calls:
+                _require_brief_among_others(fixture, client, calls[0])
         client.apply(Put(key, b"2"))
         fixture.expect({("a",): b"2"}, client)
         with fixture.silence():
@@ -156,15 +163,24 @@ def a_server_that_forgot_is_told_again(fixture: Fixture) -> None:
 def a_request_in_doubt_ends_with_the_next(fixture: Fixture) -> None:
     """A request that its thread gave up is not applied any more once the thread has written again.
 
-    Holds a request back until its client gives up, writes by the same thread, and then delivers it.
+    Holds a request back until its client gives up, writes by the same thread, and then delivers it. The second time,
+    another thread gives one up meanwhile.
     """
     client = fixture.lossy()
+    shares = isinstance(client.backend, ThroughTasks)  # its tasks have one connection, on which all is held
     for turn in range(1, 3):
         fixture.renew()
-        count, last = fixture.key("count"), fixture.key("last")
-        fixture.hold_request()
+        count, last, elsewhere = fixture.key("count"), fixture.key("last"), Key(fixture.fresh_space(), ("a",))
+        other = threading.Thread(target=_tries, args=(client, Transaction(writes=(Put(elsewhere, b"1"),)), 2))
         try:
+            if turn == 2 and not shares:
+                fixture.hold_request()
+                other.start()
+                time.sleep(_BRIEF_SECS)  # most likely, its request is held by then
+            fixture.hold_request()
             applied = _tries(client, Transaction(writes=(Add(count, 1), Put(last, b"first"))))
+            if other.ident is not None:
+                other.join()
             client.apply(*(Put(last, b"later") for _ in range(turn)))
         finally:
             fixture.harness.deliver_request()
@@ -185,12 +201,35 @@ def _seconds_until(client: Client, asked: Transaction) -> float:
     return time.monotonic() - begun
 
 
+def _require_brief_among_others(fixture: Fixture, client: Client, asked: Transaction) -> None:
+    """Require that a call with a brief deadline ends with that, while others wait longer, over all connections."""
+    took = _LONGER_SECS
+
+    def call_briefly() -> None:
+        nonlocal took
+        time.sleep(_BRIEF_SECS)  # the others wait by then
+        took = _seconds_until(client, asked)
+
+    def call() -> None:
+        with contextlib.suppress(StoreError):
+            client.backend.execute_until(asked, time.monotonic() + _LONGER_SECS)
+
+    for _ in range(_CALLS):
+        fixture.together([call_briefly, *[call] * _THREADS])
+        if took < _LONGER_SECS / 2:
+            return
+    raise CheckFailed(
+        f"a call with a deadline of {_BRIEF_SECS} s takes {took:.3f} s while other threads wait {_LONGER_SECS} s for "
+        "replies; waiting for a connection must end with the deadline"
+    )
+
+
 def _forget(fixture: Fixture) -> None:
     require(fixture.harness.forget(), "the harness's forget returned false")
 
 
-def _tries(client: Client, transaction: Transaction) -> bool:
+def _tries(client: Client, transaction: Transaction, times: int = 1) -> bool:
     """Execute a transaction whose request is held up; tell whether it was applied by another attempt."""
     with contextlib.suppress(StoreError):
-        return client.backend.execute_until(transaction, time.monotonic() + _LATE_SECS).applied
+        return client.backend.execute_until(transaction, time.monotonic() + times * _LATE_SECS).applied
     return False

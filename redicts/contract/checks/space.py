@@ -27,7 +27,6 @@ from redicts.contract.listening import fresh_name
 from redicts.contract.requirements import require, require_equal
 from redicts.contract.sizes import files_of, size_of_process
 from redicts.core.backend import Backend
-from redicts.core.listener import Listener
 from redicts.core.minitransaction import (
     Add,
     Delete,
@@ -223,30 +222,33 @@ def nothing_is_kept_of_what_is_over(fixture: Fixture) -> None:
 
 @conformance_check()
 @_measured
-def nothing_is_kept_of_closed_listeners(fixture: Fixture) -> None:
-    """A client that stays open, with a listener, keeps nothing of the listeners that are closed.
+def an_open_client_stays_small(fixture: Fixture) -> None:
+    """Hundreds of listeners and requests that are over leave a client that stays open small, and its process.
 
-    Opens and closes dozens of listeners of one client, again and again, and measures the process. Does the same with
-    listeners to changes.
+    Listens and is refused again and again by one client, which has a listener all the time, and measures the process
+    meanwhile.
     """
-    times = 1000 if fixture.thorough else 60
-    kinds: dict[str, Callable[[str], Listener]] = {"listeners": fixture.store.listen}
+    times = 2_000 if fixture.thorough else 80
+    client, key = fixture.store, fixture.key("a")
+    client.apply(Put(key, b"1"))
+    refused = Transaction((Equals(key, Scope.SUBTREE, {("x",): b"1"}),), (), (Put(key, b"2"),))
+    calls: dict[str, Callable[[], object]] = {
+        "listeners": lambda: client.listen(fresh_name()).close(),
+        "refusals": lambda: client.execute(refused),
+    }
     if fixture.capabilities.changes:
-        kinds["listeners to changes"] = lambda name: fixture.store.listen_to_changes(name, (name,))
-    with fixture.store.listen(fresh_name()):
-        for what, listen in kinds.items():
-            for _ in range(_AGAIN + 1):
-                before = size_of_process()
-                for _ in range(times):
-                    listen(fresh_name()).close()
-                gc.collect()
-                grown = size_of_process() - before
-                if grown < times * _LEAST:
-                    break
+        section = fresh_name().replace("/", "-")
+        numbers = itertools.count()
+        calls["listeners to changes"] = lambda: client.listen_to_changes(
+            fresh_name(), (f"redicts-{section}-{next(numbers)}", "a")
+        ).close()
+    with client.listen(fresh_name()):
+        for what, call in calls.items():
+            grown = _kept(partial(_repeat, call, times), times, warm=1)
             require(
                 grown < times * _LEAST,
-                f"{times:,} {what} that were closed have made the process some {grown:,} bytes larger while their "
-                "client stayed open, time and again; nothing may be kept of each",
+                f"{times:,} {what} that are over have made the process some {grown:,} bytes larger, time and again, "
+                "while their client is open; nothing may be kept of each",
             )
 
 
@@ -394,23 +396,36 @@ def a_killed_process_leaves_no_file(fixture: Fixture) -> None:
 def what_a_client_keeps_ends(fixture: Fixture) -> None:
     """What a client keeps in the store for itself ends with it, or after a time.
 
-    Opens clients that each write, read and listen, and counts the records that have no end.
+    Opens clients that each write, read and listen, with a call at last whose outcome is long, large or a refusal, and
+    counts the records that have no end.
     """
-    clients = 200 if fixture.thorough else 20
-    key = fixture.key("a")
-    fixture.store.apply(Put(key, b"0"))
+    clients = 100 if fixture.thorough else 6
+    key, large = fixture.key("a"), fixture.key("large")
+    fixture.store.apply(Put(key, b"text"), Put(large, b"%d" % 2**60))
     before = fixture.harness.lasting() or 0
-    for number in range(clients):
-        fixture.close_clients()
-        fixture.store.apply(Put(key, b"%d" % number))
-        require_equal(fixture.store.value(key), b"%d" % number, "what was written is")
-        fixture.store.listen(fresh_name()).close()
-    more = (fixture.harness.lasting() or 0) - before
-    require(
-        more < clients / 2,
-        f"{clients} clients that are closed have left {more} records without an end; a record of a client that is gone "
-        "must end, for instance by a TTL",
-    )
+    put = Put(key, b"text")
+    lasts = {
+        "a put": Transaction((), (), (put,)),
+        "a write with reads": Transaction((), (Read(key), ReadNames(fixture.key())), (put,)),
+        "a condition that fails": Transaction((Equals(key, Scope.NODE, {}),), (), (put,)),
+        "a refused Add": Transaction((), (), (Add(key, 1),)),
+        "an Add to a large counter": Transaction((), (), (Add(large, 1),)),
+        "a Notify": Transaction((), (), (Notify(fixture.key("listed"), Scope.SUBTREE),)),
+    }
+    for what, last in lasts.items():
+        for number in range(clients):
+            fixture.close_clients()
+            if number % 2:
+                fixture.store.apply(put)
+                require_equal(fixture.store.value(key), b"text", "what was written is")
+                fixture.store.listen(fresh_name()).close()
+            fixture.store.execute(last)
+        more = (fixture.harness.lasting() or 0) - before
+        require(
+            more < clients / 2,
+            f"{clients} clients that are closed have left {more} records without an end, each after {what}; a record "
+            "of a client that is gone must end, for instance by a TTL",
+        )
 
 
 @conformance_check(needs=[Need.SIZE])
@@ -467,7 +482,7 @@ def nothing_is_kept_of_paths(fixture: Fixture) -> None:
             client.run([above, StartsWith(key, Scope.BELOW, b"mine")])
 
     for what, work in {"fetched from": fetch, "compared": compare}.items():
-        grown = _kept_of_paths(work)
+        grown = _kept(work, _PATHS, warm=2, rounds=_MOST_PATHS // _PATHS)
         require(
             grown < _PATHS * _LEAST,
             f"{_PATHS:,} paths that were {what} have made the process some {grown:,} bytes larger while their client "
@@ -476,18 +491,19 @@ def nothing_is_kept_of_paths(fixture: Fixture) -> None:
         fixture.renew()
 
 
-def _kept_of_paths(work: Callable[[], None]) -> int:
-    """Return by how many bytes work with new paths has made the process larger each time, or once by little."""
+def _repeat(call: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        call()
+
+
+def _kept(work: Callable[[], object], times: int, warm: int, rounds: int = _AGAIN) -> int:
+    """Return by how many bytes work of an open client has made the process larger in each round, or once by little."""
     grown = 0
-    for _ in range(2):  # caches may fill, or lose what is larger
+    for turn in range(warm + rounds):
+        before = _process_size()
         work()
-    gc.collect()
-    for _ in range(_MOST_PATHS // _PATHS):
-        before = size_of_process()
-        work()
-        gc.collect()
-        grown = size_of_process() - before
-        if grown < _PATHS * _LEAST:
+        grown = _process_size() - before
+        if turn >= warm and grown < times * _LEAST:  # the first times, caches may fill, or lose what is larger
             break
     return grown
 
@@ -531,6 +547,12 @@ def _growth(fixture: Fixture, work: Callable[[], object], least: float) -> dict[
     return {"process": grown, "store": after - store}
 
 
+def _process_size() -> int:
+    """Return the size of the process, without garbage."""
+    gc.collect()
+    return size_of_process()
+
+
 def _size(fixture: Fixture) -> int:
     """Return the size of the store after all clients are closed, or 0 if it is not known."""
     fixture.close_clients()
@@ -549,6 +571,7 @@ def _writers(fixture: Fixture) -> Iterator[tuple[str, Callable[[int], bool]]]:
     absent = fixture.key("absent")
     others = (Delete(absent, Scope.SUBTREE), Notify(absent, Scope.BELOW), Expire(value, Scope.NODE, None))
     yield "puts", lambda number: fixture.store.run(writes=[Put(value, b"%d" % number)]).applied
+    yield "the first ones of their clients", lambda number: _write_once(fixture, Put(value, b"%d" % number))
     yield "Adds", lambda _: fixture.store.run(writes=[Add(counter, 1)]).applied
     yield "deletes and Notifies", lambda number: fixture.store.run(writes=[others[number % 3]]).applied
     yield (
@@ -570,10 +593,19 @@ def _writers(fixture: Fixture) -> Iterator[tuple[str, Callable[[int], bool]]]:
         yield "overwritings of documents", overwrite
 
 
+def _write_once(fixture: Fixture, write: Write) -> bool:
+    """Write by a client that does nothing else."""
+    backend = fixture.harness.open()
+    try:
+        return Client(backend).run(writes=[write]).applied
+    finally:
+        backend.close()
+
+
 def _changes(fixture: Fixture, times: int) -> dict[str, tuple[int, Callable[[], object]]]:
     """Return changes of which nothing is left, as functions that make so many of them in few transactions."""
-    root, key, numbers, run = fixture.key("d"), fixture.key("d", "a"), itertools.count(), fixture.client
-    of_one = times // 2
+    key, numbers, run = fixture.key("d", "a"), itertools.count(), fixture.client
+    spaces, of_one, ttl = [fixture.space, fixture.fresh_space()], times // 2, LONG if fixture.capabilities.ttl else None
 
     def renew() -> None:
         client = run()
@@ -586,13 +618,13 @@ def _changes(fixture: Fixture, times: int) -> dict[str, tuple[int, Callable[[], 
 
     def walk_through_paths() -> None:
         client = run()
-        for _ in range(2):
-            paths = [("d", f"p{next(numbers)}", "deep") for _ in range(of_one)]
-            client.run(writes=[Put(fixture.key(*path), b"long" * 300) for path in paths])
-            client.run(writes=[Put(fixture.key(*path), b"1") for path in paths])
-            client.run(writes=[Add(fixture.key(*path), 1) for path in paths])
-            client.run(writes=[Delete(fixture.key(*path), Scope.NODE) for path in paths[::2]])
-            client.run(writes=[Delete(root, Scope.SUBTREE)])
+        for space in spaces:  # of values and of records
+            keys = [Key(space, ("d", f"p{next(numbers)}", "deep")) for _ in range(of_one)]
+            client.run(writes=[Put(key, b"long" * 300) for key in keys])
+            client.run(writes=[Put(key, b"1", ttl) for key in keys])
+            client.run(writes=[Add(key, 1) for key in keys])
+            client.run(writes=[Delete(key, Scope.NODE) for key in keys[::2]])
+            client.run(writes=[Delete(Key(space, ("d",)), Scope.SUBTREE)])
 
     def notify() -> None:
         client = run()

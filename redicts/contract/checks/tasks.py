@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,15 +15,22 @@ from typing import Any, Final
 from redicts.contract.check import ConformanceCheck, Need, conformance_check, registered
 from redicts.contract.fixture import Fixture
 from redicts.contract.form import entries_of
-from redicts.contract.harness import inner_of
+from redicts.contract.harness import Harness, inner_of
+from redicts.contract.leftovers import Leftovers
+from redicts.contract.listening import fresh_name
 from redicts.contract.pauses import paused_process
 from redicts.contract.requirements import CheckFailed, NotRun, require, require_equal
 from redicts.contract.through_tasks import LoopThread, through_tasks
 from redicts.core.async_backend import AsyncBackend
-from redicts.core.minitransaction import Add, Key, Notify, Outcome, Put, Read, Scope, Transaction
+from redicts.core.minitransaction import RECORDS, Add, Key, Notify, Outcome, Put, Read, Scope, Transaction
 from redicts.errors import StoreError
 
-_SUBJECTS: Final = ("conditions", "reads")
+_SUBJECTS: Final = (
+    "conditions",
+    "reads",
+    "sizes.what_has_expired_does_not_count",
+    "waits.any_deadline_is_a_deadline",
+)
 _ALL_SUBJECTS: Final = ("conditions", "counters", "names", "reads", "ttl", "writes")
 """The subjects whose checks are examined through tasks, usually and thoroughly: what a transaction means."""
 
@@ -32,12 +40,16 @@ _FAULTS: Final = (
     "replies.a_lost_put_overwrites_nobody",
     "failures.a_write_in_doubt_says_so",
     "failures.a_deadline_ends_a_call",
+    "failures.a_late_answer_is_nobodys",
+    "failures.damage_is_told",
+    "servers.a_server_that_forgot_is_told_again",
     "servers.connections_that_broke_are_replaced",
     "servers.a_request_in_doubt_ends_with_the_next",
 )
 _LISTENERS: Final = (
     "listeners.a_call_before_the_wait_counts",
     "listeners.names_that_begin_alike_are_two",
+    "waits.any_wait_is_a_wait",
     "listeners.a_listener_may_leave",
     "servers.listeners_outlast_their_connection",
     "changes.a_notification_follows_the_change",
@@ -47,10 +59,15 @@ _LISTENERS: Final = (
 
 _TASKS: Final = 20
 _ROUNDS: Final = 10
+_TURNS: Final = 5
+_LENGTHS: Final = 0, 1, 10_000, 2, 100_000, 0, 0
+"""How many bytes are added to values, in turn."""
 _STEPS: Final = 24
 """How often a task that is to be cancelled lets others run first, at most."""
 
 _LATE_SECS: Final = 0.003
+_FEW_LEFT: Final = 5
+"""How many open files a pool may keep."""
 
 _WAIT_SECS: Final = 0.05
 """Seconds until the deadline of a call that waits for another process."""
@@ -68,7 +85,8 @@ _POINTS: Final = 30
 def transactions_mean_the_same(fixture: Fixture) -> None:
     """A transaction of a task has the outcome that one of a thread has: the checks of transactions hold for it.
 
-    Examines the checks of conditions and reads through tasks, and those of all transactions if it is thorough.
+    Examines the checks of conditions and reads, and those of expired values and deadlines, through tasks, and those of
+    all transactions if it is thorough.
     """
     _examine(fixture, _ALL_SUBJECTS if fixture.thorough else _SUBJECTS)
 
@@ -77,7 +95,8 @@ def transactions_mean_the_same(fixture: Fixture) -> None:
 def faults_mean_the_same(fixture: Fixture) -> None:
     """What a fault of the network does to a task is what it does to a thread: the checks of lost replies hold for it.
 
-    Examines the checks of lost replies, of writes in doubt and of connections that broke through tasks.
+    Examines the checks of lost and late replies, of writes in doubt, of damage, of connections that broke and of a
+    server that forgot through tasks.
     """
     _examine(fixture, _FAULTS)
 
@@ -95,24 +114,61 @@ def listeners_mean_the_same(fixture: Fixture) -> None:
 def tasks_share_it(fixture: Fixture) -> None:
     """Any number of tasks execute at the same time, and each gets its own outcome.
 
-    Twenty tasks at the same time write and read a value of their own, and Add to one counter.
+    Twenty tasks at the same time write values of their own, some of them long, read them, and Add to one counter.
     """
     count = fixture.key("count")
 
     async def work(backend: AsyncBackend) -> None:
         await asyncio.gather(*[one(backend, number) for number in range(_TASKS)])
         outcome = await backend.execute(Transaction((), (Read(count),)))
-        require_equal(entries_of(outcome.answers[0]).values, {(): b"%d" % (_TASKS * _ROUNDS)}, "the counter is")
+        require_equal(entries_of(outcome.answers[0]).values, {(): b"%d" % (_TASKS * _TURNS)}, "the counter is")
 
     async def one(backend: AsyncBackend, number: int) -> None:
-        mine = fixture.key("of", f"task {number}")
-        for turn in range(_ROUNDS):
+        mine, other = fixture.key("of", f"task {number}"), fixture.key("other", f"task {number}")
+        read = Transaction((), (Read(mine),))
+        for turn in range(_TURNS):
             value = b"%d of %d" % (turn, number)
+            more = Put(other, value + b"." * _LENGTHS[(turn + number) % len(_LENGTHS)])
             await backend.execute(Transaction((), (), (Put(mine, value), Add(count, 1))))
-            outcome = await backend.execute(Transaction((), (Read(mine),)))
-            require_equal(entries_of(outcome.answers[0]).values, {(): value}, "a task reads")
+            calls = (read, Transaction((), (), (more,)), read)
+            first, _, last = await asyncio.gather(*map(backend.execute, calls))
+            for outcome in (first, last):
+                require_equal(entries_of(outcome.answers[0]).values, {(): value}, "a task reads")
 
     _in_a_loop(fixture, work)
+
+
+@conformance_check(needs=[Need.ASYNCIO, Need.DAMAGE])
+def a_refused_request_is_its_tasks_own(fixture: Fixture) -> None:
+    """If the store refuses the request of one task, those of others at the same time get their own outcomes.
+
+    Damages what the store keeps at one path, and reads that and other paths at the same time.
+    """
+    while fixture.space[0] in RECORDS:  # such a space may be one record
+        fixture.renew()
+    bad, good = fixture.key("bad", "a"), [fixture.key("good", name) for name in "abc"]
+    fixture.store.apply(Put(bad, b"1"), *[Put(key, key.path[-1].encode()) for key in good])
+
+    async def work(backend: AsyncBackend) -> None:
+        for scope in (Scope.NODE, Scope.SUBTREE, Scope.SUBTREE):
+            asked = [bad, good[0], bad, *good[1:]]
+            calls = [backend.execute(Transaction((), (Read(key, scope),))) for key in asked]
+            for key, found in zip(asked, await asyncio.gather(*calls, return_exceptions=True)):
+                if key is bad:
+                    require(isinstance(found, StoreError), f"a read of what is damaged, among others, gives {found!r}")
+                    continue
+                require(isinstance(found, Outcome), f"beside a request that is refused, another one gives {found!r}")
+                assert isinstance(found, Outcome)
+                values = dict(entries_of(found.answers[0]).values)
+                require_equal(values, {(): key.path[-1].encode()}, "beside a request that is refused, a task reads")
+
+    repair = fixture.harness.damage(bad)
+    if repair is None:
+        raise NotRun("the harness cannot damage what is stored", required=False)
+    try:
+        _in_a_loop(fixture, work)
+    finally:
+        repair()
 
 
 @conformance_check(needs=[Need.ASYNCIO])
@@ -223,25 +279,35 @@ def a_task_that_waits_lets_others_run(fixture: Fixture) -> None:
 
 @conformance_check(needs=[Need.ASYNCIO])
 def each_loop_has_one(fixture: Fixture) -> None:
-    """One backend serves several event loops, one after the other and at the same time.
+    """One backend serves several event loops, one after the other and at the same time, and leaves nothing open.
 
-    Adds to one counter in two event loops one after the other, and then in three at the same time.
+    Adds to one counter and listens in ten event loops one after the other, and then in three at the same time. Counts
+    the open files.
     """
     count = fixture.key("count")
+    made: list[AsyncBackend] = []  # so that no garbage collection closes what is left open
 
     async def work(backend: AsyncBackend) -> None:
-        for _ in range(_ROUNDS):
+        made.append(backend)
+        for _ in range(2):
             await backend.execute(Transaction((), (), (Add(count, 1),)))
+        listener = await backend.listen(fresh_name())
+        if listener is not None:
+            listener.close()
 
     async def meet(backend: AsyncBackend) -> None:
         are_open.wait(fixture.timeout)
         await work(backend)
 
     are_open = threading.Barrier(3)
-    for _ in range(2):
+    gc.collect()  # of what earlier loops have left
+    leftovers = Leftovers()
+    for _ in range(_ROUNDS):
         _in_a_loop(fixture, work)
+    leftovers.require_few(_FEW_LEFT, f"{_ROUNDS} event loops", fixture.timeout / 4)
     fixture.together([partial(_in_a_loop, fixture, meet)] * 3)
-    require_equal(fixture.store.read(count, Scope.NODE), {(): b"%d" % (5 * _ROUNDS)}, "the counter of all loops is")
+    counted = 2 * (_ROUNDS + 3)
+    require_equal(fixture.store.read(count, Scope.NODE), {(): b"%d" % counted}, "the counter of all loops is")
 
 
 def _examine(fixture: Fixture, names: Sequence[str]) -> None:
@@ -269,8 +335,12 @@ def _can_run(check: ConformanceCheck, fixture: Fixture) -> bool:
     met = {
         Need.TTL: fixture.capabilities.ttl,
         Need.CHANGES: fixture.capabilities.changes,
+        Need.DOCUMENTS: fixture.capabilities.documents,
         Need.LOST_REPLIES: fixture.harness.networked,
         Need.LATE_REQUESTS: fixture.harness.networked,
+        Need.LIMIT: fixture.capabilities.atomic_entries is not None,
+        Need.FORGETTING: type(fixture.harness).forget is not Harness.forget,
+        Need.DAMAGE: type(fixture.harness).damage is not Harness.damage,
     }
     return all(met.get(need, False) for need in check.needs)
 

@@ -260,3 +260,64 @@ class SixtyFourListenersAreTold(OnSqlite):
     def listen_to_changes(self, name: str, path: Path, /) -> Listener:
         self.told.add(name)
         return self.store.listen_to_changes(name, path) if len(self.told) <= 64 else _Untold()
+
+
+class _AlwaysLive(ChangeListener):
+    """Hears nothing while its connection is broken, and looks all the time."""
+
+    def __init__(self, network: Network, store: DictBackend, name: bytes, path: Path) -> None:
+        super().__init__(store, name, path)
+        self.network = network
+        self.breaks = network.breaks
+
+    def wait(self, seconds: float, /) -> bool:
+        if self.breaks != self.network.breaks:
+            if not self.network.mutes:
+                self.breaks = self.network.breaks
+            return True
+        return super().wait(seconds)
+
+
+@broken_network_client("changes.a_listener_knows_whether_it_is_live", of=PlainBackend, alone=True)
+class BrokenListenersAreLive(NetworkClient):
+    """A listener to changes whose connection is broken says that it is live."""
+
+    def listen_to_changes(self, name: str, path: Path, /) -> Listener:
+        store = self.network.server.store
+        assert isinstance(store, DictBackend)
+        return _AlwaysLive(self.network, store, name.encode(), path)
+
+
+@broken_store("changes.each_path_of_a_transaction_is_told")
+class DotsPartPathsOfChanges(PlainBackend):
+    """A change tells its path as text, in which dots part the segments."""
+
+    def concerns(self, write: Write, path: Path) -> bool:
+        told = tuple(".".join(write.key.path).split("."))
+        return super().concerns(write, path) and told[: len(path)] == path[: len(told)]
+
+
+class _InFirstSection(_Cut):
+    """Hears nothing after its connection broke, but for one."""
+
+    first = True
+
+    def wait(self, seconds: float, /) -> bool:
+        if self.first:
+            self.breaks, self.called = self.network.breaks, self.called or self.breaks != self.network.breaks
+        return super().wait(seconds)
+
+
+@broken_network_client("changes.no_change_is_lost_with_a_connection", of=PlainBackend)
+class TheFirstListenerListensAgain(NetworkClient):
+    """When the connection of its listeners to changes broke, a client listens again for the first one only."""
+
+    listening = 0
+
+    def listen_to_changes(self, name: str, path: Path, /) -> Listener:
+        store = self.network.server.store
+        assert isinstance(store, DictBackend)
+        listener = _InFirstSection(self.network, store, name.encode(), path)
+        listener.first = not self.listening
+        self.listening += 1
+        return listener

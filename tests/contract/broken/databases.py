@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from redicts.backends.sqlite import SqliteBackend
 from redicts.backends.sqlite.keys import EncodedKeys
 from redicts.contract import SharedBackend
+from redicts.core.async_backend import AsyncBackend
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Delete, Key, Outcome, Put, Scope, Transaction
 from tests.contract.broken.register import broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite
+from tests.contract.broken.tasks import InTasks
 from tests.contract.reference_model import DictBackend, PlainBackend, Spaces
 
 
@@ -183,3 +187,29 @@ class ConditionsAreRemembered(OnSqlite):
 
     def __init__(self, path: str, database: int = 0) -> None:
         super().__init__(path, database)
+
+
+@broken_store("databases.every_connection_is_to_its_own", alone=True)
+class TasksUseTheFirst(_Numbered):
+    """The part for asyncio of every database is that of the first one."""
+
+    def for_asyncio(self) -> AsyncBackend:
+        return InTasks(self.all[0])
+
+
+@broken_store("databases.every_connection_is_to_its_own", alone=True)
+class SecondConnectionsAreToTheFirst(_Numbered):
+    """A call that finds another one under way makes a connection, which is to the first database."""
+
+    def __init__(self, clock: Callable[[], float], number: int = 0, first: _Numbered | None = None) -> None:
+        super().__init__(clock, number, first)
+        self.idle = threading.Semaphore(1)
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        if not self.idle.acquire(blocking=False):
+            return PlainBackend.execute(self.all[0], transaction)
+        try:
+            time.sleep(0.0005 if self.number else 0.0)
+            return super().execute(transaction)
+        finally:
+            self.idle.release()

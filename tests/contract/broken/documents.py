@@ -961,3 +961,25 @@ class InnerDictsOutlastTheirDocument(KeepingBackend):
         if isinstance(read, Read) and read.scope is Scope.BELOW and read.limit is None and not read.ttls:
             return super().answer(read, 0.0 if read.key.path[-1:] == ("inner",) else now)
         return super().answer(read, now)
+
+
+@broken_store("documents_clients.what_was_replaced_stays_away", alone=True)
+class PartsAreChangedInACopy(DictBackend):
+    """To change a leaf of a document, a client splits the text that it has read, whatever is there by then."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        checks, reads, writes = transaction
+        if checks or reads or len(writes) != 1 or not isinstance(writes[0], Put) or len(writes[0].key.path) < 2:
+            return super().execute(transaction)
+        space, path = writes[0].key
+        above = Key(space, path[:-1])
+        [found] = super().execute(Transaction((), (Read(above, Scope.BELOW, ttls=True),))).answers
+        assert isinstance(found, Entries)
+        if len(found.values) < 8 or found.ttls:
+            return super().execute(transaction)
+        copies = [Put(Key(space, above.path + below), self.copied(value)) for below, value in found.values.items()]
+        return super().execute(transaction._replace(writes=(Delete(above, Scope.BELOW), *copies, *writes)))
+
+    def copied(self, value: bytes) -> bytes:
+        """Return a leaf as the split has it."""
+        return value

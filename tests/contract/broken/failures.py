@@ -18,7 +18,7 @@ from redicts.contract import SharedBackend
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Delete, Key, Notify, Outcome, Put, Read, Scope, Status, Transaction, Write
-from redicts.errors import CorruptData, StoreError, StoreFull, StoreTimeout, Unreachable
+from redicts.errors import CorruptData, StoreBusy, StoreError, StoreFull, StoreTimeout, Unreachable
 from tests.contract.broken.register import (
     broken_client,
     broken_fakeredis,
@@ -486,3 +486,38 @@ class ListeningAfterCloseStartsThreads(SharedBackend):
 
     def close(self) -> None:
         self.closed = True
+
+
+@broken_network_client("failures.a_write_in_doubt_says_so", of=in_memory)
+class TheLastAttemptDecides(NetworkClient):
+    """A write whose reply was lost is said not to be applied, if no connection could be made after that."""
+
+    def execute_until(self, transaction: Transaction, deadline: float, /) -> Outcome:
+        try:
+            return super().execute_until(transaction, deadline)
+        except StoreError as error:
+            if self.network.is_cut:
+                raise self.given_up(False) from error
+            raise
+
+
+@broken_network_client("failures.what_cannot_work_says_so", of=in_memory)
+class PlacesOfRefusedConnectionsStayTaken(NetworkClient):
+    """A client may have six connections, and one that was refused counts for ever."""
+
+    refused = 0
+
+    def execute_until(self, transaction: Transaction, deadline: float, /) -> Outcome:
+        if self.refused >= 6:
+            raise StoreBusy("no connection is free")
+        self.refused += not self.network.has_server
+        return super().execute_until(transaction, deadline)
+
+
+@broken_network_client("failures.a_deadline_ends_a_call", of=in_memory)
+class ListeningHasNoDeadline(NetworkClient):
+    """A call that listens waits for its reply, whatever its deadline."""
+
+    def listen_until(self, name: str, deadline: float, /) -> Listener:
+        self.execute(Transaction())
+        return super().listen(name)

@@ -283,3 +283,35 @@ class LongListsStayInTheProcess(OnSqlite):
                 if len(listed.values) > 100:  # type: ignore[union-attr]
                     writes = (*writes[:index], Delete(write.key, write.scope), *writes[index + 1 :])
         return super().execute(transaction._replace(writes=writes))
+
+
+# Connections that others use, and sessions that are in doubt.
+
+
+@broken_network_client("servers.silence_is_noticed", of=in_memory)
+class ConnectionsAreAwaitedForEver(NetworkClient):
+    """A client has six connections, and a call waits for one that is free, whatever its deadline."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self.free = threading.Semaphore(6)
+
+    def execute_until(self, transaction: Transaction, deadline: float, /) -> Outcome:
+        with self.free:
+            return super().execute_until(transaction, deadline)
+
+
+@broken_network_client("servers.a_request_in_doubt_ends_with_the_next", of=in_memory)
+class SessionsInDoubtAreFree(NetworkClient):
+    """The session of a request that was given up is used by whichever thread writes next."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self.idle: list[int] = []
+
+    def execute_until(self, transaction: Transaction, deadline: float, /) -> Outcome:
+        self.sessions.name = name = self.idle.pop() if self.idle else next(self.network.numbers)
+        try:
+            return super().execute_until(transaction, deadline)
+        finally:
+            self.idle.append(name)

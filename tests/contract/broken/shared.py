@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import json
+import mmap
 import os
 import random
 import threading
@@ -139,6 +140,29 @@ class LongListsAreReadInTheProcess(OnSqlite):
             Delete(Key(space, base + path), Scope.NODE) for path, value in answer.values.items() if value not in _names
         ]
         return [*found] if len(answer.values) > 300 else []
+
+
+class _InAllProcesses(Listener):
+    """Ends in a process and in those that were forked from it."""
+
+    def __init__(self, inner: Listener) -> None:
+        self.inner: Final = inner
+        self.ended: Final = mmap.mmap(-1, 1)
+
+    def wait(self, seconds: float, /) -> bool:
+        return not self.ended[0] and self.inner.wait(seconds)
+
+    def close(self) -> None:
+        self.ended[0] = 1
+        self.inner.close()
+
+
+@broken_shared_store("forks.child_and_parent_work_on")
+class ChildrenEndListeners(OnSqlite):
+    """A forked child that closes a listener which it inherited ends that of its parent."""
+
+    def listen(self, name: str, /) -> Listener:
+        return _InAllProcesses(super().listen(name))
 
 
 @broken_shared_store("forks.child_and_parent_work_on")

@@ -14,6 +14,8 @@ from redicts.backends.sqlite import SqliteBackend, statements
 from redicts.backends.sqlite.backend import _on_connection
 from redicts.backends.sqlite.snapshot import Snapshot
 from redicts.contract import SharedBackend
+from redicts.contract.fixture import LONG
+from redicts.core.backend import Backend
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import (
     RECORDS,
@@ -202,8 +204,8 @@ class PiecesOfLongValuesStay(PlainBackend):
         super().delete(spaces, write, now)
 
 
-@broken_shared_store("space.nothing_is_kept_of_closed_listeners", alone=True)
-class ClientsKeepTheirListeners(OnSqlite):
+@broken_shared_store("space.an_open_client_stays_small", alone=True)
+class InstancesKeepTheirListeners(OnSqlite):
     """An instance keeps its listeners until it is closed itself."""
 
     def __init__(self, path: str) -> None:
@@ -470,3 +472,59 @@ class AbsentPathsStayKnown(OnSqlite):
             if isinstance(answer, Entries) and not answer.values and read.key.path[:1] == ("no",):
                 _known.append(bytearray(200))
         return outcome
+
+
+class _FreeingAsTold(_Freeing):
+    """Frees as many expired values as its client says."""
+
+    most = 64
+
+    def free(self, spaces: Spaces, writes: tuple[Write, ...], now: float) -> None:
+        self.free_some(spaces, self.most, now)
+
+
+@broken_client("space.every_kind_of_write_frees_what_expired", of=_FreeingAsTold)
+class FirstWritesFreeNothing(SharedBackend):
+    """The first write of a client frees nothing."""
+
+    writes = 0
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        self.writes += bool(transaction.writes)
+        store: Any = self.shared
+        store.most = 64 if self.writes > 1 else 0
+        return super().execute(transaction)
+
+
+@broken_client("space.what_a_client_keeps_ends", of=PlainBackend)
+class SessionsOfRefusalsStay(SharedBackend):
+    """The record of a session ends with the client, unless its last request was refused."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        outcome = super().execute(transaction)
+        if transaction.writes and not outcome.applied:
+            super().execute(Transaction(writes=(Put(Key("sessions", (uuid.uuid4().hex,)), b"1"),)))
+        return outcome
+
+
+@broken_store("space.nothing_is_kept_of_what_is_over")
+class TTLsOfTheDeletedStay(_Recording):
+    """The index of TTLs keeps what was deleted before its end."""
+
+    def write(self, spaces: Spaces, write: Write, now: float, counters: list[int]) -> None:
+        if isinstance(write, Put) and write.ttl == LONG:
+            self.record()
+        super().write(spaces, write, now, counters)
+
+
+@broken_client("space.an_open_client_stays_small", of=PlainBackend, alone=True)
+class ClientsKeepTheirListeners(SharedBackend):
+    """A client keeps something for each of its listeners until it is closed."""
+
+    def __init__(self, shared: Backend) -> None:
+        super().__init__(shared)
+        self.kept: list[bytearray] = []
+
+    def listen(self, name: str, /) -> Listener:
+        self.kept.append(bytearray(200))
+        return super().listen(name)

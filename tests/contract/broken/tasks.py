@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import math
+import os
 import time
 from collections.abc import Callable
 from typing import Any, Final
+from weakref import finalize
 
 from redicts.backends.sqlite import SqliteBackend
 from redicts.core.async_backend import AsyncBackend, AsyncListener, CallbackListener
-from redicts.core.minitransaction import Add, Outcome, Path, Transaction
+from redicts.core.minitransaction import Add, Outcome, Path, Put, Transaction
 from redicts.errors import StoreError
+from tests.contract.broken.failures import _Damaged
 from tests.contract.broken.register import broken_network_client, broken_shared_store, broken_store
 from tests.contract.broken.shared import OnSqlite
 from tests.contract.networks import NetworkClient, Number, ReplyLost
@@ -347,3 +351,94 @@ class TasksHoldUpTheirLoop(OnSqlite):
 
     def for_asyncio(self) -> AsyncBackend:
         return _InTheLoop(self.store)
+
+
+class _OneErrorForAll(InTasks):
+    error: StoreError | None = None
+
+    async def execute(self, transaction: Transaction, deadline: float | None = None, /) -> Outcome:
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        try:
+            return self.store.execute(transaction)
+        except StoreError as error:
+            self.error = error
+            try:
+                await asyncio.sleep(0)
+            finally:
+                self.error = None
+            raise
+
+
+@broken_store("tasks.a_refused_request_is_its_tasks_own", alone=True)
+class TasksShareTheirErrors(_Damaged):
+    """A task whose request follows a refused one of another task gets the error of that."""
+
+    def for_asyncio(self) -> AsyncBackend:
+        return _OneErrorForAll(self)
+
+
+class _LeftOpen(InTasks):
+    def __init__(self, store: DictBackend) -> None:
+        super().__init__(store)
+        ends = os.pipe()
+        for end in ends:
+            finalize(self, os.close, end)
+
+
+@broken_store("tasks.each_loop_has_one")
+class LoopsLeaveConnectionsOpen(DictBackend):
+    """Closing the part for asyncio does not close its connection."""
+
+    def for_asyncio(self) -> AsyncBackend:
+        return _LeftOpen(self)
+
+
+class _WithDates(InTasks):
+    async def execute(self, transaction: Transaction, deadline: float | None = None, /) -> Outcome:
+        if deadline is not None:
+            datetime.timedelta(seconds=deadline)
+        return await super().execute(transaction, deadline)
+
+
+@broken_store("tasks.transactions_mean_the_same")
+class DeadlinesOfTasksAreDates(DictBackend):
+    """The deadline of a task is made a date, which infinity is not."""
+
+    def for_asyncio(self) -> AsyncBackend:
+        return _WithDates(self)
+
+
+class _LongOnesFirst(InTasks):
+    def __init__(self, store: DictBackend) -> None:
+        super().__init__(store)
+        self.waiting: list[tuple[Transaction, asyncio.Future[Outcome]]] = []
+
+    async def execute(self, transaction: Transaction, deadline: float | None = None, /) -> Outcome:
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        if not self.waiting:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self.waiting.append((transaction, future))
+        return await future
+
+    def flush(self) -> None:
+        """Send what waits, the long requests first, and give the replies to the tasks in their order."""
+        waiting, self.waiting = self.waiting, []
+        for (transaction, _), (_, future) in zip(sorted(waiting, key=lambda each: -_size(each[0])), waiting):
+            outcome = self.store.execute(transaction)
+            if not future.done():
+                future.set_result(outcome)
+
+
+def _size(transaction: Transaction) -> int:
+    longest = max([len(write.value) for write in transaction.writes if isinstance(write, Put)], default=0)
+    return longest if longest >= 4096 else 0
+
+
+@broken_store("tasks.tasks_share_it", alone=True)
+class LongRequestsOfTasksComeFirst(DictBackend):
+    """A long request of a task is sent before those that wait, and replies go to the tasks in their order."""
+
+    def for_asyncio(self) -> AsyncBackend:
+        return _LongOnesFirst(self)
