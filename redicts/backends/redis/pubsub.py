@@ -418,7 +418,7 @@ class Subscription:
                         self._lead(listener, left)
                     elif leader is not None and leader.thread == listener.thread:
                         # This signal handler or finalizer has interrupted the leader, so nobody reads.
-                        return pause(left)
+                        return pause(min(left, _SHORTEST_PAUSE_SECS))
                     else:
                         listener.pause(min(left, _LONGEST_FOLLOW_SECS))
                     left = deadline - time.monotonic()

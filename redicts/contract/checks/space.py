@@ -244,7 +244,7 @@ def an_open_client_stays_small(fixture: Fixture) -> None:
         ).close()
     with client.listen(fresh_name()):
         for what, call in calls.items():
-            grown = _kept(partial(_repeat, call, times), times, warm=1)
+            grown = _kept(partial(_repeat, call, times), times)
             require(
                 grown < times * _LEAST,
                 f"{times:,} {what} that are over have made the process some {grown:,} bytes larger, time and again, "
@@ -482,7 +482,7 @@ def nothing_is_kept_of_paths(fixture: Fixture) -> None:
             client.run([above, StartsWith(key, Scope.BELOW, b"mine")])
 
     for what, work in {"fetched from": fetch, "compared": compare}.items():
-        grown = _kept(work, _PATHS, warm=2, rounds=_MOST_PATHS // _PATHS)
+        grown = _kept(work, _PATHS, rounds=_MOST_PATHS // _PATHS)
         require(
             grown < _PATHS * _LEAST,
             f"{_PATHS:,} paths that were {what} have made the process some {grown:,} bytes larger while their client "
@@ -496,14 +496,14 @@ def _repeat(call: Callable[[], object], times: int) -> None:
         call()
 
 
-def _kept(work: Callable[[], object], times: int, warm: int, rounds: int = _AGAIN) -> int:
+def _kept(work: Callable[[], object], times: int, rounds: int = _AGAIN) -> int:
     """Return by how many bytes work of an open client has made the process larger in each round, or once by little."""
     grown = 0
-    for turn in range(warm + rounds):
+    for turn in range(1 + rounds):
         before = _process_size()
         work()
         grown = _process_size() - before
-        if turn >= warm and grown < times * _LEAST:  # the first times, caches may fill, or lose what is larger
+        if turn and grown < times * _LEAST:  # the first time, caches may fill, or lose what is larger
             break
     return grown
 
@@ -652,23 +652,23 @@ def _calls(fixture: Fixture, times: int) -> dict[str, tuple[int, Callable[[], ob
         fixture.close_clients()
 
     def listen() -> None:
-        for number in range(times):
+        for number in range(times // 2):
             name = fresh_name()
             with fixture.store.listen(name):
                 if number % 20 == 0:
                     fixture.store.run(writes=[Put(key, name.encode()), Notify(key, Scope.NODE)])
 
     def watch() -> None:
-        for _ in range(times // 2):
+        for _ in range(times // 4):
             name = fresh_name()
             with fixture.store.listen_to_changes(name, (f"redicts-contract-{name}", "a")):
                 pass
 
     calls: dict[str, tuple[int, Callable[[], object]]] = {
         "requests": (times, request),
-        "listeners": (times, listen),
+        "listeners": (times // 2, listen),
     }
-    return {**calls, "listeners to changes": (times // 2, watch)} if fixture.capabilities.changes else calls
+    return {**calls, "listeners to changes": (times // 4, watch)} if fixture.capabilities.changes else calls
 
 
 def _vain(fixture: Fixture, times: int) -> dict[str, tuple[int, Callable[[], object]]]:

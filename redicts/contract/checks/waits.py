@@ -28,6 +28,7 @@ _LONG: Final = (_MONTH, 1e9, 1e12, math.inf)
 _PASSED: Final = (0.0, -1.0, -1e9, -math.inf)
 
 _ASLEEP_SECS: Final = 0.003
+_MOST_NOTIFICATIONS: Final = 5
 _LONGEST_LOOK_SECS: Final = 0.5
 
 
@@ -106,7 +107,10 @@ def _sleep(client: Client, key: Key, seconds: float, sleepers: list[threading.Th
 
 
 def _await_change(listener: Listener, seconds: float, sleepers: list[threading.Thread]) -> None:
-    """Wait so long for a change."""
+    """Wait so long for a change, and not for one before."""
+    for _ in range(_MOST_NOTIFICATIONS):
+        if not listener.wait(0.0):
+            break
     sleepers.append(threading.current_thread())
     require(listener.wait(seconds) is True, f"a listener to changes is not notified in wait({seconds})")
 
@@ -120,10 +124,10 @@ def _returns_at_once(fixture: Fixture, listener: Listener) -> None:
 
 
 def _until_asleep(thread: threading.Thread) -> None:
-    """Return when a thread waits: its innermost call has been at one instruction for some time, or at last anyway."""
+    """Return when a thread waits or has ended: its innermost call is at one instruction for some time. Or give up."""
     deadline = time.monotonic() + _LONGEST_LOOK_SECS
     before = None
-    while time.monotonic() < deadline:
+    while thread.is_alive() and time.monotonic() < deadline:
         frame = next(stack(thread.ident or 0), None)
         now = None if frame is None else (id(frame), frame.f_lasti)
         del frame
