@@ -260,17 +260,21 @@ def a_task_that_waits_lets_others_run(fixture: Fixture) -> None:
     async def work(backend: AsyncBackend) -> None:
         calls: list[asyncio.Future[Outcome]] = []
         told: list[bool] = []
+        where = ""
         with paused_process(opener, Put(key, b"1"), fixture.timeout, pause) as points:
             for point, _ in zip(points, range(_POINTS)):
+                where = point
                 held_up = await is_held_up(backend, calls)
                 told += [] if held_up is None else [held_up]
-                if False in told:
+                if False in told or len(told) == _HELD_UP:
                     break
-                where = f"while a write of another process stands still {point}"
-                require(len(told) < _HELD_UP, f"a task that writes {where} holds up all others of its loop")
         failures = [
             each for each in await asyncio.gather(*calls, return_exceptions=True) if isinstance(each, Exception)
         ]
+        require(
+            False in told or len(told) < _HELD_UP,
+            f"a task that writes while a write of another process stands still {where} holds up all others of its loop",
+        )
         for failure in failures:
             require(isinstance(failure, StoreError), f"a task that waits for another process raises {failure!r}")
 
