@@ -125,7 +125,7 @@ local function recording()
     local found = range(set, first, last, text_of(count + 1))
     if limit and #found > count then
       found[#found] = nil
-      answer[1] = sub(found[count], 1, end_of(found[count]) - 1)
+      answer[1] = match(found[count], '^%Z*')
     elseif not limit then
       touch(#found)
     end
