@@ -84,7 +84,7 @@ def one_more_than_declared_is_refused(fixture: Fixture) -> None:
     """``atomic_entries`` puts are applied in one transaction, and one more is TOO_LARGE and changes nothing.
 
     Puts exactly the declared number of values, compares them and walks over their names, deletes half of them one by
-    one, and the other half by a value or document in their place. Then it puts one more.
+    one, and replaces the other half by a document or value. Then it puts one more.
     """
     limit = _testable(fixture)
     wide = _wide(limit)
