@@ -437,11 +437,12 @@ class PartsHaveTheTTLOfTheWhole(KeepingBackend):
 
 @broken_store("documents_fast_paths.overwriting_one_gives_no_ttl", alone=True)
 class TTLsAreTheWholes(KeepingBackend):
-    """The TTL that is given to a part of a whole document is given to all of it."""
+    """The TTL that is given to a dict in a whole document is given to all of it."""
 
     def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
         whole = self.whole(self.spaces, write.key)
-        if whole is not None and self.found(spaces, write.key, write.scope, now, "Expire"):
+        is_dict = write.scope is not Scope.NODE
+        if is_dict and whole is not None and self.found(spaces, write.key, write.scope, now, "Expire"):
             write = Expire(Key(write.key.space, whole), Scope.SUBTREE, write.ttl)
         super().expire(spaces, write, now)
 
