@@ -9,6 +9,7 @@ import pytest
 
 from redicts import Proxy, root
 from redicts.backends.redis import RedisBackend
+from redicts.backends.redis.backend import ATOMIC_ENTRIES
 from redicts.core.documents import leaves_in
 from redicts.core.minitransaction import (
     NOTHING,
@@ -21,6 +22,7 @@ from redicts.core.minitransaction import (
     Read,
     ReadNames,
     Scope,
+    StartsWith,
     Status,
     Transaction,
 )
@@ -227,6 +229,20 @@ def test_as_many_leaves_as_promised_are_put_at_once(backend: RedisBackend) -> No
 
     assert put(1_250).status is Status.APPLIED
     assert put(1_251).status is Status.TOO_LARGE
+
+
+def test_no_more_leaves_than_promised_are_looked_at(backend: RedisBackend) -> None:
+    """A read and a condition are refused whose scope holds one value more than one transaction may touch."""
+    half = ATOMIC_ENTRIES // 2
+    write(backend, *[PutDocument(key("d", f"n{number}"), b'{"n":1,"m":2}') for number in range(half)])
+    write(backend, *[Put(key("e", f"n{number}"), b"1") for number in range(2 * half)])
+    read = Transaction(reads=(Read(key("d"), Scope.BELOW),))
+    condition = Transaction((StartsWith(key("e"), Scope.BELOW, b"1"),))
+    assert backend.execute(read).applied
+    assert backend.execute(condition).applied
+    write(backend, PutDocument(key("d", "more"), b'{"n":1}'), Put(key("e", "more"), b"1"))
+    assert backend.execute(read).status is Status.TOO_LARGE
+    assert backend.execute(condition).status is Status.TOO_LARGE
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b'{"a":1', b'{"a":1}}', b"\xff"])

@@ -18,8 +18,7 @@ end
 
 local function recording()
   local PIECE, ALL_OF_PIECE = 200, '200'
-  local FIRST = { ['='] = '\0', ['>'] = '\2', ['*'] = '\0' }
-  local END = { ['='] = '\1', ['>'] = '\255', ['*'] = '\255' }
+  local FIRST = { ['>'] = '\2', ['*'] = '\0' }
 
   -- Where a path ends in its member.
   local function end_of(member) return find(member, '\0', 1, true) end
@@ -60,7 +59,7 @@ local function recording()
       if #found == 0 then return found end
     else
       local count = most == math.huge and '-1' or text_of(most - touched + 1)
-      found = range(set, '[' .. path .. FIRST[scope], '(' .. path .. END[scope], count)
+      found = range(set, '[' .. path .. FIRST[scope], '(' .. path .. '\255', count)
     end
     touch(#found)
     return found
@@ -90,7 +89,6 @@ local function recording()
   -- Whether the live records of a range are { path, value, ... }.
   function are_exactly_records(set, first, last, items)
     local wanted, missing = {}, #items / 2
-    touch(missing)
     for i = 1, #items, 2 do wanted[items[i]] = items[i + 1] end
     while true do
       local found = range(set, first, last, ALL_OF_PIECE)
@@ -127,7 +125,7 @@ local function recording()
     local found = range(set, first, last, text_of(count + 1))
     if limit and #found > count then
       found[#found] = nil
-      answer[1] = sub(found[count], 1, end_of(found[count]) - 1)
+      answer[1] = match(found[count], '^%Z*')
     elseif not limit then
       touch(#found)
     end

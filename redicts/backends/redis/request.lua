@@ -236,7 +236,8 @@ local function transact(given_args)
     migrate(args[6])
     return { '+', 0 }
   end
-  position, reply, writes, checked = 7, { '+', 0 }, nil, 0
+  position, writes, checked = 7, nil, 0
+  reply = { '+', 0 }
   if session ~= '' then
     local last = call('GET', session)
     if last then

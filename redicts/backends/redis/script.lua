@@ -396,9 +396,8 @@ local function reading()
     local pending = { dir }
     while #pending > 0 do
       local at, scan = table.remove(pending), '0'
-      local size = call('HLEN', at)
-      local small = size <= PIECE
-      while size > 0 do
+      local small = call('HLEN', at) <= PIECE
+      repeat
         local fields
         if small then
           fields = call('HGETALL', at)
@@ -414,8 +413,7 @@ local function reading()
           if not value and is_document(field) then demand_split(at .. '.' .. escaped(fields[i]), field) end
         end
         touch(#fields / 2)
-        if scan == '0' then break end
-      end
+      until scan == '0'
     end
     return true
   end
@@ -850,8 +848,7 @@ local function writing()
     elseif items then
       touch(#items)
       if kind == 'x' and #items == 1 then
-        local field = look_at(write, write.dir, items[1])
-        if field and byte(field) == 5 then write.old = false end
+        look_at(write, write.dir, items[1])
       else
         if kind == 'l' then given = given + #items end
         read_upwards(write.dir)

@@ -187,13 +187,15 @@ def a_ttl_ends_at_its_end(fixture: Fixture) -> None:
     """A value is there until the end of its TTL, with at least a millisecond left, and never after it.
 
     Puts values with TTLs of 6 to 38 ms in several ways, and looks at them all the time: alone, together, by name,
-    by condition and by the fast path.
+    by condition and by the fast path. Looks at the leaves and names of documents, too.
     """
     for longer in _LONGER:
         ttls = {f"n{ttl}": ttl for ttl in range(6 * longer, 40 * longer, 2 * longer)}
         if not fixture.harness.waits:
             _with_a_clock_that_is_set(fixture, ttls)
             return
+        if fixture.capabilities.documents:
+            _of_documents(fixture)
         if _with_the_time_of_this_process(fixture, ttls) < _FINE:
             return
 
@@ -239,6 +241,24 @@ _FINE: Final = 0.006
 
 _LONGER: Final = (1, 4, 16)
 """The factors of TTLs that are tried one after the other, if the machine is too busy to look often."""
+
+
+def _of_documents(fixture: Fixture) -> None:
+    """Require that as long as a document is there, each leaf has a millisecond left, and its names are listed."""
+    key = fixture.key("document")
+    reads = (Read(key, Scope.BELOW, ttls=True), ReadNames(key))
+    for ttl in (4, 5, 6):
+        fixture.store.apply(PutDocument(key, b'{"x":{"y":1,"z":2}}', ttl))
+        in_time = fixture.deadline()
+        while True:
+            in_time()
+            answers = fixture.store.run(reads=reads).answers
+            whole, names = entries_of(answers[0]), names_of(answers[1]).names
+            left = [whole.ttls.get(path, 0) for path in whole.values]
+            require(all(each >= 1 for each in left), f"of the TTLs of a document that is there, {left} ms remain")
+            require_equal(set(names), {path[0] for path in whole.values}, "the names of a document that ends are")
+            if not left:
+                break
 
 
 def _with_the_time_of_this_process(fixture: Fixture, ttls: dict[str, int]) -> float:

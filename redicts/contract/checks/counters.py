@@ -4,12 +4,26 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Final
 
 from redicts.contract.check import conformance_check
 from redicts.contract.fixture import Fixture
 from redicts.contract.requirements import require_equal
-from redicts.core.minitransaction import Add, Delete, Equals, Key, Notify, Put, Scope, Status, Write
+from redicts.contract.trees import within
+from redicts.core.minitransaction import (
+    Add,
+    Delete,
+    Equals,
+    Key,
+    Notify,
+    Path,
+    Put,
+    Scope,
+    StartsWith,
+    Status,
+    Write,
+)
 
 _LEAST: Final = -(2**63)
 _MOST: Final = 2**63 - 1
@@ -109,6 +123,7 @@ def add_counts_from_what_is_left(fixture: Fixture) -> None:
     """Add counts from what the writes before it in its transaction have left, and from 0 if one of them deleted it.
 
     Puts, deletes and notifies at, above, below and beside a counter and in other spaces, before and between Adds to it.
+    Adds to several counters under each condition that holds, at, above, below and beside them.
     """
     path, tree = ("d", "n"), {("d", "n"): b"5", ("d", "other"): b"6", ("n",): b"7"}
     others = [fixture.fresh_space(), fixture.fresh_space()]  # one of each kind
@@ -142,8 +157,13 @@ def add_counts_from_what_is_left(fixture: Fixture) -> None:
             counters = fixture.store.apply(Add(key, 2), *writes, Add(key, 1), beside, Add(key, 1)).counters
             require_equal(counters, (7, first, first + 1), f"the counters around {writes!r} are")
             require_equal(fixture.store.value(key), b"%d" % (first + 1), f"the counter around {writes!r} is")
-    for _ in range(2):
-        fixture.plant(tree)
-        nothing = Equals(fixture.key("d", "other"), Scope.BELOW, {})
-        counters = fixture.store.run([nothing], (), [Add(fixture.key(*path), 2)]).counters
-        require_equal(counters, (7,), "the counter of an Add under a condition beside it is")
+    counted = {**tree, ("(a", "n"): b"8", ("(a", "o"): b"9"}  # in some stores the bound of a range begins like these
+    nodes: list[Path] = [(), ("d",), *counted, ("d", "n", "below"), ("a",), ("(a",), ("(a", "a"), ("e", "n")]
+    for _ in range(2):  # for both kinds of spaces
+        fixture.plant(counted)
+        for node, scope in product(nodes, Scope):
+            key, there = fixture.key(*node), within(counted, node, scope)
+            for check in (StartsWith(key, scope, b""), Equals(key, scope, there)):
+                adds = [Add(fixture.key(*at), 0) for at in counted]
+                counters = fixture.store.run([check], (), adds).counters
+                require_equal(counters, tuple(map(int, counted.values())), f"the counters of Adds under {check!r} are")

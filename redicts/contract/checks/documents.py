@@ -131,8 +131,8 @@ def one_of_any_size_has_leaves(fixture: Fixture) -> None:
 def any_scope_in_it_can_be_deleted(fixture: Fixture) -> None:
     """Delete and Notify remove exactly their scope from a document: above, at and in it, at any depth.
 
-    Deletes and notifies every scope above, at and in a document, and reads what is left. Then it deletes
-    and expires every scope before a put of a leaf in one transaction.
+    Deletes and notifies every scope above, at and in a document, and reads what is left. Deletes several leaves of one
+    dict. Then it deletes and expires every scope before a put of a leaf in one transaction.
     """
     kinds: Iterator[type[Delete | Notify]] = cycle((Delete, Notify))
     for _ in range(2):  # in spaces of both kinds; all documents of the store are below these keys
@@ -144,6 +144,10 @@ def any_scope_in_it_can_be_deleted(fixture: Fixture) -> None:
             there = plant(fixture, base)
             there = apply(fixture, there, next(kinds)(fixture.key(*path), scope))
             look(fixture, there, [base, path, (*base, "inner", "deep")])
+    for _ in range(2):  # in spaces of both kinds
+        there = plant(fixture, BASES[0])
+        names = ("leaf", "absent", "deeper")
+        apply(fixture, there, *[Delete(key_in(fixture, BASES[0], "inner", name), Scope.NODE) for name in names])
     leaf = (*BASES[0], *max(leaves_of(WHOLE), key=len))
     for depth, scope in product(range(1, len(leaf)), Scope):
         key = fixture.key(*leaf[:depth])

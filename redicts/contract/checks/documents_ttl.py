@@ -46,7 +46,8 @@ def its_ttl_is_that_of_each_leaf(fixture: Fixture) -> None:
     """Each leaf of a document has its TTL, in every scope and in pages, until it is replaced or an Expire follows.
 
     Reads the TTLs of every scope around a document, whole and in pages, replaces it with and without a TTL, and removes
-    its TTL. Then lets it end, after a condition on a part, and reads every scope and all names.
+    its TTL. Gives one to a leaf, and to two. Then lets it end, after a condition on a part, and reads every scope and
+    all names.
     """
     for base in BASES:
         there = plant(fixture, base, WHOLE, LONG)
@@ -66,6 +67,11 @@ def its_ttl_is_that_of_each_leaf(fixture: Fixture) -> None:
             fixture.store.apply(putting(fixture, base, WHOLE, _LONGER))
             fixture.store.apply(Expire(fixture.key(*base), Scope.SUBTREE, ttl))
             _ttls(fixture, expiring)
+        for count in (1, 2):
+            leaves = [(*base, "inner", name) for name in ("leaf", "deeper")][:count]
+            fixture.store.apply(putting(fixture, base, WHOLE))
+            fixture.store.apply(*[Expire(fixture.key(*path), Scope.NODE, LONG) for path in leaves])
+            _ttls(fixture, leaves)
         there = apply(fixture, there, putting(fixture, base, WHOLE))
         _ttls(fixture, ())
         fixture.store.apply(putting(fixture, base, WHOLE, SHORT))

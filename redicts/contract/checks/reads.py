@@ -9,8 +9,9 @@ from typing import Final
 
 from redicts.contract.check import conformance_check
 from redicts.contract.fixture import LONG, Fixture
+from redicts.contract.form import entries_of
 from redicts.contract.hostile import HOSTILE_VALUES
-from redicts.contract.requirements import require_equal
+from redicts.contract.requirements import require, require_equal
 from redicts.contract.trees import PATHS, TREE, large, names_below, within
 from redicts.core.minitransaction import (
     NOTHING,
@@ -104,12 +105,19 @@ def _fetch(fixture: Fixture, path: Path, there: bytes | None) -> None:
 def values_come_back_as_they_were(fixture: Fixture) -> None:
     """A value comes back byte for byte, empty or of one mebibyte, alone and with others.
 
-    Puts hostile values, some that begin with each byte, and one of a mebibyte. Reads each alone and all together.
+    Puts hostile values, some that begin with each byte, and one of a mebibyte. Reads each alone and all together, and
+    those that begin with each byte also next to an Equals of them.
     """
     values = [*HOSTILE_VALUES, bytes(range(256)) * 4096]
     begun: dict[Path, bytes] = {(f"b{first}",): b"%c, a value" % first for first in range(256)}
-    fixture.store.apply(*fixture.puts(begun))
-    require_equal(dict(fixture.store.read(fixture.key())), begun, "values that begin with each byte come back as")
+    for _ in range(2):  # for both kinds of spaces
+        fixture.plant(begun)
+        require_equal(dict(fixture.store.read(fixture.key())), begun, "values that begin with each byte come back as")
+        root = fixture.key()
+        outcome = fixture.store.run([Equals(root, Scope.SUBTREE, begun)], [Read(root, Scope.SUBTREE)])
+        require(outcome.applied, "Equals of values that begin with each byte fails")
+        found = dict(entries_of(outcome.answers[0]).values)
+        require_equal(found, begun, "next to an Equals of them, values that begin with each byte come back as")
     fixture.renew()
     for number, value in enumerate(values):
         fixture.store.apply(Put(fixture.key("dict", f"n{number}"), value))

@@ -32,6 +32,7 @@ from redicts.core.minitransaction import (
     Read,
     ReadNames,
     Scope,
+    StartsWith,
     Transaction,
 )
 from redicts.errors import StoreError
@@ -133,13 +134,17 @@ def a_server_that_forgot_is_told_again(fixture: Fixture) -> None:
     Has the server forget before each kind of call of two clients.
     """
     clients = [fixture.store, fixture.lossy()]
-    key, count, name = fixture.key("d", "a"), fixture.key("count"), fresh_name()
+    name = fresh_name()
     with fixture.store.listen(name) as listener:
-        for turn, client in enumerate(clients * 2):
+        for turn in range(4):
+            if turn % 2 == 0:  # each client in a space of each kind
+                fixture.renew()
+            client, added = clients[turn % 2], turn % 2 + 1
+            key, count = fixture.key("d", "a"), fixture.key("count")
             _forget(fixture)
-            require_equal(client.apply(Add(count, 1)).counters, (turn + 1,), "after the server forgot, an Add returns")
+            require_equal(client.apply(Add(count, 1)).counters, (added,), "after the server forgot, an Add returns")
             _forget(fixture)
-            require_equal(client.value(count), b"%d" % (turn + 1), "after the server forgot, a read finds")
+            require_equal(client.value(count), b"%d" % added, "after the server forgot, a read finds")
             _forget(fixture)
             client.apply(Put(key, b"1"), Put(fixture.key("d", "b"), b"2"))
             _forget(fixture)
@@ -151,8 +156,11 @@ def a_server_that_forgot_is_told_again(fixture: Fixture) -> None:
             wrong = Equals(fixture.key("d"), Scope.SUBTREE, {("a",): b"1"})
             require(not client.holds(wrong), "after the server forgot, a condition that fails holds")
             _forget(fixture)
+            starts = client.holds(StartsWith(fixture.key("d"), Scope.BELOW, b""))
+            require(starts, "after the server forgot, StartsWith of any prefix fails")
+            _forget(fixture)
             client.apply(Delete(fixture.key("d"), Scope.SUBTREE))
-            fixture.expect({("count",): b"%d" % (turn + 1)}, client)
+            fixture.expect({("count",): b"%d" % added}, client)
         list_at(fixture.store, key, name)
         _forget(fixture)
         clients[1].apply(Notify(key, Scope.NODE))

@@ -12,6 +12,7 @@ from redicts.contract.fixture import Fixture
 from redicts.contract.form import entries_of, names_of
 from redicts.contract.requirements import NotRun, require, require_equal
 from redicts.contract.trees import without
+from redicts.contract.walk import many, walk_names
 from redicts.core.minitransaction import (
     Add,
     AnyRead,
@@ -21,9 +22,11 @@ from redicts.core.minitransaction import (
     Notify,
     Path,
     Put,
+    PutDocument,
     Read,
     ReadNames,
     Scope,
+    StartsWith,
     Status,
     Transaction,
     Write,
@@ -80,12 +83,33 @@ def any_number_of_values_is_written(fixture: Fixture) -> None:
 def one_more_than_declared_is_refused(fixture: Fixture) -> None:
     """``atomic_entries`` puts are applied in one transaction, and one more is TOO_LARGE and changes nothing.
 
-    Puts exactly the declared number of values, and then one more.
+    Puts exactly the declared number of values, compares them and walks over their names, deletes half of them one by
+    one, and replaces the other half by a document or value. Then it puts one more.
     """
     limit = _testable(fixture)
-    fixture.store.apply(*fixture.puts(_wide(limit)))
-    last = fixture.key("d", f"n{limit - 1}")
-    require_equal(fixture.store.value(last), b"%d" % (limit - 1), "the last of atomic_entries values is")
+    wide = _wide(limit)
+    for _ in range(2):  # for both kinds of spaces
+        fixture.renew()
+        fixture.store.apply(*fixture.puts(wide))
+        last, whole = fixture.key("d", f"n{limit - 1}"), fixture.key("d")
+        require_equal(fixture.store.value(last), b"%d" % (limit - 1), "the last of atomic_entries values is")
+        there = {path[1:]: value for path, value in wide.items()}
+        for check in (StartsWith(whole, Scope.BELOW, b""), Equals(whole, Scope.BELOW, there)):
+            status = fixture.store.run([check]).status
+            require_equal(status, Status.APPLIED, f"the status of {type(check).__name__} of {limit} values is")
+        names = walk_names(fixture.store, ReadNames(whole, _ALWAYS), many(limit))
+        require_equal(sorted(names), sorted(path[-1] for path in wide), f"a walk over {limit} names finds")
+        # More than half, and for the rest a document of more leaves than that: none of them may count twice.
+        most = limit // 2 + 1
+        fixture.store.apply(*[Delete(fixture.key(*path), Scope.NODE) for path in list(wide)[:most]])
+        left = fixture.store.names(whole)
+        require_equal(len(left), limit - most, f"after {most} deletes of one value each, values are left:")
+        if fixture.capabilities.documents:
+            fixture.store.apply(PutDocument(whole, b'{"a":1,"b":1,"c":1}'))
+            fixture.expect({("d", name): b"1" for name in "abc"})
+        else:
+            fixture.store.apply(Delete(whole, Scope.BELOW), Put(whole, b"1"))
+            fixture.expect({("d",): b"1"})
     fixture.renew()
     fixture.store.apply(Put(fixture.key("d", "n0"), b"before"), Put(fixture.key("e"), b"before"))
     reads = (Read(fixture.key("e")), ReadNames(fixture.key()))
@@ -169,11 +193,11 @@ def around_the_limit_a_mix_is_whole_or_refused(fixture: Fixture) -> None:
     Mixes conditions, reads, puts, Adds, deletes and Notify around the declared number of values.
     """
     limit = _testable(fixture)
-    many = _wide(limit)
-    there = {path[1:]: value for path, value in many.items()}
+    wide = _wide(limit)
+    there = {path[1:]: value for path, value in wide.items()}
     root, dict_ = fixture.key(), fixture.key("d")
     puts = fixture.puts({("e", f"n{number}"): b"1" for number in range(limit // 2 + 1)})
-    deletes = [Delete(fixture.key(*path), Scope.NODE) for path in many]
+    deletes = [Delete(fixture.key(*path), Scope.NODE) for path in wide]
     mixes: dict[str, tuple[Sequence[Check], Sequence[AnyRead], Sequence[Write]]] = {
         "reads of one scope": ([], [Read(dict_, Scope.BELOW), Read(root, Scope.SUBTREE), ReadNames(dict_)], []),
         "a check of all values, and a put": (
@@ -189,7 +213,7 @@ def around_the_limit_a_mix_is_whole_or_refused(fixture: Fixture) -> None:
     expected: dict[Path, bytes] | None = None
     for what, (checks, reads, writes) in mixes.items():
         if expected is None:
-            expected = _plant(fixture, many)
+            expected = _plant(fixture, wide)
         here = [write._replace(key=fixture.key(*write.key.path)) for write in writes]
         transaction = Transaction(
             tuple([check._replace(key=fixture.key(*check.key.path)) for check in checks]),
@@ -214,13 +238,13 @@ def around_the_limit_a_mix_is_whole_or_refused(fixture: Fixture) -> None:
             expected = None
 
 
-def _plant(fixture: Fixture, many: Mapping[Path, bytes]) -> dict[Path, bytes]:
+def _plant(fixture: Fixture, wide: Mapping[Path, bytes]) -> dict[Path, bytes]:
     """Continue in a new space with these values and one more, and return all of them."""
     fixture.renew()
-    puts = fixture.puts({**many, ("stays",): b"1"})
+    puts = fixture.puts({**wide, ("stays",): b"1"})
     for start in range(0, len(puts), _ALWAYS):
         fixture.store.backend.execute(Transaction(writes=tuple(puts[start : start + _ALWAYS])))
-    return {**many, ("stays",): b"1"}
+    return {**wide, ("stays",): b"1"}
 
 
 def _after(entries: Mapping[Path, bytes], writes: Sequence[Write]) -> dict[Path, bytes]:

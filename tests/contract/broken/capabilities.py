@@ -18,6 +18,7 @@ from redicts.core.minitransaction import (
     PutDocument,
     Read,
     Scope,
+    StartsWith,
     Status,
     Transaction,
     Write,
@@ -222,6 +223,16 @@ class HalfOfAMixIsApplied(LimitedBackend):
             rest = tuple(write for write in transaction.writes if write not in deletes)
             super().decide(Transaction(writes=rest[:1]), now)
         return outcome
+
+
+@broken_store("sizes.one_more_than_declared_is_refused", alone=True)
+class ValuesOfStartsWithCountTwice(LimitedBackend):
+    """Each value in the scope of a StartsWith counts twice for the limit."""
+
+    def touched(self, transaction: Transaction, now: float) -> int:
+        checks = [check for check in transaction.checks if isinstance(check, StartsWith)]
+        found = [2 * len(self.found(self.spaces, check.key, check.scope, now, "")) for check in checks]
+        return max(super().touched(transaction, now), *found, 0)
 
 
 class _LimitedFile(OnSqlite):

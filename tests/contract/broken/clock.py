@@ -12,9 +12,10 @@ from redicts.backends.sqlite import SqliteBackend, statements
 from redicts.backends.sqlite.backend import _on_connection
 from redicts.backends.sqlite.snapshot import Snapshot
 from redicts.contract.form import entries_of
-from redicts.core.minitransaction import Key, Outcome, Put, Read, Status, Transaction
+from redicts.core.minitransaction import Answer, Entries, Key, Outcome, Put, Read, Status, Transaction
 from redicts.errors import StoreBusy
 from tests.contract.broken.register import broken_shared_store, broken_store
+from tests.contract.broken.shared import OnSqlite
 from tests.contract.reference_model import HeldLocks, KeepingBackend, PlainBackend
 
 
@@ -164,3 +165,17 @@ class AliveAtTheVeryEnd(PlainBackend):
 
     def alive(self, held: HeldLocks, now: float, what: str) -> bool:
         return held.deadline is None or held.deadline >= now
+
+
+@broken_shared_store("clock.a_ttl_ends_at_its_end", alone=True)
+class LastMillisecondsAreNotTold(OnSqlite):
+    """The leaves of a document have no TTL any more in the last two milliseconds before its end."""
+
+    def execute(self, transaction: Transaction, /) -> Outcome:
+        outcome = super().execute(transaction)
+        return outcome._replace(answers=tuple(map(self.told, outcome.answers)))
+
+    def told(self, answer: Answer) -> Answer:
+        if not isinstance(answer, Entries) or not answer.ttls or max(map(len, answer.ttls)) < 2:
+            return answer
+        return answer if max(answer.ttls.values()) > 2 else answer._replace(ttls={})

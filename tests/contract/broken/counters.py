@@ -145,6 +145,23 @@ class CountersSurviveDeletesAbove(DictBackend):
         return self.dropped.get(key) if found is None and what == "Add" else found
 
 
+@broken_store("counters.add_counts_from_what_is_left", alone=True)
+class WhatAConditionMissedIsAbsentBelow(PlainBackend):
+    """An Add counts from 0 if it is below a key of which a condition has found that exactly there is no value."""
+
+    absent: tuple[Key, ...] = ()
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        asked = [check.key for check in transaction.checks if check.scope is Scope.NODE and check.key.path]
+        self.absent = tuple([key for key in asked if self.old(self.spaces, key, now, "Read") is None])
+        return super().decide(transaction, now)
+
+    def old(self, spaces: Spaces, key: Key, now: float, what: str) -> HeldLocks | None:
+        if what == "Add" and any(key.space == space and key.path[: len(at)] == at for space, at in self.absent):
+            return None
+        return super().old(spaces, key, now, what)
+
+
 @broken_shared_store("counters.add_counts_from_what_is_left", alone=True)
 class DeletesInOtherSpacesResetCounters(OnSqlite):
     """An Add counts from 0 if its transaction has deleted the same path in another space."""

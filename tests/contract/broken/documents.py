@@ -437,11 +437,12 @@ class PartsHaveTheTTLOfTheWhole(KeepingBackend):
 
 @broken_store("documents_fast_paths.overwriting_one_gives_no_ttl", alone=True)
 class TTLsAreTheWholes(KeepingBackend):
-    """The TTL that is given to a part of a whole document is given to all of it."""
+    """The TTL that is given to a dict in a whole document is given to all of it."""
 
     def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
         whole = self.whole(self.spaces, write.key)
-        if whole is not None and self.found(spaces, write.key, write.scope, now, "Expire"):
+        is_dict = write.scope is not Scope.NODE
+        if is_dict and whole is not None and self.found(spaces, write.key, write.scope, now, "Expire"):
             write = Expire(Key(write.key.space, whole), Scope.SUBTREE, write.ttl)
         super().expire(spaces, write, now)
 
@@ -701,6 +702,16 @@ class ExpireAloneRemovesNoTTLOfOne(OnSqlite):
         return super().execute(transaction)
 
 
+@broken_store("documents_ttl.its_ttl_is_that_of_each_leaf", alone=True)
+class LeavesOfWholeOnesDoNotExpire(KeepingBackend):
+    """An Expire of exactly a leaf of a document that an earlier transaction has put does nothing."""
+
+    def expire(self, spaces: Spaces, write: Expire, now: float) -> None:
+        whole = self.whole(self.spaces, write.key)
+        if write.scope is not Scope.NODE or whole is None or whole == write.key.path:
+            super().expire(spaces, write, now)
+
+
 @broken_store("documents_ttl.its_ttl_is_that_of_each_leaf")
 class PagesInOneAreEmpty(KeepingBackend):
     """A page of what is in a whole document is empty, though a read without a limit is not."""
@@ -936,6 +947,20 @@ class TTLsOfDocumentsAreTaken(DictBackend):
         values = [write for write in transaction.writes if not isinstance(write, PutDocument)]
         NoTTLBackend.refuse_ttls(values)
         return super().execute(transaction)
+
+
+@broken_store("documents.any_scope_in_it_can_be_deleted", alone=True)
+class SeveralDeletesInOneAreLost(KeepingBackend):
+    """A transaction that only deletes several leaves of one dict of a document changes nothing."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        writes = transaction.writes
+        single = [write for write in writes if isinstance(write, Delete) and write.scope is Scope.NODE]
+        dicts = {(write.key.space, write.key.path[:-1]) for write in single}
+        is_lost = len(writes) > 1 and len(single) == len(writes) and len(dicts) == 1
+        if is_lost and self.whole(self.spaces, writes[0].key) not in (None, writes[0].key.path):
+            return super().decide(transaction._replace(writes=()), now)
+        return super().decide(transaction, now)
 
 
 @broken_shared_store("documents.any_scope_in_it_can_be_deleted", alone=True)

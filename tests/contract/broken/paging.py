@@ -11,6 +11,7 @@ from redicts.core.minitransaction import (
     Answer,
     AnyRead,
     Entries,
+    Key,
     Names,
     Outcome,
     Path,
@@ -86,6 +87,20 @@ class PagesOfNamesRepeat(PlainBackend):
         values = self.found(self.spaces, read.key, Scope.BELOW, now, "ReadNames")
         page, more = super().page(values, read.limit, read.cursor)
         return Names(tuple({path[0]: None for path in page}), more)
+
+
+@broken_store("pages.a_walk_over_names_finds_each_once", alone=True)
+class LargeDictsBeginTwoPages(PlainBackend):
+    """Where a page holds one name, one with more than two hundred values below is on the next page too."""
+
+    def names(self, read: ReadNames, now: float) -> Names:
+        cursor = read.cursor or b""
+        answer = super().names(read._replace(cursor=cursor.removeprefix(b"again") or None), now)
+        if read.limit == 1 and answer.names and not cursor.startswith(b"again"):
+            listed = Key(read.key.space, (*read.key.path, answer.names[0]))
+            if len(self.found(self.spaces, listed, Scope.BELOW, now, "ReadNames")) > 200:
+                return answer._replace(cursor=b"again" + cursor)
+        return answer
 
 
 @broken_store("pages.what_stays_is_found_while_others_change")

@@ -325,3 +325,12 @@ class TasksShareAnswers(DictBackend):
 
     def for_asyncio(self) -> AsyncBackend:
         return _Sharing(self)
+
+
+@broken_store("reads.values_come_back_as_they_were", alone=True)
+class MarkedValuesAreNotCompared(DictBackend):
+    """Values that begin with a byte that the store escapes are compared in their escaped form."""
+
+    def equal(self, found: Mapping[Path, bytes], wanted: Mapping[Path, bytes]) -> bool:
+        stored = {path: b"\x05" + value if value.startswith(b"\x05") else value for path, value in found.items()}
+        return super().equal(stored, wanted)

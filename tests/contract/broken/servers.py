@@ -13,7 +13,7 @@ from redicts.backends.redis.functions import is_unknown
 from redicts.backends.redis.options import RedisOptions
 from redicts.core.backend import Backend
 from redicts.core.listener import Listener
-from redicts.core.minitransaction import Delete, Notify, Outcome, Read, Transaction
+from redicts.core.minitransaction import Delete, Notify, Outcome, Read, StartsWith, Transaction
 from redicts.errors import StoreBusy, StoreError, Unreachable
 from tests.contract.broken.register import (
     broken_fakeredis,
@@ -191,6 +191,14 @@ class StatementsWithoutWritesArePreparedOnce(_Preparing):
 
     def fails(self, transaction: Transaction) -> bool:
         return not transaction.writes
+
+
+@broken_network_client("servers.a_server_that_forgot_is_told_again", of=PlainBackend, alone=True)
+class PrefixesArePreparedOnce(_Preparing):
+    """Only the statements of StartsWith are not prepared again when the server forgot them."""
+
+    def fails(self, transaction: Transaction) -> bool:
+        return any(isinstance(check, StartsWith) for check in transaction.checks)
 
 
 class _LoadedOnce(Connections):
