@@ -62,23 +62,33 @@ def a_read_answers_its_scope(fixture: Fixture) -> None:
 def what_is_fetched_is_there(fixture: Fixture) -> None:
     """Fetch returns the value at exactly the key, also after writes of other clients, or None.
 
-    Fetches at every path, while another client writes, deletes and puts hostile values.
+    Fetches at every path, while another client writes and deletes. Fetches what has been read before, while another
+    client puts hostile values, and a dict in place of a value.
     """
     other = fixture.client()
-    fixture.plant(TREE)
-    for node in PATHS:
-        _fetch(fixture, node, TREE.get(node))
-    _fetch(fixture, (), None)
-    for number in range(3):
-        other.apply(*fixture.puts(dict.fromkeys(TREE, b"%d" % number)))
+    for _ in range(2):  # for both kinds of spaces
+        fixture.plant(TREE)
+        for node in PATHS:
+            _fetch(fixture, node, TREE.get(node))
+        _fetch(fixture, (), None)
+        for number in range(3):
+            other.apply(*fixture.puts(dict.fromkeys(TREE, b"%d" % number)))
+            for path in TREE:
+                _fetch(fixture, path, b"%d" % number)
+                fixture.store.read(fixture.key(*path))
+        other.apply(Delete(fixture.key(), Scope.SUBTREE))
         for path in TREE:
-            _fetch(fixture, path, b"%d" % number)
-    other.apply(Delete(fixture.key(), Scope.SUBTREE))
-    for path in TREE:
-        _fetch(fixture, path, None)
-    for value in HOSTILE_VALUES:
-        other.apply(Put(fixture.key("value"), value))
-        _fetch(fixture, ("value",), value)
+            _fetch(fixture, path, None)
+        key = fixture.key("value")
+        for value in HOSTILE_VALUES:
+            other.apply(Put(key, b"plain"))
+            fixture.store.read(key)
+            other.apply(Put(key, value))
+            _fetch(fixture, key.path, value)
+        other.apply(Put(key, b"plain"))
+        fixture.store.read(key)
+        other.apply(Delete(key, Scope.NODE), Put(fixture.key("value", "below"), b"of a dict"))
+        _fetch(fixture, key.path, None)
 
 
 def _fetch(fixture: Fixture, path: Path, there: bytes | None) -> None:
