@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -13,6 +14,7 @@ from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import LONG, Fixture
 from redicts.contract.listening import fresh_name, require_notified
+from redicts.contract.requirements import require
 from redicts.contract.spawned import report
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import (
@@ -35,7 +37,7 @@ _MOST_NOTIFICATIONS: Final = 5
 
 @conformance_check(needs=[Need.CHANGES])
 def a_notification_follows_the_change(fixture: Fixture) -> None:
-    """A listener that is notified of a change finds it in the store.
+    """A listener that is notified of a change finds it in the store, and it says that it is live.
 
     Counts in one thread, while another one reads after each notification, until it has seen the last number.
     """
@@ -52,6 +54,7 @@ def a_notification_follows_the_change(fixture: Fixture) -> None:
                 require_notified(listener, fixture.timeout, "a listener that had not found the last change")
 
         with _listening(fixture.store, key.path) as listener:
+            _await_life(fixture, listener)
             fixture.together([write, read])
 
 
@@ -142,7 +145,8 @@ def each_path_of_a_transaction_is_told(fixture: Fixture) -> None:
 def no_change_is_lost_with_a_connection(fixture: Fixture) -> None:
     """A listener is notified of what was written while its connection was broken, and of what comes later.
 
-    Breaks the connections of a client that listens, and writes at once, several times.
+    Breaks the connections of a client that listens, and writes at once, several times. Waits until the listener says
+    that it is live again.
     """
     client = fixture.lossy()
     with fixture.section() as section:
@@ -155,6 +159,7 @@ def no_change_is_lost_with_a_connection(fixture: Fixture) -> None:
                 while fixture.store.value(key) != b"%d" % number:
                     pass
                 require_notified(listener, fixture.timeout, "a listener whose connection was broken")
+                _await_life(fixture, listener)
                 _quieten(listener)
                 fixture.store.apply(Put(key, b"%d, later" % number))
                 require_notified(listener, fixture.timeout, "a listener whose connection was broken before")
@@ -202,6 +207,14 @@ def processes_tell_each_other(fixture: Fixture) -> None:
 def _listening(client: Client, path: Path) -> Iterator[Listener]:
     with client.listen_to_changes(fresh_name(), path) as listener:
         yield listener
+
+
+def _await_life(fixture: Fixture, listener: Listener) -> None:
+    """Wait until a listener says that it is live: a cache keeps nothing before."""
+    ends = time.monotonic() + fixture.timeout
+    while not listener.is_live:
+        require(time.monotonic() < ends, f"a listener is not live within {fixture.timeout:g} seconds")
+        listener.wait(_QUIET_SECS)
 
 
 def _write(client: Client, writes: Sequence[Write]) -> None:

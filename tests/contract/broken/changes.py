@@ -125,6 +125,18 @@ class OneSectionIsTold(PlainBackend):
         super().tell(tuple([write for write in writes if write.key.path[:1] == writes[0].key.path[:1]]))
 
 
+class _Lifeless(ChangeListener):
+    is_live = False
+
+
+@broken_store("changes.a_notification_follows_the_change", alone=True)
+class ListenersAreNeverLive(PlainBackend):
+    """A listener to changes is notified, and says that no notifications arrive."""
+
+    def listen_to_changes(self, name: str, path: Path, /) -> Listener:
+        return _Lifeless(self, name.encode(), path)
+
+
 class _Cut(ChangeListener):
     """Hears nothing after its connection broke."""
 
@@ -172,6 +184,35 @@ class WhatWasMissedIsLost(NetworkClient):
         store = self.network.server.store
         assert isinstance(store, DictBackend)
         return _Deafened(self.network, store, name.encode(), path)
+
+
+class _Doubtful(ChangeListener):
+    """Does not see that it is connected again."""
+
+    def __init__(self, network: Network, store: DictBackend, name: bytes, path: Path) -> None:
+        super().__init__(store, name, path)
+        self.network = network
+        self.breaks, self.seen = network.breaks, network.breaks
+
+    @property
+    def is_live(self) -> bool:
+        return self.breaks == self.network.breaks
+
+    def wait(self, seconds: float, /) -> bool:
+        if self.seen != self.network.breaks:
+            self.seen = self.network.breaks
+            return True
+        return super().wait(seconds)
+
+
+@broken_network_client("changes.no_change_is_lost_with_a_connection", of=PlainBackend)
+class ListenersStayLifeless(NetworkClient):
+    """A listener to changes whose connection broke says for ever that no notifications arrive."""
+
+    def listen_to_changes(self, name: str, path: Path, /) -> Listener:
+        store = self.network.server.store
+        assert isinstance(store, DictBackend)
+        return _Doubtful(self.network, store, name.encode(), path)
 
 
 class _Event(Listener):
