@@ -125,7 +125,8 @@ def each_kind_of_write_is_told(fixture: Fixture) -> None:
 def each_path_of_a_transaction_is_told(fixture: Fixture) -> None:
     """A transaction that writes at several paths notifies the listeners at each of them, in different sections too.
 
-    Puts a value at each of a hundred paths in one transaction, with a listener at each of them, and deletes two.
+    Puts a value at each of a hundred paths in one transaction, with a listener at each of them, and deletes two. Puts
+    the first of those two before and after the other.
     """
     with fixture.section() as section, fixture.section() as second, ExitStack() as stack:
         paths: list[Path] = [(top, "a", f"n{number}") for number in range(50) for top in (section, second)]
@@ -135,10 +136,15 @@ def each_path_of_a_transaction_is_told(fixture: Fixture) -> None:
         for number, listener in enumerate(listeners):
             require_notified(listener, fixture.timeout, f"the listener at path {number + 1} of {len(paths)}")
         two = slice(0, 3, 2)  # both in one dict
+        keys = [_key(*path) for path in paths[two]]
         _quieten(*listeners[two])
-        fixture.client().apply(*[Delete(_key(*path), Scope.NODE) for path in paths[two]])
+        fixture.client().apply(*[Delete(key, Scope.NODE) for key in keys])
         for listener in listeners[two]:
             require_notified(listener, fixture.timeout, "the listener at one of two leaves that are deleted")
+        _quieten(*listeners[two])
+        fixture.client().apply(*[Put(key, b"2") for key in (*keys, keys[0])])
+        for listener in listeners[two]:
+            require_notified(listener, fixture.timeout, "the listener at one of two leaves, of which one is put twice,")
 
 
 @conformance_check(needs=[Need.CHANGES, Need.LOST_REPLIES])

@@ -284,6 +284,14 @@ class OneOfTwoDeletesIsTold(DictBackend):
         super().tell(writes[:1] if len(writes) == 2 and all_delete else writes)
 
 
+@broken_store("changes.each_path_of_a_transaction_is_told", alone=True)
+class BetweenTwoPutsNothingIsTold(DictBackend):
+    """If a transaction begins and ends with a put of the same key, only this is told."""
+
+    def tell(self, writes: tuple[Write, ...]) -> None:
+        super().tell(writes[:1] if writes and writes[0].key == writes[-1].key else writes)
+
+
 class _Untold(Listener):
     def wait(self, seconds: float, /) -> bool:
         time.sleep(max(0.0, min(seconds, 0.01)))
