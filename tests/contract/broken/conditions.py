@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from redicts.core.minitransaction import (
+    RECORDS,
     Check,
     Delete,
     Entries,
@@ -341,3 +342,20 @@ class PrefixesInBetweenAreSkipped(OnSqlite):
             if isinstance(between, StartsWith) and between.prefix != checks[2].prefix == checks[4].prefix:
                 checks = (*checks[:3], *checks[4:])
         return super().execute(transaction._replace(checks=checks))
+
+
+@broken_store("conditions.each_of_many_prefixes_is_compared", alone=True)
+class OtherKindsOfSpacesAreNotCompared(PlainBackend):
+    """A StartsWith in a record space holds if one before it has the same prefix and scope in a space of values."""
+
+    def failed(self, checks: tuple[Check, ...], now: float) -> int | None:
+        asked: set[tuple[Scope, bytes]] = set()
+        for index, check in enumerate(checks):
+            skipped = False
+            if isinstance(check, StartsWith) and check.key.space[:1] in RECORDS:
+                skipped = (check.scope, check.prefix) in asked
+            elif isinstance(check, StartsWith):
+                asked.add((check.scope, check.prefix))
+            if not skipped and not self.holds(check, now):
+                return index
+        return None
