@@ -62,9 +62,10 @@ def a_notification_follows_the_change(fixture: Fixture) -> None:
 def writes_above_and_below_are_told(fixture: Fixture) -> None:
     """A listener is notified of a write at its path, above it and below it, also if it listens at the root.
 
-    Puts values at a path, above it and below it, with listeners at each of them, in the other order too.
+    Puts values at a path, above it and below it, with listeners at each of them, in the other order too, and with one
+    listener that is the only one of its client.
     """
-    other = fixture.client()
+    other, alone = fixture.client(), fixture.client()
     with fixture.section() as section:
         positions: list[Path] = [(), (section,), (section, "a"), (section, "a", "b"), (section, "a", "b", "c", "d")]
         with ExitStack() as stack:
@@ -76,6 +77,11 @@ def writes_above_and_below_are_told(fixture: Fixture) -> None:
                     for path, listener in listeners.items():
                         what = f"a listener at depth {len(path)}, of a write at depth {len(written)},"
                         require_notified(listener, fixture.timeout, what)
+        for path in positions:
+            with _listening(alone, path) as listener:
+                _quieten(listener)
+                other.apply(*_replacing(positions[-1], b"2"))
+                require_notified(listener, fixture.timeout, f"a listener at depth {len(path)}, without others,")
 
 
 @conformance_check(needs=[Need.CHANGES])

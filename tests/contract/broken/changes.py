@@ -75,6 +75,14 @@ class RootsAreNotTold(PlainBackend):
         return bool(path) and super().concerns(write, path)
 
 
+@broken_store("changes.writes_above_and_below_are_told", alone=True)
+class RootsAreToldWithOthers(DictBackend):
+    """Those who listen at the root are notified while others listen elsewhere."""
+
+    def watchers_told(self) -> Iterable[ChangeListener]:
+        return self.watchers if any(watcher.path for watcher in self.watchers) else []
+
+
 class _Silent(DictBackend):
     """Does not tell of some writes."""
 
