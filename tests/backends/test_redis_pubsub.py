@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any, Final
 
 import pytest
@@ -598,6 +598,16 @@ def test_listening_without_a_server_fails(faulty_proxy: FaultyProxy) -> None:
         faulty_proxy.accept()
         with backend.listen(name) as listener:
             assert is_notified_by(listener, backend, name)
+
+
+def test_a_wait_without_a_connection_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two attempts to connect, a wait sleeps for a time, and not beyond its own."""
+    slept: list[float] = []
+    monkeypatch.setattr(pubsub, "time", SimpleNamespace(sleep=slept.append))
+    for seconds in (10.0, 0.01, -1.0):
+        assert pubsub.pause(seconds), "it is to look then"
+    assert slept[0] >= 0.1
+    assert slept[1:] == [0.01, 0.0]
 
 
 def test_subscribing_is_tried_again(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
