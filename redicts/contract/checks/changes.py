@@ -54,7 +54,7 @@ def a_notification_follows_the_change(fixture: Fixture) -> None:
                 require_notified(listener, fixture.timeout, "a listener that had not found the last change")
 
         with _listening(fixture.store, key.path) as listener:
-            _await_life(fixture, listener)
+            _await_live(fixture, listener)
             fixture.together([write, read])
 
 
@@ -171,7 +171,7 @@ def no_change_is_lost_with_a_connection(fixture: Fixture) -> None:
                 while fixture.store.value(key) != b"%d" % number:
                     pass
                 require_notified(listener, fixture.timeout, "a listener whose connection was broken")
-                _await_life(fixture, listener)
+                _await_live(fixture, listener)
                 _quieten(listener)
                 fixture.store.apply(Put(key, b"%d, later" % number))
                 require_notified(listener, fixture.timeout, "a listener whose connection was broken before")
@@ -221,7 +221,7 @@ def _listening(client: Client, path: Path) -> Iterator[Listener]:
         yield listener
 
 
-def _await_life(fixture: Fixture, listener: Listener) -> None:
+def _await_live(fixture: Fixture, listener: Listener) -> None:
     """Wait until a listener says that it is live: a cache keeps nothing before."""
     ends = time.monotonic() + fixture.timeout
     while not listener.is_live:

@@ -133,7 +133,7 @@ class OneSectionIsTold(PlainBackend):
         super().tell(tuple([write for write in writes if write.key.path[:1] == writes[0].key.path[:1]]))
 
 
-class _Lifeless(ChangeListener):
+class _NeverLive(ChangeListener):
     is_live = False
 
 
@@ -142,7 +142,7 @@ class ListenersAreNeverLive(PlainBackend):
     """A listener to changes is notified, and says that no notifications arrive."""
 
     def listen_to_changes(self, name: str, path: Path, /) -> Listener:
-        return _Lifeless(self, name.encode(), path)
+        return _NeverLive(self, name.encode(), path)
 
 
 class _Cut(ChangeListener):
@@ -214,7 +214,7 @@ class _Doubtful(ChangeListener):
 
 
 @broken_network_client("changes.no_change_is_lost_with_a_connection", of=PlainBackend)
-class ListenersStayLifeless(NetworkClient):
+class ListenersAreNotLiveAgain(NetworkClient):
     """A listener to changes whose connection broke says for ever that no notifications arrive."""
 
     def listen_to_changes(self, name: str, path: Path, /) -> Listener:
