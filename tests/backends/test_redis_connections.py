@@ -59,6 +59,8 @@ def test_a_unix_socket(redis_server: RedisServer, form: str) -> None:
         listed = redis_server.command("CLIENT", "LIST")
         assert isinstance(listed, bytes)
         assert listed.count(path.encode()) >= 2, "the client connects through the socket"
+    with opened_with({"unix_socket": path}) as backend:
+        assert backend.address == {"path": path, "db": 0}
 
 
 @pytest.mark.parametrize("form", ["field", "url"])

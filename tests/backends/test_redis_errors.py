@@ -55,6 +55,8 @@ from tests.support.servers import RedisError, RedisServer, StartRedis
 from tests.support.waiting import TIMEOUT, eventually
 
 SECRET: Final = "s3cr3t-Marker"
+VALUE: Final = "v4lue-Marker"
+"""A part of a value, which no setting tells."""
 
 
 def texts_of(error: BaseException) -> str:
@@ -461,7 +463,8 @@ def test_a_cause_is_not_hidden(line: bytes, kind: type[RedictsError], text: str)
         f"-ERR unknown command 'AUTH', with args beginning with: 'me' '{SECRET}' ",
         f"-ERR the proxy does not know AUTH me {SECRET}",
         f"-WRONGPASS invalid password {SECRET}",
-        f"-ERR odd '{SECRET}-of-a-value' and \"{SECRET}-of-another\"",
+        f"-ERR odd '{SECRET}-of-a-value' and \"{VALUE}-of-another\" and '{VALUE}'",
+        f"-'{VALUE}' is odd, and `{VALUE}` too",
         f"HTTP/1.1 400 {SECRET}",
     ],
 )
@@ -481,6 +484,7 @@ def test_no_argument_is_in_an_error(line: str, database: int) -> None:
             with pytest.raises(StoreError) as failed:
                 call(backend)
             assert SECRET not in texts_of(failed.value)
+            assert VALUE not in texts_of(failed.value)
             assert at(stub) in str(failed.value)
 
 

@@ -12,14 +12,14 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any, Final
 
 import pytest
 import redis
 
 from redicts.backends.fakeredis import plugin as fakeredis
-from redicts.backends.redis import RedisBackend
+from redicts.backends.redis import RedisBackend, pubsub
 from redicts.backends.redis.backend import ATOMIC_ENTRIES, open_redis
 from redicts.backends.redis.pubsub import RedisListener
 from redicts.backends.redis.settings import RedisSettings
@@ -43,7 +43,7 @@ from redicts.core.minitransaction import (
     Transaction,
     Write,
 )
-from redicts.errors import AccessDenied, CorruptData, Unreachable
+from redicts.errors import AccessDenied, CorruptData, StoreBusy, Unreachable
 from redicts.forks import Bell
 from tests.backends.redis_tools import calls, clients, configuration, contents, data, examine_layout, opened, write
 from tests.backends.test_redis_connections import Interrupted, interrupting
@@ -447,6 +447,23 @@ def test_a_follower_leads_when_the_leaders_time_is_over(backend: RedisBackend, n
         assert waiting.result(TIMEOUT)
 
 
+def test_the_leader_wakes_the_follower_that_a_message_names(
+    backend: RedisBackend, notifier: RedisBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A follower is notified when its message is read, not when it looks again whether it leads."""
+    monkeypatch.setattr(pubsub, "_LONGEST_FOLLOW_SECS", TIMEOUT)
+    names = fresh_names(2)
+    with (
+        listening(backend, names) as listeners,
+        ThreadPoolExecutor(2) as pool,
+        leader_and_followers(listeners, pool) as (leading, following),
+    ):
+        notify(notifier, names[1])
+        assert following.result(TIMEOUT / 2)
+        notify(notifier, names[0])
+        assert leading.result(TIMEOUT)
+
+
 def test_a_follower_that_stops_waiting_passes_the_lead_on(backend: RedisBackend, notifier: RedisBackend) -> None:
     """A follower whose time ends while it is to become the leader lets another one lead.
 
@@ -583,6 +600,16 @@ def test_listening_without_a_server_fails(faulty_proxy: FaultyProxy) -> None:
             assert is_notified_by(listener, backend, name)
 
 
+def test_a_wait_without_a_connection_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two attempts to connect, a wait sleeps for a time, and not beyond its own."""
+    slept: list[float] = []
+    monkeypatch.setattr(pubsub, "time", SimpleNamespace(sleep=slept.append))
+    for seconds in (10.0, 0.01, -1.0):
+        assert pubsub.pause(seconds), "it is to look then"
+    assert slept[0] >= 0.1
+    assert slept[1:] == [0.01, 0.0]
+
+
 def test_subscribing_is_tried_again(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Subscribing is tried again as often as a request, also by a thread that waited for another one to do it."""
     (name, other) = fresh_names(2)
@@ -601,6 +628,28 @@ def test_subscribing_is_tried_again(redis_server: RedisServer, monkeypatch: pyte
             assert is_notified_by(one, backend, name)
             assert is_notified_by(two, backend, other)
         assert len(subscribers(redis_server)) == 1
+
+
+def test_a_call_within_the_one_that_subscribes_is_refused(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal handler or finalizer does not wait for the connection that its own thread is about to make."""
+    (name, other) = fresh_names(2)
+    subscribe: Any = redis.Connection.send_command
+    refused: list[str] = []
+    with opened(redis_server) as interrupted:
+
+        def send(self: Any, *words: Any, **named: Any) -> None:
+            if words[0] == "SUBSCRIBE" and not refused:
+                with pytest.raises(StoreBusy) as failed:
+                    interrupted.listen(other)
+                refused.append(str(failed.value))
+            subscribe(self, *words, **named)
+
+        monkeypatch.setattr(redis.Connection, "send_command", send)
+        with interrupted.listen(name) as listener:
+            assert "has interrupted the call that subscribes" in refused[0]
+            assert is_notified_by(listener, interrupted, name)
 
 
 @pytest.mark.parametrize("when", ["before a message is read", "after it is read"])

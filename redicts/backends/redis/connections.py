@@ -173,8 +173,7 @@ class Connections:
         try:
             self._exchange(LOAD, deadline, 1)
         except Failed as failed:
-            if not self._functions.load_failed(failed.error):
-                raise Failed(failed.error, sent=False) from failed.error
+            self._functions.load_failed(failed.error)  # if it is no answer, the request finds out what is wrong
 
     def _exchange(self, command: bytes, deadline: float | None, count: int) -> Any:
         """Send a command or packet once and return its reply or replies. Raises :class:`Failed`."""

@@ -75,13 +75,10 @@ class Functions:
         """Return a call as it is to be sent."""
         return as_script(call, with_source) if with_source or not self.are_there else call
 
-    def load_failed(self, error: Exception) -> bool:
-        """Take the error of :data:`LOAD`, and return whether it is an answer: another client may have been faster."""
-        if not is_answer(error):
-            return False
-        if "already exists" not in str(error):
+    def load_failed(self, error: Exception) -> None:
+        """Take the error of :data:`LOAD`: another client may have been faster, or it is no answer and tells nothing."""
+        if is_answer(error) and "already exists" not in str(error):
             self.are_there = False
-        return True
 
 
 def is_unknown(error: Exception) -> bool:
@@ -92,5 +89,4 @@ def is_unknown(error: Exception) -> bool:
 def is_without_functions(error: Exception) -> bool:
     """Tell whether the server answered that there are no functions, or that this user may not call any."""
     text = str(error)[:100].lower()
-    refused = "unknown command" in text or "no permissions to run" in text
-    return isinstance(error, exceptions.ResponseError) and refused and "fcall" in text
+    return "fcall" in text and ("unknown command" in text or "no permissions to run" in text)

@@ -197,7 +197,7 @@ class PlainReads:
 
     def _remember(self, key: Key, commands: int, above: int = 0) -> None:
         known = self._known.get(key)
-        if known is None or known[0] != commands or known[3] != above:
+        if known is None or known[0] != commands:
             packet = self._packet(key, commands, above) if commands else _SCRIPT
             if len(self._known) >= _MOST_PATHS:
                 self._known.clear()

@@ -41,7 +41,7 @@ _MOST_NOTIFICATIONS: Final = 5
 
 @conformance_check(needs=[Need.CHANGES])
 def a_notification_follows_the_change(fixture: Fixture) -> None:
-    """A listener that is notified of a change finds it in the store.
+    """A listener that is notified of a change finds it in the store, and it says that it is live.
 
     Counts in one thread, while another one reads after each notification, until it has seen the last number.
     """
@@ -58,6 +58,7 @@ def a_notification_follows_the_change(fixture: Fixture) -> None:
                 require_notified(listener, fixture.timeout, "a listener that had not found the last change")
 
         with _listening(fixture.store, key.path) as listener:
+            _await_live(fixture, listener)
             fixture.together([write, read])
 
 
@@ -65,9 +66,10 @@ def a_notification_follows_the_change(fixture: Fixture) -> None:
 def writes_above_and_below_are_told(fixture: Fixture) -> None:
     """A listener is notified of a write at its path, above it and below it, also if it listens at the root.
 
-    Puts values at a path, above it and below it, with listeners at each of them, in the other order too.
+    Puts values at a path, above it and below it, with listeners at each of them, in the other order too, and with one
+    listener that is the only one of its client.
     """
-    other = fixture.client()
+    other, alone = fixture.client(), fixture.client()
     with fixture.section() as section:
         positions: list[Path] = [(), (section,), (section, "a"), (section, "a", "b"), (section, "a", "b", "c", "d")]
         with ExitStack() as stack:
@@ -79,6 +81,11 @@ def writes_above_and_below_are_told(fixture: Fixture) -> None:
                     for path, listener in listeners.items():
                         what = f"a listener at depth {len(path)}, of a write at depth {len(written)},"
                         require_notified(listener, fixture.timeout, what)
+        for path in positions:
+            with _listening(alone, path) as listener:
+                _quieten(listener)
+                other.apply(*_replacing(positions[-1], b"2"))
+                require_notified(listener, fixture.timeout, f"a listener at depth {len(path)}, without others,")
 
 
 @conformance_check(needs=[Need.CHANGES])
@@ -129,7 +136,7 @@ def each_path_of_a_transaction_is_told(fixture: Fixture) -> None:
     """A transaction that writes at several paths notifies the listeners at each of them, in different sections too.
 
     Puts a value at each of a hundred paths with hostile names, in one transaction and one by one, with a listener at
-    each of them, and deletes two.
+    each of them, and deletes two. Puts the first of those two before and after the other.
     """
     with ExitStack() as stack:
         tops = [stack.enter_context(fixture.section(end)) for end in ("", "", *_HOSTILE_ENDS)]
@@ -148,17 +155,23 @@ def each_path_of_a_transaction_is_told(fixture: Fixture) -> None:
             writer.apply(Put(_key(*path), b"2"))
             require_notified(listener, fixture.timeout, f"the listener at {path[-1]!r}, of a write there alone,")
         two = slice(0, 3, 2)  # both in one dict
+        keys = [_key(*path) for path in paths[two]]
         _quieten(*listeners[two])
-        writer.apply(*[Delete(_key(*path), Scope.NODE) for path in paths[two]])
+        writer.apply(*[Delete(key, Scope.NODE) for key in keys])
         for listener in listeners[two]:
             require_notified(listener, fixture.timeout, "the listener at one of two leaves that are deleted")
+        _quieten(*listeners[two])
+        writer.apply(*[Put(key, b"2") for key in (*keys, keys[0])])
+        for listener in listeners[two]:
+            require_notified(listener, fixture.timeout, "the listener at one of two leaves, of which one is put twice,")
 
 
 @conformance_check(needs=[Need.CHANGES, Need.LOST_REPLIES])
 def no_change_is_lost_with_a_connection(fixture: Fixture) -> None:
     """A listener is notified of what was written while its connection was broken, and of what comes later.
 
-    Breaks the connections of a client that listens in three sections, and writes at once, several times.
+    Breaks the connections of a client that listens in three sections, and writes at once, several times. Waits until
+    each listener says that it is live again.
     """
     client = fixture.lossy()
     with ExitStack() as stack:
@@ -169,6 +182,8 @@ def no_change_is_lost_with_a_connection(fixture: Fixture) -> None:
             fixture.break_connections()
             fixture.store.apply(Put(keys[number], b"%d" % number))
             require_notified(listeners[number], fixture.timeout, "a listener whose connection was broken")
+            for listener in listeners:
+                _await_live(fixture, listener)
             _quieten(*listeners)
             fixture.store.apply(*[Put(key, b"%d, later" % number) for key in keys])
             for listener in listeners:
@@ -252,6 +267,14 @@ def _await(fixture: Fixture, condition: Callable[[], object], what: str) -> None
 def _listening(client: Client, path: Path) -> Iterator[Listener]:
     with client.listen_to_changes(fresh_name(), path) as listener:
         yield listener
+
+
+def _await_live(fixture: Fixture, listener: Listener) -> None:
+    """Wait until a listener says that it is live: a cache keeps nothing before."""
+    ends = time.monotonic() + fixture.timeout
+    while not listener.is_live:
+        require(time.monotonic() < ends, f"a listener is not live within {fixture.timeout:g} seconds")
+        listener.wait(_QUIET_SECS)
 
 
 def _write(client: Client, writes: Sequence[Write]) -> None:

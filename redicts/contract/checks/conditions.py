@@ -170,14 +170,14 @@ def one_failed_check_stops_all_writes(fixture: Fixture) -> None:
 
 @conformance_check()
 def each_of_many_prefixes_is_compared(fixture: Fixture) -> None:
-    """Of several StartsWith with one prefix, in one space and in two, each is compared with all values in its scope.
+    """Of several StartsWith with one prefix, in a space and in any two, each is compared with all values in its scope.
 
     Plants one foreign value at a time at and near several conditions on nested keys, as for a lock, and more than a
     dozen, and asks several times. Then it replaces one of them by one of another prefix, or by Equals.
     """
     spaces = [fixture.space, fixture.fresh_space(), fixture.fresh_space(), fixture.fresh_space()]
     nodes: list[Path] = [("ab",), *[("a",) * depth for depth in range(1, 9)]]
-    for chosen in (spaces[:1], spaces[1:2], spaces[::2], spaces[1::2]):
+    for chosen in (spaces[:1], spaces[1:2], spaces[::2], spaces[1::2], spaces[:2]):
         for few in (nodes[:4], nodes):
             keys = [Key(space, node) for space in chosen for node in few] * (3 - len(chosen))
             for scope in (Scope.BELOW, Scope.SUBTREE):

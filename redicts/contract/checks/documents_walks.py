@@ -15,6 +15,9 @@ from redicts.contract.trees import names_below
 from redicts.contract.walk import many, pages, pages_of_names, require_walked, walk
 from redicts.core.minitransaction import Delete, Path, Put, Read, ReadNames, Scope
 
+_VAST: Final = 100_000
+"""A limit beyond all leaves."""
+
 _CHANGES: Final = 120
 """After this many pages nothing changes any more, so that a walk comes to an end."""
 
@@ -23,7 +26,8 @@ _CHANGES: Final = 120
 def each_leaf_is_found_once(fixture: Fixture) -> None:
     """A walk finds each leaf of many documents once, and each value between them.
 
-    Walks with small and large pages over twelve documents, which have more leaves together than any page.
+    Walks with small and large pages over twelve documents, which have more leaves together than these, and reads all of
+    their dict as one page.
     """
     tree = {f"n{number:03}": number for number in range(150)}
     documents = [("d", f"doc{number}") for number in range(12)]
@@ -35,6 +39,10 @@ def each_leaf_is_found_once(fixture: Fixture) -> None:
             fixture.store.apply(putting(fixture, node, tree))
         found = walk(fixture.store, Read(fixture.key(), Scope.SUBTREE, limit), many(len(there)))
         require_walked(found, there, f"a walk over documents with the limit {limit}")
+    fixture.store.apply(Delete(fixture.key("d", "in"), Scope.SUBTREE))
+    inner = {path[1:]: value for path, value in there.items() if path[1] != "in"}
+    found = walk(fixture.store, Read(fixture.key("d"), Scope.SUBTREE, _VAST), many(len(inner)))
+    require_walked(found, inner, f"a read of documents with the limit {_VAST}")
 
 
 @conformance_check(needs=[Need.DOCUMENTS])

@@ -65,33 +65,41 @@ def a_read_answers_its_scope(fixture: Fixture) -> None:
 def what_is_fetched_is_there(fixture: Fixture) -> None:
     """Fetch returns the value at exactly the key, also after writes of other clients, or None.
 
-    Fetches at every path, while another client writes, deletes and puts hostile values, and values that end.
+    Fetches at every path, while another client writes and deletes. Fetches what has been read before, while another
+    client puts hostile values, a dict in place of a value, and values that end.
     """
     other = fixture.client()
-    fixture.plant(TREE)
-    for node in PATHS:
-        _fetch(fixture, node, TREE.get(node))
-    _fetch(fixture, (), None)
-    for number in range(3):
-        other.apply(*fixture.puts(dict.fromkeys(TREE, b"%d" % number)))
+    for _ in range(2):  # for both kinds of spaces
+        fixture.plant(TREE)
+        for node in PATHS:
+            _fetch(fixture, node, TREE.get(node))
+        _fetch(fixture, (), None)
+        for number in range(3):
+            other.apply(*fixture.puts(dict.fromkeys(TREE, b"%d" % number)))
+            for path in TREE:
+                _fetch(fixture, path, b"%d" % number)
+                fixture.store.read(fixture.key(*path))
+        other.apply(Delete(fixture.key(), Scope.SUBTREE))
         for path in TREE:
-            _fetch(fixture, path, b"%d" % number)
-    other.apply(Delete(fixture.key(), Scope.SUBTREE))
-    for path in TREE:
-        _fetch(fixture, path, None)
-    for value in HOSTILE_VALUES:
-        other.apply(Put(fixture.key("value"), value))
-        _fetch(fixture, ("value",), value)
-    for ttl in (LONG, 1) * 2 if fixture.capabilities.ttl else ():
-        if ttl == LONG:
-            fixture.renew()  # once each, a space of values and one of records
-        fixture.store.apply(Put(fixture.key("value"), b"lasting"))
-        require_equal(fixture.store.read(fixture.key("value")), {(): b"lasting"}, "the value without a TTL is")
-        _fetch(fixture, ("value",), b"lasting")
-        other.apply(Put(fixture.key("value"), b"ending", ttl))
-        if ttl == 1:
-            fixture.harness.advance(_ENDED_SECS)
-        _fetch(fixture, ("value",), None if ttl == 1 else b"ending")
+            _fetch(fixture, path, None)
+        key = fixture.key("value")
+        for value in HOSTILE_VALUES:
+            other.apply(Put(key, b"plain"))
+            fixture.store.read(key)
+            other.apply(Put(key, value))
+            _fetch(fixture, key.path, value)
+        other.apply(Put(key, b"plain"))
+        fixture.store.read(key)
+        other.apply(Delete(key, Scope.NODE), Put(fixture.key("value", "below"), b"of a dict"))
+        _fetch(fixture, key.path, None)
+        for ttl in (LONG, 1) if fixture.capabilities.ttl else ():
+            fixture.store.apply(Delete(key, Scope.SUBTREE), Put(key, b"lasting"))
+            require_equal(fixture.store.read(key), {(): b"lasting"}, "the value without a TTL is")
+            _fetch(fixture, key.path, b"lasting")
+            other.apply(Put(key, b"ending", ttl))
+            if ttl == 1:
+                fixture.harness.advance(_ENDED_SECS)
+            _fetch(fixture, key.path, None if ttl == 1 else b"ending")
 
 
 def _fetch(fixture: Fixture, path: Path, there: bytes | None) -> None:

@@ -31,8 +31,9 @@ def overwriting_is_a_put_or_nothing(fixture: Fixture) -> None:
 def delete_removes_its_scope(fixture: Fixture) -> None:
     """Delete removes the values in its scope and no others, and none comes back when a parent is stored again.
 
-    Deletes every scope of a tree, and stores at and below the deleted paths again. Deletes three leaves, in any order,
-    before a put below one of them, one of three that the transaction has put, and two of a dict.
+    Deletes every scope of a tree, and stores at and below the deleted paths again, also in one transaction with puts
+    of two values. Deletes three leaves, in any order, before a put below one of them, two of one dict before such a
+    put, one of three that the transaction has put, and two of a dict.
     """
     for path, scope in scopes():
         fixture.plant(TREE)
@@ -52,10 +53,18 @@ def delete_removes_its_scope(fixture: Fixture) -> None:
             fixture.expect(kept)
     for scope in (Scope.BELOW, Scope.BELOW, Scope.SUBTREE):  # twice, for both kinds of spaces
         fixture.plant(deep)
-        fixture.store.apply(Delete(fixture.key("a"), scope), Put(fixture.key("a"), b"leaf"))
+        a, b, below = fixture.key("a"), fixture.key("b"), ("a", "b", "x")
+        fixture.store.apply(Delete(a, scope), Put(a, b"leaf"))
         fixture.expect({("a",): b"leaf"})
-    fixture.store.apply(Delete(fixture.key("a"), Scope.NODE), Put(fixture.key("a", "b", "x"), b"5"))
-    fixture.expect({("a", "b", "x"): b"5"})
+        fixture.store.apply(Delete(a, scope), Put(a, b"again"), Put(b, b"beside"))
+        fixture.expect({("a",): b"again", ("b",): b"beside"})
+        fixture.store.apply(Delete(a, Scope.NODE), Delete(b, Scope.NODE), Put(fixture.key(*below), b"5"))
+        fixture.expect({below: b"5"})
+        after: tuple[dict[Path, bytes], ...] = {below: b"6", ("a", "y"): b"7"}, {below: b"8"}
+        for entries in after:
+            fixture.store.apply(Delete(a, Scope.SUBTREE), Put(a, b"leaf"))
+            fixture.store.apply(Delete(a, Scope.NODE), *fixture.puts(entries))
+            fixture.expect(entries)
     beside: dict[Path, bytes] = {("d", "z"): b"1"}
     for there in (dict[Path, bytes](), {}, beside, beside):  # each for both kinds of spaces
         fixture.plant(there)

@@ -75,6 +75,14 @@ class RootsAreNotTold(PlainBackend):
         return bool(path) and super().concerns(write, path)
 
 
+@broken_store("changes.writes_above_and_below_are_told", alone=True)
+class RootsAreToldWithOthers(DictBackend):
+    """Those who listen at the root are notified while others listen elsewhere."""
+
+    def watchers_told(self) -> Iterable[ChangeListener]:
+        return self.watchers if any(watcher.path for watcher in self.watchers) else []
+
+
 class _Silent(DictBackend):
     """Does not tell of some writes."""
 
@@ -125,6 +133,18 @@ class OneSectionIsTold(PlainBackend):
         super().tell(tuple([write for write in writes if write.key.path[:1] == writes[0].key.path[:1]]))
 
 
+class _NeverLive(ChangeListener):
+    is_live = False
+
+
+@broken_store("changes.a_notification_follows_the_change", alone=True)
+class ListenersAreNeverLive(PlainBackend):
+    """A listener to changes is notified, and says that no notifications arrive."""
+
+    def listen_to_changes(self, name: str, path: Path, /) -> Listener:
+        return _NeverLive(self, name.encode(), path)
+
+
 class _Cut(ChangeListener):
     """Hears nothing after its connection broke."""
 
@@ -172,6 +192,35 @@ class WhatWasMissedIsLost(NetworkClient):
         store = self.network.server.store
         assert isinstance(store, DictBackend)
         return _Deafened(self.network, store, name.encode(), path)
+
+
+class _Doubtful(ChangeListener):
+    """Does not see that it is connected again."""
+
+    def __init__(self, network: Network, store: DictBackend, name: bytes, path: Path) -> None:
+        super().__init__(store, name, path)
+        self.network = network
+        self.breaks, self.seen = network.breaks, network.breaks
+
+    @property
+    def is_live(self) -> bool:
+        return self.breaks == self.network.breaks
+
+    def wait(self, seconds: float, /) -> bool:
+        if self.seen != self.network.breaks:
+            self.seen = self.network.breaks
+            return True
+        return super().wait(seconds)
+
+
+@broken_network_client("changes.no_change_is_lost_with_a_connection", of=PlainBackend)
+class ListenersAreNotLiveAgain(NetworkClient):
+    """A listener to changes whose connection broke says for ever that no notifications arrive."""
+
+    def listen_to_changes(self, name: str, path: Path, /) -> Listener:
+        store = self.network.server.store
+        assert isinstance(store, DictBackend)
+        return _Doubtful(self.network, store, name.encode(), path)
 
 
 class _Event(Listener):
@@ -241,6 +290,14 @@ class OneOfTwoDeletesIsTold(DictBackend):
     def tell(self, writes: tuple[Write, ...]) -> None:
         all_delete = all(isinstance(write, Delete) for write in writes)
         super().tell(writes[:1] if len(writes) == 2 and all_delete else writes)
+
+
+@broken_store("changes.each_path_of_a_transaction_is_told", alone=True)
+class BetweenTwoPutsNothingIsTold(DictBackend):
+    """If a transaction begins and ends with a put of the same key, only this is told."""
+
+    def tell(self, writes: tuple[Write, ...]) -> None:
+        super().tell(writes[:1] if writes and writes[0].key == writes[-1].key else writes)
 
 
 class _Untold(Listener):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from redicts.core.minitransaction import (
+    RECORDS,
     Check,
     Delete,
     Entries,
@@ -349,3 +350,20 @@ class LongValuesStartOtherwise(PlainBackend):
 
     def starts(self, value: bytes, prefix: bytes) -> bool:
         return super().starts(value if len(value) <= 1024 else b"17", prefix)
+
+
+@broken_store("conditions.each_of_many_prefixes_is_compared", alone=True)
+class OtherKindsOfSpacesAreNotCompared(PlainBackend):
+    """A StartsWith in a record space holds if one before it has the same prefix and scope in a space of values."""
+
+    def failed(self, checks: tuple[Check, ...], now: float) -> int | None:
+        asked: set[tuple[Scope, bytes]] = set()
+        for index, check in enumerate(checks):
+            skipped = False
+            if isinstance(check, StartsWith) and check.key.space[:1] in RECORDS:
+                skipped = (check.scope, check.prefix) in asked
+            elif isinstance(check, StartsWith):
+                asked.add((check.scope, check.prefix))
+            if not skipped and not self.holds(check, now):
+                return index
+        return None

@@ -768,6 +768,19 @@ class WalksFindAThousandLeaves(KeepingBackend):
         return answer._replace(values={path: value for path, value in answer.values.items() if path not in missed})
 
 
+@broken_store("documents_walks.each_leaf_is_found_once", alone=True)
+class VastPagesLackDocuments(KeepingBackend):
+    """A read of a dict of documents with a limit above ten thousand finds the other values."""
+
+    def entries(self, read: Read, now: float) -> Entries:
+        answer = super().entries(read, now)
+        if (read.limit or 0) <= 10_000:
+            return answer
+        base = read.key.path
+        plain = [path for path in answer.values if self.whole(self.spaces, Key(read.key.space, base + path)) is None]
+        return answer._replace(values={path: answer.values[path] for path in plain})
+
+
 @broken_shared_store("documents_walks.each_leaf_is_found_once", alone=True)
 class FullPagesEndTooEarly(OnSqlite):
     """If documents were put, a page of a thousand entries lacks the last one, and the next page begins behind it."""

@@ -66,6 +66,22 @@ class LinesAreFetchedAsText(PlainBackend):
         return None if found is None else found.value.replace(b"\r\n", b"\n")
 
 
+@broken_store("reads.what_is_fetched_is_there", alone=True)
+class FieldsAreFetchedAsTheyAre(PlainBackend):
+    """Where a value was read, a fetch returns what is there now, also what stands for a dict."""
+
+    def fetch(self, key: Key, /) -> bytes | None:
+        known: set[Key] = self.__dict__.setdefault("known", set())
+        found = self.found(self.spaces, key, Scope.SUBTREE, self.clock(), "Read") if key in known else {}
+        return found[()].value if () in found else b"\x01" if found else None
+
+    def entries(self, read: Read, now: float) -> Entries:
+        entries = super().entries(read, now)
+        if read.scope is Scope.SUBTREE and () in entries.values:
+            self.__dict__.setdefault("known", set()).add(read.key)
+        return entries
+
+
 @broken_store("reads.what_is_fetched_is_there")
 class AnyLeafBelowIsFetched(DictBackend):
     """Where there is no value, one from below is fetched."""

@@ -300,3 +300,44 @@ class OneOfTwoIsDeleted(OnSqlite):
         if len(writes) == len(leaves) == 2 and leaves[0].path[:-1] == leaves[1].path[:-1]:
             writes = writes[:1]
         return super().execute(transaction._replace(writes=writes))
+
+
+@broken_store("writes.delete_removes_its_scope", alone=True)
+class OnlyTheLastPutReplaces(PlainBackend):
+    """Of two puts in one dict after a delete below the first key, the second one is applied."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        writes = transaction.writes
+        if len(writes) == 3 and isinstance(writes[0], Delete) and writes[0].scope is not Scope.NODE:
+            first, second = [write.key.path for write in writes[1:]]
+            both = all(isinstance(each, Put) for each in writes[1:])
+            if both and writes[0].key.path == first and first[:-1] == second[:-1]:
+                transaction = transaction._replace(writes=(writes[0], writes[2]))
+        return super().decide(transaction, now)
+
+
+@broken_store("writes.delete_removes_its_scope", alone=True)
+class TwoDeletesAreImplied(PlainBackend):
+    """Of two deletes in one dict before a put below the first one, both are taken for implied by the put."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        writes = transaction.writes
+        if len(writes) == 3 and all(isinstance(each, Delete) and each.scope is Scope.NODE for each in writes[:2]):
+            first, second, last = [each.key.path for each in writes]
+            if first[:-1] == second[:-1] and last[: len(first)] == first and isinstance(writes[2], Put):
+                transaction = transaction._replace(writes=(writes[0], writes[2]))
+        return super().decide(transaction, now)
+
+
+@broken_store("writes.delete_removes_its_scope", alone=True)
+class TwoDictsBelowALeafAreOne(PlainBackend):
+    """Of two puts into different dicts below a leaf that is deleted before them, the first one is applied."""
+
+    def decide(self, transaction: Transaction, now: float) -> Outcome:
+        writes = transaction.writes
+        if len(writes) == 3 and isinstance(writes[0], Delete) and writes[0].scope is Scope.NODE:
+            above, first, second = [each.key.path for each in writes]
+            is_below = first[: len(above)] == second[: len(above)] == above
+            if is_below and len(first) != len(second) and all(isinstance(each, Put) for each in writes[1:]):
+                transaction = transaction._replace(writes=writes[:2])
+        return super().decide(transaction, now)
