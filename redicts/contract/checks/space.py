@@ -200,7 +200,7 @@ def nothing_is_kept_of_what_is_over(fixture: Fixture) -> None:
     Makes hundreds of renewals, paths, requests, refusals, clients, threads, notifications, listeners and waits that are
     over, and of walks that end early, again and again, and measures the store and the process.
     """
-    times = 10_000 if fixture.thorough else 250
+    times = 10_000 if fixture.thorough else 200
     for what, (each, work) in {
         **_changes(fixture, times),
         **_calls(fixture, times),

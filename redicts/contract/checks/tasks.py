@@ -26,7 +26,9 @@ from redicts.core.minitransaction import RECORDS, Add, Key, Notify, Outcome, Put
 from redicts.errors import StoreError
 
 _SUBJECTS: Final = (
-    "conditions",
+    "conditions.equals_compares_its_scope",
+    "conditions.starts_with_compares_its_scope",
+    "conditions.prefixes_are_bytes",
     "reads",
     "sizes.what_has_expired_does_not_count",
     "waits.any_deadline_is_a_deadline",
@@ -85,8 +87,8 @@ _POINTS: Final = 30
 def transactions_mean_the_same(fixture: Fixture) -> None:
     """A transaction of a task has the outcome that one of a thread has: the checks of transactions hold for it.
 
-    Examines the checks of conditions and reads, and those of expired values and deadlines, through tasks, and those of
-    all transactions if it is thorough.
+    Examines the checks of reads, and some of conditions, expired values and deadlines, through tasks, and those of all
+    transactions if it is thorough.
     """
     _examine(fixture, _ALL_SUBJECTS if fixture.thorough else _SUBJECTS)
 
