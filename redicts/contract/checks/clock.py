@@ -34,7 +34,7 @@ from redicts.core.minitransaction import (
 _OLDER: Final = 100
 """Values that have expired before, so that a write does not yet free what has just expired."""
 
-_STEPS: Final = (4, 16, 80)
+_STEPS: Final = (3, 12, 80)
 """Milliseconds of a pause; if a machine is too busy for the short ones, the longer ones are tried."""
 
 _BLOCKED: Final = 0.08
