@@ -23,6 +23,8 @@ SOON: Final = 0.2
 _LONGEST_WAIT: Final = 10.0
 """Seconds to wait for a notification, if the timeout of the fixture is not shorter."""
 
+_MOST_NOTIFICATIONS: Final = 5
+
 _numbers: Final = itertools.count(1)
 _client_ids: Final[dict[int, str]] = {}
 
@@ -45,6 +47,14 @@ def require_notified(listener: Listener, timeout: float, what: str = "a listener
     notified = listener.wait(seconds)
     require(isinstance(notified, bool), f"wait returned {notified!r}, not True or False")
     require(notified, f"{what} was not notified within {seconds:g} seconds")
+
+
+def quieten(*listeners: Listener, seconds: float) -> None:
+    """Take the notifications that come within so many seconds. A store may notify for nothing without end."""
+    for _ in range(_MOST_NOTIFICATIONS):
+        told = [listener.wait(0.0 if number else seconds) for number, listener in enumerate(listeners)]
+        if not any(told):
+            break
 
 
 def wait_until_cleared(listener: Listener, client: Client, key: Key, timeout: float) -> None:

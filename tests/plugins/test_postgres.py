@@ -15,8 +15,8 @@ from tests.support.postgres import PostgresServer
 ISOLATIONS = ["locks", "serializable"] if os.environ.get("REDICTS_TESTS") == "long" else ["locks"]
 """The short tests certify only the default."""
 
-NO_DEADLINES = {"failures.a_deadline_ends_a_call"}
-"""The check that does not run, because the backend has no deadlines of calls."""
+NO_DEADLINES = {"failures.a_deadline_ends_a_call", "failures.a_deadline_ends_the_wait_for_others"}
+"""The checks that do not run, because the backend has no deadlines of calls."""
 
 NOT_CLAIMED = frozenset(
     {Need.NO_TTL, Need.NO_PROCESSES, Need.LIMIT, Need.DOCUMENTS, Need.RAW, Need.FORGETTING, Need.LOCAL}

@@ -176,6 +176,8 @@ class Cluster:
         for number, server in enumerate(self.servers[primaries:]):
             server.command("CLUSTER", "REPLICATE", self.id_of(self.servers[number // replicas]))
         eventually(self._is_whole, "all nodes know the replicas, whose links are up")
+        self.flush()  # a replica that has received nothing is left out of CLUSTER SLOTS
+        eventually(lambda: all(map(self._lists_replicas, self.servers)), "all nodes list the replicas")
 
     def _await_agreement(self) -> None:
         eventually(lambda: all(map(self._agrees, self.servers)), "the nodes agree about the cluster")
@@ -199,6 +201,10 @@ class Cluster:
             if info["role"] == "slave" and info["master_link_status"] != "up":
                 return False
         return all(map(self._agrees, self.servers))
+
+    def _lists_replicas(self, server: RedisServer) -> bool:
+        rows: Any = server.command("CLUSTER", "SLOTS")
+        return sum(len(nodes) - 1 for _, _, *nodes in rows) == len(self.servers) - len(self.primaries)
 
     def _any(self, like: RedisServer) -> RedisServer:
         return like if like.running else next(server for server in self.servers if server.running)

@@ -315,7 +315,7 @@ class Snapshot:
         if limit is not None and len(rows) > limit:
             rows.pop()
             cursor = rows[-1][0][skip:]
-        elif key == base and not read.ttls:
+        elif len(rows) == 1 and key == base and not read.ttls:
             return Entries({(): value})
         paths = decode_all([row[0][skip:] for row in rows])
         values = dict(zip(paths, [row[1] for row in rows]))

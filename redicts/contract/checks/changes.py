@@ -14,7 +14,7 @@ from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import LONG, Fixture
 from redicts.contract.hostile import HOSTILE_SEGMENTS
-from redicts.contract.listening import fresh_name, require_notified
+from redicts.contract.listening import fresh_name, quieten, require_notified
 from redicts.contract.requirements import require
 from redicts.contract.spawned import report
 from redicts.core.listener import Listener
@@ -36,7 +36,7 @@ _LONG: Final = 20
 _HOSTILE_ENDS: Final = ".b", "/b", "*", "[b]", "?", "%2E", "\x00", "\ud800", "{}", ":"
 """The ends of names of sections."""
 _QUIET_SECS: Final = 0.005
-_MOST_NOTIFICATIONS: Final = 5
+_WAITS: Final = 5
 
 
 @conformance_check(needs=[Need.CHANGES])
@@ -76,14 +76,14 @@ def writes_above_and_below_are_told(fixture: Fixture) -> None:
             listeners = {path: stack.enter_context(_listening(fixture.store, path)) for path in positions}
             for client in (fixture.store, other):
                 for written in positions[1:]:
-                    _quieten(*listeners.values())
+                    quieten(*listeners.values(), seconds=_QUIET_SECS)
                     client.apply(*_replacing(written, b"1"))
                     for path, listener in listeners.items():
                         what = f"a listener at depth {len(path)}, of a write at depth {len(written)},"
                         require_notified(listener, fixture.timeout, what)
         for path in positions:
             with _listening(alone, path) as listener:
-                _quieten(listener)
+                quieten(listener, seconds=_QUIET_SECS)
                 other.apply(*_replacing(positions[-1], b"2"))
                 require_notified(listener, fixture.timeout, f"a listener at depth {len(path)}, without others,")
 
@@ -126,7 +126,7 @@ def each_kind_of_write_is_told(fixture: Fixture) -> None:
             ]
         for what, write in writes:
             with _listening(fixture.store, key.path) as listener:
-                _quieten(listener)
+                quieten(listener, seconds=_QUIET_SECS)
                 write()
                 require_notified(listener, fixture.timeout, f"a listener, of {what},")
 
@@ -144,23 +144,23 @@ def each_path_of_a_transaction_is_told(fixture: Fixture) -> None:
         paths: list[Path] = [(top, "a", name) for name in names for top in tops[:2]]
         paths += [(top, "a") for top in tops[2:]]
         listeners = [stack.enter_context(_listening(fixture.store, path)) for path in paths]
-        _quieten(*listeners)
+        quieten(*listeners, seconds=_QUIET_SECS)
         writer = fixture.client()
         writer.apply(*[Put(_key(*path), b"1") for path in paths])
         for number, listener in enumerate(listeners):
             require_notified(listener, fixture.timeout, f"the listener at path {number + 1} of {len(paths)}")
         one_by_one = dict(list(zip(paths, listeners))[: 2 * len(names) : 2])
-        _quieten(*one_by_one.values())
+        quieten(*one_by_one.values(), seconds=_QUIET_SECS)
         for path, listener in one_by_one.items():
             writer.apply(Put(_key(*path), b"2"))
             require_notified(listener, fixture.timeout, f"the listener at {path[-1]!r}, of a write there alone,")
         two = slice(0, 3, 2)  # both in one dict
         keys = [_key(*path) for path in paths[two]]
-        _quieten(*listeners[two])
+        quieten(*listeners[two], seconds=_QUIET_SECS)
         writer.apply(*[Delete(key, Scope.NODE) for key in keys])
         for listener in listeners[two]:
             require_notified(listener, fixture.timeout, "the listener at one of two leaves that are deleted")
-        _quieten(*listeners[two])
+        quieten(*listeners[two], seconds=_QUIET_SECS)
         writer.apply(*[Put(key, b"2") for key in (*keys, keys[0])])
         for listener in listeners[two]:
             require_notified(listener, fixture.timeout, "the listener at one of two leaves, of which one is put twice,")
@@ -178,13 +178,13 @@ def no_change_is_lost_with_a_connection(fixture: Fixture) -> None:
         keys = [_key(stack.enter_context(fixture.section()), "a") for _ in range(3)]
         listeners = [stack.enter_context(_listening(client, key.path)) for key in keys]
         for number in range(3):
-            _quieten(*listeners)
+            quieten(*listeners, seconds=_QUIET_SECS)
             fixture.break_connections()
             fixture.store.apply(Put(keys[number], b"%d" % number))
             require_notified(listeners[number], fixture.timeout, "a listener whose connection was broken")
             for listener in listeners:
                 _await_live(fixture, listener)
-            _quieten(*listeners)
+            quieten(*listeners, seconds=_QUIET_SECS)
             fixture.store.apply(*[Put(key, b"%d, later" % number) for key in keys])
             for listener in listeners:
                 require_notified(listener, fixture.timeout, "a listener whose connection was broken before")
@@ -204,7 +204,7 @@ def a_listener_knows_whether_it_is_live(fixture: Fixture) -> None:
 
         def hears() -> bool:
             """Tell whether a change ends a wait, and nothing else does."""
-            if any(listener.wait(_QUIET_SECS) for _ in range(_MOST_NOTIFICATIONS)):
+            if any(listener.wait(_QUIET_SECS) for _ in range(_WAITS)):
                 return False
             fixture.store.apply(Put(_key(section, "a"), b"1"))
             return listener.wait(fixture.timeout / 4)
@@ -229,7 +229,7 @@ def each_database_tells_its_own(fixture: Fixture) -> None:
         key = _key(section, "a")
         listeners = [stack.enter_context(_listening(client, key.path)) for client in clients]
         for number, (client, listener) in enumerate(zip(clients, listeners)):
-            _quieten(listener)
+            quieten(listener, seconds=_QUIET_SECS)
             client.apply(Put(key, b"1"))
             require_notified(listener, fixture.timeout, f"a listener in database {number} of {len(clients)}")
         for client in clients:
@@ -246,7 +246,7 @@ def processes_tell_each_other(fixture: Fixture) -> None:
         written: list[Path] = [(section, "a", "b"), (section,), (section, "a", "b", "c", "d"), (section, "a")]
         with _listening(fixture.store, (section, "a", "b")) as listener:
             for path in written:
-                _quieten(listener)
+                quieten(listener, seconds=_QUIET_SECS)
                 other.call(_write, _replacing(path, b"1"))
                 require_notified(listener, fixture.timeout, f"a listener, of a write at depth {len(path)} elsewhere,")
         for path in written:
@@ -283,7 +283,7 @@ def _write(client: Client, writes: Sequence[Write]) -> None:
 
 def _await_change(client: Client, path: Path, timeout: float) -> None:
     with _listening(client, path) as listener:
-        _quieten(listener)
+        quieten(listener, seconds=_QUIET_SECS)
         report("listening")
         require_notified(listener, timeout, "a listener, of a write in the process that started this one,")
 
@@ -306,11 +306,3 @@ def _overwrite(client: Client, key: Key) -> None:
 def _overwrite_document(client: Client, key: Key) -> None:
     if not client.overwrite_document(key, b'{"b":{"c":6,"d":7}}'):
         client.apply(PutDocument(key, b'{"b":{"c":6,"d":7}}'))
-
-
-def _quieten(*listeners: Listener) -> None:
-    """Take the notifications that are on the way. A store may notify for nothing without end."""
-    for _ in range(_MOST_NOTIFICATIONS):
-        told = [listener.wait(0.0 if number else _QUIET_SECS) for number, listener in enumerate(listeners)]
-        if not any(told):
-            break

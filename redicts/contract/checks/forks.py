@@ -19,7 +19,7 @@ from redicts.contract.check import Need, conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
 from redicts.contract.forked import ForkedChild
-from redicts.contract.listening import await_listing, fresh_name, list_at, require_notified, wait_until_cleared
+from redicts.contract.listening import await_listing, fresh_name, list_at, quieten, require_notified, wait_until_cleared
 from redicts.contract.pauses import PausedCall
 from redicts.contract.requirements import CheckFailed, require, require_equal
 from redicts.contract.spawned import report
@@ -44,7 +44,6 @@ _ROUNDS: Final = 30
 _VALUES: Final = 100
 _FORK_SECS: Final = 0.1
 _QUIET_SECS: Final = 0.02
-_MOST_NOTIFICATIONS: Final = 5
 _FORKS: Final = 4
 """Forks in the midst of each kind of call; all of its points are tried if the examination is thorough."""
 
@@ -120,9 +119,7 @@ def a_child_notifies_its_parent(fixture: Fixture) -> None:
     with store.listen(name) as listener:
         list_at(store, listed, name)
         with ForkedChild(work, fixture.timeout) as child:
-            for _ in range(_MOST_NOTIFICATIONS):  # a store may notify for nothing, as after a fork
-                if not listener.wait(_QUIET_SECS):
-                    break
+            quieten(listener, seconds=_QUIET_SECS)
             list_at(store, begin, name)
             wait_until_cleared(listener, store, listed, fixture.timeout)
             child.finish()

@@ -16,7 +16,7 @@ from redicts.contract.fixture import Fixture
 from redicts.contract.forked import ForkedChild
 from redicts.contract.interruption import Interrupt, Points, Traced, sample, trace
 from redicts.contract.leftovers import Leftovers
-from redicts.contract.listening import fresh_name, list_at, require_notified
+from redicts.contract.listening import fresh_name, list_at, quieten, require_notified
 from redicts.contract.requirements import CheckFailed, require, require_equal
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import Add, Delete, Key, Notify, Put, PutDocument, Read, Scope, Write
@@ -28,7 +28,6 @@ _POINTS: Final = 6
 """At how many instructions each kind of read is interrupted."""
 
 _QUIET_SECS: Final = 0.01
-_MOST_NOTIFICATIONS: Final = 5
 
 _WAITS: Final = 12
 """At how many instructions a wait without a notification is interrupted."""
@@ -245,9 +244,7 @@ def a_wait_in_between_is_notified(fixture: Fixture) -> None:
         with store.listen(names[0]) as outer, store.listen(names[1]) as inner:
 
             def call() -> None:
-                for _ in range(_MOST_NOTIFICATIONS):
-                    if not inner.wait(_QUIET_SECS):
-                        break
+                quieten(inner, seconds=_QUIET_SECS)
                 other.start(_notify, listed)
                 require_notified(inner, fixture.timeout / 2, "a listener, in the midst of a wait for another one,")
                 other.result()

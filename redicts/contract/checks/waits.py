@@ -13,7 +13,7 @@ from typing import Final
 from redicts.contract.check import conformance_check
 from redicts.contract.client import Client
 from redicts.contract.fixture import Fixture
-from redicts.contract.listening import await_listing, fresh_name, list_at
+from redicts.contract.listening import await_listing, fresh_name, list_at, quieten
 from redicts.contract.requirements import require, require_equal
 from redicts.core.listener import Listener
 from redicts.core.minitransaction import VALUES, Add, Key, Notify, Put, Scope, Transaction
@@ -28,7 +28,6 @@ _LONG: Final = (_MONTH, 1e9, 1e12, math.inf)
 _PASSED: Final = (0.0, -1.0, -1e9, -math.inf)
 
 _ASLEEP_SECS: Final = 0.003
-_MOST_NOTIFICATIONS: Final = 5
 _LONGEST_LOOK_SECS: Final = 0.5
 
 
@@ -108,9 +107,7 @@ def _sleep(client: Client, key: Key, seconds: float, sleepers: list[threading.Th
 
 def _await_change(listener: Listener, seconds: float, sleepers: list[threading.Thread]) -> None:
     """Wait so long for a change, and not for one before."""
-    for _ in range(_MOST_NOTIFICATIONS):
-        if not listener.wait(0.0):
-            break
+    quieten(listener, seconds=0.0)
     sleepers.append(threading.current_thread())
     require(listener.wait(seconds) is True, f"a listener to changes is not notified in wait({seconds})")
 
