@@ -273,6 +273,19 @@ def test_the_queue_has_the_rights_of_the_store(file: Path) -> None:
         os.umask(umask)
 
 
+def require_a_wait_for_the_lock(file: Path, locked: LockOwner) -> None:
+    """Require that a write waits until the lock is released, and is applied then."""
+    store = SqliteBackend(str(file), busy_timeout_secs=TIMEOUT)
+    thread = threading.Thread(target=lambda: run(store, Add(key("n"), 1)))
+    thread.start()
+    thread.join(0.2)
+    assert thread.is_alive()
+    locked.release()
+    thread.join(TIMEOUT)
+    assert count(store, "n") == 1
+    store.close()
+
+
 @pytest.mark.usefixtures("joining_at_once")
 def test_writers_contend_where_no_queue_can_be_locked(
     file: Path, locked: LockOwner, monkeypatch: pytest.MonkeyPatch
@@ -284,29 +297,13 @@ def test_writers_contend_where_no_queue_can_be_locked(
 
     monkeypatch.setattr(fcntl, "lockf", lockf)
     queue_of(file).touch()
-    store = SqliteBackend(str(file), busy_timeout_secs=TIMEOUT)
-    thread = threading.Thread(target=lambda: run(store, Add(key("n"), 1)))
-    thread.start()
-    thread.join(0.2)
-    assert thread.is_alive()
-    locked.release()
-    thread.join(TIMEOUT)
-    assert count(store, "n") == 1
-    store.close()
+    require_a_wait_for_the_lock(file, locked)
 
 
 def test_writers_contend_where_no_queue_can_be_created(file: Path, locked: LockOwner) -> None:
     """If another object has the name of the queue, writers wait for the lock without it."""
     queue_of(file).mkdir()
-    store = SqliteBackend(str(file), busy_timeout_secs=TIMEOUT)
-    thread = threading.Thread(target=lambda: run(store, Add(key("n"), 1)))
-    thread.start()
-    thread.join(0.2)
-    assert thread.is_alive()
-    locked.release()
-    thread.join(TIMEOUT)
-    assert count(store, "n") == 1
-    store.close()
+    require_a_wait_for_the_lock(file, locked)
 
 
 def write_endlessly(path: str, number: int, counts: Any, gaps: Any, over: Any, barrier: Any) -> None:

@@ -145,13 +145,17 @@ class ListenersAreNeverLive(PlainBackend):
         return _NeverLive(self, name.encode(), path)
 
 
-class _Cut(ChangeListener):
-    """Hears nothing after its connection broke."""
+class _OverANetwork(ChangeListener):
+    """Knows how often connections broke before it listened."""
 
     def __init__(self, network: Network, store: DictBackend, name: bytes, path: Path) -> None:
         super().__init__(store, name, path)
         self.network = network
         self.breaks = network.breaks
+
+
+class _Cut(_OverANetwork):
+    """Hears nothing after its connection broke."""
 
     def wait(self, seconds: float, /) -> bool:
         if self.breaks != self.network.breaks:
@@ -170,13 +174,8 @@ class WatchersEndWithTheirConnection(NetworkClient):
         return _Cut(self.network, store, name.encode(), path)
 
 
-class _Deafened(ChangeListener):
+class _Deafened(_OverANetwork):
     """Connects again without a look at what it missed."""
-
-    def __init__(self, network: Network, store: DictBackend, name: bytes, path: Path) -> None:
-        super().__init__(store, name, path)
-        self.network = network
-        self.breaks = network.breaks
 
     def wait(self, seconds: float, /) -> bool:
         if self.breaks != self.network.breaks:
@@ -319,13 +318,8 @@ class SixtyFourListenersAreTold(OnSqlite):
         return self.store.listen_to_changes(name, path) if len(self.told) <= 64 else _Untold()
 
 
-class _AlwaysLive(ChangeListener):
+class _AlwaysLive(_OverANetwork):
     """Hears nothing while its connection is broken, and looks all the time."""
-
-    def __init__(self, network: Network, store: DictBackend, name: bytes, path: Path) -> None:
-        super().__init__(store, name, path)
-        self.network = network
-        self.breaks = network.breaks
 
     def wait(self, seconds: float, /) -> bool:
         if self.breaks != self.network.breaks:
